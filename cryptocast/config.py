@@ -1,0 +1,306 @@
+"""`config.toml` as frozen structs: parsed once at the edge, unknown keys refused by name, passed inward by section."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from cryptocast.errors import ConfigError
+
+__all__ = [
+    "BacktestConfig",
+    "CoinGeckoConfig",
+    "Config",
+    "DataConfig",
+    "ForecastConfig",
+    "GateConfig",
+    "Granularity",
+    "LightGBMConfig",
+    "QualityConfig",
+    "ServeConfig",
+    "SourceChoice",
+    "SplitConfig",
+    "StoreConfig",
+    "TrainConfig",
+    "load_config",
+]
+
+ENV_PREFIX = "CRYPTOCAST_"
+# Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
+SECRET_NAMES = ("CRYPTOCAST_COINGECKO_API_KEY", "CRYPTOCAST_SERVE_TOKEN", "CRYPTOCAST_SENTRY_DSN")
+
+Granularity: TypeAlias = Literal["daily", "hourly"]
+SourceChoice: TypeAlias = Literal["auto", "coingecko", "sample", "file"]
+Share: TypeAlias = Annotated[float, Meta(gt=0.0, lt=1.0)]
+Positive: TypeAlias = Annotated[int, Meta(ge=1)]
+NotNegative: TypeAlias = Annotated[int, Meta(ge=0)]
+Seconds: TypeAlias = Annotated[float, Meta(gt=0.0)]
+# \Z and not $, which would let a trailing line break through.
+CoinId: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,99}\Z")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A section of the file."""
+
+
+class StoreConfig(Section, frozen=True, kw_only=True):
+    """Where things are kept."""
+
+    path: Path = Path("data")
+    lock_timeout_s: Seconds = 60.0
+
+
+class DataConfig(Section, frozen=True, kw_only=True):
+    """Which bars."""
+
+    coins: tuple[CoinId, ...] = ("bitcoin", "ethereum", "litecoin")
+    source: SourceChoice = "auto"
+    vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] = "usd"
+    granularity: Granularity = "daily"
+    days: Annotated[int, Meta(ge=1, le=20_000)] = 365
+    stale_after_bars: Positive = 2
+
+
+class CoinGeckoConfig(Section, frozen=True, kw_only=True):
+    """The upstream API."""
+
+    plan: Literal["keyless", "demo", "pro"] = "keyless"
+    base_url: str = "https://api.coingecko.com/api/v3"
+    pro_base_url: str = "https://pro-api.coingecko.com/api/v3"
+    calls_per_minute: Annotated[int, Meta(ge=0)] = 0
+    connect_timeout_s: Seconds = 5.0
+    read_timeout_s: Seconds = 20.0
+    deadline_s: Seconds = 60.0
+    max_connections: Annotated[int, Meta(ge=1, le=100)] = 100
+    keepalive_s: Seconds = 30.0
+    max_retries: Annotated[int, Meta(ge=0, le=5)] = 2
+
+
+class QualityConfig(Section, frozen=True, kw_only=True):
+    """What the checks of candles call a finding."""
+
+    outlier_sigmas: Annotated[float, Meta(gt=3.0)] = 12.0
+    frozen_bars: Annotated[int, Meta(ge=2)] = 5
+    volume_jump_factor: Annotated[float, Meta(gt=1.0)] = 1000.0
+
+
+class SplitConfig(Section, frozen=True, kw_only=True):
+    """The hold-out: shares of time for fit and early stopping; the rest scores."""
+
+    fit: Share = 0.70
+    stop: Share = 0.15
+
+
+class ForecastConfig(Section, frozen=True, kw_only=True):
+    """What a forecast says."""
+
+    daily_horizons: tuple[Positive, ...] = (1, 7, 14, 30)
+    hourly_horizons: tuple[Positive, ...] = (1, 6, 24, 168)
+    intervals: tuple[Literal[20, 40, 60, 80, 90, 95], ...] = (80, 95)
+    model: Literal["auto", "baseline", "lightgbm", "lstm", "ml_ensemble"] = "auto"
+
+
+class TrainConfig(Section, frozen=True, kw_only=True):
+    """How models are trained."""
+
+    pool: tuple[CoinId, ...] = ()
+    seed: NotNegative = 7
+    threads: NotNegative = 0
+    min_train_bars: Positive = 250
+    blocks: Annotated[int, Meta(ge=2, le=20)] = 4
+    min_independent_blocks: Positive = 12
+    audit: bool = True
+
+
+class LightGBMConfig(Section, frozen=True, kw_only=True):
+    """The gradient-boosted volatility model."""
+
+    rounds: Annotated[int, Meta(ge=1, le=10_000)] = 300
+    early_stopping_rounds: Positive = 40
+    learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.03
+    num_leaves: Annotated[int, Meta(ge=2, le=1024)] = 15
+    min_data_in_leaf: Positive = 100
+    feature_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
+    bagging_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.8
+    lambda_l2: Annotated[float, Meta(ge=0.0)] = 5.0
+    strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
+
+
+class BacktestConfig(Section, frozen=True, kw_only=True):
+    """The walk-forward evaluation."""
+
+    step_bars: Positive = 7
+    refit_every_bars: Positive = 91
+    embargo_bars: NotNegative = 0
+    models: tuple[Literal["baseline", "lightgbm", "lstm", "ml_ensemble"], ...] = ("baseline", "lightgbm")
+
+
+class GateConfig(Section, frozen=True, kw_only=True):
+    """When a version may become production."""
+
+    alpha: Share = 0.05
+    coverage_sigmas: Annotated[float, Meta(gt=0.0)] = 3.0
+
+
+class ServeConfig(Section, frozen=True, kw_only=True):
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    max_ids: Annotated[int, Meta(ge=1, le=500)] = 50
+    request_timeout_s: Seconds = 10.0
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """Every setting. `root` is the folder that relative paths start from."""
+
+    store: StoreConfig = StoreConfig()
+    data: DataConfig = DataConfig()
+    coingecko: CoinGeckoConfig = CoinGeckoConfig()
+    quality: QualityConfig = QualityConfig()
+    split: SplitConfig = SplitConfig()
+    forecast: ForecastConfig = ForecastConfig()
+    train: TrainConfig = TrainConfig()
+    lightgbm: LightGBMConfig = LightGBMConfig()
+    backtest: BacktestConfig = BacktestConfig()
+    gate: GateConfig = GateConfig()
+    serve: ServeConfig = ServeConfig()
+
+    def horizons(self, granularity: Granularity) -> tuple[int, ...]:
+        """The horizons, in bars, that are forecast unless a command names others."""
+        return self.forecast.hourly_horizons if granularity == "hourly" else self.forecast.daily_horizons
+
+
+def load_config(path: Path | None, *, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:
+    """Read the settings: the file named, else `config.toml` in the folder, else the defaults; then the environment.
+
+    Relative paths in the file count from the file's folder; in the defaults, from `folder` (the working directory).
+    `CRYPTOCAST_SECTION__KEY` overrides one setting; lists are given as TOML or separated by commas. Raises ConfigError
+    that names the key, what was found and the nearest known key.
+    """
+    environ = os.environ if environ is None else environ
+    folder = Path.cwd() if folder is None else folder
+    if path is None and (folder / "config.toml").is_file():
+        path = folder / "config.toml"
+    values = _read_toml(path) if path is not None else {}
+    origin = str(path) if path is not None else "the environment"
+    _check_names(values, origin)
+    overrides = _overrides(environ)
+    for section, key, text in overrides:
+        values.setdefault(section, {})[key] = _parse_override(section, key, text)
+    if path is not None and overrides:
+        origin = f"{path}, overridden by {', '.join(_variable(section, key) for section, key, _ in overrides)}"
+    config = _convert(values, origin)
+    root = path.resolve().parent if path is not None else folder.resolve()
+    store = msgspec.structs.replace(config.store, path=root / config.store.path.expanduser())
+    _check_meaning(config, origin)
+    return msgspec.structs.replace(config, store=store)
+
+
+def section_type(name: str) -> type[Section]:
+    """The struct of one section of the file."""
+    found: type[Section] = next(field.type for field in msgspec.structs.fields(Config) if field.name == name)
+    return found
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors put a byte order mark first
+    except FileNotFoundError:
+        raise ConfigError(f"No settings file at {path}. Name another with --config, or leave it out.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The settings file {path} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"The settings file {path} is not valid TOML: {error}.") from error
+
+
+def _check_names(values: dict[str, Any], origin: str) -> None:
+    sections = [field.name for field in msgspec.structs.fields(Config)]
+    for name, content in values.items():
+        if name not in sections:
+            raise ConfigError(f"{origin} has an unknown section {name!r}. {_nearest(name, sections, '[{}]')}")
+        if not isinstance(content, dict):
+            raise ConfigError(f"{origin}: {name} must be a section, [{name}], not a value.")
+        known = [field.name for field in msgspec.structs.fields(section_type(name))]
+        for key in content:
+            if key not in known:
+                raise ConfigError(f"{origin} has an unknown key {key!r} in [{name}]. {_nearest(key, known, '{}')}")
+
+
+def _nearest(name: str, known: list[str], shape: str) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {shape.format(close[0])}?"
+    return "Known: " + ", ".join(shape.format(k) for k in known) + "."
+
+
+def _overrides(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    found = []
+    for name in sorted(environ):
+        if not name.startswith(ENV_PREFIX) or name in SECRET_NAMES or "__" not in name:
+            continue
+        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        _check_names({section: {key: None}}, f"The environment variable {name}")
+        found.append((section, key, environ[name]))
+    return found
+
+
+def _variable(section: str, key: str) -> str:
+    return f"{ENV_PREFIX}{section.upper()}__{key.upper()}"
+
+
+def _parse_override(section: str, key: str, text: str) -> Any:
+    """The text as the type of the setting asks: TOML where that parses, else a string, or a list split at commas."""
+    expected = next(field.type for field in msgspec.structs.fields(section_type(section)) if field.name == key)
+    if _is_text(expected):
+        return text
+    if get_origin(expected) is tuple and not text.lstrip().startswith("["):
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return [_parse_value(part) if _holds_numbers(expected) else part for part in parts]
+    return _parse_value(text)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _holds_numbers(expected: Any) -> bool:
+    item = get_args(expected)[0]
+    return any(kind is int or isinstance(kind, int) for kind in (item, *get_args(item)))
+
+
+def _is_text(expected: Any) -> bool:
+    return expected in (str, Path) or get_args(expected)[:1] == (str,)
+
+
+def _convert(values: dict[str, Any], origin: str) -> Config:
+    try:
+        return msgspec.convert(values, Config, dec_hook=_decode_path)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {error}.".replace("`$.", "`")) from error
+
+
+def _decode_path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+
+
+def _check_meaning(config: Config, origin: str) -> None:
+    if config.split.fit + config.split.stop >= 0.95:
+        used = config.split.fit + config.split.stop
+        raise ConfigError(f"{origin}: [split] fit + stop is {used:.2f}; leave more than 0.05 to score on.")
+    for key in ("daily_horizons", "hourly_horizons"):
+        horizons = getattr(config.forecast, key)
+        if not horizons or list(horizons) != sorted(set(horizons)):
+            raise ConfigError(f"{origin}: [forecast] {key} must be increasing and not empty, found {list(horizons)}.")
+    if not config.data.coins:
+        raise ConfigError(f'{origin}: [data] coins is empty; name at least one, such as "bitcoin".')

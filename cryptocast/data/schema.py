@@ -1,0 +1,61 @@
+"""The candle frame: the one shape in which bars travel through every room."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from cryptocast.config import Granularity
+
+__all__ = ["BAR_US", "CANDLE_SCHEMA", "Candles", "Provenance", "SeriesKey"]
+
+# Microseconds in one bar.
+BAR_US: Final[dict[Granularity, int]] = {"daily": 86_400_000_000, "hourly": 3_600_000_000}
+
+TIME = pl.Datetime("us", "UTC")
+
+CANDLE_SCHEMA: Final = pl.Schema(
+    {
+        "coin": pl.String(),  # CoinGecko id
+        "close_time": TIME,  # the moment the bar is complete, and so known
+        "open": pl.Float64(),
+        "high": pl.Float64(),
+        "low": pl.Float64(),
+        "close": pl.Float64(),
+        "volume": pl.Float64(),  # in the quote currency; null where unknown
+        "market_cap": pl.Float64(),  # null where unknown
+        "range_known": pl.Boolean(),  # false where only the close was seen: open, high and low then equal it
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SeriesKey:
+    """Names one series of candles. Series of different sources are never spliced."""
+
+    source: str  # coingecko, sample, simulated or file
+    vs: str
+    granularity: Granularity
+    coin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a series came from and what it holds."""
+
+    key: SeriesKey
+    fetched_at: datetime  # UTC
+    content_hash: str  # sha256 over the canonical bytes of the frame
+    rows: int
+    first: datetime  # close time of the first bar
+    last: datetime  # close time of the last bar
+    notes: tuple[str, ...] = ()  # conversions and repairs, in words
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candles:
+    """One series: a frame in CANDLE_SCHEMA, sorted and unique by close_time, and its provenance."""
+
+    frame: pl.DataFrame
+    provenance: Provenance

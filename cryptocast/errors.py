@@ -1,0 +1,47 @@
+"""One exception hierarchy: a class for each reaction that a caller may have, each with its exit code."""
+
+
+class CryptocastError(Exception):
+    """Something that the user can act on. The message says what happened, with the numbers, and what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(CryptocastError):
+    """A command was asked for something that it cannot mean."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting is unknown, malformed or out of range."""
+
+
+class DataError(CryptocastError):
+    """Candles are missing, malformed, too short, or cannot be stored."""
+
+    exit_code = 3
+
+
+class UpstreamError(CryptocastError):
+    """The upstream API could not be reached or refused to answer."""
+
+    exit_code = 4
+
+
+class ModelError(CryptocastError):
+    """A model cannot be built, fitted, loaded or asked for this forecast."""
+
+    exit_code = 5
+
+
+class RegistryError(CryptocastError):
+    """The registry lacks, contradicts or refuses what was asked."""
+
+    exit_code = 5
+
+
+class GateError(CryptocastError):
+    """The gate refused a promotion that was asked for by name."""
+
+    exit_code = 6

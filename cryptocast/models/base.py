@@ -1,0 +1,119 @@
+"""What every model is: settings that learn, a fitted thing that predicts, and the forecast that it gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from cryptocast.errors import ModelError
+from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.folds import BoolArray, Int64Array
+
+__all__ = ["Artefacts", "FitRun", "Forecast", "Forecaster", "Learner"]
+
+# What a fitted model is saved as: file names and their bytes. Text, JSON and safetensors; never a pickle.
+Artefacts: TypeAlias = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecast:
+    """Quantiles of the log return over the next bars, for n (coin, time) pairs.
+
+    coin, issued_at, price   (n,)       issued_at: close time, microseconds UTC, of the last bar the model saw
+    horizons (H,) in bars, levels (q,)  both increasing; levels inside (0, 1)
+    values                   (n, H, q)  log returns, non-decreasing along q
+    volatility, p_up         (n, H)     of the log return; probability of a rise, 0.5 = no view
+    """
+
+    coin: npt.NDArray[np.str_]
+    issued_at: Int64Array
+    price: FloatArray
+    horizons: Int64Array
+    levels: FloatArray
+    values: FloatArray
+    volatility: FloatArray
+    p_up: FloatArray
+
+    def __post_init__(self) -> None:
+        n, h, q = len(self.issued_at), len(self.horizons), len(self.levels)
+        shapes = {"coin": (n,), "price": (n,), "values": (n, h, q), "volatility": (n, h), "p_up": (n, h)}
+        for name, expected in shapes.items():
+            found = getattr(self, name).shape
+            if found != expected:
+                raise ModelError(f"Forecast.{name} is {found}, expected {expected} (times, horizons, levels).")
+        if not (np.isfinite(self.values).all() and np.isfinite(self.volatility).all()):
+            raise ModelError("Forecast holds a value that is not finite. A model must refuse the row instead.")
+        if (np.diff(self.values, axis=-1) < 0).any():
+            raise ModelError("Forecast quantiles cross. Sort them in the model, not in its callers.")
+        if ((self.p_up < 0) | (self.p_up > 1)).any():
+            raise ModelError("Forecast.p_up leaves [0, 1].")
+
+    def __len__(self) -> int:
+        return len(self.issued_at)
+
+    def rows(self, keep: BoolArray | Int64Array) -> Self:
+        """The rows of a mask or of positions, in that order."""
+        return replace(
+            self,
+            coin=self.coin[keep],
+            issued_at=self.issued_at[keep],
+            price=self.price[keep],
+            values=self.values[keep],
+            volatility=self.volatility[keep],
+            p_up=self.p_up[keep],
+        )
+
+    def prices(self) -> FloatArray:
+        """(n, H, q): the quantiles as prices."""
+        return self.price[:, None, None] * np.exp(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class FitRun:
+    """What a fit reports to and may use: progress in whole steps, and the number of threads (0: all there are)."""
+
+    threads: int = 0
+    step: Callable[[str], None] = lambda _: None
+
+
+class Forecaster(Protocol):
+    """A fitted model."""
+
+    kind: ClassVar[str]
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """What the final refit repeats: boosting rounds or epochs, one for each horizon; empty where there are none."""
+        ...
+
+    def predict(self, rows: Matrix) -> Forecast:
+        """A forecast for each row, in their order. Raises ModelError if a feature that it was fitted on is missing."""
+        ...
+
+    def save(self) -> Artefacts:
+        """The files that it can be loaded from."""
+        ...
+
+    @classmethod
+    def load(cls, files: Artefacts) -> Self:
+        """The model that was saved. Raises ModelError on files that are not as `save` writes them."""
+        ...
+
+
+class Learner(Protocol):
+    """Frozen settings: cheap to build, to compare, to write into a manifest."""
+
+    kind: ClassVar[str]
+    calibrate: ClassVar[bool]  # whether its quantiles are moved by what happened out of fold
+
+    def fit(
+        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
+    ) -> Forecaster:
+        """Learn from rows with known labels (NaN labels are left out, horizon by horizon).
+
+        stop: rows for early stopping; rounds: found by an earlier fit, for a final one without a stop block. Raises
+        ModelError with the number needed if there are too few rows.
+        """
+        ...

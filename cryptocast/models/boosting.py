@@ -1,0 +1,306 @@
+"""`lightgbm`: how wide the next bars will be, learned from all coins at once.
+
+For each horizon two boosters learn the logarithm of what the volatility known at issue must be multiplied by: one by
+least squares on the log of the realised variance, one by the likelihood of the standardised return under a Student t.
+The first is precise, the second is robust to prices whose range is unknown; their mean beats both. It is then shrunk
+towards no correction, the more the fewer independent blocks of time there were to learn from. The median stays at the
+last price.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self
+
+import lightgbm as lgb
+import msgspec
+import numpy as np
+
+from cryptocast.config import LightGBMConfig
+from cryptocast.errors import ModelError
+from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.baseline import horizon_columns, no_view_forecast
+from cryptocast.models.shape import student_quantiles
+
+__all__ = ["LightGBMForecaster", "LightGBMLearner"]
+
+KIND: Final = "lightgbm"
+SETTINGS_FILE: Final = "lightgbm.json"
+# Rows with a label that a horizon needs at least; below, no tree with min_data_in_leaf rows on each side is a model.
+LEAST_ROWS: Final = 200
+# Degrees of freedom of the likelihood; fixed, so that one extreme day cannot move the scale of all others.
+LIKELIHOOD_FREEDOM: Final = 4.0
+# A log variance ratio further out than this says more about a bad print than about the days to come.
+RATIO_BOUND: Final = 5.0
+# Variance of a bar that did not trade: one part in ten thousand of price, squared.
+VARIANCE_FLOOR: Final = 1e-8
+# The log correction of the scale is bounded: outside, the model is extrapolating.
+CORRECTION_BOUND: Final = 1.5
+# Half of the shrinkage is reached with this many independent blocks of the horizon.
+SHRINKAGE_BLOCKS: Final = 12.0
+TARGETS: Final = ("variance", "likelihood")
+
+
+class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    feature_names: tuple[str, ...]
+    horizons: tuple[int, ...]
+    shrinkage: tuple[float, ...]
+    offsets: tuple[float, ...]  # start value of each booster, horizon by horizon, target by target
+    rounds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LightGBMLearner:
+    """Settings of both boosters."""
+
+    settings: LightGBMConfig = LightGBMConfig()
+    kind: ClassVar[str] = KIND
+    calibrate: ClassVar[bool] = True
+
+    def fit(
+        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
+    ) -> "LightGBMForecaster":
+        """Two boosters for each horizon, on all rows of all coins whose label is known.
+
+        A horizon with fewer than 200 labels gets none and keeps the volatility known at issue.
+        """
+        boosters: list[lgb.Booster | None] = []
+        offsets: list[float] = []
+        shrinkage: list[float] = []
+        for column, horizon in enumerate(train.horizons.tolist()):
+            blocks = _independent_blocks(train, column)
+            shrinkage.append(self.settings.strength * blocks / (blocks + SHRINKAGE_BLOCKS))
+            for place, target in enumerate(TARGETS):
+                fixed = None if rounds is None else rounds[len(TARGETS) * column + place]
+                booster, offset = self._fit_one(
+                    target, train, stop, column, rounds=fixed, seed=seed, threads=run.threads
+                )
+                boosters.append(booster)
+                offsets.append(offset)
+            run.step(f"lightgbm, {horizon} bars ahead")
+        if not any(boosters):
+            most = int(np.isfinite(train.returns).sum(axis=0).max(initial=0))
+            raise ModelError(
+                f"lightgbm needs {LEAST_ROWS} rows with a known return, there are {most}. "
+                "Fetch more bars or more coins, or use --model baseline."
+            )
+        return LightGBMForecaster(
+            feature_names=train.feature_names,
+            horizons=train.horizons,
+            shrinkage=np.array(shrinkage),
+            offsets=np.array(offsets),
+            boosters=tuple(boosters),
+        )
+
+    def _fit_one(
+        self,
+        target: str,
+        train: Matrix,
+        stop: Matrix | None,
+        column: int,
+        *,
+        rounds: int | None,
+        seed: int,
+        threads: int,
+    ) -> tuple[lgb.Booster | None, float]:
+        label, keep = _labels(target, train, column)
+        if keep.sum() < LEAST_ROWS or rounds == 0:
+            return None, 0.0
+        offset = _start(target, label[keep])
+        dataset = lgb.Dataset(train.features[keep], label[keep] - (offset if target == "variance" else 0.0))
+        objective, metric = _objective(target, offset)
+        parameters = self._parameters(objective, seed, threads)
+        callbacks: list[Callable[..., Any]] = []
+        valid: list[lgb.Dataset] = []
+        if stop is not None:
+            stop_label, stop_keep = _labels(target, stop, column)
+            if stop_keep.sum() >= LEAST_ROWS // 2:
+                shifted = stop_label[stop_keep] - (offset if target == "variance" else 0.0)
+                valid = [lgb.Dataset(stop.features[stop_keep], shifted, reference=dataset)]
+                callbacks = [lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)]
+        booster = lgb.train(
+            parameters,
+            dataset,
+            num_boost_round=rounds or self.settings.rounds,
+            valid_sets=valid,
+            feval=metric,
+            callbacks=callbacks,
+        )
+        return booster, offset
+
+    def _parameters(self, objective: str | Callable[..., Any], seed: int, threads: int) -> dict[str, Any]:
+        return {
+            "objective": objective,
+            "metric": "l2" if objective == "regression" else "None",
+            "boost_from_average": False,
+            "learning_rate": self.settings.learning_rate,
+            "num_leaves": self.settings.num_leaves,
+            "min_data_in_leaf": self.settings.min_data_in_leaf,
+            "feature_fraction": self.settings.feature_fraction,
+            "bagging_fraction": self.settings.bagging_fraction,
+            "bagging_freq": 1,
+            "lambda_l2": self.settings.lambda_l2,
+            "num_threads": threads,
+            "seed": seed,
+            "deterministic": True,
+            "force_col_wise": True,
+            "verbosity": -1,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LightGBMForecaster:
+    """boosters (2 H): for each horizon the variance and the likelihood one, or none; shrinkage (H,), offsets (2 H,)."""
+
+    feature_names: tuple[str, ...]
+    horizons: Int64Array
+    shrinkage: FloatArray
+    offsets: FloatArray
+    boosters: tuple[lgb.Booster | None, ...]
+    kind: ClassVar[str] = KIND
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Trees of each booster, the best number where it was stopped early; 0 where there is none."""
+        return tuple(_trees(booster) for booster in self.boosters)
+
+    def predict(self, rows: Matrix) -> Forecast:
+        """Volatility known at issue, corrected, times a Student shape; calibration follows outside."""
+        columns = horizon_columns(rows.horizons, self.horizons, self.kind)
+        features = self._features(rows)
+        volatility = rows.volatility * np.exp(self._correction(features, columns))
+        shape = np.broadcast_to(student_quantiles(), (len(rows), len(columns), len(student_quantiles())))
+        return no_view_forecast(rows, volatility, shape)
+
+    def importance(self) -> dict[str, float]:
+        """Share of the total gain of each feature, over all boosters, largest first."""
+        gains = np.sum([booster.feature_importance("gain") for booster in self.boosters if booster], axis=0)
+        total = float(gains.sum()) or 1.0
+        order = np.argsort(-gains, kind="stable")
+        return {self.feature_names[i]: float(gains[i]) / total for i in order}
+
+    def save(self) -> Artefacts:
+        """LightGBM's own text for each booster, and JSON for the rest."""
+        saved = _Saved(
+            feature_names=self.feature_names,
+            horizons=tuple(self.horizons.tolist()),
+            shrinkage=tuple(self.shrinkage.tolist()),
+            offsets=tuple(self.offsets.tolist()),
+            rounds=self.rounds,
+        )
+        files = {SETTINGS_FILE: msgspec.json.encode(saved)}
+        for name, booster, rounds in zip(_booster_files(saved.horizons), self.boosters, self.rounds, strict=True):
+            if booster is not None:
+                files[name] = booster.model_to_string(num_iteration=rounds).encode()
+        return files
+
+    @classmethod
+    def load(cls, files: Artefacts) -> Self:
+        """What `save` wrote. Raises ModelError otherwise."""
+        try:
+            saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
+            names = _booster_files(saved.horizons)
+            boosters = [
+                lgb.Booster(model_str=files[name].decode()) if rounds else None
+                for name, rounds in zip(names, saved.rounds, strict=True)
+            ]
+        except (KeyError, ValueError, lgb.basic.LightGBMError) as error:
+            raise ModelError(f"The saved lightgbm cannot be read: {error}. Train it anew.") from error
+        if any(booster and booster.num_feature() != len(saved.feature_names) for booster in boosters):
+            raise ModelError("The saved lightgbm was fitted on other features than it lists. Train it anew.")
+        return cls(
+            feature_names=saved.feature_names,
+            horizons=np.array(saved.horizons, dtype=np.int64),
+            shrinkage=np.array(saved.shrinkage),
+            offsets=np.array(saved.offsets),
+            boosters=tuple(boosters),
+        )
+
+    def _features(self, rows: Matrix) -> FloatArray:
+        if rows.feature_names == self.feature_names:
+            return rows.features
+        place = {name: position for position, name in enumerate(rows.feature_names)}
+        missing = [name for name in self.feature_names if name not in place]
+        if missing:
+            raise ModelError(f"This lightgbm was fitted on {missing[0]}, which the rows do not have. Train it anew.")
+        return np.ascontiguousarray(rows.features[:, [place[name] for name in self.feature_names]])
+
+    def _correction(self, features: FloatArray, columns: Int64Array) -> FloatArray:
+        """(n, H) log of what the volatility is multiplied by: the shrunk mean of both boosters."""
+        out = np.empty((len(features), len(columns)))
+        # One thread for a few rows: starting the others costs more than they save.
+        threads = 1 if len(features) < 256 else 0
+        for place, column in enumerate(columns.tolist()):
+            total = np.zeros(len(features))
+            for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):
+                booster = self.boosters[position]
+                if booster is not None:
+                    raw = booster.predict(features, raw_score=True, num_iteration=_trees(booster), num_threads=threads)
+                    # Boosters learn the log of a variance; half of it is the log of a volatility.
+                    total += 0.5 * (np.asarray(raw) + self.offsets[position])
+            out[:, place] = self.shrinkage[column] * total / len(TARGETS)
+        return np.clip(out, -CORRECTION_BOUND, CORRECTION_BOUND)
+
+
+def _labels(target: str, rows: Matrix, column: int) -> tuple[FloatArray, BoolArray]:
+    """The label (n,) and where there is one: a log variance ratio, or a standardised return."""
+    volatility = rows.volatility[:, column]
+    if target == "likelihood":
+        label = rows.returns[:, column] / volatility
+        return label, np.isfinite(label)
+    horizon = float(rows.horizons[column])
+    known = rows.variance[:, column] + VARIANCE_FLOOR
+    ratio = np.log(known) - _log_bias(rows.freedom[:, column]) - np.log(volatility**2 / horizon)
+    return np.clip(ratio, -RATIO_BOUND, RATIO_BOUND), np.isfinite(ratio)
+
+
+def _log_bias(freedom: FloatArray) -> FloatArray:
+    """E[log(chi2_d / d)]: what a variance of d degrees of freedom falls short by on the log scale. Source: digamma."""
+    from scipy.special import digamma  # scipy costs more time than this module's other imports
+
+    half = 0.5 * freedom
+    return np.asarray(digamma(half) - np.log(half))
+
+
+def _start(target: str, label: FloatArray) -> float:
+    """The constant that a booster starts from: the best one if it found nothing to learn."""
+    if target == "variance":
+        return float(np.mean(label))
+    # The squared median of |t| with 4 degrees of freedom is 0.5486.
+    return math.log(max(float(np.median(label**2)), 1e-6) / 0.5486)
+
+
+def _objective(target: str, offset: float) -> tuple[str | Callable[..., Any], Callable[..., Any] | None]:
+    if target == "variance":
+        return "regression", None
+
+    def gradient(score: FloatArray, data: lgb.Dataset) -> tuple[FloatArray, FloatArray]:
+        """Of the negative log likelihood of a Student t with variance parameter exp(score); expected Hessian."""
+        squared = np.asarray(data.get_label()) ** 2 / (LIKELIHOOD_FREEDOM * np.exp(score + offset))
+        slope = 0.5 * (1.0 - (LIKELIHOOD_FREEDOM + 1.0) * squared / (1.0 + squared))
+        return slope, np.full(len(slope), 0.5 * LIKELIHOOD_FREEDOM / (LIKELIHOOD_FREEDOM + 3.0))
+
+    def loss(score: FloatArray, data: lgb.Dataset) -> tuple[str, float, bool]:
+        squared = np.asarray(data.get_label()) ** 2 / (LIKELIHOOD_FREEDOM * np.exp(score + offset))
+        value = 0.5 * (score + offset) + 0.5 * (LIKELIHOOD_FREEDOM + 1.0) * np.log1p(squared)
+        return "student", float(np.mean(value)), False
+
+    return gradient, loss
+
+
+def _independent_blocks(rows: Matrix, column: int) -> float:
+    """How many labels of this horizon fit behind each other into the time that the rows cover."""
+    known = np.isfinite(rows.returns[:, column])
+    return len(np.unique(rows.issued_at[known])) / float(rows.horizons[column])
+
+
+def _trees(booster: lgb.Booster | None) -> int:
+    if booster is None:
+        return 0
+    return max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
+
+
+def _booster_files(horizons: tuple[int, ...]) -> list[str]:
+    return [f"lightgbm.{horizon}.{target}.txt" for horizon in horizons for target in TARGETS]

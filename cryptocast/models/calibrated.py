@@ -1,0 +1,103 @@
+"""A fitted model as it is registered and served: its quantiles moved by its calibration, its gaps filled by
+`baseline`."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from cryptocast.errors import ModelError
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.models.base import Artefacts, Forecast, Forecaster
+from cryptocast.models.baseline import BaselineForecaster
+from cryptocast.models.calibration import Calibration
+
+__all__ = ["Calibrated", "fallback_reason", "independent_blocks", "too_short"]
+
+CALIBRATION_FILE: Final = "calibration.json"
+RULES_FILE: Final = "rules.json"
+
+
+class _Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    least_blocks: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibrated:
+    """inner's forecast, calibrated; where a coin's history has fewer than `least_blocks` blocks of a horizon,
+    baseline's."""
+
+    inner: Forecaster
+    calibration: Calibration
+    baseline: BaselineForecaster
+    least_blocks: int
+
+    @property
+    def kind(self) -> str:
+        """The kind of the model inside."""
+        return self.inner.kind
+
+    @property
+    def horizons(self) -> Int64Array:
+        """(H,) in bars: what it can be asked for."""
+        return self.calibration.horizons
+
+    def predict(self, rows: Matrix) -> Forecast:
+        """A calibrated forecast for each row, in their order."""
+        forecast = self.calibration.apply(self.inner.predict(rows))
+        short = too_short(rows, self.least_blocks)
+        if not short.any():
+            return forecast
+        fallback = self.baseline.predict(rows)
+        return replace(
+            forecast,
+            values=np.where(short[:, :, None], fallback.values, forecast.values),
+            volatility=np.where(short, fallback.volatility, forecast.volatility),
+            p_up=np.where(short, fallback.p_up, forecast.p_up),
+        )
+
+    def save(self) -> Artefacts:
+        """The inner model's files, the calibration, the baseline and the rule that chooses between them."""
+        own = {CALIBRATION_FILE: self.calibration.encode(), RULES_FILE: msgspec.json.encode(_Rules(self.least_blocks))}
+        return {**self.inner.save(), **self.baseline.save(), **own}
+
+    @classmethod
+    def load(cls, files: Artefacts, inner: type[Forecaster]) -> "Calibrated":
+        """What `save` wrote, with the inner kind as the manifest names it. Raises ModelError otherwise."""
+        try:
+            rules = msgspec.json.decode(files[RULES_FILE], type=_Rules)
+            calibration = Calibration.decode(files[CALIBRATION_FILE])
+        except (KeyError, ValueError) as error:
+            raise ModelError(f"The saved calibration cannot be read: {error}. Train the model anew.") from error
+        return cls(inner.load(files), calibration, BaselineForecaster.load(files), rules.least_blocks)
+
+
+def independent_blocks(bars: int, horizon: int) -> int:
+    """floor((bars - h) / h): how many returns over h bars fit behind each other into a history, none overlapping."""
+    return max(0, (bars - horizon) // horizon)
+
+
+def too_short(rows: Matrix, least_blocks: int) -> BoolArray:
+    """(n, H): where the coin's own history at issue has fewer independent blocks of the horizon than that."""
+    bars = _bars_known(rows)
+    blocks = np.maximum(0, (bars[:, None] - rows.horizons[None, :]) // rows.horizons[None, :])
+    return np.asarray(blocks < least_blocks)
+
+
+def fallback_reason(bars: int, horizon: int, least_blocks: int) -> str | None:
+    """The sentence that tells a user why a horizon is answered by `baseline`, or None where it is not."""
+    blocks = independent_blocks(bars, horizon)
+    if blocks >= least_blocks:
+        return None
+    return (
+        f"{bars} bars hold only {blocks} independent returns over {horizon} bars; below {least_blocks} no model can "
+        "show that it knows more than the baseline, so the baseline answers"
+    )
+
+
+def _bars_known(rows: Matrix) -> Int64Array:
+    """(n,) closes of the row's own coin that were known at issue."""
+    present = np.concatenate([[0], np.cumsum(np.isfinite(rows.panel.log_close))]).astype(np.int64)
+    return present[rows.position + 1] - present[rows.panel.start[rows.coin]]

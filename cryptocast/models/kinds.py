@@ -1,0 +1,48 @@
+"""The table of kinds: adding a model is one module and one line here."""
+
+from typing import Final
+
+from cryptocast.config import Config
+from cryptocast.errors import ModelError, UsageError
+from cryptocast.models.base import Forecaster, Learner
+
+__all__ = ["ALL_KINDS", "TRAINABLE", "forecaster_type", "learner"]
+
+# Kinds that a training fits and registers, in the order of the ladder that serving falls down.
+TRAINABLE: Final = ("lightgbm",)
+ALL_KINDS: Final = ("baseline", "lightgbm", "lstm", "ml_ensemble")
+
+
+def learner(kind: str, config: Config) -> Learner:
+    """The learner of a kind with its section of the settings. Modules load on demand: LightGBM costs a second.
+
+    Raises ModelError for a kind that this release does not have yet, UsageError for one that never was.
+    """
+    if kind == "baseline":
+        from cryptocast.models.baseline import BaselineLearner
+
+        return BaselineLearner()
+    if kind == "lightgbm":
+        from cryptocast.models.boosting import LightGBMLearner
+
+        return LightGBMLearner(config.lightgbm)
+    raise _unknown(kind)
+
+
+def forecaster_type(kind: str) -> type[Forecaster]:
+    """The class that loads a saved model of the kind. Raises as `learner` does."""
+    if kind == "baseline":
+        from cryptocast.models.baseline import BaselineForecaster
+
+        return BaselineForecaster
+    if kind == "lightgbm":
+        from cryptocast.models.boosting import LightGBMForecaster
+
+        return LightGBMForecaster
+    raise _unknown(kind)
+
+
+def _unknown(kind: str) -> ModelError | UsageError:
+    if kind in ALL_KINDS:
+        return ModelError(f"The model {kind} is not built yet. This release has baseline and {', '.join(TRAINABLE)}.")
+    return UsageError(f"There is no model {kind!r}. Choose among {', '.join(ALL_KINDS)}.")

@@ -1,0 +1,99 @@
+"""The two random walks that every model is held against, beside `baseline`. They are recomputed at every origin."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.folds import BoolArray
+from cryptocast.models.base import Forecast
+from cryptocast.scoring.quantiles import LEVELS
+
+__all__ = ["REFERENCES", "Reference", "rw_empirical", "rw_gaussian"]
+
+WINDOW_DAYS = 365
+DAY_US = 86_400_000_000
+LEAST_RETURNS = 200
+OUTER_SIGMAS = 1.96  # half the 95 % interval of a Gaussian, in standard deviations
+REFERENCES = ("rw_empirical", "rw_gaussian", "baseline")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A forecast for every row, and where it is one: known (n, H). Elsewhere its values are zeros, not to be scored."""
+
+    forecast: Forecast
+    known: BoolArray
+
+
+def rw_empirical(rows: Matrix) -> Reference:
+    """The last price times the empirical quantiles of the coin's own h-bar returns known within the last 365 days.
+
+    At least 200 valid returns are needed. It has the drift of its window: that is part of what it is.
+    """
+    values = np.zeros((len(rows), len(rows.horizons), len(LEVELS)))
+    known = np.zeros((len(rows), len(rows.horizons)), dtype=np.bool_)
+    window = _window(rows.bar_us)
+    for column, horizon in enumerate(rows.horizons.tolist()):
+        returns = _returns(rows, horizon)
+        for row, position in enumerate(rows.position.tolist()):
+            first = max(int(rows.panel.start[rows.coin[row]]) + horizon, position - window + 1)
+            past = returns[first : position + 1]
+            past = past[np.isfinite(past)]
+            if len(past) >= LEAST_RETURNS:
+                values[row, column] = np.quantile(past, LEVELS)
+                known[row, column] = True
+    # Its spread stands for a volatility; it claims no probability of a rise, whatever the drift of its window.
+    spread = (values[:, :, -1] - values[:, :, 0]) / (2 * OUTER_SIGMAS)
+    return Reference(_forecast(rows, values, spread, np.full(known.shape, 0.5)), known)
+
+
+def rw_gaussian(rows: Matrix) -> Reference:
+    """A Gaussian random walk without drift: volatility from the last 365 days of one-bar returns, times root h.
+
+    At least 200 valid returns are needed.
+    """
+    from scipy.special import ndtri  # scipy costs more time than this module's other imports
+
+    window = _window(rows.bar_us)
+    squared = _returns(rows, 1) ** 2
+    sums = np.concatenate([[0.0], np.cumsum(np.nan_to_num(squared))])
+    counts = np.concatenate([[0], np.cumsum(np.isfinite(squared))])
+    end = rows.position + 1
+    begin = np.maximum(rows.panel.start[rows.coin] + 1, end - window)
+    count = counts[end] - counts[begin]
+    variance = (sums[end] - sums[begin]) / np.maximum(count, 1)
+    usable = (count >= LEAST_RETURNS) & (variance > 0)
+    volatility = np.sqrt(np.where(usable, variance, 0.0))[:, None] * np.sqrt(rows.horizons)[None, :]
+    values = volatility[:, :, None] * np.asarray(ndtri(LEVELS))
+    values[:, :, len(LEVELS) // 2] = 0.0
+    known = np.broadcast_to(usable[:, None], volatility.shape).copy()
+    return Reference(_forecast(rows, values, volatility, np.full(known.shape, 0.5)), known)
+
+
+def _window(bar_us: int) -> int:
+    return WINDOW_DAYS * DAY_US // bar_us
+
+
+def _returns(rows: Matrix, horizon: int) -> FloatArray:
+    """(N,) log return over the `horizon` bars that end at each row of the panel; NaN across gaps and coins."""
+    panel = rows.panel
+    returns = np.full(len(panel.log_close), np.nan)
+    returns[horizon:] = panel.log_close[horizon:] - panel.log_close[:-horizon]
+    same = np.zeros(len(returns), dtype=np.bool_)
+    same[horizon:] = panel.coin[horizon:] == panel.coin[:-horizon]
+    returns[~same] = np.nan
+    return returns
+
+
+def _forecast(rows: Matrix, values: FloatArray, volatility: FloatArray, p_up: FloatArray) -> Forecast:
+    return Forecast(
+        coin=rows.coin_names,
+        issued_at=rows.issued_at,
+        price=rows.price,
+        horizons=rows.horizons,
+        levels=LEVELS,
+        values=values,
+        volatility=volatility,
+        p_up=p_up,
+    )

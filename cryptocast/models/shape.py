@@ -1,0 +1,37 @@
+"""The shape of a forecast without a view: quantiles that mirror each other around the last price."""
+
+from typing import Final
+
+import numpy as np
+
+from cryptocast.features.matrix import FloatArray
+from cryptocast.scoring.quantiles import LEVELS
+
+__all__ = ["LAST_PRICE", "student_quantiles", "symmetric_quantiles"]
+
+# p_up of a forecast without a view.
+LAST_PRICE: Final = 0.5
+# Degrees of freedom of the prior shape: standardised daily crypto returns have the tails of a Student t near 5.
+TAIL_FREEDOM: Final = 5.0
+
+
+def student_quantiles(levels: FloatArray = LEVELS, freedom: float = TAIL_FREEDOM) -> FloatArray:
+    """Quantiles (q,) of a Student t of variance 1: the shape of standardised returns before any were seen."""
+    from scipy.special import stdtrit  # scipy costs more time than this module's other imports
+
+    quantiles = stdtrit(freedom, levels) * np.sqrt((freedom - 2.0) / freedom)
+    return np.asarray(0.5 * (quantiles - quantiles[::-1]), dtype=np.float64)
+
+
+def symmetric_quantiles(standardised: FloatArray, levels: FloatArray = LEVELS) -> FloatArray:
+    """Quantiles (q,) of standardised returns (m,) and their mirror images: no drift, by construction.
+
+    The quantile at level p > 1/2 is the (2p - 1) quantile of the absolute values, with the finite-sample rank of split
+    conformal prediction, p (m + 1). Raises ValueError for an empty or non-finite sample. Source: Lei et al., JASA 113
+    (2018), for the rank; Hyndman and Fan, American Statistician 50 (1996), definition 6.
+    """
+    if standardised.size == 0 or not np.isfinite(standardised).all():
+        raise ValueError(f"{standardised.size} standardised returns, expected at least one and all finite")
+    sign = np.sign(np.round(2.0 * levels - 1.0, 12))
+    magnitude = np.quantile(np.abs(standardised), np.abs(2.0 * levels - 1.0), method="weibull")
+    return np.asarray(sign * magnitude, dtype=np.float64)

@@ -1,0 +1,183 @@
+"""registry.db: SQLite in WAL, one short connection per read or change, every change one BEGIN IMMEDIATE transaction.
+
+The only module that imports sqlite3. Errors of SQLite leave it as RegistryError; a busy database is waited for.
+"""
+
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from filelock import FileLock, Timeout
+
+from cryptocast.errors import RegistryError
+from cryptocast.registry.schema import MIGRATIONS
+
+__all__ = ["Connection", "Database", "Row"]
+
+log = logging.getLogger(__name__)
+
+Connection: TypeAlias = sqlite3.Connection
+Row: TypeAlias = sqlite3.Row
+
+# What SQLite may answer, even with a busy timeout, while another process opens, recovers or closes the same file.
+BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+RETRY_S: Final = 0.02
+
+
+class Database:
+    """One registry.db. Reading where there is none yet finds it empty and creates nothing."""
+
+    def __init__(
+        self, path: Path, *, busy_timeout_s: float = 30.0, migrations: Sequence[Sequence[str]] = MIGRATIONS
+    ) -> None:
+        self.path = path
+        self._timeout_s = busy_timeout_s
+        self._migrations = migrations
+
+    def create(self) -> None:
+        """Make the file and its tables if they are not there, and bring older ones up to date."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RegistryError(
+                f"The registry folder {self.path.parent} cannot be made: {error.strerror or error}. Check its rights."
+            ) from error
+        self._migrate(create=True)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the registry, whatever others write meanwhile."""
+        with self._errors():
+            found = self._open()
+            if found is None:
+                found = sqlite3.connect(":memory:", isolation_level=None)
+                found.row_factory = sqlite3.Row
+                _apply(found, self._migrations, start=0)
+            with contextlib.closing(found) as connection:
+                self._patiently(connection, "BEGIN")
+                self._patiently(connection, "SELECT 1 FROM fits LIMIT 1")  # a plain BEGIN sees from its first read on
+                yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A connection inside one transaction: committed at the end, undone by any exception."""
+        with self._errors():
+            found = self._open()
+            if found is None:
+                raise RegistryError(f"There is no registry at {self.path} yet. Train a model first: cryptocast train.")
+            with contextlib.closing(found) as connection:
+                self._patiently(connection, "BEGIN IMMEDIATE")
+                # Closing without COMMIT undoes everything, as a kill does.
+                yield connection
+                connection.execute("COMMIT")
+
+    def check(self) -> list[str]:
+        """What SQLite itself finds wrong with the file; empty if nothing. Does not raise for a damaged file."""
+        try:
+            with self.read() as connection:
+                found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+                strays = connection.execute("PRAGMA foreign_key_check").fetchall()
+        except RegistryError as error:
+            return [str(error)]
+        lines = [] if found == ["ok"] else found
+        return lines + [f"a row of {row[0]} refers to a row of {row[2]} that is not there" for row in strays]
+
+    def _open(self) -> Connection | None:
+        """A connection to tables of this version; None where there are none. Refuses newer, migrates older ones."""
+        if not self.path.is_file():
+            return None
+        connection = self._connect()
+        try:
+            version = self._version(connection)
+            if 0 < version < len(self._migrations):
+                self._migrate(create=False)
+        except BaseException:
+            connection.close()
+            raise
+        if version == 0:  # another process is about to fill it
+            connection.close()
+            return None
+        return connection
+
+    def _migrate(self, *, create: bool) -> None:
+        """Under a file lock, because a switch to WAL does not wait for other connections as everything else does."""
+        lock = FileLock(self.path.with_name("registry.lock"), timeout=self._timeout_s)
+        with self._errors(), lock, contextlib.closing(self._connect(create=create)) as connection:
+            version = self._version(connection)
+            if version == len(self._migrations):
+                return
+            if version == 0:
+                self._patiently(connection, "PRAGMA journal_mode = WAL")
+            self._patiently(connection, "BEGIN IMMEDIATE")
+            _apply(connection, self._migrations, start=version)
+            connection.execute("COMMIT")
+            log.info("registry %s: schema %d -> %d", self.path, version, len(self._migrations))
+
+    def _connect(self, *, create: bool = False) -> Connection:
+        address = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+        connection = sqlite3.connect(address, uri=True, timeout=self._timeout_s, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA recursive_triggers = ON")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit that was reported survives a power cut
+        return connection
+
+    def _version(self, connection: Connection) -> int:
+        version = int(self._patiently(connection, "PRAGMA user_version").fetchone()[0])
+        if version > len(self._migrations):
+            raise RegistryError(
+                f"The registry {self.path} has schema {version}, this cryptocast knows up to {len(self._migrations)}. "
+                "Upgrade cryptocast, or name another store."
+            )
+        return version
+
+    def _patiently(self, connection: Connection, statement: str) -> sqlite3.Cursor:
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return connection.execute(statement)
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(RETRY_S)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout as error:
+            raise RegistryError(self._busy_message()) from error
+        except sqlite3.OperationalError as error:
+            if _is_busy(error):
+                raise RegistryError(self._busy_message()) from error
+            raise RegistryError(
+                f"The registry {self.path} cannot be used: {error}. Check the folder's rights and free space."
+            ) from error
+        except sqlite3.IntegrityError as error:
+            raise RegistryError(f"The registry {self.path} refuses the change: {error}.") from error
+        except (sqlite3.DatabaseError, UnicodeDecodeError, IndexError) as error:
+            # The last two: a flipped byte in the tables' own description, which sqlite3 cannot decode or name.
+            raise RegistryError(
+                f"The registry {self.path} is damaged: {error}. Restore a backup, or move it away and train again."
+            ) from error
+        except OSError as error:
+            raise RegistryError(f"The registry {self.path} cannot be opened: {error.strerror or error}.") from error
+
+    def _busy_message(self) -> str:
+        return f"Another process has kept the registry {self.path} busy for {self._timeout_s:.0f} s. Try again."
+
+
+def _apply(connection: Connection, migrations: Sequence[Sequence[str]], *, start: int) -> None:
+    for statements in migrations[start:]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    # Extended codes carry the primary one in the low byte.
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in BUSY

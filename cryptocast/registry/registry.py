@@ -1,0 +1,335 @@
+"""The registry: what was fitted, which version answers, and how it came to that."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self, TypedDict
+
+import msgspec
+
+from cryptocast.config import GateConfig, Granularity
+from cryptocast.errors import RegistryError
+from cryptocast.registry import rows
+from cryptocast.registry.database import Connection, Database
+from cryptocast.registry.gate import best_of, first_version
+from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
+from cryptocast.registry.objects import Objects
+from cryptocast.registry.references import Reference, parse_reference
+from cryptocast.registry.verify import Finding, verify_registry
+from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Event, NewVersion, Version, VersionKey
+
+__all__ = ["ProductionMovedError", "Registry"]
+
+log = logging.getLogger(__name__)
+
+
+class ProductionMovedError(RegistryError):
+    """Production moved between a decision and the attempt to carry it out. Decide again."""
+
+
+class Registry:
+    """The registry of one store. Holds no connection: every call opens one, so threads and processes may share it.
+
+    Every change is one transaction with a row in the history for each alias that it moves. All times are UTC.
+    """
+
+    def __init__(self, database: Database, objects: Objects, gate: GateConfig) -> None:
+        self._database, self._objects, self._gate = database, objects, gate
+
+    @classmethod
+    def open(cls, store_root: Path, *, create: bool = True, gate: GateConfig | None = None) -> Self:
+        """The registry under the store folder. Without `create` a missing one reads as empty and nothing is written.
+
+        Raises RegistryError if it cannot be made, is damaged, or was written by a newer cryptocast.
+        """
+        folder = store_root / "registry"
+        database = Database(folder / "registry.db")
+        if create:
+            database.create()
+        else:
+            with database.read():  # a newer or damaged one is refused here, not at the first question
+                pass
+        return cls(database, Objects(folder / "objects"), gate or GateConfig())
+
+    # Changes
+
+    def register(
+        self,
+        manifest: FitManifest,
+        files: Mapping[str, bytes],
+        versions: Sequence[NewVersion],
+        *,
+        now: datetime,
+        who: str,
+    ) -> tuple[Version, ...]:
+        """Keep a fit and give each of the coins its next version, which becomes the challenger.
+
+        The first version of a key becomes production too, if the gate lets it. Files are stored first, then everything
+        else in one transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again
+        returns the versions that it has. Raises ValueError if manifest, files and versions do not belong together.
+        """
+        manifest = settled(manifest)
+        versions = [_settled_version(version) for version in versions]
+        _check_fit(manifest, files, versions)
+        for data in files.values():
+            self._objects.put(data)
+        text = canonical_json(manifest)
+        fit_id = sha256_hex(text)
+        with self._database.write() as connection:
+            rows.insert_fit(connection, fit_id, text, manifest, now)
+            for version in versions:
+                self._register_version(connection, manifest, fit_id, version, now, who)
+            kept = rows.read_versions(connection, {"fit_id": fit_id})
+        order = [version.coin for version in versions]
+        return tuple(sorted((v for v in kept if v.key.coin in order), key=lambda v: order.index(v.key.coin)))
+
+    def promote(
+        self,
+        key: VersionKey,
+        number: int,
+        *,
+        now: datetime,
+        who: str,
+        why: str,
+        evidence: Mapping[str, Any] | None = None,
+        action: Action = "promote",
+        expected: int | msgspec.UnsetType | None = msgspec.UNSET,
+    ) -> Version:
+        """Make a version the production of its key, in one transaction. Nothing changes if it is that already.
+
+        expected: where production stood when this was decided (None: nowhere). ProductionMovedError if it moved since.
+        Raises RegistryError if there is no such version. The gate is not asked here: callers bring its decision.
+        """
+        with self._database.write() as connection:
+            found = rows.read_versions(connection, {**_columns(key), "number": number})
+            if not found:
+                raise RegistryError(f"There is no version {number} of {key}. {_known(connection, key)}")
+            previous = rows.read_aliases(connection, key).get(PRODUCTION)
+            if expected is not msgspec.UNSET and previous != expected:
+                raise ProductionMovedError(
+                    f"Production of {key} moved from {expected} to {previous} while its promotion was decided. "
+                    "Run it again: cryptocast registry promote."
+                )
+            if previous != number:
+                _Move(connection, key, number, now, who).record(PRODUCTION, action, why, evidence or {})
+            return rows.read_versions(connection, {**_columns(key), "number": number})[0]
+
+    # Questions
+
+    def versions(
+        self,
+        *,
+        coin: str | None = None,
+        source: str | None = None,
+        vs: str | None = None,
+        granularity: Granularity | None = None,
+        kind: str | None = None,
+        alias: str | None = None,
+        fit_id: str | None = None,
+    ) -> tuple[Version, ...]:
+        """The versions that match, sorted by key and number."""
+        where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind, fit_id=fit_id)
+        with self._database.read() as connection:
+            return tuple(rows.read_versions(connection, where, alias=alias))
+
+    def keys(
+        self,
+        *,
+        coin: str | None = None,
+        source: str | None = None,
+        vs: str | None = None,
+        granularity: Granularity | None = None,
+        kind: str | None = None,
+    ) -> tuple[VersionKey, ...]:
+        """The keys that have versions, sorted."""
+        with self._database.read() as connection:
+            where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind)
+            return tuple(rows.read_keys(connection, where))
+
+    def get(
+        self, reference: str | Reference, *, source: str, vs: str = "usd", granularity: Granularity = "daily"
+    ) -> Version:
+        """The version that a reference means on the bars of this source; its own #granularity goes before the argument.
+
+        Raises UsageError for a malformed reference, RegistryError that says what there is if there is no such version.
+        """
+        if isinstance(reference, str):
+            reference = parse_reference(reference)
+        granularity = reference.granularity or granularity
+        if reference.kind is None:
+            best = self.best(reference.coin, source=source, vs=vs, granularity=granularity)
+            if best is None:
+                raise RegistryError(
+                    f"{reference.coin} has no production version with sound calibration on {source} {granularity} "
+                    "bars: the baseline answers. Train: cryptocast train."
+                )
+            return best
+        key = VersionKey(reference.coin, source, vs, granularity, reference.kind)
+        with self._database.read() as connection:
+            number = _resolve(reference, rows.read_aliases(connection, key))
+            found = rows.read_versions(connection, {**_columns(key), "number": number})
+            if not found:
+                raise RegistryError(f"There is no {reference} on {source} bars in {vs}. {_known(connection, key)}")
+            return found[0]
+
+    def alias(self, key: VersionKey, name: str) -> Version | None:
+        """The version that an alias (production, challenger) of the key stands at; None if it stands nowhere."""
+        found = self.versions(**_columns(key), alias=name)
+        return found[0] if found else None
+
+    def best(self, coin: str, *, source: str, vs: str = "usd", granularity: Granularity = "daily") -> Version | None:
+        """The best of the coin's production versions over all kinds (see gate.best_of); None: the baseline answers."""
+        found = self.versions(coin=coin, source=source, vs=vs, granularity=granularity, alias=PRODUCTION)
+        return best_of(found, self._gate)
+
+    def load_files(self, fit_id: str) -> dict[str, bytes]:
+        """The artefacts of a fit by name, each checked against its size and hash. Raises RegistryError."""
+        with self._database.read() as connection:
+            manifest = rows.read_fit(connection, fit_id)
+        return {file.name: self._objects.get(file.sha256, file.size) for file in manifest.artefacts}
+
+    def history(
+        self,
+        *,
+        coin: str | None = None,
+        source: str | None = None,
+        vs: str | None = None,
+        granularity: Granularity | None = None,
+        kind: str | None = None,
+        alias: str | None = None,
+        until: datetime | None = None,
+    ) -> tuple[Event, ...]:
+        """What moved, oldest first; `until` leaves out what was written later."""
+        where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind, alias=alias)
+        with self._database.read() as connection:
+            return tuple(rows.read_events(connection, where, until=until))
+
+    def production_at(self, key: VersionKey, moment: datetime) -> int | None:
+        """The number that served at a moment; None if there was none yet."""
+        events = self.history(**_columns(key), alias=PRODUCTION, until=moment)
+        return events[-1].number if events else None
+
+    def verify(self) -> tuple[Finding, ...]:
+        """Everything hashed again and every reference followed; empty if the registry is whole."""
+        return verify_registry(self._database, self._objects)
+
+    # Inside one transaction
+
+    def _register_version(
+        self, connection: Connection, manifest: FitManifest, fit_id: str, version: NewVersion, now: datetime, who: str
+    ) -> None:
+        key = VersionKey(version.coin, manifest.source, manifest.vs, manifest.granularity, manifest.kind)
+        if rows.read_versions(connection, {**_columns(key), "fit_id": fit_id}):
+            return
+        number = rows.next_number(connection, key)
+        contents = (canonical_json(version.calibration), canonical_json(version.hold_out))
+        rows.insert_version(connection, key, number, fit_id, contents, now)
+        has_production = PRODUCTION in rows.read_aliases(connection, key)
+        decision = None if has_production else first_version(version.hold_out, self._gate)
+        evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
+        why = "registered"
+        if decision is not None and not decision.accepted:
+            why = "; ".join(("registered; not fit for production", *decision.reasons))
+        move = _Move(connection, key, number, now, who)
+        move.record(CHALLENGER, "register", why, {"fit": fit_id, **evidence})
+        if decision is not None and decision.accepted:
+            why = "; ".join(("the first version, and the gate lets it through", *decision.reasons))
+            move.record(PRODUCTION, "promote", why, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Moves aliases to one version, each with its row in the history, inside the transaction of the connection."""
+
+    connection: Connection
+    key: VersionKey
+    number: int
+    now: datetime
+    who: str
+
+    def record(self, alias: str, action: Action, why: str, evidence: Mapping[str, Any]) -> None:
+        previous = rows.read_aliases(self.connection, self.key).get(alias)
+        rows.set_alias(self.connection, self.key, alias, self.number)
+        event = Event(
+            id=0,
+            at=self.now,
+            who=_printable(self.who),
+            action=action,
+            key=self.key,
+            alias=alias,
+            number=self.number,
+            previous=previous,
+            why=_printable(why),
+            evidence=dict(evidence),
+        )
+        rows.append_event(self.connection, event)
+        log.info("%s of %s: %s -> %d (%s)", alias, self.key, previous, self.number, action)
+
+
+def _printable(text: str) -> str:
+    """The text on one line, without what could steer a terminal or cannot be stored."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def _resolve(reference: Reference, aliases: Mapping[str, int]) -> int | None:
+    """The number that a reference means. Without alias or number: production, or the newest if there is none."""
+    if reference.number is not None:
+        return reference.number
+    if reference.alias is not None:
+        return aliases.get(reference.alias)
+    return aliases.get(PRODUCTION, aliases.get(CHALLENGER))
+
+
+def _known(connection: Connection, key: VersionKey) -> str:
+    """What there is instead of a version that was asked for, for the error message."""
+    numbers = rows.read_numbers(connection, key)
+    if numbers:
+        shown = ", ".join(map(str, numbers[-5:]))
+        has_production = PRODUCTION in rows.read_aliases(connection, key)
+        none = "" if has_production else " None of them is production: see cryptocast registry promote."
+        return f"There are {len(numbers)}, the newest: {shown}.{none}"
+    others = [str(other) for other in rows.read_keys(connection, {"coin": key.coin})]
+    if others:
+        return f"There are versions of {', '.join(others[:5])}."
+    return f"Train it: cryptocast train {key.coin} --model {key.kind}."
+
+
+def _columns(key: VersionKey) -> "_KeyColumns":
+    return {"coin": key.coin, "source": key.source, "vs": key.vs, "granularity": key.granularity, "kind": key.kind}
+
+
+class _KeyColumns(TypedDict):
+    coin: str
+    source: str
+    vs: str
+    granularity: Granularity
+    kind: str
+
+
+def _where(**columns: str | None) -> dict[str, object]:
+    return {column: value for column, value in columns.items() if value is not None}
+
+
+def _settled_version(version: NewVersion) -> NewVersion:
+    return NewVersion(version.coin, settled(version.calibration), settled(version.hold_out))
+
+
+def _check_fit(manifest: FitManifest, files: Mapping[str, bytes], versions: Sequence[NewVersion]) -> None:
+    """Raises ValueError unless the manifest lists exactly the files, and the versions are of coins of its pool."""
+    if sorted(manifest.artefacts, key=lambda file: file.name) != list(artefacts_of(files)):
+        raise ValueError("the manifest does not list exactly the files given: build its artefacts with artefacts_of")
+    if manifest.recipe != recipe_hash(manifest.kind, manifest.settings, manifest.feature_hash):
+        raise ValueError("the manifest's recipe is not recipe_hash of its kind, settings and feature hash")
+    coins = [version.coin for version in versions]
+    if not coins or len(set(coins)) != len(coins):
+        raise ValueError(f"expected one version for each of at least one coin, got {coins}")
+    for version in versions:
+        if manifest.data(version.coin) is None:
+            raise ValueError(f"{version.coin} is not in the pool that the manifest lists")
+        if version.calibration.coin != version.coin:
+            raise ValueError(f"the calibration given for {version.coin} is that of {version.calibration.coin}")
+        scored = sorted(score.horizon for score in version.hold_out.horizons)
+        if scored != sorted(manifest.horizons):
+            raise ValueError(f"{version.coin}: the hold-out scores horizons {scored}, the fit has {manifest.horizons}")

@@ -1,0 +1,95 @@
+"""The tables of registry.db, as a list of migrations: migration i takes the schema from version i to i + 1.
+
+A migration that was released is never edited; what comes later is appended. Statements stand alone because SQLite's
+script runner would commit half-way. No STRICT tables: the SQLite of supported systems is older than they are.
+"""
+
+from typing import Final
+
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION"]
+
+KEY: Final = "coin, source, vs, granularity, kind"
+KEY_COLUMNS: Final = (
+    "coin TEXT NOT NULL, source TEXT NOT NULL, vs TEXT NOT NULL, granularity TEXT NOT NULL, kind TEXT NOT NULL"
+)
+
+
+def _refuse(name: str, event: str, message: str, condition: str = "") -> str:
+    when = f" WHEN {condition}" if condition else ""
+    return f"CREATE TRIGGER {name} BEFORE {event}{when} BEGIN SELECT RAISE(ABORT, '{message}'); END"
+
+
+FIRST: Final[tuple[str, ...]] = (
+    # A fit's id is the sha256 of its manifest. The columns beside the manifest repeat it, to be filtered by.
+    """CREATE TABLE fits (
+        fit_id TEXT PRIMARY KEY CHECK (length(fit_id) = 64),
+        kind TEXT NOT NULL, source TEXT NOT NULL, vs TEXT NOT NULL, granularity TEXT NOT NULL,
+        recipe TEXT NOT NULL,
+        registered_at TEXT NOT NULL,
+        manifest BLOB NOT NULL
+    )""",
+    """CREATE TABLE fit_artefacts (
+        fit_id TEXT NOT NULL REFERENCES fits (fit_id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL CHECK (length(sha256) = 64),
+        size INTEGER NOT NULL CHECK (size >= 0),
+        PRIMARY KEY (fit_id, name)
+    )""",
+    "CREATE INDEX fit_artefacts_by_sha256 ON fit_artefacts (sha256)",
+    # digest: sha256 over all other columns, so that a flipped byte in calibration or scores is noticed.
+    f"""CREATE TABLE versions (
+        id INTEGER PRIMARY KEY,
+        {KEY_COLUMNS},
+        number INTEGER NOT NULL CHECK (number >= 1),
+        fit_id TEXT NOT NULL REFERENCES fits (fit_id),
+        calibration BLOB NOT NULL,
+        hold_out BLOB NOT NULL,
+        created_at TEXT NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        UNIQUE ({KEY}, number),
+        UNIQUE ({KEY}, fit_id)
+    )""",
+    "CREATE INDEX versions_by_fit ON versions (fit_id)",
+    f"""CREATE TABLE aliases (
+        {KEY_COLUMNS},
+        alias TEXT NOT NULL CHECK (length(alias) BETWEEN 1 AND 40),
+        number INTEGER NOT NULL,
+        PRIMARY KEY ({KEY}, alias),
+        FOREIGN KEY ({KEY}, number) REFERENCES versions ({KEY}, number)
+    )""",
+    f"CREATE INDEX aliases_by_version ON aliases ({KEY}, number)",
+    # No foreign key: the history outlives the versions that it tells of. digest: sha256 over the row and the digest of
+    # the row before it, so that an edit behind the triggers' back shows.
+    f"""CREATE TABLE history (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        action TEXT NOT NULL,
+        {KEY_COLUMNS},
+        alias TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        previous INTEGER,
+        why TEXT NOT NULL,
+        evidence BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64)
+    )""",
+    f"CREATE INDEX history_by_key ON history ({KEY}, alias, id)",
+    _refuse("history_no_update", "UPDATE ON history", "the history is append-only"),
+    _refuse("history_no_delete", "DELETE ON history", "the history is append-only"),
+    # INSERT OR REPLACE deletes without firing delete triggers, unless recursive triggers are on.
+    _refuse(
+        "history_no_replace",
+        "INSERT ON history",
+        "the history is append-only",
+        "EXISTS (SELECT 1 FROM history WHERE id = NEW.id)",
+    ),
+    _refuse("fits_no_update", "UPDATE ON fits", "a fit never changes"),
+    _refuse("fit_artefacts_no_update", "UPDATE ON fit_artefacts", "a fit never changes"),
+    _refuse("versions_no_update", "UPDATE ON versions", "a version never changes"),
+    _refuse(
+        "production_no_delete", "DELETE ON aliases", "production is moved, never taken away", "OLD.alias = 'production'"
+    ),
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST,)
+SCHEMA_VERSION: Final = len(MIGRATIONS)

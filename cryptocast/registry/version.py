@@ -1,0 +1,76 @@
+"""The nouns of the registry: which series and kind (a key), which fit of it (a version), what happened (an event)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from cryptocast.config import Granularity
+from cryptocast.registry.manifest import CoinCalibration, FitManifest, HoldOut
+
+__all__ = ["CHALLENGER", "PRODUCTION", "Action", "Event", "NewVersion", "Version", "VersionKey"]
+
+PRODUCTION = "production"
+CHALLENGER = "challenger"
+
+# What moved an alias: a fit was registered; the gate let a version through; a version with production's own recipe on
+# newer bars; a person against the gate; a person back to an earlier version.
+Action: TypeAlias = Literal["register", "promote", "refresh", "force", "rollback"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VersionKey:
+    """Versions are numbered, and aliases unique, within one of these. A key never forecasts another source's bars."""
+
+    coin: str
+    source: str
+    vs: str
+    granularity: Granularity
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.coin}/{self.kind} ({self.source}, {self.vs}, {self.granularity})"
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What a fit says about one coin of its pool when it is registered."""
+
+    coin: str
+    calibration: CoinCalibration
+    hold_out: HoldOut
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One coin's forecaster: a fit, the coin's initial calibration and the scores it was registered with."""
+
+    key: VersionKey
+    number: int
+    fit_id: str
+    manifest: FitManifest
+    hold_out: HoldOut
+    calibration: CoinCalibration
+    aliases: tuple[str, ...]
+    created_at: datetime  # UTC
+
+    @property
+    def name(self) -> str:
+        """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
+        bars = "" if self.key.granularity == "daily" else f"#{self.key.granularity}"
+        return f"{self.key.coin}/{self.key.kind}:{self.number}{bars}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the history: an alias of a key moved to a version."""
+
+    id: int
+    at: datetime  # UTC
+    who: str
+    action: Action
+    key: VersionKey
+    alias: str
+    number: int
+    previous: int | None  # where the alias stood before
+    why: str
+    evidence: dict[str, Any]

@@ -1,0 +1,101 @@
+"""What the edges hand to every use case: settings, clock, upstream, progress, and who asks."""
+
+import getpass
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.registry import Registry
+
+__all__ = ["Context", "NoProgress", "Progress", "Selection", "login_name", "utc_now"]
+
+
+class Progress(Protocol):
+    """Long work in whole steps. Whoever shows it knows the time left."""
+
+    def begin(self, task: str, total: int) -> None:
+        """A piece of work starts; it takes `total` steps."""
+        ...
+
+    def step(self, note: str) -> None:
+        """One step of it is done."""
+        ...
+
+    def end(self) -> None:
+        """It is over, whether all its steps were needed or not."""
+        ...
+
+
+class NoProgress:
+    """For callers that show nothing."""
+
+    def begin(self, task: str, total: int) -> None:
+        """Shows nothing."""
+
+    def step(self, note: str) -> None:
+        """Shows nothing."""
+
+    def end(self) -> None:
+        """Shows nothing."""
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def login_name() -> str:
+    """Who the history of the registry names."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a use case may touch. `api_key` is CoinGecko's and never logged."""
+
+    config: Config
+    wall_clock: Callable[[], datetime] = utc_now
+    api_key: str | None = None
+    progress: Progress = NoProgress()
+    who: str = "library"
+
+    def registry(self, *, create: bool = True) -> Registry:
+        """The registry of the store."""
+        return Registry.open(self.config.store.path, create=create, gate=self.config.gate)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which bars a command is about; None takes the setting."""
+
+    coins: tuple[str, ...] = ()
+    source: SourceChoice | None = None
+    vs: str | None = None
+    granularity: Granularity | None = None
+    now: datetime | None = None
+
+    def resolved(self, config: Config) -> "Resolved":
+        """With the settings filled in."""
+        return Resolved(
+            coins=tuple(dict.fromkeys(self.coins or config.data.coins)),
+            source=self.source or config.data.source,
+            vs=self.vs or config.data.vs,
+            granularity=self.granularity or config.data.granularity,
+            now=self.now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A selection with nothing left open."""
+
+    coins: tuple[str, ...]
+    source: SourceChoice
+    vs: str
+    granularity: Granularity
+    now: datetime | None

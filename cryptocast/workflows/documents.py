@@ -1,0 +1,160 @@
+"""What the commands and the server say, as types: one set of names for the terminal, the files and HTTP."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from cryptocast.evaluation.records import HoldOut, HorizonScore
+
+__all__ = [
+    "BacktestReport",
+    "BacktestRow",
+    "CoinError",
+    "CoinForecast",
+    "DataUsed",
+    "ForecastDocument",
+    "HorizonForecast",
+    "Interval",
+    "TrainReport",
+    "TrainedModel",
+]
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of an answer."""
+
+
+class Interval(Document, frozen=True, kw_only=True):
+    """A central interval of the price: `level` percent of outcomes are meant to fall inside."""
+
+    level: int
+    lower: float
+    upper: float
+
+
+class HorizonForecast(Document, frozen=True, kw_only=True):
+    """The price `horizon` bars ahead."""
+
+    horizon: int
+    target_time: datetime
+    median: float
+    mean: float  # of the quantile distribution, see scoring.quantiles.mean_of_quantiles
+    intervals: tuple[Interval, ...]
+    volatility: float  # of the log return over the horizon
+    p_up: float  # probability of a rise; 0.5 is no view
+    confidence: float  # probability of the likelier direction; 0.5 is no view
+    verdict: str  # of the evidence behind this horizon
+    fallback: str | None  # why this horizon is the baseline's
+
+
+class CoinForecast(Document, frozen=True, kw_only=True):
+    """The forecast of one coin, and what it rests on."""
+
+    coin: str
+    vs: str
+    granularity: str
+    source: str
+    model_requested: str
+    model_used: str
+    version: int | None  # null for the baseline, which has none
+    fallback_reason: str | None
+    as_of: datetime  # close of the last bar known
+    stale_after: datetime
+    stale: bool
+    price: float
+    notices: tuple[str, ...]
+    horizons: tuple[HorizonForecast, ...]
+
+
+class CoinError(Document, frozen=True, kw_only=True):
+    """A coin that could not be answered for, beside those that could."""
+
+    coin: str
+    error: str
+
+
+class ForecastDocument(Document, frozen=True, kw_only=True):
+    """Forecasts of several coins."""
+
+    schema: Literal["cryptocast.forecast/1"] = "cryptocast.forecast/1"
+    forecasts: tuple[CoinForecast, ...]
+    errors: tuple[CoinError, ...] = ()
+
+
+class DataUsed(Document, frozen=True, kw_only=True):
+    """The candles of one coin that a command rested on."""
+
+    coin: str
+    source: str
+    rows: int
+    first: datetime
+    last: datetime
+    content_hash: str
+    stale: bool
+    notice: str | None
+
+
+class TrainedModel(Document, frozen=True, kw_only=True):
+    """One kind of model for one coin: its hold-out, and the version it became (none for the baseline)."""
+
+    coin: str
+    kind: str
+    version: int | None
+    aliases: tuple[str, ...]
+    decision: tuple[str, ...]  # why it is, or is not, in production
+    fit_id: str | None
+    seconds: float
+    hold_out: HoldOut
+    pooled: HoldOut  # over all coins of the pool
+
+
+class TrainReport(Document, frozen=True, kw_only=True):
+    """What a training did."""
+
+    schema: Literal["cryptocast.train/1"] = "cryptocast.train/1"
+    granularity: str
+    vs: str
+    horizons: tuple[int, ...]
+    data: tuple[DataUsed, ...]
+    left_out: tuple[CoinError, ...]
+    models: tuple[TrainedModel, ...]
+    notes: tuple[str, ...]
+    forecast: ForecastDocument
+    seconds: float
+
+
+class BacktestRow(Document, frozen=True, kw_only=True):
+    """One model, pooled over the coins or for one of them."""
+
+    model: str
+    coin: str | None  # null: pooled
+    scores: tuple[HorizonScore, ...]
+
+
+class FoldRow(Document, frozen=True, kw_only=True):
+    """One refit of a walk-forward."""
+
+    fold: int
+    refit_at: datetime
+    train_rows: int
+    origins: int
+
+
+class BacktestReport(Document, frozen=True, kw_only=True):
+    """What a backtest found."""
+
+    schema: Literal["cryptocast.backtest/1"] = "cryptocast.backtest/1"
+    mode: Literal["hold-out", "walk-forward"]
+    granularity: str
+    vs: str
+    start: datetime
+    end: datetime
+    step_bars: int
+    refit_every_bars: int | None
+    data: tuple[DataUsed, ...]
+    left_out: tuple[CoinError, ...]
+    folds: tuple[FoldRow, ...]
+    rows: tuple[BacktestRow, ...]
+    notes: tuple[str, ...]
+    seconds: float

@@ -1,0 +1,256 @@
+"""The forecast now: the version in production, or the step of the ladder below it, with the reason."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+import numpy as np
+from cryptocast.workflows.candles import CoinBars
+
+from cryptocast.config import Granularity
+from cryptocast.data.schema import BAR_US
+from cryptocast.errors import CryptocastError, ModelError, RegistryError, UsageError
+from cryptocast.evaluation.records import HoldOut
+from cryptocast.features.catalogue import required_history
+from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
+from cryptocast.models.base import Forecast
+from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.calibrated import Calibrated, fallback_reason
+from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
+from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
+from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
+from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
+from cryptocast.workflows.panel import Pool, feature_set, feature_set_hash, feature_table, gather, matrix_of, moment
+
+__all__ = ["Forecaster", "Request", "describe", "forecast"]
+
+NOT_BACKTESTED: Final = "not backtested"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a forecast is asked for; empty takes the setting."""
+
+    selection: Selection = Selection()
+    model: str | None = None
+    horizons: tuple[int, ...] = ()
+    intervals: tuple[int, ...] = ()
+    version: str | None = None  # a reference such as bitcoin/lightgbm:3
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The model that answers, and why it is not the one asked for."""
+
+    kind: str
+    version: Version | None
+    fallback_reason: str | None
+
+
+@dataclass(slots=True)
+class Forecaster:
+    """Makes forecasts, and keeps the models that it has loaded. Not for several threads at once."""
+
+    context: Context
+    _loaded: dict[str, Calibrated] = field(default_factory=dict)
+
+    def forecast(self, request: Request) -> ForecastDocument:
+        """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
+        config = self.context.config
+        asked = request.selection.resolved(config)
+        check_request(request, asked.granularity)
+        registry = self.context.registry(create=False)
+        answers: list[CoinForecast] = []
+        errors: list[CoinError] = []
+        failure: CryptocastError | None = None
+        for coin in asked.coins:
+            one = Request(
+                selection=Selection((coin,), asked.source, asked.vs, asked.granularity, asked.now),
+                model=request.model or config.forecast.model,
+                horizons=request.horizons or config.horizons(asked.granularity),
+                intervals=request.intervals or config.forecast.intervals,
+                version=request.version,
+            )
+            try:
+                answers.append(self._one(one, registry))
+            except CryptocastError as error:
+                failure = failure or error
+                errors.append(CoinError(coin=coin, error=str(error)))
+        if failure is not None and not answers:
+            raise failure
+        return ForecastDocument(forecasts=tuple(answers), errors=tuple(errors))
+
+    def _one(self, request: Request, registry: Registry) -> CoinForecast:
+        asked = request.selection.resolved(self.context.config)
+        coin = asked.coins[0]
+        (pool,) = gather(self.context, asked, pool=())
+        key = VersionKey(coin, pool.source, asked.vs, asked.granularity, "")
+        chosen = choose(registry, key, request)
+        if chosen.version is not None:
+            try:
+                made = self._by_version(registry, chosen.version, request)
+                return describe(pool.bars[coin], chosen, made, request, pool.granularity)
+            except (ModelError, RegistryError) as error:
+                if request.version is not None or request.model not in ("auto", None):
+                    raise
+                chosen = Chosen("baseline", None, f"{chosen.version.name} cannot answer: {error}")
+        made = baseline_forecast(pool, coin, request.horizons)
+        return describe(pool.bars[coin], chosen, made, request, pool.granularity)
+
+    def _by_version(self, registry: Registry, version: Version, request: Request) -> Forecast:
+        if version.manifest.feature_hash != feature_set_hash():
+            raise ModelError(
+                f"{version.name} was fitted on features that this release computes differently. "
+                f"Train anew: cryptocast train {version.key.coin}"
+            )
+        model = self._load(registry, version)
+        others = tuple(data.coin for data in version.manifest.coins)
+        asked = request.selection.resolved(self.context.config)
+        (whole,) = gather(self.context, asked, pool=others)
+        return model_forecast(model, whole, version.key.coin, request.horizons)
+
+    def _load(self, registry: Registry, version: Version) -> Calibrated:
+        if version.fit_id not in self._loaded:
+            files = registry.load_files(version.fit_id)
+            self._loaded[version.fit_id] = Calibrated.load(files, forecaster_type(version.manifest.kind))
+        return self._loaded[version.fit_id]
+
+
+def forecast(context: Context, request: Request) -> ForecastDocument:
+    """The forecast now, for a command or a notebook."""
+    return Forecaster(context).forecast(request)
+
+
+def check_request(request: Request, granularity: Granularity) -> None:
+    """Raises UsageError or ModelError, naming the choices, for what no model could answer."""
+    if request.model is not None and request.model not in ("auto", *ALL_KINDS):
+        raise UsageError(f"There is no model {request.model!r}. Choose among auto, {', '.join(ALL_KINDS)}.")
+    if request.model in ALL_KINDS and request.model not in ("baseline", *TRAINABLE):
+        forecaster_type(request.model)
+    bad = [level for level in request.intervals if level not in intervals_on_offer(LEVELS)]
+    if bad:
+        offered = ", ".join(str(level) for level in intervals_on_offer(LEVELS))
+        raise UsageError(f"There is no {bad[0]} % interval. On offer: {offered}.")
+    wrong = [horizon for horizon in request.horizons if horizon < 1]
+    if wrong or len(set(request.horizons)) != len(request.horizons):
+        raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
+
+
+def choose(registry: Registry, key: VersionKey, request: Request) -> Chosen:
+    """The version that answers: the one referred to, production of the kind asked for, or the best in production."""
+    if request.version is not None:
+        version = registry.get(request.version, source=key.source, vs=key.vs, granularity=key.granularity)
+        if version.key.coin != key.coin:
+            raise UsageError(f"{request.version} is a version of {version.key.coin}, not of {key.coin}.")
+        return Chosen(version.key.kind, version, None)
+    if request.model == "baseline":
+        return Chosen("baseline", None, None)
+    if request.model in (None, "auto"):
+        best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
+        if best is not None:
+            return Chosen(best.key.kind, best, None)
+        return Chosen("baseline", None, f"no version of {key.coin} is in production on {key.source} bars")
+    wanted = VersionKey(key.coin, key.source, key.vs, key.granularity, request.model)
+    version_or_none = registry.alias(wanted, PRODUCTION)
+    if version_or_none is not None:
+        return Chosen(request.model, version_or_none, None)
+    return Chosen(
+        "baseline",
+        None,
+        f"no {request.model} of {key.coin} is in production on {key.source} bars; "
+        f"train one: cryptocast train {key.coin}",
+    )
+
+
+def model_forecast(model: Calibrated, pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
+    """The model's forecast at the coin's last bar, from the tail of the candles that features can remember."""
+    rule = volatility_rule(pool.bar_us)
+    # Enough for the features, the long volatility, and to tell whether a horizon has its independent blocks.
+    tail = max(required_history(feature_set()), rule.window, (model.least_blocks + 2) * max(horizons)) + 1
+    table = feature_table(pool, tail=tail)
+    return model.predict(last_row(matrix_of(table, pool, horizons), coin))
+
+
+def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
+    """The baseline at the coin's last bar, from its own candles alone."""
+    table = feature_table(pool, [coin], features=())
+    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us)
+    if len(matrix) == 0:
+        height = pool.bars[coin].candles.frame.height
+        raise ModelError(f"{coin} has {height} bars; the baseline needs 21 to state a volatility. Fetch more of them.")
+    return BaselineLearner().fit(matrix).predict(last_row(matrix, coin))
+
+
+def last_row(matrix: Matrix, coin: str) -> Matrix:
+    """The coin's latest row, which must be its last bar."""
+    index = matrix.panel.coins.index(coin)
+    own = np.flatnonzero(matrix.coin == index)
+    if len(own) == 0:
+        raise ModelError(f"{coin} has too few bars to state a volatility. Fetch more of them: cryptocast fetch {coin}")
+    return matrix.rows(own[-1:])
+
+
+def describe(
+    bars: CoinBars, chosen: Chosen, made: Forecast, request: Request, granularity: Granularity
+) -> CoinForecast:
+    """A forecast of one row in words and numbers."""
+    as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
+    prices = made.prices()[0]
+    rows = bars.candles.frame.height
+    scores = _verdicts(chosen.version.hold_out if chosen.version else None)
+    horizons = []
+    for asked in request.horizons:
+        column = int(np.flatnonzero(made.horizons == asked)[0])
+        reason = _horizon_fallback(chosen, rows, asked)
+        p_up = float(made.p_up[0, column])
+        horizons.append(
+            HorizonForecast(
+                horizon=asked,
+                target_time=moment(as_of + asked * bar),
+                median=float(prices[column, len(LEVELS) // 2]),
+                mean=float(mean_of_quantiles(prices[column], made.levels)),
+                intervals=tuple(_interval(prices[column], made, level) for level in request.intervals),
+                volatility=float(made.volatility[0, column]),
+                p_up=p_up,
+                confidence=max(p_up, 1.0 - p_up),
+                verdict=scores.get(asked, NOT_BACKTESTED) if reason is None else "the baseline answers",
+                fallback=reason,
+            )
+        )
+    key = bars.candles.provenance.key
+    return CoinForecast(
+        coin=key.coin,
+        vs=key.vs,
+        granularity=granularity,
+        source=key.source,
+        model_requested=request.model or "auto",
+        model_used=chosen.kind,
+        version=chosen.version.number if chosen.version else None,
+        fallback_reason=chosen.fallback_reason,
+        as_of=moment(as_of),
+        stale_after=moment(as_of) + timedelta(microseconds=3 * bar),
+        stale=bars.stale,
+        price=float(made.price[0]),
+        notices=(bars.notice,) if bars.notice else (),
+        horizons=tuple(horizons),
+    )
+
+
+def _interval(prices: FloatArray, made: Forecast, level: int) -> Interval:
+    lower, upper = interval_columns(made.levels, level)
+    return Interval(level=level, lower=float(prices[lower]), upper=float(prices[upper]))
+
+
+def _horizon_fallback(chosen: Chosen, bars: int, horizon: int) -> str | None:
+    if chosen.version is None:
+        return None
+    least = int(chosen.version.calibration.state["least_blocks"])
+    return fallback_reason(bars, horizon, least)
+
+
+def _verdicts(hold_out: HoldOut | None) -> Mapping[int, str]:
+    if hold_out is None:
+        return {}
+    return {score.horizon: f"hold-out: {score.verdict}" for score in hold_out.horizons}

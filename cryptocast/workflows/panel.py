@@ -1,0 +1,172 @@
+"""From candles to the rows that models see: one path for training, backtest, forecast and serving."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+from cryptocast.workflows.candles import CoinBars, Obtained, obtain
+from cryptocast.workflows.upstream import upstream_factory
+
+from cryptocast.config import Config, Granularity
+from cryptocast.data.schema import BAR_US
+from cryptocast.errors import CryptocastError, DataError
+from cryptocast.features.catalogue import FEATURES, Feature, add_features, feature_hash
+from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.documents import CoinError, DataUsed
+
+__all__ = [
+    "STABLECOINS",
+    "Pool",
+    "data_used",
+    "feature_set",
+    "feature_table",
+    "gather",
+    "matrix_of",
+    "moment",
+    "pool_of",
+]
+
+# Coins that are pegged: their returns are noise around zero and would teach the pool that nothing ever moves.
+STABLECOINS = frozenset(
+    {"tether", "usd-coin", "dai", "first-digital-usd", "true-usd", "paxos-standard", "frax", "paypal-usd"}
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Coins of one source that are learned from together."""
+
+    source: str
+    vs: str
+    granularity: Granularity
+    named: tuple[str, ...]  # those that were asked for; the others help
+    bars: Mapping[str, CoinBars]
+    left_out: tuple[CoinError, ...]
+
+    @property
+    def coins(self) -> tuple[str, ...]:
+        """All of them, the named first."""
+        return tuple(self.bars)
+
+    @property
+    def bar_us(self) -> int:
+        """Microseconds in a bar."""
+        return BAR_US[self.granularity]
+
+
+def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allowed: bool = True) -> tuple[Pool, ...]:
+    """The named coins and their pool, grouped by the source that each named coin resolves to.
+
+    A pool coin that cannot be had, has another source or is a stablecoin is left out and named. Raises the error of a
+    named coin that cannot be had, if none of the named ones can.
+    """
+    coins = tuple(dict.fromkeys((*asked.coins, *(coin for coin in pool if coin not in STABLECOINS))))
+    obtained = obtain(
+        context.config,
+        coins,
+        source=asked.source,
+        vs=asked.vs,
+        granularity=asked.granularity,
+        now=asked.now,
+        wall_clock=context.wall_clock,
+        upstream_factory=upstream_factory(context),
+        fetch_allowed=fetch_allowed,
+    )
+    available = [coin for coin in asked.coins if coin in obtained.bars]
+    if not available:
+        raise obtained.missing[asked.coins[0]]
+    sources = dict.fromkeys(obtained.bars[coin].candles.provenance.key.source for coin in available)
+    return tuple(_group(asked, obtained, source, available) for source in sources)
+
+
+def _group(asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> Pool:
+    named = tuple(coin for coin in available if _source(obtained.bars[coin]) == source)
+    members = {coin: bars for coin, bars in obtained.bars.items() if _source(bars) == source}
+    ordered = {coin: members[coin] for coin in (*named, *(c for c in members if c not in named))}
+    left_out = [CoinError(coin=coin, error=str(error)) for coin, error in obtained.missing.items()]
+    left_out += [
+        CoinError(coin=coin, error=f"its candles come from {_source(bars)}, and sources are never mixed")
+        for coin, bars in obtained.bars.items()
+        if coin not in members and coin not in available
+    ]
+    return Pool(source, asked.vs, asked.granularity, named, ordered, tuple(left_out))
+
+
+def _source(bars: CoinBars) -> str:
+    return bars.candles.provenance.key.source
+
+
+def pool_of(config: Config) -> tuple[str, ...]:
+    """The coins that help every training: `[train] pool`, else the configured coins."""
+    return config.train.pool or config.data.coins
+
+
+def feature_table(
+    pool: Pool,
+    coins: Iterable[str] | None = None,
+    *,
+    tail: int | None = None,
+    features: Sequence[Feature] = FEATURES,
+) -> pl.DataFrame:
+    """The candles of the pool with all features, on complete time grids; `tail` keeps each coin's last bars first."""
+    frames = [pool.bars[coin].candles.frame for coin in (coins or pool.coins)]
+    if tail is not None:
+        frames = [frame.tail(tail) for frame in frames]
+    lazy = pl.concat(frames).lazy()
+    return add_features(lazy, features, bar_us=pool.bar_us, without=_without(pool)).collect()
+
+
+def feature_set() -> tuple[Feature, ...]:
+    """The features that models are fitted on."""
+    return FEATURES
+
+
+def feature_set_hash() -> str:
+    """What the manifest of a fit names them by."""
+    return feature_hash(feature_set())
+
+
+def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int]) -> Matrix:
+    """The rows of a feature table. Raises DataError if no coin has enough bars for a single row."""
+    matrix = build_matrix(table, [feature.name for feature in feature_set()], horizons=horizons, bar_us=pool.bar_us)
+    if len(matrix) == 0:
+        bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
+        raise DataError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
+    return matrix
+
+
+def data_used(pool: Pool) -> tuple[DataUsed, ...]:
+    """What a report says about the candles."""
+    return tuple(_used(coin, bars) for coin, bars in pool.bars.items())
+
+
+def _used(coin: str, bars: CoinBars) -> DataUsed:
+    provenance = bars.candles.provenance
+    return DataUsed(
+        coin=coin,
+        source=provenance.key.source,
+        rows=provenance.rows,
+        first=provenance.first,
+        last=provenance.last,
+        content_hash=provenance.content_hash,
+        stale=bars.stale,
+        notice=bars.notice,
+    )
+
+
+def moment(microseconds: int) -> datetime:
+    """Microseconds since the epoch as a UTC time."""
+    return datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC).replace(microsecond=microseconds % 1_000_000)
+
+
+def _without(pool: Pool) -> frozenset[str]:
+    # CoinGecko's hourly volume is a sum over the last 24 hours: no feature may take it for the hour's own.
+    rolling = pool.source == "coingecko" and pool.granularity == "hourly"
+    return frozenset({"bar_volume"}) if rolling else frozenset()
+
+
+def missing_errors(missing: Mapping[str, CryptocastError]) -> tuple[CoinError, ...]:
+    """The coins that could not be had, as a report names them."""
+    return tuple(CoinError(coin=coin, error=str(error)) for coin, error in missing.items())

@@ -1,0 +1,402 @@
+"""Fetch if stale, build features, audit them, fit, calibrate, score the hold-out, register, forecast."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+import numpy as np
+import polars as pl
+from cryptocast.features.audit import audit
+
+from cryptocast.config import Config
+from cryptocast.errors import ModelError, UsageError
+from cryptocast.evaluation.records import HoldOut
+from cryptocast.evaluation.scores import Judged, judge, score_model
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import split_by_time
+from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.calibrated import fallback_reason, independent_blocks
+from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.kinds import TRAINABLE, learner
+from cryptocast.registry import (
+    PRODUCTION,
+    CoinCalibration,
+    CoinData,
+    FitManifest,
+    NewVersion,
+    Version,
+    VersionKey,
+    artefacts_of,
+    first_version,
+    recipe_hash,
+)
+from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.workflows.code_state import code_version, library_versions, platform_name
+from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.documents import CoinForecast, ForecastDocument, TrainedModel, TrainReport
+from cryptocast.workflows.forecast import Chosen, Request, baseline_forecast, describe, model_forecast
+from cryptocast.workflows.panel import (
+    Pool,
+    data_used,
+    feature_set,
+    feature_set_hash,
+    feature_table,
+    gather,
+    matrix_of,
+    moment,
+    pool_of,
+)
+
+__all__ = ["Order", "kinds_of", "train"]
+
+LIBRARIES = ("lightgbm", "numpy", "polars", "scipy")
+# The audit of a training looks at this many bars of each coin; `features --audit` looks at all of them.
+AUDIT_BARS = 700
+AUDIT_CUTS = 3
+# Below this many bars a training says what so little data cannot show.
+FEW_BARS = 2 * 365
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be trained. older_than: leave coins alone whose production version is younger."""
+
+    selection: Selection = Selection()
+    model: str = "all"
+    horizons: tuple[int, ...] = ()
+    older_than: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Training:
+    """One pool in training."""
+
+    context: Context
+    pool: Pool
+    table: pl.DataFrame
+    matrix: Matrix
+    horizons: tuple[int, ...]
+
+
+def kinds_of(model: str) -> tuple[str, ...]:
+    """The kinds that `--model` means; `all` is every kind of this release. Raises for kinds that it does not have."""
+    if model == "all":
+        return ("baseline", *TRAINABLE)
+    learner(model, Config())
+    return ("baseline",) if model == "baseline" else ("baseline", model)
+
+
+def train(context: Context, order: Order) -> TrainReport:
+    """Train and register: one fit for each kind and source, one version of it for each named coin.
+
+    `baseline` has nothing to register; its scores stand beside the others. Raises DataError or UpstreamError if no
+    named coin has candles, ModelError if there are too few bars or a feature leaks.
+    """
+    began = time.perf_counter()
+    asked = order.selection.resolved(context.config)
+    kinds = kinds_of(order.model)
+    horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
+    if min(horizons) < 1:
+        raise UsageError(f"Horizons are counted in bars, at least 1; found {min(horizons)}.")
+    pools = gather(context, asked, pool=pool_of(context.config))
+    reports = [_train_pool(context, pool, kinds, horizons, order.older_than) for pool in pools]
+    return msgspec.structs.replace(
+        reports[0],
+        data=tuple(row for report in reports for row in report.data),
+        left_out=tuple(dict.fromkeys(row for report in reports for row in report.left_out)),
+        models=tuple(row for report in reports for row in report.models),
+        notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
+        forecast=ForecastDocument(forecasts=tuple(f for report in reports for f in report.forecast.forecasts)),
+        seconds=round(time.perf_counter() - began, 3),
+    )
+
+
+def _train_pool(
+    context: Context, pool: Pool, kinds: tuple[str, ...], horizons: tuple[int, ...], older_than: timedelta | None
+) -> TrainReport:
+    notes: list[str] = []
+    if older_than is not None:
+        pool, notes = _without_fresh(context, pool, kinds, older_than)
+    models: list[TrainedModel] = []
+    forecasts: list[CoinForecast] = []
+    if pool.named:
+        training = _prepare(context, pool, horizons)
+        notes += _few_bars_notes(pool, horizons, context.config.train.min_independent_blocks)
+        models, forecasts = _fit_all(training, kinds)
+    return TrainReport(
+        granularity=pool.granularity,
+        vs=pool.vs,
+        horizons=horizons,
+        data=data_used(pool),
+        left_out=pool.left_out,
+        models=tuple(models),
+        notes=tuple(notes),
+        forecast=ForecastDocument(forecasts=tuple(forecasts)),
+        seconds=0.0,
+    )
+
+
+def _prepare(context: Context, pool: Pool, horizons: tuple[int, ...]) -> _Training:
+    context.progress.begin("features", 2)
+    table = feature_table(pool)
+    context.progress.step("features")
+    if context.config.train.audit:
+        _refuse_leaks(pool, context.config.train.seed)
+    context.progress.step("audit")
+    context.progress.end()
+    return _Training(context, pool, table, matrix_of(table, pool, horizons), horizons)
+
+
+def _refuse_leaks(pool: Pool, seed: int) -> None:
+    candles = pl.concat([pool.bars[coin].candles.frame.tail(AUDIT_BARS) for coin in pool.coins])
+    report = audit(candles, feature_set(), bar_us=pool.bar_us, cuts=AUDIT_CUTS, seed=seed)
+    if report.leaks:
+        leak = report.leaks[0]
+        raise ModelError(
+            f"The feature {leak.feature} looks into the future: for {leak.coin} at {leak.close_time} it is "
+            f"{leak.value_with} with the later bars and {leak.value_without} without them ({leak.check}). Mend it, or "
+            "waive the audit with [train] audit = false."
+        )
+
+
+def _fit_all(training: _Training, kinds: tuple[str, ...]) -> tuple[list[TrainedModel], list[CoinForecast]]:
+    context, config = training.context, training.context.config
+    trained = [kind for kind in kinds if kind != "baseline"]
+    context.progress.begin("training", len(trained) * (config.train.blocks + 2) * len(training.horizons))
+    run = FitRun(threads=config.train.threads or os.cpu_count() or 1, step=context.progress.step)
+    fits: dict[str, tuple[Fitted, float]] = {}
+    for kind in trained:
+        began = time.perf_counter()
+        fits[kind] = (_fit(training, kind, run), time.perf_counter() - began)
+    context.progress.end()
+    judged = _judge(training, {kind: fitted for kind, (fitted, _) in fits.items()})
+    models, forecasts = [], []
+    for kind in kinds:
+        if kind == "baseline":
+            models += _baseline_models(training, judged)
+            continue
+        versions, rows = _register(training, judged, kind, *fits[kind])
+        models += rows
+        forecasts += [_forecast(training, fits[kind][0], version) for version in versions]
+    if not forecasts:
+        forecasts = [_baseline_forecast(training, coin) for coin in training.pool.named]
+    return models, forecasts
+
+
+def _fit(training: _Training, kind: str, run: FitRun) -> Fitted:
+    config = training.context.config
+    return fit_in_time(
+        learner(kind, config),
+        training.matrix,
+        fit=config.split.fit,
+        stop=config.split.stop,
+        block_count=config.train.blocks,
+        least_blocks=config.train.min_independent_blocks,
+        seed=config.train.seed,
+        run=run,
+    )
+
+
+def _judge(training: _Training, fits: dict[str, Fitted]) -> Judged:
+    """All models on the rows of the hold-out, beside the baseline fitted at its beginning."""
+    matrix, split = training.matrix, training.context.config.split
+    parts = split_by_time(matrix.spans, fit=split.fit, stop=split.stop)
+    rows = matrix.rows(parts.test)
+    baseline = BaselineLearner().fit(matrix.known_at(parts.test_start)).predict(rows)
+    return judge(rows, {"baseline": baseline, **{kind: f.hold_out.forecast for kind, f in fits.items()}}, step=1)
+
+
+def _hold_out(training: _Training, judged: Judged, kind: str, coin: str | None) -> HoldOut:
+    """The scores of one coin, or pooled over the coins."""
+    chosen = judged if coin is None else judged.of_coin(coin)
+    fallbacks = {} if coin is None or kind == "baseline" else _fallbacks(training, coin)
+    issued = judged.rows.issued_at
+    return HoldOut(
+        start=moment(int(issued.min())),
+        end=moment(int(issued.max())),
+        coins=training.pool.coins if coin is None else (coin,),
+        horizons=score_model(chosen, kind, fallbacks=fallbacks),
+    )
+
+
+def _fallbacks(training: _Training, coin: str) -> dict[int, str]:
+    bars = training.pool.bars[coin].candles.frame.height
+    least = training.context.config.train.min_independent_blocks
+    reasons = {horizon: fallback_reason(bars, horizon, least) for horizon in training.horizons}
+    return {horizon: reason for horizon, reason in reasons.items() if reason is not None}
+
+
+def _baseline_models(training: _Training, judged: Judged) -> list[TrainedModel]:
+    pooled = _hold_out(training, judged, "baseline", None)
+    return [
+        TrainedModel(
+            coin=coin,
+            kind="baseline",
+            version=None,
+            aliases=(),
+            decision=("the baseline needs no version: it is fitted to a coin's own bars whenever it answers",),
+            fit_id=None,
+            seconds=0.0,
+            hold_out=_hold_out(training, judged, "baseline", coin),
+            pooled=pooled,
+        )
+        for coin in training.pool.named
+    ]
+
+
+def _register(
+    training: _Training, judged: Judged, kind: str, fitted: Fitted, seconds: float
+) -> tuple[tuple[Version, ...], list[TrainedModel]]:
+    context, pool = training.context, training.pool
+    registry = context.registry()
+    files = fitted.final.save()
+    hold_outs = {coin: _hold_out(training, judged, kind, coin) for coin in pool.named}
+    least = context.config.train.min_independent_blocks
+    versions = registry.register(
+        _manifest(training, kind, files, seconds),
+        files,
+        [
+            NewVersion(coin, CoinCalibration(coin=coin, state={"least_blocks": least}), hold_out)
+            for coin, hold_out in hold_outs.items()
+        ],
+        now=context.wall_clock(),
+        who=context.who,
+    )
+    pooled = _hold_out(training, judged, kind, None)
+    rows = [
+        TrainedModel(
+            coin=version.key.coin,
+            kind=kind,
+            version=version.number,
+            aliases=version.aliases,
+            decision=_decision(context, version),
+            fit_id=version.fit_id,
+            seconds=round(seconds, 3),
+            hold_out=hold_outs[version.key.coin],
+            pooled=pooled,
+        )
+        for version in versions
+    ]
+    return versions, rows
+
+
+def _decision(context: Context, version: Version) -> tuple[str, ...]:
+    if PRODUCTION in version.aliases:
+        return ("in production: the first version, and nothing in its hold-out speaks against it",)
+    if version.number == 1:
+        return first_version(version.hold_out, context.config.gate).reasons
+    return (f"challenger: cryptocast registry promote {version.key.coin} {version.key.kind}",)
+
+
+def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float) -> FitManifest:
+    context, pool = training.context, training.pool
+    settings = _settings(context.config, kind)
+    return FitManifest(
+        kind=kind,
+        source=pool.source,
+        vs=pool.vs,
+        granularity=pool.granularity,
+        coins=tuple(_coin_data(pool, coin) for coin in pool.coins),
+        horizons=training.horizons,
+        levels=tuple(float(level) for level in LEVELS),
+        features=training.matrix.feature_names,
+        feature_hash=feature_set_hash(),
+        recipe=recipe_hash(kind, settings, feature_set_hash()),
+        settings=settings,
+        seed=context.config.train.seed,
+        threads=context.config.train.threads or os.cpu_count() or 1,
+        device="cpu",
+        code_version=code_version(),
+        dirty=None,  # the code version is a hash of the code itself: an edit shows there
+        libraries=library_versions(LIBRARIES),
+        python=platform.python_version(),
+        platform=platform_name(),
+        trained_at=context.wall_clock(),
+        train_rows=len(training.matrix),
+        train_seconds=seconds,
+        artefacts=artefacts_of(files),
+        notes=tuple(bars.notice for bars in pool.bars.values() if bars.notice),
+    )
+
+
+def _settings(config: Config, kind: str) -> dict[str, bool | int | float | str | None]:
+    """What decides the fit, as "section.key"."""
+    sections = {"split": config.split, "train": config.train, kind: getattr(config, kind)}
+    left_out = {"train.pool", "train.seed", "train.threads", "train.audit", "train.min_train_bars"}
+    flat = {
+        f"{section}.{key}": value
+        for section, values in sections.items()
+        for key, value in msgspec.structs.asdict(values).items()
+    }
+    return {name: value for name, value in flat.items() if name not in left_out}
+
+
+def _coin_data(pool: Pool, coin: str) -> CoinData:
+    provenance = pool.bars[coin].candles.provenance
+    return CoinData(
+        coin=coin,
+        rows=provenance.rows,
+        first=provenance.first,
+        last=provenance.last,
+        content_hash=provenance.content_hash,
+    )
+
+
+def _forecast(training: _Training, fitted: Fitted, version: Version) -> CoinForecast:
+    coin = version.key.coin
+    made = model_forecast(fitted.final, training.pool, coin, training.horizons)
+    return _describe(training, coin, Chosen(version.key.kind, version, None), made)
+
+
+def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
+    made = baseline_forecast(training.pool, coin, training.horizons)
+    return _describe(training, coin, Chosen("baseline", None, None), made)
+
+
+def _describe(training: _Training, coin: str, chosen: Chosen, made: Forecast) -> CoinForecast:
+    intervals = training.context.config.forecast.intervals
+    request = Request(model=chosen.kind, horizons=training.horizons, intervals=intervals)
+    return describe(training.pool.bars[coin], chosen, made, request, training.pool.granularity)
+
+
+def _without_fresh(
+    context: Context, pool: Pool, kinds: tuple[str, ...], older_than: timedelta
+) -> tuple[Pool, list[str]]:
+    """The pool without the named coins whose production versions are all young enough, and why."""
+    registry, now = context.registry(create=False), context.wall_clock()
+    due, notes = [], []
+    for coin in pool.named:
+        ages = []
+        for kind in kinds:
+            version = registry.alias(VersionKey(coin, pool.source, pool.vs, pool.granularity, kind), PRODUCTION)
+            if version is not None:
+                ages.append(now - version.manifest.trained_at)
+        trainable = [kind for kind in kinds if kind != "baseline"]
+        if len(ages) == len(trainable) and ages and max(ages) < older_than:
+            notes.append(f"{coin} was left alone: its production versions are at most {max(ages)} old")
+        else:
+            due.append(coin)
+    return Pool(pool.source, pool.vs, pool.granularity, tuple(due), pool.bars, pool.left_out), notes
+
+
+def _few_bars_notes(pool: Pool, horizons: tuple[int, ...], least: int) -> list[str]:
+    """What so little data can and cannot show, coin by coin."""
+    notes = []
+    for coin in pool.named:
+        bars = pool.bars[coin].candles.frame.height
+        if pool.granularity == "daily" and bars < FEW_BARS:
+            detectable = 50 + 100 * 1.2430 / np.sqrt(bars)
+            notes.append(
+                f"{coin} has {bars} daily bars: enough to state its volatility, and with the help of the pool how it "
+                f"will change. They cannot show a skill in direction below {detectable:.1f} % right, nor judge "
+                f"{max(horizons)}-day forecasts: only {independent_blocks(bars, max(horizons))} do not overlap."
+            )
+        for horizon in horizons:
+            reason = fallback_reason(bars, horizon, least)
+            if reason is not None:
+                notes.append(f"{coin}: {reason}.")
+    return notes

@@ -1,0 +1,110 @@
+"""Rows, labels and their ends."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptocast.features.grid import complete_grid
+from cryptocast.features.matrix import VolatilityRule, build_matrix, volatility_expr, volatility_rule
+from cryptocast.features.targets import RANGE_FREEDOM
+from tests.conftest import MakeCandles
+
+DAY_US = 86_400_000_000
+HORIZONS = (1, 7)
+
+
+def _grid(candles: pl.DataFrame) -> pl.DataFrame:
+    return complete_grid(candles.lazy(), DAY_US).collect()
+
+
+def test_a_return_is_that_of_the_close_h_bars_later(make_candles: MakeCandles) -> None:
+    table = _grid(make_candles(("bitcoin",), 60))
+    matrix = build_matrix(table, [], horizons=HORIZONS, bar_us=DAY_US)
+    close = table["close"].to_numpy()
+    for column, horizon in enumerate(HORIZONS):
+        for row in range(0, len(matrix), 7):
+            at = matrix.position[row]
+            expected = np.log(close[at + horizon] / close[at]) if at + horizon < len(close) else np.nan
+            np.testing.assert_allclose(matrix.returns[row, column], expected, rtol=1e-12)
+    assert (matrix.label_end - matrix.issued_at[:, None] == np.array(HORIZONS) * DAY_US).all()
+
+
+def test_no_return_is_taken_across_a_gap_as_if_it_were_one_bar(make_candles: MakeCandles) -> None:
+    candles = make_candles(("bitcoin",), 80, drop=(50, 51))
+    matrix = build_matrix(_grid(candles), [], horizons=(1,), bar_us=DAY_US)
+    before_gap = matrix.position == 49
+    inside = np.isin(matrix.position, [50, 51])
+    assert np.isnan(matrix.returns[before_gap]).all()
+    assert not inside.any()
+    assert np.isfinite(matrix.returns[matrix.position == 52]).all()
+
+
+def test_coins_do_not_borrow_each_others_bars(make_candles: MakeCandles) -> None:
+    both = build_matrix(_grid(make_candles(("a", "b"), 70)), [], horizons=HORIZONS, bar_us=DAY_US)
+    first = both.rows(both.coin == 0)
+    last_label = first.label_end[np.isfinite(first.returns[:, 1]), 1].max()
+    assert last_label == first.issued_at.max()
+    second = both.rows(both.coin == 1)
+    assert second.position.min() - both.panel.start[1] >= 20
+
+
+def test_a_label_that_ends_later_is_hidden_at_its_moment(make_candles: MakeCandles) -> None:
+    matrix = build_matrix(_grid(make_candles(("a", "b"), 90)), [], horizons=HORIZONS, bar_us=DAY_US)
+    moment = int(np.sort(matrix.issued_at)[len(matrix) // 2])
+    known = matrix.known_at(moment)
+    assert known.issued_at.max() == moment
+    shown = np.isfinite(known.returns)
+    assert (known.label_end[shown] <= moment).all()
+    assert shown[:, 0].sum() > shown[:, 1].sum() > 0
+    assert np.isfinite(known.variance[shown]).all()
+
+
+def test_unsorted_rows_and_bad_horizons_are_refused(make_candles: MakeCandles) -> None:
+    table = _grid(make_candles(("a",), 40))
+    with pytest.raises(ValueError, match="complete time grid"):
+        build_matrix(table.reverse(), [], horizons=(1,), bar_us=DAY_US)
+    with pytest.raises(ValueError, match="increasing"):
+        build_matrix(table, [], horizons=(7, 1), bar_us=DAY_US)
+
+
+def test_the_variance_of_a_label_is_the_mean_over_its_bars(make_candles: MakeCandles) -> None:
+    table = _grid(make_candles(("a",), 60))
+    matrix = build_matrix(table, [], horizons=(7,), bar_us=DAY_US)
+    high, low, opened, close = (table[c].to_numpy() for c in ("high", "low", "open", "close"))
+    bar = 0.5 * np.log(high / low) ** 2 - (2 * np.log(2) - 1) * np.log(close / opened) ** 2
+    row = 5
+    at = matrix.position[row]
+    np.testing.assert_allclose(matrix.variance[row, 0], bar[at + 1 : at + 8].mean(), rtol=1e-10)
+    assert matrix.freedom[row, 0] == pytest.approx(7 * RANGE_FREEDOM)
+
+
+def test_close_only_bars_have_one_degree_of_freedom_each(make_candles: MakeCandles) -> None:
+    matrix = build_matrix(_grid(make_candles(("a",), 60, range_known=False)), [], horizons=(7,), bar_us=DAY_US)
+    assert matrix.freedom[3, 0] == pytest.approx(7.0)
+
+
+@given(st.floats(0.05, 0.95), st.floats(0.5, 0.999), st.integers(1, 400))
+def test_the_weight_of_the_recent_variance_fades_with_the_horizon(recent: float, persistence: float, h: int) -> None:
+    rule = VolatilityRule(half_life=14, window=365, recent=recent, persistence=persistence)
+    assert rule.weight(1) == pytest.approx(recent)
+    assert 0 < rule.weight(h + 1) <= rule.weight(h) + 1e-12
+
+
+@settings(max_examples=15)
+@given(cut=st.integers(25, 119))
+def test_the_volatility_known_at_issue_does_not_change_when_the_future_arrives(make_candles: MakeCandles, cut: int) -> None:
+    rule = volatility_rule(DAY_US)
+    table = _grid(make_candles(("a",), 120))
+    whole = table.select(v=volatility_expr(7, rule))["v"][:cut]
+    part = table.head(cut).select(v=volatility_expr(7, rule))["v"]
+    np.testing.assert_allclose(whole.to_numpy(), part.to_numpy(), rtol=1e-12)
+
+
+def test_the_volatility_is_right_on_average(make_candles: MakeCandles) -> None:
+    table = _grid(make_candles(("a",), 3000, changing_volatility=False, seed=4))
+    matrix = build_matrix(table, [], horizons=(1, 30), bar_us=DAY_US)
+    scaled = matrix.returns / matrix.volatility
+    assert np.nanstd(scaled[:, 0]) == pytest.approx(1.0, abs=0.06)
+    assert np.nanstd(scaled[:, 1]) == pytest.approx(1.0, abs=0.2)

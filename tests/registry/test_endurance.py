@@ -1,0 +1,76 @@
+"""Other processes, and the ends that they come to."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cryptocast.registry import Registry
+
+sys.path.insert(0, str(Path(__file__).parent))
+from registry_fits import BITCOIN
+
+HERE = Path(__file__).parent
+
+
+def worker(store: Path, name: str, rounds: int) -> "subprocess.Popen[str]":
+    """A process that registers two coins at a time and promotes at random, and prints what was confirmed to it."""
+    search = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "registry_fits.py"), str(store), name, str(rounds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": search},
+    )
+
+
+def test_processes_at_once_lose_no_update_and_see_no_lock(tmp_path: Path) -> None:
+    workers = [worker(tmp_path, name, 40) for name in "abc"]
+    said = [process.communicate(timeout=60) for process in workers]
+    assert [process.returncode for process in workers] == [0, 0, 0], said
+    assert [stderr for _, stderr in said] == ["", "", ""]
+    registry = Registry.open(tmp_path)
+    assert registry.verify() == ()
+    confirmed = {fit_id for stdout, _ in said for fit_id in stdout.split()}
+    assert len(confirmed) == 120
+    for coin in ("bitcoin", "ethereum"):
+        versions = registry.versions(coin=coin)
+        assert [version.number for version in versions] == list(range(1, 121))
+        assert {version.fit_id for version in versions} == confirmed
+    challenger = registry.alias(BITCOIN, "challenger")
+    assert challenger is not None
+    assert challenger.number == 120
+    assert registry.alias(BITCOIN, "production") is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_kill_at_any_moment_leaves_a_registry_that_verify_passes(tmp_path: Path) -> None:
+    draw = random.Random(11)
+    confirmed: list[str] = []
+    produced = False
+    for turn in range(10):
+        process = worker(tmp_path, f"turn {turn}", 10_000)
+        assert process.stdout is not None
+        if turn:  # the first one is killed anywhere, the creation of the registry included
+            confirmed.append(process.stdout.readline().strip())
+        time.sleep(draw.uniform(0.0, 0.04) if turn else 0.35)
+        process.send_signal(signal.SIGKILL)
+        rest, errors = process.communicate(timeout=20)
+        assert errors == ""
+        confirmed += [line for line in rest.split("\n")[:-1] if line]
+        registry = Registry.open(tmp_path)
+        assert registry.verify() == ()
+        has_production = registry.alias(BITCOIN, "production") is not None
+        assert has_production or not produced
+        produced = has_production
+    kept = {version.fit_id for version in Registry.open(tmp_path).versions(coin="bitcoin")}
+    assert len(confirmed) >= 9
+    assert set(confirmed) <= kept
+    for fit_id in confirmed[-3:]:
+        assert set(Registry.open(tmp_path).load_files(fit_id)) == {"model.txt", "state.json"}

@@ -1,0 +1,209 @@
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptocast.config import GateConfig
+from cryptocast.registry.gate import best_of, first_version, next_version
+from cryptocast.registry.manifest import CoinData, HoldOut, sha256_hex
+from cryptocast.registry.version import Version, VersionKey
+
+sys.path.insert(0, str(Path(__file__).parent))
+from registry_fits import NOW, bad_hold_out, coverage, hold_out, manifest, new_version, score
+
+GATE = GateConfig()
+
+
+def version(number: int, scores: HoldOut | None = None, *, kind: str = "lightgbm", **changes: Any) -> Version:
+    """A version of bitcoin whose fit has other data than every other number's."""
+    made = manifest(str(number), **changes)
+    key = VersionKey("bitcoin", "sample", "usd", "daily", kind)
+    calibration = new_version().calibration
+    return Version(key, number, sha256_hex(str(number).encode()), made, scores or hold_out(), calibration, (), NOW)
+
+
+def test_a_first_version_that_nothing_speaks_against_is_accepted_with_the_figures() -> None:
+    decision = first_version(hold_out(), GATE)
+    assert decision.accepted
+    assert decision.rule == "first"
+    assert decision.reasons[1] == (
+        "7 bars: skill +1.0 % against the baseline on 300 dates, p of being worse 1 after correction; "
+        "intervals held 80 %: 79.0 ± 2.0, 95 %: 95.5 ± 1.0"
+    )
+
+
+def test_a_first_version_that_is_significantly_worse_is_refused_with_the_horizon_first() -> None:
+    decision = first_version(bad_hold_out(), GATE)
+    assert not decision.accepted
+    assert decision.reasons[0].startswith("7 bars: significantly worse than the baseline (skill -20.0 %, p 2e-06")
+
+
+def test_one_small_p_among_many_horizons_is_not_held_against_it() -> None:
+    worse = [score(h, p_worse_than_baseline=p) for h, p in ((1, 0.02), (7, 0.5), (14, 0.6), (30, 0.9))]
+    assert first_version(hold_out(*worse), GATE).accepted  # 0.02 * 4 = 0.08
+    assert not first_version(hold_out(*worse[:2]), GATE).accepted  # 0.02 * 2 = 0.04
+
+
+@pytest.mark.parametrize(("share", "accepted"), [(0.741, True), (0.739, False), (0.859, True), (0.861, False)])
+def test_coverage_is_rejected_beyond_three_standard_errors(share: float, *, accepted: bool) -> None:
+    # At one bar and 400 dates the floor sqrt(0.8 * 0.2 / 400) is 0.02, above the estimated 0.001.
+    scores = hold_out(score(1, dates=400, coverage=(coverage(80, share, se=0.001),)))
+    decision = first_version(scores, GATE)
+    assert decision.accepted is accepted
+    if not accepted:
+        assert "the 80 % interval held" in decision.reasons[0]
+        assert "standard errors from nominal (limit 3)" in decision.reasons[0]
+
+
+def test_the_limit_on_coverage_comes_from_the_settings() -> None:
+    scores = hold_out(score(1, coverage=(coverage(80, 0.74, se=0.025),)))
+    assert first_version(scores, GateConfig(coverage_sigmas=2.5)).accepted
+    assert not first_version(scores, GateConfig(coverage_sigmas=2.0)).accepted
+
+
+def test_few_overlapping_outcomes_that_all_fall_inside_are_no_fault() -> None:
+    scores = hold_out(score(30, dates=60, coverage=(coverage(80, 1.0, se=0.0, n=60), coverage(95, 1.0, se=0.0, n=60))))
+    assert first_version(scores, GATE).accepted
+
+
+def test_an_interval_without_outcomes_is_not_judged() -> None:
+    assert first_version(hold_out(score(1, n=0, dates=0, coverage=(coverage(80, 0.0, se=0.0, n=0),))), GATE).accepted
+
+
+def test_horizons_that_answer_with_the_baseline_are_exempt_and_say_so() -> None:
+    bad = score(30, fallback="too few blocks.", p_worse_than_baseline=1e-9, coverage=(coverage(80, 0.1),))
+    decision = first_version(hold_out(score(1), bad), GATE)
+    assert decision.accepted
+    assert decision.reasons[-1] == "30 bars: answers with the baseline, so it is not judged (too few blocks)"
+
+
+def test_what_cannot_be_told_is_said_and_not_held_against_it() -> None:
+    decision = first_version(hold_out(score(30, p_worse_than_baseline=None, skill={})), GATE)
+    assert decision.accepted
+    assert "skill unknown against the baseline on 300 dates, too few dates to test" in decision.reasons[0]
+
+
+def test_no_scores_are_no_evidence() -> None:
+    decision = first_version(msgspec.structs.replace(hold_out(), horizons=()), GATE)
+    assert (decision.accepted, decision.reasons) == (False, ("its hold-out scored no horizon",))
+
+
+p_values = st.none() | st.floats(0, 1)
+
+
+@settings(max_examples=60)
+@given(st.lists(p_values, min_size=1, max_size=5), st.data())
+def test_a_worse_p_never_turns_a_refusal_into_an_acceptance(ps: list[float | None], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(ps) - 1))
+    lower = [p if i != index or p is None else p * data.draw(st.floats(0, 1)) for i, p in enumerate(ps)]
+
+    def accepted(values: list[float | None]) -> bool:
+        scores = [score(i + 1, p_worse_than_baseline=p) for i, p in enumerate(values)]
+        return first_version(hold_out(*scores), GATE).accepted
+
+    assert accepted(ps) or not accepted(lower)
+
+
+@settings(max_examples=60)
+@given(st.floats(0, 1), st.floats(0, 0.2), st.integers(1, 30), st.integers(0, 2000))
+def test_the_gate_never_divides_by_zero_and_always_gives_a_reason(share: float, se: float, h: int, dates: int) -> None:
+    decision = first_version(hold_out(score(h, dates=dates, coverage=(coverage(95, share, se=se),))), GATE)
+    assert decision.reasons
+    assert "nan" not in " ".join(decision.reasons)
+
+
+@pytest.mark.parametrize("horizon", [1, 7, 30])
+def test_perfect_overlapping_forecasts_are_rarely_rejected(horizon: int) -> None:
+    """The floor of the standard error, by simulation: h-bar returns of a random walk, perfect 80 % intervals.
+
+    Three standard errors should reject about 3 of 1,000; the estimate alone (a long-run variance of the few) would
+    reject far more. 400 hold-outs of 300 bars.
+    """
+    rng = np.random.default_rng(1)
+    steps = rng.standard_normal((400, 300 + horizon - 1))
+    sums = np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)
+    inside = np.abs(sums[:, horizon:] - sums[:, :-horizon]) < 1.2815515655446004 * math.sqrt(horizon)
+    rejected = 0
+    for share in inside.mean(axis=1):
+        scores = hold_out(score(horizon, dates=300, coverage=(coverage(80, float(share), se=0.0),)))
+        rejected += not first_version(scores, GATE).accepted
+    assert rejected <= 8
+
+
+def test_production_itself_is_nothing_to_promote() -> None:
+    decision = next_version(version(3), version(3), GATE)
+    assert (decision.accepted, decision.rule) == (False, "nothing")
+
+
+def test_the_same_recipe_on_other_bars_is_a_refresh() -> None:
+    decision = next_version(version(1), version(2), GATE)
+    assert (decision.accepted, decision.rule) == (True, "refresh")
+    assert decision.reasons[0] == "version 2 is a refresh of version 1: the same recipe on other bars"
+
+
+def test_a_refresh_with_a_bad_hold_out_is_refused() -> None:
+    decision = next_version(version(1), version(2, bad_hold_out()), GATE)
+    assert (decision.accepted, decision.rule) == (False, "refresh")
+    assert any("significantly worse" in reason for reason in decision.reasons)
+
+
+def test_another_recipe_needs_evidence_of_both() -> None:
+    decision = next_version(version(1), version(2, rounds=500), GATE)
+    assert (decision.accepted, decision.rule) == (False, "evidence")
+    assert "walk-forward of both" in decision.reasons[0]
+
+
+def _repeat(of: Version, number: int, **changes: Any) -> Version:
+    made = msgspec.structs.replace(of.manifest, **changes)
+    return Version(of.key, number, sha256_hex(b"other"), made, of.hold_out, of.calibration, (), NOW)
+
+
+def test_a_fit_that_repeats_production_is_nothing_to_promote() -> None:
+    decision = next_version(version(1), _repeat(version(1), 2, train_seconds=9.0, threads=1), GATE)
+    assert (decision.accepted, decision.rule) == (False, "nothing")
+    assert decision.reasons == ("version 2 repeats version 1: same recipe, candles, seed, code and libraries",)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 8}, {"code_version": "0.2.0"}, {"libraries": {}}, {"dirty": True}])
+def test_another_seed_code_or_library_makes_a_refresh_even_on_the_same_bars(changes: dict[str, Any]) -> None:
+    assert next_version(version(1), _repeat(version(1), 2, **changes), GATE).rule == "refresh"
+
+
+def test_going_back_is_not_a_refresh() -> None:
+    decision = next_version(version(3), version(2), GATE)
+    assert not decision.accepted
+    assert "version 2 is older than version 3" in decision.reasons[0]
+
+
+def test_fewer_horizons_are_not_a_refresh() -> None:
+    decision = next_version(version(1), version(2, horizons=(1,)), GATE)
+    assert not decision.accepted
+    assert "lacks horizons that version 1 serves: 7 bars" in decision.reasons[0]
+
+
+def test_older_bars_are_not_a_refresh() -> None:
+    old = CoinData(coin="bitcoin", rows=10, first=NOW.replace(year=2020), last=NOW.replace(year=2024), content_hash="x")
+    decision = next_version(version(1), _repeat(version(1), 2, coins=(old,)), GATE)
+    assert not decision.accepted
+    assert "bars up to 2024-06-01" in decision.reasons[0]
+
+
+def test_the_best_kind_has_the_highest_skill_among_the_calibrated_ones() -> None:
+    plain = version(1, hold_out(score(1, skill={"baseline": 0.01})))
+    better = version(2, hold_out(score(1, skill={"baseline": 0.03})), kind="lstm")
+    broken = version(3, hold_out(score(1, skill={"baseline": 0.2}, coverage=(coverage(80, 0.5),))), kind="ml_ensemble")
+    assert best_of([plain, better, broken], GATE) is better
+    assert best_of([broken], GATE) is None
+    assert best_of([], GATE) is None
+
+
+def test_a_horizon_that_answers_with_the_baseline_counts_as_no_skill() -> None:
+    boasting = version(1, hold_out(score(1, skill={"baseline": 0.5}, fallback="too few blocks")))
+    modest = version(2, hold_out(score(1, skill={"baseline": 0.01})), kind="lstm")
+    assert best_of([boasting, modest], GATE) is modest

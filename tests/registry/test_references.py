@@ -1,0 +1,82 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptocast.errors import UsageError
+from cryptocast.registry.references import Reference, parse_reference
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("bitcoin/lightgbm@production", Reference("bitcoin", "lightgbm", alias="production")),
+        ("bitcoin/lightgbm@challenger", Reference("bitcoin", "lightgbm", alias="challenger")),
+        ("bitcoin/lightgbm:3", Reference("bitcoin", "lightgbm", number=3)),
+        ("bitcoin/ml_ensemble", Reference("bitcoin", "ml_ensemble")),
+        ("bitcoin@best", Reference("bitcoin", alias="best")),
+        ("usd-coin/lightgbm:12#hourly", Reference("usd-coin", "lightgbm", number=12, granularity="hourly")),
+        ("bitcoin@best#daily", Reference("bitcoin", alias="best", granularity="daily")),
+    ],
+)
+def test_each_way_to_name_a_version(text: str, meant: Reference) -> None:
+    assert parse_reference(text) == meant
+
+
+references = st.builds(
+    Reference,
+    coin=st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True),
+    kind=st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True),
+    granularity=st.sampled_from([None, "daily", "hourly"]),
+)
+
+
+@given(references, st.sampled_from([None, "production", "challenger"]), st.integers(0, 10**9 - 1))
+def test_a_reference_reads_back_from_its_text(made: Reference, alias: str | None, number: int) -> None:
+    which = Reference(made.coin, made.kind, alias, number if alias is None and number else None, made.granularity)
+    assert parse_reference(str(which)) == which
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "no CoinGecko id"),
+        ("bitcoin", "no kind of model"),
+        ("bitcoin@production", "no kind of model"),
+        ("bitcoin:3", "no kind of model"),
+        ("bitcoin/lightgbm@best", "without a kind"),
+        ("bitcoin/lightgbm@prod", "not an alias"),
+        ("bitcoin/lightgbm@", "not an alias"),
+        ("bitcoin/", "no kind"),
+        ("bitcoin/lightgbm:", "no version number"),
+        ("bitcoin/lightgbm:0", "count from 1"),
+        ("bitcoin/lightgbm:-1", "no version number"),
+        ("bitcoin/lightgbm:1.5", "no version number"),
+        ("bitcoin/lightgbm:٣", "no version number"),
+        ("bitcoin/lightgbm:" + "9" * 5000, "no version number"),
+        ("bitcoin/lightgbm:3@production", "alias and a number"),
+        ("bitcoin/lightgbm#weekly", "neither #daily nor #hourly"),
+        ("Bitcoin/lightgbm", "no CoinGecko id"),
+        ("../../etc/passwd", "no CoinGecko id"),
+        ("bitcoin\n/lightgbm", "no CoinGecko id"),
+        ("bitcoin/light\x1b[31mgbm", "no kind"),
+        ("₿/lightgbm", "no CoinGecko id"),
+        ("a" * 101 + "/lightgbm", "no CoinGecko id"),
+        ("bitcoin/lightgbm/3", "no kind"),
+        ("'; drop table fits; --/x", "no CoinGecko id"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(text: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as caught:
+        parse_reference(text)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_reference_or_a_usage_error(text: str) -> None:
+    try:
+        meant = parse_reference(text)
+    except UsageError:
+        return
+    assert parse_reference(str(meant)) == meant

@@ -1,0 +1,301 @@
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptocast.config import SECRET_NAMES, Config, load_config, section_type
+from cryptocast.errors import ConfigError
+from cryptocast.scoring import LEVELS, intervals_on_offer
+
+SHIPPED = Path(__file__).resolve().parents[1] / "config.toml"
+SECTIONS = [field.name for field in msgspec.structs.fields(Config)]
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(text: str, folder: Path, **environ: str) -> Config:
+    return load_config(written(folder, text), environ=environ)
+
+
+def from_environment(folder: Path, **environ: str) -> Config:
+    return load_config(None, environ=environ, folder=folder)
+
+
+def message(text: str, folder: Path, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(text, folder, **environ)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def plain(value: Any) -> Any:
+    """Structs, tuples and paths as TOML has them."""
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
+
+
+# What holds without a file.
+
+
+def test_without_a_file_the_defaults_hold_and_the_store_is_in_the_folder(tmp_path: Path) -> None:
+    config = load_config(None, environ={}, folder=tmp_path)
+    assert config.store.path == tmp_path.resolve() / "data"
+    assert msgspec.structs.replace(config, store=Config().store) == Config()
+
+
+def test_the_file_of_the_folder_is_read_unless_another_is_named(tmp_path: Path) -> None:
+    written(tmp_path, "[data]\ndays = 90\n")
+    (tmp_path / "other").mkdir()
+    other = written(tmp_path / "other", "[data]\ndays = 30\n")
+    assert load_config(None, environ={}, folder=tmp_path).data.days == 90
+    assert load_config(other, environ={}, folder=tmp_path).data.days == 30
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"No settings file at .*absent\.toml.*--config"):
+        load_config(tmp_path / "absent.toml", environ={})
+
+
+def test_the_horizons_follow_the_granularity() -> None:
+    assert Config().horizons("daily") == (1, 7, 14, 30)
+    assert Config().horizons("hourly") == (1, 6, 24, 168)
+
+
+def test_the_default_intervals_are_those_that_the_levels_can_give() -> None:
+    assert set(Config().forecast.intervals) <= set(intervals_on_offer(LEVELS))
+
+
+def test_nothing_can_be_changed_after_loading() -> None:
+    with pytest.raises(AttributeError):
+        Config().data.days = 3  # type: ignore[misc]
+
+
+# What a file may say.
+
+
+def test_a_setting_of_the_file_replaces_its_default_and_no_other(tmp_path: Path) -> None:
+    config = load('[data]\ncoins = ["solana"]\n[split]\nfit = 0.6\n', tmp_path)
+    assert config.data == msgspec.structs.replace(Config().data, coins=("solana",))
+    assert config.split == msgspec.structs.replace(Config().split, fit=0.6)
+    assert config.serve == Config().serve
+
+
+def test_relative_paths_count_from_the_file_and_not_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "settings").mkdir()
+    written(tmp_path / "settings", '[store]\npath = "bars"\n')
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = load_config(Path("..") / "settings" / "config.toml", environ={})
+    assert config.store.path == tmp_path.resolve() / "settings" / "bars"
+
+
+def test_absolute_and_home_paths_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert load(f'[store]\npath = "{(tmp_path / "bars").as_posix()}"\n', tmp_path).store.path == tmp_path / "bars"
+    assert load('[store]\npath = "~/bars"\n', tmp_path).store.path == tmp_path / "home" / "bars"
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    assert load("\ufeff[data]\ndays = 3\n", tmp_path).data.days == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[dta]\ndays = 3\n", "unknown section 'dta'. Did you mean [data]?"),
+        ("[qqq]\n", "unknown section 'qqq'. Known: [store], [data],"),
+        ("[data]\nsurce = 'file'\n", "unknown key 'surce' in [data]. Did you mean source?"),
+        ("[data]\nqqq = 1\n", "unknown key 'qqq' in [data]. Known: coins, source, vs,"),
+        ("[coingecko]\napi_key = 'x'\n", "unknown key 'api_key' in [coingecko]."),
+        ("data = 1\n", "data must be a section, [data], not a value"),
+        ("[[data]]\ndays = 3\n", "data must be a section, [data], not a value"),
+        ('["a\\nb"]\n', "unknown section 'a\\nb'"),
+        ('[data]\n"a\\nb" = 1\n', "unknown key 'a\\nb'"),
+        ("[data]\ndays = '3'\n", "Expected `int`, got `str` - at `data.days`"),
+        ("[serve]\nport = 80.5\n", "Expected `int`, got `float` - at `serve.port`"),
+        ("[serve]\nport = 70000\n", "Expected `int` <= 65535 - at `serve.port`"),
+        ("[train]\naudit = 1\n", "Expected `bool`, got `int` - at `train.audit`"),
+        ("[store]\npath = 3\n", "expected Path, got int - at `store.path`"),
+        ("[data]\nsource = 'kraken'\n", "Invalid enum value 'kraken' - at `data.source`"),
+        ("[forecast]\nintervals = [50]\n", "at `forecast.intervals[0]`"),
+        ("[forecast]\ndaily_horizons = [7, 1]\n", "daily_horizons must be increasing and not empty, found [7, 1]"),
+        ("[forecast]\nhourly_horizons = []\n", "hourly_horizons must be increasing and not empty, found []"),
+        ("[forecast]\ndaily_horizons = [1, 1]\n", "daily_horizons must be increasing"),
+        ("[split]\nfit = 0.9\n", "[split] fit + stop is 1.05"),
+        ("[data]\ncoins = []\n", "[data] coins is empty"),
+        ("[serve]\nrequest_timeout_s = nan\n", "at `serve.request_timeout_s`"),
+        ("[data\n", "is not valid TOML: "),
+        ("[data]\ndays = 3\ndays = 4\n", "is not valid TOML: "),
+    ],
+)
+def test_a_mistake_in_the_file_gets_one_line_that_names_it(text: str, expected: str, tmp_path: Path) -> None:
+    said = message(text, tmp_path)
+    assert expected in said
+    assert "config.toml" in said
+
+
+@pytest.mark.parametrize("coin", ["../etc/passwd", "Bitcoin", "bit coin", "bitcoin\n", "₿", "", "-bitcoin", "a" * 101])
+def test_a_coin_that_is_no_id_is_refused(coin: str, tmp_path: Path) -> None:
+    quoted = coin.replace("\n", "\\n")
+    assert "at `data.coins[0]`" in message(f'[data]\ncoins = ["{quoted}"]\n', tmp_path)
+
+
+def test_what_is_no_text_file_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"[data]\ndays = \xff\n")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(path, environ={})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path, environ={})
+
+
+@given(st.text(max_size=60))
+def test_no_text_gets_anything_but_settings_or_a_config_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    outcome: Config | ConfigError
+    try:
+        outcome = load_config(path, environ={})
+    except ConfigError as error:
+        outcome = error
+    assert isinstance(outcome, Config) or str(path) in str(outcome)
+
+
+# What the environment may say.
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "section", "key", "expected"),
+    [
+        ("CRYPTOCAST_DATA__DAYS", "90", "data", "days", 90),
+        ("CRYPTOCAST_DATA__VS", "eur", "data", "vs", "eur"),
+        ("CRYPTOCAST_DATA__SOURCE", "file", "data", "source", "file"),
+        ("CRYPTOCAST_DATA__GRANULARITY", '"hourly"', "data", "granularity", "hourly"),
+        ("CRYPTOCAST_DATA__COINS", "bitcoin, solana", "data", "coins", ("bitcoin", "solana")),
+        ("CRYPTOCAST_DATA__COINS", "solana", "data", "coins", ("solana",)),
+        ("CRYPTOCAST_DATA__COINS", "0x,404,true", "data", "coins", ("0x", "404", "true")),
+        ("CRYPTOCAST_DATA__COINS", '["solana"]', "data", "coins", ("solana",)),
+        ("CRYPTOCAST_TRAIN__POOL", "", "train", "pool", ()),
+        ("CRYPTOCAST_FORECAST__DAILY_HORIZONS", "1,5", "forecast", "daily_horizons", (1, 5)),
+        ("CRYPTOCAST_FORECAST__DAILY_HORIZONS", "[1, 5]", "forecast", "daily_horizons", (1, 5)),
+        ("CRYPTOCAST_FORECAST__DAILY_HORIZONS", "7", "forecast", "daily_horizons", (7,)),
+        ("CRYPTOCAST_FORECAST__INTERVALS", "80,95", "forecast", "intervals", (80, 95)),
+        ("CRYPTOCAST_BACKTEST__MODELS", "baseline", "backtest", "models", ("baseline",)),
+        ("CRYPTOCAST_TRAIN__AUDIT", "false", "train", "audit", False),
+        ("CRYPTOCAST_SPLIT__FIT", "0.5", "split", "fit", 0.5),
+        ("CRYPTOCAST_SERVE__HOST", "0.0.0.0", "serve", "host", "0.0.0.0"),  # noqa: S104 - only read
+        ("CRYPTOCAST_COINGECKO__READ_TIMEOUT_S", "3", "coingecko", "read_timeout_s", 3.0),
+    ],
+)
+def test_a_variable_overrides_one_setting(
+    name: str, value: str, section: str, key: str, expected: object, tmp_path: Path
+) -> None:
+    config = from_environment(tmp_path, **{name: value})
+    changed = getattr(config, section)
+    assert getattr(changed, key) == expected
+    for other in SECTIONS:
+        default = getattr(Config(), other)
+        if other not in {section, "store"}:
+            assert getattr(config, other) == default
+    assert msgspec.structs.replace(changed, **{key: getattr(getattr(Config(), section), key)}) == getattr(
+        Config(), section
+    )
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    config = load("[data]\ndays = 90\nvs = 'eur'\n", tmp_path, CRYPTOCAST_DATA__DAYS="30")
+    assert (config.data.days, config.data.vs) == (30, "eur")
+
+
+def test_the_store_can_be_moved_by_the_environment(tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "bars")
+    assert from_environment(tmp_path / "here", CRYPTOCAST_STORE__PATH=elsewhere).store.path == tmp_path / "bars"
+
+
+def test_secrets_and_foreign_variables_are_left_alone(tmp_path: Path) -> None:
+    environ = dict.fromkeys(SECRET_NAMES, "a secret") | {"PATH": "/bin", "CRYPTOCAST": "1", "DATA__DAYS": "3"}
+    assert from_environment(tmp_path, **environ) == from_environment(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CRYPTOCAST_DTA__DAYS", "3", "CRYPTOCAST_DTA__DAYS has an unknown section 'dta'. Did you mean [data]?"),
+        ("CRYPTOCAST_DATA__DAY", "3", "CRYPTOCAST_DATA__DAY has an unknown key 'day' in [data]. Did you mean days?"),
+        ("CRYPTOCAST_DATA__DAYS", "many", "Expected `int`, got `str` - at `data.days`"),
+        ("CRYPTOCAST_TRAIN__AUDIT", "no", "Expected `bool`, got `str` - at `train.audit`"),
+        (
+            "CRYPTOCAST_FORECAST__DAILY_HORIZONS",
+            "1,week",
+            "Expected `int`, got `str` - at `forecast.daily_horizons[1]`",
+        ),
+        ("CRYPTOCAST_DATA__COINS", "", "[data] coins is empty"),
+    ],
+)
+def test_a_mistake_in_the_environment_gets_one_line_that_names_it(
+    name: str, value: str, expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_environment(tmp_path, **{name: value})
+    assert expected in str(caught.value)
+    said = message("[data]\nvs = 'eur'\n", tmp_path, **{name: value})
+    assert expected in said
+    assert name in said
+
+
+# The file that is shipped.
+
+
+@pytest.fixture(scope="module")
+def shipped() -> str:
+    assert SHIPPED.is_file(), "config.toml is missing: every setting stands in it with its default and a comment"
+    return SHIPPED.read_text(encoding="utf-8")
+
+
+def test_the_shipped_file_says_every_setting_with_its_default(shipped: str) -> None:
+    assert tomllib.loads(shipped) == plain(Config())
+
+
+def test_the_shipped_file_is_read_as_the_defaults(shipped: str) -> None:
+    config = load_config(SHIPPED, environ={})
+    assert msgspec.structs.replace(config, store=Config().store) == Config()
+    assert config.store.path == SHIPPED.parent / "data"
+
+
+def uncommented(text: str) -> list[str]:
+    """The settings with a comment neither at the end of their line nor on the line above."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [
+        line
+        for above, line in zip(["", *lines], lines, strict=False)
+        if re.match(r"[a-z0-9_]+\s*=", line) and not above.startswith("#") and not re.search(r"\s#\s*\S", line)
+    ]
+
+
+def test_the_shipped_file_explains_every_setting(shipped: str) -> None:
+    assert uncommented(shipped) == []
+
+
+def test_a_setting_without_a_comment_is_found() -> None:
+    assert uncommented("[data]\n# How far back.\ndays = 3\nvs = 'usd'  # quote\nsource = 'auto'\n") == [
+        "source = 'auto'"
+    ]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_says_what_it_is_about(section: str) -> None:
+    assert section_type(section).__doc__
+    assert all(field.default is not msgspec.NODEFAULT for field in msgspec.structs.fields(section_type(section)))

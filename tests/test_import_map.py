@@ -1,0 +1,258 @@
+"""Which room may import which, as a table, and every import of the package held against it.
+
+The text of each module is read with `ast`, so imports inside functions and under TYPE_CHECKING count like any other.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "cryptocast"
+
+BELOW = {"errors", "config"}
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "config": {"errors"},
+    "folds": {"errors"},
+    "scoring": {"errors"},
+    "net": BELOW,
+    "data": BELOW | {"net"},
+    "features": BELOW | {"data", "folds"},
+    "models": BELOW | {"folds", "scoring", "features"},
+    "evaluation": BELOW | {"folds", "scoring", "features", "models"},
+    "registry": BELOW | {"scoring", "models", "evaluation"},
+    "workflows": BELOW | {"folds", "scoring", "net", "data", "features", "models", "evaluation", "registry"},
+    "serving": BELOW | {"net", "data", "models", "registry", "workflows"},
+    "rehearsal": BELOW | {"data"},
+    "cli": BELOW | {"registry", "workflows", "serving", "rehearsal"},
+    "__main__": {"cli"},
+}
+# Of these rooms, only the named modules may be imported.
+ONLY_MODULES = {("features", "data"): {"cryptocast.data.schema"}}
+
+# Where a foreign package may be imported, and in how many modules at most.
+ANY = sys.maxsize
+THIRD_PARTY: dict[str, tuple[set[str], int]] = {
+    "httpx": ({"net"}, ANY),
+    "stamina": ({"net"}, ANY),
+    "lightgbm": ({"models"}, 1),
+    "torch": ({"models"}, 1),
+    "sklearn": ({"models"}, ANY),
+    "safetensors": ({"models"}, ANY),
+    "altair": ({"evaluation"}, ANY),
+    "sqlite3": ({"registry"}, ANY),
+    "optuna": ({"workflows"}, ANY),
+    "joblib": ({"workflows"}, ANY),
+    "starlette": ({"serving", "rehearsal"}, ANY),
+    "prometheus_client": ({"serving"}, ANY),
+    "sentry_sdk": ({"serving"}, ANY),
+    "typer": ({"cli"}, ANY),
+    "rich": ({"cli"}, ANY),
+    "plotext": ({"cli"}, ANY),
+}
+PARQUET_ROOM = "data"
+PARQUET_CALLS = {
+    "read_parquet",
+    "read_parquet_schema",
+    "read_parquet_metadata",
+    "scan_parquet",
+    "write_parquet",
+    "sink_parquet",
+}
+# The rooms of pure arithmetic: nothing foreign but these.
+ARRAYS_ONLY = {"errors": set[str](), "folds": {"numpy"}, "scoring": {"numpy", "scipy"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One module of the package: its dotted name, whether it is a package, and its syntax tree."""
+
+    name: str
+    is_package: bool
+    tree: ast.Module
+
+    @property
+    def room(self) -> str:
+        """The second part of the name; empty for the root package, which exports lazily from every room."""
+        return self.name.partition(".")[2].partition(".")[0]
+
+
+def read(path: Path) -> Module:
+    parts = ("cryptocast", *path.relative_to(PACKAGE).with_suffix("").parts)
+    is_package = parts[-1] == "__init__"
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return Module(".".join(parts[:-1] if is_package else parts), is_package, tree)
+
+
+def module(name: str, text: str) -> Module:
+    return Module(name, is_package=False, tree=ast.parse(text))
+
+
+MODULES = [read(path) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+def imports(of: Module) -> Iterator[str]:
+    """Every name that the module imports, in full: `from a.b import c` gives `a.b.c`, which may be a module or not."""
+    for node in ast.walk(of.tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(of, node)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and called(node) in {"import_module", "__import__"} and node.args:
+            first = node.args[0]
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+def absolute(of: Module, node: ast.ImportFrom) -> str:
+    if node.level == 0:
+        return node.module or ""
+    parts = of.name.split(".")
+    kept = parts[: len(parts) - node.level + (1 if of.is_package else 0)]
+    return ".".join([*kept, node.module] if node.module else kept)
+
+
+def called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def forbidden_rooms(of: Module) -> list[str]:
+    if not of.room:
+        return []
+    wrong = []
+    for name in imports(of):
+        if name != "cryptocast" and not name.startswith("cryptocast."):
+            continue
+        room = name.partition(".")[2].partition(".")[0]
+        if room in {"", "*", "__version__"} or room == of.room:
+            continue
+        only = ONLY_MODULES.get((of.room, room))
+        outside = only is not None and not any(name == m or name.startswith(m + ".") for m in only)
+        if room not in ROOMS[of.room] or outside:
+            wrong.append(f"{of.name} imports {name}")
+    return wrong
+
+
+def forbidden_packages(of: Module) -> list[str]:
+    wrong = []
+    for name in imports(of):
+        package = name.partition(".")[0]
+        if package in THIRD_PARTY and of.room not in THIRD_PARTY[package][0]:
+            wrong.append(f"{of.name} imports {package}")
+    return wrong
+
+
+def parquet_access(of: Module) -> list[str]:
+    if of.room == PARQUET_ROOM:
+        return []
+    wrong = [f"{of.name} imports {name}" for name in imports(of) if name.startswith("pyarrow.parquet")]
+    for node in ast.walk(of.tree):
+        name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        if name in PARQUET_CALLS:
+            wrong.append(f"{of.name} uses {name}")
+    return wrong
+
+
+def test_the_package_was_found() -> None:
+    assert {"cryptocast", "cryptocast.errors", "cryptocast.scoring"} <= {of.name for of in MODULES}
+
+
+@pytest.mark.parametrize("of", MODULES, ids=lambda of: of.name)
+def test_each_module_imports_only_the_rooms_below_its_own(of: Module) -> None:
+    assert not of.room or of.room in ROOMS, f"{of.name}: the room {of.room} is not in the map"
+    assert forbidden_rooms(of) == []
+
+
+@pytest.mark.parametrize("of", MODULES, ids=lambda of: of.name)
+def test_each_foreign_package_stays_in_its_room(of: Module) -> None:
+    assert forbidden_packages(of) == []
+
+
+@pytest.mark.parametrize("of", MODULES, ids=lambda of: of.name)
+def test_parquet_files_are_read_and_written_in_data_only(of: Module) -> None:
+    assert parquet_access(of) == []
+
+
+@pytest.mark.parametrize(
+    "package", [name for name, (_, most) in THIRD_PARTY.items() if most != ANY], ids=lambda name: name
+)
+def test_the_heavy_packages_live_in_one_module_each(package: str) -> None:
+    users = {of.name for of in MODULES if any(name.partition(".")[0] == package for name in imports(of))}
+    assert len(users) <= THIRD_PARTY[package][1], f"{package} is imported by {sorted(users)}"
+
+
+@pytest.mark.parametrize("of", [of for of in MODULES if of.room in ARRAYS_ONLY], ids=lambda of: of.name)
+def test_the_rooms_of_arithmetic_know_arrays_only(of: Module) -> None:
+    foreign = {name.partition(".")[0] for name in imports(of)} - set(sys.stdlib_module_names) - {"cryptocast"}
+    assert foreign <= ARRAYS_ONLY[of.room]
+
+
+def test_the_map_has_no_circle() -> None:
+    # Each room stands in the map below all that it may import.
+    seen: set[str] = set()
+    for room, may in ROOMS.items():
+        assert may <= seen, f"{room} may import {may - seen}, which the map lists after it"
+        seen.add(room)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cryptocast.scoring.x", "from cryptocast.config import Config"),
+        ("cryptocast.scoring.x", "import cryptocast.data.schema"),
+        ("cryptocast.scoring.x", "from cryptocast import models"),
+        ("cryptocast.scoring.x", "from ..models import base"),
+        ("cryptocast.scoring.x", "from .. import models"),
+        ("cryptocast.models.x", "def f():\n    from cryptocast.evaluation import walk"),
+        ("cryptocast.models.x", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import cryptocast.registry"),
+        ("cryptocast.models.x", "import importlib\nimportlib.import_module('cryptocast.registry.store')"),
+        ("cryptocast.features.x", "from cryptocast.data import store"),
+        ("cryptocast.features.x", "from cryptocast.data.store import Store"),
+        ("cryptocast.features.x", "import cryptocast.data"),
+        ("cryptocast.cli.x", "from cryptocast.models import Forecast"),
+        ("cryptocast.net.x", "from cryptocast.data.schema import Candles"),
+    ],
+)
+def test_an_import_against_the_arrow_is_found(name: str, text: str) -> None:
+    assert len(forbidden_rooms(module(name, text))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cryptocast.features.x", "from cryptocast.data.schema import Candles"),
+        ("cryptocast.features.x", "from cryptocast.data import schema"),
+        ("cryptocast.features.x", "from . import targets\nfrom .targets import target\nfrom ..folds import purged"),
+        ("cryptocast.workflows.x", "from cryptocast.net import Client\nfrom cryptocast.data.store import Store"),
+        ("cryptocast.cli.x", "from cryptocast import __version__"),
+        ("cryptocast", "from cryptocast.models import Forecast"),
+    ],
+)
+def test_an_import_along_the_arrow_is_left_alone(name: str, text: str) -> None:
+    assert forbidden_rooms(module(name, text)) == []
+
+
+@pytest.mark.parametrize("text", ["import httpx", "from httpx import Client", "def f():\n    import torch.nn as nn"])
+def test_a_foreign_package_outside_its_room_is_found(text: str) -> None:
+    assert len(forbidden_packages(module("cryptocast.workflows.x", text))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pyarrow.parquet as pq",
+        "from pyarrow import parquet",
+        "from pyarrow.parquet import ParquetFile",
+        "frame.write_parquet(path)",
+        "from polars import scan_parquet\nscan_parquet(path)",
+    ],
+)
+def test_parquet_outside_data_is_found(text: str) -> None:
+    assert parquet_access(module("cryptocast.workflows.x", text)) != []
+    assert parquet_access(module("cryptocast.data.x", text)) == []
