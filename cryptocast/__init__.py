@@ -1,3 +1,73 @@
-"""Calibrated, honestly tested probabilistic forecasts of crypto prices."""
+"""Calibrated, honestly tested probabilistic forecasts of crypto prices.
+
+The names below are what a notebook needs; each loads on first use, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from cryptocast.config import Config, load_config
+    from cryptocast.data.file_source import read_file
+    from cryptocast.data.sample import load_sample
+    from cryptocast.data.schema import BAR_US
+    from cryptocast.evaluation.walk_forward import walk_forward
+    from cryptocast.features.catalogue import FEATURES, add_features
+    from cryptocast.registry import Registry
+    from cryptocast.workflows.backtest import BacktestOrder, backtest
+    from cryptocast.workflows.context import Context, Selection
+    from cryptocast.workflows.forecast import Request, forecast
+    from cryptocast.workflows.train import Order, train
+
+__all__ = [
+    "BAR_US",
+    "FEATURES",
+    "BacktestOrder",
+    "Config",
+    "Context",
+    "Order",
+    "Registry",
+    "Request",
+    "Selection",
+    "__version__",
+    "add_features",
+    "backtest",
+    "forecast",
+    "load_config",
+    "load_sample",
+    "read_file",
+    "train",
+    "walk_forward",
+]
+
+_HOMES = {
+    "BAR_US": "data.schema",
+    "FEATURES": "features.catalogue",
+    "BacktestOrder": "workflows.backtest",
+    "Config": "config",
+    "Context": "workflows.context",
+    "Order": "workflows.train",
+    "Registry": "registry",
+    "Request": "workflows.forecast",
+    "Selection": "workflows.context",
+    "add_features": "features.catalogue",
+    "backtest": "workflows.backtest",
+    "forecast": "workflows.forecast",
+    "load_config": "config",
+    "load_sample": "data.sample",
+    "read_file": "data.file_source",
+    "train": "workflows.train",
+    "walk_forward": "evaluation.walk_forward",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

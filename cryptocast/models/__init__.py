@@ -1,8 +1,8 @@
 """Learners, forecasters and the forecasts that they give; calibration; how a fit is made so that its scores are honest.
 
-In: a `Matrix` of features and labels. Out: a `Forecast`, quantiles of the log return for each horizon, never crossing and
-finite. It never reads candles or files (saved models come and go as bytes), and never forecasts a price level. LightGBM
-and torch load only when a kind that needs them is asked for.
+In: a `Matrix` of features and labels. Out: a `Forecast`, quantiles of the log return for each horizon, never crossing
+and finite. It never reads candles or files (saved models come and go as bytes), and never forecasts a price level.
+LightGBM and torch load only when a kind that needs them is asked for.
 """
 
 from cryptocast.models.base import Forecast, Forecaster, Learner

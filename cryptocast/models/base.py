@@ -72,9 +72,9 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class FitRun:
-    """What a fit reports to and may use: progress in whole steps, and the number of threads (0: all there are)."""
+    """What a fit reports to and may use: progress in whole steps, and the number of threads."""
 
-    threads: int = 0
+    threads: int = 1
     step: Callable[[str], None] = lambda _: None
 
 

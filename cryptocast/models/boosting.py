@@ -9,6 +9,7 @@ last price.
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
@@ -66,32 +67,33 @@ class LightGBMLearner:
 
         A horizon with fewer than 200 labels gets none and keeps the volatility known at issue.
         """
-        boosters: list[lgb.Booster | None] = []
-        offsets: list[float] = []
-        shrinkage: list[float] = []
-        for column, horizon in enumerate(train.horizons.tolist()):
-            blocks = _independent_blocks(train, column)
-            shrinkage.append(self.settings.strength * blocks / (blocks + SHRINKAGE_BLOCKS))
-            for place, target in enumerate(TARGETS):
-                fixed = None if rounds is None else rounds[len(TARGETS) * column + place]
-                booster, offset = self._fit_one(
-                    target, train, stop, column, rounds=fixed, seed=seed, threads=run.threads
-                )
-                boosters.append(booster)
-                offsets.append(offset)
-            run.step(f"lightgbm, {horizon} bars ahead")
-        if not any(boosters):
+        tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
+
+        def fit_task(place: int) -> tuple[lgb.Booster | None, float]:
+            column, target = tasks[place]
+            fixed = None if rounds is None else rounds[place]
+            fitted = self._fit_one(target, train, stop, column, rounds=fixed, seed=seed)
+            run.step(f"lightgbm, {train.horizons[column]} bars ahead")
+            return fitted
+
+        # Whole boosters side by side, each on one thread: LightGBM's own threads wait for each other at every split,
+        # which costs more than it saves on some thousand rows and stalls on a busy machine. It also makes the result
+        # independent of the number of threads.
+        with ThreadPoolExecutor(max_workers=max(1, run.threads)) as workers:
+            fitted = list(workers.map(fit_task, range(len(tasks))))
+        if not any(booster for booster, _ in fitted):
             most = int(np.isfinite(train.returns).sum(axis=0).max(initial=0))
             raise ModelError(
                 f"lightgbm needs {LEAST_ROWS} rows with a known return, there are {most}. "
                 "Fetch more bars or more coins, or use --model baseline."
             )
+        blocks = np.array([_independent_blocks(train, column) for column in range(len(train.horizons))])
         return LightGBMForecaster(
             feature_names=train.feature_names,
             horizons=train.horizons,
-            shrinkage=np.array(shrinkage),
-            offsets=np.array(offsets),
-            boosters=tuple(boosters),
+            shrinkage=self.settings.strength * blocks / (blocks + SHRINKAGE_BLOCKS),
+            offsets=np.array([offset for _, offset in fitted]),
+            boosters=tuple(booster for booster, _ in fitted),
         )
 
     def _fit_one(
@@ -103,7 +105,6 @@ class LightGBMLearner:
         *,
         rounds: int | None,
         seed: int,
-        threads: int,
     ) -> tuple[lgb.Booster | None, float]:
         label, keep = _labels(target, train, column)
         if keep.sum() < LEAST_ROWS or rounds == 0:
@@ -111,7 +112,7 @@ class LightGBMLearner:
         offset = _start(target, label[keep])
         dataset = lgb.Dataset(train.features[keep], label[keep] - (offset if target == "variance" else 0.0))
         objective, metric = _objective(target, offset)
-        parameters = self._parameters(objective, seed, threads)
+        parameters = self._parameters(objective, seed)
         callbacks: list[Callable[..., Any]] = []
         valid: list[lgb.Dataset] = []
         if stop is not None:
@@ -130,7 +131,7 @@ class LightGBMLearner:
         )
         return booster, offset
 
-    def _parameters(self, objective: str | Callable[..., Any], seed: int, threads: int) -> dict[str, Any]:
+    def _parameters(self, objective: str | Callable[..., Any], seed: int) -> dict[str, Any]:
         return {
             "objective": objective,
             "metric": "l2" if objective == "regression" else "None",
@@ -142,7 +143,7 @@ class LightGBMLearner:
             "bagging_fraction": self.settings.bagging_fraction,
             "bagging_freq": 1,
             "lambda_l2": self.settings.lambda_l2,
-            "num_threads": threads,
+            "num_threads": 1,
             "seed": seed,
             "deterministic": True,
             "force_col_wise": True,
@@ -231,7 +232,7 @@ class LightGBMForecaster:
         """(n, H) log of what the volatility is multiplied by: the shrunk mean of both boosters."""
         out = np.empty((len(features), len(columns)))
         # One thread for a few rows: starting the others costs more than they save.
-        threads = 1 if len(features) < 256 else 0
+        threads = 1 if len(features) < 5000 else 0
         for place, column in enumerate(columns.tolist()):
             total = np.zeros(len(features))
             for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):

@@ -13,8 +13,9 @@ from cryptocast.models.base import Forecast
 
 __all__ = ["Calibration", "fit_calibration"]
 
-# Below this many independent blocks of out-of-fold forecasts a horizon keeps the quantiles that the model gave.
-LEAST_BLOCKS: Final = 12.0
+# With this many independent blocks of out-of-fold forecasts the offsets count half: a year has twelve blocks of thirty
+# days, and their extreme quantiles are those of one lucky or unlucky month.
+PRIOR_BLOCKS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +77,9 @@ def fit_calibration(forecast: Forecast, returns: FloatArray) -> Calibration:
 
     The score of level p is (return - quantile p) / volatility; its own p quantile is the offset. Scores of level 1 - p,
     mirrored, are pooled with it: no drift enters through the calibration, and each tail learns from both. The rank is
-    that of split conformal prediction, p (m + 1). A horizon with fewer than 12 independent blocks of time is left as it
-    is. Sources: Romano, Patterson and Candes, NeurIPS 32 (2019); normalised scores: Lei et al., JASA 113 (2018).
+    that of split conformal prediction, p (m + 1). The fewer independent blocks of time there were, the less of the
+    offsets is used. Sources: Romano, Patterson and Candes, NeurIPS 32 (2019); for normalised scores Lei et al., JASA
+    113 (2018).
     """
     offsets = np.zeros((len(forecast.horizons), len(forecast.levels)))
     blocks = np.zeros(len(forecast.horizons))
@@ -86,10 +88,10 @@ def fit_calibration(forecast: Forecast, returns: FloatArray) -> Calibration:
         if not known.any():
             continue
         blocks[column] = len(np.unique(forecast.issued_at[known])) / horizon
-        if blocks[column] >= LEAST_BLOCKS:
-            error = returns[known, column, None] - forecast.values[known, column]
-            scores = error / forecast.volatility[known, column, None]
-            offsets[column] = _symmetric_offsets(scores, forecast.levels)
+        error = returns[known, column, None] - forecast.values[known, column]
+        scores = error / forecast.volatility[known, column, None]
+        weight = blocks[column] / (blocks[column] + PRIOR_BLOCKS)
+        offsets[column] = weight * _symmetric_offsets(scores, forecast.levels)
     return Calibration(forecast.horizons, forecast.levels, offsets, blocks)
 
 

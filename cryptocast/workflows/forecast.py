@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Final
 
 import numpy as np
-from cryptocast.workflows.candles import CoinBars
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
@@ -20,9 +19,19 @@ from cryptocast.models.calibrated import Calibrated, fallback_reason
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
 from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
-from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.candles import CoinBars
+from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
-from cryptocast.workflows.panel import Pool, feature_set, feature_set_hash, feature_table, gather, matrix_of, moment
+from cryptocast.workflows.panel import (
+    Pool,
+    feature_set,
+    feature_set_hash,
+    feature_table,
+    gather,
+    matrix_of,
+    moment,
+    widen,
+)
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
@@ -61,55 +70,56 @@ class Forecaster:
         config = self.context.config
         asked = request.selection.resolved(config)
         check_request(request, asked.granularity)
+        request = Request(
+            selection=request.selection,
+            model=request.model or config.forecast.model,
+            horizons=request.horizons or config.horizons(asked.granularity),
+            intervals=request.intervals or config.forecast.intervals,
+            version=request.version,
+        )
         registry = self.context.registry(create=False)
-        answers: list[CoinForecast] = []
-        errors: list[CoinError] = []
+        pools = gather(self.context, asked, pool=())
+        answers: dict[str, CoinForecast] = {}
+        errors = {error.coin: error for pool in pools for error in pool.left_out}
         failure: CryptocastError | None = None
-        for coin in asked.coins:
-            one = Request(
-                selection=Selection((coin,), asked.source, asked.vs, asked.granularity, asked.now),
-                model=request.model or config.forecast.model,
-                horizons=request.horizons or config.horizons(asked.granularity),
-                intervals=request.intervals or config.forecast.intervals,
-                version=request.version,
-            )
-            try:
-                answers.append(self._one(one, registry))
-            except CryptocastError as error:
-                failure = failure or error
-                errors.append(CoinError(coin=coin, error=str(error)))
+        for pool in pools:
+            for coin in pool.named:
+                try:
+                    answers[coin] = self._one(request, asked, registry, pool, coin)
+                except CryptocastError as error:
+                    failure = failure or error
+                    errors[coin] = CoinError(coin=coin, error=str(error))
         if failure is not None and not answers:
             raise failure
-        return ForecastDocument(forecasts=tuple(answers), errors=tuple(errors))
+        return ForecastDocument(
+            forecasts=tuple(answers[coin] for coin in asked.coins if coin in answers),
+            errors=tuple(errors[coin] for coin in asked.coins if coin in errors),
+        )
 
-    def _one(self, request: Request, registry: Registry) -> CoinForecast:
-        asked = request.selection.resolved(self.context.config)
-        coin = asked.coins[0]
-        (pool,) = gather(self.context, asked, pool=())
-        key = VersionKey(coin, pool.source, asked.vs, asked.granularity, "")
-        chosen = choose(registry, key, request)
+    def _one(self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str) -> CoinForecast:
+        chosen = choose(registry, VersionKey(coin, pool.source, asked.vs, asked.granularity, ""), request)
         if chosen.version is not None:
             try:
-                made = self._by_version(registry, chosen.version, request)
+                made = self._by_version(registry, chosen.version, asked, pool, request.horizons)
                 return describe(pool.bars[coin], chosen, made, request, pool.granularity)
             except (ModelError, RegistryError) as error:
-                if request.version is not None or request.model not in ("auto", None):
+                if request.version is not None:
                     raise
                 chosen = Chosen("baseline", None, f"{chosen.version.name} cannot answer: {error}")
         made = baseline_forecast(pool, coin, request.horizons)
         return describe(pool.bars[coin], chosen, made, request, pool.granularity)
 
-    def _by_version(self, registry: Registry, version: Version, request: Request) -> Forecast:
+    def _by_version(
+        self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
+    ) -> Forecast:
         if version.manifest.feature_hash != feature_set_hash():
             raise ModelError(
                 f"{version.name} was fitted on features that this release computes differently. "
                 f"Train anew: cryptocast train {version.key.coin}"
             )
         model = self._load(registry, version)
-        others = tuple(data.coin for data in version.manifest.coins)
-        asked = request.selection.resolved(self.context.config)
-        (whole,) = gather(self.context, asked, pool=others)
-        return model_forecast(model, whole, version.key.coin, request.horizons)
+        whole = widen(self.context, asked, pool, [data.coin for data in version.manifest.coins])
+        return model_forecast(model, whole, version.key.coin, horizons)
 
     def _load(self, registry: Registry, version: Version) -> Calibrated:
         if version.fit_id not in self._loaded:

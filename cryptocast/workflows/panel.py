@@ -1,31 +1,36 @@
 """From candles to the rows that models see: one path for training, backtest, forecast and serving."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import msgspec
 import polars as pl
-from cryptocast.workflows.candles import CoinBars, Obtained, obtain
-from cryptocast.workflows.upstream import upstream_factory
 
-from cryptocast.config import Config, Granularity
+from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.features.catalogue import FEATURES, Feature, add_features, feature_hash
 from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.workflows.candles import CoinBars, Obtained, obtain
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.documents import CoinError, DataUsed
+from cryptocast.workflows.upstream import upstream_factory
 
 __all__ = [
     "STABLECOINS",
     "Pool",
     "data_used",
     "feature_set",
+    "feature_set_hash",
     "feature_table",
     "gather",
     "matrix_of",
+    "missing_errors",
+    "missing_needs",
     "moment",
     "pool_of",
+    "widen",
 ]
 
 # Coins that are pegged: their returns are noise around zero and would teach the pool that nothing ever moves.
@@ -81,11 +86,39 @@ def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allo
     return tuple(_group(asked, obtained, source, available) for source in sources)
 
 
+def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -> Pool:
+    """The pool with more coins of its own source; those that cannot be had are left out and named.
+
+    The upstream is asked for them only if it has just answered for the pool: a dead network is waited for once.
+    """
+    more = tuple(coin for coin in dict.fromkeys(coins) if coin not in pool.bars)
+    if not more:
+        return pool
+    obtained = obtain(
+        context.config,
+        more,
+        source=_choice(pool.source),
+        vs=asked.vs,
+        granularity=asked.granularity,
+        now=asked.now,
+        wall_clock=context.wall_clock,
+        upstream_factory=upstream_factory(context),
+        fetch_allowed=not any(bars.stale for bars in pool.bars.values()),
+    )
+    left_out = (*pool.left_out, *missing_errors(obtained.missing))
+    return replace(pool, bars={**pool.bars, **obtained.bars}, left_out=left_out)
+
+
+def _choice(source: str) -> SourceChoice:
+    choice: SourceChoice = msgspec.convert(source, SourceChoice)
+    return choice
+
+
 def _group(asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> Pool:
     named = tuple(coin for coin in available if _source(obtained.bars[coin]) == source)
     members = {coin: bars for coin, bars in obtained.bars.items() if _source(bars) == source}
     ordered = {coin: members[coin] for coin in (*named, *(c for c in members if c not in named))}
-    left_out = [CoinError(coin=coin, error=str(error)) for coin, error in obtained.missing.items()]
+    left_out = list(missing_errors(obtained.missing))
     left_out += [
         CoinError(coin=coin, error=f"its candles come from {_source(bars)}, and sources are never mixed")
         for coin, bars in obtained.bars.items()
@@ -115,7 +148,7 @@ def feature_table(
     if tail is not None:
         frames = [frame.tail(tail) for frame in frames]
     lazy = pl.concat(frames).lazy()
-    return add_features(lazy, features, bar_us=pool.bar_us, without=_without(pool)).collect()
+    return add_features(lazy, features, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
 
 
 def feature_set() -> tuple[Feature, ...]:
@@ -161,7 +194,8 @@ def moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC).replace(microsecond=microseconds % 1_000_000)
 
 
-def _without(pool: Pool) -> frozenset[str]:
+def missing_needs(pool: Pool) -> frozenset[str]:
+    """What these candles cannot give to any feature."""
     # CoinGecko's hourly volume is a sum over the last 24 hours: no feature may take it for the hour's own.
     rolling = pool.source == "coingecko" and pool.granularity == "hourly"
     return frozenset({"bar_volume"}) if rolling else frozenset()

@@ -9,12 +9,12 @@ from datetime import timedelta
 import msgspec
 import numpy as np
 import polars as pl
-from cryptocast.features.audit import audit
 
 from cryptocast.config import Config
 from cryptocast.errors import ModelError, UsageError
 from cryptocast.evaluation.records import HoldOut
 from cryptocast.evaluation.scores import Judged, judge, score_model
+from cryptocast.features.audit import audit
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
 from cryptocast.models.base import Artefacts, FitRun, Forecast
@@ -47,6 +47,7 @@ from cryptocast.workflows.panel import (
     feature_table,
     gather,
     matrix_of,
+    missing_needs,
     moment,
     pool_of,
 )
@@ -153,20 +154,20 @@ def _prepare(context: Context, pool: Pool, horizons: tuple[int, ...]) -> _Traini
 
 def _refuse_leaks(pool: Pool, seed: int) -> None:
     candles = pl.concat([pool.bars[coin].candles.frame.tail(AUDIT_BARS) for coin in pool.coins])
-    report = audit(candles, feature_set(), bar_us=pool.bar_us, cuts=AUDIT_CUTS, seed=seed)
+    report = audit(candles, feature_set(), bar_us=pool.bar_us, cuts=AUDIT_CUTS, seed=seed, without=missing_needs(pool))
     if report.leaks:
-        leak = report.leaks[0]
+        found = next(f for check in report.checks for f in check.findings if f.feature == report.leaks[0])
         raise ModelError(
-            f"The feature {leak.feature} looks into the future: for {leak.coin} at {leak.close_time} it is "
-            f"{leak.value_with} with the later bars and {leak.value_without} without them ({leak.check}). Mend it, or "
-            "waive the audit with [train] audit = false."
+            f"The feature {found.feature} looks into the future: for {found.coin} at {found.close_time:%Y-%m-%d %H:%M} "
+            f"it is {found.value_with} with all candles and {found.value_without} once the later ones are changed. "
+            "Mend it, or waive the audit with [train] audit = false."
         )
 
 
 def _fit_all(training: _Training, kinds: tuple[str, ...]) -> tuple[list[TrainedModel], list[CoinForecast]]:
     context, config = training.context, training.context.config
     trained = [kind for kind in kinds if kind != "baseline"]
-    context.progress.begin("training", len(trained) * (config.train.blocks + 2) * len(training.horizons))
+    context.progress.begin("training", len(trained) * (config.train.blocks + 2) * 2 * len(training.horizons))
     run = FitRun(threads=config.train.threads or os.cpu_count() or 1, step=context.progress.step)
     fits: dict[str, tuple[Fitted, float]] = {}
     for kind in trained:

@@ -94,7 +94,9 @@ def test_the_weight_of_the_recent_variance_fades_with_the_horizon(recent: float,
 
 @settings(max_examples=15)
 @given(cut=st.integers(25, 119))
-def test_the_volatility_known_at_issue_does_not_change_when_the_future_arrives(make_candles: MakeCandles, cut: int) -> None:
+def test_the_volatility_known_at_issue_does_not_change_when_the_future_arrives(
+    make_candles: MakeCandles, cut: int
+) -> None:
     rule = volatility_rule(DAY_US)
     table = _grid(make_candles(("a",), 120))
     whole = table.select(v=volatility_expr(7, rule))["v"][:cut]

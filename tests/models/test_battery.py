@@ -14,7 +14,7 @@ from tests.models.conftest import MakeMatrix
 
 QUICK = Config(lightgbm=LightGBMConfig(rounds=30, min_data_in_leaf=30))
 KINDS = ("baseline", *TRAINABLE)
-RUN = FitRun(threads=2)
+RUN = FitRun(threads=1)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -99,7 +99,9 @@ def test_it_is_wider_when_the_market_is_wilder(model: Forecaster, matrix: Matrix
     assert width[order[-50:]].mean() > 1.5 * width[order[:50]].mean()
 
 
-def test_horizons_that_were_not_fitted_are_refused_with_those_that_were(model: Forecaster, make_matrix: MakeMatrix) -> None:
+def test_horizons_that_were_not_fitted_are_refused_with_those_that_were(
+    model: Forecaster, make_matrix: MakeMatrix
+) -> None:
     with pytest.raises(ModelError, match=r"1, 7, 14, 30 bars ahead, not for 3"):
         model.predict(make_matrix(("bitcoin",), 100, horizons=(1, 3)))
 

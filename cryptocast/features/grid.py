@@ -1,0 +1,54 @@
+"""The time grid: one row for every bar that a coin should have, so that a shift by one row is a step of one bar."""
+
+import polars as pl
+
+from cryptocast.errors import DataError
+
+__all__ = ["complete_grid"]
+
+KEYS = ("coin", "close_time")
+
+
+def complete_grid(candles: pl.LazyFrame, bar_us: int) -> pl.LazyFrame:
+    """Per coin one row for every bar from its first to its last close time, sorted by (coin, close_time).
+
+    candles: at least `coin` and `close_time`, in any order. bar_us: microseconds in a bar. Missing bars become rows
+    with null in every other column (`range_known` too); nothing is filled. Collecting raises DataError where rows
+    repeat or lie off the coin's grid (its first close time plus whole bars): shifting such rows would measure wrong
+    spans.
+    """
+    if bar_us < 1:
+        raise ValueError(f"bar_us is {bar_us}, expected at least 1 microsecond")
+    stamps = pl.col("close_time")
+    since_first = (stamps - stamps.min()).dt.total_microseconds()
+    spans = (
+        candles.group_by("coin")
+        .agg(
+            first=stamps.min(),
+            last=stamps.max(),
+            off_grid=(since_first % bar_us != 0).sum(),
+            repeated=pl.len() - stamps.n_unique(),
+            unstamped=stamps.null_count(),
+        )
+        .sort("coin")
+        .map_batches(lambda spans: _checked(spans, bar_us))
+    )
+    grid = spans.select("coin", close_time=pl.datetime_ranges("first", "last", interval=f"{bar_us}us"))
+    return grid.explode("close_time").join(candles, on=list(KEYS), how="left", maintain_order="left")
+
+
+def _checked(spans: pl.DataFrame, bar_us: int) -> pl.DataFrame:
+    for problem in ("off_grid", "repeated", "unstamped"):
+        bad = spans.filter(pl.col(problem) > 0)
+        if bad.height:
+            coin, count = bad.select("coin", problem).row(0)
+            words = {
+                "off_grid": f"off its grid of {bar_us / 1e6:g} s",
+                "repeated": "twice",
+                "unstamped": "without a time",
+            }
+            raise DataError(
+                f"{coin} has {count} candles {words[problem]}, {bad.height} coins in all. "
+                f"See cryptocast data verify; import the file again."
+            )
+    return spans

@@ -1,0 +1,93 @@
+"""Conformal calibration on forecasts whose fault is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cryptocast.errors import ModelError
+from cryptocast.models.base import Forecast
+from cryptocast.models.calibration import Calibration, fit_calibration
+from cryptocast.models.shape import student_quantiles
+from cryptocast.scoring.quantiles import LEVELS, interval_columns
+
+DAY_US = 86_400_000_000
+N = 4_000
+
+
+def _forecast(n: int = N, width: float = 1.0, horizons: tuple[int, ...] = (1, 7)) -> tuple[Forecast, np.ndarray]:
+    """Gaussian returns whose volatility is known, forecast `width` times too wide with the wrong shape."""
+    rng = np.random.default_rng(3)
+    volatility = 0.03 * np.exp(0.5 * rng.standard_normal((n, len(horizons))))
+    returns = volatility * rng.standard_normal(volatility.shape)
+    made = Forecast(
+        coin=np.array(["bitcoin"] * n),
+        issued_at=np.arange(n, dtype=np.int64) * DAY_US,
+        price=np.ones(n),
+        horizons=np.array(horizons, dtype=np.int64),
+        levels=LEVELS,
+        values=width * volatility[:, :, None] * student_quantiles(),
+        volatility=volatility,
+        p_up=np.full(volatility.shape, 0.5),
+    )
+    return made, returns
+
+
+@pytest.mark.parametrize("width", [0.3, 1.0, 3.0])
+def test_a_forecast_that_is_too_narrow_or_too_wide_is_put_right(width: float) -> None:
+    made, returns = _forecast(width=width)
+    fresh = np.arange(N) >= N // 2
+    calibration = fit_calibration(made.rows(~fresh), returns[~fresh])
+    right = calibration.apply(made.rows(fresh))
+    for percent in (80, 90, 95):
+        lower, upper = interval_columns(LEVELS, percent)
+        inside = (right.values[..., lower] <= returns[fresh]) & (returns[fresh] <= right.values[..., upper])
+        assert inside.mean() == pytest.approx(percent / 100, abs=0.025)
+
+
+def test_no_drift_enters_through_the_calibration() -> None:
+    made, returns = _forecast()
+    calibration = fit_calibration(made, returns + 0.01)
+    moved = calibration.apply(made)
+    np.testing.assert_allclose(moved.values[..., len(LEVELS) // 2], 0.0, atol=1e-12)
+    np.testing.assert_allclose(calibration.offsets, -calibration.offsets[:, ::-1], atol=1e-12)
+
+
+def test_few_independent_blocks_move_the_quantiles_less() -> None:
+    made, returns = _forecast(n=80, width=0.3, horizons=(1, 30))
+    few = fit_calibration(made, returns)
+    assert few.blocks.tolist() == [80.0, pytest.approx(80 / 30)]
+    same_scores = fit_calibration(replace(made, horizons=np.array([1, 2], dtype=np.int64)), returns)
+    ratio = np.abs(few.offsets[1, 0] / same_scores.offsets[1, 0])
+    assert ratio == pytest.approx((80 / 30) / (80 / 30 + 10) / (40 / 50))
+
+
+def test_outcomes_that_are_not_known_yet_do_not_count() -> None:
+    made, returns = _forecast()
+    known = returns.copy()
+    known[N // 2 :] = np.nan
+    half = fit_calibration(made.rows(np.arange(N // 2)), returns[: N // 2])
+    np.testing.assert_array_equal(fit_calibration(made, known).offsets, half.offsets)
+
+
+def test_it_reads_back_as_it_was_written() -> None:
+    calibration = fit_calibration(*_forecast())
+    again = Calibration.decode(calibration.encode())
+    np.testing.assert_array_equal(again.offsets, calibration.offsets)
+    assert again.encode() == calibration.encode()
+    with pytest.raises(ModelError, match="cannot be read"):
+        Calibration.decode(calibration.encode()[:-5])
+
+
+def test_horizons_that_were_not_calibrated_are_refused() -> None:
+    made, returns = _forecast()
+    calibration = fit_calibration(made, returns)
+    with pytest.raises(ModelError, match="Calibrated for"):
+        calibration.apply(replace(made, horizons=np.array([1, 14], dtype=np.int64)))
+
+
+def test_crossing_quantiles_are_sorted() -> None:
+    made, returns = _forecast()
+    calibration = fit_calibration(made, returns)
+    wild = replace(calibration, offsets=-10 * np.sort(np.abs(calibration.offsets), axis=1) - 5 * LEVELS)
+    assert (np.diff(wild.apply(made).values, axis=-1) >= 0).all()
