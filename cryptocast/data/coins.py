@@ -1,0 +1,64 @@
+"""Names of coins: checked before they touch a path or a URL, and guessed at when they are wrong."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from cryptocast.errors import UsageError
+
+__all__ = ["check_coin", "check_vs", "shown", "suggestion"]
+
+COIN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+VS_ID: Final = re.compile(r"[a-z0-9]{2,10}")
+
+# Symbols that people type where the upstream wants its own id. Symbols are not unique: only the obvious ones are here.
+SYMBOLS: Final = {
+    "ada": "cardano",
+    "bch": "bitcoin-cash",
+    "bnb": "binancecoin",
+    "btc": "bitcoin",
+    "doge": "dogecoin",
+    "dot": "polkadot",
+    "eth": "ethereum",
+    "link": "chainlink",
+    "ltc": "litecoin",
+    "sol": "solana",
+    "trx": "tron",
+    "xlm": "stellar",
+    "xmr": "monero",
+    "xrp": "ripple",
+}
+
+
+def check_coin(name: str) -> str:
+    """The name, if it is a well-formed CoinGecko id; else UsageError. Nothing else may become part of a path."""
+    if COIN_ID.fullmatch(name):
+        return name
+    lower = name.strip().lower()
+    hint = f" Did you mean {lower}?" if lower != name and COIN_ID.fullmatch(lower) else ""
+    raise UsageError(
+        f"{shown(name)} is not a coin id: lower-case letters, digits and hyphens, at most 100, e.g. bitcoin.{hint}"
+    )
+
+
+def check_vs(name: str) -> str:
+    """The name, if it is a well-formed quote currency; else UsageError."""
+    if VS_ID.fullmatch(name):
+        return name
+    raise UsageError(f"{shown(name)} is not a quote currency: 2 to 10 lower-case letters or digits, e.g. usd.")
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A value from outside, safe to print on one line: escaped to ASCII and shortened."""
+    text = ascii(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def suggestion(name: str, known: Iterable[str] = ()) -> str:
+    """` Did you mean bitcoin?` for a near miss among well-known and given ids, else an empty string."""
+    if name in SYMBOLS:
+        return f" Did you mean {SYMBOLS[name]}?"
+    candidates = sorted({*SYMBOLS.values(), *known} - {name})
+    close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)
+    return f" Did you mean {close[0]}?" if close else ""

@@ -1,0 +1,108 @@
+"""Parquet files as bytes, and files that appear whole or not at all. The only module that names the Parquet library."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cryptocast.errors import DataError
+
+__all__ = ["TEMPORARY", "decode", "encode", "read_bytes", "read_frame", "read_metadata", "write_atomically"]
+
+TEMPORARY: Final = ".tmp"
+METADATA_KEY: Final = b"cryptocast"
+
+
+def encode(frame: pl.DataFrame, metadata: bytes | None = None) -> bytes:
+    """The frame as a Parquet file (zstd), with our metadata in its schema."""
+    table = frame.to_arrow()
+    if metadata is not None:
+        table = table.replace_schema_metadata({METADATA_KEY: metadata})
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd", compression_level=9, write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def decode(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
+    """The frame and our metadata (None where absent). DataError naming `origin` if this is no whole Parquet file."""
+    try:
+        table = pq.read_table(BytesIO(content), page_checksum_verification=True)
+        table.validate(full=True)  # polars trusts buffers and names, and panics over bad ones
+        str(table.schema)
+        frame = pl.from_arrow(table)
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        raise _not_parquet(origin, error) from error
+    if not isinstance(frame, pl.DataFrame):
+        raise DataError(f"{origin} holds no table.")
+    metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
+    return frame, metadata.get(METADATA_KEY)
+
+
+def read_metadata(path: Path) -> bytes | None:
+    """Our metadata, without reading the rows; None where the file has none."""
+    try:
+        schema = pq.read_schema(path)
+    except pa.ArrowException as error:
+        raise _not_parquet(str(path), error) from error
+    except (OSError, ValueError) as error:
+        raise _not_parquet(str(path), error) from error
+    metadata: Mapping[bytes, bytes] = schema.metadata or {}
+    return metadata.get(METADATA_KEY)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; DataError in one line if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """The table in a Parquet file of any origin."""
+    return decode(read_bytes(path), str(path))[0]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that a reader sees whole, old or new, whenever the process or the machine stops.
+
+    A temporary file in the same folder, flushed to the disk, renamed over the old one, then the folder flushed. What a
+    killed writer leaves ends in `.tmp`. Raises DataError when the disk or the folder refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}. Check the folder and the space left."
+        ) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _not_parquet(origin: str, error: BaseException) -> DataError:
+    reason = str(error).splitlines()[0][:120].rstrip(".") if str(error) else type(error).__name__
+    return DataError(f"{origin} is not a whole Parquet file: {reason}.")

@@ -1,0 +1,38 @@
+"""Tables of other rooms (features, predictions) as files: the suffix says the format."""
+
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from cryptocast.data import parquet
+from cryptocast.errors import DataError, UsageError
+
+__all__ = ["TABLE_SUFFIXES", "check_table_path", "read_table", "write_table"]
+
+TABLE_SUFFIXES: Final = (".csv", ".parquet")
+
+
+def check_table_path(path: Path) -> None:
+    """UsageError unless `write_table` could choose a format for this path: ask before long work, not after it."""
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise UsageError(f"{path} does not say its format: end it in {' or '.join(TABLE_SUFFIXES)}.")
+
+
+def write_table(frame: pl.DataFrame, path: Path) -> None:
+    """Write a table whole or not at all. UsageError for an unknown suffix, DataError when the disk refuses."""
+    check_table_path(path)
+    content = frame.write_csv().encode() if path.suffix.lower() == ".csv" else parquet.encode(frame)
+    parquet.write_atomically(path, content)
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read what `write_table` wrote (from CSV: with types as polars infers them)."""
+    check_table_path(path)
+    content = parquet.read_bytes(path)
+    if path.suffix.lower() == ".parquet":
+        return parquet.decode(content, str(path))[0]
+    try:
+        return pl.read_csv(content, try_parse_dates=True)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} is not a CSV table: {str(error).splitlines()[0]}.") from error
