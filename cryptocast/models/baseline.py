@@ -13,6 +13,7 @@ from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.recency import recent
 from cryptocast.models.shape import LAST_PRICE, student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
@@ -47,15 +48,16 @@ class BaselineLearner:
         seed: int = 0,  # noqa: ARG002
         run: FitRun | None = None,  # noqa: ARG002
     ) -> "BaselineForecaster":
-        """Each coin's symmetric quantiles of standardised returns, horizon by horizon, shrunk to a Student t."""
+        """Each coin's symmetric quantiles of recent standardised returns, by horizon, shrunk to a Student t."""
         prior = student_quantiles()
         table = np.empty((len(train.panel.coins), len(train.horizons), len(LEVELS)))
         for coin in range(len(train.panel.coins)):
             own = train.coin == coin
             standardised = train.returns[own] / train.volatility[own]
             for column, horizon in enumerate(train.horizons):
-                known = standardised[np.isfinite(standardised[:, column]), column]
-                table[coin, column] = _shrunk(known, int(horizon), prior)
+                known = np.isfinite(standardised[:, column])
+                known[known] = recent(train.issued_at[own][known], horizon=int(horizon), bar_us=train.bar_us)
+                table[coin, column] = _shrunk(standardised[known, column], int(horizon), prior)
         return BaselineForecaster(coins=train.panel.coins, horizons=train.horizons, quantiles=table)
 
 

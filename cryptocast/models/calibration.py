@@ -10,6 +10,7 @@ from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Forecast
+from cryptocast.models.recency import recent
 
 __all__ = ["Calibration", "fit_calibration"]
 
@@ -72,8 +73,8 @@ class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     blocks: tuple[float, ...]
 
 
-def fit_calibration(forecast: Forecast, returns: FloatArray) -> Calibration:
-    """Learn the offsets from out-of-fold forecasts (n) and what followed, returns (n, H), NaN where not yet known.
+def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> Calibration:
+    """Learn the offsets from recent out-of-fold forecasts (n) and what followed, returns (n, H), NaN where not known.
 
     The score of level p is (return - quantile p) / volatility; its own p quantile is the offset. Scores of level 1 - p,
     mirrored, are pooled with it: no drift enters through the calibration, and each tail learns from both. The rank is
@@ -87,6 +88,7 @@ def fit_calibration(forecast: Forecast, returns: FloatArray) -> Calibration:
         known = np.isfinite(returns[:, column]) & (forecast.volatility[:, column] > 0)
         if not known.any():
             continue
+        known[known] = recent(forecast.issued_at[known], horizon=horizon, bar_us=bar_us)
         blocks[column] = len(np.unique(forecast.issued_at[known])) / horizon
         error = returns[known, column, None] - forecast.values[known, column]
         scores = error / forecast.volatility[known, column, None]

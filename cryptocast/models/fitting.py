@@ -133,7 +133,7 @@ def calibrated(
     row = np.concatenate([part.row for part in parts]) if parts else np.empty(0, dtype=np.int64)
     forecast = concatenate([part.forecast for part in parts]) if parts else _nothing(matrix)
     returns = np.where(matrix.label_end[row] > known_at, np.nan, matrix.returns[row])
-    calibration = fit_calibration(forecast, returns)
+    calibration = fit_calibration(forecast, returns, bar_us=matrix.bar_us)
     baseline = BaselineLearner().fit(baseline_on)
     return Calibrated(inner=model, calibration=calibration, baseline=baseline, least_blocks=least_blocks)
 

@@ -37,7 +37,7 @@ def _forecast(n: int = N, width: float = 1.0, horizons: tuple[int, ...] = (1, 7)
 def test_a_forecast_that_is_too_narrow_or_too_wide_is_put_right(width: float) -> None:
     made, returns = _forecast(width=width)
     fresh = np.arange(N) >= N // 2
-    calibration = fit_calibration(made.rows(~fresh), returns[~fresh])
+    calibration = fit_calibration(made.rows(~fresh), returns[~fresh], bar_us=DAY_US)
     right = calibration.apply(made.rows(fresh))
     for percent in (80, 90, 95):
         lower, upper = interval_columns(LEVELS, percent)
@@ -47,7 +47,7 @@ def test_a_forecast_that_is_too_narrow_or_too_wide_is_put_right(width: float) ->
 
 def test_no_drift_enters_through_the_calibration() -> None:
     made, returns = _forecast()
-    calibration = fit_calibration(made, returns + 0.01)
+    calibration = fit_calibration(made, returns + 0.01, bar_us=DAY_US)
     moved = calibration.apply(made)
     np.testing.assert_allclose(moved.values[..., len(LEVELS) // 2], 0.0, atol=1e-12)
     np.testing.assert_allclose(calibration.offsets, -calibration.offsets[:, ::-1], atol=1e-12)
@@ -55,9 +55,9 @@ def test_no_drift_enters_through_the_calibration() -> None:
 
 def test_few_independent_blocks_move_the_quantiles_less() -> None:
     made, returns = _forecast(n=80, width=0.3, horizons=(1, 30))
-    few = fit_calibration(made, returns)
+    few = fit_calibration(made, returns, bar_us=DAY_US)
     assert few.blocks.tolist() == [80.0, pytest.approx(80 / 30)]
-    same_scores = fit_calibration(replace(made, horizons=np.array([1, 2], dtype=np.int64)), returns)
+    same_scores = fit_calibration(replace(made, horizons=np.array([1, 2], dtype=np.int64)), returns, bar_us=DAY_US)
     ratio = np.abs(few.offsets[1, 0] / same_scores.offsets[1, 0])
     assert ratio == pytest.approx((80 / 30) / (80 / 30 + 10) / (40 / 50))
 
@@ -66,12 +66,21 @@ def test_outcomes_that_are_not_known_yet_do_not_count() -> None:
     made, returns = _forecast()
     known = returns.copy()
     known[N // 2 :] = np.nan
-    half = fit_calibration(made.rows(np.arange(N // 2)), returns[: N // 2])
-    np.testing.assert_array_equal(fit_calibration(made, known).offsets, half.offsets)
+    half = fit_calibration(made.rows(np.arange(N // 2)), returns[: N // 2], bar_us=DAY_US)
+    np.testing.assert_array_equal(fit_calibration(made, known, bar_us=DAY_US).offsets, half.offsets)
+
+
+def test_only_recent_outcomes_count() -> None:
+    made, returns = _forecast(horizons=(1, 200))
+    old = made.issued_at <= made.issued_at.max() - 2_000 * DAY_US
+    changed = np.where(old[:, None], 10 * returns, returns)
+    one, other = (fit_calibration(made, r, bar_us=DAY_US) for r in (returns, changed))
+    np.testing.assert_array_equal(one.offsets[0], other.offsets[0])
+    assert not np.array_equal(one.offsets[1], other.offsets[1]), "a long horizon keeps 24 blocks, here all bars"
 
 
 def test_it_reads_back_as_it_was_written() -> None:
-    calibration = fit_calibration(*_forecast())
+    calibration = fit_calibration(*_forecast(), bar_us=DAY_US)
     again = Calibration.decode(calibration.encode())
     np.testing.assert_array_equal(again.offsets, calibration.offsets)
     assert again.encode() == calibration.encode()
@@ -81,13 +90,13 @@ def test_it_reads_back_as_it_was_written() -> None:
 
 def test_horizons_that_were_not_calibrated_are_refused() -> None:
     made, returns = _forecast()
-    calibration = fit_calibration(made, returns)
+    calibration = fit_calibration(made, returns, bar_us=DAY_US)
     with pytest.raises(ModelError, match="Calibrated for"):
         calibration.apply(replace(made, horizons=np.array([1, 14], dtype=np.int64)))
 
 
 def test_crossing_quantiles_are_sorted() -> None:
     made, returns = _forecast()
-    calibration = fit_calibration(made, returns)
+    calibration = fit_calibration(made, returns, bar_us=DAY_US)
     wild = replace(calibration, offsets=-10 * np.sort(np.abs(calibration.offsets), axis=1) - 5 * LEVELS)
     assert (np.diff(wild.apply(made).values, axis=-1) >= 0).all()

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from cryptocast.registry import Registry
-
-sys.path.insert(0, str(Path(__file__).parent))
-from registry_fits import BITCOIN
+from tests.registry.registry_fits import BITCOIN
 
 HERE = Path(__file__).parent
 

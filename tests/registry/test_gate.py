@@ -1,6 +1,4 @@
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,9 +11,7 @@ from cryptocast.config import GateConfig
 from cryptocast.registry.gate import best_of, first_version, next_version
 from cryptocast.registry.manifest import CoinData, HoldOut, sha256_hex
 from cryptocast.registry.version import Version, VersionKey
-
-sys.path.insert(0, str(Path(__file__).parent))
-from registry_fits import NOW, bad_hold_out, coverage, hold_out, manifest, new_version, score
+from tests.registry.registry_fits import NOW, bad_hold_out, coverage, hold_out, manifest, new_version, score
 
 GATE = GateConfig()
 

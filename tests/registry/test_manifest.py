@@ -1,8 +1,6 @@
 import json
 import math
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,9 +22,7 @@ from cryptocast.registry.manifest import (
     settled,
     sha256_hex,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-from registry_fits import bad_hold_out, hold_out, manifest, score
+from tests.registry.registry_fits import bad_hold_out, hold_out, manifest, score
 
 json_values = st.recursive(
     st.none()

@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,9 +12,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cryptocast.errors import RegistryError, UsageError
 from cryptocast.registry import PRODUCTION, NewVersion, ProductionMovedError, Registry, VersionKey
 from cryptocast.registry.manifest import FitManifest, artefacts_of
-
-sys.path.insert(0, str(Path(__file__).parent))
-from registry_fits import BITCOIN, FILES, NOW, bad_hold_out, hold_out, manifest, new_version, register, score
+from tests.registry.registry_fits import (
+    BITCOIN,
+    FILES,
+    NOW,
+    bad_hold_out,
+    hold_out,
+    manifest,
+    new_version,
+    register,
+    score,
+)
 
 
 @pytest.fixture

@@ -1,16 +1,13 @@
 import contextlib
 import random
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
 
 from cryptocast.errors import RegistryError
 from cryptocast.registry import Registry
-
-sys.path.insert(0, str(Path(__file__).parent))
-from registry_fits import BITCOIN, NOW, register
+from tests.registry.registry_fits import BITCOIN, NOW, register
 
 
 @pytest.fixture

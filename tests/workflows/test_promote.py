@@ -1,5 +1,4 @@
 import json
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,9 +11,7 @@ from cryptocast.config import Config, DataConfig
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.registry import PRODUCTION, ProductionMovedError, Registry, Version, VersionKey
 from cryptocast.workflows.promote import PromotionReport, promote
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "registry"))
-from registry_fits import BITCOIN, NOW, bad_hold_out, register
+from tests.registry.registry_fits import BITCOIN, NOW, bad_hold_out, register
 
 LATER = NOW + timedelta(days=7)
 AUTO = Config(data=DataConfig(coins=("bitcoin", "ethereum")))

@@ -1,0 +1,26 @@
+"""How far back outcomes still tell how wide a forecast must be."""
+
+from typing import Final
+
+import numpy as np
+
+from cryptocast.folds import BoolArray, Int64Array
+
+__all__ = ["recent"]
+
+# The shape of standardised returns changes with the market: on two years of hourly bars, quantiles of all history made
+# 80 % intervals that covered 73 %, those of the last 2,000 bars 79 %. Daily histories are seldom longer than this.
+RECENT_BARS: Final = 2_000
+# A long horizon keeps at least this many independent blocks.
+RECENT_BLOCKS: Final = 24
+
+
+def recent(issued_at: Int64Array, *, horizon: int, bar_us: int) -> BoolArray:
+    """Which of the issue times (n,), microseconds, are recent for a horizon: the last 2,000 bars or 24 blocks.
+
+    Counted back from the latest of them.
+    """
+    if len(issued_at) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    bars = max(RECENT_BARS, RECENT_BLOCKS * horizon)
+    return np.asarray(issued_at > issued_at.max() - bars * bar_us)

@@ -1,0 +1,123 @@
+"""What goes wrong, as problem documents (RFC 9457), and the one table from our errors to status codes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from cryptocast.errors import (
+    ConfigError,
+    CryptocastError,
+    DataError,
+    ModelError,
+    RegistryError,
+    UpstreamError,
+    UsageError,
+)
+from cryptocast.serving.responses import respond
+from cryptocast.workflows.documents import CoinError
+
+__all__ = [
+    "RETRY_AFTER_S",
+    "Kind",
+    "OverloadError",
+    "Problem",
+    "ProblemError",
+    "kind_of",
+    "no_forecast",
+    "problem_response",
+]
+
+# Said with every 503; failures are also remembered for that long, so that coming back earlier changes nothing.
+RETRY_AFTER_S: Final = 5
+INTERNAL: Final = "The server failed. The cause stands in its log."
+
+
+class OverloadError(CryptocastError):
+    """More is asked than can be computed in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem: the end of its type, its title, its status."""
+
+    name: str
+    title: str
+    status: int
+
+    @property
+    def uri(self) -> str:
+        """The type as an identifier; there is nothing to fetch behind it."""
+        return f"urn:cryptocast:problem:{self.name}"
+
+
+UNKNOWN_PARAMETER: Final = Kind("unknown-parameter", "There is no such query parameter", 400)
+INVALID_PARAMETER: Final = Kind("invalid-parameter", "A query parameter has a value that is not allowed", 400)
+MALFORMED_QUERY: Final = Kind("malformed-query", "The query string cannot be read", 400)
+QUERY_TOO_LONG: Final = Kind("query-too-long", "The query string is too long", 414)
+# 400 and not 501: the request can be put right by the client, and nobody is to be paged for it.
+MODEL_NOT_BUILT: Final = Kind("model-not-built", "This release does not have that model", 400)
+UNAUTHORIZED: Final = Kind("unauthorized", "A token is needed", 401)
+NOT_FOUND: Final = Kind("not-found", "There is nothing at this path", 404)
+METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", "The path does not answer this method", 405)
+INTERNAL_ERROR: Final = Kind("internal-error", "The server failed", 500)
+
+# Looked up along the classes that an error inherits from, so a subclass of a later day has its parent's answer.
+OF_ERROR: Final[Mapping[type[BaseException], Kind]] = {
+    UsageError: Kind("bad-request", "The request cannot be answered as it stands", 400),
+    ConfigError: Kind("misconfigured", "A setting of the server is wrong", 500),
+    DataError: Kind("no-data", "There are no candles to forecast from", 404),
+    UpstreamError: Kind("upstream-unavailable", "The source of prices does not answer", 503),
+    ModelError: Kind("model-unavailable", "The model cannot answer", 503),
+    RegistryError: Kind("registry-unavailable", "The registry cannot be used", 503),
+    OverloadError: Kind("overloaded", "The server cannot compute this in time", 503),
+    CryptocastError: INTERNAL_ERROR,
+}
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of every answer that is not a success; the last three only where they help."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    parameter: str | None = None  # the query parameter that is at fault
+    allowed: str | None = None  # what it may be
+    errors: tuple[CoinError, ...] = ()
+
+
+class ProblemError(Exception):
+    """Ends a request with this problem."""
+
+    def __init__(self, kind: Kind, detail: str, *, parameter: str | None = None, allowed: str | None = None) -> None:
+        super().__init__(detail)
+        self.problem = Problem(
+            type=kind.uri, title=kind.title, status=kind.status, detail=detail, parameter=parameter, allowed=allowed
+        )
+
+
+def kind_of(error: CryptocastError) -> Kind:
+    """The kind of problem that one of our errors is."""
+    return next(OF_ERROR[cls] for cls in type(error).__mro__ if cls in OF_ERROR)
+
+
+def no_forecast(failures: Sequence[tuple[str, CryptocastError]]) -> Problem:
+    """Not one coin could be answered for: the worst of their problems, so that what may pass is asked again."""
+    _, worst = max(failures, key=lambda failure: kind_of(failure[1]).status)
+    kind = kind_of(worst)
+    errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
+    return Problem(type=kind.uri, title=kind.title, status=kind.status, detail=str(worst), errors=errors)
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The problem as an answer; one that may pass by itself says when to come back."""
+    extra = {"Retry-After": str(RETRY_AFTER_S)} if problem.status == 503 else {}
+    return respond(
+        msgspec.json.encode(problem),
+        status=problem.status,
+        media_type="application/problem+json",
+        headers={**extra, **(headers or {})},
+    )

@@ -1,0 +1,133 @@
+"""The query string of `/forecasts` as a type: decoded, checked, and filled in from the settings."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Meta
+
+from cryptocast.config import CoinId, Config, Granularity
+from cryptocast.data.coins import shown
+from cryptocast.models.kinds import ALL_KINDS, TRAINABLE
+from cryptocast.serving.problems import (
+    INVALID_PARAMETER,
+    MALFORMED_QUERY,
+    MODEL_NOT_BUILT,
+    QUERY_TOO_LONG,
+    UNKNOWN_PARAMETER,
+    ProblemError,
+)
+from cryptocast.workflows.context import Selection
+from cryptocast.workflows.forecast import Request
+
+__all__ = ["ForecastQuery", "coin_requests", "parse_forecast_query"]
+
+MAX_HORIZON: Final = 1000
+MAX_HORIZONS: Final = 20
+# The longest id, escaped in part, and its comma.
+BYTES_PER_ID: Final = 128
+BYTES_FOR_THE_REST: Final = 4096
+
+Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
+NUMBER: Final = re.compile(r"[0-9]{1,9}")
+
+
+class ForecastQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/forecasts` may be asked. What is left out takes the setting; lists hold each value once."""
+
+    ids: Annotated[tuple[CoinId, ...], Meta(min_length=1)] | None = None
+    model: Literal["auto", "baseline", "lightgbm", "lstm", "ml_ensemble"] | None = None
+    horizons: Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS)] | None = None
+    levels: Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1)] | None = None
+    vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] | None = None
+    granularity: Granularity | None = None
+
+
+ALLOWED: Final[Mapping[str, str]] = {
+    "ids": "coin ids (lower-case letters, digits and hyphens), separated by commas, e.g. bitcoin,ethereum",
+    "model": "auto, baseline, lightgbm, lstm, ml_ensemble",
+    "horizons": f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, separated by commas, e.g. 1,7",
+    "levels": "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.g. 80,95",
+    "vs": "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd",
+    "granularity": "daily, hourly",
+}
+LISTS: Final = frozenset({"ids", "horizons", "levels"})
+NUMBERS: Final = frozenset({"horizons", "levels"})
+TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(ForecastQuery)}
+
+
+def parse_forecast_query(raw: bytes, *, max_ids: int) -> ForecastQuery:
+    """The query string as its type. Raises ProblemError that names the parameter and what it may be."""
+    most = BYTES_FOR_THE_REST + BYTES_PER_ID * max_ids
+    if len(raw) > most:
+        raise ProblemError(QUERY_TOO_LONG, f"The query string has {len(raw)} bytes, at most {most} are read.")
+    values: dict[str, Any] = {}
+    for name, text in _pairs(raw):
+        if name not in ALLOWED:
+            known = ", ".join(ALLOWED)
+            raise ProblemError(
+                UNKNOWN_PARAMETER,
+                f"There is no parameter {shown(name)}. Known: {known}.",
+                parameter=shown(name),
+                allowed=known,
+            )
+        if name in values:
+            raise _invalid(name, f"{name} is given more than once.")
+        values[name] = _value(name, text)
+    query = ForecastQuery(**values)
+    if query.ids is not None and len(query.ids) > max_ids:
+        raise _invalid("ids", f"ids names {len(query.ids)} coins, at most {max_ids} are answered for at once.")
+    if query.model in ALL_KINDS and query.model not in ("baseline", *TRAINABLE):
+        built = ", ".join(("auto", "baseline", *TRAINABLE))
+        detail = f"The model {query.model} is not built yet. This release has {built}."
+        raise ProblemError(MODEL_NOT_BUILT, detail, parameter="model", allowed=built)
+    return query
+
+
+def coin_requests(query: ForecastQuery, config: Config) -> list[Request]:
+    """One request for each coin, with nothing left open: two queries that mean the same give equal requests."""
+    granularity = query.granularity or config.data.granularity
+    coins = query.ids or tuple(dict.fromkeys(config.data.coins))
+    return [
+        Request(
+            selection=Selection((coin,), config.data.source, query.vs or config.data.vs, granularity),
+            model=query.model or config.forecast.model,
+            horizons=query.horizons or config.horizons(granularity),
+            intervals=query.levels or tuple(sorted(set(config.forecast.intervals))),
+        )
+        for coin in coins
+    ]
+
+
+def _pairs(raw: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        detail = "The query string is not made of name=value pairs in percent-encoded UTF-8."
+        raise ProblemError(MALFORMED_QUERY, detail) from None
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return msgspec.convert(_parts(name, text), TYPES[name])
+    except ValueError:
+        raise _invalid(name, f"{name} cannot be {shown(text)}.") from None
+
+
+def _parts(name: str, text: str) -> Any:
+    if name in NUMBERS:
+        return tuple(sorted({_number(part) for part in text.split(",")}))
+    return tuple(dict.fromkeys(text.split(","))) if name in LISTS else text
+
+
+def _number(text: str) -> int:
+    # int() alone would take signs, spaces, underscores and the digits of every script.
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not a whole number")
+    return int(text)
+
+
+def _invalid(name: str, what: str) -> ProblemError:
+    return ProblemError(INVALID_PARAMETER, f"{what} Allowed: {ALLOWED[name]}.", parameter=name, allowed=ALLOWED[name])

@@ -1,0 +1,32 @@
+"""Whether the registry changed, asked of the file system: two look-ups, cheap enough for every request."""
+
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+__all__ = ["Stamp", "registry_stamp"]
+
+Stamp: TypeAlias = Callable[[], Hashable]
+
+FILE: Final = "registry/registry.db"
+
+
+def registry_stamp(store: Path) -> Stamp:
+    """A function whose answer changes with every commit to the registry of the store; None while there is none."""
+    database = store / FILE
+    log = database.with_name(database.name + "-wal")
+
+    def stamp() -> Hashable:
+        # A commit grows the write-ahead log, and the database once the last connection has closed. Readers make and
+        # remove an empty log, which is no change.
+        return _facts(database), _facts(log)
+
+    return stamp
+
+
+def _facts(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if found.st_size else None

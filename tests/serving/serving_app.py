@@ -1,0 +1,139 @@
+"""An app on a forecast made up by the test, and requests to it in process."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from starlette.applications import Starlette
+
+from cryptocast.config import Config, ServeConfig, StoreConfig
+from cryptocast.serving import create_app
+from cryptocast.workflows.context import Context
+from cryptocast.workflows.documents import CoinForecast, ForecastDocument, HorizonForecast, Interval
+from cryptocast.workflows.forecast import Request
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
+
+T = TypeVar("T")
+
+
+@dataclass
+class Clock:
+    now: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **units: float) -> None:
+        self.now += timedelta(**units)
+
+
+@dataclass
+class FakeForecast:
+    """Answers for any coin but those that fail; counts its calls and takes as long as it is told to."""
+
+    source: str = "coingecko"
+    as_of: datetime = MIDNIGHT
+    takes_s: float = 0.0
+    failing: dict[str, Exception] = field(default_factory=dict)
+    version: int | None = 1
+    price: float = 65_123.456789012345
+    calls: Counter[str] = field(default_factory=Counter)
+    requests: list[Request] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+    running: int = 0
+    most_running: int = 0
+
+    def __call__(self, request: Request) -> ForecastDocument:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        self.threads.add(threading.get_ident())
+        (coin,) = request.selection.coins
+        self.calls[coin] += 1
+        self.requests.append(request)
+        time.sleep(self.takes_s)
+        self.running -= 1
+        if coin in self.failing:
+            raise self.failing[coin]
+        return ForecastDocument(forecasts=(self.made(coin, request),))
+
+    def made(self, coin: str, request: Request) -> CoinForecast:
+        return CoinForecast(
+            coin=coin,
+            vs=request.selection.vs or "",
+            granularity=request.selection.granularity or "",
+            source=self.source,
+            model_requested=request.model or "",
+            model_used="lightgbm",
+            version=self.version,
+            fallback_reason=None,
+            as_of=self.as_of,
+            stale_after=self.as_of + timedelta(days=3),
+            stale=False,
+            price=self.price,
+            notices=(),
+            horizons=tuple(self.horizon(bars, request.intervals) for bars in request.horizons),
+        )
+
+    def horizon(self, bars: int, levels: Sequence[int]) -> HorizonForecast:
+        return HorizonForecast(
+            horizon=bars,
+            target_time=self.as_of + timedelta(days=bars),
+            median=self.price,
+            mean=self.price * 1.001,
+            intervals=tuple(Interval(level=level, lower=self.price * 0.9, upper=self.price * 1.1) for level in levels),
+            volatility=0.1 / 3,
+            p_up=0.5,
+            confidence=0.5,
+            verdict="not backtested",
+            fallback=None,
+        )
+
+
+def config(*, max_ids: int = 50, request_timeout_s: float = 5.0, store: Path = Path("nowhere")) -> Config:
+    return Config(
+        store=StoreConfig(path=store), serve=ServeConfig(max_ids=max_ids, request_timeout_s=request_timeout_s)
+    )
+
+
+def context(settings: Config | None = None, clock: Callable[[], datetime] | None = None) -> Context:
+    return Context(settings or config(), wall_clock=clock or Clock())
+
+
+def app_on(
+    forecast: FakeForecast,
+    *,
+    settings: Config | None = None,
+    clock: Callable[[], datetime] | None = None,
+    token: str | None = None,
+    stamp: Callable[[], Hashable] | None = None,
+) -> Starlette:
+    """The app on a made-up forecast and, by default, a registry that never changes."""
+    return create_app(context(settings, clock), forecast=forecast, token=token, stamp=stamp or (lambda: 0))
+
+
+def talk(app: Starlette, conversation: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
+    """What the conversation gives, held with the app while its lifespan lasts."""
+
+    async def held() -> T:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://server") as client,
+        ):
+            return await conversation(client)
+
+    return asyncio.run(held())
+
+
+def get(app: Starlette, url: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> httpx.Response:
+    """One request to the app."""
+    return talk(app, lambda client: client.request(method, url, headers=headers))

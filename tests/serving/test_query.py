@@ -1,0 +1,175 @@
+import contextlib
+from typing import get_args
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptocast.config import Config, DataConfig, ForecastConfig
+from cryptocast.models.kinds import ALL_KINDS
+from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
+from cryptocast.serving.problems import ProblemError
+from cryptocast.serving.query import ALLOWED, ForecastQuery, coin_requests, parse_forecast_query
+from cryptocast.workflows.context import Selection
+from cryptocast.workflows.forecast import Request, check_request
+
+MAX_IDS = 5
+coin_ids = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
+offered = st.sampled_from((20, 40, 60, 80, 90, 95))
+
+
+def parse(text: str) -> ForecastQuery:
+    return parse_forecast_query(text.encode(), max_ids=MAX_IDS)
+
+
+def refused(text: str) -> ProblemError:
+    with pytest.raises(ProblemError) as caught:
+        parse(text)
+    return caught.value
+
+
+def choices(name: str) -> tuple[object, ...]:
+    """What a field of the query lists as its literal values."""
+    outer = get_args(ForecastQuery.__annotations__[name])[0]
+    inner = get_args(outer)[0] if name == "levels" else outer
+    return get_args(get_args(inner)[0]) if name == "levels" else get_args(inner)
+
+
+@given(
+    ids=st.lists(coin_ids, min_size=1, max_size=MAX_IDS),
+    horizons=st.lists(st.integers(1, 1000), min_size=1, max_size=20),
+    levels=st.lists(offered, min_size=1, max_size=12),
+    hourly=st.booleans(),
+)
+@settings(max_examples=50)
+def test_what_is_asked_for_is_understood(ids: list[str], horizons: list[int], levels: list[int], hourly: bool) -> None:
+    asked = {
+        "ids": ",".join(ids),
+        "horizons": ",".join(map(str, horizons)),
+        "levels": ",".join(map(str, levels)),
+        "granularity": "hourly" if hourly else "daily",
+        "vs": "eur",
+        "model": "baseline",
+    }
+    query = parse(urlencode(asked))
+
+    assert query.ids == tuple(dict.fromkeys(ids))
+    assert query.horizons == tuple(sorted(set(horizons)))
+    assert query.levels == tuple(sorted(set(levels)))
+    assert (query.granularity, query.vs, query.model) == ("hourly" if hourly else "daily", "eur", "baseline")
+
+
+def test_what_is_left_out_takes_the_setting() -> None:
+    config = Config(
+        data=DataConfig(coins=("solana", "bitcoin"), vs="eur", source="sample", granularity="hourly"),
+        forecast=ForecastConfig(hourly_horizons=(2, 9), intervals=(95, 80), model="baseline"),
+    )
+
+    assert coin_requests(parse(""), config) == [
+        Request(Selection((coin,), "sample", "eur", "hourly"), "baseline", (2, 9), (80, 95))
+        for coin in ("solana", "bitcoin")
+    ]
+
+
+def test_two_queries_that_mean_the_same_give_equal_requests() -> None:
+    config = Config()
+    plain = coin_requests(parse("ids=bitcoin"), config)
+    spelled = "ids=bitcoin,bitcoin&levels=95,80,95&horizons=30,14,7,1,1&model=auto&vs=usd&granularity=daily"
+
+    assert coin_requests(parse(spelled), config) == plain
+    assert hash(coin_requests(parse(spelled), config)[0]) == hash(plain[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "parameter"),
+    [
+        ("ids=", "ids"),
+        ("ids", "ids"),
+        ("ids=Bitcoin", "ids"),
+        ("ids=bitcoin,", "ids"),
+        ("ids=bitcoin,,ethereum", "ids"),
+        ("ids=-bitcoin", "ids"),
+        ("ids=../../etc/passwd", "ids"),
+        ("ids=bitcoin%0a", "ids"),
+        ("ids=bitcoin%00", "ids"),
+        ("ids=%F0%9F%92%A9", "ids"),
+        ("ids=" + "a" * 101, "ids"),
+        ("ids=bitcoin&ids=ethereum", "ids"),
+        ("ids=a,b,c,d,e,f", "ids"),
+        ("model=gpt", "model"),
+        ("model=", "model"),
+        ("model=auto,baseline", "model"),
+        ("horizons=0", "horizons"),
+        ("horizons=-1", "horizons"),
+        ("horizons=1001", "horizons"),
+        ("horizons=1.0", "horizons"),
+        ("horizons=1e3", "horizons"),
+        ("horizons=+7", "horizons"),
+        ("horizons=%207", "horizons"),
+        ("horizons=1_0", "horizons"),
+        ("horizons=%D9%A7", "horizons"),  # an Arabic seven, which int() would take
+        ("horizons=" + "9" * 4000, "horizons"),
+        ("horizons=" + ",".join(map(str, range(1, 22))), "horizons"),
+        ("horizons=", "horizons"),
+        ("levels=85", "levels"),
+        ("levels=80;95", "levels"),
+        ("levels=true", "levels"),
+        ("vs=u", "vs"),
+        ("vs=USD", "vs"),
+        ("vs=usd%0a", "vs"),
+        ("granularity=weekly", "granularity"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_by_the_name_of_its_parameter(text: str, parameter: str) -> None:
+    problem = refused(text).problem
+
+    assert (problem.status, problem.parameter, problem.allowed) == (400, parameter, ALLOWED[parameter])
+    assert problem.type.endswith(":invalid-parameter")
+    assert problem.detail.isascii()
+    assert len(problem.detail) < 300
+
+
+def test_an_unknown_parameter_is_refused_with_those_that_there_are() -> None:
+    problem = refused("ids=bitcoin&horizon=7").problem
+
+    assert (problem.status, problem.parameter) == (400, "'horizon'")
+    assert problem.allowed == "ids, model, horizons, levels, vs, granularity"
+
+
+def test_a_query_that_is_no_text_is_refused() -> None:
+    for raw in (b"ids=\xff", b"ids=%ff", "ids=ä".encode()):
+        with pytest.raises(ProblemError) as caught:
+            parse_forecast_query(raw, max_ids=MAX_IDS)
+        assert caught.value.problem.status == 400
+
+
+def test_a_query_without_end_is_refused_unread() -> None:
+    assert refused("ids=" + "a," * 5000).problem.status == 414
+
+
+def test_the_most_ids_of_the_greatest_length_fit_in() -> None:
+    ids = [f"{i:03}".ljust(100, "x") for i in range(MAX_IDS)]
+
+    assert parse("ids=" + "%2C".join(ids)).ids == tuple(ids)
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=100)
+def test_no_text_ends_in_anything_but_a_query_or_a_problem(text: str) -> None:
+    for raw in (quote(text), f"ids={quote(text)}", f"levels={quote(text)}", f"{quote(text)}=1"):
+        with contextlib.suppress(ProblemError):
+            assert all(coin.isascii() for coin in parse(raw).ids or ())
+
+
+def test_the_choices_are_those_of_the_models_and_the_quantiles() -> None:
+    assert choices("model") == ("auto", *ALL_KINDS)
+    assert choices("levels") == tuple(intervals_on_offer(LEVELS))
+    for level in choices("levels"):
+        assert str(level) in ALLOWED["levels"]
+
+
+def test_what_passes_here_passes_the_workflow_too() -> None:
+    for request in coin_requests(parse("horizons=1000,1&levels=20,95&granularity=hourly"), Config()):
+        check_request(request, "hourly")
+        assert request.horizons == (1, 1000)
