@@ -136,6 +136,8 @@ class BacktestConfig(Section, frozen=True, kw_only=True):
 
     step_bars: Positive = 7
     refit_every_bars: Positive = 91
+    hourly_step_bars: Positive = 6
+    hourly_refit_every_bars: Positive = 91 * 24
     embargo_bars: NotNegative = 0
     models: tuple[Literal["baseline", "lightgbm", "lstm", "ml_ensemble"], ...] = ("baseline", "lightgbm")
 
@@ -170,6 +172,12 @@ class Config(Section, frozen=True, kw_only=True):
     backtest: BacktestConfig = BacktestConfig()
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
+
+    def steps(self, granularity: Granularity) -> tuple[int, int]:
+        """Bars between origins and between refits of a walk-forward, unless a command names others."""
+        if granularity == "hourly":
+            return self.backtest.hourly_step_bars, self.backtest.hourly_refit_every_bars
+        return self.backtest.step_bars, self.backtest.refit_every_bars
 
     def horizons(self, granularity: Granularity) -> tuple[int, ...]:
         """The horizons, in bars, that are forecast unless a command names others."""

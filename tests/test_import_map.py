@@ -49,6 +49,7 @@ THIRD_PARTY: dict[str, tuple[set[str], int]] = {
     "optuna": ({"workflows"}, ANY),
     "joblib": ({"workflows"}, ANY),
     "starlette": ({"serving", "rehearsal"}, ANY),
+    "uvicorn": ({"serving"}, 1),
     "prometheus_client": ({"serving"}, ANY),
     "sentry_sdk": ({"serving"}, ANY),
     "typer": ({"cli"}, ANY),

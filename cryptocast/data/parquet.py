@@ -104,5 +104,12 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _not_parquet(origin: str, error: BaseException) -> DataError:
-    reason = str(error).splitlines()[0][:120].rstrip(".") if str(error) else type(error).__name__
+    # Only the first sentence: the rest guesses, and names a buffer that the user never saw.
+    first = (
+        (str(error) or " ")
+        .splitlines()[0]
+        .split(". ")[0]
+        .removeprefix("Could not open Parquet input source '<Buffer>': ")
+    )
+    reason = first[:120].rstrip(".") if first else type(error).__name__
     return DataError(f"{origin} is not a whole Parquet file: {reason}.")

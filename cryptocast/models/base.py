@@ -114,6 +114,6 @@ class Learner(Protocol):
         """Learn from rows with known labels (NaN labels are left out, horizon by horizon).
 
         stop: rows for early stopping; rounds: found by an earlier fit, for a final one without a stop block. Raises
-        ModelError with the number needed if there are too few rows.
+        DataError with the number needed if there are too few rows.
         """
         ...

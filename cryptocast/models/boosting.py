@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from cryptocast.config import LightGBMConfig
-from cryptocast.errors import ModelError
+from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import BoolArray, Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast
@@ -83,8 +83,8 @@ class LightGBMLearner:
             fitted = list(workers.map(fit_task, range(len(tasks))))
         if not any(booster for booster, _ in fitted):
             most = int(np.isfinite(train.returns).sum(axis=0).max(initial=0))
-            raise ModelError(
-                f"lightgbm needs {LEAST_ROWS} rows with a known return, there are {most}. "
+            raise DataError(
+                f"lightgbm needs {LEAST_ROWS} bars with a known return to learn from, there are {most}. "
                 "Fetch more bars or more coins, or use --model baseline."
             )
         blocks = np.array([_independent_blocks(train, column) for column in range(len(train.horizons))])

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.errors import ModelError
+from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array, blocks, split_by_time
 from cryptocast.models.base import FitRun, Forecast, Forecaster, Learner
@@ -21,6 +21,8 @@ __all__ = ["Fitted", "OutOfFold", "calibrated", "concatenate", "find_rounds", "f
 
 # Out-of-fold forecasts begin after this share of the time, so that the first of them rest on something.
 FIRST_SHARE: Final = 0.3
+# What a training needs at least, all coins together, for 200 rows in the first 70 % of the time.
+LEAST_BARS: Final = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,12 +61,15 @@ def fit_in_time(
     """Fit on the first part, stop on the second, score on the third; then calibrate and fit on everything.
 
     The rounds are found once, on the first two parts. Out-of-fold forecasts of `block_count` blocks before the test
-    part calibrate the hold-out; together with the hold-out's own they calibrate the final model. Raises ModelError if
+    part calibrate the hold-out; together with the hold-out's own they calibrate the final model. Raises DataError if
     there are too few rows.
     """
     split = split_by_time(matrix.spans, fit=fit, stop=stop)
     if not (split.fit.any() and split.test.any()):
-        raise ModelError(f"{len(matrix)} rows are too few to fit on a part and to score on another. Fetch more bars.")
+        raise DataError(
+            f"{len(matrix)} bars with a stated volatility are too few to fit on a part and to score on another; about "
+            f"{LEAST_BARS} are needed. Fetch more bars or more coins, or use --model baseline."
+        )
     first = learner.fit(matrix.rows(split.fit), stop=_or_none(matrix.rows(split.stop)), rounds=None, seed=seed, run=run)
     begin = int(matrix.issued_at.min())
     start = begin + round((split.test_start - begin) * FIRST_SHARE)
@@ -109,7 +114,7 @@ def out_of_fold(
             continue
         try:
             model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
-        except ModelError:
+        except DataError:
             # Too short a past for this block: the calibration then rests on the later ones.
             continue
         parts.append((inside, model.predict(matrix.rows(inside))))

@@ -121,7 +121,7 @@ class ApiClient:
             left -= self._clock() - started
             if isinstance(outcome, Answer) and outcome.status not in RETRIED:
                 return outcome
-            log.warning("%s: attempt %d of %d: %s", self._name, attempt, attempts, _reason(outcome))
+            log.info("%s: attempt %d of %d: %s", self._name, attempt, attempts, _reason(outcome))
             pause = self._pause(attempt, outcome)
             if attempt == attempts or pause >= left or _is_hopeless(outcome):
                 break

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from cryptocast.config import Granularity
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import UsageError
 from cryptocast.evaluation.scores import Judged, judge, score_model
@@ -75,7 +76,10 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     matrix = matrix_of(feature_table(pool), pool, horizons)
     context.progress.step("features")
     context.progress.end()
-    run = _walk(context, order, matrix, models) if order.walk_forward else _hold_out(context, matrix, models)
+    if order.walk_forward:
+        run = _walk(context, order, matrix, models, asked.granularity)
+    else:
+        run = _hold_out(context, matrix, models)
     named = _only(run, pool.named)
     if order.predictions is not None:
         write_table(_predictions(named), order.predictions)
@@ -95,13 +99,15 @@ def _fit_run(context: Context) -> FitRun:
     return FitRun(threads=context.config.train.threads or os.cpu_count() or 1)
 
 
-def _walk(context: Context, order: BacktestOrder, matrix: Matrix, models: tuple[str, ...]) -> _Run:
-    settings = context.config.backtest
+def _walk(
+    context: Context, order: BacktestOrder, matrix: Matrix, models: tuple[str, ...], granularity: Granularity
+) -> _Run:
+    step, refit_every = context.config.steps(granularity)
     plan = plan_folds(
         matrix,
-        step=order.step or settings.step_bars,
-        refit_every=order.refit_every or settings.refit_every_bars,
-        embargo=settings.embargo_bars if order.embargo is None else order.embargo,
+        step=order.step or step,
+        refit_every=order.refit_every or refit_every,
+        embargo=context.config.backtest.embargo_bars if order.embargo is None else order.embargo,
         min_train_bars=context.config.train.min_train_bars,
         start=_microseconds(order.start),
         end=_microseconds(order.end),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
 import numpy as np
@@ -19,7 +18,7 @@ from cryptocast.models.calibrated import Calibrated, fallback_reason
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
 from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
-from cryptocast.workflows.candles import CoinBars
+from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 from cryptocast.workflows.panel import (
@@ -97,17 +96,18 @@ class Forecaster:
         )
 
     def _one(self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str) -> CoinForecast:
+        stale_bars = self.context.config.data.stale_after_bars
         chosen = choose(registry, VersionKey(coin, pool.source, asked.vs, asked.granularity, ""), request)
         if chosen.version is not None:
             try:
                 made = self._by_version(registry, chosen.version, asked, pool, request.horizons)
-                return describe(pool.bars[coin], chosen, made, request, pool.granularity)
+                return describe(pool.bars[coin], chosen, made, request, pool.granularity, stale_bars)
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
                     raise
                 chosen = Chosen("baseline", None, f"{chosen.version.name} cannot answer: {error}")
         made = baseline_forecast(pool, coin, request.horizons)
-        return describe(pool.bars[coin], chosen, made, request, pool.granularity)
+        return describe(pool.bars[coin], chosen, made, request, pool.granularity, stale_bars)
 
     def _by_version(
         self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
@@ -203,9 +203,9 @@ def last_row(matrix: Matrix, coin: str) -> Matrix:
 
 
 def describe(
-    bars: CoinBars, chosen: Chosen, made: Forecast, request: Request, granularity: Granularity
+    bars: CoinBars, chosen: Chosen, made: Forecast, request: Request, granularity: Granularity, stale_bars: int
 ) -> CoinForecast:
-    """A forecast of one row in words and numbers."""
+    """A forecast of one row in words and numbers. stale_bars: bars late that make it stale."""
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
     rows = bars.candles.frame.height
@@ -240,7 +240,7 @@ def describe(
         version=chosen.version.number if chosen.version else None,
         fallback_reason=chosen.fallback_reason,
         as_of=moment(as_of),
-        stale_after=moment(as_of) + timedelta(microseconds=3 * bar),
+        stale_after=stale_after(moment(as_of), granularity, stale_bars),
         stale=bars.stale,
         price=float(made.price[0]),
         notices=(bars.notice,) if bars.notice else (),

@@ -95,7 +95,7 @@ def train(context: Context, order: Order) -> TrainReport:
     """Train and register: one fit for each kind and source, one version of it for each named coin.
 
     `baseline` has nothing to register; its scores stand beside the others. Raises DataError or UpstreamError if no
-    named coin has candles, ModelError if there are too few bars or a feature leaks.
+    named coin has candles or there are too few, ModelError if a feature leaks.
     """
     began = time.perf_counter()
     asked = order.selection.resolved(context.config)
@@ -359,9 +359,9 @@ def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
 
 
 def _describe(training: _Training, coin: str, chosen: Chosen, made: Forecast) -> CoinForecast:
-    intervals = training.context.config.forecast.intervals
-    request = Request(model=chosen.kind, horizons=training.horizons, intervals=intervals)
-    return describe(training.pool.bars[coin], chosen, made, request, training.pool.granularity)
+    config, pool = training.context.config, training.pool
+    request = Request(model=chosen.kind, horizons=training.horizons, intervals=config.forecast.intervals)
+    return describe(pool.bars[coin], chosen, made, request, pool.granularity, config.data.stale_after_bars)
 
 
 def _without_fresh(

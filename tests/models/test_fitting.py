@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cryptocast.config import Config, LightGBMConfig
-from cryptocast.errors import ModelError
+from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import blocks
 from cryptocast.models.base import FitRun, Forecast
@@ -98,7 +98,7 @@ def test_early_stopping_finds_rounds_that_the_final_fit_repeats(make_matrix: Mak
 
 def test_too_few_rows_are_refused_with_the_number_needed(make_matrix: MakeMatrix) -> None:
     matrix = make_matrix(("bitcoin",), 120)
-    with pytest.raises(ModelError, match="needs 200 rows"):
+    with pytest.raises(DataError, match="needs 200 bars"):
         learner("lightgbm", Config()).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
 
 
