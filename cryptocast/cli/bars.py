@@ -1,0 +1,167 @@
+"""fetch, data, features: what there is to learn from."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+from cryptocast.cli.options import Bars, Coins, command, examples, group
+from cryptocast.cli.session import Session
+from cryptocast.errors import UsageError
+
+__all__ = ["add_to"]
+
+PANEL: Final = "Data"
+BAD_DATA: Final = 3
+
+data = typer.Typer(rich_markup_mode="rich")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang these commands below the root."""
+    command(
+        app,
+        "fetch",
+        rich_help_panel=PANEL,
+        epilog=examples(
+            "cryptocast fetch bitcoin ethereum --days 365",
+            "cryptocast fetch bitcoin --file prices.csv --stamp open",
+            "cryptocast fetch bitcoin --source coingecko --granularity hourly",
+        ),
+    )(fetch)
+    group(data, rich_help_panel=PANEL)(data_group)
+    command(data, "ls", epilog=examples("cryptocast data ls --json"))(list_data)
+    command(data, "verify")(verify_data)
+    app.add_typer(data, name="data", rich_help_panel=PANEL)
+    command(
+        app,
+        "features",
+        rich_help_panel=PANEL,
+        epilog=examples(
+            "cryptocast features --list --family volatility",
+            "cryptocast features bitcoin --out features.parquet",
+            "cryptocast features --audit",
+        ),
+    )(features)
+
+
+def fetch(
+    session: Session,
+    bars: Bars,
+    coins: Coins = None,
+    *,
+    days: Annotated[
+        int | None,
+        typer.Option("--days", min=1, metavar="N", help="How far back. Default: 365, as far as free plans go."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Take the candles of one coin from a .csv or .parquet (Yahoo, Binance, your own)."),
+    ] = None,
+    stamp: Annotated[
+        Literal["open", "close"] | None, typer.Option("--stamp", help="What the times in the file mean.")
+    ] = None,
+    volume_unit: Annotated[
+        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="What the volume in the file counts.")
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already has.")
+    ] = False,
+) -> None:
+    """Bring candles into the local store: only what is missing, closed bars only.
+
+    Prints what is wrong with them: gaps, outliers, broken bars. Nothing is silently filled or dropped.
+    """
+    from cryptocast.cli.screens.bars import fetch_screen
+    from cryptocast.workflows.candles import open_store
+    from cryptocast.workflows.fetch import fetch as fetch_candles
+    from cryptocast.workflows.upstream import upstream_factory
+
+    context = session.context()
+    asked = bars.selection(coins).resolved(session.config)
+    report = fetch_candles(
+        session.config,
+        asked.coins,
+        # A file that is named goes before the source of the settings.
+        source=bars.source or ("auto" if file is not None else asked.source),
+        vs=asked.vs,
+        granularity=bars.granularity,
+        now=asked.now or datetime.now(UTC),
+        upstream=upstream_factory(context),
+        store=open_store(session.config),
+        days=days,
+        file=file,
+        stamp=stamp,
+        volume_unit=volume_unit,
+        refresh=refresh,
+        progress=context.progress,
+    )
+    session.show(report, fetch_screen)
+    session.leave(report.exit_code)
+
+
+def data_group() -> None:
+    """See and check the candles in the local store."""
+
+
+def list_data(session: Session) -> None:
+    """What is in the store: every series with its source, length and last bar."""
+    from cryptocast.cli.screens.bars import listing_screen
+    from cryptocast.workflows.inventory import list_store
+
+    session.show(list_store(session.config), listing_screen)
+
+
+def verify_data(session: Session) -> None:
+    """Read every file of the store and check its hash, schema, order and values."""
+    from cryptocast.cli.screens.bars import check_screen
+    from cryptocast.workflows.inventory import check_store
+
+    report = check_store(session.config)
+    session.show(report, check_screen)
+    session.leave(BAD_DATA if report.findings else 0)
+
+
+def features(
+    session: Session,
+    bars: Bars,
+    coins: Coins = None,
+    *,
+    catalogue: Annotated[
+        bool, typer.Option("--list", metavar="", help="The catalogue: every feature with its facts.")
+    ] = False,
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="NAME", help="With --list: only this family.")
+    ] = None,
+    audit: Annotated[bool, typer.Option("--audit", metavar="", help="Look for features that know the future.")] = False,
+    importance: Annotated[
+        bool, typer.Option("--importance", metavar="", help="What the coin's lightgbm leans on; train one first.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the whole table: .csv or .parquet.")
+    ] = None,
+) -> None:
+    """What the models see: the latest row of each coin, the catalogue, or the leakage audit."""
+    from cryptocast.cli.screens import features as screens
+    from cryptocast.workflows import features as use
+
+    wanted = [
+        name for name, asked in (("--list", catalogue), ("--audit", audit), ("--importance", importance)) if asked
+    ]
+    if len(wanted) > 1 or (wanted and out is not None):
+        raise UsageError(f"These do not go together: {', '.join([*wanted, '--out'] if out else wanted)}. Choose one.")
+    if family is not None and not catalogue:
+        raise UsageError("--family goes with --list: cryptocast features --list --family volatility")
+    if catalogue:
+        session.show(use.catalogue(family), screens.catalogue_screen)
+    elif audit:
+        report = use.audit_features(session.context(), bars.selection(coins))
+        session.show(report, screens.audit_screen)
+        use.raise_for_leaks(report)
+    elif importance:
+        session.show(use.feature_importance(session.context(), bars.selection(coins)), screens.importance_screen)
+    elif out is not None:
+        session.show(use.save_features(session.context(), bars.selection(coins), out), screens.rows_screen)
+    else:
+        session.show(use.latest_features(session.context(), bars.selection(coins)), screens.rows_screen)

@@ -1,0 +1,171 @@
+"""The forecast as a picture in the terminal: recent closes, then the bands of its intervals, which open like a fan."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from cryptocast.cli.figures import Prices
+
+if TYPE_CHECKING:
+    from cryptocast.workflows.documents import CoinForecast
+
+__all__ = ["BANDS", "Fan", "history_bars"]
+
+# The intervals to ask for where there is a choice, and the shades of three of them, widest first.
+BANDS: Final = (95, 80, 40)
+SHADES: Final = "░▒▓"
+COLOURS: Final = {"░": "blue", "▒": "blue", "▓": "bright_blue", "━": "bold"}
+MEDIAN: Final = "━"
+HEIGHT: Final = 18
+WIDEST: Final = 120
+NARROWEST: Final = 40
+# Terminals without Unicode get the same picture in ASCII.
+ASCII: Final = str.maketrans(
+    {
+        **dict(zip("░▒▓━─│┌┐└┘├┤┬┴┼", ".:#=-|++++++++++", strict=False)),
+        **{chr(code): "*" for code in range(0x2801, 0x2900)},
+        "⠀": " ",
+    }
+)
+
+
+def history_bars(longest_horizon: int) -> int:
+    """How many closes are drawn before a forecast of so many bars."""
+    return max(20, 2 * longest_horizon)
+
+
+class Fan:
+    """The picture, as wide as the terminal within reason; where there is no room, nothing."""
+
+    def __init__(self, forecast: "CoinForecast", closes: Sequence[tuple[datetime, float]]) -> None:
+        self._forecast, self._closes = forecast, closes
+        self._bar_s = 3600 if forecast.granularity == "hourly" else 86_400
+        self._last = max(horizon.horizon for horizon in forecast.horizons)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(options.max_width, WIDEST)
+        if width < NARROWEST:
+            return
+        text = Text(f"{self._draw(width)}\n{self._legend()}", no_wrap=True)
+        if not options.encoding.startswith("utf"):
+            text = Text(text.plain.translate(ASCII), no_wrap=True)
+        for sign, colour in COLOURS.items():
+            text.highlight_regex(f"{sign}+", colour)
+        yield text
+
+    def _draw(self, width: int) -> str:
+        try:
+            import plotext
+        except ImportError as error:  # its compiled part is missing on some machines
+            return f"(No picture: {str(error).splitlines()[0]})"
+        figure = plotext.figure  # there is only one: it belongs to the module
+        figure.clear.all()
+        figure.plot_size(width, HEIGHT)
+        figure.theme("colorless")
+        ahead = _even(0.0, float(self._last), width)
+        past = self._past()
+        reach = self._reach(past)
+        for shade, level in self._bands():
+            lower, upper = (self._path(self._edges(level, upper=side), ahead) for side in (False, True))
+            # Point by point: plotext's own "full" filling ends the process by an assertion now and then.
+            points = [
+                (x, y) for x, low, high in zip(ahead, lower, upper, strict=True) for y in _filled(low, high, reach)
+            ]
+            figure.draw(figure.signal([x for x, _ in points], [y for _, y in points], marker=shade))
+        if len(past) > 1:
+            figure.draw(figure.signal([x for x, _ in past], [y for _, y in past], marker="braille").lines())
+        medians = {h.horizon: h.median for h in self._forecast.horizons}
+        figure.draw(figure.signal(ahead, self._path(medians, ahead), marker=MEDIAN).lines())
+        figure.ruler("x").ticks(*self._times(width, past[0][0] if past else 0.0))
+        figure.ruler("y").ticks(*self._prices(past))
+        drawn: str = figure.build().string(colorless=True)
+        figure.clear.all()
+        return "\n".join(line.rstrip() for line in drawn.rstrip().splitlines())
+
+    def _bands(self) -> list[tuple[str, int]]:
+        """A shade for each interval that is drawn, widest first, so that the narrower ones lie on top."""
+        levels = sorted({i.level for h in self._forecast.horizons for i in h.intervals}, reverse=True)
+        chosen = levels if len(levels) <= len(SHADES) else [level for level in BANDS if level in levels]
+        return list(zip(SHADES, chosen, strict=False))
+
+    def _edges(self, level: int, *, upper: bool) -> dict[int, float]:
+        return {
+            h.horizon: i.upper if upper else i.lower
+            for h in self._forecast.horizons
+            for i in h.intervals
+            if i.level == level
+        }
+
+    def _path(self, known: dict[int, float], ahead: list[float]) -> list[float]:
+        """Prices between the horizons: logs on the square root of time, on which a random walk's edges are straight."""
+        price = self._forecast.price
+        points = [(0.0, 0.0), *((math.sqrt(h), math.log(value / price)) for h, value in sorted(known.items()))]
+        return [price * math.exp(_between(points, math.sqrt(x))) for x in ahead]
+
+    def _past(self) -> list[tuple[float, float]]:
+        """Recent closes; x in bars, 0 at the last one known."""
+        as_of = self._forecast.as_of
+        return [((time - as_of).total_seconds() / self._bar_s, close) for time, close in self._closes]
+
+    def _times(self, width: int, first: float) -> tuple[list[float], list[str]]:
+        """Where the time axis says a date: the last close, the last horizon, and what fits beside them."""
+        daily = self._bar_s == 86_400
+        shape = "%Y-%m-%d" if daily else "%m-%d %H:%M"
+        room = (self._last - first) * (16 if daily else 17) / width
+        horizons = sorted((float(h.horizon) for h in self._forecast.horizons), reverse=True)
+        kept: list[float] = []
+        for x in (0.0, *horizons, first, float(round(first / 2))):
+            if all(abs(x - other) >= room for other in kept):
+                kept.append(x)
+        kept.sort()
+        return kept, [f"{self._forecast.as_of + timedelta(seconds=x * self._bar_s):{shape}}" for x in kept]
+
+    def _reach(self, past: list[tuple[float, float]]) -> tuple[float, float]:
+        """The lowest and the highest price of the picture."""
+        edges = [edge for h in self._forecast.horizons for i in h.intervals for edge in (i.lower, i.upper)]
+        seen = [self._forecast.price, *edges, *(price for _, price in past)]
+        return min(seen), max(seen)
+
+    def _prices(self, past: list[tuple[float, float]]) -> tuple[list[float], list[str]]:
+        """Round prices on the price axis."""
+        ticks = _round_numbers(*self._reach(past))
+        step = ticks[1] - ticks[0] if len(ticks) > 1 else ticks[0]
+        unit = Prices([self._forecast.price]).unit
+        decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
+        return ticks, [f"{tick / unit:,.{decimals}f}" for tick in ticks]
+
+    def _legend(self) -> str:
+        bands = "   ".join(f"{shade * 3} {level} %" for shade, level in self._bands())
+        currency = Prices([self._forecast.price]).named(self._forecast.vs)
+        return f"  {bands}   {MEDIAN * 3} median   ⣀⠤⠒ closes   in {currency}"
+
+
+def _even(low: float, high: float, count: int) -> list[float]:
+    return [low + (high - low) * i / (count - 1) for i in range(count)]
+
+
+def _filled(low: float, high: float, reach: tuple[float, float]) -> list[float]:
+    """Prices from low to high, close enough to leave no line of the picture out."""
+    step = (reach[1] - reach[0]) / (2 * HEIGHT) or 1.0
+    return [*(low + step * i for i in range(math.ceil((high - low) / step))), high]
+
+
+def _between(points: Sequence[tuple[float, float]], x: float) -> float:
+    """The value at x on the line through the points, which are sorted by x."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x <= x1:
+            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    return points[-1][1]
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Three to seven multiples of 1, 2 or 5 times a power of ten between two numbers."""
+    reach = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(reach / 7))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if reach / (power * factor) <= 6)
+    return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -1,0 +1,175 @@
+"""train, forecast, backtest: models and what they are worth."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+from cryptocast.cli.options import Bars, Coins, Horizons, command, examples
+from cryptocast.cli.session import Session
+from cryptocast.cli.values import duration, moment, names, numbers
+
+__all__ = ["add_to"]
+
+PANEL: Final = "Models"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang these commands below the root."""
+    command(
+        app,
+        "train",
+        rich_help_panel=PANEL,
+        epilog=examples(
+            "cryptocast train bitcoin",
+            "cryptocast train --model lightgbm --horizons 1,7 --if-older-than 7d",
+        ),
+    )(train)
+    command(
+        app,
+        "forecast",
+        rich_help_panel=PANEL,
+        epilog=examples(
+            "cryptocast forecast bitcoin",
+            "cryptocast forecast bitcoin ethereum --horizons 1,7 --levels 60,95 --out forecast.csv",
+            "cryptocast forecast bitcoin --version bitcoin/lightgbm:3",
+        ),
+    )(forecast)
+    command(
+        app,
+        "backtest",
+        rich_help_panel=PANEL,
+        epilog=examples(
+            "cryptocast backtest --walk-forward",
+            "cryptocast backtest bitcoin --walk-forward --from 2019-01-01 --step 7 --refit-every 91",
+        ),
+    )(backtest)
+
+
+def train(
+    session: Session,
+    bars: Bars,
+    coins: Coins = None,
+    *,
+    model: Annotated[
+        Literal["all", "baseline", "lightgbm", "lstm", "ml_ensemble"],
+        typer.Option("--model", help="all: every kind of this release."),
+    ] = "all",
+    horizons: Horizons = None,
+    if_older_than: Annotated[
+        str | None,
+        typer.Option("--if-older-than", metavar="7d", help="Leave coins alone whose production version is younger."),
+    ] = None,
+) -> None:
+    """Fetch if stale, build features, fit, calibrate, score on bars never seen, register, forecast.
+
+    The first version of a model that is not significantly worse than the baseline goes into production; later ones wait
+    for `cryptocast registry promote`.
+    """
+    from cryptocast.cli.screens.train import train_screen
+    from cryptocast.workflows.train import Order
+    from cryptocast.workflows.train import train as train_models
+
+    order = Order(
+        selection=bars.selection(coins),
+        model=model,
+        horizons=numbers("--horizons", horizons),
+        older_than=duration("--if-older-than", if_older_than),
+    )
+    context = session.context()
+    report = train_models(context, order)
+    session.show(report, lambda found: train_screen(context, found))
+
+
+def forecast(
+    session: Session,
+    bars: Bars,
+    coins: Coins = None,
+    *,
+    model: Annotated[
+        Literal["auto", "baseline", "lightgbm", "lstm", "ml_ensemble"] | None,
+        typer.Option("--model", help="auto: the best one in production. Default: auto."),
+    ] = None,
+    horizons: Horizons = None,
+    levels: Annotated[
+        str | None,
+        typer.Option("--levels", metavar="N,N", help="Intervals in %: 20, 40, 60, 80, 90, 95. Default: 80,95."),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="REF", help="A certain version: bitcoin/lightgbm:3.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it too: .csv, .parquet or .json.")
+    ] = None,
+) -> None:
+    """The forecast now: a distribution for each horizon, what the evidence says about it, and a picture."""
+    from cryptocast.cli.fan import BANDS
+    from cryptocast.cli.screens.forecast import document_screen, only_levels
+    from cryptocast.workflows.export import check_forecast_path, write_forecast
+    from cryptocast.workflows.forecast import Request
+    from cryptocast.workflows.forecast import forecast as make_forecast
+
+    if out is not None:
+        check_forecast_path(out)
+    asked = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
+    request = Request(
+        selection=bars.selection(coins),
+        model=model,
+        horizons=tuple(sorted(numbers("--horizons", horizons))),
+        intervals=tuple(sorted({*asked, *BANDS})),  # the picture has bands of its own
+        version=version,
+    )
+    context = session.context()
+    whole = make_forecast(context, request)
+    document = only_levels(whole, asked)
+    if out is not None:
+        write_forecast(document, out)
+    session.show(document, lambda _: document_screen(context, whole, asked, out))
+
+
+def backtest(
+    session: Session,
+    bars: Bars,
+    coins: Coins = None,
+    *,
+    walk_forward: Annotated[
+        bool,
+        typer.Option("--walk-forward", metavar="", help="Refit again and again through history; else one hold-out."),
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="A,B", help="Default: baseline,lightgbm. all: every kind.")
+    ] = None,
+    horizons: Horizons = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="First forecast. Default: as soon as there is enough.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last forecast.")] = None,
+    step: Annotated[int | None, typer.Option("--step", min=1, help="Bars between forecasts. Default: 7.")] = None,
+    refit_every: Annotated[
+        int | None, typer.Option("--refit-every", min=1, help="Bars between refits. Default: 91.")
+    ] = None,
+    embargo: Annotated[
+        int | None, typer.Option("--embargo", min=0, help="Bars left out before each refit, beyond the purge.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", metavar="FILE", help="Write every forecast: .csv or .parquet.")
+    ] = None,
+) -> None:
+    """What the models would have been worth: scores on bars that they had not seen, with a test and a verdict."""
+    from cryptocast.cli.screens.backtest import backtest_screen
+    from cryptocast.workflows.backtest import BacktestOrder
+    from cryptocast.workflows.backtest import backtest as run_backtest
+
+    order = BacktestOrder(
+        selection=bars.selection(coins),
+        walk_forward=walk_forward,
+        models=names("--model", model),
+        horizons=numbers("--horizons", horizons),
+        start=moment("--from", start),
+        end=moment("--to", end),
+        step=step,
+        refit_every=refit_every,
+        embargo=embargo,
+        predictions=predictions,
+    )
+    session.show(run_backtest(session.context(), order), lambda found: backtest_screen(found, predictions))

@@ -1,0 +1,160 @@
+"""Groups of options: a command that takes one of these dataclasses has all its options, and gets them as one value."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, cast
+
+import typer
+
+from cryptocast.cli.logs import LogLevel
+from cryptocast.cli.session import Common, Invocation, Session
+from cryptocast.cli.values import moment
+from cryptocast.config import Granularity, SourceChoice
+
+if TYPE_CHECKING:
+    from cryptocast.workflows.context import Selection
+
+__all__ = ["Bars", "Coins", "Horizons", "Out", "Vs", "command", "examples", "group"]
+
+PANEL: Final = "Which bars"
+Function = TypeVar("Function", bound=Callable[..., None])
+
+Coins: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="COINS", help="CoinGecko ids, such as bitcoin. Default: the coins of the settings."),
+]
+Horizons: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--horizons", metavar="N,N", help="How many bars ahead. Default: 1,7,14,30; hourly 1,6,24,168."),
+]
+Out: TypeAlias = Annotated[Path | None, typer.Option("--out", metavar="FILE")]
+Vs: TypeAlias = Annotated[
+    str | None, typer.Option("--vs", metavar="CURRENCY", help="Quote currency. Default: usd.", rich_help_panel=PANEL)
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """Which bars a command is about."""
+
+    source: Annotated[
+        SourceChoice | None,
+        typer.Option(
+            "--source",
+            metavar="SOURCE",
+            help="coingecko, sample, file, or auto: your own files, else CoinGecko, else the sample. Default: auto.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    vs: Vs = None
+    granularity: Annotated[
+        Granularity | None,
+        typer.Option("--granularity", metavar="BARS", help="daily or hourly. Default: daily.", rich_help_panel=PANEL),
+    ] = None
+    now: Annotated[
+        str | None,
+        typer.Option(
+            "--now",
+            metavar="TIME",
+            help="Pretend that it is this moment, UTC: 2020-01-31 or 2020-01-31T12:00.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+
+    def selection(self, coins: list[str] | None) -> "Selection":
+        """These bars of these coins."""
+        from cryptocast.workflows.context import Selection
+
+        return Selection(tuple(coins or ()), self.source, self.vs, self.granularity, moment("--now", self.now))
+
+
+def command(
+    app: typer.Typer, name: str, *, default_level: LogLevel = "warning", **facts: Any
+) -> Callable[[Function], Function]:
+    """Add a command. A parameter of the function whose type is a group becomes the options of the group.
+
+    Its `session` is made of the common options, those after the command before those in front of it. facts: Typer's own
+    (epilog, rich_help_panel). Returns the function as it was.
+    """
+
+    def add(function: Function) -> Function:
+        own = _Parameters(function)
+
+        def call(ctx: typer.Context, **values: Any) -> None:
+            common = _said(ctx, values)
+            own.regroup(values)
+            with Session(common, default_level=default_level) as session:
+                function(session=session, **values)
+
+        app.command(name, **facts)(own.given_to(call, function))
+        return function
+
+    return add
+
+
+def group(app: typer.Typer, **facts: Any) -> Callable[[Function], Function]:
+    """Make a function the callback of a group: the common options count there too, and alone it shows its help."""
+
+    def add(function: Function) -> Function:
+        own = _Parameters(function)
+
+        def call(ctx: typer.Context, **values: Any) -> None:
+            _said(ctx, values)
+            function(**values)
+            if ctx.invoked_subcommand is None:
+                typer.echo(ctx.get_help(), nl=False)
+
+        app.callback(invoke_without_command=True, **facts)(own.given_to(call, function))
+        return function
+
+    return add
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: lines to copy."""
+    return "\n".join(("[bold]Examples[/bold]", *(f"[cyan]{line}[/cyan]" for line in lines)))
+
+
+def _said(ctx: typer.Context, values: dict[str, Any]) -> Common:
+    """The common options so far, with those of this level taken out of the values."""
+    invocation = ctx.ensure_object(Invocation)
+    invocation.common = _taken(values, Common).over(invocation.common)
+    return invocation.common
+
+
+class _Parameters:
+    """The parameters of a function, those that are groups replaced by the fields of the group."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        signature = inspect.signature(function, eval_str=True)
+        own = [parameter for name, parameter in signature.parameters.items() if name != "session"]
+        self._groups: dict[str, type[Any]] = {
+            p.name: cast("type[Any]", p.annotation) for p in own if is_dataclass(p.annotation)
+        }
+        self._plain = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in self._groups]
+
+    def regroup(self, values: dict[str, Any]) -> None:
+        """Put the fields of each group back together, in place."""
+        for name, kind in self._groups.items():
+            values[name] = _taken(values, kind)
+
+    def given_to(self, call: Callable[..., None], named: Callable[..., None]) -> Callable[..., None]:
+        """`call` as Typer shall see it: with these parameters, the common options, and the other function's name."""
+        fields_of = [parameter for kind in (*self._groups.values(), Common) for parameter in _fields(kind)]
+        context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        call.__signature__ = inspect.Signature([context, *self._plain, *fields_of])  # type: ignore[attr-defined]
+        call.__name__, call.__doc__ = named.__name__, named.__doc__
+        return call
+
+
+def _fields(kind: type[Any]) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+        for f in fields(kind)
+    ]
+
+
+def _taken(values: dict[str, Any], kind: type[Any]) -> Any:
+    return kind(**{f.name: values.pop(f.name) for f in fields(kind)})

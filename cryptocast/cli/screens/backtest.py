@@ -1,0 +1,85 @@
+"""What a backtest found: the pooled scores first, then coin by coin, then how it was done."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cryptocast.cli.figures import NOTHING, ahead, count, percent, span, when
+from cryptocast.cli.screens.rests import data_sheet, left_out_lines
+from cryptocast.cli.screens.scores import READING, score_sheet
+from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.workflows.documents import BacktestReport, BacktestRow
+
+__all__ = ["backtest_screen"]
+
+FOLDS_SHOWN: Final = 8
+SIGNS: Final = {"better": "green", "worse": "red"}
+
+
+def backtest_screen(report: BacktestReport, predictions: Path | None) -> Iterator[RenderableType]:
+    """Top to bottom."""
+    midnight = report.granularity == "daily"
+    yield from data_sheet(report.data, report.granularity, report.vs)
+    yield from left_out_lines(report.left_out)
+    notices = {used.notice for used in report.data}
+    for text in report.notes:
+        if text not in notices:
+            yield Text(f"Note: {text}", style="yellow")
+    yield _folds(report, midnight=midnight)
+    between = f"{when(report.start, midnight=midnight)} to {when(report.end, midnight=midnight)}"
+    for row in report.rows:
+        if row.coin is None:
+            yield score_sheet(f"{row.model}, {report.mode} {between}", row.model, row.scores, report.granularity)
+    yield note(READING)
+    by_coin = [row for row in report.rows if row.coin is not None]
+    if by_coin:
+        yield _coins(by_coin, report.granularity)
+    if predictions is not None:
+        yield note(f"Every forecast was written to {predictions}.")
+    yield note(f"Done in {span(report.seconds)}.")
+
+
+def _folds(report: BacktestReport, *, midnight: bool) -> Sheet:
+    folds = report.folds
+    columns = (
+        Column("fold", "right"),
+        Column("fitted on bars before"),
+        Column("rows to learn from", "right"),
+        Column("origins", "right"),
+    )
+    gap = len(folds) > FOLDS_SHOWN
+    shown = [*folds[: FOLDS_SHOWN // 2], *folds[-FOLDS_SHOWN // 2 :]] if gap else folds
+    rows: list[Sequence[Cell]] = [
+        (str(f.fold + 1), when(f.refit_at, midnight=midnight), f"{f.train_rows:,}", f"{f.origins:,}") for f in shown
+    ]
+    if gap:
+        rows.insert(FOLDS_SHOWN // 2, ("...", f"{len(folds) - len(shown)} more in --json", "", ""))
+    how = (
+        f"{count(len(folds), 'fit')}, each on what was known then; a forecast every {_every(report.step_bars, report)}"
+    )
+    if report.refit_every_bars is not None:
+        how += f", a fit every {_every(report.refit_every_bars, report)}"
+    return Sheet(columns, rows, how)
+
+
+def _every(number: int, report: BacktestReport) -> str:
+    return ahead(number, report.granularity)
+
+
+def _coins(rows: Sequence[BacktestRow], granularity: str) -> Sheet:
+    """Skill against the strongest reference, by coin, model and horizon; the sign says what the test says."""
+    horizons = sorted({score.horizon for row in rows for score in row.scores})
+    columns = (Column("coin"), Column("model"), *(Column(ahead(h, granularity), "right") for h in horizons))
+    table: list[list[Cell]] = []
+    for row in rows:
+        cells: dict[int, Cell] = {}
+        for score in row.scores:
+            skill = min(score.skill.values(), default=None)
+            words = score.verdict.partition(" (")[0]
+            mark = {"better": " better", "worse": " worse"}.get(words, "")
+            cells[score.horizon] = Text(percent(skill, signed=True) + mark, style=SIGNS.get(words, ""))
+        table.append([row.coin or "", row.model, *(cells.get(h, NOTHING) for h in horizons)])
+    return Sheet(columns, table, "Coin by coin: skill against the strongest reference, in %")

@@ -1,0 +1,34 @@
+"""The findings of the doctor."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cryptocast.cli.tables import Column, Sheet
+from cryptocast.workflows.doctor import Check, DoctorReport
+
+__all__ = ["doctor_screen"]
+
+STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+SUMMARY: Final = {
+    "ok": "Everything is in place.",
+    "warn": "It works; the warnings say what could be better.",
+    "fail": "Something must be mended first: see what failed.",
+}
+
+
+def doctor_screen(report: DoctorReport) -> Iterator[RenderableType]:
+    """A line for each check, with what to do."""
+    columns = (Column("check"), Column(""), Column("found", wraps=True))
+    rows = [(check.name, Text(check.status, style=STYLES[check.status]), _found(check)) for check in report.checks]
+    yield Sheet(columns, rows)
+    yield Text(SUMMARY[report.status], style=STYLES[report.status])
+
+
+def _found(check: Check) -> Text:
+    text = Text(check.found)
+    if check.next is not None:
+        text.append(f"\n-> {check.next}", style="cyan")
+    return text

@@ -1,0 +1,114 @@
+"""The catalogue, the latest rows, the audit, and what a model leans on."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cryptocast.cli.figures import NOTHING, count, digits, percent, when
+from cryptocast.cli.screens.rests import data_sheet, left_out_lines
+from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.workflows.features import AuditCheck, AuditReport, Catalogue, FeatureRows, Importance
+
+__all__ = ["audit_screen", "catalogue_screen", "importance_screen", "rows_screen"]
+
+BAR: Final = 24
+MOST_USED: Final = 30
+CATALOGUE: Final = (
+    Column("feature"),
+    Column("family"),
+    Column("warm-up", "right"),
+    Column("memory", "right"),
+    Column("unit", leaves=2),
+    Column("needs", leaves=3),
+    Column("source", leaves=1, wraps=True),
+)
+
+
+def catalogue_screen(catalogue: Catalogue) -> Iterator[RenderableType]:
+    """A line for each feature."""
+    rows = [
+        (f.name, f.family, f"{f.warmup:,}", f"{f.memory:,}", f.unit, ", ".join(f.needs), f.source)
+        for f in catalogue.features
+    ]
+    yield Sheet(CATALOGUE, rows, f"{count(len(rows), 'feature')}")
+    families = ", ".join(f"{name} {number}" for name, number in catalogue.families.items())
+    yield note(f"Families: {families}. Feature set {catalogue.feature_hash[:12]}.")
+    yield note(
+        "warm-up: bars before the first value. memory: bars until the start of the history matters less than 1e-8."
+    )
+
+
+def rows_screen(report: FeatureRows) -> Iterator[RenderableType]:
+    """A column for each coin."""
+    yield from data_sheet(report.data, report.granularity, report.vs)
+    yield from left_out_lines(report.left_out)
+    midnight = report.granularity == "daily"
+    heads = [f"{row.coin}\n{when(row.close_time, midnight=midnight)}" for row in report.rows]
+    columns = (Column("feature"), *(Column(head, "right", leaves=place) for place, head in enumerate(heads)))
+    names = list(report.rows[0].values) if report.rows else []
+    table = [[name, *(_value(row.values[name]) for row in report.rows)] for name in names]
+    yield Sheet(columns, table, "Features at the last close")
+    yield note(f"{NOTHING}: undefined, such as within a warm-up. Feature set {report.feature_hash[:12]}.")
+    if report.written is not None:
+        yield note(f"The whole table, {count(report.written_rows or 0, 'row')}, was written to {report.written}.")
+
+
+def _value(value: float | None) -> str:
+    return NOTHING if value is None else digits(value)
+
+
+def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
+    """A line for each check, then every finding."""
+    columns = (
+        Column("check"),
+        Column(""),
+        Column("values", "right"),
+        Column("differ", "right"),
+        Column("what must be the same", wraps=True),
+    )
+    yield Sheet(columns, [_check(check) for check in report.checks], _audited(report))
+    for check in report.checks:
+        for finding in check.findings:
+            yield Text(
+                f"{finding.feature} ({check.name}): {finding.coin} at {when(finding.close_time, midnight=False)} is "
+                f"{digits(finding.value_with)} from all candles and {digits(finding.value_without)} without some",
+                style="red",
+            )
+        for text in check.not_run:
+            yield note(f"{check.name}: not looked at: {text}")
+    if report.passed:
+        yield Text("No feature knows the future; warm-up and memory are as declared.", style="green")
+
+
+def _audited(report: AuditReport) -> str:
+    what = f"{count(len(report.features), 'feature')} on {count(report.bars, 'bar')} of {', '.join(report.coins)}"
+    return f"Leakage audit: {what}, {count(report.cuts, 'cut')}, seed {report.seed}"
+
+
+def _check(check: AuditCheck) -> tuple[Cell, ...]:
+    state = (
+        Text("not run", style="yellow") if not check.ran else Text("found", style="red") if check.found else Text("ok")
+    )
+    return (check.name, state, f"{check.cells:,}", f"{check.found:,}", check.what)
+
+
+def importance_screen(report: Importance) -> Iterator[RenderableType]:
+    """The most used features, with bars."""
+    columns = (
+        Column("feature"),
+        Column("family", leaves=2),
+        Column("gain %", "right"),
+        Column("splits", "right", leaves=3),
+        Column("", leaves=1),
+    )
+    most = max((weight.gain for weight in report.features), default=1.0) or 1.0
+    rows = [
+        (w.name, w.family, percent(w.gain), f"{w.splits:,}", "█" * max(1, round(BAR * w.gain / most)))
+        for w in report.features[:MOST_USED]
+    ]
+    yield Sheet(columns, rows, f"What {report.version} ({report.source} bars) leans on")
+    rest = len(report.features) - len(rows)
+    unused = count(len(report.unused), "feature")
+    yield note(f"{rest} more in --json, {unused} not used. Gain says what the model used, not what predicts.")

@@ -1,0 +1,173 @@
+"""What the registry says."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from cryptocast.cli.figures import NOTHING, count, percent, size, span, when
+from cryptocast.cli.listings import (
+    HistoryDocument,
+    ListedEvent,
+    ListedVersion,
+    VerifyDocument,
+    VersionDocument,
+    VersionsDocument,
+)
+from cryptocast.cli.screens.scores import READING, score_sheet
+from cryptocast.cli.tables import Cell, Column, Sheet, facts, note, reasons
+from cryptocast.workflows.promote import PromotionReport, PromotionRow
+
+__all__ = ["history_screen", "promotion_screen", "verify_screen", "version_screen", "versions_screen"]
+
+ALIASES: Final = {"production": "green", "challenger": "cyan"}
+OUTCOMES: Final = {"promoted": "green", "refused": "red", "kept": "", "nothing": "dim"}
+VERSIONS: Final = (
+    Column("version"),
+    Column("aliases"),
+    Column("source"),
+    Column("in", leaves=4),
+    Column("trained to"),
+    Column("skill %\nbaseline", "right"),
+    Column("registered", leaves=2),
+    Column("horizons", leaves=3),
+    Column("fit", leaves=5),
+)
+PROMOTIONS: Final = (
+    Column("of"),
+    Column("bars", leaves=1),
+    Column("version", "right"),
+    Column("outcome"),
+    Column("production"),
+)
+
+
+def versions_screen(document: VersionsDocument) -> Iterator[RenderableType]:
+    """A line for each version."""
+    if not document.versions:
+        yield Text("There are no versions yet. Train some: cryptocast train")
+        return
+    yield Sheet(VERSIONS, [_version(found) for found in document.versions], count(len(document.versions), "version"))
+    yield note("skill: of the hold-out against the baseline, mean over the horizons.")
+
+
+def _version(found: ListedVersion) -> tuple[Cell, ...]:
+    midnight = found.granularity == "daily"
+    return (
+        found.name,
+        _aliases(found.aliases),
+        found.source,
+        found.vs,
+        when(found.trained_to, midnight=midnight) if found.trained_to else NOTHING,
+        percent(found.skill, signed=True),
+        when(found.created_at, midnight=False),
+        ",".join(map(str, found.horizons)),
+        found.fit_id[:12],
+    )
+
+
+def _aliases(aliases: tuple[str, ...]) -> Text:
+    return Text("\n").join(Text(alias, style=ALIASES.get(alias, "")) for alias in aliases)
+
+
+def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
+    """The facts, the pool, the scores, the files."""
+    version, manifest = document.version, document.manifest
+    pairs: list[tuple[str, Cell]] = [
+        ("aliases", ", ".join(version.aliases) or "none"),
+        ("bars", f"{version.source}, {version.vs}, {version.granularity}"),
+        ("horizons", ", ".join(map(str, version.horizons)) + " bars"),
+        ("fit", version.fit_id),
+        ("recipe", str(manifest["recipe"])),
+        ("features", f"{len(manifest['features'])}, set {str(manifest['feature_hash'])[:12]}"),
+        (
+            "trained",
+            f"{str(manifest['trained_at'])[:16]}, {manifest['train_rows']:,} rows in {span(manifest['train_seconds'])}",
+        ),
+        ("seed, threads", f"{manifest['seed']}, {manifest['threads']}"),
+        ("with", ", ".join(f"{name} {number}" for name, number in manifest["libraries"].items())),
+        ("on", f"Python {manifest['python']}, {manifest['platform']}"),
+        ("code", str(manifest["code_version"])[:12]),
+        *(("note", text) for text in dict.fromkeys(manifest["notes"])),
+    ]
+    yield facts(pairs, version.name)
+    yield _pool(manifest)
+    yield score_sheet(
+        f"Hold-out of {version.coin}, {when(document.hold_out.start)} to {when(document.hold_out.end)}",
+        version.kind,
+        document.hold_out.horizons,
+        version.granularity,
+    )
+    yield note(READING)
+    files = manifest["artefacts"]
+    columns = (Column("artefact"), Column("size", "right"), Column("sha256"))
+    rows = [(f["name"], size(f["size"]), str(f["sha256"])[:16]) for f in files]
+    yield Sheet(columns, rows, count(len(files), "artefact"))
+
+
+def _pool(manifest: Any) -> Sheet:
+    columns = (Column("pool"), Column("bars", "right"), Column("first"), Column("last"), Column("sha256"))
+    rows = [
+        (data["coin"], f"{data['rows']:,}", data["first"][:16], data["last"][:16], str(data["content_hash"])[:12])
+        for data in manifest["coins"]
+    ]
+    return Sheet(columns, rows, "Learned from")
+
+
+def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
+    """What served at the moment asked for, then every change."""
+    if document.at is not None:
+        rows = [
+            (f"{s.coin}/{s.kind}", f"{s.source}, {s.vs}, {s.granularity}", _number(s.number)) for s in document.serving
+        ]
+        columns = (Column("of"), Column("bars"), Column("production", "right"))
+        yield Sheet(columns, rows, f"In production at {when(document.at, midnight=False)} UTC")
+    if not document.events:
+        yield Text("Nothing has happened yet.")
+        return
+    for event in document.events:
+        yield _event(event)
+        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {event.why}"
+        yield Padding(Text(by, style="dim"), (0, 0, 0, 4))
+
+
+def _event(event: ListedEvent) -> Text:
+    before = "none" if event.previous is None else event.previous
+    line = Text(f"{when(event.at, midnight=False)}  {event.coin}/{event.kind}  ")
+    line.append(event.alias, style=ALIASES.get(event.alias, ""))
+    return line.append(f" {before} -> {event.number}  ({event.action})")
+
+
+def promotion_screen(report: PromotionReport) -> Iterator[RenderableType]:
+    """What became of each, with every reason, and the sum of it."""
+    if report.rows:
+        yield Sheet(PROMOTIONS, [_promotion(row) for row in report.rows])
+    for row in report.rows:
+        yield from reasons(f"{row.coin}/{row.kind}:{row.version} {row.action}", row.reasons)
+    yield Text(report.summary, style="bold")
+
+
+def _promotion(row: PromotionRow) -> tuple[Cell, ...]:
+    moved = f"{_number(row.from_number)} -> {_number(row.to_number)}"
+    return (
+        f"{row.coin}/{row.kind}",
+        f"{row.source}, {row.vs}, {row.granularity}",
+        str(row.version),
+        Text(row.action, style=OUTCOMES[row.action]),
+        moved if row.from_number != row.to_number else _number(row.to_number),
+    )
+
+
+def _number(number: int | None) -> str:
+    return NOTHING if number is None else str(number)
+
+
+def verify_screen(document: VerifyDocument) -> Iterator[RenderableType]:
+    """What is wrong, or that nothing is."""
+    for finding in document.findings:
+        yield Text(f"{finding.where}: {finding.problem}", style="red")
+    if not document.findings:
+        versions = count(document.versions, "version")
+        yield Text(f"{document.path} is whole: {versions}, every hash and every reference right.", style="green")

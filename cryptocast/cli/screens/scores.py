@@ -1,0 +1,58 @@
+"""Hold-out and walk-forward scores as tables."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from rich.text import Text
+
+from cryptocast.cli.figures import NOTHING, ahead, percent, spread
+from cryptocast.cli.tables import Cell, Column, Sheet, verdict
+from cryptocast.registry import HorizonScore
+
+__all__ = ["READING", "score_sheet"]
+
+REFERENCES: Final = ("rw_empirical", "rw_gaussian", "baseline")
+CORRECTED_P: Final = re.compile(r"p = ([0-9.]+)")
+COLUMNS: Final = (
+    Column("ahead"),
+    Column("skill %\nrw_emp", "right"),
+    Column("\nrw_gau", "right"),
+    Column("\nbaseline", "right"),
+    Column("CRPS\n%", "right", leaves=3),
+    Column("in 80 %\n±se", "right"),
+    Column("in 95 %\n±se", "right"),
+    Column("MAPE\n%", "right", leaves=1),
+    Column("of rw\n%", "right", leaves=1),
+    Column("p\n(Holm)", "right", leaves=4),
+    Column("dates", "right", leaves=5),
+    Column("forecasts", "right", leaves=6),
+    Column("verdict"),
+)
+READING: Final = (
+    "skill: CRPS below that of a random walk with empirical (rw_emp) or normal (rw_gau) quantiles, or of the baseline; "
+    "better: significantly so against each of them. in 80 %: outcomes inside that interval. MAPE measures mostly the "
+    "volatility: compare it with that of rw, a price that stays."
+)
+
+
+def score_sheet(name: str, model: str, scores: Iterable[HorizonScore], granularity: str) -> Sheet:
+    """The scores of a model, a row for each horizon."""
+    return Sheet(COLUMNS, [_row(model, score, granularity) for score in scores], name)
+
+
+def _row(model: str, score: HorizonScore, granularity: str) -> list[Cell]:
+    held = {interval.percent: interval for interval in score.coverage}
+    p = CORRECTED_P.search(score.verdict)
+    return [
+        ahead(score.horizon, granularity),
+        *(percent(score.skill.get(reference), signed=True) for reference in REFERENCES),
+        percent(score.crps.get(model), 2),
+        *(spread(held[level].share, held[level].se) if level in held else NOTHING for level in (80, 95)),
+        percent(score.mape, 2),
+        percent(score.mape_random_walk, 2),
+        p[1] if p else NOTHING,
+        f"{score.dates:,}",
+        f"{score.n:,}",
+        verdict(score.verdict) if score.fallback is None else Text("baseline answers", style="dim"),
+    ]

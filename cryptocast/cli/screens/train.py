@@ -1,0 +1,81 @@
+"""What a training rests on, what it found, what it registered, and the forecast that came of it."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec.structs import replace
+from rich.console import RenderableType
+from rich.text import Text
+
+from cryptocast.cli.figures import span, when
+from cryptocast.cli.screens.forecast import closes_before, coin_screen
+from cryptocast.cli.screens.rests import data_sheet, left_out_lines
+from cryptocast.cli.screens.scores import READING, score_sheet
+from cryptocast.cli.tables import Column, Sheet, note, reasons, title
+from cryptocast.workflows.context import Context
+from cryptocast.workflows.documents import TrainedModel, TrainReport
+
+__all__ = ["train_screen"]
+
+ALIASES: Final = {"production": "green", "challenger": "cyan"}
+
+
+def train_screen(context: Context, report: TrainReport) -> Iterator[RenderableType]:
+    """From the bars to the next commands."""
+    yield from data_sheet(report.data, report.granularity, report.vs)
+    yield from left_out_lines(report.left_out)
+    for text in report.notes:
+        yield Text(f"Note: {text}", style="yellow")
+    coins = [used.coin for used in report.data]
+    for model in sorted(report.models, key=lambda model: coins.index(model.coin)):
+        yield _hold_out(model, report.granularity)
+    if report.models:
+        yield note(READING)
+        yield from _versions(report)
+    forecasts = report.forecast.forecasts
+    levels = context.config.forecast.intervals
+    for forecast in forecasts:
+        closes = closes_before(context, forecast) if len(forecasts) == 1 else None
+        yield from coin_screen(replace(forecast, notices=()), levels, closes)  # the notices stand above
+    yield from _next_steps(report)
+
+
+def _hold_out(model: TrainedModel, granularity: str) -> Sheet:
+    hold_out = model.hold_out
+    midnight = granularity == "daily"
+    between = f"{when(hold_out.start, midnight=midnight)} to {when(hold_out.end, midnight=midnight)}"
+    name = f"{model.coin}, {model.kind}: hold-out {between}, unseen by its first fit"
+    return score_sheet(name, model.kind, hold_out.horizons, granularity)
+
+
+def _versions(report: TrainReport) -> Iterator[RenderableType]:
+    registered = [model for model in report.models if model.version is not None]
+    if not registered:
+        yield from (Text(text) for text in dict.fromkeys(text for model in report.models for text in model.decision))
+        return
+    columns = (Column("registered"), Column("aliases"), Column("fitted in", "right"))
+    rows = [
+        (
+            f"{model.coin}/{model.kind}:{model.version}",
+            _aliases(model.aliases),
+            span(model.seconds),
+        )
+        for model in registered
+    ]
+    yield Sheet(columns, rows, "Versions")
+    for model in registered:
+        yield from reasons(f"{model.coin}/{model.kind}:{model.version}", model.decision)
+
+
+def _aliases(aliases: tuple[str, ...]) -> Text:
+    return Text(", ").join(Text(alias, style=ALIASES.get(alias, "")) for alias in aliases)
+
+
+def _next_steps(report: TrainReport) -> Iterator[RenderableType]:
+    yield note(f"Done in {span(report.seconds)}.")
+    if not report.forecast.forecasts:
+        return
+    coin = report.forecast.forecasts[0].coin
+    extra = "" if report.granularity == "daily" else f" --granularity {report.granularity}"
+    yield title("Next")
+    yield Text(f"  cryptocast forecast {coin}{extra}\n  cryptocast backtest --walk-forward{extra}\n  cryptocast serve")

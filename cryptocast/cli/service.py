@@ -1,0 +1,61 @@
+"""serve, doctor."""
+
+import os
+from typing import Annotated, Final
+
+import typer
+
+from cryptocast.cli.options import command, examples
+from cryptocast.cli.session import Session
+
+__all__ = ["add_to"]
+
+PANEL: Final = "Registry and service"
+TOKEN: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 the name of the variable, not what it holds
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang these commands below the root."""
+    command(
+        app,
+        "serve",
+        default_level="info",
+        rich_help_panel=PANEL,
+        epilog=examples("cryptocast serve --port 8000", "curl 'localhost:8000/forecasts?ids=bitcoin'"),
+    )(serve)
+    command(app, "doctor", default_level="error", rich_help_panel=PANEL, epilog=examples("cryptocast doctor"))(doctor)
+
+
+def serve(
+    session: Session,
+    *,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen. Default: 127.0.0.1, this machine.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="Default: 8000; 0: a free one.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", metavar="", help=f"Listen elsewhere than on this machine without {TOKEN}.")
+    ] = False,
+) -> None:
+    """Answer /forecasts and /health over HTTP until it is told to stop."""
+    from cryptocast.serving import run
+
+    def announce(address: str) -> None:
+        session.err.print(f"Serving {address}/forecasts?ids={session.config.data.coins[0]} (Ctrl-C stops)")
+
+    token = os.environ.get(TOKEN, "").strip() or None
+    run(session.context(), host=host, port=port, token=token, insecure=insecure, announce=announce)
+
+
+def doctor(
+    session: Session,
+    *,
+    offline: Annotated[bool, typer.Option("--offline", metavar="", help="Do not try to reach the upstream.")] = False,
+) -> None:
+    """Check settings, store, registry, key, network and disk, and say what to do."""
+    from cryptocast.cli.screens.doctor import doctor_screen
+    from cryptocast.workflows.doctor import examine, probe_upstream
+
+    report = examine(session.common.config, environ=os.environ, probe=None if offline else probe_upstream)
+    session.show(report, doctor_screen)
+    session.leave(report.exit_code)

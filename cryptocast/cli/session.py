@@ -1,0 +1,153 @@
+"""One run of a command: what its common options say, where its output goes, and what it hands to the use cases."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self, TextIO, TypeAlias, TypeVar, cast
+
+import typer
+from rich.console import Console, RenderableType
+
+from cryptocast.cli.logs import CommandLog, LogFormat, LogLevel
+from cryptocast.cli.progress import Shown, shown_progress
+from cryptocast.config import Config, load_config
+
+if TYPE_CHECKING:
+    from cryptocast.registry import Registry
+    from cryptocast.workflows.context import Context
+
+__all__ = ["Common", "Invocation", "Session", "Terminal"]
+
+API_KEY = "CRYPTOCAST_COINGECKO_API_KEY"
+PANEL = "Everywhere (before or after the command)"
+
+Report = TypeVar("Report")
+Screen: TypeAlias = Callable[[Report], Iterable[RenderableType]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """Options of every command, before it or after it; None: not said there."""
+
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings. Default: ./config.toml.", rich_help_panel=PANEL),
+    ] = None
+    json: Annotated[
+        bool | None,
+        typer.Option("--json", metavar="", help="One JSON document on stdout, no tables.", rich_help_panel=PANEL),
+    ] = None
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option("--log-level", help="How much is told on stderr. Default: warning.", rich_help_panel=PANEL),
+    ] = None
+    log_format: Annotated[
+        LogFormat | None, typer.Option("--log-format", help="Default: text.", rich_help_panel=PANEL)
+    ] = None
+    debug: Annotated[
+        bool | None,
+        typer.Option(
+            "--debug", metavar="", help="Show the traceback of an error, log at debug.", rich_help_panel=PANEL
+        ),
+    ] = None
+
+    def over(self, earlier: "Common") -> "Common":
+        """These options, and the earlier ones where these say nothing."""
+        said = {name: value for name in Common.__slots__ if (value := getattr(self, name)) is not None}
+        return replace(earlier, **said)
+
+
+class Terminal(Console):
+    """A console whose reader may leave early: `cryptocast data ls | head` is no failure."""
+
+    def on_broken_pipe(self) -> None:
+        """Stop quietly when nobody reads the report any more; only fall silent when nobody reads stderr."""
+        self.quiet = True
+        stream = sys.stderr if self.stderr else sys.stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or the flush at exit fails again
+        if not self.stderr:
+            raise SystemExit(0)
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What `main` must know when an error arrives: the common options as far as they were read."""
+
+    common: Common = field(default_factory=Common)
+
+
+class Session:
+    """One command at work. A context manager: afterwards no progress bar and no log handler is left."""
+
+    def __init__(self, common: Common, *, default_level: LogLevel = "warning") -> None:
+        self.common = common
+        self.out = Terminal(highlight=False, markup=False, emoji=False)
+        self.err = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
+        level: LogLevel = common.log_level or ("debug" if common.debug else default_level)
+        self._log = CommandLog(self.err, level, common.log_format or "text")
+        self._progress: Shown = shown_progress(self.err)
+
+    def __enter__(self) -> Self:
+        self._log.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.close()
+        self._log.close()
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings. Raises ConfigError."""
+        return load_config(self.common.config)
+
+    def context(self) -> "Context":
+        """What the use cases may touch. The key comes from the environment and goes nowhere else."""
+        from cryptocast.workflows.context import Context, login_name
+
+        key = os.environ.get(API_KEY, "").strip() or None
+        return Context(config=self.config, api_key=key, progress=self._progress, who=login_name())
+
+    def registry(self) -> "Registry":
+        """The registry of the store, to be asked; nothing is made where there is none yet."""
+        from cryptocast.registry import Registry
+
+        return Registry.open(self.config.store.path, create=False, gate=self.config.gate)
+
+    @property
+    def json(self) -> bool:
+        """Whether stdout is for a machine."""
+        return bool(self.common.json)
+
+    def show(self, report: Report, screen: Screen[Report]) -> None:
+        """The report: as one JSON document, or on the screen."""
+        self._progress.close()
+        if self.json:
+            self._write(report)
+            return
+        for part in screen(report):
+            self.out.print(part)
+
+    def leave(self, exit_code: int) -> None:
+        """Leave with this code, unless it is 0: the report that was shown says why."""
+        if exit_code:
+            raise typer.Exit(exit_code)
+
+    def _write(self, report: object) -> None:
+        import msgspec
+
+        out = cast("TextIO | None", sys.stdout)  # None where the shell closed it: >&-
+        if out is None:
+            return
+        try:
+            # Bytes: JSON is UTF-8 whatever the terminal speaks.
+            out.flush()
+            out.buffer.write(msgspec.json.encode(report) + b"\n")
+            out.buffer.flush()
+        except BrokenPipeError:
+            self.out.on_broken_pipe()

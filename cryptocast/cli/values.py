@@ -1,0 +1,58 @@
+"""What people write after an option, as values: lists, durations, moments. A slip is a UsageError that shows how."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from cryptocast.errors import UsageError
+
+__all__ = ["duration", "moment", "names", "numbers"]
+
+UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+MAX_DIGITS: Final = 6
+
+
+def numbers(option: str, text: str | None) -> tuple[int, ...]:
+    """`1,7,14` as numbers, each at least 1 and given once; empty where the option was not given."""
+    found = []
+    for part in names(option, text):
+        if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", part) or int(part) < 1:
+            raise UsageError(f"{option} takes whole numbers from 1 on, separated by commas, e.g. 1,7; found {part!a}.")
+        found.append(int(part))
+    if len(set(found)) != len(found):
+        raise UsageError(f"{option} names a number twice: {text}.")
+    return tuple(found)
+
+
+def names(option: str, text: str | None) -> tuple[str, ...]:
+    """`a,b` as words; empty where the option was not given."""
+    if text is None:
+        return ()
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise UsageError(f"{option} takes a list separated by commas, such as a,b; found {text!a}.")
+    return parts
+
+
+def duration(option: str, text: str | None) -> timedelta | None:
+    """`7d`, `12h`, `30m` or `2w`; None where the option was not given."""
+    if text is None:
+        return None
+    match = re.fullmatch(rf"([0-9]{{1,{MAX_DIGITS}}})([mhdw])", text.strip())
+    if match is None:
+        raise UsageError(f"{option} takes a number with a unit: 30m, 12h, 7d or 2w; found {text!a}.")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def moment(option: str, text: str | None) -> datetime | None:
+    """An ISO date or time, in UTC unless it says otherwise; None where the option was not given."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{option} takes a date or a time, in UTC unless it says otherwise: 2020-01-31, 2020-01-31T12:00 or "
+            f"2020-01-31T12:00+02:00; found {text!a}."
+        ) from None

@@ -1,0 +1,175 @@
+"""registry list, show, history, promote, verify: which version answers, and how it came to that."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+from cryptocast.cli.options import Vs, command, examples, group
+from cryptocast.cli.session import Session
+from cryptocast.cli.values import moment
+from cryptocast.config import Granularity, SourceChoice
+
+__all__ = ["add_to"]
+
+PANEL: Final = "Registry and service"
+BAD_REGISTRY: Final = 5
+
+Coin: TypeAlias = Annotated[str | None, typer.Argument(metavar="COIN", help="CoinGecko id. Default: every coin.")]
+Kind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Such as lightgbm. Default: every kind.")]
+Source: TypeAlias = Annotated[
+    SourceChoice | None, typer.Option("--source", metavar="SOURCE", help="Only versions on these bars.")
+]
+BarLength: TypeAlias = Annotated[
+    Granularity | None, typer.Option("--granularity", metavar="BARS", help="Only these bars.")
+]
+
+registry = typer.Typer(rich_markup_mode="rich")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang these commands below the root."""
+    group(registry, rich_help_panel=PANEL)(registry_group)
+    command(registry, "list", epilog=examples("cryptocast registry list bitcoin"))(list_versions)
+    command(
+        registry,
+        "show",
+        epilog=examples(
+            "cryptocast registry show bitcoin/lightgbm@production", "cryptocast registry show bitcoin@best"
+        ),
+    )(show_version)
+    command(registry, "history", epilog=examples("cryptocast registry history bitcoin --at 2026-01-31"))(history)
+    command(
+        registry,
+        "promote",
+        epilog=examples(
+            "cryptocast registry promote",
+            "cryptocast registry promote bitcoin lightgbm --dry-run",
+            "cryptocast registry promote bitcoin lightgbm 3 --force --reason 'new fees'",
+        ),
+    )(promote)
+    command(registry, "verify")(verify)
+    app.add_typer(registry, name="registry", rich_help_panel=PANEL)
+
+
+def registry_group() -> None:
+    """See which version answers, why, and bring a better one into production."""
+
+
+def list_versions(
+    session: Session,
+    coin: Coin = None,
+    kind: Kind = None,
+    *,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+) -> None:
+    """Every version with its aliases: production answers, challenger is the newest."""
+    from cryptocast.cli.listings import versions_document
+    from cryptocast.cli.screens.registry import versions_screen
+
+    found = session.registry().versions(coin=coin, kind=kind, source=_real(source), vs=vs, granularity=granularity)
+    session.show(versions_document(found), versions_screen)
+
+
+def show_version(
+    session: Session,
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
+    ],
+    *,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+) -> None:
+    """One version: what it was fitted on, its hold-out scores, its artefacts."""
+    from cryptocast.cli.listings import find_version, version_document
+    from cryptocast.cli.screens.registry import version_screen
+
+    data = session.config.data
+    version = find_version(
+        session.registry(),
+        reference,
+        source=_real(source),
+        vs=vs or data.vs,
+        granularity=granularity or data.granularity,
+    )
+    session.show(version_document(version), version_screen)
+
+
+def history(
+    session: Session,
+    coin: Coin = None,
+    kind: Kind = None,
+    *,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="What was in production at this moment, UTC?")
+    ] = None,
+) -> None:
+    """Every change of an alias: when, who, what, and why."""
+    from cryptocast.cli.listings import history_document
+    from cryptocast.cli.screens.registry import history_screen
+
+    until = moment("--at", at)
+    found = session.registry()
+    events = found.history(coin=coin, kind=kind, source=_real(source), vs=vs, granularity=granularity, until=until)
+    session.show(history_document(found, events, until), history_screen)
+
+
+def promote(
+    session: Session,
+    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Default: every configured coin.")] = None,
+    kind: Kind = None,
+    number: Annotated[
+        int | None, typer.Argument(metavar="VERSION", help="Default: the challenger.", show_default=False)
+    ] = None,
+    *,
+    source: Source = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", metavar="", help="Against the gate; recorded with its reason.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why it is forced.")] = None,
+) -> None:
+    """Put challengers before the gate, and those that pass into production.
+
+    A version that was named and refused ends in exit code 6; without names refusals are only printed.
+    """
+    from cryptocast.cli.screens.registry import promotion_screen
+    from cryptocast.workflows.context import login_name
+    from cryptocast.workflows.promote import promote as bring_forward
+
+    report = bring_forward(
+        session.config,
+        session.registry(),
+        coin=coin,
+        kind=kind,
+        number=number,
+        source=_real(source),
+        dry_run=dry_run,
+        force=force,
+        reason=reason,
+        who=login_name(),
+        now=datetime.now(UTC),
+    )
+    session.show(report, promotion_screen)
+    report.raise_for_refusal()
+
+
+def verify(session: Session) -> None:
+    """Count every hash again and follow every reference."""
+    from cryptocast.cli.listings import verify_document
+    from cryptocast.cli.screens.registry import verify_screen
+
+    report = verify_document(session.registry(), str(session.config.store.path / "registry"))
+    session.show(report, verify_screen)
+    session.leave(BAD_REGISTRY if report.findings else 0)
+
+
+def _real(source: SourceChoice | None) -> str | None:
+    """The source as versions know it: `auto` is no source of its own."""
+    return None if source in (None, "auto") else source

@@ -1,0 +1,251 @@
+"""Whether everything is in place: settings, store, candles, registry, key, network, libraries, disk; and what to do.
+
+Nothing here raises for what it finds: a finding that fails carries the exit code of its kind.
+"""
+
+import asyncio
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from cryptocast.config import Config, load_config
+from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError
+from cryptocast.net import ApiClient, Limiter, NetSettings
+from cryptocast.registry import PRODUCTION, Registry
+from cryptocast.workflows.inventory import check_store, list_store
+
+__all__ = ["Check", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
+
+Status: TypeAlias = Literal["ok", "warn", "fail"]
+Probe: TypeAlias = Callable[[Config], str]
+
+API_KEY: Final = "CRYPTOCAST_COINGECKO_API_KEY"
+TOKEN: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 the name of the variable
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+LITTLE_BYTES: Final = 500_000_000
+TOO_LITTLE_BYTES: Final = 20_000_000
+# One cheap call, and no patience: a machine without a network must hear so at once.
+PROBE: Final = NetSettings(connect_timeout_s=2.0, read_timeout_s=3.0, deadline_s=4.0, max_retries=0)
+SHOWN_FINDINGS: Final = 3
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding: what was looked at, how it is, and what to do about it (null where there is nothing to do)."""
+
+    name: str
+    status: Status
+    found: str
+    next: str | None = None
+    exit_code: int = 0
+
+
+class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All findings, and the exit code of the first that fails."""
+
+    schema: Literal["cryptocast.doctor/1"] = "cryptocast.doctor/1"
+    status: Status
+    exit_code: int
+    checks: tuple[Check, ...]
+
+
+def examine(
+    config_path: Path | None,
+    *,
+    environ: Mapping[str, str],
+    folder: Path | None = None,
+    probe: Probe | None = None,
+) -> DoctorReport:
+    """Look at everything. folder: where a config.toml may lie, the working directory unless given.
+
+    probe: asks the upstream whether it is there, see `probe_upstream`; None does not ask.
+    """
+    try:
+        config = load_config(config_path, environ=environ, folder=folder)
+    except ConfigError as error:
+        broken = _fail("settings", str(error), "Mend it, then run cryptocast doctor again.", error)
+        return _report([broken, *_libraries()])
+    checks = [
+        _settings(config_path, folder or Path.cwd(), environ),
+        *_store(config),
+        _registry(config),
+        _key(config, environ),
+        _token(config, environ),
+        *([_network(config, probe)] if probe is not None else []),
+        *_libraries(),
+        _disk(config),
+    ]
+    return _report(checks)
+
+
+def probe_upstream(config: Config) -> str:
+    """One ping to CoinGecko; what came of it, in words. Raises UpstreamError if there was no answer."""
+    base = config.coingecko.pro_base_url if config.coingecko.plan == "pro" else config.coingecko.base_url
+
+    async def ping() -> int:
+        async with ApiClient(base, name="CoinGecko", limiter=Limiter(1), settings=PROBE) as client:
+            return (await client.get("/ping")).status
+
+    return f"{base} answers (status {asyncio.run(ping())})"
+
+
+def _report(checks: list[Check]) -> DoctorReport:
+    failed = [check for check in checks if check.status == "fail"]
+    worst: Status = "fail" if failed else "warn" if any(check.status == "warn" for check in checks) else "ok"
+    return DoctorReport(status=worst, exit_code=failed[0].exit_code if failed else 0, checks=tuple(checks))
+
+
+def _ok(name: str, found: str, then: str | None = None) -> Check:
+    return Check(name=name, status="ok", found=found, next=then)
+
+
+def _warn(name: str, found: str, then: str | None = None) -> Check:
+    return Check(name=name, status="warn", found=found, next=then)
+
+
+def _fail(name: str, found: str, then: str | None, error: CryptocastError | type[CryptocastError]) -> Check:
+    return Check(name=name, status="fail", found=found, next=then, exit_code=error.exit_code)
+
+
+def _settings(config_path: Path | None, folder: Path, environ: Mapping[str, str]) -> Check:
+    path = config_path or folder / "config.toml"
+    said = f"read from {path}" if path.is_file() else "built-in defaults: there is no config.toml here"
+    overrides = sorted(name for name in environ if re.fullmatch(r"CRYPTOCAST_[A-Z0-9]+__[A-Z0-9_]+", name))
+    return _ok("settings", said + (f"; overridden by {', '.join(overrides)}" if overrides else ""))
+
+
+def _store(config: Config) -> Iterator[Check]:
+    """The folder, and the candles in it."""
+    path = config.store.path
+    remedy = "Give the folder the rights to write, or name another: [store] path."
+    there = path.exists()
+    refusal = _refuses(_existing(path))
+    if refusal is not None:
+        found = f"{path} cannot be written: {refusal}" if there else f"{path} cannot be made: {refusal}"
+        yield _fail("store", found, remedy, DataError)
+        return
+    yield _ok("store", f"{path} can be read and written" if there else f"{path} is not there yet and will be made")
+    yield _candles(config)
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the closest folder above it that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _refuses(folder: Path) -> str | None:
+    """Why no file can be made in a folder, or None. Asked by making one: rights alone do not tell."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _candles(config: Config) -> Check:
+    try:
+        checked = check_store(config)
+    except CryptocastError as error:
+        return _fail("candles", str(error), None, error)
+    if checked.findings:
+        problems = [finding.problem for finding in checked.findings]
+        return _fail("candles", _some(problems), "See cryptocast data verify.", DataError)
+    if not checked.series:
+        return _ok("candles", "none yet: commands fetch what they need, or rest on the sample", "cryptocast fetch")
+    newest = max(list_store(config).series, key=lambda series: series.last)
+    return _ok(
+        "candles",
+        f"{checked.series} series, every hash right; the newest bar is {newest.coin}'s of {newest.last:%Y-%m-%d %H:%M} "
+        f"UTC ({newest.source})",
+    )
+
+
+def _registry(config: Config) -> Check:
+    try:
+        registry = Registry.open(config.store.path, create=False, gate=config.gate)
+        problems = [f"{finding.where}: {finding.problem}" for finding in registry.verify()]
+        versions = () if problems else registry.versions()
+    except CryptocastError as error:
+        return _fail("registry", str(error), None, error)
+    if problems:
+        return _fail("registry", _some(problems), "See cryptocast registry verify.", RegistryError)
+    if not versions:
+        return _ok("registry", "no versions yet: the baseline answers", f"cryptocast train {config.data.coins[0]}")
+    production = sum(PRODUCTION in version.aliases for version in versions)
+    return _ok("registry", f"versions: {len(versions)}, in production: {production}; every hash and reference right")
+
+
+def _some(problems: list[str]) -> str:
+    more = len(problems) - SHOWN_FINDINGS
+    return " ".join(problems[:SHOWN_FINDINGS]) + (f" And {more} more." if more > 0 else "")
+
+
+def _key(config: Config, environ: Mapping[str, str]) -> Check:
+    """Whether there is a key where the plan needs one. What it is stays where it is."""
+    plan, given = config.coingecko.plan, bool(environ.get(API_KEY, "").strip())
+    if plan == "keyless" and given:
+        found = f"{API_KEY} is set, but the plan is keyless, so it is not used"
+        return _warn("key", found, 'Set [coingecko] plan = "demo", or "pro".')
+    if plan == "keyless":
+        return _ok("key", "none needed: keyless, 365 days of history, 5 calls a minute")
+    if not given:
+        found = f"[coingecko] plan is {plan}, and {API_KEY} is not set: CoinGecko will refuse"
+        return _warn("key", found, f'Set {API_KEY}, or [coingecko] plan = "keyless".')
+    return _ok("key", f"{API_KEY} is set, plan {plan}")
+
+
+def _token(config: Config, environ: Mapping[str, str]) -> Check:
+    given, host = bool(environ.get(TOKEN, "").strip()), config.serve.host
+    if not given and host not in LOOPBACK:
+        found = f"[serve] host is {host}, open to other machines, and {TOKEN} is not set: serve will refuse"
+        return _warn("token", found, f'Set {TOKEN}, or [serve] host = "127.0.0.1".')
+    return _ok("token", f"{TOKEN} is set" if given else f"none: serve listens on {host} only")
+
+
+def _network(config: Config, probe: Probe) -> Check:
+    try:
+        return _ok("network", probe(config))
+    except CryptocastError as error:
+        remedy = "Nothing, if that is meant: commands rest on the store, else on the sample, and say so."
+        return _warn("network", str(error), remedy)
+
+
+def _libraries() -> Iterator[Check]:
+    """The versions of what cryptocast was installed with, and whether all of it is there."""
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    try:
+        required = [text for text in metadata.requires("cryptocast") or [] if "extra ==" not in text]
+    except metadata.PackageNotFoundError:
+        yield _warn("libraries", f"{python}; cryptocast runs from its folder and is not installed", "pip install .")
+        return
+    names = [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in required]
+    # Those with a condition may be left out on this system.
+    missing = [name for name, text in zip(names, required, strict=True) if ";" not in text and not _version(name)]
+    if missing:
+        found = f"{python}; not installed: {', '.join(missing)}"
+        yield _fail("libraries", found, "Install cryptocast again.", CryptocastError)
+        return
+    listed = ", ".join(f"{name} {_version(name)}" for name in ("cryptocast", "lightgbm", "numpy", "polars", "torch"))
+    yield _ok("libraries", f"{listed}; {python}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _disk(config: Config) -> Check:
+    free = shutil.disk_usage(_existing(config.store.path)).free
+    said = f"{free / 1e9:,.1f} GB free where the store is"
+    remedy = "Make room, or move [store] path."
+    if free < TOO_LITTLE_BYTES:
+        return _fail("disk", said, remedy, DataError)
+    return _warn("disk", said, remedy) if free < LITTLE_BYTES else _ok("disk", said)

@@ -1,0 +1,279 @@
+"""One clear line, the right exit code, no traceback: for every kind of slip."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cryptocast.cli import main
+from cryptocast.errors import (
+    ConfigError,
+    CryptocastError,
+    DataError,
+    GateError,
+    ModelError,
+    RegistryError,
+    UpstreamError,
+    UsageError,
+)
+from tests.cli.commands import SETTINGS, Ended, Run, finished, started
+
+HOSTILE = ["../../etc/passwd", "bit\x1b[2Jcoin", "bit\ncoin", "🚀", "a" * 101, "-", "Bitcoin", "bitcoin\x00", "[red]x"]
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let `data ls` meet an error inside."""
+
+    def fail(config: object) -> None:
+        raise error
+
+    monkeypatch.setattr("cryptocast.workflows.inventory.list_store", fail)
+
+
+def one_line(ended: Ended) -> str:
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+    (line,) = ended.err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (CryptocastError, 1),
+        (UsageError, 2),
+        (ConfigError, 2),
+        (DataError, 3),
+        (UpstreamError, 4),
+        (ModelError, 5),
+        (RegistryError, 5),
+        (GateError, 6),
+    ],
+)
+@pytest.mark.parametrize("machine", [(), ("--json",)])
+def test_each_error_has_its_exit_code_and_stands_on_stderr_as_it_is(
+    run: Run, monkeypatch: pytest.MonkeyPatch, kind: type[CryptocastError], code: int, machine: tuple[str, ...]
+) -> None:
+    raising(monkeypatch, kind("litecoin[bold]: 3 bars, :smile: \x1b[31m\nneeded 21"))
+    ended = run("data", "ls", *machine)
+    assert ended.code == code
+    assert one_line(ended) == r"litecoin[bold]: 3 bars, :smile: \x1b[31m needed 21"
+
+
+def test_an_unexpected_exception_is_called_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(monkeypatch, KeyError("price"))
+    ended = run("data", "ls")
+    assert ended.code == 1
+    assert one_line(ended).startswith("This is a bug of cryptocast: KeyError: 'price'. Run it again with --debug")
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "data", "ls"), ("data", "--debug", "ls"), ("data", "ls", "--debug")])
+def test_debug_shows_the_traceback_wherever_it_stands(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    raising(monkeypatch, DataError("3 bars"))
+    ended = run(*arguments)
+    assert ended.code == 3
+    assert "Traceback (most recent call last)" in ended.err
+    assert ended.err.splitlines()[-1] == "3 bars"
+
+
+def test_an_interrupt_ends_in_130_and_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(monkeypatch, KeyboardInterrupt())
+    ended = run("data", "ls")
+    assert ended.code == 130
+    assert one_line(ended).startswith("Interrupted")
+
+
+def test_a_full_disk_is_no_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(monkeypatch, OSError(28, "No space left on device"))
+    ended = run("data", "ls")
+    assert ended.code == 3
+    assert "No space left on device" in one_line(ended)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("arguments", [("features", "--list"), ("features", "--list", "--json")])
+def test_a_reader_who_leaves_early_is_no_failure(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    process = started(*arguments, folder=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [("data", "ls"), ("data", "ls", "--json")])
+def test_output_that_cannot_be_written_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cryptocast", *arguments],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == ["The system refused: [Errno 28] No space left on device."]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("fetch",),
+        ("features",),
+        ("train",),
+        ("forecast",),
+        ("backtest",),
+        ("registry", "show"),
+        ("registry", "promote"),
+    ],
+    ids=" ".join,
+)
+def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
+    run: Run, tmp_path: Path, command: tuple[str, ...], name: str
+) -> None:
+    ended = run(*command, "--source", "sample", "--", name)
+    assert ended.code == 2
+    assert one_line(ended).isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("forecast", "bitcoin", "--model", "lstm"), 5, "not built yet"),
+        (("train", "bitcoin", "--model", "ml_ensemble"), 5, "not built yet"),
+        (("backtest", "--model", "lstm"), 5, "not built yet"),
+        (("backtest", "--model", "prophet"), 2, "no model 'prophet'"),
+        (("forecast", "bitcoin", "--levels", "50"), 2, "20, 40, 60, 80, 90, 95"),
+        (("forecast", "bitcoin", "--horizons", "0"), 2, "--horizons"),
+        (("forecast", "bitcoin", "--out", "x.txt"), 2, ".json"),
+        (("forecast", "bitcoin", "--version", "nonsense"), 2, "names no version"),
+        (("forecast", "bitcoin", "--version", "bitcoin/lightgbm:9"), 5, "Train it"),
+        (("forecast", "bitcoin", "--now", "soon"), 2, "--now"),
+        (("forecast", "dogecoin"), 3, "dogecoin"),
+        (("train", "bitcoin", "--if-older-than", "7"), 2, "12h"),
+        (("backtest", "--predictions", "x.txt"), 2, ".parquet"),
+        (("backtest", "--from", "2019-02-30"), 2, "--from"),
+        (("features", "--list", "--family", "astrology"), 2, "volatility"),
+        (("features", "--list", "--audit"), 2, "Choose one"),
+        (("features", "--family", "time"), 2, "--list"),
+        (("features", "--importance"), 5, "Train"),
+        (("features", "--out", "x.xlsx"), 2, ".csv"),
+        (("fetch", "bitcoin", "--source", "file"), 2, "--file"),
+        (("fetch", "bitcoin", "ethereum", "--file", "x.csv"), 2, "one coin"),
+        (("registry", "show", "bitcoin"), 2, "bitcoin/lightgbm"),
+        (("registry", "promote", "bitcoin"), 5, "no version of bitcoin"),
+        (("registry", "promote", "bitcoin", "--force"), 2, "--reason"),
+        (("serve", "--host", "0.0.0.0"), 2, "CRYPTOCAST_SERVE_TOKEN"),  # noqa: S104
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_slip_gets_its_code_and_says_what_to_do(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    monkeypatch.setenv("CRYPTOCAST_DATA__SOURCE", "sample")
+    ended = run(*arguments)
+    assert ended.code == code, ended.err
+    assert words in one_line(ended)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[data]\ncions = ['bitcoin']", "coins"),
+        ("[daat]\ncoins = ['bitcoin']", "[data]"),
+        ("[data]\ndays = 'many'", "days"),
+        ("[data]\ndays = 0", "days"),
+        ("[data\n", "not valid TOML"),
+        ("[split]\nfit = 0.9\nstop = 0.09", "0.99"),
+    ],
+)
+@pytest.mark.parametrize("command", [("data", "ls"), ("train", "bitcoin")], ids=" ".join)
+def test_broken_settings_end_in_2_and_are_named(
+    run: Run, tmp_path: Path, text: str, words: str, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    ended = run(*command)
+    assert ended.code == 2
+    assert words in one_line(ended)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="rights do not bind this user")
+def test_a_store_that_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o500)
+    ended = run("fetch", "bitcoin", "--source", "sample")
+    assert ended.code == 3
+    assert "cannot be written" in ended.out
+
+
+def test_a_store_that_is_a_file_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a folder", encoding="utf-8")
+    ended = run("fetch", "bitcoin", "--source", "sample")
+    assert ended.code == 3
+    assert "cannot be written" in " ".join(ended.out.split())
+    ended = run("train", "bitcoin", "--source", "sample", "--horizons", "1")
+    assert ended.code in (3, 5)
+    assert "Traceback" not in ended.err
+
+
+def test_a_corrupted_artefact_is_refused_by_its_hash(run: Run, own: Path) -> None:
+    for path in (own / "data" / "registry" / "objects").iterdir():
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    named = run("forecast", "bitcoin", "--version", "bitcoin/lightgbm:1", folder=own)
+    assert named.code == 5
+    assert "sha256" in one_line(named)
+    # Without a name the baseline answers, and says why.
+    (answer,) = json.loads(run("forecast", "bitcoin", "--json", folder=own).out)["forecasts"]
+    assert answer["model_used"] == "baseline"
+    assert "cannot answer" in answer["fallback_reason"]
+    checked = run("registry", "verify", folder=own)
+    assert checked.code == 5
+    assert "object" in checked.out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT of POSIX")
+def test_ctrl_c_in_the_middle_of_a_training_leaves_no_version(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(SETTINGS.format(rounds=2000), encoding="utf-8")
+    process = started("train", "bitcoin", "--log-level", "debug", folder=tmp_path)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "training:" in line and "ahead" in line:  # the first booster is done, others are to come
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1].startswith("Interrupted")
+    assert "Traceback" not in err
+    listed = finished("registry", "list", "--json", folder=tmp_path)
+    assert listed.out == '{"schema":"cryptocast.versions/1","versions":[]}\n'
+    assert finished("registry", "verify", folder=tmp_path).code == 0
+
+
+def test_a_terminal_without_unicode_gets_the_picture_in_plain_signs(trained: Path) -> None:
+    ended = finished("forecast", "bitcoin", folder=trained, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert ended.code == 0
+    assert ended.out.isascii()
+    assert "=== median" in ended.out
+
+
+def test_nobody_at_stdout_is_no_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with pytest.raises(SystemExit) as end:
+        main(["data", "ls", "--json"])
+    assert not end.value.code

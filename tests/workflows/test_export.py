@@ -1,0 +1,45 @@
+"""A forecast as a file."""
+
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+
+from cryptocast.errors import UsageError
+from cryptocast.workflows.documents import CoinError, ForecastDocument
+from cryptocast.workflows.export import check_forecast_path, write_forecast
+from tests.cli.test_fan import forecast_of
+
+DOCUMENT = ForecastDocument(
+    forecasts=(forecast_of(100.0, (1, 7), (80, 95)),), errors=(CoinError(coin="dogecoin", error="none"),)
+)
+
+
+def test_json_is_the_document_itself(tmp_path: Path) -> None:
+    file = tmp_path / "f.JSON"
+    write_forecast(DOCUMENT, file)
+    assert msgspec.json.decode(file.read_bytes(), type=ForecastDocument) == DOCUMENT
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_has_a_row_for_each_horizon_with_its_intervals(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"f{suffix}"
+    write_forecast(DOCUMENT, file)
+    table = pl.read_csv(file) if suffix == ".csv" else pl.read_parquet(file)
+    assert table["horizon"].to_list() == [1, 7]
+    (forecast,) = DOCUMENT.forecasts
+    for row, horizon in zip(table.iter_rows(named=True), forecast.horizons, strict=True):
+        assert (row["coin"], row["version"], row["price"]) == ("bitcoin", 1, 100.0)
+        assert [row["lower_80"], row["upper_95"]] == pytest.approx(
+            [horizon.intervals[0].lower, horizon.intervals[1].upper]
+        )
+
+
+def test_a_format_that_nobody_knows_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    for name in ("f.txt", "f", "f.json.gz"):
+        with pytest.raises(UsageError, match=r"\.csv, \.parquet, \.json"):
+            check_forecast_path(tmp_path / name)
+        with pytest.raises(UsageError):
+            write_forecast(DOCUMENT, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
