@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table. Every cell is plain text or a Text: nothing in it is markup. What cannot fit at all is folded, not cut."""
+    """A table. Every cell is plain text or a Text, never markup. What cannot fit at all is folded, not cut."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]

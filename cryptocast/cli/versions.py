@@ -129,6 +129,8 @@ def promote(
     ] = None,
     *,
     source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")] = False,
     force: Annotated[
         bool, typer.Option("--force", metavar="", help="Against the gate; recorded with its reason.")
@@ -139,12 +141,16 @@ def promote(
 
     A version that was named and refused ends in exit code 6; without names refusals are only printed.
     """
+    from msgspec.structs import replace
+
     from cryptocast.cli.screens.registry import promotion_screen
     from cryptocast.workflows.context import login_name
     from cryptocast.workflows.promote import promote as bring_forward
 
+    data = session.config.data
+    bars = replace(data, vs=vs or data.vs, granularity=granularity or data.granularity)
     report = bring_forward(
-        session.config,
+        replace(session.config, data=bars),
         session.registry(),
         coin=coin,
         kind=kind,

@@ -100,7 +100,7 @@ def walk_forward(
     """Forecast every origin by models that were fitted before it.
 
     Prequential: one fit for each model and refit; the forecasts of earlier folds, on all their bars, are the
-    out-of-fold set that calibrates the later ones. Raises ModelError if a model cannot be fitted at the first refit.
+    out-of-fold set that calibrates the later ones. Raises DataError if a model cannot be fitted at the first refit.
     """
     starts = fold_starts(plan, matrix.bar_us)
     ends = np.append(starts[1:], plan.end + 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["SETTINGS", "Ended", "Run", "finished", "started"]
+__all__ = ["ROOT", "SETTINGS", "Ended", "Run", "finished", "started"]
 
 ROOT = Path(__file__).resolve().parents[2]
 

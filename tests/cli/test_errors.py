@@ -21,7 +21,7 @@ from cryptocast.errors import (
     UpstreamError,
     UsageError,
 )
-from tests.cli.commands import SETTINGS, Ended, Run, finished, started
+from tests.cli.commands import ROOT, SETTINGS, Ended, Run, finished, started
 
 HOSTILE = ["../../etc/passwd", "bit\x1b[2Jcoin", "bit\ncoin", "🚀", "a" * 101, "-", "Bitcoin", "bitcoin\x00", "[red]x"]
 
@@ -269,6 +269,30 @@ def test_a_terminal_without_unicode_gets_the_picture_in_plain_signs(trained: Pat
     assert ended.code == 0
     assert ended.out.isascii()
     assert "=== median" in ended.out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
+def test_a_terminal_gets_colours_and_a_pipe_none(trained: Path) -> None:
+    import pty
+
+    here, there = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM", "COLUMNS")}
+    done = subprocess.run(
+        [sys.executable, "-m", "cryptocast", "registry", "list"],
+        cwd=trained,
+        env={**environment, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)},
+        stdin=there,
+        stdout=there,
+        stderr=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
+    os.close(there)
+    said = os.read(here, 100_000).decode()
+    os.close(here)
+    assert "\x1b[32mproduction" in said
+    assert done.stderr == b""
+    assert "\x1b" not in finished("registry", "list", folder=trained).out
 
 
 def test_nobody_at_stdout_is_no_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def promotion_screen(report: PromotionReport) -> Iterator[RenderableType]:
     if report.rows:
         yield Sheet(PROMOTIONS, [_promotion(row) for row in report.rows])
     for row in report.rows:
-        yield from reasons(f"{row.coin}/{row.kind}:{row.version} {row.action}", row.reasons)
+        yield from reasons(f"{row.coin}/{row.kind}:{row.version}, {row.action}", row.reasons)
     yield Text(report.summary, style="bold")
 
 
