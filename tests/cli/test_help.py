@@ -1,15 +1,13 @@
 """What a newcomer sees first, and what it costs."""
 
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from cryptocast import __version__
-from tests.cli.commands import Run, finished
+from tests.cli.commands import Run
 
 GROUPS = {
     (): ["fetch", "data", "features", "train", "forecast", "backtest", "registry", "serve", "doctor"],
@@ -96,14 +94,3 @@ def test_help_loads_nothing_that_computes(trained: Path, arguments: tuple[str, .
 )
 def test_what_fits_no_model_loads_none(own: Path, arguments: tuple[str, ...]) -> None:
     assert imported(own, *arguments).isdisjoint(LEARNING)
-
-
-def test_help_answers_within_a_third_of_a_second(tmp_path: Path) -> None:
-    taken = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert finished("--help", folder=tmp_path).code == 0
-        taken.append(time.perf_counter() - began)
-    # The promise is 0.3 s on a quiet machine; this one may be busy with other tests.
-    assert statistics.median(taken) < 0.9
-    assert min(taken) < 0.6
