@@ -15,7 +15,8 @@ __all__ = ["CommandLog", "LogFormat", "LogLevel"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["text", "json"]
 
-LOGGERS: Final = ("cryptocast", "uvicorn")
+SERVER: Final = "uvicorn"
+LOGGERS: Final = ("cryptocast", SERVER)
 STYLES: Final = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "bold red", logging.DEBUG: "dim"}
 
 
@@ -31,7 +32,9 @@ class CommandLog(logging.Handler):
         """Begin to listen."""
         for logger in self._loggers:
             logger.addHandler(self)
-            logger.setLevel(self.level)
+            # The server's own steps are told to those who debug; ours say when it serves and when it stopped.
+            quiet = logger.name == SERVER and self.level > logging.DEBUG
+            logger.setLevel(max(self.level, logging.WARNING) if quiet else self.level)
 
     def close(self) -> None:
         """Stop, and leave logging as it was."""

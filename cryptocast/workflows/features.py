@@ -17,7 +17,16 @@ from cryptocast.features.catalogue import required_history
 from cryptocast.registry import Version
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.documents import CoinError, DataUsed
-from cryptocast.workflows.panel import Pool, data_used, feature_set, feature_set_hash, feature_table, gather, pool_of
+from cryptocast.workflows.panel import (
+    Pool,
+    data_used,
+    feature_set,
+    feature_set_hash,
+    feature_table,
+    gather,
+    missing_needs,
+    pool_of,
+)
 
 __all__ = [
     "AuditCheck",
@@ -157,7 +166,7 @@ def audit_features(context: Context, selection: Selection) -> AuditReport:
     candles = pl.concat([bars.candles.frame for bars in pool.bars.values()])
     context.progress.begin("audit", 1)
     seed = context.config.train.seed
-    report = audit(candles, feature_set(), bar_us=pool.bar_us, cuts=AUDIT_CUTS, seed=seed)
+    report = audit(candles, feature_set(), bar_us=pool.bar_us, cuts=AUDIT_CUTS, seed=seed, without=missing_needs(pool))
     context.progress.step(", ".join(pool.coins))
     context.progress.end()
     return report

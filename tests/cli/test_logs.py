@@ -60,6 +60,6 @@ def test_the_rooms_and_the_server_are_listened_to(room: str) -> None:
     file = io.StringIO()
     handler = CommandLog(Console(file=file), "info", "text")
     handler.open()
-    logging.getLogger(f"{room}.part").info("here")
+    logging.getLogger(f"{room}.part").warning("here")
     handler.close()
     assert "here" in file.getvalue()

@@ -58,7 +58,7 @@ def test_facts_have_no_head() -> None:
 def test_a_verdict_is_its_first_words_in_their_colour() -> None:
     better = verdict("hold-out: better (n = 300 dates, p = 0.010)")
     assert (better.plain, str(better.style)) == ("better", "green")
-    assert verdict("the baseline answers").plain == "the baseline answers"
+    assert verdict("the baseline answers").plain == "baseline answers"
 
 
 def test_titles_and_notes_stay_on_one_line() -> None:
