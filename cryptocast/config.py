@@ -4,6 +4,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
@@ -21,8 +22,10 @@ __all__ = [
     "GateConfig",
     "Granularity",
     "LightGBMConfig",
+    "MarketKind",
     "QualityConfig",
     "ServeConfig",
+    "SimulatedConfig",
     "SourceChoice",
     "SplitConfig",
     "StoreConfig",
@@ -35,7 +38,8 @@ ENV_PREFIX = "CRYPTOCAST_"
 SECRET_NAMES = ("CRYPTOCAST_COINGECKO_API_KEY", "CRYPTOCAST_SERVE_TOKEN", "CRYPTOCAST_SENTRY_DSN")
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
-SourceChoice: TypeAlias = Literal["auto", "coingecko", "sample", "file"]
+SourceChoice: TypeAlias = Literal["auto", "coingecko", "sample", "simulated", "file"]
+MarketKind: TypeAlias = Literal["random_walk", "garch", "regimes", "signal", "break"]
 Share: TypeAlias = Annotated[float, Meta(gt=0.0, lt=1.0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 NotNegative: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -84,9 +88,25 @@ class CoinGeckoConfig(Section, frozen=True, kw_only=True):
 class QualityConfig(Section, frozen=True, kw_only=True):
     """What the checks of candles call a finding."""
 
-    outlier_sigmas: Annotated[float, Meta(gt=3.0)] = 12.0
+    outlier_sigmas: Annotated[float, Meta(gt=3.0)] = 9.0
     frozen_bars: Annotated[int, Meta(ge=2)] = 5
-    volume_jump_factor: Annotated[float, Meta(gt=1.0)] = 1000.0
+    volume_jump_factor: Annotated[float, Meta(gt=1.0)] = 300.0
+    price_jump_factor: Annotated[float, Meta(gt=1.0)] = 100.0
+    supply_jump_factor: Annotated[float, Meta(gt=1.0)] = 1.15
+    peg_band: Annotated[float, Meta(gt=0.0, lt=0.5)] = 0.02
+    peg_days: Positive = 90
+
+
+class SimulatedConfig(Section, frozen=True, kw_only=True):
+    """The market of the source `simulated`."""
+
+    market: MarketKind = "garch"
+    seed: NotNegative = 7
+    bars: Annotated[int, Meta(ge=1, le=100_000)] = 2000
+    start: date = date(2015, 1, 1)
+    volatility: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.03
+    correlation: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.5
+    r_squared: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.1
 
 
 class SplitConfig(Section, frozen=True, kw_only=True):
@@ -165,6 +185,7 @@ class Config(Section, frozen=True, kw_only=True):
     data: DataConfig = DataConfig()
     coingecko: CoinGeckoConfig = CoinGeckoConfig()
     quality: QualityConfig = QualityConfig()
+    simulated: SimulatedConfig = SimulatedConfig()
     split: SplitConfig = SplitConfig()
     forecast: ForecastConfig = ForecastConfig()
     train: TrainConfig = TrainConfig()

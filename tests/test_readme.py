@@ -28,11 +28,13 @@ def test_the_library_snippet_runs_in_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_every_command_that_is_named_exists() -> None:
-    named = set(re.findall(r"cryptocast ([a-z]+)", "\n".join(re.findall(r"`[^`\n]+`|```sh.*?```", README.read_text()))))
+    named = set(
+        re.findall(r"cryptocast ([a-z-]+)", "\n".join(re.findall(r"`[^`\n]+`|```sh.*?```", README.read_text())))
+    )
     help_text = subprocess.run(
         [sys.executable, "-m", "cryptocast", "--help"], capture_output=True, text=True, timeout=60
     ).stdout
-    known = set(re.findall(r"^│ ([a-z]+) ", help_text, re.MULTILINE))
+    known = set(re.findall(r"^│ ([a-z-]+) ", help_text, re.MULTILINE))
     assert {"train", "forecast", "backtest", "serve", "registry", "doctor"} <= named
     assert named <= known
 

@@ -15,17 +15,30 @@ from cryptocast.data.coins import check_coin, check_vs, suggestion
 from cryptocast.data.frame import cut
 from cryptocast.data.sample import SAMPLE_COINS, load_sample
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
+from cryptocast.data.simulated import load_simulated
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Unreachable
 from cryptocast.workflows.context import NoProgress, Progress
 
-__all__ = ["CoinBars", "Found", "Obtained", "Sources", "is_fresh", "obtain", "open_store", "stale_after"]
+__all__ = [
+    "NEED_NO_STORE",
+    "CoinBars",
+    "Found",
+    "Obtained",
+    "Sources",
+    "is_fresh",
+    "obtain",
+    "open_store",
+    "stale_after",
+    "without_store",
+]
 
 # A closed bar appears upstream some time after its close.
 GRACE: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=15), "hourly": timedelta(minutes=5)}
 # Asking again sooner than this brings nothing new: dead coins would be asked for with every command.
 RETRY: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=30), "hourly": timedelta(minutes=5)}
+NEED_NO_STORE: Final = ("sample", "simulated")
 OVERLAP_DAYS: Final = 3  # fetched again behind the last bar: prices are revised for a while
 
 
@@ -107,6 +120,13 @@ def obtain(
     return Obtained(bars=bars, missing=missing)
 
 
+def without_store(config: Config, source: str, coin: str, *, vs: str, granularity: Granularity) -> Candles:
+    """Candles that are there without fetching: those inside the package, or those of the simulated market."""
+    if source == "sample":
+        return load_sample(coin, vs=vs, granularity=granularity)
+    return load_simulated(coin, config.simulated, vs=vs, granularity=granularity)
+
+
 def open_store(config: Config) -> CandleStore:
     """The store that the settings name."""
     return CandleStore(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
@@ -145,8 +165,9 @@ class Sources:
         are not good enough. Raises DataError or UpstreamError.
         """
         check_coin(coin)
-        if self._source == "sample":
-            return Found(self._resting(load_sample(coin, vs=self._vs, granularity=self._granularity)))
+        if self._source in NEED_NO_STORE:
+            made = without_store(self._config, self._source, coin, vs=self._vs, granularity=self._granularity)
+            return Found(self._resting(made))
         if self._source in ("auto", "file"):
             own = self._store.read(self._key("file", coin))
             if own is not None:

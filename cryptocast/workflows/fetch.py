@@ -12,11 +12,10 @@ from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.file_source import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.quality import QualityReport, check_quality
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import DataError, UpstreamError, UsageError
-from cryptocast.workflows.candles import Sources
+from cryptocast.workflows.candles import NEED_NO_STORE, Sources, without_store
 from cryptocast.workflows.context import NoProgress, Progress
 
 __all__ = ["FetchProblem", "FetchReport", "FetchedCoin", "fetch"]
@@ -104,8 +103,9 @@ def fetch(
         if file is not None:
             found = read_file(file, coin, now=now, vs=vs, granularity=granularity, stamp=stamp, volume_unit=volume_unit)
             return _from_file(config, store, coin, vs, found, now)
-        if source == "sample":
-            return _from_sample(config, store, coin, vs, granularity or config.data.granularity)
+        if source in NEED_NO_STORE:
+            made = without_store(config, source, coin, vs=vs, granularity=granularity or config.data.granularity)
+            return _keep(config, store, made)
         return _from_upstream(config, sources, coin, source, days, refresh=refresh)
 
     rows = []
@@ -160,11 +160,10 @@ def _from_file(config: Config, store: CandleStore, coin: str, vs: str, found: Im
     return _row(config, stored, written)
 
 
-def _from_sample(config: Config, store: CandleStore, coin: str, vs: str, granularity: Granularity) -> FetchedCoin:
-    sample = load_sample(coin, vs=vs, granularity=granularity)
-    stated = sample.provenance
-    written = store.write(stated.key, sample.frame, fetched_at=stated.fetched_at, notes=stated.notes, replace=True)
-    return _row(config, sample, written)
+def _keep(config: Config, store: CandleStore, made: Candles) -> FetchedCoin:
+    stated = made.provenance
+    written = store.write(stated.key, made.frame, fetched_at=stated.fetched_at, notes=stated.notes, replace=True)
+    return _row(config, made, written)
 
 
 def _from_upstream(
@@ -191,5 +190,13 @@ def _row(config: Config, candles: Candles, written: WriteResult | None) -> Fetch
         first=stated.first,
         last=stated.last,
         notes=stated.notes,
-        quality=check_quality(candles.frame, stated.key.coin, stated.key.granularity, config.quality),
+        quality=check_quality(
+            candles.frame,
+            stated.key.coin,
+            stated.key.granularity,
+            config.quality,
+            # Only CoinGecko ages by the clock: a coin that stopped shows by the bars that its last fetch did not bring.
+            now=stated.fetched_at if stated.key.source == "coingecko" else None,
+            stale_after_bars=config.data.stale_after_bars,
+        ),
     )

@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 
 from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.features.catalogue import FEATURES, Feature, add_features, feature_hash
@@ -18,7 +19,6 @@ from cryptocast.workflows.documents import CoinError, DataUsed
 from cryptocast.workflows.upstream import upstream_factory
 
 __all__ = [
-    "STABLECOINS",
     "Pool",
     "data_used",
     "feature_set",
@@ -32,11 +32,6 @@ __all__ = [
     "pool_of",
     "widen",
 ]
-
-# Coins that are pegged: their returns are noise around zero and would teach the pool that nothing ever moves.
-STABLECOINS = frozenset(
-    {"tether", "usd-coin", "dai", "first-digital-usd", "true-usd", "paxos-standard", "frax", "paypal-usd"}
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +62,7 @@ def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allo
     A pool coin that cannot be had, has another source or is a stablecoin is left out and named. Raises the error of a
     named coin that cannot be had, if none of the named ones can.
     """
-    coins = tuple(dict.fromkeys((*asked.coins, *(coin for coin in pool if coin not in STABLECOINS))))
+    coins = tuple(dict.fromkeys((*asked.coins, *pool)))
     obtained = obtain(
         context.config,
         coins,
@@ -83,7 +78,7 @@ def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allo
     if not available:
         raise obtained.missing[asked.coins[0]]
     sources = dict.fromkeys(obtained.bars[coin].candles.provenance.key.source for coin in available)
-    return tuple(_group(asked, obtained, source, available) for source in sources)
+    return tuple(_group(context.config, asked, obtained, source, available) for source in sources)
 
 
 def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -> Pool:
@@ -114,16 +109,20 @@ def _choice(source: str) -> SourceChoice:
     return choice
 
 
-def _group(asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> Pool:
+def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> Pool:
     named = tuple(coin for coin in available if _source(obtained.bars[coin]) == source)
     members = {coin: bars for coin, bars in obtained.bars.items() if _source(bars) == source}
+    # Pegged coins would teach the pool that nothing ever moves. One that was named is learned from all the same.
+    pegged = [c for c in members if c not in named and is_stablecoin(members[c].candles.frame, config.quality)]
+    members = {coin: bars for coin, bars in members.items() if coin not in pegged}
     ordered = {coin: members[coin] for coin in (*named, *(c for c in members if c not in named))}
     left_out = list(missing_errors(obtained.missing))
     left_out += [
         CoinError(coin=coin, error=f"its candles come from {_source(bars)}, and sources are never mixed")
         for coin, bars in obtained.bars.items()
-        if coin not in members and coin not in available
+        if _source(bars) != source and coin not in available
     ]
+    left_out += [CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged]
     return Pool(source, asked.vs, asked.granularity, named, ordered, tuple(left_out))
 
 

@@ -10,7 +10,7 @@ from cryptocast import __version__
 from tests.cli.commands import Run
 
 GROUPS = {
-    (): ["fetch", "data", "features", "train", "forecast", "backtest", "registry", "serve", "doctor"],
+    (): ["fetch", "data", "features", "train", "forecast", "backtest", "registry", "serve", "doctor", "fake-upstream"],
     ("data",): ["ls", "verify"],
     ("registry",): ["list", "show", "history", "promote", "verify"],
 }
