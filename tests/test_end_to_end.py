@@ -80,6 +80,28 @@ def test_promotion_without_arguments_says_what_there_is_to_do_and_leaves_with_0(
     assert "nothing to promote" in run(folder, "registry", "promote").lower()
 
 
+def test_a_forecast_of_the_past_never_rests_on_what_was_learned_later(folder: Path) -> None:
+    (made,) = json.loads(run(folder, "forecast", "bitcoin", "--now", "2017-06-01", "--json"))["forecasts"]
+    assert made["as_of"] == "2017-06-01T00:00:00Z"
+    assert made["model_used"] == "baseline"
+    assert "learned from bars up to 2020-01-17" in made["fallback_reason"]
+    assert all(step["verdict"] == "not backtested" for step in made["horizons"])
+    said = run(folder, "forecast", "bitcoin", "--now", "2017-06-01", "--version", "bitcoin/lightgbm:1", expect=5)
+    assert said == ""
+
+
+def test_the_forecast_of_a_coin_does_not_depend_on_what_else_is_asked_for(folder: Path) -> None:
+    together = json.loads(run(folder, "forecast", "litecoin", "bitcoin", "ethereum", "--json"))["forecasts"]
+    assert [made["coin"] for made in together] == ["litecoin", "bitcoin", "ethereum"]
+    (alone,) = _forecast(folder)["forecasts"]
+    assert together[1] == alone
+
+
+def test_horizons_in_any_order_are_answered_in_order(folder: Path) -> None:
+    (made,) = json.loads(run(folder, "forecast", "bitcoin", "--horizons", "7,1", "--json"))["forecasts"]
+    assert [step["horizon"] for step in made["horizons"]] == [1, 7]
+
+
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
     """A server over the trained folder, as `cryptocast serve` starts it."""

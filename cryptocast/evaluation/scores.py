@@ -18,7 +18,7 @@ from cryptocast.scoring.multiple import holm
 from cryptocast.scoring.points import mape
 from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns
 
-__all__ = ["Judged", "judge", "score_model", "verdicts"]
+__all__ = ["Judged", "judge", "score_model", "verdicts", "verdicts_of_table"]
 
 INTERVALS = (80, 90, 95)
 ALPHA = 0.05
@@ -65,7 +65,10 @@ def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> Judg
 
 
 def score_model(judged: Judged, name: str, *, fallbacks: Mapping[int, str] | None = None) -> tuple[HorizonScore, ...]:
-    """One score for each horizon, the verdicts corrected for their number; a horizon without outcomes has n = 0."""
+    """One score for each horizon; one without outcomes has n = 0. The verdicts are corrected for their number only.
+
+    A table of several models or coins is to be corrected as a whole: `verdicts_of_table`.
+    """
     reasons = fallbacks or {}
     columns = range(len(judged.rows.horizons))
     return verdicts(
@@ -76,6 +79,12 @@ def score_model(judged: Judged, name: str, *, fallbacks: Mapping[int, str] | Non
             for column in columns
         ]
     )
+
+
+def verdicts_of_table(table: Sequence[Sequence[HorizonScore]]) -> tuple[tuple[HorizonScore, ...], ...]:
+    """The same scores, row by row, with verdicts that are corrected for all the tests of the table."""
+    told = iter(verdicts([score for row in table for score in row]))
+    return tuple(tuple(next(told) for _ in row) for row in table)
 
 
 def verdicts(scores: Sequence[HorizonScore]) -> tuple[HorizonScore, ...]:

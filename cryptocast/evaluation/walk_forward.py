@@ -68,16 +68,26 @@ def plan_folds(
         raise DataError("There are no bars to walk over. Fetch more: cryptocast fetch.")
     first, bar = int(matrix.issued_at.min()), matrix.bar_us
     last = int(matrix.issued_at.max()) - int(matrix.horizons.max()) * bar
-    earliest = first + max(min_train_bars * bar, round((last - first) * 0.4 / bar) * bar)
-    begin = earliest if start is None else max(start, first + min_train_bars * bar)
+    least = first + (min_train_bars + embargo) * bar
+    earliest = max(least, first + round((last - first) * 0.4 / bar) * bar)
+    # Onto the grid of the bars, upwards: an origin is the close of a bar.
+    begin = earliest if start is None else max(least, first - (first - start) // bar * bar)
     finish = last if end is None else min(end, last)
-    if begin >= finish:
+    if start is not None and end is not None and start >= end:
+        raise DataError("The walk ends before it starts: --from must lie before --to.")
+    if start is not None and begin > finish >= least:
+        raise DataError(f"The walk would start after {_day(finish)}, the last bar whose longest label has ended.")
+    if begin > finish:
         days = (int(matrix.issued_at.max()) - first) // bar
         raise DataError(
             f"{days} bars are too few to walk over: {min_train_bars} to train on and {int(matrix.horizons.max())} for "
             "the longest label leave no origin. Fetch more bars, or lower [train] min_train_bars."
         )
     return Plan(begin, finish, step, refit_every, embargo, min_train_bars)
+
+
+def _day(moment: int) -> str:
+    return str(np.datetime64(moment, "us").astype("datetime64[D]"))
 
 
 def fold_starts(plan: Plan, bar_us: int) -> Int64Array:

@@ -149,7 +149,9 @@ def volatility_expr(horizon: int, rule: VolatilityRule) -> pl.Expr:
     Missing bars are skipped. Squared returns, not ranges: a bad wick must not widen every forecast that follows it.
     """
     squared = (pl.col("close") / pl.col("close").shift(1)).log() ** 2
-    recent = squared.ewm_mean(half_life=rule.half_life, adjust=True, ignore_nulls=True)
+    # Polars leaves the average null where the input is: the first bar behind a gap has a price and no return, and takes
+    # the average as it stood.
+    recent = squared.ewm_mean(half_life=rule.half_life, adjust=True, ignore_nulls=True).forward_fill()
     long = squared.rolling_mean(rule.window, min_samples=VOLATILITY_WARMUP)
     weight = rule.weight(horizon)
     variance = horizon * (weight * recent + (1 - weight) * long)

@@ -31,6 +31,9 @@ KIND: Final = "lightgbm"
 SETTINGS_FILE: Final = "lightgbm.json"
 # Rows with a label that a horizon needs at least; below, no tree with min_data_in_leaf rows on each side is a model.
 LEAST_ROWS: Final = 200
+# Rows of a stop block at least; without one nobody can tell how many rounds are too many, and few are taken.
+LEAST_STOP_ROWS: Final = 30
+UNSTOPPED_ROUNDS: Final = 60
 # Degrees of freedom of the likelihood; fixed, so that one extreme day cannot move the scale of all others.
 LIKELIHOOD_FREEDOM: Final = 4.0
 # A log variance ratio further out than this says more about a bad print than about the days to come.
@@ -117,14 +120,14 @@ class LightGBMLearner:
         valid: list[lgb.Dataset] = []
         if stop is not None:
             stop_label, stop_keep = _labels(target, stop, column)
-            if stop_keep.sum() >= LEAST_ROWS // 2:
+            if stop_keep.sum() >= LEAST_STOP_ROWS:
                 shifted = stop_label[stop_keep] - (offset if target == "variance" else 0.0)
                 valid = [lgb.Dataset(stop.features[stop_keep], shifted, reference=dataset)]
                 callbacks = [lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)]
         booster = lgb.train(
             parameters,
             dataset,
-            num_boost_round=rounds or self.settings.rounds,
+            num_boost_round=rounds or (self.settings.rounds if valid else min(self.settings.rounds, UNSTOPPED_ROUNDS)),
             valid_sets=valid,
             feval=metric,
             callbacks=callbacks,

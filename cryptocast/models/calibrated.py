@@ -1,6 +1,7 @@
 """A fitted model as it is registered and served: its quantiles moved by its calibration, its gaps filled by
 `baseline`."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -44,10 +45,10 @@ class Calibrated:
         """(H,) in bars: what it can be asked for."""
         return self.calibration.horizons
 
-    def predict(self, rows: Matrix) -> Forecast:
-        """A calibrated forecast for each row, in their order."""
+    def predict(self, rows: Matrix, *, baseline_at: Collection[int] = ()) -> Forecast:
+        """A calibrated forecast for each row, in their order. baseline_at: horizons that are the baseline's anyway."""
         forecast = self.calibration.apply(self.inner.predict(rows))
-        short = too_short(rows, self.least_blocks)
+        short = too_short(rows, self.least_blocks) | np.isin(rows.horizons, list(baseline_at))[None, :]
         if not short.any():
             return forecast
         fallback = self.baseline.predict(rows)

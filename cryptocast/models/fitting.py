@@ -21,8 +21,9 @@ __all__ = ["Fitted", "OutOfFold", "calibrated", "concatenate", "find_rounds", "f
 
 # Out-of-fold forecasts begin after this share of the time, so that the first of them rest on something.
 FIRST_SHARE: Final = 0.3
-# What a training needs at least, all coins together, for 200 rows in the first 70 % of the time.
-LEAST_BARS: Final = 300
+# Rows that a first fit needs, and bars before a coin has its first row.
+LEAST_ROWS: Final = 200
+WARMUP: Final = 21
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +67,10 @@ def fit_in_time(
     """
     split = split_by_time(matrix.spans, fit=fit, stop=stop)
     if not (split.fit.any() and split.test.any()):
+        needed = round(LEAST_ROWS / fit) + int(matrix.horizons.max()) + WARMUP
         raise DataError(
-            f"{len(matrix)} bars with a stated volatility are too few to fit on a part and to score on another; about "
-            f"{LEAST_BARS} are needed. Fetch more bars or more coins, or use --model baseline."
+            f"{len(matrix)} bars with a stated volatility are too few to fit on a part and to score on another: one coin "
+            f"needs about {needed}, several need fewer each. Fetch more bars or coins, or use --model baseline."
         )
     first = learner.fit(matrix.rows(split.fit), stop=_or_none(matrix.rows(split.stop)), rounds=None, seed=seed, run=run)
     begin = int(matrix.issued_at.min())

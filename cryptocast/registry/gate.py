@@ -106,6 +106,8 @@ def _sound(hold_out: HoldOut, config: GateConfig) -> tuple[bool, tuple[str, ...]
     if not hold_out.horizons:
         return False, ("its hold-out scored no horizon",)
     judged = [score for score in hold_out.horizons if score.fallback is None]
+    if all(score.n == 0 for score in judged):
+        return False, ("its hold-out scored no forecast of its own: there is no evidence for it",)
     worse = _corrected({s.horizon: s.p_worse_than_baseline for s in judged if s.p_worse_than_baseline is not None})
     against = [_worse_words(s, worse[s.horizon]) for s in judged if worse.get(s.horizon, 1.0) < config.alpha]
     against += _coverage_faults(hold_out, config)

@@ -11,8 +11,8 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data.tables import check_table_path, write_table
-from cryptocast.errors import UsageError
-from cryptocast.evaluation.scores import Judged, judge, score_model
+from cryptocast.errors import DataError, UsageError
+from cryptocast.evaluation.scores import Judged, judge, score_model, verdicts_of_table
 from cryptocast.evaluation.walk_forward import Fold, fold_starts, plan_folds, walk_forward
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array, split_by_time
@@ -81,6 +81,11 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     else:
         run = _hold_out(context, matrix, models)
     named = _only(run, pool.named)
+    if len(named.judged.rows) == 0:
+        raise DataError(
+            f"{', '.join(pool.named)} has no bar inside the test: it joins with {context.config.train.min_train_bars} "
+            "bars, and its own must reach into the tested time. Fetch more bars, or name other coins."
+        )
     if order.predictions is not None:
         write_table(_predictions(named), order.predictions)
     return _report(order, pool, named, models, time.perf_counter() - began)
@@ -161,13 +166,16 @@ def _only(run: _Run, coins: tuple[str, ...]) -> _Run:
 
 def _report(order: BacktestOrder, pool: Pool, run: _Run, models: tuple[str, ...], seconds: float) -> BacktestReport:
     issued = run.judged.rows.issued_at
-    rows = [BacktestRow(model=model, coin=None, scores=score_model(run.judged, model)) for model in models]
-    if len(pool.named) > 1:
-        rows += [
-            BacktestRow(model=model, coin=coin, scores=score_model(run.judged.of_coin(coin), model))
-            for coin in pool.named
-            for model in models
-        ]
+    coins: tuple[str | None, ...] = (None, *(pool.named if len(pool.named) > 1 else ()))
+    parts = [
+        (model, coin, run.judged if coin is None else run.judged.of_coin(coin)) for coin in coins for model in models
+    ]
+    # One correction for all that is tested here: the more coins are looked at, the more of them would seem better.
+    table = verdicts_of_table([score_model(judged, model) for model, _, judged in parts])
+    rows = [
+        BacktestRow(model=model, coin=coin, scores=scores)
+        for (model, coin, _), scores in zip(parts, table, strict=True)
+    ]
     return BacktestReport(
         mode="walk-forward" if order.walk_forward else "hold-out",
         granularity=pool.granularity,

@@ -1,9 +1,11 @@
 """The forecast now: the version in production, or the step of the ladder below it, with the reason."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from cryptocast.config import Granularity
@@ -14,7 +16,7 @@ from cryptocast.features.catalogue import required_history
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated, fallback_reason
+from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
 from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
@@ -63,6 +65,7 @@ class Forecaster:
 
     context: Context
     _loaded: dict[str, Calibrated] = field(default_factory=dict)
+    _tables: dict[str, tuple[Matrix, tuple[str, ...]]] = field(default_factory=dict)  # of one call, by fit
 
     def forecast(self, request: Request) -> ForecastDocument:
         """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
@@ -72,12 +75,13 @@ class Forecaster:
         request = Request(
             selection=request.selection,
             model=request.model or config.forecast.model,
-            horizons=request.horizons or config.horizons(asked.granularity),
+            horizons=tuple(sorted(request.horizons)) or config.horizons(asked.granularity),
             intervals=request.intervals or config.forecast.intervals,
             version=request.version,
         )
         registry = self.context.registry(create=False)
         pools = gather(self.context, asked, pool=())
+        self._tables.clear()
         answers: dict[str, CoinForecast] = {}
         errors = {error.coin: error for pool in pools for error in pool.left_out}
         failure: CryptocastError | None = None
@@ -96,30 +100,42 @@ class Forecaster:
         )
 
     def _one(self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str) -> CoinForecast:
-        stale_bars = self.context.config.data.stale_after_bars
+        bars, stale_bars = pool.bars[coin], self.context.config.data.stale_after_bars
         chosen = choose(registry, VersionKey(coin, pool.source, asked.vs, asked.granularity, ""), request)
         if chosen.version is not None:
             try:
-                made = self._by_version(registry, chosen.version, asked, pool, request.horizons)
-                return describe(pool.bars[coin], chosen, made, request, pool.granularity, stale_bars)
+                _refuse_later_data(chosen.version, bars, pool.bar_us * stale_bars)
+                made, notices = self._by_version(registry, chosen.version, asked, pool, request.horizons)
+                told = describe(bars, chosen, made, request, pool.granularity, stale_bars)
+                return msgspec.structs.replace(told, notices=(*told.notices, *notices))
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
                     raise
                 chosen = Chosen("baseline", None, f"{chosen.version.name} cannot answer: {error}")
         made = baseline_forecast(pool, coin, request.horizons)
-        return describe(pool.bars[coin], chosen, made, request, pool.granularity, stale_bars)
+        return describe(bars, chosen, made, request, pool.granularity, stale_bars)
 
     def _by_version(
         self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
-    ) -> Forecast:
+    ) -> tuple[Forecast, tuple[str, ...]]:
+        """The forecast and what must be said about it. The pool is that of the fit, no more and no less."""
         if version.manifest.feature_hash != feature_set_hash():
             raise ModelError(
                 f"{version.name} was fitted on features that this release computes differently. "
                 f"Train anew: cryptocast train {version.key.coin}"
             )
         model = self._load(registry, version)
-        whole = widen(self.context, asked, pool, [data.coin for data in version.manifest.coins])
-        return model_forecast(model, whole, version.key.coin, horizons)
+        if version.fit_id not in self._tables:
+            members = [data.coin for data in version.manifest.coins]
+            wide = widen(self.context, asked, pool, members)
+            whole = replace(wide, bars={coin: wide.bars[coin] for coin in members if coin in wide.bars})
+            lost = [coin for coin in members if coin not in wide.bars]
+            notice = f"{', '.join(lost)} of the fit's pool could not be had: features of the market lack it"
+            self._tables[version.fit_id] = (served_matrix(model, whole, horizons), (notice,) if lost else ())
+        matrix, notices = self._tables[version.fit_id]
+        baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
+        made = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
+        return made, notices
 
     def _load(self, registry: Registry, version: Version) -> Calibrated:
         if version.fit_id not in self._loaded:
@@ -174,13 +190,31 @@ def choose(registry: Registry, key: VersionKey, request: Request) -> Chosen:
     )
 
 
-def model_forecast(model: Calibrated, pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
-    """The model's forecast at the coin's last bar, from the tail of the candles that features can remember."""
+def served_matrix(model: Calibrated, pool: Pool, horizons: Sequence[int]) -> Matrix:
+    """Rows from the tail of the candles that features can remember: the last one equals that of all candles to 1e-8."""
     rule = volatility_rule(pool.bar_us)
     # Enough for the features, the long volatility, and to tell whether a horizon has its independent blocks.
     tail = max(required_history(feature_set()), rule.window, (model.least_blocks + 2) * max(horizons)) + 1
-    table = feature_table(pool, tail=tail)
-    return model.predict(last_row(matrix_of(table, pool, horizons), coin))
+    return matrix_of(feature_table(pool, tail=tail), pool, horizons)
+
+
+def model_forecast(
+    model: Calibrated, matrix: Matrix, coin: str, horizons: Sequence[int], *, baseline_at: Sequence[int]
+) -> Forecast:
+    """The model's forecast at the coin's last bar; at the horizons of `baseline_at` its baseline answers."""
+    if tuple(horizons) != tuple(matrix.horizons.tolist()):
+        raise ValueError(f"the rows are made for {matrix.horizons.tolist()} bars ahead, not for {list(horizons)}")
+    return model.predict(last_row(matrix, coin), baseline_at=baseline_at)
+
+
+def _refuse_later_data(version: Version, bars: CoinBars, tolerance_us: int) -> None:
+    """A forecast as of a past moment must not rest on what was learned after it."""
+    as_of = bars.candles.provenance.last
+    learned = max(data.last for data in version.manifest.coins)
+    if learned > as_of + timedelta(microseconds=tolerance_us):
+        raise ModelError(
+            f"it learned from bars up to {learned:%Y-%m-%d %H:%M}, and the forecast is as of {as_of:%Y-%m-%d %H:%M}"
+        )
 
 
 def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
@@ -197,7 +231,8 @@ def last_row(matrix: Matrix, coin: str) -> Matrix:
     """The coin's latest row, which must be its last bar."""
     index = matrix.panel.coins.index(coin)
     own = np.flatnonzero(matrix.coin == index)
-    if len(own) == 0:
+    closes = matrix.panel.close_time[matrix.panel.start[index] : matrix.panel.start[index + 1]]
+    if len(own) == 0 or matrix.issued_at[own[-1]] != closes[-1]:
         raise ModelError(f"{coin} has too few bars to state a volatility. Fetch more of them: cryptocast fetch {coin}")
     return matrix.rows(own[-1:])
 
@@ -208,12 +243,11 @@ def describe(
     """A forecast of one row in words and numbers. stale_bars: bars late that make it stale."""
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
-    rows = bars.candles.frame.height
     scores = _verdicts(chosen.version.hold_out if chosen.version else None)
     horizons = []
     for asked in request.horizons:
         column = int(np.flatnonzero(made.horizons == asked)[0])
-        reason = _horizon_fallback(chosen, rows, asked)
+        reason = _horizon_fallback(chosen, asked)
         p_up = float(made.p_up[0, column])
         horizons.append(
             HorizonForecast(
@@ -253,11 +287,11 @@ def _interval(prices: FloatArray, made: Forecast, level: int) -> Interval:
     return Interval(level=level, lower=float(prices[lower]), upper=float(prices[upper]))
 
 
-def _horizon_fallback(chosen: Chosen, bars: int, horizon: int) -> str | None:
+def _horizon_fallback(chosen: Chosen, horizon: int) -> str | None:
     if chosen.version is None:
         return None
-    least = int(chosen.version.calibration.state["least_blocks"])
-    return fallback_reason(bars, horizon, least)
+    reasons: Mapping[str, str] = chosen.version.calibration.state.get("baseline_at", {})
+    return reasons.get(str(horizon))
 
 
 def _verdicts(hold_out: HoldOut | None) -> Mapping[int, str]:

@@ -25,6 +25,7 @@ __all__ = [
     "feature_set_hash",
     "feature_table",
     "gather",
+    "has_last_row",
     "matrix_of",
     "missing_errors",
     "missing_needs",
@@ -167,6 +168,13 @@ def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int]) -> Matri
         bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
         raise DataError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
     return matrix
+
+
+def has_last_row(matrix: Matrix, pool: Pool, coin: str) -> bool:
+    """Whether the coin's last bar is a row: it has a price and a volatility."""
+    last = round(pool.bars[coin].candles.provenance.last.timestamp() * 1_000_000)
+    own = matrix.coin == matrix.panel.coins.index(coin)
+    return bool(own.any() and matrix.issued_at[own][-1] == last)
 
 
 def data_used(pool: Pool) -> tuple[DataUsed, ...]:

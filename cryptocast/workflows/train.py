@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import msgspec
@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 
 from cryptocast.config import Config
-from cryptocast.errors import ModelError, UsageError
-from cryptocast.evaluation.records import HoldOut
-from cryptocast.evaluation.scores import Judged, judge, score_model
+from cryptocast.data.quality import is_stablecoin
+from cryptocast.errors import CryptocastError, DataError, ModelError, UsageError
+from cryptocast.evaluation.records import HoldOut, HorizonScore
+from cryptocast.evaluation.scores import Judged, judge, score_model, verdicts_of_table
 from cryptocast.features.audit import audit
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
@@ -37,7 +38,7 @@ from cryptocast.registry import (
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.code_state import code_version, library_versions, platform_name
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.documents import CoinForecast, ForecastDocument, TrainedModel, TrainReport
+from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
 from cryptocast.workflows.forecast import Chosen, Request, baseline_forecast, describe, model_forecast
 from cryptocast.workflows.panel import (
     Pool,
@@ -46,6 +47,7 @@ from cryptocast.workflows.panel import (
     feature_set_hash,
     feature_table,
     gather,
+    has_last_row,
     matrix_of,
     missing_needs,
     moment,
@@ -104,11 +106,21 @@ def train(context: Context, order: Order) -> TrainReport:
     if min(horizons) < 1:
         raise UsageError(f"Horizons are counted in bars, at least 1; found {min(horizons)}.")
     pools = gather(context, asked, pool=pool_of(context.config))
-    reports = [_train_pool(context, pool, kinds, horizons, order.older_than) for pool in pools]
+    reports: list[TrainReport] = []
+    failed: list[CoinError] = []
+    failure: CryptocastError | None = None
+    for pool in pools:
+        try:
+            reports.append(_train_pool(context, pool, order.model, kinds, horizons, order.older_than))
+        except CryptocastError as error:
+            failure = failure or error
+            failed += [CoinError(coin=coin, error=str(error)) for coin in pool.named]
+    if failure is not None and not reports:
+        raise failure
     return msgspec.structs.replace(
         reports[0],
         data=tuple(row for report in reports for row in report.data),
-        left_out=tuple(dict.fromkeys(row for report in reports for row in report.left_out)),
+        left_out=tuple(dict.fromkeys((*failed, *(row for report in reports for row in report.left_out)))),
         models=tuple(row for report in reports for row in report.models),
         notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
         forecast=ForecastDocument(forecasts=tuple(f for report in reports for f in report.forecast.forecasts)),
@@ -117,17 +129,25 @@ def train(context: Context, order: Order) -> TrainReport:
 
 
 def _train_pool(
-    context: Context, pool: Pool, kinds: tuple[str, ...], horizons: tuple[int, ...], older_than: timedelta | None
+    context: Context,
+    pool: Pool,
+    model: str,
+    kinds: tuple[str, ...],
+    horizons: tuple[int, ...],
+    older_than: timedelta | None,
 ) -> TrainReport:
     notes: list[str] = []
+    pool = _without_pegged(context.config, pool)
     if older_than is not None:
-        pool, notes = _without_fresh(context, pool, kinds, older_than)
+        pool, notes = _without_fresh(context, pool, kinds, horizons, older_than)
     models: list[TrainedModel] = []
     forecasts: list[CoinForecast] = []
     if pool.named:
         training = _prepare(context, pool, horizons)
+        pool = training.pool
         notes += _few_bars_notes(pool, horizons, context.config.train.min_independent_blocks)
-        models, forecasts = _fit_all(training, kinds)
+        models, forecasts, short = _fit_all(training, kinds, every=model == "all")
+        notes += short
     return TrainReport(
         granularity=pool.granularity,
         vs=pool.vs,
@@ -149,7 +169,29 @@ def _prepare(context: Context, pool: Pool, horizons: tuple[int, ...]) -> _Traini
         _refuse_leaks(pool, context.config.train.seed)
     context.progress.step("audit")
     context.progress.end()
-    return _Training(context, pool, table, matrix_of(table, pool, horizons), horizons)
+    matrix = matrix_of(table, pool, horizons)
+    return _Training(context, _with_a_last_row(pool, matrix), table, matrix, horizons)
+
+
+def _with_a_last_row(pool: Pool, matrix: Matrix) -> Pool:
+    """The pool without the named coins that could not be forecast now; they are left out before anything is fitted."""
+    able = [coin for coin in pool.named if has_last_row(matrix, pool, coin)]
+    short = [coin for coin in pool.named if coin not in able]
+    if short and not able:
+        raise DataError(f"{short[0]} has too few bars, or none that moves: a volatility needs 20 returns.")
+    left_out = tuple(CoinError(coin=coin, error="it has too few bars to state a volatility") for coin in short)
+    return replace(pool, named=tuple(able), left_out=(*pool.left_out, *left_out))
+
+
+def _without_pegged(config: Config, pool: Pool) -> Pool:
+    """The pool without named stablecoins: they would be forecast by others' returns, and teach them that none moves."""
+    pegged = [coin for coin in pool.named if is_stablecoin(pool.bars[coin].candles.frame, config.quality)]
+    if pegged and len(pegged) == len(pool.named):
+        raise DataError(f"{pegged[0]} is a stablecoin: its returns are noise around its peg. Ask the baseline for it.")
+    bars = {coin: kept for coin, kept in pool.bars.items() if coin not in pegged}
+    named = tuple(coin for coin in pool.named if coin not in pegged)
+    left_out = tuple(CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged)
+    return replace(pool, named=named, bars=bars, left_out=(*pool.left_out, *left_out))
 
 
 def _refuse_leaks(pool: Pool, seed: int) -> None:
@@ -164,28 +206,40 @@ def _refuse_leaks(pool: Pool, seed: int) -> None:
         )
 
 
-def _fit_all(training: _Training, kinds: tuple[str, ...]) -> tuple[list[TrainedModel], list[CoinForecast]]:
+def _fit_all(
+    training: _Training, kinds: tuple[str, ...], *, every: bool
+) -> tuple[list[TrainedModel], list[CoinForecast], list[str]]:
+    """Models, forecasts and notes. every: a kind that has too few bars is noted, and the others go on."""
     context, config = training.context, training.context.config
     trained = [kind for kind in kinds if kind != "baseline"]
     context.progress.begin("training", len(trained) * (config.train.blocks + 2) * 2 * len(training.horizons))
     run = FitRun(threads=config.train.threads or os.cpu_count() or 1, step=context.progress.step)
     fits: dict[str, tuple[Fitted, float]] = {}
+    notes: list[str] = []
     for kind in trained:
         began = time.perf_counter()
-        fits[kind] = (_fit(training, kind, run), time.perf_counter() - began)
+        try:
+            fits[kind] = (_fit(training, kind, run), time.perf_counter() - began)
+        except DataError as error:
+            if not every:
+                raise
+            notes.append(f"{kind} was not trained: {error}")
     context.progress.end()
-    judged = _judge(training, {kind: fitted for kind, (fitted, _) in fits.items()})
-    models, forecasts = [], []
-    for kind in kinds:
-        if kind == "baseline":
-            models += _baseline_models(training, judged)
-            continue
-        versions, rows = _register(training, judged, kind, *fits[kind])
+    scores = _scores(training, {kind: fitted for kind, (fitted, _) in fits.items()})
+    models = _baseline_models(training, scores)
+    forecasts: list[CoinForecast] = []
+    for kind, (fitted, seconds) in fits.items():
+        # Before anything is registered: what cannot forecast must not become a version.
+        made = {coin: _model_forecast(training, fitted, coin) for coin in training.pool.named}
+        versions, rows = _register(training, scores, kind, fitted, seconds)
         models += rows
-        forecasts += [_forecast(training, fits[kind][0], version) for version in versions]
-    if not forecasts:
+        forecasts += [
+            _describe(training, version.key.coin, Chosen(kind, version, None), made[version.key.coin])
+            for version in versions
+        ]
+    if not fits:
         forecasts = [_baseline_forecast(training, coin) for coin in training.pool.named]
-    return models, forecasts
+    return models, forecasts, notes
 
 
 def _fit(training: _Training, kind: str, run: FitRun) -> Fitted:
@@ -202,6 +256,25 @@ def _fit(training: _Training, kind: str, run: FitRun) -> Fitted:
     )
 
 
+def _scores(training: _Training, fits: dict[str, Fitted]) -> dict[tuple[str, str | None], HoldOut]:
+    """Hold-outs by (kind, coin), and by (kind, None) pooled; verdicts corrected for all that stands in the table."""
+    judged = _judge(training, fits)
+    issued = judged.rows.issued_at
+    kinds = ("baseline", *fits)
+    scores: dict[tuple[str, str | None], HoldOut] = {}
+    for coins in (training.pool.named, (None,)):
+        keys = [(kind, coin) for kind in kinds for coin in coins]
+        table = [_score(training, judged, kind, coin) for kind, coin in keys]
+        for (kind, coin), rows in zip(keys, verdicts_of_table(table), strict=True):
+            scores[kind, coin] = HoldOut(
+                start=moment(int(issued.min())),
+                end=moment(int(issued.max())),
+                coins=training.pool.coins if coin is None else (coin,),
+                horizons=rows,
+            )
+    return scores
+
+
 def _judge(training: _Training, fits: dict[str, Fitted]) -> Judged:
     """All models on the rows of the hold-out, beside the baseline fitted at its beginning."""
     matrix, split = training.matrix, training.context.config.split
@@ -211,17 +284,10 @@ def _judge(training: _Training, fits: dict[str, Fitted]) -> Judged:
     return judge(rows, {"baseline": baseline, **{kind: f.hold_out.forecast for kind, f in fits.items()}}, step=1)
 
 
-def _hold_out(training: _Training, judged: Judged, kind: str, coin: str | None) -> HoldOut:
-    """The scores of one coin, or pooled over the coins."""
+def _score(training: _Training, judged: Judged, kind: str, coin: str | None) -> tuple[HorizonScore, ...]:
     chosen = judged if coin is None else judged.of_coin(coin)
     fallbacks = {} if coin is None or kind == "baseline" else _fallbacks(training, coin)
-    issued = judged.rows.issued_at
-    return HoldOut(
-        start=moment(int(issued.min())),
-        end=moment(int(issued.max())),
-        coins=training.pool.coins if coin is None else (coin,),
-        horizons=score_model(chosen, kind, fallbacks=fallbacks),
-    )
+    return score_model(chosen, kind, fallbacks=fallbacks)
 
 
 def _fallbacks(training: _Training, coin: str) -> dict[int, str]:
@@ -231,8 +297,7 @@ def _fallbacks(training: _Training, coin: str) -> dict[int, str]:
     return {horizon: reason for horizon, reason in reasons.items() if reason is not None}
 
 
-def _baseline_models(training: _Training, judged: Judged) -> list[TrainedModel]:
-    pooled = _hold_out(training, judged, "baseline", None)
+def _baseline_models(training: _Training, scores: dict[tuple[str, str | None], HoldOut]) -> list[TrainedModel]:
     return [
         TrainedModel(
             coin=coin,
@@ -242,32 +307,29 @@ def _baseline_models(training: _Training, judged: Judged) -> list[TrainedModel]:
             decision=("the baseline needs no version: it is fitted to a coin's own bars whenever it answers",),
             fit_id=None,
             seconds=0.0,
-            hold_out=_hold_out(training, judged, "baseline", coin),
-            pooled=pooled,
+            hold_out=scores["baseline", coin],
+            pooled=scores["baseline", None],
         )
         for coin in training.pool.named
     ]
 
 
 def _register(
-    training: _Training, judged: Judged, kind: str, fitted: Fitted, seconds: float
+    training: _Training, scores: dict[tuple[str, str | None], HoldOut], kind: str, fitted: Fitted, seconds: float
 ) -> tuple[tuple[Version, ...], list[TrainedModel]]:
     context, pool = training.context, training.pool
     registry = context.registry()
     files = fitted.final.save()
-    hold_outs = {coin: _hold_out(training, judged, kind, coin) for coin in pool.named}
-    least = context.config.train.min_independent_blocks
     versions = registry.register(
         _manifest(training, kind, files, seconds),
         files,
         [
-            NewVersion(coin, CoinCalibration(coin=coin, state={"least_blocks": least}), hold_out)
-            for coin, hold_out in hold_outs.items()
+            NewVersion(coin, CoinCalibration(coin=coin, state=_state(training, coin)), scores[kind, coin])
+            for coin in pool.named
         ],
         now=context.wall_clock(),
         who=context.who,
     )
-    pooled = _hold_out(training, judged, kind, None)
     rows = [
         TrainedModel(
             coin=version.key.coin,
@@ -277,12 +339,21 @@ def _register(
             decision=_decision(context, version),
             fit_id=version.fit_id,
             seconds=round(seconds, 3),
-            hold_out=hold_outs[version.key.coin],
-            pooled=pooled,
+            hold_out=scores[kind, version.key.coin],
+            pooled=scores[kind, None],
         )
         for version in versions
     ]
     return versions, rows
+
+
+def _state(training: _Training, coin: str) -> dict[str, object]:
+    """What is settled for a coin when it is registered: the horizons that the baseline answers, and why.
+
+    They stay the baseline's for the life of the version, however long the coin's history grows: no score speaks for
+    the model there.
+    """
+    return {"baseline_at": {str(horizon): reason for horizon, reason in _fallbacks(training, coin).items()}}
 
 
 def _decision(context: Context, version: Version) -> tuple[str, ...]:
@@ -347,10 +418,9 @@ def _coin_data(pool: Pool, coin: str) -> CoinData:
     )
 
 
-def _forecast(training: _Training, fitted: Fitted, version: Version) -> CoinForecast:
-    coin = version.key.coin
-    made = model_forecast(fitted.final, training.pool, coin, training.horizons)
-    return _describe(training, coin, Chosen(version.key.kind, version, None), made)
+def _model_forecast(training: _Training, fitted: Fitted, coin: str) -> Forecast:
+    baseline_at = tuple(_fallbacks(training, coin))
+    return model_forecast(fitted.final, training.matrix, coin, training.horizons, baseline_at=baseline_at)
 
 
 def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
@@ -365,7 +435,7 @@ def _describe(training: _Training, coin: str, chosen: Chosen, made: Forecast) ->
 
 
 def _without_fresh(
-    context: Context, pool: Pool, kinds: tuple[str, ...], older_than: timedelta
+    context: Context, pool: Pool, kinds: tuple[str, ...], horizons: tuple[int, ...], older_than: timedelta
 ) -> tuple[Pool, list[str]]:
     """The pool without the named coins whose production versions are all young enough, and why."""
     registry, now = context.registry(create=False), context.wall_clock()
@@ -374,14 +444,14 @@ def _without_fresh(
         ages = []
         for kind in kinds:
             version = registry.alias(VersionKey(coin, pool.source, pool.vs, pool.granularity, kind), PRODUCTION)
-            if version is not None:
+            if version is not None and set(horizons) <= set(version.manifest.horizons):
                 ages.append(now - version.manifest.trained_at)
         trainable = [kind for kind in kinds if kind != "baseline"]
         if len(ages) == len(trainable) and ages and max(ages) < older_than:
             notes.append(f"{coin} was left alone: its production versions are at most {max(ages)} old")
         else:
             due.append(coin)
-    return Pool(pool.source, pool.vs, pool.granularity, tuple(due), pool.bars, pool.left_out), notes
+    return replace(pool, named=tuple(due)), notes
 
 
 def _few_bars_notes(pool: Pool, horizons: tuple[int, ...], least: int) -> list[str]:

@@ -1,11 +1,14 @@
 """The walk through history: identical origins, no look ahead, no fold that changes afterwards."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError
-from cryptocast.evaluation.scores import judge, score_model
+from cryptocast.evaluation.scores import judge, score_model, verdicts_of_table
 from cryptocast.evaluation.walk_forward import Plan, WalkForward, fold_starts, plan_folds, walk_forward
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun
@@ -70,12 +73,10 @@ def test_a_week_more_of_data_changes_no_forecast_of_earlier_folds(make_matrix: M
 
 
 def test_a_forecast_does_not_know_what_follows_its_origin(make_matrix: MakeMatrix, matrix: Matrix) -> None:
-    from dataclasses import replace
-
     plan = _plan(matrix)
     cut = int(fold_starts(plan, matrix.bar_us)[1])
     later = matrix.label_end > cut
-    changed = replace(
+    changed = dataclasses.replace(
         matrix,
         returns=np.where(later, 3.0 * matrix.returns, matrix.returns),
         variance=np.where(later, 9.0 * matrix.variance, matrix.variance),
@@ -105,6 +106,26 @@ def test_an_embargo_takes_rows_from_training_and_none_from_the_test(matrix: Matr
 def test_too_short_a_history_is_refused_with_the_numbers(make_matrix: MakeMatrix) -> None:
     with pytest.raises(DataError, match="too few to walk over: 250 to train on"):
         _plan(make_matrix(("bitcoin",), 270), min_train_bars=250)
+
+
+def test_a_start_between_two_bars_is_moved_to_the_next_close(make_matrix: MakeMatrix) -> None:
+    matrix = make_matrix(("bitcoin",), 640)
+    wanted = int(matrix.issued_at[400]) + matrix.bar_us // 2
+    plan = _plan(matrix, start=wanted)
+    assert plan.start == matrix.issued_at[401]
+    with pytest.raises(DataError, match="ends before it starts"):
+        _plan(matrix, start=wanted, end=wanted - 30 * matrix.bar_us)
+
+
+def test_the_more_is_tested_the_harder_it_is_to_be_better(matrix: Matrix, walked: WalkForward) -> None:
+    judged = judge(matrix.rows(walked.row), walked.forecasts, step=7)
+    alone = score_model(judged, "baseline")
+    table = verdicts_of_table([alone] * 50)
+    assert len(table) == 50
+    better = sum(score.verdict.startswith("better") for score in alone)
+    assert sum(score.verdict.startswith("better") for score in table[0]) <= better
+    strip = [replace(score, verdict="") for score in table[0]]
+    assert strip == [replace(score, verdict="") for score in alone]
 
 
 def test_scores_cover_each_horizon_and_hold_their_references(matrix: Matrix, walked: WalkForward) -> None:

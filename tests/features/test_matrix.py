@@ -110,3 +110,12 @@ def test_the_volatility_is_right_on_average(make_candles: MakeCandles) -> None:
     scaled = matrix.returns / matrix.volatility
     assert np.nanstd(scaled[:, 0]) == pytest.approx(1.0, abs=0.06)
     assert np.nanstd(scaled[:, 1]) == pytest.approx(1.0, abs=0.2)
+
+
+def test_the_first_bar_behind_a_gap_is_a_row_with_the_volatility_known_before_it(make_candles: MakeCandles) -> None:
+    table = _grid(make_candles(("a",), 80, drop=(60, 61, 78)))
+    matrix = build_matrix(table, [], horizons=(1,), bar_us=DAY_US)
+    assert {62, 79} <= set(matrix.position.tolist()), "the newest bar must be forecast from, gap or not"
+    behind = matrix.volatility[matrix.position == 62, 0]
+    before = matrix.volatility[matrix.position == 59, 0]
+    np.testing.assert_allclose(behind, before, rtol=0.05)

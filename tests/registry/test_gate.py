@@ -69,7 +69,16 @@ def test_few_overlapping_outcomes_that_all_fall_inside_are_no_fault() -> None:
 
 
 def test_an_interval_without_outcomes_is_not_judged() -> None:
-    assert first_version(hold_out(score(1, n=0, dates=0, coverage=(coverage(80, 0.0, se=0.0, n=0),))), GATE).accepted
+    assert first_version(hold_out(score(1, coverage=(coverage(80, 0.0, se=0.0, n=0),))), GATE).accepted
+
+
+def test_a_version_without_a_scored_forecast_of_its_own_is_refused() -> None:
+    nothing = score(1, n=0, dates=0, coverage=())
+    baseline = score(30, fallback="too little history")
+    for horizons in ((nothing,), (nothing, baseline), (baseline,)):
+        decision = first_version(hold_out(*horizons), GATE)
+        assert not decision.accepted
+        assert "no forecast of its own" in decision.reasons[0]
 
 
 def test_horizons_that_answer_with_the_baseline_are_exempt_and_say_so() -> None:
