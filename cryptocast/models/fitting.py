@@ -69,8 +69,8 @@ def fit_in_time(
     if not (split.fit.any() and split.test.any()):
         needed = round(LEAST_ROWS / fit) + int(matrix.horizons.max()) + WARMUP
         raise DataError(
-            f"{len(matrix)} bars with a stated volatility are too few to fit on a part and to score on another: one coin "
-            f"needs about {needed}, several need fewer each. Fetch more bars or coins, or use --model baseline."
+            f"{len(matrix)} bars with a stated volatility are too few to fit on a part and to score on another: one "
+            f"coin needs about {needed}, several need fewer each. Fetch more bars or coins, or use --model baseline."
         )
     first = learner.fit(matrix.rows(split.fit), stop=_or_none(matrix.rows(split.stop)), rounds=None, seed=seed, run=run)
     begin = int(matrix.issued_at.min())
