@@ -1,11 +1,56 @@
-"""Outgoing HTTP: one pooled client with timeouts, retries and a limiter on calls.
+"""Outgoing HTTP: one pool of connections, retries, a rate limiter, circuit breakers, batching.
 
 In: paths and parameters. Out: `Answer`s, whatever their status, or `UpstreamError` when none came. It knows nothing of
-what the answers mean, never logs a header, and takes clocks, sleeps and transports as arguments.
+what the answers mean, never logs a header, takes clocks, sleeps and transports as arguments, and tells what happened
+by events. The order of the layers stands in `client`.
 """
 
-from cryptocast.net.client import Answer, ApiClient, NetSettings, Unreachable
-from cryptocast.net.limiter import Limiter
+from cryptocast.net.answer import Answer, Overloaded, Unreachable
+from cryptocast.net.batcher import Batcher, BatchRefused, Parts
+from cryptocast.net.breaker import (
+    Breaker,
+    BreakerMetrics,
+    Breakers,
+    BreakerSettings,
+    CircuitOpen,
+    Permit,
+    State,
+    Transition,
+)
+from cryptocast.net.client import ApiClient, Try
+from cryptocast.net.flight import SingleFlight
+from cryptocast.net.limiter import Limiter, Place, Priority
 from cryptocast.net.loop import LoopThread
+from cryptocast.net.pool import Pool, PoolMetrics
+from cryptocast.net.retry import RetryBudget
+from cryptocast.net.settings import NetSettings
+from cryptocast.net.tasks import Tasks
 
-__all__ = ["Answer", "ApiClient", "Limiter", "LoopThread", "NetSettings", "Unreachable"]
+__all__ = [
+    "Answer",
+    "ApiClient",
+    "BatchRefused",
+    "Batcher",
+    "Breaker",
+    "BreakerMetrics",
+    "BreakerSettings",
+    "Breakers",
+    "CircuitOpen",
+    "Limiter",
+    "LoopThread",
+    "NetSettings",
+    "Overloaded",
+    "Parts",
+    "Permit",
+    "Place",
+    "Pool",
+    "PoolMetrics",
+    "Priority",
+    "RetryBudget",
+    "SingleFlight",
+    "State",
+    "Tasks",
+    "Transition",
+    "Try",
+    "Unreachable",
+]

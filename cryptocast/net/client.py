@@ -1,78 +1,72 @@
-"""One pooled HTTP client: a timeout on every phase, a deadline on the whole, retries with full jitter, a limiter.
+"""GET below one base address, with everything that keeps one failing upstream from becoming our failure.
 
-The only module that imports the HTTP library.
+The order, from the outside in, and what each layer sees:
+
+    single flight > batch > breaker's check > limiter > breaker > retry > pool
+
+- An open breaker rejects before the limiter: who is rejected neither waits nor takes a place in the minute. The permit
+  is taken after the limiter, so that a probe's place is not held by somebody who queues.
+- The breaker stands around the retries: one call counts once, by its last try, however often it was tried. A call of
+  three failed tries is one failure. A probe has one try. Once the breaker has left the state in which the call began,
+  the call is not tried again; a rejection is never retried.
+- Each further try takes a place of its own in the limiter, for the upstream counts each.
+- What the pool turns away (no connection free) is nobody's failure.
+
+`SingleFlight` and `Batcher` stand outside and are put there by who knows what may be shared.
 """
 
 import asyncio
 import logging
 import random
-import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Final, Self
+from typing import Self
 
-import httpx
+from cryptocast.errors import UpstreamError
+from cryptocast.net.answer import Answer, CallFailed, Overloaded, Unreachable
+from cryptocast.net.breaker import Breaker, CircuitOpen, Permit
+from cryptocast.net.limiter import Limiter, Place, Priority
+from cryptocast.net.pool import Pool, Transport, checked_url, host
+from cryptocast.net.retry import RetryBudget, RetryPolicy
+from cryptocast.net.settings import NetSettings
 
-from cryptocast.errors import ConfigError, UpstreamError
-from cryptocast.net.limiter import Limiter
-
-__all__ = ["Answer", "ApiClient", "NetSettings", "Unreachable"]
+__all__ = ["ApiClient", "Try"]
 
 log = logging.getLogger(__name__)
 
-RETRIED: Final = frozenset({408, 429, *range(500, 600)})
-BACKOFF_S: Final = 0.5  # upper end of the first pause; doubles with each retry
-BACKOFF_CAP_S: Final = 8.0
-BLIND_PAUSE_S: Final = 20.0  # after a 429 that does not say how long
-MAX_BODY_BYTES: Final = 32 * 1024 * 1024
-
-
-class Unreachable(UpstreamError):  # noqa: N818 - reads as what it says
-    """No answer came: no name, no connection, or nothing in time."""
+NO_VERDICT = frozenset({408, 429})  # a slow client, a client that asks too often: not the upstream's health
 
 
 @dataclass(frozen=True, slots=True)
-class NetSettings:
-    """How long to wait for what, and how often to try."""
+class Try:
+    """One request that went out. `status` is None if no answer came."""
 
-    connect_timeout_s: float = 5.0
-    read_timeout_s: float = 20.0
-    deadline_s: float = 60.0  # for a call with its retries; waiting for the limiter comes on top
-    max_connections: int = 100
-    keepalive_s: float = 30.0
-    max_retries: int = 2
+    client: str
+    endpoint: str
+    attempt: int
+    status: int | None
+    took_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back, whatever its status."""
-
-    status: int
-    body: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-
-    def retry_after_s(self, now: datetime) -> float | None:
-        """How long the upstream asks to wait: seconds or a date (RFC 9110, section 10.2.3). None if it does not say."""
-        text = self.headers.get("retry-after", "").strip()
-        if not text:
-            return None
-        if text.isascii() and text.isdigit():
-            return float(text[:9])
-        try:
-            at = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
+class _Call:
+    url: str
+    params: Mapping[str, str] | None
+    endpoint: str
+    priority: Priority
+    left_s: float
+    ends: float | None  # by our clock, when the caller set a deadline
 
 
 class ApiClient:
-    """GET below one base address. Open it once and share it; all methods belong to one event loop.
+    """Open it once and share it; all methods belong to one event loop.
 
-    `headers` may hold a key: they are sent and never logged or put into a message. `transport`, `clock`, `sleep` and
-    `rng` are there for tests.
+    `headers` may hold a key: they are sent and never logged or put into a message. `pool`: to share connections; the
+    client closes only a pool of its own. `breakers`: the breaker of a class of endpoints. `on_try` hears of each
+    request that went out, and must not raise. `transport`, `clock`, `sleep`, `now` and `rng` are there for tests.
     """
 
     def __init__(
@@ -83,57 +77,73 @@ class ApiClient:
         limiter: Limiter,
         settings: NetSettings | None = None,
         headers: Mapping[str, str] | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        pool: Pool | None = None,
+        breakers: Callable[[str], Breaker] | None = None,
+        budget: RetryBudget | None = None,
+        on_try: Callable[[Try], None] | None = None,
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         rng: random.Random | None = None,
         trust_env: bool = True,  # proxies and certificates of the machine
     ) -> None:
+        self._settings = chosen = settings or NetSettings()
+        self._base_url = checked_url(base_url)
         self._name, self._limiter, self._clock, self._sleep = name, limiter, clock, sleep
-        self._settings = settings or NetSettings()
-        self._rng = rng or random.Random()  # noqa: S311 - spreads retries, no secret depends on it
-        chosen = self._settings
-        self._http = httpx.AsyncClient(
-            base_url=_checked(base_url),
-            headers={"accept": "application/json", **(headers or {})},
-            timeout=httpx.Timeout(chosen.read_timeout_s, connect=chosen.connect_timeout_s),
-            limits=httpx.Limits(
-                max_connections=chosen.max_connections,
-                max_keepalive_connections=chosen.max_connections,
-                keepalive_expiry=chosen.keepalive_s,
-            ),
-            transport=transport,
-            trust_env=trust_env,
-        )
+        self._headers = {"accept": "application/json", **(headers or {})}
+        self._owns_pool = pool is None
+        self.pool = pool or Pool(chosen, transport=transport, trust_env=trust_env, clock=clock)
+        self._breakers, self._on_try = breakers, on_try
+        budget = budget or RetryBudget(chosen.retry_ratio)
+        self._retry = RetryPolicy(max_retries=chosen.max_retries, budget=budget, rng=rng, now=now)
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        priority: Priority = Priority.USER,
+        deadline_s: float | None = None,
+        endpoint: str = "default",
+        place: Place | None = None,
+    ) -> Answer:
         """The answer to one GET, after retries on 408, 429, 5xx and lost connections.
 
-        When the retries or the deadline are used up, the last answer is returned for the caller to read. Raises
-        Unreachable when there was none.
+        When the retries or the deadline are used up, the last answer is returned for the caller to read. `deadline_s`
+        is the time for everything, the limiter's queue included; without it the settings' time holds for the call,
+        after the queue. `endpoint` names the breaker. `place` comes from `admit`. A caller who is cancelled stops to
+        wait; a call that is under way runs on to its end or its deadline.
+
+        Raises Unreachable when there was no answer, CircuitOpen when the breaker rejects, Overloaded when the call
+        could not go out in time.
         """
-        left = self._settings.deadline_s
-        attempts = self._settings.max_retries + 1
-        for attempt in range(1, attempts + 1):
-            await self._limiter.acquire()
-            started = self._clock()
-            outcome = await self._attempt(path, params, left)
-            left -= self._clock() - started
-            if isinstance(outcome, Answer) and outcome.status not in RETRIED:
-                return outcome
-            log.info("%s: attempt %d of %d: %s", self._name, attempt, attempts, _reason(outcome))
-            pause = self._pause(attempt, outcome)
-            if attempt == attempts or pause >= left or _is_hopeless(outcome):
-                break
-            await self._sleep(pause)
-            left -= pause
-        if isinstance(outcome, Answer):
-            return outcome
-        raise self._unreachable(outcome, attempt) from outcome
+        ends = None if deadline_s is None else self._clock() + deadline_s
+        if place is None:
+            place = await self.admit(priority=priority, deadline_s=deadline_s, endpoint=endpoint)
+        left = self._settings.deadline_s if ends is None else min(self._settings.deadline_s, ends - self._clock())
+        call = _Call(self._base_url + "/" + path.lstrip("/"), params, endpoint, priority, left, ends)
+        try:
+            if left <= 0:
+                raise Overloaded(f"The {deadline_s} s of the caller were over in the queue.", retry_after_s=1.0)
+            task = self.pool.tasks.start(self._guarded(call, place))
+        except UpstreamError:
+            place.give_back()
+            raise
+        return await self.pool.tasks.result(task)
+
+    async def admit(
+        self, *, priority: Priority = Priority.USER, deadline_s: float | None = None, endpoint: str = "default"
+    ) -> Place:
+        """Wait for the limiter, for a call that is then made with `place=`. Raises CircuitOpen at once, Overloaded."""
+        if self._breakers is not None:
+            self._breakers(endpoint).check()
+        return await self._limiter.acquire(priority, deadline_s=deadline_s)
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._http.aclose()
+        """Close every connection, unless the pool was given: then its owner does."""
+        if self._owns_pool:
+            await self.pool.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,75 +151,84 @@ class ApiClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _attempt(self, path: str, params: Mapping[str, str] | None, left: float) -> Answer | Exception:
+    async def _guarded(self, call: _Call, place: Place) -> Answer:
         try:
-            async with asyncio.timeout(left):
-                return await self._exchange(path, params)
-        except (httpx.HTTPError, TimeoutError) as error:
-            return error
+            permit = None if self._breakers is None else self._breakers(call.endpoint).admit()
+        except CircuitOpen:
+            place.give_back()
+            raise
+        with permit or nullcontext():
+            outcome, attempts = await self._tries(call, place, permit)
+            if permit is not None:
+                _judge(permit, outcome)
+        if isinstance(outcome, Answer):
+            return outcome
+        raise self._unreachable(outcome, attempts) from outcome
 
-    async def _exchange(self, path: str, params: Mapping[str, str] | None) -> Answer:
-        body = bytearray()
-        async with self._http.stream("GET", path, params=params) as response:
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise httpx.DecodingError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-            return Answer(response.status_code, bytes(body), dict(response.headers))
+    async def _tries(self, call: _Call, place: Place, permit: Permit | None) -> tuple[Answer | CallFailed, int]:
+        """The last outcome, and how many tries there were."""
+        self._retry.budget.called()
+        started = self._clock()
+        outcome = await self._try(call, 1, call.left_s, place)
+        left, attempt = call.left_s - (self._clock() - started), 1
+        while (pause := self._pause(outcome, attempt, left, permit)) is not None:
+            await self._sleep(pause)
+            left -= pause
+            try:
+                place = await self._limiter.acquire(call.priority, deadline_s=self._until(call.ends))
+                started = self._clock()
+                left = left if call.ends is None else min(left, call.ends - started)
+                outcome = await self._try(call, attempt + 1, left, place)
+            except Overloaded:
+                break
+            left -= self._clock() - started
+            attempt += 1
+        return outcome, attempt
 
-    def _pause(self, attempt: int, outcome: Answer | Exception) -> float:
-        """Seconds before the next attempt. What a 429 asks for holds for everybody who uses the limiter.
+    def _pause(self, outcome: Answer | CallFailed, attempt: int, left: float, permit: Permit | None) -> float | None:
+        """Seconds until the next try, None for none. What a 429 asks for holds for everybody who uses the limiter."""
+        if isinstance(outcome, Answer) and outcome.status == 429:
+            self._limiter.pause(self._retry.asked_s(outcome))
+        if not self._retry.is_final(outcome):
+            log.info("%s: attempt %d of %d: %s", self._name, attempt, self._retry.max_retries + 1, _reason(outcome))
+        if permit is not None and (permit.is_probe or not permit.is_current):
+            return None
+        return self._retry.pause_s(attempt, outcome, left)
 
-        Full jitter: uniform between nothing and the doubled step. Source: M. Brooker, Exponential Backoff and Jitter
-        (AWS Architecture Blog, 2015).
-        """
-        asked = 0.0
-        if isinstance(outcome, Answer) and outcome.status in (429, 503):
-            stated = outcome.retry_after_s(datetime.now(UTC))
-            asked = stated if stated is not None else BLIND_PAUSE_S if outcome.status == 429 else 0.0
-            if outcome.status == 429:
-                self._limiter.pause(asked)
-        return asked + self._rng.uniform(0.0, min(BACKOFF_CAP_S, BACKOFF_S * 2 ** (attempt - 1)))
+    async def _try(self, call: _Call, attempt: int, left: float, place: Place) -> Answer | CallFailed:
+        started = self._clock()
+        outcome: Answer | CallFailed
+        try:
+            outcome = await self.pool.get(call.url, call.params, self._headers, deadline_s=left)
+        except CallFailed as failure:
+            outcome = failure
+        except Overloaded:
+            place.give_back()
+            raise
+        if self._on_try is not None:
+            status = outcome.status if isinstance(outcome, Answer) else None
+            self._on_try(Try(self._name, call.endpoint, attempt, status, self._clock() - started))
+        return outcome
 
-    def _unreachable(self, error: Exception, attempts: int) -> Unreachable:
+    def _until(self, ends: float | None) -> float | None:
+        return None if ends is None else ends - self._clock()
+
+    def _unreachable(self, failure: CallFailed, attempts: int) -> Unreachable:
         tries = "once" if attempts == 1 else f"{attempts} times"
         return Unreachable(
-            f"{self._name} could not be reached at {self._http.base_url.host} (tried {tries}: {_reason(error)})."
+            f"{self._name} could not be reached at {host(self._base_url)} (tried {tries}: {failure.reason})."
             " Check the network, or use --source sample or --source file."
         )
 
 
-def _checked(base_url: str) -> str:
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise ConfigError(f"The upstream address {base_url!r} is not a URL: {error}.") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"The upstream address {base_url!r} must start with https:// (or http://) and name a host.")
-    return base_url
+def _judge(permit: Permit, outcome: Answer | CallFailed) -> None:
+    if isinstance(outcome, CallFailed) or outcome.status >= 500:
+        permit.failed()
+    elif outcome.status in NO_VERDICT:
+        permit.ignored()
+    else:
+        permit.succeeded(outcome.took_s)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_hopeless(outcome: Answer | Exception) -> bool:
-    """A name that does not resolve, or nothing that answers a connect, means no network: another try would only make
-    the user wait longer for what comes instead."""
-    return isinstance(outcome, httpx.ConnectTimeout) or _is_name_error(outcome)
-
-
-def _is_name_error(outcome: Answer | Exception) -> bool:
-    return isinstance(outcome, Exception) and any(isinstance(error, socket.gaierror) for error in _causes(outcome))
-
-
-def _reason(outcome: Answer | Exception) -> str:
-    if isinstance(outcome, Answer):
-        return f"status {outcome.status}"
-    if _is_name_error(outcome):
-        return "its name cannot be resolved"
-    if isinstance(outcome, httpx.TimeoutException | TimeoutError):
-        return "no answer in time"
-    return (str(outcome) or type(outcome).__name__).splitlines()[0][:120].rstrip(".")
+def _reason(outcome: Answer | CallFailed) -> str:
+    return f"status {outcome.status}" if isinstance(outcome, Answer) else outcome.reason

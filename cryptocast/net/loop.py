@@ -32,10 +32,12 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Stop the loop and end its thread. A second call does nothing."""
+        """Cancel what still runs, stop the loop and end its thread. A second call does nothing."""
         if self._loop.is_closed():
             return
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).add_done_callback(
+            lambda _: self._loop.call_soon_threadsafe(self._loop.stop)
+        )
         self._thread.join(timeout=5.0)
         if not self._thread.is_alive():
             self._loop.close()
@@ -45,3 +47,12 @@ class LoopThread:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+async def _cancel_others() -> None:
+    """Otherwise a call that its caller has left would be reported as destroyed while pending."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=1.0)

@@ -1,0 +1,375 @@
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpcore
+import httpx
+import pytest
+
+from cryptocast.net import Answer, ApiClient, Limiter, NetSettings, Overloaded, Pool, Try, Unreachable
+from cryptocast.net.answer import CallFailed
+from cryptocast.net.pool import _pools, _unusable
+from tests.net.local_upstream import FAULTS, LocalUpstream, client_sockets, descriptors, serving, until
+
+needs_proc = pytest.mark.skipif(sys.platform == "win32", reason="counts descriptors")
+
+
+@asynccontextmanager
+async def pooled(settings: NetSettings | None = None) -> AsyncIterator[Pool]:
+    pool = Pool(settings, trust_env=False)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def client(upstream: LocalUpstream, pool: Pool, **settings: float) -> ApiClient:
+    chosen = NetSettings(max_retries=0, **settings)  # type: ignore[arg-type]
+    return ApiClient(upstream.url, name="Local", limiter=Limiter(10**6), pool=pool, settings=chosen)
+
+
+async def fetch(pool: Pool, url: str, deadline_s: float = 5.0) -> Answer:
+    return await pool.tasks.run(pool.get(url, None, {}, deadline_s=deadline_s))
+
+
+async def outcome(pool: Pool, url: str, deadline_s: float = 5.0) -> int | str:
+    try:
+        return (await fetch(pool, url, deadline_s)).status
+    except CallFailed as failure:
+        return failure.reason
+
+
+def test_no_connection_stays_in_close_wait_when_the_upstream_closes_a_hundred_idle_ones() -> None:
+    async def work() -> None:
+        async with serving(LocalUpstream(delay_s=0.1)) as upstream, pooled() as pool:
+            await asyncio.gather(*(fetch(pool, upstream.url + "/ok") for _ in range(100)))
+            assert pool.metrics().idle == 100
+            assert client_sockets(upstream.port) == {"ESTABLISHED": 100}
+            upstream.close_idle()
+            assert await until(lambda: client_sockets(upstream.port)["ESTABLISHED"] == 0)
+            assert await until(lambda: client_sockets(upstream.port)["CLOSE_WAIT"] == 0)
+            assert pool.metrics().open == 0
+            assert (pool.metrics().reaped, sum(upstream.hits.values())) == (100, 100)
+            assert await outcome(pool, upstream.url + "/ok") == 200
+
+    asyncio.run(work())
+
+
+def test_a_connection_that_idles_too_long_is_closed_without_traffic_and_then_nothing_runs() -> None:
+    async def work() -> None:
+        settings = NetSettings(keepalive_s=0.2, reap_every_s=0.1)
+        async with serving(LocalUpstream()) as upstream, pooled(settings) as pool:
+            await fetch(pool, upstream.url + "/ok")
+            assert pool.metrics().open == 1
+            assert await until(lambda: not upstream.open)
+            assert pool.metrics().open == 0
+            assert pool._reaper is not None
+            assert await until(pool._reaper.done)
+
+    asyncio.run(work())
+
+
+def test_a_connection_in_use_is_not_reaped_however_long_the_answer_takes() -> None:
+    async def work() -> None:
+        settings = NetSettings(keepalive_s=0.05, reap_every_s=0.02)
+        async with serving(LocalUpstream()) as upstream, pooled(settings) as pool:
+            await fetch(pool, upstream.url + "/ok")
+            answers = await asyncio.gather(*(fetch(pool, upstream.url + "/later/0.4") for _ in range(5)))
+            assert [answer.status for answer in answers] == [200] * 5
+            assert pool.metrics().reclaimed == 0
+
+    asyncio.run(work())
+
+
+def test_requests_one_after_the_other_use_one_connection_and_http_1_1() -> None:
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream, pooled() as pool:
+            for _ in range(10):
+                await fetch(pool, upstream.url + "/ok")
+            assert upstream.connections == 1
+            assert all(line.endswith("HTTP/1.1") for line in upstream.request_lines)
+
+    asyncio.run(work())
+
+
+def test_every_place_is_back_after_ten_thousand_requests_of_which_three_in_ten_are_cancelled() -> None:
+    rng = random.Random(5)
+
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream, pooled(NetSettings(max_connections=10)) as pool:
+            api = client(upstream, pool)
+            statuses: list[int] = []
+
+            async def one() -> None:
+                statuses.append((await api.get("/ok")).status)
+
+            cancelled = 0
+            for _ in range(200):
+                requests = [asyncio.ensure_future(one()) for _ in range(50)]
+                for _ in range(rng.randint(0, 12)):
+                    await asyncio.sleep(0)
+                for request in rng.sample(requests, 15):
+                    cancelled += request.cancel()
+                await asyncio.gather(*requests, return_exceptions=True)
+            assert len(statuses) + cancelled == 10_000
+            assert 2500 < cancelled <= 3000
+            assert await until(lambda: pool.metrics().running == 0)
+            seen = pool.metrics()
+            assert (seen.open, seen.open - seen.idle, seen.waiting, seen.reclaimed) == (seen.open, 0, 0, 0)
+            # Nobody who was cancelled took the call with him: all that went out were answered.
+            answers = await asyncio.gather(*(fetch(pool, upstream.url + "/later/0.05") for _ in range(10)))
+            assert [answer.status for answer in answers] == [200] * 10
+            assert pool.metrics().open == 10
+
+    asyncio.run(work())
+
+
+def test_places_that_the_library_loses_when_its_own_task_is_cancelled_are_reclaimed() -> None:
+    # encode/httpcore#1093: what `tasks` protects from, done on purpose, as a deadline may do it.
+    rng = random.Random(7)
+
+    async def work() -> None:
+        settings = NetSettings(max_connections=10, reap_every_s=0.1)
+        async with serving(LocalUpstream()) as upstream, pooled(settings) as pool:
+            for _ in range(150):
+                calls = [
+                    asyncio.ensure_future(pool.get(upstream.url + "/ok", None, {}, deadline_s=5.0)) for _ in range(20)
+                ]
+                for _ in range(rng.randint(0, 12)):
+                    await asyncio.sleep(0)
+                for call in calls:
+                    if rng.random() < 0.7:
+                        call.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
+            assert await until(lambda: pool.metrics().open == pool.metrics().idle)
+            answers = await asyncio.gather(*(fetch(pool, upstream.url + "/ok") for _ in range(20)))
+            assert [answer.status for answer in answers] == [200] * 20
+            assert pool.metrics().reclaimed > 0  # otherwise this test would prove nothing
+
+    asyncio.run(work())
+
+
+def test_who_queues_behind_a_lost_place_gets_it_when_it_is_reclaimed() -> None:
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream, pooled(NetSettings(max_connections=1)) as pool:
+            (inner,) = _pools(pool._http)
+            inner._connections.append(inner.create_connection(httpcore.URL(upstream.url).origin))  # of nobody
+            call = asyncio.ensure_future(fetch(pool, upstream.url + "/ok"))
+            assert await until(lambda: len(inner._requests) == 1)
+            assert inner._requests[0].connection is None
+            await pool.reap()
+            assert (await call).status == 200
+            assert pool.metrics().reclaimed == 1
+
+    asyncio.run(work())
+
+
+@needs_proc
+def test_after_a_thousand_requests_with_every_fault_no_descriptor_is_left_and_a_good_request_succeeds() -> None:
+    rng = random.Random(3)
+
+    async def work() -> None:
+        settings = NetSettings(
+            connect_timeout_s=1.0, read_timeout_s=0.1, max_connections=50, keepalive_s=0.3, reap_every_s=0.1
+        )
+        async with serving(LocalUpstream()) as upstream, pooled(settings) as pool:
+            await fetch(pool, upstream.url + "/ok")
+            assert await until(lambda: pool.metrics().open == 0)
+            before = descriptors()
+            paths = [rng.choice(("/ok", *FAULTS)) for _ in range(1000)]
+            outcomes: list[int | str] = []
+            for wave in range(0, 1000, 50):
+                urls = [upstream.url + path for path in paths[wave : wave + 50]]
+                outcomes += await asyncio.gather(*(outcome(pool, url, 0.3) for url in urls))
+            assert {200, 302, 404, 408, 429, 500, 503, "no answer in time"} <= set(outcomes)
+            assert set(paths) <= set(upstream.hits)
+            assert await until(lambda: descriptors() <= before)
+            assert await outcome(pool, upstream.url + "/ok") == 200
+            metrics = pool.metrics()
+            assert (metrics.open, metrics.idle, metrics.running) == (1, 1, 0)
+
+    asyncio.run(work())
+
+
+def test_a_reset_of_a_reused_connection_before_the_first_byte_is_repeated_once() -> None:
+    async def work(fault: str) -> None:
+        plays = iter(["/ok", fault, "/ok"])
+        async with serving(LocalUpstream(lambda _: next(plays))) as upstream, pooled() as pool:
+            assert await outcome(pool, upstream.url + "/ok") == 200
+            assert await outcome(pool, upstream.url + "/ok") == 200
+            assert (upstream.hits[fault], pool.metrics().repeated, upstream.connections) == (1, 1, 2)
+
+    for fault in ("/silent", "/reset"):
+        asyncio.run(work(fault))
+
+
+def test_a_reset_of_a_new_connection_or_within_the_answer_is_not_repeated() -> None:
+    async def work(fault: str, first: list[str]) -> None:
+        plays = iter([*first, fault])
+        async with serving(LocalUpstream(lambda _: next(plays))) as upstream, pooled() as pool:
+            for _ in first:
+                await fetch(pool, upstream.url + "/ok")
+            assert isinstance(await outcome(pool, upstream.url + "/ok"), str)
+            assert pool.metrics().repeated == 0
+
+    asyncio.run(work("/silent", []))
+    asyncio.run(work("/reset", []))
+    asyncio.run(work("/cut", ["/ok"]))
+
+
+def test_a_second_reset_is_an_error() -> None:
+    async def work() -> None:
+        plays = iter(["/ok", "/silent", "/silent"])
+        async with serving(LocalUpstream(lambda _: next(plays))) as upstream, pooled() as pool:
+            await fetch(pool, upstream.url + "/ok")
+            assert isinstance(await outcome(pool, upstream.url + "/ok"), str)
+            assert sum(upstream.hits.values()) == 3
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("path", ["/drip", "/drip-head", "/hang"])
+def test_the_total_deadline_ends_an_answer_that_never_ends(path: str) -> None:
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream, pooled() as pool:
+            started = asyncio.get_running_loop().time()
+            assert await outcome(pool, upstream.url + path, deadline_s=0.3) == "no answer in time"
+            assert asyncio.get_running_loop().time() - started < 2.0
+            assert pool.metrics().open == 0
+
+    asyncio.run(work())
+
+
+def test_each_phase_has_its_own_timeout_and_none_is_longer_than_the_deadline() -> None:
+    seen: list[dict[str, float]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.extensions["timeout"])
+        return httpx.Response(200)
+
+    async def work() -> None:
+        settings = NetSettings(connect_timeout_s=1.0, read_timeout_s=2.0, write_timeout_s=3.0, pool_timeout_s=4.0)
+        pool = Pool(settings, transport=httpx.MockTransport(answer))
+        await pool.get("http://x/", None, {}, deadline_s=60.0)
+        await pool.get("http://x/", None, {}, deadline_s=2.5)
+        await pool.close()
+
+    asyncio.run(work())
+    assert seen == [
+        {"connect": 1.0, "read": 2.0, "write": 3.0, "pool": 4.0},
+        {"connect": 1.0, "read": 2.0, "write": 2.5, "pool": 2.5},
+    ]
+
+
+def test_who_finds_the_queue_full_or_waits_too_long_for_a_connection_is_turned_away() -> None:
+    async def work() -> None:
+        settings = NetSettings(max_connections=2, max_waiting=1, pool_timeout_s=0.2)
+        async with serving(LocalUpstream()) as upstream, pooled(settings) as pool:
+            hanging = [asyncio.ensure_future(pool.get(upstream.url + "/hang", None, {}, deadline_s=1.0)) for _ in "ab"]
+            assert await until(lambda: upstream.hits["/hang"] == 2)
+            third = asyncio.ensure_future(pool.get(upstream.url + "/ok", None, {}, deadline_s=5.0))
+            await asyncio.sleep(0)
+            assert pool.metrics().waiting == 1
+            with pytest.raises(Overloaded, match="1 calls wait"):
+                await pool.get(upstream.url + "/ok", None, {}, deadline_s=5.0)
+            with pytest.raises(Overloaded, match=r"No connection became free in 0\.2 s"):
+                await third
+            metrics = pool.metrics()
+            assert (metrics.turned_away, metrics.waiting, upstream.hits["/ok"]) == (2, 0, 0)
+            assert metrics.longest_wait_s >= 0.2
+            for task in hanging:
+                with pytest.raises(CallFailed):
+                    await task
+            assert await outcome(pool, upstream.url + "/ok") == 200
+
+    asyncio.run(work())
+
+
+def test_a_caller_who_leaves_does_not_end_the_call() -> None:
+    tries: list[Try] = []
+
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream, pooled() as pool:
+            api = ApiClient(upstream.url, name="Local", limiter=Limiter(100), pool=pool, on_try=tries.append)
+            caller = asyncio.ensure_future(api.get("/later/0.2"))
+            assert await until(lambda: upstream.hits["/later/0.2"] == 1)
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+            assert tries == []
+            assert await until(lambda: bool(tries))
+
+    asyncio.run(work())
+    assert [(each.status, each.attempt) for each in tries] == [(200, 1)]
+
+
+@needs_proc
+def test_closing_with_calls_under_way_takes_less_than_a_second_and_leaves_no_descriptor() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(LocalUpstream()) as upstream:
+            before = descriptors()
+            pool = Pool(trust_env=False)
+            api = client(upstream, pool)
+            callers = [asyncio.ensure_future(api.get("/hang")) for _ in range(20)]
+            assert await until(lambda: upstream.hits["/hang"] == 20)
+            started = loop.time()
+            await pool.close()
+            assert loop.time() - started < 1.0
+            for caller in callers:
+                with pytest.raises(Unreachable, match="being closed"):
+                    await caller
+            assert await until(lambda: descriptors() <= before)
+            with pytest.raises(Unreachable, match="closed already"):
+                await api.get("/ok")
+
+    asyncio.run(work())
+
+
+def test_closing_lets_a_call_that_is_nearly_done_end_by_itself() -> None:
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream:
+            pool = Pool(trust_env=False)
+            caller = asyncio.ensure_future(client(upstream, pool).get("/later/0.1"))
+            assert await until(lambda: upstream.hits["/later/0.1"] == 1)
+            await pool.close()
+            assert (await caller).status == 200
+
+    asyncio.run(work())
+
+
+def test_a_shared_pool_outlives_the_client_that_used_it() -> None:
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream, pooled() as pool:
+            for _ in range(2):
+                async with client(upstream, pool) as api:
+                    assert (await api.get("/ok")).status == 200
+            assert upstream.connections == 1
+
+    asyncio.run(work())
+
+
+def test_the_parts_of_the_library_that_are_looked_into_are_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    proxied = httpx.AsyncClient()
+    assert len(_pools(proxied)) == 2  # direct, and by the proxy
+
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream, pooled() as pool:
+            (inner,) = _pools(pool._http)
+            hanging = asyncio.ensure_future(fetch(pool, upstream.url + "/later/0.2"))
+            assert await until(lambda: upstream.hits["/later/0.2"] == 1)
+            (request,) = inner._requests
+            (connection,) = inner.connections
+            assert request.connection is connection
+            assert inner._connections == [connection]
+            assert [connection.is_idle(), connection.is_closed(), connection.has_expired()] == [False] * 3
+            assert request.request.extensions["trace"] in pool._live
+            assert _unusable(inner, pool._live) == []
+            await hanging
+            assert connection.is_idle()
+            assert (inner._requests, pool._live) == ([], set())
+
+    asyncio.run(work())
