@@ -77,6 +77,9 @@ class CoinGeckoConfig(Section, frozen=True, kw_only=True):
     base_url: str = "https://api.coingecko.com/api/v3"
     pro_base_url: str = "https://pro-api.coingecko.com/api/v3"
     calls_per_minute: Annotated[int, Meta(ge=0)] = 0
+    monthly_credits: NotNegative = 10_000
+    pro_monthly_credits: NotNegative = 0
+    hours: bool = True
     connect_timeout_s: Seconds = 5.0
     read_timeout_s: Seconds = 20.0
     deadline_s: Seconds = 60.0

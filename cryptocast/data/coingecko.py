@@ -1,176 +1,96 @@
-"""CoinGecko: its answers made into candles, its errors into ours, and the calls that bring a coin's history.
+"""CoinGecko: the calls that bring a coin's history, live prices and the list of coins, within what the plan allows.
 
-The parsers are pure. What the API gets wrong is listed in `market_chart`; every quirk has a test.
+What the answers mean stands in `charts`, `quotes` and `coin_list`, what its errors mean in `refusals`, and which calls
+are wanted at all in `backfill`.
 """
 
+import asyncio
 import logging
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, Self, TypeAlias
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 import polars as pl
 
 from cryptocast.config import CoinGeckoConfig, Granularity
-from cryptocast.data.coins import check_coin, check_vs, suggestion
-from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
-from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError
-from cryptocast.net import Answer, ApiClient, Limiter, LoopThread, NetSettings
+from cryptocast.data.backfill import PAGE_DAYS, Page, pages_of
+from cryptocast.data.charts import History, market_chart
+from cryptocast.data.coin_list import CoinList, parse_coin_list, read_coin_list, write_coin_list
+from cryptocast.data.coins import check_coin, check_vs
+from cryptocast.data.credits import Credits
+from cryptocast.data.quotes import Quote, chunks, parse_quotes
+from cryptocast.data.refusals import (
+    FREE_DAYS,
+    KEY_VARIABLE,
+    Code,
+    Plan,
+    QuotaSpent,
+    explain,
+    unknown_coin,
+    upstream_error,
+)
+from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
+from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError
+from cryptocast.net import Answer, ApiClient, Breaker, Limiter, LoopThread, NetSettings, Priority, Try, Unreachable
 
-__all__ = ["CoinGecko", "History", "explain", "market_chart", "upstream_error"]
+__all__ = [
+    "CALLS_PER_MINUTE",
+    "COIN_LIST",
+    "FREE_DAYS",
+    "Account",
+    "CoinGecko",
+    "History",
+    "calls_per_minute",
+    "explain",
+    "market_chart",
+    "upstream_error",
+]
 
 log = logging.getLogger(__name__)
 
-Plan: TypeAlias = Literal["keyless", "demo", "pro"]
-Point: TypeAlias = tuple[float, float | None]
+T = TypeVar("T")
+R = TypeVar("R")
 
-FREE_DAYS: Final = 365  # history that keyless and demo plans may see
-HOURLY_DAYS: Final = 90  # longest span that is answered in hours
 DAILY_FROM_DAYS: Final = 91  # shortest span that is answered in days
+HOURLY_FROM_DAYS: Final = 2  # shortest that is answered in hours; one day comes in steps of five minutes
+EDGE: Final = timedelta(hours=1)  # kept from the oldest moment that a plan may see: the window slides
 CALLS_PER_MINUTE: Final[Mapping[Plan, int]] = {"keyless": 5, "demo": 25, "pro": 250}
 KEY_HEADERS: Final[Mapping[Plan, str]] = {"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"}
-HOUR_TOLERANCE: Final = 0.25  # of a bar: a point further from the hour says nothing about its close
-FIRST_MS, LAST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009 and 2100
+COIN_LIST: Final = "coins.json"
+BEYOND_PLAN: Final = 401  # of 10012 that means history; 400 means too many items
 
 
-class MarketChart(msgspec.Struct, frozen=True):
-    """Three series of [milliseconds, value]; they may differ in length."""
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/key` says of a pro key."""
 
-    prices: list[Point]
-    market_caps: list[Point] = []
-    total_volumes: list[Point] = []
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class History:
-    """Closed close-only bars in CANDLE_SCHEMA (none is possible for a young coin), and what was left out, in words."""
-
-    frame: pl.DataFrame
-    notes: tuple[str, ...]
+    plan: str = ""
+    rate_limit_request_per_minute: int | None = None
+    monthly_call_credit: int | None = None
+    current_total_monthly_calls: int | None = None
+    current_remaining_monthly_calls: int | None = None
 
 
-def market_chart(body: bytes, coin: str, granularity: Granularity, now: datetime) -> History:
-    """Candles from a `/coins/{id}/market_chart` (or `/range`) answer.
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """What a call is about, for its errors."""
 
-    A stamp of 00:00 is the close of the day before, and so already our close time. Daily points off midnight (the last
-    one is "now") are left out. Hourly points miss the hour by some seconds to minutes: the one closest to the hour is
-    its close. The arrays are joined by stamp. Bars whose price is null or zero are left out, with a note; zero or null
-    volumes and market caps are unknown. Hourly volume is a rolling sum of 24 hours, not the hour's own: kept, with a
-    note, for the features to leave alone. Only bars closed at `now`. Raises UpstreamError for a body that is not JSON,
-    DataError for one that is no chart.
-    """
-    chart = _decode(body)
-    bar_ms = BAR_US[granularity] // 1000
-    prices = _on_grid(chart.prices, bar_ms, granularity)
-    off_grid = len(chart.prices) - len(prices)
-    if granularity == "daily" and off_grid > max(2, len(prices)):
-        raise DataError(
-            f"CoinGecko's {len(chart.prices)} points for {coin} are not daily: {off_grid} are off midnight."
-        )
-    volumes = _on_grid(chart.total_volumes, bar_ms, granularity)
-    caps = _on_grid(chart.market_caps, bar_ms, granularity)
-    last_ms = (now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    times = sorted(at for at, value in prices.items() if value and at <= last_ms)
-    closes = [prices[at] for at in times]
-    unpriced = sum(not value for value in prices.values())
-    frame = pl.DataFrame(
-        {
-            "coin": [coin] * len(times),
-            "close_time": [at * 1000 for at in times],
-            **dict.fromkeys(("open", "high", "low", "close"), closes),
-            "volume": [volumes.get(at) or None for at in times],
-            "market_cap": [caps.get(at) or None for at in times],
-            "range_known": [False] * len(times),
-        },
-        schema={name: pl.Int64() if name == "close_time" else kind for name, kind in CANDLE_SCHEMA.items()},
-    ).cast(CANDLE_SCHEMA)
-    notes = ["close-only bars: high and low are not known"]
-    notes += ["hourly volume is a rolling sum of 24 hours"] if granularity == "hourly" else []
-    notes += [f"{unpriced} bars without a price left out"] if unpriced else []
-    return History(frame=frame, notes=tuple(notes))
-
-
-def _decode(body: bytes) -> MarketChart:
-    try:
-        return msgspec.json.decode(body, type=MarketChart)
-    except msgspec.ValidationError as error:
-        raise DataError(f"CoinGecko's answer is not a market chart: {error}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamError(f"CoinGecko's answer is not whole JSON ({len(body)} bytes: {error}). Try again.") from error
-
-
-def _on_grid(points: list[Point], bar_ms: int, granularity: Granularity) -> dict[int, float | None]:
-    """Close time in ms -> the value of the point closest to it; of two at the same distance the later in the answer."""
-    tolerance = bar_ms * HOUR_TOLERANCE if granularity == "hourly" else 0
-    found: dict[int, tuple[float, float | None]] = {}
-    for stamp, value in points:
-        if not FIRST_MS <= stamp < LAST_MS or (value is not None and (not math.isfinite(value) or value < 0)):
-            raise DataError(f"CoinGecko's answer holds the point [{stamp:.0f}, {value}]. Try again later.")
-        at = math.floor(stamp / bar_ms + 0.5) * bar_ms
-        away = abs(stamp - at)
-        if away <= tolerance and (at not in found or away <= found[at][0]):
-            found[at] = (away, value)
-    return {at: value for at, (_, value) in found.items()}
-
-
-def upstream_error(body: bytes) -> tuple[int | None, str]:
-    """Code and message of an error answer in any of its four shapes; (None, "") where it has another or is no JSON."""
-    try:
-        content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None, ""
-    code: Any = None
-    message: Any = None
-    for _ in range(3):  # error -> status -> fields
-        if not isinstance(content, dict):
-            message = message or content
-            break
-        code = content.get("error_code", code)
-        message = content.get("error_message", message)
-        content = content.get("error", content.get("status"))
-    return code if isinstance(code, int) else None, _printable(message) if isinstance(message, str) else ""
-
-
-def _printable(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() and c.isascii() else " " for c in text).split())[:160]
-
-
-def explain(answer: Answer, coin: str, vs: str, plan: Plan) -> CryptocastError:
-    """The error that an answer other than 200 means, with what to do about it."""
-    code, message = upstream_error(answer.body)
-    said = f" It says: {message.rstrip('.')}." if message else ""
-    if answer.status == 404:
-        return DataError(
-            f"CoinGecko knows no coin {coin!r}.{suggestion(coin)}"
-            " Ids are names such as bitcoin, not symbols such as btc."
-        )
-    if answer.status in (400, 422) and re.search("vs_currency", message):
-        return UsageError(f"CoinGecko has no prices in {vs!r}. Choose another --vs, e.g. usd or eur.")
-    if code in (10010, 10011):
-        return ConfigError(f"The API key is of another plan than [coingecko] plan = {plan!r}. Set the plan of the key.")
-    if code == 10012:
-        return UpstreamError(
-            f"CoinGecko gives the plan {plan!r} at most {FREE_DAYS} days of history. Ask with --days 365."
-        )
-    if answer.status in (401, 403) or code in (10002, 10005):
-        return UpstreamError(
-            f"CoinGecko refused (status {answer.status}).{said}"
-            " Check CRYPTOCAST_COINGECKO_API_KEY and [coingecko] plan."
-        )
-    if answer.status == 429:
-        wait = answer.retry_after_s(datetime.now(UTC))
-        when = f"in {wait:.0f} s" if wait is not None else "in some minutes"
-        return UpstreamError(f"CoinGecko's rate limit is used up. Try again {when}, or use a free demo key.")
-    return UpstreamError(f"CoinGecko failed (status {answer.status}).{said} Try again later.")
+    coin: str
+    vs: str
+    priority: Priority
+    patient: bool
 
 
 class CoinGecko:
     """The history of coins, from one pooled client in a loop of its own. Close it, or use it as a context manager.
 
-    The key comes from the caller, who reads it from the environment; `client` builds the HTTP client (for tests).
+    The key comes from the caller, who reads it from the environment. `credits`: the budget of the month; none without.
+    `cache`: the folder in which the list of coins is kept for a day; without, it is kept in memory. `client` builds the
+    HTTP client (for tests). Methods that are no coroutines are for callers without a loop and share one thread's loop;
+    the coroutines belong to the loop of their caller.
     """
 
     def __init__(
@@ -180,14 +100,24 @@ class CoinGecko:
         api_key: str | None = None,
         client: Callable[..., ApiClient] = ApiClient,
         limiter: Limiter | None = None,
+        credits: Credits | None = None,  # noqa: A002 - the upstream's own word
+        cache: Path | None = None,
+        breakers: Callable[[str], Breaker] | None = None,
     ) -> None:
-        self._plan: Plan = config.plan
-        self._limiter = limiter or Limiter(config.calls_per_minute or CALLS_PER_MINUTE[config.plan])
+        self.plan: Plan = config.plan
+        self.calls_per_minute = calls_per_minute(config)
+        self.credits = credits or Credits(None, per_month=0, now=lambda: datetime.now(UTC))
+        self._list_path = None if cache is None else cache / COIN_LIST
+        self.calls = 0  # that went out, with retries
+        self._coins: CoinList | None = None
+        self._hourly_is_offered = config.plan == "pro"
         self._client = client(
             config.pro_base_url if config.plan == "pro" else config.base_url,
             name="CoinGecko",
-            limiter=self._limiter,
+            limiter=limiter or Limiter(self.calls_per_minute),
             headers=_key_header(config.plan, api_key),
+            breakers=breakers,
+            on_try=self._count,
             settings=NetSettings(
                 connect_timeout_s=config.connect_timeout_s,
                 read_timeout_s=config.read_timeout_s,
@@ -199,57 +129,285 @@ class CoinGecko:
         )
         self._loop: LoopThread | None = None
 
+    # --- history
+
+    def oldest(self, now: datetime) -> datetime:
+        """The first moment that the plan may see."""
+        return now - timedelta(days=FREE_DAYS) + EDGE if self.plan != "pro" else datetime(2009, 1, 1, tzinfo=UTC)
+
+    async def page(
+        self, page: Page, now: datetime, *, priority: Priority = Priority.USER, patient: bool = False
+    ) -> History:
+        """The bars of one page that are closed at `now`: one call, and one new try where the upstream wants it shorter.
+
+        patient: after a 429 that asks for a longer wait than a call may take, wait once. Raises DataError (unknown
+        coin, an answer that makes no sense), UsageError (unknown vs), ConfigError (the key), QuotaSpent, UpstreamError.
+        A coin that a list of today lacks is refused without a call.
+        """
+        check_coin(page.key.coin)
+        check_vs(page.key.vs)
+        about = _Series(page.key.coin, page.key.vs, priority, patient)
+        listed = self.known_coins()
+        if self.plan != "pro" and listed is not None and listed.is_fresh(now) and about.coin not in listed:
+            raise unknown_coin(about.coin, listed)  # a coin that is taken off the list has no history on free plans
+        start = max(page.start, self.oldest(now))
+        if start >= page.end:
+            return History(pl.DataFrame(schema=CANDLE_SCHEMA), ())
+        if page.ends_now:
+            return await self._recent(page, start, now, about)
+        return await self._span(page, start, now, about)
+
     def history(self, coin: str, vs: str, granularity: Granularity, days: int, now: datetime) -> History:
         """Bars of about the last `days` days that were closed at `now`; see `history_async`."""
-        self._loop = self._loop or LoopThread()
-        return self._loop.run(self.history_async(coin, vs, granularity, days, now))
+        return self.run(self.history_async(coin, vs, granularity, days, now))
 
     async def history_async(self, coin: str, vs: str, granularity: Granularity, days: int, now: datetime) -> History:
         """Daily: one call. Hourly: one call for each 90 days. Free plans see 365 days; more is clamped, with a note.
 
-        Raises DataError (unknown coin, an answer that makes no sense), UsageError (unknown vs), UpstreamError.
+        Raises as `page` does.
         """
         check_coin(coin)
         check_vs(vs)
         notes: list[str] = []
-        if self._plan != "pro" and days > FREE_DAYS:
-            notes.append(f"{days} days asked, the {self._plan} plan gives {FREE_DAYS}")
+        if self.plan != "pro" and days > FREE_DAYS:
+            notes.append(f"{days} days asked, the {self.plan} plan gives {FREE_DAYS}")
             days = FREE_DAYS
-        parts = [await self._recent(coin, vs, granularity, days, now)]
-        if granularity == "hourly":
-            for start, end in _older_spans(days, now):
-                parts.append(await self._span(coin, vs, start, end, now))
+        key = SeriesKey("coingecko", vs, granularity, coin)
+        parts = [await self.page(page, now) for page in pages_of(key, [(now - timedelta(days=days), now)], now)]
         frame = pl.concat([part.frame for part in reversed(parts)])
         frame = frame.unique("close_time", keep="last", maintain_order=True).sort("close_time")
         notes += [note for part in parts for note in part.notes]
         return History(frame=frame, notes=tuple(dict.fromkeys(notes)))
 
-    async def _recent(self, coin: str, vs: str, granularity: Granularity, days: int, now: datetime) -> History:
+    async def _recent(self, page: Page, start: datetime, now: datetime, about: _Series) -> History:
         # The step of the answer follows the number of days, not a parameter that free plans may use.
-        asked = max(days, DAILY_FROM_DAYS) if granularity == "daily" else min(max(days, 2), HOURLY_DAYS)
-        body = await self._get(f"/coins/{coin}/market_chart", {"vs_currency": vs, "days": str(asked)}, coin, vs)
-        return market_chart(body, coin, granularity, now)
+        days = math.ceil((now - max(start - EDGE, page.start)) / timedelta(days=1))
+        daily = page.key.granularity == "daily"
+        days = max(days, DAILY_FROM_DAYS) if daily else min(max(days, HOURLY_FROM_DAYS), PAGE_DAYS)
+        path = f"/coins/{about.coin}/market_chart"
+        answer = await self._ask(path, {"vs_currency": about.vs, "days": str(days)}, about)
+        if self._is_beyond_plan(answer):
+            # Our clock and theirs may differ by the hour that decides.
+            answer = await self._ask(path, {"vs_currency": about.vs, "days": str(min(days, FREE_DAYS) - 1)}, about)
+        body = await self._read(answer, about, now)
+        return market_chart(body, about.coin, page.key.granularity, now)
 
-    async def _span(self, coin: str, vs: str, start: datetime, end: datetime, now: datetime) -> History:
-        span = {"from": str(int(start.timestamp())), "to": str(int(end.timestamp()))}
-        body = await self._get(f"/coins/{coin}/market_chart/range", {"vs_currency": vs, **span}, coin, vs)
-        return market_chart(body, coin, "hourly", now)
+    async def _span(self, page: Page, start: datetime, now: datetime, about: _Series) -> History:
+        end = min(page.asked[1], now)
+        answer = await self._ask_span(start, end, about)
+        if self._is_beyond_plan(answer):
+            start = max(start, now - timedelta(days=FREE_DAYS - 1))
+            if start >= end:
+                return History(pl.DataFrame(schema=CANDLE_SCHEMA), ())
+            answer = await self._ask_span(start, end, about)
+        body = await self._read(answer, about, now)
+        found = market_chart(body, about.coin, page.key.granularity, now, ends_now=end >= now - EDGE)
+        inside = (pl.col("close_time") > page.start) & (pl.col("close_time") <= page.end)
+        return History(found.frame.filter(inside), found.notes)
 
-    async def _get(self, path: str, params: Mapping[str, str], coin: str, vs: str) -> bytes:
-        answer = await self._client.get(path, params)
+    async def _ask_span(self, start: datetime, end: datetime, about: _Series) -> Answer:
+        path = f"/coins/{about.coin}/market_chart/range"
+        # Seconds: the one form that all hosts take.
+        span = {"vs_currency": about.vs, "from": str(int(start.timestamp())), "to": str(int(end.timestamp()))}
+        if not self._hourly_is_offered:
+            return await self._ask(path, span, about)
+        answer = await self._ask(path, {**span, "interval": "hourly"}, about)
+        if answer.status != 200 and upstream_error(answer.body)[0] == Code.NOT_IN_PLAN:
+            # Spans of up to 90 days come in hours without it.
+            log.info("the plan does not offer interval=hourly: asking without from now on")
+            self._hourly_is_offered = False
+            return await self._ask(path, span, about)
+        return answer
+
+    def _is_beyond_plan(self, answer: Answer) -> bool:
+        return self.plan != "pro" and answer.status == BEYOND_PLAN and upstream_error(answer.body)[0] == Code.TOO_MUCH
+
+    async def _read(self, answer: Answer, about: _Series, now: datetime) -> bytes:
+        if answer.status == 200:
+            return answer.body
+        if answer.status == 404:
+            raise unknown_coin(about.coin, await self._names(now, about.priority))
+        raise explain(answer, about.coin, about.vs, self.plan)
+
+    # --- many coins
+
+    async def quotes(self, coins: Sequence[str], vs: str, *, priority: Priority = Priority.USER) -> dict[str, Quote]:
+        """What the coins cost now, in as few calls as the upstream takes. Unknown and unpriced ones are left out.
+
+        A call that is refused for its many items is made once more, in halves. Raises as `page` does.
+        """
+        check_vs(vs)
+        found: dict[str, Quote] = {}
+        for chunk in chunks([check_coin(coin) for coin in coins]):
+            found |= await self._quotes(chunk, vs, priority, may_split=True)
+        return found
+
+    async def _quotes(self, coins: Sequence[str], vs: str, priority: Priority, *, may_split: bool) -> dict[str, Quote]:
+        options = dict.fromkeys(
+            ("include_market_cap", "include_24hr_vol", "include_24hr_change", "include_last_updated_at"), "true"
+        )
+        params = {"ids": ",".join(coins), "vs_currencies": vs, "precision": "full", **options}
+        about = _Series(coins[0], vs, priority, patient=False)
+        answer = await self._ask("/simple/price", params, about)
+        too_many = answer.status == 414 or (answer.status == 400 and upstream_error(answer.body)[0] == Code.TOO_MUCH)
+        if too_many and may_split and len(coins) > 1:
+            half = len(coins) // 2
+            first = await self._quotes(coins[:half], vs, priority, may_split=False)
+            return first | await self._quotes(coins[half:], vs, priority, may_split=False)
         if answer.status != 200:
-            raise explain(answer, coin, vs, self._plan)
-        return answer.body
+            raise explain(answer, about.coin, vs, self.plan)
+        return parse_quotes(answer.body, vs)
+
+    async def coin_list(self, now: datetime, *, priority: Priority = Priority.USER) -> CoinList:
+        """Every coin that the upstream lists: from memory or disk while younger than a day, else one call.
+
+        Raises UpstreamError, DataError.
+        """
+        old = self.known_coins()
+        if old is not None and old.is_fresh(now):
+            return old
+        answer = await self._ask("/coins/list", {}, _Series("", "", priority, patient=False))
+        if answer.status != 200:
+            raise explain(answer, "", "", self.plan)
+        self._coins = parse_coin_list(answer.body, now).after(old)
+        if self._list_path is not None:
+            try:
+                write_coin_list(self._list_path, self._coins)
+            except DataError as error:
+                log.warning("the list of coins is kept in memory only: %s", error)
+        return self._coins
+
+    def known_coins(self) -> CoinList | None:
+        """The list of coins that is here already, of whatever age; no call."""
+        if self._coins is None and self._list_path is not None:
+            self._coins = read_coin_list(self._list_path)
+        return self._coins
+
+    async def _names(self, now: datetime, priority: Priority) -> CoinList | None:
+        """The list, for the words of an error: what is here if no newer one can be had."""
+        try:
+            return await self.coin_list(now, priority=priority)
+        except CryptocastError as error:
+            log.info("the list of coins cannot be had: %s", error)
+            return self.known_coins()
+
+    async def currencies(self, *, priority: Priority = Priority.USER) -> tuple[str, ...]:
+        """The quote currencies that the upstream knows. Raises UpstreamError, DataError."""
+        answer = await self._ask("/simple/supported_vs_currencies", {}, _Series("", "", priority, patient=False))
+        if answer.status != 200:
+            raise explain(answer, "", "", self.plan)
+        return tuple(_decoded(answer.body, list[str], "list of currencies"))
+
+    async def account(self, *, priority: Priority = Priority.USER) -> Account:
+        """What a pro key may do, and how many of its calls are used; the budget takes over the count.
+
+        Only the pro host knows it. Raises ConfigError, UpstreamError, DataError.
+        """
+        answer = await self._ask("/key", {}, _Series("", "", priority, patient=False))
+        if answer.status == 404:
+            raise DataError(f"CoinGecko tells nothing of a key of the plan {self.plan!r}: only of pro keys.")
+        if answer.status != 200:
+            raise explain(answer, "", "", self.plan)
+        found = _decoded(answer.body, Account, "account")
+        if found.current_total_monthly_calls is not None:
+            self.credits.synced(found.current_total_monthly_calls)
+        return found
+
+    async def ping(self) -> int:
+        """Whether the upstream answers, and takes the key: the status, which is 200. It costs a call like any other.
+
+        Raises ConfigError (the key), UpstreamError.
+        """
+        answer = await self._ask("/ping", {}, _Series("", "", Priority.USER, patient=False))
+        if answer.status != 200:
+            raise explain(answer, "", "", self.plan)
+        return answer.status
+
+    # --- one call
+
+    async def _ask(self, path: str, params: Mapping[str, str], about: _Series) -> Answer:
+        """One call, paid for: a credit is taken when its turn has come. Raises QuotaSpent when none is left."""
+        answer = await self._paid(path, params, about.priority)
+        if answer.status == 429 and about.patient and not self._is_month_spent(answer):
+            # The limiter lets nobody through until the time that the upstream named.
+            answer = await self._paid(path, params, about.priority)
+            if answer.status == 429:
+                self.credits.refused()
+                raise QuotaSpent(
+                    "CoinGecko's rate limit is still used up after the wait it asked for: its credits of the month may"
+                    " be gone, or others use your address. Try again in an hour; what the store has stays in use."
+                )
+        if answer.status == 429 and self._is_month_spent(answer):
+            self.credits.refused()
+        elif answer.status == 200:
+            self.credits.answered()
+        return answer
+
+    async def _paid(self, path: str, params: Mapping[str, str], priority: Priority) -> Answer:
+        place = await self._client.admit(priority=priority)
+        try:
+            self.credits.take(priority)
+        except QuotaSpent:
+            place.give_back()
+            raise
+        try:
+            return await self._client.get(path, params or None, priority=priority, place=place)
+        except Unreachable:
+            # Nobody counted it there. Without this, the sixth command in a minute without a network would wait for a
+            # place before it finds out.
+            place.give_back()
+            raise
+
+    def _is_month_spent(self, answer: Answer) -> bool:
+        return isinstance(explain(answer, "", "", self.plan), QuotaSpent)
+
+    def _count(self, tried: Try) -> None:
+        self.calls += 1
+        if tried.attempt > 1:
+            self.credits.took(Priority.USER)
+
+    # --- for callers without a loop
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """The result of one of the coroutines above."""
+        self._loop = self._loop or LoopThread()
+        return self._loop.run(work)
+
+    def each(
+        self, jobs: Iterable[tuple[T, Callable[[], Coroutine[Any, Any, R]]]], *, at_once: int
+    ) -> Generator[tuple[T, R | CryptocastError], None, None]:
+        """Results and errors of many pieces of work as they come, at most `at_once` begun and not yet taken from here.
+
+        The next job is drawn when there is room for it, so a caller may change its mind about the rest. Whoever leaves
+        the iteration leaves the work that is under way. Errors other than ours are raised.
+        """
+        waiting = iter(jobs)
+        running: dict[asyncio.Task[R], T] = {}
+        try:
+            while True:
+                while len(running) < at_once and (job := next(waiting, None)) is not None:
+                    running[self.run(_start(job[1]))] = job[0]
+                if not running:
+                    return
+                task = self.run(_first(running))
+                about = running.pop(task)
+                error = task.exception()
+                if error is not None and not isinstance(error, CryptocastError):
+                    raise error
+                yield about, task.result() if error is None else error
+        finally:
+            if running:
+                self.run(_drop(running))
 
     def close(self) -> None:
-        """Close the connections and the loop of `history`."""
+        """Close the connections and the loop of the calls without one."""
         if self._loop is not None:
             self._loop.run(self._client.close())
             self._loop.close()
             self._loop = None
 
     async def aclose(self) -> None:
-        """Close the connections: for callers of `history_async`."""
+        """Close the connections: for callers of the coroutines."""
         await self._client.close()
 
     def __enter__(self) -> Self:
@@ -259,16 +417,33 @@ class CoinGecko:
         self.close()
 
 
-def _older_spans(days: int, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Spans of at most 90 days before the newest 90, newest first, an hour inside of what the plan may see."""
-    oldest = now - timedelta(days=days) + timedelta(hours=1)
-    end = now - timedelta(days=HOURLY_DAYS)
-    spans = []
-    while oldest < end - timedelta(hours=1):
-        start = max(oldest, end - timedelta(days=HOURLY_DAYS - 1))
-        spans.append((start, end))
-        end = start
-    return spans
+def calls_per_minute(config: CoinGeckoConfig) -> int:
+    """The setting, or what is safe for the plan."""
+    return config.calls_per_minute or CALLS_PER_MINUTE[config.plan]
+
+
+async def _start(work: Callable[[], Coroutine[Any, Any, R]]) -> asyncio.Task[R]:
+    return asyncio.create_task(work())
+
+
+async def _first(running: Iterable[asyncio.Task[R]]) -> asyncio.Task[R]:
+    """One that is done; others that are done too are done the next time as well."""
+    return (await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))[0].pop()
+
+
+async def _drop(running: Iterable[asyncio.Task[Any]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def _decoded(body: bytes, kind: type[R], name: str) -> R:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise DataError(f"CoinGecko's {name} is none: {error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamError(f"CoinGecko's {name} is not whole JSON ({len(body)} bytes: {error}).") from error
 
 
 def _key_header(plan: Plan, api_key: str | None) -> dict[str, str]:
@@ -277,9 +452,7 @@ def _key_header(plan: Plan, api_key: str | None) -> dict[str, str]:
             log.warning("an API key is set but [coingecko] plan is keyless: the key is not used")
         return {}
     if not api_key:
-        raise ConfigError(
-            f"[coingecko] plan = {plan!r} needs a key in the environment variable CRYPTOCAST_COINGECKO_API_KEY."
-        )
+        raise ConfigError(f"[coingecko] plan = {plan!r} needs a key in the environment variable {KEY_VARIABLE}.")
     if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-        raise ConfigError("CRYPTOCAST_COINGECKO_API_KEY holds blanks or characters that no key has. Copy it again.")
+        raise ConfigError(f"{KEY_VARIABLE} holds blanks or characters that no key has. Copy it again.")
     return {KEY_HEADERS[plan]: api_key}

@@ -85,6 +85,9 @@ def content_hash(frame: pl.DataFrame) -> str:
 
 def _values(series: pl.Series) -> bytes:
     if series.dtype == pl.String():
+        if series.null_count() == 0 and len(series) and series.n_unique() == 1:  # the coin: the same bytes, sooner
+            one: bytes = series[0].encode()
+            return np.full(len(series), len(one), dtype="<i8").tobytes() + one * len(series)
         encoded = [text.encode() for text in series.fill_null("")]
         lengths = np.array([len(text) for text in encoded], dtype="<i8")
         return lengths.tobytes() + b"".join(encoded)

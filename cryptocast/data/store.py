@@ -5,6 +5,7 @@
     <root>/run/candles-<source>-<vs>-<granularity>-<coin>.lock
 
 Every file appears whole or not at all. The name of a coin holds no dot, so no coin can be named like a file beside it.
+Each row carries since when it is known, each revision until when, so that any past state can be read back.
 """
 
 import logging
@@ -24,16 +25,21 @@ from cryptocast.data import parquet
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.frame import candles_of, check_candles, content_hash, provenance_of
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, Provenance, SeriesKey
+from cryptocast.data.spans import Span, merged
 from cryptocast.errors import CryptocastError, DataError, UsageError
 
 __all__ = ["LAYOUT", "REVISION_SCHEMA", "CandleStore", "Finding", "WriteResult", "decode_series", "encode_series"]
 
 log = logging.getLogger(__name__)
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2  # 1 had no `known_from`: its rows count as known since the file was written
 SOURCES: Final = ("coingecko", "file", "sample", "simulated")
-REVISION_SCHEMA: Final = pl.Schema({**CANDLE_SCHEMA, "revised_at": TIME})
+KNOWN_FROM: Final = "known_from"
+SERIES_SCHEMA: Final = pl.Schema({**CANDLE_SCHEMA, KNOWN_FROM: TIME})
+REVISION_SCHEMA: Final = pl.Schema({**SERIES_SCHEMA, "revised_at": TIME})
 REVISIONS: Final = ".revisions.parquet"
+NUMBERS: Final = ("open", "high", "low", "close", "volume", "market_cap")
+SAME: Final = 1e-9  # relative: a number told again in other digits is no revision
 
 
 class SeriesMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +56,14 @@ class SeriesMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     first: datetime
     last: datetime
     notes: tuple[str, ...] = ()
+    known_hash: str = ""  # over the column known_from; layout 1 has none
+    covered: tuple[Span, ...] = ()  # what the source was asked for after it had settled: nothing is missing there
+
+
+class LayoutOnly(msgspec.Struct, frozen=True):
+    """The one field that every layout has."""
+
+    layout: int
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,12 +75,31 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What a write changed. `removed` is not 0 only when a series was replaced by one that lacks some of its bars."""
+    """What a write changed.
+
+    revised: bars that say something else now. refined: bars of which more is known, and nothing that was known has
+    changed. `removed` is not 0 only when a series was replaced by one that lacks some of its bars.
+    """
 
     added: int
     revised: int
     provenance: Provenance
     removed: int = 0
+    refined: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredSeries:
+    """A file of the store: rows in SERIES_SCHEMA, their provenance, and the time that the source has answered for."""
+
+    rows: pl.DataFrame
+    provenance: Provenance
+    covered: tuple[Span, ...]
+
+    @property
+    def candles(self) -> Candles:
+        """Without the times at which its rows became known."""
+        return Candles(frame=self.rows.drop(KNOWN_FROM), provenance=self.provenance)
 
 
 class CandleStore:
@@ -81,21 +114,57 @@ class CandleStore:
         check_key(key)
         return self._root / "candles" / key.source / key.vs / key.granularity / f"{key.coin}.parquet"
 
-    def read(self, key: SeriesKey) -> Candles | None:
-        """The series, or None if the store lacks it. DataError if the file is damaged: its content is hashed anew."""
-        path = self.path(key)
-        if not path.exists():
+    def read(self, key: SeriesKey, as_of: datetime | None = None) -> Candles | None:
+        """The series, or None if the store lacks it. DataError if the file is damaged: its content is hashed anew.
+
+        as_of: the series as this store knew it at that moment, later bars and revisions undone; None if it knew none.
+        """
+        stored = self._load(key)
+        if stored is None or as_of is None:
+            return None if stored is None else stored.candles
+        rows = known_at(stored.rows, self.revisions(key), as_of)
+        if rows.is_empty():
             return None
-        return decode_series(parquet.read_bytes(path), key, str(path), _remedy(key, path))
+        notes = (*stored.provenance.notes, f"as it was known at {as_of.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        # A revision from a file of layout 1 does not say since when it was known.
+        known_from = rows[KNOWN_FROM].drop_nulls()
+        fetched_at = known_from.max() if len(known_from) else as_of
+        if not isinstance(fetched_at, datetime):
+            raise TypeError(f"{KNOWN_FROM} holds {type(fetched_at).__name__}")
+        return candles_of(rows.drop(KNOWN_FROM), key, fetched_at=fetched_at, notes=notes)
+
+    def known_since(self, key: SeriesKey) -> datetime | None:
+        """Since when the store knows any bar of the series; None if it knows none."""
+        stored = self._load(key)
+        if stored is None:
+            return None
+        times = pl.concat([stored.rows[KNOWN_FROM], self.revisions(key)[KNOWN_FROM]])
+        first = times.min()
+        return first if isinstance(first, datetime) else None
+
+    def covered(self, key: SeriesKey) -> tuple[Span, ...]:
+        """The spans that the source has answered for, settled: bars that are missing there do not exist."""
+        stored = self._load(key)
+        return () if stored is None else stored.covered
 
     def revisions(self, key: SeriesKey) -> pl.DataFrame:
-        """Bars as they stood before a later download changed them, in REVISION_SCHEMA, oldest revision first."""
+        """Bars as they stood before a later download changed them, in REVISION_SCHEMA, oldest revision first.
+
+        Each row was what the store knew from `known_from` (null: not recorded) until `revised_at`.
+        """
         path = self.path(key).with_name(f"{key.coin}{REVISIONS}")
         if not path.exists():
             return pl.DataFrame(schema=REVISION_SCHEMA)
         frame, metadata = parquet.decode(parquet.read_bytes(path), str(path))
-        if frame.schema != REVISION_SCHEMA or metadata != content_hash(frame).encode():
+        layout, _, stated = (metadata or b"").decode("ascii", "replace").rpartition(" ")
+        _check_layout(int(layout) if layout.isdigit() else 1, str(path))
+        if stated != content_hash(frame):
             raise DataError(f"{path} does not match its hash. Remove it; the candles beside it are not touched.")
+        if KNOWN_FROM not in frame.columns:
+            frame = frame.with_columns(pl.lit(None, dtype=TIME).alias(KNOWN_FROM))
+        frame = frame.select(sorted(frame.columns, key=[*REVISION_SCHEMA, *frame.columns].index))
+        if frame.schema != REVISION_SCHEMA:
+            raise DataError(f"{path} holds no revisions. Remove it; the candles beside it are not touched.")
         return frame
 
     def write(
@@ -106,40 +175,61 @@ class CandleStore:
         fetched_at: datetime,
         notes: Sequence[str] = (),
         replace: bool = False,
+        covered: Span | None = None,
+        derived: bool = False,
     ) -> WriteResult:
         """Merge closed bars into the series; with `replace` the series becomes the frame.
 
         By close time: new bars are added, bars that differ take the new values and the old rows go to the revisions,
-        as do bars that a replacement lacks. Notes are kept once each; a replacement starts them anew. DataError if the
-        frame is no series of this key, the file there is damaged, or the disk refuses.
+        as do bars that a replacement lacks. What the new bar does not know, the old one keeps: a close-only bar leaves
+        the range of a bar whose range is known, widened to the new close, null leaves a volume or a market cap, and a
+        number that differs by less than a billionth leaves the number.
+        Notes are kept once each; a replacement starts them anew. `covered`: the source has answered for this span.
+        `derived`: the bars come from others in the store, and the time of the last fetch stays. DataError if the frame
+        is no series of this key, the file there is damaged, or the disk refuses.
         """
         check_key(key)
         check_candles(frame, key)
         path = self.path(key)
         with self._locked(key):
             _remove_leftovers(path)
-            old = self.read(key)
-            merged, changed, removed = _merge(None if old is None else old.frame, frame, replace=replace)
+            old = self._load(key)
+            stamped = frame.with_columns(_moment(fetched_at, KNOWN_FROM))
+            change = _merge(None if old is None else old.rows, stamped, replace=replace)
             kept = () if old is None or replace else old.provenance.notes
-            all_notes = tuple(dict.fromkeys([*kept, *notes]))
-            provenance = provenance_of(merged, key, fetched_at=fetched_at, notes=all_notes)
-            if len(changed):
-                self._append_revisions(key, changed, fetched_at)
-            parquet.write_atomically(path, encode_series(merged, provenance))
-        before = 0 if old is None else len(old.frame)
+            provenance = provenance_of(
+                change.rows.drop(KNOWN_FROM),
+                key,
+                fetched_at=old.provenance.fetched_at if old is not None and derived else fetched_at,
+                notes=tuple(dict.fromkeys([*kept, *notes])),
+            )
+            if len(change.gone):
+                self._append_revisions(key, change.gone, fetched_at)
+            spans = merged([*(() if old is None or replace else old.covered), *([covered] if covered else [])])
+            parquet.write_atomically(path, _encode(StoredSeries(change.rows, provenance, spans)))
         return WriteResult(
-            added=len(merged) - before + removed,
-            revised=len(changed) - removed,
+            added=len(change.rows) - (0 if old is None else len(old.rows)) + change.removed,
+            revised=len(change.gone) - change.removed - change.refined,
             provenance=provenance,
-            removed=removed,
+            removed=change.removed,
+            refined=change.refined,
         )
+
+    def cover(self, key: SeriesKey, span: Span) -> None:
+        """Note that the source has answered for a span and had nothing there. Does nothing without a series."""
+        with self._locked(key):
+            old = self._load(key)
+            if old is not None:
+                spans = merged([*old.covered, span])
+                parquet.write_atomically(self.path(key), _encode(StoredSeries(old.rows, old.provenance, spans)))
 
     def ls(self) -> list[Provenance]:
         """Every series in the store, by key, read from the files' metadata only. Damaged files are logged, left out."""
         found = []
         for key, path in self._series():
             try:
-                found.append(_provenance(parquet.read_metadata(path), key, str(path), _remedy(key, path)))
+                stated = _metadata(parquet.read_metadata(path), key, str(path), _remedy(key, path))
+                found.append(_provenance(stated, key))
             except DataError as error:
                 log.warning("%s", error)
         return found
@@ -160,6 +250,12 @@ class CandleStore:
                 problem = f"{path} is not where a series or its revisions can lie. Move it out of the store."
                 findings.append(Finding(path=str(path), problem=problem))
         return findings
+
+    def _load(self, key: SeriesKey) -> StoredSeries | None:
+        path = self.path(key)
+        if not path.exists():
+            return None
+        return _decode(parquet.read_bytes(path), key, str(path), _remedy(key, path))
 
     def _series(self) -> Iterator[tuple[SeriesKey, Path]]:
         for path in sorted((self._root / "candles").glob("*/*/*/*.parquet")):
@@ -199,14 +295,13 @@ class CandleStore:
         """Written before the candles: after a kill in between, the next write finds the same old rows and records them
         once, because a bar's latest revision that equals the row to be recorded gives way to it."""
         past = self.revisions(key)
-        moment = pl.lit(revised_at.astimezone(UTC)).cast(TIME).alias("revised_at")
-        new = changed.with_columns(moment).select(REVISION_SCHEMA.names())
+        new = changed.with_columns(_moment(revised_at, "revised_at")).select(REVISION_SCHEMA.names())
         latest = past.with_row_index("at").unique("close_time", keep="last", maintain_order=True)
         repeated = latest.join(changed, on=changed.columns, how="semi", nulls_equal=True)["at"]
         kept = past.with_row_index("at").filter(~pl.col("at").is_in(repeated.implode())).drop("at")
         frame = pl.concat([kept, new])
         path = self.path(key).with_name(f"{key.coin}{REVISIONS}")
-        parquet.write_atomically(path, parquet.encode(frame, content_hash(frame).encode()))
+        parquet.write_atomically(path, parquet.encode(frame, f"{LAYOUT} {content_hash(frame)}".encode()))
 
 
 def check_key(key: SeriesKey) -> None:
@@ -219,52 +314,91 @@ def check_key(key: SeriesKey) -> None:
         raise UsageError(f"{key.granularity!r} is not a granularity. Known: {', '.join(BAR_US)}.")
 
 
+def known_at(rows: pl.DataFrame, revisions: pl.DataFrame, moment: datetime) -> pl.DataFrame:
+    """What was known at a moment: rows in SERIES_SCHEMA, from the rows of now and the revisions since."""
+    at = pl.lit(moment.astimezone(UTC)).cast(TIME)
+    seen = pl.col(KNOWN_FROM).is_null() | (pl.col(KNOWN_FROM) <= at)
+    gone = revisions.filter(seen & (pl.col("revised_at") > at)).sort(KNOWN_FROM, nulls_last=False)
+    both = pl.concat([gone.select(SERIES_SCHEMA.names()), rows.filter(seen)])
+    closed = both.filter(pl.col("close_time") <= at)  # a download that was dated back does not make the future known
+    return closed.unique("close_time", keep="last", maintain_order=True).sort("close_time")
+
+
 def encode_series(frame: pl.DataFrame, provenance: Provenance) -> bytes:
-    """A series as the bytes of its file."""
-    key = provenance.key
+    """A series as the bytes of its file: all of it known since it was fetched."""
+    rows = frame.with_columns(_moment(provenance.fetched_at, KNOWN_FROM))
+    return _encode(StoredSeries(rows, provenance, covered=()))
+
+
+def decode_series(content: bytes, key: SeriesKey, origin: str, remedy: str) -> Candles:
+    """The series in the bytes of a file, checked against its hash and the key. DataError names origin and remedy."""
+    return _decode(content, key, origin, remedy).candles
+
+
+def _encode(stored: StoredSeries) -> bytes:
+    provenance = stored.provenance
     metadata = SeriesMetadata(
         layout=LAYOUT,
-        source=key.source,
-        vs=key.vs,
-        granularity=key.granularity,
-        coin=key.coin,
+        source=provenance.key.source,
+        vs=provenance.key.vs,
+        granularity=provenance.key.granularity,
+        coin=provenance.key.coin,
         fetched_at=provenance.fetched_at,
         content_hash=provenance.content_hash,
         rows=provenance.rows,
         first=provenance.first,
         last=provenance.last,
         notes=provenance.notes,
+        known_hash=content_hash(stored.rows.select(KNOWN_FROM)),
+        covered=stored.covered,
     )
-    return parquet.encode(frame, msgspec.json.encode(metadata))
+    return parquet.encode(stored.rows, msgspec.json.encode(metadata))
 
 
-def decode_series(content: bytes, key: SeriesKey, origin: str, remedy: str) -> Candles:
-    """The series in the bytes of a file, checked against its hash and the key. DataError names origin and remedy."""
+def _decode(content: bytes, key: SeriesKey, origin: str, remedy: str) -> StoredSeries:
     try:
-        frame, metadata = parquet.decode(content, origin)
+        rows, metadata = parquet.decode(content, origin)
     except DataError as error:
         raise DataError(f"{error} {remedy}") from error
-    stated = _provenance(metadata, key, origin, remedy)
-    if frame.schema != CANDLE_SCHEMA or content_hash(frame) != stated.content_hash:
+    stated = _metadata(metadata, key, origin, remedy)
+    if stated.layout == 1 and rows.schema == CANDLE_SCHEMA:
+        rows = rows.with_columns(_moment(stated.fetched_at, KNOWN_FROM))
+    elif rows.schema != SERIES_SCHEMA or content_hash(rows.select(KNOWN_FROM)) != stated.known_hash:
         raise DataError(f"{origin} does not match the hash it was written with: it is damaged or was edited. {remedy}")
-    candles = candles_of(frame, key, fetched_at=stated.fetched_at, notes=stated.notes)
-    if candles.provenance != stated:
-        raise DataError(f"{origin} holds {candles.provenance.rows} bars, its metadata says {stated.rows}. {remedy}")
-    return candles
+    frame = rows.drop(KNOWN_FROM)
+    if content_hash(frame) != stated.content_hash:
+        raise DataError(f"{origin} does not match the hash it was written with: it is damaged or was edited. {remedy}")
+    check_candles(frame, key)
+    times = frame["close_time"]
+    if (len(frame), times[0], times[-1]) != (stated.rows, stated.first, stated.last):
+        raise DataError(f"{origin} holds {len(frame)} bars, its metadata says {stated.rows}. {remedy}")
+    return StoredSeries(rows, _provenance(stated, key), stated.covered)
 
 
-def _provenance(metadata: bytes | None, key: SeriesKey, origin: str, remedy: str) -> Provenance:
+def _metadata(metadata: bytes | None, key: SeriesKey, origin: str, remedy: str) -> SeriesMetadata:
     if metadata is None:
         raise DataError(f"{origin} was not written by cryptocast: it has no provenance. {remedy}")
     try:
+        _check_layout(msgspec.json.decode(metadata, type=LayoutOnly).layout, origin)
         stated = msgspec.json.decode(metadata, type=SeriesMetadata)
     except msgspec.DecodeError as error:
         raise DataError(f"{origin} has provenance that cannot be read ({error}). {remedy}") from error
-    if stated.layout != LAYOUT:
-        raise DataError(f"{origin} has layout {stated.layout}, this cryptocast reads {LAYOUT}. {remedy}")
     found = SeriesKey(stated.source, stated.vs, stated.granularity, stated.coin)
     if found != key:
         raise DataError(f"{origin} holds {found.coin} ({found.source}, {found.vs}, {found.granularity}). {remedy}")
+    return stated
+
+
+def _check_layout(layout: int, origin: str) -> None:
+    """DataError for a file of the future: it is whole, and only a newer cryptocast may touch it."""
+    if layout > LAYOUT:
+        raise DataError(
+            f"{origin} has layout {layout}, this cryptocast reads up to {LAYOUT}: a newer one wrote it. Use that one"
+            " (pip install --upgrade cryptocast), or name another store with [store] path. Nothing was changed."
+        )
+
+
+def _provenance(stated: SeriesMetadata, key: SeriesKey) -> Provenance:
     return Provenance(
         key=key,
         fetched_at=stated.fetched_at,
@@ -276,6 +410,10 @@ def _provenance(metadata: bytes | None, key: SeriesKey, origin: str, remedy: str
     )
 
 
+def _moment(at: datetime, name: str) -> pl.Expr:
+    return pl.lit(at.astimezone(UTC)).cast(TIME).alias(name)
+
+
 def _remedy(key: SeriesKey, path: Path) -> str:
     again = f"cryptocast fetch {key.coin} --source {key.source}"
     again += f" --vs {key.vs}" if key.vs != "usd" else ""
@@ -284,16 +422,64 @@ def _remedy(key: SeriesKey, path: Path) -> str:
     return f"Remove {path.name} and fetch it again: {again}"
 
 
-def _merge(old: pl.DataFrame | None, new: pl.DataFrame, *, replace: bool) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """The merged series, the old rows that it no longer holds as they were, and how many of those have no successor."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """A merge: the new rows, the old rows that they no longer hold as they were, how many of these have no successor,
+    and how many were only completed. Frames in SERIES_SCHEMA."""
+
+    rows: pl.DataFrame
+    gone: pl.DataFrame
+    removed: int = 0
+    refined: int = 0
+
+
+def _merge(old: pl.DataFrame | None, new: pl.DataFrame, *, replace: bool) -> Change:
     if old is None:
-        return new, new.clear(), 0
+        return Change(new, new.clear())
+    if not replace:
+        new = _with_what_was_known(old, new)
     lost = old.join(new, on="close_time", how="anti")
-    unchanged = old.join(new, on=old.columns, how="semi", nulls_equal=True)
-    different = old.join(pl.concat([unchanged, lost]), on="close_time", how="anti")
+    unchanged = old.join(new, on=CANDLE_SCHEMA.names(), how="semi", nulls_equal=True)
+    different = old.join(pl.concat([unchanged, lost]), on="close_time", how="anti").sort("close_time")
+    changed = new.join(unchanged, on="close_time", how="anti")
     if replace:
-        return new, pl.concat([different, lost]).sort("close_time"), len(lost)
-    return pl.concat([lost, new]).sort("close_time"), different.sort("close_time"), 0
+        rows = pl.concat([unchanged, changed]).sort("close_time")
+        return Change(rows, pl.concat([different, lost]).sort("close_time"), removed=len(lost))
+    rows = pl.concat([lost, unchanged, changed]).sort("close_time")
+    return Change(rows, different, refined=_count_refined(different, changed))
+
+
+def _with_what_was_known(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """The new bars, with what only the old ones know."""
+    was = old.select("close_time", *[pl.col(name).alias(f"old_{name}") for name in (*NUMBERS, "range_known")])
+    both = new.join(was, on="close_time", how="left", maintain_order="left")
+    both = both.with_columns(
+        pl.when((pl.col(name) - pl.col(f"old_{name}")).abs() <= SAME * pl.col(f"old_{name}").abs())
+        .then(f"old_{name}")
+        .otherwise(name)
+        .alias(name)
+        for name in NUMBERS
+    )
+    stays = pl.col("old_range_known").fill_null(False) & ~pl.col("range_known")  # noqa: FBT003
+    return both.with_columns(
+        open=pl.when(stays).then("old_open").otherwise("open"),
+        high=pl.when(stays).then(pl.max_horizontal("old_high", "close")).otherwise("high"),
+        low=pl.when(stays).then(pl.min_horizontal("old_low", "close")).otherwise("low"),
+        range_known=stays | pl.col("range_known"),
+        volume=pl.coalesce("volume", "old_volume"),
+        market_cap=pl.coalesce("market_cap", "old_market_cap"),
+    ).select(SERIES_SCHEMA.names())
+
+
+def _count_refined(different: pl.DataFrame, changed: pl.DataFrame) -> int:
+    """How many of the old rows are only completed by the new ones."""
+    pairs = different.join(changed, on="close_time", how="inner", suffix="_new")
+    same = pl.col("close") == pl.col("close_new")
+    for name in ("volume", "market_cap"):
+        same &= pl.col(name).is_null() | pl.col(name).eq_missing(pl.col(f"{name}_new"))
+    for name in ("open", "high", "low"):
+        same &= ~pl.col("range_known") | (pl.col(name) == pl.col(f"{name}_new"))
+    return len(pairs.filter(same))
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -4,12 +4,13 @@
 CoinGecko candles, marked stale; else the sample, with a notice. Sources are never joined into one series.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.data.backfill import Page, wanted_pages
 from cryptocast.data.coingecko import FREE_DAYS, CoinGecko
 from cryptocast.data.coins import check_coin, check_vs, suggestion
 from cryptocast.data.frame import cut
@@ -18,8 +19,10 @@ from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.simulated import load_simulated
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
-from cryptocast.net import Unreachable
+from cryptocast.net import Priority, Unreachable
 from cryptocast.workflows.context import NoProgress, Progress
+from cryptocast.workflows.downloads import Downloads, Reach, by_turns
+from cryptocast.workflows.upstream import coin_list_of
 
 __all__ = [
     "NEED_NO_STORE",
@@ -39,7 +42,7 @@ GRACE: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=15),
 # Asking again sooner than this brings nothing new: dead coins would be asked for with every command.
 RETRY: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=30), "hourly": timedelta(minutes=5)}
 NEED_NO_STORE: Final = ("sample", "simulated")
-OVERLAP_DAYS: Final = 3  # fetched again behind the last bar: prices are revised for a while
+DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream was asked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +75,19 @@ class Found:
     written: WriteResult | None = None
 
 
+@dataclass(slots=True, eq=False)
+class _Order:
+    """A coin that is asked for upstream: what the store has, the calls that are out, what they brought."""
+
+    key: SeriesKey
+    stored: Candles | None
+    wall: datetime
+    pages: tuple[Page, ...]
+    left: int = 0
+    written: list[WriteResult] = field(default_factory=list)
+    error: CryptocastError | None = None
+
+
 def obtain(
     config: Config,
     coins: Sequence[str],
@@ -83,18 +99,20 @@ def obtain(
     wall_clock: Callable[[], datetime],
     upstream_factory: Callable[[], CoinGecko],
     fetch_allowed: bool = True,
+    as_of: datetime | None = None,
     progress: Progress | None = None,
 ) -> Obtained:
     """The candles of the coins by the rule of their source. An error of one coin stands in `missing`; none is raised.
 
-    After the first failure of the upstream it is not asked again for the other coins, so that a machine without a
-    network waits once. UsageError for a malformed coin or quote currency is raised: nothing could come of it.
+    Coins are downloaded side by side. While the upstream has not answered, one call goes out at a time, and the first
+    that finds nobody there is the last, so that a machine without a network waits once. as_of: what the store knew at
+    that moment, without later bars and revisions; nothing is fetched. UsageError for a malformed coin or quote
+    currency, ConfigError for a key that is refused: they are raised, since nothing could come of the others.
     """
     for coin in coins:
         check_coin(coin)
     shown = progress or NoProgress()
-    bars: dict[str, CoinBars] = {}
-    missing: dict[str, CryptocastError] = {}
+    found: dict[str, Found | CryptocastError] = {}
     shown.begin("candles", len(coins))
     sources = Sources(
         config,
@@ -106,18 +124,20 @@ def obtain(
         wall_clock=wall_clock,
         upstream_factory=upstream_factory,
         fetch_allowed=fetch_allowed,
+        as_of=as_of,
     )
     try:
-        for coin in coins:
-            try:
-                bars[coin] = sources.find(coin).bars
-            except (DataError, UpstreamError) as error:
-                missing[coin] = error
+        for coin, outcome in sources.find_all(dict.fromkeys(coins)):
+            found[coin] = outcome
             shown.step(coin)
     finally:
         sources.close()
         shown.end()
-    return Obtained(bars=bars, missing=missing)
+    results = {coin: found[coin] for coin in coins}
+    return Obtained(
+        bars={coin: outcome.bars for coin, outcome in results.items() if isinstance(outcome, Found)},
+        missing={coin: outcome for coin, outcome in results.items() if not isinstance(outcome, Found)},
+    )
 
 
 def without_store(config: Config, source: str, coin: str, *, vs: str, granularity: Granularity) -> Candles:
@@ -133,7 +153,11 @@ def open_store(config: Config) -> CandleStore:
 
 
 class Sources:
-    """The rule of the sources for one command. Opens the upstream when it is first needed; a context manager."""
+    """The rule of the sources for one command. Opens the upstream when it is first needed; a context manager.
+
+    priority, patient: of its calls, see Downloads. tries: calls that may find nobody before the upstream counts as
+    unreachable.
+    """
 
     def __init__(
         self,
@@ -147,43 +171,181 @@ class Sources:
         wall_clock: Callable[[], datetime],
         upstream_factory: Callable[[], CoinGecko],
         fetch_allowed: bool = True,
+        as_of: datetime | None = None,
+        priority: Priority = Priority.USER,
+        patient: bool = False,
+        tries: int = 1,
     ) -> None:
         check_vs(vs)
         self._config, self._store = config, store
         self._source, self._vs, self._granularity = source, vs, granularity
-        self._now, self._wall_clock, self._factory = now, wall_clock, upstream_factory
+        self._now = as_of if now is None else now
+        self._as_of, self._wall_clock, self._factory = as_of, wall_clock, upstream_factory
         self._fetch_allowed = fetch_allowed
-        self._upstream: CoinGecko | None = None
-        self._down: UpstreamError | None = None
+        self._opened: CoinGecko | None = None
+        self._downloads = Downloads(
+            store, self.upstream, wall_clock, priority=priority, patient=patient, reach=Reach(tries=tries)
+        )
+
+    @property
+    def reach(self) -> Reach:
+        """Whether the upstream answers."""
+        return self._downloads.reach
+
+    @property
+    def opened(self) -> CoinGecko | None:
+        """The upstream, if it was needed."""
+        return self._opened
+
+    def upstream(self) -> CoinGecko:
+        """The upstream, opened now if it was not. Closed with this object."""
+        if self._opened is None:
+            self._opened = self._factory()
+        return self._opened
 
     def find(
         self, coin: str, *, days: int | None = None, refresh: bool = False, whole: bool = False, older: bool = True
     ) -> Found:
-        """The bars of one coin. `whole`: fetch too if the history is shorter than `days` (default: the setting).
+        """The bars of one coin, see `find_all`. Raises DataError or UpstreamError."""
+        for _, outcome in self.find_all([coin], days=days, refresh=refresh, whole=whole, older=older):
+            if not isinstance(outcome, Found):
+                raise outcome
+            return outcome
+        raise DataError(f"{coin} was not looked for.")
 
-        `refresh` fetches even what is fresh; without `older`, CoinGecko candles that could not be brought up to date
-        are not good enough. Raises DataError or UpstreamError.
+    def find_all(
+        self,
+        coins: Iterable[str],
+        *,
+        days: int | None = None,
+        refresh: bool = False,
+        whole: bool = False,
+        older: bool = True,
+    ) -> Iterator[tuple[str, Found | CryptocastError]]:
+        """Each coin once, as its bars come, or why they do not: first those that are here, then the downloads.
+
+        `whole`: fetch too if the history is shorter than `days` (default: the setting). `refresh` fetches even what is
+        fresh; without `older`, CoinGecko candles that could not be brought up to date are not good enough.
         """
-        check_coin(coin)
+        orders: dict[SeriesKey, _Order] = {}
+        for coin in coins:
+            check_coin(coin)
+            try:
+                here = self._here(coin)
+                order = None if here is not None else self._order(coin, days, refresh=refresh, whole=whole)
+            except (DataError, UpstreamError) as error:
+                yield coin, error
+                continue
+            if here is not None:
+                yield coin, here
+            elif order is not None:
+                orders[order.key] = order
+        yield from self._delivered(orders, older=older)
+
+    def _here(self, coin: str) -> Found | None:
+        """Bars for which nobody needs to be asked; None if CoinGecko's are wanted."""
         if self._source in NEED_NO_STORE:
             made = without_store(self._config, self._source, coin, vs=self._vs, granularity=self._granularity)
             return Found(self._resting(made))
         if self._source in ("auto", "file"):
-            own = self._store.read(self._key("file", coin))
+            own = self._store.read(self._key("file", coin), self._as_of)
             if own is not None:
                 return Found(self._resting(own))
             if self._source == "file":
-                raise DataError(
-                    f"There are no {self._granularity} candles of {coin} in {self._vs} from a file."
-                    f" Import them: cryptocast fetch {coin} --source file --file FILE"
+                raise (
+                    self._unknown_then(self._key("file", coin))
+                    if self._as_of
+                    else DataError(
+                        f"There are no {self._granularity} candles of {coin} in {self._vs} from a file."
+                        f" Import them: cryptocast fetch {coin} --source file --file FILE"
+                    )
                 )
-        return self._coingecko(coin, days or self._config.data.days, refresh=refresh, whole=whole, older=older)
+        if self._as_of is None:
+            return None
+        key = self._key("coingecko", coin)
+        known = self._store.read(key, self._as_of)
+        if known is None:
+            raise self._unknown_then(key)
+        return Found(self._ageing(known, self._as_of))
+
+    def _unknown_then(self, key: SeriesKey) -> DataError:
+        since = self._store.known_since(key)
+        there = f"it knows some since {since:%Y-%m-%d %H:%M} UTC" if since else "it has none"
+        return DataError(
+            f"The store knew no {key.granularity} candles of {key.coin} ({key.source}) at"
+            f" {self._as_of:%Y-%m-%d %H:%M} UTC: {there}. Choose a later --as-of, or leave it out; --now cuts by the"
+            " time of the bars instead."
+        )
+
+    def _order(self, coin: str, days: int | None, *, refresh: bool, whole: bool) -> _Order:
+        key = self._key("coingecko", coin)
+        stored = self._store.read(key)
+        wall = self._wall_clock()
+        days = days or self._config.data.days
+        if self._config.coingecko.plan != "pro":
+            days = min(days, FREE_DAYS)
+        pages = wanted_pages(
+            key,
+            None if stored is None else stored.provenance,
+            self._store.covered(key),
+            wall,
+            days=days,
+            fresh=stored is not None and is_fresh(stored.provenance, wall, self._now),
+            whole=whole,
+            refresh=refresh,
+        )
+        return _Order(key, stored, wall, pages, left=len(pages))
+
+    def _delivered(
+        self, orders: dict[SeriesKey, _Order], *, older: bool
+    ) -> Iterator[tuple[str, Found | CryptocastError]]:
+        for order in [order for order in orders.values() if not order.pages or not self._fetch_allowed]:
+            if order.pages:
+                order.error = UpstreamError(
+                    f"{order.key.coin} may not be fetched now. Fetch it first: cryptocast fetch {order.key.coin}"
+                )
+            yield order.key.coin, self._concluded(orders.pop(order.key), older=older)
+        for page, outcome in self._downloads.bring(by_turns([order.pages for order in orders.values()])):
+            order = orders[page.key]
+            order.left -= 1
+            if isinstance(outcome, WriteResult):
+                order.written.append(outcome)
+            elif outcome is not None:
+                order.error = order.error or outcome
+            if order.left == 0:
+                yield page.key.coin, self._concluded(order, older=older)
+
+    def _concluded(self, order: _Order, *, older: bool) -> Found | CryptocastError:
+        """What can be had of a coin after all its calls."""
+        try:
+            return self._of_order(order, older=older)
+        except (DataError, UpstreamError) as error:
+            return error
+
+    def _of_order(self, order: _Order, *, older: bool) -> Found:
+        written = _summed(order.written)
+        stored = self._store.read(order.key) if written is not None else order.stored
+        if order.error is None:
+            if stored is None:
+                raise DataError(
+                    f"CoinGecko has no closed {order.key.granularity} bar of {order.key.coin} yet. Choose another coin."
+                )
+            return Found(self._ageing(stored, order.wall), written)
+        if stored is not None and older:
+            said = _first_sentence(order.error)
+            notice = f"{said}: resting on older CoinGecko candles, to {_day(stored.provenance)}."
+            return Found(self._ageing(stored, order.wall, failed=notice), written)
+        if isinstance(order.error, DataError):
+            raise order.error
+        if not isinstance(order.error, UpstreamError):
+            raise DataError(str(order.error)) from order.error
+        return Found(self._sample_instead(order.key.coin, order.error))
 
     def close(self) -> None:
         """Close the upstream, if it was opened."""
-        if self._upstream is not None:
-            self._upstream.close()
-            self._upstream = None
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def __enter__(self) -> Self:
         return self
@@ -199,48 +361,6 @@ class Sources:
         kept = candles if self._now is None else cut(candles, self._now)
         return CoinBars(kept, now=self._now or kept.provenance.last, stale=False, notice=notice)
 
-    def _coingecko(self, coin: str, days: int, *, refresh: bool, whole: bool, older: bool) -> Found:
-        key = self._key("coingecko", coin)
-        stored = self._store.read(key)
-        wall = self._wall_clock()
-        if self._config.coingecko.plan != "pro":
-            days = min(days, FREE_DAYS)
-        short = stored is not None and whole and stored.provenance.first > wall - timedelta(days=days - 2)
-        if stored is not None and not refresh and not short and is_fresh(stored.provenance, wall, self._now):
-            return Found(self._ageing(stored, wall))
-        tail = stored is not None and not refresh and not short
-        try:
-            written = self._download(key, days, wall, stored.provenance if stored is not None and tail else None)
-        except (UpstreamError, DataError) as error:
-            if stored is not None and older:
-                notice = f"{_first_sentence(error)}: resting on older CoinGecko candles, to {_day(stored.provenance)}."
-                return Found(self._ageing(stored, wall, failed=notice))
-            if isinstance(error, DataError):
-                raise
-            return Found(self._sample_instead(coin, error))
-        fetched = self._store.read(key)
-        if fetched is None:
-            raise DataError(f"The candles of {coin} vanished from the store while they were read. Try again.")
-        return Found(self._ageing(fetched, wall), written)
-
-    def _download(self, key: SeriesKey, days: int, wall: datetime, stored: Provenance | None) -> WriteResult:
-        """Fetch and store; with `stored`, only what follows its last bar and a little before it."""
-        if not self._fetch_allowed:
-            raise UpstreamError(f"{key.coin} may not be fetched now. Fetch it first: cryptocast fetch {key.coin}")
-        if self._down is not None:
-            raise self._down
-        wanted = days if stored is None else min(days, (wall - stored.last).days + OVERLAP_DAYS)
-        if self._upstream is None:
-            self._upstream = self._factory()
-        try:
-            history = self._upstream.history(key.coin, key.vs, key.granularity, wanted, wall)
-        except UpstreamError as error:
-            self._down = error
-            raise
-        if history.frame.is_empty():
-            raise DataError(f"CoinGecko has no closed {key.granularity} bar of {key.coin} yet. Choose another coin.")
-        return self._store.write(key, history.frame, fetched_at=wall, notes=history.notes)
-
     def _ageing(self, candles: Candles, wall: datetime, failed: str | None = None) -> CoinBars:
         """Bars whose clock is the wall's."""
         kept = candles if self._now is None else cut(candles, self._now)
@@ -251,7 +371,14 @@ class Sources:
         if late and failed is None:
             coin = kept.provenance.key.coin
             notice = f"CoinGecko's newest {self._granularity} candle of {coin} closed {last:%Y-%m-%d %H:%M} UTC."
+            if kept.provenance.fetched_at - last > DEAD_AFTER:
+                notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
         return CoinBars(kept, now=now, stale=late or failed is not None, notice=notice)
+
+    def _guess(self, coin: str) -> str:
+        """Which coin may have been meant, from the list that was kept on disk, else from the well-known ones."""
+        listed = coin_list_of(self._config)
+        return (listed.suggestion(coin) if listed is not None else "") or suggestion(coin, SAMPLE_COINS)
 
     def _sample_instead(self, coin: str, error: UpstreamError) -> CoinBars:
         fits = coin in SAMPLE_COINS and self._vs == "usd" and self._granularity == "daily"
@@ -260,9 +387,22 @@ class Sources:
             reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{_first_sentence(error)}"
             notice = f"{reason}: resting on the sample, real Bitstamp prices that end {_day(sample.provenance)}."
             return self._resting(sample, notice)
-        hint = suggestion(coin, SAMPLE_COINS)
+        hint = self._guess(coin)
         here = f" {coin} is not in the store." + (hint if coin not in SAMPLE_COINS else "")
         raise type(error)(f"{error}{here}") from error
+
+
+def _summed(results: Sequence[WriteResult]) -> WriteResult | None:
+    """Several writes of one series as one."""
+    if not results:
+        return None
+    return WriteResult(
+        added=sum(result.added for result in results),
+        revised=sum(result.revised for result in results),
+        provenance=results[-1].provenance,
+        removed=sum(result.removed for result in results),
+        refined=sum(result.refined for result in results),
+    )
 
 
 def is_fresh(stored: Provenance, wall: datetime, now: datetime | None = None) -> bool:
@@ -271,7 +411,11 @@ def is_fresh(stored: Provenance, wall: datetime, now: datetime | None = None) ->
     bar = timedelta(microseconds=BAR_US[granularity])
     asked = min(wall - GRACE[granularity], now or wall)
     due = asked - (asked - datetime(1970, 1, 1, tzinfo=UTC)) % bar
-    return stored.last >= due or timedelta(0) <= wall - stored.fetched_at < RETRY[granularity]
+    if stored.last >= due:
+        return True
+    # A try before the bar could be there says nothing.
+    tried = stored.fetched_at >= due + GRACE[granularity] or now is not None
+    return tried and timedelta(0) <= wall - stored.fetched_at < RETRY[granularity]
 
 
 def stale_after(last_close: datetime, granularity: Granularity, bars: int) -> datetime:

@@ -3,7 +3,6 @@
 Nothing here raises for what it finds: a finding that fails carries the exit code of its kind.
 """
 
-import asyncio
 import platform
 import re
 import shutil
@@ -16,15 +15,19 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from cryptocast.config import Config, load_config
-from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError
-from cryptocast.net import ApiClient, Limiter, NetSettings
+from cryptocast.data.coingecko import CoinGecko
+from cryptocast.data.refusals import DASHBOARD
+from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UsageError
+from cryptocast.net import Limiter, Unreachable
 from cryptocast.registry import PRODUCTION, Registry
+from cryptocast.workflows.context import Context
 from cryptocast.workflows.inventory import check_store, list_store
+from cryptocast.workflows.upstream import credits_of
 
 __all__ = ["Check", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
-Probe: TypeAlias = Callable[[Config], str]
+Probe: TypeAlias = Callable[[Config, str | None], str]
 
 API_KEY: Final = "CRYPTOCAST_COINGECKO_API_KEY"
 TOKEN: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 the name of the variable
@@ -32,7 +35,8 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 LITTLE_BYTES: Final = 500_000_000
 TOO_LITTLE_BYTES: Final = 20_000_000
 # One cheap call, and no patience: a machine without a network must hear so at once.
-PROBE: Final = NetSettings(connect_timeout_s=2.0, read_timeout_s=3.0, deadline_s=4.0, max_retries=0)
+PATIENCE: Final = {"connect_timeout_s": 2.0, "read_timeout_s": 3.0, "deadline_s": 4.0, "max_retries": 0}
+FEW_CREDITS: Final = 0.1  # of the month
 SHOWN_FINDINGS: Final = 3
 
 
@@ -64,7 +68,7 @@ def examine(
 ) -> DoctorReport:
     """Look at everything. folder: where a config.toml may lie, the working directory unless given.
 
-    probe: asks the upstream whether it is there, see `probe_upstream`; None does not ask.
+    probe: asks the upstream whether it is there and takes the key, see `probe_upstream`; None does not ask.
     """
     try:
         config = load_config(config_path, environ=environ, folder=folder)
@@ -77,22 +81,29 @@ def examine(
         _registry(config),
         _key(config, environ),
         _token(config, environ),
-        *([_network(config, probe)] if probe is not None else []),
+        *_credits(config),
+        *([_network(config, probe, environ)] if probe is not None else []),
         *_libraries(),
         _disk(config),
     ]
     return _report(checks)
 
 
-def probe_upstream(config: Config) -> str:
-    """One ping to CoinGecko; what came of it, in words. Raises UpstreamError if there was no answer."""
-    base = config.coingecko.pro_base_url if config.coingecko.plan == "pro" else config.coingecko.base_url
+def probe_upstream(config: Config, api_key: str | None = None) -> str:
+    """One call to CoinGecko, with the key; what came of it, in words.
 
-    async def ping() -> int:
-        async with ApiClient(base, name="CoinGecko", limiter=Limiter(1), settings=PROBE) as client:
-            return (await client.get("/ping")).status
-
-    return f"{base} answers (status {asyncio.run(ping())})"
+    Raises Unreachable if there was no answer, ConfigError if the key is refused, UpstreamError for other refusals.
+    """
+    coingecko = msgspec.structs.replace(config.coingecko, **PATIENCE)
+    base = coingecko.pro_base_url if coingecko.plan == "pro" else coingecko.base_url
+    with CoinGecko(coingecko, api_key=api_key, limiter=Limiter(1)) as upstream:
+        if coingecko.plan != "pro":
+            status = upstream.run(upstream.ping())
+            return f"{base} answers (status {status})" + (", the key is taken" if coingecko.plan == "demo" else "")
+        account = upstream.run(upstream.account())
+    left, credit = account.current_remaining_monthly_calls, account.monthly_call_credit
+    known = f", {left:,} of {credit:,} calls of the month left" if left is not None and credit is not None else ""
+    return f"{base} answers, the key is taken: plan {account.plan or 'pro'}{known}"
 
 
 def _report(checks: list[Check]) -> DoctorReport:
@@ -155,7 +166,7 @@ def _candles(config: Config) -> Check:
         return _fail("candles", str(error), None, error)
     if checked.findings:
         problems = [finding.problem for finding in checked.findings]
-        return _fail("candles", _some(problems), "See cryptocast data verify.", DataError)
+        return _fail("candles", _some(problems), "Do as it says, then look again: cryptocast data verify", DataError)
     if not checked.series:
         return _ok("candles", "none yet: commands fetch what they need, or rest on the sample", "cryptocast fetch")
     newest = max(list_store(config).series, key=lambda series: series.last)
@@ -193,10 +204,11 @@ def _key(config: Config, environ: Mapping[str, str]) -> Check:
         found = f"{API_KEY} is set, but the plan is keyless, so it is not used"
         return _warn("key", found, 'Set [coingecko] plan = "demo", or "pro".')
     if plan == "keyless":
-        return _ok("key", "none needed: keyless, 365 days of history, 5 calls a minute")
+        more = f'For 25 calls a minute get a free demo key ({DASHBOARD}), set {API_KEY} and [coingecko] plan = "demo".'
+        return _ok("key", "none needed: keyless, 365 days of history, 5 calls a minute", more)
     if not given:
-        found = f"[coingecko] plan is {plan}, and {API_KEY} is not set: CoinGecko will refuse"
-        return _warn("key", found, f'Set {API_KEY}, or [coingecko] plan = "keyless".')
+        found = f"[coingecko] plan is {plan}, and {API_KEY} is not set: nothing can be fetched"
+        return _warn("key", found, f'Set {API_KEY} ({DASHBOARD}), or [coingecko] plan = "keyless".')
     return _ok("key", f"{API_KEY} is set, plan {plan}")
 
 
@@ -208,11 +220,35 @@ def _token(config: Config, environ: Mapping[str, str]) -> Check:
     return _ok("token", f"{TOKEN} is set" if given else f"none: serve listens on {host} only")
 
 
-def _network(config: Config, probe: Probe) -> Check:
+def _credits(config: Config) -> Iterator[Check]:
+    """What is left of the month, where the plan has a bound or something was spent."""
+    state = credits_of(Context(config)).state()
+    if state.blocked_until is not None:
+        found = f"CoinGecko says that those of {state.month} are used up; {state.used:,} were counted here"
+        then = f"Wait: the backfill and refreshing pause until {state.blocked_until:%Y-%m-%d %H:%M} UTC."
+        yield _warn("credits", found, then)
+    elif state.per_month is not None and state.left is not None:
+        found = f"{state.used:,} of {state.per_month:,} used in {state.month}"
+        scarce = state.left < FEW_CREDITS * state.per_month
+        remedy = "Wait for the next month, fetch fewer coins, or set [coingecko] hours = false."
+        yield _warn("credits", found, remedy) if scarce else _ok("credits", found)
+    elif state.used:
+        yield _ok("credits", f"{state.used:,} calls in {state.month}, without a bound")
+
+
+def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Check:
     try:
-        return _ok("network", probe(config))
+        return _ok("network", probe(config, environ.get(API_KEY, "").strip() or None))
+    except UsageError as error:
+        return _fail("network", str(error), "Mend the key or the plan, then run cryptocast doctor again.", error)
+    except Unreachable as error:
+        remedy = (
+            "Nothing, if that is meant: commands rest on the store, else on the sample, and say so. Else check the"
+            " network, a proxy (HTTPS_PROXY) and [coingecko] base_url."
+        )
+        return _warn("network", str(error), remedy)
     except CryptocastError as error:
-        remedy = "Nothing, if that is meant: commands rest on the store, else on the sample, and say so."
+        remedy = "Wait some minutes and look again; until then commands rest on the store, else on the sample."
         return _warn("network", str(error), remedy)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -14,11 +14,14 @@ from cryptocast.data.file_source import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.store import CandleStore, WriteResult
-from cryptocast.errors import DataError, UpstreamError, UsageError
-from cryptocast.workflows.candles import NEED_NO_STORE, Sources, without_store
+from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
+from cryptocast.workflows.candles import NEED_NO_STORE, Found, Sources, without_store
 from cryptocast.workflows.context import NoProgress, Progress
+from cryptocast.workflows.ranges import Backfill, backfill
 
-__all__ = ["FetchProblem", "FetchReport", "FetchedCoin", "fetch"]
+__all__ = ["FetchProblem", "FetchReport", "FetchSummary", "FetchedCoin", "fetch"]
+
+TRIES: Final = 2  # the first coin may be the one that fails by itself
 
 
 class FetchProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +33,11 @@ class FetchProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FetchedCoin(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to one coin: rows in the store now, and how many the fetch added or changed."""
+    """What happened to one coin: rows in the store now, and how many the fetch added or changed.
+
+    refined: bars of which more is known, and nothing else has changed: days that got their high and low from their
+    hours. hours: hourly bars that are new. hours_problem: why its hours did not come; its days are not touched by that.
+    """
 
     coin: str
     source: str | None = None
@@ -38,6 +45,8 @@ class FetchedCoin(msgspec.Struct, frozen=True, kw_only=True):
     added: int = 0
     revised: int = 0
     removed: int = 0
+    refined: int = 0
+    hours: int = 0
     rows: int = 0
     first: datetime | None = None
     last: datetime | None = None
@@ -45,7 +54,39 @@ class FetchedCoin(msgspec.Struct, frozen=True, kw_only=True):
     notice: str | None = None
     notes: tuple[str, ...] = ()
     quality: QualityReport | None = None
+    hours_problem: str | None = None
     error: FetchProblem | None = None
+
+
+class FetchSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The fetch as a whole.
+
+    failed: coins that could not be had. calls: to the upstream, with retries. pages_left: pages of hours that are still
+    to be had; stopped: why they were not asked for. credits_left: of this month, null where there is no bound.
+    """
+
+    came: int
+    failed: int
+    calls: int = 0
+    hours: int = 0
+    refined: int = 0
+    pages_left: int = 0
+    stopped: str | None = None
+    credits_used: int | None = None
+    credits_left: int | None = None
+
+    def in_words(self) -> str:
+        """One line, or two sentences more where something was left."""
+        failed = f", {self.failed} could not be had" if self.failed else ""
+        parts = [f"{self.came} of {self.came + self.failed} coins came{failed}", f"{self.calls:,} calls"]
+        if self.hours or self.refined:
+            parts.append(f"{self.hours:,} hours came, and {self.refined:,} days have their highs and lows now")
+        if self.credits_left is not None:
+            parts.append(f"{self.credits_left:,} credits are left this month")
+        said = "; ".join(parts) + "."
+        if self.pages_left:
+            said += f" {self.pages_left:,} pages of hours are still to come: run the same command again."
+        return said + (f" {self.stopped}" if self.stopped else "")
 
 
 class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +95,17 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["cryptocast.fetch/1"] = "cryptocast.fetch/1"
     vs: str
     coins: tuple[FetchedCoin, ...]
+    summary: FetchSummary
 
     @property
     def exit_code(self) -> int:
-        """0 if every coin could be had, else the code of the first that could not."""
-        return next((coin.error.exit_code for coin in self.coins if coin.error is not None), 0)
+        """0 if every coin could be had; the code of the first that has a mistake or bad data; that of an upstream that
+        failed only if it failed for all of them."""
+        codes = [0 if coin.error is None else coin.error.exit_code for coin in self.coins]
+        own = [code for code in codes if code not in (0, UpstreamError.exit_code)]
+        if own:
+            return own[0]
+        return UpstreamError.exit_code if codes and all(codes) else 0
 
 
 def fetch(
@@ -76,18 +123,38 @@ def fetch(
     stamp: Stamp | None = None,
     volume_unit: VolumeUnit | None = None,
     refresh: bool = False,
+    hours: bool | None = None,
+    wall_clock: Callable[[], datetime] | None = None,
     progress: Progress | None = None,
 ) -> FetchReport:
-    """Fetch each coin; the failure of one stands in its row and does not touch the others.
+    """Fetch the coins side by side; the failure of one stands in its row and does not touch the others.
 
     granularity None: what the file holds, else the setting. A file replaces the coin's candles from an earlier file
     (the old bars go to the revisions); it needs exactly one coin. `auto` without a network reports what the other
-    commands will rest on. UsageError if the arguments contradict each other.
+    commands will rest on. hours: after the daily closes bring the hours that give them their highs and lows (None: the
+    setting). wall_clock: the time as it goes on, for fetches that take an hour; without, it stands at `now`. UsageError
+    if the arguments contradict each other, ConfigError for a key that the upstream refuses.
     """
     if file is not None and source == "auto":
         source = "file"
+    coins = tuple(dict.fromkeys(coins))
     _check(coins, source, vs, file, stamp, volume_unit)
-    shown = progress or NoProgress()
+    if file is not None:
+        path = file
+
+        def own(coin: str) -> FetchedCoin:
+            found = read_file(path, coin, now=now, vs=vs, granularity=granularity, stamp=stamp, volume_unit=volume_unit)
+            return _from_file(config, store, coin, vs, found, now)
+
+        return _alone(own, coins, vs, progress)
+    if source in NEED_NO_STORE:
+        grain = granularity or config.data.granularity
+        return _alone(
+            lambda coin: _keep(config, store, without_store(config, source, coin, vs=vs, granularity=grain)),
+            coins,
+            vs,
+            progress,
+        )
     sources = Sources(
         config,
         store,
@@ -95,37 +162,126 @@ def fetch(
         vs=vs,
         granularity=granularity or config.data.granularity,
         now=None,
-        wall_clock=lambda: now,
+        wall_clock=wall_clock or (lambda: now),
         upstream_factory=upstream,
+        patient=True,
+        tries=TRIES,
     )
+    wants_hours = config.coingecko.hours if hours is None else hours
+    with sources:
+        fetching = _Fetching(config, store, sources, wall_clock or (lambda: now), progress or NoProgress())
+        return fetching.run(coins, source, vs, days, refresh=refresh, hours=wants_hours)
 
-    def one(coin: str) -> FetchedCoin:
-        if file is not None:
-            found = read_file(file, coin, now=now, vs=vs, granularity=granularity, stamp=stamp, volume_unit=volume_unit)
-            return _from_file(config, store, coin, vs, found, now)
-        if source in NEED_NO_STORE:
-            made = without_store(config, source, coin, vs=vs, granularity=granularity or config.data.granularity)
-            return _keep(config, store, made)
-        return _from_upstream(config, sources, coin, source, days, refresh=refresh)
 
+class _Fetching:
+    """A fetch from the upstream: first the bars that were asked for, then the hours behind the days."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: CandleStore,
+        sources: Sources,
+        clock: Callable[[], datetime],
+        progress: Progress,
+    ) -> None:
+        self._config, self._store, self._sources = config, store, sources
+        self._clock, self._progress = clock, progress
+
+    def run(
+        self, coins: Sequence[str], source: SourceChoice, vs: str, days: int | None, *, refresh: bool, hours: bool
+    ) -> FetchReport:
+        """The whole of it."""
+        found = self._bars(coins, source, days, refresh=refresh)
+        filled = self._hours(found, days) if hours else Backfill()
+        rows = tuple(self._row(coin, found[coin], filled) for coin in coins)
+        return FetchReport(vs=vs, coins=rows, summary=self._summary(rows, filled))
+
+    def _bars(
+        self, coins: Sequence[str], source: SourceChoice, days: int | None, *, refresh: bool
+    ) -> dict[str, Found | CryptocastError]:
+        found: dict[str, Found | CryptocastError] = {}
+        self._progress.begin("fetch", len(coins))
+        try:
+            arriving = self._sources.find_all(coins, days=days, refresh=refresh, whole=True, older=source == "auto")
+            for coin, outcome in arriving:
+                found[coin] = outcome
+                self._progress.step(coin)
+        finally:
+            self._progress.end()
+        return found
+
+    def _hours(self, found: dict[str, Found | CryptocastError], days: int | None) -> Backfill:
+        """Of the days that CoinGecko gave, unless it does not answer any more."""
+        keys = [outcome.bars.candles.provenance.key for outcome in found.values() if isinstance(outcome, Found)]
+        daily = [key for key in keys if key.source == "coingecko" and key.granularity == "daily"]
+        if not daily or self._sources.reach.down is not None:
+            return Backfill()
+        return backfill(
+            self._sources.upstream(),
+            self._store,
+            daily,
+            now=self._clock,
+            days=days or self._config.data.days,
+            reach=self._sources.reach,
+            progress=self._progress,
+        )
+
+    def _row(self, coin: str, outcome: Found | CryptocastError, filled: Backfill) -> FetchedCoin:
+        if isinstance(outcome, CryptocastError):
+            return _failed(coin, outcome)
+        candles = outcome.bars.candles
+        if coin in filled.days:
+            candles = self._store.read(candles.provenance.key) or candles
+        row = _row(self._config, candles, outcome.written)
+        notice = outcome.bars.notice
+        if row.source == "file":
+            notice = f"auto rests on your own file for {coin}; for CoinGecko's candles add --source coingecko."
+        return msgspec.structs.replace(
+            row,
+            stale=outcome.bars.stale,
+            notice=notice,
+            refined=row.refined + filled.days.get(coin, 0),
+            hours=filled.hours.get(coin, 0),
+            hours_problem=filled.problems.get(coin),
+        )
+
+    def _summary(self, rows: Sequence[FetchedCoin], filled: Backfill) -> FetchSummary:
+        opened = self._sources.opened
+        credits_now = None if opened is None else opened.credits.state()
+        return FetchSummary(
+            came=sum(row.error is None for row in rows),
+            failed=sum(row.error is not None for row in rows),
+            calls=0 if opened is None else opened.calls,
+            hours=sum(filled.hours.values()),
+            refined=sum(row.refined for row in rows),
+            pages_left=filled.left,
+            stopped=filled.stopped,
+            credits_used=None if credits_now is None else credits_now.used,
+            credits_left=None if credits_now is None else credits_now.left,
+        )
+
+
+def _alone(one: Callable[[str], FetchedCoin], coins: Sequence[str], vs: str, progress: Progress | None) -> FetchReport:
+    """Coin by coin, without an upstream."""
+    shown = progress or NoProgress()
     rows = []
     shown.begin("fetch", len(coins))
     try:
         for coin in coins:
-            rows.append(_attempt(one, coin))
+            try:
+                rows.append(one(coin))
+            except (DataError, UpstreamError) as error:
+                rows.append(_failed(coin, error))
             shown.step(coin)
     finally:
-        sources.close()
         shown.end()
-    return FetchReport(vs=vs, coins=tuple(rows))
+    came = sum(row.error is None for row in rows)
+    return FetchReport(vs=vs, coins=tuple(rows), summary=FetchSummary(came=came, failed=len(rows) - came))
 
 
-def _attempt(one: Callable[[str], FetchedCoin], coin: str) -> FetchedCoin:
-    try:
-        return one(coin)
-    except (DataError, UpstreamError) as error:
-        problem = FetchProblem(kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
-        return FetchedCoin(coin=coin, error=problem)
+def _failed(coin: str, error: CryptocastError) -> FetchedCoin:
+    problem = FetchProblem(kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
+    return FetchedCoin(coin=coin, error=problem)
 
 
 def _check(
@@ -166,17 +322,6 @@ def _keep(config: Config, store: CandleStore, made: Candles) -> FetchedCoin:
     return _row(config, made, written)
 
 
-def _from_upstream(
-    config: Config, sources: Sources, coin: str, source: SourceChoice, days: int | None, *, refresh: bool
-) -> FetchedCoin:
-    found = sources.find(coin, days=days, refresh=refresh, whole=True, older=source == "auto")
-    row = _row(config, found.bars.candles, found.written)
-    notice = found.bars.notice
-    if row.source == "file":
-        notice = f"auto rests on your own file for {coin}; for CoinGecko's candles add --source coingecko."
-    return msgspec.structs.replace(row, stale=found.bars.stale, notice=notice)
-
-
 def _row(config: Config, candles: Candles, written: WriteResult | None) -> FetchedCoin:
     stated = candles.provenance
     return FetchedCoin(
@@ -186,6 +331,7 @@ def _row(config: Config, candles: Candles, written: WriteResult | None) -> Fetch
         added=written.added if written else 0,
         revised=written.revised if written else 0,
         removed=written.removed if written else 0,
+        refined=written.refined if written else 0,
         rows=stated.rows,
         first=stated.first,
         last=stated.last,

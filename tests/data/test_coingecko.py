@@ -1,3 +1,4 @@
+import asyncio
 import json
 import math
 import threading
@@ -15,11 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import CoinGeckoConfig
+from cryptocast.data.backfill import Page
 from cryptocast.data.coingecko import CoinGecko, History, explain, market_chart, upstream_error
 from cryptocast.data.frame import check_candles
+from cryptocast.data.quotes import parse_quotes
+from cryptocast.data.refusals import QuotaSpent, RateLimited
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.net import Answer, ApiClient
+from cryptocast.rehearsal import FakeUpstream
 
 DAY = 86_400_000
 HOUR = 3_600_000
@@ -193,7 +198,7 @@ def test_all_shapes_of_errors_are_read(body: bytes, code: int | None, message: s
         (400, b'{"status": {"error_code": 10010}}', ConfigError, "another plan"),
         (400, b'{"status": {"error_code": 10011}}', ConfigError, "another plan"),
         (403, b"<html>", UpstreamError, "refused .status 403"),
-        (429, b"<html>", UpstreamError, "rate limit"),
+        (429, b"<html>", RateLimited, "rate limit"),
         (500, b"", UpstreamError, "failed .status 500"),
         (302, b"", UpstreamError, "failed .status 302"),
     ],
@@ -303,6 +308,264 @@ def test_a_hostile_coin_never_becomes_a_request() -> None:
     with coingecko(calls) as upstream, pytest.raises(UsageError):
         upstream.history("../key", "usd", "daily", 365, NOW)
     assert calls.requests == []
+
+
+# --- one new try where the upstream wants it otherwise
+
+
+class Picky:
+    """Refuses the first calls with the given answers, then answers as Calls does."""
+
+    def __init__(self, *refusals: tuple[int, bytes]) -> None:
+        self.refusals = list(refusals)
+        self.answering = Calls()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        answer = self.answering(request)
+        if self.refusals:
+            status, body = self.refusals.pop(0)
+            return httpx.Response(status, content=body)
+        return answer
+
+    def params(self, name: str) -> list[str | None]:
+        return [request.url.params.get(name) for request in self.answering.requests]
+
+
+BEYOND = (401, b'{"error": {"status": {"error_code": 10012, "error_message": "within the past 365 days"}}}')
+NOT_IN_PLAN = (401, b'{"error": {"status": {"error_code": 10005, "error_message": "limited to PRO"}}}')
+TOO_MANY_ITEMS = (400, b'{"timestamp": "x", "error_code": 10012, "status": {"error_message": "too many"}}')
+PAGE = Page(
+    SeriesKey("coingecko", "usd", "hourly", "bitcoin"),
+    NOW - timedelta(days=365),
+    NOW - timedelta(days=300),
+    ends_now=False,
+)
+
+
+def test_10012_for_history_is_clamped_and_tried_once_more() -> None:
+    calls = Picky(BEYOND)
+    with coingecko(calls) as upstream:
+        assert len(upstream.run(upstream.page(PAGE, NOW)).frame) > 60 * 24
+        assert len(upstream.history("bitcoin", "usd", "daily", 365, NOW).frame) > 360
+    first, second = (NOW.timestamp() - float(str(text)) for text in calls.params("from")[:2])
+    assert first == pytest.approx(365 * 86_400 - 3600)
+    assert second == pytest.approx(364 * 86_400)
+    calls = Picky(BEYOND)
+    with coingecko(calls) as upstream:
+        upstream.history("bitcoin", "usd", "daily", 365, NOW)
+    assert calls.params("days") == ["365", "364"]
+
+
+def test_10012_that_stays_is_an_error_after_two_calls() -> None:
+    calls = Picky(BEYOND, BEYOND)
+    with coingecko(calls) as upstream, pytest.raises(UpstreamError, match="at most 365 days"):
+        upstream.run(upstream.page(PAGE, NOW))
+    assert len(calls.answering.requests) == 2
+
+
+def test_10005_drops_the_parameter_once_and_for_the_rest() -> None:
+    calls = Picky(NOT_IN_PLAN)
+    with coingecko(calls, plan="pro", api_key="CG-abc") as upstream:
+        for _ in range(2):
+            assert len(upstream.run(upstream.page(PAGE, NOW)).frame) > 60 * 24
+    assert calls.params("interval") == ["hourly", None, None]
+    calls = Picky(NOT_IN_PLAN, NOT_IN_PLAN)
+    with (
+        coingecko(calls, plan="pro", api_key="CG-abc") as upstream,
+        pytest.raises(UpstreamError, match="does not offer this to the plan 'pro'"),
+    ):
+        upstream.run(upstream.page(PAGE, NOW))
+    assert len(calls.answering.requests) == 2
+
+
+def test_free_plans_never_send_an_interval() -> None:
+    calls = Picky()
+    with coingecko(calls) as upstream:
+        upstream.history("bitcoin", "usd", "hourly", 200, NOW)
+        upstream.history("bitcoin", "usd", "daily", 200, NOW)
+    assert set(calls.params("interval")) == {None}
+
+
+# --- live prices
+
+
+def quoted(request: httpx.Request) -> httpx.Response:
+    """Knows every coin; `dead` comes empty, as a coin without a price does."""
+    ids = request.url.params["ids"].split(",")
+    found: dict[str, Any] = {coin: {"usd": 2, "usd_market_cap": 0, "last_updated_at": 1767225601} for coin in ids}
+    if "dead" in found:
+        found["dead"] = {}
+    found.pop("unknown", None)
+    return httpx.Response(200, content=json.dumps(found).encode())
+
+
+def test_prices_come_in_chunks_and_unknown_coins_are_left_out() -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return quoted(request)
+
+    coins = [f"coin-{number:03d}" for number in range(230)]
+    with coingecko(answer) as upstream:
+        found = upstream.run(upstream.quotes([*coins, "dead", "unknown", coins[0]], "usd"))
+    assert set(found) == set(coins)
+    assert (found[coins[0]].price, found[coins[0]].market_cap) == (2.0, None)
+    assert found[coins[0]].updated_at == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert [len(request.url.params["ids"].split(",")) for request in requests] == [100, 100, 32]
+    assert all(len(str(request.url)) <= 4000 for request in requests)
+    assert "True" not in str(requests[0].url)
+
+
+def test_long_ids_make_shorter_chunks() -> None:
+    coins = [f"{'x' * 90}-{number:03d}" for number in range(100)]
+    urls: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        urls.append(str(request.url))
+        return quoted(request)
+
+    with coingecko(answer) as upstream:
+        assert len(upstream.run(upstream.quotes(coins, "usd"))) == 100
+    assert len(urls) == 3
+    assert max(map(len, urls)) <= 4000
+
+
+def test_10012_for_items_is_split_and_tried_once_more() -> None:
+    refusals = [TOO_MANY_ITEMS]
+    sizes: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sizes.append(len(request.url.params["ids"].split(",")))
+        if refusals:
+            status, body = refusals.pop()
+            return httpx.Response(status, content=body)
+        return quoted(request)
+
+    with coingecko(answer) as upstream:
+        assert len(upstream.run(upstream.quotes([f"c{number}" for number in range(90)], "usd"))) == 90
+    assert sizes == [90, 45, 45]
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"a": 1}', b'{"a": {"usd": "x"}}', b"", b"<html>"])
+def test_prices_of_another_shape_are_refused(body: bytes) -> None:
+    with pytest.raises((DataError, UpstreamError)):
+        parse_quotes(body, "usd")
+
+
+amounts = st.one_of(st.none(), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+members = st.dictionaries(st.sampled_from(["usd", "usd_24h_vol", "usd_market_cap", "last_updated_at"]), amounts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text(max_size=5), members, max_size=5))
+def test_any_prices_of_the_right_shape_give_positive_ones_or_none(content: Any) -> None:
+    found = parse_quotes(json.dumps(content).encode(), "usd")
+    for coin, quote in found.items():
+        assert quote.price == float(content[coin]["usd"]) > 0
+        assert quote.volume_24h is None or quote.volume_24h > 0
+        assert quote.updated_at is None or quote.updated_at.year < 2101
+
+
+# --- keys, credits, lists
+
+
+@pytest.mark.parametrize(
+    ("plan", "status", "code", "kind", "words"),
+    [
+        ("keyless", 401, 10002, UpstreamError, 'get a free demo key .* plan = "demo"'),
+        ("demo", 401, 10002, ConfigError, "does not take the demo key .* Copy it again"),
+        ("demo", 401, 10010, ConfigError, "plan = 'pro', whose host is pro-api.coingecko.com"),
+        ("pro", 401, 10011, ConfigError, "plan = 'demo', whose host is api.coingecko.com"),
+        ("pro", 401, 10012, UpstreamError, "fewer --days"),
+        ("demo", 401, 10005, UpstreamError, "does not offer this to the plan 'demo'"),
+        ("demo", 429, 429, QuotaSpent, "monthly credits"),
+    ],
+)
+@pytest.mark.parametrize("shape", range(3))
+def test_codes_mean_the_same_in_every_shape(
+    plan: Any, status: int, code: int, kind: type[CryptocastError], words: str, shape: int
+) -> None:
+    message = "You've exceeded your monthly call credits." if code == 429 else "No."
+    fields: dict[str, Any] = {"error_code": code, "error_message": message}
+    shapes: list[Any] = [
+        {"status": fields},
+        {"error": {"status": {"timestamp": "x", **fields}}},
+        {"timestamp": "x", "error_code": code, "status": {"error_message": message}},
+    ]
+    error = explain(Answer(status, json.dumps(shapes[shape]).encode(), {}), "bitcoin", "usd", plan)
+    assert type(error) is kind
+    with pytest.raises(kind, match=words):
+        raise error
+
+
+def test_retries_cost_credits_too() -> None:
+    calls = Picky((500, b""), (500, b""))
+    config = CoinGeckoConfig(max_retries=2, calls_per_minute=1000)
+    client = partial(ApiClient, transport=httpx.MockTransport(calls), sleep=no_sleep)
+    with CoinGecko(config, client=client) as upstream:
+        upstream.history("bitcoin", "usd", "daily", 365, NOW)
+        assert (upstream.calls, upstream.credits.state().used) == (3, 3)
+
+
+async def no_sleep(seconds: float) -> None:
+    """Time does not matter here."""
+
+
+def test_a_pro_key_tells_its_calls_and_the_budget_takes_them_over() -> None:
+    with FakeUpstream(now=NOW, plan="pro", coins=1) as fake:
+        config = CoinGeckoConfig(plan="pro", pro_base_url=fake.url, calls_per_minute=1000)
+        with CoinGecko(config, api_key=fake.key) as upstream:
+            upstream.history("bitcoin", "usd", "daily", 2000, NOW)
+            account = upstream.run(upstream.account())
+            assert account.current_total_monthly_calls == upstream.credits.state().used == 2
+            assert "usd" in upstream.run(upstream.currencies())
+    with (
+        FakeUpstream(now=NOW, coins=1) as fake,
+        CoinGecko(CoinGeckoConfig(base_url=fake.url)) as upstream,
+        pytest.raises(DataError, match="only of pro keys"),
+    ):
+        upstream.run(upstream.account())
+
+
+# --- many pieces of work
+
+
+def test_work_is_done_side_by_side_and_each_result_comes_with_what_it_is_about() -> None:
+    under_way, most = 0, 0
+
+    async def work(number: int) -> int:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.001 * (number % 3))
+        under_way -= 1
+        if number % 5 == 0:
+            raise DataError(f"no {number}")
+        return number * number
+
+    with coingecko(Calls()) as upstream:
+        found = dict(upstream.each(((n, partial(work, n)) for n in range(20)), at_once=4))
+    assert most == 4
+    assert {n: result for n, result in found.items() if isinstance(result, int)} == {
+        n: n * n for n in range(20) if n % 5
+    }
+    assert str(found[10]) == "no 10"
+
+
+def test_whoever_leaves_takes_the_rest_of_the_work_with_them() -> None:
+    begun: list[int] = []
+
+    async def work(number: int) -> int:
+        begun.append(number)
+        await asyncio.sleep(0.0 if number == 0 else 30.0)
+        return number
+
+    with coingecko(Calls()) as upstream:
+        results = upstream.each(((n, partial(work, n)) for n in range(9)), at_once=3)
+        assert next(results) == (0, 0)
+        results.close()
+    assert begun == [0, 1, 2]
 
 
 # --- one fetch over a real socket

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import filelock
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ from polars.testing import assert_frame_equal
 
 from cryptocast.data import parquet
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.store import REVISION_SCHEMA, CandleStore, encode_series
+from cryptocast.data.store import LAYOUT, REVISION_SCHEMA, CandleStore, encode_series
 from cryptocast.errors import DataError, UsageError
 
 KEY = SeriesKey("coingecko", "usd", "daily", "bitcoin")
@@ -335,10 +336,250 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_series(tmp_path: Path) -
             assert not list(root.rglob("*.tmp"))
 
 
-def test_two_processes_that_write_one_series_lose_nothing(tmp_path: Path) -> None:
-    writers = [start_writer(tmp_path, first, 2, 15, 1) for first in (0, 1)]
+def test_two_processes_that_write_one_series_two_hundred_times_lose_nothing(tmp_path: Path) -> None:
+    writers = [start_writer(tmp_path, first, 2, 100, 1) for first in (0, 1)]
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=100)
         assert writer.returncode == 0
-    assert sorted(closes(store_at(tmp_path))) == list(range(30))
+    assert sorted(closes(store_at(tmp_path))) == list(range(200))
     assert store_at(tmp_path).verify() == []
+
+
+HOLDER = """
+import sys
+import filelock
+
+with filelock.FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "run/candles-coingecko-usd-daily-bitcoin.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    store = store_at(tmp_path, lock_timeout_s=0.2)
+    with pytest.raises(DataError, match="Another process"):
+        store.write(KEY, bars({1: 1.0}), fetched_at=T1)
+    holder.kill()
+    holder.communicate(timeout=10)
+    began = time.monotonic()
+    store.write(KEY, bars({1: 1.0}), fetched_at=T1)
+    assert time.monotonic() - began < 1.0
+
+
+# --- what was known when
+
+
+def known(store: CandleStore, as_of: datetime) -> dict[int, float] | None:
+    candles = store.read(KEY, as_of)
+    if candles is None:
+        return None
+    assert candles.provenance.rows == len(candles.frame)
+    return {(at - START).days: close for at, close in candles.frame.select("close_time", "close").rows()}
+
+
+def test_a_past_state_is_read_back_after_revisions_additions_and_a_replacement(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    second = timedelta(seconds=1)
+    store.write(KEY, bars({1: 10.0, 2: 11.0}), fetched_at=T1)
+    store.write(KEY, bars({2: 12.0, 3: 13.0}), fetched_at=T2)
+    store.write(KEY, bars({3: 33.0}), fetched_at=T3, replace=True)
+    assert known(store, T1 - second) is None
+    assert known(store, T1) == known(store, T2 - second) == {1: 10.0, 2: 11.0}
+    assert known(store, T2) == known(store, T3 - second) == {1: 10.0, 2: 12.0, 3: 13.0}
+    assert known(store, T3) == closes(store) == {3: 33.0}
+    assert store.known_since(KEY) == T1
+
+
+def test_a_past_state_says_so_and_has_a_hash_of_its_own(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    first = store.write(KEY, bars({1: 10.0}), fetched_at=T1).provenance
+    store.write(KEY, bars({1: 11.0, 2: 12.0}), fetched_at=T3)
+    then = store.read(KEY, T2)
+    assert then is not None
+    assert then.provenance.content_hash == first.content_hash
+    assert then.provenance.fetched_at == T1
+    assert "as it was known at 2021-01-02T00:00:00Z" in then.provenance.notes
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(series, st.booleans()), min_size=1, max_size=4))
+def test_every_past_state_is_what_a_copy_made_then_holds(writes: list[tuple[dict[int, float], bool]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = store_at(Path(folder))
+        copies: list[tuple[datetime, dict[int, float]]] = []
+        for number, (write, replace) in enumerate(writes):
+            at = T1 + timedelta(hours=number)
+            store.write(KEY, bars(write), fetched_at=at, replace=replace)
+            copies.append((at, closes(store)))
+        for at, copy in copies:
+            assert known(store, at + timedelta(minutes=30)) == copy
+
+
+def test_a_kill_between_the_two_files_leaves_the_past_as_it_was(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bars({1: 10.0, 2: 11.0}), fetched_at=T1)
+    old = store.path(KEY).read_bytes()
+    store.write(KEY, bars({2: 12.0}), fetched_at=T2)
+    store.path(KEY).write_bytes(old)
+    assert known(store, T1) == known(store, T3) == {1: 10.0, 2: 11.0}
+    store.write(KEY, bars({2: 13.0}), fetched_at=T3)
+    assert known(store, T2) == {1: 10.0, 2: 11.0}
+    assert known(store, T3) == {1: 10.0, 2: 13.0}
+
+
+# --- layouts
+
+
+def old_layout(frame: pl.DataFrame, provenance_of: CandleStore) -> bytes:
+    """A file as the first layout had it: no times, no coverage."""
+    candles = provenance_of.read(KEY)
+    assert candles is not None
+    stated = candles.provenance
+    metadata = {
+        "layout": 1,
+        "source": "coingecko",
+        "vs": "usd",
+        "granularity": "daily",
+        "coin": "bitcoin",
+        "fetched_at": stated.fetched_at,
+        "content_hash": stated.content_hash,
+        "rows": stated.rows,
+        "first": stated.first,
+        "last": stated.last,
+        "notes": [],
+    }
+    return parquet.encode(frame, msgspec.json.encode(metadata))
+
+
+def test_a_file_of_the_first_layout_is_read_and_written_anew_with_the_next_bars(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    frame = bars({1: 10.0, 2: 11.0})
+    store.write(KEY, frame, fetched_at=T1)
+    store.path(KEY).write_bytes(old_layout(frame, store))
+    assert store.verify() == []
+    assert known(store, T1) == {1: 10.0, 2: 11.0}
+    assert known(store, T1 - timedelta(seconds=1)) is None
+    store.write(KEY, bars({2: 12.0}), fetched_at=T2)
+    assert known(store, T1) == {1: 10.0, 2: 11.0}
+    assert store.verify() == []
+
+
+def test_a_newer_layout_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bars({1: 10.0}), fetched_at=T1)
+    path = store.path(KEY)
+    newer = {"layout": LAYOUT + 1, "something": "that only a newer one knows"}
+    path.write_bytes(parquet.encode(bars({1: 10.0}), msgspec.json.encode(newer)))
+    before = path.read_bytes()
+    for attempt in (lambda: store.read(KEY), lambda: store.write(KEY, bars({2: 1.0}), fetched_at=T2)):
+        with pytest.raises(DataError, match=rf"layout {LAYOUT + 1}, this cryptocast reads up to {LAYOUT}.*upgrade"):
+            attempt()
+    (finding,) = store.verify()
+    assert "Remove" not in finding.problem
+    assert path.read_bytes() == before
+    assert store.ls() == []
+
+
+def test_edited_times_are_noticed(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bars({1: 10.0}), fetched_at=T1)
+    path = store.path(KEY)
+    frame, metadata = parquet.decode(path.read_bytes(), "x")
+    path.write_bytes(parquet.encode(frame.with_columns(pl.col("known_from").dt.offset_by("-1y")), metadata))
+    with pytest.raises(DataError, match="does not match the hash"):
+        store.read(KEY)
+
+
+# --- what the new bar does not know, the old one keeps
+
+
+def bar(close: float, *, low: float | None = None, high: float | None = None, cap: float | None = 7.0) -> pl.DataFrame:
+    """One bar of day 1; with low and high its range is known."""
+    ranged = low is not None
+    values = (close, high, low, close) if ranged else (close,) * 4
+    return pl.DataFrame(
+        [("bitcoin", START + timedelta(days=1), *values, 5.0, cap, ranged)], schema=CANDLE_SCHEMA, orient="row"
+    )
+
+
+def stored_bar(store: CandleStore) -> dict[str, object]:
+    candles = store.read(KEY)
+    assert candles is not None
+    (row,) = candles.frame.drop("coin", "close_time").rows(named=True)
+    return row
+
+
+def test_a_close_only_bar_never_takes_away_a_range(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bar(10.0, low=8.0, high=12.0), fetched_at=T1)
+    result = store.write(KEY, bar(10.0), fetched_at=T2)
+    assert (result.revised, result.refined) == (0, 0)
+    assert stored_bar(store)["range_known"]
+    assert store.revisions(KEY).is_empty()
+
+
+@pytest.mark.parametrize(("close", "low", "high"), [(11.0, 8.0, 12.0), (13.0, 8.0, 13.0), (7.0, 7.0, 12.0)])
+def test_a_revised_close_widens_the_range_where_it_must(tmp_path: Path, close: float, low: float, high: float) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bar(10.0, low=8.0, high=12.0), fetched_at=T1)
+    assert store.write(KEY, bar(close), fetched_at=T2).revised == 1
+    row = stored_bar(store)
+    assert (row["open"], row["low"], row["high"], row["close"], row["range_known"]) == (10.0, low, high, close, True)
+
+
+def test_a_range_that_becomes_known_refines_the_bar_and_is_undone_in_the_past(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bar(10.0), fetched_at=T1)
+    result = store.write(KEY, bar(10.0, low=8.0, high=12.0), fetched_at=T2, derived=True)
+    assert (result.added, result.revised, result.refined) == (0, 0, 1)
+    assert result.provenance.fetched_at == T1
+    then = store.read(KEY, T1)
+    assert then is not None
+    assert not then.frame["range_known"][0]
+
+
+def test_an_unknown_cap_does_not_take_away_a_known_one_and_a_known_one_refines(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bar(10.0, cap=None), fetched_at=T1)
+    assert store.write(KEY, bar(10.0, cap=9.0), fetched_at=T2).refined == 1
+    assert store.write(KEY, bar(10.0, cap=None), fetched_at=T3).refined == 0
+    assert stored_bar(store)["market_cap"] == 9.0
+    assert store.write(KEY, bar(10.0, cap=8.0), fetched_at=T3).revised == 1
+
+
+def test_a_number_told_in_other_digits_is_no_revision(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bar(10.0, cap=7.0), fetched_at=T1)
+    assert store.write(KEY, bar(10.0 * (1 + 1e-14), cap=7.0 * (1 - 1e-14)), fetched_at=T2).revised == 0
+    assert stored_bar(store)["close"] == 10.0
+    assert store.write(KEY, bar(10.0 * (1 + 1e-8)), fetched_at=T3).revised == 1
+
+
+def test_a_replacement_is_exactly_what_it_says(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bar(10.0, low=8.0, high=12.0), fetched_at=T1)
+    store.write(KEY, bar(10.0, cap=None), fetched_at=T2, replace=True)
+    row = stored_bar(store)
+    assert (row["range_known"], row["market_cap"]) == (False, None)
+
+
+def test_what_the_source_has_answered_for_is_kept_with_the_series(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    day = timedelta(days=1)
+    store.cover(KEY, (START, START + day))  # nothing is there to keep it with
+    assert store.covered(KEY) == ()
+    store.write(KEY, bars({5: 1.0}), fetched_at=T1, covered=(START + 4 * day, START + 5 * day))
+    store.write(KEY, bars({5: 1.0}), fetched_at=T1)
+    store.cover(KEY, (START + 3 * day, START + 4 * day))
+    store.cover(KEY, (START, START + day))
+    assert store.covered(KEY) == ((START, START + day), (START + 3 * day, START + 5 * day))
+    assert store.verify() == []

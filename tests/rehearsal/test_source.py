@@ -130,7 +130,10 @@ def test_a_demo_key_opens_the_demo_plan_and_a_wrong_one_does_not() -> None:
     with FakeUpstream(now=NOW, plan="demo", coins=0) as fake:
         with CoinGecko(config_of(fake, plan="demo"), api_key=DEMO_KEY) as source:
             assert source.history("bitcoin", "usd", "daily", 91, NOW).frame.height == 91
-        with CoinGecko(config_of(fake, plan="demo"), api_key="wrong") as source, pytest.raises(UpstreamError):
+        with (
+            CoinGecko(config_of(fake, plan="demo"), api_key="wrong") as source,
+            pytest.raises(ConfigError, match="does not take the demo key"),
+        ):
             source.history("bitcoin", "usd", "daily", 91, NOW)
         with (
             CoinGecko(config_of(fake, plan="pro"), api_key="any") as source,

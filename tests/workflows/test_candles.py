@@ -11,10 +11,10 @@ import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, SourceChoice, StoreConfig
 from cryptocast.data.coingecko import CoinGecko
-from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
 from cryptocast.errors import DataError, UpstreamError, UsageError
 from cryptocast.net import ApiClient
-from cryptocast.workflows.candles import Obtained, obtain, open_store, stale_after
+from cryptocast.workflows.candles import Obtained, is_fresh, obtain, open_store, stale_after
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -33,6 +33,9 @@ class Upstream:
         self.paths.append(request.url.path)
         if not self.network:
             raise httpx.ConnectError("no") from socket.gaierror(-2, "Name or service not known")
+        if request.url.path.endswith("/coins/list"):
+            self.paths.pop()
+            return httpx.Response(404)
         if "nocoin" in request.url.path:
             return httpx.Response(404, content=b'{"error": "coin not found"}')
         if self.status != 200:
@@ -65,6 +68,7 @@ def ask(
     now: datetime | None = None,
     wall: datetime = NOW,
     fetch_allowed: bool = True,
+    as_of: datetime | None = None,
 ) -> Obtained:
     return obtain(
         config,
@@ -76,6 +80,7 @@ def ask(
         wall_clock=lambda: wall,
         upstream_factory=upstream.factory(config),
         fetch_allowed=fetch_allowed,
+        as_of=as_of,
     )
 
 
@@ -249,3 +254,65 @@ def test_a_damaged_file_is_told_and_not_replaced_by_another_source(tmp_path: Pat
 def test_stale_means_that_the_next_bar_is_late_by_the_bars_of_the_setting() -> None:
     assert stale_after(MIDNIGHT, "daily", 2) == MIDNIGHT + 3 * DAY
     assert stale_after(MIDNIGHT, "hourly", 2) == MIDNIGHT + timedelta(hours=3)
+
+
+# --- what was known then
+
+
+def test_as_of_gives_what_the_store_knew_and_asks_nobody(tmp_path: Path) -> None:
+    config, upstream = settings(tmp_path), Upstream()
+    put(config, "coingecko", "bitcoin", MIDNIGHT - DAY)  # fetched at its last close
+    ask(config, upstream, "bitcoin")  # and again now, with other prices
+    calls = len(upstream.paths)
+    bars = ask(config, upstream, "bitcoin", as_of=MIDNIGHT).bars["bitcoin"]
+    assert bars.candles.provenance.last == MIDNIGHT - DAY
+    assert bars.candles.frame["close"][-1] == 50.0
+    assert (bars.now, bars.stale, bars.notice) == (MIDNIGHT, False, None)
+    assert len(upstream.paths) == calls
+    assert ask(config, upstream, "bitcoin", as_of=NOW).bars["bitcoin"].candles.frame["close"][-1] == 100.0
+
+
+def test_as_of_before_the_store_knew_anything_says_since_when_it_does(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    put(config, "coingecko", "bitcoin", MIDNIGHT)
+    said = str(ask(config, Upstream(), "bitcoin", as_of=MIDNIGHT - DAY).missing["bitcoin"])
+    assert "it knows some since 2026-01-02 00:00 UTC" in said
+    assert "--as-of" in said
+    assert "it has none" in str(ask(config, Upstream(), "ripple", as_of=NOW).missing["ripple"])
+    named = ask(config, Upstream(), "bitcoin", source="file", as_of=NOW).missing["bitcoin"]
+    assert "it has none" in str(named)
+
+
+def test_as_of_reads_the_users_file_too(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    last = datetime(2021, 7, 7, tzinfo=UTC)
+    put(config, "file", "bitcoin", last)
+    put(config, "file", "bitcoin", last + DAY)
+    bars = ask(config, Upstream(), "bitcoin", as_of=last + DAY / 2).bars["bitcoin"]
+    assert bars.candles.provenance.last == last
+
+
+# --- when to ask again
+
+
+def stored(last: datetime, fetched_at: datetime) -> Provenance:
+    key = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+    return Provenance(key, fetched_at, "", 1, last, last)
+
+
+@pytest.mark.parametrize(
+    ("last", "fetched", "wall", "fresh"),
+    [
+        (MIDNIGHT, MIDNIGHT + DAY / 48, MIDNIGHT + DAY, True),  # midnight is late
+        (MIDNIGHT, MIDNIGHT + DAY / 48, MIDNIGHT + DAY + timedelta(minutes=16), False),
+        (MIDNIGHT, MIDNIGHT + DAY + timedelta(minutes=5), MIDNIGHT + DAY + timedelta(minutes=16), False),
+        (MIDNIGHT, MIDNIGHT + DAY + timedelta(minutes=16), MIDNIGHT + DAY + timedelta(minutes=40), True),
+        (MIDNIGHT, MIDNIGHT + DAY + timedelta(minutes=16), MIDNIGHT + DAY + timedelta(minutes=47), False),
+        (MIDNIGHT - 9 * DAY, NOW - timedelta(minutes=5), NOW, True),  # a dead coin
+        (MIDNIGHT - 9 * DAY, NOW + timedelta(minutes=5), NOW, False),  # a clock that was wrong
+    ],
+)
+def test_a_try_counts_only_if_the_bar_could_have_been_there(
+    last: datetime, fetched: datetime, wall: datetime, fresh: bool
+) -> None:
+    assert is_fresh(stored(last, fetched), wall) is fresh

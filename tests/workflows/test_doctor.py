@@ -8,13 +8,18 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from cryptocast.config import CoinGeckoConfig, Config
+from cryptocast.config import CoinGeckoConfig, Config, load_config
 from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import UpstreamError
+from cryptocast.net import Priority, Unreachable
 from cryptocast.registry import Registry
+from cryptocast.rehearsal import DEMO_KEY, PRO_KEY, FakeUpstream, Limits, Rule
+from cryptocast.rehearsal.plans import Plan
+from cryptocast.workflows.context import Context
 from cryptocast.workflows.doctor import Check, DoctorReport, Probe, examine, probe_upstream
+from cryptocast.workflows.upstream import credits_of
 from tests.registry.registry_fits import register
 
 KEY = "CG-a-secret-key"
@@ -78,7 +83,7 @@ def test_whole_candles_are_counted_and_damaged_ones_fail_with_3(tmp_path: Path) 
     report = looked(tmp_path)
     assert report.exit_code == 3
     assert "bitcoin.parquet" in finding(report, "candles").found
-    assert finding(report, "candles").next == "See cryptocast data verify."
+    assert finding(report, "candles").next == "Do as it says, then look again: cryptocast data verify"
 
 
 def test_a_store_that_is_no_folder_fails_with_3(tmp_path: Path) -> None:
@@ -124,8 +129,8 @@ def test_serving_to_others_without_a_token_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_no_network_is_a_warning_that_says_what_is_used_instead(tmp_path: Path) -> None:
-    def nobody(config: Config) -> str:
-        raise UpstreamError("CoinGecko could not be reached.")
+    def nobody(config: Config, api_key: str | None) -> str:
+        raise Unreachable("CoinGecko could not be reached.")
 
     report = looked(tmp_path, probe=nobody)
     assert (report.status, report.exit_code) == ("warn", 0)
@@ -137,6 +142,92 @@ def test_the_upstream_is_asked_once_and_without_patience() -> None:
     config = Config(coingecko=CoinGeckoConfig(base_url="http://127.0.0.1:9/api"))
     with pytest.raises(UpstreamError, match=r"127\.0\.0\.1.*tried once"):
         probe_upstream(config)
+
+
+# --- against a stand-in
+
+
+def looked_at(folder: Path, fake: FakeUpstream, plan: str, key: str = "") -> DoctorReport:
+    address = {"CRYPTOCAST_COINGECKO__BASE_URL": fake.url, "CRYPTOCAST_COINGECKO__PRO_BASE_URL": fake.url}
+    environ = {**address, "CRYPTOCAST_COINGECKO__PLAN": plan, "CRYPTOCAST_COINGECKO_API_KEY": key}
+    return looked(folder, probe=probe_upstream, **environ)
+
+
+def test_without_a_key_all_is_well_and_the_way_to_more_is_named(tmp_path: Path) -> None:
+    with FakeUpstream(coins=1) as fake:
+        report = looked_at(tmp_path, fake, "keyless")
+    assert (report.status, finding(report, "network").status) == ("ok", "ok")
+    assert 'plan = "demo"' in (finding(report, "key").next or "")
+
+
+@pytest.mark.parametrize(
+    ("played", "plan", "key", "words"),
+    [
+        ("demo", "demo", "CG-wrong", "does not take the demo key"),
+        ("demo", "demo", "", "needs a key in the environment variable"),
+        ("pro", "demo", DEMO_KEY, "another plan"),  # 10011
+        ("pro", "pro", "CG-wrong", "does not take the pro key"),
+        ("keyless", "pro", PRO_KEY, "another plan"),  # 10010
+    ],
+)
+def test_a_key_that_is_refused_fails_with_2_and_says_which_plan_to_set(
+    tmp_path: Path, played: Plan, plan: str, key: str, words: str
+) -> None:
+    with FakeUpstream(coins=1, plan=played) as fake:
+        report = looked_at(tmp_path, fake, plan, key)
+    network = finding(report, "network")
+    assert (network.status, report.exit_code) == ("fail", 2)
+    assert words in network.found
+    assert "run cryptocast doctor again" in (network.next or "")
+    assert not key or key not in msgspec.json.encode(report).decode()
+
+
+def test_a_key_that_is_taken_is_told_with_what_is_left(tmp_path: Path) -> None:
+    with FakeUpstream(coins=1, plan="demo") as fake:
+        assert "the key is taken" in finding(looked_at(tmp_path, fake, "demo", DEMO_KEY), "network").found
+    with FakeUpstream(coins=1, plan="pro", limits=Limits(monthly_credits=1000)) as fake:
+        found = finding(looked_at(tmp_path, fake, "pro", PRO_KEY), "network").found
+    assert "of 1,000 calls of the month left" in found
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (Rule(fault="error", status=403, shape="html"), "status 403"),
+        (Rule(fault="too_many", seconds=90), "in 90 s"),
+        (Rule(fault="close"), "could not be reached"),
+        (Rule(fault="error", status=503, shape="empty"), "status 503"),
+        (Rule(fault="error", status=401, shape="status", code=10002), "get a free demo key"),
+    ],
+)
+def test_an_upstream_that_does_not_answer_well_is_a_warning_with_what_to_do(
+    tmp_path: Path, rule: Rule, words: str
+) -> None:
+    with FakeUpstream(coins=1, faults=[rule]) as fake:
+        report = looked_at(tmp_path, fake, "keyless")
+    network = finding(report, "network")
+    assert (network.status, report.exit_code) == ("warn", 0)
+    assert words in network.found
+    assert "the store" in (network.next or "")
+
+
+def test_the_credits_of_the_month_are_told_before_they_run_out(tmp_path: Path) -> None:
+    environ = {"CRYPTOCAST_COINGECKO__PLAN": "demo", "CRYPTOCAST_COINGECKO__MONTHLY_CREDITS": "20"}
+    context = Context(load_config(None, environ=environ, folder=tmp_path))
+    budget = credits_of(context)
+    budget.took(Priority.USER, 17)
+    assert finding(looked(tmp_path, probe=None, **environ), "credits").status == "ok"
+    budget.took(Priority.USER, 2)
+    check = finding(looked(tmp_path, probe=None, **environ), "credits")
+    assert (check.status, check.found.startswith("19 of 20 used")) == ("warn", True)
+    budget.refused()
+    assert "pause until" in (finding(looked(tmp_path, probe=None, **environ), "credits").next or "")
+
+
+def test_a_damaged_file_is_named_with_the_command_that_brings_it_back(tmp_path: Path) -> None:
+    store_candles(tmp_path).write_bytes(b"PAR1 and then nothing")
+    found = finding(looked(tmp_path), "candles").found
+    assert "Remove bitcoin.parquet and fetch it again: cryptocast fetch bitcoin --source sample" in found
 
 
 @pytest.mark.parametrize(("free", "status", "code"), [(10**9, "ok", 0), (10**8, "warn", 0), (10**6, "fail", 3)])

@@ -23,13 +23,15 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared/data"
 
 
 class Upstream:
-    """Knows every coin but `nocoin`; `price` is what the days cost."""
+    """Knows every coin but `nocoin`, and no hours; `price` is what the days cost."""
 
     def __init__(self, *, network: bool = True, price: float = 100.0, days: int = 10_000) -> None:
         self.network, self.price, self.days = network, price, days
         self.asked: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith(("/coins/list", "/range")):
+            return httpx.Response(404)
         self.asked.append(request.url.params["days"])
         if not self.network:
             raise httpx.ConnectError("no") from socket.gaierror(-2, "Name or service not known")
@@ -54,6 +56,7 @@ class Shop:
     def fetch(self, *coins: str, **options: Any) -> FetchReport:
         client = partial(ApiClient, transport=httpx.MockTransport(self.upstream))
         arguments: dict[str, Any] = {"source": "auto", "vs": "usd", "granularity": None, "now": NOW, **options}
+        arguments.setdefault("hours", False)
         return fetch(
             self.config,
             coins,
@@ -190,7 +193,8 @@ def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_the_report_is_one_json_document_with_its_schema(shop: Shop) -> None:
     document = msgspec.json.decode(msgspec.json.encode(shop.fetch("bitcoin", "nocoin")))
     assert document["schema"] == "cryptocast.fetch/1"
-    assert list(document) == ["schema", "vs", "coins"]
+    assert list(document) == ["schema", "vs", "coins", "summary"]
+    assert document["summary"]["came"] == document["summary"]["failed"] == 1
     assert document["coins"][0]["last"] == "2026-01-02T00:00:00Z"
     assert document["coins"][1]["error"]["kind"] == "DataError"
 

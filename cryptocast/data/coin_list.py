@@ -1,0 +1,139 @@
+"""The upstream's list of coins: ids looked up by what people type, and found again when they move."""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cryptocast.data.coins import COIN_ID, SYMBOLS
+from cryptocast.data.parquet import write_atomically
+from cryptocast.errors import DataError, UpstreamError
+
+__all__ = ["MOVED", "CoinList", "ListedCoin", "parse_coin_list", "read_coin_list", "write_coin_list"]
+
+KEPT: Final = timedelta(days=1)
+MAX_GUESSES: Final = 3
+NEAR: Final = 0.75  # of difflib's ratio
+
+# Ids that moved before anybody here kept a list. The new coin may be another token: its candles start anew.
+MOVED: Final[Mapping[str, str]] = {
+    "matic-network": "polygon-ecosystem-token",
+    "fantom": "sonic-3",
+    "maker": "sky",
+    "eos": "vaulta",
+}
+
+
+class ListedCoin(msgspec.Struct, frozen=True):
+    """One row of `/coins/list`; platforms are left out."""
+
+    id: str
+    symbol: str | None = ""
+    name: str | None = ""
+
+
+class CoinList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every coin that the upstream lists, and what became of those that it listed before."""
+
+    fetched_at: datetime
+    coins: tuple[ListedCoin, ...]
+    moved: dict[str, str] = {}
+
+    def __contains__(self, coin: object) -> bool:
+        return any(listed.id == coin for listed in self.coins)
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether it is younger than a day. A list from the future is not."""
+        return timedelta(0) <= now - self.fetched_at < KEPT
+
+    def moved_to(self, coin: str) -> str | None:
+        """The id under which a coin goes on, if it is known to have moved and is not listed itself."""
+        if coin in self:
+            return None
+        for moves in (self.moved, MOVED):
+            if (new := moves.get(coin)) is not None and new in self:
+                return new
+        return None
+
+    def matches(self, text: str) -> tuple[str, ...]:
+        """Ids that a text may mean, best first: an id, a symbol, a name, or close to an id or a name. At most three."""
+        wanted = text.strip().casefold()
+        if wanted in self:
+            return (wanted,)
+        exact = [listed.id for listed in self.coins if wanted in _words(listed)[1:]]
+        well_known = SYMBOLS.get(wanted)
+        if well_known is not None and well_known in exact:
+            exact.insert(0, well_known)
+        if exact:  # symbols are not unique: well-known ids first, then the short ones, which are the older ones
+            famous = set(SYMBOLS.values())
+            exact = sorted(dict.fromkeys(exact), key=lambda coin: (coin != well_known, coin not in famous, len(coin)))
+            return tuple(exact[:MAX_GUESSES])
+        by_word = {word: listed.id for listed in reversed(self.coins) for word in _words(listed) if len(word) > 2}
+        close = difflib.get_close_matches(wanted, by_word, n=2 * MAX_GUESSES, cutoff=NEAR)
+        return tuple(dict.fromkeys(by_word[word] for word in close))[:MAX_GUESSES]
+
+    def suggestion(self, text: str) -> str:
+        """` Did you mean bitcoin?`, with up to three ids, or an empty string."""
+        found = [coin for coin in self.matches(text) if coin != text and COIN_ID.fullmatch(coin)]
+        return f" Did you mean {' or '.join(found)}?" if found else ""
+
+    def after(self, old: "CoinList | None") -> "CoinList":
+        """The same list, with the moves since an older one: an id that went, and one that came with its name, or with
+        its symbol where that leaves no choice."""
+        if old is None:
+            return self
+        here, there = {c.id for c in self.coins}, {c.id for c in old.coins}
+        came: dict[str, list[str]] = defaultdict(list)
+        for listed in self.coins:
+            if listed.id not in there:
+                for word in _words(listed)[1:]:
+                    came[word].append(listed.id)
+        moves = dict(old.moved)
+        for gone in old.coins:
+            if gone.id in here:
+                continue
+            _, symbol, name = _words(gone)
+            heirs = came.get(name) or came.get(symbol) or []
+            if len(set(heirs)) == 1:
+                moves[gone.id] = heirs[0]
+        return msgspec.structs.replace(self, moved={a: b for a, b in moves.items() if a not in here})
+
+
+def _words(listed: ListedCoin) -> tuple[str, str, str]:
+    return listed.id.casefold(), (listed.symbol or "").casefold(), (listed.name or "").casefold()
+
+
+def parse_coin_list(body: bytes, now: datetime) -> CoinList:
+    """The list in an answer of `/coins/list`. Rows without a usable id are left out. Raises DataError for what is no
+    list, UpstreamError for what is no JSON."""
+    try:
+        rows = msgspec.json.decode(body, type=list[ListedCoin])
+    except msgspec.ValidationError as error:
+        raise DataError(f"CoinGecko's list of coins is none: {error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamError(f"CoinGecko's list of coins is not whole JSON ({len(body)} bytes: {error}).") from error
+    usable = tuple(row for row in rows if _is_usable(row))
+    if not usable:
+        raise DataError("CoinGecko's list of coins is empty. Try again later.")
+    return CoinList(fetched_at=now, coins=usable)
+
+
+def _is_usable(row: ListedCoin) -> bool:
+    return 0 < len(row.id) <= 200 and row.id.isprintable()
+
+
+def read_coin_list(path: Path) -> CoinList | None:
+    """The list that was kept on disk; None if there is none, or none that can be read: it can be had again."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=CoinList)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def write_coin_list(path: Path, found: CoinList) -> None:
+    """Keep it on disk. Raises DataError when the disk refuses."""
+    write_atomically(path, msgspec.json.encode(found))
