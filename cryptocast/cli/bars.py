@@ -1,12 +1,11 @@
 """fetch, data, features: what there is to learn from."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import Bars, Coins, command, examples, group
+from cryptocast.cli.options import Bars, Coins, KnownBars, command, examples, group
 from cryptocast.cli.session import Session
 from cryptocast.errors import UsageError
 
@@ -68,6 +67,13 @@ def fetch(
     refresh: Annotated[
         bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already has.")
     ] = False,
+    hours: Annotated[
+        bool | None,
+        typer.Option(
+            "--hours/--no-hours",
+            help="After the daily closes bring the hours that give them true highs and lows. Default: with them.",
+        ),
+    ] = None,
 ) -> None:
     """Bring candles into the local store: only what is missing, closed bars only.
 
@@ -87,7 +93,9 @@ def fetch(
         source=bars.source or ("auto" if file is not None else asked.source),
         vs=asked.vs,
         granularity=bars.granularity,
-        now=asked.now or datetime.now(UTC),
+        now=context.wall_clock(),
+        wall_clock=context.wall_clock,
+        cut_at=asked.now,
         upstream=upstream_factory(context),
         store=open_store(session.config),
         days=days,
@@ -95,6 +103,7 @@ def fetch(
         stamp=stamp,
         volume_unit=volume_unit,
         refresh=refresh,
+        hours=hours,
         progress=context.progress,
     )
     session.show(report, fetch_screen)
@@ -125,7 +134,7 @@ def verify_data(session: Session) -> None:
 
 def features(
     session: Session,
-    bars: Bars,
+    bars: KnownBars,
     coins: Coins = None,
     *,
     catalogue: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import Bars, Coins, Horizons, command, examples
+from cryptocast.cli.options import Coins, Horizons, KnownBars, command, examples
 from cryptocast.cli.session import Session
 from cryptocast.cli.values import duration, moment, names, numbers
 
@@ -48,7 +48,7 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     session: Session,
-    bars: Bars,
+    bars: KnownBars,
     coins: Coins = None,
     *,
     model: Annotated[
@@ -83,7 +83,7 @@ def train(
 
 def forecast(
     session: Session,
-    bars: Bars,
+    bars: KnownBars,
     coins: Coins = None,
     *,
     model: Annotated[
@@ -129,7 +129,7 @@ def forecast(
 
 def backtest(
     session: Session,
-    bars: Bars,
+    bars: KnownBars,
     coins: Coins = None,
     *,
     walk_forward: Annotated[

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, cast
 
@@ -16,7 +16,7 @@ from cryptocast.config import Granularity, SourceChoice
 if TYPE_CHECKING:
     from cryptocast.workflows.context import Selection
 
-__all__ = ["Bars", "Coins", "Horizons", "Out", "Vs", "command", "examples", "group"]
+__all__ = ["Bars", "Coins", "Horizons", "KnownBars", "Out", "Vs", "command", "examples", "group"]
 
 PANEL: Final = "Which bars"
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -68,6 +68,25 @@ class Bars:
         from cryptocast.workflows.context import Selection
 
         return Selection(tuple(coins or ()), self.source, self.vs, self.granularity, moment("--now", self.now))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBars(Bars):
+    """Which bars a command is about, as the store knew them at some moment."""
+
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="TIME",
+            help="Only what the store knew at this moment, UTC: no bar or correction that came later. Fetches nothing.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+
+    def selection(self, coins: list[str] | None) -> "Selection":
+        """These bars of these coins, as they were known."""
+        return replace(Bars.selection(self, coins), as_of=moment("--as-of", self.as_of))
 
 
 def command(

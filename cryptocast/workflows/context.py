@@ -71,13 +71,18 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which bars a command is about; None takes the setting."""
+    """Which bars a command is about; None takes the setting.
+
+    now: bars that closed later are not looked at. as_of: what the store did not know yet is not either: later bars and
+    later corrections; nothing is fetched.
+    """
 
     coins: tuple[str, ...] = ()
     source: SourceChoice | None = None
     vs: str | None = None
     granularity: Granularity | None = None
     now: datetime | None = None
+    as_of: datetime | None = None
 
     def resolved(self, config: Config) -> "Resolved":
         """With the settings filled in."""
@@ -87,6 +92,7 @@ class Selection:
             vs=self.vs or config.data.vs,
             granularity=self.granularity or config.data.granularity,
             now=self.now,
+            as_of=self.as_of,
         )
 
 
@@ -99,3 +105,4 @@ class Resolved:
     vs: str
     granularity: Granularity
     now: datetime | None
+    as_of: datetime | None = None

@@ -125,6 +125,7 @@ def fetch(
     refresh: bool = False,
     hours: bool | None = None,
     wall_clock: Callable[[], datetime] | None = None,
+    cut_at: datetime | None = None,
     progress: Progress | None = None,
 ) -> FetchReport:
     """Fetch the coins side by side; the failure of one stands in its row and does not touch the others.
@@ -132,8 +133,11 @@ def fetch(
     granularity None: what the file holds, else the setting. A file replaces the coin's candles from an earlier file
     (the old bars go to the revisions); it needs exactly one coin. `auto` without a network reports what the other
     commands will rest on. hours: after the daily closes bring the hours that give them their highs and lows (None: the
-    setting). wall_clock: the time as it goes on, for fetches that take an hour; without, it stands at `now`. UsageError
-    if the arguments contradict each other, ConfigError for a key that the upstream refuses.
+    setting). wall_clock: the time as it goes on, for fetches that take an hour; without, it stands at `now`.
+
+    cut_at: the moment that is pretended. Bars of a file that closed later are left out, those of CoinGecko come and are
+    not reported. What is stored always says when it truly came. UsageError if the arguments contradict each other,
+    ConfigError for a key that the upstream refuses.
     """
     if file is not None and source == "auto":
         source = "file"
@@ -143,7 +147,10 @@ def fetch(
         path = file
 
         def own(coin: str) -> FetchedCoin:
-            found = read_file(path, coin, now=now, vs=vs, granularity=granularity, stamp=stamp, volume_unit=volume_unit)
+            closed = cut_at or now
+            found = read_file(
+                path, coin, now=closed, vs=vs, granularity=granularity, stamp=stamp, volume_unit=volume_unit
+            )
             return _from_file(config, store, coin, vs, found, now)
 
         return _alone(own, coins, vs, progress)
@@ -161,7 +168,7 @@ def fetch(
         source=source,
         vs=vs,
         granularity=granularity or config.data.granularity,
-        now=None,
+        now=cut_at,
         wall_clock=wall_clock or (lambda: now),
         upstream_factory=upstream,
         patient=True,

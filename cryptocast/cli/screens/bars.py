@@ -20,7 +20,8 @@ FETCHED: Final = (
     Column("bars"),
     Column("new", "right"),
     Column("revised", "right", leaves=2),
-    Column("removed", "right", leaves=3),
+    Column("removed", "right", leaves=4),
+    Column("refined", "right", leaves=3),
     Column("in store", "right"),
     Column("first bar closed", leaves=1),
     Column("last bar closed"),
@@ -44,9 +45,16 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
     if came:
         yield Sheet(FETCHED, [_fetched(coin) for coin in came], f"Candles in {report.vs.upper()}")
     yield from _remarks(came)
+    yield from (
+        Text(f"{coin.coin}: its hours did not come: {coin.hours_problem}", style="yellow")
+        for coin in came
+        if coin.hours_problem is not None
+    )
     for coin in report.coins:
         if coin.error is not None:
             yield Text(f"{coin.coin}: {coin.error.message}", style="red")
+    if report.summary.calls:
+        yield note(report.summary.in_words())
 
 
 def _fetched(coin: FetchedCoin) -> tuple[str, ...]:
@@ -58,6 +66,7 @@ def _fetched(coin: FetchedCoin) -> tuple[str, ...]:
         f"{coin.added:,}",
         f"{coin.revised:,}",
         f"{coin.removed:,}",
+        f"{coin.refined:,}",
         f"{coin.rows:,}",
         when(coin.first, midnight=midnight) if coin.first else NOTHING,
         when(coin.last, midnight=midnight) if coin.last else NOTHING,
