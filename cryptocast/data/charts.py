@@ -90,7 +90,7 @@ def _decode(body: bytes) -> MarketChart:
     try:
         return msgspec.json.decode(body, type=MarketChart)
     except msgspec.ValidationError as error:
-        raise DataError(f"CoinGecko's answer is not a market chart: {error}.") from error
+        raise DataError(f"CoinGecko's answer is not a market chart: {error}. Try again later.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(f"CoinGecko's answer is not whole JSON ({len(body)} bytes: {error}). Try again.") from error
 

@@ -113,7 +113,7 @@ def parse_coin_list(body: bytes, now: datetime) -> CoinList:
     try:
         rows = msgspec.json.decode(body, type=list[ListedCoin])
     except msgspec.ValidationError as error:
-        raise DataError(f"CoinGecko's list of coins is none: {error}.") from error
+        raise DataError(f"CoinGecko's list of coins is none: {error}. Try again later.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(f"CoinGecko's list of coins is not whole JSON ({len(body)} bytes: {error}).") from error
     usable = tuple(row for row in rows if _is_usable(row))

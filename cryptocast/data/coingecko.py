@@ -2,6 +2,11 @@
 
 What the answers mean stands in `charts`, `quotes` and `coin_list`, what its errors mean in `refusals`, and which calls
 are wanted at all in `backfill`.
+
+Endpoints that are not called, and why: `/coins/{id}/ohlc` gives candles of four days to who asks for a year without
+paying, and never a volume, so highs and lows come from the hours; `/coins/{id}/history` costs a call for each day;
+`/coins/markets` and `/coins/{id}` tell of the current prices what `/simple/price` tells of more coins with a smaller
+answer, and otherwise what no forecast uses (ranks, supplies, descriptions).
 """
 
 import asyncio
@@ -22,20 +27,33 @@ from cryptocast.data.charts import History, market_chart
 from cryptocast.data.coin_list import CoinList, parse_coin_list, read_coin_list, write_coin_list
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.credits import Credits
-from cryptocast.data.quotes import Quote, chunks, parse_quotes
+from cryptocast.data.quotes import MAX_IDS, MAX_QUERY_CHARS, Quote, chunks, parse_quotes
 from cryptocast.data.refusals import (
     FREE_DAYS,
     KEY_VARIABLE,
     Code,
     Plan,
     QuotaSpent,
+    RateLimited,
     explain,
     unknown_coin,
     upstream_error,
 )
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError
-from cryptocast.net import Answer, ApiClient, Breaker, Limiter, LoopThread, NetSettings, Priority, Try, Unreachable
+from cryptocast.net import (
+    Answer,
+    ApiClient,
+    Batcher,
+    Breaker,
+    Limiter,
+    LoopThread,
+    NetSettings,
+    Overloaded,
+    Place,
+    Priority,
+    Try,
+)
 
 __all__ = [
     "CALLS_PER_MINUTE",
@@ -61,6 +79,8 @@ EDGE: Final = timedelta(hours=1)  # kept from the oldest moment that a plan may 
 CALLS_PER_MINUTE: Final[Mapping[Plan, int]] = {"keyless": 5, "demo": 25, "pro": 250}
 KEY_HEADERS: Final[Mapping[Plan, str]] = {"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"}
 COIN_LIST: Final = "coins.json"
+REST_CHARS: Final = 400  # of a URL, for what is not ids
+LONGEST_WAIT_S: Final = 600.0  # for a turn: a pause of an hour, if that is what a 429 asks for, is the user's to wait
 BEYOND_PLAN: Final = 401  # of 10012 that means history; 400 means too many items
 
 
@@ -231,24 +251,57 @@ class CoinGecko:
 
     # --- many coins
 
-    async def quotes(self, coins: Sequence[str], vs: str, *, priority: Priority = Priority.USER) -> dict[str, Quote]:
+    def live(self, *, priority: Priority = Priority.USER) -> Batcher[str, Quote]:
+        """Quotes for many callers at once, by currency: what is asked while a call is under way goes with the next.
+
+        Each caller gets its own coins and its own errors. It belongs to the loop of its callers.
+        """
+
+        async def fetch(vs: str, coins: Sequence[str], place: Place | None) -> Mapping[str, Quote]:
+            return await self.quotes(coins, vs, priority=priority, place=place)
+
+        async def admit(_vs: str) -> Place:
+            return await self._client.admit(priority=priority, deadline_s=LONGEST_WAIT_S)
+
+        return Batcher(
+            fetch,
+            tasks=self._client.pool.tasks,
+            admit=admit,
+            unknown=lambda coin: unknown_coin(coin, self.known_coins()),
+            max_ids=MAX_IDS,
+            max_chars=MAX_QUERY_CHARS + REST_CHARS,
+            other_chars=REST_CHARS,
+        )
+
+    async def quotes(
+        self, coins: Sequence[str], vs: str, *, priority: Priority = Priority.USER, place: Place | None = None
+    ) -> dict[str, Quote]:
         """What the coins cost now, in as few calls as the upstream takes. Unknown and unpriced ones are left out.
 
-        A call that is refused for its many items is made once more, in halves. Raises as `page` does.
+        A call that is refused for its many items is made once more, in halves. place: of the first call, if the caller
+        has one. Raises as `page` does.
         """
-        check_vs(vs)
         found: dict[str, Quote] = {}
-        for chunk in chunks([check_coin(coin) for coin in coins]):
-            found |= await self._quotes(chunk, vs, priority, may_split=True)
+        try:
+            check_vs(vs)
+            parts = chunks([check_coin(coin) for coin in coins])
+            for chunk in parts:
+                given, place = place, None
+                found |= await self._quotes(chunk, vs, priority, may_split=True, place=given)
+        finally:
+            if place is not None:
+                place.give_back()
         return found
 
-    async def _quotes(self, coins: Sequence[str], vs: str, priority: Priority, *, may_split: bool) -> dict[str, Quote]:
+    async def _quotes(
+        self, coins: Sequence[str], vs: str, priority: Priority, *, may_split: bool, place: Place | None = None
+    ) -> dict[str, Quote]:
         options = dict.fromkeys(
             ("include_market_cap", "include_24hr_vol", "include_24hr_change", "include_last_updated_at"), "true"
         )
         params = {"ids": ",".join(coins), "vs_currencies": vs, "precision": "full", **options}
         about = _Series(coins[0], vs, priority, patient=False)
-        answer = await self._ask("/simple/price", params, about)
+        answer = await self._ask("/simple/price", params, about, place)
         too_many = answer.status == 414 or (answer.status == 400 and upstream_error(answer.body)[0] == Code.TOO_MUCH)
         if too_many and may_split and len(coins) > 1:
             half = len(coins) // 2
@@ -325,10 +378,10 @@ class CoinGecko:
 
     # --- one call
 
-    async def _ask(self, path: str, params: Mapping[str, str], about: _Series) -> Answer:
+    async def _ask(self, path: str, params: Mapping[str, str], about: _Series, place: Place | None = None) -> Answer:
         """One call, paid for: a credit is taken when its turn has come. Raises QuotaSpent when none is left."""
-        answer = await self._paid(path, params, about.priority)
-        if answer.status == 429 and about.patient and not self._is_month_spent(answer):
+        answer = await self._paid(path, params, about.priority, place)
+        if answer.status == 429 and about.patient and not self._is_month_spent(answer) and _is_soon(answer):
             # The limiter lets nobody through until the time that the upstream named.
             answer = await self._paid(path, params, about.priority)
             if answer.status == 429:
@@ -343,20 +396,22 @@ class CoinGecko:
             self.credits.answered()
         return answer
 
-    async def _paid(self, path: str, params: Mapping[str, str], priority: Priority) -> Answer:
-        place = await self._client.admit(priority=priority)
+    async def _paid(
+        self, path: str, params: Mapping[str, str], priority: Priority, place: Place | None = None
+    ) -> Answer:
+        try:
+            place = place or await self._client.admit(priority=priority, deadline_s=LONGEST_WAIT_S)
+        except Overloaded as full:
+            raise RateLimited(
+                "CoinGecko's rate limit is used up, or it asked for a long pause. Try again in"
+                f" {full.retry_after_s:.0f} s; what the store has stays in use."
+            ) from full
         try:
             self.credits.take(priority)
         except QuotaSpent:
             place.give_back()
             raise
-        try:
-            return await self._client.get(path, params or None, priority=priority, place=place)
-        except Unreachable:
-            # Nobody counted it there. Without this, the sixth command in a minute without a network would wait for a
-            # place before it finds out.
-            place.give_back()
-            raise
+        return await self._client.get(path, params or None, priority=priority, place=place)
 
     def _is_month_spent(self, answer: Answer) -> bool:
         return isinstance(explain(answer, "", "", self.plan), QuotaSpent)
@@ -417,6 +472,11 @@ class CoinGecko:
         self.close()
 
 
+def _is_soon(answer: Answer) -> bool:
+    """Whether the wait that a 429 asks for is one to sit through. One that names none means a minute or so."""
+    return (answer.retry_after_s(datetime.now(UTC)) or 0.0) <= LONGEST_WAIT_S
+
+
 def calls_per_minute(config: CoinGeckoConfig) -> int:
     """The setting, or what is safe for the plan."""
     return config.calls_per_minute or CALLS_PER_MINUTE[config.plan]
@@ -441,7 +501,7 @@ def _decoded(body: bytes, kind: type[R], name: str) -> R:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise DataError(f"CoinGecko's {name} is none: {error}.") from error
+        raise DataError(f"CoinGecko's {name} is none: {error}. Try again later.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(f"CoinGecko's {name} is not whole JSON ({len(body)} bytes: {error}).") from error
 

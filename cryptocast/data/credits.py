@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import filelock
 import msgspec
+from msgspec import Meta
 
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.refusals import QuotaSpent
@@ -30,7 +31,7 @@ class _Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """The file. Times in UTC."""
 
     month: str
-    used: dict[str, int] = {}
+    used: dict[str, Annotated[int, Meta(ge=0)]] = {}
     refused: int = 0  # times in a row that the upstream said that the month's credits are gone
     blocked_until: datetime | None = None
 

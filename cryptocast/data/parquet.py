@@ -62,7 +62,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}. Check that it is a file and its rights."
+        ) from error
 
 
 def read_frame(path: Path) -> pl.DataFrame:

@@ -35,7 +35,7 @@ def parse_quotes(body: bytes, vs: str) -> dict[str, Quote]:
     try:
         answer = msgspec.json.decode(body, type=dict[str, dict[str, float | None]])
     except msgspec.ValidationError as error:
-        raise DataError(f"CoinGecko's answer holds no prices: {error}.") from error
+        raise DataError(f"CoinGecko's answer holds no prices: {error}. Try again later.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(
             f"CoinGecko's prices are not whole JSON ({len(body)} bytes: {error}). Try again."

@@ -96,6 +96,11 @@ def explain(answer: Answer, coin: str, vs: str, plan: Plan, names: CoinList | No
         )
     if answer.status == 429:
         return _too_many(answer, message, plan)
+    if 300 <= answer.status < 400:
+        return UpstreamError(
+            f"CoinGecko points to another address (status {answer.status}), which is not followed. Check [coingecko]"
+            " base_url (https, and /api/v3 at its end), or whether a proxy or a login page is in the way."
+        )
     return UpstreamError(f"CoinGecko failed (status {answer.status}).{said} Try again later.")
 
 
@@ -135,6 +140,6 @@ def _too_many(answer: Answer, message: str, plan: Plan) -> UpstreamError:
             " until then commands rest on the store."
         )
     wait = answer.retry_after_s(datetime.now(UTC))
-    when = f"in {wait:.0f} s" if wait is not None else "in some minutes"
+    when = "in some minutes" if wait is None else f"in {wait:.0f} s" if wait <= 3600 else "in an hour or more"
     remedy = ", or use a free demo key" if plan == "keyless" else ""
     return RateLimited(f"CoinGecko's rate limit is used up. Try again {when}{remedy}.")

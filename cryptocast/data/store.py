@@ -153,7 +153,7 @@ class CandleStore:
         Each row was what the store knew from `known_from` (null: not recorded) until `revised_at`.
         """
         path = self.path(key).with_name(f"{key.coin}{REVISIONS}")
-        if not path.exists():
+        if not _is_there(path):
             return pl.DataFrame(schema=REVISION_SCHEMA)
         frame, metadata = parquet.decode(parquet.read_bytes(path), str(path))
         layout, _, stated = (metadata or b"").decode("ascii", "replace").rpartition(" ")
@@ -224,7 +224,8 @@ class CandleStore:
                 parquet.write_atomically(self.path(key), _encode(StoredSeries(old.rows, old.provenance, spans)))
 
     def ls(self) -> list[Provenance]:
-        """Every series in the store, by key, read from the files' metadata only. Damaged files are logged, left out."""
+        """Every series in the store, by key, read from the files' metadata only. Damaged files are logged, left out.
+        DataError if the store is no folder."""
         found = []
         for key, path in self._series():
             try:
@@ -235,7 +236,8 @@ class CandleStore:
         return found
 
     def verify(self) -> list[Finding]:
-        """Read and check every file: hash, schema, order, values, place. Empty if all is well."""
+        """Read and check every file: hash, schema, order, values, place. Empty if all is well. DataError if the store
+        is no folder."""
         findings = []
         for key, path in self._series():
             for check in (self.read, self.revisions):
@@ -253,11 +255,13 @@ class CandleStore:
 
     def _load(self, key: SeriesKey) -> StoredSeries | None:
         path = self.path(key)
-        if not path.exists():
+        if not _is_there(path):
             return None
         return _decode(parquet.read_bytes(path), key, str(path), _remedy(key, path))
 
     def _series(self) -> Iterator[tuple[SeriesKey, Path]]:
+        if self._root.exists() and not self._root.is_dir():
+            raise DataError(f"The store {self._root} is no folder. Move it away, or name another with [store] path.")
         for path in sorted((self._root / "candles").glob("*/*/*/*.parquet")):
             *_, source, vs, granularity, _name = path.parts
             if path.name.endswith(REVISIONS) or granularity not in BAR_US:
@@ -302,6 +306,16 @@ class CandleStore:
         frame = pl.concat([kept, new])
         path = self.path(key).with_name(f"{key.coin}{REVISIONS}")
         parquet.write_atomically(path, parquet.encode(frame, f"{LAYOUT} {content_hash(frame)}".encode()))
+
+
+def _is_there(path: Path) -> bool:
+    """Also a link that leads nowhere: it stands where a series was, and the user should hear of it."""
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be looked at: {error.strerror or error}. Check [store] path and its rights."
+        ) from error
 
 
 def check_key(key: SeriesKey) -> None:

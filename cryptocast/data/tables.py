@@ -8,7 +8,7 @@ import polars as pl
 from cryptocast.data import parquet
 from cryptocast.errors import DataError, UsageError
 
-__all__ = ["TABLE_SUFFIXES", "check_table_path", "read_table", "write_table"]
+__all__ = ["TABLE_SUFFIXES", "check_table_path", "read_noted", "read_table", "write_noted", "write_table"]
 
 TABLE_SUFFIXES: Final = (".csv", ".parquet")
 
@@ -24,6 +24,21 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
     check_table_path(path)
     content = frame.write_csv().encode() if path.suffix.lower() == ".csv" else parquet.encode(frame)
     parquet.write_atomically(path, content)
+
+
+def write_noted(frame: pl.DataFrame, path: Path, note: bytes) -> None:
+    """A Parquet file with a note in its metadata, whole or not at all. DataError when the disk refuses."""
+    parquet.write_atomically(path, parquet.encode(frame, note))
+
+
+def read_noted(path: Path) -> tuple[pl.DataFrame, bytes] | None:
+    """What `write_noted` wrote; None if there is no such file. DataError if it is damaged or has no note."""
+    if not path.is_file():
+        return None
+    frame, note = parquet.decode(parquet.read_bytes(path), str(path))
+    if note is None:
+        raise DataError(f"{path} has no note in its metadata. Delete it.")
+    return frame, note
 
 
 def read_table(path: Path) -> pl.DataFrame:

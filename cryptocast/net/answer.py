@@ -23,11 +23,12 @@ class Overloaded(UpstreamError):  # noqa: N818 - reads as what it says
 
 
 class CallFailed(Exception):  # noqa: N818 - never leaves the room
-    """One try brought no answer. `hopeless`: the next would not either, there is no network."""
+    """One try brought no answer. `hopeless`: the next would not either, there is no network. `unsent`: nobody there
+    can have counted it."""
 
-    def __init__(self, reason: str, *, hopeless: bool = False) -> None:
+    def __init__(self, reason: str, *, hopeless: bool = False, unsent: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.hopeless = reason, hopeless
+        self.reason, self.hopeless, self.unsent = reason, hopeless, unsent
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ The order, from the outside in, and what each layer sees:
 - The breaker stands around the retries: one call counts once, by its last try, however often it was tried. A call of
   three failed tries is one failure. A probe has one try. Once the breaker has left the state in which the call began,
   the call is not tried again; a rejection is never retried.
-- Each further try takes a place of its own in the limiter, for the upstream counts each.
+- Each further try takes a place of its own in the limiter, for the upstream counts each. The place of a try that
+  never got a connection is given back: nobody counted that one.
 - What the pool turns away (no connection free) is nobody's failure.
 
 `SingleFlight` and `Batcher` stand outside and are put there by who knows what may be shared.
@@ -202,6 +203,8 @@ class ApiClient:
             outcome = await self.pool.get(call.url, call.params, self._headers, deadline_s=left)
         except CallFailed as failure:
             outcome = failure
+            if failure.unsent:
+                place.give_back()
         except Overloaded:
             place.give_back()
             raise

@@ -1,10 +1,12 @@
 """The pooled HTTP client: every connection of the process, each call bounded in time, idle connections looked after.
 
 The only module that imports the HTTP library, and the only one that looks inside it (`_pools`, `_unusable`), because
-httpx 0.28 does not do three things by itself. It closes connections that have idled too long, or that the other side
-closed, only when the next request passes. It loses the place of a request that is cancelled (and a deadline is a
-cancellation) between getting a connection and using it, or while it gives it back. And it does not repeat a request
-that met a connection which was closed a moment before.
+httpx 0.28 does not do four things by itself. It closes connections that have idled too long, or
+that the other side closed, only when the next request passes. It loses the place of a request that is cancelled (and a
+deadline is a cancellation) between getting a connection and using it, or while it gives it back. It forgets the
+connections that a cancelled request was just about to close, and one whose TLS handshake is broken off: their
+descriptors stay until the garbage is collected. And it does not repeat a request that met a connection which was closed
+a moment before.
 """
 
 import asyncio
@@ -12,10 +14,11 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+import httpcore
 import httpx
 
 from cryptocast.errors import ConfigError
@@ -30,6 +33,9 @@ log = logging.getLogger(__name__)
 
 Transport: TypeAlias = httpx.AsyncBaseTransport
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+# One layer of gzip makes a piece of 64 KiB at most a thousand times longer. Two layers, or the other codings that the
+# library knows where their packages are installed, have no such bound: a bomb would fill the memory in one piece.
+CODINGS: Final = ("", "identity", "gzip", "x-gzip", "deflate")
 CLOSE_S: Final = 0.3  # for the connections themselves, after their calls have ended
 
 
@@ -50,7 +56,8 @@ class PoolMetrics:
 
 
 class Pool:
-    """One for the process; give it to each `ApiClient`. All methods belong to one event loop; close it at the end."""
+    """One for the process; give it to each `ApiClient`. All methods belong to one event loop; close it at the end.
+    Raises ConfigError where the machine's proxies or certificates are none (`trust_env`)."""
 
     def __init__(
         self,
@@ -62,23 +69,15 @@ class Pool:
     ) -> None:
         self._settings = chosen = settings or NetSettings()
         self._clock = clock
-        self._http = httpx.AsyncClient(
-            http1=True,
-            http2=False,
-            limits=httpx.Limits(
-                max_connections=chosen.max_connections,
-                max_keepalive_connections=chosen.max_connections,
-                keepalive_expiry=chosen.keepalive_s,
-            ),
-            follow_redirects=False,
-            transport=transport,
-            trust_env=trust_env,
-        )
+        self._http = _http(chosen, transport, trust_env=trust_env)
+        for pool in _pools(self._http):
+            pool._close_connections = self._close_apart
         # Calls queue here and not inside the library, where a call that leaves the queue may take a place with it.
         self._gate = Gate(chosen.max_connections, chosen.max_waiting, clock=clock)
         self.tasks = Tasks(chosen.max_connections + chosen.max_waiting)
         self._reaper: asyncio.Task[None] | None = None
         self._live: set[object] = set()  # the requests under way, by what stands for them in the library
+        self._closing: set[asyncio.Task[None]] = set()
         self._reaped = self._reclaimed = self._repeated = 0
         self._closed = False
 
@@ -133,9 +132,15 @@ class Pool:
                 pool._connections.remove(connection)
             # Who queues inside the library (only after a place was lost) would otherwise not hear of the free places.
             surplus = pool._assign_requests_to_connections() if unusable else []
-            for connection in (*unusable, *surplus):
-                with contextlib.suppress(OSError):
-                    await connection.aclose()
+            await self._close_apart([*unusable, *surplus])
+
+    async def _close_apart(self, connections: Sequence[Any]) -> None:
+        """Close them in a task of its own: they are in no list any more, who is cancelled here would lose them."""
+        if connections:
+            task = asyncio.create_task(_close_each(connections))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+            await asyncio.shield(task)
 
     async def close(self) -> None:
         """Close every connection, within a second: calls under way get 0.3 s to end by themselves."""
@@ -178,6 +183,8 @@ class Pool:
             return await self._receive(request, progress)
         finally:
             self._live.discard(progress)
+            if progress.handshaking is not None:  # broken off: nobody else would close what is below it
+                await progress.handshaking.aclose()
 
     async def _receive(self, request: "_Request", progress: "_Progress") -> Answer:
         started = self._clock()
@@ -186,10 +193,13 @@ class Pool:
             "GET",
             request.url,
             params=request.params or None,
-            headers=dict(request.headers),
+            headers={"accept-encoding": "gzip", **request.headers},
             timeout=request.timeouts,
             extensions={"trace": progress},
         ) as response:
+            coding = response.headers.get("content-encoding", "").strip().lower()
+            if coding not in CODINGS:
+                raise httpx.DecodingError(f"the answer is packed as {coding[:40]!a}, asked for was gzip")
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
@@ -220,8 +230,16 @@ class _Progress:
 
     def __init__(self) -> None:
         self._connected = self._sent = self._answered = False
+        self._stream: httpcore.AsyncNetworkStream | None = None
+        self.handshaking: httpcore.AsyncNetworkStream | None = None
 
-    async def __call__(self, event: str, _: Mapping[str, Any]) -> None:
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith("connect_tcp.complete"):
+            self._stream = info["return_value"]
+        elif event.endswith("start_tls.started"):
+            self.handshaking = self._stream
+        elif event.endswith("start_tls.complete"):
+            self.handshaking = None
         self._connected |= event == "connection.connect_tcp.started"
         self._sent |= event == "http11.send_request_headers.started"
         self._answered |= event == "http11.receive_response_headers.complete"
@@ -229,6 +247,29 @@ class _Progress:
     @property
     def met_a_closed_connection(self) -> bool:
         return self._sent and not self._connected and not self._answered
+
+
+def _http(chosen: NetSettings, transport: Transport | None, *, trust_env: bool) -> httpx.AsyncClient:
+    """The library's client. ConfigError where the machine's proxies or certificates are none."""
+    try:
+        return httpx.AsyncClient(
+            http1=True,
+            http2=False,
+            limits=httpx.Limits(
+                max_connections=chosen.max_connections,
+                max_keepalive_connections=chosen.max_connections,
+                keepalive_expiry=chosen.keepalive_s,
+            ),
+            follow_redirects=False,
+            transport=transport,
+            trust_env=trust_env,
+        )
+    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:  # ImportError: SOCKS needs another package
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"The proxy or the certificates of this machine cannot be used: {reason}. Check the environment variables"
+            " HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR."
+        ) from error
 
 
 def checked_url(base_url: str) -> str:
@@ -245,6 +286,12 @@ def checked_url(base_url: str) -> str:
 def host(url: str) -> str:
     """The host's name, for messages."""
     return httpx.URL(url).host
+
+
+async def _close_each(connections: Sequence[Any]) -> None:
+    for connection in connections:
+        with contextlib.suppress(OSError):
+            await connection.aclose()
 
 
 def _pools(client: httpx.AsyncClient) -> list[Any]:
@@ -270,10 +317,12 @@ def _failed(error: Exception) -> CallFailed:
     """A name that does not resolve, or nothing that answers a connect, means no network: another try would only make
     the user wait longer for what comes instead."""
     if any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
-        return CallFailed("its name cannot be resolved", hopeless=True)
+        return CallFailed("its name cannot be resolved", hopeless=True, unsent=True)
     if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return CallFailed("no answer in time", hopeless=isinstance(error, httpx.ConnectTimeout))
-    return CallFailed((str(error) or "the connection was lost").splitlines()[0][:120].rstrip("."))
+        unconnected = isinstance(error, httpx.ConnectTimeout)
+        return CallFailed("no answer in time", hopeless=unconnected, unsent=unconnected)
+    reason = (str(error) or "the connection was lost").splitlines()[0][:120].rstrip(".")
+    return CallFailed(reason, unsent=isinstance(error, httpx.ConnectError | httpx.ProxyError))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

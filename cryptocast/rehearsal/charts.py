@@ -100,6 +100,8 @@ class Desk:
         volume = np.where(
             hit("zero volume", self.quirks.zero_every), 0.0, self.market.volume(coin, np.minimum(grid, now_ms), vs)
         )
+        if self.quirks.other_unit_days:
+            volume = np.where(grid < now_ms - self.quirks.other_unit_days * DAY_MS, volume / 1000, volume)
         cap = np.where(hit("null cap", self.quirks.null_every), np.nan, cap)
         price = np.where(hit("null price", self.quirks.null_price_every), np.nan, price)
         with_volume = ~hit("unequal", self.quirks.unequal_every)

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from cryptocast.rehearsal.cache import VendorCache
 from cryptocast.rehearsal.charts import CHART_LATE_MS, RANGE_LATE_MS, Desk, step_of_days, step_of_span
 from cryptocast.rehearsal.clock import Clock
 from cryptocast.rehearsal.coins import CURRENCIES, Coin
@@ -55,6 +56,7 @@ class Upstream:
     desk: Desk
     clock: Clock
     gate: Gate
+    cache: VendorCache = field(default_factory=VendorCache)
 
     def answer(self, request: Request, *, hidden: Sequence[str] = ()) -> Reply:
         """The answer, whatever its status. `hidden`: ids that are unknown for this call."""
@@ -64,7 +66,7 @@ class Upstream:
                 raise refusal(405, "Method Not Allowed")
             if request.target_bytes > MAX_TARGET_BYTES:
                 raise refusal(414, "Request-URI Too Large", shape="html")
-            return self._routed(request, set(hidden))
+            return self.cache.through(request, self.clock.now_s(), lambda: self._routed(request, set(hidden)))
         except Refusal as said:
             return said.reply
 

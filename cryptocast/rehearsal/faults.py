@@ -40,6 +40,7 @@ Fault: TypeAlias = Literal[
     "slow",  # a good answer after `seconds` (2)
     "hang",  # nothing for `seconds` (30), and then the connection ends
     "hang_body",  # half of the body, nothing for `seconds` (30), and then the connection ends
+    "chunked",  # a good answer in pieces, whose length is not told before
     "drip",  # a good answer, its bytes spread over `seconds` (30)
     "close",  # the connection ends instead of an answer
     "reset",  # the same by a reset

@@ -26,6 +26,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     missing_every: Every = 0  # an hourly or five-minute point is left out of all three
     duplicate_every: Every = 0  # an hourly or five-minute point comes a second time, some seconds later
     null_price_every: Every = 0  # a price is null
+    other_unit_days: Annotated[float, Meta(ge=0)] = (
+        0.0  # volumes older than so many days are told in thousandths; 0: none
+    )
     revised_for_s: Annotated[float, Meta(ge=0)] = 0.0  # so long after the fact a price is still provisional,
     revised_by: Annotated[float, Meta(ge=0, lt=0.5)] = 0.002  # off by up to this share
 

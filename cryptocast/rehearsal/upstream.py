@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 import numpy as np
 
 from cryptocast.errors import UsageError
+from cryptocast.rehearsal.cache import VendorCache
 from cryptocast.rehearsal.calls import Call, Calls, Connections
 from cryptocast.rehearsal.charts import Desk
 from cryptocast.rehearsal.clock import Clock
@@ -41,7 +42,8 @@ class FakeUpstream:
     function: the clock to follow; None: the wall's). plan: the host that is played. coins: how many coin-000, coin-001,
     ... there are beside the well-known and the odd ones, or the coins themselves. faults: fault names and rules, a
     script, or "cycle". limit_clock: what the limit of the minute goes by, the wall or the clock above. latency_s: how
-    long each answer takes. idle_timeout_s: after how long an idle connection ends. port 0 takes a free one.
+    long each answer takes. vendor_cache: whether a question gets the same answer for a time, as by the network in
+    front of the upstream. idle_timeout_s: after how long an idle connection ends. port 0 takes a free one.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class FakeUpstream:
         limits: Limits | int = 0,
         limit_clock: Literal["wall", "virtual"] = "wall",
         latency_s: float = 0.0,
+        vendor_cache: bool = False,
         idle_timeout_s: float = 75.0,
         compress: bool = True,
         port: int = 0,
@@ -75,6 +78,7 @@ class FakeUpstream:
                 Limits(per_minute=limits) if isinstance(limits, int) else limits,
                 time.time if limit_clock == "wall" else self.clock.now_s,
             ),
+            cache=VendorCache(on=vendor_cache),
         )
         self._playbook = Playbook(as_script(faults), seed=seed)
         self._latency_s = latency_s

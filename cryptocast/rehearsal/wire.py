@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -32,6 +32,7 @@ HOST: Final = "127.0.0.1"
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 1024 * 1024
 GZIP_FROM_BYTES: Final = 1400
+CHUNK_BYTES: Final = 700
 DRIP_EVERY_S: Final = 0.05
 STOP_S: Final = 5.0
 GARBAGE: Final = b"\x16\x03\x01\x02\x00\x01\x00 this is no HTTP\r\n\r\n"
@@ -153,7 +154,9 @@ class Wire:
         served = self._respond(request, connection.number)
         await connection.pause(served.latency_s)
         wanted = self._compress and "gzip" in request.headers.get("accept-encoding", "")
-        message = _message(_gzipped(served.reply) if wanted else served.reply)
+        reply = _gzipped(served.reply) if wanted else served.reply
+        chunked = served.rule is not None and served.rule.fault == "chunked"
+        message = _chunked_message(reply) if chunked else _message(reply)
         stays = await self._deliver(connection, message, served.rule)
         return stays and request.headers.get("connection", "").lower() != "close"
 
@@ -225,6 +228,17 @@ def _gzipped(reply: Reply) -> Reply:
 
 
 def _message(reply: Reply) -> bytes:
+    return _head(reply, {"content-length": str(len(reply.body))}) + reply.body
+
+
+def _chunked_message(reply: Reply) -> bytes:
+    body = reply.body
+    pieces = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    return _head(reply, {"transfer-encoding": "chunked"}) + chunks + b"0\r\n\r\n"
+
+
+def _head(reply: Reply, framing: Mapping[str, str]) -> bytes:
     try:
         reason = HTTPStatus(reply.status).phrase
     except ValueError:
@@ -236,7 +250,7 @@ def _message(reply: Reply) -> bytes:
         "x-request-id": str(uuid.uuid4()),
         "connection": "keep-alive",
         **reply.headers,
-        "content-length": str(len(reply.body)),
+        **framing,
     }
     lines = [f"HTTP/1.1 {reply.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -78,7 +78,8 @@ class FetchSummary(msgspec.Struct, frozen=True, kw_only=True):
     def in_words(self) -> str:
         """One line, or two sentences more where something was left."""
         failed = f", {self.failed} could not be had" if self.failed else ""
-        parts = [f"{self.came} of {self.came + self.failed} coins came{failed}", f"{self.calls:,} calls"]
+        calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
+        parts = [f"{self.came} of {self.came + self.failed} coins came{failed}", calls]
         if self.hours or self.refined:
             parts.append(f"{self.hours:,} hours came, and {self.refined:,} days have their highs and lows now")
         if self.credits_left is not None:

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+import polars as pl
+
 from cryptocast.data.backfill import HOURLY_RANGE, Page, range_pages, ranged_days
 from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.spans import missing
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Priority
@@ -22,6 +25,7 @@ __all__ = ["Backfill", "backfill", "minutes_for"]
 
 log = logging.getLogger(__name__)
 
+DAY: Final = timedelta(days=1)
 CALLS_A_LANE: Final = 60  # a minute; with fewer, a second call under way brings nothing and a kill loses both
 
 
@@ -56,6 +60,8 @@ def backfill(
     pages = _wanted(upstream, store, series, now(), days)
     downloads = Downloads(store, lambda: upstream, now, Priority.BACKFILL, patient=True, reach=reach or Reach())
     result = Backfill()
+    for key in series:
+        _from_stored_hours(result, store, key, now())
     if not pages:
         return result
     minutes = minutes_for(len(pages), upstream.calls_per_minute)
@@ -124,6 +130,25 @@ def _make_days(store: CandleStore, page: Page, now: datetime) -> int:
     if days.is_empty():
         return 0
     return store.write(key, days, fetched_at=now, notes=(HOURLY_RANGE,), derived=True).refined
+
+
+def _from_stored_hours(result: Backfill, store: CandleStore, key: SeriesKey, now: datetime) -> None:
+    """Days whose hours are in the store already: fetched by name, left by a kill, or of a daily file that was lost."""
+    try:
+        daily, covered = store.read(key), store.covered(_hours(key))
+        closes = [] if daily is None else daily.frame.filter(~pl.col("range_known"))["close_time"].to_list()
+        ready = [close for close in closes if not missing((close - DAY, close), covered)]
+        hourly = store.read(_hours(key)) if ready else None
+        if daily is None or hourly is None:
+            return
+        days = ranged_days(daily.frame, hourly.frame, (ready[0] - DAY, ready[-1])).filter(
+            pl.col("close_time").is_in(ready)
+        )
+        if len(days):
+            made = store.write(key, days, fetched_at=now, notes=(HOURLY_RANGE,), derived=True).refined
+            result.days[key.coin] = result.days.get(key.coin, 0) + made
+    except CryptocastError as error:
+        result.problems.setdefault(key.coin, str(error))
 
 
 def _hours(key: SeriesKey) -> SeriesKey:

@@ -200,7 +200,7 @@ def test_all_shapes_of_errors_are_read(body: bytes, code: int | None, message: s
         (403, b"<html>", UpstreamError, "refused .status 403"),
         (429, b"<html>", RateLimited, "rate limit"),
         (500, b"", UpstreamError, "failed .status 500"),
-        (302, b"", UpstreamError, "failed .status 302"),
+        (302, b"", UpstreamError, "another address .status 302.*base_url"),
     ],
 )
 def test_each_refusal_says_what_to_do(status: int, body: bytes, kind: type[CryptocastError], words: str) -> None:

@@ -102,7 +102,9 @@ def test_the_upstreams_own_count_knows_calls_of_elsewhere(tmp_path: Path) -> Non
     assert budget.state().used == 41
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"month": 3}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"month": 3}', b"\xff\xfe", b'{"month": "2026-01", "used": {"user": -5}}']
+)
 def test_a_damaged_count_starts_anew_and_says_so(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

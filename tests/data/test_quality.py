@@ -1,3 +1,6 @@
+import inspect
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import QualityConfig
+from cryptocast.data import quality
 from cryptocast.data.file_source import read_file
 from cryptocast.data.quality import STABLECOINS, QualityReport, check_quality, is_stablecoin
 from cryptocast.data.sample import load_sample
@@ -255,6 +259,56 @@ def test_a_stablecoin_is_known_by_its_moves_or_by_its_name() -> None:
 @given(st.integers(0, 10_000), st.sampled_from([0.01, 0.03, 0.2]), st.sampled_from([92, 365, 1000]))
 def test_a_coin_that_is_free_to_move_is_no_stablecoin(seed: int, volatility: float, bars: int) -> None:
     assert not is_stablecoin(walk(bars, seed, volatility))
+
+
+def clean() -> pl.DataFrame:
+    """Everything known, nothing odd."""
+    return walk(300).with_columns(market_cap=pl.col("close") * 1e9)
+
+
+def jump(name: str, row: int) -> pl.DataFrame:
+    return clean().with_columns(only_from(row, pl.col(name) * 1e3, name).alias(name))
+
+
+SPOILED: dict[str, Callable[[], pl.DataFrame]] = {
+    "duplicate": lambda: pl.concat([clean(), clean().slice(40, 2)]),
+    "bad_price": lambda: put(clean(), 30, low=0.0),
+    "bad_amount": lambda: put(clean(), 30, volume=float("nan")),
+    "gap": lambda: pl.concat([clean().head(100), clean().tail(195)]),
+    "stale": lambda: clean().head(290),
+    "frozen": lambda: clean().with_columns(
+        pl.when(pl.int_range(pl.len()).is_between(100, 110)).then(pl.col("close").get(100)).otherwise("close")
+    ),
+    "broken_range": lambda: put(clean(), 30, high=1.0),
+    "close_only": lambda: clean().with_columns(range_known=pl.int_range(pl.len()) != 30),
+    "flat": lambda: put(clean(), 30, open=80.0, high=80.0, low=80.0, close=80.0),
+    "outlier": lambda: put(clean(), 30, high=1e4),
+    "price_jump": lambda: clean().with_columns(only_from(150, pl.col(n) * 1e3, n).alias(n) for n in PRICES),
+    "stablecoin": lambda: clean().with_columns(coin=pl.lit("tether")),
+    "zero_volume": lambda: put(clean(), 30, volume=0.0),
+    "unknown_volume": lambda: put(clean(), 30, volume=None),
+    "unknown_market_cap": lambda: put(clean(), 30, market_cap=None),
+    "volume_over_market_cap": lambda: put(clean(), 30, volume=1e13),
+    "volume_jump": lambda: jump("volume", 150),
+    "supply_jump": lambda: jump("market_cap", 150),
+}
+
+
+@pytest.mark.parametrize("rule", SPOILED)
+def test_each_rule_catches_its_case_and_leaves_the_clean_series_alone(rule: str) -> None:
+    now = START + timedelta(days=299, hours=5)
+    assert check_quality(clean(), "bitcoin", "daily", CONFIG, now=now).findings == ()
+    found = check_quality(SPOILED[rule](), "bitcoin", "daily", CONFIG, now=now).findings
+    (finding,) = (each for each in found if each.rule == rule)
+    assert finding.count >= 1
+    assert finding.severity == ("error" if rule in ("duplicate", "bad_price", "bad_amount") else "notice")
+    assert finding.text.isprintable()
+
+
+def test_no_rule_is_without_a_case() -> None:
+    source = inspect.getsource(quality)
+    named = re.findall(r'_notice\(\s*"(\w+)"', source) + re.findall(r'^        \("(\w+)", ', source, re.MULTILINE)
+    assert set(named) == set(SPOILED)
 
 
 def test_the_report_is_a_table_and_a_document_with_the_same_lines() -> None:

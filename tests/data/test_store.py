@@ -213,6 +213,34 @@ def test_a_damaged_file_is_named_with_a_remedy_and_found_by_verify(tmp_path: Pat
         store.write(KEY, bars({3: 12.0}), fetched_at=T2)
 
 
+@pytest.mark.parametrize("target", ["nowhere", "bitcoin.parquet"])
+def test_a_link_that_leads_nowhere_or_in_a_circle_is_no_missing_series(tmp_path: Path, target: str) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bars({1: 10.0}), fetched_at=T1)
+    path = store.path(KEY)
+    path.unlink()
+    path.symlink_to(target)
+    with pytest.raises(DataError, match="cannot be read"):
+        store.read(KEY)
+    assert [finding.path for finding in store.verify()] == [str(path)]
+    with pytest.raises(DataError):
+        store.write(KEY, bars({2: 11.0}), fetched_at=T2)
+
+
+def test_a_folder_where_a_series_should_be_is_one_line_with_a_next_step(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.path(KEY).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"cannot be read: Is a directory\. Check that it is a file"):
+        store.read(KEY)
+
+
+def test_a_store_that_is_a_file_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("no folder")
+    for look in (store_at(tmp_path / "store").verify, store_at(tmp_path / "store").ls):
+        with pytest.raises(DataError, match=r"is no folder.*\[store\] path"):
+            look()
+
+
 def test_a_changed_price_under_the_old_hash_is_noticed(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     provenance = store.write(KEY, bars({1: 10.0, 2: 11.0}), fetched_at=T1).provenance

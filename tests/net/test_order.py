@@ -94,6 +94,30 @@ def test_a_call_of_three_failed_tries_counts_once_in_the_breaker_and_three_times
     World(lambda _: 503).run(work)
 
 
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (httpx.ConnectError("refused"), 0),
+        (httpx.ConnectTimeout(""), 0),
+        (httpx.ReadTimeout(""), 3),
+        (httpx.ReadError("lost"), 3),
+    ],
+)
+def test_a_try_that_got_no_connection_takes_no_place_and_one_that_went_out_does(error: Exception, counted: int) -> None:
+    async def work() -> None:
+        world = World(lambda _: error, per_minute=3)
+        with pytest.raises(Unreachable):
+            await world.client.get("/x")
+        spent = world.now
+        for _ in range(3 - counted):
+            await world.limiter.acquire(deadline_s=0.0)
+        assert world.now == spent
+        with pytest.raises(Overloaded):
+            await world.limiter.acquire(deadline_s=0.0)
+
+    asyncio.run(work())
+
+
 def test_a_call_that_a_retry_saved_is_a_success() -> None:
     async def work(world: World) -> None:
         assert (await world.client.get("/")).status == 200

@@ -27,8 +27,7 @@ def test_work_goes_on_when_its_caller_has_gone() -> None:
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        assert await until(lambda: bool(done))
-        assert len(tasks) == 0
+        assert await until(lambda: bool(done) and len(tasks) == 0)
 
     asyncio.run(work())
 

@@ -1,6 +1,7 @@
 """The stand-in as a whole: its clock, its limits, its counts, its controls, its deaths."""
 
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from cryptocast.errors import UsageError
-from cryptocast.rehearsal import Coin, FakeUpstream, Limits, Rule, catalogue
+from cryptocast.rehearsal import Coin, FakeUpstream, Limits, Quirks, Rule, catalogue
 from cryptocast.rehearsal.clock import Clock
 from tests.rehearsal.conftest import NOW
 
@@ -298,6 +299,9 @@ def test_killed_it_refuses_connections_and_drops_those_it_has_and_comes_back_on_
     client.get("/ping")
     port = fake.port
     with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+        end = time.monotonic() + 3  # connected, but perhaps not yet accepted
+        while fake.connections.open < 2 and time.monotonic() < end:
+            time.sleep(0.01)
         assert fake.connections.open == 2
         fake.kill()
         assert raw.recv(1) == b""
@@ -336,3 +340,41 @@ def test_it_listens_on_the_loopback_only(fake: FakeUpstream) -> None:
     assert fake.url.startswith("http://127.0.0.1:")
     with pytest.raises(OSError, match=r"."), socket.create_connection(("127.0.0.2", fake.port), timeout=1):
         raise AssertionError("another address answers")
+
+
+def test_the_network_in_front_keeps_answers_for_their_time_and_says_so() -> None:
+    with FakeUpstream(now=NOW, coins=2, vendor_cache=True) as fake, httpx.Client(base_url=fake.url) as client:
+        path = "/simple/price?ids=bitcoin&vs_currencies=usd"
+        first = client.get(path)
+        assert first.headers["cf-cache-status"] == "MISS"
+        fake.revise("bitcoin", NOW, 2.0)
+        fake.advance(59)
+        again = client.get("/simple/price?vs_currencies=usd&ids=bitcoin")
+        assert (again.content, again.headers["cf-cache-status"], again.headers["age"]) == (first.content, "HIT", "59")
+        assert again.headers["cache-control"] == "no-cache"
+        fake.advance(2)
+        assert client.get(path).headers["cf-cache-status"] == "MISS"
+        assert client.get("/coins/nobody").headers["cf-cache-status"] == "MISS"
+        assert fake.calls.total == 4  # a hit counts like any call
+
+
+def test_ranges_are_dropped_from_the_cache_forty_minutes_after_midnight() -> None:
+    midnight = datetime(2026, 1, 3, tzinfo=UTC)
+    begin, end = int(midnight.timestamp()) - 200 * 86_400, int(midnight.timestamp()) + 86_400
+    path = f"/coins/bitcoin/market_chart/range?vs_currency=usd&from={begin}&to={end}"
+    with FakeUpstream(now=midnight - timedelta(hours=1), vendor_cache=True) as fake:
+        seen = []
+        for minutes in (0, 60 + 39, 60 + 41):
+            fake.set_now(midnight + timedelta(minutes=minutes - 60))
+            seen.append(httpx.get(fake.url + path).headers["cf-cache-status"])
+    assert seen == ["MISS", "HIT", "MISS"]
+
+
+def test_volumes_may_change_their_unit(fake: FakeUpstream, client: httpx.Client) -> None:
+    path = "/coins/bitcoin/market_chart?vs_currency=usd&days=100"
+    usual = dict(client.get(path).json()["total_volumes"])
+    fake.set_quirks(Quirks(other_unit_days=30.0))
+    told = dict(client.get(path).json()["total_volumes"])
+    edge = NOW.timestamp() * 1000 - 30 * 86_400_000
+    ratios = {(at < edge, round(usual[at] / told[at])) for at in usual if usual[at]}
+    assert ratios == {(True, 1000), (False, 1)}

@@ -242,6 +242,16 @@ def test_a_dripping_answer_is_good_but_takes_its_time(fake: FakeUpstream) -> Non
     assert time.monotonic() - began > 0.4
 
 
+def test_a_chunked_answer_is_good_and_tells_no_length(fake: FakeUpstream, client: httpx.Client) -> None:
+    good = client.get(CHART)
+    fake.script(["chunked"])
+    told = client.get(CHART)
+    assert told.json() == good.json()
+    assert "content-length" not in told.headers
+    assert told.headers["transfer-encoding"] == "chunked"
+    assert fake.connections.accepted == 1  # it stays
+
+
 def test_a_slow_answer_comes_late_and_whole(fake: FakeUpstream, client: httpx.Client) -> None:
     fake.script([Rule(fault="slow", seconds=0.2)])
     began = time.monotonic()

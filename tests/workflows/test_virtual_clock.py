@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cryptocast.data.refusals import RateLimited
 from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import DataError
 from cryptocast.net import Unreachable
@@ -141,12 +142,27 @@ def test_a_kill_loses_at_most_the_page_in_flight(tmp_path: Path, at: int) -> Non
             assert daily.frame["range_known"].sum() == 364
 
 
+def test_days_get_their_highs_and_lows_from_hours_that_are_there_already(stall: Stall) -> None:
+    stall.fetch("bitcoin")
+    stall.store.path(series("bitcoin")).unlink()
+    stall.fetch("bitcoin")
+    daily = stall.store.read(series("bitcoin"))
+    assert daily is not None
+    assert daily.frame["range_known"].sum() == 364
+
+
 # --- over midnight
 
 
-def test_over_midnight_no_partial_bar_enters_the_store(stall: Stall) -> None:
+@pytest.mark.parametrize("vendor_cache", [False, True])
+def test_over_midnight_no_partial_bar_enters_the_store(tmp_path: Path, vendor_cache: bool) -> None:
     """Each few minutes from 23:52 to 00:52, with the upstream's delays, days and hours; all that is stored is true."""
-    stall.fake.set_quirks(WORST)
+    time = VirtualTime(NOW)
+    with FakeUpstream(now=time.wall, coins=3, quirks=WORST, vendor_cache=vendor_cache) as fake:
+        over_midnight(Stall(tmp_path, fake, time, calls_per_minute=1000))
+
+
+def over_midnight(stall: Stall) -> None:
     time = stall.time
     time.start = MIDNIGHT - timedelta(minutes=8) + timedelta(seconds=7)
     seen: dict[tuple[str, datetime], datetime] = {}
@@ -271,6 +287,33 @@ def test_a_wait_that_the_upstream_asks_for_is_kept_by_all_and_then_the_call_is_m
         report = stall.fetch("bitcoin", "ethereum", "solana", hours=False)
         assert (report.exit_code, report.summary.calls) == (0, 4)
         assert time.passed_s == pytest.approx(119, abs=2)
+
+
+def test_a_pause_of_an_hour_is_told_and_not_sat_through(tmp_path: Path) -> None:
+    time = VirtualTime(NOW)
+    with FakeUpstream(now=time.wall, coins=3) as fake:
+        stall = Stall(tmp_path, fake, time, calls_per_minute=1000)
+        fake.script([Rule(fault="too_many", seconds=3600)])
+        report = stall.fetch("bitcoin", "ethereum", "solana", "dogecoin", hours=False)
+        assert (report.exit_code, report.summary.calls) == (4, 1)
+        assert {row.error is None for row in report.coins} == {False}
+        assert "Try again in 3600 s" in str(report.coins[0].error)
+        assert time.passed_s == 0
+
+
+def test_who_comes_while_the_upstream_wants_an_hour_of_peace_hears_when_to_come_again(tmp_path: Path) -> None:
+    time = VirtualTime(NOW)
+    with FakeUpstream(now=time.wall, coins=3) as fake:
+        stall = Stall(tmp_path, fake, time, calls_per_minute=1000)
+        with stall.upstream() as upstream:
+            fake.script([Rule(fault="too_many", seconds=3600, times=1)])
+            with pytest.raises(RateLimited):
+                upstream.history("bitcoin", "usd", "daily", 365, NOW)
+            with pytest.raises(RateLimited, match=r"long pause. Try again in 3\d\d\d s"):
+                upstream.history("bitcoin", "usd", "daily", 365, NOW)
+            assert (fake.calls.total, time.passed_s) == (1, 0)
+            time.passed_s += 3601
+            assert len(upstream.history("bitcoin", "usd", "daily", 365, NOW).frame) > 360
 
 
 def test_a_limit_that_stays_used_up_after_the_wait_is_a_quota_that_is_gone(stall: Stall) -> None:
