@@ -17,6 +17,8 @@ from cryptocast.features.catalogue import (
     required_history,
     select_features,
 )
+from cryptocast.features.engine import evaluate
+from cryptocast.features.formula import Formula
 from cryptocast.features.grid import complete_grid
 from cryptocast.features.matrix import Matrix, Panel, build_matrix
 
@@ -29,12 +31,14 @@ __all__ = [
     "AuditReport",
     "Family",
     "Feature",
+    "Formula",
     "Matrix",
     "Panel",
     "add_features",
     "audit",
     "build_matrix",
     "complete_grid",
+    "evaluate",
     "feature_hash",
     "required_history",
     "select_features",

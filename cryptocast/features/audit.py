@@ -5,7 +5,8 @@ correlations with the target; it changes the data and compares every row and col
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,15 +19,27 @@ import numpy.typing as npt
 import polars as pl
 
 from cryptocast.data.schema import CANDLE_SCHEMA
-from cryptocast.errors import CryptocastError
 from cryptocast.features.catalogue import Feature, add_features, required_history
 from cryptocast.features.market import BITCOIN
+from cryptocast.features.matrix import Matrix, build_matrix
 
-__all__ = ["AuditCheck", "AuditFinding", "AuditReport", "FeatureBuilder", "audit"]
+__all__ = [
+    "AuditCheck",
+    "AuditFinding",
+    "AuditReport",
+    "Comparison",
+    "FeatureBuilder",
+    "LabelBuilder",
+    "audit",
+    "check_not_run",
+    "check_of",
+    "with_checks",
+]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 FeatureBuilder: TypeAlias = Callable[[pl.LazyFrame, Sequence[Feature]], pl.LazyFrame]
+LabelBuilder: TypeAlias = Callable[[pl.DataFrame], Matrix]
 
 KEYS = ["coin", "close_time"]
 STREAMED_BARS = 3
@@ -34,6 +47,9 @@ STREAMED_RTOL = 1e-8  # what `memory` promises
 FINDINGS_KEPT = 5  # of each feature and check; all are counted
 CLEAN_COINS = (BITCOIN, "walk-a", "walk-b", "walk-c")
 CLEAN_EXTRA_BARS = 60
+# What a finding of these checks means.
+LEAKING = frozenset({"prefix", "perturbation", "coins", "targets", "fitted", "folds"})
+MISDECLARED = frozenset({"streaming", "warmup", "memory"})
 
 
 class AuditFinding(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,8 +85,9 @@ class AuditCheck(msgspec.Struct, frozen=True, kw_only=True):
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole audit.
 
-    leaks: features whose past depends on the future or on the order of coins. misdeclared: features whose warm-up or
-    memory is not what the catalogue says, or that are NaN or infinite somewhere.
+    leaks: features whose past depends on the future or on the order of coins, labels that are known too early, and fits
+    that saw more than their training rows. misdeclared: features whose warm-up or memory is not what the catalogue
+    says, or that are NaN or infinite somewhere.
     """
 
     schema: str = "cryptocast.audit/1"
@@ -149,16 +166,20 @@ def audit(
     rtol: float = 1e-9,
     without: frozenset[str] = frozenset(),
     build: FeatureBuilder | None = None,
+    horizons: Sequence[int] = (),
+    labels: LabelBuilder | None = None,
 ) -> AuditReport:
     """Look for features that know the future. Raises nothing of its own: a feature that cannot be computed is reported.
 
     candles: CANDLE_SCHEMA. cuts: moments at which the future is taken away, and changed. seed: chooses them and the
     noise. rtol: tolerance where data are cut (none where they only differ behind the cut). without: as in
-    `add_features`. build: the builder on trial, `add_features` unless given.
+    `add_features`. build: the builder on trial, `add_features` unless given. horizons: of the labels that a model will
+    learn from, in bars; none: they are not looked at. labels: what makes them, `build_matrix` unless given.
 
     Checks: prefix (candles cut at random moments: all rows before must stay), perturbation (candles behind the cut
-    replaced by noise: all rows before must stay to the last bit), streaming (the last rows from only the bars that
-    serving keeps), coins (rows shuffled, coins renamed), and on clean walks made here warm-up and memory as declared.
+    replaced by noise: all rows before must stay to the last bit), streaming (rows one at a time, each from only the
+    bars that serving keeps), coins (rows shuffled, coins renamed), targets (a label is there when its interval has
+    ended, and not before), and on clean walks made here warm-up and memory as declared.
     """
     maker = build or partial(add_features, bar_us=bar_us, without=without)
     try:
@@ -168,24 +189,34 @@ def audit(
         checks: tuple[AuditCheck, ...] = (
             _prefix(subject, moments, rtol),
             _perturbation(subject, moments, rng),
-            _streaming(subject),
+            _streaming(subject, moments[1:]),
             _coins(subject, rng, rtol),
             _warmup(subject, rng, without),
             _memory(subject, rng, without),
+            *_targets(candles, moments, labels or partial(_labels, horizons=horizons, bar_us=bar_us), horizons),
         )
-    except (pl.exceptions.PolarsError, CryptocastError, ValueError) as error:
-        checks = (_not_run("build", "features are computed", f"{type(error).__name__}: {error}"),)
-    return AuditReport(
+    except Exception as error:  # noqa: BLE001 - a formula of the user's own may fail in any way
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        checks = (check_not_run("build", "features are computed", said[:500]),)
+    report = AuditReport(
         bars=candles.height,
         coins=tuple(candles["coin"].unique().sort()) if "coin" in candles.columns else (),
         features=tuple(f.name for f in features),
         cuts=cuts,
         seed=seed,
         rtol=rtol,
-        checks=checks,
-        leaks=_named(checks, {"prefix", "perturbation", "coins"}),
-        misdeclared=_named(checks, {"streaming", "warmup", "memory"}),
+        checks=(),
+        leaks=(),
+        misdeclared=(),
     )
+    return with_checks(report, checks)
+
+
+def with_checks(report: AuditReport, more: Sequence[AuditCheck]) -> AuditReport:
+    """The report with further checks behind its own, and what they found among its leaks."""
+    checks = (*report.checks, *more)
+    leaks, misdeclared = _named(checks, LEAKING), _named(checks, MISDECLARED)
+    return msgspec.structs.replace(report, checks=checks, leaks=leaks, misdeclared=misdeclared)
 
 
 def _subject(candles: pl.DataFrame, features: tuple[Feature, ...], bar_us: int, build: FeatureBuilder) -> Subject:
@@ -201,36 +232,38 @@ def _values(build: FeatureBuilder, candles: pl.DataFrame, features: Sequence[Fea
 
 
 def _cut_moments(moments: pl.Series, cuts: int, rng: np.random.Generator) -> list[datetime]:
-    """The first moment, and a random one from each of `cuts` equal stretches of the last three quarters.
+    """The first moment, a random one from each of `cuts` equal stretches of the last three quarters, the last but one.
 
-    The first, because what is filled backwards into a warm-up is seen only there. The last moment is no cut.
+    The first, because what is filled backwards into a warm-up is seen only there. The last but one, because a feature
+    with a long warm-up may have its first values there, and a look one bar ahead shows on the newest bars at least. The
+    last moment is no cut.
     """
     edges = np.linspace(len(moments) // 4, len(moments) - 1, cuts + 1)
-    chosen = {0} | {int(low + rng.random() * (high - low)) for low, high in pairwise(edges)}
+    chosen = {0, len(moments) - 2} | {int(low + rng.random() * (high - low)) for low, high in pairwise(edges)}
     return [moments[i] for i in sorted(chosen) if 0 <= i < len(moments) - 1]
 
 
 def _prefix(subject: Subject, moments: list[datetime], rtol: float) -> AuditCheck:
     what = "the same values before a cut when all candles behind it are missing"
     if not moments:
-        return _not_run("prefix", what, f"{len(subject.moments)} moments leave nothing to cut")
+        return check_not_run("prefix", what, f"{len(subject.moments)} moments leave nothing to cut")
     parts = []
     for moment in moments:
         known = subject.candles.filter(pl.col("close_time") <= moment)
         parts.append(_compare(subject.values, subject.rebuilt(known), rtol))
-    return _check("prefix", what, parts, _all_null(subject))
+    return check_of("prefix", what, parts, _all_null(subject))
 
 
 def _perturbation(subject: Subject, moments: list[datetime], rng: np.random.Generator) -> AuditCheck:
     what = "the same values before a cut, to the last bit, when the candles behind it are noise"
     if not moments:
-        return _not_run("perturbation", what, f"{len(subject.moments)} moments leave nothing to cut")
+        return check_not_run("perturbation", what, f"{len(subject.moments)} moments leave nothing to cut")
     parts = []
     for moment in moments:
         changed = subject.rebuilt(_with_noise_after(subject.candles, moment, rng))
         before = (changed.keys["close_time"] <= moment).to_numpy()
         parts.append(_compare(subject.values, changed.where(before), 0.0))
-    return _check("perturbation", what, parts, _all_null(subject))
+    return check_of("perturbation", what, parts, _all_null(subject))
 
 
 def _with_noise_after(candles: pl.DataFrame, moment: datetime, rng: np.random.Generator) -> pl.DataFrame:
@@ -244,18 +277,52 @@ def _with_noise_after(candles: pl.DataFrame, moment: datetime, rng: np.random.Ge
     )
 
 
-def _streaming(subject: Subject) -> AuditCheck:
-    what = f"the last {STREAMED_BARS} rows from only the bars that serving keeps"
+def _streaming(subject: Subject, moments: Sequence[datetime]) -> AuditCheck:
+    what = "rows made one at a time, each from only the bars that serving keeps"
     need = required_history(subject.features)
+    # Where all bars are kept a row in the middle is the last one of its prefix, which has been compared.
+    within = [
+        moment for moment in moments if (moment - subject.moments[0]).total_seconds() * 1e6 > need * subject.bar_us
+    ]
     parts = []
-    for moment in subject.moments.tail(STREAMED_BARS):
+    for moment in (*within, *subject.moments.tail(STREAMED_BARS)):
         tail = _tail(subject.candles, moment, need, subject.bar_us)
         parts.append(_compare(subject.values, subject.rebuilt(tail).at(moment), STREAMED_RTOL, least=1.0))
     if not parts:
-        return _not_run("streaming", what, "there are no candles")
+        return check_not_run("streaming", what, "there are no candles")
     long = len(subject.moments)
     short = () if long > need else (f"memory on these candles: {long} moments, {need} are needed to cut any off",)
-    return _check("streaming", what, parts, short)
+    return check_of("streaming", what, parts, short)
+
+
+def _targets(
+    candles: pl.DataFrame, moments: Sequence[datetime], labels: LabelBuilder, horizons: Sequence[int]
+) -> Iterator[AuditCheck]:
+    """At each cut the labels that have ended are those of all candles, and the others are not there."""
+    what = "a label is there once its interval has ended, and not before"
+    if not horizons:
+        return
+    matrix = labels(candles)
+    whole = _label_values(matrix)
+    parts = []
+    for moment in moments:
+        cut = _label_values(labels(candles.filter(pl.col("close_time") <= moment)))
+        now = round(moment.timestamp() * 1e6)
+        ended = Values(whole.keys, whole.names, np.where(matrix.label_end <= now, whole.numbers, math.nan))
+        parts.append(_compare(ended.where(matrix.issued_at <= now), cut, 0.0))
+    yield check_of("targets", what, parts, ()) if parts else check_not_run("targets", what, "nothing to cut")
+
+
+def _labels(candles: pl.DataFrame, *, horizons: Sequence[int], bar_us: int) -> Matrix:
+    table = add_features(candles.lazy(), (), bar_us=bar_us).collect()
+    return build_matrix(table, (), horizons=sorted(horizons), bar_us=bar_us)
+
+
+def _label_values(matrix: Matrix) -> Values:
+    keys = pl.DataFrame({"coin": matrix.coin_names, "close_time": matrix.issued_at}).with_columns(
+        pl.col("coin").cast(pl.String), pl.col("close_time").cast(CANDLE_SCHEMA["close_time"])
+    )
+    return Values(keys, tuple(f"return over {h} bars" for h in matrix.horizons.tolist()), matrix.returns)
 
 
 def _tail(candles: pl.DataFrame, moment: datetime, bars: int, bar_us: int) -> pl.DataFrame:
@@ -269,12 +336,12 @@ def _coins(subject: Subject, rng: np.random.Generator, rtol: float) -> AuditChec
     parts = [_compare(subject.values, subject.rebuilt(subject.candles[order]), 0.0)]
     others = [coin for coin in subject.candles["coin"].unique().sort() if coin != BITCOIN]
     if len(others) < 2:
-        return _check("coins", what, parts, ("order of coins: fewer than two beside bitcoin",))
+        return check_of("coins", what, parts, ("order of coins: fewer than two beside bitcoin",))
     renamed = {coin: f"coin-{len(others) - i:09d}" for i, coin in enumerate(others)}
     other = subject.rebuilt(subject.candles.with_columns(pl.col("coin").replace(renamed)))
     back = other.keys.with_columns(pl.col("coin").replace({new: old for old, new in renamed.items()}))
     parts.append(_compare(subject.values, Values(back, other.names, other.numbers), rtol))
-    return _check("coins", what, parts, ())
+    return check_of("coins", what, parts, ())
 
 
 def _warmup(subject: Subject, rng: np.random.Generator, without: frozenset[str]) -> AuditCheck:
@@ -292,7 +359,7 @@ def _warmup(subject: Subject, rng: np.random.Generator, without: frozenset[str])
             wrong |= ~early & ~np.isfinite(values.numbers) & computed
         wrong |= np.isinf(values.numbers)
         parts.append(_collect(values, np.full_like(values.numbers, np.nan), wrong))
-    return _check("warmup", what, parts, ())
+    return check_of("warmup", what, parts, ())
 
 
 def _bar_numbers(values: Values) -> npt.NDArray[np.int64]:
@@ -308,14 +375,14 @@ def _memory(subject: Subject, rng: np.random.Generator, without: frozenset[str])
     walks = _clean_walks(need + CLEAN_EXTRA_BARS, subject.bar_us, rng)
     last = walks["close_time"].max()
     if not computed or not isinstance(last, datetime):
-        return _not_run("memory", what, "there are no features")
+        return check_not_run("memory", what, "there are no features")
     whole = subject.rebuilt(walks).at(last)
     parts = []
     for bars, group in groupby(computed, key=_history):
         some = list(group)
         tail = _values(subject.build, _tail(walks, last, bars, subject.bar_us), some).at(last)
         parts.append(_compare(whole.only(tail.names), tail, STREAMED_RTOL, least=1.0))
-    return _check("memory", what, parts, ())
+    return check_of("memory", what, parts, ())
 
 
 def _history(feature: Feature) -> int:
@@ -400,7 +467,8 @@ def _all_null(subject: Subject) -> tuple[str, ...]:
     )
 
 
-def _check(name: str, what: str, parts: Sequence[Comparison], not_run: tuple[str, ...]) -> AuditCheck:
+def check_of(name: str, what: str, parts: Sequence[Comparison], not_run: tuple[str, ...]) -> AuditCheck:
+    """A check from its comparisons."""
     shown: dict[str, list[AuditFinding]] = {}
     for finding in (finding for part in parts for finding in part.findings):
         shown.setdefault(finding.feature, []).append(finding)
@@ -416,10 +484,11 @@ def _check(name: str, what: str, parts: Sequence[Comparison], not_run: tuple[str
     )
 
 
-def _not_run(name: str, what: str, reason: str) -> AuditCheck:
+def check_not_run(name: str, what: str, reason: str) -> AuditCheck:
+    """A check that could not be made, and why."""
     return AuditCheck(name=name, what=what, ran=False, runs=0, cells=0, found=0, findings=(), not_run=(reason,))
 
 
-def _named(checks: Sequence[AuditCheck], names: set[str]) -> tuple[str, ...]:
+def _named(checks: Sequence[AuditCheck], names: AbstractSet[str]) -> tuple[str, ...]:
     found = (finding.feature for check in checks if check.name in names for finding in check.findings)
     return tuple(dict.fromkeys(found))

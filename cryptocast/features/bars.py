@@ -1,15 +1,16 @@
-"""What a formula may read: the columns of one coin's bars, and windows over them with a stated tolerance for gaps.
+"""Building blocks for features of one's own that are Polars expressions: a coin's columns, and windows over them.
 
-Formulas see prices and volumes that are positive, finite or null: the builder nulls the rest in its working columns
-(and open, high and low of bars that only saw a close), and puts the original candles back into its answer.
-
-An expression that stands twice in a formula is computed twice, and nesting doubles it each time: `over` shares nothing.
-So the formulas of this room name each ingredient as few times as they can.
+The catalogue itself is written in `formula`, whose functions have the same names. Expressions see prices and volumes
+that are positive, finite or null: the builder nulls the rest in its working columns (and open, high and low of bars
+that only saw a close), and puts the original candles back into its answer. An expression that stands twice is computed
+twice: `over` shares nothing.
 """
 
 from typing import Final
 
 import polars as pl
+
+from cryptocast.features.formula import DEVIATION_FLOOR, VARIANCE_FLOOR, enough
 
 __all__ = [
     "BAR",
@@ -38,22 +39,6 @@ CLOSE: Final = pl.col("close")
 VOLUME: Final = pl.col("volume")
 MARKET_CAP: Final = pl.col("market_cap")
 BAR: Final = pl.int_range(pl.len())  # the number of the bar, from 0, in whatever rows the expression is applied to
-
-# A variance per bar below this counts as this: moves under 0.01 % a bar are quoting noise, log 0 is not a number, and a
-# ratio to the spread of a flat series would be a ratio of rounding errors. Over it, a flat series has z-scores of 0.
-VARIANCE_FLOOR: Final = 1e-8
-DEVIATION_FLOOR: Final = 1e-4  # its root
-
-LENIENT_FROM = 90
-
-
-def enough(window: int) -> int:
-    """Known bars that a window needs: all of them below 90 bars, half of them (rounded up) from 90 on.
-
-    Short windows are strict: one missing bar makes them null until it has left. A long window would lose a year to one
-    missing day, and a coin with one year of history would never see its 365-bar features; half a year says enough.
-    """
-    return window if window < LENIENT_FROM else (window + 1) // 2
 
 
 def mean(values: pl.Expr, window: int) -> pl.Expr:

@@ -8,15 +8,19 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Final, Literal, TypeAlias
 
+import numpy as np
 import polars as pl
 
-from cryptocast.data.schema import CANDLE_SCHEMA
+from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 from cryptocast.features import market, price, technical, time, volatility, volume
-from cryptocast.features.bars import enough
-from cryptocast.features.grid import complete_grid
+from cryptocast.features.bars import log_return, log_variance, mean
+from cryptocast.features.engine import Bars, FloatArray, Plan, compute, plan
+from cryptocast.features.formula import Formula, enough
+from cryptocast.features.grid import on_grid, starts
 from cryptocast.features.recursion import settled
 
 __all__ = [
@@ -43,12 +47,12 @@ CAP: Final = "market_cap"
 WITH_BITCOIN: Final = "bitcoin"  # bitcoin in the frame
 COINS: Final = "coins"  # three coins or more in the frame
 
-HASH_VERSION = 1  # raise it when the builder's own rules change what a formula gives
+HASH_VERSION = 2  # raise it when the engine's or the builder's own rules change what a formula gives
+PROBE_BARS = 60
 
 # Columns of the builder's working frame, beside the context of `market`.
 SEGMENT = "__segment"
 RANGE_SEGMENT = "__range_segment"
-SAVED = "__candle_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Feature:
 
     name: str
     family: Family
-    expr: pl.Expr
+    expr: Formula | pl.Expr
     warmup: int
     memory: int
     source: str
@@ -321,22 +325,33 @@ def add_features(
     """
     features = FEATURES if features is None else features
     _check_names(features)
-    wanted = [f for f in features if not f.needs & without]
-    working = _with_context(_working_frame(candles, bar_us), wanted)
-    columns = [f.expr.cast(pl.Float64).over(_partition(f)).alias(f.name) for f in wanted]
-    absent = [pl.lit(None, dtype=pl.Float64).alias(f.name) for f in features if f.needs & without]
-    there = pl.col("close").is_not_null()
-    finite = [pl.when(there & pl.col(f.name).is_finite()).then(pl.col(f.name)).alias(f.name) for f in wanted]
-    return (
-        working.with_columns(columns)
-        .with_columns(*finite, *absent)
-        .select(
-            "coin",
-            "close_time",
-            *(pl.col(SAVED + name).alias(name) for name in _candle_columns()),
-            *(f.name for f in features),
-        )
+    return candles.select(list(CANDLE_SCHEMA)).map_batches(
+        partial(_with_features, features=tuple(features), bar_us=bar_us, without=without),
+        schema={**CANDLE_SCHEMA, **dict.fromkeys((f.name for f in features), pl.Float64())},
     )
+
+
+def _with_features(
+    candles: pl.DataFrame, *, features: tuple[Feature, ...], bar_us: int, without: frozenset[str]
+) -> pl.DataFrame:
+    table = on_grid(candles, bar_us)
+    wanted = [f for f in features if not f.needs & without]
+    formulas = {f.name: f.expr for f in wanted if isinstance(f.expr, Formula)}
+    values = compute(_planned(tuple(formulas.values())), _bars(table, bar_us))
+    columns = {name: pl.Series(name, array, nan_to_null=True) for name, array in zip(formulas, values, strict=True)}
+    del values
+    expressions = [f for f in wanted if not isinstance(f.expr, Formula)]
+    if expressions:
+        columns |= {series.name: series for series in _expressions(table, expressions)}
+    for feature in features:
+        if feature.name not in columns:
+            columns[feature.name] = pl.Series(feature.name, [None], dtype=pl.Float64).new_from_index(0, table.height)
+    return table.hstack([columns[f.name] for f in features])
+
+
+@lru_cache(maxsize=32)
+def _planned(formulas: tuple[Formula, ...]) -> Plan:
+    return plan(formulas)
 
 
 def select_features(names: Iterable[str], features: Sequence[Feature] | None = None) -> tuple[Feature, ...]:
@@ -361,17 +376,43 @@ def required_history(features: Sequence[Feature]) -> int:
 def feature_hash(features: Sequence[Feature]) -> str:
     """SHA-256 (hex) of what decides the values: names, order, facts and formulas. The same in every process.
 
-    Formulas enter as Polars writes them, so an upgrade of Polars that writes them differently gives another hash:
-    better a model that must be fitted again than one that is fed other columns than it learned from.
+    A formula enters as its own text. A Polars expression enters by what it gives on a few made candles, to nine digits,
+    because Polars may write the same expression differently in every release.
     """
-    facts = [
-        [f.name, f.warmup, f.memory, f.scope, sorted(f.needs), f.expr.meta.serialize(format="json")] for f in features
-    ]
+    facts = [[f.name, f.warmup, f.memory, f.scope, sorted(f.needs), _digest(f)] for f in features]
     return hashlib.sha256(json.dumps([HASH_VERSION, facts]).encode()).hexdigest()
 
 
-def _candle_columns() -> list[str]:
-    return [name for name in CANDLE_SCHEMA if name not in ("coin", "close_time")]
+def _digest(feature: Feature) -> str | list[str | None]:
+    if isinstance(feature.expr, Formula):
+        return feature.expr.key
+    candles = _probe_candles(feature.warmup + PROBE_BARS)
+    values = add_features(candles, [replace(feature, needs=NONE)], bar_us=BAR_US["daily"]).collect()[feature.name]
+    return [None if value is None else f"{value:.9g}" for value in values]
+
+
+def _probe_candles(bars: int) -> pl.LazyFrame:
+    """Three coins, bitcoin among them, on waves that never repeat; without a random generator that may change."""
+    day = np.arange(float(bars))
+    frames = []
+    for number, coin in enumerate(("a", market.BITCOIN, "c"), 1):
+        close = 100.0 * number * np.exp(0.3 * np.sin(day / 7.3 + number) + 0.04 * np.sin(1.7 * number * day * day))
+        start = close * np.exp(0.02 * np.sin(2.9 * day + number))
+        columns = {
+            "close": close,
+            "open": start,
+            "high": np.maximum(close, start) * (1.01 + 0.01 * np.sin(3.1 * day)),
+            "low": np.minimum(close, start) / (1.01 + 0.01 * np.cos(4.3 * day)),
+            "volume": 1e6 * np.exp(np.sin(day * 1.1 + number)),
+            "market_cap": 1e9 * close,
+        }
+        stamps = (np.arange(bars) + 18_000) * BAR_US["daily"]
+        frames.append(
+            pl.DataFrame({"close_time": stamps, **columns}).with_columns(
+                coin=pl.lit(coin), range_known=pl.lit(value=True)
+            )
+        )
+    return pl.concat(frames).select(list(CANDLE_SCHEMA)).cast(CANDLE_SCHEMA).lazy()
 
 
 def _check_names(features: Sequence[Feature]) -> None:
@@ -387,21 +428,58 @@ def _partition(feature: Feature) -> str:
     return {"coin": "coin", "moment": "close_time"}[feature.scope]
 
 
-def _working_frame(candles: pl.LazyFrame, bar_us: int) -> pl.LazyFrame:
-    """The grid with the candles saved aside, cleaned columns under their names, and segments of consecutive bars."""
-    saved = [pl.col(name).alias(SAVED + name) for name in _candle_columns()]
+def _bars(table: pl.DataFrame, bar_us: int) -> Bars:
+    """What formulas read: cleaned columns, with bitcoin's close at the same moments."""
+    close = _clean(table, "close")
+    ranged = table["range_known"]
+    seen = (ranged.fill_null(value=False) if ranged.null_count() else ranged).to_numpy()
+    columns = {"close": close, **{name: _clean(table, name) for name in ("volume", "market_cap")}}
+    for name in ("open", "high", "low"):
+        columns[name] = np.where(seen, _clean(table, name), np.nan)
+    stamps, start = table["close_time"].to_physical().to_numpy(), starts(table["coin"])
+    missing = np.isnan(close)
+    bars = Bars(columns, stamps, start, bar_us, missing if missing.any() else None)
+    columns["bitcoin_close"] = _bitcoin_close(bars, table["coin"])
+    return bars
+
+
+def _clean(table: pl.DataFrame, name: str) -> FloatArray:
+    values = table[name].to_numpy()
+    return np.where((values > 0.0) & (values < np.inf), values, np.nan)
+
+
+def _bitcoin_close(bars: Bars, coin: pl.Series) -> FloatArray:
+    """(N,) bitcoin's close at each row's close time; NaN without it."""
+    names = coin.gather(bars.start[:-1]).to_list() if len(bars) else []
+    if market.BITCOIN not in names:
+        return np.full(len(bars), np.nan)
+    place = names.index(market.BITCOIN)
+    own = slice(bars.start[place], bars.start[place + 1])
+    bar, between = np.divmod(bars.close_time - bars.close_time[own][0], bars.bar_us)
+    there = (bar >= 0) & (bar < own.stop - own.start) & (between == 0)
+    return np.where(there, bars.columns["close"][own][np.where(there, bar, 0)], np.nan)
+
+
+def _expressions(table: pl.DataFrame, features: Sequence[Feature]) -> list[pl.Series]:
+    """The features that are written as Polars expressions, each over the rows of its scope."""
+    working = _with_context(_working_frame(table.lazy()), features)
+    columns = [
+        f.expr.cast(pl.Float64).over(_partition(f)).alias(f.name) for f in features if isinstance(f.expr, pl.Expr)
+    ]
+    there = pl.col("close").is_not_null()
+    finite = [pl.when(there & pl.col(f.name).is_finite()).then(pl.col(f.name)).alias(f.name) for f in features]
+    return working.with_columns(columns).select(finite).collect().get_columns()
+
+
+def _working_frame(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Cleaned columns under their names, and segments of consecutive bars."""
     seen = pl.col("range_known").fill_null(value=False)
-    return (
-        complete_grid(candles.select(list(CANDLE_SCHEMA)), bar_us)
-        .with_columns(
-            *saved,
-            *(_positive(name) for name in ("close", "volume", "market_cap")),
-            *(pl.when(seen).then(_positive(name)).alias(name) for name in ("open", "high", "low")),
-        )
-        .with_columns(
-            _segment(pl.col("close").is_not_null()).alias(SEGMENT),
-            _segment(pl.all_horizontal(pl.col("close", "high", "low").is_not_null())).alias(RANGE_SEGMENT),
-        )
+    return table.with_columns(
+        *(_positive(name) for name in ("close", "volume", "market_cap")),
+        *(pl.when(seen).then(_positive(name)).alias(name) for name in ("open", "high", "low")),
+    ).with_columns(
+        _segment(pl.col("close").is_not_null()).alias(SEGMENT),
+        _segment(pl.all_horizontal(pl.col("close", "high", "low").is_not_null())).alias(RANGE_SEGMENT),
     )
 
 
@@ -416,13 +494,17 @@ def _segment(known: pl.Expr) -> pl.Expr:
 
 
 def _with_context(working: pl.LazyFrame, features: Sequence[Feature]) -> pl.LazyFrame:
-    """The columns of `market` that these features read, and no others."""
-    read = {name for f in features for name in f.expr.meta.root_names()}
+    """The columns of `market` that these expressions read, and no others."""
+    read = {name for f in features if isinstance(f.expr, pl.Expr) for name in f.expr.meta.root_names()}
     if market.BITCOIN_CLOSE in read:
         bitcoin = working.filter(pl.col("coin") == market.BITCOIN)
         bitcoin = bitcoin.select("close_time", pl.col("close").alias(market.BITCOIN_CLOSE))
         working = working.join(bitcoin, on="close_time", how="left", maintain_order="left")
-    own = {market.OWN_RETURN: market.own_return(), market.OWN_VOLATILITY: market.own_volatility()}
+    returns = log_return(1)
+    own = {
+        market.OWN_RETURN: log_return(market.CROSS_WINDOW),
+        market.OWN_VOLATILITY: 0.5 * log_variance(mean(returns**2, market.CROSS_WINDOW)),
+    }
     return working.with_columns([expr.over("coin").alias(name) for name, expr in own.items() if name in read])
 
 

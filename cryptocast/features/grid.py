@@ -1,10 +1,14 @@
 """The time grid: one row for every bar that a coin should have, so that a shift by one row is a step of one bar."""
 
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cryptocast.errors import DataError
 
-__all__ = ["complete_grid"]
+__all__ = ["complete_grid", "on_grid", "starts"]
 
 KEYS = ("coin", "close_time")
 
@@ -35,6 +39,30 @@ def complete_grid(candles: pl.LazyFrame, bar_us: int) -> pl.LazyFrame:
     )
     grid = spans.select("coin", close_time=pl.datetime_ranges("first", "last", interval=f"{bar_us}us"))
     return grid.explode("close_time").join(candles, on=list(KEYS), how="left", maintain_order="left")
+
+
+def on_grid(candles: pl.DataFrame, bar_us: int) -> pl.DataFrame:
+    """As `complete_grid`, at once; candles that are on their complete grid already are handed back as they are."""
+    return candles if _is_on_grid(candles, bar_us) else complete_grid(candles.lazy(), bar_us).collect()
+
+
+def starts(coin: pl.Series) -> npt.NDArray[np.int64]:
+    """(C + 1,): where each coin's rows begin, and the end. coin: sorted or at least in one piece for each coin."""
+    number = coin.rle_id().to_numpy()
+    edges = np.flatnonzero(np.diff(number)) + 1
+    return np.concatenate([[0], edges, [len(number)]]).astype(np.int64)
+
+
+def _is_on_grid(candles: pl.DataFrame, bar_us: int) -> bool:
+    if bar_us < 1 or not candles.height or candles["close_time"].null_count() or candles["coin"].null_count():
+        return False
+    start = starts(candles["coin"])
+    names = candles["coin"].gather(start[:-1]).to_list()
+    if any(name >= following for name, following in pairwise(names)):
+        return False
+    steps = np.diff(candles["close_time"].to_physical().to_numpy())
+    steps[start[1:-1] - 1] = bar_us  # from one coin to the next
+    return bool((steps == bar_us).all())
 
 
 def _checked(spans: pl.DataFrame, bar_us: int) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """From the feature table to arrays: the rows that a model learns from or forecasts for."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cryptocast.data.schema import BAR_US
-from cryptocast.features.targets import future_return, future_variance, future_variance_freedom
+from cryptocast.features.targets import future_return, future_variance, future_variance_freedom, variance_proxy
 from cryptocast.folds import BoolArray, Int64Array
 
 __all__ = ["FloatArray", "Matrix", "Panel", "VolatilityRule", "build_matrix", "volatility_expr", "volatility_rule"]
@@ -18,6 +19,8 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 # A volatility is stated from this many returns on.
 VOLATILITY_WARMUP = 20
+# Bars ahead at which the recent variance no longer counts.
+LONG_RUN = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Panel:
     """The bars behind the rows, on each coin's complete time grid: what a look-back window may be cut from.
 
     coin (N,) index into `coins`; close_time (N,) microseconds; log_close (N,) NaN where the bar is missing;
+    variance (N,) of the bar alone, from its range where that is known, NaN where nothing is known of it;
+    volatility (N, 2) of one bar, known at the close, over the next bar and in the long run, NaN where not stated;
     start (C + 1,): the rows of coin c are start[c] to start[c + 1].
     """
 
@@ -62,6 +67,8 @@ class Panel:
     coin: npt.NDArray[np.int32]
     close_time: Int64Array
     log_close: FloatArray
+    variance: FloatArray
+    volatility: FloatArray
     start: Int64Array
 
 
@@ -167,7 +174,7 @@ def build_matrix(table: pl.DataFrame, feature_names: Sequence[str], *, horizons:
     if list(horizons) != sorted(set(horizons)) or (len(horizons) and horizons[0] < 1):
         raise ValueError(f"horizons must be increasing and at least 1 bar, got {list(horizons)}")
     labelled = table.with_columns(_label_columns(horizons, volatility_rule(bar_us)))
-    panel = _panel(labelled)
+    panel = _panel(labelled, volatility_rule(bar_us))
     stamps = panel.close_time
     same = np.diff(panel.coin) == 0
     if (np.diff(stamps)[same] != bar_us).any():
@@ -208,14 +215,17 @@ def _label_columns(horizons: Sequence[int], rule: VolatilityRule) -> list[pl.Exp
     return columns
 
 
-def _panel(table: pl.DataFrame) -> Panel:
+def _panel(table: pl.DataFrame, rule: VolatilityRule) -> Panel:
     coins = table["coin"].unique(maintain_order=True).to_list()
+    per_bar = [(volatility_expr(h, rule) / math.sqrt(h)).over("coin").alias(f"volatility_{h}") for h in (1, LONG_RUN)]
     counts = [int(n) for n in table.group_by("coin", maintain_order=True).len()["len"]]
     return Panel(
         coins=tuple(coins),
         coin=np.repeat(np.arange(len(coins), dtype=np.int32), counts),
         close_time=table["close_time"].to_physical().to_numpy().astype(np.int64),
         log_close=_floats(table.select(pl.col("close").log()), ["close"])[:, 0],
+        variance=_floats(table.select(variance_proxy().over("coin").alias("variance")), ["variance"])[:, 0],
+        volatility=_floats(table.select(per_bar), ["volatility_1", f"volatility_{LONG_RUN}"]),
         start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )
 

@@ -1,41 +1,29 @@
-"""Recursive smoothing as TA-Lib does it: seeded with a simple mean, on one segment of consecutive bars."""
+"""Recursive smoothing as TA-Lib does it: seeded with a simple mean, on each segment of consecutive bars."""
 
 import math
 
-import polars as pl
+from cryptocast.features.formula import Formula
 
-from cryptocast.features.bars import BAR
-
-__all__ = ["DECAYED", "exponential", "seeded", "settled", "wilder"]
+__all__ = ["DECAYED", "exponential", "settled", "wilder"]
 
 DECAYED = 1e-8
 
 
-def seeded(values: pl.Expr, start: int, seed: pl.Expr, alpha: float) -> pl.Expr:
-    """y = seed in row `start`, y = y + alpha (x - y) from then on, null before.
-
-    For the rows of one segment without gaps: `values` must be known in every row behind `start`. Catalogue features
-    built on this have scope "segment", so that the builder restarts them behind every gap.
-    """
-    started = pl.when(start < BAR).then(values).when(start == BAR).then(seed)
-    return started.ewm_mean(alpha=alpha, adjust=False, ignore_nulls=True)
-
-
-def exponential(values: pl.Expr, bars: int, *, lead: int = 0) -> pl.Expr:
+def exponential(values: Formula, bars: int, *, lead: int = 0) -> Formula:
     """Exponential moving average, alpha 2 / (bars + 1), seeded with the mean of the first `bars` values. TA-Lib.
 
-    lead: rows of the segment before the first value.
+    Starts anew behind every value that is not known. lead: known values that the seed passes over.
     """
-    return seeded(values, lead + bars - 1, values.rolling_mean(bars), 2.0 / (bars + 1))
+    return values.smooth(2.0 / (bars + 1), bars, lead=lead)
 
 
-def wilder(values: pl.Expr, bars: int, *, lead: int = 0) -> pl.Expr:
+def wilder(values: Formula, bars: int) -> Formula:
     """Wilder's running average, alpha 1 / bars, seeded with the mean of the first `bars` values.
 
-    lead: rows of the segment before the first value.
+    Starts anew behind every value that is not known.
     Source: J. Welles Wilder, New Concepts in Technical Trading Systems (1978).
     """
-    return seeded(values, lead + bars - 1, values.rolling_mean(bars), 1.0 / bars)
+    return values.smooth(1.0 / bars, bars)
 
 
 def settled(alpha: float, *, gain: float = 1.0) -> int:

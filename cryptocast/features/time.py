@@ -5,9 +5,8 @@ earlier lies inside the bar whatever its length.
 """
 
 import math
-from typing import Final
 
-import polars as pl
+from cryptocast.features.formula import HOUR, MONTH, WEEKDAY, Formula
 
 __all__ = [
     "hour_cosine",
@@ -19,44 +18,43 @@ __all__ = [
     "weekend",
 ]
 
-WITHIN: Final = pl.col("close_time") - pl.duration(microseconds=1)
-SATURDAY = 6  # ISO: Monday is 1
+SATURDAY = 5  # Monday is 0
 
 
-def hour_sine() -> pl.Expr:
+def hour_sine() -> Formula:
     """Sine of the bar's UTC hour on a circle of 24."""
-    return _angle(WITHIN.dt.hour(), 24).sin()
+    return _angle(HOUR, 24).sin()
 
 
-def hour_cosine() -> pl.Expr:
+def hour_cosine() -> Formula:
     """Cosine of the bar's UTC hour on a circle of 24."""
-    return _angle(WITHIN.dt.hour(), 24).cos()
+    return _angle(HOUR, 24).cos()
 
 
-def weekday_sine() -> pl.Expr:
+def weekday_sine() -> Formula:
     """Sine of the weekday on a circle of 7, Monday at 0."""
-    return _angle(WITHIN.dt.weekday().cast(pl.Int16) - 1, 7).sin()
+    return _angle(WEEKDAY, 7).sin()
 
 
-def weekday_cosine() -> pl.Expr:
+def weekday_cosine() -> Formula:
     """Cosine of the weekday on a circle of 7, Monday at 0."""
-    return _angle(WITHIN.dt.weekday().cast(pl.Int16) - 1, 7).cos()
+    return _angle(WEEKDAY, 7).cos()
 
 
-def month_sine() -> pl.Expr:
+def month_sine() -> Formula:
     """Sine of the month on a circle of 12, January at 0."""
-    return _angle(WITHIN.dt.month().cast(pl.Int16) - 1, 12).sin()
+    return _angle(MONTH, 12).sin()
 
 
-def month_cosine() -> pl.Expr:
+def month_cosine() -> Formula:
     """Cosine of the month on a circle of 12, January at 0."""
-    return _angle(WITHIN.dt.month().cast(pl.Int16) - 1, 12).cos()
+    return _angle(MONTH, 12).cos()
 
 
-def weekend() -> pl.Expr:
+def weekend() -> Formula:
     """1 when the bar traded on a Saturday or Sunday (UTC), else 0."""
-    return (WITHIN.dt.weekday() >= SATURDAY).cast(pl.Float64)
+    return WEEKDAY >= SATURDAY
 
 
-def _angle(position: pl.Expr, circle: int) -> pl.Expr:
-    return position.cast(pl.Float64) * (2.0 * math.pi / circle)
+def _angle(position: Formula, circle: int) -> Formula:
+    return position * (2.0 * math.pi / circle)

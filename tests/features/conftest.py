@@ -9,7 +9,7 @@ import pytest
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 
-SAMPLE = Path(__file__).resolve().parents[2] / "cryptocast" / "data" / "sample" / "bitcoin.parquet"
+SAMPLE = Path(__file__).resolve().parents[2] / "cryptocast" / "data" / "sample"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 MakeBars = Callable[..., pl.DataFrame]
@@ -49,8 +49,9 @@ def _make_bars() -> MakeBars:
 
 def real_series() -> list[pl.DataFrame]:
     """The shipped sample, and the shared development data where they exist."""
-    found = [SAMPLE, SHARED / "dogecoin.daily.parquet", SHARED / "monero.daily.parquet"]
-    return [pl.read_parquet(path) for path in found if path.is_file()]
+    return [
+        pl.read_parquet(path) for path in (*sorted(SAMPLE.glob("*.parquet")), *sorted(SHARED.glob("*.daily.parquet")))
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -9,32 +9,13 @@ import pytest
 
 from cryptocast.data.schema import BAR_US
 from cryptocast.features.audit import AuditReport, audit
-from cryptocast.features.bars import CLOSE, log_return
-from cryptocast.features.catalogue import FEATURES, Feature, Scope, add_features, select_features
+from cryptocast.features.catalogue import FEATURES, Feature, Scope, select_features
 
 MakeBars = Callable[..., pl.DataFrame]
 DAY = BAR_US["daily"]
 
-RETURNS = log_return(1)
-LEAKS: dict[str, pl.Expr] = {
-    "tomorrow's close": (CLOSE.shift(-1) / CLOSE).log(),
-    "centred mean": (CLOSE / CLOSE.rolling_mean(5, center=True)).log(),
-    "centred by shifting back": (CLOSE / CLOSE.rolling_mean(20).shift(-10)).log(),
-    "back-filled": pl.when(pl.int_range(pl.len()) % 5 == 0).then(RETURNS).backward_fill(),
-    "back-filled warm-up": RETURNS.rolling_mean(20).backward_fill(),
-    "z-score of the whole series": (CLOSE.log() - CLOSE.log().mean()) / CLOSE.log().std(),
-    "scaled by the whole series": (CLOSE - CLOSE.min()) / (CLOSE.max() - CLOSE.min()),
-    "clipped at quantiles of the whole series": RETURNS.clip(RETURNS.quantile(0.05), RETURNS.quantile(0.95)),
-    "rank in the whole series": CLOSE.rank() / pl.len(),
-    "share of the final price": (CLOSE / CLOSE.last()).log(),
-    "detrended price oscillator": (CLOSE.shift(11) / CLOSE.rolling_mean(20)).log().shift(-11),
-    "ichimoku chikou": (CLOSE.shift(-26) / CLOSE).log(),
-    "centred peaks": ((CLOSE.diff() > 0) & (CLOSE.diff().shift(-1) < 0)).cast(pl.Float64),
-    "smoothed from the right": CLOSE.log().reverse().ewm_mean(alpha=0.3, adjust=False).reverse() - CLOSE.log(),
-    "interpolated": pl.when(pl.int_range(pl.len()) % 5 == 0).then(CLOSE.log()).interpolate() - CLOSE.log(),
-    "a digit of tomorrow": RETURNS + CLOSE.shift(-1) / CLOSE * 1e-15,
-    "bars until the end": pl.len() - pl.int_range(pl.len()) + RETURNS * 0.0,
-}
+CLOSE = pl.col("close")
+RETURNS = (CLOSE / CLOSE.shift(1)).log()
 
 
 def _feature(expr: pl.Expr, *, warmup: int = 0, memory: int = 30, scope: Scope = "coin") -> Feature:
@@ -45,14 +26,6 @@ def _audit(candles: pl.DataFrame, features: Sequence[Feature], *, cuts: int = 4)
     return audit(candles, features, bar_us=DAY, cuts=cuts, seed=3)
 
 
-@pytest.mark.parametrize("name", LEAKS)
-def test_a_planted_leak_is_found(name: str, make_bars: MakeBars) -> None:
-    clean = select_features(["ret_7", "rsi_14"])
-    report = _audit(make_bars(160, coins=["bitcoin", "lite"]), [*clean, _feature(LEAKS[name])])
-    assert report.leaks == ("suspect",)
-    assert not report.passed
-
-
 def test_a_finding_names_the_bar_and_both_values(make_bars: MakeBars) -> None:
     candles = make_bars(100, coins=["bitcoin"])
     report = _audit(candles, [_feature((CLOSE.shift(-1) / CLOSE).log())])
@@ -61,20 +34,7 @@ def test_a_finding_names_the_bar_and_both_values(make_bars: MakeBars) -> None:
     row = candles.with_columns(x=(CLOSE.shift(-1) / CLOSE).log()).filter(pl.col("close_time") == finding.close_time)
     assert (prefix.name, finding.coin, finding.value_without) == ("prefix", "bitcoin", None)
     assert finding.value_with == pytest.approx(row["x"].item())
-    assert prefix.found == prefix.runs == 5  # four random cuts and the first moment
-
-
-def test_a_rank_among_tomorrows_coins_is_found(make_bars: MakeBars) -> None:
-    candles = make_bars(120)
-    honest = _feature(pl.lit(0.0))
-
-    def build(frame: pl.LazyFrame, features: Sequence[Feature]) -> pl.LazyFrame:
-        table = add_features(frame, features, bar_us=DAY)
-        tomorrow = pl.col("close").shift(-1).over("coin")
-        return table.with_columns(next=tomorrow).with_columns(suspect=pl.col("next").rank().over("close_time"))
-
-    report = audit(candles, [honest], bar_us=DAY, cuts=3, seed=1, build=build)
-    assert report.leaks == ("suspect",)
+    assert prefix.found == prefix.runs == 6  # four random cuts, the first moment and the last but one
 
 
 def test_a_feature_that_depends_on_the_order_of_coins_is_found(make_bars: MakeBars) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
-from cryptocast.features.bars import CLOSE
+from cryptocast.features.bars import CLOSE, mean, spread
 from cryptocast.features.catalogue import (
     FEATURES,
     LOOKBACK,
@@ -301,16 +302,73 @@ def test_names_must_be_free(make_bars: MakeBars) -> None:
         select_features(["ret_1", "ret_0"])
 
 
+def test_windows_of_a_short_tail_equal_the_whole_history_to_the_last_bit(make_bars: MakeBars) -> None:
+    windows = tuple(f for f in FEATURES if f.scope == "coin" and f.name != "large_move_age_30")
+    candles = make_bars(900, coins=["bitcoin", "lite"])
+    bars = required_history(windows)
+    whole = _table(candles, windows).group_by("coin", maintain_order=True).last()
+    for coin, rows in candles.group_by("coin", maintain_order=True):
+        tail = _table(pl.concat([rows.tail(bars), candles.filter(pl.col("coin") == "bitcoin").tail(bars)]).unique())
+        assert_frame_equal(
+            tail.filter(pl.col("coin") == coin[0]).tail(1).select(f.name for f in windows),
+            whole.filter(pl.col("coin") == coin[0]).select(f.name for f in windows),
+            check_exact=True,
+        )
+
+
+def test_a_coin_has_the_same_values_to_the_last_bit_in_whatever_block_it_is_computed(make_bars: MakeBars) -> None:
+    names = ["bitcoin", *(f"coin-{n:02d}" for n in range(40))]
+    candles = make_bars(700, coins=names)
+    ragged = candles.filter(pl.int_range(pl.len()).over("coin") >= pl.col("coin").rank("dense").cast(pl.Int64) * 5)
+    own = tuple(f for f in FEATURES if not f.needs & {"coins", "bitcoin"})
+    for frame in (candles, ragged):
+        table = _table(frame, own)
+        for coin in ("coin-03", "coin-39"):
+            alone = _table(frame.filter(pl.col("coin") == coin), own)
+            assert_frame_equal(table.filter(pl.col("coin") == coin), alone, check_exact=True)
+
+
+def test_serving_and_training_take_the_same_formulas(make_bars: MakeBars) -> None:
+    candles = make_bars(LOOKBACK + 30)
+    last = candles["close_time"].max()
+    whole = _table(candles).filter(pl.col("close_time") == last)
+    tail = candles.filter(pl.int_range(pl.len()).over("coin") >= 30)
+    _same(_table(tail).filter(pl.col("close_time") == last), whole, tolerance=1e-8)
+
+
 def test_the_hash_is_the_same_in_another_process_and_follows_every_fact() -> None:
     code = "from cryptocast.features import FEATURES, feature_hash; print(feature_hash(FEATURES))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert other == feature_hash(FEATURES)
     first = FEATURES[0]
     changed = [
-        Feature(first.name, first.family, first.expr * 1.0000001, first.warmup, first.memory, first.source, first.unit),
-        Feature(first.name, first.family, first.expr, first.warmup, 2, first.source, first.unit),
-        Feature("other", first.family, first.expr, first.warmup, first.memory, first.source, first.unit),
+        replace(first, expr=first.expr * 1.0000001),
+        replace(first, memory=2),
+        replace(first, name="other"),
+        replace(first, scope="segment"),
+        replace(first, needs=frozenset({"range"})),
     ]
     hashes = {feature_hash([f]) for f in [first, *changed]}
-    assert len(hashes) == 4
+    assert len(hashes) == 6
     assert feature_hash(FEATURES[:2]) != feature_hash(FEATURES[1::-1])
+
+
+def test_the_hash_of_a_polars_expression_follows_its_values_and_not_how_it_is_written() -> None:
+    first = Feature("mine", "price", (CLOSE / CLOSE.shift(1)).log(), 1, 1, "mine", "log")
+    written_otherwise = replace(first, expr=CLOSE.log() - CLOSE.log().shift(1))
+    different = replace(first, expr=(CLOSE / CLOSE.shift(1)).log() * 1.0000001)
+    assert feature_hash([first]) == feature_hash([written_otherwise])
+    assert feature_hash([first]) != feature_hash([different])
+
+
+def test_a_feature_may_be_a_polars_expression(make_bars: MakeBars) -> None:
+    candles = _drop_bars(make_bars(120), 60, 2)
+    theirs = {
+        "as_ret_7": ((CLOSE / CLOSE.shift(7)).log(), "ret_7"),
+        "as_zscore_30": ((CLOSE.log() - mean(CLOSE.log(), 30)) / spread(CLOSE.log(), 30), "zscore_30"),
+        "as_btc_ret_1": ((pl.col("__bitcoin_close") / pl.col("__bitcoin_close").shift(1)).log(), "btc_ret_1"),
+    }
+    written = [Feature(name, "price", expr, 0, 0, "mine", "log") for name, (expr, _) in theirs.items()]
+    table = _table(candles, (*FEATURES, *written))
+    for name, (_, ours) in theirs.items():
+        np.testing.assert_allclose(table[name].to_numpy(), table[ours].to_numpy(), rtol=1e-8, atol=1e-12)

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from cryptocast.features import price
-from cryptocast.features.bars import enough
+from cryptocast.features.engine import evaluate
+from cryptocast.features.formula import Formula, enough
 
 Floats = npt.NDArray[np.float64]
 MakeBars = Callable[..., pl.DataFrame]
@@ -26,7 +27,7 @@ def _autocorrelation(closes: Floats) -> float:
 
 
 # name: expression, closes that it sees, what it says of them
-ORACLES: dict[str, tuple[pl.Expr, int, Callable[[Floats], float]]] = {
+ORACLES: dict[str, tuple[Formula, int, Callable[[Floats], float]]] = {
     "log_return": (price.log_return(7), 8, lambda c: np.log(c[-1] / c[0])),
     "momentum": (price.momentum(30, 7), 31, lambda c: np.log(c[-8] / c[0])),
     "trend": (price.trend_strength(30), 31, _trend),
@@ -43,10 +44,10 @@ ORACLES: dict[str, tuple[pl.Expr, int, Callable[[Floats], float]]] = {
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_a_price_feature_equals_its_loop(name: str, make_bars: MakeBars) -> None:
-    expr, seen, oracle = ORACLES[name]
+    formula, seen, oracle = ORACLES[name]
     frame = make_bars(120, coins=["bitcoin"])
     closes = frame["close"].to_numpy()
-    ours = frame.select(expr.alias("x"))["x"]
+    ours = evaluate(frame, x=formula)["x"]
     assert ours.null_count() == seen - 1
     expected = [oracle(closes[row - seen + 1 : row + 1]) for row in range(seen - 1, len(closes))]
     np.testing.assert_allclose(ours.to_numpy()[seen - 1 :], expected, rtol=1e-9, atol=1e-12)
@@ -54,8 +55,8 @@ def test_a_price_feature_equals_its_loop(name: str, make_bars: MakeBars) -> None
 
 def test_a_return_over_a_missing_bar_is_a_real_return_but_the_bars_beside_it_have_none() -> None:
     frame = pl.DataFrame({"close": [1.0, 2.0, None, 4.0, 8.0]})
-    assert frame.select(price.log_return(1))["close"].is_null().to_list() == [True, False, True, True, False]
-    assert frame.select(price.log_return(2))["close"].to_list()[3] == pytest.approx(np.log(2))
+    assert evaluate(frame, x=price.log_return(1))["x"].is_null().to_list() == [True, False, True, True, False]
+    assert evaluate(frame, x=price.log_return(2))["x"].to_list()[3] == pytest.approx(np.log(2))
 
 
 def test_a_fall_by_a_factor_of_a_million_leaves_no_trace_when_it_has_left_the_window(make_bars: MakeBars) -> None:
@@ -63,8 +64,8 @@ def test_a_fall_by_a_factor_of_a_million_leaves_no_trace_when_it_has_left_the_wi
     fallen = frame.with_columns(
         pl.when(pl.int_range(pl.len()) < 100).then(pl.col("close") * 1e6).otherwise("close").alias("close")
     )
-    for expr in (price.zscore(30), price.return_skewness(30), price.trend_strength(30)):
-        calm, after = (f.select(expr.alias("x"))["x"].to_numpy()[140:] for f in (frame, fallen))
+    for formula in (price.zscore(30), price.return_skewness(30), price.trend_strength(30)):
+        calm, after = (evaluate(f, x=formula)["x"].to_numpy()[140:] for f in (frame, fallen))
         np.testing.assert_allclose(after, calm, rtol=1e-9, atol=1e-9)
 
 

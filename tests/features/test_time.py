@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from cryptocast.features import time
+from cryptocast.features.engine import evaluate
 
 CLOCK = {
     "hour": (time.hour_sine(), time.hour_cosine()),
@@ -17,8 +18,8 @@ CLOCK = {
 
 def _row(moment: datetime) -> dict[str, float]:
     frame = pl.DataFrame({"close_time": [moment]}, schema={"close_time": pl.Datetime("us", "UTC")})
-    exprs = {f"{name}_{i}": expr for name, pair in CLOCK.items() for i, expr in enumerate(pair)}
-    return frame.select(weekend=time.weekend(), **exprs).row(0, named=True)
+    formulas = {f"{name}_{i}": formula for name, pair in CLOCK.items() for i, formula in enumerate(pair)}
+    return evaluate(frame, weekend=time.weekend(), **formulas).row(0, named=True)
 
 
 def test_a_daily_bar_that_closes_on_monday_midnight_was_a_sunday() -> None:
@@ -40,5 +41,5 @@ def test_an_hourly_bar_carries_the_hour_in_which_it_opened() -> None:
 @pytest.mark.parametrize("name", CLOCK)
 def test_every_moment_is_a_point_on_the_circle(name: str, make_bars: Callable[..., pl.DataFrame]) -> None:
     sine, cosine = CLOCK[name]
-    frame = make_bars(400, coins=["bitcoin"]).select(s=sine, c=cosine)
+    frame = evaluate(make_bars(400, coins=["bitcoin"]), s=sine, c=cosine)
     assert ((frame["s"] ** 2 + frame["c"] ** 2 - 1).abs() < 1e-12).all()

@@ -10,6 +10,8 @@ import pytest
 from scipy import stats
 
 from cryptocast.features import volatility
+from cryptocast.features.engine import evaluate
+from cryptocast.features.formula import Formula
 
 Floats = npt.NDArray[np.float64]
 Bars = dict[str, Floats]
@@ -52,7 +54,7 @@ def _log_deviation(variances: Floats) -> float:
 
 
 # name: expression, bars that it sees (0: all so far), what it says of them
-ORACLES: dict[str, tuple[pl.Expr, int, Callable[[Bars], float]]] = {
+ORACLES: dict[str, tuple[Formula, int, Callable[[Bars], float]]] = {
     "realized": (volatility.realized_volatility(14), 15, lambda b: _log_deviation(_returns(b) ** 2)),
     "ewma": (volatility.ewma_volatility(0.94, 30), 0, lambda b: _ewma(b, 0.94)),
     "parkinson": (
@@ -103,10 +105,10 @@ ORACLES: dict[str, tuple[pl.Expr, int, Callable[[Bars], float]]] = {
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_an_estimator_equals_its_slow_version(name: str, make_bars: MakeBars) -> None:
-    expr, seen, oracle = ORACLES[name]
+    formula, seen, oracle = ORACLES[name]
     frame = make_bars(150, coins=["bitcoin"])
     bars = {column: frame[column].to_numpy() for column in ("open", "high", "low", "close")}
-    ours = frame.select(expr.alias("x"))["x"]
+    ours = evaluate(frame, x=formula)["x"]
     first = seen - 1 if seen else 30
     assert ours.null_count() == first
     start = [row - seen + 1 if seen else 0 for row in range(first, 150)]
@@ -118,7 +120,8 @@ def test_long_windows_equal_their_slow_versions_once_full(make_bars: MakeBars) -
     frame = make_bars(500, coins=["bitcoin"])
     closes = np.log(frame["close"].to_numpy())
     returns = np.diff(closes)
-    row = frame.select(
+    row = evaluate(
+        frame,
         vol=volatility.realized_volatility(365),
         kurtosis=volatility.return_kurtosis(90),
         ratio=volatility.variance_ratio(7, 90),
@@ -137,7 +140,7 @@ def test_the_age_of_a_large_move_counts_bars_and_stops_at_ninety() -> None:
     returns = rng.uniform(-0.02, 0.02, 300)
     returns[150] = 0.3
     frame = pl.DataFrame({"close": np.exp(np.cumsum(returns))})
-    age = frame.select(volatility.large_move_age(30).alias("x"))["x"]
+    age = evaluate(frame, x=volatility.large_move_age(30))["x"]
     for bars in (0, 1, 10, 89):
         assert age[150 + bars] == pytest.approx(math.log(1 + bars) / math.log(91))
     assert age[149] == age[240] == age[299] == 1.0
@@ -147,7 +150,7 @@ def test_a_bar_that_only_saw_its_close_counts_with_its_squared_return() -> None:
     frame = pl.DataFrame(
         {"open": [1.0, None, 2.0], "high": [1.1, None, 2.2], "low": [0.9, None, 1.9], "close": [1.0, 2.0, 2.1]}
     )
-    variance = frame.select(volatility.bar_variance().alias("x"))["x"].to_list()
+    variance = evaluate(frame, x=volatility.bar_variance())["x"].to_list()
     assert variance[0] is None
     assert variance[1] == pytest.approx(math.log(2) ** 2)
     spread, body = math.log(2.2 / 1.9), math.log(2.1 / 2.0)
@@ -158,7 +161,8 @@ def test_a_flat_series_sits_on_the_floor(make_bars: MakeBars) -> None:
     flat = make_bars(500, coins=["bitcoin"]).with_columns(
         pl.lit(0.1).alias(name) for name in ("open", "high", "low", "close")
     )
-    row = flat.select(
+    row = evaluate(
+        flat,
         vol=volatility.realized_volatility(30),
         garman_klass=volatility.garman_klass(30),
         har=volatility.har_component(7),

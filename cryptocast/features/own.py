@@ -1,0 +1,230 @@
+"""Features of a user's own: a Python file with the table lines of the catalogue, read as text and checked line by line.
+
+    FEATURES = (
+        Feature("gap_7", "price", (CLOSE / CLOSE.rolling_mean(7)).log(), warmup=6, memory=6, source="mine", unit="log"),
+    )
+
+The text is code and is run: it must come from the file that the user's own settings name, never from an artefact.
+"""
+
+import ast
+import hashlib
+import json
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from types import ModuleType
+from typing import Final, get_args
+
+import polars as pl
+
+from cryptocast.data.schema import CANDLE_SCHEMA
+from cryptocast.errors import ConfigError
+from cryptocast.features.catalogue import FEATURES, Family, Feature, Scope, feature_hash
+from cryptocast.features.formula import Formula
+
+__all__ = ["FeatureSet", "catalogue_set", "with_own"]
+
+TABLE: Final = "FEATURES"
+MODULE: Final = "cryptocast_own_features"
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}\Z")
+NEEDS: Final = frozenset().union(*(f.needs for f in FEATURES))
+LINE: Final = (
+    'Feature("my_gap", "price", (CLOSE / CLOSE.shift(3)).log(), warmup=3, memory=3, source="mine", unit="log")'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """What models are fitted on: the catalogue, and behind it the features of a user's file.
+
+    digest: SHA-256 (hex) of what decides the values; own: names of the user's, with the lines they stand on; origin:
+    the file; text: what it says.
+    """
+
+    features: tuple[Feature, ...]
+    digest: str
+    own: Mapping[str, int]
+    origin: str = ""
+    text: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    def where(self, name: str) -> str:
+        """Where the feature stands, for a message: empty for one of the catalogue."""
+        return f" of {self.origin}, line {self.own[name]}," if name in self.own else ""
+
+
+def catalogue_set() -> FeatureSet:
+    """The catalogue alone."""
+    return FeatureSet(FEATURES, feature_hash(FEATURES), {})
+
+
+def with_own(text: str, origin: str) -> FeatureSet:
+    """The catalogue and the features that the text of a Python file adds to it, each tried on a few made candles.
+
+    origin: the path of the file, for messages and tracebacks. Raises ConfigError with the file, the line and what to
+    do, if the text is not Python, fails, has no table, or a line of the table is wrong.
+    """
+    tree = _parsed(text, origin)
+    lines = dict(_named_lines(tree))
+    rows = _table(_run(text, origin), origin, tree)
+    own = tuple(_checked(row, place, origin, lines) for place, row in enumerate(rows, 1))
+    _refuse_clashes(own, origin, lines)
+    # Comments and layout of the text do not count. The values speak for formulas that are imported from elsewhere.
+    facts = [feature_hash(FEATURES), ast.unparse(tree), *(_tried(feature, origin, lines) for feature in own)]
+    return FeatureSet(
+        features=(*FEATURES, *own),
+        digest=hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
+        own={feature.name: lines.get(feature.name, 1) for feature in own},
+        origin=origin,
+        text=text,
+    )
+
+
+def _parsed(text: str, origin: str) -> ast.Module:
+    try:
+        return ast.parse(text, filename=origin)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        what = getattr(error, "msg", str(error))
+        raise ConfigError(f"{origin}, line {line}: this is not Python: {what}. Mend the line.") from error
+
+
+def _run(text: str, origin: str) -> dict[str, object]:
+    """The names that the text defines."""
+    module = ModuleType(MODULE)
+    module.__file__ = origin
+    earlier = sys.modules.get(MODULE)
+    sys.modules[MODULE] = module  # dataclasses and pickles look their module up by name
+    try:
+        # The one place where foreign code runs, and the user has named its file in the settings.
+        exec(compile(text, origin, "exec"), module.__dict__)  # noqa: S102
+    except (Exception, SystemExit) as error:
+        line = _line_of(error, origin)
+        said = f"{type(error).__name__}: {_one_line(error)}"
+        raise ConfigError(f"{origin}, line {line}: {said}. Mend it, or empty [features] file.") from error
+    finally:
+        if earlier is None:
+            del sys.modules[MODULE]
+        else:
+            sys.modules[MODULE] = earlier
+    return module.__dict__
+
+
+def _line_of(error: BaseException, origin: str) -> int:
+    """The last line of the file that the error went through."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
+    return (lines[-1] if lines else None) or 1
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")
+
+
+def _named_lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The line of each text that stands as the name of a call of Feature; the last wins, as it does in a table."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            given = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "name")]
+            yield from ((v.value, v.lineno) for v in given if isinstance(v, ast.Constant) and isinstance(v.value, str))
+
+
+def _table(names: Mapping[str, object], origin: str, tree: ast.Module) -> Sequence[object]:
+    at = f"{origin}, line {_table_line(tree)}"
+    if TABLE not in names:
+        raise ConfigError(f"{origin} defines no {TABLE}. Write {TABLE} = ({LINE},)")
+    table = names[TABLE]
+    if isinstance(table, Feature):
+        raise ConfigError(
+            f"{at}: {TABLE} is one Feature, not a table. Add a comma behind it: {TABLE} = (Feature(...),)"
+        )
+    if not isinstance(table, tuple | list):
+        raise ConfigError(f"{at}: {TABLE} is {type(table).__name__}, expected a tuple of Feature(...) lines.")
+    if not table:
+        raise ConfigError(f"{at}: {TABLE} is empty. Add a line such as {LINE}, or empty [features] file.")
+    return table
+
+
+def _table_line(tree: ast.Module) -> int:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == TABLE for target in targets):
+            return node.lineno
+    return 1
+
+
+def _checked(row: object, place: int, origin: str, lines: Mapping[str, int]) -> Feature:
+    """The row as a feature of the right types. Raises ConfigError that says what is wrong with it."""
+    if not isinstance(row, Feature):
+        raise ConfigError(
+            f"{origin}: entry {place} of {TABLE} is {type(row).__name__}, expected Feature(...), such as {LINE}"
+        )
+    at = f"{origin}, line {lines.get(str(row.name), 1)}: {row.name!s}"
+    values = {field.name: getattr(row, field.name) for field in fields(Feature)}
+    for problem in _problems(values):
+        raise ConfigError(f"{at}: {problem}.")
+    return replace(row, needs=frozenset(row.needs))
+
+
+def _problems(row: Mapping[str, object]) -> Iterator[str]:
+    name = row["name"]
+    if not (isinstance(name, str) and NAME.match(name)):
+        yield f"name is {name!r}, expected lower-case letters, digits and _, such as my_gap"
+    for key, choices in (("family", get_args(Family)), ("scope", get_args(Scope))):
+        if row[key] not in choices:
+            yield f"{key} is {row[key]!r}, expected one of {', '.join(choices)}"
+    for key in ("warmup", "memory"):
+        value = row[key]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            yield f"{key} is {value!r}, expected a whole number of bars, 0 or more"
+    for key in ("source", "unit"):
+        if not (isinstance(row[key], str) and row[key]):
+            yield f"{key} is {row[key]!r}, expected a few words"
+    if not isinstance(row["lenient"], bool):
+        yield f"lenient is {row['lenient']!r}, expected True or False"
+    needs = row["needs"]
+    if not (isinstance(needs, frozenset | set | tuple | list) and set(needs) <= NEEDS):
+        yield f"needs is {needs!r}, expected some of {', '.join(sorted(NEEDS))}"
+    yield from _formula_problems(row["expr"])
+
+
+def _formula_problems(expr: object) -> Iterator[str]:
+    if isinstance(expr, Formula):
+        return
+    if not isinstance(expr, pl.Expr):
+        yield f"expr is {type(expr).__name__}, expected a Polars expression, such as CLOSE / CLOSE.shift(3)"
+    elif expr.meta.has_multiple_outputs():
+        yield "expr gives several columns, expected one"
+    elif strange := sorted(set(expr.meta.root_names()) - set(CANDLE_SCHEMA)):
+        yield f"expr reads {strange[0]!r}, which candles do not have; columns: {', '.join(CANDLE_SCHEMA)}"
+
+
+def _refuse_clashes(own: Sequence[Feature], origin: str, lines: Mapping[str, int]) -> None:
+    taken = {
+        **dict.fromkeys(CANDLE_SCHEMA, "a column of the candles"),
+        **{f.name: "in the catalogue" for f in FEATURES},
+    }
+    for feature in own:
+        if feature.name in taken:
+            raise ConfigError(
+                f"{origin}, line {lines.get(feature.name, 1)}: the name {feature.name} is taken: it is "
+                f"{taken[feature.name]}. Choose another, such as my_{feature.name}."
+            )
+        taken[feature.name] = f"twice in {TABLE}"
+
+
+def _tried(feature: Feature, origin: str, lines: Mapping[str, int]) -> str:
+    """The hash of the feature, for which it is computed once. Raises ConfigError if that fails."""
+    try:
+        return feature_hash([feature])
+    except Exception as error:
+        raise ConfigError(
+            f"{origin}, line {lines.get(feature.name, 1)}: {feature.name} cannot be computed: "
+            f"{type(error).__name__}: {_one_line(error)}. Mend its expression."
+        ) from error

@@ -1,0 +1,59 @@
+"""A learner that is spared what says nothing: each fit looks at its own training rows, and at no others, to choose."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from cryptocast.features.catalogue import FEATURES
+from cryptocast.features.matrix import Matrix
+from cryptocast.features.selection import Choice, choose_features
+from cryptocast.models.base import FitRun, Forecaster, Learner
+
+__all__ = ["Selective", "choice_of", "spared"]
+
+NEEDS: Final = {feature.name: len(feature.needs) for feature in FEATURES}
+
+
+@dataclass(frozen=True, slots=True)
+class Selective:
+    """`inner`, fitted on the columns that `choose_features` keeps. What it fits knows its columns by name."""
+
+    inner: Learner
+    max_correlation: float
+
+    @property
+    def kind(self) -> str:
+        """The kind of the learner inside."""
+        return self.inner.kind
+
+    @property
+    def calibrate(self) -> bool:
+        """As the learner inside."""
+        return self.inner.calibrate
+
+    def fit(
+        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
+    ) -> Forecaster:
+        """The inner fit on fewer columns; raises as it does."""
+        choice = choice_of(train, self.max_correlation)
+        spared = None if stop is None else _columns(stop, choice)
+        return self.inner.fit(_columns(train, choice), stop=spared, rounds=rounds, seed=seed, run=run)
+
+
+def choice_of(train: Matrix, max_correlation: float) -> Choice:
+    """What a fit on these rows keeps. A feature of the user's own gives way to its twin in the catalogue."""
+    needs = {name: NEEDS.get(name, len(NEEDS)) for name in train.feature_names}
+    return choose_features(train.features, train.feature_names, max_correlation=max_correlation, needs=needs)
+
+
+def spared(learner: Learner, train: Matrix) -> Choice:
+    """What a fit of this learner on these rows keeps and drops: everything is kept where it does not choose."""
+    if isinstance(learner, Selective):
+        return choice_of(train, learner.max_correlation)
+    return Choice(np.arange(len(train.feature_names), dtype=np.int64), {})
+
+
+def _columns(rows: Matrix, choice: Choice) -> Matrix:
+    names = tuple(rows.feature_names[column] for column in choice.kept)
+    return replace(rows, features=rows.features[:, choice.kept], feature_names=names)

@@ -1,0 +1,199 @@
+"""The whole leakage audit, as `features --audit` and `train` run it: features, labels, and the fits to come."""
+
+from functools import partial
+from typing import Final
+
+from cryptocast.config import Config
+from cryptocast.errors import ModelError
+from cryptocast.evaluation.fit_audit import FitPath, FitTrial, audit_fits
+from cryptocast.evaluation.plan import fold_starts, plan_folds
+from cryptocast.evaluation.walk_forward import walk_forward
+from cryptocast.features.audit import AuditFinding, AuditReport, audit, with_checks
+from cryptocast.features.catalogue import required_history
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.base import FitRun, Learner
+from cryptocast.models.fitting import fit_in_time
+from cryptocast.models.selective import Selective
+from cryptocast.workflows.feature_sets import FeatureSet
+from cryptocast.workflows.panel import Pool, candles_of, missing_needs
+
+__all__ = ["audit_for_training", "audit_pool", "audit_words", "raise_for_leaks", "refuse_training"]
+
+# The audit of a training looks at this many bars of each coin, or at what the user's own features need, and takes the
+# future away at this many moments; `features --audit` looks at all bars, at more moments, and walks forward too.
+TRAINING_BARS: Final = 700
+TRAINING_CUTS: Final = 2
+MEND: Final = "Mend it, see cryptocast features --audit, or waive the audit with [train] audit = false."
+
+
+def audit_for_training(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix) -> AuditReport:
+    """What stands between features and a fit: seconds, on the last bars of each coin, over the fits of a training."""
+    own = [feature for feature in features.features if feature.name in features.own]
+    bars = max(TRAINING_BARS, required_history(own) + TRAINING_BARS // 4 if own else 0)
+    return _audit(config, pool, features, matrix, cuts=TRAINING_CUTS, bars=bars, paths={"hold-out": _hold_out(config)})
+
+
+def audit_pool(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix, *, cuts: int) -> AuditReport:
+    """The same on all bars, over the fits of a training and of a walk-forward."""
+    paths = {"hold-out": _hold_out(config), "walk-forward": _walk(config, pool)}
+    return _audit(config, pool, features, matrix, cuts=cuts, bars=None, paths=paths)
+
+
+def _audit(
+    config: Config,
+    pool: Pool,
+    features: FeatureSet,
+    matrix: Matrix,
+    *,
+    cuts: int,
+    bars: int | None,
+    paths: dict[str, FitPath],
+) -> AuditReport:
+    report = audit(
+        candles_of(pool, tail=bars),
+        features.features,
+        bar_us=pool.bar_us,
+        cuts=cuts,
+        seed=config.train.seed,
+        without=missing_needs(pool),
+        horizons=matrix.horizons.tolist(),
+    )
+    wrap = partial(Selective, max_correlation=config.features.max_correlation)
+    return with_checks(report, audit_fits(matrix, paths, seed=config.train.seed, wrap=wrap))
+
+
+def _hold_out(config: Config) -> FitPath:
+    def path(matrix: Matrix, learner: Learner) -> FitTrial:
+        made = fit_in_time(
+            learner,
+            matrix,
+            fit=config.split.fit,
+            stop=config.split.stop,
+            block_count=config.train.blocks,
+            least_blocks=config.train.min_independent_blocks,
+            seed=config.train.seed,
+            run=FitRun(),
+        )
+        return FitTrial(made.test_start, made.hold_out.row, made.hold_out.forecast)
+
+    return path
+
+
+def _walk(config: Config, pool: Pool) -> FitPath:
+    """The forecasts of the first refit in the second half of a walk over all folds."""
+
+    def path(matrix: Matrix, learner: Learner) -> FitTrial:
+        step, refit_every = config.steps(pool.granularity)
+        plan = plan_folds(
+            matrix,
+            step=step,
+            refit_every=refit_every,
+            embargo=config.backtest.embargo_bars,
+            min_train_bars=config.train.min_train_bars,
+            start=None,
+            end=None,
+        )
+        result = walk_forward(
+            matrix,
+            {"witness": learner},
+            plan,
+            block_count=config.train.blocks,
+            least_blocks=config.train.min_independent_blocks,
+            seed=config.train.seed,
+            run=FitRun(),
+        )
+        starts = fold_starts(plan, matrix.bar_us)
+        filled = sorted(set(result.fold.tolist()))
+        fold = filled[len(filled) // 2]
+        keep = result.fold == fold
+        known_at = int(starts[fold]) - plan.embargo * matrix.bar_us
+        return FitTrial(known_at, result.row[keep], result.forecasts["witness"].rows(keep))
+
+    return path
+
+
+def raise_for_leaks(report: AuditReport, features: FeatureSet) -> None:
+    """Raise ModelError if the audit found anything, or could not look: for after the report is shown."""
+    _raise_for(report, features, (*report.leaks, *report.misdeclared))
+    unrun = [check for check in report.checks if not check.ran]
+    if unrun:
+        reasons = "; ".join(f"{check.name}: {', '.join(check.not_run)}" for check in unrun)
+        raise ModelError(f"The audit could not run {reasons}. Fetch more candles and try again.")
+
+
+def refuse_training(report: AuditReport, features: FeatureSet) -> tuple[str, ...]:
+    """Raise ModelError for what no model may be fitted on, before it is; what is only odd comes back as notes.
+
+    Refused are leaks, and features of the user's own that are not as they declare. That there are too few bars for a
+    check is no reason to refuse: the model itself then says what so little data can show.
+    """
+    _raise_for(report, features, (*report.leaks, *(name for name in report.misdeclared if name in features.own)))
+    failed = [check for check in report.checks if check.name == "build"]
+    if failed:
+        raise ModelError(f"The audit could not compute the features: {', '.join(failed[0].not_run)}.")
+    odd = [_words(*_first(report, name), features) for name in report.misdeclared]
+    return tuple(f"{words.removesuffix(MEND).strip()} It is of the catalogue: please report it." for words in odd)
+
+
+def _raise_for(report: AuditReport, features: FeatureSet, names: tuple[str, ...]) -> None:
+    if names:
+        others = dict.fromkeys(name for name in names if name != names[0])
+        more = f" Found too: {', '.join(others)}." if others else ""
+        raise ModelError(_words(*_first(report, names[0]), features) + more)
+
+
+def _first(report: AuditReport, name: str) -> tuple[str, AuditFinding]:
+    return next((check.name, found) for check in report.checks for found in check.findings if found.feature == name)
+
+
+def _words(check: str, found: AuditFinding, features: FeatureSet) -> str:
+    name = f"The feature {found.feature}{features.where(found.feature)}"
+    where = f"for {found.coin} at {found.close_time:%Y-%m-%d %H:%M}"
+    one, other = _value(found.value_with), _value(found.value_without)
+    match check:
+        case "prefix":
+            return (
+                f"{name} looks into the future: {where} it is {one} with all candles and {other} without the later "
+                f"ones. {MEND}"
+            )
+        case "perturbation":
+            return (
+                f"{name} looks into the future: {where} it is {one} with all candles and {other} once the later ones "
+                f"are changed. {MEND}"
+            )
+        case "coins":
+            return (
+                f"{name} depends on the order of rows or coins: {where} it is {one} in one and {other} in another. "
+                f"{MEND}"
+            )
+        case "warmup":
+            declared = next((f.warmup for f in features.features if f.name == found.feature), 0)
+            what = "undefined or infinite behind" if found.value_with is None else f"{one} within"
+            return f"{name} is {what} its declared warm-up of {declared} bars, {where}. {MEND}"
+        case "streaming" | "memory":
+            return (
+                f"{name} remembers more than it declares: {where} it is {one} with all candles and {other} with the "
+                f"declared memory. {MEND}"
+            )
+        case "targets":
+            return (
+                f"The {found.feature} {where} is {one}, and {other} is known too early or wrong: a bug in the labels."
+            )
+        case "folds":
+            return f"A {found.feature} overlaps its test, {where}: it ends at {one}, the test begins at {other} (Unix)."
+        case _:
+            return f"The {found.feature} {where} is {one}, and {other} with other test rows: a fit saw them."
+
+
+def _value(value: float | None) -> str:
+    return "undefined" if value is None else repr(value)
+
+
+def audit_words(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix) -> tuple[str, ...]:
+    """What the audit says of features that may be fitted on. Raises ModelError for those that may not."""
+    if config.train.audit:
+        return refuse_training(audit_for_training(config, pool, features, matrix), features)
+    if features.own:
+        own = ", ".join(features.own)
+        return (f"Nobody has looked whether {own} of {features.origin} know the future: [train] audit is false.",)
+    return ()

@@ -1,0 +1,55 @@
+"""The features that models are fitted on: the catalogue, and those of the file that the settings name."""
+
+from pathlib import Path
+
+from cryptocast.config import Config
+from cryptocast.errors import ConfigError, ModelError
+from cryptocast.features.own import FeatureSet, catalogue_set, with_own
+from cryptocast.registry import Version
+
+__all__ = ["FeatureSet", "catalogue_set", "feature_set", "feature_set_of"]
+
+
+def feature_set(config: Config) -> FeatureSet:
+    """The catalogue and what `[features] file` adds to it. Raises ConfigError if that file is missing or wrong."""
+    if not config.features.file:
+        return catalogue_set()
+    path = Path(config.features.file)
+    return with_own(_text(path), str(path))
+
+
+def feature_set_of(version: Version, config: Config) -> FeatureSet:
+    """The features that a version was fitted on: the catalogue, or with what the settings add to it now.
+
+    A version of the catalogue alone answers whatever file is configured. Raises ModelError if neither gives the values
+    that it learned from, with the reason.
+    """
+    catalogue = catalogue_set()
+    if version.manifest.feature_hash == catalogue.digest:
+        return catalogue
+    manifest = version.manifest
+    own = [name for name in (*manifest.features, *manifest.dropped) if name not in catalogue.names]
+    anew = f"train anew: cryptocast train {version.key.coin}"
+    if not own:
+        raise ModelError(f"it was fitted on features that this release computes differently; {anew}")
+    fitted = f"it was fitted on {', '.join(own)} beside the catalogue"
+    if not config.features.file:
+        raise ModelError(f"{fitted}, and [features] file names no file now; name it again, or {anew}")
+    try:
+        found = feature_set(config)
+    except ConfigError as error:
+        raise ModelError(f"{fitted}, and now: {error}") from error
+    if manifest.feature_hash != found.digest:
+        raise ModelError(f"{fitted}, and {found.origin} (or this release) has changed since; put it back, or {anew}")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no feature file {path}. Put it there (paths count from the settings), or empty [features] file."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The feature file {path} cannot be read: {error}. See [features] file.") from error

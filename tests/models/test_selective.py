@@ -1,0 +1,65 @@
+"""A learner that is spared: it fits on fewer columns, knows them by name, and is otherwise the one inside."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cryptocast.config import Config
+from cryptocast.data.schema import BAR_US
+from cryptocast.features.catalogue import add_features, select_features
+from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.models.base import FitRun
+from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.boosting import LightGBMForecaster, LightGBMLearner
+from cryptocast.models.kinds import learner
+from cryptocast.models.selective import Selective, spared
+from tests.conftest import simulated_candles
+
+NAMES = ("ret_7", "vol_30", "weekend", "hour_sin")
+
+
+@pytest.fixture(scope="module")
+def matrix() -> Matrix:
+    candles = simulated_candles(("bitcoin", "ethereum"), bars=500)
+    table = add_features(candles.lazy(), select_features(NAMES), bar_us=BAR_US["daily"]).collect()
+    made = build_matrix(table, NAMES, horizons=(1, 7), bar_us=BAR_US["daily"])
+    twin = -3.0 * made.features[:, :1]
+    return replace(made, features=np.hstack([made.features, twin]), feature_names=(*NAMES, "my_twin"))
+
+
+def test_the_fitted_model_knows_the_kept_columns_and_finds_them_by_name(matrix: Matrix) -> None:
+    fitted = Selective(LightGBMLearner(), 0.999).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
+    assert isinstance(fitted, LightGBMForecaster)
+    assert fitted.feature_names == ("ret_7", "vol_30", "weekend")
+    order = [4, 3, 2, 1, 0]
+    names = tuple(matrix.feature_names[column] for column in order)
+    turned = replace(matrix, features=matrix.features[:, order], feature_names=names)
+    assert np.array_equal(fitted.predict(matrix).values, fitted.predict(turned).values)
+
+
+def test_it_fits_what_the_inner_learner_fits_on_the_same_columns(matrix: Matrix) -> None:
+    few = replace(matrix, features=matrix.features[:, :3], feature_names=NAMES[:3])
+    stop = matrix.rows(np.arange(100))
+    one = Selective(LightGBMLearner(), 0.999).fit(matrix, stop=stop, rounds=None, seed=1, run=FitRun())
+    other = LightGBMLearner().fit(few, stop=few.rows(np.arange(100)), rounds=None, seed=1, run=FitRun())
+    assert one.save() == other.save()
+
+
+def test_what_was_spared_is_told_and_who_does_not_choose_keeps_everything(matrix: Matrix) -> None:
+    chosen = spared(learner("lightgbm", Config()), matrix)
+    assert set(chosen.dropped) == {"hour_sin", "my_twin"}
+    assert spared(BaselineLearner(), matrix).kept.tolist() == [0, 1, 2, 3, 4]
+    assert learner("lightgbm", Config()).kind == "lightgbm"
+    assert learner("lightgbm", Config()).calibrate
+
+
+def test_contributions_sum_to_the_correction_of_the_volatility(matrix: Matrix) -> None:
+    fitted = Selective(LightGBMLearner(), 0.999).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
+    assert isinstance(fitted, LightGBMForecaster)
+    rows = matrix.rows(np.arange(200, 260))
+    shares = fitted.contributions(rows)
+    assert shares.shape == (60, 2, 4)
+    correction = np.log(fitted.predict(rows).volatility / rows.volatility)
+    assert shares.sum(axis=2) == pytest.approx(correction, abs=1e-9)
+    assert np.abs(shares[:, :, :-1]).max() > 0.0
