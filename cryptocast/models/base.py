@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -72,10 +73,14 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class FitRun:
-    """What a fit reports to and may use: progress in whole steps, and the number of threads."""
+    """What a fit reports to and may use: progress in whole steps, and the number of threads.
+
+    checkpoints: a folder for what a fit that is interrupted goes on from; whoever names it clears it.
+    """
 
     threads: int = 1
     step: Callable[[str], None] = lambda _: None
+    checkpoints: Path | None = None
 
 
 class Forecaster(Protocol):
@@ -105,8 +110,15 @@ class Forecaster(Protocol):
 class Learner(Protocol):
     """Frozen settings: cheap to build, to compare, to write into a manifest."""
 
-    kind: ClassVar[str]
-    calibrate: ClassVar[bool]  # whether its quantiles are moved by what happened out of fold
+    @property
+    def kind(self) -> str:
+        """What it is called in the table of kinds."""
+        ...
+
+    @property
+    def calibrate(self) -> bool:
+        """Whether its quantiles are moved by what happened out of fold."""
+        ...
 
     def fit(
         self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun

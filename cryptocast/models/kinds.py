@@ -24,8 +24,13 @@ def learner(kind: str, config: Config) -> Learner:
         return BaselineLearner()
     if kind == "lightgbm":
         from cryptocast.models.boosting import LightGBMLearner
+        from cryptocast.models.selective import Selective
 
-        return LightGBMLearner(config.lightgbm)
+        return Selective(LightGBMLearner(config.lightgbm), config.features.max_correlation)
+    if kind == "lstm":
+        from cryptocast.models.lstm import LSTMLearner
+
+        return LSTMLearner(config.lstm)
     raise _unknown(kind)
 
 
@@ -39,6 +44,10 @@ def forecaster_type(kind: str) -> type[Forecaster]:
         from cryptocast.models.boosting import LightGBMForecaster
 
         return LightGBMForecaster
+    if kind == "lstm":
+        from cryptocast.models.lstm import LSTMForecaster
+
+        return LSTMForecaster
     raise _unknown(kind)
 
 

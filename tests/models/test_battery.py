@@ -5,15 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cryptocast.config import Config, LightGBMConfig
+from cryptocast.config import Config, LightGBMConfig, LSTMConfig
 from cryptocast.errors import ModelError, UsageError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecaster, Learner
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type, learner
 from tests.models.conftest import MakeMatrix
 
-QUICK = Config(lightgbm=LightGBMConfig(rounds=30, min_data_in_leaf=30))
-KINDS = ("baseline", *TRAINABLE)
+QUICK = Config(
+    lightgbm=LightGBMConfig(rounds=30, min_data_in_leaf=30), lstm=LSTMConfig(epochs=2, members=2, hidden=8, samples=20)
+)
+KINDS = tuple(dict.fromkeys(("baseline", *TRAINABLE, "lstm")))
 RUN = FitRun(threads=1)
 
 

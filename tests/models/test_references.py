@@ -54,3 +54,15 @@ def test_the_gaussian_one_has_no_drift(make_matrix: MakeMatrix) -> None:
     rows = make_matrix(("a",), 420)
     middle = rw_gaussian(rows).forecast.values[:, :, len(LEVELS) // 2]
     assert middle == pytest.approx(0.0)
+
+
+def test_the_empirical_quantiles_are_those_of_numpy_to_the_last_bit(make_matrix: MakeMatrix) -> None:
+    matrix = make_matrix(("a", "b", "c"), 640, drop=(210, 211, 300, 420))
+    rows = matrix.rows(np.arange(0, len(matrix), 11))
+    found = rw_empirical(rows)
+    for row in range(len(rows)):
+        for column, horizon in enumerate(rows.horizons.tolist()):
+            past = _past_returns(rows, row, horizon)
+            assert found.known[row, column] == (len(past) >= LEAST_RETURNS)
+            expected = np.quantile(past, LEVELS) if len(past) >= LEAST_RETURNS else np.zeros(len(LEVELS))
+            np.testing.assert_array_equal(found.forecast.values[row, column], expected)
