@@ -24,9 +24,10 @@ import polars as pl
 from cryptocast.config import Config
 from cryptocast.data.file_source import read_file
 from cryptocast.data.schema import BAR_US
+from cryptocast.evaluation.plan import Plan
 from cryptocast.evaluation.records import HorizonScore
 from cryptocast.evaluation.scores import Judged, judge, score_model
-from cryptocast.evaluation.walk_forward import Plan, walk_forward
+from cryptocast.evaluation.walk_forward import walk_forward
 from cryptocast.features.catalogue import FEATURES, add_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun, Forecast

@@ -18,9 +18,11 @@ __all__ = [
     "CoinGeckoConfig",
     "Config",
     "DataConfig",
+    "FeaturesConfig",
     "ForecastConfig",
     "GateConfig",
     "Granularity",
+    "LSTMConfig",
     "LightGBMConfig",
     "MarketKind",
     "QualityConfig",
@@ -29,6 +31,7 @@ __all__ = [
     "SourceChoice",
     "SplitConfig",
     "StoreConfig",
+    "StrategyConfig",
     "TrainConfig",
     "load_config",
 ]
@@ -112,6 +115,13 @@ class SimulatedConfig(Section, frozen=True, kw_only=True):
     r_squared: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.1
 
 
+class FeaturesConfig(Section, frozen=True, kw_only=True):
+    """What the models see, beside the catalogue, and what of it they are spared."""
+
+    file: str = ""
+    max_correlation: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.999
+
+
 class SplitConfig(Section, frozen=True, kw_only=True):
     """The hold-out: shares of time for fit and early stopping; the rest scores."""
 
@@ -154,6 +164,26 @@ class LightGBMConfig(Section, frozen=True, kw_only=True):
     strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
 
 
+class LSTMConfig(Section, frozen=True, kw_only=True):
+    """The network that reads the look-back window."""
+
+    lookback: Annotated[int, Meta(ge=24, le=1024)] = 64
+    patch: Annotated[int, Meta(ge=1, le=64)] = 4
+    hidden: Annotated[int, Meta(ge=4, le=256)] = 32
+    members: Annotated[int, Meta(ge=1, le=20)] = 3
+    dropout: Annotated[float, Meta(ge=0.0, lt=0.9)] = 0.4
+    samples: Annotated[int, Meta(ge=1, le=1000)] = 100
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 40
+    patience: Positive = 5
+    batch: Annotated[int, Meta(ge=16, le=65_536)] = 512
+    learning_rate: Annotated[float, Meta(gt=0.0, le=0.1)] = 0.002
+    weight_decay: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.02
+    max_rows: Annotated[int, Meta(ge=200)] = 40_000
+    strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
+    view: bool = True
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
 class BacktestConfig(Section, frozen=True, kw_only=True):
     """The walk-forward evaluation."""
 
@@ -162,7 +192,20 @@ class BacktestConfig(Section, frozen=True, kw_only=True):
     hourly_step_bars: Positive = 6
     hourly_refit_every_bars: Positive = 91 * 24
     embargo_bars: NotNegative = 0
-    models: tuple[Literal["baseline", "lightgbm", "lstm", "ml_ensemble"], ...] = ("baseline", "lightgbm")
+    window_bars: NotNegative = 0
+    placebo_block_bars: Positive = 5
+    models: tuple[Literal["baseline", "lightgbm", "lstm", "ml_ensemble", "mix"], ...] = ("baseline", "lightgbm", "mix")
+
+
+class StrategyConfig(Section, frozen=True, kw_only=True):
+    """The strategy that a backtest trades on the forecasts, and what trading costs."""
+
+    target_volatility: Annotated[float, Meta(gt=0.0, le=5.0)] = 0.4
+    max_weight: Annotated[float, Meta(gt=0.0, le=10.0)] = 1.0
+    fee_bps: Annotated[float, Meta(ge=0.0, le=1000.0)] = 10.0
+    slippage_bps: Annotated[float, Meta(ge=0.0, le=1000.0)] = 2.0
+    close_only_slippage_bps: Annotated[float, Meta(ge=0.0, le=1000.0)] = 5.0
+    draws: Annotated[int, Meta(ge=100, le=100_000)] = 1000
 
 
 class GateConfig(Section, frozen=True, kw_only=True):
@@ -189,11 +232,14 @@ class Config(Section, frozen=True, kw_only=True):
     coingecko: CoinGeckoConfig = CoinGeckoConfig()
     quality: QualityConfig = QualityConfig()
     simulated: SimulatedConfig = SimulatedConfig()
+    features: FeaturesConfig = FeaturesConfig()
     split: SplitConfig = SplitConfig()
     forecast: ForecastConfig = ForecastConfig()
     train: TrainConfig = TrainConfig()
     lightgbm: LightGBMConfig = LightGBMConfig()
+    lstm: LSTMConfig = LSTMConfig()
     backtest: BacktestConfig = BacktestConfig()
+    strategy: StrategyConfig = StrategyConfig()
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
 
@@ -230,8 +276,10 @@ def load_config(path: Path | None, *, environ: Mapping[str, str] | None = None, 
     config = _convert(values, origin)
     root = path.resolve().parent if path is not None else folder.resolve()
     store = msgspec.structs.replace(config.store, path=root / config.store.path.expanduser())
+    own = str(root / Path(config.features.file).expanduser()) if config.features.file else ""
+    features = msgspec.structs.replace(config.features, file=own)
     _check_meaning(config, origin)
-    return msgspec.structs.replace(config, store=store)
+    return msgspec.structs.replace(config, store=store, features=features)
 
 
 def section_type(name: str) -> type[Section]:
@@ -330,6 +378,11 @@ def _check_meaning(config: Config, origin: str) -> None:
     if config.split.fit + config.split.stop >= 0.95:
         used = config.split.fit + config.split.stop
         raise ConfigError(f"{origin}: [split] fit + stop is {used:.2f}; leave more than 0.05 to score on.")
+    if config.lstm.lookback % config.lstm.patch:
+        raise ConfigError(
+            f"{origin}: [lstm] lookback must be a multiple of patch, found {config.lstm.lookback} and "
+            f"{config.lstm.patch}."
+        )
     for key in ("daily_horizons", "hourly_horizons"):
         horizons = getattr(config.forecast, key)
         if not horizons or list(horizons) != sorted(set(horizons)):

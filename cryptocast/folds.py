@@ -4,14 +4,27 @@ Everything here works on label spans: an (n, 2) int64 array of microseconds sinc
 Time, never row numbers, so that coins with gaps and different starts can be pooled. No frames, no models.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BoolArray", "Int64Array", "Split", "TimeFold", "blocks", "folds_by_time", "purged", "split_by_time"]
+__all__ = [
+    "BoolArray",
+    "CombinatorialFold",
+    "Int64Array",
+    "Split",
+    "TimeFold",
+    "blocks",
+    "combinatorial_folds",
+    "combinatorial_paths",
+    "folds_by_time",
+    "purged",
+    "split_by_time",
+]
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
@@ -104,6 +117,51 @@ def folds_by_time(
         allowed = purged(spans, spans[test], embargo=embargo) & ~test
         folds.append(TimeFold(allowed & (issued < start) if past_only else allowed, test, start, end))
     return tuple(folds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CombinatorialFold:
+    """Masks over n rows: what may be trained on, what is tested; and which groups of time are tested, increasing."""
+
+    train: BoolArray
+    test: BoolArray
+    groups: tuple[int, ...]
+
+
+def combinatorial_folds(
+    spans: Int64Array, groups: int, tested: int, *, embargo: int = 0
+) -> Iterator[CombinatorialFold]:
+    """Every way to test `tested` of `groups` equal blocks of time, in lexical order; purged block by block.
+
+    spans (n, 2): label spans in microseconds. Yields C(groups, tested) folds, made one at a time. Trained on are the
+    rows outside the tested blocks whose label stays clear of each of them, in both directions, and of `embargo`
+    microseconds behind each. Raises ValueError for no rows or unless 1 <= tested < groups.
+    Source: Lopez de Prado, Advances in Financial Machine Learning (2018), section 12.3.
+    """
+    _check_spans(spans, "spans")
+    if len(spans) == 0 or not 1 <= tested < groups:
+        raise ValueError(f"{len(spans)} rows, {tested} of {groups} groups tested: expected rows and 1 <= tested < all")
+    issued = spans[:, 0]
+    edges = blocks(int(issued.min()), int(issued.max()) + 1, groups)
+    of_row = np.searchsorted(edges, issued, side="right") - 1
+    clear = [purged(spans, spans[of_row == group], embargo=embargo) for group in range(groups)]
+    for chosen in combinations(range(groups), tested):
+        test: BoolArray = np.isin(of_row, chosen)
+        train: BoolArray = ~test & np.logical_and.reduce([clear[group] for group in chosen])
+        yield CombinatorialFold(train, test, chosen)
+
+
+def combinatorial_paths(groups: int, tested: int) -> Int64Array:
+    """How the folds of `combinatorial_folds` join to whole histories: (paths, groups), the fold that tests each group.
+
+    There are C(groups - 1, tested - 1) paths; each fold's test of each of its groups is on exactly one. Raises
+    ValueError unless 1 <= tested < groups.
+    """
+    if not 1 <= tested < groups:
+        raise ValueError(f"{tested} of {groups} groups tested: expected 1 <= tested < all")
+    chosen = list(combinations(range(groups), tested))
+    columns = [[fold for fold, test in enumerate(chosen) if group in test] for group in range(groups)]
+    return np.array(columns, dtype=np.int64).T
 
 
 def blocks(start: int, end: int, count: int) -> Int64Array:

@@ -68,7 +68,7 @@ def test_the_walk_forward_of_a_new_user_gives_verdicts(folder: Path) -> None:
     assert report["mode"] == "walk-forward"
     assert len(report["folds"]) > 10
     pooled = {row["model"]: row["scores"] for row in report["rows"] if row["coin"] is None}
-    assert set(pooled) == {"baseline", "lightgbm"}
+    assert set(pooled) == {"baseline", "lightgbm", "mix"}
     for scores in pooled.values():
         assert [score["horizon"] for score in scores] == [1, 7, 14, 30]
         assert all(score["verdict"].startswith(("better", "worse", "cannot tell")) for score in scores)

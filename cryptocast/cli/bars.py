@@ -41,6 +41,7 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast features --list --family volatility",
             "cryptocast features bitcoin --out features.parquet",
             "cryptocast features --audit",
+            "cryptocast features --out all.parquet --engine dask --address tcp://10.0.0.5:8786",
         ),
     )(features)
 
@@ -150,8 +151,24 @@ def features(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the whole table: .csv or .parquet.")
     ] = None,
+    engine: Annotated[
+        Literal["local", "dask"],
+        typer.Option("--engine", metavar="ENGINE", help="local, or dask: coins spread over a cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", metavar="ADDR", help="With --engine dask: its scheduler, such as tcp://10.0.0.5:8786."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, metavar="N", help="Parts for the cluster. Default: its threads.")
+    ] = None,
 ) -> None:
-    """What the models see: the latest row of each coin, the catalogue, or the leakage audit."""
+    """What the models see: the latest row of each coin, the catalogue, or the leakage audit.
+
+    Features of your own come from the file that \\[features] file of the settings names: docs/features.md.
+    """
     from cryptocast.cli.screens import features as screens
     from cryptocast.workflows import features as use
 
@@ -162,15 +179,20 @@ def features(
         raise UsageError(f"These do not go together: {', '.join([*wanted, '--out'] if out else wanted)}. Choose one.")
     if family is not None and not catalogue:
         raise UsageError("--family goes with --list: cryptocast features --list --family volatility")
+    if engine == "local" and jobs is not None:
+        raise UsageError("--jobs goes with --engine dask; here the table is made on all threads in any case.")
+    if engine == "dask" and wanted:
+        raise UsageError(f"--engine dask makes tables; {wanted[0]} does its work here. Leave one out.")
+    where = use.Engine(engine, jobs or 0, address)
     if catalogue:
-        session.show(use.catalogue(family), screens.catalogue_screen)
+        session.show(use.catalogue(session.config, family), screens.catalogue_screen)
     elif audit:
         report = use.audit_features(session.context(), bars.selection(coins))
         session.show(report, screens.audit_screen)
-        use.raise_for_leaks(report)
+        use.refuse_findings(session.context(), report)
     elif importance:
         session.show(use.feature_importance(session.context(), bars.selection(coins)), screens.importance_screen)
     elif out is not None:
-        session.show(use.save_features(session.context(), bars.selection(coins), out), screens.rows_screen)
+        session.show(use.save_features(session.context(), bars.selection(coins), out, where), screens.rows_screen)
     else:
-        session.show(use.latest_features(session.context(), bars.selection(coins)), screens.rows_screen)
+        session.show(use.latest_features(session.context(), bars.selection(coins), where), screens.rows_screen)

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import Coins, Horizons, KnownBars, command, examples
+from cryptocast.cli.options import Coins, Engines, Horizons, KnownBars, command, examples
 from cryptocast.cli.session import Session
 from cryptocast.cli.values import duration, moment, names, numbers
 
@@ -44,6 +44,14 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast backtest bitcoin --walk-forward --from 2019-01-01 --step 7 --refit-every 91",
         ),
     )(backtest)
+    command(
+        app,
+        "rerun",
+        rich_help_panel=PANEL,
+        epilog=examples(
+            "cryptocast rerun data/runs/1a2b3c4d5e6f7a8b/manifest.json", "cryptocast rerun 1a2b3c4d5e6f7a8b"
+        ),
+    )(rerun)
 
 
 def train(
@@ -137,7 +145,7 @@ def backtest(
         typer.Option("--walk-forward", metavar="", help="Refit again and again through history; else one hold-out."),
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="A,B", help="Default: baseline,lightgbm. all: every kind.")
+        str | None, typer.Option("--model", metavar="A,B", help="Default: baseline,lightgbm,mix. all: every kind.")
     ] = None,
     horizons: Horizons = None,
     start: Annotated[
@@ -151,9 +159,39 @@ def backtest(
     embargo: Annotated[
         int | None, typer.Option("--embargo", min=0, help="Bars left out before each refit, beyond the purge.")
     ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option("--window", min=0, metavar="N", help="Learn from the last N bars only. Default: 0, from all."),
+    ] = None,
     predictions: Annotated[
         Path | None, typer.Option("--predictions", metavar="FILE", help="Write every forecast: .csv or .parquet.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a page to look at, whole in itself: .html."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write one picture: .png.")] = None,
+    execution: Annotated[
+        Literal["next-bar", "same-bar"],
+        typer.Option("--execution", metavar="WHEN", help="next-bar, or same-bar, which nobody can trade."),
+    ] = "next-bar",
+    untradable: Annotated[
+        bool,
+        typer.Option("--untradable", metavar="", help="Yes, same-bar execution: to see what the mistake is worth."),
+    ] = False,
+    cpcv: Annotated[
+        bool,
+        typer.Option("--cpcv", metavar="", help="Trade combinatorial purged paths on the forecasts, too."),
+    ] = False,
+    placebo: Annotated[
+        int,
+        typer.Option("--placebo", min=0, metavar="N", help="Run it N times more, on shuffled prices: what is false?"),
+    ] = 0,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", metavar="", help="Make all forecasts anew, even those an earlier run has kept."),
+    ] = False,
+    engine: Engines,
 ) -> None:
     """What the models would have been worth: scores on bars that they had not seen, with a test and a verdict."""
     from cryptocast.cli.screens.backtest import backtest_screen
@@ -170,6 +208,31 @@ def backtest(
         step=step,
         refit_every=refit_every,
         embargo=embargo,
+        window=window,
         predictions=predictions,
+        report=report,
+        plot=plot,
+        execution="same_bar" if execution == "same-bar" else "next_bar",
+        untradable=untradable,
+        cpcv=cpcv,
+        placebo=placebo,
+        fresh=fresh,
+        engine=engine.chosen(),
     )
-    session.show(run_backtest(session.context(), order), lambda found: backtest_screen(found, predictions))
+    written = [path for path in (predictions, report, plot) if path is not None]
+    session.show(run_backtest(session.context(), order), lambda found: backtest_screen(found, written))
+
+
+def rerun(
+    session: Session,
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Of a recorded backtest; or its id.")],
+    *,
+    engine: Engines,
+) -> None:
+    """Make every forecast of a recorded backtest again, and say whether the numbers are the same."""
+    from cryptocast.cli.screens.backtest import rerun_screen
+    from cryptocast.workflows.rerun import rerun as run_again
+
+    report = run_again(session.context(), manifest, engine=engine.chosen())
+    session.show(report, rerun_screen)
+    session.leave(report.exit_code)

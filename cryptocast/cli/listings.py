@@ -8,7 +8,7 @@ import msgspec
 
 from cryptocast.config import Granularity
 from cryptocast.errors import UsageError
-from cryptocast.registry import Event, Finding, HoldOut, Registry, Version, VersionKey, parse_reference
+from cryptocast.registry import Event, Evidence, Finding, HoldOut, Registry, Version, VersionKey, parse_reference
 
 __all__ = [
     "HistoryDocument",
@@ -63,6 +63,7 @@ class VersionDocument(Document, frozen=True, kw_only=True):
     version: ListedVersion
     manifest: Mapping[str, Any]
     hold_out: HoldOut
+    evidence: Evidence | None  # the newest walk forward of its recipe on its coin; null: not backtested
     calibration: Mapping[str, Any]
 
 
@@ -119,12 +120,13 @@ def versions_document(versions: Iterable[Version]) -> VersionsDocument:
     return VersionsDocument(versions=tuple(_listed(version) for version in versions))
 
 
-def version_document(version: Version) -> VersionDocument:
-    """Everything about one."""
+def version_document(registry: Registry, version: Version) -> VersionDocument:
+    """Everything about one, and what a walk forward found about its recipe."""
     return VersionDocument(
         version=_listed(version),
         manifest=msgspec.to_builtins(version.manifest),
         hold_out=version.hold_out,
+        evidence=registry.evidence_for(version.key, version.manifest.recipe),
         calibration=msgspec.to_builtins(version.calibration),
     )
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import typer
 
@@ -15,12 +15,27 @@ from cryptocast.config import Granularity, SourceChoice
 
 if TYPE_CHECKING:
     from cryptocast.workflows.context import Selection
+    from cryptocast.workflows.engines import Engine
 
-__all__ = ["Bars", "Coins", "Horizons", "KnownBars", "Out", "Vs", "command", "examples", "group"]
+__all__ = [
+    "Bars",
+    "Coins",
+    "EngineName",
+    "Engines",
+    "Horizons",
+    "KnownBars",
+    "Out",
+    "Vs",
+    "command",
+    "examples",
+    "group",
+]
 
 PANEL: Final = "Which bars"
+WHERE: Final = "Where fits are made"
 Function = TypeVar("Function", bound=Callable[..., None])
 
+EngineName: TypeAlias = Literal["local", "dask"]
 Coins: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(metavar="COINS", help="CoinGecko ids, such as bitcoin. Default: the coins of the settings."),
@@ -87,6 +102,32 @@ class KnownBars(Bars):
     def selection(self, coins: list[str] | None) -> "Selection":
         """These bars of these coins, as they were known."""
         return replace(Bars.selection(self, coins), as_of=moment("--as-of", self.as_of))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """Where fits are made."""
+
+    engine: Annotated[
+        EngineName,
+        typer.Option("--engine", metavar="ENGINE", help="local or dask.", rich_help_panel=WHERE),
+    ] = "local"
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes of this machine.", rich_help_panel=WHERE)] = 1
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="TCP",
+            help="Of the Dask scheduler, such as tcp://10.0.0.5:8786.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+
+    def chosen(self) -> "Engine":
+        """The engine. Raises UsageError if the options contradict each other."""
+        from cryptocast.workflows.engines import Engine
+
+        return Engine(self.engine, self.jobs, self.address)
 
 
 def command(

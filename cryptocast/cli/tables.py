@@ -117,7 +117,7 @@ def note(text: str) -> Text:
 
 def verdict(text: str) -> Text:
     """The first words of a verdict, in their colour; the numbers behind them stand in columns of their own."""
-    words = text.partition(" (")[0].removeprefix("hold-out: ").removeprefix("the ")
+    words = text.partition(" (")[0].removeprefix("hold-out: ").removeprefix("walk-forward: ").removeprefix("the ")
     return Text(words, style=VERDICTS.get(words, ""))
 
 

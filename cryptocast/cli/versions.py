@@ -88,14 +88,15 @@ def show_version(
     from cryptocast.cli.screens.registry import version_screen
 
     data = session.config.data
+    registry = session.registry()
     version = find_version(
-        session.registry(),
+        registry,
         reference,
         source=_real(source),
         vs=vs or data.vs,
         granularity=granularity or data.granularity,
     )
-    session.show(version_document(version), version_screen)
+    session.show(version_document(registry, version), version_screen)
 
 
 def history(

@@ -12,7 +12,7 @@ from cryptocast.folds import BoolArray
 from cryptocast.models.base import Forecast
 from cryptocast.models.references import REFERENCES, rw_empirical, rw_gaussian
 from cryptocast.scoring.coverage import coverage
-from cryptocast.scoring.dates import overlapping_origins
+from cryptocast.scoring.dates import mean_by_date, overlapping_origins
 from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.scoring.multiple import holm
 from cryptocast.scoring.points import mape
@@ -116,14 +116,16 @@ def _score_horizon(judged: Judged, name: str, column: int, fallbacks: Mapping[in
     }
     against_baseline = tests.get("baseline")
     forecast, returns = judged.forecasts[name], judged.rows.returns[keep, column]
+    # Averaged by date over coins first, as the tests do: else a skill and its interval would be of two things.
+    means = {other: float(mean_by_date(loss, dates)[1].mean()) for other, loss in losses.items()}
     actual = judged.rows.price[keep] * np.exp(returns)
     median = forecast.prices()[keep, column, len(forecast.levels) // 2]
     return HorizonScore(
         horizon=horizon,
         n=int(keep.sum()),
         dates=len(np.unique(dates)),
-        crps={other: float(loss.mean()) for other, loss in losses.items()},
-        skill={other: 1.0 - float(losses[name].mean() / losses[other].mean()) for other in references},
+        crps=means,
+        skill={other: 1.0 - means[name] / means[other] for other in references},
         p_better={other: test.p_better for other, test in tests.items()},
         p_worse_than_baseline=against_baseline.p_worse if against_baseline else None,
         coverage=_coverage(judged, forecast, column),

@@ -1,36 +1,32 @@
-"""Walk forward through history: refit, forecast the next block, never look ahead."""
+"""Walk forward through history: refit, forecast the next block, never look ahead.
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+Every model is fitted once for each refit. What it forecasts for all bars of its block, before any calibration, is the
+block's *raw* forecast; those of earlier blocks, with the outcomes that were known by then, calibrate the later ones.
+Raw forecasts depend on nothing but their own fit: they can be made in any process and kept, and a walk that was
+interrupted goes on behind the last one that was kept.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from cryptocast.errors import DataError
+from cryptocast.evaluation.plan import Block, Plan, origins, plan_blocks, search_groups
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import BoolArray, Int64Array, blocks
-from cryptocast.models.base import FitRun, Forecast, Forecaster, Learner
-from cryptocast.models.fitting import FIRST_SHARE, OutOfFold, calibrated, concatenate, find_rounds, out_of_fold
+from cryptocast.folds import Int64Array
+from cryptocast.models.base import FitRun, Forecast, Learner
+from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.calibrated import too_short, with_fallback
+from cryptocast.models.calibration import fit_calibration
+from cryptocast.models.combination import Mix, average
+from cryptocast.models.fitting import concatenate, find_rounds
+from cryptocast.models.recency import recent
 
-__all__ = ["Fold", "Plan", "WalkForward", "fold_starts", "plan_folds", "walk_forward"]
+__all__ = ["Fold", "Job", "Keep", "Raw", "Spread", "WalkForward", "forecast_block", "in_turn", "walk_forward"]
 
-# The rounds are found anew whenever the rows have grown by this factor: stopping early costs as much as a fit.
-GROWTH = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to walk over. Moments in microseconds, lengths in bars.
-
-    Origins stand every `step` bars from `start` to `end`; models are refitted every `refit_every` bars on all labels
-    that ended `embargo` bars before. A coin joins once it has `min_train_bars` bars.
-    """
-
-    start: int
-    end: int
-    step: int
-    refit_every: int
-    embargo: int
-    min_train_bars: int
+BASELINE = "baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +49,81 @@ class WalkForward:
     forecasts: Mapping[str, Forecast]
 
 
-def plan_folds(
-    matrix: Matrix,
-    *,
-    step: int,
-    refit_every: int,
-    embargo: int,
-    min_train_bars: int,
-    start: int | None,
-    end: int | None,
-) -> Plan:
-    """The default walk: from where 40 % of the time or `min_train_bars` have passed to the last bar with all labels."""
-    if len(matrix) == 0:
-        raise DataError("There are no bars to walk over. Fetch more: cryptocast fetch.")
-    first, bar = int(matrix.issued_at.min()), matrix.bar_us
-    last = int(matrix.issued_at.max()) - int(matrix.horizons.max()) * bar
-    least = first + (min_train_bars + embargo) * bar
-    earliest = max(least, first + round((last - first) * 0.4 / bar) * bar)
-    # Onto the grid of the bars, upwards: an origin is the close of a bar.
-    begin = earliest if start is None else max(least, first - (first - start) // bar * bar)
-    finish = last if end is None else min(end, last)
-    if start is not None and end is not None and start >= end:
-        raise DataError("The walk ends before it starts: --from must lie before --to.")
-    if start is not None and begin > finish >= least:
-        raise DataError(f"The walk would start after {_day(finish)}, the last bar whose longest label has ended.")
-    if begin > finish:
-        days = (int(matrix.issued_at.max()) - first) // bar
-        raise DataError(
-            f"{days} bars are too few to walk over: {min_train_bars} to train on and {int(matrix.horizons.max())} for "
-            "the longest label leave no origin. Fetch more bars, or lower [train] min_train_bars."
-        )
-    return Plan(begin, finish, step, refit_every, embargo, min_train_bars)
+@dataclass(frozen=True, slots=True, eq=False)
+class Raw:
+    """The raw forecasts of one block: row (m,) in the matrix, by model; rounds by model.
+
+    A model that had too few rows to learn from is missing, which only happens before the first fold.
+    """
+
+    row: Int64Array
+    forecasts: Mapping[str, Forecast]
+    rounds: Mapping[str, tuple[int, ...]]
 
 
-def _day(moment: int) -> str:
-    return str(np.datetime64(moment, "us").astype("datetime64[D]"))
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One fit, to be made anywhere: of a learner, for a block. rounds None: find them, on the rows known to the block.
+
+    window: microseconds before `known_at` in which rows are learned from; 0: all.
+    """
+
+    learner: Learner
+    block: Block
+    window: int
+    rounds: tuple[int, ...] | None
+    seed: int
+    threads: int
 
 
-def fold_starts(plan: Plan, bar_us: int) -> Int64Array:
-    """The moments of the refits; a multiple of `step` apart, so that every fold begins at an origin."""
-    length = max(1, plan.refit_every // plan.step) * plan.step * bar_us
-    return np.arange(plan.start, plan.end + 1, length, dtype=np.int64)
+Done: TypeAlias = Forecast | tuple[int, ...] | None
+# The parallel map: results in the order of the jobs.
+Spread: TypeAlias = Callable[[Callable[[Matrix, Job], Done], Matrix, Sequence[Job]], Iterator[Done]]
+
+
+class Keep(Protocol):
+    """Where raw forecasts are kept while a walk goes on."""
+
+    def load(self, block: Block, matrix: Matrix) -> Raw | None:
+        """What was kept of a block; None if nothing was."""
+        ...
+
+    def save(self, block: Block, raw: Raw) -> None:
+        """Keep it, whole or not at all."""
+        ...
+
+
+class _Nowhere:
+    def load(self, block: Block, matrix: Matrix) -> Raw | None:  # noqa: ARG002
+        return None
+
+    def save(self, block: Block, raw: Raw) -> None:
+        pass
+
+
+def in_turn(work: Callable[[Matrix, Job], Done], matrix: Matrix, jobs: Sequence[Job]) -> Iterator[Done]:
+    """The map that is none: one job after the other, in this process."""
+    return (work(matrix, job) for job in jobs)
+
+
+def forecast_block(matrix: Matrix, job: Job) -> Done:
+    """The raw forecast of the block's bars, or the rounds if the job has none.
+
+    None where there are too few rows to learn from before the first fold; at a fold that raises DataError.
+    """
+    known = _learned_from(matrix, job.block.known_at, job.window)
+    run = FitRun(threads=job.threads)
+    if job.rounds is None:
+        return find_rounds(job.learner, known, seed=job.seed, run=run)
+    rows = matrix.rows(_inside(matrix, job.block))
+    try:
+        if len(known) == 0:
+            raise DataError("There is no bar to learn from yet.")
+        return job.learner.fit(known, stop=None, rounds=job.rounds, seed=job.seed, run=run).predict(rows)
+    except DataError:
+        if job.block.index < 0:
+            return None  # too short a past: the calibration then rests on the later blocks
+        raise
 
 
 def walk_forward(
@@ -105,100 +135,158 @@ def walk_forward(
     least_blocks: int,
     seed: int,
     run: FitRun,
+    mixes: Mapping[str, Mix] | None = None,
+    spread: Spread = in_turn,
+    keep: Keep | None = None,
     done: Callable[[Fold], None] = lambda _: None,
 ) -> WalkForward:
     """Forecast every origin by models that were fitted before it.
 
-    Prequential: one fit for each model and refit; the forecasts of earlier folds, on all their bars, are the
-    out-of-fold set that calibrates the later ones. Raises DataError if a model cannot be fitted at the first refit.
+    The baseline walks along, named or not: it answers where a coin's history is too short for a model. mixes: of
+    learners, by name. block_count: blocks before the first refit whose forecasts calibrate it. Raises DataError if a
+    model cannot be fitted at the first refit.
     """
-    starts = fold_starts(plan, matrix.bar_us)
-    ends = np.append(starts[1:], plan.end + 1)
-    origins = _origins(matrix, plan)
-    walkers = {
-        name: _walk(learner, matrix, starts, ends, block_count, plan, seed, run) for name, learner in learners.items()
-    }
-    parts: dict[str, list[Forecast]] = {name: [] for name in learners}
+    walkers = {**learners, BASELINE: learners.get(BASELINE, BaselineLearner())}
+    walk = _Walk(matrix, walkers, mixes or {}, plan, least_blocks)
     rows, numbers, folds = [], [], []
-    for index, (begin, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        inside = np.flatnonzero(origins & (matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
-        for name, walker in walkers.items():
-            model = next(walker)
-            if len(inside):
-                parts[name].append(_answer(model, matrix, inside, least_blocks))
+    parts: dict[str, list[Forecast]] = {name: [] for name in (*learners, *(mixes or {}))}
+    for block, raw in _raws(matrix, walkers, plan, block_count, seed, run.threads, spread, keep or _Nowhere()):
+        inside, made = walk.settled(block, raw) if block.index >= 0 else (np.empty(0, np.int64), {})
+        walk.learn(block, raw)
+        if block.index < 0:
+            continue
+        for name in parts if made else ():
+            parts[name].append(made[name])
         rows.append(inside)
-        numbers.append(np.full(len(inside), index, dtype=np.int64))
-        known = matrix.known_at(begin - plan.embargo * matrix.bar_us)
-        fold = Fold(index, begin, int(np.isfinite(known.returns[:, 0]).sum()), len(inside))
-        folds.append(fold)
-        done(fold)
+        numbers.append(np.full(len(inside), block.index, dtype=np.int64))
+        folds.append(Fold(block.index, block.begin, walk.train_rows(block), len(inside)))
+        done(folds[-1])
     row = np.concatenate(rows)
     if len(row) == 0:
         raise DataError(f"No coin has {plan.min_train_bars} bars before the end of the walk. Fetch more bars.")
-    return WalkForward(
-        row=row,
-        fold=np.concatenate(numbers),
-        folds=tuple(folds),
-        forecasts={name: concatenate(forecasts) for name, forecasts in parts.items()},
-    )
+    forecasts = {name: concatenate(found) for name, found in parts.items()}
+    return WalkForward(row=row, fold=np.concatenate(numbers), folds=tuple(folds), forecasts=forecasts)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Refit:
-    raw: Forecaster
-    earlier: list[OutOfFold]
-    known: Matrix
-    known_at: int
-    calibrate: bool
-
-
-def _answer(model: _Refit, matrix: Matrix, inside: Int64Array, least_blocks: int) -> Forecast:
-    if not model.calibrate:
-        return model.raw.predict(matrix.rows(inside))
-    whole = calibrated(
-        model.raw,
-        matrix,
-        model.earlier,
-        known_at=model.known_at,
-        baseline_on=model.known,
-        least_blocks=least_blocks,
-    )
-    return whole.predict(matrix.rows(inside))
-
-
-def _walk(
-    learner: Learner,
+def _raws(
     matrix: Matrix,
-    starts: Int64Array,
-    ends: Int64Array,
-    block_count: int,
+    learners: Mapping[str, Learner],
     plan: Plan,
+    early: int,
     seed: int,
-    run: FitRun,
-) -> Iterator[_Refit]:
-    """One refit after the other, each with the out-of-fold forecasts that were known when it was made."""
-    earlier: list[OutOfFold] = []
-    rounds: tuple[int, ...] = ()
-    rows_at_search = 0
-    first = int(matrix.issued_at.min())
-    for begin, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        known_at = begin - plan.embargo * matrix.bar_us
-        known = matrix.known_at(known_at)
-        if learner.calibrate and len(known) >= GROWTH * rows_at_search:
-            rounds = find_rounds(learner, known, seed=seed, run=run)
-            rows_at_search = len(known)
-        if learner.calibrate and not earlier:
-            bounds = blocks(first + round((known_at - first) * FIRST_SHARE), known_at, block_count)
-            earlier.append(out_of_fold(learner, matrix, bounds, rounds=rounds, seed=seed, run=run))
-        model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
-        yield _Refit(model, list(earlier), known, known_at, learner.calibrate)
-        inside = np.flatnonzero((matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
-        if learner.calibrate and len(inside):
-            earlier.append(OutOfFold(inside, model.predict(matrix.rows(inside))))
+    threads: int,
+    spread: Spread,
+    keep: Keep,
+) -> Iterator[tuple[Block, Raw]]:
+    """The raw forecasts of one block after the other: those that were kept, and those that are made now."""
+    window = plan.window * matrix.bar_us
+    for searched_at, members in search_groups(matrix, plan_blocks(matrix, plan, early=early)):
+        kept = {block: raw for block in members if (raw := keep.load(block, matrix)) is not None}
+        rounds = next((dict(raw.rounds) for raw in kept.values() if raw.rounds), None)
+        missing = [block for block in members if block not in kept and len(_inside(matrix, block))]
+        if rounds is None and missing:
+            calibrated = [name for name, learner in learners.items() if learner.calibrate]
+            searches = [Job(learners[name], searched_at, window, None, seed, threads) for name in calibrated]
+            found = spread(forecast_block, matrix, searches)
+            rounds = {name: _rounds(result) for name, result in zip(calibrated, found, strict=True)}
+        stopped = rounds or {}
+        jobs = [
+            Job(learner, block, window, stopped.get(name, ()), seed, threads)
+            for block in missing
+            for name, learner in learners.items()
+        ]
+        results = spread(forecast_block, matrix, jobs)
+        for block in members:
+            if block in kept:
+                yield block, kept.pop(block)
+                continue
+            made = {name: next(results) for name in learners} if block in missing else {}
+            forecasts = {name: forecast for name, forecast in made.items() if isinstance(forecast, Forecast)}
+            raw = Raw(_inside(matrix, block), forecasts, stopped)
+            keep.save(block, raw)
+            yield block, raw
 
 
-def _origins(matrix: Matrix, plan: Plan) -> BoolArray:
-    spacing = plan.step * matrix.bar_us
-    on_step = ((matrix.issued_at - plan.start) % spacing == 0) & (matrix.issued_at >= plan.start)
-    joined = matrix.position - matrix.panel.start[matrix.coin] + 1 >= plan.min_train_bars
-    return np.asarray(on_step & joined & (matrix.issued_at <= plan.end))
+def _rounds(found: Done) -> tuple[int, ...]:
+    if not isinstance(found, tuple):
+        raise TypeError(f"a search for rounds gave {type(found).__name__}")
+    return found
+
+
+def _inside(matrix: Matrix, block: Block) -> Int64Array:
+    return np.flatnonzero((matrix.issued_at >= block.begin) & (matrix.issued_at < block.end)).astype(np.int64)
+
+
+def _learned_from(matrix: Matrix, known_at: int, window: int) -> Matrix:
+    known = matrix.known_at(known_at)
+    return known.rows(known.issued_at > known_at - window) if window else known
+
+
+@dataclass(slots=True, eq=False)
+class _Walk:
+    """What the walk remembers: the recent raw forecasts of each model, so that later ones can be calibrated."""
+
+    matrix: Matrix
+    learners: Mapping[str, Learner]
+    mixes: Mapping[str, Mix]
+    plan: Plan
+    least_blocks: int
+    _earlier: dict[str, list[tuple[Int64Array, Forecast]]] = field(default_factory=dict)
+
+    def settled(self, block: Block, raw: Raw) -> tuple[Int64Array, dict[str, Forecast]]:
+        """The rows of the fold's origins, and the calibrated forecasts for them."""
+        scored = origins(self.matrix, self.plan)[raw.row]
+        inside = raw.row[scored]
+        if len(inside) == 0:
+            return inside, {}
+        rows = self.matrix.rows(inside)
+        short = too_short(rows, self.least_blocks)
+        forecasts = {name: forecast.rows(scored) for name, forecast in self._with_mixes(raw.forecasts).items()}
+        made = {}
+        for name, forecast in forecasts.items():
+            if not self._is_calibrated(name):
+                made[name] = forecast
+                continue
+            moved = self._calibrated(name, forecast, block.known_at)
+            made[name] = with_fallback(moved, forecasts[BASELINE], short) if short.any() else moved
+        return inside, made
+
+    def learn(self, block: Block, raw: Raw) -> None:
+        """Remember what was forecast, and forget what is too old to calibrate by."""
+        if len(raw.row) == 0:
+            return
+        for name, forecast in self._with_mixes(raw.forecasts).items():
+            if self._is_calibrated(name):
+                self._earlier.setdefault(name, []).append((raw.row, forecast))
+        longest = int(self.matrix.horizons.max())
+        for name, parts in self._earlier.items():
+            ends = np.array([int(forecast.issued_at.max()) for _, forecast in parts] + [block.end])
+            # Back from the last outcome that is known at the next refit.
+            ends[:-1] += (longest + self.plan.embargo) * self.matrix.bar_us
+            kept = recent(ends, horizon=longest, bar_us=self.matrix.bar_us)[:-1]
+            self._earlier[name] = [part for part, keep in zip(parts, kept.tolist(), strict=True) if keep]
+
+    def train_rows(self, block: Block) -> int:
+        """How many rows with a known label the block's fit had at the first horizon."""
+        known = _learned_from(self.matrix, block.known_at, self.plan.window * self.matrix.bar_us)
+        return int(np.isfinite(known.returns[:, 0]).sum())
+
+    def _with_mixes(self, forecasts: Mapping[str, Forecast]) -> dict[str, Forecast]:
+        mixed = {
+            name: average([forecasts[member] for member in mix.members])
+            for name, mix in self.mixes.items()
+            if all(member in forecasts for member in mix.members)
+        }
+        return {**forecasts, **mixed}
+
+    def _is_calibrated(self, name: str) -> bool:
+        return name in self.mixes or self.learners[name].calibrate
+
+    def _calibrated(self, name: str, forecast: Forecast, known_at: int) -> Forecast:
+        parts = self._earlier.get(name, [])
+        if not parts:
+            return forecast
+        row = np.concatenate([row for row, _ in parts])
+        returns = np.where(self.matrix.label_end[row] > known_at, np.nan, self.matrix.returns[row])
+        earlier = concatenate([part for _, part in parts])
+        return fit_calibration(earlier, returns, bar_us=self.matrix.bar_us).apply(forecast)

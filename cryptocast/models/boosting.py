@@ -185,6 +185,25 @@ class LightGBMForecaster:
         order = np.argsort(-gains, kind="stable")
         return {self.feature_names[i]: float(gains[i]) / total for i in order}
 
+    def contributions(self, rows: Matrix) -> FloatArray:
+        """(n, H, F + 1): what each feature adds to the log of the volatility (SHAP values); last what all rows share.
+
+        The features in the order of `feature_names`; over them and the last column they sum to the log correction,
+        before its bound. Source: Lundberg et al., Nature Machine Intelligence 2 (2020), as LightGBM's pred_contrib.
+        """
+        columns = horizon_columns(rows.horizons, self.horizons, self.kind)
+        features = self._features(rows)
+        out = np.zeros((len(rows), len(columns), len(self.feature_names) + 1))
+        for place, column in enumerate(columns.tolist()):
+            weight = 0.5 * self.shrinkage[column] / len(TARGETS)
+            for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):
+                booster = self.boosters[position]
+                if booster is not None:
+                    shares = booster.predict(features, pred_contrib=True, num_iteration=_trees(booster))
+                    out[:, place] += weight * np.asarray(shares)
+                    out[:, place, -1] += weight * self.offsets[position]
+        return out
+
     def save(self) -> Artefacts:
         """LightGBM's own text for each booster, and JSON for the rest."""
         saved = _Saved(

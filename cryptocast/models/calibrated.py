@@ -15,7 +15,7 @@ from cryptocast.models.base import Artefacts, Forecast, Forecaster
 from cryptocast.models.baseline import BaselineForecaster
 from cryptocast.models.calibration import Calibration
 
-__all__ = ["Calibrated", "fallback_reason", "independent_blocks", "too_short"]
+__all__ = ["Calibrated", "fallback_reason", "independent_blocks", "too_short", "with_fallback"]
 
 CALIBRATION_FILE: Final = "calibration.json"
 RULES_FILE: Final = "rules.json"
@@ -49,15 +49,7 @@ class Calibrated:
         """A calibrated forecast for each row, in their order. baseline_at: horizons that are the baseline's anyway."""
         forecast = self.calibration.apply(self.inner.predict(rows))
         short = too_short(rows, self.least_blocks) | np.isin(rows.horizons, list(baseline_at))[None, :]
-        if not short.any():
-            return forecast
-        fallback = self.baseline.predict(rows)
-        return replace(
-            forecast,
-            values=np.where(short[:, :, None], fallback.values, forecast.values),
-            volatility=np.where(short, fallback.volatility, forecast.volatility),
-            p_up=np.where(short, fallback.p_up, forecast.p_up),
-        )
+        return with_fallback(forecast, self.baseline.predict(rows), short) if short.any() else forecast
 
     def save(self) -> Artefacts:
         """The inner model's files, the calibration, the baseline and the rule that chooses between them."""
@@ -73,6 +65,16 @@ class Calibrated:
         except (KeyError, ValueError) as error:
             raise ModelError(f"The saved calibration cannot be read: {error}. Train the model anew.") from error
         return cls(inner.load(files), calibration, BaselineForecaster.load(files), rules.least_blocks)
+
+
+def with_fallback(forecast: Forecast, fallback: Forecast, where: BoolArray) -> Forecast:
+    """The forecast, with another of the same rows and horizons in its place `where` (n, H)."""
+    return replace(
+        forecast,
+        values=np.where(where[:, :, None], fallback.values, forecast.values),
+        volatility=np.where(where, fallback.volatility, forecast.volatility),
+        p_up=np.where(where, fallback.p_up, forecast.p_up),
+    )
 
 
 def independent_blocks(bars: int, horizon: int) -> int:

@@ -50,9 +50,13 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that sees one moment of the registry, whatever others write meanwhile."""
+        """A connection that sees one moment of the registry, whatever others write meanwhile.
+
+        An older registry stays as it is and its missing tables read as empty, so that looking at it does not shut out
+        the older cryptocast that may still serve from it.
+        """
         with self._errors():
-            found = self._open()
+            found = self._open(change=False)
             if found is None:
                 found = sqlite3.connect(":memory:", isolation_level=None)
                 found.row_factory = sqlite3.Row
@@ -60,13 +64,17 @@ class Database:
             with contextlib.closing(found) as connection:
                 self._patiently(connection, "BEGIN")
                 self._patiently(connection, "SELECT 1 FROM fits LIMIT 1")  # a plain BEGIN sees from its first read on
+                _stand_in(connection, self._migrations[self._version(connection) :])
                 yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A connection inside one transaction: committed at the end, undone by any exception."""
+        """A connection inside one transaction: committed at the end, undone by any exception.
+
+        Brings an older registry up to date first.
+        """
         with self._errors():
-            found = self._open()
+            found = self._open(change=True)
             if found is None:
                 raise RegistryError(f"There is no registry at {self.path} yet. Train a model first: cryptocast train.")
             with contextlib.closing(found) as connection:
@@ -86,14 +94,17 @@ class Database:
         lines = [] if found == ["ok"] else found
         return lines + [f"a row of {row[0]} refers to a row of {row[2]} that is not there" for row in strays]
 
-    def _open(self) -> Connection | None:
-        """A connection to tables of this version; None where there are none. Refuses newer, migrates older ones."""
+    def _open(self, *, change: bool) -> Connection | None:
+        """A connection to the tables; None where there are none. Refuses newer ones.
+
+        Older ones are migrated for a change, and for reading where empty new tables would not stand in for them.
+        """
         if not self.path.is_file():
             return None
         connection = self._connect()
         try:
             version = self._version(connection)
-            if 0 < version < len(self._migrations):
+            if 0 < version < len(self._migrations) and (change or not _only_adds(self._migrations[version:])):
                 self._migrate(create=False)
         except BaseException:
             connection.close()
@@ -124,6 +135,7 @@ class Database:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA recursive_triggers = ON")
         connection.execute("PRAGMA synchronous = FULL")  # a commit that was reported survives a power cut
+        connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 
     def _version(self, connection: Connection) -> int:
@@ -176,6 +188,20 @@ def _apply(connection: Connection, migrations: Sequence[Sequence[str]], *, start
         for statement in statements:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def _only_adds(migrations: Sequence[Sequence[str]]) -> bool:
+    """Whether nothing but new tables comes, with what guards and finds their rows."""
+    added = ("CREATE TABLE ", "CREATE INDEX ", "CREATE TRIGGER ")
+    return all(statement.startswith(added) for statements in migrations for statement in statements)
+
+
+def _stand_in(connection: Connection, migrations: Sequence[Sequence[str]]) -> None:
+    """Empty tables for those that come with these migrations, in memory and seen by this connection alone."""
+    for statements in migrations:
+        for statement in statements:
+            if statement.startswith("CREATE TABLE "):
+                connection.execute(statement.replace("CREATE TABLE ", "CREATE TEMP TABLE ", 1))
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -81,7 +81,8 @@ class FitManifest(Record, frozen=True, kw_only=True):
     coins: Annotated[tuple[CoinData, ...], Meta(min_length=1)]  # the pool
     horizons: Annotated[tuple[Bars, ...], Meta(min_length=1)]
     levels: Annotated[tuple[Probability, ...], Meta(min_length=1)]
-    features: tuple[str, ...]
+    features: tuple[str, ...]  # the columns of the fitted model, in order
+    dropped: Mapping[str, str] = {}  # features that the fit was spared -> why
     feature_hash: str
     recipe: Sha256  # see recipe_hash
     settings: Mapping[str, Setting]  # "section.key" -> value

@@ -11,14 +11,25 @@ import msgspec
 
 from cryptocast.config import GateConfig, Granularity
 from cryptocast.errors import RegistryError
-from cryptocast.registry import rows
+from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
+from cryptocast.registry import journal, rows
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.gate import best_of, first_version
+from cryptocast.registry.journal import EVIDENCE, TRIALS, SeriesLike
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import Reference, parse_reference
 from cryptocast.registry.verify import Finding, verify_registry
-from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Event, NewVersion, Version, VersionKey
+from cryptocast.registry.version import (
+    CHALLENGER,
+    PRODUCTION,
+    Action,
+    Event,
+    ListedVersion,
+    NewVersion,
+    Version,
+    VersionKey,
+)
 
 __all__ = ["ProductionMovedError", "Registry"]
 
@@ -116,7 +127,66 @@ class Registry:
                 _Move(connection, key, number, now, who).record(PRODUCTION, action, why, evidence or {})
             return rows.read_versions(connection, {**_columns(key), "number": number})[0]
 
+    def record_evidence(self, rows: Sequence[Evidence]) -> None:
+        """Keep what a walk through history found, all of it in one transaction. Kept for good.
+
+        What the same run has said before about a recipe and a coin (or the pool) stands: recording it again changes
+        nothing. Raises ValueError for a row that breaks its own rules, such as a score that is no number.
+        """
+        records = [settled(row) for row in rows]
+        if records:
+            with self._database.write() as connection:
+                EVIDENCE.append(connection, records)
+
+    def record_trials(self, rows: Sequence[Trial]) -> None:
+        """Keep what was tried, all of it in one transaction, so that it can be counted. Kept for good.
+
+        What the same run has said before about a series under the same name stands. Raises ValueError for a row that
+        breaks its own rules.
+        """
+        records = [settled(row) for row in rows]
+        if records:
+            with self._database.write() as connection:
+                TRIALS.append(connection, records)
+
     # Questions
+
+    def evidence_for(self, key: SeriesLike, recipe: str) -> Evidence | None:
+        """What the newest walk found about a recipe on a series, by its last origin; None: not backtested.
+
+        Evidence on the coin itself goes before evidence that was pooled over coins with it among them.
+        """
+        with self._database.read() as connection:
+            return journal.evidence_for(connection, key, recipe)
+
+    def evidence(
+        self,
+        *,
+        run: str | None = None,
+        recipe: str | None = None,
+        kind: str | None = None,
+        source: str | None = None,
+        vs: str | None = None,
+        granularity: Granularity | None = None,
+        coin: str | None = None,
+    ) -> tuple[Evidence, ...]:
+        """The evidence that matches, in the order of its recording. coin "": only what was pooled over coins."""
+        where = _where(run=run, recipe=recipe, kind=kind, source=source, vs=vs, granularity=granularity, coin=coin)
+        with self._database.read() as connection:
+            return tuple(EVIDENCE.matching(connection, where))
+
+    def trials_on(
+        self, series: str, start: datetime, end: datetime, command: TrialCommand | None = None
+    ) -> tuple[Trial, ...]:
+        """What was tried on bars of a series (see series_name) between two moments, both included; oldest first.
+
+        A trial counts if its span shares at least one moment with the one asked for. The same configuration tried in
+        several runs comes once for each: whether those are one trial is for the caller to say.
+        """
+        if end < start:
+            raise ValueError(f"the span ends at {end}, before it starts at {start}")
+        with self._database.read() as connection:
+            return tuple(journal.trials_on(connection, series, start, end, command))
 
     def versions(
         self,
@@ -133,6 +203,21 @@ class Registry:
         where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind, fit_id=fit_id)
         with self._database.read() as connection:
             return tuple(rows.read_versions(connection, where, alias=alias))
+
+    def listing(
+        self,
+        *,
+        coin: str | None = None,
+        source: str | None = None,
+        vs: str | None = None,
+        granularity: Granularity | None = None,
+        kind: str | None = None,
+        alias: str | None = None,
+    ) -> tuple[ListedVersion, ...]:
+        """The versions that match as a list shows them, sorted by key and number; quicker than `versions`."""
+        where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind)
+        with self._database.read() as connection:
+            return tuple(rows.read_listing(connection, where, alias=alias))
 
     def keys(
         self,

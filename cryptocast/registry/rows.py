@@ -4,10 +4,15 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
+
+from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
+from cryptocast.evaluation.records import Record
 from cryptocast.registry.database import Connection, Row
 from cryptocast.registry.manifest import (
     CoinCalibration,
@@ -17,12 +22,15 @@ from cryptocast.registry.manifest import (
     decode,
     sha256_hex,
 )
-from cryptocast.registry.version import Action, Event, Version, VersionKey
+from cryptocast.registry.version import Action, Event, ListedScore, ListedVersion, Version, VersionKey
 
 __all__ = [
+    "DAMAGED",
     "FIRST_LINK",
     "Where",
     "append_event",
+    "blob",
+    "conditions",
     "decode_event",
     "decode_fit",
     "decode_version",
@@ -34,6 +42,7 @@ __all__ = [
     "read_events",
     "read_fit",
     "read_keys",
+    "read_listing",
     "read_numbers",
     "read_versions",
     "row_key",
@@ -44,6 +53,7 @@ __all__ = [
 KEY = "coin, source, vs, granularity, kind"
 KEY_IS = "coin = ? AND source = ? AND vs = ? AND granularity = ? AND kind = ?"
 FIRST_LINK = "0" * 64  # what the first row of the history is chained to
+FITS_AT_ONCE = 500  # older SQLite takes at most 999 values
 DAMAGED = "The registry is damaged here: see cryptocast registry verify, restore a backup, or train again."
 
 Where = Mapping[str, object]  # column -> the value it must have
@@ -61,7 +71,11 @@ def key_values(key: VersionKey) -> tuple[str, str, str, str, str]:
 
 
 def row_key(row: Row) -> VersionKey:
-    return VersionKey(row["coin"], row["source"], row["vs"], row["granularity"], row["kind"])
+    return VersionKey(*_key_of(row))
+
+
+def _key_of(row: Row) -> tuple[str, str, str, Granularity, str]:
+    return (row["coin"], row["source"], row["vs"], row["granularity"], row["kind"])
 
 
 # Fits
@@ -99,11 +113,18 @@ def read_fit(connection: Connection, fit_id: str) -> FitManifest:
 
 
 def decode_fit(row: Row) -> FitManifest:
-    where = f"The manifest of fit {row['fit_id'][:12]}"
-    data = _blob(row["manifest"])
+    return decode(_checked_manifest(row), FitManifest, _of_fit(row))
+
+
+def _checked_manifest(row: Row) -> bytes:
+    data = blob(row["manifest"])
     if sha256_hex(data) != row["fit_id"]:
-        raise RegistryError(f"{where} does not match its hash. {DAMAGED}")
-    return decode(data, FitManifest, where)
+        raise RegistryError(f"{_of_fit(row)} does not match its hash. {DAMAGED}")
+    return data
+
+
+def _of_fit(row: Row) -> str:
+    return f"The manifest of fit {row['fit_id'][:12]}"
 
 
 # Versions
@@ -133,34 +154,89 @@ def version_digest(
 ) -> str:
     """sha256 over all that a version's row says."""
     parts = [*key, number, fit_id, sha256_hex(calibration), sha256_hex(hold_out), created]
-    return sha256_hex(canonical_json(parts))
+    return sha256_hex(msgspec.json.encode(parts))  # of such plain words the same text as canonical_json, but quicker
 
 
 def read_versions(connection: Connection, where: Where, *, alias: str | None = None) -> list[Version]:
     """The versions whose columns have these values, and the alias if one is named; by key and number."""
-    text, values = _conditions(where)
+    found = _find_versions(connection, where, alias)
+    manifests = {row["fit_id"]: decode_fit(row) for row in found.fits}
+    return [
+        decode_version(row, _fit_of(row, manifests), aliases)
+        for row, aliases in zip(found.versions, found.aliases, strict=True)
+    ]
+
+
+def read_listing(connection: Connection, where: Where, *, alias: str | None = None) -> list[ListedVersion]:
+    """As read_versions, but of manifest and hold-out only what a list shows, read in half the time."""
+    found = _find_versions(connection, where, alias)
+    fits = {row["fit_id"]: decode(_checked_manifest(row), _Fit, _of_fit(row)) for row in found.fits}
+    listed = []
+    for row, aliases in zip(found.versions, found.aliases, strict=True):
+        _, hold_out = _checked_contents(row)
+        key, number = row_key(row), row["number"]
+        scores = decode(hold_out, _Scores, f"The hold-out of version {number} of {key}").horizons
+        pool = _fit_of(row, fits).coins
+        listed.append(
+            ListedVersion(
+                key=key,
+                number=number,
+                fit_id=row["fit_id"],
+                aliases=aliases,
+                created_at=datetime.fromisoformat(row["created_at"]),
+                trained_to=next((data.last for data in pool if data.coin == key.coin), None),
+                scores=scores,
+            )
+        )
+    return listed
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Rows of versions with the aliases that stand at each, and the rows of their fits."""
+
+    versions: list[Row]
+    aliases: list[tuple[str, ...]]
+    fits: list[Row]
+
+
+def _find_versions(connection: Connection, where: Where, alias: str | None) -> _Found:
+    text, values = conditions(where)
+    tables = "versions v"
     if alias is not None:
-        text += f" AND EXISTS (SELECT 1 FROM aliases a WHERE a.alias = ? AND {_SAME_VERSION})"
-        values = [*values, alias]
-    rows = connection.execute(f"SELECT v.* FROM versions v WHERE {text} ORDER BY {KEY}, number", values).fetchall()
+        # CROSS keeps SQLite from starting at the versions, of which there are many more than aliases.
+        tables = f"aliases a CROSS JOIN versions v ON {_SAME_VERSION}"
+        text, values = f"{text} AND a.alias = ?", [*values, alias]
+    order = "v.coin, v.source, v.vs, v.granularity, v.kind, v.number"
+    versions = connection.execute(f"SELECT v.* FROM {tables} WHERE {text} ORDER BY {order}", values).fetchall()
     names = _alias_names(connection, where)
-    manifests: dict[str, FitManifest] = {}
-    versions = []
-    for row in rows:
-        manifest = manifests.get(row["fit_id"])
-        if manifest is None:
-            manifest = manifests.setdefault(row["fit_id"], read_fit(connection, row["fit_id"]))
-        versions.append(decode_version(row, manifest, names.get((row_key(row), row["number"]), ())))
-    return versions
+    aliases = [names.get((*_key_of(row), row["number"]), ()) for row in versions]
+    return _Found(versions, aliases, _find_fits(connection, {row["fit_id"] for row in versions}))
+
+
+def _find_fits(connection: Connection, fit_ids: Iterable[str]) -> list[Row]:
+    """The rows of these fits, fetched by the hundred: one by one is slow."""
+    wanted, found = sorted(fit_ids), list[Row]()
+    for start in range(0, len(wanted), FITS_AT_ONCE):
+        some = wanted[start : start + FITS_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found += connection.execute(f"SELECT fit_id, manifest FROM fits WHERE fit_id IN ({marks})", some)
+    return found
+
+
+T = TypeVar("T")
+
+
+def _fit_of(row: Row, fits: Mapping[str, T]) -> T:
+    fit = fits.get(row["fit_id"])
+    if fit is None:
+        raise RegistryError(f"Version {row['number']} of {row_key(row)} is of a fit that is not there. {DAMAGED}")
+    return fit
 
 
 def decode_version(row: Row, manifest: FitManifest, aliases: tuple[str, ...]) -> Version:
     key, number = row_key(row), row["number"]
-    where = f"Version {number} of {key}"
-    calibration, hold_out = _blob(row["calibration"]), _blob(row["hold_out"])
-    found = version_digest(key_values(key), number, row["fit_id"], calibration, hold_out, row["created_at"])
-    if found != row["digest"]:
-        raise RegistryError(f"{where} does not match its hash. {DAMAGED}")
+    calibration, hold_out = _checked_contents(row)
     return Version(
         key=key,
         number=number,
@@ -171,6 +247,32 @@ def decode_version(row: Row, manifest: FitManifest, aliases: tuple[str, ...]) ->
         aliases=aliases,
         created_at=datetime.fromisoformat(row["created_at"]),
     )
+
+
+def _checked_contents(row: Row) -> tuple[bytes, bytes]:
+    """The JSON of a version's calibration and hold-out. Raises RegistryError if the row does not match its hash."""
+    calibration, hold_out = blob(row["calibration"]), blob(row["hold_out"])
+    found = version_digest(_key_of(row), row["number"], row["fit_id"], calibration, hold_out, row["created_at"])
+    if found != row["digest"]:
+        raise RegistryError(f"Version {row['number']} of {row_key(row)} does not match its hash. {DAMAGED}")
+    return calibration, hold_out
+
+
+class _FitData(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    coin: str
+    last: datetime
+
+
+class _Fit(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What a list shows of a manifest."""
+
+    coins: tuple[_FitData, ...]
+
+
+class _Scores(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What a list shows of a hold-out."""
+
+    horizons: tuple[ListedScore, ...]
 
 
 def next_number(connection: Connection, key: VersionKey) -> int:
@@ -185,7 +287,7 @@ def next_number(connection: Connection, key: VersionKey) -> int:
 
 def read_keys(connection: Connection, where: Where) -> list[VersionKey]:
     """The keys that have versions, sorted."""
-    text, values = _conditions(where)
+    text, values = conditions(where)
     rows = connection.execute(f"SELECT DISTINCT {KEY} FROM versions v WHERE {text} ORDER BY {KEY}", values)
     return [row_key(row) for row in rows]
 
@@ -219,12 +321,13 @@ def set_alias(connection: Connection, key: VersionKey, alias: str, number: int) 
     )
 
 
-def _alias_names(connection: Connection, where: Where) -> dict[tuple[VersionKey, int], tuple[str, ...]]:
+def _alias_names(connection: Connection, where: Where) -> dict[tuple[str | int, ...], tuple[str, ...]]:
+    """The aliases, by key and number, that stand at any version whose key is asked for."""
     known = {column: value for column, value in where.items() if column != "fit_id"}
-    text, values = _conditions(known)
-    names: dict[tuple[VersionKey, int], tuple[str, ...]] = {}
+    text, values = conditions(known)
+    names: dict[tuple[str | int, ...], tuple[str, ...]] = {}
     for row in connection.execute(f"SELECT v.* FROM aliases v WHERE {text} ORDER BY alias DESC", values):
-        place = (row_key(row), row["number"])
+        place = (*_key_of(row), row["number"])
         names[place] = (*names.get(place, ()), row["alias"])
     return names
 
@@ -264,7 +367,7 @@ def event_digest(before: str, values: Iterable[object]) -> str:
 
 def read_events(connection: Connection, where: Where, *, until: datetime | None = None) -> list[Event]:
     """The history, oldest first; `until` leaves out what was written later."""
-    text, values = _conditions(where)
+    text, values = conditions(where)
     if until is not None:
         text += " AND at <= ?"
         values = [*values, time_text(until)]
@@ -275,7 +378,7 @@ def read_events(connection: Connection, where: Where, *, until: datetime | None 
 def decode_event(row: Row) -> Event:
     """The event of a row. Raises RegistryError if it cannot be one; its hash is counted by verify alone."""
     try:
-        evidence: dict[str, Any] = json.loads(_blob(row["evidence"]))
+        evidence: dict[str, Any] = json.loads(blob(row["evidence"]))
         at = datetime.fromisoformat(row["at"])
         number = int(row["number"])
     except (ValueError, TypeError) as error:
@@ -295,14 +398,14 @@ def decode_event(row: Row) -> Event:
     )
 
 
-def _blob(value: object) -> bytes:
+def blob(value: object) -> bytes:
     """The bytes of a column. SQLite may hold anything anywhere; what is no bytes or text cannot match its hash."""
     if isinstance(value, bytes):
         return value
     return value.encode() if isinstance(value, str) else b""
 
 
-def _conditions(where: Where) -> tuple[str, list[object]]:
+def conditions(where: Where) -> tuple[str, list[object]]:
     """SQL for `column = value and ...`, and the values. Columns are written by this package, never by a user."""
     if not all(re.fullmatch("[a-z_]+", column) for column in where):
         raise ValueError(f"{list(where)} are not columns")

@@ -91,5 +91,57 @@ FIRST: Final[tuple[str, ...]] = (
     ),
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST,)
+
+def _append_only(table: str, title: str, identity: str) -> tuple[str, ...]:
+    """Triggers that let rows in and nothing else; `identity` are the columns that make a row unique beside its id."""
+    message = f"the {title} append-only"
+    same = " AND ".join(f"{column} = NEW.{column}" for column in identity.split(", "))
+    return (
+        _refuse(f"{table}_no_update", f"UPDATE ON {table}", message),
+        _refuse(f"{table}_no_delete", f"DELETE ON {table}", message),
+        _refuse(
+            f"{table}_no_replace",
+            f"INSERT ON {table}",
+            message,
+            f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id OR ({same}))",  # noqa: S608 - our own names
+        ),
+    )
+
+
+# Both tables: the record is the whole row as canonical JSON, digest its sha256; the columns before it repeat what rows
+# are found by. AUTOINCREMENT, so that a row that was taken away leaves a gap.
+EVIDENCE_AND_TRIALS: Final[tuple[str, ...]] = (
+    # coin '': pooled over the coins, which stand as ",bitcoin,ethereum," to be searched.
+    """CREATE TABLE evidence (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run TEXT NOT NULL,
+        recipe TEXT NOT NULL CHECK (length(recipe) = 64),
+        coin TEXT NOT NULL,
+        kind TEXT NOT NULL, source TEXT NOT NULL, vs TEXT NOT NULL, granularity TEXT NOT NULL,
+        coins TEXT NOT NULL,
+        end_at TEXT NOT NULL,
+        recorded_at TEXT NOT NULL,
+        record BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        UNIQUE (run, recipe, coin)
+    )""",
+    "CREATE INDEX evidence_by_recipe ON evidence (recipe, source, vs, granularity, coin, end_at, recorded_at)",
+    *_append_only("evidence", "evidence is", "run, recipe, coin"),
+    """CREATE TABLE trials (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run TEXT NOT NULL,
+        series TEXT NOT NULL,
+        name TEXT NOT NULL,
+        command TEXT NOT NULL,
+        start_at TEXT NOT NULL,
+        end_at TEXT NOT NULL,
+        record BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        UNIQUE (run, series, name)
+    )""",
+    "CREATE INDEX trials_by_series ON trials (series, end_at, start_at)",
+    *_append_only("trials", "trials are", "run, series, name"),
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, EVIDENCE_AND_TRIALS)
 SCHEMA_VERSION: Final = len(MIGRATIONS)

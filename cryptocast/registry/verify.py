@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cryptocast.errors import RegistryError
 from cryptocast.registry.database import Connection, Database
+from cryptocast.registry.journal import EVIDENCE, TRIALS
 from cryptocast.registry.manifest import Artefact
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.rows import (
@@ -43,6 +44,7 @@ def verify_registry(database: Database, objects: Objects) -> tuple[Finding, ...]
     try:
         with database.read() as connection:
             findings = [*_fits(connection), *_versions(connection), *_history(connection), *_aliases(connection)]
+            findings += [Finding(*fault) for journal in (EVIDENCE, TRIALS) for fault in journal.faults(connection)]
             rows = connection.execute("SELECT DISTINCT sha256, size FROM fit_artefacts ORDER BY sha256").fetchall()
     except RegistryError as error:  # such as a text that is no longer UTF-8
         return (Finding(str(database.path), str(error)),)

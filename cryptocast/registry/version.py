@@ -4,10 +4,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from cryptocast.config import Granularity
 from cryptocast.registry.manifest import CoinCalibration, FitManifest, HoldOut
 
-__all__ = ["CHALLENGER", "PRODUCTION", "Action", "Event", "NewVersion", "Version", "VersionKey"]
+__all__ = [
+    "CHALLENGER",
+    "PRODUCTION",
+    "Action",
+    "Event",
+    "ListedScore",
+    "ListedVersion",
+    "NewVersion",
+    "Version",
+    "VersionKey",
+]
 
 PRODUCTION = "production"
 CHALLENGER = "challenger"
@@ -56,8 +68,38 @@ class Version:
     @property
     def name(self) -> str:
         """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
-        bars = "" if self.key.granularity == "daily" else f"#{self.key.granularity}"
-        return f"{self.key.coin}/{self.key.kind}:{self.number}{bars}"
+        return _name(self.key, self.number)
+
+
+class ListedScore(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list shows of the hold-out at one horizon: see HorizonScore."""
+
+    horizon: int
+    skill: dict[str, float]
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """A version without its manifest, calibration and most of its scores: quick to read, to be shown in lists."""
+
+    key: VersionKey
+    number: int
+    fit_id: str
+    aliases: tuple[str, ...]
+    created_at: datetime  # UTC
+    trained_to: datetime | None  # close of the last bar of the coin that its fit saw
+    scores: tuple[ListedScore, ...]  # of the hold-out
+
+    @property
+    def name(self) -> str:
+        """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
+        return _name(self.key, self.number)
+
+
+def _name(key: VersionKey, number: int) -> str:
+    bars = "" if key.granularity == "daily" else f"#{key.granularity}"
+    return f"{key.coin}/{key.kind}:{number}{bars}"
 
 
 @dataclass(frozen=True, slots=True)

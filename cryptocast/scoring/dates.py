@@ -10,7 +10,7 @@ import numpy as np
 
 from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
 
-__all__ = ["long_run_variance", "mean_by_date", "overlapping_origins"]
+__all__ = ["lagged_weights", "long_run_variance", "mean_by_date", "overlapping_origins", "weighted_covariance"]
 
 
 def mean_by_date(values: FloatArray, dates: Int64Array) -> tuple[Int64Array, FloatArray, Int64Array]:
@@ -49,17 +49,28 @@ def long_run_variance(x: FloatArray, k: int) -> tuple[float, str]:
         raise ValueError(f"x is {x.shape} with {int(np.isnan(x).sum())} NaN, expected (T,) with T >= 1 and none")
     if k < 1:
         raise ValueError(f"k is {k} origins, expected 1 or more")
-    deviation = x - x.mean()
-    variance = _weighted_covariances(deviation, np.ones(k))
-    if variance > 0.0:
-        return variance, "rectangular"
-    lags = 2 * k
-    return _weighted_covariances(deviation, 1.0 - np.arange(lags + 1) / (lags + 1.0)), "bartlett"
+    deviation = (x - x.mean())[:, None]
+    for kernel in ("rectangular", "bartlett"):
+        variance = float(weighted_covariance(deviation, lagged_weights(kernel, k))[0, 0])
+        if variance > 0.0:
+            break
+    return variance, kernel
 
 
-def _weighted_covariances(deviation: FloatArray, weights: FloatArray) -> float:
-    """Autocovariance at lag 0, plus twice the weighted ones at lags 1 to len(weights) - 1, as far as x reaches."""
-    total = float(deviation @ deviation)
-    for lag in range(1, min(len(weights), deviation.size)):
-        total += 2.0 * float(weights[lag]) * float(deviation[lag:] @ deviation[:-lag])
-    return total / deviation.size
+def lagged_weights(kernel: str, k: int) -> FloatArray:
+    """The weights of the autocovariances from lag 0 on: "rectangular" 1 to lag k - 1, "bartlett" falling to lag 2 k."""
+    if kernel == "rectangular":
+        return np.ones(k)
+    return 1.0 - np.arange(2 * k + 1) / (2.0 * k + 1.0)
+
+
+def weighted_covariance(deviation: FloatArray, weights: FloatArray) -> FloatArray:
+    """The covariance (q, q) at lag 0, plus the weighted ones at lags 1 to len(weights) - 1 on either side.
+
+    deviation (T, q) from the mean, in order of time; lags beyond T are left out. Divided by T.
+    """
+    total: FloatArray = deviation.T @ deviation
+    for lag in range(1, min(len(weights), len(deviation))):
+        lagged = weights[lag] * (deviation[lag:].T @ deviation[:-lag])
+        total = total + lagged + lagged.T
+    return total / len(deviation)

@@ -2,9 +2,11 @@
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -12,24 +14,62 @@ import polars as pl
 from cryptocast.config import Granularity
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
-from cryptocast.evaluation.scores import Judged, judge, score_model, verdicts_of_table
-from cryptocast.evaluation.walk_forward import Fold, fold_starts, plan_folds, walk_forward
+from cryptocast.evaluation.honesty import honesty
+from cryptocast.evaluation.plan import Plan, plan_folds
+from cryptocast.evaluation.records import StrategyRecord, TradingRecord
+from cryptocast.evaluation.scores import judge, score_model, verdicts_of_table
+from cryptocast.evaluation.strategy import Execution
+from cryptocast.evaluation.trading import CoinBars, Trading, trade
+from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array, split_by_time
+from cryptocast.folds import split_by_time
 from cryptocast.models.base import FitRun, Forecast
 from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.combination import average
 from cryptocast.models.fitting import fit_in_time
-from cryptocast.models.kinds import TRAINABLE, learner
-from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.documents import BacktestReport, BacktestRow, FoldRow
+from cryptocast.models.kinds import TRAINABLE
+from cryptocast.scoring.coverage import wilson
+from cryptocast.workflows.audits import audit_words
+from cryptocast.workflows.candles import CoinBars as CoinCandles
+from cryptocast.workflows.context import Context, NoProgress, Selection
+from cryptocast.workflows.documents import BacktestReport, BacktestRow, FoldRow, Placebo
+from cryptocast.workflows.engines import Engine
+from cryptocast.workflows.feature_sets import feature_set
+from cryptocast.workflows.journal import keep_evidence, keep_trials, past_trials, trial_name
+from cryptocast.workflows.outcome import Outcome, Prepared
+from cryptocast.workflows.pages import page_of, write_pages
 from cryptocast.workflows.panel import Pool, data_used, feature_table, gather, matrix_of, moment, pool_of
+from cryptocast.workflows.placebo import shuffled
+from cryptocast.workflows.predictions import predictions_table
+from cryptocast.workflows.recipes import recipe_of
+from cryptocast.workflows.runs import RunFolder, RunResult, digest_of
+from cryptocast.workflows.walk import contenders, walk
 
-__all__ = ["BacktestOrder", "backtest"]
+__all__ = ["BacktestOrder", "Outcome", "Prepared", "backtest", "carry_out", "prepare", "report_of", "scored_part"]
+
+CONVENTIONS: Final = (
+    "An origin is the close of a bar; what it knows closed by then. Times are UTC.",
+    "CRPS is that of 13 quantiles, on prices divided by the price at issue; skill is 1 - CRPS / CRPS of the reference.",
+    "rw_empirical: quantiles of the coin's own returns of the last 365 days around the last price, with their drift; "
+    "rw_gaussian: no drift, volatility of the last 365 days; baseline: no drift, volatility known at issue.",
+    "better: significantly so against each of the three (the largest p decides; Diebold-Mariano with the correction of "
+    "Harvey, Leybourne and Newbold, losses averaged by date over coins, Holm over the whole table, 5 %).",
+    "Too few to test: fewer than 10 origins for each one whose label overlaps.",
+    "Each refit knows only labels that had ended; calibration rests on forecasts of earlier blocks.",
+    "Sharpe and Sortino: mean over deviation of net bar returns, annual by the bars of a year of 365 days; drawdown "
+    "includes the first bar; zero variance gives no figure.",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestOrder:
-    """What to test; None and empty take the settings."""
+    """What to test; None and empty take the settings.
+
+    window: bars that a rolling window learns from, 0 for an expanding one. execution same_bar is not tradable, and
+    needs untradable to be said. cpcv: combinatorial purged paths of choosing among strategies. placebo: how often to
+    run all of it on shuffled prices. fresh: make even those forecasts anew that an earlier run of the same question has
+    kept.
+    """
 
     selection: Selection = Selection()
     walk_forward: bool = False
@@ -40,31 +80,164 @@ class BacktestOrder:
     step: int | None = None
     refit_every: int | None = None
     embargo: int | None = None
+    window: int | None = None
     predictions: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    """Forecasts of one run and how they came about."""
-
-    judged: Judged
-    fold: Int64Array
-    folds: tuple[Fold, ...]
-    step: int
-    refit_every: int | None
+    report: Path | None = None
+    plot: Path | None = None
+    execution: Execution = "next_bar"
+    untradable: bool = False
+    cpcv: bool = False
+    placebo: int = 0
+    engine: Engine = Engine()
+    fresh: bool = False
 
 
 def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
-    """Test the models on identical origins beside the three random walks.
+    """Test the models on identical origins beside the three random walks, and trade on what they said.
 
-    Raises DataError or UpstreamError if the coins cannot be had or are too short, UsageError if they resolve to
-    different sources: a test pools its coins.
+    What was forecast before an interruption is taken from the folder of the run. A walk that has ended leaves its
+    evidence and its trials in the registry. Raises DataError or UpstreamError if the coins cannot be had or are too
+    short, UsageError if they resolve to different sources (a test pools its coins), ModelError if a feature of the
+    user's own leaks.
     """
     began = time.perf_counter()
-    asked = order.selection.resolved(context.config)
-    models = _models(context, order)
+    _check(order)
+    prepared = prepare(context, order)
+    manifest = prepared.manifest()
+    folder = RunFolder.of(context.config.store.path, manifest)
+    if order.fresh:
+        folder.forget_blocks()
+    notes = resumed_notes(folder)
+    outcome = carry_out(prepared, folder, order.engine)
+    named = scored_part(prepared, outcome)
+    traded = _traded(prepared, named, order)
+    placebo = _placebo(prepared, order) if order.placebo else None
+    report = report_of(
+        prepared,
+        named,
+        folder.run_id,
+        notes,
+        trading=None if traded is None else traded.record,
+        placebo=placebo,
+        seconds=time.perf_counter() - began,
+    )
+    folder.keep_result(RunResult(report=report, digests=digest_of(outcome.judged.forecasts)))
+    if prepared.plan is not None:
+        keep_evidence(context, manifest, report)
+    if traded is not None and order.execution == "next_bar":
+        keep_trials(context, prepared.pool, manifest, traded.record)
+    if order.predictions is not None:
+        write_table(predictions_table(named.judged.rows, named.fold, named.judged.forecasts), order.predictions)
+    if order.report is not None or order.plot is not None:
+        write_pages(page_of(prepared, named, report, traded, manifest), order.report, order.plot)
+    return report
+
+
+def _check(order: BacktestOrder) -> None:
+    """What could only be found wrong after long work."""
     if order.predictions is not None:
         check_table_path(order.predictions)
+    for path, suffixes in ((order.report, (".html", ".htm")), (order.plot, (".png",))):
+        if path is not None and path.suffix.lower() not in suffixes:
+            raise UsageError(f"{path} does not say its format: end it in {' or '.join(suffixes)}.")
+    if order.execution == "same_bar" and not order.untradable:
+        raise UsageError(
+            "--execution same-bar credits each decision with the bar that it was made on, which nobody can trade. To"
+            " see what such a mistake is worth, add --untradable."
+        )
+
+
+def _traded(prepared: Prepared, named: Outcome, order: BacktestOrder) -> Trading | None:
+    """The strategies on the forecasts of the named coins; None where there are too few bars."""
+    context, pool, issued = prepared.context, prepared.pool, named.judged.rows.issued_at
+    past = past_trials(context, pool, moment(int(issued.min())), moment(int(issued.max())))
+
+    def name_of(row: StrategyRecord) -> str:
+        recipe = None if row.model is None else recipe_of(context.config, row.model, prepared.features.digest)
+        return trial_name(row.name, recipe)
+
+    return trade(
+        named.judged,
+        prepared.models.names,
+        [_bars_of(pool, coin) for coin in pool.named],
+        context.config.strategy,
+        execution=order.execution,
+        cpcv=order.cpcv,
+        past=past,
+        name_of=name_of,
+        rng=np.random.default_rng(context.config.train.seed),
+    )
+
+
+def _bars_of(pool: Pool, coin: str) -> CoinBars:
+    frame = pool.bars[coin].candles.frame
+    return CoinBars(
+        coin=coin,
+        close_time=frame["close_time"].to_physical().to_numpy().astype(np.int64),
+        open=frame["open"].to_numpy(),
+        close=frame["close"].to_numpy(),
+        ranges_known=bool(frame["range_known"].all()),
+    )
+
+
+def _placebo(prepared: Prepared, order: BacktestOrder) -> Placebo:
+    """The whole of it on shuffled prices, again and again: how often something is found where nothing is."""
+    pool, block = prepared.pool, prepared.context.config.backtest.placebo_block_bars
+    rng = np.random.default_rng(prepared.context.config.train.seed)
+    better = direction = 0
+    quiet = replace(prepared.context, progress=NoProgress())
+    progress = prepared.context.progress
+    progress.begin("placebo runs", order.placebo)
+    for _ in range(order.placebo):
+        frames = shuffled(
+            {coin: bars.candles.frame for coin, bars in pool.bars.items()},
+            bar_us=pool.bar_us,
+            block_bars=block,
+            rng=rng,
+        )
+        bars = {
+            coin: replace(known, candles=replace(known.candles, frame=frames[coin]))
+            for coin, known in pool.bars.items()
+        }
+        made = replace(pool, bars=bars)
+        table = feature_table(made, prepared.features.features)
+        matrix = matrix_of(table, made, prepared.horizons, prepared.features.names)
+        again = replace(prepared, context=quiet, pool=made, matrix=matrix)
+        found = _found(scored_part(again, carry_out(again, None, order.engine)), prepared)
+        better, direction = better + found[0], direction + found[1]
+        progress.step(f"{better} false so far")
+    progress.end()
+    return Placebo(
+        runs=order.placebo,
+        block_bars=block,
+        better=better,
+        direction=direction,
+        shares=wilson(better, order.placebo),
+    )
+
+
+def _with_frame(bars: CoinCandles, frame: pl.DataFrame) -> CoinCandles:
+    return replace(bars, candles=replace(bars.candles, frame=frame))
+
+
+def _found(outcome: Outcome, prepared: Prepared) -> tuple[bool, bool]:
+    """Whether anything is said to be better, and whether any of that lies in the direction."""
+    rows = _rows(prepared, outcome)
+    said = {(r.model, s.horizon) for r in rows for s in r.scores if s.verdict.startswith("better")}
+    if not said:
+        return False, False
+    seed = prepared.context.config.train.seed
+    records = honesty(
+        outcome.judged, prepared.models.names, tests=_tests(rows), rng=np.random.default_rng(seed)
+    ).records
+    placed = {(r.model, r.horizon) for r in records if r.lies_in is not None and "direction" in r.lies_in}
+    return True, bool(said & placed)
+
+
+def prepare(context: Context, order: BacktestOrder) -> Prepared:
+    """Candles, features and plan. Raises as `backtest` does."""
+    asked = order.selection.resolved(context.config)
+    models = contenders(context, _names(context, order))
     # The pool helps in training; what is scored is what was named.
     pools = gather(context, asked, pool=pool_of(context.config))
     if len(pools) > 1:
@@ -73,149 +246,157 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     (pool,) = pools
     horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
     context.progress.begin("features", 1)
-    matrix = matrix_of(feature_table(pool), pool, horizons)
+    features = feature_set(context.config)
+    matrix = matrix_of(feature_table(pool, features.features), pool, horizons, features.names)
+    if features.own:
+        # The catalogue is audited by every training; what a user adds may never have been.
+        audit_words(context.config, pool, features, matrix)
     context.progress.step("features")
     context.progress.end()
-    if order.walk_forward:
-        run = _walk(context, order, matrix, models, asked.granularity)
-    else:
-        run = _hold_out(context, matrix, models)
-    named = _only(run, pool.named)
+    plan = _plan(context, order, matrix, asked.granularity) if order.walk_forward else None
+    return Prepared(context, asked, pool, features, matrix, models, horizons, plan)
+
+
+def carry_out(prepared: Prepared, folder: RunFolder | None, engine: Engine) -> Outcome:
+    """All forecasts, judged. folder: keeps what a walk has done, and gives it back; None: everything is made now."""
+    if prepared.plan is None:
+        return _hold_out(prepared)
+    matrix, plan = prepared.matrix, prepared.plan
+    found = walk(prepared.context, matrix, prepared.models, plan, folder, engine)
+    judged = judge(matrix.rows(found.row), found.forecasts, step=plan.step)
+    return Outcome(judged, found.fold, found.folds, plan.step, plan.refit_every)
+
+
+def scored_part(prepared: Prepared, outcome: Outcome) -> Outcome:
+    """The part of the named coins. Raises DataError if there is none."""
+    named = outcome.of_coins(prepared.pool.named)
     if len(named.judged.rows) == 0:
+        least = prepared.context.config.train.min_train_bars
         raise DataError(
-            f"{', '.join(pool.named)} has no bar inside the test: it joins with {context.config.train.min_train_bars} "
-            "bars, and its own must reach into the tested time. Fetch more bars, or name other coins."
+            f"{', '.join(prepared.pool.named)} has no bar inside the test: it joins with {least} bars, and its own must"
+            " reach into the tested time. Fetch more bars, or name other coins."
         )
-    if order.predictions is not None:
-        write_table(_predictions(named), order.predictions)
-    return _report(order, pool, named, models, time.perf_counter() - began)
+    return named
 
 
-def _models(context: Context, order: BacktestOrder) -> tuple[str, ...]:
+def resumed_notes(folder: RunFolder) -> tuple[str, ...]:
+    """What to say about work that is there already."""
+    kept = folder.kept_folds()
+    return (f"{kept} refits were kept by an earlier run of this question, and are not made again",) if kept else ()
+
+
+def _names(context: Context, order: BacktestOrder) -> tuple[str, ...]:
     names = order.models or context.config.backtest.models
-    if "all" in names:
-        names = ("baseline", *TRAINABLE)
-    for name in names:
-        learner(name, context.config)
-    return tuple(dict.fromkeys(("baseline", *names)))
+    return ("baseline", *TRAINABLE, "mix") if "all" in names else names
 
 
-def _fit_run(context: Context) -> FitRun:
-    return FitRun(threads=context.config.train.threads or os.cpu_count() or 1)
-
-
-def _walk(
-    context: Context, order: BacktestOrder, matrix: Matrix, models: tuple[str, ...], granularity: Granularity
-) -> _Run:
+def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: Granularity) -> Plan:
     step, refit_every = context.config.steps(granularity)
-    plan = plan_folds(
+    backtest = context.config.backtest
+    return plan_folds(
         matrix,
         step=order.step or step,
         refit_every=order.refit_every or refit_every,
-        embargo=context.config.backtest.embargo_bars if order.embargo is None else order.embargo,
+        embargo=backtest.embargo_bars if order.embargo is None else order.embargo,
+        window=backtest.window_bars if order.window is None else order.window,
         min_train_bars=context.config.train.min_train_bars,
         start=_microseconds(order.start),
         end=_microseconds(order.end),
     )
-    context.progress.begin("walking forward", len(fold_starts(plan, matrix.bar_us)))
-    result = walk_forward(
-        matrix,
-        {name: learner(name, context.config) for name in models},
-        plan,
-        block_count=context.config.train.blocks,
-        least_blocks=context.config.train.min_independent_blocks,
-        seed=context.config.train.seed,
-        run=_fit_run(context),
-        done=lambda fold: context.progress.step(f"refit {moment(fold.refit_at):%Y-%m-%d}"),
-    )
-    context.progress.end()
-    judged = judge(matrix.rows(result.row), result.forecasts, step=plan.step)
-    return _Run(judged, result.fold, result.folds, plan.step, plan.refit_every)
 
 
-def _hold_out(context: Context, matrix: Matrix, models: tuple[str, ...]) -> _Run:
-    split, config = context.config.split, context.config
+def _hold_out(prepared: Prepared) -> Outcome:
+    matrix, config = prepared.matrix, prepared.context.config
+    split, progress = config.split, prepared.context.progress
     parts = split_by_time(matrix.spans, fit=split.fit, stop=split.stop)
     rows = matrix.rows(parts.test)
     forecasts: dict[str, Forecast] = {}
-    context.progress.begin("fitting", len(models))
-    for name in models:
+    progress.begin("fitting", len(prepared.models.learners))
+    for name, learner in prepared.models.learners.items():
         if name == "baseline":
             forecasts[name] = BaselineLearner().fit(matrix.known_at(parts.test_start)).predict(rows)
         else:
             forecasts[name] = fit_in_time(
-                learner(name, config),
+                learner,
                 matrix,
                 fit=split.fit,
                 stop=split.stop,
                 block_count=config.train.blocks,
                 least_blocks=config.train.min_independent_blocks,
                 seed=config.train.seed,
-                run=_fit_run(context),
+                run=FitRun(threads=config.train.threads or os.cpu_count() or 1),
             ).hold_out.forecast
-        context.progress.step(name)
-    context.progress.end()
+        progress.step(name)
+    progress.end()
+    mixed: Mapping[str, Forecast] = {
+        name: average([forecasts[member] for member in mix.members]) for name, mix in prepared.models.mixes.items()
+    }
     fold = Fold(0, parts.test_start, int(parts.fit.sum()), len(np.unique(rows.issued_at)))
-    return _Run(judge(rows, forecasts, step=1), np.zeros(len(rows), dtype=np.int64), (fold,), 1, None)
+    return Outcome(judge(rows, {**forecasts, **mixed}, step=1), np.zeros(len(rows), dtype=np.int64), (fold,), 1, None)
 
 
-def _only(run: _Run, coins: tuple[str, ...]) -> _Run:
-    keep = np.isin(run.judged.rows.coin_names, coins)
-    return _Run(run.judged.rows_where(keep), run.fold[keep], run.folds, run.step, run.refit_every)
-
-
-def _report(order: BacktestOrder, pool: Pool, run: _Run, models: tuple[str, ...], seconds: float) -> BacktestReport:
-    issued = run.judged.rows.issued_at
-    coins: tuple[str | None, ...] = (None, *(pool.named if len(pool.named) > 1 else ()))
-    parts = [
-        (model, coin, run.judged if coin is None else run.judged.of_coin(coin)) for coin in coins for model in models
-    ]
-    # One correction for all that is tested here: the more coins are looked at, the more of them would seem better.
-    table = verdicts_of_table([score_model(judged, model) for model, _, judged in parts])
-    rows = [
-        BacktestRow(model=model, coin=coin, scores=scores)
-        for (model, coin, _), scores in zip(parts, table, strict=True)
-    ]
+def report_of(
+    prepared: Prepared,
+    outcome: Outcome,
+    run_id: str,
+    notes: tuple[str, ...],
+    *,
+    trading: TradingRecord | None = None,
+    placebo: Placebo | None = None,
+    seconds: float,
+) -> BacktestReport:
+    """What is said about the outcome of the named coins."""
+    pool, issued = prepared.pool, outcome.judged.rows.issued_at
+    rows = _rows(prepared, outcome)
+    rng = np.random.default_rng(prepared.context.config.train.seed)
+    found = honesty(outcome.judged, prepared.models.names, tests=_tests(rows), rng=rng)
     return BacktestReport(
-        mode="walk-forward" if order.walk_forward else "hold-out",
+        mode="walk-forward" if prepared.plan is not None else "hold-out",
+        run=run_id,
         granularity=pool.granularity,
         vs=pool.vs,
         start=moment(int(issued.min())),
         end=moment(int(issued.max())),
-        step_bars=run.step,
-        refit_every_bars=run.refit_every,
+        step_bars=outcome.step,
+        refit_every_bars=outcome.refit_every,
+        window_bars=prepared.plan.window if prepared.plan is not None else 0,
         data=data_used(pool),
         left_out=pool.left_out,
         folds=tuple(
             FoldRow(fold=f.index, refit_at=moment(f.refit_at), train_rows=f.train_rows, origins=f.origins)
-            for f in run.folds
+            for f in outcome.folds
         ),
-        rows=tuple(rows),
-        notes=tuple(bars.notice for bars in pool.bars.values() if bars.notice),
+        rows=rows,
+        honesty=found.records,
+        confidence_sets=found.sets,
+        trading=trading,
+        placebo=placebo,
+        conventions=CONVENTIONS,
+        notes=(*(bars.notice for bars in pool.bars.values() if bars.notice), *notes),
         seconds=round(seconds, 3),
     )
 
 
-def _predictions(run: _Run) -> pl.DataFrame:
-    """Long form: coin, model, issued_at (close time of the last bar known), horizon, level, value (price), fold."""
-    rows = run.judged.rows
-    parts = [_long(rows, run.fold, model, forecast) for model, forecast in run.judged.forecasts.items()]
-    return pl.concat(parts).with_columns(pl.col("issued_at").cast(pl.Datetime("us", "UTC")))
-
-
-def _long(rows: Matrix, fold: Int64Array, model: str, made: Forecast) -> pl.DataFrame:
-    n, h, q = made.values.shape
-    return pl.DataFrame(
-        {
-            "coin": np.repeat(made.coin, h * q),
-            "model": [model] * (n * h * q),
-            "issued_at": np.repeat(rows.issued_at, h * q),
-            "horizon": np.tile(np.repeat(made.horizons, q), n),
-            "level": np.tile(made.levels, n * h),
-            "value": made.prices().reshape(-1),
-            "fold": np.repeat(fold, h * q),
-        }
+def _rows(prepared: Prepared, outcome: Outcome) -> tuple[BacktestRow, ...]:
+    """Scores of each model, over all named coins and coin by coin."""
+    named, models = prepared.pool.named, prepared.models.names
+    coins: tuple[str | None, ...] = (None, *(named if len(named) > 1 else ()))
+    parts = [
+        (model, coin, outcome.judged if coin is None else outcome.judged.of_coin(coin))
+        for coin in coins
+        for model in models
+    ]
+    # One correction for all that is tested here: the more coins are looked at, the more of them would seem better.
+    table = verdicts_of_table([score_model(judged, model) for model, _, judged in parts])
+    return tuple(
+        BacktestRow(model=model, coin=coin, scores=scores)
+        for (model, coin, _), scores in zip(parts, table, strict=True)
     )
+
+
+def _tests(rows: Sequence[BacktestRow]) -> int:
+    """How many comparisons the table corrects for."""
+    return max(1, sum(any(p is not None for p in score.p_better.values()) for row in rows for score in row.scores))
 
 
 def _microseconds(time_or_none: datetime | None) -> int | None:

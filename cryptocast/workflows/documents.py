@@ -5,7 +5,14 @@ from typing import Literal
 
 import msgspec
 
-from cryptocast.evaluation.records import HoldOut, HorizonScore
+from cryptocast.evaluation.records import (
+    ConfidenceSetRecord,
+    HoldOut,
+    HonestyRecord,
+    HorizonScore,
+    StrategyRecord,
+    TradingRecord,
+)
 
 __all__ = [
     "BacktestReport",
@@ -14,8 +21,12 @@ __all__ = [
     "CoinForecast",
     "DataUsed",
     "ForecastDocument",
+    "HonestyRecord",
     "HorizonForecast",
     "Interval",
+    "Placebo",
+    "StrategyRecord",
+    "TradingRecord",
     "TrainReport",
     "TrainedModel",
 ]
@@ -141,20 +152,40 @@ class FoldRow(Document, frozen=True, kw_only=True):
     origins: int
 
 
+class Placebo(Document, frozen=True, kw_only=True):
+    """The same backtest on prices whose returns were shuffled in blocks: whatever it finds there is false.
+
+    better: runs that said "better" of any model at any horizon; direction: runs whose skill lay in the direction.
+    """
+
+    runs: int
+    block_bars: int
+    better: int
+    direction: int
+    shares: tuple[float, float]  # the 95 % Wilson interval of better / runs
+
+
 class BacktestReport(Document, frozen=True, kw_only=True):
     """What a backtest found."""
 
     schema: Literal["cryptocast.backtest/1"] = "cryptocast.backtest/1"
     mode: Literal["hold-out", "walk-forward"]
+    run: str  # the folder below runs/ of the store: manifest and forecasts
     granularity: str
     vs: str
     start: datetime
     end: datetime
     step_bars: int
     refit_every_bars: int | None
+    window_bars: int  # that each fit learned from; 0: all bars before it
     data: tuple[DataUsed, ...]
     left_out: tuple[CoinError, ...]
     folds: tuple[FoldRow, ...]
     rows: tuple[BacktestRow, ...]
+    honesty: tuple[HonestyRecord, ...]  # over all named coins
+    confidence_sets: tuple[ConfidenceSetRecord, ...]
+    trading: TradingRecord | None  # null: not asked for, or too few bars
+    placebo: Placebo | None  # null: not asked for
+    conventions: tuple[str, ...]
     notes: tuple[str, ...]
     seconds: float

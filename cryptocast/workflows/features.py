@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -10,28 +11,26 @@ from typing import Final, Literal
 import msgspec
 import polars as pl
 
+from cryptocast.config import Config
 from cryptocast.data.tables import check_table_path, write_table
-from cryptocast.errors import ModelError, UsageError
-from cryptocast.features.audit import AuditCheck, AuditReport, audit
+from cryptocast.errors import CryptocastError, UsageError
+from cryptocast.features.audit import AuditCheck, AuditReport
 from cryptocast.features.catalogue import required_history
 from cryptocast.registry import Version
+from cryptocast.workflows.audits import audit_pool, raise_for_leaks
+from cryptocast.workflows.cluster import spread_table
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.documents import CoinError, DataUsed
-from cryptocast.workflows.panel import (
-    Pool,
-    data_used,
-    feature_set,
-    feature_set_hash,
-    feature_table,
-    gather,
-    missing_needs,
-    pool_of,
-)
+from cryptocast.workflows.engines import Engine
+from cryptocast.workflows.explanation import Explained, explain
+from cryptocast.workflows.feature_sets import FeatureSet, feature_set
+from cryptocast.workflows.panel import Pool, data_used, feature_table, gather, matrix_of, pool_of
 
 __all__ = [
     "AuditCheck",
     "AuditReport",
     "Catalogue",
+    "Engine",
     "FeatureFacts",
     "FeatureRow",
     "FeatureRows",
@@ -41,12 +40,14 @@ __all__ = [
     "catalogue",
     "feature_importance",
     "latest_features",
-    "raise_for_leaks",
+    "refuse_findings",
     "save_features",
 ]
 
 # `features --audit` takes the future away at this many moments; `train` at three.
 AUDIT_CUTS: Final = 8
+# Bars of the coin that SHAP values are computed on: a year of days.
+SHAP_BARS: Final = 365
 # LightGBM's text format, one line for each fact of a tree.
 TREE_FACT: Final = re.compile(r"^(split_feature|split_gain)=(.*)$", re.MULTILINE)
 
@@ -95,16 +96,27 @@ class FeatureRows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeatureWeight(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a model leans on a feature."""
+    """How much a model leans on a feature.
+
+    gain: share of the total gain of all splits. shap: by how much the feature moves the log of the forecast volatility,
+    up or down, in the mean over the recent bars and all horizons; latest: how it moves it at the last bar. Null where
+    they could not be computed.
+    """
 
     name: str
     family: str
-    gain: float  # share of the total gain of all splits
+    gain: float
     splits: int
+    shap: float | None = None
+    latest: float | None = None
 
 
 class Importance(msgspec.Struct, frozen=True, kw_only=True):
-    """The features of one version, the most used first. Gain says what was used, not what predicts."""
+    """The features of one version, the most used first. They say what was used, not what predicts.
+
+    shap_bars: recent bars of the coin behind the SHAP values; shap_note: why there are none. dropped: features that the
+    fit was spared, and why.
+    """
 
     schema: Literal["cryptocast.importance/1"] = "cryptocast.importance/1"
     version: str
@@ -112,17 +124,21 @@ class Importance(msgspec.Struct, frozen=True, kw_only=True):
     trained_at: datetime
     features: tuple[FeatureWeight, ...]
     unused: tuple[str, ...]
+    dropped: dict[str, str]
+    shap_bars: int
+    shap_note: str | None = None
 
 
-def catalogue(family: str | None = None) -> Catalogue:
-    """The catalogue. Raises UsageError for a family that it does not have."""
+def catalogue(config: Config, family: str | None = None) -> Catalogue:
+    """The catalogue, and what the settings add. Raises UsageError for a family that it does not have."""
+    known = feature_set(config)
     families: dict[str, int] = defaultdict(int)
-    for feature in feature_set():
+    for feature in known.features:
         families[feature.family] += 1
     if family is not None and family not in families:
         raise UsageError(f"There is no family of features {family!a}. Choose among {', '.join(families)}.")
     return Catalogue(
-        feature_hash=feature_set_hash(),
+        feature_hash=known.digest,
         families=dict(families),
         features=tuple(
             FeatureFacts(
@@ -134,100 +150,118 @@ def catalogue(family: str | None = None) -> Catalogue:
                 needs=tuple(sorted(feature.needs)),
                 source=feature.source,
             )
-            for feature in feature_set()
+            for feature in known.features
             if family in (None, feature.family)
         ),
     )
 
 
-def latest_features(context: Context, selection: Selection) -> FeatureRows:
-    """The features at the last close of each named coin, computed from the bars that serving would keep."""
-    return _rows(context, _pools(context, selection), tail=required_history(feature_set()) + 1)[0]
+def latest_features(context: Context, selection: Selection, engine: Engine | None = None) -> FeatureRows:
+    """The features at the last close of each named coin, computed from the bars that serving would keep.
+
+    engine: where to compute them, here unless given.
+    """
+    known = feature_set(context.config)
+    tail = required_history(known.features) + 1
+    return _rows(context, _pools(context, selection), known, tail=tail, engine=engine)[0]
 
 
-def save_features(context: Context, selection: Selection, path: Path) -> FeatureRows:
+def save_features(context: Context, selection: Selection, path: Path, engine: Engine | None = None) -> FeatureRows:
     """The same, and the whole table of the named coins, candles beside features, as .csv or .parquet."""
     check_table_path(path)
-    rows, table = _rows(context, _pools(context, selection), tail=None)
+    known = feature_set(context.config)
+    rows, table = _rows(context, _pools(context, selection), known, tail=None, engine=engine)
     write_table(table, path)
     return msgspec.structs.replace(rows, written=str(path), written_rows=table.height)
 
 
 def audit_features(context: Context, selection: Selection) -> AuditReport:
-    """Look for features that know the future, on all candles of the named coins and their pool.
+    """Look for what knows the future, on all candles of the named coins and their pool: features, labels and fits.
 
     Raises UsageError if the named coins have different sources.
     """
+    config = context.config
     pools = _pools(context, selection)
     if len(pools) > 1:
         sources = ", ".join(pool.source for pool in pools)
         raise UsageError(f"An audit looks at one source at a time, and these coins have {sources}. Set --source.")
     (pool,) = pools
-    candles = pl.concat([bars.candles.frame for bars in pool.bars.values()])
-    context.progress.begin("audit", 1)
-    seed = context.config.train.seed
-    report = audit(candles, feature_set(), bar_us=pool.bar_us, cuts=AUDIT_CUTS, seed=seed, without=missing_needs(pool))
+    known = feature_set(config)
+    context.progress.begin("audit", 2)
+    table = feature_table(pool, known.features)
+    matrix = matrix_of(table, pool, config.horizons(pool.granularity), known.names)
+    context.progress.step("features")
+    report = audit_pool(config, pool, known, matrix, cuts=AUDIT_CUTS)
     context.progress.step(", ".join(pool.coins))
     context.progress.end()
     return report
 
 
-def raise_for_leaks(report: AuditReport) -> None:
-    """Raise ModelError if the audit found anything. For after the report is shown."""
-    wrong = [name for name in report.features if name in {*report.leaks, *report.misdeclared}]
-    unrun = [check.name for check in report.checks if not check.ran]
-    if wrong:
-        raise ModelError(f"The audit refuses {', '.join(wrong)}. Mend the formula, or what the catalogue declares.")
-    if unrun:
-        raise ModelError(f"The audit could not run {', '.join(unrun)}. Fetch more candles and try again.")
+def refuse_findings(context: Context, report: AuditReport) -> None:
+    """Raise ModelError if the audit found anything, or could not look. For after the report is shown."""
+    raise_for_leaks(report, feature_set(context.config))
 
 
 def feature_importance(context: Context, selection: Selection) -> Importance:
     """What the first named coin's lightgbm leans on: the one in production, else the newest.
 
-    Read from the saved trees themselves, so that LightGBM need not be loaded. Raises RegistryError if there is none.
+    Gain is read from the saved trees; SHAP values are LightGBM's own, on the coin's recent bars. Raises RegistryError
+    if there is no version.
     """
     asked = selection.resolved(context.config)
-    coin = asked.coins[0]
-    one = Selection((coin,), asked.source, asked.vs, asked.granularity, asked.now).resolved(context.config)
+    one = replace(asked, coins=asked.coins[:1])
     (pool,) = gather(context, one, pool=(), fetch_allowed=False)
     registry = context.registry(create=False)
-    version = registry.get(f"{coin}/lightgbm", source=pool.source, vs=asked.vs, granularity=asked.granularity)
-    weights = _weights(version, registry.load_files(version.fit_id))
+    version = registry.get(f"{one.coins[0]}/lightgbm", source=pool.source, vs=asked.vs, granularity=asked.granularity)
+    files = registry.load_files(version.fit_id)
+    weights = _weights(version, files, catalogue(context.config))
     used = {weight.name for weight in weights}
+    note, bars = None, 0
+    try:
+        explained = explain(context, one, pool, version, files, rows=SHAP_BARS)
+        weights, bars = [_explained(weight, explained) for weight in weights], explained.bars
+    except CryptocastError as error:
+        note = f"SHAP values could not be computed: {error}"
     return Importance(
         version=version.name,
         source=pool.source,
         trained_at=version.manifest.trained_at,
         features=tuple(weights),
         unused=tuple(name for name in version.manifest.features if name not in used),
+        dropped=dict(version.manifest.dropped),
+        shap_bars=bars,
+        shap_note=note,
     )
+
+
+def _explained(weight: FeatureWeight, explained: Explained) -> FeatureWeight:
+    typical, latest = explained.typical[weight.name], explained.latest[weight.name]
+    return msgspec.structs.replace(weight, shap=typical, latest=latest)
 
 
 def _pools(context: Context, selection: Selection) -> tuple[Pool, ...]:
     return gather(context, selection.resolved(context.config), pool=pool_of(context.config))
 
 
-def _rows(context: Context, pools: tuple[Pool, ...], *, tail: int | None) -> tuple[FeatureRows, pl.DataFrame]:
+def _rows(
+    context: Context, pools: tuple[Pool, ...], known: FeatureSet, *, tail: int | None, engine: Engine | None
+) -> tuple[FeatureRows, pl.DataFrame]:
     """The latest rows of the named coins, and their whole tables below each other."""
     tables = []
-    context.progress.begin("features", len(pools))
     for pool in pools:
         # The whole pool, since features of the market look at all of its coins; then those that were named.
-        tables.append(feature_table(pool, tail=tail).filter(pl.col("coin").is_in(list(pool.named))))
-        context.progress.step(pool.source)
-    context.progress.end()
+        table = _table(context, pool, known, tail=tail, engine=engine)
+        tables.append(table.filter(pl.col("coin").is_in(list(pool.named))))
     table = pl.concat(tables)
-    names = [feature.name for feature in feature_set()]
     latest = table.group_by("coin", maintain_order=True).last()
     rows = tuple(
-        FeatureRow(coin=row["coin"], close_time=row["close_time"], values={name: row[name] for name in names})
+        FeatureRow(coin=row["coin"], close_time=row["close_time"], values={name: row[name] for name in known.names})
         for row in latest.iter_rows(named=True)
     )
     report = FeatureRows(
         granularity=pools[0].granularity,
         vs=pools[0].vs,
-        feature_hash=feature_set_hash(),
+        feature_hash=known.digest,
         data=tuple(used for pool in pools for used in data_used(pool) if used.coin in pool.named),
         left_out=tuple(dict.fromkeys(error for pool in pools for error in pool.left_out)),
         rows=rows,
@@ -235,7 +269,17 @@ def _rows(context: Context, pools: tuple[Pool, ...], *, tail: int | None) -> tup
     return report, table
 
 
-def _weights(version: Version, files: Mapping[str, bytes]) -> list[FeatureWeight]:
+def _table(context: Context, pool: Pool, known: FeatureSet, *, tail: int | None, engine: Engine | None) -> pl.DataFrame:
+    if engine is not None and engine.kind == "dask":
+        return spread_table(engine, pool, known, tail=tail, progress=context.progress)
+    context.progress.begin("features", 1)
+    table = feature_table(pool, known.features, tail=tail)
+    context.progress.step(pool.source)
+    context.progress.end()
+    return table
+
+
+def _weights(version: Version, files: Mapping[str, bytes], known: Catalogue) -> list[FeatureWeight]:
     """The used features by their share of the gain, largest first."""
     gain: dict[int, float] = defaultdict(float)
     splits: dict[int, int] = defaultdict(int)
@@ -246,7 +290,7 @@ def _weights(version: Version, files: Mapping[str, bytes]) -> list[FeatureWeight
             gain[feature] += value
             splits[feature] += 1
     total = sum(gain.values()) or 1.0
-    names, families = version.manifest.features, {feature.name: feature.family for feature in feature_set()}
+    names, families = version.manifest.features, {facts.name: facts.family for facts in known.features}
     return [
         FeatureWeight(name=names[at], family=families.get(names[at], "gone"), gain=gain[at] / total, splits=splits[at])
         for at in sorted(gain, key=lambda at: (-gain[at], at))

@@ -11,7 +11,7 @@ import numpy as np
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, RegistryError, UsageError
-from cryptocast.evaluation.records import HoldOut
+from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.features.catalogue import required_history
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.models.base import Forecast
@@ -23,16 +23,8 @@ from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_
 from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
-from cryptocast.workflows.panel import (
-    Pool,
-    feature_set,
-    feature_set_hash,
-    feature_table,
-    gather,
-    matrix_of,
-    moment,
-    widen,
-)
+from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
+from cryptocast.workflows.panel import Pool, feature_table, gather, matrix_of, moment, widen
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
@@ -106,7 +98,8 @@ class Forecaster:
             try:
                 _refuse_later_data(chosen.version, bars, pool.bar_us * stale_bars)
                 made, notices = self._by_version(registry, chosen.version, asked, pool, request.horizons)
-                told = describe(bars, chosen, made, request, pool.granularity, stale_bars)
+                found = registry.evidence_for(chosen.version.key, chosen.version.manifest.recipe)
+                told = describe(bars, chosen, made, request, pool.granularity, stale_bars, evidence=found)
                 return msgspec.structs.replace(told, notices=(*told.notices, *notices))
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
@@ -119,19 +112,12 @@ class Forecaster:
         self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
     ) -> tuple[Forecast, tuple[str, ...]]:
         """The forecast and what must be said about it. The pool is that of the fit, no more and no less."""
-        if version.manifest.feature_hash != feature_set_hash():
-            raise ModelError(
-                f"{version.name} was fitted on features that this release computes differently. "
-                f"Train anew: cryptocast train {version.key.coin}"
-            )
+        features = feature_set_of(version, self.context.config)
         model = self._load(registry, version)
         if version.fit_id not in self._tables:
-            members = [data.coin for data in version.manifest.coins]
-            wide = widen(self.context, asked, pool, members)
-            whole = replace(wide, bars={coin: wide.bars[coin] for coin in members if coin in wide.bars})
-            lost = [coin for coin in members if coin not in wide.bars]
+            whole, lost = pool_of_fit(self.context, asked, pool, version)
             notice = f"{', '.join(lost)} of the fit's pool could not be had: features of the market lack it"
-            self._tables[version.fit_id] = (served_matrix(model, whole, horizons), (notice,) if lost else ())
+            self._tables[version.fit_id] = (served_matrix(model, whole, horizons, features), (notice,) if lost else ())
         matrix, notices = self._tables[version.fit_id]
         baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
         made = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
@@ -190,12 +176,26 @@ def choose(registry: Registry, key: VersionKey, request: Request) -> Chosen:
     )
 
 
-def served_matrix(model: Calibrated, pool: Pool, horizons: Sequence[int]) -> Matrix:
-    """Rows from the tail of the candles that features can remember: the last one equals that of all candles to 1e-8."""
+def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version) -> tuple[Pool, tuple[str, ...]]:
+    """The coins that a version was fitted on, no more and no less, and those of them that could not be had."""
+    members = [data.coin for data in version.manifest.coins]
+    wide = widen(context, asked, pool, members)
+    whole = replace(wide, bars={coin: wide.bars[coin] for coin in members if coin in wide.bars})
+    return whole, tuple(coin for coin in members if coin not in wide.bars)
+
+
+def served_matrix(
+    model: Calibrated, pool: Pool, horizons: Sequence[int], features: FeatureSet, *, rows: int = 1
+) -> Matrix:
+    """Rows from the tail of the candles that features can remember.
+
+    The last `rows` of each coin equal those of all its candles to 1e-8.
+    """
     rule = volatility_rule(pool.bar_us)
     # Enough for the features, the long volatility, and to tell whether a horizon has its independent blocks.
-    tail = max(required_history(feature_set()), rule.window, (model.least_blocks + 2) * max(horizons)) + 1
-    return matrix_of(feature_table(pool, tail=tail), pool, horizons)
+    history = required_history(features.features)
+    tail = max(history, rule.window, (model.least_blocks + 2) * max(horizons)) + rows
+    return matrix_of(feature_table(pool, features.features, tail=tail), pool, horizons, features.names)
 
 
 def model_forecast(
@@ -219,7 +219,7 @@ def _refuse_later_data(version: Version, bars: CoinBars, tolerance_us: int) -> N
 
 def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
     """The baseline at the coin's last bar, from its own candles alone."""
-    table = feature_table(pool, [coin], features=())
+    table = feature_table(pool, (), [coin])
     matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us)
     if len(matrix) == 0:
         height = pool.bars[coin].candles.frame.height
@@ -238,12 +238,23 @@ def last_row(matrix: Matrix, coin: str) -> Matrix:
 
 
 def describe(
-    bars: CoinBars, chosen: Chosen, made: Forecast, request: Request, granularity: Granularity, stale_bars: int
+    bars: CoinBars,
+    chosen: Chosen,
+    made: Forecast,
+    request: Request,
+    granularity: Granularity,
+    stale_bars: int,
+    *,
+    evidence: Evidence | None = None,
 ) -> CoinForecast:
-    """A forecast of one row in words and numbers. stale_bars: bars late that make it stale."""
+    """A forecast of one row in words and numbers.
+
+    stale_bars: bars late that make it stale. evidence: a walk forward of the version's recipe; it says more than the
+    version's one hold-out, and stands in its place where it has the horizon.
+    """
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
-    scores = _verdicts(chosen.version.hold_out if chosen.version else None)
+    scores = _verdicts(chosen.version.hold_out if chosen.version else None, evidence)
     horizons = []
     for asked in request.horizons:
         column = int(np.flatnonzero(made.horizons == asked)[0])
@@ -294,7 +305,9 @@ def _horizon_fallback(chosen: Chosen, horizon: int) -> str | None:
     return reasons.get(str(horizon))
 
 
-def _verdicts(hold_out: HoldOut | None) -> Mapping[int, str]:
+def _verdicts(hold_out: HoldOut | None, evidence: Evidence | None) -> Mapping[int, str]:
     if hold_out is None:
         return {}
-    return {score.horizon: f"hold-out: {score.verdict}" for score in hold_out.horizons}
+    told = {score.horizon: f"hold-out: {score.verdict}" for score in hold_out.horizons}
+    walked = evidence.scores if evidence is not None else ()
+    return {**told, **{score.horizon: f"walk-forward: {score.verdict}" for score in walked}}

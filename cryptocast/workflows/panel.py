@@ -10,8 +10,8 @@ import polars as pl
 from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
-from cryptocast.errors import CryptocastError, DataError
-from cryptocast.features.catalogue import FEATURES, Feature, add_features, feature_hash
+from cryptocast.errors import CryptocastError, DataError, ModelError
+from cryptocast.features.catalogue import FEATURES, Feature, add_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.workflows.candles import CoinBars, Obtained, obtain
 from cryptocast.workflows.context import Context, Resolved
@@ -20,9 +20,8 @@ from cryptocast.workflows.upstream import upstream_factory
 
 __all__ = [
     "Pool",
+    "candles_of",
     "data_used",
-    "feature_set",
-    "feature_set_hash",
     "feature_table",
     "gather",
     "has_last_row",
@@ -140,32 +139,35 @@ def pool_of(config: Config) -> tuple[str, ...]:
 
 def feature_table(
     pool: Pool,
+    features: Sequence[Feature],
     coins: Iterable[str] | None = None,
     *,
     tail: int | None = None,
-    features: Sequence[Feature] = FEATURES,
 ) -> pl.DataFrame:
-    """The candles of the pool with all features, on complete time grids; `tail` keeps each coin's last bars first."""
+    """The candles of the pool with the features, on complete time grids; `tail` keeps each coin's last bars first.
+
+    Raises ModelError if a formula of the user's own fails on these candles.
+    """
+    lazy = candles_of(pool, coins, tail=tail).lazy()
+    try:
+        return add_features(lazy, features, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
+    except Exception as error:
+        own = [feature.name for feature in features if feature not in FEATURES]
+        if not own or isinstance(error, CryptocastError):
+            raise
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ModelError(f"{', '.join(own)} of [features] file cannot be computed on these candles: {said}") from error
+
+
+def candles_of(pool: Pool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
+    """The candles of the pool, or of some of its coins, below each other; `tail` keeps the last bars of each."""
     frames = [pool.bars[coin].candles.frame for coin in (coins or pool.coins)]
-    if tail is not None:
-        frames = [frame.tail(tail) for frame in frames]
-    lazy = pl.concat(frames).lazy()
-    return add_features(lazy, features, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
+    return pl.concat(frames if tail is None else [frame.tail(tail) for frame in frames])
 
 
-def feature_set() -> tuple[Feature, ...]:
-    """The features that models are fitted on."""
-    return FEATURES
-
-
-def feature_set_hash() -> str:
-    """What the manifest of a fit names them by."""
-    return feature_hash(feature_set())
-
-
-def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int]) -> Matrix:
+def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
     """The rows of a feature table. Raises DataError if no coin has enough bars for a single row."""
-    matrix = build_matrix(table, [feature.name for feature in feature_set()], horizons=horizons, bar_us=pool.bar_us)
+    matrix = build_matrix(table, features, horizons=horizons, bar_us=pool.bar_us)
     if len(matrix) == 0:
         bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
         raise DataError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")

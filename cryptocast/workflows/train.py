@@ -8,14 +8,12 @@ from datetime import timedelta
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from cryptocast.config import Config
 from cryptocast.data.quality import is_stablecoin
-from cryptocast.errors import CryptocastError, DataError, ModelError, UsageError
+from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.evaluation.records import HoldOut, HorizonScore
 from cryptocast.evaluation.scores import Judged, judge, score_model, verdicts_of_table
-from cryptocast.features.audit import audit
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
 from cryptocast.models.base import Artefacts, FitRun, Forecast
@@ -23,6 +21,7 @@ from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import fallback_reason, independent_blocks
 from cryptocast.models.fitting import Fitted, fit_in_time
 from cryptocast.models.kinds import TRAINABLE, learner
+from cryptocast.models.selective import spared
 from cryptocast.registry import (
     PRODUCTION,
     CoinCalibration,
@@ -33,33 +32,29 @@ from cryptocast.registry import (
     VersionKey,
     artefacts_of,
     first_version,
-    recipe_hash,
 )
 from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.code_state import code_version, library_versions, platform_name
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
+from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.forecast import Chosen, Request, baseline_forecast, describe, model_forecast
 from cryptocast.workflows.panel import (
     Pool,
     data_used,
-    feature_set,
-    feature_set_hash,
     feature_table,
     gather,
     has_last_row,
     matrix_of,
-    missing_needs,
     moment,
     pool_of,
 )
+from cryptocast.workflows.recipes import fit_settings, recipe_of
 
 __all__ = ["Order", "kinds_of", "train"]
 
 LIBRARIES = ("lightgbm", "numpy", "polars", "scipy")
-# The audit of a training looks at this many bars of each coin; `features --audit` looks at all of them.
-AUDIT_BARS = 700
-AUDIT_CUTS = 3
 # Below this many bars a training says what so little data cannot show.
 FEW_BARS = 2 * 365
 
@@ -80,9 +75,10 @@ class _Training:
 
     context: Context
     pool: Pool
-    table: pl.DataFrame
     matrix: Matrix
     horizons: tuple[int, ...]
+    features: FeatureSet
+    audit_notes: tuple[str, ...]
 
 
 def kinds_of(model: str) -> tuple[str, ...]:
@@ -145,6 +141,7 @@ def _train_pool(
     if pool.named:
         training = _prepare(context, pool, horizons)
         pool = training.pool
+        notes += training.audit_notes
         notes += _few_bars_notes(pool, horizons, context.config.train.min_independent_blocks)
         models, forecasts, short = _fit_all(training, kinds, every=model == "all")
         notes += short
@@ -162,15 +159,15 @@ def _train_pool(
 
 
 def _prepare(context: Context, pool: Pool, horizons: tuple[int, ...]) -> _Training:
+    config = context.config
+    features = feature_set(config)
     context.progress.begin("features", 2)
-    table = feature_table(pool)
+    matrix = matrix_of(feature_table(pool, features.features), pool, horizons, features.names)
     context.progress.step("features")
-    if context.config.train.audit:
-        _refuse_leaks(pool, context.config.train.seed)
+    notes = audit_words(config, pool, features, matrix)
     context.progress.step("audit")
     context.progress.end()
-    matrix = matrix_of(table, pool, horizons)
-    return _Training(context, _with_a_last_row(pool, matrix), table, matrix, horizons)
+    return _Training(context, _with_a_last_row(pool, matrix), matrix, horizons, features, notes)
 
 
 def _with_a_last_row(pool: Pool, matrix: Matrix) -> Pool:
@@ -192,18 +189,6 @@ def _without_pegged(config: Config, pool: Pool) -> Pool:
     named = tuple(coin for coin in pool.named if coin not in pegged)
     left_out = tuple(CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged)
     return replace(pool, named=named, bars=bars, left_out=(*pool.left_out, *left_out))
-
-
-def _refuse_leaks(pool: Pool, seed: int) -> None:
-    candles = pl.concat([pool.bars[coin].candles.frame.tail(AUDIT_BARS) for coin in pool.coins])
-    report = audit(candles, feature_set(), bar_us=pool.bar_us, cuts=AUDIT_CUTS, seed=seed, without=missing_needs(pool))
-    if report.leaks:
-        found = next(f for check in report.checks for f in check.findings if f.feature == report.leaks[0])
-        raise ModelError(
-            f"The feature {found.feature} looks into the future: for {found.coin} at {found.close_time:%Y-%m-%d %H:%M} "
-            f"it is {found.value_with} with all candles and {found.value_without} once the later ones are changed. "
-            "Mend it, or waive the audit with [train] audit = false."
-        )
 
 
 def _fit_all(
@@ -366,7 +351,9 @@ def _decision(context: Context, version: Version) -> tuple[str, ...]:
 
 def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float) -> FitManifest:
     context, pool = training.context, training.pool
-    settings = _settings(context.config, kind)
+    settings = fit_settings(context.config, kind)
+    # The final fit looks at all rows, and so does this: the same choice.
+    choice = spared(learner(kind, context.config), training.matrix)
     return FitManifest(
         kind=kind,
         source=pool.source,
@@ -375,9 +362,10 @@ def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float) 
         coins=tuple(_coin_data(pool, coin) for coin in pool.coins),
         horizons=training.horizons,
         levels=tuple(float(level) for level in LEVELS),
-        features=training.matrix.feature_names,
-        feature_hash=feature_set_hash(),
-        recipe=recipe_hash(kind, settings, feature_set_hash()),
+        features=tuple(training.matrix.feature_names[column] for column in choice.kept),
+        dropped=dict(choice.dropped),
+        feature_hash=training.features.digest,
+        recipe=recipe_of(context.config, kind, training.features.digest),
         settings=settings,
         seed=context.config.train.seed,
         threads=context.config.train.threads or os.cpu_count() or 1,
@@ -393,18 +381,6 @@ def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float) 
         artefacts=artefacts_of(files),
         notes=tuple(bars.notice for bars in pool.bars.values() if bars.notice),
     )
-
-
-def _settings(config: Config, kind: str) -> dict[str, bool | int | float | str | None]:
-    """What decides the fit, as "section.key"."""
-    sections = {"split": config.split, "train": config.train, kind: getattr(config, kind)}
-    left_out = {"train.pool", "train.seed", "train.threads", "train.audit", "train.min_train_bars"}
-    flat = {
-        f"{section}.{key}": value
-        for section, values in sections.items()
-        for key, value in msgspec.structs.asdict(values).items()
-    }
-    return {name: value for name, value in flat.items() if name not in left_out}
 
 
 def _coin_data(pool: Pool, coin: str) -> CoinData:

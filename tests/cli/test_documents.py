@@ -16,10 +16,13 @@ from tests.cli.commands import Run
 
 GOLDEN = Path(__file__).parent / "golden"
 # Their keys are data: models, references, features, settings, libraries.
-BY_NAME = {"crps", "skill", "p_better", "values", "families", "settings", "libraries", "evidence", "state"}
+BY_NAME = {"crps", "skill", "p_better", "values", "families", "settings", "libraries", "evidence", "state", "dropped"}
 
 COMMANDS = {
-    "backtest": ("backtest", "bitcoin", "ethereum", "--model", "baseline", "--walk-forward", "--from", "2019-06-01"),
+    "backtest": (
+        *("backtest", "bitcoin", "ethereum", "--model", "baseline", "--walk-forward", "--from", "2019-06-01"),
+        *("--cpcv", "--placebo", "1"),
+    ),
     "catalogue": ("features", "--list"),
     "doctor": ("doctor", "--offline"),
     "features": ("features", "bitcoin"),

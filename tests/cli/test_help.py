@@ -84,7 +84,6 @@ def test_help_loads_nothing_that_computes(trained: Path, arguments: tuple[str, .
         ("fetch", "bitcoin"),
         ("features", "--list"),
         ("features", "bitcoin"),
-        ("features", "--importance"),
         ("data", "ls"),
         ("doctor", "--offline"),
         ("registry", "list"),

@@ -15,6 +15,8 @@ SCREENS = {
     "data verify": ("data", "verify"),
     "features": ("features",),
     "features --list": ("features", "--list"),
+    "features --list --family": ("features", "--list", "--family", "volatility"),
+    "features --audit": ("features", "bitcoin", "--audit"),
     "features --importance": ("features", "--importance"),
     "forecast": ("forecast", "bitcoin", "ethereum"),
     "forecast, many levels": ("forecast", "bitcoin", "--levels", "20,40,60,80,90,95"),

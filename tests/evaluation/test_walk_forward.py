@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError
+from cryptocast.evaluation.plan import Plan, fold_starts, plan_folds
 from cryptocast.evaluation.scores import judge, score_model, verdicts_of_table
-from cryptocast.evaluation.walk_forward import Plan, WalkForward, fold_starts, plan_folds, walk_forward
+from cryptocast.evaluation.walk_forward import WalkForward, walk_forward
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun
 from cryptocast.models.kinds import learner

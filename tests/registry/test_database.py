@@ -1,14 +1,21 @@
 import contextlib
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from cryptocast.config import GateConfig
 from cryptocast.errors import RegistryError
+from cryptocast.registry import Registry
 from cryptocast.registry.database import Database
+from cryptocast.registry.objects import Objects
 from cryptocast.registry.schema import MIGRATIONS, SCHEMA_VERSION
+from tests.registry.registry_evidence import RECIPE, SERIES, evidence, trial
+from tests.registry.registry_fits import BITCOIN, NOW, register
 
 FIT = "INSERT INTO fits VALUES (?, 'k', 's', 'usd', 'daily', 'r', 't', x'00')"
 
@@ -72,15 +79,97 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 NEXT: Sequence[Sequence[str]] = (*MIGRATIONS, ("CREATE TABLE ledger (x INTEGER)", "INSERT INTO ledger VALUES (1)"))
+ADDING: Sequence[Sequence[str]] = (*MIGRATIONS, ("CREATE TABLE ledger (x INTEGER)", "CREATE INDEX i ON ledger (x)"))
 
 
-def test_an_older_schema_is_brought_up_to_date_by_the_next_use(tmp_path: Path) -> None:
+def test_an_older_schema_that_only_lacks_tables_is_read_as_it_is_and_brought_up_to_date_by_a_change(
+    tmp_path: Path,
+) -> None:
+    old = _created(tmp_path)
+    newer = Database(old.path, migrations=ADDING)
+    with newer.read() as connection:
+        assert connection.execute("SELECT count(*) FROM ledger").fetchone()[0] == 0
+    assert newer.check() == []
+    assert _raw(old, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    with old.write() as connection:  # the older cryptocast still can
+        connection.execute(FIT, ("0" * 64,))
+        with newer.read() as reader:  # and a newer one reads meanwhile
+            assert reader.execute("SELECT count(*) FROM ledger").fetchone()[0] == 0
+    with newer.write() as connection:
+        connection.execute("INSERT INTO ledger VALUES (7)")
+    with newer.read() as connection:
+        assert connection.execute("SELECT x FROM ledger").fetchall()[0][0] == 7
+        assert connection.execute("SELECT count(*) FROM fits").fetchone()[0] == 1
+    assert _raw(old, "PRAGMA user_version") == [(SCHEMA_VERSION + 1,)]
+
+
+def test_an_older_schema_that_must_change_to_be_read_is_brought_up_to_date_by_reading(tmp_path: Path) -> None:
     path = _created(tmp_path).path
     newer = Database(path, migrations=NEXT)
     with newer.read() as connection:
         assert connection.execute("SELECT x FROM ledger").fetchone()[0] == 1
     newer.create()
     assert _raw(newer, "SELECT count(*) FROM ledger") == [(1,)]
+
+
+# sha256 of the statements of each released migration.
+RELEASED = ("768f9ae3ac4723ee6ce45a6dc61539eb5f7d3554a513550f238728c8ff83a3ee",)
+
+
+def test_released_migrations_are_what_they_were() -> None:
+    found = tuple(hashlib.sha256("\n".join(statements).encode()).hexdigest() for statements in MIGRATIONS)
+    assert found[: len(RELEASED)] == RELEASED
+
+
+def _first_release(tmp_path: Path) -> Registry:
+    """A registry as the first release left it, with two versions of bitcoin and one of ethereum."""
+    database = Database(tmp_path / "registry" / "registry.db", migrations=MIGRATIONS[:1])
+    database.create()
+    registry = Registry(database, Objects(tmp_path / "registry" / "objects"), GateConfig())
+    register(registry, "1", coins=("bitcoin", "ethereum"))
+    register(registry, "2")
+    return registry
+
+
+def test_a_registry_of_the_first_release_is_read_without_a_change_and_finds_no_evidence(tmp_path: Path) -> None:
+    old = _first_release(tmp_path)
+    new = Registry.open(tmp_path, create=False)
+    assert (new.versions(), new.history()) == (old.versions(), old.history())
+    assert new.evidence() == ()
+    assert new.evidence_for(BITCOIN, RECIPE) is None
+    assert new.trials_on(SERIES, NOW, NOW) == ()
+    assert new.verify() == ()
+    with contextlib.closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 1
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables.isdisjoint({"evidence", "trials"})
+    register(old, "3")  # by a process of the first release that still runs
+    assert len(new.versions()) == 4
+
+
+def test_the_first_change_to_a_registry_of_the_first_release_brings_it_up_to_date(tmp_path: Path) -> None:
+    old = _first_release(tmp_path)
+    before = (old.versions(), old.history())
+    new = Registry.open(tmp_path, create=False)
+    new.record_evidence([evidence()])
+    new.record_trials([trial()])
+    assert (new.versions(), new.history()) == before
+    assert new.evidence_for(BITCOIN, RECIPE) == evidence()
+    assert new.trials_on(SERIES, NOW, NOW) == (trial(),)
+    assert new.verify() == ()
+    with pytest.raises(RegistryError, match=f"has schema {SCHEMA_VERSION}, this cryptocast knows up to 1. Upgrade"):
+        old.versions()
+    register(new, "3")
+    assert len(new.versions()) == 4
+
+
+def test_many_threads_may_bring_a_registry_up_to_date_at_once(tmp_path: Path) -> None:
+    _first_release(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: Registry.open(tmp_path, create=False).record_trials([trial(str(i))]), range(8)))
+    registry = Registry.open(tmp_path)
+    assert {found.name for found in registry.trials_on(SERIES, NOW, NOW)} == set("01234567")
+    assert registry.verify() == ()
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:

@@ -11,16 +11,20 @@ from pathlib import Path
 import pytest
 
 from cryptocast.registry import Registry
-from tests.registry.registry_fits import BITCOIN
+from tests.registry.registry_evidence import SERIES
+from tests.registry.registry_fits import BITCOIN, NOW
 
 HERE = Path(__file__).parent
 
 
-def worker(store: Path, name: str, rounds: int) -> "subprocess.Popen[str]":
-    """A process that registers two coins at a time and promotes at random, and prints what was confirmed to it."""
+def worker(store: Path, name: str, rounds: int, script: str = "registry_fits.py") -> "subprocess.Popen[str]":
+    """A process that prints what was confirmed to it: registers two coins at a time and promotes at random, or records.
+
+    script: registry_fits.py, or registry_evidence.py, which writes two rows of evidence and two trials at a time.
+    """
     search = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, str(HERE / "registry_fits.py"), str(store), name, str(rounds)],
+        [sys.executable, str(HERE / script), str(store), name, str(rounds)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -72,3 +76,35 @@ def test_a_kill_at_any_moment_leaves_a_registry_that_verify_passes(tmp_path: Pat
     assert set(confirmed) <= kept
     for fit_id in confirmed[-3:]:
         assert set(Registry.open(tmp_path).load_files(fit_id)) == {"model.txt", "state.json"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_kill_while_recording_leaves_whole_batches_and_all_that_was_confirmed(tmp_path: Path) -> None:
+    draw = random.Random(3)
+    confirmed: list[str] = []
+    for turn in range(5):
+        process = worker(tmp_path, f"turn {turn}", 10_000, "registry_evidence.py")
+        assert process.stdout is not None
+        confirmed.append(process.stdout.readline().strip())
+        time.sleep(draw.uniform(0.0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        rest, errors = process.communicate(timeout=20)
+        assert errors == ""
+        confirmed += [line for line in rest.split("\n")[:-1] if line]
+    registry = Registry.open(tmp_path)
+    assert registry.verify() == ()
+    walks = [row.run for row in registry.evidence()]
+    tries = [row.run for row in registry.trials_on(SERIES, NOW, NOW)]
+    for runs in (walks, tries):
+        assert set(confirmed) <= set(runs)
+        assert {runs.count(run) for run in set(runs)} == {2}
+
+
+def test_processes_recording_at_once_lose_no_row(tmp_path: Path) -> None:
+    workers = [worker(tmp_path, name, 40, "registry_evidence.py") for name in "abc"]
+    said = [process.communicate(timeout=60) for process in workers]
+    assert [stderr for _, stderr in said] == ["", "", ""]
+    registry = Registry.open(tmp_path)
+    assert registry.verify() == ()
+    assert len({run for stdout, _ in said for run in stdout.split()}) == 120
+    assert len(registry.evidence()) == len(registry.trials_on(SERIES, NOW, NOW)) == 240

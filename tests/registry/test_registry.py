@@ -5,13 +5,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cryptocast.errors import RegistryError, UsageError
 from cryptocast.registry import PRODUCTION, NewVersion, ProductionMovedError, Registry, VersionKey
-from cryptocast.registry.manifest import FitManifest, artefacts_of
+from cryptocast.registry.database import Database
+from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, settled, sha256_hex
+from cryptocast.registry.rows import FITS_AT_ONCE, insert_fit, insert_version, version_digest
 from tests.registry.registry_fits import (
     BITCOIN,
     FILES,
@@ -102,6 +104,50 @@ def test_sources_currencies_granularities_and_kinds_are_numbered_apart(registry:
     assert [v.key.vs for v in registry.versions(vs="eur")] == ["eur"]
     assert [v.name for v in registry.versions(granularity="hourly")] == ["bitcoin/lightgbm:1#hourly"]
     assert len(registry.versions(alias="production")) == 4
+
+
+def test_a_listing_says_of_the_same_versions_what_a_list_shows(registry: Registry) -> None:
+    register(registry, "1", coins=("bitcoin", "ethereum"), scores=bad_hold_out())
+    register(registry, "2", coins=("bitcoin",))
+    register(registry, "3", granularity="hourly", trained_at=NOW + timedelta(days=1))
+    filters: list[dict[str, Any]] = [{}, {"coin": "bitcoin"}, {"granularity": "hourly"}, {"alias": "production"}]
+    for where in filters:
+        whole, listed = registry.versions(**where), registry.listing(**where)
+        for version, short in zip(whole, listed, strict=True):
+            assert (short.key, short.number, short.name) == (version.key, version.number, version.name)
+            assert (short.fit_id, short.aliases, short.created_at) == (
+                version.fit_id,
+                version.aliases,
+                version.created_at,
+            )
+            data = version.manifest.data(version.key.coin)
+            assert data is not None
+            assert short.trained_to == data.last
+            assert [(s.horizon, s.skill, s.verdict) for s in short.scores] == [
+                (s.horizon, s.skill, s.verdict) for s in version.hold_out.horizons
+            ]
+    assert len(registry.listing()) == 4
+    assert len(registry.listing(alias="production")) == 2
+
+
+@given(st.lists(st.text("abz019_-+:.T", max_size=40), max_size=6), st.integers(1, 10**6))
+def test_the_hash_of_a_version_is_that_of_the_canonical_json_of_its_columns(words: list[str], number: int) -> None:
+    fit_id, created = "f" * 64, "2025-06-01T12:00:00.000000+00:00"
+    parts = [*words, number, fit_id, sha256_hex(b"{}"), sha256_hex(b"[]"), created]
+    assert version_digest(words, number, fit_id, b"{}", b"[]", created) == sha256_hex(canonical_json(parts))
+
+
+def test_more_fits_than_one_question_may_name_are_all_found(tmp_path: Path, registry: Registry) -> None:
+    fits = [settled(manifest(str(label))) for label in range(FITS_AT_ONCE + 3)]
+    contents = (canonical_json(new_version().calibration), canonical_json(hold_out()))
+    database = Database(tmp_path / "registry" / "registry.db")
+    with database.write() as connection:  # registering them one by one would take seconds
+        for number, fit in enumerate(fits, start=1):
+            text = canonical_json(fit)
+            insert_fit(connection, sha256_hex(text), text, fit, NOW)
+            insert_version(connection, BITCOIN, number, sha256_hex(text), contents, NOW)
+    assert [version.manifest for version in registry.versions()] == fits
+    assert [version.number for version in registry.listing()] == list(range(1, len(fits) + 1))
 
 
 def test_files_come_back_as_they_were_registered(registry: Registry) -> None:

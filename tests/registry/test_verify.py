@@ -7,6 +7,7 @@ import pytest
 
 from cryptocast.errors import RegistryError
 from cryptocast.registry import Registry
+from tests.registry.registry_evidence import RECIPE, SERIES, day, evidence, trial
 from tests.registry.registry_fits import BITCOIN, NOW, register
 
 
@@ -16,6 +17,8 @@ def registry(tmp_path: Path) -> Registry:
     register(made, "1", coins=("bitcoin", "ethereum"))
     register(made, "2")
     made.promote(BITCOIN, 2, now=NOW, who="bob", why="better")
+    made.record_evidence([evidence(), evidence(coin=None), evidence("walk-2")])
+    made.record_trials([trial("a"), trial("b"), trial("c", command="tune", score=0.02)])
     return made
 
 
@@ -30,6 +33,19 @@ def tamper(tmp_path: Path, *statements: str) -> None:
         for _, sql in triggers:
             connection.execute(sql)
         connection.commit()
+
+
+def everything(registry: Registry) -> tuple[object, ...]:
+    """All that can be read."""
+    found = (registry.evidence_for(BITCOIN, RECIPE), registry.trials_on(SERIES, NOW, day(1), "tune"))
+    return (
+        registry.versions(),
+        registry.listing(),
+        registry.history(),
+        registry.evidence(),
+        registry.trials_on(SERIES, NOW, NOW),
+        found,
+    )
 
 
 def test_a_registry_that_was_only_used_is_whole(registry: Registry) -> None:
@@ -75,6 +91,19 @@ def test_a_damaged_object_is_found_and_named(registry: Registry, tmp_path: Path,
         ("UPDATE history SET at = '2020-01-01T00:00:00.000000+00:00' WHERE id = 1", "row 1 of the history"),
         ("DELETE FROM history WHERE id = 3", "row 4 of the history"),
         ("DELETE FROM history WHERE id = 6", "production of bitcoin"),
+        ("UPDATE evidence SET record = replace(record, '0.79', '0.80') WHERE id = 2", "row 2 of the evidence"),
+        ("UPDATE evidence SET digest = replace(digest, 'a', 'b') WHERE id = 1", "row 1 of the evidence"),
+        ("UPDATE evidence SET coins = ',bitcoin,litecoin,' WHERE id = 2", "row 2 of the evidence"),
+        ("UPDATE evidence SET end_at = replace(end_at, '2025', '2026') WHERE id = 3", "row 3 of the evidence"),
+        ("UPDATE evidence SET id = 7 WHERE id = 3", "rows 3 to 6 of the evidence"),
+        ("DELETE FROM evidence WHERE id = 1", "rows 1 to 1 of the evidence"),
+        ("DELETE FROM evidence", "rows 1 to 3 of the evidence"),
+        ("UPDATE trials SET record = replace(record, '0.06', '0.16') WHERE id = 1", "row 1 of the trials"),
+        ("UPDATE trials SET series = 'sample/usd/daily/dogecoin' WHERE id = 2", "row 2 of the trials"),
+        ("UPDATE trials SET command = x'00' WHERE id = 2", "row 2 of the trials"),
+        ("DELETE FROM trials WHERE id = 2", "rows 2 to 2 of the trials"),
+        ("DELETE FROM trials WHERE id = 3", "rows 3 to 3 of the trials"),
+        ("UPDATE sqlite_sequence SET seq = 2 WHERE name = 'trials'", "the trials"),
         ("UPDATE aliases SET number = 9 WHERE alias = 'production'", "registry.db"),
     ],
 )
@@ -93,8 +122,23 @@ def test_a_changed_manifest_or_version_is_refused_by_every_load(registry: Regist
     tamper(tmp_path, "UPDATE fits SET manifest = replace(manifest, '\"seed\":7', '\"seed\":8')")
     with pytest.raises(RegistryError, match=r"The manifest of fit .* does not match its hash"):
         registry.load_files(fit_id)
-    with pytest.raises(RegistryError, match="does not match its hash"):
-        registry.versions()
+    for ask in (registry.versions, registry.listing):
+        with pytest.raises(RegistryError, match="does not match its hash"):
+            ask()
+
+
+def test_changed_evidence_and_trials_are_refused_by_every_question(registry: Registry, tmp_path: Path) -> None:
+    tamper(
+        tmp_path,
+        "UPDATE evidence SET record = replace(record, '0.79', '0.80')",
+        "UPDATE trials SET end_at = replace(end_at, '2025', '2026')",
+    )
+    with pytest.raises(RegistryError, match="Row 3 of the evidence does not match its hash"):
+        registry.evidence_for(BITCOIN, RECIPE)
+    with pytest.raises(RegistryError, match="Row 1 of the evidence does not match its hash"):
+        registry.evidence()
+    with pytest.raises(RegistryError, match="Row 1 of the trials has other columns than its record says"):
+        registry.trials_on(SERIES, NOW, NOW)
 
 
 APPEND_ONLY = [
@@ -135,7 +179,7 @@ def test_a_flipped_byte_anywhere_in_the_file_is_found_or_harmless(registry: Regi
     path = tmp_path / "registry" / "registry.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    original, whole = path.read_bytes(), (registry.versions(), registry.history())
+    original, whole = path.read_bytes(), everything(registry)
     draw = random.Random(5)
     found = 0
     for _ in range(60):
@@ -145,10 +189,9 @@ def test_a_flipped_byte_anywhere_in_the_file_is_found_or_harmless(registry: Regi
         if registry.verify():
             found += 1
             with contextlib.suppress(RegistryError):  # the only exception that a damaged file may cause
-                assert registry.versions() is not None
-                assert registry.history() is not None
+                assert everything(registry) is not None
             continue
-        assert (registry.versions(), registry.history()) == whole
+        assert everything(registry) == whole
     assert found > 0
     path.write_bytes(original)
     assert registry.verify() == ()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.scoring import coverage, wilson
+from cryptocast.scoring import after_shocks, coverage, coverage_by, terciles, wilson
 
 
 def test_without_clusters_or_overlap_it_is_the_textbook_standard_error() -> None:
@@ -62,6 +62,28 @@ def test_calibrated_overlapping_intervals_are_rarely_rejected() -> None:
         ignorant += abs(coverage(hits, np.arange(hits.size), nominal=0.8, k=1).z) > 2
     assert 0.03 < aware / 1_000 < 0.09
     assert ignorant / 1_000 > 0.2
+
+
+@pytest.mark.parametrize(("nominal", "end"), [(0.8, 1.2815515655446004), (0.95, 1.959963984540054)])
+@pytest.mark.parametrize(("k", "dates", "coins"), [(1, 30, 1), (7, 70, 1), (7, 140, 4), (30, 300, 1)])
+def test_calibrated_intervals_are_rejected_no_more_often_than_p_says(
+    nominal: float, end: float, k: int, dates: int, coins: int
+) -> None:
+    rng = np.random.default_rng(dates)
+    rejected = 0
+    for _ in range(400):
+        shared, own = rng.standard_normal((dates + k - 1, 1)), rng.standard_normal((dates + k - 1, coins))
+        total = np.concatenate((np.zeros((1, coins)), math.sqrt(0.5) * (shared + own).cumsum(axis=0)))
+        hits = np.abs(total[k:] - total[:-k]) < end * math.sqrt(k)
+        rejected += coverage(hits.ravel(), np.repeat(np.arange(dates), coins), nominal=nominal, k=k).p < 0.05
+    assert rejected / 400 <= 0.075
+
+
+def test_intervals_that_are_far_too_narrow_are_still_found() -> None:
+    rng = np.random.default_rng(12)
+    total = np.concatenate(([0.0], rng.standard_normal(426).cumsum()))
+    hits = np.abs(total[7:] - total[:-7]) < 1.2815515655446004 * 0.6 * math.sqrt(7)
+    assert coverage(hits, np.arange(hits.size), nominal=0.8, k=7).p < 0.01
 
 
 def test_hits_that_never_vary_have_the_standard_error_of_the_nominal_share() -> None:
@@ -125,3 +147,40 @@ def test_of_nothing_nothing_is_known() -> None:
 def test_shares_that_cannot_be_are_refused(successes: float, n: float, alpha: float) -> None:
     with pytest.raises(ValueError, match="expected"):
         wilson(successes, n, alpha)
+
+
+def test_each_group_has_its_own_coverage() -> None:
+    rng = np.random.default_rng(11)
+    hits, dates = rng.random(90) < 0.7, np.repeat(np.arange(45), 2)
+    coins = np.tile(np.array(["bitcoin", "ethereum"]), 45)
+    groups = coverage_by(hits, dates, coins, nominal=0.8, k=3)
+    assert list(groups) == ["bitcoin", "ethereum"]
+    assert groups["ethereum"] == coverage(hits[1::2], dates[1::2], nominal=0.8, k=3)
+    with pytest.raises(ValueError, match="one shape"):
+        coverage_by(hits, dates, coins[:3], nominal=0.8, k=3)
+
+
+def test_terciles_are_thirds_of_each_group_and_nan_has_none() -> None:
+    assert terciles(np.array([5.0, 1.0, 3.0, 2.0, 6.0, 4.0])).tolist() == [2, 0, 1, 0, 2, 1]
+    values, groups = np.array([1.0, 2.0, 3.0, 10.0, 20.0, 30.0, math.nan]), np.array([0, 0, 0, 1, 1, 1, 1])
+    assert terciles(values, groups).tolist() == [0, 1, 2, 0, 1, 2, -1]
+    assert terciles(np.array([7.0, 7.0])).tolist() == [0, 0]
+    assert terciles(np.empty(0)).tolist() == []
+
+
+def test_a_shock_is_remembered_for_as_many_bars_as_said() -> None:
+    log_return, volatility = np.zeros(8), np.full(8, 0.01)
+    log_return[2], log_return[4], volatility[5] = -0.05, math.nan, math.nan
+    assert after_shocks(log_return, volatility, threshold=4.0, bars=3).tolist() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert not after_shocks(log_return, volatility, threshold=6.0, bars=3).any()
+    with pytest.raises(ValueError, match="more than 0"):
+        after_shocks(log_return, volatility, threshold=0.0)

@@ -36,7 +36,7 @@ def test_it_equals_the_test_of_the_r_package_forecast(golden: dict[str, float]) 
     # Made by dm_golden.R beside this file with forecast::dm.test, version 8.20.
     errors = rows("dm_golden.csv")
     a, b = (np.abs([row[name] for row in errors]) ** golden["power"] for name in "ab")
-    result = diebold_mariano(a, b, days(len(errors)), horizon=int(golden["h"]), step=1)
+    result = diebold_mariano(a, b, days(len(errors)), horizon=int(golden["h"]), step=1, as_published=True)
     assert result.statistic == pytest.approx(golden["statistic"], abs=1e-8)
     assert result.p_two_sided == pytest.approx(golden["p_two_sided"], abs=1e-8)
     assert result.p_better == pytest.approx(golden["p_better"], abs=1e-8)
@@ -68,23 +68,63 @@ def test_it_equals_a_slow_loop_over_dates_coins_and_lags(horizon: int, step: int
         variance += covariance if lag == 0 else 2 * covariance
     expected = mean / math.sqrt(variance / n) * math.sqrt((n + 1 - 2 * k + k * (k - 1) / n) / n)
     order = rng.permutation(3 * n)
-    result = diebold_mariano(a[order], b[order], dates[order], horizon=horizon, step=step)
+    result = diebold_mariano(a[order], b[order], dates[order], horizon=horizon, step=step, as_published=True)
     assert result.statistic == pytest.approx(expected, rel=1e-9)
     assert result.p_two_sided == pytest.approx(2 * stats.t.sf(abs(expected), n - 1), rel=1e-9)
     assert result.p_better == pytest.approx(stats.t.cdf(expected, n - 1), rel=1e-9)
     assert (result.n, result.k) == (n, k)
 
 
-@pytest.mark.parametrize("k", [1, 7, 24])
-def test_its_size_on_overlapping_errors_is_five_percent(k: int) -> None:
-    rng = np.random.default_rng(100 + k)
-    n, replications, rejected = 1_000, 5_000, 0
-    for _ in range(replications):
+def rejections(
+    rng: np.random.Generator, n: int, k: int, replications: int, *, as_published: bool = False
+) -> FloatArray:
+    """The one-sided p of "better" for equal forecasts."""
+    found = np.empty(replications)
+    for replication in range(replications):
         a, b = overlapping_errors(rng, n, k) ** 2, overlapping_errors(rng, n, k) ** 2
-        p = diebold_mariano(a, b, days(n), horizon=k, step=1).p_two_sided
-        assert p is not None
-        rejected += p < 0.05
-    assert 0.03 < rejected / replications < 0.07
+        result = diebold_mariano(a, b, days(n), horizon=k, step=1, as_published=as_published)
+        assert result.p_better is not None
+        found[replication] = result.p_better
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_published", [False, True])
+@pytest.mark.parametrize("k", [1, 7, 24])
+def test_its_size_on_overlapping_errors_is_five_percent(k: int, as_published: bool) -> None:
+    p = rejections(np.random.default_rng(100 + k), 1_000, k, 5_000, as_published=as_published)
+    assert 0.03 < (p < 0.05).mean() < 0.07
+    assert 0.03 < (np.minimum(p, 1 - p) < 0.025).mean() < 0.07
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [1, 7, 30])
+def test_its_size_holds_with_as_few_origins_as_it_accepts(k: int) -> None:
+    # As published it rejects 7 % at k = 7 and 30, and 2.5 % where 1 % is nominal.
+    p = rejections(np.random.default_rng(200 + k), 10 * k, k, 5_000)
+    assert 0.03 < (p < 0.05).mean() < 0.065
+    assert (p < 0.01).mean() < 0.02
+
+
+def test_its_size_is_about_right_in_a_quick_look() -> None:
+    p = rejections(np.random.default_rng(300), 70, 7, 600)
+    assert 0.02 < (p < 0.05).mean() < 0.09
+
+
+def test_few_origins_make_the_p_value_more_careful_and_many_do_not() -> None:
+    rng = np.random.default_rng(14)
+    for n, close in ((70, False), (5_000, True)):
+        d = overlapping_errors(rng, n, 7) - 0.5
+        ours, published = (
+            diebold_mariano(d, np.zeros(n), days(n), horizon=7, step=1, as_published=as_published)
+            for as_published in (False, True)
+        )
+        assert ours.statistic == published.statistic
+        assert (ours.degrees, published.degrees) == (n / 7 - 1, n - 1)
+        assert ours.p_two_sided is not None
+        assert published.p_two_sided is not None
+        assert ours.p_two_sided > published.p_two_sided
+        assert (ours.p_two_sided < published.p_two_sided + 0.001) == close
 
 
 def test_it_would_reject_far_too_often_if_overlap_were_ignored() -> None:

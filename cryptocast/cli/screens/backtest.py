@@ -8,18 +8,24 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.figures import NOTHING, ahead, count, percent, span, when
+from cryptocast.cli.screens.honesty import honesty_sheet, placebo_lines, summary_lines, trading_part
 from cryptocast.cli.screens.rests import data_sheet, left_out_lines
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Cell, Column, Sheet, note
 from cryptocast.workflows.documents import BacktestReport, BacktestRow
+from cryptocast.workflows.rerun import RerunReport
 
-__all__ = ["backtest_screen"]
+__all__ = ["backtest_screen", "rerun_screen"]
 
 FOLDS_SHOWN: Final = 8
+SURE: Final = (
+    "could have shown: the true skill that this much data would find in 4 of 5 cases. PIT: whether the forecast "
+    "distributions fit, and whether the size of the errors was foreseeable; red: they do not, it was."
+)
 SIGNS: Final = {"better": "green", "worse": "red"}
 
 
-def backtest_screen(report: BacktestReport, predictions: Path | None) -> Iterator[RenderableType]:
+def backtest_screen(report: BacktestReport, written: Sequence[Path]) -> Iterator[RenderableType]:
     """Top to bottom."""
     midnight = report.granularity == "daily"
     yield from data_sheet(report.data, report.granularity, report.vs)
@@ -28,17 +34,26 @@ def backtest_screen(report: BacktestReport, predictions: Path | None) -> Iterato
     for text in report.notes:
         if text not in notices:
             yield Text(f"Note: {text}", style="yellow")
+    yield from summary_lines(report)
     yield _folds(report, midnight=midnight)
     between = f"{when(report.start, midnight=midnight)} to {when(report.end, midnight=midnight)}"
     for row in report.rows:
         if row.coin is None:
             yield score_sheet(f"{row.model}, {report.mode} {between}", row.model, row.scores, report.granularity)
     yield note(READING)
+    sure = honesty_sheet(report.honesty, report.granularity)
+    if sure is not None:
+        yield sure
+        yield note(SURE)
     by_coin = [row for row in report.rows if row.coin is not None]
     if by_coin:
         yield _coins(by_coin, report.granularity)
-    if predictions is not None:
-        yield note(f"Every forecast was written to {predictions}.")
+    if report.trading is not None:
+        yield from trading_part(report.trading)
+    yield from placebo_lines(report.placebo)
+    for path in written:
+        yield note(f"Written: {path}.")
+    yield note(f"To repeat it: cryptocast rerun {report.run}")
     yield note(f"Done in {span(report.seconds)}.")
 
 
@@ -83,3 +98,21 @@ def _coins(rows: Sequence[BacktestRow], granularity: str) -> Sheet:
             cells[score.horizon] = Text(percent(skill, signed=True) + mark, style=SIGNS.get(words, ""))
         table.append([row.coin or "", row.model, *(cells.get(h, NOTHING) for h in horizons)])
     return Sheet(columns, table, "Coin by coin: skill against the strongest reference, in %")
+
+
+def rerun_screen(report: RerunReport) -> Iterator[RenderableType]:
+    """Model by model: the same, or how far off."""
+    rows: list[Sequence[Cell]] = [
+        (
+            model.model,
+            Text("the same, bit for bit", style="green") if model.same else Text("different", style="red"),
+            f"{model.largest_difference:.1e}" if model.largest_difference else "0",
+        )
+        for model in report.models
+    ]
+    columns = (Column("model"), Column("its forecasts"), Column("largest change of a CRPS", "right"))
+    yield Sheet(columns, rows, f"The run {report.run}, made again in {span(report.now.seconds)}")
+    for line in report.differs:
+        yield Text(f"Not as it was: {line}", style="yellow")
+    if not report.same and not report.differs:
+        yield note("Nothing that is recorded has changed. Another processor may round differently.")

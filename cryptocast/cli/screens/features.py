@@ -79,7 +79,8 @@ def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
         for text in check.not_run:
             yield note(f"{check.name}: not looked at: {text}")
     if report.passed:
-        yield Text("No feature knows the future; warm-up and memory are as declared.", style="green")
+        said = "No feature knows the future, no label or fit reaches into a test; warm-up and memory are as declared."
+        yield Text(said, style="green")
 
 
 def _audited(report: AuditReport) -> str:
@@ -101,14 +102,37 @@ def importance_screen(report: Importance) -> Iterator[RenderableType]:
         Column("family", leaves=2),
         Column("gain %", "right"),
         Column("splits", "right", leaves=3),
+        Column("SHAP %", "right"),
+        Column("now %", "right"),
         Column("", leaves=1),
     )
     most = max((weight.gain for weight in report.features), default=1.0) or 1.0
     rows = [
-        (w.name, w.family, percent(w.gain), f"{w.splits:,}", "█" * max(1, round(BAR * w.gain / most)))
+        (
+            w.name,
+            w.family,
+            percent(w.gain),
+            f"{w.splits:,}",
+            _moved(w.shap),
+            _moved(w.latest, sign="+"),
+            "█" * max(1, round(BAR * w.gain / most)),
+        )
         for w in report.features[:MOST_USED]
     ]
     yield Sheet(columns, rows, f"What {report.version} ({report.source} bars) leans on")
     rest = len(report.features) - len(rows)
     unused = count(len(report.unused), "feature")
-    yield note(f"{rest} more in --json, {unused} not used. Gain says what the model used, not what predicts.")
+    yield note(f"{rest} more in --json, {unused} not used. They say what the model used, not what predicts.")
+    if report.shap_note is None:
+        yield note(
+            f"SHAP: how far the feature moves the forecast volatility, in the mean of the last {report.shap_bars:,} "
+            "bars and all horizons; now: which way it moves it at the last bar."
+        )
+    else:
+        yield note(report.shap_note)
+    if report.dropped:
+        yield note("Not fitted on: " + "; ".join(f"{name} ({why})" for name, why in report.dropped.items()) + ".")
+
+
+def _moved(value: float | None, sign: str = "") -> str:
+    return NOTHING if value is None else f"{100.0 * value:{sign}.2f}"

@@ -98,6 +98,8 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
     edges = [edge for h in forecast.horizons for i in h.intervals if i.level in levels for edge in (i.lower, i.upper)]
     shown = Prices([forecast.price, *edges])
     midnight = forecast.granularity == "daily"
+    walked = any(h.verdict.startswith("walk-forward") for h in forecast.horizons)
+    kind = "walk-forward" if walked else "hold-out"
     columns = [
         Column("ahead"),
         Column("target\n(UTC)"),
@@ -106,8 +108,8 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
         Column("up %", "right", leaves=1 if _no_view(forecast) else 0),
         Column("mean", "right", leaves=9),
         Column("vol. %", "right", leaves=8),
-        Column("hold-out"),
-        Column("of the hold-out", leaves=10),
+        Column(kind),
+        Column(f"of the {kind}", leaves=10),
     ]
     rows: list[list[Cell]] = []
     for horizon in forecast.horizons:

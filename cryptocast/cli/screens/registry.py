@@ -100,6 +100,17 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
         document.hold_out.horizons,
         version.granularity,
     )
+    walked = document.evidence
+    if walked is None:
+        yield note(f"Not backtested: cryptocast backtest {version.coin} --walk-forward --model {version.kind}")
+    else:
+        yield score_sheet(
+            f"Walk-forward of its recipe, {', '.join((walked.coin,) if walked.coin else walked.coins)},"
+            f" {when(walked.start)} to {when(walked.end)}",
+            version.kind,
+            walked.scores,
+            version.granularity,
+        )
     yield note(READING)
     files = manifest["artefacts"]
     columns = (Column("artefact"), Column("size", "right"), Column("sha256"))

@@ -1,0 +1,137 @@
+"""What a backtest could have shown, where its skill lies, and what trading on it would have earned."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cryptocast.cli.figures import NOTHING, ahead, percent
+from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.workflows.documents import BacktestReport, HonestyRecord, Placebo, StrategyRecord, TradingRecord
+
+__all__ = ["honesty_sheet", "placebo_lines", "summary_lines", "trading_part"]
+
+ALPHA: Final = 0.05
+HONEST: Final = (
+    Column("model"),
+    Column("ahead"),
+    Column("skill %\n95 % interval", "right"),
+    Column("against\n"),
+    Column("could have\nshown %", "right"),
+    Column("PIT p\nuniform", "right"),
+    Column("of small\nmemory", "right", leaves=2),
+    Column("lies in\n", leaves=1),
+    Column("in best\nset", leaves=3),
+)
+TRADED: Final = (
+    Column("strategy", wraps=True),
+    Column("Sharpe\n95 % interval", "right"),
+    Column("less that of\nbuy and hold", "right"),
+    Column("return\n% a year", "right"),
+    Column("drawdown\n%", "right"),
+    Column("turnover\na year", "right", leaves=2),
+    Column("beats random\nentries, %", "right", leaves=1),
+    Column("PSR\n%", "right", leaves=3),
+    Column("DSR\n%", "right", leaves=4),
+    Column("break-even\nbps", "right", leaves=5),
+)
+
+
+def summary_lines(report: BacktestReport) -> Iterator[RenderableType]:
+    """The verdict of each model, before any table."""
+    for row in report.rows:
+        if row.coin is not None or row.model == "baseline":
+            continue
+        said: dict[str, list[str]] = {}
+        for score in row.scores:
+            said.setdefault(score.verdict.partition(" (")[0], []).append(ahead(score.horizon, report.granularity))
+        words = "; ".join(f"{word} at {', '.join(horizons)}" for word, horizons in said.items())
+        style = "green" if "better" in said else "red" if "worse" in said else "bold"
+        yield Text(f"{row.model}: {words}", style=style)
+
+
+def honesty_sheet(records: Sequence[HonestyRecord], granularity: str) -> Sheet | None:
+    """How sure the skill is, and what is wrong with the distribution."""
+    rows = [_honest(record, granularity) for record in records if record.model != "baseline"]
+    return Sheet(HONEST, rows, "How sure that is, against the strongest reference") if rows else None
+
+
+def _honest(record: HonestyRecord, granularity: str) -> list[Cell]:
+    skill = next(one for one in record.skills if one.reference == record.strongest)
+    shown = percent(skill.value, signed=True)
+    if skill.lower is not None and skill.upper is not None:
+        shown += f" ({percent(skill.lower, signed=True)} to {percent(skill.upper, signed=True)})"
+    return [
+        record.model,
+        ahead(record.horizon, granularity),
+        shown,
+        record.strongest,
+        percent(record.smallest_effect),
+        _p(record.pit.p_uniform),
+        _p(record.pit.p_spread_memory),
+        record.lies_in or NOTHING,
+        NOTHING if record.confidence_p is None else "yes" if record.confidence_p > 0.1 else "no",
+    ]
+
+
+def _p(value: float | None) -> Text:
+    return Text(
+        NOTHING if value is None else f"{value:.2f}", style="red" if value is not None and value < ALPHA else ""
+    )
+
+
+def trading_part(traded: TradingRecord) -> Iterator[RenderableType]:
+    """The strategies and what needs no forecast, after costs."""
+    even = {cost.name: cost.break_even_bps for cost in traded.costs}
+    # Random entries stand in a column of the strategy that they imitate.
+    rows = [_strategy(row, even) for row in traded.rows if row.kind == "strategy" or row.model is None]
+    trials = "" if traded.trials is None else f"; {traded.trials} strategies ever tried on these bars"
+    costs = f"{traded.fee_bps + traded.slippage_bps:g} bps a trade"
+    yield Sheet(TRADED, rows, f"Trading on it, at {costs}, filled at the {traded.filled_at}{trials}")
+    for line in traded.notes:
+        yield note(line)
+    if traded.pbo is not None:
+        yield note(
+            f"Whoever had chosen the best of {traded.pbo_configurations} configurations in one half of the time would"
+            f" have had one below the median in the other half with probability {percent(traded.pbo, 0)} %."
+        )
+    for path in traded.paths:
+        known = sorted(value for value in path.sharpe if value is not None)
+        yield note(f"Combinatorial purged paths, {path.name}: Sharpe {', '.join(f'{value:.2f}' for value in known)}.")
+
+
+def _strategy(row: StrategyRecord, even: dict[str, float | None]) -> list[Cell]:
+    traded = row.name in even
+    return [
+        Text(row.name, style="" if row.kind == "strategy" else "dim"),
+        _between(row.sharpe, row.sharpe_lower, row.sharpe_upper),
+        _between(row.difference, row.difference_lower, row.difference_upper),
+        percent(row.annual_return, signed=True),
+        percent(row.max_drawdown),
+        NOTHING if row.turnover is None else f"{row.turnover:.1f}",
+        percent(row.beaten, 0),
+        percent(row.psr, 0),
+        percent(row.dsr, 0),
+        NOTHING if not traded else "none" if even[row.name] is None else f"{even[row.name]:,.0f}",
+    ]
+
+
+def _between(value: float | None, lower: float | None, upper: float | None) -> str:
+    if value is None:
+        return NOTHING
+    if lower is None or upper is None:
+        return f"{value:+.2f}"
+    return f"{value:+.2f} ({lower:+.2f} to {upper:+.2f})"
+
+
+def placebo_lines(placebo: Placebo | None) -> Iterator[RenderableType]:
+    """How often nothing was taken for something."""
+    if placebo is None:
+        return
+    low, high = placebo.shares
+    yield Text(
+        f"Placebo: on prices shuffled in blocks of {placebo.block_bars} bars, {placebo.better} of {placebo.runs} runs"
+        f" said better somewhere ({percent(low, 0)} to {percent(high, 0)} % of such runs), {placebo.direction} of them"
+        " for the direction."
+    )

@@ -1,0 +1,308 @@
+"""What a backtest shows beyond its scores: how sure they are, what they could have shown, and where the skill lies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import polars as pl
+
+from cryptocast.evaluation.records import (
+    ConfidenceSetRecord,
+    CoverageOfGroup,
+    CoverageOfLevel,
+    HonestyRecord,
+    IntervalQuality,
+    PitRecord,
+    PointScores,
+    SkillInterval,
+    StatedBin,
+)
+from cryptocast.evaluation.scores import Judged
+from cryptocast.features.matrix import FloatArray, Matrix, volatility_rule
+from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.models.base import Forecast
+from cryptocast.models.references import REFERENCES
+from cryptocast.scoring.bootstrap import optimal_block_length, stationary_indices
+from cryptocast.scoring.confidence_set import model_confidence_set
+from cryptocast.scoring.coverage import after_shocks, coverage_by, terciles
+from cryptocast.scoring.dates import mean_by_date, overlapping_origins
+from cryptocast.scoring.diebold_mariano import diebold_mariano
+from cryptocast.scoring.pit import pit_cells, pit_histogram, pit_uniformity
+from cryptocast.scoring.points import directional_accuracy, mae, mape, mase, r2, rmse, smape
+from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns, interval_score
+from cryptocast.scoring.reliability import level_reliability, reliability
+from cryptocast.scoring.skill import skill, smallest_effect
+
+__all__ = ["Honesty", "honesty"]
+
+ALPHA: Final = 0.05
+SET_ALPHA: Final = 0.10
+DRAWS: Final = 2_000
+CELLS: Final = 10
+INTERVALS: Final = (80, 90, 95)
+THIRDS: Final = ("lowest third", "middle third", "highest third")
+AFTER: Final = {True: "at most 60 bars after a break", False: "otherwise"}
+LEAST_DATES: Final = 16  # to resample
+
+
+@dataclass(frozen=True, slots=True)
+class Honesty:
+    """A record for each model and horizon, horizon by horizon, and the confidence set of each horizon."""
+
+    records: tuple[HonestyRecord, ...]
+    sets: tuple[ConfidenceSetRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cell:
+    """One model at one horizon, the rows that are scored: n of them."""
+
+    judged: Judged
+    name: str
+    column: int
+    keep: BoolArray
+
+    @property
+    def horizon(self) -> int:
+        return int(self.judged.rows.horizons[self.column])
+
+    @property
+    def overlap(self) -> int:
+        return overlapping_origins(self.horizon, self.judged.step)
+
+    @property
+    def forecast(self) -> Forecast:
+        return self.judged.forecasts[self.name]
+
+    @property
+    def dates(self) -> Int64Array:
+        dates: Int64Array = self.judged.rows.issued_at[self.keep]
+        return dates
+
+    @property
+    def returns(self) -> FloatArray:
+        returns: FloatArray = self.judged.rows.returns[self.keep, self.column]
+        return returns
+
+    @property
+    def values(self) -> FloatArray:
+        values: FloatArray = self.forecast.values[self.keep, self.column]
+        return values
+
+    def loss(self, name: str) -> FloatArray:
+        loss: FloatArray = self.judged.losses[name][self.keep, self.column]
+        return loss
+
+
+def honesty(judged: Judged, models: Sequence[str], *, tests: int, rng: np.random.Generator) -> Honesty:
+    """Records for the horizons that have outcomes. tests: comparisons that the table makes in all.
+
+    rng draws the resampled dates of the model confidence sets.
+    """
+    records, sets = [], []
+    broken = _after_breaks(judged.rows)
+    for column, horizon in enumerate(judged.rows.horizons.tolist()):
+        keep = judged.scored[:, column]
+        if not keep.any():
+            continue
+        p = _set_of(judged, column, rng)
+        if p:
+            inside = tuple(name for name in p if p[name] > SET_ALPHA)
+            left_out = tuple(name for name in p if p[name] <= SET_ALPHA)
+            sets.append(ConfidenceSetRecord(horizon=horizon, alpha=SET_ALPHA, members=inside, left_out=left_out))
+        records += [_record(_Cell(judged, name, column, keep), tests, p.get(name), broken[keep]) for name in models]
+    return Honesty(tuple(records), tuple(sets))
+
+
+def _record(cell: _Cell, tests: int, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
+    references = [name for name in REFERENCES if name in cell.judged.losses and name != cell.name]
+    strongest = min(references, key=lambda name: float(cell.loss(name).mean()))
+    step = cell.judged.step
+    effect = smallest_effect(
+        cell.loss(cell.name), cell.loss(strongest), cell.dates, horizon=cell.horizon, step=step, tests=tests
+    )
+    width, direction, lies_in = _parts(cell, strongest)
+    stated = reliability(
+        cell.forecast.p_up[cell.keep, cell.column], cell.returns > 0, cell.dates, k=cell.overlap, alpha=ALPHA
+    )
+    return HonestyRecord(
+        model=cell.name,
+        horizon=cell.horizon,
+        n=len(cell.dates),
+        dates=len(np.unique(cell.dates)),
+        strongest=strongest,
+        skills=tuple(_skill(cell, name) for name in references),
+        smallest_effect=effect.skill,
+        width=width,
+        direction=direction,
+        lies_in=lies_in,
+        confidence_p=confidence_p,
+        pit=_pit(cell),
+        levels=_levels(cell),
+        coverage=_coverage(cell, broken),
+        stated=tuple(
+            StatedBin(stated=b.stated, observed=b.observed, lower=b.lower, upper=b.upper, n=b.n) for b in stated.bins
+        ),
+        brier=stated.brier,
+        intervals=tuple(_interval(cell, percent) for percent in INTERVALS),
+        points=_points(cell),
+    )
+
+
+def _skill(cell: _Cell, reference: str) -> SkillInterval:
+    found = skill(
+        cell.loss(cell.name),
+        cell.loss(reference),
+        cell.dates,
+        horizon=cell.horizon,
+        step=cell.judged.step,
+        alpha=ALPHA,
+    )
+    return SkillInterval(reference=reference, value=found.value, lower=found.lower, upper=found.upper)
+
+
+def _parts(
+    cell: _Cell, strongest: str
+) -> tuple[float | None, float | None, Literal["width", "direction", "width and direction", "neither"] | None]:
+    """How much of the skill is left when the forecast is made symmetric about the last price (its width), and how much
+    that takes away (its direction). They add to the skill; each is named if it is significant by itself."""
+    values = cell.values
+    symmetric = (values - values[:, ::-1]) / 2.0
+    twin = crps_relative(cell.returns, symmetric, cell.forecast.levels)
+    own, reference = cell.loss(cell.name), cell.loss(strongest)
+    base = float(reference.mean())
+    if base <= 0.0:
+        return None, None, None
+    width, direction = 1.0 - float(twin.mean()) / base, float((twin - own).mean()) / base
+    found = [
+        word
+        for word, better, worse in (("width", twin, reference), ("direction", own, twin))
+        if _is_better(cell, better, worse)
+    ]
+    match found:
+        case ["width"]:
+            return width, direction, "width"
+        case ["direction"]:
+            return width, direction, "direction"
+        case ["width", "direction"]:
+            return width, direction, "width and direction"
+        case _:
+            return width, direction, "neither"
+
+
+def _is_better(cell: _Cell, loss: FloatArray, other: FloatArray) -> bool:
+    p = diebold_mariano(loss, other, cell.dates, horizon=cell.horizon, step=cell.judged.step).p_better
+    return p is not None and p < ALPHA
+
+
+def _pit(cell: _Cell) -> PitRecord:
+    low, high = pit_cells(cell.returns, cell.values, cell.forecast.levels)
+    found = pit_uniformity(low, high, cell.dates, k=cell.overlap)
+    return PitRecord(
+        shares=tuple(pit_histogram(low, high, CELLS).tolist()),
+        bias=found.bias,
+        spread=found.spread,
+        p_uniform=found.uniform.p,
+        p_level_memory=found.level_memory.p,
+        p_spread_memory=found.spread_memory.p,
+    )
+
+
+def _levels(cell: _Cell) -> tuple[CoverageOfLevel, ...]:
+    levels = cell.forecast.levels
+    found = level_reliability(cell.returns, cell.values, levels, cell.dates, k=cell.overlap)
+    return tuple(
+        CoverageOfLevel(level=level, share=one.share, se=one.se)
+        for level, one in zip(levels.tolist(), found, strict=True)
+    )
+
+
+def _coverage(cell: _Cell, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
+    coins = cell.judged.rows.coin_names[cell.keep]
+    third = terciles(cell.forecast.volatility[cell.keep, cell.column], coins)
+    groupings: tuple[tuple[Literal["coin", "volatility", "after breaks"], list[str]], ...] = (
+        ("coin", coins.tolist()),
+        ("volatility", [THIRDS[at] for at in third.tolist()]),
+        ("after breaks", [AFTER[at] for at in broken.tolist()]),
+    )
+    found = []
+    for percent in INTERVALS:
+        lower, upper = interval_columns(cell.forecast.levels, percent)
+        hits = covered(cell.returns, cell.values[:, lower], cell.values[:, upper])
+        for by, labels in groupings:
+            parts = coverage_by(hits, cell.dates, np.array(labels), nominal=percent / 100, k=cell.overlap)
+            found += [
+                CoverageOfGroup(by=by, label=str(label), percent=percent, share=one.share, se=one.se, n=one.n)
+                for label, one in parts.items()
+            ]
+    return tuple(found)
+
+
+def _interval(cell: _Cell, percent: int) -> IntervalQuality:
+    lower, upper = interval_columns(cell.forecast.levels, percent)
+    ends = np.exp(cell.values[:, [lower, upper]])
+    score = interval_score(np.exp(cell.returns), ends[:, 0], ends[:, 1], 1.0 - percent / 100)
+    return IntervalQuality(percent=percent, score=float(score.mean()), width=float((ends[:, 1] - ends[:, 0]).mean()))
+
+
+def _points(cell: _Cell) -> PointScores:
+    rows, middle = cell.judged.rows, len(cell.forecast.levels) // 2
+    median = cell.values[:, middle]
+    actual, predicted = np.exp(cell.returns), np.exp(median)
+    accuracy = directional_accuracy(
+        cell.forecast.p_up[cell.keep, cell.column], cell.returns, cell.dates, k=cell.overlap, alpha=ALPHA
+    )
+    return PointScores(
+        mae=mae(actual, predicted),
+        rmse=rmse(actual, predicted),
+        mape=mape(actual, predicted),
+        smape=smape(actual, predicted),
+        mase=_mase(rows, cell.keep, cell.returns, median, cell.horizon),
+        r2=r2(cell.returns, median),
+        views=accuracy.views,
+        direction=accuracy.share,
+        direction_lower=accuracy.lower,
+        direction_upper=accuracy.upper,
+    )
+
+
+def _mase(rows: Matrix, keep: BoolArray, returns: FloatArray, median: FloatArray, horizon: int) -> float | None:
+    """Coin by coin on log prices, the naive error from the bars before the first origin; the mean over the coins."""
+    found = []
+    for coin in np.unique(rows.coin[keep]).tolist():
+        own = rows.coin[keep] == coin
+        start, first = int(rows.panel.start[coin]), int(rows.position[keep][own].min())
+        score = mase(returns[own], median[own], rows.panel.log_close[start : first + 1], lag=horizon)
+        if score is not None:
+            found.append(score)
+    return float(np.mean(found)) if found else None
+
+
+def _set_of(judged: Judged, column: int, rng: np.random.Generator) -> dict[str, float]:
+    """The p of each model and reference in the confidence set of a horizon; empty where there are too few dates."""
+    keep = judged.scored[:, column]
+    names = list(judged.losses)
+    overlap = overlapping_origins(int(judged.rows.horizons[column]), judged.step)
+    dates = judged.rows.issued_at[keep]
+    count = len(np.unique(dates))
+    if count < max(LEAST_DATES, 10 * overlap) or len(names) < 2:
+        return {}
+    by_date = np.column_stack([mean_by_date(judged.losses[name][keep, column], dates)[1] for name in names])
+    differences = by_date - by_date.mean(axis=1, keepdims=True)
+    longest = max(optimal_block_length(differences[:, i])[0] for i in range(len(names)))
+    indices = stationary_indices(count, float(min(max(longest, overlap), count)), DRAWS, rng)
+    found = model_confidence_set(by_date, indices)
+    return dict(zip(names, found.p.tolist(), strict=True))
+
+
+def _after_breaks(rows: Matrix) -> BoolArray:
+    """(n,) whether one of the last 60 bars moved by more than four times the volatility expected of it."""
+    panel, half_life = rows.panel, volatility_rule(rows.bar_us).half_life
+    broken = np.zeros(len(panel.log_close), dtype=np.bool_)
+    for start, end in zip(panel.start[:-1].tolist(), panel.start[1:].tolist(), strict=True):
+        returns = np.diff(panel.log_close[start:end], prepend=np.nan)
+        squared = pl.Series(returns**2).fill_nan(None)
+        expected = squared.ewm_mean(half_life=half_life, ignore_nulls=True).forward_fill().shift(1).sqrt()
+        broken[start:end] = after_shocks(returns, expected.fill_null(np.nan).to_numpy())
+    return broken[rows.position]

@@ -1,0 +1,96 @@
+"""The sections at the end: folds, features, conventions, and how to repeat the run."""
+
+from cryptocast.evaluation.report import charts, parts
+from cryptocast.evaluation.report.drawing import Drawer
+from cryptocast.evaluation.report.markup import Html, join, tag
+from cryptocast.evaluation.report.page import FoldRow, Importance, Page
+from cryptocast.evaluation.report.parts import Cell, Section
+from cryptocast.evaluation.report.words import date, number, percent
+
+__all__ = ["conventions", "folds", "importance", "repeat"]
+
+MOST_BARS = 15
+
+
+def folds(page: Page, _: Drawer) -> Section | None:
+    """Every refit: what it saw, what it forecast, what it lost."""
+    if not page.folds:
+        return None
+    names = list(dict.fromkeys(name for fold in page.folds for name, _ in fold.losses))
+    notes = any(fold.note for fold in page.folds)
+    head = ["Fold", "Train", "Test", "Train rows", "Test rows", *names, "Seconds", *(["Note"] if notes else [])]
+    rows = [_fold(fold, names, notes=notes) for fold in page.folds]
+    caption = "Each fold is fitted before the first bar it forecasts. Model columns: mean CRPS of its test block."
+    return Section("folds", "Folds", parts.table(caption, head, rows))
+
+
+def _fold(fold: FoldRow, names: list[str], *, notes: bool) -> list[str | Cell]:
+    losses = dict(fold.losses)
+    row: list[str | Cell] = [
+        str(fold.number),
+        f"{date(fold.train_start)} to {date(fold.train_end)}",
+        f"{date(fold.test_start)} to {date(fold.test_end)}",
+        f"{fold.train_rows:,}",
+        f"{fold.test_rows:,}",
+        *(number(losses.get(name)) for name in names),
+        number(fold.seconds, 2),
+    ]
+    return [*row, Cell(fold.note or "", "note")] if notes else row
+
+
+def importance(page: Page, drawer: Drawer) -> Section | None:
+    """What each model looks at."""
+    shown = [found for found in page.importance if found.features]
+    if not shown:
+        return None
+    made = [_bars(found, drawer) for found in shown]
+    tables = [
+        parts.folded(f"{found.model}: all {len(found.features)} features", "", _shares(found))
+        for found in shown
+        if len(found.features) > MOST_BARS
+    ]
+    how = (
+        "longer bars are used more by the model. That is what it looks at, not what moves prices, and features that "
+        "move together share their worth."
+    )
+    return Section("features", "Feature importance", join([parts.read(how), parts.grid(made), *tables]))
+
+
+def _bars(found: Importance, drawer: Drawer) -> Html:
+    count = min(MOST_BARS, len(found.features))
+    return parts.figure(
+        drawer,
+        charts.importance(found, MOST_BARS),
+        title=found.model,
+        note=found.method + (f"; the first {count} of {len(found.features)}" if count < len(found.features) else ""),
+        description=", ".join(f"{name} {percent(share)}" for name, share in found.features[:MOST_BARS]),
+        height=56 + max(24 * count, 60),
+    )
+
+
+def _shares(found: Importance) -> Html:
+    rows = [[parts.name(name), percent(share, 2)] for name, share in found.features]
+    return parts.table(f"{found.model}: {found.method}.", ["Feature", "Share"], rows)
+
+
+def conventions(page: Page, _: Drawer) -> Section | None:
+    """How things were counted."""
+    if not page.conventions:
+        return None
+    return Section(
+        "conventions", "Conventions", tag("ul", *(tag("li", line) for line in page.conventions), class_="plain")
+    )
+
+
+def repeat(page: Page, _: Drawer) -> Section | None:
+    """The command and the manifest: the same data and settings give the same numbers."""
+    if not page.command and not page.manifest:
+        return None
+    body = []
+    if page.command:
+        body.append(tag("pre", tag("code", page.command), tabindex="0"))
+    if page.manifest:
+        rows = [[key, value] for key, value in page.manifest]
+        caption = "The run manifest. The same data hash and settings give the same numbers."
+        body.append(parts.table(caption, ["Key", "Value"], rows, left=2, wrap=True))
+    return Section("repeat", "To repeat this run", join(body))

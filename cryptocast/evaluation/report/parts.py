@@ -1,0 +1,219 @@
+"""The pieces that every section is made of: tables, figures, legends, lists of facts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptocast.evaluation.report.charts import DASHES, SHAPES
+from cryptocast.evaluation.report.colours import SERIES
+from cryptocast.evaluation.report.drawing import Drawer, Plot
+from cryptocast.evaluation.report.markup import Html, tag
+
+__all__ = [
+    "QUARTER",
+    "TILE",
+    "Cell",
+    "Section",
+    "band_legend",
+    "facts",
+    "figure",
+    "folded",
+    "grid",
+    "grouped",
+    "legend",
+    "line_legend",
+    "name",
+    "point_legend",
+    "read",
+    "small",
+    "table",
+    "tile",
+    "wide_figure",
+]
+
+TILE = 358  # a phone's width less its margins: drawn at this size, letters are as large as they say
+QUARTER = 266  # four beside each other; on a phone its letters grow by a third
+WIDE = 1136
+NARROW_HEIGHT, WIDE_HEIGHT = 280, 340
+
+_MARKS = {
+    "circle": '<circle cx="14" cy="7" r="5"/>',
+    "square": '<path d="M9.5 2.5h9v9h-9z"/>',
+    "triangle-up": '<path d="M14 1.5l5.5 10h-11z"/>',
+    "diamond": '<path d="M14 .5l5 6.5-5 6.5-5-6.5z"/>',
+    "triangle-down": '<path d="M14 12.5l5.5-10h-11z"/>',
+    "cross": '<path d="M12.2 1.5h3.6v3.7h3.7v3.6h-3.7v3.7h-3.6V8.8H8.5V5.2h3.7z"/>',
+    "stroke": '<path d="M8 5.5h12v3H8z"/>',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section of the page: its anchor, its heading and what stands under it."""
+
+    anchor: str
+    heading: str
+    body: Html
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table with a class: `off` for a number that is not as it should be, `note` for a text."""
+
+    content: str
+    class_: str
+
+
+def name(value: str) -> Html:
+    """A name from outside, apart from the direction in which the text around it runs."""
+    return tag("bdi", value)
+
+
+def small(value: str) -> Html:
+    """Something said in passing."""
+    return tag("span", value, class_="small")
+
+
+def read(value: str) -> Html:
+    """The line that says how to read what follows."""
+    return tag("p", tag("b", "How to read: "), value, class_="read")
+
+
+def table(
+    caption: str, head: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, left: int = 1, wrap: bool = False
+) -> Html:
+    """A table in a box of its own that scrolls: the first cell of each row names it, the first `left` are texts."""
+    return grouped(caption, head, [("", rows)], left=left, wrap=wrap)
+
+
+def grouped(
+    caption: str,
+    head: Sequence[str],
+    groups: Sequence[tuple[str, Sequence[Sequence[str | Cell]]]],
+    *,
+    left: int = 1,
+    wrap: bool = False,
+) -> Html:
+    """The same with rows in groups, each under its heading; no heading for a group without a name."""
+    top = [tag("th", cell, scope="col", class_="left" if i < left else None) for i, cell in enumerate(head)]
+    bodies = []
+    for title, rows in groups:
+        over = tag("tr", tag("th", name(title), scope="rowgroup", colspan=str(len(head))), class_="over")
+        lines = [tag("tr", tag("th", _content(row[0]), scope="row"), *_cells(row[1:], left - 1)) for row in rows]
+        bodies.append(tag("tbody", *([over] if title else []), *lines))
+    label = caption.partition(".")[0]
+    made = tag("table", tag("thead", tag("tr", *top)), *bodies, aria_label=label)
+    # Stands above the box, so that it does not scroll away; the box has a focus, to be scrolled without a pointer.
+    about = tag("p", caption, class_="about")
+    box = tag("div", made, class_="scroll wrap" if wrap else "scroll", role="region", tabindex="0", aria_label=label)
+    return tag("div", about, box, class_="table")
+
+
+def _cells(cells: Sequence[str | Cell], left: int) -> list[Html]:
+    return [
+        tag("td", cell.content, class_=cell.class_)
+        if isinstance(cell, Cell)
+        else tag("td", cell, class_="left" if i < left else None)
+        for i, cell in enumerate(cells)
+    ]
+
+
+def _content(cell: str | Cell) -> str:
+    return cell.content if isinstance(cell, Cell) else cell
+
+
+def figure(
+    drawer: Drawer, plot: Plot, *, title: str, note: str = "", description: str, height: int = 250, width: int = TILE
+) -> Html:
+    """A chart of one column of the grid, with its caption."""
+    svg = drawer.svg(plot, title=title, description=description, width=width, height=height)
+    return tag("figure", _caption(title, note), svg)
+
+
+def wide_figure(drawer: Drawer, plot: Plot, *, title: str, note: str, description: str) -> Html:
+    """A chart over the whole width, drawn a second time for a narrow screen, where it would shrink past reading."""
+    said = {"title": title, "description": description}
+    wide = drawer.svg(plot, width=WIDE, height=WIDE_HEIGHT, **said)
+    narrow = drawer.svg(plot, width=TILE, height=NARROW_HEIGHT, **said)
+    both = tag("div", wide, class_="only-wide"), tag("div", narrow, class_="only-narrow")
+    return tag("figure", _caption(title, note), *both)
+
+
+def _caption(title: str, note: str) -> Html:
+    return tag("figcaption", tag("b", name(title)), small(note) if note else Html(""))
+
+
+def grid(figures: Sequence[Html], *, width: int = TILE) -> Html:
+    """Figures of one width side by side, as many as fit."""
+    return tag("div", *figures, class_="grid" if width == TILE else "grid four")
+
+
+def tile(count: int) -> int:
+    """How wide to draw each of so many figures, that no row is left with one alone."""
+    return QUARTER if count % 4 == 0 else TILE
+
+
+def folded(summary: str, note: str, *content: str, unfolded: bool = False) -> Html:
+    """Content that is opened on demand, without a script."""
+    head = tag("summary", name(summary), small(note) if note else Html(""))
+    return tag("details", head, *content, open="" if unfolded else None)
+
+
+def facts(said: Sequence[tuple[str, str, str]]) -> Html:
+    """Single numbers: what it is, the number, what it means."""
+    return tag(
+        "dl",
+        *(tag("div", tag("dt", what), tag("dd", value, small(means))) for what, value, means in said),
+        class_="facts",
+    )
+
+
+def legend(entries: Sequence[tuple[Html, str]]) -> Html:
+    """What the marks stand for: a drawing and its name each."""
+    return tag(
+        "ul",
+        *(tag("li", _swatch(drawing), name(label)) for drawing, label in entries),
+        class_="legend",
+    )
+
+
+def _swatch(drawing: Html) -> Html:
+    return Html(f'<svg viewBox="0 0 28 14" aria-hidden="true" focusable="false">{drawing}</svg>')
+
+
+def point_legend(models: Sequence[str]) -> Html:
+    """Colour and shape of each model, as in the charts with points."""
+    return legend([(_mark(SHAPES[i % len(SHAPES)], f"f-{_series(i)}"), model) for i, model in enumerate(models)])
+
+
+def line_legend(names: Sequence[str]) -> Html:
+    """Colour and dash of each curve."""
+    return legend([(_dashed(i), curve) for i, curve in enumerate(names)])
+
+
+def _series(index: int) -> str:
+    return SERIES[index % len(SERIES)].role
+
+
+def _mark(shape: str, class_: str) -> Html:
+    return Html(f'<g class="{class_}">{_MARKS[shape]}</g>')
+
+
+def _dashed(index: int) -> Html:
+    dash = " ".join(str(part) for part in DASHES[index % len(DASHES)])
+    line = f'<path d="M0 7h28" fill="none" stroke-width="2.5" stroke-dasharray="{dash}" class="s-{_series(index)}"/>'
+    return Html(line)
+
+
+def band_legend(bands: Sequence[int], roles: Sequence[str], *, missed: bool) -> Html:
+    """The bands of a fan by their nominal share, the price that came, and the mark of a miss."""
+    entries = [
+        (Html(f'<path d="M0 1h28v12H0z" class="f-{role}"/>'), f"{band}% interval")
+        for role, band in zip(roles, bands, strict=False)
+    ]
+    line = (
+        '<path d="M0 7h28" fill="none" stroke-width="1.6" class="s-ink"/><circle cx="14" cy="7" r="3" class="f-ink"/>'
+    )
+    entries.append((Html(line), "what happened" if missed else "close; dot: forecast issued"))
+    if missed and bands:
+        entries.append((_mark("diamond", "f-miss"), f"outside the {bands[0]}% interval"))
+    return legend(entries)

@@ -1,0 +1,139 @@
+"""The section on the strategies that trade on the forecasts."""
+
+from cryptocast.evaluation.report import charts, parts
+from cryptocast.evaluation.report.drawing import Drawer
+from cryptocast.evaluation.report.markup import Html, join, tag
+from cryptocast.evaluation.report.page import Estimate, Page, StrategyRow, Trading
+from cryptocast.evaluation.report.parts import Section
+from cryptocast.evaluation.report.words import UNKNOWN, interval, number, percent, ratio, signed_percent
+
+__all__ = ["trading"]
+
+
+def trading(page: Page, drawer: Drawer) -> Section | None:
+    """Equity and drawdown against the baselines, the numbers behind them, and how much of them could be luck."""
+    told = page.trading
+    if told is None:
+        return None
+    body = [tag("p", note) for note in told.notes]
+    body += _curves(told, drawer)
+    body += [tag("h3", "In numbers"), _rows(told)]
+    if told.costs:
+        body += [tag("h3", "Costs"), _costs(told)]
+    if told.delays:
+        body += [tag("h3", "One bar late"), _delays(told)]
+    chances = _chances(told)
+    if chances:
+        body += [tag("h3", "How much of it could be luck"), parts.facts(chances)]
+    body += _paths(told, drawer)
+    return Section("trading", "Strategies after costs", join(body))
+
+
+def _curves(told: Trading, drawer: Drawer) -> list[Html]:
+    if not told.curves:
+        return []
+    ends = "; ".join(
+        f"{curve.name} ends at {number(float(curve.equity[-1]))}" for curve in told.curves if len(curve.equity)
+    )
+    equity = parts.wide_figure(
+        drawer,
+        charts.equity(told.curves),
+        title="Equity",
+        note="How to read: what 1 has become, after costs; equal steps up are equal growth (logarithmic axis) unless a "
+        "curve reaches zero.",
+        description=ends,
+    )
+    drawdown = parts.wide_figure(
+        drawer,
+        charts.drawdown(told.curves),
+        title="Drawdown, %",
+        note="How to read: how far each curve is below its highest point so far; deeper and longer is worse.",
+        description="; ".join(f"{row.name}: deepest {percent(row.max_drawdown)}" for row in told.rows),
+    )
+    names = parts.line_legend([curve.name for curve in told.curves])
+    return [names, tag("div", equity, drawdown, class_="flow")]
+
+
+def _rows(told: Trading) -> Html:
+    some = {field for field in ("psr", "dsr") if any(getattr(row, field) is not None for row in told.rows)}
+    head = ["Strategy", "Return a year", "Sharpe (95%)", "vs buy and hold (95%)", "Sortino", "Calmar", "Deepest fall",
+            "Turnover a year"]  # fmt: skip
+    head += [field.upper() for field in ("psr", "dsr") if field in some]
+    rows = [[*_row(row), *(_probability(row, field) for field in ("psr", "dsr") if field in some)] for row in told.rows]
+    caption = (
+        "Sharpe ratios are annual, with intervals from the stationary block bootstrap; the difference to buy and hold "
+        "is paired. PSR: probability that the true Sharpe ratio is above 0. DSR: the same after the best of all trials."
+    )
+    return parts.table(caption, head, rows)
+
+
+def _row(row: StrategyRow) -> list[str]:
+    return [
+        join([parts.name(row.name), parts.small(" baseline")]) if row.kind == "baseline" else parts.name(row.name),
+        signed_percent(row.annual_return),
+        _with_interval(row.sharpe),
+        _with_interval(row.difference),
+        ratio(row.sortino),
+        ratio(row.calmar),
+        percent(row.max_drawdown),
+        number(row.turnover),
+    ]
+
+
+def _with_interval(estimate: Estimate) -> str:
+    sure = interval(estimate, share=False)
+    return join([ratio(estimate.value), parts.small(f"({sure})") if sure else ""])
+
+
+def _probability(row: StrategyRow, field: str) -> str:
+    value = row.psr if field == "psr" else row.dsr
+    return ratio(value)
+
+
+def _costs(told: Trading) -> Html:
+    steps = list(dict.fromkeys(bps for row in told.costs for bps, _ in row.sharpe_by_bps))
+    rows = [
+        [
+            parts.name(row.name),
+            *(ratio(dict(row.sharpe_by_bps).get(bps)) for bps in steps),
+            UNKNOWN if row.break_even_bps is None else f"{number(row.break_even_bps, 2)} bps",
+        ]
+        for row in told.costs
+    ]
+    caption = "Annual Sharpe ratio by cost of the traded value, and the cost at which nothing is earned."
+    return parts.table(caption, ["Strategy", *(f"{number(bps, 1)} bps" for bps in steps), "Break-even"], rows)
+
+
+def _delays(told: Trading) -> Html:
+    rows = [[parts.name(row.name), ratio(row.sharpe), ratio(row.sharpe_delayed)] for row in told.delays]
+    caption = "Annual Sharpe ratio as executed, and with every order one bar later. A large fall means a fragile edge."
+    return parts.table(caption, ["Strategy", "As executed", "One bar later"], rows)
+
+
+def _chances(told: Trading) -> list[tuple[str, str, str]]:
+    said = []
+    if told.trials is not None:
+        said.append(("Trials recorded", f"{told.trials:,}", "tuning and backtest runs on this data; DSR counts them"))
+    if told.pbo is not None:
+        of = f" over {told.pbo_configurations:,} configurations" if told.pbo_configurations is not None else ""
+        said.append(("Probability of overfitting", percent(told.pbo, 0), f"PBO by CSCV{of}; one half is pure chance"))
+    return said
+
+
+def _paths(told: Trading, drawer: Drawer) -> list[Html]:
+    made = [
+        parts.figure(
+            drawer,
+            charts.paths(found),
+            title=found.name,
+            note=f"{found.sharpe.size} paths",
+            description="Annual Sharpe ratios: " + ", ".join(number(value) for value in found.sharpe.tolist()[:60]),
+        )
+        for found in told.paths
+        if found.sharpe.size
+    ]
+    how = (
+        "the Sharpe ratio on each combinatorial purged path; thin line: zero, thick line: the median. Paths share data "
+        "and are not independent: the spread is a lower bound of the doubt."
+    )
+    return [tag("h3", "Other paths through the same history"), parts.read(how), parts.grid(made)] if made else []

@@ -1,0 +1,137 @@
+"""Figures of a series of simple returns: what a strategy earned, how unevenly, and how deep it fell.
+
+`returns` is (n,) net simple returns of equity, one for every bar, the flat ones too: 0.01 is 1 %. `periods` is the
+number of bars in a year (`periods_per_year`: 365 for daily bars of a market that never closes). Where a figure is
+undefined (no bars, no variance, no loss to divide by) it is None, never infinity. NaN raises ValueError. Conventions
+are those of quantstats with periods=365 and of empyrical with annualization=365, which the tests hold to 1e-10.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from cryptocast.scoring.shapes import FloatArray, Int64Array
+
+__all__ = [
+    "annual_return",
+    "annual_volatility",
+    "by_day",
+    "calmar",
+    "drawdown",
+    "longest_drawdown",
+    "max_drawdown",
+    "periods_per_year",
+    "sharpe",
+    "sortino",
+    "total_return",
+]
+
+DAY_US: Final = 86_400_000_000
+YEAR_US: Final = 365 * DAY_US
+
+
+def periods_per_year(stamps: Int64Array) -> float:
+    """How many bars a year of 365 days has: from the median distance between the stamps, so that gaps do not count.
+
+    stamps (n,) int64 microseconds, increasing, n >= 2. Daily bars give 365, hourly 8,760. Raises ValueError for fewer
+    stamps, or where they do not increase.
+    """
+    distances = np.diff(stamps)
+    if stamps.ndim != 1 or stamps.size < 2 or (distances <= 0).any():
+        raise ValueError(f"stamps is {stamps.shape}, expected 2 or more that increase")
+    return YEAR_US / float(np.median(distances))
+
+
+def total_return(returns: FloatArray) -> float | None:
+    """What all bars together returned: 0.5 is half as much again."""
+    _require_returns(returns)
+    return float(np.prod(1.0 + returns)) - 1.0 if returns.size else None
+
+
+def annual_return(returns: FloatArray, periods: float) -> float | None:
+    """The constant yearly return that leads to the same end (CAGR). None where everything is lost and more."""
+    _require_returns(returns)
+    end = float(np.prod(1.0 + returns)) if returns.size else -1.0
+    return float(end ** (periods / returns.size)) - 1.0 if end >= 0.0 else None
+
+
+def annual_volatility(returns: FloatArray, periods: float) -> float | None:
+    """Standard deviation (n - 1) of the returns times the root of the bars in a year. None below two bars."""
+    _require_returns(returns)
+    return float(returns.std(ddof=1)) * math.sqrt(periods) if returns.size > 1 else None
+
+
+def sharpe(returns: FloatArray, periods: float, risk_free: float = 0.0) -> float | None:
+    """Mean excess return over its standard deviation (n - 1), times the root of the bars in a year.
+
+    risk_free is per bar. None below two bars or where returns do not vary. Source: Sharpe, Journal of Portfolio
+    Management 21 (1994).
+    """
+    _require_returns(returns)
+    # All equal, asked before subtracting a mean whose rounding would pass for variance.
+    if returns.size < 2 or returns.min() == returns.max():
+        return None
+    return float((returns - risk_free).mean() / returns.std(ddof=1)) * math.sqrt(periods)
+
+
+def sortino(returns: FloatArray, periods: float, required: float = 0.0) -> float | None:
+    """Mean return beyond the required one, over the root mean square of what fell short of it, annualised.
+
+    The mean square is over all bars, those that did not fall short count 0. `required` is per bar. None below one bar
+    or where nothing fell short. Source: Sortino and Price, Journal of Investing 3 (1994).
+    """
+    _require_returns(returns)
+    short = np.minimum(returns - required, 0.0)
+    if not short.any():
+        return None
+    return float((returns - required).mean()) / math.sqrt(float((short**2).mean())) * math.sqrt(periods)
+
+
+def by_day(returns: FloatArray, stamps: Int64Array) -> FloatArray:
+    """(days,) returns compounded over each UTC day that has a bar: for a Sharpe ratio beside that of shorter bars.
+
+    stamps (n,) int64 microseconds, when each bar closed; a bar that closes at midnight belongs to the day it ends.
+    Raises ValueError if shapes disagree or stamps do not increase. Source: Lo, Financial Analysts Journal 58 (2002).
+    """
+    _require_returns(returns)
+    if stamps.shape != returns.shape or (np.diff(stamps) <= 0).any():
+        raise ValueError(f"returns {returns.shape} and stamps {stamps.shape}: expected one shape, and to increase")
+    _, first = np.unique((stamps - 1) // DAY_US, return_index=True)
+    return np.multiply.reduceat(1.0 + returns, first) - 1.0 if returns.size else returns.copy()
+
+
+def drawdown(returns: FloatArray) -> FloatArray:
+    """(n,) how far equity stands below its highest so far, <= 0; the equity before the first bar counts as a peak."""
+    _require_returns(returns)
+    equity = np.cumprod(1.0 + returns)
+    below: FloatArray = equity / np.maximum(np.maximum.accumulate(equity), 1.0) - 1.0
+    return below
+
+
+def max_drawdown(returns: FloatArray) -> float | None:
+    """The deepest drawdown at the close of a bar, <= 0: -0.5 is half lost. None without bars."""
+    below = drawdown(returns)
+    return float(below.min()) if below.size else None
+
+
+def longest_drawdown(returns: FloatArray) -> int:
+    """The most bars in a row that closed below an earlier peak."""
+    under = drawdown(returns) < 0.0
+    counted = np.arange(1, under.size + 1)
+    last_above = np.maximum.accumulate(np.where(under, 0, counted)) if under.size else counted
+    return int((counted - last_above).max(initial=0))
+
+
+def calmar(returns: FloatArray, periods: float) -> float | None:
+    """The annual return over the depth of the deepest drawdown. None where there was none.
+
+    Source: Young, Futures 20 (1991), over the whole span instead of 36 months.
+    """
+    annual, deepest = annual_return(returns, periods), max_drawdown(returns)
+    return annual / abs(deepest) if annual is not None and deepest else None
+
+
+def _require_returns(returns: FloatArray) -> None:
+    if returns.ndim != 1 or not np.isfinite(returns).all():
+        raise ValueError(f"returns is {returns.shape}, expected finite numbers (n,)")

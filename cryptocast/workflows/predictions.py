@@ -1,0 +1,34 @@
+"""Forecasts of a backtest as a table in long form."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import Int64Array
+from cryptocast.models.base import Forecast
+
+__all__ = ["predictions_table"]
+
+
+def predictions_table(rows: Matrix, fold: Int64Array, forecasts: Mapping[str, Forecast]) -> pl.DataFrame:
+    """One line for each quantile: coin, model, issued_at (close time of the last bar known), horizon, level, value
+    (price), fold."""
+    parts = [_long(rows, fold, model, forecast) for model, forecast in forecasts.items()]
+    return pl.concat(parts).with_columns(pl.col("issued_at").cast(pl.Datetime("us", "UTC")))
+
+
+def _long(rows: Matrix, fold: Int64Array, model: str, made: Forecast) -> pl.DataFrame:
+    n, h, q = made.values.shape
+    return pl.DataFrame(
+        {
+            "coin": np.repeat(made.coin, h * q),
+            "model": [model] * (n * h * q),
+            "issued_at": np.repeat(rows.issued_at, h * q),
+            "horizon": np.tile(np.repeat(made.horizons, q), n),
+            "level": np.tile(made.levels, n * h),
+            "value": made.prices().reshape(-1),
+            "fold": np.repeat(fold, h * q),
+        }
+    )

@@ -1,0 +1,237 @@
+"""Backtests on disk: a folder `runs/<id>` for each, with what was asked, the raw forecasts as they end, and the result.
+
+The id is the hash of everything that decides the numbers, so the same question finds its own unfinished work, and a
+question that differs in anything starts anew.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from cryptocast.config import Config
+from cryptocast.data.parquet import write_atomically
+from cryptocast.data.tables import read_noted, write_noted
+from cryptocast.errors import DataError
+from cryptocast.evaluation.plan import Block, Plan
+from cryptocast.evaluation.walk_forward import Raw
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.base import Forecast
+from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.workflows.documents import BacktestReport
+
+__all__ = [
+    "RUNS",
+    "CoinSpan",
+    "RunFolder",
+    "RunManifest",
+    "RunResult",
+    "deciding_settings",
+    "digest_of",
+    "plan_facts",
+    "read_manifest",
+]
+
+log = logging.getLogger(__name__)
+
+RUNS: Final = "runs"
+MANIFEST: Final = "manifest.json"
+RESULT: Final = "result.json"
+BLOCKS: Final = "blocks"
+ID_DIGITS: Final = 16
+SECTIONS: Final = ("features", "split", "train", "lightgbm", "backtest")
+# The feature file is in the manifest by the hash of what it gives.
+SPEED_ONLY: Final = (("features", "file"), ("train", "threads"), ("train", "audit"), ("backtest", "models"))
+Q: Final = tuple(f"q{level:.3f}" for level in LEVELS.tolist())
+
+
+class CoinSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """The candles of one coin that a run rests on."""
+
+    coin: str
+    rows: int
+    first: datetime
+    last: datetime
+    content_hash: str
+
+
+class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is needed to repeat a backtest. Everything above `created_at` is in the id."""
+
+    schema: Literal["cryptocast.run/1"] = "cryptocast.run/1"
+    mode: str
+    source: str
+    vs: str
+    granularity: str
+    named: tuple[str, ...]
+    coins: tuple[CoinSpan, ...]  # the pool, named coins first
+    models: tuple[str, ...]
+    horizons: tuple[int, ...]
+    plan: Mapping[str, int]  # of Plan, microseconds and bars; empty for a hold-out
+    settings: Mapping[str, Any]  # the sections that decide the numbers
+    feature_hash: str
+    seed: int
+    code_version: str
+    libraries: Mapping[str, str]
+    python: str
+    platform: str
+    created_at: datetime
+
+    @property
+    def run_id(self) -> str:
+        """The same for the same question on the same data by the same code."""
+        asked = {name: value for name, value in msgspec.to_builtins(self).items() if name != "created_at"}
+        return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()[:ID_DIGITS]
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out of a run. digests: of the forecasts of each model, see `digest_of`."""
+
+    schema: Literal["cryptocast.run-result/1"] = "cryptocast.run-result/1"
+    report: BacktestReport
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run. What it keeps is written whole or not at all, so that a kill costs a block at most."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, store: Path, manifest: RunManifest) -> "RunFolder":
+        """The folder of this question below the store, with its manifest. DataError when the disk refuses."""
+        folder = cls(store / RUNS / manifest.run_id)
+        if not (folder.path / MANIFEST).is_file():
+            folder._write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        return folder
+
+    @property
+    def run_id(self) -> str:
+        """Its name."""
+        return self.path.name
+
+    def load(self, block: Block, matrix: Matrix) -> Raw | None:
+        """The raw forecasts of a block as they were kept; None if there are none, or none that can be read."""
+        path = self._block(block)
+        try:
+            found = read_noted(path)
+            return None if found is None else _raw(*found, matrix)
+        except (DataError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
+            log.warning("%s is made anew: %s", path, error)
+            return None
+
+    def save(self, block: Block, raw: Raw) -> None:
+        """Keep them."""
+        note = msgspec.json.encode({"rounds": dict(raw.rounds), "rows": raw.row.tolist()})
+        write_noted(_table(raw), self._block(block), note)
+
+    def kept_folds(self) -> int:
+        """How many refits are there already."""
+        return len(list((self.path / BLOCKS).glob("fold-*.parquet")))
+
+    def forget_blocks(self) -> None:
+        """Delete the raw forecasts, so that all are made anew. DataError when the disk refuses."""
+        try:
+            for path in (self.path / BLOCKS).glob("*.parquet"):
+                path.unlink()
+        except OSError as error:
+            raise DataError(
+                f"The old forecasts below {self.path} cannot be deleted: {error}. Check its rights."
+            ) from error
+
+    def keep_result(self, result: "RunResult") -> None:
+        """What came out."""
+        self._write(RESULT, msgspec.json.format(msgspec.json.encode(result)))
+
+    def result(self) -> "RunResult | None":
+        """What came out; None while the run has not ended."""
+        path = self.path / RESULT
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=RunResult) if path.is_file() else None
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} cannot be read: {error}. Delete it and run the backtest again.") from error
+
+    def _block(self, block: Block) -> Path:
+        return self.path / BLOCKS / f"{'before' if block.index < 0 else 'fold'}-{abs(block.index):04d}.parquet"
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_atomically(self.path / name, content)
+
+
+def deciding_settings(config: Config) -> dict[str, Any]:
+    """The sections of the settings that decide the numbers of a backtest, without what only decides its speed."""
+    sections = {name: msgspec.to_builtins(getattr(config, name)) for name in SECTIONS}
+    for section, key in SPEED_ONLY:
+        sections[section].pop(key)
+    return sections
+
+
+def read_manifest(path: Path, store: Path) -> tuple[RunManifest, RunFolder]:
+    """The manifest of a run, given as its file, its folder, or its id below the store.
+
+    DataError if there is none or it cannot be read.
+    """
+    if not path.exists() and path.name == str(path):
+        path = store / RUNS / path
+    file = path / MANIFEST if path.is_dir() else path
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=RunManifest), RunFolder(file.parent)
+    except FileNotFoundError:
+        raise DataError(f"There is no run at {path}. Name a manifest.json below runs/ of the store.") from None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is no manifest of a run: {error}.") from error
+
+
+def digest_of(forecasts: Mapping[str, Forecast]) -> dict[str, str]:
+    """sha256 over the bytes of each model's quantiles: equal only if the forecasts are, bit for bit."""
+    return {
+        name: hashlib.sha256(np.ascontiguousarray(forecast.values).tobytes()).hexdigest()
+        for name, forecast in forecasts.items()
+    }
+
+
+def plan_facts(plan: Plan) -> dict[str, int]:
+    """The plan as the manifest holds it."""
+    return {name: int(getattr(plan, name)) for name in Plan.__slots__}
+
+
+def _table(raw: Raw) -> pl.DataFrame:
+    parts = []
+    for name, forecast in raw.forecasts.items():
+        h = len(forecast.horizons)
+        quantiles = forecast.values.reshape(-1, len(forecast.levels))
+        columns: dict[str, Any] = {
+            "model": [name] * (len(raw.row) * h),
+            "volatility": forecast.volatility.reshape(-1),
+            "p_up": forecast.p_up.reshape(-1),
+        }
+        parts.append(pl.DataFrame({**columns, **{q: quantiles[:, i] for i, q in enumerate(Q)}}))
+    return pl.concat(parts) if parts else pl.DataFrame(schema={"model": pl.String})
+
+
+def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> Raw:
+    facts = msgspec.json.decode(note)
+    row = np.array(facts["rows"], dtype=np.int64)
+    rows = matrix.rows(row)  # an index that is out of bounds is refused here
+    shape = (len(row), len(matrix.horizons))
+    forecasts = {}
+    for (name,), part in frame.partition_by("model", as_dict=True, maintain_order=True).items():
+        forecasts[str(name)] = Forecast(
+            coin=rows.coin_names,
+            issued_at=rows.issued_at,
+            price=rows.price,
+            horizons=rows.horizons,
+            levels=LEVELS,
+            values=part.select(Q).to_numpy().reshape(*shape, len(LEVELS)),
+            volatility=part["volatility"].to_numpy().reshape(shape),
+            p_up=part["p_up"].to_numpy().reshape(shape),
+        )
+    return Raw(row, forecasts, {name: tuple(found) for name, found in facts["rounds"].items()})

@@ -1,0 +1,74 @@
+"""What the charts are given: bands, ticks, thinned curves."""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptocast.evaluation.report.charts import MOST_POINTS, bands_shown, drawdown, equity, fan, month_starts
+from cryptocast.evaluation.report.page import Curve
+from cryptocast.scoring.quantiles import LEVELS
+from tests.evaluation.report.demo import DAY, START, demo_page
+
+
+def milliseconds(year: int, month: int, day: int = 1) -> int:
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp() * 1000)
+
+
+def test_the_bands_are_the_central_intervals_nearest_to_95_80_and_50() -> None:
+    assert bands_shown(LEVELS) == {95: (0, 12), 80: (2, 10), 60: (3, 9)}
+    assert bands_shown(np.array([0.1, 0.5, 0.9])) == {80: (0, 2)}
+    assert bands_shown(np.array([0.1, 0.5, 0.8])) == {}
+
+
+def test_months_are_marked_evenly() -> None:
+    assert month_starts(milliseconds(2024, 3, 10), milliseconds(2024, 6, 20), 4) == [
+        milliseconds(2024, month) for month in (4, 5, 6)
+    ]
+    assert month_starts(milliseconds(2022, 1), milliseconds(2025, 4), 4) == [
+        milliseconds(year, 1) for year in (2022, 2023, 2024, 2025)
+    ]
+    assert month_starts(milliseconds(2024, 3, 2), milliseconds(2024, 3, 20), 4) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 4_000), st.integers(1, 9_000), st.integers(2, 8))
+def test_months_are_inside_the_span_and_not_too_many(first: int, days: int, most: int) -> None:
+    start, end = milliseconds(2010, 1) + first * 86_400_000, milliseconds(2010, 1) + (first + days) * 86_400_000
+    found = month_starts(start, end, most)
+    assert len(found) <= most
+    assert all(start <= at <= end for at in found)
+
+
+def curve(values: list[float]) -> Curve:
+    return Curve("one", "strategy", START + DAY * np.arange(len(values), dtype=np.int64), np.array(values))
+
+
+def test_a_drawdown_keeps_its_deepest_point_when_it_is_thinned() -> None:
+    rng = np.random.default_rng(3)
+    values = np.cumprod(1 + 0.02 * rng.normal(size=5_000))
+    (rows,) = drawdown([curve(values.tolist())]).rows.values()
+    deepest = 100 * (values / np.maximum.accumulate(values) - 1).min()
+    assert len(rows) <= MOST_POINTS + 1
+    assert min(float(row["value"] or 0) for row in rows) == float(f"{deepest:.5g}")
+
+
+def test_equity_starts_where_it_starts_and_is_linear_where_someone_is_ruined() -> None:
+    plot = equity([curve([1.0, 1.1, 0.0, 0.0])])
+    (rows,) = plot.rows.values()
+    assert rows[0]["value"] == 1.0
+    assert '"type": "linear"' in str(plot.spec()).replace("'", '"')
+    assert '"type": "log"' in str(equity([curve([1.0, 1.1])]).spec()).replace("'", '"')
+
+
+def test_fans_of_one_coin_do_not_overlap_in_time() -> None:
+    shown = demo_page(coins=1, origins=40).fans[0]
+    rows = [row for rows in fan(shown).rows.values() for row in rows if "fan" in row]
+    spans: dict[int, list[int]] = {}
+    for row in rows:
+        spans.setdefault(int(row["fan"] or 0), []).append(int(row["at"] or 0))
+    ordered = [spans[number] for number in sorted(spans)]
+    assert len(ordered) > 1
+    assert all(max(before) <= min(after) for before, after in pairwise(ordered))

@@ -1,0 +1,230 @@
+"""One HTML text: complete, self-contained, the same each time, and nothing in it is what a name pretends to be."""
+
+import re
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from cryptocast.evaluation.report import Page, picture, render
+from tests.evaluation.report.demo import COINS, demo_page, hostile_page
+
+VOID = {"meta", "link", "br", "hr", "col"}
+# Generous against a busy machine: 5 s of processor time where this was written.
+MOST_SECONDS = 25.0
+MOST_BYTES = 3_000_000
+
+
+class Document(HTMLParser):
+    """Collects what a page is made of, and whether its tags are balanced."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+@pytest.fixture(scope="module")
+def small() -> Page:
+    page = demo_page(coins=1, origins=12)
+    return replace(page, pits=page.pits[:4], importance=())
+
+
+@pytest.fixture(scope="module")
+def small_text(small: Page) -> str:
+    return render(small)
+
+
+@pytest.fixture(scope="module")
+def hostile_text() -> str:
+    return render(hostile_page())
+
+
+def charts(document: Document) -> list[dict[str, str | None]]:
+    return [attributes for name, attributes in document.elements if name == "svg" and attributes.get("role") == "img"]
+
+
+def test_a_page_of_twelve_coins_stays_small_and_is_soon_drawn() -> None:
+    page = demo_page()
+    begun = time.process_time()
+    text = render(page)
+    assert time.process_time() - begun < MOST_SECONDS
+    assert len(text.encode()) < MOST_BYTES
+    # Fans and four horizons for each coin, and all the others.
+    assert len(charts(Document(text))) > 5 * len(COINS)
+
+
+def test_the_same_page_gives_the_same_text(small: Page, small_text: str) -> None:
+    assert render(small) == small_text
+
+
+def test_tags_are_balanced_and_identifiers_unique(small_text: str) -> None:
+    document = Document(small_text)
+    assert document.wrong == []
+    assert document.open == []
+    identifiers = [attributes["id"] for _, attributes in document.elements if attributes.get("id")]
+    assert len(identifiers) == len(set(identifiers))
+    wanted = re.findall(r"url\(#([^)]+)\)", small_text)
+    assert set(wanted) <= set(identifiers)
+
+
+def test_nothing_is_fetched_and_no_script_runs(small_text: str) -> None:
+    document = Document(small_text)
+    assert document.count("script") == document.count("iframe") == document.count("object") == 0
+    addresses = {
+        value for _, attributes in document.elements for key, value in attributes.items() if key in {"src", "href"}
+    }
+    assert all(value is not None and (value.startswith("#") or value == "data:,") for value in addresses)
+    assert "@import" not in small_text
+    assert "http" not in small_text.replace('http-equiv="Content-Security-Policy"', "")
+    assert "default-src 'none'" in "".join(str(a.get("content")) for _, a in document.elements).replace("&#x27;", "'")
+
+
+def test_the_colours_of_charts_are_those_of_the_scheme(small_text: str) -> None:
+    document = Document(small_text)
+    drawn = [attributes for name, attributes in document.elements if name in {"path", "line", "text", "rect"}]
+    painted = {str(a.get(key)) for a in drawn for key in ("fill", "stroke")} - {"None", "none", "transparent"}
+    assert painted == set()
+    assert "#010f" not in small_text
+    used = {name for a in drawn for name in str(a.get("class") or "").split()}
+    style = small_text[small_text.index("<style>") : small_text.index("</style>")]
+    assert used
+    assert all(f".{name}{{" in style for name in used)
+    assert "prefers-color-scheme:dark" in style
+
+
+def test_every_chart_has_a_title_and_a_description_and_scales(small_text: str) -> None:
+    document = Document(small_text)
+    identifiers = {attributes.get("id") for name, attributes in document.elements if name in {"title", "desc"}}
+    assert charts(document)
+    for chart in charts(document):
+        assert set(str(chart["aria-labelledby"]).split()) <= identifiers
+        assert str(chart["viewbox"]).startswith("0 0 ")
+        assert "width" not in chart
+
+
+def test_every_table_names_its_rows_and_columns(small_text: str) -> None:
+    document = Document(small_text)
+    headers = [attributes.get("scope") for name, attributes in document.elements if name == "th"]
+    assert set(headers) == {"col", "row", "rowgroup"}
+    assert all(a.get("aria-label") for name, a in document.elements if name == "table")
+
+
+def test_letters_are_never_smaller_than_fourteen_pixels(small_text: str) -> None:
+    sizes = re.findall(r"font(?:-size)?:\s*(?:\d+ )?(\d+(?:\.\d+)?)px", small_text)
+    sizes += re.findall(r'font-size="(\d+(?:\.\d+)?)px"', small_text)
+    assert sizes
+    assert min(float(size) for size in sizes) >= 14
+
+
+def test_hostile_names_and_errors_stay_text(hostile_text: str) -> None:
+    document = Document(hostile_text)
+    assert document.count("script") == 0
+    assert document.wrong == document.open == []
+    assert '<script>alert("1")</script>' in "".join(document.texts)
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e]", hostile_text)
+    assert hostile_text.encode("utf-8")
+    assert not any(key.startswith("on") for _, attributes in document.elements for key in attributes)
+
+
+def test_what_is_not_given_is_left_out() -> None:
+    full = demo_page(coins=1, origins=6)
+    bare = Page(
+        title="Bare",
+        coins=full.coins,
+        models=full.models,
+        chosen="mix",
+        horizons=full.horizons,
+        bar="day",
+        start=full.start,
+        end=full.end,
+        verdicts=full.verdicts,
+    )
+    text = render(bare)
+    anchors = [attributes.get("id") for name, attributes in Document(text).elements if name == "section"]
+    assert anchors == ["verdicts"]
+    assert "Strategies" not in text
+
+
+def test_one_verdict_and_none_are_said_in_words() -> None:
+    full = demo_page(coins=1, origins=6)
+    one = replace(full, fans=(), reliability=(), pits=(), probabilities=(), skills=(), coin_scores=(), trading=None)
+    assert "2 of 12 forecasts" in render(one)
+    assert "Nothing could be judged." in render(replace(one, verdicts=()))
+
+
+def test_unknown_numbers_do_not_stop_the_page(small: Page) -> None:
+    import numpy as np
+
+    fan = small.fans[0]
+    blind = replace(fan, outcome=np.full_like(fan.outcome, np.nan), close=np.full_like(fan.close, np.nan))
+    nothing = replace(
+        fan,
+        issued_at=fan.issued_at[:0],
+        due_at=fan.due_at[:0],
+        prices=fan.prices[:0],
+        outcome=fan.outcome[:0],
+    )
+    lost = tuple(
+        replace(row, observed=np.full_like(row.observed, np.nan), se=row.se * np.nan) for row in small.reliability
+    )
+    text = render(
+        replace(small, fans=(blind, nothing), reliability=lost, pits=(), probabilities=(), coin_scores=(), trading=None)
+    )
+    assert "No outcome is known yet." in text
+    assert "nan" not in re.sub(r"<title.*?</title>", "", text.lower()).replace("finance", "")
+
+
+def test_a_fan_of_another_shape_is_refused(small: Page) -> None:
+    fan = small.fans[0]
+    with pytest.raises(ValueError, match="outcome is"):
+        replace(fan, outcome=fan.outcome[:, :2])
+    with pytest.raises(ValueError, match="another number of horizons"):
+        replace(small, horizons=(1, 7))
+
+
+def test_the_picture_is_a_png_and_the_same_each_time(small: Page) -> None:
+    drawn = picture(small)
+    assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", drawn[16:24])
+    assert width > 1_500
+    assert height > 1_200
+    assert picture(small) == drawn
+    with pytest.raises(ValueError, match="nothing to draw"):
+        picture(replace(small, fans=(), skills=()))
+
+
+def test_the_drawing_libraries_wait_until_a_page_is_rendered() -> None:
+    code = (
+        "import sys, cryptocast.evaluation.report\n"
+        "print([name for name in ('altair', 'vl_convert', 'jsonschema') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert told.stdout.strip() == "[]"

@@ -1,0 +1,91 @@
+"""Numbers with sensible digits, and verdicts that say what is known."""
+
+import pytest
+
+from cryptocast.evaluation.report.page import Estimate, Verdict
+from cryptocast.evaluation.report.words import (
+    ahead,
+    date,
+    detail,
+    headline,
+    interval,
+    number,
+    p_value,
+    percent,
+    price,
+    signed_percent,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0.0, "0"),
+        (0.016, "0.0160"),
+        (12.5, "12.5"),
+        (-0.786, "−0.786"),
+        (1234.5, "1,234"),
+        (1.2e-9, "1.20e−09"),
+        (None, "–"),
+        (float("nan"), "–"),
+        (float("inf"), "–"),
+    ],
+)
+def test_a_number_has_three_significant_digits(value: float | None, written: str) -> None:
+    assert number(value) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(64_210.4, "64,210"), (3_120.5, "3,120.50"), (0.5234567, "0.5235"), (0.0000231, "0.00002310"), (None, "–")],
+)
+def test_a_price_keeps_four_digits_whatever_its_size(value: float | None, written: str) -> None:
+    assert price(value) == written
+
+
+def test_shares_are_in_percent_and_zero_has_no_sign() -> None:
+    assert percent(0.0124) == "1.2%"
+    assert signed_percent(0.0124) == "+1.2%"
+    assert signed_percent(-0.0312) == "−3.1%"
+    assert signed_percent(-0.0002) == "0.0%"
+    assert signed_percent(None) == "–"
+
+
+def test_a_p_value_is_never_zero() -> None:
+    assert p_value(0.0) == "p < 0.001"
+    assert p_value(0.021) == "p = 0.021"
+    assert p_value(0.22) == "p = 0.22"
+    assert p_value(None) == ""
+
+
+def test_a_close_one_millisecond_before_midnight_is_the_day_that_it_ends() -> None:
+    assert date(1_640_995_199_999_000) == "2022-01-01"
+    assert date(1_641_002_400_000_000) == "2022-01-01 02:00"
+
+
+def test_horizons_are_counted_in_bars() -> None:
+    assert ahead(1, "day") == "1 day"
+    assert ahead(24, "hour") == "24 hours"
+
+
+def test_an_interval_needs_both_ends() -> None:
+    assert interval(Estimate(0.01, -0.004, 0.02), share=True) == "−0.4% to +2.0%"
+    assert interval(Estimate(0.5, -0.25, 1.0), share=False) == "−0.25 to 1.00"
+    assert interval(Estimate(0.01, None, 0.02), share=True) == ""
+
+
+def test_a_verdict_says_the_word_the_dates_the_place_and_what_could_be_seen() -> None:
+    verdict = Verdict("mix", 1, "better", 1_200, "rw_empirical", Estimate(0.024, 0.009, 0.039), 0.0004, "width", 0.009)
+    assert headline(verdict) == "better (n = 1,200 dates, p < 0.001)"
+    assert detail(verdict) == (
+        "CRPS 2.4% lower than rw_empirical (skill +0.9% to +3.9%). The skill lies in the width, not in the direction. "
+        "This much data could have shown a skill of 0.9% or more."
+    )
+
+
+def test_a_verdict_without_a_test_says_so() -> None:
+    verdict = Verdict("mix", 30, "cannot tell", 41, "rw_gaussian", Estimate(None), note="Labels overlap.")
+    assert headline(verdict) == "cannot tell (n = 41 dates)"
+    assert detail(verdict) == (
+        "The loss could not be compared. There are too few origins to say what could have been shown. Labels overlap."
+    )

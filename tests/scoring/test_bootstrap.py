@@ -1,0 +1,166 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+from arch.bootstrap import StationaryBootstrap
+from arch.bootstrap import optimal_block_length as arch_block_length
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptocast.scoring import (
+    bootstrap_mean,
+    bootstrap_sharpe,
+    bootstrap_sharpe_difference,
+    circular_indices,
+    optimal_block_length,
+    sharpe,
+    shuffled_blocks,
+    stationary_indices,
+    stationary_indices_from,
+)
+from cryptocast.scoring.shapes import FloatArray
+
+
+def autoregression(rng: np.random.Generator, n: int, memory: float) -> FloatArray:
+    x = rng.standard_normal(n)
+    for t in range(1, n):
+        x[t] += memory * x[t - 1]
+    return x
+
+
+def test_the_same_random_numbers_give_the_rows_of_arch() -> None:
+    ours = np.random.default_rng(5)
+    resampler = StationaryBootstrap(7, np.arange(100), seed=np.random.default_rng(5))
+    for _ in range(20):
+        starts = ours.integers(0, 100, 100)
+        row = stationary_indices_from(starts, ours.random(100), 7.0)
+        np.testing.assert_array_equal(row, resampler.update_indices())
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.95, -0.6])
+@pytest.mark.parametrize("n", [20, 200, 3_000])
+def test_the_block_length_equals_that_of_arch(n: int, memory: float) -> None:
+    x = autoregression(np.random.default_rng(n), n, memory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = arch_block_length(x).iloc[0]
+    ours = optimal_block_length(x)
+    assert ours == pytest.approx((max(1.0, expected["stationary"]), max(1.0, expected["circular"])), rel=1e-10)
+
+
+def test_a_constant_series_needs_no_blocks() -> None:
+    assert optimal_block_length(np.ones(30)) == (1.0, 1.0)
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 9))
+def test_circular_rows_are_runs_of_the_block_length(n: int, block: int, seed: int) -> None:
+    rows = circular_indices(n, block, 3, np.random.default_rng(seed))
+    assert rows.shape == (3, n)
+    assert ((rows >= 0) & (rows < n)).all()
+    steps = (np.diff(rows, axis=1) - 1) % n
+    breaks = np.flatnonzero(steps.any(axis=0)) + 1
+    assert all(at % block == 0 for at in breaks.tolist())
+
+
+def test_stationary_blocks_have_the_mean_length_and_every_bar_the_same_chance() -> None:
+    rows = stationary_indices(50, 5.0, 4_000, np.random.default_rng(1))
+    continued = ((np.diff(rows, axis=1) - 1) % 50 == 0).mean()
+    assert continued == pytest.approx(0.8 + 0.2 / 50, abs=0.005)
+    assert np.bincount(rows.ravel(), minlength=50) / rows.size == pytest.approx(0.02, abs=0.001)
+    alone = stationary_indices(50, 1.0, 200, np.random.default_rng(1))
+    assert ((np.diff(alone, axis=1) - 1) % 50 == 0).mean() == pytest.approx(0.02, abs=0.01)
+
+
+def test_the_interval_of_a_mean_is_about_the_textbook_one_without_memory() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal(400) + 0.3
+    result = bootstrap_mean(x, stationary_indices(400, 1.0, 4_000, rng))
+    assert result.estimate == pytest.approx(x.mean())
+    assert result.se == pytest.approx(x.std() / 20, rel=0.05)
+    assert result.lower == pytest.approx(x.mean() - 1.96 * x.std() / 20, abs=0.01)
+    assert result.p is not None
+    assert result.p < 0.01
+
+
+@pytest.mark.slow
+def test_the_interval_of_a_sharpe_ratio_covers_the_truth_under_clustered_volatility() -> None:
+    rng = np.random.default_rng(3)
+    inside = differs = 0
+    for _ in range(400):
+        level = 0.15 * autoregression(rng, 500, 0.95)
+        a, b = np.exp(level) * rng.standard_normal(500), np.exp(level) * rng.standard_normal(500)
+        rows = stationary_indices(500, 10.0, 400, rng)
+        result = bootstrap_sharpe(a, rows, 365)
+        assert result.lower is not None
+        assert result.upper is not None
+        inside += result.lower <= 0.0 <= result.upper
+        difference = bootstrap_sharpe_difference(a, b, rows, 365)
+        assert difference.p is not None
+        differs += difference.p < 0.05
+    assert 0.91 < inside / 400 < 0.98
+    assert 0.02 < differs / 400 < 0.09
+
+
+def test_a_sharpe_ratio_is_resampled_as_a_slow_loop_does() -> None:
+    rng = np.random.default_rng(4)
+    a, b = 0.01 * rng.standard_normal((2, 120)) + 0.001
+    rows = circular_indices(120, 6, 99, rng)
+    drawn = np.array([sharpe(a[row], 365) for row in rows], dtype=np.float64)
+    against = drawn - np.array([sharpe(b[row], 365) for row in rows], dtype=np.float64)
+    result, difference = bootstrap_sharpe(a, rows, 365), bootstrap_sharpe_difference(a, b, rows, 365)
+    for found, replicates, estimate in (
+        (result, drawn, sharpe(a, 365)),
+        (difference, against, (sharpe(a, 365) or 0) - (sharpe(b, 365) or 0)),
+    ):
+        assert estimate is not None
+        stray = np.abs(replicates - estimate)
+        assert found.estimate == pytest.approx(estimate)
+        assert found.se == pytest.approx(replicates.std(ddof=1))
+        assert found.upper == pytest.approx(estimate + np.quantile(stray, 0.95))
+        assert found.p == pytest.approx((1 + (stray >= abs(estimate)).sum()) / 100)
+
+
+def test_a_strategy_and_itself_do_not_differ() -> None:
+    rng = np.random.default_rng(6)
+    returns = rng.standard_normal(60)
+    result = bootstrap_sharpe_difference(returns, returns, stationary_indices(60, 4.0, 200, rng), 365)
+    assert (result.estimate, result.se, result.lower, result.upper, result.p) == (0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def test_what_never_varies_has_no_ratio_and_counts_as_zero_in_a_difference() -> None:
+    rng = np.random.default_rng(7)
+    rows, returns = stationary_indices(60, 4.0, 200, rng), rng.standard_normal(60)
+    assert bootstrap_sharpe(np.zeros(60), rows, 365).lower is None
+    assert bootstrap_sharpe_difference(np.zeros(60), np.ones(60), rows, 365).estimate is None
+    assert bootstrap_sharpe_difference(returns, np.zeros(60), rows, 365) == bootstrap_sharpe(returns, rows, 365)
+
+
+def test_resamples_that_never_vary_are_left_out() -> None:
+    returns = np.zeros(6)
+    returns[0] = 0.1
+    result = bootstrap_sharpe(returns, stationary_indices(6, 1.0, 500, np.random.default_rng(8)), 365)
+    assert result.se is not None
+    assert math.isfinite(result.se)
+
+
+def test_impossible_arguments_are_refused() -> None:
+    rng = np.random.default_rng(9)
+    for n, block, draws in ((0, 1, 1), (5, 0, 1), (5, 1, 0)):
+        with pytest.raises(ValueError, match="1 or more"):
+            stationary_indices(n, block, draws, rng)
+        with pytest.raises(ValueError, match="1 or more"):
+            circular_indices(n, block, draws, rng)
+    with pytest.raises(ValueError, match="finite"):
+        bootstrap_mean(np.array([math.nan, 1.0]), np.zeros((2, 2), dtype=np.int64))
+    with pytest.raises(ValueError, match="alpha"):
+        bootstrap_mean(np.ones(2), np.zeros((2, 2), dtype=np.int64), alpha=0.0)
+    with pytest.raises(ValueError, match="16"):
+        optimal_block_length(np.ones(9))
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
+def test_shuffled_blocks_keep_every_bar_once_and_its_neighbours_mostly(n: int, block: int, seed: int) -> None:
+    order = shuffled_blocks(n, block, np.random.default_rng(seed))
+    assert sorted(order.tolist()) == list(range(n))
+    assert np.count_nonzero(np.diff(order) != 1) <= n // block + 1

@@ -1,0 +1,47 @@
+"""Markets in which nothing can be found: how often a backtest says that something was."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cryptocast.config import Config, DataConfig, SimulatedConfig, StoreConfig, TrainConfig
+from cryptocast.workflows.backtest import BacktestOrder, backtest
+from cryptocast.workflows.context import Context
+from cryptocast.workflows.documents import BacktestReport
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SEEDS = 100
+MOST = 11  # of 100 at 5 %: the 99th percentile of a binomial is 11
+
+
+def backtest_of(folder: Path, seed: int, *, walk_forward: bool) -> BacktestReport:
+    """baseline and lightgbm on 800 bars of a random walk of constant volatility."""
+    config = Config(
+        store=StoreConfig(path=folder / str(seed)),
+        data=DataConfig(coins=("bitcoin",), source="simulated"),
+        simulated=SimulatedConfig(market="random_walk", seed=seed, bars=800),
+        train=TrainConfig(threads=2, audit=False),
+    )
+    context = Context(config=config, wall_clock=lambda: NOW, who="test")
+    return backtest(context, BacktestOrder(walk_forward=walk_forward, models=("baseline", "lightgbm")))
+
+
+def says_better(report: BacktestReport) -> bool:
+    return any(score.verdict.startswith("better") for row in report.rows for score in row.scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("walk_forward", [True, False], ids=["walk-forward", "hold-out"])
+def test_on_a_hundred_random_walks_of_constant_volatility_better_is_hardly_ever_said(
+    tmp_path: Path, walk_forward: bool
+) -> None:
+    said = [seed for seed in range(SEEDS) if says_better(backtest_of(tmp_path, seed, walk_forward=walk_forward))]
+    assert len(said) <= MOST, f"{len(said)} of {SEEDS}: {said}"
+
+
+def test_on_a_random_walk_no_skill_is_claimed_and_what_could_have_been_seen_is_said(tmp_path: Path) -> None:
+    report = backtest_of(tmp_path, 1, walk_forward=False)
+    assert not says_better(report)
+    shown = [record.smallest_effect for record in report.honesty if record.horizon == 1]
+    assert all(effect is not None and 0.0 < effect < 0.5 for effect in shown)
