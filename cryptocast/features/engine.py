@@ -3,7 +3,7 @@
 A plan turns formulas into steps on arrays (coins, bars), windows into joints of shared half windows. Blocks hold as
 many coins as fit a processor's cache, so that a step reads what the one before it wrote. Figures across coins come
 last, over whole columns. One thread: steps of microseconds spend more on handing Python's lock about than a second
-thread gains (measured); many coins at once are spread over processes by whoever has them.
+thread gains (measured).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,7 +137,8 @@ def evaluate(frame: pl.DataFrame, **formulas: Formula) -> pl.DataFrame:
     asked = plan(list(formulas.values()))
     unknown = np.full(frame.height, np.nan)
     columns = {
-        name: frame[name].to_numpy().astype(np.float64) if name in frame.columns else unknown for name in asked.columns
+        name: frame[name].to_numpy().astype(np.float64, copy=False) if name in frame.columns else unknown
+        for name in asked.columns
     }
     stamps = np.zeros(frame.height, dtype=np.int64)
     if "close_time" in frame.columns:
@@ -315,9 +316,14 @@ def _enough(total: FloatArray, count: FloatArray, *, least: int, average: bool) 
 
 def compute(asked: Plan, bars: Bars) -> list[FloatArray]:
     """(N,) for each formula of the plan: NaN where not known, never infinite; NaN on missing bars."""
-    kept = {key: np.empty(len(bars)) for key in asked.own}
-    for block in _blocks(bars.start):
-        _compute_block(asked, bars, kept, block)
+    if len(bars.start) == 2:  # one coin: its values are the columns
+        kept = _block_values(asked, bars, bars.start)
+    else:
+        kept = {key: np.empty(len(bars)) for key in asked.own}
+        for first, last in _blocks(bars.start):
+            start = bars.start[first : last + 1]
+            for key, array in _block_values(asked, bars, start).items():
+                _write(array, start, kept[key])
     if asked.across:
         kept |= _compute_across(asked, bars, kept)
     return [_column(kept, asked.constants, key, len(bars)) for key in asked.outputs]
@@ -343,23 +349,32 @@ def _blocks(start: Int64Array) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _compute_block(asked: Plan, bars: Bars, kept: Mapping[str, FloatArray], block: tuple[int, int]) -> None:
-    """Values of one block of coins, written into their rows of `kept`."""
-    start = bars.start[block[0] : block[1] + 1]
+def _block_values(asked: Plan, bars: Bars, start: Int64Array) -> dict[str, FloatArray]:
+    """What the first steps must hand on, for one block of coins: NaN on missing bars and for infinite values."""
+    values: dict[str, Value] = dict(asked.constants)
+    for name, key in asked.columns.items():
+        values[key] = _leaf(bars, name, start)
     with np.errstate(all="ignore"):
-        values: dict[str, Value] = dict(asked.constants)
-        for name, key in asked.columns.items():
-            values[key] = _leaf(bars, name, start)
         _run(asked.steps, values)
-        missing = None if bars.missing is None else _grid(bars.missing, start, fill=True)
-        for key in asked.own:
-            array = np.asarray(values[key])
-            known = np.isfinite(array)
-            if missing is not None:
-                known &= ~missing
-            clean = array if known.all() else np.where(known, array, np.nan)
-            for row, (low, high) in zip(np.atleast_2d(clean), pairwise(start), strict=True):
-                kept[key][low:high] = row[: high - low]
+    missing = None if bars.missing is None else _grid(bars.missing, start, fill=True)
+    return {key: _known_only(np.asarray(values[key]), missing) for key in asked.own}
+
+
+def _known_only(array: FloatArray, missing: BoolArray | None) -> FloatArray:
+    unknown = np.isinf(array)
+    if missing is not None:
+        unknown |= missing
+    return np.where(unknown, np.nan, array) if unknown.any() else array
+
+
+def _write(array: FloatArray, start: Int64Array, column: FloatArray) -> None:
+    """A block's values into their rows."""
+    rows = column[start[0] : start[-1]]
+    if array.size == len(rows):
+        rows.reshape(array.shape)[...] = array
+        return
+    for row, (low, high) in zip(array, pairwise(start), strict=True):
+        column[low:high] = row[: high - low]
 
 
 def _run(steps: Sequence[Step], values: dict[str, Value], *first: Int64Array) -> None:

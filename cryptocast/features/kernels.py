@@ -23,8 +23,8 @@ IntArray = npt.NDArray[np.int64]
 # Sums and squared distances from the mean of windows; None for the distances of single values, which are 0.
 _Sums: TypeAlias = tuple[FloatArray, FloatArray | None]
 
-# exp(230) = 1e100: how far the weights inside a block of a recursion may spread.
-BLOCK_EXPONENT = 230.0
+# exp(460) = 1e200: how far the weights inside a block of a recursion may spread, half of it to either side of 1.
+BLOCK_EXPONENT = 460.0
 
 
 def shift(values: FloatArray, bars: int) -> FloatArray:
@@ -218,18 +218,17 @@ def _runs(values: FloatArray, result: FloatArray) -> list[tuple[slice, int, int]
 def _recursion(values: FloatArray, alpha: float, before: FloatArray, out: FloatArray) -> None:
     """y = (1 - alpha) y + alpha x along each row, from y = `before` (rows,) ahead of the first value, into `out`.
 
-    In blocks: y_j = q^j (y q + alpha sum of x_i q^-i) with q = 1 - alpha. Inside a block the sums only grow, so nothing
-    cancels; the blocks are as long as q^-i stays below 1e100, and a block's last value starts the next.
+    In blocks: y_j = alpha q^j (y q / alpha + sum of x_i q^-i) with q = 1 - alpha. Inside a block the sums only grow, so
+    nothing cancels; blocks are as long as q^-i stays within a range of 1e200, and a block's last value starts the next.
     """
     length = _block_length(alpha)
-    rising, falling, carried = _weights(alpha, length)
+    rising, falling = _weights(alpha, length)
     for first in range(0, values.shape[-1], length):
-        x, y = values[..., first : first + length], out[..., first : first + length]
-        bars = x.shape[-1]
-        np.multiply(x, rising[:bars], out=y)
+        x, y = values[:, first : first + length], out[:, first : first + length]
+        np.multiply(x, rising[: x.shape[-1]], out=y)
+        y[:, 0] += before * ((1.0 - alpha) / alpha * rising[0])
         np.cumsum(y, axis=-1, out=y)
-        y *= falling[:bars]
-        y += before[:, None] * carried[:bars]
+        y *= falling[: x.shape[-1]]
         before = y[:, -1]
 
 
@@ -238,10 +237,9 @@ def _block_length(alpha: float) -> int:
 
 
 @lru_cache(maxsize=64)
-def _weights(alpha: float, length: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """q^-i, alpha q^i and q^(i + 1) of a block; read-only."""
-    powers = np.power(1.0 - alpha, np.arange(length + 1.0))
-    rising, falling, carried = 1.0 / powers[:-1], alpha * powers[:-1], powers[1:].copy()
-    for weights in (rising, falling, carried):
-        weights.flags.writeable = False
-    return rising, falling, carried
+def _weights(alpha: float, length: int) -> tuple[FloatArray, FloatArray]:
+    """q^(m - i) and alpha q^(i - m) of a block with the middle m; read-only."""
+    powers = np.power(1.0 - alpha, np.arange(float(length)) - length // 2)
+    rising, falling = 1.0 / powers, alpha * powers
+    rising.flags.writeable = falling.flags.writeable = False
+    return rising, falling
