@@ -94,6 +94,10 @@ class _Cell:
         loss: FloatArray = self.judged.losses[name][self.keep, self.column]
         return loss
 
+    def mean(self, loss: FloatArray) -> float:
+        """Over the coins of each date, then over the dates, as everything that is tested."""
+        return float(mean_by_date(loss, self.dates)[1].mean())
+
 
 def honesty(judged: Judged, models: Sequence[str], *, tests: int, rng: np.random.Generator) -> Honesty:
     """Records for the horizons that have outcomes. tests: comparisons that the table makes in all.
@@ -117,7 +121,7 @@ def honesty(judged: Judged, models: Sequence[str], *, tests: int, rng: np.random
 
 def _record(cell: _Cell, tests: int, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
     references = [name for name in REFERENCES if name in cell.judged.losses and name != cell.name]
-    strongest = min(references, key=lambda name: float(cell.loss(name).mean()))
+    strongest = min(references, key=lambda name: cell.mean(cell.loss(name)))
     step = cell.judged.step
     effect = smallest_effect(
         cell.loss(cell.name), cell.loss(strongest), cell.dates, horizon=cell.horizon, step=step, tests=tests
@@ -171,10 +175,10 @@ def _parts(
     symmetric = (values - values[:, ::-1]) / 2.0
     twin = crps_relative(cell.returns, symmetric, cell.forecast.levels)
     own, reference = cell.loss(cell.name), cell.loss(strongest)
-    base = float(reference.mean())
+    base = cell.mean(reference)
     if base <= 0.0:
         return None, None, None
-    width, direction = 1.0 - float(twin.mean()) / base, float((twin - own).mean()) / base
+    width, direction = 1.0 - cell.mean(twin) / base, cell.mean(twin - own) / base
     found = [
         word
         for word, better, worse in (("width", twin, reference), ("direction", own, twin))

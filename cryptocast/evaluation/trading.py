@@ -1,7 +1,8 @@
 """What strategies on the forecasts would have earned: every figure with an interval, beside what needs no forecast.
 
-Every coin is traded by itself; the portfolio holds the coins in equal parts. Nothing here chooses a strategy: the one
-that is traded is the settings', and how much choosing the best of many would have fooled is part of the answer.
+Every coin is traded by itself, from its own first origin on; the portfolio holds the coins that are there in equal
+parts, restored at each close at the price of a trade. Nothing here chooses a strategy: the one that is traded is the
+settings', and how much choosing the best of many would have fooled is part of the answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +115,15 @@ class _Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Portfolio:
+    """All coins together, each (T,): the simple return after costs, the traded value and what is held, over equity."""
+
+    net: FloatArray
+    turnover: FloatArray
+    exposure: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Floor:
     """Where it is traded: the bars of each coin inside the test, and the joint times (T,) of all of them."""
 
@@ -136,18 +146,48 @@ class _Floor:
             for coin, bars in self.bars.items()
         }
 
-    def pooled(self, of_coin: Mapping[str, FloatArray]) -> FloatArray:
-        """(T,) the mean over the coins that have the bar."""
-        total, count = np.zeros(len(self.times)), np.zeros(len(self.times))
-        for coin, values in of_coin.items():
-            at = np.searchsorted(self.times, self.bars[coin].close_time)
-            total[at] += values
-            count[at] += 1
-        return np.asarray(total / np.maximum(count, 1))
+    def portfolio(self, paths: Mapping[str, Path], costs: Costs) -> _Portfolio:
+        """Coins in equal parts, restored at each close.
+
+        A coin counts from the bar behind its first one, where it first earns, to its last one; while a bar of it is
+        missing its part stands still, and what it made of that time comes with its next bar. Restoring trades a share
+        of what is held; a coin that joins pays its entry on its own path. Counted apart from what the path itself
+        trades at that close, which can only be too much.
+        """
+        shape = len(paths), len(self.times)
+        net, held, traded, member = (np.zeros(shape) for _ in range(4))
+        entry = np.zeros(len(self.times))
+        places = {coin: np.searchsorted(self.times, self.bars[coin].close_time) for coin in paths}
+        for row, (coin, path) in enumerate(paths.items()):
+            at = places[coin]
+            net[row, at], held[row, at], traded[row, at] = path.net, np.abs(path.held), path.turnover
+            member[row, at[0] + 1 : at[-1] + 1] = 1.0
+        number = member.sum(axis=0)
+        part = np.divide(member, number, out=np.zeros(shape), where=number > 0)
+        # The part in force behind each close; at the last one nothing is decided any more.
+        after = np.concatenate([part[:, 1:], part[:, -1:]], axis=1)
+        joins = np.array([at[0] for at in places.values()])
+        np.add.at(entry, joins, net[np.arange(len(joins)), joins] * after[np.arange(len(joins)), joins])
+        earned = (part * net).sum(axis=0)
+        moved = np.abs(after * (1.0 + earned) - part * (1.0 + net))
+        moved[:, -1] = 0.0
+        moved[np.arange(len(joins)), joins] = 0.0
+        following = np.concatenate([held[:, 1:], held[:, -1:]], axis=1)
+        leaving = (part > 0) & (after == 0)
+        restored = (moved * np.where(leaving, held, following)).sum(axis=0)
+        turnover = (part * traded).sum(axis=0) + restored
+        np.add.at(turnover, joins, (after * traded)[np.arange(len(joins)), joins])
+        return _Portfolio(
+            net=earned + entry - costs.rate * restored, turnover=turnover, exposure=(part * held).sum(axis=0)
+        )
+
+    def traded(self, plan: _Plan, *, costs: Costs | None = None, delay: int = 0) -> _Portfolio:
+        """The portfolio of one strategy."""
+        return self.portfolio(self.paths(plan, costs=costs, delay=delay), costs or self.costs)
 
     def net(self, plan: _Plan, *, costs: Costs | None = None, delay: int = 0) -> FloatArray:
         """(T,) the simple return of the portfolio."""
-        return self.pooled({coin: path.net for coin, path in self.paths(plan, costs=costs, delay=delay).items()})
+        return self.traded(plan, costs=costs, delay=delay).net
 
 
 def trade(
@@ -206,13 +246,14 @@ def trade(
 
 
 def _floor(judged: Judged, bars: Sequence[CoinBars], settings: StrategyConfig, execution: Execution) -> _Floor | None:
-    issued = judged.rows.issued_at
-    first, last = int(issued.min()), int(issued.max()) + judged.step * judged.rows.bar_us
-    coins = set(judged.rows.coin_names.tolist())
+    issued, names = judged.rows.issued_at, judged.rows.coin_names
+    last = int(issued.max()) + judged.step * judged.rows.bar_us
     inside: dict[str, CoinBars] = {}
     for one in bars:
-        keep = (one.close_time >= first) & (one.close_time <= last)
-        if one.coin in coins and keep.any():
+        own = issued[names == one.coin]
+        # From the coin's own first origin: before it no strategy could hold it, and so no baseline does.
+        keep = (one.close_time >= own.min(initial=last)) & (one.close_time <= last)
+        if len(own) and keep.any():
             inside[one.coin] = replace(one, close_time=one.close_time[keep], open=one.open[keep], close=one.close[keep])
     if not inside:
         return None
@@ -284,7 +325,7 @@ def _indices(net: FloatArray, draws: int, rng: np.random.Generator) -> Int64Arra
 
 def _row(floor: _Floor, plan: _Plan, nets: Mapping[str, FloatArray], indices: Int64Array) -> StrategyRecord:
     net, periods = nets[plan.name], floor.periods
-    paths = floor.paths(plan)
+    whole = floor.traded(plan)
     own = bootstrap_sharpe(net, indices, periods)
     lead = bootstrap_sharpe_difference(net, nets[HOLD], indices, periods) if plan.name != HOLD else None
     statistics = bar_statistics(net)
@@ -304,8 +345,8 @@ def _row(floor: _Floor, plan: _Plan, nets: Mapping[str, FloatArray], indices: In
         sortino=sortino(net, periods),
         calmar=calmar(net, periods),
         max_drawdown=max_drawdown(net),
-        turnover=float(floor.pooled({coin: path.turnover for coin, path in paths.items()}).mean()) * periods,
-        exposure=float(floor.pooled({coin: np.abs(path.held) for coin, path in paths.items()}).mean()),
+        turnover=float(whole.turnover.mean()) * periods,
+        exposure=float(whole.exposure.mean()),
         psr=None if statistics is None else probabilistic_sharpe(statistics),
     )
 
@@ -443,8 +484,14 @@ def _notes(judged: Judged, models: Sequence[str], floor: _Floor) -> tuple[str, .
     filled = "the next open" if floor.at_open else "the same close, since not all opens are known"
     notes = [
         f"Decided at the close of each origin, every {judged.step} bars, filled at {filled}, earning from then on.",
-        "The coins are held in equal parts. Nothing is paid for borrowing, nothing earned on cash.",
+        "Nothing is paid for borrowing, nothing earned on cash.",
     ]
+    if len(floor.bars) > 1:
+        notes.insert(
+            1,
+            "The coins are held in equal parts, restored at each close for the price of a trade, each from "
+            "its first forecast on.",
+        )
     if floor.execution == "same_bar":
         notes.insert(0, "Same-bar execution: each decision earns the bar that it was made on. Nobody can trade this.")
     column = _sizing_column(judged)

@@ -6,6 +6,7 @@ Raw forecasts depend on nothing but their own fit: they can be made in any proce
 interrupted goes on behind the last one that was kept.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -23,8 +24,11 @@ from cryptocast.models.calibration import fit_calibration
 from cryptocast.models.combination import Mix, average
 from cryptocast.models.fitting import concatenate, find_rounds
 from cryptocast.models.recency import recent
+from cryptocast.models.stacking import Stacking, StackLearner
 
 __all__ = ["Fold", "Job", "Keep", "Raw", "Spread", "WalkForward", "forecast_block", "in_turn", "walk_forward"]
+
+log = logging.getLogger(__name__)
 
 BASELINE = "baseline"
 
@@ -74,6 +78,7 @@ class Job:
     rounds: tuple[int, ...] | None
     seed: int
     threads: int
+    required: bool = True  # else a member of an ensemble only, which goes on without it
 
 
 Done: TypeAlias = Forecast | tuple[int, ...] | None
@@ -109,21 +114,35 @@ def in_turn(work: Callable[[Matrix, Job], Done], matrix: Matrix, jobs: Sequence[
 def forecast_block(matrix: Matrix, job: Job) -> Done:
     """The raw forecast of the block's bars, or the rounds if the job has none.
 
-    None where there are too few rows to learn from before the first fold; at a fold that raises DataError.
+    None where there are too few rows to learn from before the first fold, or for a member that is not required; at a
+    fold that raises DataError.
     """
     known = _learned_from(matrix, job.block.known_at, job.window)
     run = FitRun(threads=job.threads)
     if job.rounds is None:
-        return find_rounds(job.learner, known, seed=job.seed, run=run)
+        return _searched(known, job, run)
     rows = matrix.rows(_inside(matrix, job.block))
     try:
         if len(known) == 0:
             raise DataError("There is no bar to learn from yet.")
         return job.learner.fit(known, stop=None, rounds=job.rounds, seed=job.seed, run=run).predict(rows)
-    except DataError:
+    except DataError as error:
         if job.block.index < 0:
             return None  # too short a past: the calibration then rests on the later blocks
-        raise
+        if job.required:
+            raise
+        log.warning("the ensemble goes on without %s: %s", job.learner.kind, error)
+        return None
+
+
+def _searched(known: Matrix, job: Job, run: FitRun) -> tuple[int, ...]:
+    """The rounds; none for a member of an ensemble that has too few rows, whose fits will say so."""
+    try:
+        return find_rounds(job.learner, known, seed=job.seed, run=run)
+    except DataError:
+        if job.required:
+            raise
+        return ()
 
 
 def walk_forward(
@@ -143,16 +162,24 @@ def walk_forward(
     """Forecast every origin by models that were fitted before it.
 
     The baseline walks along, named or not: it answers where a coin's history is too short for a model. mixes: of
-    learners, by name. block_count: blocks before the first refit whose forecasts calibrate it. Raises DataError if a
-    model cannot be fitted at the first refit.
+    learners, by name. An ensemble among the learners is no fit of its own: its members walk along, named or not, and
+    its weights follow from their raw forecasts of earlier blocks. block_count: blocks before the first refit whose
+    forecasts calibrate it. Raises DataError if a model cannot be fitted at the first refit.
     """
-    walkers = {**learners, BASELINE: learners.get(BASELINE, BaselineLearner())}
-    walk = _Walk(matrix, walkers, mixes or {}, plan, least_blocks)
+    stacks = {name: learner for name, learner in learners.items() if isinstance(learner, StackLearner)}
+    walkers = {name: learner for name, learner in learners.items() if name not in stacks}
+    walkers[BASELINE] = walkers.get(BASELINE, BaselineLearner())
+    required = frozenset(walkers)
+    for stack in stacks.values():
+        walkers |= {name: member for name, member in stack.members.items() if name not in walkers}
+    walk = _Walk(matrix, walkers, mixes or {}, _stackings(matrix, stacks), plan, least_blocks)
     rows, numbers, folds = [], [], []
     parts: dict[str, list[Forecast]] = {name: [] for name in (*learners, *(mixes or {}))}
-    for block, raw in _raws(matrix, walkers, plan, block_count, seed, run.threads, spread, keep or _Nowhere()):
-        inside, made = walk.settled(block, raw) if block.index >= 0 else (np.empty(0, np.int64), {})
-        walk.learn(block, raw)
+    made_by = _Making(walkers, required, seed, run.threads)
+    for block, raw in _raws(matrix, made_by, plan, block_count, spread, keep or _Nowhere()):
+        everything = walk.with_combined(block, raw)
+        inside, made = walk.settled(block, raw, everything) if block.index >= 0 else (np.empty(0, np.int64), {})
+        walk.learn(block, raw, everything)
         if block.index < 0:
             continue
         for name in parts if made else ():
@@ -168,33 +195,40 @@ def walk_forward(
     return WalkForward(row=row, fold=np.concatenate(numbers), folds=tuple(folds), forecasts=forecasts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What is fitted: the learners by name; a fit of those that are not required may fail."""
+
+    learners: Mapping[str, Learner]
+    required: frozenset[str]
+    seed: int
+    threads: int
+
+    def job(self, name: str, block: Block, window: int, rounds: tuple[int, ...] | None) -> Job:
+        """One fit."""
+        return Job(self.learners[name], block, window, rounds, self.seed, self.threads, name in self.required)
+
+
+def _stackings(matrix: Matrix, stacks: Mapping[str, StackLearner]) -> dict[str, Stacking]:
+    return {name: Stacking(matrix, tuple(stack.members), stack.temperature) for name, stack in stacks.items()}
+
+
 def _raws(
-    matrix: Matrix,
-    learners: Mapping[str, Learner],
-    plan: Plan,
-    early: int,
-    seed: int,
-    threads: int,
-    spread: Spread,
-    keep: Keep,
+    matrix: Matrix, making: _Making, plan: Plan, early: int, spread: Spread, keep: Keep
 ) -> Iterator[tuple[Block, Raw]]:
     """The raw forecasts of one block after the other: those that were kept, and those that are made now."""
-    window = plan.window * matrix.bar_us
+    window, learners = plan.window * matrix.bar_us, making.learners
     for searched_at, members in search_groups(matrix, plan_blocks(matrix, plan, early=early)):
         kept = {block: raw for block in members if (raw := keep.load(block, matrix)) is not None}
         rounds = next((dict(raw.rounds) for raw in kept.values() if raw.rounds), None)
         missing = [block for block in members if block not in kept and len(_inside(matrix, block))]
         if rounds is None and missing:
             calibrated = [name for name, learner in learners.items() if learner.calibrate]
-            searches = [Job(learners[name], searched_at, window, None, seed, threads) for name in calibrated]
+            searches = [making.job(name, searched_at, window, None) for name in calibrated]
             found = spread(forecast_block, matrix, searches)
             rounds = {name: _rounds(result) for name, result in zip(calibrated, found, strict=True)}
         stopped = rounds or {}
-        jobs = [
-            Job(learner, block, window, stopped.get(name, ()), seed, threads)
-            for block in missing
-            for name, learner in learners.items()
-        ]
+        jobs = [making.job(name, block, window, stopped.get(name, ())) for block in missing for name in learners]
         results = spread(forecast_block, matrix, jobs)
         for block in members:
             if block in kept:
@@ -229,11 +263,14 @@ class _Walk:
     matrix: Matrix
     learners: Mapping[str, Learner]
     mixes: Mapping[str, Mix]
+    stackings: Mapping[str, Stacking]
     plan: Plan
     least_blocks: int
     _earlier: dict[str, list[tuple[Int64Array, Forecast]]] = field(default_factory=dict)
 
-    def settled(self, block: Block, raw: Raw) -> tuple[Int64Array, dict[str, Forecast]]:
+    def settled(
+        self, block: Block, raw: Raw, everything: Mapping[str, Forecast]
+    ) -> tuple[Int64Array, dict[str, Forecast]]:
         """The rows of the fold's origins, and the calibrated forecasts for them."""
         scored = origins(self.matrix, self.plan)[raw.row]
         inside = raw.row[scored]
@@ -241,7 +278,7 @@ class _Walk:
             return inside, {}
         rows = self.matrix.rows(inside)
         short = too_short(rows, self.least_blocks)
-        forecasts = {name: forecast.rows(scored) for name, forecast in self._with_mixes(raw.forecasts).items()}
+        forecasts = {name: forecast.rows(scored) for name, forecast in everything.items()}
         made = {}
         for name, forecast in forecasts.items():
             if not self._is_calibrated(name):
@@ -251,11 +288,13 @@ class _Walk:
             made[name] = with_fallback(moved, forecasts[BASELINE], short) if short.any() else moved
         return inside, made
 
-    def learn(self, block: Block, raw: Raw) -> None:
+    def learn(self, block: Block, raw: Raw, everything: Mapping[str, Forecast]) -> None:
         """Remember what was forecast, and forget what is too old to calibrate by."""
         if len(raw.row) == 0:
             return
-        for name, forecast in self._with_mixes(raw.forecasts).items():
+        for stacking in self.stackings.values():
+            stacking.learn(raw.row, raw.forecasts)
+        for name, forecast in everything.items():
             if self._is_calibrated(name):
                 self._earlier.setdefault(name, []).append((raw.row, forecast))
         longest = int(self.matrix.horizons.max())
@@ -271,16 +310,23 @@ class _Walk:
         known = _learned_from(self.matrix, block.known_at, self.plan.window * self.matrix.bar_us)
         return int(np.isfinite(known.returns[:, 0]).sum())
 
-    def _with_mixes(self, forecasts: Mapping[str, Forecast]) -> dict[str, Forecast]:
+    def with_combined(self, block: Block, raw: Raw) -> dict[str, Forecast]:
+        """The raw forecasts of the block, and what mixes and ensembles make of them."""
+        forecasts = raw.forecasts
         mixed = {
             name: average([forecasts[member] for member in mix.members])
             for name, mix in self.mixes.items()
             if all(member in forecasts for member in mix.members)
         }
-        return {**forecasts, **mixed}
+        stacked: dict[str, Forecast] = {}
+        for name, stacking in self.stackings.items() if forecasts else ():
+            weights = stacking.weights(block.known_at)
+            if any(member in forecasts for member in stacking.members):
+                stacked[name] = stacking.combined(raw.row, forecasts, weights)
+        return {**forecasts, **mixed, **stacked}
 
     def _is_calibrated(self, name: str) -> bool:
-        return name in self.mixes or self.learners[name].calibrate
+        return name not in self.learners or self.learners[name].calibrate
 
     def _calibrated(self, name: str, forecast: Forecast, known_at: int) -> Forecast:
         parts = self._earlier.get(name, [])

@@ -30,9 +30,12 @@ __all__ = [
     "Comparison",
     "FeatureBuilder",
     "LabelBuilder",
+    "Values",
     "audit",
     "check_not_run",
     "check_of",
+    "compare",
+    "feature_values",
     "with_checks",
 ]
 
@@ -48,7 +51,7 @@ FINDINGS_KEPT = 5  # of each feature and check; all are counted
 CLEAN_COINS = (BITCOIN, "walk-a", "walk-b", "walk-c")
 CLEAN_EXTRA_BARS = 60
 # What a finding of these checks means.
-LEAKING = frozenset({"prefix", "perturbation", "coins", "targets", "fitted", "folds"})
+LEAKING = frozenset({"prefix", "perturbation", "coins", "targets", "fitted", "folds", "repeated", "past first", "rows"})
 MISDECLARED = frozenset({"streaming", "warmup", "memory"})
 
 
@@ -144,7 +147,7 @@ class Subject:
 
     def rebuilt(self, candles: pl.DataFrame) -> Values:
         """The values that other candles give."""
-        return _values(self.build, candles, self.features)
+        return feature_values(self.build, candles, self.features)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,10 +224,11 @@ def with_checks(report: AuditReport, more: Sequence[AuditCheck]) -> AuditReport:
 
 def _subject(candles: pl.DataFrame, features: tuple[Feature, ...], bar_us: int, build: FeatureBuilder) -> Subject:
     candles = candles.select(list(CANDLE_SCHEMA))
-    return Subject(candles, features, bar_us, build, _values(build, candles, features))
+    return Subject(candles, features, bar_us, build, feature_values(build, candles, features))
 
 
-def _values(build: FeatureBuilder, candles: pl.DataFrame, features: Sequence[Feature]) -> Values:
+def feature_values(build: FeatureBuilder, candles: pl.DataFrame, features: Sequence[Feature]) -> Values:
+    """What the builder gives."""
     names = tuple(f.name for f in features)
     table = build(candles.lazy(), features).collect()
     numbers = table.select(pl.col(names).cast(pl.Float64).fill_nan(math.inf).fill_null(math.nan)).to_numpy()
@@ -250,7 +254,7 @@ def _prefix(subject: Subject, moments: list[datetime], rtol: float) -> AuditChec
     parts = []
     for moment in moments:
         known = subject.candles.filter(pl.col("close_time") <= moment)
-        parts.append(_compare(subject.values, subject.rebuilt(known), rtol))
+        parts.append(compare(subject.values, subject.rebuilt(known), rtol))
     return check_of("prefix", what, parts, _all_null(subject))
 
 
@@ -262,7 +266,7 @@ def _perturbation(subject: Subject, moments: list[datetime], rng: np.random.Gene
     for moment in moments:
         changed = subject.rebuilt(_with_noise_after(subject.candles, moment, rng))
         before = (changed.keys["close_time"] <= moment).to_numpy()
-        parts.append(_compare(subject.values, changed.where(before), 0.0))
+        parts.append(compare(subject.values, changed.where(before), 0.0))
     return check_of("perturbation", what, parts, _all_null(subject))
 
 
@@ -287,7 +291,7 @@ def _streaming(subject: Subject, moments: Sequence[datetime]) -> AuditCheck:
     parts = []
     for moment in (*within, *subject.moments.tail(STREAMED_BARS)):
         tail = _tail(subject.candles, moment, need, subject.bar_us)
-        parts.append(_compare(subject.values, subject.rebuilt(tail).at(moment), STREAMED_RTOL, least=1.0))
+        parts.append(compare(subject.values, subject.rebuilt(tail).at(moment), STREAMED_RTOL, least=1.0))
     if not parts:
         return check_not_run("streaming", what, "there are no candles")
     long = len(subject.moments)
@@ -309,7 +313,7 @@ def _targets(
         cut = _label_values(labels(candles.filter(pl.col("close_time") <= moment)))
         now = round(moment.timestamp() * 1e6)
         ended = Values(whole.keys, whole.names, np.where(matrix.label_end <= now, whole.numbers, math.nan))
-        parts.append(_compare(ended.where(matrix.issued_at <= now), cut, 0.0))
+        parts.append(compare(ended.where(matrix.issued_at <= now), cut, 0.0))
     yield check_of("targets", what, parts, ()) if parts else check_not_run("targets", what, "nothing to cut")
 
 
@@ -333,14 +337,14 @@ def _tail(candles: pl.DataFrame, moment: datetime, bars: int, bar_us: int) -> pl
 def _coins(subject: Subject, rng: np.random.Generator, rtol: float) -> AuditCheck:
     what = "the same values when rows are shuffled and coins are renamed so that their order turns around"
     order = rng.permutation(subject.candles.height)
-    parts = [_compare(subject.values, subject.rebuilt(subject.candles[order]), 0.0)]
+    parts = [compare(subject.values, subject.rebuilt(subject.candles[order]), 0.0)]
     others = [coin for coin in subject.candles["coin"].unique().sort() if coin != BITCOIN]
     if len(others) < 2:
         return check_of("coins", what, parts, ("order of coins: fewer than two beside bitcoin",))
     renamed = {coin: f"coin-{len(others) - i:09d}" for i, coin in enumerate(others)}
     other = subject.rebuilt(subject.candles.with_columns(pl.col("coin").replace(renamed)))
     back = other.keys.with_columns(pl.col("coin").replace({new: old for old, new in renamed.items()}))
-    parts.append(_compare(subject.values, Values(back, other.names, other.numbers), rtol))
+    parts.append(compare(subject.values, Values(back, other.names, other.numbers), rtol))
     return check_of("coins", what, parts, ())
 
 
@@ -380,8 +384,8 @@ def _memory(subject: Subject, rng: np.random.Generator, without: frozenset[str])
     parts = []
     for bars, group in groupby(computed, key=_history):
         some = list(group)
-        tail = _values(subject.build, _tail(walks, last, bars, subject.bar_us), some).at(last)
-        parts.append(_compare(whole.only(tail.names), tail, STREAMED_RTOL, least=1.0))
+        tail = feature_values(subject.build, _tail(walks, last, bars, subject.bar_us), some).at(last)
+        parts.append(compare(whole.only(tail.names), tail, STREAMED_RTOL, least=1.0))
     return check_of("memory", what, parts, ())
 
 
@@ -406,11 +410,11 @@ def _clean_walks(bars: int, bar_us: int, rng: np.random.Generator) -> pl.DataFra
     return known.select(list(CANDLE_SCHEMA))
 
 
-def _compare(values: Values, other: Values, rtol: float, *, least: float = 0.0) -> Comparison:
+def compare(values: Values, other: Values, rtol: float, *, least: float = 0.0, most: int = FINDINGS_KEPT) -> Comparison:
     """Every feature in every row that both hold: null equals only null, numbers agree to rtol of their size.
 
     Size: the larger of the two values, the column's median and `least`, so that a value near 0 is not asked for digits
-    that its ingredients do not have.
+    that its ingredients do not have. most: findings to keep of each feature.
     """
     index = pl.int_range(pl.len(), dtype=pl.Int64)
     both = values.keys.with_columns(here=index).join(
@@ -422,7 +426,7 @@ def _compare(values: Values, other: Values, rtol: float, *, least: float = 0.0) 
         finite = np.isfinite(here) & np.isfinite(there)
         size = np.fmax(np.fmax(np.abs(here), np.abs(there)), np.fmax(_middle(values.numbers), least))
         same |= finite & (np.abs(np.where(finite, here - there, 0.0)) <= rtol * size)
-    return _collect(Values(both.select(KEYS), values.names, here), there, ~same)
+    return _collect(Values(both.select(KEYS), values.names, here), there, ~same, most)
 
 
 def _middle(numbers: FloatArray) -> FloatArray:
@@ -434,10 +438,10 @@ def _middle(numbers: FloatArray) -> FloatArray:
     return middle
 
 
-def _collect(values: Values, there: FloatArray, wrong: BoolArray) -> Comparison:
+def _collect(values: Values, there: FloatArray, wrong: BoolArray, most: int = FINDINGS_KEPT) -> Comparison:
     findings = []
     for column in np.flatnonzero(wrong.any(axis=0)):
-        for row in np.flatnonzero(wrong[:, column])[:FINDINGS_KEPT]:
+        for row in np.flatnonzero(wrong[:, column])[:most]:
             coin, close_time = values.keys.row(int(row))
             findings.append(
                 AuditFinding(

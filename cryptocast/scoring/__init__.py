@@ -16,6 +16,7 @@ from cryptocast.scoring.bootstrap import (
     stationary_indices,
     stationary_indices_from,
 )
+from cryptocast.scoring.confidence import confidence, confidence_reliability
 from cryptocast.scoring.confidence_set import ConfidenceSet, model_confidence_set
 from cryptocast.scoring.coverage import Coverage, after_shocks, coverage, coverage_by, terciles, wilson
 from cryptocast.scoring.dates import long_run_variance, mean_by_date, overlapping_origins
@@ -61,6 +62,7 @@ from cryptocast.scoring.sharpe_tests import (
     probabilistic_sharpe,
 )
 from cryptocast.scoring.skill import Skill, SmallestEffect, skill, smallest_effect
+from cryptocast.scoring.volatility import log_variance_error, qlike
 
 __all__ = [
     "LEVELS",
@@ -91,6 +93,8 @@ __all__ = [
     "by_day",
     "calmar",
     "circular_indices",
+    "confidence",
+    "confidence_reliability",
     "coverage",
     "coverage_by",
     "covered",
@@ -109,6 +113,7 @@ __all__ = [
     "intervals_on_offer",
     "least_bars",
     "level_reliability",
+    "log_variance_error",
     "long_run_variance",
     "longest_drawdown",
     "mae",
@@ -127,6 +132,7 @@ __all__ = [
     "pit_histogram",
     "pit_uniformity",
     "probabilistic_sharpe",
+    "qlike",
     "r2",
     "reliability",
     "rmse",

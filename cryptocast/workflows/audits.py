@@ -9,8 +9,10 @@ from cryptocast.evaluation.fit_audit import FitPath, FitTrial, audit_fits
 from cryptocast.evaluation.plan import fold_starts, plan_folds
 from cryptocast.evaluation.walk_forward import walk_forward
 from cryptocast.features.audit import AuditFinding, AuditReport, audit, with_checks
-from cryptocast.features.catalogue import required_history
+from cryptocast.features.catalogue import Feature, required_history
 from cryptocast.features.matrix import Matrix
+from cryptocast.features.own import with_own
+from cryptocast.features.row_audit import audit_rows
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.models.selective import Selective
@@ -58,8 +60,20 @@ def _audit(
         without=missing_needs(pool),
         horizons=matrix.horizons.tolist(),
     )
+    if features.own and any(check.name != "build" for check in report.checks):
+        # On all bars, though the rest may look at the last ones: a formula can look ahead where it is not looked at.
+        fresh = partial(_own_anew, features)
+        without = missing_needs(pool)
+        rows = audit_rows(candles_of(pool), fresh, bar_us=pool.bar_us, seed=config.train.seed, without=without)
+        report = with_checks(report, rows)
     wrap = partial(Selective, max_correlation=config.features.max_correlation)
     return with_checks(report, audit_fits(matrix, paths, seed=config.train.seed, wrap=wrap))
+
+
+def _own_anew(features: FeatureSet) -> tuple[Feature, ...]:
+    """The user's features, from their text again, so that they remember nothing."""
+    again = with_own(features.text, features.origin)
+    return tuple(feature for feature in again.features if feature.name in again.own)
 
 
 def _hold_out(config: Config) -> FitPath:
@@ -143,7 +157,9 @@ def _raise_for(report: AuditReport, features: FeatureSet, names: tuple[str, ...]
 
 
 def _first(report: AuditReport, name: str) -> tuple[str, AuditFinding]:
-    return next((check.name, found) for check in report.checks for found in check.findings if found.feature == name)
+    # What differs from itself differs from everything, so this comes first.
+    checks = sorted(report.checks, key=lambda check: check.name != "repeated")
+    return next((check.name, found) for check in checks for found in check.findings if found.feature == name)
 
 
 def _words(check: str, found: AuditFinding, features: FeatureSet) -> str:
@@ -151,7 +167,12 @@ def _words(check: str, found: AuditFinding, features: FeatureSet) -> str:
     where = f"for {found.coin} at {found.close_time:%Y-%m-%d %H:%M}"
     one, other = _value(found.value_with), _value(found.value_without)
     match check:
-        case "prefix":
+        case "repeated":
+            return (
+                f"{name} is not the same when it is computed again: {where} it is {one} at first and {other} then. "
+                f"Take out what is drawn by chance, read from a clock or remembered. {MEND}"
+            )
+        case "prefix" | "past first" | "rows":
             return (
                 f"{name} looks into the future: {where} it is {one} with all candles and {other} without the later "
                 f"ones. {MEND}"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data.tables import check_table_path, write_table
@@ -30,19 +29,21 @@ from cryptocast.models.fitting import fit_in_time
 from cryptocast.models.kinds import TRAINABLE
 from cryptocast.scoring.coverage import wilson
 from cryptocast.workflows.audits import audit_words
-from cryptocast.workflows.candles import CoinBars as CoinCandles
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.documents import BacktestReport, BacktestRow, FoldRow, Placebo
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set
-from cryptocast.workflows.journal import keep_evidence, keep_trials, past_trials, trial_name
+from cryptocast.workflows.helping import help_for
+from cryptocast.workflows.journal import attempt, keep_evidence, keep_trials, past_trials, trial_name
+from cryptocast.workflows.losses import keep_losses
 from cryptocast.workflows.outcome import Outcome, Prepared
 from cryptocast.workflows.pages import page_of, write_pages
 from cryptocast.workflows.panel import Pool, data_used, feature_table, gather, matrix_of, moment, pool_of
 from cryptocast.workflows.placebo import shuffled
 from cryptocast.workflows.predictions import predictions_table
 from cryptocast.workflows.recipes import recipe_of
-from cryptocast.workflows.runs import RunFolder, RunResult, digest_of
+from cryptocast.workflows.runs import RunFolder, RunManifest, RunResult, digest_of
+from cryptocast.workflows.tuned import with_found
 from cryptocast.workflows.walk import contenders, walk
 
 __all__ = ["BacktestOrder", "Outcome", "Prepared", "backtest", "carry_out", "prepare", "report_of", "scored_part"]
@@ -103,6 +104,7 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     began = time.perf_counter()
     _check(order)
     prepared = prepare(context, order)
+    context = prepared.context
     manifest = prepared.manifest()
     folder = RunFolder.of(context.config.store.path, manifest)
     if order.fresh:
@@ -110,7 +112,7 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     notes = resumed_notes(folder)
     outcome = carry_out(prepared, folder, order.engine)
     named = scored_part(prepared, outcome)
-    traded = _traded(prepared, named, order)
+    traded = _traded(prepared, named, order, manifest)
     placebo = _placebo(prepared, order) if order.placebo else None
     report = report_of(
         prepared,
@@ -123,9 +125,10 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     )
     folder.keep_result(RunResult(report=report, digests=digest_of(outcome.judged.forecasts)))
     if prepared.plan is not None:
+        keep_losses(folder, named.judged, prepared.models.names)
         keep_evidence(context, manifest, report)
     if traded is not None and order.execution == "next_bar":
-        keep_trials(context, prepared.pool, manifest, traded.record)
+        keep_trials(context, prepared.pool, manifest, traded.record, horizons=prepared.horizons)
     if order.predictions is not None:
         write_table(predictions_table(named.judged.rows, named.fold, named.judged.forecasts), order.predictions)
     if order.report is not None or order.plot is not None:
@@ -140,6 +143,9 @@ def _check(order: BacktestOrder) -> None:
     for path, suffixes in ((order.report, (".html", ".htm")), (order.plot, (".png",))):
         if path is not None and path.suffix.lower() not in suffixes:
             raise UsageError(f"{path} does not say its format: end it in {' or '.join(suffixes)}.")
+    for path in (order.predictions, order.report, order.plot):
+        if path is not None:
+            _check_folder(path)
     if order.execution == "same_bar" and not order.untradable:
         raise UsageError(
             "--execution same-bar credits each decision with the bar that it was made on, which nobody can trade. To"
@@ -147,14 +153,25 @@ def _check(order: BacktestOrder) -> None:
         )
 
 
-def _traded(prepared: Prepared, named: Outcome, order: BacktestOrder) -> Trading | None:
+def _check_folder(path: Path) -> None:
+    """DataError unless something could be written there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}. Name another folder.") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise DataError(f"{path} cannot be written: it is a folder, or its folder is closed to you. Name another.")
+
+
+def _traded(prepared: Prepared, named: Outcome, order: BacktestOrder, manifest: RunManifest) -> Trading | None:
     """The strategies on the forecasts of the named coins; None where there are too few bars."""
     context, pool, issued = prepared.context, prepared.pool, named.judged.rows.issued_at
     past = past_trials(context, pool, moment(int(issued.min())), moment(int(issued.max())))
+    tried = attempt(context, pool, manifest, prepared.horizons)
 
     def name_of(row: StrategyRecord) -> str:
         recipe = None if row.model is None else recipe_of(context.config, row.model, prepared.features.digest)
-        return trial_name(row.name, recipe)
+        return trial_name(f"{row.name}; {tried}", recipe)
 
     return trade(
         named.judged,
@@ -216,10 +233,6 @@ def _placebo(prepared: Prepared, order: BacktestOrder) -> Placebo:
     )
 
 
-def _with_frame(bars: CoinCandles, frame: pl.DataFrame) -> CoinCandles:
-    return replace(bars, candles=replace(bars.candles, frame=frame))
-
-
 def _found(outcome: Outcome, prepared: Prepared) -> tuple[bool, bool]:
     """Whether anything is said to be better, and whether any of that lies in the direction."""
     rows = _rows(prepared, outcome)
@@ -247,6 +260,9 @@ def prepare(context: Context, order: BacktestOrder) -> Prepared:
     horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
     context.progress.begin("features", 1)
     features = feature_set(context.config)
+    context, notes = with_found(context, pool, features.digest, models.names, walked=order.walk_forward)
+    helped = help_for(context, pool, features, horizons)
+    models = contenders(context, _names(context, order), helped.rows)
     matrix = matrix_of(feature_table(pool, features.features), pool, horizons, features.names)
     if features.own:
         # The catalogue is audited by every training; what a user adds may never have been.
@@ -254,7 +270,7 @@ def prepare(context: Context, order: BacktestOrder) -> Prepared:
     context.progress.step("features")
     context.progress.end()
     plan = _plan(context, order, matrix, asked.granularity) if order.walk_forward else None
-    return Prepared(context, asked, pool, features, matrix, models, horizons, plan)
+    return Prepared(context, asked, pool, features, matrix, models, horizons, plan, (*notes, *helped.notes))
 
 
 def carry_out(prepared: Prepared, folder: RunFolder | None, engine: Engine) -> Outcome:
@@ -262,9 +278,15 @@ def carry_out(prepared: Prepared, folder: RunFolder | None, engine: Engine) -> O
     if prepared.plan is None:
         return _hold_out(prepared)
     matrix, plan = prepared.matrix, prepared.plan
-    found = walk(prepared.context, matrix, prepared.models, plan, folder, engine)
+    try:
+        found = walk(prepared.context, matrix, prepared.models, plan, folder, engine)
+    except DataError as error:
+        if not plan.window:
+            raise
+        raise DataError(f"{error} A longer --window than {plan.window} bars would hold more, too.") from error
     judged = judge(matrix.rows(found.row), found.forecasts, step=plan.step)
-    return Outcome(judged, found.fold, found.folds, plan.step, plan.refit_every)
+    # Refits stand at origins: this is how far apart they truly are.
+    return Outcome(judged, found.fold, found.folds, plan.step, max(1, plan.refit_every // plan.step) * plan.step)
 
 
 def scored_part(prepared: Prepared, outcome: Outcome) -> Outcome:
@@ -372,8 +394,23 @@ def report_of(
         trading=trading,
         placebo=placebo,
         conventions=CONVENTIONS,
-        notes=(*(bars.notice for bars in pool.bars.values() if bars.notice), *notes),
+        notes=(
+            *(bars.notice for bars in pool.bars.values() if bars.notice),
+            *_silent(prepared, outcome),
+            *prepared.notes,
+            *notes,
+        ),
         seconds=round(seconds, 3),
+    )
+
+
+def _silent(prepared: Prepared, outcome: Outcome) -> tuple[str, ...]:
+    """What to say of named coins on which nothing was forecast."""
+    heard, least = set(outcome.judged.rows.coin_names.tolist()), prepared.context.config.train.min_train_bars
+    return tuple(
+        f"{coin} is not in these scores: in the tested time it has no bar with {least} before it and a price that moved"
+        for coin in prepared.pool.named
+        if coin not in heard
     )
 
 

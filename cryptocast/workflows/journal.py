@@ -1,7 +1,9 @@
 """What a backtest leaves in the registry: evidence on its recipes, and every strategy that it tried."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -14,9 +16,14 @@ from cryptocast.workflows.panel import Pool
 from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.runs import RunManifest
 
-__all__ = ["keep_evidence", "keep_trials", "past_trials", "trial_name"]
+__all__ = ["attempt", "keep_evidence", "keep_trials", "keep_tuning", "past_trials", "trial_name"]
 
-POOL_DIGITS = 12
+POOL_DIGITS: Final = 12
+MOST_NAMED: Final = 300
+WALK: Final = ("step", "refit_every", "window", "embargo", "min_train_bars")
+SAME_SPAN: Final = 0.9
+
+Span: TypeAlias = tuple[datetime, datetime]
 
 
 def keep_evidence(context: Context, manifest: RunManifest, report: BacktestReport) -> None:
@@ -48,24 +55,40 @@ def keep_evidence(context: Context, manifest: RunManifest, report: BacktestRepor
 
 
 def past_trials(context: Context, pool: Pool, start: datetime, end: datetime) -> PastTrials:
-    """Strategies and tunings that were evaluated on these coins before, on spans that overlap."""
+    """Strategies and tunings that were evaluated before on any of these coins, alone or among others, on spans that
+    overlap this one.
+
+    The same attempt on much the same bars is one; on another span it is another, since a span can be chosen too.
+    """
     registry = context.registry(create=False)
-    series = {_pool_series(pool), *(_series(pool, coin) for coin in pool.named)}
-    found = [trial for name in sorted(series) for trial in registry.trials_on(name, start, end)]
-    return PastTrials({trial_name(trial.name, trial.recipe): trial.sharpe for trial in found})
+    found = {
+        (trial.run, trial.name): trial
+        for coin in pool.named
+        for trial in registry.trials_on(_series(pool, coin), start, end)
+    }
+    spans: dict[str, list[Span]] = {}
+    sharpe: dict[str, float | None] = {}
+    for trial in sorted(found.values(), key=lambda one: one.at):
+        name = trial_name(trial.name, trial.recipe)
+        known = spans.setdefault(name, [(start, end)])
+        number = _number_of((trial.start, trial.end), known)
+        sharpe[f"{name}, span {number}" if number else name] = trial.sharpe
+    return PastTrials(sharpe)
 
 
-def keep_trials(context: Context, pool: Pool, manifest: RunManifest, traded: TradingRecord) -> None:
-    """A row for each strategy that was traded on the forecasts of this run."""
+def keep_trials(
+    context: Context, pool: Pool, manifest: RunManifest, traded: TradingRecord, *, horizons: tuple[int, ...]
+) -> None:
+    """Each strategy that was traded on the forecasts of this run, in a row for each of its coins."""
     rows = [
         Trial(
             run=manifest.run_id,
             at=context.wall_clock(),
             command="backtest",
-            series=_pool_series(pool),
+            series=_series(pool, coin),
             start=traded.start,
             end=traded.end,
-            name=row.name,
+            name=f"{row.name}; {attempt(context, pool, manifest, horizons)}",
             recipe=None if row.model is None else recipe_of(context.config, row.model, manifest.feature_hash),
             sharpe=row.sharpe_per_bar,
             bars=traded.bars,
@@ -73,22 +96,52 @@ def keep_trials(context: Context, pool: Pool, manifest: RunManifest, traded: Tra
         )
         for row in traded.rows
         if row.kind == "strategy"
+        for coin in pool.named
     ]
     context.registry().record_trials(rows)
 
 
+def attempt(context: Context, pool: Pool, manifest: RunManifest, horizons: tuple[int, ...]) -> str:
+    """What makes one attempt differ from another beside strategy, recipe and span: coins, walk, horizons, costs, seed.
+
+    Whoever turns any of these until the figure pleases has tried that often.
+    """
+    strategy, plan = context.config.strategy, manifest.plan
+    names = ",".join(sorted(pool.named))
+    if len(names) > MOST_NAMED:
+        names = f"{len(pool.named)} coins {hashlib.sha256(names.encode()).hexdigest()[:POOL_DIGITS]}"
+    walk = " ".join(f"{key} {plan[key]}" for key in WALK if key in plan) or manifest.mode
+    costs = f"{strategy.fee_bps:g}+{strategy.slippage_bps:g}/{strategy.close_only_slippage_bps:g} bps"
+    ahead = ",".join(str(horizon) for horizon in horizons)
+    return f"{names}; {walk}; horizons {ahead}; {costs}; at most {strategy.max_weight:g}; seed {manifest.seed}"
+
+
+def keep_tuning(context: Context, pool: Pool, trials: Sequence[Trial]) -> None:
+    """The trials of a tuning, in a row for each coin of the pool: what is found serves all of them."""
+    rows = [msgspec.structs.replace(trial, series=_series(pool, coin)) for coin in pool.coins for trial in trials]
+    context.registry().record_trials(rows)
+
+
 def trial_name(name: str, recipe: str | None) -> str:
-    """Two trials are one if strategy and recipe are the same: looking at it again is no new attempt."""
+    """Two trials are one if strategy, attempt and recipe are the same: looking at it again is no new attempt."""
     return name if recipe is None else f"{name} ({recipe[:12]})"
+
+
+def _number_of(span: Span, known: list[Span]) -> int:
+    """The place of the span among the known ones; a new one is added to them."""
+    for number, other in enumerate(known):
+        if _alike(span, other):
+            return number
+    known.append(span)
+    return len(known) - 1
+
+
+def _alike(one: Span, other: Span) -> bool:
+    """Whether most of the time that either covers is covered by both."""
+    both = min(one[1], other[1]) - max(one[0], other[0])
+    either = max(one[1], other[1]) - min(one[0], other[0])
+    return both >= SAME_SPAN * either
 
 
 def _series(pool: Pool, coin: str) -> str:
     return f"{pool.source}/{pool.vs}/{pool.granularity}/{coin}"
-
-
-def _pool_series(pool: Pool) -> str:
-    """One coin is its own series; several held together have a name made of all of theirs."""
-    if len(pool.named) == 1:
-        return _series(pool, pool.named[0])
-    digest = hashlib.sha256(",".join(sorted(pool.named)).encode()).hexdigest()[:POOL_DIGITS]
-    return _series(pool, f"pool-{digest}")

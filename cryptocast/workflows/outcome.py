@@ -20,7 +20,7 @@ __all__ = ["Outcome", "Prepared"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """All that a backtest rests on, and what is asked of it. plan: None for one hold-out."""
+    """All that a backtest rests on, and what is asked of it. plan: None for one hold-out; notes: what to say of it."""
 
     context: Context
     asked: Resolved
@@ -30,6 +30,7 @@ class Prepared:
     models: Contenders
     horizons: tuple[int, ...]
     plan: Plan | None
+    notes: tuple[str, ...] = ()
 
     def manifest(self) -> RunManifest:
         """What decides its numbers."""

@@ -1,5 +1,6 @@
 """A backtest as a page to be looked at: what it found, brought into the shape that the report draws."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -13,14 +14,21 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
 from cryptocast.evaluation import report as page
 from cryptocast.evaluation.records import HonestyRecord, HorizonScore, StrategyRecord, TradingRecord
+from cryptocast.evaluation.scores import Judged
 from cryptocast.evaluation.trading import Trading
+from cryptocast.models.base import FitRun
+from cryptocast.models.fitting import find_rounds
 from cryptocast.models.references import REFERENCES
+from cryptocast.scoring.skill import skill
 from cryptocast.workflows.documents import BacktestReport, BacktestRow
 from cryptocast.workflows.outcome import Outcome, Prepared
 from cryptocast.workflows.runs import RunManifest
 
 __all__ = ["page_of", "write_pages"]
 
+log = logging.getLogger(__name__)
+
+TREES: Final = "lightgbm"
 P: Final = re.compile(r"p = ([0-9.]+)")
 FAN_ORIGINS: Final = 26
 CLOSES_BEFORE: Final = 60
@@ -59,8 +67,8 @@ def page_of(
         end=_us(report.end),
         verdicts=tuple(_verdicts(pooled, by_model)),
         skills=tuple(_skills(report.honesty)),
-        coin_scores=tuple(_coin_scores(report.rows)),
-        scores=tuple(_scores(outcome, report)),
+        coin_scores=tuple(_coin_scores(report.rows, outcome.judged)),
+        scores=tuple(_scores(report)),
         confidence_sets=tuple(
             page.ConfidenceSet(found.horizon, found.members, found.left_out, found.alpha)
             for found in report.confidence_sets
@@ -71,13 +79,14 @@ def page_of(
             page.Pit(r.model, r.horizon, np.array(r.pit.shares), None, r.n, r.pit.p_uniform) for r in report.honesty
         ),
         probabilities=tuple(_stated(record) for record in report.honesty if len(record.stated) > 1),
-        coverage=tuple(_coverage(pooled, report.honesty)),
+        coverage=tuple(_coverage(pooled, report.honesty, NOUNS[report.granularity])),
         trading=None if traded is None else _trading(traded),
         placebo=None if report.placebo is None else page.Placebo(report.placebo.runs, report.placebo.better),
         folds=tuple(_folds(prepared, outcome)),
+        importance=tuple(_importance(prepared, outcome)),
         conventions=report.conventions,
         problems=tuple(page.Problem(error.coin, error.error) for error in report.left_out),
-        command=f"cryptocast rerun runs/{report.run}",
+        command=f"cryptocast rerun {report.run}",
         manifest=tuple(_facts(manifest)),
     )
 
@@ -144,16 +153,28 @@ def _skills(records: Sequence[HonestyRecord]) -> Iterator[page.SkillRow]:
             yield page.SkillRow(record.model, record.horizon, one.reference, estimate, record.dates)
 
 
-def _coin_scores(rows: Sequence[BacktestRow]) -> Iterator[page.CoinScore]:
+def _coin_scores(rows: Sequence[BacktestRow], judged: Judged) -> Iterator[page.CoinScore]:
+    parts = {row.coin: judged.of_coin(row.coin) for row in rows if row.coin is not None}
     for row in rows:
         if row.coin is None or row.model == "baseline":
             continue
-        for score in row.scores:
-            _, value = _strongest(score)
-            yield page.CoinScore(row.coin, row.model, score.horizon, _word(score), score.dates, page.Estimate(value))
+        for column, score in enumerate(row.scores):
+            reference, value = _strongest(score)
+            estimate = page.Estimate(value)
+            if score.n:
+                estimate = _estimate(parts[row.coin], row.model, reference, column)
+            yield page.CoinScore(row.coin, row.model, score.horizon, _word(score), score.dates, estimate)
 
 
-def _scores(outcome: Outcome, report: BacktestReport) -> Iterator[page.Scores]:
+def _estimate(judged: Judged, model: str, reference: str, column: int) -> page.Estimate:
+    """The skill of a model at a horizon, with its interval."""
+    rows = judged.rows
+    loss, other = judged.losses[model][:, column], judged.losses[reference][:, column]
+    found = skill(loss, other, rows.issued_at, horizon=int(rows.horizons[column]), step=judged.step)
+    return page.Estimate(found.value, found.lower, found.upper)
+
+
+def _scores(report: BacktestReport) -> Iterator[page.Scores]:
     for record in report.honesty:
         loss = next(
             score.crps[record.model]
@@ -178,12 +199,11 @@ def _scores(outcome: Outcome, report: BacktestReport) -> Iterator[page.Scores]:
             **widths,
         }
         yield page.Scores(record.model, record.horizon, record.n, tuple(values.items()))
-    for column, horizon in enumerate(outcome.judged.rows.horizons.tolist()):
-        scored = outcome.judged.scored[:, column]
+    (pooled, *_) = [row for row in report.rows if row.coin is None]
+    for score in pooled.scores:
         for name in ("rw_empirical", "rw_gaussian"):
-            if scored.any():
-                mean = float(outcome.judged.losses[name][scored, column].mean())
-                yield page.Scores(name, horizon, int(scored.sum()), (("CRPS", mean),))
+            if name in score.crps:
+                yield page.Scores(name, score.horizon, score.n, (("CRPS", score.crps[name]),))
 
 
 def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[page.Fan]:
@@ -234,18 +254,22 @@ def _stated(record: HonestyRecord) -> page.StatedProbability:
     )
 
 
-def _coverage(pooled: Sequence[BacktestRow], records: Sequence[HonestyRecord]) -> Iterator[page.CoverageRow]:
+def _coverage(pooled: Sequence[BacktestRow], records: Sequence[HonestyRecord], noun: str) -> Iterator[page.CoverageRow]:
     for row in pooled:
         for score in row.scores:
             for held in score.coverage:
                 yield page.CoverageRow(
-                    "horizon", str(score.horizon), row.model, held.percent, held.share, held.se, held.n
+                    "horizon", _ahead(score.horizon, noun), row.model, held.percent, held.share, held.se, held.n
                 )
     for record in records:
         order = sorted(record.coverage, key=lambda one: THIRDS.index(one.label) if one.label in THIRDS else -1)
         for one in order:
-            label = f"{one.label}, {record.horizon} ahead"
+            label = f"{one.label}, {_ahead(record.horizon, noun)}"
             yield page.CoverageRow(one.by, label, record.model, one.percent, one.share, one.se, one.n)
+
+
+def _ahead(horizon: int, noun: str) -> str:
+    return f"{horizon} {noun}{'' if horizon == 1 else 's'} ahead"
 
 
 def _trading(traded: Trading) -> page.Trading:
@@ -310,6 +334,28 @@ def _folds(prepared: Prepared, outcome: Outcome) -> Iterator[page.FoldRow]:
         )
 
 
+def _importance(prepared: Prepared, outcome: Outcome) -> Iterator[page.Importance]:
+    """What the trees of the last refit lean on: made once more, since a walk keeps forecasts and no models."""
+    from cryptocast.models.boosting import LightGBMForecaster  # loads LightGBM
+
+    learner, plan, matrix = prepared.models.learners.get(TREES), prepared.plan, prepared.matrix
+    if learner is None:
+        return
+    embargo, window = (0, 0) if plan is None else (plan.embargo * matrix.bar_us, plan.window * matrix.bar_us)
+    known_at = outcome.folds[-1].refit_at - embargo
+    known = matrix.known_at(known_at)
+    known = known.rows(known.issued_at > known_at - window) if window else known
+    seed, run = prepared.context.config.train.seed, FitRun(threads=prepared.context.config.train.threads or 1)
+    try:
+        rounds = find_rounds(learner, known, seed=seed, run=run)
+        model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
+    except DataError as error:
+        log.warning("no feature importance: %s", error)
+        return
+    if isinstance(model, LightGBMForecaster) and any(booster is not None for booster in model.boosters):
+        yield page.Importance(TREES, tuple(model.importance().items()), "share of the total gain, last refit")
+
+
 def _facts(manifest: RunManifest) -> Iterator[tuple[str, str]]:
     for name, value in msgspec.to_builtins(manifest).items():
         if name == "coins":
@@ -320,5 +366,18 @@ def _facts(manifest: RunManifest) -> Iterator[tuple[str, str]]:
             for section, values in value.items():
                 yield f"[{section}]", ", ".join(f"{key} = {one}" for key, one in values.items())
         else:
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            yield name.replace("_", " "), str(shown)
+            yield name.replace("_", " "), _fact(value)
+
+
+def _fact(value: object) -> str:
+    """A value of the manifest as people read it."""
+    if isinstance(value, dict):
+        moments = {key: f"{_date(value[key])}" for key in ("start", "end") if isinstance(value.get(key), int)}
+        return ", ".join(f"{key} {one}" for key, one in {**value, **moments}.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return str(value)
+
+
+def _date(microseconds: int) -> str:
+    return f"{np.datetime64(microseconds, 'us').astype('datetime64[m]')} UTC"

@@ -11,18 +11,30 @@ __all__ = ["fit_settings", "recipe_of"]
 
 # What the feature file adds is in the hash of the features; the rest is data, luck, speed or a check.
 LEFT_OUT: Final = frozenset(
-    {"features.file", "train.pool", "train.seed", "train.threads", "train.audit", "train.min_train_bars"}
+    {
+        "features.file",
+        "train.pool",
+        "train.seed",
+        "train.threads",
+        "train.audit",
+        "train.min_train_bars",
+        "train.models",
+    }
 )
 
 
 def fit_settings(config: Config, kind: str) -> dict[str, bool | int | float | str | None]:
-    """What decides a fit of the kind, as "section.key". A kind without settings of its own has the common ones."""
+    """What decides a fit of the kind, as "section.key". A kind without settings of its own has the common ones.
+
+    What decides a fit of its members decides an ensemble, too.
+    """
     sections = {"features": config.features, "split": config.split, "train": config.train}
-    own = getattr(config, kind, None)
-    if own is not None:
-        sections[kind] = own
+    for part in (kind, *(config.ml_ensemble.members if kind == "ml_ensemble" else ())):
+        own = getattr(config, part, None)
+        if own is not None:
+            sections[part] = own
     flat = {
-        f"{section}.{key}": value
+        f"{section}.{key}": ",".join(value) if isinstance(value, tuple) else value
         for section, values in sections.items()
         for key, value in msgspec.structs.asdict(values).items()
     }

@@ -19,10 +19,11 @@ import polars as pl
 from cryptocast.config import Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import read_noted, write_noted
-from cryptocast.errors import DataError
+from cryptocast.errors import DataError, ModelError
 from cryptocast.evaluation.plan import Block, Plan
 from cryptocast.evaluation.walk_forward import Raw
 from cryptocast.features.matrix import Matrix
+from cryptocast.folds import Int64Array
 from cryptocast.models.base import Forecast
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.documents import BacktestReport
@@ -46,10 +47,29 @@ MANIFEST: Final = "manifest.json"
 RESULT: Final = "result.json"
 BLOCKS: Final = "blocks"
 ID_DIGITS: Final = 16
-SECTIONS: Final = ("features", "split", "train", "lightgbm", "backtest")
+SECTIONS: Final = ("features", "split", "train", "lightgbm", "lstm", "ml_ensemble", "backtest")
 # The feature file is in the manifest by the hash of what it gives.
-SPEED_ONLY: Final = (("features", "file"), ("train", "threads"), ("train", "audit"), ("backtest", "models"))
+SPEED_ONLY: Final = (
+    ("features", "file"),
+    ("train", "threads"),
+    ("train", "audit"),
+    ("train", "models"),
+    ("backtest", "models"),
+)
 Q: Final = tuple(f"q{level:.3f}" for level in LEVELS.tolist())
+
+
+# What a file may be that a disk has damaged: no table, or one that says impossible things.
+DAMAGE: Final = (
+    DataError,
+    ModelError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    msgspec.MsgspecError,
+    pl.exceptions.PolarsError,
+)
 
 
 class CoinSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +129,7 @@ class RunFolder:
     def of(cls, store: Path, manifest: RunManifest) -> "RunFolder":
         """The folder of this question below the store, with its manifest. DataError when the disk refuses."""
         folder = cls(store / RUNS / manifest.run_id)
-        if not (folder.path / MANIFEST).is_file():
+        if not folder._has_manifest():
             folder._write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
         return folder
 
@@ -123,10 +143,14 @@ class RunFolder:
         path = self._block(block)
         try:
             found = read_noted(path)
-            return None if found is None else _raw(*found, matrix)
-        except (DataError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
-            log.warning("%s is made anew: %s", path, error)
+            raw = None if found is None else _raw(*found, matrix)
+        except DAMAGE as error:
+            log.warning("block %s of the run %s is made anew: %s", path.stem, self.run_id, error)
             return None
+        if raw is not None and not np.array_equal(raw.row, _rows_of(block, matrix)):
+            log.warning("block %s of the run %s is made anew: it holds other rows", path.stem, self.run_id)
+            return None
+        return raw
 
     def save(self, block: Block, raw: Raw) -> None:
         """Keep them."""
@@ -134,8 +158,8 @@ class RunFolder:
         write_noted(_table(raw), self._block(block), note)
 
     def kept_folds(self) -> int:
-        """How many refits are there already."""
-        return len(list((self.path / BLOCKS).glob("fold-*.parquet")))
+        """How many refits are there already, and whole."""
+        return sum(_is_whole(path) for path in (self.path / BLOCKS).glob("fold-*.parquet"))
 
     def forget_blocks(self) -> None:
         """Delete the raw forecasts, so that all are made anew. DataError when the disk refuses."""
@@ -158,6 +182,14 @@ class RunFolder:
             return msgspec.json.decode(path.read_bytes(), type=RunResult) if path.is_file() else None
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read: {error}. Delete it and run the backtest again.") from error
+
+    def _has_manifest(self) -> bool:
+        """Whether one is there that can be read: a damaged one is written again."""
+        try:
+            read_manifest(self.path, self.path.parent)
+        except DataError:
+            return False
+        return True
 
     def _block(self, block: Block) -> Path:
         return self.path / BLOCKS / f"{'before' if block.index < 0 else 'fold'}-{abs(block.index):04d}.parquet"
@@ -215,6 +247,18 @@ def _table(raw: Raw) -> pl.DataFrame:
         }
         parts.append(pl.DataFrame({**columns, **{q: quantiles[:, i] for i, q in enumerate(Q)}}))
     return pl.concat(parts) if parts else pl.DataFrame(schema={"model": pl.String})
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return read_noted(path) is not None
+    except DAMAGE:
+        return False
+
+
+def _rows_of(block: Block, matrix: Matrix) -> Int64Array:
+    """The rows of the matrix that a block forecasts."""
+    return np.flatnonzero((matrix.issued_at >= block.begin) & (matrix.issued_at < block.end)).astype(np.int64)
 
 
 def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> Raw:

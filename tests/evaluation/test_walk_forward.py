@@ -12,8 +12,12 @@ from cryptocast.evaluation.plan import Plan, fold_starts, plan_folds
 from cryptocast.evaluation.scores import judge, score_model, verdicts_of_table
 from cryptocast.evaluation.walk_forward import WalkForward, walk_forward
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import FitRun
+from cryptocast.models.base import FitRun, Learner
+from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.combination import Mix
+from cryptocast.models.har import HARLearner
 from cryptocast.models.kinds import learner
+from cryptocast.models.stacking import StackLearner
 from tests.models.conftest import MakeMatrix
 from tests.models.conftest import make_matrix as make_matrix
 
@@ -154,3 +158,43 @@ def test_the_baseline_is_never_better_than_itself(matrix: Matrix, walked: WalkFo
     for score in score_model(judged, "baseline"):
         assert "baseline" not in score.skill
         assert score.p_worse_than_baseline is None
+
+
+def _stacked(matrix: Matrix, start: int) -> WalkForward:
+    members: dict[str, Learner] = {"baseline": BaselineLearner(), "har": HARLearner()}
+    return walk_forward(
+        matrix,
+        {"ml_ensemble": StackLearner(members)},
+        _plan(matrix, start=start),
+        block_count=2,
+        least_blocks=12,
+        seed=1,
+        run=FitRun(threads=1),
+        mixes={"mix": Mix(("baseline", "har"))},
+    )
+
+
+def test_an_ensemble_walks_with_its_members_and_is_their_equal_mix_until_it_has_earned_more(matrix: Matrix) -> None:
+    made = _stacked(matrix, int(matrix.issued_at[420]))
+    assert set(made.forecasts) == {"ml_ensemble", "mix"}
+    first = made.fold == 0
+    ensemble, mix = (made.forecasts[name].values[first] for name in ("ml_ensemble", "mix"))
+    np.testing.assert_allclose(ensemble[:, 2:], mix[:, 2:], rtol=1e-9)
+
+
+def test_what_follows_an_origin_changes_no_forecast_of_an_ensemble_before_it(matrix: Matrix) -> None:
+    start = int(matrix.issued_at[420])
+    whole = _stacked(matrix, start)
+    cut = start + 91 * matrix.bar_us
+    later = matrix.label_end > cut
+    hidden = dataclasses.replace(
+        matrix,
+        returns=np.where(later, 0.5, matrix.returns),
+        variance=np.where(later, 1.0, matrix.variance),
+    )
+    before = _stacked(hidden, start)
+    early = whole.forecasts["ml_ensemble"].issued_at <= cut
+    assert early.sum() > 20
+    np.testing.assert_array_equal(
+        before.forecasts["ml_ensemble"].values[early], whole.forecasts["ml_ensemble"].values[early]
+    )

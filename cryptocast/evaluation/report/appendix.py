@@ -18,13 +18,18 @@ def folds(page: Page, _: Drawer) -> Section | None:
         return None
     names = list(dict.fromkeys(name for fold in page.folds for name, _ in fold.losses))
     notes = any(fold.note for fold in page.folds)
-    head = ["Fold", "Train", "Test", "Train rows", "Test rows", *names, "Seconds", *(["Note"] if notes else [])]
-    rows = [_fold(fold, names, notes=notes) for fold in page.folds]
-    caption = "Each fold is fitted before the first bar it forecasts. Model columns: mean CRPS of its test block."
+    timed = any(fold.seconds is not None for fold in page.folds)
+    last = [*(["Seconds"] if timed else []), *(["Note"] if notes else [])]
+    head = ["Fold", "Train", "Test", "Train rows", "Test rows", *names, *last]
+    rows = [_fold(fold, names, timed=timed, notes=notes) for fold in page.folds]
+    caption = (
+        "Each fold is fitted before the first bar it forecasts. Model columns: mean CRPS of its test block over all "
+        "horizons."
+    )
     return Section("folds", "Folds", parts.table(caption, head, rows))
 
 
-def _fold(fold: FoldRow, names: list[str], *, notes: bool) -> list[str | Cell]:
+def _fold(fold: FoldRow, names: list[str], *, timed: bool, notes: bool) -> list[str | Cell]:
     losses = dict(fold.losses)
     row: list[str | Cell] = [
         str(fold.number),
@@ -33,7 +38,7 @@ def _fold(fold: FoldRow, names: list[str], *, notes: bool) -> list[str | Cell]:
         f"{fold.train_rows:,}",
         f"{fold.test_rows:,}",
         *(number(losses.get(name)) for name in names),
-        number(fold.seconds, 2),
+        *([number(fold.seconds, 2)] if timed else []),
     ]
     return [*row, Cell(fold.note or "", "note")] if notes else row
 

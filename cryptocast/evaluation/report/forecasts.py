@@ -359,9 +359,10 @@ def _pits(page: Page, drawer: Drawer) -> list[Html]:
                 width=parts.tile(len(page.horizons)),
             )
         )
+    errors = " Bars show two standard errors." if any(pit.se is not None for pit in page.pits) else ""
     how = (
         "where the outcomes fell in their forecast distributions (PIT). Flat along the line: calibrated. A valley: too "
-        "narrow. A hill: too wide. A slope: biased. Bars show two standard errors; the test allows for overlap."
+        f"narrow. A hill: too wide. A slope: biased.{errors} The test allows for overlap."
     )
     if not made:
         return []

@@ -77,13 +77,13 @@ table{border-collapse:collapse;font-size:15px;line-height:1.4;font-variant-numer
 .tables>.table{break-inside:avoid}
 .tables h3{margin-top:0;padding-top:28px}
 .nowrap{white-space:nowrap}
-th,td{padding:7px 18px 7px 0;text-align:right;vertical-align:baseline;white-space:nowrap;
+th,td{padding:7px 14px 7px 0;text-align:right;vertical-align:baseline;white-space:nowrap;
  border-bottom:1px solid var(--line)}
 th{font-weight:600}
 thead th{color:var(--muted);font-weight:500;vertical-align:bottom}
 th[scope=row],th.left,td.left{text-align:left}
-tbody th[scope=row]{position:sticky;left:0;background:var(--paper);max-width:46vw;overflow:hidden;
- text-overflow:ellipsis}
+tbody th[scope=row]{position:sticky;left:0;background:var(--paper);max-width:min(46vw,30ch);
+ overflow:hidden;text-overflow:ellipsis;white-space:normal;overflow-wrap:break-word;min-width:15ch}
 td.note{white-space:normal;text-align:left;min-width:22ch}
 td .small{margin-left:6px}
 .wrap td{white-space:normal;text-align:left;overflow-wrap:anywhere;min-width:18ch}
@@ -105,7 +105,7 @@ pre{overflow-x:auto;background:var(--well);padding:14px 16px;border-radius:6px;f
 .facts dd .small{display:block;font-size:15px;letter-spacing:0;line-height:1.45;margin-top:4px}
 @media(max-width:600px){nav ul{flex-wrap:nowrap;overflow-x:auto}}
 @media(max-width:480px){main,.top,footer{padding-left:16px;padding-right:16px}.top{padding-top:32px}
- section{padding-top:44px}th,td{padding-right:14px}}
+ section{padding-top:44px}th,td{padding-right:12px}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 """
 
