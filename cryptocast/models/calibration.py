@@ -17,6 +17,8 @@ __all__ = ["Calibration", "fit_calibration"]
 # With this many independent blocks of out-of-fold forecasts the offsets count half: a year has twelve blocks of thirty
 # days, and their extreme quantiles are those of one lucky or unlucky month.
 PRIOR_BLOCKS: Final = 10.0
+# Between these levels the width of a forecast says most about its volatility, and least about its tails.
+VOLATILITY_LEVELS: Final = (0.1, 0.9)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +33,15 @@ class Calibration:
     def apply(self, forecast: Forecast) -> Forecast:
         """The calibrated forecast. Quantiles that would cross are sorted, which never raises the pinball loss.
 
+        The predicted volatility becomes wider or narrower as the 80 % interval does, so that both say the same.
         Source of the sorting: Chernozhukov, Fernandez-Val and Galichon, Econometrica 78 (2010).
         """
         columns = np.searchsorted(self.horizons, forecast.horizons)
         if not np.array_equal(self.horizons[np.minimum(columns, len(self.horizons) - 1)], forecast.horizons):
             raise ModelError(f"Calibrated for {self.horizons.tolist()} bars, asked for {forecast.horizons.tolist()}.")
         moved = forecast.values + forecast.volatility[:, :, None] * self.offsets[columns]
-        return replace(forecast, values=np.sort(moved, axis=-1))
+        values = np.sort(moved, axis=-1)
+        return replace(forecast, values=values, volatility=forecast.volatility * _wider(forecast, values))
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -64,6 +68,15 @@ class Calibration:
             offsets=offsets,
             blocks=np.array(saved.blocks, dtype=np.float64),
         )
+
+
+def _wider(before: Forecast, values: FloatArray) -> FloatArray:
+    """(n, H): the width of the 80 % interval as a multiple of the one before; 1 where either has none."""
+    lower, upper = (int(np.argmin(np.abs(before.levels - level))) for level in VOLATILITY_LEVELS)
+    old = before.values[:, :, upper] - before.values[:, :, lower]
+    new = values[:, :, upper] - values[:, :, lower]
+    some = (old > 0) & (new > 0)
+    return np.where(some, new / np.where(some, old, 1.0), 1.0)
 
 
 class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,21 +3,27 @@
 Nothing here looks at a label before it was known: every fit is made at a moment, on the labels that had ended by then.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 import numpy as np
 
-from cryptocast.errors import DataError
+from cryptocast.errors import CryptocastError, DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array, blocks, split_by_time
-from cryptocast.models.base import FitRun, Forecast, Forecaster, Learner
+from cryptocast.folds import Int64Array, Split, blocks, split_by_time
+from cryptocast.models.base import FitRun, Forecaster, Learner
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated
-from cryptocast.models.calibration import fit_calibration
+from cryptocast.models.calibrated import Calibrated, too_short, with_fallback
+from cryptocast.models.calibration import Calibration, fit_calibration
+from cryptocast.models.out_of_fold import OutOfFold, concatenate, nothing, out_of_fold
+from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, join_rounds, stacked
 
 __all__ = ["Fitted", "OutOfFold", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
+
+log = logging.getLogger(__name__)
 
 # Out-of-fold forecasts begin after this share of the time, so that the first of them rest on something.
 FIRST_SHARE: Final = 0.3
@@ -27,25 +33,33 @@ WARMUP: Final = 21
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OutOfFold:
-    """Raw forecasts, each by a model that was fitted before it: row (n,) in the matrix, in time order by block."""
-
-    row: Int64Array
-    forecast: Forecast
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
     """What a training gives.
 
     final: fitted on all bars. hold_out: calibrated forecasts of the last part by the model of the first part, with
     their rows (m,) in the matrix; test_start: when that part begins (microseconds). rounds: found by early stopping.
+    earlier and tested: raw forecasts, out of fold before that part and of that part; what an ensemble stacks.
+    weights: of an ensemble.
     """
 
     final: Calibrated
     hold_out: OutOfFold
     test_start: int
     rounds: tuple[int, ...]
+    earlier: OutOfFold
+    tested: OutOfFold
+    weights: Weights | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How a training goes: the parts of the time, the blocks before the test part, and the rest of the settings."""
+
+    split: Split
+    bounds: Int64Array
+    least_blocks: int
+    seed: int
+    run: FitRun
 
 
 def fit_in_time(
@@ -58,12 +72,14 @@ def fit_in_time(
     least_blocks: int,
     seed: int,
     run: FitRun,
+    members: Mapping[str, Fitted] | None = None,
 ) -> Fitted:
     """Fit on the first part, stop on the second, score on the third; then calibrate and fit on everything.
 
     The rounds are found once, on the first two parts. Out-of-fold forecasts of `block_count` blocks before the test
-    part calibrate the hold-out; together with the hold-out's own they calibrate the final model. Raises DataError if
-    there are too few rows.
+    part calibrate the hold-out; together with the hold-out's own they calibrate the final model. members: trainings of
+    an ensemble's members on the same rows and settings, which then are not made again. Raises DataError if there are
+    too few rows.
     """
     split = split_by_time(matrix.spans, fit=fit, stop=stop)
     if not (split.fit.any() and split.test.any()):
@@ -72,24 +88,74 @@ def fit_in_time(
             f"{len(matrix)} bars with a stated volatility are too few to fit on a part and to score on another: one "
             f"coin needs about {needed}, several need fewer each. Fetch more bars or coins, or use --model baseline."
         )
-    first = learner.fit(matrix.rows(split.fit), stop=_or_none(matrix.rows(split.stop)), rounds=None, seed=seed, run=run)
     begin = int(matrix.issued_at.min())
     start = begin + round((split.test_start - begin) * FIRST_SHARE)
-    bounds = blocks(start, split.test_start, block_count)
-    earlier = out_of_fold(learner, matrix, bounds, rounds=first.rounds, seed=seed, run=run)
+    course = _Course(split, blocks(start, split.test_start, block_count), least_blocks, seed, run)
+    if isinstance(learner, StackLearner):
+        return _fit_stack(learner, matrix, course, members or {})
+    return _fit_one(learner, matrix, course)
+
+
+def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> Fitted:
+    split, seed, run = course.split, course.seed, course.run
+    first = learner.fit(matrix.rows(split.fit), stop=_or_none(matrix.rows(split.stop)), rounds=None, seed=seed, run=run)
+    earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
     test_rows = np.flatnonzero(split.test).astype(np.int64)
-    known = matrix.known_at(split.test_start)
     raw = OutOfFold(test_rows, first.predict(matrix.rows(test_rows)))
-    tested = calibrated(
-        first, matrix, [earlier], known_at=split.test_start, baseline_on=known, least_blocks=least_blocks
-    )
     final = learner.fit(matrix, stop=None, rounds=first.rounds, seed=seed, run=run)
-    end = int(matrix.issued_at.max())
+    return _settled(final, first.rounds, matrix, course, [earlier], raw)
+
+
+def _fit_stack(learner: StackLearner, matrix: Matrix, course: _Course, known: Mapping[str, Fitted]) -> Fitted:
+    """The members as they are trained alone; then their weights and the calibration of what they make together."""
+    trained: dict[str, Fitted] = {}
+    dropped: dict[str, str] = {}
+    for name, member in learner.members.items():
+        try:
+            trained[name] = known[name] if name in known else _fit_one(member, matrix, course)
+        except CryptocastError as error:
+            dropped[name] = str(error)
+            log.warning("ml_ensemble goes on without %s: %s", name, error)
+    if set(trained) <= {"baseline"}:
+        raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
+    names = tuple(trained)
+    stacking = Stacking(matrix, names, learner.temperature)
+    found = {name: fitted.earlier for name, fitted in trained.items()}
+    weights, earlier = stacked(stacking, found, course.bounds)
+    tested = {name: fitted.tested.forecast for name, fitted in trained.items()}
+    row = next(iter(trained.values())).tested.row
+    raw = OutOfFold(row, stacking.combined(row, tested, weights))
+    stacking.learn(row, tested)
+    last = msgspec.structs.replace(stacking.weights(int(matrix.issued_at.max())), dropped=dropped)
+    final = StackForecaster({name: fitted.final.inner for name, fitted in trained.items()}, last)
+    rounds = join_rounds({name: fitted.rounds for name, fitted in trained.items()})
+    return replace(_settled(final, rounds, matrix, course, list(earlier), raw), weights=last)
+
+
+def _settled(
+    final: Forecaster,
+    rounds: tuple[int, ...],
+    matrix: Matrix,
+    course: _Course,
+    earlier: Sequence[OutOfFold],
+    raw: OutOfFold,
+) -> Fitted:
+    """The training, with the hold-out calibrated by what was known before it, and the final model by all there is."""
+    test_start, rows = course.split.test_start, matrix.rows(raw.row)
+    moved = _calibration(matrix, earlier, test_start).apply(raw.forecast)
+    short = too_short(rows, course.least_blocks)
+    if short.any():
+        baseline = BaselineLearner().fit(matrix.known_at(test_start))
+        moved = with_fallback(moved, baseline.predict(rows), short)
+    last, least = int(matrix.issued_at.max()), course.least_blocks
+    parts = [part for part in earlier if len(part.row)]
     return Fitted(
-        final=calibrated(final, matrix, [earlier, raw], known_at=end, baseline_on=matrix, least_blocks=least_blocks),
-        hold_out=OutOfFold(test_rows, tested.predict(matrix.rows(test_rows))),
-        test_start=split.test_start,
-        rounds=first.rounds,
+        final=calibrated(final, matrix, [*parts, raw], known_at=last, baseline_on=matrix, least_blocks=least),
+        hold_out=OutOfFold(raw.row, moved),
+        test_start=test_start,
+        rounds=rounds,
+        earlier=_joined(matrix, parts),
+        tested=raw,
     )
 
 
@@ -99,31 +165,6 @@ def find_rounds(learner: Learner, known: Matrix, *, seed: int, run: FitRun, stop
     boundary = int(issued.max()) - round((int(issued.max()) - int(issued.min())) * stop)
     earlier, later = known.known_at(boundary), known.rows(issued > boundary)
     return learner.fit(earlier, stop=_or_none(later), rounds=None, seed=seed, run=run).rounds
-
-
-def out_of_fold(
-    learner: Learner, matrix: Matrix, bounds: Int64Array, *, rounds: tuple[int, ...], seed: int, run: FitRun
-) -> OutOfFold:
-    """Forecast each block between the bounds (microseconds) by a model fitted at its beginning.
-
-    A block before which there are too few rows to fit on is left out.
-    """
-    parts: list[tuple[Int64Array, Forecast]] = []
-    for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        inside = np.flatnonzero((matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
-        known = matrix.known_at(begin)
-        if len(inside) == 0 or len(known) == 0:
-            continue
-        try:
-            model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
-        except DataError:
-            # Too short a past for this block: the calibration then rests on the later ones.
-            continue
-        parts.append((inside, model.predict(matrix.rows(inside))))
-    if not parts:
-        empty = np.empty(0, dtype=np.int64)
-        return OutOfFold(empty, _nothing(matrix))
-    return OutOfFold(np.concatenate([row for row, _ in parts]), concatenate([forecast for _, forecast in parts]))
 
 
 def calibrated(
@@ -136,28 +177,22 @@ def calibrated(
     least_blocks: int,
 ) -> Calibrated:
     """The model with a calibration from out-of-fold forecasts, as far as their outcomes were known at that moment."""
-    parts = [part for part in earlier if len(part.row)]
-    row = np.concatenate([part.row for part in parts]) if parts else np.empty(0, dtype=np.int64)
-    forecast = concatenate([part.forecast for part in parts]) if parts else _nothing(matrix)
-    returns = np.where(matrix.label_end[row] > known_at, np.nan, matrix.returns[row])
-    calibration = fit_calibration(forecast, returns, bar_us=matrix.bar_us)
     baseline = BaselineLearner().fit(baseline_on)
+    calibration = _calibration(matrix, earlier, known_at)
     return Calibrated(inner=model, calibration=calibration, baseline=baseline, least_blocks=least_blocks)
 
 
-def concatenate(forecasts: Sequence[Forecast]) -> Forecast:
-    """One forecast behind the other; horizons and levels must agree."""
-    first = forecasts[0]
-    for other in forecasts[1:]:
-        if not (np.array_equal(first.horizons, other.horizons) and np.array_equal(first.levels, other.levels)):
-            raise ValueError("forecasts of different horizons or levels cannot be put behind each other")
-    joined = [f.name for f in fields(Forecast) if f.name not in ("horizons", "levels")]
-    return replace(first, **{name: np.concatenate([getattr(f, name) for f in forecasts]) for name in joined})
+def _calibration(matrix: Matrix, earlier: Sequence[OutOfFold], known_at: int) -> Calibration:
+    joined = _joined(matrix, earlier)
+    returns = np.where(matrix.label_end[joined.row] > known_at, np.nan, matrix.returns[joined.row])
+    return fit_calibration(joined.forecast, returns, bar_us=matrix.bar_us)
 
 
-def _nothing(matrix: Matrix) -> Forecast:
-    empty = matrix.rows(np.empty(0, dtype=np.int64))
-    return BaselineLearner().fit(empty).predict(empty)
+def _joined(matrix: Matrix, parts: Sequence[OutOfFold]) -> OutOfFold:
+    filled = [part for part in parts if len(part.row)]
+    if not filled:
+        return OutOfFold(np.empty(0, dtype=np.int64), nothing(matrix))
+    return OutOfFold(np.concatenate([part.row for part in filled]), concatenate([part.forecast for part in filled]))
 
 
 def _or_none(rows: Matrix) -> Matrix | None:

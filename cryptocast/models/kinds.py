@@ -3,20 +3,20 @@
 from typing import Final
 
 from cryptocast.config import Config
-from cryptocast.errors import ModelError, UsageError
+from cryptocast.errors import UsageError
 from cryptocast.models.base import Forecaster, Learner
 
 __all__ = ["ALL_KINDS", "TRAINABLE", "forecaster_type", "learner"]
 
 # Kinds that a training fits and registers, in the order of the ladder that serving falls down.
-TRAINABLE: Final = ("lightgbm",)
+TRAINABLE: Final = ("lightgbm", "lstm", "ml_ensemble")
 ALL_KINDS: Final = ("baseline", "lightgbm", "lstm", "ml_ensemble")
 
 
 def learner(kind: str, config: Config) -> Learner:
     """The learner of a kind with its section of the settings. Modules load on demand: LightGBM costs a second.
 
-    Raises ModelError for a kind that this release does not have yet, UsageError for one that never was.
+    Raises UsageError for a kind that there is not.
     """
     if kind == "baseline":
         from cryptocast.models.baseline import BaselineLearner
@@ -31,6 +31,15 @@ def learner(kind: str, config: Config) -> Learner:
         from cryptocast.models.lstm import LSTMLearner
 
         return LSTMLearner(config.lstm)
+    if kind == "har":
+        from cryptocast.models.har import HARLearner
+
+        return HARLearner()
+    if kind == "ml_ensemble":
+        from cryptocast.models.stacking import StackLearner
+
+        settings = config.ml_ensemble
+        return StackLearner({name: learner(name, config) for name in settings.members}, settings.temperature)
     raise _unknown(kind)
 
 
@@ -48,10 +57,16 @@ def forecaster_type(kind: str) -> type[Forecaster]:
         from cryptocast.models.lstm import LSTMForecaster
 
         return LSTMForecaster
+    if kind == "har":
+        from cryptocast.models.har import HARForecaster
+
+        return HARForecaster
+    if kind == "ml_ensemble":
+        from cryptocast.models.stacking import StackForecaster
+
+        return StackForecaster
     raise _unknown(kind)
 
 
-def _unknown(kind: str) -> ModelError | UsageError:
-    if kind in ALL_KINDS:
-        return ModelError(f"The model {kind} is not built yet. This release has baseline and {', '.join(TRAINABLE)}.")
+def _unknown(kind: str) -> UsageError:
     return UsageError(f"There is no model {kind!r}. Choose among {', '.join(ALL_KINDS)}.")

@@ -1,7 +1,8 @@
 """What is fitted on what: nothing sees a label before it was known."""
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import blocks
-from cryptocast.models.base import FitRun, Forecast
+from cryptocast.models.base import FitRun, Forecast, Learner
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 from cryptocast.models.calibrated import fallback_reason, independent_blocks, too_short
 from cryptocast.models.fitting import Fitted, find_rounds, fit_in_time, out_of_fold
+from cryptocast.models.har import HARLearner
 from cryptocast.models.kinds import learner
+from cryptocast.models.stacking import StackLearner
 from tests.models.conftest import MakeMatrix
 
 
@@ -129,3 +132,39 @@ def test_forecasts_of_nothing_are_empty(make_matrix: MakeMatrix) -> None:
     assert len(made.row) == 0
     assert isinstance(made.forecast, Forecast)
     assert not spy.seen
+
+
+ENSEMBLE: Final = StackLearner({"baseline": BaselineLearner(), "har": HARLearner()})
+
+
+def _trained(learner: Learner, matrix: Matrix, members: Mapping[str, Fitted] | None = None) -> Fitted:
+    return fit_in_time(
+        learner,
+        matrix,
+        fit=0.7,
+        stop=0.15,
+        block_count=3,
+        least_blocks=12,
+        seed=3,
+        run=FitRun(),
+        members=members,
+    )
+
+
+def test_an_ensemble_is_the_same_whether_its_members_were_trained_before_or_with_it(matrix: Matrix) -> None:
+    alone = _trained(ENSEMBLE, matrix)
+    har = _trained(HARLearner(), matrix)
+    shared = _trained(ENSEMBLE, matrix, {"har": har})
+    np.testing.assert_array_equal(shared.hold_out.forecast.values, alone.hold_out.forecast.values)
+    np.testing.assert_array_equal(shared.final.predict(matrix).values, alone.final.predict(matrix).values)
+    assert shared.weights == alone.weights
+    assert shared.weights is not None
+    assert shared.weights.members == ("baseline", "har")
+
+
+def test_an_ensembles_hold_out_does_not_see_its_own_outcomes(matrix: Matrix) -> None:
+    whole = _trained(ENSEMBLE, matrix)
+    later = matrix.label_end > whole.test_start
+    changed = replace(matrix, returns=np.where(later, 0.5, matrix.returns))
+    again = _trained(ENSEMBLE, changed)
+    np.testing.assert_array_equal(again.hold_out.forecast.values, whole.hold_out.forecast.values)

@@ -1,0 +1,68 @@
+"""Forecasts of each block of time by a model that was fitted before it: what calibration and stacking learn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from cryptocast.errors import DataError
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import Int64Array
+from cryptocast.models.base import FitRun, Forecast, Learner
+from cryptocast.models.baseline import BaselineLearner
+
+__all__ = ["OutOfFold", "concatenate", "nothing", "out_of_fold"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutOfFold:
+    """Raw forecasts, each by a model that was fitted before it: row (n,) in the matrix, in time order by block."""
+
+    row: Int64Array
+    forecast: Forecast
+
+    def between(self, matrix: Matrix, begin: int, end: int) -> "OutOfFold":
+        """The part issued in [begin, end), microseconds."""
+        issued = matrix.issued_at[self.row]
+        inside = (issued >= begin) & (issued < end)
+        return OutOfFold(self.row[inside], self.forecast.rows(inside))
+
+
+def out_of_fold(
+    learner: Learner, matrix: Matrix, bounds: Int64Array, *, rounds: tuple[int, ...], seed: int, run: FitRun
+) -> OutOfFold:
+    """Forecast each block between the bounds (microseconds) by a model fitted at its beginning.
+
+    A block before which there are too few rows to fit on is left out.
+    """
+    parts: list[tuple[Int64Array, Forecast]] = []
+    for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        inside = np.flatnonzero((matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
+        known = matrix.known_at(begin)
+        if len(inside) == 0 or len(known) == 0:
+            continue
+        try:
+            model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
+        except DataError:
+            # Too short a past for this block: the calibration then rests on the later ones.
+            continue
+        parts.append((inside, model.predict(matrix.rows(inside))))
+    if not parts:
+        return OutOfFold(np.empty(0, dtype=np.int64), nothing(matrix))
+    return OutOfFold(np.concatenate([row for row, _ in parts]), concatenate([forecast for _, forecast in parts]))
+
+
+def concatenate(forecasts: Sequence[Forecast]) -> Forecast:
+    """One forecast behind the other; horizons and levels must agree."""
+    first = forecasts[0]
+    for other in forecasts[1:]:
+        if not (np.array_equal(first.horizons, other.horizons) and np.array_equal(first.levels, other.levels)):
+            raise ValueError("forecasts of different horizons or levels cannot be put behind each other")
+    joined = [f.name for f in fields(Forecast) if f.name not in ("horizons", "levels")]
+    return replace(first, **{name: np.concatenate([getattr(f, name) for f in forecasts]) for name in joined})
+
+
+def nothing(matrix: Matrix) -> Forecast:
+    """A forecast of no rows, with the horizons of the matrix."""
+    empty = matrix.rows(np.empty(0, dtype=np.int64))
+    return BaselineLearner().fit(empty).predict(empty)
