@@ -8,8 +8,11 @@ clock: the time and the person come in as arguments.
 """
 
 from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
-from cryptocast.registry.gate import Decision, best_of, first_version, next_version
+from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
+from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
+from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
 from cryptocast.registry.journal import SeriesLike, series_name
+from cryptocast.registry.ledger import CalibrationState, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
     CoinCalibration,
@@ -24,7 +27,8 @@ from cryptocast.registry.manifest import (
     sha256_hex,
 )
 from cryptocast.registry.references import Reference, parse_reference
-from cryptocast.registry.registry import ProductionMovedError, Registry
+from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
+from cryptocast.registry.retention import Collected
 from cryptocast.registry.verify import Finding
 from cryptocast.registry.version import (
     CHALLENGER,
@@ -41,25 +45,39 @@ from cryptocast.registry.version import (
 __all__ = [
     "CHALLENGER",
     "PRODUCTION",
+    "AbEvent",
+    "AbTest",
     "Action",
     "Artefact",
+    "CalibrationState",
     "CoinCalibration",
     "CoinData",
+    "Collected",
+    "Contest",
     "Decision",
     "Event",
     "Evidence",
     "Finding",
     "FitManifest",
+    "Grounds",
     "HoldOut",
+    "HorizonContest",
     "HorizonScore",
     "IntervalCoverage",
+    "LedgerRow",
     "ListedScore",
     "ListedVersion",
+    "MaturedRow",
     "NewVersion",
+    "Outcome",
+    "Paired",
     "ProductionMovedError",
+    "Promotion",
     "Reference",
     "Registry",
     "SeriesLike",
+    "Side",
+    "Standing",
     "Trial",
     "TrialCommand",
     "Version",
@@ -67,10 +85,13 @@ __all__ = [
     "artefacts_of",
     "best_of",
     "canonical_json",
+    "contest",
     "first_version",
     "next_version",
     "parse_reference",
     "recipe_hash",
     "series_name",
     "sha256_hex",
+    "side_of",
+    "standings",
 ]

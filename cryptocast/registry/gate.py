@@ -1,18 +1,21 @@
 """Whether a version has earned production: pure rules over its hold-out, with the reasons for and against in words."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 
 from cryptocast.config import GateConfig
+from cryptocast.evaluation.records import Evidence
+from cryptocast.registry.contest import Contest
 from cryptocast.registry.manifest import FitManifest, HoldOut, HorizonScore, IntervalCoverage
 from cryptocast.registry.version import Version
 from cryptocast.scoring.multiple import holm
 
-__all__ = ["Decision", "best_of", "first_version", "next_version"]
+__all__ = ["Decision", "Grounds", "Standing", "best_of", "first_version", "next_version", "standings"]
 
 # first: there is no production yet. refresh: production's own recipe on newer bars. evidence: another recipe, which
 # only a comparison of forecasts can judge. nothing: there is nothing to decide.
@@ -25,6 +28,24 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     accepted: bool
     rule: Rule
     reasons: tuple[str, ...]
+    contest: Contest | None = None  # the comparison with production that decided
+
+
+class Grounds(Protocol):
+    """What is known beyond the two versions; asked for only where it decides."""
+
+    @property
+    def today(self) -> datetime:
+        """The moment that evidence is old or young at."""
+        ...
+
+    def backtested_to(self, version: Version) -> datetime | None:
+        """The last origin of the newest walk forward of the version's recipe; None: not backtested."""
+        ...
+
+    def compare(self, production: Version, challenger: Version) -> Contest | str:
+        """Both on identical origins: live if there are enough, else walked forward; or why that cannot be."""
+        ...
 
 
 def first_version(hold_out: HoldOut, config: GateConfig) -> Decision:
@@ -38,44 +59,99 @@ def first_version(hold_out: HoldOut, config: GateConfig) -> Decision:
     return Decision(accepted=accepted, rule="first", reasons=reasons)
 
 
-def next_version(production: Version, challenger: Version, config: GateConfig) -> Decision:
+def next_version(production: Version, challenger: Version, config: GateConfig, grounds: Grounds) -> Decision:
     """Whether a version may take over from the production version of its key.
 
-    Production's own recipe on newer bars is a refresh and passes like a first version does. Another recipe needs
-    forecasts of both to compare, which the hold-outs of two fits, on different bars, are not.
+    Production's own recipe on newer bars is a refresh: it passes like a first version does, if the recipe was walked
+    forward not too long ago. Another recipe must be better on forecasts of both for identical origins, which the
+    hold-outs of two fits, on different bars, are not.
     """
     old, new = f"version {production.number}", f"version {challenger.number}"
     if challenger.number == production.number:
         return _nothing(f"{new} is production already")
     if challenger.fit_id == production.fit_id or _same_ingredients(production.manifest, challenger.manifest):
         return _nothing(f"{new} repeats {old}: same recipe, candles, seed, code and libraries")
-    if challenger.manifest.recipe != production.manifest.recipe:
-        reason = (
-            f"{new} has another recipe than {old} in production: that it is better must be shown by evidence from a "
-            "walk-forward of both on the same bars, and there is none"
-        )
+    missing = sorted(set(production.manifest.horizons) - set(challenger.manifest.horizons))
+    rule: Rule = "refresh" if challenger.manifest.recipe == production.manifest.recipe else "evidence"
+    if missing:
+        reason = f"{new} lacks horizons that {old} serves: {', '.join(map(str, missing))} bars"
+        return Decision(accepted=False, rule=rule, reasons=(reason,))
+    if rule == "evidence":
+        return _contested(production, challenger, grounds)
+    return _refresh(production, challenger, config, grounds)
+
+
+def _contested(production: Version, challenger: Version, grounds: Grounds) -> Decision:
+    old, new = f"version {production.number}", f"version {challenger.number}"
+    found = grounds.compare(production, challenger)
+    if isinstance(found, str):
+        reason = f"{new} has another recipe than {old} in production: that it is better must be shown, and {found}"
         return Decision(accepted=False, rule="evidence", reasons=(reason,))
-    return _refresh(production, challenger, config)
+    if found.better:
+        first = f"{new} is better than {old} in production: p {found.p:.2g} on {found.rests_on}"
+        return Decision(accepted=True, rule="evidence", reasons=(first, *found.reasons), contest=found)
+    return Decision(accepted=False, rule="evidence", reasons=found.reasons, contest=found)
 
 
-def best_of(candidates: Sequence[Version], config: GateConfig) -> Version | None:
-    """The version with the highest mean skill against the baseline, among those whose coverage is not rejected.
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """One production version among the kinds of its coin. ratio: its CRPS over the baseline's on the same forecasts,
+    mean over the horizons; rests_on: walk-forward if all kinds have one, else each one's hold-out."""
 
-    Skill, not CRPS, because the hold-outs of two kinds may lie on different bars. A horizon that answers with the
-    baseline counts as skill 0. None if no candidate passes; the first of equals wins.
+    kind: str
+    number: int
+    ratio: float
+    rests_on: Literal["walk-forward", "hold-out"]
+    passes: bool
+    reasons: tuple[str, ...]  # why its calibration is rejected
+
+
+def standings(
+    candidates: Sequence[Version], config: GateConfig, evidence: Mapping[str, Evidence] | None = None
+) -> tuple[Standing, ...]:
+    """The versions by out-of-sample CRPS, those first whose coverage is not rejected; the first of equals wins.
+
+    CRPS is taken relative to the baseline's, because the bars of two hold-outs, or of two walks, may differ. A horizon
+    that answers with the baseline counts as no better than it. evidence: by kind, the walk forward of its recipe.
+    Prices and points (MAPE, R2) decide nothing.
     """
-    passing = [version for version in candidates if not _coverage_faults(version.hold_out, config)]
-    return max(passing, key=lambda version: _mean_skill(version.hold_out), default=None)
+    walks = evidence or {}
+    walked = bool(candidates) and all(version.key.kind in walks for version in candidates)
+    rows = [
+        _standing(
+            version, walks[version.key.kind].scores if walked else version.hold_out.horizons, config, walked=walked
+        )
+        for version in candidates
+    ]
+    return tuple(sorted(rows, key=lambda row: (not row.passes, row.ratio)))
 
 
-def _refresh(production: Version, challenger: Version, config: GateConfig) -> Decision:
+def best_of(
+    candidates: Sequence[Version], config: GateConfig, evidence: Mapping[str, Evidence] | None = None
+) -> Version | None:
+    """The first of the standings, if it passes; None: the baseline answers."""
+    first = next((row for row in standings(candidates, config, evidence) if row.passes), None)
+    return next((v for v in candidates if first is not None and v.key.kind == first.kind), None)
+
+
+def _standing(version: Version, scores: Sequence[HorizonScore], config: GateConfig, *, walked: bool) -> Standing:
+    own = [score for score in scores if score.horizon in version.manifest.horizons]
+    fallbacks = {score.horizon for score in version.hold_out.horizons if score.fallback}
+    ratios = [1.0 if s.horizon in fallbacks else 1.0 - s.skill.get("baseline", 0.0) for s in own]
+    faults = _coverage_faults([score for score in own if score.horizon not in fallbacks], config)
+    return Standing(
+        kind=version.key.kind,
+        number=version.number,
+        ratio=sum(ratios) / len(ratios) if ratios else 1.0,
+        rests_on="walk-forward" if walked else "hold-out",
+        passes=not faults,
+        reasons=tuple(faults),
+    )
+
+
+def _refresh(production: Version, challenger: Version, config: GateConfig, grounds: Grounds) -> Decision:
     old, new = f"version {production.number}", f"version {challenger.number}"
     if challenger.number < production.number:
         reason = f"{new} is older than {old} in production: going back is for a person to decide, with a reason"
-        return Decision(accepted=False, rule="refresh", reasons=(reason,))
-    missing = sorted(set(production.manifest.horizons) - set(challenger.manifest.horizons))
-    if missing:
-        reason = f"{new} lacks horizons that {old} serves: {', '.join(map(str, missing))} bars"
         return Decision(accepted=False, rule="refresh", reasons=(reason,))
     coin = challenger.key.coin
     before, now = production.manifest.data(coin), challenger.manifest.data(coin)
@@ -84,7 +160,25 @@ def _refresh(production: Version, challenger: Version, config: GateConfig) -> De
         return Decision(accepted=False, rule="refresh", reasons=(reason,))
     accepted, reasons = _sound(challenger.hold_out, config)
     first = f"{new} is a refresh of {old}: the same recipe on other bars"
+    stale = _too_old(challenger, config, grounds)
+    if stale is not None:
+        return Decision(accepted=False, rule="refresh", reasons=(stale, first, *reasons))
     return Decision(accepted=accepted, rule="refresh", reasons=(first, *reasons))
+
+
+def _too_old(challenger: Version, config: GateConfig, grounds: Grounds) -> str | None:
+    """Why the evidence on the recipe does not carry a refresh; None: it does."""
+    to, key = grounds.backtested_to(challenger), challenger.key
+    remedy = f"walk it forward: cryptocast backtest {key.coin} --walk-forward --model {key.kind}"
+    if to is None:
+        return f"its recipe was never backtested; {remedy}"
+    age = (grounds.today - to).days
+    if age > config.max_evidence_age_days:
+        return (
+            f"the evidence on its recipe ends {to:%Y-%m-%d}, {age} days ago, and at most "
+            f"{config.max_evidence_age_days} are allowed; {remedy}"
+        )
+    return None
 
 
 def _nothing(reason: str) -> Decision:
@@ -110,7 +204,7 @@ def _sound(hold_out: HoldOut, config: GateConfig) -> tuple[bool, tuple[str, ...]
         return False, ("its hold-out scored no forecast of its own: there is no evidence for it",)
     worse = _corrected({s.horizon: s.p_worse_than_baseline for s in judged if s.p_worse_than_baseline is not None})
     against = [_worse_words(s, worse[s.horizon]) for s in judged if worse.get(s.horizon, 1.0) < config.alpha]
-    against += _coverage_faults(hold_out, config)
+    against += _coverage_faults(hold_out.horizons, config)
     told = [_horizon_words(score, worse.get(score.horizon)) for score in hold_out.horizons]
     return not against, (*against, *told)
 
@@ -121,9 +215,9 @@ def _corrected(p_worse: dict[int, float]) -> dict[int, float]:
     return dict(zip(p_worse, map(float, adjusted), strict=True))
 
 
-def _coverage_faults(hold_out: HoldOut, config: GateConfig) -> list[str]:
+def _coverage_faults(scores: Sequence[HorizonScore], config: GateConfig) -> list[str]:
     faults = []
-    for score in hold_out.horizons:
+    for score in scores:
         if score.fallback is not None:
             continue
         for interval in score.coverage:
@@ -151,11 +245,6 @@ def _coverage_se(interval: IntervalCoverage, score: HorizonScore) -> float:
     overlap = (2 * h * h + 1) / (3 * h)
     independent = max(1.0, max(1, score.dates) / overlap)
     return max(interval.se, math.sqrt(nominal * (1 - nominal) / independent))
-
-
-def _mean_skill(hold_out: HoldOut) -> float:
-    skills = [0.0 if score.fallback else score.skill.get("baseline", 0.0) for score in hold_out.horizons]
-    return sum(skills) / len(skills) if skills else 0.0
 
 
 def _worse_words(score: HorizonScore, p: float) -> str:

@@ -21,6 +21,9 @@ __all__ = [
     "Artefact",
     "CoinCalibration",
     "CoinData",
+    "Ensemble",
+    "EnsembleHorizon",
+    "EnsembleRegime",
     "FitManifest",
     "HoldOut",
     "HorizonScore",
@@ -70,6 +73,30 @@ class Artefact(Record, frozen=True, kw_only=True):
     size: Annotated[int, Meta(ge=0, le=MAX_ARTEFACT_BYTES)]
 
 
+class EnsembleRegime(Record, frozen=True, kw_only=True):
+    """The weights of an ensemble's members in one regime of volatility, summing to 1."""
+
+    regime: Word
+    weights: Mapping[str, Probability]
+
+
+class EnsembleHorizon(Record, frozen=True, kw_only=True):
+    """The weights of an ensemble at one horizon, and why they are what they are."""
+
+    horizon: Bars
+    regimes: tuple[EnsembleRegime, ...]
+    reason: Text
+
+
+class Ensemble(Record, frozen=True, kw_only=True):
+    """What an ensemble is made of. cuts: of the log of the volatility over the next bar to that of the long run, known
+    at issue, between its regimes. dropped: members that could not be fitted -> why."""
+
+    horizons: tuple[EnsembleHorizon, ...]
+    cuts: tuple[float, ...]
+    dropped: Mapping[str, str] = {}
+
+
 class FitManifest(Record, frozen=True, kw_only=True):
     """All that is needed to repeat a fit, and to tell whether a loaded one is what was saved."""
 
@@ -99,6 +126,7 @@ class FitManifest(Record, frozen=True, kw_only=True):
     train_seconds: Annotated[float, Meta(ge=0.0)]
     artefacts: tuple[Artefact, ...]
     notes: tuple[Text, ...] = ()
+    ensemble: Ensemble | None = None  # of ml_ensemble alone
 
     def data(self, coin: str) -> CoinData | None:
         """What the fit saw of one coin; None if the coin is not in the pool."""

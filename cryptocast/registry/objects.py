@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Container
 from pathlib import Path
 
 from cryptocast.errors import RegistryError
@@ -63,6 +64,27 @@ class Objects:
         if found != sha256:
             raise RegistryError(f"The artefact {path} is damaged: its sha256 is now {found[:12]}... {REMEDY}")
         return data
+
+    def strays(self, wanted: Container[str], *, before: float) -> list[tuple[Path, int]]:
+        """Files (with their sizes) that are not among the hashes wanted, and half-written ones last touched before
+        that moment in seconds since the epoch. Files of other names are not ours and are left alone."""
+        found = []
+        try:
+            for path in sorted(self.folder.iterdir()):
+                status = path.lstat()
+                ours = SHA256.fullmatch(path.name) is not None and path.name not in wanted
+                if ours or (path.name.startswith(TEMPORARY) and status.st_mtime < before):
+                    found.append((path, status.st_size))
+        except FileNotFoundError:  # no folder yet, or somebody else is tidying too
+            return found
+        return found
+
+    def remove(self, path: Path) -> None:
+        """Delete one of the strays. RegistryError if the disk refuses."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RegistryError(f"The artefact {path} cannot be deleted: {error.strerror or error}.") from error
 
 
 def _read(path: Path, size: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict
@@ -14,11 +14,24 @@ from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
 from cryptocast.registry import journal, rows
 from cryptocast.registry.database import Connection, Database
-from cryptocast.registry.gate import best_of, first_version
+from cryptocast.registry.experiments import AbEvent, AbTest, all_tests, end_test, start_test
+from cryptocast.registry.gate import Standing, best_of, first_version, standings
 from cryptocast.registry.journal import EVIDENCE, TRIALS, SeriesLike
+from cryptocast.registry.ledger import (
+    LEDGER,
+    OUTCOMES,
+    CalibrationState,
+    LedgerRow,
+    MaturedRow,
+    Outcome,
+    read_states,
+    unscored,
+    write_states,
+)
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import Reference, parse_reference
+from cryptocast.registry.retention import Collected, collect
 from cryptocast.registry.verify import Finding, verify_registry
 from cryptocast.registry.version import (
     CHALLENGER,
@@ -31,7 +44,7 @@ from cryptocast.registry.version import (
     VersionKey,
 )
 
-__all__ = ["ProductionMovedError", "Registry"]
+__all__ = ["ProductionMovedError", "Promotion", "Registry"]
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +102,8 @@ class Registry:
         text = canonical_json(manifest)
         fit_id = sha256_hex(text)
         with self._database.write() as connection:
+            for data in files.values():  # once more: `collect` may have taken what nothing referred to yet
+                self._objects.put(data)
             rows.insert_fit(connection, fit_id, text, manifest, now)
             for version in versions:
                 self._register_version(connection, manifest, fit_id, version, now, who)
@@ -113,19 +128,51 @@ class Registry:
         expected: where production stood when this was decided (None: nowhere). ProductionMovedError if it moved since.
         Raises RegistryError if there is no such version. The gate is not asked here: callers bring its decision.
         """
+        move = Promotion(key, number, why, evidence or {}, action, expected)
+        return self.promote_all([move], now=now, who=who)[0]
+
+    def promote_all(self, moves: Sequence["Promotion"], *, now: datetime, who: str) -> tuple[Version, ...]:
+        """Make each of these versions the production of its key: all of them in one transaction, or none.
+
+        Raises as `promote` does.
+        """
         with self._database.write() as connection:
-            found = rows.read_versions(connection, {**_columns(key), "number": number})
-            if not found:
-                raise RegistryError(f"There is no version {number} of {key}. {_known(connection, key)}")
-            previous = rows.read_aliases(connection, key).get(PRODUCTION)
-            if expected is not msgspec.UNSET and previous != expected:
-                raise ProductionMovedError(
-                    f"Production of {key} moved from {expected} to {previous} while its promotion was decided. "
-                    "Run it again: cryptocast registry promote."
-                )
-            if previous != number:
-                _Move(connection, key, number, now, who).record(PRODUCTION, action, why, evidence or {})
-            return rows.read_versions(connection, {**_columns(key), "number": number})[0]
+            return tuple(_promoted(connection, move, now, who) for move in moves)
+
+    def write_ledger(self, rows: Sequence[LedgerRow]) -> None:
+        """Keep forecasts that were, or would have been, served, in one transaction. What was kept before stands."""
+        records = [settled(row) for row in rows]
+        if records:
+            with self._database.write() as connection:
+                LEDGER.append(connection, records)
+
+    def write_outcomes(
+        self, rows: Sequence[Outcome], states: Mapping[tuple[VersionKey, int], Sequence[CalibrationState]] | None = None
+    ) -> None:
+        """Keep what came of forecasts, and the online calibration that has seen it, in one transaction."""
+        records = [settled(row) for row in rows]
+        if records or states:
+            with self._database.write() as connection:
+                OUTCOMES.append(connection, records)
+                for (key, number), found in (states or {}).items():
+                    write_states(connection, key, number, found)
+
+    def collect(self, keep: int, *, dry_run: bool = False) -> Collected:
+        """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
+
+        Raises ValueError for keep below 1.
+        """
+        return collect(self._database, self._objects, keep, dry_run=dry_run)
+
+    def start_ab(self, event: AbEvent) -> None:
+        """Begin an A/B test. RegistryError if one of the same key is running."""
+        with self._database.write() as connection:
+            start_test(connection, settled(event))
+
+    def end_ab(self, event: AbEvent) -> None:
+        """End an A/B test. RegistryError if it has ended."""
+        with self._database.write() as connection:
+            end_test(connection, settled(event))
 
     def record_evidence(self, rows: Sequence[Evidence]) -> None:
         """Keep what a walk through history found, all of it in one transaction. Kept for good.
@@ -150,6 +197,37 @@ class Registry:
                 TRIALS.append(connection, records)
 
     # Questions
+
+    def unscored(self) -> tuple[LedgerRow, ...]:
+        """The forecasts of the ledger whose outcome is not written yet, oldest first."""
+        with self._database.read() as connection:
+            return tuple(unscored(connection))
+
+    def ledger(self, key: VersionKey, number: int) -> tuple[LedgerRow, ...]:
+        """What a version forecast, in the order of writing; number 0: the baseline."""
+        with self._database.read() as connection:
+            return tuple(LEDGER.matching(connection, {**_columns(key), "number": number}))
+
+    def matured(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
+        """What a version forecast and what came of it, where that is known; by issue and horizon."""
+        where = {**_columns(key), "number": number}
+        with self._database.read() as connection:
+            outcomes = {(o.issued_at, o.horizon): o for o in OUTCOMES.matching(connection, where)}
+            found = LEDGER.matching(connection, where) if outcomes else []
+        known = [
+            (row, outcomes[row.issued_at, row.horizon]) for row in found if (row.issued_at, row.horizon) in outcomes
+        ]
+        return tuple(sorted(known, key=lambda pair: (pair[0].issued_at, pair[0].horizon)))
+
+    def calibration_states(self, key: VersionKey, number: int) -> dict[int, CalibrationState]:
+        """The online calibration of a version, by horizon; empty before its first outcome."""
+        with self._database.read() as connection:
+            return read_states(connection, key, number)
+
+    def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
+        """The A/B tests of a key, or all of them, oldest first."""
+        with self._database.read() as connection:
+            return tuple(all_tests(connection, key))
 
     def evidence_for(self, key: SeriesLike, recipe: str) -> Evidence | None:
         """What the newest walk found about a recipe on a series, by its last origin; None: not backtested.
@@ -266,8 +344,25 @@ class Registry:
 
     def best(self, coin: str, *, source: str, vs: str = "usd", granularity: Granularity = "daily") -> Version | None:
         """The best of the coin's production versions over all kinds (see gate.best_of); None: the baseline answers."""
-        found = self.versions(coin=coin, source=source, vs=vs, granularity=granularity, alias=PRODUCTION)
-        return best_of(found, self._gate)
+        found, evidence = self._contenders(coin, source, vs, granularity)
+        return best_of(found, self._gate, evidence)
+
+    def standings(
+        self, coin: str, *, source: str, vs: str = "usd", granularity: Granularity = "daily"
+    ) -> tuple[Standing, ...]:
+        """The coin's production versions of all kinds, best first (see gate.standings)."""
+        found, evidence = self._contenders(coin, source, vs, granularity)
+        return standings(found, self._gate, evidence)
+
+    def _contenders(
+        self, coin: str, source: str, vs: str, granularity: Granularity
+    ) -> tuple[tuple[Version, ...], dict[str, Evidence]]:
+        """Production of every kind, and by kind the newest walk forward of its recipe."""
+        where = _where(coin=coin, source=source, vs=vs, granularity=granularity)
+        with self._database.read() as connection:
+            found = tuple(rows.read_versions(connection, where, alias=PRODUCTION))
+            walks = {v.key.kind: journal.evidence_for(connection, v.key, v.manifest.recipe) for v in found}
+        return found, {kind: walk for kind, walk in walks.items() if walk is not None}
 
     def load_files(self, fit_id: str) -> dict[str, bytes]:
         """The artefacts of a fit by name, each checked against its size and hash. Raises RegistryError."""
@@ -322,6 +417,33 @@ class Registry:
         if decision is not None and decision.accepted:
             why = "; ".join(("the first version, and the gate lets it through", *decision.reasons))
             move.record(PRODUCTION, "promote", why, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One change of production: see `Registry.promote`."""
+
+    key: VersionKey
+    number: int
+    why: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    action: Action = "promote"
+    expected: int | msgspec.UnsetType | None = msgspec.UNSET
+
+
+def _promoted(connection: Connection, move: Promotion, now: datetime, who: str) -> Version:
+    key, number, expected = move.key, move.number, move.expected
+    if number not in rows.read_numbers(connection, key):
+        raise RegistryError(f"There is no version {number} of {key}. {_known(connection, key)}")
+    previous = rows.read_aliases(connection, key).get(PRODUCTION)
+    if expected is not msgspec.UNSET and previous != expected:
+        raise ProductionMovedError(
+            f"Production of {key} moved from {expected} to {previous} while its promotion was decided. "
+            "Run it again: cryptocast registry promote."
+        )
+    if previous != number:
+        _Move(connection, key, number, now, who).record(PRODUCTION, move.action, move.why, move.evidence)
+    return rows.read_versions(connection, {**_columns(key), "number": number})[0]
 
 
 @dataclass(frozen=True, slots=True)

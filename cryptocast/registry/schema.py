@@ -143,5 +143,58 @@ EVIDENCE_AND_TRIALS: Final[tuple[str, ...]] = (
     *_append_only("trials", "trials are", "run, series, name"),
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, EVIDENCE_AND_TRIALS)
+# The forecasts that were, or would have been, served, and what came of each: as records, like evidence and trials.
+# Summaries repeat what a list shows of a version, so that ten thousand are read at once. States are the online
+# calibration, which may be counted again from ledger and outcomes.
+LEDGER_AND_TESTS: Final[tuple[str, ...]] = (
+    """CREATE TABLE summaries (
+        version_id INTEGER PRIMARY KEY REFERENCES versions (id) ON DELETE CASCADE,
+        summary BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64)
+    )""",
+    f"""CREATE TABLE ledger (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        {KEY_COLUMNS},
+        number INTEGER NOT NULL CHECK (number >= 0),
+        issued_at TEXT NOT NULL,
+        horizon INTEGER NOT NULL CHECK (horizon >= 1),
+        record BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        UNIQUE ({KEY}, number, horizon, issued_at)
+    )""",
+    *_append_only("ledger", "ledger is", f"{KEY}, number, horizon, issued_at"),
+    f"""CREATE TABLE outcomes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        {KEY_COLUMNS},
+        number INTEGER NOT NULL CHECK (number >= 0),
+        issued_at TEXT NOT NULL,
+        horizon INTEGER NOT NULL CHECK (horizon >= 1),
+        record BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        UNIQUE ({KEY}, number, horizon, issued_at)
+    )""",
+    *_append_only("outcomes", "outcomes are", f"{KEY}, number, horizon, issued_at"),
+    f"""CREATE TABLE calibration_states (
+        {KEY_COLUMNS},
+        number INTEGER NOT NULL,
+        horizon INTEGER NOT NULL,
+        through TEXT NOT NULL,
+        state BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        PRIMARY KEY ({KEY}, number, horizon)
+    )""",
+    f"""CREATE TABLE ab_tests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        {KEY_COLUMNS},
+        test TEXT NOT NULL,
+        event TEXT NOT NULL,
+        record BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        UNIQUE (test, event)
+    )""",
+    f"CREATE INDEX ab_tests_by_key ON ab_tests ({KEY}, id)",
+    *_append_only("ab_tests", "A/B tests are", "test, event"),
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS)
 SCHEMA_VERSION: Final = len(MIGRATIONS)

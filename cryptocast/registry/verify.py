@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from cryptocast.errors import RegistryError
 from cryptocast.registry.database import Connection, Database
+from cryptocast.registry.experiments import AB_EVENTS
 from cryptocast.registry.journal import EVIDENCE, TRIALS
+from cryptocast.registry.ledger import LEDGER, OUTCOMES, state_faults
 from cryptocast.registry.manifest import Artefact
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.rows import (
@@ -15,6 +17,7 @@ from cryptocast.registry.rows import (
     decode_version,
     event_digest,
     row_key,
+    summary_faults,
 )
 from cryptocast.registry.version import VersionKey
 
@@ -44,7 +47,9 @@ def verify_registry(database: Database, objects: Objects) -> tuple[Finding, ...]
     try:
         with database.read() as connection:
             findings = [*_fits(connection), *_versions(connection), *_history(connection), *_aliases(connection)]
-            findings += [Finding(*fault) for journal in (EVIDENCE, TRIALS) for fault in journal.faults(connection)]
+            journals = (EVIDENCE, TRIALS, LEDGER, OUTCOMES, AB_EVENTS)
+            findings += [Finding(*fault) for journal in journals for fault in journal.faults(connection)]
+            findings += [Finding(*fault) for fault in (*summary_faults(connection), *state_faults(connection))]
             rows = connection.execute("SELECT DISTINCT sha256, size FROM fit_artefacts ORDER BY sha256").fetchall()
     except RegistryError as error:  # such as a text that is no longer UTF-8
         return (Finding(str(database.path), str(error)),)

@@ -29,8 +29,7 @@ CHALLENGER = "challenger"
 Action: TypeAlias = Literal["register", "promote", "refresh", "force", "rollback"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class VersionKey:
+class VersionKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """Versions are numbered, and aliases unique, within one of these. A key never forecasts another source's bars."""
 
     coin: str
@@ -71,7 +70,7 @@ class Version:
         return _name(self.key, self.number)
 
 
-class ListedScore(msgspec.Struct, frozen=True, kw_only=True):
+class ListedScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a list shows of the hold-out at one horizon: see HorizonScore."""
 
     horizon: int
@@ -79,8 +78,8 @@ class ListedScore(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListedVersion:
+# gc=False: thousands of these are made at once, and hold nothing that could hold them.
+class ListedVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A version without its manifest, calibration and most of its scores: quick to read, to be shown in lists."""
 
     key: VersionKey

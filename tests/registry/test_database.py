@@ -78,8 +78,8 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert _raw(database, "PRAGMA user_version") == [(SCHEMA_VERSION + 1,)]
 
 
-NEXT: Sequence[Sequence[str]] = (*MIGRATIONS, ("CREATE TABLE ledger (x INTEGER)", "INSERT INTO ledger VALUES (1)"))
-ADDING: Sequence[Sequence[str]] = (*MIGRATIONS, ("CREATE TABLE ledger (x INTEGER)", "CREATE INDEX i ON ledger (x)"))
+NEXT: Sequence[Sequence[str]] = (*MIGRATIONS, ("CREATE TABLE later (x INTEGER)", "INSERT INTO later VALUES (1)"))
+ADDING: Sequence[Sequence[str]] = (*MIGRATIONS, ("CREATE TABLE later (x INTEGER)", "CREATE INDEX i ON later (x)"))
 
 
 def test_an_older_schema_that_only_lacks_tables_is_read_as_it_is_and_brought_up_to_date_by_a_change(
@@ -88,17 +88,17 @@ def test_an_older_schema_that_only_lacks_tables_is_read_as_it_is_and_brought_up_
     old = _created(tmp_path)
     newer = Database(old.path, migrations=ADDING)
     with newer.read() as connection:
-        assert connection.execute("SELECT count(*) FROM ledger").fetchone()[0] == 0
+        assert connection.execute("SELECT count(*) FROM later").fetchone()[0] == 0
     assert newer.check() == []
     assert _raw(old, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     with old.write() as connection:  # the older cryptocast still can
         connection.execute(FIT, ("0" * 64,))
         with newer.read() as reader:  # and a newer one reads meanwhile
-            assert reader.execute("SELECT count(*) FROM ledger").fetchone()[0] == 0
+            assert reader.execute("SELECT count(*) FROM later").fetchone()[0] == 0
     with newer.write() as connection:
-        connection.execute("INSERT INTO ledger VALUES (7)")
+        connection.execute("INSERT INTO later VALUES (7)")
     with newer.read() as connection:
-        assert connection.execute("SELECT x FROM ledger").fetchall()[0][0] == 7
+        assert connection.execute("SELECT x FROM later").fetchall()[0][0] == 7
         assert connection.execute("SELECT count(*) FROM fits").fetchone()[0] == 1
     assert _raw(old, "PRAGMA user_version") == [(SCHEMA_VERSION + 1,)]
 
@@ -107,9 +107,9 @@ def test_an_older_schema_that_must_change_to_be_read_is_brought_up_to_date_by_re
     path = _created(tmp_path).path
     newer = Database(path, migrations=NEXT)
     with newer.read() as connection:
-        assert connection.execute("SELECT x FROM ledger").fetchone()[0] == 1
+        assert connection.execute("SELECT x FROM later").fetchone()[0] == 1
     newer.create()
-    assert _raw(newer, "SELECT count(*) FROM ledger") == [(1,)]
+    assert _raw(newer, "SELECT count(*) FROM later") == [(1,)]
 
 
 # sha256 of the statements of each released migration.
@@ -174,11 +174,11 @@ def test_many_threads_may_bring_a_registry_up_to_date_at_once(tmp_path: Path) ->
 
 def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
     path = _created(tmp_path).path
-    broken = Database(path, migrations=(*MIGRATIONS, ("CREATE TABLE ledger (x INTEGER)", "CREATE TABLE fits (x)")))
+    broken = Database(path, migrations=(*MIGRATIONS, ("CREATE TABLE later (x INTEGER)", "CREATE TABLE fits (x)")))
     with pytest.raises(RegistryError, match="fits already exists"):
         broken.create()
     assert Database(path).check() == []
-    assert _raw(broken, "SELECT name FROM sqlite_master WHERE name = 'ledger'") == []
+    assert _raw(broken, "SELECT name FROM sqlite_master WHERE name = 'later'") == []
 
 
 def test_many_threads_may_create_the_registry_at_once(tmp_path: Path) -> None:

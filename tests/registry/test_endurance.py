@@ -108,3 +108,40 @@ def test_processes_recording_at_once_lose_no_row(tmp_path: Path) -> None:
     assert registry.verify() == ()
     assert len({run for stdout, _ in said for run in stdout.split()}) == 120
     assert len(registry.evidence()) == len(registry.trials_on(SERIES, NOW, NOW)) == 240
+
+
+def _cared_for(folder: Path, kills: int, seed: int) -> None:
+    """Kill a process that registers, promotes, rolls back, collects and imports, at random moments."""
+    draw = random.Random(seed)
+    for turn in range(kills):
+        process = worker(folder, f"turn {turn}", 10_000, "registry_upkeep.py")
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(draw.uniform(0.0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        assert process.communicate(timeout=20)[1] == ""
+        registry = Registry.open(folder)
+        assert registry.verify() == ()
+        assert registry.alias(BITCOIN, "production") is not None
+        for version in registry.versions():
+            assert registry.load_files(version.fit_id)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_kill_while_collecting_importing_and_rolling_back_loses_nothing_that_is_referred_to(tmp_path: Path) -> None:
+    _cared_for(tmp_path, kills=4, seed=7)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_hundred_such_kills_lose_nothing_either(tmp_path: Path) -> None:
+    _cared_for(tmp_path, kills=100, seed=8)
+
+
+def test_processes_that_collect_and_register_at_once_lose_no_artefact(tmp_path: Path) -> None:
+    workers = [worker(tmp_path, name, 25, "registry_upkeep.py") for name in "abc"]
+    said = [process.communicate(timeout=60) for process in workers]
+    assert [stderr for _, stderr in said] == ["", "", ""]
+    registry = Registry.open(tmp_path)
+    assert registry.verify() == ()
+    assert all(registry.load_files(version.fit_id) for version in registry.versions())

@@ -1,4 +1,6 @@
 import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -8,12 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import GateConfig
-from cryptocast.registry.gate import best_of, first_version, next_version
+from cryptocast.registry.contest import Contest
+from cryptocast.registry.gate import Decision, best_of, first_version
+from cryptocast.registry.gate import next_version as judged_next
 from cryptocast.registry.manifest import CoinData, HoldOut, sha256_hex
 from cryptocast.registry.version import Version, VersionKey
 from tests.registry.registry_fits import NOW, bad_hold_out, coverage, hold_out, manifest, new_version, score
 
 GATE = GateConfig()
+
+
+@dataclass(frozen=True)
+class Known:
+    """Grounds that say what a test wants them to say."""
+
+    found: Contest | str = "nothing was walked forward"
+    days: int | None = 10  # since the recipe was last walked forward
+    today: datetime = NOW
+
+    def backtested_to(self, version: Version) -> datetime | None:
+        return None if self.days is None else NOW - timedelta(days=self.days)
+
+    def compare(self, production: Version, challenger: Version) -> Contest | str:
+        return self.found
+
+
+def next_version(old: Version, new: Version, gate: GateConfig, known: Known | None = None) -> Decision:
+    return judged_next(old, new, gate, known or Known())
 
 
 def version(number: int, scores: HoldOut | None = None, *, kind: str = "lightgbm", **changes: Any) -> Version:
@@ -161,7 +184,25 @@ def test_a_refresh_with_a_bad_hold_out_is_refused() -> None:
 def test_another_recipe_needs_evidence_of_both() -> None:
     decision = next_version(version(1), version(2, rounds=500), GATE)
     assert (decision.accepted, decision.rule) == (False, "evidence")
-    assert "walk-forward of both" in decision.reasons[0]
+    assert "must be shown, and nothing was walked forward" in decision.reasons[0]
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_another_recipe_passes_as_the_comparison_says(*, better: bool) -> None:
+    found = Contest(
+        better=better, e_value=40.0, p=0.025, skill=0.03, rests_on="100 live bars", horizons=(), reasons=("a", "b")
+    )
+    decision = next_version(version(1), version(2, rounds=500), GATE, Known(found))
+    assert (decision.accepted, decision.rule, decision.contest) == (better, "evidence", found)
+    assert decision.reasons[-2:] == ("a", "b")
+
+
+@pytest.mark.parametrize(("days", "accepted"), [(180, True), (181, False), (None, False)])
+def test_a_refresh_needs_evidence_on_its_recipe_that_is_young_enough(days: int | None, *, accepted: bool) -> None:
+    decision = next_version(version(1), version(2), GATE, Known(days=days))
+    assert (decision.accepted, decision.rule) == (accepted, "refresh")
+    if not accepted:
+        assert "cryptocast backtest bitcoin --walk-forward --model lightgbm" in decision.reasons[0]
 
 
 def _repeat(of: Version, number: int, **changes: Any) -> Version:

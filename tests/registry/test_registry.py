@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from cryptocast.errors import RegistryError, UsageError
 from cryptocast.registry import PRODUCTION, NewVersion, ProductionMovedError, Registry, VersionKey
 from cryptocast.registry.database import Database
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, settled, sha256_hex
-from cryptocast.registry.rows import FITS_AT_ONCE, insert_fit, insert_version, version_digest
+from cryptocast.registry.rows import FITS_AT_ONCE, insert_fit, insert_version, set_alias, version_digest
 from tests.registry.registry_fits import (
     BITCOIN,
     FILES,
@@ -405,3 +406,33 @@ def test_aliases_and_history_follow_a_simple_model(tmp_path_factory: pytest.Temp
             max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+@pytest.mark.slow
+def test_ten_thousand_versions_are_listed_and_asked_for_below_100_ms(tmp_path: Path, registry: Registry) -> None:
+    """In processor time, which other work on the machine does not count in."""
+    coins = [f"coin{i}" for i in range(25)]
+    contents = (canonical_json(new_version().calibration), canonical_json(hold_out()))
+    with Database(tmp_path / "registry" / "registry.db").write() as connection:
+        for number in range(1, 401):
+            fit = settled(manifest(str(number), coins=coins))
+            text = canonical_json(fit)
+            insert_fit(connection, sha256_hex(text), text, fit, NOW)
+            for coin in coins:
+                key = VersionKey(coin, "sample", "usd", "daily", "lightgbm")
+                insert_version(connection, key, number, sha256_hex(text), contents, NOW)
+                if number == 1:
+                    set_alias(connection, key, "production", 1)
+    asked: dict[str, Callable[[], object]] = {
+        "list": registry.listing,
+        "show": lambda: registry.get("coin7/lightgbm:200", source="sample"),
+        "best": lambda: registry.best("coin7", source="sample"),
+    }
+    for name, ask in asked.items():
+        taken = []
+        for _ in range(5):
+            began = time.process_time()
+            assert ask()
+            taken.append(time.process_time() - began)
+        assert min(taken) < 0.1, f"{name}: {taken}"
+    assert len(registry.listing()) == 10_000

@@ -1,0 +1,182 @@
+"""Two models on the same origins: is the challenger better, by a test that may be looked at every day?
+
+At each horizon one bets on the difference of the losses, date by date in order of issue (see scoring.sequential). Each
+bet is scaled by the differences before it, so nothing needs to be set in advance. The fortunes of the horizons are
+averaged: under the null that the challenger is better at none of them nobody can expect the average to grow, so it
+reaches 1 / alpha with probability alpha at most, however often one looks. What counts is the fortune *now*: evidence
+that has faded since is not used. Sources: Vovk and Wang, Annals of Statistics 49 (2021), for the average; Henzi and
+Ziegel, Biometrika 109 (2022), for forecasts.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cryptocast.config import GateConfig
+from cryptocast.scoring.coverage import Coverage, coverage
+from cryptocast.scoring.dates import mean_by_date, overlapping_origins
+from cryptocast.scoring.diebold_mariano import diebold_mariano
+from cryptocast.scoring.multiple import holm
+from cryptocast.scoring.sequential import bet_on_difference, independent_blocks
+from cryptocast.scoring.skill import skill
+
+__all__ = ["Contest", "HorizonContest", "Paired", "contest", "fortune"]
+
+# Blocks whose differences only set the scale of the first bet.
+FIRST_BLOCKS: Final = 8
+SCALE: Final = 4.0  # standard deviations at which a difference is cut off
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paired:
+    """Both models' forecasts of the same (coin, origin) pairs at one horizon.
+
+    dates (n,) int64 issue times; challenger, production (n,) losses of one unit, no NaN; hits: percent -> whether the
+    challenger's interval and production's held (n,) bool; step: bars between origins.
+    """
+
+    horizon: int
+    step: int
+    dates: npt.NDArray[np.int64]
+    challenger: Floats
+    production: Floats
+    hits: Mapping[int, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+
+
+class HorizonContest(msgspec.Struct, frozen=True, kw_only=True):
+    """What one horizon says. skill: 1 - loss / loss of production, with its 95 % interval; e_value: the fortune now."""
+
+    horizon: int
+    dates: int
+    skill: float | None
+    lower: float | None
+    upper: float | None
+    e_value: float
+    p_worse: float | None  # after correction for the number of horizons; None: too few dates
+
+
+class Contest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a comparison says, with the reasons in words: those against first."""
+
+    better: bool
+    e_value: float
+    p: float  # 1 / e_value, at most 1; valid at whatever moment one looks
+    skill: float | None  # mean over the horizons
+    rests_on: str
+    horizons: tuple[HorizonContest, ...]
+    reasons: tuple[str, ...]
+
+
+def contest(pairs: Sequence[Paired], config: GateConfig, *, rests_on: str) -> Contest:
+    """Whether the challenger is better by the test and by `gate.margin`, worse nowhere, and not worse calibrated."""
+    pairs = [pair for pair in pairs if pair.dates.size]
+    rows = _rows(pairs)
+    e_value = sum(row.e_value for row in rows) / len(rows) if rows else 1.0
+    skills = [row.skill for row in rows if row.skill is not None]
+    mean = sum(skills) / len(skills) if skills else None
+    against = []
+    if e_value < 1.0 / config.alpha:
+        against.append(
+            f"not shown to be better: p {min(1.0, 1.0 / max(e_value, 1e-300)):.2g} on {rests_on}, at most "
+            f"{config.alpha:g} is needed"
+        )
+    if mean is None or mean < config.margin:
+        told = "unknown" if mean is None else f"{100 * mean:+.2f} %"
+        against.append(f"mean skill over production {told}, at least {100 * config.margin:+.2f} % is needed")
+    against += [_worse(row) for row in rows if row.p_worse is not None and row.p_worse < config.alpha]
+    against += [fault for pair in pairs for fault in _coverage_faults(pair, config)]
+    told_rows = tuple(_words(row) for row in rows)
+    return Contest(
+        better=not against,
+        e_value=e_value,
+        p=min(1.0, 1.0 / max(e_value, 1e-300)),
+        skill=mean,
+        rests_on=rests_on,
+        horizons=tuple(rows),
+        reasons=(*against, *told_rows),
+    )
+
+
+def fortune(pair: Paired) -> float:
+    """What betting on the challenger has made of 1 by now, at one horizon."""
+    _, difference, _ = mean_by_date(pair.challenger - pair.production, pair.dates)
+    blocks = independent_blocks(difference, overlapping_origins(pair.horizon, pair.step))
+    if blocks.size <= FIRST_BLOCKS:
+        return 1.0
+    # The scale of each bet comes from the blocks before it, whose outcomes were known.
+    seen = np.cumsum(blocks**2)[:-1] / np.arange(1, blocks.size)
+    scale = SCALE * np.sqrt(seen[FIRST_BLOCKS - 1 :])
+    placed = scale > 0.0
+    if not placed.any():
+        return 1.0
+    return bet_on_difference(blocks[FIRST_BLOCKS:][placed] / scale[placed], scale=1.0).e_value
+
+
+def _rows(pairs: Sequence[Paired]) -> list[HorizonContest]:
+    worse = holm(np.array([_p_worse(pair) for pair in pairs], dtype=np.float64))
+    rows = []
+    for pair, p in zip(pairs, worse.tolist(), strict=True):
+        found = skill(pair.challenger, pair.production, pair.dates, horizon=pair.horizon, step=pair.step)
+        rows.append(
+            HorizonContest(
+                horizon=pair.horizon,
+                dates=int(np.unique(pair.dates).size),
+                skill=found.value,
+                lower=found.lower,
+                upper=found.upper,
+                e_value=fortune(pair),
+                p_worse=None if math.isnan(p) else p,
+            )
+        )
+    return rows
+
+
+def _p_worse(pair: Paired) -> float:
+    test = diebold_mariano(pair.challenger, pair.production, pair.dates, horizon=pair.horizon, step=pair.step)
+    return float("nan") if test.p_worse is None else test.p_worse
+
+
+def _coverage_faults(pair: Paired, config: GateConfig) -> list[str]:
+    """Intervals that hold too rarely or too often, unless production's are further off."""
+    k = overlapping_origins(pair.horizon, pair.step)
+    least = math.erfc(config.coverage_sigmas / math.sqrt(2.0))
+    faults = []
+    for percent, (challenger, production) in sorted(pair.hits.items()):
+        nominal = percent / 100.0
+        new, old = (coverage(hits, pair.dates, nominal=nominal, k=k) for hits in (challenger, production))
+        if new.p < least and _off(new, nominal) > _off(old, nominal):
+            faults.append(
+                f"{_bars(pair.horizon)}: its {percent} % interval held {100 * new.share:.1f} % of the outcomes, "
+                f"production's {100 * old.share:.1f} %"
+            )
+    return faults
+
+
+def _off(found: Coverage, nominal: float) -> float:
+    return abs(found.share - nominal)
+
+
+def _worse(row: HorizonContest) -> str:
+    return (
+        f"{_bars(row.horizon)}: significantly worse than production (skill {_percent(row.skill)}, p {row.p_worse:.2g})"
+    )
+
+
+def _words(row: HorizonContest) -> str:
+    between = "" if row.lower is None or row.upper is None else f" [{100 * row.lower:+.1f}, {100 * row.upper:+.1f}]"
+    return f"{_bars(row.horizon)}: skill {_percent(row.skill)}{between} over production on {row.dates} dates"
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:+.1f} %"
+
+
+def _bars(horizon: int) -> str:
+    return "1 bar" if horizon == 1 else f"{horizon} bars"

@@ -1,0 +1,168 @@
+"""The ledger: each version's forecast of each bar and horizon, what came of it, and the online calibration.
+
+A row is what was, or would have been, served: one for each (version, bar, horizon), however many asked for it. The
+first one that is written stands. Outcomes are rows of their own, so that nothing that was forecast is ever touched.
+"""
+# ruff: noqa: S608 - the texts put together here are names of this package's tables; every value is bound.
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from cryptocast.config import Granularity
+from cryptocast.errors import RegistryError
+from cryptocast.evaluation.records import Record
+from cryptocast.registry.database import Connection
+from cryptocast.registry.journal import Journal
+from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN, canonical_json, sha256_hex
+from cryptocast.registry.rows import DAMAGED, KEY, KEY_IS, blob, key_values, row_key, time_text
+from cryptocast.registry.version import VersionKey
+
+__all__ = [
+    "LEDGER",
+    "OUTCOMES",
+    "CalibrationState",
+    "LedgerRow",
+    "MaturedRow",
+    "Outcome",
+    "read_states",
+    "state_faults",
+    "unscored",
+    "write_states",
+]
+
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class _Keyed(Record, frozen=True, kw_only=True):
+    coin: Annotated[str, Meta(pattern=COIN_PATTERN)]
+    source: Annotated[str, Meta(pattern=WORD_PATTERN)]
+    vs: Annotated[str, Meta(pattern=VS_PATTERN)]
+    granularity: Granularity
+    kind: Annotated[str, Meta(pattern=WORD_PATTERN)]
+    number: Annotated[int, Meta(ge=0)]  # 0: the baseline, which has no versions
+    issued_at: Moment  # close of the last bar that was known
+    horizon: Annotated[int, Meta(ge=1)]
+
+    @property
+    def key(self) -> VersionKey:
+        """What it is a forecast of, and by which kind."""
+        return VersionKey(self.coin, self.source, self.vs, self.granularity, self.kind)
+
+
+class LedgerRow(_Keyed, frozen=True, kw_only=True):
+    """One forecast. quantiles: of the log return, at the levels of `scoring.LEVELS`, as served; base: before the online
+    calibration moved them, None where it did not. Raises ValueError for quantiles that cross."""
+
+    schema: Literal["cryptocast.ledger/1"] = "cryptocast.ledger/1"
+    target_at: Moment
+    price: Annotated[float, Meta(gt=0.0)]
+    volatility: Annotated[float, Meta(ge=0.0)]
+    p_up: Probability
+    quantiles: Annotated[tuple[float, ...], Meta(min_length=13, max_length=13)]
+    base: Annotated[tuple[float, ...], Meta(min_length=13, max_length=13)] | None = None
+    written_at: Moment
+
+    def __post_init__(self) -> None:
+        if list(self.quantiles) != sorted(self.quantiles):
+            raise ValueError("the quantiles cross")
+        if self.target_at <= self.issued_at:
+            raise ValueError(f"the target {self.target_at} is not after the issue {self.issued_at}")
+
+
+class Outcome(_Keyed, frozen=True, kw_only=True):
+    """What came of a row of the ledger. crps: relative to the price at issue; pit_*: see scoring.pit_cells."""
+
+    schema: Literal["cryptocast.outcome/1"] = "cryptocast.outcome/1"
+    log_return: float
+    crps: Annotated[float, Meta(ge=0.0)]
+    pit_low: Probability
+    pit_high: Probability
+    recorded_at: Moment
+
+
+MaturedRow: TypeAlias = tuple[LedgerRow, Outcome]
+
+
+class CalibrationState(Record, frozen=True, kw_only=True):
+    """The online calibration of one version at one horizon: a blob of its own making, and the last issue time whose
+    outcome has entered it."""
+
+    key_number: Annotated[int, Meta(ge=1)]
+    horizon: Annotated[int, Meta(ge=1)]
+    through: Moment
+    state: Mapping[str, Any]
+
+
+def _columns(row: _Keyed) -> dict[str, object]:
+    return {
+        "coin": row.coin,
+        "source": row.source,
+        "vs": row.vs,
+        "granularity": row.granularity,
+        "kind": row.kind,
+        "number": row.number,
+        "issued_at": time_text(row.issued_at),
+        "horizon": row.horizon,
+    }
+
+
+IDENTITY: Final = ("coin", "source", "vs", "granularity", "kind", "number", "horizon", "issued_at")
+LEDGER: Final = Journal("ledger", LedgerRow, _columns, IDENTITY, "written_at")
+OUTCOMES: Final = Journal("outcomes", Outcome, _columns, IDENTITY, "recorded_at")
+_SAME: Final = " AND ".join(f"o.{column} = v.{column}" for column in IDENTITY)
+
+
+def unscored(connection: Connection) -> list[LedgerRow]:
+    """The rows whose outcome has not been written, oldest issue first."""
+    return LEDGER.read(
+        connection, f"NOT EXISTS (SELECT 1 FROM outcomes o WHERE {_SAME}) ORDER BY v.issued_at, v.id", ()
+    )
+
+
+def read_states(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:
+    """The online calibration of a version, by horizon; empty before its first outcome. RegistryError if damaged."""
+    rows = connection.execute(
+        f"SELECT * FROM calibration_states WHERE {KEY_IS} AND number = ?", (*key_values(key), number)
+    )
+    return {row["horizon"]: _state(row) for row in rows.fetchall()}
+
+
+def write_states(connection: Connection, key: VersionKey, number: int, states: Sequence[CalibrationState]) -> None:
+    """Put them in the place of those that stand, unless what stands has seen more."""
+    for state in states:
+        data = canonical_json(state)
+        connection.execute(
+            f"INSERT INTO calibration_states ({KEY}, number, horizon, through, state, digest)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f" ON CONFLICT ({KEY}, number, horizon) DO UPDATE SET through = excluded.through,"
+            " state = excluded.state, digest = excluded.digest WHERE excluded.through >= through",
+            (*key_values(key), number, state.horizon, time_text(state.through), data, sha256_hex(data)),
+        )
+
+
+def state_faults(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Where a state is not what was written."""
+    for row in connection.execute("SELECT * FROM calibration_states").fetchall():
+        try:
+            _state(row)
+        except RegistryError as error:
+            yield f"calibration of version {row['number']} of {row_key(row)}, {row['horizon']} bars", str(error)
+
+
+def _state(row: Any) -> CalibrationState:
+    where = f"The calibration state of version {row['number']} of {row_key(row)}"
+    data = blob(row["state"])
+    if sha256_hex(data) != row["digest"]:
+        raise RegistryError(f"{where} does not match its hash. It can be counted again: cryptocast registry score.")
+    try:
+        state = msgspec.json.decode(data, type=CalibrationState)
+    except msgspec.DecodeError as error:
+        raise RegistryError(f"{where} cannot be read: {error}. {DAMAGED}") from error
+    if (state.key_number, state.horizon) != (row["number"], row["horizon"]):
+        raise RegistryError(f"{where} is another one's. {DAMAGED}")
+    return state

@@ -1,0 +1,172 @@
+"""How a version does on matured forecasts: CRPS, coverage, PIT, and whether it is degraded. Pure arithmetic."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cryptocast.config import GateConfig
+from cryptocast.registry.contest import Paired, contest
+from cryptocast.registry.ledger import LedgerRow, MaturedRow, Outcome
+from cryptocast.scoring.coverage import coverage
+from cryptocast.scoring.dates import overlapping_origins
+from cryptocast.scoring.pit import pit_cells, pit_histogram
+from cryptocast.scoring.quantiles import LEVELS, crps_relative, interval_columns
+
+__all__ = ["INTERVALS", "LiveCoverage", "LiveReport", "LiveScore", "live_score", "matured_outcome", "pair_up"]
+
+INTERVALS: Final = (80, 95)
+
+
+class LiveCoverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How often one interval held live. p: that it holds as often as it says."""
+
+    percent: int
+    share: float
+    se: float
+    p: float
+
+
+class LiveScore(msgspec.Struct, frozen=True, kw_only=True):
+    """One version at one horizon, on its matured live forecasts.
+
+    crps, baseline_crps: relative to the price at issue, on the bars that both forecast; None: there are none. pit: the
+    shares of ten equal cells.
+    """
+
+    horizon: int
+    bars: int
+    first: datetime
+    last: datetime
+    crps: float
+    baseline_crps: float | None
+    skill: float | None
+    coverage: tuple[LiveCoverage, ...]
+    pit: tuple[float, ...]
+
+
+class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
+    """degraded: why the version should not be trusted as it was; empty: nothing speaks against it."""
+
+    scores: tuple[LiveScore, ...]
+    degraded: tuple[str, ...]
+
+
+def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime) -> Outcome:
+    """What came of a forecast: its CRPS relative to the price at issue, and where the outcome fell."""
+    actual, quantiles = np.array([log_return]), np.array([row.quantiles])
+    low, high = pit_cells(actual, quantiles, LEVELS)
+    return Outcome(
+        coin=row.coin,
+        source=row.source,
+        vs=row.vs,
+        granularity=row.granularity,
+        kind=row.kind,
+        number=row.number,
+        issued_at=row.issued_at,
+        horizon=row.horizon,
+        log_return=log_return,
+        crps=float(crps_relative(actual, quantiles, LEVELS)[0]),
+        pit_low=float(low[0]),
+        pit_high=float(high[0]),
+        recorded_at=now,
+    )
+
+
+def live_score(
+    own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], config: GateConfig, *, bar_us: int
+) -> LiveReport:
+    """The scores by horizon, and whether the version is degraded.
+
+    Degraded: on at least `gate.min_live` bars the baseline is shown to be better than it (the gate's own test, safe to
+    be looked at daily), or the coverage of an interval is rejected beyond `gate.coverage_sigmas`.
+    """
+    horizons = sorted({row.horizon for row, _ in own})
+    scores = tuple(_score([r for r in own if r[0].horizon == h], baseline, bar_us) for h in horizons)
+    pairs = [pair for pair in pair_up(baseline, own, bar_us=bar_us) if pair.dates.size >= config.min_live]
+    degraded = []
+    if pairs:
+        # The baseline as the challenger: what would let it into production speaks against the version.
+        found = contest(pairs, config, rests_on="live bars")
+        if found.p <= config.alpha and found.skill is not None and found.skill > 0:
+            degraded.append(
+                f"the baseline is better live: skill {100 * found.skill:+.1f} % over it, p {found.p:.2g} on "
+                f"{max(pair.dates.size for pair in pairs)} bars"
+            )
+    for score in scores:
+        degraded += _coverage_words(score, config)
+    return LiveReport(scores=scores, degraded=tuple(degraded))
+
+
+def _coverage_words(score: LiveScore, config: GateConfig) -> list[str]:
+    if score.bars < config.min_live:
+        return []
+    least = math.erfc(config.coverage_sigmas / math.sqrt(2.0))
+    return [
+        f"{score.horizon} bars ahead the {c.percent} % interval held {100 * c.share:.1f} % of {score.bars} outcomes"
+        for c in score.coverage
+        if c.p < least
+    ]
+
+
+def pair_up(challenger: Sequence[MaturedRow], production: Sequence[MaturedRow], *, bar_us: int) -> list[Paired]:
+    """The forecasts of both for the same bars, by horizon, in order of issue."""
+    one, other = ({(row.horizon, row.issued_at): (row, o) for row, o in side} for side in (challenger, production))
+    common = sorted(one.keys() & other.keys())
+    pairs = []
+    for horizon in sorted({h for h, _ in common}):
+        keys = [key for key in common if key[0] == horizon]
+        new, old = [one[key] for key in keys], [other[key] for key in keys]
+        dates = _dates([row for row, _ in new])
+        step = int(np.diff(dates).min() // bar_us) if dates.size > 1 else 1
+        pairs.append(
+            Paired(
+                horizon=horizon,
+                step=max(1, step),
+                dates=dates,
+                challenger=np.array([o.crps for _, o in new]),
+                production=np.array([o.crps for _, o in old]),
+                hits={percent: (_hits(new, percent), _hits(old, percent)) for percent in INTERVALS},
+            )
+        )
+    return pairs
+
+
+def _score(own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], bar_us: int) -> LiveScore:
+    rows, outcomes = [row for row, _ in own], [outcome for _, outcome in own]
+    dates = _dates(rows)
+    step = max(1, int(np.diff(np.unique(dates)).min() // bar_us)) if np.unique(dates).size > 1 else 1
+    (pair,) = pair_up(own, [r for r in baseline if r[0].horizon == rows[0].horizon], bar_us=bar_us) or (None,)
+    theirs = None if pair is None else float(pair.production.mean())
+    held = {percent: _hits(own, percent) for percent in INTERVALS}
+    k = overlapping_origins(rows[0].horizon, step)
+    found = {percent: coverage(hits, dates, nominal=percent / 100, k=k) for percent, hits in held.items()}
+    return LiveScore(
+        horizon=rows[0].horizon,
+        bars=len(rows),
+        first=rows[0].issued_at,
+        last=rows[-1].issued_at,
+        crps=float(np.mean([outcome.crps for outcome in outcomes])),
+        baseline_crps=theirs,
+        skill=None if pair is None or not theirs else 1.0 - float(pair.challenger.mean()) / theirs,
+        coverage=tuple(LiveCoverage(percent=p, share=c.share, se=c.se, p=c.p) for p, c in found.items()),
+        pit=_pit_shares(outcomes),
+    )
+
+
+def _pit_shares(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
+    low, high = np.array([o.pit_low for o in outcomes]), np.array([o.pit_high for o in outcomes])
+    return tuple(pit_histogram(low, high, 10).tolist())
+
+
+def _dates(rows: Sequence[LedgerRow]) -> npt.NDArray[np.int64]:
+    return np.array([round(row.issued_at.timestamp() * 1_000_000) for row in rows], dtype=np.int64)
+
+
+def _hits(rows: Sequence[MaturedRow], percent: int) -> npt.NDArray[np.bool_]:
+    low, high = interval_columns(LEVELS, percent)
+    return np.array([row.quantiles[low] <= o.log_return <= row.quantiles[high] for row, o in rows], dtype=np.bool_)

@@ -1,0 +1,104 @@
+"""What may go: old versions that nothing needs any more, and artefacts that belong to no fit."""
+# ruff: noqa: S608 - the texts put together here are column names of this package; every value is bound.
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cryptocast.registry.database import Connection, Database
+from cryptocast.registry.experiments import all_tests
+from cryptocast.registry.objects import Objects
+from cryptocast.registry.rows import KEY, row_key
+from cryptocast.registry.version import PRODUCTION, VersionKey
+
+__all__ = ["Collected", "collect"]
+
+HALF_WRITTEN_S: Final = 3600.0  # an artefact that is being written is younger than that
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """What was deleted, or would be. `bytes` counts the artefacts alone."""
+
+    versions: tuple[tuple[VersionKey, int], ...]
+    fits: int
+    objects: int
+    bytes: int
+
+
+def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -> Collected:
+    """Delete all but the newest `keep` versions of each key, then fits without versions, then their artefacts.
+
+    What an alias stands at, what production would be rolled back to, what a running A/B test compares and what has rows
+    in the ledger stays, whatever its age. The versions go in one transaction; the artefacts after it, while no other
+    process can register: a kill in between leaves files that nothing refers to, for the next time. Raises ValueError
+    for keep below 1.
+    """
+    if keep < 1:
+        raise ValueError(f"keep is {keep}, expected 1 or more")
+    if dry_run:
+        with database.read() as connection:
+            gone, fits, wanted = _plan(connection, keep)
+            strays = objects.strays(wanted, before=time.time() - HALF_WRITTEN_S)
+        return _told(gone, fits, strays)
+    with database.write() as connection:
+        gone, fits, _ = _plan(connection, keep)
+        connection.executemany("DELETE FROM versions WHERE id = ?", [(version_id,) for version_id, _, _ in gone])
+        connection.executemany("DELETE FROM fits WHERE fit_id = ?", [(fit,) for fit in fits])
+    with database.write() as connection:  # nothing can be registered meanwhile: `register` puts its files inside one
+        wanted = {row[0] for row in connection.execute("SELECT DISTINCT sha256 FROM fit_artefacts")}
+        strays = objects.strays(wanted, before=time.time() - HALF_WRITTEN_S)
+        for path, _ in strays:
+            objects.remove(path)
+    return _told(gone, fits, strays)
+
+
+def _told(gone: list[tuple[int, VersionKey, int]], fits: set[str], strays: Sequence[tuple[Path, int]]) -> Collected:
+    return Collected(
+        versions=tuple((key, number) for _, key, number in gone),
+        fits=len(fits),
+        objects=len(strays),
+        bytes=sum(size for _, size in strays),
+    )
+
+
+def _plan(connection: Connection, keep: int) -> tuple[list[tuple[int, VersionKey, int]], set[str], set[str]]:
+    """The rows of versions to go, the fits that go with them, and the hashes that are still wanted afterwards."""
+    needed = _needed(connection)
+    rows = connection.execute(f"SELECT id, {KEY}, number, fit_id FROM versions ORDER BY {KEY}, number DESC").fetchall()
+    seen: dict[VersionKey, int] = {}
+    gone, fits, staying = list[tuple[int, VersionKey, int]](), set[str](), set[str]()
+    for row in rows:
+        key = row_key(row)
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] > keep and (key, row["number"]) not in needed:
+            gone.append((row["id"], key, row["number"]))
+            fits.add(row["fit_id"])
+        else:
+            staying.add(row["fit_id"])
+    fits -= staying
+    wanted = {
+        row["sha256"]
+        for row in connection.execute("SELECT fit_id, sha256 FROM fit_artefacts")
+        if row["fit_id"] not in fits
+    }
+    return gone, fits, wanted
+
+
+def _needed(connection: Connection) -> set[tuple[VersionKey, int]]:
+    tables = ("aliases", "ledger", "calibration_states")
+    needed = {
+        (row_key(row), row["number"])
+        for table in tables
+        for row in connection.execute(f"SELECT DISTINCT {KEY}, number FROM {table}")
+    }
+    before = connection.execute(
+        f"SELECT {KEY}, previous FROM history WHERE alias = ? AND previous IS NOT NULL", (PRODUCTION,)
+    )
+    needed |= {(row_key(row), row["previous"]) for row in before}
+    for test in all_tests(connection):
+        if test.end is None:
+            needed |= {(test.start.key, test.start.production), (test.start.key, test.start.challenger)}
+    return needed
