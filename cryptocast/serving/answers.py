@@ -3,17 +3,17 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
 from cryptocast.data.schema import BAR_US
-from cryptocast.errors import CryptocastError
+from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.serving.encoding import encode
 from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S, OverloadError
 from cryptocast.serving.stamps import Stamp
@@ -21,15 +21,22 @@ from cryptocast.serving.worker import Worker
 from cryptocast.workflows.documents import CoinForecast, ForecastDocument
 from cryptocast.workflows.forecast import Request
 
-__all__ = ["Answered", "Answers", "Failed", "MakeForecast", "Outcome"]
+__all__ = ["Answered", "Answers", "Bring", "Failed", "MakeForecast", "Outcome"]
 
 log = logging.getLogger(__name__)
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
 MakeForecast: TypeAlias = Callable[[Request], ForecastDocument]
+# Brings the candles that a request lacks: None if they came, else why they did not.
+Bring: TypeAlias = Callable[[Request], Awaitable[CryptocastError | None]]
 
 MAX_ENTRIES: Final = 2048  # of about 2 kB each
 # Bars that are late, or whose source does not age by the wall clock, may be replaced at any time.
 LOOK_AGAIN: Final = timedelta(seconds=60)
+# Who could have the last good forecast at once does not wait longer than this for the next one.
+PATIENCE_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Answered:
 
     body: msgspec.Raw
     until: datetime
+    made: CoinForecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +57,8 @@ class Failed:
 
 
 Outcome: TypeAlias = Answered | Failed
-# A request and the state of the registry that it met.
-Key: TypeAlias = tuple[Request, Hashable]
+# A request, the state of the registry that it met, and how often the coin's candles had changed.
+Key: TypeAlias = tuple[Request, Hashable, int]
 
 
 class Answers:
@@ -64,12 +72,34 @@ class Answers:
         wall_clock: Callable[[], datetime],
         max_waiting: int,
         max_entries: int = MAX_ENTRIES,
+        bring: Bring | None = None,
+        on_fallback: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._forecast, self._stamp, self._wall_clock = forecast, stamp, wall_clock
+        self._forecast, self.stamp, self._wall_clock = forecast, stamp, wall_clock
+        self._bring, self._on_fallback = bring, on_fallback
         self._worker = Worker(max_waiting=max_waiting)
         self._max_entries = max_entries
         self._kept: OrderedDict[Key, Outcome] = OrderedDict()
         self._flights: dict[Key, asyncio.Task[Outcome]] = {}
+        self._last_good: OrderedDict[Request, Answered] = OrderedDict()
+        self._changes: dict[str, int] = {}
+        self.computed = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether one forecast at least could be made."""
+        return bool(self._last_good)
+
+    def newest(self) -> list[CoinForecast]:
+        """The forecasts that were made last, one for each request."""
+        return [answered.made for answered in self._last_good.values()]
+
+    def candles_changed(self, coin: str) -> None:
+        """What was computed from the coin's candles holds no longer."""
+        self._changes[coin] = self._changes.get(coin, 0) + 1
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -82,17 +112,26 @@ class Answers:
                 flight.cancel()
             await self._worker.close()
 
-    async def of(self, requests: Sequence[Request], *, timeout_s: float) -> list[Outcome]:
-        """The outcome of each request, which names one coin. What is not there in time has failed, for this time.
+    async def of(
+        self, requests: Sequence[Request], *, timeout_s: float, stamp: Hashable | None = None
+    ) -> list[Outcome]:
+        """The outcome of each request, which names one coin. What is not there in time is answered by the last good
+        forecast, marked, or has failed, for this time.
 
         A computation goes on when those who asked have gone: the next to ask finds it done.
         """
-        stamp = self._stamp()
-        found = [self._known((request, stamp)) or self._flight((request, stamp)) for request in requests]
+        stamp = self.stamp() if stamp is None else stamp
+        keys = [(request, stamp, self._changes.get(request.selection.coins[0], 0)) for request in requests]
+        found = [self._known(key) or self._flight(key) for key in keys]
         flights = {flight for flight in found if isinstance(flight, asyncio.Task)}
         if flights:
-            await asyncio.wait(flights, timeout=timeout_s)  # unlike wait_for and gather, cancels nothing
-        return [self._landed(one, timeout_s) if isinstance(one, asyncio.Task) else one for one in found]
+            could_wait_less = all(key[0] in self._last_good for key in keys)
+            patience = min(timeout_s, PATIENCE_S) if could_wait_less else timeout_s
+            await asyncio.wait(flights, timeout=patience)  # unlike wait_for and gather, cancels nothing
+        return [
+            self._landed(key[0], one, timeout_s) if isinstance(one, asyncio.Task) else one
+            for key, one in zip(keys, found, strict=True)
+        ]
 
     def _known(self, key: Key) -> Outcome | None:
         outcome = self._kept.get(key)
@@ -109,28 +148,52 @@ class Answers:
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
         return flight
 
-    def _landed(self, flight: asyncio.Task[Outcome], timeout_s: float) -> Outcome:
+    def _landed(self, request: Request, flight: asyncio.Task[Outcome], timeout_s: float) -> Outcome:
         if flight.done():
             return flight.result()
         error = OverloadError(f"The forecast was not ready within {timeout_s:g} s. It is being made: ask again.")
-        return Failed(error, self._wall_clock())
+        return self._or_last_good(request, Failed(error, self._wall_clock()), "the next one is being made")
 
     async def _computed(self, key: Key) -> Outcome:
+        request = key[0]
         try:
-            outcome = await self._worker.submit(partial(self._made, key[0]))
+            outcome = await self._worker.submit(partial(self._made, request))
+            if isinstance(outcome, Failed) and isinstance(outcome.error, DataError) and self._bring is not None:
+                outcome = await self._brought(request, outcome)
         except OverloadError as error:
-            return Failed(error, self._wall_clock())
-        self._kept[key] = outcome
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._max_entries:
-            self._kept.popitem(last=False)
+            return self._or_last_good(request, Failed(error, self._wall_clock()), str(error))
+        self.computed += 1
+        if isinstance(outcome, Answered):
+            _put(self._last_good, request, outcome, self._max_entries)
+        else:
+            outcome = self._or_last_good(request, outcome, str(outcome.error))
+        _put(self._kept, key, outcome, self._max_entries)
         return outcome
+
+    async def _brought(self, request: Request, failed: Failed) -> Outcome:
+        """Once more, with the candles that were not there."""
+        assert self._bring is not None  # noqa: S101 - for the type checker
+        error = await self._bring(request)
+        if error is None:
+            return await self._worker.submit(partial(self._made, request))
+        return Failed(error, failed.until)
+
+    def _or_last_good(self, request: Request, failed: Failed, reason: str) -> Outcome:
+        """The last good forecast, marked, in place of a failure that is not the client's."""
+        good = self._last_good.get(request)
+        if good is None or isinstance(failed.error, UsageError):
+            return failed
+        self._on_fallback("last_good")
+        made = msgspec.structs.replace(
+            good.made, stale=True, fallback_reason=f"the last good forecast, as of {good.made.as_of:%Y-%m-%d}: {reason}"
+        )
+        return Answered(msgspec.Raw(encode(made)), failed.until, made)
 
     def _made(self, request: Request) -> Outcome:
         """In the worker's thread."""
         try:
             (made,) = self._forecast(request).forecasts
-            return Answered(msgspec.Raw(encode(made)), self._valid_until(made, request))
+            return Answered(msgspec.Raw(encode(made)), self._valid_until(made, request), made)
         except CryptocastError as error:
             failure = error
         except Exception:
@@ -144,3 +207,10 @@ class Answers:
         if made.source == "coingecko" and next_close > now:
             return next_close
         return now + LOOK_AGAIN
+
+
+def _put(entries: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    entries[key] = value
+    entries.move_to_end(key)
+    while len(entries) > most:
+        entries.popitem(last=False)

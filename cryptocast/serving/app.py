@@ -1,43 +1,69 @@
-"""The app: what is asked comes in as a query string, goes to `Answers`, and comes back as JSON."""
+"""The app: what is asked comes in as a query string, goes to `Answers` or `LivePrices`, and comes back as JSON."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import asyncio
+import time
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+import cryptocast
 from cryptocast.config import Config
 from cryptocast.data.coins import shown
-from cryptocast.serving.access import BearerGuard
+from cryptocast.errors import CryptocastError
+from cryptocast.net import Breaker, BreakerMetrics, Breakers
 from cryptocast.serving.answers import Answered, Answers, Failed, MakeForecast
+from cryptocast.serving.bars import BarKeeper, Fetched
+from cryptocast.serving.compression import preferred
+from cryptocast.serving.finished import FinishedAnswers
+from cryptocast.serving.front import Front
+from cryptocast.serving.health import COMPONENTS, Health, Pulse
+from cryptocast.serving.ladder import Ladder
+from cryptocast.serving.models import production_models
+from cryptocast.serving.openapi import PATHS, openapi
+from cryptocast.serving.page import PAGE_POLICY, page
+from cryptocast.serving.prices import Ask, LivePrices
 from cryptocast.serving.problems import (
     INTERNAL,
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
+    RETRY_AFTER_S,
     ProblemError,
     no_forecast,
+    problem_of,
     problem_response,
 )
-from cryptocast.serving.query import coin_requests, parse_forecast_query
+from cryptocast.serving.query import ForecastQuery, coin_requests, parse_forecast_query, parse_price_query
+from cryptocast.serving.refresher import Duty, Leader, Refresher
+from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
 from cryptocast.serving.stamps import Stamp, registry_stamp
+from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinError, ForecastDocument
 from cryptocast.workflows.forecast import Forecaster
+from cryptocast.workflows.upstream import upstream_factory
 
-__all__ = ["create_app"]
+__all__ = ["Service", "create_app"]
 
 # Requests of the greatest size that may wait for the one thread that computes.
 FULL_REQUESTS_WAITING: Final = 4
 ALIVE: Final = b'{"status":"pass"}'
+HEALTH_TYPE: Final = "application/health+json"
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_FRESH_S: Final = 1.0  # a scrape takes milliseconds; many scrapers take no more of them than one
+SERVED: Final = ", ".join(path for path in PATHS if path != "/")
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,19 +74,93 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[CoinError, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """The handlers: decode, call, encode."""
+@dataclass(slots=True)
+class Service:
+    """All that lives as long as the server. `draining` turns /ready to 503 and asks clients to reconnect."""
 
-    config: Config
+    context: Context
     answers: Answers
+    finished: FinishedAnswers
+    telemetry: Telemetry
+    health: Health
+    reports: Reports
+    keeper: BarKeeper | None
+    refresher: Refresher | None
+    price_breakers: Breakers
+    asking: Ask | None = None
+    prices: LivePrices | None = None
+    has_token: bool = False
+    _metrics: tuple[float, bytes] = (0.0, b"")
+    _metrics_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self.context.config
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is being stopped."""
+        return self.health.draining
+
+    def drain(self) -> None:
+        """From now on the server is being stopped."""
+        self.health.draining = True
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """While this lasts, everything runs; at its end, everything is closed."""
+        upstream = None
+        if self.asking is None:
+            upstream = upstream_factory(self.context, breakers=self.price_breakers)()
+            live = upstream.live()
+
+            async def ask(vs: str, coins: Sequence[str], timeout_s: float) -> Any:
+                return await live.get(vs, coins, deadline_s=timeout_s)
+
+            self.asking = ask
+        serve = self.config.serve
+        self.prices = LivePrices(
+            self.asking,
+            fresh_s=serve.prices_fresh_s,
+            keep_s=serve.prices_keep_s,
+            wall_clock=self.context.wall_clock,
+            count=self._price_event,
+        )
+        if self.keeper is not None:
+            self.keeper.start()
+        async with self.answers.opened():
+            tasks = [asyncio.create_task(self.health.pulse.run())]
+            if self.refresher is not None:
+                tasks.append(asyncio.create_task(self.refresher.run()))
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self.prices.close()
+                if self.keeper is not None:
+                    await self.keeper.close()
+        if upstream is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(upstream.aclose(), 2.0)
+        self.reports.close()
+
+    def _price_event(self, what: str) -> None:
+        if what == "upstream_error":
+            self.telemetry.count("upstream_error", "prices")
+        else:
+            self.telemetry.count("price_cache", what)
+
+    # --- endpoints
 
     async def forecasts(self, request: Request) -> Response:
         """`GET /forecasts`: a ForecastDocument, if there is at least one coin to answer for."""
-        serve = self.config.serve
-        query = parse_forecast_query(request.scope["query_string"], max_ids=serve.max_ids)
+        query = parse_forecast_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
         asked = coin_requests(query, self.config)
-        outcomes = await self.answers.of(asked, timeout_s=serve.request_timeout_s)
+        stamp = self.answers.stamp()
+        outcomes = await self.answers.of(asked, timeout_s=self.config.serve.request_timeout_s, stamp=stamp)
         made = tuple(outcome.body for outcome in outcomes if isinstance(outcome, Answered))
         failures = [
             (one.selection.coins[0], outcome.error)
@@ -70,12 +170,124 @@ class Endpoints:
         if not made:
             return problem_response(no_forecast(failures))
         errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
-        # A promotion may change the answer at any moment: it may be stored, but not used without asking.
-        return respond(msgspec.json.encode(Finished(forecasts=made, errors=errors)), cache="no-cache")
+        body = msgspec.json.encode(Finished(forecasts=made, errors=errors))
+        return self._finish(request, body, until=min(one.until for one in outcomes), stamp=stamp)
 
-    async def health(self, _: Request) -> Response:
+    def _finish(self, request: Request, body: bytes, *, until: datetime, stamp: Hashable) -> Response:
+        headers = dict(request.scope["headers"])
+        encoding, now = preferred(headers.get(b"accept-encoding", b"")), self.context.wall_clock()
+        query = request.scope["query_string"]
+        answer = self.finished.finish(query, encoding, body, until=until, stamp=stamp, keep=until > now)
+        known = headers.get(b"if-none-match")
+        is_known = known is not None and answer.matches(known)
+        response = Response(b"" if is_known or request.method == "HEAD" else answer.body, 304 if is_known else 200)
+        response.raw_headers = [
+            header
+            for header in (*answer.headers, *answer.age_headers(now))
+            if not (is_known and header[0] in (b"content-length", b"content-type"))
+        ]
+        return response
+
+    async def live(self, request: Request) -> Response:
+        """`GET /prices`: what coins cost now."""
+        query = parse_price_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
+        coins, vs = query.ids or self.config.data.coins, query.vs or self.config.data.vs
+        if self.prices is None:
+            raise ProblemError(INTERNAL_ERROR, INTERNAL)
+        found, failures = await self.prices.get(coins, vs, timeout_s=self.config.serve.request_timeout_s)
+        if not found.prices:
+            return problem_response(no_forecast(failures))
+        oldest = min(row.fetched_at for row in found.prices)
+        age = max(0, int((self.context.wall_clock() - oldest).total_seconds()))
+        left = max(0, int(self.config.serve.prices_fresh_s) - age)
+        headers = {"Age": str(age), "Vary": "Accept-Encoding"}
+        return respond(msgspec.json.encode(found), cache=f"private, max-age={left}", headers=headers)
+
+    async def models(self, _: Request) -> Response:
+        """`GET /models`: the versions in production."""
+        return respond(msgspec.json.encode(await asyncio.to_thread(production_models, self.context)))
+
+    async def alive(self, _: Request) -> Response:
         """`GET /health`: the process is alive. Looks at nothing else."""
-        return respond(ALIVE, media_type="application/health+json")
+        return respond(ALIVE, media_type=HEALTH_TYPE)
+
+    async def ready(self, _: Request) -> Response:
+        """`GET /ready`: 503 until the first forecast is made, and while the server is being stopped."""
+        ready = self.health.ready()
+        failed = ready.status == "fail"
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if failed else {}
+        # Whoever needs no token hears no more than the status.
+        told = msgspec.structs.replace(ready, output=None) if self.has_token else ready
+        body = msgspec.json.encode(told)
+        return respond(body, status=503 if failed else 200, media_type=HEALTH_TYPE, headers=headers)
+
+    async def detailed(self, _: Request) -> Response:
+        """`GET /health/detailed`: every component."""
+        return respond(msgspec.json.encode(self.health.detail()), media_type=HEALTH_TYPE)
+
+    async def trends(self, _: Request) -> Response:
+        """`GET /health/trends`: the last hour and the last day."""
+        return respond(msgspec.json.encode(self.health.trends()), media_type=HEALTH_TYPE)
+
+    async def component(self, request: Request) -> Response:
+        """`GET /health/components/{name}`: one component."""
+        name = request.path_params["name"]
+        if name not in COMPONENTS:
+            detail = f"There is no component {shown(name)}. There are {', '.join(COMPONENTS)}."
+            raise ProblemError(NOT_FOUND, detail)
+        return respond(msgspec.json.encode(self.health.component(name)), media_type=HEALTH_TYPE)
+
+    async def metrics(self, _: Request) -> Response:
+        """`GET /metrics`: rendered in a thread, once a second at most."""
+        async with self._metrics_lock:
+            at, body = self._metrics
+            if time.monotonic() - at > METRICS_FRESH_S or not body:
+                body = await asyncio.to_thread(self.telemetry.render)
+                self._metrics = (time.monotonic(), body)
+        return respond(body, media_type=METRICS_TYPE)
+
+    async def description(self, _: Request) -> Response:
+        """`GET /openapi.json`."""
+        serve = self.config.serve
+        return respond(openapi(version=cryptocast.__version__, max_ids=serve.max_ids, has_token=self.has_token))
+
+    async def page(self, _: Request) -> Response:
+        """`GET /`: the configured coins as fan charts."""
+        asked = coin_requests(ForecastQuery(), self.config)
+        outcomes = await self.answers.of(asked, timeout_s=self.config.serve.request_timeout_s)
+        made = [outcome.made for outcome in outcomes if isinstance(outcome, Answered)]
+        headers = {"Content-Security-Policy": PAGE_POLICY}
+        return respond(page(made, self.health.ready()), media_type="text/html; charset=utf-8", headers=headers)
+
+    def routes(self) -> list[Route]:
+        """Every path."""
+        handlers: Mapping[str, Any] = {
+            "/forecasts": self.forecasts,
+            "/prices": self.live,
+            "/models": self.models,
+            "/health": self.alive,
+            "/ready": self.ready,
+            "/health/detailed": self.detailed,
+            "/health/trends": self.trends,
+            "/health/components/{name}": self.component,
+            "/metrics": self.metrics,
+            "/openapi.json": self.description,
+            "/": self.page,
+        }
+        return [Route(path, handlers[path]) for path in PATHS]
+
+
+class Served(Starlette):
+    """Starlette behind the Front, which answers most requests before Starlette's own layers cost them anything."""
+
+    front: Front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As any ASGI app."""
+        if scope["type"] == "http":
+            await self.front(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -84,35 +296,179 @@ def create_app(
     forecast: MakeForecast | None = None,
     token: str | None = None,
     stamp: Stamp | None = None,
+    ask_prices: Ask | None = None,
+    refresh: bool | None = None,
+    duties: Sequence[Duty] = (),
+    reports: Reports | None = None,
 ) -> Starlette:
-    """The ASGI app. Nothing runs until its lifespan has begun.
+    """The ASGI app; `app.state.service` is its Service. Nothing runs until its lifespan has begun.
 
     forecast: makes the document of one coin, in one thread; by default the workflows' Forecaster, which keeps what it
-    has loaded. token: asked for by everything but /health. stamp: changes when the registry does, as it is asked for
-    with every request; by default read off the registry's file.
+    has loaded, on the ladder. token: asked for by everything but /health and /ready. stamp: changes when the registry
+    does, as it is asked for with every request; by default read off the registry's file. ask_prices: quotes by coin; by
+    default the upstream's. refresh: run the refresher; by default where `forecast` is not given. duties: work of the
+    leader after each refresh.
     """
-    config = context.config
-    answers = Answers(
-        forecast or Forecaster(context).forecast,
-        stamp=stamp or registry_stamp(config.store.path),
-        wall_clock=context.wall_clock,
-        max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids,
+    service = _service(
+        context,
+        forecast,
+        stamp or registry_stamp(context.config.store.path),
+        refresh=forecast is None if refresh is None else refresh,
+        duties=duties,
+        reports=reports or Reports(None, environment="", release=""),
     )
-    endpoints = Endpoints(config, answers)
+    service.asking, service.has_token = ask_prices, token is not None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with answers.opened():
+        async with service.opened():
             yield
 
-    app = Starlette(
-        routes=[Route("/forecasts", endpoints.forecasts), Route("/health", endpoints.health)],
-        middleware=[Middleware(BearerGuard, token=token)] if token is not None else [],
-        exception_handlers=HANDLERS,
-        lifespan=lifespan,
+    app = Served(routes=service.routes(), exception_handlers=HANDLERS, lifespan=lifespan)
+    app.front = Front(
+        partial(Starlette.__call__, app),
+        serve=context.config.serve,
+        telemetry=service.telemetry,
+        finished=service.finished,
+        routes=route_label,
+        token=token,
+        is_draining=lambda: service.draining,
+        on_error=service.reports.error,
     )
+    app.state.service = service
     app.router.redirect_slashes = False  # it would build an address out of the client's Host header
     return app
+
+
+def route_label(path: str) -> str:
+    """The path as a label of a metric: one of those that are served, or the same word for all others."""
+    if path in PATHS:
+        return path
+    return "/health/components/{name}" if path.removeprefix("/health/components/") in COMPONENTS else "_OTHER"
+
+
+def _service(
+    context: Context,
+    forecast: MakeForecast | None,
+    stamp: Stamp,
+    *,
+    refresh: bool,
+    duties: Sequence[Duty],
+    reports: Reports,
+) -> Service:
+    config, telemetry = context.config, Telemetry()
+    finished = FinishedAnswers(wall_clock=context.wall_clock, stamp=stamp)
+    ladder = None
+    keeper = None
+    if forecast is None:
+        ladder = Ladder(
+            Forecaster(context).forecast,
+            wall_clock=context.wall_clock,
+            on_step=lambda step: telemetry.count("fallback", step),
+        )
+
+        def changed(coin: str) -> None:
+            answers.candles_changed(coin)
+            finished.clear()
+
+        keeper = BarKeeper(context, on_change=changed)
+    answers = Answers(
+        forecast or ladder or Forecaster(context).forecast,
+        stamp=stamp,
+        wall_clock=context.wall_clock,
+        max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids,
+        bring=keeper.for_request if keeper is not None else None,
+        on_fallback=lambda step: telemetry.count("fallback", step),
+    )
+    price_breakers = Breakers(lambda name: Breaker(f"coingecko prices {name}"))
+    refresher = _refresher(context, answers, keeper, duties) if refresh else None
+
+    def breakers() -> Mapping[str, BreakerMetrics]:
+        groups = {"coingecko prices": price_breakers}
+        if keeper is not None:
+            groups["coingecko bars"] = keeper.breakers
+        if ladder is not None:
+            groups["model"] = ladder.breakers
+        return {f"{name} {end}": one.metrics() for name, group in groups.items() for end, one in group.all().items()}
+
+    pulse = Pulse(telemetry, lambda: sum(one.state in ("open", "forced_open") for one in breakers().values()))
+    health = Health(
+        telemetry=telemetry,
+        pulse=pulse,
+        version=cryptocast.__version__,
+        breakers=breakers,
+        cache=lambda: _cache_values(answers, finished),
+        models=lambda: _model_values(answers),
+        store=lambda: _store_values(answers, context.wall_clock()),
+        refresher=lambda: _refresher_values(refresher),
+        has_answered=lambda: answers.has_answered,
+        wall_clock=context.wall_clock,
+    )
+    telemetry.gauges.append(health.gauges)
+    return Service(context, answers, finished, telemetry, health, reports, keeper, refresher, price_breakers)
+
+
+def _refresher(context: Context, answers: Answers, keeper: BarKeeper | None, duties: Sequence[Duty]) -> Refresher:
+    config = context.config
+    fetches = keeper is not None and config.serve.refresh and config.data.source in ("auto", "coingecko")
+
+    async def bring(coins: Sequence[str], priority: Any) -> Fetched:
+        assert keeper is not None  # noqa: S101 - for the type checker
+        return await keeper.bring(coins, config.data.vs, config.data.granularity, priority)
+
+    return Refresher(
+        config=config,
+        answers=answers,
+        requests=coin_requests(ForecastQuery(), config),
+        bring=bring if fetches else None,
+        leader=Leader(config.store.path),
+        wall_clock=context.wall_clock,
+        duties=duties,
+    )
+
+
+def _cache_values(answers: Answers, finished: FinishedAnswers) -> dict[str, Any]:
+    return {
+        "forecasts": len(answers),
+        "answers": len(finished),
+        "answer_bytes": finished.bytes,
+        "hits": finished.hits,
+        "misses": finished.misses,
+        "evicted": finished.evicted,
+        "computed": answers.computed,
+    }
+
+
+def _model_values(answers: Answers) -> dict[str, Any]:
+    newest = answers.newest()
+    return {
+        "forecasts": len(newest),
+        "baseline": sum(made.model_used == "baseline" for made in newest),
+        "fallbacks": sum(made.fallback_reason is not None for made in newest),
+    }
+
+
+def _store_values(answers: Answers, now: datetime) -> dict[str, Any]:
+    newest = answers.newest()
+    oldest = max((now - made.as_of for made in newest), default=timedelta(0))
+    return {
+        "stale": sum(made.stale for made in newest),
+        "on_sample": sum(made.source == "sample" for made in newest),
+        "oldest_bar_age_s": int(oldest.total_seconds()),
+    }
+
+
+def _refresher_values(refresher: Refresher | None) -> dict[str, Any]:
+    if refresher is None:
+        return {"runs": False, "last_error": None}
+    last = refresher.last_fetch
+    return {
+        "runs": True,
+        "rounds": refresher.rounds,
+        "failures": refresher.failures,
+        "last_fetch": None if last is None else last.isoformat(),
+        "last_error": refresher.last_error,
+    }
 
 
 async def _problem(_: Request, error: Exception) -> Response:
@@ -121,13 +477,19 @@ async def _problem(_: Request, error: Exception) -> Response:
     return problem_response(error.problem)
 
 
+async def _ours(_: Request, error: Exception) -> Response:
+    if not isinstance(error, CryptocastError):
+        raise error
+    return problem_response(problem_of(error))
+
+
 async def _routing(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 405:
-        detail = f"{shown(request.url.path)} answers GET and HEAD, not {shown(request.method)}."
-        return problem_response(ProblemError(METHOD_NOT_ALLOWED, detail).problem, error.headers)
-    detail = f"There is nothing at {shown(request.url.path)}. Served: /forecasts, /health."
+        detail = f"{shown(request.url.path)} answers GET, HEAD and OPTIONS, not {shown(request.method)}."
+        return problem_response(ProblemError(METHOD_NOT_ALLOWED, detail).problem, {"Allow": "GET, HEAD, OPTIONS"})
+    detail = f"There is nothing at {shown(request.url.path)}. Served: {SERVED}."
     return problem_response(ProblemError(NOT_FOUND, detail).problem, error.headers)
 
 
@@ -135,4 +497,9 @@ async def _internal(_request: Request, _error: Exception) -> Response:
     return problem_response(ProblemError(INTERNAL_ERROR, INTERNAL).problem)
 
 
-HANDLERS: Final[Mapping[Any, Any]] = {ProblemError: _problem, HTTPException: _routing, Exception: _internal}
+HANDLERS: Final[Mapping[Any, Any]] = {
+    ProblemError: _problem,
+    HTTPException: _routing,
+    CryptocastError: _ours,
+    Exception: _internal,
+}

@@ -27,6 +27,7 @@ __all__ = [
     "ProblemError",
     "kind_of",
     "no_forecast",
+    "problem_of",
     "problem_response",
 ]
 
@@ -57,11 +58,15 @@ UNKNOWN_PARAMETER: Final = Kind("unknown-parameter", "There is no such query par
 INVALID_PARAMETER: Final = Kind("invalid-parameter", "A query parameter has a value that is not allowed", 400)
 MALFORMED_QUERY: Final = Kind("malformed-query", "The query string cannot be read", 400)
 QUERY_TOO_LONG: Final = Kind("query-too-long", "The query string is too long", 414)
-# 400 and not 501: the request can be put right by the client, and nobody is to be paged for it.
-MODEL_NOT_BUILT: Final = Kind("model-not-built", "This release does not have that model", 400)
 UNAUTHORIZED: Final = Kind("unauthorized", "A token is needed", 401)
 NOT_FOUND: Final = Kind("not-found", "There is nothing at this path", 404)
 METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", "The path does not answer this method", 405)
+URL_TOO_LONG: Final = Kind("url-too-long", "The address is too long", 414)
+TOO_LARGE: Final = Kind("body-too-large", "The body is too large", 413)
+LENGTH_REQUIRED: Final = Kind("length-required", "The body has no length", 411)
+HEADERS_TOO_LARGE: Final = Kind("headers-too-large", "The headers are too large", 431)
+TOO_MANY_REQUESTS: Final = Kind("too-many-requests", "This client asks too often", 429)
+OVERLOADED: Final = Kind("overloaded", "The server cannot compute this in time", 503)
 INTERNAL_ERROR: Final = Kind("internal-error", "The server failed", 500)
 
 # Looked up along the classes that an error inherits from, so a subclass of a later day has its parent's answer.
@@ -72,7 +77,7 @@ OF_ERROR: Final[Mapping[type[BaseException], Kind]] = {
     UpstreamError: Kind("upstream-unavailable", "The source of prices does not answer", 503),
     ModelError: Kind("model-unavailable", "The model cannot answer", 503),
     RegistryError: Kind("registry-unavailable", "The registry cannot be used", 503),
-    OverloadError: Kind("overloaded", "The server cannot compute this in time", 503),
+    OverloadError: OVERLOADED,
     CryptocastError: INTERNAL_ERROR,
 }
 
@@ -102,6 +107,11 @@ class ProblemError(Exception):
 def kind_of(error: CryptocastError) -> Kind:
     """The kind of problem that one of our errors is."""
     return next(OF_ERROR[cls] for cls in type(error).__mro__ if cls in OF_ERROR)
+
+
+def problem_of(error: CryptocastError) -> Problem:
+    """One of our errors as a problem."""
+    return ProblemError(kind_of(error), str(error)).problem
 
 
 def no_forecast(failures: Sequence[tuple[str, CryptocastError]]) -> Problem:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -10,11 +10,9 @@ from msgspec import Meta
 
 from cryptocast.config import CoinId, Config, Granularity
 from cryptocast.data.coins import shown
-from cryptocast.models.kinds import ALL_KINDS, TRAINABLE
 from cryptocast.serving.problems import (
     INVALID_PARAMETER,
     MALFORMED_QUERY,
-    MODEL_NOT_BUILT,
     QUERY_TOO_LONG,
     UNKNOWN_PARAMETER,
     ProblemError,
@@ -22,7 +20,7 @@ from cryptocast.serving.problems import (
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request
 
-__all__ = ["ForecastQuery", "coin_requests", "parse_forecast_query"]
+__all__ = ["ALLOWED", "ForecastQuery", "PriceQuery", "coin_requests", "parse_forecast_query", "parse_price_query"]
 
 MAX_HORIZON: Final = 1000
 MAX_HORIZONS: Final = 20
@@ -45,6 +43,15 @@ class ForecastQuery(msgspec.Struct, frozen=True, kw_only=True):
     granularity: Granularity | None = None
 
 
+class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/prices` may be asked."""
+
+    ids: Annotated[tuple[CoinId, ...], Meta(min_length=1)] | None = None
+    vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] | None = None
+
+
+Q = TypeVar("Q", ForecastQuery, PriceQuery)
+
 ALLOWED: Final[Mapping[str, str]] = {
     "ids": "coin ids (lower-case letters, digits and hyphens), separated by commas, e.g. bitcoin,ethereum",
     "model": "auto, baseline, lightgbm, lstm, ml_ensemble",
@@ -55,18 +62,27 @@ ALLOWED: Final[Mapping[str, str]] = {
 }
 LISTS: Final = frozenset({"ids", "horizons", "levels"})
 NUMBERS: Final = frozenset({"horizons", "levels"})
-TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(ForecastQuery)}
 
 
 def parse_forecast_query(raw: bytes, *, max_ids: int) -> ForecastQuery:
     """The query string as its type. Raises ProblemError that names the parameter and what it may be."""
+    return _parsed(raw, ForecastQuery, max_ids)
+
+
+def parse_price_query(raw: bytes, *, max_ids: int) -> PriceQuery:
+    """As `parse_forecast_query`."""
+    return _parsed(raw, PriceQuery, max_ids)
+
+
+def _parsed(raw: bytes, kind: type[Q], max_ids: int) -> Q:
     most = BYTES_FOR_THE_REST + BYTES_PER_ID * max_ids
     if len(raw) > most:
         raise ProblemError(QUERY_TOO_LONG, f"The query string has {len(raw)} bytes, at most {most} are read.")
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     values: dict[str, Any] = {}
     for name, text in _pairs(raw):
-        if name not in ALLOWED:
-            known = ", ".join(ALLOWED)
+        if name not in types:
+            known = ", ".join(types)
             raise ProblemError(
                 UNKNOWN_PARAMETER,
                 f"There is no parameter {shown(name)}. Known: {known}.",
@@ -75,14 +91,10 @@ def parse_forecast_query(raw: bytes, *, max_ids: int) -> ForecastQuery:
             )
         if name in values:
             raise _invalid(name, f"{name} is given more than once.")
-        values[name] = _value(name, text)
-    query = ForecastQuery(**values)
+        values[name] = _value(name, text, types[name])
+    query = kind(**values)
     if query.ids is not None and len(query.ids) > max_ids:
         raise _invalid("ids", f"ids names {len(query.ids)} coins, at most {max_ids} are answered for at once.")
-    if query.model in ALL_KINDS and query.model not in ("baseline", *TRAINABLE):
-        built = ", ".join(("auto", "baseline", *TRAINABLE))
-        detail = f"The model {query.model} is not built yet. This release has {built}."
-        raise ProblemError(MODEL_NOT_BUILT, detail, parameter="model", allowed=built)
     return query
 
 
@@ -109,9 +121,9 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
         raise ProblemError(MALFORMED_QUERY, detail) from None
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str, kind: Any) -> Any:
     try:
-        return msgspec.convert(_parts(name, text), TYPES[name])
+        return msgspec.convert(_parts(name, text), kind)
     except ValueError:
         raise _invalid(name, f"{name} cannot be {shown(text)}.") from None
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-__all__ = ["respond"]
+__all__ = ["SECURITY_HEADERS", "raw_headers", "respond"]
 
 # The answers are data: a browser is to guess nothing, run nothing and frame nothing.
 SECURITY_HEADERS: Final = {
@@ -26,3 +26,9 @@ def respond(
     """Finished bytes with the security headers and a Cache-Control."""
     every = {"Cache-Control": cache, **SECURITY_HEADERS, **(headers or {})}
     return Response(body, status_code=status, media_type=media_type, headers=every)
+
+
+def raw_headers(media_type: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The content type and the security headers as ASGI has them."""
+    named = {"content-type": media_type, **SECURITY_HEADERS}
+    return tuple((name.lower().encode(), value.encode()) for name, value in named.items())

@@ -1,17 +1,21 @@
-"""A server in a process of its own, as a user has it: `python server_process.py forecast STORE` or `... fake SECONDS`.
+"""A server in a process of its own, as a user has it: `python server_process.py KIND VALUE [SETTINGS]`.
 
-`forecast` serves the workflows' forecast with no upstream to be reached; `fake` a made-up one that takes its time.
+`forecast STORE` serves the workflows' forecast with no upstream to be reached, `upstream STORE` with the one whose
+address stands in UPSTREAM; `fake SECONDS` a made-up one that takes its time. SETTINGS: those of [serve], as JSON.
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 
-from cryptocast.config import CoinGeckoConfig, Config, StoreConfig
+import msgspec
+
+from cryptocast.config import CoinGeckoConfig, Config, ServeConfig, StoreConfig
 from cryptocast.serving import create_app, run
 from cryptocast.serving.server import listen, serve
 from cryptocast.workflows.context import Context
-from tests.serving.serving_app import FakeForecast, context
+from tests.serving.serving_app import FakeForecast, config, context
 
 # A port of this machine that nobody listens on: refused at once, as on a machine without a network.
 NOWHERE = "http://127.0.0.1:9/api/v3"
@@ -23,15 +27,20 @@ def announce(address: str) -> None:
     sys.stdout.flush()
 
 
-def main(kind: str, value: str) -> None:
+def main(kind: str, value: str, settings: str = "{}") -> None:
     logging.basicConfig(level=logging.INFO)
-    if kind == "forecast":
-        config = Config(store=StoreConfig(path=Path(value)), coingecko=CoinGeckoConfig(base_url=NOWHERE))
-        run(Context(config), port=0, announce=announce)
-    else:
-        app = create_app(context(), forecast=FakeForecast(takes_s=float(value)), stamp=lambda: 0)
+    serving = msgspec.json.decode(settings, type=ServeConfig)
+    if kind == "fake":
+        short = msgspec.structs.replace(serving, lame_duck_s=serving.lame_duck_s if "lame" in settings else 0.3)
+        made_up = msgspec.structs.replace(config(), serve=short)
+        app = create_app(context(made_up), forecast=FakeForecast(takes_s=float(value)), stamp=lambda: 0)
         serve(app, listen("127.0.0.1", 0), announce=announce)
+        return
+    address = os.environ["UPSTREAM"] if kind == "upstream" else NOWHERE
+    calls = CoinGeckoConfig(base_url=address, calls_per_minute=100_000, read_timeout_s=2.0, deadline_s=4.0)
+    given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving)
+    run(Context(given), port=0, announce=announce, token=os.environ.get("TOKEN"))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -2,15 +2,10 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
@@ -21,11 +16,10 @@ from cryptocast.errors import UsageError
 from cryptocast.serving import run
 from cryptocast.serving.server import listen
 from cryptocast.workflows.documents import ForecastDocument
+from tests.serving.running import START_S, Start
 from tests.serving.serving_app import config, context
 
-ROOT = Path(__file__).resolve().parents[2]
 BITCOIN = "/forecasts?ids=bitcoin"
-START_S = 30.0
 HOSTILE = (
     b"GARBAGE\r\n\r\n",
     b"GET /forecasts?ids=bit\x00coin HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -33,54 +27,6 @@ HOSTILE = (
     b"GET /forecasts?ids=a HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\nHost: x\r\n\r\nabcde",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # somebody speaks TLS
 )
-
-
-@dataclass
-class Running:
-    process: subprocess.Popen[str]
-    address: str
-    log: Path
-
-    def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.address + path, timeout=30, **options)
-
-    def end(self, *numbers: signal.Signals, pause_s: float = 0.2) -> tuple[int, float]:
-        """The exit code after these signals, and the seconds that it took from the last of them."""
-        for number in numbers:
-            time.sleep(pause_s)
-            self.process.send_signal(number)
-        began = time.monotonic()
-        return self.process.wait(timeout=30), time.monotonic() - began
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[str, str], Running]]:
-    """Starts servers, and ends those that the test left running."""
-    with contextlib.ExitStack() as stack:
-
-        def started(kind: str, value: str) -> Running:
-            log = tmp_path / "server.log"
-            command = [sys.executable, "-m", "tests.serving.server_process", kind, value]
-            with log.open("w") as err:
-                process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=err, text=True)
-            stack.callback(stop, process)
-            assert process.stdout is not None
-            timer = threading.Timer(START_S, process.kill)
-            timer.start()
-            address = process.stdout.readline().strip()
-            timer.cancel()
-            assert address, log.read_text()
-            return Running(process, address, log)
-
-        yield started
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
-
-
-Start = Callable[[str, str], Running]
 
 
 def test_an_empty_machine_without_a_network_answers_with_the_baseline_from_the_sample(
@@ -158,9 +104,14 @@ def test_over_a_real_socket_the_answer_says_no_more_than_it_must(start: Start) -
         "x-content-type-options",
         "content-security-policy",
         "referrer-policy",
+        "age",
+        "etag",
+        "vary",
+        "content-encoding",
+        "x-request-id",
     }
     assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["content-length"] == str(len(whole.content))
+    assert head.headers["content-length"] == whole.headers["content-length"]
 
 
 def test_hostile_bytes_get_an_error_or_nothing_and_the_next_client_its_answer(start: Start) -> None:
@@ -224,3 +175,123 @@ def test_localhost_means_the_address_that_clients_try() -> None:
 def test_an_address_of_version_6_is_listened_on() -> None:
     with listen("::1", 0) as listener:
         assert listener.getsockname()[0] == "::1"
+
+
+def test_at_a_signal_the_server_says_that_it_leaves_and_goes_on_for_a_while(start: Start) -> None:
+    server = start("fake", "0", '{"lame_duck_s": 1.5}')
+    assert server.get(BITCOIN).status_code == 200
+
+    assert server.get("/ready").status_code == 200
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    ready, good = server.get("/ready"), server.get(BITCOIN)
+
+    assert (ready.status_code, ready.json()["status"]) == (503, "fail")
+    assert (good.status_code, good.headers["connection"]) == (200, "close")
+    assert server.process.wait(timeout=10) == 0
+
+
+def test_clients_that_trickle_are_closed_and_the_others_are_served(start: Start) -> None:
+    server = start("fake", "0", '{"receive_timeout_s": 1.5}')
+    assert server.get(BITCOIN).status_code == 200
+    port = httpx.URL(server.address).port
+    assert port is not None
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(50)]
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=8)) for _ in range(10)]
+        for connection in slow:
+            connection.sendall(b"GET /forecasts HTTP/1.1\r\nHost: x\r\nX-A: ")
+        closed: set[int] = set()
+        ends = time.monotonic() + 6.0
+        while time.monotonic() < ends and len(closed) < len(slow):
+            for number, connection in enumerate(slow):
+                try:
+                    connection.sendall(b"a")
+                except OSError:
+                    closed.add(number)
+            began = time.monotonic()
+            assert server.get(BITCOIN).status_code == 200
+            assert time.monotonic() - began < 2.0
+            time.sleep(0.1)
+        assert len(closed) == 50
+        for connection in silent:
+            with contextlib.suppress(ConnectionError):
+                assert connection.recv(10) == b""
+    assert psutil.Process(server.process.pid).num_fds() < 40
+
+
+def test_a_request_without_end_is_cut_off(start: Start) -> None:
+    server = start("fake", "0")
+    port = httpx.URL(server.address).port
+    assert port is not None
+    for begin, more in (
+        (b"GET /", b"a" * 65536),
+        (b"GET / HTTP/1.1\r\n", b"x: " + b"a" * 1000 + b"\r\n"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", b"ffff\r\n" + b"a" * 65535 + b"\r\n"),
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            sent = 0
+            with contextlib.suppress(OSError):
+                connection.sendall(begin)
+                while sent < 200_000_000:
+                    connection.sendall(more)
+                    sent += len(more)
+            assert sent < 50_000_000, begin
+    assert server.get(BITCOIN).status_code == 200
+    assert psutil.Process(server.process.pid).memory_info().rss < 400 * 2**20
+
+
+def test_a_thousand_first_questions_for_a_bar_are_one_computation(start: Start, tmp_path: Path) -> None:
+    server = start("fake", "0.5")
+    port = httpx.URL(server.address).port
+    assert port is not None
+    with contextlib.ExitStack() as stack:
+        asking = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(1000)]
+        for connection in asking:
+            connection.sendall(b"GET /forecasts?ids=bitcoin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        first = [connection.makefile("rb").readline() for connection in asking]
+    assert set(first) == {b"HTTP/1.1 200 OK\r\n"}
+    cache = server.get("/health/components/cache").json()
+    assert cache["values"]["computed"] == 1
+
+
+@pytest.mark.slow
+def test_under_load_twenty_ends_lose_no_request_that_was_accepted(start: Start) -> None:
+    answered = 0
+    for _ in range(20):
+        server = start("fake", "0", '{"lame_duck_s": 0.5}')
+        stop = threading.Event()
+        port = httpx.URL(server.address).port
+
+        def client(port: int | None = port, stop: threading.Event = stop) -> tuple[int, int]:
+            good = lost = 0
+            while not stop.is_set():
+                try:
+                    connection = socket.create_connection(("127.0.0.1", port or 0), timeout=10)
+                except ConnectionRefusedError:
+                    break
+                with connection:
+                    for _ in range(20):
+                        try:
+                            connection.sendall(b"GET /forecasts?ids=bitcoin HTTP/1.1\r\nHost: x\r\n\r\n")
+                            said = connection.recv(65536)
+                        except ConnectionError:
+                            said = b""
+                        if not said.startswith(b"HTTP/1.1 200"):
+                            lost += 1
+                            break
+                        good += 1
+                        if b"connection: close" in said:
+                            break
+            return good, lost
+
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(client) for _ in range(8)]
+            code, _ = server.end(signal.SIGTERM, pause_s=0.5)
+            stop.set()
+            results = [one.result() for one in asked]
+        assert code == 0
+        answered += sum(good for good, _ in results)
+        # What was sent in the moment in which the listener closed was not accepted.
+        assert sum(lost for _, lost in results) == 0
+    assert answered > 10_000

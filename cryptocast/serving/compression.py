@@ -1,0 +1,70 @@
+"""Which encoding a client prefers, and bytes in it: made once for each answer, never for each request."""
+
+import gzip
+import importlib
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from typing import Any, Final, TypeAlias
+
+__all__ = ["IDENTITY", "MIN_BYTES", "Encoding", "compressed", "encodings", "preferred"]
+
+Encoding: TypeAlias = str
+IDENTITY: Final = "identity"
+MIN_BYTES: Final = 500  # below, the headers weigh more than what is saved
+GZIP_LEVEL: Final = 6
+MAX_HEADER: Final = 256  # of Accept-Encoding; no honest client sends more
+
+
+@cache
+def encodings() -> Mapping[Encoding, Callable[[bytes], bytes]]:
+    """The encodings that this installation can make, the best first: zstd and brotli where their packages are there."""
+    found: dict[Encoding, Callable[[bytes], bytes]] = {}
+    zstandard, brotli = _module("zstandard"), _module("brotli")
+    if zstandard is not None:
+        found["zstd"] = lambda body: bytes(zstandard.ZstdCompressor(level=9).compress(body))
+    if brotli is not None:
+        found["br"] = lambda body: bytes(brotli.compress(body, quality=6))
+    found["gzip"] = lambda body: gzip.compress(body, GZIP_LEVEL, mtime=0)
+    return found
+
+
+def compressed(body: bytes, encoding: Encoding) -> bytes:
+    """The body in the encoding."""
+    return body if encoding == IDENTITY else encodings()[encoding](body)
+
+
+@lru_cache(maxsize=256)
+def preferred(accepted: bytes) -> Encoding:
+    """The encoding for an Accept-Encoding header: the highest q, then the best of ours; identity if none fits."""
+    if not accepted or len(accepted) > MAX_HEADER:
+        return IDENTITY
+    weights = dict(_weights(accepted.decode("latin-1").lower()))
+    others = weights.get("*", 0.0)
+    offered = {name: weights.get(name, others) for name in encodings()}
+    best = max(offered, key=lambda name: offered[name])  # the first of equals
+    return best if offered[best] > 0.0 and offered[best] >= weights.get(IDENTITY, 0.0) else IDENTITY
+
+
+def _weights(header: str) -> list[tuple[str, float]]:
+    found = []
+    for part in header.split(","):
+        name, _, rest = part.strip().partition(";")
+        found.append((name.strip().replace("x-gzip", "gzip"), _quality(rest)))
+    return found
+
+
+def _quality(text: str) -> float:
+    name, _, value = text.replace(" ", "").partition("=")
+    if name != "q":
+        return 1.0
+    try:
+        return min(1.0, max(0.0, float(value)))
+    except ValueError:
+        return 0.0
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None

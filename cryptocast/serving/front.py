@@ -1,0 +1,242 @@
+"""What every request passes, in one pure ASGI layer: identity, limits, the token, finished answers, deadline, counts.
+
+One layer and not eight, because each costs every request a frame and a wrapped `send`. The order is: count, drain,
+size, methods, concurrency, token, rate, finished answer, app.
+"""
+
+import asyncio
+import hmac
+import itertools
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from hashlib import sha256
+from typing import Final, TypeAlias
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cryptocast.config import ServeConfig
+from cryptocast.serving.access import OPEN_PATHS
+from cryptocast.serving.compression import preferred
+from cryptocast.serving.finished import Finished, FinishedAnswers
+from cryptocast.serving.limits import ClientRates
+from cryptocast.serving.problems import (
+    HEADERS_TOO_LARGE,
+    INTERNAL,
+    INTERNAL_ERROR,
+    LENGTH_REQUIRED,
+    OVERLOADED,
+    RETRY_AFTER_S,
+    TOO_LARGE,
+    TOO_MANY_REQUESTS,
+    UNAUTHORIZED,
+    URL_TOO_LONG,
+    ProblemError,
+    problem_response,
+)
+from cryptocast.serving.responses import raw_headers
+from cryptocast.serving.telemetry import Telemetry
+
+__all__ = ["REQUEST_ID", "Front", "Headers"]
+
+log = logging.getLogger(__name__)
+
+Headers: TypeAlias = dict[bytes, bytes]
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="-")
+GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+MAX_HEADERS: Final = 100
+MAX_URL_BYTES: Final = 8192
+ALLOWED: Final = b"GET, HEAD, OPTIONS"
+FORECASTS: Final = "/forecasts"
+SLACK_S: Final = 1.0  # the handlers have the deadline of the settings themselves; this one is for what they overlook
+
+
+class Front:
+    """`routes`: the paths that are served, which are also the labels of the metrics."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        serve: ServeConfig,
+        telemetry: Telemetry,
+        finished: FinishedAnswers,
+        routes: Callable[[str], str],
+        token: str | None,
+        is_draining: Callable[[], bool],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._app, self._serve, self._telemetry, self._finished = app, serve, telemetry, finished
+        self._route, self._is_draining, self._on_error = routes, is_draining, on_error
+        self._digest = None if token is None else sha256(token.encode()).digest()
+        self._rates = ClientRates(serve.client_rate_per_s)
+        self._origins = frozenset(origin.encode() for origin in serve.cors_origins)
+        self._boot, self._numbers = secrets.token_hex(4).encode(), itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As any ASGI app."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await _Exchange(self, scope, send).run(receive)
+
+    def refusal(self, scope: Scope, headers: Headers) -> tuple[ProblemError, dict[str, str]] | None:
+        """Why the request goes no further, with the headers that say so."""
+        serve = self._serve
+        size = 0
+        for name, value in scope["headers"]:  # a generator would take twice as long
+            size += len(name) + len(value)
+        if size > serve.max_header_bytes or len(scope["headers"]) > MAX_HEADERS:
+            detail = f"At most {MAX_HEADERS} headers of {serve.max_header_bytes} bytes together are read."
+            return ProblemError(HEADERS_TOO_LARGE, detail), {"Connection": "close"}
+        if len(scope["path"]) > MAX_URL_BYTES or len(scope["query_string"]) > serve.max_header_bytes:
+            return ProblemError(URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes."), {"Connection": "close"}
+        if b"content-length" in headers or b"transfer-encoding" in headers:
+            body = self._refused_body(headers)
+            if body is not None:
+                return body, {"Connection": "close"}
+        if self._telemetry.in_flight > serve.max_concurrency:
+            detail = f"{serve.max_concurrency} requests are under way. Ask again later."
+            return ProblemError(OVERLOADED, detail), {"Retry-After": str(RETRY_AFTER_S)}
+        if self._digest is not None and scope["path"] not in OPEN_PATHS and not self._is_known(scope):
+            detail = "Send the server's token in the header: Authorization: Bearer TOKEN."
+            # A stranger's requests are counted too, so that guessing is slow.
+            return self._too_often(scope) or (ProblemError(UNAUTHORIZED, detail), {"WWW-Authenticate": "Bearer"})
+        return None if scope["path"] in OPEN_PATHS else self._too_often(scope)
+
+    def finished(self, scope: Scope, headers: Headers) -> tuple[Finished, list[tuple[bytes, bytes]], int] | None:
+        """A finished answer to this request: with its headers, and 304 where the client has it already."""
+        if scope["path"] != FORECASTS or scope["method"] not in ("GET", "HEAD"):
+            return None
+        found = self._finished.find(scope["query_string"], preferred(headers.get(b"accept-encoding", b"")))
+        if found is None:
+            return None
+        answer, now = found
+        sent = [*answer.headers, *answer.age_headers(now)]
+        given = headers.get(b"if-none-match")
+        if given is not None and answer.matches(given):
+            return answer, [header for header in sent if header[0] not in (b"content-length", b"content-type")], 304
+        return answer, sent, 200
+
+    def new_id(self, given: bytes | None) -> bytes:
+        """The client's request id if it is one, else one of ours."""
+        if given is not None and GIVEN_ID.fullmatch(given):
+            return given
+        return b"%s-%d" % (self._boot, next(self._numbers))
+
+    def cors(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """What lets a page of a configured origin read the answer; credentials never."""
+        if not self._origins:
+            return []
+        origin = headers.get(b"origin", b"")
+        allowed = [(b"access-control-allow-origin", origin)] if origin in self._origins else []
+        return [*allowed, (b"vary", b"origin")]
+
+    def _refused_body(self, headers: Headers) -> ProblemError | None:
+        length = headers.get(b"content-length")
+        if length is not None and not (length.isdigit() and int(length[:20]) <= self._serve.max_body_bytes):
+            return ProblemError(TOO_LARGE, f"A body may have {self._serve.max_body_bytes} bytes; none is read.")
+        if b"transfer-encoding" in headers:
+            return ProblemError(LENGTH_REQUIRED, "A body without a length is not read.")
+        return None
+
+    def _too_often(self, scope: Scope) -> tuple[ProblemError, dict[str, str]] | None:
+        wait = self._rates.wait_s(scope["client"][0] if scope.get("client") else "")
+        if wait == 0.0:
+            return None
+        rate = f"{self._serve.client_rate_per_s:g}"
+        seconds = str(int(wait) + 1)
+        limit = {"Retry-After": seconds, "RateLimit-Policy": f'"client";q={rate};w=1', "RateLimit": '"client";r=0'}
+        return ProblemError(TOO_MANY_REQUESTS, f"At most {rate} requests a second are answered to a client."), limit
+
+    def _is_known(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(given) != 1 or self._digest is None:
+            return False
+        scheme, _, token = given[0].partition(b" ")
+        # Digests have one length, so the time that this takes tells nothing about the token.
+        return scheme.lower() == b"bearer" and hmac.compare_digest(sha256(token).digest(), self._digest)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("_extra", "_front", "_headers", "_scope", "_send", "id", "status")
+
+    def __init__(self, front: Front, scope: Scope, send: Send) -> None:
+        self._front, self._scope, self._send = front, scope, send
+        self._headers: Headers = dict(scope["headers"])
+        self.id = front.new_id(self._headers.get(b"x-request-id"))
+        self.status = 0
+        self._extra = [(b"x-request-id", self.id), *front.cors(self._headers)]
+        if front._is_draining():
+            self._extra.append((b"connection", b"close"))  # the client's next request finds another server
+
+    async def run(self, receive: Receive) -> None:
+        telemetry, scope = self._front._telemetry, self._scope
+        telemetry.in_flight += 1
+        began = time.perf_counter()
+        try:
+            await self._answer(receive)
+        except Exception as error:
+            log.exception("request %s to %s failed", self.id.decode(), scope["path"][:100])
+            self._front._on_error(error)
+            await self._fail(receive, ProblemError(INTERNAL_ERROR, INTERNAL))
+        finally:
+            telemetry.in_flight -= 1
+            route = self._front._route(scope["path"])
+            telemetry.answered(scope["method"], route, self.status or 499, time.perf_counter() - began)
+
+    async def _answer(self, receive: Receive) -> None:
+        front, scope = self._front, self._scope
+        refused = front.refusal(scope, self._headers)
+        if refused is not None:
+            problem, headers = refused
+            await problem_response(problem.problem, headers)(scope, receive, self.send)
+            return
+        ready = front.finished(scope, self._headers)
+        if ready is not None:
+            answer, headers_, status = ready
+            await self.send({"type": "http.response.start", "status": status, "headers": headers_})
+            body = b"" if status == 304 or scope["method"] == "HEAD" else answer.body
+            await self._send({"type": "http.response.body", "body": body})
+            return
+        if scope["method"] == "OPTIONS":
+            await self._options()
+            return
+        REQUEST_ID.set(self.id.decode())
+        await self._by_app(receive)
+
+    async def _options(self) -> None:
+        headers = [*raw_headers("text/plain")[1:], (b"allow", ALLOWED), (b"content-length", b"0")]
+        if any(name == b"access-control-allow-origin" for name, _ in self._extra):
+            headers += [
+                (b"access-control-allow-methods", ALLOWED),
+                (b"access-control-allow-headers", b"authorization, if-none-match, x-request-id"),
+                (b"access-control-max-age", b"600"),
+            ]
+        await self.send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _by_app(self, receive: Receive) -> None:
+        timeout_s = self._front._serve.request_timeout_s + SLACK_S
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._front._app(self._scope, receive, self.send)
+        except TimeoutError:
+            log.error("request %s to %s took over %g s", self.id.decode(), self._scope["path"][:100], timeout_s)
+            await self._fail(receive, ProblemError(OVERLOADED, f"No answer within {timeout_s:g} s. Ask again later."))
+
+    async def _fail(self, receive: Receive, problem: ProblemError) -> None:
+        if not self.status:  # else the answer has begun, and its end is missing: the server closes the connection
+            await problem_response(problem.problem)(self._scope, receive, self.send)
+
+    async def send(self, message: Message) -> None:
+        """With the headers of the request."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._extra]
+        await self._send(message)

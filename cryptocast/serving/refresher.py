@@ -1,0 +1,158 @@
+"""What the server does by itself: brings bars when they close, computes before anybody asks, follows promotions."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import filelock
+
+from cryptocast.config import Config
+from cryptocast.data.schema import BAR_US
+from cryptocast.net import Priority
+from cryptocast.serving.answers import Answers
+from cryptocast.serving.bars import Fetched
+from cryptocast.workflows.candles import GRACE
+from cryptocast.workflows.forecast import Request
+
+__all__ = ["Duty", "Leader", "Refresher"]
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.5  # how late a promotion may be noticed
+AGAIN: Final = timedelta(minutes=1)  # after bars that did not come; twice as long each time, to AGAIN_MOST
+AGAIN_MOST: Final = timedelta(minutes=30)
+SPREAD_S: Final = 20.0  # after a close, so that the servers of the world do not ask in the same second
+FOLLOW: Final = timedelta(seconds=5)  # how often a follower looks whether the leader has gone
+LOCK: Final = Path("run") / "serve-leader.lock"
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Work of the leader after each refresh: writing forecasts into a ledger, scoring those whose time has come.
+Duty: TypeAlias = Callable[[], None]
+BringAll: TypeAlias = Callable[[Sequence[str], Priority], Awaitable[Fetched]]
+
+
+class Leader:
+    """One process of those that serve a store: the others follow, and one of them leads when this one ends."""
+
+    def __init__(self, store: Path) -> None:
+        # Taken and given back in threads of the event loop, none of which owns it.
+        self._lock = filelock.FileLock(store / LOCK, thread_local=False)
+
+    def leads(self) -> bool:
+        """Whether this process leads now; tries to. False where no lock can be had."""
+        if self._lock.is_locked:
+            return True
+        try:
+            Path(self._lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except (OSError, filelock.Timeout):
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Let another process lead."""
+        if self._lock.is_locked:
+            self._lock.release()
+
+
+@dataclass(slots=True)
+class Refresher:
+    """One task for the life of the server. Whatever goes wrong in a round is logged, and the next round comes.
+
+    bring: fetches the configured coins; None where the settings name no upstream. requests: what is computed ahead.
+    """
+
+    config: Config
+    answers: Answers
+    requests: Sequence[Request]
+    bring: BringAll | None
+    leader: Leader
+    wall_clock: Callable[[], datetime]
+    duties: Sequence[Duty] = ()
+    rng: random.Random = field(default_factory=random.Random)
+    rounds: int = 0
+    failures: int = 0
+    last_fetch: datetime | None = None
+    last_error: str | None = None
+    _due: datetime = EPOCH
+    _compute_at: datetime = EPOCH
+    _misses: int = 0
+    _stamp: Hashable = None
+    _refreshing: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        try:
+            while True:
+                try:
+                    await self.round()
+                    self.rounds += 1
+                except Exception as error:
+                    self.failures += 1
+                    self.last_error = type(error).__name__
+                    log.exception("a round of the refresher failed; the next one comes")
+                    await asyncio.sleep(min(30.0, 2.0 ** min(self.failures, 5)))
+                await asyncio.sleep(TICK_S)
+        finally:
+            if self._refreshing is not None:
+                self._refreshing.cancel()
+            self.leader.leave()
+
+    async def round(self) -> None:
+        """What is due now."""
+        now = self.wall_clock()
+        stamp = self.answers.stamp()
+        if stamp != self._stamp or now >= self._compute_at:
+            self._stamp = stamp
+            await self.compute()
+        if self._refreshing is not None and self._refreshing.done():
+            ended, self._refreshing = self._refreshing, None
+            ended.result()
+        # In a task of its own: while the upstream hangs, promotions are followed and forecasts computed all the same.
+        if self._refreshing is None and now >= self._due:
+            self._refreshing = asyncio.create_task(self._refresh(now))
+
+    async def settled(self) -> None:
+        """Wait for the refresh that is under way."""
+        if self._refreshing is not None:
+            await asyncio.wait([self._refreshing])
+
+    async def compute(self) -> None:
+        """The configured coins, one after the other: whoever asks for another coin meanwhile waits for one at most."""
+        earliest = self.wall_clock() + AGAIN_MOST
+        for request in self.requests:
+            (outcome,) = await self.answers.of([request], timeout_s=self.config.serve.request_timeout_s)
+            earliest = min(earliest, outcome.until)
+        self._compute_at = max(earliest, self.wall_clock() + timedelta(seconds=TICK_S))
+
+    async def _refresh(self, now: datetime) -> None:
+        self._due = now + FOLLOW  # of those who do not lead, and of the leader if this fails
+        if not await asyncio.to_thread(self.leader.leads):
+            return
+        if self.bring is not None:
+            fetched = await self.bring(self.config.data.coins, Priority.REFRESH)
+            failed = {coin: error for coin, error in fetched.items() if error is not None}
+            self.last_fetch = now
+            self.last_error = str(next(iter(failed.values()))) if failed else None
+            if failed:
+                log.warning("%d of %d coins could not be refreshed: %s", len(failed), len(fetched), self.last_error)
+            self._misses = self._misses + 1 if failed else 0
+            await self.compute()
+        self._due = self._next(now)
+        for duty in self.duties:
+            await asyncio.to_thread(duty)
+
+    def _next(self, now: datetime) -> datetime:
+        """The next close, and the time that the upstream needs to have it; sooner after a failure."""
+        granularity = self.config.data.granularity
+        bar = timedelta(microseconds=BAR_US[granularity])
+        closed = now - GRACE[granularity]
+        due = closed - (closed - EPOCH) % bar + bar + GRACE[granularity]
+        if self._misses:
+            due = min(due, now + min(AGAIN_MOST, AGAIN * 2 ** min(self._misses - 1, 10)))
+        return due + timedelta(seconds=self.rng.uniform(0.0, SPREAD_S))

@@ -1,0 +1,3 @@
+from tests.serving.running import start
+
+__all__ = ["start"]

@@ -1,0 +1,245 @@
+import asyncio
+import gzip
+import json
+import re
+
+import httpx
+import msgspec
+import pytest
+
+from cryptocast.config import Config
+from tests.serving.serving_app import Clock, FakeForecast, app_on, config, get, talk
+from tests.serving.test_app import problem
+
+BITCOIN = "/forecasts?ids=bitcoin"
+MANY = "/forecasts?ids=" + ",".join(f"coin-{number}" for number in range(30))
+
+
+def serving(**changes: object) -> Config:
+    settings = config()
+    return msgspec.structs.replace(settings, serve=msgspec.structs.replace(settings.serve, **changes))
+
+
+def test_each_answer_has_a_request_id_and_a_good_one_of_the_client_is_kept() -> None:
+    app = app_on(FakeForecast())
+
+    async def conversation(client: httpx.AsyncClient) -> list[str]:
+        given = ["abc-1.2_3", "x" * 65, "a b", "<script>"]
+        first = [(await client.get(BITCOIN)).headers["x-request-id"] for _ in range(2)]
+        return first + [
+            (await client.get("/nowhere", headers={"X-Request-ID": one})).headers["x-request-id"] for one in given
+        ]
+
+    one, two, kept, *others = talk(app, conversation)
+
+    assert one != two
+    assert kept == "abc-1.2_3"
+    assert all(re.fullmatch(r"[0-9a-f]{8}-\d+", other) for other in others)
+
+
+def test_what_the_client_has_is_not_sent_again() -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+        first = await client.get(BITCOIN)
+        tags = [first.headers["etag"], f'"other", W/{first.headers["etag"]}', "*", '"other"']
+        return [first, *[await client.get(BITCOIN, headers={"If-None-Match": tag}) for tag in tags]]
+
+    first, *again = talk(app_on(FakeForecast()), conversation)
+
+    assert [answer.status_code for answer in again] == [304, 304, 304, 200]
+    for answer in again[:3]:
+        assert answer.content == b""
+        assert answer.headers["etag"] == first.headers["etag"]
+        assert "content-type" not in answer.headers
+        assert "max-age" in answer.headers["cache-control"]
+
+
+def test_the_first_answer_may_be_a_304_too() -> None:
+    app = app_on(FakeForecast())
+    tag = get(app, BITCOIN).headers["etag"]
+
+    assert get(app_on(FakeForecast()), BITCOIN, headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_cache_control_ends_with_the_bar_and_age_grows() -> None:
+    clock = Clock()
+
+    async def conversation(client: httpx.AsyncClient) -> list[tuple[str, str]]:
+        seen = []
+        for seconds in (0, 11 * 3600 + 59 * 60 + 30, 29):
+            clock.forward(seconds=seconds)
+            answer = await client.get(BITCOIN)
+            seen.append((answer.headers["age"], answer.headers["cache-control"]))
+        return seen
+
+    assert talk(app_on(FakeForecast(), clock=clock), conversation) == [
+        ("0", "private, max-age=60, must-revalidate"),
+        ("43170", "private, max-age=30, must-revalidate"),
+        ("43199", "private, max-age=1, must-revalidate"),
+    ]
+
+
+def test_thirty_coins_are_sent_in_less_than_a_third() -> None:
+    app = app_on(FakeForecast())
+    whole = get(app, MANY, headers={"Accept-Encoding": "identity"})
+    small = get(app, MANY, headers={"Accept-Encoding": "gzip"})
+
+    assert "content-encoding" not in whole.headers
+    assert small.headers["content-encoding"] == "gzip"
+    assert small.content == whole.content
+    assert int(small.headers["content-length"]) < 0.3 * len(whole.content)
+    assert small.headers["vary"] == "accept-encoding"
+    assert small.headers["etag"] != whole.headers["etag"]
+
+
+def test_a_short_answer_is_not_compressed() -> None:
+    answer = get(app_on(FakeForecast()), "/health", headers={"Accept-Encoding": "gzip"})
+
+    assert len(answer.content) < 200
+    assert "content-encoding" not in answer.headers
+
+
+def test_a_repeated_question_is_answered_with_the_same_bytes_without_the_app() -> None:
+    forecast = FakeForecast()
+
+    async def conversation(client: httpx.AsyncClient) -> tuple[bytes, bytes, dict[str, int]]:
+        first = await client.get(MANY)
+        second = await client.get(MANY)
+        cache = (await client.get("/health/components/cache")).json()["values"]
+        return first.content, second.content, cache
+
+    first, second, cache = talk(app_on(forecast), conversation)
+
+    assert first == second
+    assert cache["hits"] == 1
+    assert set(forecast.calls.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "name"),
+    [
+        ({f"x-{number}": "a" for number in range(120)}, 431, "headers-too-large"),
+        ({"x": "a" * 20_000}, 431, "headers-too-large"),
+        ({"content-length": "65537"}, 413, "body-too-large"),
+        ({"content-length": "9" * 400}, 413, "body-too-large"),
+        ({"content-length": "-1"}, 413, "body-too-large"),
+        ({"transfer-encoding": "chunked"}, 411, "length-required"),
+    ],
+)
+def test_what_is_too_large_is_refused(headers: dict[str, str], status: int, name: str) -> None:
+    answer = get(app_on(FakeForecast()), BITCOIN, headers=headers)
+
+    problem(answer, status, name)
+    assert answer.headers["connection"] == "close"
+
+
+def test_an_address_that_is_too_long_is_refused() -> None:
+    problem(get(app_on(FakeForecast()), "/" + "a" * 9000), 414, "url-too-long")
+    problem(get(app_on(FakeForecast()), BITCOIN + "," * 20_000), 414, "url-too-long")
+
+
+def test_who_asks_too_often_is_told_when_to_come_back() -> None:
+    async def conversation(client: httpx.AsyncClient) -> tuple[list[int], httpx.Response, int]:
+        statuses = [(await client.get(BITCOIN)).status_code for _ in range(25)]
+        return statuses, await client.get(BITCOIN), (await client.get("/health")).status_code
+
+    statuses, refused, health = talk(app_on(FakeForecast(), settings=serving(client_rate_per_s=1.0)), conversation)
+
+    assert statuses.count(200) in (20, 21)
+    problem(refused, 429, "too-many-requests")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "ratelimit" in refused.headers
+    assert health == 200
+
+
+def test_guessing_tokens_is_slow() -> None:
+    async def conversation(client: httpx.AsyncClient) -> set[int]:
+        wrong = [{"Authorization": f"Bearer wrong-{number}"} for number in range(30)]
+        return {(await client.get(BITCOIN, headers=headers)).status_code for headers in wrong}
+
+    app = app_on(FakeForecast(), settings=serving(client_rate_per_s=1.0), token="right")  # noqa: S106
+    assert talk(app, conversation) == {401, 429}
+
+
+def test_more_requests_than_may_be_under_way_are_shed_at_once() -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return await asyncio.gather(*(client.get(BITCOIN) for _ in range(20)))
+
+    answers = talk(app_on(FakeForecast(takes_s=0.3), settings=serving(max_concurrency=5)), conversation)
+
+    shed = [answer for answer in answers if answer.status_code == 503]
+    assert len(shed) == 15
+    assert {answer.headers["retry-after"] for answer in shed} == {"5"}
+    assert {answer.json()["type"] for answer in shed} == {"urn:cryptocast:problem:overloaded"}
+
+
+def test_options_says_what_is_allowed_and_no_origin_may_read_by_default() -> None:
+    answer = get(app_on(FakeForecast()), BITCOIN, method="OPTIONS", headers={"Origin": "https://example.org"})
+
+    assert (answer.status_code, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_only_configured_origins_may_read() -> None:
+    app = app_on(FakeForecast(), settings=serving(cors_origins=("https://example.org",)))
+    good = get(app, BITCOIN, headers={"Origin": "https://example.org"})
+    bad = get(app, BITCOIN, headers={"Origin": "https://example.com"})
+    before = get(app, BITCOIN, method="OPTIONS", headers={"Origin": "https://example.org"})
+
+    assert good.headers["access-control-allow-origin"] == "https://example.org"
+    assert "access-control-allow-origin" not in bad.headers
+    assert "authorization" in before.headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in good.headers
+
+
+def test_no_header_and_no_answer_names_a_path_of_this_machine() -> None:
+    app = app_on(FakeForecast())
+    for path in ("/openapi.json", "/metrics", "/health/detailed", "/"):
+        assert "/work/" not in get(app, path).text
+        assert "/home/" not in get(app, path).text
+
+
+def test_metrics_know_the_routes_and_put_everything_else_into_one_series() -> None:
+    async def conversation(client: httpx.AsyncClient) -> str:
+        for path in (BITCOIN, BITCOIN, "/nowhere", "/nowhere/else", "/health/components/cache"):
+            await client.get(path)
+        await client.request("BREW", "/health")
+        return (await client.get("/metrics")).text
+
+    text = talk(app_on(FakeForecast()), conversation)
+
+    assert 'http_server_request_duration_seconds_count{method="GET",route="/forecasts",status="200"} 2.0' in text
+    assert 'http_server_request_duration_seconds_count{method="GET",route="_OTHER",status="404"} 2.0' in text
+    assert 'route="/health/components/{name}"' in text
+    assert 'method="_OTHER"' in text
+    assert "nowhere" not in text
+    assert "BREW" not in text
+    assert "bitcoin" not in text
+
+
+def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook() -> None:
+    async def never(_vs: str, _coins: object, _timeout_s: float) -> None:
+        await asyncio.sleep(60)
+
+    from cryptocast.serving import create_app
+    from tests.serving.serving_app import context
+
+    app = create_app(
+        context(serving(request_timeout_s=0.05)),
+        forecast=FakeForecast(),
+        stamp=lambda: 0,
+        ask_prices=never,  # type: ignore[arg-type]
+    )
+    answer = get(app, "/prices?ids=bitcoin")
+
+    problem(answer, 503, "overloaded")
+    assert answer.elapsed.total_seconds() < 5.0
+
+
+def test_the_bytes_of_an_encoding_are_the_document() -> None:
+    async def conversation(client: httpx.AsyncClient) -> bytes:
+        async with client.stream("GET", BITCOIN, headers={"Accept-Encoding": "gzip"}) as answer:
+            return b"".join([chunk async for chunk in answer.aiter_raw()])
+
+    raw = talk(app_on(FakeForecast()), conversation)
+
+    assert json.loads(gzip.decompress(raw))["forecasts"][0]["coin"] == "bitcoin"

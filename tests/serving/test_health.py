@@ -1,0 +1,111 @@
+import asyncio
+
+import httpx
+import pytest
+
+from cryptocast.errors import ModelError
+from cryptocast.serving.health import COMPONENTS
+from tests.serving.serving_app import FakeForecast, app_on, config, get, talk
+from tests.serving.test_app import problem
+
+TOKEN = "correct-horse"  # noqa: S105 - made up
+
+
+def test_ready_says_no_until_a_forecast_could_be_made_and_while_the_server_is_stopped() -> None:
+    app = app_on(FakeForecast())
+
+    async def conversation(client: httpx.AsyncClient) -> list[tuple[int, str]]:
+        seen = []
+        for step in (None, "/forecasts?ids=bitcoin", "drain"):
+            if step == "drain":
+                app.state.service.drain()
+            elif step is not None:
+                await client.get(step)
+            answer = await client.get("/ready")
+            seen.append((answer.status_code, answer.json()["status"]))
+        return seen
+
+    assert talk(app, conversation) == [(503, "fail"), (200, "pass"), (503, "fail")]
+
+
+def test_ready_is_never_true_when_the_only_model_fails() -> None:
+    app = app_on(FakeForecast(failing={"bitcoin": ModelError("No such file.")}))
+
+    async def conversation(client: httpx.AsyncClient) -> int:
+        await client.get("/forecasts?ids=bitcoin")
+        return (await client.get("/ready")).status_code
+
+    assert talk(app, conversation) == 503
+
+
+def test_a_draining_server_asks_its_clients_to_reconnect() -> None:
+    app = app_on(FakeForecast())
+
+    async def conversation(client: httpx.AsyncClient) -> list[str | None]:
+        before = await client.get("/forecasts?ids=bitcoin")
+        app.state.service.drain()
+        after = await client.get("/forecasts?ids=bitcoin")
+        return [before.headers.get("connection"), after.headers.get("connection")]
+
+    assert talk(app, conversation) == [None, "close"]
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_each_component_tells_its_numbers(name: str) -> None:
+    async def conversation(client: httpx.AsyncClient) -> dict[str, object]:
+        await client.get("/forecasts?ids=bitcoin")
+        body: dict[str, object] = (await client.get(f"/health/components/{name}")).json()
+        return body
+
+    body = talk(app_on(FakeForecast()), conversation)
+    assert (body["name"], body["status"]) == (name, "pass")
+
+
+def test_a_component_that_is_none_is_not_found() -> None:
+    body = problem(get(app_on(FakeForecast()), "/health/components/nothing"), 404, "not-found")
+    assert "event_loop" in body["detail"]
+
+
+def test_details_need_the_token_and_ready_tells_a_stranger_no_more_than_its_status() -> None:
+    app = app_on(FakeForecast(), token=TOKEN)
+    for path in (
+        "/health/detailed",
+        "/health/trends",
+        "/health/components/cache",
+        "/metrics",
+        "/models",
+        "/",
+        "/prices",
+    ):
+        assert get(app, path).status_code == 401
+    assert get(app, "/ready").json() == {"status": "fail", "output": None}
+    assert get(app, "/health/detailed", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_health_answers_are_quick_and_ask_nobody() -> None:
+    forecast = FakeForecast()
+
+    async def conversation(client: httpx.AsyncClient) -> list[float]:
+        await client.get("/health/detailed")
+        paths = ("/health", "/ready", "/health/detailed", "/health/trends")
+        return [(await client.get(path)).elapsed.total_seconds() for path in paths for _ in range(10)]
+
+    took = talk(app_on(forecast, settings=config()), conversation)
+    assert sorted(took)[len(took) // 2] < 0.05
+    assert forecast.calls.total() == 0
+
+
+def test_a_blocked_loop_shows() -> None:
+    app = app_on(FakeForecast())
+
+    async def conversation(client: httpx.AsyncClient) -> float:
+        import time
+
+        await asyncio.sleep(0.05)
+        time.sleep(0.9)
+        await asyncio.sleep(0.6)
+        app.state.service.health.pulse.close_minute({})
+        lag: float = (await client.get("/health/trends")).json()["minutes"][-1]["loop_lag_ms"]
+        return lag
+
+    assert talk(app, conversation) > 200.0

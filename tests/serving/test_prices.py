@@ -1,0 +1,201 @@
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx
+import pytest
+
+from cryptocast.data.quotes import Quote
+from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.net import Parts
+from cryptocast.serving import create_app
+from cryptocast.serving.prices import LivePrices
+from tests.serving.serving_app import FakeForecast, context, get, talk
+from tests.serving.test_app import problem
+
+T = TypeVar("T")
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class Upstream:
+    price: float = 100.0
+    error: CryptocastError | None = None
+    takes_s: float = 0.0
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def __call__(self, vs: str, coins: Sequence[str], timeout_s: float) -> Parts[Quote]:
+        self.calls.append(tuple(coins))
+        await asyncio.sleep(self.takes_s)
+        if self.error is not None:
+            return Parts({}, dict.fromkeys(coins, self.error))
+        unknown = {coin: DataError(f"{coin} is unknown.") for coin in coins if coin.startswith("no-")}
+        return Parts({coin: Quote(price=self.price) for coin in coins if coin not in unknown}, dict(unknown))
+
+
+def prices(upstream: Upstream, now: list[float], *, max_entries: int = 100) -> LivePrices:
+    return LivePrices(
+        upstream, fresh_s=30.0, keep_s=600.0, wall_clock=lambda: NOW, clock=lambda: now[0], max_entries=max_entries
+    )
+
+
+def test_a_price_is_fresh_for_a_time_and_costs_one_call() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> None:
+        live = prices(upstream, now)
+        for _ in range(3):
+            document, failures = await live.get(["bitcoin"], "usd", timeout_s=1)
+            assert (document.prices[0].price, document.prices[0].stale, failures) == (100.0, False, [])
+
+    asyncio.run(held())
+    assert upstream.calls == [("bitcoin",)]
+
+
+def test_an_old_price_comes_at_once_and_one_renewal_runs_behind_it() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> list[float]:
+        live = prices(upstream, now)
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        now[0], upstream.price, upstream.takes_s = 40.0, 200.0, 0.05
+        answers = await asyncio.gather(*(live.get(["bitcoin"], "usd", timeout_s=1) for _ in range(50)))
+        seen = [document.prices[0].price for document, _ in answers]
+        await asyncio.sleep(0.1)
+        document, _ = await live.get(["bitcoin"], "usd", timeout_s=1)
+        return [*seen, document.prices[0].price]
+
+    assert asyncio.run(held()) == [100.0] * 50 + [200.0]
+    assert len(upstream.calls) == 2
+
+
+def test_while_the_upstream_fails_an_old_price_stands_in_marked_until_it_is_too_old() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> list[object]:
+        live = prices(upstream, now)
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        upstream.error = UpstreamError("Down.")
+        seen: list[object] = []
+        for at in (40.0, 50.0, 599.0, 601.0):
+            now[0] = at
+            document, failures = await live.get(["bitcoin"], "usd", timeout_s=1)
+            await asyncio.sleep(0.01)
+            seen.append((document.prices[0].stale if document.prices else None, [str(error) for _, error in failures]))
+        return seen
+
+    assert asyncio.run(held()) == [(False, []), (True, []), (True, []), (None, ["Down."])]
+
+
+def test_a_renewal_that_fails_is_not_tried_with_every_request() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> None:
+        live = prices(upstream, now)
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        upstream.error, now[0] = UpstreamError("Down."), 40.0
+        for _ in range(20):
+            await live.get(["bitcoin"], "usd", timeout_s=1)
+            await asyncio.sleep(0)
+
+    asyncio.run(held())
+    assert len(upstream.calls) == 2
+
+
+def test_an_unknown_id_fails_alone_and_is_not_asked_for_again_at_once() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> list[str]:
+        live = prices(upstream, now)
+        for _ in range(5):
+            document, failures = await live.get(["bitcoin", "no-coin"], "usd", timeout_s=1)
+            assert [row.coin for row in document.prices] == ["bitcoin"]
+        now[0] = 61.0
+        await live.get(["no-coin"], "usd", timeout_s=1)
+        return [coin for coin, _ in failures]
+
+    assert asyncio.run(held()) == ["no-coin"]
+    assert upstream.calls == [("bitcoin", "no-coin"), ("no-coin",)]
+
+
+def test_fifty_prices_of_one_call_do_not_grow_old_together() -> None:
+    upstream, now = Upstream(), [0.0]
+    coins = [f"coin-{number}" for number in range(50)]
+
+    async def held() -> int:
+        live = prices(upstream, now)
+        await live.get(coins, "usd", timeout_s=1)
+        now[0] = 28.5
+        await live.get(coins, "usd", timeout_s=1)
+        await asyncio.sleep(0.01)
+        return len(upstream.calls[1])
+
+    assert 5 < asyncio.run(held()) < 45
+
+
+def test_the_memory_is_bounded() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> int:
+        live = prices(upstream, now, max_entries=10)
+        for number in range(50):
+            await live.get([f"coin-{number}"], "usd", timeout_s=1)
+        return len(live)
+
+    assert asyncio.run(held()) == 10
+
+
+def test_over_http_prices_have_their_age_and_errors_beside_them() -> None:
+    app = create_app(context(), forecast=FakeForecast(), stamp=lambda: 0, ask_prices=Upstream())
+    answer = get(app, "/prices?ids=bitcoin,no-coin&vs=eur")
+
+    assert answer.status_code == 200
+    assert answer.json()["prices"][0] | {"fetched_at": ""} == {
+        "coin": "bitcoin",
+        "vs": "eur",
+        "price": 100.0,
+        "market_cap": None,
+        "volume_24h": None,
+        "change_24h_pct": None,
+        "updated_at": None,
+        "fetched_at": "",
+        "stale": False,
+    }
+    assert [error["coin"] for error in answer.json()["errors"]] == ["no-coin"]
+    assert (answer.headers["age"], answer.headers["cache-control"]) == ("0", "private, max-age=30")
+
+
+@pytest.mark.parametrize(("error", "status"), [(UpstreamError("Down."), 503), (DataError("Unknown."), 404)])
+def test_without_any_price_the_worst_reason_decides(error: CryptocastError, status: int) -> None:
+    app = create_app(context(), forecast=FakeForecast(), stamp=lambda: 0, ask_prices=Upstream(error=error))
+    answer = get(app, "/prices?ids=bitcoin")
+
+    problem(answer, status, "upstream-unavailable" if status == 503 else "no-data")
+
+
+@pytest.mark.parametrize("query", ["ids=BITCOIN", "ids=", "model=auto", "ids=a&ids=b", "vs=%00"])
+def test_bad_parameters_are_refused(query: str) -> None:
+    app = create_app(context(), forecast=FakeForecast(), stamp=lambda: 0, ask_prices=Upstream())
+    assert get(app, f"/prices?{query}").status_code == 400
+
+
+def test_cached_forecasts_do_not_wait_for_a_hanging_upstream() -> None:
+    app = create_app(context(), forecast=FakeForecast(), stamp=lambda: 0, ask_prices=Upstream(takes_s=3.0))
+
+    async def conversation(client: httpx.AsyncClient) -> list[float]:
+        await client.get("/forecasts?ids=bitcoin")
+        hanging = [asyncio.create_task(client.get(f"/prices?ids=coin-{number}")) for number in range(50)]
+        await asyncio.sleep(0.05)
+        took = [
+            (await client.get(path)).elapsed.total_seconds()
+            for path in ("/forecasts?ids=bitcoin", "/metrics", "/health", "/ready")
+            for _ in range(10)
+        ]
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        return took
+
+    assert max(talk(app, conversation)) < 0.5

@@ -1,0 +1,354 @@
+import asyncio
+import multiprocessing
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import msgspec
+import pytest
+
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig
+from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.net import Priority
+from cryptocast.registry import Registry
+from cryptocast.rehearsal import FakeUpstream
+from cryptocast.serving import create_app
+from cryptocast.serving.answers import Answers
+from cryptocast.serving.bars import BarKeeper
+from cryptocast.serving.refresher import Leader, Refresher
+from cryptocast.workflows.context import Context
+from tests.registry.registry_fits import BITCOIN, register
+from tests.registry.registry_fits import NOW as REGISTERED
+from tests.serving.serving_app import MIDNIGHT, Clock, FakeForecast, talk
+from tests.serving.test_ladder import request
+
+T = TypeVar("T")
+
+
+def settings(store: Path, fake: FakeUpstream | None = None, **serve: float) -> Config:
+    address = fake.url if fake is not None else "http://127.0.0.1:9/api/v3"
+    calls = CoinGeckoConfig(
+        base_url=address, calls_per_minute=100_000, max_retries=0, read_timeout_s=2.0, deadline_s=2.0
+    )
+    return Config(
+        store=StoreConfig(path=store),
+        coingecko=calls,
+        data=DataConfig(coins=("bitcoin", "ethereum")),
+        serve=ServeConfig(request_timeout_s=5.0, **serve),  # type: ignore[arg-type]
+    )
+
+
+def refresher(
+    tmp_path: Path,
+    forecast: FakeForecast,
+    clock: Clock,
+    bring: Callable[[Sequence[str], Priority], Awaitable[dict[str, CryptocastError | None]]] | None = None,
+    **options: object,
+) -> Refresher:
+    answers = Answers(forecast, stamp=lambda: 0, wall_clock=clock, max_waiting=20)
+    return Refresher(
+        config=settings(tmp_path),
+        answers=answers,
+        requests=[request("auto", "bitcoin"), request("auto", "ethereum")],
+        bring=bring,
+        leader=Leader(tmp_path),
+        wall_clock=clock,
+        rng=random.Random(1),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def held(one: Refresher, conversation: Callable[[], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with one.answers.opened():
+            return await conversation()
+
+    return asyncio.run(run())
+
+
+def test_forecasts_are_there_before_anybody_asks_and_again_when_the_bar_closes(tmp_path: Path) -> None:
+    clock, forecast = Clock(), FakeForecast()
+    one = refresher(tmp_path, forecast, clock)
+
+    async def conversation() -> list[int]:
+        seen = []
+        for hours in (0, 1, 11, 1):
+            clock.forward(hours=hours)
+            await one.round()
+            seen.append(forecast.calls["bitcoin"])
+        return seen
+
+    assert held(one, conversation) == [1, 1, 2, 3]  # after the close late bars are looked for
+
+
+def test_new_bars_are_asked_for_once_after_each_close_and_again_where_they_did_not_come(tmp_path: Path) -> None:
+    clock, asked = Clock(), list[datetime]()
+    failing: dict[str, CryptocastError | None] = {"bitcoin": None, "ethereum": None}
+
+    async def bring(coins: Sequence[str], priority: Priority) -> dict[str, CryptocastError | None]:
+        assert priority is Priority.REFRESH
+        asked.append(clock.now)
+        return dict(failing)
+
+    one = refresher(tmp_path, FakeForecast(), clock, bring)
+
+    async def conversation() -> None:
+        for _ in range(14 * 12):
+            await one.round()
+            await one.settled()
+            clock.forward(minutes=5)
+        failing["ethereum"] = UpstreamError("Down.")
+        for _ in range(24 * 12):
+            await one.round()
+            await one.settled()
+            clock.forward(minutes=5)
+
+    held(one, conversation)
+    first_close = MIDNIGHT + timedelta(days=1)
+    assert len([at for at in asked if at < first_close]) == 1
+    assert asked[1] - first_close in (timedelta(minutes=15), timedelta(minutes=20))
+    later = [at for at in asked if at > first_close + timedelta(hours=20)]
+    gaps = [(after - before).total_seconds() / 60 for before, after in pairwise(later)]
+    assert gaps[:3] == sorted(gaps[:3])
+    assert max(gaps) <= 35
+    assert one.last_error == "Down."
+
+
+def test_a_hanging_refresh_holds_nothing_else_up(tmp_path: Path) -> None:
+    clock, forecast = Clock(), FakeForecast()
+
+    async def bring(coins: Sequence[str], priority: Priority) -> dict[str, CryptocastError | None]:
+        await asyncio.sleep(60)
+        return {}
+
+    one = refresher(tmp_path, forecast, clock, bring)
+
+    async def conversation() -> int:
+        for _ in range(3):
+            await one.round()
+            await asyncio.sleep(0.01)
+            clock.forward(hours=12)
+        return forecast.calls["bitcoin"]
+
+    assert held(one, conversation) == 3
+    one.leader.leave()
+
+
+def test_whatever_goes_wrong_the_next_round_comes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rounds = []
+
+    async def bring(coins: Sequence[str], priority: Priority) -> dict[str, CryptocastError | None]:
+        rounds.append(1)
+        raise ZeroDivisionError("of the upstream")
+
+    clock = Clock()
+    one = refresher(tmp_path, FakeForecast(), clock, bring)
+
+    async def conversation() -> None:
+        task = asyncio.create_task(one.run())
+        ends = time.monotonic() + 20
+        while len(rounds) < 2 and time.monotonic() < ends:
+            await asyncio.sleep(0.05)
+            clock.forward(seconds=1)
+        assert len(rounds) >= 2
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    held(one, conversation)
+    assert one.failures >= 1
+    assert "of the upstream" in caplog.text
+
+
+def test_the_leader_alone_has_duties_and_another_one_follows_it(tmp_path: Path) -> None:
+    done, clock = list[str](), Clock()
+    first = refresher(tmp_path, FakeForecast(), clock, duties=[lambda: done.append("first")])
+    second = refresher(tmp_path, FakeForecast(), clock, duties=[lambda: done.append("second")])
+
+    async def conversation() -> None:
+        await first.round()
+        await first.settled()
+        async with second.answers.opened():
+            await second.round()
+            await second.settled()
+            assert done == ["first"]
+            first.leader.leave()
+            clock.forward(seconds=5)
+            await second.round()
+            await second.settled()
+
+    held(first, conversation)
+    assert done == ["first", "second"]
+    second.leader.leave()
+
+
+def _lead(store: str, say: "multiprocessing.queues.Queue[bool]") -> None:
+    say.put(Leader(Path(store)).leads())
+
+
+def test_of_two_processes_one_leads(tmp_path: Path) -> None:
+    ours = Leader(tmp_path)
+    assert ours.leads()
+    context = multiprocessing.get_context("spawn")
+    say = context.Queue()
+    other = context.Process(target=_lead, args=(str(tmp_path), say))
+    other.start()
+    assert say.get(timeout=60) is False
+    other.join()
+    ours.leave()
+
+
+def test_the_server_fetches_what_it_lacks_and_forecasts_from_it(tmp_path: Path) -> None:
+    with FakeUpstream(coins=5) as fake:
+        app = create_app(Context(settings(tmp_path, fake)))
+
+        async def conversation(client: httpx.AsyncClient) -> tuple[str, str, int]:
+            ends = time.monotonic() + 20
+            while time.monotonic() < ends:
+                made = (await client.get("/forecasts?ids=bitcoin")).json()["forecasts"][0]
+                if made["source"] == "coingecko":
+                    break
+                await asyncio.sleep(0.1)
+            other = (await client.get("/forecasts?ids=coin-003,atlantis")).json()
+            assert "atlantis" in other["errors"][0]["error"]
+            ready = (await client.get("/ready")).status_code
+            return made["source"], other["forecasts"][0]["source"], ready
+
+        assert talk(app, conversation) == ("coingecko", "coingecko", 200)
+
+
+def test_many_who_ask_for_a_coin_that_is_not_there_cause_one_download(tmp_path: Path) -> None:
+    with FakeUpstream(coins=5, latency_s=0.3) as fake:
+        config = settings(tmp_path, fake)
+        app = create_app(Context(config), refresh=False)
+
+        async def conversation(client: httpx.AsyncClient) -> list[int]:
+            levels = ("20", "40", "60", "80", "90", "95")
+            paths = [f"/forecasts?ids=coin-001&levels={level}" for level in levels for _ in range(5)]
+            return [answer.status_code for answer in await asyncio.gather(*(client.get(path) for path in paths))]
+
+        assert set(talk(app, conversation)) == {200}
+        charts = [call for call in fake.calls.log if "market_chart" in str(call)]
+        assert len(charts) == 1
+
+
+def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(tmp_path: Path) -> None:
+    with FakeUpstream(coins=40, latency_s=0.2) as fake:
+        app = create_app(Context(settings(tmp_path, fake)), refresh=False)
+        path = "/prices?ids=" + ",".join(f"coin-{number:03}" for number in range(5, 35))
+
+        async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+            return await asyncio.gather(*(client.get(path) for _ in range(100)))
+
+        answers = talk(app, conversation)
+        calls = [call for call in fake.calls.log if "simple/price" in str(call)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(answers[0].json()["prices"]) > 20
+    assert len(calls) <= 2
+
+
+def test_while_the_upstream_hangs_forecasts_come_from_the_store_and_breakers_open(tmp_path: Path) -> None:
+    with FakeUpstream(coins=5) as fake:
+        config = settings(tmp_path, fake)
+        keeper = BarKeeper(Context(config), on_change=lambda _: None)
+
+        async def filled() -> dict[str, CryptocastError | None]:
+            keeper.start()
+            return await keeper.bring(["bitcoin"], "usd", "daily", Priority.USER)
+
+        assert asyncio.run(filled()) == {"bitcoin": None}
+        fake.script(["hang"])
+        app = create_app(Context(config))
+
+        async def conversation(client: httpx.AsyncClient) -> tuple[list[float], list[str]]:
+            hanging = [asyncio.create_task(client.get(f"/prices?ids=coin-00{number}")) for number in range(5)]
+            took, sources = [], []
+            for _ in range(30):
+                answer = await client.get("/forecasts?ids=bitcoin")
+                took.append(answer.elapsed.total_seconds())
+                sources.append(answer.json()["forecasts"][0]["source"])
+                await asyncio.sleep(0.02)
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+            return took[1:], sources
+
+        took, sources = talk(app, conversation)
+
+    assert set(sources) == {"coingecko"}
+    assert max(took) < 0.5
+
+
+def test_the_breaker_stops_the_calls_and_is_told(tmp_path: Path) -> None:
+    with FakeUpstream(coins=20, faults=["error"]) as fake:
+        app = create_app(Context(settings(tmp_path, fake)), refresh=False)
+
+        async def conversation(client: httpx.AsyncClient) -> tuple[int, dict[str, object], str, int]:
+            for number in range(12):
+                await client.get(f"/prices?ids=coin-{number:03}")
+            upstream = (await client.get("/health/components/upstream")).json()
+            text = (await client.get("/metrics")).text
+            return len(fake.calls.log), upstream, text, (await client.get("/health")).status_code
+
+        calls, upstream, text, health = talk(app, conversation)
+
+    assert calls == 5
+    assert (upstream["status"], health) == ("warn", 200)
+    assert 'cryptocast_breaker_state{breaker="coingecko prices default",state="open"} 1.0' in text
+
+
+def test_a_promotion_is_noticed_within_two_seconds_without_a_request(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    register(registry, "1")
+    register(registry, "2")
+    forecast = FakeForecast()
+    app = create_app(Context(settings(tmp_path)), forecast=forecast, refresh=True)
+
+    async def conversation(client: httpx.AsyncClient) -> float:
+        ends = time.monotonic() + 10
+        while forecast.calls["ethereum"] < 1 and time.monotonic() < ends:
+            await asyncio.sleep(0.02)
+        before = forecast.calls["bitcoin"]
+        registry.promote(BITCOIN, 2, now=REGISTERED, who="ada", why="better")
+        began = time.monotonic()
+        while forecast.calls["bitcoin"] == before and time.monotonic() < began + 10:
+            await asyncio.sleep(0.02)
+        return time.monotonic() - began
+
+    assert talk(app, conversation) < 2.0
+
+
+def test_nothing_is_fetched_where_the_settings_name_no_upstream(tmp_path: Path) -> None:
+    with FakeUpstream(coins=5) as fake:
+        config = settings(tmp_path, fake)
+        sample = msgspec.structs.replace(config, data=DataConfig(source="sample", coins=("bitcoin",)))
+        app = create_app(Context(sample))
+
+        async def conversation(client: httpx.AsyncClient) -> str:
+            answer = await client.get("/forecasts?ids=bitcoin")
+            await asyncio.sleep(0.7)
+            source: str = answer.json()["forecasts"][0]["source"]
+            return source
+
+        assert talk(app, conversation) == "sample"
+        assert len(fake.calls.log) == 0
+
+
+def test_a_coin_that_cannot_be_brought_says_why(tmp_path: Path) -> None:
+    keeper = BarKeeper(Context(settings(tmp_path), wall_clock=lambda: datetime.now(UTC)), on_change=lambda _: None)
+
+    async def asked() -> CryptocastError | None:
+        keeper.start()
+        try:
+            return await keeper.for_request(request(coin="atlantis"))
+        finally:
+            await keeper.close()
+
+    error = asyncio.run(asked())
+    assert isinstance(error, (UpstreamError, DataError))
