@@ -18,6 +18,7 @@ __all__ = [
     "CoinGeckoConfig",
     "Config",
     "DataConfig",
+    "EnsembleConfig",
     "FeaturesConfig",
     "ForecastConfig",
     "GateConfig",
@@ -33,7 +34,9 @@ __all__ = [
     "StoreConfig",
     "StrategyConfig",
     "TrainConfig",
+    "TuneConfig",
     "load_config",
+    "without_tuned",
 ]
 
 ENV_PREFIX = "CRYPTOCAST_"
@@ -142,6 +145,8 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """How models are trained."""
 
     pool: tuple[CoinId, ...] = ()
+    history: tuple[Literal["sample"], ...] = ()
+    models: tuple[Literal["lightgbm", "lstm", "ml_ensemble"], ...] = ("lightgbm", "lstm", "ml_ensemble")
     seed: NotNegative = 7
     threads: NotNegative = 0
     min_train_bars: Positive = 250
@@ -184,6 +189,21 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+class EnsembleConfig(Section, frozen=True, kw_only=True):
+    """The ensemble of the others."""
+
+    members: tuple[Literal["baseline", "har", "lightgbm", "lstm"], ...] = ("baseline", "har", "lightgbm", "lstm")
+    temperature: Annotated[float, Meta(ge=0.0, le=3.0)] = 1.0
+
+
+class TuneConfig(Section, frozen=True, kw_only=True):
+    """The search for better settings of a model."""
+
+    use: bool = True
+    trials: Annotated[int, Meta(ge=1, le=10_000)] = 40
+    folds: Annotated[int, Meta(ge=2, le=20)] = 4
+
+
 class BacktestConfig(Section, frozen=True, kw_only=True):
     """The walk-forward evaluation."""
 
@@ -213,6 +233,9 @@ class GateConfig(Section, frozen=True, kw_only=True):
 
     alpha: Share = 0.05
     coverage_sigmas: Annotated[float, Meta(gt=0.0)] = 3.0
+    margin: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.002
+    min_live: Positive = 60
+    max_evidence_age_days: Positive = 180
 
 
 class ServeConfig(Section, frozen=True, kw_only=True):
@@ -222,6 +245,17 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     max_ids: Annotated[int, Meta(ge=1, le=500)] = 50
     request_timeout_s: Seconds = 10.0
+    receive_timeout_s: Seconds = 20.0
+    max_concurrency: Positive = 2000
+    client_rate_per_s: Annotated[float, Meta(ge=0.0)] = 100.0
+    max_header_bytes: Annotated[int, Meta(ge=1024)] = 16_384
+    max_body_bytes: NotNegative = 65_536
+    cors_origins: tuple[str, ...] = ()
+    prices_fresh_s: Seconds = 30.0
+    prices_keep_s: Seconds = 3600.0
+    refresh: bool = True
+    lame_duck_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 3.0
+    drain_s: Seconds = 10.0
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -238,6 +272,8 @@ class Config(Section, frozen=True, kw_only=True):
     train: TrainConfig = TrainConfig()
     lightgbm: LightGBMConfig = LightGBMConfig()
     lstm: LSTMConfig = LSTMConfig()
+    ml_ensemble: EnsembleConfig = EnsembleConfig()
+    tune: TuneConfig = TuneConfig()
     backtest: BacktestConfig = BacktestConfig()
     strategy: StrategyConfig = StrategyConfig()
     gate: GateConfig = GateConfig()
@@ -280,6 +316,11 @@ def load_config(path: Path | None, *, environ: Mapping[str, str] | None = None, 
     features = msgspec.structs.replace(config.features, file=own)
     _check_meaning(config, origin)
     return msgspec.structs.replace(config, store=store, features=features)
+
+
+def without_tuned(config: Config) -> Config:
+    """The settings, with [tune] use = false."""
+    return msgspec.structs.replace(config, tune=msgspec.structs.replace(config.tune, use=False))
 
 
 def section_type(name: str) -> type[Section]:

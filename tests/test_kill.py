@@ -22,7 +22,7 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "CRYPTOCAST_LIGHTGBM__ROUNDS": "30"},
+        env={**os.environ, "CRYPTOCAST_LIGHTGBM__ROUNDS": "30", "CRYPTOCAST_TRAIN__MODELS": "lightgbm"},
     )
 
 

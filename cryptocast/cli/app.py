@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from cryptocast import __version__
-from cryptocast.cli import bars, forecasts, rehearse, service, versions
+from cryptocast.cli import bars, forecasts, rehearse, service, tuning, versions
 from cryptocast.cli.figures import one_line
 from cryptocast.cli.options import examples, group
 from cryptocast.cli.session import Invocation, Terminal
@@ -55,6 +55,7 @@ def root(
 
 bars.add_to(app)
 forecasts.add_to(app)
+tuning.add_to(app)
 versions.add_to(app)
 service.add_to(app)
 rehearse.add_to(app)

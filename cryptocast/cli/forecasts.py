@@ -1,7 +1,7 @@
 """train, forecast, backtest: models and what they are worth."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
@@ -12,6 +12,9 @@ from cryptocast.cli.values import duration, moment, names, numbers
 __all__ = ["add_to"]
 
 PANEL: Final = "Models"
+NoTuned: TypeAlias = Annotated[
+    bool, typer.Option("--no-tuned", metavar="", help="Leave out what `cryptocast tune` has found.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "cryptocast train bitcoin",
             "cryptocast train --model lightgbm --horizons 1,7 --if-older-than 7d",
+            "cryptocast train bitcoin --tune 40",
         ),
     )(train)
     command(
@@ -68,6 +72,11 @@ def train(
         str | None,
         typer.Option("--if-older-than", metavar="7d", help="Leave coins alone whose production version is younger."),
     ] = None,
+    tune: Annotated[
+        int,
+        typer.Option("--tune", min=0, metavar="N", help="First search for better settings, with N trials in all."),
+    ] = 0,
+    no_tuned: NoTuned = False,
 ) -> None:
     """Fetch if stale, build features, fit, calibrate, score on bars never seen, register, forecast.
 
@@ -83,8 +92,9 @@ def train(
         model=model,
         horizons=numbers("--horizons", horizons),
         older_than=duration("--if-older-than", if_older_than),
+        tune=tune,
     )
-    context = session.context()
+    context = session.context(tuned=not no_tuned)
     report = train_models(context, order)
     session.show(report, lambda found: train_screen(context, found))
 
@@ -191,6 +201,7 @@ def backtest(
         bool,
         typer.Option("--fresh", metavar="", help="Make all forecasts anew, even those an earlier run has kept."),
     ] = False,
+    no_tuned: NoTuned = False,
     engine: Engines,
 ) -> None:
     """What the models would have been worth: scores on bars that they had not seen, with a test and a verdict."""
@@ -220,7 +231,9 @@ def backtest(
         engine=engine.chosen(),
     )
     written = [path for path in (predictions, report, plot) if path is not None]
-    session.show(run_backtest(session.context(), order), lambda found: backtest_screen(found, written))
+    session.show(
+        run_backtest(session.context(tuned=not no_tuned), order), lambda found: backtest_screen(found, written)
+    )
 
 
 def rerun(

@@ -7,10 +7,26 @@ from typing import Any, Literal
 import msgspec
 
 from cryptocast.config import Granularity
-from cryptocast.errors import UsageError
-from cryptocast.registry import Event, Evidence, Finding, HoldOut, Registry, Version, VersionKey, parse_reference
+from cryptocast.errors import RegistryError, UsageError
+from cryptocast.registry import (
+    Collected,
+    Event,
+    Evidence,
+    Finding,
+    HoldOut,
+    HorizonScore,
+    ListedScore,
+    Registry,
+    Standing,
+    Version,
+    VersionKey,
+    parse_reference,
+)
+from cryptocast.registry import ListedVersion as Listed
 
 __all__ = [
+    "BestDocument",
+    "GcDocument",
     "HistoryDocument",
     "ListedEvent",
     "ListedVersion",
@@ -18,7 +34,9 @@ __all__ = [
     "VerifyDocument",
     "VersionDocument",
     "VersionsDocument",
+    "best_document",
     "find_version",
+    "gc_document",
     "history_document",
     "verify_document",
     "version_document",
@@ -115,7 +133,71 @@ class VerifyDocument(Document, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
-def versions_document(versions: Iterable[Version]) -> VersionsDocument:
+class BestDocument(Document, frozen=True, kw_only=True):
+    """The production versions of a coin, best first, and the one that answers; null: the baseline."""
+
+    schema: Literal["cryptocast.best/1"] = "cryptocast.best/1"
+    coin: str
+    source: str
+    vs: str
+    granularity: str
+    best: str | None
+    standings: tuple[Standing, ...]
+
+
+class GcVersion(Document, frozen=True, kw_only=True):
+    """A version that went."""
+
+    name: str
+    source: str
+    vs: str
+    granularity: str
+
+
+class GcDocument(Document, frozen=True, kw_only=True):
+    """What was deleted, or would be."""
+
+    schema: Literal["cryptocast.gc/1"] = "cryptocast.gc/1"
+    dry_run: bool
+    keep: int
+    versions: tuple[GcVersion, ...]
+    fits: int
+    objects: int
+    bytes: int
+
+
+def best_document(
+    registry: Registry, coin: str, *, source: str | None, vs: str, granularity: Granularity
+) -> BestDocument:
+    """The standings of a coin. UsageError if it has versions on several sources and none is named."""
+    found = sorted({key.source for key in registry.keys(coin=coin, source=source, vs=vs, granularity=granularity)})
+    if len(found) > 1:
+        raise UsageError(f"There are versions of {coin} on {' and on '.join(found)} bars. Set --source.")
+    if not found:
+        raise RegistryError(f"There is no version of {coin} on {granularity} bars. Train: cryptocast train {coin}.")
+    rows = registry.standings(coin, source=found[0], vs=vs, granularity=granularity)
+    bars = "" if granularity == "daily" else f"#{granularity}"
+    first = next((f"{coin}/{row.kind}:{row.number}{bars}" for row in rows if row.passes), None)
+    return BestDocument(coin=coin, source=found[0], vs=vs, granularity=granularity, best=first, standings=rows)
+
+
+def gc_document(gone: Collected, keep: int, *, dry_run: bool) -> GcDocument:
+    """What went."""
+    versions = tuple(
+        GcVersion(
+            name=f"{key.coin}/{key.kind}:{number}" + ("" if key.granularity == "daily" else f"#{key.granularity}"),
+            source=key.source,
+            vs=key.vs,
+            granularity=key.granularity,
+        )
+        for key, number in gone.versions
+    )
+    return GcDocument(
+        dry_run=dry_run, keep=keep, versions=versions, fits=gone.fits, objects=gone.objects, bytes=gone.bytes
+    )
+
+
+def versions_document(versions: Iterable[Listed]) -> VersionsDocument:
     """The list."""
     return VersionsDocument(versions=tuple(_listed(version) for version in versions))
 
@@ -145,7 +227,7 @@ def history_document(registry: Registry, events: Iterable[Event], at: datetime |
 def verify_document(registry: Registry, path: str) -> VerifyDocument:
     """The registry checked."""
     findings = registry.verify()
-    return VerifyDocument(path=path, versions=0 if findings else len(registry.versions()), findings=findings)
+    return VerifyDocument(path=path, versions=0 if findings else len(registry.listing()), findings=findings)
 
 
 def find_version(
@@ -166,23 +248,28 @@ def find_version(
     return registry.get(parsed, source=source, vs=vs, granularity=bars)
 
 
-def _listed(version: Version) -> ListedVersion:
-    data = version.manifest.data(version.key.coin)
-    scores = version.hold_out.horizons
+def _listed(version: Version | Listed) -> ListedVersion:
+    scores: tuple[HorizonScore | ListedScore, ...]
+    if isinstance(version, Version):
+        data = version.manifest.data(version.key.coin)
+        trained_to, scores = (data.last if data else None), version.hold_out.horizons
+    else:
+        trained_to, scores = version.trained_to, version.scores
     skills = [score.skill["baseline"] for score in scores if "baseline" in score.skill]
+    key = version.key
     return ListedVersion(
         name=version.name,
-        coin=version.key.coin,
-        kind=version.key.kind,
+        coin=key.coin,
+        kind=key.kind,
         number=version.number,
-        source=version.key.source,
-        vs=version.key.vs,
-        granularity=version.key.granularity,
+        source=key.source,
+        vs=key.vs,
+        granularity=key.granularity,
         aliases=version.aliases,
         fit_id=version.fit_id,
         created_at=version.created_at,
-        trained_to=data.last if data else None,
-        horizons=version.manifest.horizons,
+        trained_to=trained_to,
+        horizons=tuple(score.horizon for score in scores),
         skill=sum(skills) / len(skills) if skills else None,
         verdicts=tuple(score.verdict for score in scores),
     )

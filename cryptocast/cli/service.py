@@ -37,7 +37,7 @@ def serve(
         bool, typer.Option("--insecure", metavar="", help=f"Listen elsewhere than on this machine without {TOKEN}.")
     ] = False,
 ) -> None:
-    """Answer /forecasts and /health over HTTP until it is told to stop."""
+    """Answer with forecasts, live prices, health and metrics over HTTP, and a page at /, until it is told to stop."""
     from cryptocast.serving import run
 
     def announce(address: str) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 
 from cryptocast.cli.logs import CommandLog, LogFormat, LogLevel
 from cryptocast.cli.progress import Shown, shown_progress
-from cryptocast.config import Config, load_config
+from cryptocast.config import Config, load_config, without_tuned
 
 if TYPE_CHECKING:
     from cryptocast.registry import Registry
@@ -106,12 +106,16 @@ class Session:
         """The settings. Raises ConfigError."""
         return load_config(self.common.config)
 
-    def context(self) -> "Context":
-        """What the use cases may touch. The key comes from the environment and goes nowhere else."""
+    def context(self, *, tuned: bool = True) -> "Context":
+        """What the use cases may touch. The key comes from the environment and goes nowhere else.
+
+        tuned: whether what a tuning found may be used, if the settings allow it.
+        """
         from cryptocast.workflows.context import Context, login_name
 
         key = os.environ.get(API_KEY, "").strip() or None
-        return Context(config=self.config, api_key=key, progress=self._progress, who=login_name())
+        config = self.config if tuned else without_tuned(self.config)
+        return Context(config=config, api_key=key, progress=self._progress, who=login_name())
 
     def registry(self) -> "Registry":
         """The registry of the store, to be asked; nothing is made where there is none yet."""

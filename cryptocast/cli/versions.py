@@ -7,6 +7,7 @@ import typer
 
 from cryptocast.cli.options import Vs, command, examples, group
 from cryptocast.cli.session import Session
+from cryptocast.cli.upkeep import add_upkeep
 from cryptocast.cli.values import moment
 from cryptocast.config import Granularity, SourceChoice
 
@@ -23,6 +24,7 @@ Source: TypeAlias = Annotated[
 BarLength: TypeAlias = Annotated[
     Granularity | None, typer.Option("--granularity", metavar="BARS", help="Only these bars.")
 ]
+DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")]
 
 registry = typer.Typer(rich_markup_mode="rich")
 
@@ -49,6 +51,7 @@ def add_to(app: typer.Typer) -> None:
         ),
     )(promote)
     command(registry, "verify")(verify)
+    add_upkeep(registry)
     app.add_typer(registry, name="registry", rich_help_panel=PANEL)
 
 
@@ -69,7 +72,7 @@ def list_versions(
     from cryptocast.cli.listings import versions_document
     from cryptocast.cli.screens.registry import versions_screen
 
-    found = session.registry().versions(coin=coin, kind=kind, source=_real(source), vs=vs, granularity=granularity)
+    found = session.registry().listing(coin=coin, kind=kind, source=_real(source), vs=vs, granularity=granularity)
     session.show(versions_document(found), versions_screen)
 
 
@@ -132,7 +135,10 @@ def promote(
     source: Source = None,
     vs: Vs = None,
     granularity: BarLength = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")] = False,
+    fit: Annotated[
+        bool, typer.Option("--fit", metavar="", help="With all coins of its fit, in one change, or none.")
+    ] = False,
+    dry_run: DryRun = False,
     force: Annotated[
         bool, typer.Option("--force", metavar="", help="Against the gate; recorded with its reason.")
     ] = False,
@@ -157,6 +163,7 @@ def promote(
         kind=kind,
         number=number,
         source=_real(source),
+        whole_fit=fit,
         dry_run=dry_run,
         force=force,
         reason=reason,

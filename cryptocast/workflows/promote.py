@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
@@ -9,10 +10,12 @@ import msgspec
 
 from cryptocast.config import Config, Granularity
 from cryptocast.errors import GateError, RegistryError, UsageError
+from cryptocast.registry.contest import Contest
 from cryptocast.registry.gate import Decision, first_version, next_version
 from cryptocast.registry.manifest import COIN_PATTERN, WORD_PATTERN
-from cryptocast.registry.registry import ProductionMovedError, Registry
+from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey
+from cryptocast.workflows.grounds import StoredGrounds
 
 __all__ = ["PromotionReport", "PromotionRow", "promote"]
 
@@ -38,6 +41,7 @@ class PromotionRow(msgspec.Struct, frozen=True, kw_only=True):
     to_number: int | None = msgspec.field(name="to")  # production after
     version: int  # the version that was judged
     reasons: tuple[str, ...]
+    contest: Contest | None = None  # the comparison with production, if there was one
 
 
 class PromotionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +69,7 @@ def promote(
     kind: str | None = None,
     number: int | None = None,
     source: str | None = None,
+    whole_fit: bool = False,
     dry_run: bool = False,
     force: bool = False,
     reason: str | None = None,
@@ -73,7 +78,8 @@ def promote(
 ) -> PromotionReport:
     """Put challengers (or the version named) before the gate and promote those that pass.
 
-    Without a coin: every configured coin and every kind and source with versions on the configured bars. Refusals stand
+    Without a coin: every configured coin, every kind and source with versions on the configured bars. whole_fit: with
+    all other coins of the same fit, in one transaction, or none of them where one is refused. Refusals stand
     in the report; for one that was asked for by name call `raise_for_refusal` once the report is shown. Forcing needs a
     coin and a reason, and both are recorded. Raises UsageError for arguments that do not go together, RegistryError if
     what was named does not exist.
@@ -84,50 +90,85 @@ def promote(
         found = ", ".join(map(str, keys))
         raise UsageError(f"Version {number} could be of {found}. Name the kind, and the source with --source.")
     hand = _Hand(config, registry, dry_run, reason if force else None, who, now)
-    rows = tuple(hand.judge(key, number) for key in keys)
+    groups = hand.fits(keys, number) if whole_fit else tuple(((key, number),) for key in keys)
+    rows = tuple(row for group in groups for row in hand.judge(group))
     return PromotionReport(dry_run=dry_run, named=coin is not None, summary=_summary(rows, dry_run), rows=rows)
 
 
+Wanted: TypeAlias = tuple[VersionKey, int | None]  # None: the challenger
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One version before the gate: what stood before it, and what is said."""
+
+    version: Version
+    before: int | None
+    decision: Decision
+    moves: bool
+
+
 class _Hand:
-    """Judges and moves one key after the other."""
+    """Judges and moves one group after the other; the versions of a group move together or not at all."""
 
     def __init__(
         self, config: Config, registry: Registry, dry_run: bool, forced: str | None, who: str, now: datetime
     ) -> None:
-        self._gate, self._registry, self._dry_run = config.gate, registry, dry_run
+        self._config, self._registry, self._dry_run = config, registry, dry_run
         self._forced, self._who, self._now = forced, who, now
 
-    def judge(self, key: VersionKey, number: int | None) -> PromotionRow:
+    def fits(self, keys: Sequence[VersionKey], number: int | None) -> tuple[tuple[Wanted, ...], ...]:
+        """The fits of the versions that are wanted, each with all its coins."""
+        wanted = dict.fromkeys(self._wanted(key, number).fit_id for key in keys)
+        return tuple(tuple((v.key, v.number) for v in self._registry.versions(fit_id=fit_id)) for fit_id in wanted)
+
+    def judge(self, group: Sequence[Wanted]) -> tuple[PromotionRow, ...]:
         for _ in range(ATTEMPTS - 1):
             try:
-                return self._judge(key, number)
+                return self._judge(group)
             except ProductionMovedError:
                 continue  # decided against a production that is no longer there: decide again
-        return self._judge(key, number)
+        return self._judge(group)
 
-    def _judge(self, key: VersionKey, number: int | None) -> PromotionRow:
+    def _judge(self, group: Sequence[Wanted]) -> tuple[PromotionRow, ...]:
+        judged = [self._judged(*wanted) for wanted in group]
+        refused = [one for one in judged if not one.moves and one.decision.rule != "nothing"]
+        held = f"the fit moves as a whole, and {refused[0].version.name} was refused" if refused else None
+        moving = [one for one in judged if one.moves] if held is None else []
+        if moving and not self._dry_run:
+            moves = [self._promotion(one) for one in moving]
+            self._registry.promote_all(moves, now=self._now, who=self._who)
+        return tuple(self._row(one, held if one.moves else None) for one in judged)
+
+    def _judged(self, key: VersionKey, number: int | None) -> _Judged:
         production = self._registry.alias(key, PRODUCTION)
         version = self._wanted(key, number)
         decision = self._decide(production, version)
         before = None if production is None else production.number
         moves = decision.accepted or (self._forced is not None and version.number != before)
-        forced = () if self._forced is None else (f"forced: {self._forced}",)
-        reasons = (*forced, *decision.reasons)
-        if moves and not self._dry_run:
-            self._move(version, before, decision, "; ".join(reasons))
+        return _Judged(version, before, decision, moves)
+
+    def _row(self, one: _Judged, held: str | None) -> PromotionRow:
+        key, moves = one.version.key, one.moves and held is None
+        refused = "refused" if held is not None else _outcome(one.decision, one.before, one.version)
         return PromotionRow(
             coin=key.coin,
             kind=key.kind,
             source=key.source,
             vs=key.vs,
             granularity=key.granularity,
-            action="promoted" if moves else _outcome(decision, before, version),
-            rule=decision.rule if decision.accepted or not moves else "force",
-            from_number=before,
-            to_number=version.number if moves else before,
-            version=version.number,
-            reasons=reasons,
+            action="promoted" if moves else refused,
+            rule=one.decision.rule if one.decision.accepted or not moves else "force",
+            from_number=one.before,
+            to_number=one.version.number if moves else one.before,
+            version=one.version.number,
+            reasons=(*((held,) if held is not None else ()), *self._reasons(one)),
+            contest=one.decision.contest,
         )
+
+    def _reasons(self, one: _Judged) -> tuple[str, ...]:
+        forced = () if self._forced is None else (f"forced: {self._forced}",)
+        return (*forced, *one.decision.reasons)
 
     def _wanted(self, key: VersionKey, number: int | None) -> Version:
         if number is None:
@@ -139,23 +180,23 @@ class _Hand:
         return self._registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
 
     def _decide(self, production: Version | None, version: Version) -> Decision:
+        gate = self._config.gate
         if production is None:
-            return first_version(version.hold_out, self._gate)
-        return next_version(production, version, self._gate)
+            return first_version(version.hold_out, gate)
+        grounds = StoredGrounds(self._registry, self._config.store.path, gate, self._now, version)
+        return next_version(production, version, gate, grounds)
 
-    def _move(self, version: Version, before: int | None, decision: Decision, why: str) -> None:
-        action: Action = "refresh" if decision.rule == "refresh" else "promote"
-        if not decision.accepted:
+    def _promotion(self, one: _Judged) -> Promotion:
+        action: Action = "refresh" if one.decision.rule == "refresh" else "promote"
+        if not one.decision.accepted:
             action = "force"
-        self._registry.promote(
-            version.key,
-            version.number,
-            now=self._now,
-            who=self._who,
-            why=why,
-            evidence={"decision": msgspec.to_builtins(decision)},
+        return Promotion(
+            key=one.version.key,
+            number=one.version.number,
+            why="; ".join(self._reasons(one)),
+            evidence={"decision": msgspec.to_builtins(one.decision)},
             action=action,
-            expected=before,
+            expected=one.before,
         )
 
 

@@ -17,6 +17,7 @@ from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.documents import BacktestReport
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set
+from cryptocast.workflows.helping import help_for
 from cryptocast.workflows.outcome import Prepared
 from cryptocast.workflows.panel import Pool, feature_table, gather, matrix_of
 from cryptocast.workflows.runs import RunManifest, digest_of, read_manifest
@@ -94,7 +95,7 @@ def _as_recorded(context: Context, manifest: RunManifest) -> Prepared:
         )
     pool = _pool(context, manifest)
     matrix = matrix_of(feature_table(pool, features.features), pool, manifest.horizons, features.names)
-    models = contenders(context, manifest.models)
+    models = contenders(context, manifest.models, help_for(context, pool, features, manifest.horizons).rows)
     plan = Plan(**manifest.plan) if manifest.plan else None
     return Prepared(context, _asked(manifest), pool, features, matrix, models, manifest.horizons, plan)
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -20,8 +21,10 @@ from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import fallback_reason, independent_blocks
 from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.helped import with_help
 from cryptocast.models.kinds import TRAINABLE, learner
 from cryptocast.models.selective import spared
+from cryptocast.models.stacking import REGIMES, Weights
 from cryptocast.registry import (
     PRODUCTION,
     CoinCalibration,
@@ -33,6 +36,7 @@ from cryptocast.registry import (
     artefacts_of,
     first_version,
 )
+from cryptocast.registry.manifest import Ensemble, EnsembleHorizon, EnsembleRegime
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.code_state import code_version, library_versions, platform_name
@@ -40,6 +44,7 @@ from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.forecast import Chosen, Request, baseline_forecast, describe, model_forecast
+from cryptocast.workflows.helping import Help, help_for
 from cryptocast.workflows.panel import (
     Pool,
     data_used,
@@ -51,22 +56,29 @@ from cryptocast.workflows.panel import (
     pool_of,
 )
 from cryptocast.workflows.recipes import fit_settings, recipe_of
+from cryptocast.workflows.tune import TuneOrder, tune_pool
+from cryptocast.workflows.tune_space import TUNABLE, TUNED_FIRST
+from cryptocast.workflows.tuned import with_found
 
 __all__ = ["Order", "kinds_of", "train"]
 
-LIBRARIES = ("lightgbm", "numpy", "polars", "scipy")
+LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn", "scipy", "torch")
 # Below this many bars a training says what so little data cannot show.
 FEW_BARS = 2 * 365
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be trained. older_than: leave coins alone whose production version is younger."""
+    """What is to be trained. older_than: leave coins alone whose production version is younger.
+
+    tune: trials of a search for better settings first; 0: none.
+    """
 
     selection: Selection = Selection()
     model: str = "all"
     horizons: tuple[int, ...] = ()
     older_than: timedelta | None = None
+    tune: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,14 +90,16 @@ class _Training:
     matrix: Matrix
     horizons: tuple[int, ...]
     features: FeatureSet
+    helped: Help
     audit_notes: tuple[str, ...]
 
 
-def kinds_of(model: str) -> tuple[str, ...]:
-    """The kinds that `--model` means; `all` is every kind of this release. Raises for kinds that it does not have."""
+def kinds_of(model: str, config: Config) -> tuple[str, ...]:
+    """The kinds that `--model` means; `all` is those of `[train] models`. Raises for kinds that there are not."""
     if model == "all":
-        return ("baseline", *TRAINABLE)
-    learner(model, Config())
+        # The ensemble comes last: it takes over the members that were fitted before it.
+        return ("baseline", *(kind for kind in TRAINABLE if kind in config.train.models))
+    learner(model, config)
     return ("baseline",) if model == "baseline" else ("baseline", model)
 
 
@@ -97,8 +111,10 @@ def train(context: Context, order: Order) -> TrainReport:
     """
     began = time.perf_counter()
     asked = order.selection.resolved(context.config)
-    kinds = kinds_of(order.model)
+    kinds = kinds_of(order.model, context.config)
     horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
+    if order.tune and order.model not in TUNED_FIRST:
+        raise UsageError(f"--tune finds settings for {' and '.join(TUNABLE)}, and --model names neither.")
     if min(horizons) < 1:
         raise UsageError(f"Horizons are counted in bars, at least 1; found {min(horizons)}.")
     pools = gather(context, asked, pool=pool_of(context.config))
@@ -107,7 +123,7 @@ def train(context: Context, order: Order) -> TrainReport:
     failure: CryptocastError | None = None
     for pool in pools:
         try:
-            reports.append(_train_pool(context, pool, order.model, kinds, horizons, order.older_than))
+            reports.append(_train_pool(context, pool, order, kinds, horizons))
         except CryptocastError as error:
             failure = failure or error
             failed += [CoinError(coin=coin, error=str(error)) for coin in pool.named]
@@ -125,25 +141,25 @@ def train(context: Context, order: Order) -> TrainReport:
 
 
 def _train_pool(
-    context: Context,
-    pool: Pool,
-    model: str,
-    kinds: tuple[str, ...],
-    horizons: tuple[int, ...],
-    older_than: timedelta | None,
+    context: Context, pool: Pool, order: Order, kinds: tuple[str, ...], horizons: tuple[int, ...]
 ) -> TrainReport:
     notes: list[str] = []
     pool = _without_pegged(context.config, pool)
-    if older_than is not None:
-        pool, notes = _without_fresh(context, pool, kinds, horizons, older_than)
+    if order.older_than is not None:
+        pool, notes = _without_fresh(context, pool, kinds, horizons, order.older_than)
     models: list[TrainedModel] = []
     forecasts: list[CoinForecast] = []
     if pool.named:
+        if order.tune:
+            found = tune_pool(context, pool, TUNED_FIRST[order.model], horizons, TuneOrder(trials=order.tune))
+            notes.append(f"tuned {found.kind}, best of {len(found.trials)}: {found.reason}")
+        context, told = with_found(context, pool, feature_set(context.config).digest, kinds)
+        notes += told
         training = _prepare(context, pool, horizons)
         pool = training.pool
-        notes += training.audit_notes
+        notes += (*training.audit_notes, *training.helped.notes)
         notes += _few_bars_notes(pool, horizons, context.config.train.min_independent_blocks)
-        models, forecasts, short = _fit_all(training, kinds, every=model == "all")
+        models, forecasts, short = _fit_all(training, kinds, every=order.model == "all")
         notes += short
     return TrainReport(
         granularity=pool.granularity,
@@ -167,7 +183,8 @@ def _prepare(context: Context, pool: Pool, horizons: tuple[int, ...]) -> _Traini
     notes = audit_words(config, pool, features, matrix)
     context.progress.step("audit")
     context.progress.end()
-    return _Training(context, _with_a_last_row(pool, matrix), matrix, horizons, features, notes)
+    helped = help_for(context, pool, features, horizons)
+    return _Training(context, _with_a_last_row(pool, matrix), matrix, horizons, features, helped, notes)
 
 
 def _with_a_last_row(pool: Pool, matrix: Matrix) -> Pool:
@@ -204,7 +221,8 @@ def _fit_all(
     for kind in trained:
         began = time.perf_counter()
         try:
-            fits[kind] = (_fit(training, kind, run), time.perf_counter() - began)
+            members = {other: fitted for other, (fitted, _) in fits.items()}
+            fits[kind] = (_fit(training, kind, run, members), time.perf_counter() - began)
         except DataError as error:
             if not every:
                 raise
@@ -227,10 +245,11 @@ def _fit_all(
     return models, forecasts, notes
 
 
-def _fit(training: _Training, kind: str, run: FitRun) -> Fitted:
+def _fit(training: _Training, kind: str, run: FitRun, members: Mapping[str, Fitted]) -> Fitted:
+    """One kind; an ensemble takes over the members that are fitted already."""
     config = training.context.config
     return fit_in_time(
-        learner(kind, config),
+        with_help(learner(kind, config), training.helped.rows),
         training.matrix,
         fit=config.split.fit,
         stop=config.split.stop,
@@ -238,6 +257,7 @@ def _fit(training: _Training, kind: str, run: FitRun) -> Fitted:
         least_blocks=config.train.min_independent_blocks,
         seed=config.train.seed,
         run=run,
+        members=members,
     )
 
 
@@ -306,7 +326,7 @@ def _register(
     registry = context.registry()
     files = fitted.final.save()
     versions = registry.register(
-        _manifest(training, kind, files, seconds),
+        _manifest(training, kind, files, seconds, fitted.weights),
         files,
         [
             NewVersion(coin, CoinCalibration(coin=coin, state=_state(training, coin)), scores[kind, coin])
@@ -349,7 +369,7 @@ def _decision(context: Context, version: Version) -> tuple[str, ...]:
     return (f"challenger: cryptocast registry promote {version.key.coin} {version.key.kind}",)
 
 
-def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float) -> FitManifest:
+def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float, weights: Weights | None) -> FitManifest:
     context, pool = training.context, training.pool
     settings = fit_settings(context.config, kind)
     # The final fit looks at all rows, and so does this: the same choice.
@@ -379,7 +399,28 @@ def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float) 
         train_rows=len(training.matrix),
         train_seconds=seconds,
         artefacts=artefacts_of(files),
-        notes=tuple(bars.notice for bars in pool.bars.values() if bars.notice),
+        notes=(*(bars.notice for bars in pool.bars.values() if bars.notice), *training.helped.notes),
+        ensemble=None if weights is None else _ensemble(weights),
+    )
+
+
+def _ensemble(weights: Weights) -> Ensemble:
+    """The weights as the manifest tells them."""
+    horizons = zip(weights.horizons, weights.table, weights.reasons, strict=True)
+    return Ensemble(
+        horizons=tuple(
+            EnsembleHorizon(
+                horizon=horizon,
+                regimes=tuple(
+                    EnsembleRegime(regime=regime, weights=dict(zip(weights.members, line, strict=True)))
+                    for regime, line in zip(REGIMES, table, strict=True)
+                ),
+                reason=reason,
+            )
+            for horizon, table, reason in horizons
+        ),
+        cuts=weights.cuts,
+        dropped=weights.dropped,
     )
 
 

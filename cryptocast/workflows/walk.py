@@ -11,6 +11,7 @@ from cryptocast.evaluation.walk_forward import Fold, WalkForward, walk_forward
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.combination import Mix
+from cryptocast.models.helped import with_help
 from cryptocast.models.kinds import learner
 from cryptocast.workflows.code_state import code_version, library_versions, platform_name
 from cryptocast.workflows.context import Context
@@ -21,7 +22,8 @@ from cryptocast.workflows.runs import CoinSpan, RunFolder, RunManifest, deciding
 __all__ = ["MIX", "Contenders", "contenders", "manifest_of", "walk"]
 
 MIX = "mix"
-LIBRARIES = ("lightgbm", "numpy", "polars", "scipy", "torch")
+ENSEMBLE = "ml_ensemble"
+LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn", "scipy", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +39,17 @@ class Contenders:
         return (*self.learners, *self.mixes)
 
 
-def contenders(context: Context, names: tuple[str, ...]) -> Contenders:
+def contenders(context: Context, names: tuple[str, ...], help_rows: Matrix | None = None) -> Contenders:
     """The models of these names, `baseline` always among them; `mix` is the mean of the others.
 
-    Raises UsageError for a name that is none.
+    help_rows: that they learn from beside their own. Raises UsageError for a name that is none.
     """
     kinds = tuple(dict.fromkeys(("baseline", *(name for name in names if name != MIX))))
-    if MIX in names and len(kinds) == 1:
-        kinds = ("baseline", "lightgbm")
-    mixes = {MIX: Mix(kinds)} if MIX in names else {}
-    return Contenders({kind: learner(kind, context.config) for kind in kinds}, mixes)
+    if MIX in names and set(kinds) <= {"baseline", ENSEMBLE}:
+        kinds = ("baseline", "lightgbm", *kinds[1:])
+    # An ensemble is a mixture itself: what it is made of stands beside it.
+    mixes = {MIX: Mix(tuple(kind for kind in kinds if kind != ENSEMBLE))} if MIX in names else {}
+    return Contenders({kind: with_help(learner(kind, context.config), help_rows) for kind in kinds}, mixes)
 
 
 def manifest_of(

@@ -18,6 +18,7 @@ SETTINGS = """
 source = "sample"
 coins = ["bitcoin", "ethereum"]
 [train]
+models = ["lightgbm"]
 blocks = 2
 audit = false
 threads = 1

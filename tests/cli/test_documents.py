@@ -23,14 +23,22 @@ COMMANDS = {
         *("backtest", "bitcoin", "ethereum", "--model", "baseline", "--walk-forward", "--from", "2019-06-01"),
         *("--cpcv", "--placebo", "1"),
     ),
+    "ab-report": ("registry", "ab", "start", "bitcoin", "lightgbm", "--challenger", "2"),
+    "best": ("registry", "best", "bitcoin"),
+    "card": ("registry", "card", "bitcoin/lightgbm"),
     "catalogue": ("features", "--list"),
+    "comparison": ("registry", "compare", "bitcoin/lightgbm:2", "bitcoin/lightgbm@production"),
     "doctor": ("doctor", "--offline"),
+    "export": ("registry", "export", "bitcoin/lightgbm", "bitcoin.zip"),
     "features": ("features", "bitcoin"),
     "fetch": ("fetch", "bitcoin", "ethereum"),
     "forecast": ("forecast", "bitcoin", "dogecoin"),
+    "gc": ("registry", "gc", "--keep", "1", "--dry-run"),
     "history": ("registry", "history", "--at", "2100-01-01"),
     "importance": ("features", "--importance"),
     "promotion": ("registry", "promote", "--dry-run"),
+    "rollback": ("registry", "rollback", "bitcoin", "lightgbm", "--to", "2"),
+    "score": ("registry", "score", "bitcoin"),
     "store": ("data", "ls"),
     "store-check": ("data", "verify"),
     "verify": ("registry", "verify"),
@@ -72,6 +80,15 @@ def test_a_document_has_the_names_that_others_rely_on(run: Run, own: Path, schem
     assert ended.out.endswith("}\n")
     assert ended.out.count("\n") == 1
     check(schema, json.loads(ended.out))
+
+
+def test_the_document_of_an_import_has_them_too(run: Run, own: Path) -> None:
+    assert run("registry", "export", "bitcoin/lightgbm", "bitcoin.zip", folder=own).code == 0
+    again = run("registry", "export", "bitcoin/lightgbm", "bitcoin.zip", folder=own)
+    assert (again.code, "--overwrite" in again.err) == (2, True)
+    ended = run("registry", "import", "bitcoin.zip", "--json", folder=own)
+    assert ended.code == 0, ended.err
+    check("import", json.loads(ended.out))
 
 
 def test_the_document_of_a_training_has_them_too(trained: Path) -> None:

@@ -152,9 +152,6 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("forecast", "bitcoin", "--model", "ml_ensemble"), 5, "not built yet"),
-        (("train", "bitcoin", "--model", "ml_ensemble"), 5, "not built yet"),
-        (("backtest", "--model", "ml_ensemble"), 5, "not built yet"),
         (("backtest", "--model", "prophet"), 2, "no model 'prophet'"),
         (("forecast", "bitcoin", "--levels", "50"), 2, "20, 40, 60, 80, 90, 95"),
         (("forecast", "bitcoin", "--horizons", "0"), 2, "--horizons"),

@@ -12,9 +12,13 @@ from tests.cli.commands import Run
 GROUPS = {
     (): ["fetch", "data", "features", "train", "forecast", "backtest", "registry", "serve", "doctor", "fake-upstream"],
     ("data",): ["ls", "verify"],
-    ("registry",): ["list", "show", "history", "promote", "verify"],
+    ("registry",): [
+        *("list", "show", "best", "compare", "card", "history", "promote", "rollback", "score", "verify", "gc"),
+        *("export", "import", "ab"),
+    ],
+    ("registry", "ab"): ["start", "status", "stop", "conclude"],
 }
-COMMANDS = [(*group, name) for group, names in GROUPS.items() for name in names]
+COMMANDS = [(*group, name) for group, names in GROUPS.items() for name in names if (*group, name) not in GROUPS]
 LEARNING = ("torch", "lightgbm", "sklearn")
 NUMBERS = ("polars", "numpy", "pyarrow", "httpx", "scipy", "plotext")
 

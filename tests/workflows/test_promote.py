@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ import pytest
 
 from cryptocast.config import Config, DataConfig
 from cryptocast.errors import GateError, RegistryError, UsageError
-from cryptocast.registry import PRODUCTION, ProductionMovedError, Registry, Version, VersionKey
+from cryptocast.registry import PRODUCTION, ProductionMovedError, Promotion, Registry, Version, VersionKey
 from cryptocast.workflows.promote import PromotionReport, promote
-from tests.registry.registry_fits import BITCOIN, NOW, bad_hold_out, register
+from tests.registry.registry_evidence import evidence
+from tests.registry.registry_fits import BITCOIN, FILES, NOW, bad_hold_out, manifest, new_version, register
 
 LATER = NOW + timedelta(days=7)
 AUTO = Config(data=DataConfig(coins=("bitcoin", "ethereum")))
@@ -19,7 +20,17 @@ AUTO = Config(data=DataConfig(coins=("bitcoin", "ethereum")))
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return Registry.open(tmp_path)
+    """A registry that knows of a walk forward of the recipe that most versions here have."""
+    made = Registry.open(tmp_path)
+    sources = [{}, {"source": "coingecko"}, {"vs": "eur"}, {"granularity": "hourly"}]
+    walks: list[dict[str, Any]] = [*sources]
+    made.record_evidence(
+        [
+            evidence(f"walk-{i}", recipe=manifest().recipe, coin=None, start=NOW - timedelta(days=400), end=NOW, **walk)
+            for i, walk in enumerate(walks)
+        ]
+    )
+    return made
 
 
 def run(registry: Registry, *, config: Config = AUTO, **arguments: Any) -> PromotionReport:
@@ -228,6 +239,7 @@ def test_the_report_as_json_has_these_names(registry: Registry) -> None:
         "from": 1,
         "to": 1,
         "version": 2,
+        "contest": None,
     }
 
 
@@ -237,16 +249,17 @@ class Interfering(Registry):
     interfere: Callable[[], object]
     left = 0
 
-    def promote(self, key: VersionKey, number: int, **arguments: Any) -> Version:
+    def promote_all(self, moves: Sequence[Promotion], **arguments: Any) -> tuple[Version, ...]:
         if self.left:
             self.left -= 1
             self.interfere()
-        return super().promote(key, number, **arguments)
+        return super().promote_all(moves, **arguments)
 
 
 @pytest.mark.parametrize(("times", "settles"), [(1, True), (4, True), (9, False)])
 def test_a_decision_is_made_anew_when_production_moves_meanwhile(tmp_path: Path, times: int, *, settles: bool) -> None:
     registry = Interfering.open(tmp_path)
+    registry.record_evidence([evidence(recipe=manifest().recipe, start=NOW - timedelta(days=400), end=NOW)])
     for label in "123":
         register(registry, label)
     other = Registry.open(tmp_path)
@@ -272,3 +285,29 @@ def test_times_in_the_history_are_those_given(registry: Registry) -> None:
     run(registry)
     at: list[datetime] = [event.at for event in registry.history()]
     assert at == [NOW, NOW, NOW, LATER]
+
+
+def test_a_fit_moves_all_its_coins_in_one_change(registry: Registry) -> None:
+    ethereum = VersionKey("ethereum", "sample", "usd", "daily", "lightgbm")
+    for label in "12":
+        register(registry, label, coins=("bitcoin", "ethereum"))
+    report = run(registry, coin="bitcoin", kind="lightgbm", whole_fit=True)
+    assert [(row.coin, row.action, row.to_number) for row in report.rows] == [
+        ("bitcoin", "promoted", 2),
+        ("ethereum", "promoted", 2),
+    ]
+    assert production(registry, ethereum) == 2
+
+
+def test_a_fit_of_which_one_coin_is_refused_moves_none(registry: Registry) -> None:
+    register(registry, "1", coins=("bitcoin", "ethereum"))
+    fit = manifest("2", coins=("bitcoin", "ethereum"))
+    versions = [new_version("bitcoin"), new_version("ethereum", bad_hold_out())]
+    registry.register(fit, FILES, versions, now=NOW, who="ada")
+    report = run(registry, coin="bitcoin", whole_fit=True)
+    assert [(row.coin, row.action, row.to_number) for row in report.rows] == [
+        ("bitcoin", "refused", 1),
+        ("ethereum", "refused", 1),
+    ]
+    assert report.rows[0].reasons[0] == "the fit moves as a whole, and ethereum/lightgbm:2 was refused"
+    assert production(registry) == 1

@@ -19,8 +19,8 @@ __all__ = ["backtest_screen", "rerun_screen"]
 
 FOLDS_SHOWN: Final = 8
 SURE: Final = (
-    "could have shown: the true skill that this much data would find in 4 of 5 cases. PIT: whether the forecast "
-    "distributions fit, and whether the size of the errors was foreseeable; red: they do not, it was."
+    "could have shown: the true skill that this much data would find in 4 of 5 cases. PIT p: small, and red, where the "
+    "forecast distributions do not fit (uniform), or the size of errors could have been foreseen (of small memory)."
 )
 SIGNS: Final = {"better": "green", "worse": "red"}
 

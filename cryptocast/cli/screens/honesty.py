@@ -86,11 +86,10 @@ def trading_part(traded: TradingRecord) -> Iterator[RenderableType]:
     even = {cost.name: cost.break_even_bps for cost in traded.costs}
     # Random entries stand in a column of the strategy that they imitate.
     rows = [_strategy(row, even) for row in traded.rows if row.kind == "strategy" or row.model is None]
-    trials = "" if traded.trials is None else f"; {traded.trials} strategies ever tried on these bars"
+    trials = "" if traded.trials is None else f"; strategies tried on these bars so far: {traded.trials}"
     costs = f"{traded.fee_bps + traded.slippage_bps:g} bps a trade"
     yield Sheet(TRADED, rows, f"Trading on it, at {costs}, filled at the {traded.filled_at}{trials}")
-    for line in traded.notes:
-        yield note(line)
+    yield note(" ".join(traded.notes))
     if traded.pbo is not None:
         yield note(
             f"Whoever had chosen the best of {traded.pbo_configurations} configurations in one half of the time would"

@@ -94,6 +94,8 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     ]
     yield facts(pairs, version.name)
     yield _pool(manifest)
+    if manifest.get("ensemble") is not None:
+        yield from _ensemble(manifest["ensemble"])
     yield score_sheet(
         f"Hold-out of {version.coin}, {when(document.hold_out.start)} to {when(document.hold_out.end)}",
         version.kind,
@@ -116,6 +118,20 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     columns = (Column("artefact"), Column("size", "right"), Column("sha256"))
     rows = [(f["name"], size(f["size"]), str(f["sha256"])[:16]) for f in files]
     yield Sheet(columns, rows, count(len(files), "artefact"))
+
+
+def _ensemble(ensemble: Any) -> Iterator[RenderableType]:
+    """The weights of the members by horizon and regime, and why."""
+    members = [*ensemble["horizons"][0]["regimes"][0]["weights"]]
+    columns = (Column("ahead", "right"), Column("regime"), *(Column(f"{member}\n%", "right") for member in members))
+    rows = [
+        (str(found["horizon"]), part["regime"], *(percent(part["weights"][member]) for member in members))
+        for found in ensemble["horizons"]
+        for part in found["regimes"]
+    ]
+    yield Sheet(columns, rows, "Weights by volatility regime, known at issue")
+    yield from (note(f"{found['horizon']} ahead: {found['reason']}.") for found in ensemble["horizons"])
+    yield from (note(f"without {member}: {why}") for member, why in ensemble["dropped"].items())
 
 
 def _pool(manifest: Any) -> Sheet:

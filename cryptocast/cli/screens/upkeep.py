@@ -1,0 +1,215 @@
+"""What choosing, comparing and keeping versions says."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cryptocast.cli.figures import NOTHING, count, percent, size, span, when
+from cryptocast.cli.listings import BestDocument, GcDocument
+from cryptocast.cli.screens.registry import promotion_screen
+from cryptocast.cli.tables import Cell, Column, Sheet, note, reasons
+from cryptocast.workflows.ab import AbReport, AbRow
+from cryptocast.workflows.archives import ExportReport, ImportReport
+from cryptocast.workflows.card import ModelCard
+from cryptocast.workflows.compare import Compared, Comparison
+from cryptocast.workflows.rollback import RollbackReport
+from cryptocast.workflows.score import ScoreReport
+
+__all__ = [
+    "ab_screen",
+    "best_screen",
+    "card_screen",
+    "comparison_screen",
+    "export_screen",
+    "gc_screen",
+    "import_screen",
+    "rollback_screen",
+    "score_screen",
+]
+
+SHOWN: Final = 20
+
+
+def best_screen(document: BestDocument) -> Iterator[RenderableType]:
+    """The standings, and who answers."""
+    columns = (
+        Column("version"),
+        Column("CRPS,\nbaseline = 1", "right"),
+        Column("calibrated"),
+        Column("rests on", leaves=1),
+    )
+    rows = [
+        (f"{document.coin}/{row.kind}:{row.number}", f"{row.ratio:.4f}", "yes" if row.passes else "no", row.rests_on)
+        for row in document.standings
+    ]
+    if rows:
+        yield Sheet(columns, rows)
+    for row in document.standings:
+        if row.reasons:
+            yield from reasons(f"{row.kind}:{row.number} does not answer", row.reasons)
+    answers = document.best or f"the baseline answers: no calibrated version of {document.coin} is in production"
+    yield Text(f"Best: {answers}", style="bold")
+
+
+def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
+    """The verdict, the skill by horizon, what each is, and what differs."""
+    yield Text(found.verdict, style="bold")
+    if found.contest is not None:
+        columns = (
+            Column("horizon", "right"),
+            Column("dates", "right"),
+            Column("skill %\nof a over b", "right"),
+            Column("95 % interval", "right"),
+        )
+        rows = [
+            (
+                str(row.horizon),
+                f"{row.dates:,}",
+                percent(row.skill, signed=True),
+                NOTHING
+                if row.lower is None or row.upper is None
+                else f"{percent(row.lower, signed=True)} to {percent(row.upper, signed=True)}",
+            )
+            for row in found.contest.horizons
+        ]
+        yield Sheet(columns, rows, f"On {found.contest.rests_on}")
+        yield from reasons(
+            "Because", found.contest.reasons[: len(found.contest.reasons) - len(rows)] or ("all tests pass",)
+        )
+    else:
+        yield Text(f"No comparison: {found.why_not}")
+    yield Sheet((Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(found.a, found.b)))
+    if found.differences:
+        head = (Column("differs", wraps=True), Column("a", wraps=True), Column("b", wraps=True))
+        shown = [(row.what, row.a or NOTHING, row.b or NOTHING) for row in found.differences[:SHOWN]]
+        yield Sheet(head, shown)
+    if len(found.differences) > SHOWN:
+        yield note(f"{len(found.differences) - SHOWN} more differences: --json or --html FILE.")
+
+
+def _sides(a: Compared, b: Compared) -> Iterator[tuple[Cell, ...]]:
+    yield "version", a.name, b.name
+    yield "aliases", ", ".join(a.aliases) or "none", ", ".join(b.aliases) or "none"
+    yield "trained to", *(when(one.trained_to, midnight=False) if one.trained_to else NOTHING for one in (a, b))
+    yield "fitted in", *(f"{span(one.train_seconds)}, {one.train_rows:,} rows" for one in (a, b))
+    yield "size", size(a.bytes), size(b.bytes)
+
+
+def card_screen(card: ModelCard) -> Iterator[RenderableType]:
+    """The text, or where it was written."""
+    yield Text(f"The model card of {card.name} is in {card.path}." if card.path else card.markdown)
+
+
+def rollback_screen(report: RollbackReport) -> Iterator[RenderableType]:
+    """Where production was and is."""
+    row = report.row
+    if not row.moved:
+        yield Text(f"Production of {row.coin}/{row.kind} is version {row.to_number} already.")
+        return
+    done = "would go" if report.dry_run else "went"
+    bars = f"{row.source}, {row.vs}, {row.granularity}"
+    yield Text(f"Production of {row.coin}/{row.kind} ({bars}) {done} back from {row.from_number} to {row.to_number}.")
+
+
+def gc_screen(document: GcDocument) -> Iterator[RenderableType]:
+    """What went, or would."""
+    columns = (Column("version"), Column("source"), Column("bars", leaves=1))
+    rows = [(row.name, row.source, f"{row.vs}, {row.granularity}") for row in document.versions]
+    if rows:
+        yield Sheet(columns, rows[:SHOWN], f"{'To be deleted' if document.dry_run else 'Deleted'}")
+    if len(rows) > SHOWN:
+        yield note(f"and {len(rows) - SHOWN} more: --json")
+    verb = "would be deleted" if document.dry_run else "deleted"
+    what = f"{count(len(rows), 'version')}, {count(document.fits, 'fit')}, {count(document.objects, 'artefact')}"
+    yield Text(f"{what} ({size(document.bytes)}) {verb}; the newest {document.keep} of each coin and kind are kept.")
+
+
+def export_screen(report: ExportReport) -> Iterator[RenderableType]:
+    """Where it is, and its hash."""
+    yield Text(f"{', '.join(report.versions)} in {report.path}, {size(report.bytes)}")
+    yield note(f"sha256 {report.sha256}")
+
+
+def import_screen(report: ImportReport) -> Iterator[RenderableType]:
+    """What it is called here."""
+    if report.dry_run:
+        what = f"{report.kind} of {', '.join(report.coins)}, {count(report.artefacts, 'artefact')}"
+        yield Text(f"{report.path} is whole: {what}. Nothing was kept.")
+        return
+    for version in report.versions:
+        known = " (it was here already)" if version.was_there else ""
+        yield Text(f"{version.name} on {version.source} bars: {', '.join(version.aliases) or 'no alias'}{known}")
+
+
+def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
+    """What was written and matured, each version live, and what speaks against it."""
+    yield Text(
+        f"{count(report.written, 'forecast')} noted, {count(report.matured, 'outcome')} new, "
+        f"{report.waiting:,} still waiting for their bar"
+    )
+    columns = (
+        Column("version"),
+        Column("horizon", "right"),
+        Column("bars", "right"),
+        Column("CRPS", "right", leaves=2),
+        Column("skill %\nbaseline", "right"),
+        Column("80 %\nheld", "right"),
+        Column("95 %\nheld", "right", leaves=1),
+    )
+    rows = [
+        (
+            row.name,
+            str(score.horizon),
+            f"{score.bars:,}",
+            f"{score.crps:.5f}",
+            percent(score.skill, signed=True),
+            *(percent(held.share) for held in score.coverage),
+        )
+        for row in report.rows
+        for score in row.scores
+    ]
+    if rows:
+        yield Sheet(columns, rows, "Matured live forecasts")
+    for row in report.rows:
+        if row.degraded:
+            yield Text(f"{row.name} is degraded:", style="red")
+            yield from reasons(row.name, row.degraded)
+        if row.drift:
+            worst = ", ".join(f"{drift.feature} {drift.psi:.2f}" for drift in row.drift[:3])
+            yield note(f"{row.name}: {count(len(row.drift), 'feature')} spread unlike in training (PSI): {worst}")
+    for error in report.errors:
+        yield Text(error, style="red")
+
+
+def ab_screen(report: AbReport) -> Iterator[RenderableType]:
+    """Each test with its verdict, and what the gate said at its end."""
+    if not report.tests:
+        yield Text("There are no A/B tests. Start one: cryptocast registry ab start COIN KIND --challenger VERSION")
+        return
+    columns = (
+        Column("of"),
+        Column("versions"),
+        Column("share %", "right", leaves=2),
+        Column("since", leaves=1),
+        Column("state"),
+        Column("bars", "right"),
+        Column("verdict", wraps=True),
+    )
+    yield Sheet(columns, [_test(row) for row in report.tests])
+    if report.promotion is not None:
+        yield from promotion_screen(report.promotion)
+
+
+def _test(row: AbRow) -> tuple[Cell, ...]:
+    state = "running" if row.ended_at is None else {"stop": "stopped", "conclude": "concluded"}[row.ended_as or "stop"]
+    return (
+        f"{row.coin}/{row.kind}",
+        f"{row.production} and {row.challenger}",
+        percent(row.share, 0),
+        when(row.started_at),
+        state,
+        f"{row.bars:,}",
+        row.verdict,
+    )

@@ -1,0 +1,316 @@
+"""registry best, compare, card, rollback, gc, export, import: choosing, judging, keeping and carrying versions."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import typer
+
+from cryptocast.cli.options import Bars, Coins, Vs, command, examples, group
+from cryptocast.cli.session import Session
+from cryptocast.config import Granularity, SourceChoice
+
+if TYPE_CHECKING:
+    from cryptocast.registry import Registry, VersionKey
+
+__all__ = ["add_upkeep"]
+
+Source: TypeAlias = Annotated[
+    SourceChoice | None, typer.Option("--source", metavar="SOURCE", help="Only versions on these bars.")
+]
+BarLength: TypeAlias = Annotated[
+    Granularity | None, typer.Option("--granularity", metavar="BARS", help="Only these bars.")
+]
+DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")]
+Coin: TypeAlias = Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id.")]
+OneKind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Default: the only one there is.")]
+Reference: TypeAlias = Annotated[
+    str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
+]
+KEEP: Final = 10
+
+ab = typer.Typer(rich_markup_mode="rich")
+
+
+def add_upkeep(registry: typer.Typer) -> None:
+    """Hang these commands below `registry`."""
+    command(registry, "best", epilog=examples("cryptocast registry best bitcoin"))(best)
+    command(
+        registry,
+        "compare",
+        epilog=examples(
+            "cryptocast registry compare bitcoin/lightgbm:4 bitcoin/lightgbm@production --html compare.html"
+        ),
+    )(compare_versions)
+    command(registry, "card", epilog=examples("cryptocast registry card bitcoin@best --out card.md"))(card)
+    command(
+        registry,
+        "rollback",
+        epilog=examples("cryptocast registry rollback bitcoin lightgbm", "cryptocast registry rollback bitcoin --to 3"),
+    )(roll_back)
+    command(registry, "gc", epilog=examples("cryptocast registry gc --keep 10 --dry-run"))(gc)
+    command(registry, "export", epilog=examples("cryptocast registry export bitcoin/lightgbm:3 bitcoin-3.zip"))(export)
+    command(registry, "score", epilog=examples("cryptocast registry score", "cryptocast registry score bitcoin"))(score)
+    group(ab)(ab_group)
+    command(ab, "start", epilog=examples("cryptocast registry ab start bitcoin lightgbm --challenger 4 --share 0.2"))(
+        ab_start
+    )
+    command(ab, "status", epilog=examples("cryptocast registry ab status bitcoin"))(ab_status)
+    command(ab, "stop", epilog=examples("cryptocast registry ab stop bitcoin lightgbm --reason 'new data'"))(ab_stop)
+    command(ab, "conclude", epilog=examples("cryptocast registry ab conclude bitcoin lightgbm"))(ab_conclude)
+    registry.add_typer(ab, name="ab")
+    command(registry, "import", epilog=examples("cryptocast registry import bitcoin-3.zip"))(import_)
+
+
+def best(
+    session: Session,
+    coin: Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id.")],
+    *,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+) -> None:
+    """Which production version answers for model=auto: the lowest out-of-sample CRPS among the calibrated ones."""
+    from cryptocast.cli.listings import best_document
+    from cryptocast.cli.screens.upkeep import best_screen
+
+    data = session.config.data
+    found = best_document(
+        session.registry(), coin, source=_real(source), vs=vs or data.vs, granularity=granularity or data.granularity
+    )
+    session.show(found, best_screen)
+
+
+def compare_versions(
+    session: Session,
+    a: Annotated[str, typer.Argument(metavar="A", help="Such as bitcoin/lightgbm:4.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Such as bitcoin/lightgbm@production.")],
+    *,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also as a page with a picture.")] = None,
+) -> None:
+    """Two versions on the forecasts that they share, with intervals, and in what they differ."""
+    from cryptocast.cli.listings import find_version
+    from cryptocast.cli.screens.upkeep import comparison_screen
+    from cryptocast.workflows.compare import compare, write_comparison
+
+    config, registry = session.config, session.registry()
+    bars, currency = granularity or config.data.granularity, vs or config.data.vs
+    one, other = (find_version(registry, r, source=_real(source), vs=currency, granularity=bars) for r in (a, b))
+    found = compare(registry, config.store.path, config.gate, one, other)
+    if html is not None:
+        write_comparison(found, html)
+    session.show(found, comparison_screen)
+
+
+def card(
+    session: Session,
+    reference: Reference,
+    *,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Into a file.")] = None,
+) -> None:
+    """The model card in Markdown: what it is for, its data, its skill by horizon, where it fails, how it does live."""
+    from cryptocast.cli.listings import find_version
+    from cryptocast.cli.screens.upkeep import card_screen
+    from cryptocast.workflows.card import model_card
+
+    data, registry = session.config.data, session.registry()
+    bars, currency = granularity or data.granularity, vs or data.vs
+    version = find_version(registry, reference, source=_real(source), vs=currency, granularity=bars)
+    session.show(model_card(registry, session.config.gate, version, out), card_screen)
+
+
+def roll_back(
+    session: Session,
+    coin: Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id.")],
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Default: the only one there is.")] = None,
+    *,
+    to: Annotated[int | None, typer.Option("--to", min=1, help="Default: what was in production before.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")] = None,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Bring back the version that was in production before, or an earlier one."""
+    from cryptocast.cli.screens.upkeep import rollback_screen
+    from cryptocast.workflows.context import login_name
+    from cryptocast.workflows.rollback import rollback
+
+    registry, key = _key(session, coin, kind, source, vs, granularity)
+    report = rollback(registry, key, to=to, reason=reason, dry_run=dry_run, who=login_name(), now=datetime.now(UTC))
+    session.show(report, rollback_screen)
+
+
+def gc(
+    session: Session,
+    *,
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Newest versions of each coin and kind to keep.")] = KEEP,
+    dry_run: DryRun = False,
+) -> None:
+    """Delete old versions and their artefacts; never what an alias, the way back, an A/B test or the ledger needs."""
+    from cryptocast.cli.listings import gc_document
+    from cryptocast.cli.screens.upkeep import gc_screen
+
+    session.show(gc_document(session.registry().collect(keep, dry_run=dry_run), keep, dry_run=dry_run), gc_screen)
+
+
+def export(
+    session: Session,
+    reference: Reference,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write.")],
+    *,
+    fit: Annotated[bool, typer.Option("--fit", metavar="", help="With all coins of its fit.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file.")] = False,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+) -> None:
+    """One version with its artefacts as one file, each with its hash."""
+    from cryptocast.cli.listings import find_version
+    from cryptocast.cli.screens.upkeep import export_screen
+    from cryptocast.workflows.archives import export_version
+
+    data, registry = session.config.data, session.registry()
+    bars, currency = granularity or data.granularity, vs or data.vs
+    version = find_version(registry, reference, source=_real(source), vs=currency, granularity=bars)
+    session.show(export_version(registry, version, path, whole_fit=fit, overwrite=overwrite), export_screen)
+
+
+def import_(
+    session: Session,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="An archive that `registry export` wrote.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Check the archive, keep nothing.")] = False,
+) -> None:
+    """Take in an archive: its versions become challengers here. Refuses whatever is not exactly as it says it is."""
+    from cryptocast.cli.screens.upkeep import import_screen
+    from cryptocast.workflows.archives import import_archive
+    from cryptocast.workflows.context import login_name
+
+    registry = session.registry() if dry_run else session.context().registry()
+    report = import_archive(registry, path, dry_run=dry_run, who=login_name(), now=datetime.now(UTC))
+    session.show(report, import_screen)
+
+
+def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
+    """Note the forecast of now, join earlier ones with the bars that have closed, and judge the versions live.
+
+    For cron: once a bar. A server does the same by itself.
+    """
+    from cryptocast.cli.screens.upkeep import score_screen
+    from cryptocast.workflows.score import score as score_live
+
+    session.show(score_live(session.context(), bars.selection(coins)), score_screen)
+
+
+def ab_group() -> None:
+    """Let a challenger answer a part of the clients, and see which side forecasts better."""
+
+
+def ab_start(
+    session: Session,
+    coin: Coin,
+    kind: OneKind = None,
+    *,
+    challenger: Annotated[
+        int | None, typer.Option("--challenger", min=1, help="Its number. Default: the newest version.")
+    ] = None,
+    share: Annotated[float, typer.Option("--share", help="Of the clients, above 0 and below 1.")] = 0.2,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+) -> None:
+    """Start a test: the same client always gets the same side."""
+    from cryptocast.cli.screens.upkeep import ab_screen
+    from cryptocast.workflows import ab as tests
+    from cryptocast.workflows.context import login_name
+
+    registry, key = _key(session, coin, kind, source, vs, granularity)
+    report = tests.ab_start(
+        session.config, registry, key, challenger=challenger, share=share, who=login_name(), now=datetime.now(UTC)
+    )
+    session.show(report, ab_screen)
+
+
+def ab_status(
+    session: Session,
+    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Default: every coin.")] = None,
+    kind: OneKind = None,
+    *,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+) -> None:
+    """The tests and what both sides' forecasts say so far; safe to look at daily."""
+    from cryptocast.cli.screens.upkeep import ab_screen
+    from cryptocast.workflows import ab as tests
+
+    registry = session.registry()
+    keys = registry.keys(coin=coin, kind=kind, source=_real(source), vs=vs, granularity=granularity)
+    session.show(tests.ab_status(session.config, registry, list(keys)), ab_screen)
+
+
+def ab_stop(
+    session: Session,
+    coin: Coin,
+    kind: OneKind = None,
+    *,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")] = "",
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+) -> None:
+    """End a test without a change: production answers everybody again."""
+    from cryptocast.cli.screens.upkeep import ab_screen
+    from cryptocast.workflows import ab as tests
+    from cryptocast.workflows.context import login_name
+
+    registry, key = _key(session, coin, kind, source, vs, granularity)
+    report = tests.ab_stop(session.config, registry, key, reason=reason, who=login_name(), now=datetime.now(UTC))
+    session.show(report, ab_screen)
+
+
+def ab_conclude(
+    session: Session,
+    coin: Coin,
+    kind: OneKind = None,
+    *,
+    source: Source = None,
+    vs: Vs = None,
+    granularity: BarLength = None,
+) -> None:
+    """End a test through the gate: the challenger is promoted if it has earned it. A refusal ends in exit code 6."""
+    from cryptocast.cli.screens.upkeep import ab_screen
+    from cryptocast.workflows import ab as tests
+    from cryptocast.workflows.context import login_name
+
+    registry, key = _key(session, coin, kind, source, vs, granularity)
+    report = tests.ab_conclude(session.config, registry, key, who=login_name(), now=datetime.now(UTC))
+    session.show(report, ab_screen)
+    if report.promotion is not None:
+        report.promotion.raise_for_refusal()
+
+
+def _key(
+    session: Session,
+    coin: str,
+    kind: str | None,
+    source: SourceChoice | None,
+    vs: str | None,
+    granularity: Granularity | None,
+) -> "tuple[Registry, VersionKey]":
+    from cryptocast.workflows.rollback import one_key
+
+    data, registry = session.config.data, session.registry()
+    bars, currency = granularity or data.granularity, vs or data.vs
+    return registry, one_key(registry, coin, kind, source=_real(source), vs=currency, granularity=bars)
+
+
+def _real(source: SourceChoice | None) -> str | None:
+    return None if source in (None, "auto") else source

@@ -1,0 +1,111 @@
+"""Versions as files: out of one registry and into another."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cryptocast.data.parquet import write_atomically
+from cryptocast.errors import ModelError, RegistryError, UsageError
+from cryptocast.models.booster_text import check_booster
+from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.kinds import forecaster_type
+from cryptocast.registry import Registry, Version, sha256_hex
+from cryptocast.registry.archive import pack, read_archive, unpack
+
+__all__ = ["ExportReport", "ImportReport", "ImportedVersion", "export_version", "import_archive"]
+
+
+class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written."""
+
+    schema: Literal["cryptocast.export/1"] = "cryptocast.export/1"
+    path: str
+    fit_id: str
+    bytes: int
+    sha256: str
+    versions: tuple[str, ...]
+
+
+class ImportedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version as it is called here."""
+
+    name: str
+    source: str
+    aliases: tuple[str, ...]
+    was_there: bool
+
+
+class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was taken in. With `dry_run` versions are named as they would be found, without numbers."""
+
+    schema: Literal["cryptocast.import/1"] = "cryptocast.import/1"
+    path: str
+    dry_run: bool
+    fit_id: str
+    kind: str
+    artefacts: int
+    coins: tuple[str, ...]
+    versions: tuple[ImportedVersion, ...]
+
+
+def export_version(
+    registry: Registry, version: Version, path: Path, *, whole_fit: bool, overwrite: bool
+) -> ExportReport:
+    """Write a version, or all versions of its fit, as one archive, whole or not at all.
+
+    UsageError if the file is there already and may not be replaced. RegistryError if an artefact is damaged.
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already. Name another file, or add --overwrite.")
+    versions = registry.versions(fit_id=version.fit_id) if whole_fit else (version,)
+    data = pack(versions, registry.load_files(version.fit_id))
+    write_atomically(path, data)
+    return ExportReport(
+        path=str(path),
+        fit_id=version.fit_id,
+        bytes=len(data),
+        sha256=sha256_hex(data),
+        versions=tuple(found.name for found in versions),
+    )
+
+
+def import_archive(registry: Registry, path: Path, *, dry_run: bool, who: str, now: datetime) -> ImportReport:
+    """Register what an archive holds: each version becomes the challenger of its key, with the next number here.
+
+    The model is loaded once before anything is kept, so that one which cannot answer stays out. Importing it again
+    changes nothing. RegistryError says why an archive is refused.
+    """
+    archive = unpack(read_archive(path), str(path))
+    manifest = archive.manifest
+    try:
+        for name, content in archive.files.items():
+            if name.endswith(".txt"):
+                check_booster(content)  # LightGBM would abort the process
+        loaded = Calibrated.load(archive.files, forecaster_type(manifest.kind))
+    except (ModelError, ValueError) as error:
+        raise RegistryError(f"The archive {path} is refused: {error}") from error
+    if tuple(loaded.horizons.tolist()) != manifest.horizons:
+        raise RegistryError(
+            f"The archive {path} is refused: its model forecasts other horizons than its manifest says."
+        )
+    before = {found.key for found in registry.versions(fit_id=archive.fit_id)}
+    versions: tuple[Version, ...] = ()
+    if not dry_run:
+        try:
+            versions = registry.register(manifest, archive.files, archive.versions, now=now, who=f"{who} (import)")
+        except ValueError as error:
+            raise RegistryError(f"The archive {path} is refused: {error}.") from error
+    return ImportReport(
+        path=str(path),
+        dry_run=dry_run,
+        fit_id=archive.fit_id,
+        kind=manifest.kind,
+        artefacts=len(archive.files),
+        coins=tuple(version.coin for version in archive.versions),
+        versions=tuple(
+            ImportedVersion(name=v.name, source=v.key.source, aliases=v.aliases, was_there=v.key in before)
+            for v in versions
+        ),
+    )

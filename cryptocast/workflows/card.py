@@ -1,0 +1,186 @@
+"""The model card of a version, in Markdown: what it is for, what it learned from, what it can do and where it fails."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cryptocast.config import GateConfig
+from cryptocast.data.parquet import write_atomically
+from cryptocast.data.schema import BAR_US
+from cryptocast.errors import DataError
+from cryptocast.evaluation.records import Evidence, HorizonScore
+from cryptocast.registry import Registry, Version, VersionKey
+from cryptocast.registry.live import LiveReport, live_score
+
+__all__ = ["ModelCard", "live_of", "model_card"]
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """The card, and where it was written; path None: nowhere."""
+
+    schema: Literal["cryptocast.card/1"] = "cryptocast.card/1"
+    name: str
+    path: str | None
+    markdown: str
+
+
+def model_card(registry: Registry, gate: GateConfig, version: Version, path: Path | None) -> ModelCard:
+    """The card, written to `path` where one is given. DataError when the disk refuses."""
+    walked = registry.evidence_for(version.key, version.manifest.recipe)
+    text = "\n".join(_lines(version, walked, live_of(registry, gate, version))) + "\n"
+    if path is not None:
+        try:
+            write_atomically(path, text.encode())
+        except OSError as error:
+            raise DataError(f"The card cannot be written: {error}. Name another file.") from error
+    return ModelCard(name=version.name, path=None if path is None else str(path), markdown=text)
+
+
+def live_of(registry: Registry, gate: GateConfig, version: Version) -> LiveReport:
+    """How the version does on its matured live forecasts, beside the baseline's."""
+    key = version.key
+    own = registry.matured(key, version.number)
+    baseline = registry.matured(VersionKey(key.coin, key.source, key.vs, key.granularity, "baseline"), 0)
+    return live_score(own, baseline, gate, bar_us=BAR_US[key.granularity])
+
+
+def _lines(version: Version, walked: Evidence | None, live: LiveReport) -> list[str]:
+    key, m = version.key, version.manifest
+    ahead = ", ".join(map(str, m.horizons))
+    return [
+        f"# {version.name}",
+        "",
+        f"Forecasts of {key.coin} in {key.vs} on {key.granularity} bars of the source {key.source}, {ahead} bars ahead:"
+        " thirteen quantiles of the price, and the probability of a rise.",
+        "",
+        "## Intended use",
+        "",
+        "To know how far the price may move, with intervals that hold as often as they say; and to judge whether that"
+        " is known any better than by a random walk. Prices are close to one: the median is mostly the last price."
+        " Not advice, and not for deciding on the direction alone. Not for bars of another source or granularity.",
+        "",
+        "## Data",
+        "",
+        *_table(
+            ("coin", "bars", "first", "last", "sha256"),
+            [
+                (d.coin, f"{d.rows:,}", f"{d.first:%Y-%m-%d}", f"{d.last:%Y-%m-%d}", d.content_hash[:12])
+                for d in m.coins
+            ],
+        ),
+        "",
+        f"{len(m.features)} features (set {m.feature_hash[:12]}), {m.train_rows:,} rows.",
+        "",
+        "## Skill by horizon",
+        "",
+        f"Hold-out, {version.hold_out.start:%Y-%m-%d} to {version.hold_out.end:%Y-%m-%d}, of a fit that never saw it:",
+        "",
+        *_scores(key.kind, version.hold_out.horizons),
+        "",
+        *_walked(key, walked),
+        "",
+        "## Where it fails",
+        "",
+        *[f"- {line}" for line in _failures(version, walked)],
+        "",
+        "## Live",
+        "",
+        *_live(live),
+        "",
+        "## To repeat the fit",
+        "",
+        *_table(("what", "value"), _facts(version)),
+    ]
+
+
+def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
+    rows = [
+        (
+            str(s.horizon),
+            str(s.dates),
+            _number(s.crps.get(kind)),
+            _percent(s.skill.get("baseline")),
+            ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage) or "-",
+            s.fallback or s.verdict or "-",
+        )
+        for s in scores
+    ]
+    head = ("bars ahead", "dates", "CRPS", "skill over the baseline, %", "intervals held, %", "verdict")
+    return _table(head, rows)
+
+
+def _walked(key: VersionKey, walked: Evidence | None) -> list[str]:
+    if walked is None:
+        again = f"cryptocast backtest {key.coin} --walk-forward --model {key.kind}"
+        return [f"Its recipe was not backtested. To do so: `{again}`."]
+    what = f"Walk-forward of its recipe on {', '.join((walked.coin,) if walked.coin else walked.coins)}"
+    return [f"{what}, {walked.start:%Y-%m-%d} to {walked.end:%Y-%m-%d}:", "", *_scores(walked.kind, walked.scores)]
+
+
+def _failures(version: Version, walked: Evidence | None) -> list[str]:
+    """What the scores say against it, and what is true of every such model."""
+    found = []
+    for score in walked.scores if walked else version.hold_out.horizons:
+        skill = score.skill.get("baseline")
+        if score.fallback:
+            found.append(f"{score.horizon} bars ahead it is not used: {score.fallback.rstrip('.')}.")
+        elif skill is not None and skill < 0:
+            found.append(f"{score.horizon} bars ahead it was worse than the baseline ({_percent(skill)} %).")
+        found += [
+            f"{score.horizon} bars ahead the {c.percent} % interval held {100 * c.share:.0f} % of the outcomes."
+            for c in score.coverage
+            if c.n and abs(c.share - c.percent / 100) > 3 * c.se
+        ]
+    found.append("After a break of volatility without precedent in its data the intervals are too narrow at first.")
+    found.append("It knows nothing but past bars: no news, no order book, no events of a chain.")
+    return found
+
+
+def _live(live: LiveReport) -> list[str]:
+    if not live.scores:
+        return ["No forecast has matured yet. `cryptocast registry score` joins the ledger with closed bars."]
+    rows = [
+        (
+            str(s.horizon),
+            str(s.bars),
+            _number(s.crps),
+            _percent(s.skill),
+            ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage),
+        )
+        for s in live.scores
+    ]
+    head = ("bars ahead", "bars", "CRPS", "skill over the baseline, %", "intervals held, %")
+    degraded = [f"Degraded: {'; '.join(live.degraded)}."] if live.degraded else ["Nothing speaks against it live."]
+    return [*_table(head, rows), "", *degraded]
+
+
+def _facts(version: Version) -> list[tuple[str, str]]:
+    m = version.manifest
+    code = f"{m.code_version}{' with uncommitted changes' if m.dirty else ''}"
+    return [
+        ("fit", version.fit_id),
+        ("recipe", m.recipe),
+        ("trained at", f"{m.trained_at:%Y-%m-%d %H:%M} UTC"),
+        ("took", f"{m.train_seconds:.1f} s, {m.threads} threads, {m.device}"),
+        ("size", f"{sum(file.size for file in m.artefacts):,} bytes in {len(m.artefacts)} files"),
+        ("seed", str(m.seed)),
+        ("code", code),
+        ("Python", f"{m.python}, {m.platform}"),
+        ("libraries", ", ".join(f"{name} {number}" for name, number in sorted(m.libraries.items()))),
+        *((name, str(value)) for name, value in sorted(m.settings.items())),
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:+.1f}"

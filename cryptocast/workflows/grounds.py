@@ -1,0 +1,130 @@
+"""What the gate may know beyond two versions: live forecasts of both, and walks of both recipes through history."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from cryptocast.config import GateConfig
+from cryptocast.data.schema import BAR_US
+from cryptocast.errors import DataError
+from cryptocast.evaluation.records import Evidence
+from cryptocast.registry import Contest, Paired, Registry, Version, VersionKey, contest
+from cryptocast.registry.live import pair_up
+
+__all__ = ["StoredGrounds", "live_pairs", "walked_pairs"]
+
+LOOKED_AT: Final = 5  # newest walks of each recipe among which the pair with most origins in common is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrounds:
+    """Read from a registry and from the runs of its store; nothing is made or changed."""
+
+    registry: Registry
+    store: Path
+    gate: GateConfig
+    now: datetime
+    version: Version  # that is judged
+
+    @property
+    def today(self) -> datetime:
+        """Only CoinGecko's bars age by the clock; those of other sources end where they end."""
+        key = self.version.key
+        data = self.version.manifest.data(key.coin)
+        return self.now if key.source == "coingecko" or data is None else data.last
+
+    def backtested_to(self, version: Version) -> datetime | None:
+        """The last origin of the newest walk forward of the version's recipe, with the coin in it."""
+        found = self.registry.evidence_for(version.key, version.manifest.recipe)
+        return None if found is None else found.end
+
+    def compare(self, production: Version, challenger: Version) -> Contest | str:
+        """Live forecasts if there are `gate.min_live` matured bars of both, else walks of both recipes."""
+        live = live_pairs(self.registry, production, challenger)
+        count = min((int(np.unique(pair.dates).size) for pair in live), default=0)
+        if live and count >= self.gate.min_live:
+            return self._judged(live, f"{count} live bars of both")
+        found = walked_pairs(self.registry, self.store, production, challenger)
+        if isinstance(found, str):
+            return f"{found} (live there are {count} bars of both, {self.gate.min_live} are needed)"
+        pairs, words = found
+        return self._judged(pairs, words)
+
+    def _judged(self, pairs: list[Paired], words: str) -> Contest | str:
+        newest = max(int(pair.dates.max()) for pair in pairs if pair.dates.size)
+        age = self.today - (datetime.fromtimestamp(0, tz=self.today.tzinfo) + timedelta(microseconds=newest))
+        if age.days > self.gate.max_evidence_age_days:
+            return (
+                f"the newest evidence on both is {age.days} days old, and at most {self.gate.max_evidence_age_days} "
+                "are allowed; walk both forward on newer bars"
+            )
+        return contest(pairs, self.gate, rests_on=words)
+
+
+def live_pairs(registry: Registry, production: Version, challenger: Version) -> list[Paired]:
+    """The matured forecasts of both for the same bars, by horizon; empty where one has none."""
+    sides = [registry.matured(version.key, version.number) for version in (challenger, production)]
+    served = set(production.manifest.horizons)
+    pairs = pair_up(sides[0], sides[1], bar_us=BAR_US[challenger.key.granularity])
+    return [pair for pair in pairs if pair.horizon in served]
+
+
+def walked_pairs(
+    registry: Registry, store: Path, production: Version, challenger: Version
+) -> tuple[list[Paired], str] | str:
+    """Both recipes on the origins that their walks share, pooled over the coins; or why there is nothing to compare."""
+    from cryptocast.workflows.losses import losses_of, paired  # polars: only where files are read
+    from cryptocast.workflows.runs import RUNS, RunFolder
+
+    key = challenger.key
+    walks = [_walks(registry, key, version.manifest.recipe) for version in (challenger, production)]
+    for version, found in zip((challenger, production), walks, strict=True):
+        if not found:
+            return (
+                f"version {version.number}'s recipe was never walked forward; with its settings run: cryptocast "
+                f"backtest {key.coin} --walk-forward --model {key.kind}"
+            )
+    best = _closest(walks[0], walks[1])
+    if best is None:
+        return "the walks of the two recipes have different coins or steps; walk both forward in the same way"
+    try:
+        sides = [losses_of(RunFolder(store / RUNS / walk.run), walk) for walk in best]
+    except DataError as error:
+        return str(error)
+    step = best[0].step_bars
+    pairs = paired(sides[0][0], sides[1][0], production.manifest.horizons, step=step)
+    missing = [pair.horizon for pair in pairs if not pair.dates.size]
+    if missing:
+        return f"their walks share no origin {', '.join(map(str, missing))} bars ahead; walk both on the same bars"
+    origins = max(int(np.unique(pair.dates).size) for pair in pairs)
+    runs = " and ".join(dict.fromkeys(walk.run for walk in best))
+    return pairs, f"{origins} origins of {', '.join(best[0].coins)} walked forward ({runs})"
+
+
+def _walks(registry: Registry, key: VersionKey, recipe: str) -> list[Evidence]:
+    """The newest pooled evidence on a recipe, the coin among its coins."""
+    found = registry.evidence(
+        recipe=recipe, source=key.source, vs=key.vs, granularity=key.granularity, kind=key.kind, coin=""
+    )
+    own = [walk for walk in found if key.coin in walk.coins]
+    return sorted(own, key=lambda walk: (walk.end, walk.recorded_at), reverse=True)[:LOOKED_AT]
+
+
+def _closest(challenger: list[Evidence], production: list[Evidence]) -> tuple[Evidence, Evidence] | None:
+    """The newest pair that was walked over the same coins in the same steps, and shares the most time."""
+    alike = [
+        (one, other)
+        for one in challenger
+        for other in production
+        if set(one.coins) == set(other.coins) and one.step_bars == other.step_bars
+    ]
+    return max(alike, key=_shared, default=None)
+
+
+def _shared(pair: tuple[Evidence, Evidence]) -> tuple[datetime, timedelta]:
+    one, other = pair
+    end = min(one.end, other.end)
+    return end, end - max(one.start, other.start)

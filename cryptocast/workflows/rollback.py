@@ -1,0 +1,128 @@
+"""Back to the version that was in production before, or to an earlier one that is named."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from cryptocast.config import Granularity
+from cryptocast.errors import RegistryError, UsageError
+from cryptocast.registry import PRODUCTION, Event, ProductionMovedError, Registry, VersionKey
+
+__all__ = ["RollbackReport", "RollbackRow", "earlier_production", "one_key", "rollback"]
+
+ATTEMPTS: Final = 5
+
+
+class RollbackRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where production of one key stood and stands."""
+
+    coin: str
+    kind: str
+    source: str
+    vs: str
+    granularity: Granularity
+    from_number: int = msgspec.field(name="from")
+    to_number: int = msgspec.field(name="to")
+    moved: bool
+    why: str
+
+
+class RollbackReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rollback did."""
+
+    schema: Literal["cryptocast.rollback/1"] = "cryptocast.rollback/1"
+    dry_run: bool
+    row: RollbackRow
+
+
+def rollback(
+    registry: Registry,
+    key: VersionKey,
+    *,
+    to: int | None = None,
+    reason: str | None = None,
+    dry_run: bool = False,
+    who: str,
+    now: datetime,
+) -> RollbackReport:
+    """Make an earlier version production again: `to`, or the one that was production before the one that is now.
+
+    Two rollbacks in a row go two steps back. RegistryError if there is nothing to go back to or no such version.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _rollback(registry, key, to, reason, dry_run, who, now)
+        except ProductionMovedError:
+            continue
+    return _rollback(registry, key, to, reason, dry_run, who, now)
+
+
+def _rollback(
+    registry: Registry, key: VersionKey, to: int | None, reason: str | None, dry_run: bool, who: str, now: datetime
+) -> RollbackReport:
+    version = registry.alias(key, PRODUCTION)
+    if version is None:
+        raise RegistryError(f"Nothing of {key} is in production. See cryptocast registry list {key.coin}.")
+    current = version.number
+    target = to if to is not None else earlier_production(_moves(registry, key))
+    if target is None:
+        raise RegistryError(
+            f"Version {current} is the first that was in production of {key}: there is nothing to go back to. "
+            "Name a version: --to NUMBER."
+        )
+    target = registry.get(
+        f"{key.coin}/{key.kind}:{target}", source=key.source, vs=key.vs, granularity=key.granularity
+    ).number
+    why = f"rolled back from {current}" + (f": {reason}" if reason else "")
+    if target != current and not dry_run:
+        registry.promote(key, target, now=now, who=who, why=why, action="rollback", expected=current)
+    row = RollbackRow(
+        coin=key.coin,
+        kind=key.kind,
+        source=key.source,
+        vs=key.vs,
+        granularity=key.granularity,
+        from_number=current,
+        to_number=target,
+        moved=target != current,
+        why=why,
+    )
+    return RollbackReport(dry_run=dry_run, row=row)
+
+
+def _moves(registry: Registry, key: VersionKey) -> tuple[Event, ...]:
+    return registry.history(
+        coin=key.coin, source=key.source, vs=key.vs, granularity=key.granularity, kind=key.kind, alias=PRODUCTION
+    )
+
+
+def earlier_production(events: Sequence[Event]) -> int | None:
+    """The version to go back to, from the moves of production, oldest first; None: there is none.
+
+    A rollback takes away what it went back over, so that the next one goes further back and not forth again.
+    """
+    stack: list[int] = []
+    for event in events:
+        if event.action == "rollback" and event.number in stack:
+            while stack[-1] != event.number:
+                stack.pop()
+        else:
+            stack.append(event.number)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def one_key(
+    registry: Registry, coin: str, kind: str | None, *, source: str | None, vs: str, granularity: Granularity
+) -> VersionKey:
+    """The one key that is meant. UsageError if several could be, RegistryError if there is none."""
+    found = registry.keys(coin=coin, kind=kind, source=source, vs=vs, granularity=granularity)
+    if not found:
+        what = f"{coin}/{kind}" if kind else coin
+        raise RegistryError(
+            f"There is no version of {what} on {granularity} bars in {vs}. Train: cryptocast train {coin}."
+        )
+    if len(found) > 1:
+        raise UsageError(f"That could be {', '.join(map(str, found))}. Name the kind, and the source with --source.")
+    return found[0]
