@@ -117,9 +117,9 @@ def train(context: Context, order: Order) -> TrainReport:
         raise UsageError(f"--tune finds settings for {' and '.join(TUNABLE)}, and --model names neither.")
     if min(horizons) < 1:
         raise UsageError(f"Horizons are counted in bars, at least 1; found {min(horizons)}.")
+    pools = gather(context, asked, pool=pool_of(context.config))
     if set(kinds) - {"baseline"}:
         context.registry()  # a store that cannot be written to is found before the fits, not behind them
-    pools = gather(context, asked, pool=pool_of(context.config))
     reports: list[TrainReport] = []
     failed: list[CoinError] = []
     failure: CryptocastError | None = None
