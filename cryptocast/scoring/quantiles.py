@@ -4,6 +4,8 @@ Sources: Koenker and Bassett, Econometrica 46 (1978); Gneiting and Raftery, JASA
 (2007).
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -112,8 +114,14 @@ def intervals_on_offer(levels: FloatArray) -> tuple[int, ...]:
     return tuple(_intervals(levels))
 
 
-def _intervals(levels: FloatArray) -> dict[int, tuple[int, int]]:
+def _intervals(levels: FloatArray) -> Mapping[int, tuple[int, int]]:
     require_levels(levels)
+    return _intervals_of(tuple(levels.tolist()))
+
+
+@lru_cache(maxsize=16)  # every answer of a server asks anew, always for the same levels
+def _intervals_of(known: tuple[float, ...]) -> Mapping[int, tuple[int, int]]:
+    levels = np.array(known)
     found = {}
     for percent in range(1, 100):
         ends = (100 - percent) / 200.0, (100 + percent) / 200.0
