@@ -402,7 +402,9 @@ SHARED_CODE: Final = ("features", "folds.py", "models/base.py", "models/recency.
 OWN_CODE: Final = {
     "baseline": ("models/baseline.py",),
     "har": ("models/har.py", "models/baseline.py"),
-    "lightgbm": ("models/boosting.py", "models/baseline.py", "models/selective.py"),
+    "lightgbm": tuple(
+        f"models/{name}.py" for name in ("boosting", "linear_view", "heads", "labels", "baseline", "selective")
+    ),
     "lstm": tuple(f"models/{name}.py" for name in ("lstm", "heads", "labels", "windows", "baseline")),
 }
 
