@@ -405,7 +405,7 @@ OWN_CODE: Final = {
     "lightgbm": tuple(
         f"models/{name}.py" for name in ("boosting", "linear_view", "heads", "labels", "baseline", "selective")
     ),
-    "lstm": tuple(f"models/{name}.py" for name in ("lstm", "heads", "labels", "windows", "baseline")),
+    "lstm": tuple(f"models/{name}.py" for name in ("lstm", "linear_view", "heads", "labels", "windows", "baseline")),
 }
 
 

@@ -25,7 +25,7 @@ from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.heads import Mixed, probability_of_rise
 from cryptocast.models.labels import independent_blocks, log_variance_ratio, standardised_returns
-from cryptocast.models.linear_view import LinearView, fit_view, supported_penalties
+from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
 from cryptocast.models.shape import TAIL_FREEDOM, student_quantiles
 
 __all__ = ["LightGBMForecaster", "LightGBMLearner"]
@@ -126,14 +126,14 @@ class LightGBMLearner:
         believed: FloatArray,
     ) -> "LightGBMForecaster":
         """The same with a view at the horizons where the stop block supports one, or did when `rounds` were found."""
-        penalties: tuple[int, ...] = ()
-        if rounds is not None:
-            penalties = rounds[len(made.boosters) :]
-        elif stop is not None and self.settings.view:
-            penalties = supported_penalties(train, stop, made.log_scale(stop), believed)
-        if not any(penalties):
+        searching = rounds is None and stop is not None and self.settings.view
+        known = () if rounds is None else rounds[len(made.boosters) :]
+        if not (searching or any(known)):
             return made
-        return replace(made, view=fit_view(train, penalties).believed(believed), penalties=penalties)
+        ridge = Ridge.of(train.features, standardised_returns(train))
+        if searching and stop is not None:
+            known = supported_penalties([ridge], [stop.features], stop, made.log_scale(stop), believed)
+        return replace(made, view=ridge.view(known).believed(believed), penalties=known)
 
     def _fit_one(
         self,

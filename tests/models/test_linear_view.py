@@ -7,7 +7,7 @@ import pytest
 
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.models.labels import standardised_returns
-from cryptocast.models.linear_view import BOUND, PENALTIES, LinearView, fit_view, supported_penalties
+from cryptocast.models.linear_view import BOUND, PENALTIES, LinearView, Ridge, supported_penalties
 from tests.models.conftest import MakeMatrix
 
 COLUMN = 0
@@ -32,7 +32,13 @@ def parts(matrix: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def supported(train: Matrix, stop: Matrix) -> tuple[int, ...]:
-    return supported_penalties(train, stop, np.zeros(stop.volatility.shape), np.ones(len(stop.horizons)))
+    ridge = Ridge.of(train.features, standardised_returns(train))
+    unmoved, whole = np.zeros(stop.volatility.shape), np.ones(len(stop.horizons))
+    return supported_penalties([ridge], [stop.features], stop, unmoved, whole)
+
+
+def fit_view(train: Matrix, penalties: tuple[int, ...]) -> LinearView:
+    return Ridge.of(train.features, standardised_returns(train)).view(penalties)
 
 
 def test_a_planted_signal_is_supported_where_it_is_and_nowhere_else(parts: tuple[Matrix, Matrix]) -> None:
