@@ -81,15 +81,15 @@ class LightGBMLearner:
         is judged on the stop block; `rounds` repeats the judgement.
         """
         tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
-        learned = {target: _labels(target, train) for target in TARGETS}
-        stopping = {} if stop is None else {target: (stop.features, _labels(target, stop)) for target in TARGETS}
+        learned = _Rows(train, lgb.Dataset(train.features, np.zeros(len(train)), params=self._parameters("none", seed)))
+        stopping = (
+            None if stop is None else _Rows(stop, learned.binned.create_valid(stop.features, np.zeros(len(stop))))
+        )
 
         def fit_task(place: int) -> tuple[lgb.Booster | None, float]:
             column, target = tasks[place]
             fixed = None if rounds is None else rounds[place]
-            block = (stopping[target][0], stopping[target][1][:, column]) if target in stopping else None
-            label = learned[target][:, column]
-            fitted = self._fit_one(target, train.features, label, block, rounds=fixed, seed=seed)
+            fitted = self._fit_one(target, learned, stopping, column, rounds=fixed, seed=seed)
             run.step(f"lightgbm, {train.horizons[column]} bars ahead")
             return fitted
 
@@ -138,26 +138,27 @@ class LightGBMLearner:
     def _fit_one(
         self,
         target: str,
-        features: FloatArray,
-        label: FloatArray,
-        stop: tuple[FloatArray, FloatArray] | None,
+        train: "_Rows",
+        stop: "_Rows | None",
+        column: int,
         *,
         rounds: int | None,
         seed: int,
     ) -> tuple[lgb.Booster | None, float]:
-        """The booster of a label (n,), NaN where not known, and its start value; stop: features and label."""
+        """The booster of a target at the horizon of the column, and its start value; none for too few labels."""
+        label = train.labels[target][:, column]
         keep = np.isfinite(label)
         if keep.sum() < LEAST_ROWS or rounds == 0:
             return None, 0.0
         offset = _start(target, label[keep])
         shift = offset if target == "variance" else 0.0
-        dataset = lgb.Dataset(features[keep], label[keep] - shift)
+        dataset = train.dataset(target, column, shift)
         objective, metric = _objective(target, offset)
         parameters = self._parameters(objective, seed)
         callbacks: list[Callable[..., Any]] = []
         valid: list[lgb.Dataset] = []
-        if stop is not None and (known := np.isfinite(stop[1])).sum() >= LEAST_STOP_ROWS:
-            valid = [lgb.Dataset(stop[0][known], stop[1][known] - shift, reference=dataset)]
+        if stop is not None and np.isfinite(stop.labels[target][:, column]).sum() >= LEAST_STOP_ROWS:
+            valid = [stop.dataset(target, column, shift)]
             callbacks = [lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)]
         booster = lgb.train(
             parameters,
@@ -187,6 +188,24 @@ class LightGBMLearner:
             "force_col_wise": True,
             "verbosity": -1,
         }
+
+
+class _Rows:
+    """Rows whose features are sorted into bins once, for all boosters: a byte for each value instead of eight.
+
+    binned: a data set of all of them. labels (n, H) by target, NaN where not known.
+    """
+
+    def __init__(self, rows: Matrix, binned: lgb.Dataset) -> None:
+        self.binned = binned.construct() if len(rows) else binned
+        self.labels = {target: _labels(target, rows) for target in TARGETS}
+
+    def dataset(self, target: str, column: int, shift: float) -> lgb.Dataset:
+        """The rows with a label, less a constant."""
+        label = self.labels[target][:, column]
+        known = np.flatnonzero(np.isfinite(label))
+        part = self.binned.subset(known.tolist()).construct()
+        return part.set_label(label[known] - shift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
