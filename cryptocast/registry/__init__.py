@@ -12,7 +12,7 @@ from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
 from cryptocast.registry.journal import SeriesLike, series_name
-from cryptocast.registry.ledger import CalibrationState, LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
     CoinCalibration,
@@ -64,6 +64,7 @@ __all__ = [
     "HorizonContest",
     "HorizonScore",
     "IntervalCoverage",
+    "Learn",
     "LedgerRow",
     "ListedScore",
     "ListedVersion",
