@@ -71,6 +71,18 @@ def test_what_lightgbm_writes_passes(changes: dict[str, Any]) -> None:
     assert check_booster(fitted(**changes)) == 6
 
 
+def test_a_split_of_missing_values_which_stands_at_infinity_passes() -> None:
+    rng = np.random.default_rng(1)
+    x = np.where(rng.random((600, 1)) < 0.4, np.nan, rng.standard_normal((600, 1)))
+    y = np.where(np.isnan(x[:, 0]), 1.0, -1.0) + 0.1 * rng.standard_normal(600)
+    parameters = {"num_leaves": 4, "min_data_in_leaf": 10, "verbosity": -1, "num_threads": 1}
+    text = lgb.train(parameters, lgb.Dataset(x, y), 2).model_to_string().encode()
+    assert b"threshold=inf" in text
+    assert check_booster(text) == 2
+    with pytest.raises(ValueError, match="threshold is not"):
+        check_booster(text.replace(b"threshold=inf", b"threshold=nan"))
+
+
 def test_trees_of_one_leaf_and_no_trees_pass() -> None:
     assert check_booster(fitted(rows=30, min_data_in_leaf=100)) <= 6
 
