@@ -227,8 +227,7 @@ class LightGBMForecaster:
             saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
             names = _booster_files(saved.horizons)
             boosters = [
-                _booster(files[name]) if rounds else None
-                for name, rounds in zip(names, saved.rounds, strict=True)
+                _booster(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
             ]
         except (KeyError, ValueError, lgb.basic.LightGBMError) as error:
             raise ModelError(f"The saved lightgbm cannot be read: {error}. Train it anew.") from error
