@@ -226,6 +226,8 @@ class LightGBMForecaster:
         try:
             saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
             names = _booster_files(saved.horizons)
+            if len(saved.shrinkage) != len(saved.horizons) or len(saved.offsets) != len(names):
+                raise ValueError("it lists other horizons than it has boosters for")
             boosters = [
                 _booster(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
             ]

@@ -46,7 +46,7 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "a child": sub(r"left_child=\S+", "left_child=4444"),
     "a leaf": sub(r"left_child=\S+", "left_child=-444"),
     "a circle": sub(r"left_child=\S+", "left_child=0"),
-    "features": sub(r"max_feature_idx=4", "max_feature_idx=2000000000"),
+    "features": sub(r"max_feature_idx=\d+", "max_feature_idx=2000000000"),
     "a number that is none": sub(r"leaf_value=\S+", "leaf_value=nan"),
     "a word": sub(r"threshold=\S+", "threshold=import"),
     "a line twice": sub(r"num_cat=0", "num_cat=0\nnum_cat=0"),
