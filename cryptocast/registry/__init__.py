@@ -26,6 +26,7 @@ from cryptocast.registry.manifest import (
     recipe_hash,
     sha256_hex,
 )
+from cryptocast.registry.marks import Drift, LiveMark
 from cryptocast.registry.references import Reference, parse_reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.retention import Collected
@@ -55,6 +56,7 @@ __all__ = [
     "Collected",
     "Contest",
     "Decision",
+    "Drift",
     "Event",
     "Evidence",
     "Finding",
@@ -68,6 +70,7 @@ __all__ = [
     "LedgerRow",
     "ListedScore",
     "ListedVersion",
+    "LiveMark",
     "MaturedRow",
     "NewVersion",
     "Outcome",

@@ -32,6 +32,7 @@ from cryptocast.registry.ledger import (
     unscored,
 )
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
+from cryptocast.registry.marks import LiveMark, read_mark, write_mark
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import Reference, parse_reference
 from cryptocast.registry.retention import Collected, collect
@@ -172,6 +173,12 @@ class Registry:
         with self._database.write() as connection:
             recount_states(connection, key, number, learn)
 
+    def write_mark(self, key: VersionKey, mark: LiveMark) -> None:
+        """Keep how a version stands live, in the place of what was found at an earlier bar."""
+        record = settled(mark)
+        with self._database.write() as connection:
+            write_mark(connection, key, record)
+
     def collect(self, keep: int, *, dry_run: bool = False) -> Collected:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
 
@@ -232,6 +239,11 @@ class Registry:
         """The online calibration of a version, by horizon; empty before its first outcome."""
         with self._database.read() as connection:
             return read_states(connection, key, number)
+
+    def live_mark(self, key: VersionKey, number: int) -> LiveMark | None:
+        """How a version stood when it was last judged live; None: it never was."""
+        with self._database.read() as connection:
+            return read_mark(connection, key, number)
 
     def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
         """The A/B tests of a key, or all of them, oldest first."""

@@ -19,7 +19,7 @@ from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
-from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
+from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
@@ -106,7 +106,8 @@ class Forecaster:
                     evidence=found,
                     outcomes=served.outcomes,
                 )
-                return msgspec.structs.replace(told, notices=(*told.notices, *notices))
+                live = _degraded(registry.live_mark(chosen.version.key, chosen.version.number))
+                return msgspec.structs.replace(told, notices=(*told.notices, *notices, *live))
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
                     raise
@@ -189,6 +190,16 @@ def choose(registry: Registry, key: VersionKey, request: Request) -> Chosen:
         None,
         f"no {request.model} of {key.coin} is in production on {key.source} bars; "
         f"train one: cryptocast train {key.coin}",
+    )
+
+
+def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
+    """What must be said of a version that does not do live as it should."""
+    if mark is None or not mark.degraded or mark.degraded_since is None:
+        return ()
+    return (
+        f"this version is degraded since {mark.degraded_since:%Y-%m-%d}: {'; '.join(mark.degraded)}. Train it anew, or "
+        "see cryptocast registry rollback",
     )
 
 
