@@ -11,7 +11,7 @@ from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
 from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
-from cryptocast.registry.journal import SeriesLike, series_name
+from cryptocast.registry.journal import SeriesLike, most_telling, series_name
 from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
@@ -91,6 +91,7 @@ __all__ = [
     "canonical_json",
     "contest",
     "first_version",
+    "most_telling",
     "next_version",
     "parse_reference",
     "recipe_hash",

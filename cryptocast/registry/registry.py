@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
@@ -65,6 +65,7 @@ class Registry:
 
     def __init__(self, database: Database, objects: Objects, gate: GateConfig) -> None:
         self._database, self._objects, self._gate = database, objects, gate
+        self._evidence_age = timedelta(days=gate.max_evidence_age_days)
 
     @classmethod
     def open(cls, store_root: Path, *, create: bool = True, gate: GateConfig | None = None) -> Self:
@@ -251,12 +252,13 @@ class Registry:
             return tuple(all_tests(connection, key))
 
     def evidence_for(self, key: SeriesLike, recipe: str) -> Evidence | None:
-        """What the newest walk found about a recipe on a series, by its last origin; None: not backtested.
+        """What a walk forward found about a recipe on a series; None: not backtested.
 
-        Evidence on the coin itself goes before evidence that was pooled over coins with it among them.
+        Of the walks within `gate.max_evidence_age_days` of the newest it is the newest that has at least half the
+        origins of the longest. Evidence on the coin itself goes before evidence that was pooled over coins with it.
         """
         with self._database.read() as connection:
-            return journal.evidence_for(connection, key, recipe)
+            return journal.evidence_for(connection, key, recipe, self._evidence_age)
 
     def evidence(
         self,
@@ -382,7 +384,8 @@ class Registry:
         where = _where(coin=coin, source=source, vs=vs, granularity=granularity)
         with self._database.read() as connection:
             found = tuple(rows.read_versions(connection, where, alias=PRODUCTION))
-            walks = {v.key.kind: journal.evidence_for(connection, v.key, v.manifest.recipe) for v in found}
+            age = self._evidence_age
+            walks = {v.key.kind: journal.evidence_for(connection, v.key, v.manifest.recipe, age) for v in found}
         return found, {kind: walk for kind, walk in walks.items() if walk is not None}
 
     def load_files(self, fit_id: str) -> dict[str, bytes]:
