@@ -36,12 +36,14 @@ class Drift(Record, frozen=True, kw_only=True):
 class LiveMark(Record, frozen=True, kw_only=True):
     """How a version stood at a bar. number: the version's; at: close of the last bar known.
 
-    degraded: why it should not be trusted as it was; degraded_since: the bar at which that was first so, and has been
-    since. drift: the worst first; drift_bars: bars since the training, 0: too few to tell; drift_since likewise.
+    bars: that have matured, at the horizon with most. degraded: why it should not be trusted as it was;
+    degraded_since: the bar at which that was first so, and has been since. drift: the worst first; drift_bars: bars
+    since the training, 0: too few to tell; drift_since likewise.
     """
 
     number: Annotated[int, Meta(ge=1)]
     at: Moment
+    bars: Annotated[int, Meta(ge=0)] = 0
     degraded: tuple[str, ...] = ()
     degraded_since: Moment | None = None
     drift: tuple[Drift, ...] = ()

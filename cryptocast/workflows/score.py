@@ -235,7 +235,14 @@ def _row(context: Context, registry: Registry, asked: Resolved, pool: Pool, vers
     live, drift = live_of(registry, context.config.gate, version), drift_of(context, asked, pool, version)
     key = version.key
     at = pool.bars[key.coin].candles.provenance.last
-    mark = LiveMark(number=version.number, at=at, degraded=live.degraded, drift=drift.features, drift_bars=drift.bars)
+    mark = LiveMark(
+        number=version.number,
+        at=at,
+        bars=max((found.bars for found in live.scores), default=0),
+        degraded=live.degraded,
+        drift=drift.features,
+        drift_bars=drift.bars,
+    )
     registry.write_mark(key, mark)
     return ScoreRow(
         name=version.name,

@@ -127,8 +127,10 @@ def _live(mark: LiveMark | None) -> Iterator[RenderableType]:
     if mark is None:
         yield note("Live: never scored. cryptocast registry score, once a bar; a server does it by itself.")
         return
-    if mark.degraded_since is None:
-        yield note(f"Live, {when(mark.at)}: nothing speaks against it.")
+    if mark.bars == 0:
+        yield note(f"Live, {when(mark.at)}: no forecast has matured yet.")
+    elif mark.degraded_since is None:
+        yield note(f"Live, {when(mark.at)}: nothing speaks against it on {count(mark.bars, 'bar')}.")
     else:
         told = "; ".join(mark.degraded)
         yield Text(f"Live, {when(mark.at)}: degraded since {when(mark.degraded_since)}: {told}.", style="red")
@@ -180,8 +182,10 @@ def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
         return
     for event in document.events:
         yield _event(event)
-        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {event.why}"
+        first, *more = event.why.split("; ")  # as reasons are joined
+        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {first}"
         yield Padding(Text(by, style="dim"), (0, 0, 0, 4))
+        yield from (Padding(Text(reason, style="dim"), (0, 0, 0, 6)) for reason in more)
 
 
 def _event(event: ListedEvent) -> Text:
