@@ -16,6 +16,7 @@ from cryptocast.registry import (
     HoldOut,
     HorizonScore,
     ListedScore,
+    LiveMark,
     Registry,
     Standing,
     Version,
@@ -48,7 +49,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """Part of an answer."""
 
 
-class ListedVersion(Document, frozen=True, kw_only=True):
+# gc=False: thousands are made at once, and hold nothing that could hold them.
+class ListedVersion(Document, frozen=True, kw_only=True, gc=False):
     """One version in a list."""
 
     name: str
@@ -82,6 +84,7 @@ class VersionDocument(Document, frozen=True, kw_only=True):
     manifest: Mapping[str, Any]
     hold_out: HoldOut
     evidence: Evidence | None  # the newest walk forward of its recipe on its coin; null: not backtested
+    live: LiveMark | None  # how it stood when it was last scored; null: it never was
     calibration: Mapping[str, Any]
 
 
@@ -209,6 +212,7 @@ def version_document(registry: Registry, version: Version) -> VersionDocument:
         manifest=msgspec.to_builtins(version.manifest),
         hold_out=version.hold_out,
         evidence=registry.evidence_for(version.key, version.manifest.recipe),
+        live=registry.live_mark(version.key, version.number),
         calibration=msgspec.to_builtins(version.calibration),
     )
 
@@ -255,7 +259,7 @@ def _listed(version: Version | Listed) -> ListedVersion:
         trained_to, scores = (data.last if data else None), version.hold_out.horizons
     else:
         trained_to, scores = version.trained_to, version.scores
-    skills = [score.skill["baseline"] for score in scores if "baseline" in score.skill]
+    skills = [skill for score in scores if (skill := score.skill.get("baseline")) is not None]
     key = version.key
     return ListedVersion(
         name=version.name,
@@ -269,9 +273,9 @@ def _listed(version: Version | Listed) -> ListedVersion:
         fit_id=version.fit_id,
         created_at=version.created_at,
         trained_to=trained_to,
-        horizons=tuple(score.horizon for score in scores),
+        horizons=tuple([score.horizon for score in scores]),
         skill=sum(skills) / len(skills) if skills else None,
-        verdicts=tuple(score.verdict for score in scores),
+        verdicts=tuple([score.verdict for score in scores]),
     )
 
 

@@ -11,8 +11,8 @@ from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
 from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
-from cryptocast.registry.journal import SeriesLike, series_name
-from cryptocast.registry.ledger import CalibrationState, LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.journal import SeriesLike, most_telling, series_name
+from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
     CoinCalibration,
@@ -26,6 +26,7 @@ from cryptocast.registry.manifest import (
     recipe_hash,
     sha256_hex,
 )
+from cryptocast.registry.marks import Drift, LiveMark
 from cryptocast.registry.references import Reference, parse_reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.retention import Collected
@@ -55,6 +56,7 @@ __all__ = [
     "Collected",
     "Contest",
     "Decision",
+    "Drift",
     "Event",
     "Evidence",
     "Finding",
@@ -64,9 +66,11 @@ __all__ = [
     "HorizonContest",
     "HorizonScore",
     "IntervalCoverage",
+    "Learn",
     "LedgerRow",
     "ListedScore",
     "ListedVersion",
+    "LiveMark",
     "MaturedRow",
     "NewVersion",
     "Outcome",
@@ -87,6 +91,7 @@ __all__ = [
     "canonical_json",
     "contest",
     "first_version",
+    "most_telling",
     "next_version",
     "parse_reference",
     "recipe_hash",

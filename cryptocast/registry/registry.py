@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
@@ -21,14 +21,18 @@ from cryptocast.registry.ledger import (
     LEDGER,
     OUTCOMES,
     CalibrationState,
+    Learn,
     LedgerRow,
     MaturedRow,
     Outcome,
+    advance_states,
+    matured,
     read_states,
+    recount_states,
     unscored,
-    write_states,
 )
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
+from cryptocast.registry.marks import LiveMark, read_mark, write_mark
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import Reference, parse_reference
 from cryptocast.registry.retention import Collected, collect
@@ -61,6 +65,7 @@ class Registry:
 
     def __init__(self, database: Database, objects: Objects, gate: GateConfig) -> None:
         self._database, self._objects, self._gate = database, objects, gate
+        self._evidence_age = timedelta(days=gate.max_evidence_age_days)
 
     @classmethod
     def open(cls, store_root: Path, *, create: bool = True, gate: GateConfig | None = None) -> Self:
@@ -139,23 +144,41 @@ class Registry:
         with self._database.write() as connection:
             return tuple(_promoted(connection, move, now, who) for move in moves)
 
-    def write_ledger(self, rows: Sequence[LedgerRow]) -> None:
-        """Keep forecasts that were, or would have been, served, in one transaction. What was kept before stands."""
-        records = [settled(row) for row in rows]
-        if records:
-            with self._database.write() as connection:
-                LEDGER.append(connection, records)
+    def write_ledger(self, rows: Sequence[LedgerRow]) -> int:
+        """Keep forecasts that were, or would have been, served, in one transaction. What was kept before stands.
 
-    def write_outcomes(
-        self, rows: Sequence[Outcome], states: Mapping[tuple[VersionKey, int], Sequence[CalibrationState]] | None = None
-    ) -> None:
-        """Keep what came of forecasts, and the online calibration that has seen it, in one transaction."""
+        Returns how many are new.
+        """
         records = [settled(row) for row in rows]
-        if records or states:
-            with self._database.write() as connection:
-                OUTCOMES.append(connection, records)
-                for (key, number), found in (states or {}).items():
-                    write_states(connection, key, number, found)
+        if not records:
+            return 0
+        with self._database.write() as connection:
+            return len(LEDGER.append(connection, records))
+
+    def write_outcomes(self, rows: Sequence[Outcome], learn: Learn | None = None) -> int:
+        """Keep what came of forecasts, and the online calibration that has learned from it, in one transaction.
+
+        Returns how many are new.
+        """
+        records = [settled(row) for row in rows]
+        if not records:
+            return 0
+        with self._database.write() as connection:
+            new = OUTCOMES.append(connection, records)
+            if learn is not None:
+                advance_states(connection, new, learn)
+            return len(new)
+
+    def recount_states(self, key: VersionKey, number: int, learn: Learn) -> None:
+        """Count the online calibration of a version anew from its ledger, whatever stands."""
+        with self._database.write() as connection:
+            recount_states(connection, key, number, learn)
+
+    def write_mark(self, key: VersionKey, mark: LiveMark) -> None:
+        """Keep how a version stands live, in the place of what was found at an earlier bar."""
+        record = settled(mark)
+        with self._database.write() as connection:
+            write_mark(connection, key, record)
 
     def collect(self, keep: int, *, dry_run: bool = False) -> Collected:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
@@ -210,19 +233,18 @@ class Registry:
 
     def matured(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What a version forecast and what came of it, where that is known; by issue and horizon."""
-        where = {**_columns(key), "number": number}
         with self._database.read() as connection:
-            outcomes = {(o.issued_at, o.horizon): o for o in OUTCOMES.matching(connection, where)}
-            found = LEDGER.matching(connection, where) if outcomes else []
-        known = [
-            (row, outcomes[row.issued_at, row.horizon]) for row in found if (row.issued_at, row.horizon) in outcomes
-        ]
-        return tuple(sorted(known, key=lambda pair: (pair[0].issued_at, pair[0].horizon)))
+            return tuple(matured(connection, {**_columns(key), "number": number}))
 
     def calibration_states(self, key: VersionKey, number: int) -> dict[int, CalibrationState]:
         """The online calibration of a version, by horizon; empty before its first outcome."""
         with self._database.read() as connection:
             return read_states(connection, key, number)
+
+    def live_mark(self, key: VersionKey, number: int) -> LiveMark | None:
+        """How a version stood when it was last judged live; None: it never was."""
+        with self._database.read() as connection:
+            return read_mark(connection, key, number)
 
     def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
         """The A/B tests of a key, or all of them, oldest first."""
@@ -230,12 +252,13 @@ class Registry:
             return tuple(all_tests(connection, key))
 
     def evidence_for(self, key: SeriesLike, recipe: str) -> Evidence | None:
-        """What the newest walk found about a recipe on a series, by its last origin; None: not backtested.
+        """What a walk forward found about a recipe on a series; None: not backtested.
 
-        Evidence on the coin itself goes before evidence that was pooled over coins with it among them.
+        Of the walks within `gate.max_evidence_age_days` of the newest it is the newest that has at least half the
+        origins of the longest. Evidence on the coin itself goes before evidence that was pooled over coins with it.
         """
         with self._database.read() as connection:
-            return journal.evidence_for(connection, key, recipe)
+            return journal.evidence_for(connection, key, recipe, self._evidence_age)
 
     def evidence(
         self,
@@ -361,7 +384,8 @@ class Registry:
         where = _where(coin=coin, source=source, vs=vs, granularity=granularity)
         with self._database.read() as connection:
             found = tuple(rows.read_versions(connection, where, alias=PRODUCTION))
-            walks = {v.key.kind: journal.evidence_for(connection, v.key, v.manifest.recipe) for v in found}
+            age = self._evidence_age
+            walks = {v.key.kind: journal.evidence_for(connection, v.key, v.manifest.recipe, age) for v in found}
         return found, {kind: walk for kind, walk in walks.items() if walk is not None}
 
     def load_files(self, fit_id: str) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -16,15 +17,16 @@ from cryptocast.features.catalogue import required_history
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import Calibrated, too_short
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
-from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
+from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
 from cryptocast.workflows.panel import Pool, feature_table, gather, matrix_of, moment, widen
+from cryptocast.workflows.recalibration import Served, recalibrated, states_at
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
@@ -73,7 +75,7 @@ class Forecaster:
         )
         registry = self.context.registry(create=False)
         pools = gather(self.context, asked, pool=())
-        self._tables.clear()
+        self.forget_rows()
         answers: dict[str, CoinForecast] = {}
         errors = {error.coin: error for pool in pools for error in pool.left_out}
         failure: CryptocastError | None = None
@@ -97,10 +99,15 @@ class Forecaster:
         if chosen.version is not None:
             try:
                 _refuse_later_data(chosen.version, bars, pool.bar_us * stale_bars)
-                made, notices = self._by_version(registry, chosen.version, asked, pool, request.horizons)
+                served, notices = self.by_version(registry, chosen.version, asked, pool, request.horizons)
                 found = registry.evidence_for(chosen.version.key, chosen.version.manifest.recipe)
-                told = describe(bars, chosen, made, request, pool.granularity, stale_bars, evidence=found)
-                return msgspec.structs.replace(told, notices=(*told.notices, *notices))
+                told = describe(
+                    *(bars, chosen, served.forecast, request, pool.granularity, stale_bars),
+                    evidence=found,
+                    outcomes=served.outcomes,
+                )
+                live = _degraded(registry.live_mark(chosen.version.key, chosen.version.number))
+                return msgspec.structs.replace(told, notices=(*told.notices, *notices, *live))
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
                     raise
@@ -108,10 +115,17 @@ class Forecaster:
         made = baseline_forecast(pool, coin, request.horizons)
         return describe(bars, chosen, made, request, pool.granularity, stale_bars)
 
-    def _by_version(
+    def forget_rows(self) -> None:
+        """The candles may be others from now on. Models stay."""
+        self._tables.clear()
+
+    def by_version(
         self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
-    ) -> tuple[Forecast, tuple[str, ...]]:
-        """The forecast and what must be said about it. The pool is that of the fit, no more and no less."""
+    ) -> tuple[Served, tuple[str, ...]]:
+        """What the version says at the last bar of its coin, and what must be said about it.
+
+        The pool is that of the fit, no more and no less. Raises ModelError or RegistryError if it cannot answer.
+        """
         features = feature_set_of(version, self.context.config)
         model = self._load(registry, version)
         if version.fit_id not in self._tables:
@@ -120,8 +134,11 @@ class Forecaster:
             self._tables[version.fit_id] = (served_matrix(model, whole, horizons, features), (notice,) if lost else ())
         matrix, notices = self._tables[version.fit_id]
         baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
-        made = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
-        return made, notices
+        fitted = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
+        short = too_short(last_row(matrix, version.key.coin), model.least_blocks)[0]
+        by_baseline = {*baseline_at, *matrix.horizons[short].tolist()}
+        states = states_at(registry, version, moment(int(fitted.issued_at[0])))
+        return recalibrated(fitted, states, by_baseline), notices
 
     def _load(self, registry: Registry, version: Version) -> Calibrated:
         if version.fit_id not in self._loaded:
@@ -173,6 +190,16 @@ def choose(registry: Registry, key: VersionKey, request: Request) -> Chosen:
         None,
         f"no {request.model} of {key.coin} is in production on {key.source} bars; "
         f"train one: cryptocast train {key.coin}",
+    )
+
+
+def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
+    """What must be said of a version that does not do live as it should."""
+    if mark is None or not mark.degraded or mark.degraded_since is None:
+        return ()
+    return (
+        f"this version is degraded since {mark.degraded_since:%Y-%m-%d}: {'; '.join(mark.degraded)}. Train it anew, or "
+        "see cryptocast registry rollback",
     )
 
 
@@ -246,11 +273,13 @@ def describe(
     stale_bars: int,
     *,
     evidence: Evidence | None = None,
+    outcomes: Mapping[int, int] = MappingProxyType({}),
 ) -> CoinForecast:
     """A forecast of one row in words and numbers.
 
     stale_bars: bars late that make it stale. evidence: a walk forward of the version's recipe; it says more than the
-    version's one hold-out, and stands in its place where it has the horizon.
+    version's one hold-out, and stands in its place where it has the horizon. outcomes: how many live ones have moved
+    the intervals, by horizon.
     """
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
@@ -272,6 +301,7 @@ def describe(
                 confidence=max(p_up, 1.0 - p_up),
                 verdict=scores.get(asked, NOT_BACKTESTED) if reason is None else "the baseline answers",
                 fallback=reason,
+                live_outcomes=outcomes.get(asked, 0),
             )
         )
     key = bars.candles.provenance.key

@@ -147,5 +147,13 @@ def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
     for reason in dict.fromkeys(h.fallback for h in forecast.horizons if h.fallback):
         at = [h.horizon for h in forecast.horizons if h.fallback == reason]
         yield note(f"The baseline answers at {', '.join(map(str, at))}: {reason}.")
+    learned = [h for h in forecast.horizons if h.live_outcomes]
+    if learned:
+        numbers = ", ".join(str(h.live_outcomes) for h in learned)
+        ahead_of = ", ".join(ahead(h.horizon, forecast.granularity) for h in learned)
+        yield note(
+            f"Since the fit the intervals have learned from {numbers} live outcomes ({ahead_of}): wider after misses, "
+            "narrower without."
+        )
     if _no_view(forecast):
         yield note("No view on the direction: what is forecast is how far the price may move.")
