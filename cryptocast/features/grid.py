@@ -48,6 +48,8 @@ def on_grid(candles: pl.DataFrame, bar_us: int) -> pl.DataFrame:
 
 def starts(coin: pl.Series) -> npt.NDArray[np.int64]:
     """(C + 1,): where each coin's rows begin, and the end. coin: sorted or at least in one piece for each coin."""
+    if coin.n_unique() == 1:  # as the server's candles mostly are: a tenth of the time
+        return np.array([0, len(coin)], dtype=np.int64)
     number = coin.rle_id().to_numpy()
     edges = np.flatnonzero(np.diff(number)) + 1
     return np.concatenate([[0], edges, [len(number)]]).astype(np.int64)
@@ -57,7 +59,7 @@ def _is_on_grid(candles: pl.DataFrame, bar_us: int) -> bool:
     if bar_us < 1 or not candles.height or candles["close_time"].null_count() or candles["coin"].null_count():
         return False
     start = starts(candles["coin"])
-    names = candles["coin"].gather(start[:-1]).to_list()
+    names = [candles["coin"][first] for first in start[:-1].tolist()]
     if any(name >= following for name, following in pairwise(names)):
         return False
     steps = np.diff(candles["close_time"].to_physical().to_numpy())
