@@ -139,7 +139,10 @@ def cold(store: Path, *, bars: int, repeats: int) -> dict[str, list[float]]:
     clock = Clock(START + timedelta(days=bars) + AFTER)
     app = create_app(Context(settings(store), wall_clock=clock), refresh=False)
     service = app.state.service
-    asked = {kind: [Request(Selection(("bitcoin",), "coingecko", "usd", "daily"), kind, (1, 7, 14, 30), (80, 95))] for kind in KINDS}
+    asked = {
+        kind: [Request(Selection(("bitcoin",), "coingecko", "usd", "daily"), kind, (1, 7, 14, 30), (80, 95))]
+        for kind in KINDS
+    }
     asked["all three"] = [one for requests in asked.values() for one in requests]
     coming = frames(POOL, bars + (repeats + 1) * len(asked))
 
@@ -184,14 +187,18 @@ def loaded_memory(store: Path, bars: int, coins: int) -> dict[str, object]:
     names = numbered(coins) or ["bitcoin"]
     app = create_app(Context(settings(store, names), wall_clock=clock), refresh=False)
     kind = "lightgbm" if coins else "baseline"
-    requests = [Request(Selection((coin,), "coingecko", "usd", "daily"), kind, (1, 7, 14, 30), (80, 95)) for coin in names]
+    requests = [
+        Request(Selection((coin,), "coingecko", "usd", "daily"), kind, (1, 7, 14, 30), (80, 95)) for coin in names
+    ]
 
     async def answered() -> None:
         service = app.state.service
         async with service.answers.opened():
             for _ in range(3):
                 outcomes = await service.answers.of(requests, timeout_s=60.0)
-                assert {outcome.made.model_used for outcome in outcomes} == {kind}, [o.made.fallback_reason for o in outcomes]
+                assert {outcome.made.model_used for outcome in outcomes} == {kind}, [
+                    o.made.fallback_reason for o in outcomes
+                ]
                 for coin in names:
                     service.answers.candles_changed(coin)
 

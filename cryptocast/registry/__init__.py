@@ -12,6 +12,7 @@ from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
 from cryptocast.registry.journal import SeriesLike, series_name
+from cryptocast.registry.kept import KeptRegistry, RegistryWatch
 from cryptocast.registry.ledger import CalibrationState, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
@@ -64,6 +65,7 @@ __all__ = [
     "HorizonContest",
     "HorizonScore",
     "IntervalCoverage",
+    "KeptRegistry",
     "LedgerRow",
     "ListedScore",
     "ListedVersion",
@@ -75,6 +77,7 @@ __all__ = [
     "Promotion",
     "Reference",
     "Registry",
+    "RegistryWatch",
     "SeriesLike",
     "Side",
     "Standing",

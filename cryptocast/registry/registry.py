@@ -1,7 +1,7 @@
 """The registry: what was fitted, which version answers, and how it came to that."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -197,6 +197,12 @@ class Registry:
                 TRIALS.append(connection, records)
 
     # Questions
+
+    def served_state(self) -> Hashable:
+        """What changes whenever what forecasts rest on does: aliases, A/B tests, evidence, calibration, outcomes of
+        models. Forecasts that are written into the ledger do not change it."""
+        with self._database.read() as connection:
+            return rows.served_state(connection)
 
     def unscored(self) -> tuple[LedgerRow, ...]:
         """The forecasts of the ledger whose outcome is not written yet, oldest first."""

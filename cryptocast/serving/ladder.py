@@ -104,7 +104,7 @@ class Ladder:
         selection = request.selection
         if selection.source not in ("auto", "coingecko"):
             return self._one(request)
-        stored = replace(selection, as_of=self._wall_clock())  # as the store knows it: nothing is fetched
+        stored = replace(selection, stored=True)  # nothing is fetched: a hanging upstream holds up no forecast
         try:
             return self._one(replace(request, selection=stored))
         except DataError:

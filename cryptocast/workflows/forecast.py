@@ -1,6 +1,8 @@
 """The forecast now: the version in production, or the step of the ladder below it, with the reason."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
@@ -12,22 +14,24 @@ from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
-from cryptocast.features.catalogue import required_history
+from cryptocast.features.catalogue import required_history, select_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
+from cryptocast.models.recency import recent_bars
 from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
-from cryptocast.workflows.panel import Pool, feature_table, gather, matrix_of, moment, widen
+from cryptocast.workflows.panel import Pool, feature_table, gather, last_rows, moment, widen
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
+MAX_TABLES: Final = 64  # each with the panel of its pool: 20 coins take 4 MB
 NOT_BACKTESTED: Final = "not backtested"
 
 
@@ -57,7 +61,8 @@ class Forecaster:
 
     context: Context
     _loaded: dict[str, Calibrated] = field(default_factory=dict)
-    _tables: dict[str, tuple[Matrix, tuple[str, ...]]] = field(default_factory=dict)  # of one call, by fit
+    # The last rows of each fit's pool, by fit, horizons and the candles behind them.
+    _tables: OrderedDict[Hashable, tuple[Matrix, tuple[str, ...]]] = field(default_factory=OrderedDict)
 
     def forecast(self, request: Request) -> ForecastDocument:
         """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
@@ -73,7 +78,6 @@ class Forecaster:
         )
         registry = self.context.registry(create=False)
         pools = gather(self.context, asked, pool=())
-        self._tables.clear()
         answers: dict[str, CoinForecast] = {}
         errors = {error.coin: error for pool in pools for error in pool.left_out}
         failure: CryptocastError | None = None
@@ -114,11 +118,16 @@ class Forecaster:
         """The forecast and what must be said about it. The pool is that of the fit, no more and no less."""
         features = feature_set_of(version, self.context.config)
         model = self._load(registry, version)
-        if version.fit_id not in self._tables:
-            whole, lost = pool_of_fit(self.context, asked, pool, version)
+        whole, lost = pool_of_fit(self.context, asked, pool, version)
+        candles = tuple((coin, bars.candles.provenance.content_hash) for coin, bars in whole.bars.items())
+        known = (version.fit_id, tuple(horizons), candles, lost)
+        if known not in self._tables:
             notice = f"{', '.join(lost)} of the fit's pool could not be had: features of the market lack it"
-            self._tables[version.fit_id] = (served_matrix(model, whole, horizons, features), (notice,) if lost else ())
-        matrix, notices = self._tables[version.fit_id]
+            table = served_matrix(model, whole, horizons, features, names=version.manifest.features)
+            self._tables[known] = (table, (notice,) if lost else ())
+            while len(self._tables) > MAX_TABLES:
+                self._tables.popitem(last=False)
+        matrix, notices = self._tables[known]
         baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
         made = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
         return made, notices
@@ -185,17 +194,24 @@ def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version)
 
 
 def served_matrix(
-    model: Calibrated, pool: Pool, horizons: Sequence[int], features: FeatureSet, *, rows: int = 1
+    model: Calibrated,
+    pool: Pool,
+    horizons: Sequence[int],
+    features: FeatureSet,
+    *,
+    rows: int = 1,
+    names: Sequence[str] | None = None,
 ) -> Matrix:
-    """Rows from the tail of the candles that features can remember.
+    """The last `rows` of each coin, from the tail of the candles that features can remember; names: of them only these.
 
-    The last `rows` of each coin equal those of all its candles to 1e-8.
+    They equal those of all its candles to 1e-8.
     """
+    wanted = features.features if names is None else select_features(names, features.features)
     rule = volatility_rule(pool.bar_us)
     # Enough for the features, the long volatility, and to tell whether a horizon has its independent blocks.
     history = required_history(features.features)
     tail = max(history, rule.window, (model.least_blocks + 2) * max(horizons)) + rows
-    return matrix_of(feature_table(pool, features.features, tail=tail), pool, horizons, features.names)
+    return last_rows(pool, horizons, wanted, tail=tail, rows=rows)
 
 
 def model_forecast(
@@ -219,8 +235,11 @@ def _refuse_later_data(version: Version, bars: CoinBars, tolerance_us: int) -> N
 
 def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
     """The baseline at the coin's last bar, from its own candles alone."""
-    table = feature_table(pool, (), [coin])
-    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us)
+    rule, longest = volatility_rule(pool.bar_us), max(horizons)
+    # What the quantiles look at, and before it what the volatility of its first bar remembers to 1e-8.
+    tail = recent_bars(longest) + longest + rule.window + math.ceil(27 * rule.half_life)
+    table = feature_table(pool, (), [coin], tail=tail)
+    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_variance=False)
     if len(matrix) == 0:
         height = pool.bars[coin].candles.frame.height
         raise ModelError(f"{coin} has {height} bars; the baseline needs 21 to state a volatility. Fetch more of them.")
