@@ -23,6 +23,7 @@ from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import BoolArray, Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
+from cryptocast.models.booster_text import check_booster
 from cryptocast.models.shape import student_quantiles
 
 __all__ = ["LightGBMForecaster", "LightGBMLearner"]
@@ -225,9 +226,10 @@ class LightGBMForecaster:
         try:
             saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
             names = _booster_files(saved.horizons)
+            if len(saved.shrinkage) != len(saved.horizons) or len(saved.offsets) != len(names):
+                raise ValueError("it lists other horizons than it has boosters for")
             boosters = [
-                lgb.Booster(model_str=files[name].decode()) if rounds else None
-                for name, rounds in zip(names, saved.rounds, strict=True)
+                _booster(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
             ]
         except (KeyError, ValueError, lgb.basic.LightGBMError) as error:
             raise ModelError(f"The saved lightgbm cannot be read: {error}. Train it anew.") from error
@@ -323,6 +325,12 @@ def _trees(booster: lgb.Booster | None) -> int:
     if booster is None:
         return 0
     return max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
+
+
+def _booster(text: bytes) -> lgb.Booster:
+    """Checked before LightGBM sees it: counts that do not fit would end the process, not raise."""
+    check_booster(text)
+    return lgb.Booster(model_str=text.decode())
 
 
 def _booster_files(horizons: tuple[int, ...]) -> list[str]:

@@ -13,7 +13,7 @@ from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
 from cryptocast.registry.journal import SeriesLike, series_name
 from cryptocast.registry.kept import KeptRegistry, RegistryWatch
-from cryptocast.registry.ledger import CalibrationState, LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
     CoinCalibration,
@@ -66,6 +66,7 @@ __all__ = [
     "HorizonScore",
     "IntervalCoverage",
     "KeptRegistry",
+    "Learn",
     "LedgerRow",
     "ListedScore",
     "ListedVersion",

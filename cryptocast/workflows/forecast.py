@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from cryptocast.features.catalogue import required_history, select_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import Calibrated, too_short
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
 from cryptocast.models.recency import recent_bars
 from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
@@ -28,6 +29,7 @@ from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
 from cryptocast.workflows.panel import Pool, feature_table, gather, last_rows, moment, widen
+from cryptocast.workflows.recalibration import Served, recalibrated, states_at
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
@@ -101,9 +103,13 @@ class Forecaster:
         if chosen.version is not None:
             try:
                 _refuse_later_data(chosen.version, bars, pool.bar_us * stale_bars)
-                made, notices = self._by_version(registry, chosen.version, asked, pool, request.horizons)
+                served, notices = self.by_version(registry, chosen.version, asked, pool, request.horizons)
                 found = registry.evidence_for(chosen.version.key, chosen.version.manifest.recipe)
-                told = describe(bars, chosen, made, request, pool.granularity, stale_bars, evidence=found)
+                told = describe(
+                    *(bars, chosen, served.forecast, request, pool.granularity, stale_bars),
+                    evidence=found,
+                    outcomes=served.outcomes,
+                )
                 return msgspec.structs.replace(told, notices=(*told.notices, *notices))
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
@@ -112,10 +118,13 @@ class Forecaster:
         made = baseline_forecast(pool, coin, request.horizons)
         return describe(bars, chosen, made, request, pool.granularity, stale_bars)
 
-    def _by_version(
+    def by_version(
         self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
-    ) -> tuple[Forecast, tuple[str, ...]]:
-        """The forecast and what must be said about it. The pool is that of the fit, no more and no less."""
+    ) -> tuple[Served, tuple[str, ...]]:
+        """What the version says at the last bar of its coin, and what must be said about it.
+
+        The pool is that of the fit, no more and no less. Raises ModelError or RegistryError if it cannot answer.
+        """
         features = feature_set_of(version, self.context.config)
         model = self._load(registry, version)
         whole, lost = pool_of_fit(self.context, asked, pool, version)
@@ -129,8 +138,11 @@ class Forecaster:
                 self._tables.popitem(last=False)
         matrix, notices = self._tables[known]
         baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
-        made = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
-        return made, notices
+        fitted = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
+        short = too_short(last_row(matrix, version.key.coin), model.least_blocks)[0]
+        by_baseline = {*baseline_at, *matrix.horizons[short].tolist()}
+        states = states_at(registry, version, moment(int(fitted.issued_at[0])))
+        return recalibrated(fitted, states, by_baseline), notices
 
     def _load(self, registry: Registry, version: Version) -> Calibrated:
         if version.fit_id not in self._loaded:
@@ -265,11 +277,13 @@ def describe(
     stale_bars: int,
     *,
     evidence: Evidence | None = None,
+    outcomes: Mapping[int, int] = MappingProxyType({}),
 ) -> CoinForecast:
     """A forecast of one row in words and numbers.
 
     stale_bars: bars late that make it stale. evidence: a walk forward of the version's recipe; it says more than the
-    version's one hold-out, and stands in its place where it has the horizon.
+    version's one hold-out, and stands in its place where it has the horizon. outcomes: how many live ones have moved
+    the intervals, by horizon.
     """
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
@@ -291,6 +305,7 @@ def describe(
                 confidence=max(p_up, 1.0 - p_up),
                 verdict=scores.get(asked, NOT_BACKTESTED) if reason is None else "the baseline answers",
                 fallback=reason,
+                live_outcomes=outcomes.get(asked, 0),
             )
         )
     key = bars.candles.provenance.key
