@@ -370,7 +370,7 @@ def last_features(
     bar_us: int,
     without: frozenset[str] = frozenset(),
 ) -> FloatArray:
-    """(C, rows, F): the features of each coin's last bars, NaN where undefined; the same to 1e-8 as `add_features` gives.
+    """(C, rows, F): the features of each coin's last bars, NaN where undefined; as `add_features` gives them, to 1e-8.
 
     table: candles on their complete grid, as `with_features` hands them back, with enough bars for what features
     remember. Each feature is computed on as many bars as it can remember: few of them look back further than a season,

@@ -154,10 +154,10 @@ class Matrix:
 def known_volatility(close: FloatArray, horizons: Sequence[int], rule: VolatilityRule) -> FloatArray:
     """Volatility (bars, H) of the log return over each horizon, known at the close; NaN for the first 20 returns.
 
-    close (bars,): of one coin on its complete grid, NaN where the bar is missing. Root of horizon times the weighted mean
-    of a recent (exponential) and a long (rolling) mean of squared returns. Missing bars are skipped: the first bar behind
-    a gap has a price and no return, and takes the averages as they stood. Squared returns, not ranges: a bad wick must
-    not widen every forecast that follows it.
+    close (bars,): of one coin on its complete grid, NaN where the bar is missing. Root of horizon times the weighted
+    mean of a recent (exponential) and a long (rolling) mean of squared returns. Missing bars are skipped: the first bar
+    behind a gap has a price and no return, and takes the averages as they stood. Squared returns, not ranges: a bad
+    wick must not widen every forecast that follows it.
     """
     return _ahead(*_mean_squares(close, rule), horizons, rule).T
 

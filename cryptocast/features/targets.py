@@ -1,8 +1,8 @@
 """What a model learns to forecast: returns over the next bars and the variance that was realised on the way.
 
-These functions look forward on purpose and are the only ones in the project that do. They expect the bars of one coin on
-its complete time grid, NaN where a bar is missing, so that h places ahead is h bars ahead and a gap gives NaN, never a
-longer return. Everything is (bars,) in and (bars,) out.
+These functions look forward on purpose and are the only ones in the project that do. They expect the bars of one coin
+on its complete time grid, NaN where a bar is missing, so that h places ahead is h bars ahead and a gap gives NaN, never
+a longer return. Everything is (bars,) in and (bars,) out.
 """
 
 import math
