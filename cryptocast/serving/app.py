@@ -1,6 +1,7 @@
 """The app: what is asked comes in as a query string, goes to `Answers` or `LivePrices`, and comes back as JSON."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +26,7 @@ from cryptocast.net import Breaker, BreakerMetrics, Breakers
 from cryptocast.serving.answers import Answered, Answers, Failed, MakeForecast
 from cryptocast.serving.bars import BarKeeper, Fetched
 from cryptocast.serving.compression import preferred
+from cryptocast.serving.figures import LIVE_EVERY_S, LiveFigures, UpstreamFigures
 from cryptocast.serving.finished import FinishedAnswers
 from cryptocast.serving.front import Front
 from cryptocast.serving.health import COMPONENTS, Health, Pulse
@@ -53,9 +55,12 @@ from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinError, ForecastDocument
 from cryptocast.workflows.forecast import Forecaster
-from cryptocast.workflows.upstream import upstream_factory
+from cryptocast.workflows.forecast import Request as ForecastRequest
+from cryptocast.workflows.upstream import credits_of, upstream_factory
 
 __all__ = ["Service", "create_app"]
+
+log = logging.getLogger(__name__)
 
 # Requests of the greatest size that may wait for the one thread that computes.
 FULL_REQUESTS_WAITING: Final = 4
@@ -87,6 +92,8 @@ class Service:
     keeper: BarKeeper | None
     refresher: Refresher | None
     price_breakers: Breakers
+    upstream_figures: UpstreamFigures
+    live_figures: LiveFigures
     asking: Ask | None = None
     prices: LivePrices | None = None
     has_token: bool = False
@@ -112,8 +119,11 @@ class Service:
         """While this lasts, everything runs; at its end, everything is closed."""
         upstream = None
         if self.asking is None:
-            upstream = upstream_factory(self.context, breakers=self.price_breakers)()
+            on_try = partial(self.telemetry.tried, "prices")
+            upstream = upstream_factory(self.context, breakers=self.price_breakers, on_try=on_try)()
             live = upstream.live()
+            self.upstream_figures.pool = upstream.pool_metrics
+            self.upstream_figures.batches = lambda: (live.calls, live.asked)
 
             async def ask(vs: str, coins: Sequence[str], timeout_s: float) -> Any:
                 return await live.get(vs, coins, deadline_s=timeout_s)
@@ -130,7 +140,7 @@ class Service:
         if self.keeper is not None:
             self.keeper.start()
         async with self.answers.opened():
-            tasks = [asyncio.create_task(self.health.pulse.run())]
+            tasks = [asyncio.create_task(self.health.pulse.run()), asyncio.create_task(self._follow_outcomes())]
             if self.refresher is not None:
                 tasks.append(asyncio.create_task(self.refresher.run()))
             try:
@@ -146,6 +156,14 @@ class Service:
             with suppress(TimeoutError):
                 await asyncio.wait_for(upstream.aclose(), 2.0)
         self.reports.close()
+
+    async def _follow_outcomes(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self.live_figures.refresh)
+            except Exception:
+                log.exception("the scores of matured forecasts could not be read; they are read again")
+            await asyncio.sleep(LIVE_EVERY_S)
 
     def _price_event(self, what: str) -> None:
         if what == "upstream_error":
@@ -333,7 +351,7 @@ def create_app(
         routes=route_label,
         token=token,
         is_draining=lambda: service.draining,
-        on_error=service.reports.error,
+        reports=service.reports,
     )
     app.state.service = service
     app.router.redirect_slashes = False  # it would build an address out of the client's Host header
@@ -371,9 +389,9 @@ def _service(
             answers.candles_changed(coin)
             finished.clear()
 
-        keeper = BarKeeper(context, on_change=changed)
+        keeper = BarKeeper(context, on_change=changed, on_try=partial(telemetry.tried, "bars"))
     answers = Answers(
-        forecast or ladder or Forecaster(context).forecast,
+        _timed(forecast or ladder or Forecaster(context).forecast, telemetry),
         stamp=stamp,
         wall_clock=context.wall_clock,
         max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids,
@@ -391,6 +409,8 @@ def _service(
             groups["model"] = ladder.breakers
         return {f"{name} {end}": one.metrics() for name, group in groups.items() for end, one in group.all().items()}
 
+    upstream_figures = UpstreamFigures(credits_of(context).state)
+    live_figures = LiveFigures(context, registry_stamp(config.store.path))
     pulse = Pulse(telemetry, lambda: sum(one.state in ("open", "forced_open") for one in breakers().values()))
     health = Health(
         telemetry=telemetry,
@@ -401,11 +421,37 @@ def _service(
         models=lambda: _model_values(answers),
         store=lambda: _store_values(answers, context.wall_clock()),
         refresher=lambda: _refresher_values(refresher),
+        degraded=live_figures.degraded,
         has_answered=lambda: answers.has_answered,
         wall_clock=context.wall_clock,
     )
-    telemetry.gauges.append(health.gauges)
-    return Service(context, answers, finished, telemetry, health, reports, keeper, refresher, price_breakers)
+    telemetry.samples += [health.samples, upstream_figures.samples, live_figures.samples]
+    return Service(
+        context,
+        answers,
+        finished,
+        telemetry,
+        health,
+        reports,
+        keeper,
+        refresher,
+        price_breakers,
+        upstream_figures,
+        live_figures,
+    )
+
+
+def _timed(forecast: MakeForecast, telemetry: Telemetry) -> MakeForecast:
+    """The forecast, its time told to the metrics by the model that made it."""
+
+    def made(request: ForecastRequest) -> ForecastDocument:
+        began = time.perf_counter()
+        document = forecast(request)
+        for one in document.forecasts:
+            telemetry.forecast_made(one.model_used, time.perf_counter() - began)
+        return document
+
+    return made
 
 
 def _refresher(context: Context, answers: Answers, keeper: BarKeeper | None, duties: Sequence[Duty]) -> Refresher:

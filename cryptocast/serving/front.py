@@ -37,6 +37,7 @@ from cryptocast.serving.problems import (
     ProblemError,
     problem_response,
 )
+from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import raw_headers
 from cryptocast.serving.telemetry import Telemetry
 
@@ -67,10 +68,10 @@ class Front:
         routes: Callable[[str], str],
         token: str | None,
         is_draining: Callable[[], bool],
-        on_error: Callable[[BaseException], None],
+        reports: Reports,
     ) -> None:
         self._app, self._serve, self._telemetry, self._finished = app, serve, telemetry, finished
-        self._route, self._is_draining, self._on_error = routes, is_draining, on_error
+        self._route, self._is_draining, self._reports = routes, is_draining, reports
         self._digest = None if token is None else sha256(token.encode()).digest()
         self._rates = ClientRates(serve.client_rate_per_s)
         self._origins = frozenset(origin.encode() for origin in serve.cors_origins)
@@ -183,7 +184,7 @@ class _Exchange:
             await self._answer(receive)
         except Exception as error:
             log.exception("request %s to %s failed", self.id.decode(), scope["path"][:100])
-            self._front._on_error(error)
+            self._front._reports.error(error)
             await self._fail(receive, ProblemError(INTERNAL_ERROR, INTERNAL))
         finally:
             telemetry.in_flight -= 1
@@ -224,8 +225,9 @@ class _Exchange:
     async def _by_app(self, receive: Receive) -> None:
         timeout_s = self._front._serve.request_timeout_s + SLACK_S
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._front._app(self._scope, receive, self.send)
+            with self._front._reports.trace(self._front._route(self._scope["path"])):
+                async with asyncio.timeout(timeout_s):
+                    await self._front._app(self._scope, receive, self.send)
         except TimeoutError:
             log.error("request %s to %s took over %g s", self.id.decode(), self._scope["path"][:100], timeout_s)
             await self._fail(receive, ProblemError(OVERLOADED, f"No answer within {timeout_s:g} s. Ask again later."))

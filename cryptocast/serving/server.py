@@ -64,9 +64,20 @@ def run(
         environment=os.environ.get("SENTRY_ENVIRONMENT", "production"),
         release=f"cryptocast@{cryptocast.__version__}",
         secrets=[secret for secret in (token, context.api_key) if secret],
+        traces_rate=_traces_rate(os.environ.get("SENTRY_TRACES_SAMPLE_RATE", "0")),
     )
     app = create_app(context, token=token, reports=reports)
     serve(app, listener, announce=announce or _log_address, settings=context.config.serve)
+
+
+def _traces_rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0.0 <= rate <= 1.0:
+        raise UsageError(f"SENTRY_TRACES_SAMPLE_RATE is {text!a}, expected a share from 0 to 1.")
+    return rate
 
 
 def serve(

@@ -78,13 +78,14 @@ def test_cache_control_ends_with_the_bar_and_age_grows() -> None:
     ]
 
 
-def test_thirty_coins_are_sent_in_less_than_a_third() -> None:
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_thirty_coins_are_sent_in_less_than_three_tenths(encoding: str) -> None:
     app = app_on(FakeForecast())
     whole = get(app, MANY, headers={"Accept-Encoding": "identity"})
-    small = get(app, MANY, headers={"Accept-Encoding": "gzip"})
+    small = get(app, MANY, headers={"Accept-Encoding": encoding})
 
     assert "content-encoding" not in whole.headers
-    assert small.headers["content-encoding"] == "gzip"
+    assert small.headers["content-encoding"] == encoding
     assert small.content == whole.content
     assert int(small.headers["content-length"]) < 0.3 * len(whole.content)
     assert small.headers["vary"] == "accept-encoding"
