@@ -37,6 +37,7 @@ class KeptCandles(CandleStore):
         self._most = most
         self._kept: OrderedDict[SeriesKey, _Kept] = OrderedDict()
         self._places: dict[SeriesKey, str] = {}
+        self._first: dict[SeriesKey, Facts | None] = {}
         self._guard = threading.Lock()
 
     def read(self, key: SeriesKey, as_of: datetime | None = None) -> Candles | None:
@@ -53,6 +54,10 @@ class KeptCandles(CandleStore):
         except OSError:
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def facts_at_first(self, key: SeriesKey) -> Facts | None:
+        """What `facts` gave when the series was asked for first; as it is now, if it never was."""
+        return self._first[key] if key in self._first else self.facts(key)
 
     def _load(self, key: SeriesKey) -> StoredSeries | None:
         found = self._current(key)
@@ -72,6 +77,7 @@ class KeptCandles(CandleStore):
     def _current(self, key: SeriesKey) -> _Kept | None:
         facts = self.facts(key)
         with self._guard:
+            self._first.setdefault(key, facts)
             known = self._kept.get(key)
             if known is not None and known.facts == facts:
                 self._kept.move_to_end(key)
@@ -92,6 +98,7 @@ class KeptCandles(CandleStore):
         if place is None:
             place = str(self.path(key))  # checks the key
             if len(self._places) > 16 * self._most:  # clients may ask for any name
-                self._places.clear()
+                with self._guard:
+                    self._places, self._first = {}, {}
             self._places[key] = place
         return place

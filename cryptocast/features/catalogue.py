@@ -22,7 +22,7 @@ from cryptocast.features import market, price, technical, time, volatility, volu
 from cryptocast.features.bars import log_return, log_variance, mean
 from cryptocast.features.engine import Bars, FloatArray, Plan, compute, plan
 from cryptocast.features.formula import Formula, enough
-from cryptocast.features.grid import on_grid, starts
+from cryptocast.features.grid import microseconds, on_grid, starts
 from cryptocast.features.recursion import settled
 
 __all__ = [
@@ -497,7 +497,7 @@ def _bars(table: pl.DataFrame, bar_us: int) -> Bars:
     columns = {"close": close, **{name: _clean(table, name) for name in ("volume", "market_cap")}}
     for name in ("open", "high", "low"):
         columns[name] = np.where(seen, _clean(table, name), np.nan)
-    stamps, start = table["close_time"].to_physical().to_numpy(), starts(table["coin"])
+    stamps, start = microseconds(table["close_time"]), starts(table["coin"])
     missing = np.isnan(close)
     bars = Bars(columns, stamps, start, bar_us, missing if missing.any() else None)
     columns["bitcoin_close"] = _bitcoin_close(bars, table["coin"])

@@ -11,7 +11,7 @@ import polars as pl
 
 from cryptocast.data.schema import BAR_US
 from cryptocast.features import kernels
-from cryptocast.features.grid import starts
+from cryptocast.features.grid import microseconds, starts
 from cryptocast.features.targets import future_mean, future_return, one_bar_freedom, one_bar_variance
 from cryptocast.folds import BoolArray, Int64Array
 
@@ -272,7 +272,7 @@ def _panel(
     panel = Panel(
         coins=coins,
         coin=np.repeat(np.arange(len(coins), dtype=np.int32), np.diff(start)),
-        close_time=table["close_time"].to_physical().to_numpy().astype(np.int64),
+        close_time=microseconds(table["close_time"]),
         log_close=np.log(close),
         variance=variance,
         volatility=np.ascontiguousarray((_ahead(recent, long, ends, rule) / np.sqrt(ends)[:, None]).T),

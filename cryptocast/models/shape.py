@@ -15,12 +15,40 @@ LAST_PRICE: Final = 0.5
 TAIL_FREEDOM: Final = 5.0
 
 
+# Quantiles of Student's t with TAIL_FREEDOM at LEVELS above 1/2 (scipy.special.stdtrit), written down so that a server
+# of small models loads no SciPy: 25 MB and a tenth of a second.
+UPPER_T5: Final = (
+    0.2671808657041451,
+    0.5594296444693603,
+    0.9195437802408271,
+    1.4758840488244815,
+    2.0150483733330233,
+    2.5705818356363146,
+)
+
+
 def student_quantiles(levels: FloatArray = LEVELS, freedom: float = TAIL_FREEDOM) -> FloatArray:
     """Quantiles (q,) of a Student t of variance 1: the shape of standardised returns before any were seen."""
+    if freedom == TAIL_FREEDOM and levels is LEVELS:
+        return PRIOR
+    return _student(levels, freedom)
+
+
+def _student(levels: FloatArray, freedom: float) -> FloatArray:
     from scipy.special import stdtrit  # scipy costs more time than this module's other imports
 
     quantiles = stdtrit(freedom, levels) * np.sqrt((freedom - 2.0) / freedom)
     return np.asarray(0.5 * (quantiles - quantiles[::-1]), dtype=np.float64)
+
+
+def _prior() -> FloatArray:
+    upper = np.array(UPPER_T5) * np.sqrt((TAIL_FREEDOM - 2.0) / TAIL_FREEDOM)
+    prior = np.concatenate([-upper[::-1], [0.0], upper])
+    prior.flags.writeable = False
+    return prior
+
+
+PRIOR: Final = _prior()  # of LEVELS, read-only
 
 
 def symmetric_quantiles(standardised: FloatArray, levels: FloatArray = LEVELS) -> FloatArray:

@@ -12,7 +12,7 @@ from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
 from cryptocast.registry.journal import SeriesLike, series_name
-from cryptocast.registry.kept import KeptRegistry, RegistryWatch
+from cryptocast.registry.kept import KeptRegistry, RegistryWatch, registry_stamp
 from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
@@ -94,6 +94,7 @@ __all__ = [
     "next_version",
     "parse_reference",
     "recipe_hash",
+    "registry_stamp",
     "series_name",
     "sha256_hex",
     "side_of",

@@ -18,12 +18,25 @@ from cryptocast.registry.references import Reference
 from cryptocast.registry.registry import Registry
 from cryptocast.registry.version import Version, VersionKey
 
-__all__ = ["KeptRegistry", "RegistryWatch"]
+__all__ = ["KeptRegistry", "RegistryWatch", "registry_stamp"]
 
 T = TypeVar("T")
 
 MAX_ANSWERS: Final = 8192
 FILE: Final = Path("registry") / "registry.db"
+
+
+def registry_stamp(store: Path) -> Callable[[], Hashable]:
+    """A function whose answer changes with every commit to the registry of the store; None while there is none."""
+    database = str(store / FILE)
+    log = database + "-wal"
+
+    def stamp() -> Hashable:
+        # A commit grows the write-ahead log, and the database once the last connection has closed. Readers make and
+        # remove an empty log, which is no change.
+        return _facts(database), _facts(log)
+
+    return stamp
 
 
 class RegistryWatch:
@@ -34,7 +47,7 @@ class RegistryWatch:
 
     def __init__(self, store: Path, gate: GateConfig | None = None) -> None:
         self._store, self._gate = store, gate
-        self._database, self._log = str(store / FILE), f"{store / FILE}-wal"
+        self._files = registry_stamp(store)
         self._facts: Hashable = ()
         self._stamp: Hashable = None
 
@@ -44,9 +57,7 @@ class RegistryWatch:
 
     def look(self) -> Hashable:
         """The stamp as it is now. Raises nothing: of a registry that cannot be read the files themselves are it."""
-        # A commit grows the write-ahead log, and the database once the last connection has closed. Readers make and
-        # remove an empty log, which is no change.
-        facts = (_facts(self._database), _facts(self._log))
+        facts = self._files()
         if facts != self._facts:
             try:
                 self._stamp = Registry.open(self._store, create=False, gate=self._gate).served_state()

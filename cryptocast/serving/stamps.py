@@ -1,29 +1,30 @@
-"""What changes under a running server: the registry and the candles, by whichever process. Looked at, never asked for."""
+"""What changes under a running server: the registry and the candles, by whichever process."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final, TypeAlias
 
 from cryptocast.data.kept import KeptCandles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import CryptocastError
-from cryptocast.registry import RegistryWatch
+from cryptocast.registry import RegistryWatch, registry_stamp
 
-__all__ = ["Stamp", "StoreWatch"]
+__all__ = ["Stamp", "StoreWatch", "registry_stamp"]
 
 log = logging.getLogger(__name__)
 
 # Asked with every request, on the event loop: it must cost nothing.
 Stamp: TypeAlias = Callable[[], Hashable]
-SOURCES: Final = ("file", "coingecko")  # those whose candles lie in the store
+LOOK_S: Final = 0.25  # how late a promotion, or a bar that another process brought, may be noticed
 
 
 class StoreWatch:
     """Compares the files of a store with what they were; a look costs two microseconds a series, in a thread.
 
-    series: coin, quote currency and granularity of what is served. on_change hears of a coin whose candles are others
-    now, on the event loop, once the new ones have been read into `candles`; each change once, whoever wrote it.
+    series: those that are served from. on_change hears of a coin whose candles are others now, on the event loop, once
+    the new ones have been read into `candles`; each change once, whoever wrote it. before_change hears of these coins
+    first and is waited for.
     """
 
     def __init__(
@@ -35,13 +36,26 @@ class StoreWatch:
         on_change: Callable[[str], None],
     ) -> None:
         self._candles, self._registry, self._series, self._on_change = candles, registry, series, on_change
+        self.before_change: Callable[[tuple[str, ...]], Awaitable[None]] | None = None
         self._seen: dict[SeriesKey, Hashable] = {}
         self._looking = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Look again and again, until it is cancelled. Whatever goes wrong is logged."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the store could not be looked at; it is looked at again")
+            await asyncio.sleep(LOOK_S)
 
     async def look(self) -> tuple[str, ...]:
         """See what has changed, and tell of it. Returns the coins."""
         async with self._looking:
             changed = await asyncio.to_thread(self._changed, tuple(self._series()))
+            if changed and self.before_change is not None:
+                await self.before_change(changed)
+                await asyncio.to_thread(self._registry.look)  # the calibration may have learned from the new bars
             for coin in changed:
                 self._on_change(coin)
         return changed
@@ -51,7 +65,7 @@ class StoreWatch:
         changed = []
         for key in series:
             facts = self._candles.facts(key)
-            before = self._seen.get(key, facts)
+            before = self._seen[key] if key in self._seen else self._candles.facts_at_first(key)
             self._seen[key] = facts
             if facts != before:
                 self._read(key)

@@ -162,10 +162,10 @@ def check_request(request: Request, granularity: Granularity) -> None:
         raise UsageError(f"There is no model {request.model!r}. Choose among auto, {', '.join(ALL_KINDS)}.")
     if request.model in ALL_KINDS and request.model not in ("baseline", *TRAINABLE):
         forecaster_type(request.model)
-    bad = [level for level in request.intervals if level not in intervals_on_offer(LEVELS)]
+    offered = intervals_on_offer(LEVELS)
+    bad = [level for level in request.intervals if level not in offered]
     if bad:
-        offered = ", ".join(str(level) for level in intervals_on_offer(LEVELS))
-        raise UsageError(f"There is no {bad[0]} % interval. On offer: {offered}.")
+        raise UsageError(f"There is no {bad[0]} % interval. On offer: {', '.join(map(str, offered))}.")
     wrong = [horizon for horizon in request.horizons if horizon < 1]
     if wrong or len(set(request.horizons)) != len(request.horizons):
         raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
@@ -287,6 +287,7 @@ def describe(
     """
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
+    means = mean_of_quantiles(prices, made.levels)
     scores = _verdicts(chosen.version.hold_out if chosen.version else None, evidence)
     horizons = []
     for asked in request.horizons:
@@ -298,7 +299,7 @@ def describe(
                 horizon=asked,
                 target_time=moment(as_of + asked * bar),
                 median=float(prices[column, len(LEVELS) // 2]),
-                mean=float(mean_of_quantiles(prices[column], made.levels)),
+                mean=float(means[column]),
                 intervals=tuple(_interval(prices[column], made, level) for level in request.intervals),
                 volatility=float(made.volatility[0, column]),
                 p_up=p_up,

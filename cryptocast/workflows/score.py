@@ -120,7 +120,8 @@ def record(context: Context, selection: Selection, *, forecaster: Forecaster | N
     that it belongs to. Raises the error of a coin whose candles cannot be had, if none of them can.
     """
     asked = selection.resolved(context.config)
-    return _record(forecaster or Forecaster(context), context.registry(), asked, gather(context, asked, pool=()))
+    pools = gather(context, asked, pool=())  # before a registry is made for nothing
+    return _record(forecaster or Forecaster(context), context.registry(), asked, pools)
 
 
 def _record(forecaster: Forecaster, registry: Registry, asked: Resolved, pools: Sequence[Pool]) -> Recorded:

@@ -50,3 +50,8 @@ def test_the_quantiles_are_numpys_own_to_the_last_bit(count: int, seed: int) -> 
     sample = np.random.default_rng(seed).standard_t(4, count)
     expected = np.quantile(np.abs(sample), np.abs(2.0 * LEVELS - 1.0), method="weibull")
     np.testing.assert_array_equal(np.abs(symmetric_quantiles(sample)), np.where(LEVELS == 0.5, 0.0, expected))
+
+
+def test_the_prior_that_is_written_down_is_scipys() -> None:
+    np.testing.assert_allclose(student_quantiles(), student_quantiles(LEVELS.copy()), rtol=1e-14)
+    assert not student_quantiles().flags.writeable
