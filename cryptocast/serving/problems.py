@@ -59,6 +59,7 @@ INVALID_PARAMETER: Final = Kind("invalid-parameter", "A query parameter has a va
 MALFORMED_QUERY: Final = Kind("malformed-query", "The query string cannot be read", 400)
 QUERY_TOO_LONG: Final = Kind("query-too-long", "The query string is too long", 414)
 UNAUTHORIZED: Final = Kind("unauthorized", "A token is needed", 401)
+FORBIDDEN: Final = Kind("forbidden", "The token may not do this", 403)
 NOT_FOUND: Final = Kind("not-found", "There is nothing at this path", 404)
 METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", "The path does not answer this method", 405)
 URL_TOO_LONG: Final = Kind("url-too-long", "The address is too long", 414)
