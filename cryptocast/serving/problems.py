@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from cryptocast.data.refusals import UnknownCurrency
 from cryptocast.errors import (
     ConfigError,
     CryptocastError,
@@ -72,6 +73,7 @@ INTERNAL_ERROR: Final = Kind("internal-error", "The server failed", 500)
 
 # Looked up along the classes that an error inherits from, so a subclass of a later day has its parent's answer.
 OF_ERROR: Final[Mapping[type[BaseException], Kind]] = {
+    UnknownCurrency: Kind("unknown-currency", "The source has no prices in this currency", 404),
     UsageError: Kind("bad-request", "The request cannot be answered as it stands", 400),
     ConfigError: Kind("misconfigured", "A setting of the server is wrong", 500),
     DataError: Kind("no-data", "There are no candles to forecast from", 404),
