@@ -208,7 +208,9 @@ class LivePrices:
             self._keep((vs, coin), _Kept(quote, now, wall, now + fresh))
         passing: dict[str, CryptocastError] = {}
         for coin, why in parts.errors.items():
-            if isinstance(why, DataError):
+            kept = self._kept.get((vs, coin))
+            # A coin that had a price a moment ago is not unknown, whatever the upstream says now.
+            if isinstance(why, DataError) and not (kept is not None and isinstance(kept.said, Quote)):
                 self._keep((vs, coin), _Kept(why, now, wall, now + UNKNOWN_S))
             else:
                 self._count("upstream_error")

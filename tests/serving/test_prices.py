@@ -13,7 +13,7 @@ from cryptocast.data.quotes import Quote
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
 from cryptocast.serving import create_app
-from cryptocast.serving.prices import LivePrices, read_prices, write_prices
+from cryptocast.serving.prices import LivePrices, PriceRow, read_prices, write_prices
 from tests.serving.serving_app import Clock, FakeForecast, config, context, get, talk
 from tests.serving.test_app import problem
 
@@ -26,6 +26,7 @@ class Upstream:
     price: float = 100.0
     error: CryptocastError | None = None
     takes_s: float = 0.0
+    unknown: tuple[str, ...] = ()
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
     async def __call__(self, vs: str, coins: Sequence[str], timeout_s: float) -> Parts[Quote]:
@@ -33,14 +34,9 @@ class Upstream:
         await asyncio.sleep(self.takes_s)
         if self.error is not None:
             return Parts({}, dict.fromkeys(coins, self.error))
-        unknown = {coin: DataError(f"{coin} is unknown.") for coin in coins if coin.startswith("no-")}
+        named = [coin for coin in coins if coin.startswith("no-") or coin in self.unknown]
+        unknown = {coin: DataError(f"{coin} is unknown.") for coin in named}
         return Parts({coin: Quote(price=self.price) for coin in coins if coin not in unknown}, dict(unknown))
-
-
-class Slow(Upstream):
-    async def __call__(self, vs: str, coins: Sequence[str], timeout_s: float) -> Parts[Quote]:
-        await asyncio.sleep(0.1)
-        return await super().__call__(vs, coins, timeout_s)
 
 
 async def never(_vs: str, _coins: Sequence[str], _timeout_s: float) -> Parts[Quote]:
@@ -131,6 +127,23 @@ def test_an_unknown_id_fails_alone_and_is_not_asked_for_again_at_once() -> None:
 
     assert asyncio.run(held()) == ["no-coin"]
     assert upstream.calls == [("bitcoin", "no-coin"), ("no-coin",)]
+
+
+def test_a_coin_that_had_a_price_is_not_unknown_because_one_answer_lacks_it() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> PriceRow:
+        live = prices(upstream, now)
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        upstream.unknown = ("bitcoin",)
+        now[0] = 31.0
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        await asyncio.sleep(0.01)
+        (row,) = (await live.get(["bitcoin"], "usd", timeout_s=1))[0].prices
+        return row
+
+    row = asyncio.run(held())
+    assert (row.price, row.stale) == (100.0, True)
 
 
 def test_fifty_prices_of_one_call_do_not_grow_old_together() -> None:
@@ -227,7 +240,7 @@ def test_fifty_who_ask_at_once_for_a_price_that_is_not_there_are_one_call() -> N
 
 
 def test_a_call_that_nobody_waits_for_any_more_fills_the_cache() -> None:
-    upstream, now = Slow(), [0.0]
+    upstream, now = Upstream(takes_s=0.1), [0.0]
 
     async def held() -> tuple[str, float]:
         live = prices(upstream, now)
