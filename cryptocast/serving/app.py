@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -25,18 +26,19 @@ from cryptocast.data.kept import KeptCandles
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Breaker, BreakerMetrics, Breakers
 from cryptocast.registry import KeptRegistry, RegistryWatch
+from cryptocast.serving.access import Keys
 from cryptocast.serving.answers import Answered, Answers, Failed, MakeForecast
 from cryptocast.serving.bars import BarKeeper, Fetched
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.figures import LIVE_EVERY_S, LiveFigures, UpstreamFigures
 from cryptocast.serving.finished import FinishedAnswers
-from cryptocast.serving.front import Front
+from cryptocast.serving.front import Front, allowed_methods
 from cryptocast.serving.health import COMPONENTS, Health, Pulse
 from cryptocast.serving.ladder import Ladder
 from cryptocast.serving.models import production_models
-from cryptocast.serving.openapi import PATHS, openapi
+from cryptocast.serving.openapi import PATHS, POSTED, Switched, openapi
 from cryptocast.serving.page import PAGE_POLICY, page
-from cryptocast.serving.prices import Ask, LivePrices
+from cryptocast.serving.prices import Ask, LivePrices, read_prices, write_prices
 from cryptocast.serving.problems import (
     INTERNAL,
     INTERNAL_ERROR,
@@ -48,7 +50,14 @@ from cryptocast.serving.problems import (
     problem_of,
     problem_response,
 )
-from cryptocast.serving.query import ForecastQuery, coin_requests, parse_forecast_query, parse_price_query
+from cryptocast.serving.query import (
+    ForecastQuery,
+    coin_requests,
+    parse_breaker_query,
+    parse_forecast_query,
+    parse_price_query,
+    preferred_wait_s,
+)
 from cryptocast.serving.record import record_bars, served_series
 from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.serving.reports import Reports
@@ -67,6 +76,7 @@ log = logging.getLogger(__name__)
 
 # Requests of the greatest size that may wait for the one thread that computes.
 FULL_REQUESTS_WAITING: Final = 4
+KEPT_PRICES: Final = Path("cache") / "serving" / "prices.json"
 ALIVE: Final = b'{"status":"pass"}'
 HEALTH_TYPE: Final = "application/health+json"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -98,6 +108,7 @@ class Service:
     upstream_figures: UpstreamFigures
     live_figures: LiveFigures
     watch: StoreWatch
+    all_breakers: Callable[[], Mapping[str, Breaker]]
     asking: Ask | None = None
     prices: LivePrices | None = None
     has_token: bool = False
@@ -113,6 +124,10 @@ class Service:
     def draining(self) -> bool:
         """Whether the server is being stopped."""
         return self.health.draining
+
+    def breakers(self) -> Mapping[str, Breaker]:
+        """Every breaker that has been asked so far, by its name."""
+        return self.all_breakers()
 
     def drain(self) -> None:
         """From now on the server is being stopped."""
@@ -141,6 +156,8 @@ class Service:
             wall_clock=self.context.wall_clock,
             count=self._price_event,
         )
+        kept_at = self.config.store.path / KEPT_PRICES
+        self.prices.restore(await asyncio.to_thread(read_prices, kept_at))
         if self.keeper is not None:
             self.keeper.start()
         async with self.answers.opened():
@@ -156,6 +173,8 @@ class Service:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self.prices.close()
+                if prices := self.prices.kept():
+                    await asyncio.to_thread(write_prices, kept_at, prices)
                 if self.keeper is not None:
                     await self.keeper.close()
         if upstream is not None:
@@ -184,7 +203,7 @@ class Service:
         query = parse_forecast_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
         asked = coin_requests(query, self.config)
         stamp = self.answers.stamp()
-        outcomes = await self.answers.of(asked, timeout_s=self.config.serve.request_timeout_s, stamp=stamp)
+        outcomes = await self.answers.of(asked, timeout_s=self._patience_s(request), stamp=stamp)
         made = tuple(outcome.body for outcome in outcomes if isinstance(outcome, Answered))
         failures = [
             (one.selection.coins[0], outcome.error)
@@ -196,6 +215,11 @@ class Service:
         errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
         body = msgspec.json.encode(Finished(forecasts=made, errors=errors))
         return self._finish(request, body, until=min(one.until for one in outcomes), stamp=stamp)
+
+    def _patience_s(self, request: Request) -> float:
+        """How long the client waits: as long as the settings let it, or less where it says so."""
+        longest = self.config.serve.request_timeout_s
+        return min(longest, preferred_wait_s(request.headers.get("prefer", "")) or longest)
 
     def _finish(self, request: Request, body: bytes, *, until: datetime, stamp: Hashable) -> Response:
         headers = dict(request.scope["headers"])
@@ -218,7 +242,7 @@ class Service:
         coins, vs = query.ids or self.config.data.coins, query.vs or self.config.data.vs
         if self.prices is None:
             raise ProblemError(INTERNAL_ERROR, INTERNAL)
-        found, failures = await self.prices.get(coins, vs, timeout_s=self.config.serve.request_timeout_s)
+        found, failures = await self.prices.get(coins, vs, timeout_s=self._patience_s(request))
         if not found.prices:
             return problem_response(no_forecast(failures))
         oldest = min(row.fetched_at for row in found.prices)
@@ -261,6 +285,17 @@ class Service:
             raise ProblemError(NOT_FOUND, detail)
         return respond(msgspec.json.encode(self.health.component(name)), media_type=HEALTH_TYPE)
 
+    async def switch_breaker(self, request: Request) -> Response:
+        """`POST /admin/breakers`: hold a breaker open or closed, or let it decide again. Only with an admin's token."""
+        order = parse_breaker_query(request.scope["query_string"])
+        found = self.breakers().get(order.name)
+        if found is None:
+            known = ", ".join(sorted(self.breakers())) or "none yet: a breaker is made with the first call"
+            raise ProblemError(NOT_FOUND, f"There is no breaker {shown(order.name)}. There are: {known}.")
+        {"open": found.force_open, "closed": found.force_closed, "auto": found.reset}[order.state]()
+        log.warning("breaker %s is set to %s by hand", order.name, order.state)
+        return respond(msgspec.json.encode(Switched(breaker=order.name, state=str(found.state))))
+
     async def metrics(self, _: Request) -> Response:
         """`GET /metrics`: rendered in a thread, once a second at most."""
         async with self._metrics_lock:
@@ -273,7 +308,8 @@ class Service:
     async def description(self, _: Request) -> Response:
         """`GET /openapi.json`."""
         serve = self.config.serve
-        return respond(openapi(version=cryptocast.__version__, max_ids=serve.max_ids, has_token=self.has_token))
+        text = openapi(version=cryptocast.__version__, max_ids=serve.max_ids, has_token=self.has_token)
+        return respond(text)
 
     async def page(self, _: Request) -> Response:
         """`GET /`: the configured coins as fan charts."""
@@ -296,9 +332,10 @@ class Service:
             "/health/components/{name}": self.component,
             "/metrics": self.metrics,
             "/openapi.json": self.description,
+            "/admin/breakers": self.switch_breaker,
             "/": self.page,
         }
-        return [Route(path, handlers[path]) for path in PATHS]
+        return [Route(path, handlers[path], methods=["POST"] if path in POSTED else ["GET"]) for path in PATHS]
 
 
 class Served(Starlette):
@@ -319,6 +356,7 @@ def create_app(
     *,
     forecast: MakeForecast | None = None,
     token: str | None = None,
+    admin_token: str | None = None,
     stamp: Stamp | None = None,
     ask_prices: Ask | None = None,
     refresh: bool | None = None,
@@ -328,9 +366,10 @@ def create_app(
     """The ASGI app; `app.state.service` is its Service. Nothing runs until its lifespan has begun.
 
     forecast: makes the document of one coin, in one thread; by default the workflows' Forecaster, which keeps what it
-    has loaded, on the ladder. token: asked for by everything but /health and /ready. stamp: changes when the registry
-    does, asked with every request; by default what the store's watch saw last. ask_prices: quotes by coin; by default
-    the upstream's. refresh: run the refresher; by default where `forecast` is not given. duties: work of the
+    has loaded, on the ladder. token: asked for by everything but /health and /ready; several are separated by commas.
+    admin_token: the same for those who may switch breakers. stamp: changes when the registry does, asked with every
+    request; by default what the store's watch saw last. ask_prices: quotes by coin; by default the upstream's.
+    refresh: run the refresher; by default where `forecast` is not given. duties: work of the
     leader after each refresh.
     """
     service = _service(
@@ -355,7 +394,7 @@ def create_app(
         telemetry=service.telemetry,
         finished=service.finished,
         routes=route_label,
-        token=token,
+        keys=Keys(token, admin_token),
         is_draining=lambda: service.draining,
         reports=service.reports,
     )
@@ -413,13 +452,16 @@ def _service(
     if refresher is not None:
         watch.before_change = refresher.before_change
 
-    def breakers() -> Mapping[str, BreakerMetrics]:
+    def all_breakers() -> Mapping[str, Breaker]:
         groups = {"coingecko prices": price_breakers}
         if keeper is not None:
             groups["coingecko bars"] = keeper.breakers
         if ladder is not None:
             groups["model"] = ladder.breakers
-        return {f"{name} {end}": one.metrics() for name, group in groups.items() for end, one in group.all().items()}
+        return {f"{name} {end}": one for name, group in groups.items() for end, one in group.all().items()}
+
+    def breakers() -> Mapping[str, BreakerMetrics]:
+        return {name: one.metrics() for name, one in all_breakers().items()}
 
     upstream_figures = UpstreamFigures(credits_of(context).state)
     live_figures = LiveFigures(context, registry_stamp(config.store.path))
@@ -451,6 +493,7 @@ def _service(
         upstream_figures,
         live_figures,
         watch,
+        all_breakers,
     )
 
 
@@ -546,8 +589,9 @@ async def _routing(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 405:
-        detail = f"{shown(request.url.path)} answers GET, HEAD and OPTIONS, not {shown(request.method)}."
-        return problem_response(ProblemError(METHOD_NOT_ALLOWED, detail).problem, {"Allow": "GET, HEAD, OPTIONS"})
+        allowed = allowed_methods(request.url.path)
+        detail = f"{shown(request.url.path)} answers {allowed}, not {shown(request.method)}."
+        return problem_response(ProblemError(METHOD_NOT_ALLOWED, detail).problem, {"Allow": allowed})
     detail = f"There is nothing at {shown(request.url.path)}. Served: {SERVED}."
     return problem_response(ProblemError(NOT_FOUND, detail).problem, error.headers)
 

@@ -39,7 +39,8 @@ def main(kind: str, value: str, settings: str = "{}") -> None:
     address = os.environ["UPSTREAM"] if kind == "upstream" else NOWHERE
     calls = CoinGeckoConfig(base_url=address, calls_per_minute=100_000, read_timeout_s=2.0, deadline_s=4.0)
     given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving)
-    run(Context(given), port=0, announce=announce, token=os.environ.get("TOKEN"))
+    token, admin = os.environ.get("TOKEN"), os.environ.get("ADMIN_TOKEN")
+    run(Context(given), port=0, announce=announce, token=token, admin_token=admin)
 
 
 if __name__ == "__main__":

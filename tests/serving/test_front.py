@@ -2,6 +2,7 @@ import asyncio
 import gzip
 import json
 import re
+import time
 
 import httpx
 import msgspec
@@ -217,23 +218,29 @@ def test_metrics_know_the_routes_and_put_everything_else_into_one_series() -> No
     assert "bitcoin" not in text
 
 
-def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook() -> None:
-    async def never(_vs: str, _coins: object, _timeout_s: float) -> None:
-        await asyncio.sleep(60)
+def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptocast.serving.app.production_models", lambda _: time.sleep(2.0))
+    app = app_on(FakeForecast(), settings=serving(request_timeout_s=0.05))
 
-    from cryptocast.serving import create_app
-    from tests.serving.serving_app import context
+    problem(get(app, "/models"), 503, "overloaded")
 
-    app = create_app(
-        context(serving(request_timeout_s=0.05)),
-        forecast=FakeForecast(),
-        stamp=lambda: 0,
-        ask_prices=never,  # type: ignore[arg-type]
-    )
-    answer = get(app, "/prices?ids=bitcoin")
 
-    problem(answer, 503, "overloaded")
-    assert answer.elapsed.total_seconds() < 5.0
+def test_a_client_may_wait_less_than_the_settings_let_it_and_finds_the_forecast_later() -> None:
+    forecast = FakeForecast(takes_s=1.5)
+
+    async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, float, httpx.Response]:
+        began = time.monotonic()
+        early = await client.get(BITCOIN, headers={"Prefer": "respond-async, wait=1"})
+        took = time.monotonic() - began
+        await asyncio.sleep(1.0)
+        return early, took, await client.get(BITCOIN)
+
+    early, took, later = talk(app_on(forecast), conversation)
+
+    problem(early, 503, "overloaded")
+    assert 0.9 < took < 1.45
+    assert later.status_code == 200
+    assert forecast.calls["bitcoin"] == 1
 
 
 def test_the_bytes_of_an_encoding_are_the_document() -> None:
