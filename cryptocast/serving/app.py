@@ -62,6 +62,7 @@ from cryptocast.serving.record import record_bars, served_series
 from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
+from cryptocast.serving.sides import Sides
 from cryptocast.serving.stamps import Stamp, StoreWatch, registry_stamp
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
@@ -108,6 +109,7 @@ class Service:
     upstream_figures: UpstreamFigures
     live_figures: LiveFigures
     watch: StoreWatch
+    sides: Sides
     all_breakers: Callable[[], Mapping[str, Breaker]]
     asking: Ask | None = None
     prices: LivePrices | None = None
@@ -201,7 +203,7 @@ class Service:
     async def forecasts(self, request: Request) -> Response:
         """`GET /forecasts`: a ForecastDocument, if there is at least one coin to answer for."""
         query = parse_forecast_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
-        asked = coin_requests(query, self.config)
+        asked = coin_requests(query, self.config, challenged=self.sides.challenged(request.scope))
         stamp = self.answers.stamp()
         outcomes = await self.answers.of(asked, timeout_s=self._patience_s(request), stamp=stamp)
         made = tuple(outcome.body for outcome in outcomes if isinstance(outcome, Answered))
@@ -224,8 +226,9 @@ class Service:
     def _finish(self, request: Request, body: bytes, *, until: datetime, stamp: Hashable) -> Response:
         headers = dict(request.scope["headers"])
         encoding, now = preferred(headers.get(b"accept-encoding", b"")), self.context.wall_clock()
-        query = request.scope["query_string"]
-        answer = self.finished.finish(query, encoding, body, until=until, stamp=stamp, keep=until > now)
+        answer = self.finished.finish(
+            self.sides.question(request.scope), encoding, body, until=until, stamp=stamp, keep=until > now
+        )
         known = headers.get(b"if-none-match")
         is_known = known is not None and answer.matches(known)
         response = Response(b"" if is_known or request.method == "HEAD" else answer.body, 304 if is_known else 200)
@@ -393,6 +396,7 @@ def create_app(
         serve=context.config.serve,
         telemetry=service.telemetry,
         finished=service.finished,
+        question=service.sides.question,
         routes=route_label,
         keys=Keys(token, admin_token),
         is_draining=lambda: service.draining,
@@ -433,6 +437,8 @@ def _service(
         finished.clear()
 
     watch = StoreWatch(candles, registry, series=lambda: served_series(answers, config), on_change=changed)
+    sides = Sides()
+    watch.on_registry = lambda: sides.follow(kept.ab_tests())
     ladder = None
     keeper = None
     if forecast is None:
@@ -493,6 +499,7 @@ def _service(
         upstream_figures,
         live_figures,
         watch,
+        sides,
         all_breakers,
     )
 

@@ -24,7 +24,7 @@ class StoreWatch:
 
     series: those that are served from. on_change hears of a coin whose candles are others now, on the event loop, once
     the new ones have been read into `candles`; each change once, whoever wrote it. before_change hears of these coins
-    first and is waited for.
+    first and is waited for. on_registry hears of changes to the registry, in a thread.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class StoreWatch:
         on_change: Callable[[str], None],
     ) -> None:
         self._candles, self._registry, self._series, self._on_change = candles, registry, series, on_change
+        self.on_registry: Callable[[], None] = lambda: None
         self.before_change: Callable[[tuple[str, ...]], Awaitable[None]] | None = None
         self._seen: dict[SeriesKey, Hashable] = {}
         self._looking = asyncio.Lock()
@@ -55,13 +56,16 @@ class StoreWatch:
             changed = await asyncio.to_thread(self._changed, tuple(self._series()))
             if changed and self.before_change is not None:
                 await self.before_change(changed)
-                await asyncio.to_thread(self._registry.look)  # the calibration may have learned from the new bars
+                # The calibration may have learned from the new bars.
+                await asyncio.to_thread(self._registry.look)
             for coin in changed:
                 self._on_change(coin)
         return changed
 
     def _changed(self, series: tuple[SeriesKey, ...]) -> tuple[str, ...]:
-        self._registry.look()
+        before_look = self._registry()
+        if self._registry.look() != before_look:
+            self._tell_of_registry()
         changed = []
         for key in series:
             facts = self._candles.facts(key)
@@ -73,6 +77,12 @@ class StoreWatch:
         if len(self._seen) > 8 * (len(series) + 64):  # clients ask for other coins in time
             self._seen = {key: self._seen[key] for key in series}
         return tuple(dict.fromkeys(changed))
+
+    def _tell_of_registry(self) -> None:
+        try:
+            self.on_registry()
+        except CryptocastError as error:
+            log.warning("the registry has changed and cannot be read: %s", error)
 
     def _read(self, key: SeriesKey) -> None:
         """Into memory now, so that the first forecast of the bar does not wait for the disk."""

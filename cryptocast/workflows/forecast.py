@@ -26,14 +26,16 @@ from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
-from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
+from cryptocast.workflows.documents import AbSide, CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
+from cryptocast.workflows.late import bars_late, both_ends, from_late_bars
 from cryptocast.workflows.panel import Pool, feature_table, gather, last_rows, moment, widen
 from cryptocast.workflows.recalibration import Served, recalibrated, states_at
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
 MAX_TABLES: Final = 64  # each with the panel of its pool: 20 coins take 4 MB
+OLDER: Final = "the last bar known is {late} bars old, older than the horizon"
 NOT_BACKTESTED: Final = "not backtested"
 
 
@@ -46,6 +48,7 @@ class Request:
     horizons: tuple[int, ...] = ()
     intervals: tuple[int, ...] = ()
     version: str | None = None  # a reference such as bitcoin/lightgbm:3
+    challenged: frozenset[str] = frozenset()  # A/B tests, by id, in which the challenger answers whoever asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Chosen:
     kind: str
     version: Version | None
     fallback_reason: str | None
+    ab: AbSide | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class Forecaster:
             horizons=tuple(sorted(request.horizons)) or config.horizons(asked.granularity),
             intervals=request.intervals or config.forecast.intervals,
             version=request.version,
+            challenged=request.challenged,
         )
         registry = self.context.registry(create=False)
         pools = gather(self.context, asked, pool=())
@@ -99,24 +104,34 @@ class Forecaster:
 
     def _one(self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str) -> CoinForecast:
         bars, stale_bars = pool.bars[coin], self.context.config.data.stale_after_bars
+        late = bars_late(bars, bar_us=pool.bar_us, stale_bars=stale_bars)
         chosen = choose(registry, VersionKey(coin, pool.source, asked.vs, asked.granularity, ""), request)
+        if chosen.version is not None and late >= max(request.horizons):
+            chosen = Chosen("baseline", None, f"{OLDER.format(late=late)}, so {chosen.kind} is not asked")
         if chosen.version is not None:
             try:
                 _refuse_later_data(chosen.version, bars, pool.bar_us * stale_bars)
                 served, notices = self.by_version(registry, chosen.version, asked, pool, request.horizons)
                 found = registry.evidence_for(chosen.version.key, chosen.version.manifest.recipe)
+                made = served.forecast if not late else _late(pool, coin, request.horizons, late, served.forecast)
                 told = describe(
-                    *(bars, chosen, served.forecast, request, pool.granularity, stale_bars),
+                    *(bars, chosen, made, request, pool.granularity, stale_bars),
                     evidence=found,
                     outcomes=served.outcomes,
+                    late=late,
                 )
                 return msgspec.structs.replace(told, notices=(*told.notices, *notices))
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
                     raise
+                if chosen.ab is not None and chosen.ab.side == "challenger":
+                    other = self._one(replace(request, challenged=frozenset()), asked, registry, pool, coin)
+                    reason = f"{chosen.version.name} cannot answer: {error}; production answers"
+                    return msgspec.structs.replace(other, fallback_reason=other.fallback_reason or reason)
                 chosen = Chosen("baseline", None, f"{chosen.version.name} cannot answer: {error}")
-        made = baseline_forecast(pool, coin, request.horizons)
-        return describe(bars, chosen, made, request, pool.granularity, stale_bars)
+        horizons = request.horizons
+        made = _late(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
+        return describe(bars, chosen, made, request, pool.granularity, stale_bars, late=late)
 
     def by_version(
         self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
@@ -183,18 +198,31 @@ def choose(registry: Registry, key: VersionKey, request: Request) -> Chosen:
     if request.model in (None, "auto"):
         best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
         if best is not None:
-            return Chosen(best.key.kind, best, None)
+            return _by_side(registry, best, request.challenged)
         return Chosen("baseline", None, f"no version of {key.coin} is in production on {key.source} bars")
     wanted = VersionKey(key.coin, key.source, key.vs, key.granularity, request.model)
     version_or_none = registry.alias(wanted, PRODUCTION)
     if version_or_none is not None:
-        return Chosen(request.model, version_or_none, None)
+        return _by_side(registry, version_or_none, request.challenged)
     return Chosen(
         "baseline",
         None,
         f"no {request.model} of {key.coin} is in production on {key.source} bars; "
         f"train one: cryptocast train {key.coin}",
     )
+
+
+def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Chosen:
+    """Production, or the challenger of a running A/B test where that is the side of whoever asks."""
+    key = production.key
+    test = next((test.start for test in registry.ab_tests(key) if test.end is None), None)
+    if test is None:
+        return Chosen(key.kind, production, None)
+    if test.test not in challenged:
+        return Chosen(key.kind, production, None, AbSide(test=test.test, side="production"))
+    reference = f"{key.coin}/{key.kind}:{test.challenger}"
+    challenger = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+    return Chosen(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
 
 
 def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version) -> tuple[Pool, tuple[str, ...]]:
@@ -278,12 +306,13 @@ def describe(
     *,
     evidence: Evidence | None = None,
     outcomes: Mapping[int, int] = MappingProxyType({}),
+    late: int = 0,
 ) -> CoinForecast:
     """A forecast of one row in words and numbers.
 
     stale_bars: bars late that make it stale. evidence: a walk forward of the version's recipe; it says more than the
     version's one hold-out, and stands in its place where it has the horizon. outcomes: how many live ones have moved
-    the intervals, by horizon.
+    the intervals, by horizon. late: bars that should have closed since, from which the horizons count.
     """
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
@@ -292,12 +321,12 @@ def describe(
     horizons = []
     for asked in request.horizons:
         column = int(np.flatnonzero(made.horizons == asked)[0])
-        reason = _horizon_fallback(chosen, asked)
+        reason = _horizon_fallback(chosen, asked, late)
         p_up = float(made.p_up[0, column])
         horizons.append(
             HorizonForecast(
                 horizon=asked,
-                target_time=moment(as_of + asked * bar),
+                target_time=moment(as_of + (late + asked) * bar),
                 median=float(prices[column, len(LEVELS) // 2]),
                 mean=float(means[column]),
                 intervals=tuple(_interval(prices[column], made, level) for level in request.intervals),
@@ -323,8 +352,21 @@ def describe(
         stale_after=stale_after(moment(as_of), granularity, stale_bars),
         stale=bars.stale,
         price=float(made.price[0]),
-        notices=(bars.notice,) if bars.notice else (),
+        notices=(*((bars.notice,) if bars.notice else ()), *((_late_notice(as_of, late, bar),) if late else ())),
         horizons=tuple(horizons),
+        ab=chosen.ab,
+    )
+
+
+def _late(pool: Pool, coin: str, horizons: Sequence[int], late: int, made: Forecast | None = None) -> Forecast:
+    return from_late_bars(made, baseline_forecast(pool, coin, both_ends(horizons, late)), horizons, late)
+
+
+def _late_notice(as_of: int, late: int, bar_us: int) -> str:
+    since = f"{moment(as_of + late * bar_us):%Y-%m-%d %H:%M}"
+    return (
+        f"{late} bars are missing since the last one known: horizons count from {since} UTC, and intervals are as much"
+        " wider as those bars make them."
     )
 
 
@@ -333,9 +375,11 @@ def _interval(prices: FloatArray, made: Forecast, level: int) -> Interval:
     return Interval(level=level, lower=float(prices[lower]), upper=float(prices[upper]))
 
 
-def _horizon_fallback(chosen: Chosen, horizon: int) -> str | None:
+def _horizon_fallback(chosen: Chosen, horizon: int, late: int) -> str | None:
     if chosen.version is None:
         return None
+    if late >= horizon:
+        return f"{OLDER.format(late=late)}: the baseline answers"
     reasons: Mapping[str, str] = chosen.version.calibration.state.get("baseline_at", {})
     return reasons.get(str(horizon))
 

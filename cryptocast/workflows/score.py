@@ -214,13 +214,22 @@ def _as_rows(key: VersionKey, number: int, served: Served, bar_us: int, now: dat
 
 
 def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
-    """Production and challenger of every kind, each once."""
+    """Production and challenger of every kind, and both sides of running A/B tests, each once."""
     where = {"coin": coin, "source": pool.source, "vs": pool.vs}
     found = {
         (version.key, version.number): version
         for alias in (PRODUCTION, CHALLENGER)
         for version in registry.versions(**where, granularity=pool.granularity, alias=alias)
     }
+    for test in registry.ab_tests():
+        key = test.start.key
+        here = (coin, pool.source, pool.vs, pool.granularity)
+        if test.end is None and (key.coin, key.source, key.vs, key.granularity) == here:
+            for number in (test.start.production, test.start.challenger):
+                if (key, number) not in found:
+                    reference = f"{key.coin}/{key.kind}:{number}"
+                    version = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+                    found[key, number] = version
     return list(found.values())
 
 

@@ -78,11 +78,14 @@ def test_what_is_no_model_never_reaches_the_library(text: bytes) -> None:
 
 def test_a_forecaster_is_loaded_and_asked_without_the_package_and_what_it_brings() -> None:
     text = grown().model_to_string()
-    program = (
-        "import sys; from cryptocast.models.boosting import LightGBMForecaster;"
-        "from cryptocast.models.trees import Trees; import numpy as np; print(Trees(sys.stdin.buffer.read()).raw(np.zeros((1, 7)))[0]);"
-        "print([name for name in ('lightgbm', 'pandas', 'scipy', 'sklearn', 'torch') if name in sys.modules])"
-    )
+    program = """
+import sys
+import numpy as np
+from cryptocast.models.boosting import LightGBMForecaster
+from cryptocast.models.trees import Trees
+print(Trees(sys.stdin.buffer.read()).raw(np.zeros((1, 7)))[0])
+print([name for name in ("lightgbm", "pandas", "scipy", "sklearn", "torch") if name in sys.modules])
+"""
     said = subprocess.run([sys.executable, "-c", program], input=text, capture_output=True, text=True, check=True)
     number, loaded = said.stdout.splitlines()
 

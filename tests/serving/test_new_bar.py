@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -42,16 +43,20 @@ def as_of(server: Running) -> datetime:
     return datetime.fromisoformat(made["as_of"])
 
 
+def seen(server: Running, close: datetime) -> bool:
+    return as_of(server) == close
+
+
 def computed(server: Running) -> int:
     """How many forecasts the process has made."""
     found: int = server.get("/health/components/cache").json()["values"]["computed"]
     return found
 
 
-def until(wanted: bool, ask: object, seconds: float = 30.0) -> None:
-    assert callable(ask)
+def until(comes: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for it."""
     ends = time.monotonic() + seconds
-    while ask() is not wanted:
+    while not comes():
         assert time.monotonic() < ends
         time.sleep(0.05)
 
@@ -72,19 +77,19 @@ def test_a_thousand_first_requests_for_a_new_bar_cause_one_computation_in_each_p
     registry = Registry.open(tmp_path)
     for server in servers:
         assert as_of(server) == frame["close_time"][-2]
-    until(True, lambda: len(registry.ledger(BASELINE, 0)) == len(HORIZONS))
+    until(lambda: len(registry.ledger(BASELINE, 0)) == len(HORIZONS))
     before = [computed(server) for server in servers]
 
     write(tmp_path, frame.tail(1))
     for server in servers:
-        until(True, lambda server=server: as_of(server) == frame["close_time"][-1])
+        until(partial(seen, server, frame["close_time"][-1]))
     # The bar that was seen was made once, by whoever was first; now for a forecast that nobody has asked for yet.
     answers = asyncio.run(at_once([server.address for server in servers], "/forecasts?ids=bitcoin&horizons=3"))
 
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert [computed(server) - made for server, made in zip(servers, before, strict=True)] == [2] * processes
-    until(True, lambda: len(registry.ledger(BASELINE, 0)) == 2 * len(HORIZONS))
+    until(lambda: len(registry.ledger(BASELINE, 0)) == 2 * len(HORIZONS))
     rows = registry.ledger(BASELINE, 0)
     assert len({(row.issued_at, row.horizon) for row in rows}) == len(rows) == 2 * len(HORIZONS)
     assert {row.target_at - row.issued_at for row in rows} == {
