@@ -70,6 +70,10 @@ class Forecaster:
     # The last rows of each fit's pool, by fit, horizons and the candles behind them.
     _tables: OrderedDict[Hashable, tuple[Matrix, tuple[str, ...]]] = field(default_factory=OrderedDict)
 
+    def on(self, context: Context) -> "Forecaster":
+        """One with the same models on other candles, for the same thread."""
+        return Forecaster(context, self._loaded, self._tables)
+
     def forecast(self, request: Request) -> ForecastDocument:
         """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
         config = self.context.config
