@@ -58,7 +58,7 @@ from cryptocast.serving.query import (
     parse_price_query,
     preferred_wait_s,
 )
-from cryptocast.serving.record import record_bars, served_series
+from cryptocast.serving.record import judge_versions, record_bars, served_series
 from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
@@ -459,6 +459,8 @@ def _service(
     refresher = _refresher(context, answers, keeper, duties) if refresh else None
     if refresher is not None:
         watch.before_change = refresher.before_change
+        if forecast is None:
+            refresher.judge = partial(judge_versions, behind)
 
     def all_breakers() -> Mapping[str, Breaker]:
         groups = {"coingecko prices": price_breakers}
