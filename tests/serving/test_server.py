@@ -194,35 +194,6 @@ def test_at_a_signal_the_server_says_that_it_leaves_and_goes_on_for_a_while(star
     assert server.process.wait(timeout=10) == 0
 
 
-def test_clients_that_trickle_are_closed_and_the_others_are_served(start: Start) -> None:
-    server = start("fake", "0", '{"receive_timeout_s": 1.5}')
-    assert server.get(BITCOIN).status_code == 200
-    port = httpx.URL(server.address).port
-    assert port is not None
-    with contextlib.ExitStack() as stack:
-        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(50)]
-        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=8)) for _ in range(10)]
-        for connection in slow:
-            connection.sendall(b"GET /forecasts HTTP/1.1\r\nHost: x\r\nX-A: ")
-        closed: set[int] = set()
-        ends = time.monotonic() + 6.0
-        while time.monotonic() < ends and len(closed) < len(slow):
-            for number, connection in enumerate(slow):
-                try:
-                    connection.sendall(b"a")
-                except OSError:
-                    closed.add(number)
-            began = time.monotonic()
-            assert server.get(BITCOIN).status_code == 200
-            assert time.monotonic() - began < 2.0
-            time.sleep(0.1)
-        assert len(closed) == 50
-        for connection in silent:
-            with contextlib.suppress(ConnectionError):
-                assert connection.recv(10) == b""
-    assert psutil.Process(server.process.pid).num_fds() < 40
-
-
 def test_a_request_without_end_is_cut_off(start: Start) -> None:
     server = start("fake", "0")
     port = httpx.URL(server.address).port
