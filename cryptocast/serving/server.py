@@ -134,6 +134,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
+        timeout_keep_alive=round(settings.keep_alive_s),
         timeout_graceful_shutdown=int(settings.drain_s) or 1,
     )
     with contextlib.closing(listener):

@@ -229,6 +229,23 @@ def test_a_thousand_first_questions_for_a_bar_are_one_computation(start: Start, 
     assert cache["values"]["computed"] == 1
 
 
+def test_a_connection_that_idles_is_kept_as_long_as_the_settings_say(start: Start) -> None:
+    server = start("fake", "0", '{"keep_alive_s": 1.0}')
+    patient = start("fake", "0")
+    with contextlib.ExitStack() as stack:
+        open_ = []
+        for one in (server, patient):
+            port = httpx.URL(one.address).port
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port or 0), timeout=10))
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            open_.append(connection)
+        assert open_[0].recv(10) == b""
+        time.sleep(5.5)  # what clients and servers mostly take by default, so that they meet
+        open_[1].sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert open_[1].recv(4096).startswith(b"HTTP/1.1 200")
+
+
 def test_a_client_holds_so_many_connections_and_no_more(start: Start) -> None:
     server = start("fake", "0", '{"client_connections": 20}')
     port = httpx.URL(server.address).port
