@@ -48,7 +48,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """Part of an answer."""
 
 
-class ListedVersion(Document, frozen=True, kw_only=True):
+# gc=False: thousands are made at once, and hold nothing that could hold them.
+class ListedVersion(Document, frozen=True, kw_only=True, gc=False):
     """One version in a list."""
 
     name: str
@@ -255,7 +256,7 @@ def _listed(version: Version | Listed) -> ListedVersion:
         trained_to, scores = (data.last if data else None), version.hold_out.horizons
     else:
         trained_to, scores = version.trained_to, version.scores
-    skills = [score.skill["baseline"] for score in scores if "baseline" in score.skill]
+    skills = [skill for score in scores if (skill := score.skill.get("baseline")) is not None]
     key = version.key
     return ListedVersion(
         name=version.name,
@@ -269,9 +270,9 @@ def _listed(version: Version | Listed) -> ListedVersion:
         fit_id=version.fit_id,
         created_at=version.created_at,
         trained_to=trained_to,
-        horizons=tuple(score.horizon for score in scores),
+        horizons=tuple([score.horizon for score in scores]),
         skill=sum(skills) / len(skills) if skills else None,
-        verdicts=tuple(score.verdict for score in scores),
+        verdicts=tuple([score.verdict for score in scores]),
     )
 
 

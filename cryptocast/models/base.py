@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, TypeAlias
+from typing import ClassVar, Final, Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,10 @@ __all__ = ["Artefacts", "FitRun", "Forecast", "Forecaster", "Learner"]
 
 # What a fitted model is saved as: file names and their bytes. Text, JSON and safetensors; never a pickle.
 Artefacts: TypeAlias = Mapping[str, bytes]
+
+
+# Beyond, a price is zero or infinite as a number, whatever the coin.
+MOST_LOG_RETURN: Final = 500.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +48,7 @@ class Forecast:
             found = getattr(self, name).shape
             if found != expected:
                 raise ModelError(f"Forecast.{name} is {found}, expected {expected} (times, horizons, levels).")
-        if not (np.isfinite(self.values).all() and np.isfinite(self.volatility).all()):
+        if not ((np.abs(self.values) <= MOST_LOG_RETURN).all() and np.isfinite(self.volatility).all()):
             raise ModelError("Forecast holds a value that is not finite. A model must refuse the row instead.")
         if (np.diff(self.values, axis=-1) < 0).any():
             raise ModelError("Forecast quantiles cross. Sort them in the model, not in its callers.")

@@ -17,6 +17,8 @@ MAX_LEAVES: Final = 1024  # what the settings allow
 MAX_TREES: Final = 100_000
 WHOLE: Final = re.compile(r"-?[0-9]{1,10}\Z")
 BRANCHES: Final = ("split_gain", "threshold", "internal_value", "internal_weight", "internal_count")
+# A split of the missing values from all others stands at infinity, and may gain without bound.
+UNBOUNDED: Final = frozenset({"split_gain", "threshold"})
 LEAVES: Final = ("leaf_value", "leaf_weight", "leaf_count")
 INDICES: Final = ("split_feature", "decision_type", "left_child", "right_child")
 KNOWN: Final = frozenset({"num_leaves", "num_cat", "is_linear", "shrinkage", *BRANCHES, *LEAVES, *INDICES})
@@ -89,7 +91,7 @@ def _check_tree(text: str, number: int, features: int) -> None:
 
 def _check_branches(fields: Mapping[str, str], leaves: int, features: int, where: str) -> None:
     for name in BRANCHES:
-        _numbers(fields, name, leaves - 1, where)
+        _numbers(fields, name, leaves - 1, where, infinite=name in UNBOUNDED)
     for name in LEAVES[1:]:
         _numbers(fields, name, leaves, where)
     found = {name: _wholes(fields, name) for name in INDICES}
@@ -137,11 +139,12 @@ def _wholes(fields: Mapping[str, str], name: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _numbers(fields: Mapping[str, str], name: str, count: int, where: str) -> None:
+def _numbers(fields: Mapping[str, str], name: str, count: int, where: str, *, infinite: bool = False) -> None:
     words = fields.get(name, "").split(" ")
+    refused = math.isnan if infinite else lambda number: not math.isfinite(number)
     try:
-        sound = len(words) == count and all(math.isfinite(float(word)) for word in words)
+        sound = len(words) == count and not any(map(refused, map(float, words)))
     except ValueError:
         sound = False
     if not sound:
-        raise ValueError(f"{where}: {name} is not {count} finite numbers")
+        raise ValueError(f"{where}: {name} is not {count} {'' if infinite else 'finite '}numbers")

@@ -11,9 +11,8 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-import lightgbm as lgb
 import msgspec
 import numpy as np
 
@@ -24,6 +23,10 @@ from cryptocast.folds import BoolArray, Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.shape import student_quantiles
+from cryptocast.models.trees import Trees
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 __all__ = ["LightGBMForecaster", "LightGBMLearner"]
 
@@ -72,7 +75,7 @@ class LightGBMLearner:
         """
         tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
 
-        def fit_task(place: int) -> tuple[lgb.Booster | None, float]:
+        def fit_task(place: int) -> tuple[Trees | None, float]:
             column, target = tasks[place]
             fixed = None if rounds is None else rounds[place]
             fitted = self._fit_one(target, train, stop, column, rounds=fixed, seed=seed)
@@ -108,7 +111,9 @@ class LightGBMLearner:
         *,
         rounds: int | None,
         seed: int,
-    ) -> tuple[lgb.Booster | None, float]:
+    ) -> tuple[Trees | None, float]:
+        import lightgbm as lgb  # a second and 110 MB, which whoever only forecasts is spared
+
         label, keep = _labels(target, train, column)
         if keep.sum() < LEAST_ROWS or rounds == 0:
             return None, 0.0
@@ -117,7 +122,7 @@ class LightGBMLearner:
         objective, metric = _objective(target, offset)
         parameters = self._parameters(objective, seed)
         callbacks: list[Callable[..., Any]] = []
-        valid: list[lgb.Dataset] = []
+        valid = []
         if stop is not None:
             stop_label, stop_keep = _labels(target, stop, column)
             if stop_keep.sum() >= LEAST_STOP_ROWS:
@@ -132,7 +137,8 @@ class LightGBMLearner:
             feval=metric,
             callbacks=callbacks,
         )
-        return booster, offset
+        trees = max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
+        return Trees(booster.model_to_string(num_iteration=trees).encode()), offset
 
     def _parameters(self, objective: str | Callable[..., Any], seed: int) -> dict[str, Any]:
         return {
@@ -162,13 +168,13 @@ class LightGBMForecaster:
     horizons: Int64Array
     shrinkage: FloatArray
     offsets: FloatArray
-    boosters: tuple[lgb.Booster | None, ...]
+    boosters: tuple[Trees | None, ...]
     kind: ClassVar[str] = KIND
 
     @property
     def rounds(self) -> tuple[int, ...]:
         """Trees of each booster, the best number where it was stopped early; 0 where there is none."""
-        return tuple(_trees(booster) for booster in self.boosters)
+        return tuple(0 if booster is None else max(1, booster.count) for booster in self.boosters)
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue, corrected, times a Student shape; calibration follows outside."""
@@ -180,7 +186,7 @@ class LightGBMForecaster:
 
     def importance(self) -> dict[str, float]:
         """Share of the total gain of each feature, over all boosters, largest first."""
-        gains = np.sum([booster.feature_importance("gain") for booster in self.boosters if booster], axis=0)
+        gains = np.sum([booster.gains() for booster in self.boosters if booster is not None], axis=0)
         total = float(gains.sum()) or 1.0
         order = np.argsort(-gains, kind="stable")
         return {self.feature_names[i]: float(gains[i]) / total for i in order}
@@ -199,8 +205,7 @@ class LightGBMForecaster:
             for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):
                 booster = self.boosters[position]
                 if booster is not None:
-                    shares = booster.predict(features, pred_contrib=True, num_iteration=_trees(booster))
-                    out[:, place] += weight * np.asarray(shares)
+                    out[:, place] += weight * booster.contributions(features)
                     out[:, place, -1] += weight * self.offsets[position]
         return out
 
@@ -214,9 +219,9 @@ class LightGBMForecaster:
             rounds=self.rounds,
         )
         files = {SETTINGS_FILE: msgspec.json.encode(saved)}
-        for name, booster, rounds in zip(_booster_files(saved.horizons), self.boosters, self.rounds, strict=True):
+        for name, booster in zip(_booster_files(saved.horizons), self.boosters, strict=True):
             if booster is not None:
-                files[name] = booster.model_to_string(num_iteration=rounds).encode()
+                files[name] = booster.text()
         return files
 
     @classmethod
@@ -225,13 +230,14 @@ class LightGBMForecaster:
         try:
             saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
             names = _booster_files(saved.horizons)
+            if len(saved.shrinkage) != len(saved.horizons) or len(saved.offsets) != len(names):
+                raise ValueError("it lists other horizons than it has boosters for")
             boosters = [
-                lgb.Booster(model_str=files[name].decode()) if rounds else None
-                for name, rounds in zip(names, saved.rounds, strict=True)
+                Trees(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
             ]
-        except (KeyError, ValueError, lgb.basic.LightGBMError) as error:
+        except (KeyError, ValueError) as error:
             raise ModelError(f"The saved lightgbm cannot be read: {error}. Train it anew.") from error
-        if any(booster and booster.num_feature() != len(saved.feature_names) for booster in boosters):
+        if any(booster is not None and booster.features != len(saved.feature_names) for booster in boosters):
             raise ModelError("The saved lightgbm was fitted on other features than it lists. Train it anew.")
         return cls(
             feature_names=saved.feature_names,
@@ -253,16 +259,13 @@ class LightGBMForecaster:
     def _correction(self, features: FloatArray, columns: Int64Array) -> FloatArray:
         """(n, H) log of what the volatility is multiplied by: the shrunk mean of both boosters."""
         out = np.empty((len(features), len(columns)))
-        # One thread for a few rows: starting the others costs more than they save.
-        threads = 1 if len(features) < 5000 else 0
         for place, column in enumerate(columns.tolist()):
             total = np.zeros(len(features))
             for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):
                 booster = self.boosters[position]
                 if booster is not None:
-                    raw = booster.predict(features, raw_score=True, num_iteration=_trees(booster), num_threads=threads)
                     # Boosters learn the log of a variance; half of it is the log of a volatility.
-                    total += 0.5 * (np.asarray(raw) + self.offsets[position])
+                    total += 0.5 * (booster.raw(features) + self.offsets[position])
             out[:, place] = self.shrinkage[column] * total / len(TARGETS)
         return np.clip(out, -CORRECTION_BOUND, CORRECTION_BOUND)
 
@@ -299,13 +302,13 @@ def _objective(target: str, offset: float) -> tuple[str | Callable[..., Any], Ca
     if target == "variance":
         return "regression", None
 
-    def gradient(score: FloatArray, data: lgb.Dataset) -> tuple[FloatArray, FloatArray]:
+    def gradient(score: FloatArray, data: "lgb.Dataset") -> tuple[FloatArray, FloatArray]:
         """Of the negative log likelihood of a Student t with variance parameter exp(score); expected Hessian."""
         squared = np.asarray(data.get_label()) ** 2 / (LIKELIHOOD_FREEDOM * np.exp(score + offset))
         slope = 0.5 * (1.0 - (LIKELIHOOD_FREEDOM + 1.0) * squared / (1.0 + squared))
         return slope, np.full(len(slope), 0.5 * LIKELIHOOD_FREEDOM / (LIKELIHOOD_FREEDOM + 3.0))
 
-    def loss(score: FloatArray, data: lgb.Dataset) -> tuple[str, float, bool]:
+    def loss(score: FloatArray, data: "lgb.Dataset") -> tuple[str, float, bool]:
         squared = np.asarray(data.get_label()) ** 2 / (LIKELIHOOD_FREEDOM * np.exp(score + offset))
         value = 0.5 * (score + offset) + 0.5 * (LIKELIHOOD_FREEDOM + 1.0) * np.log1p(squared)
         return "student", float(np.mean(value)), False
@@ -317,12 +320,6 @@ def _independent_blocks(rows: Matrix, column: int) -> float:
     """How many labels of this horizon fit behind each other into the time that the rows cover."""
     known = np.isfinite(rows.returns[:, column])
     return len(np.unique(rows.issued_at[known])) / float(rows.horizons[column])
-
-
-def _trees(booster: lgb.Booster | None) -> int:
-    if booster is None:
-        return 0
-    return max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
 
 
 def _booster_files(horizons: tuple[int, ...]) -> list[str]:

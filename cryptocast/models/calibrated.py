@@ -3,10 +3,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
@@ -22,7 +23,11 @@ RULES_FILE: Final = "rules.json"
 
 
 class _Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    least_blocks: int
+    least_blocks: Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+# What reading a file ends in that no `save` has written: sizes that overflow, nesting without end.
+FOREIGN: Final = (ArithmeticError, LookupError, MemoryError, RecursionError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,9 +67,12 @@ class Calibrated:
         try:
             rules = msgspec.json.decode(files[RULES_FILE], type=_Rules)
             calibration = Calibration.decode(files[CALIBRATION_FILE])
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OverflowError) as error:
             raise ModelError(f"The saved calibration cannot be read: {error}. Train the model anew.") from error
-        return cls(inner.load(files), calibration, BaselineForecaster.load(files), rules.least_blocks)
+        try:
+            return cls(inner.load(files), calibration, BaselineForecaster.load(files), rules.least_blocks)
+        except FOREIGN as error:
+            raise ModelError(f"The saved {inner.kind} cannot be read: {error}. Train it anew.") from error
 
 
 def with_fallback(forecast: Forecast, fallback: Forecast, where: BoolArray) -> Forecast:

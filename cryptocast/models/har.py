@@ -9,10 +9,11 @@ Source: Corsi, Journal of Financial Econometrics 7 (2009).
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
@@ -48,7 +49,7 @@ DAY_US: Final = 86_400_000_000
 
 class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     horizons: tuple[int, ...]
-    components: tuple[int, ...]
+    components: tuple[Annotated[int, Meta(ge=1, le=100_000)], ...]
     slopes: tuple[tuple[float, ...], ...]
     scale: tuple[float, ...]
     shape: tuple[tuple[float, ...], ...]

@@ -26,11 +26,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
-from typing import ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -91,7 +92,7 @@ class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: int
     samples: int
     dropout: float
-    seed: int
+    seed: Annotated[int, Meta(ge=0)]
     epochs: int
     shrinkage: tuple[float, ...]
     view: tuple[float, ...]
@@ -441,6 +442,9 @@ class LSTMForecaster:
         """What `save` wrote. Raises ModelError otherwise."""
         try:
             saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
+            names = ("lookback", "patch", "hidden", "members", "samples", "dropout")
+            # Converted, not built, and first: numbers that no settings file may hold are refused here too.
+            settings = msgspec.convert({name: getattr(saved, name) for name in names}, LSTMConfig)
             tensors = load_tensors(bytes(files[WEIGHTS_FILE]))
             shape = _Shape(len(saved.horizons), saved.patch, saved.hidden)
             members = [_under(tensors, f"{index}.") for index in range(saved.members)]
@@ -450,9 +454,6 @@ class LSTMForecaster:
             networks = tuple(_checked_network(weights, shape) for weights in members)
             if saved.lookback % saved.patch:
                 raise ValueError(f"its lookback of {saved.lookback} is no multiple of its patch of {saved.patch}")
-            names = ("lookback", "patch", "hidden", "members", "samples", "dropout")
-            # Converted, not built: numbers that no settings file may hold are refused here too.
-            settings = msgspec.convert({name: getattr(saved, name) for name in names}, LSTMConfig)
         except (KeyError, ValueError, SafetensorError) as error:
             raise ModelError(f"The saved lstm cannot be read: {error}. Train it anew.") from error
         return cls(

@@ -13,10 +13,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from cryptocast.errors import CryptocastError, DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
@@ -58,7 +59,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     members: tuple[str, ...]
-    horizons: tuple[int, ...]
+    horizons: tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...]
     cuts: tuple[float, ...]
     table: tuple[tuple[tuple[float, ...], ...], ...]
     reasons: tuple[str, ...]

@@ -12,7 +12,8 @@ from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
 from cryptocast.registry.journal import SeriesLike, series_name
-from cryptocast.registry.ledger import CalibrationState, LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.kept import KeptRegistry, RegistryWatch, registry_stamp
+from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
     CoinCalibration,
@@ -64,6 +65,8 @@ __all__ = [
     "HorizonContest",
     "HorizonScore",
     "IntervalCoverage",
+    "KeptRegistry",
+    "Learn",
     "LedgerRow",
     "ListedScore",
     "ListedVersion",
@@ -75,6 +78,7 @@ __all__ = [
     "Promotion",
     "Reference",
     "Registry",
+    "RegistryWatch",
     "SeriesLike",
     "Side",
     "Standing",
@@ -90,6 +94,7 @@ __all__ = [
     "next_version",
     "parse_reference",
     "recipe_hash",
+    "registry_stamp",
     "series_name",
     "sha256_hex",
     "side_of",

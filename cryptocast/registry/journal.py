@@ -54,8 +54,9 @@ class Journal(Generic[R]):
     identity: tuple[str, ...]
     moment: str
 
-    def append(self, connection: Connection, records: Sequence[R]) -> None:
-        """Write those that are not there yet. Where one is there already it stands, whatever the new one says."""
+    def append(self, connection: Connection, records: Sequence[R]) -> list[R]:
+        """Write those that are not there yet, and return them. One that is there stands, whatever the new one says."""
+        written = []
         same = " AND ".join(f"v.{column} = ?" for column in self.identity)
         for record in records:
             columns = self.columns(record)
@@ -64,9 +65,11 @@ class Journal(Generic[R]):
             if not stands:
                 data = canonical_json(record)
                 self._insert(connection, {**columns, "record": data, "digest": sha256_hex(data)})
+                written.append(record)
             elif msgspec.structs.replace(stands[0], **{self.moment: getattr(record, self.moment)}) != record:
                 told = ", ".join(map(str, identity))
                 log.warning("%s: %s was recorded before with other contents, which stand", self.table, told)
+        return written
 
     def read(self, connection: Connection, where: str, values: Sequence[object]) -> list[R]:
         """The records of the rows `v` that an SQL condition (and order) selects. Raises RegistryError if damaged."""

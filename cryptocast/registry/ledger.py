@@ -5,7 +5,8 @@ first one that is written stands. Outcomes are rows of their own, so that nothin
 """
 # ruff: noqa: S608 - the texts put together here are names of this package's tables; every value is bound.
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -18,17 +19,21 @@ from cryptocast.evaluation.records import Record
 from cryptocast.registry.database import Connection
 from cryptocast.registry.journal import Journal
 from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN, canonical_json, sha256_hex
-from cryptocast.registry.rows import DAMAGED, KEY, KEY_IS, blob, key_values, row_key, time_text
+from cryptocast.registry.rows import DAMAGED, KEY, KEY_IS, Where, blob, key_values, row_key, time_text
 from cryptocast.registry.version import VersionKey
 
 __all__ = [
     "LEDGER",
     "OUTCOMES",
     "CalibrationState",
+    "Learn",
     "LedgerRow",
     "MaturedRow",
     "Outcome",
+    "advance_states",
+    "matured",
     "read_states",
+    "recount_states",
     "state_faults",
     "unscored",
     "write_states",
@@ -56,7 +61,8 @@ class _Keyed(Record, frozen=True, kw_only=True):
 
 class LedgerRow(_Keyed, frozen=True, kw_only=True):
     """One forecast. quantiles: of the log return, at the levels of `scoring.LEVELS`, as served; base: before the online
-    calibration moved them, None where it did not. Raises ValueError for quantiles that cross."""
+    calibration moved them, None where it did not. by_baseline: the version leaves this horizon to the baseline, whose
+    forecast it is. Raises ValueError for quantiles that cross."""
 
     schema: Literal["cryptocast.ledger/1"] = "cryptocast.ledger/1"
     target_at: Moment
@@ -65,6 +71,7 @@ class LedgerRow(_Keyed, frozen=True, kw_only=True):
     p_up: Probability
     quantiles: Annotated[tuple[float, ...], Meta(min_length=13, max_length=13)]
     base: Annotated[tuple[float, ...], Meta(min_length=13, max_length=13)] | None = None
+    by_baseline: bool = False
     written_at: Moment
 
     def __post_init__(self) -> None:
@@ -98,6 +105,10 @@ class CalibrationState(Record, frozen=True, kw_only=True):
     state: Mapping[str, Any]
 
 
+# The states behind these forecasts and outcomes of one version, in any order: its number, the states before, the rows.
+Learn: TypeAlias = Callable[[int, Mapping[int, CalibrationState], Sequence[MaturedRow]], Sequence[CalibrationState]]
+
+
 def _columns(row: _Keyed) -> dict[str, object]:
     return {
         "coin": row.coin,
@@ -124,6 +135,52 @@ def unscored(connection: Connection) -> list[LedgerRow]:
     )
 
 
+def matured(connection: Connection, where: Where) -> list[MaturedRow]:
+    """The forecasts with these columns whose outcome is known, by issue and horizon."""
+    outcomes = {tuple(_columns(o).values()): o for o in OUTCOMES.matching(connection, where)}
+    rows = LEDGER.matching(connection, where) if outcomes else []
+    found = [(row, outcomes[known]) for row in rows if (known := tuple(_columns(row).values())) in outcomes]
+    return sorted(found, key=lambda pair: (pair[0].issued_at, pair[0].horizon))
+
+
+def advance_states(connection: Connection, new: Sequence[Outcome], learn: Learn) -> None:
+    """Bring the online calibration of each version up to date with outcomes that have just been written.
+
+    A horizon whose state is not there, is damaged, or has seen what comes later, is counted anew from the ledger: what
+    stands is always the state of all its outcomes in the order of issue.
+    """
+    for key, number, horizon in dict.fromkeys((o.key, o.number, o.horizon) for o in new if o.number):
+        own = [o for o in new if (o.key, o.number, o.horizon) == (key, number, horizon)]
+        where = {**_version(key, number), "horizon": horizon}
+        known = _known(connection, key, number).get(horizon)
+        if known is None or any(o.issued_at <= known.through for o in own):
+            states = learn(number, {}, matured(connection, where))
+        else:
+            pairs = [pair for o in own for pair in matured(connection, {**where, "issued_at": time_text(o.issued_at)})]
+            states = learn(number, {horizon: known}, pairs)
+        write_states(connection, key, number, states)
+
+
+def _version(key: VersionKey, number: int) -> dict[str, object]:
+    return {**dict(zip(KEY.split(", "), key_values(key), strict=True)), "number": number}
+
+
+def _known(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:
+    """The states that can be read: a damaged one is made anew, so it is as if it were not there."""
+    found = {}
+    query = f"SELECT * FROM calibration_states WHERE {KEY_IS} AND number = ?"
+    for row in connection.execute(query, (*key_values(key), number)).fetchall():
+        with contextlib.suppress(RegistryError):
+            found[int(row["horizon"])] = _state(row)
+    return found
+
+
+def recount_states(connection: Connection, key: VersionKey, number: int, learn: Learn) -> None:
+    """Count the states of a version anew from ledger and outcomes, and put them in the place of what stands."""
+    connection.execute(f"DELETE FROM calibration_states WHERE {KEY_IS} AND number = ?", (*key_values(key), number))
+    write_states(connection, key, number, learn(number, {}, matured(connection, _version(key, number))))
+
+
 def read_states(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:
     """The online calibration of a version, by horizon; empty before its first outcome. RegistryError if damaged."""
     rows = connection.execute(
@@ -133,14 +190,12 @@ def read_states(connection: Connection, key: VersionKey, number: int) -> dict[in
 
 
 def write_states(connection: Connection, key: VersionKey, number: int, states: Sequence[CalibrationState]) -> None:
-    """Put them in the place of those that stand, unless what stands has seen more."""
+    """Put them in the place of those that stand."""
     for state in states:
         data = canonical_json(state)
         connection.execute(
-            f"INSERT INTO calibration_states ({KEY}, number, horizon, through, state, digest)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            f" ON CONFLICT ({KEY}, number, horizon) DO UPDATE SET through = excluded.through,"
-            " state = excluded.state, digest = excluded.digest WHERE excluded.through >= through",
+            f"INSERT OR REPLACE INTO calibration_states ({KEY}, number, horizon, through, state, digest)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*key_values(key), number, state.horizon, time_text(state.through), data, sha256_hex(data)),
         )
 
@@ -163,6 +218,7 @@ def _state(row: Any) -> CalibrationState:
         state = msgspec.json.decode(data, type=CalibrationState)
     except msgspec.DecodeError as error:
         raise RegistryError(f"{where} cannot be read: {error}. {DAMAGED}") from error
-    if (state.key_number, state.horizon) != (row["number"], row["horizon"]):
+    told = (state.key_number, state.horizon, time_text(state.through))
+    if told != (row["number"], row["horizon"], row["through"]):
         raise RegistryError(f"{where} is another one's. {DAMAGED}")
     return state

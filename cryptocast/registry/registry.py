@@ -1,7 +1,7 @@
 """The registry: what was fitted, which version answers, and how it came to that."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,12 +21,15 @@ from cryptocast.registry.ledger import (
     LEDGER,
     OUTCOMES,
     CalibrationState,
+    Learn,
     LedgerRow,
     MaturedRow,
     Outcome,
+    advance_states,
+    matured,
     read_states,
+    recount_states,
     unscored,
-    write_states,
 )
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
 from cryptocast.registry.objects import Objects
@@ -139,23 +142,35 @@ class Registry:
         with self._database.write() as connection:
             return tuple(_promoted(connection, move, now, who) for move in moves)
 
-    def write_ledger(self, rows: Sequence[LedgerRow]) -> None:
-        """Keep forecasts that were, or would have been, served, in one transaction. What was kept before stands."""
-        records = [settled(row) for row in rows]
-        if records:
-            with self._database.write() as connection:
-                LEDGER.append(connection, records)
+    def write_ledger(self, rows: Sequence[LedgerRow]) -> int:
+        """Keep forecasts that were, or would have been, served, in one transaction. What was kept before stands.
 
-    def write_outcomes(
-        self, rows: Sequence[Outcome], states: Mapping[tuple[VersionKey, int], Sequence[CalibrationState]] | None = None
-    ) -> None:
-        """Keep what came of forecasts, and the online calibration that has seen it, in one transaction."""
+        Returns how many are new.
+        """
         records = [settled(row) for row in rows]
-        if records or states:
-            with self._database.write() as connection:
-                OUTCOMES.append(connection, records)
-                for (key, number), found in (states or {}).items():
-                    write_states(connection, key, number, found)
+        if not records:
+            return 0
+        with self._database.write() as connection:
+            return len(LEDGER.append(connection, records))
+
+    def write_outcomes(self, rows: Sequence[Outcome], learn: Learn | None = None) -> int:
+        """Keep what came of forecasts, and the online calibration that has learned from it, in one transaction.
+
+        Returns how many are new.
+        """
+        records = [settled(row) for row in rows]
+        if not records:
+            return 0
+        with self._database.write() as connection:
+            new = OUTCOMES.append(connection, records)
+            if learn is not None:
+                advance_states(connection, new, learn)
+            return len(new)
+
+    def recount_states(self, key: VersionKey, number: int, learn: Learn) -> None:
+        """Count the online calibration of a version anew from its ledger, whatever stands."""
+        with self._database.write() as connection:
+            recount_states(connection, key, number, learn)
 
     def collect(self, keep: int, *, dry_run: bool = False) -> Collected:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
@@ -198,6 +213,12 @@ class Registry:
 
     # Questions
 
+    def served_state(self) -> Hashable:
+        """What changes whenever what forecasts rest on does: aliases, A/B tests, evidence, calibration, outcomes of
+        models. Forecasts that are written into the ledger do not change it."""
+        with self._database.read() as connection:
+            return rows.served_state(connection)
+
     def unscored(self) -> tuple[LedgerRow, ...]:
         """The forecasts of the ledger whose outcome is not written yet, oldest first."""
         with self._database.read() as connection:
@@ -210,14 +231,8 @@ class Registry:
 
     def matured(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What a version forecast and what came of it, where that is known; by issue and horizon."""
-        where = {**_columns(key), "number": number}
         with self._database.read() as connection:
-            outcomes = {(o.issued_at, o.horizon): o for o in OUTCOMES.matching(connection, where)}
-            found = LEDGER.matching(connection, where) if outcomes else []
-        known = [
-            (row, outcomes[row.issued_at, row.horizon]) for row in found if (row.issued_at, row.horizon) in outcomes
-        ]
-        return tuple(sorted(known, key=lambda pair: (pair[0].issued_at, pair[0].horizon)))
+            return tuple(matured(connection, {**_columns(key), "number": number}))
 
     def calibration_states(self, key: VersionKey, number: int) -> dict[int, CalibrationState]:
         """The online calibration of a version, by horizon; empty before its first outcome."""

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,10 @@ from starlette.types import Receive, Scope, Send
 import cryptocast
 from cryptocast.config import Config
 from cryptocast.data.coins import shown
+from cryptocast.data.kept import KeptCandles
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Breaker, BreakerMetrics, Breakers
+from cryptocast.registry import KeptRegistry, RegistryWatch
 from cryptocast.serving.access import Keys
 from cryptocast.serving.answers import Answered, Answers, Failed, MakeForecast
 from cryptocast.serving.bars import BarKeeper, Fetched
@@ -56,10 +58,12 @@ from cryptocast.serving.query import (
     parse_price_query,
     preferred_wait_s,
 )
+from cryptocast.serving.record import record_bars, served_series
 from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
-from cryptocast.serving.stamps import Stamp, registry_stamp
+from cryptocast.serving.sides import Sides
+from cryptocast.serving.stamps import Stamp, StoreWatch, registry_stamp
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinError, ForecastDocument
@@ -104,6 +108,8 @@ class Service:
     price_breakers: Breakers
     upstream_figures: UpstreamFigures
     live_figures: LiveFigures
+    watch: StoreWatch
+    sides: Sides
     all_breakers: Callable[[], Mapping[str, Breaker]]
     asking: Ask | None = None
     prices: LivePrices | None = None
@@ -157,7 +163,9 @@ class Service:
         if self.keeper is not None:
             self.keeper.start()
         async with self.answers.opened():
-            tasks = [asyncio.create_task(self.health.pulse.run()), asyncio.create_task(self._follow_outcomes())]
+            await self.watch.look()
+            tasks = [asyncio.create_task(self.watch.run())]
+            tasks += [asyncio.create_task(self.health.pulse.run()), asyncio.create_task(self._follow_outcomes())]
             if self.refresher is not None:
                 tasks.append(asyncio.create_task(self.refresher.run()))
             try:
@@ -195,7 +203,7 @@ class Service:
     async def forecasts(self, request: Request) -> Response:
         """`GET /forecasts`: a ForecastDocument, if there is at least one coin to answer for."""
         query = parse_forecast_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
-        asked = coin_requests(query, self.config)
+        asked = coin_requests(query, self.config, challenged=self.sides.challenged(request.scope))
         stamp = self.answers.stamp()
         outcomes = await self.answers.of(asked, timeout_s=self._patience_s(request), stamp=stamp)
         made = tuple(outcome.body for outcome in outcomes if isinstance(outcome, Answered))
@@ -218,8 +226,9 @@ class Service:
     def _finish(self, request: Request, body: bytes, *, until: datetime, stamp: Hashable) -> Response:
         headers = dict(request.scope["headers"])
         encoding, now = preferred(headers.get(b"accept-encoding", b"")), self.context.wall_clock()
-        query = request.scope["query_string"]
-        answer = self.finished.finish(query, encoding, body, until=until, stamp=stamp, keep=until > now)
+        answer = self.finished.finish(
+            self.sides.question(request.scope), encoding, body, until=until, stamp=stamp, keep=until > now
+        )
         known = headers.get(b"if-none-match")
         is_known = known is not None and answer.matches(known)
         response = Response(b"" if is_known or request.method == "HEAD" else answer.body, 304 if is_known else 200)
@@ -361,16 +370,16 @@ def create_app(
     """The ASGI app; `app.state.service` is its Service. Nothing runs until its lifespan has begun.
 
     forecast: makes the document of one coin, in one thread; by default the workflows' Forecaster, which keeps what it
-    has loaded, on the ladder. token: asked for by everything but /health and /ready; several are separated by
-    commas. admin_token: the same for those who may switch breakers. stamp: changes when the registry
-    does, as it is asked for with every request; by default read off the registry's file. ask_prices: quotes by coin; by
-    default the upstream's. refresh: run the refresher; by default where `forecast` is not given. duties: work of the
+    has loaded, on the ladder. token: asked for by everything but /health and /ready; several are separated by commas.
+    admin_token: the same for those who may switch breakers. stamp: changes when the registry does, asked with every
+    request; by default what the store's watch saw last. ask_prices: quotes by coin; by default the upstream's.
+    refresh: run the refresher; by default where `forecast` is not given. duties: work of the
     leader after each refresh.
     """
     service = _service(
         context,
         forecast,
-        stamp or registry_stamp(context.config.store.path),
+        stamp,
         refresh=forecast is None if refresh is None else refresh,
         duties=duties,
         reports=reports or Reports(None, environment="", release=""),
@@ -388,6 +397,7 @@ def create_app(
         serve=context.config.serve,
         telemetry=service.telemetry,
         finished=service.finished,
+        question=service.sides.question,
         routes=route_label,
         keys=Keys(token, admin_token),
         is_draining=lambda: service.draining,
@@ -408,30 +418,36 @@ def route_label(path: str) -> str:
 def _service(
     context: Context,
     forecast: MakeForecast | None,
-    stamp: Stamp,
+    given_stamp: Stamp | None,
     *,
     refresh: bool,
     duties: Sequence[Duty],
     reports: Reports,
 ) -> Service:
     config, telemetry = context.config, Telemetry()
+    candles = KeptCandles(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
+    registry = RegistryWatch(config.store.path, config.gate)
+    stamp = given_stamp or registry
+    kept = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)
+    context = replace(context, candles=candles, kept_registry=kept)
     finished = FinishedAnswers(wall_clock=context.wall_clock, stamp=stamp)
+    forecaster = Forecaster(context)
+
+    def changed(coin: str) -> None:
+        answers.candles_changed(coin)
+        finished.clear()
+
+    watch = StoreWatch(candles, registry, series=lambda: served_series(answers, config), on_change=changed)
+    sides = Sides()
+    watch.on_registry = lambda: sides.follow(kept.ab_tests())
     ladder = None
     keeper = None
     if forecast is None:
-        ladder = Ladder(
-            Forecaster(context).forecast,
-            wall_clock=context.wall_clock,
-            on_step=lambda step: telemetry.count("fallback", step),
-        )
-
-        def changed(coin: str) -> None:
-            answers.candles_changed(coin)
-            finished.clear()
-
-        keeper = BarKeeper(context, on_change=changed, on_try=partial(telemetry.tried, "bars"))
+        ladder = Ladder(forecaster.forecast, on_step=lambda step: telemetry.count("fallback", step))
+        keeper = BarKeeper(context, on_change=watch.look, on_try=partial(telemetry.tried, "bars"))
+        duties = [*duties, lambda coins: record_bars(answers, forecaster, coins)]
     answers = Answers(
-        _timed(forecast or ladder or Forecaster(context).forecast, telemetry),
+        _timed(forecast or ladder or forecaster.forecast, telemetry),
         stamp=stamp,
         wall_clock=context.wall_clock,
         max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids,
@@ -440,6 +456,8 @@ def _service(
     )
     price_breakers = Breakers(lambda name: Breaker(f"coingecko prices {name}"))
     refresher = _refresher(context, answers, keeper, duties) if refresh else None
+    if refresher is not None:
+        watch.before_change = refresher.before_change
 
     def all_breakers() -> Mapping[str, Breaker]:
         groups = {"coingecko prices": price_breakers}
@@ -481,6 +499,8 @@ def _service(
         price_breakers,
         upstream_figures,
         live_figures,
+        watch,
+        sides,
         all_breakers,
     )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias
@@ -30,11 +30,15 @@ Series: TypeAlias = tuple[str, str, Granularity]
 
 
 class BarKeeper:
-    """`on_change` hears of each coin whose candles were brought, on the event loop; `on_try` of each request to the
+    """`on_change` is awaited when candles were brought, on the event loop; `on_try` hears of each request to the
     upstream, in another thread."""
 
     def __init__(
-        self, context: Context, *, on_change: Callable[[str], None], on_try: Callable[[Try], None] | None = None
+        self,
+        context: Context,
+        *,
+        on_change: Callable[[], Awaitable[object]],
+        on_try: Callable[[Try], None] | None = None,
     ) -> None:
         coingecko = context.config.coingecko
         limited = msgspec.structs.replace(coingecko, deadline_s=min(DEADLINE_S, coingecko.deadline_s))
@@ -73,8 +77,8 @@ class BarKeeper:
             fetched, changed = await self._worker.submit(partial(self._fetch, coins, vs, granularity, priority))
         except CryptocastError as error:
             return dict.fromkeys(coins, error)
-        for coin in changed:
-            self._on_change(coin)
+        if changed:
+            await self._on_change()
         return fetched
 
     def _fetch(
@@ -86,7 +90,7 @@ class BarKeeper:
         try:
             with Sources(
                 config,
-                open_store(config),
+                self._context.candles or open_store(config),
                 source="coingecko",
                 vs=vs,
                 granularity=granularity,

@@ -64,12 +64,14 @@ class Front:
         serve: ServeConfig,
         telemetry: Telemetry,
         finished: FinishedAnswers,
+        question: Callable[[Scope], bytes],
         routes: Callable[[str], str],
         keys: Keys,
         is_draining: Callable[[], bool],
         reports: Reports,
     ) -> None:
         self._app, self._serve, self._telemetry, self._finished = app, serve, telemetry, finished
+        self._question = question
         self._route, self._is_draining, self._reports = routes, is_draining, reports
         self._keys = keys
         self._rates = ClientRates(serve.client_rate_per_s)
@@ -125,7 +127,7 @@ class Front:
         """A finished answer to this request: with its headers, and 304 where the client has it already."""
         if scope["path"] != FORECASTS or scope["method"] not in ("GET", "HEAD"):
             return None
-        found = self._finished.find(scope["query_string"], preferred(headers.get(b"accept-encoding", b"")))
+        found = self._finished.find(self._question(scope), preferred(headers.get(b"accept-encoding", b"")))
         if found is None:
             return None
         answer, now = found

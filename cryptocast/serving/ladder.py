@@ -7,7 +7,6 @@ sample stands in for its coins; for others `DataError` says that the candles mus
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -38,11 +37,10 @@ class Ladder:
         self,
         forecast: MakeForecast,
         *,
-        wall_clock: Callable[[], datetime],
         on_step: Callable[[str], None] = lambda _: None,
         breakers: Breakers | None = None,
     ) -> None:
-        self._forecast, self._wall_clock, self._on_step = forecast, wall_clock, on_step
+        self._forecast, self._on_step = forecast, on_step
         settings = BreakerSettings(open_s=30.0, slow_call_s=30.0)
         self.breakers = breakers or Breakers(lambda kind: Breaker(f"model {kind}", settings))
 
@@ -104,7 +102,7 @@ class Ladder:
         selection = request.selection
         if selection.source not in ("auto", "coingecko"):
             return self._one(request)
-        stored = replace(selection, as_of=self._wall_clock())  # as the store knows it: nothing is fetched
+        stored = replace(selection, stored=True)  # nothing is fetched: a hanging upstream holds up no forecast
         try:
             return self._one(replace(request, selection=stored))
         except DataError:

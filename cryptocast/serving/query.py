@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -133,8 +134,13 @@ def preferred_wait_s(prefer: str) -> float | None:
     return float(found[1]) if found is not None and float(found[1]) > 0 else None
 
 
-def coin_requests(query: ForecastQuery, config: Config) -> list[Request]:
-    """One request for each coin, with nothing left open: two queries that mean the same give equal requests."""
+def coin_requests(
+    query: ForecastQuery, config: Config, *, challenged: Mapping[str, frozenset[str]] = MappingProxyType({})
+) -> list[Request]:
+    """One request for each coin, with nothing left open: two queries that mean the same give equal requests.
+
+    challenged: A/B tests in which the challenger answers, by coin.
+    """
     granularity = query.granularity or config.data.granularity
     coins = query.ids or tuple(dict.fromkeys(config.data.coins))
     return [
@@ -143,6 +149,7 @@ def coin_requests(query: ForecastQuery, config: Config) -> list[Request]:
             model=query.model or config.forecast.model,
             horizons=query.horizons or config.horizons(granularity),
             intervals=query.levels or tuple(sorted(set(config.forecast.intervals))),
+            challenged=challenged.get(coin, frozenset()),
         )
         for coin in coins
     ]

@@ -8,7 +8,6 @@ import msgspec
 
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import ModelError, RegistryError, UsageError
-from cryptocast.models.booster_text import check_booster
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry, Version, sha256_hex
@@ -80,9 +79,6 @@ def import_archive(registry: Registry, path: Path, *, dry_run: bool, who: str, n
     archive = unpack(read_archive(path), str(path))
     manifest = archive.manifest
     try:
-        for name, content in archive.files.items():
-            if name.endswith(".txt"):
-                check_booster(content)  # LightGBM would abort the process
         loaded = Calibrated.load(archive.files, forecaster_type(manifest.kind))
     except (ModelError, ValueError) as error:
         raise RegistryError(f"The archive {path} is refused: {error}") from error

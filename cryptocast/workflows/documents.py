@@ -15,6 +15,7 @@ from cryptocast.evaluation.records import (
 )
 
 __all__ = [
+    "AbSide",
     "BacktestReport",
     "BacktestRow",
     "CoinError",
@@ -57,6 +58,14 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     confidence: float  # probability of the likelier direction; 0.5 is no view
     verdict: str  # of the evidence behind this horizon
     fallback: str | None  # why this horizon is the baseline's
+    live_outcomes: int  # matured live forecasts that have moved the intervals since the fit; 0: they are as fitted
+
+
+class AbSide(Document, frozen=True, kw_only=True):
+    """The running A/B test of what was asked for, and which side of it answered."""
+
+    test: str
+    side: Literal["production", "challenger"]
 
 
 class CoinForecast(Document, frozen=True, kw_only=True):
@@ -76,6 +85,7 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     price: float
     notices: tuple[str, ...]
     horizons: tuple[HorizonForecast, ...]
+    ab: AbSide | None = None  # null: no test is running
 
 
 class CoinError(Document, frozen=True, kw_only=True):

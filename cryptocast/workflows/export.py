@@ -53,4 +53,4 @@ def _of_horizon(horizon: HorizonForecast) -> dict[str, Any]:
     row = {name: getattr(horizon, name) for name in OF_HORIZON}
     for interval in horizon.intervals:
         row[f"lower_{interval.level}"], row[f"upper_{interval.level}"] = interval.lower, interval.upper
-    return {**row, "fallback": horizon.fallback}
+    return {**row, "fallback": horizon.fallback, "live_outcomes": horizon.live_outcomes}

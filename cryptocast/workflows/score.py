@@ -2,24 +2,19 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from cryptocast.errors import CryptocastError, ModelError
-from cryptocast.models.base import Forecast
-from cryptocast.models.calibrated import Calibrated
-from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import (
     CHALLENGER,
     PRODUCTION,
-    CalibrationState,
     LedgerRow,
-    MaturedRow,
     Outcome,
     Registry,
     Version,
@@ -29,20 +24,19 @@ from cryptocast.registry.live import LiveScore, matured_outcome
 from cryptocast.workflows.card import live_of
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.feature_sets import feature_set_of
-from cryptocast.workflows.forecast import baseline_forecast, model_forecast, pool_of_fit, served_matrix
+from cryptocast.workflows.forecast import Forecaster, baseline_forecast, pool_of_fit
 from cryptocast.workflows.panel import Pool, feature_table, gather, matrix_of, moment
+from cryptocast.workflows.recalibration import Served, learn, recalibrated, state_of
 
 __all__ = [
     "Drift",
-    "Online",
+    "Recorded",
     "ScoreReport",
     "ScoreRow",
-    "advance",
     "ledger_rows",
     "psi",
-    "replay",
+    "record",
     "score",
-    "write_ledger",
 ]
 
 log = logging.getLogger(__name__)
@@ -51,18 +45,6 @@ DRIFT_BARS: Final = 60
 DRIFTED: Final = 0.25  # the usual bound of a population stability index that calls for a look
 BINS: Final = 10
 LEAST_EXPECTED: Final = 1e-4
-
-
-class Online(Protocol):
-    """The online calibration of one version at one horizon, as pure steps: state, forecast and outcome -> state."""
-
-    def start(self, version: Version, horizon: int) -> Mapping[str, object]:
-        """The state before the first outcome."""
-        ...
-
-    def step(self, state: Mapping[str, object], row: LedgerRow, outcome: Outcome) -> Mapping[str, object]:
-        """The state that has seen one more outcome."""
-        ...
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,68 +81,99 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...]
 
 
-def write_ledger(registry: Registry, rows: Sequence[LedgerRow]) -> int:
-    """Keep forecasts: one row for each version, bar and horizon; what is there stands. Returns how many were given."""
-    registry.write_ledger(rows)
-    return len(rows)
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at the bars brought into the ledger. written, matured: rows that are new; waiting: forecasts whose
+    bar has not closed; errors: what could not be had or made."""
+
+    written: int
+    matured: int
+    waiting: int
+    errors: tuple[str, ...]
 
 
-def score(context: Context, selection: Selection, *, online: Online | None = None) -> ScoreReport:
-    """Write the forecast of now of production and challenger, join the ledger with closed bars, and judge.
+def score(context: Context, selection: Selection) -> ScoreReport:
+    """Bring the ledger up to date (see `record`), and judge production and challenger live.
 
     A coin whose candles cannot be had, or a version that cannot answer, stands in `errors` beside the others.
     """
-    asked = selection.resolved(context.config)
-    registry = context.registry()
-    errors: list[str] = []
-    written = matured = 0
-    rows: list[ScoreRow] = []
+    asked, registry = selection.resolved(context.config), context.registry()
     context.progress.begin("scoring", len(asked.coins))
-    for pool in gather(context, asked, pool=()):
-        errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
-        outcomes = _outcomes(registry, pool, context.wall_clock())
-        states = {} if online is None else _advanced(registry, online, outcomes)
-        registry.write_outcomes(outcomes, states)
-        matured += len(outcomes)
+    pools = gather(context, asked, pool=())
+    noted = _record(Forecaster(context), registry, asked, pools)
+    rows: list[ScoreRow] = []
+    for pool in pools:
         for coin in pool.named:
-            versions = _versions(registry, pool, coin)
-            made, failed = ledger_rows(context, registry, asked, pool, coin, versions)
-            written += write_ledger(registry, made)
-            errors += failed
-            rows += [_row(context, registry, asked, pool, version) for version in versions]
+            rows += [_row(context, registry, asked, pool, version) for version in _versions(registry, pool, coin)]
             context.progress.step(coin)
     context.progress.end()
     return ScoreReport(
-        written=written, matured=matured, waiting=len(registry.unscored()), rows=tuple(rows), errors=tuple(errors)
+        written=noted.written, matured=noted.matured, waiting=noted.waiting, rows=tuple(rows), errors=noted.errors
     )
 
 
+def record(context: Context, selection: Selection, *, forecaster: Forecaster | None = None) -> Recorded:
+    """Bring the ledger up to date with the bars: a server's duty once a bar, and the first half of `score`.
+
+    Outcomes of forecasts whose bar has closed are written first, and the online calibration learns from them in the
+    same transaction; then the forecasts of each coin's last bar by production, challenger and baseline, as they are
+    served. Doing it twice at the same bar changes nothing. forecaster: one whose loaded models are used, in the thread
+    that it belongs to. Raises the error of a coin whose candles cannot be had, if none of them can.
+    """
+    asked = selection.resolved(context.config)
+    pools = gather(context, asked, pool=())  # before a registry is made for nothing
+    return _record(forecaster or Forecaster(context), context.registry(), asked, pools)
+
+
+def _record(forecaster: Forecaster, registry: Registry, asked: Resolved, pools: Sequence[Pool]) -> Recorded:
+    context, errors, written, matured = forecaster.context, list[str](), 0, 0
+    for pool in pools:
+        errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
+        matured += registry.write_outcomes(_outcomes(registry, pool, context.wall_clock()), learn)
+        for coin in pool.named:
+            versions = _versions(registry, pool, coin)
+            errors += _mended(registry, versions)
+            made, failed = ledger_rows(forecaster, registry, asked, pool, coin, versions)
+            written += registry.write_ledger(made)
+            errors += failed
+    return Recorded(written=written, matured=matured, waiting=len(registry.unscored()), errors=tuple(errors))
+
+
+def _mended(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:
+    """Count states that cannot be read anew, and say so."""
+    for version in versions:
+        try:
+            for state in registry.calibration_states(version.key, version.number).values():
+                state_of(state)
+        except CryptocastError as error:
+            registry.recount_states(version.key, version.number, learn)
+            yield f"{version.name}: {error} That was done now."
+
+
 def ledger_rows(
-    context: Context, registry: Registry, asked: Resolved, pool: Pool, coin: str, versions: Iterable[Version]
+    forecaster: Forecaster, registry: Registry, asked: Resolved, pool: Pool, coin: str, versions: Iterable[Version]
 ) -> tuple[list[LedgerRow], list[str]]:
     """The forecasts of the coin's last bar by each version and by the baseline, and what could not be made."""
     rows, errors = list[LedgerRow](), list[str]()
-    horizons = context.config.horizons(asked.granularity)
-    now = context.wall_clock()
+    horizons = forecaster.context.config.horizons(asked.granularity)
+    now = forecaster.context.wall_clock()
     try:
         made = baseline_forecast(pool, coin, horizons)
-        rows += _as_rows(_baseline_key(pool, coin), 0, made, pool.bar_us, now)
+        rows += _as_rows(_baseline_key(pool, coin), 0, recalibrated(made, (), ()), pool.bar_us, now)
     except CryptocastError as error:
         return [], [f"{coin}: {error}"]
     for version in versions:
         own = tuple(sorted(set(horizons) & set(version.manifest.horizons)))
         try:
-            made = _forecast(context, registry, asked, pool, version, own)
-            rows += _as_rows(version.key, version.number, made, pool.bar_us, now)
+            _refuse_later_data(version, pool)
+            served, _ = forecaster.by_version(registry, version, asked, pool, own)
+            rows += _as_rows(version.key, version.number, served, pool.bar_us, now)
         except CryptocastError as error:
             errors.append(f"{version.name}: {error}")
     return rows, errors
 
 
-def _forecast(
-    context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version, horizons: tuple[int, ...]
-) -> Forecast:
-    """What the version says at the coin's last bar. ModelError if it learned from later bars."""
+def _refuse_later_data(version: Version, pool: Pool) -> None:
+    """ModelError if the version learned from later bars than the coin's last one."""
     as_of = pool.bars[version.key.coin].candles.provenance.last
     learned = max(data.last for data in version.manifest.coins)
     if learned > as_of:
@@ -168,18 +181,14 @@ def _forecast(
             f"it learned from bars up to {learned:%Y-%m-%d %H:%M} and the last bar closed {as_of:%Y-%m-%d %H:%M}: what "
             "it says of that time is no live forecast"
         )
-    model = Calibrated.load(registry.load_files(version.fit_id), forecaster_type(version.manifest.kind))
-    whole, _ = pool_of_fit(context, asked, pool, version)
-    matrix = served_matrix(model, whole, horizons, feature_set_of(version, context.config))
-    baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
-    return model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
 
 
 def _baseline_key(pool: Pool, coin: str) -> VersionKey:
     return VersionKey(coin, pool.source, pool.vs, pool.granularity, "baseline")
 
 
-def _as_rows(key: VersionKey, number: int, made: Forecast, bar_us: int, now: datetime) -> list[LedgerRow]:
+def _as_rows(key: VersionKey, number: int, served: Served, bar_us: int, now: datetime) -> list[LedgerRow]:
+    made = served.forecast
     issued = int(made.issued_at[0])
     return [
         LedgerRow(
@@ -196,6 +205,8 @@ def _as_rows(key: VersionKey, number: int, made: Forecast, bar_us: int, now: dat
             volatility=float(made.volatility[0, column]),
             p_up=float(made.p_up[0, column]),
             quantiles=tuple(made.values[0, column].tolist()),
+            base=tuple(served.fitted.values[0, column].tolist()) if horizon in served.outcomes else None,
+            by_baseline=horizon in served.by_baseline,
             written_at=now,
         )
         for column, horizon in enumerate(made.horizons.tolist())
@@ -203,13 +214,22 @@ def _as_rows(key: VersionKey, number: int, made: Forecast, bar_us: int, now: dat
 
 
 def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
-    """Production and challenger of every kind, each once."""
+    """Production and challenger of every kind, and both sides of running A/B tests, each once."""
     where = {"coin": coin, "source": pool.source, "vs": pool.vs}
     found = {
         (version.key, version.number): version
         for alias in (PRODUCTION, CHALLENGER)
         for version in registry.versions(**where, granularity=pool.granularity, alias=alias)
     }
+    for test in registry.ab_tests():
+        key = test.start.key
+        here = (coin, pool.source, pool.vs, pool.granularity)
+        if test.end is None and (key.coin, key.source, key.vs, key.granularity) == here:
+            for number in (test.start.production, test.start.challenger):
+                if (key, number) not in found:
+                    reference = f"{key.coin}/{key.kind}:{number}"
+                    version = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+                    found[key, number] = version
     return list(found.values())
 
 
@@ -231,50 +251,6 @@ def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
         if close is not None and close > 0:
             found.append(matured_outcome(row, math.log(close / row.price), now=now))
     return found
-
-
-def _advanced(
-    registry: Registry, online: Online, outcomes: Sequence[Outcome]
-) -> dict[tuple[VersionKey, int], list[CalibrationState]]:
-    """The online calibration of each version that has new outcomes."""
-    states: dict[tuple[VersionKey, int], list[CalibrationState]] = {}
-    for key, number in dict.fromkeys((o.key, o.number) for o in outcomes if o.number):
-        version = registry.get(
-            f"{key.coin}/{key.kind}:{number}", source=key.source, vs=key.vs, granularity=key.granularity
-        )
-        issued = {(row.issued_at, row.horizon): row for row in registry.ledger(key, number)}
-        own = [(issued[o.issued_at, o.horizon], o) for o in outcomes if (o.key, o.number) == (key, number)]
-        known = registry.calibration_states(key, number)
-        if any(row.horizon in known and row.issued_at <= known[row.horizon].through for row, _ in own):
-            # A bar that was missing has come: counted anew, so that the states stay those of the ledger in order.
-            own, known = [*registry.matured(key, number), *own], {}
-        states[key, number] = advance(online, version, own, known)
-    return states
-
-
-def advance(
-    online: Online, version: Version, matured: Sequence[MaturedRow], known: Mapping[int, CalibrationState]
-) -> list[CalibrationState]:
-    """The states after these outcomes, in the order of issue; one that a state has seen is not entered again."""
-    states = []
-    for horizon in sorted({row.horizon for row, _ in matured}):
-        before = known.get(horizon)
-        state = online.start(version, horizon) if before is None else before.state
-        through = None if before is None else before.through
-        own = sorted((row.issued_at, row, o) for row, o in matured if row.horizon == horizon)
-        for issued, row, outcome in own:
-            if through is None or issued > through:
-                state, through = online.step(state, row, outcome), issued
-        if through is not None:
-            states.append(
-                CalibrationState(key_number=version.number, horizon=horizon, through=through, state=dict(state))
-            )
-    return states
-
-
-def replay(online: Online, registry: Registry, version: Version) -> list[CalibrationState]:
-    """The states counted anew from ledger and outcomes: what those that are kept must be."""
-    return advance(online, version, registry.matured(version.key, version.number), {})
 
 
 def _row(context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version) -> ScoreRow:

@@ -61,6 +61,7 @@ def horizon_of(price: float, horizon: int, bar: timedelta, levels: tuple[int, ..
         confidence=0.5,
         verdict="not backtested",
         fallback=None,
+        live_outcomes=0,
     )
 
 

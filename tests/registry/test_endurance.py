@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from cryptocast.models.online import HorizonState
 from cryptocast.registry import Registry
+from cryptocast.workflows.recalibration import learn, state_of
 from tests.registry.registry_evidence import SERIES
 from tests.registry.registry_fits import BITCOIN, NOW
 
 HERE = Path(__file__).parent
 
 
-def worker(store: Path, name: str, rounds: int, script: str = "registry_fits.py") -> "subprocess.Popen[str]":
+def worker(store: Path, name: str, rounds: float, script: str = "registry_fits.py") -> "subprocess.Popen[str]":
     """A process that prints what was confirmed to it: registers two coins at a time and promotes at random, or records.
 
     script: registry_fits.py, or registry_evidence.py, which writes two rows of evidence and two trials at a time.
@@ -110,11 +112,11 @@ def test_processes_recording_at_once_lose_no_row(tmp_path: Path) -> None:
     assert len(registry.evidence()) == len(registry.trials_on(SERIES, NOW, NOW)) == 240
 
 
-def _cared_for(folder: Path, kills: int, seed: int) -> None:
-    """Kill a process that registers, promotes, rolls back, collects and imports, at random moments."""
+def _cared_for(folder: Path, kills: int, seed: int, script: str = "registry_upkeep.py") -> None:
+    """Kill a process that registers, promotes, rolls back, collects and imports (or notes and learns), at random."""
     draw = random.Random(seed)
     for turn in range(kills):
-        process = worker(folder, f"turn {turn}", 10_000, "registry_upkeep.py")
+        process = worker(folder, f"turn-{turn}", 10_000, script)
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(draw.uniform(0.0, 0.15))
@@ -122,9 +124,12 @@ def _cared_for(folder: Path, kills: int, seed: int) -> None:
         assert process.communicate(timeout=20)[1] == ""
         registry = Registry.open(folder)
         assert registry.verify() == ()
-        assert registry.alias(BITCOIN, "production") is not None
+        assert registry.alias(BITCOIN, "production") is not None or not registry.versions()
         for version in registry.versions():
             assert registry.load_files(version.fit_id)
+        for number in (1, 2, 3):
+            matured = registry.matured(BITCOIN, number)
+            assert _states(registry, number) == {s.horizon: state_of(s) for s in learn(number, {}, matured)}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
@@ -138,6 +143,12 @@ def test_a_hundred_such_kills_lose_nothing_either(tmp_path: Path) -> None:
     _cared_for(tmp_path, kills=100, seed=8)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_hundred_kills_in_the_crowd_leave_states_that_are_their_replay(tmp_path: Path) -> None:
+    _cared_for(tmp_path, kills=100, seed=9, script="registry_crowd.py")
+
+
 def test_processes_that_collect_and_register_at_once_lose_no_artefact(tmp_path: Path) -> None:
     workers = [worker(tmp_path, name, 25, "registry_upkeep.py") for name in "abc"]
     said = [process.communicate(timeout=60) for process in workers]
@@ -145,3 +156,44 @@ def test_processes_that_collect_and_register_at_once_lose_no_artefact(tmp_path: 
     registry = Registry.open(tmp_path)
     assert registry.verify() == ()
     assert all(registry.load_files(version.fit_id) for version in registry.versions())
+
+
+def _states(registry: Registry, number: int) -> dict[int, HorizonState]:
+    return {horizon: state_of(state) for horizon, state in registry.calibration_states(BITCOIN, number).items()}
+
+
+def _crowd(folder: Path, processes: int, seconds: float) -> None:
+    """Processes that register, promote, go through the gate, roll back, note, learn, record and collect at once."""
+    workers = [worker(folder, f"worker-{n}", seconds, "registry_crowd.py") for n in range(processes)]
+    said = [process.communicate(timeout=seconds + 90) for process in workers]
+    assert [stderr for _, stderr in said] == [""] * processes
+    assert [process.returncode for process in workers] == [0] * processes
+    registry = Registry.open(folder)
+    assert registry.verify() == ()
+    assert registry.alias(BITCOIN, "production") is not None
+    done = [line.partition(" ")[::2] for stdout, _ in said for line in stdout.splitlines()]
+    assert {what for what, _ in done} == {"register", "promote", "gate", "rollback", "ledger", "walk", "gc"}
+    # Nothing that was confirmed is lost: every registration and move of production stands in the history, once.
+    events = registry.history(coin="bitcoin")
+    registered = [event.evidence["fit"] for event in events if event.action == "register"]
+    assert sorted(registered) == sorted({fit_id for what, fit_id in done if what == "register"})
+    moves = [event for event in events if event.alias == "production"]
+    assert [event.previous for event in moves[1:]] == [event.number for event in moves[:-1]]
+    walks = {row.run for row in registry.evidence()}
+    assert {label for what, label in done if what == "walk"} == walks
+    for number in (1, 2, 3):
+        rows = {f"{number}:{r.issued_at.isoformat()}:{r.horizon}" for r in registry.ledger(BITCOIN, number)}
+        noted = {one for what, told in done if what == "ledger" for one in told.split(",") if one[0] == str(number)}
+        assert noted == rows
+        matured = registry.matured(BITCOIN, number)
+        assert len(matured) == len(rows)
+        assert _states(registry, number) == {s.horizon: state_of(s) for s in learn(number, {}, matured)}
+
+
+def test_four_processes_at_once_for_three_seconds_lose_nothing(tmp_path: Path) -> None:
+    _crowd(tmp_path, processes=4, seconds=3.0)
+
+
+@pytest.mark.slow
+def test_ten_processes_at_once_for_thirty_seconds_lose_nothing(tmp_path: Path) -> None:
+    _crowd(tmp_path, processes=10, seconds=30.0)

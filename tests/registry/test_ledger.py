@@ -72,18 +72,20 @@ def test_neither_ledger_nor_outcomes_can_be_changed_and_a_change_behind_the_back
         registry.ledger(BITCOIN, 1)
 
 
-def test_a_calibration_state_moves_forward_only_and_is_checked(registry: Registry, tmp_path: Path) -> None:
-    states = [CalibrationState(key_number=1, horizon=1, through=day(n), state={"seen": n}) for n in (1, 3, 2)]
-    for state in states:
-        registry.write_outcomes([], {(BITCOIN, 1): [state]})
-    assert registry.calibration_states(BITCOIN, 1) == {1: states[1]}
+def test_a_calibration_state_is_checked(registry: Registry, tmp_path: Path) -> None:
+    state = CalibrationState(key_number=1, horizon=1, through=day(3), state={"seen": 3})
+    registry.recount_states(BITCOIN, 1, lambda number, known, rows: [state])
+    assert registry.calibration_states(BITCOIN, 1) == {1: state}
     assert registry.calibration_states(BITCOIN, 2) == {}
-    with contextlib.closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as connection:
-        connection.execute("UPDATE calibration_states SET state = replace(state, '3', '4')")
-        connection.commit()
-    assert any(finding.where.startswith("calibration of version 1") for finding in registry.verify())
-    with pytest.raises(RegistryError, match="counted again"):
-        registry.calibration_states(BITCOIN, 1)
+    for damage in ("state = replace(state, '3', '4')", "through = '2999'"):
+        with contextlib.closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as connection:
+            connection.execute(f"UPDATE calibration_states SET {damage}")  # noqa: S608 - written above
+            connection.commit()
+        assert any(finding.where.startswith("calibration of version 1") for finding in registry.verify())
+        with pytest.raises(RegistryError, match=r"counted again|damaged"):
+            registry.calibration_states(BITCOIN, 1)
+        registry.recount_states(BITCOIN, 1, lambda number, known, rows: [state])
+        assert registry.verify() == ()
 
 
 def scored(registry: Registry, days: int, *, v1: float, v0: float) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """A server in a process of its own, as a user has it: `python server_process.py KIND VALUE [SETTINGS]`.
 
 `forecast STORE` serves the workflows' forecast with no upstream to be reached, `upstream STORE` with the one whose
-address stands in UPSTREAM; `fake SECONDS` a made-up one that takes its time. SETTINGS: those of [serve], as JSON.
+address stands in UPSTREAM, `bitcoin STORE` as `forecast` but for one coin; `fake SECONDS` a made-up one that takes its
+time. SETTINGS: those of [serve], as JSON.
 """
 
 import logging
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from cryptocast.config import CoinGeckoConfig, Config, ServeConfig, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig
 from cryptocast.serving import create_app, run
 from cryptocast.serving.server import listen, serve
 from cryptocast.workflows.context import Context
@@ -38,7 +39,8 @@ def main(kind: str, value: str, settings: str = "{}") -> None:
         return
     address = os.environ["UPSTREAM"] if kind == "upstream" else NOWHERE
     calls = CoinGeckoConfig(base_url=address, calls_per_minute=100_000, read_timeout_s=2.0, deadline_s=4.0)
-    given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving)
+    data = DataConfig(coins=("bitcoin",)) if kind == "bitcoin" else DataConfig()
+    given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving, data=data)
     token, admin = os.environ.get("TOKEN"), os.environ.get("ADMIN_TOKEN")
     run(Context(given), port=0, announce=announce, token=token, admin_token=admin)
 

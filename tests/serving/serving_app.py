@@ -95,6 +95,7 @@ class FakeForecast:
             confidence=0.5,
             verdict="not backtested",
             fallback=None,
+            live_outcomes=0,
         )
 
 

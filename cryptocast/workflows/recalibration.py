@@ -1,0 +1,102 @@
+"""The calibration that goes on after the fit: states kept in the registry, learned from its ledger, applied to a
+forecast.
+
+What stands in the registry is always `models.online.replay` of the version's ledger and outcomes (see
+`registry.ledger.advance_states`). A forecast as of an earlier bar uses only what had ended by then.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from cryptocast.data.schema import BAR_US
+from cryptocast.errors import ModelError
+from cryptocast.models import online
+from cryptocast.models.base import Forecast
+from cryptocast.registry import CalibrationState, MaturedRow, Registry, Version
+from cryptocast.scoring.quantiles import LEVELS
+
+__all__ = ["Served", "learn", "recalibrated", "state_of", "states_at"]
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A version's forecast of one row. forecast: as it is served; fitted: before its live outcomes moved it; outcomes:
+    how many of those have, by horizon; by_baseline: horizons that the version leaves to the baseline."""
+
+    forecast: Forecast
+    fitted: Forecast
+    outcomes: Mapping[int, int]
+    by_baseline: frozenset[int]
+
+
+def recalibrated(fitted: Forecast, states: Iterable[online.HorizonState], by_baseline: Collection[int]) -> Served:
+    """The forecast with its intervals moved by what its live outcomes say; horizons of the baseline are left alone."""
+    own = [state for state in states if state.outcomes and state.horizon not in by_baseline]
+    made = online.widened(fitted, own) if own else fitted
+    return Served(made, fitted, {state.horizon: state.outcomes for state in own}, frozenset(by_baseline))
+
+
+def learn(
+    number: int, known: Mapping[int, CalibrationState], matured: Sequence[MaturedRow]
+) -> tuple[CalibrationState, ...]:
+    """A `registry.Learn`: the states behind these outcomes of version `number`, none where it has none of its own."""
+    own = [(row, outcome) for row, outcome in matured if not row.by_baseline]
+    states = []
+    for horizon in sorted({row.horizon for row, _ in own}):
+        first = state_of(known[horizon]) if horizon in known else online.start(horizon, LEVELS)
+        rows = [_learned(pair) for pair in own if pair[0].horizon == horizon]
+        state = online.replay(first, rows, now=max(row.label_end for row in rows))
+        if state.through is not None:
+            through = EPOCH + timedelta(microseconds=state.through)
+            content = msgspec.to_builtins(state)
+            states.append(CalibrationState(key_number=number, horizon=horizon, through=through, state=content))
+    return tuple(states)
+
+
+def states_at(registry: Registry, version: Version, as_of: datetime) -> tuple[online.HorizonState, ...]:
+    """What the version had learned at the close of a bar.
+
+    Outcomes that ended later are left out, even where they are known by now. Raises RegistryError or ModelError for
+    states that are damaged.
+    """
+    kept = [state_of(state) for state in registry.calibration_states(version.key, version.number).values()]
+    now, bar_us = _microseconds(as_of), BAR_US[version.key.granularity]
+    if all(state.through is None or state.through + state.horizon * bar_us <= now for state in kept):
+        return tuple(kept)
+    own = [pair for pair in registry.matured(version.key, version.number) if not pair[0].by_baseline]
+    return tuple(
+        online.replay(
+            online.start(state.horizon, LEVELS),
+            (_learned(pair) for pair in own if pair[0].horizon == state.horizon),
+            now=now,
+        )
+        for state in kept
+    )
+
+
+def state_of(kept: CalibrationState) -> online.HorizonState:
+    """The state inside a row of the registry. Raises ModelError for what is none."""
+    state = online.decode(msgspec.json.encode(kept.state))
+    if state.horizon != kept.horizon:
+        raise ModelError(f"The online calibration of {kept.horizon} bars ahead is that of {state.horizon}.")
+    return state
+
+
+def _learned(pair: MaturedRow) -> online.Matured:
+    row, outcome = pair
+    return online.Matured(
+        issued_at=_microseconds(row.issued_at),
+        label_end=_microseconds(row.target_at),
+        values=row.quantiles,
+        outcome=outcome.log_return,
+    )
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(microseconds=1)
