@@ -251,6 +251,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     max_ids: Annotated[int, Meta(ge=1, le=500)] = 50
     request_timeout_s: Seconds = 10.0
     receive_timeout_s: Seconds = 20.0
+    keep_alive_s: Annotated[float, Meta(ge=1.0)] = 75.0
     max_concurrency: Positive = 2000
     client_rate_per_s: Annotated[float, Meta(ge=0.0)] = 100.0
     client_connections: NotNegative = 1024

@@ -134,6 +134,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
+        timeout_keep_alive=round(settings.keep_alive_s),
         timeout_graceful_shutdown=int(settings.drain_s) or 1,
     )
     with contextlib.closing(listener):
@@ -177,6 +178,7 @@ class _Connection(HttpToolsProtocol):
     address: str = ""
     receiving_since: float | None = None
     unread_since: float | None = None
+    unread: int = 0  # bytes of answers that the client has not taken
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -221,11 +223,13 @@ class _Connection(HttpToolsProtocol):
         """Whether the client has been too slow to send its request, or to read the answer."""
         if self.receiving_since is not None and now - self.receiving_since > limit_s:
             return True
-        if self.transport.is_closing() or self.transport.get_write_buffer_size() == 0:
-            self.unread_since = None
-            return False
-        self.unread_since = self.unread_since or now
-        return now - self.unread_since > limit_s
+        unread = 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+        if unread == 0 or unread < self.unread:
+            self.unread_since = None  # everything is sent, or some of it
+        elif self.unread_since is None:
+            self.unread_since = now
+        self.unread = unread
+        return self.unread_since is not None and now - self.unread_since > limit_s
 
 
 MAX_HEADERS_READ: Final = 1000

@@ -49,8 +49,8 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trend(msgspec.Struct, frozen=True, kw_only=True):
-    """One number over a span: its mean in the older and in the newer half, and which way it goes. More requests are
-    neither better nor worse; with fewer than two minutes nothing is known."""
+    """One number over a span: its mean in the older and in the newer half, and which way it goes. More requests and
+    connections are neither better nor worse; with fewer than two minutes nothing is known."""
 
     older: float
     newer: float
@@ -205,20 +205,22 @@ LOWER_IS_BETTER: Final = (
     *("errors", "p50_ms", "p95_ms", "p99_ms", "fallbacks", "upstream_errors", "open_breakers"),
     *("rss_mb", "loop_lag_ms", "descriptors"),
 )
+IN_USE: Final = ("LISTEN", "ESTABLISHED")  # sockets that do what they are there for; the others hang on
 TOLERANCE: Final = 0.1  # changes below a tenth are noise
 NOTHING: Final = 1e-9
 
 
 def trends(minutes: Sequence[Minute]) -> dict[str, Trend]:
     """Each number of the minutes, sockets by their state among them, and which way its newer half goes against the
-    older. Lower is better for all but the requests."""
+    older. Lower is better for all but the requests and the sockets in use."""
     older, newer = minutes[: len(minutes) // 2], minutes[len(minutes) // 2 :]
     found = {"requests": _trend(_mean(older, "requests"), _mean(newer, "requests"), ("more", "fewer"))}
     for name in LOWER_IS_BETTER:
         found[name] = _trend(_mean(older, name), _mean(newer, name), ("worse", "better"))
     for state in sorted({state for minute in minutes for state in minute.sockets}):
         before, now = (_mean_of([float(minute.sockets.get(state, 0)) for minute in half]) for half in (older, newer))
-        found[f"sockets_{state.lower()}"] = _trend(before, now, ("worse", "better"))
+        words: tuple[Direction, Direction] = ("more", "fewer") if state in IN_USE else ("worse", "better")
+        found[f"sockets_{state.lower()}"] = _trend(before, now, words)
     return found
 
 
