@@ -196,9 +196,7 @@ def test_each_client_keeps_its_side_and_the_answer_says_which(used: Trained) -> 
 def test_a_challenger_that_cannot_answer_leaves_the_client_to_production(used: Trained) -> None:
     challenger = used.another("bitcoin")
     ab_start(used.context.config, used.registry, KEY, challenger=2, share=0.99, who="ada", now=CLOSED + AFTER)
-    own = {a.sha256 for a in used.version("bitcoin", "lightgbm").manifest.artefacts}
-    only = next(a for a in challenger.manifest.artefacts if a.sha256 not in own)
-    used.remove(challenger, only.name)
+    used.remove(challenger)
 
     made = made_of(get(used.app(), LIGHTGBM, headers={"x-client-id": "client-1"}))
     assert (made["version"], made["ab"]["side"]) == (1, "production")
@@ -249,7 +247,7 @@ def test_the_leader_records_every_bar_before_its_forecasts_are_given_out(used: T
     path = "/forecasts?ids=bitcoin&model=lightgbm"
 
     async def conversation(client: httpx.AsyncClient) -> dict[str, Any]:
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 120
         while len(registry.ledger(KEY, 2)) == 0 and time.monotonic() < ends:
             await asyncio.sleep(0.05)
         made = made_of(await client.get(path))

@@ -102,10 +102,12 @@ class Trained:
         train(used, Order(Selection((coin,)), model="lightgbm", horizons=HORIZONS))
         return self.version(coin, "lightgbm", 2)
 
-    def remove(self, version: Version, name: str = "") -> None:
-        """The files of a fit, or one of them."""
+    def remove(self, version: Version) -> None:
+        """The files of a fit that no other one shares."""
+        others = [one for one in self.registry.versions() if one.fit_id != version.fit_id]
+        shared = {artefact.sha256 for one in others for artefact in one.manifest.artefacts}
         for artefact in version.manifest.artefacts:
-            if name in ("", artefact.name):
+            if artefact.sha256 not in shared:
                 (self.store / "registry" / "objects" / artefact.sha256).unlink(missing_ok=True)
 
     def remove_candles(self) -> None:
