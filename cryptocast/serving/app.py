@@ -251,12 +251,14 @@ class Service:
         oldest = min(row.fetched_at for row in found.prices)
         age = max(0, int((self.context.wall_clock() - oldest).total_seconds()))
         left = max(0, int(self.config.serve.prices_fresh_s) - age)
-        headers = {"Age": str(age), "Vary": "Accept-Encoding"}
-        return respond(msgspec.json.encode(found), cache=f"private, max-age={left}", headers=headers)
+        headers = {"Age": str(age)}
+        body = msgspec.json.encode(found)
+        return respond(body, cache=f"private, max-age={left}", headers=headers, request=request)
 
-    async def models(self, _: Request) -> Response:
+    async def models(self, request: Request) -> Response:
         """`GET /models`: the versions in production."""
-        return respond(msgspec.json.encode(await asyncio.to_thread(production_models, self.context)))
+        found = await asyncio.to_thread(production_models, self.context)
+        return respond(msgspec.json.encode(found), request=request)
 
     async def alive(self, _: Request) -> Response:
         """`GET /health`: the process is alive. Looks at nothing else."""
@@ -272,13 +274,13 @@ class Service:
         body = msgspec.json.encode(told)
         return respond(body, status=503 if failed else 200, media_type=HEALTH_TYPE, headers=headers)
 
-    async def detailed(self, _: Request) -> Response:
+    async def detailed(self, request: Request) -> Response:
         """`GET /health/detailed`: every component."""
-        return respond(msgspec.json.encode(self.health.detail()), media_type=HEALTH_TYPE)
+        return respond(msgspec.json.encode(self.health.detail()), media_type=HEALTH_TYPE, request=request)
 
-    async def trends(self, _: Request) -> Response:
+    async def trends(self, request: Request) -> Response:
         """`GET /health/trends`: the last hour and the last day."""
-        return respond(msgspec.json.encode(self.health.trends()), media_type=HEALTH_TYPE)
+        return respond(msgspec.json.encode(self.health.trends()), media_type=HEALTH_TYPE, request=request)
 
     async def component(self, request: Request) -> Response:
         """`GET /health/components/{name}`: one component."""
@@ -299,29 +301,29 @@ class Service:
         log.warning("breaker %s is set to %s by hand", order.name, order.state)
         return respond(msgspec.json.encode(Switched(breaker=order.name, state=str(found.state))))
 
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """`GET /metrics`: rendered in a thread, once a second at most."""
         async with self._metrics_lock:
             at, body = self._metrics
             if time.monotonic() - at > METRICS_FRESH_S or not body:
                 body = await asyncio.to_thread(self.telemetry.render)
                 self._metrics = (time.monotonic(), body)
-        return respond(body, media_type=METRICS_TYPE)
+        return respond(body, media_type=METRICS_TYPE, request=request)
 
-    async def description(self, _: Request) -> Response:
+    async def description(self, request: Request) -> Response:
         """`GET /openapi.json`."""
         serve = self.config.serve
         text = openapi(version=cryptocast.__version__, max_ids=serve.max_ids, has_token=self.has_token)
-        return respond(text)
+        return respond(text, request=request)
 
-    async def page(self, _: Request) -> Response:
+    async def page(self, request: Request) -> Response:
         """`GET /`: the configured coins as fan charts."""
         asked = coin_requests(ForecastQuery(), self.config)
         outcomes = await self.answers.of(asked, timeout_s=self.config.serve.request_timeout_s)
         made = [outcome.made for outcome in outcomes if isinstance(outcome, Answered)]
         headers = {"Content-Security-Policy": PAGE_POLICY}
         body = page(made, self.health.ready(), self.health.detail(), self.health.trends().hour)
-        return respond(body, media_type="text/html; charset=utf-8", headers=headers)
+        return respond(body, media_type="text/html; charset=utf-8", headers=headers, request=request)
 
     def routes(self) -> list[Route]:
         """Every path."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 
-__all__ = ["IDENTITY", "MIN_BYTES", "Encoding", "compressed", "encodings", "preferred"]
+__all__ = ["IDENTITY", "MIN_BYTES", "Encoding", "compressed", "encodings", "packed", "preferred"]
 
 Encoding: TypeAlias = str
 IDENTITY: Final = "identity"
@@ -35,6 +35,12 @@ def encodings() -> Mapping[Encoding, Callable[[bytes], bytes]]:
 def compressed(body: bytes, encoding: Encoding) -> bytes:
     """The body in the encoding."""
     return body if encoding == IDENTITY else encodings()[encoding](body)
+
+
+@lru_cache(maxsize=32)
+def packed(body: bytes, encoding: Encoding) -> bytes:
+    """`compressed`, for bodies that are asked for again before they change."""
+    return compressed(body, encoding)
 
 
 @lru_cache(maxsize=256)

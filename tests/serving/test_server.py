@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from cryptocast.errors import UsageError
+from cryptocast.rehearsal import DEMO_KEY, FakeUpstream
 from cryptocast.serving import run
+from cryptocast.serving.openapi import PATHS
 from cryptocast.serving.server import listen
 from cryptocast.workflows.documents import ForecastDocument
 from tests.serving.running import START_S, Start
@@ -244,6 +246,35 @@ def test_a_connection_that_idles_is_kept_as_long_as_the_settings_say(start: Star
         time.sleep(5.5)  # what clients and servers mostly take by default, so that they meet
         open_[1].sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         assert open_[1].recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_with_a_dead_upstream_the_server_is_ready_and_warns(start: Start, tmp_path: Path) -> None:
+    server = start("forecast", str(tmp_path / "data"))
+    assert eventually(lambda: server.get("/ready").status_code == 200)
+    ready = server.get("/ready").json()
+    assert ready["status"] == "warn"
+    assert "baseline" in ready["output"]
+    assert server.get("/health").json() == {"status": "pass"}
+
+
+def test_no_secret_stands_in_a_log_a_metric_or_an_answer(start: Start, tmp_path: Path) -> None:
+    secrets = {"TOKEN": "planted-token", "ADMIN_TOKEN": "planted-admin", "API_KEY": DEMO_KEY}
+    guess = "planted-guess-of-a-stranger"
+    with FakeUpstream(coins=3, plan="demo", faults=["too_many"]) as fake:
+        hasty = '{"request_timeout_s": 0.3}'
+        server = start("upstream", str(tmp_path / "data"), hasty, UPSTREAM=fake.url, LOG_LEVEL="DEBUG", **secrets)
+        said = []
+        paths = (*PATHS, "/forecasts?ids=planted-in-a-query", "/planted-in-a-path", "/prices?ids=bitcoin")
+        for path in paths:
+            for token in (*secrets.values(), guess, ""):
+                answer = server.get(path, headers={"Authorization": f"Bearer {token}"} if token else {})
+                said.append(f"{answer.headers}{answer.text}")
+        said.append(server.get("/metrics", headers={"Authorization": f"Bearer {secrets['ADMIN_TOKEN']}"}).text)
+        assert server.end(signal.SIGTERM)[0] == 0
+    everything = "\n".join([*said, server.log.read_text()])
+    for secret in (*secrets.values(), guess):
+        assert secret not in everything
+    assert "planted-in-a-query" not in said[-1]  # metrics know configured coins only
 
 
 def test_a_client_holds_so_many_connections_and_no_more(start: Start) -> None:
