@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+import lightgbm as lgb
 import numpy as np
 
 from cryptocast.config import Config
@@ -85,7 +86,7 @@ def bare(fitted: Fitted, row: Matrix) -> Callable[[], object]:
     """LightGBM's own call, once for each booster."""
     model = fitted.final.inner
     assert isinstance(model, LightGBMForecaster)
-    boosters = [booster for booster in model.boosters if booster is not None]
+    boosters = [lgb.Booster(model_str=trees.text().decode()) for trees in model.boosters if trees is not None]
     place = {name: column for column, name in enumerate(row.feature_names)}
     features = np.ascontiguousarray(row.features[:, [place[name] for name in model.feature_names]])
     return lambda: [booster.predict(features, num_threads=1) for booster in boosters]

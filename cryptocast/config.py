@@ -41,7 +41,12 @@ __all__ = [
 
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
-SECRET_NAMES = ("CRYPTOCAST_COINGECKO_API_KEY", "CRYPTOCAST_SERVE_TOKEN", "CRYPTOCAST_SENTRY_DSN")
+SECRET_NAMES = (
+    "CRYPTOCAST_COINGECKO_API_KEY",
+    "CRYPTOCAST_SERVE_TOKEN",
+    "CRYPTOCAST_SERVE_ADMIN_TOKEN",
+    "CRYPTOCAST_SENTRY_DSN",
+)
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
 SourceChoice: TypeAlias = Literal["auto", "coingecko", "sample", "simulated", "file"]
@@ -247,8 +252,10 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     max_ids: Annotated[int, Meta(ge=1, le=500)] = 50
     request_timeout_s: Seconds = 10.0
     receive_timeout_s: Seconds = 20.0
+    keep_alive_s: Annotated[float, Meta(ge=1.0)] = 75.0
     max_concurrency: Positive = 2000
     client_rate_per_s: Annotated[float, Meta(ge=0.0)] = 100.0
+    client_connections: NotNegative = 1024
     max_header_bytes: Annotated[int, Meta(ge=1024)] = 16_384
     max_body_bytes: NotNegative = 65_536
     cors_origins: tuple[str, ...] = ()

@@ -11,9 +11,8 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-import lightgbm as lgb
 import msgspec
 import numpy as np
 
@@ -23,11 +22,14 @@ from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
-from cryptocast.models.booster_text import check_booster
 from cryptocast.models.heads import Mixed, probability_of_rise
 from cryptocast.models.labels import independent_blocks, log_variance_ratio, standardised_returns
 from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
 from cryptocast.models.shape import TAIL_FREEDOM, student_quantiles
+from cryptocast.models.trees import Trees
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 __all__ = ["LightGBMForecaster", "LightGBMLearner"]
 
@@ -82,12 +84,10 @@ class LightGBMLearner:
         is judged on the stop block; `rounds` repeats the judgement.
         """
         tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
-        learned = _Rows(train, lgb.Dataset(train.features, np.zeros(len(train)), params=self._parameters("none", seed)))
-        stopping = (
-            None if stop is None else _Rows(stop, learned.binned.create_valid(stop.features, np.zeros(len(stop))))
-        )
+        learned = _Rows.of(train, self._parameters("none", seed))
+        stopping = None if stop is None else learned.beside(stop)
 
-        def fit_task(place: int) -> tuple[lgb.Booster | None, float]:
+        def fit_task(place: int) -> tuple[Trees | None, float]:
             column, target = tasks[place]
             fixed = None if rounds is None else rounds[place]
             fitted = self._fit_one(target, learned, stopping, column, rounds=fixed, seed=seed)
@@ -145,8 +145,10 @@ class LightGBMLearner:
         *,
         rounds: int | None,
         seed: int,
-    ) -> tuple[lgb.Booster | None, float]:
+    ) -> tuple[Trees | None, float]:
         """The booster of a target at the horizon of the column, and its start value; none for too few labels."""
+        import lightgbm as lgb  # a second and 110 MB, which whoever only forecasts is spared
+
         label = train.labels[target][:, column]
         keep = np.isfinite(label)
         if keep.sum() < LEAST_ROWS or rounds == 0:
@@ -169,7 +171,8 @@ class LightGBMLearner:
             feval=metric,
             callbacks=callbacks,
         )
-        return booster, offset
+        trees = max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
+        return Trees(booster.model_to_string(num_iteration=trees).encode()), offset
 
     def _parameters(self, objective: str | Callable[..., Any], seed: int) -> dict[str, Any]:
         return {
@@ -197,11 +200,22 @@ class _Rows:
     binned: a data set of all of them. labels (n, H) by target, NaN where not known.
     """
 
-    def __init__(self, rows: Matrix, binned: lgb.Dataset) -> None:
+    def __init__(self, rows: Matrix, binned: "lgb.Dataset") -> None:
         self.binned = binned.construct() if len(rows) else binned
         self.labels = {target: _labels(target, rows) for target in TARGETS}
 
-    def dataset(self, target: str, column: int, shift: float) -> lgb.Dataset:
+    @classmethod
+    def of(cls, rows: Matrix, parameters: dict[str, Any]) -> Self:
+        """Rows to learn from."""
+        import lightgbm as lgb  # as above
+
+        return cls(rows, lgb.Dataset(rows.features, np.zeros(len(rows)), params=parameters))
+
+    def beside(self, rows: Matrix) -> Self:
+        """Other rows, to stop by, in the same bins."""
+        return type(self)(rows, self.binned.create_valid(rows.features, np.zeros(len(rows))))
+
+    def dataset(self, target: str, column: int, shift: float) -> "lgb.Dataset":
         """The rows with a label, less a constant."""
         label = self.labels[target][:, column]
         known = np.flatnonzero(np.isfinite(label))
@@ -220,7 +234,7 @@ class LightGBMForecaster:
     horizons: Int64Array
     shrinkage: FloatArray
     offsets: FloatArray
-    boosters: tuple[lgb.Booster | None, ...]
+    boosters: tuple[Trees | None, ...]
     view: LinearView
     penalties: tuple[int, ...]
     kind: ClassVar[str] = KIND
@@ -229,7 +243,11 @@ class LightGBMForecaster:
     def rounds(self) -> tuple[int, ...]:
         """Trees of each booster, the best number where it was stopped early, then the penalty of the view at each
         horizon; 0 where there is none."""
-        return (*(_trees(booster) for booster in self.boosters), *self.penalties)
+        return (*self._counts, *self.penalties)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(0 if booster is None else max(1, booster.count) for booster in self.boosters)
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue, corrected, times a Student shape; calibration follows outside."""
@@ -251,7 +269,7 @@ class LightGBMForecaster:
 
     def importance(self) -> dict[str, float]:
         """Share of the total gain of each feature, over all boosters, largest first."""
-        gains = np.sum([booster.feature_importance("gain") for booster in self.boosters if booster], axis=0)
+        gains = np.sum([booster.gains() for booster in self.boosters if booster is not None], axis=0)
         total = float(gains.sum()) or 1.0
         order = np.argsort(-gains, kind="stable")
         return {self.feature_names[i]: float(gains[i]) / total for i in order}
@@ -270,8 +288,7 @@ class LightGBMForecaster:
             for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):
                 booster = self.boosters[position]
                 if booster is not None:
-                    shares = booster.predict(features, pred_contrib=True, num_iteration=_trees(booster))
-                    out[:, place] += weight * np.asarray(shares)
+                    out[:, place] += weight * booster.contributions(features)
                     out[:, place, -1] += weight * self.offsets[position]
         return out
 
@@ -282,13 +299,13 @@ class LightGBMForecaster:
             horizons=tuple(self.horizons.tolist()),
             shrinkage=tuple(self.shrinkage.tolist()),
             offsets=tuple(self.offsets.tolist()),
-            rounds=tuple(_trees(booster) for booster in self.boosters),
+            rounds=self._counts,
             view=self._saved_view(),
         )
         files = {SETTINGS_FILE: msgspec.json.encode(saved)}
-        for name, booster, rounds in zip(_booster_files(saved.horizons), self.boosters, saved.rounds, strict=True):
+        for name, booster in zip(_booster_files(saved.horizons), self.boosters, strict=True):
             if booster is not None:
-                files[name] = booster.model_to_string(num_iteration=rounds).encode()
+                files[name] = booster.text()
         return files
 
     @classmethod
@@ -300,12 +317,12 @@ class LightGBMForecaster:
             if len(saved.shrinkage) != len(saved.horizons) or len(saved.offsets) != len(names):
                 raise ValueError("it lists other horizons than it has boosters for")
             boosters = [
-                _booster(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
+                Trees(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
             ]
             view, penalties = _loaded_view(saved)
-        except (KeyError, ValueError, lgb.basic.LightGBMError) as error:
+        except (KeyError, ValueError) as error:
             raise ModelError(f"The saved lightgbm cannot be read: {error}. Train it anew.") from error
-        if any(booster and booster.num_feature() != len(saved.feature_names) for booster in boosters):
+        if any(booster is not None and booster.features != len(saved.feature_names) for booster in boosters):
             raise ModelError("The saved lightgbm was fitted on other features than it lists. Train it anew.")
         return cls(
             feature_names=saved.feature_names,
@@ -339,16 +356,13 @@ class LightGBMForecaster:
     def _correction(self, features: FloatArray, columns: Int64Array) -> FloatArray:
         """(n, H) log of what the volatility is multiplied by: the shrunk mean of both boosters."""
         out = np.empty((len(features), len(columns)))
-        # One thread for a few rows: starting the others costs more than they save.
-        threads = 1 if len(features) < 5000 else 0
         for place, column in enumerate(columns.tolist()):
             total = np.zeros(len(features))
             for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):
                 booster = self.boosters[position]
                 if booster is not None:
-                    raw = booster.predict(features, raw_score=True, num_iteration=_trees(booster), num_threads=threads)
                     # Boosters learn the log of a variance; half of it is the log of a volatility.
-                    total += 0.5 * (np.asarray(raw) + self.offsets[position])
+                    total += 0.5 * (booster.raw(features) + self.offsets[position])
             out[:, place] = self.shrinkage[column] * total / len(TARGETS)
         return np.clip(out, -CORRECTION_BOUND, CORRECTION_BOUND)
 
@@ -384,30 +398,18 @@ def _objective(target: str, offset: float) -> tuple[str | Callable[..., Any], Ca
     if target == "variance":
         return "regression", None
 
-    def gradient(score: FloatArray, data: lgb.Dataset) -> tuple[FloatArray, FloatArray]:
+    def gradient(score: FloatArray, data: "lgb.Dataset") -> tuple[FloatArray, FloatArray]:
         """Of the negative log likelihood of a Student t with variance parameter exp(score); expected Hessian."""
         squared = np.asarray(data.get_label()) ** 2 / (LIKELIHOOD_FREEDOM * np.exp(score + offset))
         slope = 0.5 * (1.0 - (LIKELIHOOD_FREEDOM + 1.0) * squared / (1.0 + squared))
         return slope, np.full(len(slope), 0.5 * LIKELIHOOD_FREEDOM / (LIKELIHOOD_FREEDOM + 3.0))
 
-    def loss(score: FloatArray, data: lgb.Dataset) -> tuple[str, float, bool]:
+    def loss(score: FloatArray, data: "lgb.Dataset") -> tuple[str, float, bool]:
         squared = np.asarray(data.get_label()) ** 2 / (LIKELIHOOD_FREEDOM * np.exp(score + offset))
         value = 0.5 * (score + offset) + 0.5 * (LIKELIHOOD_FREEDOM + 1.0) * np.log1p(squared)
         return "student", float(np.mean(value)), False
 
     return gradient, loss
-
-
-def _trees(booster: lgb.Booster | None) -> int:
-    if booster is None:
-        return 0
-    return max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
-
-
-def _booster(text: bytes) -> lgb.Booster:
-    """Checked before LightGBM sees it: counts that do not fit would end the process, not raise."""
-    check_booster(text)
-    return lgb.Booster(model_str=text.decode())
 
 
 def _booster_files(horizons: tuple[int, ...]) -> list[str]:
