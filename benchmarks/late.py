@@ -4,8 +4,8 @@
 
 Weekly origins over the 18 months that end six months before the end of the series, as `accuracy.py` has them; the last
 six months stay unopened. A forecast that was issued k bars ago for h bars ahead is held against the close h bars from
-now, h + k bars from its last price: as it is; wider by the root of (h + k) / h, which is what serving does; and wider
-as the coin's own baseline for h + k bars is than that for h. Prints the coverage of the 80 and 95 % intervals, with
+now, h + k bars from its last price: as it is; wider by the root of (h + k) / h; and wider as the coin's own baseline
+for h + k bars is than that for h, which is what serving does. Prints the coverage of the 80 and 95 % intervals, with
 standard errors clustered by date.
 """
 

@@ -16,6 +16,7 @@ from cryptocast.registry import (
     HoldOut,
     HorizonScore,
     ListedScore,
+    LiveMark,
     Registry,
     Standing,
     Version,
@@ -83,6 +84,7 @@ class VersionDocument(Document, frozen=True, kw_only=True):
     manifest: Mapping[str, Any]
     hold_out: HoldOut
     evidence: Evidence | None  # the newest walk forward of its recipe on its coin; null: not backtested
+    live: LiveMark | None  # how it stood when it was last scored; null: it never was
     calibration: Mapping[str, Any]
 
 
@@ -210,6 +212,7 @@ def version_document(registry: Registry, version: Version) -> VersionDocument:
         manifest=msgspec.to_builtins(version.manifest),
         hold_out=version.hold_out,
         evidence=registry.evidence_for(version.key, version.manifest.recipe),
+        live=registry.live_mark(version.key, version.number),
         calibration=msgspec.to_builtins(version.calibration),
     )
 

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.store import CandleStore, Finding, StoredSeries
 
-__all__ = ["KeptCandles"]
+__all__ = ["AnnouncedCandles", "KeptCandles"]
 
 MAX_SERIES: Final = 256  # a year of days takes 40 kB, a year of hours 1 MB
 Facts: TypeAlias = tuple[int, int, int]
@@ -102,3 +102,37 @@ class KeptCandles(CandleStore):
                     self._places, self._first = {}, {}
             self._places[key] = place
         return place
+
+
+class AnnouncedCandles(CandleStore):
+    """What a KeptCandles read when each series was asked for first, until `announce` says that it may be seen anew.
+
+    So that whoever takes over new bars can do with them what must be done before a forecast is made of them.
+    """
+
+    def __init__(self, root: Path, fresh: KeptCandles, *, lock_timeout_s: float, most: int = MAX_SERIES) -> None:
+        super().__init__(root, lock_timeout_s=lock_timeout_s)
+        self._fresh, self._most = fresh, most
+        self._shown: OrderedDict[SeriesKey, Candles] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def read(self, key: SeriesKey, as_of: datetime | None = None) -> Candles | None:
+        """As CandleStore's, but for what is not announced yet. A series that was not there is looked for each time."""
+        if as_of is not None:
+            return super().read(key, as_of)
+        with self._guard:
+            shown = self._shown.get(key)
+        return shown if shown is not None else self.announce(key)
+
+    def announce(self, key: SeriesKey) -> Candles | None:
+        """The series as it is now, which is what `read` gives from now on."""
+        found = self._fresh.read(key)
+        with self._guard:
+            if found is None:
+                self._shown.pop(key, None)
+            else:
+                self._shown[key] = found
+                self._shown.move_to_end(key)
+                while len(self._shown) > self._most:
+                    self._shown.popitem(last=False)
+        return found

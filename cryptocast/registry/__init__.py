@@ -11,7 +11,7 @@ from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
 from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
-from cryptocast.registry.journal import SeriesLike, series_name
+from cryptocast.registry.journal import SeriesLike, most_telling, series_name
 from cryptocast.registry.kept import KeptRegistry, RegistryWatch, registry_stamp
 from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
@@ -27,6 +27,7 @@ from cryptocast.registry.manifest import (
     recipe_hash,
     sha256_hex,
 )
+from cryptocast.registry.marks import Drift, LiveMark
 from cryptocast.registry.references import Reference, parse_reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.retention import Collected
@@ -56,6 +57,7 @@ __all__ = [
     "Collected",
     "Contest",
     "Decision",
+    "Drift",
     "Event",
     "Evidence",
     "Finding",
@@ -70,6 +72,7 @@ __all__ = [
     "LedgerRow",
     "ListedScore",
     "ListedVersion",
+    "LiveMark",
     "MaturedRow",
     "NewVersion",
     "Outcome",
@@ -91,6 +94,7 @@ __all__ = [
     "canonical_json",
     "contest",
     "first_version",
+    "most_telling",
     "next_version",
     "parse_reference",
     "recipe_hash",

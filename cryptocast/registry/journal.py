@@ -4,7 +4,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -16,11 +16,12 @@ from cryptocast.registry.database import Connection, Row
 from cryptocast.registry.manifest import canonical_json, decode, sha256_hex
 from cryptocast.registry.rows import DAMAGED, Where, blob, conditions, time_text
 
-__all__ = ["EVIDENCE", "TRIALS", "Journal", "SeriesLike", "evidence_for", "series_name", "trials_on"]
+__all__ = ["EVIDENCE", "TRIALS", "Journal", "SeriesLike", "evidence_for", "most_telling", "series_name", "trials_on"]
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class SeriesLike(Protocol):
@@ -145,16 +146,43 @@ EVIDENCE: Final = Journal("evidence", Evidence, _evidence_columns, ("run", "reci
 TRIALS: Final = Journal("trials", Trial, _trial_columns, ("run", "series", "name"), "at")
 
 
-def evidence_for(connection: Connection, key: SeriesLike, recipe: str) -> Evidence | None:
-    """The newest evidence about a recipe on a coin, else the newest that was pooled over coins with it among them."""
+def evidence_for(connection: Connection, key: SeriesLike, recipe: str, within: timedelta) -> Evidence | None:
+    """The evidence about a recipe on a coin, else that which was pooled over coins with it among them: `most_telling`
+    of the walks that ended no longer than `within` before the newest."""
     where = "v.recipe = ? AND v.source = ? AND v.vs = ? AND v.granularity = ? AND v.coin = ?"
     series = (recipe, key.source, key.vs, key.granularity)
-    newest = "ORDER BY v.end_at DESC, v.recorded_at DESC, v.id DESC LIMIT 1"
-    found = EVIDENCE.read(connection, f"{where} {newest}", (*series, key.coin))
+    found = _recent(connection, where, (*series, key.coin), within)
     if not found:
         values = (*series, "", f",{key.coin},")
-        found = EVIDENCE.read(connection, f"{where} AND instr(v.coins, ?) > 0 {newest}", values)
-    return found[0] if found else None
+        found = _recent(connection, f"{where} AND instr(v.coins, ?) > 0", values, within)
+    return most_telling(found, origins=_origins)
+
+
+def most_telling(newest_first: Sequence[T], *, origins: Callable[[T], int]) -> T | None:
+    """The newest with at least half as many origins as the one that has most; None of none.
+
+    A short walk over the last weeks says less than the long one it follows, and may not stand in its place; one that
+    is nearly as long and newer may.
+    """
+    most = max(map(origins, newest_first), default=0)
+    return next((found for found in newest_first if 2 * origins(found) >= most), None)
+
+
+def _recent(connection: Connection, where: str, values: Sequence[object], within: timedelta) -> list[Evidence]:
+    """Newest first, without those that ended longer than that before the first."""
+    newest = connection.execute(f"SELECT max(v.end_at) AS end_at FROM evidence v WHERE {where}", values).fetchone()
+    if newest["end_at"] is None:
+        return []
+    order = "ORDER BY v.end_at DESC, v.recorded_at DESC, v.id DESC"
+    try:
+        since = time_text(datetime.fromisoformat(newest["end_at"]) - within)
+    except ValueError as error:
+        raise RegistryError(f"The evidence ends at {newest['end_at'][:40]!a}. {DAMAGED}") from error
+    return EVIDENCE.read(connection, f"{where} AND v.end_at >= ? {order}", (*values, since))
+
+
+def _origins(walk: Evidence) -> int:
+    return max(score.dates for score in walk.scores)
 
 
 def trials_on(

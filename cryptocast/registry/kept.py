@@ -13,6 +13,7 @@ from cryptocast.registry.database import Database
 from cryptocast.registry.experiments import AbTest
 from cryptocast.registry.journal import SeriesLike
 from cryptocast.registry.ledger import CalibrationState
+from cryptocast.registry.marks import LiveMark
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import Reference
 from cryptocast.registry.registry import Registry
@@ -116,6 +117,11 @@ class KeptRegistry(Registry):
         """As Registry's."""
         ask = super().calibration_states
         return self._remembered(("calibration", key, number), lambda: ask(key, number))
+
+    def live_mark(self, key: VersionKey, number: int) -> LiveMark | None:
+        """As Registry's."""
+        ask = super().live_mark
+        return self._remembered(("mark", key, number), lambda: ask(key, number))
 
     def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
         """As Registry's."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
@@ -32,6 +32,7 @@ from cryptocast.registry.ledger import (
     unscored,
 )
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
+from cryptocast.registry.marks import LiveMark, read_mark, said, write_mark
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import Reference, parse_reference
 from cryptocast.registry.retention import Collected, collect
@@ -64,6 +65,7 @@ class Registry:
 
     def __init__(self, database: Database, objects: Objects, gate: GateConfig) -> None:
         self._database, self._objects, self._gate = database, objects, gate
+        self._evidence_age = timedelta(days=gate.max_evidence_age_days)
 
     @classmethod
     def open(cls, store_root: Path, *, create: bool = True, gate: GateConfig | None = None) -> Self:
@@ -172,6 +174,12 @@ class Registry:
         with self._database.write() as connection:
             recount_states(connection, key, number, learn)
 
+    def write_mark(self, key: VersionKey, mark: LiveMark) -> None:
+        """Keep how a version stands live, in the place of what was found at an earlier bar."""
+        record = settled(mark)
+        with self._database.write() as connection:
+            write_mark(connection, key, record)
+
     def collect(self, keep: int, *, dry_run: bool = False) -> Collected:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
 
@@ -214,10 +222,10 @@ class Registry:
     # Questions
 
     def served_state(self) -> Hashable:
-        """What changes whenever what forecasts rest on does: aliases, A/B tests, evidence, calibration, outcomes of
-        models. Forecasts that are written into the ledger do not change it."""
+        """What changes whenever what forecasts rest on or say does: aliases, A/B tests, evidence, calibration, outcomes
+        of models, marks. Forecasts that are written into the ledger do not change it."""
         with self._database.read() as connection:
-            return rows.served_state(connection)
+            return rows.served_state(connection), tuple(said(connection))
 
     def unscored(self) -> tuple[LedgerRow, ...]:
         """The forecasts of the ledger whose outcome is not written yet, oldest first."""
@@ -239,18 +247,24 @@ class Registry:
         with self._database.read() as connection:
             return read_states(connection, key, number)
 
+    def live_mark(self, key: VersionKey, number: int) -> LiveMark | None:
+        """How a version stood when it was last judged live; None: it never was."""
+        with self._database.read() as connection:
+            return read_mark(connection, key, number)
+
     def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
         """The A/B tests of a key, or all of them, oldest first."""
         with self._database.read() as connection:
             return tuple(all_tests(connection, key))
 
     def evidence_for(self, key: SeriesLike, recipe: str) -> Evidence | None:
-        """What the newest walk found about a recipe on a series, by its last origin; None: not backtested.
+        """What a walk forward found about a recipe on a series; None: not backtested.
 
-        Evidence on the coin itself goes before evidence that was pooled over coins with it among them.
+        Of the walks within `gate.max_evidence_age_days` of the newest it is the newest that has at least half the
+        origins of the longest. Evidence on the coin itself goes before evidence that was pooled over coins with it.
         """
         with self._database.read() as connection:
-            return journal.evidence_for(connection, key, recipe)
+            return journal.evidence_for(connection, key, recipe, self._evidence_age)
 
     def evidence(
         self,
@@ -376,7 +390,8 @@ class Registry:
         where = _where(coin=coin, source=source, vs=vs, granularity=granularity)
         with self._database.read() as connection:
             found = tuple(rows.read_versions(connection, where, alias=PRODUCTION))
-            walks = {v.key.kind: journal.evidence_for(connection, v.key, v.manifest.recipe) for v in found}
+            age = self._evidence_age
+            walks = {v.key.kind: journal.evidence_for(connection, v.key, v.manifest.recipe, age) for v in found}
         return found, {kind: walk for kind, walk in walks.items() if walk is not None}
 
     def load_files(self, fit_id: str) -> dict[str, bytes]:

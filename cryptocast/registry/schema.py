@@ -196,5 +196,17 @@ LEDGER_AND_TESTS: Final[tuple[str, ...]] = (
     *_append_only("ab_tests", "A/B tests are", "test, event"),
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS)
+# How each version stood when it was last judged live; goes with its version.
+LIVE_MARKS: Final[tuple[str, ...]] = (
+    f"""CREATE TABLE live_marks (
+        {KEY_COLUMNS},
+        number INTEGER NOT NULL,
+        record BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        PRIMARY KEY ({KEY}, number),
+        FOREIGN KEY ({KEY}, number) REFERENCES versions ({KEY}, number) ON DELETE CASCADE
+    )""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS, LIVE_MARKS)
 SCHEMA_VERSION: Final = len(MIGRATIONS)

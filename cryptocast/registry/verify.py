@@ -9,6 +9,7 @@ from cryptocast.registry.experiments import AB_EVENTS
 from cryptocast.registry.journal import EVIDENCE, TRIALS
 from cryptocast.registry.ledger import LEDGER, OUTCOMES, state_faults
 from cryptocast.registry.manifest import Artefact
+from cryptocast.registry.marks import mark_faults
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.rows import (
     FIRST_LINK,
@@ -49,7 +50,8 @@ def verify_registry(database: Database, objects: Objects) -> tuple[Finding, ...]
             findings = [*_fits(connection), *_versions(connection), *_history(connection), *_aliases(connection)]
             journals = (EVIDENCE, TRIALS, LEDGER, OUTCOMES, AB_EVENTS)
             findings += [Finding(*fault) for journal in journals for fault in journal.faults(connection)]
-            findings += [Finding(*fault) for fault in (*summary_faults(connection), *state_faults(connection))]
+            faults = (summary_faults, state_faults, mark_faults)
+            findings += [Finding(*fault) for find in faults for fault in find(connection)]
             rows = connection.execute("SELECT DISTINCT sha256, size FROM fit_artefacts ORDER BY sha256").fetchall()
     except RegistryError as error:  # such as a text that is no longer UTF-8
         return (Finding(str(database.path), str(error)),)

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 import cryptocast
 from cryptocast.config import Config
 from cryptocast.data.coins import shown
-from cryptocast.data.kept import KeptCandles
+from cryptocast.data.kept import AnnouncedCandles, KeptCandles
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Breaker, BreakerMetrics, Breakers
 from cryptocast.registry import KeptRegistry, RegistryWatch
@@ -58,7 +58,7 @@ from cryptocast.serving.query import (
     parse_price_query,
     preferred_wait_s,
 )
-from cryptocast.serving.record import record_bars, served_series
+from cryptocast.serving.record import judge_versions, record_bars, served_series
 from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
@@ -428,11 +428,13 @@ def _service(
     reports: Reports,
 ) -> Service:
     config, telemetry = context.config, Telemetry()
-    candles = KeptCandles(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
+    fresh = KeptCandles(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
+    shown = AnnouncedCandles(config.store.path, fresh, lock_timeout_s=config.store.lock_timeout_s)
     registry = RegistryWatch(config.store.path, config.gate)
     stamp = given_stamp or registry
     kept = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)
-    context = replace(context, candles=candles, kept_registry=kept)
+    context = replace(context, candles=shown, kept_registry=kept)
+    behind = replace(context, candles=fresh)  # what works with bars before they are announced
     finished = FinishedAnswers(wall_clock=context.wall_clock, stamp=stamp)
     forecaster = Forecaster(context)
 
@@ -440,15 +442,15 @@ def _service(
         answers.candles_changed(coin)
         finished.clear()
 
-    watch = StoreWatch(candles, registry, series=lambda: served_series(answers, config), on_change=changed)
+    watch = StoreWatch(fresh, shown, registry, series=lambda: served_series(answers, config), on_change=changed)
     sides = Sides()
     watch.on_registry = lambda: sides.follow(kept.ab_tests())
     ladder = None
     keeper = None
     if forecast is None:
         ladder = Ladder(forecaster.forecast, on_step=lambda step: telemetry.count("fallback", step))
-        keeper = BarKeeper(context, on_change=watch.look, on_try=partial(telemetry.tried, "bars"))
-        duties = [*duties, lambda coins: record_bars(answers, forecaster, coins)]
+        keeper = BarKeeper(behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"))
+        duties = [*duties, lambda coins: record_bars(answers, forecaster.on(behind), coins)]
     answers = Answers(
         _timed(forecast or ladder or forecaster.forecast, telemetry),
         stamp=stamp,
@@ -461,6 +463,8 @@ def _service(
     refresher = _refresher(context, answers, keeper, duties) if refresh else None
     if refresher is not None:
         watch.before_change = refresher.before_change
+        if forecast is None:
+            refresher.judge = partial(judge_versions, behind)
 
     def all_breakers() -> Mapping[str, Breaker]:
         groups = {"coingecko prices": price_breakers}

@@ -1,5 +1,6 @@
 """The leader's duty with every bar: outcomes and forecasts into the ledger, in the thread that forecasts."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -11,11 +12,11 @@ from cryptocast.config import Config, Granularity
 from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import CryptocastError
 from cryptocast.serving.answers import Answers
-from cryptocast.workflows.context import Selection
+from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Forecaster
-from cryptocast.workflows.score import record
+from cryptocast.workflows.score import judge, record
 
-__all__ = ["record_bars", "served_series"]
+__all__ = ["judge_versions", "record_bars", "served_series"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,17 @@ async def record_bars(answers: Answers, forecaster: Forecaster, coins: Sequence[
             log.warning("not recorded: %s", said)
         if noted.written or noted.matured:
             log.info("%s: %d forecasts recorded, %d matured", coin, noted.written, noted.matured)
+
+
+async def judge_versions(context: Context, coins: Sequence[str]) -> None:
+    """How the versions of these coins do live, for their marks and the metrics; in a thread of its own, one by one."""
+    data = context.config.data
+    for coin in coins:
+        selection = Selection((coin,), data.source, data.vs, data.granularity, stored=True)
+        try:
+            await asyncio.to_thread(judge, context, selection)
+        except CryptocastError as error:
+            log.info("no version of %s was judged: %s", coin, error)
 
 
 def served_series(answers: Answers, config: Config) -> Iterable[SeriesKey]:

@@ -75,6 +75,7 @@ class Refresher:
     leader: Leader
     wall_clock: Callable[[], datetime]
     duties: Sequence[Duty] = ()
+    judge: Duty | None = None  # behind the duties, while forecasts are given out: it takes long
     rng: random.Random = field(default_factory=random.Random)
     leads: bool = False
     rounds: int = 0
@@ -87,6 +88,8 @@ class Refresher:
     _stamp: Hashable = None
     _performed_at: Hashable = None
     _refreshing: asyncio.Task[None] | None = None
+    _judging: asyncio.Task[None] | None = None
+    _unjudged: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -102,8 +105,9 @@ class Refresher:
                     await asyncio.sleep(min(30.0, 2.0 ** min(self.failures, 5)))
                 await asyncio.sleep(TICK_S)
         finally:
-            if self._refreshing is not None:
-                self._refreshing.cancel()
+            for task in (self._refreshing, self._judging):
+                if task is not None:
+                    task.cancel()
             self.leader.leave()
 
     async def round(self) -> None:
@@ -116,6 +120,9 @@ class Refresher:
         if self.leads and self.duties and self._performed_at != (stamp,):
             self._performed_at = (stamp,)
             await self.perform(self.config.data.coins)
+        if self.judge is not None and self._unjudged and (self._judging is None or self._judging.done()):
+            coins, self._unjudged = sorted(self._unjudged), set()
+            self._judging = asyncio.create_task(self._done(self.judge, coins))
         if self._refreshing is not None and self._refreshing.done():
             ended, self._refreshing = self._refreshing, None
             ended.result()
@@ -133,12 +140,16 @@ class Refresher:
     async def perform(self, coins: Sequence[str]) -> None:
         """Every duty for these coins. Raises nothing: what fails is logged, and done with the next bar."""
         for duty in self.duties:
-            try:
-                await asyncio.wait_for(duty(coins), DUTY_S)
-            except Exception as error:
-                self.failures += 1
-                self.last_error = type(error).__name__
-                log.exception("a duty failed for %d coins; it is done with their next bars", len(coins))
+            await self._done(duty, coins)
+        self._unjudged.update(coins)
+
+    async def _done(self, duty: Duty, coins: Sequence[str]) -> None:
+        try:
+            await asyncio.wait_for(duty(coins), DUTY_S)
+        except Exception as error:
+            self.failures += 1
+            self.last_error = type(error).__name__
+            log.exception("a duty failed for %d coins; it is done with their next bars", len(coins))
 
     async def settled(self) -> None:
         """Wait for the refresh that is under way."""

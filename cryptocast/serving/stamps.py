@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
-from cryptocast.data.kept import KeptCandles
+from cryptocast.data.kept import AnnouncedCandles, KeptCandles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import CryptocastError
 from cryptocast.registry import RegistryWatch, registry_stamp
@@ -23,19 +24,21 @@ class StoreWatch:
     """Compares the files of a store with what they were; a look costs two microseconds a series, in a thread.
 
     series: those that are served from. on_change hears of a coin whose candles are others now, on the event loop, once
-    the new ones have been read into `candles`; each change once, whoever wrote it. before_change hears of these coins
-    first and is waited for. on_registry hears of changes to the registry, in a thread.
+    the new ones have been read into `fresh` and shown in `shown`; each change once, whoever wrote it. before_change
+    hears of these coins first and is waited for. on_registry hears of changes to the registry, in a thread.
     """
 
     def __init__(
         self,
-        candles: KeptCandles,
+        fresh: KeptCandles,
+        shown: AnnouncedCandles,
         registry: RegistryWatch,
         *,
         series: Callable[[], Iterable[SeriesKey]],
         on_change: Callable[[str], None],
     ) -> None:
-        self._candles, self._registry, self._series, self._on_change = candles, registry, series, on_change
+        self._fresh, self._shown, self._registry = fresh, shown, registry
+        self._series, self._on_change = series, on_change
         self.on_registry: Callable[[], None] = lambda: None
         self.before_change: Callable[[tuple[str, ...]], Awaitable[None]] | None = None
         self._seen: dict[SeriesKey, Hashable] = {}
@@ -50,35 +53,41 @@ class StoreWatch:
                 log.exception("the store could not be looked at; it is looked at again")
             await asyncio.sleep(LOOK_S)
 
-    async def look(self) -> tuple[str, ...]:
-        """See what has changed, and tell of it. Returns the coins."""
+    async def look(self) -> tuple[SeriesKey, ...]:
+        """See what has changed, and tell of it. Returns the series."""
         async with self._looking:
             changed = await asyncio.to_thread(self._changed, tuple(self._series()))
             if changed and self.before_change is not None:
-                await self.before_change(changed)
+                await self.before_change(tuple(dict.fromkeys(key.coin for key in changed)))
                 # The calibration may have learned from the new bars.
-                await asyncio.to_thread(self._registry.look)
-            for coin in changed:
-                self._on_change(coin)
+                await asyncio.to_thread(self._look_at_registry)
+            for key in changed:
+                self._show(key)
+                self._on_change(key.coin)
         return changed
 
-    def _changed(self, series: tuple[SeriesKey, ...]) -> tuple[str, ...]:
-        before_look = self._registry()
-        if self._registry.look() != before_look:
-            self._tell_of_registry()
+    def _changed(self, series: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
+        self._look_at_registry()
         changed = []
         for key in series:
-            facts = self._candles.facts(key)
-            before = self._seen[key] if key in self._seen else self._candles.facts_at_first(key)
+            facts = self._fresh.facts(key)
+            before = self._seen[key] if key in self._seen else self._fresh.facts_at_first(key)
             self._seen[key] = facts
             if facts != before:
                 self._read(key)
-                changed.append(key.coin)
+                changed.append(key)
         if len(self._seen) > 8 * (len(series) + 64):  # clients ask for other coins in time
             self._seen = {key: self._seen[key] for key in series}
-        return tuple(dict.fromkeys(changed))
+        return tuple(changed)
 
-    def _tell_of_registry(self) -> None:
+    def _show(self, key: SeriesKey) -> None:
+        with suppress(CryptocastError):  # said by _read
+            self._shown.announce(key)
+
+    def _look_at_registry(self) -> None:
+        before = self._registry()
+        if self._registry.look() == before:
+            return
         try:
             self.on_registry()
         except CryptocastError as error:
@@ -87,6 +96,6 @@ class StoreWatch:
     def _read(self, key: SeriesKey) -> None:
         """Into memory now, so that the first forecast of the bar does not wait for the disk."""
         try:
-            self._candles.read(key)
+            self._fresh.read(key)
         except CryptocastError as error:
             log.warning("the new candles of %s cannot be read: %s", key.coin, error)

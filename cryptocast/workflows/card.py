@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -11,10 +11,12 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence, HorizonScore
-from cryptocast.registry import Registry, Version, VersionKey
+from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.live import LiveReport, live_score
 
 __all__ = ["ModelCard", "live_of", "model_card"]
+
+DRIFT_SHOWN: Final = 10
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +31,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 def model_card(registry: Registry, gate: GateConfig, version: Version, path: Path | None) -> ModelCard:
     """The card, written to `path` where one is given. DataError when the disk refuses."""
     walked = registry.evidence_for(version.key, version.manifest.recipe)
-    text = "\n".join(_lines(version, walked, live_of(registry, gate, version))) + "\n"
+    mark = registry.live_mark(version.key, version.number)
+    text = "\n".join(_lines(version, walked, live_of(registry, gate, version), mark)) + "\n"
     if path is not None:
         try:
             write_atomically(path, text.encode())
@@ -46,7 +49,7 @@ def live_of(registry: Registry, gate: GateConfig, version: Version) -> LiveRepor
     return live_score(own, baseline, gate, bar_us=BAR_US[key.granularity])
 
 
-def _lines(version: Version, walked: Evidence | None, live: LiveReport) -> list[str]:
+def _lines(version: Version, walked: Evidence | None, live: LiveReport, mark: LiveMark | None) -> list[str]:
     key, m = version.key, version.manifest
     ahead = ", ".join(map(str, m.horizons))
     return [
@@ -87,7 +90,11 @@ def _lines(version: Version, walked: Evidence | None, live: LiveReport) -> list[
         "",
         "## Live",
         "",
-        *_live(live),
+        *_live(live, mark),
+        "",
+        "## Drift since the training",
+        "",
+        *_drift(mark),
         "",
         "## To repeat the fit",
         "",
@@ -138,7 +145,7 @@ def _failures(version: Version, walked: Evidence | None) -> list[str]:
     return found
 
 
-def _live(live: LiveReport) -> list[str]:
+def _live(live: LiveReport, mark: LiveMark | None) -> list[str]:
     if not live.scores:
         return ["No forecast has matured yet. `cryptocast registry score` joins the ledger with closed bars."]
     rows = [
@@ -152,8 +159,23 @@ def _live(live: LiveReport) -> list[str]:
         for s in live.scores
     ]
     head = ("bars ahead", "bars", "CRPS", "skill over the baseline, %", "intervals held, %")
-    degraded = [f"Degraded: {'; '.join(live.degraded)}."] if live.degraded else ["Nothing speaks against it live."]
-    return [*_table(head, rows), "", *degraded]
+    since = f" since {mark.degraded_since:%Y-%m-%d}" if mark is not None and mark.degraded_since is not None else ""
+    told = f"Degraded{since}: {'; '.join(live.degraded)}." if live.degraded else "Nothing speaks against it live."
+    return [*_table(head, rows), "", told]
+
+
+def _drift(mark: LiveMark | None) -> list[str]:
+    if mark is None or mark.drift_bars == 0:
+        return ["Not known: it takes 60 bars that the fit has not seen, and `cryptocast registry score`."]
+    if mark.drift_since is None:
+        return [f"None by {mark.at:%Y-%m-%d}: its features are spread over {mark.drift_bars} bars as in the training."]
+    rows = [(row.feature, f"{row.psi:.2f}", f"{row.usual:.2f}") for row in mark.drift[:DRIFT_SHOWN]]
+    return [
+        f"Since {mark.drift_since:%Y-%m-%d}: {len(mark.drift)} features are spread unlike in the training over its "
+        f"{mark.drift_bars} bars until {mark.at:%Y-%m-%d}. The worst:",
+        "",
+        *_table(("feature", "stability index", "at most in the training"), rows),
+    ]
 
 
 def _facts(version: Version) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Two versions side by side: what they scored on the same bars, and in what they differ."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,7 +85,7 @@ def _contest(
         return contest(live, gate, rests_on=f"{min(pair.dates.size for pair in live)} live bars of both"), None
     if a.manifest.recipe == b.manifest.recipe:
         return None, "they share a recipe, and a walk forward tests recipes: only live forecasts can tell them apart"
-    walked = walked_pairs(registry, store, b, a)
+    walked = walked_pairs(registry, store, b, a, within=timedelta(days=gate.max_evidence_age_days))
     return (None, walked) if isinstance(walked, str) else (contest(walked[0], gate, rests_on=walked[1]), None)
 
 

@@ -22,7 +22,7 @@ from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
 from cryptocast.models.recency import recent_bars
-from cryptocast.registry import PRODUCTION, Registry, Version, VersionKey
+from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
@@ -69,6 +69,10 @@ class Forecaster:
     _loaded: dict[str, Calibrated] = field(default_factory=dict)
     # The last rows of each fit's pool, by fit, horizons and the candles behind them.
     _tables: OrderedDict[Hashable, tuple[Matrix, tuple[str, ...]]] = field(default_factory=OrderedDict)
+
+    def on(self, context: Context) -> "Forecaster":
+        """One with the same models on other candles, for the same thread."""
+        return Forecaster(context, self._loaded, self._tables)
 
     def forecast(self, request: Request) -> ForecastDocument:
         """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
@@ -120,7 +124,8 @@ class Forecaster:
                     outcomes=served.outcomes,
                     late=late,
                 )
-                return msgspec.structs.replace(told, notices=(*told.notices, *notices))
+                live = _degraded(registry.live_mark(chosen.version.key, chosen.version.number))
+                return msgspec.structs.replace(told, notices=(*told.notices, *notices, *live))
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
                     raise
@@ -223,6 +228,16 @@ def _by_side(registry: Registry, production: Version, challenged: frozenset[str]
     reference = f"{key.coin}/{key.kind}:{test.challenger}"
     challenger = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
     return Chosen(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
+
+
+def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
+    """What must be said of a version that does not do live as it should."""
+    if mark is None or not mark.degraded or mark.degraded_since is None:
+        return ()
+    return (
+        f"this version is degraded since {mark.degraded_since:%Y-%m-%d}: {'; '.join(mark.degraded)}. Train it anew, or "
+        "see cryptocast registry rollback",
+    )
 
 
 def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version) -> tuple[Pool, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,12 +11,10 @@ from cryptocast.config import GateConfig
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
-from cryptocast.registry import Contest, Paired, Registry, Version, VersionKey, contest
+from cryptocast.registry import Contest, Paired, Registry, Version, VersionKey, contest, most_telling
 from cryptocast.registry.live import pair_up
 
 __all__ = ["StoredGrounds", "live_pairs", "walked_pairs"]
-
-LOOKED_AT: Final = 5  # newest walks of each recipe among which the pair with most origins in common is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,8 @@ class StoredGrounds:
         count = min((int(np.unique(pair.dates).size) for pair in live), default=0)
         if live and count >= self.gate.min_live:
             return self._judged(live, f"{count} live bars of both")
-        found = walked_pairs(self.registry, self.store, production, challenger)
+        within = timedelta(days=self.gate.max_evidence_age_days)
+        found = walked_pairs(self.registry, self.store, production, challenger, within=within)
         if isinstance(found, str):
             return f"{found} (live there are {count} bars of both, {self.gate.min_live} are needed)"
         pairs, words = found
@@ -73,21 +72,24 @@ def live_pairs(registry: Registry, production: Version, challenger: Version) -> 
 
 
 def walked_pairs(
-    registry: Registry, store: Path, production: Version, challenger: Version
+    registry: Registry, store: Path, production: Version, challenger: Version, *, within: timedelta
 ) -> tuple[list[Paired], str] | str:
-    """Both recipes on the origins that their walks share, pooled over the coins; or why there is nothing to compare."""
+    """Both recipes on the origins that their walks share, pooled over the coins; or why there is nothing to compare.
+
+    within: walks that ended longer than that before the newest are left aside.
+    """
     from cryptocast.workflows.losses import losses_of, paired  # polars: only where files are read
     from cryptocast.workflows.runs import RUNS, RunFolder
 
     key = challenger.key
-    walks = [_walks(registry, key, version.manifest.recipe) for version in (challenger, production)]
+    walks = [_walks(registry, version.key, version.manifest.recipe) for version in (challenger, production)]
     for version, found in zip((challenger, production), walks, strict=True):
         if not found:
             return (
                 f"version {version.number}'s recipe was never walked forward; with its settings run: cryptocast "
-                f"backtest {key.coin} --walk-forward --model {key.kind}"
+                f"backtest {key.coin} --walk-forward --model {version.key.kind}"
             )
-    best = _closest(walks[0], walks[1])
+    best = _closest(walks[0], walks[1], within)
     if best is None:
         return "the walks of the two recipes have different coins or steps; walk both forward in the same way"
     try:
@@ -105,26 +107,40 @@ def walked_pairs(
 
 
 def _walks(registry: Registry, key: VersionKey, recipe: str) -> list[Evidence]:
-    """The newest pooled evidence on a recipe, the coin among its coins."""
+    """The pooled evidence on a recipe, the coin among its coins."""
     found = registry.evidence(
         recipe=recipe, source=key.source, vs=key.vs, granularity=key.granularity, kind=key.kind, coin=""
     )
-    own = [walk for walk in found if key.coin in walk.coins]
-    return sorted(own, key=lambda walk: (walk.end, walk.recorded_at), reverse=True)[:LOOKED_AT]
+    return [walk for walk in found if key.coin in walk.coins]
 
 
-def _closest(challenger: list[Evidence], production: list[Evidence]) -> tuple[Evidence, Evidence] | None:
-    """The newest pair that was walked over the same coins in the same steps, and shares the most time."""
+Pair: TypeAlias = tuple[Evidence, Evidence]
+
+
+def _closest(challenger: list[Evidence], production: list[Evidence], within: timedelta) -> Pair | None:
+    """Of the pairs that were walked over the same coins in the same steps, the newest with at least half the time in
+    common that the pair with most has; those that ended longer than `within` before the newest aside."""
     alike = [
         (one, other)
         for one in challenger
         for other in production
         if set(one.coins) == set(other.coins) and one.step_bars == other.step_bars
     ]
-    return max(alike, key=_shared, default=None)
+    newest_first = sorted(alike, key=_recency, reverse=True)
+    recent = [pair for pair in newest_first if _end(pair) >= _end(newest_first[0]) - within]
+    return most_telling(recent, origins=_shared)
 
 
-def _shared(pair: tuple[Evidence, Evidence]) -> tuple[datetime, timedelta]:
+def _end(pair: Pair) -> datetime:
+    return min(walk.end for walk in pair)
+
+
+def _recency(pair: Pair) -> tuple[datetime, int, datetime]:
+    return _end(pair), _shared(pair), max(walk.recorded_at for walk in pair)
+
+
+def _shared(pair: Pair) -> int:
+    """Bars between the first and the last origin that both may have."""
     one, other = pair
-    end = min(one.end, other.end)
-    return end, end - max(one.start, other.start)
+    span = _end(pair) - max(one.start, other.start)
+    return max(0, span // timedelta(microseconds=BAR_US[one.granularity]))

@@ -4,17 +4,17 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from cryptocast.errors import CryptocastError, ModelError
 from cryptocast.registry import (
     CHALLENGER,
     PRODUCTION,
+    Drift,
     LedgerRow,
+    LiveMark,
     Outcome,
     Registry,
     Version,
@@ -23,35 +23,22 @@ from cryptocast.registry import (
 from cryptocast.registry.live import LiveScore, matured_outcome
 from cryptocast.workflows.card import live_of
 from cryptocast.workflows.context import Context, Resolved, Selection
-from cryptocast.workflows.feature_sets import feature_set_of
-from cryptocast.workflows.forecast import Forecaster, baseline_forecast, pool_of_fit
-from cryptocast.workflows.panel import Pool, feature_table, gather, matrix_of, moment
+from cryptocast.workflows.drift import drift_of
+from cryptocast.workflows.forecast import Forecaster, baseline_forecast
+from cryptocast.workflows.panel import Pool, gather, moment
 from cryptocast.workflows.recalibration import Served, learn, recalibrated, state_of
 
 __all__ = [
-    "Drift",
     "Recorded",
     "ScoreReport",
     "ScoreRow",
+    "judge",
     "ledger_rows",
-    "psi",
     "record",
     "score",
 ]
 
 log = logging.getLogger(__name__)
-
-DRIFT_BARS: Final = 60
-DRIFTED: Final = 0.25  # the usual bound of a population stability index that calls for a look
-BINS: Final = 10
-LEAST_EXPECTED: Final = 1e-4
-
-
-class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature whose recent values are not spread as in training: its population stability index."""
-
-    feature: str
-    psi: float
 
 
 class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +53,7 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     aliases: tuple[str, ...]
     scores: tuple[LiveScore, ...]
-    drift: tuple[Drift, ...]  # above the bound, worst first
+    drift: tuple[Drift, ...]  # see workflows.drift, worst first
     degraded: tuple[str, ...]
 
 
@@ -108,6 +95,22 @@ def score(context: Context, selection: Selection) -> ScoreReport:
     context.progress.end()
     return ScoreReport(
         written=noted.written, matured=noted.matured, waiting=noted.waiting, rows=tuple(rows), errors=noted.errors
+    )
+
+
+def judge(context: Context, selection: Selection) -> tuple[ScoreRow, ...]:
+    """How production and challenger do live, by what has matured: the second half of `score`. Leaves a mark of each.
+
+    Raises as `record` does.
+    """
+    asked = selection.resolved(context.config)
+    pools = gather(context, asked, pool=())
+    registry = context.registry()
+    return tuple(
+        _row(context, registry, asked, pool, version)
+        for pool in pools
+        for coin in pool.named
+        for version in _versions(registry, pool, coin)
     )
 
 
@@ -254,8 +257,19 @@ def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
 
 
 def _row(context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version) -> ScoreRow:
-    live = live_of(registry, context.config.gate, version)
+    """Judge a version on what has matured, and leave the mark that forecasts and the card read."""
+    live, drift = live_of(registry, context.config.gate, version), drift_of(context, asked, pool, version)
     key = version.key
+    at = pool.bars[key.coin].candles.provenance.last
+    mark = LiveMark(
+        number=version.number,
+        at=at,
+        bars=max((found.bars for found in live.scores), default=0),
+        degraded=live.degraded,
+        drift=drift.features,
+        drift_bars=drift.bars,
+    )
+    registry.write_mark(key, mark)
     return ScoreRow(
         name=version.name,
         coin=key.coin,
@@ -266,49 +280,6 @@ def _row(context: Context, registry: Registry, asked: Resolved, pool: Pool, vers
         number=version.number,
         aliases=version.aliases,
         scores=live.scores,
-        drift=_drift(context, asked, pool, version),
+        drift=drift.features,
         degraded=live.degraded,
     )
-
-
-def _drift(context: Context, asked: Resolved, pool: Pool, version: Version) -> tuple[Drift, ...]:
-    """Features of the bars since training, at least DRIFT_BARS of them, against those of training."""
-    data = version.manifest.data(version.key.coin)
-    if data is None:
-        return ()
-    try:
-        features = feature_set_of(version, context.config)
-        whole, _ = pool_of_fit(context, asked, pool, version)
-        table = feature_table(whole, features.features)
-        matrix = matrix_of(table, whole, version.manifest.horizons, version.manifest.features)
-    except CryptocastError as error:
-        log.info("no drift of %s: %s", version.name, error)
-        return ()
-    own = matrix.rows(matrix.coin_names == version.key.coin)
-    known = own.issued_at <= round(data.last.timestamp() * 1_000_000)
-    if int((~known).sum()) < DRIFT_BARS:
-        return ()
-    found = [
-        Drift(feature=name, psi=psi(own.features[known, i], own.features[~known, i]))
-        for i, name in enumerate(own.feature_names)
-    ]
-    return tuple(sorted((row for row in found if row.psi > DRIFTED), key=lambda row: -row.psi))
-
-
-def psi(expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
-    """The population stability index: sum of (q - p) log(q / p) over the tenths of the expected values.
-
-    NaN is left out; 0 where there is nothing to compare or the expected values do not vary. Above 0.25 the two are
-    usually said to differ. Source: Siddiqi, Credit Risk Scorecards (2006).
-    """
-    one, other = expected[np.isfinite(expected)], found[np.isfinite(found)]
-    edges = np.unique(np.quantile(one, np.linspace(0, 1, BINS + 1)[1:-1])) if one.size else np.empty(0)
-    if one.size == 0 or other.size == 0 or float(np.ptp(one)) == 0.0:
-        return 0.0
-    shares = [
-        np.maximum(
-            LEAST_EXPECTED, np.bincount(np.searchsorted(edges, x, side="right"), minlength=edges.size + 1) / x.size
-        )
-        for x in (one, other)
-    ]
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())

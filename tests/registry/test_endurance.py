@@ -1,8 +1,11 @@
 """Other processes, and the ends that they come to."""
 
+import contextlib
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -110,6 +113,25 @@ def test_processes_recording_at_once_lose_no_row(tmp_path: Path) -> None:
     assert registry.verify() == ()
     assert len({run for stdout, _ in said for run in stdout.split()}) == 120
     assert len(registry.evidence()) == len(registry.trials_on(SERIES, NOW, NOW)) == 240
+
+
+def test_a_backup_as_the_docs_have_it_is_whole_though_others_write_meanwhile(tmp_path: Path) -> None:
+    store, copy = tmp_path / "data", tmp_path / "backup" / "registry"
+    process = worker(store, "a", 10_000)
+    assert process.stdout is not None
+    process.stdout.readline()
+    copy.mkdir(parents=True)
+    with (
+        contextlib.closing(sqlite3.connect(store / "registry" / "registry.db")) as source,
+        contextlib.closing(sqlite3.connect(copy / "registry.db")) as target,
+    ):
+        source.backup(target)
+    shutil.copytree(store / "registry" / "objects", copy / "objects", ignore=shutil.ignore_patterns(".incoming-*"))
+    process.kill()
+    process.communicate(timeout=20)
+    restored = Registry.open(tmp_path / "backup")
+    assert restored.verify() == ()
+    assert restored.versions()
 
 
 def _cared_for(folder: Path, kills: int, seed: int, script: str = "registry_upkeep.py") -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
-from cryptocast.registry import Registry, VersionKey, series_name
+from cryptocast.registry import HorizonScore, Registry, VersionKey, series_name
 from tests.registry.registry_evidence import OTHER, RECIPE, SERIES, day, evidence, trial
 from tests.registry.registry_fits import BITCOIN, NOW, score
 
@@ -63,6 +63,39 @@ def test_the_newest_evidence_is_that_with_the_last_origin_then_that_recorded_las
     again = evidence("again", end=day(110), recorded_at=day(120))
     registry.record_evidence([again, later, evidence("old", end=day(90), recorded_at=day(150))])
     assert registry.evidence_for(BITCOIN, RECIPE) == again
+
+
+def origins(dates: int) -> tuple[HorizonScore, ...]:
+    return (score(1, dates=dates), score(7, dates=dates // 2))
+
+
+@pytest.mark.parametrize(
+    ("dates", "chosen"),
+    [
+        (300, "late"),  # as long
+        (150, "late"),  # half as long
+        (149, "long"),  # a short late walk does not stand in the place of a long one
+        (1, "long"),
+    ],
+)
+def test_a_short_late_walk_does_not_displace_a_long_one(registry: Registry, dates: int, chosen: str) -> None:
+    long = evidence("long", scores=origins(300))
+    late = evidence("late", start=day(150), end=day(200), scores=origins(dates), recorded_at=day(201))
+    registry.record_evidence([long, late])
+    found = registry.evidence_for(BITCOIN, RECIPE)
+    assert found is not None
+    assert found.run == chosen
+
+
+def test_a_long_walk_that_ended_too_long_before_the_newest_makes_room_for_it(registry: Registry) -> None:
+    """`gate.max_evidence_age_days` is 180."""
+    registry.record_evidence([evidence("long", scores=origins(300))])
+    for end, expected in ((280, "long"), (281, "short-281")):
+        short = evidence(f"short-{end}", start=day(end - 9), end=day(end), scores=origins(9), recorded_at=day(400))
+        registry.record_evidence([short])
+        found = registry.evidence_for(BITCOIN, RECIPE)
+        assert found is not None
+        assert found.run == expected
 
 
 def test_a_coin_without_evidence_of_its_own_has_that_of_a_pool_with_it(registry: Registry) -> None:

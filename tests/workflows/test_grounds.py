@@ -12,9 +12,10 @@ import pytest
 from cryptocast.config import Config, DataConfig, GateConfig, StoreConfig
 from cryptocast.data.tables import write_noted
 from cryptocast.errors import DataError
-from cryptocast.registry import Registry
+from cryptocast.registry import Registry, recipe_hash
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.workflows.backtest import backtest
+from cryptocast.workflows.compare import compare
 from cryptocast.workflows.losses import losses_of
 from cryptocast.workflows.promote import PromotionRow, promote
 from cryptocast.workflows.runs import RUNS, RunFolder
@@ -27,8 +28,21 @@ DAYS = 400
 NEW, OLD = 500, 400  # rounds, which make two recipes
 
 
+def recipe_of(kind: str, rounds: int) -> str:
+    made = manifest(rounds=rounds)
+    return recipe_hash(kind, made.settings, made.feature_hash)
+
+
 def walked(
-    store: Path, registry: Registry, run: str, rounds: int, *, loss: float, inside: float = 0.8, **changes: Any
+    store: Path,
+    registry: Registry,
+    run: str,
+    rounds: int,
+    *,
+    loss: float,
+    inside: float = 0.8,
+    kind: str = "lightgbm",
+    **changes: Any,
 ) -> None:
     """A kept walk of a recipe: daily origins of two coins whose losses are near `loss`, and the evidence on it."""
     rng, days = np.random.default_rng(5), np.arange(DAYS)
@@ -40,17 +54,18 @@ def walked(
         for coin in ("bitcoin", "ethereum"):
             crps = loss * shared * (1 + 0.02 * own.standard_normal(DAYS))
             hits = {"in_80": own.random(DAYS) < inside, "in_95": own.random(DAYS) < 0.95}
-            same = {"model": "lightgbm", "coin": coin, "issued_at": issued, "horizon": horizon}
+            same = {"model": kind, "coin": coin, "issued_at": issued, "horizon": horizon}
             parts.append(pl.DataFrame({**same, "crps": crps, **hits}, schema_overrides={"horizon": pl.Int64}))
     frame = pl.concat(parts)
     for horizon in (1, 7):
         part = frame.filter(pl.col("horizon") == horizon)
         mean = float(mean_by_date(part["crps"].to_numpy(), part["issued_at"].to_numpy())[1].mean())
-        scores.append(score(horizon, n=part.height, crps={"lightgbm": mean}))
+        scores.append(score(horizon, n=part.height, crps={kind: mean}))
     write_noted(frame, store / RUNS / run / "losses.parquet", b'{"step":1}')
     made = evidence(
         run,
-        recipe=manifest(rounds=rounds).recipe,
+        recipe=recipe_of(kind, rounds),
+        kind=kind,
         coin=None,
         scores=tuple(scores),
         start=NOW - timedelta(days=DAYS),
@@ -98,6 +113,30 @@ def test_an_equal_recipe_is_refused_and_so_is_a_better_one_with_broken_coverage(
     row = judged(tmp_path, registry)
     assert row.action == "refused"
     assert "its 80 % interval held" in row.reasons[0]
+
+
+def test_a_short_late_walk_of_both_recipes_does_not_displace_the_long_one(tmp_path: Path, registry: Registry) -> None:
+    """Whoever walks the last weeks once more, where the new recipe happens to do well, decides nothing by it."""
+    walked(tmp_path, registry, "old", OLD, loss=0.020)
+    walked(tmp_path, registry, "new", NEW, loss=0.020)
+    late = {"start": NOW - timedelta(days=40), "end": NOW, "recorded_at": NOW + timedelta(days=300)}
+    for run in ("old", "new"):
+        (walk,) = registry.evidence(run=run)
+        registry.record_evidence([msgspec.structs.replace(walk, run=f"{run}-late", **late)])
+    row = judged(tmp_path, registry)
+    assert row.contest is not None
+    assert row.contest.rests_on == "400 origins of bitcoin, ethereum walked forward (new and old)"
+
+
+def test_versions_of_two_kinds_are_compared_on_the_walks_of_their_recipes(tmp_path: Path, registry: Registry) -> None:
+    register(registry, "1", kind="lstm", recipe=recipe_of("lstm", 400))
+    walked(tmp_path, registry, "trees", OLD, loss=0.020)
+    walked(tmp_path, registry, "network", 400, loss=0.019, kind="lstm")
+    one, other = registry.versions(kind="lstm")[0], registry.versions(kind="lightgbm")[0]
+    found = compare(registry, tmp_path, GateConfig(), one, other)
+    assert found.contest is not None
+    assert found.contest.skill == pytest.approx(0.05, abs=0.01)
+    assert found.verdict == "bitcoin/lstm:1 is better than bitcoin/lightgbm:1"
 
 
 def test_without_a_walk_of_both_the_refusal_names_the_command(tmp_path: Path, registry: Registry) -> None:

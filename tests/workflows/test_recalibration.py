@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.models import online
-from cryptocast.registry import LedgerRow, MaturedRow, Outcome, Registry, Version, VersionKey
+from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, Version, VersionKey
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.documents import CoinForecast
 from cryptocast.workflows.forecast import Request, forecast
 from cryptocast.workflows.recalibration import learn, state_of, states_at
-from cryptocast.workflows.score import Recorded, record
+from cryptocast.workflows.score import Recorded, record, score
 from cryptocast.workflows.train import Order, train
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_ledger import day, row
@@ -147,6 +147,23 @@ def test_damaged_states_are_counted_anew_and_that_is_said(
     assert "That was done now" in error
     assert used.registry().calibration_states(LIGHTGBM, 1) == kept
     assert used.registry().verify() == ()
+
+
+def test_a_degraded_version_says_so_with_every_forecast_and_since_when(
+    lived: tuple[Context, list[Recorded]],
+) -> None:
+    used, registry = lived[0], lived[0].registry()
+    assert asked(used, 25).notices == ()
+    mark = LiveMark(number=1, at=TRAINED + timedelta(days=24), degraded=("the baseline is better live",))
+    registry.write_mark(LIGHTGBM, mark)
+    (told,) = asked(used, 25).notices
+    assert told.startswith("this version is degraded since 2019-06-25: the baseline is better live.")
+    report = score(used, at(25))
+    assert report.errors == ()
+    assert asked(used, 25).notices == ()  # on 25 bars nothing is shown yet, and the mark is that of now
+    found = registry.live_mark(LIGHTGBM, 1)
+    assert found is not None
+    assert (found.at, found.degraded, found.degraded_since) == (TRAINED + timedelta(days=25), (), None)
 
 
 @pytest.fixture

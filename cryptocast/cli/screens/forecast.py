@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.fan import Fan, history_bars
-from cryptocast.cli.figures import Prices, ahead, count, percent, price, when
+from cryptocast.cli.figures import Prices, ahead, percent, price, when
 from cryptocast.cli.tables import Cell, Column, Sheet, note, title, verdict
 from cryptocast.errors import CryptocastError
 from cryptocast.workflows.context import Context
@@ -149,7 +149,11 @@ def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
         yield note(f"The baseline answers at {', '.join(map(str, at))}: {reason}.")
     learned = [h for h in forecast.horizons if h.live_outcomes]
     if learned:
-        told = ", ".join(f"{count(h.live_outcomes, 'live outcome')} at {h.horizon}" for h in learned)
-        yield note(f"The intervals have been moved since the fit by {told}: wider after misses, narrower without.")
+        numbers = ", ".join(str(h.live_outcomes) for h in learned)
+        ahead_of = ", ".join(ahead(h.horizon, forecast.granularity) for h in learned)
+        yield note(
+            f"Since the fit the intervals have learned from {numbers} live outcomes ({ahead_of}): wider after misses, "
+            "narrower without."
+        )
     if _no_view(forecast):
         yield note("No view on the direction: what is forecast is how far the price may move.")

@@ -18,6 +18,7 @@ from cryptocast.cli.listings import (
 )
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Cell, Column, Sheet, facts, note, reasons
+from cryptocast.registry import LiveMark
 from cryptocast.workflows.promote import PromotionReport, PromotionRow
 
 __all__ = ["history_screen", "promotion_screen", "verify_screen", "version_screen", "versions_screen"]
@@ -113,11 +114,36 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
             walked.scores,
             version.granularity,
         )
+    yield from _live(document.live)
     yield note(READING)
     files = manifest["artefacts"]
     columns = (Column("artefact"), Column("size", "right"), Column("sha256"))
     rows = [(f["name"], size(f["size"]), str(f["sha256"])[:16]) for f in files]
     yield Sheet(columns, rows, count(len(files), "artefact"))
+
+
+def _live(mark: LiveMark | None) -> Iterator[RenderableType]:
+    """Whether it still does what it did, and whether its features look as they did."""
+    if mark is None:
+        yield note("Live: never scored. cryptocast registry score, once a bar; a server does it by itself.")
+        return
+    if mark.bars == 0:
+        yield note(f"Live, {when(mark.at)}: no forecast has matured yet.")
+    elif mark.degraded_since is None:
+        yield note(f"Live, {when(mark.at)}: nothing speaks against it on {count(mark.bars, 'bar')}.")
+    else:
+        told = "; ".join(mark.degraded)
+        yield Text(f"Live, {when(mark.at)}: degraded since {when(mark.degraded_since)}: {told}.", style="red")
+    if mark.drift_bars == 0:
+        yield note("Drift: not known before 60 bars that the fit has not seen.")
+    elif mark.drift_since is None:
+        yield note(f"Drift: none over {mark.drift_bars} bars since the training.")
+    else:
+        worst = ", ".join(f"{row.feature} {row.psi:.2f} ({row.usual:.2f})" for row in mark.drift[:3])
+        yield note(
+            f"Drift since {when(mark.drift_since)}: {count(len(mark.drift), 'feature')} spread unlike in the training "
+            f"over {mark.drift_bars} bars. Stability index of the worst (at most in the training): {worst}"
+        )
 
 
 def _ensemble(ensemble: Any) -> Iterator[RenderableType]:
@@ -156,8 +182,10 @@ def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
         return
     for event in document.events:
         yield _event(event)
-        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {event.why}"
+        first, *more = event.why.split("; ")  # as reasons are joined
+        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {first}"
         yield Padding(Text(by, style="dim"), (0, 0, 0, 4))
+        yield from (Padding(Text(reason, style="dim"), (0, 0, 0, 6)) for reason in more)
 
 
 def _event(event: ListedEvent) -> Text:

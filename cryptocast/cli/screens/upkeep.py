@@ -177,8 +177,10 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
             yield Text(f"{row.name} is degraded:", style="red")
             yield from reasons(row.name, row.degraded)
         if row.drift:
-            worst = ", ".join(f"{drift.feature} {drift.psi:.2f}" for drift in row.drift[:3])
-            yield note(f"{row.name}: {count(len(row.drift), 'feature')} spread unlike in training (PSI): {worst}")
+            worst = ", ".join(f"{drift.feature} {drift.psi:.2f} ({drift.usual:.2f})" for drift in row.drift[:3])
+            yield note(
+                f"{row.name}: {count(len(row.drift), 'feature')} spread unlike in training (PSI, usual): {worst}"
+            )
     for error in report.errors:
         yield Text(error, style="red")
 
