@@ -23,6 +23,9 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 VOLATILITY_WARMUP = 20
 # Bars ahead at which the recent variance no longer counts.
 LONG_RUN = 1_000_000
+# Features of more rows than this are taken from their table some columns at a time.
+FEW_ROWS = 10_000
+COLUMNS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +285,15 @@ def _panel(
 
 
 def _features(table: pl.DataFrame, names: list[str], position: Int64Array) -> FloatArray:
-    """(n, F) of these rows, NaN where undefined."""
-    if not names:
-        return np.empty((len(position), 0))
-    part = table.select(names) if len(position) == table.height else table.select(names)[position]
-    array = part.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy(order="c")
-    return np.asarray(array, dtype=np.float64).reshape(part.height, len(names))
+    """(n, F) of these rows, NaN where undefined; some columns at a time, so that no second copy of all of them is made.
+
+    A few rows are copied at once: what that costs is little, and a forecast waits for it.
+    """
+    found = np.empty((len(position), len(names)))
+    whole, step = len(position) == table.height, COLUMNS_AT_ONCE if len(position) > FEW_ROWS else max(1, len(names))
+    for begin in range(0, len(names), step):
+        part = table.select(names[begin : begin + step])
+        part = part if whole else part[position]
+        values = part.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy(order="c")
+        found[:, begin : begin + step] = values.reshape(len(position), -1)
+    return found
