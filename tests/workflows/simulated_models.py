@@ -7,7 +7,7 @@ from typing import Final
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.simulated.market import SimulatedMarket, simulate
-from cryptocast.features.catalogue import FEATURES, add_features
+from cryptocast.features.catalogue import FEATURES, Feature, add_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import Fitted, fit_in_time
@@ -18,11 +18,13 @@ HORIZONS: Final = (1, 7, 14, 30)
 MEMBERS: Final = ("baseline", "har", "lightgbm", "lstm")
 
 
-def matrix_of(market: SimulatedMarket, coins: Sequence[str], bars: int) -> Matrix:
-    """Daily bars of the coins with the features of the catalogue."""
+def matrix_of(
+    market: SimulatedMarket, coins: Sequence[str], bars: int, features: Sequence[Feature] = FEATURES
+) -> Matrix:
+    """Daily bars of the coins with these features of the catalogue."""
     candles = simulate(market, coins, bars, "daily", START)
-    table = add_features(candles.lazy(), FEATURES, bar_us=BAR_US["daily"]).collect()
-    return build_matrix(table, [f.name for f in FEATURES], horizons=HORIZONS, bar_us=BAR_US["daily"])
+    table = add_features(candles.lazy(), features, bar_us=BAR_US["daily"]).collect()
+    return build_matrix(table, [f.name for f in features], horizons=HORIZONS, bar_us=BAR_US["daily"])
 
 
 def trained(

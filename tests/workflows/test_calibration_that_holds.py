@@ -8,7 +8,8 @@ import pytest
 from cryptocast.data.simulated import simulated_coins
 from cryptocast.data.simulated.market import SimulatedMarket
 from cryptocast.data.simulated.processes import GarchT, VolatilityBreak
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.catalogue import FEATURES
+from cryptocast.features.matrix import FloatArray
 from cryptocast.folds import BoolArray
 from cryptocast.models.base import Forecast
 from cryptocast.scoring.quantiles import interval_columns
@@ -24,30 +25,24 @@ def covered(made: Forecast, returns: FloatArray, column: int, percent: int) -> B
     return np.asarray((values[:, low] <= outcome) & (outcome <= values[:, high]))
 
 
-def spaced(matrix: Matrix, column: int) -> BoolArray:
-    """(n,) rows whose labels do not overlap, behind the warm-up of the features, with a known outcome."""
-    day = matrix.issued_at // matrix.bar_us
-    bar = day - day.min()
-    return np.asarray((bar % HORIZONS[column] == 0) & (bar >= 400) & np.isfinite(matrix.returns[:, column]))
-
-
 @pytest.mark.slow
 def test_intervals_on_garch_t_cover_within_one_and_a_half_points_on_20000_independent_origins() -> None:
-    """Coins without correlation, so that each origin stands for itself; trained on 60 coins, judged on 400 others."""
+    """100 coins without correlation, each origin for itself: trained on the first 1,000 bars, judged on 6,000 more."""
+    coins, learned, horizon = simulated_coins(100), 1_000, max(HORIZONS)
     market = SimulatedMarket(GarchT(), seed=11, correlation=0.0)
-    coins = simulated_coins(460)
-    models = trained(matrix_of(market, coins[:60], 2_000))
-    judged = matrix_of(market, coins[60:], 2_000)
-    for column in range(len(HORIZONS)):
-        rows = judged.rows(np.flatnonzero(spaced(judged, column)))
-        if len(rows) > 40_000:
-            rows = judged.rows(np.flatnonzero(spaced(judged, column))[:: len(rows) // 20_000])
-        assert len(rows) >= 20_000
-        for name, model in models.items():
-            made = model.final.predict(rows)
+    volatility = [feature for feature in FEATURES if feature.family == "volatility"]
+    whole = matrix_of(market, coins, learned + 201 * horizon, volatility)
+    end = int(whole.panel.close_time.min()) + (learned - 1) * whole.bar_us
+    models = trained(whole.known_at(end))
+    bar = (whole.issued_at - end) // whole.bar_us
+    rows = whole.rows((bar > 0) & (bar % horizon == 0) & np.isfinite(whole.returns).all(axis=1))
+    assert len(rows) >= 20_000
+    for name, model in models.items():
+        made = model.final.predict(rows)
+        for column, ahead in enumerate(HORIZONS):
             for percent in PERCENTS:
                 share = covered(made, rows.returns, column, percent).mean()
-                assert share == pytest.approx(percent / 100, abs=0.015), (name, HORIZONS[column], percent)
+                assert share == pytest.approx(percent / 100, abs=0.015), (name, ahead, percent)
 
 
 @pytest.mark.slow
