@@ -1,11 +1,13 @@
 """What an answer costs the server, beside a bare Starlette route on the same uvicorn in the same rounds.
 
-    python benchmarks/serving.py [--rounds 3] [--seconds 2]
+    python benchmarks/serving.py [--rounds 3] [--seconds 2] [--peers-python PYTHON] [--inside]
 
-Needs wrk (Debian's package); the bare routes use orjson where it is installed, else msgspec. One wrk thread and 32
-connections; processor time is the server's, user and system, over the requests it answered. Limits, request ids,
-metrics and compression are on. Candles are simulated, nothing is trained: a warm answer costs the same whatever made
-it. Also start-up until the first forecast, memory, and scrapes. Prints Markdown.
+--peers-python: a Python that has FastAPI, measured with its defaults on the same bodies. --inside: also what a cold
+forecast costs inside the server, and its memory with models (serving_inside.py). Needs wrk (Debian's package); the bare
+routes use orjson where it is installed, else msgspec. One wrk thread and 32 connections; processor time is the
+server's, user and system, over the requests it answered. Limits, request ids, metrics and compression are on. Candles
+are simulated, nothing is trained: a warm answer costs the same whatever made it. Also start-up until the first
+forecast, memory, and scrapes. Prints Markdown.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +50,21 @@ uvicorn.run(app, port=int(sys.argv[1]), access_log=False, log_level="warning", s
 """
 
 
+FASTAPI = """
+import sys, json, uvicorn
+from fastapi import FastAPI
+small = json.loads(sys.stdin.buffer.read())
+row = lambda i: {"coin": f"coin-{i}", "price": 65123.456789012345 / (i + 1), "lower": 1 / 3 + i, "upper": 2 / 3 + i}
+large = {"rows": [row(i) for i in range(520)]}
+app = FastAPI()
+@app.get("/small")
+async def give_small(): return small
+@app.get("/large")
+async def give_large(): return large
+uvicorn.run(app, port=int(sys.argv[1]), access_log=False, log_level="warning", server_header=False, backlog=2048)
+"""
+
+
 @dataclass
 class Target:
     """One line of the table."""
@@ -70,6 +87,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--peers-python", default="")
+    parser.add_argument("--inside", action="store_true")
     chosen = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
@@ -77,7 +96,8 @@ def main() -> None:
         body = get(port, SMALL)
         tag = tag_of(port, SMALL)
         wait(port, LARGE, b'"errors":[]')
-        with bare(body) as (bare_port, bare_process):
+        with ExitStack() as stack:
+            bare_port, bare_process = stack.enter_context(routes(sys.executable, BARE, body))
             gzip = {"Accept-Encoding": "gzip"}
             targets = [
                 Target("bare Starlette, small body", bare_port, bare_process, "/small"),
@@ -88,6 +108,12 @@ def main() -> None:
                 Target("fifty coins, gzip", port, process, LARGE, gzip),
                 Target("/health", port, process, "/health"),
             ]
+            if chosen.peers_python:
+                peer_port, peer_process = stack.enter_context(routes(chosen.peers_python, FASTAPI, body))
+                targets += [
+                    Target("FastAPI, small body", peer_port, peer_process, "/small"),
+                    Target("FastAPI, 47.5 kB", peer_port, peer_process, "/large"),
+                ]
             for _ in range(chosen.rounds):
                 for target in targets:
                     measure(target, chosen.seconds)
@@ -96,6 +122,9 @@ def main() -> None:
             f"\nStart until the first forecast: {startup_s:.2f} s. Memory: {process.memory_info().rss / 2**20:.0f} MB."
         )
         print(f"A scrape: {statistics.median(scrapes(port)) * 1e3:.1f} ms.")
+    if chosen.inside:
+        print(flush=True)
+        subprocess.run([sys.executable, Path(__file__).with_name("serving_inside.py")], check=True)
 
 
 @contextmanager
@@ -111,9 +140,10 @@ def ours(folder: Path) -> Iterator[tuple[int, psutil.Process, float]]:
 
 
 @contextmanager
-def bare(body: bytes) -> Iterator[tuple[int, psutil.Process]]:
+def routes(python: str, program: str, body: bytes) -> Iterator[tuple[int, psutil.Process]]:
+    """A server of the two bodies."""
     port = free_port()
-    with running([sys.executable, "-c", BARE, str(port)], dict(os.environ), Path.cwd(), body) as process:
+    with running([python, "-c", program, str(port)], dict(os.environ), Path.cwd(), body) as process:
         wait(port, "/small")
         yield port, psutil.Process(process.pid)
 

@@ -41,7 +41,12 @@ __all__ = [
 
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
-SECRET_NAMES = ("CRYPTOCAST_COINGECKO_API_KEY", "CRYPTOCAST_SERVE_TOKEN", "CRYPTOCAST_SENTRY_DSN")
+SECRET_NAMES = (
+    "CRYPTOCAST_COINGECKO_API_KEY",
+    "CRYPTOCAST_SERVE_TOKEN",
+    "CRYPTOCAST_SERVE_ADMIN_TOKEN",
+    "CRYPTOCAST_SENTRY_DSN",
+)
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
 SourceChoice: TypeAlias = Literal["auto", "coingecko", "sample", "simulated", "file"]
@@ -162,11 +167,12 @@ class LightGBMConfig(Section, frozen=True, kw_only=True):
     early_stopping_rounds: Positive = 40
     learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.03
     num_leaves: Annotated[int, Meta(ge=2, le=1024)] = 15
-    min_data_in_leaf: Positive = 100
+    min_data_in_leaf: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     feature_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
-    bagging_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.8
+    bagging_fraction: Annotated[float, Meta(ge=0.05, le=1.0)] = 0.8  # below, a bag may hold no row
     lambda_l2: Annotated[float, Meta(ge=0.0)] = 5.0
     strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
+    view: bool = True
 
 
 class LSTMConfig(Section, frozen=True, kw_only=True):
@@ -246,8 +252,10 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     max_ids: Annotated[int, Meta(ge=1, le=500)] = 50
     request_timeout_s: Seconds = 10.0
     receive_timeout_s: Seconds = 20.0
+    keep_alive_s: Annotated[float, Meta(ge=1.0)] = 75.0
     max_concurrency: Positive = 2000
     client_rate_per_s: Annotated[float, Meta(ge=0.0)] = 100.0
+    client_connections: NotNegative = 1024
     max_header_bytes: Annotated[int, Meta(ge=1024)] = 16_384
     max_body_bytes: NotNegative = 65_536
     cors_origins: tuple[str, ...] = ()

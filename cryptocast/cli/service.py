@@ -12,6 +12,7 @@ __all__ = ["add_to"]
 
 PANEL: Final = "Registry and service"
 TOKEN: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 the name of the variable, not what it holds
+ADMIN: Final = "CRYPTOCAST_SERVE_ADMIN_TOKEN"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,8 +44,9 @@ def serve(
     def announce(address: str) -> None:
         session.err.print(f"Serving {address}/forecasts?ids={session.config.data.coins[0]} (Ctrl-C stops)")
 
-    token = os.environ.get(TOKEN, "").strip() or None
-    run(session.context(), host=host, port=port, token=token, insecure=insecure, announce=announce)
+    token, admin = (os.environ.get(name, "").strip() or None for name in (TOKEN, ADMIN))
+    context = session.context()
+    run(context, host=host, port=port, token=token, admin_token=admin, insecure=insecure, announce=announce)
 
 
 def doctor(

@@ -51,6 +51,7 @@ from cryptocast.net import (
     NetSettings,
     Overloaded,
     Place,
+    PoolMetrics,
     Priority,
     Try,
 )
@@ -108,9 +109,10 @@ class CoinGecko:
     """The history of coins, from one pooled client in a loop of its own. Close it, or use it as a context manager.
 
     The key comes from the caller, who reads it from the environment. `credits`: the budget of the month; none without.
-    `cache`: the folder in which the list of coins is kept for a day; without, it is kept in memory. `client` builds the
-    HTTP client (for tests). Methods that are no coroutines are for callers without a loop and share one thread's loop;
-    the coroutines belong to the loop of their caller.
+    `cache`: the folder in which the list of coins is kept for a day; without, it is kept in memory. `on_try` hears of
+    each request that went out, and must not raise. `client` builds the HTTP client (for tests). Methods that are no
+    coroutines are for callers without a loop and share one thread's loop; the coroutines belong to the loop of their
+    caller.
     """
 
     def __init__(
@@ -123,8 +125,10 @@ class CoinGecko:
         credits: Credits | None = None,  # noqa: A002 - the upstream's own word
         cache: Path | None = None,
         breakers: Callable[[str], Breaker] | None = None,
+        on_try: Callable[[Try], None] | None = None,
     ) -> None:
         self.plan: Plan = config.plan
+        self._on_try = on_try
         self.calls_per_minute = calls_per_minute(config)
         self.credits = credits or Credits(None, per_month=0, now=lambda: datetime.now(UTC))
         self._list_path = None if cache is None else cache / COIN_LIST
@@ -420,6 +424,12 @@ class CoinGecko:
         self.calls += 1
         if tried.attempt > 1:
             self.credits.took(Priority.USER)
+        if self._on_try is not None:
+            self._on_try(tried)
+
+    def pool_metrics(self) -> PoolMetrics:
+        """What the connections do now."""
+        return self._client.pool.metrics()
 
     # --- for callers without a loop
 

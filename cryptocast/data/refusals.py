@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "QuotaSpent",
     "RateLimited",
+    "UnknownCurrency",
     "explain",
     "unknown_coin",
     "upstream_error",
@@ -42,6 +43,10 @@ class Code:
 
 class RateLimited(UpstreamError):  # noqa: N818 - reads as what it says
     """The minute is used up, for longer than a call may wait."""
+
+
+class UnknownCurrency(UsageError):  # noqa: N818 - reads as what it says
+    """The upstream has no prices in the currency that was asked for."""
 
 
 class QuotaSpent(UpstreamError):  # noqa: N818 - reads as what it says
@@ -78,7 +83,7 @@ def explain(answer: Answer, coin: str, vs: str, plan: Plan, names: CoinList | No
     if answer.status == 404:
         return unknown_coin(coin, names)
     if answer.status in (400, 422) and re.search("vs_currency", message):
-        return UsageError(f"CoinGecko has no prices in {vs!r}. Choose another --vs, e.g. usd or eur.")
+        return UnknownCurrency(f"CoinGecko has no prices in {vs!r}. Choose another vs, e.g. usd or eur.")
     if code == Code.NO_KEY or code in Code.OTHER_HOST:
         return _about_the_key(code, said, answer.status, plan)
     if code == Code.TOO_MUCH and plan == "pro":

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
@@ -20,7 +22,7 @@ from cryptocast.features import market, price, technical, time, volatility, volu
 from cryptocast.features.bars import log_return, log_variance, mean
 from cryptocast.features.engine import Bars, FloatArray, Plan, compute, plan
 from cryptocast.features.formula import Formula, enough
-from cryptocast.features.grid import on_grid, starts
+from cryptocast.features.grid import microseconds, on_grid, starts
 from cryptocast.features.recursion import settled
 
 __all__ = [
@@ -32,8 +34,10 @@ __all__ = [
     "Scope",
     "add_features",
     "feature_hash",
+    "last_features",
     "required_history",
     "select_features",
+    "with_features",
 ]
 
 Family: TypeAlias = Literal["price", "technical", "volatility", "volume", "time", "market"]
@@ -49,6 +53,11 @@ COINS: Final = "coins"  # three coins or more in the frame
 
 HASH_VERSION = 2  # raise it when the engine's or the builder's own rules change what a formula gives
 PROBE_BARS = 60
+
+# Where groups of features are divided by the bars that they remember: joints of windows are shared inside a group, so
+# that more groups take longer again.
+HISTORIES: Final = (160, 640)
+LONGEST: Final = 1_000_000
 
 # Columns of the builder's working frame, beside the context of `market`.
 SEGMENT = "__segment"
@@ -326,15 +335,19 @@ def add_features(
     features = FEATURES if features is None else features
     _check_names(features)
     return candles.select(list(CANDLE_SCHEMA)).map_batches(
-        partial(_with_features, features=tuple(features), bar_us=bar_us, without=without),
+        partial(with_features, features=tuple(features), bar_us=bar_us, without=without),
         schema={**CANDLE_SCHEMA, **dict.fromkeys((f.name for f in features), pl.Float64())},
     )
 
 
-def _with_features(
-    candles: pl.DataFrame, *, features: tuple[Feature, ...], bar_us: int, without: frozenset[str]
+def with_features(
+    candles: pl.DataFrame, *, features: Sequence[Feature], bar_us: int, without: frozenset[str] = frozenset()
 ) -> pl.DataFrame:
+    """As `add_features`, at once: what that does to candles that are here already."""
+    _check_names(features)
     table = on_grid(candles, bar_us)
+    if not features:
+        return table
     wanted = [f for f in features if not f.needs & without]
     formulas = {f.name: f.expr for f in wanted if isinstance(f.expr, Formula)}
     values = compute(_planned(tuple(formulas.values())), _bars(table, bar_us))
@@ -347,6 +360,54 @@ def _with_features(
         if feature.name not in columns:
             columns[feature.name] = pl.Series(feature.name, [None], dtype=pl.Float64).new_from_index(0, table.height)
     return table.hstack([columns[f.name] for f in features])
+
+
+def last_features(
+    table: pl.DataFrame,
+    features: Sequence[Feature],
+    *,
+    rows: int,
+    bar_us: int,
+    without: frozenset[str] = frozenset(),
+) -> FloatArray:
+    """(C, rows, F): the features of each coin's last bars, NaN where undefined; as `add_features` gives them, to 1e-8.
+
+    table: candles on their complete grid, as `with_features` hands them back, with enough bars for what features
+    remember. Each feature is computed on as many bars as it can remember: few of them look back further than a season,
+    so that this takes a fraction of the time. A coin with fewer bars than `rows` begins with NaN.
+    """
+    bars = _bars(table, bar_us)
+    found = np.full((len(bars.start) - 1, rows, len(features)), np.nan)
+    place = {feature.name: position for position, feature in enumerate(features)}
+    wanted = [f for f in features if not f.needs & without]
+    for history, group in _by_history(tuple(f for f in wanted if isinstance(f.expr, Formula))):
+        part = bars.tail(history + rows)
+        values = compute(_planned(tuple(f.expr for f in group if isinstance(f.expr, Formula))), part)
+        for feature, column in zip(group, values, strict=True):
+            _write_last(found[:, :, place[feature.name]], column, part.start)
+    expressions = [f for f in wanted if not isinstance(f.expr, Formula)]
+    if expressions:
+        for series in _expressions(table, expressions):
+            _write_last(found[:, :, place[series.name]], series.to_numpy(), bars.start)
+    return found
+
+
+@lru_cache(maxsize=32)
+def _by_history(features: tuple[Feature, ...]) -> list[tuple[int, list[Feature]]]:
+    """The features in groups, each with the bars that its members remember at most."""
+    groups: dict[int, list[Feature]] = {}
+    for feature in features:
+        history = required_history([feature])
+        limit = next((limit for limit in HISTORIES if history <= limit), LONGEST)
+        groups.setdefault(limit, []).append(feature)
+    return [(required_history(group), group) for group in groups.values()]
+
+
+def _write_last(into: FloatArray, column: FloatArray, start: npt.NDArray[np.int64]) -> None:
+    """The end of each coin's part of a column into (C, rows)."""
+    for row, (first, last) in zip(into, pairwise(start.tolist()), strict=True):
+        own = column[max(first, last - len(row)) : last]
+        row[len(row) - len(own) :] = own
 
 
 @lru_cache(maxsize=32)
@@ -436,7 +497,7 @@ def _bars(table: pl.DataFrame, bar_us: int) -> Bars:
     columns = {"close": close, **{name: _clean(table, name) for name in ("volume", "market_cap")}}
     for name in ("open", "high", "low"):
         columns[name] = np.where(seen, _clean(table, name), np.nan)
-    stamps, start = table["close_time"].to_physical().to_numpy(), starts(table["coin"])
+    stamps, start = microseconds(table["close_time"]), starts(table["coin"])
     missing = np.isnan(close)
     bars = Bars(columns, stamps, start, bar_us, missing if missing.any() else None)
     columns["bitcoin_close"] = _bitcoin_close(bars, table["coin"])

@@ -28,6 +28,7 @@ Int64Array: TypeAlias = npt.NDArray[np.int64]
 Value: TypeAlias = FloatArray | float  # a number where the formula is a constant
 Run: TypeAlias = Callable[..., FloatArray]
 
+MUCH_LATER = 64
 BLOCK_ROWS = 16_384  # arrays of 128 KiB: a formula's operands fit a core's cache
 PADDING = 1.25  # coins share a block while the longest makes it no larger than this
 
@@ -100,6 +101,24 @@ class Bars:
 
     def __len__(self) -> int:
         return len(self.close_time)
+
+    def tail(self, bars: int) -> "Bars":
+        """The last bars of each coin, and of a coin that is ahead of another the more that the other's last bar needs.
+
+        A coin that ended MUCH_LATER bars or more before the newest is waited for by nobody.
+        """
+        ends = self.close_time[self.start[1:] - 1]
+        late = (ends.max() - ends) // self.bar_us
+        ahead = late[late < MUCH_LATER].max() - late
+        low = np.maximum(self.start[:-1], self.start[1:] - bars - np.maximum(ahead, 0))
+        kept = np.concatenate([np.arange(first, last) for first, last in zip(low, self.start[1:], strict=True)])
+        return Bars(
+            columns={name: values[kept] for name, values in self.columns.items()},
+            close_time=self.close_time[kept],
+            start=np.concatenate([[0], np.cumsum(self.start[1:] - low)]).astype(np.int64),
+            bar_us=self.bar_us,
+            missing=None if self.missing is None else self.missing[kept],
+        )
 
 
 @dataclass(frozen=True, slots=True)

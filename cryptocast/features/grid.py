@@ -8,7 +8,7 @@ import polars as pl
 
 from cryptocast.errors import DataError
 
-__all__ = ["complete_grid", "on_grid", "starts"]
+__all__ = ["complete_grid", "microseconds", "on_grid", "starts"]
 
 KEYS = ("coin", "close_time")
 
@@ -48,19 +48,26 @@ def on_grid(candles: pl.DataFrame, bar_us: int) -> pl.DataFrame:
 
 def starts(coin: pl.Series) -> npt.NDArray[np.int64]:
     """(C + 1,): where each coin's rows begin, and the end. coin: sorted or at least in one piece for each coin."""
+    if coin.n_unique() == 1:  # as the server's candles mostly are: a tenth of the time
+        return np.array([0, len(coin)], dtype=np.int64)
     number = coin.rle_id().to_numpy()
     edges = np.flatnonzero(np.diff(number)) + 1
     return np.concatenate([[0], edges, [len(number)]]).astype(np.int64)
+
+
+def microseconds(close_time: pl.Series) -> npt.NDArray[np.int64]:
+    """Close times, none of them null, as microseconds UTC."""
+    return close_time.to_numpy().view(np.int64)  # Polars' own to_physical takes a hundred times as long
 
 
 def _is_on_grid(candles: pl.DataFrame, bar_us: int) -> bool:
     if bar_us < 1 or not candles.height or candles["close_time"].null_count() or candles["coin"].null_count():
         return False
     start = starts(candles["coin"])
-    names = candles["coin"].gather(start[:-1]).to_list()
+    names = [candles["coin"][first] for first in start[:-1].tolist()]
     if any(name >= following for name, following in pairwise(names)):
         return False
-    steps = np.diff(candles["close_time"].to_physical().to_numpy())
+    steps = np.diff(microseconds(candles["close_time"]))
     steps[start[1:-1] - 1] = bar_us  # from one coin to the next
     return bool((steps == bar_us).all())
 

@@ -14,7 +14,17 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["bars_since", "decayed_mean", "deviation_from", "join", "running_sum", "shift", "smooth", "spread"]
+__all__ = [
+    "bars_since",
+    "decayed_mean",
+    "deviation_from",
+    "join",
+    "running_sum",
+    "shift",
+    "smooth",
+    "spread",
+    "window_mean",
+]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -45,6 +55,25 @@ def join(kind: np.ufunc, late: FloatArray, early: FloatArray, bars: int, *, stri
     if bars < late.shape[-1]:
         kind(late[..., bars:], early[..., :-bars], out=joint[..., bars:])
     return joint
+
+
+def window_mean(values: FloatArray, window: int, least: int) -> FloatArray:
+    """Mean of the known among the last `window` values; NaN if fewer than `least` are."""
+    known = ~np.isnan(values)
+    half = np.where(known, values, 0.0)
+    total: FloatArray | None = None
+    have, size = 0, 1
+    while size <= window:
+        if window & size:
+            total = half if total is None else join(np.add, total, half, have, strict=False)
+            have += size
+        size *= 2
+        if size <= window:
+            half = join(np.add, half, half, size // 2, strict=False)
+    assert total is not None  # noqa: S101 (window >= 1 has a bit)
+    count = np.cumsum(known, axis=-1, dtype=np.int64)
+    count[..., window:] -= count[..., :-window].copy()
+    return np.where(count >= least, total / np.maximum(count, 1), np.nan)
 
 
 def spread(values: FloatArray, window: int, least: int) -> FloatArray:

@@ -1,8 +1,8 @@
 """From the feature table to arrays: the rows that a model learns from or forecasts for."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -10,10 +10,12 @@ import numpy.typing as npt
 import polars as pl
 
 from cryptocast.data.schema import BAR_US
-from cryptocast.features.targets import future_return, future_variance, future_variance_freedom, variance_proxy
+from cryptocast.features import kernels
+from cryptocast.features.grid import microseconds, starts
+from cryptocast.features.targets import future_mean, future_return, one_bar_freedom, one_bar_variance
 from cryptocast.folds import BoolArray, Int64Array
 
-__all__ = ["FloatArray", "Matrix", "Panel", "VolatilityRule", "build_matrix", "volatility_expr", "volatility_rule"]
+__all__ = ["FloatArray", "Matrix", "Panel", "VolatilityRule", "build_matrix", "known_volatility", "volatility_rule"]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
@@ -149,89 +151,140 @@ class Matrix:
         )
 
 
-def volatility_expr(horizon: int, rule: VolatilityRule) -> pl.Expr:
-    """Volatility of the log return over `horizon` bars, known at the close; null for the first 20 returns.
+def known_volatility(close: FloatArray, horizons: Sequence[int], rule: VolatilityRule) -> FloatArray:
+    """Volatility (bars, H) of the log return over each horizon, known at the close; NaN for the first 20 returns.
 
-    Root of horizon times the weighted mean of a recent (exponential) and a long (rolling) mean of squared returns.
-    Missing bars are skipped. Squared returns, not ranges: a bad wick must not widen every forecast that follows it.
+    close (bars,): of one coin on its complete grid, NaN where the bar is missing. Root of horizon times the weighted
+    mean of a recent (exponential) and a long (rolling) mean of squared returns. Missing bars are skipped: the first bar
+    behind a gap has a price and no return, and takes the averages as they stood. Squared returns, not ranges: a bad
+    wick must not widen every forecast that follows it.
     """
-    squared = (pl.col("close") / pl.col("close").shift(1)).log() ** 2
-    # Polars leaves the average null where the input is: the first bar behind a gap has a price and no return, and takes
-    # the average as it stood.
-    recent = squared.ewm_mean(half_life=rule.half_life, adjust=True, ignore_nulls=True).forward_fill()
-    long = squared.rolling_mean(rule.window, min_samples=VOLATILITY_WARMUP)
-    weight = rule.weight(horizon)
-    variance = horizon * (weight * recent + (1 - weight) * long)
-    return pl.when(variance > 0).then(variance.sqrt())
+    return _ahead(*_mean_squares(close, rule), horizons, rule).T
 
 
-def build_matrix(table: pl.DataFrame, feature_names: Sequence[str], *, horizons: Sequence[int], bar_us: int) -> Matrix:
+def _mean_squares(close: FloatArray, rule: VolatilityRule) -> tuple[FloatArray, FloatArray]:
+    """(bars,) each: the recent and the long mean of squared returns."""
+    squared = np.log(close / kernels.shift(close, 1)) ** 2
+    known = np.flatnonzero(~np.isnan(squared))
+    averages = kernels.decayed_mean(squared[known], 0.5 ** (1.0 / rule.half_life), 1)
+    recent = np.full_like(squared, np.nan)
+    if len(known):
+        recent[known[0] :] = np.repeat(averages, np.diff(known, append=len(squared)))
+    return recent, kernels.window_mean(squared, rule.window, VOLATILITY_WARMUP)
+
+
+def _ahead(recent: FloatArray, long: FloatArray, horizons: Sequence[int], rule: VolatilityRule) -> FloatArray:
+    """(H, bars): one horizon after the other, which NumPy steps through several times faster than bar by bar."""
+    variance = np.empty((len(horizons), len(recent)))
+    for row, horizon in zip(variance, horizons, strict=True):
+        weight = rule.weight(horizon)
+        np.multiply(recent, horizon * weight, out=row)
+        row += (horizon * (1.0 - weight)) * long
+    variance[~(variance > 0.0)] = np.nan
+    return np.sqrt(variance, out=variance)
+
+
+def build_matrix(
+    table: pl.DataFrame,
+    feature_names: Sequence[str],
+    *,
+    horizons: Sequence[int],
+    bar_us: int,
+    with_variance: bool = True,
+) -> Matrix:
     """Rows of a feature table (one coin's complete time grid after another) as arrays.
 
     table: the candle columns and the named features, sorted by (coin, close_time), grid complete. Rows without a price
-    or before a volatility is known are left out; undefined features become NaN. Raises ValueError on unsorted input.
+    or before a volatility is known are left out; undefined features become NaN. with_variance: False leaves the labels
+    `variance` and `freedom` NaN, for what learns from returns alone. Raises ValueError on unsorted input.
     """
     if list(horizons) != sorted(set(horizons)) or (len(horizons) and horizons[0] < 1):
         raise ValueError(f"horizons must be increasing and at least 1 bar, got {list(horizons)}")
-    labelled = table.with_columns(_label_columns(horizons, volatility_rule(bar_us)))
-    panel = _panel(labelled, volatility_rule(bar_us))
-    stamps = panel.close_time
-    same = np.diff(panel.coin) == 0
-    if (np.diff(stamps)[same] != bar_us).any():
-        raise ValueError("the table is not on its complete time grid, sorted by coin and close_time")
-    usable = pl.all_horizontal(pl.col("close", *(f"__volatility_{h}" for h in horizons)).is_not_null())
-    keep = labelled.select(usable)["close"].to_numpy()
-    position = np.flatnonzero(keep).astype(np.int64)
-    issued = stamps[position]
-    steps = np.asarray(horizons, dtype=np.int64)
-    part = labelled.filter(pl.Series(keep))
+    rule = volatility_rule(bar_us)
+    close = table["close"].to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):  # prices that are no prices come as they are
+        panel, (recent, long), freedom = _panel(table, close, rule)
+        if len(close) and not _is_complete(panel, bar_us):
+            raise ValueError("the table is not on its complete time grid, sorted by coin and close_time")
+        volatility = _ahead(recent, long, horizons, rule)
+        returns = _by_horizon(panel.start, future_return, close, horizons)
+    position = np.flatnonzero(~np.isnan(close) & np.isfinite(volatility).all(axis=0)).astype(np.int64)
+    issued, steps = panel.close_time[position], np.asarray(horizons, dtype=np.int64)
+    unknown = np.full((len(position), len(steps)), np.nan)
+
+    def mean_ahead(values: FloatArray) -> FloatArray:
+        return _picked(_by_horizon(panel.start, future_mean, values, horizons), position)
+
     return Matrix(
         panel=panel,
         position=position,
         coin=panel.coin[position],
         issued_at=issued,
-        price=_floats(part, ["close"])[:, 0],
-        volatility=_floats(part, [f"__volatility_{h}" for h in horizons]),
-        features=_floats(part, list(feature_names)),
+        price=close[position],
+        volatility=_picked(volatility, position),
+        features=_features(table, list(feature_names), position),
         feature_names=tuple(feature_names),
         horizons=steps,
-        returns=_floats(part, [f"__return_{h}" for h in horizons]),
-        variance=_floats(part, [f"__variance_{h}" for h in horizons]),
-        freedom=_floats(part, [f"__freedom_{h}" for h in horizons]),
+        returns=_picked(returns, position),
+        variance=mean_ahead(panel.variance) if with_variance else unknown,
+        freedom=mean_ahead(freedom) * steps if with_variance else unknown,
         label_end=issued[:, None] + steps[None, :] * bar_us,
         bar_us=bar_us,
     )
 
 
-def _label_columns(horizons: Sequence[int], rule: VolatilityRule) -> list[pl.Expr]:
-    columns = []
-    for horizon in horizons:
-        columns += [
-            volatility_expr(horizon, rule).over("coin").alias(f"__volatility_{horizon}"),
-            future_return(horizon).over("coin").alias(f"__return_{horizon}"),
-            future_variance(horizon).over("coin").alias(f"__variance_{horizon}"),
-            future_variance_freedom(horizon).over("coin").alias(f"__freedom_{horizon}"),
-        ]
-    return columns
+def _by_horizon(
+    start: Int64Array, make: Callable[[FloatArray, int], FloatArray], values: FloatArray, horizons: Sequence[int]
+) -> FloatArray:
+    """(H, N): what is made of each coin's values for each horizon, one coin behind the other."""
+    found = np.empty((len(horizons), len(values)))
+    for row, horizon in zip(found, horizons, strict=True):
+        for low, high in pairwise(start.tolist()):
+            row[low:high] = make(values[low:high], horizon)
+    return found
 
 
-def _panel(table: pl.DataFrame, rule: VolatilityRule) -> Panel:
-    coins = table["coin"].unique(maintain_order=True).to_list()
-    per_bar = [(volatility_expr(h, rule) / math.sqrt(h)).over("coin").alias(f"volatility_{h}") for h in (1, LONG_RUN)]
-    counts = [int(n) for n in table.group_by("coin", maintain_order=True).len()["len"]]
-    return Panel(
-        coins=tuple(coins),
-        coin=np.repeat(np.arange(len(coins), dtype=np.int32), counts),
-        close_time=table["close_time"].to_physical().to_numpy().astype(np.int64),
-        log_close=_floats(table.select(pl.col("close").log()), ["close"])[:, 0],
-        variance=_floats(table.select(variance_proxy().over("coin").alias("variance")), ["variance"])[:, 0],
-        volatility=_floats(table.select(per_bar), ["volatility_1", f"volatility_{LONG_RUN}"]),
-        start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+def _picked(by_horizon: FloatArray, position: Int64Array) -> FloatArray:
+    """(n, H): these bars of (H, N)."""
+    return np.ascontiguousarray(by_horizon[:, position].T)
+
+
+def _is_complete(panel: Panel, bar_us: int) -> bool:
+    steps = np.diff(panel.close_time)
+    steps[panel.start[1:-1] - 1] = bar_us  # from one coin to the next
+    return bool((steps == bar_us).all()) and len(set(panel.coins)) == len(panel.coins)
+
+
+def _panel(
+    table: pl.DataFrame, close: FloatArray, rule: VolatilityRule
+) -> tuple[Panel, tuple[FloatArray, FloatArray], FloatArray]:
+    """The panel, (N,) each the means behind its volatility, and (N,) the degrees of freedom of its variance."""
+    start = starts(table["coin"]) if table.height else np.zeros(1, dtype=np.int64)
+    coins = tuple(table["coin"][first] for first in start[:-1].tolist())
+    opened, high, low = (table[name].to_numpy() for name in ("open", "high", "low"))
+    ranged = table["range_known"]
+    ranged_or_not = (ranged.fill_null(value=False) if ranged.null_count() else ranged).to_numpy()
+    variance, recent, long = (np.empty(len(close)) for _ in range(3))
+    for rows in (slice(low_end, high_end) for low_end, high_end in pairwise(start.tolist())):
+        recent[rows], long[rows] = _mean_squares(close[rows], rule)
+        variance[rows] = one_bar_variance(opened[rows], high[rows], low[rows], close[rows], ranged_or_not[rows])
+    ends = (1, LONG_RUN)
+    panel = Panel(
+        coins=coins,
+        coin=np.repeat(np.arange(len(coins), dtype=np.int32), np.diff(start)),
+        close_time=microseconds(table["close_time"]),
+        log_close=np.log(close),
+        variance=variance,
+        volatility=np.ascontiguousarray((_ahead(recent, long, ends, rule) / np.sqrt(ends)[:, None]).T),
+        start=start,
     )
+    return panel, (recent, long), one_bar_freedom(variance, ranged_or_not)
 
 
-def _floats(table: pl.DataFrame, names: list[str]) -> FloatArray:
+def _features(table: pl.DataFrame, names: list[str], position: Int64Array) -> FloatArray:
+    """(n, F) of these rows, NaN where undefined."""
     if not names:
-        return np.empty((table.height, 0))
-    array = table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy(order="c")
-    return np.asarray(array, dtype=np.float64).reshape(table.height, len(names))
+        return np.empty((len(position), 0))
+    part = table.select(names) if len(position) == table.height else table.select(names)[position]
+    array = part.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy(order="c")
+    return np.asarray(array, dtype=np.float64).reshape(part.height, len(names))

@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from types import ModuleType
 from typing import Final, get_args
 
@@ -60,6 +61,7 @@ class FeatureSet:
         return f" of {self.origin}, line {self.own[name]}," if name in self.own else ""
 
 
+@lru_cache(maxsize=1)
 def catalogue_set() -> FeatureSet:
     """The catalogue alone."""
     return FeatureSet(FEATURES, feature_hash(FEATURES), {})

@@ -1,14 +1,22 @@
 """What a model learns to forecast: returns over the next bars and the variance that was realised on the way.
 
-These expressions look forward on purpose and are the only ones in the project that do. They expect the rows of one coin
-on its complete time grid, so that h rows ahead is h bars ahead and a gap gives null, never a longer return.
+These functions look forward on purpose and are the only ones in the project that do. They expect the bars of one coin
+on its complete time grid, NaN where a bar is missing, so that h places ahead is h bars ahead and a gap gives NaN, never
+a longer return. Everything is (bars,) in and (bars,) out.
 """
 
 import math
+from typing import TypeAlias
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["future_return", "future_variance", "future_variance_freedom", "variance_proxy"]
+from cryptocast.features import kernels
+
+__all__ = ["future_mean", "future_return", "one_bar_freedom", "one_bar_variance"]
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 # Degrees of freedom of one bar's variance proxy: a squared return has 1; the range estimator below is 7.4 times as
 # efficient (Garman and Klass, Journal of Business 53 (1980), table 1).
@@ -18,36 +26,37 @@ RANGE_FREEDOM = 7.4
 COMPLETE = 0.75
 
 
-def future_return(horizon: int) -> pl.Expr:
-    """Log return from this close to the one `horizon` bars later; null where either close is missing."""
-    return (pl.col("close").shift(-horizon) / pl.col("close")).log()
+def future_return(close: FloatArray, horizon: int) -> FloatArray:
+    """Log return from this close to the one `horizon` bars later; NaN where either close is missing."""
+    return np.log(_ahead(close, horizon) / close)
 
 
-def variance_proxy() -> pl.Expr:
+def one_bar_variance(
+    opened: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray, range_known: BoolArray
+) -> FloatArray:
     """One bar's variance: Garman-Klass where the range is known, else the squared close-to-close return.
 
     0.5 ln(H/L)^2 - (2 ln 2 - 1) ln(C/O)^2 (Garman and Klass 1980, equation 20). Never negative: the range covers the
-    body. Null where the bar is missing, or the bar before it for a close-only bar.
+    body. NaN where the bar is missing, or the bar before it for a close-only bar.
     """
-    log_range = (pl.col("high") / pl.col("low")).log()
-    body = (pl.col("close") / pl.col("open")).log()
-    garman_klass = 0.5 * log_range**2 - (2 * math.log(2) - 1) * body**2
-    squared_return = (pl.col("close") / pl.col("close").shift(1)).log() ** 2
-    return pl.when(pl.col("range_known")).then(garman_klass).otherwise(squared_return)
+    garman_klass = 0.5 * np.log(high / low) ** 2 - (2 * math.log(2) - 1) * np.log(close / opened) ** 2
+    squared_return = np.log(close / kernels.shift(close, 1)) ** 2
+    return np.where(range_known, garman_klass, squared_return)
 
 
-def future_variance(horizon: int) -> pl.Expr:
-    """Mean one-bar variance over the next `horizon` bars; null if fewer than three quarters of them have one."""
-    return _mean_ahead(variance_proxy(), horizon)
+def one_bar_freedom(variance: FloatArray, range_known: BoolArray) -> FloatArray:
+    """Degrees of freedom of each bar's variance: how many squared returns it is worth; NaN where there is none."""
+    return np.where(np.isnan(variance), np.nan, np.where(range_known, RANGE_FREEDOM, RETURN_FREEDOM))
 
 
-def future_variance_freedom(horizon: int) -> pl.Expr:
-    """Degrees of freedom of `future_variance`: how many independent squared returns it is worth."""
-    freedom = pl.when(pl.col("range_known")).then(RANGE_FREEDOM).otherwise(RETURN_FREEDOM)
-    known = pl.when(variance_proxy().is_not_null()).then(freedom)
-    return _mean_ahead(known, horizon) * horizon
-
-
-def _mean_ahead(expr: pl.Expr, horizon: int) -> pl.Expr:
+def future_mean(values: FloatArray, horizon: int) -> FloatArray:
+    """Mean over the next `horizon` bars; NaN if fewer than three quarters of them are known."""
     least = max(1, math.ceil(COMPLETE * horizon))
-    return expr.rolling_mean(horizon, min_samples=least).shift(-horizon)
+    return _ahead(kernels.window_mean(values, horizon, least), horizon)
+
+
+def _ahead(values: FloatArray, bars: int) -> FloatArray:
+    """The values `bars` bars later; NaN where there is none."""
+    moved = np.full_like(values, np.nan)
+    moved[: max(len(values) - bars, 0)] = values[bars:]
+    return moved

@@ -52,12 +52,13 @@ class BaselineLearner:
         prior = student_quantiles()
         table = np.empty((len(train.panel.coins), len(train.horizons), len(LEVELS)))
         for coin in range(len(train.panel.coins)):
-            own = train.coin == coin
-            standardised = train.returns[own] / train.volatility[own]
-            for column, horizon in enumerate(train.horizons):
-                known = np.isfinite(standardised[:, column])
-                known[known] = recent(train.issued_at[own][known], horizon=int(horizon), bar_us=train.bar_us)
-                table[coin, column] = _shrunk(standardised[known, column], int(horizon), prior)
+            own = slice(None) if len(train.panel.coins) == 1 else train.coin == coin
+            issued = train.issued_at[own]
+            for column, horizon in enumerate(train.horizons.tolist()):
+                standardised = train.returns[own, column] / train.volatility[own, column]
+                known = np.flatnonzero(np.isfinite(standardised))
+                known = known[recent(issued[known], horizon=horizon, bar_us=train.bar_us)]
+                table[coin, column] = _shrunk(standardised[known], horizon, prior)
         return BaselineForecaster(coins=train.panel.coins, horizons=train.horizons, quantiles=table)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from cryptocast.folds import BoolArray, Int64Array
 
-__all__ = ["recent"]
+__all__ = ["recent", "recent_bars"]
 
 # The shape of standardised returns changes with the market: on two years of hourly bars, quantiles of all history made
 # 80 % intervals that covered 73 %, those of the last 2,000 bars 79 %. Daily histories are seldom longer than this.
@@ -22,5 +22,9 @@ def recent(issued_at: Int64Array, *, horizon: int, bar_us: int) -> BoolArray:
     """
     if len(issued_at) == 0:
         return np.zeros(0, dtype=np.bool_)
-    bars = max(RECENT_BARS, RECENT_BLOCKS * horizon)
-    return np.asarray(issued_at > issued_at.max() - bars * bar_us)
+    return np.asarray(issued_at > issued_at.max() - recent_bars(horizon) * bar_us)
+
+
+def recent_bars(horizon: int) -> int:
+    """How many bars back `recent` reaches."""
+    return max(RECENT_BARS, RECENT_BLOCKS * horizon)

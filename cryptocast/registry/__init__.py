@@ -12,6 +12,7 @@ from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
 from cryptocast.registry.journal import SeriesLike, most_telling, series_name
+from cryptocast.registry.kept import KeptRegistry, RegistryWatch, registry_stamp
 from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.manifest import (
     Artefact,
@@ -66,6 +67,7 @@ __all__ = [
     "HorizonContest",
     "HorizonScore",
     "IntervalCoverage",
+    "KeptRegistry",
     "Learn",
     "LedgerRow",
     "ListedScore",
@@ -79,6 +81,7 @@ __all__ = [
     "Promotion",
     "Reference",
     "Registry",
+    "RegistryWatch",
     "SeriesLike",
     "Side",
     "Standing",
@@ -95,6 +98,7 @@ __all__ = [
     "next_version",
     "parse_reference",
     "recipe_hash",
+    "registry_stamp",
     "series_name",
     "sha256_hex",
     "side_of",

@@ -19,7 +19,7 @@ from cryptocast.registry.manifest import canonical_json, decode, sha256_hex
 from cryptocast.registry.rows import DAMAGED, KEY, KEY_IS, blob, key_values, row_key
 from cryptocast.registry.version import VersionKey
 
-__all__ = ["Drift", "LiveMark", "mark_faults", "read_mark", "write_mark"]
+__all__ = ["Drift", "LiveMark", "mark_faults", "read_mark", "said", "write_mark"]
 
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
@@ -87,6 +87,18 @@ def write_mark(connection: Connection, key: VersionKey, mark: LiveMark) -> None:
 
 def _since(at: datetime, found: tuple[object, ...], before: datetime | None) -> datetime | None:
     return (before or at) if found else None
+
+
+def said(connection: Connection) -> list[tuple[object, ...]]:
+    """What forecasts say of each version that has a mark: not the bar that it was made at."""
+    found: list[tuple[object, ...]] = []
+    for row in connection.execute(f"SELECT * FROM live_marks ORDER BY {KEY}, number").fetchall():
+        try:
+            mark = _mark(row)
+            found.append((*key_values(row_key(row)), mark.number, mark.degraded, mark.degraded_since))
+        except RegistryError:
+            found.append((row["digest"],))
+    return found
 
 
 def mark_faults(connection: Connection) -> Iterator[tuple[str, str]]:

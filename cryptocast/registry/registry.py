@@ -1,7 +1,7 @@
 """The registry: what was fitted, which version answers, and how it came to that."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from cryptocast.registry.ledger import (
     unscored,
 )
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
-from cryptocast.registry.marks import LiveMark, read_mark, write_mark
+from cryptocast.registry.marks import LiveMark, read_mark, said, write_mark
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import Reference, parse_reference
 from cryptocast.registry.retention import Collected, collect
@@ -220,6 +220,12 @@ class Registry:
                 TRIALS.append(connection, records)
 
     # Questions
+
+    def served_state(self) -> Hashable:
+        """What changes whenever what forecasts rest on or say does: aliases, A/B tests, evidence, calibration, outcomes
+        of models, marks. Forecasts that are written into the ledger do not change it."""
+        with self._database.read() as connection:
+            return rows.served_state(connection), tuple(said(connection))
 
     def unscored(self) -> tuple[LedgerRow, ...]:
         """The forecasts of the ledger whose outcome is not written yet, oldest first."""

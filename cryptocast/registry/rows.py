@@ -46,6 +46,7 @@ __all__ = [
     "read_numbers",
     "read_versions",
     "row_key",
+    "served_state",
     "set_alias",
     "summary_faults",
     "time_text",
@@ -500,3 +501,15 @@ def conditions(where: Where) -> tuple[str, list[object]]:
     if not all(re.fullmatch("[a-z_]+", column) for column in where):
         raise ValueError(f"{list(where)} are not columns")
     return " AND ".join(["1", *(f"v.{column} = ?" for column in where)]), list(where.values())
+
+
+def served_state(connection: Connection) -> tuple[object, ...]:
+    """See Registry.served_state."""
+    newest = [
+        connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0]
+        for table in ("history", "versions", "ab_tests", "evidence")
+    ]
+    # What came of the baseline moves no model.
+    newest.append(connection.execute("SELECT max(id) FROM outcomes WHERE number > 0").fetchone()[0])
+    digests = connection.execute("SELECT digest FROM calibration_states ORDER BY rowid").fetchall()
+    return (*newest, sha256_hex("".join(row["digest"] for row in digests).encode()))

@@ -115,13 +115,15 @@ def intervals_on_offer(levels: FloatArray) -> tuple[int, ...]:
 
 
 def _intervals(levels: FloatArray) -> Mapping[int, tuple[int, int]]:
-    require_levels(levels)
+    if levels.ndim != 1:
+        require_levels(levels)
     return _intervals_of(tuple(levels.tolist()))
 
 
 @lru_cache(maxsize=16)  # every answer of a server asks anew, always for the same levels
 def _intervals_of(known: tuple[float, ...]) -> Mapping[int, tuple[int, int]]:
     levels = np.array(known)
+    require_levels(levels)
     found = {}
     for percent in range(1, 100):
         ends = (100 - percent) / 200.0, (100 + percent) / 200.0

@@ -121,7 +121,7 @@ class Answers:
         A computation goes on when those who asked have gone: the next to ask finds it done.
         """
         stamp = self.stamp() if stamp is None else stamp
-        keys = [(request, stamp, self._changes.get(request.selection.coins[0], 0)) for request in requests]
+        keys = [self._key(request, stamp) for request in requests]
         found = [self._known(key) or self._flight(key) for key in keys]
         flights = {flight for flight in found if isinstance(flight, asyncio.Task)}
         if flights:
@@ -132,6 +132,13 @@ class Answers:
             self._landed(key[0], one, timeout_s) if isinstance(one, asyncio.Task) else one
             for key, one in zip(keys, found, strict=True)
         ]
+
+    async def run(self, call: Callable[[], V]) -> V:
+        """A call in the thread that forecasts, in its turn. Raises as the call, and OverloadError if too many wait."""
+        return await self._worker.submit(call)
+
+    def _key(self, request: Request, stamp: Hashable) -> Key:
+        return request, stamp, self._changes.get(request.selection.coins[0], 0)
 
     def _known(self, key: Key) -> Outcome | None:
         outcome = self._kept.get(key)
@@ -159,7 +166,7 @@ class Answers:
         try:
             outcome = await self._worker.submit(partial(self._made, request))
             if isinstance(outcome, Failed) and isinstance(outcome.error, DataError) and self._bring is not None:
-                outcome = await self._brought(request, outcome)
+                key, outcome = await self._brought(key, outcome)
         except OverloadError as error:
             return self._or_last_good(request, Failed(error, self._wall_clock()), str(error))
         self.computed += 1
@@ -170,13 +177,14 @@ class Answers:
         _put(self._kept, key, outcome, self._max_entries)
         return outcome
 
-    async def _brought(self, request: Request, failed: Failed) -> Outcome:
-        """Once more, with the candles that were not there."""
+    async def _brought(self, key: Key, failed: Failed) -> tuple[Key, Outcome]:
+        """Once more, with the candles that were not there; the key of what is made from them."""
         assert self._bring is not None  # noqa: S101 - for the type checker
-        error = await self._bring(request)
+        error = await self._bring(key[0])
         if error is None:
-            return await self._worker.submit(partial(self._made, request))
-        return Failed(error, failed.until)
+            key = self._key(key[0], key[1])
+            return key, await self._worker.submit(partial(self._made, key[0]))
+        return key, Failed(error, failed.until)
 
     def _or_last_good(self, request: Request, failed: Failed, reason: str) -> Outcome:
         """The last good forecast, marked, in place of a failure that is not the client's."""

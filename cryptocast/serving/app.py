@@ -1,12 +1,14 @@
 """The app: what is asked comes in as a query string, goes to `Answers` or `LivePrices`, and comes back as JSON."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -20,19 +22,23 @@ from starlette.types import Receive, Scope, Send
 import cryptocast
 from cryptocast.config import Config
 from cryptocast.data.coins import shown
+from cryptocast.data.kept import AnnouncedCandles, KeptCandles
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Breaker, BreakerMetrics, Breakers
+from cryptocast.registry import KeptRegistry, RegistryWatch
+from cryptocast.serving.access import Keys
 from cryptocast.serving.answers import Answered, Answers, Failed, MakeForecast
 from cryptocast.serving.bars import BarKeeper, Fetched
 from cryptocast.serving.compression import preferred
+from cryptocast.serving.figures import LIVE_EVERY_S, LiveFigures, UpstreamFigures
 from cryptocast.serving.finished import FinishedAnswers
-from cryptocast.serving.front import Front
+from cryptocast.serving.front import Front, allowed_methods
 from cryptocast.serving.health import COMPONENTS, Health, Pulse
 from cryptocast.serving.ladder import Ladder
 from cryptocast.serving.models import production_models
-from cryptocast.serving.openapi import PATHS, openapi
+from cryptocast.serving.openapi import PATHS, POSTED, Switched, openapi
 from cryptocast.serving.page import PAGE_POLICY, page
-from cryptocast.serving.prices import Ask, LivePrices
+from cryptocast.serving.prices import Ask, LivePrices, read_prices, write_prices
 from cryptocast.serving.problems import (
     INTERNAL,
     INTERNAL_ERROR,
@@ -44,21 +50,34 @@ from cryptocast.serving.problems import (
     problem_of,
     problem_response,
 )
-from cryptocast.serving.query import ForecastQuery, coin_requests, parse_forecast_query, parse_price_query
+from cryptocast.serving.query import (
+    ForecastQuery,
+    coin_requests,
+    parse_breaker_query,
+    parse_forecast_query,
+    parse_price_query,
+    preferred_wait_s,
+)
+from cryptocast.serving.record import judge_versions, record_bars, served_series
 from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
-from cryptocast.serving.stamps import Stamp, registry_stamp
+from cryptocast.serving.sides import Sides
+from cryptocast.serving.stamps import Stamp, StoreWatch, registry_stamp
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinError, ForecastDocument
 from cryptocast.workflows.forecast import Forecaster
-from cryptocast.workflows.upstream import upstream_factory
+from cryptocast.workflows.forecast import Request as ForecastRequest
+from cryptocast.workflows.upstream import credits_of, upstream_factory
 
 __all__ = ["Service", "create_app"]
 
+log = logging.getLogger(__name__)
+
 # Requests of the greatest size that may wait for the one thread that computes.
 FULL_REQUESTS_WAITING: Final = 4
+KEPT_PRICES: Final = Path("cache") / "serving" / "prices.json"
 ALIVE: Final = b'{"status":"pass"}'
 HEALTH_TYPE: Final = "application/health+json"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -87,6 +106,11 @@ class Service:
     keeper: BarKeeper | None
     refresher: Refresher | None
     price_breakers: Breakers
+    upstream_figures: UpstreamFigures
+    live_figures: LiveFigures
+    watch: StoreWatch
+    sides: Sides
+    all_breakers: Callable[[], Mapping[str, Breaker]]
     asking: Ask | None = None
     prices: LivePrices | None = None
     has_token: bool = False
@@ -103,6 +127,10 @@ class Service:
         """Whether the server is being stopped."""
         return self.health.draining
 
+    def breakers(self) -> Mapping[str, Breaker]:
+        """Every breaker that has been asked so far, by its name."""
+        return self.all_breakers()
+
     def drain(self) -> None:
         """From now on the server is being stopped."""
         self.health.draining = True
@@ -112,8 +140,11 @@ class Service:
         """While this lasts, everything runs; at its end, everything is closed."""
         upstream = None
         if self.asking is None:
-            upstream = upstream_factory(self.context, breakers=self.price_breakers)()
+            on_try = partial(self.telemetry.tried, "prices")
+            upstream = upstream_factory(self.context, breakers=self.price_breakers, on_try=on_try)()
             live = upstream.live()
+            self.upstream_figures.pool = upstream.pool_metrics
+            self.upstream_figures.batches = lambda: (live.calls, live.asked)
 
             async def ask(vs: str, coins: Sequence[str], timeout_s: float) -> Any:
                 return await live.get(vs, coins, deadline_s=timeout_s)
@@ -127,10 +158,14 @@ class Service:
             wall_clock=self.context.wall_clock,
             count=self._price_event,
         )
+        kept_at = self.config.store.path / KEPT_PRICES
+        self.prices.restore(await asyncio.to_thread(read_prices, kept_at))
         if self.keeper is not None:
             self.keeper.start()
         async with self.answers.opened():
-            tasks = [asyncio.create_task(self.health.pulse.run())]
+            await self.watch.look()
+            tasks = [asyncio.create_task(self.watch.run())]
+            tasks += [asyncio.create_task(self.health.pulse.run()), asyncio.create_task(self._follow_outcomes())]
             if self.refresher is not None:
                 tasks.append(asyncio.create_task(self.refresher.run()))
             try:
@@ -140,12 +175,22 @@ class Service:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self.prices.close()
+                if prices := self.prices.kept():
+                    await asyncio.to_thread(write_prices, kept_at, prices)
                 if self.keeper is not None:
                     await self.keeper.close()
         if upstream is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(upstream.aclose(), 2.0)
         self.reports.close()
+
+    async def _follow_outcomes(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self.live_figures.refresh)
+            except Exception:
+                log.exception("the scores of matured forecasts could not be read; they are read again")
+            await asyncio.sleep(LIVE_EVERY_S)
 
     def _price_event(self, what: str) -> None:
         if what == "upstream_error":
@@ -158,9 +203,9 @@ class Service:
     async def forecasts(self, request: Request) -> Response:
         """`GET /forecasts`: a ForecastDocument, if there is at least one coin to answer for."""
         query = parse_forecast_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
-        asked = coin_requests(query, self.config)
+        asked = coin_requests(query, self.config, challenged=self.sides.challenged(request.scope))
         stamp = self.answers.stamp()
-        outcomes = await self.answers.of(asked, timeout_s=self.config.serve.request_timeout_s, stamp=stamp)
+        outcomes = await self.answers.of(asked, timeout_s=self._patience_s(request), stamp=stamp)
         made = tuple(outcome.body for outcome in outcomes if isinstance(outcome, Answered))
         failures = [
             (one.selection.coins[0], outcome.error)
@@ -173,11 +218,17 @@ class Service:
         body = msgspec.json.encode(Finished(forecasts=made, errors=errors))
         return self._finish(request, body, until=min(one.until for one in outcomes), stamp=stamp)
 
+    def _patience_s(self, request: Request) -> float:
+        """How long the client waits: as long as the settings let it, or less where it says so."""
+        longest = self.config.serve.request_timeout_s
+        return min(longest, preferred_wait_s(request.headers.get("prefer", "")) or longest)
+
     def _finish(self, request: Request, body: bytes, *, until: datetime, stamp: Hashable) -> Response:
         headers = dict(request.scope["headers"])
         encoding, now = preferred(headers.get(b"accept-encoding", b"")), self.context.wall_clock()
-        query = request.scope["query_string"]
-        answer = self.finished.finish(query, encoding, body, until=until, stamp=stamp, keep=until > now)
+        answer = self.finished.finish(
+            self.sides.question(request.scope), encoding, body, until=until, stamp=stamp, keep=until > now
+        )
         known = headers.get(b"if-none-match")
         is_known = known is not None and answer.matches(known)
         response = Response(b"" if is_known or request.method == "HEAD" else answer.body, 304 if is_known else 200)
@@ -194,18 +245,20 @@ class Service:
         coins, vs = query.ids or self.config.data.coins, query.vs or self.config.data.vs
         if self.prices is None:
             raise ProblemError(INTERNAL_ERROR, INTERNAL)
-        found, failures = await self.prices.get(coins, vs, timeout_s=self.config.serve.request_timeout_s)
+        found, failures = await self.prices.get(coins, vs, timeout_s=self._patience_s(request))
         if not found.prices:
             return problem_response(no_forecast(failures))
         oldest = min(row.fetched_at for row in found.prices)
         age = max(0, int((self.context.wall_clock() - oldest).total_seconds()))
         left = max(0, int(self.config.serve.prices_fresh_s) - age)
-        headers = {"Age": str(age), "Vary": "Accept-Encoding"}
-        return respond(msgspec.json.encode(found), cache=f"private, max-age={left}", headers=headers)
+        headers = {"Age": str(age)}
+        body = msgspec.json.encode(found)
+        return respond(body, cache=f"private, max-age={left}", headers=headers, request=request)
 
-    async def models(self, _: Request) -> Response:
+    async def models(self, request: Request) -> Response:
         """`GET /models`: the versions in production."""
-        return respond(msgspec.json.encode(await asyncio.to_thread(production_models, self.context)))
+        found = await asyncio.to_thread(production_models, self.context)
+        return respond(msgspec.json.encode(found), request=request)
 
     async def alive(self, _: Request) -> Response:
         """`GET /health`: the process is alive. Looks at nothing else."""
@@ -221,13 +274,13 @@ class Service:
         body = msgspec.json.encode(told)
         return respond(body, status=503 if failed else 200, media_type=HEALTH_TYPE, headers=headers)
 
-    async def detailed(self, _: Request) -> Response:
+    async def detailed(self, request: Request) -> Response:
         """`GET /health/detailed`: every component."""
-        return respond(msgspec.json.encode(self.health.detail()), media_type=HEALTH_TYPE)
+        return respond(msgspec.json.encode(self.health.detail()), media_type=HEALTH_TYPE, request=request)
 
-    async def trends(self, _: Request) -> Response:
+    async def trends(self, request: Request) -> Response:
         """`GET /health/trends`: the last hour and the last day."""
-        return respond(msgspec.json.encode(self.health.trends()), media_type=HEALTH_TYPE)
+        return respond(msgspec.json.encode(self.health.trends()), media_type=HEALTH_TYPE, request=request)
 
     async def component(self, request: Request) -> Response:
         """`GET /health/components/{name}`: one component."""
@@ -237,27 +290,41 @@ class Service:
             raise ProblemError(NOT_FOUND, detail)
         return respond(msgspec.json.encode(self.health.component(name)), media_type=HEALTH_TYPE)
 
-    async def metrics(self, _: Request) -> Response:
+    async def switch_breaker(self, request: Request) -> Response:
+        """`POST /admin/breakers`: hold a breaker open or closed, or let it decide again. Only with an admin's token."""
+        order = parse_breaker_query(request.scope["query_string"])
+        found = self.breakers().get(order.name)
+        if found is None:
+            known = ", ".join(sorted(self.breakers())) or "none yet: a breaker is made with the first call"
+            raise ProblemError(NOT_FOUND, f"There is no breaker {shown(order.name)}. There are: {known}.")
+        {"open": found.force_open, "closed": found.force_closed, "auto": found.reset}[order.state]()
+        log.warning("breaker %s is set to %s by hand", order.name, order.state)
+        return respond(msgspec.json.encode(Switched(breaker=order.name, state=str(found.state))))
+
+    async def metrics(self, request: Request) -> Response:
         """`GET /metrics`: rendered in a thread, once a second at most."""
         async with self._metrics_lock:
             at, body = self._metrics
             if time.monotonic() - at > METRICS_FRESH_S or not body:
                 body = await asyncio.to_thread(self.telemetry.render)
                 self._metrics = (time.monotonic(), body)
-        return respond(body, media_type=METRICS_TYPE)
+        return respond(body, media_type=METRICS_TYPE, request=request)
 
-    async def description(self, _: Request) -> Response:
+    async def description(self, request: Request) -> Response:
         """`GET /openapi.json`."""
         serve = self.config.serve
-        return respond(openapi(version=cryptocast.__version__, max_ids=serve.max_ids, has_token=self.has_token))
+        text = openapi(version=cryptocast.__version__, max_ids=serve.max_ids, has_token=self.has_token)
+        return respond(text, request=request)
 
-    async def page(self, _: Request) -> Response:
+    async def page(self, request: Request) -> Response:
         """`GET /`: the configured coins as fan charts."""
         asked = coin_requests(ForecastQuery(), self.config)
         outcomes = await self.answers.of(asked, timeout_s=self.config.serve.request_timeout_s)
         made = [outcome.made for outcome in outcomes if isinstance(outcome, Answered)]
         headers = {"Content-Security-Policy": PAGE_POLICY}
-        return respond(page(made, self.health.ready()), media_type="text/html; charset=utf-8", headers=headers)
+        detail = self.health.detail()
+        body = page(made, self.health.ready(detail), detail, self.health.trends().hour)
+        return respond(body, media_type="text/html; charset=utf-8", headers=headers, request=request)
 
     def routes(self) -> list[Route]:
         """Every path."""
@@ -272,9 +339,10 @@ class Service:
             "/health/components/{name}": self.component,
             "/metrics": self.metrics,
             "/openapi.json": self.description,
+            "/admin/breakers": self.switch_breaker,
             "/": self.page,
         }
-        return [Route(path, handlers[path]) for path in PATHS]
+        return [Route(path, handlers[path], methods=["POST"] if path in POSTED else ["GET"]) for path in PATHS]
 
 
 class Served(Starlette):
@@ -295,6 +363,7 @@ def create_app(
     *,
     forecast: MakeForecast | None = None,
     token: str | None = None,
+    admin_token: str | None = None,
     stamp: Stamp | None = None,
     ask_prices: Ask | None = None,
     refresh: bool | None = None,
@@ -304,15 +373,16 @@ def create_app(
     """The ASGI app; `app.state.service` is its Service. Nothing runs until its lifespan has begun.
 
     forecast: makes the document of one coin, in one thread; by default the workflows' Forecaster, which keeps what it
-    has loaded, on the ladder. token: asked for by everything but /health and /ready. stamp: changes when the registry
-    does, as it is asked for with every request; by default read off the registry's file. ask_prices: quotes by coin; by
-    default the upstream's. refresh: run the refresher; by default where `forecast` is not given. duties: work of the
+    has loaded, on the ladder. token: asked for by everything but /health and /ready; several are separated by commas.
+    admin_token: the same for those who may switch breakers. stamp: changes when the registry does, asked with every
+    request; by default what the store's watch saw last. ask_prices: quotes by coin; by default the upstream's.
+    refresh: run the refresher; by default where `forecast` is not given. duties: work of the
     leader after each refresh.
     """
     service = _service(
         context,
         forecast,
-        stamp or registry_stamp(context.config.store.path),
+        stamp,
         refresh=forecast is None if refresh is None else refresh,
         duties=duties,
         reports=reports or Reports(None, environment="", release=""),
@@ -330,10 +400,11 @@ def create_app(
         serve=context.config.serve,
         telemetry=service.telemetry,
         finished=service.finished,
+        question=service.sides.question,
         routes=route_label,
-        token=token,
+        keys=Keys(token, admin_token),
         is_draining=lambda: service.draining,
-        on_error=service.reports.error,
+        reports=service.reports,
     )
     app.state.service = service
     app.router.redirect_slashes = False  # it would build an address out of the client's Host header
@@ -350,30 +421,38 @@ def route_label(path: str) -> str:
 def _service(
     context: Context,
     forecast: MakeForecast | None,
-    stamp: Stamp,
+    given_stamp: Stamp | None,
     *,
     refresh: bool,
     duties: Sequence[Duty],
     reports: Reports,
 ) -> Service:
     config, telemetry = context.config, Telemetry()
+    fresh = KeptCandles(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
+    shown = AnnouncedCandles(config.store.path, fresh, lock_timeout_s=config.store.lock_timeout_s)
+    registry = RegistryWatch(config.store.path, config.gate)
+    stamp = given_stamp or registry
+    kept = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)
+    context = replace(context, candles=shown, kept_registry=kept)
+    behind = replace(context, candles=fresh)  # what works with bars before they are announced
     finished = FinishedAnswers(wall_clock=context.wall_clock, stamp=stamp)
+    forecaster = Forecaster(context)
+
+    def changed(coin: str) -> None:
+        answers.candles_changed(coin)
+        finished.clear()
+
+    watch = StoreWatch(fresh, shown, registry, series=lambda: served_series(answers, config), on_change=changed)
+    sides = Sides()
+    watch.on_registry = lambda: sides.follow(kept.ab_tests())
     ladder = None
     keeper = None
     if forecast is None:
-        ladder = Ladder(
-            Forecaster(context).forecast,
-            wall_clock=context.wall_clock,
-            on_step=lambda step: telemetry.count("fallback", step),
-        )
-
-        def changed(coin: str) -> None:
-            answers.candles_changed(coin)
-            finished.clear()
-
-        keeper = BarKeeper(context, on_change=changed)
+        ladder = Ladder(forecaster.forecast, on_step=lambda step: telemetry.count("fallback", step))
+        keeper = BarKeeper(behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"))
+        duties = [*duties, lambda coins: record_bars(answers, forecaster.on(behind), coins)]
     answers = Answers(
-        forecast or ladder or Forecaster(context).forecast,
+        _timed(forecast or ladder or forecaster.forecast, telemetry),
         stamp=stamp,
         wall_clock=context.wall_clock,
         max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids,
@@ -382,15 +461,24 @@ def _service(
     )
     price_breakers = Breakers(lambda name: Breaker(f"coingecko prices {name}"))
     refresher = _refresher(context, answers, keeper, duties) if refresh else None
+    if refresher is not None:
+        watch.before_change = refresher.before_change
+        if forecast is None:
+            refresher.judge = partial(judge_versions, behind)
 
-    def breakers() -> Mapping[str, BreakerMetrics]:
+    def all_breakers() -> Mapping[str, Breaker]:
         groups = {"coingecko prices": price_breakers}
         if keeper is not None:
             groups["coingecko bars"] = keeper.breakers
         if ladder is not None:
             groups["model"] = ladder.breakers
-        return {f"{name} {end}": one.metrics() for name, group in groups.items() for end, one in group.all().items()}
+        return {f"{name} {end}": one for name, group in groups.items() for end, one in group.all().items()}
 
+    def breakers() -> Mapping[str, BreakerMetrics]:
+        return {name: one.metrics() for name, one in all_breakers().items()}
+
+    upstream_figures = UpstreamFigures(credits_of(context).state)
+    live_figures = LiveFigures(context, registry_stamp(config.store.path))
     pulse = Pulse(telemetry, lambda: sum(one.state in ("open", "forced_open") for one in breakers().values()))
     health = Health(
         telemetry=telemetry,
@@ -401,11 +489,40 @@ def _service(
         models=lambda: _model_values(answers),
         store=lambda: _store_values(answers, context.wall_clock()),
         refresher=lambda: _refresher_values(refresher),
+        degraded=live_figures.degraded,
         has_answered=lambda: answers.has_answered,
         wall_clock=context.wall_clock,
     )
-    telemetry.gauges.append(health.gauges)
-    return Service(context, answers, finished, telemetry, health, reports, keeper, refresher, price_breakers)
+    telemetry.samples += [health.samples, upstream_figures.samples, live_figures.samples]
+    return Service(
+        context,
+        answers,
+        finished,
+        telemetry,
+        health,
+        reports,
+        keeper,
+        refresher,
+        price_breakers,
+        upstream_figures,
+        live_figures,
+        watch,
+        sides,
+        all_breakers,
+    )
+
+
+def _timed(forecast: MakeForecast, telemetry: Telemetry) -> MakeForecast:
+    """The forecast, its time told to the metrics by the model that made it."""
+
+    def made(request: ForecastRequest) -> ForecastDocument:
+        began = time.perf_counter()
+        document = forecast(request)
+        for one in document.forecasts:
+            telemetry.forecast_made(one.model_used, time.perf_counter() - began)
+        return document
+
+    return made
 
 
 def _refresher(context: Context, answers: Answers, keeper: BarKeeper | None, duties: Sequence[Duty]) -> Refresher:
@@ -487,8 +604,9 @@ async def _routing(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 405:
-        detail = f"{shown(request.url.path)} answers GET, HEAD and OPTIONS, not {shown(request.method)}."
-        return problem_response(ProblemError(METHOD_NOT_ALLOWED, detail).problem, {"Allow": "GET, HEAD, OPTIONS"})
+        allowed = allowed_methods(request.url.path)
+        detail = f"{shown(request.url.path)} answers {allowed}, not {shown(request.method)}."
+        return problem_response(ProblemError(METHOD_NOT_ALLOWED, detail).problem, {"Allow": allowed})
     detail = f"There is nothing at {shown(request.url.path)}. Served: {SERVED}."
     return problem_response(ProblemError(NOT_FOUND, detail).problem, error.headers)
 

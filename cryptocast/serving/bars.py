@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias
@@ -11,7 +11,7 @@ import msgspec
 
 from cryptocast.config import Granularity
 from cryptocast.errors import CryptocastError, UpstreamError
-from cryptocast.net import Breaker, Breakers, Priority
+from cryptocast.net import Breaker, Breakers, Priority, Try
 from cryptocast.serving.problems import INTERNAL
 from cryptocast.serving.worker import Worker
 from cryptocast.workflows.candles import Found, Sources, open_store
@@ -30,13 +30,20 @@ Series: TypeAlias = tuple[str, str, Granularity]
 
 
 class BarKeeper:
-    """`on_change` hears of each coin whose candles were brought, on the event loop."""
+    """`on_change` is awaited when candles were brought, on the event loop; `on_try` hears of each request to the
+    upstream, in another thread."""
 
-    def __init__(self, context: Context, *, on_change: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        on_change: Callable[[], Awaitable[object]],
+        on_try: Callable[[Try], None] | None = None,
+    ) -> None:
         coingecko = context.config.coingecko
         limited = msgspec.structs.replace(coingecko, deadline_s=min(DEADLINE_S, coingecko.deadline_s))
         self._context = replace(context, config=msgspec.structs.replace(context.config, coingecko=limited))
-        self._on_change = on_change
+        self._on_change, self._on_try = on_change, on_try
         self._worker = Worker(max_waiting=MAX_WAITING)
         self._flights: dict[Series, asyncio.Task[Fetched]] = {}
         self.breakers = Breakers(lambda name: Breaker(f"coingecko bars {name}"))
@@ -70,8 +77,8 @@ class BarKeeper:
             fetched, changed = await self._worker.submit(partial(self._fetch, coins, vs, granularity, priority))
         except CryptocastError as error:
             return dict.fromkeys(coins, error)
-        for coin in changed:
-            self._on_change(coin)
+        if changed:
+            await self._on_change()
         return fetched
 
     def _fetch(
@@ -83,13 +90,13 @@ class BarKeeper:
         try:
             with Sources(
                 config,
-                open_store(config),
+                self._context.candles or open_store(config),
                 source="coingecko",
                 vs=vs,
                 granularity=granularity,
                 now=None,
                 wall_clock=self._context.wall_clock,
-                upstream_factory=upstream_factory(self._context, breakers=self.breakers),
+                upstream_factory=upstream_factory(self._context, breakers=self.breakers, on_try=self._on_try),
                 priority=priority,
                 tries=2,
             ) as sources:

@@ -6,22 +6,26 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 
-__all__ = ["IDENTITY", "MIN_BYTES", "Encoding", "compressed", "encodings", "preferred"]
+__all__ = ["IDENTITY", "MIN_BYTES", "Encoding", "compressed", "encodings", "packed", "preferred"]
 
 Encoding: TypeAlias = str
 IDENTITY: Final = "identity"
 MIN_BYTES: Final = 500  # below, the headers weigh more than what is saved
 GZIP_LEVEL: Final = 6
+ZSTD_LEVEL: Final = 9
 MAX_HEADER: Final = 256  # of Accept-Encoding; no honest client sends more
 
 
 @cache
 def encodings() -> Mapping[Encoding, Callable[[bytes], bytes]]:
-    """The encodings that this installation can make, the best first: zstd and brotli where their packages are there."""
+    """The encodings that this installation can make, the best first: zstd and brotli where they are installed (the
+    extra `compress`; zstd is in the standard library from Python 3.14 on)."""
     found: dict[Encoding, Callable[[bytes], bytes]] = {}
-    zstandard, brotli = _module("zstandard"), _module("brotli")
-    if zstandard is not None:
-        found["zstd"] = lambda body: bytes(zstandard.ZstdCompressor(level=9).compress(body))
+    zstd, zstandard, brotli = _module("compression.zstd"), _module("zstandard"), _module("brotli")
+    if zstd is not None:
+        found["zstd"] = lambda body: bytes(zstd.compress(body, level=ZSTD_LEVEL))
+    elif zstandard is not None:
+        found["zstd"] = lambda body: bytes(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body))
     if brotli is not None:
         found["br"] = lambda body: bytes(brotli.compress(body, quality=6))
     found["gzip"] = lambda body: gzip.compress(body, GZIP_LEVEL, mtime=0)
@@ -31,6 +35,12 @@ def encodings() -> Mapping[Encoding, Callable[[bytes], bytes]]:
 def compressed(body: bytes, encoding: Encoding) -> bytes:
     """The body in the encoding."""
     return body if encoding == IDENTITY else encodings()[encoding](body)
+
+
+@lru_cache(maxsize=32)
+def packed(body: bytes, encoding: Encoding) -> bytes:
+    """`compressed`, for bodies that are asked for again before they change."""
+    return compressed(body, encoding)
 
 
 @lru_cache(maxsize=256)

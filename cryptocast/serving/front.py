@@ -5,7 +5,6 @@ size, methods, concurrency, token, rate, finished answer, app.
 """
 
 import asyncio
-import hmac
 import itertools
 import logging
 import re
@@ -13,17 +12,17 @@ import secrets
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from hashlib import sha256
 from typing import Final, TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cryptocast.config import ServeConfig
-from cryptocast.serving.access import OPEN_PATHS
+from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.finished import Finished, FinishedAnswers
 from cryptocast.serving.limits import ClientRates
 from cryptocast.serving.problems import (
+    FORBIDDEN,
     HEADERS_TOO_LARGE,
     INTERNAL,
     INTERNAL_ERROR,
@@ -37,10 +36,11 @@ from cryptocast.serving.problems import (
     ProblemError,
     problem_response,
 )
+from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import raw_headers
 from cryptocast.serving.telemetry import Telemetry
 
-__all__ = ["REQUEST_ID", "Front", "Headers"]
+__all__ = ["REQUEST_ID", "Front", "Headers", "allowed_methods"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="-")
 GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_HEADERS: Final = 100
 MAX_URL_BYTES: Final = 8192
-ALLOWED: Final = b"GET, HEAD, OPTIONS"
+CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 FORECASTS: Final = "/forecasts"
 SLACK_S: Final = 1.0  # the handlers have the deadline of the settings themselves; this one is for what they overlook
 
@@ -64,14 +64,16 @@ class Front:
         serve: ServeConfig,
         telemetry: Telemetry,
         finished: FinishedAnswers,
+        question: Callable[[Scope], bytes],
         routes: Callable[[str], str],
-        token: str | None,
+        keys: Keys,
         is_draining: Callable[[], bool],
-        on_error: Callable[[BaseException], None],
+        reports: Reports,
     ) -> None:
         self._app, self._serve, self._telemetry, self._finished = app, serve, telemetry, finished
-        self._route, self._is_draining, self._on_error = routes, is_draining, on_error
-        self._digest = None if token is None else sha256(token.encode()).digest()
+        self._question = question
+        self._route, self._is_draining, self._reports = routes, is_draining, reports
+        self._keys = keys
         self._rates = ClientRates(serve.client_rate_per_s)
         self._origins = frozenset(origin.encode() for origin in serve.cors_origins)
         self._boot, self._numbers = secrets.token_hex(4).encode(), itertools.count(1)
@@ -101,17 +103,31 @@ class Front:
         if self._telemetry.in_flight > serve.max_concurrency:
             detail = f"{serve.max_concurrency} requests are under way. Ask again later."
             return ProblemError(OVERLOADED, detail), {"Retry-After": str(RETRY_AFTER_S)}
-        if self._digest is not None and scope["path"] not in OPEN_PATHS and not self._is_known(scope):
+        return None if scope["path"] in OPEN_PATHS else self._not_let_in(scope, headers)
+
+    def _not_let_in(self, scope: Scope, headers: Headers) -> tuple[ProblemError, dict[str, str]] | None:
+        """Without a key that it needs, or too often: by its key, and by its address where it shows none."""
+        key = self._keys.of(scope["headers"]) if b"authorization" in headers else None
+        too_often = self._too_often(key.name if key is not None else _address(scope))
+        if too_often is not None:
+            return too_often  # a stranger's requests are counted too, so that guessing is slow
+        if scope["path"].startswith(ADMIN_PREFIX) and not (key is not None and key.is_admin):
+            detail = f"Only a token of {ADMIN_VARIABLE} switches anything."
+            return (
+                (ProblemError(UNAUTHORIZED, detail), CHALLENGE)
+                if key is None
+                else (ProblemError(FORBIDDEN, detail), {})
+            )
+        if self._keys.asks and key is None:
             detail = "Send the server's token in the header: Authorization: Bearer TOKEN."
-            # A stranger's requests are counted too, so that guessing is slow.
-            return self._too_often(scope) or (ProblemError(UNAUTHORIZED, detail), {"WWW-Authenticate": "Bearer"})
-        return None if scope["path"] in OPEN_PATHS else self._too_often(scope)
+            return ProblemError(UNAUTHORIZED, detail), CHALLENGE
+        return None
 
     def finished(self, scope: Scope, headers: Headers) -> tuple[Finished, list[tuple[bytes, bytes]], int] | None:
         """A finished answer to this request: with its headers, and 304 where the client has it already."""
         if scope["path"] != FORECASTS or scope["method"] not in ("GET", "HEAD"):
             return None
-        found = self._finished.find(scope["query_string"], preferred(headers.get(b"accept-encoding", b"")))
+        found = self._finished.find(self._question(scope), preferred(headers.get(b"accept-encoding", b"")))
         if found is None:
             return None
         answer, now = found
@@ -143,22 +159,27 @@ class Front:
             return ProblemError(LENGTH_REQUIRED, "A body without a length is not read.")
         return None
 
-    def _too_often(self, scope: Scope) -> tuple[ProblemError, dict[str, str]] | None:
-        wait = self._rates.wait_s(scope["client"][0] if scope.get("client") else "")
+    def _too_often(self, client: str) -> tuple[ProblemError, dict[str, str]] | None:
+        wait = self._rates.wait_s(client)
         if wait == 0.0:
             return None
         rate = f"{self._serve.client_rate_per_s:g}"
         seconds = str(int(wait) + 1)
-        limit = {"Retry-After": seconds, "RateLimit-Policy": f'"client";q={rate};w=1', "RateLimit": '"client";r=0'}
+        limit = {
+            "Retry-After": seconds,
+            "RateLimit-Policy": f'"client";q={rate};w=1',
+            "RateLimit": f'"client";r=0;t={seconds}',
+        }
         return ProblemError(TOO_MANY_REQUESTS, f"At most {rate} requests a second are answered to a client."), limit
 
-    def _is_known(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(given) != 1 or self._digest is None:
-            return False
-        scheme, _, token = given[0].partition(b" ")
-        # Digests have one length, so the time that this takes tells nothing about the token.
-        return scheme.lower() == b"bearer" and hmac.compare_digest(sha256(token).digest(), self._digest)
+
+def allowed_methods(path: str) -> str:
+    """What a path answers to, as the Allow header has it."""
+    return "POST, OPTIONS" if path.startswith(ADMIN_PREFIX) else "GET, HEAD, OPTIONS"
+
+
+def _address(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else ""
 
 
 class _Exchange:
@@ -183,7 +204,7 @@ class _Exchange:
             await self._answer(receive)
         except Exception as error:
             log.exception("request %s to %s failed", self.id.decode(), scope["path"][:100])
-            self._front._on_error(error)
+            self._front._reports.error(error)
             await self._fail(receive, ProblemError(INTERNAL_ERROR, INTERNAL))
         finally:
             telemetry.in_flight -= 1
@@ -211,10 +232,11 @@ class _Exchange:
         await self._by_app(receive)
 
     async def _options(self) -> None:
-        headers = [*raw_headers("text/plain")[1:], (b"allow", ALLOWED), (b"content-length", b"0")]
+        allowed = allowed_methods(self._scope["path"]).encode()
+        headers = [*raw_headers("text/plain")[1:], (b"allow", allowed), (b"content-length", b"0")]
         if any(name == b"access-control-allow-origin" for name, _ in self._extra):
             headers += [
-                (b"access-control-allow-methods", ALLOWED),
+                (b"access-control-allow-methods", allowed),
                 (b"access-control-allow-headers", b"authorization, if-none-match, x-request-id"),
                 (b"access-control-max-age", b"600"),
             ]
@@ -224,8 +246,9 @@ class _Exchange:
     async def _by_app(self, receive: Receive) -> None:
         timeout_s = self._front._serve.request_timeout_s + SLACK_S
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._front._app(self._scope, receive, self.send)
+            with self._front._reports.trace(self._front._route(self._scope["path"])):
+                async with asyncio.timeout(timeout_s):
+                    await self._front._app(self._scope, receive, self.send)
         except TimeoutError:
             log.error("request %s to %s took over %g s", self.id.decode(), self._scope["path"][:100], timeout_s)
             await self._fail(receive, ProblemError(OVERLOADED, f"No answer within {timeout_s:g} s. Ask again later."))

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,14 +15,35 @@ import msgspec
 import psutil
 
 from cryptocast.net import BreakerMetrics, State
-from cryptocast.serving.telemetry import Minute, Telemetry, Trend, trends
+from cryptocast.serving.telemetry import Minute, Sample, Telemetry, Trend, trends
 
-__all__ = ["COMPONENTS", "Component", "Detail", "Health", "Pulse", "Readiness", "TrendReport"]
+__all__ = ["COMPONENTS", "Check", "Component", "Detail", "Health", "Pulse", "Readiness", "TrendReport"]
 
 log = logging.getLogger(__name__)
 
 Status: TypeAlias = Literal["pass", "warn", "fail"]
 COMPONENTS: Final = ("upstream", "breakers", "cache", "models", "store", "event_loop", "resources", "refresher")
+# What kind of thing a component is by the draft, and what suffers with it.
+KINDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "upstream": ("component", ("/prices",)),
+    "breakers": ("component", ("/prices", "/forecasts")),
+    "cache": ("component", ("/forecasts",)),
+    "models": ("component", ("/forecasts", "/")),
+    "store": ("datastore", ("/forecasts", "/")),
+    "event_loop": ("system", ("/",)),
+    "resources": ("system", ("/",)),
+    "refresher": ("component", ("/forecasts", "/")),
+}
+UNITS: Final = {"s": "s", "mb": "MiB", "bytes": "B"}
+CACHE_SERIES: Final = {
+    "forecasts": ("cryptocast_cache_forecasts", "Forecasts of one coin in memory."),
+    "answers": ("cryptocast_cache_answers", "Finished answers in memory."),
+    "answer_bytes": ("cryptocast_cache_answer_bytes", "Memory of the finished answers."),
+    "hits": ("cryptocast_cache_hits_total", "Requests that a finished answer was there for."),
+    "misses": ("cryptocast_cache_misses_total", "Requests that none was there for."),
+    "evicted": ("cryptocast_cache_evicted_total", "Finished answers that went for lack of room."),
+    "computed": ("cryptocast_cache_computed_total", "Forecasts that were computed."),
+}
 LAG_WARN_S: Final = 0.25
 PULSE_S: Final = 0.5
 MINUTE_S: Final = 60.0
@@ -44,13 +65,28 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     output: str | None = None
 
 
+class Check(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One number of one part, as the draft of application/health+json has it (draft-inadarei-api-health-check-06)."""
+
+    component_id: str
+    component_type: str
+    observed_value: int | float | str | bool | None
+    observed_unit: str | None
+    status: Status
+    affected_endpoints: tuple[str, ...]  # where the status is not pass
+    time: datetime
+    output: str | None
+
+
 class Detail(msgspec.Struct, frozen=True, kw_only=True):
-    """All parts; the status is that of the worst, but nothing beyond this process makes it fail."""
+    """All parts; the status is that of the worst, but nothing beyond this process makes it fail. `checks`: the same by
+    "component:measurement"."""
 
     status: Status
     version: str
     uptime_s: int
     components: tuple[Component, ...]
+    checks: dict[str, tuple[Check, ...]]
 
 
 class TrendReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,18 +156,20 @@ class Health:
     models: Callable[[], dict[str, Any]]
     store: Callable[[], dict[str, Any]]
     refresher: Callable[[], dict[str, Any]]
+    degraded: Callable[[], tuple[str, ...]]
     has_answered: Callable[[], bool]
     wall_clock: Callable[[], datetime]
     draining: bool = False
     started_at: float = field(default_factory=time.monotonic)
 
-    def ready(self) -> Readiness:
-        """fail while it drains or has not yet made a forecast; warn while it answers with less than it should."""
+    def ready(self, detail: Detail | None = None) -> Readiness:
+        """fail while it drains or has not yet made a forecast; warn while it answers with less than it should. detail:
+        of now, if the caller has it."""
         if self.draining:
             return Readiness(status="fail", output="The server is being stopped.")
         if not self.has_answered():
             return Readiness(status="fail", output="No forecast has been made yet.")
-        worst = [part for part in self.detail().components if part.status != "pass"]
+        worst = [part for part in (detail or self.detail()).components if part.status != "pass"]
         if worst:
             return Readiness(status="warn", output="; ".join(f"{part.name}: {part.output}" for part in worst))
         return Readiness(status="pass")
@@ -145,7 +183,27 @@ class Health:
             version=self.version,
             uptime_s=int(time.monotonic() - self.started_at),
             components=parts,
+            checks=dict(self._checks(parts)),
         )
+
+    def _checks(self, parts: Iterable[Component]) -> Iterator[tuple[str, tuple[Check, ...]]]:
+        now = self.wall_clock()
+        for part in parts:
+            kind, endpoints = KINDS[part.name]
+            for name, value in part.values.items():
+                if isinstance(value, dict):
+                    continue  # a breaker: /health/components/breakers tells of each
+                check = Check(
+                    component_id=part.name,
+                    component_type=kind,
+                    observed_value=value,
+                    observed_unit=UNITS.get(name.rpartition("_")[2]),
+                    status=part.status,
+                    affected_endpoints=() if part.status == "pass" else endpoints,
+                    time=now,
+                    output=part.output,
+                )
+                yield f"{part.name}:{name}", (check,)
 
     def component(self, name: str) -> Component:
         """One component by its name, which must be one of COMPONENTS."""
@@ -183,6 +241,8 @@ class Health:
         values = self.models()
         if not values["forecasts"]:
             return "fail", values, "no forecast has been made yet"
+        if degraded := self.degraded():
+            return "warn", values, "; ".join(degraded)
         weak = values["baseline"] == values["forecasts"]
         return ("warn" if weak else "pass"), values, "every forecast is the baseline's" if weak else None
 
@@ -212,28 +272,36 @@ class Health:
         error = values["last_error"]
         return ("warn" if error else "pass"), values, "the last refresh failed" if error else None
 
-    def gauges(self) -> Iterator[tuple[str, str, dict[str, str], float]]:
-        """Name, text, labels and value of each number for Prometheus."""
+    def samples(self) -> Iterator[Sample]:
+        """For `Telemetry.samples`: breakers, caches, forecasts, the process."""
+        detail = self.detail()  # looked at once: with many forecasts each look takes milliseconds
+        values = {part.name: part.values for part in detail.components}
         for name, one in self.breakers().items():
             labels = {"breaker": name}
+            text = "1 for the state that the breaker is in."
             for state in State:
-                yield (
-                    "cryptocast_breaker_state",
-                    "1 for the state that the breaker is in.",
-                    {**labels, "state": str(state)},
-                    float(one.state is state),
-                )
-            yield "cryptocast_breaker_rejected", "Calls that the breaker rejected.", labels, float(one.rejected)
-            yield "cryptocast_breaker_seconds_in_state", "How long it is in its state.", labels, one.in_state_s
-        for key, value in self.cache().items():
-            yield "cryptocast_cache", "What the caches hold and did.", {"what": key}, float(value)
-        for key, value in self.models().items():
+                yield "cryptocast_breaker_state", text, {**labels, "state": str(state)}, float(one.state is state)
+            yield "cryptocast_breaker_rejected_total", "Calls that the breaker rejected.", labels, float(one.rejected)
+            yield "cryptocast_breaker_opened_total", "How often it opened.", labels, float(one.opened)
+            yield "cryptocast_breaker_state_seconds", "How long it is in its state.", labels, one.in_state_s
+        for key, value in values["cache"].items():
+            name, text = CACHE_SERIES[key]
+            yield name, text, {}, float(value)
+        for key, value in values["models"].items():
             if isinstance(value, int):
                 yield "cryptocast_forecasts", "Forecasts in memory, by what they rest on.", {"what": key}, float(value)
+        age_s = float(values["store"]["oldest_bar_age_s"])
+        yield "cryptocast_oldest_bar_age_seconds", "Age of the oldest last bar that a forecast rests on.", {}, age_s
         process = self.pulse.process
         yield "process_resident_memory_bytes", "Resident memory.", {}, float(process.memory_info().rss)
         yield "process_open_fds", "Open file descriptors.", {}, float(self.pulse.descriptors())
-        yield "cryptocast_ready", "1 while requests should be sent here.", {}, float(self.ready().status != "fail")
+        yield "process_cpu_seconds_total", "Processor time.", {}, float(sum(process.cpu_times()[:2]))
+        yield (
+            "cryptocast_ready",
+            "1 while requests should be sent here.",
+            {},
+            float(self.ready(detail).status != "fail"),
+        )
 
 
 def _is_open(one: BreakerMetrics) -> bool:

@@ -7,7 +7,6 @@ sample stands in for its coins; for others `DataError` says that the candles mus
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -38,11 +37,10 @@ class Ladder:
         self,
         forecast: MakeForecast,
         *,
-        wall_clock: Callable[[], datetime],
         on_step: Callable[[str], None] = lambda _: None,
         breakers: Breakers | None = None,
     ) -> None:
-        self._forecast, self._wall_clock, self._on_step = forecast, wall_clock, on_step
+        self._forecast, self._on_step = forecast, on_step
         settings = BreakerSettings(open_s=30.0, slow_call_s=30.0)
         self.breakers = breakers or Breakers(lambda kind: Breaker(f"model {kind}", settings))
 
@@ -56,17 +54,20 @@ class Ladder:
 
     def _other(self, request: Request, baseline: CoinForecast) -> CoinForecast | None:
         """The best other version in production, if there is one and it answers."""
-        reason = baseline.fallback_reason or ""
-        if request.model not in (None, "auto"):
-            candidates: tuple[str, ...] = ("auto",)
-        else:
-            candidates = TRAINABLE if BROKEN in reason else ()
-        for kind in candidates:
+        reason, asked = baseline.fallback_reason or "", request.model or "auto"
+        found = baseline
+        if asked != "auto":
+            found = self._guarded(replace(request, model="auto"))
+        # The best one is there and broken: the others, one after the other.
+        for kind in (kind for kind in TRAINABLE if kind != asked):
+            if found.model_used != BASELINE or BROKEN not in (found.fallback_reason or ""):
+                break
             other = self._guarded(replace(request, model=kind))
-            if other.model_used != BASELINE:
-                told = f"{reason}; {other.model_used} answers"
-                return msgspec.structs.replace(other, model_requested=request.model or "auto", fallback_reason=told)
-        return None
+            found = found if other.model_used == BASELINE else other
+        if found.model_used == BASELINE:
+            return None
+        told = f"{reason}; {found.model_used} answers"
+        return msgspec.structs.replace(found, model_requested=asked, fallback_reason=told)
 
     def _guarded(self, request: Request) -> CoinForecast:
         """The forecast, without a model that has just failed again and again."""
@@ -104,7 +105,7 @@ class Ladder:
         selection = request.selection
         if selection.source not in ("auto", "coingecko"):
             return self._one(request)
-        stored = replace(selection, as_of=self._wall_clock())  # as the store knows it: nothing is fetched
+        stored = replace(selection, stored=True)  # nothing is fetched: a hanging upstream holds up no forecast
         try:
             return self._one(replace(request, selection=stored))
         except DataError:

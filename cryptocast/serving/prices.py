@@ -5,28 +5,36 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from cryptocast.data.parquet import write_atomically
 from cryptocast.data.quotes import Quote
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
+from cryptocast.serving.problems import INTERNAL
 from cryptocast.workflows.documents import CoinError
 
-__all__ = ["LivePrices", "PriceDocument", "PriceRow"]
+__all__ = ["KeptPrice", "LivePrices", "PriceDocument", "PriceRow", "read_prices", "write_prices"]
 
 log = logging.getLogger(__name__)
 
+Fetch: TypeAlias = Callable[[Sequence[str], str], Coroutine[Any, Any, dict[str, CryptocastError]]]
 Ask: TypeAlias = Callable[[str, Sequence[str], float], Awaitable[Parts[Quote]]]
 
 UNKNOWN_S: Final = 60.0  # how long an id that the upstream does not know is not asked for again
 MAX_ENTRIES: Final = 20_000
 JITTER: Final = 0.1  # of the fresh time, so that fifty prices of one call do not grow old together
-BEHIND_S: Final = 30.0  # for a renewal that nobody waits for
+SLACK_S: Final = 1.0
+SLOW_S: Final = 2.0  # a call that has been under way for longer says that the upstream hangs
+IMPATIENT_S: Final = 0.3
+BEHIND_S: Final = 30.0  # for a call, whether anybody waits for it or not
 
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +57,15 @@ class PriceDocument(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["cryptocast.prices/1"] = "cryptocast.prices/1"
     prices: tuple[PriceRow, ...]
     errors: tuple[CoinError, ...] = ()
+
+
+class KeptPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """One price as a file keeps it."""
+
+    vs: str
+    coin: str
+    quote: Quote
+    fetched_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +97,8 @@ class LivePrices:
         self._rng = rng or random.Random()  # noqa: S311 - spreads expiry, no secret depends on it
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._max = max_entries
-        self._renewing: set[tuple[str, str]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: dict[tuple[str, str], asyncio.Task[dict[str, CryptocastError]]] = {}
+        self._began: dict[asyncio.Task[dict[str, CryptocastError]], float] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -96,7 +113,7 @@ class LivePrices:
         if old:
             self._renew(old, vs)
         self._count("hit" if not missing else "miss")
-        errors = await self._fetch(missing, vs, timeout_s) if missing else {}
+        errors = await self._waited(missing, vs, timeout_s) if missing else {}
         rows, failures = [], []
         for coin in coins:
             kept = self._lookup(coin, vs, self._clock())
@@ -110,10 +127,27 @@ class LivePrices:
         return PriceDocument(prices=tuple(rows), errors=told), failures
 
     async def close(self) -> None:
-        """Leave what is renewed behind the answers."""
-        for task in list(self._tasks):
+        """Leave what is being asked for."""
+        tasks = set(self._asked.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def kept(self) -> list[KeptPrice]:
+        """The prices in memory, for the next process."""
+        return [
+            KeptPrice(vs=vs, coin=coin, quote=kept.said, fetched_at=kept.fetched_at)
+            for (vs, coin), kept in self._kept.items()
+            if isinstance(kept.said, Quote)
+        ]
+
+    def restore(self, prices: Sequence[KeptPrice]) -> None:
+        """Take over what another process kept: old, marked, renewed with the first question."""
+        now, wall = self._clock(), self._wall_clock()
+        for one in prices:
+            age_s = max(0.0, (wall - one.fetched_at).total_seconds())
+            if age_s < self._keep_s and (one.vs, one.coin) not in self._kept:
+                self._keep((one.vs, one.coin), _Kept(one.quote, now - age_s, one.fetched_at, now, failed=True))
 
     def _lookup(self, coin: str, vs: str, now: float) -> _Kept | None:
         kept = self._kept.get((vs, coin))
@@ -126,41 +160,72 @@ class LivePrices:
         return kept
 
     def _renew(self, coins: Sequence[str], vs: str) -> None:
-        due = [coin for coin in coins if (vs, coin) not in self._renewing]
-        if due:
-            self._renewing.update((vs, coin) for coin in due)
-            task = asyncio.create_task(self._renewed(due, vs))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._ask_for(coins, vs, self._renewed)
 
-    async def _renewed(self, coins: Sequence[str], vs: str) -> None:
+    async def _waited(self, coins: Sequence[str], vs: str, timeout_s: float) -> dict[str, CryptocastError]:
+        """Ask for these, and wait so long. A call goes on when nobody waits: the next to ask finds its prices."""
+        self._ask_for(coins, vs, self._first)
+        tasks = {self._asked[vs, coin] for coin in coins}
+        await asyncio.wait(tasks, timeout=min(timeout_s, IMPATIENT_S) if self._is_slow() else timeout_s)
+        late = UpstreamError("There is no price yet. It is being asked for: ask again later.")
+        errors: dict[str, CryptocastError] = dict.fromkeys(coins, late)
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                errors |= task.result()
+        return errors
+
+    def _is_slow(self) -> bool:
+        """Whether the upstream hangs: then those who ask are sent away at once, and not one after the other at the end
+        of their patience."""
+        return any(self._clock() - began > SLOW_S for began in self._began.values())
+
+    def _ask_for(self, coins: Sequence[str], vs: str, how: Fetch) -> None:
+        due = [coin for coin in coins if (vs, coin) not in self._asked]
+        if due:
+            task = asyncio.create_task(how(due, vs))
+            self._asked |= dict.fromkeys(((vs, coin) for coin in due), task)
+            self._began[task] = self._clock()
+            task.add_done_callback(partial(self._ended, due, vs))
+
+    def _ended(self, coins: Sequence[str], vs: str, task: "asyncio.Task[dict[str, CryptocastError]]") -> None:
+        del self._began[task]
+        for coin in coins:
+            self._asked.pop((vs, coin), None)
+
+    async def _first(self, coins: Sequence[str], vs: str) -> dict[str, CryptocastError]:
         try:
-            errors = await self._fetch(coins, vs, BEHIND_S)
+            return await self._fetch(coins, vs, BEHIND_S)
         except Exception:
-            log.exception("renewing %d prices failed", len(coins))
-            return
-        finally:
-            self._renewing.difference_update((vs, coin) for coin in coins)
+            log.exception("asking for %d prices failed", len(coins))
+            return dict.fromkeys(coins, CryptocastError(INTERNAL))
+
+    async def _renewed(self, coins: Sequence[str], vs: str) -> dict[str, CryptocastError]:
+        errors = await self._first(coins, vs)
         for coin in errors:
             kept = self._kept.get((vs, coin))
             if kept is not None and not isinstance(kept.said, DataError):
                 # The failure is no data: the price stays, marked, and is not asked for again at once.
                 again = self._clock() + self._fresh_s * 0.5
                 self._kept[vs, coin] = _Kept(kept.said, kept.at, kept.fetched_at, again, failed=True)
+        return errors
 
     async def _fetch(self, coins: Sequence[str], vs: str, timeout_s: float) -> dict[str, CryptocastError]:
         try:
-            parts = await self._ask(vs, coins, timeout_s)
-        except CryptocastError as error:
+            async with asyncio.timeout(timeout_s + SLACK_S):  # whatever `ask` does with its deadline
+                parts = await self._ask(vs, coins, timeout_s)
+        except (CryptocastError, TimeoutError) as error:
             self._count("upstream_error")
-            return dict.fromkeys(coins, error)
+            late = UpstreamError(f"There was no price within {timeout_s:g} s. Ask again later.")
+            return dict.fromkeys(coins, error if isinstance(error, CryptocastError) else late)
         now, wall = self._clock(), self._wall_clock()
         for coin, quote in parts.found.items():
             fresh = self._fresh_s * self._rng.uniform(1.0 - JITTER, 1.0)
             self._keep((vs, coin), _Kept(quote, now, wall, now + fresh))
         passing: dict[str, CryptocastError] = {}
         for coin, why in parts.errors.items():
-            if isinstance(why, DataError):
+            kept = self._kept.get((vs, coin))
+            # A coin that had a price a moment ago is not unknown, whatever the upstream says now.
+            if isinstance(why, DataError) and not (kept is not None and isinstance(kept.said, Quote)):
                 self._keep((vs, coin), _Kept(why, now, wall, now + UNKNOWN_S))
             else:
                 self._count("upstream_error")
@@ -172,6 +237,7 @@ class LivePrices:
         self._kept.move_to_end(key)
         while len(self._kept) > self._max:
             self._kept.popitem(last=False)
+            self._count("evicted")
 
 
 def _row(coin: str, vs: str, kept: _Kept, quote: Quote) -> PriceRow:
@@ -186,3 +252,22 @@ def _row(coin: str, vs: str, kept: _Kept, quote: Quote) -> PriceRow:
         fetched_at=kept.fetched_at,
         stale=kept.failed,
     )
+
+
+def read_prices(path: Path) -> list[KeptPrice]:
+    """What the last process wrote; nothing if there is none, and if it cannot be read, which is logged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[KeptPrice])
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("the prices of the last run cannot be read: %s", error)
+        return []
+
+
+def write_prices(path: Path, prices: Sequence[KeptPrice]) -> None:
+    """Keep them for the next process. A disk that refuses is logged: prices can be had again."""
+    try:
+        write_atomically(path, msgspec.json.encode(prices))
+    except DataError as error:
+        log.warning("the prices are not kept for the next run: %s", error)

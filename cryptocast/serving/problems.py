@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from cryptocast.data.refusals import UnknownCurrency
 from cryptocast.errors import (
     ConfigError,
     CryptocastError,
@@ -59,6 +60,7 @@ INVALID_PARAMETER: Final = Kind("invalid-parameter", "A query parameter has a va
 MALFORMED_QUERY: Final = Kind("malformed-query", "The query string cannot be read", 400)
 QUERY_TOO_LONG: Final = Kind("query-too-long", "The query string is too long", 414)
 UNAUTHORIZED: Final = Kind("unauthorized", "A token is needed", 401)
+FORBIDDEN: Final = Kind("forbidden", "The token may not do this", 403)
 NOT_FOUND: Final = Kind("not-found", "There is nothing at this path", 404)
 METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", "The path does not answer this method", 405)
 URL_TOO_LONG: Final = Kind("url-too-long", "The address is too long", 414)
@@ -71,6 +73,7 @@ INTERNAL_ERROR: Final = Kind("internal-error", "The server failed", 500)
 
 # Looked up along the classes that an error inherits from, so a subclass of a later day has its parent's answer.
 OF_ERROR: Final[Mapping[type[BaseException], Kind]] = {
+    UnknownCurrency: Kind("unknown-currency", "The source has no prices in this currency", 404),
     UsageError: Kind("bad-request", "The request cannot be answered as it stands", 400),
     ConfigError: Kind("misconfigured", "A setting of the server is wrong", 500),
     DataError: Kind("no-data", "There are no candles to forecast from", 404),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -20,7 +21,17 @@ from cryptocast.serving.problems import (
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request
 
-__all__ = ["ALLOWED", "ForecastQuery", "PriceQuery", "coin_requests", "parse_forecast_query", "parse_price_query"]
+__all__ = [
+    "ALLOWED",
+    "BreakerQuery",
+    "ForecastQuery",
+    "PriceQuery",
+    "coin_requests",
+    "parse_breaker_query",
+    "parse_forecast_query",
+    "parse_price_query",
+    "preferred_wait_s",
+]
 
 MAX_HORIZON: Final = 1000
 MAX_HORIZONS: Final = 20
@@ -29,6 +40,8 @@ BYTES_PER_ID: Final = 128
 BYTES_FOR_THE_REST: Final = 4096
 
 Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
+WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
+MAX_PREFER: Final = 200
 NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -50,7 +63,14 @@ class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
     vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] | None = None
 
 
-Q = TypeVar("Q", ForecastQuery, PriceQuery)
+class BreakerQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What `POST /admin/breakers` is told: which one, and what it does from now on."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    state: Literal["open", "closed", "auto"]
+
+
+Q = TypeVar("Q", ForecastQuery, PriceQuery, BreakerQuery)
 
 ALLOWED: Final[Mapping[str, str]] = {
     "ids": "coin ids (lower-case letters, digits and hyphens), separated by commas, e.g. bitcoin,ethereum",
@@ -59,6 +79,8 @@ ALLOWED: Final[Mapping[str, str]] = {
     "levels": "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.g. 80,95",
     "vs": "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd",
     "granularity": "daily, hourly",
+    "name": "the name of a breaker, as /health/components/breakers has it",
+    "state": "open (reject every call), closed (let every call pass), auto (decide by the calls)",
 }
 LISTS: Final = frozenset({"ids", "horizons", "levels"})
 NUMBERS: Final = frozenset({"horizons", "levels"})
@@ -72,6 +94,11 @@ def parse_forecast_query(raw: bytes, *, max_ids: int) -> ForecastQuery:
 def parse_price_query(raw: bytes, *, max_ids: int) -> PriceQuery:
     """As `parse_forecast_query`."""
     return _parsed(raw, PriceQuery, max_ids)
+
+
+def parse_breaker_query(raw: bytes) -> BreakerQuery:
+    """As `parse_forecast_query`; both parameters are needed."""
+    return _parsed(raw, BreakerQuery, 0)
 
 
 def _parsed(raw: bytes, kind: type[Q], max_ids: int) -> Q:
@@ -92,14 +119,28 @@ def _parsed(raw: bytes, kind: type[Q], max_ids: int) -> Q:
         if name in values:
             raise _invalid(name, f"{name} is given more than once.")
         values[name] = _value(name, text, types[name])
+    for field in msgspec.structs.fields(kind):
+        if field.required and field.name not in values:
+            raise _invalid(field.name, f"{field.name} is missing.")
     query = kind(**values)
-    if query.ids is not None and len(query.ids) > max_ids:
+    if not isinstance(query, BreakerQuery) and query.ids is not None and len(query.ids) > max_ids:
         raise _invalid("ids", f"ids names {len(query.ids)} coins, at most {max_ids} are answered for at once.")
     return query
 
 
-def coin_requests(query: ForecastQuery, config: Config) -> list[Request]:
-    """One request for each coin, with nothing left open: two queries that mean the same give equal requests."""
+def preferred_wait_s(prefer: str) -> float | None:
+    """The seconds of `Prefer: wait=5` (RFC 7240, section 4.3); None without, and for what is no such preference."""
+    found = WAIT.search(prefer[:MAX_PREFER])
+    return float(found[1]) if found is not None and float(found[1]) > 0 else None
+
+
+def coin_requests(
+    query: ForecastQuery, config: Config, *, challenged: Mapping[str, frozenset[str]] = MappingProxyType({})
+) -> list[Request]:
+    """One request for each coin, with nothing left open: two queries that mean the same give equal requests.
+
+    challenged: A/B tests in which the challenger answers, by coin.
+    """
     granularity = query.granularity or config.data.granularity
     coins = query.ids or tuple(dict.fromkeys(config.data.coins))
     return [
@@ -108,6 +149,7 @@ def coin_requests(query: ForecastQuery, config: Config) -> list[Request]:
             model=query.model or config.forecast.model,
             horizons=query.horizons or config.horizons(granularity),
             intervals=query.levels or tuple(sorted(set(config.forecast.intervals))),
+            challenged=challenged.get(coin, frozenset()),
         )
         for coin in coins
     ]

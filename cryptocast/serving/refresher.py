@@ -24,6 +24,7 @@ __all__ = ["Duty", "Leader", "Refresher"]
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.5  # how late a promotion may be noticed
+DUTY_S: Final = 60.0  # after this the forecasts of new bars are given out, whatever the ledger does
 AGAIN: Final = timedelta(minutes=1)  # after bars that did not come; twice as long each time, to AGAIN_MOST
 AGAIN_MOST: Final = timedelta(minutes=30)
 SPREAD_S: Final = 20.0  # after a close, so that the servers of the world do not ask in the same second
@@ -31,8 +32,8 @@ FOLLOW: Final = timedelta(seconds=5)  # how often a follower looks whether the l
 LOCK: Final = Path("run") / "serve-leader.lock"
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Work of the leader after each refresh: writing forecasts into a ledger, scoring those whose time has come.
-Duty: TypeAlias = Callable[[], None]
+# Work of the leader for coins with new bars, or all of them: the ledger, the scores of what has matured.
+Duty: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]
 BringAll: TypeAlias = Callable[[Sequence[str], Priority], Awaitable[Fetched]]
 
 
@@ -74,7 +75,9 @@ class Refresher:
     leader: Leader
     wall_clock: Callable[[], datetime]
     duties: Sequence[Duty] = ()
+    judge: Duty | None = None  # behind the duties, while forecasts are given out: it takes long
     rng: random.Random = field(default_factory=random.Random)
+    leads: bool = False
     rounds: int = 0
     failures: int = 0
     last_fetch: datetime | None = None
@@ -83,7 +86,10 @@ class Refresher:
     _compute_at: datetime = EPOCH
     _misses: int = 0
     _stamp: Hashable = None
+    _performed_at: Hashable = None
     _refreshing: asyncio.Task[None] | None = None
+    _judging: asyncio.Task[None] | None = None
+    _unjudged: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -99,8 +105,9 @@ class Refresher:
                     await asyncio.sleep(min(30.0, 2.0 ** min(self.failures, 5)))
                 await asyncio.sleep(TICK_S)
         finally:
-            if self._refreshing is not None:
-                self._refreshing.cancel()
+            for task in (self._refreshing, self._judging):
+                if task is not None:
+                    task.cancel()
             self.leader.leave()
 
     async def round(self) -> None:
@@ -110,12 +117,39 @@ class Refresher:
         if stamp != self._stamp or now >= self._compute_at:
             self._stamp = stamp
             await self.compute()
+        if self.leads and self.duties and self._performed_at != (stamp,):
+            self._performed_at = (stamp,)
+            await self.perform(self.config.data.coins)
+        if self.judge is not None and self._unjudged and (self._judging is None or self._judging.done()):
+            coins, self._unjudged = sorted(self._unjudged), set()
+            self._judging = asyncio.create_task(self._done(self.judge, coins))
         if self._refreshing is not None and self._refreshing.done():
             ended, self._refreshing = self._refreshing, None
             ended.result()
         # In a task of its own: while the upstream hangs, promotions are followed and forecasts computed all the same.
         if self._refreshing is None and now >= self._due:
             self._refreshing = asyncio.create_task(self._refresh(now))
+
+    async def before_change(self, changed: Sequence[str]) -> None:
+        """Bars of these coins have come, and no forecast from them is given out yet: the leader scores what they end,
+        so that the online calibration has learned from them by then, and writes what they lead to into the ledger."""
+        configured = [coin for coin in changed if coin in self.config.data.coins]
+        if self.leads and configured:
+            await self.perform(configured)
+
+    async def perform(self, coins: Sequence[str]) -> None:
+        """Every duty for these coins. Raises nothing: what fails is logged, and done with the next bar."""
+        for duty in self.duties:
+            await self._done(duty, coins)
+        self._unjudged.update(coins)
+
+    async def _done(self, duty: Duty, coins: Sequence[str]) -> None:
+        try:
+            await asyncio.wait_for(duty(coins), DUTY_S)
+        except Exception as error:
+            self.failures += 1
+            self.last_error = type(error).__name__
+            log.exception("a duty failed for %d coins; it is done with their next bars", len(coins))
 
     async def settled(self) -> None:
         """Wait for the refresh that is under way."""
@@ -132,7 +166,8 @@ class Refresher:
 
     async def _refresh(self, now: datetime) -> None:
         self._due = now + FOLLOW  # of those who do not lead, and of the leader if this fails
-        if not await asyncio.to_thread(self.leader.leads):
+        self.leads = await asyncio.to_thread(self.leader.leads)
+        if not self.leads:
             return
         if self.bring is not None:
             fetched = await self.bring(self.config.data.coins, Priority.REFRESH)
@@ -144,8 +179,6 @@ class Refresher:
             self._misses = self._misses + 1 if failed else 0
             await self.compute()
         self._due = self._next(now)
-        for duty in self.duties:
-            await asyncio.to_thread(duty)
 
     def _next(self, now: datetime) -> datetime:
         """The next close, and the time that the upstream needs to have it; sooner after a failure."""

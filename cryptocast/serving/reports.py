@@ -1,4 +1,4 @@
-"""Errors to Sentry, where a DSN is set: events with breadcrumbs, scrubbed of keys, tokens and query strings.
+"""Errors and traces to Sentry, where a DSN is set: with breadcrumbs, scrubbed of keys, tokens and query strings.
 
 Without Sentry's own integrations: its one for Starlette costs a request four times what the answer costs.
 """
@@ -6,6 +6,7 @@ Without Sentry's own integrations: its one for Starlette costs a request four ti
 import logging
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 __all__ = ["Reports", "scrubbed"]
@@ -16,13 +17,24 @@ SECRET_TEXT: Final = re.compile(
 )
 GONE: Final = "[scrubbed]"
 FLUSH_S: Final = 2.0
+NOTHING: Final = nullcontext()
 
 
 class Reports:
-    """Does nothing without a DSN. `secrets`: texts that must not leave, whatever the place they turn up in."""
+    """Does nothing without a DSN. `secrets`: texts that must not leave, whatever the place they turn up in.
+    `traces_rate`: the share of the requests that are traced, 0 for none; finished answers are never."""
 
-    def __init__(self, dsn: str | None, *, environment: str, release: str, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        dsn: str | None,
+        *,
+        environment: str,
+        release: str,
+        secrets: Iterable[str] = (),
+        traces_rate: float = 0.0,
+    ) -> None:
         self._scrub = scrubber([secret for secret in secrets if secret])
+        self._traces_rate = traces_rate if dsn else 0.0
         self._sentry: Any = None
         self._handler: logging.Handler | None = None
         if dsn:
@@ -37,6 +49,13 @@ class Reports:
         """One that ended a request."""
         if self._sentry is not None:
             self._sentry.capture_exception(error)
+
+    def trace(self, route: str) -> AbstractContextManager[object]:
+        """While it lasts, a request to this route is being answered."""
+        if self._traces_rate == 0.0:
+            return NOTHING
+        traced: AbstractContextManager[object] = self._sentry.start_transaction(op="http.server", name=route)
+        return traced
 
     def close(self) -> None:
         """Send what waits, for a moment."""
@@ -58,8 +77,9 @@ class Reports:
             include_local_variables=False,
             max_request_body_size="never",
             server_name="",
-            traces_sample_rate=0.0,
+            traces_sample_rate=self._traces_rate,
             before_send=lambda event, _hint: self._scrub(event),
+            before_send_transaction=lambda event, _hint: self._scrub(event),
             before_breadcrumb=lambda crumb, _hint: self._scrub(crumb),
         )
         self._sentry = sentry_sdk

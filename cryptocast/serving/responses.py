@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from starlette.requests import Request
 from starlette.responses import Response
+
+from cryptocast.serving.compression import IDENTITY, MIN_BYTES, packed, preferred
 
 __all__ = ["SECURITY_HEADERS", "raw_headers", "respond"]
 
@@ -22,9 +25,16 @@ def respond(
     media_type: str = "application/json",
     cache: str = "no-store",
     headers: Mapping[str, str] | None = None,
+    request: Request | None = None,
 ) -> Response:
-    """Finished bytes with the security headers and a Cache-Control."""
+    """Finished bytes with the security headers and a Cache-Control; compressed as the request, if given, prefers."""
     every = {"Cache-Control": cache, **SECURITY_HEADERS, **(headers or {})}
+    if request is not None:
+        encoding = preferred(request.headers.get("accept-encoding", "").encode("latin-1"))
+        every["Vary"] = "Accept-Encoding"
+        if encoding != IDENTITY and len(body) >= MIN_BYTES:
+            body = packed(body, encoding)
+            every["Content-Encoding"] = encoding
     return Response(body, status_code=status, media_type=media_type, headers=every)
 
 

@@ -7,16 +7,22 @@ process of half the memory.
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import logging
 import os
 import signal
 import socket
+import struct
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -35,8 +41,19 @@ __all__ = ["listen", "run", "serve"]
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048
+DESCRIPTORS: Final = 8192
 SWEEP_S: Final = 1.0
-LAST_REQUESTS_S: Final = 0.2  # after the listener is closed, for what was sent on connections that were open
+LAST_CONNECTIONS_S: Final = 0.2  # for connections that are made and not yet taken
+LAST_REQUESTS_S: Final = 1.0  # for the request of who has connected and not yet sent it
+SO_ATTACH_FILTER: Final = 26  # of Linux; Python's socket module does not name it
+# A classic BPF program over the TCP header: (code, jump if true, jump if false, operand).
+DROP_SYN: Final = (
+    (0x30, 0, 0, 13),  # load the byte with the flags
+    (0x54, 0, 0, 0x12),  # keep SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN without ACK: a new connection
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # pass
+)
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -46,6 +63,7 @@ def run(
     host: str | None = None,
     port: int | None = None,
     token: str | None = None,
+    admin_token: str | None = None,
     insecure: bool = False,
     announce: Callable[[str], None] | None = None,
 ) -> None:
@@ -57,16 +75,41 @@ def run(
     """
     host = context.config.serve.host if host is None else host
     port = context.config.serve.port if port is None else port
-    check_exposure(host, token=token, insecure=insecure)
+    _allow_descriptors()
+    check_exposure(host, token=token, admin=admin_token, insecure=insecure)
     listener = listen(host, port)
     reports = Reports(
         os.environ.get("SENTRY_DSN") or None,
         environment=os.environ.get("SENTRY_ENVIRONMENT", "production"),
         release=f"cryptocast@{cryptocast.__version__}",
-        secrets=[secret for secret in (token, context.api_key) if secret],
+        secrets=[one for secret in (token, admin_token, context.api_key) if secret for one in secret.split(",")],
+        traces_rate=_traces_rate(os.environ.get("SENTRY_TRACES_SAMPLE_RATE", "0")),
     )
-    app = create_app(context, token=token, reports=reports)
+    app = create_app(context, token=token, admin_token=admin_token, reports=reports)
     serve(app, listener, announce=announce or _log_address, settings=context.config.serve)
+
+
+def _allow_descriptors() -> None:
+    """Each connection takes a descriptor, and the usual limit of 1,024 is less than a server may need. What the system
+    does not allow is not asked for."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _traces_rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0.0 <= rate <= 1.0:
+        raise UsageError(f"SENTRY_TRACES_SAMPLE_RATE is {text!a}, expected a share from 0 to 1.")
+    return rate
 
 
 def serve(
@@ -82,7 +125,7 @@ def serve(
     address = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
     config = uvicorn.Config(
         app,
-        http=_protocol(settings),
+        http=_protocol(settings, partial(app.state.service.telemetry.count, "connection_refused")),
         workers=1,
         ws="none",
         lifespan="on",
@@ -91,6 +134,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
+        timeout_keep_alive=round(settings.keep_alive_s),
         timeout_graceful_shutdown=int(settings.drain_s) or 1,
     )
     with contextlib.closing(listener):
@@ -130,12 +174,22 @@ class _Connection(HttpToolsProtocol):
     """uvicorn's connection, which also knows since when it waits for the rest of a request."""
 
     most_unread: int = 0
+    clients: ClassVar["_Clients"]  # `_protocol` gives each server its own
+    address: str = ""
     receiving_since: float | None = None
     unread_since: float | None = None
+    unread: int = 0  # bytes of answers that the client has not taken
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.receiving_since = time.monotonic()
+        self.address = self.client[0] if self.client else ""
+        if not self.clients.came(self.address):
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.clients.went(self.address)
 
     def data_received(self, data: bytes) -> None:
         if self.receiving_since is None:
@@ -169,19 +223,45 @@ class _Connection(HttpToolsProtocol):
         """Whether the client has been too slow to send its request, or to read the answer."""
         if self.receiving_since is not None and now - self.receiving_since > limit_s:
             return True
-        if self.transport.is_closing() or self.transport.get_write_buffer_size() == 0:
-            self.unread_since = None
-            return False
-        self.unread_since = self.unread_since or now
-        return now - self.unread_since > limit_s
+        unread = 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+        if unread == 0 or unread < self.unread:
+            self.unread_since = None  # everything is sent, or some of it
+        elif self.unread_since is None:
+            self.unread_since = now
+        self.unread = unread
+        return self.unread_since is not None and now - self.unread_since > limit_s
 
 
 MAX_HEADERS_READ: Final = 1000
 
 
-def _protocol(settings: ServeConfig) -> type[asyncio.Protocol]:
+@dataclass(slots=True)
+class _Clients:
+    """Connections by address. most: of one address, 0 for any number."""
+
+    most: int
+    on_refused: Callable[[], None]
+    connections: Counter[str] = field(default_factory=Counter)
+
+    def came(self, address: str) -> bool:
+        """Count one more. Whether it may stay."""
+        self.connections[address] += 1
+        if 0 < self.most < self.connections[address]:
+            self.on_refused()
+            return False
+        return True
+
+    def went(self, address: str) -> None:
+        """One less."""
+        self.connections[address] -= 1
+        if self.connections[address] <= 0:
+            del self.connections[address]
+
+
+def _protocol(settings: ServeConfig, on_refused: Callable[[], None]) -> type[asyncio.Protocol]:
     most = 4 * (settings.max_header_bytes + settings.max_body_bytes)
-    return type("Connection", (_Connection,), {"most_unread": most})
+    clients = _Clients(settings.client_connections, on_refused)
+    return type("Connection", (_Connection,), {"most_unread": most, "clients": clients})
 
 
 class _Server(uvicorn.Server):
@@ -208,12 +288,24 @@ class _Server(uvicorn.Server):
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Closing the listener resets connections that the system has made and that nobody has taken yet. So first no
+        # further ones are made, then those that are waiting are taken, and only then it closes.
+        for listener in sockets or []:
+            _make_no_more_connections(listener)
+        await asyncio.sleep(LAST_CONNECTIONS_S)
         for server in self.servers:
             server.close()
-        await asyncio.sleep(LAST_REQUESTS_S)
+        await self._hear_last_requests()
         await super().shutdown(sockets)
         if self._sweeper is not None:
             self._sweeper.cancel()
+
+    async def _hear_last_requests(self) -> None:
+        """Who has connected is about to send a request; who does not for a while is closed."""
+        ends = time.monotonic() + LAST_REQUESTS_S
+        await asyncio.sleep(LAST_CONNECTIONS_S)
+        while time.monotonic() < ends and any(_is_receiving(one) for one in self.server_state.connections):
+            await asyncio.sleep(0.02)
 
     async def _sweep(self) -> None:
         while True:
@@ -255,6 +347,23 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _make_no_more_connections(listener: socket.socket) -> None:
+    """The system drops the first packet of every further connection; who sends it tries again a second later, and finds
+    another server or none. Where there is no such filter (outside Linux) a connection of the last moment is reset."""
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in DROP_SYN))
+    order = struct.pack("HxxxxxxP" if struct.calcsize("P") == 8 else "HxxP", len(DROP_SYN), ctypes.addressof(program))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, order)
+    except OSError as error:
+        log.info("connections of the last moment may be reset: %s", error)
+
+
+def _is_receiving(connection: Any) -> bool:
+    return isinstance(connection, _Connection) and connection.receiving_since is not None
 
 
 def _is_overdue(connection: Any, now: float, settings: ServeConfig) -> bool:

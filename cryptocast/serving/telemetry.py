@@ -4,19 +4,27 @@ import bisect
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-__all__ = ["DAY_MINUTES", "Minute", "Telemetry", "Trend", "trends"]
+from cryptocast.net import Try
+
+__all__ = ["DAY_MINUTES", "Minute", "Sample", "Telemetry", "Trend", "trends"]
+
+# Name, text, labels and value of a number; a name that ends with _total is a counter, another one a gauge.
+Sample: TypeAlias = tuple[str, str, dict[str, str], float]
+Direction: TypeAlias = Literal["better", "worse", "steady", "more", "fewer", "unknown"]
 
 # OpenTelemetry's buckets of http.server.request.duration, and finer ones below, where most answers lie.
 BUCKETS: Final = (
     *(0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075),
     *(0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
+UPSTREAM_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0)
+TOO_MANY: Final = 429
 DAY_MINUTES: Final = 24 * 60
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"})
 OTHER: Final = "_OTHER"
@@ -41,15 +49,17 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trend(msgspec.Struct, frozen=True, kw_only=True):
-    """One number over a span: its mean in the older and in the newer half, and which way it goes."""
+    """One number over a span: its mean in the older and in the newer half, and which way it goes. More requests and
+    connections are neither better nor worse; with fewer than two minutes nothing is known."""
 
     older: float
     newer: float
-    direction: str  # better, worse, steady, unknown
+    direction: Direction
 
 
 class Telemetry:
-    """Counts on the event loop; `render` may run in another thread. Labels come from fixed lists only."""
+    """Counts on the event loop; `render`, `tried` and `forecast_made` may run in other threads. Labels come from fixed
+    lists only."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -61,11 +71,25 @@ class Telemetry:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        self._upstream = Histogram(
+            "cryptocast_upstream_request_duration_seconds",
+            "Time of each request that went to the upstream, tries that failed included.",
+            ("work", "status"),
+            buckets=UPSTREAM_BUCKETS,
+            registry=self.registry,
+        )
+        self._forecasts = Histogram(
+            "cryptocast_forecast_duration_seconds",
+            "Time to make one forecast, by the model that made it.",
+            ("model",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
         self._children: dict[tuple[str, str, int], Any] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.in_flight = 0
         self.loop_lag_s = 0.0
-        self.gauges: list[Callable[[], Iterator[tuple[str, str, dict[str, str], float]]]] = []
+        self.samples: list[Callable[[], Iterator[Sample]]] = []
         self.minutes: deque[Minute] = deque(maxlen=DAY_MINUTES)
         self._latencies = [0] * (len(BUCKETS) + 1)
         self._requests = self._errors = 0
@@ -75,12 +99,10 @@ class Telemetry:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """One request has its answer."""
-        key = (method, route, status)
+        key = (method if method in METHODS else OTHER, route, status)  # a client may make up any number of methods
         child = self._children.get(key)
         if child is None:
-            child = self._children[key] = self._seconds.labels(
-                method if method in METHODS else OTHER, route, str(status)
-            )
+            child = self._children[key] = self._seconds.labels(key[0], route, str(status))
         child.observe(seconds)
         self._requests += 1
         self._errors += status >= 500
@@ -89,6 +111,15 @@ class Telemetry:
     def count(self, what: str, label: str = "", number: int = 1) -> None:
         """Something happened, such as ("fallback", "baseline"): names and labels are words of the code."""
         self.counts[what, label] += number
+
+    def tried(self, work: str, tried: Try) -> None:
+        """One request went to the upstream, for `work`: prices or bars."""
+        status = "none" if tried.status is None else f"{tried.status // 100}xx"
+        self._upstream.labels(work, "429" if tried.status == TOO_MANY else status).observe(tried.took_s)
+
+    def forecast_made(self, model: str, seconds: float) -> None:
+        """One forecast was computed, by this kind of model."""
+        self._forecasts.labels(model).observe(seconds)
 
     def total(self, what: str) -> int:
         """How often, over all labels."""
@@ -161,35 +192,50 @@ class _Families:
         yield GaugeMetricFamily(
             "cryptocast_event_loop_lag_seconds", "How late the event loop last was.", value=telemetry.loop_lag_s
         )
-        families: dict[str, GaugeMetricFamily] = {}
-        for source in telemetry.gauges:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for source in telemetry.samples:
             for name, text, labels, value in source():
-                family = families.setdefault(name, GaugeMetricFamily(name, text, labels=tuple(labels)))
+                kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                family = families.setdefault(name, kind(name, text, labels=tuple(labels)))
                 family.add_metric(tuple(labels.values()), value)
         yield from families.values()
 
 
-LOWER_IS_BETTER: Final = ("errors", "p50_ms", "p95_ms", "p99_ms", "fallbacks", "upstream_errors", "open_breakers")
-GROWTH_IS_BAD: Final = ("rss_mb", "loop_lag_ms", "descriptors")
+LOWER_IS_BETTER: Final = (
+    *("errors", "p50_ms", "p95_ms", "p99_ms", "fallbacks", "upstream_errors", "open_breakers"),
+    *("rss_mb", "loop_lag_ms", "descriptors"),
+)
+IN_USE: Final = ("LISTEN", "ESTABLISHED")  # sockets that do what they are there for; the others hang on
 TOLERANCE: Final = 0.1  # changes below a tenth are noise
+NOTHING: Final = 1e-9
 
 
 def trends(minutes: Sequence[Minute]) -> dict[str, Trend]:
-    """Each number of the minutes, and whether its newer half is better or worse than the older. Lower is better."""
-    half = len(minutes) // 2
-    found = {}
-    for name in (*LOWER_IS_BETTER, *GROWTH_IS_BAD):
-        older, newer = _mean(minutes[:half], name), _mean(minutes[half:], name)
-        if older is None or newer is None:
-            found[name] = Trend(older=older or 0.0, newer=newer or 0.0, direction="unknown")
-            continue
-        change = newer - older
-        steady = abs(change) <= TOLERANCE * max(abs(older), abs(newer)) or abs(change) < 1e-9
-        direction = "steady" if steady else "worse" if change > 0 else "better"
-        found[name] = Trend(older=round(older, 4), newer=round(newer, 4), direction=direction)
+    """Each number of the minutes, sockets by their state among them, and which way its newer half goes against the
+    older. Lower is better for all but the requests and the sockets in use."""
+    older, newer = minutes[: len(minutes) // 2], minutes[len(minutes) // 2 :]
+    found = {"requests": _trend(_mean(older, "requests"), _mean(newer, "requests"), ("more", "fewer"))}
+    for name in LOWER_IS_BETTER:
+        found[name] = _trend(_mean(older, name), _mean(newer, name), ("worse", "better"))
+    for state in sorted({state for minute in minutes for state in minute.sockets}):
+        before, now = (_mean_of([float(minute.sockets.get(state, 0)) for minute in half]) for half in (older, newer))
+        words: tuple[Direction, Direction] = ("more", "fewer") if state in IN_USE else ("worse", "better")
+        found[f"sockets_{state.lower()}"] = _trend(before, now, words)
     return found
 
 
+def _trend(older: float | None, newer: float | None, words: tuple[Direction, Direction]) -> Trend:
+    if older is None or newer is None:
+        return Trend(older=older or 0.0, newer=newer or 0.0, direction="unknown")
+    change = newer - older
+    steady = abs(change) <= max(NOTHING, TOLERANCE * max(abs(older), abs(newer)))
+    direction: Direction = "steady" if steady else words[0] if change > 0 else words[1]
+    return Trend(older=round(older, 4), newer=round(newer, 4), direction=direction)
+
+
 def _mean(minutes: Sequence[Minute], name: str) -> float | None:
-    values = [value for minute in minutes if (value := getattr(minute, name)) is not None]
+    return _mean_of([value for minute in minutes if (value := getattr(minute, name)) is not None])
+
+
+def _mean_of(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None

@@ -101,13 +101,16 @@ def obtain(
     fetch_allowed: bool = True,
     as_of: datetime | None = None,
     progress: Progress | None = None,
+    store: CandleStore | None = None,
+    stored: bool = False,
 ) -> Obtained:
     """The candles of the coins by the rule of their source. An error of one coin stands in `missing`; none is raised.
 
     Coins are downloaded side by side. While the upstream has not answered, one call goes out at a time, and the first
     that finds nobody there is the last, so that a machine without a network waits once. as_of: what the store knew at
-    that moment, without later bars and revisions; nothing is fetched. UsageError for a malformed coin or quote
-    currency, ConfigError for a key that is refused: they are raised, since nothing could come of the others.
+    that moment, without later bars and revisions; stored: what the store has now; with either nothing is fetched.
+    store: that of the settings unless given. UsageError for a malformed coin or quote currency, ConfigError for a key
+    that is refused: they are raised, since nothing could come of the others.
     """
     for coin in coins:
         check_coin(coin)
@@ -116,7 +119,7 @@ def obtain(
     shown.begin("candles", len(coins))
     sources = Sources(
         config,
-        open_store(config),
+        store or open_store(config),
         source=source,
         vs=vs,
         granularity=granularity,
@@ -125,6 +128,7 @@ def obtain(
         upstream_factory=upstream_factory,
         fetch_allowed=fetch_allowed,
         as_of=as_of,
+        stored=stored,
     )
     try:
         for coin, outcome in sources.find_all(dict.fromkeys(coins)):
@@ -172,6 +176,7 @@ class Sources:
         upstream_factory: Callable[[], CoinGecko],
         fetch_allowed: bool = True,
         as_of: datetime | None = None,
+        stored: bool = False,
         priority: Priority = Priority.USER,
         patient: bool = False,
         tries: int = 1,
@@ -181,6 +186,7 @@ class Sources:
         self._source, self._vs, self._granularity = source, vs, granularity
         self._now = as_of if now is None else now
         self._as_of, self._wall_clock, self._factory = as_of, wall_clock, upstream_factory
+        self._stored = stored
         self._fetch_allowed = fetch_allowed
         self._opened: CoinGecko | None = None
         self._downloads = Downloads(
@@ -260,13 +266,18 @@ class Sources:
                         f" Import them: cryptocast fetch {coin} --source file --file FILE"
                     )
                 )
-        if self._as_of is None:
+        if self._as_of is None and not self._stored:
             return None
         key = self._key("coingecko", coin)
         known = self._store.read(key, self._as_of)
-        if known is None:
+        if known is None and self._as_of is not None:
             raise self._unknown_then(key)
-        return Found(self._ageing(known, self._as_of))
+        if known is None:
+            raise DataError(
+                f"The store has no {self._granularity} candles of {coin} in {self._vs}."
+                f" Fetch them: cryptocast fetch {coin}"
+            )
+        return Found(self._ageing(known, self._as_of or self._wall_clock()))
 
     def _unknown_then(self, key: SeriesKey) -> DataError:
         since = self._store.known_since(key)
@@ -389,7 +400,7 @@ class Sources:
             return self._resting(sample, notice)
         hint = self._guess(coin)
         here = f" {coin} is not in the store." + (hint if coin not in SAMPLE_COINS else "")
-        raise type(error)(f"{error}{here}") from error
+        raise error.saying(f"{error}{here}") from error
 
 
 def _summed(results: Sequence[WriteResult]) -> WriteResult | None:

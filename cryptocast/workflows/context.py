@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.data.store import CandleStore
 from cryptocast.registry import Registry
 
 __all__ = ["Context", "NoProgress", "Progress", "Selection", "login_name", "utc_now"]
@@ -63,9 +64,13 @@ class Context:
     api_key: str | None = None
     progress: Progress = NoProgress()
     who: str = "library"
+    candles: CandleStore | None = None  # that of a server, which keeps what it has read; None: opened for each use
+    kept_registry: Registry | None = None  # likewise, for reading
 
     def registry(self, *, create: bool = True) -> Registry:
         """The registry of the store."""
+        if self.kept_registry is not None and not create:
+            return self.kept_registry
         return Registry.open(self.config.store.path, create=create, gate=self.config.gate)
 
 
@@ -74,7 +79,7 @@ class Selection:
     """Which bars a command is about; None takes the setting.
 
     now: bars that closed later are not looked at. as_of: what the store did not know yet is not either: later bars and
-    later corrections; nothing is fetched.
+    later corrections; nothing is fetched. stored: what the store has now, fresh or not; nothing is fetched.
     """
 
     coins: tuple[str, ...] = ()
@@ -83,6 +88,7 @@ class Selection:
     granularity: Granularity | None = None
     now: datetime | None = None
     as_of: datetime | None = None
+    stored: bool = False
 
     def resolved(self, config: Config) -> "Resolved":
         """With the settings filled in."""
@@ -93,6 +99,7 @@ class Selection:
             granularity=self.granularity or config.data.granularity,
             now=self.now,
             as_of=self.as_of,
+            stored=self.stored,
         )
 
 
@@ -106,3 +113,4 @@ class Resolved:
     granularity: Granularity
     now: datetime | None
     as_of: datetime | None = None
+    stored: bool = False

@@ -15,6 +15,7 @@ from cryptocast.evaluation.records import (
 )
 
 __all__ = [
+    "AbSide",
     "BacktestReport",
     "BacktestRow",
     "CoinError",
@@ -60,6 +61,13 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     live_outcomes: int  # matured live forecasts that have moved the intervals since the fit; 0: they are as fitted
 
 
+class AbSide(Document, frozen=True, kw_only=True):
+    """The running A/B test of what was asked for, and which side of it answered."""
+
+    test: str
+    side: Literal["production", "challenger"]
+
+
 class CoinForecast(Document, frozen=True, kw_only=True):
     """The forecast of one coin, and what it rests on."""
 
@@ -77,6 +85,7 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     price: float
     notices: tuple[str, ...]
     horizons: tuple[HorizonForecast, ...]
+    ab: AbSide | None = None  # null: no test is running
 
 
 class CoinError(Document, frozen=True, kw_only=True):

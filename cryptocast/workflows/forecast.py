@@ -1,6 +1,8 @@
 """The forecast now: the version in production, or the step of the ladder below it, with the reason."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -13,23 +15,27 @@ from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
-from cryptocast.features.catalogue import required_history
+from cryptocast.features.catalogue import required_history, select_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
+from cryptocast.models.recency import recent_bars
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
-from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
+from cryptocast.workflows.documents import AbSide, CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
-from cryptocast.workflows.panel import Pool, feature_table, gather, matrix_of, moment, widen
+from cryptocast.workflows.late import bars_late, both_ends, from_late_bars
+from cryptocast.workflows.panel import Pool, feature_table, gather, last_rows, moment, widen
 from cryptocast.workflows.recalibration import Served, recalibrated, states_at
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
+MAX_TABLES: Final = 64  # each with the panel of its pool: 20 coins take 4 MB
+OLDER: Final = "the last bar known is {late} bars old, older than the horizon"
 NOT_BACKTESTED: Final = "not backtested"
 
 
@@ -42,6 +48,7 @@ class Request:
     horizons: tuple[int, ...] = ()
     intervals: tuple[int, ...] = ()
     version: str | None = None  # a reference such as bitcoin/lightgbm:3
+    challenged: frozenset[str] = frozenset()  # A/B tests, by id, in which the challenger answers whoever asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class Chosen:
     kind: str
     version: Version | None
     fallback_reason: str | None
+    ab: AbSide | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +67,12 @@ class Forecaster:
 
     context: Context
     _loaded: dict[str, Calibrated] = field(default_factory=dict)
-    _tables: dict[str, tuple[Matrix, tuple[str, ...]]] = field(default_factory=dict)  # of one call, by fit
+    # The last rows of each fit's pool, by fit, horizons and the candles behind them.
+    _tables: OrderedDict[Hashable, tuple[Matrix, tuple[str, ...]]] = field(default_factory=OrderedDict)
+
+    def on(self, context: Context) -> "Forecaster":
+        """One with the same models on other candles, for the same thread."""
+        return Forecaster(context, self._loaded, self._tables)
 
     def forecast(self, request: Request) -> ForecastDocument:
         """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
@@ -72,10 +85,10 @@ class Forecaster:
             horizons=tuple(sorted(request.horizons)) or config.horizons(asked.granularity),
             intervals=request.intervals or config.forecast.intervals,
             version=request.version,
+            challenged=request.challenged,
         )
         registry = self.context.registry(create=False)
         pools = gather(self.context, asked, pool=())
-        self.forget_rows()
         answers: dict[str, CoinForecast] = {}
         errors = {error.coin: error for pool in pools for error in pool.left_out}
         failure: CryptocastError | None = None
@@ -95,29 +108,35 @@ class Forecaster:
 
     def _one(self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str) -> CoinForecast:
         bars, stale_bars = pool.bars[coin], self.context.config.data.stale_after_bars
+        late = bars_late(bars, bar_us=pool.bar_us, stale_bars=stale_bars)
         chosen = choose(registry, VersionKey(coin, pool.source, asked.vs, asked.granularity, ""), request)
+        if chosen.version is not None and late >= max(request.horizons):
+            chosen = Chosen("baseline", None, f"{OLDER.format(late=late)}, so {chosen.kind} is not asked")
         if chosen.version is not None:
             try:
                 _refuse_later_data(chosen.version, bars, pool.bar_us * stale_bars)
                 served, notices = self.by_version(registry, chosen.version, asked, pool, request.horizons)
                 found = registry.evidence_for(chosen.version.key, chosen.version.manifest.recipe)
+                made = served.forecast if not late else _late(pool, coin, request.horizons, late, served.forecast)
                 told = describe(
-                    *(bars, chosen, served.forecast, request, pool.granularity, stale_bars),
+                    *(bars, chosen, made, request, pool.granularity, stale_bars),
                     evidence=found,
                     outcomes=served.outcomes,
+                    late=late,
                 )
                 live = _degraded(registry.live_mark(chosen.version.key, chosen.version.number))
                 return msgspec.structs.replace(told, notices=(*told.notices, *notices, *live))
             except (ModelError, RegistryError) as error:
                 if request.version is not None:
                     raise
+                if chosen.ab is not None and chosen.ab.side == "challenger":
+                    other = self._one(replace(request, challenged=frozenset()), asked, registry, pool, coin)
+                    reason = f"{chosen.version.name} cannot answer: {error}; production answers"
+                    return msgspec.structs.replace(other, fallback_reason=other.fallback_reason or reason)
                 chosen = Chosen("baseline", None, f"{chosen.version.name} cannot answer: {error}")
-        made = baseline_forecast(pool, coin, request.horizons)
-        return describe(bars, chosen, made, request, pool.granularity, stale_bars)
-
-    def forget_rows(self) -> None:
-        """The candles may be others from now on. Models stay."""
-        self._tables.clear()
+        horizons = request.horizons
+        made = _late(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
+        return describe(bars, chosen, made, request, pool.granularity, stale_bars, late=late)
 
     def by_version(
         self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
@@ -128,11 +147,16 @@ class Forecaster:
         """
         features = feature_set_of(version, self.context.config)
         model = self._load(registry, version)
-        if version.fit_id not in self._tables:
-            whole, lost = pool_of_fit(self.context, asked, pool, version)
+        whole, lost = pool_of_fit(self.context, asked, pool, version)
+        candles = tuple((coin, bars.candles.provenance.content_hash) for coin, bars in whole.bars.items())
+        known = (version.fit_id, tuple(horizons), candles, lost)
+        if known not in self._tables:
             notice = f"{', '.join(lost)} of the fit's pool could not be had: features of the market lack it"
-            self._tables[version.fit_id] = (served_matrix(model, whole, horizons, features), (notice,) if lost else ())
-        matrix, notices = self._tables[version.fit_id]
+            table = served_matrix(model, whole, horizons, features, names=version.manifest.features)
+            self._tables[known] = (table, (notice,) if lost else ())
+            while len(self._tables) > MAX_TABLES:
+                self._tables.popitem(last=False)
+        matrix, notices = self._tables[known]
         baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
         fitted = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
         short = too_short(last_row(matrix, version.key.coin), model.least_blocks)[0]
@@ -158,10 +182,10 @@ def check_request(request: Request, granularity: Granularity) -> None:
         raise UsageError(f"There is no model {request.model!r}. Choose among auto, {', '.join(ALL_KINDS)}.")
     if request.model in ALL_KINDS and request.model not in ("baseline", *TRAINABLE):
         forecaster_type(request.model)
-    bad = [level for level in request.intervals if level not in intervals_on_offer(LEVELS)]
+    offered = intervals_on_offer(LEVELS)
+    bad = [level for level in request.intervals if level not in offered]
     if bad:
-        offered = ", ".join(str(level) for level in intervals_on_offer(LEVELS))
-        raise UsageError(f"There is no {bad[0]} % interval. On offer: {offered}.")
+        raise UsageError(f"There is no {bad[0]} % interval. On offer: {', '.join(map(str, offered))}.")
     wrong = [horizon for horizon in request.horizons if horizon < 1]
     if wrong or len(set(request.horizons)) != len(request.horizons):
         raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
@@ -179,18 +203,31 @@ def choose(registry: Registry, key: VersionKey, request: Request) -> Chosen:
     if request.model in (None, "auto"):
         best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
         if best is not None:
-            return Chosen(best.key.kind, best, None)
+            return _by_side(registry, best, request.challenged)
         return Chosen("baseline", None, f"no version of {key.coin} is in production on {key.source} bars")
     wanted = VersionKey(key.coin, key.source, key.vs, key.granularity, request.model)
     version_or_none = registry.alias(wanted, PRODUCTION)
     if version_or_none is not None:
-        return Chosen(request.model, version_or_none, None)
+        return _by_side(registry, version_or_none, request.challenged)
     return Chosen(
         "baseline",
         None,
         f"no {request.model} of {key.coin} is in production on {key.source} bars; "
         f"train one: cryptocast train {key.coin}",
     )
+
+
+def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Chosen:
+    """Production, or the challenger of a running A/B test where that is the side of whoever asks."""
+    key = production.key
+    test = next((test.start for test in registry.ab_tests(key) if test.end is None), None)
+    if test is None:
+        return Chosen(key.kind, production, None)
+    if test.test not in challenged:
+        return Chosen(key.kind, production, None, AbSide(test=test.test, side="production"))
+    reference = f"{key.coin}/{key.kind}:{test.challenger}"
+    challenger = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+    return Chosen(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
 
 
 def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
@@ -212,17 +249,24 @@ def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version)
 
 
 def served_matrix(
-    model: Calibrated, pool: Pool, horizons: Sequence[int], features: FeatureSet, *, rows: int = 1
+    model: Calibrated,
+    pool: Pool,
+    horizons: Sequence[int],
+    features: FeatureSet,
+    *,
+    rows: int = 1,
+    names: Sequence[str] | None = None,
 ) -> Matrix:
-    """Rows from the tail of the candles that features can remember.
+    """The last `rows` of each coin, from the tail of the candles that features can remember; names: of them only these.
 
-    The last `rows` of each coin equal those of all its candles to 1e-8.
+    They equal those of all its candles to 1e-8.
     """
+    wanted = features.features if names is None else select_features(names, features.features)
     rule = volatility_rule(pool.bar_us)
     # Enough for the features, the long volatility, and to tell whether a horizon has its independent blocks.
     history = required_history(features.features)
     tail = max(history, rule.window, (model.least_blocks + 2) * max(horizons)) + rows
-    return matrix_of(feature_table(pool, features.features, tail=tail), pool, horizons, features.names)
+    return last_rows(pool, horizons, wanted, tail=tail, rows=rows)
 
 
 def model_forecast(
@@ -246,8 +290,11 @@ def _refuse_later_data(version: Version, bars: CoinBars, tolerance_us: int) -> N
 
 def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
     """The baseline at the coin's last bar, from its own candles alone."""
-    table = feature_table(pool, (), [coin])
-    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us)
+    rule, longest = volatility_rule(pool.bar_us), max(horizons)
+    # What the quantiles look at, and before it what the volatility of its first bar remembers to 1e-8.
+    tail = recent_bars(longest) + longest + rule.window + math.ceil(27 * rule.half_life)
+    table = feature_table(pool, (), [coin], tail=tail)
+    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_variance=False)
     if len(matrix) == 0:
         height = pool.bars[coin].candles.frame.height
         raise ModelError(f"{coin} has {height} bars; the baseline needs 21 to state a volatility. Fetch more of them.")
@@ -274,27 +321,29 @@ def describe(
     *,
     evidence: Evidence | None = None,
     outcomes: Mapping[int, int] = MappingProxyType({}),
+    late: int = 0,
 ) -> CoinForecast:
     """A forecast of one row in words and numbers.
 
     stale_bars: bars late that make it stale. evidence: a walk forward of the version's recipe; it says more than the
     version's one hold-out, and stands in its place where it has the horizon. outcomes: how many live ones have moved
-    the intervals, by horizon.
+    the intervals, by horizon. late: bars that should have closed since, from which the horizons count.
     """
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
+    means = mean_of_quantiles(prices, made.levels)
     scores = _verdicts(chosen.version.hold_out if chosen.version else None, evidence)
     horizons = []
     for asked in request.horizons:
         column = int(np.flatnonzero(made.horizons == asked)[0])
-        reason = _horizon_fallback(chosen, asked)
+        reason = _horizon_fallback(chosen, asked, late)
         p_up = float(made.p_up[0, column])
         horizons.append(
             HorizonForecast(
                 horizon=asked,
-                target_time=moment(as_of + asked * bar),
+                target_time=moment(as_of + (late + asked) * bar),
                 median=float(prices[column, len(LEVELS) // 2]),
-                mean=float(mean_of_quantiles(prices[column], made.levels)),
+                mean=float(means[column]),
                 intervals=tuple(_interval(prices[column], made, level) for level in request.intervals),
                 volatility=float(made.volatility[0, column]),
                 p_up=p_up,
@@ -318,8 +367,21 @@ def describe(
         stale_after=stale_after(moment(as_of), granularity, stale_bars),
         stale=bars.stale,
         price=float(made.price[0]),
-        notices=(bars.notice,) if bars.notice else (),
+        notices=(*((bars.notice,) if bars.notice else ()), *((_late_notice(as_of, late, bar),) if late else ())),
         horizons=tuple(horizons),
+        ab=chosen.ab,
+    )
+
+
+def _late(pool: Pool, coin: str, horizons: Sequence[int], late: int, made: Forecast | None = None) -> Forecast:
+    return from_late_bars(made, baseline_forecast(pool, coin, both_ends(horizons, late)), horizons, late)
+
+
+def _late_notice(as_of: int, late: int, bar_us: int) -> str:
+    since = f"{moment(as_of + late * bar_us):%Y-%m-%d %H:%M}"
+    return (
+        f"{late} bars are missing since the last one known: horizons count from {since} UTC, and intervals are as much"
+        " wider as those bars make them."
     )
 
 
@@ -328,9 +390,11 @@ def _interval(prices: FloatArray, made: Forecast, level: int) -> Interval:
     return Interval(level=level, lower=float(prices[lower]), upper=float(prices[upper]))
 
 
-def _horizon_fallback(chosen: Chosen, horizon: int) -> str | None:
+def _horizon_fallback(chosen: Chosen, horizon: int, late: int) -> str | None:
     if chosen.version is None:
         return None
+    if late >= horizon:
+        return f"{OLDER.format(late=late)}: the baseline answers"
     reasons: Mapping[str, str] = chosen.version.calibration.state.get("baseline_at", {})
     return reasons.get(str(horizon))
 

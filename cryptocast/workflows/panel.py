@@ -1,6 +1,7 @@
 """From candles to the rows that models see: one path for training, backtest, forecast and serving."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, DataError, ModelError
-from cryptocast.features.catalogue import FEATURES, Feature, add_features
+from cryptocast.features.catalogue import FEATURES, Feature, last_features, with_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.workflows.candles import CoinBars, Obtained, obtain
 from cryptocast.workflows.context import Context, Resolved
@@ -25,6 +26,7 @@ __all__ = [
     "feature_table",
     "gather",
     "has_last_row",
+    "last_rows",
     "matrix_of",
     "missing_errors",
     "missing_needs",
@@ -74,6 +76,8 @@ def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allo
         wall_clock=context.wall_clock,
         upstream_factory=upstream_factory(context),
         fetch_allowed=fetch_allowed,
+        store=context.candles,
+        stored=asked.stored,
     )
     available = [coin for coin in asked.coins if coin in obtained.bars]
     if not available:
@@ -101,6 +105,8 @@ def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -
         wall_clock=context.wall_clock,
         upstream_factory=upstream_factory(context),
         fetch_allowed=not any(bars.stale for bars in pool.bars.values()),
+        store=context.candles,
+        stored=asked.stored,
     )
     left_out = (*pool.left_out, *missing_errors(obtained.missing))
     return replace(pool, bars={**pool.bars, **obtained.bars}, left_out=left_out)
@@ -148,9 +154,15 @@ def feature_table(
 
     Raises ModelError if a formula of the user's own fails on these candles.
     """
-    lazy = candles_of(pool, coins, tail=tail).lazy()
+    candles = candles_of(pool, coins, tail=tail)
+    with _own_faults(features):
+        return with_features(candles, features=features, bar_us=pool.bar_us, without=missing_needs(pool))
+
+
+@contextmanager
+def _own_faults(features: Sequence[Feature]) -> Iterator[None]:
     try:
-        return add_features(lazy, features, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
+        yield
     except Exception as error:
         own = [feature.name for feature in features if feature not in FEATURES]
         if not own or isinstance(error, CryptocastError):
@@ -169,9 +181,31 @@ def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features
     """The rows of a feature table. Raises DataError if no coin has enough bars for a single row."""
     matrix = build_matrix(table, features, horizons=horizons, bar_us=pool.bar_us)
     if len(matrix) == 0:
-        bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
-        raise DataError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
+        raise _too_few(pool)
     return matrix
+
+
+def _too_few(pool: Pool) -> DataError:
+    bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
+    return DataError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
+
+
+def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1) -> Matrix:
+    """The rows of the last bars of each coin, for a forecast: nothing to learn from, `variance` and `freedom` are NaN.
+
+    tail: bars of each coin that are looked at. Equal to 1e-8 to the same rows of `matrix_of` all candles. Raises as
+    that and `feature_table` do.
+    """
+    table = feature_table(pool, (), tail=tail)
+    matrix = build_matrix(table, (), horizons=horizons, bar_us=pool.bar_us, with_variance=False)
+    if len(matrix) == 0:
+        raise _too_few(pool)
+    with _own_faults(features):
+        values = last_features(table, features, rows=rows, bar_us=pool.bar_us, without=missing_needs(pool))
+    behind = matrix.panel.start[1:][matrix.coin] - 1 - matrix.position
+    recent = matrix.rows(behind < rows)
+    own = values[recent.coin, rows - 1 - behind[behind < rows]]
+    return replace(recent, features=own, feature_names=tuple(feature.name for feature in features))
 
 
 def has_last_row(matrix: Matrix, pool: Pool, coin: str) -> bool:

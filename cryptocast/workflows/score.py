@@ -32,6 +32,7 @@ __all__ = [
     "Recorded",
     "ScoreReport",
     "ScoreRow",
+    "judge",
     "ledger_rows",
     "record",
     "score",
@@ -97,6 +98,22 @@ def score(context: Context, selection: Selection) -> ScoreReport:
     )
 
 
+def judge(context: Context, selection: Selection) -> tuple[ScoreRow, ...]:
+    """How production and challenger do live, by what has matured: the second half of `score`. Leaves a mark of each.
+
+    Raises as `record` does.
+    """
+    asked = selection.resolved(context.config)
+    pools = gather(context, asked, pool=())
+    registry = context.registry()
+    return tuple(
+        _row(context, registry, asked, pool, version)
+        for pool in pools
+        for coin in pool.named
+        for version in _versions(registry, pool, coin)
+    )
+
+
 def record(context: Context, selection: Selection, *, forecaster: Forecaster | None = None) -> Recorded:
     """Bring the ledger up to date with the bars: a server's duty once a bar, and the first half of `score`.
 
@@ -106,12 +123,12 @@ def record(context: Context, selection: Selection, *, forecaster: Forecaster | N
     that it belongs to. Raises the error of a coin whose candles cannot be had, if none of them can.
     """
     asked = selection.resolved(context.config)
-    return _record(forecaster or Forecaster(context), context.registry(), asked, gather(context, asked, pool=()))
+    pools = gather(context, asked, pool=())  # before a registry is made for nothing
+    return _record(forecaster or Forecaster(context), context.registry(), asked, pools)
 
 
 def _record(forecaster: Forecaster, registry: Registry, asked: Resolved, pools: Sequence[Pool]) -> Recorded:
     context, errors, written, matured = forecaster.context, list[str](), 0, 0
-    forecaster.forget_rows()
     for pool in pools:
         errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
         matured += registry.write_outcomes(_outcomes(registry, pool, context.wall_clock()), learn)
@@ -203,13 +220,22 @@ def _as_rows(key: VersionKey, number: int, served: Served, bar_us: int, now: dat
 
 
 def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
-    """Production and challenger of every kind, each once."""
+    """Production and challenger of every kind, and both sides of running A/B tests, each once."""
     where = {"coin": coin, "source": pool.source, "vs": pool.vs}
     found = {
         (version.key, version.number): version
         for alias in (PRODUCTION, CHALLENGER)
         for version in registry.versions(**where, granularity=pool.granularity, alias=alias)
     }
+    for test in registry.ab_tests():
+        key = test.start.key
+        here = (coin, pool.source, pool.vs, pool.granularity)
+        if test.end is None and (key.coin, key.source, key.vs, key.granularity) == here:
+            for number in (test.start.production, test.start.challenger):
+                if (key, number) not in found:
+                    reference = f"{key.coin}/{key.kind}:{number}"
+                    version = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+                    found[key, number] = version
     return list(found.values())
 
 

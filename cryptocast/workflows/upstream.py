@@ -12,7 +12,7 @@ from cryptocast.config import CoinGeckoConfig, Config
 from cryptocast.data.coin_list import CoinList, read_coin_list
 from cryptocast.data.coingecko import COIN_LIST, CoinGecko, calls_per_minute
 from cryptocast.data.credits import Credits
-from cryptocast.net import Breaker, Limiter
+from cryptocast.net import Breaker, Limiter, Try
 from cryptocast.workflows.context import Context
 
 __all__ = ["coin_list_of", "credits_of", "monthly_credits", "upstream_factory"]
@@ -21,8 +21,14 @@ CACHE: Final = Path("cache") / "coingecko"
 RUN: Final = Path("run")
 
 
-def upstream_factory(context: Context, *, breakers: Callable[[str], Breaker] | None = None) -> Callable[[], CoinGecko]:
-    """A function that opens the upstream; whoever calls it closes what it gives. breakers: by class of endpoints."""
+def upstream_factory(
+    context: Context,
+    *,
+    breakers: Callable[[str], Breaker] | None = None,
+    on_try: Callable[[Try], None] | None = None,
+) -> Callable[[], CoinGecko]:
+    """A function that opens the upstream; whoever calls it closes what it gives. breakers: by class of endpoints.
+    on_try hears of each request that went out."""
     config = context.config
 
     def opened() -> CoinGecko:
@@ -36,6 +42,7 @@ def upstream_factory(context: Context, *, breakers: Callable[[str], Breaker] | N
             credits=credits_of(context),
             cache=config.store.path / CACHE,
             breakers=breakers,
+            on_try=on_try,
         )
 
     return opened

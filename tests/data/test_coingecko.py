@@ -20,7 +20,7 @@ from cryptocast.data.backfill import Page
 from cryptocast.data.coingecko import CoinGecko, History, explain, market_chart, upstream_error
 from cryptocast.data.frame import check_candles
 from cryptocast.data.quotes import parse_quotes
-from cryptocast.data.refusals import QuotaSpent, RateLimited
+from cryptocast.data.refusals import QuotaSpent, RateLimited, UnknownCurrency
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.net import Answer, ApiClient
@@ -187,7 +187,7 @@ def test_all_shapes_of_errors_are_read(body: bytes, code: int | None, message: s
     ("status", "body", "kind", "words"),
     [
         (404, b'{"error": "coin not found"}', DataError, "knows no coin 'bitcion'. Did you mean bitcoin"),
-        (400, b'{"error": "invalid vs_currency"}', UsageError, "no prices in 'usd'"),
+        (400, b'{"error": "invalid vs_currency"}', UnknownCurrency, "no prices in 'usd'"),
         (401, b'{"error": {"status": {"error_code": 10012}}}', UpstreamError, "at most 365 days"),
         (
             401,

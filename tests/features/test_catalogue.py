@@ -22,9 +22,12 @@ from cryptocast.features.catalogue import (
     Feature,
     add_features,
     feature_hash,
+    last_features,
     required_history,
     select_features,
+    with_features,
 )
+from tests.conftest import MakeCandles
 
 MakeBars = Callable[..., pl.DataFrame]
 DAY = BAR_US["daily"]
@@ -372,3 +375,45 @@ def test_a_feature_may_be_a_polars_expression(make_bars: MakeBars) -> None:
     table = _table(candles, (*FEATURES, *written))
     for name, (_, ours) in theirs.items():
         np.testing.assert_allclose(table[name].to_numpy(), table[ours].to_numpy(), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("drop", [(), (2300, 2301, 2395), tuple(range(2390, 2400))])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_the_last_bars_are_those_of_the_whole_table(
+    make_candles: MakeCandles, drop: tuple[int, ...], rows: int
+) -> None:
+    candles = make_candles(("bitcoin", "ethereum", "dogecoin"), 2400, drop=drop)
+    whole = with_features(candles, features=FEATURES, bar_us=DAY)
+    found = last_features(with_features(candles, features=(), bar_us=DAY), FEATURES, rows=rows, bar_us=DAY)
+
+    assert found.shape == (3, rows, len(FEATURES))
+    for place, coin in enumerate(sorted(("bitcoin", "ethereum", "dogecoin"))):
+        own = whole.filter(pl.col("coin") == coin).tail(rows).select([f.name for f in FEATURES])
+        expected = own.select(pl.all().fill_null(float("nan"))).to_numpy()
+        np.testing.assert_array_equal(np.isnan(found[place]), np.isnan(expected))
+        scale = np.maximum(1.0, np.abs(np.nan_to_num(expected)))
+        assert np.nanmax(np.abs(found[place] - expected) / scale) < 1e-8
+
+
+def test_the_last_bars_of_coins_that_end_apart_see_each_other_as_in_the_whole_table(make_candles: MakeCandles) -> None:
+    candles = make_candles(("bitcoin", "ethereum", "dogecoin"), 2400)
+    last = candles["close_time"].max()
+    ends = {"bitcoin": 0, "ethereum": 3, "dogecoin": 200}  # bars that are missing at the end
+    late = pl.col("coin").replace_strict(ends, return_dtype=pl.Int64)
+    apart = candles.filter(pl.col("close_time") <= pl.lit(last) - pl.duration(days=late))
+    whole = with_features(apart, features=FEATURES, bar_us=DAY)
+    found = last_features(with_features(apart, features=(), bar_us=DAY), FEATURES, rows=1, bar_us=DAY)
+
+    for place, coin in enumerate(sorted(ends)):
+        if coin == "dogecoin":  # nobody waits for a coin that ended so long ago
+            continue
+        own = whole.filter(pl.col("coin") == coin).tail(1).select([f.name for f in FEATURES])
+        expected = own.select(pl.all().fill_null(float("nan"))).to_numpy()[0]
+        np.testing.assert_allclose(found[place, 0], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_a_coin_with_fewer_bars_than_asked_for_begins_with_nothing(make_candles: MakeCandles) -> None:
+    candles = make_candles(("bitcoin",), 4)
+    found = last_features(with_features(candles, features=(), bar_us=DAY), FEATURES[:3], rows=6, bar_us=DAY)
+    assert np.isnan(found[0, :2]).all()
+    assert np.isfinite(found[0, -1, 0])

@@ -43,3 +43,15 @@ def test_the_prior_shape_is_a_student_t_of_variance_one() -> None:
     # 97.5 % quantile of t with 5 degrees of freedom, 2.570582 (any table), times sqrt(3 / 5).
     assert student_quantiles()[-1] == pytest.approx(2.5705818366 * np.sqrt(0.6), rel=1e-9)
     assert student_quantiles()[len(LEVELS) // 2] == 0
+
+
+@given(st.integers(1, 400), st.integers(0, 2**32 - 1))
+def test_the_quantiles_are_numpys_own_to_the_last_bit(count: int, seed: int) -> None:
+    sample = np.random.default_rng(seed).standard_t(4, count)
+    expected = np.quantile(np.abs(sample), np.abs(2.0 * LEVELS - 1.0), method="weibull")
+    np.testing.assert_array_equal(np.abs(symmetric_quantiles(sample)), np.where(LEVELS == 0.5, 0.0, expected))
+
+
+def test_the_prior_that_is_written_down_is_scipys() -> None:
+    np.testing.assert_allclose(student_quantiles(), student_quantiles(LEVELS.copy()), rtol=1e-14)
+    assert not student_quantiles().flags.writeable

@@ -66,7 +66,7 @@ def main() -> None:
 def _trees(model: LightGBMForecaster, rows: Matrix) -> FloatArray:
     """(B, n): what the trees of each booster add up to."""
     features = np.ascontiguousarray(rows.features[:, [rows.feature_names.index(name) for name in model.feature_names]])
-    return np.array([b.predict(features, raw_score=True, num_threads=1) for b in model.boosters if b is not None])
+    return np.array([b.raw(features) for b in model.boosters if b is not None])
 
 
 def _config(folder: Path) -> Config:

@@ -1,17 +1,19 @@
 """A server in a process of its own, as a user has it: `python server_process.py KIND VALUE [SETTINGS]`.
 
 `forecast STORE` serves the workflows' forecast with no upstream to be reached, `upstream STORE` with the one whose
-address stands in UPSTREAM; `fake SECONDS` a made-up one that takes its time. SETTINGS: those of [serve], as JSON.
+address stands in UPSTREAM, `bitcoin STORE` as `forecast` but for one coin; `fake SECONDS` a made-up one that takes its
+time. SETTINGS: those of [serve], as JSON.
 """
 
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from cryptocast.config import CoinGeckoConfig, Config, ServeConfig, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig
 from cryptocast.serving import create_app, run
 from cryptocast.serving.server import listen, serve
 from cryptocast.workflows.context import Context
@@ -28,7 +30,7 @@ def announce(address: str) -> None:
 
 
 def main(kind: str, value: str, settings: str = "{}") -> None:
-    logging.basicConfig(level=logging.INFO)
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"))
     serving = msgspec.json.decode(settings, type=ServeConfig)
     if kind == "fake":
         short = msgspec.structs.replace(serving, lame_duck_s=serving.lame_duck_s if "lame" in settings else 0.3)
@@ -37,9 +39,13 @@ def main(kind: str, value: str, settings: str = "{}") -> None:
         serve(app, listen("127.0.0.1", 0), announce=announce)
         return
     address = os.environ["UPSTREAM"] if kind == "upstream" else NOWHERE
-    calls = CoinGeckoConfig(base_url=address, calls_per_minute=100_000, read_timeout_s=2.0, deadline_s=4.0)
-    given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving)
-    run(Context(given), port=0, announce=announce, token=os.environ.get("TOKEN"))
+    key = os.environ.get("API_KEY")
+    plan: Literal["keyless", "demo"] = "keyless" if key is None else "demo"
+    calls = CoinGeckoConfig(base_url=address, plan=plan, calls_per_minute=100_000, read_timeout_s=2.0, deadline_s=4.0)
+    data = DataConfig(coins=("bitcoin",)) if kind == "bitcoin" else DataConfig()
+    given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving, data=data)
+    token, admin = os.environ.get("TOKEN"), os.environ.get("ADMIN_TOKEN")
+    run(Context(given, api_key=key), port=0, announce=announce, token=token, admin_token=admin)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 import httpx
+import msgspec
 import pytest
+from starlette.applications import Starlette
 
 from cryptocast.errors import UsageError
+from cryptocast.serving import create_app
 from cryptocast.serving.access import check_exposure
-from tests.serving.serving_app import FakeForecast, app_on, get, talk
+from tests.serving.serving_app import FakeForecast, app_on, config, context, get, talk
+from tests.serving.test_app import problem
 
+BITCOIN = "/forecasts?ids=bitcoin"
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - made up
 
 
@@ -73,6 +78,110 @@ def test_health_needs_no_token() -> None:
 
 def test_without_a_token_nobody_is_asked_for_one() -> None:
     assert status(None, token=None) == 200
+
+
+ADMIN = "the-admins-own"
+SWITCH = "/admin/breakers?name=coingecko%20prices%20default&state="
+
+
+def guarded(token: str | None = TOKEN, admin: str | None = ADMIN, **serve: float) -> Starlette:
+    settings = config()
+    settings = msgspec.structs.replace(settings, serve=msgspec.structs.replace(settings.serve, **serve))
+    app = create_app(context(settings), forecast=FakeForecast(), stamp=lambda: 0, token=token, admin_token=admin)
+    app.state.service.price_breakers("default")
+    return app
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_several_tokens_hold_at_once_so_that_one_can_be_replaced() -> None:
+    app = guarded("old-one,new-one")
+    assert [
+        get(app, BITCOIN, headers=bearer(one)).status_code for one in ("old-one", "new-one", "old-one,new-one")
+    ] == [
+        200,
+        200,
+        401,
+    ]
+
+
+def test_an_admin_reads_and_switches_and_a_reader_only_reads() -> None:
+    app = guarded()
+    assert get(app, BITCOIN, headers=bearer(ADMIN)).status_code == 200
+    assert get(app, SWITCH + "open", method="POST").status_code == 401
+    assert get(app, SWITCH + "open", method="POST", headers=bearer("wrong")).status_code == 401
+    problem(get(app, SWITCH + "open", method="POST", headers=bearer(TOKEN)), 403, "forbidden")
+    assert get(app, SWITCH + "open", method="POST", headers=bearer(ADMIN)).json() == {
+        "breaker": "coingecko prices default",
+        "state": "forced_open",
+    }
+
+
+def test_without_an_admins_token_nobody_switches_anything() -> None:
+    app = guarded(token=None, admin=None)
+    assert get(app, BITCOIN).status_code == 200
+    assert get(app, SWITCH + "open", method="POST").status_code == 401
+    assert get(guarded(admin=None), SWITCH + "open", method="POST", headers=bearer(TOKEN)).status_code == 403
+
+
+def test_a_breaker_is_held_open_held_closed_and_let_go() -> None:
+    app = guarded()
+
+    async def conversation(client: httpx.AsyncClient) -> list[str]:
+        states = []
+        for state in ("open", "closed", "auto"):
+            said = await client.post(SWITCH + state, headers=bearer(ADMIN))
+            health = await client.get("/health/components/breakers", headers=bearer(TOKEN))
+            assert said.json()["state"] == health.json()["values"]["coingecko prices default"]["state"]
+            states.append(said.json()["state"])
+        return states
+
+    assert talk(app, conversation) == ["forced_open", "forced_closed", "closed"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "name"),
+    [
+        ("", 400, "invalid-parameter"),
+        ("?name=coingecko%20prices%20default", 400, "invalid-parameter"),
+        ("?name=coingecko%20prices%20default&state=ajar", 400, "invalid-parameter"),
+        ("?name=nothing&state=open", 404, "not-found"),
+        ("?name=x&state=open&force=1", 400, "unknown-parameter"),
+    ],
+)
+def test_an_order_that_makes_no_sense_says_why(query: str, status: int, name: str) -> None:
+    problem(get(guarded(), f"/admin/breakers{query}", method="POST", headers=bearer(ADMIN)), status, name)
+
+
+def test_the_switch_is_no_page_to_look_at() -> None:
+    answer = get(guarded(), SWITCH + "open", headers=bearer(ADMIN))
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "POST, OPTIONS"
+
+
+def test_a_token_has_its_own_rate_wherever_it_comes_from_and_strangers_share_that_of_their_address() -> None:
+    app = guarded("one,two", client_rate_per_s=0.05)  # bursts of one
+
+    async def conversation(client: httpx.AsyncClient) -> list[int]:
+        asked = [bearer("one"), bearer("one"), bearer("two"), bearer("guess-1"), bearer("guess-2"), {}]
+        return [(await client.get(BITCOIN, headers=headers)).status_code for headers in asked]
+
+    assert talk(app, conversation) == [200, 429, 200, 401, 429, 429]
+
+
+def test_a_token_in_both_places_is_refused() -> None:
+    with pytest.raises(UsageError, match="both"):
+        check_exposure("127.0.0.1", token="a,b", admin="b", insecure=False)  # noqa: S106
+
+
+@pytest.mark.parametrize("path", [BITCOIN, "/", "/models", "/openapi.json", "/health/detailed", "/metrics", "/nowhere"])
+def test_no_answer_holds_the_token_so_none_leaks_by_its_compressed_length(path: str) -> None:
+    answer = get(guarded(), path, headers={**bearer(TOKEN), "Accept-Encoding": "gzip"})
+    for secret in (TOKEN, ADMIN):
+        assert secret not in answer.text
+        assert secret not in str(answer.headers)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])

@@ -1,6 +1,8 @@
 import gzip
 
+import brotli  # type: ignore[import-untyped]
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +46,29 @@ def test_the_bytes_come_back() -> None:
     assert compressed(body, "gzip") == compressed(body, "gzip")
     for name in encodings():
         assert len(compressed(body, name)) < len(body)
+
+
+@pytest.mark.parametrize(
+    ("header", "encoding"),
+    [
+        (b"gzip, deflate, br, zstd", "zstd"),
+        (b"gzip, deflate, br", "br"),
+        (b"br;q=1.0, gzip;q=0.8, *;q=0.1", "br"),
+        (b"zstd;q=0.5, br;q=0.9", "br"),
+        (b"gzip;q=0.9, br;q=0.9", "br"),
+        (b"*, zstd;q=0", "br"),
+    ],
+)
+def test_zstd_and_brotli_come_before_gzip_for_clients_that_do_not_say_otherwise(header: bytes, encoding: str) -> None:
+    assert preferred(header) == encoding
+
+
+def test_what_zstd_and_brotli_make_their_own_libraries_read() -> None:
+    body = b'{"price":1.25,"coin":"bitcoin"}' * 300
+    assert zstandard.ZstdDecompressor().decompress(compressed(body, "zstd")) == body
+    assert brotli.decompress(compressed(body, "br")) == body
+
+
+def test_without_their_packages_there_is_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptocast.serving.compression._module", lambda _: None)
+    assert list(encodings.__wrapped__()) == ["gzip"]

@@ -2,6 +2,7 @@ import asyncio
 import gzip
 import json
 import re
+import time
 
 import httpx
 import msgspec
@@ -78,17 +79,34 @@ def test_cache_control_ends_with_the_bar_and_age_grows() -> None:
     ]
 
 
-def test_thirty_coins_are_sent_in_less_than_a_third() -> None:
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_thirty_coins_are_sent_in_less_than_three_tenths(encoding: str) -> None:
     app = app_on(FakeForecast())
     whole = get(app, MANY, headers={"Accept-Encoding": "identity"})
-    small = get(app, MANY, headers={"Accept-Encoding": "gzip"})
+    small = get(app, MANY, headers={"Accept-Encoding": encoding})
 
     assert "content-encoding" not in whole.headers
-    assert small.headers["content-encoding"] == "gzip"
+    assert small.headers["content-encoding"] == encoding
     assert small.content == whole.content
     assert int(small.headers["content-length"]) < 0.3 * len(whole.content)
     assert small.headers["vary"] == "accept-encoding"
     assert small.headers["etag"] != whole.headers["etag"]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json", "/", "/health/detailed", "/health/trends"])
+def test_other_long_answers_are_compressed_too(path: str) -> None:
+    app = app_on(FakeForecast())
+
+    async def conversation(client: httpx.AsyncClient) -> httpx.Response:
+        for _ in range(20):
+            app.state.service.health.pulse.close_minute({})
+        await client.get(BITCOIN)
+        return await client.get(path, headers={"Accept-Encoding": "gzip"})
+
+    answer = talk(app, conversation)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.headers["vary"].lower() == "accept-encoding"
+    assert int(answer.headers["content-length"]) < 0.6 * len(answer.content)
 
 
 def test_a_short_answer_is_not_compressed() -> None:
@@ -216,23 +234,29 @@ def test_metrics_know_the_routes_and_put_everything_else_into_one_series() -> No
     assert "bitcoin" not in text
 
 
-def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook() -> None:
-    async def never(_vs: str, _coins: object, _timeout_s: float) -> None:
-        await asyncio.sleep(60)
+def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptocast.serving.app.production_models", lambda _: time.sleep(2.0))
+    app = app_on(FakeForecast(), settings=serving(request_timeout_s=0.05))
 
-    from cryptocast.serving import create_app
-    from tests.serving.serving_app import context
+    problem(get(app, "/models"), 503, "overloaded")
 
-    app = create_app(
-        context(serving(request_timeout_s=0.05)),
-        forecast=FakeForecast(),
-        stamp=lambda: 0,
-        ask_prices=never,  # type: ignore[arg-type]
-    )
-    answer = get(app, "/prices?ids=bitcoin")
 
-    problem(answer, 503, "overloaded")
-    assert answer.elapsed.total_seconds() < 5.0
+def test_a_client_may_wait_less_than_the_settings_let_it_and_finds_the_forecast_later() -> None:
+    forecast = FakeForecast(takes_s=1.5)
+
+    async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, float, httpx.Response]:
+        began = time.monotonic()
+        early = await client.get(BITCOIN, headers={"Prefer": "respond-async, wait=1"})
+        took = time.monotonic() - began
+        await asyncio.sleep(1.0)
+        return early, took, await client.get(BITCOIN)
+
+    early, took, later = talk(app_on(forecast), conversation)
+
+    problem(early, 503, "overloaded")
+    assert 0.9 < took < 1.45
+    assert later.status_code == 200
+    assert forecast.calls["bitcoin"] == 1
 
 
 def test_the_bytes_of_an_encoding_are_the_document() -> None:

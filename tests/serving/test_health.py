@@ -61,6 +61,25 @@ def test_each_component_tells_its_numbers(name: str) -> None:
     assert (body["name"], body["status"]) == (name, "pass")
 
 
+def test_the_detail_has_the_checks_of_the_draft_by_component_and_measurement() -> None:
+    async def conversation(client: httpx.AsyncClient) -> httpx.Response:
+        await client.get("/forecasts?ids=bitcoin")
+        return await client.get("/health/detailed")
+
+    answer = talk(app_on(FakeForecast(source="sample")), conversation)
+    checks = answer.json()["checks"]
+
+    assert answer.headers["content-type"] == "application/health+json"
+    assert {name.partition(":")[0] for name in checks} == set(COMPONENTS) - {"breakers"}
+    assert all(len(rows) == 1 for rows in checks.values())
+    rss = checks["resources:rss_mb"][0]
+    assert (rss["componentId"], rss["componentType"], rss["observedUnit"]) == ("resources", "system", "MiB")
+    assert rss["observedValue"] > 10
+    assert rss["time"] == "2026-03-01T12:00:00Z"
+    weak = checks["store:on_sample"][0]
+    assert (weak["status"], weak["observedValue"], weak["affectedEndpoints"]) == ("warn", 1, ["/forecasts", "/"])
+
+
 def test_a_component_that_is_none_is_not_found() -> None:
     body = problem(get(app_on(FakeForecast()), "/health/components/nothing"), 404, "not-found")
     assert "event_loop" in body["detail"]

@@ -12,7 +12,7 @@ from cryptocast.serving.ladder import Ladder
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.documents import CoinForecast, ForecastDocument
 from cryptocast.workflows.forecast import Request
-from tests.serving.serving_app import NOON, Clock, FakeForecast
+from tests.serving.serving_app import Clock, FakeForecast
 from tests.serving.test_answers import ask
 
 NONE = "no {kind} of {coin} is in production on coingecko bars; train one"
@@ -30,7 +30,7 @@ class Models:
 
     def __call__(self, request: Request) -> ForecastDocument:
         kind, selection = request.model or "auto", request.selection
-        self.asked.append((kind, selection.source, selection.as_of is not None))
+        self.asked.append((kind, selection.source, selection.stored))
         if selection.source != "sample" and not self.stored:
             raise DataError("The store knew no candles.")
         if kind in self.raising:
@@ -59,7 +59,7 @@ def request(model: str = "auto", coin: str = "bitcoin") -> Request:
 
 def climb(models: Models, asked: Request) -> tuple[CoinForecast, list[str]]:
     steps: list[str] = []
-    (made,) = Ladder(models, wall_clock=lambda: NOON, on_step=steps.append)(asked).forecasts
+    (made,) = Ladder(models, on_step=steps.append)(asked).forecasts
     return made, steps
 
 
@@ -115,7 +115,7 @@ def test_a_model_that_raises_is_no_reason_to_fail(error: Exception) -> None:
 
 def test_a_model_that_fails_again_and_again_is_not_asked() -> None:
     models = Models(raising=dict.fromkeys(("lightgbm", "auto"), ModelError("No such file.")))
-    ladder = Ladder(models, wall_clock=lambda: NOON)
+    ladder = Ladder(models)
     for _ in range(6):
         ladder(request("lightgbm"))
     asked = len([kind for kind, _, _ in models.asked if kind == "lightgbm"])

@@ -1,18 +1,23 @@
 import html
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
 from cryptocast.serving.health import Readiness
-from cryptocast.serving.page import page
-from tests.serving.serving_app import FakeForecast, app_on, config, get
+from cryptocast.serving.page import _ticks, page
+from tests.evaluation.report.browser import BROWSER, tab
+from tests.serving.running import Start
+from tests.serving.serving_app import FakeForecast, app_on, config, get, talk
 from tests.serving.test_ladder import request
 
-CHROMIUM = shutil.which("chromium")
+# In pixels of the screen: the chart is drawn larger or smaller than its own units.
+SMALLEST_LABEL = (
+    "Math.min(...[...document.querySelectorAll('svg text')].map(t => parseFloat(getComputedStyle(t).fontSize)"
+    " * t.ownerSVGElement.getBoundingClientRect().width / 640))"
+)
 
 
 class Tags(HTMLParser):
@@ -60,14 +65,50 @@ def test_before_the_first_forecast_the_page_says_so() -> None:
     assert "No forecast has been made yet" in page([], Readiness(status="fail")).decode()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_browser_shows_the_style_and_the_charts(tmp_path: Path) -> None:
-    made = FakeForecast().made("bitcoin", request())
-    path = tmp_path / "page.html"
-    path.write_bytes(page([made], Readiness(status="pass")))
-    command = [CHROMIUM or "", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    shown = subprocess.run(
-        [*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert '<section id="bitcoin">' in shown.stdout
-    assert "<polygon" in shown.stdout
+def test_the_health_below_tells_each_part_and_which_way_the_last_hour_goes() -> None:
+    app = app_on(FakeForecast(source="sample"))
+
+    async def conversation(client: httpx.AsyncClient) -> str:
+        pulse = app.state.service.health.pulse
+        pulse.close_minute({"CLOSE_WAIT": 0})
+        pulse.close_minute({"CLOSE_WAIT": 5})
+        return (await client.get("/")).text
+
+    text = talk(app, conversation)
+
+    assert "event loop" in text
+    assert "forecasts rest on stale or sample candles" in text
+    assert '<td class="text">sockets close wait</td><td>0</td><td>5</td><td class="text worse">worse</td>' in text
+
+
+@pytest.mark.parametrize(("low", "high"), [(5506.4, 13777.8), (0.00001107, 0.00001353), (99.0, 101.0), (0.9, 1.1)])
+def test_the_prices_at_the_chart_are_few_and_round(low: float, high: float) -> None:
+    ticks = _ticks(low, high)
+    assert 2 <= len(ticks) <= 7
+    assert all(low <= tick <= high for tick in ticks)
+    assert all(float(f"{tick:.4g}") == pytest.approx(tick) for tick in ticks)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here: install Debian's package chromium")
+def test_a_browser_shows_the_page_on_a_desk_and_on_a_phone_by_day_and_by_night(start: Start, tmp_path: Path) -> None:
+    server = start("fake", "0")
+    assert server.get("/forecasts?ids=bitcoin").status_code == 200
+    papers = set()
+    with tab(tmp_path / "profile") as page_:
+        for width in (1400, 390):
+            for scheme in ("light", "dark"):
+                page_.open_address(server.address + "/", width=width, scheme=scheme)
+                assert page_.value("document.documentElement.scrollWidth") <= width
+                assert page_.value("document.querySelectorAll('svg polygon').length") == 6
+                assert page_.value("document.querySelector('svg').getBoundingClientRect().width") > 250
+                assert "65,123.46" in page_.value("document.body.innerText")
+                assert page_.value("document.querySelectorAll('section').length") == 4
+                papers.add(page_.value("getComputedStyle(document.body).backgroundColor"))
+                small = page_.value(SMALLEST_LABEL)
+                assert small > 8.5, f"labels of {small} px at {width}"
+        # The icon is what browsers ask for by themselves.
+        asked = [url for url in page_.requests() if not url.endswith("/favicon.ico")]
+        assert set(asked) == {server.address + "/"}
+        complaints = [one for one in page_.complaints() if "favicon" not in str(one)]
+        assert complaints == []
+    assert len(papers) == 2

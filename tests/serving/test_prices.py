@@ -1,18 +1,21 @@
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from cryptocast.data.quotes import Quote
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
 from cryptocast.serving import create_app
-from cryptocast.serving.prices import LivePrices
-from tests.serving.serving_app import FakeForecast, context, get, talk
+from cryptocast.serving.prices import LivePrices, PriceRow, read_prices, write_prices
+from tests.serving.serving_app import Clock, FakeForecast, config, context, get, talk
 from tests.serving.test_app import problem
 
 T = TypeVar("T")
@@ -24,6 +27,7 @@ class Upstream:
     price: float = 100.0
     error: CryptocastError | None = None
     takes_s: float = 0.0
+    unknown: tuple[str, ...] = ()
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
     async def __call__(self, vs: str, coins: Sequence[str], timeout_s: float) -> Parts[Quote]:
@@ -31,8 +35,14 @@ class Upstream:
         await asyncio.sleep(self.takes_s)
         if self.error is not None:
             return Parts({}, dict.fromkeys(coins, self.error))
-        unknown = {coin: DataError(f"{coin} is unknown.") for coin in coins if coin.startswith("no-")}
+        named = [coin for coin in coins if coin.startswith("no-") or coin in self.unknown]
+        unknown = {coin: DataError(f"{coin} is unknown.") for coin in named}
         return Parts({coin: Quote(price=self.price) for coin in coins if coin not in unknown}, dict(unknown))
+
+
+async def never(_vs: str, _coins: Sequence[str], _timeout_s: float) -> Parts[Quote]:
+    await asyncio.sleep(60)
+    raise AssertionError("nobody waits so long")
 
 
 def prices(upstream: Upstream, now: list[float], *, max_entries: int = 100) -> LivePrices:
@@ -120,6 +130,23 @@ def test_an_unknown_id_fails_alone_and_is_not_asked_for_again_at_once() -> None:
     assert upstream.calls == [("bitcoin", "no-coin"), ("no-coin",)]
 
 
+def test_a_coin_that_had_a_price_is_not_unknown_because_one_answer_lacks_it() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> PriceRow:
+        live = prices(upstream, now)
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        upstream.unknown = ("bitcoin",)
+        now[0] = 31.0
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        await asyncio.sleep(0.01)
+        (row,) = (await live.get(["bitcoin"], "usd", timeout_s=1))[0].prices
+        return row
+
+    row = asyncio.run(held())
+    assert (row.price, row.stale) == (100.0, True)
+
+
 def test_fifty_prices_of_one_call_do_not_grow_old_together() -> None:
     upstream, now = Upstream(), [0.0]
     coins = [f"coin-{number}" for number in range(50)]
@@ -199,3 +226,136 @@ def test_cached_forecasts_do_not_wait_for_a_hanging_upstream() -> None:
         return took
 
     assert max(talk(app, conversation)) < 0.5
+
+
+def test_fifty_who_ask_at_once_for_a_price_that_is_not_there_are_one_call() -> None:
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> set[float]:
+        live = prices(upstream, now)
+        got = await asyncio.gather(*(live.get(["bitcoin"], "usd", timeout_s=1) for _ in range(50)))
+        return {document.prices[0].price for document, _ in got}
+
+    assert asyncio.run(held()) == {100.0}
+    assert upstream.calls == [("bitcoin",)]
+
+
+def test_a_call_that_nobody_waits_for_any_more_fills_the_cache() -> None:
+    upstream, now = Upstream(takes_s=0.1), [0.0]
+
+    async def held() -> tuple[str, float]:
+        live = prices(upstream, now)
+        impatient, failures = await live.get(["bitcoin"], "usd", timeout_s=0.01)
+        assert impatient.prices == ()
+        gone = asyncio.create_task(live.get(["ethereum"], "usd", timeout_s=5))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.sleep(0.2)
+        found, _ = await live.get(["bitcoin", "ethereum"], "usd", timeout_s=0.01)
+        assert [row.coin for row in found.prices] == ["bitcoin", "ethereum"]
+        return str(failures[0][1]), found.prices[0].price
+
+    told, price = asyncio.run(held())
+    assert "ask again" in told
+    assert price == 100.0
+    assert upstream.calls == [("bitcoin",), ("ethereum",)]
+
+
+def test_while_the_upstream_hangs_those_who_come_later_are_sent_away_at_once() -> None:
+    now = [0.0]
+
+    async def held() -> float:
+        live = prices(Upstream(), now)
+        live._ask = never
+        first = asyncio.create_task(live.get(["bitcoin"], "usd", timeout_s=10))
+        await asyncio.sleep(0.01)
+        now[0] = 3.0
+        began = time.monotonic()
+        document, failures = await live.get(["ethereum"], "usd", timeout_s=10)
+        took = time.monotonic() - began
+        assert (document.prices, type(failures[0][1])) == ((), UpstreamError)
+        first.cancel()
+        await live.close()
+        return took
+
+    assert 0.2 < asyncio.run(held()) < 5.0
+
+
+def test_a_renewal_that_hangs_does_not_block_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptocast.serving.prices.BEHIND_S", 0.01)
+    monkeypatch.setattr("cryptocast.serving.prices.SLACK_S", 0.01)
+    upstream, now = Upstream(), [0.0]
+
+    async def held() -> float:
+        live = prices(upstream, now)
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        hanging, live._ask = live._ask, never
+        now[0] = 31.0
+        (old,) = (await live.get(["bitcoin"], "usd", timeout_s=1))[0].prices
+        assert old.price == 100.0
+        await asyncio.sleep(0.1)
+        live._ask, upstream.price, now[0] = hanging, 200.0, 50.0
+        await live.get(["bitcoin"], "usd", timeout_s=1)
+        await asyncio.sleep(0.05)
+        (new,) = (await live.get(["bitcoin"], "usd", timeout_s=1))[0].prices
+        assert not new.stale
+        return new.price
+
+    assert asyncio.run(held()) == 200.0
+
+
+def test_a_fault_of_ours_is_told_to_those_who_wait_and_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+
+    async def broken(_vs: str, _coins: Sequence[str], _timeout_s: float) -> Parts[Quote]:
+        raise ZeroDivisionError
+
+    async def held() -> CryptocastError:
+        live = prices(Upstream(), now)
+        live._ask = broken
+        ((_, error),) = (await live.get(["bitcoin"], "usd", timeout_s=1))[1]
+        assert len(live) == 0
+        return error
+
+    assert "log" in str(asyncio.run(held()))
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_prices_outlive_the_process_and_are_old_and_marked_until_they_are_renewed(tmp_path: Path) -> None:
+    settings = config(store=tmp_path)
+    clock = Clock()
+    upstream = Upstream()
+
+    async def one(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.get("/prices?ids=bitcoin")
+
+    async def two(client: httpx.AsyncClient) -> list[httpx.Response]:
+        first = await client.get("/prices?ids=bitcoin")
+        await asyncio.sleep(0.05)
+        return [first, await client.get("/prices?ids=bitcoin")]
+
+    def app() -> Starlette:
+        return create_app(context(settings, clock), forecast=FakeForecast(), stamp=lambda: 0, ask_prices=upstream)
+
+    before = talk(app(), one).json()["prices"][0]
+    clock.forward(minutes=10)
+    upstream.price = 150.0
+    first, second = talk(app(), two)
+
+    assert (before["price"], before["stale"]) == (100.0, False)
+    kept = first.json()["prices"][0]
+    assert (kept["price"], kept["stale"], first.headers["age"]) == (100.0, True, "600")
+    assert (second.json()["prices"][0]["price"], second.json()["prices"][0]["stale"]) == (150.0, False)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'[{"vs":1}]', b"\xff"])
+def test_a_file_of_prices_that_is_damaged_is_no_reason_not_to_start(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "prices.json"
+    path.write_bytes(damage)
+    assert read_prices(path) == []
+
+
+def test_a_disk_that_refuses_the_prices_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    write_prices(tmp_path / "file" / "prices.json", [])
+    assert "not kept" in caplog.text

@@ -10,7 +10,7 @@ from cryptocast.config import Config, DataConfig, ForecastConfig
 from cryptocast.models.kinds import ALL_KINDS
 from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
 from cryptocast.serving.problems import ProblemError
-from cryptocast.serving.query import ALLOWED, ForecastQuery, coin_requests, parse_forecast_query
+from cryptocast.serving.query import ALLOWED, ForecastQuery, coin_requests, parse_forecast_query, preferred_wait_s
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request, check_request
 
@@ -173,3 +173,22 @@ def test_what_passes_here_passes_the_workflow_too() -> None:
     for request in coin_requests(parse("horizons=1000,1&levels=20,95&granularity=hourly"), Config()):
         check_request(request, "hourly")
         assert request.horizons == (1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        ("wait=5", 5.0),
+        ('respond-async, Wait = "7" ; x=1', 7.0),
+        ("wait=0", None),
+        ("wait=-1", None),
+        ("wait=1e3", None),
+        ("wait=12345", None),
+        ("await=5", None),
+        ("wait=٣", None),
+        ("x" * 5000 + ",wait=5", None),
+        ("", None),
+    ],
+)
+def test_a_preference_to_wait_is_whole_seconds_or_none(prefer: str, seconds: float | None) -> None:
+    assert preferred_wait_s(prefer) == seconds

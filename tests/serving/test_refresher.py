@@ -20,7 +20,7 @@ from cryptocast.rehearsal import FakeUpstream
 from cryptocast.serving import create_app
 from cryptocast.serving.answers import Answers
 from cryptocast.serving.bars import BarKeeper
-from cryptocast.serving.refresher import Leader, Refresher
+from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.workflows.context import Context
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_fits import NOW as REGISTERED
@@ -61,6 +61,19 @@ def refresher(
         rng=random.Random(1),
         **options,  # type: ignore[arg-type]
     )
+
+
+async def nothing() -> None:
+    """What nobody needs to hear."""
+
+
+def told(said: list[str], what: str) -> Duty:
+    """A duty that says so."""
+
+    async def duty(coins: Sequence[str]) -> None:
+        said.append(f"{what} {','.join(coins)}")
+
+    return duty
 
 
 def held(one: Refresher, conversation: Callable[[], Awaitable[T]]) -> T:
@@ -167,23 +180,29 @@ def test_whatever_goes_wrong_the_next_round_comes(tmp_path: Path, caplog: pytest
 
 def test_the_leader_alone_has_duties_and_another_one_follows_it(tmp_path: Path) -> None:
     done, clock = list[str](), Clock()
-    first = refresher(tmp_path, FakeForecast(), clock, duties=[lambda: done.append("first")])
-    second = refresher(tmp_path, FakeForecast(), clock, duties=[lambda: done.append("second")])
+    first = refresher(tmp_path, FakeForecast(), clock, duties=[told(done, "first")])
+    second = refresher(tmp_path, FakeForecast(), clock, duties=[told(done, "second")])
 
     async def conversation() -> None:
-        await first.round()
-        await first.settled()
+        for _ in range(2):
+            await first.round()
+            await first.settled()
         async with second.answers.opened():
-            await second.round()
-            await second.settled()
-            assert done == ["first"]
+            for _ in range(2):
+                await second.round()
+                await second.settled()
+            assert done == ["first bitcoin,ethereum"]
+            await second.before_change(["bitcoin"])
+            await first.before_change(["bitcoin", "dogecoin"])
+            assert done.pop() == "first bitcoin"
             first.leader.leave()
-            clock.forward(seconds=5)
-            await second.round()
-            await second.settled()
+            for _ in range(2):
+                clock.forward(seconds=5)
+                await second.round()
+                await second.settled()
 
     held(first, conversation)
-    assert done == ["first", "second"]
+    assert done == ["first bitcoin,ethereum", "second bitcoin,ethereum"]
     second.leader.leave()
 
 
@@ -256,7 +275,7 @@ def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(tmp_path: P
 def test_while_the_upstream_hangs_forecasts_come_from_the_store_and_breakers_open(tmp_path: Path) -> None:
     with FakeUpstream(coins=5) as fake:
         config = settings(tmp_path, fake)
-        keeper = BarKeeper(Context(config), on_change=lambda _: None)
+        keeper = BarKeeper(Context(config), on_change=nothing)
 
         async def filled() -> dict[str, CryptocastError | None]:
             keeper.start()
@@ -303,6 +322,25 @@ def test_the_breaker_stops_the_calls_and_is_told(tmp_path: Path) -> None:
     assert 'cryptocast_breaker_state{breaker="coingecko prices default",state="open"} 1.0' in text
 
 
+def test_while_the_breaker_of_the_bars_is_open_a_coin_that_is_not_there_is_a_marked_503(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeUpstream(coins=20, faults=["error"]) as fake:
+        app = create_app(Context(settings(tmp_path, fake)), refresh=False)
+
+        async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+            return [await client.get(f"/forecasts?ids=coin-{number:03}") for number in range(12)]
+
+        answers = talk(app, conversation)
+        assert app.state.service.keeper.breakers("default").state == "open"
+
+    assert {answer.status_code for answer in answers} == {503}
+    assert all("retry-after" in answer.headers for answer in answers)
+    assert "is not called" in answers[-1].json()["detail"]
+    assert "coin-011 is not in the store" in answers[-1].json()["detail"]
+    assert "Traceback" not in caplog.text
+
+
 def test_a_promotion_is_noticed_within_two_seconds_without_a_request(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     register(registry, "1")
@@ -341,7 +379,7 @@ def test_nothing_is_fetched_where_the_settings_name_no_upstream(tmp_path: Path) 
 
 
 def test_a_coin_that_cannot_be_brought_says_why(tmp_path: Path) -> None:
-    keeper = BarKeeper(Context(settings(tmp_path), wall_clock=lambda: datetime.now(UTC)), on_change=lambda _: None)
+    keeper = BarKeeper(Context(settings(tmp_path), wall_clock=lambda: datetime.now(UTC)), on_change=nothing)
 
     async def asked() -> CryptocastError | None:
         keeper.start()

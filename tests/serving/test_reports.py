@@ -2,9 +2,10 @@ import gzip
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import brotli  # type: ignore[import-untyped]
 import pytest
 
 from cryptocast.serving.reports import Reports, scrubbed
@@ -14,13 +15,17 @@ TOKEN = "planted-token-of-the-server"  # noqa: S105 - made up
 KEY = "CG-planted-key"
 
 
+# The library packs as well as what is installed lets it.
+UNPACK: dict[str, Callable[[bytes], bytes]] = {"identity": bytes, "gzip": gzip.decompress, "br": brotli.decompress}
+
+
 class Intake(BaseHTTPRequestHandler):
     received: list[str] = []  # noqa: RUF012 - of the class, as the server makes a handler for each request
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        text = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-        Intake.received.append(text.decode())
+        unpacked = UNPACK[self.headers.get("Content-Encoding", "identity")](body)
+        Intake.received.append(unpacked.decode())
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"{}")
@@ -62,6 +67,22 @@ def test_an_error_arrives_with_its_breadcrumbs_and_without_secrets(intake: str) 
     events = [line for line in text.splitlines() if line.startswith("{") and '"exception"' in line]
     assert len(events) == 1
     assert json.loads(events[0])["environment"] == "test"
+
+
+def test_requests_are_traced_at_the_rate_that_is_set_without_their_query_strings(intake: str) -> None:
+    from cryptocast.serving import create_app
+
+    reports = Reports(intake, environment="test", release="cryptocast@0", secrets=[TOKEN], traces_rate=1.0)
+    app = create_app(context(), forecast=FakeForecast(), stamp=lambda: 0, token=TOKEN, reports=reports)
+    answer = get(app, "/forecasts?ids=secret-coin", headers={"Authorization": f"Bearer {TOKEN}"})
+    text = "\n".join(Intake.received)
+
+    assert answer.status_code == 200
+    (traced,) = [line for line in text.splitlines() if '"type":"transaction"' in line and '"transaction":' in line]
+    assert json.loads(traced)["transaction"] == "/forecasts"
+    assert json.loads(traced)["contexts"]["trace"]["op"] == "http.server"
+    for secret in (TOKEN, "secret-coin"):
+        assert secret not in text
 
 
 def test_without_an_address_nothing_is_sent_and_nothing_loaded() -> None:

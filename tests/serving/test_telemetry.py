@@ -3,11 +3,13 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.serving.telemetry import BUCKETS, DAY_MINUTES, Telemetry, trends
+from cryptocast.net import Try
+from cryptocast.serving.telemetry import BUCKETS, DAY_MINUTES, Minute, Telemetry, trends
 
 
 def minute(telemetry: Telemetry, **changes: float) -> None:
-    telemetry.close_minute(rss_mb=changes.get("rss_mb", 100.0), descriptors=20, sockets={}, open_breakers=0)
+    sockets = {"CLOSE_WAIT": int(changes["close_wait"])} if "close_wait" in changes else {}
+    telemetry.close_minute(rss_mb=changes.get("rss_mb", 100.0), descriptors=20, sockets=sockets, open_breakers=0)
 
 
 @settings(max_examples=50)
@@ -59,6 +61,42 @@ def test_trends_say_which_way_it_goes() -> None:
     assert found["fallbacks"].direction == "better"
     assert found["rss_mb"].direction == "steady"
     assert found["errors"].direction == "steady"
+
+
+def test_every_number_of_a_minute_has_its_trend_and_requests_are_more_or_fewer() -> None:
+    telemetry = Telemetry()
+    for number in range(20):
+        for _ in range(number):
+            telemetry.answered("GET", "/forecasts", 200, 0.001)
+        minute(telemetry, close_wait=number)
+    found = trends(tuple(telemetry.minutes))
+
+    assert set(Minute.__struct_fields__) - {"at", "sockets"} <= set(found)
+    assert found["requests"].direction == "more"
+    assert found["sockets_close_wait"].direction == "worse"
+
+
+def test_the_buckets_are_those_of_opentelemetry_and_finer_ones_where_most_answers_lie() -> None:
+    of_otel = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+    assert set(of_otel) < set(BUCKETS)
+    assert len([bound for bound in BUCKETS if bound < 0.005]) >= 4
+
+
+def test_methods_that_clients_make_up_take_no_memory() -> None:
+    telemetry = Telemetry()
+    for number in range(1000):
+        telemetry.answered(f"METHOD-{number}", "_OTHER", 404, 0.1)
+    assert len(telemetry._children) == 1
+
+
+def test_calls_to_the_upstream_are_told_by_their_work_and_the_class_of_their_status() -> None:
+    telemetry = Telemetry()
+    for status in (200, 404, 429, 500, 503, None):
+        telemetry.tried("prices", Try("CoinGecko", "default", 1, status, 0.2))
+    text = telemetry.render().decode()
+
+    for told, number in (("2xx", 1), ("4xx", 1), ("429", 1), ("5xx", 2), ("none", 1)):
+        assert f'duration_seconds_count{{status="{told}",work="prices"}} {number}.0' in text
 
 
 def test_without_enough_minutes_nothing_is_claimed() -> None:

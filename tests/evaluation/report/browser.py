@@ -60,12 +60,17 @@ class Tab:
 
     def open(self, path: Path, *, width: int, height: int = 900, scheme: str = "light") -> None:
         """Load a file at this width, in the light or the dark scheme, and wait until it has loaded."""
+        self.open_address(path.as_uri(), width=width, height=height, scheme=scheme)
+
+    def open_address(self, address: str, *, width: int, height: int = 900, scheme: str = "light") -> None:
+        """The same with an address."""
         narrow = width < 600
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=narrow)
         self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.ask("Page.navigate", url=path.as_uri())
+        self.ask("Page.navigate", url=address)
+        protocol = address.partition("//")[0]
         until = time.monotonic() + PATIENCE
-        while self.value("document.readyState") != "complete" or self.value("location.protocol") != "file:":
+        while self.value("document.readyState") != "complete" or self.value("location.protocol") != protocol:
             assert time.monotonic() < until, "the page did not load in time"
             time.sleep(0.05)
 
