@@ -27,11 +27,11 @@ def covered(made: Forecast, returns: FloatArray, column: int, percent: int) -> B
 
 @pytest.mark.slow
 def test_intervals_on_garch_t_cover_within_one_and_a_half_points_on_20000_independent_origins() -> None:
-    """100 coins without correlation, each origin for itself: trained on the first 1,000 bars, judged on 6,000 more."""
-    coins, learned, horizon = simulated_coins(100), 1_000, max(HORIZONS)
+    """60 coins without correlation, each origin for itself: trained on the first 2,000 bars, judged on 10,000 more."""
+    coins, learned, horizon = simulated_coins(60), 2_000, max(HORIZONS)
     market = SimulatedMarket(GarchT(), seed=11, correlation=0.0)
     volatility = [feature for feature in FEATURES if feature.family == "volatility"]
-    whole = matrix_of(market, coins, learned + 201 * horizon, volatility)
+    whole = matrix_of(market, coins, learned + 336 * horizon, volatility)
     end = int(whole.panel.close_time.min()) + (learned - 1) * whole.bar_us
     models = trained(whole.known_at(end))
     bar = (whole.issued_at - end) // whole.bar_us
