@@ -264,7 +264,7 @@ def _recursion(values: FloatArray, alpha: float, before: FloatArray, out: FloatA
 @lru_cache(maxsize=64)
 def _decayed(decay: float, length: int) -> FloatArray:
     """(length,) what weights decay^k of 1, 2, ... bars sum to, times 1 - decay; read-only."""
-    sums = 1.0 - np.power(decay, np.arange(1.0, length + 1.0))
+    sums: FloatArray = 1.0 - np.power(decay, np.arange(1.0, length + 1.0))
     sums.flags.writeable = False
     return sums
 

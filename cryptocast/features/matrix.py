@@ -168,7 +168,7 @@ def _mean_squares(close: FloatArray, rule: VolatilityRule) -> tuple[FloatArray, 
     known = np.flatnonzero(~np.isnan(squared))
     averages = kernels.decayed_mean(squared[known], 0.5 ** (1.0 / rule.half_life), 1)
     recent = np.full_like(squared, np.nan)
-    if len(known) == len(squared) - 1 and known[0] == 1:  # no gaps
+    if 0 < len(known) == len(squared) - 1 and known[0] == 1:  # no gaps
         recent[1:] = averages
     elif len(known):
         recent[known[0] :] = np.repeat(averages, np.diff(known, append=len(squared)))

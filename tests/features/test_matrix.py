@@ -150,3 +150,9 @@ def test_the_first_bar_behind_a_gap_is_a_row_with_the_volatility_known_before_it
     behind = matrix.volatility[matrix.position == 62, 0]
     before = matrix.volatility[matrix.position == 59, 0]
     np.testing.assert_allclose(behind, before, rtol=0.05)
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3, 21])
+def test_a_few_bars_are_few_or_no_rows_and_no_error(make_candles: MakeCandles, bars: int) -> None:
+    matrix = build_matrix(_grid(make_candles(("a",), bars)), [], horizons=(1,), bar_us=DAY_US)
+    assert len(matrix) == max(0, bars - 20)
