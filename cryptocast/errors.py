@@ -1,10 +1,18 @@
 """One exception hierarchy: a class for each reaction that a caller may have, each with its exit code."""
 
+from typing import Self
+
 
 class CryptocastError(Exception):
     """Something that the user can act on. The message says what happened, with the numbers, and what to do next."""
 
     exit_code = 1
+
+    def saying(self, message: str) -> Self:
+        """The same error in other words: of the same class and with all that it knows, whatever that is made from."""
+        again = type(self).__new__(type(self), message)
+        again.__dict__.update(self.__dict__)
+        return again
 
 
 class UsageError(CryptocastError):

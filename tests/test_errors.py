@@ -13,6 +13,7 @@ from cryptocast.errors import (
     UpstreamError,
     UsageError,
 )
+from cryptocast.net import CircuitOpen, Unreachable
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,11 @@ def test_every_error_is_caught_by_the_one_base_class() -> None:
 
 def test_a_bad_setting_is_a_usage_error_so_that_both_exit_alike() -> None:
     assert issubclass(ConfigError, UsageError)
+
+
+def test_an_error_can_say_more_and_is_still_what_it_is() -> None:
+    for error in (DataError("It is gone."), CircuitOpen("Not called.", retry_after_s=3.5), Unreachable("Nobody.")):
+        again = error.saying(f"{error} Try later.")
+        assert type(again) is type(error)
+        assert str(again) == f"{error} Try later."
+        assert vars(again) == vars(error)

@@ -322,7 +322,8 @@ class Service:
         outcomes = await self.answers.of(asked, timeout_s=self.config.serve.request_timeout_s)
         made = [outcome.made for outcome in outcomes if isinstance(outcome, Answered)]
         headers = {"Content-Security-Policy": PAGE_POLICY}
-        body = page(made, self.health.ready(), self.health.detail(), self.health.trends().hour)
+        detail = self.health.detail()
+        body = page(made, self.health.ready(detail), detail, self.health.trends().hour)
         return respond(body, media_type="text/html; charset=utf-8", headers=headers, request=request)
 
     def routes(self) -> list[Route]:

@@ -162,13 +162,14 @@ class Health:
     draining: bool = False
     started_at: float = field(default_factory=time.monotonic)
 
-    def ready(self) -> Readiness:
-        """fail while it drains or has not yet made a forecast; warn while it answers with less than it should."""
+    def ready(self, detail: Detail | None = None) -> Readiness:
+        """fail while it drains or has not yet made a forecast; warn while it answers with less than it should. detail:
+        of now, if the caller has it."""
         if self.draining:
             return Readiness(status="fail", output="The server is being stopped.")
         if not self.has_answered():
             return Readiness(status="fail", output="No forecast has been made yet.")
-        worst = [part for part in self.detail().components if part.status != "pass"]
+        worst = [part for part in (detail or self.detail()).components if part.status != "pass"]
         if worst:
             return Readiness(status="warn", output="; ".join(f"{part.name}: {part.output}" for part in worst))
         return Readiness(status="pass")
@@ -273,6 +274,8 @@ class Health:
 
     def samples(self) -> Iterator[Sample]:
         """For `Telemetry.samples`: breakers, caches, forecasts, the process."""
+        detail = self.detail()  # looked at once: with many forecasts each look takes milliseconds
+        values = {part.name: part.values for part in detail.components}
         for name, one in self.breakers().items():
             labels = {"breaker": name}
             text = "1 for the state that the breaker is in."
@@ -281,19 +284,24 @@ class Health:
             yield "cryptocast_breaker_rejected_total", "Calls that the breaker rejected.", labels, float(one.rejected)
             yield "cryptocast_breaker_opened_total", "How often it opened.", labels, float(one.opened)
             yield "cryptocast_breaker_state_seconds", "How long it is in its state.", labels, one.in_state_s
-        for key, value in self.cache().items():
+        for key, value in values["cache"].items():
             name, text = CACHE_SERIES[key]
             yield name, text, {}, float(value)
-        for key, value in self.models().items():
+        for key, value in values["models"].items():
             if isinstance(value, int):
                 yield "cryptocast_forecasts", "Forecasts in memory, by what they rest on.", {"what": key}, float(value)
-        age_s = float(self.store()["oldest_bar_age_s"])
+        age_s = float(values["store"]["oldest_bar_age_s"])
         yield "cryptocast_oldest_bar_age_seconds", "Age of the oldest last bar that a forecast rests on.", {}, age_s
         process = self.pulse.process
         yield "process_resident_memory_bytes", "Resident memory.", {}, float(process.memory_info().rss)
         yield "process_open_fds", "Open file descriptors.", {}, float(self.pulse.descriptors())
         yield "process_cpu_seconds_total", "Processor time.", {}, float(sum(process.cpu_times()[:2]))
-        yield "cryptocast_ready", "1 while requests should be sent here.", {}, float(self.ready().status != "fail")
+        yield (
+            "cryptocast_ready",
+            "1 while requests should be sent here.",
+            {},
+            float(self.ready(detail).status != "fail"),
+        )
 
 
 def _is_open(one: BreakerMetrics) -> bool:

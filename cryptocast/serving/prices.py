@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -31,6 +32,8 @@ UNKNOWN_S: Final = 60.0  # how long an id that the upstream does not know is not
 MAX_ENTRIES: Final = 20_000
 JITTER: Final = 0.1  # of the fresh time, so that fifty prices of one call do not grow old together
 SLACK_S: Final = 1.0
+SLOW_S: Final = 2.0  # a call that has been under way for longer says that the upstream hangs
+IMPATIENT_S: Final = 0.3
 BEHIND_S: Final = 30.0  # for a call, whether anybody waits for it or not
 
 
@@ -95,6 +98,7 @@ class LivePrices:
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._max = max_entries
         self._asked: dict[tuple[str, str], asyncio.Task[dict[str, CryptocastError]]] = {}
+        self._began: dict[asyncio.Task[dict[str, CryptocastError]], float] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -162,20 +166,31 @@ class LivePrices:
         """Ask for these, and wait so long. A call goes on when nobody waits: the next to ask finds its prices."""
         self._ask_for(coins, vs, self._first)
         tasks = {self._asked[vs, coin] for coin in coins}
-        await asyncio.wait(tasks, timeout=timeout_s)
-        late = UpstreamError(f"There was no price within {timeout_s:g} s. It is being asked for: ask again.")
+        await asyncio.wait(tasks, timeout=min(timeout_s, IMPATIENT_S) if self._is_slow() else timeout_s)
+        late = UpstreamError("There is no price yet. It is being asked for: ask again later.")
         errors: dict[str, CryptocastError] = dict.fromkeys(coins, late)
         for task in tasks:
             if task.done() and not task.cancelled():
                 errors |= task.result()
         return errors
 
+    def _is_slow(self) -> bool:
+        """Whether the upstream hangs: then those who ask are sent away at once, and not one after the other at the end
+        of their patience."""
+        return any(self._clock() - began > SLOW_S for began in self._began.values())
+
     def _ask_for(self, coins: Sequence[str], vs: str, how: Fetch) -> None:
         due = [coin for coin in coins if (vs, coin) not in self._asked]
         if due:
             task = asyncio.create_task(how(due, vs))
             self._asked |= dict.fromkeys(((vs, coin) for coin in due), task)
-            task.add_done_callback(lambda _: [self._asked.pop((vs, coin), None) for coin in due])
+            self._began[task] = self._clock()
+            task.add_done_callback(partial(self._ended, due, vs))
+
+    def _ended(self, coins: Sequence[str], vs: str, task: "asyncio.Task[dict[str, CryptocastError]]") -> None:
+        del self._began[task]
+        for coin in coins:
+            self._asked.pop((vs, coin), None)
 
     async def _first(self, coins: Sequence[str], vs: str) -> dict[str, CryptocastError]:
         try:

@@ -400,7 +400,7 @@ class Sources:
             return self._resting(sample, notice)
         hint = self._guess(coin)
         here = f" {coin} is not in the store." + (hint if coin not in SAMPLE_COINS else "")
-        raise type(error)(f"{error}{here}") from error
+        raise error.saying(f"{error}{here}") from error
 
 
 def _summed(results: Sequence[WriteResult]) -> WriteResult | None:

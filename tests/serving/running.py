@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30.0
+# Reading the certificates of the machine for each request takes longer than the request, which needs none.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass
@@ -26,7 +29,7 @@ class Running:
     log: Path
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.address + path, timeout=30, **options)
+        return httpx.get(self.address + path, timeout=30, verify=NO_TLS, **options)
 
     def end(self, *numbers: signal.Signals, pause_s: float = 0.2) -> tuple[int, float]:
         """The exit code after these signals, and the seconds that it took from the last of them."""
@@ -40,13 +43,13 @@ class Running:
 Start = Callable[..., Running]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts servers, and ends those that the test left running."""
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[Start]:
+    """Starts servers whose log lies in the folder, and ends those that are left running."""
     with contextlib.ExitStack() as stack:
 
         def started(kind: str, value: str, settings: str = "{}", **environment: str) -> Running:
-            log = tmp_path / "server.log"
+            log = folder / "server.log"
             command = [sys.executable, "-m", "tests.serving.server_process", kind, value, settings]
             given = {**os.environ, **environment}
             with log.open("a") as err:
@@ -60,6 +63,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
             assert address, log.read_text()
             return Running(process, address, log)
 
+        yield started
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts servers, and ends those that the test left running."""
+    with servers(tmp_path) as started:
         yield started
 
 

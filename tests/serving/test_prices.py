@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -258,6 +259,26 @@ def test_a_call_that_nobody_waits_for_any_more_fills_the_cache() -> None:
     assert "ask again" in told
     assert price == 100.0
     assert upstream.calls == [("bitcoin",), ("ethereum",)]
+
+
+def test_while_the_upstream_hangs_those_who_come_later_are_sent_away_at_once() -> None:
+    now = [0.0]
+
+    async def held() -> float:
+        live = prices(Upstream(), now)
+        live._ask = never
+        first = asyncio.create_task(live.get(["bitcoin"], "usd", timeout_s=10))
+        await asyncio.sleep(0.01)
+        now[0] = 3.0
+        began = time.monotonic()
+        document, failures = await live.get(["ethereum"], "usd", timeout_s=10)
+        took = time.monotonic() - began
+        assert (document.prices, type(failures[0][1])) == ((), UpstreamError)
+        first.cancel()
+        await live.close()
+        return took
+
+    assert 0.2 < asyncio.run(held()) < 5.0
 
 
 def test_a_renewal_that_hangs_does_not_block_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:

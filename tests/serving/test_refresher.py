@@ -371,6 +371,25 @@ def test_the_breaker_stops_the_calls_and_is_told(tmp_path: Path) -> None:
     assert 'cryptocast_breaker_state{breaker="coingecko prices default",state="open"} 1.0' in text
 
 
+def test_while_the_breaker_of_the_bars_is_open_a_coin_that_is_not_there_is_a_marked_503(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeUpstream(coins=20, faults=["error"]) as fake:
+        app = create_app(Context(settings(tmp_path, fake)), refresh=False)
+
+        async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+            return [await client.get(f"/forecasts?ids=coin-{number:03}") for number in range(12)]
+
+        answers = talk(app, conversation)
+        assert app.state.service.keeper.breakers("default").state == "open"
+
+    assert {answer.status_code for answer in answers} == {503}
+    assert all("retry-after" in answer.headers for answer in answers)
+    assert "is not called" in answers[-1].json()["detail"]
+    assert "coin-011 is not in the store" in answers[-1].json()["detail"]
+    assert "Traceback" not in caplog.text
+
+
 def test_a_promotion_is_noticed_within_two_seconds_without_a_request(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     register(registry, "1")

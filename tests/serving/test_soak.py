@@ -34,7 +34,8 @@ FROM_MEMORY = (
     "/metrics",
     "/",
 )
-COINS = 60
+COINS = 400
+SELDOM = 0.05
 CLOSED = {"closed"}
 
 
@@ -104,9 +105,9 @@ class Watch:
 async def ask_until(client: httpx.AsyncClient, number: int, goes_on: Callable[[], bool], seen: Seen) -> None:
     rng = random.Random(number)
     while goes_on():
-        # One in twenty asks for what has to be fetched first; some of these coins there are, and some there are not.
+        # Some ask for what has to be fetched first; some of these coins there are, and some there are not.
         other = (f"/forecasts?ids=coin-{rng.randrange(COINS):03}", f"/prices?ids=coin-{rng.randrange(2 * COINS):03}")
-        path = rng.choice(other) if rng.random() < 0.05 else rng.choice(FROM_MEMORY)
+        path = rng.choice(other) if rng.random() < SELDOM else rng.choice(FROM_MEMORY)
         began = time.monotonic()
         answer = await client.get(path)
         seen.heard(path, answer, time.monotonic() - began)
