@@ -56,6 +56,7 @@ from cryptocast.models.stacking import StackLearner
 from cryptocast.scoring.diebold_mariano import DieboldMariano, diebold_mariano
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.scoring.skill import smallest_effect
+from cryptocast.scoring.volatility import qlike
 
 DAYS_KEPT: Final = 182  # at the end, not looked at
 REFIT_DAYS: Final = 91
@@ -402,8 +403,10 @@ SHARED_CODE: Final = ("features", "folds.py", "models/base.py", "models/recency.
 OWN_CODE: Final = {
     "baseline": ("models/baseline.py",),
     "har": ("models/har.py", "models/baseline.py"),
-    "lightgbm": ("models/boosting.py", "models/baseline.py", "models/selective.py"),
-    "lstm": tuple(f"models/{name}.py" for name in ("lstm", "heads", "labels", "windows", "baseline")),
+    "lightgbm": tuple(
+        f"models/{name}.py" for name in ("boosting", "linear_view", "heads", "labels", "baseline", "selective")
+    ),
+    "lstm": tuple(f"models/{name}.py" for name in ("lstm", "linear_view", "heads", "labels", "windows", "baseline")),
 }
 
 
@@ -550,6 +553,7 @@ def print_report(contest: Contest, judged: Judged, results: Results, left_out: i
             print_tests(contest.setting, judged, name, list(scores))
     print_coverage(contest.setting, {name: rows for name, rows in scores.items() if name not in REFERENCES})
     print_medians(contest.setting, scores)
+    print_volatility(contest.setting, judged, list(results.quantiles))
     if headline is not None:
         print_resolution(contest.setting, judged, headline)
     if results.seconds:
@@ -610,6 +614,39 @@ def print_medians(setting: Setting, scores: Mapping[str, Sequence[HorizonScore]]
             cells.append(f"{100 * own:.2f} ({100 * (own / still - 1):+.2f})")
         print(f"| {name} | " + " | ".join(cells) + " |")
     print()
+
+
+def print_volatility(setting: Setting, judged: Judged, contenders: Sequence[str]) -> None:
+    """How much lower than har's the loss of each predicted volatility is, in hundredths of QLIKE, with the p of it.
+
+    Realised is the sum of the variances of the horizon's bars, from their ranges where those are known.
+    """
+    if "har" not in contenders:
+        return
+    rows = judged.rows
+    losses = {name: _volatility_loss(judged, name) for name in contenders}
+    _head("volatility: QLIKE below har's, hundredths (p better)", setting)
+    for name, loss in losses.items():
+        if name == "har":
+            continue
+        cells = []
+        for column, horizon in enumerate(setting.horizons):
+            ours, hars = loss[:, column], losses["har"][:, column]
+            test = diebold_mariano(ours, hars, rows.issued_at, horizon=horizon, step=judged.step)
+            p = "too few" if test.p_better is None else f"{test.p_better:.3f}"
+            cells.append(f"{100 * float(np.nanmean(hars - ours)):+.1f} ({p})")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    print()
+
+
+def _volatility_loss(judged: Judged, name: str) -> FloatArray:
+    """(n, H) QLIKE, NaN where the realised variance is not known or is 0."""
+    rows, predicted = judged.rows, judged.forecasts[name].volatility
+    realised = rows.variance * rows.horizons
+    loss = np.full(realised.shape, np.nan)
+    known = judged.scored & np.isfinite(realised) & (realised > 0)
+    loss[known] = qlike(realised[known], predicted[known])
+    return loss
 
 
 def print_resolution(setting: Setting, judged: Judged, name: str) -> None:

@@ -119,7 +119,10 @@ def statistical(model: str) -> Callable[[Task], pl.DataFrame]:
 
 
 def gradient_boosted(task: Task) -> pl.DataFrame:
-    """mlforecast: LightGBM on lags and rolling statistics of returns, pooled, recursive, with conformal intervals."""
+    """mlforecast: LightGBM on lags and rolling statistics of returns, pooled, recursive, with conformal intervals.
+
+    It is the one contender that is refitted at every origin.
+    """
     import lightgbm
     from mlforecast import MLForecast
     from mlforecast.lag_transforms import RollingMean, RollingStd
@@ -141,7 +144,9 @@ def gradient_boosted(task: Task) -> pl.DataFrame:
         n_windows=task.windows,
         h=task.longest,
         step_size=task.step,
-        refit=max(1, task.refit // task.step),
+        # At every origin: between two fits its intervals are learned anew from each coin's last windows alone, and come
+        # to lie beside the forecast (at 14 days the 80 % interval covered 46 %, measured with 1.1).
+        refit=True,
         prediction_intervals=PredictionIntervals(n_windows=max(2, min(CALIBRATION_WINDOWS, room)), h=task.longest),
         level=list(INTERVALS),
         input_size=task.bars or None,

@@ -167,11 +167,12 @@ class LightGBMConfig(Section, frozen=True, kw_only=True):
     early_stopping_rounds: Positive = 40
     learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.03
     num_leaves: Annotated[int, Meta(ge=2, le=1024)] = 15
-    min_data_in_leaf: Positive = 100
+    min_data_in_leaf: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     feature_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
-    bagging_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.8
+    bagging_fraction: Annotated[float, Meta(ge=0.05, le=1.0)] = 0.8  # below, a bag may hold no row
     lambda_l2: Annotated[float, Meta(ge=0.0)] = 5.0
     strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
+    view: bool = True
 
 
 class LSTMConfig(Section, frozen=True, kw_only=True):

@@ -24,8 +24,12 @@ def simulated_candles(
     changing_volatility: bool = True,
     range_known: bool = True,
     drop: tuple[int, ...] = (),
+    flat: tuple[int, ...] = (),
 ) -> pl.DataFrame:
-    """Candles of a driftless market; volatility either constant (3 %) or moving slowly between calm and wild."""
+    """Candles of a driftless market; volatility either constant (3 %) or moving slowly between calm and wild.
+
+    drop: bars that are missing; flat: bars in which the price does not move.
+    """
     rng = np.random.default_rng(seed)
     frames = []
     for coin in coins:
@@ -36,6 +40,7 @@ def simulated_candles(
                 level[i] = 0.97 * level[i - 1] + shocks[i]
         sigma = 0.03 * np.exp(level)
         steps = rng.standard_normal((bars, 24)) * (sigma / np.sqrt(24))[:, None]
+        steps[list(flat)] = 0.0
         path = np.cumsum(steps, axis=1)
         begin = np.concatenate([[0.0], np.cumsum(path[:-1, -1])])
         log_open, log_close = begin, begin + path[:, -1]

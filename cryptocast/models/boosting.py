@@ -4,13 +4,13 @@ For each horizon two boosters learn the logarithm of what the volatility known a
 least squares on the log of the realised variance, one by the likelihood of the standardised return under a Student t.
 The first is precise, the second is robust to prices whose range is unknown; their mean beats both. It is then shrunk
 towards no correction, the more the fewer independent blocks of time there were to learn from. The median stays at the
-last price.
+last price, unless a linear view of the direction proved itself on the stop block (`models/linear_view.py`).
 """
 
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import msgspec
@@ -19,10 +19,13 @@ import numpy as np
 from cryptocast.config import LightGBMConfig
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
-from cryptocast.models.shape import student_quantiles
+from cryptocast.models.heads import Mixed, probability_of_rise
+from cryptocast.models.labels import independent_blocks, log_variance_ratio, standardised_returns
+from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
+from cryptocast.models.shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.models.trees import Trees
 
 if TYPE_CHECKING:
@@ -39,10 +42,6 @@ LEAST_STOP_ROWS: Final = 30
 UNSTOPPED_ROUNDS: Final = 60
 # Degrees of freedom of the likelihood; fixed, so that one extreme day cannot move the scale of all others.
 LIKELIHOOD_FREEDOM: Final = 4.0
-# A log variance ratio further out than this says more about a bad print than about the days to come.
-RATIO_BOUND: Final = 5.0
-# Variance of a bar that did not trade: one part in ten thousand of price, squared.
-VARIANCE_FLOOR: Final = 1e-8
 # The log correction of the scale is bounded: outside, the model is extrapolating.
 CORRECTION_BOUND: Final = 1.5
 # Half of the shrinkage is reached with this many independent blocks of the horizon.
@@ -56,6 +55,16 @@ class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shrinkage: tuple[float, ...]
     offsets: tuple[float, ...]  # start value of each booster, horizon by horizon, target by target
     rounds: tuple[int, ...]
+    view: "_SavedView | None" = None
+
+
+class _SavedView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of the feature names and the horizons, in their order. penalties: of the ridge, 0 at a horizon without a view."""
+
+    penalties: tuple[int, ...]
+    centre: tuple[float, ...]
+    spread: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +80,17 @@ class LightGBMLearner:
     ) -> "LightGBMForecaster":
         """Two boosters for each horizon, on all rows of all coins whose label is known.
 
-        A horizon with fewer than 200 labels gets none and keeps the volatility known at issue.
+        A horizon with fewer than 200 labels gets none and keeps the volatility known at issue. Whether there is a view
+        is judged on the stop block; `rounds` repeats the judgement.
         """
         tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
+        learned = _Rows.of(train, self._parameters("none", seed))
+        stopping = None if stop is None else learned.beside(stop)
 
         def fit_task(place: int) -> tuple[Trees | None, float]:
             column, target = tasks[place]
             fixed = None if rounds is None else rounds[place]
-            fitted = self._fit_one(target, train, stop, column, rounds=fixed, seed=seed)
+            fitted = self._fit_one(target, learned, stopping, column, rounds=fixed, seed=seed)
             run.step(f"lightgbm, {train.horizons[column]} bars ahead")
             return fitted
 
@@ -93,42 +105,64 @@ class LightGBMLearner:
                 f"lightgbm needs {LEAST_ROWS} bars with a known return to learn from, there are {most}. "
                 "Fetch more bars or more coins, or use --model baseline."
             )
-        blocks = np.array([_independent_blocks(train, column) for column in range(len(train.horizons))])
-        return LightGBMForecaster(
+        blocks = independent_blocks(train)
+        believed = blocks / (blocks + SHRINKAGE_BLOCKS)
+        made = LightGBMForecaster(
             feature_names=train.feature_names,
             horizons=train.horizons,
-            shrinkage=self.settings.strength * blocks / (blocks + SHRINKAGE_BLOCKS),
+            shrinkage=self.settings.strength * believed,
             offsets=np.array([offset for _, offset in fitted]),
             boosters=tuple(booster for booster, _ in fitted),
+            view=LinearView.none(len(train.feature_names), len(train.horizons)),
+            penalties=(0,) * len(train.horizons),
         )
+        return self._with_view(made, train, stop, rounds, believed)
+
+    def _with_view(
+        self,
+        made: "LightGBMForecaster",
+        train: Matrix,
+        stop: Matrix | None,
+        rounds: tuple[int, ...] | None,
+        believed: FloatArray,
+    ) -> "LightGBMForecaster":
+        """The same with a view at the horizons where the stop block supports one, or did when `rounds` were found."""
+        searching = rounds is None and stop is not None and self.settings.view
+        known = () if rounds is None else rounds[len(made.boosters) :]
+        if not (searching or any(known)):
+            return made
+        ridge = Ridge.of(train.features, standardised_returns(train))
+        if searching and stop is not None:
+            known = supported_penalties([ridge], [stop.features], stop, made.log_scale(stop), believed)
+        return replace(made, view=ridge.view(known).believed(believed), penalties=known)
 
     def _fit_one(
         self,
         target: str,
-        train: Matrix,
-        stop: Matrix | None,
+        train: "_Rows",
+        stop: "_Rows | None",
         column: int,
         *,
         rounds: int | None,
         seed: int,
     ) -> tuple[Trees | None, float]:
+        """The booster of a target at the horizon of the column, and its start value; none for too few labels."""
         import lightgbm as lgb  # a second and 110 MB, which whoever only forecasts is spared
 
-        label, keep = _labels(target, train, column)
+        label = train.labels[target][:, column]
+        keep = np.isfinite(label)
         if keep.sum() < LEAST_ROWS or rounds == 0:
             return None, 0.0
         offset = _start(target, label[keep])
-        dataset = lgb.Dataset(train.features[keep], label[keep] - (offset if target == "variance" else 0.0))
+        shift = offset if target == "variance" else 0.0
+        dataset = train.dataset(target, column, shift)
         objective, metric = _objective(target, offset)
         parameters = self._parameters(objective, seed)
         callbacks: list[Callable[..., Any]] = []
-        valid = []
-        if stop is not None:
-            stop_label, stop_keep = _labels(target, stop, column)
-            if stop_keep.sum() >= LEAST_STOP_ROWS:
-                shifted = stop_label[stop_keep] - (offset if target == "variance" else 0.0)
-                valid = [lgb.Dataset(stop.features[stop_keep], shifted, reference=dataset)]
-                callbacks = [lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)]
+        valid: list[lgb.Dataset] = []
+        if stop is not None and np.isfinite(stop.labels[target][:, column]).sum() >= LEAST_STOP_ROWS:
+            valid = [stop.dataset(target, column, shift)]
+            callbacks = [lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)]
         booster = lgb.train(
             parameters,
             dataset,
@@ -160,29 +194,78 @@ class LightGBMLearner:
         }
 
 
+class _Rows:
+    """Rows whose features are sorted into bins once, for all boosters: a byte for each value instead of eight.
+
+    binned: a data set of all of them. labels (n, H) by target, NaN where not known.
+    """
+
+    def __init__(self, rows: Matrix, binned: "lgb.Dataset") -> None:
+        self.binned = binned.construct() if len(rows) else binned
+        self.labels = {target: _labels(target, rows) for target in TARGETS}
+
+    @classmethod
+    def of(cls, rows: Matrix, parameters: dict[str, Any]) -> Self:
+        """Rows to learn from."""
+        import lightgbm as lgb  # as above
+
+        return cls(rows, lgb.Dataset(rows.features, np.zeros(len(rows)), params=parameters))
+
+    def beside(self, rows: Matrix) -> Self:
+        """Other rows, to stop by, in the same bins."""
+        return type(self)(rows, self.binned.create_valid(rows.features, np.zeros(len(rows))))
+
+    def dataset(self, target: str, column: int, shift: float) -> "lgb.Dataset":
+        """The rows with a label, less a constant."""
+        label = self.labels[target][:, column]
+        known = np.flatnonzero(np.isfinite(label))
+        part = self.binned.subset(known.tolist()).construct()
+        return part.set_label(label[known] - shift)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LightGBMForecaster:
-    """boosters (2 H): for each horizon the variance and the likelihood one, or none; shrinkage (H,), offsets (2 H,)."""
+    """boosters (2 H): for each horizon the variance and the likelihood one, or none; shrinkage (H,), offsets (2 H,).
+
+    view: its location is what is believed of it; penalties (H,): it was fitted with, 0 at a horizon without one.
+    """
 
     feature_names: tuple[str, ...]
     horizons: Int64Array
     shrinkage: FloatArray
     offsets: FloatArray
     boosters: tuple[Trees | None, ...]
+    view: LinearView
+    penalties: tuple[int, ...]
     kind: ClassVar[str] = KIND
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """Trees of each booster, the best number where it was stopped early; 0 where there is none."""
+        """Trees of each booster, the best number where it was stopped early, then the penalty of the view at each
+        horizon; 0 where there is none."""
+        return (*self._counts, *self.penalties)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
         return tuple(0 if booster is None else max(1, booster.count) for booster in self.boosters)
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue, corrected, times a Student shape; calibration follows outside."""
         columns = horizon_columns(rows.horizons, self.horizons, self.kind)
         features = self._features(rows)
-        volatility = rows.volatility * np.exp(self._correction(features, columns))
+        scale = np.exp(self._correction(features, columns))
         shape = np.broadcast_to(student_quantiles(), (len(rows), len(columns), len(student_quantiles())))
-        return no_view_forecast(rows, volatility, shape)
+        made = no_view_forecast(rows, rows.volatility * scale, shape)
+        if not self.view.exists:
+            return made
+        location = self.view.location(features, columns)
+        mixture = Mixed(scale, np.full(scale.shape, TAIL_FREEDOM), shape)
+        rise = np.where(location == 0.0, made.p_up, probability_of_rise(location, mixture))
+        return replace(made, values=made.values + (rows.volatility * location)[:, :, None], p_up=rise)
+
+    def log_scale(self, rows: Matrix) -> FloatArray:
+        """(n, H) log of what the volatility known at issue is multiplied by, at the fitted horizons."""
+        return self._correction(self._features(rows), np.arange(len(self.horizons)))
 
     def importance(self) -> dict[str, float]:
         """Share of the total gain of each feature, over all boosters, largest first."""
@@ -216,7 +299,8 @@ class LightGBMForecaster:
             horizons=tuple(self.horizons.tolist()),
             shrinkage=tuple(self.shrinkage.tolist()),
             offsets=tuple(self.offsets.tolist()),
-            rounds=self.rounds,
+            rounds=self._counts,
+            view=self._saved_view(),
         )
         files = {SETTINGS_FILE: msgspec.json.encode(saved)}
         for name, booster in zip(_booster_files(saved.horizons), self.boosters, strict=True):
@@ -235,6 +319,7 @@ class LightGBMForecaster:
             boosters = [
                 Trees(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
             ]
+            view, penalties = _loaded_view(saved)
         except (KeyError, ValueError) as error:
             raise ModelError(f"The saved lightgbm cannot be read: {error}. Train it anew.") from error
         if any(booster is not None and booster.features != len(saved.feature_names) for booster in boosters):
@@ -245,6 +330,18 @@ class LightGBMForecaster:
             shrinkage=np.array(saved.shrinkage),
             offsets=np.array(saved.offsets),
             boosters=tuple(boosters),
+            view=view,
+            penalties=penalties,
+        )
+
+    def _saved_view(self) -> _SavedView | None:
+        if not self.view.exists:
+            return None
+        return _SavedView(
+            penalties=self.penalties,
+            centre=tuple(self.view.centre.tolist()),
+            spread=tuple(self.view.spread.tolist()),
+            weights=tuple(tuple(line) for line in self.view.weights.tolist()),
         )
 
     def _features(self, rows: Matrix) -> FloatArray:
@@ -270,24 +367,23 @@ class LightGBMForecaster:
         return np.clip(out, -CORRECTION_BOUND, CORRECTION_BOUND)
 
 
-def _labels(target: str, rows: Matrix, column: int) -> tuple[FloatArray, BoolArray]:
-    """The label (n,) and where there is one: a log variance ratio, or a standardised return."""
-    volatility = rows.volatility[:, column]
-    if target == "likelihood":
-        label = rows.returns[:, column] / volatility
-        return label, np.isfinite(label)
-    horizon = float(rows.horizons[column])
-    known = rows.variance[:, column] + VARIANCE_FLOOR
-    ratio = np.log(known) - _log_bias(rows.freedom[:, column]) - np.log(volatility**2 / horizon)
-    return np.clip(ratio, -RATIO_BOUND, RATIO_BOUND), np.isfinite(ratio)
+def _loaded_view(saved: _Saved) -> tuple[LinearView, tuple[int, ...]]:
+    """The view and its penalties. Raises ValueError if it is not of the saved features and horizons."""
+    features, horizons = len(saved.feature_names), len(saved.horizons)
+    if saved.view is None:
+        return LinearView.none(features, horizons), (0,) * horizons
+    centre, spread, weights = (np.array(part) for part in (saved.view.centre, saved.view.spread, saved.view.weights))
+    shapes = (centre.shape, spread.shape, weights.shape, (len(saved.view.penalties),))
+    if shapes != ((features,), (features,), (horizons, features), (horizons,)):
+        raise ValueError("its view is not of the features and horizons that it lists")
+    if not all(np.isfinite(part).all() for part in (centre, spread, weights)) or (spread <= 0).any():
+        raise ValueError("its view holds a number that no fit gives")
+    return LinearView(centre, spread, weights), saved.view.penalties
 
 
-def _log_bias(freedom: FloatArray) -> FloatArray:
-    """E[log(chi2_d / d)]: what a variance of d degrees of freedom falls short by on the log scale. Source: digamma."""
-    from scipy.special import digamma  # scipy costs more time than this module's other imports
-
-    half = 0.5 * freedom
-    return np.asarray(digamma(half) - np.log(half))
+def _labels(target: str, rows: Matrix) -> FloatArray:
+    """The labels (n, H), NaN where not known: log variance ratios, or standardised returns."""
+    return log_variance_ratio(rows) if target == "variance" else standardised_returns(rows)
 
 
 def _start(target: str, label: FloatArray) -> float:
@@ -314,12 +410,6 @@ def _objective(target: str, offset: float) -> tuple[str | Callable[..., Any], Ca
         return "student", float(np.mean(value)), False
 
     return gradient, loss
-
-
-def _independent_blocks(rows: Matrix, column: int) -> float:
-    """How many labels of this horizon fit behind each other into the time that the rows cover."""
-    known = np.isfinite(rows.returns[:, column])
-    return len(np.unique(rows.issued_at[known])) / float(rows.horizons[column])
 
 
 def _booster_files(horizons: tuple[int, ...]) -> list[str]:

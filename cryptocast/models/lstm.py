@@ -5,8 +5,8 @@ horizons at once the logarithm of what the volatility known at issue must be mul
 the standardised return under a Student t, once by least squares on the log of the realised variance; their mean is
 used. The head starts at no correction, and what it learned is shrunk by the independent blocks of time behind it.
 
-A second, linear head tells a location. It learns beside the network without moving it, and is used at a horizon only
-if it was clearly better than the last price on the stop block; otherwise the median stays at the last price.
+A location that is linear in what the networks read (`models/linear_view.py`) is used at a horizon only if it was
+clearly better than the last price on the stop block; otherwise the median stays at the last price.
 
 Several networks are averaged. How far they, and their dropout samples, disagree makes the tails fatter.
 
@@ -43,8 +43,9 @@ from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
-from cryptocast.models.heads import mixed, probability_of_rise, supports_view
+from cryptocast.models.heads import mixed, probability_of_rise
 from cryptocast.models.labels import independent_blocks, log_variance_ratio, standardised_returns
+from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
 from cryptocast.models.shape import TAIL_FREEDOM
 from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back
 
@@ -62,9 +63,8 @@ LEAST_STOP_ROWS: Final = 30
 UNSTOPPED_EPOCHS: Final = 8
 # Half of the shrinkage is reached with this many independent blocks of the horizon.
 SHRINKAGE_BLOCKS: Final = 12.0
-# The log correction of the scale, and the location in volatilities, are bounded: outside, the model is extrapolating.
+# The log correction of the scale is bounded: outside, the model is extrapolating.
 CORRECTION_BOUND: Final = 1.5
-LOCATION_BOUND: Final = 1.0
 # Of the running mean of the weights, a step. The mean is what forecasts: it lies in the middle of the noise.
 KEPT: Final = 0.98
 GRADIENT_BOUND: Final = 5.0
@@ -74,6 +74,7 @@ SQUARED_MEDIAN: Final = 0.528 * UNIT**2
 # What a batch holds changes the last digits of a sum; they are cut off, so that each row stands for itself.
 DIGITS: Final = 9
 ROWS_AT_ONCE: Final = 1024
+VIEW_PARTS: Final = ("view.centre", "view.spread", "view.weights")
 
 
 class _Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,11 +96,11 @@ class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0)]
     epochs: int
     shrinkage: tuple[float, ...]
-    view: tuple[float, ...]
+    penalties: tuple[int, ...]  # of the view, 0 at a horizon without one
 
 
 class _Network(nn.Module):
-    """Reads patches of bars and tells two log scales and a location for each horizon."""
+    """Reads patches of bars and tells two log scales for each horizon."""
 
     def __init__(self, shape: _Shape) -> None:
         super().__init__()
@@ -110,7 +111,6 @@ class _Network(nn.Module):
         self.attention = nn.Linear(2 * shape.hidden, 1)
         self.mixer = nn.Linear(self.width, shape.hidden)
         self.scale = nn.Linear(shape.hidden, 2 * shape.horizons)
-        self.location = nn.Linear(self.width, shape.horizons)
 
     def read(self, bars: Tensor, known: Tensor, context: Tensor) -> Tensor:
         """Everything before the first dropout: the same for all samples. A patch with an unknown bar is left out."""
@@ -122,12 +122,11 @@ class _Network(nn.Module):
         pooled = (weights[:, :, None] * states).sum(dim=1)  # (B, T, 2 * hidden) -> (B, 2 * hidden)
         return torch.cat([pooled, patches[:, -1], context], dim=1)  # (B, width)
 
-    def tell(self, read: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Log scales (..., 2, H) and locations (..., H), with what dropout keeps before and after the hidden layer."""
-        kept = read * first
-        hidden = nn.functional.gelu(self.mixer(kept)) * second  # (..., width) -> (..., hidden)
-        scales = self.scale(hidden)  # (..., hidden) -> (..., 2 * H)
-        return scales.reshape(*scales.shape[:-1], 2, self.horizons), self.location(kept.detach())
+    def tell(self, read: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Log scales (..., 2, H), with what dropout keeps before and after the hidden layer."""
+        hidden = nn.functional.gelu(self.mixer(read * first)) * second  # (..., width) -> (..., hidden)
+        scales: Tensor = self.scale(hidden)  # (..., hidden) -> (..., 2 * H)
+        return scales.reshape(*scales.shape[:-1], 2, self.horizons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +181,34 @@ class LSTMLearner:
             seed=seed,
             epochs=training.best_epoch,
             shrinkage=self.settings.strength * believed,
-            view=np.zeros(len(train.horizons)),
+            penalties=(0,) * len(train.horizons),
             members=tuple(_network_of(weights, training.shape) for weights in training.best),
+            views=(),
         )
-        if rounds:
-            return replace(made, view=believed * (np.array(rounds[len(train.horizons) :]) > 0))
-        if stop is None or stopping is None or not self.settings.view:
+        return self._with_view(made, examples, stop if stopping is not None else None, rounds, believed)
+
+    def _with_view(
+        self,
+        made: "LSTMForecaster",
+        examples: "_Examples",
+        stop: Matrix | None,
+        rounds: tuple[int, ...] | None,
+        believed: FloatArray,
+    ) -> "LSTMForecaster":
+        """The same with a view at the horizons where the stop block supports one, or did when `rounds` were found."""
+        searching = rounds is None and stop is not None and self.settings.view
+        known = () if rounds is None else rounds[len(made.horizons) :]
+        if not (searching or any(known)):
             return made
-        return replace(made, view=believed * made.with_view(believed).view_supported(stop))
+        labels = examples.standardised.numpy().astype(np.float64)
+        ridges = [Ridge.of(_read(network, examples), labels) for network in made.members]
+        if searching and stop is not None:
+            judged = stop.rows(look_back(stop, self.settings.lookback).usable)
+            features = [_read(network, _windows_of(judged, self.settings)) for network in made.members]
+            known = supported_penalties(ridges, features, judged, made.log_scale(judged), believed)
+        if not any(known):
+            return made
+        return replace(made, penalties=known, views=tuple(ridge.view(known).believed(believed) for ridge in ridges))
 
 
 class _Member:
@@ -225,8 +244,8 @@ class _Member:
         read = network.read(part.bars[batch], part.known[batch], part.context[batch])
         first = _keep((len(batch), network.width), dropout, generator).to(self.device)
         second = _keep((len(batch), network.hidden), dropout, generator).to(self.device)
-        scales, location = network.tell(read, first, second)
-        return _losses(scales, location, part.standardised[batch], part.ratio[batch]).sum()
+        scales = network.tell(read, first, second)
+        return _losses(scales, part.standardised[batch], part.ratio[batch]).sum()
 
     def state(self) -> dict[str, Tensor]:
         """All that the next epoch depends on, by name."""
@@ -316,11 +335,9 @@ class _Training:
                 network = _network_of(weights, self.shape, dtype=torch.float32)
                 network.to(stopping.bars.device)
                 read = network.read(stopping.bars, stopping.known, stopping.context)
-                told.append(network.tell(read, one, one)[0])
-            scales = torch.stack(told).mean(dim=0)
-            location = torch.zeros_like(scales[:, 0])
-            losses = _losses(scales, location, stopping.standardised, stopping.ratio)
-        return float(losses[:2].sum())
+                told.append(network.tell(read, one, one))
+            losses = _losses(torch.stack(told).mean(dim=0), stopping.standardised, stopping.ratio)
+        return float(losses.sum())
 
     def _keep(self) -> None:
         if self.checkpoint is None:
@@ -354,26 +371,26 @@ class _Training:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LSTMForecaster:
-    """members: networks in double precision; shrinkage and view (H,): how much of scale and location is believed."""
+    """members: networks in double precision; shrinkage (H,): how much of the scale is believed.
+
+    views: of what each network reads, or none at all; their mean is the location. penalties (H,): they were fitted
+    with, 0 at a horizon without a view.
+    """
 
     horizons: Int64Array
     settings: LSTMConfig
     seed: int
     epochs: int
     shrinkage: FloatArray
-    view: FloatArray
+    penalties: tuple[int, ...]
     members: tuple[_Network, ...]
+    views: tuple[LinearView, ...]
     kind: ClassVar[str] = KIND
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """The epochs, horizon by horizon: first of the scale, then of the location, 0 where there is no view."""
-        scale = (self.epochs,) * len(self.horizons)
-        return (*scale, *(self.epochs if weight > 0 else 0 for weight in self.view.tolist()))
-
-    def with_view(self, weights: FloatArray) -> Self:
-        """The same with other weights (H,) of its location."""
-        return replace(self, view=weights)
+        """The epochs at each horizon, then the penalty of the view there, 0 where there is none."""
+        return (*((self.epochs,) * len(self.horizons)), *self.penalties)
 
     def predict(self, rows: Matrix) -> Forecast:
         """The mixture of all networks and dropout samples; calibration follows outside.
@@ -398,22 +415,12 @@ class LSTMForecaster:
         rise = np.where(told.location == 0.0, made.p_up, probability_of_rise(told.location, mixture))
         return replace(made, values=moved, p_up=rise)
 
-    def view_supported(self, stop: Matrix) -> FloatArray:
-        """(H,) 1 where the location was clearly better than the last price on these rows, else 0."""
+    def log_scale(self, rows: Matrix) -> FloatArray:
+        """(n, H) log of what the volatility known at issue is multiplied by, at the fitted horizons."""
         columns = np.arange(len(self.horizons))
-        told = _Told.nothing(len(stop), len(columns))
-        self._tell(stop, columns, told)
-        standardised = standardised_returns(stop)
-        days = stop.issued_at // stop.bar_us
-        return np.array(
-            [
-                supports_view(
-                    standardised[:, h], told.log_scale[:, h], told.location[:, h], days, int(self.horizons[h])
-                )
-                for h in columns.tolist()
-            ],
-            dtype=np.float64,
-        )
+        told = _Told.nothing(len(rows), len(columns))
+        self._tell(rows, columns, told)
+        return told.log_scale
 
     def save(self) -> Artefacts:
         """JSON for what the networks look like, safetensors for their weights."""
@@ -428,13 +435,16 @@ class LSTMForecaster:
             seed=self.seed,
             epochs=self.epochs,
             shrinkage=tuple(self.shrinkage.tolist()),
-            view=tuple(self.view.tolist()),
+            penalties=self.penalties,
         )
         tensors = {
             f"{index}.{name}": tensor.detach().to(torch.float32)
             for index, network in enumerate(self.members)
             for name, tensor in network.named_parameters()
         }
+        for index, view in enumerate(self.views):
+            parts = zip(VIEW_PARTS, (view.centre, view.spread, view.weights), strict=True)
+            tensors |= {f"{index}.{name}": torch.from_numpy(part) for name, part in parts}
         return {SETTINGS_FILE: msgspec.json.encode(saved), WEIGHTS_FILE: save_tensors(_plain(tensors))}
 
     @classmethod
@@ -449,8 +459,10 @@ class LSTMForecaster:
             shape = _Shape(len(saved.horizons), saved.patch, saved.hidden)
             members = [_under(tensors, f"{index}.") for index in range(saved.members)]
             foreign = set(tensors) - {f"{i}.{name}" for i, own in enumerate(members) for name in own}
-            if foreign or len(saved.shrinkage) != len(saved.horizons) or len(saved.view) != len(saved.horizons):
+            horizons = len(saved.horizons)
+            if foreign or len(saved.shrinkage) != horizons or len(saved.penalties) != horizons:
                 raise ValueError(f"it holds {', '.join(sorted(foreign)) or 'other horizons than it lists'}")
+            views = tuple(_checked_view(own, shape) for own in members) if any(saved.penalties) else ()
             networks = tuple(_checked_network(weights, shape) for weights in members)
             if saved.lookback % saved.patch:
                 raise ValueError(f"its lookback of {saved.lookback} is no multiple of its patch of {saved.patch}")
@@ -462,8 +474,9 @@ class LSTMForecaster:
             seed=saved.seed,
             epochs=saved.epochs,
             shrinkage=np.array(saved.shrinkage),
-            view=np.array(saved.view),
+            penalties=saved.penalties,
             members=networks,
+            views=views,
         )
 
     def _tell(self, rows: Matrix, columns: Int64Array, out: "_Told") -> None:
@@ -473,22 +486,21 @@ class LSTMForecaster:
         if len(usable) == 0:
             return
         bars, known, context = _tensors(windows, usable, torch.float64)
-        scales, locations = [], []
+        scales, reads = [], []
         with torch.inference_mode():
             for network, (first, second) in zip(self.members, self._masks(), strict=True):
-                told, location = network.tell(network.read(bars, known, context), first, second)
-                scales.append(told.mean(dim=-2))  # (S, B, 2, H) -> (S, B, H)
-                locations.append(location)
-            scale, place = torch.cat(scales)[..., columns], torch.cat(locations)[..., columns]
-            trust, view = torch.from_numpy(self.shrinkage[columns]), torch.from_numpy(self.view[columns])
-            facts = [
-                (scale.mean(dim=0) * trust).clamp(-CORRECTION_BOUND, CORRECTION_BOUND),
-                scale.var(dim=0, correction=0) * trust**2,
-                (place.mean(dim=0) * view).clamp(-LOCATION_BOUND, LOCATION_BOUND),
-                place.var(dim=0, correction=0) * view**2,
-            ]
-        for target, fact in zip(out.arrays, facts, strict=True):
-            target[usable] = np.round(fact.numpy(), DIGITS)
+                read = network.read(bars, known, context)
+                scales.append(network.tell(read, first, second).mean(dim=-2))  # (S, B, 2, H) -> (S, B, H)
+                reads.append(read.numpy())
+            scale = torch.cat(scales)[..., columns]
+            trust = torch.from_numpy(self.shrinkage[columns])
+            mean = (scale.mean(dim=0) * trust).clamp(-CORRECTION_BOUND, CORRECTION_BOUND).numpy()
+            spread = (scale.var(dim=0, correction=0) * trust**2).numpy()
+        places = [view.location(read, columns) for view, read in zip(self.views, reads, strict=False)]
+        zero = np.zeros(mean.shape)
+        location, doubt = (np.mean(places, axis=0), np.var(places, axis=0)) if places else (zero, zero)
+        for target, fact in zip(out.arrays, (mean, spread, location, doubt), strict=True):
+            target[usable] = np.round(fact, DIGITS)
 
     def _masks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """What dropout keeps, (S, 1, width) for each network: drawn once from the seed, the same for every row."""
@@ -535,6 +547,14 @@ def _examples(rows: Matrix, settings: LSTMConfig) -> _Examples:
     return _Examples(bars, known, context, *(torch.from_numpy(label.astype(np.float32)) for label in labels))
 
 
+def _windows_of(rows: Matrix, settings: LSTMConfig) -> _Examples:
+    """All rows, with a window and a label or not."""
+    windows = look_back(rows, settings.lookback)
+    bars, known, context = _tensors(windows, np.arange(len(rows)), torch.float32)
+    labels = (standardised_returns(rows), log_variance_ratio(rows))
+    return _Examples(bars, known, context, *(torch.from_numpy(label.astype(np.float32)) for label in labels))
+
+
 def _stop_examples(stop: Matrix, settings: LSTMConfig) -> _Examples | None:
     examples = _examples(stop, settings)
     return examples if len(examples) >= LEAST_STOP_ROWS else None
@@ -545,11 +565,11 @@ def _tensors(windows: Windows, chosen: Int64Array, dtype: torch.dtype) -> tuple[
     return torch.from_numpy(bars).to(dtype), torch.from_numpy(known), torch.from_numpy(context).to(dtype)
 
 
-def _losses(scales: Tensor, location: Tensor, standardised: Tensor, ratio: Tensor) -> Tensor:
-    """(3, H) means over the rows (B, ...) where the label is known: of likelihood, variance and location.
+def _losses(scales: Tensor, standardised: Tensor, ratio: Tensor) -> Tensor:
+    """(2, H) means over the rows (B, ...) where the label is known: of likelihood and variance.
 
     The first is the negative log likelihood of a Student t around the last price, the second half the squared error of
-    the log deviation, the third the likelihood around the location, which alone learns from it.
+    the log deviation.
     """
     log_scale, log_deviation = scales[:, 0], scales[:, 1]  # (B, 2, H) -> (B, H) each
     known, known_ratio = torch.isfinite(standardised), torch.isfinite(ratio)
@@ -557,8 +577,7 @@ def _losses(scales: Tensor, location: Tensor, standardised: Tensor, ratio: Tenso
     z, half_ratio = torch.where(known, standardised, 0.0), torch.where(known_ratio, 0.5 * ratio, 0.0)
     likelihood = _mean_where(known, _student_loss(z, log_scale))
     variance = _mean_where(known_ratio, 0.5 * (log_deviation - half_ratio) ** 2)
-    around_location = _mean_where(known, _student_loss(z - location, log_scale.detach()))
-    return torch.stack([likelihood, variance, around_location])
+    return torch.stack([likelihood, variance])
 
 
 def _student_loss(error: Tensor, log_scale: Tensor) -> Tensor:
@@ -572,7 +591,7 @@ def _mean_where(known: Tensor, loss: Tensor) -> Tensor:
 
 
 def _new_network(shape: _Shape, generator: torch.Generator, examples: _Examples) -> _Network:
-    """A network that knows nothing but by what constant the scales are off: no correction beyond that, no location."""
+    """A network that knows nothing but by what constant the scales are off: no correction beyond that."""
     network = _empty_network(shape, torch.float32)
     with torch.no_grad():
         drawn = {network.reader: shape.hidden, network.attention: 2 * shape.hidden, network.mixer: network.width}
@@ -580,9 +599,8 @@ def _new_network(shape: _Shape, generator: torch.Generator, examples: _Examples)
             bound = 1.0 / math.sqrt(inputs)
             for tensor in module.parameters():
                 tensor.uniform_(-bound, bound, generator=generator)
-        for head in (network.scale, network.location):
-            head.weight.zero_()
-            head.bias.zero_()
+        network.scale.weight.zero_()
+        network.scale.bias.zero_()
         squared = torch.nanmedian(examples.standardised.cpu() ** 2, dim=0).values.clamp(min=1e-6)
         network.scale.bias[: shape.horizons] = (0.5 * torch.log(squared / SQUARED_MEDIAN)).nan_to_num(0.0)
         network.scale.bias[shape.horizons :] = 0.5 * torch.nanmean(examples.ratio.cpu(), dim=0).nan_to_num(0.0)
@@ -601,6 +619,31 @@ def _network_of(weights: Mapping[str, Tensor], shape: _Shape, dtype: torch.dtype
     network = _empty_network(shape, dtype)
     network.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()})
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def _read(network: _Network, examples: _Examples) -> FloatArray:
+    """(n, width): what a network in double precision reads in the rows."""
+    with torch.inference_mode():
+        parts = []
+        for begin in range(0, len(examples), ROWS_AT_ONCE):
+            part = slice(begin, begin + ROWS_AT_ONCE)
+            bars, context = examples.bars[part].double(), examples.context[part].double()
+            parts.append(network.read(bars, examples.known[part], context))
+    return torch.cat(parts).numpy() if parts else np.empty((0, network.width))
+
+
+def _checked_view(tensors: dict[str, Tensor], shape: _Shape) -> LinearView:
+    """The view among a member's tensors, taken out of them. Raises ValueError if it is not as it must be."""
+    width = 2 * shape.hidden + CHANNELS * shape.patch + CONTEXT
+    arrays = []
+    for name, expected in zip(VIEW_PARTS, ((width,), (width,), (shape.horizons, width)), strict=True):
+        tensor = tensors.pop(name, torch.empty(0))
+        if tensor.shape != expected or tensor.dtype != torch.float64 or not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected {expected}, all finite")
+        arrays.append(tensor.numpy())
+    if (arrays[1] <= 0).any():
+        raise ValueError(f"{VIEW_PARTS[1]} is not positive")
+    return LinearView(*arrays)
 
 
 def _checked_network(weights: Mapping[str, Tensor], shape: _Shape) -> _Network:

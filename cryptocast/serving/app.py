@@ -446,6 +446,8 @@ def _service(
     def changed(coin: str) -> None:
         answers.candles_changed(coin)
         finished.clear()
+        if refresher is not None:
+            refresher.compute_soon()
 
     watch = StoreWatch(fresh, shown, registry, series=lambda: served_series(answers, config), on_change=changed)
     sides = Sides()

@@ -167,6 +167,9 @@ def ledger_rows(
     for version in versions:
         own = tuple(sorted(set(horizons) & set(version.manifest.horizons)))
         try:
+            if not own:
+                told = ", ".join(map(str, version.manifest.horizons))
+                raise ModelError(f"it forecasts {told} bars ahead, none of which the settings ask for")
             _refuse_later_data(version, pool)
             served, _ = forecaster.by_version(registry, version, asked, pool, own)
             rows += _as_rows(version.key, version.number, served, pool.bar_us, now)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryptocast.config import Config, LightGBMConfig, LSTMConfig
-from cryptocast.errors import ModelError, UsageError
+from cryptocast.errors import DataError, ModelError, UsageError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecaster, Learner
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type, learner
@@ -65,12 +65,22 @@ def test_quantiles_are_ordered_finite_and_positive_as_prices(model: Forecaster, 
         make_matrix(("bitcoin",), 400, price=1e9),
         make_matrix(("bitcoin",), 400, drop=tuple(range(200, 212))),
         make_matrix(("bitcoin",), 400, range_known=False),
+        make_matrix(("bitcoin",), 400, flat=tuple(range(100, 390))),
     ]
     for rows in strange:
         made = model.predict(rows)
         assert np.isfinite(made.values).all()
         assert (np.diff(made.values, axis=-1) >= 0).all()
         assert (made.prices() > 0).all()
+
+
+def test_too_little_data_is_refused_with_the_number_needed(kind: str, make_matrix: MakeMatrix) -> None:
+    little = make_matrix(("bitcoin",), 120)
+    if kind == "baseline":  # its prior shape answers for what it has not seen
+        assert np.isfinite(_fit(learner(kind, QUICK), little).predict(little).values).all()
+        return
+    with pytest.raises(DataError, match=r"needs 200 bars .*there are \d+"):
+        _fit(learner(kind, QUICK), little)
 
 
 def test_the_price_level_does_not_matter(model: Forecaster, make_matrix: MakeMatrix) -> None:

@@ -93,8 +93,9 @@ def test_early_stopping_finds_rounds_that_the_final_fit_repeats(make_matrix: Mak
     fitted = fit_in_time(
         boosted, matrix, fit=0.7, stop=0.15, block_count=2, least_blocks=12, seed=1, run=FitRun(threads=1)
     )
-    assert len(fitted.rounds) == 2 * len(matrix.horizons)
-    assert all(1 <= r <= 60 for r in fitted.rounds)
+    assert len(fitted.rounds) == 3 * len(matrix.horizons)  # two boosters and a view for each
+    assert all(1 <= r <= 60 for r in fitted.rounds[:8])
+    assert fitted.rounds[8:] == (0, 0, 0, 0)
     assert fitted.final.inner.rounds == fitted.rounds
     assert find_rounds(boosted, matrix, seed=1, run=FitRun(threads=1))
 

@@ -22,6 +22,7 @@ from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun, Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.heads import mixed
+from cryptocast.models.linear_view import PENALTIES
 from cryptocast.models.lstm import SETTINGS_FILE, WEIGHTS_FILE, LSTMForecaster, LSTMLearner
 from cryptocast.scoring.quantiles import LEVELS
 from tests.conftest import DAY_US, MakeCandles
@@ -103,7 +104,7 @@ def test_a_planted_signal_moves_the_median_and_the_final_fit_keeps_the_view(make
     train, stop, test = _parts(matrix)
     learner = LSTMLearner(QUICK)
     made = learner.fit(train, stop=stop, rounds=None, seed=1, run=RUN)
-    assert made.rounds[2] == made.rounds[0] > 0
+    assert made.rounds[2] in PENALTIES
     forecast = made.predict(test)
     # 14 % of the variance can be told: 7 % of the CRPS.
     baseline = _crps(BaselineLearner().fit(train).predict(test), test.returns, 0)
@@ -343,7 +344,15 @@ def test_a_pickle_and_other_bytes_are_refused(model: LSTMForecaster, content: by
 def test_settings_that_do_not_fit_the_weights_are_refused(model: LSTMForecaster) -> None:
     files = model.save()
     saved = json.loads(files[SETTINGS_FILE])
-    wrong = ({"hidden": 9}, {"members": 3}, {"members": 1}, {"horizons": [1, 7]}, {"view": [0.0]}, {"extra": 1})
+    wrong = (
+        {"hidden": 9},
+        {"members": 3},
+        {"members": 1},
+        {"horizons": [1, 7]},
+        {"penalties": [0]},
+        {"penalties": [100, 0]},
+        {"extra": 1},
+    )
     for change in (*wrong, {"samples": 10**9}, {"lookback": 30}, {"dropout": 1.0}):
         with pytest.raises(ModelError, match="saved lstm cannot be read"):
             LSTMForecaster.load({**files, SETTINGS_FILE: json.dumps({**saved, **change}).encode()})

@@ -15,8 +15,10 @@ SEEDS = 100
 MOST = 11  # of 100 at 5 %: the 99th percentile of a binomial is 11
 
 
-def backtest_of(folder: Path, seed: int, *, walk_forward: bool) -> BacktestReport:
-    """baseline and lightgbm on 800 bars of a random walk of constant volatility."""
+def backtest_of(
+    folder: Path, seed: int, *, walk_forward: bool, models: tuple[str, ...] = ("baseline", "lightgbm")
+) -> BacktestReport:
+    """800 bars of a random walk of constant volatility."""
     config = Config(
         store=StoreConfig(path=folder / str(seed)),
         data=DataConfig(coins=("bitcoin",), source="simulated"),
@@ -24,7 +26,7 @@ def backtest_of(folder: Path, seed: int, *, walk_forward: bool) -> BacktestRepor
         train=TrainConfig(threads=2, audit=False),
     )
     context = Context(config=config, wall_clock=lambda: NOW, who="test")
-    return backtest(context, BacktestOrder(walk_forward=walk_forward, models=("baseline", "lightgbm")))
+    return backtest(context, BacktestOrder(walk_forward=walk_forward, models=models))
 
 
 def says_better(report: BacktestReport) -> bool:
@@ -38,6 +40,14 @@ def test_on_a_hundred_random_walks_of_constant_volatility_better_is_hardly_ever_
 ) -> None:
     said = [seed for seed in range(SEEDS) if says_better(backtest_of(tmp_path, seed, walk_forward=walk_forward))]
     assert len(said) <= MOST, f"{len(said)} of {SEEDS}: {said}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_on_a_random_walk_neither_network_nor_ensemble_is_said_to_be_better(tmp_path: Path, seed: int) -> None:
+    report = backtest_of(tmp_path, seed, walk_forward=False, models=("baseline", "lstm", "ml_ensemble"))
+    assert {row.model for row in report.rows} >= {"lstm", "ml_ensemble"}
+    assert not says_better(report)
 
 
 def test_on_a_random_walk_no_skill_is_claimed_and_what_could_have_been_seen_is_said(tmp_path: Path) -> None:

@@ -6,8 +6,18 @@ from pathlib import Path
 from cryptocast.registry import VersionKey
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.score import score
-from tests.registry.registry_fits import NOW
+from tests.registry.registry_fits import NOW, hold_out, register
+from tests.registry.registry_fits import score as made_score
 from tests.workflows.test_backtest import context
+
+
+def test_a_version_of_other_horizons_than_the_settings_is_named_and_left_out(tmp_path: Path) -> None:
+    on_sample = context(tmp_path)
+    registry = on_sample.registry()
+    register(registry, horizons=(2, 3), scores=hold_out(made_score(2), made_score(3)))
+    report = score(on_sample, Selection(("bitcoin",), now=NOW.replace(year=2019, month=6, day=1)))
+    assert report.written == 4  # the baseline's
+    assert report.errors == ("bitcoin/lightgbm:1: it forecasts 2, 3 bars ahead, none of which the settings ask for",)
 
 
 def test_a_scoring_notes_the_forecast_of_now_and_joins_it_when_its_bar_has_closed(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""Models trained as a user's are, on markets whose truth is known."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptocast.config import Config
+from cryptocast.data.schema import BAR_US
+from cryptocast.data.simulated.market import SimulatedMarket, simulate
+from cryptocast.features.catalogue import FEATURES, add_features
+from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.models.base import FitRun
+from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.kinds import learner
+
+START: Final = datetime(2015, 1, 1, tzinfo=UTC)
+HORIZONS: Final = (1, 7, 14, 30)
+MEMBERS: Final = ("baseline", "har", "lightgbm", "lstm")
+
+
+def matrix_of(market: SimulatedMarket, coins: Sequence[str], bars: int) -> Matrix:
+    """Daily bars of the coins with the features of the catalogue."""
+    candles = simulate(market, coins, bars, "daily", START)
+    table = add_features(candles.lazy(), FEATURES, bar_us=BAR_US["daily"]).collect()
+    return build_matrix(table, [f.name for f in FEATURES], horizons=HORIZONS, bar_us=BAR_US["daily"])
+
+
+def trained(
+    matrix: Matrix, kinds: Sequence[str] = (*MEMBERS, "ml_ensemble"), config: Config | None = None
+) -> Mapping[str, Fitted]:
+    """Each kind; an ensemble behind its members, whose trainings it takes."""
+    settings = Config()
+    found: dict[str, Fitted] = {}
+    for kind in kinds:
+        found[kind] = fit_in_time(
+            learner(kind, settings),
+            matrix,
+            fit=settings.split.fit,
+            stop=settings.split.stop,
+            block_count=settings.train.blocks,
+            least_blocks=settings.train.min_independent_blocks,
+            seed=settings.train.seed,
+            run=FitRun(threads=2),
+            members=dict(found),
+        )
+    return found
