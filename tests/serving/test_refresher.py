@@ -305,9 +305,15 @@ def test_many_who_ask_for_a_coin_that_is_not_there_cause_one_download(tmp_path: 
         assert len(charts) == 1
 
 
-def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(tmp_path: Path) -> None:
+def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryptocast.serving.prices.SLOW_S", 60.0)  # a busy machine is no upstream that hangs
     with FakeUpstream(coins=40, latency_s=0.2) as fake:
-        app = create_app(Context(settings(tmp_path, fake)), refresh=False)
+        chosen = settings(tmp_path, fake)
+        calls_ = msgspec.structs.replace(chosen.coingecko, read_timeout_s=20.0, deadline_s=20.0)
+        patient = msgspec.structs.replace(chosen.serve, request_timeout_s=20.0)
+        app = create_app(Context(msgspec.structs.replace(chosen, coingecko=calls_, serve=patient)), refresh=False)
         path = "/prices?ids=" + ",".join(f"coin-{number:03}" for number in range(5, 35))
 
         async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
