@@ -257,9 +257,11 @@ def _listed(version: Version | Listed) -> ListedVersion:
     if isinstance(version, Version):
         data = version.manifest.data(version.key.coin)
         trained_to, scores = (data.last if data else None), version.hold_out.horizons
+        found = [score.skill.get("baseline") for score in version.hold_out.horizons]
     else:
         trained_to, scores = version.trained_to, version.scores
-    skills = [skill for score in scores if (skill := score.skill.get("baseline")) is not None]
+        found = [score.skill.baseline for score in version.scores]
+    skills = [skill for skill in found if skill is not None]
     key = version.key
     return ListedVersion(
         name=version.name,

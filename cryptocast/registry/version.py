@@ -15,6 +15,7 @@ __all__ = [
     "Action",
     "Event",
     "ListedScore",
+    "ListedSkill",
     "ListedVersion",
     "NewVersion",
     "Version",
@@ -70,15 +71,21 @@ class Version:
         return _name(self.key, self.number)
 
 
+# gc=False: thousands of these are made at once, and hold nothing that could hold them.
+class ListedSkill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Of the references that a version was scored against, the one that a list shows; None: not scored against it."""
+
+    baseline: float | None = None
+
+
 class ListedScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a list shows of the hold-out at one horizon: see HorizonScore."""
 
     horizon: int
-    skill: dict[str, float]
+    skill: ListedSkill
     verdict: str
 
 
-# gc=False: thousands of these are made at once, and hold nothing that could hold them.
 class ListedVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A version without its manifest, calibration and most of its scores: quick to read, to be shown in lists."""
 
