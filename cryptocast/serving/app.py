@@ -194,7 +194,8 @@ class Service:
             await asyncio.sleep(LIVE_EVERY_S)
 
     async def _keep_prices(self, path: Path) -> None:
-        if self.prices is not None and (prices := self.prices.kept()):
+        # Where there is no store none is made for prices alone.
+        if self.prices is not None and self.config.store.path.is_dir() and (prices := self.prices.kept()):
             await asyncio.to_thread(write_prices, path, prices)
 
     def _price_event(self, what: str) -> None:
