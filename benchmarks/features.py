@@ -39,6 +39,7 @@ from ta.volume import OnBalanceVolumeIndicator
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 from cryptocast.features import FEATURES, LOOKBACK, add_features
+from cryptocast.features.catalogue import last_features, with_features
 from cryptocast.features.engine import evaluate
 from cryptocast.features.formula import CLOSE, Formula, variation
 from cryptocast.features.technical import atr, bollinger, ema, macd, roc, rsi, sma, stochastic
@@ -249,7 +250,10 @@ def serving_tail(rounds: int) -> None:
     frame = made(1, LOOKBACK + 1_000).polars
     tail = frame.tail(LOOKBACK)
     job = partial(add_features, tail.lazy(), bar_us=DAY // 24)
-    took = medians({"tail": lambda: job().collect()}, 20 * rounds)["tail"]
+    grid = with_features(tail, features=(), bar_us=DAY // 24)
+    served = partial(last_features, grid, FEATURES, rows=1, bar_us=DAY // 24)
+    found = medians({"tail": lambda: job().collect(), "served": served}, 20 * rounds)
+    took, as_served = found["tail"], found["served"]
     names = [f.name for f in FEATURES]
     short, long = (
         np.array(add_features(part.lazy(), bar_us=DAY // 24).collect().select(names).row(-1), dtype=np.float64)
@@ -259,6 +263,10 @@ def serving_tail(rounds: int) -> None:
     assert (np.isnan(short) == np.isnan(long)).all()
     print(f"\n| one coin, {len(tail):,} bars, {len(names)} features | |\n| --- | --- |")
     print(f"| median ms (at most 15) | {took.clock * 1e3:.1f} |\n| CPU ms | {took.processor * 1e3:.1f} |")
+    print(f"| each feature on what it remembers, ms | {as_served.clock * 1e3:.1f} |")
+    print(f"| CPU ms | {as_served.processor * 1e3:.1f} |")
+    apart = np.nanmax(np.abs(served()[0, 0] - long) / np.maximum(np.abs(long), 1.0))
+    print(f"| that row off the whole history's by | {apart:.0e} |")
     print(f"| last row off the whole history's by | {off:.0e} |")
 
 

@@ -44,6 +44,10 @@ class KeptCandles(CandleStore):
         """As CandleStore's; an unchanged series is not hashed again."""
         if as_of is not None:
             return super().read(key, as_of)
+        if key not in self._first:
+            facts = self.facts(key)
+            with self._guard:
+                self._first.setdefault(key, facts)
         found = self._current(key)
         return None if found is None else found.candles
 
@@ -56,7 +60,7 @@ class KeptCandles(CandleStore):
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def facts_at_first(self, key: SeriesKey) -> Facts | None:
-        """What `facts` gave when the series was asked for first; as it is now, if it never was."""
+        """What `facts` gave when the series was read first; as it is now, if it never was."""
         return self._first[key] if key in self._first else self.facts(key)
 
     def _load(self, key: SeriesKey) -> StoredSeries | None:
@@ -77,7 +81,6 @@ class KeptCandles(CandleStore):
     def _current(self, key: SeriesKey) -> _Kept | None:
         facts = self.facts(key)
         with self._guard:
-            self._first.setdefault(key, facts)
             known = self._kept.get(key)
             if known is not None and known.facts == facts:
                 self._kept.move_to_end(key)

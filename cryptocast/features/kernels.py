@@ -198,7 +198,7 @@ def decayed_mean(values: FloatArray, decay: float, least: int) -> FloatArray:
     for rows, first, last in _runs(table, result):
         into = result[rows, first:last]
         _recursion(table[rows, first:last], 1.0 - decay, np.zeros(into.shape[0]), into)
-        into /= 1.0 - np.power(decay, np.arange(1.0, into.shape[-1] + 1.0))
+        into /= _decayed(decay, into.shape[-1])
         into[:, : least - 1] = np.nan
     return result.reshape(values.shape)
 
@@ -259,6 +259,14 @@ def _recursion(values: FloatArray, alpha: float, before: FloatArray, out: FloatA
         np.cumsum(y, axis=-1, out=y)
         y *= falling[: x.shape[-1]]
         before = y[:, -1]
+
+
+@lru_cache(maxsize=64)
+def _decayed(decay: float, length: int) -> FloatArray:
+    """(length,) what weights decay^k of 1, 2, ... bars sum to, times 1 - decay; read-only."""
+    sums: FloatArray = 1.0 - np.power(decay, np.arange(1.0, length + 1.0))
+    sums.flags.writeable = False
+    return sums
 
 
 def _block_length(alpha: float) -> int:

@@ -171,7 +171,9 @@ def _mean_squares(close: FloatArray, rule: VolatilityRule) -> tuple[FloatArray, 
     known = np.flatnonzero(~np.isnan(squared))
     averages = kernels.decayed_mean(squared[known], 0.5 ** (1.0 / rule.half_life), 1)
     recent = np.full_like(squared, np.nan)
-    if len(known):
+    if 0 < len(known) == len(squared) - 1 and known[0] == 1:  # no gaps
+        recent[1:] = averages
+    elif len(known):
         recent[known[0] :] = np.repeat(averages, np.diff(known, append=len(squared)))
     return recent, kernels.window_mean(squared, rule.window, VOLATILITY_WARMUP)
 
@@ -194,19 +196,21 @@ def build_matrix(
     horizons: Sequence[int],
     bar_us: int,
     with_variance: bool = True,
+    with_panel: bool = True,
 ) -> Matrix:
     """Rows of a feature table (one coin's complete time grid after another) as arrays.
 
     table: the candle columns and the named features, sorted by (coin, close_time), grid complete. Rows without a price
     or before a volatility is known are left out; undefined features become NaN. with_variance: False leaves the labels
-    `variance` and `freedom` NaN, for what learns from returns alone. Raises ValueError on unsorted input.
+    `variance` and `freedom` NaN, for what learns from returns alone; with_panel: False the panel's variance and
+    volatility too, for what looks at nothing but its rows. Raises ValueError on unsorted input.
     """
     if list(horizons) != sorted(set(horizons)) or (len(horizons) and horizons[0] < 1):
         raise ValueError(f"horizons must be increasing and at least 1 bar, got {list(horizons)}")
     rule = volatility_rule(bar_us)
     close = table["close"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):  # prices that are no prices come as they are
-        panel, (recent, long), freedom = _panel(table, close, rule)
+        panel, (recent, long), freedom = _panel(table, close, rule, with_panel=with_panel)
         if len(close) and not _is_complete(panel, bar_us):
             raise ValueError("the table is not on its complete time grid, sorted by coin and close_time")
         volatility = _ahead(recent, long, horizons, rule)
@@ -229,8 +233,8 @@ def build_matrix(
         feature_names=tuple(feature_names),
         horizons=steps,
         returns=_picked(returns, position),
-        variance=mean_ahead(panel.variance) if with_variance else unknown,
-        freedom=mean_ahead(freedom) * steps if with_variance else unknown,
+        variance=mean_ahead(panel.variance) if with_variance and with_panel else unknown,
+        freedom=mean_ahead(freedom) * steps if with_variance and with_panel else unknown,
         label_end=issued[:, None] + steps[None, :] * bar_us,
         bar_us=bar_us,
     )
@@ -259,29 +263,40 @@ def _is_complete(panel: Panel, bar_us: int) -> bool:
 
 
 def _panel(
-    table: pl.DataFrame, close: FloatArray, rule: VolatilityRule
+    table: pl.DataFrame, close: FloatArray, rule: VolatilityRule, *, with_panel: bool
 ) -> tuple[Panel, tuple[FloatArray, FloatArray], FloatArray]:
     """The panel, (N,) each the means behind its volatility, and (N,) the degrees of freedom of its variance."""
     start = starts(table["coin"]) if table.height else np.zeros(1, dtype=np.int64)
     coins = tuple(table["coin"][first] for first in start[:-1].tolist())
-    opened, high, low = (table[name].to_numpy() for name in ("open", "high", "low"))
-    ranged = table["range_known"]
-    ranged_or_not = (ranged.fill_null(value=False) if ranged.null_count() else ranged).to_numpy()
-    variance, recent, long = (np.empty(len(close)) for _ in range(3))
-    for rows in (slice(low_end, high_end) for low_end, high_end in pairwise(start.tolist())):
-        recent[rows], long[rows] = _mean_squares(close[rows], rule)
-        variance[rows] = one_bar_variance(opened[rows], high[rows], low[rows], close[rows], ranged_or_not[rows])
-    ends = (1, LONG_RUN)
+    variance, recent, long = (np.full(len(close), np.nan) for _ in range(3))
+    for low, high in pairwise(start.tolist()):
+        recent[low:high], long[low:high] = _mean_squares(close[low:high], rule)
+    freedom, volatility = variance, np.full((len(close), 2), np.nan)
+    if with_panel:
+        ends = (1, LONG_RUN)
+        volatility = np.ascontiguousarray((_ahead(recent, long, ends, rule) / np.sqrt(ends)[:, None]).T)
+        variance, freedom = _variance(table, close, start)
     panel = Panel(
         coins=coins,
         coin=np.repeat(np.arange(len(coins), dtype=np.int32), np.diff(start)),
         close_time=microseconds(table["close_time"]),
         log_close=np.log(close),
         variance=variance,
-        volatility=np.ascontiguousarray((_ahead(recent, long, ends, rule) / np.sqrt(ends)[:, None]).T),
+        volatility=volatility,
         start=start,
     )
-    return panel, (recent, long), one_bar_freedom(variance, ranged_or_not)
+    return panel, (recent, long), freedom
+
+
+def _variance(table: pl.DataFrame, close: FloatArray, start: Int64Array) -> tuple[FloatArray, FloatArray]:
+    """(N,) each: the variance of every bar, and its degrees of freedom."""
+    opened, high, low = (table[name].to_numpy() for name in ("open", "high", "low"))
+    ranged = table["range_known"]
+    known = (ranged.fill_null(value=False) if ranged.null_count() else ranged).to_numpy()
+    variance = np.empty(len(close))
+    for rows in (slice(first, last) for first, last in pairwise(start.tolist())):
+        variance[rows] = one_bar_variance(opened[rows], high[rows], low[rows], close[rows], known[rows])
+    return variance, one_bar_freedom(variance, known)
 
 
 def _features(table: pl.DataFrame, names: list[str], position: Int64Array) -> FloatArray:

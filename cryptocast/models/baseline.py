@@ -54,8 +54,9 @@ class BaselineLearner:
         for coin in range(len(train.panel.coins)):
             own = slice(None) if len(train.panel.coins) == 1 else train.coin == coin
             issued = train.issued_at[own]
+            returns, volatility = train.returns[own].T.copy(), train.volatility[own].T.copy()
             for column, horizon in enumerate(train.horizons.tolist()):
-                standardised = train.returns[own, column] / train.volatility[own, column]
+                standardised = returns[column] / volatility[column]
                 known = np.flatnonzero(np.isfinite(standardised))
                 known = known[recent(issued[known], horizon=horizon, bar_us=train.bar_us)]
                 table[coin, column] = _shrunk(standardised[known], horizon, prior)

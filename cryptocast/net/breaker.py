@@ -159,6 +159,12 @@ class _Window:
         self._buckets: deque[list[int]] = deque()  # [number, calls, failures, slow]
         self.calls = self.failures = self.slow = 0
 
+    def counted(self, now: float) -> tuple[int, int, int]:
+        """Calls, failures and slow ones, for a look from outside that changes nothing."""
+        oldest = int(now / self._width) - BUCKETS
+        kept = [bucket for bucket in list(self._buckets) if bucket[0] > oldest]
+        return sum(b[1] for b in kept), sum(b[2] for b in kept), sum(b[3] for b in kept)
+
     def slide(self, now: float) -> None:
         oldest = int(now / self._width) - BUCKETS
         while self._buckets and self._buckets[0][0] <= oldest:
@@ -247,16 +253,18 @@ class Breaker:
         self._change(State.CLOSED, "reset")
 
     def metrics(self) -> BreakerMetrics:
-        """What /metrics and /health show."""
-        state, now = self.state, self._clock()
-        self._window.slide(now)
+        """What /metrics and /health show. Changes nothing, so it may be asked for from any thread."""
+        now, state, since = self._clock(), self._state, self._since
+        if state is State.OPEN and now >= self._retry_at:
+            state, since = State.HALF_OPEN, self._retry_at
+        calls, failures, slow = self._window.counted(now)
         return BreakerMetrics(
             state=state,
-            in_state_s=now - self._since,
+            in_state_s=now - since,
             retry_after_s=max(0.0, self._retry_at - now) if state is State.OPEN else 0.0,
-            window_calls=self._window.calls,
-            window_failures=self._window.failures,
-            window_slow=self._window.slow,
+            window_calls=calls,
+            window_failures=failures,
+            window_slow=slow,
             rejected=self._rejected,
             opened=self._opened,
         )

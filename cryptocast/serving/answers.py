@@ -82,6 +82,7 @@ class Answers:
         self._kept: OrderedDict[Key, Outcome] = OrderedDict()
         self._flights: dict[Key, asyncio.Task[Outcome]] = {}
         self._last_good: OrderedDict[Request, Answered] = OrderedDict()
+        self._newest: list[CoinForecast] | None = None
         self._changes: dict[str, int] = {}
         self.computed = 0
 
@@ -95,7 +96,9 @@ class Answers:
 
     def newest(self) -> list[CoinForecast]:
         """The forecasts that were made last, one for each request."""
-        return [answered.made for answered in self._last_good.values()]
+        if self._newest is None:  # asked for with every scrape; to go through the dictionary hashes every request
+            self._newest = [answered.made for answered in self._last_good.values()]
+        return self._newest
 
     def candles_changed(self, coin: str) -> None:
         """What was computed from the coin's candles holds no longer."""
@@ -172,6 +175,7 @@ class Answers:
         self.computed += 1
         if isinstance(outcome, Answered):
             _put(self._last_good, request, outcome, self._max_entries)
+            self._newest = None
         else:
             outcome = self._or_last_good(request, outcome, str(outcome.error))
         _put(self._kept, key, outcome, self._max_entries)

@@ -165,7 +165,7 @@ class Service:
         async with self.answers.opened():
             await self.watch.look()
             tasks = [asyncio.create_task(self.watch.run())]
-            tasks += [asyncio.create_task(self.health.pulse.run()), asyncio.create_task(self._follow_outcomes())]
+            tasks += [asyncio.create_task(self.health.pulse.run()), asyncio.create_task(self._each_minute(kept_at))]
             if self.refresher is not None:
                 tasks.append(asyncio.create_task(self.refresher.run()))
             try:
@@ -175,8 +175,7 @@ class Service:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self.prices.close()
-                if prices := self.prices.kept():
-                    await asyncio.to_thread(write_prices, kept_at, prices)
+                await self._keep_prices(kept_at)
                 if self.keeper is not None:
                     await self.keeper.close()
         if upstream is not None:
@@ -184,13 +183,20 @@ class Service:
                 await asyncio.wait_for(upstream.aclose(), 2.0)
         self.reports.close()
 
-    async def _follow_outcomes(self) -> None:
+    async def _each_minute(self, kept_at: Path) -> None:
+        """Look for outcomes that came, and keep the prices for a process that may have to take over."""
         while True:
             try:
                 await asyncio.to_thread(self.live_figures.refresh)
+                await self._keep_prices(kept_at)
             except Exception:
-                log.exception("the scores of matured forecasts could not be read; they are read again")
+                log.exception("a minute's work failed; it is done again in the next")
             await asyncio.sleep(LIVE_EVERY_S)
+
+    async def _keep_prices(self, path: Path) -> None:
+        # Where there is no store none is made for prices alone.
+        if self.prices is not None and self.config.store.path.is_dir() and (prices := self.prices.kept()):
+            await asyncio.to_thread(write_prices, path, prices)
 
     def _price_event(self, what: str) -> None:
         if what == "upstream_error":
@@ -306,7 +312,7 @@ class Service:
         async with self._metrics_lock:
             at, body = self._metrics
             if time.monotonic() - at > METRICS_FRESH_S or not body:
-                body = await asyncio.to_thread(self.telemetry.render)
+                body = await asyncio.to_thread(self.telemetry.render, self.telemetry.look())
                 self._metrics = (time.monotonic(), body)
         return respond(body, media_type=METRICS_TYPE, request=request)
 
@@ -441,6 +447,8 @@ def _service(
     def changed(coin: str) -> None:
         answers.candles_changed(coin)
         finished.clear()
+        if refresher is not None:
+            refresher.compute_soon()
 
     watch = StoreWatch(fresh, shown, registry, series=lambda: served_series(answers, config), on_change=changed)
     sides = Sides()
@@ -494,6 +502,7 @@ def _service(
         wall_clock=context.wall_clock,
     )
     telemetry.samples += [health.samples, upstream_figures.samples, live_figures.samples]
+    telemetry.slow_samples.append(upstream_figures.slow_samples)
     return Service(
         context,
         answers,

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus about the upstream, and about the versions in production. Read in threads, never on the loop.
+"""Numbers for Prometheus about the upstream, and about the versions in production.
 
 Labels are coins of the settings, kinds of models, horizons: fixed lists all of them.
 """
@@ -36,7 +36,6 @@ class UpstreamFigures:
 
     def samples(self) -> Iterator[Sample]:
         """For `Telemetry.samples`."""
-        yield from self._credits()
         if (batches := self.batches()) is not None:
             calls, ids = batches
             yield "cryptocast_batch_calls_total", "Calls for live prices, each for many coins.", {}, float(calls)
@@ -53,7 +52,8 @@ class UpstreamFigures:
                 )
                 yield "cryptocast_pool_events_total", text, {"event": what}, float(getattr(pool, what))
 
-    def _credits(self) -> Iterator[Sample]:
+    def slow_samples(self) -> Iterator[Sample]:
+        """For `Telemetry.slow_samples`: the credits stand in a file."""
         state = self.credits()
         yield "cryptocast_upstream_credits_used", "Calls of this month, of every process.", {}, float(state.used)
         if state.left is not None:

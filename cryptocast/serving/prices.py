@@ -70,7 +70,7 @@ class KeptPrice(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    said: Quote | DataError
+    said: Quote
     at: float
     fetched_at: datetime
     fresh_until: float
@@ -97,6 +97,8 @@ class LivePrices:
         self._rng = rng or random.Random()  # noqa: S311 - spreads expiry, no secret depends on it
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._max = max_entries
+        # Apart from the prices, so that whoever makes up ids drives out no price.
+        self._unknown: OrderedDict[tuple[str, str], tuple[DataError, float]] = OrderedDict()  # why, until when
         self._asked: dict[tuple[str, str], asyncio.Task[dict[str, CryptocastError]]] = {}
         self._began: dict[asyncio.Task[dict[str, CryptocastError]], float] = {}
 
@@ -108,8 +110,9 @@ class LivePrices:
     ) -> tuple[PriceDocument, list[tuple[str, CryptocastError]]]:
         """The prices that could be had, and the error of each coin that could not."""
         now = self._clock()
-        missing = [coin for coin in coins if self._lookup(coin, vs, now) is None]
-        old = [coin for coin in coins if coin not in missing and now >= self._kept[vs, coin].fresh_until]
+        known = {coin: kept for coin in coins if (kept := self._lookup(coin, vs, now)) is not None}
+        missing = [coin for coin in coins if coin not in known and self._why_unknown(coin, vs, now) is None]
+        old = [coin for coin, kept in known.items() if now >= kept.fresh_until]
         if old:
             self._renew(old, vs)
         self._count("hit" if not missing else "miss")
@@ -117,12 +120,11 @@ class LivePrices:
         rows, failures = [], []
         for coin in coins:
             kept = self._lookup(coin, vs, self._clock())
-            if kept is None:
-                failures.append((coin, errors.get(coin) or UpstreamError(f"There is no price of {coin} now.")))
-            elif isinstance(kept.said, DataError):
-                failures.append((coin, kept.said))
-            else:
-                rows.append(_row(coin, vs, kept, kept.said))
+            if kept is not None:
+                rows.append(_row(coin, vs, kept))
+                continue
+            why = self._why_unknown(coin, vs, self._clock()) or errors.get(coin)
+            failures.append((coin, why or UpstreamError(f"There is no price of {coin} now.")))
         told = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
         return PriceDocument(prices=tuple(rows), errors=told), failures
 
@@ -138,7 +140,6 @@ class LivePrices:
         return [
             KeptPrice(vs=vs, coin=coin, quote=kept.said, fetched_at=kept.fetched_at)
             for (vs, coin), kept in self._kept.items()
-            if isinstance(kept.said, Quote)
         ]
 
     def restore(self, prices: Sequence[KeptPrice]) -> None:
@@ -151,13 +152,17 @@ class LivePrices:
 
     def _lookup(self, coin: str, vs: str, now: float) -> _Kept | None:
         kept = self._kept.get((vs, coin))
-        if kept is None:
-            return None
-        life = UNKNOWN_S if isinstance(kept.said, DataError) else self._keep_s
-        if now - kept.at >= life:
+        if kept is not None and now - kept.at >= self._keep_s:
             del self._kept[vs, coin]
             return None
         return kept
+
+    def _why_unknown(self, coin: str, vs: str, now: float) -> DataError | None:
+        why, until = self._unknown.get((vs, coin), (None, 0.0))
+        if why is not None and now >= until:
+            del self._unknown[vs, coin]
+            return None
+        return why
 
     def _renew(self, coins: Sequence[str], vs: str) -> None:
         self._ask_for(coins, vs, self._renewed)
@@ -203,7 +208,7 @@ class LivePrices:
         errors = await self._first(coins, vs)
         for coin in errors:
             kept = self._kept.get((vs, coin))
-            if kept is not None and not isinstance(kept.said, DataError):
+            if kept is not None:
                 # The failure is no data: the price stays, marked, and is not asked for again at once.
                 again = self._clock() + self._fresh_s * 0.5
                 self._kept[vs, coin] = _Kept(kept.said, kept.at, kept.fetched_at, again, failed=True)
@@ -223,16 +228,18 @@ class LivePrices:
             self._keep((vs, coin), _Kept(quote, now, wall, now + fresh))
         passing: dict[str, CryptocastError] = {}
         for coin, why in parts.errors.items():
-            kept = self._kept.get((vs, coin))
             # A coin that had a price a moment ago is not unknown, whatever the upstream says now.
-            if isinstance(why, DataError) and not (kept is not None and isinstance(kept.said, Quote)):
-                self._keep((vs, coin), _Kept(why, now, wall, now + UNKNOWN_S))
+            if isinstance(why, DataError) and (vs, coin) not in self._kept:
+                self._unknown[vs, coin] = (why, now + UNKNOWN_S)
+                while len(self._unknown) > self._max:
+                    self._unknown.popitem(last=False)
             else:
                 self._count("upstream_error")
                 passing[coin] = why
         return passing
 
     def _keep(self, key: tuple[str, str], kept: _Kept) -> None:
+        self._unknown.pop(key, None)
         self._kept[key] = kept
         self._kept.move_to_end(key)
         while len(self._kept) > self._max:
@@ -240,7 +247,8 @@ class LivePrices:
             self._count("evicted")
 
 
-def _row(coin: str, vs: str, kept: _Kept, quote: Quote) -> PriceRow:
+def _row(coin: str, vs: str, kept: _Kept) -> PriceRow:
+    quote = kept.said
     return PriceRow(
         coin=coin,
         vs=vs,

@@ -130,6 +130,10 @@ class Refresher:
         if self._refreshing is None and now >= self._due:
             self._refreshing = asyncio.create_task(self._refresh(now))
 
+    def compute_soon(self) -> None:
+        """Candles are others now: the next round computes what is asked for most before anybody asks."""
+        self._compute_at = EPOCH
+
     async def before_change(self, changed: Sequence[str]) -> None:
         """Bars of these coins have come, and no forecast from them is given out yet: the leader scores what they end,
         so that the online calibration has learned from them by then, and writes what they lead to into the ledger."""

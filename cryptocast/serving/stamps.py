@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeAlias
 
 from cryptocast.data.kept import AnnouncedCandles, KeptCandles
@@ -42,23 +44,24 @@ class StoreWatch:
         self.on_registry: Callable[[], None] = lambda: None
         self.before_change: Callable[[tuple[str, ...]], Awaitable[None]] | None = None
         self._seen: dict[SeriesKey, Hashable] = {}
-        self._looking = asyncio.Lock()
+        self._looking, self._guard = asyncio.Lock(), threading.Lock()
 
     async def run(self) -> None:
-        """Look again and again, until it is cancelled. Whatever goes wrong is logged."""
-        while True:
-            try:
-                await self.look()
-            except Exception:
-                log.exception("the store could not be looked at; it is looked at again")
-            await asyncio.sleep(LOOK_S)
+        """Look again and again, until it is cancelled. Whatever goes wrong is logged.
+
+        At the registry for itself: a promotion does not wait until the bars of many coins are recorded.
+        """
+        await asyncio.gather(_again(self.look), _again(partial(asyncio.to_thread, self._look_at_registry)))
 
     async def look(self) -> tuple[SeriesKey, ...]:
         """See what has changed, and tell of it. Returns the series."""
         async with self._looking:
             changed = await asyncio.to_thread(self._changed, tuple(self._series()))
             if changed and self.before_change is not None:
-                await self.before_change(tuple(dict.fromkeys(key.coin for key in changed)))
+                try:
+                    await self.before_change(tuple(dict.fromkeys(key.coin for key in changed)))
+                except Exception:  # the new bars are shown all the same: this change is told of once
+                    log.exception("what comes before new bars failed for %d series", len(changed))
                 # The calibration may have learned from the new bars.
                 await asyncio.to_thread(self._look_at_registry)
             for key in changed:
@@ -85,9 +88,10 @@ class StoreWatch:
             self._shown.announce(key)
 
     def _look_at_registry(self) -> None:
-        before = self._registry()
-        if self._registry.look() == before:
-            return
+        with self._guard:
+            before = self._registry()
+            if self._registry.look() == before:
+                return
         try:
             self.on_registry()
         except CryptocastError as error:
@@ -99,3 +103,12 @@ class StoreWatch:
             self._fresh.read(key)
         except CryptocastError as error:
             log.warning("the new candles of %s cannot be read: %s", key.coin, error)
+
+
+async def _again(look: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await look()
+        except Exception:
+            log.exception("the store could not be looked at; it is looked at again")
+        await asyncio.sleep(LOOK_S)

@@ -90,6 +90,8 @@ class Telemetry:
         self.in_flight = 0
         self.loop_lag_s = 0.0
         self.samples: list[Callable[[], Iterator[Sample]]] = []
+        self.slow_samples: list[Callable[[], Iterator[Sample]]] = []
+        self.looked: list[Sample] = []
         self.minutes: deque[Minute] = deque(maxlen=DAY_MINUTES)
         self._latencies = [0] * (len(BUCKETS) + 1)
         self._requests = self._errors = 0
@@ -155,8 +157,13 @@ class Telemetry:
         self._worst_lag_s = 0.0
         return minute
 
-    def render(self) -> bytes:
-        """What Prometheus scrapes."""
+    def look(self) -> list[Sample]:
+        """On the event loop, which owns what is looked at: the samples that `render` then writes."""
+        return [sample for source in self.samples for sample in source()]
+
+    def render(self, looked: Sequence[Sample] = ()) -> bytes:
+        """What Prometheus scrapes. In a thread: writing it takes milliseconds, and some samples stand in files."""
+        self.looked = [*looked, *(sample for source in self.slow_samples for sample in source())]
         return generate_latest(self.registry)
 
     def _since(self, what: str) -> int:
@@ -193,11 +200,10 @@ class _Families:
             "cryptocast_event_loop_lag_seconds", "How late the event loop last was.", value=telemetry.loop_lag_s
         )
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        for source in telemetry.samples:
-            for name, text, labels, value in source():
-                kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-                family = families.setdefault(name, kind(name, text, labels=tuple(labels)))
-                family.add_metric(tuple(labels.values()), value)
+        for name, text, labels, value in telemetry.looked:
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = families.setdefault(name, kind(name, text, labels=tuple(labels)))
+            family.add_metric(tuple(labels.values()), value)
         yield from families.values()
 
 

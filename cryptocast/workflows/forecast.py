@@ -294,7 +294,7 @@ def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecas
     # What the quantiles look at, and before it what the volatility of its first bar remembers to 1e-8.
     tail = recent_bars(longest) + longest + rule.window + math.ceil(27 * rule.half_life)
     table = feature_table(pool, (), [coin], tail=tail)
-    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_variance=False)
+    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_panel=False)
     if len(matrix) == 0:
         height = pool.bars[coin].candles.frame.height
         raise ModelError(f"{coin} has {height} bars; the baseline needs 21 to state a volatility. Fetch more of them.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from cryptocast.config import Config, Granularity, SourceChoice
@@ -174,7 +175,9 @@ def _own_faults(features: Sequence[Feature]) -> Iterator[None]:
 def candles_of(pool: Pool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
     """The candles of the pool, or of some of its coins, below each other; `tail` keeps the last bars of each."""
     frames = [pool.bars[coin].candles.frame for coin in (coins or pool.coins)]
-    return pl.concat(frames if tail is None else [frame.tail(tail) for frame in frames])
+    if tail is not None:
+        frames = [frame.tail(tail) for frame in frames]
+    return frames[0] if len(frames) == 1 else pl.concat(frames)
 
 
 def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
@@ -191,7 +194,7 @@ def _too_few(pool: Pool) -> DataError:
 
 
 def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1) -> Matrix:
-    """The rows of the last bars of each coin, for a forecast: nothing to learn from, `variance` and `freedom` are NaN.
+    """The last rows of each coin, for a forecast: nothing to learn from, `variance` and `freedom` are NaN.
 
     tail: bars of each coin that are looked at. Equal to 1e-8 to the same rows of `matrix_of` all candles. Raises as
     that and `feature_table` do.
@@ -200,11 +203,12 @@ def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], 
     matrix = build_matrix(table, (), horizons=horizons, bar_us=pool.bar_us, with_variance=False)
     if len(matrix) == 0:
         raise _too_few(pool)
+    recent = matrix.rows(np.concatenate([np.flatnonzero(matrix.coin == c)[-rows:] for c in np.unique(matrix.coin)]))
+    behind = recent.panel.start[1:][recent.coin] - 1 - recent.position  # bars that are missing count
+    deep = int(behind.max()) + 1
     with _own_faults(features):
-        values = last_features(table, features, rows=rows, bar_us=pool.bar_us, without=missing_needs(pool))
-    behind = matrix.panel.start[1:][matrix.coin] - 1 - matrix.position
-    recent = matrix.rows(behind < rows)
-    own = values[recent.coin, rows - 1 - behind[behind < rows]]
+        values = last_features(table, features, rows=deep, bar_us=pool.bar_us, without=missing_needs(pool))
+    own = values[recent.coin, deep - 1 - behind]
     return replace(recent, features=own, feature_names=tuple(feature.name for feature in features))
 
 

@@ -150,3 +150,20 @@ def test_the_first_bar_behind_a_gap_is_a_row_with_the_volatility_known_before_it
     behind = matrix.volatility[matrix.position == 62, 0]
     before = matrix.volatility[matrix.position == 59, 0]
     np.testing.assert_allclose(behind, before, rtol=0.05)
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3, 21])
+def test_a_few_bars_are_few_or_no_rows_and_no_error(make_candles: MakeCandles, bars: int) -> None:
+    matrix = build_matrix(_grid(make_candles(("a",), bars)), [], horizons=(1,), bar_us=DAY_US)
+    assert len(matrix) == max(0, bars - 20)
+
+
+def test_a_panel_that_nobody_looks_at_may_be_left_out(make_candles: MakeCandles) -> None:
+    table = _grid(make_candles(("a", "b"), 90, drop=(40,)))
+    whole = build_matrix(table, [], horizons=HORIZONS, bar_us=DAY_US)
+    bare = build_matrix(table, [], horizons=HORIZONS, bar_us=DAY_US, with_panel=False)
+    for left_out in (bare.panel.variance, bare.panel.volatility, bare.variance, bare.freedom):
+        assert np.isnan(left_out).all()
+    np.testing.assert_array_equal(whole.panel.log_close, bare.panel.log_close)
+    for name in ("position", "price", "volatility", "returns", "label_end"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(bare, name))

@@ -472,7 +472,8 @@ class BreakerAgainstModel(RuleBasedStateMachine):
     def states_agree(self) -> None:
         self.model.look(self.now)
         metrics = self.breaker.metrics()
-        assert metrics.state == self.model.state
+        assert metrics.state == self.model.state  # told without a change
+        assert self.breaker.state == self.model.state
         assert self.breaker.generation == self.model.era
         assert metrics.retry_after_s == (self.model.until - self.now if self.model.state == "open" else 0.0)
         if self.model.state == "closed":

@@ -43,13 +43,13 @@ class Running:
 Start = Callable[..., Running]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts servers, and ends those that the test left running."""
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[Start]:
+    """Starts servers whose log lies in the folder, and ends those that are left running."""
     with contextlib.ExitStack() as stack:
 
         def started(kind: str, value: str, settings: str = "{}", **environment: str) -> Running:
-            log = tmp_path / "server.log"
+            log = folder / "server.log"
             command = [sys.executable, "-m", "tests.serving.server_process", kind, value, settings]
             given = {**os.environ, **environment}
             with log.open("a") as err:
@@ -63,6 +63,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
             assert address, log.read_text()
             return Running(process, address, log)
 
+        yield started
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts servers, and ends those that the test left running."""
+    with servers(tmp_path) as started:
         yield started
 
 

@@ -1,6 +1,8 @@
 """The engine on real models: the ladder with what it stands on removed, late bars, A/B tests, promotions, duties."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from cryptocast.registry import VersionKey
 from cryptocast.workflows.ab import ab_start, ab_stop
+from tests.serving.running import ROOT
 from tests.serving.serving_app import get, talk
 from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, HORIZONS, Trained, bring, promote, trained
 
@@ -274,3 +277,26 @@ def test_the_leader_records_every_bar_before_its_forecasts_are_given_out(used: T
     # One outcome of each bar has been learned from, and the answer says so.
     assert registry.calibration_states(KEY, 1)[1].state["outcomes"] == 3
     assert {one["horizon"]: one["live_outcomes"] for one in made["horizons"]}[1] == 3
+
+
+# --- what is loaded
+
+LOADED = """
+import sys
+from pathlib import Path
+from tests.serving.serving_app import Clock, get
+from tests.serving.trained_store import AFTER, CLOSED, Trained
+used = Trained(Path(sys.argv[1]), Clock(CLOSED + AFTER))
+for kind in ("lightgbm", "ml_ensemble", "baseline"):
+    made = get(used.app(), f"/forecasts?ids=bitcoin&model={kind}").json()["forecasts"][0]
+    assert made["model_used"] == kind, made["fallback_reason"]
+print([name for name in ("torch", "lightgbm", "pandas", "scipy", "sklearn", "joblib", "optuna") if name in sys.modules])
+"""
+
+
+def test_a_server_without_an_lstm_loads_no_torch_and_none_of_what_only_training_needs(used: Trained) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", LOADED, str(used.store)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.strip() == "[]"

@@ -348,6 +348,13 @@ def test_prices_outlive_the_process_and_are_old_and_marked_until_they_are_renewe
     assert (second.json()["prices"][0]["price"], second.json()["prices"][0]["stale"]) == (150.0, False)
 
 
+def test_no_store_is_made_for_prices_alone(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    app = create_app(context(config(store=store)), forecast=FakeForecast(), stamp=lambda: 0, ask_prices=Upstream())
+    assert get(app, "/prices?ids=bitcoin").status_code == 200
+    assert not store.exists()
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b'[{"vs":1}]', b"\xff"])
 def test_a_file_of_prices_that_is_damaged_is_no_reason_not_to_start(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "prices.json"

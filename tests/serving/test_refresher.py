@@ -206,6 +206,55 @@ def test_the_leader_alone_has_duties_and_another_one_follows_it(tmp_path: Path) 
     second.leader.leave()
 
 
+def test_a_duty_that_fails_or_hangs_ends_nothing_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryptocast.serving.refresher.DUTY_S", 0.05)
+    done, clock, judged = list[str](), Clock(), list[str]()
+
+    async def failing(coins: Sequence[str]) -> None:
+        raise ZeroDivisionError("of the ledger")
+
+    async def hanging(coins: Sequence[str]) -> None:
+        await asyncio.sleep(60)
+
+    forecast = FakeForecast()
+    one = refresher(
+        tmp_path, forecast, clock, duties=[failing, hanging, told(done, "kept")], judge=told(judged, "judged")
+    )
+
+    async def conversation() -> None:
+        for _ in range(4):
+            await one.round()
+            await one.settled()
+            await asyncio.sleep(0.01)
+
+    held(one, conversation)
+    assert done == ["kept bitcoin,ethereum"]
+    assert judged == ["judged bitcoin,ethereum"]
+    assert one.failures == 2
+    assert "of the ledger" in caplog.text
+    assert forecast.calls["bitcoin"] == 1
+    one.leader.leave()
+
+
+def test_after_a_change_the_next_round_computes_before_anybody_asks(tmp_path: Path) -> None:
+    clock, forecast = Clock(), FakeForecast()
+    one = refresher(tmp_path, forecast, clock)
+
+    async def conversation() -> list[int]:
+        seen = []
+        for changes in (False, False, True, False):
+            if changes:
+                one.answers.candles_changed("bitcoin")
+                one.compute_soon()
+            await one.round()
+            seen.append(forecast.calls["bitcoin"])
+        return seen
+
+    assert held(one, conversation) == [1, 1, 2, 2]
+
+
 def _lead(store: str, say: "multiprocessing.queues.Queue[bool]") -> None:
     say.put(Leader(Path(store)).leads())
 
@@ -256,9 +305,15 @@ def test_many_who_ask_for_a_coin_that_is_not_there_cause_one_download(tmp_path: 
         assert len(charts) == 1
 
 
-def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(tmp_path: Path) -> None:
+def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryptocast.serving.prices.SLOW_S", 60.0)  # a busy machine is no upstream that hangs
     with FakeUpstream(coins=40, latency_s=0.2) as fake:
-        app = create_app(Context(settings(tmp_path, fake)), refresh=False)
+        chosen = settings(tmp_path, fake)
+        calls_ = msgspec.structs.replace(chosen.coingecko, read_timeout_s=20.0, deadline_s=20.0)
+        patient = msgspec.structs.replace(chosen.serve, request_timeout_s=20.0)
+        app = create_app(Context(msgspec.structs.replace(chosen, coingecko=calls_, serve=patient)), refresh=False)
         path = "/prices?ids=" + ",".join(f"coin-{number:03}" for number in range(5, 35))
 
         async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:

@@ -4,7 +4,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from cryptocast.serving import run
 from cryptocast.serving.openapi import PATHS
 from cryptocast.serving.server import listen
 from cryptocast.workflows.documents import ForecastDocument
-from tests.serving.running import START_S, Start
+from tests.serving.running import START_S, Running, Start, servers
 from tests.serving.serving_app import config, context
 
 BITCOIN = "/forecasts?ids=bitcoin"
@@ -32,6 +32,13 @@ HOSTILE = (
     b"GET /forecasts?ids=a HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\nHost: x\r\n\r\nabcde",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # somebody speaks TLS
 )
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server that the tests of this file share which only ask."""
+    with servers(tmp_path_factory.mktemp("small")) as start:
+        yield start("fake", "0", '{"client_rate_per_s": 0.0}')
 
 
 def test_an_empty_machine_without_a_network_answers_with_the_baseline_from_the_sample(
@@ -275,6 +282,40 @@ def test_no_secret_stands_in_a_log_a_metric_or_an_answer(start: Start, tmp_path:
     for secret in (*secrets.values(), guess):
         assert secret not in everything
     assert "planted-in-a-query" not in said[-1]  # metrics know configured coins only
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET /forecasts?ids=" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 150 + b"\r\n", 431),
+        (b"POST /forecasts HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n" + b"a" * 70_000, 413),
+        (b"POST /forecasts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", 411),
+        (b"DELETE /forecasts HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+    ],
+)
+def test_what_is_too_much_is_refused_over_a_real_socket(small: Running, raw: bytes, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(small.address).port or 0), timeout=10) as connection:
+        connection.sendall(raw)
+        answer = connection.recv(65536)
+    assert answer.split(b"\r\n")[0].split()[1] == str(status).encode(), answer[:200]
+    assert b"application/problem+json" in answer
+
+
+def test_too_many_at_once_and_too_often_over_a_real_socket(start: Start) -> None:
+    server = start("fake", "1.0", '{"max_concurrency": 3, "client_rate_per_s": 1.0}')
+    with ThreadPoolExecutor(10) as pool:
+        asked = [pool.submit(server.get, f"/forecasts?ids=coin-{number}") for number in range(10)]
+        answers = [one.result() for one in asked]
+    assert {answer.status_code for answer in answers} == {200, 503}
+    shed = [answer for answer in answers if answer.status_code == 503]
+    assert len(shed) >= 5
+    assert {answer.headers["retry-after"] for answer in shed} == {"5"}
+    refused = [server.get(BITCOIN) for _ in range(30)][-1]
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
 
 
 def test_a_client_holds_so_many_connections_and_no_more(start: Start) -> None:

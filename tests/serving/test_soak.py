@@ -1,10 +1,13 @@
 """Clients that ask while the upstream goes through all of its faults, dies and comes back: what holds meanwhile."""
 
 import asyncio
+import contextlib
 import random
+import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +37,27 @@ FROM_MEMORY = (
     "/metrics",
     "/",
 )
+# The least that a server can be, in a process of its own beside ours: how long an answer takes on this machine now.
+BARE = """
+import asyncio
+
+async def answer(reader, writer):
+    try:
+        while await reader.readuntil(b"\\r\\n\\r\\n"):
+            writer.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+async def main():
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
 COINS = 400
-SELDOM = 0.05
+SPARE = 100  # that only the trial calls after the restart ask for: a coin that is in the store needs no call
+SELDOM = 0.05  # of the requests: for what has to be fetched first, and to the bare server
 CLOSED = {"closed"}
 
 
@@ -47,6 +69,7 @@ class Seen:
     took: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     wrong: list[str] = field(default_factory=list)
     rests_on: Counter[str] = field(default_factory=Counter)
+    bare: str = ""  # the address of the bare server
 
     def heard(self, path: str, answer: httpx.Response, took: float) -> None:
         self.statuses[f"{answer.status_code} {path.partition('?')[0]}"] += 1
@@ -102,9 +125,13 @@ class Watch:
         return float(slope * (at[-1] - at[0])), noise
 
 
-async def ask_until(client: httpx.AsyncClient, number: int, goes_on: Callable[[], bool], seen: Seen) -> None:
+async def ask_until(client: httpx.AsyncClient, bare: str, number: int, goes_on: Callable[[], bool], seen: Seen) -> None:
     rng = random.Random(number)
     while goes_on():
+        if rng.random() < SELDOM:
+            began = time.monotonic()
+            await client.get(bare)
+            seen.took[bare].append(time.monotonic() - began)
         # Some ask for what has to be fetched first; some of these coins there are, and some there are not.
         other = (f"/forecasts?ids=coin-{rng.randrange(COINS):03}", f"/prices?ids=coin-{rng.randrange(2 * COINS):03}")
         path = rng.choice(other) if rng.random() < SELDOM else rng.choice(FROM_MEMORY)
@@ -119,7 +146,7 @@ async def ask_for(server: Running, seconds: float, seen: Seen, watch: Watch) -> 
     watching = asyncio.create_task(watch.run())
     async with httpx.AsyncClient(base_url=server.address, timeout=30) as client:
         await asyncio.gather(
-            *(ask_until(client, number, lambda: time.monotonic() < ends, seen) for number in range(CLIENTS))
+            *(ask_until(client, seen.bare, number, lambda: time.monotonic() < ends, seen) for number in range(CLIENTS))
         )
     watching.cancel()
 
@@ -133,8 +160,10 @@ def recovers(server: Running, seen: Seen, watch: Watch) -> None:
     """Nobody touches the breakers: each lets calls through again when the time is over that it states, and closes."""
     stated = max((one["retry_after_s"] for one in breakers(server).values()), default=0.0)
     ends = time.monotonic() + stated + 30.0  # trial calls come with the traffic, and a failed renewal waits a moment
+    spare = iter(range(COINS, COINS + SPARE))
     while any(one["state"] not in CLOSED for one in breakers(server).values()):
         assert time.monotonic() < ends, breakers(server)
+        server.get(f"/forecasts?ids=coin-{next(spare):03}")
         asyncio.run(ask_for(server, 2.0, seen, watch))
     # An old price is given once more, and renewed behind that answer.
     while (row := server.get("/prices?ids=bitcoin").json()["prices"][0])["stale"]:
@@ -146,16 +175,27 @@ def states(server: Running) -> Counter[str]:
     return Counter(str(one.status) for one in psutil.Process(server.process.pid).net_connections(kind="tcp"))
 
 
+@contextlib.contextmanager
+def bare_server() -> Iterator[str]:
+    process = subprocess.Popen([sys.executable, "-c", BARE], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def soak(start: Start, folder: Path, seconds: float) -> tuple[Seen, Counter[str], Watch]:
     """Two thirds of the time all faults, one after the other, and the rest with an upstream that has died."""
     each_s = seconds * 2 / 3 / len(CYCLE.rules)
     cycle = Cycle(each_s=0.8 * each_s, calm_s=0.2 * each_s, rules=CYCLE.rules)
-    with FakeUpstream(coins=COINS, now=MIDNIGHT) as fake:
+    with FakeUpstream(coins=COINS + SPARE, now=MIDNIGHT) as fake, bare_server() as bare:
         settings = '{"client_rate_per_s": 0.0, "prices_fresh_s": 0.5}'
         server = start("upstream", str(folder / "store"), settings, UPSTREAM=fake.url)
         for path in FROM_MEMORY:
             assert server.get(path).status_code in (200, 503)
-        seen, watch = Seen(), Watch(psutil.Process(server.process.pid))
+        seen, watch = Seen(bare=bare), Watch(psutil.Process(server.process.pid))
         asyncio.run(ask_for(server, 3.0, seen, watch))
 
         fake.script(Script(cycle=cycle))
@@ -182,6 +222,7 @@ def report(seen: Seen, met: Counter[str], watch: Watch) -> str:
     """For the reader of a failure, and of `pytest -rP`."""
     growth = {name: watch.growth(getattr(watch, name)) for name in ("rss_mb", "descriptors")}
     lines = [f"statuses: {dict(sorted(seen.statuses.items()))}", f"faults met: {dict(met)}"]
+    lines += [f"p99 of the bare server {seen.p99_s([seen.bare]) * 1e3:.0f} ms"]
     lines += [f"p99 of all {seen.p99_s() * 1e3:.0f} ms, from memory {seen.p99_s(FROM_MEMORY) * 1e3:.0f} ms"]
     lines += [f"{name}: grew by {value:+.2f}, noise {noise:.2f}" for name, (value, noise) in growth.items()]
     return "\n".join(lines)
@@ -193,7 +234,7 @@ def test_for_a_minute_of_faults_every_answer_is_one_and_says_what_it_rests_on(st
 
     assert len(met) >= 10, said
     # Half a second is promised, and held by the long soak; here other tests run on the same processors.
-    assert seen.p99_s(FROM_MEMORY) < 2.0, said
+    assert seen.p99_s(FROM_MEMORY) < 1.0 + 2 * seen.p99_s([seen.bare]), said
     growth, noise = watch.growth(watch.descriptors)
     assert growth < max(15.0, 3 * noise), said
 
@@ -205,7 +246,8 @@ def test_for_ten_minutes_of_faults_too_and_memory_and_descriptors_stay_flat(star
     print(said)  # noqa: T201 - for `pytest -rP`
 
     assert set(met) >= {rule.fault for rule in CYCLE.rules}, said
-    assert seen.p99_s(FROM_MEMORY) < 0.5, said
+    # What a bare server takes is the machine's, and what its other programs leave of it.
+    assert seen.p99_s(FROM_MEMORY) < 0.5 + seen.p99_s([seen.bare]), said
     growth, noise = watch.growth(watch.rss_mb)
     assert growth < max(10.0, 3 * noise), said
     growth, noise = watch.growth(watch.descriptors)

@@ -1,9 +1,14 @@
+import asyncio
 import sqlite3
+import time
 from datetime import timedelta
 from pathlib import Path
 
-from cryptocast.registry import PRODUCTION, Registry
-from cryptocast.serving.stamps import registry_stamp
+from cryptocast.data.kept import AnnouncedCandles, KeptCandles
+from cryptocast.data.schema import SeriesKey
+from cryptocast.registry import PRODUCTION, Registry, RegistryWatch
+from cryptocast.serving.stamps import StoreWatch, registry_stamp
+from tests.conftest import simulated_candles
 from tests.registry.registry_fits import BITCOIN, NOW, register
 
 
@@ -48,3 +53,153 @@ def test_a_commit_is_seen_while_another_process_keeps_the_registry_open(tmp_path
         assert registry_stamp(tmp_path)() != before
     finally:
         other.close()
+
+
+KEY = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+FRAME = simulated_candles(("bitcoin",), 60)
+
+
+class Watched:
+    """A store that is watched, and what was told of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.fresh = KeptCandles(root, lock_timeout_s=5)
+        self.shown = AnnouncedCandles(root, self.fresh, lock_timeout_s=5)
+        self.registry = RegistryWatch(root)
+        self.told: list[str] = []
+        self.watch = StoreWatch(
+            self.fresh, self.shown, self.registry, series=lambda: [KEY], on_change=lambda coin: self.told.append(coin)
+        )
+
+    def bars(self) -> int:
+        found = self.shown.read(KEY)
+        return 0 if found is None else found.provenance.rows
+
+    def write(self, count: int) -> None:
+        self.fresh.write(KEY, FRAME.head(count), fetched_at=NOW)
+
+
+def test_each_change_of_candles_is_told_once_whoever_wrote_it_and_none_else(tmp_path: Path) -> None:
+    store = Watched(tmp_path)
+
+    async def looks() -> list[int]:
+        seen = []
+        for count in (0, 40, 40, 41, 0):
+            if count:
+                store.write(count) if count != store.bars() else None
+            elif store.bars():
+                store.fresh.path(KEY).unlink()
+            for _ in range(2):
+                await store.watch.look()
+            seen.append(len(store.told))
+        return seen
+
+    assert asyncio.run(looks()) == [0, 1, 1, 2, 3]
+    assert set(store.told) == {"bitcoin"}
+    assert store.bars() == 0
+
+
+def test_bars_that_came_before_the_first_look_and_after_the_first_forecast_are_told_of(tmp_path: Path) -> None:
+    store = Watched(tmp_path)
+    assert store.bars() == 0  # a forecast that found nothing
+    store.write(40)
+    asyncio.run(store.watch.look())
+    assert store.told == ["bitcoin"]
+
+
+def test_nothing_is_shown_or_told_until_those_who_come_first_are_done(tmp_path: Path) -> None:
+    store, seen = Watched(tmp_path), list[tuple[int, int]]()
+    store.write(40)
+    assert store.bars() == 40
+
+    async def first(coins: tuple[str, ...]) -> None:
+        assert coins == ("bitcoin",)
+        await asyncio.sleep(0.05)
+        found = store.fresh.read(KEY)
+        assert found is not None
+        seen.append((found.provenance.rows, store.bars()))
+        assert store.told == []
+
+    store.watch.before_change = first
+
+    async def looks() -> None:
+        await store.watch.look()
+        store.write(41)
+        await store.watch.look()
+
+    asyncio.run(looks())
+    assert seen == [(41, 40)]
+    assert (store.bars(), store.told) == (41, ["bitcoin"])
+
+
+def test_a_damaged_file_leaves_the_bars_that_were_there(tmp_path: Path) -> None:
+    store = Watched(tmp_path)
+    store.write(40)
+    assert store.bars() == 40
+
+    async def looks() -> None:
+        await store.watch.look()
+        store.fresh.path(KEY).write_bytes(b"no candles")
+        await store.watch.look()
+
+    asyncio.run(looks())
+    assert store.bars() == 40
+
+
+def test_a_promotion_is_seen_while_bars_are_being_recorded(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    register(registry, "1")
+    register(registry, "2")
+    store = Watched(tmp_path)
+    store.write(40)
+    assert store.bars() == 40
+
+    async def slow(_: tuple[str, ...]) -> None:
+        await asyncio.sleep(30)
+
+    store.watch.before_change = slow
+
+    async def watched() -> float:
+        await store.watch.look()
+        store.write(41)
+        running = asyncio.create_task(store.watch.run())
+        await asyncio.sleep(0.5)
+        before = store.registry()
+        registry.promote(BITCOIN, 2, now=NOW, who="ada", why="better")
+        began = time.monotonic()
+        while store.registry() == before and time.monotonic() < began + 10:
+            await asyncio.sleep(0.02)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return time.monotonic() - began
+
+    assert asyncio.run(watched()) < 2.0
+
+
+def test_what_fails_before_a_change_holds_none_up(tmp_path: Path) -> None:
+    store, failed = Watched(tmp_path), list[int]()
+    store.write(40)
+    assert store.bars() == 40
+
+    async def failing(_: tuple[str, ...]) -> None:
+        failed.append(1)
+        raise ZeroDivisionError
+
+    async def watched() -> None:
+        await store.watch.look()
+        store.watch.before_change = failing
+        store.write(41)
+        running = asyncio.create_task(store.watch.run())
+        ends = time.monotonic() + 10
+        while not failed and time.monotonic() < ends:
+            await asyncio.sleep(0.02)
+        store.watch.before_change = None
+        store.write(42)
+        while store.bars() != 42 and time.monotonic() < ends:
+            await asyncio.sleep(0.02)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(watched())
+    assert failed
+    assert store.bars() == 42

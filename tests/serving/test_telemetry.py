@@ -112,3 +112,17 @@ def test_a_scrape_of_many_series_is_quick_and_has_bounded_labels() -> None:
     assert "METHOD-" not in text
     assert text.count('method="_OTHER"') > 0
     assert "http_server_active_requests 0.0" in text
+
+
+def test_what_the_loop_owns_is_looked_at_before_a_thread_writes_it() -> None:
+    telemetry = Telemetry()
+    owned = {"a": 1.0}
+    telemetry.samples.append(lambda: ((f"of_loop_{name}", "x", {}, value) for name, value in owned.items()))
+    telemetry.slow_samples.append(lambda: iter([("of_file", "x", {}, 2.0)]))
+    looked = telemetry.look()
+    owned["b"] = 3.0
+    text = telemetry.render(looked).decode()
+
+    assert "of_loop_a 1.0" in text
+    assert "of_file 2.0" in text
+    assert "of_loop_b" not in text

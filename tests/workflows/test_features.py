@@ -27,6 +27,7 @@ from cryptocast.workflows.features import (
     refuse_findings,
     save_features,
 )
+from cryptocast.workflows.panel import feature_table, gather, last_rows, matrix_of
 from cryptocast.workflows.train import Order, train
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -203,3 +204,18 @@ def test_shap_values_that_cannot_be_had_leave_the_gain(tmp_path: Path) -> None:
 def test_importance_without_a_version_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="cryptocast train bitcoin"):
         feature_importance(context(tmp_path), Selection(("bitcoin",)))
+
+
+def test_the_last_rows_are_those_of_the_whole_table_gaps_or_not(tmp_path: Path) -> None:
+    used = context(tmp_path)
+    (pool,) = gather(used, Selection(("bitcoin", "ethereum")).resolved(used.config), pool=())
+    names = [feature.name for feature in FEATURES]
+    whole = matrix_of(feature_table(pool, FEATURES), pool, (1, 7), names)
+    for rows in (1, 40):
+        found = last_rows(pool, (1, 7), FEATURES, tail=2400, rows=rows)
+        for coin in pool.coins:
+            own, expected = (one.rows(np.flatnonzero(one.coin_names == coin)[-rows:]) for one in (found, whole))
+            np.testing.assert_array_equal(own.issued_at, expected.issued_at)
+            np.testing.assert_allclose(own.volatility, expected.volatility, rtol=1e-8)
+            np.testing.assert_allclose(own.features, expected.features, rtol=1e-8, atol=1e-8)
+            assert np.isnan(own.variance).all()
