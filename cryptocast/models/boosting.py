@@ -169,7 +169,7 @@ class LightGBMLearner:
         except lgb.basic.LightGBMError as error:
             # What it says where no feature can be split at all: unknown, constant, or too rarely another value.
             raise DataError(
-                f"lightgbm can learn nothing from the features of these {keep.sum()} rows ({error}). "
+                f"lightgbm can learn nothing from the features of these {keep.sum()} rows ({str(error).strip()}). "
                 "Fetch more bars or coins, or use --model baseline."
             ) from error
         trees = max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
