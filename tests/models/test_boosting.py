@@ -11,6 +11,7 @@ from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun
 from cryptocast.models.boosting import SETTINGS_FILE, LightGBMForecaster, LightGBMLearner
+from cryptocast.models.fitting import Fitted, fit_in_time
 from cryptocast.models.linear_view import PENALTIES
 
 RUN = FitRun(threads=1)
@@ -89,6 +90,23 @@ def test_the_rounds_repeat_boosters_and_view_and_those_without_penalties_give_no
     older = _fit(parts[0], rounds=model.rounds[:8])
     assert older.penalties == (0, 0, 0, 0)
     np.testing.assert_array_equal(older.predict(parts[1]).values[:, :, MIDDLE], 0.0)
+
+
+def test_outcomes_of_the_hold_out_change_neither_the_view_nor_its_forecasts(told: Matrix) -> None:
+    """Turned around behind the stop block the signal would be worth nothing: the view must not know."""
+
+    def fitted(matrix: Matrix) -> Fitted:
+        return fit_in_time(QUICK, matrix, fit=0.5, stop=0.3, block_count=2, least_blocks=12, seed=1, run=RUN)
+
+    first = fitted(told)
+    begin = first.test_start
+    returns = np.where(told.label_end > begin, -told.returns, told.returns)
+    other = fitted(replace(told, returns=returns))
+    assert first.rounds == other.rounds
+    assert first.rounds[8] in PENALTIES
+    np.testing.assert_array_equal(first.hold_out.forecast.values, other.hold_out.forecast.values)
+    np.testing.assert_array_equal(first.hold_out.forecast.p_up, other.hold_out.forecast.p_up)
+    assert (first.hold_out.forecast.p_up[:, 0] != 0.5).mean() > 0.9
 
 
 @pytest.mark.parametrize("count", [0, 1, 199])
