@@ -4,9 +4,9 @@
 
 Daily: weekly origins over the 18 months that end six months before the end of the series. Hourly: an origin every 49
 hours (so that every hour and weekday is visited) over the 12 months that end there. Every model is trained on all coins
-and refitted every 91 days (`--refit`) on what was known then. `--bars N` lets every fit and every forecast see only the
-N bars before it. The last six months are cut off on reading, but for `--holdout`: once, when the work on the models is
-done. Prints Markdown.
+and refitted every 91 days (`--refit`; mlforecast at every origin) on what was known then. `--bars N` lets every fit and
+every forecast see only the N bars before it. The last six months are cut off on reading, but for `--holdout`: once,
+when the work on the models is done. Prints Markdown.
 
 Skill is 1 - CRPS / CRPS of rw_empirical, in percent; `pooled` is the mean over the horizons. The tests are Diebold and
 Mariano's (HLN; coins of one date averaged). Coverage has its standard error (clustered by date, HAC).
@@ -402,9 +402,9 @@ def _last_bars(contest: Contest, moment: int) -> pl.DataFrame:
 SHARED_CODE: Final = ("features", "folds.py", "models/base.py", "models/recency.py", "models/shape.py")
 OWN_CODE: Final = {
     "baseline": ("models/baseline.py",),
-    "har": ("models/har.py", "models/baseline.py"),
+    "har": tuple(f"models/{name}.py" for name in ("har", "labels", "baseline")),
     "lightgbm": tuple(
-        f"models/{name}.py" for name in ("boosting", "linear_view", "heads", "labels", "baseline", "selective")
+        f"models/{name}.py" for name in ("boosting", "trees", "linear_view", "heads", "labels", "baseline", "selective")
     ),
     "lstm": tuple(f"models/{name}.py" for name in ("lstm", "linear_view", "heads", "labels", "windows", "baseline")),
 }

@@ -2,8 +2,8 @@
 
     python benchmarks/models.py [--coins 3] [--bars 1500] [--rounds 300]
 
-Markets are simulated. The last column is the time over that of LightGBM's own `Booster.predict` for the same row, once
-for each booster of our `lightgbm`: what no wrapper can go below.
+Markets are simulated. `x Booster.predict` is the time over that of LightGBM's own call for the same row, once for each
+booster of our `lightgbm`.
 """
 
 import argparse

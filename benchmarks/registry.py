@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=9)
     asked = parser.parse_args()
+    if asked.rounds >= len(COINS):
+        parser.error(f"--rounds is below {len(COINS)}: each promotes another coin, and one more warms up")
     with tempfile.TemporaryDirectory() as folder:
         config = Config(store=StoreConfig(path=Path(folder)), data=DataConfig(coins=COINS, source="sample"))
         registry = Registry.open(config.store.path, gate=config.gate)

@@ -310,5 +310,5 @@ def _features(table: pl.DataFrame, names: list[str], position: Int64Array) -> Fl
         part = table.select(names[begin : begin + step])
         part = part if whole else part[position]
         values = part.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy(order="c")
-        found[:, begin : begin + step] = values.reshape(len(position), -1)
+        found[:, begin : begin + step] = values.reshape(len(position), part.width)
     return found

@@ -94,7 +94,8 @@ class Forecaster(Protocol):
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """What the final refit repeats: boosting rounds or epochs, one for each horizon; empty where there are none."""
+        """What a refit repeats, as each kind counts it: boosting rounds or epochs, and the penalties of a view, by
+        horizon; empty where there is nothing to repeat."""
         ...
 
     def predict(self, rows: Matrix) -> Forecast:

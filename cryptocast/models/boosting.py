@@ -83,6 +83,8 @@ class LightGBMLearner:
         A horizon with fewer than 200 labels gets none and keeps the volatility known at issue. Whether there is a view
         is judged on the stop block; `rounds` repeats the judgement.
         """
+        if len(train) < LEAST_ROWS:
+            raise _too_few(train)
         tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
         learned = _Rows.of(train, self._parameters("none", seed))
         stopping = None if stop is None else learned.beside(stop)
@@ -95,16 +97,12 @@ class LightGBMLearner:
             return fitted
 
         # Whole boosters side by side, each on one thread: LightGBM's own threads wait for each other at every split,
-        # which costs more than it saves on some thousand rows and stalls on a busy machine. It also makes the result
-        # independent of the number of threads.
+        # which costs more than it saves on some thousand rows and stalls on a busy machine. It also makes the boosters
+        # independent of the number of threads; a view's weights depend on that of the linear algebra, in the last bits.
         with ThreadPoolExecutor(max_workers=max(1, run.threads)) as workers:
             fitted = list(workers.map(fit_task, range(len(tasks))))
         if not any(booster for booster, _ in fitted):
-            most = int(np.isfinite(train.returns).sum(axis=0).max(initial=0))
-            raise DataError(
-                f"lightgbm needs {LEAST_ROWS} bars with a known return to learn from, there are {most}. "
-                "Fetch more bars or more coins, or use --model baseline."
-            )
+            raise _too_few(train)
         blocks = independent_blocks(train)
         believed = blocks / (blocks + SHRINKAGE_BLOCKS)
         made = LightGBMForecaster(
@@ -163,14 +161,17 @@ class LightGBMLearner:
         if stop is not None and np.isfinite(stop.labels[target][:, column]).sum() >= LEAST_STOP_ROWS:
             valid = [stop.dataset(target, column, shift)]
             callbacks = [lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)]
-        booster = lgb.train(
-            parameters,
-            dataset,
-            num_boost_round=rounds or (self.settings.rounds if valid else min(self.settings.rounds, UNSTOPPED_ROUNDS)),
-            valid_sets=valid,
-            feval=metric,
-            callbacks=callbacks,
-        )
+        most = rounds or (self.settings.rounds if valid else min(self.settings.rounds, UNSTOPPED_ROUNDS))
+        try:
+            booster = lgb.train(
+                parameters, dataset, num_boost_round=most, valid_sets=valid, feval=metric, callbacks=callbacks
+            )
+        except lgb.basic.LightGBMError as error:
+            # What it says where no feature can be split at all: unknown, constant, or too rarely another value.
+            raise DataError(
+                f"lightgbm can learn nothing from the features of these {keep.sum()} rows ({str(error).strip()}). "
+                "Fetch more bars or coins, or use --model baseline."
+            ) from error
         trees = max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
         return Trees(booster.model_to_string(num_iteration=trees).encode()), offset
 
@@ -379,6 +380,14 @@ def _loaded_view(saved: _Saved) -> tuple[LinearView, tuple[int, ...]]:
     if not all(np.isfinite(part).all() for part in (centre, spread, weights)) or (spread <= 0).any():
         raise ValueError("its view holds a number that no fit gives")
     return LinearView(centre, spread, weights), saved.view.penalties
+
+
+def _too_few(train: Matrix) -> DataError:
+    most = int(np.isfinite(train.returns).sum(axis=0).max(initial=0))
+    return DataError(
+        f"lightgbm needs {LEAST_ROWS} bars with a known return to learn from, there are {most}. "
+        "Fetch more bars or more coins, or use --model baseline."
+    )
 
 
 def _labels(target: str, rows: Matrix) -> FloatArray:

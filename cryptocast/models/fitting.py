@@ -1,6 +1,9 @@
 """How a model is fitted so that its scores are out of sample: stop early, forecast out of fold, calibrate, fit on all.
 
-Nothing here looks at a label before it was known: every fit is made at a moment, on the labels that had ended by then.
+Every fit is made at a moment, on the labels that had ended by then; nothing that is scored has seen its own outcome.
+One thing is used earlier than it is found: the rounds, and whether there is a view of the direction. They come from the
+fit and the stop part together, and out-of-fold forecasts of blocks within these parts repeat them. Those calibrate and
+stack what is scored behind them, and are not scored themselves.
 """
 
 import logging

@@ -398,11 +398,7 @@ class LSTMForecaster:
         A row without a look-back window (fewer than 20 returns since the last gap) keeps the volatility known at issue.
         """
         columns = horizon_columns(rows.horizons, self.horizons, self.kind)
-        told = _Told.nothing(len(rows), len(columns))
-        for begin in range(0, len(rows), ROWS_AT_ONCE):
-            part = slice(begin, begin + ROWS_AT_ONCE)
-            with _reproducible():
-                self._tell(rows.rows(np.arange(len(rows))[part]), columns, told.part(part))
+        told = self._told(rows, columns)
         mixture = mixed(told.log_scale, told.log_scale_variance)
         if told.location_variance.any():
             # What is not known of the location adds to the variance.
@@ -417,10 +413,7 @@ class LSTMForecaster:
 
     def log_scale(self, rows: Matrix) -> FloatArray:
         """(n, H) log of what the volatility known at issue is multiplied by, at the fitted horizons."""
-        columns = np.arange(len(self.horizons))
-        told = _Told.nothing(len(rows), len(columns))
-        self._tell(rows, columns, told)
-        return told.log_scale
+        return self._told(rows, np.arange(len(self.horizons))).log_scale
 
     def save(self) -> Artefacts:
         """JSON for what the networks look like, safetensors for their weights."""
@@ -478,6 +471,15 @@ class LSTMForecaster:
             members=networks,
             views=views,
         )
+
+    def _told(self, rows: Matrix, columns: Int64Array) -> "_Told":
+        """What all networks tell of the rows, some rows at a time: all dropout samples of a row are in memory."""
+        told = _Told.nothing(len(rows), len(columns))
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            part = slice(begin, begin + ROWS_AT_ONCE)
+            with _reproducible():
+                self._tell(rows.rows(np.arange(len(rows))[part]), columns, told.part(part))
+        return told
 
     def _tell(self, rows: Matrix, columns: Int64Array, out: "_Told") -> None:
         """Mean and variance of log scale and location over all networks and samples, shrunk, into `out`."""

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from cryptocast.config import Granularity
-from cryptocast.errors import RegistryError
+from cryptocast.errors import ModelError, RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.registry.database import Connection
 from cryptocast.registry.journal import Journal
@@ -146,18 +146,20 @@ def matured(connection: Connection, where: Where) -> list[MaturedRow]:
 def advance_states(connection: Connection, new: Sequence[Outcome], learn: Learn) -> None:
     """Bring the online calibration of each version up to date with outcomes that have just been written.
 
-    A horizon whose state is not there, is damaged, or has seen what comes later, is counted anew from the ledger: what
-    stands is always the state of all its outcomes in the order of issue.
+    A horizon whose state is not there, cannot be read, or has seen what comes later, is counted anew from the ledger:
+    what stands is always the state of all its outcomes in the order of issue.
     """
     for key, number, horizon in dict.fromkeys((o.key, o.number, o.horizon) for o in new if o.number):
         own = [o for o in new if (o.key, o.number, o.horizon) == (key, number, horizon)]
         where = {**_version(key, number), "horizon": horizon}
-        known = _known(connection, key, number).get(horizon)
-        if known is None or any(o.issued_at <= known.through for o in own):
-            states = learn(number, {}, matured(connection, where))
-        else:
+        known, states = _known(connection, key, number).get(horizon), None
+        if known is not None and all(o.issued_at > known.through for o in own):
             pairs = [pair for o in own for pair in matured(connection, {**where, "issued_at": time_text(o.issued_at)})]
-            states = learn(number, {horizon: known}, pairs)
+            # One that is whole and says nothing to this release is as if it were damaged.
+            with contextlib.suppress(ModelError):
+                states = learn(number, {horizon: known}, pairs)
+        if states is None:
+            states = learn(number, {}, matured(connection, where))
         write_states(connection, key, number, states)
 
 

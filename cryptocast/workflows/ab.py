@@ -14,6 +14,7 @@ from cryptocast.registry import (
     AbEvent,
     AbTest,
     Contest,
+    Paired,
     Registry,
     Side,
     Version,
@@ -182,8 +183,7 @@ def _version(registry: Registry, key: VersionKey, number: int | None) -> Version
 def _row(config: Config, registry: Registry, test: AbTest) -> AbRow:
     start, end = test.start, test.end
     key = start.key
-    sides = [_version(registry, key, number) for number in (start.production, start.challenger)]
-    pairs = live_pairs(registry, sides[0], sides[1])
+    pairs = _pairs(registry, test)
     bars = max((int(pair.dates.size) for pair in pairs), default=0)
     found = contest(pairs, config.gate, rests_on=f"{bars} live bars of both") if pairs else None
     return AbRow(
@@ -204,13 +204,22 @@ def _row(config: Config, registry: Registry, test: AbTest) -> AbRow:
         why="" if end is None else end.why,
         bars=bars,
         contest=found,
-        verdict=_verdict(found, bars, config),
+        verdict=_verdict(found, bars, config, over=end is not None),
     )
 
 
-def _verdict(found: Contest | None, bars: int, config: Config) -> str:
+def _pairs(registry: Registry, test: AbTest) -> list[Paired]:
+    """The matured forecasts of both sides for the same bars."""
+    key, numbers = test.start.key, (test.start.production, test.start.challenger)
+    if test.end is not None and not all(registry.ledger(key, number) for number in numbers):
+        return []  # and a side without forecasts may have been tidied up since
+    production, challenger = (_version(registry, key, number) for number in numbers)
+    return live_pairs(registry, production, challenger)
+
+
+def _verdict(found: Contest | None, bars: int, config: Config, *, over: bool) -> str:
     if found is None:
-        return "no bar has matured for both yet"
+        return "no bar matured for both" if over else "no bar has matured for both yet"
     if found.better and bars >= config.gate.min_live:
         return f"the challenger is better (p {found.p:.2g})"
     if any(row.p_worse is not None and row.p_worse < config.gate.alpha for row in found.horizons):

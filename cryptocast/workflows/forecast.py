@@ -34,6 +34,7 @@ from cryptocast.workflows.recalibration import Served, recalibrated, states_at
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
+MAX_MODELS: Final = 256  # each one or two MB; a server that lives for years sees every retraining
 MAX_TABLES: Final = 64  # each with the panel of its pool: 20 coins take 4 MB
 OLDER: Final = "the last bar known is {late} bars old, older than the horizon"
 NOT_BACKTESTED: Final = "not backtested"
@@ -63,10 +64,10 @@ class Chosen:
 
 @dataclass(slots=True)
 class Forecaster:
-    """Makes forecasts, and keeps the models that it has loaded. Not for several threads at once."""
+    """Makes forecasts, and keeps the models that it asked last. Not for several threads at once."""
 
     context: Context
-    _loaded: dict[str, Calibrated] = field(default_factory=dict)
+    _loaded: OrderedDict[str, Calibrated] = field(default_factory=OrderedDict)
     # The last rows of each fit's pool, by fit, horizons and the candles behind them.
     _tables: OrderedDict[Hashable, tuple[Matrix, tuple[str, ...]]] = field(default_factory=OrderedDict)
 
@@ -168,6 +169,9 @@ class Forecaster:
         if version.fit_id not in self._loaded:
             files = registry.load_files(version.fit_id)
             self._loaded[version.fit_id] = Calibrated.load(files, forecaster_type(version.manifest.kind))
+            while len(self._loaded) > MAX_MODELS:
+                self._loaded.popitem(last=False)
+        self._loaded.move_to_end(version.fit_id)
         return self._loaded[version.fit_id]
 
 

@@ -97,7 +97,9 @@ def test_early_stopping_finds_rounds_that_the_final_fit_repeats(make_matrix: Mak
     assert all(1 <= r <= 60 for r in fitted.rounds[:8])
     assert fitted.rounds[8:] == (0, 0, 0, 0)
     assert fitted.final.inner.rounds == fitted.rounds
-    assert find_rounds(boosted, matrix, seed=1, run=FitRun(threads=1))
+    alone = find_rounds(boosted, matrix, seed=1, run=FitRun(threads=1))
+    assert len(alone) == len(fitted.rounds)
+    assert all(1 <= r <= 60 for r in alone[:8])
 
 
 def test_too_few_rows_are_refused_with_the_number_needed(make_matrix: MakeMatrix) -> None:

@@ -23,7 +23,7 @@ from cryptocast.models.base import FitRun, Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.heads import mixed
 from cryptocast.models.linear_view import PENALTIES
-from cryptocast.models.lstm import SETTINGS_FILE, WEIGHTS_FILE, LSTMForecaster, LSTMLearner
+from cryptocast.models.lstm import ROWS_AT_ONCE, SETTINGS_FILE, WEIGHTS_FILE, LSTMForecaster, LSTMLearner
 from cryptocast.scoring.quantiles import LEVELS
 from tests.conftest import DAY_US, MakeCandles
 from tests.models.conftest import MakeMatrix
@@ -190,6 +190,25 @@ def test_the_samples_go_through_the_network_in_one_pass(
     monkeypatch.setattr(torch.nn.functional, "gelu", seen)
     model.predict(small.rows(np.arange(100, 105)))
     assert shapes == [(10, 5, 8), (10, 5, 8)]  # samples, rows, hidden; once for each of two members
+
+
+def test_many_rows_never_pass_the_networks_at_once_neither_in_a_forecast_nor_where_a_view_is_judged(
+    make_matrix: MakeMatrix, model: LSTMForecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All samples of all rows at once are gigabytes on hourly bars of a dozen coins."""
+    rows = make_matrix(("bitcoin", "ethereum"), 700)
+    passed: list[int] = []
+    gelu = torch.nn.functional.gelu
+
+    def seen(hidden: torch.Tensor) -> torch.Tensor:
+        passed.append(hidden.shape[1])
+        return gelu(hidden)
+
+    monkeypatch.setattr(torch.nn.functional, "gelu", seen)
+    told = model.log_scale(rows)
+    model.predict(rows)
+    assert len(rows) > ROWS_AT_ONCE == max(passed)
+    np.testing.assert_array_equal(told[-9:], model.log_scale(rows.rows(np.arange(len(rows) - 9, len(rows)))))
 
 
 def test_a_forecast_of_one_row_with_a_hundred_samples_takes_milliseconds(small: Matrix) -> None:

@@ -27,9 +27,7 @@ def matrix_of(
     return build_matrix(table, [f.name for f in features], horizons=HORIZONS, bar_us=BAR_US["daily"])
 
 
-def trained(
-    matrix: Matrix, kinds: Sequence[str] = (*MEMBERS, "ml_ensemble"), config: Config | None = None
-) -> Mapping[str, Fitted]:
+def trained(matrix: Matrix, kinds: Sequence[str] = (*MEMBERS, "ml_ensemble")) -> Mapping[str, Fitted]:
     """Each kind; an ensemble behind its members, whose trainings it takes."""
     settings = Config()
     found: dict[str, Fitted] = {}

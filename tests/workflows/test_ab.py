@@ -51,6 +51,18 @@ def test_while_a_test_runs_each_client_gets_its_side_and_afterwards_production(
         ab_stop(config, registry, BITCOIN, reason="", who="bob", now=LATER)
 
 
+def test_a_test_that_is_over_is_told_of_when_its_challenger_has_been_tidied_up(
+    config: Config, registry: Registry
+) -> None:
+    begin(config, registry)
+    ab_stop(config, registry, BITCOIN, reason="enough", who="bob", now=LATER)
+    register(registry, "3")
+    assert [number for _, number in registry.collect(1).versions] == [2]
+    (row,) = ab_status(config, registry, [BITCOIN]).tests
+    assert (row.challenger, row.ended_as, row.bars) == (2, "stop", 0)
+    assert row.verdict == "no bar matured for both"
+
+
 def test_a_better_challenger_is_promoted_at_the_conclusion_on_all_bars(config: Config, registry: Registry) -> None:
     begin(config, registry)
     rows, known = live(150, v1=0.05, v2=0.03)

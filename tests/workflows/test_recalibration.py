@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.models import online
-from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, Version, VersionKey
+from cryptocast.registry import (
+    CalibrationState,
+    LedgerRow,
+    LiveMark,
+    MaturedRow,
+    Outcome,
+    Registry,
+    Version,
+    VersionKey,
+)
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.context import Context, Selection
@@ -216,6 +225,18 @@ def test_outcomes_that_were_there_before_any_state_are_learned_from_with_the_fir
     assert states(registry) == {}
     registry.write_outcomes([outcome(rows[5], 0.5)], learn)
     assert states(registry)[1].outcomes == 6
+    assert states(registry)[1] == replayed(registry, fit, 1, until=day(9))
+
+
+def test_a_state_of_another_making_is_counted_anew_and_holds_no_outcome_up(version: tuple[Registry, Version]) -> None:
+    registry, fit = version
+    rows = [row(1, issued, 1) for issued in range(6)]
+    registry.write_ledger(rows)
+    registry.write_outcomes([outcome(r, 0.5) for r in rows[:4]], learn)
+    foreign = CalibrationState(key_number=1, horizon=1, through=day(3), state={"horizon": 1, "older": True})
+    registry.recount_states(BITCOIN, 1, lambda number, known, matured: [foreign])
+    registry.write_outcomes([outcome(r, 0.5) for r in rows[4:]], learn)
+    assert registry.unscored() == ()
     assert states(registry)[1] == replayed(registry, fit, 1, until=day(9))
 
 
