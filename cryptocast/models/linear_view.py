@@ -10,10 +10,12 @@ Source: Hoerl and Kennard, Technometrics 12 (1970).
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
@@ -85,13 +87,14 @@ class Ridge:
         count, horizons = features.shape[1], labels.shape[1]
         centre, spread = _centre_and_spread(features)
         gram, moment = np.zeros((horizons, count, count)), np.zeros((horizons, count))
-        for part in _parts(len(features)):
-            standard = _standard(features[part], centre, spread)
-            for column in range(horizons):
-                known = np.isfinite(labels[part, column])
-                chosen = standard[known]
-                gram[column] += chosen.T @ chosen
-                moment[column] += np.clip(labels[part, column][known], -BOUND, BOUND) @ chosen
+        with _one_thread():
+            for part in _parts(len(features)):
+                standard = _standard(features[part], centre, spread)
+                for column in range(horizons):
+                    known = np.isfinite(labels[part, column])
+                    chosen = standard[known]
+                    gram[column] += chosen.T @ chosen
+                    moment[column] += np.clip(labels[part, column][known], -BOUND, BOUND) @ chosen
         return cls(centre, spread, gram, moment, np.isfinite(labels).sum(axis=0).astype(np.int64))
 
     def view(self, penalties: Sequence[int]) -> LinearView:
@@ -100,7 +103,8 @@ class Ridge:
         for column, penalty in enumerate(penalties):
             if penalty > 0 and weights.shape[1]:
                 ridge = self.gram[column] + penalty * np.eye(weights.shape[1])
-                weights[column] = np.linalg.solve(ridge, self.moment[column])
+                with _one_thread():
+                    weights[column] = np.linalg.solve(ridge, self.moment[column])
         return LinearView(self.centre, self.spread, weights)
 
 
@@ -156,6 +160,12 @@ def _standard(features: FloatArray, centre: FloatArray, spread: FloatArray) -> F
     """(n, F) centred, of variance 1, bounded; what is not known is in the middle."""
     standard = (features - centre) / spread
     return np.nan_to_num(np.clip(standard, -BOUND, BOUND), copy=False, nan=0.0)
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """How a product is split among threads moves its last digits; the same fit must give the same bits anywhere."""
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 def _parts(rows: int) -> list[slice]:

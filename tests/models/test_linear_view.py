@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.models.labels import standardised_returns
@@ -102,3 +103,13 @@ def test_no_features_or_no_rows_mean_no_view(parts: tuple[Matrix, Matrix]) -> No
     bare = replace(train, features=train.features[:, :0], feature_names=())
     assert supported(bare, replace(stop, features=stop.features[:, :0], feature_names=())) == (0, 0, 0, 0)
     assert not fit_view(train.rows(np.empty(0, dtype=np.int64)), (100, 0, 0, 0)).exists
+
+
+def test_a_view_has_the_same_bits_on_one_thread_and_on_two() -> None:
+    rng = np.random.default_rng(1)
+    features, labels = rng.standard_normal((3_000, 115)), rng.standard_normal((3_000, 2))
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(Ridge.of(features, labels).view((100, 1_000)).weights)
+    np.testing.assert_array_equal(found[0], found[1])

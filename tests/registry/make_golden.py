@@ -3,7 +3,8 @@
     python -m tests.registry.make_golden
 
 To be run once for a release and never to make a test pass: a model that was saved by that release must load and
-forecast the same for ever. Small models of the sample (few rounds, a small network), so that all is below 500 kB.
+forecast the same for ever. Small models (few rounds, a small network), so that all is below 500 kB, of a market with a
+signal, so that their view of the direction is among what is kept.
 """
 
 import tempfile
@@ -19,6 +20,7 @@ from cryptocast.config import (
     EnsembleConfig,
     LightGBMConfig,
     LSTMConfig,
+    SimulatedConfig,
     StoreConfig,
     TrainConfig,
 )
@@ -51,7 +53,7 @@ def main() -> None:
         registry = context.registry()
         answers = dict[str, FloatArray]()
         for kind in KINDS:
-            version = registry.get(f"bitcoin/{kind}:1", source="sample")
+            version = registry.get(f"bitcoin/{kind}:1", source="simulated")
             export_version(registry, version, GOLDEN / f"{kind}.zip", whole_fit=False, overwrite=True)
             model = Calibrated.load(registry.load_files(version.fit_id), forecaster_type(kind))
             rows = _rows(context, version, model)
@@ -59,6 +61,8 @@ def main() -> None:
             answers |= {f"{kind}.values": made.values, f"{kind}.volatility": made.volatility, f"{kind}.p_up": made.p_up}
             if isinstance(model.inner, LightGBMForecaster):
                 answers["lightgbm.trees"] = _trees(model.inner, rows)
+        if not all((answers[f"{kind}.p_up"] != 0.5).any() for kind in KINDS):
+            raise SystemExit("A model has no view of the direction: its files would not show how a view is kept.")
         write_rows(GOLDEN / "rows.npz", rows)
         write_arrays(GOLDEN / "answers.npz", answers)
 
@@ -72,7 +76,8 @@ def _trees(model: LightGBMForecaster, rows: Matrix) -> FloatArray:
 def _config(folder: Path) -> Config:
     return Config(
         store=StoreConfig(path=folder / "data"),
-        data=DataConfig(coins=("bitcoin", "ethereum"), source="sample"),
+        data=DataConfig(coins=("bitcoin", "ethereum"), source="simulated"),
+        simulated=SimulatedConfig(market="signal", r_squared=0.4, bars=1500),
         train=TrainConfig(blocks=2, threads=1, audit=False, models=KINDS),
         lightgbm=LightGBMConfig(rounds=6, early_stopping_rounds=3, num_leaves=8, min_data_in_leaf=60),
         lstm=LSTMConfig(lookback=24, hidden=6, members=2, epochs=3, samples=20, device="cpu"),

@@ -17,8 +17,8 @@ from tests.registry.golden_rows import GOLDEN, KINDS, read_rows
 from tests.registry.registry_fits import NOW
 
 # Trees only compare and add, so theirs are the same bits everywhere. Around them stand exp and log, whose last place
-# differs between processors; a network multiplies matrices, in the order that its library likes best.
-TOLERANCE = {"lightgbm": 1e-14, "lstm": 1e-6, "ml_ensemble": 1e-6}
+# differs between processors; views and networks multiply matrices, in the order that their libraries like best.
+TOLERANCE = {"lightgbm": 1e-11, "lstm": 1e-6, "ml_ensemble": 1e-6}
 
 
 @pytest.fixture(params=KINDS)
@@ -40,6 +40,7 @@ def test_an_artefact_of_the_first_release_forecasts_what_it_did(kind: str, tmp_p
         for name in ("values", "volatility", "p_up"):
             expected = answers[f"{kind}.{name}"]
             assert np.isfinite(expected).all()
+            assert name != "p_up" or (expected != 0.5).any()  # a view is among what is kept
             np.testing.assert_allclose(getattr(made, name), expected, rtol=TOLERANCE[kind], atol=1e-15)
 
 
