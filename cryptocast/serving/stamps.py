@@ -65,6 +65,8 @@ class StoreWatch:
                 # The calibration may have learned from the new bars.
                 await asyncio.to_thread(self._look_at_registry)
             for key in changed:
+                if self._fresh.facts(key) != self._seen.get(key):
+                    continue  # it has changed again meanwhile: the next look shows it, once that was told of too
                 self._show(key)
                 self._on_change(key.coin)
         return changed
