@@ -10,7 +10,7 @@ import msgspec
 
 from cryptocast.config import Config, Granularity
 from cryptocast.data.schema import SeriesKey
-from cryptocast.errors import CryptocastError
+from cryptocast.errors import CryptocastError, DataError
 from cryptocast.serving.answers import Answers
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Forecaster
@@ -31,9 +31,12 @@ async def record_bars(answers: Answers, forecaster: Forecaster, coins: Sequence[
         selection = Selection((coin,), data.source, data.vs, data.granularity, stored=True)
         try:
             noted = await answers.run(partial(record, context, selection, forecaster=forecaster))
+        except DataError as error:
+            log.info("nothing of %s was recorded: %s", coin, error)  # as on an empty machine
+            continue
         except CryptocastError as error:
-            # No candles yet, a busy queue, a disk that refuses: the next bar brings the next try.
-            log.info("nothing of %s was recorded: %s", coin, error)
+            # A busy queue, a disk that refuses: the next bar brings the next try.
+            log.warning("nothing of %s was recorded: %s", coin, error)
             continue
         for said in noted.errors:
             log.warning("not recorded: %s", said)

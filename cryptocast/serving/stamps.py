@@ -64,24 +64,28 @@ class StoreWatch:
                     log.exception("what comes before new bars failed for %d series", len(changed))
                 # The calibration may have learned from the new bars.
                 await asyncio.to_thread(self._look_at_registry)
-            for key in changed:
+            for key, facts in changed.items():
+                if self._fresh.facts(key) != facts:
+                    continue  # it has changed again meanwhile: the next look shows it, once that was told of too
                 self._show(key)
+                self._seen[key] = facts  # what has not been shown is a change to the next look too
                 self._on_change(key.coin)
-        return changed
+        return tuple(changed)
 
-    def _changed(self, series: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
+    def _changed(self, series: tuple[SeriesKey, ...]) -> dict[SeriesKey, Hashable]:
         self._look_at_registry()
-        changed = []
+        changed: dict[SeriesKey, Hashable] = {}
         for key in series:
             facts = self._fresh.facts(key)
             before = self._seen[key] if key in self._seen else self._fresh.facts_at_first(key)
-            self._seen[key] = facts
-            if facts != before:
+            if facts == before:
+                self._seen[key] = facts
+            else:
                 self._read(key)
-                changed.append(key)
+                changed[key] = facts
         if len(self._seen) > 8 * (len(series) + 64):  # clients ask for other coins in time
-            self._seen = {key: self._seen[key] for key in series}
-        return tuple(changed)
+            self._seen = {key: self._seen[key] for key in series if key in self._seen}
+        return changed
 
     def _show(self, key: SeriesKey) -> None:
         with suppress(CryptocastError):  # said by _read
