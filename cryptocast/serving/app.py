@@ -210,7 +210,7 @@ class Service:
         """`GET /forecasts`: a ForecastDocument, if there is at least one coin to answer for."""
         query = parse_forecast_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
         asked = coin_requests(query, self.config, challenged=self.sides.challenged(request.scope))
-        stamp = self.answers.stamp()
+        stamp, generation = self.answers.stamp(), self.finished.generation
         outcomes = await self.answers.of(asked, timeout_s=self._patience_s(request), stamp=stamp)
         made = tuple(outcome.body for outcome in outcomes if isinstance(outcome, Answered))
         failures = [
@@ -222,18 +222,21 @@ class Service:
             return problem_response(no_forecast(failures))
         errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
         body = msgspec.json.encode(Finished(forecasts=made, errors=errors))
-        return self._finish(request, body, until=min(one.until for one in outcomes), stamp=stamp)
+        # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask.
+        until = min(one.until for one in outcomes)
+        kept = until > self.context.wall_clock() and generation == self.finished.generation
+        return self._finish(request, body, until=until, stamp=stamp, keep=kept)
 
     def _patience_s(self, request: Request) -> float:
         """How long the client waits: as long as the settings let it, or less where it says so."""
         longest = self.config.serve.request_timeout_s
         return min(longest, preferred_wait_s(request.headers.get("prefer", "")) or longest)
 
-    def _finish(self, request: Request, body: bytes, *, until: datetime, stamp: Hashable) -> Response:
+    def _finish(self, request: Request, body: bytes, *, until: datetime, stamp: Hashable, keep: bool) -> Response:
         headers = dict(request.scope["headers"])
         encoding, now = preferred(headers.get(b"accept-encoding", b"")), self.context.wall_clock()
         answer = self.finished.finish(
-            self.sides.question(request.scope), encoding, body, until=until, stamp=stamp, keep=until > now
+            self.sides.question(request.scope), encoding, body, until=until, stamp=stamp, keep=keep
         )
         known = headers.get(b"if-none-match")
         is_known = known is not None and answer.matches(known)

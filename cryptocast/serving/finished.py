@@ -56,6 +56,7 @@ class FinishedAnswers:
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._kept: OrderedDict[tuple[bytes, Encoding], Finished] = OrderedDict()
         self.bytes = 0
+        self.generation = 0  # what was begun in an earlier one may rest on what `clear` told of
         self.hits = self.misses = self.evicted = 0
 
     def __len__(self) -> int:
@@ -96,6 +97,7 @@ class FinishedAnswers:
         """Forget all: something that no stamp tells of has changed, such as bars that came."""
         self._kept.clear()
         self.bytes = 0
+        self.generation += 1
 
     def _keep(self, key: tuple[bytes, Encoding], made: Finished) -> None:
         self._drop(key)

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 
 import httpx
@@ -48,3 +49,22 @@ def test_evictions_are_told_to_prometheus() -> None:
         return text
 
     assert "cryptocast_cache_evicted_total 3.0" in talk(app, conversation)
+
+
+def test_an_answer_begun_before_new_bars_is_not_kept_for_those_who_ask_behind_them() -> None:
+    forecast = FakeForecast(takes_s=0.3)
+    app = app_on(forecast)
+
+    async def conversation(client: httpx.AsyncClient) -> list[int]:
+        service = app.state.service
+        first = asyncio.create_task(client.get("/forecasts?ids=bitcoin"))
+        while not forecast.running:
+            await asyncio.sleep(0.01)
+        service.answers.candles_changed("bitcoin")
+        service.finished.clear()
+        statuses = [(await first).status_code]
+        assert len(service.finished) == 0
+        return [*statuses, *[(await client.get("/forecasts?ids=bitcoin")).status_code for _ in range(2)]]
+
+    assert talk(app, conversation) == [200, 200, 200]
+    assert forecast.calls["bitcoin"] == 2  # before the bars came, and behind them
