@@ -1,9 +1,12 @@
 """Where the fits of a walk are made: in this process, in several of this machine, or on a Dask cluster."""
 
+import logging
+import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from cryptocast.errors import UpstreamError, UsageError
 from cryptocast.evaluation.walk_forward import Done, Job, Spread, in_turn
@@ -12,6 +15,11 @@ from cryptocast.features.matrix import Matrix
 __all__ = ["Engine", "EngineKind", "dask_client", "spread_on"]
 
 EngineKind: TypeAlias = Literal["local", "dask"]
+log = logging.getLogger(__name__)
+
+SENDINGS: Final = 3
+SENDING_S: Final = 45.0
+SENDING_BYTES_A_SECOND: Final = 2e6  # a slow network
 Work: TypeAlias = Callable[[Matrix, Job], Done]
 
 
@@ -59,12 +67,43 @@ class _Joblib:
         if not jobs:
             return iter(())
         # The matrix goes once to each worker of a cluster, and through one shared file to processes of this machine.
-        scatter = {"scatter": [matrix]} if self.backend["backend"] == "dask" else {}
-        with joblib.parallel_config(**self.backend, **scatter):
+        where = self.backend
+        if where["backend"] == "dask":
+            where = {"backend": _on_cluster(where["client"], matrix, 2.0 * matrix.features.nbytes)}
+        with joblib.parallel_config(**where):
             found = joblib.Parallel(return_as="generator", batch_size=1)(
                 joblib.delayed(work)(matrix, replace(job, threads=1)) for job in jobs
             )
         return cast("Iterator[Done]", found)
+
+
+def _on_cluster(client: Any, shared: object, size: float, *, patience_s: float = SENDING_S) -> Any:
+    """Joblib's Dask backend, once every worker has `shared`, of about so many bytes.
+
+    A worker that is lost at this very moment leaves Dask waiting for it for ever: it is waited for only so long, then
+    the data are sent again to the workers that are there. Raises UpstreamError if they do not get them either.
+    """
+    from joblib._dask import DaskDistributedBackend  # parallel_config takes such a backend, and only joblib makes one
+
+    for _ in range(SENDINGS):
+        sent: queue.Queue[Any] = queue.Queue()
+
+        def send(sent: "queue.Queue[Any]" = sent) -> None:
+            try:
+                sent.put(DaskDistributedBackend(client=client, scatter=[shared]))
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits, not to this thread
+                sent.put(error)
+
+        threading.Thread(target=send, daemon=True).start()
+        try:
+            made = sent.get(timeout=patience_s + size / SENDING_BYTES_A_SECOND)
+        except queue.Empty:
+            log.warning("the workers of the cluster did not all take the data; they are sent again")
+            continue
+        if isinstance(made, Exception):
+            raise UpstreamError(f"The cluster does not take the data: {made}") from made
+        return made
+    raise UpstreamError(f"The workers of the cluster did not take the data in {SENDINGS} tries. Look at its dashboard.")
 
 
 @contextmanager
