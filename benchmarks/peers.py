@@ -5,7 +5,8 @@
 closes.parquet: coin, bar (int64, consecutive for each coin), y (log of the close). FOLDER gets one Parquet file for
 each peer: coin, bar (of the origin), horizon, and a column of log returns for each quantile level. Origins: `windows`
 of them, `step` bars apart, the last one at `last`; what a peer has fitted is refitted every `refit` bars and carried on
-with the bars since, as our own models are. `bars` (0: all): how many of the latest bars a peer sees.
+with the bars since, as our own models are; but mlforecast is refitted at every origin. `bars` (0: all): how many of the
+latest bars a peer sees.
 
 It imports nothing of cryptocast: the pins of these libraries and ours need not agree.
 """
