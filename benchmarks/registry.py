@@ -36,7 +36,7 @@ from cryptocast.registry import (
 )
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
-from cryptocast.workflows.forecast import Request, choose
+from cryptocast.workflows.forecast import Request, ladder
 from cryptocast.workflows.promote import promote
 from cryptocast.workflows.recalibration import learn, states_at
 
@@ -88,7 +88,7 @@ def questions(
         return version_document(registry, version)
 
     def forecasts_share() -> object:
-        chosen = choose(registry, registry.keys(coin="coin-03")[0], Request()).version
+        chosen = next(ladder(registry, registry.keys(coin="coin-03")[0], Request())).version
         assert chosen is not None
         return states_at(registry, chosen, NOW + timedelta(days=2 * YEAR)), registry.evidence_for(
             chosen.key, chosen.manifest.recipe

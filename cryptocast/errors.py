@@ -31,6 +31,10 @@ class DataError(CryptocastError):
     exit_code = 3
 
 
+class TooFewBarsError(DataError):
+    """A coin's history is too short, or too still, to state a volatility; more bars may come with time."""
+
+
 class UpstreamError(CryptocastError):
     """The upstream API could not be reached or refused to answer."""
 

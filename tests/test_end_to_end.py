@@ -144,5 +144,5 @@ def test_the_server_answers_what_the_command_says(folder: Path, address: str) ->
 
 def _forecast(folder: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(run(folder, "forecast", "bitcoin", "--json"))
-    assert document["schema"] == "cryptocast.forecast/1"
+    assert document["schema"] == "cryptocast.forecast/2"
     return document

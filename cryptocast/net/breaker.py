@@ -358,3 +358,9 @@ class Breakers:
     def all(self) -> dict[str, Breaker]:
         """Those in use, by class of endpoints."""
         return dict(self._breakers)
+
+    def drop_faultless(self, endpoint: str) -> None:
+        """Forget one that is closed and has seen no failure lately: it has nothing to tell."""
+        found = self._breakers.get(endpoint)
+        if found is not None and found.state is State.CLOSED and found.metrics().window_failures == 0:
+            del self._breakers[endpoint]

@@ -57,14 +57,15 @@ class RegistryWatch:
         return self._stamp
 
     def look(self) -> Hashable:
-        """The stamp as it is now. Raises nothing: of a registry that cannot be read the files themselves are it."""
+        """The stamp as it is now. Raises nothing: of a registry that cannot be read the files themselves are it, and it
+        is tried again with every look."""
         facts = self._files()
         if facts != self._facts:
             try:
                 self._stamp = Registry.open(self._store, create=False, gate=self._gate).served_state()
+                self._facts = facts
             except RegistryError:
                 self._stamp = facts
-            self._facts = facts
         return self._stamp
 
 

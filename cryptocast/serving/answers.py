@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
@@ -15,10 +16,13 @@ import msgspec
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.serving.encoding import encode
+from cryptocast.serving.paths import without_folders
 from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S, OverloadError
 from cryptocast.serving.stamps import Stamp
+from cryptocast.serving.terms import Term
 from cryptocast.serving.worker import Worker
 from cryptocast.workflows.documents import CoinForecast, ForecastDocument
+from cryptocast.workflows.fallbacks import PASSING, Fallback, FallbackCode
 from cryptocast.workflows.forecast import Request
 
 __all__ = ["Answered", "Answers", "Bring", "Failed", "MakeForecast", "Outcome"]
@@ -37,23 +41,26 @@ MAX_ENTRIES: Final = 2048  # of about 2 kB each
 LOOK_AGAIN: Final = timedelta(seconds=60)
 # Who could have the last good forecast at once does not wait longer than this for the next one.
 PATIENCE_S: Final = 0.3
+# A fallback whose cause may be over in a moment is believed for as long as a failure is.
+PASSING_S: Final = float(RETRY_AFTER_S)
+MOST_LATE: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A coin's CoinForecast as JSON, and when to make it anew."""
+    """A coin's CoinForecast as JSON, and how long it holds."""
 
     body: msgspec.Raw
-    until: datetime
+    term: Term
     made: CoinForecast
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why there is none, and until when that is believed."""
+    """Why there is none, and how long that is believed."""
 
     error: CryptocastError
-    until: datetime
+    term: Term
 
 
 Outcome: TypeAlias = Answered | Failed
@@ -70,13 +77,14 @@ class Answers:
         *,
         stamp: Stamp,
         wall_clock: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
         max_waiting: int,
         max_entries: int = MAX_ENTRIES,
         bring: Bring | None = None,
         on_fallback: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._forecast, self.stamp, self._wall_clock = forecast, stamp, wall_clock
-        self._bring, self._on_fallback = bring, on_fallback
+        self._clock, self._bring, self._on_fallback = clock, bring, on_fallback
         self._worker = Worker(max_waiting=max_waiting)
         self._max_entries = max_entries
         self._kept: OrderedDict[Key, Outcome] = OrderedDict()
@@ -145,10 +153,25 @@ class Answers:
 
     def _known(self, key: Key) -> Outcome | None:
         outcome = self._kept.get(key)
-        if outcome is None or self._wall_clock() >= outcome.until:
+        if outcome is None or not self.holds(outcome):
             return None
         self._kept.move_to_end(key)
         return outcome
+
+    def holds(self, outcome: Outcome) -> bool:
+        """Whether the outcome may still be given. One that was computed while the wall clock ran ahead may not."""
+        now = self._wall_clock()
+        if outcome.term.is_ahead(now):
+            log.warning(
+                "an answer computed at %s is from the future, the clock shows %s: it is computed again",
+                outcome.term.since,
+                now,
+            )
+        return outcome.term.holds(now, self._clock())
+
+    def left_s(self, outcome: Outcome) -> float:
+        """Seconds for which the outcome may still be given."""
+        return outcome.term.left_s(self._wall_clock(), self._clock())
 
     def _flight(self, key: Key) -> asyncio.Task[Outcome]:
         flight = self._flights.get(key)
@@ -162,7 +185,7 @@ class Answers:
         if flight.done():
             return flight.result()
         error = OverloadError(f"The forecast was not ready within {timeout_s:g} s. It is being made: ask again.")
-        return self._or_last_good(request, Failed(error, self._wall_clock()), "the next one is being made")
+        return self._or_last_good(request, self._failed(error, for_s=0.0), FallbackCode.TIMEOUT)
 
     async def _computed(self, key: Key) -> Outcome:
         request = key[0]
@@ -171,13 +194,13 @@ class Answers:
             if isinstance(outcome, Failed) and isinstance(outcome.error, DataError) and self._bring is not None:
                 key, outcome = await self._brought(key, outcome)
         except OverloadError as error:
-            return self._or_last_good(request, Failed(error, self._wall_clock()), str(error))
+            return self._or_last_good(request, self._failed(error, for_s=0.0), FallbackCode.OVERLOAD)
         self.computed += 1
         if isinstance(outcome, Answered):
             _put(self._last_good, request, outcome, self._max_entries)
             self._newest = None
         else:
-            outcome = self._or_last_good(request, outcome, str(outcome.error))
+            outcome = self._or_last_good(request, outcome, FallbackCode.CANDLES)
         _put(self._kept, key, outcome, self._max_entries)
         return outcome
 
@@ -188,37 +211,52 @@ class Answers:
         if error is None:
             key = self._key(key[0], key[1])
             return key, await self._worker.submit(partial(self._made, key[0]))
-        return key, Failed(error, failed.until)
+        return key, Failed(error, failed.term)
 
-    def _or_last_good(self, request: Request, failed: Failed, reason: str) -> Outcome:
+    def _or_last_good(self, request: Request, failed: Failed, code: FallbackCode) -> Outcome:
         """The last good forecast, marked, in place of a failure that is not the client's."""
         good = self._last_good.get(request)
-        if good is None or isinstance(failed.error, UsageError):
+        if good is None or isinstance(failed.error, UsageError) or good.term.is_ahead(self._wall_clock()):
             return failed
         self._on_fallback("last_good")
-        made = msgspec.structs.replace(
-            good.made, stale=True, fallback_reason=f"the last good forecast, as of {good.made.as_of:%Y-%m-%d}: {reason}"
-        )
-        return Answered(msgspec.Raw(encode(made)), failed.until, made)
+        made = msgspec.structs.replace(good.made, stale=True, fallback_reason=Fallback(code=code))
+        return Answered(msgspec.Raw(encode(made)), failed.term, made)
+
+    def _failed(self, error: CryptocastError, *, for_s: float) -> Failed:
+        """for_s: how long it is believed, by the monotonic clock: 0 for this time only."""
+        return Failed(error, Term(self._wall_clock(), MOST_LATE, self._clock() + for_s))
 
     def _made(self, request: Request) -> Outcome:
         """In the worker's thread."""
         try:
-            (made,) = self._forecast(request).forecasts
-            return Answered(msgspec.Raw(encode(made)), self._valid_until(made, request), made)
+            began = self._wall_clock()
+            made = _for_clients(*self._forecast(request).forecasts)
+            return Answered(msgspec.Raw(encode(made)), self._term(made, request, began), made)
         except CryptocastError as error:
             failure = error
         except Exception:
             log.exception("forecast of %s failed", ", ".join(request.selection.coins))
             failure = CryptocastError(INTERNAL)
-        return Failed(failure, self._wall_clock() + timedelta(seconds=RETRY_AFTER_S))
+        return self._failed(failure, for_s=PASSING_S)
 
-    def _valid_until(self, made: CoinForecast, request: Request) -> datetime:
+    def _term(self, made: CoinForecast, request: Request, began: datetime) -> Term:
+        """Until the next bar closes, or it is time to look for a late one; seconds where something was broken."""
         now = self._wall_clock()
         next_close = made.as_of + timedelta(microseconds=BAR_US[request.selection.granularity or "daily"])
-        if made.source == "coingecko" and next_close > now:
-            return next_close
-        return now + LOOK_AGAIN
+        until = next_close if made.source == "coingecko" and next_close > now else now + LOOK_AGAIN
+        passing = made.fallback_reason is not None and made.fallback_reason.code in PASSING
+        # The clock may be set while a forecast is computed.
+        term = Term(max(began, now), until)
+        return replace(term, expires=self._clock() + PASSING_S) if passing else term
+
+
+def _for_clients(made: CoinForecast) -> CoinForecast:
+    """Without the folders of this machine."""
+    reason = made.fallback_reason
+    if reason is not None and reason.detail is not None:
+        reason = msgspec.structs.replace(reason, detail=without_folders(reason.detail))
+    notices = tuple(without_folders(notice) for notice in made.notices)
+    return msgspec.structs.replace(made, notices=notices, fallback_reason=reason)
 
 
 def _put(entries: OrderedDict[K, V], key: K, value: V, most: int) -> None:

@@ -46,6 +46,7 @@ from cryptocast.serving.problems import (
     NOT_FOUND,
     RETRY_AFTER_S,
     ProblemError,
+    coin_error,
     no_forecast,
     problem_of,
     problem_response,
@@ -65,6 +66,7 @@ from cryptocast.serving.responses import respond
 from cryptocast.serving.sides import Sides
 from cryptocast.serving.stamps import Stamp, StoreWatch, registry_stamp
 from cryptocast.serving.telemetry import Telemetry
+from cryptocast.serving.terms import Term, shortest
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinError, ForecastDocument
 from cryptocast.workflows.forecast import Forecaster
@@ -220,30 +222,30 @@ class Service:
         ]
         if not made:
             return problem_response(no_forecast(failures))
-        errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
+        errors = tuple(coin_error(coin, error) for coin, error in failures)
         body = msgspec.json.encode(Finished(forecasts=made, errors=errors))
         # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask.
-        until = min(one.until for one in outcomes)
-        kept = until > self.context.wall_clock() and generation == self.finished.generation
-        return self._finish(request, body, until=until, stamp=stamp, keep=kept)
+        term = shortest(one.term for one in outcomes)
+        kept = all(self.answers.holds(one) for one in outcomes) and generation == self.finished.generation
+        return self._finish(request, body, term=term, stamp=stamp, keep=kept)
 
     def _patience_s(self, request: Request) -> float:
         """How long the client waits: as long as the settings let it, or less where it says so."""
         longest = self.config.serve.request_timeout_s
         return min(longest, preferred_wait_s(request.headers.get("prefer", "")) or longest)
 
-    def _finish(self, request: Request, body: bytes, *, until: datetime, stamp: Hashable, keep: bool) -> Response:
+    def _finish(self, request: Request, body: bytes, *, term: Term, stamp: Hashable, keep: bool) -> Response:
         headers = dict(request.scope["headers"])
-        encoding, now = preferred(headers.get(b"accept-encoding", b"")), self.context.wall_clock()
+        encoding = preferred(headers.get(b"accept-encoding", b""))
         answer = self.finished.finish(
-            self.sides.question(request.scope), encoding, body, until=until, stamp=stamp, keep=keep
+            self.sides.question(request.scope), encoding, body, term=term, stamp=stamp, keep=keep
         )
         known = headers.get(b"if-none-match")
         is_known = known is not None and answer.matches(known)
         response = Response(b"" if is_known or request.method == "HEAD" else answer.body, 304 if is_known else 200)
         response.raw_headers = [
             header
-            for header in (*answer.headers, *answer.age_headers(now))
+            for header in (*answer.headers, *self.finished.age_headers(answer))
             if not (is_known and header[0] in (b"content-length", b"content-type"))
         ]
         return response
@@ -444,7 +446,7 @@ def _service(
     kept = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)
     context = replace(context, candles=shown, kept_registry=kept)
     behind = replace(context, candles=fresh)  # what works with bars before they are announced
-    finished = FinishedAnswers(wall_clock=context.wall_clock, stamp=stamp)
+    finished = FinishedAnswers(wall_clock=context.wall_clock, clock=context.clock, stamp=stamp)
     forecaster = Forecaster(context)
 
     def changed(coin: str) -> None:
@@ -466,6 +468,7 @@ def _service(
         _timed(forecast or ladder or forecaster.forecast, telemetry),
         stamp=stamp,
         wall_clock=context.wall_clock,
+        clock=context.clock,
         max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids,
         bring=keeper.for_request if keeper is not None else None,
         on_fallback=lambda step: telemetry.count("fallback", step),
@@ -482,7 +485,7 @@ def _service(
         if keeper is not None:
             groups["coingecko bars"] = keeper.breakers
         if ladder is not None:
-            groups["model"] = ladder.breakers
+            groups["model"] = forecaster.breakers
         return {f"{name} {end}": one for name, group in groups.items() for end, one in group.all().items()}
 
     def breakers() -> Mapping[str, BreakerMetrics]:
@@ -552,6 +555,7 @@ def _refresher(context: Context, answers: Answers, keeper: BarKeeper | None, dut
         bring=bring if fetches else None,
         leader=Leader(config.store.path),
         wall_clock=context.wall_clock,
+        clock=context.clock,
         duties=duties,
     )
 

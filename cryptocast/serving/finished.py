@@ -1,5 +1,7 @@
 """Whole answers as finished bytes, by query string and encoding: a repeated question is a look-up."""
 
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -9,8 +11,11 @@ from typing import Final
 
 from cryptocast.serving.compression import IDENTITY, MIN_BYTES, Encoding, compressed
 from cryptocast.serving.responses import raw_headers
+from cryptocast.serving.terms import Term
 
 __all__ = ["Finished", "FinishedAnswers"]
+
+log = logging.getLogger(__name__)
 
 MAX_ENTRIES: Final = 1024
 MAX_BYTES: Final = 32 * 1024 * 1024
@@ -25,12 +30,12 @@ class Finished:
     etag: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     made_at: datetime
-    until: datetime
+    term: Term
     stamp: Hashable
 
-    def age_headers(self, now: datetime) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-        """Age, and a Cache-Control that ends with the bar."""
-        left = max(0, min(MAX_AGE_S, int((self.until - now).total_seconds())))
+    def age_headers(self, now: datetime, monotonic: float) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """Age, and a Cache-Control that ends with the term."""
+        left = min(MAX_AGE_S, int(self.term.left_s(now, monotonic)))
         age = max(0, int((now - self.made_at).total_seconds()))
         return (b"age", b"%d" % age), (b"cache-control", b"private, max-age=%d, must-revalidate" % left)
 
@@ -49,10 +54,11 @@ class FinishedAnswers:
         *,
         wall_clock: Callable[[], datetime],
         stamp: Callable[[], Hashable],
+        clock: Callable[[], float] = time.monotonic,
         max_entries: int = MAX_ENTRIES,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._wall_clock, self._stamp = wall_clock, stamp
+        self._wall_clock, self._stamp, self._clock = wall_clock, stamp, clock
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._kept: OrderedDict[tuple[bytes, Encoding], Finished] = OrderedDict()
         self.bytes = 0
@@ -62,23 +68,31 @@ class FinishedAnswers:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def find(self, query: bytes, encoding: Encoding) -> tuple[Finished, datetime] | None:
-        """The answer if it still holds, and the time now."""
+    def find(self, query: bytes, encoding: Encoding) -> Finished | None:
+        """The answer if it still holds."""
         found = self._kept.get((query, encoding))
         if found is None:
             self.misses += 1
             return None
         now = self._wall_clock()
-        if now >= found.until or found.stamp != self._stamp():
+        if found.term.is_ahead(now):
+            log.warning(
+                "an answer made at %s is from the future, the clock shows %s: it is dropped", found.made_at, now
+            )
+        if not found.term.holds(now, self._clock()) or found.stamp != self._stamp():
             self._drop((query, encoding))
             self.misses += 1
             return None
         self._kept.move_to_end((query, encoding))
         self.hits += 1
-        return found, now
+        return found
+
+    def age_headers(self, answer: Finished) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """The headers of an answer that change with the time."""
+        return answer.age_headers(self._wall_clock(), self._clock())
 
     def finish(
-        self, query: bytes, encoding: Encoding, body: bytes, *, until: datetime, stamp: Hashable, keep: bool
+        self, query: bytes, encoding: Encoding, body: bytes, *, term: Term, stamp: Hashable, keep: bool
     ) -> Finished:
         """The body made ready, and kept if it may be."""
         encoding_used = IDENTITY if len(body) < MIN_BYTES else encoding
@@ -88,7 +102,7 @@ class FinishedAnswers:
         headers.append((b"vary", b"accept-encoding"))
         if encoding_used != IDENTITY:
             headers.append((b"content-encoding", encoding_used.encode()))
-        made = Finished(bytes_, etag, tuple(headers), self._wall_clock(), until, stamp)
+        made = Finished(bytes_, etag, tuple(headers), self._wall_clock(), term, stamp)
         if keep:
             self._keep((query, encoding), made)
         return made

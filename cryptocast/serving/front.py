@@ -127,11 +127,10 @@ class Front:
         """A finished answer to this request: with its headers, and 304 where the client has it already."""
         if scope["path"] != FORECASTS or scope["method"] not in ("GET", "HEAD"):
             return None
-        found = self._finished.find(self._question(scope), preferred(headers.get(b"accept-encoding", b"")))
-        if found is None:
+        answer = self._finished.find(self._question(scope), preferred(headers.get(b"accept-encoding", b"")))
+        if answer is None:
             return None
-        answer, now = found
-        sent = [*answer.headers, *answer.age_headers(now)]
+        sent = [*answer.headers, *self._finished.age_headers(answer)]
         given = headers.get(b"if-none-match")
         if given is not None and answer.matches(given):
             return answer, [header for header in sent if header[0] not in (b"content-length", b"content-type")], 304

@@ -15,6 +15,7 @@ from typing import Final
 from cryptocast.serving.health import Detail, Readiness
 from cryptocast.serving.telemetry import Trend
 from cryptocast.workflows.documents import CoinForecast, HorizonForecast
+from cryptocast.workflows.fallbacks import sentence
 
 __all__ = ["PAGE_POLICY", "page"]
 
@@ -76,7 +77,7 @@ def page(
 
 def _section(made: CoinForecast) -> str:
     version = f" version {made.version}" if made.version is not None else ""
-    notes = [*made.notices, *([f"Fallback: {made.fallback_reason}"] if made.fallback_reason else [])]
+    notes = [*made.notices, *([f"Fallback: {sentence(made.fallback_reason)}"] if made.fallback_reason else [])]
     told = "".join(f'<p class="note">{escape(_sentence(note))}</p>' for note in notes)
     stale = ' <strong class="note">stale</strong>' if made.stale else ""
     told_of = f"{escape(made.model_used)}{version}, {escape(made.source)} bars to {_moment(made.as_of)}"
@@ -99,7 +100,9 @@ def _row(horizon: HorizonForecast, heads: Sequence[str], *, hourly: bool) -> str
     until = _moment(horizon.target_time) if hourly else f"{horizon.target_time:%Y-%m-%d}"
     spans = [f"{_short(one.lower)} – {_short(one.upper)}" for one in horizon.intervals]
     cells = zip(heads, [str(horizon.horizon), until, _short(horizon.median), *spans], strict=True)
-    verdict = escape(horizon.verdict) + (f" ({escape(horizon.fallback)})" if horizon.fallback else "")
+    verdict = escape(horizon.verdict)
+    if horizon.fallback_reason is not None:
+        verdict += f" ({escape(sentence(horizon.fallback_reason))})"
     numbers = "".join(f'<td data-of="{escape(head)}">{cell}</td>' for head, cell in cells)
     return f'<tr>{numbers}<td class="text" data-of="verdict">{verdict}</td></tr>'
 

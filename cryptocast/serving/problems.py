@@ -17,6 +17,7 @@ from cryptocast.errors import (
     UpstreamError,
     UsageError,
 )
+from cryptocast.serving.paths import without_folders
 from cryptocast.serving.responses import respond
 from cryptocast.workflows.documents import CoinError
 
@@ -26,6 +27,7 @@ __all__ = [
     "OverloadError",
     "Problem",
     "ProblemError",
+    "coin_error",
     "kind_of",
     "no_forecast",
     "problem_of",
@@ -114,15 +116,21 @@ def kind_of(error: CryptocastError) -> Kind:
 
 def problem_of(error: CryptocastError) -> Problem:
     """One of our errors as a problem."""
-    return ProblemError(kind_of(error), str(error)).problem
+    return ProblemError(kind_of(error), without_folders(str(error))).problem
+
+
+def coin_error(coin: str, error: CryptocastError) -> CoinError:
+    """Why a coin could not be answered for."""
+    return CoinError(coin=coin, error=without_folders(str(error)))
 
 
 def no_forecast(failures: Sequence[tuple[str, CryptocastError]]) -> Problem:
     """Not one coin could be answered for: the worst of their problems, so that what may pass is asked again."""
     _, worst = max(failures, key=lambda failure: kind_of(failure[1]).status)
     kind = kind_of(worst)
-    errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
-    return Problem(type=kind.uri, title=kind.title, status=kind.status, detail=str(worst), errors=errors)
+    errors = tuple(coin_error(coin, error) for coin, error in failures)
+    detail = without_folders(str(worst))
+    return Problem(type=kind.uri, title=kind.title, status=kind.status, detail=detail, errors=errors)
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,7 +30,8 @@ DUTY_S: Final = 60.0  # after this the forecasts of new bars are given out, what
 AGAIN: Final = timedelta(minutes=1)  # after bars that did not come; twice as long each time, to AGAIN_MOST
 AGAIN_MOST: Final = timedelta(minutes=30)
 SPREAD_S: Final = 20.0  # after a close, so that the servers of the world do not ask in the same second
-FOLLOW: Final = timedelta(seconds=5)  # how often a follower looks whether the leader has gone
+FOLLOW_S: Final = 5.0  # how often a follower looks whether the leader has gone
+STEP_S: Final = 5.0  # a wall clock that moves by more against the monotonic one was set
 LOCK: Final = Path("run") / "serve-leader.lock"
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,6 +77,7 @@ class Refresher:
     bring: BringAll | None
     leader: Leader
     wall_clock: Callable[[], datetime]
+    clock: Callable[[], float] = time.monotonic
     duties: Sequence[Duty] = ()
     judge: Duty | None = None  # behind the duties, while forecasts are given out: it takes long
     rng: random.Random = field(default_factory=random.Random)
@@ -82,8 +86,10 @@ class Refresher:
     failures: int = 0
     last_fetch: datetime | None = None
     last_error: str | None = None
-    _due: datetime = EPOCH
-    _compute_at: datetime = EPOCH
+    # By the monotonic clock, in seconds: a wall clock that ran ahead and came back leaves nothing undue for days.
+    _due: float = -math.inf
+    _compute_at: float = -math.inf
+    _offset: timedelta | None = None  # of the wall clock
     _misses: int = 0
     _stamp: Hashable = None
     _performed_at: Hashable = None
@@ -112,7 +118,8 @@ class Refresher:
 
     async def round(self) -> None:
         """What is due now."""
-        now = self.wall_clock()
+        self._see_clock()
+        now = self.clock()
         stamp = self.answers.stamp()
         if stamp != self._stamp or now >= self._compute_at:
             self._stamp = stamp
@@ -128,11 +135,20 @@ class Refresher:
             ended.result()
         # In a task of its own: while the upstream hangs, promotions are followed and forecasts computed all the same.
         if self._refreshing is None and now >= self._due:
-            self._refreshing = asyncio.create_task(self._refresh(now))
+            self._refreshing = asyncio.create_task(self._refresh(self.wall_clock()))
 
     def compute_soon(self) -> None:
         """Candles are others now: the next round computes what is asked for most before anybody asks."""
-        self._compute_at = EPOCH
+        self._compute_at = -math.inf
+
+    def _see_clock(self) -> None:
+        """Where the wall clock was set, everything is due anew."""
+        offset = self.wall_clock() - EPOCH - timedelta(seconds=self.clock())
+        if self._offset is not None and abs(offset - self._offset) > timedelta(seconds=STEP_S):
+            moved = (offset - self._offset).total_seconds()
+            log.warning("the wall clock moved by %+.0f s against the monotonic one: what it decides is due anew", moved)
+            self._due = self._compute_at = -math.inf
+        self._offset = offset
 
     async def before_change(self, changed: Sequence[str]) -> None:
         """Bars of these coins have come, and no forecast from them is given out yet: the leader scores what they end,
@@ -162,14 +178,14 @@ class Refresher:
 
     async def compute(self) -> None:
         """The configured coins, one after the other: whoever asks for another coin meanwhile waits for one at most."""
-        earliest = self.wall_clock() + AGAIN_MOST
+        wait_s = AGAIN_MOST.total_seconds()
         for request in self.requests:
             (outcome,) = await self.answers.of([request], timeout_s=self.config.serve.request_timeout_s)
-            earliest = min(earliest, outcome.until)
-        self._compute_at = max(earliest, self.wall_clock() + timedelta(seconds=TICK_S))
+            wait_s = min(wait_s, self.answers.left_s(outcome))
+        self._compute_at = self.clock() + max(wait_s, TICK_S)
 
     async def _refresh(self, now: datetime) -> None:
-        self._due = now + FOLLOW  # of those who do not lead, and of the leader if this fails
+        self._due = self.clock() + FOLLOW_S  # of those who do not lead, and of the leader if this fails
         self.leads = await asyncio.to_thread(self.leader.leads)
         if not self.leads:
             return
@@ -182,14 +198,14 @@ class Refresher:
                 log.warning("%d of %d coins could not be refreshed: %s", len(failed), len(fetched), self.last_error)
             self._misses = self._misses + 1 if failed else 0
             await self.compute()
-        self._due = self._next(now)
+        self._due = self.clock() + self._wait_s(now)
 
-    def _next(self, now: datetime) -> datetime:
-        """The next close, and the time that the upstream needs to have it; sooner after a failure."""
+    def _wait_s(self, now: datetime) -> float:
+        """Until the next close, and the time that the upstream needs to have it; shorter after a failure."""
         granularity = self.config.data.granularity
         bar = timedelta(microseconds=BAR_US[granularity])
         closed = now - GRACE[granularity]
         due = closed - (closed - EPOCH) % bar + bar + GRACE[granularity]
         if self._misses:
             due = min(due, now + min(AGAIN_MOST, AGAIN * 2 ** min(self._misses - 1, 10)))
-        return due + timedelta(seconds=self.rng.uniform(0.0, SPREAD_S))
+        return (due - now).total_seconds() + self.rng.uniform(0.0, SPREAD_S)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -44,6 +43,9 @@ class StoreWatch:
         self.on_registry: Callable[[], None] = lambda: None
         self.before_change: Callable[[tuple[str, ...]], Awaitable[None]] | None = None
         self._seen: dict[SeriesKey, Hashable] = {}
+        self._unreadable: dict[SeriesKey, Hashable] = {}  # the state in which a series was told to be so
+        self._refused: Hashable = ()  # the state of the registry of which it was told that it cannot be read
+        self._followed: Hashable = ()  # what `on_registry` has taken over
         self._looking, self._guard = asyncio.Lock(), threading.Lock()
 
     async def run(self) -> None:
@@ -67,7 +69,8 @@ class StoreWatch:
             for key, facts in changed.items():
                 if self._fresh.facts(key) != facts:
                     continue  # it has changed again meanwhile: the next look shows it, once that was told of too
-                self._show(key)
+                if not self._show(key, facts):
+                    continue
                 self._seen[key] = facts  # what has not been shown is a change to the next look too
                 self._on_change(key.coin)
         return tuple(changed)
@@ -80,33 +83,49 @@ class StoreWatch:
             before = self._seen[key] if key in self._seen else self._fresh.facts_at_first(key)
             if facts == before:
                 self._seen[key] = facts
-            else:
-                self._read(key)
+            elif self._read(key, facts):
                 changed[key] = facts
         if len(self._seen) > 8 * (len(series) + 64):  # clients ask for other coins in time
             self._seen = {key: self._seen[key] for key in series if key in self._seen}
         return changed
 
-    def _show(self, key: SeriesKey) -> None:
-        with suppress(CryptocastError):  # said by _read
+    def _show(self, key: SeriesKey, facts: Hashable) -> bool:
+        try:
             self._shown.announce(key)
+        except CryptocastError as error:
+            self._tell(key, facts, error)
+            return False
+        return True
 
     def _look_at_registry(self) -> None:
         with self._guard:
-            before = self._registry()
-            if self._registry.look() == before:
+            now = self._registry.look()
+            if now == self._followed:
                 return
-        try:
-            self.on_registry()
-        except CryptocastError as error:
-            log.warning("the registry has changed and cannot be read: %s", error)
+            try:
+                self.on_registry()
+            except CryptocastError as error:
+                if now != self._refused:
+                    log.warning("the registry has changed and cannot be read, it is tried again: %s", error)
+                self._refused = now
+                return
+            self._followed = now
 
-    def _read(self, key: SeriesKey) -> None:
-        """Into memory now, so that the first forecast of the bar does not wait for the disk."""
+    def _read(self, key: SeriesKey, facts: Hashable) -> bool:
+        """Into memory now, so that the first forecast of the bar does not wait for the disk. What cannot be read is
+        tried again with the next look."""
         try:
             self._fresh.read(key)
         except CryptocastError as error:
-            log.warning("the new candles of %s cannot be read: %s", key.coin, error)
+            self._tell(key, facts, error)
+            return False
+        self._unreadable.pop(key, None)
+        return True
+
+    def _tell(self, key: SeriesKey, facts: Hashable, error: CryptocastError) -> None:
+        if self._unreadable.get(key, ()) != facts:
+            log.warning("the new candles of %s cannot be read, they are tried again: %s", key.coin, error)
+        self._unreadable[key] = facts
 
 
 async def _again(look: Callable[[], Awaitable[object]]) -> None:

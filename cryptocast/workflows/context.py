@@ -1,6 +1,7 @@
 """What the edges hand to every use case: settings, clock, upstream, progress, and who asks."""
 
 import getpass
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,6 +62,7 @@ class Context:
 
     config: Config
     wall_clock: Callable[[], datetime] = utc_now
+    clock: Callable[[], float] = time.monotonic  # seconds; for what must not depend on a wall clock that is set
     api_key: str | None = None
     progress: Progress = NoProgress()
     who: str = "library"

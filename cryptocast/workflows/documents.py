@@ -13,6 +13,7 @@ from cryptocast.evaluation.records import (
     StrategyRecord,
     TradingRecord,
 )
+from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 
 __all__ = [
     "AbSide",
@@ -21,6 +22,8 @@ __all__ = [
     "CoinError",
     "CoinForecast",
     "DataUsed",
+    "Fallback",
+    "FallbackCode",
     "ForecastDocument",
     "HonestyRecord",
     "HorizonForecast",
@@ -57,7 +60,8 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     p_up: float  # probability of a rise; 0.5 is no view
     confidence: float  # probability of the likelier direction; 0.5 is no view
     verdict: str  # of the evidence behind this horizon
-    fallback: str | None  # why this horizon is the baseline's
+    fallback_reason: Fallback | None  # why this horizon is the baseline's
+    interpolated: tuple[int, ...] | None  # the fitted horizons that it lies between; null: it is one of them
     live_outcomes: int  # matured live forecasts that have moved the intervals since the fit; 0: they are as fitted
 
 
@@ -78,7 +82,7 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     model_requested: str
     model_used: str
     version: int | None  # null for the baseline, which has none
-    fallback_reason: str | None
+    fallback_reason: Fallback | None  # why `model_used` is not `model_requested`; null: it is
     as_of: datetime  # close of the last bar known
     stale_after: datetime
     stale: bool
@@ -98,7 +102,7 @@ class CoinError(Document, frozen=True, kw_only=True):
 class ForecastDocument(Document, frozen=True, kw_only=True):
     """Forecasts of several coins."""
 
-    schema: Literal["cryptocast.forecast/1"] = "cryptocast.forecast/1"
+    schema: Literal["cryptocast.forecast/2"] = "cryptocast.forecast/2"
     forecasts: tuple[CoinForecast, ...]
     errors: tuple[CoinError, ...] = ()
 

@@ -10,7 +10,7 @@ import polars as pl
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import TABLE_SUFFIXES, write_table
 from cryptocast.errors import UsageError
-from cryptocast.workflows.documents import CoinForecast, ForecastDocument, HorizonForecast
+from cryptocast.workflows.documents import CoinForecast, Fallback, ForecastDocument, HorizonForecast
 
 __all__ = ["FORECAST_SUFFIXES", "check_forecast_path", "write_forecast"]
 
@@ -44,13 +44,25 @@ def _rows(document: ForecastDocument) -> Iterator[dict[str, Any]]:
 
 
 def _of_coin(forecast: CoinForecast) -> dict[str, Any]:
-    left_out = ("horizons", "notices", "stale_after")
+    left_out = ("horizons", "notices", "stale_after", "fallback_reason", "ab")
     facts = {name: getattr(forecast, name) for name in forecast.__struct_fields__ if name not in left_out}
-    return {**facts, "notices": " ".join(forecast.notices)}
+    side = None if forecast.ab is None else forecast.ab.side
+    return {
+        **facts,
+        "fallback_reason": _code(forecast.fallback_reason),
+        "ab_side": side,
+        "notices": " ".join(forecast.notices),
+    }
 
 
 def _of_horizon(horizon: HorizonForecast) -> dict[str, Any]:
     row = {name: getattr(horizon, name) for name in OF_HORIZON}
     for interval in horizon.intervals:
         row[f"lower_{interval.level}"], row[f"upper_{interval.level}"] = interval.lower, interval.upper
-    return {**row, "fallback": horizon.fallback, "live_outcomes": horizon.live_outcomes}
+    between = None if horizon.interpolated is None else "-".join(map(str, horizon.interpolated))
+    code = _code(horizon.fallback_reason)
+    return {**row, "horizon_fallback": code, "interpolated": between, "live_outcomes": horizon.live_outcomes}
+
+
+def _code(fallback: Fallback | None) -> str | None:
+    return None if fallback is None else str(fallback.code)

@@ -1,8 +1,9 @@
 """The forecast now: the version in production, or the step of the ladder below it, with the reason."""
 
+import logging
 import math
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -13,20 +14,23 @@ import numpy as np
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
-from cryptocast.errors import CryptocastError, ModelError, RegistryError, UsageError
+from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.features.catalogue import required_history, select_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short
+from cryptocast.models.interpolation import at_horizons, neighbours
 from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
 from cryptocast.models.recency import recent_bars
+from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.workflows.candles import CoinBars, stale_after
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.documents import AbSide, CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
+from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
 from cryptocast.workflows.late import bars_late, both_ends, from_late_bars
 from cryptocast.workflows.panel import Pool, feature_table, gather, last_rows, moment, widen
@@ -34,10 +38,16 @@ from cryptocast.workflows.recalibration import Served, recalibrated, states_at
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 
+log = logging.getLogger(__name__)
+
 MAX_MODELS: Final = 256  # each one or two MB; a server that lives for years sees every retraining
 MAX_TABLES: Final = 64  # each with the panel of its pool: 20 coins take 4 MB
-OLDER: Final = "the last bar known is {late} bars old, older than the horizon"
+BASELINE: Final = "baseline"
 NOT_BACKTESTED: Final = "not backtested"
+# A version that cannot be loaded or asked is left alone for a few seconds, and never for longer: whatever ailed it may
+# be over. Nothing else is counted: not what is asked of it, and not a coin that has too few bars.
+ALONE: Final = BreakerSettings(open_s=5.0, open_cap_s=5.0, slow_call_s=30.0)
+COUNTED: Final = (FallbackCode.ARTEFACT, FallbackCode.EXCEPTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +68,45 @@ class Chosen:
 
     kind: str
     version: Version | None
-    fallback_reason: str | None
+    fallback: Fallback | None
     ab: AbSide | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a version says at the last bar, at each horizon that was asked for.
+
+    reasons: by horizon, why the baseline answers there. notices: what must be said about the pool.
+    """
+
+    forecast: Forecast
+    reasons: Mapping[int, Fallback]
+    outcomes: Mapping[int, int]
+    notices: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Forecaster:
-    """Makes forecasts, and keeps the models that it asked last. Not for several threads at once."""
+    """Makes forecasts, and keeps the models that it asked last. Not for several threads at once.
+
+    breakers: by version, of those that failed lately.
+    """
 
     context: Context
+    breakers: Breakers = field(init=False)
     _loaded: OrderedDict[str, Calibrated] = field(default_factory=OrderedDict)
-    # The last rows of each fit's pool, by fit, horizons and the candles behind them.
+    # The last rows of each fit's pool, by fit and the candles behind them.
     _tables: OrderedDict[Hashable, tuple[Matrix, tuple[str, ...]]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        clock = self.context.clock
+        self.breakers = Breakers(lambda name: Breaker(f"model {name}", ALONE, clock=clock))
 
     def on(self, context: Context) -> "Forecaster":
         """One with the same models on other candles, for the same thread."""
-        return Forecaster(context, self._loaded, self._tables)
+        other = Forecaster(context, self._loaded, self._tables)
+        other.breakers = self.breakers
+        return other
 
     def forecast(self, request: Request) -> ForecastDocument:
         """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
@@ -110,60 +143,152 @@ class Forecaster:
     def _one(self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str) -> CoinForecast:
         bars, stale_bars = pool.bars[coin], self.context.config.data.stale_after_bars
         late = bars_late(bars, bar_us=pool.bar_us, stale_bars=stale_bars)
-        chosen = choose(registry, VersionKey(coin, pool.source, asked.vs, asked.granularity, ""), request)
-        if chosen.version is not None and late >= max(request.horizons):
-            chosen = Chosen("baseline", None, f"{OLDER.format(late=late)}, so {chosen.kind} is not asked")
-        if chosen.version is not None:
+        chosen, answer = self._answering(request, asked, registry, pool, coin, late)
+        if chosen.version is None or answer is None:
+            horizons = request.horizons
+            made = _late(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
+            return describe(bars, chosen, made, request, pool.granularity, stale_bars, late=late)
+        evidence = registry.evidence_for(chosen.version.key, chosen.version.manifest.recipe)
+        told = describe(
+            *(bars, chosen, answer.forecast, request, pool.granularity, stale_bars),
+            reasons=answer.reasons,
+            evidence=evidence,
+            outcomes=answer.outcomes,
+            late=late,
+        )
+        live = _degraded(registry.live_mark(chosen.version.key, chosen.version.number))
+        return msgspec.structs.replace(told, notices=(*told.notices, *answer.notices, *live))
+
+    def _answering(
+        self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str, late: int
+    ) -> tuple[Chosen, Answer | None]:
+        """The first step of the ladder that holds, with the reason why the one asked for does not."""
+        reason: Fallback | None = None
+        if late >= max(request.horizons):
+            return Chosen(BASELINE, None, None if request.model == BASELINE else _older(late)), None
+        for chosen in ladder(registry, VersionKey(coin, pool.source, asked.vs, asked.granularity, ""), request):
+            reason = reason or chosen.fallback
+            if chosen.version is None:
+                continue
+            outcome = self._asked(replace(chosen, fallback=reason), request, asked, registry, pool, late)
+            if isinstance(outcome, Answer):
+                return replace(chosen, fallback=reason), outcome
+            reason = reason or outcome
+        return Chosen(BASELINE, None, reason), None
+
+    def _asked(
+        self, chosen: Chosen, request: Request, asked: Resolved, registry: Registry, pool: Pool, late: int
+    ) -> Answer | Fallback:
+        """What the version says, or why it says nothing. Raises the cause where this very version was named, and
+        UsageError for a horizon that is beyond what it can be asked for."""
+        version = chosen.version
+        if version is None:
+            raise ValueError("no version to ask")
+        beyond = self._beyond(version, request.horizons, pool.granularity)
+        if beyond and (chosen.ab is None or chosen.ab.side == "production"):
+            raise UsageError(
+                f"{version.name} was fitted for {_listed(version.manifest.horizons)} bars ahead and answers what lies "
+                f"between. {_listed(beyond)} is beyond the longest. Ask for at most {max(version.manifest.horizons)}."
+            )
+        if beyond:
+            return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
+        tolerance_us = pool.bar_us * self.context.config.data.stale_after_bars
+        if learned_later(version, pool.bars[version.key.coin], tolerance_us):
+            if request.version is not None:
+                raise ModelError(f"{version.name} learned from later bars than those of this forecast.")
+            return Fallback(code=FallbackCode.LATER_DATA, version=version.name)
+        own = [horizon for horizon in request.horizons if horizon <= max(version.manifest.horizons)]
+        if not own:
+            return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
+        if request.version is not None:
+            served: tuple[Served, tuple[str, ...]] | Fallback = self.by_version(registry, version, asked, pool)
+        else:
+            served = self._carefully(registry, version, asked, pool)
+        if isinstance(served, Fallback):
+            return served
+        return _answer(*served, version, pool, request.horizons, late)
+
+    def _beyond(self, version: Version, horizons: Sequence[int], granularity: Granularity) -> list[int]:
+        """Horizons that nobody could expect of the version: beyond its longest, and not in the settings either."""
+        longest, usual = max(version.manifest.horizons), self.context.config.horizons(granularity)
+        return [horizon for horizon in horizons if horizon > longest and horizon not in usual]
+
+    def _carefully(
+        self, registry: Registry, version: Version, asked: Resolved, pool: Pool
+    ) -> tuple[Served, tuple[str, ...]] | Fallback:
+        """As `by_version`; what fails is a reason, and what fails again and again is left alone for a while."""
+        try:
+            permit = self.breakers(version.name).admit()
+        except CircuitOpen:
+            return Fallback(code=FallbackCode.BREAKER, version=version.name)
+        stages: list[FallbackCode] = []
+        detail: str | None = None
+        with permit:
             try:
-                _refuse_later_data(chosen.version, bars, pool.bar_us * stale_bars)
-                served, notices = self.by_version(registry, chosen.version, asked, pool, request.horizons)
-                found = registry.evidence_for(chosen.version.key, chosen.version.manifest.recipe)
-                made = served.forecast if not late else _late(pool, coin, request.horizons, late, served.forecast)
-                told = describe(
-                    *(bars, chosen, made, request, pool.granularity, stale_bars),
-                    evidence=found,
-                    outcomes=served.outcomes,
-                    late=late,
-                )
-                live = _degraded(registry.live_mark(chosen.version.key, chosen.version.number))
-                return msgspec.structs.replace(told, notices=(*told.notices, *notices, *live))
-            except (ModelError, RegistryError) as error:
-                if request.version is not None:
-                    raise
-                if chosen.ab is not None and chosen.ab.side == "challenger":
-                    other = self._one(replace(request, challenged=frozenset()), asked, registry, pool, coin)
-                    reason = f"{chosen.version.name} cannot answer: {error}; production answers"
-                    return msgspec.structs.replace(other, fallback_reason=other.fallback_reason or reason)
-                chosen = Chosen("baseline", None, f"{chosen.version.name} cannot answer: {error}")
-        horizons = request.horizons
-        made = _late(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
-        return describe(bars, chosen, made, request, pool.granularity, stale_bars, late=late)
+                served = self.by_version(registry, version, asked, pool, on_stage=stages.append)
+            except TooFewBarsError as error:
+                stages.append(FallbackCode.TOO_FEW_BARS)
+                detail = str(error)
+            except CryptocastError as error:
+                detail = str(error)
+            except Exception:
+                log.exception("%s failed", version.name)
+            else:
+                took_long = self.context.clock() - permit.began >= ALONE.slow_call_s
+                permit.failed() if took_long else permit.succeeded()
+                self.breakers.drop_faultless(version.name)
+                return served
+            if stages[-1] in COUNTED:
+                permit.failed()
+        self.breakers.drop_faultless(version.name)
+        return Fallback(code=stages[-1], version=version.name, detail=detail)
 
     def by_version(
-        self, registry: Registry, version: Version, asked: Resolved, pool: Pool, horizons: Sequence[int]
+        self,
+        registry: Registry,
+        version: Version,
+        asked: Resolved,
+        pool: Pool,
+        *,
+        on_stage: Callable[[FallbackCode], None] = lambda _: None,
     ) -> tuple[Served, tuple[str, ...]]:
-        """What the version says at the last bar of its coin, and what must be said about it.
+        """What the version says at the last bar of its coin, at all horizons that it was fitted for, and what must be
+        said about it.
 
-        The pool is that of the fit, no more and no less. Raises ModelError or RegistryError if it cannot answer.
+        The pool is that of the fit, no more and no less. on_stage hears before each stage what its failure would be.
+        Raises ModelError or RegistryError if it cannot answer, TooFewBarsError where the coin is too young.
         """
+        on_stage(FallbackCode.FEATURES)
         features = feature_set_of(version, self.context.config)
+        on_stage(FallbackCode.ARTEFACT)
         model = self._load(registry, version)
+        on_stage(FallbackCode.FEATURES)
+        matrix, notices = self._rows(model, version, asked, pool, features)
+        row = last_row(matrix, version.key.coin)
+        on_stage(FallbackCode.EXCEPTION)
+        baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
+        fitted = model.predict(row, baseline_at=baseline_at)
+        short = too_short(row, model.least_blocks)[0]
+        by_baseline = {*baseline_at, *matrix.horizons[short].tolist()}
+        on_stage(FallbackCode.ARTEFACT)  # what it has learned since the fit belongs to it
+        states = states_at(registry, version, moment(int(fitted.issued_at[0])))
+        return recalibrated(fitted, states, by_baseline), notices
+
+    def _rows(
+        self, model: Calibrated, version: Version, asked: Resolved, pool: Pool, features: FeatureSet
+    ) -> tuple[Matrix, tuple[str, ...]]:
+        """The last rows of the coins of the fit, and what must be said about those that could not be had."""
         whole, lost = pool_of_fit(self.context, asked, pool, version)
         candles = tuple((coin, bars.candles.provenance.content_hash) for coin, bars in whole.bars.items())
-        known = (version.fit_id, tuple(horizons), candles, lost)
+        known = (version.fit_id, candles, lost)
         if known not in self._tables:
             notice = f"{', '.join(lost)} of the fit's pool could not be had: features of the market lack it"
-            table = served_matrix(model, whole, horizons, features, names=version.manifest.features)
+            horizons, names = version.manifest.horizons, version.manifest.features
+            table = served_matrix(model, whole, horizons, features, names=names)
             self._tables[known] = (table, (notice,) if lost else ())
             while len(self._tables) > MAX_TABLES:
                 self._tables.popitem(last=False)
-        matrix, notices = self._tables[known]
-        baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
-        fitted = model_forecast(model, matrix, version.key.coin, horizons, baseline_at=baseline_at)
-        short = too_short(last_row(matrix, version.key.coin), model.least_blocks)[0]
-        by_baseline = {*baseline_at, *matrix.horizons[short].tolist()}
-        states = states_at(registry, version, moment(int(fitted.issued_at[0])))
-        return recalibrated(fitted, states, by_baseline), notices
+        return self._tables[known]
 
     def _load(self, registry: Registry, version: Version) -> Calibrated:
         if version.fit_id not in self._loaded:
@@ -195,43 +320,111 @@ def check_request(request: Request, granularity: Granularity) -> None:
         raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
 
 
-def choose(registry: Registry, key: VersionKey, request: Request) -> Chosen:
-    """The version that answers: the one referred to, production of the kind asked for, or the best in production."""
+def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Chosen]:
+    """The versions to ask, the first that answers counts: the one referred to, or production of the kind asked for (the
+    best one for `auto`), then the best other ones. Of an A/B test the side of whoever asks, then production.
+
+    A step without a version says why the one asked for is not there. None for `baseline`, which needs no version.
+    """
     if request.version is not None:
         version = registry.get(request.version, source=key.source, vs=key.vs, granularity=key.granularity)
         if version.key.coin != key.coin:
             raise UsageError(f"{request.version} is a version of {version.key.coin}, not of {key.coin}.")
-        return Chosen(version.key.kind, version, None)
-    if request.model == "baseline":
-        return Chosen("baseline", None, None)
-    if request.model in (None, "auto"):
-        best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
-        if best is not None:
-            return _by_side(registry, best, request.challenged)
-        return Chosen("baseline", None, f"no version of {key.coin} is in production on {key.source} bars")
-    wanted = VersionKey(key.coin, key.source, key.vs, key.granularity, request.model)
-    version_or_none = registry.alias(wanted, PRODUCTION)
-    if version_or_none is not None:
-        return _by_side(registry, version_or_none, request.challenged)
-    return Chosen(
-        "baseline",
-        None,
-        f"no {request.model} of {key.coin} is in production on {key.source} bars; "
-        f"train one: cryptocast train {key.coin}",
+        yield Chosen(version.key.kind, version, None)
+        return
+    if request.model == BASELINE:
+        return
+    where = f"{key.coin} is in production on {key.source} bars"
+    asked = None if request.model in (None, "auto") else request.model
+    first = None if asked is None else registry.alias(msgspec.structs.replace(key, kind=asked), PRODUCTION)
+    if asked is not None and first is None:
+        detail = f"no {asked} of {where}; train one: cryptocast train {key.coin} --model {asked}"
+        yield Chosen(asked, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
+    if first is not None:
+        yield from _by_side(registry, first, request.challenged)
+    best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
+    if best is None and asked is None:
+        yield Chosen(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
+    if best is not None and best.key.kind != asked:
+        yield from _by_side(registry, best, request.challenged)
+    for kind in TRAINABLE:
+        done = kind == asked or (best is not None and kind == best.key.kind)
+        other = None if done else registry.alias(msgspec.structs.replace(key, kind=kind), PRODUCTION)
+        if other is not None:
+            yield from _by_side(registry, other, request.challenged)
+
+
+def learned_later(version: Version, bars: CoinBars, tolerance_us: int) -> bool:
+    """Whether the version learned from bars after the last one of these: a forecast as of a past moment must not rest
+    on what was learned after it."""
+    learned = max(data.last for data in version.manifest.coins)
+    return learned > bars.candles.provenance.last + timedelta(microseconds=tolerance_us)
+
+
+def _older(late: int) -> Fallback:
+    return Fallback(
+        code=FallbackCode.LATE_BARS, detail=f"the last bar known is {late} bars old, older than the horizon"
     )
 
 
-def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Chosen:
-    """Production, or the challenger of a running A/B test where that is the side of whoever asks."""
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _answer(
+    served: Served, notices: tuple[str, ...], version: Version, pool: Pool, horizons: Sequence[int], late: int
+) -> Answer:
+    """What was served, at the horizons that were asked for: those between are interpolated, and the baseline answers
+    where the version leaves it to it or was not fitted so far ahead."""
+    coin, fitted = version.key.coin, served.forecast.horizons.tolist()
+    reasons: dict[int, Fallback] = {}
+    for horizon in horizons:
+        if late >= horizon:
+            reasons[horizon] = _older(late)
+        elif horizon > fitted[-1]:
+            reasons[horizon] = Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
+        elif short := [one for one in neighbours(fitted, horizon) if one in served.by_baseline]:
+            detail = version.calibration.state.get("baseline_at", {}).get(str(short[0]))
+            reasons[horizon] = Fallback(code=FallbackCode.TOO_FEW_BARS, version=version.name, detail=detail)
+    own = [horizon for horizon in horizons if horizon not in reasons]
+    made = at_horizons(served.forecast, own) if own else None
+    rest = [horizon for horizon in horizons if horizon in reasons]
+    if rest:
+        plain = baseline_forecast(pool, coin, rest)
+        made = plain if made is None else beside(made, plain)
+    outcomes = {horizon: max(served.outcomes.get(one, 0) for one in neighbours(fitted, horizon)) for horizon in own}
+    made = _late(pool, coin, horizons, late, made) if late else made
+    if made is None:
+        raise ValueError("no horizon was asked for")
+    return Answer(made, reasons, outcomes, notices)
+
+
+def beside(first: Forecast, second: Forecast) -> Forecast:
+    """Two forecasts of the same rows at different horizons, as one."""
+    horizons = np.concatenate([first.horizons, second.horizons])
+    order = np.argsort(horizons)
+    return replace(
+        first,
+        horizons=horizons[order],
+        values=np.concatenate([first.values, second.values], axis=1)[:, order],
+        volatility=np.concatenate([first.volatility, second.volatility], axis=1)[:, order],
+        p_up=np.concatenate([first.p_up, second.p_up], axis=1)[:, order],
+    )
+
+
+def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Iterator[Chosen]:
+    """Production, or before it the challenger of a running A/B test where that is the side of whoever asks."""
     key = production.key
     test = next((test.start for test in registry.ab_tests(key) if test.end is None), None)
     if test is None:
-        return Chosen(key.kind, production, None)
-    if test.test not in challenged:
-        return Chosen(key.kind, production, None, AbSide(test=test.test, side="production"))
-    reference = f"{key.coin}/{key.kind}:{test.challenger}"
-    challenger = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
-    return Chosen(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
+        yield Chosen(key.kind, production, None)
+        return
+    if test.test in challenged:
+        reference = f"{key.coin}/{key.kind}:{test.challenger}"
+        challenger = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+        yield Chosen(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
+    yield Chosen(key.kind, production, None, AbSide(test=test.test, side="production"))
 
 
 def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
@@ -282,16 +475,6 @@ def model_forecast(
     return model.predict(last_row(matrix, coin), baseline_at=baseline_at)
 
 
-def _refuse_later_data(version: Version, bars: CoinBars, tolerance_us: int) -> None:
-    """A forecast as of a past moment must not rest on what was learned after it."""
-    as_of = bars.candles.provenance.last
-    learned = max(data.last for data in version.manifest.coins)
-    if learned > as_of + timedelta(microseconds=tolerance_us):
-        raise ModelError(
-            f"it learned from bars up to {learned:%Y-%m-%d %H:%M}, and the forecast is as of {as_of:%Y-%m-%d %H:%M}"
-        )
-
-
 def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
     """The baseline at the coin's last bar, from its own candles alone."""
     rule, longest = volatility_rule(pool.bar_us), max(horizons)
@@ -300,9 +483,15 @@ def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecas
     table = feature_table(pool, (), [coin], tail=tail)
     matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_panel=False)
     if len(matrix) == 0:
-        height = pool.bars[coin].candles.frame.height
-        raise ModelError(f"{coin} has {height} bars; the baseline needs 21 to state a volatility. Fetch more of them.")
+        raise TooFewBarsError(_without_volatility(pool.bars[coin]))
     return BaselineLearner().fit(matrix).predict(last_row(matrix, coin))
+
+
+def _without_volatility(bars: CoinBars) -> str:
+    coin, closes = bars.candles.provenance.key.coin, bars.candles.frame["close"].drop_nulls()
+    if len(closes) > 21 and closes.n_unique() == 1:
+        return f"The price of {coin} has never moved in {len(closes)} bars: there is no volatility to forecast."
+    return f"{coin} has {len(closes)} bars; it takes 21 to state a volatility. Fetch more: cryptocast fetch {coin}"
 
 
 def last_row(matrix: Matrix, coin: str) -> Matrix:
@@ -311,7 +500,9 @@ def last_row(matrix: Matrix, coin: str) -> Matrix:
     own = np.flatnonzero(matrix.coin == index)
     closes = matrix.panel.close_time[matrix.panel.start[index] : matrix.panel.start[index + 1]]
     if len(own) == 0 or matrix.issued_at[own[-1]] != closes[-1]:
-        raise ModelError(f"{coin} has too few bars to state a volatility. Fetch more of them: cryptocast fetch {coin}")
+        raise TooFewBarsError(
+            f"{coin} has too few bars to state a volatility. Fetch more of them: cryptocast fetch {coin}"
+        )
     return matrix.rows(own[-1:])
 
 
@@ -323,15 +514,18 @@ def describe(
     granularity: Granularity,
     stale_bars: int,
     *,
+    reasons: Mapping[int, Fallback] = MappingProxyType({}),
     evidence: Evidence | None = None,
     outcomes: Mapping[int, int] = MappingProxyType({}),
     late: int = 0,
 ) -> CoinForecast:
     """A forecast of one row in words and numbers.
 
-    stale_bars: bars late that make it stale. evidence: a walk forward of the version's recipe; it says more than the
-    version's one hold-out, and stands in its place where it has the horizon. outcomes: how many live ones have moved
-    the intervals, by horizon. late: bars that should have closed since, from which the horizons count.
+    stale_bars: bars late that make it stale. reasons: by horizon, why the baseline answers in the model's place; a
+    horizon that is neither there nor among those of the fit is interpolated. evidence: a walk forward of the version's
+    recipe; it says more than the version's one hold-out, and stands in its place where it has the horizon. outcomes:
+    how many live ones have moved the intervals, by horizon. late: bars that should have closed since, from which the
+    horizons count.
     """
     as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
     prices = made.prices()[0]
@@ -340,7 +534,8 @@ def describe(
     horizons = []
     for asked in request.horizons:
         column = int(np.flatnonzero(made.horizons == asked)[0])
-        reason = _horizon_fallback(chosen, asked, late)
+        reason = reasons.get(asked)
+        between = None if reason is not None else _interpolated(chosen.version, asked)
         p_up = float(made.p_up[0, column])
         horizons.append(
             HorizonForecast(
@@ -352,8 +547,9 @@ def describe(
                 volatility=float(made.volatility[0, column]),
                 p_up=p_up,
                 confidence=max(p_up, 1.0 - p_up),
-                verdict=scores.get(asked, NOT_BACKTESTED) if reason is None else "the baseline answers",
-                fallback=reason,
+                verdict=_evidence(scores, asked, reason, between),
+                fallback_reason=reason,
+                interpolated=between,
                 live_outcomes=outcomes.get(asked, 0),
             )
         )
@@ -366,7 +562,7 @@ def describe(
         model_requested=request.model or "auto",
         model_used=chosen.kind,
         version=chosen.version.number if chosen.version else None,
-        fallback_reason=chosen.fallback_reason,
+        fallback_reason=chosen.fallback,
         as_of=moment(as_of),
         stale_after=stale_after(moment(as_of), granularity, stale_bars),
         stale=bars.stale,
@@ -394,13 +590,17 @@ def _interval(prices: FloatArray, made: Forecast, level: int) -> Interval:
     return Interval(level=level, lower=float(prices[lower]), upper=float(prices[upper]))
 
 
-def _horizon_fallback(chosen: Chosen, horizon: int, late: int) -> str | None:
-    if chosen.version is None:
+def _interpolated(version: Version | None, horizon: int) -> tuple[int, ...] | None:
+    """The fitted horizons that it lies between, None where it is one of them."""
+    if version is None or horizon in version.manifest.horizons:
         return None
-    if late >= horizon:
-        return f"{OLDER.format(late=late)}: the baseline answers"
-    reasons: Mapping[str, str] = chosen.version.calibration.state.get("baseline_at", {})
-    return reasons.get(str(horizon))
+    return neighbours(version.manifest.horizons, horizon)
+
+
+def _evidence(scores: Mapping[int, str], horizon: int, reason: Fallback | None, between: tuple[int, ...] | None) -> str:
+    if reason is not None:
+        return "the baseline answers"
+    return f"{NOT_BACKTESTED} at {horizon}" if between is not None else scores.get(horizon, NOT_BACKTESTED)
 
 
 def _verdicts(hold_out: HoldOut | None, evidence: Evidence | None) -> Mapping[int, str]:

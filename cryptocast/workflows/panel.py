@@ -12,7 +12,7 @@ import polars as pl
 from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
-from cryptocast.errors import CryptocastError, DataError, ModelError
+from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError
 from cryptocast.features.catalogue import FEATURES, Feature, last_features, with_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.workflows.candles import CoinBars, Obtained, obtain
@@ -181,16 +181,16 @@ def candles_of(pool: Pool, coins: Iterable[str] | None = None, *, tail: int | No
 
 
 def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
-    """The rows of a feature table. Raises DataError if no coin has enough bars for a single row."""
+    """The rows of a feature table. Raises TooFewBarsError if no coin has enough bars for a single row."""
     matrix = build_matrix(table, features, horizons=horizons, bar_us=pool.bar_us)
     if len(matrix) == 0:
         raise _too_few(pool)
     return matrix
 
 
-def _too_few(pool: Pool) -> DataError:
+def _too_few(pool: Pool) -> TooFewBarsError:
     bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
-    return DataError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
+    return TooFewBarsError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
 
 
 def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1) -> Matrix:

@@ -171,8 +171,9 @@ def ledger_rows(
                 told = ", ".join(map(str, version.manifest.horizons))
                 raise ModelError(f"it forecasts {told} bars ahead, none of which the settings ask for")
             _refuse_later_data(version, pool)
-            served, _ = forecaster.by_version(registry, version, asked, pool, own)
-            rows += _as_rows(version.key, version.number, served, pool.bar_us, now)
+            served, _ = forecaster.by_version(registry, version, asked, pool)
+            made_rows = _as_rows(version.key, version.number, served, pool.bar_us, now)
+            rows += [row for row in made_rows if row.horizon in own]
         except CryptocastError as error:
             errors.append(f"{version.name}: {error}")
     return rows, errors

@@ -42,6 +42,7 @@ from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.code_state import code_version, library_versions, platform_name
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
+from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.forecast import Chosen, Request, baseline_forecast, describe, model_forecast
 from cryptocast.workflows.helping import Help, help_for
@@ -450,7 +451,10 @@ def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
 def _describe(training: _Training, coin: str, chosen: Chosen, made: Forecast) -> CoinForecast:
     config, pool = training.context.config, training.pool
     request = Request(model=chosen.kind, horizons=training.horizons, intervals=config.forecast.intervals)
-    return describe(pool.bars[coin], chosen, made, request, pool.granularity, config.data.stale_after_bars)
+    fallbacks = {} if chosen.version is None else _fallbacks(training, coin)
+    reasons = {h: Fallback(code=FallbackCode.TOO_FEW_BARS, detail=reason) for h, reason in fallbacks.items()}
+    stale_bars = config.data.stale_after_bars
+    return describe(pool.bars[coin], chosen, made, request, pool.granularity, stale_bars, reasons=reasons)
 
 
 def _without_fresh(

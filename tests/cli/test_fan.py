@@ -60,7 +60,8 @@ def horizon_of(price: float, horizon: int, bar: timedelta, levels: tuple[int, ..
         p_up=0.5,
         confidence=0.5,
         verdict="not backtested",
-        fallback=None,
+        fallback_reason=None,
+        interpolated=None,
         live_outcomes=0,
     )
 

@@ -27,13 +27,22 @@ T = TypeVar("T")
 
 @dataclass
 class Clock:
+    """A wall clock, which a test may also set, and the monotonic one beside it."""
+
     now: datetime = NOON
+    passed_s: float = 1000.0
 
     def __call__(self) -> datetime:
         return self.now
 
+    def seconds(self) -> float:
+        """The monotonic one."""
+        return self.passed_s
+
     def forward(self, **units: float) -> None:
+        """Time passes."""
         self.now += timedelta(**units)
+        self.passed_s += timedelta(**units).total_seconds()
 
 
 @dataclass
@@ -94,7 +103,8 @@ class FakeForecast:
             p_up=0.5,
             confidence=0.5,
             verdict="not backtested",
-            fallback=None,
+            fallback_reason=None,
+            interpolated=None,
             live_outcomes=0,
         )
 
@@ -106,7 +116,9 @@ def config(*, max_ids: int = 50, request_timeout_s: float = 5.0, store: Path = P
 
 
 def context(settings: Config | None = None, clock: Callable[[], datetime] | None = None) -> Context:
-    return Context(settings or config(), wall_clock=clock or Clock())
+    wall = clock or Clock()
+    monotonic = wall.seconds if isinstance(wall, Clock) else time.monotonic
+    return Context(settings or config(), wall_clock=wall, clock=monotonic)
 
 
 def app_on(

@@ -1,6 +1,7 @@
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 import httpx
@@ -223,15 +224,16 @@ def test_the_memory_is_bounded_and_forgets_what_was_not_asked_for_longest() -> N
 
 def test_an_outcome_says_until_when_it_holds() -> None:
     failing = DataError("Unknown.")
-    answers = Answers(FakeForecast(failing={"atlantis": failing}), stamp=lambda: 0, wall_clock=Clock(), max_waiting=10)
+    forecast = FakeForecast(failing={"atlantis": failing})
+    answers = Answers(forecast, stamp=lambda: 0, wall_clock=Clock(), clock=lambda: 100.0, max_waiting=10)
 
     good, bad = ask(answers, lambda: answers.of([request("bitcoin"), request("atlantis")], timeout_s=5))
 
     assert isinstance(good, Answered)
-    assert good.until == MIDNIGHT + timedelta(days=1)
+    assert (good.term.until, good.term.expires) == (MIDNIGHT + timedelta(days=1), math.inf)
     assert isinstance(bad, Failed)
     assert bad.error is failing
-    assert bad.until == datetime.fromisoformat("2026-03-01T12:00:05+00:00")
+    assert bad.term.expires == 105.0
 
 
 def test_closing_waits_neither_for_what_is_queued_nor_for_ever() -> None:

@@ -4,14 +4,15 @@ from datetime import timedelta
 import httpx
 
 from cryptocast.serving.finished import FinishedAnswers
+from cryptocast.serving.terms import Term
 from tests.serving.serving_app import Clock, FakeForecast, app_on, talk
 
 BODY = b'{"forecasts":[]}' * 100
 
 
 def kept(answers: FinishedAnswers, clock: Clock, number: int, body: bytes = BODY) -> None:
-    until = clock() + timedelta(hours=1)
-    answers.finish(b"ids=coin-%d" % number, "identity", body, until=until, stamp=0, keep=True)
+    term = Term(clock(), clock() + timedelta(hours=1))
+    answers.finish(b"ids=coin-%d" % number, "identity", body, term=term, stamp=0, keep=True)
 
 
 def test_there_is_a_bound_on_entries_and_who_was_not_asked_for_longest_goes() -> None:

@@ -18,13 +18,13 @@ from cryptocast.net import Priority
 from cryptocast.registry import Registry
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.serving import create_app
-from cryptocast.serving.answers import Answers
+from cryptocast.serving.answers import Answers, Outcome
 from cryptocast.serving.bars import BarKeeper
 from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.workflows.context import Context
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_fits import NOW as REGISTERED
-from tests.serving.serving_app import MIDNIGHT, Clock, FakeForecast, talk
+from tests.serving.serving_app import MIDNIGHT, NOON, Clock, FakeForecast, talk
 from tests.serving.test_ladder import request
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def refresher(
     bring: Callable[[Sequence[str], Priority], Awaitable[dict[str, CryptocastError | None]]] | None = None,
     **options: object,
 ) -> Refresher:
-    answers = Answers(forecast, stamp=lambda: 0, wall_clock=clock, max_waiting=20)
+    answers = Answers(forecast, stamp=lambda: 0, wall_clock=clock, clock=clock.seconds, max_waiting=20)
     return Refresher(
         config=settings(tmp_path),
         answers=answers,
@@ -58,6 +58,7 @@ def refresher(
         bring=bring,
         leader=Leader(tmp_path),
         wall_clock=clock,
+        clock=clock.seconds,
         rng=random.Random(1),
         **options,  # type: ignore[arg-type]
     )
@@ -445,3 +446,34 @@ def test_a_coin_that_cannot_be_brought_says_why(tmp_path: Path) -> None:
 
     error = asyncio.run(asked())
     assert isinstance(error, (UpstreamError, DataError))
+
+
+def test_a_clock_that_ran_ahead_and_came_back_leaves_nothing_undue(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, asked = Clock(), list[datetime]()
+
+    async def bring(coins: Sequence[str], _: Priority) -> dict[str, CryptocastError | None]:
+        asked.append(clock.now)
+        return dict.fromkeys(coins)
+
+    one = refresher(tmp_path, FakeForecast(), clock, bring)
+
+    async def conversation() -> None:
+        for day in (0, 40, -40):
+            clock.now += timedelta(days=day)
+            for _ in range(2):
+                clock.forward(seconds=1)
+                await one.round()
+                await one.settled()
+
+    held(one, conversation)
+    right = [at for at in asked if at < NOON + timedelta(days=1)]
+    assert len(right) == 2  # once at the start, once more when the clock was right again
+    assert one.answers.holds((asyncio.run(_known(one)))[0])
+    assert caplog.text.count("the wall clock moved by") == 2
+
+
+async def _known(one: Refresher) -> list[Outcome]:
+    async with one.answers.opened():
+        return await one.answers.of(one.requests[:1], timeout_s=5)

@@ -83,7 +83,7 @@ class Trained:
 
     @property
     def context(self) -> Context:
-        return Context(settings(self.store), wall_clock=self.clock)
+        return Context(settings(self.store), wall_clock=self.clock, clock=self.clock.seconds)
 
     @property
     def registry(self) -> Registry:

@@ -1,17 +1,32 @@
 """The forecaster of a process that lives long: what it keeps, and what it lets go."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
+import msgspec
+import polars as pl
 import pytest
 
-from cryptocast.registry import Registry, Version
+from cryptocast.config import ForecastConfig
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.store import CandleStore
+from cryptocast.errors import DataError, TooFewBarsError, UsageError
+from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows import forecast
+from cryptocast.workflows.ab import ab_start
 from cryptocast.workflows.archives import import_archive
-from cryptocast.workflows.forecast import Forecaster
+from cryptocast.workflows.context import Selection
+from cryptocast.workflows.documents import CoinForecast
+from cryptocast.workflows.fallbacks import Fallback, FallbackCode, sentence
+from cryptocast.workflows.forecast import Forecaster, Request
+from cryptocast.workflows.score import record
 from tests.registry.golden_rows import GOLDEN
 from tests.registry.registry_fits import NOW
+from tests.serving.serving_app import Clock
+from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, Trained, bring, promote, trained
 from tests.workflows.test_backtest import context
 
 
@@ -44,3 +59,162 @@ def test_the_models_asked_last_are_kept_and_the_others_let_go(tmp_path: Path, mo
         forecaster.on(used)._load(cast("Registry", counting), cast("Version", Fit(fit_id)))
     assert counting.asked == ["a", "b", "c", "b"]  # c drove out b, not a, which had been asked again
     assert len(forecaster._loaded) == 2
+
+
+@dataclass
+class Seconds:
+    """A monotonic clock that the test moves."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained(tmp_path_factory.mktemp("ladder"))
+
+
+def asked(store: Trained, *horizons: int, coin: str = "bitcoin", model: str = "lightgbm", **more: object) -> Request:
+    return Request(Selection((coin,), stored=True), model, horizons, (80,), **more)  # type: ignore[arg-type]
+
+
+def answer(forecaster: Forecaster, request: Request) -> CoinForecast:
+    (made,) = forecaster.forecast(request).forecasts
+    return made
+
+
+def test_horizons_between_the_fitted_ones_are_interpolated_and_marked(store: Trained) -> None:
+    forecaster = Forecaster(store.context)
+    plain, mixed = answer(forecaster, asked(store, 1, 7)), answer(forecaster, asked(store, 1, 3, 7))
+    first, between, last = mixed.horizons
+    for found, alone in zip((first, last), plain.horizons, strict=True):  # exp() differs in the last bit by length
+        assert (found.horizon, found.verdict, found.p_up) == (alone.horizon, alone.verdict, alone.p_up)
+        assert found.mean == pytest.approx(alone.mean, rel=1e-12)
+        assert found.intervals[0].lower == pytest.approx(alone.intervals[0].lower, rel=1e-12)
+    assert (mixed.model_used, mixed.fallback_reason) == ("lightgbm", None)
+    assert (between.interpolated, between.fallback_reason) == ((1, 7), None)
+    assert between.verdict == "not backtested at 3"
+    assert first.volatility < between.volatility < last.volatility
+    assert between.target_time == plain.as_of + timedelta(days=3)
+    assert len(forecaster.breakers.all()) == 0
+
+
+def test_beyond_the_longest_fitted_horizon_is_refused_with_the_list_and_counts_for_nothing(store: Trained) -> None:
+    forecaster = Forecaster(store.context)
+    for _ in range(10):
+        with pytest.raises(UsageError, match=r"bitcoin/lightgbm:1 was fitted for 1, 7 and 30 .* 31 and 60 is beyond"):
+            answer(forecaster, asked(store, 1, 31, 60))
+    assert answer(forecaster, asked(store, 1)).model_used == "lightgbm"
+
+
+def test_a_horizon_of_the_settings_that_the_version_lacks_is_the_baselines_by_itself(store: Trained) -> None:
+    config = msgspec.structs.replace(store.context.config, forecast=ForecastConfig(daily_horizons=(1, 60)))
+    made = answer(Forecaster(replace(store.context, config=config)), asked(store, 1, 60))
+    near, far = made.horizons
+    assert (made.model_used, made.fallback_reason, near.fallback_reason) == ("lightgbm", None, None)
+    assert far.fallback_reason == Fallback(code=FallbackCode.UNFITTED_HORIZON, version="bitcoin/lightgbm:1")
+    assert far.volatility > near.volatility
+
+
+def test_no_ledger_row_is_written_for_an_interpolated_horizon(store: Trained) -> None:
+    config = msgspec.structs.replace(store.context.config, forecast=ForecastConfig(daily_horizons=(1, 3, 7)))
+    used = replace(store.context, config=config)
+    record(used, Selection(("ethereum",), stored=True))
+    rows = [row for row in used.registry().unscored() if row.kind == "lightgbm"]
+    assert {row.horizon for row in rows} == {1, 7}
+
+
+def test_what_does_not_answer_is_named_by_a_code_and_the_next_best_answers(tmp_path: Path) -> None:
+    store = trained(tmp_path)
+    lost = store.version("bitcoin", "lightgbm")
+    store.remove(lost)
+    made = answer(Forecaster(store.context), asked(store, 1))
+    assert (made.model_requested, made.model_used) == ("lightgbm", "ml_ensemble")
+    assert made.fallback_reason is not None
+    assert (made.fallback_reason.code, made.fallback_reason.version) == ("artefact", "bitcoin/lightgbm:1")
+    assert sentence(made.fallback_reason).startswith("bitcoin/lightgbm:1 does not answer: ")
+    none = answer(Forecaster(store.context), asked(store, 1, model="lstm"))
+    assert none.fallback_reason is not None
+    assert (none.fallback_reason.code, none.fallback_reason.version) == ("no_version", None)
+    assert none.model_used == "ml_ensemble"
+    store.remove(store.version("bitcoin", "ml_ensemble"))
+    last = answer(Forecaster(store.context), asked(store, 1))
+    assert (last.model_used, last.fallback_reason) == ("baseline", made.fallback_reason)
+
+
+def test_a_version_that_fails_again_and_again_is_left_alone_for_five_seconds_and_no_other_with_it(
+    tmp_path: Path,
+) -> None:
+    store, seconds = trained(tmp_path), Seconds()
+    another = store.another("ethereum")  # of a fit of its own
+    promote(store.registry, another)
+    objects = store.store / "registry" / "objects"
+    alone = {artefact.sha256 for artefact in another.manifest.artefacts}
+    alone -= {artefact.sha256 for artefact in store.version("bitcoin", "lightgbm").manifest.artefacts}
+    kept = {name: (objects / name).read_bytes() for name in alone}
+    for name in alone:
+        (objects / name).unlink()
+    forecaster = Forecaster(replace(store.context, clock=seconds))
+    codes = [_code(answer(forecaster, asked(store, 1, coin="ethereum"))) for _ in range(12)]
+    assert codes == ["artefact"] * 5 + ["breaker"] * 7
+    assert [_code(answer(forecaster, asked(store, 1))) for _ in range(12)] == [None] * 12
+    for _ in range(5):  # however often it opens, it opens for five seconds
+        seconds.now += 5.0
+        assert _code(answer(forecaster, asked(store, 1, coin="ethereum"))) == "artefact"
+        assert _code(answer(forecaster, asked(store, 1, coin="ethereum"))) == "breaker"
+    for name, content in kept.items():
+        (objects / name).write_bytes(content)
+    seconds.now += 5.0
+    for _ in range(3):
+        assert _code(answer(forecaster, asked(store, 1, coin="ethereum"))) is None
+    assert forecaster.breakers.all() == {}
+
+
+def _code(made: CoinForecast) -> str | None:
+    return None if made.fallback_reason is None else str(made.fallback_reason.code)
+
+
+def _started(store: Trained, key: VersionKey, challenger: int) -> str:
+    used, now = store.registry, store.clock.now
+    ab_start(store.context.config, used, key, challenger=challenger, share=0.5, who="ada", now=now)
+    (test,) = used.ab_tests(key)
+    return test.start.test
+
+
+def test_a_broken_challenger_whose_production_answers_counts_against_the_challenger_alone(tmp_path: Path) -> None:
+    store = trained(tmp_path)
+    challenger, key = store.another("bitcoin"), store.version("bitcoin", "lightgbm").key
+    test = _started(store, key, challenger.number)
+    store.remove(challenger)
+    forecaster = Forecaster(store.context)
+    for number in range(8):
+        made = answer(forecaster, asked(store, 1, challenged=frozenset({test})))
+        assert (made.model_used, made.version) == ("lightgbm", 1)
+        assert made.ab is not None
+        assert made.ab.side == "production"
+        assert _code(made) == ("artefact" if number < 5 else "breaker")
+    assert _code(answer(forecaster, asked(store, 1))) is None
+
+
+def test_a_coin_that_is_too_young_counts_against_no_model(tmp_path: Path) -> None:
+    store = trained(tmp_path)
+    store.remove_candles()
+    bring(store.store, BARS - 3, BARS)
+    store.clock.now = CLOSED + AFTER
+    forecaster = Forecaster(store.context)
+    for _ in range(10):
+        with pytest.raises(TooFewBarsError, match="bitcoin has 3 bars; it takes 21"):
+            answer(forecaster, asked(store, 1))
+    assert forecaster.breakers.all() == {}
+
+
+def test_a_price_that_has_never_moved_is_refused_with_the_reason(tmp_path: Path) -> None:
+    frame = CANDLES.filter(pl.col("coin") == "bitcoin")[:100]
+    flat = frame.with_columns(pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close"))
+    store = Trained(tmp_path / "data", Clock(flat["close_time"][-1] + AFTER))
+    key = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+    CandleStore(store.store, lock_timeout_s=10).write(key, flat, fetched_at=store.clock.now)
+    with pytest.raises(DataError, match="has never moved in 100 bars"):
+        answer(Forecaster(store.context), asked(store, 1))

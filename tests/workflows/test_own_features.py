@@ -126,7 +126,9 @@ def test_the_version_answers_with_the_file_and_the_catalogue_alone_does_not_do(f
     made = forecast_of(context(fitted, file=""))
     assert made.model_used == "baseline"
     assert made.fallback_reason is not None
-    assert "fitted on my_gap, my_twin beside the catalogue, and [features] file names no file" in made.fallback_reason
+    assert made.fallback_reason.code == "features"
+    assert made.fallback_reason.detail is not None
+    assert "on my_gap, my_twin beside the catalogue, and [features] file names no file" in made.fallback_reason.detail
     with pytest.raises(ModelError, match="names no file now"):
         forecast_of(context(fitted, file=""), version="bitcoin/lightgbm:1")
 
@@ -148,7 +150,7 @@ def test_a_changed_or_broken_file_makes_the_baseline_answer_and_say_why(
     made = forecast_of(Context(config=other, wall_clock=lambda: NOW))
     assert made.model_used == "baseline"
     assert made.fallback_reason is not None
-    assert words in made.fallback_reason
+    assert words in (made.fallback_reason.detail or "")
 
 
 def test_a_version_of_the_catalogue_alone_goes_on_whatever_file_is_named(tmp_path: Path) -> None:

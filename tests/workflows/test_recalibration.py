@@ -151,7 +151,9 @@ def test_damaged_states_are_counted_anew_and_that_is_said(
         connection.commit()
     made = asked(used, 25)
     assert made.model_used == "baseline"  # nothing is served on a state that is not what was written
-    assert "calibration state" in (made.fallback_reason or "")
+    assert made.fallback_reason is not None
+    assert made.fallback_reason.code == "artefact"
+    assert "calibration state" in (made.fallback_reason.detail or "")
     (error,) = record(used, at(25)).errors
     assert "That was done now" in error
     assert used.registry().calibration_states(LIGHTGBM, 1) == kept

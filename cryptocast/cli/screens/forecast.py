@@ -16,6 +16,7 @@ from cryptocast.cli.tables import Cell, Column, Sheet, note, title, verdict
 from cryptocast.errors import CryptocastError
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinForecast, ForecastDocument, HorizonForecast
+from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.history import recent_closes
 
 __all__ = ["Closes", "coin_screen", "document_screen", "notices", "only_levels", "problems"]
@@ -76,7 +77,7 @@ def notices(forecast: CoinForecast) -> Iterator[RenderableType]:
     if forecast.stale:
         yield Text("Note: these bars are stale.", style="yellow")
     if forecast.fallback_reason:
-        yield Text(f"The {forecast.model_used} answers: {forecast.fallback_reason.rstrip('.')}.", style="yellow")
+        yield Text(f"{forecast.model_used} answers. {sentence(forecast.fallback_reason)}", style="yellow")
 
 
 def problems(document: ForecastDocument) -> Iterator[RenderableType]:
@@ -144,9 +145,13 @@ def _interval(horizon: HorizonForecast, level: int, shown: Prices) -> str:
 
 
 def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
-    for reason in dict.fromkeys(h.fallback for h in forecast.horizons if h.fallback):
-        at = [h.horizon for h in forecast.horizons if h.fallback == reason]
-        yield note(f"The baseline answers at {', '.join(map(str, at))}: {reason}.")
+    for reason in dict.fromkeys(h.fallback_reason for h in forecast.horizons if h.fallback_reason):
+        at = [h.horizon for h in forecast.horizons if h.fallback_reason == reason]
+        yield note(f"The baseline answers at {', '.join(map(str, at))}. {sentence(reason)}")
+    for h in forecast.horizons:
+        if h.interpolated is not None:
+            between = " and ".join(ahead(one, forecast.granularity) for one in h.interpolated)
+            yield note(f"{ahead(h.horizon, forecast.granularity)} is interpolated from {between}.")
     learned = [h for h in forecast.horizons if h.live_outcomes]
     if learned:
         numbers = ", ".join(str(h.live_outcomes) for h in learned)
