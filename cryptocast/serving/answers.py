@@ -33,8 +33,8 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 MakeForecast: TypeAlias = Callable[[Request], ForecastDocument]
-# Brings the candles that a request lacks: None if they came, else why they did not.
-Bring: TypeAlias = Callable[[Request], Awaitable[CryptocastError | None]]
+# Brings the candles that a request lacks, as the error says: None if they came, else why they did not.
+Bring: TypeAlias = Callable[[Request, DataError], Awaitable[CryptocastError | None]]
 
 MAX_ENTRIES: Final = 2048  # of about 2 kB each
 # Bars that are late, or whose source does not age by the wall clock, may be replaced at any time.
@@ -192,7 +192,7 @@ class Answers:
         try:
             outcome = await self._worker.submit(partial(self._made, request))
             if isinstance(outcome, Failed) and isinstance(outcome.error, DataError) and self._bring is not None:
-                key, outcome = await self._brought(key, outcome)
+                key, outcome = await self._brought(key, outcome, outcome.error)
         except OverloadError as error:
             return self._or_last_good(request, self._failed(error, for_s=0.0), FallbackCode.OVERLOAD)
         self.computed += 1
@@ -204,10 +204,10 @@ class Answers:
         _put(self._kept, key, outcome, self._max_entries)
         return outcome
 
-    async def _brought(self, key: Key, failed: Failed) -> tuple[Key, Outcome]:
+    async def _brought(self, key: Key, failed: Failed, lacking: DataError) -> tuple[Key, Outcome]:
         """Once more, with the candles that were not there; the key of what is made from them."""
         assert self._bring is not None  # noqa: S101 - for the type checker
-        error = await self._bring(key[0])
+        error = await self._bring(key[0], lacking)
         if error is None:
             key = self._key(key[0], key[1])
             return key, await self._worker.submit(partial(self._made, key[0]))

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from cryptocast.config import Granularity
-from cryptocast.errors import CryptocastError, UpstreamError
+from cryptocast.errors import CryptocastError, DataError
 from cryptocast.net import Breaker, Breakers, Priority, Try
 from cryptocast.serving.problems import INTERNAL
 from cryptocast.serving.worker import Worker
@@ -58,11 +58,12 @@ class BarKeeper:
             flight.cancel()
         await self._worker.close()
 
-    async def for_request(self, request: Request) -> CryptocastError | None:
-        """Bring the candles that a request lacks; None once they are here."""
+    async def for_request(self, request: Request, lacking: DataError) -> CryptocastError | None:
+        """Bring the candles that a request lacks; None once they are here. `lacking`, what is said of it now, where
+        nothing is fetched from its source: it can never be had."""
         (coin,) = request.selection.coins
         if request.selection.source not in ("auto", "coingecko"):
-            return UpstreamError(f"{coin} is not fetched from {request.selection.source}.")
+            return lacking
         series = (coin, request.selection.vs or "usd", request.selection.granularity or "daily")
         flight = self._flights.get(series)
         if flight is None:

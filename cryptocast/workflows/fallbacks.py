@@ -68,8 +68,6 @@ CAUSES: Final = {
 
 
 def sentence(fallback: Fallback) -> str:
-    """The reason as a sentence."""
+    """The reason in words, to stand behind a colon."""
     cause = fallback.detail.rstrip(".") if fallback.detail else CAUSES[fallback.code]
-    who = f"{fallback.version} does not answer: " if fallback.version is not None else ""
-    text = f"{who}{cause}."
-    return text[:1].upper() + text[1:] if not who else text
+    return f"{cause}." if fallback.version is None else f"{fallback.version} cannot answer: {cause}."

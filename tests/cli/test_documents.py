@@ -15,6 +15,7 @@ import pytest
 from tests.cli.commands import Run
 
 GOLDEN = Path(__file__).parent / "golden"
+NUMBERS = {"forecast": 2}  # of the schemas that have changed since the first release
 # Their keys are data: models, references, features, settings, libraries.
 BY_NAME = {"crps", "skill", "p_better", "values", "families", "settings", "libraries", "evidence", "state", "dropped"}
 
@@ -64,7 +65,7 @@ def names(value: Any, path: str = "") -> Iterator[str]:
 
 
 def check(schema: str, document: dict[str, Any]) -> None:
-    assert document["schema"] == f"cryptocast.{schema}/1"
+    assert document["schema"] == f"cryptocast.{schema}/{NUMBERS.get(schema, 1)}"
     found = sorted(set(names(document)))
     file = GOLDEN / f"{schema}.txt"
     if os.environ.get("GOLDEN_FILES") == "write":

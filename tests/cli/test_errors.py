@@ -236,7 +236,7 @@ def test_a_corrupted_artefact_is_refused_by_its_hash(run: Run, own: Path) -> Non
     # Without a name the baseline answers, and says why.
     (answer,) = json.loads(run("forecast", "bitcoin", "--json", folder=own).out)["forecasts"]
     assert answer["model_used"] == "baseline"
-    assert "cannot answer" in answer["fallback_reason"]
+    assert answer["fallback_reason"]["code"] == "artefact"
     checked = run("registry", "verify", folder=own)
     assert checked.code == 5
     assert "object" in checked.out

@@ -68,14 +68,15 @@ def test_without_its_files_the_best_other_model_answers_and_without_those_the_ba
 
     made, counted = talk(app, conversation)
     assert (made["model_requested"], made["model_used"]) == ("lightgbm", "ml_ensemble")
-    assert "is missing" in made["fallback_reason"]
-    assert made["fallback_reason"].endswith("ml_ensemble answers")
+    assert made["fallback_reason"]["code"] == "artefact"
+    assert made["fallback_reason"]["version"] == "bitcoin/lightgbm:1"
+    assert "is missing" in made["fallback_reason"]["detail"]
     assert counted == {"other_model": 1.0}
 
     used.remove(used.version("bitcoin", "ml_ensemble"))
     made, counted = talk(used.app(), conversation)
     assert (made["model_requested"], made["model_used"], made["version"]) == ("lightgbm", "baseline", None)
-    assert "is missing" in made["fallback_reason"]
+    assert "is missing" in made["fallback_reason"]["detail"]
     assert counted == {"baseline": 1.0}
 
 
@@ -87,7 +88,7 @@ def test_a_damaged_file_is_no_model(used: Trained) -> None:
 
     made = made_of(get(used.app(), LIGHTGBM))
     assert made["model_used"] != "lightgbm"
-    assert "is damaged" in made["fallback_reason"]
+    assert "is damaged" in made["fallback_reason"]["detail"]
 
 
 def test_without_a_registry_the_baseline_answers(used: Trained) -> None:
@@ -97,7 +98,7 @@ def test_without_a_registry_the_baseline_answers(used: Trained) -> None:
 
     made = made_of(get(used.app(), LIGHTGBM))
     assert (made["model_requested"], made["model_used"]) == ("lightgbm", "baseline")
-    assert "registry" in made["fallback_reason"]
+    assert made["fallback_reason"]["code"] == "registry"
 
 
 def test_without_candles_the_last_good_forecast_is_given_and_without_one_503(used: Trained) -> None:
@@ -112,7 +113,7 @@ def test_without_candles_the_last_good_forecast_is_given_and_without_one_503(use
 
     good, old, counted = talk(app, conversation)
     assert (good["stale"], old["stale"]) == (False, True)
-    assert old["fallback_reason"].startswith("the last good forecast, as of ")
+    assert old["fallback_reason"]["code"] == "candles"
     assert [h["intervals"] for h in old["horizons"]] == [h["intervals"] for h in good["horizons"]]
     assert counted == {"last_good": 1.0}
 
@@ -149,8 +150,8 @@ def test_then_it_is_stale_counts_from_now_and_is_wider_and_short_horizons_are_th
     assert targets(late) == {h: CLOSED + timedelta(days=days + h) for h in HORIZONS}
     assert any(f"{days} bars are missing" in notice for notice in late["notices"])
     by_horizon = {one["horizon"]: one for one in late["horizons"]}
-    assert "older than the horizon" in by_horizon[1]["fallback"]
-    assert by_horizon[7]["fallback"] is by_horizon[30]["fallback"] is None
+    assert by_horizon[1]["fallback_reason"]["code"] == "late_bars"
+    assert by_horizon[7]["fallback_reason"] is by_horizon[30]["fallback_reason"] is None
     assert widths(late)[1] == pytest.approx(baseline[1 + days], rel=1e-6)
     for horizon in (7, 30):
         assert widths(late)[horizon] > widths(fresh)[horizon]
@@ -164,7 +165,7 @@ def test_older_than_every_horizon_no_model_answers(used: Trained) -> None:
     assert (made["model_requested"], made["model_used"], made["version"], made["stale"]) == (
         *("lightgbm", "baseline", None, True),
     )
-    assert "31 bars old" in made["fallback_reason"]
+    assert "31 bars old" in made["fallback_reason"]["detail"]
     assert targets(made)[1] == CLOSED + timedelta(days=32)
 
 
@@ -203,7 +204,7 @@ def test_a_challenger_that_cannot_answer_leaves_the_client_to_production(used: T
 
     made = made_of(get(used.app(), LIGHTGBM, headers={"x-client-id": "client-1"}))
     assert (made["version"], made["ab"]["side"]) == (1, "production")
-    assert "production answers" in made["fallback_reason"]
+    assert made["fallback_reason"]["version"] == "bitcoin/lightgbm:2"
 
 
 def test_a_test_that_ends_is_over_for_everybody_without_a_restart(used: Trained) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cryptocast.serving.health import Readiness
 from cryptocast.serving.page import _ticks, page
+from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from tests.evaluation.report.browser import BROWSER, tab
 from tests.serving.running import Start
 from tests.serving.serving_app import FakeForecast, app_on, config, get, talk
@@ -52,8 +53,9 @@ def test_nothing_is_loaded_from_anywhere() -> None:
 
 def test_what_others_wrote_is_text() -> None:
     hostile = "<script>alert(1)</script>"
+    reason = Fallback(code=FallbackCode.EXCEPTION, detail=hostile)
     made = msgspec.structs.replace(
-        FakeForecast().made("bitcoin", request()), notices=(hostile,), fallback_reason=hostile
+        FakeForecast().made("bitcoin", request()), notices=(hostile,), fallback_reason=reason
     )
     text = page([made], Readiness(status="warn", output=hostile)).decode()
 

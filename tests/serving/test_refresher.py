@@ -440,7 +440,7 @@ def test_a_coin_that_cannot_be_brought_says_why(tmp_path: Path) -> None:
     async def asked() -> CryptocastError | None:
         keeper.start()
         try:
-            return await keeper.for_request(request(coin="atlantis"))
+            return await keeper.for_request(request(coin="atlantis"), DataError("There is none."))
         finally:
             await keeper.close()
 

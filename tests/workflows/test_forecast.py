@@ -134,7 +134,7 @@ def test_what_does_not_answer_is_named_by_a_code_and_the_next_best_answers(tmp_p
     assert (made.model_requested, made.model_used) == ("lightgbm", "ml_ensemble")
     assert made.fallback_reason is not None
     assert (made.fallback_reason.code, made.fallback_reason.version) == ("artefact", "bitcoin/lightgbm:1")
-    assert sentence(made.fallback_reason).startswith("bitcoin/lightgbm:1 does not answer: ")
+    assert sentence(made.fallback_reason).startswith("bitcoin/lightgbm:1 cannot answer: ")
     none = answer(Forecaster(store.context), asked(store, 1, model="lstm"))
     assert none.fallback_reason is not None
     assert (none.fallback_reason.code, none.fallback_reason.version) == ("no_version", None)

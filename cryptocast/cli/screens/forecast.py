@@ -77,7 +77,8 @@ def notices(forecast: CoinForecast) -> Iterator[RenderableType]:
     if forecast.stale:
         yield Text("Note: these bars are stale.", style="yellow")
     if forecast.fallback_reason:
-        yield Text(f"{forecast.model_used} answers. {sentence(forecast.fallback_reason)}", style="yellow")
+        who = "The baseline" if forecast.model_used == "baseline" else forecast.model_used
+        yield Text(f"{who} answers: {sentence(forecast.fallback_reason)}", style="yellow")
 
 
 def problems(document: ForecastDocument) -> Iterator[RenderableType]:
@@ -147,7 +148,7 @@ def _interval(horizon: HorizonForecast, level: int, shown: Prices) -> str:
 def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
     for reason in dict.fromkeys(h.fallback_reason for h in forecast.horizons if h.fallback_reason):
         at = [h.horizon for h in forecast.horizons if h.fallback_reason == reason]
-        yield note(f"The baseline answers at {', '.join(map(str, at))}. {sentence(reason)}")
+        yield note(f"The baseline answers at {', '.join(map(str, at))}: {sentence(reason)}")
     for h in forecast.horizons:
         if h.interpolated is not None:
             between = " and ".join(ahead(one, forecast.granularity) for one in h.interpolated)
