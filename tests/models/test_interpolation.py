@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryptocast.features.matrix import FloatArray
 from cryptocast.models.base import Forecast
 from cryptocast.models.interpolation import at_horizons, neighbours
 from cryptocast.models.shape import student_quantiles
@@ -41,9 +42,9 @@ def forecasts(draw: st.DrawFn) -> Forecast:
     return forecast_at(tuple(horizons), volatility, drift, p_up)
 
 
-def widths(forecast: Forecast) -> np.ndarray:
+def widths(forecast: Forecast) -> FloatArray:
     """(H, q) of the first row."""
-    return np.abs(forecast.values[0] - forecast.values[0, :, MIDDLE, None])
+    return np.asarray(np.abs(forecast.values[0] - forecast.values[0, :, MIDDLE, None]))
 
 
 @given(forecasts())
