@@ -4,12 +4,8 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Final
 
 __all__ = ["outlive_the_start"]
-
-STOPPING: Final = ("SIGTERM", "SIGINT")
-IGNORED: Final = ("SIGHUP", "SIGUSR1", "SIGUSR2")  # of these the server says, once it runs, that it ignores them
 
 
 def outlive_the_start() -> None:
@@ -18,17 +14,13 @@ def outlive_the_start() -> None:
     The system's own way is to kill by all of them, which a supervisor counts as a failure. For the first process of a
     container it drops them, and whoever stops the container has to wait until it is killed.
     """
-    if sys.stdin is None or not sys.stdin.isatty():
-        for name in IGNORED:
-            _set(name, _ignore)
-    for name in STOPPING:
-        _set(name, _leave)
-
-
-def _set(name: str, handler: "signal._HANDLER") -> None:
-    number = getattr(signal, name, None)  # Windows has but some of them
-    if number is not None:
-        signal.signal(number, handler)
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    for name in ("SIGUSR1", "SIGUSR2", "SIGHUP", "SIGTERM", "SIGINT"):
+        number = getattr(signal, name, None)  # Windows has but some of them
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+            continue  # nohup: the server is to outlive its terminal
+        stops = name in ("SIGTERM", "SIGINT") or (name == "SIGHUP" and at_terminal)
+        signal.signal(number, _leave if stops else _ignore)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
@@ -37,4 +29,4 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as P
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Not SIG_IGN, which the server would take for nohup."""
+    """The server says so, once it runs."""
