@@ -1,7 +1,9 @@
 """`config.toml` as frozen structs: parsed once at the edge, unknown keys refused by name, passed inward by section."""
 
 import difflib
+import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -55,6 +57,10 @@ Share: TypeAlias = Annotated[float, Meta(gt=0.0, lt=1.0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 NotNegative: TypeAlias = Annotated[int, Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0.0)]
+# What browsers send as Origin; a slash at its end, which they do not send, is no reason to refuse it.
+WEB_ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?/?", re.ASCII | re.IGNORECASE
+)
 # \Z and not $, which would let a trailing line break through.
 CoinId: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,99}\Z")]
 
@@ -259,6 +265,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     max_header_bytes: Annotated[int, Meta(ge=1024)] = 16_384
     max_body_bytes: NotNegative = 65_536
     cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     prices_fresh_s: Seconds = 30.0
     prices_keep_s: Seconds = 3600.0
     refresh: bool = True
@@ -407,7 +414,8 @@ def _holds_numbers(expected: Any) -> bool:
 
 
 def _is_text(expected: Any) -> bool:
-    return expected in (str, Path) or get_args(expected)[:1] == (str,)
+    bare = get_args(expected)[0] if get_origin(expected) is Annotated else expected
+    return bare in (str, Path)
 
 
 def _convert(values: dict[str, Any], origin: str) -> Config:
@@ -438,3 +446,21 @@ def _check_meaning(config: Config, origin: str) -> None:
             raise ConfigError(f"{origin}: [forecast] {key} must be increasing and not empty, found {list(horizons)}.")
     if not config.data.coins:
         raise ConfigError(f'{origin}: [data] coins is empty; name at least one, such as "bitcoin".')
+    _check_serve(config.serve, origin)
+
+
+def _check_serve(serve: ServeConfig, origin: str) -> None:
+    for text in serve.cors_origins:
+        if text != "*" and not WEB_ORIGIN.fullmatch(text):
+            raise ConfigError(
+                f"{origin}: [serve] cors_origins: {text!a} is no origin. An origin is a scheme and a host, with a port "
+                'where it has one, such as "https://example.org"; "*" is any.'
+            )
+    for text in serve.trusted_proxies:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"{origin}: [serve] trusted_proxies holds addresses and networks, such as 10.0.0.0/8, but {text!a} is "
+                f"none: {error}."
+            ) from None

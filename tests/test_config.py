@@ -1,7 +1,8 @@
+import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 import pytest
@@ -213,6 +214,69 @@ def test_a_variable_overrides_one_setting(
     assert msgspec.structs.replace(changed, **{key: getattr(getattr(Config(), section), key)}) == getattr(
         Config(), section
     )
+
+
+LISTS = [
+    (section, field.name)
+    for section in SECTIONS
+    for field in msgspec.structs.fields(section_type(section))
+    if get_origin(field.type) is tuple
+]
+# What stands in a list that is empty by default.
+IN_EMPTY = {
+    "cors_origins": ("https://a.example", "http://b.example:8080"),
+    "trusted_proxies": ("10.0.0.0/8", "::1"),
+    "pool": ("bitcoin", "solana"),
+    "history": ("sample",),
+}
+
+
+@pytest.mark.parametrize(("section", "key"), LISTS)
+@pytest.mark.parametrize("form", ["one", "commas", "commas and spaces", "TOML", "TOML of one"])
+def test_every_list_is_read_from_the_environment_in_every_form_that_people_write(
+    section: str, key: str, form: str, tmp_path: Path
+) -> None:
+    items = getattr(getattr(Config(), section), key) or IN_EMPTY[key]
+    given = items[:1] if "one" in form else items
+    text = {
+        "one": str(given[0]),
+        "commas": ",".join(map(str, given)),
+        "commas and spaces": " , ".join(map(str, given)) + ", ",
+    }.get(form, json.dumps(given))
+
+    config = from_environment(tmp_path, **{f"CRYPTOCAST_{section.upper()}__{key.upper()}": text})
+
+    assert getattr(getattr(config, section), key) == given
+
+
+@pytest.mark.parametrize("key", ["cors_origins", "trusted_proxies", "history"])
+def test_an_empty_variable_is_an_empty_list(key: str, tmp_path: Path) -> None:
+    section = "train" if key == "history" else "serve"
+    config = from_environment(tmp_path, **{f"CRYPTOCAST_{section.upper()}__{key.upper()}": ""})
+    assert getattr(getattr(config, section), key) == ()
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "https://a.example", "https://a.example/", "HTTP://LocalHost:3000", "http://[::1]:8000", "app://-"]
+)
+def test_origins_as_people_write_them_are_taken(origin: str, tmp_path: Path) -> None:
+    assert from_environment(tmp_path, CRYPTOCAST_SERVE__CORS_ORIGINS=origin).serve.cors_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["a.example", "https://*.example", "https://a.example/app", "null", "https://", "https://a b", "https://bücher.de"],
+)
+def test_what_no_browser_sends_as_an_origin_is_refused_by_name(origin: str, tmp_path: Path) -> None:
+    said = message(f"[serve]\ncors_origins = ['https://good.example', '{origin}']\n", tmp_path)
+    assert f"[serve] cors_origins: {origin!a} is no origin" in said
+
+
+@pytest.mark.parametrize("proxy", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*", "10.0.0.1:80", ""])
+def test_a_proxy_that_is_no_address_is_refused_by_name(proxy: str, tmp_path: Path) -> None:
+    said = message(f"[serve]\ntrusted_proxies = ['10.0.0.0/8', '{proxy}']\n", tmp_path)
+    assert "[serve] trusted_proxies" in said
+    assert ascii(proxy) in said
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:

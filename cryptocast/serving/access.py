@@ -1,4 +1,5 @@
-"""Who may ask: where the server may listen, and the bearer token that everything but `/health` and `/ready` needs.
+"""Who asks and who may: where the server may listen, the bearer token that everything but `/health` and `/ready` needs,
+the pages that may read, and the client behind a proxy.
 
 Tokens may read, or read and switch breakers (`admin`). Several may hold at a time, separated by commas, so that one can
 be replaced without an outage. Only their digests are kept.
@@ -8,8 +9,11 @@ import hmac
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
+
+from starlette.types import Scope
 
 from cryptocast.errors import UsageError
 
@@ -20,8 +24,11 @@ __all__ = [
     "TOKEN_VARIABLE",
     "Key",
     "Keys",
+    "Origins",
+    "Proxies",
     "check_exposure",
     "is_loopback",
+    "plain_address",
 ]
 
 TOKEN_VARIABLE: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 - the name, not the token
@@ -29,6 +36,17 @@ ADMIN_VARIABLE: Final = "CRYPTOCAST_SERVE_ADMIN_TOKEN"
 # Whoever watches the process must not need the token for it.
 OPEN_PATHS: Final = frozenset({"/health", "/ready"})
 ADMIN_PREFIX: Final = "/admin/"
+FORWARDED: Final = b"x-forwarded-for"
+MOST_HOPS: Final = 32  # of proxies behind one another; what stands before them was made up by somebody
+# Browsers hide all but a few headers of an answer from the page that asked, unless they are named.
+EXPOSED: Final = (
+    b"access-control-expose-headers",
+    b"age, etag, ratelimit, ratelimit-policy, retry-after, x-request-id",
+)
+BY_ORIGIN: Final = (b"vary", b"origin")
+DEFAULT_PORTS: Final = (("http://", ":80"), ("https://", ":443"))
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +81,65 @@ class Keys:
         return found
 
 
+class Origins:
+    """The origins whose pages may read the answers, as browsers write them; `"*"` among them: every page."""
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._named = frozenset(_as_browsers_write(origin).encode() for origin in origins)
+        self._any = b"*" in self._named
+
+    def headers(self, origin: bytes) -> list[tuple[bytes, bytes]]:
+        """What lets a page of this origin read an answer and its headers; credentials never."""
+        if not self._named:
+            return []
+        if self._any:
+            return [(b"access-control-allow-origin", b"*"), EXPOSED]
+        if origin in self._named:
+            return [(b"access-control-allow-origin", origin), EXPOSED, BY_ORIGIN]
+        return [BY_ORIGIN]
+
+
+class Proxies:
+    """The proxies that are trusted to say in X-Forwarded-For who asked them: addresses and networks."""
+
+    def __init__(self, trusted: Iterable[str]) -> None:
+        self._networks = tuple(ipaddress.ip_network(text) for text in trusted)
+
+    def trusts(self, address: str) -> bool:
+        """Whether this is one of them."""
+        if not self._networks:
+            return False
+        parsed = _address(address)
+        return parsed is not None and self._are_ours(parsed)
+
+    def client_of(self, scope: Scope) -> str | None:
+        """Whom the request comes from by the word of trusted proxies; None where none of them says it.
+
+        Each proxy writes whom it was asked by behind what stands there already, so only what trusted ones wrote counts:
+        from the right, up to the first address that is not theirs. What stands left of it the client may have made up.
+        """
+        if not self._networks or not scope.get("client") or not self.trusts(scope["client"][0]):
+            return None
+        lines = [value.decode("latin-1") for name, value in scope["headers"] if name == FORWARDED]
+        nearest: str | None = None
+        for part in reversed(",".join(lines).rsplit(",", MOST_HOPS)):
+            address = _address(part)
+            if address is None:
+                return nearest
+            nearest = str(address)
+            if not self._are_ours(address):
+                return nearest
+        return nearest
+
+    def _are_ours(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+def plain_address(text: str) -> str:
+    """An address of version 4 as that, also where a socket of both versions shows it as one of version 6."""
+    return text.removeprefix("::ffff:") if text.startswith("::ffff:") and "." in text else text
+
+
 def check_exposure(host: str, *, token: str | None, insecure: bool, admin: str | None = None) -> None:
     """Raises UsageError for a token that no header can carry, and where others could reach a server without one."""
     for variable, tokens in ((TOKEN_VARIABLE, token), (ADMIN_VARIABLE, admin)):
@@ -89,6 +166,29 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> Address | None:
+    """The address, with or without the port that some proxies write; None if it is none."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def _as_browsers_write(origin: str) -> str:
+    origin = origin.lower().removesuffix("/")
+    for scheme, port in DEFAULT_PORTS:
+        if origin.startswith(scheme):
+            origin = origin.removesuffix(port)
+    return origin
 
 
 def _can_be_sent(token: str) -> bool:

@@ -1,7 +1,9 @@
 """What every request passes, in one pure ASGI layer: identity, limits, the token, finished answers, deadline, counts.
 
-One layer and not eight, because each costs every request a frame and a wrapped `send`. The order is: count, drain,
-size, methods, concurrency, token, rate, finished answer, app.
+One layer and not eight, because each costs every request a frame and a wrapped `send`. The order is: client behind a
+proxy, count, drain, size, preflight, rate, token, finished answer, place, app. Only what may have to wait takes one of
+the `max_concurrency` places, so that slow requests shut out neither those who watch the server nor those who switch it,
+nor answers that are finished.
 """
 
 import asyncio
@@ -10,17 +12,19 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Final, TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cryptocast.config import ServeConfig
-from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys
+from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys, Origins, Proxies
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.finished import Finished, FinishedAnswers
-from cryptocast.serving.limits import ClientRates
+from cryptocast.serving.limits import ClientRates, Connections
 from cryptocast.serving.problems import (
     FORBIDDEN,
     HEADERS_TOO_LARGE,
@@ -51,6 +55,10 @@ MAX_HEADERS: Final = 100
 MAX_URL_BYTES: Final = 8192
 CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 FORECASTS: Final = "/forecasts"
+# What no request waits for: it is given out of memory. Admins are known by their token before they come that far.
+PROMPT_PREFIXES: Final = ("/health", "/ready", "/metrics", ADMIN_PREFIX)
+# The headers of requests that docs/serving.md offers, and the one that clients send out of habit.
+REQUEST_HEADERS: Final = b"authorization, content-type, if-none-match, prefer, x-client-id, x-request-id"
 SLACK_S: Final = 1.0  # the handlers have the deadline of the settings themselves; this one is for what they overlook
 
 
@@ -75,7 +83,10 @@ class Front:
         self._route, self._is_draining, self._reports = routes, is_draining, reports
         self._keys = keys
         self._rates = ClientRates(serve.client_rate_per_s)
-        self._origins = frozenset(origin.encode() for origin in serve.cors_origins)
+        self._origins, self._proxies = Origins(serve.cors_origins), Proxies(serve.trusted_proxies)
+        self._waiting = 0
+        refused = partial(telemetry.count, "connection_refused")
+        self._forwarded = Connections(serve.client_connections, on_refused=refused)
         self._boot, self._numbers = secrets.token_hex(4).encode(), itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +94,10 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await _Exchange(self, scope, send).run(receive)
+        forwarded = self._proxies.client_of(scope)
+        if forwarded is not None:
+            scope["client"] = (forwarded, 0)
+        await _Exchange(self, scope, send, forwarded).run(receive)
 
     def refusal(self, scope: Scope, headers: Headers) -> tuple[ProblemError, dict[str, str]] | None:
         """Why the request goes no further, with the headers that say so."""
@@ -100,10 +114,36 @@ class Front:
             body = self._refused_body(headers)
             if body is not None:
                 return body, {"Connection": "close"}
-        if self._telemetry.in_flight > serve.max_concurrency:
-            detail = f"{serve.max_concurrency} requests are under way. Ask again later."
-            return ProblemError(OVERLOADED, detail), {"Retry-After": str(RETRY_AFTER_S)}
-        return None if scope["path"] in OPEN_PATHS else self._not_let_in(scope, headers)
+        if scope["path"] in OPEN_PATHS or _is_preflight(scope, headers):
+            return None
+        return self._not_let_in(scope, headers)
+
+    @contextmanager
+    def place(self, scope: Scope, forwarded: str | None) -> Iterator[ProblemError | None]:
+        """A place among the requests under way while this lasts, or why there is none.
+
+        forwarded: a client behind a proxy, for whose connections its requests under way stand: those to the proxy are
+        not to be seen, and those of the proxy serve all.
+        """
+        if scope["path"].startswith(PROMPT_PREFIXES):
+            yield None
+            return
+        may_stay = forwarded is None or self._forwarded.came(forwarded)
+        try:
+            if not may_stay:
+                detail = f"At most {self._serve.client_connections} requests of a client are answered at a time."
+                yield ProblemError(TOO_MANY_REQUESTS, detail)
+            elif self._waiting >= self._serve.max_concurrency:
+                yield ProblemError(OVERLOADED, f"{self._waiting} requests are under way. Ask again later.")
+            else:
+                self._waiting += 1
+                try:
+                    yield None
+                finally:
+                    self._waiting -= 1
+        finally:
+            if forwarded is not None:
+                self._forwarded.went(forwarded)
 
     def _not_let_in(self, scope: Scope, headers: Headers) -> tuple[ProblemError, dict[str, str]] | None:
         """Without a key that it needs, or too often: by its key, and by its address where it shows none."""
@@ -143,12 +183,8 @@ class Front:
         return b"%s-%d" % (self._boot, next(self._numbers))
 
     def cors(self, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """What lets a page of a configured origin read the answer; credentials never."""
-        if not self._origins:
-            return []
-        origin = headers.get(b"origin", b"")
-        allowed = [(b"access-control-allow-origin", origin)] if origin in self._origins else []
-        return [*allowed, (b"vary", b"origin")]
+        """What lets a page of a configured origin read the answer."""
+        return self._origins.headers(headers.get(b"origin", b""))
 
     def _refused_body(self, headers: Headers) -> ProblemError | None:
         length = headers.get(b"content-length")
@@ -181,13 +217,18 @@ def _address(scope: Scope) -> str:
     return scope["client"][0] if scope.get("client") else ""
 
 
+def _is_preflight(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser asks whether a page may ask: it never sends a token with that."""
+    return scope["method"] == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
+
+
 class _Exchange:
-    """One request and its answer."""
+    """One request and its answer. forwarded: the client that a trusted proxy names."""
 
-    __slots__ = ("_extra", "_front", "_headers", "_scope", "_send", "id", "status")
+    __slots__ = ("_extra", "_forwarded", "_front", "_headers", "_scope", "_send", "id", "status")
 
-    def __init__(self, front: Front, scope: Scope, send: Send) -> None:
-        self._front, self._scope, self._send = front, scope, send
+    def __init__(self, front: Front, scope: Scope, send: Send, forwarded: str | None) -> None:
+        self._front, self._scope, self._send, self._forwarded = front, scope, send, forwarded
         self._headers: Headers = dict(scope["headers"])
         self.id = front.new_id(self._headers.get(b"x-request-id"))
         self.status = 0
@@ -228,7 +269,12 @@ class _Exchange:
             await self._options()
             return
         REQUEST_ID.set(self.id.decode())
-        await self._by_app(receive)
+        with front.place(scope, self._forwarded) as crowded:
+            if crowded is None:
+                await self._by_app(receive)
+            else:
+                again = {"Retry-After": str(RETRY_AFTER_S)}
+                await problem_response(crowded.problem, again)(scope, receive, self.send)
 
     async def _options(self) -> None:
         allowed = allowed_methods(self._scope["path"]).encode()
@@ -236,7 +282,7 @@ class _Exchange:
         if any(name == b"access-control-allow-origin" for name, _ in self._extra):
             headers += [
                 (b"access-control-allow-methods", allowed),
-                (b"access-control-allow-headers", b"authorization, if-none-match, x-request-id"),
+                (b"access-control-allow-headers", REQUEST_HEADERS),
                 (b"access-control-max-age", b"600"),
             ]
         await self.send({"type": "http.response.start", "status": 204, "headers": headers})

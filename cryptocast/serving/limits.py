@@ -1,11 +1,12 @@
-"""How often one client may ask: a token bucket for each address, in bounded memory."""
+"""How often and how much at a time one client may ask: a bucket and a count for each address, in bounded memory."""
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["BURST_S", "ClientRates"]
+__all__ = ["BURST_S", "ClientRates", "Connections"]
 
 BURST_S: Final = 20.0  # seconds' worth of requests that may come at once
 MAX_CLIENTS: Final = 10_000
@@ -37,3 +38,26 @@ class ClientRates:
         if len(self._buckets) > self._max:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1.0 - tokens) / self._rate
+
+
+@dataclass(slots=True)
+class Connections:
+    """Connections by address, or what stands for them: see `Front`. most: of one address, 0 for any number."""
+
+    most: int
+    on_refused: Callable[[], None]
+    open: Counter[str] = field(default_factory=Counter)
+
+    def came(self, address: str) -> bool:
+        """Count one more. Whether it may stay; it has to go in either case."""
+        self.open[address] += 1
+        if 0 < self.most < self.open[address]:
+            self.on_refused()
+            return False
+        return True
+
+    def went(self, address: str) -> None:
+        """One less."""
+        self.open[address] -= 1
+        if self.open[address] <= 0:
+            del self.open[address]

@@ -17,13 +17,12 @@ import struct
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 from typing import Any, ClassVar, Final
 
+import httptools
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -31,9 +30,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 import cryptocast
 from cryptocast.config import ServeConfig
 from cryptocast.errors import UsageError
-from cryptocast.serving.access import check_exposure
+from cryptocast.serving.access import Proxies, check_exposure, plain_address
 from cryptocast.serving.app import create_app
+from cryptocast.serving.limits import Connections
 from cryptocast.serving.reports import Reports
+from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
 
 __all__ = ["listen", "run", "serve"]
@@ -55,6 +56,11 @@ DROP_SYN: Final = (
     (0x06, 0, 0, 0xFFFFFFFF),  # pass
 )
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+# What other servers take for an order to read their settings or their log anew; unheeded it would kill.
+HANG_UP: Final[signal.Signals | None] = getattr(signal, "SIGHUP", None)  # Windows has none of them
+IGNORED: Final = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+IS_IGNORED: Final = "%s is ignored: settings are read at the start only"
+ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "localhost"}  # noqa: S104 - where nobody can ask, and where anybody can
 
 
 def run(
@@ -67,7 +73,8 @@ def run(
     insecure: bool = False,
     announce: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; requests that were accepted are answered first, for as long as the settings say.
+    """Serve until SIGINT or SIGTERM (at a terminal SIGHUP too); what was accepted is answered first, for as long as the
+    settings say.
 
     host and port default to the settings; port 0 takes a free one. announce hears the address once it answers. Logging
     is the caller's to set up: uvicorn's loggers follow the root's level and handlers. Raises UsageError if the address
@@ -119,13 +126,15 @@ def serve(
     announce: Callable[[str], None],
     settings: ServeConfig | None = None,
 ) -> None:
-    """Answer on a socket that listens, until SIGINT or SIGTERM, and close it. A second signal kills."""
+    """Answer on a socket that listens, until it is told to stop, and close it. A second signal kills.
+
+    announce hears an address that can be asked, also where the socket listens on all.
+    """
     settings = settings or app.state.service.config.serve
-    name, number = listener.getsockname()[:2]
-    address = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
+    address = _asked_at(listener)
     config = uvicorn.Config(
         app,
-        http=_protocol(settings, partial(app.state.service.telemetry.count, "connection_refused")),
+        http=_protocol(settings, app.state.service.telemetry),
         workers=1,
         ws="none",
         lifespan="on",
@@ -143,14 +152,15 @@ def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises UsageError that says why it cannot."""
+    """A socket that listens; on `::`, all addresses, for both versions. Raises UsageError that says why it cannot."""
     if not 0 <= port <= 65_535:
         raise UsageError(f"There is no port {port}: they go from 0, which takes a free one, to 65535.")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         # A name such as localhost has both; most clients that are given 127.0.0.1 try nothing else.
-        family = min((entry[0] for entry in found), key=lambda family: family != socket.AF_INET)
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        both = address[0] == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
         raise UsageError(_cannot_listen(host, port, error)) from error
 
@@ -166,16 +176,26 @@ def _cannot_listen(host: str, port: int, error: Exception) -> str:
     return f"Cannot listen on port {port} of {host}: {error}."
 
 
+def _asked_at(listener: socket.socket) -> str:
+    name, number = listener.getsockname()[:2]
+    name = ANYWHERE.get(name, name)
+    return f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
+
+
 def _log_address(address: str) -> None:
     log.info("serving on %s", address)
 
 
 class _Connection(HttpToolsProtocol):
-    """uvicorn's connection, which also knows since when it waits for the rest of a request."""
+    """uvicorn's connection, which also knows since when it waits for the rest of a request, answers clients that have
+    said all they will say, and reads on after an Upgrade, which is never followed."""
 
     most_unread: int = 0
-    clients: ClassVar["_Clients"]  # `_protocol` gives each server its own
-    address: str = ""
+    by_address: ClassVar[Connections]  # `_protocol` gives each server its own
+    proxies: ClassVar[Proxies]
+    telemetry: ClassVar[Telemetry]
+    counted: str | None = None  # the address that the connection counts for
+    reads_on: bool = True
     receiving_since: float | None = None
     unread_since: float | None = None
     unread: int = 0  # bytes of answers that the client has not taken
@@ -183,18 +203,50 @@ class _Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.receiving_since = time.monotonic()
-        self.address = self.client[0] if self.client else ""
-        if not self.clients.came(self.address):
+        if self.client is not None:
+            self.client = (plain_address(self.client[0]), self.client[1])
+        address = self.client[0] if self.client else ""
+        if self.proxies.trusts(address):
+            return  # its connections serve all its clients; the `Front` counts their requests
+        self.counted = address
+        if not self.by_address.came(address):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self.clients.went(self.address)
+        if self.counted is not None:
+            self.by_address.went(self.counted)
 
     def data_received(self, data: bytes) -> None:
+        # uvicorn's own warns of every bad request and every Upgrade, so that any client could fill the log, drops what
+        # came with an Upgrade in one piece, and takes the body of one for the next request.
         if self.receiving_since is None:
             self.receiving_since = time.monotonic()
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        while data and self.reads_on:
+            data = self._parsed(data)
+
+    def _parsed(self, data: bytes) -> bytes:
+        """What is left to be parsed."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.cycle is not None and _has_body(self.headers):
+                # It is left unparsed, so nobody knows where the next request begins.
+                self.reads_on = self.cycle.keep_alive = False
+            return data[upgrade.args[0] :]
+        except httptools.HttpParserError:
+            self.telemetry.count("malformed_request")
+            self.send_400_response("Invalid HTTP request received.")
+        return b""
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays, for the answer to a request that came whole: a client may close its side once
+        it has asked, and asyncio would close the other one too."""
+        is_asked = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if is_asked:
+            self.cycle.keep_alive = False
+        return is_asked
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -235,37 +287,21 @@ class _Connection(HttpToolsProtocol):
 MAX_HEADERS_READ: Final = 1000
 
 
-@dataclass(slots=True)
-class _Clients:
-    """Connections by address. most: of one address, 0 for any number."""
-
-    most: int
-    on_refused: Callable[[], None]
-    connections: Counter[str] = field(default_factory=Counter)
-
-    def came(self, address: str) -> bool:
-        """Count one more. Whether it may stay."""
-        self.connections[address] += 1
-        if 0 < self.most < self.connections[address]:
-            self.on_refused()
-            return False
-        return True
-
-    def went(self, address: str) -> None:
-        """One less."""
-        self.connections[address] -= 1
-        if self.connections[address] <= 0:
-            del self.connections[address]
+def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
 
 
-def _protocol(settings: ServeConfig, on_refused: Callable[[], None]) -> type[asyncio.Protocol]:
+def _protocol(settings: ServeConfig, telemetry: Telemetry) -> type[asyncio.Protocol]:
     most = 4 * (settings.max_header_bytes + settings.max_body_bytes)
-    clients = _Clients(settings.client_connections, on_refused)
-    return type("Connection", (_Connection,), {"most_unread": most, "clients": clients})
+    by_address = Connections(settings.client_connections, partial(telemetry.count, "connection_refused"))
+    proxies = Proxies(settings.trusted_proxies)
+    given = {"most_unread": most, "by_address": by_address, "proxies": proxies, "telemetry": telemetry}
+    return type("Connection", (_Connection,), given)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but that it says when it is ready, closes slow clients, drains, and ends by returning.
+    """uvicorn's server, but that it says when it is ready, closes slow clients, drains, ends by returning, and outlives
+    signals that mean nothing to it.
 
     uvicorn closes its listener with the first signal, raises the signal again once it has stopped and dies by it, which
     a supervisor counts as a failure.
@@ -279,12 +315,14 @@ class _Server(uvicorn.Server):
         self._sweeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signalled = False
+        self._ends_with_terminal = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             self._sweeper = asyncio.create_task(self._sweep())
+        if not self.should_exit:
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -323,7 +361,9 @@ class _Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in STOPPING}
+        self._ends_with_terminal = _ends_with_terminal()
+        before: dict[int, Any] = {number: signal.signal(number, self.handle_exit) for number in STOPPING}
+        before |= {number: signal.signal(number, self._handle_other) for number in IGNORED}
         try:
             yield
         finally:
@@ -335,18 +375,32 @@ class _Server(uvicorn.Server):
             # Asked again while accepted requests are being answered: now, and the exit code says that some were not.
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
+            os._exit(128 + sig)  # the first process of a container is not killed by a signal of its own
         self._signalled = True
         self._service.drain()
         # Whoever presses Ctrl-C waits for no load balancer to notice.
-        wait = self._settings.lame_duck_s if sig == signal.SIGTERM and self._loop is not None else 0.0
+        wait = self._settings.lame_duck_s if sig == signal.SIGTERM and self.started else 0.0
         if self._loop is None or wait == 0.0:
             self.should_exit = True
         else:
             log.info("not ready from now on; accepting for %g s more", wait)
             self._loop.call_soon_threadsafe(lambda: self._loop and self._loop.call_later(wait, self._stop))
 
+    def _handle_other(self, sig: int, frame: FrameType | None) -> None:
+        if sig == HANG_UP and self._ends_with_terminal:
+            if not self._signalled:  # a shell that goes may send a second one
+                self.handle_exit(sig, frame)
+        elif self._loop is not None:  # not in here, where a line of the log may be half written
+            self._loop.call_soon_threadsafe(log.warning, IS_IGNORED, signal.Signals(sig).name)
+
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _ends_with_terminal() -> bool:
+    """Whether somebody watches at a terminal, and has not said (nohup) that the server is to outlive it."""
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    return HANG_UP is not None and at_terminal and signal.getsignal(HANG_UP) != signal.SIG_IGN
 
 
 def _make_no_more_connections(listener: socket.socket) -> None:

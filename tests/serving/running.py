@@ -48,12 +48,16 @@ def servers(folder: Path) -> Iterator[Start]:
     """Starts servers whose log lies in the folder, and ends those that are left running."""
     with contextlib.ExitStack() as stack:
 
-        def started(kind: str, value: str, settings: str = "{}", **environment: str) -> Running:
+        def started(
+            kind: str, value: str, settings: str = "{}", *, stdin: int | None = None, **environment: str
+        ) -> Running:
             log = folder / "server.log"
             command = [sys.executable, "-m", "tests.serving.server_process", kind, value, settings]
             given = {**os.environ, **environment}
             with log.open("a") as err:
-                process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=err, text=True, env=given)
+                process = subprocess.Popen(
+                    command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=err, text=True, env=given
+                )
             stack.callback(stop, process)
             assert process.stdout is not None
             timer = threading.Timer(START_S, process.kill)

@@ -2,7 +2,7 @@
 
 `forecast STORE` serves the workflows' forecast with no upstream to be reached, `upstream STORE` with the one whose
 address stands in UPSTREAM, `bitcoin STORE` as `forecast` but for one coin; `fake SECONDS` a made-up one that takes its
-time. SETTINGS: those of [serve], as JSON.
+time, at the address HOST. SETTINGS: those of [serve], as JSON.
 """
 
 import logging
@@ -36,7 +36,7 @@ def main(kind: str, value: str, settings: str = "{}") -> None:
         short = msgspec.structs.replace(serving, lame_duck_s=serving.lame_duck_s if "lame" in settings else 0.3)
         made_up = msgspec.structs.replace(config(), serve=short)
         app = create_app(context(made_up), forecast=FakeForecast(takes_s=float(value)), stamp=lambda: 0)
-        serve(app, listen("127.0.0.1", 0), announce=announce)
+        serve(app, listen(os.environ.get("HOST", "127.0.0.1"), 0), announce=announce)
         return
     address = os.environ["UPSTREAM"] if kind == "upstream" else NOWHERE
     key = os.environ.get("API_KEY")

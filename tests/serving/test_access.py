@@ -1,11 +1,13 @@
 import httpx
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from cryptocast.errors import UsageError
 from cryptocast.serving import create_app
-from cryptocast.serving.access import check_exposure
+from cryptocast.serving.access import Proxies, check_exposure, plain_address
 from tests.serving.serving_app import FakeForecast, app_on, config, context, get, talk
 from tests.serving.test_app import problem
 
@@ -204,3 +206,72 @@ def test_others_are_let_in_with_a_token_or_on_purpose_only(host: str) -> None:
 def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
     with pytest.raises(UsageError, match="printable ASCII"):
         check_exposure("127.0.0.1", token=token, insecure=False)
+
+
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
+JUNK = st.one_of(
+    ADDRESSES,
+    st.sampled_from(["", "unknown", "_hidden", "1.2.3", "::ffff:", "[::1", "9" * 50, "a:b:c", "%", "\xff"]),
+    st.text(st.characters(max_codepoint=255, exclude_characters=",\r\n"), max_size=30),
+)
+OURS = ("10.0.0.0/8", "fd00::/8", "127.0.0.1")
+
+
+def came(peer: str, *lines: str) -> dict[str, object]:
+    headers = [(b"x-forwarded-for", line.encode("latin-1")) for line in lines]
+    return {"client": (peer, 5000), "headers": [(b"host", b"x"), *headers]}
+
+
+@pytest.mark.parametrize(
+    ("peer", "lines", "client"),
+    [
+        ("10.0.0.1", ("192.0.2.1",), "192.0.2.1"),
+        ("10.0.0.1", ("198.51.100.9, 192.0.2.1",), "192.0.2.1"),
+        ("10.0.0.1", ("192.0.2.1, 10.0.0.2,10.0.0.3",), "192.0.2.1"),
+        ("10.0.0.1", ("192.0.2.1", "10.0.0.2"), "192.0.2.1"),
+        ("10.0.0.1", ("192.0.2.1:4711",), "192.0.2.1"),
+        ("10.0.0.1", ("[2001:db8::1]:443",), "2001:db8::1"),
+        ("10.0.0.1", ("2001:DB8:0::1",), "2001:db8::1"),
+        ("10.0.0.1", ("::ffff:192.0.2.1, ::ffff:10.0.0.7",), "192.0.2.1"),
+        ("::ffff:10.0.0.1", ("192.0.2.1",), "192.0.2.1"),
+        ("fd00::1", ("2001:db8::1",), "2001:db8::1"),
+        ("10.0.0.1", ("10.0.0.2, 10.0.0.3",), "10.0.0.2"),
+        ("10.0.0.1", ("made-up, 10.0.0.3",), "10.0.0.3"),
+        ("10.0.0.1", ("192.0.2.1, made-up",), None),
+        ("10.0.0.1", (), None),
+        ("10.0.0.1", ("",), None),
+        ("192.0.2.8", ("192.0.2.1",), None),
+        ("", ("192.0.2.1",), None),
+    ],
+)
+def test_the_client_is_the_last_that_a_trusted_proxy_names_and_that_is_none_itself(
+    peer: str, lines: tuple[str, ...], client: str | None
+) -> None:
+    assert Proxies(OURS).client_of(came(peer, *lines)) == client
+
+
+@given(made_up=st.lists(JUNK, max_size=60), client=ADDRESSES, hops=st.lists(st.sampled_from(["10.1.2.3", "fd00::9"])))
+def test_nothing_that_a_client_makes_up_changes_who_it_is(made_up: list[str], client: str, hops: list[str]) -> None:
+    proxies = Proxies(OURS)
+    hops = hops[:10]
+    honest = proxies.client_of(came("10.0.0.1", ", ".join([client, *hops])))
+    lying = proxies.client_of(came("10.0.0.1", ", ".join([*made_up, client, *hops])))
+
+    if not proxies.trusts(client):
+        assert honest is not None
+        assert lying == honest
+    assert proxies.client_of(came("192.0.2.1", ", ".join(made_up))) is None
+
+
+def test_without_trusted_proxies_nobody_is_one() -> None:
+    assert not Proxies(()).trusts("127.0.0.1")
+    assert Proxies(()).client_of(came("127.0.0.1", "192.0.2.1")) is None
+    assert Proxies(OURS).client_of({"client": None, "headers": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "plain"),
+    [("::ffff:192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1"), ("::1", "::1"), ("2001:db8::1", "2001:db8::1")],
+)
+def test_a_client_of_version_4_has_one_address_on_every_socket(shown: str, plain: str) -> None:
+    assert plain_address(shown) == plain

@@ -7,10 +7,15 @@ import time
 import httpx
 import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.types import Scope
 
 from cryptocast.config import Config
-from tests.serving.serving_app import Clock, FakeForecast, app_on, config, get, talk
+from cryptocast.serving import create_app
+from cryptocast.serving.sides import Sides, client_of
+from tests.serving.serving_app import Clock, FakeForecast, app_on, config, context, get, talk
 from tests.serving.test_app import problem
+from tests.serving.test_checklist import PAGE as SERVING_PAGE
 
 BITCOIN = "/forecasts?ids=bitcoin"
 MANY = "/forecasts?ids=" + ",".join(f"coin-{number}" for number in range(30))
@@ -207,6 +212,210 @@ def test_only_configured_origins_may_read() -> None:
     assert "access-control-allow-origin" not in bad.headers
     assert "authorization" in before.headers["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in good.headers
+
+
+SLOW = "/forecasts?ids=slow-"
+ADMIN = {"Authorization": "Bearer admin"}
+
+
+@pytest.mark.parametrize("token", [None, "reader"])
+def test_slow_requests_shut_out_neither_health_nor_finished_answers_nor_an_admin(token: str | None) -> None:
+    forecast = FakeForecast()
+    settings = serving(max_concurrency=2)
+    app = create_app(context(settings), forecast=forecast, stamp=lambda: 0, token=token, admin_token="admin")  # noqa: S106
+    app.state.service.price_breakers("default")
+    switch = "/admin/breakers?name=coingecko%20prices%20default&state=open"
+    reader = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def conversation(client: httpx.AsyncClient) -> tuple[list[int], list[httpx.Response]]:
+        assert (await client.get(BITCOIN, headers=reader)).status_code == 200
+        forecast.takes_s = 1.0
+        slow = [asyncio.create_task(client.get(f"{SLOW}{number}", headers=reader)) for number in range(10)]
+        await asyncio.sleep(0.2)
+        prompt = [
+            await client.get("/health"),
+            await client.head("/health"),
+            await client.get("/ready"),
+            await client.get("/metrics", headers=reader),
+            await client.get("/health/detailed", headers=reader),
+            await client.get(BITCOIN, headers=reader),
+            await client.post(switch, headers=ADMIN),
+        ]
+        assert app.state.service.telemetry.in_flight > 0
+        return [(await one).status_code for one in slow], prompt
+
+    slow, prompt = talk(app, conversation)
+
+    assert sorted(slow) == [200] * 2 + [503] * 8
+    assert [answer.status_code for answer in prompt] == [200] * 7
+    assert prompt[-1].json()["state"] == "forced_open"
+
+
+def test_a_place_is_free_again_however_the_request_ended() -> None:
+    forecast = FakeForecast(failing={"bad": RuntimeError("planted")})
+    settings = serving(max_concurrency=1, trusted_proxies=("127.0.0.1",), client_connections=1)
+
+    async def conversation(client: httpx.AsyncClient) -> list[int]:
+        urls = ["/forecasts?ids=bad", "/nowhere", "/forecasts?ids=", "/forecasts?ids=good"]
+        return [(await client.get(url, headers={"X-Forwarded-For": "192.0.2.1"})).status_code for url in urls]
+
+    assert talk(app_on(forecast, settings=settings), conversation)[-1] == 200
+
+
+PAGE = "https://app.example"
+PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "GET"}
+
+
+def with_pages(*origins: str, **changes: object) -> Starlette:
+    return app_on(FakeForecast(), settings=serving(cors_origins=origins or (PAGE,), **changes), token="right")  # noqa: S106
+
+
+def listed(answer: httpx.Response, name: str) -> set[str]:
+    return set(answer.headers.get(f"access-control-{name}", "").split(", "))
+
+
+@pytest.mark.parametrize(("path", "method"), [(BITCOIN, "GET"), ("/admin/breakers?name=x&state=open", "POST")])
+def test_a_browser_asks_without_a_token_whether_a_page_may_ask_with_one(path: str, method: str) -> None:
+    offered = set(re.findall(r"^- .*?`(Prefer|If-None-Match|X-Request-ID)", SERVING_PAGE, re.MULTILINE))
+    asked = {*(name.lower() for name in offered), "authorization", "x-client-id"}
+    sent = {**PREFLIGHT, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": ", ".join(asked)}
+
+    answer = get(with_pages(), path, method="OPTIONS", headers=sent)
+
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert method in listed(answer, "allow-methods")
+    assert asked <= listed(answer, "allow-headers")
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_a_preflight_of_another_page_is_told_nothing_and_what_is_none_needs_the_token() -> None:
+    other = get(with_pages(), BITCOIN, method="OPTIONS", headers={**PREFLIGHT, "Origin": "https://other.example"})
+    plain = get(with_pages(), BITCOIN, method="OPTIONS", headers={"Origin": PAGE})
+
+    assert other.status_code == 204
+    assert not [name for name in other.headers if name.startswith("access-control")]
+    assert plain.status_code == 401
+
+
+def test_preflights_do_not_use_up_what_a_client_may_ask() -> None:
+    async def conversation(client: httpx.AsyncClient) -> set[int]:
+        return {(await client.options(BITCOIN, headers=PREFLIGHT)).status_code for _ in range(30)}
+
+    assert talk(with_pages(client_rate_per_s=1.0), conversation) == {204}
+
+
+def test_a_page_may_read_the_headers_that_tell_it_what_to_do_also_those_of_errors() -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+        origin = {"Origin": PAGE}
+        known = {**origin, "Authorization": "Bearer right"}
+        first = await client.get(BITCOIN, headers=known)
+        answers = [
+            first,
+            await client.get(BITCOIN, headers={**known, "If-None-Match": first.headers["etag"]}),
+            await client.get(BITCOIN, headers=origin),
+            await client.get("/nowhere", headers=known),
+            await client.post("/forecasts", headers={**known, "Content-Length": "99999"}),
+            await client.get("/forecasts?ids=bitcoin&x=1", headers=known),
+        ]
+        while answers[-1].status_code != 429:
+            answers.append(await client.get(BITCOIN, headers=known))
+        return answers
+
+    answers = talk(with_pages(client_rate_per_s=1.0), conversation)
+
+    assert [answer.status_code for answer in answers[:6]] == [200, 304, 401, 404, 413, 400]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == PAGE
+        assert {"etag", "age", "retry-after", "ratelimit", "ratelimit-policy", "x-request-id"} <= listed(
+            answer, "expose-headers"
+        )
+        assert "origin" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "origin", "said"),
+    [
+        ("*", "https://any.example", "*"),
+        ("https://app.example/", PAGE, PAGE),
+        ("HTTPS://App.Example:443", PAGE, PAGE),
+        ("http://localhost:3000", "http://localhost:3000", "http://localhost:3000"),
+        (PAGE, "https://app.example.evil", None),
+        (PAGE, "http://app.example", None),
+        (PAGE, "null", None),
+        (PAGE, "", None),
+    ],
+)
+def test_origins_are_compared_as_browsers_send_them(setting: str, origin: str, said: str | None) -> None:
+    app = with_pages(setting)
+    answer = get(app, "/health", headers={"Origin": origin})
+    asked = get(app, BITCOIN, method="OPTIONS", headers={**PREFLIGHT, "Origin": origin})
+
+    assert answer.headers.get("access-control-allow-origin") == said
+    assert asked.headers.get("access-control-allow-origin") == said
+
+
+PROXY = {"trusted_proxies": ("127.0.0.0/8", "10.0.0.0/8")}
+
+
+def test_behind_a_trusted_proxy_each_client_has_its_own_rate() -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[int]:
+        came = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.9, 192.0.2.1", "192.0.2.3, 10.1.1.1", "x, 192.0.2.1"]
+        return [(await client.get(BITCOIN, headers={"X-Forwarded-For": one})).status_code for one in came]
+
+    settings = serving(client_rate_per_s=0.05, **PROXY)  # bursts of one
+    assert talk(app_on(FakeForecast(), settings=settings), conversation) == [200, 429, 200, 429, 200, 429]
+
+
+@pytest.mark.parametrize("trusted", [(), ("192.0.2.0/24",)])
+def test_the_word_of_a_stranger_about_who_asks_counts_for_nothing(trusted: tuple[str, ...]) -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[int]:
+        came = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+        return [(await client.get(BITCOIN, headers={"X-Forwarded-For": one})).status_code for one in came]
+
+    settings = serving(client_rate_per_s=0.05, trusted_proxies=trusted)
+    assert talk(app_on(FakeForecast(), settings=settings), conversation) == [200, 429, 429]
+
+
+def test_the_side_of_a_test_is_that_of_the_client_behind_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def question(_: Sides, scope: Scope) -> bytes:
+        asked.append(client_of(scope))
+        return bytes(scope["query_string"])
+
+    monkeypatch.setattr(Sides, "question", question)
+    app = app_on(FakeForecast(), settings=serving(**PROXY))
+    for headers in ({"X-Forwarded-For": "192.0.2.7"}, {}, {"X-Forwarded-For": "192.0.2.7", "X-Client-Id": "ada"}):
+        asked.append("|")
+        get(app, BITCOIN, headers=headers)
+
+    assert [set(part.split()) for part in " ".join(asked).replace("address ", "").split("|")[1:]] == [
+        {"192.0.2.7"},
+        {"127.0.0.1"},
+        {"id", "ada"},
+    ]
+
+
+def test_a_client_behind_a_proxy_has_so_many_requests_under_way_and_the_proxy_any_number() -> None:
+    app = app_on(FakeForecast(takes_s=0.4), settings=serving(client_connections=3, **PROXY))
+
+    async def conversation(client: httpx.AsyncClient) -> tuple[list[httpx.Response], list[int], str]:
+        greedy = [client.get(BITCOIN, headers={"X-Forwarded-For": "192.0.2.1"}) for _ in range(8)]
+        others = [client.get(BITCOIN, headers={"X-Forwarded-For": f"192.0.2.{number}"}) for number in range(10, 20)]
+        own = [client.get(BITCOIN) for _ in range(6)]
+        answers = await asyncio.gather(*greedy, *others, *own)
+        text = (await client.get("/metrics")).text
+        return answers[:8], [answer.status_code for answer in answers[8:]], text
+
+    greedy, others, text = talk(app, conversation)
+
+    assert sorted(answer.status_code for answer in greedy) == [200] * 3 + [429] * 5
+    refused = next(answer for answer in greedy if answer.status_code == 429)
+    problem(refused, 429, "too-many-requests")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert others == [200] * 16
+    assert 'event="connection_refused"' in text
 
 
 def test_no_header_and_no_answer_names_a_path_of_this_machine() -> None:

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.serving.limits import BURST_S, ClientRates
+from cryptocast.serving.limits import BURST_S, ClientRates, Connections
 
 
 def test_a_client_may_burst_and_then_waits_for_its_rate() -> None:
@@ -40,3 +40,24 @@ def test_no_span_sees_more_than_the_burst_and_the_rate(gaps: list[float], rate: 
         now[0] += gap
         allowed += rates.wait_s("a") == 0.0
     assert allowed <= max(1.0, rate * BURST_S) + rate * sum(gaps) + 1e-6
+
+
+@given(st.integers(0, 3), st.lists(st.tuples(st.booleans(), st.sampled_from("ab")), max_size=40))
+def test_an_address_has_at_most_so_many_and_all_come_back(most: int, steps: list[tuple[bool, str]]) -> None:
+    refused: list[None] = []
+    connections = Connections(most, lambda: refused.append(None))
+    open_: list[str] = []
+    expected = 0
+    for comes, address in steps:
+        if comes:
+            open_.append(address)
+            may_stay = connections.came(address)
+            assert may_stay == (most == 0 or open_.count(address) <= most)
+            expected += not may_stay
+        elif address in open_:
+            open_.remove(address)
+            connections.went(address)
+    assert len(refused) == expected
+    for address in open_:
+        connections.went(address)
+    assert not connections.open

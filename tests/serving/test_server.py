@@ -1,7 +1,11 @@
 import contextlib
 import os
+import re
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +25,7 @@ from cryptocast.serving import run
 from cryptocast.serving.openapi import PATHS
 from cryptocast.serving.server import listen
 from cryptocast.workflows.documents import ForecastDocument
-from tests.serving.running import START_S, Running, Start, servers
+from tests.serving.running import NO_TLS, ROOT, START_S, Running, Start, servers, stop
 from tests.serving.serving_app import config, context
 
 BITCOIN = "/forecasts?ids=bitcoin"
@@ -187,6 +191,241 @@ def test_localhost_means_the_address_that_clients_try() -> None:
 def test_an_address_of_version_6_is_listened_on() -> None:
     with listen("::1", 0) as listener:
         assert listener.getsockname()[0] == "::1"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no socket for both versions here")
+def test_all_addresses_means_those_of_both_versions_and_one_is_told_that_can_be_asked(start: Start) -> None:
+    server = start("fake", "0", HOST="::")
+    port = httpx.URL(server.address).port
+
+    assert server.address == f"http://localhost:{port}"
+    for address in ("127.0.0.1", "[::1]", "localhost"):
+        assert httpx.get(f"http://{address}:{port}/health", verify=NO_TLS).status_code == 200
+
+
+def test_an_address_of_a_listener_on_all_of_version_4_can_be_asked(start: Start) -> None:
+    server = start("fake", "0", HOST="0.0.0.0")  # noqa: S104
+
+    assert server.address.startswith("http://127.0.0.1:")
+    assert server.get("/health").status_code == 200
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_signals_that_mean_nothing_to_it_are_logged_and_ignored(start: Start) -> None:
+    server = start("fake", "0", stdin=subprocess.DEVNULL)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        server.process.send_signal(number)
+        assert eventually(lambda: f"{number.name} is ignored" in server.log.read_text())  # noqa: B023 - at once
+
+    assert server.get(BITCOIN).status_code == 200
+    assert server.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such terminals")
+def test_when_its_terminal_closes_the_server_ends_in_order(start: Start) -> None:
+    ours, theirs = os.openpty()
+    server = start("fake", "1.0", stdin=theirs)
+    os.close(theirs)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.get, BITCOIN)
+        time.sleep(0.3)
+        os.close(ours)
+        code, _ = server.end(signal.SIGHUP, signal.SIGHUP)
+        assert asked.result().status_code == 200
+
+    assert code == 0, server.log.read_text()
+
+
+def asked_and_half_closed(server: Running, sent: bytes) -> bytes:
+    """All that comes back to a client that has closed its side."""
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.address).port or 0), timeout=10) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        return connection.makefile("rb").read()
+
+
+def test_a_client_that_closes_its_side_gets_every_answer_that_it_has_asked_for(start: Start) -> None:
+    server = start("fake", "0.3")
+    one, two = (f"GET /forecasts?ids={coin} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for coin in ("one", "two"))
+
+    computed = asked_and_half_closed(server, one)
+    in_a_row = asked_and_half_closed(server, one + two)
+    and_a_half = asked_and_half_closed(server, one.replace(b"one", b"three") + two[:20])
+
+    assert computed.startswith(b"HTTP/1.1 200 OK")
+    assert b'"coin":"one"' in computed
+    assert in_a_row.count(b"HTTP/1.1 200 OK") == 2
+    assert b'"coin":"two"' in in_a_row
+    assert and_a_half.count(b"HTTP/1.1 ") == 1
+    assert b'"coin":"three"' in and_a_half
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /health HTTP/1.1\r\nHo", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nab"]
+)
+def test_a_client_that_closes_its_side_before_it_has_asked_is_let_go(small: Running, sent: bytes) -> None:
+    assert b"200 OK" not in asked_and_half_closed(small, sent)
+    assert eventually(lambda: len(psutil.Process(small.process.pid).net_connections()) == 1)
+
+
+UPGRADES = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n",
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+)
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_who_asks_for_another_protocol_is_answered_in_this_one_and_may_go_on(small: Running, upgrade: bytes) -> None:
+    plain = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    asks = plain.replace(b"\r\n\r\n", b"\r\n" + upgrade + b"\r\n")
+    before = small.log.read_text()
+
+    answers = asked_and_half_closed(small, asks + plain + asks * 100 + plain)
+
+    assert answers.count(b"HTTP/1.1 200 OK") == 103
+    assert small.log.read_text() == before
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_the_body_of_an_upgrade_is_not_taken_for_a_request(small: Running, upgrade: bytes) -> None:
+    hidden = b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n" % (len(hidden), upgrade)
+    with socket.create_connection(("127.0.0.1", httpx.URL(small.address).port or 0), timeout=10) as connection:
+        connection.sendall(head)
+        time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            connection.sendall(hidden)
+        answers = connection.makefile("rb").read()
+
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert asked_and_half_closed(small, head + hidden).count(b"HTTP/1.1 ") == 1
+
+
+def test_what_is_no_http_fills_a_counter_and_not_the_log(small: Running) -> None:
+    before = small.log.read_text()
+    for _ in range(20):
+        assert b" 400 " in asked_and_half_closed(small, b"GARBAGE\r\n\r\n").split(b"\r\n")[0]
+
+    assert small.log.read_text() == before
+    assert 'event="malformed_request"' in small.get("/metrics").text
+
+
+def test_the_connections_of_a_trusted_proxy_are_not_counted(start: Start) -> None:
+    server = start("fake", "0", '{"client_connections": 2, "trusted_proxies": ["127.0.0.0/8"]}')
+    port = httpx.URL(server.address).port or 0
+    with contextlib.ExitStack() as stack:
+        open_ = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(10)]
+        assert all(is_alive(connection) for connection in open_)
+
+
+# --- as a user starts it, from the first moment on
+
+SERVE = (sys.executable, "-m", "cryptocast", "serve", "--port", "0")
+CONTAINED = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def has_namespaces() -> bool:
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*CONTAINED, "true"], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `cryptocast serve` in an empty folder, without a network; ends what the test left running."""
+    given = {**os.environ, "PYTHONPATH": str(ROOT), "CRYPTOCAST_COINGECKO__BASE_URL": "http://127.0.0.1:9/api/v3"}
+    with contextlib.ExitStack() as stack:
+
+        def started(*before: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [*before, *SERVE],
+                cwd=tmp_path,
+                env=given,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(stop, process)
+            return process
+
+        yield started
+
+
+def heeds(process: psutil.Process, number: signal.Signals) -> bool:
+    """Whether the process has said what it does at the signal."""
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
+def first_of(container: subprocess.Popen[str]) -> psutil.Process:
+    """The process that is number 1 in there, once it is cryptocast."""
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        found[:] = psutil.Process(container.pid).children()
+        return bool(found) and "cryptocast" in found[0].cmdline()
+
+    assert eventually(there)
+    return found[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3, 0.6, 1.0])
+def test_told_to_stop_while_it_starts_it_leaves_with_exit_code_0(
+    command: Callable[..., subprocess.Popen[str]], after_s: float
+) -> None:
+    process = command()
+    assert eventually(lambda: heeds(psutil.Process(process.pid), signal.SIGTERM))
+    time.sleep(after_s)
+    for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
+        process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+
+
+def serving(process: subprocess.Popen[str]) -> None:
+    """Wait until it says that it serves."""
+    assert process.stderr is not None
+    timer = threading.Timer(START_S, process.kill)
+    timer.start()
+    said = ""
+    while "Serving http" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    timer.cancel()
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="no process namespaces here")
+def test_as_the_first_process_of_a_container_it_hears_when_it_is_told_to_stop(
+    command: Callable[..., subprocess.Popen[str]],
+) -> None:
+    early, late = command(*CONTAINED), command(*CONTAINED)
+    first = first_of(early)
+    assert eventually(lambda: heeds(first, signal.SIGTERM))
+    first.send_signal(signal.SIGTERM)
+    assert early.wait(timeout=30) == 0
+
+    serving(late)
+    first_of(late).send_signal(signal.SIGTERM)
+    assert late.wait(timeout=30) == 0
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="no process namespaces here")
+def test_as_the_first_process_of_a_container_it_ends_at_once_at_the_second_signal(
+    command: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = command(*CONTAINED)
+    serving(process)
+    first = first_of(process)
+    first.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    first.send_signal(signal.SIGTERM)
+
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
 def test_at_a_signal_the_server_says_that_it_leaves_and_goes_on_for_a_while(start: Start) -> None:
