@@ -19,12 +19,17 @@ MEMBERS: Final = ("baseline", "har", "lightgbm", "lstm")
 
 
 def matrix_of(
-    market: SimulatedMarket, coins: Sequence[str], bars: int, features: Sequence[Feature] = FEATURES
+    market: SimulatedMarket,
+    coins: Sequence[str],
+    bars: int,
+    features: Sequence[Feature] = FEATURES,
+    *,
+    horizons: Sequence[int] = HORIZONS,
 ) -> Matrix:
     """Daily bars of the coins with these features of the catalogue."""
     candles = simulate(market, coins, bars, "daily", START)
     table = add_features(candles.lazy(), features, bar_us=BAR_US["daily"]).collect()
-    return build_matrix(table, [f.name for f in features], horizons=HORIZONS, bar_us=BAR_US["daily"])
+    return build_matrix(table, [f.name for f in features], horizons=horizons, bar_us=BAR_US["daily"])
 
 
 def trained(matrix: Matrix, kinds: Sequence[str] = (*MEMBERS, "ml_ensemble")) -> Mapping[str, Fitted]:

@@ -1,5 +1,6 @@
 """Coverage of the trained models where the truth is known: in a market of changing volatility, and after a break."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import FloatArray
 from cryptocast.folds import BoolArray
 from cryptocast.models.base import Forecast
+from cryptocast.models.interpolation import at_horizons
 from cryptocast.scoring.quantiles import interval_columns
 from tests.workflows.simulated_models import HORIZONS, matrix_of, trained
 
@@ -47,6 +49,47 @@ def test_intervals_on_garch_t_cover_within_one_and_a_half_points_on_20000_indepe
             assert np.mean(shares) == pytest.approx(percent / 100, abs=0.015), (name, percent, shares)
             # With 46 independent blocks of 30 bars a sixth of the shape is still the prior one, and a little narrow.
             assert shares == pytest.approx([percent / 100] * len(HORIZONS), abs=0.02), (name, percent)
+
+
+def _interpolated_coverage(
+    kinds: tuple[str, ...], coins: int, origins: int
+) -> Iterator[tuple[str, int, int, float, float]]:
+    """Kind, horizon, percent, and the coverage of the interpolated and of the fitted interval."""
+    learned, between, fitted = 2_000, (3, 10), (1, 3, 7, 10, 14, 30)
+    market = SimulatedMarket(GarchT(), seed=23, correlation=0.0)
+    volatility = [feature for feature in FEATURES if feature.family == "volatility"]
+    names, bars = simulated_coins(coins), learned + origins * max(fitted)
+    few = matrix_of(market, names, bars, volatility)
+    many = matrix_of(market, names, bars, volatility, horizons=fitted)
+    end = int(few.panel.close_time.min()) + (learned - 1) * few.bar_us
+    bar = (many.issued_at - end) // many.bar_us
+    keep = (bar > 0) & (bar % max(fitted) == 0) & np.isfinite(many.returns).all(axis=1)
+    for kind in kinds:
+        made = trained(few.known_at(end), [kind])[kind].final.predict(few.rows(keep))
+        whole = trained(many.known_at(end), [kind])[kind].final.predict(many.rows(keep))
+        guessed = at_horizons(made, between)
+        for column, horizon in enumerate(between):
+            returns = many.rows(keep).returns[:, [fitted.index(horizon)]]
+            known = at_horizons(whole, [horizon])
+            for percent in PERCENTS:
+                low, high = interval_columns(guessed.levels, percent)
+                values = guessed.values[:, column]
+                inside = (values[:, low] <= returns[:, 0]) & (returns[:, 0] <= values[:, high])
+                yield kind, horizon, percent, inside.mean(), covered(known, returns, 0, percent).mean()
+
+
+def test_intervals_between_fitted_horizons_cover_as_those_of_a_fit_do() -> None:
+    for kind, horizon, percent, interpolated, fitted in _interpolated_coverage(("baseline",), 60, 150):
+        assert interpolated == pytest.approx(fitted, abs=0.02), (kind, horizon, percent)
+        assert interpolated == pytest.approx(percent / 100, abs=0.02), (kind, horizon, percent)
+
+
+@pytest.mark.slow
+def test_intervals_between_fitted_horizons_cover_within_two_points_on_20000_independent_origins() -> None:
+    found = list(_interpolated_coverage(("baseline", "har", "lightgbm"), 60, 336))
+    for kind, horizon, percent, interpolated, fitted in found:
+        assert interpolated == pytest.approx(percent / 100, abs=0.02), (kind, horizon, percent)
+        assert interpolated == pytest.approx(fitted, abs=0.02), (kind, horizon, percent)
 
 
 @pytest.mark.slow
