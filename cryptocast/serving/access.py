@@ -27,6 +27,7 @@ __all__ = [
     "Origins",
     "Proxies",
     "check_exposure",
+    "counted_as",
     "is_loopback",
     "plain_address",
 ]
@@ -138,6 +139,15 @@ class Proxies:
 def plain_address(text: str) -> str:
     """An address of version 4 as that, also where a socket of both versions shows it as one of version 6."""
     return text.removeprefix("::ffff:") if text.startswith("::ffff:") and "." in text else text
+
+
+@lru_cache(maxsize=4096)
+def counted_as(address: str) -> str:
+    """Whose limits an address falls under: its own, of version 6 those of its /64, which one customer has whole."""
+    found = _address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address
 
 
 def check_exposure(host: str, *, token: str | None, insecure: bool, admin: str | None = None) -> None:

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cryptocast.config import ServeConfig
-from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys, Origins, Proxies
+from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys, Origins, Proxies, counted_as
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.finished import Finished, FinishedAnswers
 from cryptocast.serving.limits import ClientRates, Connections
@@ -214,7 +214,7 @@ def allowed_methods(path: str) -> str:
 
 
 def _address(scope: Scope) -> str:
-    return scope["client"][0] if scope.get("client") else ""
+    return counted_as(scope["client"][0]) if scope.get("client") else ""
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

@@ -30,7 +30,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 import cryptocast
 from cryptocast.config import ServeConfig
 from cryptocast.errors import UsageError
-from cryptocast.serving.access import Proxies, check_exposure, plain_address
+from cryptocast.serving.access import Proxies, check_exposure, counted_as, plain_address
 from cryptocast.serving.app import create_app
 from cryptocast.serving.limits import Connections
 from cryptocast.serving.reports import Reports
@@ -208,8 +208,8 @@ class _Connection(HttpToolsProtocol):
         address = self.client[0] if self.client else ""
         if self.proxies.trusts(address):
             return  # its connections serve all its clients; the `Front` counts their requests
-        self.counted = address
-        if not self.by_address.came(address):
+        self.counted = counted_as(address)
+        if not self.by_address.came(self.counted):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 
 from cryptocast.errors import UsageError
 from cryptocast.serving import create_app
-from cryptocast.serving.access import Proxies, check_exposure, plain_address
+from cryptocast.serving.access import Proxies, check_exposure, counted_as, plain_address
 from tests.serving.serving_app import FakeForecast, app_on, config, context, get, talk
 from tests.serving.test_app import problem
 
@@ -275,3 +275,10 @@ def test_without_trusted_proxies_nobody_is_one() -> None:
 )
 def test_a_client_of_version_4_has_one_address_on_every_socket(shown: str, plain: str) -> None:
     assert plain_address(shown) == plain
+
+
+def test_who_has_a_whole_network_of_version_6_is_one_client() -> None:
+    assert counted_as("2001:db8:1:2::7") == counted_as("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
+    assert counted_as("2001:db8:1:3::7") != counted_as("2001:db8:1:2::7")
+    assert counted_as("192.0.2.7") == "192.0.2.7"
+    assert counted_as("") == ""
