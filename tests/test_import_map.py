@@ -14,9 +14,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
-BELOW = {"errors", "config"}
+BELOW = {"errors", "config", "files", "addresses"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
+    "addresses": set(),
     "config": {"errors"},
     "folds": {"errors"},
     "scoring": {"errors"},

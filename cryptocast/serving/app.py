@@ -33,7 +33,7 @@ from cryptocast.serving.compression import preferred
 from cryptocast.serving.figures import LIVE_EVERY_S, LiveFigures, UpstreamFigures
 from cryptocast.serving.finished import FinishedAnswers
 from cryptocast.serving.front import Front, allowed_methods
-from cryptocast.serving.health import COMPONENTS, Health, Pulse
+from cryptocast.serving.health import COMPONENTS, Health, Pulse, StoreRights
 from cryptocast.serving.ladder import Ladder
 from cryptocast.serving.models import production_models
 from cryptocast.serving.openapi import PATHS, POSTED, Switched, openapi
@@ -111,6 +111,7 @@ class Service:
     watch: StoreWatch
     sides: Sides
     all_breakers: Callable[[], Mapping[str, Breaker]]
+    rights: StoreRights
     asking: Ask | None = None
     prices: LivePrices | None = None
     has_token: bool = False
@@ -159,6 +160,7 @@ class Service:
             count=self._price_event,
         )
         kept_at = self.config.store.path / KEPT_PRICES
+        await asyncio.to_thread(self.rights.look)
         self.prices.restore(await asyncio.to_thread(read_prices, kept_at))
         if self.keeper is not None:
             self.keeper.start()
@@ -184,9 +186,11 @@ class Service:
         self.reports.close()
 
     async def _each_minute(self, kept_at: Path) -> None:
-        """Look for outcomes that came, and keep the prices for a process that may have to take over."""
+        """Look for outcomes that came and whether the store can be written, and keep the prices for a process that may
+        have to take over."""
         while True:
             try:
+                await asyncio.to_thread(self.rights.look)
                 await asyncio.to_thread(self.live_figures.refresh)
                 await self._keep_prices(kept_at)
             except Exception:
@@ -195,7 +199,8 @@ class Service:
 
     async def _keep_prices(self, path: Path) -> None:
         # Where there is no store none is made for prices alone.
-        if self.prices is not None and self.config.store.path.is_dir() and (prices := self.prices.kept()):
+        writable = self.rights.refusal is None and self.config.store.path.is_dir()
+        if self.prices is not None and writable and (prices := self.prices.kept()):
             await asyncio.to_thread(write_prices, path, prices)
 
     def _price_event(self, what: str) -> None:
@@ -444,6 +449,7 @@ def _service(
     kept = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)
     context = replace(context, candles=shown, kept_registry=kept)
     behind = replace(context, candles=fresh)  # what works with bars before they are announced
+    rights = StoreRights(config.store.path)
     finished = FinishedAnswers(wall_clock=context.wall_clock, stamp=stamp)
     forecaster = Forecaster(context)
 
@@ -460,7 +466,9 @@ def _service(
     keeper = None
     if forecast is None:
         ladder = Ladder(forecaster.forecast, on_step=lambda step: telemetry.count("fallback", step))
-        keeper = BarKeeper(behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"))
+        keeper = BarKeeper(
+            behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"), refusal=lambda: rights.refusal
+        )
         duties = [*duties, lambda coins: record_bars(answers, forecaster.on(behind), coins)]
     answers = Answers(
         _timed(forecast or ladder or forecaster.forecast, telemetry),
@@ -498,7 +506,7 @@ def _service(
         breakers=breakers,
         cache=lambda: _cache_values(answers, finished),
         models=lambda: _model_values(answers),
-        store=lambda: _store_values(answers, context.wall_clock()),
+        store=lambda: {**_store_values(answers, context.wall_clock()), "write_refusal": rights.refusal},
         refresher=lambda: _refresher_values(refresher),
         degraded=live_figures.degraded,
         has_answered=lambda: answers.has_answered,
@@ -521,6 +529,7 @@ def _service(
         watch,
         sides,
         all_breakers,
+        rights,
     )
 
 
@@ -593,6 +602,8 @@ def _refresher_values(refresher: Refresher | None) -> dict[str, Any]:
     last = refresher.last_fetch
     return {
         "runs": True,
+        "leads": refresher.leads,
+        "lock_refusal": refresher.leader.refusal,
         "rounds": refresher.rounds,
         "failures": refresher.failures,
         "last_fetch": None if last is None else last.isoformat(),

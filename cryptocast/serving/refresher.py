@@ -13,6 +13,7 @@ import filelock
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
+from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.net import Priority
 from cryptocast.serving.answers import Answers
 from cryptocast.serving.bars import Fetched
@@ -38,21 +39,30 @@ BringAll: TypeAlias = Callable[[Sequence[str], Priority], Awaitable[Fetched]]
 
 
 class Leader:
-    """One process of those that serve a store: the others follow, and one of them leads when this one ends."""
+    """One process of those that serve a store: the others follow, and one of them leads when this one ends.
+
+    refusal: why the lock cannot even be asked for, as the system said; None where it can.
+    """
 
     def __init__(self, store: Path) -> None:
         # Taken and given back in threads of the event loop, none of which owns it.
-        self._lock = filelock.FileLock(store / LOCK, thread_local=False)
+        self._lock = filelock.FileLock(store / LOCK, thread_local=False, mode=OWN_FILE)
+        self.refusal: str | None = None
 
     def leads(self) -> bool:
         """Whether this process leads now; tries to. False where no lock can be had."""
         if self._lock.is_locked:
             return True
         try:
-            Path(self._lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            make_own_folder(Path(self._lock.lock_file).parent)
             self._lock.acquire(timeout=0)
-        except (OSError, filelock.Timeout):
+        except filelock.Timeout:
+            self.refusal = None
             return False
+        except OSError as error:
+            self.refusal = error.strerror or str(error)
+            return False
+        self.refusal = None
         return True
 
     def leave(self) -> None:
