@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from filelock import FileLock, Timeout
 
 from cryptocast.errors import RegistryError
-from cryptocast.files import OWN_FILE, create_own_file, make_own_folder
+from cryptocast.files import OWN_FILE, create_own_file, make_own_folder, write_refusal
 from cryptocast.registry.schema import MIGRATIONS
 
 __all__ = ["Connection", "Database", "Row", "file_facts"]
@@ -34,14 +34,30 @@ RETRY_S: Final = 0.02
 
 
 class Database:
-    """One registry.db. Reading where there is none yet finds it empty and creates nothing."""
+    """One registry.db. Reading where there is none yet finds it empty and creates nothing.
+
+    is_made: by the first change, where there is none; else a change needs one.
+    """
 
     def __init__(
-        self, path: Path, *, busy_timeout_s: float = 30.0, migrations: Sequence[Sequence[str]] = MIGRATIONS
+        self,
+        path: Path,
+        *,
+        busy_timeout_s: float = 30.0,
+        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+        is_made: bool = False,
     ) -> None:
         self.path = path
+        self._is_made = is_made
         self._timeout_s = busy_timeout_s
         self._migrations = migrations
+
+    def prepare(self) -> None:
+        """RegistryError unless a change could be made; what is there is brought up to date, what is not is not made."""
+        if self.path.is_file():
+            self.create()
+        elif (refusal := write_refusal(self.path.parent)) is not None:
+            raise RegistryError(f"The registry folder {self.path.parent} cannot be made: {refusal}. Check its rights.")
 
     def create(self) -> None:
         """Make the file and its tables if they are not there, and bring older ones up to date."""
@@ -81,6 +97,9 @@ class Database:
         """
         with self._errors():
             found = self._open(change=True)
+            if found is None and self._is_made:
+                self.create()
+                found = self._open(change=True)
             if found is None:
                 raise RegistryError(f"There is no registry at {self.path} yet. Train a model first: cryptocast train.")
             with contextlib.closing(found) as connection:

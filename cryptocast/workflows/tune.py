@@ -42,7 +42,7 @@ from cryptocast.workflows.panel import Pool, data_used, feature_table, gather, m
 from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.tune_folds import fewest_labels, fold_bounds, training_part
 from cryptocast.workflows.tune_space import as_tried, defaults, ranges_for, with_parameters
-from cryptocast.workflows.tune_study import Attempt, Question, State, Where, Work, search
+from cryptocast.workflows.tune_study import Attempt, Question, State, Where, Work, check_storage, search
 from cryptocast.workflows.tuned import FOLDER, Found, parameter_words, section_facts, write_found
 
 __all__ = ["ALPHA", "MARGIN", "TuneOrder", "TuneReport", "TuneTrial", "TunedModel", "compared", "tune", "tune_pool"]
@@ -143,6 +143,8 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
     asked = order.selection.resolved(context.config)
     ranges_for(order.model, context.config)
     horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
+    if order.storage:
+        check_storage(order.storage)
     pools = gather(context, asked, pool=pool_of(context.config))
     models: list[TunedModel] = []
     left_out: list[CoinError] = []
@@ -189,7 +191,8 @@ def tune_pool(context: Context, pool: Pool, kind: str, horizons: tuple[int, ...]
     features = feature_set(config)
     question, end = _question(context, pool, features, kind, horizons)
     study = question.name.rpartition("/")[2]
-    with _alone(config.store.path, study) as driver:
+    # The cluster first: a refusal leaves nothing behind.
+    with spread_on(order.engine) as spread, _alone(config.store.path, study) as driver:
         own = config.store.path / FOLDER / STORAGE
         if not order.storage:
             _make_own(own)
@@ -199,17 +202,16 @@ def tune_pool(context: Context, pool: Pool, kind: str, horizons: tuple[int, ...]
             rows = [_recorded(context, question, features, attempt, study, end) for attempt in attempts]
             keep_tuning(context, pool, rows)
 
-        with spread_on(order.engine) as spread:
-            state = search(
-                question,
-                where,
-                trials=order.trials or config.tune.trials,
-                deadline=None if order.timeout is None else time.monotonic() + order.timeout.total_seconds(),
-                width=_width(order.engine),
-                work=cast("Work", spread),  # a map over jobs of any kind, typed for those of a walk
-                progress=context.progress,
-                ended=ended,
-            )
+        state = search(
+            question,
+            where,
+            trials=order.trials or config.tune.trials,
+            deadline=None if order.timeout is None else time.monotonic() + order.timeout.total_seconds(),
+            width=_width(order.engine),
+            work=cast("Work", spread),  # a map over jobs of any kind, typed for those of a walk
+            progress=context.progress,
+            ended=ended,
+        )
         found = _settled(context, pool, question, features, state, end)
         file = write_found(config.store.path, found[0])
     return _told(question, pool, state, found, study, shown_address(where.url), file, time.perf_counter() - began)

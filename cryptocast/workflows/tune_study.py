@@ -27,7 +27,7 @@ from cryptocast.workflows.tune_space import Parameters, Range, spread_over
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Attempt", "Question", "State", "Where", "search"]
+__all__ = ["Attempt", "Question", "State", "Where", "check_storage", "search"]
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,12 @@ class State:
 
     attempts: tuple[Attempt, ...]
     earlier: int
+
+
+def check_storage(url: str) -> None:
+    """Raises as `search` does unless a study could be kept there."""
+    with _refusals(url):
+        _storage(url)
 
 
 def search(
@@ -302,16 +308,22 @@ def _folds(attributes: Mapping[str, Any]) -> tuple[FoldLoss, ...]:
 def _open(url: str, name: str) -> "optuna.Study":
     import optuna
 
+    storage = _storage(url)
+    return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
+
+
+def _storage(url: str) -> "optuna.storages.BaseStorage":
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        storage = optuna.storages.get_storage(_with_driver(url))
+        return optuna.storages.get_storage(_with_driver(url))
     except ImportError as error:
         raise UsageError(
             f"--storage {shown_address(url)} needs a driver that is not installed: {_install(url, error)}."
         ) from error
     except ValueError as error:
         raise UsageError(f"--storage {shown_address(url)} cannot be used: {_first_line(error)} {TAKEN}") from error
-    return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
 
 
 def _with_driver(url: str) -> str:
