@@ -169,6 +169,7 @@ class Service:
             tasks = [asyncio.create_task(self.watch.run())]
             tasks += [asyncio.create_task(self.health.pulse.run()), asyncio.create_task(self._each_minute(kept_at))]
             if self.refresher is not None:
+                self.telemetry.samples.append(self.refresher.samples)
                 tasks.append(asyncio.create_task(self.refresher.run()))
             try:
                 yield

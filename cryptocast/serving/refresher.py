@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +16,9 @@ from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.net import Priority
-from cryptocast.serving.answers import Answers
+from cryptocast.serving.answers import Answered, Answers, Outcome
 from cryptocast.serving.bars import Fetched
+from cryptocast.serving.telemetry import Sample
 from cryptocast.workflows.candles import GRACE
 from cryptocast.workflows.forecast import Request
 
@@ -76,6 +78,7 @@ class Refresher:
     """One task for the life of the server. Whatever goes wrong in a round is logged, and the next round comes.
 
     bring: fetches the configured coins; None where the settings name no upstream. requests: what is computed ahead.
+    answered_by: the model that answered for each of them last, by coin.
     """
 
     config: Config
@@ -92,6 +95,7 @@ class Refresher:
     failures: int = 0
     last_fetch: datetime | None = None
     last_error: str | None = None
+    answered_by: dict[str, str] = field(default_factory=dict)
     _due: datetime = EPOCH
     _compute_at: datetime = EPOCH
     _misses: int = 0
@@ -175,8 +179,22 @@ class Refresher:
         earliest = self.wall_clock() + AGAIN_MOST
         for request in self.requests:
             (outcome,) = await self.answers.of([request], timeout_s=self.config.serve.request_timeout_s)
+            self._note(request.selection.coins[0], outcome)
             earliest = min(earliest, outcome.until)
         self._compute_at = max(earliest, self.wall_clock() + timedelta(seconds=TICK_S))
+
+    def samples(self) -> Iterator[Sample]:
+        """For `Telemetry.samples`: how many of the configured coins each model answers for."""
+        by_model = Counter(self.answered_by.values())
+        for model in sorted({"baseline", *by_model}):
+            text = "Coins of the settings, by the model that answers for them."
+            yield "cryptocast_configured_coins", text, {"model": model}, float(by_model[model])
+
+    def _note(self, coin: str, outcome: Outcome) -> None:
+        if isinstance(outcome, Answered):
+            self.answered_by[coin] = outcome.made.model_used
+        else:
+            self.answered_by.pop(coin, None)
 
     async def _refresh(self, now: datetime) -> None:
         self._due = now + FOLLOW  # of those who do not lead, and of the leader if this fails
