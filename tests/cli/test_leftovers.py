@@ -149,9 +149,11 @@ def test_no_password_of_an_address_is_shown_or_kept(
     [
         ("HTTP_PROXY", f"http://{USER}:{SECRET}@127.0.0.1:9"),
         ("ALL_PROXY", f"socks5://{USER}:{SECRET}@127.0.0.1:9"),
+        ("HTTP_PROXY", f"http://{USER}:{SECRET}#@127.0.0.1:9"),
         ("ALL_PROXY", f"nosuch://{USER}:{SECRET}@127.0.0.1:9"),
         ("CRYPTOCAST_COINGECKO__BASE_URL", f"ftp://{USER}:{SECRET}@127.0.0.1:9"),
         ("CRYPTOCAST_COINGECKO__BASE_URL", f"http://{USER}:{SECRET}@127.0.0.1:nine"),
+        ("CRYPTOCAST_COINGECKO__BASE_URL", f"http://{USER}:{SECRET}/x@127.0.0.1:9"),
         ("CRYPTOCAST_COINGECKO__BASE_URL", f"{USER}:{SECRET}@127.0.0.1:9"),
     ],
 )

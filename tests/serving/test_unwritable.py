@@ -85,7 +85,7 @@ def test_a_log_without_its_index_is_said_where_nothing_can_be_written_and_never_
     live, copy = tmp_path / "live", tmp_path / "copy"
     Database(live / "registry.db").create()
     with contextlib.closing(sqlite3.connect(live / "registry.db")) as writer:
-        writer.execute(f"INSERT INTO fits VALUES ('{'0' * 64}', 'k', 's', 'usd', 'daily', 'r', 't', x'00')")
+        writer.execute("INSERT INTO fits VALUES (?, 'k', 's', 'usd', 'daily', 'r', 't', x'00')", ("0" * 64,))
         writer.commit()
         copy.mkdir()
         for name in ("registry.db", "registry.db-wal"):  # a copy that was taken while somebody wrote

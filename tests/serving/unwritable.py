@@ -115,8 +115,7 @@ def _served(store: Path) -> dict[str, Any]:
         while not refresher.rounds:
             await asyncio.sleep(0.02)
         await refresher.settled()
-        paths = ("/health/components/refresher",)
-        answers |= {path: await client.get(path) for path in paths}
+        answers |= {path: await client.get(path) for path in ("/health/components/refresher",)}
         return {path: [answer.status_code, answer.json()] for path, answer in answers.items()}
 
     return talk(app, conversation)

@@ -84,13 +84,13 @@ def server() -> Iterator[str]:
             shutil.chown(folder / "password", user)
         data = folder / "data"
         options = ["--username=tuner", f"--pwfile={folder / 'password'}", "--auth=scram-sha-256", "--encoding=UTF8"]
-        make = [place / "initdb", "--locale=C", "--no-sync", *options, data]
+        make = [str(place / "initdb"), "--locale=C", "--no-sync", *options, str(data)]
         subprocess.run(make, user=user, cwd=folder, check=True, capture_output=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        run = [place / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", folder]
-        process = subprocess.Popen(run, user=user, cwd=folder, stderr=subprocess.DEVNULL)
+        where = ["-D", str(data), "-k", str(folder), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+        process = subprocess.Popen([str(place / "postgres"), *where], user=user, cwd=folder, stderr=subprocess.DEVNULL)
         try:
             wait_for(port)
             yield f"127.0.0.1:{port}/postgres"
