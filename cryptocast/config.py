@@ -5,14 +5,15 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
+from cryptocast.allowed import refusal
 from cryptocast.errors import ConfigError
 
 __all__ = [
@@ -47,22 +48,33 @@ SECRET_NAMES = (
     "CRYPTOCAST_COINGECKO_API_KEY",
     "CRYPTOCAST_SERVE_TOKEN",
     "CRYPTOCAST_SERVE_ADMIN_TOKEN",
-    "CRYPTOCAST_SENTRY_DSN",
 )
+# What Kubernetes gives every container beside a service that is called cryptocast.
+KUBERNETES = re.compile(r"CRYPTOCAST_(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+# Of the variables that are read under their usual names.
+USUAL_NAMES = ("SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE")
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
 SourceChoice: TypeAlias = Literal["auto", "coingecko", "sample", "simulated", "file"]
 MarketKind: TypeAlias = Literal["random_walk", "garch", "regimes", "signal", "break"]
 Share: TypeAlias = Annotated[float, Meta(gt=0.0, lt=1.0)]
-Positive: TypeAlias = Annotated[int, Meta(ge=1)]
-NotNegative: TypeAlias = Annotated[int, Meta(ge=0)]
-Seconds: TypeAlias = Annotated[float, Meta(gt=0.0)]
 # What browsers send as Origin; a slash at its end, which they do not send, is no reason to refuse it.
 WEB_ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?/?", re.ASCII | re.IGNORECASE
 )
+# Bounds that no sensible setting meets, and no clock and no integer of a library overflows below.
+Positive: TypeAlias = Annotated[int, Meta(ge=1, le=100_000)]
+Bars: TypeAlias = Annotated[int, Meta(ge=0, le=100_000)]
+NotNegative: TypeAlias = Annotated[int, Meta(ge=0, le=2_147_483_647)]
+Seconds: TypeAlias = Annotated[float, Meta(gt=0.0, le=1e6)]
 # \Z and not $, which would let a trailing line break through.
-CoinId: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,99}\Z")]
+CoinId: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,99}\Z",
+        description="a CoinGecko id such as bitcoin (lower-case letters, digits and hyphens)",
+    ),
+]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +93,13 @@ class DataConfig(Section, frozen=True, kw_only=True):
 
     coins: tuple[CoinId, ...] = ("bitcoin", "ethereum", "litecoin")
     source: SourceChoice = "auto"
-    vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] = "usd"
+    vs: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9]{2,10}\Z",
+            description="a currency such as usd (2 to 10 lower-case letters and digits)",
+        ),
+    ] = "usd"
     granularity: Granularity = "daily"
     days: Annotated[int, Meta(ge=1, le=20_000)] = 365
     stale_after_bars: Positive = 2
@@ -93,7 +111,7 @@ class CoinGeckoConfig(Section, frozen=True, kw_only=True):
     plan: Literal["keyless", "demo", "pro"] = "keyless"
     base_url: str = "https://api.coingecko.com/api/v3"
     pro_base_url: str = "https://pro-api.coingecko.com/api/v3"
-    calls_per_minute: Annotated[int, Meta(ge=0)] = 0
+    calls_per_minute: NotNegative = 0
     monthly_credits: NotNegative = 10_000
     pro_monthly_credits: NotNegative = 0
     hours: bool = True
@@ -109,7 +127,7 @@ class QualityConfig(Section, frozen=True, kw_only=True):
     """What the checks of candles call a finding."""
 
     outlier_sigmas: Annotated[float, Meta(gt=3.0)] = 9.0
-    frozen_bars: Annotated[int, Meta(ge=2)] = 5
+    frozen_bars: Annotated[int, Meta(ge=2, le=100_000)] = 5
     volume_jump_factor: Annotated[float, Meta(gt=1.0)] = 300.0
     price_jump_factor: Annotated[float, Meta(gt=1.0)] = 100.0
     supply_jump_factor: Annotated[float, Meta(gt=1.0)] = 1.15
@@ -195,7 +213,7 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
     batch: Annotated[int, Meta(ge=16, le=65_536)] = 512
     learning_rate: Annotated[float, Meta(gt=0.0, le=0.1)] = 0.002
     weight_decay: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.02
-    max_rows: Annotated[int, Meta(ge=200)] = 40_000
+    max_rows: Annotated[int, Meta(ge=200, le=100_000_000)] = 40_000
     strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
     view: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -223,8 +241,8 @@ class BacktestConfig(Section, frozen=True, kw_only=True):
     refit_every_bars: Positive = 91
     hourly_step_bars: Positive = 6
     hourly_refit_every_bars: Positive = 91 * 24
-    embargo_bars: NotNegative = 0
-    window_bars: NotNegative = 0
+    embargo_bars: Bars = 0
+    window_bars: Bars = 0
     placebo_block_bars: Positive = 5
     models: tuple[Literal["baseline", "lightgbm", "lstm", "ml_ensemble", "mix"], ...] = ("baseline", "lightgbm", "mix")
 
@@ -258,11 +276,11 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     max_ids: Annotated[int, Meta(ge=1, le=500)] = 50
     request_timeout_s: Seconds = 10.0
     receive_timeout_s: Seconds = 20.0
-    keep_alive_s: Annotated[float, Meta(ge=1.0)] = 75.0
+    keep_alive_s: Annotated[float, Meta(ge=1.0, le=1e6)] = 75.0
     max_concurrency: Positive = 2000
     client_rate_per_s: Annotated[float, Meta(ge=0.0)] = 100.0
     client_connections: NotNegative = 1024
-    max_header_bytes: Annotated[int, Meta(ge=1024)] = 16_384
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=2_147_483_647)] = 16_384
     max_body_bytes: NotNegative = 65_536
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
@@ -353,23 +371,31 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The settings file {path} cannot be read: {error}.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"The settings file {path} is not valid TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"The settings file {path} holds a number that is too long, or too deep a list.") from error
+
+
+KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
+    section.name: tuple(field.name for field in msgspec.structs.fields(section.type))
+    for section in msgspec.structs.fields(Config)
+}
 
 
 def _check_names(values: dict[str, Any], origin: str) -> None:
-    sections = [field.name for field in msgspec.structs.fields(Config)]
     for name, content in values.items():
-        if name not in sections:
-            raise ConfigError(f"{origin} has an unknown section {name!r}. {_nearest(name, sections, '[{}]')}")
+        if name not in KNOWN:
+            raise ConfigError(f"{origin} has an unknown section {name!r}. {_nearest(name, KNOWN, '[{}]')}")
         if not isinstance(content, dict):
             raise ConfigError(f"{origin}: {name} must be a section, [{name}], not a value.")
-        known = [field.name for field in msgspec.structs.fields(section_type(name))]
         for key in content:
-            if key not in known:
-                raise ConfigError(f"{origin} has an unknown key {key!r} in [{name}]. {_nearest(key, known, '{}')}")
+            if key not in KNOWN[name]:
+                elsewhere = [f"[{section}]" for section, keys in KNOWN.items() if key in keys]
+                hint = f"It belongs to {' or '.join(elsewhere)}." if elsewhere else _nearest(key, KNOWN[name], "{}")
+                raise ConfigError(f"{origin} has an unknown key {key!r} in [{name}]. {hint}")
 
 
-def _nearest(name: str, known: list[str], shape: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+def _nearest(name: str, known: Iterable[str], shape: str) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     if close:
         return f"Did you mean {shape.format(close[0])}?"
     return "Known: " + ", ".join(shape.format(k) for k in known) + "."
@@ -378,12 +404,38 @@ def _nearest(name: str, known: list[str], shape: str) -> str:
 def _overrides(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     found = []
     for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or name in SECRET_NAMES or "__" not in name:
+        if not name.upper().startswith(ENV_PREFIX) or name in SECRET_NAMES:
             continue
-        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        section, separator, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        if not (name.startswith(ENV_PREFIX) and separator and key in KNOWN.get(section, ())):
+            _check_fit(name, environ[name])
+        if not separator:
+            continue
         _check_names({section: {key: None}}, f"The environment variable {name}")
         found.append((section, key, environ[name]))
     return found
+
+
+def _check_fit(name: str, value: str) -> None:
+    """Refuse a variable that is nearly one of ours: it would be passed over without a word."""
+    if KUBERNETES.fullmatch(name) or (name == "CRYPTOCAST_PORT" and "://" in value):
+        return
+    known = [*SECRET_NAMES, *(_variable(section, key) for section, keys in KNOWN.items() for key in keys)]
+    whole, told = _squeezed(name), _squeezed(name).removeprefix(ENV_PREFIX)
+    near = [one for one in known if _squeezed(one) == whole]
+    if not near and "__" not in name:
+        near = (
+            [one for one in USUAL_NAMES if told == one]
+            or [one for one in known if one.endswith(f"__{told}")]
+            or [one for one in known if one.endswith(f"_{told}")]
+            or difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
+        )
+    if near:
+        raise ConfigError(f"The environment variable {name} is none of cryptocast's. Did you mean {' or '.join(near)}?")
+
+
+def _squeezed(name: str) -> str:
+    return re.sub("_+", "_", name.upper())
 
 
 def _variable(section: str, key: str) -> str:
@@ -404,7 +456,7 @@ def _parse_override(section: str, key: str, text: str) -> Any:
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -422,13 +474,24 @@ def _convert(values: dict[str, Any], origin: str) -> Config:
     try:
         return msgspec.convert(values, Config, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {error}.".replace("`$.", "`")) from error
+        raise ConfigError(f"{origin}: {_refusals(values) or error}.") from error
+
+
+def _refusals(values: dict[str, Any]) -> str:
+    """What is wrong with the first value that is refused, under its section and key."""
+    for section, content in values.items():
+        for field in msgspec.structs.fields(section_type(section)):
+            if field.name in content:
+                said = refusal(content[field.name], field.type, _decode_path)
+                if said is not None:
+                    return f"[{section}] {field.name} {said}"
+    return ""
 
 
 def _decode_path(kind: type, value: Any) -> Any:
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str) and value.strip() and "\0" not in value:
         return Path(value)
-    raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+    raise TypeError("the path of a folder")
 
 
 def _check_meaning(config: Config, origin: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryptocast.allowed import refusal
 from cryptocast.config import SECRET_NAMES, Config, load_config, section_type
 from cryptocast.errors import ConfigError
 from cryptocast.scoring import LEVELS, intervals_on_offer
@@ -123,19 +124,39 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[[data]]\ndays = 3\n", "data must be a section, [data], not a value"),
         ('["a\\nb"]\n', "unknown section 'a\\nb'"),
         ('[data]\n"a\\nb" = 1\n', "unknown key 'a\\nb'"),
-        ("[data]\ndays = '3'\n", "Expected `int`, got `str` - at `data.days`"),
-        ("[serve]\nport = 80.5\n", "Expected `int`, got `float` - at `serve.port`"),
-        ("[serve]\nport = 70000\n", "Expected `int` <= 65535 - at `serve.port`"),
-        ("[train]\naudit = 1\n", "Expected `bool`, got `int` - at `train.audit`"),
-        ("[store]\npath = 3\n", "expected Path, got int - at `store.path`"),
-        ("[data]\nsource = 'kraken'\n", "Invalid enum value 'kraken' - at `data.source`"),
-        ("[forecast]\nintervals = [50]\n", "at `forecast.intervals[0]`"),
+        ("[data]\ndays = '3'\n", "[data] days must be a whole number from 1 to 20,000, found "),
+        ("[serve]\nport = 80.5\n", "[serve] port must be a whole number from 0 to 65,535, found 80.5."),
+        ("[serve]\nport = 70000\n", "[serve] port must be a whole number from 0 to 65,535, found 70000."),
+        ("[train]\naudit = 1\n", "[train] audit must be true or false, found 1."),
+        ("[store]\npath = 3\n", "[store] path must be the path of a folder, found 3."),
+        (
+            "[data]\nsource = 'kraken'\n",
+            "[data] source must be one of auto, coingecko, file, sample, simulated, found 'kraken'.",
+        ),
+        (
+            "[forecast]\nintervals = [50]\n",
+            "[forecast] intervals item 1 must be one of 20, 40, 60, 80, 90, 95, found 50.",
+        ),
         ("[forecast]\ndaily_horizons = [7, 1]\n", "daily_horizons must be increasing and not empty, found [7, 1]"),
         ("[forecast]\nhourly_horizons = []\n", "hourly_horizons must be increasing and not empty, found []"),
         ("[forecast]\ndaily_horizons = [1, 1]\n", "daily_horizons must be increasing"),
         ("[split]\nfit = 0.9\n", "[split] fit + stop is 1.05"),
         ("[data]\ncoins = []\n", "[data] coins is empty"),
-        ("[serve]\nrequest_timeout_s = nan\n", "at `serve.request_timeout_s`"),
+        (
+            "[serve]\nrequest_timeout_s = nan\n",
+            "[serve] request_timeout_s must be a number above 0 and of at most 1e+06, found nan.",
+        ),
+        ("[data]\nvs = '\u20ac'\n", "[data] vs must be a currency such as usd (2 to 10 lower-case letters and digits)"),
+        ("[data]\ncoins = 'bitcoin'\n", "[data] coins must be a list, each item a CoinGecko id such as bitcoin"),
+        ("[data]\ndays = 99999999999999999999\n", "from 1 to 20,000, found 99999999999999999999."),
+        (f"[data]\ndays = {'9' * 5000}\n", "holds a number that is too long"),
+        (f"data = {'[' * 100_000}\n", "or too deep a list"),
+        ("[data]\nport = 3\n", "unknown key 'port' in [data]. It belongs to [serve]."),
+        ("[split]\nfit = 1.0\n", "[split] fit must be a number above 0 and below 1, found 1.0."),
+        ("[simulated]\nstart = 'x'\n", "[simulated] start must be a date such as 2015-01-01, found 'x'."),
+        ("[coingecko]\nbase_url = 3\n", "[coingecko] base_url must be text, found 3."),
+        ("[store]\npath = ''\n", "[store] path must be the path of a folder, found ''."),
+        ("[store]\npath = ' '\n", "[store] path must be the path of a folder, found ' '."),
         ("[data\n", "is not valid TOML: "),
         ("[data]\ndays = 3\ndays = 4\n", "is not valid TOML: "),
     ],
@@ -149,7 +170,9 @@ def test_a_mistake_in_the_file_gets_one_line_that_names_it(text: str, expected: 
 @pytest.mark.parametrize("coin", ["../etc/passwd", "Bitcoin", "bit coin", "bitcoin\n", "₿", "", "-bitcoin", "a" * 101])
 def test_a_coin_that_is_no_id_is_refused(coin: str, tmp_path: Path) -> None:
     quoted = coin.replace("\n", "\\n")
-    assert "at `data.coins[0]`" in message(f'[data]\ncoins = ["{quoted}"]\n', tmp_path)
+    assert "[data] coins item 1 must be a CoinGecko id such as bitcoin (" in message(
+        f'[data]\ncoins = ["{quoted}"]\n', tmp_path
+    )
 
 
 def test_what_is_no_text_file_cannot_be_read(tmp_path: Path) -> None:
@@ -299,14 +322,30 @@ def test_secrets_and_foreign_variables_are_left_alone(tmp_path: Path) -> None:
     [
         ("CRYPTOCAST_DTA__DAYS", "3", "CRYPTOCAST_DTA__DAYS has an unknown section 'dta'. Did you mean [data]?"),
         ("CRYPTOCAST_DATA__DAY", "3", "CRYPTOCAST_DATA__DAY has an unknown key 'day' in [data]. Did you mean days?"),
-        ("CRYPTOCAST_DATA__DAYS", "many", "Expected `int`, got `str` - at `data.days`"),
-        ("CRYPTOCAST_TRAIN__AUDIT", "no", "Expected `bool`, got `str` - at `train.audit`"),
+        ("CRYPTOCAST_DATA__DAYS", "many", "[data] days must be a whole number from 1 to 20,000, found "),
+        ("CRYPTOCAST_TRAIN__AUDIT", "no", "[train] audit must be true or false, found 'no'."),
         (
             "CRYPTOCAST_FORECAST__DAILY_HORIZONS",
             "1,week",
-            "Expected `int`, got `str` - at `forecast.daily_horizons[1]`",
+            "[forecast] daily_horizons item 2 must be a whole number from 1 to 100,000, found 'week'.",
         ),
         ("CRYPTOCAST_DATA__COINS", "", "[data] coins is empty"),
+        ("CRYPTOCAST_STORE__PATH", "", "[store] path must be the path of a folder, found ''."),
+        (
+            "CRYPTOCAST_DATA__PORT",
+            "80",
+            "CRYPTOCAST_DATA__PORT has an unknown key 'port' in [data]. It belongs to [serve]",
+        ),
+        ("CRYPTOCAST_DATA_DAYS", "3", "Did you mean CRYPTOCAST_DATA__DAYS?"),
+        ("CRYPTOCAST_DATA___DAYS", "3", "Did you mean CRYPTOCAST_DATA__DAYS?"),
+        ("cryptocast_data__days", "3", "Did you mean CRYPTOCAST_DATA__DAYS?"),
+        ("CRYPTOCAST_DAYS", "3", "Did you mean CRYPTOCAST_DATA__DAYS?"),
+        ("CRYPTOCAST_STORE_PATH", "x", "Did you mean CRYPTOCAST_STORE__PATH?"),
+        ("CRYPTOCAST_SERVE_HOTS", "x", "Did you mean CRYPTOCAST_SERVE__HOST?"),
+        ("CRYPTOCAST_PORT", "80", "Did you mean CRYPTOCAST_SERVE__PORT?"),
+        ("CRYPTOCAST_SERVE__TOKEN", "secret", "Did you mean CRYPTOCAST_SERVE_TOKEN?"),
+        ("CRYPTOCAST_API_KEY", "secret", "Did you mean CRYPTOCAST_COINGECKO_API_KEY?"),
+        ("CRYPTOCAST_SENTRY_DSN", "secret", "Did you mean SENTRY_DSN?"),
     ],
 )
 def test_a_mistake_in_the_environment_gets_one_line_that_names_it(
@@ -318,6 +357,33 @@ def test_a_mistake_in_the_environment_gets_one_line_that_names_it(
     said = message("[data]\nvs = 'eur'\n", tmp_path, **{name: value})
     assert expected in said
     assert name in said
+    assert "secret" not in said
+
+
+def test_what_others_name_after_a_service_is_no_setting_and_no_slip(tmp_path: Path) -> None:
+    environ = {
+        "CRYPTOCAST_SERVICE_HOST": "10.0.0.1",  # as Kubernetes does
+        "CRYPTOCAST_SERVICE_PORT_HTTP": "8000",
+        "CRYPTOCAST_PORT": "tcp://10.0.0.1:8000",
+        "CRYPTOCAST_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "CRYPTOCAST_VERSION": "1",
+        "CRYPTOCAST_LOG_LEVEL": "debug",
+    }
+    assert from_environment(tmp_path, **environ) == from_environment(tmp_path)
+
+
+def test_no_setting_is_described_by_its_pattern() -> None:
+    for section in SECTIONS:
+        for field in msgspec.structs.fields(section_type(section)):
+            said = refusal(object(), field.type, lambda kind, value: value)
+            assert said is not None
+            assert "^" not in said
+
+
+def test_a_refused_address_is_shown_without_its_password(tmp_path: Path) -> None:
+    said = message("[coingecko]\nbase_url = ['https://ann:secret@host/api']\n", tmp_path)
+    assert "[coingecko] base_url must be text" in said
+    assert "secret" not in said
 
 
 # The file that is shipped.

@@ -14,10 +14,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
-BELOW = {"errors", "config"}
+BELOW = {"errors", "config", "files", "addresses"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
-    "config": {"errors"},
+    "files": set(),
+    "addresses": set(),
+    "allowed": {"addresses"},
+    "config": {"errors", "allowed"},
     "folds": {"errors"},
     "scoring": {"errors"},
     "net": BELOW,

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from cryptocast import __version__
+from cryptocast.addresses import without_logins
 from cryptocast.cli import bars, forecasts, rehearse, service, tuning, versions
 from cryptocast.cli.figures import one_line
 from cryptocast.cli.options import examples, group
@@ -91,6 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _complain(invocation: Invocation, message: str, exit_code: int) -> None:
     err = Terminal(stderr=True, markup=False, highlight=False, emoji=False)
     if invocation.common.debug:
-        err.print(traceback.format_exc(), soft_wrap=True)
-    err.print(one_line(message), style="red", soft_wrap=not err.is_terminal)
+        err.print(without_logins(traceback.format_exc()), soft_wrap=True)
+    err.print(one_line(without_logins(message)), style="red", soft_wrap=not err.is_terminal)
     raise SystemExit(exit_code) from None

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import Bars, Coins, KnownBars, command, examples, group
+from cryptocast.cli.options import MOST_DAYS, MOST_JOBS, Bars, Coins, KnownBars, command, examples, group
 from cryptocast.cli.session import Session
 from cryptocast.errors import UsageError
 
@@ -53,7 +53,9 @@ def fetch(
     *,
     days: Annotated[
         int | None,
-        typer.Option("--days", min=1, metavar="N", help="How far back. Default: 365, as far as free plans go."),
+        typer.Option(
+            "--days", min=1, max=MOST_DAYS, metavar="N", help="How far back. Default: 365, as far as free plans go."
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -162,7 +164,8 @@ def features(
         ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, metavar="N", help="Parts for the cluster. Default: its threads.")
+        int | None,
+        typer.Option("--jobs", min=1, max=MOST_JOBS, metavar="N", help="Parts for the cluster. Default: its threads."),
     ] = None,
 ) -> None:
     """What the models see: the latest row of each coin, the catalogue, or the leakage audit.

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
-from cryptocast.cli.options import Coins, Engines, Horizons, KnownBars, command, examples
+from cryptocast.cli.options import MOST_BARS, MOST_TRIALS, Coins, Engines, Horizons, KnownBars, command, examples
 from cryptocast.cli.session import Session
 from cryptocast.cli.values import duration, moment, names, numbers
 
@@ -74,7 +74,13 @@ def train(
     ] = None,
     tune: Annotated[
         int,
-        typer.Option("--tune", min=0, metavar="N", help="First search for better settings, with N trials in all."),
+        typer.Option(
+            "--tune",
+            min=0,
+            max=MOST_TRIALS,
+            metavar="N",
+            help="First search for better settings, with N trials in all.",
+        ),
     ] = 0,
     no_tuned: NoTuned = False,
 ) -> None:
@@ -162,16 +168,21 @@ def backtest(
         str | None, typer.Option("--from", metavar="DATE", help="First forecast. Default: as soon as there is enough.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last forecast.")] = None,
-    step: Annotated[int | None, typer.Option("--step", min=1, help="Bars between forecasts. Default: 7.")] = None,
+    step: Annotated[
+        int | None, typer.Option("--step", min=1, max=MOST_BARS, help="Bars between forecasts. Default: 7.")
+    ] = None,
     refit_every: Annotated[
-        int | None, typer.Option("--refit-every", min=1, help="Bars between refits. Default: 91.")
+        int | None, typer.Option("--refit-every", min=1, max=MOST_BARS, help="Bars between refits. Default: 91.")
     ] = None,
     embargo: Annotated[
-        int | None, typer.Option("--embargo", min=0, help="Bars left out before each refit, beyond the purge.")
+        int | None,
+        typer.Option("--embargo", min=0, max=MOST_BARS, help="Bars left out before each refit, beyond the purge."),
     ] = None,
     window: Annotated[
         int | None,
-        typer.Option("--window", min=0, metavar="N", help="Learn from the last N bars only. Default: 0, from all."),
+        typer.Option(
+            "--window", min=0, max=MOST_BARS, metavar="N", help="Learn from the last N bars only. Default: 0, from all."
+        ),
     ] = None,
     predictions: Annotated[
         Path | None, typer.Option("--predictions", metavar="FILE", help="Write every forecast: .csv or .parquet.")
@@ -195,7 +206,13 @@ def backtest(
     ] = False,
     placebo: Annotated[
         int,
-        typer.Option("--placebo", min=0, metavar="N", help="Run it N times more, on shuffled prices: what is false?"),
+        typer.Option(
+            "--placebo",
+            min=0,
+            max=MOST_TRIALS,
+            metavar="N",
+            help="Run it N times more, on shuffled prices: what is false?",
+        ),
     ] = 0,
     fresh: Annotated[
         bool,

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 from rich.console import Console
 from rich.text import Text
 
+from cryptocast.addresses import without_logins
 from cryptocast.cli.figures import one_line
 
 __all__ = ["CommandLog", "LogFormat", "LogLevel"]
@@ -54,7 +55,9 @@ class CommandLog(logging.Handler):
 
     def _as_text(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC)
-        line = f"{at:%H:%M:%S} {record.levelname.lower()} {record.name}: {one_line(record.getMessage())}"
+        line = (
+            f"{at:%H:%M:%S} {record.levelname.lower()} {record.name}: {one_line(without_logins(record.getMessage()))}"
+        )
         return line if record.exc_info is None else f"{line}\n{self._trace(record)}"
 
     def _as_json(self, record: logging.LogRecord) -> str:
@@ -62,11 +65,11 @@ class CommandLog(logging.Handler):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": without_logins(record.getMessage()),
         }
         if record.exc_info is not None:
             fields["exception"] = self._trace(record)
         return json.dumps(fields)
 
     def _trace(self, record: logging.LogRecord) -> str:
-        return logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        return without_logins(logging.Formatter().formatException(record.exc_info)) if record.exc_info else ""

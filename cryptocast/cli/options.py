@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from cryptocast.workflows.engines import Engine
 
 __all__ = [
+    "MOST_BARS",
+    "MOST_DAYS",
+    "MOST_JOBS",
+    "MOST_NUMBER",
+    "MOST_TRIALS",
     "Bars",
     "Coins",
     "EngineName",
@@ -33,6 +38,12 @@ __all__ = [
 
 PANEL: Final = "Which bars"
 WHERE: Final = "Where fits are made"
+# Of whole numbers, as the settings have them: what is larger is a slip, and would overflow somewhere.
+MOST_BARS: Final = 100_000
+MOST_DAYS: Final = 20_000
+MOST_JOBS: Final = 10_000
+MOST_NUMBER: Final = 999_999_999  # of a version
+MOST_TRIALS: Final = 10_000
 Function = TypeVar("Function", bound=Callable[..., None])
 
 EngineName: TypeAlias = Literal["local", "dask"]
@@ -112,7 +123,9 @@ class Engines:
         EngineName,
         typer.Option("--engine", metavar="ENGINE", help="local or dask.", rich_help_panel=WHERE),
     ] = "local"
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes of this machine.", rich_help_panel=WHERE)] = 1
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=MOST_JOBS, help="Processes of this machine.", rich_help_panel=WHERE)
+    ] = 1
     address: Annotated[
         str | None,
         typer.Option(

@@ -30,7 +30,9 @@ def fake_upstream(
     session: Session,
     *,
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="0: a free one.")] = 8900,
-    seed: Annotated[int, typer.Option("--seed", help="Of all prices: the same seed, the same prices.")] = 7,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2_147_483_647, help="Of all prices: the same seed, the same prices.")
+    ] = 7,
     plan: Annotated[
         Literal["keyless", "demo", "pro"], typer.Option("--plan", metavar="PLAN", help="keyless, demo or pro.")
     ] = "keyless",
@@ -42,7 +44,9 @@ def fake_upstream(
             help="none; cycle: all of them, each for a time; the name of one; or a TOML or JSON file of rules.",
         ),
     ] = "none",
-    rate_limit: Annotated[int, typer.Option("--rate-limit", min=0, help="Calls a minute; 0: no limit.")] = 30,
+    rate_limit: Annotated[
+        int, typer.Option("--rate-limit", min=0, max=1_000_000, help="Calls a minute; 0: no limit.")
+    ] = 30,
     now: Annotated[
         str | None,
         typer.Option("--now", metavar="TIME", help="Where its clock starts, UTC: 2026-01-31T23:58. Default: now."),

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import Coins, Engines, Horizons, KnownBars, command, examples
+from cryptocast.cli.options import MOST_TRIALS, Coins, Engines, Horizons, KnownBars, command, examples
 from cryptocast.cli.session import Session
 from cryptocast.cli.values import duration, numbers
 
@@ -36,7 +36,9 @@ def tune(
     horizons: Horizons = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", min=1, metavar="N", help="In all, those of earlier runs included. Default: 40."),
+        typer.Option(
+            "--trials", min=1, max=MOST_TRIALS, metavar="N", help="In all, those of earlier runs included. Default: 40."
+        ),
     ] = None,
     timeout: Annotated[
         str | None,

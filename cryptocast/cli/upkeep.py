@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-from cryptocast.cli.options import Bars, Coins, Vs, command, examples, group
+from cryptocast.cli.options import MOST_NUMBER, Bars, Coins, Vs, command, examples, group
 from cryptocast.cli.session import Session
 from cryptocast.config import Granularity, SourceChoice
 
@@ -130,7 +130,9 @@ def roll_back(
     coin: Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id.")],
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Default: the only one there is.")] = None,
     *,
-    to: Annotated[int | None, typer.Option("--to", min=1, help="Default: what was in production before.")] = None,
+    to: Annotated[
+        int | None, typer.Option("--to", min=1, max=MOST_NUMBER, help="Default: what was in production before.")
+    ] = None,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")] = None,
     source: Source = None,
     vs: Vs = None,
@@ -150,7 +152,9 @@ def roll_back(
 def gc(
     session: Session,
     *,
-    keep: Annotated[int, typer.Option("--keep", min=1, help="Newest versions of each coin and kind to keep.")] = KEEP,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, max=MOST_NUMBER, help="Newest versions of each coin and kind to keep.")
+    ] = KEEP,
     dry_run: DryRun = False,
 ) -> None:
     """Delete old versions and their artefacts; never what an alias, the way back, an A/B test or the ledger needs."""
@@ -219,7 +223,8 @@ def ab_start(
     kind: OneKind = None,
     *,
     challenger: Annotated[
-        int | None, typer.Option("--challenger", min=1, help="Its number. Default: the newest version.")
+        int | None,
+        typer.Option("--challenger", min=1, max=MOST_NUMBER, help="Its number. Default: the newest version."),
     ] = None,
     share: Annotated[float, typer.Option("--share", help="Of the clients, above 0 and below 1.")] = 0.2,
     source: Source = None,

@@ -5,7 +5,7 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from cryptocast.cli.options import Vs, command, examples, group
+from cryptocast.cli.options import MOST_NUMBER, Vs, command, examples, group
 from cryptocast.cli.session import Session
 from cryptocast.cli.upkeep import add_upkeep
 from cryptocast.cli.values import moment
@@ -129,7 +129,8 @@ def promote(
     coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Default: every configured coin.")] = None,
     kind: Kind = None,
     number: Annotated[
-        int | None, typer.Argument(metavar="VERSION", help="Default: the challenger.", show_default=False)
+        int | None,
+        typer.Argument(min=1, max=MOST_NUMBER, metavar="VERSION", help="Default: the challenger.", show_default=False),
     ] = None,
     *,
     source: Source = None,

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cryptocast.errors import DataError
+from cryptocast.files import make_own_folder, open_own_file
 
 __all__ = ["TEMPORARY", "decode", "encode", "read_bytes", "read_frame", "read_metadata", "write_atomically"]
 
@@ -74,16 +75,20 @@ def read_frame(path: Path) -> pl.DataFrame:
     return decode(read_bytes(path), str(path))[0]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, own: bool = True) -> None:
     """Write a file that a reader sees whole, old or new, whenever the process or the machine stops.
 
     A temporary file in the same folder, flushed to the disk, renamed over the old one, then the folder flushed. What a
-    killed writer leaves ends in `.tmp`. Raises DataError when the disk or the folder refuses.
+    killed writer leaves ends in `.tmp`. own: only this user may read it, as all of the store; otherwise the umask
+    decides, as for a file that the user has named. Raises DataError when the disk or the folder refuses.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        if own:
+            make_own_folder(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb", opener=open_own_file if own else None) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -27,6 +27,7 @@ from cryptocast.data.frame import candles_of, check_candles, content_hash, prove
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, Provenance, SeriesKey
 from cryptocast.data.spans import Span, merged
 from cryptocast.errors import CryptocastError, DataError, UsageError
+from cryptocast.files import OWN_FILE, make_own_folder
 
 __all__ = ["LAYOUT", "REVISION_SCHEMA", "CandleStore", "Finding", "WriteResult", "decode_series", "encode_series"]
 
@@ -276,9 +277,9 @@ class CandleStore:
     @contextmanager
     def _locked(self, key: SeriesKey) -> Iterator[None]:
         path = self._root / "run" / f"candles-{key.source}-{key.vs}-{key.granularity}-{key.coin}.lock"
-        lock = filelock.FileLock(path, timeout=self._lock_timeout_s)
+        lock = filelock.FileLock(path, timeout=self._lock_timeout_s, mode=OWN_FILE)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_own_folder(path.parent)
             lock.acquire()
         except filelock.Timeout:
             raise DataError(

@@ -23,7 +23,7 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
     """Write a table whole or not at all. UsageError for an unknown suffix, DataError when the disk refuses."""
     check_table_path(path)
     content = frame.write_csv().encode() if path.suffix.lower() == ".csv" else parquet.encode(frame)
-    parquet.write_atomically(path, content)
+    parquet.write_atomically(path, content, own=False)
 
 
 def write_noted(frame: pl.DataFrame, path: Path, note: bytes) -> None:

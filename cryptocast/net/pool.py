@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias
 import httpcore
 import httpx
 
+from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import ConfigError
 from cryptocast.net.answer import Answer, CallFailed, Unreachable
 from cryptocast.net.gate import Gate
@@ -264,12 +265,18 @@ def _http(chosen: NetSettings, transport: Transport | None, *, trust_env: bool) 
             transport=transport,
             trust_env=trust_env,
         )
-    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:  # ImportError: SOCKS needs another package
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ConfigError(
-            f"The proxy or the certificates of this machine cannot be used: {reason}. Check the environment variables"
-            " HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR."
-        ) from error
+    except httpx.InvalidURL:  # its message may quote a part of a password that was not escaped
+        raise _unusable_surroundings("the address of a proxy is malformed") from None
+    except (ValueError, ImportError, OSError) as error:  # ImportError: SOCKS needs another package
+        reason = (without_logins(str(error)) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise _unusable_surroundings(reason) from error
+
+
+def _unusable_surroundings(reason: str) -> ConfigError:
+    return ConfigError(
+        f"The proxy or the certificates of this machine cannot be used: {reason}. Check the environment variables"
+        " HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR."
+    )
 
 
 def checked_url(base_url: str) -> str:
@@ -277,9 +284,12 @@ def checked_url(base_url: str) -> str:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
-        raise ConfigError(f"The upstream address {base_url!r} is not a URL: {error}.") from error
+        why = "" if "@" in base_url else f": {error}"  # which may quote a part of a password that was not escaped
+        raise ConfigError(f"The upstream address {shown_address(base_url)!r} is not a URL{why}.") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"The upstream address {base_url!r} must start with https:// (or http://) and name a host.")
+        raise ConfigError(
+            f"The upstream address {shown_address(base_url)!r} must start with https:// (or http://) and name a host."
+        )
     return base_url.rstrip("/")
 
 
@@ -321,7 +331,7 @@ def _failed(error: Exception) -> CallFailed:
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         unconnected = isinstance(error, httpx.ConnectTimeout)
         return CallFailed("no answer in time", hopeless=unconnected, unsent=unconnected)
-    reason = (str(error) or "the connection was lost").splitlines()[0][:120].rstrip(".")
+    reason = (without_logins(str(error)) or "the connection was lost").splitlines()[0][:120].rstrip(".")
     return CallFailed(reason, unsent=isinstance(error, httpx.ConnectError | httpx.ProxyError))
 
 

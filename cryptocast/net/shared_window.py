@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 from filelock import FileLock, Timeout
 
+from cryptocast.files import OWN_FILE, make_own_folder, open_own_file
+
 __all__ = ["MAX_PAUSE_S", "SharedWindow"]
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class SharedWindow:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path, self._limit, self._window_s, self._wall, self._clock = path, limit, window_s, wall, clock
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._lock = FileLock(path.with_name(path.name + ".lock"), mode=OWN_FILE)
         self._busy_since: float | None = None
         self._is_impatient = False
         self._unwritten_pause: tuple[float, float] | None = None
@@ -75,7 +77,7 @@ class SharedWindow:
         if not self._is_usable:
             return 0.0
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_own_folder(self._path.parent)
             with self._lock.acquire(timeout=timeout_s, poll_interval=0.005):
                 self._busy_since = None
                 return work()
@@ -135,5 +137,6 @@ class SharedWindow:
 
     def _write(self, state: _State) -> None:
         beside = self._path.with_name(self._path.name + ".new")
-        beside.write_bytes(msgspec.json.encode(state))
+        with open(beside, "wb", opener=open_own_file) as file:
+            file.write(msgspec.json.encode(state))
         beside.replace(self._path)

@@ -5,6 +5,7 @@ The only module that imports sqlite3. Errors of SQLite leave it as RegistryError
 
 import contextlib
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,10 @@ from typing import Final, TypeAlias
 from filelock import FileLock, Timeout
 
 from cryptocast.errors import RegistryError
+from cryptocast.files import OWN_FILE, create_own_file, make_own_folder, write_refusal
 from cryptocast.registry.schema import MIGRATIONS
 
-__all__ = ["Connection", "Database", "Row"]
+__all__ = ["Connection", "Database", "Row", "file_facts"]
 
 log = logging.getLogger(__name__)
 
@@ -25,46 +27,66 @@ Row: TypeAlias = sqlite3.Row
 
 # What SQLite may answer, even with a busy timeout, while another process opens, recovers or closes the same file.
 BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+# What it answers where the log and the index of WAL cannot be made beside the file: a folder that is read-only or
+# another user's, a full disk.
+UNWRITABLE: Final = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 RETRY_S: Final = 0.02
 
 
 class Database:
-    """One registry.db. Reading where there is none yet finds it empty and creates nothing."""
+    """One registry.db. Reading where there is none yet finds it empty and creates nothing.
+
+    is_made: by the first change, where there is none; else a change needs one.
+    """
 
     def __init__(
-        self, path: Path, *, busy_timeout_s: float = 30.0, migrations: Sequence[Sequence[str]] = MIGRATIONS
+        self,
+        path: Path,
+        *,
+        busy_timeout_s: float = 30.0,
+        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+        is_made: bool = False,
     ) -> None:
         self.path = path
+        self._is_made = is_made
         self._timeout_s = busy_timeout_s
         self._migrations = migrations
+
+    def prepare(self) -> None:
+        """RegistryError unless a change could be made; what is there is brought up to date, what is not is not made."""
+        if self.path.is_file():
+            self.create()
+        elif (refusal := write_refusal(self.path.parent)) is not None:
+            raise RegistryError(f"The registry folder {self.path.parent} cannot be made: {refusal}. Check its rights.")
 
     def create(self) -> None:
         """Make the file and its tables if they are not there, and bring older ones up to date."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_own_folder(self.path.parent)
         except OSError as error:
             raise RegistryError(
                 f"The registry folder {self.path.parent} cannot be made: {error.strerror or error}. Check its rights."
             ) from error
-        self._migrate(create=True)
+        with self._errors():
+            self._migrate(create=True)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the registry, whatever others write meanwhile.
 
         An older registry stays as it is and its missing tables read as empty, so that looking at it does not shut out
-        the older cryptocast that may still serve from it.
+        the older cryptocast that may still serve from it. One that cannot be written is read all the same.
         """
         with self._errors():
-            found = self._open(change=False)
-            if found is None:
-                found = sqlite3.connect(":memory:", isolation_level=None)
-                found.row_factory = sqlite3.Row
-                _apply(found, self._migrations, start=0)
-            with contextlib.closing(found) as connection:
-                self._patiently(connection, "BEGIN")
-                self._patiently(connection, "SELECT 1 FROM fits LIMIT 1")  # a plain BEGIN sees from its first read on
-                _stand_in(connection, self._migrations[self._version(connection) :])
+            try:
+                connection = self._begun(self._open(change=False) or self._in_memory())
+            except (sqlite3.OperationalError, OSError) as error:
+                if isinstance(error, sqlite3.Error) and _code(error) not in UNWRITABLE:
+                    raise
+                with self._as_it_is(error) as connection:
+                    yield connection
+                return
+            with contextlib.closing(connection):
                 yield connection
 
     @contextlib.contextmanager
@@ -75,6 +97,9 @@ class Database:
         """
         with self._errors():
             found = self._open(change=True)
+            if found is None and self._is_made:
+                self.create()
+                found = self._open(change=True)
             if found is None:
                 raise RegistryError(f"There is no registry at {self.path} yet. Train a model first: cryptocast train.")
             with contextlib.closing(found) as connection:
@@ -114,10 +139,55 @@ class Database:
             return None
         return connection
 
+    def _begun(self, connection: Connection) -> Connection:
+        """The connection, in a transaction that reads one moment; closed if that cannot be."""
+        try:
+            self._patiently(connection, "BEGIN")
+            self._patiently(connection, "SELECT 1 FROM fits LIMIT 1")  # a plain BEGIN sees from its first read on
+            _stand_in(connection, self._migrations[self._version(connection) :])
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _in_memory(self, source: Connection | None = None) -> Connection:
+        """A copy of a registry, or an empty one, with the tables of now."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        copy.row_factory = sqlite3.Row
+        if source is not None:
+            source.backup(copy)
+        _apply(copy, self._migrations, start=self._version(copy))
+        return copy
+
+    @contextlib.contextmanager
+    def _as_it_is(self, error: sqlite3.OperationalError | OSError) -> Iterator[Connection]:
+        """For reading where nothing can be written. Once the last who wrote has closed the database it holds everything
+        by itself; before, its log is read too, if the index of the log is there. error: of opening it as usual."""
+        place = str(self.path)
+        before, has_log = file_facts(place), file_facts(f"{place}-wal") is not None
+        if has_log and file_facts(f"{place}-shm") is None:
+            raise RegistryError(
+                f"The registry {self.path} holds changes in {self.path.name}-wal that cannot be taken over, because"
+                f" its folder cannot be written ({error}). Read it once where it can: cryptocast registry list."
+            ) from error
+        address = f"{self.path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
+        with contextlib.closing(
+            sqlite3.connect(address, uri=True, timeout=self._timeout_s, isolation_level=None)
+        ) as db:
+            db.row_factory = sqlite3.Row
+            version = self._version(db)
+            if version == 0 or not _only_adds(self._migrations[version:]):
+                with contextlib.closing(self._begun(self._in_memory(db))) as copy:
+                    yield copy
+            else:
+                yield self._begun(db)
+        if not has_log and (file_facts(place), file_facts(f"{place}-wal")) != (before, None):
+            raise RegistryError(f"The registry {self.path} was changed while it was read. Try again.")
+
     def _migrate(self, *, create: bool) -> None:
         """Under a file lock, because a switch to WAL does not wait for other connections as everything else does."""
-        lock = FileLock(self.path.with_name("registry.lock"), timeout=self._timeout_s)
-        with self._errors(), lock, contextlib.closing(self._connect(create=create)) as connection:
+        lock = FileLock(self.path.with_name("registry.lock"), timeout=self._timeout_s, mode=OWN_FILE)
+        with lock, contextlib.closing(self._connect(create=create)) as connection:
             version = self._version(connection)
             if version == len(self._migrations):
                 return
@@ -129,6 +199,8 @@ class Database:
             log.info("registry %s: schema %d -> %d", self.path, version, len(self._migrations))
 
     def _connect(self, *, create: bool = False) -> Connection:
+        if create:
+            create_own_file(self.path)  # the log and the index beside it get the same rights
         address = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         connection = sqlite3.connect(address, uri=True, timeout=self._timeout_s, isolation_level=None)
         connection.row_factory = sqlite3.Row
@@ -204,6 +276,19 @@ def _stand_in(connection: Connection, migrations: Sequence[Sequence[str]]) -> No
                 connection.execute(statement.replace("CREATE TABLE ", "CREATE TEMP TABLE ", 1))
 
 
+def file_facts(path: str) -> tuple[int, int] | None:
+    """What tells one state of a file from another; None where there is none, or an empty one."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if found.st_size else None
+
+
 def _is_busy(error: sqlite3.Error) -> bool:
+    return _code(error) in BUSY
+
+
+def _code(error: sqlite3.Error) -> int:
     # Extended codes carry the primary one in the low byte.
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in BUSY
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

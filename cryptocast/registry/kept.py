@@ -1,6 +1,5 @@
 """The registry for a server: what forecasts ask it is remembered until something that they rest on has changed."""
 
-import os
 import threading
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Final, Self, TypeVar, cast
 from cryptocast.config import GateConfig, Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Evidence
-from cryptocast.registry.database import Database
+from cryptocast.registry.database import Database, file_facts
 from cryptocast.registry.experiments import AbTest
 from cryptocast.registry.journal import SeriesLike
 from cryptocast.registry.ledger import CalibrationState
@@ -35,7 +34,7 @@ def registry_stamp(store: Path) -> Callable[[], Hashable]:
     def stamp() -> Hashable:
         # A commit grows the write-ahead log, and the database once the last connection has closed. Readers make and
         # remove an empty log, which is no change.
-        return _facts(database), _facts(log)
+        return file_facts(database), file_facts(log)
 
     return stamp
 
@@ -143,11 +142,3 @@ class KeptRegistry(Registry):
             if self._at == stamp:
                 self._answers[question] = answer
         return answer
-
-
-def _facts(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
-    except OSError:
-        return None
-    return (found.st_size, found.st_mtime_ns) if found.st_size else None

@@ -13,6 +13,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from cryptocast.errors import RegistryError
+from cryptocast.files import make_own_folder, open_own_file
 from cryptocast.registry.manifest import sha256_hex
 
 __all__ = ["Objects"]
@@ -40,7 +41,7 @@ class Objects:
         path = self.path(sha256)
         try:
             if not _holds(path, data):
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_own_folder(self.folder)
                 _write(path, data)
         except OSError as error:
             raise RegistryError(
@@ -110,12 +111,12 @@ def _holds(path: Path, data: bytes) -> bool:
 def _write(path: Path, data: bytes) -> None:
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=open_own_file) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if os.name == "posix":  # elsewhere a read-only file could not be replaced when it needs healing
-            temporary.chmod(0o444)
+            temporary.chmod(0o400)
         temporary.replace(path)
     except BaseException:  # Ctrl-C too: leave nothing half-written behind
         with contextlib.suppress(OSError):

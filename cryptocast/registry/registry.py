@@ -69,14 +69,14 @@ class Registry:
 
     @classmethod
     def open(cls, store_root: Path, *, create: bool = True, gate: GateConfig | None = None) -> Self:
-        """The registry under the store folder. Without `create` a missing one reads as empty and nothing is written.
+        """The registry under the store folder. A missing one reads as empty; with `create` the first change makes it.
 
-        Raises RegistryError if it cannot be made, is damaged, or was written by a newer cryptocast.
+        Raises RegistryError if it could not be made, is damaged, or was written by a newer cryptocast.
         """
         folder = store_root / "registry"
-        database = Database(folder / "registry.db")
+        database = Database(folder / "registry.db", is_made=create)
         if create:
-            database.create()
+            database.prepare()
         else:
             with database.read():  # a newer or damaged one is refused here, not at the first question
                 pass

@@ -33,7 +33,7 @@ from cryptocast.serving.compression import preferred
 from cryptocast.serving.figures import LIVE_EVERY_S, LiveFigures, UpstreamFigures
 from cryptocast.serving.finished import FinishedAnswers
 from cryptocast.serving.front import Front, allowed_methods
-from cryptocast.serving.health import COMPONENTS, Health, Pulse
+from cryptocast.serving.health import COMPONENTS, Health, Pulse, StoreRights
 from cryptocast.serving.ladder import Ladder
 from cryptocast.serving.models import production_models
 from cryptocast.serving.openapi import PATHS, POSTED, Switched, openapi
@@ -113,6 +113,7 @@ class Service:
     watch: StoreWatch
     sides: Sides
     all_breakers: Callable[[], Mapping[str, Breaker]]
+    rights: StoreRights
     asking: Ask | None = None
     prices: LivePrices | None = None
     has_token: bool = False
@@ -161,6 +162,7 @@ class Service:
             count=self._price_event,
         )
         kept_at = self.config.store.path / KEPT_PRICES
+        await asyncio.to_thread(self.rights.look)
         self.prices.restore(await asyncio.to_thread(read_prices, kept_at))
         if self.keeper is not None:
             self.keeper.start()
@@ -169,6 +171,7 @@ class Service:
             tasks = [asyncio.create_task(self.watch.run())]
             tasks += [asyncio.create_task(self.health.pulse.run()), asyncio.create_task(self._each_minute(kept_at))]
             if self.refresher is not None:
+                self.telemetry.samples.append(self.refresher.samples)
                 tasks.append(asyncio.create_task(self.refresher.run()))
             try:
                 yield
@@ -186,9 +189,11 @@ class Service:
         self.reports.close()
 
     async def _each_minute(self, kept_at: Path) -> None:
-        """Look for outcomes that came, and keep the prices for a process that may have to take over."""
+        """Look for outcomes that came and whether the store can be written, and keep the prices for a process that may
+        have to take over."""
         while True:
             try:
+                await asyncio.to_thread(self.rights.look)
                 await asyncio.to_thread(self.live_figures.refresh)
                 await self._keep_prices(kept_at)
             except Exception:
@@ -197,7 +202,8 @@ class Service:
 
     async def _keep_prices(self, path: Path) -> None:
         # Where there is no store none is made for prices alone.
-        if self.prices is not None and self.config.store.path.is_dir() and (prices := self.prices.kept()):
+        writable = self.rights.refusal is None and self.config.store.path.is_dir()
+        if self.prices is not None and writable and (prices := self.prices.kept()):
             await asyncio.to_thread(write_prices, path, prices)
 
     def _price_event(self, what: str) -> None:
@@ -446,6 +452,7 @@ def _service(
     kept = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)
     context = replace(context, candles=shown, kept_registry=kept)
     behind = replace(context, candles=fresh)  # what works with bars before they are announced
+    rights = StoreRights(config.store.path)
     finished = FinishedAnswers(wall_clock=context.wall_clock, clock=context.clock, stamp=stamp)
     forecaster = Forecaster(context)
 
@@ -462,7 +469,9 @@ def _service(
     keeper = None
     if forecast is None:
         ladder = Ladder(forecaster.forecast, on_step=lambda step: telemetry.count("fallback", step))
-        keeper = BarKeeper(behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"))
+        keeper = BarKeeper(
+            behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"), refusal=lambda: rights.refusal
+        )
         duties = [*duties, lambda coins: record_bars(answers, forecaster.on(behind), coins)]
     answers = Answers(
         _timed(forecast or ladder or forecaster.forecast, telemetry),
@@ -501,7 +510,7 @@ def _service(
         breakers=breakers,
         cache=lambda: _cache_values(answers, finished),
         models=lambda: _model_values(answers),
-        store=lambda: _store_values(answers, context.wall_clock()),
+        store=lambda: {**_store_values(answers, context.wall_clock()), "write_refusal": rights.refusal},
         refresher=lambda: _refresher_values(refresher),
         degraded=live_figures.degraded,
         has_answered=lambda: answers.has_answered,
@@ -524,6 +533,7 @@ def _service(
         watch,
         sides,
         all_breakers,
+        rights,
     )
 
 
@@ -597,6 +607,8 @@ def _refresher_values(refresher: Refresher | None) -> dict[str, Any]:
     last = refresher.last_fetch
     return {
         "runs": True,
+        "leads": refresher.leads,
+        "lock_refusal": refresher.leader.refusal,
         "rounds": refresher.rounds,
         "failures": refresher.failures,
         "last_fetch": None if last is None else last.isoformat(),

@@ -31,7 +31,8 @@ Series: TypeAlias = tuple[str, str, Granularity]
 
 class BarKeeper:
     """`on_change` is awaited when candles were brought, on the event loop; `on_try` hears of each request to the
-    upstream, in another thread."""
+    upstream, in another thread. `refusal`: why the store cannot be written; then nobody is asked for what could not be
+    kept."""
 
     def __init__(
         self,
@@ -39,11 +40,12 @@ class BarKeeper:
         *,
         on_change: Callable[[], Awaitable[object]],
         on_try: Callable[[Try], None] | None = None,
+        refusal: Callable[[], str | None] = lambda: None,
     ) -> None:
         coingecko = context.config.coingecko
         limited = msgspec.structs.replace(coingecko, deadline_s=min(DEADLINE_S, coingecko.deadline_s))
         self._context = replace(context, config=msgspec.structs.replace(context.config, coingecko=limited))
-        self._on_change, self._on_try = on_change, on_try
+        self._on_change, self._on_try, self._refusal = on_change, on_try, refusal
         self._worker = Worker(max_waiting=MAX_WAITING)
         self._flights: dict[Series, asyncio.Task[Fetched]] = {}
         self.breakers = Breakers(lambda name: Breaker(f"coingecko bars {name}"))
@@ -74,6 +76,8 @@ class BarKeeper:
 
     async def bring(self, coins: Sequence[str], vs: str, granularity: Granularity, priority: Priority) -> Fetched:
         """Bring the coins up to date: None for those that are, else why not. Raises nothing of its own."""
+        if (refusal := self._refusal()) is not None:
+            return dict.fromkeys(coins, DataError(f"The store cannot be written ({refusal}): no candles are fetched."))
         try:
             fetched, changed = await self._worker.submit(partial(self._fetch, coins, vs, granularity, priority))
         except CryptocastError as error:

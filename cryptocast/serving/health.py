@@ -14,10 +14,11 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 import psutil
 
+from cryptocast.files import write_refusal
 from cryptocast.net import BreakerMetrics, State
 from cryptocast.serving.telemetry import Minute, Sample, Telemetry, Trend, trends
 
-__all__ = ["COMPONENTS", "Check", "Component", "Detail", "Health", "Pulse", "Readiness", "TrendReport"]
+__all__ = ["COMPONENTS", "Check", "Component", "Detail", "Health", "Pulse", "Readiness", "StoreRights", "TrendReport"]
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,11 @@ CACHE_SERIES: Final = {
     "evicted": ("cryptocast_cache_evicted_total", "Finished answers that went for lack of room."),
     "computed": ("cryptocast_cache_computed_total", "Forecasts that were computed."),
 }
+# What a store that cannot be written leaves undone.
+FALLS_OUT: Final = (
+    "no bars are fetched, no forecast goes into the ledger, no version is scored, and neither prices nor the counts of"
+    " upstream calls are kept for other processes"
+)
 LAG_WARN_S: Final = 0.25
 PULSE_S: Final = 0.5
 MINUTE_S: Final = 60.0
@@ -142,6 +148,22 @@ class Pulse:
             return dict(Counter(str(one.status) for one in self.process.net_connections(kind="tcp")))
         except (psutil.Error, OSError):
             return {}
+
+
+@dataclass(slots=True)
+class StoreRights:
+    """Whether the store may be written, as it was found last. refusal: as the system said; None where it may."""
+
+    folder: Path
+    refusal: str | None = None
+
+    def look(self) -> None:
+        """Find out, by writing; in a thread."""
+        before, self.refusal = self.refusal, write_refusal(self.folder)
+        if self.refusal is not None and self.refusal != before:
+            log.warning("the store %s cannot be written (%s): it is served as it is", self.folder, self.refusal)
+        elif self.refusal is None and before is not None:
+            log.info("the store %s can be written again", self.folder)
 
 
 @dataclass(slots=True)
@@ -248,8 +270,12 @@ class Health:
 
     def _store(self) -> tuple[Status, dict[str, Any], str | None]:
         values = self.store()
-        weak = bool(values["stale"] or values["on_sample"])
-        return ("warn" if weak else "pass"), values, "forecasts rest on stale or sample candles" if weak else None
+        said = []
+        if values["write_refusal"] is not None:
+            said.append(f"it cannot be written ({values['write_refusal']}), so it is served as it is: {FALLS_OUT}")
+        if values["stale"] or values["on_sample"]:
+            said.append("forecasts rest on stale or sample candles")
+        return ("warn" if said else "pass"), values, "; ".join(said) or None
 
     def _loop(self) -> tuple[Status, dict[str, Any], str | None]:
         lag = self.telemetry.loop_lag_s
@@ -269,6 +295,8 @@ class Health:
 
     def _refresher(self) -> tuple[Status, dict[str, Any], str | None]:
         values = self.refresher()
+        if values.get("lock_refusal") is not None:
+            return "warn", values, f"no lock can be had in the store ({values['lock_refusal']}): nothing is refreshed"
         error = values["last_error"]
         return ("warn" if error else "pass"), values, "the last refresh failed" if error else None
 

@@ -5,7 +5,8 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +16,11 @@ import filelock
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
+from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.net import Priority
-from cryptocast.serving.answers import Answers
+from cryptocast.serving.answers import Answered, Answers, Outcome
 from cryptocast.serving.bars import Fetched
+from cryptocast.serving.telemetry import Sample
 from cryptocast.workflows.candles import GRACE
 from cryptocast.workflows.forecast import Request
 
@@ -41,21 +44,30 @@ BringAll: TypeAlias = Callable[[Sequence[str], Priority], Awaitable[Fetched]]
 
 
 class Leader:
-    """One process of those that serve a store: the others follow, and one of them leads when this one ends."""
+    """One process of those that serve a store: the others follow, and one of them leads when this one ends.
+
+    refusal: why the lock cannot even be asked for, as the system said; None where it can.
+    """
 
     def __init__(self, store: Path) -> None:
         # Taken and given back in threads of the event loop, none of which owns it.
-        self._lock = filelock.FileLock(store / LOCK, thread_local=False)
+        self._lock = filelock.FileLock(store / LOCK, thread_local=False, mode=OWN_FILE)
+        self.refusal: str | None = None
 
     def leads(self) -> bool:
         """Whether this process leads now; tries to. False where no lock can be had."""
         if self._lock.is_locked:
             return True
         try:
-            Path(self._lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            make_own_folder(Path(self._lock.lock_file).parent)
             self._lock.acquire(timeout=0)
-        except (OSError, filelock.Timeout):
+        except filelock.Timeout:
+            self.refusal = None
             return False
+        except OSError as error:
+            self.refusal = error.strerror or str(error)
+            return False
+        self.refusal = None
         return True
 
     def leave(self) -> None:
@@ -69,6 +81,7 @@ class Refresher:
     """One task for the life of the server. Whatever goes wrong in a round is logged, and the next round comes.
 
     bring: fetches the configured coins; None where the settings name no upstream. requests: what is computed ahead.
+    answered_by: the model that answered for each of them last, by coin.
     """
 
     config: Config
@@ -86,6 +99,7 @@ class Refresher:
     failures: int = 0
     last_fetch: datetime | None = None
     last_error: str | None = None
+    answered_by: dict[str, str] = field(default_factory=dict)
     # By the monotonic clock, in seconds: a wall clock that ran ahead and came back leaves nothing undue for days.
     _due: float = -math.inf
     _compute_at: float = -math.inf
@@ -181,8 +195,22 @@ class Refresher:
         wait_s = AGAIN_MOST.total_seconds()
         for request in self.requests:
             (outcome,) = await self.answers.of([request], timeout_s=self.config.serve.request_timeout_s)
+            self._note(request.selection.coins[0], outcome)
             wait_s = min(wait_s, self.answers.left_s(outcome))
         self._compute_at = self.clock() + max(wait_s, TICK_S)
+
+    def samples(self) -> Iterator[Sample]:
+        """For `Telemetry.samples`: how many of the configured coins each model answers for."""
+        by_model = Counter(self.answered_by.values())
+        for model in sorted({"baseline", *by_model}):
+            text = "Coins of the settings, by the model that answers for them."
+            yield "cryptocast_configured_coins", text, {"model": model}, float(by_model[model])
+
+    def _note(self, coin: str, outcome: Outcome) -> None:
+        if isinstance(outcome, Answered):
+            self.answered_by[coin] = outcome.made.model_used
+        else:
+            self.answered_by.pop(coin, None)
 
     async def _refresh(self, now: datetime) -> None:
         self._due = self.clock() + FOLLOW_S  # of those who do not lead, and of the leader if this fails

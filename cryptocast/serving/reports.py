@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
+from cryptocast.addresses import without_logins
+
 __all__ = ["Reports", "scrubbed"]
 
 SECRET_NAMES: Final = re.compile(r"token|key|secret|password|authorization|cookie|dsn", re.IGNORECASE)
@@ -108,7 +110,7 @@ def scrubber(secrets: list[str]) -> Callable[[Any], Any]:
 
 
 def scrubbed(value: Any, secrets: Iterable[str] = ()) -> Any:
-    """The value without keys, tokens and query strings: by the names of fields, and inside texts."""
+    """The value without keys, tokens, query strings and logins of addresses: by the names of fields, inside texts."""
     if isinstance(value, dict):
         return {
             name: GONE if isinstance(name, str) and SECRET_NAMES.search(name) else scrubbed(item, secrets)
@@ -119,5 +121,5 @@ def scrubbed(value: Any, secrets: Iterable[str] = ()) -> Any:
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, GONE)
-        return SECRET_TEXT.sub(lambda match: (match[1] or match[2] or match[3]) + GONE, value)
+        return SECRET_TEXT.sub(lambda match: (match[1] or match[2] or match[3]) + GONE, without_logins(value))
     return value

@@ -60,7 +60,7 @@ def export_version(
         raise UsageError(f"{path} is there already. Name another file, or add --overwrite.")
     versions = registry.versions(fit_id=version.fit_id) if whole_fit else (version,)
     data = pack(versions, registry.load_files(version.fit_id))
-    write_atomically(path, data)
+    write_atomically(path, data, own=False)
     return ExportReport(
         path=str(path),
         fit_id=version.fit_id,

@@ -21,6 +21,7 @@ from cryptocast.evaluation.strategy import Execution
 from cryptocast.evaluation.trading import CoinBars, Trading, trade
 from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
+from cryptocast.files import write_refusal
 from cryptocast.folds import split_by_time
 from cryptocast.models.base import FitRun, Forecast
 from cryptocast.models.baseline import BaselineLearner
@@ -103,6 +104,7 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     """
     began = time.perf_counter()
     _check(order)
+    _check_store(context.config.store.path)
     prepared = prepare(context, order)
     context = prepared.context
     manifest = prepared.manifest()
@@ -153,13 +155,14 @@ def _check(order: BacktestOrder) -> None:
         )
 
 
+def _check_store(path: Path) -> None:
+    if (refusal := write_refusal(path)) is not None:
+        raise DataError(f"The store {path} cannot be written ({refusal}), so no run can be kept. Name another.")
+
+
 def _check_folder(path: Path) -> None:
     """DataError unless something could be written there."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}. Name another folder.") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    if path.is_dir() or write_refusal(path.parent) is not None:
         raise DataError(f"{path} cannot be written: it is a folder, or its folder is closed to you. Name another.")
 
 

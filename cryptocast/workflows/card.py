@@ -35,7 +35,7 @@ def model_card(registry: Registry, gate: GateConfig, version: Version, path: Pat
     text = "\n".join(_lines(version, walked, live_of(registry, gate, version), mark)) + "\n"
     if path is not None:
         try:
-            write_atomically(path, text.encode())
+            write_atomically(path, text.encode(), own=False)
         except OSError as error:
             raise DataError(f"The card cannot be written: {error}. Name another file.") from error
     return ModelCard(name=version.name, path=None if path is None else str(path), markdown=text)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from cryptocast.addresses import shown_address
 from cryptocast.errors import ModelError, UpstreamError
 from cryptocast.features.catalogue import Feature, add_features, select_features
 from cryptocast.features.market import BITCOIN
@@ -75,9 +76,8 @@ def _threads(client: Any, engine: Engine) -> int:
     try:
         client.wait_for_workers(1, timeout=WORKERS_S)
     except TimeoutError as error:
-        raise UpstreamError(
-            f"The scheduler at {engine.address} has no worker. Start some: dask worker {engine.address}"
-        ) from error
+        address = shown_address(engine.address or "")
+        raise UpstreamError(f"The scheduler at {address} has no worker. Start some: dask worker {address}") from error
     return sum(client.nthreads().values())
 
 

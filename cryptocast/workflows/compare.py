@@ -160,6 +160,6 @@ def write_comparison(found: Comparison, path: Path) -> None:
     differ = [(d.what, d.a or "-", d.b or "-") for d in found.differences]
     page = comparison_page(found.a.name, found.b.name, found.verdict, said, rows, differ)
     try:
-        write_atomically(path, page.encode())
+        write_atomically(path, page.encode(), own=False)
     except OSError as error:
         raise DataError(f"The page cannot be written: {error}. Name another file.") from error

@@ -6,7 +6,6 @@ Nothing here raises for what it finds: a finding that fails carries the exit cod
 import platform
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from cryptocast.addresses import shown_address
 from cryptocast.config import Config, load_config
 from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.refusals import DASHBOARD
 from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UsageError
+from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.net import Limiter, Unreachable
 from cryptocast.registry import PRODUCTION, Registry
 from cryptocast.workflows.context import Context
@@ -95,7 +96,7 @@ def probe_upstream(config: Config, api_key: str | None = None) -> str:
     Raises Unreachable if there was no answer, ConfigError if the key is refused, UpstreamError for other refusals.
     """
     coingecko = msgspec.structs.replace(config.coingecko, **PATIENCE)
-    base = coingecko.pro_base_url if coingecko.plan == "pro" else coingecko.base_url
+    base = shown_address(coingecko.pro_base_url if coingecko.plan == "pro" else coingecko.base_url)
     with CoinGecko(coingecko, api_key=api_key, limiter=Limiter(1)) as upstream:
         if coingecko.plan != "pro":
             status = upstream.run(upstream.ping())
@@ -136,27 +137,13 @@ def _store(config: Config) -> Iterator[Check]:
     path = config.store.path
     remedy = "Give the folder the rights to write, or name another: [store] path."
     there = path.exists()
-    refusal = _refuses(_existing(path))
+    refusal = write_refusal(path)
     if refusal is not None:
         found = f"{path} cannot be written: {refusal}" if there else f"{path} cannot be made: {refusal}"
         yield _fail("store", found, remedy, DataError)
         return
     yield _ok("store", f"{path} can be read and written" if there else f"{path} is not there yet and will be made")
     yield _candles(config)
-
-
-def _existing(path: Path) -> Path:
-    """The path, or the closest folder above it that is there."""
-    return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
-def _refuses(folder: Path) -> str | None:
-    """Why no file can be made in a folder, or None. Asked by making one: rights alone do not tell."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return None
-    except OSError as error:
-        return error.strerror or str(error)
 
 
 def _candles(config: Config) -> Check:
@@ -279,7 +266,7 @@ def _version(name: str) -> str | None:
 
 
 def _disk(config: Config) -> Check:
-    free = shutil.disk_usage(_existing(config.store.path)).free
+    free = shutil.disk_usage(nearest_folder(config.store.path)).free
     said = f"{free / 1e9:,.1f} GB free where the store is"
     remedy = "Make room, or move [store] path."
     if free < TOO_LITTLE_BYTES:

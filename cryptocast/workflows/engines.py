@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, cast
 
+from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import UpstreamError, UsageError
 from cryptocast.evaluation.walk_forward import Done, Job, Spread, in_turn
 from cryptocast.features.matrix import Matrix
@@ -117,8 +118,10 @@ def dask_client(address: str) -> Iterator[Any]:
         connect: Any = Client  # untyped there
         client = connect(address, set_as_default=False, timeout="10s")
     except (OSError, TimeoutError, ValueError) as error:
+        at = shown_address(address)
         raise UpstreamError(
-            f"No Dask scheduler answers at {address} ({error}). Start one: dask scheduler; then dask worker {address}"
+            f"No Dask scheduler answers at {at} ({without_logins(str(error)).replace(address, at)}). Start one:"
+            f" dask scheduler; then dask worker {at}"
         ) from error
     with client:
         yield client

@@ -32,7 +32,7 @@ def write_forecast(document: ForecastDocument, path: Path) -> None:
     """
     check_forecast_path(path)
     if path.suffix.lower() == ".json":
-        write_atomically(path, msgspec.json.encode(document) + b"\n")
+        write_atomically(path, msgspec.json.encode(document) + b"\n", own=False)
         return
     write_table(pl.DataFrame(list(_rows(document)), infer_schema_length=None), path)
 

@@ -40,9 +40,9 @@ def write_pages(shown: page.Page, report: Path | None, plot: Path | None) -> Non
     """The page as HTML and its picture as PNG, where asked for. DataError when the disk refuses."""
     try:
         if report is not None:
-            write_atomically(report, page.render(shown).encode())
+            write_atomically(report, page.render(shown).encode(), own=False)
         if plot is not None:
-            write_atomically(plot, page.picture(shown))
+            write_atomically(plot, page.picture(shown), own=False)
     except OSError as error:
         raise DataError(f"The report cannot be written: {error}. Name another file.") from error
 

@@ -121,17 +121,18 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The folder of one run. What it keeps is written whole or not at all, so that a kill costs a block at most."""
+    """The folder of one run. What it keeps is written whole or not at all, so that a kill costs a block at most.
+
+    manifest: of a run that may have kept nothing yet; it is written before the first that is kept.
+    """
 
     path: Path
+    manifest: RunManifest | None = None
 
     @classmethod
     def of(cls, store: Path, manifest: RunManifest) -> "RunFolder":
-        """The folder of this question below the store, with its manifest. DataError when the disk refuses."""
-        folder = cls(store / RUNS / manifest.run_id)
-        if not folder._has_manifest():
-            folder._write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
-        return folder
+        """The folder of this question below the store; it is made once there is something to keep."""
+        return cls(store / RUNS / manifest.run_id, manifest)
 
     @property
     def run_id(self) -> str:
@@ -155,7 +156,13 @@ class RunFolder:
     def save(self, block: Block, raw: Raw) -> None:
         """Keep them."""
         note = msgspec.json.encode({"rounds": dict(raw.rounds), "rows": raw.row.tolist()})
+        self.keep_manifest()
         write_noted(_table(raw), self._block(block), note)
+
+    def keep_manifest(self) -> None:
+        """Write the manifest, unless one is there that can be read. DataError when the disk refuses."""
+        if self.manifest is not None and not self._has_manifest():
+            self._write(MANIFEST, msgspec.json.format(msgspec.json.encode(self.manifest)))
 
     def kept_folds(self) -> int:
         """How many refits are there already, and whole."""
@@ -173,6 +180,7 @@ class RunFolder:
 
     def keep_result(self, result: "RunResult") -> None:
         """What came out."""
+        self.keep_manifest()
         self._write(RESULT, msgspec.json.format(msgspec.json.encode(result)))
 
     def result(self) -> "RunResult | None":

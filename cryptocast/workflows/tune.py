@@ -20,11 +20,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cryptocast import __version__
+from cryptocast.addresses import shown_address
 from cryptocast.config import Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.evaluation.records import Trial
+from cryptocast.files import OWN_FILE, create_own_file, make_own_folder
 from cryptocast.models.helped import with_help
 from cryptocast.models.kinds import learner
 from cryptocast.scoring.diebold_mariano import diebold_mariano
@@ -40,7 +42,7 @@ from cryptocast.workflows.panel import Pool, data_used, feature_table, gather, m
 from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.tune_folds import fewest_labels, fold_bounds, training_part
 from cryptocast.workflows.tune_space import as_tried, defaults, ranges_for, with_parameters
-from cryptocast.workflows.tune_study import Attempt, Question, State, Where, Work, search, shown_url
+from cryptocast.workflows.tune_study import Attempt, Question, State, Where, Work, check_storage, search
 from cryptocast.workflows.tuned import FOLDER, Found, parameter_words, section_facts, write_found
 
 __all__ = ["ALPHA", "MARGIN", "TuneOrder", "TuneReport", "TuneTrial", "TunedModel", "compared", "tune", "tune_pool"]
@@ -141,6 +143,8 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
     asked = order.selection.resolved(context.config)
     ranges_for(order.model, context.config)
     horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
+    if order.storage:
+        check_storage(order.storage)
     pools = gather(context, asked, pool=pool_of(context.config))
     models: list[TunedModel] = []
     left_out: list[CoinError] = []
@@ -187,28 +191,30 @@ def tune_pool(context: Context, pool: Pool, kind: str, horizons: tuple[int, ...]
     features = feature_set(config)
     question, end = _question(context, pool, features, kind, horizons)
     study = question.name.rpartition("/")[2]
-    with _alone(config.store.path, study) as driver:
+    # The cluster first: a refusal leaves nothing behind.
+    with spread_on(order.engine) as spread, _alone(config.store.path, study) as driver:
         own = config.store.path / FOLDER / STORAGE
+        if not order.storage:
+            _make_own(own)
         where = Where(order.storage or f"sqlite:///{own.resolve().as_posix()}", driver, shared=bool(order.storage))
 
         def ended(attempts: Sequence[Attempt]) -> None:
             rows = [_recorded(context, question, features, attempt, study, end) for attempt in attempts]
             keep_tuning(context, pool, rows)
 
-        with spread_on(order.engine) as spread:
-            state = search(
-                question,
-                where,
-                trials=order.trials or config.tune.trials,
-                deadline=None if order.timeout is None else time.monotonic() + order.timeout.total_seconds(),
-                width=_width(order.engine),
-                work=cast("Work", spread),  # a map over jobs of any kind, typed for those of a walk
-                progress=context.progress,
-                ended=ended,
-            )
+        state = search(
+            question,
+            where,
+            trials=order.trials or config.tune.trials,
+            deadline=None if order.timeout is None else time.monotonic() + order.timeout.total_seconds(),
+            width=_width(order.engine),
+            work=cast("Work", spread),  # a map over jobs of any kind, typed for those of a walk
+            progress=context.progress,
+            ended=ended,
+        )
         found = _settled(context, pool, question, features, state, end)
         file = write_found(config.store.path, found[0])
-    return _told(question, pool, state, found, study, shown_url(where.url), file, time.perf_counter() - began)
+    return _told(question, pool, state, found, study, shown_address(where.url), file, time.perf_counter() - began)
 
 
 def _question(
@@ -275,12 +281,12 @@ def _alone(store: Path, study: str) -> Iterator[str]:
     """This process alone drives the study from this store, under a name that is the store's."""
     folder = store / FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_own_folder(folder)
     except OSError as error:
         raise DataError(
             f"{folder} cannot be made: {error.strerror or error}. Check the rights of the store."
         ) from error
-    lock = FileLock(folder / f".{study}.lock")
+    lock = FileLock(folder / f".{study}.lock", mode=OWN_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -294,6 +300,15 @@ def _alone(store: Path, study: str) -> Iterator[str]:
         yield name.read_text(encoding="ascii")
     finally:
         lock.release()
+
+
+def _make_own(path: Path) -> None:
+    try:
+        create_own_file(path)  # before SQLite makes it, readable by everybody
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}. Check the rights of the store."
+        ) from error
 
 
 def _recorded(

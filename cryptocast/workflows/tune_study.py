@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import numpy as np
 
+from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import DataError, UpstreamError, UsageError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
@@ -25,7 +27,7 @@ from cryptocast.workflows.tune_space import Parameters, Range, spread_over
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Attempt", "Question", "State", "Where", "search", "shown_url"]
+__all__ = ["Attempt", "Question", "State", "Where", "check_storage", "search"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,9 @@ EVEN: Final = 7
 LEAST_FOLDS: Final = 2
 LEAST_COMPLETE: Final = 4
 DRIVER: Final = "driver"
+TAKEN: Final = "Optuna takes sqlite:///FILE, postgresql://..., mysql://... and others that SQLAlchemy knows."
+# Packages whose name is not that of their module.
+DRIVERS: Final[Mapping[str, str]] = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 
 
 class Work(Protocol):
@@ -92,6 +97,12 @@ class State:
 
     attempts: tuple[Attempt, ...]
     earlier: int
+
+
+def check_storage(url: str) -> None:
+    """Raises as `search` does unless a study could be kept there."""
+    with _refusals(url):
+        _storage(url)
 
 
 def search(
@@ -297,15 +308,38 @@ def _folds(attributes: Mapping[str, Any]) -> tuple[FoldLoss, ...]:
 def _open(url: str, name: str) -> "optuna.Study":
     import optuna
 
+    storage = _storage(url)
+    return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
+
+
+def _storage(url: str) -> "optuna.storages.BaseStorage":
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        storage = optuna.storages.get_storage(url)
-    except (ImportError, ValueError) as error:
+        return optuna.storages.get_storage(_with_driver(url))
+    except ImportError as error:
         raise UsageError(
-            f"--storage {shown_url(url)} cannot be used: {_first_line(error)} Optuna takes sqlite:///FILE, "
-            "mysql://... and postgresql://..., with the driver of the database installed."
+            f"--storage {shown_address(url)} needs a driver that is not installed: {_install(url, error)}."
         ) from error
-    return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
+    except ValueError as error:
+        raise UsageError(f"--storage {shown_address(url)} cannot be used: {_first_line(error)} {TAKEN}") from error
+
+
+def _with_driver(url: str) -> str:
+    """The address for the driver of the extra `postgres`, where it names PostgreSQL and no driver."""
+    scheme, separator, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres") and separator and find_spec("psycopg") is not None:
+        return f"postgresql+psycopg://{rest}"
+    return url.replace("postgres://", "postgresql://", 1) if scheme == "postgres" else url
+
+
+def _install(url: str, error: ImportError) -> str:
+    """How to get the driver. error: Optuna's, caused by the import that failed."""
+    if url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+        return "pip install 'cryptocast[postgres]'"
+    missing = (error.__cause__ if isinstance(error.__cause__, ImportError) else error).name or "that of the database"
+    return f"pip install {DRIVERS.get(missing, missing)}"
 
 
 @contextmanager
@@ -317,13 +351,10 @@ def _refusals(url: str) -> Iterator[None]:
     try:
         yield
     except ArgumentError as error:
-        raise UsageError(
-            f"--storage {shown_url(url)} is no address of a storage. Optuna takes sqlite:///FILE, mysql://... and "
-            "postgresql://..."
-        ) from error
+        raise UsageError(f"--storage {shown_address(url)} is no address of a storage. {TAKEN}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         said = error.__cause__ or error
-        told = f"The storage {shown_url(url)} of the study refused: {_first_line(said)}"
+        told = f"The storage {shown_address(url)} of the study refused: {_first_line(said)}"
         if "locked" in str(said):
             raise DataError(f"{told} Another process holds it: wait for it, or name another --storage.") from error
         if url.startswith("sqlite"):
@@ -331,18 +362,7 @@ def _refusals(url: str) -> Iterator[None]:
         raise UpstreamError(f"{told} Is the database up?") from error
 
 
-def shown_url(url: str) -> str:
-    """The address without its password."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return ascii(url.partition("@")[2] or url)
-
-
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    text = lines[0].strip().rstrip(".") if lines else type(error).__name__
+    text = without_logins(lines[0]).strip().rstrip(".") if lines else type(error).__name__
     return f"{text}."

@@ -24,7 +24,7 @@ def test_what_is_put_can_be_got_by_its_hash(data: bytes, tmp_path_factory: pytes
 
 def test_a_stored_object_is_read_only(tmp_path: Path) -> None:
     objects = Objects(tmp_path)
-    assert stat.S_IMODE(objects.path(objects.put(b"abc")).stat().st_mode) == 0o444
+    assert stat.S_IMODE(objects.path(objects.put(b"abc")).stat().st_mode) == 0o400
 
 
 def _stored(tmp_path: Path) -> tuple[Objects, str, Path]:

@@ -141,7 +141,7 @@ def test_the_hash_of_a_version_is_that_of_the_canonical_json_of_its_columns(word
 def test_more_fits_than_one_question_may_name_are_all_found(tmp_path: Path, registry: Registry) -> None:
     fits = [settled(manifest(str(label))) for label in range(FITS_AT_ONCE + 3)]
     contents = (canonical_json(new_version().calibration), canonical_json(hold_out()))
-    database = Database(tmp_path / "registry" / "registry.db")
+    database = Database(tmp_path / "registry" / "registry.db", is_made=True)
     with database.write() as connection:  # registering them one by one would take seconds
         for number, fit in enumerate(fits, start=1):
             text = canonical_json(fit)

@@ -1,5 +1,6 @@
 """The files of deploy/: whatever they ask Prometheus for is there, and the tools that read them find nothing wrong."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from cryptocast.config import CoinGeckoConfig
+from cryptocast.config import SECRET_NAMES, USUAL_NAMES, CoinGeckoConfig, load_config
 from cryptocast.registry import Registry, VersionKey
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.serving import create_app
@@ -23,6 +24,7 @@ from tests.serving.serving_app import MIDNIGHT, Clock, FakeForecast, config, tal
 from tests.serving.test_figures import matured
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+RULES = DEPLOY / "alerts.yml"
 PROMTOOL, PROMETHEUS = shutil.which("promtool"), shutil.which("prometheus")
 BITCOIN = "/forecasts?ids=bitcoin"
 OURS = re.compile(r"\b(?:http_server|cryptocast|process)_[a-z_]+")
@@ -37,7 +39,7 @@ def scraped(folder: Path) -> str:
         (version,) = register(registry)
         matured(registry, version.key, version.number, 5, spread=0.1)
         matured(registry, VersionKey("bitcoin", "sample", "usd", "daily", "baseline"), 0, 5, spread=0.2)
-        app = create_app(Context(settings, api_key=fake.key, wall_clock=Clock()), forecast=FakeForecast())
+        app = create_app(Context(settings, api_key=fake.key, wall_clock=Clock()), forecast=FakeForecast(), refresh=True)
         telemetry: Telemetry = app.state.service.telemetry
         for event in ("fallback", "upstream_error", "slow_client_closed"):
             telemetry.count(event, "baseline")
@@ -46,6 +48,8 @@ def scraped(folder: Path) -> str:
             for path in (BITCOIN, BITCOIN, "/prices?ids=bitcoin", "/nowhere", "/health/detailed"):
                 await client.get(path)
             app.state.service.live_figures.refresh()
+            while not app.state.service.refresher.rounds:
+                await asyncio.sleep(0.02)
             return (await client.get("/metrics")).text
 
         return talk(app, conversation)
@@ -71,6 +75,83 @@ def test_promtool_finds_nothing_wrong_with_the_metrics_and_the_rules(tmp_path: P
 
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
     assert rules.returncode == 0, rules.stdout
+
+
+# Coins by the model that answers for them, over the minutes 0, 1, ...; whether the rule fires at minute 30.
+ONLY_BASELINE = {
+    "every coin": ({"baseline": "3x40"}, True),
+    "not for long": ({"baseline": "0x20 3x20", "lightgbm": "3x20 _x20"}, False),
+    "some coins": ({"baseline": "2x40", "lightgbm": "1x40"}, False),
+    "none": ({"baseline": "0x40", "lightgbm": "3x40"}, False),
+    "no forecast yet": ({"baseline": "0x40"}, False),
+}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: install Debian's package prometheus")
+@pytest.mark.parametrize("case", ONLY_BASELINE)
+def test_it_is_told_when_the_baseline_answers_for_everything(case: str, tmp_path: Path) -> None:
+    coins, fires = ONLY_BASELINE[case]
+    labels = {"severity": "ticket", "instance": "a", "model": "baseline"}
+    told = {"summary": re.search(r"CryptocastBaselineOnly.*?summary: \"(.*?)\"", RULES.read_text(), re.DOTALL)[1]}  # type: ignore[index]
+    told["summary"] = told["summary"].replace("{{ $labels.instance }}", "a")
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f'cryptocast_configured_coins{{instance="a", model="{model}"}}', "values": values}
+            for model, values in coins.items()
+        ],
+        "alert_rule_test": [
+            {
+                "eval_time": "30m",
+                "alertname": "CryptocastBaselineOnly",
+                "exp_alerts": [{"exp_labels": labels, "exp_annotations": told}] if fires else [],
+            }
+        ],
+    }
+    file = tmp_path / "test.yml"  # JSON is YAML
+    file.write_text(json.dumps({"rule_files": [str(RULES)], "tests": [test]}), encoding="utf-8")
+    checked = subprocess.run([PROMTOOL or "", "test", "rules", file], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def unit() -> list[tuple[str, str]]:
+    """The settings of the systemd unit, in their order."""
+    lines = (DEPLOY / "cryptocast.service").read_text(encoding="utf-8").splitlines()
+    return [
+        (name, value) for name, equals, value in (line.partition("=") for line in lines) if equals and name[0] != "#"
+    ]
+
+
+def test_the_unit_reads_the_settings_that_it_names(tmp_path: Path) -> None:
+    facts = dict(unit())
+    environ = dict(value.split("=", 1) for name, value in unit() if name == "Environment")
+    folder = tmp_path / facts["WorkingDirectory"].lstrip("/")
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("[serve]\nport = 8123\n[data]\nvs = 'eur'\n", encoding="utf-8")
+    read = load_config(None, environ=environ, folder=folder)
+
+    assert (read.serve.port, read.data.vs) == (8123, "eur")
+    command = facts["ExecStart"].split()
+    assert command == [f"{facts['WorkingDirectory']}/bin/cryptocast", "serve"]  # no option that the settings lose to
+    assert read.store.path.is_relative_to(Path("/var/lib") / facts["StateDirectory"])  # else it cannot be written
+    assert facts["StateDirectoryMode"] == "0700"
+
+
+def test_the_unit_names_the_variables_that_are_read() -> None:
+    text = (DEPLOY / "cryptocast.service").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:CRYPTOCAST_[A-Z_]*(?:TOKEN|KEY)|SENTRY_\w+)\b", text)) - {"CRYPTOCAST_SECTION__KEY"}
+    assert named == {*SECRET_NAMES, "SENTRY_DSN"}
+    assert "SENTRY_DSN" in USUAL_NAMES
+    assert dict(unit())["EnvironmentFile"] == "-/etc/cryptocast/environment"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here: install systemd")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    text = (DEPLOY / "cryptocast.service").read_text(encoding="utf-8")
+    copy = tmp_path / "cryptocast.service"
+    copy.write_text(text.replace("/opt/cryptocast/bin/cryptocast", "/bin/true"), encoding="utf-8")
+    checked = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 @pytest.mark.skipif(PROMETHEUS is None, reason="no Prometheus here: install Debian's package prometheus")

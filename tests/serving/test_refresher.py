@@ -64,6 +64,18 @@ def refresher(
     )
 
 
+def test_the_metrics_tell_which_model_answers_for_how_many_coins(tmp_path: Path) -> None:
+    one = refresher(tmp_path, FakeForecast(), Clock(MIDNIGHT))
+    before = [(labels["model"], value) for _, _, labels, value in one.samples()]
+
+    async def conversation() -> list[tuple[str, float]]:
+        await one.compute()
+        return [(labels["model"], value) for _, _, labels, value in one.samples()]
+
+    assert before == [("baseline", 0.0)]
+    assert dict(held(one, conversation))["lightgbm"] == 2.0
+
+
 async def nothing() -> None:
     """What nobody needs to hear."""
 

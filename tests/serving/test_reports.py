@@ -109,3 +109,8 @@ def test_secrets_are_scrubbed_wherever_they_stand(value: object) -> None:
 
 def test_what_is_no_secret_stays() -> None:
     assert scrubbed({"coin": "bitcoin", "n": 3, "x": None}) == {"coin": "bitcoin", "n": 3, "x": None}
+
+
+def test_no_login_of_an_address_is_reported() -> None:
+    event = {"message": "no answer from https://ann:hunter2@host/api", "extra": ["postgresql://ann:p@ss/w@db/x"]}
+    assert scrubbed(event) == {"message": "no answer from https://***@host/api", "extra": ["postgresql://***@db/x"]}

@@ -32,7 +32,7 @@ def convert(table: Path) -> dict[str, Candles]:
 def write_sample(table: Path, folder: Path) -> None:
     """Write the three files of the sample."""
     for coin, candles in convert(table).items():
-        write_atomically(folder / f"{coin}.parquet", encode_series(candles.frame, candles.provenance))
+        write_atomically(folder / f"{coin}.parquet", encode_series(candles.frame, candles.provenance), own=False)
 
 
 def _series(raw: pl.DataFrame, coin: str, symbol: str) -> Candles:

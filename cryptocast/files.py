@@ -1,0 +1,53 @@
+"""Folders and files of the store, which belong to the user who runs cryptocast and to nobody else."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+__all__ = ["OWN_FILE", "create_own_file", "make_own_folder", "nearest_folder", "open_own_file", "write_refusal"]
+
+OWN_FILE: Final = 0o600
+OWN_FOLDER: Final = 0o700
+PROBE_BYTES: Final = 65_536  # a full disk often still takes an empty file
+
+
+def make_own_folder(path: Path) -> None:
+    """Make the folder, and those above it that are missing, open to this user alone. One that is there stays as it is.
+
+    Raises OSError when the system refuses.
+    """
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_own_folder(path.parent)
+    path.mkdir(mode=OWN_FOLDER, exist_ok=True)
+
+
+def open_own_file(path: str, flags: int) -> int:
+    """An `opener` for `open`: a file that it makes is readable by this user alone, whatever the umask."""
+    return os.open(path, flags, OWN_FILE)
+
+
+def create_own_file(path: Path) -> None:
+    """An empty file for this user alone, unless there is a file already. Raises OSError when the system refuses."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, OWN_FILE))
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path, or the closest one above it that is there."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def write_refusal(folder: Path) -> str | None:
+    """Why nothing can be kept in a folder, or in the one above it where it would be made; None if it can.
+
+    Asked by writing some bytes that nobody else sees: rights alone tell neither of a full disk nor of a read-only one.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=nearest_folder(folder)) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
