@@ -94,7 +94,8 @@ class Invocation:
         """Whether stdout is for a machine. Of a command line that could not be read: whether --json stands in it."""
         if self.whole or self.common.json:
             return bool(self.common.json)
-        return "--json" in itertools.takewhile(lambda word: word != "--", self.given)
+        words = itertools.takewhile(lambda word: word != "--", self.given)
+        return any(word.partition("=")[0] == "--json" for word in words)
 
 
 class ReportedError(CryptocastError):

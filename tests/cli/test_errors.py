@@ -160,6 +160,7 @@ def test_every_command_tells_a_machine_of_a_slip_on_its_command_line(run: Run, c
         assert (document["schema"], document["exit_code"]) == ("cryptocast.error/1", 2)
         assert "--nosuch" in document["error"]
     assert refused(run(*command, *["word"] * 9, "--log-level", "loud", "--json"))["exit_code"] == 2
+    assert refused(run(*command, "--json=yes"))["exit_code"] == 2
 
 
 NEEDED = {
