@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptocast.cli.listings import best_document, find_version, history_document, version_document, versions_document
+from cryptocast.cli.listings import best_document, history_document, version_document, versions_document
 from cryptocast.config import Config, DataConfig, StoreConfig
 from cryptocast.evaluation.records import Evidence
 from cryptocast.registry import (
@@ -84,7 +84,7 @@ def questions(
         return run
 
     def show() -> object:
-        version = find_version(registry, "coin-03/lightgbm@production", source=None, vs="usd", granularity="daily")
+        version = registry.get("coin-03/lightgbm@production", source="sample")
         return version_document(registry, version)
 
     def forecasts_share() -> object:

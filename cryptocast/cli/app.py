@@ -1,10 +1,11 @@
 """The root command and `main`, the one place where errors are told."""
 
+import contextlib
 import io
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, NoReturn, cast
 
 import typer
 
@@ -13,13 +14,14 @@ from cryptocast.addresses import without_logins
 from cryptocast.cli import bars, forecasts, rehearse, service, tuning, versions
 from cryptocast.cli.figures import one_line
 from cryptocast.cli.options import examples, group
-from cryptocast.cli.session import Invocation, Terminal
+from cryptocast.cli.session import Invocation, ReportedError, Terminal, write_document
 from cryptocast.errors import CryptocastError, DataError
 
 __all__ = ["app", "main"]
 
 BUG: Final = 1
 INTERRUPTED: Final = 130
+STOPPED: Final = "Interrupted: nothing that was unfinished was kept."
 
 app = typer.Typer(name="cryptocast", pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -65,33 +67,53 @@ rehearse.add_to(app)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line (that of the process, unless given) and leave with its exit code.
 
-    Raises SystemExit: 0 done; else the exit code of the error, which stands on stderr in one line.
+    Raises SystemExit: 0 done; else the exit code of the error, which stands on stderr in one line, and with --json on
+    stdout as a document too, unless there is one already. Slips of the command line itself get Typer's frame on stderr
+    where people read.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode gets ? instead of a crash
-    invocation = Invocation()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    invocation = Invocation(given=given)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="cryptocast", obj=invocation)
+        code = app(args=given, prog_name="cryptocast", obj=invocation, standalone_mode=False)
     except CryptocastError as error:
+        if isinstance(error, ReportedError) and not invocation.json:
+            raise SystemExit(error.exit_code) from None
         _complain(invocation, str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _complain(invocation, "Interrupted.", INTERRUPTED)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer's word for Ctrl-C
-            _complain(invocation, "Interrupted: nothing that was unfinished was kept.", INTERRUPTED)
-        raise
+    except typer.TyperException as error:
+        _complain_of_usage(invocation, error)
+    except (KeyboardInterrupt, typer.Abort):
+        _complain(invocation, STOPPED, INTERRUPTED)
     except OSError as error:  # such as a full disk below the output; the rooms word their own
         _complain(invocation, f"The system refused: {error}.", DataError.exit_code)
     except Exception as error:  # noqa: BLE001 the last net: whatever is not ours to expect is a bug of ours
         what = one_line(str(error)) or "no message"
         hint = "" if invocation.common.debug else " Run it again with --debug for the traceback, and report it, please."
         _complain(invocation, f"This is a bug of cryptocast: {type(error).__name__}: {what}.{hint}", BUG)
+    if code == INTERRUPTED:  # Typer's word for Ctrl-C
+        _complain(invocation, STOPPED, INTERRUPTED)
+    raise SystemExit(code or 0)
 
 
-def _complain(invocation: Invocation, message: str, exit_code: int) -> None:
+def _complain_of_usage(invocation: Invocation, error: typer.TyperException) -> NoReturn:
+    """What Typer says of an unknown option, a missing argument or a value that cannot be meant."""
+    if invocation.json:
+        _complain(invocation, error.format_message(), error.exit_code)
+    from typer.rich_utils import rich_format_error
+
+    rich_format_error(cast("Any", error))
+    raise SystemExit(error.exit_code) from None
+
+
+def _complain(invocation: Invocation, message: str, exit_code: int) -> NoReturn:
     err = Terminal(stderr=True, markup=False, highlight=False, emoji=False)
     if invocation.common.debug:
         err.print(without_logins(traceback.format_exc()), soft_wrap=True)
-    err.print(one_line(without_logins(message)), style="red", soft_wrap=not err.is_terminal)
+    told = one_line(without_logins(message))
+    if invocation.json and not invocation.shown:
+        with contextlib.suppress(OSError):  # nobody reads it, or the disk is full: stderr and the exit code say so
+            write_document({"schema": "cryptocast.error/1", "error": told, "exit_code": exit_code})
+    err.print(told, style="red", soft_wrap=not err.is_terminal)
     raise SystemExit(exit_code) from None

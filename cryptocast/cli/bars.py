@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 import typer
 
 from cryptocast.cli.options import MOST_DAYS, MOST_JOBS, Bars, Coins, KnownBars, command, examples, group
-from cryptocast.cli.session import Session
+from cryptocast.cli.session import Session, failed
 from cryptocast.errors import UsageError
 
 __all__ = ["add_to"]
@@ -88,14 +88,15 @@ def fetch(
     from cryptocast.workflows.upstream import upstream_factory
 
     context = session.context()
-    asked = bars.selection(coins).resolved(session.config)
+    selection = bars.selection(coins)
+    asked = selection.resolved(session.config)
     report = fetch_candles(
         session.config,
         asked.coins,
         # A file that is named goes before the source of the settings.
-        source=bars.source or ("auto" if file is not None else asked.source),
+        source=selection.source or ("auto" if file is not None else asked.source),
         vs=asked.vs,
-        granularity=bars.granularity,
+        granularity=selection.granularity,
         now=context.wall_clock(),
         wall_clock=context.wall_clock,
         cut_at=asked.now,
@@ -109,8 +110,11 @@ def fetch(
         hours=hours,
         progress=context.progress,
     )
-    session.show(report, fetch_screen)
-    session.leave(report.exit_code)
+    problems = [f"{coin.coin}: {coin.error.message}" for coin in report.coins if coin.error is not None]
+    failure = failed(problems[0] if report.exit_code else None, report.exit_code, len(problems))
+    if failure is not None and session.json and report.summary.came == 0:
+        raise failure  # nothing came, so there is nothing to report
+    session.show(report, fetch_screen, failure)
 
 
 def data_group() -> None:
@@ -131,8 +135,8 @@ def verify_data(session: Session) -> None:
     from cryptocast.workflows.inventory import check_store
 
     report = check_store(session.config)
-    session.show(report, check_screen)
-    session.leave(BAD_DATA if report.findings else 0)
+    first = next((f"{found.path}: {found.problem}" for found in report.findings), None)
+    session.show(report, check_screen, failed(first, BAD_DATA, len(report.findings)))
 
 
 def features(

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import typer
 
 from cryptocast.cli.options import MOST_BARS, MOST_TRIALS, Coins, Engines, Horizons, KnownBars, command, examples
-from cryptocast.cli.session import Session
+from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import duration, moment, names, numbers
 
 __all__ = ["add_to"]
@@ -136,8 +136,9 @@ def forecast(
     if out is not None:
         check_forecast_path(out)
     asked = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
+    selection, version = bars.of_version(coins, version)
     request = Request(
-        selection=bars.selection(coins),
+        selection=selection,
         model=model,
         horizons=tuple(sorted(numbers("--horizons", horizons))),
         intervals=tuple(sorted({*asked, *BANDS})),  # the picture has bands of its own
@@ -264,5 +265,6 @@ def rerun(
     from cryptocast.workflows.rerun import rerun as run_again
 
     report = run_again(session.context(), manifest, engine=engine.chosen())
-    session.show(report, rerun_screen)
-    session.leave(report.exit_code)
+    others = [model.model for model in report.models if not model.same]
+    told = f"{', '.join(others) or 'the run'} forecasts other numbers than run {report.run} recorded."
+    session.show(report, rerun_screen, failed(told if report.exit_code else None, report.exit_code))

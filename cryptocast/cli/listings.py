@@ -7,7 +7,6 @@ from typing import Any, Literal
 import msgspec
 
 from cryptocast.config import Granularity
-from cryptocast.errors import RegistryError, UsageError
 from cryptocast.registry import (
     Collected,
     Event,
@@ -21,7 +20,7 @@ from cryptocast.registry import (
     Standing,
     Version,
     VersionKey,
-    parse_reference,
+    version_name,
 )
 from cryptocast.registry import ListedVersion as Listed
 
@@ -36,7 +35,6 @@ __all__ = [
     "VersionDocument",
     "VersionsDocument",
     "best_document",
-    "find_version",
     "gc_document",
     "history_document",
     "verify_document",
@@ -67,6 +65,7 @@ class ListedVersion(Document, frozen=True, kw_only=True, gc=False):
     horizons: tuple[int, ...]
     skill: float | None  # against the baseline, mean over the horizons of the hold-out
     verdicts: tuple[str, ...]  # of the hold-out, in the order of the horizons
+    foreign: bool  # skill and verdicts came with an archive, were not made here and weigh nothing
 
 
 class VersionsDocument(Document, frozen=True, kw_only=True):
@@ -169,26 +168,18 @@ class GcDocument(Document, frozen=True, kw_only=True):
     bytes: int
 
 
-def best_document(
-    registry: Registry, coin: str, *, source: str | None, vs: str, granularity: Granularity
-) -> BestDocument:
-    """The standings of a coin. UsageError if it has versions on several sources and none is named."""
-    found = sorted({key.source for key in registry.keys(coin=coin, source=source, vs=vs, granularity=granularity)})
-    if len(found) > 1:
-        raise UsageError(f"There are versions of {coin} on {' and on '.join(found)} bars. Set --source.")
-    if not found:
-        raise RegistryError(f"There is no version of {coin} on {granularity} bars. Train: cryptocast train {coin}.")
-    rows = registry.standings(coin, source=found[0], vs=vs, granularity=granularity)
-    bars = "" if granularity == "daily" else f"#{granularity}"
-    first = next((f"{coin}/{row.kind}:{row.number}{bars}" for row in rows if row.passes), None)
-    return BestDocument(coin=coin, source=found[0], vs=vs, granularity=granularity, best=first, standings=rows)
+def best_document(registry: Registry, coin: str, *, source: str, vs: str, granularity: Granularity) -> BestDocument:
+    """The standings of a coin."""
+    rows = registry.standings(coin, source=source, vs=vs, granularity=granularity)
+    first = next((version_name(coin, row.kind, row.number, granularity) for row in rows if row.passes), None)
+    return BestDocument(coin=coin, source=source, vs=vs, granularity=granularity, best=first, standings=rows)
 
 
 def gc_document(gone: Collected, keep: int, *, dry_run: bool) -> GcDocument:
     """What went."""
     versions = tuple(
         GcVersion(
-            name=f"{key.coin}/{key.kind}:{number}" + ("" if key.granularity == "daily" else f"#{key.granularity}"),
+            name=version_name(key.coin, key.kind, number, key.granularity),
             source=key.source,
             vs=key.vs,
             granularity=key.granularity,
@@ -234,32 +225,15 @@ def verify_document(registry: Registry, path: str) -> VerifyDocument:
     return VerifyDocument(path=path, versions=0 if findings else len(registry.listing()), findings=findings)
 
 
-def find_version(
-    registry: Registry, reference: str, *, source: str | None, vs: str, granularity: Granularity
-) -> Version:
-    """The version that a person means. Without a source: the only one that the coin has versions on.
-
-    Raises UsageError if there are several, RegistryError if there is no such version.
-    """
-    parsed = parse_reference(reference)
-    bars = parsed.granularity or granularity
-    if source is None:
-        keys = registry.keys(coin=parsed.coin, kind=parsed.kind, vs=vs, granularity=bars)
-        found = sorted({key.source for key in keys})
-        if len(found) > 1:
-            raise UsageError(f"There are versions of {reference!a} on {' and on '.join(found)} bars. Set --source.")
-        source = found[0] if found else "sample"
-    return registry.get(parsed, source=source, vs=vs, granularity=bars)
-
-
 def _listed(version: Version | Listed) -> ListedVersion:
     scores: tuple[HorizonScore | ListedScore, ...]
     if isinstance(version, Version):
         data = version.manifest.data(version.key.coin)
         trained_to, scores = (data.last if data else None), version.hold_out.horizons
+        foreign = version.hold_out.foreign
         found = [score.skill.get("baseline") for score in version.hold_out.horizons]
     else:
-        trained_to, scores = version.trained_to, version.scores
+        trained_to, scores, foreign = version.trained_to, version.scores, version.foreign
         found = [score.skill.baseline for score in version.scores]
     skills = [skill for skill in found if skill is not None]
     key = version.key
@@ -278,6 +252,7 @@ def _listed(version: Version | Listed) -> ListedVersion:
         horizons=tuple([score.horizon for score in scores]),
         skill=sum(skills) / len(skills) if skills else None,
         verdicts=tuple([score.verdict for score in scores]),
+        foreign=foreign,
     )
 
 

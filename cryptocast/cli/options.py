@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, Typ
 import typer
 
 from cryptocast.cli.logs import LogLevel
+from cryptocast.cli.names import asked, is_plain, names_version
 from cryptocast.cli.session import Common, Invocation, Session
 from cryptocast.cli.values import moment
 from cryptocast.config import Granularity, SourceChoice
+from cryptocast.errors import UsageError
 
 if TYPE_CHECKING:
     from cryptocast.workflows.context import Selection
@@ -90,10 +92,35 @@ class Bars:
     ] = None
 
     def selection(self, coins: list[str] | None) -> "Selection":
-        """These bars of these coins."""
+        """These bars of these coins, which may be named with their bars: bitcoin#hourly.
+
+        UsageError for the name of a version, or of other bars than the options or the other coins have.
+        """
         from cryptocast.workflows.context import Selection
 
-        return Selection(tuple(coins or ()), self.source, self.vs, self.granularity, moment("--now", self.now))
+        bars = asked(None, source=self.source, vs=self.vs, granularity=self.granularity)
+        names = []
+        for coin in coins or ():
+            if is_plain(coin):
+                names.append(coin)  # as it is: who looks for it says what is wrong with it
+                continue
+            bars = asked(coin, source=bars.choice, vs=bars.vs, granularity=bars.granularity)
+            if names_version(coin):
+                raise UsageError(f"{coin!a} names a version, and coins are asked for here: {bars.coin}.")
+            names.append(bars.coin or coin)
+        return Selection(tuple(names), bars.choice or self.source, bars.vs, bars.granularity, moment("--now", self.now))
+
+    def of_version(self, coins: list[str] | None, version: str | None) -> "tuple[Selection, str | None]":
+        """These bars of these coins, and the version that is named, be it among the coins or by itself: then its coin
+        and bars are meant where no others are named."""
+        named = [coin for coin in coins or () if names_version(coin)]
+        if version is None and len(named) == 1 and len(coins or ()) == 1:
+            coins, version = None, named[0]
+        if version is None:
+            return self.selection(coins), None
+        wanted = asked(version, source=self.source, vs=self.vs, granularity=self.granularity)
+        bars = replace(self, source=wanted.choice or self.source, vs=wanted.vs, granularity=wanted.granularity)
+        return bars.selection(coins or [wanted.coin or ""]), version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +183,10 @@ def command(
         own = _Parameters(function)
 
         def call(ctx: typer.Context, **values: Any) -> None:
-            common = _said(ctx, values)
+            invocation = _said(ctx, values)
+            invocation.whole = True
             own.regroup(values)
-            with Session(common, default_level=default_level) as session:
+            with Session(invocation, default_level=default_level) as session:
                 function(session=session, **values)
 
         app.command(name, **facts)(own.given_to(call, function))
@@ -190,11 +218,11 @@ def examples(*lines: str) -> str:
     return "\n".join(("[bold]Examples[/bold]", *(f"[cyan]{line}[/cyan]" for line in lines)))
 
 
-def _said(ctx: typer.Context, values: dict[str, Any]) -> Common:
-    """The common options so far, with those of this level taken out of the values."""
+def _said(ctx: typer.Context, values: dict[str, Any]) -> Invocation:
+    """The invocation with the common options so far; those of this level are taken out of the values."""
     invocation = ctx.ensure_object(Invocation)
     invocation.common = _taken(values, Common).over(invocation.common)
-    return invocation.common
+    return invocation
 
 
 class _Parameters:

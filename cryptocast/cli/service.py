@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from cryptocast.cli.options import command, examples
-from cryptocast.cli.session import Session
+from cryptocast.cli.session import Session, failed
 
 __all__ = ["add_to"]
 
@@ -59,5 +59,5 @@ def doctor(
     from cryptocast.workflows.doctor import examine, probe_upstream
 
     report = examine(session.common.config, environ=os.environ, probe=None if offline else probe_upstream)
-    session.show(report, doctor_screen)
-    session.leave(report.exit_code)
+    wrong = [f"{check.name}: {check.found}" for check in report.checks if check.status == "fail"]
+    session.show(report, doctor_screen, failed(next(iter(wrong), None), report.exit_code, len(wrong)))

@@ -1,8 +1,9 @@
 """One run of a command: what its common options say, where its output goes, and what it hands to the use cases."""
 
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Self, TextIO, TypeAlias, TypeVar, c
 import typer
 from rich.console import Console, RenderableType
 
+from cryptocast.cli.figures import one_line
 from cryptocast.cli.logs import CommandLog, LogFormat, LogLevel
 from cryptocast.cli.progress import Shown, shown_progress
 from cryptocast.config import Config, load_config, without_tuned
+from cryptocast.errors import CryptocastError
 
 if TYPE_CHECKING:
     from cryptocast.registry import Registry
     from cryptocast.workflows.context import Context
 
-__all__ = ["Common", "Invocation", "Session", "Terminal"]
+__all__ = ["Common", "Invocation", "ReportedError", "Session", "Terminal", "failed", "write_document"]
 
 API_KEY = "CRYPTOCAST_COINGECKO_API_KEY"
 PANEL = "Everywhere (before or after the command)"
@@ -75,16 +78,59 @@ class Terminal(Console):
 
 @dataclass(slots=True)
 class Invocation:
-    """What `main` must know when an error arrives: the common options as far as they were read."""
+    """What `main` must know when an error arrives.
 
+    given: the command line. common: its common options as far as they were read; whole: that is all of them. shown: a
+    document stands on stdout already.
+    """
+
+    given: Sequence[str] = ()
     common: Common = field(default_factory=Common)
+    whole: bool = False
+    shown: bool = False
+
+    @property
+    def json(self) -> bool:
+        """Whether stdout is for a machine. Of a command line that could not be read: whether --json stands in it."""
+        if self.whole or self.common.json:
+            return bool(self.common.json)
+        words = itertools.takewhile(lambda word: word != "--", self.given)
+        return any(word.partition("=")[0] == "--json" for word in words)
+
+
+class ReportedError(CryptocastError):
+    """What a report says of itself: on a screen it is told already, a machine finds it on stderr too."""
+
+
+def failed(what: str | None, exit_code: int, count: int = 1) -> ReportedError | None:
+    """The error of a report that says of itself that something is wrong; None: nothing is.
+
+    what: the first thing, of `count`.
+    """
+    if what is None:
+        return None
+    error = ReportedError(what if count == 1 else f"{what} (and {count - 1} more)")
+    error.exit_code = exit_code
+    return error
+
+
+def write_document(document: object) -> None:
+    """One JSON document in one line on stdout: bytes, as JSON is UTF-8 whatever the terminal speaks."""
+    import msgspec
+
+    out = cast("TextIO | None", sys.stdout)  # None where the shell closed it: >&-
+    if out is not None:
+        out.flush()
+        out.buffer.write(msgspec.json.encode(document) + b"\n")
+        out.buffer.flush()
 
 
 class Session:
     """One command at work. A context manager: afterwards no progress bar and no log handler is left."""
 
-    def __init__(self, common: Common, *, default_level: LogLevel = "warning") -> None:
-        self.common = common
+    def __init__(self, invocation: Invocation, *, default_level: LogLevel = "warning") -> None:
+        self._invocation = invocation
+        self.common = common = invocation.common
         self.out = Terminal(highlight=False, markup=False, emoji=False)
         self.err = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
         level: LogLevel = common.log_level or ("debug" if common.debug else default_level)
@@ -128,30 +174,31 @@ class Session:
         """Whether stdout is for a machine."""
         return bool(self.common.json)
 
-    def show(self, report: Report, screen: Screen[Report]) -> None:
-        """The report: as one JSON document, or on the screen."""
+    def show(self, report: Report, screen: Screen[Report], failure: CryptocastError | None = None) -> None:
+        """The report: as one JSON document, or on the screen.
+
+        failure: what is wrong all the same. It stands in the document as `error` and `exit_code` and is raised behind
+        the report.
+        """
         self._progress.close()
         if self.json:
-            self._write(report)
-            return
-        for part in screen(report):
-            self.out.print(part)
-
-    def leave(self, exit_code: int) -> None:
-        """Leave with this code, unless it is 0: the report that was shown says why."""
-        if exit_code:
-            raise typer.Exit(exit_code)
+            self._write(report if failure is None else _with_failure(report, failure))
+        else:
+            for part in screen(report):
+                self.out.print(part)
+        if failure is not None:
+            raise failure
 
     def _write(self, report: object) -> None:
-        import msgspec
-
-        out = cast("TextIO | None", sys.stdout)  # None where the shell closed it: >&-
-        if out is None:
-            return
+        self._invocation.shown = True
         try:
-            # Bytes: JSON is UTF-8 whatever the terminal speaks.
-            out.flush()
-            out.buffer.write(msgspec.json.encode(report) + b"\n")
-            out.buffer.flush()
+            write_document(report)
         except BrokenPipeError:
             self.out.on_broken_pipe()
+
+
+def _with_failure(report: object, failure: CryptocastError) -> dict[str, object]:
+    import msgspec
+
+    told: dict[str, object] = msgspec.to_builtins(report)
+    return {**told, "error": one_line(str(failure)), "exit_code": failure.exit_code}

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
+from cryptocast.cli.names import Asked, asked, find_key, find_listed, find_version, one_source
 from cryptocast.cli.options import MOST_NUMBER, Bars, Coins, Vs, command, examples, group
-from cryptocast.cli.session import Session
+from cryptocast.cli.session import Session, failed
 from cryptocast.config import Granularity, SourceChoice
+from cryptocast.errors import DataError, RegistryError, UsageError
 
 if TYPE_CHECKING:
     from cryptocast.registry import Registry, VersionKey
@@ -22,7 +24,9 @@ BarLength: TypeAlias = Annotated[
     Granularity | None, typer.Option("--granularity", metavar="BARS", help="Only these bars.")
 ]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")]
-Coin: TypeAlias = Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id.")]
+Coin: TypeAlias = Annotated[
+    str, typer.Argument(metavar="COIN", help="CoinGecko id, or what is printed: bitcoin/lightgbm:3.")
+]
 OneKind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Default: the only one there is.")]
 Reference: TypeAlias = Annotated[
     str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
@@ -59,7 +63,11 @@ def add_upkeep(registry: typer.Typer) -> None:
     command(ab, "stop", epilog=examples("cryptocast registry ab stop bitcoin lightgbm --reason 'new data'"))(ab_stop)
     command(ab, "conclude", epilog=examples("cryptocast registry ab conclude bitcoin lightgbm"))(ab_conclude)
     registry.add_typer(ab, name="ab")
-    command(registry, "import", epilog=examples("cryptocast registry import bitcoin-3.zip"))(import_)
+    command(
+        registry,
+        "import",
+        epilog=examples("cryptocast registry import bitcoin-3.zip", "cryptocast registry import bitcoin-3.zip --score"),
+    )(import_)
 
 
 def best(
@@ -74,11 +82,16 @@ def best(
     from cryptocast.cli.listings import best_document
     from cryptocast.cli.screens.upkeep import best_screen
 
-    data = session.config.data
-    found = best_document(
-        session.registry(), coin, source=_real(source), vs=vs or data.vs, granularity=granularity or data.granularity
-    )
-    session.show(found, best_screen)
+    data, registry = session.config.data, session.registry()
+    wanted = asked(coin, source=source, vs=vs, granularity=granularity)
+    if wanted.kind is not None or wanted.number is not None or wanted.alias not in (None, "best"):
+        raise UsageError(
+            f"{coin!a} names one kind, and this chooses among all of a coin: cryptocast registry best {wanted.coin}. "
+            f"For the one: cryptocast registry show {coin}."
+        )
+    bars, currency = wanted.granularity or data.granularity, wanted.vs or data.vs
+    on = one_source(registry, wanted, vs=currency, granularity=bars)
+    session.show(best_document(registry, wanted.coin or coin, source=on, vs=currency, granularity=bars), best_screen)
 
 
 def compare_versions(
@@ -92,14 +105,12 @@ def compare_versions(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also as a page with a picture.")] = None,
 ) -> None:
     """Two versions on the forecasts that they share, with intervals, and in what they differ."""
-    from cryptocast.cli.listings import find_version
     from cryptocast.cli.screens.upkeep import comparison_screen
     from cryptocast.workflows.compare import compare, write_comparison
 
-    config, registry = session.config, session.registry()
-    bars, currency = granularity or config.data.granularity, vs or config.data.vs
-    one, other = (find_version(registry, r, source=_real(source), vs=currency, granularity=bars) for r in (a, b))
-    found = compare(registry, config.store.path, config.gate, one, other)
+    config = session.config
+    one, other = (find_version(session, name, source=source, vs=vs, granularity=granularity) for name in (a, b))
+    found = compare(session.registry(), config.store.path, config.gate, one, other)
     if html is not None:
         write_comparison(found, html)
     session.show(found, comparison_screen)
@@ -115,20 +126,18 @@ def card(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Into a file.")] = None,
 ) -> None:
     """The model card in Markdown: what it is for, its data, its skill by horizon, where it fails, how it does live."""
-    from cryptocast.cli.listings import find_version
     from cryptocast.cli.screens.upkeep import card_screen
     from cryptocast.workflows.card import model_card
 
-    data, registry = session.config.data, session.registry()
-    bars, currency = granularity or data.granularity, vs or data.vs
-    version = find_version(registry, reference, source=_real(source), vs=currency, granularity=bars)
+    registry = session.registry()
+    version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
     session.show(model_card(registry, session.config.gate, version, out), card_screen)
 
 
 def roll_back(
     session: Session,
-    coin: Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id.")],
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Default: the only one there is.")] = None,
+    coin: Coin,
+    kind: OneKind = None,
     *,
     to: Annotated[
         int | None, typer.Option("--to", min=1, max=MOST_NUMBER, help="Default: what was in production before.")
@@ -144,7 +153,7 @@ def roll_back(
     from cryptocast.workflows.context import login_name
     from cryptocast.workflows.rollback import rollback
 
-    registry, key = _key(session, coin, kind, source, vs, granularity)
+    registry, key, to = find_key(session, asked(coin, kind, to, source=source, vs=vs, granularity=granularity))
     report = rollback(registry, key, to=to, reason=reason, dry_run=dry_run, who=login_name(), now=datetime.now(UTC))
     session.show(report, rollback_screen)
 
@@ -176,41 +185,68 @@ def export(
     granularity: BarLength = None,
 ) -> None:
     """One version with its artefacts as one file, each with its hash."""
-    from cryptocast.cli.listings import find_version
     from cryptocast.cli.screens.upkeep import export_screen
     from cryptocast.workflows.archives import export_version
 
-    data, registry = session.config.data, session.registry()
-    bars, currency = granularity or data.granularity, vs or data.vs
-    version = find_version(registry, reference, source=_real(source), vs=currency, granularity=bars)
-    session.show(export_version(registry, version, path, whole_fit=fit, overwrite=overwrite), export_screen)
+    version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
+    session.show(export_version(session.registry(), version, path, whole_fit=fit, overwrite=overwrite), export_screen)
 
 
 def import_(
     session: Session,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="An archive that `registry export` wrote.")],
     *,
+    score: Annotated[
+        bool,
+        typer.Option("--score", metavar="", help="Score it on the bars here after its fit's last; later runs too."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Check the archive, keep nothing.")] = False,
 ) -> None:
-    """Take in an archive: its versions become challengers here. Refuses whatever is not exactly as it says it is."""
+    """Take in an archive: its versions become challengers here. Refuses whatever is not exactly as it says it is.
+
+    The scores that it brings are shown as foreign and open no gate; those that --score makes here count.
+    """
     from cryptocast.cli.screens.upkeep import import_screen
     from cryptocast.workflows.archives import import_archive
     from cryptocast.workflows.context import login_name
 
-    registry = session.registry() if dry_run else session.context().registry()
-    report = import_archive(registry, path, dry_run=dry_run, who=login_name(), now=datetime.now(UTC))
-    session.show(report, import_screen)
+    if score and dry_run:
+        raise UsageError("--score keeps what it finds, and --dry-run keeps nothing. Leave one out.")
+    context = session.context()
+    registry = session.registry() if dry_run else context.registry()
+    scoring = context if score else None
+    report = import_archive(
+        registry, path, dry_run=dry_run, who=login_name(), now=context.wall_clock(), scoring=scoring
+    )
+    session.show(report, import_screen, failed(report.unscored, DataError.exit_code))
 
 
 def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
     """Note the forecast of now, join earlier ones with the bars that have closed, and judge the versions live.
 
-    For cron: once a bar. A server does the same by itself.
+    For cron: once a bar. A server does the same by itself. Of a version that is named only its own lines are shown.
     """
+    from msgspec.structs import replace
+
     from cryptocast.cli.screens.upkeep import score_screen
     from cryptocast.workflows.score import score as score_live
 
-    session.show(score_live(session.context(), bars.selection(coins)), score_screen)
+    selection, name = bars.of_version(coins, None)
+    if name is None:
+        session.show(score_live(session.context(), selection), score_screen)
+        return
+    version = find_version(session, name, source=bars.source, vs=bars.vs, granularity=bars.granularity)
+    report = score_live(session.context(), selection)
+    key = version.key
+    own = tuple(
+        row
+        for row in report.rows
+        if (row.coin, row.kind, row.source, row.vs, row.granularity, row.number)
+        == (key.coin, key.kind, key.source, key.vs, key.granularity, version.number)
+    )
+    if not own:
+        raise RegistryError(f"{version.name} is neither production nor challenger, and only those are scored.")
+    session.show(replace(report, rows=own), score_screen)
 
 
 def ab_group() -> None:
@@ -236,7 +272,8 @@ def ab_start(
     from cryptocast.workflows import ab as tests
     from cryptocast.workflows.context import login_name
 
-    registry, key = _key(session, coin, kind, source, vs, granularity)
+    wanted = asked(coin, kind, challenger, source=source, vs=vs, granularity=granularity)
+    registry, key, challenger = find_key(session, wanted)
     report = tests.ab_start(
         session.config, registry, key, challenger=challenger, share=share, who=login_name(), now=datetime.now(UTC)
     )
@@ -256,9 +293,9 @@ def ab_status(
     from cryptocast.cli.screens.upkeep import ab_screen
     from cryptocast.workflows import ab as tests
 
-    registry = session.registry()
-    keys = registry.keys(coin=coin, kind=kind, source=_real(source), vs=vs, granularity=granularity)
-    session.show(tests.ab_status(session.config, registry, list(keys)), ab_screen)
+    found = find_listed(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
+    keys = sorted({version.key for version in found})
+    session.show(tests.ab_status(session.config, session.registry(), keys), ab_screen)
 
 
 def ab_stop(
@@ -276,7 +313,7 @@ def ab_stop(
     from cryptocast.workflows import ab as tests
     from cryptocast.workflows.context import login_name
 
-    registry, key = _key(session, coin, kind, source, vs, granularity)
+    registry, key = _tested(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
     report = tests.ab_stop(session.config, registry, key, reason=reason, who=login_name(), now=datetime.now(UTC))
     session.show(report, ab_screen)
 
@@ -295,27 +332,20 @@ def ab_conclude(
     from cryptocast.workflows import ab as tests
     from cryptocast.workflows.context import login_name
 
-    registry, key = _key(session, coin, kind, source, vs, granularity)
+    registry, key = _tested(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
     report = tests.ab_conclude(session.config, registry, key, who=login_name(), now=datetime.now(UTC))
-    session.show(report, ab_screen)
-    if report.promotion is not None:
-        report.promotion.raise_for_refusal()
+    session.show(report, ab_screen, None if report.promotion is None else report.promotion.refusal())
 
 
-def _key(
-    session: Session,
-    coin: str,
-    kind: str | None,
-    source: SourceChoice | None,
-    vs: str | None,
-    granularity: Granularity | None,
-) -> "tuple[Registry, VersionKey]":
-    from cryptocast.workflows.rollback import one_key
+def _tested(session: Session, wanted: Asked) -> "tuple[Registry, VersionKey]":
+    """The key that is meant. RegistryError if a version was named that is no side of its running test."""
+    from cryptocast.workflows.ab import running_test
 
-    data, registry = session.config.data, session.registry()
-    bars, currency = granularity or data.granularity, vs or data.vs
-    return registry, one_key(registry, coin, kind, source=_real(source), vs=currency, granularity=bars)
-
-
-def _real(source: SourceChoice | None) -> str | None:
-    return None if source in (None, "auto") else source
+    registry, key, number = find_key(session, wanted)
+    test = running_test(registry, key)
+    if number is not None and test is not None and number not in (test.start.production, test.start.challenger):
+        raise RegistryError(
+            f"Version {number} is no side of the running test of {key}: that is of {test.start.production} and "
+            f"{test.start.challenger}."
+        )
+    return registry, key

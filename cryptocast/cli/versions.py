@@ -1,12 +1,14 @@
 """registry list, show, history, promote, verify: which version answers, and how it came to that."""
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from cryptocast.cli.names import asked, find_events, find_key, find_listed, find_version
 from cryptocast.cli.options import MOST_NUMBER, Vs, command, examples, group
-from cryptocast.cli.session import Session
+from cryptocast.cli.session import Session, failed
 from cryptocast.cli.upkeep import add_upkeep
 from cryptocast.cli.values import moment
 from cryptocast.config import Granularity, SourceChoice
@@ -16,7 +18,10 @@ __all__ = ["add_to"]
 PANEL: Final = "Registry and service"
 BAD_REGISTRY: Final = 5
 
-Coin: TypeAlias = Annotated[str | None, typer.Argument(metavar="COIN", help="CoinGecko id. Default: every coin.")]
+Coin: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(metavar="COIN", help="CoinGecko id, or what is printed: bitcoin/lightgbm:3. Default: every coin."),
+]
 Kind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Such as lightgbm. Default: every kind.")]
 Source: TypeAlias = Annotated[
     SourceChoice | None, typer.Option("--source", metavar="SOURCE", help="Only versions on these bars.")
@@ -72,7 +77,7 @@ def list_versions(
     from cryptocast.cli.listings import versions_document
     from cryptocast.cli.screens.registry import versions_screen
 
-    found = session.registry().listing(coin=coin, kind=kind, source=_real(source), vs=vs, granularity=granularity)
+    found = find_listed(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
     session.show(versions_document(found), versions_screen)
 
 
@@ -87,19 +92,11 @@ def show_version(
     granularity: BarLength = None,
 ) -> None:
     """One version: what it was fitted on, its hold-out scores, its artefacts."""
-    from cryptocast.cli.listings import find_version, version_document
+    from cryptocast.cli.listings import version_document
     from cryptocast.cli.screens.registry import version_screen
 
-    data = session.config.data
-    registry = session.registry()
-    version = find_version(
-        registry,
-        reference,
-        source=_real(source),
-        vs=vs or data.vs,
-        granularity=granularity or data.granularity,
-    )
-    session.show(version_document(registry, version), version_screen)
+    version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
+    session.show(version_document(session.registry(), version), version_screen)
 
 
 def history(
@@ -119,9 +116,8 @@ def history(
     from cryptocast.cli.screens.registry import history_screen
 
     until = moment("--at", at)
-    found = session.registry()
-    events = found.history(coin=coin, kind=kind, source=_real(source), vs=vs, granularity=granularity, until=until)
-    session.show(history_document(found, events, until), history_screen)
+    events = find_events(session, asked(coin, kind, source=source, vs=vs, granularity=granularity), until)
+    session.show(history_document(session.registry(), events, until), history_screen)
 
 
 def promote(
@@ -155,15 +151,18 @@ def promote(
     from cryptocast.workflows.context import login_name
     from cryptocast.workflows.promote import promote as bring_forward
 
-    data = session.config.data
-    bars = replace(data, vs=vs or data.vs, granularity=granularity or data.granularity)
+    data, wanted = session.config.data, asked(coin, kind, number, source=source, vs=vs, granularity=granularity)
+    if wanted.alias not in (None, "challenger"):  # the challenger is what is judged in any case
+        _, key, number = find_key(session, wanted)
+        wanted = dataclasses.replace(wanted, kind=key.kind, number=number, source=key.source)
+    bars = replace(data, vs=wanted.vs or data.vs, granularity=wanted.granularity or data.granularity)
     report = bring_forward(
         replace(session.config, data=bars),
         session.registry(),
-        coin=coin,
-        kind=kind,
-        number=number,
-        source=_real(source),
+        coin=wanted.coin,
+        kind=wanted.kind,
+        number=wanted.number,
+        source=wanted.source,
         whole_fit=fit,
         dry_run=dry_run,
         force=force,
@@ -171,8 +170,7 @@ def promote(
         who=login_name(),
         now=datetime.now(UTC),
     )
-    session.show(report, promotion_screen)
-    report.raise_for_refusal()
+    session.show(report, promotion_screen, report.refusal())
 
 
 def verify(session: Session) -> None:
@@ -181,10 +179,5 @@ def verify(session: Session) -> None:
     from cryptocast.cli.screens.registry import verify_screen
 
     report = verify_document(session.registry(), str(session.config.store.path / "registry"))
-    session.show(report, verify_screen)
-    session.leave(BAD_REGISTRY if report.findings else 0)
-
-
-def _real(source: SourceChoice | None) -> str | None:
-    """The source as versions know it: `auto` is no source of its own."""
-    return None if source in (None, "auto") else source
+    first = next((f"{found.where}: {found.problem}" for found in report.findings), None)
+    session.show(report, verify_screen, failed(first, BAD_REGISTRY, len(report.findings)))

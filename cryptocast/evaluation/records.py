@@ -82,13 +82,17 @@ class HorizonScore(Record, frozen=True, kw_only=True):
 
 
 class HoldOut(Record, frozen=True, kw_only=True):
-    """The scores that a version is registered with, from bars that its first fit never saw."""
+    """The scores that a version is registered with, from bars that its first fit never saw.
+
+    foreign: they came with an archive, and nobody here has made these forecasts. They are shown and weigh nothing.
+    """
 
     schema: Literal["cryptocast.holdout/1"] = "cryptocast.holdout/1"
     start: Moment
     end: Moment
     coins: tuple[CoinId, ...]
     horizons: tuple[HorizonScore, ...]
+    foreign: bool = False
 
 
 class Evidence(Record, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from cryptocast.registry.manifest import (
     sha256_hex,
 )
 from cryptocast.registry.marks import Drift, LiveMark
-from cryptocast.registry.references import Reference, parse_reference
+from cryptocast.registry.references import BEST, Reference, nearest, parse_reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.retention import Collected
 from cryptocast.registry.verify import Finding
@@ -42,9 +42,11 @@ from cryptocast.registry.version import (
     NewVersion,
     Version,
     VersionKey,
+    version_name,
 )
 
 __all__ = [
+    "BEST",
     "CHALLENGER",
     "PRODUCTION",
     "AbEvent",
@@ -95,6 +97,7 @@ __all__ = [
     "contest",
     "first_version",
     "most_telling",
+    "nearest",
     "next_version",
     "parse_reference",
     "recipe_hash",
@@ -103,4 +106,5 @@ __all__ = [
     "sha256_hex",
     "side_of",
     "standings",
+    "version_name",
 ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -15,7 +15,13 @@ from cryptocast.registry.manifest import FitManifest, HoldOut, HorizonScore, Int
 from cryptocast.registry.version import Version
 from cryptocast.scoring.multiple import holm
 
-__all__ = ["Decision", "Grounds", "Standing", "best_of", "first_version", "next_version", "standings"]
+__all__ = ["FOREIGN", "Decision", "Grounds", "Standing", "best_of", "first_version", "next_version", "standings"]
+
+# Why scores that came with an archive weigh nothing.
+FOREIGN: Final = (
+    "its scores came with an archive and were not made here, so they do not count: score it on the bars here with "
+    "cryptocast registry import FILE --score"
+)
 
 # first: there is no production yet. refresh: production's own recipe on newer bars. evidence: another recipe, which
 # only a comparison of forecasts can judge. nothing: there is nothing to decide.
@@ -53,7 +59,8 @@ def first_version(hold_out: HoldOut, config: GateConfig) -> Decision:
 
     Refused if at any horizon it is significantly worse than the baseline (Holm over the horizons, at gate.alpha), or if
     the coverage of any interval is more than gate.coverage_sigmas standard errors from nominal. A horizon that answers
-    with the baseline anyway is exempt. What cannot be told is not held against a first version, but is said.
+    with the baseline anyway is exempt. What cannot be told is not held against a first version, but is said. Foreign
+    scores open nothing.
     """
     accepted, reasons = _sound(hold_out, config)
     return Decision(accepted=accepted, rule="first", reasons=reasons)
@@ -64,7 +71,8 @@ def next_version(production: Version, challenger: Version, config: GateConfig, g
 
     Production's own recipe on newer bars is a refresh: it passes like a first version does, if the recipe was walked
     forward not too long ago. Another recipe must be better on forecasts of both for identical origins, which the
-    hold-outs of two fits, on different bars, are not.
+    hold-outs of two fits, on different bars, are not; so must a version that was not scored here, whatever recipe it
+    says it has.
     """
     old, new = f"version {production.number}", f"version {challenger.number}"
     if challenger.number == production.number:
@@ -72,7 +80,8 @@ def next_version(production: Version, challenger: Version, config: GateConfig, g
     if challenger.fit_id == production.fit_id or _same_ingredients(production.manifest, challenger.manifest):
         return _nothing(f"{new} repeats {old}: same recipe, candles, seed, code and libraries")
     missing = sorted(set(production.manifest.horizons) - set(challenger.manifest.horizons))
-    rule: Rule = "refresh" if challenger.manifest.recipe == production.manifest.recipe else "evidence"
+    foreign = challenger.hold_out.foreign
+    rule: Rule = "refresh" if challenger.manifest.recipe == production.manifest.recipe and not foreign else "evidence"
     if missing:
         reason = f"{new} lacks horizons that {old} serves: {', '.join(map(str, missing))} bars"
         return Decision(accepted=False, rule=rule, reasons=(reason,))
@@ -85,7 +94,8 @@ def _contested(production: Version, challenger: Version, grounds: Grounds) -> De
     old, new = f"version {production.number}", f"version {challenger.number}"
     found = grounds.compare(production, challenger)
     if isinstance(found, str):
-        reason = f"{new} has another recipe than {old} in production: that it is better must be shown, and {found}"
+        what = "came with an archive" if challenger.hold_out.foreign else f"has another recipe than {old} in production"
+        reason = f"{new} {what}: that it is better must be shown, and {found}"
         return Decision(accepted=False, rule="evidence", reasons=(reason,))
     if found.better:
         first = f"{new} is better than {old} in production: p {found.p:.2g} on {found.rests_on}"
@@ -95,14 +105,19 @@ def _contested(production: Version, challenger: Version, grounds: Grounds) -> De
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One production version among the kinds of its coin. ratio: its CRPS over the baseline's on the same forecasts,
-    mean over the horizons; rests_on: walk-forward if all kinds have one, else each one's hold-out."""
+    mean over the horizons; rests_on: walk-forward if all kinds have one, else each one's hold-out.
+
+    One whose scores are foreign rests on nothing and has no ratio; put into production by hand, it answers where no
+    other can.
+    """
 
     kind: str
     number: int
-    ratio: float
-    rests_on: Literal["walk-forward", "hold-out"]
+    ratio: float | None
+    rests_on: Literal["walk-forward", "hold-out", "nothing"]
     passes: bool
-    reasons: tuple[str, ...]  # why its calibration is rejected
+    reasons: tuple[str, ...]  # why its calibration is rejected, or its scores do not count
+    foreign: bool = False
 
 
 def standings(
@@ -110,19 +125,23 @@ def standings(
 ) -> tuple[Standing, ...]:
     """The versions by out-of-sample CRPS, those first whose coverage is not rejected; the first of equals wins.
 
+    Foreign scores are not counted: such a version comes behind all that pass.
+
     CRPS is taken relative to the baseline's, because the bars of two hold-outs, or of two walks, may differ. A horizon
     that answers with the baseline counts as no better than it. evidence: by kind, the walk forward of its recipe.
     Prices and points (MAPE, R2) decide nothing.
     """
     walks = evidence or {}
-    walked = bool(candidates) and all(version.key.kind in walks for version in candidates)
+    known = [version for version in candidates if not version.hold_out.foreign]
+    walked = bool(known) and all(version.key.kind in walks for version in known)
     rows = [
         _standing(
             version, walks[version.key.kind].scores if walked else version.hold_out.horizons, config, walked=walked
         )
-        for version in candidates
+        for version in known
     ]
-    return tuple(sorted(rows, key=lambda row: (not row.passes, row.ratio)))
+    rows += [_uncounted(version) for version in candidates if version.hold_out.foreign]
+    return tuple(sorted(rows, key=lambda row: (not row.passes, row.ratio is None, row.ratio or 0.0)))
 
 
 def best_of(
@@ -145,6 +164,18 @@ def _standing(version: Version, scores: Sequence[HorizonScore], config: GateConf
         rests_on="walk-forward" if walked else "hold-out",
         passes=not faults,
         reasons=tuple(faults),
+    )
+
+
+def _uncounted(version: Version) -> Standing:
+    return Standing(
+        kind=version.key.kind,
+        number=version.number,
+        ratio=None,
+        rests_on="nothing",
+        passes=True,
+        reasons=(FOREIGN,),
+        foreign=True,
     )
 
 
@@ -197,6 +228,8 @@ def _same_ingredients(one: FitManifest, other: FitManifest) -> bool:
 
 def _sound(hold_out: HoldOut, config: GateConfig) -> tuple[bool, tuple[str, ...]]:
     """Whether the hold-out speaks against serving a version at all, and one reason for each horizon and fault."""
+    if hold_out.foreign:
+        return False, (FOREIGN,)
     if not hold_out.horizons:
         return False, ("its hold-out scored no horizon",)
     judged = [score for score in hold_out.horizons if score.fallback is None]

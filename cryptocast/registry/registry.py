@@ -10,8 +10,8 @@ from typing import Any, Self, TypedDict
 import msgspec
 
 from cryptocast.config import GateConfig, Granularity
-from cryptocast.errors import RegistryError
-from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
+from cryptocast.errors import RegistryError, UsageError
+from cryptocast.evaluation.records import Evidence, HoldOut, Trial, TrialCommand
 from cryptocast.registry import journal, rows
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest, all_tests, end_test, start_test
@@ -34,7 +34,7 @@ from cryptocast.registry.ledger import (
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
 from cryptocast.registry.marks import LiveMark, read_mark, said, write_mark
 from cryptocast.registry.objects import Objects
-from cryptocast.registry.references import Reference, parse_reference
+from cryptocast.registry.references import BEST, Reference, nearest, parse_reference
 from cryptocast.registry.retention import Collected, collect
 from cryptocast.registry.verify import Finding, verify_registry
 from cryptocast.registry.version import (
@@ -95,7 +95,8 @@ class Registry:
     ) -> tuple[Version, ...]:
         """Keep a fit and give each of the coins its next version, which becomes the challenger.
 
-        The first version of a key becomes production too, if the gate lets it. Files are stored first, then everything
+        The first version of a key becomes production too, if the gate lets it, which it never does on foreign scores:
+        what comes with an archive waits as a challenger. Files are stored first, then everything
         else in one transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again
         returns the versions that it has. Raises ValueError if manifest, files and versions do not belong together.
         """
@@ -143,6 +144,18 @@ class Registry:
         """
         with self._database.write() as connection:
             return tuple(_promoted(connection, move, now, who) for move in moves)
+
+    def score_again(self, key: VersionKey, number: int, hold_out: HoldOut) -> bool:
+        """Keep a hold-out that was made here for a version that came with an archive: it counts in the foreign one's
+        place. False, and nothing is changed, if the version was trained here, or there is none.
+
+        Raises ValueError for a foreign hold-out.
+        """
+        record = settled(hold_out)
+        if record.foreign:
+            raise ValueError("a foreign hold-out was not made here")
+        with self._database.write() as connection:
+            return rows.write_local_hold_out(connection, key, number, canonical_json(record))
 
     def write_ledger(self, rows: Sequence[LedgerRow]) -> int:
         """Keep forecasts that were, or would have been, served, in one transaction. What was kept before stands.
@@ -343,28 +356,61 @@ class Registry:
     def get(
         self, reference: str | Reference, *, source: str, vs: str = "usd", granularity: Granularity = "daily"
     ) -> Version:
-        """The version that a reference means on the bars of this source; its own #granularity goes before the argument.
+        """The version that a reference means on the bars of this source; the bars that it names itself go before.
 
-        Raises UsageError for a malformed reference, RegistryError that says what there is if there is no such version.
+        A coin alone is its best version; where none is in production, that of its only kind. Raises UsageError for a
+        reference that is malformed or could be of several kinds, RegistryError that says what there is if there is no
+        such version.
         """
         if isinstance(reference, str):
             reference = parse_reference(reference)
+        source, vs = reference.source or source, reference.vs or vs
         granularity = reference.granularity or granularity
-        if reference.kind is None:
-            best = self.best(reference.coin, source=source, vs=vs, granularity=granularity)
-            if best is None:
-                raise RegistryError(
-                    f"{reference.coin} has no production version with sound calibration on {source} {granularity} "
-                    "bars: the baseline answers. Train: cryptocast train."
-                )
-            return best
-        key = VersionKey(reference.coin, source, vs, granularity, reference.kind)
+        kind = reference.kind
+        if kind is None:
+            best = None
+            if reference.number is None and reference.alias in (None, BEST):
+                best = self.best(reference.coin, source=source, vs=vs, granularity=granularity)
+            if best is not None:
+                return best
+            kind = self._only_kind(reference, source=source, vs=vs, granularity=granularity)
+        key = VersionKey(reference.coin, source, vs, granularity, kind)
         with self._database.read() as connection:
             number = _resolve(reference, rows.read_aliases(connection, key))
             found = rows.read_versions(connection, {**_columns(key), "number": number})
             if not found:
-                raise RegistryError(f"There is no {reference} on {source} bars in {vs}. {_known(connection, key)}")
+                raise RegistryError(
+                    f"There is no {reference} on {source} bars in {vs}. {_known(connection, key.coin, kind, key)}"
+                )
             return found[0]
+
+    def _only_kind(self, reference: Reference, *, source: str, vs: str, granularity: Granularity) -> str:
+        kinds = [key.kind for key in self.keys(coin=reference.coin, source=source, vs=vs, granularity=granularity)]
+        if not kinds:
+            raise self.no_such(reference, source=source, vs=vs, granularity=granularity)
+        if reference.alias == BEST:
+            raise RegistryError(
+                f"{reference.coin} has no production version with sound calibration on {source} {granularity} "
+                "bars: the baseline answers. Train: cryptocast train."
+            )
+        if len(kinds) > 1:
+            raise UsageError(f"{reference} could be of {', '.join(f'{reference.coin}/{kind}' for kind in kinds)}.")
+        return kinds[0]
+
+    def no_such(
+        self,
+        reference: Reference,
+        *,
+        source: str | None = None,
+        vs: str | None = None,
+        granularity: Granularity | None = None,
+    ) -> RegistryError:
+        """The error that says that nothing here is called that on these bars, what there is, and what is nearest."""
+        bars = " ".join(part for part in (source, granularity, "bars") if part)
+        where = f" on {bars}" if source or granularity else ""
+        what = f"There is no version of {reference}{where}{f' in {vs}' if vs else ''}."
+        with self._database.read() as connection:
+            return RegistryError(f"{what} {_known(connection, reference.coin, reference.kind)}")
 
     def alias(self, key: VersionKey, name: str) -> Version | None:
         """The version that an alias (production, challenger) of the key stands at; None if it stands nowhere."""
@@ -464,7 +510,7 @@ class Promotion:
 def _promoted(connection: Connection, move: Promotion, now: datetime, who: str) -> Version:
     key, number, expected = move.key, move.number, move.expected
     if number not in rows.read_numbers(connection, key):
-        raise RegistryError(f"There is no version {number} of {key}. {_known(connection, key)}")
+        raise RegistryError(f"There is no version {number} of {key}. {_known(connection, key.coin, key.kind, key)}")
     previous = rows.read_aliases(connection, key).get(PRODUCTION)
     if expected is not msgspec.UNSET and previous != expected:
         raise ProductionMovedError(
@@ -519,18 +565,25 @@ def _resolve(reference: Reference, aliases: Mapping[str, int]) -> int | None:
     return aliases.get(PRODUCTION, aliases.get(CHALLENGER))
 
 
-def _known(connection: Connection, key: VersionKey) -> str:
-    """What there is instead of a version that was asked for, for the error message."""
-    numbers = rows.read_numbers(connection, key)
-    if numbers:
+def _known(connection: Connection, coin: str, kind: str | None, key: VersionKey | None = None) -> str:
+    """What there is instead of a version that was asked for, and what is nearest, for the error message."""
+    numbers = rows.read_numbers(connection, key) if key is not None else []
+    if key is not None and numbers:
         shown = ", ".join(map(str, numbers[-5:]))
         has_production = PRODUCTION in rows.read_aliases(connection, key)
         none = "" if has_production else " None of them is production: see cryptocast registry promote."
         return f"There are {len(numbers)}, the newest: {shown}.{none}"
-    others = [str(other) for other in rows.read_keys(connection, {"coin": key.coin})]
+    if kind == "baseline":
+        return "The baseline has no versions: it needs no fit and always answers. Name another kind."
+    keys = rows.read_keys(connection, {})
+    others = sorted((other for other in keys if other.coin == coin), key=lambda other: other.kind != kind)
     if others:
-        return f"There are versions of {', '.join(others[:5])}."
-    return f"Train it: cryptocast train {key.coin} --model {key.kind}."
+        return f"There are versions of {', '.join(map(str, others[:5]))}."
+    known = sorted({other.coin for other in keys})
+    close = nearest(coin, known)
+    there = f"There are versions of {', '.join(known[:5])}{' and others' if len(known) > 5 else ''}. " if known else ""
+    meant = f"Did you mean {close}? " if close else ""
+    return f"{there}{meant}Train it: cryptocast train {coin}" + (f" --model {kind}." if kind else ".")
 
 
 def _columns(key: VersionKey) -> "_KeyColumns":

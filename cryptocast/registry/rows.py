@@ -50,6 +50,7 @@ __all__ = [
     "set_alias",
     "summary_faults",
     "time_text",
+    "write_local_hold_out",
 ]
 
 KEY = "coin, source, vs, granularity, kind"
@@ -152,6 +153,40 @@ def insert_version(
     _insert_summary(connection, key, number)
 
 
+def write_local_hold_out(connection: Connection, key: VersionKey, number: int, record: bytes) -> bool:
+    """Put a hold-out that was made here in the place of the foreign one. False: the version's own is not foreign."""
+    row = connection.execute(
+        f"SELECT * FROM versions WHERE {KEY_IS} AND number = ?", (*key_values(key), number)
+    ).fetchone()
+    if row is None or not decode(blob(row["hold_out"]), _Scores, _of_hold_out(row)).foreign:
+        return False
+    connection.execute("DELETE FROM local_hold_outs WHERE version_id = ?", (row["id"],))
+    connection.execute(
+        "INSERT INTO local_hold_outs (version_id, record, digest) VALUES (?, ?, ?)",
+        (row["id"], record, _local_digest(row["digest"], record)),
+    )
+    connection.execute("DELETE FROM summaries WHERE version_id = ?", (row["id"],))
+    _insert_summary(connection, key, number)
+    return True
+
+
+def _local_hold_out(connection: Connection, row: Row) -> bytes | None:
+    """The JSON of the hold-out that was made here for the version of a row; None: there is none."""
+    found = connection.execute(
+        "SELECT record, digest FROM local_hold_outs WHERE version_id = ?", (row["id"],)
+    ).fetchone()
+    if found is None:
+        return None
+    record = blob(found["record"])
+    if _local_digest(row["digest"], record) != found["digest"]:
+        raise RegistryError(f"{_of_hold_out(row)}, made here, does not match its hash. {DAMAGED}")
+    return record
+
+
+def _local_digest(version_digest: str, record: bytes) -> str:
+    return sha256_hex(canonical_json([version_digest, sha256_hex(record)]))
+
+
 def _insert_summary(connection: Connection, key: VersionKey, number: int) -> None:
     """Beside the version what a list shows of it. A database that is held at an older schema has no room for it."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'summaries'").fetchone() is None:
@@ -180,7 +215,7 @@ def read_versions(connection: Connection, where: Where, *, alias: str | None = N
     found = _find_versions(connection, where, alias)
     manifests = {row["fit_id"]: decode_fit(row) for row in found.fits}
     return [
-        decode_version(row, _fit_of(row, manifests), aliases)
+        decode_version(connection, row, _fit_of(row, manifests), aliases)
         for row, aliases in zip(found.versions, found.aliases, strict=True)
     ]
 
@@ -248,21 +283,30 @@ def _listed_from_whole(connection: Connection, found: Sequence[Row]) -> list[Lis
         row["fit_id"]: decode(_checked_manifest(row), _Fit, _of_fit(row))
         for row in _find_fits(connection, {row["fit_id"] for row in found})
     }
-    return [_listed(row, _fit_of(row, fits)) for row in found]
+    return [_listed(connection, row, _fit_of(row, fits)) for row in found]
 
 
-def _listed(row: Row, fit: "_Fit") -> ListedVersion:
+def _listed(connection: Connection, row: Row, fit: "_Fit") -> ListedVersion:
     _, hold_out = _checked_contents(row)
-    key, number = row_key(row), row["number"]
+    key = row_key(row)
+    scored = decode(hold_out, _Scores, _of_hold_out(row))
+    local = _local_hold_out(connection, row) if scored.foreign else None
+    if local is not None:
+        scored = decode(local, _Scores, _of_hold_out(row))
     return ListedVersion(
         key=key,
-        number=number,
+        number=row["number"],
         fit_id=row["fit_id"],
         aliases=(),
         created_at=datetime.fromisoformat(row["created_at"]),
         trained_to=next((data.last for data in fit.coins if data.coin == key.coin), None),
-        scores=decode(hold_out, _Scores, f"The hold-out of version {number} of {key}").horizons,
+        scores=scored.horizons,
+        foreign=scored.foreign,
     )
+
+
+def _of_hold_out(row: Row) -> str:
+    return f"The hold-out of version {row['number']} of {row_key(row)}"
 
 
 def _told(summaries: Sequence[bytes]) -> list[ListedVersion] | None:
@@ -332,15 +376,18 @@ def _fit_of(row: Row, fits: Mapping[str, T]) -> T:
     return fit
 
 
-def decode_version(row: Row, manifest: FitManifest, aliases: tuple[str, ...]) -> Version:
+def decode_version(connection: Connection, row: Row, manifest: FitManifest, aliases: tuple[str, ...]) -> Version:
+    """The version of a row, with the hold-out that counts. Raises RegistryError if anything does not match its hash."""
     key, number = row_key(row), row["number"]
-    calibration, hold_out = _checked_contents(row)
+    calibration, text = _checked_contents(row)
+    hold_out = decode(text, HoldOut, _of_hold_out(row))
+    local = _local_hold_out(connection, row) if hold_out.foreign else None
     return Version(
         key=key,
         number=number,
         fit_id=row["fit_id"],
         manifest=manifest,
-        hold_out=decode(hold_out, HoldOut, f"The hold-out of version {number} of {key}"),
+        hold_out=hold_out if local is None else decode(local, HoldOut, _of_hold_out(row)),
         calibration=decode(calibration, CoinCalibration, f"The calibration of version {number} of {key}"),
         aliases=aliases,
         created_at=datetime.fromisoformat(row["created_at"]),
@@ -371,6 +418,7 @@ class _Scores(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """What a list shows of a hold-out."""
 
     horizons: tuple[ListedScore, ...]
+    foreign: bool = False
 
 
 def next_number(connection: Connection, key: VersionKey) -> int:
@@ -514,7 +562,7 @@ def served_state(connection: Connection) -> tuple[object, ...]:
     """See Registry.served_state."""
     newest = [
         connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0]
-        for table in ("history", "versions", "ab_tests", "evidence")
+        for table in ("history", "versions", "ab_tests", "evidence", "local_hold_outs")
     ]
     # What came of the baseline moves no model.
     newest.append(connection.execute("SELECT max(id) FROM outcomes WHERE number > 0").fetchone()[0])

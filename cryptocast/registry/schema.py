@@ -208,5 +208,22 @@ LIVE_MARKS: Final[tuple[str, ...]] = (
     )""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS, LIVE_MARKS)
+# The hold-out of a version that came with an archive, made again on bars of this store; it stands in the place of the
+# foreign one. digest: over the version's own and the record. AUTOINCREMENT, so that each new one shows.
+LOCAL_HOLD_OUTS: Final[tuple[str, ...]] = (
+    """CREATE TABLE local_hold_outs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        version_id INTEGER NOT NULL UNIQUE REFERENCES versions (id) ON DELETE CASCADE,
+        record BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64)
+    )""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    FIRST,
+    EVIDENCE_AND_TRIALS,
+    LEDGER_AND_TESTS,
+    LIVE_MARKS,
+    LOCAL_HOLD_OUTS,
+)
 SCHEMA_VERSION: Final = len(MIGRATIONS)

@@ -92,7 +92,7 @@ def _versions(connection: Connection) -> Iterator[Finding]:
         where = f"version {row['number']} of {row_key(row)}"
         fit = connection.execute("SELECT * FROM fits WHERE fit_id = ?", (row["fit_id"],)).fetchone()
         try:
-            version = decode_version(row, decode_fit(fit), ())
+            version = decode_version(connection, row, decode_fit(fit), ())
         except RegistryError as error:
             yield Finding(where, str(error))
             continue

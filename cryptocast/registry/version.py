@@ -20,6 +20,7 @@ __all__ = [
     "NewVersion",
     "Version",
     "VersionKey",
+    "version_name",
 ]
 
 PRODUCTION = "production"
@@ -45,7 +46,7 @@ class VersionKey(msgspec.Struct, frozen=True, order=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """What a fit says about one coin of its pool when it is registered."""
+    """What a fit says about one coin of its pool when it is registered; with a foreign hold-out by an archive."""
 
     coin: str
     calibration: CoinCalibration
@@ -54,7 +55,8 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One coin's forecaster: a fit, the coin's initial calibration and the scores it was registered with."""
+    """One coin's forecaster: a fit, the coin's initial calibration and the scores it was registered with, or those that
+    were made here in the place of foreign ones."""
 
     key: VersionKey
     number: int
@@ -68,7 +70,7 @@ class Version:
     @property
     def name(self) -> str:
         """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
-        return _name(self.key, self.number)
+        return version_name(self.key.coin, self.key.kind, self.number, self.key.granularity)
 
 
 # gc=False: thousands of these are made at once, and hold nothing that could hold them.
@@ -96,16 +98,17 @@ class ListedVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: datetime  # UTC
     trained_to: datetime | None  # close of the last bar of the coin that its fit saw
     scores: tuple[ListedScore, ...]  # of the hold-out
+    foreign: bool = False  # the scores came with an archive and weigh nothing here
 
     @property
     def name(self) -> str:
         """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
-        return _name(self.key, self.number)
+        return version_name(self.key.coin, self.key.kind, self.number, self.key.granularity)
 
 
-def _name(key: VersionKey, number: int) -> str:
-    bars = "" if key.granularity == "daily" else f"#{key.granularity}"
-    return f"{key.coin}/{key.kind}:{number}{bars}"
+def version_name(coin: str, kind: str, number: int, granularity: str) -> str:
+    """What is printed of a version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
+    return f"{coin}/{kind}:{number}" + ("" if granularity == "daily" else f"#{granularity}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry, Version, sha256_hex
 from cryptocast.registry.archive import pack, read_archive, unpack
+from cryptocast.workflows.context import Context
+from cryptocast.workflows.local_hold_out import local_hold_outs
 
 __all__ = ["ExportReport", "ImportReport", "ImportedVersion", "export_version", "import_archive"]
 
@@ -28,12 +30,19 @@ class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportedVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A version as it is called here."""
+    """A version as it is called here.
+
+    foreign: its scores are those of the archive and weigh nothing here. scored: bars of this store that it was scored
+    on just now, at the horizon with most; not_scored: why it was not, where that was asked for.
+    """
 
     name: str
     source: str
     aliases: tuple[str, ...]
     was_there: bool
+    foreign: bool
+    scored: int | None = None
+    not_scored: str | None = None
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +56,12 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     artefacts: int
     coins: tuple[str, ...]
     versions: tuple[ImportedVersion, ...]
+
+    @property
+    def unscored(self) -> str | None:
+        """Why no version was scored, where that was asked for; None: one was, or nobody asked."""
+        reasons = [f"{version.name}: {version.not_scored}" for version in self.versions if version.not_scored]
+        return reasons[0] if reasons and all(version.scored is None for version in self.versions) else None
 
 
 def export_version(
@@ -70,11 +85,15 @@ def export_version(
     )
 
 
-def import_archive(registry: Registry, path: Path, *, dry_run: bool, who: str, now: datetime) -> ImportReport:
+def import_archive(
+    registry: Registry, path: Path, *, dry_run: bool, who: str, now: datetime, scoring: Context | None = None
+) -> ImportReport:
     """Register what an archive holds: each version becomes the challenger of its key, with the next number here.
 
-    The model is loaded once before anything is kept, so that one which cannot answer stays out. Importing it again
-    changes nothing. RegistryError says why an archive is refused.
+    Never production: the scores that an archive brings are foreign and weigh nothing. scoring: make the hold-outs again
+    on the bars here, which then count; it may be done later too, when more bars have closed. The model is loaded once
+    before anything is kept, so that one which cannot answer stays out. Importing it again changes nothing else.
+    RegistryError says why an archive is refused.
     """
     archive = unpack(read_archive(path), str(path))
     manifest = archive.manifest
@@ -93,6 +112,12 @@ def import_archive(registry: Registry, path: Path, *, dry_run: bool, who: str, n
             versions = registry.register(manifest, archive.files, archive.versions, now=now, who=f"{who} (import)")
         except ValueError as error:
             raise RegistryError(f"The archive {path} is refused: {error}.") from error
+    made, why_not = local_hold_outs(scoring, loaded, versions) if scoring is not None and versions else ({}, {})
+    for version in versions:
+        coin = version.key.coin
+        if coin in made and not registry.score_again(version.key, version.number, made[coin]):
+            del made[coin]
+            why_not[coin] = "it was trained here, and has the scores of its training"
     return ImportReport(
         path=str(path),
         dry_run=dry_run,
@@ -101,7 +126,15 @@ def import_archive(registry: Registry, path: Path, *, dry_run: bool, who: str, n
         artefacts=len(archive.files),
         coins=tuple(version.coin for version in archive.versions),
         versions=tuple(
-            ImportedVersion(name=v.name, source=v.key.source, aliases=v.aliases, was_there=v.key in before)
+            ImportedVersion(
+                name=v.name,
+                source=v.key.source,
+                aliases=v.aliases,
+                was_there=v.key in before,
+                foreign=v.hold_out.foreign and v.key.coin not in made,
+                scored=max(score.dates for score in made[v.key.coin].horizons) if v.key.coin in made else None,
+                not_scored=why_not.get(v.key.coin),
+            )
             for v in versions
         ),
     )

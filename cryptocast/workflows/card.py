@@ -12,6 +12,7 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence, HorizonScore
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
+from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.live import LiveReport, live_score
 
 __all__ = ["ModelCard", "live_of", "model_card"]
@@ -78,11 +79,13 @@ def _lines(version: Version, walked: Evidence | None, live: LiveReport, mark: Li
         "",
         "## Skill by horizon",
         "",
-        f"Hold-out, {version.hold_out.start:%Y-%m-%d} to {version.hold_out.end:%Y-%m-%d}, of a fit that never saw it:",
+        f"{'Foreign hold-out' if version.hold_out.foreign else 'Hold-out'}, {version.hold_out.start:%Y-%m-%d} to "
+        f"{version.hold_out.end:%Y-%m-%d}, of a fit that never saw it:",
         "",
+        *([f"Foreign: {FOREIGN}.", ""] if version.hold_out.foreign else []),
         *_scores(key.kind, version.hold_out.horizons),
         "",
-        *_walked(key, walked),
+        *_walked(key, walked, foreign=version.hold_out.foreign),
         "",
         "## Where it fails",
         "",
@@ -118,18 +121,22 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
     return _table(head, rows)
 
 
-def _walked(key: VersionKey, walked: Evidence | None) -> list[str]:
+def _walked(key: VersionKey, walked: Evidence | None, *, foreign: bool) -> list[str]:
     if walked is None:
         again = f"cryptocast backtest {key.coin} --walk-forward --model {key.kind}"
         return [f"Its recipe was not backtested. To do so: `{again}`."]
-    what = f"Walk-forward of its recipe on {', '.join((walked.coin,) if walked.coin else walked.coins)}"
+    its = "the recipe that its archive names" if foreign else "its recipe"
+    what = f"Walk-forward of {its} on {', '.join((walked.coin,) if walked.coin else walked.coins)}"
     return [f"{what}, {walked.start:%Y-%m-%d} to {walked.end:%Y-%m-%d}:", "", *_scores(walked.kind, walked.scores)]
 
 
 def _failures(version: Version, walked: Evidence | None) -> list[str]:
     """What the scores say against it, and what is true of every such model."""
     found = []
-    for score in walked.scores if walked else version.hold_out.horizons:
+    if version.hold_out.foreign:
+        found.append("Nobody here knows: its scores came with an archive and were not made here.")
+    scores = () if version.hold_out.foreign else walked.scores if walked else version.hold_out.horizons
+    for score in scores:
         skill = score.skill.get("baseline")
         if score.fallback:
             found.append(f"{score.horizon} bars ahead it is not used: {score.fallback.rstrip('.')}.")

@@ -32,6 +32,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     train_seconds: float
     bytes: int
     hold_out: tuple[HorizonScore, ...]
+    foreign: bool  # the hold-out came with an archive, was not made here and weighs nothing
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +84,8 @@ def _contest(
     live = live_pairs(registry, b, a)
     if live and min(pair.dates.size for pair in live) >= gate.min_live:
         return contest(live, gate, rests_on=f"{min(pair.dates.size for pair in live)} live bars of both"), None
+    if a.hold_out.foreign or b.hold_out.foreign:
+        return None, "of what came with an archive only live forecasts made here can tell"
     if a.manifest.recipe == b.manifest.recipe:
         return None, "they share a recipe, and a walk forward tests recipes: only live forecasts can tell them apart"
     walked = walked_pairs(registry, store, b, a, within=timedelta(days=gate.max_evidence_age_days))
@@ -118,6 +121,7 @@ def _compared(version: Version) -> Compared:
         train_seconds=manifest.train_seconds,
         bytes=sum(file.size for file in manifest.artefacts),
         hold_out=version.hold_out.horizons,
+        foreign=version.hold_out.foreign,
     )
 
 

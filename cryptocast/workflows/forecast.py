@@ -148,7 +148,9 @@ class Forecaster:
             horizons = request.horizons
             made = _late(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
             return describe(bars, chosen, made, request, pool.granularity, stale_bars, late=late)
-        evidence = registry.evidence_for(chosen.version.key, chosen.version.manifest.recipe)
+        # The recipe that an archive names is its own claim.
+        version, foreign = chosen.version, chosen.version.hold_out.foreign
+        evidence = None if foreign else registry.evidence_for(version.key, version.manifest.recipe)
         told = describe(
             *(bars, chosen, answer.forecast, request, pool.granularity, stale_bars),
             reasons=answer.reasons,
@@ -328,8 +330,8 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
     """
     if request.version is not None:
         version = registry.get(request.version, source=key.source, vs=key.vs, granularity=key.granularity)
-        if version.key.coin != key.coin:
-            raise UsageError(f"{request.version} is a version of {version.key.coin}, not of {key.coin}.")
+        if msgspec.structs.replace(version.key, kind="") != msgspec.structs.replace(key, kind=""):
+            raise UsageError(f"{version.name} is a version of {version.key}, not of {key.coin} on these bars.")
         yield Chosen(version.key.kind, version, None)
         return
     if request.model == BASELINE:

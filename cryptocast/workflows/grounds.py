@@ -40,11 +40,19 @@ class StoredGrounds:
         return None if found is None else found.end
 
     def compare(self, production: Version, challenger: Version) -> Contest | str:
-        """Live forecasts if there are `gate.min_live` matured bars of both, else walks of both recipes."""
+        """Live forecasts if there are `gate.min_live` matured bars of both, else walks of both recipes.
+
+        That a version which was not scored here has the recipe that was walked is only said by its archive.
+        """
         live = live_pairs(self.registry, production, challenger)
         count = min((int(np.unique(pair.dates).size) for pair in live), default=0)
         if live and count >= self.gate.min_live:
             return self._judged(live, f"{count} live bars of both")
+        if challenger.hold_out.foreign or production.hold_out.foreign:
+            return (
+                f"of what came with an archive only forecasts made here can tell (live there are {count} bars of both, "
+                f"{self.gate.min_live} are needed)"
+            )
         within = timedelta(days=self.gate.max_evidence_age_days)
         found = walked_pairs(self.registry, self.store, production, challenger, within=within)
         if isinstance(found, str):

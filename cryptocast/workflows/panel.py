@@ -23,6 +23,7 @@ from cryptocast.workflows.upstream import upstream_factory
 __all__ = [
     "Pool",
     "candles_of",
+    "choice_of",
     "data_used",
     "feature_table",
     "gather",
@@ -98,7 +99,7 @@ def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -
     obtained = obtain(
         context.config,
         more,
-        source=_choice(pool.source),
+        source=choice_of(pool.source),
         vs=asked.vs,
         granularity=asked.granularity,
         now=asked.now,
@@ -113,7 +114,8 @@ def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -
     return replace(pool, bars={**pool.bars, **obtained.bars}, left_out=left_out)
 
 
-def _choice(source: str) -> SourceChoice:
+def choice_of(source: str) -> SourceChoice:
+    """The source of a series, as one asks for it."""
     choice: SourceChoice = msgspec.convert(source, SourceChoice)
     return choice
 

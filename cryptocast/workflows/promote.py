@@ -13,8 +13,9 @@ from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.registry.contest import Contest
 from cryptocast.registry.gate import Decision, first_version, next_version
 from cryptocast.registry.manifest import COIN_PATTERN, WORD_PATTERN
+from cryptocast.registry.references import Reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
-from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey
+from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey, version_name
 from cryptocast.workflows.grounds import StoredGrounds
 
 __all__ = ["PromotionReport", "PromotionRow", "promote"]
@@ -43,6 +44,11 @@ class PromotionRow(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     contest: Contest | None = None  # the comparison with production, if there was one
 
+    @property
+    def name(self) -> str:
+        """The version that was judged, as other commands take it."""
+        return version_name(self.coin, self.kind, self.version, self.granularity)
+
 
 class PromotionReport(msgspec.Struct, frozen=True, kw_only=True):
     """What became of every key that was looked at."""
@@ -53,12 +59,13 @@ class PromotionReport(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     rows: tuple[PromotionRow, ...]
 
-    def raise_for_refusal(self) -> None:
-        """Raise GateError if a promotion that was asked for by name was refused. For after the report is printed."""
+    def refusal(self) -> GateError | None:
+        """The error of a promotion that was asked for by name and refused; None: there is none."""
         refused = [row for row in self.rows if row.action == "refused"]
-        if self.named and refused:
-            what = "; ".join(f"{row.coin}/{row.kind}:{row.version}: {row.reasons[0]}" for row in refused)
-            raise GateError(f"The gate refused {what}. To promote all the same: --force --reason TEXT.")
+        if not (self.named and refused):
+            return None
+        what = "; ".join(f"{row.name}: {row.reasons[0]}" for row in refused)
+        return GateError(f"The gate refused {what}. To promote all the same: --force --reason TEXT.")
 
 
 def promote(
@@ -79,10 +86,9 @@ def promote(
     """Put challengers (or the version named) before the gate and promote those that pass.
 
     Without a coin: every configured coin, every kind and source with versions on the configured bars. whole_fit: with
-    all other coins of the same fit, in one transaction, or none of them where one is refused. Refusals stand
-    in the report; for one that was asked for by name call `raise_for_refusal` once the report is shown. Forcing needs a
-    coin and a reason, and both are recorded. Raises UsageError for arguments that do not go together, RegistryError if
-    what was named does not exist.
+    all other coins of the same fit, in one transaction, or none of them where one is refused. Refusals stand in the
+    report; one that was asked for by name is `refusal` too. Forcing needs a coin and a reason, and both are recorded.
+    Raises UsageError for arguments that do not go together, RegistryError if what was named does not exist.
     """
     _check_arguments(coin=coin, kind=kind, number=number, force=force, reason=reason)
     keys = _keys(config, registry, coin=coin, kind=kind, source=source or _configured(config))
@@ -241,11 +247,7 @@ def _keys(
     if coin is None:
         return [key for key in found if key.coin in data.coins]
     if not found:
-        what = f"{coin}/{kind}" if kind else coin
-        bars = f"{source + ' ' if source else ''}{data.granularity} bars in {data.vs}"
-        others = ", ".join(map(str, registry.keys(coin=coin)[:5]))
-        there = f"There are versions of {others}." if others else f"Train one: cryptocast train {coin}."
-        raise RegistryError(f"There is no version of {what} on {bars}. {there}")
+        raise registry.no_such(Reference(coin, kind), source=source, vs=data.vs, granularity=data.granularity)
     return found
 
 

@@ -7,8 +7,9 @@ from typing import Final, Literal
 import msgspec
 
 from cryptocast.config import Granularity
-from cryptocast.errors import RegistryError, UsageError
-from cryptocast.registry import PRODUCTION, Event, ProductionMovedError, Registry, VersionKey
+from cryptocast.errors import GateError, RegistryError, UsageError
+from cryptocast.registry import PRODUCTION, Event, ProductionMovedError, Reference, Registry, VersionKey
+from cryptocast.registry.gate import FOREIGN
 
 __all__ = ["RollbackReport", "RollbackRow", "earlier_production", "one_key", "rollback"]
 
@@ -49,7 +50,8 @@ def rollback(
 ) -> RollbackReport:
     """Make an earlier version production again: `to`, or the one that was production before the one that is now.
 
-    Two rollbacks in a row go two steps back. RegistryError if there is nothing to go back to or no such version.
+    Two rollbacks in a row go two steps back. RegistryError if there is nothing to go back to or no such version,
+    GateError if it was never in production and its scores are foreign.
     """
     for _ in range(ATTEMPTS - 1):
         try:
@@ -72,9 +74,13 @@ def _rollback(
             f"Version {current} is the first that was in production of {key}: there is nothing to go back to. "
             "Name a version: --to NUMBER."
         )
-    target = registry.get(
-        f"{key.coin}/{key.kind}:{target}", source=key.source, vs=key.vs, granularity=key.granularity
-    ).number
+    found = registry.get(f"{key.coin}/{key.kind}:{target}", source=key.source, vs=key.vs, granularity=key.granularity)
+    target = found.number
+    if found.hold_out.foreign and target not in {event.number for event in _moves(registry, key)}:
+        raise GateError(
+            f"{found.name} was never in production, and {FOREIGN}. To promote it all the same: cryptocast registry "
+            f"promote {key.coin} {key.kind} {target} --force --reason TEXT."
+        )
     why = f"rolled back from {current}" + (f": {reason}" if reason else "")
     if target != current and not dry_run:
         registry.promote(key, target, now=now, who=who, why=why, action="rollback", expected=current)
@@ -119,10 +125,7 @@ def one_key(
     """The one key that is meant. UsageError if several could be, RegistryError if there is none."""
     found = registry.keys(coin=coin, kind=kind, source=source, vs=vs, granularity=granularity)
     if not found:
-        what = f"{coin}/{kind}" if kind else coin
-        raise RegistryError(
-            f"There is no version of {what} on {granularity} bars in {vs}. Train: cryptocast train {coin}."
-        )
+        raise registry.no_such(Reference(coin, kind), source=source, vs=vs, granularity=granularity)
     if len(found) > 1:
         raise UsageError(f"That could be {', '.join(map(str, found))}. Name the kind, and the source with --source.")
     return found[0]

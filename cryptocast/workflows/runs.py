@@ -25,6 +25,7 @@ from cryptocast.evaluation.walk_forward import Raw
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Forecast
+from cryptocast.registry.references import nearest
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.documents import BacktestReport
 
@@ -225,9 +226,18 @@ def read_manifest(path: Path, store: Path) -> tuple[RunManifest, RunFolder]:
     try:
         return msgspec.json.decode(file.read_bytes(), type=RunManifest), RunFolder(file.parent)
     except FileNotFoundError:
-        raise DataError(f"There is no run at {path}. Name a manifest.json below runs/ of the store.") from None
+        raise DataError(f"There is no run at {path}. {_known(path.name, store)}") from None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{file} is no manifest of a run: {error}.") from error
+
+
+def _known(name: str, store: Path) -> str:
+    """The runs that there are, the nearest by name first."""
+    newest = sorted((store / RUNS).glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    known = [file.parent.name for file in newest]
+    close = nearest(name, known)
+    there = f"There are, newest first: {', '.join(known[:5])}." if known else "Record one: cryptocast backtest."
+    return f"Did you mean {close}? {there}" if close else there
 
 
 def digest_of(forecasts: Mapping[str, Forecast]) -> dict[str, str]:

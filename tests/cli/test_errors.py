@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from cryptocast.cli import main
+from cryptocast.cli.app import app
 from cryptocast.errors import (
     ConfigError,
     CryptocastError,
@@ -62,7 +66,11 @@ def test_each_error_has_its_exit_code_and_stands_on_stderr_as_it_is(
     raising(monkeypatch, kind("litecoin[bold]: 3 bars, :smile: \x1b[31m\nneeded 21"))
     ended = run("data", "ls", *machine)
     assert ended.code == code
-    assert one_line(ended) == r"litecoin[bold]: 3 bars, :smile: \x1b[31m needed 21"
+    told = r"litecoin[bold]: 3 bars, :smile: \x1b[31m needed 21"
+    if machine:
+        assert json.loads(ended.out) == {"schema": "cryptocast.error/1", "error": told, "exit_code": code}
+        ended = Ended(ended.code, "", ended.err)
+    assert one_line(ended) == told
 
 
 def test_an_unexpected_exception_is_called_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +134,136 @@ def test_output_that_cannot_be_written_is_told(tmp_path: Path, arguments: tuple[
     assert done.stderr.splitlines() == ["The system refused: [Errno 28] No space left on device."]
 
 
+def paths(group: Any = None, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command that there is, by the words that call it."""
+    found: Any = group or typer.main.get_command(app)
+    for name, command in found.commands.items():
+        if hasattr(command, "commands"):
+            yield from paths(command, (*before, name))
+        else:
+            yield (*before, name)
+
+
+def refused(ended: Ended) -> dict[str, Any]:
+    """The one document on stdout of a failure, which says what the one line on stderr says."""
+    (document,) = map(json.loads, ended.out.splitlines())
+    assert document["exit_code"] == ended.code != 0
+    assert one_line(Ended(ended.code, "", ended.err)) == document["error"]
+    assert isinstance(document, dict)
+    return document
+
+
+@pytest.mark.parametrize("command", list(paths()), ids=" ".join)
+def test_every_command_tells_a_machine_of_a_slip_on_its_command_line(run: Run, command: tuple[str, ...]) -> None:
+    for arguments in (("--json", *command, "--nosuch"), (*command, "--nosuch", "--json")):
+        document = refused(run(*arguments))
+        assert (document["schema"], document["exit_code"]) == ("cryptocast.error/1", 2)
+        assert "--nosuch" in document["error"]
+    assert refused(run(*command, *["word"] * 9, "--log-level", "loud", "--json"))["exit_code"] == 2
+    assert refused(run(*command, "--json=yes"))["exit_code"] == 2
+
+
+NEEDED = {
+    "rerun": ("x",),
+    "registry show": ("bitcoin",),
+    "registry best": ("bitcoin",),
+    "registry card": ("bitcoin",),
+    "registry rollback": ("bitcoin",),
+    "registry compare": ("bitcoin:1", "bitcoin:2"),
+    "registry export": ("bitcoin", "x.zip"),
+    "registry import": ("x.zip",),
+    "registry ab start": ("bitcoin",),
+    "registry ab stop": ("bitcoin",),
+    "registry ab conclude": ("bitcoin",),
+}
+
+
+@pytest.mark.parametrize("command", [path for path in paths() if path != ("fake-upstream",)], ids=" ".join)
+def test_every_command_tells_a_machine_of_broken_settings_and_of_what_breaks_it_off(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "config.toml").write_text("[data]\ncions = ['bitcoin']", encoding="utf-8")
+    arguments = (*command, *NEEDED.get(" ".join(command), ()), "--json")
+    document = refused(run(*arguments))
+    assert (document["exit_code"], "cions" in document["error"]) == (2, True)
+    for error, code in ((KeyboardInterrupt(), 130), (KeyError("x"), 1), (OSError(28, "full"), 3)):
+
+        def stop(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("cryptocast.cli.session.load_config", stop)
+        monkeypatch.setattr("cryptocast.workflows.doctor.load_config", stop)
+        document = refused(run(*arguments))
+        assert (document["schema"], document["exit_code"]) == ("cryptocast.error/1", code)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--file", "nosuch.csv"),
+        ("--file", "bad.csv"),
+        ("--file", "bad.txt"),
+        ("--source", "file"),
+        ("--stamp", "open"),
+        ("--stamp", "noon"),
+        ("--days", "0"),
+        ("--days", "many"),
+        ("--vs", "US Dollar"),
+        ("--now", "soon"),
+        ("--granularity", "weekly"),
+        ("--source", "coingecko"),
+        ("Bitcoin",),
+        ("dogecoin", "nosuch-coin"),
+    ],
+    ids=" ".join,
+)
+def test_every_refusal_of_a_fetch_is_told_on_both_streams(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("CRYPTOCAST_COINGECKO__BASE_URL", "http://127.0.0.1:9/api/v3")
+    monkeypatch.setenv("CRYPTOCAST_COINGECKO__MAX_RETRIES", "0")
+    monkeypatch.setenv("CRYPTOCAST_DATA__SOURCE", "sample")
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    coins = () if arguments[0][0] != "-" else ("bitcoin",)
+    document = refused(run("fetch", *coins, *arguments, "--json"))
+    assert document["schema"] == "cryptocast.error/1"
+
+
+def test_a_fetch_that_fails_for_some_coins_keeps_its_document_and_says_so(run: Run) -> None:
+    document = refused(run("fetch", "bitcoin", "dogecoin", "--source", "sample", "--json"))
+    assert document["schema"] == "cryptocast.fetch/1"
+    assert [coin["error"] is None for coin in document["coins"]] == [True, False]
+
+
+def test_a_report_that_says_what_is_wrong_says_it_to_machines_too(run: Run, own: Path) -> None:
+    for path in (own / "data" / "registry" / "objects").iterdir():
+        path.chmod(0o600)
+        path.write_bytes(b"")
+    broken = refused(run("registry", "verify", "--json", folder=own))
+    assert (broken["schema"], broken["exit_code"]) == ("cryptocast.verify/1", 5)
+    gate = refused(run("registry", "promote", "bitcoin", "--json", folder=own))
+    assert (gate["schema"], gate["exit_code"]) == ("cryptocast.promotion/1", 6)
+    on_screen = run("registry", "verify", folder=own)
+    assert (on_screen.code, on_screen.err) == (5, "")
+
+
+def test_the_value_of_an_option_is_not_taken_for_the_option_json(run: Run, own: Path) -> None:
+    ended = run("registry", "rollback", "bitcoin", "--reason", "--json", folder=own)
+    assert (ended.code, ended.out) == (5, "")
+    assert "nothing to go back to" in one_line(ended)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_failure_keeps_its_exit_code_when_nobody_reads_its_document(tmp_path: Path) -> None:
+    process = started("registry", "show", "bitcoin", "--json", folder=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 5
+    assert len(process.stderr.read().splitlines()) == 1
+    process.stderr.close()
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize(
     "command",
@@ -156,7 +294,10 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
         (("forecast", "bitcoin", "--levels", "50"), 2, "20, 40, 60, 80, 90, 95"),
         (("forecast", "bitcoin", "--horizons", "0"), 2, "--horizons"),
         (("forecast", "bitcoin", "--out", "x.txt"), 2, ".json"),
-        (("forecast", "bitcoin", "--version", "nonsense"), 2, "names no version"),
+        (("forecast", "bitcoin", "--version", "non sense"), 2, "names no version"),
+        (("forecast", "bitcoin", "--version", "nonsense"), 5, "no version of nonsense"),
+        (("fetch", "bitcoin/lightgbm:1"), 2, "coins are asked for here: bitcoin"),
+        (("train", "bitcoin#hourly", "--granularity", "daily"), 2, "contradict"),
         (("forecast", "bitcoin", "--version", "bitcoin/lightgbm:9"), 5, "Train it"),
         (("forecast", "bitcoin", "--now", "soon"), 2, "--now"),
         (("forecast", "dogecoin"), 3, "dogecoin"),
@@ -170,7 +311,16 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
         (("features", "--out", "x.xlsx"), 2, ".csv"),
         (("fetch", "bitcoin", "--source", "file"), 2, "--file"),
         (("fetch", "bitcoin", "ethereum", "--file", "x.csv"), 2, "one coin"),
-        (("registry", "show", "bitcoin"), 2, "bitcoin/lightgbm"),
+        (("registry", "show", "bitcoin"), 5, "Train it: cryptocast train bitcoin"),
+        (("registry", "list", "bitcoin"), 5, "Train it"),
+        (("registry", "list", "bitcoin", "light gbm"), 2, "no kind of model"),
+        (("registry", "history", "bitcoin"), 5, "Train it"),
+        (("registry", "history", "Bitcoin"), 2, "no CoinGecko id"),
+        (("registry", "history", "--source", "file"), 5, "no version on such bars"),
+        (("registry", "ab", "status", "bitcoin"), 5, "Train it"),
+        (("registry", "best", "bitcoin"), 5, "Train it"),
+        (("rerun", "nosuch"), 3, "Record one: cryptocast backtest"),
+        (("registry", "import", "x.zip", "--score", "--dry-run"), 2, "--score"),
         (("registry", "promote", "bitcoin"), 5, "no version of bitcoin"),
         (("registry", "promote", "bitcoin", "--force"), 2, "--reason"),
         (("serve", "--host", "0.0.0.0"), 2, "CRYPTOCAST_SERVE_TOKEN"),  # noqa: S104

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cryptocast.config import GateConfig
 from cryptocast.registry.contest import Contest
-from cryptocast.registry.gate import Decision, best_of, first_version
+from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, standings
 from cryptocast.registry.gate import next_version as judged_next
 from cryptocast.registry.manifest import CoinData, HoldOut, sha256_hex
 from cryptocast.registry.version import Version, VersionKey
@@ -253,3 +253,27 @@ def test_a_horizon_that_answers_with_the_baseline_counts_as_no_skill() -> None:
     boasting = version(1, hold_out(score(1, skill={"baseline": 0.5}, fallback="too few blocks")))
     modest = version(2, hold_out(score(1, skill={"baseline": 0.01})), kind="lstm")
     assert best_of([boasting, modest], GATE) is modest
+
+
+FOREIGN_SCORES = msgspec.structs.replace(hold_out(score(1, skill={"baseline": 0.5}), score(7)), foreign=True)
+
+
+def test_foreign_scores_open_nothing_however_good_they_are() -> None:
+    assert first_version(FOREIGN_SCORES, GATE) == Decision(accepted=False, rule="first", reasons=(FOREIGN,))
+    refreshed = next_version(version(1), version(2, FOREIGN_SCORES), GATE)
+    assert (refreshed.accepted, refreshed.rule) == (False, "evidence")
+    assert refreshed.reasons[0].startswith("version 2 came with an archive: that it is better must be shown")
+
+
+def test_foreign_scores_are_not_counted_and_stand_behind_all_that_pass() -> None:
+    foreign = version(1, FOREIGN_SCORES)
+    modest = version(2, hold_out(score(1, skill={"baseline": -0.01})), kind="lstm")
+    broken = version(3, hold_out(score(1, coverage=(coverage(80, 0.5),))), kind="ml_ensemble")
+    assert best_of([foreign, modest, broken], GATE) is modest
+    assert best_of([foreign, broken], GATE) is foreign, "put there by a person"
+    rows = standings([foreign, modest, broken], GATE)
+    assert [(row.kind, row.ratio is None, row.foreign) for row in rows] == [
+        ("lstm", False, False),
+        ("lightgbm", True, True),
+        ("ml_ensemble", False, False),
+    ]

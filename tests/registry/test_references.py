@@ -1,9 +1,12 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptocast.errors import UsageError
-from cryptocast.registry.references import Reference, parse_reference
+from cryptocast.registry import VersionKey
+from cryptocast.registry.references import Reference, nearest, parse_reference
+from tests.registry.registry_fits import BITCOIN
 
 
 @pytest.mark.parametrize(
@@ -16,10 +19,29 @@ from cryptocast.registry.references import Reference, parse_reference
         ("bitcoin@best", Reference("bitcoin", alias="best")),
         ("usd-coin/lightgbm:12#hourly", Reference("usd-coin", "lightgbm", number=12, granularity="hourly")),
         ("bitcoin@best#daily", Reference("bitcoin", alias="best", granularity="daily")),
+        ("bitcoin", Reference("bitcoin")),
+        ("bitcoin@production", Reference("bitcoin", alias="production")),
+        ("bitcoin:3", Reference("bitcoin", number=3)),
+        (
+            "bitcoin/lightgbm (sample, usd, hourly)",
+            Reference("bitcoin", "lightgbm", None, None, "hourly", "sample", "usd"),
+        ),
     ],
 )
 def test_each_way_to_name_a_version(text: str, meant: Reference) -> None:
     assert parse_reference(text) == meant
+
+
+@pytest.mark.parametrize("key", [BITCOIN, VersionKey("usd-coin", "coingecko", "eur", "hourly", "ml_ensemble")])
+def test_a_key_reads_back_as_it_is_printed(key: VersionKey) -> None:
+    meant = parse_reference(str(key))
+    assert (meant.coin, meant.source, meant.vs, meant.granularity, meant.kind) == msgspec.structs.astuple(key)
+
+
+def test_the_nearest_name_is_one_that_there_is_or_none() -> None:
+    assert nearest("bitcon", ["ethereum", "bitcoin"]) == "bitcoin"
+    assert nearest("btc", ["ethereum", "bitcoin"]) == "bitcoin"
+    assert nearest("zzz", ["ethereum", "bitcoin"]) is None
 
 
 references = st.builds(
@@ -40,9 +62,12 @@ def test_a_reference_reads_back_from_its_text(made: Reference, alias: str | None
     ("text", "complaint"),
     [
         ("", "no CoinGecko id"),
-        ("bitcoin", "no kind of model"),
-        ("bitcoin@production", "no kind of model"),
-        ("bitcoin:3", "no kind of model"),
+        ("bitcoin@prod", "not an alias"),
+        ("bitcoin:0", "count from 1"),
+        ("bitcoin/lightgbm (sample, usd)", "not the source"),
+        ("bitcoin/lightgbm (sample, usd, weekly)", "not the source"),
+        ("bitcoin/lightgbm (sample, usd, daily, x)", "not the source"),
+        ("bitcoin/lightgbm#hourly (sample, usd, daily)", "of hourly and of daily"),
         ("bitcoin/lightgbm@best", "without a kind"),
         ("bitcoin/lightgbm@prod", "not an alias"),
         ("bitcoin/lightgbm@", "not an alias"),

@@ -19,6 +19,7 @@ from cryptocast.cli.listings import (
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Cell, Column, Sheet, facts, note, reasons
 from cryptocast.registry import LiveMark
+from cryptocast.registry.gate import FOREIGN
 from cryptocast.workflows.promote import PromotionReport, PromotionRow
 
 __all__ = ["history_screen", "promotion_screen", "verify_screen", "version_screen", "versions_screen"]
@@ -52,6 +53,8 @@ def versions_screen(document: VersionsDocument) -> Iterator[RenderableType]:
         return
     yield Sheet(VERSIONS, [_version(found) for found in document.versions], count(len(document.versions), "version"))
     yield note("skill: of the hold-out against the baseline, mean over the horizons.")
+    if any(found.foreign for found in document.versions):
+        yield note("foreign: it came with an archive, was not made here and weighs nothing.")
 
 
 def _version(found: ListedVersion) -> tuple[Cell, ...]:
@@ -62,7 +65,7 @@ def _version(found: ListedVersion) -> tuple[Cell, ...]:
         found.source,
         found.vs,
         when(found.trained_to, midnight=midnight) if found.trained_to else NOTHING,
-        percent(found.skill, signed=True),
+        percent(found.skill, signed=True) + (" foreign" if found.foreign else ""),
         when(found.created_at, midnight=False),
         ",".join(map(str, found.horizons)),
         found.fit_id[:12],
@@ -98,17 +101,21 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     if manifest.get("ensemble") is not None:
         yield from _ensemble(manifest["ensemble"])
     yield score_sheet(
-        f"Hold-out of {version.coin}, {when(document.hold_out.start)} to {when(document.hold_out.end)}",
+        f"{'Foreign hold-out' if version.foreign else 'Hold-out'} of {version.coin}, "
+        f"{when(document.hold_out.start)} to {when(document.hold_out.end)}",
         version.kind,
         document.hold_out.horizons,
         version.granularity,
     )
+    if version.foreign:
+        yield note(f"Foreign: {FOREIGN}.")
     walked = document.evidence
     if walked is None:
         yield note(f"Not backtested: cryptocast backtest {version.coin} --walk-forward --model {version.kind}")
     else:
         yield score_sheet(
-            f"Walk-forward of its recipe, {', '.join((walked.coin,) if walked.coin else walked.coins)},"
+            f"Walk-forward of {'the recipe that its archive names' if version.foreign else 'its recipe'}, "
+            f"{', '.join((walked.coin,) if walked.coin else walked.coins)},"
             f" {when(walked.start)} to {when(walked.end)}",
             version.kind,
             walked.scores,
@@ -200,7 +207,7 @@ def promotion_screen(report: PromotionReport) -> Iterator[RenderableType]:
     if report.rows:
         yield Sheet(PROMOTIONS, [_promotion(row) for row in report.rows])
     for row in report.rows:
-        yield from reasons(f"{row.coin}/{row.kind}:{row.version}, {row.action}", row.reasons)
+        yield from reasons(f"{row.name}, {row.action}", row.reasons)
     yield Text(report.summary, style="bold")
 
 

@@ -10,6 +10,8 @@ from cryptocast.cli.figures import NOTHING, count, percent, size, span, when
 from cryptocast.cli.listings import BestDocument, GcDocument
 from cryptocast.cli.screens.registry import promotion_screen
 from cryptocast.cli.tables import Cell, Column, Sheet, note, reasons
+from cryptocast.registry.gate import FOREIGN
+from cryptocast.registry.version import version_name
 from cryptocast.workflows.ab import AbReport, AbRow
 from cryptocast.workflows.archives import ExportReport, ImportReport
 from cryptocast.workflows.card import ModelCard
@@ -41,14 +43,21 @@ def best_screen(document: BestDocument) -> Iterator[RenderableType]:
         Column("rests on", leaves=1),
     )
     rows = [
-        (f"{document.coin}/{row.kind}:{row.number}", f"{row.ratio:.4f}", "yes" if row.passes else "no", row.rests_on)
+        (
+            version_name(document.coin, row.kind, row.number, document.granularity),
+            NOTHING if row.ratio is None else f"{row.ratio:.4f}",
+            "foreign" if row.foreign else "yes" if row.passes else "no",
+            row.rests_on,
+        )
         for row in document.standings
     ]
     if rows:
         yield Sheet(columns, rows)
     for row in document.standings:
         if row.reasons:
-            yield from reasons(f"{row.kind}:{row.number} does not answer", row.reasons)
+            what = "is not counted" if row.foreign else "does not answer"
+            name = version_name(document.coin, row.kind, row.number, document.granularity)
+            yield from reasons(f"{name} {what}", row.reasons)
     answers = document.best or f"the baseline answers: no calibrated version of {document.coin} is in production"
     yield Text(f"Best: {answers}", style="bold")
 
@@ -141,6 +150,12 @@ def import_screen(report: ImportReport) -> Iterator[RenderableType]:
     for version in report.versions:
         known = " (it was here already)" if version.was_there else ""
         yield Text(f"{version.name} on {version.source} bars: {', '.join(version.aliases) or 'no alias'}{known}")
+        if version.scored is not None:
+            yield note(f"Scored here on {count(version.scored, 'bar')}: cryptocast registry show {version.name}")
+        if version.not_scored is not None:
+            yield Text(f"{version.name} was not scored: {version.not_scored}", style="yellow")
+        if version.foreign:
+            yield note(f"{version.name}: {FOREIGN}.")
 
 
 def score_screen(report: ScoreReport) -> Iterator[RenderableType]:

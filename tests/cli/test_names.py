@@ -1,0 +1,118 @@
+"""Names that one command prints, every other takes; and a name that means nothing is never answered with nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cryptocast.cli.names import asked
+from cryptocast.errors import UsageError
+from tests.cli.commands import Run
+
+PRINTED = (
+    "bitcoin",
+    "bitcoin/lightgbm",
+    "bitcoin/lightgbm:1",
+    "bitcoin/lightgbm:2#daily",
+    "bitcoin/lightgbm@production",
+    "bitcoin/lightgbm@challenger",
+    "bitcoin@best",
+    "bitcoin:1",
+    "bitcoin/lightgbm (sample, usd, daily)",
+)
+COMMANDS = {
+    "list": ("registry", "list"),
+    "history": ("registry", "history"),
+    "show": ("registry", "show"),
+    "card": ("registry", "card"),
+    "promote": ("registry", "promote", "--dry-run"),
+    "rollback": ("registry", "rollback", "--dry-run"),
+    "ab status": ("registry", "ab", "status"),
+    "forecast": ("forecast", "--version"),
+}
+NOTHING_BEFORE = "there is nothing to go back to"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_name_that_is_printed_is_taken(run: Run, trained: Path, command: str) -> None:
+    for name in PRINTED:
+        ended = run(*COMMANDS[command], name, "--json", folder=trained)
+        understood = ended.code in (0, 6) or NOTHING_BEFORE in ended.err
+        assert understood, f"{name}: {ended.err}"
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("bitcon", "Did you mean bitcoin?"),
+        ("bitcon/lightgbm:1", "Did you mean bitcoin?"),
+        ("bitcoin/lightgbn", "There are versions of bitcoin/lightgbm (sample, usd, daily)"),
+        ("bitcoin/lightgbm:9", "bitcoin/lightgbm"),
+        ("bitcoin/lightgbm#hourly", "There are versions of bitcoin/lightgbm (sample, usd, daily)"),
+        ("bitcoin/lightgbm (file, usd, daily)", "There are versions of bitcoin/lightgbm (sample, usd, daily)"),
+        ("bitcoin/lightgbm@prod", "@production"),
+        ("bitcoin/lightgbm:one", "no version number"),
+        ("Bitcoin", "lower-case"),
+    ],
+)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "forecast"])
+def test_a_name_that_means_nothing_is_refused_with_what_there_is(
+    run: Run, trained: Path, command: str, name: str, nearest: str
+) -> None:
+    ended = run(*COMMANDS[command], name, folder=trained)
+    assert ended.code in (2, 5), ended.out
+    assert (nearest in ended.err, ended.err.count("\n")) == (True, 1)
+
+
+def test_a_version_has_its_own_part_of_the_history(run: Run, trained: Path) -> None:
+    def numbers(name: str) -> list[tuple[str, int]]:
+        ended = run("registry", "history", name, "--json", folder=trained)
+        return [(event["alias"], event["number"]) for event in json.loads(ended.out)["events"]]
+
+    assert numbers("bitcoin") == [("challenger", 1), ("production", 1), ("challenger", 2)]
+    assert numbers("bitcoin/lightgbm:1") == [("challenger", 1), ("production", 1), ("challenger", 2)]
+    assert numbers("bitcoin/lightgbm:2") == [("challenger", 2)]
+    assert numbers("bitcoin/lightgbm@production") == [("production", 1)]
+
+
+def test_a_version_among_the_coins_of_a_forecast_is_the_version_that_answers(run: Run, trained: Path) -> None:
+    for arguments in (("bitcoin/lightgbm:2",), ("--version", "bitcoin/lightgbm:2")):
+        (made,) = json.loads(run("forecast", *arguments, "--json", folder=trained).out)["forecasts"]
+        assert (made["coin"], made["version"]) == ("bitcoin", 2)
+    ended = run("forecast", "bitcoin", "bitcoin/lightgbm:2", folder=trained)
+    assert (ended.code, "coins are asked for here: bitcoin" in ended.err) == (2, True)
+
+
+def test_of_a_version_that_is_scored_only_its_own_lines_are_shown(run: Run, own: Path) -> None:
+    ended = run("registry", "score", "bitcoin/lightgbm:2", "--json", folder=own)
+    assert [row["name"] for row in json.loads(ended.out)["rows"]] == ["bitcoin/lightgbm:2"]
+
+
+def test_the_best_is_of_a_coin(run: Run, trained: Path) -> None:
+    for name in ("bitcoin", "bitcoin@best", "bitcoin#daily"):
+        assert json.loads(run("registry", "best", name, "--json", folder=trained).out)["best"] == "bitcoin/lightgbm:1"
+    ended = run("registry", "best", "bitcoin/lightgbm:1", folder=trained)
+    assert (ended.code, "cryptocast registry best bitcoin" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (("bitcoin/lightgbm", "lstm"), {}),
+        (("bitcoin/lightgbm:1", None, 2), {}),
+        (("bitcoin#hourly",), {"granularity": "daily"}),
+        (("bitcoin/lightgbm (sample, usd, daily)",), {"source": "coingecko"}),
+        (("bitcoin/lightgbm (sample, usd, daily)",), {"vs": "eur"}),
+    ],
+)
+def test_what_contradicts_the_name_is_refused(arguments: tuple[str, ...], options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="contradict each other"):
+        asked(*arguments, **options)  # type: ignore[arg-type]
+
+
+def test_a_test_is_ended_by_the_name_of_one_of_its_sides_only(run: Run, own: Path) -> None:
+    assert run("train", "bitcoin", "--horizons", "1,7", "--config", "config.toml", folder=own).code == 0
+    assert run("registry", "ab", "start", "bitcoin/lightgbm:2", folder=own).code == 0
+    ended = run("registry", "ab", "stop", "bitcoin/lightgbm:3", folder=own)
+    assert (ended.code, "no side of the running test" in ended.err) == (5, True)
+    assert run("registry", "ab", "stop", "bitcoin/lightgbm:2", folder=own).code == 0
