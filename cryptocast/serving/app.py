@@ -23,12 +23,14 @@ import cryptocast
 from cryptocast.config import Config
 from cryptocast.data.coins import shown
 from cryptocast.data.kept import AnnouncedCandles, KeptCandles
+from cryptocast.data.quotes import Quote
 from cryptocast.errors import CryptocastError
-from cryptocast.net import Breaker, BreakerMetrics, Breakers
-from cryptocast.registry import KeptRegistry, RegistryWatch
+from cryptocast.net import Batcher, Breaker, BreakerMetrics, Breakers, Parts, Priority
+from cryptocast.registry import PRODUCTION, KeptRegistry, Registry, RegistryWatch
 from cryptocast.serving.access import Keys
 from cryptocast.serving.answers import Answered, Answers, Failed, MakeForecast
 from cryptocast.serving.bars import BarKeeper, Fetched
+from cryptocast.serving.clients import CLIENT, client_of
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.figures import LIVE_EVERY_S, LiveFigures, UpstreamFigures
 from cryptocast.serving.finished import FinishedAnswers
@@ -64,6 +66,7 @@ from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
 from cryptocast.serving.sides import Sides
 from cryptocast.serving.stamps import Stamp, StoreWatch, registry_stamp
+from cryptocast.serving.strangers import Strangers, retry_headers
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinError, ForecastDocument
@@ -110,8 +113,11 @@ class Service:
     live_figures: LiveFigures
     watch: StoreWatch
     sides: Sides
+    strangers: Strangers
     all_breakers: Callable[[], Mapping[str, Breaker]]
     asking: Ask | None = None
+    asking_for_others: Ask | None = None
+    keys: Keys = field(default_factory=lambda: Keys(None))
     prices: LivePrices | None = None
     has_token: bool = False
     _metrics: tuple[float, bytes] = (0.0, b"")
@@ -142,17 +148,15 @@ class Service:
         if self.asking is None:
             on_try = partial(self.telemetry.tried, "prices")
             upstream = upstream_factory(self.context, breakers=self.price_breakers, on_try=on_try)()
-            live = upstream.live()
+            live, others = upstream.live(), upstream.live(priority=Priority.STRANGER)
             self.upstream_figures.pool = upstream.pool_metrics
-            self.upstream_figures.batches = lambda: (live.calls, live.asked)
-
-            async def ask(vs: str, coins: Sequence[str], timeout_s: float) -> Any:
-                return await live.get(vs, coins, deadline_s=timeout_s)
-
-            self.asking = ask
+            self.upstream_figures.batches = lambda: (live.calls + others.calls, live.asked + others.asked)
+            self.asking, self.asking_for_others = _asking(live), _asking(others)
         serve = self.config.serve
         self.prices = LivePrices(
             self.asking,
+            strangers=self.strangers,
+            ask_for_others=self.asking_for_others,
             fresh_s=serve.prices_fresh_s,
             keep_s=serve.prices_keep_s,
             wall_clock=self.context.wall_clock,
@@ -210,6 +214,7 @@ class Service:
         """`GET /forecasts`: a ForecastDocument, if there is at least one coin to answer for."""
         query = parse_forecast_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
         asked = coin_requests(query, self.config, challenged=self.sides.challenged(request.scope))
+        CLIENT.set(client_of(request.scope, self.keys))
         stamp, generation = self.answers.stamp(), self.finished.generation
         outcomes = await self.answers.of(asked, timeout_s=self._patience_s(request), stamp=stamp)
         made = tuple(outcome.body for outcome in outcomes if isinstance(outcome, Answered))
@@ -219,7 +224,7 @@ class Service:
             if isinstance(outcome, Failed)
         ]
         if not made:
-            return problem_response(no_forecast(failures))
+            return problem_response(no_forecast(failures), retry_headers(failures))
         errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
         body = msgspec.json.encode(Finished(forecasts=made, errors=errors))
         # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask.
@@ -254,9 +259,10 @@ class Service:
         coins, vs = query.ids or self.config.data.coins, query.vs or self.config.data.vs
         if self.prices is None:
             raise ProblemError(INTERNAL_ERROR, INTERNAL)
-        found, failures = await self.prices.get(coins, vs, timeout_s=self._patience_s(request))
+        client = client_of(request.scope, self.keys)
+        found, failures = await self.prices.get(coins, vs, timeout_s=self._patience_s(request), client=client)
         if not found.prices:
-            return problem_response(no_forecast(failures))
+            return problem_response(no_forecast(failures), retry_headers(failures))
         oldest = min(row.fetched_at for row in found.prices)
         age = max(0, int((self.context.wall_clock() - oldest).total_seconds()))
         left = max(0, int(self.config.serve.prices_fresh_s) - age)
@@ -397,6 +403,7 @@ def create_app(
         reports=reports or Reports(None, environment="", release=""),
     )
     service.asking, service.has_token = ask_prices, token is not None
+    service.keys = Keys(token, admin_token)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -411,7 +418,7 @@ def create_app(
         finished=service.finished,
         question=service.sides.question,
         routes=route_label,
-        keys=Keys(token, admin_token),
+        keys=service.keys,
         is_draining=lambda: service.draining,
         reports=service.reports,
     )
@@ -455,12 +462,14 @@ def _service(
 
     watch = StoreWatch(fresh, shown, registry, series=lambda: served_series(answers, config), on_change=changed)
     sides = Sides()
-    watch.on_registry = lambda: sides.follow(kept.ab_tests())
+    strangers = Strangers(config, credits_of(context), on_refusal=partial(telemetry.count, "stranger_refused"))
+
+    watch.on_registry = partial(_follow, kept, sides, strangers)
     ladder = None
     keeper = None
     if forecast is None:
         ladder = Ladder(forecaster.forecast, on_step=lambda step: telemetry.count("fallback", step))
-        keeper = BarKeeper(behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"))
+        keeper = BarKeeper(behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"), strangers=strangers)
         duties = [*duties, lambda coins: record_bars(answers, forecaster.on(behind), coins)]
     answers = Answers(
         _timed(forecast or ladder or forecaster.forecast, telemetry),
@@ -520,8 +529,21 @@ def _service(
         live_figures,
         watch,
         sides,
+        strangers,
         all_breakers,
     )
+
+
+def _follow(registry: Registry, sides: Sides, strangers: Strangers) -> None:
+    sides.follow(registry.ab_tests())
+    strangers.follow(one.key for one in registry.listing(alias=PRODUCTION))
+
+
+def _asking(live: Batcher[str, Quote]) -> Ask:
+    async def ask(vs: str, coins: Sequence[str], timeout_s: float) -> Parts[Quote]:
+        return await live.get(vs, coins, deadline_s=timeout_s)
+
+    return ask
 
 
 def _timed(forecast: MakeForecast, telemetry: Telemetry) -> MakeForecast:

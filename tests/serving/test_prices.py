@@ -197,7 +197,7 @@ def test_over_http_prices_have_their_age_and_errors_beside_them() -> None:
 @pytest.mark.parametrize(("error", "status"), [(UpstreamError("Down."), 503), (DataError("Unknown."), 404)])
 def test_without_any_price_the_worst_reason_decides(error: CryptocastError, status: int) -> None:
     app = create_app(context(), forecast=FakeForecast(), stamp=lambda: 0, ask_prices=Upstream(error=error))
-    answer = get(app, "/prices?ids=bitcoin")
+    answer = get(app, "/prices?ids=no-coin")
 
     problem(answer, status, "upstream-unavailable" if status == 503 else "no-data")
 

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig, TrainConfig
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Priority
 from cryptocast.registry import Registry
@@ -30,6 +30,10 @@ from tests.serving.test_ladder import request
 T = TypeVar("T")
 
 
+# So that none of them is a stranger's coin: those are in test_strangers.py.
+POOL = ("atlantis", *(f"coin-{number:03}" for number in range(35)))
+
+
 def settings(store: Path, fake: FakeUpstream | None = None, **serve: float) -> Config:
     address = fake.url if fake is not None else "http://127.0.0.1:9/api/v3"
     calls = CoinGeckoConfig(
@@ -39,6 +43,7 @@ def settings(store: Path, fake: FakeUpstream | None = None, **serve: float) -> C
         store=StoreConfig(path=store),
         coingecko=calls,
         data=DataConfig(coins=("bitcoin", "ethereum")),
+        train=TrainConfig(pool=POOL),
         serve=ServeConfig(request_timeout_s=5.0, **serve),  # type: ignore[arg-type]
     )
 
