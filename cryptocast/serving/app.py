@@ -48,7 +48,6 @@ from cryptocast.serving.problems import (
     NOT_FOUND,
     RETRY_AFTER_S,
     ProblemError,
-    no_forecast,
     problem_of,
     problem_response,
 )
@@ -66,7 +65,7 @@ from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
 from cryptocast.serving.sides import Sides
 from cryptocast.serving.stamps import Stamp, StoreWatch, registry_stamp
-from cryptocast.serving.strangers import Strangers, retry_headers
+from cryptocast.serving.strangers import Strangers, not_one
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinError, ForecastDocument
@@ -224,7 +223,7 @@ class Service:
             if isinstance(outcome, Failed)
         ]
         if not made:
-            return problem_response(no_forecast(failures), retry_headers(failures))
+            return problem_response(*not_one(failures))
         errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
         body = msgspec.json.encode(Finished(forecasts=made, errors=errors))
         # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask.
@@ -262,7 +261,7 @@ class Service:
         client = client_of(request.scope, self.keys)
         found, failures = await self.prices.get(coins, vs, timeout_s=self._patience_s(request), client=client)
         if not found.prices:
-            return problem_response(no_forecast(failures), retry_headers(failures))
+            return problem_response(*not_one(failures))
         oldest = min(row.fetched_at for row in found.prices)
         age = max(0, int((self.context.wall_clock() - oldest).total_seconds()))
         left = max(0, int(self.config.serve.prices_fresh_s) - age)

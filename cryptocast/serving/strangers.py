@@ -10,19 +10,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 from cryptocast.config import Config
 from cryptocast.data.coingecko import calls_per_minute
 from cryptocast.data.credits import Credits
 from cryptocast.data.refusals import CreditsKept, QuotaSpent, UnknownCoin
 from cryptocast.errors import CryptocastError, DataError
-from cryptocast.serving.problems import RETRY_AFTER_S, kind_of
+from cryptocast.serving.problems import Kind, Problem, ProblemError, kind_of, no_forecast
+from cryptocast.workflows.documents import CoinError
 
-__all__ = ["Strangers", "Unknown", "retry_headers"]
+__all__ = ["Strangers", "Unknown", "not_one"]
 
 PER_MINUTE: Final = 0.2  # of the calls that the plan gives in a minute; two at least, but never more than half of them
 UNKNOWN_S: Final = 60.0  # how long an id that the upstream does not know is not asked for again; then twice as long
 UNKNOWN_MOST_S: Final = 3600.0
-UNAVAILABLE: Final = 503
+OURS: Final = 500  # statuses from here on are not the client's fault
+KEPT: Final = Kind("credits-kept", "The server is not set up for this, and asks for it only now and then", 429)
 
 
 class Keyed(Protocol):
@@ -107,10 +111,21 @@ class Unknown:
         self._kept.pop(key, None)
 
 
-def retry_headers(failures: Sequence[tuple[str, CryptocastError]]) -> dict[str, str]:
-    """When to ask again for what failed, where one of the errors says so: the soonest that could bring anything."""
-    passing = [error for _, error in failures if kind_of(error).status == UNAVAILABLE]
-    waits = [getattr(error, "retry_after_s", None) for error in passing]
-    if all(wait is None for wait in waits):
-        return {}
-    return {"Retry-After": str(math.ceil(min(RETRY_AFTER_S if wait is None else wait for wait in waits)))}
+def not_one(failures: Sequence[tuple[str, CryptocastError]]) -> tuple[Problem, dict[str, str]]:
+    """Not one coin could be answered for, as `no_forecast` has it, with the headers that say when to ask again: the
+    soonest that could bring anything. Where that is up to the client alone, it is a 429."""
+    passing = [error for _, error in failures if kind_of(error).status >= OURS]
+    kept = [error for error in passing if isinstance(error, CreditsKept)]
+    if kept and len(kept) == len(passing):
+        first = min(kept, key=lambda error: error.retry_after_s)
+        problem = ProblemError(KEPT, str(first)).problem
+        errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
+        return msgspec.structs.replace(problem, errors=errors), _later(first.retry_after_s)
+    others = [(coin, error) for coin, error in failures if not isinstance(error, CreditsKept)]
+    told = no_forecast(failures)
+    worst = no_forecast(others)
+    return msgspec.structs.replace(worst, errors=told.errors), {}
+
+
+def _later(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(math.ceil(seconds))}

@@ -27,7 +27,7 @@ from cryptocast.serving.access import Keys
 from cryptocast.serving.bars import BarKeeper
 from cryptocast.serving.clients import CLIENT, client_of
 from cryptocast.serving.prices import LivePrices
-from cryptocast.serving.strangers import Strangers, Unknown, retry_headers
+from cryptocast.serving.strangers import Strangers, Unknown, not_one
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.upstream import credits_of
@@ -91,9 +91,9 @@ def test_a_stranger_has_one_call_a_minute_and_the_servers_own_coins_are_always_a
             assert "once a minute for each client. Ask again in 60 s" in error["error"]
             clock.forward(seconds=18)
             refused = await get("/forecasts?ids=coin-004")
-            assert "Ask again in 42 s" in problem(refused, 503, "upstream-unavailable")["detail"]
+            assert "Ask again in 42 s" in problem(refused, 429, "credits-kept")["detail"]
             assert refused.headers["retry-after"] == "42"
-            other = problem(await get("/prices?ids=bitcoin&vs=eur"), 503, "upstream-unavailable")
+            other = problem(await get("/prices?ids=bitcoin&vs=eur"), 429, "credits-kept")
             assert "currencies that this server is not set up for" in other["detail"]
             assert (await get("/prices?ids=coin-003", "192.0.2.2")).status_code == 200
             assert (await get("/forecasts?ids=coin-020")).json()["forecasts"][0]["source"] == "coingecko"
@@ -119,7 +119,7 @@ def test_strangers_spend_a_tenth_of_the_month_and_are_told_when_it_is_spent(tmp_
             kind = ("/prices?ids=coin-{0:03}", "/forecasts?ids=coin-{0:03}")
             for number in range(12):
                 answer = await get(kind[number % 2].format(number), f"192.0.2.{number}")
-                assert answer.status_code == (200 if number < 5 else 503)
+                assert answer.status_code == (200 if number < 5 else 429)
             assert "5 of 50 credits went to them" in answer.json()["detail"]
             assert "Ask again from 2026-04-01 on" in answer.json()["detail"]
             assert answer.headers["retry-after"] == str(31 * 86_400)
@@ -295,11 +295,16 @@ def test_what_is_unknown_is_remembered_for_a_time_that_doubles_and_is_bounded() 
     assert unknown.why("a") is None
 
 
-def test_a_refusal_says_when_to_come_back_and_what_may_pass_sooner_counts() -> None:
+def test_a_refusal_says_when_to_come_back_and_what_may_pass_sooner_comes_first() -> None:
     kept = CreditsKept("Later.", bound="client", retry_after_s=41.2)
-    assert retry_headers([("a", kept), ("b", DataError("Unknown."))]) == {"Retry-After": "42"}
-    assert retry_headers([("a", kept), ("b", UpstreamError("Down."))]) == {"Retry-After": "5"}
-    assert retry_headers([("b", UpstreamError("Down."))]) == {}
+    sooner = CreditsKept("Soon.", bound="minute", retry_after_s=3.0)
+    unknown, down = DataError("Unknown."), UpstreamError("Down.")
+    seen = []
+    for failures in ([kept, sooner, unknown], [kept, down], [unknown, unknown]):
+        made, headers = not_one([(f"coin-{number}", error) for number, error in enumerate(failures)])
+        assert [one.error for one in made.errors] == [str(error) for error in failures]
+        seen.append((made.status, made.detail, headers))
+    assert seen == [(429, "Soon.", {"Retry-After": "3"}), (503, "Down.", {}), (404, "Unknown.", {})]
 
 
 # --- candles
