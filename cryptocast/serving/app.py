@@ -24,6 +24,7 @@ from cryptocast.config import Config
 from cryptocast.data.coins import shown
 from cryptocast.data.kept import AnnouncedCandles, KeptCandles
 from cryptocast.data.quotes import Quote
+from cryptocast.data.refusals import CreditsKept
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Batcher, Breaker, BreakerMetrics, Breakers, Parts, Priority
 from cryptocast.registry import PRODUCTION, KeptRegistry, Registry, RegistryWatch
@@ -229,6 +230,8 @@ class Service:
         # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask.
         until = min(one.until for one in outcomes)
         kept = until > self.context.wall_clock() and generation == self.finished.generation
+        # What is refused to one client is not what the next one is told.
+        kept = kept and not any(isinstance(error, CreditsKept) for _, error in failures)
         return self._finish(request, body, until=until, stamp=stamp, keep=kept)
 
     def _patience_s(self, request: Request) -> float:

@@ -304,10 +304,9 @@ def test_a_second_reset_is_an_error() -> None:
 @pytest.mark.parametrize("path", ["/drip", "/drip-head", "/hang"])
 def test_the_total_deadline_ends_an_answer_that_never_ends(path: str) -> None:
     async def work() -> None:
-        async with serving(LocalUpstream()) as upstream, pooled() as pool:
-            started = asyncio.get_running_loop().time()
+        patient = NetSettings(read_timeout_s=3600.0)
+        async with serving(LocalUpstream()) as upstream, pooled(patient) as pool, asyncio.timeout(120):
             assert await outcome(pool, upstream.url + path, deadline_s=0.3) == "no answer in time"
-            assert asyncio.get_running_loop().time() - started < 2.0
             assert pool.metrics().open == 0
 
     asyncio.run(work())
@@ -379,18 +378,15 @@ def test_a_caller_who_leaves_does_not_end_the_call() -> None:
 
 
 @needs_proc
-def test_closing_with_calls_under_way_takes_less_than_a_second_and_leaves_no_descriptor() -> None:
+def test_closing_does_not_wait_for_calls_that_hang_and_leaves_no_descriptor() -> None:
     async def work() -> None:
-        loop = asyncio.get_running_loop()
         async with serving(LocalUpstream()) as upstream:
             before = descriptors()
             pool = Pool(trust_env=False)
             api = client(upstream, pool)
             callers = [asyncio.ensure_future(api.get("/hang")) for _ in range(20)]
             assert await until(lambda: upstream.hits["/hang"] == 20)
-            started = loop.time()
             await pool.close()
-            assert loop.time() - started < 1.0
             for caller in callers:
                 with pytest.raises(Unreachable, match="being closed"):
                     await caller

@@ -117,7 +117,7 @@ class FakeForecast:
         )
 
 
-def config(*, max_ids: int = 50, request_timeout_s: float = 5.0, store: Path = Path("nowhere")) -> Config:
+def config(*, max_ids: int = 50, request_timeout_s: float = 60.0, store: Path = Path("nowhere")) -> Config:
     return Config(
         store=StoreConfig(path=store), serve=ServeConfig(max_ids=max_ids, request_timeout_s=request_timeout_s)
     )

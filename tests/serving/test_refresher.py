@@ -38,14 +38,14 @@ POOL = ("atlantis", *(f"coin-{number:03}" for number in range(35)))
 def settings(store: Path, fake: FakeUpstream | None = None, **serve: float) -> Config:
     address = fake.url if fake is not None else "http://127.0.0.1:9/api/v3"
     calls = CoinGeckoConfig(
-        base_url=address, calls_per_minute=100_000, max_retries=0, read_timeout_s=2.0, deadline_s=2.0
+        base_url=address, calls_per_minute=100_000, max_retries=0, read_timeout_s=20.0, deadline_s=20.0
     )
     return Config(
         store=StoreConfig(path=store),
         coingecko=calls,
         data=DataConfig(coins=("bitcoin", "ethereum")),
         train=TrainConfig(pool=POOL),
-        serve=ServeConfig(request_timeout_s=5.0, **serve),  # type: ignore[arg-type]
+        serve=ServeConfig(request_timeout_s=60.0, **serve),  # type: ignore[arg-type]
     )
 
 
@@ -314,12 +314,10 @@ def test_many_who_ask_for_a_coin_that_is_not_there_cause_one_download(tmp_path: 
 def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cryptocast.serving.prices.SLOW_S", 60.0)  # a busy machine is no upstream that hangs
+    monkeypatch.setattr("cryptocast.serving.prices.SLOW_S", FOREVER_S)  # a busy machine is no upstream that hangs
     with FakeUpstream(coins=40, latency_s=0.2) as fake:
         chosen = settings(tmp_path, fake)
-        calls_ = msgspec.structs.replace(chosen.coingecko, read_timeout_s=20.0, deadline_s=20.0)
-        patient = msgspec.structs.replace(chosen.serve, request_timeout_s=20.0)
-        app = create_app(Context(msgspec.structs.replace(chosen, coingecko=calls_, serve=patient)), refresh=False)
+        app = create_app(Context(chosen), refresh=False)
         path = "/prices?ids=" + ",".join(f"coin-{number:03}" for number in range(5, 35))
 
         async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:

@@ -312,14 +312,16 @@ def test_what_is_too_much_is_refused_over_a_real_socket(small: Running, raw: byt
 
 
 def test_too_many_at_once_and_too_often_over_a_real_socket(start: Start) -> None:
-    server = start("fake", "1.5", '{"max_concurrency": 3, "client_rate_per_s": 0.0}')
-    shed = list[httpx.Response]()
-    with ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(server.get, f"/forecasts?ids=coin-{number}") for number in range(3)]
-        while not shed and not all(one.done() for one in asked):
-            shed = [answer for answer in [server.get(BITCOIN)] if answer.status_code == 503]
-        assert [one.result().status_code for one in asked] == [200] * 3
-    assert [answer.headers["retry-after"] for answer in shed] == ["5"]
+    server = start("fake", "0.5", '{"max_concurrency": 3, "client_rate_per_s": 0.0}')
+    answers = list[httpx.Response]()
+    with ThreadPoolExecutor(10) as pool:
+        # On a machine that is busy with other things they may come one after the other: then once more.
+        while len(answers) < 200 and not any(answer.status_code == 503 for answer in answers):
+            numbers = range(len(answers), len(answers) + 10)
+            asked = [pool.submit(server.get, f"/forecasts?ids=coin-{number}") for number in numbers]
+            answers += [one.result() for one in asked]
+    assert {answer.status_code for answer in answers} == {200, 503}
+    assert {answer.headers["retry-after"] for answer in answers if answer.status_code == 503} == {"5"}
     rare = start("fake", "0", '{"client_rate_per_s": 0.01}')
     refused = [rare.get(BITCOIN) for _ in range(2)][-1]
     assert refused.status_code == 429

@@ -231,8 +231,7 @@ def test_an_old_price_that_may_not_be_renewed_is_given_marked(tmp_path: Path) ->
         seen += [await world.ask("coin-1", client="one"), await world.ask("coin-1", client="two")]
         return [*seen, await world.ask("coin-1", client="one")]
 
-    fresh, old = ([("coin-1", False)], []), ([("coin-1", True)], [])
-    assert asyncio.run(conversation()) == [fresh, old, old, fresh]
+    assert asyncio.run(conversation()) == [([("coin-1", stale)], []) for stale in (False, True, True, False)]
     assert len(world.others.calls) == 2
 
 
