@@ -77,6 +77,8 @@ def server(folder: Path, upstream: str, *options: str) -> Iterator[int]:
     settings = [
         f'[store]\npath = "{folder / "data"}"',
         f'[coingecko]\nbase_url = "{upstream}"\ncalls_per_minute = 100000\nread_timeout_s = 5.0\ndeadline_s = 10.0',
+        # All of these coins are the server's own: for others it asks seldom.
+        f"[train]\npool = {json.dumps([f'coin-{number:03}' for number in range(COINS)])}",
         "[serve]\nport = 0\nclient_rate_per_s = 0.0\nprices_fresh_s = 1.0",
         *options,
     ]

@@ -5,8 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cryptocast.data.schema import CANDLE_SCHEMA
+
+# How long an example takes is the machine's affair, and what its other programs leave of it.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 START_US = 1_577_836_800_000_000  # 2020-01-01T00:00Z
 DAY_US = 86_400_000_000

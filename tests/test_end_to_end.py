@@ -128,11 +128,11 @@ def address(folder: Path) -> Iterator[str]:
     yield found.group()
     server.send_signal(signal.SIGTERM)
     server.stdout.read()
-    assert server.wait(timeout=20) == 0
+    assert server.wait(timeout=120) == 0
 
 
 def test_the_server_answers_what_the_command_says(folder: Path, address: str) -> None:
-    assert httpx.get(f"{address}/health", timeout=10).status_code == 200
+    assert httpx.get(f"{address}/health", timeout=60).status_code == 200
     served = httpx.get(f"{address}/forecasts?ids=bitcoin,no-such-coin", timeout=60).json()
     (over_http,), (from_command,) = served["forecasts"], _forecast(folder)["forecasts"]
     assert [error["coin"] for error in served["errors"]] == ["no-such-coin"]

@@ -42,7 +42,7 @@ def _kill_at(folder: Path, arguments: tuple[str, ...], after_s: float) -> None:
     process = _start(folder, *arguments)
     time.sleep(after_s)
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait(timeout=120)
 
 
 def _check(folder: Path) -> None:

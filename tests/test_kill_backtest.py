@@ -71,7 +71,7 @@ def interrupted(folder: Path, number: signal.Signals, *more: str) -> tuple[int, 
     code = process.wait(timeout=PATIENCE)
     alive: Callable[[], list[int]] = lambda: _members(process.pid)  # noqa: E731
     if number != signal.SIGKILL:
-        _until(lambda: not alive(), 20.0)
+        _until(lambda: not alive(), 120.0)
     return code, kept(), alive()
 
 

@@ -25,7 +25,7 @@ def test_the_library_snippet_runs_in_an_empty_folder(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "CRYPTOCAST_TRAIN__MODELS": "lightgbm"},  # the other kinds take longer
     )
     assert shown.returncode == 0, shown.stderr
@@ -40,7 +40,7 @@ def test_every_command_that_is_named_exists() -> None:
         re.findall(r"cryptocast ([a-z-]+)", "\n".join(re.findall(r"`[^`\n]+`|```sh.*?```", README.read_text())))
     )
     help_text = subprocess.run(
-        [sys.executable, "-m", "cryptocast", "--help"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "cryptocast", "--help"], capture_output=True, text=True, timeout=300
     ).stdout
     known = set(re.findall(r"^│ ([a-z-]+) ", help_text, re.MULTILINE))
     assert {"train", "forecast", "backtest", "serve", "registry", "doctor"} <= named

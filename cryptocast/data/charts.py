@@ -10,7 +10,7 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
-from cryptocast.errors import DataError, UpstreamError
+from cryptocast.errors import UpstreamError
 
 __all__ = ["CLOSE_ONLY", "ROLLING_VOLUME", "History", "market_chart"]
 
@@ -54,7 +54,7 @@ def market_chart(body: bytes, coin: str, granularity: Granularity, now: datetime
     an old answer from a cache makes it look like the close of an hour that is over by now. The arrays are joined by
     stamp. Bars whose price is null or zero are left out, with a note; zero or null volumes and market caps are unknown.
     Hourly volume is a rolling sum of 24 hours, not the hour's own: kept, with a note, for the features to leave alone.
-    Only bars closed at `now`. Raises UpstreamError for a body that is not JSON, DataError for one that is no chart.
+    Only bars closed at `now`. Raises UpstreamError for a body that is no chart: it says nothing about the coin.
     """
     chart = _decode(body)
     for series in (chart.prices, chart.total_volumes, chart.market_caps):
@@ -90,7 +90,7 @@ def _decode(body: bytes) -> MarketChart:
     try:
         return msgspec.json.decode(body, type=MarketChart)
     except msgspec.ValidationError as error:
-        raise DataError(f"CoinGecko's answer is not a market chart: {error}. Try again later.") from error
+        raise UpstreamError(f"CoinGecko's answer is not a market chart: {error}. Try again later.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(f"CoinGecko's answer is not whole JSON ({len(body)} bytes: {error}). Try again.") from error
 
@@ -106,16 +106,16 @@ def _without_now(points: list[Point], bar_ms: int) -> list[Point]:
 def _check_points(points: list[Point]) -> None:
     for stamp, value in points:
         if not FIRST_MS <= stamp < LAST_MS or (value is not None and (not math.isfinite(value) or value < 0)):
-            raise DataError(f"CoinGecko's answer holds the point [{stamp:.0f}, {value}]. Try again later.")
+            raise UpstreamError(f"CoinGecko's answer holds the point [{stamp:.0f}, {value}]. Try again later.")
 
 
 def _check_step(points: list[Point], bars: int, coin: str, granularity: Granularity) -> None:
-    """DataError if the answer has another step than was asked for: the rules follow the span, and may move."""
+    """UpstreamError if the answer has another step than was asked for: the rules follow the span, and may move."""
     off_grid = len(points) - bars
     if granularity == "daily" and off_grid > max(2, bars):
-        raise DataError(f"CoinGecko's {len(points)} points for {coin} are not daily: {off_grid} are off midnight.")
+        raise UpstreamError(f"CoinGecko's {len(points)} points for {coin} are not daily: {off_grid} are off midnight.")
     if granularity == "hourly" and len(points) > SOME and all(stamp % DAY_MS == 0 for stamp, _ in points):
-        raise DataError(f"CoinGecko's {len(points)} points for {coin} are days where hours were asked for.")
+        raise UpstreamError(f"CoinGecko's {len(points)} points for {coin} are days where hours were asked for.")
 
 
 def _on_grid(points: list[Point], bar_ms: int, granularity: Granularity) -> dict[int, float | None]:

@@ -35,6 +35,7 @@ from cryptocast.data.refusals import (
     Plan,
     QuotaSpent,
     RateLimited,
+    UnknownCoin,
     explain,
     unknown_coin,
     upstream_error,
@@ -82,6 +83,7 @@ KEY_HEADERS: Final[Mapping[Plan, str]] = {"demo": "x-cg-demo-api-key", "pro": "x
 COIN_LIST: Final = "coins.json"
 REST_CHARS: Final = 400  # of a URL, for what is not ids
 LONGEST_WAIT_S: Final = 600.0  # for a turn: a pause of an hour, if that is what a 429 asks for, is the user's to wait
+LEAST_LEFT: Final = 0.5  # of the coins of the list before; fewer are a list that is cut short
 BEYOND_PLAN: Final = 401  # of 10012 that means history; 400 means too many items
 
 
@@ -173,7 +175,8 @@ class CoinGecko:
         about = _Series(page.key.coin, page.key.vs, priority, patient)
         listed = self.known_coins()
         if self.plan != "pro" and listed is not None and listed.is_fresh(now) and about.coin not in listed:
-            raise unknown_coin(about.coin, listed)  # a coin that is taken off the list has no history on free plans
+            # A coin that is taken off the list has no history on free plans.
+            raise unknown_coin(about.coin, listed, is_certain=True)
         start = max(page.start, self.oldest(now))
         if start >= page.end:
             return History(pl.DataFrame(schema=CANDLE_SCHEMA), ())
@@ -249,9 +252,10 @@ class CoinGecko:
     async def _read(self, answer: Answer, about: _Series, now: datetime) -> bytes:
         if answer.status == 200:
             return answer.body
-        if answer.status == 404:
-            raise unknown_coin(about.coin, await self._names(now, about.priority))
-        raise explain(answer, about.coin, about.vs, self.plan)
+        error = explain(answer, about.coin, about.vs, self.plan)
+        if isinstance(error, UnknownCoin):
+            raise _unknown_or_passing(about.coin, await self._names(now, about.priority), now)
+        raise error
 
     # --- many coins
 
@@ -271,7 +275,7 @@ class CoinGecko:
             fetch,
             tasks=self._client.pool.tasks,
             admit=admit,
-            unknown=lambda coin: unknown_coin(coin, self.known_coins()),
+            unknown=lambda coin: _unknown_or_passing(coin, self.known_coins(), self.credits.now()),
             max_ids=MAX_IDS,
             max_chars=MAX_QUERY_CHARS + REST_CHARS,
             other_chars=REST_CHARS,
@@ -313,12 +317,12 @@ class CoinGecko:
             return first | await self._quotes(coins[half:], vs, priority, may_split=False)
         if answer.status != 200:
             raise explain(answer, about.coin, vs, self.plan)
-        return parse_quotes(answer.body, vs)
+        return parse_quotes(answer.body, vs, coins)
 
     async def coin_list(self, now: datetime, *, priority: Priority = Priority.USER) -> CoinList:
         """Every coin that the upstream lists: from memory or disk while younger than a day, else one call.
 
-        Raises UpstreamError, DataError.
+        Raises UpstreamError.
         """
         old = self.known_coins()
         if old is not None and old.is_fresh(now):
@@ -326,7 +330,13 @@ class CoinGecko:
         answer = await self._ask("/coins/list", {}, _Series("", "", priority, patient=False))
         if answer.status != 200:
             raise explain(answer, "", "", self.plan)
-        self._coins = parse_coin_list(answer.body, now).after(old)
+        listed = parse_coin_list(answer.body, now)
+        if old is not None and len(listed.coins) < LEAST_LEFT * len(old.coins):
+            raise UpstreamError(
+                f"CoinGecko's coin list has {len(listed.coins):,} coins, where it had {len(old.coins):,}: it is not"
+                " whole. Try again later."
+            )
+        self._coins = listed.after(old)
         if self._list_path is not None:
             try:
                 write_coin_list(self._list_path, self._coins)
@@ -341,7 +351,9 @@ class CoinGecko:
         return self._coins
 
     async def _names(self, now: datetime, priority: Priority) -> CoinList | None:
-        """The list, for the words of an error: what is here if no newer one can be had."""
+        """The list, for the words of an error: what is here if no newer one can be had, or none is worth a call."""
+        if priority is Priority.STRANGER:
+            return self.known_coins()
         try:
             return await self.coin_list(now, priority=priority)
         except CryptocastError as error:
@@ -349,7 +361,7 @@ class CoinGecko:
             return self.known_coins()
 
     async def currencies(self, *, priority: Priority = Priority.USER) -> tuple[str, ...]:
-        """The quote currencies that the upstream knows. Raises UpstreamError, DataError."""
+        """The quote currencies that the upstream knows. Raises UpstreamError."""
         answer = await self._ask("/simple/supported_vs_currencies", {}, _Series("", "", priority, patient=False))
         if answer.status != 200:
             raise explain(answer, "", "", self.plan)
@@ -422,7 +434,7 @@ class CoinGecko:
 
     def _count(self, tried: Try) -> None:
         self.calls += 1
-        if tried.attempt > 1:
+        if tried.attempt > 1:  # a stranger's call has no second try
             self.credits.took(Priority.USER)
         if self._on_try is not None:
             self._on_try(tried)
@@ -487,6 +499,13 @@ def _is_soon(answer: Answer) -> bool:
     return (answer.retry_after_s(datetime.now(UTC)) or 0.0) <= LONGEST_WAIT_S
 
 
+def _unknown_or_passing(coin: str, names: CoinList | None, now: datetime) -> CryptocastError:
+    """Why an answer holds nothing of a coin. One that is listed is not unknown because one answer says so."""
+    if names is not None and coin in names:
+        return UpstreamError(f"CoinGecko lists {coin} and gave nothing for it. Try again later.")
+    return unknown_coin(coin, names, is_certain=names is not None and names.is_fresh(now))
+
+
 def calls_per_minute(config: CoinGeckoConfig) -> int:
     """The setting, or what is safe for the plan."""
     return config.calls_per_minute or CALLS_PER_MINUTE[config.plan]
@@ -511,7 +530,7 @@ def _decoded(body: bytes, kind: type[R], name: str) -> R:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise DataError(f"CoinGecko's {name} is none: {error}. Try again later.") from error
+        raise UpstreamError(f"CoinGecko's {name} could not be parsed: {error}. Try again later.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(f"CoinGecko's {name} is not whole JSON ({len(body)} bytes: {error}).") from error
 

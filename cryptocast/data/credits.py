@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,19 +13,28 @@ import msgspec
 from msgspec import Meta
 
 from cryptocast.data.parquet import write_atomically
-from cryptocast.data.refusals import QuotaSpent
+from cryptocast.data.refusals import CreditsKept, QuotaSpent
 from cryptocast.errors import DataError
 from cryptocast.net import Priority
 
-__all__ = ["RESERVED", "CreditState", "Credits"]
+__all__ = ["RESERVED", "STRANGERS_SHARE", "CreditState", "Credits"]
 
 log = logging.getLogger(__name__)
 
 # Shares of the month's credits that each kind of work must leave to those before it: the backfill stops first, then the
-# refresher, and the last tenth is the user's.
-RESERVED: Final = {Priority.USER: 0.0, Priority.REFRESH: 0.1, Priority.BACKFILL: 0.4}
+# refresher, and the last tenth is the user's. What strangers have spent is not held against the others.
+RESERVED: Final = {Priority.USER: 0.0, Priority.REFRESH: 0.1, Priority.BACKFILL: 0.4, Priority.STRANGER: 0.1}
+STRANGERS_SHARE: Final = 0.1  # of the month, for all of them together
+MINUTE: Final = timedelta(minutes=1)
 LOCK_TIMEOUT_S: Final = 5.0
 BACK_OFF: Final = (timedelta(hours=1), timedelta(hours=6))  # after the upstream said that nothing is left; then longer
+
+
+class _Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A stranger who was let through: a digest of the name, since an address is nobody else's to read."""
+
+    client: str
+    at: datetime
 
 
 class _Ledger(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +44,7 @@ class _Ledger(msgspec.Struct, frozen=True, kw_only=True):
     used: dict[str, Annotated[int, Meta(ge=0)]] = {}
     refused: int = 0  # times in a row that the upstream said that the month's credits are gone
     blocked_until: datetime | None = None
+    admitted: tuple[_Admitted, ...] = ()  # strangers of the last minute
 
 
 class CreditState(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +61,8 @@ class CreditState(msgspec.Struct, frozen=True, kw_only=True):
         """Credits that work of this priority may still spend; None where there is no bound."""
         if self.per_month is None:
             return None
-        return max(0, int(self.per_month * (1.0 - RESERVED[priority])) - self.used)
+        strangers = self.by_priority.get(_name(Priority.STRANGER), 0)
+        return _allowed(self.per_month, used=self.used, strangers=strangers, priority=priority)
 
 
 class Credits:
@@ -66,6 +78,22 @@ class Credits:
             raise ValueError(f"per_month is {per_month}, expected 0 or more")
         self._path, self._per_month, self._now = path, per_month, now
         self._own = _Ledger(month="")
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """The clock."""
+        return self._now
+
+    def admit(self, client: str, *, per_minute: int) -> None:
+        """Let a stranger ask for one call, which `take` then counts: one a minute for each client, and `per_minute` for
+        all of them, in every process of the store. Raises CreditsKept, nothing counted, and QuotaSpent."""
+        name = sha256(client.encode()).hexdigest()[:16]
+        self._check_stranger(self._read(), name, per_minute)  # without the lock: who is refused may come often
+        with self._locked():
+            ledger = self._read()
+            self._check_stranger(ledger, name, per_minute)
+            recent = (*self._last_minute(ledger), _Admitted(client=name, at=self._now()))
+            self._write(msgspec.structs.replace(ledger, admitted=recent))
 
     def take(self, priority: Priority) -> None:
         """Count a credit. Raises QuotaSpent, nothing counted, if this kind of work has none left."""
@@ -125,14 +153,57 @@ class Credits:
                 f" {blocked:%Y-%m-%d %H:%M} UTC. What the store has stays in use."
             )
         used = sum(ledger.used.values())
-        share = 1.0 - RESERVED[priority]
-        if self._per_month and used >= int(self._per_month * share):
+        strangers = ledger.used.get(_name(Priority.STRANGER), 0)
+        if self._per_month and not _allowed(self._per_month, used=used, strangers=strangers, priority=priority):
+            if priority is Priority.STRANGER:
+                raise self._share_spent(strangers)
             rest = self._per_month - used
             kept = f"; the last {rest:,} are kept for more urgent calls" if rest > 0 else ""
             raise QuotaSpent(
                 f"{used:,} of the {self._per_month:,} credits of {ledger.month} are used{kept}. Wait for the next"
                 " month, or set [coingecko] monthly_credits to what the plan gives (0: no bound)."
             )
+
+    def _check_stranger(self, ledger: _Ledger, client: str, per_minute: int) -> None:
+        self._check(ledger, Priority.STRANGER)
+        recent = self._last_minute(ledger)
+        own = [one.at for one in recent if one.client == client]
+        if own:
+            wait = self._wait_s(own[-1])
+            raise CreditsKept(
+                "Coins and currencies that this server is not set up for are fetched once a minute for each client."
+                f" Ask again in {wait:.0f} s.",
+                bound="client",
+                retry_after_s=wait,
+            )
+        if len(recent) >= per_minute:
+            wait = self._wait_s(recent[-per_minute].at)
+            raise CreditsKept(
+                f"Coins and currencies that this server is not set up for are fetched {per_minute} times a minute for"
+                f" all clients together. Ask again in {wait:.0f} s.",
+                bound="minute",
+                retry_after_s=wait,
+            )
+
+    def _share_spent(self, spent: int) -> CreditsKept:
+        now = self._now().astimezone(UTC)
+        next_month = (now.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return CreditsKept(
+            f"The month's calls for coins and currencies that this server is not set up for are used up ({spent:,}"
+            f" of {self._per_month:,} credits went to them): the others are kept for its own coins. Ask again from"
+            f" {next_month:%Y-%m-%d} on.",
+            bound="month",
+            retry_after_s=(next_month - now).total_seconds(),
+        )
+
+    def _last_minute(self, ledger: _Ledger) -> tuple[_Admitted, ...]:
+        """Oldest first. One from the future was stamped by a clock that was set back since."""
+        now = self._now()
+        recent = [one for one in ledger.admitted if timedelta(0) <= now - one.at < MINUTE]
+        return tuple(sorted(recent, key=lambda one: one.at))
+
+    def _wait_s(self, since: datetime) -> float:
+        return max(1.0, (since + MINUTE - self._now()).total_seconds())
 
     def _read(self) -> _Ledger:
         month = f"{self._now().astimezone(UTC):%Y-%m}"
@@ -145,7 +216,7 @@ class Credits:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 log.warning("the count of credits %s is damaged and starts anew: %s", self._path, error)
         if ledger.month != month:  # also one that a wrong clock dated into another month
-            return _Ledger(month=month)
+            return _Ledger(month=month, admitted=ledger.admitted)  # the minute goes on
         return ledger
 
     def _write(self, ledger: _Ledger) -> None:
@@ -176,6 +247,16 @@ class Credits:
         finally:
             if held:
                 lock.release()
+
+
+def _allowed(per_month: int, *, used: int, strangers: int, priority: Priority) -> int:
+    """Credits that work of this priority may still spend. Only the whole month is what strangers leave of it."""
+    share = int(per_month * (1.0 - RESERVED[priority]))
+    if priority is Priority.STRANGER:
+        left = min(int(per_month * STRANGERS_SHARE) - strangers, share - used)
+    else:
+        left = min(share - (used - strangers), per_month - used)
+    return max(0, left)
 
 
 def _with(ledger: _Ledger, who: Priority | str, count: int) -> _Ledger:

@@ -1,13 +1,13 @@
 """CoinGecko's live prices: many coins in one call."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
-from cryptocast.errors import DataError, UpstreamError
+from cryptocast.errors import UpstreamError
 
 __all__ = ["MAX_IDS", "MAX_QUERY_CHARS", "Quote", "chunks", "parse_quotes"]
 
@@ -27,19 +27,22 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
-def parse_quotes(body: bytes, vs: str) -> dict[str, Quote]:
+def parse_quotes(body: bytes, vs: str, asked: Collection[str] | None = None) -> dict[str, Quote]:
     """Quotes by coin from a `/simple/price` answer. Coins that are unknown, delisted or have no price are not in it.
 
-    Zeros stand for unknown. Raises DataError for JSON of another shape, UpstreamError for what is no JSON.
+    Zeros stand for unknown. Raises UpstreamError for JSON of another shape, such as one that names what was not
+    `asked` for, and for what is no JSON.
     """
     try:
         answer = msgspec.json.decode(body, type=dict[str, dict[str, float | None]])
     except msgspec.ValidationError as error:
-        raise DataError(f"CoinGecko's answer holds no prices: {error}. Try again later.") from error
+        raise UpstreamError(f"CoinGecko's answer holds no prices: {error}. Try again later.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(
             f"CoinGecko's prices are not whole JSON ({len(body)} bytes: {error}). Try again."
         ) from error
+    if asked is not None and not answer.keys() <= set(asked):
+        raise UpstreamError("CoinGecko's answer names what was not asked for. Try again later.")
     found = {}
     for coin, values in answer.items():
         price = _positive(values.get(vs))

@@ -16,9 +16,11 @@ __all__ = [
     "FREE_DAYS",
     "KEY_VARIABLE",
     "Code",
+    "CreditsKept",
     "Plan",
     "QuotaSpent",
     "RateLimited",
+    "UnknownCoin",
     "UnknownCurrency",
     "explain",
     "unknown_coin",
@@ -27,6 +29,8 @@ __all__ = [
 
 Plan: TypeAlias = Literal["keyless", "demo", "pro"]
 
+# A page that a proxy lacks is a 404 too, and says nothing about a coin.
+NO_SUCH_COIN: Final = re.compile("coin not found", re.IGNORECASE)
 FREE_DAYS: Final = 365  # history that keyless and demo plans may see
 KEY_VARIABLE: Final = "CRYPTOCAST_COINGECKO_API_KEY"
 DASHBOARD: Final = "https://www.coingecko.com/en/developers/dashboard"
@@ -45,12 +49,29 @@ class RateLimited(UpstreamError):  # noqa: N818 - reads as what it says
     """The minute is used up, for longer than a call may wait."""
 
 
+class UnknownCoin(DataError):  # noqa: N818 - reads as what it says
+    """The upstream does not know the id that was asked for. `is_certain`: its list of today lacks it too."""
+
+    def __init__(self, message: str, *, is_certain: bool = False) -> None:
+        super().__init__(message)
+        self.is_certain = is_certain
+
+
 class UnknownCurrency(UsageError):  # noqa: N818 - reads as what it says
     """The upstream has no prices in the currency that was asked for."""
 
 
 class QuotaSpent(UpstreamError):  # noqa: N818 - reads as what it says
     """The calls of the month are used up, or those that this kind of work may use. Waiting a minute does not help."""
+
+
+class CreditsKept(QuotaSpent):
+    """A server does not ask for this coin or currency now, because it is not set up for it. `bound`: of the month, of
+    the minute, or of this client's minute. `retry_after_s`: when it may be asked for again."""
+
+    def __init__(self, message: str, *, bound: Literal["month", "minute", "client"], retry_after_s: float) -> None:
+        super().__init__(message)
+        self.bound, self.retry_after_s = bound, retry_after_s
 
 
 def upstream_error(body: bytes) -> tuple[int | None, str]:
@@ -80,7 +101,7 @@ def explain(answer: Answer, coin: str, vs: str, plan: Plan, names: CoinList | No
     for better guesses."""
     code, message = upstream_error(answer.body)
     said = f" It says: {message.rstrip('.')}." if message else ""
-    if answer.status == 404:
+    if answer.status == 404 and NO_SUCH_COIN.search(message):
         return unknown_coin(coin, names)
     if answer.status in (400, 422) and re.search("vs_currency", message):
         return UnknownCurrency(f"CoinGecko has no prices in {vs!r}. Choose another vs, e.g. usd or eur.")
@@ -109,15 +130,19 @@ def explain(answer: Answer, coin: str, vs: str, plan: Plan, names: CoinList | No
     return UpstreamError(f"CoinGecko failed (status {answer.status}).{said} Try again later.")
 
 
-def unknown_coin(coin: str, names: CoinList | None = None) -> DataError:
+def unknown_coin(coin: str, names: CoinList | None = None, *, is_certain: bool = False) -> UnknownCoin:
     """What to say of an id that the upstream does not know: where it went, or which one was meant."""
     moved = names.moved_to(coin) if names is not None else None
     if moved is not None:
-        return DataError(
-            f"CoinGecko has no {coin!r} any more: it goes on as {moved}. Use that id: cryptocast fetch {moved}"
+        return UnknownCoin(
+            f"CoinGecko has no {coin!r} any more: it goes on as {moved}. Use that id: cryptocast fetch {moved}",
+            is_certain=is_certain,
         )
     hint = (names.suggestion(coin) if names is not None else "") or suggestion(coin)
-    return DataError(f"CoinGecko knows no coin {coin!r}.{hint} Ids are names such as bitcoin, not symbols such as btc.")
+    return UnknownCoin(
+        f"CoinGecko knows no coin {coin!r}.{hint} Ids are names such as bitcoin, not symbols such as btc.",
+        is_certain=is_certain,
+    )
 
 
 def _about_the_key(code: int | None, said: str, status: int, plan: Plan) -> CryptocastError:

@@ -172,7 +172,7 @@ class ApiClient:
         started = self._clock()
         outcome = await self._try(call, 1, call.left_s, place)
         left, attempt = call.left_s - (self._clock() - started), 1
-        while (pause := self._pause(outcome, attempt, left, permit)) is not None:
+        while (pause := self._pause(call, outcome, attempt, left, permit)) is not None:
             await self._sleep(pause)
             left -= pause
             try:
@@ -186,13 +186,15 @@ class ApiClient:
             attempt += 1
         return outcome, attempt
 
-    def _pause(self, outcome: Answer | CallFailed, attempt: int, left: float, permit: Permit | None) -> float | None:
+    def _pause(
+        self, call: _Call, outcome: Answer | CallFailed, attempt: int, left: float, permit: Permit | None
+    ) -> float | None:
         """Seconds until the next try, None for none. What a 429 asks for holds for everybody who uses the limiter."""
         if isinstance(outcome, Answer) and outcome.status == 429:
             self._limiter.pause(self._retry.asked_s(outcome))
         if not self._retry.is_final(outcome):
             log.info("%s: attempt %d of %d: %s", self._name, attempt, self._retry.max_retries + 1, _reason(outcome))
-        if permit is not None and (permit.is_probe or not permit.is_current):
+        if call.priority is Priority.STRANGER or (permit is not None and (permit.is_probe or not permit.is_current)):
             return None
         return self._retry.pause_s(attempt, outcome, left)
 

@@ -21,11 +21,12 @@ NEVER: Final = float("inf")
 
 
 class Priority(IntEnum):
-    """Who goes first."""
+    """Who goes first. STRANGER: a reader of the server who asks for what it is not set up for; never tried again."""
 
     USER = 0
     REFRESH = 1
     BACKFILL = 2
+    STRANGER = 3
 
 
 class Place:

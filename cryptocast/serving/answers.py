@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
+from cryptocast.data.refusals import CreditsKept
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.serving.encoding import encode
@@ -211,7 +212,9 @@ class Answers:
         if error is None:
             key = self._key(key[0], key[1])
             return key, await self._worker.submit(partial(self._made, key[0]))
-        return key, Failed(error, failed.term)
+        # What is refused to one client for its own sake is not what the next one is told.
+        own = isinstance(error, CreditsKept)
+        return key, self._failed(error, for_s=0.0) if own else Failed(error, failed.term)
 
     def _or_last_good(self, request: Request, failed: Failed, code: FallbackCode) -> Outcome:
         """The last good forecast, marked, in place of a failure that is not the client's."""

@@ -23,12 +23,15 @@ import cryptocast
 from cryptocast.config import Config
 from cryptocast.data.coins import shown
 from cryptocast.data.kept import AnnouncedCandles, KeptCandles
+from cryptocast.data.quotes import Quote
+from cryptocast.data.refusals import CreditsKept
 from cryptocast.errors import CryptocastError
-from cryptocast.net import Breaker, BreakerMetrics, Breakers
-from cryptocast.registry import KeptRegistry, RegistryWatch
+from cryptocast.net import Batcher, Breaker, BreakerMetrics, Breakers, Parts, Priority
+from cryptocast.registry import PRODUCTION, KeptRegistry, Registry, RegistryWatch
 from cryptocast.serving.access import Keys
 from cryptocast.serving.answers import Answered, Answers, Failed, MakeForecast
 from cryptocast.serving.bars import BarKeeper, Fetched
+from cryptocast.serving.clients import CLIENT, client_of
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.figures import LIVE_EVERY_S, LiveFigures, UpstreamFigures
 from cryptocast.serving.finished import FinishedAnswers
@@ -47,7 +50,6 @@ from cryptocast.serving.problems import (
     RETRY_AFTER_S,
     ProblemError,
     coin_error,
-    no_forecast,
     problem_of,
     problem_response,
 )
@@ -65,6 +67,7 @@ from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import respond
 from cryptocast.serving.sides import Sides
 from cryptocast.serving.stamps import Stamp, StoreWatch, registry_stamp
+from cryptocast.serving.strangers import Strangers, not_one
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.terms import Term, shortest
 from cryptocast.workflows.context import Context
@@ -112,9 +115,12 @@ class Service:
     live_figures: LiveFigures
     watch: StoreWatch
     sides: Sides
+    strangers: Strangers
     all_breakers: Callable[[], Mapping[str, Breaker]]
     rights: StoreRights
     asking: Ask | None = None
+    asking_for_others: Ask | None = None
+    keys: Keys = field(default_factory=lambda: Keys(None))
     prices: LivePrices | None = None
     has_token: bool = False
     _metrics: tuple[float, bytes] = (0.0, b"")
@@ -145,17 +151,15 @@ class Service:
         if self.asking is None:
             on_try = partial(self.telemetry.tried, "prices")
             upstream = upstream_factory(self.context, breakers=self.price_breakers, on_try=on_try)()
-            live = upstream.live()
+            live, others = upstream.live(), upstream.live(priority=Priority.STRANGER)
             self.upstream_figures.pool = upstream.pool_metrics
-            self.upstream_figures.batches = lambda: (live.calls, live.asked)
-
-            async def ask(vs: str, coins: Sequence[str], timeout_s: float) -> Any:
-                return await live.get(vs, coins, deadline_s=timeout_s)
-
-            self.asking = ask
+            self.upstream_figures.batches = lambda: (live.calls + others.calls, live.asked + others.asked)
+            self.asking, self.asking_for_others = _asking(live), _asking(others)
         serve = self.config.serve
         self.prices = LivePrices(
             self.asking,
+            strangers=self.strangers,
+            ask_for_others=self.asking_for_others,
             fresh_s=serve.prices_fresh_s,
             keep_s=serve.prices_keep_s,
             wall_clock=self.context.wall_clock,
@@ -218,6 +222,7 @@ class Service:
         """`GET /forecasts`: a ForecastDocument, if there is at least one coin to answer for."""
         query = parse_forecast_query(request.scope["query_string"], max_ids=self.config.serve.max_ids)
         asked = coin_requests(query, self.config, challenged=self.sides.challenged(request.scope))
+        CLIENT.set(client_of(request.scope, self.keys))
         stamp, generation = self.answers.stamp(), self.finished.generation
         outcomes = await self.answers.of(asked, timeout_s=self._patience_s(request), stamp=stamp)
         made = tuple(outcome.body for outcome in outcomes if isinstance(outcome, Answered))
@@ -227,12 +232,14 @@ class Service:
             if isinstance(outcome, Failed)
         ]
         if not made:
-            return problem_response(no_forecast(failures))
+            return problem_response(*not_one(failures))
         errors = tuple(coin_error(coin, error) for coin, error in failures)
         body = msgspec.json.encode(Finished(forecasts=made, errors=errors))
         # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask.
         term = shortest(one.term for one in outcomes)
         kept = all(self.answers.holds(one) for one in outcomes) and generation == self.finished.generation
+        # What is refused to one client is not what the next one is told.
+        kept = kept and not any(isinstance(error, CreditsKept) for _, error in failures)
         return self._finish(request, body, term=term, stamp=stamp, keep=kept)
 
     def _patience_s(self, request: Request) -> float:
@@ -262,9 +269,10 @@ class Service:
         coins, vs = query.ids or self.config.data.coins, query.vs or self.config.data.vs
         if self.prices is None:
             raise ProblemError(INTERNAL_ERROR, INTERNAL)
-        found, failures = await self.prices.get(coins, vs, timeout_s=self._patience_s(request))
+        client = client_of(request.scope, self.keys)
+        found, failures = await self.prices.get(coins, vs, timeout_s=self._patience_s(request), client=client)
         if not found.prices:
-            return problem_response(no_forecast(failures))
+            return problem_response(*not_one(failures))
         oldest = min(row.fetched_at for row in found.prices)
         age = max(0, int((self.context.wall_clock() - oldest).total_seconds()))
         left = max(0, int(self.config.serve.prices_fresh_s) - age)
@@ -405,6 +413,7 @@ def create_app(
         reports=reports or Reports(None, environment="", release=""),
     )
     service.asking, service.has_token = ask_prices, token is not None
+    service.keys = Keys(token, admin_token)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -419,7 +428,7 @@ def create_app(
         finished=service.finished,
         question=service.sides.question,
         routes=route_label,
-        keys=Keys(token, admin_token),
+        keys=service.keys,
         is_draining=lambda: service.draining,
         reports=service.reports,
     )
@@ -464,13 +473,19 @@ def _service(
 
     watch = StoreWatch(fresh, shown, registry, series=lambda: served_series(answers, config), on_change=changed)
     sides = Sides()
-    watch.on_registry = lambda: sides.follow(kept.ab_tests())
+    strangers = Strangers(config, credits_of(context), on_refusal=partial(telemetry.count, "stranger_refused"))
+
+    watch.on_registry = partial(_follow, kept, sides, strangers)
     ladder = None
     keeper = None
     if forecast is None:
         ladder = Ladder(forecaster.forecast, on_step=lambda step: telemetry.count("fallback", step))
         keeper = BarKeeper(
-            behind, on_change=watch.look, on_try=partial(telemetry.tried, "bars"), refusal=lambda: rights.refusal
+            behind,
+            on_change=watch.look,
+            on_try=partial(telemetry.tried, "bars"),
+            refusal=lambda: rights.refusal,
+            strangers=strangers,
         )
         duties = [*duties, lambda coins: record_bars(answers, forecaster.on(behind), coins)]
     answers = Answers(
@@ -532,9 +547,22 @@ def _service(
         live_figures,
         watch,
         sides,
+        strangers,
         all_breakers,
         rights,
     )
+
+
+def _follow(registry: Registry, sides: Sides, strangers: Strangers) -> None:
+    sides.follow(registry.ab_tests())
+    strangers.follow(one.key for one in registry.listing(alias=PRODUCTION))
+
+
+def _asking(live: Batcher[str, Quote]) -> Ask:
+    async def ask(vs: str, coins: Sequence[str], timeout_s: float) -> Parts[Quote]:
+        return await live.get(vs, coins, deadline_s=timeout_s)
+
+    return ask
 
 
 def _timed(forecast: MakeForecast, telemetry: Telemetry) -> MakeForecast:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,9 +11,13 @@ from typing import Final, TypeAlias
 import msgspec
 
 from cryptocast.config import Granularity
-from cryptocast.errors import CryptocastError, DataError
+from cryptocast.data.backfill import PAGE_DAYS
+from cryptocast.data.refusals import UnknownCoin, UnknownCurrency
+from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Breaker, Breakers, Priority, Try
+from cryptocast.serving.clients import CLIENT
 from cryptocast.serving.problems import INTERNAL
+from cryptocast.serving.strangers import Strangers, Unknown
 from cryptocast.serving.worker import Worker
 from cryptocast.workflows.candles import Found, Sources, open_store
 from cryptocast.workflows.context import Context
@@ -25,14 +30,19 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S: Final = 20.0  # of a call with its retries: somebody may be waiting for the next one
 MAX_WAITING: Final = 64
+MAX_UNKNOWN: Final = 20_000
 Fetched: TypeAlias = dict[str, CryptocastError | None]
 Series: TypeAlias = tuple[str, str, Granularity]
 
 
 class BarKeeper:
     """`on_change` is awaited when candles were brought, on the event loop; `on_try` hears of each request to the
-    upstream, in another thread. `refusal`: why the store cannot be written; then nobody is asked for what could not be
-    kept."""
+    upstream, in another thread.
+
+    refusal: why the store cannot be written; then nobody is asked for what could not be kept. strangers: which coins
+    the server is set up for; without, all of them. The others come in a thread of their own, one call each, so that
+    none of ours waits behind them.
+    """
 
     def __init__(
         self,
@@ -41,45 +51,72 @@ class BarKeeper:
         on_change: Callable[[], Awaitable[object]],
         on_try: Callable[[Try], None] | None = None,
         refusal: Callable[[], str | None] = lambda: None,
+        strangers: Strangers | None = None,
     ) -> None:
         coingecko = context.config.coingecko
         limited = msgspec.structs.replace(coingecko, deadline_s=min(DEADLINE_S, coingecko.deadline_s))
         self._context = replace(context, config=msgspec.structs.replace(context.config, coingecko=limited))
         self._on_change, self._on_try, self._refusal = on_change, on_try, refusal
-        self._worker = Worker(max_waiting=MAX_WAITING)
+        self._strangers = strangers
+        self._worker, self._worker_for_others = Worker(max_waiting=MAX_WAITING), Worker(max_waiting=MAX_WAITING)
+        self._unknown = Unknown(clock=time.monotonic, most=MAX_UNKNOWN)
         self._flights: dict[Series, asyncio.Task[Fetched]] = {}
         self.breakers = Breakers(lambda name: Breaker(f"coingecko bars {name}"))
 
     def start(self) -> None:
         """Begin to work."""
         self._worker.start()
+        self._worker_for_others.start()
 
     async def close(self) -> None:
         """Leave what is under way to its own deadline."""
         for flight in self._flights.values():
             flight.cancel()
-        await self._worker.close()
+        await asyncio.gather(self._worker.close(), self._worker_for_others.close())
 
     async def for_request(self, request: Request, lacking: DataError) -> CryptocastError | None:
-        """Bring the candles that a request lacks; None once they are here. `lacking`, what is said of it now, where
-        nothing is fetched from its source: it can never be had."""
+        """Bring the candles that a request lacks; None once they are here. For the CLIENT, if they are of a coin that
+        the server is not set up for. `lacking`, what is said of it now, where nothing is fetched from its source: it
+        can never be had."""
         (coin,) = request.selection.coins
         if request.selection.source not in ("auto", "coingecko"):
             return lacking
         series = (coin, request.selection.vs or "usd", request.selection.granularity or "daily")
         flight = self._flights.get(series)
         if flight is None:
-            flight = asyncio.create_task(self.bring([coin], series[1], series[2], Priority.USER))
+            priority = Priority.USER
+            if self._strangers is not None and not self._strangers.is_ours(coin, series[1]):
+                priority = Priority.STRANGER
+                refused = self._unknown.why(series[1], series[:2]) or self._strangers.refusal(CLIENT.get())
+                if refused is not None:
+                    return refused
+            flight = asyncio.create_task(self._settled(series, priority))
             self._flights[series] = flight
             flight.add_done_callback(lambda _: self._flights.pop(series, None))
         return (await asyncio.shield(flight))[coin]
+
+    async def _settled(self, series: Series, priority: Priority) -> Fetched:
+        """What came of one series. What the upstream does not know is believed for a time, of a coin of ours never."""
+        coin, vs, granularity = series
+        fetched = await self.bring([coin], vs, granularity, priority)
+        error = fetched[coin]
+        if error is None or self._strangers is None:
+            return fetched
+        if priority is Priority.STRANGER and isinstance(error, UnknownCoin | UnknownCurrency):
+            self._unknown.remember(vs if isinstance(error, UnknownCurrency) else (coin, vs), error)
+        if isinstance(error, UnknownCoin) and self._strangers.is_passing(coin, vs, error):
+            return {
+                coin: UpstreamError(f"{error} The server is set up for it, and no list of coins says so: ask again.")
+            }
+        return fetched
 
     async def bring(self, coins: Sequence[str], vs: str, granularity: Granularity, priority: Priority) -> Fetched:
         """Bring the coins up to date: None for those that are, else why not. Raises nothing of its own."""
         if (refusal := self._refusal()) is not None:
             return dict.fromkeys(coins, DataError(f"The store cannot be written ({refusal}): no candles are fetched."))
         try:
-            fetched, changed = await self._worker.submit(partial(self._fetch, coins, vs, granularity, priority))
+            worker = self._worker_for_others if priority is Priority.STRANGER else self._worker
+            fetched, changed = await worker.submit(partial(self._fetch, coins, vs, granularity, priority))
         except CryptocastError as error:
             return dict.fromkeys(coins, error)
         if changed:
@@ -92,6 +129,9 @@ class BarKeeper:
         config = self._context.config
         fetched: Fetched = {}
         changed = []
+        # Of a coin that somebody names in passing the hours of one call are enough.
+        one_call = priority is Priority.STRANGER and granularity == "hourly"
+        days = min(config.data.days, PAGE_DAYS) if one_call else None
         try:
             with Sources(
                 config,
@@ -103,9 +143,9 @@ class BarKeeper:
                 wall_clock=self._context.wall_clock,
                 upstream_factory=upstream_factory(self._context, breakers=self.breakers, on_try=self._on_try),
                 priority=priority,
-                tries=2,
+                tries=1 if priority is Priority.STRANGER else 2,
             ) as sources:
-                for coin, outcome in sources.find_all(coins, older=False):
+                for coin, outcome in sources.find_all(coins, days=days, older=False):
                     fetched[coin] = None if isinstance(outcome, Found) else outcome
                     if isinstance(outcome, Found) and outcome.written is not None:
                         changed.append(coin)

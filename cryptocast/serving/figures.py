@@ -11,7 +11,7 @@ from typing import Final
 from cryptocast.config import Config
 from cryptocast.data.credits import CreditState
 from cryptocast.errors import CryptocastError
-from cryptocast.net import PoolMetrics
+from cryptocast.net import PoolMetrics, Priority
 from cryptocast.registry import PRODUCTION, Version
 from cryptocast.registry.live import LiveReport
 from cryptocast.serving.stamps import Stamp
@@ -58,6 +58,11 @@ class UpstreamFigures:
         yield "cryptocast_upstream_credits_used", "Calls of this month, of every process.", {}, float(state.used)
         if state.left is not None:
             yield "cryptocast_upstream_credits_left", "Calls that the month has left.", {}, float(state.left)
+        name = "cryptocast_upstream_strangers_credits"
+        text = "Of them, for coins and currencies that the server is not set up for."
+        yield f"{name}_used", text, {}, float(state.by_priority.get("stranger", 0))
+        if (left := state.allowed(Priority.STRANGER)) is not None:
+            yield f"{name}_left", "Calls that the month has left for these.", {}, float(left)
 
 
 @dataclass(slots=True)

@@ -15,10 +15,12 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from cryptocast.data.parquet import write_atomically
-from cryptocast.data.quotes import Quote
+from cryptocast.data.quotes import Quote, chunks
+from cryptocast.data.refusals import UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
-from cryptocast.serving.problems import INTERNAL
+from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S
+from cryptocast.serving.strangers import Strangers, Unknown
 from cryptocast.workflows.documents import CoinError
 
 __all__ = ["KeptPrice", "LivePrices", "PriceDocument", "PriceRow", "read_prices", "write_prices"]
@@ -28,7 +30,6 @@ log = logging.getLogger(__name__)
 Fetch: TypeAlias = Callable[[Sequence[str], str], Coroutine[Any, Any, dict[str, CryptocastError]]]
 Ask: TypeAlias = Callable[[str, Sequence[str], float], Awaitable[Parts[Quote]]]
 
-UNKNOWN_S: Final = 60.0  # how long an id that the upstream does not know is not asked for again
 MAX_ENTRIES: Final = 20_000
 JITTER: Final = 0.1  # of the fresh time, so that fifty prices of one call do not grow old together
 SLACK_S: Final = 1.0
@@ -78,12 +79,18 @@ class _Kept:
 
 
 class LivePrices:
-    """The cache before the batcher. One event loop. `ask` gives quotes and errors by coin."""
+    """The cache before the batcher. One event loop. `ask` gives quotes and errors by coin.
+
+    strangers: which coins the server is set up for; without, all of them. The others are asked for by `ask_for_others`,
+    so that no call holds coins of both.
+    """
 
     def __init__(
         self,
         ask: Ask,
         *,
+        strangers: Strangers | None = None,
+        ask_for_others: Ask | None = None,
         fresh_s: float,
         keep_s: float,
         wall_clock: Callable[[], datetime],
@@ -93,12 +100,13 @@ class LivePrices:
         max_entries: int = MAX_ENTRIES,
     ) -> None:
         self._ask, self._fresh_s, self._keep_s = ask, fresh_s, keep_s
+        self._strangers, self._ask_for_others = strangers, ask_for_others or ask
         self._wall_clock, self._clock, self._count = wall_clock, clock, count
         self._rng = rng or random.Random()  # noqa: S311 - spreads expiry, no secret depends on it
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._max = max_entries
         # Apart from the prices, so that whoever makes up ids drives out no price.
-        self._unknown: OrderedDict[tuple[str, str], tuple[DataError, float]] = OrderedDict()  # why, until when
+        self._unknown = Unknown(clock=clock, most=max_entries)
         self._asked: dict[tuple[str, str], asyncio.Task[dict[str, CryptocastError]]] = {}
         self._began: dict[asyncio.Task[dict[str, CryptocastError]], float] = {}
 
@@ -106,24 +114,27 @@ class LivePrices:
         return len(self._kept)
 
     async def get(
-        self, coins: Sequence[str], vs: str, *, timeout_s: float
+        self, coins: Sequence[str], vs: str, *, timeout_s: float, client: str = ""
     ) -> tuple[PriceDocument, list[tuple[str, CryptocastError]]]:
         """The prices that could be had, and the error of each coin that could not."""
         now = self._clock()
         known = {coin: kept for coin in coins if (kept := self._lookup(coin, vs, now)) is not None}
-        missing = [coin for coin in coins if coin not in known and self._why_unknown(coin, vs, now) is None]
+        missing = [coin for coin in coins if coin not in known and self._why_unknown(coin, vs) is None]
         old = [coin for coin, kept in known.items() if now >= kept.fresh_until]
+        self._count("hit" if not missing else "miss")
+        errors = self._refused(missing, old, vs, client)
+        old, missing = ([coin for coin in some if coin not in errors] for some in (old, missing))
         if old:
             self._renew(old, vs)
-        self._count("hit" if not missing else "miss")
-        errors = await self._waited(missing, vs, timeout_s) if missing else {}
+        if missing:
+            errors |= await self._waited(missing, vs, timeout_s)
         rows, failures = [], []
         for coin in coins:
             kept = self._lookup(coin, vs, self._clock())
             if kept is not None:
                 rows.append(_row(coin, vs, kept))
                 continue
-            why = self._why_unknown(coin, vs, self._clock()) or errors.get(coin)
+            why = self._why_unknown(coin, vs) or errors.get(coin)
             failures.append((coin, why or UpstreamError(f"There is no price of {coin} now.")))
         told = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
         return PriceDocument(prices=tuple(rows), errors=told), failures
@@ -157,12 +168,29 @@ class LivePrices:
             return None
         return kept
 
-    def _why_unknown(self, coin: str, vs: str, now: float) -> DataError | None:
-        why, until = self._unknown.get((vs, coin), (None, 0.0))
-        if why is not None and now >= until:
-            del self._unknown[vs, coin]
-            return None
-        return why
+    def _why_unknown(self, coin: str, vs: str) -> CryptocastError | None:
+        return self._unknown.why(vs, (vs, coin))
+
+    def _refused(self, missing: Sequence[str], old: Sequence[str], vs: str, client: str) -> dict[str, CryptocastError]:
+        """Why some of these are not asked for now: coins that the server is not set up for, as far as one call of this
+        client does not bring them. Those that have a price keep it, marked."""
+        others = [coin for coin in (*missing, *old) if self._is_other(coin, vs) and (vs, coin) not in self._asked]
+        if self._strangers is None or not others:
+            return {}
+        why = self._strangers.refusal(client)
+        asked: tuple[str, ...] = ()
+        if why is None:
+            asked = next(chunks(others))
+            rest = len(others) > len(asked)
+            why = self._strangers.refusal(client) if rest else None
+        errors = dict.fromkeys((coin for coin in others if coin not in asked), why) if why is not None else {}
+        for coin in errors.keys() & set(old):
+            kept = self._kept[vs, coin]
+            self._kept[vs, coin] = _Kept(kept.said, kept.at, kept.fetched_at, kept.fresh_until, failed=True)
+        return errors
+
+    def _is_other(self, coin: str, vs: str) -> bool:
+        return self._strangers is not None and not self._strangers.is_ours(coin, vs)
 
     def _renew(self, coins: Sequence[str], vs: str) -> None:
         self._ask_for(coins, vs, self._renewed)
@@ -186,6 +214,10 @@ class LivePrices:
 
     def _ask_for(self, coins: Sequence[str], vs: str, how: Fetch) -> None:
         due = [coin for coin in coins if (vs, coin) not in self._asked]
+        for is_other in (False, True):
+            self._start([coin for coin in due if self._is_other(coin, vs) is is_other], vs, how)
+
+    def _start(self, due: Sequence[str], vs: str, how: Fetch) -> None:
         if due:
             task = asyncio.create_task(how(due, vs))
             self._asked |= dict.fromkeys(((vs, coin) for coin in due), task)
@@ -217,7 +249,8 @@ class LivePrices:
     async def _fetch(self, coins: Sequence[str], vs: str, timeout_s: float) -> dict[str, CryptocastError]:
         try:
             async with asyncio.timeout(timeout_s + SLACK_S):  # whatever `ask` does with its deadline
-                parts = await self._ask(vs, coins, timeout_s)
+                ask = self._ask_for_others if self._is_other(coins[0], vs) else self._ask
+                parts = await ask(vs, coins, timeout_s)
         except (CryptocastError, TimeoutError) as error:
             self._count("upstream_error")
             late = UpstreamError(f"There was no price within {timeout_s:g} s. Ask again later.")
@@ -228,18 +261,29 @@ class LivePrices:
             self._keep((vs, coin), _Kept(quote, now, wall, now + fresh))
         passing: dict[str, CryptocastError] = {}
         for coin, why in parts.errors.items():
-            # A coin that had a price a moment ago is not unknown, whatever the upstream says now.
-            if isinstance(why, DataError) and (vs, coin) not in self._kept:
-                self._unknown[vs, coin] = (why, now + UNKNOWN_S)
-                while len(self._unknown) > self._max:
-                    self._unknown.popitem(last=False)
-            else:
+            if not self._is_settled(coin, vs, why):
                 self._count("upstream_error")
                 passing[coin] = why
         return passing
 
+    def _is_settled(self, coin: str, vs: str, why: CryptocastError) -> bool:
+        """Whether the error says something of the coin or the currency that is believed for a time."""
+        if isinstance(why, UnknownCurrency) and self._strangers is not None and not self._strangers.is_ours_in(vs):
+            self._unknown.remember(vs, why)
+            return True
+        # A coin that had a price a moment ago is not unknown, whatever the upstream says now.
+        if not isinstance(why, DataError) or (vs, coin) in self._kept:
+            return False
+        if self._strangers is not None and self._strangers.is_passing(coin, vs, why):
+            late = UpstreamError(f"The upstream gave no price of {coin}. Ask again later, or check the id.")
+            self._count("upstream_error")
+            self._unknown.remember((vs, coin), late, for_s=RETRY_AFTER_S)
+        else:
+            self._unknown.remember((vs, coin), why)
+        return True
+
     def _keep(self, key: tuple[str, str], kept: _Kept) -> None:
-        self._unknown.pop(key, None)
+        self._unknown.forget(key)
         self._kept[key] = kept
         self._kept.move_to_end(key)
         while len(self._kept) > self._max:

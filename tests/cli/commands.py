@@ -60,5 +60,5 @@ def started(*arguments: str, folder: Path, **environment: str) -> "subprocess.Po
 def finished(*arguments: str, folder: Path, **environment: str) -> Ended:
     """The same, waited for."""
     process = started(*arguments, folder=folder, **environment)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     return Ended(process.returncode, out, err)

@@ -112,7 +112,7 @@ def test_a_reader_who_leaves_early_is_no_failure(tmp_path: Path, arguments: tupl
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
 
@@ -128,7 +128,7 @@ def test_output_that_cannot_be_written_is_told(tmp_path: Path, arguments: tuple[
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
     assert done.returncode == 3
     assert done.stderr.splitlines() == ["The system refused: [Errno 28] No space left on device."]
@@ -401,7 +401,7 @@ def test_ctrl_c_in_the_middle_of_a_training_leaves_no_version(tmp_path: Path) ->
         if "training:" in line and "ahead" in line:  # the first booster is done, others are to come
             break
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines()[-1].startswith("Interrupted")
@@ -432,7 +432,7 @@ def test_a_terminal_gets_colours_and_a_pipe_none(trained: Path) -> None:
         stdout=there,
         stderr=subprocess.PIPE,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     os.close(there)
     said = os.read(here, 100_000).decode()

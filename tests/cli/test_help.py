@@ -72,7 +72,7 @@ def imported(folder: Path, *arguments: str) -> set[str]:
         "print('|'.join(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=300
     )
     return set(done.stderr.splitlines()[-1].split("|"))
 

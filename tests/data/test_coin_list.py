@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cryptocast.data.coin_list import CoinList, ListedCoin, parse_coin_list, read_coin_list, write_coin_list
 from cryptocast.data.refusals import unknown_coin
-from cryptocast.errors import DataError, UpstreamError
+from cryptocast.errors import UpstreamError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ROWS = [
@@ -98,7 +98,7 @@ rows = st.lists(st.fixed_dictionaries({"id": st.text(max_size=12), "symbol": tex
 def test_any_list_of_the_right_shape_can_be_asked_or_is_refused(content: list[dict[str, str]], typed: str) -> None:
     try:
         found = parse_coin_list(json.dumps(content).encode(), NOW)
-    except DataError:
+    except UpstreamError:
         assert not any(row["id"] and row["id"].isprintable() for row in content)
         return
     for coin in found.matches(typed):
@@ -112,7 +112,7 @@ def test_what_is_no_json_is_the_upstreams_failure(body: bytes) -> None:
         parse_coin_list(body, NOW)
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[]", b"[1]", b'[{"symbol": "x"}]'])
-def test_what_is_no_list_is_refused(body: bytes) -> None:
-    with pytest.raises(DataError):
+@pytest.mark.parametrize("body", [b"null", b'{"error": "Down"}', b"{}", b"[]", b"[1]", b'[{"symbol": "x"}]'])
+def test_what_is_no_list_is_the_upstreams_failure(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
         parse_coin_list(body, NOW)

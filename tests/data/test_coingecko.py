@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import CoinGeckoConfig
-from cryptocast.data.backfill import Page
+from cryptocast.data.backfill import Page, pages_of
 from cryptocast.data.coingecko import CoinGecko, History, explain, market_chart, upstream_error
 from cryptocast.data.frame import check_candles
 from cryptocast.data.quotes import parse_quotes
-from cryptocast.data.refusals import QuotaSpent, RateLimited, UnknownCurrency
+from cryptocast.data.refusals import QuotaSpent, RateLimited, UnknownCoin, UnknownCurrency
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError
-from cryptocast.net import Answer, ApiClient
+from cryptocast.net import Answer, ApiClient, Priority
 from cryptocast.rehearsal import FakeUpstream
 
 DAY = 86_400_000
@@ -99,7 +99,7 @@ def test_points_out_of_order_and_repeated_make_one_sorted_series() -> None:
 
 def test_hours_where_days_were_asked_for_are_refused() -> None:
     body = chart([(JAN_1 - hour * HOUR, 1.0) for hour in range(200)])
-    with pytest.raises(DataError, match="not daily"):
+    with pytest.raises(UpstreamError, match="not daily"):
         market_chart(body, "bitcoin", "daily", NOW)
 
 
@@ -129,8 +129,8 @@ def test_a_body_that_is_no_json_is_the_upstreams_failure(body: bytes) -> None:
         b'{"prices": [[1767225600000, 1e400]]}',
     ],
 )
-def test_json_that_is_no_chart_is_refused_in_one_line(body: bytes) -> None:
-    with pytest.raises((DataError, UpstreamError)) as caught:
+def test_json_that_is_no_chart_is_the_upstreams_failure_in_one_line(body: bytes) -> None:
+    with pytest.raises(UpstreamError) as caught:
         market_chart(body, "bitcoin", "daily", NOW)
     assert str(caught.value).isprintable()
 
@@ -186,7 +186,8 @@ def test_all_shapes_of_errors_are_read(body: bytes, code: int | None, message: s
 @pytest.mark.parametrize(
     ("status", "body", "kind", "words"),
     [
-        (404, b'{"error": "coin not found"}', DataError, "knows no coin 'bitcion'. Did you mean bitcoin"),
+        (404, b'{"error": "coin not found"}', UnknownCoin, "knows no coin 'bitcion'. Did you mean bitcoin"),
+        (404, b"<html>", UpstreamError, "failed .status 404"),
         (400, b'{"error": "invalid vs_currency"}', UnknownCurrency, "no prices in 'usd'"),
         (401, b'{"error": {"status": {"error_code": 10012}}}', UpstreamError, "at most 365 days"),
         (
@@ -447,9 +448,15 @@ def test_10012_for_items_is_split_and_tried_once_more() -> None:
     assert sizes == [90, 45, 45]
 
 
-@pytest.mark.parametrize("body", [b"[]", b'{"a": 1}', b'{"a": {"usd": "x"}}', b"", b"<html>"])
-def test_prices_of_another_shape_are_refused(body: bytes) -> None:
-    with pytest.raises((DataError, UpstreamError)):
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"[]", b"null", b'"soon"', b'{"error": "Down"}', b'{"status": {"error_code": 429, "error_message": "Slow"}}'),
+        *(b'{"a": 1}', b'{"a": {"usd": "x"}}', b"", b"<html>"),
+    ],
+)
+def test_prices_of_another_shape_are_the_upstreams_failure(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
         parse_quotes(body, "usd")
 
 
@@ -617,3 +624,57 @@ def test_history_comes_over_a_real_connection_after_a_failure() -> None:
             assert (len(found.frame), found.frame["close"][-1]) == (366, 100.0)
             with pytest.raises(DataError, match="knows no coin"):
                 upstream.history("bitcion", "usd", "daily", 365, NOW)
+
+
+@pytest.mark.parametrize("body", [b'{"status": {"error_code": 429}}', b'{"bitcoin": {"usd": 1}, "b": {"usd": 2}}'])
+def test_prices_of_what_was_not_asked_for_are_no_answer(body: bytes) -> None:
+    with coingecko(lambda _: httpx.Response(200, content=body)) as upstream, pytest.raises(UpstreamError):
+        upstream.run(upstream.quotes(["bitcoin"], "usd"))
+
+
+@pytest.mark.parametrize("missing", [httpx.Response(404, content=b'{"error": "coin not found"}'), httpx.Response(404)])
+def test_a_coin_that_is_listed_is_not_unknown_because_one_answer_says_so(missing: httpx.Response) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return missing if "market_chart" in request.url.path else httpx.Response(200, content=b'[{"id": "bitcoin"}]')
+
+    with coingecko(answer) as upstream, pytest.raises(UpstreamError):
+        upstream.history("bitcoin", "usd", "daily", 30, NOW)
+
+
+def test_a_coin_that_the_list_of_today_lacks_is_unknown_for_certain() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "market_chart" in request.url.path:
+            return httpx.Response(404, content=b'{"error": "coin not found"}')
+        return httpx.Response(200, content=b'[{"id": "bitcoin"}]')
+
+    with coingecko(answer) as upstream, pytest.raises(UnknownCoin) as caught:
+        upstream.history("bitcion", "usd", "daily", 30, NOW)
+    assert caught.value.is_certain
+
+
+def test_a_list_that_is_cut_short_does_not_replace_the_one_before() -> None:
+    bodies = [b'[{"id": "bitcoin"}]', b'[{"id": "bitcoin"}, {"id": "ethereum"}, {"id": "litecoin"}]']
+    with coingecko(lambda _: httpx.Response(200, content=bodies.pop())) as upstream:
+        upstream.run(upstream.coin_list(NOW))
+        with pytest.raises(UpstreamError, match="has 1 coins, where it had 3"):
+            upstream.run(upstream.coin_list(NOW + timedelta(days=2)))
+        kept = upstream.known_coins()
+        assert kept is not None
+        assert "ethereum" in kept
+
+
+def test_a_strangers_call_is_made_once_whatever_comes_of_it() -> None:
+    calls = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        calls.append(request)
+        return httpx.Response(404 if "not" in request.url.path else 500, content=b'{"error": "coin not found"}')
+
+    client = partial(ApiClient, transport=httpx.MockTransport(answer))
+    with CoinGecko(CoinGeckoConfig(max_retries=2, calls_per_minute=1000), client=client) as upstream:
+        for coin in ("broken-coin", "no-such-note-coin"):
+            (page,) = pages_of(SeriesKey("coingecko", "usd", "daily", coin), [(NOW - timedelta(days=9), NOW)], NOW)
+            with pytest.raises((UpstreamError, UnknownCoin)):
+                upstream.run(upstream.page(page, NOW, priority=Priority.STRANGER))
+    assert len(calls) == 2
+    assert upstream.credits.state().by_priority == {"stranger": 2}

@@ -1,17 +1,20 @@
 import subprocess
 import sys
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cryptocast.data.credits import Credits
-from cryptocast.data.refusals import QuotaSpent
+from cryptocast.data.refusals import CreditsKept, QuotaSpent
 from cryptocast.net import Priority
 
 NOW = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
-USER, REFRESH, BACKFILL = Priority.USER, Priority.REFRESH, Priority.BACKFILL
+USER, REFRESH, BACKFILL, STRANGER = Priority.USER, Priority.REFRESH, Priority.BACKFILL, Priority.STRANGER
 
 
 class Clock:
@@ -39,7 +42,7 @@ def test_the_backfill_stops_first_then_refreshing_and_the_last_tenth_is_the_user
     state = budget.state()
     assert (state.used, state.left, state.month) == (100, 0, "2026-01")
     assert state.by_priority == {"backfill": 60, "refresh": 30, "user": 10}
-    assert [state.allowed(who) for who in Priority] == [0, 0, 0]
+    assert [state.allowed(who) for who in Priority] == [0, 0, 0, 0]
 
 
 def test_the_refusal_says_how_many_are_used_and_what_to_do(tmp_path: Path) -> None:
@@ -143,3 +146,89 @@ def test_two_processes_share_one_count(tmp_path: Path) -> None:
     takers = [subprocess.Popen([sys.executable, "-c", TAKER, str(path)], cwd=ROOT) for _ in range(2)]
     assert [taker.wait(timeout=60) for taker in takers] == [0, 0]
     assert Credits(path, per_month=0, now=Clock()).state().used == 50
+
+
+# --- strangers
+
+
+def admitted(budget: Credits, *clients: str, per_minute: int = 10) -> list[str]:
+    """For each client in turn: let through, or the bound that was met."""
+    said = []
+    for client in clients:
+        try:
+            budget.admit(client, per_minute=per_minute)
+            said.append("yes")
+        except CreditsKept as error:
+            said.append(error.bound)
+    return said
+
+
+@pytest.mark.parametrize("first", [STRANGER, REFRESH])
+def test_strangers_have_a_tenth_of_the_month_and_take_nothing_from_the_others(tmp_path: Path, first: Priority) -> None:
+    budget = Credits(tmp_path / "credits.json", per_month=100, now=Clock())
+    second = REFRESH if first is STRANGER else STRANGER
+    spent = {who: spend(budget, who) for who in (first, second)}
+    # Come last, they leave the last tenth to the user; come first, the others still have their nine tenths.
+    assert spent == ({STRANGER: 10, REFRESH: 90} if first is STRANGER else {REFRESH: 90, STRANGER: 0})
+    assert spend(budget, USER) == (0 if first is STRANGER else 10)
+    assert budget.state().used == 100
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 300), st.lists(st.sampled_from(list(Priority)), max_size=120))
+def test_whatever_strangers_do_ours_have_nine_tenths(per_month: int, work: list[Priority]) -> None:
+    budget, without = (Credits(None, per_month=per_month, now=Clock()) for _ in range(2))
+    done: Counter[Priority] = Counter()
+    for who in work:
+        outcomes = []
+        for one in (budget, without) if who is not STRANGER else (budget,):
+            try:
+                one.take(who)
+                outcomes.append(True)
+            except QuotaSpent:
+                outcomes.append(False)
+        done[who] += outcomes[0]
+        ours = sum(done.values()) - done[STRANGER]
+        # Refused because of strangers only where nine tenths of the month are used by ours.
+        assert outcomes[0] is outcomes[-1] or ours >= 0.9 * per_month - 1
+    assert per_month == 0 or done[STRANGER] <= 0.1 * per_month
+
+
+def test_a_spent_share_says_from_when_on_there_is_one_again(tmp_path: Path) -> None:
+    clock = Clock()
+    budget = Credits(tmp_path / "credits.json", per_month=20, now=clock)
+    assert (admitted(budget, "a"), spend(budget, STRANGER), admitted(budget, "b")) == (["yes"], 2, ["month"])
+    with pytest.raises(CreditsKept, match=r"2 of 20 credits.*Ask again from 2026-02-01 on") as caught:
+        budget.admit("c", per_minute=10)
+    assert caught.value.retry_after_s == 3600.0
+    clock.now += timedelta(hours=1)
+    assert admitted(budget, "b") == ["yes"]
+
+
+@pytest.mark.parametrize("per_month", [0, 1000])
+def test_a_client_may_ask_once_a_minute_in_every_process_and_after_a_restart(tmp_path: Path, per_month: int) -> None:
+    clock = Clock()
+    clock.now = datetime(2026, 1, 31, 23, 59, 30, tzinfo=UTC)  # the month's end is inside the minute
+    one, two = (Credits(tmp_path / "credits.json", per_month=per_month, now=clock) for _ in range(2))
+    assert admitted(one, "a", "a", "b") == ["yes", "client", "yes"]
+    clock.now += timedelta(seconds=45)
+    assert admitted(two, "a", "b", "c") == ["client", "client", "yes"]
+    assert admitted(Credits(tmp_path / "credits.json", per_month=per_month, now=clock), "a") == ["client"]
+    clock.now += timedelta(seconds=15)
+    assert admitted(two, "a", "c") == ["yes", "client"]
+    clock.now -= timedelta(days=2)  # a clock that is set back keeps nobody out for days
+    assert admitted(one, "a") == ["yes"]
+
+
+def test_all_clients_together_leave_most_of_the_minute_to_ours(tmp_path: Path) -> None:
+    clock = Clock()
+    budget = Credits(tmp_path / "credits.json", per_month=0, now=clock)
+    assert admitted(budget, *"abcd", per_minute=2) == ["yes", "yes", "minute", "minute"]
+    clock.now += timedelta(minutes=1)
+    assert admitted(budget, *"cdab", per_minute=2) == ["yes", "yes", "minute", "minute"]
+
+
+def test_the_file_names_no_client(tmp_path: Path) -> None:
+    budget = Credits(tmp_path / "credits.json", per_month=0, now=Clock())
+    assert admitted(budget, "192.0.2.7") == ["yes"]
+    assert "192.0.2.7" not in (tmp_path / "credits.json").read_text()

@@ -136,7 +136,7 @@ def test_the_order_of_distinct_points_does_not_matter(drawn: list[tuple[str, str
 def outcome(body: bytes) -> object:
     try:
         return market_chart(body, "bitcoin", "daily", NOW).frame.to_dicts()
-    except DataError as error:
+    except UpstreamError as error:
         return str(error)
 
 

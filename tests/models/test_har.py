@@ -1,7 +1,6 @@
 """The volatility member: a line through the day's, the week's and the month's variance."""
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
@@ -48,17 +47,6 @@ def test_it_is_no_worse_than_the_volatility_known_at_issue_out_of_sample(make_ma
     loss = crps(later.returns[known, 0], made.values[known, 0], LEVELS).mean()
     flat = later.volatility[:, 0, None] * made.values[:, 0] / made.volatility[:, 0, None]
     assert loss <= 1.01 * crps(later.returns[known, 0], flat[known], LEVELS).mean()
-
-
-def test_it_is_fitted_and_forecasts_at_once(make_matrix: MakeMatrix) -> None:
-    matrix = make_matrix(("bitcoin", "ethereum"), 700)
-    began = time.process_time()
-    model = HARLearner().fit(matrix)
-    assert time.process_time() - began < 2.0, "milliseconds on a quiet machine"
-    began = time.process_time()
-    for _ in range(20):
-        model.predict(matrix.rows(np.array([600])))
-    assert (time.process_time() - began) / 20 < 0.05
 
 
 def test_too_few_labels_are_refused_with_the_number_needed(make_matrix: MakeMatrix) -> None:

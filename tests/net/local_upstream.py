@@ -146,7 +146,7 @@ def descriptors() -> int:
     return found
 
 
-async def until(true: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+async def until(true: Callable[[], bool], timeout_s: float = 60.0) -> bool:
     """Whether it became true in time."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):

@@ -15,9 +15,11 @@ from tests.net.local_upstream import until
 
 @dataclass
 class Upstream:
-    """Answers the id in capitals after a while; knows nothing of ids that begin with `no`, refuses calls with `bad`."""
+    """Answers the id in capitals; knows nothing of ids that begin with `no`, refuses calls with `bad`. Calls wait until
+    they may `go`, and then for the delay."""
 
     delay_s: float = 0.03
+    go: asyncio.Event | None = None
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     open: int = 0
     failing: Exception | None = None
@@ -25,6 +27,8 @@ class Upstream:
     async def __call__(self, key: str, ids: Sequence[str], place: Place | None) -> Mapping[str, str]:
         self.calls.append((key, tuple(ids)))
         self.open += 1
+        if self.go is not None:
+            await self.go.wait()
         await asyncio.sleep(self.delay_s)
         self.open -= 1
         if self.failing is not None:
@@ -62,54 +66,63 @@ def test_a_burst_of_callers_of_the_same_and_of_other_ids_is_one_call() -> None:
 
 
 def test_the_first_call_goes_at_once_and_what_comes_while_it_is_under_way_is_one_call_more() -> None:
-    upstream = Upstream(delay_s=0.05)
+    upstream = Upstream(go=asyncio.Event())
 
     async def work(batcher: Batcher[str, str]) -> None:
+        assert upstream.go is not None
         first = asyncio.ensure_future(batcher.get("usd", ["a"]))
         assert await until(lambda: upstream.open == 1)
         rest = [asyncio.ensure_future(batcher.get("usd", [name])) for name in "bcd"]
         await asyncio.sleep(0.02)
         assert len(upstream.calls) == 1
+        upstream.go.set()
         await asyncio.gather(first, *rest)
 
-    run(work, upstream)
+    run(work, upstream, window_s=3600.0)
     assert upstream.asked == [["a"], ["b", "c", "d"]]
 
 
 def test_nobody_waits_longer_than_the_window_for_a_slow_call_before() -> None:
-    upstream = Upstream(delay_s=0.5)
+    upstream = Upstream(go=asyncio.Event())
 
     async def work(batcher: Batcher[str, str]) -> None:
+        assert upstream.go is not None
         first = asyncio.ensure_future(batcher.get("usd", ["a"]))
         assert await until(lambda: upstream.open == 1)
         second = asyncio.ensure_future(batcher.get("usd", ["b"]))
-        assert await until(lambda: upstream.open == 2, timeout_s=0.4)
+        assert await until(lambda: upstream.open == 2)
+        upstream.go.set()
         await asyncio.gather(first, second)
 
     run(work, upstream, window_s=0.05)
 
 
 def test_a_full_call_goes_before_the_window_is_over() -> None:
-    upstream = Upstream(delay_s=0.3)
+    upstream = Upstream(go=asyncio.Event())
 
     async def work(batcher: Batcher[str, str]) -> None:
+        assert upstream.go is not None
         first = asyncio.ensure_future(batcher.get("usd", ["a"]))
         assert await until(lambda: upstream.open == 1)
         rest = [asyncio.ensure_future(batcher.get("usd", [f"b{n}"])) for n in range(10)]
-        assert await until(lambda: upstream.open == 2, timeout_s=0.25)
+        assert await until(lambda: upstream.open == 2)
+        upstream.go.set()
         await asyncio.gather(first, *rest)
 
-    run(work, upstream, window_s=60.0, max_ids=10)
+    run(work, upstream, window_s=3600.0, max_ids=10)
 
 
 def test_an_id_that_is_under_way_is_not_asked_again() -> None:
-    upstream = Upstream(delay_s=0.05)
+    upstream = Upstream(go=asyncio.Event())
 
     async def work(batcher: Batcher[str, str]) -> None:
+        assert upstream.go is not None
         first = asyncio.ensure_future(batcher.get("usd", ["a", "a", "b"]))
         assert await until(lambda: upstream.open == 1)
-        second = await batcher.get("usd", ["b", "c", "a"])
-        assert list(second.found) == ["b", "c", "a"]
+        second = asyncio.ensure_future(batcher.get("usd", ["b", "c", "a"]))
+        await asyncio.sleep(0)
+        upstream.go.set()
+        assert list((await second).found) == ["b", "c", "a"]
         assert (await first).found == {"a": "usd:A", "b": "usd:B"}
 
     run(work, upstream)
@@ -239,46 +252,59 @@ def test_a_caller_who_leaves_ends_nothing_for_the_others_even_if_all_leave() -> 
 
 
 def test_an_id_that_nobody_waits_for_any_more_is_not_asked() -> None:
-    upstream = Upstream(delay_s=0.1)
+    upstream = Upstream(go=asyncio.Event())
 
     async def work(batcher: Batcher[str, str]) -> None:
+        assert upstream.go is not None
         first = asyncio.ensure_future(batcher.get("usd", ["a"]))
         assert await until(lambda: upstream.open == 1)
         gone = asyncio.ensure_future(batcher.get("usd", ["b"]))
         stays = asyncio.ensure_future(batcher.get("usd", ["c"]))
         await asyncio.sleep(0)
         gone.cancel()
+        upstream.go.set()
         await asyncio.gather(first, stays)
 
-    run(work, upstream)
+    run(work, upstream, window_s=3600.0)
     assert upstream.asked == [["a"], ["c"]]
 
 
 def test_the_shortest_deadline_does_not_end_the_longer_ones() -> None:
+    upstream = Upstream(go=asyncio.Event())
+
     async def work(batcher: Batcher[str, str]) -> None:
-        short, long = await asyncio.gather(
-            batcher.get("usd", ["a"], deadline_s=0.02), batcher.get("usd", ["a", "b"], deadline_s=5.0)
-        )
+        assert upstream.go is not None
+        long = asyncio.ensure_future(batcher.get("usd", ["a", "b"], deadline_s=60.0))
+        short = await batcher.get("usd", ["a"], deadline_s=0.02)
+        upstream.go.set()
         with pytest.raises(Unreachable, match=r"No answer for 'a' in 0\.02 s"):
             short.only()
-        assert long.found == {"a": "usd:A", "b": "usd:B"}
+        assert (await long).found == {"a": "usd:A", "b": "usd:B"}
 
-    run(work, Upstream(delay_s=0.15))
+    run(work, upstream)
 
 
 def test_while_the_limiter_holds_a_call_back_more_ids_join_it() -> None:
     upstream = Upstream(delay_s=0.0)
 
     async def work(batcher: Batcher[str, str]) -> None:
+        turn.set()
         await batcher.get("usd", ["a"])
+        turn.clear()
         callers = []
         for n in range(10):
             callers.append(asyncio.ensure_future(batcher.get("usd", [f"b{n}"])))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.002)
+        turn.set()
         await asyncio.gather(*callers)
 
-    limiter = Limiter(1, window_s=0.4)
-    run(work, upstream, admit=lambda _: limiter.acquire(), window_s=0.01)
+    limiter, turn = Limiter(100), asyncio.Event()
+
+    async def admit(_: str) -> Place:
+        await turn.wait()
+        return await limiter.acquire()
+
+    run(work, upstream, admit=admit, window_s=0.001)
     assert upstream.asked == [["a"], [f"b{n}" for n in range(10)]]
 
 

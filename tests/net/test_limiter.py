@@ -373,15 +373,15 @@ def test_a_lock_that_nobody_lets_go_is_waited_for_for_seconds_and_not_for_ever(
 
 
 CALLER = """
-import asyncio, sys, time
+import asyncio, sys
 from pathlib import Path
 from cryptocast.net import Limiter
 
 async def main():
     gate = Limiter(5, window_s=0.5, state_file=Path(sys.argv[1]))
     for _ in range(int(sys.argv[2])):
-        await gate.acquire()
-        print(time.time(), flush=True)
+        place = await gate.acquire()
+        print(place.shared_at, flush=True)
 
 asyncio.run(main())
 """
@@ -393,9 +393,8 @@ def test_real_processes_keep_to_one_window_though_one_is_killed(tmp_path: Path) 
     assert callers[2].stdout is not None
     first = [float(callers[2].stdout.readline())]
     callers[2].kill()
-    outputs = [caller.communicate(timeout=30)[0] for caller in callers]
+    outputs = [caller.communicate(timeout=120)[0] for caller in callers]
     times = sorted([*first, *(float(line) for output in outputs for line in output.split())])
     assert [caller.returncode for caller in callers[:2]] == [0, 0]
     assert len(times) >= 17
-    # Printed a moment after it was counted, hence the tolerance.
-    assert all(later - earlier > 0.5 - 0.15 for earlier, later in zip(times, times[5:], strict=False))
+    assert all(later - earlier > 0.5 - 1e-6 for earlier, later in zip(times, times[5:], strict=False))

@@ -67,7 +67,7 @@ def test_more_tasks_than_allowed_are_turned_away() -> None:
 def test_closing_ends_what_does_not_end_by_itself_and_begins_nothing_more() -> None:
     async def work() -> None:
         tasks = Tasks(10)
-        short, long = (asyncio.ensure_future(tasks.run(value(1, after_s))) for after_s in (0.01, 3600))
+        short, long = (asyncio.ensure_future(tasks.run(value(1, after_s))) for after_s in (0.0, 3600))
         await asyncio.sleep(0)
         await tasks.close(grace_s=0.1)
         assert await short == 1

@@ -39,7 +39,7 @@ def worker(store: Path, name: str, rounds: float, script: str = "registry_fits.p
 
 def test_processes_at_once_lose_no_update_and_see_no_lock(tmp_path: Path) -> None:
     workers = [worker(tmp_path, name, 40) for name in "abc"]
-    said = [process.communicate(timeout=60) for process in workers]
+    said = [process.communicate(timeout=300) for process in workers]
     assert [process.returncode for process in workers] == [0, 0, 0], said
     assert [stderr for _, stderr in said] == ["", "", ""]
     registry = Registry.open(tmp_path)
@@ -68,7 +68,7 @@ def test_a_kill_at_any_moment_leaves_a_registry_that_verify_passes(tmp_path: Pat
             confirmed.append(process.stdout.readline().strip())
         time.sleep(draw.uniform(0.0, 0.04) if turn else 0.35)
         process.send_signal(signal.SIGKILL)
-        rest, errors = process.communicate(timeout=20)
+        rest, errors = process.communicate(timeout=120)
         assert errors == ""
         confirmed += [line for line in rest.split("\n")[:-1] if line]
         registry = Registry.open(tmp_path)
@@ -93,7 +93,7 @@ def test_a_kill_while_recording_leaves_whole_batches_and_all_that_was_confirmed(
         confirmed.append(process.stdout.readline().strip())
         time.sleep(draw.uniform(0.0, 0.05))
         process.send_signal(signal.SIGKILL)
-        rest, errors = process.communicate(timeout=20)
+        rest, errors = process.communicate(timeout=120)
         assert errors == ""
         confirmed += [line for line in rest.split("\n")[:-1] if line]
     registry = Registry.open(tmp_path)
@@ -107,7 +107,7 @@ def test_a_kill_while_recording_leaves_whole_batches_and_all_that_was_confirmed(
 
 def test_processes_recording_at_once_lose_no_row(tmp_path: Path) -> None:
     workers = [worker(tmp_path, name, 40, "registry_evidence.py") for name in "abc"]
-    said = [process.communicate(timeout=60) for process in workers]
+    said = [process.communicate(timeout=300) for process in workers]
     assert [stderr for _, stderr in said] == ["", "", ""]
     registry = Registry.open(tmp_path)
     assert registry.verify() == ()
@@ -128,7 +128,7 @@ def test_a_backup_as_the_docs_have_it_is_whole_though_others_write_meanwhile(tmp
         source.backup(target)
     shutil.copytree(store / "registry" / "objects", copy / "objects", ignore=shutil.ignore_patterns(".incoming-*"))
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     restored = Registry.open(tmp_path / "backup")
     assert restored.verify() == ()
     assert restored.versions()
@@ -143,7 +143,7 @@ def _cared_for(folder: Path, kills: int, seed: int, script: str = "registry_upke
         process.stdout.readline()
         time.sleep(draw.uniform(0.0, 0.15))
         process.send_signal(signal.SIGKILL)
-        assert process.communicate(timeout=20)[1] == ""
+        assert process.communicate(timeout=120)[1] == ""
         registry = Registry.open(folder)
         assert registry.verify() == ()
         assert registry.alias(BITCOIN, "production") is not None or not registry.versions()
@@ -173,7 +173,7 @@ def test_a_hundred_kills_in_the_crowd_leave_states_that_are_their_replay(tmp_pat
 
 def test_processes_that_collect_and_register_at_once_lose_no_artefact(tmp_path: Path) -> None:
     workers = [worker(tmp_path, name, 25, "registry_upkeep.py") for name in "abc"]
-    said = [process.communicate(timeout=60) for process in workers]
+    said = [process.communicate(timeout=300) for process in workers]
     assert [stderr for _, stderr in said] == ["", "", ""]
     registry = Registry.open(tmp_path)
     assert registry.verify() == ()

@@ -259,7 +259,6 @@ def test_it_is_refused_in_words(told: tuple[Path, dict[str, dict[str, Any]], str
     line = lines[case.replace(" ", "-").replace("_", "-")]
     expected = "answered" if CASES[case][1] in HARMLESS else "refused"
     assert line.get("ended") == expected, (line, stderr[-2000:])
-    assert line["seconds"] < 10.0
 
 
 def test_nothing_of_it_was_run(

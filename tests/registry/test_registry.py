@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.registry.registry_fits import (
     register,
     score,
 )
+from tests.registry.registry_steps import FEW_STEPS, steps_of
 
 
 @pytest.fixture
@@ -409,8 +409,10 @@ def test_aliases_and_history_follow_a_simple_model(tmp_path_factory: pytest.Temp
 
 
 @pytest.mark.slow
-def test_ten_thousand_versions_are_listed_and_asked_for_below_100_ms(tmp_path: Path, registry: Registry) -> None:
-    """In processor time, which other work on the machine does not count in."""
+def test_one_of_ten_thousand_versions_is_asked_for_without_a_look_at_the_others(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long it takes, and how long the list of all of them does, is measured in benchmarks/registry.py."""
     coins = [f"coin{i}" for i in range(25)]
     contents = (canonical_json(new_version().calibration), canonical_json(hold_out()))
     with Database(tmp_path / "registry" / "registry.db").write() as connection:
@@ -423,16 +425,7 @@ def test_ten_thousand_versions_are_listed_and_asked_for_below_100_ms(tmp_path: P
                 insert_version(connection, key, number, sha256_hex(text), contents, NOW)
                 if number == 1:
                     set_alias(connection, key, "production", 1)
-    asked: dict[str, Callable[[], object]] = {
-        "list": registry.listing,
-        "show": lambda: registry.get("coin7/lightgbm:200", source="sample"),
-        "best": lambda: registry.best("coin7", source="sample"),
-    }
-    for name, ask in asked.items():
-        taken = []
-        for _ in range(5):
-            began = time.process_time()
-            assert ask()
-            taken.append(time.process_time() - began)
-        assert min(taken) < 0.1, f"{name}: {taken}"
+    steps = steps_of(monkeypatch)
+    assert steps(lambda: registry.get("coin7/lightgbm:200", source="sample")) < FEW_STEPS
+    assert steps(lambda: registry.best("coin7", source="sample")) < FEW_STEPS
     assert len(registry.listing()) == 10_000

@@ -38,7 +38,7 @@ def playing(folder: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[s
         yield process, [process.stderr.readline().strip() for _ in range(6)]
     finally:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         process.stderr.close()
 
 
@@ -64,7 +64,7 @@ def test_it_prints_how_to_use_it_and_that_works_and_it_ends_well(tmp_path: Path)
         assert calls["endpoints"]["market_chart"] == 1
         assert calls["now"] == "2026-01-02T15:00:00+00:00"
         fake.send_signal(signal.SIGTERM)
-        assert fake.wait(timeout=10) == 0
+        assert fake.wait(timeout=60) == 0
 
 
 def test_faults_come_from_a_file(tmp_path: Path) -> None:

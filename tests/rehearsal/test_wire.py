@@ -1,10 +1,9 @@
 """Every fault over a real socket, as a client meets it."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -21,7 +20,7 @@ CHART = "/coins/bitcoin/market_chart?vs_currency=usd&days=91"
 
 @contextmanager
 def connected(fake: FakeUpstream) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", fake.port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as raw:
         yield raw
 
 
@@ -36,7 +35,7 @@ def until_closed(raw: socket.socket) -> bytes:
     return received
 
 
-def all_closed(fake: FakeUpstream, *, within_s: float = 3.0) -> bool:
+def all_closed(fake: FakeUpstream, *, within_s: float = 60.0) -> bool:
     """Whether no connection is left, now or soon."""
     end = time.monotonic() + within_s
     while fake.connections.open and time.monotonic() < end:
@@ -209,37 +208,36 @@ def test_the_connection_may_end_right_after_an_answer_that_promised_to_keep_it(f
 
 @pytest.mark.parametrize("fault", ["hang", "hang_body"])
 def test_a_hang_sends_nothing_more_until_its_end(fake: FakeUpstream, fault: Fault) -> None:
-    fake.script([Rule(fault=fault, seconds=0.4)])
-    with httpx.Client(timeout=0.15) as client, pytest.raises(httpx.ReadTimeout):
+    fake.script([fault])
+    with httpx.Client(timeout=httpx.Timeout(60, read=0.15)) as client, pytest.raises(httpx.ReadTimeout):
         client.get(fake.url + CHART)
+    fake.script([Rule(fault=fault, seconds=0.4)])
     began = time.monotonic()
     with connected(fake) as raw:
         ask(raw)
         until_closed(raw)
-    assert 0.35 < time.monotonic() - began < 2
+    assert time.monotonic() - began >= 0.39
 
 
 def test_a_client_that_leaves_a_hang_frees_its_connection(fake: FakeUpstream) -> None:
     fake.script(["hang"])
     with connected(fake) as raw:
         ask(raw)
-        assert fake.calls.wait(1)
+        assert fake.calls.wait(1, timeout_s=60)
         assert fake.connections.open == 1
     assert all_closed(fake)
 
 
 def test_a_dripping_answer_is_good_but_takes_its_time(fake: FakeUpstream) -> None:
-    fake.script([Rule(fault="drip", seconds=0.5)])
+    fake.script([Rule(fault="drip", seconds=1.0)])
     began = time.monotonic()
     with connected(fake) as raw:
         ask(raw, "/api/v3/ping", "Connection: close")
         first = raw.recv(65_536)
-        at_first = time.monotonic() - began
         rest = until_closed(raw)
-    assert at_first < 0.3
-    assert len(first) < len(rest)
+    assert rest  # the first piece is not all
     assert (first + rest).endswith(b'Moon!"}')
-    assert time.monotonic() - began > 0.4
+    assert time.monotonic() - began > 0.9
 
 
 def test_a_chunked_answer_is_good_and_tells_no_length(fake: FakeUpstream, client: httpx.Client) -> None:
@@ -260,24 +258,26 @@ def test_a_slow_answer_comes_late_and_whole(fake: FakeUpstream, client: httpx.Cl
 
 
 def test_latency_delays_every_answer_but_not_one_after_the_other(fake: FakeUpstream) -> None:
-    fake.set_latency(0.2)
-    threads = [threading.Thread(target=httpx.get, args=(f"{fake.url}/ping",)) for _ in range(5)]
+    fake.set_latency(1.0)
     began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert 0.2 <= time.monotonic() - began < 0.9
+    with ExitStack() as stack:
+        raws = [stack.enter_context(connected(fake)) for _ in range(5)]
+        for raw in raws:
+            ask(raw, "/api/v3/ping", "Connection: close")
+        assert fake.calls.wait(5, timeout_s=60)
+        assert fake.connections.open == 5  # all of them wait for their answers at once
+        assert all(until_closed(raw).endswith(b'Moon!"}') for raw in raws)
+    assert time.monotonic() - began >= 0.99
 
 
 def test_idle_connections_end_after_their_time(fake: FakeUpstream) -> None:
     fake.script([Rule(fault="idle_close", seconds=0.15)])
+    began = time.monotonic()
     with connected(fake) as raw:
         ask(raw)
         assert raw.recv(65_536).endswith(b"}")
-        began = time.monotonic()
         assert raw.recv(1) == b""
-    assert 0.1 < time.monotonic() - began < 1
+    assert time.monotonic() - began >= 0.14
 
 
 def test_every_idle_connection_can_be_set_to_end_by_itself() -> None:
@@ -286,13 +286,13 @@ def test_every_idle_connection_can_be_set_to_end_by_itself() -> None:
 
 
 def test_idle_connections_end_on_demand_and_busy_ones_stay(fake: FakeUpstream) -> None:
-    fake.script([Rule(fault="slow", seconds=0.5, calls=(4,))])
+    fake.script([Rule(fault="slow", seconds=2.0, calls=(4,))])
     with connected(fake) as a, connected(fake) as b, connected(fake) as c, connected(fake) as busy:
         for raw in (a, b, c):
             ask(raw)
             assert raw.recv(65_536)
         ask(busy)
-        assert fake.calls.wait(4)
+        assert fake.calls.wait(4, timeout_s=60)
         assert (fake.connections.open, fake.connections.idle) == (4, 3)
         assert fake.close_idle() == 3
         assert [raw.recv(1) for raw in (a, b, c)] == [b""] * 3

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig, TrainConfig
 from cryptocast.serving import create_app, run
 from cryptocast.serving.server import listen, serve
 from cryptocast.workflows.context import Context
@@ -43,7 +43,9 @@ def main(kind: str, value: str, settings: str = "{}") -> None:
     plan: Literal["keyless", "demo"] = "keyless" if key is None else "demo"
     calls = CoinGeckoConfig(base_url=address, plan=plan, calls_per_minute=100_000, read_timeout_s=2.0, deadline_s=4.0)
     data = DataConfig(coins=("bitcoin",)) if kind == "bitcoin" else DataConfig()
-    given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving, data=data)
+    # A soak asks for coins without end, which no server does for those that it is not set up for.
+    pool = TrainConfig(pool=tuple(f"coin-{number:03}" for number in range(200)) if kind == "upstream" else ())
+    given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving, data=data, train=pool)
     token, admin = os.environ.get("TOKEN"), os.environ.get("ADMIN_TOKEN")
     run(Context(given, api_key=key), port=0, announce=announce, token=token, admin_token=admin)
 

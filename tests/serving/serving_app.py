@@ -24,6 +24,21 @@ MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 
+FOREVER_S = 120.0  # for what comes at once on a machine that does nothing else
+
+
+def going() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
+async def until(comes: Callable[[], object]) -> None:
+    """Wait for it, however busy the machine is."""
+    async with asyncio.timeout(FOREVER_S):
+        while not comes():
+            await asyncio.sleep(0.005)
+
 
 @dataclass
 class Clock:
@@ -47,7 +62,8 @@ class Clock:
 
 @dataclass
 class FakeForecast:
-    """Answers for any coin but those that fail; counts its calls and takes as long as it is told to."""
+    """Answers for any coin but those that fail; counts its calls, takes as long as it is told to, and goes on when it
+    may `go`."""
 
     source: str = "coingecko"
     as_of: datetime = MIDNIGHT
@@ -58,6 +74,7 @@ class FakeForecast:
     calls: Counter[str] = field(default_factory=Counter)
     requests: list[Request] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
+    go: threading.Event = field(default_factory=going)
     running: int = 0
     most_running: int = 0
 
@@ -69,6 +86,7 @@ class FakeForecast:
         self.calls[coin] += 1
         self.requests.append(request)
         time.sleep(self.takes_s)
+        self.go.wait(FOREVER_S)
         self.running -= 1
         if coin in self.failing:
             raise self.failing[coin]
@@ -109,7 +127,7 @@ class FakeForecast:
         )
 
 
-def config(*, max_ids: int = 50, request_timeout_s: float = 5.0, store: Path = Path("nowhere")) -> Config:
+def config(*, max_ids: int = 50, request_timeout_s: float = 60.0, store: Path = Path("nowhere")) -> Config:
     return Config(
         store=StoreConfig(path=store), serve=ServeConfig(max_ids=max_ids, request_timeout_s=request_timeout_s)
     )

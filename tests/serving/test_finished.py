@@ -1,11 +1,12 @@
 import asyncio
+import threading
 from datetime import timedelta
 
 import httpx
 
 from cryptocast.serving.finished import FinishedAnswers
 from cryptocast.serving.terms import Term
-from tests.serving.serving_app import Clock, FakeForecast, app_on, talk
+from tests.serving.serving_app import Clock, FakeForecast, app_on, talk, until
 
 BODY = b'{"forecasts":[]}' * 100
 
@@ -53,16 +54,16 @@ def test_evictions_are_told_to_prometheus() -> None:
 
 
 def test_an_answer_begun_before_new_bars_is_not_kept_for_those_who_ask_behind_them() -> None:
-    forecast = FakeForecast(takes_s=0.3)
+    forecast = FakeForecast(go=threading.Event())
     app = app_on(forecast)
 
     async def conversation(client: httpx.AsyncClient) -> list[int]:
         service = app.state.service
         first = asyncio.create_task(client.get("/forecasts?ids=bitcoin"))
-        while not forecast.running:
-            await asyncio.sleep(0.01)
+        await until(lambda: forecast.running)
         service.answers.candles_changed("bitcoin")
         service.finished.clear()
+        forecast.go.set()
         statuses = [(await first).status_code]
         assert len(service.finished) == 0
         return [*statuses, *[(await client.get("/forecasts?ids=bitcoin")).status_code for _ in range(2)]]

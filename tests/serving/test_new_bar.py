@@ -53,7 +53,7 @@ def computed(server: Running) -> int:
     return found
 
 
-def until(comes: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(comes: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for it."""
     ends = time.monotonic() + seconds
     while not comes():

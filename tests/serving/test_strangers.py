@@ -1,144 +1,384 @@
-"""No client changes by its requests what another one gets."""
+"""Readers who ask for what the server is not set up for: what they may spend, and that nobody else waits for it."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
-from cryptocast.config import ServeConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig, TrainConfig
+from cryptocast.data.credits import Credits
+from cryptocast.data.quotes import Quote
+from cryptocast.data.refusals import CreditsKept, UnknownCoin, UnknownCurrency, unknown_coin
+from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.net import Parts, Priority
+from cryptocast.registry import Registry
+from cryptocast.rehearsal import FakeUpstream
+from cryptocast.rehearsal.faults import Rule
 from cryptocast.serving import create_app
-from cryptocast.workflows.context import Context
-from tests.serving.trained_store import Trained, trained
-from tests.serving.trained_store import settings as plain_settings
+from cryptocast.serving.access import Keys
+from cryptocast.serving.bars import BarKeeper
+from cryptocast.serving.clients import CLIENT, client_of
+from cryptocast.serving.prices import LivePrices
+from cryptocast.serving.strangers import Strangers, Unknown, not_one
+from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.upstream import credits_of
+from tests.registry.registry_fits import register
+from tests.serving.serving_app import MIDNIGHT, NOON, Clock, FakeForecast
+from tests.serving.test_app import problem
 
-PLAIN: Final = (
-    "/forecasts?ids=bitcoin&horizons=1,7&levels=80&model=lightgbm",
-    "/forecasts?ids=ethereum&model=auto",
-    "/forecasts",
-)
+T = TypeVar("T")
 
-
-class Asked(NamedTuple):
-    """A request of a stranger."""
-
-    method: str
-    url: str
-    headers: dict[str, str]
+LACKING = DataError("The store has none.")
 
 
-def listed(values: st.SearchStrategy[str], most: int) -> st.SearchStrategy[str]:
-    return st.lists(values, min_size=1, max_size=most).map(",".join)
+def settings(store: Path, fake: FakeUpstream | None = None, *, per_month: int = 0) -> Config:
+    store.mkdir(exist_ok=True)
+    plan = "demo" if per_month else "keyless"
+    return Config(
+        store=StoreConfig(path=store),
+        coingecko=CoinGeckoConfig(
+            base_url=fake.url if fake is not None else "http://127.0.0.1:9/api/v3",
+            plan=plan,  # type: ignore[arg-type]
+            calls_per_minute=1000,
+            monthly_credits=per_month,
+            max_retries=0,
+            read_timeout_s=5.0,
+        ),
+        data=DataConfig(coins=("bitcoin", "ethereum")),
+        train=TrainConfig(pool=("coin-020",)),
+    )
 
 
-coins = listed(st.sampled_from(["bitcoin", "ethereum", "atlantis", "BTC", "-", "tether"]), 4)
-horizons = listed(st.integers(-1, 40).map(str) | st.sampled_from(["1000", "1001", "x", ""]), 6)
-levels = listed(st.sampled_from(["20", "40", "60", "80", "90", "95", "50", "x"]), 3)
-models = st.sampled_from(["auto", "baseline", "lightgbm", "lstm", "ml_ensemble", "prophet"])
-parameters = st.fixed_dictionaries(
-    {},
-    optional={
-        "ids": coins,
-        "horizons": horizons,
-        "levels": levels,
-        "model": models,
-        "vs": st.sampled_from(["usd", "eur", "xyz", "US D"]),
-        "granularity": st.sampled_from(["daily", "hourly", "weekly"]),
-        "nonsense": st.just("1"),
-    },
-)
-headers = st.fixed_dictionaries(
-    {},
-    optional={
-        "Accept-Encoding": st.sampled_from(["gzip", "br", "zstd", "identity;q=0", "*"]),
-        "If-None-Match": st.sampled_from(["*", '"x"', "garbage"]),
-        "Prefer": st.sampled_from(["wait=1", "wait=0", "wait=9999"]),
-        "X-Client-Id": st.sampled_from(["a", "b", "x" * 200]),
-        "X-Request-ID": st.sampled_from(["one", "two three"]),
-        "X-Forwarded-For": st.sampled_from(["10.0.0.2", "1.2.3.4, 10.0.0.2", "nonsense"]),
-        "Authorization": st.sampled_from(["Bearer x", "Basic y"]),
-        "Origin": st.just("https://elsewhere.example"),
-        "Content-Length": st.just("9999999"),
-    },
-)
+def held(app: Starlette, conversation: Callable[[Callable[..., Awaitable[httpx.Response]]], Awaitable[T]]) -> T:
+    """A conversation in which every question may come from another address."""
+
+    async def talked() -> T:
+        async def get(path: str, address: str = "192.0.2.1") -> httpx.Response:
+            transport = httpx.ASGITransport(app=app, client=(address, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+                return await client.get(path)
+
+        async with app.router.lifespan_context(app):
+            return await conversation(get)
+
+    return asyncio.run(talked())
 
 
-def _with(path: str, values: dict[str, str]) -> str:
-    return str(httpx.URL(path, params=values)) if values else path
+def metrics(text: str) -> dict[str, float]:
+    families = text_string_to_metric_families(text)
+    return {
+        sample.name + "".join(sample.labels.values()): sample.value for family in families for sample in family.samples
+    }
 
 
-urls = st.builds(_with, st.just("/forecasts"), parameters) | st.sampled_from(
-    ["/", "/models", "/health", "/health/detailed", "/metrics", "/ready", "/prices?ids=bitcoin&vs=xyz", "/nowhere"]
-)
-requests = st.builds(Asked, st.sampled_from(["GET", "GET", "GET", "HEAD", "OPTIONS", "POST"]), urls, headers)
+def test_a_stranger_has_one_call_a_minute_and_the_servers_own_coins_are_always_answered(tmp_path: Path) -> None:
+    with FakeUpstream(coins=30, now=MIDNIGHT) as fake:
+        clock = Clock(MIDNIGHT)
+        app = create_app(Context(settings(tmp_path, fake), wall_clock=clock), refresh=False)
+
+        async def conversation(get: Any) -> None:
+            assert (await get("/prices?ids=coin-001,coin-002")).status_code == 200
+            mixed = await get("/prices?ids=bitcoin,coin-001,coin-003")
+            assert [row["coin"] for row in mixed.json()["prices"]] == ["bitcoin", "coin-001"]
+            (error,) = mixed.json()["errors"]
+            assert "once a minute for each client. Ask again in 60 s" in error["error"]
+            clock.forward(seconds=18)
+            refused = await get("/forecasts?ids=coin-004")
+            assert "Ask again in 42 s" in problem(refused, 429, "credits-kept")["detail"]
+            assert refused.headers["retry-after"] == "42"
+            other = problem(await get("/prices?ids=bitcoin&vs=eur"), 429, "credits-kept")
+            assert "currencies that this server is not set up for" in other["detail"]
+            assert (await get("/prices?ids=coin-003", "192.0.2.2")).status_code == 200
+            assert (await get("/forecasts?ids=coin-020")).json()["forecasts"][0]["source"] == "coingecko"
+            for coin in ("bitcoin", "ethereum", "coin-020"):
+                assert (await get(f"/prices?ids={coin}")).status_code == 200
+            clock.forward(seconds=43)
+            assert (await get("/forecasts?ids=coin-004&horizons=1")).json()["forecasts"][0]["source"] == "coingecko"
+            found = metrics((await get("/metrics")).text)
+            assert found["cryptocast_events_totalstranger_refusedclient"] == 3
+            assert found["cryptocast_upstream_strangers_credits_used"] == 3
+
+        held(app, conversation)
+        asked = [call.ids for call in fake.calls.log if set(call.ids) - {"bitcoin", "ethereum", "coin-020"}]
+        assert [sorted(ids) for ids in asked] == [["coin-001", "coin-002"], ["coin-003"], ["coin-004"]]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return trained(tmp_path_factory.mktemp("strangers"))
+def test_strangers_spend_a_tenth_of_the_month_and_are_told_when_it_is_spent(tmp_path: Path) -> None:
+    with FakeUpstream(coins=30, now=MIDNIGHT, plan="demo") as fake:
+        context = Context(settings(tmp_path, fake, per_month=50), api_key=fake.key, wall_clock=Clock(MIDNIGHT))
+        app = create_app(context, refresh=False)
+
+        async def conversation(get: Any) -> dict[str, float]:
+            kind = ("/prices?ids=coin-{0:03}", "/forecasts?ids=coin-{0:03}")
+            for number in range(12):
+                answer = await get(kind[number % 2].format(number), f"192.0.2.{number}")
+                assert answer.status_code == (200 if number < 5 else 429)
+            assert "5 of 50 credits went to them" in answer.json()["detail"]
+            assert "Ask again from 2026-04-01 on" in answer.json()["detail"]
+            assert answer.headers["retry-after"] == str(31 * 86_400)
+            assert (await get("/prices?ids=coin-000")).status_code == 200  # it is in memory
+            assert (await get("/prices?ids=bitcoin")).status_code == 200
+            return metrics((await get("/metrics")).text)
+
+        found = held(app, conversation)
+    assert found["cryptocast_upstream_strangers_credits_left"] == 0
+    assert found["cryptocast_upstream_credits_left"] == 44
+    assert found["cryptocast_events_totalstranger_refusedmonth"] == 7
 
 
-def app_of(store: Trained) -> Starlette:
-    """With the limits that a server has unless it is told otherwise."""
-    config = msgspec.structs.replace(plain_settings(store.store), serve=ServeConfig())
-    return create_app(Context(config, wall_clock=store.clock, clock=store.clock.seconds), refresh=False)
+def test_two_servers_of_a_store_have_one_share(tmp_path: Path) -> None:
+    clock = Clock(NOON)
+    one, two = (
+        Strangers(config, credits_of(Context(config, wall_clock=clock)))
+        for config in (settings(tmp_path, per_month=1000), settings(tmp_path, per_month=1000))
+    )
+    assert (one.refusal("a"), type(two.refusal("a")), two.refusal("b"), type(one.refusal("b"))) == (
+        *(None, CreditsKept),
+        *(None, CreditsKept),
+    )
 
 
-def told(store: Trained, sequence: list[list[Asked]]) -> list[tuple[int, bytes, str | None]]:
-    """What the plain questions are answered with, behind and beside what a stranger asked: groups at once."""
-    app = app_of(store)
-
-    async def conversation() -> list[tuple[int, bytes, str | None]]:
-        def client(address: str) -> httpx.AsyncClient:
-            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 1234))
-            return httpx.AsyncClient(transport=transport, base_url="http://server")
-
-        async with app.router.lifespan_context(app), client("10.0.0.1") as stranger, client("10.0.0.2") as other:
-            for group in sequence:
-                sent = [stranger.request(one.method, one.url, headers=one.headers) for one in group]
-                beside = [other.get(url) for url in PLAIN]
-                await asyncio.gather(*sent, *beside)
-            answers = [await other.get(url) for url in PLAIN]
-        return [(one.status_code, one.content, one.headers.get("etag")) for one in answers]
-
-    return asyncio.run(conversation())
+@pytest.mark.parametrize(("calls", "share"), [(1, 1), (2, 1), (5, 2), (25, 5), (250, 50)])
+def test_strangers_have_a_small_part_of_each_minute(tmp_path: Path, calls: int, share: int) -> None:
+    chosen = msgspec.structs.replace(settings(tmp_path).coingecko, calls_per_minute=calls)
+    config = msgspec.structs.replace(settings(tmp_path), coingecko=chosen)
+    assert Strangers(config, Credits(None, per_month=0, now=Clock())).per_minute == share
 
 
-@pytest.fixture(scope="module")
-def undisturbed(store: Trained) -> list[tuple[int, bytes, str | None]]:
-    found = told(store, [])
-    assert [status for status, _, _ in found] == [200] * len(PLAIN)
-    assert b'"model_used":"lightgbm"' in found[0][1]
-    return found
+def test_a_coin_with_a_version_in_production_is_the_servers_own(tmp_path: Path) -> None:
+    register(Registry.open(tmp_path))
+    chosen = msgspec.structs.replace(settings(tmp_path), data=DataConfig(coins=("ethereum",), vs="eur"))
+    service = create_app(Context(chosen), forecast=FakeForecast(), refresh=False).state.service
+    assert not service.strangers.is_ours("bitcoin", "usd")
+    asyncio.run(service.watch.look())
+    assert [service.strangers.is_ours("bitcoin", vs) for vs in ("usd", "eur", "gbp")] == [True, True, False]
 
 
-sequences = st.lists(st.lists(requests, min_size=1, max_size=4), min_size=1, max_size=5)
+def test_a_client_is_its_key_and_without_one_its_address() -> None:
+    scope: Any = {"headers": [(b"authorization", b"Bearer two")], "client": ("192.0.2.1", 1)}
+    assert client_of(scope, Keys("one,two")) == "token 2"
+    assert client_of(scope, Keys(None)) == "192.0.2.1"
 
 
-@settings(max_examples=200, deadline=None)
-@given(sequences)
-def test_no_sequence_of_requests_changes_what_another_client_is_told(
-    store: Trained, undisturbed: list[tuple[int, bytes, str | None]], sequence: list[list[Asked]]
-) -> None:
-    assert told(store, sequence) == undisturbed
+# --- prices
 
 
-@pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
-@given(st.lists(st.lists(requests, min_size=1, max_size=8), min_size=1, max_size=20))
-def test_no_long_sequence_of_requests_changes_what_another_client_is_told(
-    store: Trained, undisturbed: list[tuple[int, bytes, str | None]], sequence: list[list[Asked]]
-) -> None:
-    assert told(store, sequence) == undisturbed
+@dataclass
+class Upstream:
+    outcome: Callable[[str], Quote | CryptocastError] = lambda _: Quote(price=1.0)
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def __call__(self, _vs: str, coins: Sequence[str], _timeout_s: float) -> Parts[Quote]:
+        self.calls.append(tuple(coins))
+        said = {coin: self.outcome(coin) for coin in coins}
+        found = {coin: one for coin, one in said.items() if isinstance(one, Quote)}
+        return Parts(found, {coin: one for coin, one in said.items() if isinstance(one, CryptocastError)})
 
 
-def test_five_questions_that_no_model_was_fitted_for_leave_every_model_where_it_is(tmp_path: Path) -> None:
-    store = trained(tmp_path)
-    before = told(store, [])
-    odd = [Asked("GET", f"/forecasts?ids=bitcoin&horizons={bars}", {}) for bars in (2, 3, 4, 5, 6, 8, 31, 60)]
-    assert told(store, [odd] * 3) == before
+@dataclass
+class World:
+    """LivePrices with a clock of their own. Each question of `ask` comes from another client, unless one is named."""
+
+    folder: Path
+    ours: Upstream = field(default_factory=Upstream)
+    others: Upstream = field(default_factory=Upstream)
+    clock: Clock = field(default_factory=Clock)
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        self.live = LivePrices(
+            self.ours,
+            strangers=Strangers(settings(self.folder), Credits(None, per_month=0, now=self.clock)),
+            ask_for_others=self.others,
+            fresh_s=30.0,
+            keep_s=600.0,
+            wall_clock=self.clock,
+            clock=lambda: self.clock.now.timestamp(),
+        )
+
+    async def ask(self, coins: str, vs: str = "usd", *, client: str = "") -> tuple[list[Any], list[type]]:
+        self.asked += 1
+        found, failures = await self.live.get(
+            coins.split(","), vs, timeout_s=5, client=client or f"client {self.asked}"
+        )
+        await asyncio.sleep(0.01)  # renewals run behind the answer
+        return [(row.coin, row.stale) for row in found.prices], [type(error) for _, error in failures]
+
+
+def test_no_call_holds_coins_of_both_and_many_who_ask_for_one_are_one_call(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def conversation() -> None:
+        await asyncio.gather(*(world.ask("ethereum,coin-2,bitcoin,coin-1", client="one") for _ in range(20)))
+
+    asyncio.run(conversation())
+    assert (world.ours.calls, world.others.calls) == ([("ethereum", "bitcoin")], [("coin-2", "coin-1")])
+
+
+def test_an_old_price_that_may_not_be_renewed_is_given_marked(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def conversation() -> list[object]:
+        seen: list[object] = [await world.ask("coin-1", client="one")]
+        world.clock.forward(seconds=40)
+        seen += [await world.ask("coin-1", client="one"), await world.ask("coin-1", client="two")]
+        return [*seen, await world.ask("coin-1", client="one")]
+
+    assert asyncio.run(conversation()) == [([("coin-1", stale)], []) for stale in (False, True, True, False)]
+    assert len(world.others.calls) == 2
+
+
+def test_an_unknown_id_that_is_asked_for_again_and_again_costs_less_and_less(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.others.outcome = unknown_coin
+
+    async def conversation() -> None:
+        for _ in range(100):
+            assert await world.ask("no-coin") == ([], [UnknownCoin])
+            world.clock.forward(minutes=1)
+
+    asyncio.run(conversation())
+    assert len(world.others.calls) == 7  # after 1, 2, 4, 8, 16 and 32 minutes
+
+
+def test_an_unknown_currency_costs_no_call_for_each_coin(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.others.outcome = lambda _: UnknownCurrency("No such currency.")
+
+    async def conversation() -> None:
+        for coin in ("bitcoin", "ethereum", "coin-1", "bitcoin"):
+            assert await world.ask(coin, "zzz") == ([], [UnknownCurrency])
+
+    asyncio.run(conversation())
+    assert len(world.others.calls) == 1
+
+
+def test_no_answer_makes_a_coin_of_ours_unknown_unless_the_list_lacks_it_too(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ours.outcome = unknown_coin
+
+    async def conversation() -> None:
+        assert await world.ask("bitcoin") == ([], [UpstreamError])
+        assert await world.ask("bitcoin") == ([], [UpstreamError])
+        assert len(world.ours.calls) == 1  # it is not asked for again at once
+        world.clock.forward(seconds=6)
+        world.ours.outcome = lambda _: Quote(price=1.0)
+        assert await world.ask("bitcoin") == ([("bitcoin", False)], [])
+        world.ours.outcome = lambda coin: unknown_coin(coin, is_certain=True)
+        assert await world.ask("ethereum") == ([], [UnknownCoin])
+
+    asyncio.run(conversation())
+
+
+def test_what_is_unknown_is_remembered_for_a_time_that_doubles_and_is_bounded() -> None:
+    now = [0.0]
+    unknown, why = Unknown(clock=lambda: now[0], most=2), DataError("Unknown.")
+    for span in (60.0, 120.0, 240.0):
+        unknown.remember("a", why)
+        now[0] += span - 1
+        assert unknown.why("b", "a") is why
+        now[0] += 1
+        assert unknown.why("a") is None
+    unknown.remember("b", why)
+    unknown.remember("c", why)
+    unknown.remember("a", why)
+    assert [unknown.why(key) for key in "abc"] == [why, None, why]
+    unknown.forget("a")
+    assert unknown.why("a") is None
+
+
+def test_a_refusal_says_when_to_come_back_and_what_may_pass_sooner_comes_first() -> None:
+    kept = CreditsKept("Later.", bound="client", retry_after_s=41.2)
+    sooner = CreditsKept("Soon.", bound="minute", retry_after_s=3.0)
+    unknown, down = DataError("Unknown."), UpstreamError("Down.")
+    seen = []
+    for failures in ([kept, sooner, unknown], [kept, down], [unknown, unknown]):
+        made, headers = not_one([(f"coin-{number}", error) for number, error in enumerate(failures)])
+        assert [one.error for one in made.errors] == [str(error) for error in failures]
+        seen.append((made.status, made.detail, headers))
+    assert seen == [(429, "Soon.", {"Retry-After": "3"}), (503, "Down.", {}), (404, "Unknown.", {})]
+
+
+# --- candles
+
+
+def keeper_on(config: Config, budget: Credits) -> BarKeeper:
+    async def nothing() -> None:
+        pass
+
+    return BarKeeper(
+        Context(config, wall_clock=Clock(MIDNIGHT)), on_change=nothing, strangers=Strangers(config, budget)
+    )
+
+
+def brought(keeper: BarKeeper, *series: tuple[str, Any, str]) -> list[type]:
+    """What comes of a request for each, coin, granularity and currency, each from another client."""
+
+    async def asked() -> list[type]:
+        keeper.start()
+        found = []
+        for number, (coin, granularity, vs) in enumerate(series):
+            CLIENT.set(f"client {number}")
+            request = Request(Selection((coin,), "auto", vs, granularity))
+            found.append(type(await keeper.for_request(request, LACKING)))
+        await keeper.close()
+        return found
+
+    return asyncio.run(asked())
+
+
+def test_of_a_strangers_coin_the_hours_of_one_call_are_fetched_and_of_ours_all(tmp_path: Path) -> None:
+    with FakeUpstream(coins=5, now=MIDNIGHT) as fake:
+        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        assert brought(keeper, ("coin-001", "hourly", "usd"), ("bitcoin", "hourly", "usd")) == [type(None)] * 2
+        asked = Counter(coin for call in fake.calls.log for coin in call.ids)
+    assert asked == {"coin-001": 1, "bitcoin": 5}
+
+
+def test_what_the_upstream_does_not_know_costs_one_call_for_all_who_ask(tmp_path: Path) -> None:
+    with FakeUpstream(coins=5, now=MIDNIGHT) as fake:
+        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        unknown = [("no-coin", "daily", "usd"), ("no-coin", "hourly", "usd"), ("no-coin", "daily", "usd")]
+        assert brought(keeper, *unknown) == [UnknownCoin] * 3
+        assert len(fake.calls.log) == 1
+        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        assert brought(keeper, ("coin-001", "daily", "zzz"), ("coin-002", "daily", "zzz")) == [UnknownCurrency] * 2
+        assert len(fake.calls.log) == 2
+
+
+@pytest.mark.parametrize("fault", [Rule(fault="error", status=404), Rule(fault="wrong_shape"), Rule(fault="not_json")])
+def test_no_answer_makes_a_coin_of_ours_unknown_to_forecasts(tmp_path: Path, fault: Rule) -> None:
+    with FakeUpstream(coins=5, now=MIDNIGHT, faults=[fault]) as fake:
+        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        assert brought(keeper, ("bitcoin", "daily", "usd")) == [UpstreamError]
+        fake.script()
+        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        assert brought(keeper, ("bitcoin", "daily", "usd")) == [type(None)]
+
+
+def test_our_candles_do_not_wait_for_those_of_strangers(tmp_path: Path) -> None:
+    with FakeUpstream(coins=5, now=MIDNIGHT, faults=[Rule(fault="hang", ids=("coin-001",))]) as fake:
+        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+
+        async def asked() -> tuple[bool, object]:
+            keeper.start()
+            request = Request(Selection(("coin-001",), "auto", "usd", "daily"))
+            hanging = asyncio.create_task(keeper.for_request(request, LACKING))
+            while not fake.calls.log:
+                await asyncio.sleep(0.01)
+            ours = await keeper.bring(["bitcoin"], "usd", "daily", Priority.REFRESH)
+            hangs = not hanging.done()
+            fake.kill()
+            await keeper.close()
+            return hangs, ours
+
+        assert asyncio.run(asked()) == (True, {"bitcoin": None})

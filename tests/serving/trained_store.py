@@ -49,7 +49,7 @@ def settings(store: Path) -> Config:
         lightgbm=LightGBMConfig(rounds=30, early_stopping_rounds=5),
         ml_ensemble=EnsembleConfig(members=("baseline", "har")),
         forecast=ForecastConfig(daily_horizons=HORIZONS),
-        serve=ServeConfig(client_rate_per_s=0, request_timeout_s=5.0),
+        serve=ServeConfig(client_rate_per_s=0, request_timeout_s=60.0),
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, SourceChoice, StoreConfig
 from cryptocast.data.coingecko import CoinGecko
+from cryptocast.data.refusals import UnknownCoin
 from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
 from cryptocast.errors import DataError, UpstreamError, UsageError
 from cryptocast.net import ApiClient
@@ -183,7 +184,7 @@ def test_new_bars_are_joined_to_the_old_ones_of_the_same_source(tmp_path: Path) 
 def test_an_unknown_coin_is_missing_and_the_others_are_there(tmp_path: Path) -> None:
     obtained = ask(settings(tmp_path), Upstream(), "nocoin", "bitcoin")
     assert list(obtained.bars) == ["bitcoin"]
-    assert type(obtained.missing["nocoin"]) is DataError
+    assert type(obtained.missing["nocoin"]) is UnknownCoin
 
 
 def test_a_near_miss_is_guessed_at_without_a_network(tmp_path: Path) -> None:

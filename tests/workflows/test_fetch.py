@@ -196,7 +196,7 @@ def test_the_report_is_one_json_document_with_its_schema(shop: Shop) -> None:
     assert list(document) == ["schema", "vs", "coins", "summary"]
     assert document["summary"]["came"] == document["summary"]["failed"] == 1
     assert document["coins"][0]["last"] == "2026-01-02T00:00:00Z"
-    assert document["coins"][1]["error"]["kind"] == "DataError"
+    assert document["coins"][1]["error"]["kind"] == "UnknownCoin"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the development data are not part of the repository")

@@ -235,7 +235,7 @@ def test_a_study_that_was_killed_twice_is_the_study_of_one_run(whole: tuple[Path
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
-            timeout=120,
+            timeout=300,
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     again = tuned(context(tmp_path))

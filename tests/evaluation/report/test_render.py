@@ -4,7 +4,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,8 +14,6 @@ from cryptocast.evaluation.report import Page, picture, render
 from tests.evaluation.report.demo import COINS, demo_page, hostile_page
 
 VOID = {"meta", "link", "br", "hr", "col"}
-# Generous against a busy machine: 5 s of processor time where this was written.
-MOST_SECONDS = 25.0
 MOST_BYTES = 3_000_000
 
 
@@ -71,11 +68,9 @@ def charts(document: Document) -> list[dict[str, str | None]]:
     return [attributes for name, attributes in document.elements if name == "svg" and attributes.get("role") == "img"]
 
 
-def test_a_page_of_twelve_coins_stays_small_and_is_soon_drawn() -> None:
+def test_a_page_of_twelve_coins_stays_small() -> None:
     page = demo_page()
-    begun = time.process_time()
     text = render(page)
-    assert time.process_time() - begun < MOST_SECONDS
     assert len(text.encode()) < MOST_BYTES
     # Fans and four horizons for each coin, and all the others.
     assert len(charts(Document(text))) > 5 * len(COINS)
