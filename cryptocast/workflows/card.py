@@ -42,9 +42,9 @@ def model_card(registry: Registry, gate: GateConfig, version: Version, path: Pat
 
 
 def live_of(registry: Registry, gate: GateConfig, version: Version) -> LiveReport:
-    """How the version does on its matured live forecasts, beside the baseline's."""
+    """How the version's lineage did on matured live forecasts (see Registry.live_record), beside the baseline."""
     key = version.key
-    own = registry.matured(key, version.number)
+    own = registry.live_record(key, version.number)
     baseline = registry.matured(VersionKey(key.coin, key.source, key.vs, key.granularity, "baseline"), 0)
     return live_score(own, baseline, gate, bar_us=BAR_US[key.granularity])
 

@@ -58,7 +58,7 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     confidence: float  # probability of the likelier direction; 0.5 is no view
     verdict: str  # of the evidence behind this horizon
     fallback: str | None  # why this horizon is the baseline's
-    live_outcomes: int  # matured live forecasts that have moved the intervals since the fit; 0: they are as fitted
+    live_outcomes: int  # live forecasts, its own and inherited, whose outcomes moved the intervals; 0: as fitted
 
 
 class AbSide(Document, frozen=True, kw_only=True):
