@@ -25,12 +25,13 @@ def refresh(
     coins: Sequence[str] = ("bitcoin",),
     promoted: bool = True,
     learn: Learn | None = None,
+    **changes: Any,
 ) -> int:
     """Register a version half an hour after a bar, and promote it a minute later; its number.
 
     seen: the last bar that it was fitted on, by default that one. Versions with other rounds are of another recipe.
     """
-    made = manifest(f"{on} {rounds} {seen}", coins=coins, rounds=rounds)
+    made = manifest(f"{on} {rounds} {seen}", coins=coins, rounds=rounds, **changes)
     data = tuple(msgspec.structs.replace(one, last=day(on if seen is None else seen)) for one in made.coins)
     made = msgspec.structs.replace(made, coins=data)
     versions = [new_version(coin) for coin in coins]

@@ -111,7 +111,8 @@ class VirtualYear:
         self.now = midnight + timedelta(minutes=10)
         report = score(self.context(JUDGED), Selection(now=midnight))
         assert report.errors == ()
-        self.scored.append((midnight, tuple(sorted({self.production, max(self.registered, default=None)} - {None}))))  # type: ignore[type-var, arg-type]
+        standing = [self.production, max(self.registered, default=None)]
+        self.scored.append((midnight, tuple(sorted({number for number in standing if number is not None}))))
         registry = self.context().registry()
         self.marks.append({number: registry.live_mark(KEY, number) for number in self.scored[-1][1]})
 
@@ -247,10 +248,10 @@ class Oracle:
                     at=midnight,
                     bars=max((found.bars for found in live.scores), default=0),
                     degraded=live.degraded,
-                    degraded_since=_since(live.degraded, midnight, before and before.degraded_since),
+                    degraded_since=_since(live.degraded, midnight, before.degraded_since if before else None),
                     drift=drift.features,
                     drift_bars=drift.bars,
-                    drift_since=_since(drift.features, midnight, before and before.drift_since),
+                    drift_since=_since(drift.features, midnight, before.drift_since if before else None),
                 )
             latest |= expected
             yield found, expected
