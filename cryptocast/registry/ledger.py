@@ -32,7 +32,7 @@ __all__ = [
     "MaturedRow",
     "Outcome",
     "advance_states",
-    "learned_rows",
+    "calibration_rows",
     "live_record",
     "matured",
     "read_states",
@@ -161,7 +161,7 @@ def live_record(connection: Connection, lineage: Lineage, key: VersionKey, numbe
     return _one_a_bar([*served, *own] if number in lineage.tenures else [*own, *served])
 
 
-def learned_rows(
+def calibration_rows(
     connection: Connection, lineage: Lineage, key: VersionKey, number: int, horizon: int | None = None
 ) -> list[MaturedRow]:
     """What the online calibration of a version rests on, by issue: what it inherited (see `Lineage.inherits`), and its
@@ -211,7 +211,7 @@ def advance_states(connection: Connection, new: Sequence[Outcome], learn: Learn)
                 with contextlib.suppress(ModelError):
                     states = learn(number, {horizon: known}, pairs)
             if states is None:
-                states = learn(number, {}, learned_rows(connection, lineage, key, number, horizon))
+                states = learn(number, {}, calibration_rows(connection, lineage, key, number, horizon))
             write_states(connection, key, number, states)
 
 
@@ -248,7 +248,7 @@ def _known(connection: Connection, key: VersionKey, number: int) -> dict[int, Ca
 def recount_states(connection: Connection, key: VersionKey, number: int, learn: Learn) -> None:
     """Count the states of a version anew from what it learned from, and put them in the place of what stands."""
     connection.execute(f"DELETE FROM calibration_states WHERE {KEY_IS} AND number = ?", (*key_values(key), number))
-    pairs = learned_rows(connection, read_lineage(connection, key), key, number)
+    pairs = calibration_rows(connection, read_lineage(connection, key), key, number)
     write_states(connection, key, number, learn(number, {}, pairs))
 
 

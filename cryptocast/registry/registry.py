@@ -26,7 +26,7 @@ from cryptocast.registry.ledger import (
     MaturedRow,
     Outcome,
     advance_states,
-    learned_rows,
+    calibration_rows,
     live_record,
     matured,
     read_states,
@@ -255,10 +255,10 @@ class Registry:
         with self._database.read() as connection:
             return read_states(connection, key, number)
 
-    def learned(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
-        """What the online calibration of a version rests on (see ledger.learned_rows); by issue and horizon."""
+    def calibration_rows(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
+        """What the online calibration of a version rests on (see ledger.calibration_rows); by issue and horizon."""
         with self._database.read() as connection:
-            return tuple(learned_rows(connection, read_lineage(connection, key), key, number))
+            return tuple(calibration_rows(connection, read_lineage(connection, key), key, number))
 
     def live_record(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What a version's lineage forecast live (see ledger.live_record); by issue and horizon."""

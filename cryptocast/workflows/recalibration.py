@@ -2,7 +2,7 @@
 forecast.
 
 What stands in the registry is always `models.online.replay` of what the version learned from (see
-`registry.ledger.learned_rows`): what the versions before it had issued in production when it was registered, as far as
+`registry.ledger.calibration_rows`): what the versions before it had issued in production when it was registered, as far as
 it ended after the bars that this version was calibrated on, and then its own forecasts. A forecast as of an earlier bar
 uses only what had ended by then.
 
@@ -76,7 +76,7 @@ def states_at(registry: Registry, version: Version, as_of: datetime) -> tuple[on
     now, bar_us = _microseconds(as_of), BAR_US[version.key.granularity]
     if all(state.through is None or state.through + state.horizon * bar_us <= now for state in kept):
         return tuple(kept)
-    rows = [pair for pair in registry.learned(version.key, version.number) if not pair[0].by_baseline]
+    rows = [pair for pair in registry.calibration_rows(version.key, version.number) if not pair[0].by_baseline]
     return tuple(
         online.replay(
             online.start(state.horizon, LEVELS),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_a_lineage_that_is_refreshed_every_week_is_held_against_the_youngest_tra
     last = (pool.bars["bitcoin"].candles.provenance.last - day(0)).days + 1
     catalogue = catalogue_set()
     settings = manifest().settings
-    same = {
+    same: dict[str, Any] = {
         "features": catalogue.names[:30],
         "feature_hash": catalogue.digest,
         "recipe": recipe_hash("lightgbm", settings, catalogue.digest),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.virtual_year import KEY, START, Oracle, VirtualYear
+from cryptocast.workflows.card import model_card
+from tests.workflows.virtual_year import JUDGED, KEY, START, Oracle, VirtualYear
 
 
 def test_the_cron_line_of_the_readme_trains_once_a_week_over_ten_weeks(tmp_path: Path) -> None:
@@ -29,8 +30,10 @@ def test_eight_weeks_of_cron_lines_leave_what_a_slow_replay_gives(tmp_path: Path
     assert oracle.lineage(5) == [5, 4, 3, 1]
     assert oracle.lineage(7) == [7]
     oracle.check()
-    record = year.context().registry().live_record(KEY, 5)
-    assert {row.number for row, _ in record} == {1, 3, 4, 5}
+    registry = year.context().registry()
+    assert {row.number for row, _ in registry.live_record(KEY, 5)} == {1, 3, 4, 5}
+    card = model_card(registry, JUDGED, registry.get("bitcoin/lightgbm:5", source="simulated"), None)
+    assert "Forecasts of 4 versions, 1 to 5, each while it was in production." in card.markdown
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ from cryptocast.workflows.recalibration import Served, state_of
 from cryptocast.workflows.score import score
 from cryptocast.workflows.train import Order, train
 
-__all__ = ["KEY", "Oracle", "VirtualYear", "older_than_of_readme"]
+__all__ = ["JUDGED", "KEY", "Oracle", "VirtualYear", "older_than_of_readme"]
 
 START: Final = datetime(2016, 7, 4, tzinfo=UTC)  # a Monday
 DAY: Final = timedelta(days=1)
