@@ -95,8 +95,8 @@ def _refreshes(version: Member, before: Member) -> bool:
 
 def _tenures(moves: Iterable[Row]) -> dict[int, list[Tenure]]:
     promotions = [(move["at"], move["number"]) for move in moves if move["alias"] == PRODUCTION]
-    ends = [at for at, _ in promotions[1:]]
     found: dict[int, list[Tenure]] = {}
-    for (start, number), end in zip(promotions, [*ends, None], strict=True):
+    for place, (start, number) in enumerate(promotions, start=1):
+        end = promotions[place][0] if place < len(promotions) else None
         found.setdefault(number, []).append((start, end))
     return found

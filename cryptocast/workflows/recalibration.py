@@ -2,9 +2,9 @@
 forecast.
 
 What stands in the registry is always `models.online.replay` of what the version learned from (see
-`registry.ledger.calibration_rows`): what the versions before it had issued in production when it was registered, as far as
-it ended after the bars that this version was calibrated on, and then its own forecasts. A forecast as of an earlier bar
-uses only what had ended by then.
+`registry.ledger.calibration_rows`): what the versions before it had issued in production when it was registered, as far
+as it ended after the bars that this version was calibrated on, and then its own forecasts. A forecast as of an earlier
+bar uses only what had ended by then.
 
 The calibration of a version begins where its fit left it. Its own forecasts are judged as they were served: the step
 aims at the share that is missed by the intervals that it moved. A forecast that it inherits was served under the widths

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cryptocast.registry import LedgerRow, LiveMark, Registry
 from cryptocast.registry.live import matured_outcome
-from tests.registry.registry_fits import BITCOIN
+from cryptocast.workflows.recalibration import learn
+from tests.registry.registry_fits import BITCOIN, bad_hold_out, register
 from tests.registry.registry_ledger import day
 from tests.registry.registry_weeks import HALF_PAST, refresh, written
 
@@ -131,6 +132,18 @@ def test_what_was_found_of_a_lineage_goes_on_with_its_next_version(registry: Reg
     found = registry.live_mark(BITCOIN, 3)
     assert found is not None
     assert found.degraded_since == day(15)
+
+
+def test_where_nothing_ever_was_in_production_a_version_has_its_own_record(registry: Registry) -> None:
+    register(registry, scores=bad_hold_out())
+    register(registry, "2", scores=bad_hold_out())
+    registry.write_ledger([written(1, bar) for bar in range(1, 4)])
+    known = [matured_outcome(row, 0.01, now=row.target_at) for row in registry.unscored()]
+    registry.write_outcomes(known, learn)
+    assert bars(registry, 1) == [(bar, 1) for bar in range(1, 4)]
+    assert bars(registry, 2) == []
+    assert set(registry.calibration_states(BITCOIN, 1)) == {1}
+    assert registry.live_mark(BITCOIN, 2) is None
 
 
 def test_a_version_is_in_production_from_one_promotion_to_the_next(registry: Registry) -> None:

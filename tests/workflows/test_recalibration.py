@@ -232,7 +232,7 @@ def inherited(registry: Registry, heir: int, horizon: int) -> list[online.Mature
     return list(found.values())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([1, 2, 3]), st.integers(0, 20), st.sampled_from([1, 7]), st.floats(-0.2, 0.2)),
