@@ -70,7 +70,11 @@ def train(
     horizons: Horizons = None,
     if_older_than: Annotated[
         str | None,
-        typer.Option("--if-older-than", metavar="7d", help="Leave coins alone whose production version is younger."),
+        typer.Option(
+            "--if-older-than",
+            metavar="7d",
+            help="Leave coins alone whose production version is younger, by over a tenth.",
+        ),
     ] = None,
     tune: Annotated[
         int,

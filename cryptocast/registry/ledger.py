@@ -8,7 +8,7 @@ first one that is written stands. Outcomes are rows of their own, so that nothin
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,7 @@ from cryptocast.errors import ModelError, RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.registry.database import Connection
 from cryptocast.registry.journal import Journal
+from cryptocast.registry.lineage import Lineage, read_lineage
 from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN, canonical_json, sha256_hex
 from cryptocast.registry.rows import DAMAGED, KEY, KEY_IS, Where, blob, key_values, row_key, time_text
 from cryptocast.registry.version import VersionKey
@@ -31,6 +32,8 @@ __all__ = [
     "MaturedRow",
     "Outcome",
     "advance_states",
+    "calibration_rows",
+    "live_record",
     "matured",
     "read_states",
     "recount_states",
@@ -105,7 +108,8 @@ class CalibrationState(Record, frozen=True, kw_only=True):
     state: Mapping[str, Any]
 
 
-# The states behind these forecasts and outcomes of one version, in any order: its number, the states before, the rows.
+# The states behind these forecasts and outcomes, in any order: the version's number, the states before, the rows, of
+# which those with another number were issued by versions before it.
 Learn: TypeAlias = Callable[[int, Mapping[int, CalibrationState], Sequence[MaturedRow]], Sequence[CalibrationState]]
 
 
@@ -143,24 +147,88 @@ def matured(connection: Connection, where: Where) -> list[MaturedRow]:
     return sorted(found, key=lambda pair: (pair[0].issued_at, pair[0].horizon))
 
 
+def live_record(connection: Connection, lineage: Lineage, key: VersionKey, number: int) -> list[MaturedRow]:
+    """What a version's lineage forecast live and what came of it: one row for each bar and horizon, by issue.
+
+    Of each bar the forecast of the version that was in production when it was written; where none of the lineage was,
+    the version's own. Of a version that never was in production, its own go before those of the versions before it.
+    """
+    chain = lineage.chain(number)
+    pairs = [pair for member in chain for pair in matured(connection, _version(key, member))]
+    served = [pair for pair in pairs if lineage.in_production(pair[0].number, time_text(pair[0].written_at))]
+    served.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
+    own = [pair for pair in pairs if pair[0].number == number]
+    return _one_a_bar([*served, *own] if number in lineage.tenures else [*own, *served])
+
+
+def calibration_rows(
+    connection: Connection, lineage: Lineage, key: VersionKey, number: int, horizon: int | None = None
+) -> list[MaturedRow]:
+    """What the online calibration of a version rests on, by issue: what it inherited (see `Lineage.inherits`), and its
+    own; of a bar that both forecast, its own."""
+    wanted = {} if horizon is None else {"horizon": horizon}
+    own = matured(connection, {**_version(key, number), **wanted})
+    inherited = [
+        pair
+        for member in lineage.chain(number)[1:]
+        for pair in matured(connection, {**_version(key, member), **wanted})
+        if lineage.inherits(number, member, **_moments(pair[0]))
+    ]
+    inherited.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
+    return _one_a_bar([*own, *inherited])
+
+
+def _one_a_bar(pairs: Sequence[MaturedRow]) -> list[MaturedRow]:
+    """The first of each bar and horizon, by issue and horizon."""
+    found: dict[tuple[datetime, int], MaturedRow] = {}
+    for pair in pairs:
+        found.setdefault((pair[0].issued_at, pair[0].horizon), pair)
+    return [found[bar] for bar in sorted(found)]
+
+
+class _Moments(TypedDict):
+    written: str
+    target: datetime
+
+
+def _moments(row: LedgerRow) -> _Moments:
+    return {"written": time_text(row.written_at), "target": row.target_at}
+
+
 def advance_states(connection: Connection, new: Sequence[Outcome], learn: Learn) -> None:
-    """Bring the online calibration of each version up to date with outcomes that have just been written.
+    """Bring the online calibration of each version up to date with outcomes that have just been written: its own, and
+    those that it inherits.
 
     A horizon whose state is not there, cannot be read, or has seen what comes later, is counted anew from the ledger:
     what stands is always the state of all its outcomes in the order of issue.
     """
-    for key, number, horizon in dict.fromkeys((o.key, o.number, o.horizon) for o in new if o.number):
-        own = [o for o in new if (o.key, o.number, o.horizon) == (key, number, horizon)]
-        where = {**_version(key, number), "horizon": horizon}
-        known, states = _known(connection, key, number).get(horizon), None
-        if known is not None and all(o.issued_at > known.through for o in own):
-            pairs = [pair for o in own for pair in matured(connection, {**where, "issued_at": time_text(o.issued_at)})]
-            # One that is whole and says nothing to this release is as if it were damaged.
-            with contextlib.suppress(ModelError):
-                states = learn(number, {horizon: known}, pairs)
-        if states is None:
-            states = learn(number, {}, matured(connection, where))
-        write_states(connection, key, number, states)
+    for key in dict.fromkeys(o.key for o in new if o.number):
+        lineage = read_lineage(connection, key)
+        for (number, horizon), pairs in _taught(connection, lineage, [o for o in new if o.key == key]).items():
+            known, states = _known(connection, key, number).get(horizon), None
+            if known is not None and all(row.issued_at > known.through for row, _ in pairs):
+                # One that is whole and says nothing to this release is as if it were damaged.
+                with contextlib.suppress(ModelError):
+                    states = learn(number, {horizon: known}, pairs)
+            if states is None:
+                states = learn(number, {}, calibration_rows(connection, lineage, key, number, horizon))
+            write_states(connection, key, number, states)
+
+
+def _taught(
+    connection: Connection, lineage: Lineage, new: Sequence[Outcome]
+) -> dict[tuple[int, int], list[MaturedRow]]:
+    """By version and horizon what these outcomes, all of one key, teach it."""
+    found: dict[tuple[int, int], list[MaturedRow]] = {}
+    for outcome in new:
+        same = dict(zip(IDENTITY, (_columns(outcome)[column] for column in IDENTITY), strict=True))
+        for pair in matured(connection, same):
+            row = pair[0]
+            found.setdefault((row.number, row.horizon), []).append(pair)
+            for heir in lineage.heirs(row.number, **_moments(row)):
+                if not LEDGER.matching(connection, {**same, "number": heir}):
+                    found.setdefault((heir, row.horizon), []).append(pair)
+    return {to: _one_a_bar(pairs) for to, pairs in found.items()}
 
 
 def _version(key: VersionKey, number: int) -> dict[str, object]:
@@ -178,9 +246,10 @@ def _known(connection: Connection, key: VersionKey, number: int) -> dict[int, Ca
 
 
 def recount_states(connection: Connection, key: VersionKey, number: int, learn: Learn) -> None:
-    """Count the states of a version anew from ledger and outcomes, and put them in the place of what stands."""
+    """Count the states of a version anew from what it learned from, and put them in the place of what stands."""
     connection.execute(f"DELETE FROM calibration_states WHERE {KEY_IS} AND number = ?", (*key_values(key), number))
-    write_states(connection, key, number, learn(number, {}, matured(connection, _version(key, number))))
+    pairs = calibration_rows(connection, read_lineage(connection, key), key, number)
+    write_states(connection, key, number, learn(number, {}, pairs))
 
 
 def read_states(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:

@@ -50,10 +50,12 @@ class LiveScore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
-    """degraded: why the version should not be trusted as it was; empty: nothing speaks against it."""
+    """degraded: why the version should not be trusted as it was; empty: nothing speaks against it. versions: whose
+    forecasts these are, by number: its own, and those of versions that it refreshes."""
 
     scores: tuple[LiveScore, ...]
     degraded: tuple[str, ...]
+    versions: tuple[int, ...]
 
 
 def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime) -> Outcome:
@@ -99,7 +101,8 @@ def live_score(
             )
     for score in scores:
         degraded += _coverage_words(score, config)
-    return LiveReport(scores=scores, degraded=tuple(degraded))
+    versions = tuple(sorted({row.number for row, _ in own}))
+    return LiveReport(scores=scores, degraded=tuple(degraded), versions=versions)
 
 
 def _coverage_words(score: LiveScore, config: GateConfig) -> list[str]:

@@ -5,7 +5,7 @@ replaced and not kept; what it rests on, ledger and outcomes, is.
 """
 # ruff: noqa: S608 - the texts put together here are names of this package's tables; every value is bound.
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
@@ -19,7 +19,7 @@ from cryptocast.registry.manifest import canonical_json, decode, sha256_hex
 from cryptocast.registry.rows import DAMAGED, KEY, KEY_IS, blob, key_values, row_key
 from cryptocast.registry.version import VersionKey
 
-__all__ = ["Drift", "LiveMark", "mark_faults", "read_mark", "said", "write_mark"]
+__all__ = ["Drift", "LiveMark", "latest_mark", "mark_faults", "read_mark", "said", "write_mark"]
 
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
@@ -59,13 +59,22 @@ def read_mark(connection: Connection, key: VersionKey, number: int) -> LiveMark 
     return None if row is None else _mark(row)
 
 
-def write_mark(connection: Connection, key: VersionKey, mark: LiveMark) -> None:
-    """In the place of the one that stands, unless that was made at a later bar; `since` goes on while it lasts."""
+def latest_mark(connection: Connection, key: VersionKey, chain: Sequence[int]) -> LiveMark | None:
+    """That of the first of these versions that has one: what was last found about a lineage, its youngest first."""
+    found = (read_mark(connection, key, number) for number in chain)
+    return next((mark for mark in found if mark is not None), None)
+
+
+def write_mark(connection: Connection, key: VersionKey, mark: LiveMark, chain: Sequence[int]) -> None:
+    """In the place of the one that stands, unless that was made at a later bar; `since` goes on while it lasts.
+
+    chain: the version and those before it (see `Lineage.chain`), whose `since` the first mark of a version takes over.
+    """
     try:
-        before = read_mark(connection, key, mark.number)
+        before = latest_mark(connection, key, chain)
     except RegistryError:
         before = None
-    if before is not None and before.at > mark.at:
+    if before is not None and before.number == mark.number and before.at > mark.at:
         return
     known = connection.execute(
         f"SELECT 1 FROM versions WHERE {KEY_IS} AND number = ?", (*key_values(key), mark.number)

@@ -26,13 +26,16 @@ from cryptocast.registry.ledger import (
     MaturedRow,
     Outcome,
     advance_states,
+    calibration_rows,
+    live_record,
     matured,
     read_states,
     recount_states,
     unscored,
 )
+from cryptocast.registry.lineage import Member, read_lineage
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
-from cryptocast.registry.marks import LiveMark, read_mark, said, write_mark
+from cryptocast.registry.marks import LiveMark, latest_mark, read_mark, said, write_mark
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import BEST, Reference, nearest, parse_reference
 from cryptocast.registry.retention import Collected, collect
@@ -92,13 +95,15 @@ class Registry:
         *,
         now: datetime,
         who: str,
+        learn: Learn | None = None,
     ) -> tuple[Version, ...]:
         """Keep a fit and give each of the coins its next version, which becomes the challenger.
 
         The first version of a key becomes production too, if the gate lets it, which it never does on foreign scores:
         what comes with an archive waits as a challenger. Files are stored first, then everything
         else in one transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again
-        returns the versions that it has. Raises ValueError if manifest, files and versions do not belong together.
+        returns the versions that it has. learn: the online calibration of a refresh begins with the outcomes that it
+        inherits, as far as they are known. Raises ValueError if manifest, files and versions do not belong together.
         """
         manifest = settled(manifest)
         versions = [_settled_version(version) for version in versions]
@@ -114,6 +119,9 @@ class Registry:
             for version in versions:
                 self._register_version(connection, manifest, fit_id, version, now, who)
             kept = rows.read_versions(connection, {"fit_id": fit_id})
+            if learn is not None:
+                for refresh in kept:
+                    recount_states(connection, refresh.key, refresh.number, learn)
         order = [version.coin for version in versions]
         return tuple(sorted((v for v in kept if v.key.coin in order), key=lambda v: order.index(v.key.coin)))
 
@@ -191,7 +199,7 @@ class Registry:
         """Keep how a version stands live, in the place of what was found at an earlier bar."""
         record = settled(mark)
         with self._database.write() as connection:
-            write_mark(connection, key, record)
+            write_mark(connection, key, record, read_lineage(connection, key).chain(record.number))
 
     def collect(self, keep: int, *, dry_run: bool = False) -> Collected:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
@@ -260,10 +268,28 @@ class Registry:
         with self._database.read() as connection:
             return read_states(connection, key, number)
 
-    def live_mark(self, key: VersionKey, number: int) -> LiveMark | None:
-        """How a version stood when it was last judged live; None: it never was."""
+    def calibration_rows(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
+        """What the online calibration of a version rests on (see ledger.calibration_rows); by issue and horizon."""
         with self._database.read() as connection:
-            return read_mark(connection, key, number)
+            return tuple(calibration_rows(connection, read_lineage(connection, key), key, number))
+
+    def live_record(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
+        """What a version's lineage forecast live (see ledger.live_record); by issue and horizon."""
+        with self._database.read() as connection:
+            return tuple(live_record(connection, read_lineage(connection, key), key, number))
+
+    def lineage(self, key: VersionKey, number: int) -> tuple[Member, ...]:
+        """The version and those before it of which it is a refresh (see registry.lineage), the youngest first."""
+        with self._database.read() as connection:
+            found = read_lineage(connection, key)
+        return tuple(found.members[member] for member in found.chain(number) if member in found.members)
+
+    def live_mark(self, key: VersionKey, number: int) -> LiveMark | None:
+        """How a version stood when it was last judged live, or the one before it of which it is a refresh; None: they
+        never were."""
+        with self._database.read() as connection:
+            own = read_mark(connection, key, number)
+            return own or latest_mark(connection, key, read_lineage(connection, key).chain(number)[1:])
 
     def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
         """The A/B tests of a key, or all of them, oldest first."""

@@ -1,6 +1,7 @@
 """Rows of registry.db to and from the nouns of the registry. Every row that is read is checked against its hash."""
 # ruff: noqa: S608 - the texts put together here are column names of this package; every value is bound.
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from cryptocast.registry.version import Action, Event, ListedScore, ListedVersio
 __all__ = [
     "DAMAGED",
     "FIRST_LINK",
+    "Member",
     "Where",
     "append_event",
     "blob",
@@ -43,6 +45,7 @@ __all__ = [
     "read_fit",
     "read_keys",
     "read_listing",
+    "read_members",
     "read_numbers",
     "read_versions",
     "row_key",
@@ -249,6 +252,38 @@ def read_listing(connection: Connection, where: Where, *, alias: str | None = No
             place = places[version_id]
             listed[place] = msgspec.structs.replace(listed[place], aliases=names)
     return listed
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a lineage asks of a version. created_at: as the registry writes times; trained_to: close of the last bar of
+    its coin that its fit saw, None where its record is damaged."""
+
+    number: int
+    created_at: str
+    recipe: str
+    trained_to: datetime | None
+
+
+def read_members(connection: Connection, key: VersionKey) -> list[Member]:
+    """The versions of a key, by number. One whose record is damaged keeps nobody from reading of the others."""
+    text, values = conditions(dict(zip(KEY.split(", "), key_values(key), strict=True)))
+    found = connection.execute(
+        "SELECT v.*, f.recipe, s.summary, s.digest AS summary_digest FROM versions v"
+        " JOIN fits f ON f.fit_id = v.fit_id LEFT JOIN summaries s ON s.version_id = v.id"
+        f" WHERE {text} ORDER BY v.number",
+        values,
+    ).fetchall()
+    return [Member(row["number"], row["created_at"], row["recipe"], _trained_to(connection, row)) for row in found]
+
+
+def _trained_to(connection: Connection, row: Row) -> datetime | None:
+    if row["summary"] is not None and sha256_hex(blob(row["summary"])) == row["summary_digest"]:
+        with contextlib.suppress(RegistryError):
+            return _summaries([blob(row["summary"])])[0].trained_to
+    with contextlib.suppress(RegistryError):
+        return _listed_from_whole(connection, [row])[0].trained_to
+    return None
 
 
 def _aliased(connection: Connection, where: Where) -> dict[int, tuple[str, ...]]:

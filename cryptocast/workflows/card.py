@@ -43,9 +43,9 @@ def model_card(registry: Registry, gate: GateConfig, version: Version, path: Pat
 
 
 def live_of(registry: Registry, gate: GateConfig, version: Version) -> LiveReport:
-    """How the version does on its matured live forecasts, beside the baseline's."""
+    """How the version's lineage did on matured live forecasts (see Registry.live_record), beside the baseline."""
     key = version.key
-    own = registry.matured(key, version.number)
+    own = registry.live_record(key, version.number)
     baseline = registry.matured(VersionKey(key.coin, key.source, key.vs, key.granularity, "baseline"), 0)
     return live_score(own, baseline, gate, bar_us=BAR_US[key.granularity])
 
@@ -95,7 +95,7 @@ def _lines(version: Version, walked: Evidence | None, live: LiveReport, mark: Li
         "",
         *_live(live, mark),
         "",
-        "## Drift since the training",
+        "## Drift",
         "",
         *_drift(mark),
         "",
@@ -168,18 +168,28 @@ def _live(live: LiveReport, mark: LiveMark | None) -> list[str]:
     head = ("bars ahead", "bars", "CRPS", "skill over the baseline, %", "intervals held, %")
     since = f" since {mark.degraded_since:%Y-%m-%d}" if mark is not None and mark.degraded_since is not None else ""
     told = f"Degraded{since}: {'; '.join(live.degraded)}." if live.degraded else "Nothing speaks against it live."
-    return [*_table(head, rows), "", told]
+    return [*_table(head, rows), "", *_lineage(live.versions), told]
+
+
+def _lineage(versions: Sequence[int]) -> list[str]:
+    """Whose forecasts these are, where they are not one version's."""
+    if len(versions) < 2:
+        return []
+    first, last = min(versions), max(versions)
+    return [f"Forecasts of {len(versions)} versions, {first} to {last}, each while it was in production.", ""]
 
 
 def _drift(mark: LiveMark | None) -> list[str]:
     if mark is None or mark.drift_bars == 0:
-        return ["Not known: it takes 60 bars that the fit has not seen, and `cryptocast registry score`."]
+        seen = "60 bars that it, or a version that it refreshes, was not trained on"
+        return [f"Not known: it takes {seen}, and `cryptocast registry score`."]
+    over = f"{mark.drift_bars} bars until {mark.at:%Y-%m-%d}"
     if mark.drift_since is None:
-        return [f"None by {mark.at:%Y-%m-%d}: its features are spread over {mark.drift_bars} bars as in the training."]
+        return [f"None: its features are spread over the {over} as in the training before them."]
     rows = [(row.feature, f"{row.psi:.2f}", f"{row.usual:.2f}") for row in mark.drift[:DRIFT_SHOWN]]
     return [
-        f"Since {mark.drift_since:%Y-%m-%d}: {len(mark.drift)} features are spread unlike in the training over its "
-        f"{mark.drift_bars} bars until {mark.at:%Y-%m-%d}. The worst:",
+        f"Since {mark.drift_since:%Y-%m-%d}: {len(mark.drift)} features are spread over the {over} unlike in the "
+        "training before them. The worst:",
         "",
         *_table(("feature", "stability index", "at most in the training"), rows),
     ]

@@ -62,7 +62,7 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     verdict: str  # of the evidence behind this horizon
     fallback_reason: Fallback | None  # why this horizon is the baseline's
     interpolated: tuple[int, ...] | None  # the fitted horizons that it lies between; null: it is one of them
-    live_outcomes: int  # matured live forecasts that have moved the intervals since the fit; 0: they are as fitted
+    live_outcomes: int  # live forecasts, its own and inherited, whose outcomes moved the intervals; 0: as fitted
 
 
 class AbSide(Document, frozen=True, kw_only=True):

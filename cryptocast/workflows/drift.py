@@ -1,4 +1,7 @@
-"""Feature drift: whether what a version sees now is spread as what it learned from.
+"""Feature drift: whether what a version sees now is spread as what it, or one before it, learned from.
+
+A version that is refreshed every week never has bars enough since its own training. Then those count that followed the
+training of the youngest version before it that has enough.
 
 A feature with a long memory is never spread over two months as over years, with nothing wrong. So the stability index
 of the bars since the training is held not only against the usual bound, but against those that stretches as long had
@@ -6,6 +9,7 @@ within the training itself.
 """
 
 import logging
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +17,7 @@ import numpy as np
 
 from cryptocast.errors import CryptocastError
 from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.registry import Drift, Version
+from cryptocast.registry import Drift, Registry, Version
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.forecast import pool_of_fit
@@ -41,10 +45,16 @@ class Drifted:
     features: tuple[Drift, ...]
 
 
-def drift_of(context: Context, asked: Resolved, pool: Pool, version: Version) -> Drifted:
-    """The features of the version at the bars since its training, against those of its training."""
-    data = version.manifest.data(version.key.coin)
-    if data is None or pool.bars[version.key.coin].candles.provenance.last <= data.last:
+def drift_of(context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version) -> Drifted:
+    """The features of the version at the bars since a training, against those until then.
+
+    The training is that of the youngest version of its lineage with DRIFT_BARS bars after it.
+    """
+    lineage = registry.lineage(version.key, version.number)
+    trained = [member.trained_to for member in lineage if member.trained_to is not None]
+    closes = pool.bars[version.key.coin].candles.frame["close_time"].to_list()
+    ends = [end for end in trained if len(closes) - bisect_right(closes, end) >= DRIFT_BARS]
+    if not ends:
         return Drifted(0, ())
     try:
         features = feature_set_of(version, context.config)
@@ -55,7 +65,8 @@ def drift_of(context: Context, asked: Resolved, pool: Pool, version: Version) ->
         log.info("no drift of %s: %s", version.name, error)
         return Drifted(0, ())
     own = matrix.rows(matrix.coin_names == version.key.coin)
-    return drifted(own, round(data.last.timestamp() * 1_000_000))
+    found = (drifted(own, round(end.timestamp() * 1_000_000)) for end in ends)
+    return next((drift for drift in found if drift.bars), Drifted(0, ()))
 
 
 def drifted(rows: Matrix, trained_to: int) -> Drifted:

@@ -72,11 +72,29 @@ class StoredGrounds:
 
 
 def live_pairs(registry: Registry, production: Version, challenger: Version) -> list[Paired]:
-    """The matured forecasts of both for the same bars, by horizon; empty where one has none."""
-    sides = [registry.matured(version.key, version.number) for version in (challenger, production)]
+    """The matured forecasts of both, each its own, for the bars that closed after the younger was registered; by
+    horizon, empty where one has none."""
+    since = max(_live_from(version) for version in (challenger, production))
+    sides = [
+        [pair for pair in registry.matured(version.key, version.number) if pair[0].issued_at >= since]
+        for version in (challenger, production)
+    ]
     served = set(production.manifest.horizons)
     pairs = pair_up(sides[0], sides[1], bar_us=BAR_US[challenger.key.granularity])
     return [pair for pair in pairs if pair.horizon in served]
+
+
+def _live_from(version: Version) -> datetime:
+    """The first moment at which a bar may close and count as forecast live: the registration, by the clock of the bars.
+
+    A series that had ended more than its longest horizon before that is behind the clock, and stays so: there it is the
+    first bar after those that the version was fitted on.
+    """
+    data = version.manifest.data(version.key.coin)
+    bar = timedelta(microseconds=BAR_US[version.key.granularity])
+    if data is None or version.created_at - data.last <= max(version.manifest.horizons) * bar:
+        return version.created_at
+    return data.last + bar
 
 
 def walked_pairs(

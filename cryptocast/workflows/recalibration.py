@@ -1,8 +1,15 @@
 """The calibration that goes on after the fit: states kept in the registry, learned from its ledger, applied to a
 forecast.
 
-What stands in the registry is always `models.online.replay` of the version's ledger and outcomes (see
-`registry.ledger.advance_states`). A forecast as of an earlier bar uses only what had ended by then.
+What stands in the registry is always `models.online.replay` of what the version learned from (see
+`registry.ledger.calibration_rows`): what the versions before it had issued in production when it was registered, as far
+as it ended after the bars that this version was calibrated on, and then its own forecasts. A forecast as of an earlier
+bar uses only what had ended by then.
+
+The calibration of a version begins where its fit left it. Its own forecasts are judged as they were served: the step
+aims at the share that is missed by the intervals that it moved. A forecast that it inherits was served under the widths
+of another calibration, which say nothing about this one's, so it is judged as it was fitted, before those moved it. So
+no correction is made twice, and ledger and outcomes suffice to count every state again.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -45,12 +52,12 @@ def recalibrated(fitted: Forecast, states: Iterable[online.HorizonState], by_bas
 def learn(
     number: int, known: Mapping[int, CalibrationState], matured: Sequence[MaturedRow]
 ) -> tuple[CalibrationState, ...]:
-    """A `registry.Learn`: the states behind these outcomes of version `number`, none where it has none of its own."""
-    own = [(row, outcome) for row, outcome in matured if not row.by_baseline]
+    """A `registry.Learn`: the states of version `number` behind these outcomes, none where the baseline answered."""
+    answered = [(row, outcome) for row, outcome in matured if not row.by_baseline]
     states = []
-    for horizon in sorted({row.horizon for row, _ in own}):
+    for horizon in sorted({row.horizon for row, _ in answered}):
         first = state_of(known[horizon]) if horizon in known else online.start(horizon, LEVELS)
-        rows = [_learned(pair) for pair in own if pair[0].horizon == horizon]
+        rows = [_learned(number, pair) for pair in answered if pair[0].horizon == horizon]
         state = online.replay(first, rows, now=max(row.label_end for row in rows))
         if state.through is not None:
             through = EPOCH + timedelta(microseconds=state.through)
@@ -69,11 +76,11 @@ def states_at(registry: Registry, version: Version, as_of: datetime) -> tuple[on
     now, bar_us = _microseconds(as_of), BAR_US[version.key.granularity]
     if all(state.through is None or state.through + state.horizon * bar_us <= now for state in kept):
         return tuple(kept)
-    own = [pair for pair in registry.matured(version.key, version.number) if not pair[0].by_baseline]
+    rows = [pair for pair in registry.calibration_rows(version.key, version.number) if not pair[0].by_baseline]
     return tuple(
         online.replay(
             online.start(state.horizon, LEVELS),
-            (_learned(pair) for pair in own if pair[0].horizon == state.horizon),
+            (_learned(version.number, pair) for pair in rows if pair[0].horizon == state.horizon),
             now=now,
         )
         for state in kept
@@ -88,12 +95,14 @@ def state_of(kept: CalibrationState) -> online.HorizonState:
     return state
 
 
-def _learned(pair: MaturedRow) -> online.Matured:
+def _learned(number: int, pair: MaturedRow) -> online.Matured:
+    """The row as version `number` learns from it: its own as served, one that it inherits as it was fitted."""
     row, outcome = pair
+    fitted = row.quantiles if row.base is None else row.base
     return online.Matured(
         issued_at=_microseconds(row.issued_at),
         label_end=_microseconds(row.target_at),
-        values=row.quantiles,
+        values=row.quantiles if row.number == number else fitted,
         outcome=outcome.log_return,
     )
 

@@ -262,7 +262,8 @@ def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
 
 def _row(context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version) -> ScoreRow:
     """Judge a version on what has matured, and leave the mark that forecasts and the card read."""
-    live, drift = live_of(registry, context.config.gate, version), drift_of(context, asked, pool, version)
+    live = live_of(registry, context.config.gate, version)
+    drift = drift_of(context, registry, asked, pool, version)
     key = version.key
     at = pool.bars[key.coin].candles.provenance.last
     mark = LiveMark(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -56,6 +57,7 @@ from cryptocast.workflows.panel import (
     moment,
     pool_of,
 )
+from cryptocast.workflows.recalibration import learn
 from cryptocast.workflows.recipes import fit_settings, recipe_of
 from cryptocast.workflows.tune import TuneOrder, tune_pool
 from cryptocast.workflows.tune_space import TUNABLE, TUNED_FIRST
@@ -64,13 +66,16 @@ from cryptocast.workflows.tuned import with_found
 __all__ = ["Order", "kinds_of", "train"]
 
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn", "scipy", "torch")
+# How much younger than `older_than` a version may be and still be due. A training that is run every Monday ends some
+# minutes after it began, so that by the clock its version is never quite a week old on the next one.
+AGE_TOLERANCE: Final = 0.1
 # Below this many bars a training says what so little data cannot show.
 FEW_BARS = 2 * 365
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be trained. older_than: leave coins alone whose production version is younger.
+    """What is to be trained. older_than: leave coins alone whose production version is younger, by more than a tenth.
 
     tune: trials of a search for better settings first; 0: none.
     """
@@ -337,6 +342,7 @@ def _register(
         ],
         now=context.wall_clock(),
         who=context.who,
+        learn=learn,
     )
     rows = [
         TrainedModel(
@@ -470,7 +476,7 @@ def _without_fresh(
             if version is not None and set(horizons) <= set(version.manifest.horizons):
                 ages.append(now - version.manifest.trained_at)
         trainable = [kind for kind in kinds if kind != "baseline"]
-        if len(ages) == len(trainable) and ages and max(ages) < older_than:
+        if len(ages) == len(trainable) and ages and max(ages) < (1.0 - AGE_TOLERANCE) * older_than:
             notes.append(f"{coin} was left alone: its production versions are at most {max(ages)} old")
         else:
             due.append(coin)

@@ -31,10 +31,11 @@ class Running:
     def get(self, path: str, **options: Any) -> httpx.Response:
         return httpx.get(self.address + path, timeout=120, verify=NO_TLS, **options)
 
-    def end(self, number: signal.Signals, *, pause_s: float = 0.2) -> int:
-        """The exit code after this signal."""
-        time.sleep(pause_s)
-        self.process.send_signal(number)
+    def end(self, *numbers: signal.Signals, pause_s: float = 0.2) -> int:
+        """The exit code after these signals."""
+        for number in numbers:
+            time.sleep(pause_s)
+            self.process.send_signal(number)
         return self.process.wait(timeout=120)
 
 

@@ -215,7 +215,7 @@ def test_signals_that_mean_nothing_to_it_are_logged_and_ignored(start: Start) ->
         assert eventually(lambda: f"{number.name} is ignored" in server.log.read_text())  # noqa: B023 - at once
 
     assert server.get(BITCOIN).status_code == 200
-    assert server.end(signal.SIGTERM)[0] == 0
+    assert server.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such terminals")
@@ -227,7 +227,7 @@ def test_when_its_terminal_closes_the_server_ends_in_order(start: Start) -> None
         asked = pool.submit(server.get, BITCOIN)
         time.sleep(0.3)
         os.close(ours)
-        code, _ = server.end(signal.SIGHUP, signal.SIGHUP)
+        code = server.end(signal.SIGHUP, signal.SIGHUP)
         assert asked.result().status_code == 200
 
     assert code == 0, server.log.read_text()

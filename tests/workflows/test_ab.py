@@ -142,7 +142,7 @@ def test_a_model_card_says_what_it_is_for_its_data_its_skill_where_it_fails_and_
     assert headings == [
         "# bitcoin/lightgbm:1",
         *("## Intended use", "## Data", "## Skill by horizon", "## Where it fails", "## Live"),
-        *("## Drift since the training", "## To repeat the fit"),
+        *("## Drift", "## To repeat the fit"),
     ]
     assert "| 7 | 300 | 0.01980 | +1.0 | 80 %: 79, 95 %: 96 | cannot tell |" in text
     assert "No forecast has matured yet" in text

@@ -1,13 +1,24 @@
 """Drift: what is spread as in the training is left alone, however slowly it moves; what is not is named."""
 
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.workflows.drift import DRIFT_BARS, drifted, psi
+from cryptocast.registry import recipe_hash
+from cryptocast.workflows.context import Selection
+from cryptocast.workflows.drift import DRIFT_BARS, drift_of, drifted, psi
+from cryptocast.workflows.feature_sets import catalogue_set
+from cryptocast.workflows.panel import feature_table, gather, matrix_of
 from tests.registry.golden_rows import GOLDEN, read_rows
+from tests.registry.registry_fits import manifest
+from tests.registry.registry_ledger import day
+from tests.registry.registry_weeks import refresh
+from tests.workflows.test_backtest import context
 
 DAY_US = 86_400_000_000
 
@@ -76,3 +87,31 @@ def test_the_stability_index_has_the_value_of_its_formula() -> None:
     found = np.r_[np.zeros(50), np.full(50, 999.0)]
     value = 2 * (0.5 - 0.1) * np.log(0.5 / 0.1) + 8 * (1e-4 - 0.1) * np.log(1e-4 / 0.1)
     assert psi(expected, found) == pytest.approx(value, rel=1e-6)
+
+
+def test_a_lineage_that_is_refreshed_every_week_is_held_against_the_youngest_training_old_enough(
+    tmp_path: Path,
+) -> None:
+    """Versions of the sample's last bars, three weeks apart: the last were trained at most 42 bars ago."""
+    on_sample = context(tmp_path)
+    registry, asked = on_sample.registry(), Selection(("bitcoin",)).resolved(on_sample.config)
+    (pool,) = gather(on_sample, asked, pool=())
+    last = (pool.bars["bitcoin"].candles.provenance.last - day(0)).days + 1
+    catalogue = catalogue_set()
+    settings = manifest().settings
+    same: dict[str, Any] = {
+        "features": catalogue.names[:30],
+        "feature_hash": catalogue.digest,
+        "recipe": recipe_hash("lightgbm", settings, catalogue.digest),
+    }
+    whole = feature_table(pool, catalogue.features)
+    rows = matrix_of(whole, pool, (1, 7), same["features"])
+    rows = rows.rows(rows.coin_names == "bitcoin")
+    for week, ago in enumerate(range(84, -1, -21)):
+        number = refresh(registry, week, seen=last - ago, **same)
+        version = registry.get(f"bitcoin/lightgbm:{number}", source="sample")
+        compared = max(63, ago)
+        found = drift_of(on_sample, registry, asked, pool, version)
+        end = pool.bars["bitcoin"].candles.provenance.last - timedelta(days=compared)
+        assert found == drifted(rows, round(end.timestamp() * 1_000_000))
+        assert found.bars == compared

@@ -1,8 +1,10 @@
 """The evidence that the gate reads: walks kept beside their runs, and live forecasts."""
 
+import dataclasses
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -12,16 +14,20 @@ import pytest
 from cryptocast.config import Config, DataConfig, GateConfig, StoreConfig
 from cryptocast.data.tables import write_noted
 from cryptocast.errors import DataError
-from cryptocast.registry import Registry, recipe_hash
+from cryptocast.registry import MaturedRow, Paired, Registry, Version, VersionKey, contest, recipe_hash
+from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.workflows.backtest import backtest
 from cryptocast.workflows.compare import compare
+from cryptocast.workflows.grounds import live_pairs
 from cryptocast.workflows.losses import losses_of
 from cryptocast.workflows.promote import PromotionRow, promote
 from cryptocast.workflows.runs import RUNS, RunFolder
 from tests.registry.registry_evidence import evidence
-from tests.registry.registry_fits import FILES, NOW, manifest, new_version, register, score
-from tests.registry.registry_ledger import live
+from tests.registry.registry_fits import BITCOIN, FILES, NOW, manifest, new_version, register, score
+from tests.registry.registry_ledger import day, live
+from tests.registry.registry_weeks import refresh, written
+from tests.registry.test_contest import first, season
 from tests.workflows.test_backtest import WALK, context
 
 DAYS = 400
@@ -194,3 +200,104 @@ def test_a_walk_keeps_the_losses_that_its_evidence_was_counted_from(tmp_path: Pa
     told = msgspec.structs.replace(found[0].scores[0], n=1)
     with pytest.raises(DataError, match="not those of its evidence"):
         losses_of(folder, msgspec.structs.replace(found[0], scores=(told,)))
+
+
+def paired_bars(registry: Registry, old: int, new: int) -> dict[int, list[int]]:
+    """By horizon the bars, counted from day 0, on which two versions are compared."""
+    versions = {version.number: version for version in registry.versions(coin="bitcoin")}
+    pairs = live_pairs(registry, versions[old], versions[new])
+    start = round(day(0).timestamp() * 1_000_000)
+    return {pair.horizon: [int(bar) for bar in (pair.dates - start) // 86_400_000_000] for pair in pairs}
+
+
+def test_only_bars_behind_the_registration_of_the_younger_count_each_with_its_own_forecast(tmp_path: Path) -> None:
+    """Both lineages have forecasts of every bar; what the younger versions inherit enters no comparison."""
+    registry = Registry.open(tmp_path)
+    refresh(registry, 0)  # 1
+    refresh(registry, 0, rounds=500, promoted=False)  # 2
+    refresh(registry, 20)  # 3, a refresh of 1
+    refresh(registry, 30, rounds=500, promoted=False)  # 4, of the recipe of 2
+    late = day(30) + timedelta(hours=1)  # scored once more, when 4 was registered already
+    spans = {1: range(1, 21), 2: range(1, 31), 3: range(21, 50), 4: range(31, 50)}
+    rows = [written(number, bar, ahead) for number, span in spans.items() for bar in span for ahead in (1, 7)]
+    rows += [written(number, 30, ahead, written_at=late) for number in (4,) for ahead in (1, 7)]
+    registry.write_ledger(rows)
+    registry.write_outcomes([matured_outcome(r, 0.01, now=r.target_at) for r in rows])
+    assert paired_bars(registry, 3, 4) == {1: list(range(31, 50)), 7: list(range(31, 50))}
+    assert paired_bars(registry, 3, 2) == {1: list(range(21, 31)), 7: list(range(21, 31))}
+    assert paired_bars(registry, 1, 2) == {1: list(range(1, 21)), 7: list(range(1, 21))}
+    assert paired_bars(registry, 1, 4) == {}
+    assert len({row.issued_at for row, _ in registry.live_record(BITCOIN, 3)}) == 49
+
+
+def test_bars_that_had_ended_long_before_count_from_behind_those_of_the_fit(tmp_path: Path) -> None:
+    """A file that ends years ago is scored by --now: its bars are never younger than a registration."""
+    registry = Registry.open(tmp_path)
+    refresh(registry, 400, seen=0)
+    refresh(registry, 400, seen=5, rounds=500, promoted=False)
+    rows = [written(number, bar, written_at=day(401)) for number in (1, 2) for bar in range(1, 20)]
+    registry.write_ledger(rows)
+    registry.write_outcomes([matured_outcome(r, 0.01, now=day(402)) for r in rows])
+    assert paired_bars(registry, 1, 2) == {1: list(range(6, 20))}
+
+
+class Rows:
+    """Matured forecasts by version, in the place of a registry that 1,000 contests would fill with a million rows."""
+
+    def __init__(self, rows: dict[int, list[MaturedRow]]) -> None:
+        self._rows = rows
+
+    def matured(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
+        return tuple(self._rows[number])
+
+
+def contest_of_refreshed(
+    versions: Sequence[Version], rng: np.random.Generator, days: int, *, before: int
+) -> tuple[list[Paired], list[Paired]]:
+    """Two equally good models; and the same as versions of which the younger had `before` bars inherited, on which it
+    was much better."""
+    pairs = season(rng, days)
+    rows: dict[int, list[MaturedRow]] = {1: [], 2: []}
+    for pair in pairs:
+        for number, losses in ((1, pair.production), (2, pair.challenger)):
+            made = [0.01 if number == 2 else 1.0] * before + losses.tolist()
+            held = [True] * before + pair.hits[80][number == 1].tolist()
+            for at, (loss, inside) in enumerate(zip(made, held, strict=True)):
+                forecast = written(number, at - before + 1, pair.horizon)
+                after = OUTCOME[inside]
+                known = msgspec.structs.replace(
+                    after, issued_at=forecast.issued_at, horizon=pair.horizon, number=number, crps=loss
+                )
+                rows[number].append((forecast, known))
+    found = live_pairs(cast("Registry", Rows(rows)), *versions)
+    return [dataclasses.replace(pair, hits={80: pair.hits[80]}) for pair in found], pairs
+
+
+OUTCOME = {inside: matured_outcome(written(1, 0), 0.0 if inside else 0.5, now=NOW) for inside in (True, False)}
+
+
+def equally_good(tmp_path: Path, contests: int, days: int, looks: Sequence[int]) -> tuple[int, int]:
+    """How many of so many challengers are let through at any look: as refreshed versions, and as the bare losses."""
+    registry = Registry.open(tmp_path)
+    refresh(registry, 0)
+    refresh(registry, 0, rounds=500, promoted=False)
+    versions = registry.versions(coin="bitcoin")
+    rng, let = np.random.default_rng(21), [0, 0]
+    for _ in range(contests):
+        for side, pairs in enumerate(contest_of_refreshed(versions, rng, days, before=30)):
+            let[side] += any(contest(first(pairs, look), GateConfig(), rests_on="x").better for look in looks)
+    return let[0], let[1]
+
+
+def test_equally_good_challengers_are_let_through_as_rarely_as_before_they_inherited(tmp_path: Path) -> None:
+    refreshed, bare = equally_good(tmp_path, 20, 63, (63,))
+    assert refreshed == bare <= 3
+
+
+@pytest.mark.slow
+def test_of_1000_equally_good_challengers_one_in_twenty_at_most_is_let_through_in_50_weekly_looks(
+    tmp_path: Path,
+) -> None:
+    """One of 1,000, with and without what the younger version inherits."""
+    refreshed, bare = equally_good(tmp_path, 1000, 350, range(63, 351, 7))
+    assert refreshed == bare <= 50

@@ -32,6 +32,7 @@ from cryptocast.workflows.score import Recorded, record, score
 from cryptocast.workflows.train import Order, train
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_ledger import day, row
+from tests.registry.registry_weeks import refresh, written
 from tests.workflows.test_backtest import context
 
 HORIZONS = (1, 7)
@@ -183,8 +184,8 @@ def version(tmp_path: Path) -> tuple[Registry, Version]:
     return registry, register(registry)[0]
 
 
-def states(registry: Registry) -> dict[int, online.HorizonState]:
-    return {horizon: state_of(state) for horizon, state in registry.calibration_states(BITCOIN, 1).items()}
+def states(registry: Registry, number: int = 1) -> dict[int, online.HorizonState]:
+    return {horizon: state_of(state) for horizon, state in registry.calibration_states(BITCOIN, number).items()}
 
 
 @settings(max_examples=20, deadline=None)
@@ -207,6 +208,93 @@ def test_outcomes_in_any_order_and_batches_leave_the_replay(
         left = left[size:]
     for horizon in {h for _, h, _ in bars}:
         assert states(registry)[horizon] == replayed(registry, fit, horizon, until=day(60))
+
+
+def inherited(registry: Registry, heir: int, horizon: int) -> list[online.Matured]:
+    """What a version learns from, written down once more: its own as served; of those before it what was in production
+    when it was written, before the heir was registered, and ended behind the heir's bars, as it was fitted."""
+    us = timedelta(microseconds=1)
+    members = {version.number: version for version in registry.versions()}
+    promoted = [event for event in registry.history() if event.alias == "production"]
+    found: dict[datetime, online.Matured] = {}
+    for number in range(1, heir + 1):
+        for noted, after in registry.matured(BITCOIN, number):
+            standing = [event.number for event in promoted if event.at <= noted.written_at]
+            if noted.horizon != horizon or noted.by_baseline:
+                continue
+            last = members[heir].manifest.coins[0].last
+            early = noted.written_at < members[heir].created_at and noted.target_at > last and standing[-1:] == [number]
+            if number == heir or early:
+                found[noted.issued_at] = online.Matured(
+                    issued_at=(noted.issued_at - datetime(1970, 1, 1, tzinfo=UTC)) // us,
+                    label_end=(noted.target_at - datetime(1970, 1, 1, tzinfo=UTC)) // us,
+                    values=noted.quantiles if number == heir or noted.base is None else noted.base,
+                    outcome=after.log_return,
+                )
+    return list(found.values())
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([1, 2, 3]), st.integers(0, 20), st.sampled_from([1, 7]), st.floats(-0.2, 0.2)),
+        unique_by=lambda x: x[:3],
+    ),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    st.data(),
+)
+def test_refreshes_learn_from_what_the_versions_before_them_had_issued_and_count_nothing_twice(
+    tmp_path_factory: pytest.TempPathFactory,
+    bars: Sequence[tuple[int, int, int, float]],
+    behind: tuple[int, int],
+    data: st.DataObject,
+) -> None:
+    """Versions of three weeks, the later ones fitted on bars that were some days old, by outcomes in any batches."""
+    registry = Registry.open(tmp_path_factory.mktemp("weeks"))
+    moved = {(number, bar, ahead): outcome_of for number, bar, ahead, outcome_of in bars}
+    weeks = {1: 0, 2: 7, 3: 14}
+    left: list[Outcome] = []
+    for today in range(29):
+        closed = [one for one in left if one.issued_at + timedelta(days=one.horizon) <= day(today)]
+        known = data.draw(st.permutations(closed)) if len(closed) > 1 else closed
+        some = known[: data.draw(st.integers(0, len(known)))] if today < 28 else known
+        registry.write_outcomes(some, learn)
+        left = [one for one in left if one not in some]
+        made = [one for one in moved if one[1] == today and weeks[one[0]] <= today]
+        # Of a version that is registered today: by a second scoring, behind its training.
+        late = {one: timedelta(minutes=10) if weeks[one[0]] < today else timedelta(hours=1) for one in made}
+        halved = {one: tuple(0.5 * q for q in written(*one).quantiles) for one in made}
+        new = [written(*one, base=halved[one], written_at=day(today) + late[one]) for one in made]
+        registry.write_ledger([r for r in new if weeks[r.number] < today])
+        if today in weeks.values():
+            refresh(registry, today, seen=today - (0, *behind)[today // 7], learn=learn)
+        registry.write_ledger(new)
+        left += [outcome(r, moved[r.number, today, r.horizon]) for r in new]
+    for number in (1, 2, 3):
+        kept = states(registry, number)
+        for ahead in (1, 7):
+            rows = inherited(registry, number, ahead)
+            expected = online.replay(online.start(ahead, LEVELS), rows, now=10**18)
+            assert kept.get(ahead, online.start(ahead, LEVELS)) == expected
+            assert expected.outcomes == len(rows)
+
+
+def test_a_refresh_begins_with_what_ended_behind_its_bars_and_the_answer_says_from_how_many(
+    tmp_path: Path,
+) -> None:
+    registry = Registry.open(tmp_path)
+    refresh(registry, 0)
+    rows = [written(1, bar, ahead) for bar in range(1, 8) for ahead in (1, 7)]
+    registry.write_ledger(rows)
+    registry.write_outcomes([outcome(r, 0.5) for r in rows if r.target_at <= day(7)], learn)
+    refresh(registry, 7, seen=5, learn=learn)
+    at_once = {h: state.outcomes for h, state in states(registry, 2).items()}
+    assert at_once == {1: 2}  # those of bars 6 and 7; what ended by bar 5 is in its calibration
+    registry.write_outcomes([outcome(r, 0.5) for r in rows if r.target_at > day(7)], learn)
+    assert {h: state.outcomes for h, state in states(registry, 2).items()} == {1: 3, 7: 7}
+    (version,) = (one for one in registry.versions() if one.number == 2)
+    assert {s.horizon: s.outcomes for s in states_at(registry, version, day(9))} == {1: 3, 7: 2}
+    assert states(registry, 1)[7].outcomes == 7
 
 
 def test_what_the_baseline_answered_for_a_version_teaches_it_nothing(version: tuple[Registry, Version]) -> None:

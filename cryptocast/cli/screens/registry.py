@@ -142,14 +142,15 @@ def _live(mark: LiveMark | None) -> Iterator[RenderableType]:
         told = "; ".join(mark.degraded)
         yield Text(f"Live, {when(mark.at)}: degraded since {when(mark.degraded_since)}: {told}.", style="red")
     if mark.drift_bars == 0:
-        yield note("Drift: not known before 60 bars that the fit has not seen.")
+        yield note("Drift: not known before 60 bars that it, or a version it refreshes, was not trained on.")
     elif mark.drift_since is None:
-        yield note(f"Drift: none over {mark.drift_bars} bars since the training.")
+        yield note(f"Drift: none over the last {count(mark.drift_bars, 'bar')}.")
     else:
         worst = ", ".join(f"{row.feature} {row.psi:.2f} ({row.usual:.2f})" for row in mark.drift[:3])
         yield note(
-            f"Drift since {when(mark.drift_since)}: {count(len(mark.drift), 'feature')} spread unlike in the training "
-            f"over {mark.drift_bars} bars. Stability index of the worst (at most in the training): {worst}"
+            f"Drift since {when(mark.drift_since)}: {count(len(mark.drift), 'feature')} spread over the last "
+            f"{count(mark.drift_bars, 'bar')} unlike in the training before them. Stability index of the worst "
+            f"(at most in the training): {worst}"
         )
 
 
