@@ -89,7 +89,8 @@ def test_a_forecast_of_the_past_never_rests_on_what_was_learned_later(folder: Pa
     (made,) = json.loads(run(folder, "forecast", "bitcoin", "--now", "2017-06-01", "--json"))["forecasts"]
     assert made["as_of"] == "2017-06-01T00:00:00Z"
     assert made["model_used"] == "baseline"
-    assert "learned from bars up to 2020-01-17" in made["fallback_reason"]
+    assert made["fallback_reason"]["code"] == "later_data"
+    assert "learned from bars up to 2020-01-17" in made["fallback_reason"]["detail"]
     assert all(step["verdict"] == "not backtested" for step in made["horizons"])
     said = run(folder, "forecast", "bitcoin", "--now", "2017-06-01", "--version", "bitcoin/lightgbm:1", expect=5)
     assert said == ""

@@ -15,6 +15,7 @@ from msgspec import Meta
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.refusals import CreditsKept, QuotaSpent
 from cryptocast.errors import DataError
+from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.net import Priority
 
 __all__ = ["RESERVED", "STRANGERS_SHARE", "CreditState", "Credits"]
@@ -233,10 +234,11 @@ class Credits:
         if self._path is None:
             yield
             return
-        lock = filelock.FileLock(self._path.with_name(self._path.name + ".lock"), timeout=LOCK_TIMEOUT_S)
+        path = self._path.with_name(self._path.name + ".lock")
+        lock = filelock.FileLock(path, timeout=LOCK_TIMEOUT_S, mode=OWN_FILE)
         held = False
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_own_folder(self._path.parent)
             lock.acquire()
             held = True
         except (filelock.Timeout, OSError) as error:

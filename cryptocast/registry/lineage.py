@@ -90,7 +90,9 @@ def _predecessors(members: Mapping[int, Member], moves: Iterable[Row]) -> dict[i
 def _refreshes(version: Member, before: Member) -> bool:
     if version.trained_to is None or before.trained_to is None or before.number >= version.number:
         return False
-    return version.recipe == before.recipe and before.trained_to <= version.trained_to
+    # The recipe that an archive names is its own claim.
+    claimed = version.foreign or before.foreign
+    return not claimed and version.recipe == before.recipe and before.trained_to <= version.trained_to
 
 
 def _tenures(moves: Iterable[Row]) -> dict[int, list[Tenure]]:

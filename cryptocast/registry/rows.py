@@ -257,12 +257,13 @@ def read_listing(connection: Connection, where: Where, *, alias: str | None = No
 @dataclass(frozen=True, slots=True)
 class Member:
     """What a lineage asks of a version. created_at: as the registry writes times; trained_to: close of the last bar of
-    its coin that its fit saw, None where its record is damaged."""
+    its coin that its fit saw, None where its record is damaged; foreign: it came with an archive."""
 
     number: int
     created_at: str
     recipe: str
     trained_to: datetime | None
+    foreign: bool
 
 
 def read_members(connection: Connection, key: VersionKey) -> list[Member]:
@@ -274,15 +275,21 @@ def read_members(connection: Connection, key: VersionKey) -> list[Member]:
         f" WHERE {text} ORDER BY v.number",
         values,
     ).fetchall()
-    return [Member(row["number"], row["created_at"], row["recipe"], _trained_to(connection, row)) for row in found]
+    return [_member(row, _listed_member(connection, row)) for row in found]
 
 
-def _trained_to(connection: Connection, row: Row) -> datetime | None:
+def _member(row: Row, listed: ListedVersion | None) -> Member:
+    trained_to, foreign = (None, False) if listed is None else (listed.trained_to, listed.foreign)
+    return Member(row["number"], row["created_at"], row["recipe"], trained_to, foreign)
+
+
+def _listed_member(connection: Connection, row: Row) -> ListedVersion | None:
+    """None where the record is damaged."""
     if row["summary"] is not None and sha256_hex(blob(row["summary"])) == row["summary_digest"]:
         with contextlib.suppress(RegistryError):
-            return _summaries([blob(row["summary"])])[0].trained_to
+            return _summaries([blob(row["summary"])])[0]
     with contextlib.suppress(RegistryError):
-        return _listed_from_whole(connection, [row])[0].trained_to
+        return _listed_from_whole(connection, [row])[0]
     return None
 
 

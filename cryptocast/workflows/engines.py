@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ __all__ = ["Engine", "EngineKind", "dask_client", "spread_on"]
 EngineKind: TypeAlias = Literal["local", "dask"]
 log = logging.getLogger(__name__)
 
+AGAIN_S: Final = 1.0
 SENDINGS: Final = 3
 SENDING_S: Final = 45.0
 SENDING_BYTES_A_SECOND: Final = 2e6  # a slow network
@@ -81,8 +83,9 @@ class _Joblib:
 def _on_cluster(client: Any, shared: object, size: float, *, patience_s: float = SENDING_S) -> Any:
     """Joblib's Dask backend, once every worker has `shared`, of about so many bytes.
 
-    A worker that is lost at this very moment leaves Dask waiting for it for ever: it is waited for only so long, then
-    the data are sent again to the workers that are there. Raises UpstreamError if they do not get them either.
+    A worker that is lost at this very moment leaves Dask waiting for it for ever, or fails the sending: it is waited
+    for only so long, then the data are sent again to the workers that are there. Raises UpstreamError if they do not
+    get them either.
     """
     from joblib._dask import DaskDistributedBackend  # parallel_config takes such a backend, and only joblib makes one
 
@@ -101,9 +104,10 @@ def _on_cluster(client: Any, shared: object, size: float, *, patience_s: float =
         except queue.Empty:
             log.warning("the workers of the cluster did not all take the data; they are sent again")
             continue
-        if isinstance(made, Exception):
-            raise UpstreamError(f"The cluster does not take the data: {made}") from made
-        return made
+        if not isinstance(made, Exception):
+            return made
+        log.warning("the cluster did not take the data (%s); they are sent again", without_logins(str(made)))
+        time.sleep(AGAIN_S)  # until the scheduler has noticed which worker is gone
     raise UpstreamError(f"The workers of the cluster did not take the data in {SENDINGS} tries. Look at its dashboard.")
 
 

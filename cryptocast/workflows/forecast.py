@@ -195,10 +195,10 @@ class Forecaster:
         if beyond:
             return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
         tolerance_us = pool.bar_us * self.context.config.data.stale_after_bars
-        if learned_later(version, pool.bars[version.key.coin], tolerance_us):
+        if (later := learned_later(version, pool.bars[version.key.coin], tolerance_us)) is not None:
             if request.version is not None:
-                raise ModelError(f"{version.name} learned from later bars than those of this forecast.")
-            return Fallback(code=FallbackCode.LATER_DATA, version=version.name)
+                raise ModelError(f"{version.name} cannot answer: {later}.")
+            return Fallback(code=FallbackCode.LATER_DATA, version=version.name, detail=later)
         own = [horizon for horizon in request.horizons if horizon <= max(version.manifest.horizons)]
         if not own:
             return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
@@ -356,11 +356,13 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
             yield from _by_side(registry, other, request.challenged)
 
 
-def learned_later(version: Version, bars: CoinBars, tolerance_us: int) -> bool:
-    """Whether the version learned from bars after the last one of these: a forecast as of a past moment must not rest
-    on what was learned after it."""
-    learned = max(data.last for data in version.manifest.coins)
-    return learned > bars.candles.provenance.last + timedelta(microseconds=tolerance_us)
+def learned_later(version: Version, bars: CoinBars, tolerance_us: int) -> str | None:
+    """That the version learned from bars after the last one of these, if it did: a forecast as of a past moment must
+    not rest on what was learned after it."""
+    learned, as_of = max(data.last for data in version.manifest.coins), bars.candles.provenance.last
+    if learned <= as_of + timedelta(microseconds=tolerance_us):
+        return None
+    return f"it learned from bars up to {learned:%Y-%m-%d %H:%M}, and this forecast is as of {as_of:%Y-%m-%d %H:%M}"
 
 
 def _older(late: int) -> Fallback:

@@ -1,6 +1,7 @@
 """Versions that are refreshed week by week, and what they forecast meanwhile."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +26,7 @@ def refresh(
     coins: Sequence[str] = ("bitcoin",),
     promoted: bool = True,
     learn: Learn | None = None,
+    foreign: bool = False,
     **changes: Any,
 ) -> int:
     """Register a version half an hour after a bar, and promote it a minute later; its number.
@@ -35,6 +37,7 @@ def refresh(
     data = tuple(msgspec.structs.replace(one, last=day(on if seen is None else seen)) for one in made.coins)
     made = msgspec.structs.replace(made, coins=data)
     versions = [new_version(coin) for coin in coins]
+    versions = [replace(one, hold_out=msgspec.structs.replace(one.hold_out, foreign=foreign)) for one in versions]
     found = registry.register(made, FILES, versions, now=day(on) + HALF_PAST, who="ada", learn=learn)
     for version in found if promoted else ():
         later = day(on) + HALF_PAST + timedelta(minutes=1)

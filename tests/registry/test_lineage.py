@@ -154,3 +154,10 @@ def test_a_version_is_in_production_from_one_promotion_to_the_next(registry: Reg
     noted(registry, [written(1, 7, written_at=moved), written(2, 7, 7, written_at=moved)])
     noted(registry, [written(1, 8, written_at=moved + timedelta(seconds=1))])
     assert bars(registry, 2) == [(7, 1), (7, 2)]
+
+
+def test_a_version_that_came_with_an_archive_follows_none_and_none_follows_it(registry: Registry) -> None:
+    refresh(registry, 0)
+    foreign = refresh(registry, 7, foreign=True)
+    assert numbers(registry, foreign) == [foreign]
+    assert numbers(registry, refresh(registry, 14)) == [3]
