@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, cast
+from uuid import uuid4
 
 from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import UpstreamError, UsageError
@@ -87,26 +88,33 @@ def _on_cluster(client: Any, shared: object, size: float, *, patience_s: float =
     for only so long, then the data are sent again to the workers that are there. Raises UpstreamError if they do not
     get them either.
     """
+    from distributed import Future
     from joblib._dask import DaskDistributedBackend  # parallel_config takes such a backend, and only joblib makes one
 
     for _ in range(SENDINGS):
         sent: queue.Queue[Any] = queue.Queue()
+        name = f"matrix-{uuid4().hex}"
 
-        def send(sent: "queue.Queue[Any]" = sent) -> None:
+        def send(sent: "queue.Queue[Any]" = sent, name: str = name) -> None:
             try:
-                sent.put(DaskDistributedBackend(client=client, scatter=[shared]))
+                sent.put(client.scatter({name: shared}, broadcast=True)[name])
             except Exception as error:  # noqa: BLE001 - it belongs to whoever waits, not to this thread
                 sent.put(error)
 
         threading.Thread(target=send, daemon=True).start()
         try:
-            made = sent.get(timeout=patience_s + size / SENDING_BYTES_A_SECOND)
+            future = sent.get(timeout=patience_s + size / SENDING_BYTES_A_SECOND)
         except queue.Empty:
-            log.warning("the workers of the cluster did not all take the data; they are sent again")
-            continue
-        if not isinstance(made, Exception):
-            return made
-        log.warning("the cluster did not take the data (%s); they are sent again", without_logins(str(made)))
+            future = TimeoutError("not all workers took them in time")
+        if not isinstance(future, Exception):
+            backend = DaskDistributedBackend(client=client)
+            # What its own argument `scatter` leads to; but that gives no name by which the sending could be given up.
+            backend._scatter, backend.data_futures = [shared], {id(shared): future}
+            return backend
+        log.warning("the cluster did not take the data (%s); they are sent again", without_logins(str(future)))
+        # While the scheduler tries to reach the lost worker with them, it sends nothing else.
+        give_up: Any = Future
+        client.cancel([give_up(name, client)])
         time.sleep(AGAIN_S)  # until the scheduler has noticed which worker is gone
     raise UpstreamError(f"The workers of the cluster did not take the data in {SENDINGS} tries. Look at its dashboard.")
 
