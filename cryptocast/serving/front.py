@@ -12,31 +12,22 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cryptocast.config import ServeConfig
-from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys, Origins, Proxies, counted_as
+from cryptocast.serving.access import ADMIN_PREFIX, Keys, Origins, Proxies
+from cryptocast.serving.admission import Admission, Headers
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.finished import Finished, FinishedAnswers
-from cryptocast.serving.limits import ClientRates, Connections
 from cryptocast.serving.problems import (
-    FORBIDDEN,
-    HEADERS_TOO_LARGE,
     INTERNAL,
     INTERNAL_ERROR,
-    LENGTH_REQUIRED,
     OVERLOADED,
     RETRY_AFTER_S,
-    TOO_LARGE,
-    TOO_MANY_REQUESTS,
-    UNAUTHORIZED,
-    URL_TOO_LONG,
     ProblemError,
     problem_response,
 )
@@ -44,22 +35,48 @@ from cryptocast.serving.reports import Reports
 from cryptocast.serving.responses import raw_headers
 from cryptocast.serving.telemetry import Telemetry
 
-__all__ = ["REQUEST_ID", "Front", "Headers", "allowed_methods"]
+__all__ = ["REQUEST_ID", "Exchange", "Front", "allowed_methods"]
 
 log = logging.getLogger(__name__)
 
-Headers: TypeAlias = dict[bytes, bytes]
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="-")
-GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-MAX_HEADERS: Final = 100
-MAX_URL_BYTES: Final = 8192
-CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+VALID_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 FORECASTS: Final = "/forecasts"
-# What no request waits for: it is given out of memory. Admins are known by their token before they come that far.
-PROMPT_PREFIXES: Final = ("/health", "/ready", "/metrics", ADMIN_PREFIX)
 # The headers of requests that docs/serving.md offers, and the one that clients send out of habit.
 REQUEST_HEADERS: Final = b"authorization, content-type, if-none-match, prefer, x-client-id, x-request-id"
 SLACK_S: Final = 1.0  # the handlers have the deadline of the settings themselves; this one is for what they overlook
+
+
+class Exchange:
+    """One request and its answer.
+
+    id: of the request. extra: headers that every answer to it has. status: of the answer, 0 until it has begun.
+    """
+
+    __slots__ = ("_send", "extra", "headers", "id", "receive", "scope", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: bytes) -> None:
+        self.scope, self.receive, self._send = scope, receive, send
+        self.headers, self.id = headers, request_id
+        self.extra: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer; its first one with the extra headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self.extra]
+        await self._send(message)
+
+    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole answer."""
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def refuse(self, error: ProblemError, headers: dict[str, str] | None = None) -> None:
+        """Send a problem. Where an answer has begun its end is missing, and the server closes the connection."""
+        if not self.status:
+            await problem_response(error.problem, headers)(self.scope, self.receive, self.send)
 
 
 class Front:
@@ -78,15 +95,12 @@ class Front:
         is_draining: Callable[[], bool],
         reports: Reports,
     ) -> None:
-        self._app, self._serve, self._telemetry, self._finished = app, serve, telemetry, finished
+        self._app, self._telemetry, self._finished = app, telemetry, finished
         self._question = question
         self._route, self._is_draining, self._reports = routes, is_draining, reports
-        self._keys = keys
-        self._rates = ClientRates(serve.client_rate_per_s)
+        self._admission = Admission(serve, keys, telemetry)
         self._origins, self._proxies = Origins(serve.cors_origins), Proxies(serve.trusted_proxies)
-        self._waiting = 0
-        refused = partial(telemetry.count, "connection_refused")
-        self._forwarded = Connections(serve.client_connections, on_refused=refused)
+        self._timeout_s = serve.request_timeout_s + SLACK_S
         self._boot, self._numbers = secrets.token_hex(4).encode(), itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,214 +111,95 @@ class Front:
         forwarded = self._proxies.client_of(scope)
         if forwarded is not None:
             scope["client"] = (forwarded, 0)
-        await _Exchange(self, scope, send, forwarded).run(receive)
+        await self._counted(self._exchange(scope, receive, send), forwarded)
 
-    def refusal(self, scope: Scope, headers: Headers) -> tuple[ProblemError, dict[str, str]] | None:
-        """Why the request goes no further, with the headers that say so."""
-        serve = self._serve
-        size = 0
-        for name, value in scope["headers"]:  # a generator would take twice as long
-            size += len(name) + len(value)
-        if size > serve.max_header_bytes or len(scope["headers"]) > MAX_HEADERS:
-            detail = f"At most {MAX_HEADERS} headers of {serve.max_header_bytes} bytes together are read."
-            return ProblemError(HEADERS_TOO_LARGE, detail), {"Connection": "close"}
-        if len(scope["path"]) > MAX_URL_BYTES or len(scope["query_string"]) > serve.max_header_bytes:
-            return ProblemError(URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes."), {"Connection": "close"}
-        if b"content-length" in headers or b"transfer-encoding" in headers:
-            body = self._refused_body(headers)
-            if body is not None:
-                return body, {"Connection": "close"}
-        if scope["path"] in OPEN_PATHS or _is_preflight(scope, headers):
-            return None
-        return self._not_let_in(scope, headers)
+    def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
+        headers: Headers = dict(scope["headers"])
+        exchange = Exchange(scope, receive, send, headers, self._request_id(headers.get(b"x-request-id")))
+        exchange.extra += self._origins.headers(headers.get(b"origin", b""))
+        if self._is_draining():
+            exchange.extra.append((b"connection", b"close"))  # the client's next request finds another server
+        return exchange
 
-    @contextmanager
-    def place(self, scope: Scope, forwarded: str | None) -> Iterator[ProblemError | None]:
-        """A place among the requests under way while this lasts, or why there is none.
-
-        forwarded: a client behind a proxy, for whose connections its requests under way stand: those to the proxy are
-        not to be seen, and those of the proxy serve all.
-        """
-        if scope["path"].startswith(PROMPT_PREFIXES):
-            yield None
-            return
-        may_stay = forwarded is None or self._forwarded.came(forwarded)
-        try:
-            if not may_stay:
-                detail = f"At most {self._serve.client_connections} requests of a client are answered at a time."
-                yield ProblemError(TOO_MANY_REQUESTS, detail)
-            elif self._waiting >= self._serve.max_concurrency:
-                yield ProblemError(OVERLOADED, f"{self._waiting} requests are under way. Ask again later.")
-            else:
-                self._waiting += 1
-                try:
-                    yield None
-                finally:
-                    self._waiting -= 1
-        finally:
-            if forwarded is not None:
-                self._forwarded.went(forwarded)
-
-    def _not_let_in(self, scope: Scope, headers: Headers) -> tuple[ProblemError, dict[str, str]] | None:
-        """Without a key that it needs, or too often: by its key, and by its address where it shows none."""
-        key = self._keys.of(scope["headers"]) if b"authorization" in headers else None
-        too_often = self._too_often(key.name if key is not None else _address(scope))
-        if too_often is not None:
-            return too_often  # a stranger's requests are counted too, so that guessing is slow
-        if scope["path"].startswith(ADMIN_PREFIX) and not (key is not None and key.is_admin):
-            detail = f"Only a token of {ADMIN_VARIABLE} switches anything."
-            return (
-                (ProblemError(UNAUTHORIZED, detail), CHALLENGE)
-                if key is None
-                else (ProblemError(FORBIDDEN, detail), {})
-            )
-        if self._keys.asks and key is None:
-            detail = "Send the server's token in the header: Authorization: Bearer TOKEN."
-            return ProblemError(UNAUTHORIZED, detail), CHALLENGE
-        return None
-
-    def finished(self, scope: Scope, headers: Headers) -> tuple[Finished, list[tuple[bytes, bytes]], int] | None:
-        """A finished answer to this request: with its headers, and 304 where the client has it already."""
-        if scope["path"] != FORECASTS or scope["method"] not in ("GET", "HEAD"):
-            return None
-        answer = self._finished.find(self._question(scope), preferred(headers.get(b"accept-encoding", b"")))
-        if answer is None:
-            return None
-        sent = [*answer.headers, *self._finished.age_headers(answer)]
-        given = headers.get(b"if-none-match")
-        if given is not None and answer.matches(given):
-            return answer, [header for header in sent if header[0] not in (b"content-length", b"content-type")], 304
-        return answer, sent, 200
-
-    def new_id(self, given: bytes | None) -> bytes:
+    def _request_id(self, proposed: bytes | None) -> bytes:
         """The client's request id if it is one, else one of ours."""
-        if given is not None and GIVEN_ID.fullmatch(given):
-            return given
+        if proposed is not None and VALID_ID.fullmatch(proposed):
+            return proposed
         return b"%s-%d" % (self._boot, next(self._numbers))
 
-    def cors(self, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """What lets a page of a configured origin read the answer."""
-        return self._origins.headers(headers.get(b"origin", b""))
-
-    def _refused_body(self, headers: Headers) -> ProblemError | None:
-        length = headers.get(b"content-length")
-        if length is not None and not (length.isdigit() and int(length[:20]) <= self._serve.max_body_bytes):
-            return ProblemError(TOO_LARGE, f"A body may have {self._serve.max_body_bytes} bytes; none is read.")
-        if b"transfer-encoding" in headers:
-            return ProblemError(LENGTH_REQUIRED, "A body without a length is not read.")
-        return None
-
-    def _too_often(self, client: str) -> tuple[ProblemError, dict[str, str]] | None:
-        wait = self._rates.wait_s(client)
-        if wait == 0.0:
-            return None
-        rate = f"{self._serve.client_rate_per_s:g}"
-        seconds = str(int(wait) + 1)
-        limit = {
-            "Retry-After": seconds,
-            "RateLimit-Policy": f'"client";q={rate};w=1',
-            "RateLimit": f'"client";r=0;t={seconds}',
-        }
-        return ProblemError(TOO_MANY_REQUESTS, f"At most {rate} requests a second are answered to a client."), limit
-
-
-def allowed_methods(path: str) -> str:
-    """What a path answers to, as the Allow header has it."""
-    return "POST, OPTIONS" if path.startswith(ADMIN_PREFIX) else "GET, HEAD, OPTIONS"
-
-
-def _address(scope: Scope) -> str:
-    return counted_as(scope["client"][0]) if scope.get("client") else ""
-
-
-def _is_preflight(scope: Scope, headers: Headers) -> bool:
-    """Whether a browser asks whether a page may ask: it never sends a token with that."""
-    return scope["method"] == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
-
-
-class _Exchange:
-    """One request and its answer. forwarded: the client that a trusted proxy names."""
-
-    __slots__ = ("_extra", "_forwarded", "_front", "_headers", "_scope", "_send", "id", "status")
-
-    def __init__(self, front: Front, scope: Scope, send: Send, forwarded: str | None) -> None:
-        self._front, self._scope, self._send, self._forwarded = front, scope, send, forwarded
-        self._headers: Headers = dict(scope["headers"])
-        self.id = front.new_id(self._headers.get(b"x-request-id"))
-        self.status = 0
-        self._extra = [(b"x-request-id", self.id), *front.cors(self._headers)]
-        if front._is_draining():
-            self._extra.append((b"connection", b"close"))  # the client's next request finds another server
-
-    async def run(self, receive: Receive) -> None:
-        telemetry, scope = self._front._telemetry, self._scope
+    async def _counted(self, exchange: Exchange, forwarded: str | None) -> None:
+        telemetry, scope = self._telemetry, exchange.scope
         telemetry.in_flight += 1
         began = time.perf_counter()
         try:
-            await self._answer(receive)
+            await self._answer(exchange, forwarded)
         except Exception as error:
-            log.exception("request %s to %s failed", self.id.decode(), scope["path"][:100])
-            self._front._reports.error(error)
-            await self._fail(receive, ProblemError(INTERNAL_ERROR, INTERNAL))
+            log.exception("request %s to %s failed", exchange.id.decode(), scope["path"][:100])
+            self._reports.error(error)
+            await exchange.refuse(ProblemError(INTERNAL_ERROR, INTERNAL))
         finally:
             telemetry.in_flight -= 1
-            route = self._front._route(scope["path"])
-            telemetry.answered(scope["method"], route, self.status or 499, time.perf_counter() - began)
+            route = self._route(scope["path"])
+            telemetry.answered(scope["method"], route, exchange.status or 499, time.perf_counter() - began)
 
-    async def _answer(self, receive: Receive) -> None:
-        front, scope = self._front, self._scope
-        refused = front.refusal(scope, self._headers)
-        if refused is not None:
-            problem, headers = refused
-            await problem_response(problem.problem, headers)(scope, receive, self.send)
+    async def _answer(self, exchange: Exchange, forwarded: str | None) -> None:
+        scope, headers = exchange.scope, exchange.headers
+        if (refusal := self._admission.refusal(scope, headers)) is not None:
+            await exchange.refuse(*refusal)
             return
-        ready = front.finished(scope, self._headers)
-        if ready is not None:
-            answer, headers_, status = ready
-            await self.send({"type": "http.response.start", "status": status, "headers": headers_})
-            body = b"" if status == 304 or scope["method"] == "HEAD" else answer.body
-            await self._send({"type": "http.response.body", "body": body})
+        if (answer := self._finished_answer(exchange)) is not None:
+            await self._give(exchange, answer)
             return
         if scope["method"] == "OPTIONS":
-            await self._options()
+            await self._options(exchange)
             return
-        REQUEST_ID.set(self.id.decode())
-        with front.place(scope, self._forwarded) as crowded:
+        REQUEST_ID.set(exchange.id.decode())
+        with self._admission.place(scope, forwarded) as crowded:
             if crowded is None:
-                await self._by_app(receive)
+                await self._by_app(exchange)
             else:
-                again = {"Retry-After": str(RETRY_AFTER_S)}
-                await problem_response(crowded.problem, again)(scope, receive, self.send)
+                await exchange.refuse(crowded, {"Retry-After": str(RETRY_AFTER_S)})
 
-    async def _options(self) -> None:
-        allowed = allowed_methods(self._scope["path"]).encode()
+    def _finished_answer(self, exchange: Exchange) -> Finished | None:
+        scope = exchange.scope
+        if scope["path"] != FORECASTS or scope["method"] not in ("GET", "HEAD"):
+            return None
+        encoding = preferred(exchange.headers.get(b"accept-encoding", b""))
+        return self._finished.find(self._question(scope), encoding)
+
+    async def _give(self, exchange: Exchange, answer: Finished) -> None:
+        """The finished answer, or 304 where the client has it already."""
+        headers = [*answer.headers, *self._finished.age_headers(answer)]
+        known = exchange.headers.get(b"if-none-match")
+        if known is not None and answer.matches(known):
+            headers = [header for header in headers if header[0] not in (b"content-length", b"content-type")]
+            await exchange.answer(304, headers, b"")
+        else:
+            await exchange.answer(200, headers, b"" if exchange.scope["method"] == "HEAD" else answer.body)
+
+    async def _options(self, exchange: Exchange) -> None:
+        allowed = allowed_methods(exchange.scope["path"]).encode()
         headers = [*raw_headers("text/plain")[1:], (b"allow", allowed), (b"content-length", b"0")]
-        if any(name == b"access-control-allow-origin" for name, _ in self._extra):
+        if any(name == b"access-control-allow-origin" for name, _ in exchange.extra):
             headers += [
                 (b"access-control-allow-methods", allowed),
                 (b"access-control-allow-headers", REQUEST_HEADERS),
                 (b"access-control-max-age", b"600"),
             ]
-        await self.send({"type": "http.response.start", "status": 204, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b""})
+        await exchange.answer(204, headers, b"")
 
-    async def _by_app(self, receive: Receive) -> None:
-        timeout_s = self._front._serve.request_timeout_s + SLACK_S
+    async def _by_app(self, exchange: Exchange) -> None:
+        path = exchange.scope["path"]
         try:
-            with self._front._reports.trace(self._front._route(self._scope["path"])):
-                async with asyncio.timeout(timeout_s):
-                    await self._front._app(self._scope, receive, self.send)
+            with self._reports.trace(self._route(path)):
+                async with asyncio.timeout(self._timeout_s):
+                    await self._app(exchange.scope, exchange.receive, exchange.send)
         except TimeoutError:
-            log.error("request %s to %s took over %g s", self.id.decode(), self._scope["path"][:100], timeout_s)
-            await self._fail(receive, ProblemError(OVERLOADED, f"No answer within {timeout_s:g} s. Ask again later."))
+            log.error("request %s to %s took over %g s", exchange.id.decode(), path[:100], self._timeout_s)
+            detail = f"No answer within {self._timeout_s:g} s. Ask again later."
+            await exchange.refuse(ProblemError(OVERLOADED, detail))
 
-    async def _fail(self, receive: Receive, problem: ProblemError) -> None:
-        if not self.status:  # else the answer has begun, and its end is missing: the server closes the connection
-            await problem_response(problem.problem)(self._scope, receive, self.send)
 
-    async def send(self, message: Message) -> None:
-        """With the headers of the request."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message["headers"], *self._extra]
-        await self._send(message)
+def allowed_methods(path: str) -> str:
+    """The methods that a path answers, as the Allow header lists them."""
+    return "POST, OPTIONS" if path.startswith(ADMIN_PREFIX) else "GET, HEAD, OPTIONS"
