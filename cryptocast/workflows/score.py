@@ -24,7 +24,7 @@ from cryptocast.registry.live import LiveScore, matured_outcome
 from cryptocast.workflows.card import live_of
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.drift import drift_of
-from cryptocast.workflows.forecast import Forecaster, baseline_forecast
+from cryptocast.workflows.forecast import Forecaster, baseline_forecast, learned_later
 from cryptocast.workflows.panel import Pool, gather, moment
 from cryptocast.workflows.recalibration import Served, learn, recalibrated, state_of
 
@@ -170,24 +170,14 @@ def ledger_rows(
             if not own:
                 told = ", ".join(map(str, version.manifest.horizons))
                 raise ModelError(f"it forecasts {told} bars ahead, none of which the settings ask for")
-            _refuse_later_data(version, pool)
+            if (later := learned_later(version, pool.bars[coin], 0)) is not None:
+                raise ModelError(f"{later}: what it says of that time is no live forecast")
             served, _ = forecaster.by_version(registry, version, asked, pool)
             made_rows = _as_rows(version.key, version.number, served, pool.bar_us, now)
             rows += [row for row in made_rows if row.horizon in own]
         except CryptocastError as error:
             errors.append(f"{version.name}: {error}")
     return rows, errors
-
-
-def _refuse_later_data(version: Version, pool: Pool) -> None:
-    """ModelError if the version learned from later bars than the coin's last one."""
-    as_of = pool.bars[version.key.coin].candles.provenance.last
-    learned = max(data.last for data in version.manifest.coins)
-    if learned > as_of:
-        raise ModelError(
-            f"it learned from bars up to {learned:%Y-%m-%d %H:%M} and the last bar closed {as_of:%Y-%m-%d %H:%M}: what "
-            "it says of that time is no live forecast"
-        )
 
 
 def _baseline_key(pool: Pool, coin: str) -> VersionKey:
