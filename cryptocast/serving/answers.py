@@ -13,8 +13,8 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from cryptocast.data.refusals import CreditsKept
 from cryptocast.data.schema import BAR_US
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.serving.encoding import encode
 from cryptocast.serving.paths import without_folders

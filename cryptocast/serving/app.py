@@ -23,8 +23,8 @@ import cryptocast
 from cryptocast.config import Config
 from cryptocast.data.coins import shown
 from cryptocast.data.kept import AnnouncedCandles, KeptCandles
-from cryptocast.data.quotes import Quote
-from cryptocast.data.refusals import CreditsKept
+from cryptocast.data.sources.coingecko.quotes import Quote
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Batcher, Breaker, BreakerMetrics, Breakers, Parts, Priority
 from cryptocast.registry import PRODUCTION, KeptRegistry, Registry, RegistryWatch

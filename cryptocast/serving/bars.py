@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 import msgspec
 
 from cryptocast.config import Granularity
-from cryptocast.data.backfill import PAGE_DAYS
-from cryptocast.data.refusals import UnknownCoin, UnknownCurrency
+from cryptocast.data.sources.coingecko.backfill import PAGE_DAYS
+from cryptocast.data.sources.coingecko.refusals import UnknownCoin, UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Breaker, Breakers, Priority, Try
 from cryptocast.serving.clients import CLIENT

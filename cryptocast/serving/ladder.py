@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from cryptocast.data.sample import SAMPLE_COINS
+from cryptocast.data.sources.sample import SAMPLE_COINS
 from cryptocast.errors import CryptocastError, DataError, RegistryError, TooFewBarsError, UsageError
 from cryptocast.serving.answers import MakeForecast
 from cryptocast.workflows.documents import CoinForecast, ForecastDocument

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 from cryptocast.config import Config, Granularity, SourceChoice
-from cryptocast.data.backfill import Page, wanted_pages
-from cryptocast.data.coingecko import FREE_DAYS, CoinGecko
 from cryptocast.data.coins import check_coin, check_vs, suggestion
 from cryptocast.data.frame import cut
-from cryptocast.data.sample import SAMPLE_COINS, load_sample
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
-from cryptocast.data.simulated import load_simulated
+from cryptocast.data.sources.coingecko.backfill import Page, wanted_pages
+from cryptocast.data.sources.coingecko.client import FREE_DAYS, CoinGecko
+from cryptocast.data.sources.sample import SAMPLE_COINS, load_sample
+from cryptocast.data.sources.simulated import load_simulated
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Priority, Unreachable

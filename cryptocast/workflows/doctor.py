@@ -15,8 +15,8 @@ import msgspec
 
 from cryptocast.addresses import shown_address
 from cryptocast.config import Config, load_config
-from cryptocast.data.coingecko import CoinGecko
-from cryptocast.data.refusals import DASHBOARD
+from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.coingecko.refusals import DASHBOARD
 from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UsageError
 from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.net import Limiter, Unreachable

@@ -11,10 +11,10 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any, Final, TypeAlias
 
-from cryptocast.data.backfill import Page, settled
-from cryptocast.data.charts import History
-from cryptocast.data.coingecko import CoinGecko
-from cryptocast.data.refusals import QuotaSpent, RateLimited
+from cryptocast.data.sources.coingecko.backfill import Page, settled
+from cryptocast.data.sources.coingecko.charts import History
+from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.coingecko.refusals import QuotaSpent, RateLimited
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, UpstreamError, UsageError
 from cryptocast.net import Priority, Unreachable

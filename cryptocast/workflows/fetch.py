@@ -8,11 +8,11 @@ from typing import Final, Literal
 import msgspec
 
 from cryptocast.config import Config, Granularity, SourceChoice
-from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.coins import check_coin, check_vs
-from cryptocast.data.file_source import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import Candles, SeriesKey
+from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.workflows.candles import NEED_NO_STORE, Found, Sources, without_store

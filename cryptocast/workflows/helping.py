@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cryptocast.data.sample import SAMPLE_COINS
+from cryptocast.data.sources.sample import SAMPLE_COINS
 from cryptocast.features.matrix import Matrix
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import FeatureSet

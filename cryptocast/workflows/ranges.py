@@ -11,9 +11,9 @@ from typing import Final
 
 import polars as pl
 
-from cryptocast.data.backfill import HOURLY_RANGE, Page, range_pages, ranged_days
-from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.coingecko.backfill import HOURLY_RANGE, Page, range_pages, ranged_days
+from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.spans import missing
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError

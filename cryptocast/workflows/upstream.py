@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from cryptocast.config import CoinGeckoConfig, Config
-from cryptocast.data.coin_list import CoinList, read_coin_list
-from cryptocast.data.coingecko import COIN_LIST, CoinGecko, calls_per_minute
-from cryptocast.data.credits import Credits
+from cryptocast.data.sources.coingecko.client import COIN_LIST, CoinGecko, calls_per_minute
+from cryptocast.data.sources.coingecko.coin_list import CoinList, read_coin_list
+from cryptocast.data.sources.coingecko.credits import Credits
 from cryptocast.net import Breaker, Limiter, Try
 from cryptocast.workflows.context import Context
 

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig, TrainConfig
-from cryptocast.data.credits import Credits
-from cryptocast.data.quotes import Quote
-from cryptocast.data.refusals import CreditsKept, UnknownCoin, UnknownCurrency, unknown_coin
+from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.quotes import Quote
+from cryptocast.data.sources.coingecko.refusals import CreditsKept, UnknownCoin, UnknownCurrency, unknown_coin
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts, Priority
 from cryptocast.registry import Registry

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, load_config
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import UpstreamError
 from cryptocast.net import Priority, Unreachable

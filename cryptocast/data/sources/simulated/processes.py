@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from cryptocast.config import MarketKind
-from cryptocast.data.simulated.draws import MARKET, Draws, FloatArray, Stream
+from cryptocast.data.sources.simulated.draws import MARKET, Draws, FloatArray, Stream
 
 __all__ = ["BURN_IN", "GarchT", "Path", "Planted", "Process", "RandomWalk", "Regimes", "VolatilityBreak"]
 

@@ -12,9 +12,9 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import TIME
-from cryptocast.data.simulated.draws import FloatArray
-from cryptocast.data.simulated.market import SimulatedMarket, close_times, draw
-from cryptocast.data.simulated.processes import GarchT, Path, Planted, Regimes
+from cryptocast.data.sources.simulated.draws import FloatArray
+from cryptocast.data.sources.simulated.market import SimulatedMarket, close_times, draw
+from cryptocast.data.sources.simulated.processes import GarchT, Path, Planted, Regimes
 
 __all__ = ["Truth", "attainable_crps_gain", "r_squared_ahead", "truth_of"]
 

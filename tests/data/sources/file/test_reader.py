@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.file_source import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.frame import check_candles
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.tables import write_table
 from cryptocast.errors import DataError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SHARED = Path(__file__).resolve().parents[2].parent / "shared/data"
+SHARED = Path(__file__).resolve().parents[4].parent / "shared/data"
 
 YAHOO = """Date,Open,High,Low,Close,Adj Close,Volume
 2020-03-10,7922.146484,8136.945313,7814.763184,7909.729492,7909.729492,42213940994

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import CoinGeckoConfig
-from cryptocast.data.backfill import Page, pages_of
-from cryptocast.data.coingecko import CoinGecko, History, explain, market_chart, upstream_error
 from cryptocast.data.frame import check_candles
-from cryptocast.data.quotes import parse_quotes
-from cryptocast.data.refusals import QuotaSpent, RateLimited, UnknownCoin, UnknownCurrency
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.sources.coingecko.backfill import Page, pages_of
+from cryptocast.data.sources.coingecko.client import CoinGecko, History, explain, market_chart, upstream_error
+from cryptocast.data.sources.coingecko.quotes import parse_quotes
+from cryptocast.data.sources.coingecko.refusals import QuotaSpent, RateLimited, UnknownCoin, UnknownCurrency
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.net import Answer, ApiClient, Priority
 from cryptocast.rehearsal import FakeUpstream

@@ -22,13 +22,14 @@ import msgspec
 import polars as pl
 
 from cryptocast.config import CoinGeckoConfig, Granularity
-from cryptocast.data.backfill import PAGE_DAYS, Page, pages_of
-from cryptocast.data.charts import History, market_chart
-from cryptocast.data.coin_list import CoinList, parse_coin_list, read_coin_list, write_coin_list
 from cryptocast.data.coins import check_coin, check_vs
-from cryptocast.data.credits import Credits
-from cryptocast.data.quotes import MAX_IDS, MAX_QUERY_CHARS, Quote, chunks, parse_quotes
-from cryptocast.data.refusals import (
+from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.sources.coingecko.backfill import PAGE_DAYS, Page, pages_of
+from cryptocast.data.sources.coingecko.charts import History, market_chart
+from cryptocast.data.sources.coingecko.coin_list import CoinList, parse_coin_list, read_coin_list, write_coin_list
+from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.quotes import MAX_IDS, MAX_QUERY_CHARS, Quote, chunks, parse_quotes
+from cryptocast.data.sources.coingecko.refusals import (
     FREE_DAYS,
     KEY_VARIABLE,
     Code,
@@ -40,7 +41,6 @@ from cryptocast.data.refusals import (
     unknown_coin,
     upstream_error,
 )
-from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError
 from cryptocast.net import (
     Answer,

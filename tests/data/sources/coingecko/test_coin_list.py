@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.coin_list import CoinList, ListedCoin, parse_coin_list, read_coin_list, write_coin_list
-from cryptocast.data.refusals import unknown_coin
+from cryptocast.data.sources.coingecko.coin_list import (
+    CoinList,
+    ListedCoin,
+    parse_coin_list,
+    read_coin_list,
+    write_coin_list,
+)
+from cryptocast.data.sources.coingecko.refusals import unknown_coin
 from cryptocast.errors import UpstreamError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

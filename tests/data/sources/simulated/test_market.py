@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cryptocast.config import Granularity, MarketKind, SimulatedConfig
 from cryptocast.data.frame import check_candles
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.simulated import (
+from cryptocast.data.sources.simulated import (
     GarchT,
     Planted,
     RandomWalk,
@@ -24,7 +24,7 @@ from cryptocast.data.simulated import (
     simulate,
     simulated_coins,
 )
-from cryptocast.data.simulated.processes import Process
+from cryptocast.data.sources.simulated.processes import Process
 from cryptocast.errors import DataError, UsageError
 
 START = datetime(2015, 1, 1, tzinfo=UTC)

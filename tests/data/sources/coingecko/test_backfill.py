@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.backfill import (
+from cryptocast.data.frame import check_candles, provenance_of
+from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
+from cryptocast.data.sources.coingecko.backfill import (
     HOURS_NEEDED,
     LONGEST_STEP_HOURS,
     PAGE_DAYS,
@@ -20,9 +22,7 @@ from cryptocast.data.backfill import (
     settled,
     wanted_pages,
 )
-from cryptocast.data.charts import market_chart
-from cryptocast.data.frame import check_candles, provenance_of
-from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
+from cryptocast.data.sources.coingecko.charts import market_chart
 from cryptocast.data.spans import Span
 from cryptocast.errors import DataError, UpstreamError
 

@@ -4,9 +4,9 @@ In: `SimulatedMarket`, frozen settings. Out: candles (`simulate`, `load_simulate
 oracle would have forecast. It never reads a clock or a file, and the same settings give the same bars.
 """
 
-from cryptocast.data.simulated.draws import coin_number, simulated_coins
-from cryptocast.data.simulated.market import SimulatedMarket, load_simulated, market_of, simulate
-from cryptocast.data.simulated.processes import GarchT, Planted, RandomWalk, Regimes, VolatilityBreak
+from cryptocast.data.sources.simulated.draws import coin_number, simulated_coins
+from cryptocast.data.sources.simulated.market import SimulatedMarket, load_simulated, market_of, simulate
+from cryptocast.data.sources.simulated.processes import GarchT, Planted, RandomWalk, Regimes, VolatilityBreak
 
 __all__ = [
     "GarchT",

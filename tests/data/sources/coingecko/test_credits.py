@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.credits import Credits
-from cryptocast.data.refusals import CreditsKept, QuotaSpent
+from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.refusals import CreditsKept, QuotaSpent
 from cryptocast.net import Priority
 
 NOW = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 USER, REFRESH, BACKFILL, STRANGER = Priority.USER, Priority.REFRESH, Priority.BACKFILL, Priority.STRANGER
 
 
@@ -132,7 +132,7 @@ TAKER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from cryptocast.data.credits import Credits
+from cryptocast.data.sources.coingecko.credits import Credits
 from cryptocast.net import Priority
 
 budget = Credits(Path(sys.argv[1]), per_month=0, now=lambda: datetime(2026, 1, 31, tzinfo=UTC))

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from cryptocast.data.sample import SAMPLE_COINS, load_sample
-from cryptocast.data.sample.convert import convert, write_sample
 from cryptocast.data.schema import CANDLE_SCHEMA
+from cryptocast.data.sources.sample import SAMPLE_COINS, load_sample
+from cryptocast.data.sources.sample.convert import convert, write_sample
 from cryptocast.errors import DataError
 
-ORIGINAL = Path(__file__).resolve().parents[2].parent / "shared/data/committable/bitstamp_btc_eth_ltc_usd_daily.csv"
+ORIGINAL = Path(__file__).resolve().parents[3].parent / "shared/data/committable/bitstamp_btc_eth_ltc_usd_daily.csv"
 
 
 @pytest.mark.parametrize(

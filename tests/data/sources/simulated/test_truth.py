@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.simulated import (
+from cryptocast.data.sources.simulated import (
     GarchT,
     Planted,
     RandomWalk,
@@ -20,9 +20,9 @@ from cryptocast.data.simulated import (
     simulate,
     simulated_coins,
 )
-from cryptocast.data.simulated.draws import FloatArray
-from cryptocast.data.simulated.processes import Process
-from cryptocast.data.simulated.truth import Truth, attainable_crps_gain, r_squared_ahead, truth_of
+from cryptocast.data.sources.simulated.draws import FloatArray
+from cryptocast.data.sources.simulated.processes import Process
+from cryptocast.data.sources.simulated.truth import Truth, attainable_crps_gain, r_squared_ahead, truth_of
 from cryptocast.features import add_features
 from cryptocast.features.catalogue import select_features
 from cryptocast.scoring import LEVELS, crps

@@ -13,8 +13,8 @@ from cryptocast.config import Granularity, SimulatedConfig
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.frame import candles_of
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, SeriesKey
-from cryptocast.data.simulated.draws import Draws, FloatArray, Stream, coin_number, simulated_coins
-from cryptocast.data.simulated.processes import (
+from cryptocast.data.sources.simulated.draws import Draws, FloatArray, Stream, coin_number, simulated_coins
+from cryptocast.data.sources.simulated.processes import (
     GarchT,
     Path,
     Planted,

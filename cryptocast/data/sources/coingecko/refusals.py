@@ -6,8 +6,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from cryptocast.data.coin_list import CoinList
 from cryptocast.data.coins import suggestion
+from cryptocast.data.sources.coingecko.coin_list import CoinList
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.net import Answer
 
