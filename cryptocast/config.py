@@ -33,6 +33,7 @@ __all__ = [
     "ServeConfig",
     "SimulatedConfig",
     "SourceChoice",
+    "SourceName",
     "SplitConfig",
     "StoreConfig",
     "StrategyConfig",
@@ -55,7 +56,9 @@ KUBERNETES = re.compile(r"CRYPTOCAST_(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TC
 USUAL_NAMES = ("SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE")
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
-SourceChoice: TypeAlias = Literal["auto", "coingecko", "sample", "simulated", "file"]
+# One name for each line of the table in `data/sources/table.py`, which a test compares.
+SourceName: TypeAlias = Literal["coingecko", "sample", "simulated", "file"]
+SourceChoice: TypeAlias = Literal["auto", SourceName]
 MarketKind: TypeAlias = Literal["random_walk", "garch", "regimes", "signal", "break"]
 Share: TypeAlias = Annotated[float, Meta(gt=0.0, lt=1.0)]
 # What browsers send as Origin; a slash at its end, which they do not send, is no reason to refuse it.

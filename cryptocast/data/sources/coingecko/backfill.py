@@ -5,35 +5,29 @@ pages that the upstream answers in hours, newest first; a day whose hours are th
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 
-from cryptocast.config import Granularity
-from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, Provenance, SeriesKey
+from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.sources.upstream import Page
 from cryptocast.data.spans import Span, merged, missing
 
 __all__ = [
     "HOURLY_RANGE",
     "PAGE_DAYS",
-    "Page",
+    "call_span",
     "pages_of",
     "range_pages",
     "ranged_days",
-    "settled",
-    "wanted_pages",
 ]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 PAGE_DAYS: Final = 90  # the longest span that is answered in hours
 MARGIN: Final = timedelta(minutes=15)  # behind a page: points come after their hour, by seconds to minutes
-SETTLED: Final = DAY  # prices are revised, and late hours come, for a while; after that a bar is what it is
-OVERLAP: Final[dict[Granularity, timedelta]] = {"daily": 3 * DAY, "hourly": DAY}  # asked again behind the last bar
 RANGE_READY: Final = timedelta(minutes=45)  # the caches of ranges are dropped 40 minutes after midnight
-TOLERANCE: Final = 2 * DAY  # a history that starts so little later than was asked is as long as it gets
 
 # The rule for a day's range: of the 23 hours inside the day at least so many are there, and never more are missing in a
 # row than the longest step allows. The hour at its end is the daily close itself.
@@ -42,57 +36,9 @@ LONGEST_STEP_HOURS: Final = 3
 HOURLY_RANGE: Final = "high and low of days are those of their hours' prices: the true ones lie a little further out"
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One call for history: bars that close in (start, end]. `ends_now`: the newest there are."""
-
-    key: SeriesKey
-    start: datetime
-    end: datetime
-    ends_now: bool
-
-    @property
-    def asked(self) -> Span:
-        """What the call names: a little more than the bars' own time."""
-        return self.start, self.end + MARGIN
-
-
-def settled(page: Page, now: datetime) -> Span | None:
-    """The part of an answered page in which no bar is missing any more that could still come."""
-    start = page.start
-    if page.ends_now and page.key.granularity == "hourly":
-        start = max(start, now - PAGE_DAYS * DAY)  # counted back from the call, which may come later than planned
-    end = min(page.end, now - SETTLED)
-    return (start, end) if start < end else None
-
-
-def wanted_pages(
-    key: SeriesKey,
-    stored: Provenance | None,
-    covered: Sequence[Span],
-    now: datetime,
-    *,
-    days: int,
-    fresh: bool,
-    whole: bool = False,
-    refresh: bool = False,
-) -> tuple[Page, ...]:
-    """The calls that bring a series up to date, newest first; none where all is there.
-
-    fresh: the newest bar that can be had is stored. whole: go back `days`, else only as far as the store does.
-    refresh: all of it, whatever is stored. `covered` is what the upstream has answered for; a series without (written
-    by an older layout) counts as covered from its first to its last bar.
-    """
-    start = now - timedelta(days=days)
-    if stored is None or refresh:
-        return pages_of(key, [(start, now)], now)
-    known = merged(covered) or ((stored.first - timedelta(microseconds=BAR_US[key.granularity]), stored.last),)
-    spans = list(missing((known[0][0], known[-1][1]), known))
-    if whole and known[0][0] - start > TOLERANCE:
-        spans.append((start, known[0][0]))
-    if not fresh:
-        spans.append((max(start, stored.last - OVERLAP[key.granularity]), now))
-    return pages_of(key, spans, now)
+def call_span(page: Page) -> Span:
+    """What a call names: a little more than the bars' own time."""
+    return page.start, page.end + MARGIN
 
 
 def pages_of(key: SeriesKey, spans: Iterable[Span], now: datetime) -> tuple[Page, ...]:

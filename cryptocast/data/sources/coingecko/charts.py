@@ -1,7 +1,6 @@
 """CoinGecko's series made into candles. Pure: bytes in, bars out. Every quirk that is handled here has a test."""
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
@@ -10,9 +9,10 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
+from cryptocast.data.sources.upstream import History
 from cryptocast.errors import UpstreamError
 
-__all__ = ["CLOSE_ONLY", "ROLLING_VOLUME", "History", "market_chart"]
+__all__ = ["CLOSE_ONLY", "ROLLING_VOLUME", "market_chart"]
 
 Point: TypeAlias = tuple[float, float | None]
 
@@ -35,14 +35,6 @@ class MarketChart(msgspec.Struct, frozen=True):
     prices: list[Point]
     market_caps: list[Point] = []
     total_volumes: list[Point] = []
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class History:
-    """Closed close-only bars in CANDLE_SCHEMA (none is possible for a young coin), and what was left out, in words."""
-
-    frame: pl.DataFrame
-    notes: tuple[str, ...]
 
 
 def market_chart(body: bytes, coin: str, granularity: Granularity, now: datetime, *, ends_now: bool = True) -> History:

@@ -9,14 +9,13 @@ paying, and never a volume, so highs and lows come from the hours; `/coins/{id}/
 answer, and otherwise what no forecast uses (ranks, supplies, descriptions).
 """
 
-import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import polars as pl
@@ -24,23 +23,23 @@ import polars as pl
 from cryptocast.config import CoinGeckoConfig, Granularity
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.sources.coingecko.backfill import PAGE_DAYS, Page, pages_of
-from cryptocast.data.sources.coingecko.charts import History, market_chart
+from cryptocast.data.sources.base import FIRST
+from cryptocast.data.sources.coingecko.backfill import PAGE_DAYS, call_span, pages_of
+from cryptocast.data.sources.coingecko.charts import market_chart
 from cryptocast.data.sources.coingecko.coin_list import CoinList, parse_coin_list, read_coin_list, write_coin_list
-from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.credits import Credits, CreditState
 from cryptocast.data.sources.coingecko.quotes import MAX_IDS, MAX_QUERY_CHARS, Quote, chunks, parse_quotes
 from cryptocast.data.sources.coingecko.refusals import (
     FREE_DAYS,
     KEY_VARIABLE,
     Code,
     Plan,
-    QuotaSpent,
-    RateLimited,
-    UnknownCoin,
     explain,
     unknown_coin,
     upstream_error,
 )
+from cryptocast.data.sources.errors import QuotaSpent, RateLimited, UnknownCoin
+from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError
 from cryptocast.net import (
     Answer,
@@ -48,7 +47,6 @@ from cryptocast.net import (
     Batcher,
     Breaker,
     Limiter,
-    LoopThread,
     NetSettings,
     Overloaded,
     Place,
@@ -63,7 +61,6 @@ __all__ = [
     "FREE_DAYS",
     "Account",
     "CoinGecko",
-    "History",
     "calls_per_minute",
     "explain",
     "market_chart",
@@ -107,7 +104,7 @@ class _Series:
     patient: bool
 
 
-class CoinGecko:
+class CoinGecko(Upstream):
     """The history of coins, from one pooled client in a loop of its own. Close it, or use it as a context manager.
 
     The key comes from the caller, who reads it from the environment. `credits`: the budget of the month; none without.
@@ -134,7 +131,6 @@ class CoinGecko:
         self.calls_per_minute = calls_per_minute(config)
         self.credits = credits or Credits(None, per_month=0, now=lambda: datetime.now(UTC))
         self._list_path = None if cache is None else cache / COIN_LIST
-        self.calls = 0  # that went out, with retries
         self._coins: CoinList | None = None
         self._hourly_is_offered = config.plan == "pro"
         self._client = client(
@@ -153,13 +149,12 @@ class CoinGecko:
                 max_retries=config.max_retries,
             ),
         )
-        self._loop: LoopThread | None = None
 
     # --- history
 
     def oldest(self, now: datetime) -> datetime:
         """The first moment that the plan may see."""
-        return now - timedelta(days=FREE_DAYS) + EDGE if self.plan != "pro" else datetime(2009, 1, 1, tzinfo=UTC)
+        return oldest(self.plan, now)
 
     async def page(
         self, page: Page, now: datetime, *, priority: Priority = Priority.USER, patient: bool = False
@@ -220,7 +215,7 @@ class CoinGecko:
         return market_chart(body, about.coin, page.key.granularity, now)
 
     async def _span(self, page: Page, start: datetime, now: datetime, about: _Series) -> History:
-        end = min(page.asked[1], now)
+        end = min(call_span(page)[1], now)
         answer = await self._ask_span(start, end, about)
         if self._is_beyond_plan(answer):
             start = max(start, now - timedelta(days=FREE_DAYS - 1))
@@ -443,55 +438,13 @@ class CoinGecko:
         """What the connections do now."""
         return self._client.pool.metrics()
 
-    # --- for callers without a loop
-
-    def run(self, work: Coroutine[Any, Any, R]) -> R:
-        """The result of one of the coroutines above."""
-        self._loop = self._loop or LoopThread()
-        return self._loop.run(work)
-
-    def each(
-        self, jobs: Iterable[tuple[T, Callable[[], Coroutine[Any, Any, R]]]], *, at_once: int
-    ) -> Generator[tuple[T, R | CryptocastError], None, None]:
-        """Results and errors of many pieces of work as they come, at most `at_once` begun and not yet taken from here.
-
-        The next job is drawn when there is room for it, so a caller may change its mind about the rest. Whoever leaves
-        the iteration leaves the work that is under way. Errors other than ours are raised.
-        """
-        waiting = iter(jobs)
-        running: dict[asyncio.Task[R], T] = {}
-        try:
-            while True:
-                while len(running) < at_once and (job := next(waiting, None)) is not None:
-                    running[self.run(_start(job[1]))] = job[0]
-                if not running:
-                    return
-                task = self.run(_first(running))
-                about = running.pop(task)
-                error = task.exception()
-                if error is not None and not isinstance(error, CryptocastError):
-                    raise error
-                yield about, task.result() if error is None else error
-        finally:
-            if running:
-                self.run(_drop(running))
-
-    def close(self) -> None:
-        """Close the connections and the loop of the calls without one."""
-        if self._loop is not None:
-            self._loop.run(self._client.close())
-            self._loop.close()
-            self._loop = None
+    def budget(self) -> CreditState:
+        """Where the month stands."""
+        return self.credits.state()
 
     async def aclose(self) -> None:
-        """Close the connections: for callers of the coroutines."""
+        """Close the connections."""
         await self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _is_soon(answer: Answer) -> bool:
@@ -506,24 +459,14 @@ def _unknown_or_passing(coin: str, names: CoinList | None, now: datetime) -> Cry
     return unknown_coin(coin, names, is_certain=names is not None and names.is_fresh(now))
 
 
+def oldest(plan: Plan, now: datetime) -> datetime:
+    """The first moment that a plan may see."""
+    return now - timedelta(days=FREE_DAYS) + EDGE if plan != "pro" else FIRST
+
+
 def calls_per_minute(config: CoinGeckoConfig) -> int:
     """The setting, or what is safe for the plan."""
     return config.calls_per_minute or CALLS_PER_MINUTE[config.plan]
-
-
-async def _start(work: Callable[[], Coroutine[Any, Any, R]]) -> asyncio.Task[R]:
-    return asyncio.create_task(work())
-
-
-async def _first(running: Iterable[asyncio.Task[R]]) -> asyncio.Task[R]:
-    """One that is done; others that are done too are done the next time as well."""
-    return (await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))[0].pop()
-
-
-async def _drop(running: Iterable[asyncio.Task[Any]]) -> None:
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
 
 
 def _decoded(body: bytes, kind: type[R], name: str) -> R:

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from cryptocast.data.parquet import write_atomically
-from cryptocast.data.sources.coingecko.refusals import CreditsKept, QuotaSpent
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
+from cryptocast.data.sources.errors import QuotaSpent
 from cryptocast.errors import DataError
 from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.net import Priority

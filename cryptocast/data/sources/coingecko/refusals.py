@@ -8,7 +8,8 @@ import msgspec
 
 from cryptocast.data.coins import suggestion
 from cryptocast.data.sources.coingecko.coin_list import CoinList
-from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError
+from cryptocast.data.sources.errors import QuotaSpent, RateLimited, UnknownCoin, UnknownCurrency
+from cryptocast.errors import ConfigError, CryptocastError, UpstreamError
 from cryptocast.net import Answer
 
 __all__ = [
@@ -18,10 +19,6 @@ __all__ = [
     "Code",
     "CreditsKept",
     "Plan",
-    "QuotaSpent",
-    "RateLimited",
-    "UnknownCoin",
-    "UnknownCurrency",
     "explain",
     "unknown_coin",
     "upstream_error",
@@ -43,26 +40,6 @@ class Code:
     NOT_IN_PLAN: Final = 10005
     OTHER_HOST: Final = (10010, 10011)
     TOO_MUCH: Final = 10012  # history beyond 365 days, or too many items: tell by the endpoint
-
-
-class RateLimited(UpstreamError):  # noqa: N818 - reads as what it says
-    """The minute is used up, for longer than a call may wait."""
-
-
-class UnknownCoin(DataError):  # noqa: N818 - reads as what it says
-    """The upstream does not know the id that was asked for. `is_certain`: its list of today lacks it too."""
-
-    def __init__(self, message: str, *, is_certain: bool = False) -> None:
-        super().__init__(message)
-        self.is_certain = is_certain
-
-
-class UnknownCurrency(UsageError):  # noqa: N818 - reads as what it says
-    """The upstream has no prices in the currency that was asked for."""
-
-
-class QuotaSpent(UpstreamError):  # noqa: N818 - reads as what it says
-    """The calls of the month are used up, or those that this kind of work may use. Waiting a minute does not help."""
 
 
 class CreditsKept(QuotaSpent):

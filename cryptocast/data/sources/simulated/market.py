@@ -25,7 +25,7 @@ from cryptocast.data.sources.simulated.processes import (
 )
 from cryptocast.errors import DataError
 
-__all__ = ["SimulatedMarket", "close_times", "draw", "load_simulated", "market_of", "simulate"]
+__all__ = ["SimulatedMarket", "close_times", "draw", "load_simulated", "market_of", "simulate", "what_it_lacks"]
 
 PIECES: Final = 4  # of a bar, for its high and low
 TURNOVER: Final = 0.02  # of the market cap in a day, in the middle
@@ -83,13 +83,18 @@ def load_simulated(
     check_coin(coin)
     check_vs(vs)
     if coin_number(coin) is None:
-        known = ", ".join(simulated_coins(3))
-        raise DataError(f"The simulated market has no {coin}. It has {known} and others, then sim-0001, sim-0002, ...")
+        raise DataError(what_it_lacks(coin))
     market = market_of(config)
     start = datetime.combine(config.start, time(), tzinfo=UTC)
     frame = simulate(market, [coin], config.bars, granularity, start)
     key = SeriesKey("simulated", vs, granularity, coin)
     return candles_of(frame, key, fetched_at=frame["close_time"][-1], notes=(_note(market),))
+
+
+def what_it_lacks(coin: str) -> str:
+    """What to say of a coin that no simulated market has."""
+    known = ", ".join(simulated_coins(3))
+    return f"The simulated market has no {coin}. It has {known} and others, then sim-0001, sim-0002, ..."
 
 
 def _note(market: SimulatedMarket) -> str:

@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 
 from cryptocast.data.frame import check_candles, provenance_of
 from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
+from cryptocast.data.sources.base import missing_spans
 from cryptocast.data.sources.coingecko.backfill import (
     HOURS_NEEDED,
     LONGEST_STEP_HOURS,
     PAGE_DAYS,
-    Page,
+    call_span,
     pages_of,
     range_pages,
     ranged_days,
-    settled,
-    wanted_pages,
 )
 from cryptocast.data.sources.coingecko.charts import market_chart
+from cryptocast.data.sources.coingecko.source import COINGECKO
+from cryptocast.data.sources.upstream import Page
 from cryptocast.data.spans import Span
 from cryptocast.errors import DataError, UpstreamError
 
@@ -47,6 +48,22 @@ def provenance(first: datetime, last: datetime, key: SeriesKey = DAILY) -> Prove
 # --- which calls
 
 
+def wanted_pages(
+    key: SeriesKey,
+    stored: Provenance | None,
+    covered: tuple[Span, ...],
+    now: datetime,
+    *,
+    days: int,
+    fresh: bool,
+    whole: bool = False,
+    refresh: bool = False,
+) -> tuple[Page, ...]:
+    start = now - timedelta(days=days)
+    spans = missing_spans(stored, covered, now, start=start, fresh=fresh, whole=whole, refresh=refresh)
+    return COINGECKO.pages(key, spans, now)
+
+
 def test_a_new_coin_is_one_call_in_days_and_five_in_hours() -> None:
     (page,) = wanted_pages(DAILY, None, (), NOW, days=365, fresh=False, whole=True)
     assert (page.start, page.end, page.ends_now) == (NOW - 365 * DAY, NOW, True)
@@ -68,6 +85,7 @@ def test_only_the_tail_is_asked_for_with_some_days_that_may_have_been_revised() 
     stored = provenance(MIDNIGHT - 364 * DAY, MIDNIGHT - 2 * DAY)
     (page,) = wanted_pages(DAILY, stored, (), NOW, days=365, fresh=False, whole=True)
     assert page.start == MIDNIGHT - 5 * DAY
+    stored = provenance(MIDNIGHT - 364 * DAY, MIDNIGHT - 2 * DAY, HOURLY)
     (page,) = wanted_pages(HOURLY, stored, (), NOW, days=365, fresh=False)
     assert (page.start, page.ends_now) == (MIDNIGHT - 3 * DAY, True)
 
@@ -102,7 +120,7 @@ def test_pages_cover_what_is_wanted_newest_first_and_are_answered_in_hours(wante
     pages = pages_of(HOURLY, wanted, NOW)
     for page in pages:
         assert page.start < page.end
-        asked = (NOW if page.ends_now else page.asked[1]) - page.asked[0]
+        asked = (NOW if page.ends_now else call_span(page)[1]) - call_span(page)[0]
         assert asked <= PAGE_DAYS * DAY
     assert [page.end for page in pages] == sorted((page.end for page in pages), reverse=True)
     assert all(old.end <= new.start for new, old in pairwise(pages))
@@ -143,9 +161,10 @@ def test_a_new_day_is_asked_for_with_the_day_before_it_which_may_have_been_revis
 
 
 def test_a_page_is_settled_up_to_a_day_before_now() -> None:
-    assert settled(Page(DAILY, NOW - 9 * DAY, NOW, ends_now=True), NOW) == (NOW - 9 * DAY, NOW - DAY)
-    assert settled(Page(HOURLY, NOW - 9 * DAY, NOW - 5 * DAY, ends_now=False), NOW) == (NOW - 9 * DAY, NOW - 5 * DAY)
-    assert settled(Page(HOURLY, NOW - HOUR, NOW, ends_now=True), NOW) is None
+    assert COINGECKO.settled(Page(DAILY, NOW - 9 * DAY, NOW, ends_now=True), NOW) == (NOW - 9 * DAY, NOW - DAY)
+    older = Page(HOURLY, NOW - 9 * DAY, NOW - 5 * DAY, ends_now=False)
+    assert COINGECKO.settled(older, NOW) == (older.start, older.end)
+    assert COINGECKO.settled(Page(HOURLY, NOW - HOUR, NOW, ends_now=True), NOW) is None
 
 
 # --- days made of hours

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.data.sources.coingecko.credits import Credits
-from cryptocast.data.sources.coingecko.refusals import CreditsKept, QuotaSpent
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
+from cryptocast.data.sources.errors import QuotaSpent
 from cryptocast.net import Priority
 
 NOW = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)

@@ -11,9 +11,9 @@ import pytest
 from cryptocast.config import CoinGeckoConfig
 from cryptocast.data.frame import check_candles
 from cryptocast.data.schema import SeriesKey
-from cryptocast.data.sources.coingecko.backfill import Page
 from cryptocast.data.sources.coingecko.charts import market_chart
 from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.upstream import Page
 from cryptocast.errors import DataError
 from cryptocast.rehearsal import CLEAN, WORST, Coin, FakeUpstream
 
