@@ -36,8 +36,8 @@ import polars as pl
 
 import cryptocast
 from cryptocast.config import Config, Granularity
-from cryptocast.data.file_source import read_file
 from cryptocast.data.schema import BAR_US
+from cryptocast.data.sources.file.reader import read_file
 from cryptocast.errors import ModelError, UsageError
 from cryptocast.evaluation.plan import Block, Plan
 from cryptocast.evaluation.records import HorizonScore

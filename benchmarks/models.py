@@ -18,8 +18,8 @@ import numpy as np
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.simulated import simulated_coins
-from cryptocast.data.simulated.market import SimulatedMarket, simulate
+from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 from cryptocast.features.catalogue import FEATURES, add_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun

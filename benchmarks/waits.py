@@ -22,8 +22,8 @@ from urllib.request import urlopen
 import numpy as np
 import psutil
 
-from cryptocast.data.simulated import simulated_coins
-from cryptocast.data.simulated.market import SimulatedMarket, simulate
+from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 
 COINS, BARS = 1000, 2000
 SETTINGS = '[coingecko]\nbase_url = "http://127.0.0.1:9/api/v3"\n[serve]\nport = 0\nlame_duck_s = 0.0\n'

@@ -23,8 +23,8 @@ from typing import ClassVar
 import polars as pl
 
 from cryptocast.config import Config, LightGBMConfig, StoreConfig
-from cryptocast.data.sample import SAMPLE_COINS, load_sample
 from cryptocast.data.schema import BAR_US
+from cryptocast.data.sources.sample import SAMPLE_COINS, load_sample
 from cryptocast.evaluation.plan import plan_folds
 from cryptocast.evaluation.scores import judge
 from cryptocast.evaluation.walk_forward import walk_forward

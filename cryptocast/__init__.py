@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from cryptocast.config import Config, load_config
-    from cryptocast.data.file_source import read_file
-    from cryptocast.data.sample import load_sample
     from cryptocast.data.schema import BAR_US
+    from cryptocast.data.sources.file.reader import read_file
+    from cryptocast.data.sources.sample import load_sample
     from cryptocast.evaluation.walk_forward import walk_forward
     from cryptocast.features.catalogue import FEATURES, add_features
     from cryptocast.registry import Registry
@@ -56,8 +56,8 @@ _HOMES = {
     "backtest": "workflows.backtest",
     "forecast": "workflows.forecast",
     "load_config": "config",
-    "load_sample": "data.sample",
-    "read_file": "data.file_source",
+    "load_sample": "data.sources.sample",
+    "read_file": "data.sources.file.reader",
     "train": "workflows.train",
     "walk_forward": "evaluation.walk_forward",
 }

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -33,6 +33,7 @@ __all__ = [
     "ServeConfig",
     "SimulatedConfig",
     "SourceChoice",
+    "SourceName",
     "SplitConfig",
     "StoreConfig",
     "StrategyConfig",
@@ -55,8 +56,11 @@ KUBERNETES = re.compile(r"CRYPTOCAST_(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TC
 USUAL_NAMES = ("SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE")
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
-SourceChoice: TypeAlias = Literal["auto", "coingecko", "sample", "simulated", "file"]
+# One name for each line of the table in `data/sources/table.py`, which a test compares.
+SourceName: TypeAlias = Literal["coingecko", "sample", "simulated", "file"]
+SourceChoice: TypeAlias = Literal["auto", SourceName]
 MarketKind: TypeAlias = Literal["random_walk", "garch", "regimes", "signal", "break"]
+Comments: TypeAlias = Mapping[str, str]
 Share: TypeAlias = Annotated[float, Meta(gt=0.0, lt=1.0)]
 # What browsers send as Origin; a slash at its end, which they do not send, is no reason to refuse it.
 WEB_ORIGIN = re.compile(
@@ -78,7 +82,9 @@ CoinId: TypeAlias = Annotated[
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A section of the file."""
+    """A section of the file. comments: what config.toml says of each setting; lines but the first stand below it."""
+
+    comments: ClassVar[Comments] = {}
 
 
 class StoreConfig(Section, frozen=True, kw_only=True):
@@ -86,6 +92,11 @@ class StoreConfig(Section, frozen=True, kw_only=True):
 
     path: Path = Path("data")
     lock_timeout_s: Seconds = 60.0
+
+    comments: ClassVar[Comments] = {
+        "path": "where candles, models and runs are kept",
+        "lock_timeout_s": "how long to wait for another process that writes the same series",
+    }
 
 
 class DataConfig(Section, frozen=True, kw_only=True):
@@ -103,6 +114,15 @@ class DataConfig(Section, frozen=True, kw_only=True):
     granularity: Granularity = "daily"
     days: Annotated[int, Meta(ge=1, le=20_000)] = 365
     stale_after_bars: Positive = 2
+
+    comments: ClassVar[Comments] = {
+        "coins": "CoinGecko ids; what a command without coins is about",
+        "source": "auto, coingecko, sample, simulated or file; auto tries them in the order of the README",
+        "vs": "quote currency",
+        "granularity": "daily or hourly bars",
+        "days": "how much history to fetch; the free plans give 365",
+        "stale_after_bars": "CoinGecko candles older than this many bars are called stale",
+    }
 
 
 class CoinGeckoConfig(Section, frozen=True, kw_only=True):
@@ -122,6 +142,26 @@ class CoinGeckoConfig(Section, frozen=True, kw_only=True):
     keepalive_s: Seconds = 30.0
     max_retries: Annotated[int, Meta(ge=0, le=5)] = 2
 
+    comments: ClassVar[Comments] = {
+        "plan": "keyless, demo or pro; a key comes from the environment",
+        "base_url": "of the keyless and demo plans",
+        "pro_base_url": "of the pro plan",
+        "calls_per_minute": "0: 5 without a key, 25 with a demo key, 250 with a pro key",
+        "monthly_credits": (
+            "of a demo key, a call each; the backfill stops at 60 %, refreshing at 90 %; 0: no bound\n"
+            "Of these a server spends a tenth at most on coins and currencies that it is not set up for "
+            "(docs/serving.md)."
+        ),
+        "pro_monthly_credits": "of a pro key, as its plan says; 0: no bound; without a key there is none",
+        "hours": "fetch also brings a year of hours, in 5 calls a coin, so that daily highs and lows become real",
+        "connect_timeout_s": "to open a connection",
+        "read_timeout_s": "between two pieces of an answer",
+        "deadline_s": "for one answer, all tries together",
+        "max_connections": "of the pool",
+        "keepalive_s": "idle connections are closed after this",
+        "max_retries": "of 408, 429, 5xx and broken connections, with full jitter",
+    }
+
 
 class QualityConfig(Section, frozen=True, kw_only=True):
     """What the checks of candles call a finding."""
@@ -133,6 +173,16 @@ class QualityConfig(Section, frozen=True, kw_only=True):
     supply_jump_factor: Annotated[float, Meta(gt=1.0)] = 1.15
     peg_band: Annotated[float, Meta(gt=0.0, lt=0.5)] = 0.02
     peg_days: Positive = 90
+
+    comments: ClassVar[Comments] = {
+        "outlier_sigmas": "a return or range this many robust deviations out is reported; it is never changed",
+        "frozen_bars": "this many bars with the same close are reported as frozen",
+        "volume_jump_factor": "a volume that jumps by this factor and stays is reported as a change of unit",
+        "price_jump_factor": "a price that jumps by this factor and stays is reported: redenominated, or another coin?",
+        "supply_jump_factor": "market cap over close that changes by this factor in one bar is reported",
+        "peg_band": "a coin that keeps 95 % of its closes this close to their median is a stablecoin",
+        "peg_days": "over at least this time",
+    }
 
 
 class SimulatedConfig(Section, frozen=True, kw_only=True):
@@ -146,6 +196,16 @@ class SimulatedConfig(Section, frozen=True, kw_only=True):
     correlation: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.5
     r_squared: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.1
 
+    comments: ClassVar[Comments] = {
+        "market": "random_walk, garch, regimes (with jumps), signal (planted, learnable) or break (of the volatility)",
+        "seed": "another seed is another market",
+        "bars": "of each coin, daily or hourly; more of them extend the same history (but a break stays in the middle)",
+        "start": "the first bar opens at 00:00 UTC of this day",
+        "volatility": "of a day's log return; hours move by its 24th part in variance",
+        "correlation": "between the shocks of any two coins, through the market's",
+        "r_squared": 'share of a bar\'s variance that the planted signal explains; market = "signal" only',
+    }
+
 
 class FeaturesConfig(Section, frozen=True, kw_only=True):
     """What the models see, beside the catalogue, and what of it they are spared."""
@@ -153,12 +213,22 @@ class FeaturesConfig(Section, frozen=True, kw_only=True):
     file: str = ""
     max_correlation: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.999
 
+    comments: ClassVar[Comments] = {
+        "file": "a Python file that adds features of your own (see docs/features.md); empty: none",
+        "max_correlation": "of two features whose ranks agree more than this, a fit keeps one; 1.0 keeps both",
+    }
+
 
 class SplitConfig(Section, frozen=True, kw_only=True):
     """The hold-out: shares of time for fit and early stopping; the rest scores."""
 
     fit: Share = 0.70
     stop: Share = 0.15
+
+    comments: ClassVar[Comments] = {
+        "fit": "share of the time that the scored model is fitted on",
+        "stop": "the next share decides when to stop; the rest scores",
+    }
 
 
 class ForecastConfig(Section, frozen=True, kw_only=True):
@@ -168,6 +238,13 @@ class ForecastConfig(Section, frozen=True, kw_only=True):
     hourly_horizons: tuple[Positive, ...] = (1, 6, 24, 168)
     intervals: tuple[Literal[20, 40, 60, 80, 90, 95], ...] = (80, 95)
     model: Literal["auto", "baseline", "lightgbm", "lstm", "ml_ensemble"] = "auto"
+
+    comments: ClassVar[Comments] = {
+        "daily_horizons": "in bars",
+        "hourly_horizons": "in bars",
+        "intervals": "shown; on offer: 20, 40, 60, 80, 90, 95",
+        "model": "auto takes the best production version, else the baseline",
+    }
 
 
 class TrainConfig(Section, frozen=True, kw_only=True):
@@ -183,6 +260,20 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     min_independent_blocks: Positive = 12
     audit: bool = True
 
+    comments: ClassVar[Comments] = {
+        "pool": "coins that every training learns from beside the named ones; empty: [data] coins",
+        "history": (
+            '["sample"]: models also learn from the sample\'s coins, as series of their own; for short histories'
+        ),
+        "models": "that `train` fits unless --model names one",
+        "seed": "of everything that is drawn in a training",
+        "threads": "0: all there are",
+        "min_train_bars": "a coin joins a walk-forward with this many bars",
+        "blocks": "out-of-fold blocks that calibrate a fit",
+        "min_independent_blocks": "below this many non-overlapping returns of a horizon the baseline answers",
+        "audit": "refuse to train on a feature that looks into the future",
+    }
+
 
 class LightGBMConfig(Section, frozen=True, kw_only=True):
     """The gradient-boosted volatility model."""
@@ -197,6 +288,19 @@ class LightGBMConfig(Section, frozen=True, kw_only=True):
     lambda_l2: Annotated[float, Meta(ge=0.0)] = 5.0
     strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
     view: bool = True
+
+    comments: ClassVar[Comments] = {
+        "rounds": "at most; early stopping finds fewer",
+        "early_stopping_rounds": "rounds without a better score on the stop block",
+        "learning_rate": "of each round",
+        "num_leaves": "of a tree",
+        "min_data_in_leaf": "rows; the main guard against learning noise",
+        "feature_fraction": "share of the features that a tree may use",
+        "bagging_fraction": "share of the rows that a tree sees",
+        "lambda_l2": "shrinks the leaves",
+        "strength": "how much of the learned correction of the volatility is used, given unlimited history",
+        "view": "move the median at horizons where that was clearly better than the last price on the stop block",
+    }
 
 
 class LSTMConfig(Section, frozen=True, kw_only=True):
@@ -218,12 +322,35 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
     view: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
+    comments: ClassVar[Comments] = {
+        "lookback": "bars that the network reads; a multiple of patch",
+        "patch": "bars that it reads at one step",
+        "hidden": "width of the network, in each direction",
+        "members": "networks that are averaged, each with its own seed",
+        "dropout": "share of the values that is left out, in training and in the samples of a forecast",
+        "samples": "of a forecast, over all members",
+        "epochs": "at most; early stopping finds fewer",
+        "patience": "epochs without a better score on the stop block",
+        "batch": "rows between two steps",
+        "learning_rate": "of each step",
+        "weight_decay": "shrinks the weights",
+        "max_rows": "more rows than this are thinned evenly",
+        "strength": "how much of the learned correction of the volatility is used, given unlimited history",
+        "view": "move the median at horizons where that was clearly better than the last price on the stop block",
+        "device": "auto (CUDA if there is one), cpu or cuda, for training; forecasts are made on the CPU",
+    }
+
 
 class EnsembleConfig(Section, frozen=True, kw_only=True):
     """The ensemble of the others."""
 
     members: tuple[Literal["baseline", "har", "lightgbm", "lstm"], ...] = ("baseline", "har", "lightgbm", "lstm")
     temperature: Annotated[float, Meta(ge=0.0, le=3.0)] = 1.0
+
+    comments: ClassVar[Comments] = {
+        "members": "whose quantiles are averaged; har is a volatility model",
+        "temperature": "how far the volatility regime known at issue may move the weights; 0: not at all",
+    }
 
 
 class TuneConfig(Section, frozen=True, kw_only=True):
@@ -232,6 +359,12 @@ class TuneConfig(Section, frozen=True, kw_only=True):
     use: bool = True
     trials: Annotated[int, Meta(ge=1, le=10_000)] = 40
     folds: Annotated[int, Meta(ge=2, le=20)] = 4
+
+    comments: ClassVar[Comments] = {
+        "use": "whether train and backtest use what `cryptocast tune` found for their source, currency and bars",
+        "trials": "of a study in all, unless --trials names another number",
+        "folds": "blocks of time that each trial is scored on, all of them before the hold-out",
+    }
 
 
 class BacktestConfig(Section, frozen=True, kw_only=True):
@@ -246,6 +379,17 @@ class BacktestConfig(Section, frozen=True, kw_only=True):
     placebo_block_bars: Positive = 5
     models: tuple[Literal["baseline", "lightgbm", "lstm", "ml_ensemble", "mix"], ...] = ("baseline", "lightgbm", "mix")
 
+    comments: ClassVar[Comments] = {
+        "step_bars": "between origins, on daily bars",
+        "refit_every_bars": "between two refits, on daily bars",
+        "hourly_step_bars": "between origins, on hourly bars",
+        "hourly_refit_every_bars": "between two refits, on hourly bars",
+        "embargo_bars": "left out before each refit, beyond the purge of labels that had not ended",
+        "window_bars": "that each refit learns from; 0: all bars before it",
+        "placebo_block_bars": "that --placebo keeps together when it shuffles the prices",
+        "models": "what is walked when --model is not given; mix: the mean of the others",
+    }
+
 
 class StrategyConfig(Section, frozen=True, kw_only=True):
     """The strategy that a backtest trades on the forecasts, and what trading costs."""
@@ -257,6 +401,15 @@ class StrategyConfig(Section, frozen=True, kw_only=True):
     close_only_slippage_bps: Annotated[float, Meta(ge=0.0, le=1000.0)] = 5.0
     draws: Annotated[int, Meta(ge=100, le=100_000)] = 1000
 
+    comments: ClassVar[Comments] = {
+        "target_volatility": "a year's, at which a backtest sizes a long position on the forecast volatility",
+        "max_weight": "at most this share of equity in a coin",
+        "fee_bps": "of the traded value, on each side",
+        "slippage_bps": "on top, where fills are at the next open",
+        "close_only_slippage_bps": "on top instead, where bars have closes only and fills are at the same close",
+        "draws": "of the bootstrap, and at most 200 of them for random entries",
+    }
+
 
 class GateConfig(Section, frozen=True, kw_only=True):
     """When a version may become production."""
@@ -266,6 +419,14 @@ class GateConfig(Section, frozen=True, kw_only=True):
     margin: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.002
     min_live: Positive = 60
     max_evidence_age_days: Positive = 180
+
+    comments: ClassVar[Comments] = {
+        "alpha": "of the tests that decide a promotion",
+        "coverage_sigmas": "coverage further than this many standard errors from nominal is rejected",
+        "margin": "a challenger must be better by this share of production's CRPS, mean over the horizons",
+        "min_live": "matured live bars of both before they decide; until then stored walk-forward forecasts do",
+        "max_evidence_age_days": "a recipe that was last walked forward longer ago is not refreshed",
+    }
 
 
 class ServeConfig(Section, frozen=True, kw_only=True):
@@ -289,6 +450,33 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     refresh: bool = True
     lame_duck_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 3.0
     drain_s: Seconds = 10.0
+
+    comments: ClassVar[Comments] = {
+        "host": "anything else needs CRYPTOCAST_SERVE_TOKEN or --insecure",
+        "port": "0 takes any free one",
+        "max_ids": "coins in one request",
+        "request_timeout_s": "then 503 with Retry-After",
+        "receive_timeout_s": (
+            "for a whole request to arrive, and for an answer that nobody reads; then the connection ends"
+        ),
+        "keep_alive_s": "an idle connection is kept so long: longer than clients do, or it ends as they send on it",
+        "max_concurrency": "requests under way that have to wait; more get 503 with Retry-After",
+        "client_rate_per_s": (
+            "of one token, or one address without; bursts of twenty times that; more get 429; 0: no limit"
+        ),
+        "client_connections": "of one address at a time; more are closed at once; 0: no limit",
+        "max_header_bytes": "all headers together, else 431; the address of a request too, else 414",
+        "max_body_bytes": "nothing reads a body, but clients may send one; more is 413",
+        "cors_origins": 'origins whose pages may read the answers, e.g. "https://example.org"; "*": any',
+        "trusted_proxies": (
+            'addresses and networks of your proxies, e.g. "10.0.0.0/8": clients are those of X-Forwarded-For'
+        ),
+        "prices_fresh_s": "then a live price is asked for again, behind the answer",
+        "prices_keep_s": "how long an old price may stand in while the upstream fails, with its age",
+        "refresh": "fetch new bars when they close, for [data] coins, where the source is auto or coingecko",
+        "lame_duck_s": "after SIGTERM: not ready, but still accepting",
+        "drain_s": "then: for requests under way",
+    }
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import BAR_US
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.features import audit
 from cryptocast.features.own import FeatureSet, with_own
 

@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "addresses": set(),
     "allowed": {"addresses"},
     "config": {"errors", "allowed"},
+    "config_text": {"config"},
     "folds": {"errors"},
     "scoring": {"errors"},
     "net": BELOW,
@@ -32,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "workflows": BELOW | {"folds", "scoring", "net", "data", "features", "models", "evaluation", "registry"},
     "serving": BELOW | {"net", "data", "models", "registry", "workflows"},
     "rehearsal": BELOW | {"data"},
-    "cli": BELOW | {"registry", "workflows", "serving", "rehearsal"},
+    "cli": BELOW | {"config_text", "registry", "workflows", "serving", "rehearsal"},
     "__main__": {"cli"},
 }
 # Of these rooms, only the named modules may be imported.

@@ -85,22 +85,23 @@ def fetch(
     from cryptocast.cli.screens.bars import fetch_screen
     from cryptocast.workflows.candles import open_store
     from cryptocast.workflows.fetch import fetch as fetch_candles
-    from cryptocast.workflows.upstream import upstream_factory
+    from cryptocast.workflows.upstream import access_of, upstream_factory
 
     context = session.context()
     selection = bars.selection(coins)
     asked = selection.resolved(session.config)
+    # A file that is named goes before the source of the settings.
+    source = selection.source or ("auto" if file is not None else asked.source)
     report = fetch_candles(
         session.config,
         asked.coins,
-        # A file that is named goes before the source of the settings.
-        source=selection.source or ("auto" if file is not None else asked.source),
+        source=source,
         vs=asked.vs,
         granularity=selection.granularity,
         now=context.wall_clock(),
         wall_clock=context.wall_clock,
         cut_at=asked.now,
-        upstream=upstream_factory(context),
+        upstream=upstream_factory(source, access_of(context)),
         store=open_store(session.config),
         days=days,
         file=file,

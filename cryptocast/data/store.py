@@ -14,17 +14,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import filelock
 import msgspec
 import polars as pl
 
-from cryptocast.config import Granularity
+from cryptocast.config import Granularity, SourceName
 from cryptocast.data import parquet
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.frame import candles_of, check_candles, content_hash, provenance_of
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, Provenance, SeriesKey
+from cryptocast.data.sources.file.source import FILE
 from cryptocast.data.spans import Span, merged
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.files import OWN_FILE, make_own_folder
@@ -34,7 +35,7 @@ __all__ = ["LAYOUT", "REVISION_SCHEMA", "CandleStore", "Finding", "WriteResult",
 log = logging.getLogger(__name__)
 
 LAYOUT: Final = 2  # 1 had no `known_from`: its rows count as known since the file was written
-SOURCES: Final = ("coingecko", "file", "sample", "simulated")
+SOURCES: Final = get_args(SourceName)
 KNOWN_FROM: Final = "known_from"
 SERIES_SCHEMA: Final = pl.Schema({**CANDLE_SCHEMA, KNOWN_FROM: TIME})
 REVISION_SCHEMA: Final = pl.Schema({**SERIES_SCHEMA, "revised_at": TIME})
@@ -433,7 +434,7 @@ def _remedy(key: SeriesKey, path: Path) -> str:
     again = f"cryptocast fetch {key.coin} --source {key.source}"
     again += f" --vs {key.vs}" if key.vs != "usd" else ""
     again += f" --granularity {key.granularity}" if key.granularity != "daily" else ""
-    again += " --file FILE" if key.source == "file" else ""
+    again += " --file FILE" if key.source == FILE.name else ""
     return f"Remove {path.name} and fetch it again: {again}"
 
 

@@ -13,8 +13,9 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from cryptocast.data.refusals import CreditsKept
 from cryptocast.data.schema import BAR_US
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
+from cryptocast.data.sources.table import ages_by_clock
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.serving.encoding import encode
 from cryptocast.serving.paths import without_folders
@@ -246,7 +247,7 @@ class Answers:
         """Until the next bar closes, or it is time to look for a late one; seconds where something was broken."""
         now = self._wall_clock()
         next_close = made.as_of + timedelta(microseconds=BAR_US[request.selection.granularity or "daily"])
-        until = next_close if made.source == "coingecko" and next_close > now else now + LOOK_AGAIN
+        until = next_close if ages_by_clock(made.source) and next_close > now else now + LOOK_AGAIN
         passing = made.fallback_reason is not None and made.fallback_reason.code in PASSING
         # The clock may be set while a forecast is computed.
         term = Term(max(began, now), until)

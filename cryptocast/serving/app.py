@@ -23,8 +23,11 @@ import cryptocast
 from cryptocast.config import Config
 from cryptocast.data.coins import shown
 from cryptocast.data.kept import AnnouncedCandles, KeptCandles
-from cryptocast.data.quotes import Quote
-from cryptocast.data.refusals import CreditsKept
+from cryptocast.data.sources.coingecko.quotes import Quote
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
+from cryptocast.data.sources.coingecko.source import COINGECKO, connect, credits_of
+from cryptocast.data.sources.sample.source import SAMPLE
+from cryptocast.data.sources.table import rule_of
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Batcher, Breaker, BreakerMetrics, Breakers, Parts, Priority
 from cryptocast.registry import PRODUCTION, KeptRegistry, Registry, RegistryWatch
@@ -74,7 +77,7 @@ from cryptocast.workflows.context import Context
 from cryptocast.workflows.documents import CoinError, ForecastDocument
 from cryptocast.workflows.forecast import Forecaster
 from cryptocast.workflows.forecast import Request as ForecastRequest
-from cryptocast.workflows.upstream import credits_of, upstream_factory
+from cryptocast.workflows.upstream import access_of
 
 __all__ = ["Service", "create_app"]
 
@@ -86,6 +89,7 @@ KEPT_PRICES: Final = Path("cache") / "serving" / "prices.json"
 ALIVE: Final = b'{"status":"pass"}'
 HEALTH_TYPE: Final = "application/health+json"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PRICES: Final = f"{COINGECKO.name} prices"  # what the names of their breakers begin with
 METRICS_FRESH_S: Final = 1.0  # a scrape takes milliseconds; many scrapers take no more of them than one
 SERVED: Final = ", ".join(path for path in PATHS if path != "/")
 
@@ -150,7 +154,7 @@ class Service:
         upstream = None
         if self.asking is None:
             on_try = partial(self.telemetry.tried, "prices")
-            upstream = upstream_factory(self.context, breakers=self.price_breakers, on_try=on_try)()
+            upstream = connect(access_of(self.context, breakers=self.price_breakers, on_try=on_try))
             live, others = upstream.live(), upstream.live(priority=Priority.STRANGER)
             self.upstream_figures.pool = upstream.pool_metrics
             self.upstream_figures.batches = lambda: (live.calls + others.calls, live.asked + others.asked)
@@ -473,7 +477,8 @@ def _service(
 
     watch = StoreWatch(fresh, shown, registry, series=lambda: served_series(answers, config), on_change=changed)
     sides = Sides()
-    strangers = Strangers(config, credits_of(context), on_refusal=partial(telemetry.count, "stranger_refused"))
+    budget = credits_of(config, context.wall_clock)
+    strangers = Strangers(config, budget, on_refusal=partial(telemetry.count, "stranger_refused"))
 
     watch.on_registry = partial(_follow, kept, sides, strangers)
     ladder = None
@@ -497,7 +502,7 @@ def _service(
         bring=keeper.for_request if keeper is not None else None,
         on_fallback=lambda step: telemetry.count("fallback", step),
     )
-    price_breakers = Breakers(lambda name: Breaker(f"coingecko prices {name}"))
+    price_breakers = Breakers(lambda name: Breaker(f"{PRICES} {name}"))
     refresher = _refresher(context, answers, keeper, duties) if refresh else None
     if refresher is not None:
         watch.before_change = refresher.before_change
@@ -505,9 +510,9 @@ def _service(
             refresher.judge = partial(judge_versions, behind)
 
     def all_breakers() -> Mapping[str, Breaker]:
-        groups = {"coingecko prices": price_breakers}
+        groups = {PRICES: price_breakers}
         if keeper is not None:
-            groups["coingecko bars"] = keeper.breakers
+            groups |= keeper.breakers
         if ladder is not None:
             groups["model"] = forecaster.breakers
         return {f"{name} {end}": one for name, group in groups.items() for end, one in group.all().items()}
@@ -515,7 +520,7 @@ def _service(
     def breakers() -> Mapping[str, BreakerMetrics]:
         return {name: one.metrics() for name, one in all_breakers().items()}
 
-    upstream_figures = UpstreamFigures(credits_of(context).state)
+    upstream_figures = UpstreamFigures(budget.state)
     live_figures = LiveFigures(context, registry_stamp(config.store.path))
     pulse = Pulse(telemetry, lambda: sum(one.state in ("open", "forced_open") for one in breakers().values()))
     health = Health(
@@ -580,11 +585,12 @@ def _timed(forecast: MakeForecast, telemetry: Telemetry) -> MakeForecast:
 
 def _refresher(context: Context, answers: Answers, keeper: BarKeeper | None, duties: Sequence[Duty]) -> Refresher:
     config = context.config
-    fetches = keeper is not None and config.serve.refresh and config.data.source in ("auto", "coingecko")
+    source = rule_of(config.data.source).fetched
+    fetches = keeper is not None and config.serve.refresh and source is not None
 
     async def bring(coins: Sequence[str], priority: Any) -> Fetched:
-        assert keeper is not None  # noqa: S101 - for the type checker
-        return await keeper.bring(coins, config.data.vs, config.data.granularity, priority)
+        assert keeper is not None and source is not None  # noqa: S101, PT018 - for the type checker
+        return await keeper.bring(coins, source.name, config.data.vs, config.data.granularity, priority)
 
     return Refresher(
         config=config,
@@ -624,7 +630,7 @@ def _store_values(answers: Answers, now: datetime) -> dict[str, Any]:
     oldest = max((now - made.as_of for made in newest), default=timedelta(0))
     return {
         "stale": sum(made.stale for made in newest),
-        "on_sample": sum(made.source == "sample" for made in newest),
+        "on_sample": sum(made.source == SAMPLE.name for made in newest),
         "oldest_bar_age_s": int(oldest.total_seconds()),
     }
 

@@ -3,16 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
-import msgspec
-
 from cryptocast.config import Granularity
-from cryptocast.data.backfill import PAGE_DAYS
-from cryptocast.data.refusals import UnknownCoin, UnknownCurrency
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
+from cryptocast.data.sources.table import SOURCES, rule_of
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Breaker, Breakers, Priority, Try
 from cryptocast.serving.clients import CLIENT
@@ -22,7 +20,8 @@ from cryptocast.serving.worker import Worker
 from cryptocast.workflows.candles import Found, Sources, open_store
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.forecast import Request
-from cryptocast.workflows.upstream import upstream_factory
+from cryptocast.workflows.panel import choice_of
+from cryptocast.workflows.upstream import access_of, upstream_factory
 
 __all__ = ["BarKeeper", "Fetched"]
 
@@ -32,7 +31,6 @@ DEADLINE_S: Final = 20.0  # of a call with its retries: somebody may be waiting 
 MAX_WAITING: Final = 64
 MAX_UNKNOWN: Final = 20_000
 Fetched: TypeAlias = dict[str, CryptocastError | None]
-Series: TypeAlias = tuple[str, str, Granularity]
 
 
 class BarKeeper:
@@ -53,15 +51,20 @@ class BarKeeper:
         refusal: Callable[[], str | None] = lambda: None,
         strangers: Strangers | None = None,
     ) -> None:
-        coingecko = context.config.coingecko
-        limited = msgspec.structs.replace(coingecko, deadline_s=min(DEADLINE_S, coingecko.deadline_s))
-        self._context = replace(context, config=msgspec.structs.replace(context.config, coingecko=limited))
+        self._context = context
         self._on_change, self._on_try, self._refusal = on_change, on_try, refusal
         self._strangers = strangers
         self._worker, self._worker_for_others = Worker(max_waiting=MAX_WAITING), Worker(max_waiting=MAX_WAITING)
         self._unknown = Unknown(clock=time.monotonic, most=MAX_UNKNOWN)
-        self._flights: dict[Series, asyncio.Task[Fetched]] = {}
-        self.breakers = Breakers(lambda name: Breaker(f"coingecko bars {name}"))
+        self._flights: dict[SeriesKey, asyncio.Task[Fetched]] = {}
+        self._breakers = {
+            source.name: Breakers(_named(f"{source.name} bars")) for source in SOURCES.values() if source.ages_by_clock
+        }
+
+    @property
+    def breakers(self) -> Mapping[str, Breakers]:
+        """Those of each source, by what their names begin with."""
+        return {f"{source} bars": group for source, group in self._breakers.items()}
 
     def start(self) -> None:
         """Begin to work."""
@@ -79,15 +82,17 @@ class BarKeeper:
         the server is not set up for. `lacking`, what is said of it now, where nothing is fetched from its source: it
         can never be had."""
         (coin,) = request.selection.coins
-        if request.selection.source not in ("auto", "coingecko"):
+        selection = request.selection
+        source = rule_of(selection.source or "auto").fetched
+        if source is None:
             return lacking
-        series = (coin, request.selection.vs or "usd", request.selection.granularity or "daily")
+        series = SeriesKey(source.name, selection.vs or "usd", selection.granularity or "daily", coin)
         flight = self._flights.get(series)
         if flight is None:
             priority = Priority.USER
-            if self._strangers is not None and not self._strangers.is_ours(coin, series[1]):
+            if self._strangers is not None and not self._strangers.is_ours(coin, series.vs):
                 priority = Priority.STRANGER
-                refused = self._unknown.why(series[1], series[:2]) or self._strangers.refusal(CLIENT.get())
+                refused = self._unknown.why(*_subjects(series)) or self._strangers.refusal(CLIENT.get())
                 if refused is not None:
                     return refused
             flight = asyncio.create_task(self._settled(series, priority))
@@ -95,28 +100,33 @@ class BarKeeper:
             flight.add_done_callback(lambda _: self._flights.pop(series, None))
         return (await asyncio.shield(flight))[coin]
 
-    async def _settled(self, series: Series, priority: Priority) -> Fetched:
+    async def _settled(self, series: SeriesKey, priority: Priority) -> Fetched:
         """What came of one series. What the upstream does not know is believed for a time, of a coin of ours never."""
-        coin, vs, granularity = series
-        fetched = await self.bring([coin], vs, granularity, priority)
+        coin, vs = series.coin, series.vs
+        fetched = await self.bring([coin], series.source, vs, series.granularity, priority)
         error = fetched[coin]
         if error is None or self._strangers is None:
             return fetched
         if priority is Priority.STRANGER and isinstance(error, UnknownCoin | UnknownCurrency):
-            self._unknown.remember(vs if isinstance(error, UnknownCurrency) else (coin, vs), error)
+            of_currency, of_coin = _subjects(series)
+            self._unknown.remember(of_currency if isinstance(error, UnknownCurrency) else of_coin, error)
         if isinstance(error, UnknownCoin) and self._strangers.is_passing(coin, vs, error):
             return {
                 coin: UpstreamError(f"{error} The server is set up for it, and no list of coins says so: ask again.")
             }
         return fetched
 
-    async def bring(self, coins: Sequence[str], vs: str, granularity: Granularity, priority: Priority) -> Fetched:
-        """Bring the coins up to date: None for those that are, else why not. Raises nothing of its own."""
+    async def bring(
+        self, coins: Sequence[str], source: str, vs: str, granularity: Granularity, priority: Priority
+    ) -> Fetched:
+        """Bring the coins up to date: None for those that are, else why not. Raises nothing of its own.
+
+        source: one that fetches."""
         if (refusal := self._refusal()) is not None:
             return dict.fromkeys(coins, DataError(f"The store cannot be written ({refusal}): no candles are fetched."))
         try:
             worker = self._worker_for_others if priority is Priority.STRANGER else self._worker
-            fetched, changed = await worker.submit(partial(self._fetch, coins, vs, granularity, priority))
+            fetched, changed = await worker.submit(partial(self._fetch, coins, source, vs, granularity, priority))
         except CryptocastError as error:
             return dict.fromkeys(coins, error)
         if changed:
@@ -124,24 +134,25 @@ class BarKeeper:
         return fetched
 
     def _fetch(
-        self, coins: Sequence[str], vs: str, granularity: Granularity, priority: Priority
+        self, coins: Sequence[str], source: str, vs: str, granularity: Granularity, priority: Priority
     ) -> tuple[Fetched, list[str]]:
         config = self._context.config
         fetched: Fetched = {}
         changed = []
-        # Of a coin that somebody names in passing the hours of one call are enough.
-        one_call = priority is Priority.STRANGER and granularity == "hourly"
-        days = min(config.data.days, PAGE_DAYS) if one_call else None
+        # Of a coin that somebody names in passing the bars of one call are enough.
+        most = SOURCES[source].days_a_call(granularity) if priority is Priority.STRANGER else None
+        days = min(config.data.days, most) if most is not None else None
+        access = access_of(self._context, breakers=self._breakers[source], on_try=self._on_try, deadline_s=DEADLINE_S)
         try:
             with Sources(
                 config,
                 self._context.candles or open_store(config),
-                source="coingecko",
+                source=choice_of(source),
                 vs=vs,
                 granularity=granularity,
                 now=None,
                 wall_clock=self._context.wall_clock,
-                upstream_factory=upstream_factory(self._context, breakers=self.breakers, on_try=self._on_try),
+                upstream_factory=upstream_factory(source, access),
                 priority=priority,
                 tries=1 if priority is Priority.STRANGER else 2,
             ) as sources:
@@ -155,3 +166,12 @@ class BarKeeper:
             log.exception("fetching the candles of %d coins failed", len(coins))
             return {**dict.fromkeys(coins, CryptocastError(INTERNAL)), **fetched}, changed
         return fetched, changed
+
+
+def _named(kind: str) -> Callable[[str], Breaker]:
+    return lambda name: Breaker(f"{kind} {name}")
+
+
+def _subjects(series: SeriesKey) -> tuple[Hashable, Hashable]:
+    """What may be unknown upstream: the currency, and the coin in it."""
+    return (series.source, series.vs), (series.source, series.vs, series.coin)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptocast.config import Config
-from cryptocast.data.credits import CreditState
+from cryptocast.data.sources.coingecko.credits import CreditState
 from cryptocast.errors import CryptocastError
 from cryptocast.net import PoolMetrics, Priority
 from cryptocast.registry import PRODUCTION, Version

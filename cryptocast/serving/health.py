@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 import psutil
 
+from cryptocast.data.sources.table import SOURCES
 from cryptocast.files import write_refusal
 from cryptocast.net import BreakerMetrics, State
 from cryptocast.serving.telemetry import Minute, Sample, Telemetry, Trend, trends
@@ -249,9 +250,10 @@ class Health:
 
     def _upstream(self) -> tuple[Status, dict[str, Any], str | None]:
         failures = self.telemetry.total("upstream_error")
-        is_open = [name for name, one in self.breakers().items() if name.startswith("coingecko") and _is_open(one)]
-        values = {"errors": failures, "calls_are_stopped": bool(is_open)}
-        return ("warn" if is_open else "pass"), values, "CoinGecko is not called now" if is_open else None
+        stopped = [name.partition(" ")[0] for name, one in self.breakers().items() if _is_open(one)]
+        titles = [source.title for source in SOURCES.values() if source.name in stopped]
+        values = {"errors": failures, "calls_are_stopped": bool(titles)}
+        return ("warn" if titles else "pass"), values, f"{', '.join(titles)} is not called now" if titles else None
 
     def _breakers(self) -> tuple[Status, dict[str, Any], str | None]:
         all_of = self.breakers()

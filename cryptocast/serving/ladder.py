@@ -12,21 +12,20 @@ from typing import Final
 
 import msgspec
 
-from cryptocast.data.sample import SAMPLE_COINS
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.table import rule_of
 from cryptocast.errors import CryptocastError, DataError, RegistryError, TooFewBarsError, UsageError
 from cryptocast.serving.answers import MakeForecast
 from cryptocast.workflows.documents import CoinForecast, ForecastDocument
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.panel import choice_of
 
 __all__ = ["Ladder"]
 
 log = logging.getLogger(__name__)
 
 BASELINE: Final = "baseline"
-SAMPLE_NOTICE: Final = (
-    "the store has no candles of {coin} yet: resting on the sample, real Bitstamp prices that end {day}."
-)
 
 
 class Ladder:
@@ -60,7 +59,8 @@ class Ladder:
 
     def _from_store(self, request: Request) -> CoinForecast:
         selection = request.selection
-        if selection.source not in ("auto", "coingecko"):
+        rule = rule_of(selection.source or "auto")
+        if rule.fetched is None:
             return self._one(request)
         stored = replace(selection, stored=True)  # nothing is fetched: a hanging upstream holds up no forecast
         try:
@@ -69,12 +69,16 @@ class Ladder:
             raise
         except DataError:
             (coin,) = selection.coins
-            fits = coin in SAMPLE_COINS and (selection.vs, selection.granularity) == ("usd", "daily")
-            if selection.source != "auto" or not fits:
+            keys = {
+                source: SeriesKey(source.name, selection.vs or "", selection.granularity or "daily", coin)
+                for source in rule.stand_ins
+            }
+            stand_in = next((source for source, key in keys.items() if source.holds(key)), None)
+            if stand_in is None:
                 raise
-        self._on_step("sample")
-        made = self._one(replace(request, selection=replace(selection, source="sample")))
-        notice = SAMPLE_NOTICE.format(coin=coin, day=f"{made.as_of:%Y-%m-%d}")
+        self._on_step(stand_in.name)
+        made = self._one(replace(request, selection=replace(selection, source=choice_of(stand_in.name))))
+        notice = f"the store has no candles of {coin} yet: resting on {stand_in.described(made.as_of)}."
         return msgspec.structs.replace(made, notices=(notice, *made.notices))
 
     def _one(self, request: Request) -> CoinForecast:

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from cryptocast.data.parquet import write_atomically
-from cryptocast.data.quotes import Quote, chunks
-from cryptocast.data.refusals import UnknownCurrency
+from cryptocast.data.sources.coingecko.quotes import Quote, chunks
+from cryptocast.data.sources.errors import UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
 from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from cryptocast.data.refusals import UnknownCurrency
+from cryptocast.data.sources.errors import UnknownCurrency
 from cryptocast.errors import (
     ConfigError,
     CryptocastError,

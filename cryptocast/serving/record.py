@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final
 
 import msgspec
 
 from cryptocast.config import Config, Granularity
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.table import SOURCES
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.serving.answers import Answers
 from cryptocast.workflows.context import Context, Selection
@@ -19,8 +19,6 @@ from cryptocast.workflows.score import judge, record
 __all__ = ["judge_versions", "record_bars", "served_series"]
 
 log = logging.getLogger(__name__)
-
-SOURCES: Final = ("file", "coingecko")  # those whose candles lie in the store
 
 
 async def record_bars(answers: Answers, forecaster: Forecaster, coins: Sequence[str]) -> None:
@@ -61,4 +59,5 @@ def served_series(answers: Answers, config: Config) -> Iterable[SeriesKey]:
     asked: dict[tuple[str, Granularity, str], None] = dict.fromkeys((data.vs, data.granularity, c) for c in data.coins)
     for made in answers.newest():
         asked[made.vs, msgspec.convert(made.granularity, Granularity), made.coin] = None
-    return [SeriesKey(source, *one) for one in asked for source in SOURCES]
+    stored = [source.name for source in SOURCES.values() if source.kept_in_store]
+    return [SeriesKey(source, *one) for one in asked for source in stored]

@@ -13,9 +13,10 @@ from typing import Final, Protocol
 import msgspec
 
 from cryptocast.config import Config
-from cryptocast.data.coingecko import calls_per_minute
-from cryptocast.data.credits import Credits
-from cryptocast.data.refusals import CreditsKept, QuotaSpent, UnknownCoin
+from cryptocast.data.sources.coingecko.client import calls_per_minute
+from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
+from cryptocast.data.sources.errors import QuotaSpent, UnknownCoin
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.serving.problems import Kind, Problem, ProblemError, coin_error, kind_of, no_forecast
 

@@ -10,22 +10,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 from cryptocast.config import Config, Granularity, SourceChoice
-from cryptocast.data.backfill import Page, wanted_pages
-from cryptocast.data.coingecko import FREE_DAYS, CoinGecko
-from cryptocast.data.coins import check_coin, check_vs, suggestion
+from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.frame import cut
-from cryptocast.data.sample import SAMPLE_COINS, load_sample
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
-from cryptocast.data.simulated import load_simulated
+from cryptocast.data.sources.base import Source, missing_spans
+from cryptocast.data.sources.table import rule_of
+from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Priority, Unreachable
 from cryptocast.workflows.context import NoProgress, Progress
 from cryptocast.workflows.downloads import Downloads, Reach, by_turns
-from cryptocast.workflows.upstream import coin_list_of
 
 __all__ = [
-    "NEED_NO_STORE",
     "CoinBars",
     "Found",
     "Obtained",
@@ -34,14 +31,12 @@ __all__ = [
     "obtain",
     "open_store",
     "stale_after",
-    "without_store",
 ]
 
 # A closed bar appears upstream some time after its close.
 GRACE: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=15), "hourly": timedelta(minutes=5)}
 # Asking again sooner than this brings nothing new: dead coins would be asked for with every command.
 RETRY: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=30), "hourly": timedelta(minutes=5)}
-NEED_NO_STORE: Final = ("sample", "simulated")
 DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream was asked
 
 
@@ -49,7 +44,7 @@ DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream wa
 class CoinBars:
     """The candles of one coin, closed at `now`.
 
-    now: the clock of the source: the last close of sample and file, the wall clock for CoinGecko, unless overridden.
+    now: the clock of the source: the wall clock where it ages by that, else its last close, unless overridden.
     notice: what the user must know about them, in one line.
     """
 
@@ -97,7 +92,7 @@ def obtain(
     granularity: Granularity,
     now: datetime | None,
     wall_clock: Callable[[], datetime],
-    upstream_factory: Callable[[], CoinGecko],
+    upstream_factory: Callable[[], Upstream],
     fetch_allowed: bool = True,
     as_of: datetime | None = None,
     progress: Progress | None = None,
@@ -144,13 +139,6 @@ def obtain(
     )
 
 
-def without_store(config: Config, source: str, coin: str, *, vs: str, granularity: Granularity) -> Candles:
-    """Candles that are there without fetching: those inside the package, or those of the simulated market."""
-    if source == "sample":
-        return load_sample(coin, vs=vs, granularity=granularity)
-    return load_simulated(coin, config.simulated, vs=vs, granularity=granularity)
-
-
 def open_store(config: Config) -> CandleStore:
     """The store that the settings name."""
     return CandleStore(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
@@ -173,7 +161,7 @@ class Sources:
         granularity: Granularity,
         now: datetime | None,
         wall_clock: Callable[[], datetime],
-        upstream_factory: Callable[[], CoinGecko],
+        upstream_factory: Callable[[], Upstream],
         fetch_allowed: bool = True,
         as_of: datetime | None = None,
         stored: bool = False,
@@ -183,12 +171,12 @@ class Sources:
     ) -> None:
         check_vs(vs)
         self._config, self._store = config, store
-        self._source, self._vs, self._granularity = source, vs, granularity
+        self._rule, self._vs, self._granularity = rule_of(source), vs, granularity
         self._now = as_of if now is None else now
         self._as_of, self._wall_clock, self._factory = as_of, wall_clock, upstream_factory
         self._stored = stored
         self._fetch_allowed = fetch_allowed
-        self._opened: CoinGecko | None = None
+        self._opened: Upstream | None = None
         self._downloads = Downloads(
             store, self.upstream, wall_clock, priority=priority, patient=patient, reach=Reach(tries=tries)
         )
@@ -199,11 +187,11 @@ class Sources:
         return self._downloads.reach
 
     @property
-    def opened(self) -> CoinGecko | None:
+    def opened(self) -> Upstream | None:
         """The upstream, if it was needed."""
         return self._opened
 
-    def upstream(self) -> CoinGecko:
+    def upstream(self) -> Upstream:
         """The upstream, opened now if it was not. Closed with this object."""
         if self._opened is None:
             self._opened = self._factory()
@@ -231,44 +219,35 @@ class Sources:
         """Each coin once, as its bars come, or why they do not: first those that are here, then the downloads.
 
         `whole`: fetch too if the history is shorter than `days` (default: the setting). `refresh` fetches even what is
-        fresh; without `older`, CoinGecko candles that could not be brought up to date are not good enough.
+        fresh; without `older`, candles that could not be brought up to date are not good enough.
         """
         orders: dict[SeriesKey, _Order] = {}
         for coin in coins:
             check_coin(coin)
             try:
-                here = self._here(coin)
-                order = None if here is not None else self._order(coin, days, refresh=refresh, whole=whole)
+                here = self._here(coin) or self._order(coin, days, refresh=refresh, whole=whole)
             except (DataError, UpstreamError) as error:
                 yield coin, error
                 continue
-            if here is not None:
+            if isinstance(here, Found):
                 yield coin, here
-            elif order is not None:
-                orders[order.key] = order
+            else:
+                orders[here.key] = here
         yield from self._delivered(orders, older=older)
 
     def _here(self, coin: str) -> Found | None:
-        """Bars for which nobody needs to be asked; None if CoinGecko's are wanted."""
-        if self._source in NEED_NO_STORE:
-            made = without_store(self._config, self._source, coin, vs=self._vs, granularity=self._granularity)
-            return Found(self._resting(made))
-        if self._source in ("auto", "file"):
-            own = self._store.read(self._key("file", coin), self._as_of)
+        """Bars for which nobody needs to be asked; None if they must be fetched."""
+        for source in self._rule.here:
+            key = self._key(source, coin)
+            own = self._store.read(key, self._as_of) if source.kept_in_store else source.load(self._config, key)
             if own is not None:
                 return Found(self._resting(own))
-            if self._source == "file":
-                raise (
-                    self._unknown_then(self._key("file", coin))
-                    if self._as_of
-                    else DataError(
-                        f"There are no {self._granularity} candles of {coin} in {self._vs} from a file."
-                        f" Import them: cryptocast fetch {coin} --source file --file FILE"
-                    )
-                )
+        if self._rule.fetched is None:
+            missing = DataError(self._rule.here[-1].explain_missing(self._config, key))
+            raise self._unknown_then(key) if self._as_of else missing
         if self._as_of is None and not self._stored:
             return None
-        key = self._key("coingecko", coin)
+        key = self._key(self._rule.fetched, coin)
         known = self._store.read(key, self._as_of)
         if known is None and self._as_of is not None:
             raise self._unknown_then(key)
@@ -289,22 +268,20 @@ class Sources:
         )
 
     def _order(self, coin: str, days: int | None, *, refresh: bool, whole: bool) -> _Order:
-        key = self._key("coingecko", coin)
+        source = self.fetched
+        key = self._key(source, coin)
         stored = self._store.read(key)
         wall = self._wall_clock()
-        days = days or self._config.data.days
-        if self._config.coingecko.plan != "pro":
-            days = min(days, FREE_DAYS)
-        pages = wanted_pages(
-            key,
+        spans = missing_spans(
             None if stored is None else stored.provenance,
             self._store.covered(key),
             wall,
-            days=days,
+            start=max(wall - timedelta(days=days or self._config.data.days), source.oldest(self._config, wall)),
             fresh=stored is not None and is_fresh(stored.provenance, wall, self._now),
             whole=whole,
             refresh=refresh,
         )
+        pages = source.pages(key, spans, wall)
         return _Order(key, stored, wall, pages, left=len(pages))
 
     def _delivered(
@@ -339,18 +316,19 @@ class Sources:
         if order.error is None:
             if stored is None:
                 raise DataError(
-                    f"CoinGecko has no closed {order.key.granularity} bar of {order.key.coin} yet. Choose another coin."
+                    f"{self.fetched.title} has no closed {order.key.granularity} bar of {order.key.coin} yet."
+                    " Choose another coin."
                 )
             return Found(self._ageing(stored, order.wall), written)
         if stored is not None and older:
             said = _first_sentence(order.error)
-            notice = f"{said}: resting on older CoinGecko candles, to {_day(stored.provenance)}."
+            notice = f"{said}: resting on older {self.fetched.title} candles, to {_day(stored.provenance)}."
             return Found(self._ageing(stored, order.wall, failed=notice), written)
         if isinstance(order.error, DataError):
             raise order.error
         if not isinstance(order.error, UpstreamError):
             raise DataError(str(order.error)) from order.error
-        return Found(self._sample_instead(order.key.coin, order.error))
+        return Found(self._stand_in(order.key, order.error))
 
     def close(self) -> None:
         """Close the upstream, if it was opened."""
@@ -364,8 +342,15 @@ class Sources:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _key(self, source: str, coin: str) -> SeriesKey:
-        return SeriesKey(source, self._vs, self._granularity, coin)
+    @property
+    def fetched(self) -> Source:
+        """The source that is asked over the network. DataError where there is none."""
+        if self._rule.fetched is None:
+            raise DataError("Nothing is fetched from this source.")
+        return self._rule.fetched
+
+    def _key(self, source: Source, coin: str) -> SeriesKey:
+        return SeriesKey(source.name, self._vs, self._granularity, coin)
 
     def _resting(self, candles: Candles, notice: str | None = None) -> CoinBars:
         """Bars whose clock stands at their last close."""
@@ -381,26 +366,21 @@ class Sources:
         notice = failed
         if late and failed is None:
             coin = kept.provenance.key.coin
-            notice = f"CoinGecko's newest {self._granularity} candle of {coin} closed {last:%Y-%m-%d %H:%M} UTC."
+            notice = (
+                f"{self.fetched.title}'s newest {self._granularity} candle of {coin} closed {last:%Y-%m-%d %H:%M} UTC."
+            )
             if kept.provenance.fetched_at - last > DEAD_AFTER:
                 notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
         return CoinBars(kept, now=now, stale=late or failed is not None, notice=notice)
 
-    def _guess(self, coin: str) -> str:
-        """Which coin may have been meant, from the list that was kept on disk, else from the well-known ones."""
-        listed = coin_list_of(self._config)
-        return (listed.suggestion(coin) if listed is not None else "") or suggestion(coin, SAMPLE_COINS)
-
-    def _sample_instead(self, coin: str, error: UpstreamError) -> CoinBars:
-        fits = coin in SAMPLE_COINS and self._vs == "usd" and self._granularity == "daily"
-        if self._source == "auto" and fits:
-            sample = load_sample(coin)
-            reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{_first_sentence(error)}"
-            notice = f"{reason}: resting on the sample, real Bitstamp prices that end {_day(sample.provenance)}."
-            return self._resting(sample, notice)
-        hint = self._guess(coin)
-        here = f" {coin} is not in the store." + (hint if coin not in SAMPLE_COINS else "")
-        raise error.saying(f"{error}{here}") from error
+    def _stand_in(self, key: SeriesKey, error: UpstreamError) -> CoinBars:
+        for source in self._rule.stand_ins:
+            other = self._key(source, key.coin)
+            if source.holds(other):
+                candles = source.load(self._config, other)
+                reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{_first_sentence(error)}"
+                return self._resting(candles, f"{reason}: resting on {source.described(candles.provenance.last)}.")
+        raise error.saying(f"{error} {self.fetched.explain_missing(self._config, key)}") from error
 
 
 def _summed(results: Sequence[WriteResult]) -> WriteResult | None:

@@ -15,15 +15,15 @@ import msgspec
 
 from cryptocast.addresses import shown_address
 from cryptocast.config import Config, load_config
-from cryptocast.data.coingecko import CoinGecko
-from cryptocast.data.refusals import DASHBOARD
+from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.coingecko.refusals import DASHBOARD
+from cryptocast.data.sources.coingecko.source import credits_of
 from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UsageError
 from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.net import Limiter, Unreachable
 from cryptocast.registry import PRODUCTION, Registry
-from cryptocast.workflows.context import Context
+from cryptocast.workflows.context import utc_now
 from cryptocast.workflows.inventory import check_store, list_store
-from cryptocast.workflows.upstream import credits_of
 
 __all__ = ["Check", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
 
@@ -209,7 +209,7 @@ def _token(config: Config, environ: Mapping[str, str]) -> Check:
 
 def _credits(config: Config) -> Iterator[Check]:
     """What is left of the month, where the plan has a bound or something was spent."""
-    state = credits_of(Context(config)).state()
+    state = credits_of(config, utc_now).state()
     if state.blocked_until is not None:
         found = f"CoinGecko says that those of {state.month} are used up; {state.used:,} were counted here"
         then = f"Wait: the backfill and refreshing pause until {state.blocked_until:%Y-%m-%d %H:%M} UTC."

@@ -11,10 +11,9 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any, Final, TypeAlias
 
-from cryptocast.data.backfill import Page, settled
-from cryptocast.data.charts import History
-from cryptocast.data.coingecko import CoinGecko
-from cryptocast.data.refusals import QuotaSpent, RateLimited
+from cryptocast.data.sources.errors import QuotaSpent, RateLimited
+from cryptocast.data.sources.table import SOURCES
+from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, UpstreamError, UsageError
 from cryptocast.net import Priority, Unreachable
@@ -59,7 +58,7 @@ class Downloads:
     """
 
     store: CandleStore
-    upstream: Callable[[], CoinGecko]
+    upstream: Callable[[], Upstream]
     now: Callable[[], datetime]
     priority: Priority = Priority.USER
     patient: bool = False
@@ -88,7 +87,7 @@ class Downloads:
         while waiting:
             yield waiting.pop(), self.reach.down
 
-    def _jobs(self, upstream: CoinGecko, waiting: list[Page]) -> Iterator[tuple[Page, Callable[[], Work]]]:
+    def _jobs(self, upstream: Upstream, waiting: list[Page]) -> Iterator[tuple[Page, Callable[[], Work]]]:
         while waiting and self.reach.down is None:
             page = waiting.pop()
             work = partial(upstream.page, page, self.now(), priority=self.priority, patient=self.patient)
@@ -97,7 +96,7 @@ class Downloads:
     def _kept(self, page: Page, outcome: History | CryptocastError) -> WriteResult | CryptocastError | None:
         if isinstance(outcome, CryptocastError):
             return outcome
-        span = settled(page, self.now())
+        span = SOURCES[page.key.source].settled(page, self.now())
         try:
             if outcome.frame.is_empty():
                 if span is not None:

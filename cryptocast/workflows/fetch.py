@@ -1,21 +1,23 @@
 """Bring candles into the local store: only what is missing, closed bars only, with a report on their quality."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from cryptocast.config import Config, Granularity, SourceChoice
-from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.coins import check_coin, check_vs
-from cryptocast.data.file_source import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import Candles, SeriesKey
+from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
+from cryptocast.data.sources.file.source import FILE
+from cryptocast.data.sources.table import SOURCES, ages_by_clock
+from cryptocast.data.sources.upstream import Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
-from cryptocast.workflows.candles import NEED_NO_STORE, Found, Sources, without_store
+from cryptocast.workflows.candles import Found, Sources
 from cryptocast.workflows.context import NoProgress, Progress
 from cryptocast.workflows.ranges import Backfill, backfill
 
@@ -117,7 +119,7 @@ def fetch(
     vs: str,
     granularity: Granularity | None,
     now: datetime,
-    upstream: Callable[[], CoinGecko],
+    upstream: Callable[[], Upstream],
     store: CandleStore,
     days: int | None = None,
     file: Path | None = None,
@@ -136,8 +138,8 @@ def fetch(
     commands will rest on. hours: after the daily closes bring the hours that give them their highs and lows (None: the
     setting). wall_clock: the time as it goes on, for fetches that take an hour; without, it stands at `now`.
 
-    cut_at: the moment that is pretended. Bars of a file that closed later are left out, those of CoinGecko come and are
-    not reported. What is stored always says when it truly came. UsageError if the arguments contradict each other,
+    cut_at: the moment that is pretended. Bars of a file that closed later are left out, those that are fetched come and
+    are not reported. What is stored always says when it truly came. UsageError if the arguments contradict each other,
     ConfigError for a key that the upstream refuses.
     """
     if file is not None and source == "auto":
@@ -155,20 +157,20 @@ def fetch(
             return _from_file(config, store, coin, vs, found, now)
 
         return _alone(own, coins, vs, progress)
-    if source in NEED_NO_STORE:
-        grain = granularity or config.data.granularity
-        return _alone(
-            lambda coin: _keep(config, store, without_store(config, source, coin, vs=vs, granularity=grain)),
-            coins,
-            vs,
-            progress,
-        )
+    grain = granularity or config.data.granularity
+    if source != "auto" and not SOURCES[source].kept_in_store:
+        made = SOURCES[source]
+
+        def loaded(coin: str) -> FetchedCoin:
+            return _keep(config, store, made.load(config, SeriesKey(made.name, vs, grain, coin)))
+
+        return _alone(loaded, coins, vs, progress)
     sources = Sources(
         config,
         store,
         source=source,
         vs=vs,
-        granularity=granularity or config.data.granularity,
+        granularity=grain,
         now=cut_at,
         wall_clock=wall_clock or (lambda: now),
         upstream_factory=upstream,
@@ -219,17 +221,21 @@ class _Fetching:
         return found
 
     def _hours(self, found: dict[str, Found | CryptocastError], days: int | None) -> Backfill:
-        """Of the days that CoinGecko gave, unless it does not answer any more."""
+        """Of the days that came as closes only, unless their source does not answer any more."""
         keys = [outcome.bars.candles.provenance.key for outcome in found.values() if isinstance(outcome, Found)]
-        daily = [key for key in keys if key.source == "coingecko" and key.granularity == "daily"]
+        daily = [key for key in keys if SOURCES[key.source].days_from_hours and key.granularity == "daily"]
         if not daily or self._sources.reach.down is not None:
             return Backfill()
+        now = self._clock()
         return backfill(
             self._sources.upstream(),
             self._store,
             daily,
             now=self._clock,
-            days=days or self._config.data.days,
+            oldest=max(
+                now - timedelta(days=days or self._config.data.days),
+                SOURCES[daily[0].source].oldest(self._config, now),
+            ),
             reach=self._sources.reach,
             progress=self._progress,
         )
@@ -242,8 +248,10 @@ class _Fetching:
             candles = self._store.read(candles.provenance.key) or candles
         row = _row(self._config, candles, outcome.written)
         notice = outcome.bars.notice
-        if row.source == "file":
-            notice = f"auto rests on your own file for {coin}; for CoinGecko's candles add --source coingecko."
+        fetched = self._sources.fetched
+        if row.source != fetched.name and outcome.bars.notice is None:
+            own = SOURCES[candles.provenance.key.source].title
+            notice = f"auto rests on {own} for {coin}; for {fetched.title}'s candles add --source {fetched.name}."
         return msgspec.structs.replace(
             row,
             stale=outcome.bars.stale,
@@ -255,7 +263,7 @@ class _Fetching:
 
     def _summary(self, rows: Sequence[FetchedCoin], filled: Backfill) -> FetchSummary:
         opened = self._sources.opened
-        credits_now = None if opened is None else opened.credits.state()
+        credits_now = None if opened is None else opened.budget()
         return FetchSummary(
             came=sum(row.error is None for row in rows),
             failed=sum(row.error is not None for row in rows),
@@ -303,20 +311,21 @@ def _check(
     for coin in coins:
         check_coin(coin)
     check_vs(vs)
-    if source == "file" and file is None:
+    imports = source == FILE.name
+    if imports and file is None:
         raise UsageError("--source file needs the file: add --file PATH.")
-    if source == "file" and len(coins) != 1:
+    if imports and len(coins) != 1:
         raise UsageError(
             f"A file holds the candles of one coin, {len(coins)} are named: cryptocast fetch COIN --file PATH."
         )
-    if source != "file" and file is not None:
+    if not imports and file is not None:
         raise UsageError(f"--file does not go with --source {source}: leave one of them out.")
-    if source != "file" and (stamp is not None or volume_unit is not None):
+    if not imports and (stamp is not None or volume_unit is not None):
         raise UsageError("--stamp and --volume-unit describe a file: add --file PATH.")
 
 
 def _from_file(config: Config, store: CandleStore, coin: str, vs: str, found: Imported, now: datetime) -> FetchedCoin:
-    key = SeriesKey("file", vs, found.granularity, coin)
+    key = SeriesKey(FILE.name, vs, found.granularity, coin)
     written = store.write(key, found.frame, fetched_at=now, notes=found.notes, replace=True)
     stored = store.read(key)
     if stored is None:
@@ -349,8 +358,8 @@ def _row(config: Config, candles: Candles, written: WriteResult | None) -> Fetch
             stated.key.coin,
             stated.key.granularity,
             config.quality,
-            # Only CoinGecko ages by the clock: a coin that stopped shows by the bars that its last fetch did not bring.
-            now=stated.fetched_at if stated.key.source == "coingecko" else None,
+            # A coin that stopped shows by the bars that its last fetch did not bring.
+            now=stated.fetched_at if ages_by_clock(stated.key.source) else None,
             stale_after_bars=config.data.stale_after_bars,
         ),
     )

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cryptocast.data.sample import SAMPLE_COINS
+from cryptocast.data.sources.sample import SAMPLE_COINS
+from cryptocast.data.sources.sample.source import SAMPLE
+from cryptocast.data.sources.table import SOURCES
 from cryptocast.features.matrix import Matrix
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import FeatureSet
@@ -28,11 +30,11 @@ def help_for(context: Context, pool: Pool, features: FeatureSet, horizons: Seque
     Features are computed among the sample's coins alone. Simulated prices never learn from real ones, and the sample
     has daily bars in US dollars only.
     """
-    if "sample" not in context.config.train.history or pool.source in ("sample", "simulated"):
+    if SAMPLE.name not in context.config.train.history or not SOURCES[pool.source].kept_in_store:
         return Help()
     if pool.vs != "usd" or pool.granularity != "daily":
         return Help(notes=('[train] history = ["sample"] is left out: the sample has daily bars in usd only',))
-    asked = Selection(SAMPLE_COINS, "sample", "usd", "daily").resolved(context.config)
+    asked = Selection(SAMPLE_COINS, SAMPLE.name, "usd", "daily").resolved(context.config)
     (other,) = gather(context, asked, pool=(), fetch_allowed=False)
     table = feature_table(other, features.features)
     named = table.with_columns(pl.concat_str([pl.lit("sample:"), pl.col("coin")]).alias("coin"))

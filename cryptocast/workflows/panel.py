@@ -12,13 +12,14 @@ import polars as pl
 from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
+from cryptocast.data.sources.table import SOURCES
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError
 from cryptocast.features.catalogue import FEATURES, Feature, last_features, with_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.workflows.candles import CoinBars, Obtained, obtain
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.documents import CoinError, DataUsed
-from cryptocast.workflows.upstream import upstream_factory
+from cryptocast.workflows.upstream import access_of, upstream_factory
 
 __all__ = [
     "Pool",
@@ -76,7 +77,7 @@ def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allo
         now=asked.now,
         as_of=asked.as_of,
         wall_clock=context.wall_clock,
-        upstream_factory=upstream_factory(context),
+        upstream_factory=upstream_factory(asked.source, access_of(context)),
         fetch_allowed=fetch_allowed,
         store=context.candles,
         stored=asked.stored,
@@ -105,7 +106,7 @@ def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -
         now=asked.now,
         as_of=asked.as_of,
         wall_clock=context.wall_clock,
-        upstream_factory=upstream_factory(context),
+        upstream_factory=upstream_factory(pool.source, access_of(context)),
         fetch_allowed=not any(bars.stale for bars in pool.bars.values()),
         store=context.candles,
         stored=asked.stored,
@@ -247,9 +248,9 @@ def moment(microseconds: int) -> datetime:
 
 def missing_needs(pool: Pool) -> frozenset[str]:
     """What these candles cannot give to any feature."""
-    # CoinGecko's hourly volume is a sum over the last 24 hours: no feature may take it for the hour's own.
-    rolling = pool.source == "coingecko" and pool.granularity == "hourly"
-    return frozenset({"bar_volume"}) if rolling else frozenset()
+    # No feature may take a sum over 24 hours for the hour's own volume.
+    is_own = SOURCES[pool.source].volume_unit(pool.granularity) == "bar"
+    return frozenset() if is_own else frozenset({"bar_volume"})
 
 
 def missing_errors(missing: Mapping[str, CryptocastError]) -> tuple[CoinError, ...]:

@@ -11,9 +11,9 @@ from typing import Final
 
 import polars as pl
 
-from cryptocast.data.backfill import HOURLY_RANGE, Page, range_pages, ranged_days
-from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.coingecko.backfill import HOURLY_RANGE, range_pages, ranged_days
+from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.spans import missing
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError
@@ -42,22 +42,22 @@ class Backfill:
 
 
 def backfill(
-    upstream: CoinGecko,
+    upstream: Upstream,
     store: CandleStore,
     series: Sequence[SeriesKey],
     *,
     now: Callable[[], datetime],
-    days: int,
+    oldest: datetime,
     reach: Reach | None = None,
     progress: Progress | None = None,
 ) -> Backfill:
     """Bring the hours that the daily series want, newest first and coin by coin, and make days of them.
 
-    days: how far back. The problem of one coin stands in its place; when the credits of the month, or what the backfill
-    may use of them, are spent, or the upstream is down, it stops and says so.
+    oldest: how far back. The problem of one coin stands in its place; when the credits of the month, or what the
+    backfill may use of them, are spent, or the upstream is down, it stops and says so.
     """
     shown = progress or NoProgress()
-    pages = _wanted(upstream, store, series, now(), days)
+    pages = _wanted(store, series, now(), oldest)
     downloads = Downloads(store, lambda: upstream, now, Priority.BACKFILL, patient=True, reach=reach or Reach())
     result = Backfill()
     for key in series:
@@ -82,10 +82,7 @@ def minutes_for(calls: int, per_minute: int) -> int:
     return max(calls - 1, 0) // per_minute + (calls < per_minute)
 
 
-def _wanted(
-    upstream: CoinGecko, store: CandleStore, series: Sequence[SeriesKey], now: datetime, days: int
-) -> list[Page]:
-    oldest = max(upstream.oldest(now), now - timedelta(days=days))
+def _wanted(store: CandleStore, series: Sequence[SeriesKey], now: datetime, oldest: datetime) -> list[Page]:
     wanted = []
     for key in series:
         daily = store.read(key)

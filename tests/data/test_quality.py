@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from cryptocast.config import QualityConfig
 from cryptocast.data import quality
-from cryptocast.data.file_source import read_file
 from cryptocast.data.quality import STABLECOINS, QualityReport, check_quality, is_stablecoin
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.simulated import (
+from cryptocast.data.sources.file.reader import read_file
+from cryptocast.data.sources.sample import load_sample
+from cryptocast.data.sources.simulated import (
     GarchT,
     Planted,
     RandomWalk,
@@ -26,7 +26,7 @@ from cryptocast.data.simulated import (
     VolatilityBreak,
     simulate,
 )
-from cryptocast.data.simulated.processes import Process
+from cryptocast.data.sources.simulated.processes import Process
 from cryptocast.data.store import CandleStore
 
 START = datetime(2020, 1, 1, tzinfo=UTC)

@@ -9,8 +9,8 @@ import pytest
 
 from cryptocast.config import Granularity, QualityConfig
 from cryptocast.data.quality import QualityReport, check_quality, is_stablecoin
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.features import add_features
 from cryptocast.features.catalogue import FEATURES
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cryptocast.config import CoinGeckoConfig, Granularity
-from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.frame import check_candles
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.errors import ConfigError, DataError, UpstreamError, UsageError
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
 from cryptocast.rehearsal.faults import Fault

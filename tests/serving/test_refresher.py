@@ -351,7 +351,7 @@ def test_while_the_upstream_hangs_forecasts_come_from_the_store(tmp_path: Path) 
 
         async def filled() -> dict[str, CryptocastError | None]:
             keeper.start()
-            return await keeper.bring(["bitcoin"], "usd", "daily", Priority.USER)
+            return await keeper.bring(["bitcoin"], "coingecko", "usd", "daily", Priority.USER)
 
         assert asyncio.run(filled()) == {"bitcoin": None}
         fake.script([Rule(fault="hang", seconds=FOREVER_S)])
@@ -403,7 +403,7 @@ def test_while_the_breaker_of_the_bars_is_open_a_coin_that_is_not_there_is_a_mar
             return [await client.get(f"/forecasts?ids=coin-{number:03}") for number in range(12)]
 
         answers = talk(app, conversation)
-        assert app.state.service.keeper.breakers("default").state == "open"
+        assert app.state.service.keeper.breakers["coingecko bars"]("default").state == "open"
 
     assert {answer.status_code for answer in answers} == {503}
     assert all("retry-after" in answer.headers for answer in answers)

@@ -14,9 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig, TrainConfig
-from cryptocast.data.credits import Credits
-from cryptocast.data.quotes import Quote
-from cryptocast.data.refusals import CreditsKept, UnknownCoin, UnknownCurrency, unknown_coin
+from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.quotes import Quote
+from cryptocast.data.sources.coingecko.refusals import CreditsKept, unknown_coin
+from cryptocast.data.sources.coingecko.source import credits_of
+from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts, Priority
 from cryptocast.registry import Registry
@@ -30,7 +32,6 @@ from cryptocast.serving.prices import LivePrices
 from cryptocast.serving.strangers import Strangers, Unknown, not_one
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request
-from cryptocast.workflows.upstream import credits_of
 from tests.registry.registry_fits import register
 from tests.serving.serving_app import MIDNIGHT, NOON, Clock, FakeForecast
 from tests.serving.test_app import problem
@@ -138,7 +139,7 @@ def test_strangers_spend_a_tenth_of_the_month_and_are_told_when_it_is_spent(tmp_
 def test_two_servers_of_a_store_have_one_share(tmp_path: Path) -> None:
     clock = Clock(NOON)
     one, two = (
-        Strangers(config, credits_of(Context(config, wall_clock=clock)))
+        Strangers(config, credits_of(config, clock))
         for config in (settings(tmp_path, per_month=1000), settings(tmp_path, per_month=1000))
     )
     assert (one.refusal("a"), type(two.refusal("a")), two.refusal("b"), type(one.refusal("b"))) == (
@@ -375,7 +376,7 @@ def test_our_candles_do_not_wait_for_those_of_strangers(tmp_path: Path) -> None:
             hanging = asyncio.create_task(keeper.for_request(request, LACKING))
             while not fake.calls.log:
                 await asyncio.sleep(0.01)
-            ours = await keeper.bring(["bitcoin"], "usd", "daily", Priority.REFRESH)
+            ours = await keeper.bring(["bitcoin"], "coingecko", "usd", "daily", Priority.REFRESH)
             hangs = not hanging.done()
             fake.kill()
             await keeper.close()

@@ -6,7 +6,7 @@ from typing import Final
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.simulated.market import SimulatedMarket, simulate
+from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 from cryptocast.features.catalogue import FEATURES, Feature, add_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun

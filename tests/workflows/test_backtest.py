@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from cryptocast.config import BacktestConfig, Config, DataConfig, LightGBMConfig, StoreConfig, TrainConfig
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
 from cryptocast.workflows.backtest import BacktestOrder, backtest

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cryptocast.data.simulated import simulated_coins
-from cryptocast.data.simulated.market import SimulatedMarket
-from cryptocast.data.simulated.processes import GarchT, VolatilityBreak
+from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.data.sources.simulated.market import SimulatedMarket
+from cryptocast.data.sources.simulated.processes import GarchT, VolatilityBreak
 from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import FloatArray
 from cryptocast.folds import BoolArray

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, SourceChoice, StoreConfig
-from cryptocast.data.coingecko import CoinGecko
-from cryptocast.data.refusals import UnknownCoin
 from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
+from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.errors import UnknownCoin
 from cryptocast.errors import DataError, UpstreamError, UsageError
 from cryptocast.net import ApiClient
 from cryptocast.workflows.candles import Obtained, is_fresh, obtain, open_store, stale_after

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, load_config
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.coingecko.source import credits_of
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import UpstreamError
 from cryptocast.net import Priority, Unreachable
@@ -19,7 +20,6 @@ from cryptocast.rehearsal import DEMO_KEY, PRO_KEY, FakeUpstream, Limits, Rule
 from cryptocast.rehearsal.plans import Plan
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.doctor import Check, DoctorReport, Probe, examine, probe_upstream
-from cryptocast.workflows.upstream import credits_of
 from tests.registry.registry_fits import register
 
 KEY = "CG-a-secret-key"
@@ -214,7 +214,7 @@ def test_an_upstream_that_does_not_answer_well_is_a_warning_with_what_to_do(
 def test_the_credits_of_the_month_are_told_before_they_run_out(tmp_path: Path) -> None:
     environ = {"CRYPTOCAST_COINGECKO__PLAN": "demo", "CRYPTOCAST_COINGECKO__MONTHLY_CREDITS": "20"}
     context = Context(load_config(None, environ=environ, folder=tmp_path))
-    budget = credits_of(context)
+    budget = credits_of(context.config, context.wall_clock)
     budget.took(Priority.USER, 17)
     assert finding(looked(tmp_path, probe=None, **environ), "credits").status == "ok"
     budget.took(Priority.USER, 2)

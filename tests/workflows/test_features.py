@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from cryptocast.config import Config, DataConfig, FeaturesConfig, LightGBMConfig, StoreConfig, TrainConfig
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import ModelError, RegistryError, UsageError
 from cryptocast.features.audit import AuditCheck, AuditFinding, AuditReport

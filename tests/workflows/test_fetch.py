@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, StoreConfig
-from cryptocast.data.coingecko import CoinGecko
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.errors import UsageError
 from cryptocast.net import ApiClient
 from cryptocast.workflows.candles import open_store

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from cryptocast.config import Config, StoreConfig
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import CryptocastError
 from cryptocast.workflows.context import Context

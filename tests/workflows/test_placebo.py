@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from cryptocast.data.sample import load_sample
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.workflows.placebo import shuffled
 
 DAY_US = 86_400_000_000

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from scipy.special import ndtri
 
-from cryptocast.data.simulated import simulated_coins
-from cryptocast.data.simulated.market import SimulatedMarket
-from cryptocast.data.simulated.processes import Planted
-from cryptocast.data.simulated.truth import attainable_crps_gain, truth_of
+from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.data.sources.simulated.market import SimulatedMarket
+from cryptocast.data.sources.simulated.processes import Planted
+from cryptocast.data.sources.simulated.truth import attainable_crps_gain, truth_of
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.models.fitting import Fitted
 from cryptocast.scoring.quantiles import LEVELS, crps

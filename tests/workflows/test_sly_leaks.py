@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from cryptocast.config import Config, DataConfig, FeaturesConfig, LightGBMConfig, StoreConfig, TrainConfig
-from cryptocast.data.sample import load_sample
 from cryptocast.data.schema import BAR_US
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.errors import ModelError
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.own import with_own

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cryptocast.data.refusals import RateLimited
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.errors import RateLimited
 from cryptocast.errors import DataError
 from cryptocast.net import Unreachable
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule

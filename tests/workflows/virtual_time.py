@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
-from cryptocast.data.coingecko import CoinGecko
-from cryptocast.data.credits import Credits
+from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.coingecko.credits import Credits
 from cryptocast.net import ApiClient, Limiter
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.workflows.candles import open_store

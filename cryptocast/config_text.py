@@ -1,0 +1,49 @@
+"""The text of config.toml: every setting with its default and its comment, made from the structs of `config`.
+
+`python -m cryptocast.config_text FILE` writes it; the file in the repository is this text, which a test holds.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from cryptocast.config import Config, Section
+
+__all__ = ["config_text"]
+
+HEAD: Final = """\
+# Every setting of cryptocast, with its default. Delete what you do not change: a missing key keeps its default.
+# Paths count from this file. CRYPTOCAST_SECTION__KEY=value in the environment overrides one setting.
+# Secrets never stand here: CRYPTOCAST_COINGECKO_API_KEY and CRYPTOCAST_SERVE_TOKEN are read from the environment.
+"""
+
+
+def config_text(config: Config | None = None) -> str:
+    """The settings as TOML, the defaults unless others are given."""
+    chosen = config or Config()
+    sections = ((field.name, getattr(chosen, field.name)) for field in msgspec.structs.fields(Config))
+    return "\n".join([HEAD, *("".join(f"{line}\n" for line in _section(*named)) for named in sections)])
+
+
+def _section(name: str, section: Section) -> Iterator[str]:
+    yield f"[{name}]"
+    for field in msgspec.structs.fields(section):
+        comment, *below = section.comments[field.name].split("\n")
+        yield f"{field.name} = {_toml(getattr(section, field.name))}  # {comment}"
+        yield from (f"# {line}" for line in below)
+
+
+def _toml(value: Any) -> str:
+    """JSON's notation is TOML's for strings, numbers, booleans and lists of them."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return json.dumps(str(value) if isinstance(value, Path | date) else value, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(config_text(), encoding="utf-8")

@@ -1,0 +1,133 @@
+"""What a source of candles is: the questions that everything else asks of it, and what a connection to it can do.
+
+A new source is one module with a `Source` (and an `Upstream`, if it is asked over the network), its settings in
+`config.py`, and one line in `table.py`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final, Literal, TypeAlias
+
+from cryptocast.config import Config, Granularity
+from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
+from cryptocast.data.sources.upstream import Page, Upstream
+from cryptocast.data.spans import Span, merged, missing
+from cryptocast.errors import DataError
+from cryptocast.net import Breaker, Try
+
+__all__ = ["Access", "Source", "VolumeUnit", "missing_spans"]
+
+VolumeUnit: TypeAlias = Literal["bar", "rolling_24h"]  # what was traded in the bar, or in the 24 hours up to its close
+
+DAY: Final = timedelta(days=1)
+SETTLED: Final = DAY  # prices are revised, and late bars come, for a while; after that a bar is what it is
+OVERLAP: Final[dict[Granularity, timedelta]] = {"daily": 3 * DAY, "hourly": DAY}  # asked again behind the last bar
+TOLERANCE: Final = 2 * DAY  # a history that starts so little later than was asked is as long as it gets
+FIRST: Final = datetime(2009, 1, 1, tzinfo=UTC)  # before the first price of any coin
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a connection is opened with. breakers: by class of endpoints. on_try hears of each request that went out.
+
+    deadline_s: the longest that a call may take with its retries, where somebody waits for the next one.
+    """
+
+    config: Config
+    wall_clock: Callable[[], datetime]
+    api_key: str | None = None
+    breakers: Callable[[str], Breaker] | None = None
+    on_try: Callable[[Try], None] | None = None
+    deadline_s: float | None = None
+
+
+class Source(ABC):
+    """Where candles come from. It has no state of its own: what changes lies in the store or in the settings.
+
+    name: in keys, settings and commands. title: in sentences. ages_by_clock: new bars come as time goes by, so they are
+    fetched, and late ones make a series stale; the clock of another source stands at its last bar. kept_in_store: else
+    `load` makes the candles whenever they are needed. days_from_hours: its days come as closes only, and get their high
+    and low from its hours.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    ages_by_clock: ClassVar[bool] = False
+    kept_in_store: ClassVar[bool] = True
+    days_from_hours: ClassVar[bool] = False
+
+    @abstractmethod
+    def explain_missing(self, config: Config, key: SeriesKey) -> str:
+        """What to tell of a series that the store lacks and that cannot be fetched now."""
+
+    def holds(self, key: SeriesKey) -> bool:  # noqa: ARG002 - for sources that know
+        """Whether it is sure to have the series, without asking anybody."""
+        return False
+
+    def described(self, last: datetime) -> str:
+        """In sentences, with its last bar."""
+        return f"{self.title}, whose bars end {last:%Y-%m-%d}"
+
+    def volume_unit(self, granularity: Granularity) -> VolumeUnit:  # noqa: ARG002 - for sources where it differs
+        """What the volume of a bar is."""
+        return "bar"
+
+    def coin_name(self, key: SeriesKey) -> str:
+        """How the coin is named there."""
+        return key.coin
+
+    def load(self, config: Config, key: SeriesKey) -> Candles:
+        """The candles of a source that is not kept in the store. Raises DataError for what it lacks."""
+        raise DataError(self.explain_missing(config, key))
+
+    def oldest(self, config: Config, now: datetime) -> datetime:  # noqa: ARG002 - for sources with a bound
+        """The first moment whose bars can be had."""
+        return FIRST
+
+    def pages(self, key: SeriesKey, spans: Sequence[Span], now: datetime) -> tuple[Page, ...]:
+        """The calls that bring these spans, newest first; one for all of them unless the source has shorter answers."""
+        wanted = merged(spans)
+        return (Page(key, wanted[0][0], wanted[-1][1], ends_now=wanted[-1][1] >= now),) if wanted else ()
+
+    def days_a_call(self, granularity: Granularity) -> int | None:  # noqa: ARG002 - for sources with a bound
+        """How many days one call brings at most; None: any number."""
+        return None
+
+    def settled(self, page: Page, now: datetime) -> Span | None:
+        """The part of an answered page in which no bar is missing any more that could still come."""
+        end = min(page.end, now - SETTLED)
+        return (page.start, end) if page.start < end else None
+
+    def connect(self, access: Access) -> Upstream:
+        """A connection that fetches pages; whoever opens it closes it. Raises ConfigError for a key that is missing."""
+        raise DataError(f"Nothing is fetched from {self.title} (for {access.config.data.vs}).")
+
+
+def missing_spans(
+    stored: Provenance | None,
+    covered: Sequence[Span],
+    now: datetime,
+    *,
+    start: datetime,
+    fresh: bool,
+    whole: bool = False,
+    refresh: bool = False,
+) -> list[Span]:
+    """What must be asked for to bring a series up to date; nothing where all is there.
+
+    start: of the whole history. fresh: the newest bar that can be had is stored. whole: go back to the start, else only
+    as far as the store does. refresh: all of it, whatever is stored. `covered` is what the upstream has answered for; a
+    series without (written by an older layout) counts as covered from its first to its last bar.
+    """
+    if stored is None or refresh:
+        return [(start, now)]
+    granularity = stored.key.granularity
+    known = merged(covered) or ((stored.first - timedelta(microseconds=BAR_US[granularity]), stored.last),)
+    spans = list(missing((known[0][0], known[-1][1]), known))
+    if whole and known[0][0] - start > TOLERANCE:
+        spans.append((start, known[0][0]))
+    if not fresh:
+        spans.append((max(start, stored.last - OVERLAP[granularity]), now))
+    return spans

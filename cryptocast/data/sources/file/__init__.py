@@ -1,0 +1,1 @@
+"""The user's own prices, from a Parquet or CSV file."""

@@ -1,0 +1,49 @@
+"""The sources of candles, one line each, and the order in which `auto` tries them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cryptocast.data.sources.base import Source
+from cryptocast.data.sources.coingecko.source import COINGECKO
+from cryptocast.data.sources.file.source import FILE
+from cryptocast.data.sources.sample.source import SAMPLE
+from cryptocast.data.sources.simulated.source import SIMULATED
+
+__all__ = ["AUTO", "SOURCES", "Rule", "ages_by_clock", "rule_of"]
+
+SOURCES: Final[Mapping[str, Source]] = {
+    source.name: source
+    for source in (
+        COINGECKO,
+        FILE,
+        SAMPLE,
+        SIMULATED,
+    )
+}
+AUTO: Final = (FILE, COINGECKO, SAMPLE)  # the sample stands in where nobody can be asked
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which sources a choice tries for a coin, in this order.
+
+    here: nobody needs to be asked for their candles. fetched: the one that is asked over the network. stand_ins: what
+    answers where that one cannot be asked.
+    """
+
+    here: tuple[Source, ...]
+    fetched: Source | None
+    stand_ins: tuple[Source, ...]
+
+
+def rule_of(choice: str) -> Rule:
+    """The rule of a choice: `auto`, or one source alone."""
+    order = AUTO if choice == "auto" else (SOURCES[choice],)
+    at = next((index for index, source in enumerate(order) if source.ages_by_clock), len(order))
+    return Rule(here=order[:at], fetched=order[at] if at < len(order) else None, stand_ins=order[at + 1 :])
+
+
+def ages_by_clock(name: str) -> bool:
+    """Whether the bars of a source age by the clock; those of one that is not known here end where they end."""
+    return name in SOURCES and SOURCES[name].ages_by_clock

@@ -1,0 +1,280 @@
+import tempfile
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptocast.data.frame import check_candles
+from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
+from cryptocast.data.tables import write_table
+from cryptocast.errors import DataError
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SHARED = Path(__file__).resolve().parents[4].parent / "shared/data"
+
+YAHOO = """Date,Open,High,Low,Close,Adj Close,Volume
+2020-03-10,7922.146484,8136.945313,7814.763184,7909.729492,7909.729492,42213940994
+2020-03-11,7910.089844,7950.814453,7642.812500,7911.430176,7911.430176,38682762605
+2020-03-12,7913.616211,7929.116211,4860.354004,4970.788086,4970.788086,53980357243
+"""
+
+
+def kline(opened: datetime, close: float, unit: int) -> str:
+    """A line as in the exchange's archive; unit: ticks in a second."""
+    start = int(opened.timestamp()) * unit
+    return f"{start},100.0,130.0,90.0,{close},2.0,{start + 86_400 * unit - 1},{2 * close + 1},10,1.0,{close},0"
+
+
+def klines(unit: int) -> str:
+    return "".join(kline(datetime(2020, 1, d, tzinfo=UTC), 100.0 + d, unit) + "\n" for d in (1, 2, 3))
+
+
+def read(path: Path, text: str | bytes, **options: object) -> Imported:
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_file(path, "bitcoin", now=NOW, **options)  # type: ignore[arg-type]
+
+
+def days(found: Imported) -> list[str]:
+    return found.frame["close_time"].dt.strftime("%Y-%m-%dT%H:%M").to_list()
+
+
+def simple(*rows: str, header: str = "date,open,high,low,close,volume") -> str:
+    return "\n".join([header, *rows]) + "\n"
+
+
+def row(day: int, close: object = 100, volume: object = 5) -> str:
+    return f"2020-01-{day:02},100,200,50,{close},{volume}"
+
+
+def test_a_yahoo_file_is_read_as_it_comes(tmp_path: Path) -> None:
+    found = read(tmp_path / "BTC-USD.csv", YAHOO)
+    assert found.granularity == "daily"
+    assert days(found) == ["2020-03-11T00:00", "2020-03-12T00:00", "2020-03-13T00:00"]
+    assert found.frame.schema == CANDLE_SCHEMA
+    assert found.frame.row(2, named=True) | {"close_time": None} == {
+        "coin": "bitcoin",
+        "close_time": None,
+        "open": 7913.616211,
+        "high": 7929.116211,
+        "low": 4860.354004,
+        "close": 4970.788086,
+        "volume": 53980357243.0,
+        "market_cap": None,
+        "range_known": True,
+    }
+
+
+@pytest.mark.parametrize("unit", [1, 1_000, 1_000_000])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("stamp", [None, "open", "close"])
+def test_klines_are_read_in_seconds_milliseconds_and_microseconds(
+    tmp_path: Path, unit: int, *, header: bool, stamp: Stamp | None
+) -> None:
+    names = "Open time,Open,High,Low,Close,Volume,Close time,Quote asset volume,Number of trades,"
+    names += "Taker buy base asset volume,Taker buy quote asset volume,Ignore\n"
+    text = (names if header else "") + klines(unit)
+    found = read(tmp_path / "klines.csv", text, stamp=stamp)
+    assert days(found) == ["2020-01-02T00:00", "2020-01-03T00:00", "2020-01-04T00:00"]
+    assert found.frame["close"].to_list() == [101.0, 102.0, 103.0]
+    assert found.frame["volume"].to_list() == [203.0, 205.0, 207.0]  # the column of quote volume
+
+
+def test_klines_whose_unit_changes_within_the_file_are_one_series(tmp_path: Path) -> None:
+    text = kline(datetime(2024, 12, 31, tzinfo=UTC), 100, 1_000) + "\n"
+    text += kline(datetime(2025, 1, 1, tzinfo=UTC), 101, 1_000_000) + "\n"
+    assert days(read(tmp_path / "k.csv", text)) == ["2025-01-01T00:00", "2025-01-02T00:00"]
+
+
+@pytest.mark.parametrize(("unit", "expected"), [(None, 5.0), ("quote", 5.0), ("coin", 500.0)])
+def test_volume_in_coins_is_converted_at_the_close_and_noted(
+    tmp_path: Path, unit: VolumeUnit | None, expected: float
+) -> None:
+    found = read(tmp_path / "f.csv", simple(row(1), row(2)), volume_unit=unit)
+    assert found.frame["volume"].to_list() == [expected, expected]
+    assert any("converted from coins" in note for note in found.notes) == (unit == "coin")
+
+
+def test_an_export_with_snapshots_at_midnight_is_close_only_and_stamped_at_the_close(tmp_path: Path) -> None:
+    text = "snapped_at,price,market_cap,total_volume\n"
+    text += "2020-01-02 00:00:00 UTC,7000.5,1.2e11,0.0\n2020-01-03 00:00:00 UTC,7100.5,0,2e10\n"
+    found = read(tmp_path / "export.csv", text)
+    assert days(found) == ["2020-01-02T00:00", "2020-01-03T00:00"]
+    assert found.frame["range_known"].to_list() == [False, False]
+    assert found.frame["high"].to_list() == [7000.5, 7100.5]
+    assert found.frame["market_cap"].to_list() == [1.2e11, None]
+
+
+@pytest.mark.parametrize(
+    ("stamp", "first"), [("open", "2020-01-02T00:00"), ("close", "2020-01-01T00:00"), (None, "2020-01-02T00:00")]
+)
+def test_a_stamp_is_the_open_unless_said_otherwise(tmp_path: Path, stamp: Stamp | None, first: str) -> None:
+    assert days(read(tmp_path / "f.csv", simple(row(1), row(2)), stamp=stamp))[0] == first
+
+
+def test_the_last_second_of_a_day_is_its_close(tmp_path: Path) -> None:
+    text = simple(*[row(d).replace(",", " 23:59:59,", 1) for d in (1, 2)])
+    assert days(read(tmp_path / "f.csv", text, stamp="close")) == ["2020-01-02T00:00", "2020-01-03T00:00"]
+    with pytest.raises(DataError, match="--stamp close"):
+        read(tmp_path / "f.csv", text)
+
+
+def test_hours_with_offsets_of_time_zones_are_read_as_utc(tmp_path: Path) -> None:
+    rows = [f"2020-01-01T{hour:02}:00:00+02:00,1,2,1,2,9" for hour in (10, 11, 12)]
+    found = read(tmp_path / "f.csv", simple(*rows, header="Timestamp,OPEN,High,low,Close,VOLUME"))
+    assert found.granularity == "hourly"
+    assert days(found)[0] == "2020-01-01T09:00"
+
+
+def test_unsorted_rows_are_sorted_and_exact_duplicates_counted(tmp_path: Path) -> None:
+    found = read(tmp_path / "f.csv", simple(row(3), row(1), row(2), row(1), row(1)))
+    assert days(found) == ["2020-01-02T00:00", "2020-01-03T00:00", "2020-01-04T00:00"]
+    assert "2 exact duplicates dropped" in found.notes
+    assert "rows sorted by time" in found.notes
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(list(range(1, 20))), st.lists(st.integers(1, 19), max_size=5))
+def test_the_order_and_repetition_of_rows_do_not_matter(order: list[int], repeated: list[int]) -> None:
+    def table(rows: list[int]) -> pl.DataFrame:
+        data = {"date": [date(2020, 1, d) for d in rows], "close": [100.0 + d for d in rows]}
+        path = Path(folder) / "f.parquet"
+        write_table(pl.DataFrame(data), path)
+        return read_file(path, "bitcoin", now=NOW).frame
+
+    with tempfile.TemporaryDirectory() as folder:
+        assert table(order + repeated).equals(table(sorted(order)))
+
+
+def test_bars_that_are_not_closed_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(simple(row(1), row(2), row(3)))
+    found = read_file(path, "bitcoin", now=datetime(2020, 1, 3, 12, tzinfo=UTC))
+    assert days(found) == ["2020-01-02T00:00", "2020-01-03T00:00"]
+    assert any("1 bars not closed" in note for note in found.notes)
+    with pytest.raises(DataError, match="no bar that was closed"):
+        read_file(path, "bitcoin", now=datetime(2019, 1, 1, tzinfo=UTC))
+
+
+def test_a_range_that_contradicts_the_close_makes_the_bar_close_only(tmp_path: Path) -> None:
+    found = read(tmp_path / "f.csv", simple(row(1), "2020-01-02,100,101,99,150,5", row(3)))
+    assert found.frame["range_known"].to_list() == [True, False, True]
+    assert found.frame.select("open", "high", "low", "close").row(1) == (150.0, 150.0, 150.0, 150.0)
+    assert any("1 bars whose high and low" in note for note in found.notes)
+
+
+def test_unknown_volumes_are_unknown_and_not_zero(tmp_path: Path) -> None:
+    found = read(tmp_path / "f.csv", simple(row(1, volume=""), row(2, volume="null"), row(3, volume=0)))
+    assert found.frame["volume"].to_list() == [None, None, 0.0]
+
+
+def test_a_file_of_several_coins_gives_the_one_asked_for(tmp_path: Path) -> None:
+    rows = ["bitcoin,2020-01-01,5", "ethereum,2020-01-01,6", "bitcoin,2020-01-02,7", "ethereum,2020-01-02,8"]
+    found = read(tmp_path / "f.csv", simple(*rows, header="coin,date,close"))
+    assert found.frame["close"].to_list() == [5.0, 7.0]
+    with pytest.raises(DataError, match="no rows of bitcoin"):
+        read(tmp_path / "f.csv", simple("ethereum,2020-01-01,6", header="coin,date,close"))
+
+
+HOURS = simple(*[f"2020-01-01 {hour:02}:00,1,2,1,2,9" for hour in range(5)])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        (" \n\n", "is empty"),
+        ("date,open,high,low,close,volume\n", "no rows"),
+        (simple(row(1), row(2)[:-7]), "row 3: 4 columns instead of 6"),
+        (simple(row(1), row(2, close="abc"), row(3)), "row 3: close is 'abc', not a number"),
+        (simple(row(1), row(2, close="")), "row 3: close is '', not a number"),
+        (simple(row(1), row(2, close="NaN")), "row 3: close is 'NaN', not a finite number"),
+        (simple(row(1), row(2, close="inf")), "row 3: close is 'inf', not a finite number"),
+        (simple(row(1), row(2, close="-7")), "row 3: close is '-7', a price must be positive"),
+        (simple(row(1), row(2, close="0")), "row 3: close is '0', a price must be positive"),
+        (simple(row(1), row(2, close="1_0")), "row 3: close is '1_0', not a number"),
+        (simple(row(1), row(2, volume="-1")), "row 3: volume is '-1', a volume cannot be negative"),
+        (simple(row(1), "31/12/2020,1,1,1,1,1"), "row 3: date is '31/12/2020', not a time"),
+        (simple(row(1), "1920-01-01,1,1,1,1,1"), "row 3: date is '1920-01-01', not between 2009 and 2100"),
+        (simple(row(1), "20200102,1,1,1,1,1"), "not between 2009 and 2100"),
+        (simple(row(1), row(1, close=101), row(2)), "two different bars for 2020-01-01T00:00Z: row 2 .* row 3"),
+        (simple(row(1)), "1 bar; at least 2"),
+        ("date\n2020-01-01\n", "1 column"),
+        ("date,open\n2020-01-01,5\n", "lacks a close"),
+        ("close,open\n5,5\n", "lacks a time"),
+        ("2020-01-01,1,2,3,4\n", "no header"),
+        (simple(*[f"2020-01-01 00:{m:02},1,2,1,2,9" for m in range(5)]), "every 1 minutes"),
+        (simple(*[f"2020-01-0{d} 05:00,1,2,1,2,9" for d in (1, 2, 3)]), "row 2: .* off the daily grid"),
+        ('date,close\n"2020-01-01,5\n', "row 2"),
+        (b"\xff\xfe\x00bad", "neither Parquet nor a CSV"),
+        (b"PAR1 but not really", "not a whole Parquet file"),
+        (simple(row(1), "2020-01-02,100,200,50,\x1b[31m\n,5"), "row"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line_that_names_the_place(tmp_path: Path, text: str | bytes, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        read(tmp_path / "bad.csv", text)
+    message = str(caught.value)
+    assert "bad.csv" in message
+    assert message.isprintable()
+    assert len(message) < 400
+
+
+def test_bars_of_another_granularity_than_asked_for_are_refused(tmp_path: Path) -> None:
+    assert read(tmp_path / "f.csv", HOURS).granularity == "hourly"
+    with pytest.raises(DataError, match="has hourly bars, not daily: import it with --granularity hourly"):
+        read(tmp_path / "f.csv", HOURS, granularity="daily")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(DataError, match="There is no file"):
+            read_file(path, "bitcoin", now=NOW)
+
+
+def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
+    write_table(pl.DataFrame({"date": [date(2020, 1, 1)] * 100, "close": [1.0] * 100}), tmp_path / "f.parquet")
+    content = (tmp_path / "f.parquet").read_bytes()
+    with pytest.raises(DataError, match="not a whole Parquet file"):
+        read(tmp_path / "f.parquet", content[: len(content) // 2])
+
+
+def test_a_bad_value_in_a_parquet_file_is_named_by_its_row(tmp_path: Path) -> None:
+    data = {"timestamp": [date(2020, 1, d) for d in (1, 2, 3)], "close": [1.0, float("nan"), 3.0]}
+    write_table(pl.DataFrame(data), tmp_path / "f.parquet")
+    with pytest.raises(DataError, match=r"f\.parquet, row 2: close is nan, not a finite number"):
+        read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300) | st.text(alphabet='0123456789-:.,;\n"eE dateclose', max_size=200))
+def test_no_content_gets_another_answer_than_candles_or_one_line(content: bytes | str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = read(Path(folder) / "f.csv", content)
+        except DataError as error:
+            refusal = str(error)
+        else:
+            check_candles(found.frame, SeriesKey("file", "usd", found.granularity, "bitcoin"))
+            return
+    assert refusal.isprintable()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the development data are not part of the repository")
+@pytest.mark.parametrize(
+    ("name", "granularity", "rows"),
+    [
+        ("bitcoin.daily.parquet", "daily", 2991),
+        ("bitcoin.hourly.parquet", "hourly", 33_954),
+        ("binance/ethereum.daily.parquet", "daily", 1420),
+    ],
+)
+def test_the_development_data_are_imported_whole(name: str, granularity: str, rows: int) -> None:
+    found = read_file(SHARED / name, "bitcoin", now=NOW)
+    assert (found.granularity, len(found.frame)) == (granularity, rows)
+    assert found.frame["close_time"][-1] == datetime(2021, 7, 7, tzinfo=UTC)
+    step = found.frame["close_time"].diff().median()
+    assert step == (timedelta(days=1) if granularity == "daily" else timedelta(hours=1))

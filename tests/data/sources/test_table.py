@@ -1,0 +1,80 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from cryptocast.config import Config, SourceChoice, SourceName
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.base import Access
+from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock, rule_of
+from cryptocast.data.store import CandleStore
+from cryptocast.errors import DataError, UsageError
+
+NOW = datetime(2026, 1, 2, 15, tzinfo=UTC)
+NAMES = sorted(SOURCES)
+
+
+def key_of(source: str) -> SeriesKey:
+    return SeriesKey(source, "usd", "daily", "no-such-coin")
+
+
+def test_the_settings_and_the_table_name_the_same_sources() -> None:
+    assert set(get_args(SourceName)) == set(SOURCES)
+    assert get_args(SourceChoice) == ("auto", *get_args(SourceName))
+    assert all(name == source.name for name, source in SOURCES.items())
+
+
+def test_auto_takes_the_users_file_then_what_can_be_fetched_then_the_sample() -> None:
+    assert [source.name for source in AUTO] == ["file", "coingecko", "sample"]
+    rule = rule_of("auto")
+    assert [source.name for source in rule.here] == ["file"]
+    assert rule.fetched is SOURCES["coingecko"]
+    assert [source.name for source in rule.stand_ins] == ["sample"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_source_that_is_named_is_the_only_one(name: str) -> None:
+    rule = rule_of(name)
+    alone = rule.here if rule.fetched is None else (rule.fetched,)
+    assert alone == (SOURCES[name],)
+    assert rule.stand_ins == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_source_lies_in_the_store_or_loads_its_candles(name: str) -> None:
+    source = SOURCES[name]
+    said = source.explain_missing(Config(), key_of(name))
+    assert "no-such-coin" in said
+    with pytest.raises(DataError, match="no-such-coin"):
+        source.load(Config(), key_of(name))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not SOURCES[name].ages_by_clock])
+def test_what_is_not_fetched_has_no_connection(name: str) -> None:
+    with pytest.raises(DataError, match="Nothing is fetched"):
+        SOURCES[name].connect(Access(Config(), lambda: NOW))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_pages_of_a_source_hold_what_is_missing_and_nothing_of_the_future_is_settled(name: str) -> None:
+    source = SOURCES[name]
+    assert source.pages(key_of(name), [], NOW) == ()
+    (page,) = source.pages(key_of(name), [(NOW - timedelta(days=9), NOW)], NOW)
+    assert (page.start, page.end, page.ends_now) == (NOW - timedelta(days=9), NOW, True)
+    settled = source.settled(page, NOW)
+    assert settled is not None
+    assert page.start == settled[0] < settled[1] < NOW
+
+
+def test_what_is_not_known_here_does_not_age() -> None:
+    assert ages_by_clock("coingecko")
+    assert not ages_by_clock("sample")
+    assert not ages_by_clock("of-another-cryptocast")
+
+
+def test_the_store_takes_the_names_of_the_table_and_no_others(tmp_path: Path) -> None:
+    store = CandleStore(tmp_path, lock_timeout_s=1.0)
+    assert {store.path(key_of(name)).parts[-4] for name in NAMES} == set(NAMES)
+    with pytest.raises(UsageError, match="is not a source of candles"):
+        store.path(key_of("of-another-cryptocast"))
