@@ -9,6 +9,7 @@ from typing import ClassVar, Final, Self
 import msgspec
 import numpy as np
 
+from cryptocast.config import Config
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
@@ -17,7 +18,7 @@ from cryptocast.models.recency import recent
 from cryptocast.models.shape import LAST_PRICE, student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["BaselineForecaster", "BaselineLearner", "no_view_forecast"]
+__all__ = ["FORECASTER", "BaselineForecaster", "BaselineLearner", "learner", "no_view_forecast"]
 
 FILE: Final = "baseline.json"
 # The coin's own quantiles weigh as much as the prior shape once it has this many independent blocks of the horizon.
@@ -103,6 +104,14 @@ class BaselineForecaster:
         except (KeyError, ValueError) as error:
             raise ModelError(f"The saved baseline cannot be read: {error}. Fit it anew.") from error
         return cls(coins=saved.coins, horizons=np.array(saved.horizons, dtype=np.int64), quantiles=quantiles)
+
+
+FORECASTER: Final = BaselineForecaster
+
+
+def learner(config: Config) -> BaselineLearner:  # noqa: ARG001
+    """It has no settings."""
+    return BaselineLearner()
 
 
 def no_view_forecast(rows: Matrix, volatility: FloatArray, shape: FloatArray) -> Forecast:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import msgspec
 import numpy as np
 
-from cryptocast.config import LightGBMConfig
+from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
@@ -25,13 +25,14 @@ from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.heads import Mixed, probability_of_rise
 from cryptocast.models.labels import independent_blocks, log_variance_ratio, standardised_returns
 from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
+from cryptocast.models.selective import Selective
 from cryptocast.models.shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.models.trees import Trees
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-__all__ = ["LightGBMForecaster", "LightGBMLearner"]
+__all__ = ["FORECASTER", "LightGBMForecaster", "LightGBMLearner", "learner"]
 
 KIND: Final = "lightgbm"
 SETTINGS_FILE: Final = "lightgbm.json"
@@ -366,6 +367,14 @@ class LightGBMForecaster:
                     total += 0.5 * (booster.raw(features) + self.offsets[position])
             out[:, place] = self.shrinkage[column] * total / len(TARGETS)
         return np.clip(out, -CORRECTION_BOUND, CORRECTION_BOUND)
+
+
+FORECASTER: Final = LightGBMForecaster
+
+
+def learner(config: Config) -> Selective:
+    """With [lightgbm] of the settings, spared the features that are nearly twins."""
+    return Selective(LightGBMLearner(config.lightgbm), config.features.max_correlation)
 
 
 def _loaded_view(saved: _Saved) -> tuple[LinearView, tuple[int, ...]]:

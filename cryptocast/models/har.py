@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.config import Config
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
@@ -24,7 +25,7 @@ from cryptocast.models.labels import RATIO_BOUND, VARIANCE_FLOOR, independent_bl
 from cryptocast.models.shape import student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["HARForecaster", "HARLearner"]
+__all__ = ["FORECASTER", "HARForecaster", "HARLearner", "learner"]
 
 KIND: Final = "har"
 FILE: Final = "har.json"
@@ -134,6 +135,14 @@ class HARForecaster:
         except (KeyError, ValueError) as error:
             raise ModelError(f"The saved har cannot be read: {error}. Train it anew.") from error
         return cls(np.array(saved.horizons, dtype=np.int64), saved.components, slopes, scale, shape)
+
+
+FORECASTER: Final = HARForecaster
+
+
+def learner(config: Config) -> HARLearner:  # noqa: ARG001
+    """It has no settings."""
+    return HARLearner()
 
 
 def _regressors(rows: Matrix, components: tuple[int, ...]) -> FloatArray:

@@ -37,7 +37,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from cryptocast.config import LSTMConfig
+from cryptocast.config import Config, LSTMConfig
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
@@ -49,7 +49,7 @@ from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
 from cryptocast.models.shape import TAIL_FREEDOM
 from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back
 
-__all__ = ["LSTMForecaster", "LSTMLearner"]
+__all__ = ["FORECASTER", "LSTMForecaster", "LSTMLearner", "learner"]
 
 log = logging.getLogger(__name__)
 
@@ -513,6 +513,14 @@ class LSTMForecaster:
             widths = (network.width, network.hidden)
             first, second = (torch.from_numpy((draws.random((each, 1, w)) < kept) / kept) for w in widths)
             yield first, second
+
+
+FORECASTER: Final = LSTMForecaster
+
+
+def learner(config: Config) -> LSTMLearner:
+    """With [lstm] of the settings."""
+    return LSTMLearner(config.lstm)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

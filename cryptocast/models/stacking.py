@@ -19,9 +19,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.config import Config
 from cryptocast.errors import CryptocastError, DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import BoolArray, Int64Array, blocks
+from cryptocast.models import kinds
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.combination import combine
@@ -30,7 +32,17 @@ from cryptocast.models.recency import recent
 from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.scoring.quantiles import crps, crps_weights
 
-__all__ = ["REGIMES", "StackForecaster", "StackLearner", "Stacking", "Weights", "join_rounds", "stacked"]
+__all__ = [
+    "FORECASTER",
+    "REGIMES",
+    "StackForecaster",
+    "StackLearner",
+    "Stacking",
+    "Weights",
+    "join_rounds",
+    "learner",
+    "stacked",
+]
 
 log = logging.getLogger(__name__)
 
@@ -299,8 +311,6 @@ class StackForecaster:
     @classmethod
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
-        from cryptocast.models.kinds import forecaster_type  # the table of kinds names this class, too
-
         try:
             weights = msgspec.json.decode(files[FILE], type=Weights)
             table = np.array(weights.table, dtype=np.float64)
@@ -313,8 +323,17 @@ class StackForecaster:
         for name in weights.members:
             own = f"{name}{BETWEEN}"
             part = {file.removeprefix(own): content for file, content in files.items() if file.startswith(own)}
-            members[name] = forecaster_type(name).load(part)
+            members[name] = kinds.forecaster_type(name).load(part)
         return cls(members, weights)
+
+
+FORECASTER: Final = StackForecaster
+
+
+def learner(config: Config) -> StackLearner:
+    """With the learners of the members in [ml_ensemble] of the settings."""
+    settings = config.ml_ensemble
+    return StackLearner({name: kinds.learner(name, config) for name in settings.members}, settings.temperature)
 
 
 def stacked(

@@ -8,18 +8,18 @@ import pytest
 from cryptocast.config import Config, LightGBMConfig, LSTMConfig
 from cryptocast.errors import DataError, ModelError, UsageError
 from cryptocast.features.matrix import Matrix
+from cryptocast.kinds import ALL_KINDS, KINDS, TRAINABLE
 from cryptocast.models.base import FitRun, Forecaster, Learner
-from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type, learner
+from cryptocast.models.kinds import forecaster_type, learner
 from tests.models.conftest import MakeMatrix
 
 QUICK = Config(
     lightgbm=LightGBMConfig(rounds=30, min_data_in_leaf=30), lstm=LSTMConfig(epochs=2, members=2, hidden=8, samples=20)
 )
-KINDS = ("baseline", "har", *TRAINABLE)
 RUN = FitRun(threads=1)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=tuple(KINDS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
