@@ -26,7 +26,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from cryptocast.models.base import Forecast
+from cryptocast.models.base import Forecast, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 
 
@@ -35,7 +35,7 @@ class ToyForecaster:
     baseline: BaselineForecaster
     width: float
     kind: ClassVar[str] = "toy"
-    rounds: tuple[int, ...] = ()
+    rounds: Rounds = Rounds()
 
     def predict(self, rows):
         made = self.baseline.predict(rows)

@@ -3,7 +3,7 @@
 It needs no version and no pool: fitting takes milliseconds on the coin's own bars, so it is what serving falls back to.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 import msgspec
@@ -13,7 +13,7 @@ from cryptocast.config import Config
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.recency import recent
 from cryptocast.models.shape import LAST_PRICE, student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
@@ -45,7 +45,7 @@ class BaselineLearner:
         train: Matrix,
         *,
         stop: Matrix | None = None,  # noqa: ARG002 - nothing is stopped early
-        rounds: tuple[int, ...] | None = None,  # noqa: ARG002
+        rounds: Rounds | None = None,  # noqa: ARG002
         seed: int = 0,  # noqa: ARG002
         run: FitRun | None = None,  # noqa: ARG002
     ) -> "BaselineForecaster":
@@ -73,7 +73,7 @@ class BaselineForecaster:
     horizons: Int64Array
     quantiles: FloatArray
     kind: ClassVar[str] = "baseline"
-    rounds: tuple[int, ...] = field(default=())
+    rounds: Rounds = Rounds()
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue times the coin's quantiles; the median is the last price."""

@@ -8,7 +8,7 @@ and a fit that learned nothing is as wide as the baseline.
 Source: Corsi, Journal of Financial Econometrics 7 (2009).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Self
 
 import msgspec
@@ -19,7 +19,7 @@ from cryptocast.config import Config
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.labels import RATIO_BOUND, VARIANCE_FLOOR, independent_blocks, log_variance_ratio
 from cryptocast.models.shape import student_quantiles, symmetric_quantiles
@@ -68,7 +68,7 @@ class HARLearner:
         train: Matrix,
         *,
         stop: Matrix | None = None,  # noqa: ARG002 - nothing is stopped early
-        rounds: tuple[int, ...] | None = None,  # noqa: ARG002
+        rounds: Rounds | None = None,  # noqa: ARG002
         seed: int = 0,  # noqa: ARG002
         run: FitRun | None = None,  # noqa: ARG002
     ) -> "HARForecaster":
@@ -102,7 +102,7 @@ class HARForecaster:
     scale: FloatArray
     shape: FloatArray
     kind: ClassVar[str] = KIND
-    rounds: tuple[int, ...] = field(default=())
+    rounds: Rounds = Rounds()
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue, corrected, times the pool's symmetric shape."""

@@ -24,7 +24,7 @@ from cryptocast.errors import CryptocastError, DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import BoolArray, Int64Array, blocks
 from cryptocast.models import kinds
-from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.combination import combine
 from cryptocast.models.out_of_fold import OutOfFold, concatenate, out_of_fold
@@ -39,7 +39,6 @@ __all__ = [
     "StackLearner",
     "Stacking",
     "Weights",
-    "join_rounds",
     "learner",
     "stacked",
 ]
@@ -238,7 +237,7 @@ class StackLearner:
     calibrate: ClassVar[bool] = True
 
     def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
+        self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun
     ) -> "StackForecaster":
         """All members, and their weights from forecasts out of fold within the rows. Raises DataError if none can.
 
@@ -246,7 +245,7 @@ class StackLearner:
         """
         if len(train) == 0:
             raise DataError("ml_ensemble has no bars to learn from. Fetch more: cryptocast fetch.")
-        fixed = split_rounds(rounds, tuple(self.members)) if rounds else {}
+        fixed = {} if rounds is None else rounds.members
         first, last = int(train.issued_at.min()), int(train.issued_at.max()) + 1
         bounds = blocks(first + round((last - first) * FIRST_SHARE), last, BLOCKS) if last - first > BLOCKS else None
         fitted: dict[str, Forecaster] = {}
@@ -254,7 +253,7 @@ class StackLearner:
         dropped: dict[str, str] = {}
         for name, member in self.members.items():
             try:
-                fitted[name] = member.fit(train, stop=stop, rounds=fixed.get(name) or None, seed=seed, run=run)
+                fitted[name] = member.fit(train, stop=stop, rounds=fixed.get(name), seed=seed, run=run)
             except CryptocastError as error:
                 dropped[name] = str(error)
                 log.warning("ml_ensemble goes on without %s: %s", name, error)
@@ -279,9 +278,9 @@ class StackForecaster:
     kind: ClassVar[str] = KIND
 
     @property
-    def rounds(self) -> tuple[int, ...]:
-        """Of all members, each behind its number of them: see `join_rounds`."""
-        return join_rounds({name: member.rounds for name, member in self.members.items()})
+    def rounds(self) -> Rounds:
+        """Those of the members."""
+        return Rounds(members={name: member.rounds for name, member in self.members.items()})
 
     def predict(self, rows: Matrix) -> Forecast:
         """The weighted mean of the members' quantiles. A member that cannot forecast is left out, and logged."""
@@ -421,22 +420,3 @@ def moved_by_regime(
     odds = regime_odds(evidence / len(losses) * independent) ** temperature
     weights = common * odds
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
-
-
-def join_rounds(rounds: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Of several members as one: for each how many, then themselves."""
-    return tuple(number for own in rounds.values() for number in (len(own), *own))
-
-
-def split_rounds(rounds: tuple[int, ...], members: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """What `join_rounds` joined. Raises ValueError if it was of another number of members."""
-    found, place = {}, 0
-    for name in members:
-        if place >= len(rounds):
-            break
-        count = rounds[place]
-        found[name] = rounds[place + 1 : place + 1 + count]
-        place += 1 + count
-    if place != len(rounds) or len(found) != len(members):
-        raise ValueError(f"{len(rounds)} rounds are not those of {len(members)} members")
-    return found

@@ -25,7 +25,7 @@ from cryptocast.evaluation.walk_forward import Raw
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.kinds import KINDS
-from cryptocast.models.base import Forecast
+from cryptocast.models.base import Forecast, Rounds
 from cryptocast.registry.references import nearest
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.documents import BacktestReport
@@ -298,4 +298,4 @@ def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> Raw:
             volatility=part["volatility"].to_numpy().reshape(shape),
             p_up=part["p_up"].to_numpy().reshape(shape),
         )
-    return Raw(row, forecasts, {name: tuple(found) for name, found in facts["rounds"].items()})
+    return Raw(row, forecasts, msgspec.convert(facts["rounds"], dict[str, Rounds]))
