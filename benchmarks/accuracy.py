@@ -30,6 +30,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -46,7 +47,7 @@ from cryptocast.evaluation.walk_forward import Raw, walk_forward
 from cryptocast.features.catalogue import FEATURES, add_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import FitRun, Forecast, Learner
+from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.combination import Mix, average
@@ -322,11 +323,12 @@ class Kept:
                 return None
             with np.load(path, allow_pickle=False) as stored:
                 row = stored["row"]
-                rounds[name] = tuple(int(count) for count in stored["rounds"])
+                rounds[name] = msgspec.json.decode(stored["rounds"].tobytes(), type=Rounds)
                 if "values" in stored.files:
                     parts = (stored["values"], stored["volatility"], stored["p_up"])
                     forecasts[name] = _forecast(matrix.rows(row), *parts)
-        return None if row is None else Raw(row, forecasts, {name: found for name, found in rounds.items() if found})
+        repeated = {name: found for name, found in rounds.items() if found != Rounds()}
+        return None if row is None else Raw(row, forecasts, repeated)
 
     def save(self, block: Block, raw: Raw) -> None:
         """One file for each of them; a model that had too few rows leaves one without forecasts."""
@@ -336,7 +338,8 @@ class Kept:
             path = self._path(name, block)
             path.parent.mkdir(parents=True, exist_ok=True)
             half = path.with_suffix(".half.npz")
-            np.savez(half, row=raw.row, rounds=np.array(raw.rounds.get(name, ()), dtype=np.int64), **arrays)
+            rounds = np.frombuffer(msgspec.json.encode(raw.rounds.get(name, Rounds())), dtype=np.uint8)
+            np.savez(half, row=raw.row, rounds=rounds, **arrays)
             half.rename(path)
 
     def _path(self, name: str, block: Block) -> Path:

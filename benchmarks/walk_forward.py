@@ -30,7 +30,7 @@ from cryptocast.evaluation.scores import judge
 from cryptocast.evaluation.walk_forward import walk_forward
 from cryptocast.features.catalogue import FEATURES, add_features
 from cryptocast.features.matrix import Matrix, build_matrix
-from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner, Rounds
 from cryptocast.models.combination import Mix
 from cryptocast.models.kinds import learner
 from cryptocast.workflows.runs import RunFolder
@@ -72,9 +72,7 @@ class Timed:
         """As inside."""
         return self.inner.calibrate
 
-    def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
-    ) -> Forecaster:
+    def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         """The inner fit."""
         with self.clock.running():
             made = self.inner.fit(train, stop=stop, rounds=rounds, seed=seed, run=run)
@@ -90,7 +88,7 @@ class TimedForecaster:
     kind: ClassVar[str] = "timed"
 
     @property
-    def rounds(self) -> tuple[int, ...]:
+    def rounds(self) -> Rounds:
         """As inside."""
         return self.inner.rounds
 

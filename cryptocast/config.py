@@ -6,17 +6,21 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
 from cryptocast.allowed import refusal
 from cryptocast.errors import ConfigError
+from cryptocast.kinds import KINDS, MEMBERS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
 
 __all__ = [
+    "RANGES",
+    "TUNABLE",
     "BacktestConfig",
     "CoinGeckoConfig",
     "Config",
@@ -38,6 +42,7 @@ __all__ = [
     "StoreConfig",
     "StrategyConfig",
     "TrainConfig",
+    "TunableKind",
     "TuneConfig",
     "load_config",
     "without_tuned",
@@ -237,7 +242,7 @@ class ForecastConfig(Section, frozen=True, kw_only=True):
     daily_horizons: tuple[Positive, ...] = (1, 7, 14, 30)
     hourly_horizons: tuple[Positive, ...] = (1, 6, 24, 168)
     intervals: tuple[Literal[20, 40, 60, 80, 90, 95], ...] = (80, 95)
-    model: Literal["auto", "baseline", "lightgbm", "lstm", "ml_ensemble"] = "auto"
+    model: KindOrAuto = "auto"
 
     comments: ClassVar[Comments] = {
         "daily_horizons": "in bars",
@@ -252,7 +257,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
 
     pool: tuple[CoinId, ...] = ()
     history: tuple[Literal["sample"], ...] = ()
-    models: tuple[Literal["lightgbm", "lstm", "ml_ensemble"], ...] = ("lightgbm", "lstm", "ml_ensemble")
+    models: tuple[TrainableKind, ...] = TRAINABLE
     seed: NotNegative = 7
     threads: NotNegative = 0
     min_train_bars: Positive = 250
@@ -280,13 +285,13 @@ class LightGBMConfig(Section, frozen=True, kw_only=True):
 
     rounds: Annotated[int, Meta(ge=1, le=10_000)] = 300
     early_stopping_rounds: Positive = 40
-    learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.03
-    num_leaves: Annotated[int, Meta(ge=2, le=1024)] = 15
-    min_data_in_leaf: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
-    feature_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
+    learning_rate: Annotated[float, Meta(gt=0.0, le=1.0), Range(0.015, 0.1, log=True)] = 0.03
+    num_leaves: Annotated[int, Meta(ge=2, le=1024), Range(4, 63, log=True, whole=True)] = 15
+    min_data_in_leaf: Annotated[int, Meta(ge=1, le=1_000_000), Range(20, 400, log=True, whole=True)] = 100
+    feature_fraction: Annotated[float, Meta(gt=0.0, le=1.0), Range(0.2, 1.0)] = 0.5
     bagging_fraction: Annotated[float, Meta(ge=0.05, le=1.0)] = 0.8  # below, a bag may hold no row
-    lambda_l2: Annotated[float, Meta(ge=0.0)] = 5.0
-    strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
+    lambda_l2: Annotated[float, Meta(ge=0.0), Range(0.1, 100.0, log=True)] = 5.0
+    strength: Annotated[float, Meta(ge=0.0, le=1.0), Range(0.25, 1.0)] = 0.75
     view: bool = True
 
     comments: ClassVar[Comments] = {
@@ -308,17 +313,17 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
 
     lookback: Annotated[int, Meta(ge=24, le=1024)] = 64
     patch: Annotated[int, Meta(ge=1, le=64)] = 4
-    hidden: Annotated[int, Meta(ge=4, le=256)] = 32
+    hidden: Annotated[int, Meta(ge=4, le=256), Range(16, 64, log=True, whole=True)] = 32
     members: Annotated[int, Meta(ge=1, le=20)] = 3
-    dropout: Annotated[float, Meta(ge=0.0, lt=0.9)] = 0.4
+    dropout: Annotated[float, Meta(ge=0.0, lt=0.9), Range(0.1, 0.6)] = 0.4
     samples: Annotated[int, Meta(ge=1, le=1000)] = 100
     epochs: Annotated[int, Meta(ge=1, le=1000)] = 40
     patience: Positive = 5
     batch: Annotated[int, Meta(ge=16, le=65_536)] = 512
-    learning_rate: Annotated[float, Meta(gt=0.0, le=0.1)] = 0.002
-    weight_decay: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.02
+    learning_rate: Annotated[float, Meta(gt=0.0, le=0.1), Range(0.0005, 0.005, log=True)] = 0.002
+    weight_decay: Annotated[float, Meta(ge=0.0, le=1.0), Range(0.001, 0.1, log=True)] = 0.02
     max_rows: Annotated[int, Meta(ge=200, le=100_000_000)] = 40_000
-    strength: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
+    strength: Annotated[float, Meta(ge=0.0, le=1.0), Range(0.25, 1.0)] = 0.75
     view: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -340,11 +345,15 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
         "device": "auto (CUDA if there is one), cpu or cuda, for training; forecasts are made on the CPU",
     }
 
+    def __post_init__(self) -> None:
+        if self.lookback % self.patch:
+            raise ValueError(f"lookback must be a multiple of patch, found {self.lookback} and {self.patch}")
+
 
 class EnsembleConfig(Section, frozen=True, kw_only=True):
     """The ensemble of the others."""
 
-    members: tuple[Literal["baseline", "har", "lightgbm", "lstm"], ...] = ("baseline", "har", "lightgbm", "lstm")
+    members: tuple[MemberKind, ...] = MEMBERS
     temperature: Annotated[float, Meta(ge=0.0, le=3.0)] = 1.0
 
     comments: ClassVar[Comments] = {
@@ -377,7 +386,7 @@ class BacktestConfig(Section, frozen=True, kw_only=True):
     embargo_bars: Bars = 0
     window_bars: Bars = 0
     placebo_block_bars: Positive = 5
-    models: tuple[Literal["baseline", "lightgbm", "lstm", "ml_ensemble", "mix"], ...] = ("baseline", "lightgbm", "mix")
+    models: tuple[ContenderName, ...] = ("baseline", "lightgbm", "mix")
 
     comments: ClassVar[Comments] = {
         "step_bars": "between origins, on daily bars",
@@ -506,6 +515,10 @@ class Config(Section, frozen=True, kw_only=True):
             return self.backtest.hourly_step_bars, self.backtest.hourly_refit_every_bars
         return self.backtest.step_bars, self.backtest.refit_every_bars
 
+    def members(self, kind: str) -> tuple[str, ...]:
+        """The kinds that an ensemble averages; none for any other name."""
+        return tuple(getattr(self, kind).members) if kind in KINDS and KINDS[kind].ensemble else ()
+
     def horizons(self, granularity: Granularity) -> tuple[int, ...]:
         """The horizons, in bars, that are forecast unless a command names others."""
         return self.forecast.hourly_horizons if granularity == "hourly" else self.forecast.daily_horizons
@@ -548,6 +561,27 @@ def section_type(name: str) -> type[Section]:
     """The struct of one section of the file."""
     found: type[Section] = next(field.type for field in msgspec.structs.fields(Config) if field.name == name)
     return found
+
+
+def ranges_of(section: str) -> tuple[Range, ...]:
+    """What a tuning may set in one section, in the order of its settings."""
+    found = []
+    for field in msgspec.structs.fields(section_type(section)):
+        if get_origin(field.type) is Annotated:
+            found += [replace(fact, name=field.name) for fact in get_args(field.type) if isinstance(fact, Range)]
+    return tuple(found)
+
+
+# What a tuning may set, of each kind that has such settings.
+RANGES: Final[Mapping[str, tuple[Range, ...]]] = {
+    name: ranges for name in Config.__struct_fields__ if name in KINDS and (ranges := ranges_of(name))
+}
+TUNABLE: Final = tuple(RANGES)
+
+if TYPE_CHECKING:  # as in `kinds`
+    TunableKind: TypeAlias = str
+else:
+    TunableKind = Literal[TUNABLE]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -673,6 +707,10 @@ def _refusals(values: dict[str, Any]) -> str:
                 said = refusal(content[field.name], field.type, _decode_path)
                 if said is not None:
                     return f"[{section}] {field.name} {said}"
+        try:
+            msgspec.convert(content, section_type(section), dec_hook=_decode_path)
+        except msgspec.ValidationError as error:  # each of its values may be, but not all of them together
+            return f"[{section}] {error}"
     return ""
 
 
@@ -686,11 +724,6 @@ def _check_meaning(config: Config, origin: str) -> None:
     if config.split.fit + config.split.stop >= 0.95:
         used = config.split.fit + config.split.stop
         raise ConfigError(f"{origin}: [split] fit + stop is {used:.2f}; leave more than 0.05 to score on.")
-    if config.lstm.lookback % config.lstm.patch:
-        raise ConfigError(
-            f"{origin}: [lstm] lookback must be a multiple of patch, found {config.lstm.lookback} and "
-            f"{config.lstm.patch}."
-        )
     for key in ("daily_horizons", "hourly_horizons"):
         horizons = getattr(config.forecast, key)
         if not horizons or list(horizons) != sorted(set(horizons)):

@@ -142,6 +142,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[forecast]\ndaily_horizons = [1, 1]\n", "daily_horizons must be increasing"),
         ("[split]\nfit = 0.9\n", "[split] fit + stop is 1.05"),
         ("[data]\ncoins = []\n", "[data] coins is empty"),
+        ("[lstm]\npatch = 5\n", "[lstm] lookback must be a multiple of patch, found 64 and 5."),
         (
             "[serve]\nrequest_timeout_s = nan\n",
             "[serve] request_timeout_s must be a number above 0 and of at most 1e+06, found nan.",

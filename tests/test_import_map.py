@@ -14,13 +14,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
-BELOW = {"errors", "config", "files", "addresses"}
+# `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
+BELOW = {"errors", "config", "files", "addresses", "kinds"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "addresses": set(),
     "allowed": {"addresses"},
-    "config": {"errors", "allowed"},
+    "kinds": set(),
+    "config": {"errors", "allowed", "kinds"},
     "config_text": {"config"},
     "folds": {"errors"},
     "scoring": {"errors"},

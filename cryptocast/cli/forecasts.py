@@ -8,6 +8,7 @@ import typer
 from cryptocast.cli.options import MOST_BARS, MOST_TRIALS, Coins, Engines, Horizons, KnownBars, command, examples
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import duration, moment, names, numbers
+from cryptocast.kinds import KindOrAll, KindOrAuto
 
 __all__ = ["add_to"]
 
@@ -63,10 +64,7 @@ def train(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    model: Annotated[
-        Literal["all", "baseline", "lightgbm", "lstm", "ml_ensemble"],
-        typer.Option("--model", help="all: every kind of this release."),
-    ] = "all",
+    model: Annotated[KindOrAll, typer.Option("--model", help="all: every kind of this release.")] = "all",
     horizons: Horizons = None,
     if_older_than: Annotated[
         str | None,
@@ -115,7 +113,7 @@ def forecast(
     coins: Coins = None,
     *,
     model: Annotated[
-        Literal["auto", "baseline", "lightgbm", "lstm", "ml_ensemble"] | None,
+        KindOrAuto | None,
         typer.Option("--model", help="auto: the best one in production. Default: auto."),
     ] = None,
     horizons: Horizons = None,

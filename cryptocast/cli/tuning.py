@@ -1,12 +1,13 @@
 """tune: better settings of a model, found on folds before the hold-out."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
 
 from cryptocast.cli.options import MOST_TRIALS, Coins, Engines, Horizons, KnownBars, command, examples
 from cryptocast.cli.session import Session
 from cryptocast.cli.values import duration, numbers
+from cryptocast.config import TUNABLE, TunableKind
 
 __all__ = ["add_to"]
 
@@ -32,7 +33,7 @@ def tune(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    model: Annotated[Literal["lightgbm", "lstm"], typer.Option("--model", help="Whose settings.")] = "lightgbm",
+    model: Annotated[TunableKind, typer.Option("--model", help="Whose settings.")] = TUNABLE[0],
     horizons: Horizons = None,
     trials: Annotated[
         int | None,

@@ -17,7 +17,7 @@ from cryptocast.errors import DataError, ModelError
 from cryptocast.features.audit import AuditCheck, AuditFinding, Comparison, check_not_run, check_of
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast, Learner
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.shape import student_quantiles
 
@@ -63,7 +63,7 @@ class Witness:
         train: Matrix,
         *,
         stop: Matrix | None,
-        rounds: tuple[int, ...] | None,
+        rounds: Rounds | None,
         seed: int,  # noqa: ARG002 - nothing is drawn
         run: FitRun,  # noqa: ARG002
     ) -> "WitnessForecaster":
@@ -87,9 +87,9 @@ class WitnessForecaster:
     kind: ClassVar[str] = "witness"
 
     @property
-    def rounds(self) -> tuple[int, ...]:
+    def rounds(self) -> Rounds:
         """The checksum: rounds are fitted too, and travel to later fits."""
-        return (self.checksum,)
+        return Rounds(counts=(self.checksum,))
 
     def predict(self, rows: Matrix) -> Forecast:
         """Independent of what the rows say, but for price and volatility."""

@@ -17,7 +17,7 @@ from cryptocast.errors import DataError
 from cryptocast.evaluation.plan import Block, Plan, origins, plan_blocks, search_groups
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import FitRun, Forecast, Learner
+from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import too_short, with_fallback
 from cryptocast.models.calibration import fit_calibration
@@ -62,7 +62,7 @@ class Raw:
 
     row: Int64Array
     forecasts: Mapping[str, Forecast]
-    rounds: Mapping[str, tuple[int, ...]]
+    rounds: Mapping[str, Rounds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,13 @@ class Job:
     learner: Learner
     block: Block
     window: int
-    rounds: tuple[int, ...] | None
+    rounds: Rounds | None
     seed: int
     threads: int
     required: bool = True  # else a member of an ensemble only, which goes on without it
 
 
-Done: TypeAlias = Forecast | tuple[int, ...] | None
+Done: TypeAlias = Forecast | Rounds | None
 # The parallel map: results in the order of the jobs.
 Spread: TypeAlias = Callable[[Callable[[Matrix, Job], Done], Matrix, Sequence[Job]], Iterator[Done]]
 
@@ -135,14 +135,14 @@ def forecast_block(matrix: Matrix, job: Job) -> Done:
         return None
 
 
-def _searched(known: Matrix, job: Job, run: FitRun) -> tuple[int, ...]:
+def _searched(known: Matrix, job: Job, run: FitRun) -> Rounds:
     """The rounds; none for a member of an ensemble that has too few rows, whose fits will say so."""
     try:
         return find_rounds(job.learner, known, seed=job.seed, run=run)
     except DataError:
         if job.required:
             raise
-        return ()
+        return Rounds()
 
 
 def walk_forward(
@@ -204,7 +204,7 @@ class _Making:
     seed: int
     threads: int
 
-    def job(self, name: str, block: Block, window: int, rounds: tuple[int, ...] | None) -> Job:
+    def job(self, name: str, block: Block, window: int, rounds: Rounds | None) -> Job:
         """One fit."""
         return Job(self.learners[name], block, window, rounds, self.seed, self.threads, name in self.required)
 
@@ -228,7 +228,7 @@ def _raws(
             found = spread(forecast_block, matrix, searches)
             rounds = {name: _rounds(result) for name, result in zip(calibrated, found, strict=True)}
         stopped = rounds or {}
-        jobs = [making.job(name, block, window, stopped.get(name, ())) for block in missing for name in learners]
+        jobs = [making.job(name, block, window, stopped.get(name, Rounds())) for block in missing for name in learners]
         results = spread(forecast_block, matrix, jobs)
         for block in members:
             if block in kept:
@@ -241,8 +241,8 @@ def _raws(
             yield block, raw
 
 
-def _rounds(found: Done) -> tuple[int, ...]:
-    if not isinstance(found, tuple):
+def _rounds(found: Done) -> Rounds:
+    if not isinstance(found, Rounds):
         raise TypeError(f"a search for rounds gave {type(found).__name__}")
     return found
 

@@ -1,7 +1,7 @@
 """What every model is: settings that learn, a fitted thing that predicts, and the forecast that it gives."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, Self, TypeAlias
 
@@ -12,7 +12,7 @@ from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import BoolArray, Int64Array
 
-__all__ = ["Artefacts", "FitRun", "Forecast", "Forecaster", "Learner"]
+__all__ = ["Artefacts", "FitRun", "Forecast", "Forecaster", "Learner", "Rounds"]
 
 # What a fitted model is saved as: file names and their bytes. Text, JSON and safetensors; never a pickle.
 Artefacts: TypeAlias = Mapping[str, bytes]
@@ -87,15 +87,27 @@ class FitRun:
     checkpoints: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What a fit decided by its stop block, so that a refit on more rows can repeat it without one.
+
+    counts: trees of each booster, or epochs; none where there is nothing to repeat. penalties (H,): of the view, 0 at a
+    horizon without one; none where no view was looked for. members: of an ensemble, by name.
+    """
+
+    counts: tuple[int, ...] = ()
+    penalties: tuple[int, ...] = ()
+    members: Mapping[str, "Rounds"] = field(default_factory=dict)
+
+
 class Forecaster(Protocol):
     """A fitted model."""
 
     kind: ClassVar[str]
 
     @property
-    def rounds(self) -> tuple[int, ...]:
-        """What a refit repeats, as each kind counts it: boosting rounds or epochs, and the penalties of a view, by
-        horizon; empty where there is nothing to repeat."""
+    def rounds(self) -> Rounds:
+        """What a refit repeats."""
         ...
 
     def predict(self, rows: Matrix) -> Forecast:
@@ -125,12 +137,10 @@ class Learner(Protocol):
         """Whether its quantiles are moved by what happened out of fold."""
         ...
 
-    def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
-    ) -> Forecaster:
+    def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         """Learn from rows with known labels (NaN labels are left out, horizon by horizon).
 
-        stop: rows for early stopping; rounds: found by an earlier fit, for a final one without a stop block. Raises
-        DataError with the number needed if there are too few rows.
+        stop: rows for early stopping; rounds: of an earlier fit, for a final one without a stop block. Raises DataError
+        with the number needed if there are too few rows.
         """
         ...

@@ -3,21 +3,22 @@
 It needs no version and no pool: fitting takes milliseconds on the coin's own bars, so it is what serving falls back to.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 import msgspec
 import numpy as np
 
+from cryptocast.config import Config
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.recency import recent
 from cryptocast.models.shape import LAST_PRICE, student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["BaselineForecaster", "BaselineLearner", "no_view_forecast"]
+__all__ = ["FORECASTER", "BaselineForecaster", "BaselineLearner", "learner", "no_view_forecast"]
 
 FILE: Final = "baseline.json"
 # The coin's own quantiles weigh as much as the prior shape once it has this many independent blocks of the horizon.
@@ -44,7 +45,7 @@ class BaselineLearner:
         train: Matrix,
         *,
         stop: Matrix | None = None,  # noqa: ARG002 - nothing is stopped early
-        rounds: tuple[int, ...] | None = None,  # noqa: ARG002
+        rounds: Rounds | None = None,  # noqa: ARG002
         seed: int = 0,  # noqa: ARG002
         run: FitRun | None = None,  # noqa: ARG002
     ) -> "BaselineForecaster":
@@ -72,7 +73,7 @@ class BaselineForecaster:
     horizons: Int64Array
     quantiles: FloatArray
     kind: ClassVar[str] = "baseline"
-    rounds: tuple[int, ...] = field(default=())
+    rounds: Rounds = Rounds()
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue times the coin's quantiles; the median is the last price."""
@@ -103,6 +104,14 @@ class BaselineForecaster:
         except (KeyError, ValueError) as error:
             raise ModelError(f"The saved baseline cannot be read: {error}. Fit it anew.") from error
         return cls(coins=saved.coins, horizons=np.array(saved.horizons, dtype=np.int64), quantiles=quantiles)
+
+
+FORECASTER: Final = BaselineForecaster
+
+
+def learner(config: Config) -> BaselineLearner:  # noqa: ARG001
+    """It has no settings."""
+    return BaselineLearner()
 
 
 def no_view_forecast(rows: Matrix, volatility: FloatArray, shape: FloatArray) -> Forecast:

@@ -16,22 +16,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import msgspec
 import numpy as np
 
-from cryptocast.config import LightGBMConfig
+from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.heads import Mixed, probability_of_rise
 from cryptocast.models.labels import independent_blocks, log_variance_ratio, standardised_returns
 from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
+from cryptocast.models.selective import Selective
 from cryptocast.models.shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.models.trees import Trees
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-__all__ = ["LightGBMForecaster", "LightGBMLearner"]
+__all__ = ["FORECASTER", "LightGBMForecaster", "LightGBMLearner", "learner"]
 
 KIND: Final = "lightgbm"
 SETTINGS_FILE: Final = "lightgbm.json"
@@ -76,7 +77,7 @@ class LightGBMLearner:
     calibrate: ClassVar[bool] = True
 
     def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
+        self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun
     ) -> "LightGBMForecaster":
         """Two boosters for each horizon, on all rows of all coins whose label is known.
 
@@ -91,7 +92,7 @@ class LightGBMLearner:
 
         def fit_task(place: int) -> tuple[Trees | None, float]:
             column, target = tasks[place]
-            fixed = None if rounds is None else rounds[place]
+            fixed = rounds.counts[place] if rounds is not None and rounds.counts else None
             fitted = self._fit_one(target, learned, stopping, column, rounds=fixed, seed=seed)
             run.step(f"lightgbm, {train.horizons[column]} bars ahead")
             return fitted
@@ -121,12 +122,12 @@ class LightGBMLearner:
         made: "LightGBMForecaster",
         train: Matrix,
         stop: Matrix | None,
-        rounds: tuple[int, ...] | None,
+        rounds: Rounds | None,
         believed: FloatArray,
     ) -> "LightGBMForecaster":
         """The same with a view at the horizons where the stop block supports one, or did when `rounds` were found."""
         searching = rounds is None and stop is not None and self.settings.view
-        known = () if rounds is None else rounds[len(made.boosters) :]
+        known = () if rounds is None else rounds.penalties
         if not (searching or any(known)):
             return made
         ridge = Ridge.of(train.features, standardised_returns(train))
@@ -241,10 +242,9 @@ class LightGBMForecaster:
     kind: ClassVar[str] = KIND
 
     @property
-    def rounds(self) -> tuple[int, ...]:
-        """Trees of each booster, the best number where it was stopped early, then the penalty of the view at each
-        horizon; 0 where there is none."""
-        return (*self._counts, *self.penalties)
+    def rounds(self) -> Rounds:
+        """Trees of each booster, the best number where it was stopped early; 0 where there is none."""
+        return Rounds(self._counts, self.penalties)
 
     @property
     def _counts(self) -> tuple[int, ...]:
@@ -366,6 +366,14 @@ class LightGBMForecaster:
                     total += 0.5 * (booster.raw(features) + self.offsets[position])
             out[:, place] = self.shrinkage[column] * total / len(TARGETS)
         return np.clip(out, -CORRECTION_BOUND, CORRECTION_BOUND)
+
+
+FORECASTER: Final = LightGBMForecaster
+
+
+def learner(config: Config) -> Selective:
+    """With [lightgbm] of the settings, spared the features that are nearly twins."""
+    return Selective(LightGBMLearner(config.lightgbm), config.features.max_correlation)
 
 
 def _loaded_view(saved: _Saved) -> tuple[LinearView, tuple[int, ...]]:

@@ -17,12 +17,12 @@ import numpy as np
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array, Split, blocks, split_by_time
-from cryptocast.models.base import FitRun, Forecaster, Learner
+from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short, with_fallback
 from cryptocast.models.calibration import Calibration, fit_calibration
 from cryptocast.models.out_of_fold import OutOfFold, concatenate, nothing, out_of_fold
-from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, join_rounds, stacked
+from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, stacked
 
 __all__ = ["Fitted", "OutOfFold", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
 
@@ -48,7 +48,7 @@ class Fitted:
     final: Calibrated
     hold_out: OutOfFold
     test_start: int
-    rounds: tuple[int, ...]
+    rounds: Rounds
     earlier: OutOfFold
     tested: OutOfFold
     weights: Weights | None = None
@@ -131,13 +131,13 @@ def _fit_stack(learner: StackLearner, matrix: Matrix, course: _Course, known: Ma
     stacking.learn(row, tested)
     last = msgspec.structs.replace(stacking.weights(int(matrix.issued_at.max())), dropped=dropped)
     final = StackForecaster({name: fitted.final.inner for name, fitted in trained.items()}, last)
-    rounds = join_rounds({name: fitted.rounds for name, fitted in trained.items()})
+    rounds = Rounds(members={name: fitted.rounds for name, fitted in trained.items()})
     return replace(_settled(final, rounds, matrix, course, list(earlier), raw), weights=last)
 
 
 def _settled(
     final: Forecaster,
-    rounds: tuple[int, ...],
+    rounds: Rounds,
     matrix: Matrix,
     course: _Course,
     earlier: Sequence[OutOfFold],
@@ -162,7 +162,7 @@ def _settled(
     )
 
 
-def find_rounds(learner: Learner, known: Matrix, *, seed: int, run: FitRun, stop: float = 0.15) -> tuple[int, ...]:
+def find_rounds(learner: Learner, known: Matrix, *, seed: int, run: FitRun, stop: float = 0.15) -> Rounds:
     """The rounds of a fit on the first part of the rows that stops on the last `stop` share of their time."""
     issued = known.issued_at
     boundary = int(issued.max()) - round((int(issued.max()) - int(issued.min())) * stop)

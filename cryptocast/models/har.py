@@ -8,23 +8,24 @@ and a fit that learned nothing is as wide as the baseline.
 Source: Corsi, Journal of Financial Econometrics 7 (2009).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Self
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.config import Config
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.labels import RATIO_BOUND, VARIANCE_FLOOR, independent_blocks, log_variance_ratio
 from cryptocast.models.shape import student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["HARForecaster", "HARLearner"]
+__all__ = ["FORECASTER", "HARForecaster", "HARLearner", "learner"]
 
 KIND: Final = "har"
 FILE: Final = "har.json"
@@ -67,7 +68,7 @@ class HARLearner:
         train: Matrix,
         *,
         stop: Matrix | None = None,  # noqa: ARG002 - nothing is stopped early
-        rounds: tuple[int, ...] | None = None,  # noqa: ARG002
+        rounds: Rounds | None = None,  # noqa: ARG002
         seed: int = 0,  # noqa: ARG002
         run: FitRun | None = None,  # noqa: ARG002
     ) -> "HARForecaster":
@@ -101,7 +102,7 @@ class HARForecaster:
     scale: FloatArray
     shape: FloatArray
     kind: ClassVar[str] = KIND
-    rounds: tuple[int, ...] = field(default=())
+    rounds: Rounds = Rounds()
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue, corrected, times the pool's symmetric shape."""
@@ -134,6 +135,14 @@ class HARForecaster:
         except (KeyError, ValueError) as error:
             raise ModelError(f"The saved har cannot be read: {error}. Train it anew.") from error
         return cls(np.array(saved.horizons, dtype=np.int64), saved.components, slopes, scale, shape)
+
+
+FORECASTER: Final = HARForecaster
+
+
+def learner(config: Config) -> HARLearner:  # noqa: ARG001
+    """It has no settings."""
+    return HARLearner()
 
 
 def _regressors(rows: Matrix, components: tuple[int, ...]) -> FloatArray:

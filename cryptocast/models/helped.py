@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cryptocast.features.matrix import Matrix, Panel
-from cryptocast.models.base import FitRun, Forecaster, Learner
+from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.selective import Selective
 from cryptocast.models.stacking import StackLearner
 
@@ -37,9 +37,7 @@ class Helped:
         """As the learner inside."""
         return self.inner.calibrate
 
-    def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
-    ) -> Forecaster:
+    def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         """The inner fit on more rows; it stops on the own ones. Raises as it does."""
         more = train if len(train) == 0 else joined(train, self.help.known_at(int(train.issued_at.max())))
         return self.inner.fit(more, stop=stop, rounds=rounds, seed=seed, run=run)

@@ -37,11 +37,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from cryptocast.config import LSTMConfig
+from cryptocast.config import Config, LSTMConfig
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.heads import mixed, probability_of_rise
 from cryptocast.models.labels import independent_blocks, log_variance_ratio, standardised_returns
@@ -49,7 +49,7 @@ from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
 from cryptocast.models.shape import TAIL_FREEDOM
 from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back
 
-__all__ = ["LSTMForecaster", "LSTMLearner"]
+__all__ = ["FORECASTER", "LSTMForecaster", "LSTMLearner", "learner"]
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class LSTMLearner:
     calibrate: ClassVar[bool] = True
 
     def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
+        self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun
     ) -> "LSTMForecaster":
         """All networks side by side, epoch by epoch, on all rows of all coins that have a window and a label.
 
@@ -169,7 +169,8 @@ class LSTMLearner:
                 f"lstm needs {LEAST_ROWS} bars with a look-back window and a known return to learn from, there are "
                 f"{len(examples)}. Fetch more bars or more coins, or use --model baseline."
             )
-        stopping = None if stop is None or rounds else _stop_examples(stop, self.settings)
+        counts = () if rounds is None else rounds.counts
+        stopping = None if stop is None or counts else _stop_examples(stop, self.settings)
         with _reproducible():
             training = _Training(self.settings, examples, stopping, len(train.horizons), rounds, seed, run)
             training.go_on()
@@ -192,12 +193,12 @@ class LSTMLearner:
         made: "LSTMForecaster",
         examples: "_Examples",
         stop: Matrix | None,
-        rounds: tuple[int, ...] | None,
+        rounds: Rounds | None,
         believed: FloatArray,
     ) -> "LSTMForecaster":
         """The same with a view at the horizons where the stop block supports one, or did when `rounds` were found."""
         searching = rounds is None and stop is not None and self.settings.view
-        known = () if rounds is None else rounds[len(made.horizons) :]
+        known = () if rounds is None else rounds.penalties
         if not (searching or any(known)):
             return made
         labels = examples.standardised.numpy().astype(np.float64)
@@ -285,7 +286,7 @@ class _Training:
         examples: _Examples,
         stopping: _Examples | None,
         horizons: int,
-        rounds: tuple[int, ...] | None,
+        rounds: Rounds | None,
         seed: int,
         run: FitRun,
     ) -> None:
@@ -294,7 +295,7 @@ class _Training:
         self.shape = _Shape(horizons, settings.patch, settings.hidden)
         self.examples, self.stopping = examples.to(device), None if stopping is None else stopping.to(device)
         searching = settings.epochs if stopping is not None else min(settings.epochs, UNSTOPPED_EPOCHS)
-        self.limit = rounds[0] if rounds else searching
+        self.limit = rounds.counts[0] if rounds is not None and rounds.counts else searching
         self.members = [_Member(index, settings, self.shape, self.examples, seed) for index in range(settings.members)]
         self.epoch, self.best_epoch, self.losses = 0, 0, list[float]()
         self.best = self._weights()
@@ -388,9 +389,9 @@ class LSTMForecaster:
     kind: ClassVar[str] = KIND
 
     @property
-    def rounds(self) -> tuple[int, ...]:
-        """The epochs at each horizon, then the penalty of the view there, 0 where there is none."""
-        return (*((self.epochs,) * len(self.horizons)), *self.penalties)
+    def rounds(self) -> Rounds:
+        """The epochs of all networks."""
+        return Rounds((self.epochs,), self.penalties)
 
     def predict(self, rows: Matrix) -> Forecast:
         """The mixture of all networks and dropout samples; calibration follows outside.
@@ -513,6 +514,14 @@ class LSTMForecaster:
             widths = (network.width, network.hidden)
             first, second = (torch.from_numpy((draws.random((each, 1, w)) < kept) / kept) for w in widths)
             yield first, second
+
+
+FORECASTER: Final = LSTMForecaster
+
+
+def learner(config: Config) -> LSTMLearner:
+    """With [lstm] of the settings."""
+    return LSTMLearner(config.lstm)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

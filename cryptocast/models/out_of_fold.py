@@ -8,7 +8,7 @@ import numpy as np
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import FitRun, Forecast, Learner
+from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 
 __all__ = ["OutOfFold", "concatenate", "nothing", "out_of_fold"]
@@ -29,7 +29,7 @@ class OutOfFold:
 
 
 def out_of_fold(
-    learner: Learner, matrix: Matrix, bounds: Int64Array, *, rounds: tuple[int, ...], seed: int, run: FitRun
+    learner: Learner, matrix: Matrix, bounds: Int64Array, *, rounds: Rounds, seed: int, run: FitRun
 ) -> OutOfFold:
     """Forecast each block between the bounds (microseconds) by a model fitted at its beginning.
 

@@ -8,7 +8,7 @@ import numpy as np
 from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import Matrix
 from cryptocast.features.selection import Choice, choose_features
-from cryptocast.models.base import FitRun, Forecaster, Learner
+from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 
 __all__ = ["Selective", "choice_of", "spared"]
 
@@ -32,9 +32,7 @@ class Selective:
         """As the learner inside."""
         return self.inner.calibrate
 
-    def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
-    ) -> Forecaster:
+    def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         """The inner fit on fewer columns; raises as it does."""
         choice = choice_of(train, self.max_correlation)
         spared = None if stop is None else _columns(stop, choice)

@@ -19,10 +19,12 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.config import Config
 from cryptocast.errors import CryptocastError, DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import BoolArray, Int64Array, blocks
-from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner
+from cryptocast.models import kinds
+from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.combination import combine
 from cryptocast.models.out_of_fold import OutOfFold, concatenate, out_of_fold
@@ -30,7 +32,16 @@ from cryptocast.models.recency import recent
 from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.scoring.quantiles import crps, crps_weights
 
-__all__ = ["REGIMES", "StackForecaster", "StackLearner", "Stacking", "Weights", "join_rounds", "stacked"]
+__all__ = [
+    "FORECASTER",
+    "REGIMES",
+    "StackForecaster",
+    "StackLearner",
+    "Stacking",
+    "Weights",
+    "learner",
+    "stacked",
+]
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +237,7 @@ class StackLearner:
     calibrate: ClassVar[bool] = True
 
     def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
+        self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun
     ) -> "StackForecaster":
         """All members, and their weights from forecasts out of fold within the rows. Raises DataError if none can.
 
@@ -234,7 +245,7 @@ class StackLearner:
         """
         if len(train) == 0:
             raise DataError("ml_ensemble has no bars to learn from. Fetch more: cryptocast fetch.")
-        fixed = split_rounds(rounds, tuple(self.members)) if rounds else {}
+        fixed = {} if rounds is None else rounds.members
         first, last = int(train.issued_at.min()), int(train.issued_at.max()) + 1
         bounds = blocks(first + round((last - first) * FIRST_SHARE), last, BLOCKS) if last - first > BLOCKS else None
         fitted: dict[str, Forecaster] = {}
@@ -242,7 +253,7 @@ class StackLearner:
         dropped: dict[str, str] = {}
         for name, member in self.members.items():
             try:
-                fitted[name] = member.fit(train, stop=stop, rounds=fixed.get(name) or None, seed=seed, run=run)
+                fitted[name] = member.fit(train, stop=stop, rounds=fixed.get(name), seed=seed, run=run)
             except CryptocastError as error:
                 dropped[name] = str(error)
                 log.warning("ml_ensemble goes on without %s: %s", name, error)
@@ -267,9 +278,9 @@ class StackForecaster:
     kind: ClassVar[str] = KIND
 
     @property
-    def rounds(self) -> tuple[int, ...]:
-        """Of all members, each behind its number of them: see `join_rounds`."""
-        return join_rounds({name: member.rounds for name, member in self.members.items()})
+    def rounds(self) -> Rounds:
+        """Those of the members."""
+        return Rounds(members={name: member.rounds for name, member in self.members.items()})
 
     def predict(self, rows: Matrix) -> Forecast:
         """The weighted mean of the members' quantiles. A member that cannot forecast is left out, and logged."""
@@ -299,8 +310,6 @@ class StackForecaster:
     @classmethod
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
-        from cryptocast.models.kinds import forecaster_type  # the table of kinds names this class, too
-
         try:
             weights = msgspec.json.decode(files[FILE], type=Weights)
             table = np.array(weights.table, dtype=np.float64)
@@ -313,8 +322,17 @@ class StackForecaster:
         for name in weights.members:
             own = f"{name}{BETWEEN}"
             part = {file.removeprefix(own): content for file, content in files.items() if file.startswith(own)}
-            members[name] = forecaster_type(name).load(part)
+            members[name] = kinds.forecaster_type(name).load(part)
         return cls(members, weights)
+
+
+FORECASTER: Final = StackForecaster
+
+
+def learner(config: Config) -> StackLearner:
+    """With the learners of the members in [ml_ensemble] of the settings."""
+    settings = config.ml_ensemble
+    return StackLearner({name: kinds.learner(name, config) for name in settings.members}, settings.temperature)
 
 
 def stacked(
@@ -402,22 +420,3 @@ def moved_by_regime(
     odds = regime_odds(evidence / len(losses) * independent) ** temperature
     weights = common * odds
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
-
-
-def join_rounds(rounds: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Of several members as one: for each how many, then themselves."""
-    return tuple(number for own in rounds.values() for number in (len(own), *own))
-
-
-def split_rounds(rounds: tuple[int, ...], members: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """What `join_rounds` joined. Raises ValueError if it was of another number of members."""
-    found, place = {}, 0
-    for name in members:
-        if place >= len(rounds):
-            break
-        count = rounds[place]
-        found[name] = rounds[place + 1 : place + 1 + count]
-        place += 1 + count
-    if place != len(rounds) or len(found) != len(members):
-        raise ValueError(f"{len(rounds)} rounds are not those of {len(members)} members")
-    return found

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from cryptocast.config import CoinId, Config, Granularity
 from cryptocast.data.coins import shown
+from cryptocast.kinds import ALL_KINDS, KindOrAuto
 from cryptocast.serving.problems import (
     INVALID_PARAMETER,
     MALFORMED_QUERY,
@@ -49,7 +50,7 @@ class ForecastQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What `/forecasts` may be asked. What is left out takes the setting; lists hold each value once."""
 
     ids: Annotated[tuple[CoinId, ...], Meta(min_length=1)] | None = None
-    model: Literal["auto", "baseline", "lightgbm", "lstm", "ml_ensemble"] | None = None
+    model: KindOrAuto | None = None
     horizons: Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS)] | None = None
     levels: Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1)] | None = None
     vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] | None = None
@@ -74,7 +75,7 @@ Q = TypeVar("Q", ForecastQuery, PriceQuery, BreakerQuery)
 
 ALLOWED: Final[Mapping[str, str]] = {
     "ids": "coin ids (lower-case letters, digits and hyphens), separated by commas, e.g. bitcoin,ethereum",
-    "model": "auto, baseline, lightgbm, lstm, ml_ensemble",
+    "model": ", ".join(("auto", *ALL_KINDS)),
     "horizons": f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, separated by commas, e.g. 1,7",
     "levels": "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.g. 80,95",
     "vs": "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd",

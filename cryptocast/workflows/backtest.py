@@ -23,11 +23,11 @@ from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
 from cryptocast.files import write_refusal
 from cryptocast.folds import split_by_time
+from cryptocast.kinds import ALL_KINDS, MIX
 from cryptocast.models.base import FitRun, Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.combination import average
 from cryptocast.models.fitting import fit_in_time
-from cryptocast.models.kinds import TRAINABLE
 from cryptocast.scoring.coverage import wilson
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.context import Context, NoProgress, Selection
@@ -312,7 +312,7 @@ def resumed_notes(folder: RunFolder) -> tuple[str, ...]:
 
 def _names(context: Context, order: BacktestOrder) -> tuple[str, ...]:
     names = order.models or context.config.backtest.models
-    return ("baseline", *TRAINABLE, "mix") if "all" in names else names
+    return (*ALL_KINDS, MIX) if "all" in names else names
 
 
 def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: Granularity) -> Plan:

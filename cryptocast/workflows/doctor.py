@@ -20,6 +20,7 @@ from cryptocast.data.sources.coingecko.refusals import DASHBOARD
 from cryptocast.data.sources.coingecko.source import credits_of
 from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UsageError
 from cryptocast.files import nearest_folder, write_refusal
+from cryptocast.kinds import LIBRARIES
 from cryptocast.net import Limiter, Unreachable
 from cryptocast.registry import PRODUCTION, Registry
 from cryptocast.workflows.context import utc_now
@@ -254,7 +255,7 @@ def _libraries() -> Iterator[Check]:
         found = f"{python}; not installed: {', '.join(missing)}"
         yield _fail("libraries", found, "Install cryptocast again.", CryptocastError)
         return
-    listed = ", ".join(f"{name} {_version(name)}" for name in ("cryptocast", "lightgbm", "numpy", "polars", "torch"))
+    listed = ", ".join(f"{name} {_version(name)}" for name in ("cryptocast", *LIBRARIES))
     yield _ok("libraries", f"{listed}; {python}")
 
 

@@ -18,11 +18,12 @@ from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, Usag
 from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.features.catalogue import required_history, select_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
+from cryptocast.kinds import ALL_KINDS, TRAINABLE
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short
 from cryptocast.models.interpolation import at_horizons, neighbours
-from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type
+from cryptocast.models.kinds import forecaster_type
 from cryptocast.models.recency import recent_bars
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey

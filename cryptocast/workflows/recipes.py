@@ -29,7 +29,7 @@ def fit_settings(config: Config, kind: str) -> dict[str, bool | int | float | st
     What decides a fit of its members decides an ensemble, too.
     """
     sections = {"features": config.features, "split": config.split, "train": config.train}
-    for part in (kind, *(config.ml_ensemble.members if kind == "ml_ensemble" else ())):
+    for part in (kind, *config.members(kind)):
         own = getattr(config, part, None)
         if own is not None:
             sections[part] = own

@@ -11,6 +11,7 @@ import numpy as np
 from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.errors import DataError, ModelError
 from cryptocast.evaluation.plan import Plan
+from cryptocast.kinds import LIBRARIES
 from cryptocast.workflows.backtest import carry_out, report_of, scored_part
 from cryptocast.workflows.code_state import code_version, library_versions
 from cryptocast.workflows.context import Context, Resolved
@@ -21,7 +22,7 @@ from cryptocast.workflows.helping import help_for
 from cryptocast.workflows.outcome import Prepared
 from cryptocast.workflows.panel import Pool, feature_table, gather, matrix_of
 from cryptocast.workflows.runs import RunManifest, digest_of, read_manifest
-from cryptocast.workflows.walk import LIBRARIES, contenders
+from cryptocast.workflows.walk import contenders
 
 __all__ = ["ModelComparison", "RerunReport", "rerun"]
 

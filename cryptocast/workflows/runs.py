@@ -24,7 +24,8 @@ from cryptocast.evaluation.plan import Block, Plan
 from cryptocast.evaluation.walk_forward import Raw
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
-from cryptocast.models.base import Forecast
+from cryptocast.kinds import KINDS
+from cryptocast.models.base import Forecast, Rounds
 from cryptocast.registry.references import nearest
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.documents import BacktestReport
@@ -48,7 +49,8 @@ MANIFEST: Final = "manifest.json"
 RESULT: Final = "result.json"
 BLOCKS: Final = "blocks"
 ID_DIGITS: Final = 16
-SECTIONS: Final = ("features", "split", "train", "lightgbm", "lstm", "ml_ensemble", "backtest")
+OF_KINDS: Final = tuple(name for name in Config.__struct_fields__ if name in KINDS)
+SECTIONS: Final = ("features", "split", "train", *OF_KINDS, "backtest")
 # The feature file is in the manifest by the hash of what it gives.
 SPEED_ONLY: Final = (
     ("features", "file"),
@@ -296,4 +298,4 @@ def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> Raw:
             volatility=part["volatility"].to_numpy().reshape(shape),
             p_up=part["p_up"].to_numpy().reshape(shape),
         )
-    return Raw(row, forecasts, {name: tuple(found) for name, found in facts["rounds"].items()})
+    return Raw(row, forecasts, msgspec.convert(facts["rounds"], dict[str, Rounds]))

@@ -11,19 +11,20 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from cryptocast.config import Config
+from cryptocast.config import TUNABLE, Config
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.evaluation.records import HoldOut, HorizonScore
 from cryptocast.evaluation.scores import Judged, judge, score_model, verdicts_of_table
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
+from cryptocast.kinds import LIBRARIES, TRAINABLE
 from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import fallback_reason, independent_blocks
 from cryptocast.models.fitting import Fitted, fit_in_time
 from cryptocast.models.helped import with_help
-from cryptocast.models.kinds import TRAINABLE, learner
+from cryptocast.models.kinds import learner
 from cryptocast.models.selective import spared
 from cryptocast.models.stacking import REGIMES, Weights
 from cryptocast.registry import (
@@ -60,12 +61,11 @@ from cryptocast.workflows.panel import (
 from cryptocast.workflows.recalibration import learn
 from cryptocast.workflows.recipes import fit_settings, recipe_of
 from cryptocast.workflows.tune import TuneOrder, tune_pool
-from cryptocast.workflows.tune_space import TUNABLE, TUNED_FIRST
+from cryptocast.workflows.tune_space import tuned_for
 from cryptocast.workflows.tuned import with_found
 
 __all__ = ["Order", "kinds_of", "train"]
 
-LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn", "scipy", "torch")
 # How much younger than `older_than` a version may be and still be due. A training that is run every Monday ends some
 # minutes after it began, so that by the clock its version is never quite a week old on the next one.
 AGE_TOLERANCE: Final = 0.1
@@ -119,7 +119,7 @@ def train(context: Context, order: Order) -> TrainReport:
     asked = order.selection.resolved(context.config)
     kinds = kinds_of(order.model, context.config)
     horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
-    if order.tune and order.model not in TUNED_FIRST:
+    if order.tune and tuned_for(order.model) is None:
         raise UsageError(f"--tune finds settings for {' and '.join(TUNABLE)}, and --model names neither.")
     if min(horizons) < 1:
         raise UsageError(f"Horizons are counted in bars, at least 1; found {min(horizons)}.")
@@ -158,8 +158,8 @@ def _train_pool(
     models: list[TrainedModel] = []
     forecasts: list[CoinForecast] = []
     if pool.named:
-        if order.tune:
-            found = tune_pool(context, pool, TUNED_FIRST[order.model], horizons, TuneOrder(trials=order.tune))
+        if order.tune and (tuned := tuned_for(order.model)):
+            found = tune_pool(context, pool, tuned, horizons, TuneOrder(trials=order.tune))
             notes.append(f"tuned {found.kind}, best of {len(found.trials)}: {found.reason}")
         context, told = with_found(context, pool, feature_set(context.config).digest, kinds)
         notes += told

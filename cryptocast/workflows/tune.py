@@ -21,12 +21,13 @@ from filelock import FileLock, Timeout
 
 from cryptocast import __version__
 from cryptocast.addresses import shown_address
-from cryptocast.config import Config
+from cryptocast.config import TUNABLE, Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.evaluation.records import Trial
 from cryptocast.files import OWN_FILE, create_own_file, make_own_folder
+from cryptocast.kinds import libraries_of
 from cryptocast.models.helped import with_help
 from cryptocast.models.kinds import learner
 from cryptocast.scoring.diebold_mariano import diebold_mariano
@@ -56,7 +57,7 @@ ALPHA: Final = 0.05
 # With fewer labels than this a horizon is not fitted at all.
 LEAST_LABELS: Final = 200
 ID_DIGITS: Final = 16
-LIBRARIES: Final = ("lightgbm", "numpy", "optuna", "polars", "torch")
+LIBRARIES: Final = tuple(sorted({"optuna", *libraries_of(TUNABLE)}))
 STORAGE: Final = "studies.db"
 
 
@@ -69,7 +70,7 @@ class TuneOrder:
     """
 
     selection: Selection = Selection()
-    model: str = "lightgbm"
+    model: str = TUNABLE[0]
     horizons: tuple[int, ...] = ()
     trials: int | None = None
     timeout: timedelta | None = None

@@ -19,10 +19,11 @@ from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import DataError, UpstreamError, UsageError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
+from cryptocast.kinds import Range
 from cryptocast.models.base import Learner
 from cryptocast.workflows.context import Progress
 from cryptocast.workflows.tune_folds import FoldJob, FoldLoss, evaluate_fold
-from cryptocast.workflows.tune_space import Parameters, Range, spread_over
+from cryptocast.workflows.tune_space import Parameters, spread_over
 
 if TYPE_CHECKING:
     import optuna

@@ -12,12 +12,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from cryptocast.config import Config
+from cryptocast.config import TUNABLE, Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.panel import Pool
-from cryptocast.workflows.tune_space import TUNABLE, Parameters, with_parameters
+from cryptocast.workflows.tune_space import Parameters, with_parameters
 
 __all__ = [
     "FOLDER",
@@ -98,7 +98,7 @@ def with_found(
     if not config.tune.use:
         return context, ()
     for kind in TUNABLE:
-        if kind not in kinds and "ml_ensemble" not in kinds:
+        if not any(kind in (one, *config.members(one)) for one in kinds):
             continue
         found = read_found(found_path(config.store.path, pool.source, pool.vs, pool.granularity, kind))
         if found is None or not found.settings:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from cryptocast.evaluation.plan import Plan, fold_starts
 from cryptocast.evaluation.walk_forward import Fold, WalkForward, walk_forward
 from cryptocast.features.matrix import Matrix
+from cryptocast.kinds import BASELINE, KINDS, LIBRARIES, MIX, TRAINABLE
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.combination import Mix
 from cryptocast.models.helped import with_help
@@ -19,11 +20,7 @@ from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.panel import Pool, moment
 from cryptocast.workflows.runs import CoinSpan, RunFolder, RunManifest, deciding_settings, plan_facts
 
-__all__ = ["MIX", "Contenders", "contenders", "manifest_of", "walk"]
-
-MIX = "mix"
-ENSEMBLE = "ml_ensemble"
-LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn", "scipy", "torch")
+__all__ = ["Contenders", "contenders", "manifest_of", "walk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +41,12 @@ def contenders(context: Context, names: tuple[str, ...], help_rows: Matrix | Non
 
     help_rows: that they learn from beside their own. Raises UsageError for a name that is none.
     """
-    kinds = tuple(dict.fromkeys(("baseline", *(name for name in names if name != MIX))))
-    if MIX in names and set(kinds) <= {"baseline", ENSEMBLE}:
-        kinds = ("baseline", "lightgbm", *kinds[1:])
+    kinds = tuple(dict.fromkeys((BASELINE, *(name for name in names if name != MIX))))
+    ensembles = {kind for kind in kinds if kind in KINDS and KINDS[kind].ensemble}
+    if MIX in names and set(kinds) <= {BASELINE, *ensembles}:
+        kinds = (BASELINE, TRAINABLE[0], *kinds[1:])
     # An ensemble is a mixture itself: what it is made of stands beside it.
-    mixes = {MIX: Mix(tuple(kind for kind in kinds if kind != ENSEMBLE))} if MIX in names else {}
+    mixes = {MIX: Mix(tuple(kind for kind in kinds if kind not in ensembles))} if MIX in names else {}
     return Contenders({kind: with_help(learner(kind, context.config), help_rows) for kind in kinds}, mixes)
 
 

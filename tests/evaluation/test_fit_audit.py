@@ -10,7 +10,7 @@ from cryptocast.evaluation.fit_audit import FitPath, FitTrial, Witness, audit_fi
 from cryptocast.features.audit import AuditCheck
 from cryptocast.features.catalogue import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
-from cryptocast.models.base import FitRun, Forecaster, Learner
+from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.models.selective import Selective
 from tests.conftest import simulated_candles
@@ -106,9 +106,7 @@ class Peeking:
     def calibrate(self) -> bool:
         return self.inner.calibrate
 
-    def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
-    ) -> Forecaster:
+    def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         label = np.nan_to_num(self.everything.returns[:, 0])
         strength = np.abs(np.nan_to_num(self.everything.features).T @ label)
         keep = np.argsort(strength)[-2:]

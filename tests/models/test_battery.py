@@ -2,24 +2,25 @@
 
 import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 
 from cryptocast.config import Config, LightGBMConfig, LSTMConfig
 from cryptocast.errors import DataError, ModelError, UsageError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import FitRun, Forecaster, Learner
-from cryptocast.models.kinds import ALL_KINDS, TRAINABLE, forecaster_type, learner
+from cryptocast.kinds import ALL_KINDS, KINDS, TRAINABLE
+from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
+from cryptocast.models.kinds import forecaster_type, learner
 from tests.models.conftest import MakeMatrix
 
 QUICK = Config(
     lightgbm=LightGBMConfig(rounds=30, min_data_in_leaf=30), lstm=LSTMConfig(epochs=2, members=2, hidden=8, samples=20)
 )
-KINDS = ("baseline", "har", *TRAINABLE)
 RUN = FitRun(threads=1)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=tuple(KINDS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -49,6 +50,13 @@ def test_saved_files_are_text_without_a_pickle(model: Forecaster) -> None:
 def test_same_seed_same_forecast(kind: str, model: Forecaster, matrix: Matrix) -> None:
     again = _fit(learner(kind, QUICK), matrix)
     np.testing.assert_array_equal(again.predict(matrix).values, model.predict(matrix).values)
+
+
+def test_rounds_survive_json_and_a_refit_repeats_them(kind: str, model: Forecaster, matrix: Matrix) -> None:
+    stored = msgspec.json.decode(msgspec.json.encode(model.rounds), type=Rounds)
+    assert stored == model.rounds
+    again = learner(kind, QUICK).fit(matrix, stop=None, rounds=stored, seed=3, run=RUN)
+    assert again.rounds == model.rounds
 
 
 def test_rows_are_forecast_one_by_one_as_they_are_together_in_any_order(model: Forecaster, matrix: Matrix) -> None:

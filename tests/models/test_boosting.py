@@ -9,7 +9,7 @@ import pytest
 from cryptocast.config import LightGBMConfig
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import FitRun
+from cryptocast.models.base import FitRun, Rounds
 from cryptocast.models.boosting import SETTINGS_FILE, LightGBMForecaster, LightGBMLearner
 from cryptocast.models.fitting import Fitted, fit_in_time
 from cryptocast.models.linear_view import PENALTIES
@@ -19,7 +19,7 @@ QUICK = LightGBMLearner(LightGBMConfig(rounds=20, min_data_in_leaf=30))
 MIDDLE = 6  # of the quantile levels
 
 
-def _fit(train: Matrix, stop: Matrix | None = None, rounds: tuple[int, ...] | None = None) -> LightGBMForecaster:
+def _fit(train: Matrix, stop: Matrix | None = None, rounds: Rounds | None = None) -> LightGBMForecaster:
     return QUICK.fit(train, stop=stop, rounds=rounds, seed=3, run=RUN)
 
 
@@ -87,9 +87,13 @@ def test_the_rounds_repeat_boosters_and_view_and_those_without_penalties_give_no
     again = _fit(parts[0], rounds=model.rounds)
     assert again.rounds == model.rounds
     np.testing.assert_allclose(again.predict(parts[1]).values, model.predict(parts[1]).values, rtol=1e-12)
-    older = _fit(parts[0], rounds=model.rounds[:8])
+    older = _fit(parts[0], rounds=replace(model.rounds, penalties=()))
     assert older.penalties == (0, 0, 0, 0)
     np.testing.assert_array_equal(older.predict(parts[1]).values[:, :, MIDDLE], 0.0)
+
+
+def test_rounds_of_a_search_that_found_none_are_as_good_as_no_rounds(parts: tuple[Matrix, Matrix]) -> None:
+    assert _fit(parts[0], rounds=Rounds()).save() == _fit(parts[0]).save()
 
 
 def test_outcomes_of_the_hold_out_change_neither_the_view_nor_its_forecasts(told: Matrix) -> None:
@@ -103,7 +107,7 @@ def test_outcomes_of_the_hold_out_change_neither_the_view_nor_its_forecasts(told
     returns = np.where(told.label_end > begin, -told.returns, told.returns)
     other = fitted(replace(told, returns=returns))
     assert first.rounds == other.rounds
-    assert first.rounds[8] in PENALTIES
+    assert first.rounds.penalties[0] in PENALTIES
     np.testing.assert_array_equal(first.hold_out.forecast.values, other.hold_out.forecast.values)
     np.testing.assert_array_equal(first.hold_out.forecast.p_up, other.hold_out.forecast.p_up)
     assert (first.hold_out.forecast.p_up[:, 0] != 0.5).mean() > 0.9

@@ -11,7 +11,7 @@ from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import blocks
-from cryptocast.models.base import FitRun, Forecast, Learner
+from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 from cryptocast.models.calibrated import fallback_reason, independent_blocks, too_short
 from cryptocast.models.fitting import Fitted, find_rounds, fit_in_time, out_of_fold
@@ -25,12 +25,12 @@ from tests.models.conftest import MakeMatrix
 class SpyLearner:
     """A baseline that writes down what it was given."""
 
-    seen: list[tuple[Matrix, Matrix | None, tuple[int, ...] | None]] = field(default_factory=list)
+    seen: list[tuple[Matrix, Matrix | None, Rounds | None]] = field(default_factory=list)
     kind: ClassVar[str] = "baseline"
     calibrate: ClassVar[bool] = True
 
     def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
+        self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun
     ) -> BaselineForecaster:
         self.seen.append((train, stop, rounds))
         return BaselineLearner().fit(train)
@@ -78,7 +78,7 @@ def test_hold_out_forecasts_do_not_change_when_its_outcomes_do(make_matrix: Make
 def test_each_block_is_forecast_by_a_model_fitted_before_it(make_matrix: MakeMatrix) -> None:
     matrix, spy = make_matrix(bars=600), SpyLearner()
     bounds = blocks(int(matrix.issued_at.min()) + 200 * matrix.bar_us, int(matrix.issued_at.max()), 3)
-    made = out_of_fold(spy, matrix, bounds, rounds=(), seed=1, run=FitRun())
+    made = out_of_fold(spy, matrix, bounds, rounds=Rounds(), seed=1, run=FitRun())
     for (train, _, _), begin in zip(spy.seen, bounds[:-1].tolist(), strict=True):
         assert _last_label(train) <= begin
         assert train.issued_at.max() <= begin
@@ -93,13 +93,13 @@ def test_early_stopping_finds_rounds_that_the_final_fit_repeats(make_matrix: Mak
     fitted = fit_in_time(
         boosted, matrix, fit=0.7, stop=0.15, block_count=2, least_blocks=12, seed=1, run=FitRun(threads=1)
     )
-    assert len(fitted.rounds) == 3 * len(matrix.horizons)  # two boosters and a view for each
-    assert all(1 <= r <= 60 for r in fitted.rounds[:8])
-    assert fitted.rounds[8:] == (0, 0, 0, 0)
+    assert len(fitted.rounds.counts) == 2 * len(matrix.horizons)  # two boosters for each
+    assert all(1 <= count <= 60 for count in fitted.rounds.counts)
+    assert fitted.rounds.penalties == (0, 0, 0, 0)
     assert fitted.final.inner.rounds == fitted.rounds
     alone = find_rounds(boosted, matrix, seed=1, run=FitRun(threads=1))
-    assert len(alone) == len(fitted.rounds)
-    assert all(1 <= r <= 60 for r in alone[:8])
+    assert len(alone.counts) == len(fitted.rounds.counts)
+    assert all(1 <= count <= 60 for count in alone.counts)
 
 
 def test_too_few_rows_are_refused_with_the_number_needed(make_matrix: MakeMatrix) -> None:
@@ -131,7 +131,7 @@ def test_independent_blocks_are_counted_as_stated(bars: int, horizon: int, expec
 def test_forecasts_of_nothing_are_empty(make_matrix: MakeMatrix) -> None:
     matrix, spy = make_matrix(bars=200), SpyLearner()
     bounds = np.array([0, 1, 2], dtype=np.int64)
-    made = out_of_fold(spy, matrix, bounds, rounds=(), seed=1, run=FitRun())
+    made = out_of_fold(spy, matrix, bounds, rounds=Rounds(), seed=1, run=FitRun())
     assert len(made.row) == 0
     assert isinstance(made.forecast, Forecast)
     assert not spy.seen

@@ -11,7 +11,7 @@ from cryptocast.config import LightGBMConfig
 from cryptocast.data.schema import BAR_US
 from cryptocast.features.catalogue import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
-from cryptocast.models.base import FitRun, Forecaster
+from cryptocast.models.base import FitRun, Forecaster, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 from cryptocast.models.boosting import LightGBMLearner
 from cryptocast.models.helped import Helped, joined, with_help
@@ -35,9 +35,7 @@ class Listens:
     kind: ClassVar[str] = "listens"
     calibrate: ClassVar[bool] = True
 
-    def fit(
-        self, train: Matrix, *, stop: Matrix | None, rounds: tuple[int, ...] | None, seed: int, run: FitRun
-    ) -> Forecaster:
+    def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         self.seen.append(train)
         made: BaselineForecaster = BaselineLearner().fit(train)
         return made

@@ -18,7 +18,7 @@ from cryptocast.config import LSTMConfig
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.grid import complete_grid
 from cryptocast.features.matrix import Matrix, build_matrix
-from cryptocast.models.base import FitRun, Forecast
+from cryptocast.models.base import FitRun, Forecast, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.heads import mixed
 from cryptocast.models.linear_view import PENALTIES
@@ -90,8 +90,8 @@ def test_it_finds_a_planted_volatility_that_the_baseline_does_not_know(make_cand
     made = LSTMLearner(QUICK).fit(train, stop=stop, rounds=None, seed=1, run=RUN)
     baseline = _crps(BaselineLearner().fit(train).predict(test), test.returns, 0)
     assert _crps(made.predict(test), test.returns, 0) < 0.975 * baseline
-    assert made.rounds[0] > 0
-    assert made.rounds[2:] == (0, 0)
+    assert made.rounds.counts[0] > 0
+    assert made.rounds.penalties == (0, 0)
 
 
 def test_a_planted_signal_moves_the_median_and_the_final_fit_keeps_the_view(make_candles: MakeCandles) -> None:
@@ -103,7 +103,7 @@ def test_a_planted_signal_moves_the_median_and_the_final_fit_keeps_the_view(make
     train, stop, test = _parts(matrix)
     learner = LSTMLearner(QUICK)
     made = learner.fit(train, stop=stop, rounds=None, seed=1, run=RUN)
-    assert made.rounds[2] in PENALTIES
+    assert made.rounds.penalties[0] in PENALTIES
     forecast = made.predict(test)
     # 14 % of the variance can be told: 7 % of the CRPS.
     baseline = _crps(BaselineLearner().fit(train).predict(test), test.returns, 0)
@@ -121,13 +121,13 @@ def test_on_a_random_walk_it_stays_with_the_last_price_and_close_to_the_baseline
     matrix = _market(0.03 * np.random.default_rng(9).normal(size=(4, 700)), make_candles)
     train, stop, test = _parts(matrix)
     made = LSTMLearner(QUICK).fit(train, stop=stop, rounds=None, seed=1, run=RUN)
-    assert made.rounds[2:] == (0, 0)
+    assert made.rounds.penalties == (0, 0)
     baseline = _crps(BaselineLearner().fit(train).predict(test), test.returns, 0)
     assert _crps(made.predict(test), test.returns, 0) < 1.015 * baseline
 
 
 def test_an_untrained_network_is_the_volatility_known_at_issue_times_a_constant(small: Matrix) -> None:
-    untrained = LSTMLearner(TINY).fit(small, stop=None, rounds=(0,) * 8, seed=3, run=RUN).predict(small)
+    untrained = LSTMLearner(TINY).fit(small, stop=None, rounds=Rounds(counts=(0,)), seed=3, run=RUN).predict(small)
     factor = np.round(untrained.volatility / small.volatility, 4)
     for column in range(4):
         found = np.unique(factor[:, column])

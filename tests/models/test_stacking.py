@@ -21,10 +21,8 @@ from cryptocast.models.stacking import (
     Stacking,
     StackLearner,
     equal_weights,
-    join_rounds,
     moved_by_regime,
     simplex_weights,
-    split_rounds,
 )
 from cryptocast.models.stacking_meta import regime_odds
 from cryptocast.scoring.quantiles import LEVELS, crps
@@ -181,13 +179,6 @@ def test_saved_weights_off_the_simplex_are_refused(matrix: Matrix) -> None:
     )
     with pytest.raises(ModelError, match="simplex"):
         StackForecaster.load(files)
-
-
-def test_rounds_of_members_are_joined_and_split() -> None:
-    rounds: dict[str, tuple[int, ...]] = {"baseline": (), "lightgbm": (3, 0, 5), "lstm": (7,)}
-    assert split_rounds(join_rounds(rounds), tuple(rounds)) == rounds
-    with pytest.raises(ValueError, match="not those of 2 members"):
-        split_rounds(join_rounds(rounds), ("baseline", "lightgbm"))
 
 
 def test_weights_follow_the_regime_of_the_row(matrix: Matrix) -> None:

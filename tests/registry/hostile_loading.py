@@ -13,8 +13,9 @@ from pathlib import Path
 import torch  # noqa: F401 - what it maps is there before the limit is set
 
 from cryptocast.errors import CryptocastError
+from cryptocast.kinds import TRAINABLE
 from cryptocast.models.calibrated import Calibrated
-from cryptocast.models.kinds import TRAINABLE, forecaster_type
+from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry
 from tests.registry.golden_rows import GOLDEN, read_rows
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cryptocast.kinds import TRAINABLE
 from cryptocast.models.boosting import LightGBMForecaster
 from cryptocast.models.calibrated import Calibrated
-from cryptocast.models.kinds import TRAINABLE, forecaster_type
+from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry
 from cryptocast.workflows.archives import import_archive
 from tests.registry.golden_rows import GOLDEN, KINDS, read_rows

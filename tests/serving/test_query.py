@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import Config, DataConfig, ForecastConfig
-from cryptocast.models.kinds import ALL_KINDS
+from cryptocast.kinds import ALL_KINDS
 from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
 from cryptocast.serving.problems import ProblemError
 from cryptocast.serving.query import ALLOWED, ForecastQuery, coin_requests, parse_forecast_query, preferred_wait_s

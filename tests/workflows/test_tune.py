@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import (
+    RANGES,
     BacktestConfig,
     Config,
     DataConfig,
@@ -44,7 +45,7 @@ from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.train import Order, train
 from cryptocast.workflows.tune import TunedModel, TuneOrder, compared, tune
 from cryptocast.workflows.tune_folds import FoldJob, FoldLoss, evaluate_fold, fold_bounds, training_part
-from cryptocast.workflows.tune_space import SPACES, as_tried, defaults, ranges_for, spread_over
+from cryptocast.workflows.tune_space import as_tried, defaults, ranges_for, spread_over
 from cryptocast.workflows.tune_study import Attempt
 from cryptocast.workflows.tuned import found_path, read_found
 from tests.conftest import MakeCandles
@@ -161,7 +162,7 @@ def test_the_loss_of_a_fold_is_crps_by_date_over_that_of_the_baseline(make_candl
 # What is searched.
 
 
-@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("kind", RANGES)
 def test_what_is_tried_is_inside_its_range_and_a_learner_can_be_made_of_it(kind: str) -> None:
     ranges = ranges_for(kind, Config())
     points = spread_over(ranges, 7, 3)
@@ -186,7 +187,7 @@ def test_ranges_reach_what_is_configured(rate: float, leaves: int, shrinks: floa
 
 def test_the_page_on_tuning_states_what_is_searched() -> None:
     text = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
-    for kind, ranges in SPACES.items():
+    for kind, ranges in RANGES.items():
         rows = [
             f"| `{kind}` | `{r.name}` | {r.low:g} | {r.high:g} | {'factors' if r.log else 'even'} |" for r in ranges
         ]

@@ -1,0 +1,107 @@
+"""The table of the kinds of models. Adding one is a line here, a module below `models`, and a section of the settings.
+
+What may be asked for, trained, averaged, walked and tuned follows from the table, and with it the literals of the
+settings, the options of the commands, the parameters of the server and the libraries in a manifest. It imports nothing
+of the package, so that the settings and `--help` can read it; `models.kinds` loads the modules that it names.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+__all__ = [
+    "ALL_KINDS",
+    "BASELINE",
+    "KINDS",
+    "LIBRARIES",
+    "MEMBERS",
+    "MIX",
+    "TRAINABLE",
+    "ContenderName",
+    "Kind",
+    "KindOrAll",
+    "KindOrAuto",
+    "MemberKind",
+    "Range",
+    "TrainableKind",
+    "libraries_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of model.
+
+    module: below `cryptocast.models`, see `models.kinds.KindModule`. libraries: distributions that decide its numbers.
+    trainable: `train` fits and registers it. member: an ensemble may average it. ensemble: it averages the `members` of
+    its section. trial: settings of a tuning's trial in place of its own. A kind's settings are the section of its name,
+    if it has one; it can be tuned if any of them has a `Range`.
+    """
+
+    name: str
+    module: str
+    libraries: tuple[str, ...] = ()
+    trainable: bool = True
+    member: bool = True
+    ensemble: bool = False
+    trial: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a tuning may set a setting to; few have one, in bounds that are known to be sensible.
+
+    name: of the setting, which the settings fill in. log: equal factors are equally likely. whole: a whole number.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+    name: str = ""
+
+    def at(self, share: float) -> int | float:
+        """The value a share of the way from low to high."""
+        even = self.low + share * (self.high - self.low)
+        value = self.low * (self.high / self.low) ** share if self.log else even
+        value = min(max(value, self.low), self.high)
+        return round(value) if self.whole else float(value)
+
+
+BASELINE: Final = "baseline"  # needs no version: what answers where no other kind does
+MIX: Final = "mix"  # of a backtest: the mean of the kinds that walk beside it, no kind itself
+
+_TABLE: Final = (
+    Kind(BASELINE, "baseline", trainable=False),
+    Kind("har", "har", trainable=False),
+    # In the order of the ladder that serving falls down; an ensemble takes over the members that are fitted before it.
+    Kind("lightgbm", "boosting", libraries=("lightgbm",)),
+    # A trial has one network: more cost much and decide little among settings.
+    Kind("lstm", "lstm", libraries=("torch",), trial={"members": 1}),
+    Kind("ml_ensemble", "stacking", libraries=("scikit-learn", "scipy"), member=False, ensemble=True),
+)
+KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _TABLE}
+TRAINABLE: Final = tuple(kind.name for kind in _TABLE if kind.trainable)
+MEMBERS: Final = tuple(kind.name for kind in _TABLE if kind.member)
+ALL_KINDS: Final = (BASELINE, *TRAINABLE)  # that may be asked for by name
+
+
+def libraries_of(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Whose versions decide what these kinds learn, in alphabetical order."""
+    return tuple(sorted({"numpy", "polars", *(name for kind in kinds for name in KINDS[kind].libraries)}))
+
+
+LIBRARIES: Final = libraries_of(KINDS)
+
+if TYPE_CHECKING:  # a type checker reads no table
+    TrainableKind: TypeAlias = str
+    MemberKind: TypeAlias = str
+    KindOrAuto: TypeAlias = str
+    KindOrAll: TypeAlias = str
+    ContenderName: TypeAlias = str
+else:
+    TrainableKind = Literal[TRAINABLE]
+    MemberKind = Literal[MEMBERS]
+    KindOrAuto = Literal[("auto", *ALL_KINDS)]
+    KindOrAll = Literal[("all", *ALL_KINDS)]
+    ContenderName = Literal[(*ALL_KINDS, MIX)]
