@@ -20,6 +20,7 @@ from pathlib import Path
 from cryptocast.cli.listings import best_document, history_document, version_document, versions_document
 from cryptocast.config import Config, DataConfig, StoreConfig
 from cryptocast.evaluation.records import Evidence
+from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.registry import (
     CoinCalibration,
     CoinData,
@@ -209,7 +210,7 @@ def scores(kind: str) -> tuple[HorizonScore, ...]:
             coverage=tuple(IntervalCoverage(percent=p, share=p / 100, se=0.02, n=900) for p in (80, 95)),
             mape=4.1,
             mape_random_walk=4.0,
-            verdict="cannot tell (n = 300 dates, p = 0.2)",
+            verdict=Verdict(word="cannot tell", against="baseline", skill=0.01, p=0.2, dates=300),
         )
         for horizon in HORIZONS
     )

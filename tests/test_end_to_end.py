@@ -59,7 +59,7 @@ def test_a_forecast_rests_on_the_version_that_was_trained(folder: Path) -> None:
         assert step["median"] == pytest.approx(made["price"])
         widths = [interval["upper"] - interval["lower"] for interval in step["intervals"]]
         assert widths == sorted(widths)
-        assert step["verdict"].startswith("hold-out: ")
+        assert (step["evidence"], step["verdict"]["word"] is None) == ("hold-out", False)
 
 
 def test_training_again_with_the_same_seed_gives_the_same_forecast_bit_for_bit(folder: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_walk_forward_of_a_new_user_gives_verdicts(folder: Path) -> None:
     assert set(pooled) == {"baseline", "lightgbm", "mix"}
     for scores in pooled.values():
         assert [score["horizon"] for score in scores] == [1, 7, 14, 30]
-        assert all(score["verdict"].startswith(("better", "worse", "cannot tell")) for score in scores)
+        assert all(score["verdict"]["word"] in ("better", "worse", "cannot tell") for score in scores)
 
 
 def test_promotion_without_arguments_says_what_there_is_to_do_and_leaves_with_0(folder: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_forecast_of_the_past_never_rests_on_what_was_learned_later(folder: Pa
     assert made["model_used"] == "baseline"
     assert made["fallback_reason"]["code"] == "later_data"
     assert "learned from bars up to 2020-01-17" in made["fallback_reason"]["detail"]
-    assert all(step["verdict"] == "not backtested" for step in made["horizons"])
+    assert all(step["verdict"]["reason"] == "not_backtested" for step in made["horizons"])
     said = run(folder, "forecast", "bitcoin", "--now", "2017-06-01", "--version", "bitcoin/lightgbm:1", expect=5)
     assert said == ""
 

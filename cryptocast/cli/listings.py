@@ -15,6 +15,7 @@ from cryptocast.registry import (
     HoldOut,
     HorizonScore,
     ListedScore,
+    ListedVerdict,
     LiveMark,
     Registry,
     Standing,
@@ -64,21 +65,21 @@ class ListedVersion(Document, frozen=True, kw_only=True, gc=False):
     trained_to: datetime | None  # close of the last bar of the coin that its fit saw
     horizons: tuple[int, ...]
     skill: float | None  # against the baseline, mean over the horizons of the hold-out
-    verdicts: tuple[str, ...]  # of the hold-out, in the order of the horizons
+    verdicts: tuple[ListedVerdict, ...]  # of the hold-out, in the order of the horizons
     foreign: bool  # skill and verdicts came with an archive, were not made here and weigh nothing
 
 
 class VersionsDocument(Document, frozen=True, kw_only=True):
     """All versions that match."""
 
-    schema: Literal["cryptocast.versions/1"] = "cryptocast.versions/1"
+    schema: Literal["cryptocast.versions/2"] = "cryptocast.versions/2"
     versions: tuple[ListedVersion, ...]
 
 
 class VersionDocument(Document, frozen=True, kw_only=True):
     """One version with all that is written down about it."""
 
-    schema: Literal["cryptocast.version/1"] = "cryptocast.version/1"
+    schema: Literal["cryptocast.version/2"] = "cryptocast.version/2"
     version: ListedVersion
     manifest: Mapping[str, Any]
     hold_out: HoldOut
@@ -103,6 +104,7 @@ class ListedEvent(Document, frozen=True, kw_only=True):
     number: int
     previous: int | None
     why: str
+    reasons: tuple[str, ...]  # those of the gate one by one, where it decided; else `why` alone
     evidence: Mapping[str, Any]
 
 
@@ -251,7 +253,7 @@ def _listed(version: Version | Listed) -> ListedVersion:
         trained_to=trained_to,
         horizons=tuple([score.horizon for score in scores]),
         skill=sum(skills) / len(skills) if skills else None,
-        verdicts=tuple([score.verdict for score in scores]),
+        verdicts=tuple([ListedVerdict(word=s.verdict.word, reason=s.verdict.reason) for s in scores]),
         foreign=foreign,
     )
 
@@ -271,8 +273,19 @@ def _event(event: Event) -> ListedEvent:
         number=event.number,
         previous=event.previous,
         why=event.why,
+        reasons=_reasons(event),
         evidence=event.evidence,
     )
+
+
+def _reasons(event: Event) -> tuple[str, ...]:
+    decision = event.evidence.get("decision")
+    if decision is None or event.action == "force":
+        return (event.why,)
+    if event.action != "register":
+        first = ("the first version, and the gate lets it through",) if decision["rule"] == "first" else ()
+        return (*first, *decision["reasons"])
+    return ("registered",) if decision["accepted"] else ("registered; not fit for production", *decision["reasons"])
 
 
 def _served(key: VersionKey, number: int | None) -> Served:

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptocast.cli.figures import one_line
+from cryptocast.workflows.documents import Verdict, verdict_words
 
-__all__ = ["Cell", "Column", "Sheet", "facts", "note", "reasons", "title", "verdict"]
+__all__ = ["Cell", "Column", "Sheet", "facts", "note", "reasons", "title", "verdict_cell"]
 
 Cell: TypeAlias = str | Text
 WIDE: Final = 10_000
@@ -115,10 +116,10 @@ def note(text: str) -> Text:
     return Text(one_line(text), style="dim")
 
 
-def verdict(text: str) -> Text:
-    """The first words of a verdict, in their colour; the numbers behind them stand in columns of their own."""
-    words = text.partition(" (")[0].removeprefix("hold-out: ").removeprefix("walk-forward: ").removeprefix("the ")
-    return Text(words, style=VERDICTS.get(words, ""))
+def verdict_cell(verdict: Verdict, horizon: int) -> Text:
+    """The words of a verdict, in their colour; its numbers stand in columns of their own."""
+    style = "dim" if verdict.word is None else VERDICTS[verdict.word]
+    return Text(verdict_words(verdict, horizon), style=style)
 
 
 def _width(text: Text) -> int:

@@ -1,6 +1,6 @@
 """What a backtest shows beyond its scores: how sure they are, what they could have shown, and where the skill lies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,17 +12,18 @@ from cryptocast.evaluation.records import (
     CoverageOfGroup,
     CoverageOfLevel,
     HonestyRecord,
+    HorizonScore,
     IntervalQuality,
     PitRecord,
     PointScores,
     SkillInterval,
+    SkillPart,
     StatedBin,
 )
-from cryptocast.evaluation.scores import Judged
+from cryptocast.evaluation.scores import Cell, Judged
+from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.features.matrix import FloatArray, Matrix, volatility_rule
-from cryptocast.folds import BoolArray, Int64Array
-from cryptocast.models.base import Forecast
-from cryptocast.models.references import REFERENCES
+from cryptocast.folds import BoolArray
 from cryptocast.scoring.bootstrap import optimal_block_length, stationary_indices
 from cryptocast.scoring.confidence_set import model_confidence_set
 from cryptocast.scoring.coverage import after_shocks, coverage_by, terciles
@@ -32,7 +33,7 @@ from cryptocast.scoring.pit import pit_cells, pit_histogram, pit_uniformity
 from cryptocast.scoring.points import directional_accuracy, mae, mape, mase, r2, rmse, smape
 from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns, interval_score
 from cryptocast.scoring.reliability import level_reliability, reliability
-from cryptocast.scoring.skill import skill, smallest_effect
+from cryptocast.scoring.skill import skill
 
 __all__ = ["Honesty", "honesty"]
 
@@ -54,53 +55,8 @@ class Honesty:
     sets: tuple[ConfidenceSetRecord, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cell:
-    """One model at one horizon, the rows that are scored: n of them."""
-
-    judged: Judged
-    name: str
-    column: int
-    keep: BoolArray
-
-    @property
-    def horizon(self) -> int:
-        return int(self.judged.rows.horizons[self.column])
-
-    @property
-    def overlap(self) -> int:
-        return overlapping_origins(self.horizon, self.judged.step)
-
-    @property
-    def forecast(self) -> Forecast:
-        return self.judged.forecasts[self.name]
-
-    @property
-    def dates(self) -> Int64Array:
-        dates: Int64Array = self.judged.rows.issued_at[self.keep]
-        return dates
-
-    @property
-    def returns(self) -> FloatArray:
-        returns: FloatArray = self.judged.rows.returns[self.keep, self.column]
-        return returns
-
-    @property
-    def values(self) -> FloatArray:
-        values: FloatArray = self.forecast.values[self.keep, self.column]
-        return values
-
-    def loss(self, name: str) -> FloatArray:
-        loss: FloatArray = self.judged.losses[name][self.keep, self.column]
-        return loss
-
-    def mean(self, loss: FloatArray) -> float:
-        """Over the coins of each date, then over the dates, as everything that is tested."""
-        return float(mean_by_date(loss, self.dates)[1].mean())
-
-
-def honesty(judged: Judged, models: Sequence[str], *, tests: int, rng: np.random.Generator) -> Honesty:
-    """Records for the horizons that have outcomes. tests: comparisons that the table makes in all.
+def honesty(judged: Judged, scores: Mapping[str, Sequence[HorizonScore]], *, rng: np.random.Generator) -> Honesty:
+    """Records for the horizons that have outcomes. scores: of each model on all rows, horizon by horizon.
 
     rng draws the resampled dates of the model confidence sets.
     """
@@ -115,18 +71,15 @@ def honesty(judged: Judged, models: Sequence[str], *, tests: int, rng: np.random
             inside = tuple(name for name in p if p[name] > SET_ALPHA)
             left_out = tuple(name for name in p if p[name] <= SET_ALPHA)
             sets.append(ConfidenceSetRecord(horizon=horizon, alpha=SET_ALPHA, members=inside, left_out=left_out))
-        records += [_record(_Cell(judged, name, column, keep), tests, p.get(name), broken[keep]) for name in models]
+        records += [
+            _record(Cell(judged, name, column), own[column].verdict, p.get(name), broken[keep])
+            for name, own in scores.items()
+        ]
     return Honesty(tuple(records), tuple(sets))
 
 
-def _record(cell: _Cell, tests: int, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
-    references = [name for name in REFERENCES if name in cell.judged.losses and name != cell.name]
-    strongest = min(references, key=lambda name: cell.mean(cell.loss(name)))
-    step = cell.judged.step
-    effect = smallest_effect(
-        cell.loss(cell.name), cell.loss(strongest), cell.dates, horizon=cell.horizon, step=step, tests=tests
-    )
-    width, direction, lies_in = _parts(cell, strongest)
+def _record(cell: Cell, verdict: Verdict, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
+    width, direction, lies_in = _parts(cell, verdict.against)
     stated = reliability(
         cell.forecast.p_up[cell.keep, cell.column], cell.returns > 0, cell.dates, k=cell.overlap, alpha=ALPHA
     )
@@ -134,10 +87,8 @@ def _record(cell: _Cell, tests: int, confidence_p: float | None, broken: BoolArr
         model=cell.name,
         horizon=cell.horizon,
         n=len(cell.dates),
-        dates=len(np.unique(cell.dates)),
-        strongest=strongest,
-        skills=tuple(_skill(cell, name) for name in references),
-        smallest_effect=effect.skill,
+        verdict=verdict,
+        skills=tuple(_skill(cell, name) for name in cell.references),
         width=width,
         direction=direction,
         lies_in=lies_in,
@@ -154,7 +105,7 @@ def _record(cell: _Cell, tests: int, confidence_p: float | None, broken: BoolArr
     )
 
 
-def _skill(cell: _Cell, reference: str) -> SkillInterval:
+def _skill(cell: Cell, reference: str) -> SkillInterval:
     found = skill(
         cell.loss(cell.name),
         cell.loss(reference),
@@ -166,11 +117,11 @@ def _skill(cell: _Cell, reference: str) -> SkillInterval:
     return SkillInterval(reference=reference, value=found.value, lower=found.lower, upper=found.upper)
 
 
-def _parts(
-    cell: _Cell, strongest: str
-) -> tuple[float | None, float | None, Literal["width", "direction", "width and direction", "neither"] | None]:
+def _parts(cell: Cell, strongest: str | None) -> tuple[float | None, float | None, tuple[SkillPart, ...] | None]:
     """How much of the skill is left when the forecast is made symmetric about the last price (its width), and how much
     that takes away (its direction). They add to the skill; each is named if it is significant by itself."""
+    if strongest is None:
+        return None, None, None
     values = cell.values
     symmetric = (values - values[:, ::-1]) / 2.0
     twin = crps_relative(cell.returns, symmetric, cell.forecast.levels)
@@ -179,28 +130,19 @@ def _parts(
     if base <= 0.0:
         return None, None, None
     width, direction = 1.0 - cell.mean(twin) / base, cell.mean(twin - own) / base
-    found = [
-        word
-        for word, better, worse in (("width", twin, reference), ("direction", own, twin))
-        if _is_better(cell, better, worse)
-    ]
-    match found:
-        case ["width"]:
-            return width, direction, "width"
-        case ["direction"]:
-            return width, direction, "direction"
-        case ["width", "direction"]:
-            return width, direction, "width and direction"
-        case _:
-            return width, direction, "neither"
+    steps: tuple[tuple[SkillPart, FloatArray, FloatArray], ...] = (
+        ("width", twin, reference),
+        ("direction", own, twin),
+    )
+    return width, direction, tuple(part for part, loss, other in steps if _is_better(cell, loss, other))
 
 
-def _is_better(cell: _Cell, loss: FloatArray, other: FloatArray) -> bool:
+def _is_better(cell: Cell, loss: FloatArray, other: FloatArray) -> bool:
     p = diebold_mariano(loss, other, cell.dates, horizon=cell.horizon, step=cell.judged.step).p_better
     return p is not None and p < ALPHA
 
 
-def _pit(cell: _Cell) -> PitRecord:
+def _pit(cell: Cell) -> PitRecord:
     low, high = pit_cells(cell.returns, cell.values, cell.forecast.levels)
     found = pit_uniformity(low, high, cell.dates, k=cell.overlap)
     return PitRecord(
@@ -213,7 +155,7 @@ def _pit(cell: _Cell) -> PitRecord:
     )
 
 
-def _levels(cell: _Cell) -> tuple[CoverageOfLevel, ...]:
+def _levels(cell: Cell) -> tuple[CoverageOfLevel, ...]:
     levels = cell.forecast.levels
     found = level_reliability(cell.returns, cell.values, levels, cell.dates, k=cell.overlap)
     return tuple(
@@ -222,7 +164,7 @@ def _levels(cell: _Cell) -> tuple[CoverageOfLevel, ...]:
     )
 
 
-def _coverage(cell: _Cell, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
+def _coverage(cell: Cell, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
     coins = cell.judged.rows.coin_names[cell.keep]
     third = terciles(cell.forecast.volatility[cell.keep, cell.column], coins)
     groupings: tuple[tuple[Literal["coin", "volatility", "after breaks"], list[str]], ...] = (
@@ -243,14 +185,14 @@ def _coverage(cell: _Cell, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
     return tuple(found)
 
 
-def _interval(cell: _Cell, percent: int) -> IntervalQuality:
+def _interval(cell: Cell, percent: int) -> IntervalQuality:
     lower, upper = interval_columns(cell.forecast.levels, percent)
     ends = np.exp(cell.values[:, [lower, upper]])
     score = interval_score(np.exp(cell.returns), ends[:, 0], ends[:, 1], 1.0 - percent / 100)
     return IntervalQuality(percent=percent, score=float(score.mean()), width=float((ends[:, 1] - ends[:, 0]).mean()))
 
 
-def _points(cell: _Cell) -> PointScores:
+def _points(cell: Cell) -> PointScores:
     rows, middle = cell.judged.rows, len(cell.forecast.levels) // 2
     median = cell.values[:, middle]
     actual, predicted = np.exp(cell.returns), np.exp(median)

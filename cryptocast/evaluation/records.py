@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from cryptocast.config import Granularity
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 
 __all__ = [
     "ConfidenceSetRecord",
@@ -25,6 +26,7 @@ __all__ = [
     "PointScores",
     "Record",
     "SkillInterval",
+    "SkillPart",
     "StatedBin",
     "StrategyRecord",
     "TradingRecord",
@@ -45,6 +47,7 @@ Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 RunId: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]  # a folder name, so no path
 Label: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,1000}\Z")]  # one line, safe on a terminal
 TrialCommand: TypeAlias = Literal["backtest", "tune"]
+SkillPart: TypeAlias = Literal["width", "direction"]
 SERIES_PATTERN = r"^[a-z][a-z0-9_]{0,39}/[a-z0-9]{2,10}/(daily|hourly)/[a-z0-9][a-z0-9-]{0,99}\Z"
 
 
@@ -77,8 +80,12 @@ class HorizonScore(Record, frozen=True, kw_only=True):
     coverage: tuple[IntervalCoverage, ...]
     mape: float | None
     mape_random_walk: float | None
-    verdict: Text
-    fallback: Text | None = None  # why this horizon answers with the baseline; None: it does not
+    verdict: Verdict
+
+    @property
+    def by_baseline(self) -> bool:
+        """Whether the baseline answers in the model's place."""
+        return self.verdict.reason is VerdictReason.BASELINE_ANSWERS
 
 
 class HoldOut(Record, frozen=True, kw_only=True):
@@ -87,7 +94,7 @@ class HoldOut(Record, frozen=True, kw_only=True):
     foreign: they came with an archive, and nobody here has made these forecasts. They are shown and weigh nothing.
     """
 
-    schema: Literal["cryptocast.holdout/1"] = "cryptocast.holdout/1"
+    schema: Literal["cryptocast.holdout/2"] = "cryptocast.holdout/2"
     start: Moment
     end: Moment
     coins: tuple[CoinId, ...]
@@ -101,7 +108,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     Raises ValueError if it contradicts itself: a span that ends before it starts, a coin that is not among the coins.
     """
 
-    schema: Literal["cryptocast.evidence/1"] = "cryptocast.evidence/1"
+    schema: Literal["cryptocast.evidence/2"] = "cryptocast.evidence/2"
     run: RunId  # the folder under runs/ that holds the forecasts and losses behind these scores
     recipe: Sha256  # kind, settings and features: see registry.recipe_hash
     kind: Word
@@ -249,22 +256,19 @@ class PointScores(Record, frozen=True, kw_only=True):
 class HonestyRecord(Record, frozen=True, kw_only=True):
     """What a backtest shows of one model at one horizon beyond its score, over all its coins.
 
-    strongest: the reference with the lowest loss. smallest_effect: the true skill against it that this much data would
-    have shown with a probability of 80 %, after correction for the whole table; None: too few dates. width, direction:
-    parts of the skill, see `evaluation.honesty`; lies_in names those that are significant. confidence_p: of belonging
-    to the models that are not shown to be worse than the best.
+    width, direction: parts of the verdict's skill, see `evaluation.honesty`; lies_in: those that are significant by
+    themselves, None where there is no skill to place. confidence_p: of belonging to the models that are not shown to be
+    worse than the best.
     """
 
     model: str
     horizon: Bars
     n: Count
-    dates: Count
-    strongest: str
+    verdict: Verdict
     skills: tuple[SkillInterval, ...]
-    smallest_effect: float | None
     width: float | None
     direction: float | None
-    lies_in: Literal["width", "direction", "width and direction", "neither"] | None
+    lies_in: tuple[SkillPart, ...] | None
     confidence_p: Probability | None
     pit: PitRecord
     levels: tuple[CoverageOfLevel, ...]

@@ -1,24 +1,25 @@
-"""Forecasts on identical origins -> scores against the three random walks, with tests and a verdict in words."""
+"""Forecasts on identical origins -> scores against the three random walks, with tests and a verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import msgspec
 import numpy as np
 
 from cryptocast.evaluation.records import HorizonScore, IntervalCoverage
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
 from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray
+from cryptocast.folds import BoolArray, Int64Array
 from cryptocast.models.base import Forecast
 from cryptocast.models.references import REFERENCES, rw_empirical, rw_gaussian
 from cryptocast.scoring.coverage import coverage
 from cryptocast.scoring.dates import mean_by_date, overlapping_origins
-from cryptocast.scoring.diebold_mariano import diebold_mariano
+from cryptocast.scoring.diebold_mariano import DieboldMariano, diebold_mariano
 from cryptocast.scoring.multiple import holm
 from cryptocast.scoring.points import mape
 from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns
+from cryptocast.scoring.skill import skill, smallest_effect
 
-__all__ = ["Judged", "judge", "score_model", "verdicts", "verdicts_of_table"]
+__all__ = ["Cell", "Judged", "TableRow", "judge", "score_model", "score_table"]
 
 INTERVALS = (80, 90, 95)
 ALPHA = 0.05
@@ -53,6 +54,97 @@ class Judged:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """One model at one horizon: the rows whose outcome is known, n of them."""
+
+    judged: Judged
+    name: str
+    column: int
+
+    @property
+    def keep(self) -> BoolArray:
+        """Of all rows, those that are scored."""
+        keep: BoolArray = self.judged.scored[:, self.column]
+        return keep
+
+    @property
+    def horizon(self) -> int:
+        """In bars."""
+        return int(self.judged.rows.horizons[self.column])
+
+    @property
+    def overlap(self) -> int:
+        """How many origins have labels that overlap."""
+        return overlapping_origins(self.horizon, self.judged.step)
+
+    @property
+    def forecast(self) -> Forecast:
+        """Of all rows and horizons."""
+        return self.judged.forecasts[self.name]
+
+    @property
+    def dates(self) -> Int64Array:
+        """(n,) when each was issued."""
+        dates: Int64Array = self.judged.rows.issued_at[self.keep]
+        return dates
+
+    @property
+    def returns(self) -> FloatArray:
+        """(n,) log returns that came."""
+        returns: FloatArray = self.judged.rows.returns[self.keep, self.column]
+        return returns
+
+    @property
+    def values(self) -> FloatArray:
+        """(n, q) quantiles that were forecast."""
+        values: FloatArray = self.forecast.values[self.keep, self.column]
+        return values
+
+    @property
+    def references(self) -> list[str]:
+        """What the model is held against."""
+        return [name for name in REFERENCES if name in self.judged.losses and name != self.name]
+
+    def loss(self, name: str) -> FloatArray:
+        """(n,) of a model or reference."""
+        loss: FloatArray = self.judged.losses[name][self.keep, self.column]
+        return loss
+
+    def mean(self, loss: FloatArray) -> float:
+        """Over the coins of each date, then over the dates, as everything that is tested."""
+        return float(mean_by_date(loss, self.dates)[1].mean())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableRow:
+    """One model on some of the rows. fallbacks: by horizon, why the baseline answers in its place."""
+
+    judged: Judged
+    name: str
+    fallbacks: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tested:
+    """A cell with the test against each reference; none where no outcome is known."""
+
+    cell: Cell
+    fallback: str | None
+    tests: Mapping[str, DieboldMariano]
+
+    @property
+    def better(self) -> float:
+        """The p that decides "better": the largest, since each reference must be beaten; NaN where one was not
+        tested."""
+        return float(np.max([_or_nan(test.p_better) for test in self.tests.values()])) if self.tests else float("nan")
+
+    @property
+    def worse(self) -> float:
+        """The p of being worse than the baseline; NaN where that was not tested."""
+        return _or_nan(self.tests["baseline"].p_worse) if "baseline" in self.tests else float("nan")
+
+
 def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> Judged:
     """Score the models' forecasts and, beside them, the two rolling random walks. `baseline` comes with the models."""
     references = {"rw_empirical": rw_empirical(rows), "rw_gaussian": rw_gaussian(rows)}
@@ -64,37 +156,22 @@ def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> Judg
     return Judged(rows=rows, step=step, forecasts=everything, losses=losses, scored=scored)
 
 
-def score_model(judged: Judged, name: str, *, fallbacks: Mapping[int, str] | None = None) -> tuple[HorizonScore, ...]:
-    """One score for each horizon; one without outcomes has n = 0. The verdicts are corrected for their number only.
+def score_model(judged: Judged, name: str) -> tuple[HorizonScore, ...]:
+    """One score for each horizon; one without outcomes has n = 0. The verdicts are corrected for their number only."""
+    return score_table([TableRow(judged, name)])[0]
 
-    A table of several models or coins is to be corrected as a whole: `verdicts_of_table`.
+
+def score_table(rows: Sequence[TableRow]) -> tuple[tuple[HorizonScore, ...], ...]:
+    """The scores row by row, with verdicts that are corrected for all the tests of the table (Holm).
+
+    Better only if better than each reference: the largest p decides. Worse: than the baseline.
     """
-    reasons = fallbacks or {}
-    columns = range(len(judged.rows.horizons))
-    return verdicts(
-        [
-            _score_horizon(judged, name, column, reasons)
-            if judged.scored[:, column].any()
-            else _unscored(int(judged.rows.horizons[column]), reasons)
-            for column in columns
-        ]
-    )
-
-
-def verdicts_of_table(table: Sequence[Sequence[HorizonScore]]) -> tuple[tuple[HorizonScore, ...], ...]:
-    """The same scores, row by row, with verdicts that are corrected for all the tests of the table."""
-    told = iter(verdicts([score for row in table for score in row]))
-    return tuple(tuple(next(told) for _ in row) for row in table)
-
-
-def verdicts(scores: Sequence[HorizonScore]) -> tuple[HorizonScore, ...]:
-    """The scores with a verdict in words: better only if better than each reference (the largest p decides; Holm)."""
-    better = holm(np.array([_largest(score) for score in scores]))
-    worse = holm(np.array([_or_nan(score.p_worse_than_baseline) for score in scores]))
-    return tuple(
-        msgspec.structs.replace(score, verdict=_words(score, float(better[i]), float(worse[i])))
-        for i, score in enumerate(scores)
-    )
+    table = [[_tested(row, column) for column in range(len(row.judged.rows.horizons))] for row in rows]
+    cells = [cell for line in table for cell in line]
+    better, worse = (holm(np.array(p)) for p in ([c.better for c in cells], [c.worse for c in cells]))
+    tests = max(1, sum(any(test.p_better is not None for test in cell.tests.values()) for cell in cells))
+    scores = (_score(cell, better[i], worse[i], tests) for i, cell in enumerate(cells))
+    return tuple(tuple(next(scores) for _ in line) for line in table)
 
 
 def _losses(rows: Matrix, forecast: Forecast) -> FloatArray:
@@ -104,85 +181,85 @@ def _losses(rows: Matrix, forecast: Forecast) -> FloatArray:
     return np.column_stack(columns)
 
 
-def _score_horizon(judged: Judged, name: str, column: int, fallbacks: Mapping[int, str]) -> HorizonScore:
-    horizon = int(judged.rows.horizons[column])
-    keep = judged.scored[:, column]
-    dates = judged.rows.issued_at[keep]
-    losses = {other: loss[keep, column] for other, loss in judged.losses.items()}
-    references = [other for other in REFERENCES if other in losses and other != name]
+def _tested(row: TableRow, column: int) -> _Tested:
+    cell = Cell(row.judged, row.name, column)
+    fallback = row.fallbacks.get(cell.horizon)
+    if not cell.keep.any():
+        return _Tested(cell, fallback, {})
+    loss, dates, step = cell.loss(cell.name), cell.dates, row.judged.step
     tests = {
-        other: diebold_mariano(losses[name], losses[other], dates, horizon=horizon, step=judged.step)
-        for other in references
+        name: diebold_mariano(loss, cell.loss(name), dates, horizon=cell.horizon, step=step) for name in cell.references
     }
-    against_baseline = tests.get("baseline")
-    forecast, returns = judged.forecasts[name], judged.rows.returns[keep, column]
+    return _Tested(cell, fallback, tests)
+
+
+def _score(tested: _Tested, better: float, worse: float, tests: int) -> HorizonScore:
+    cell, n = tested.cell, int(tested.cell.keep.sum())
     # Averaged by date over coins first, as the tests do: else a skill and its interval would be of two things.
-    means = {other: float(mean_by_date(loss, dates)[1].mean()) for other, loss in losses.items()}
-    actual = judged.rows.price[keep] * np.exp(returns)
-    median = forecast.prices()[keep, column, len(forecast.levels) // 2]
+    means = {name: cell.mean(cell.loss(name)) for name in cell.judged.losses} if n else {}
+    skills = {name: 1.0 - means[cell.name] / means[name] for name in tested.tests}
+    price = cell.judged.rows.price[cell.keep]
+    median = price * np.exp(cell.values[:, len(cell.forecast.levels) // 2])
+    against_baseline = tested.tests.get("baseline")
     return HorizonScore(
-        horizon=horizon,
-        n=int(keep.sum()),
-        dates=len(np.unique(dates)),
+        horizon=cell.horizon,
+        n=n,
+        dates=len(np.unique(cell.dates)),
         crps=means,
-        skill={other: 1.0 - means[name] / means[other] for other in references},
-        p_better={other: test.p_better for other, test in tests.items()},
+        skill=skills,
+        p_better={name: test.p_better for name, test in tested.tests.items()},
         p_worse_than_baseline=against_baseline.p_worse if against_baseline else None,
-        coverage=_coverage(judged, forecast, column),
-        mape=mape(actual, median),
-        mape_random_walk=mape(actual, judged.rows.price[keep]),
-        verdict="",
-        fallback=fallbacks.get(horizon),
+        coverage=_coverage(cell) if n else (),
+        mape=mape(price * np.exp(cell.returns), median) if n else None,
+        mape_random_walk=mape(price * np.exp(cell.returns), price) if n else None,
+        verdict=_verdict(tested, skills, (better, worse), tests),
     )
 
 
-def _unscored(horizon: int, fallbacks: Mapping[int, str]) -> HorizonScore:
-    return HorizonScore(
-        horizon=horizon,
-        n=0,
-        dates=0,
-        crps={},
-        skill={},
-        p_better={},
-        p_worse_than_baseline=None,
-        coverage=(),
-        mape=None,
-        mape_random_walk=None,
-        verdict="",
-        fallback=fallbacks.get(horizon),
-    )
-
-
-def _coverage(judged: Judged, forecast: Forecast, column: int) -> tuple[IntervalCoverage, ...]:
-    keep = judged.scored[:, column]
-    dates, returns = judged.rows.issued_at[keep], judged.rows.returns[keep, column]
-    overlap = overlapping_origins(int(judged.rows.horizons[column]), judged.step)
-    found = []
+def _coverage(cell: Cell) -> tuple[IntervalCoverage, ...]:
+    held = []
     for percent in INTERVALS:
-        lower, upper = interval_columns(forecast.levels, percent)
-        hits = covered(returns, forecast.values[keep, column, lower], forecast.values[keep, column, upper])
-        result = coverage(hits, dates, nominal=percent / 100, k=overlap)
-        found.append(IntervalCoverage(percent=percent, share=result.share, se=result.se, n=result.n))
-    return tuple(found)
-
-
-def _largest(score: HorizonScore) -> float:
-    """The p that decides "better": the largest, since each reference must be beaten; NaN where one was not tested."""
-    values = [_or_nan(p) for p in score.p_better.values()]
-    return float(np.max(values)) if values else float("nan")
+        lower, upper = interval_columns(cell.forecast.levels, percent)
+        hits = covered(cell.returns, cell.values[:, lower], cell.values[:, upper])
+        result = coverage(hits, cell.dates, nominal=percent / 100, k=cell.overlap)
+        held.append(IntervalCoverage(percent=percent, share=result.share, se=result.se, n=result.n))
+    return tuple(held)
 
 
 def _or_nan(p: float | None) -> float:
     return float("nan") if p is None else p
 
 
-def _words(score: HorizonScore, better: float, worse: float) -> str:
-    if score.fallback is not None:
-        return "baseline answers (too little history)"
-    if np.isnan(better) and np.isnan(worse):
-        return f"cannot tell (n = {score.dates} dates, too few for {score.horizon} bars ahead)"
+def _verdict(tested: _Tested, skills: Mapping[str, float], corrected: tuple[float, float], tests: int) -> Verdict:
+    """What the p-values of being better and worse say, after correction, and how sure the skill is."""
+    cell = tested.cell
+    dates = len(np.unique(cell.dates))
+    if tested.fallback is not None:
+        return Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail=tested.fallback, dates=dates)
+    if not skills:
+        return Verdict(word="cannot tell", reason=VerdictReason.TOO_FEW_DATES)
+    strongest = min(skills, key=lambda name: skills[name])
+    losses = cell.loss(cell.name), cell.loss(strongest), cell.dates
+    sure = skill(*losses, horizon=cell.horizon, step=cell.judged.step, alpha=ALPHA)
+    effect = smallest_effect(*losses, horizon=cell.horizon, step=cell.judged.step, tests=tests)
+    word, p = _word(*corrected)
+    return Verdict(
+        word=word,
+        against=strongest,
+        skill=sure.value,
+        lower=sure.lower,
+        upper=sure.upper,
+        p=p,
+        dates=dates,
+        smallest_skill=effect.skill,
+        reason=VerdictReason.TOO_FEW_DATES if np.isnan(corrected).all() else None,
+    )
+
+
+def _word(better: float, worse: float) -> tuple[VerdictWord, float | None]:
+    """And its p; None where there was no test."""
     if better < ALPHA:
-        return f"better (n = {score.dates} dates, p = {better:.3f})"
+        return "better", float(better)
     if worse < ALPHA:
-        return f"worse (n = {score.dates} dates, p = {worse:.3f})"
-    return f"cannot tell (n = {score.dates} dates, p = {better:.2f})"
+        return "worse", float(worse)
+    return "cannot tell", None if np.isnan(better) else float(better)

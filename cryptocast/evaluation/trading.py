@@ -387,9 +387,9 @@ def _random_row(floor: _Floor, plan: _Plan, rows: Sequence[StrategyRecord], rng:
 
 def _beaten(rows: Sequence[StrategyRecord]) -> list[StrategyRecord]:
     """Each strategy with the share of its random entries that it beat, which stands in their row."""
-    share = {row.name.removeprefix(RANDOM): row.beaten for row in rows if row.kind == "baseline"}
+    share = {row.name: row.beaten for row in rows}
     return [
-        msgspec.structs.replace(row, beaten=share.get(row.name))
+        msgspec.structs.replace(row, beaten=share.get(f"{RANDOM}{row.name}"))
         if row.kind == "strategy"
         else msgspec.structs.replace(row, beaten=None)
         for row in rows

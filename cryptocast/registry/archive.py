@@ -24,6 +24,8 @@ from msgspec import Meta
 
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import HoldOut, Record
+from cryptocast.evaluation.stored import read_stored
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.registry.manifest import (
     COIN_PATTERN,
     Artefact,
@@ -52,8 +54,6 @@ END_SIGN: Final = b"PK\x05\x06"
 LOCATOR_SIGN: Final = b"PK\x06\x07"
 LOCATOR_BYTES: Final = 20
 TAIL_BYTES: Final = LOCATOR_BYTES + END.size
-# What a forecast says of a version whose scores came with an archive; their own words are nobody's here.
-FOREIGN_VERDICT: Final = "foreign, came with an archive"
 
 
 class PackedVersion(Record, frozen=True, kw_only=True):
@@ -225,13 +225,12 @@ def _printable(value: object) -> bool:
 
 
 def _foreign(hold_out: HoldOut) -> HoldOut:
-    scores = tuple(
-        msgspec.structs.replace(
-            score, verdict=FOREIGN_VERDICT, fallback=None if score.fallback is None else FOREIGN_VERDICT
-        )
-        for score in hold_out.horizons
-    )
-    return msgspec.structs.replace(hold_out, horizons=scores, foreign=True)
+    """The hold-out, with none of the verdicts that somebody else came to: nothing in them was made here."""
+    scores = []
+    for score in hold_out.horizons:
+        reason = VerdictReason.BASELINE_ANSWERS if score.by_baseline else VerdictReason.FOREIGN
+        scores.append(msgspec.structs.replace(score, verdict=Verdict(reason=reason, dates=score.dates)))
+    return msgspec.structs.replace(hold_out, horizons=tuple(scores), foreign=True)
 
 
 def _members(infos: Sequence[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
@@ -272,6 +271,6 @@ def _decoded(data: bytes, kind: type[R], name: str) -> R:
     try:
         if not _printable(msgspec.json.decode(data)):
             raise RegistryError(f"{name} has text that cannot be printed on a line.")
-        return msgspec.json.decode(data, type=kind)
+        return read_stored(data, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(f"{name} cannot be read: {error}.") from error

@@ -154,7 +154,7 @@ def best_of(
 
 def _standing(version: Version, scores: Sequence[HorizonScore], config: GateConfig, *, walked: bool) -> Standing:
     own = [score for score in scores if score.horizon in version.manifest.horizons]
-    fallbacks = {score.horizon for score in version.hold_out.horizons if score.fallback}
+    fallbacks = {score.horizon for score in version.hold_out.horizons if score.by_baseline}
     ratios = [1.0 if s.horizon in fallbacks else 1.0 - s.skill.get("baseline", 0.0) for s in own]
     faults = _coverage_faults([score for score in own if score.horizon not in fallbacks], config)
     return Standing(
@@ -232,7 +232,7 @@ def _sound(hold_out: HoldOut, config: GateConfig) -> tuple[bool, tuple[str, ...]
         return False, (FOREIGN,)
     if not hold_out.horizons:
         return False, ("its hold-out scored no horizon",)
-    judged = [score for score in hold_out.horizons if score.fallback is None]
+    judged = [score for score in hold_out.horizons if not score.by_baseline]
     if all(score.n == 0 for score in judged):
         return False, ("its hold-out scored no forecast of its own: there is no evidence for it",)
     worse = _corrected({s.horizon: s.p_worse_than_baseline for s in judged if s.p_worse_than_baseline is not None})
@@ -251,7 +251,7 @@ def _corrected(p_worse: dict[int, float]) -> dict[int, float]:
 def _coverage_faults(scores: Sequence[HorizonScore], config: GateConfig) -> list[str]:
     faults = []
     for score in scores:
-        if score.fallback is not None:
+        if score.by_baseline:
             continue
         for interval in score.coverage:
             if interval.n == 0:
@@ -289,8 +289,9 @@ def _worse_words(score: HorizonScore, p: float) -> str:
 
 
 def _horizon_words(score: HorizonScore, p_worse: float | None) -> str:
-    if score.fallback is not None:
-        return f"{_bars(score.horizon)}: answers with the baseline, so it is not judged ({score.fallback.rstrip('.')})"
+    if score.by_baseline:
+        cause = f" ({score.verdict.detail.rstrip('.')})" if score.verdict.detail else ""
+        return f"{_bars(score.horizon)}: answers with the baseline, so it is not judged{cause}"
     skill = _percent(score.skill.get("baseline"))
     worse = "too few dates to test" if p_worse is None else f"p of being worse {p_worse:.2g} after correction"
     shares = [f"{i.percent} %: {100 * i.share:.1f} ± {100 * i.se:.1f}" for i in score.coverage if i.n]

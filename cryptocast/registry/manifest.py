@@ -16,6 +16,7 @@ from msgspec import Meta
 from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import HoldOut, HorizonScore, IntervalCoverage, Record
+from cryptocast.evaluation.stored import read_stored
 
 __all__ = [
     "Artefact",
@@ -158,7 +159,7 @@ def canonical_json(value: object) -> bytes:
 def decode(data: bytes, kind: type[R], where: str) -> R:
     """A record from its JSON. Raises RegistryError that says where it stood and which field is wrong."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return read_stored(data, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(
             f"{where} cannot be read: {error}. It was written by a newer cryptocast or is damaged: "

@@ -14,6 +14,7 @@ import msgspec
 from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
+from cryptocast.evaluation.stored import read_stored
 from cryptocast.registry.database import Connection, Row
 from cryptocast.registry.manifest import (
     CoinCalibration,
@@ -310,7 +311,7 @@ def _aliased(connection: Connection, where: Where) -> dict[int, tuple[str, ...]]
 def _summaries(texts: Sequence[bytes]) -> list[ListedVersion]:
     """All at once: one decoder call for thousands."""
     try:
-        return msgspec.json.decode(b"[" + b",".join(texts) + b"]", type=list[ListedVersion])
+        return read_stored(b"[" + b",".join(texts) + b"]", list[ListedVersion])
     except msgspec.DecodeError as error:
         raise RegistryError(f"The summaries of the versions cannot be read: {error}. {DAMAGED}") from error
 

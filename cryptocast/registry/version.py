@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from cryptocast.config import Granularity
+from cryptocast.evaluation.verdicts import VerdictReason, VerdictWord
 from cryptocast.registry.manifest import CoinCalibration, FitManifest, HoldOut
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Event",
     "ListedScore",
     "ListedSkill",
+    "ListedVerdict",
     "ListedVersion",
     "NewVersion",
     "Version",
@@ -80,12 +82,19 @@ class ListedSkill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     baseline: float | None = None
 
 
+class ListedVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Of a verdict, what a list shows: see Verdict."""
+
+    word: VerdictWord | None
+    reason: VerdictReason | None
+
+
 class ListedScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a list shows of the hold-out at one horizon: see HorizonScore."""
 
     horizon: int
     skill: ListedSkill
-    verdict: str
+    verdict: ListedVerdict
 
 
 class ListedVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -14,7 +14,7 @@ from typing import Final
 
 from cryptocast.serving.health import Detail, Readiness
 from cryptocast.serving.telemetry import Trend
-from cryptocast.workflows.documents import CoinForecast, HorizonForecast
+from cryptocast.workflows.documents import CoinForecast, HorizonForecast, verdict_sentence
 from cryptocast.workflows.fallbacks import sentence
 
 __all__ = ["PAGE_POLICY", "page"]
@@ -100,7 +100,9 @@ def _row(horizon: HorizonForecast, heads: Sequence[str], *, hourly: bool) -> str
     until = _moment(horizon.target_time) if hourly else f"{horizon.target_time:%Y-%m-%d}"
     spans = [f"{_short(one.lower)} – {_short(one.upper)}" for one in horizon.intervals]
     cells = zip(heads, [str(horizon.horizon), until, _short(horizon.median), *spans], strict=True)
-    verdict = escape(horizon.verdict)
+    verdict = escape(verdict_sentence(horizon.verdict, horizon.horizon))
+    if horizon.evidence is not None:
+        verdict = f"{horizon.evidence}: {verdict}"
     if horizon.fallback_reason is not None:
         verdict += f" ({escape(sentence(horizon.fallback_reason))})"
     numbers = "".join(f'<td data-of="{escape(head)}">{cell}</td>' for head, cell in cells)
@@ -202,7 +204,7 @@ def _trends(trends: dict[str, Trend]) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _moment(at: datetime) -> str:

@@ -22,6 +22,8 @@ from cryptocast.registry import (
     contest,
     side_of,
 )
+from cryptocast.workflows.compare import contest_verdict
+from cryptocast.workflows.documents import Verdict
 from cryptocast.workflows.grounds import live_pairs
 from cryptocast.workflows.promote import PromotionReport, promote
 
@@ -48,13 +50,13 @@ class AbRow(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     bars: int
     contest: Contest | None
-    verdict: str
+    verdict: Verdict  # the challenger against production
 
 
 class AbReport(msgspec.Struct, frozen=True, kw_only=True):
     """The tests that were asked for, and the promotion that a conclusion led to."""
 
-    schema: Literal["cryptocast.ab-report/1"] = "cryptocast.ab-report/1"
+    schema: Literal["cryptocast.ab-report/2"] = "cryptocast.ab-report/2"
     tests: tuple[AbRow, ...]
     promotion: PromotionReport | None = None
 
@@ -204,7 +206,7 @@ def _row(config: Config, registry: Registry, test: AbTest) -> AbRow:
         why="" if end is None else end.why,
         bars=bars,
         contest=found,
-        verdict=_verdict(found, bars, config, over=end is not None),
+        verdict=_verdict(found, bars, config),
     )
 
 
@@ -217,11 +219,8 @@ def _pairs(registry: Registry, test: AbTest) -> list[Paired]:
     return live_pairs(registry, production, challenger)
 
 
-def _verdict(found: Contest | None, bars: int, config: Config, *, over: bool) -> str:
-    if found is None:
-        return "no bar matured for both" if over else "no bar has matured for both yet"
-    if found.better and bars >= config.gate.min_live:
-        return f"the challenger is better (p {found.p:.2g})"
-    if any(row.p_worse is not None and row.p_worse < config.gate.alpha for row in found.horizons):
-        return "the challenger is worse"
-    return f"cannot tell yet ({bars} bars, p {found.p:.2g})"
+def _verdict(found: Contest | None, bars: int, config: Config) -> Verdict:
+    """Better only on as many bars as the gate wants."""
+    verdict = contest_verdict(found, "production", config.gate)
+    few = verdict.word == "better" and bars < config.gate.min_live
+    return msgspec.structs.replace(verdict, word="cannot tell" if few else verdict.word, dates=bars)

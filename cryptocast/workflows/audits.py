@@ -25,7 +25,9 @@ __all__ = ["audit_for_training", "audit_pool", "audit_words", "raise_for_leaks",
 # future away at this many moments; `features --audit` looks at all bars, at more moments, and walks forward too.
 TRAINING_BARS: Final = 700
 TRAINING_CUTS: Final = 2
-MEND: Final = "Mend it, see cryptocast features --audit, or waive the audit with [train] audit = false."
+# Checks whose findings are faults of this package: nobody could mend a feature for them.
+NOT_OF_A_FEATURE: Final = ("targets", "folds", "fitted")
+REMEDY: Final = "Mend it, see cryptocast features --audit, or waive the audit with [train] audit = false."
 
 
 def audit_for_training(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix) -> AuditReport:
@@ -146,14 +148,16 @@ def refuse_training(report: AuditReport, features: FeatureSet) -> tuple[str, ...
     if failed:
         raise ModelError(f"The audit could not compute the features: {', '.join(failed[0].not_run)}.")
     odd = [_words(*_first(report, name), features) for name in report.misdeclared]
-    return tuple(f"{words.removesuffix(MEND).strip()} It is of the catalogue: please report it." for words in odd)
+    return tuple(f"{words} It is of the catalogue: please report it." for words in odd)
 
 
 def _raise_for(report: AuditReport, features: FeatureSet, names: tuple[str, ...]) -> None:
     if names:
         others = dict.fromkeys(name for name in names if name != names[0])
         more = f" Found too: {', '.join(others)}." if others else ""
-        raise ModelError(_words(*_first(report, names[0]), features) + more)
+        check, found = _first(report, names[0])
+        remedy = "" if check in NOT_OF_A_FEATURE else f" {REMEDY}"
+        raise ModelError(_words(check, found, features) + remedy + more)
 
 
 def _first(report: AuditReport, name: str) -> tuple[str, AuditFinding]:
@@ -170,31 +174,28 @@ def _words(check: str, found: AuditFinding, features: FeatureSet) -> str:
         case "repeated":
             return (
                 f"{name} is not the same when it is computed again: {where} it is {one} at first and {other} then. "
-                f"Take out what is drawn by chance, read from a clock or remembered. {MEND}"
+                f"Take out what is drawn by chance, read from a clock or remembered."
             )
         case "prefix" | "past first" | "rows":
             return (
                 f"{name} looks into the future: {where} it is {one} with all candles and {other} without the later "
-                f"ones. {MEND}"
+                "ones."
             )
         case "perturbation":
             return (
                 f"{name} looks into the future: {where} it is {one} with all candles and {other} once the later ones "
-                f"are changed. {MEND}"
+                "are changed."
             )
         case "coins":
-            return (
-                f"{name} depends on the order of rows or coins: {where} it is {one} in one and {other} in another. "
-                f"{MEND}"
-            )
+            return f"{name} depends on the order of rows or coins: {where} it is {one} in one and {other} in another."
         case "warmup":
             declared = next((f.warmup for f in features.features if f.name == found.feature), 0)
             what = "undefined or infinite behind" if found.value_with is None else f"{one} within"
-            return f"{name} is {what} its declared warm-up of {declared} bars, {where}. {MEND}"
+            return f"{name} is {what} its declared warm-up of {declared} bars, {where}."
         case "streaming" | "memory":
             return (
                 f"{name} remembers more than it declares: {where} it is {one} with all candles and {other} with the "
-                f"declared memory. {MEND}"
+                "declared memory."
             )
         case "targets":
             return (

@@ -15,8 +15,8 @@ from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.honesty import honesty
 from cryptocast.evaluation.plan import Plan, plan_folds
-from cryptocast.evaluation.records import StrategyRecord, TradingRecord
-from cryptocast.evaluation.scores import judge, score_model, verdicts_of_table
+from cryptocast.evaluation.records import HorizonScore, StrategyRecord, TradingRecord
+from cryptocast.evaluation.scores import TableRow, judge, score_table
 from cryptocast.evaluation.strategy import Execution
 from cryptocast.evaluation.trading import CoinBars, Trading, trade
 from cryptocast.evaluation.walk_forward import Fold
@@ -239,15 +239,13 @@ def _placebo(prepared: Prepared, order: BacktestOrder) -> Placebo:
 def _found(outcome: Outcome, prepared: Prepared) -> tuple[bool, bool]:
     """Whether anything is said to be better, and whether any of that lies in the direction."""
     rows = _rows(prepared, outcome)
-    said = {(r.model, s.horizon) for r in rows for s in r.scores if s.verdict.startswith("better")}
-    if not said:
+    better = {(row.model, score.horizon) for row in rows for score in row.scores if score.verdict.word == "better"}
+    if not better:
         return False, False
-    seed = prepared.context.config.train.seed
-    records = honesty(
-        outcome.judged, prepared.models.names, tests=_tests(rows), rng=np.random.default_rng(seed)
-    ).records
+    rng = np.random.default_rng(prepared.context.config.train.seed)
+    records = honesty(outcome.judged, _pooled(rows), rng=rng).records
     placed = {(r.model, r.horizon) for r in records if r.lies_in is not None and "direction" in r.lies_in}
-    return True, bool(said & placed)
+    return True, bool(better & placed)
 
 
 def prepare(context: Context, order: BacktestOrder) -> Prepared:
@@ -374,7 +372,7 @@ def report_of(
     pool, issued = prepared.pool, outcome.judged.rows.issued_at
     rows = _rows(prepared, outcome)
     rng = np.random.default_rng(prepared.context.config.train.seed)
-    found = honesty(outcome.judged, prepared.models.names, tests=_tests(rows), rng=rng)
+    found = honesty(outcome.judged, _pooled(rows), rng=rng)
     return BacktestReport(
         mode="walk-forward" if prepared.plan is not None else "hold-out",
         run=run_id,
@@ -421,22 +419,18 @@ def _rows(prepared: Prepared, outcome: Outcome) -> tuple[BacktestRow, ...]:
     """Scores of each model, over all named coins and coin by coin."""
     named, models = prepared.pool.named, prepared.models.names
     coins: tuple[str | None, ...] = (None, *(named if len(named) > 1 else ()))
-    parts = [
-        (model, coin, outcome.judged if coin is None else outcome.judged.of_coin(coin))
-        for coin in coins
-        for model in models
-    ]
+    names = [(model, coin) for coin in coins for model in models]
+    parts = {coin: outcome.judged if coin is None else outcome.judged.of_coin(coin) for coin in coins}
     # One correction for all that is tested here: the more coins are looked at, the more of them would seem better.
-    table = verdicts_of_table([score_model(judged, model) for model, _, judged in parts])
+    table = score_table([TableRow(parts[coin], model) for model, coin in names])
     return tuple(
-        BacktestRow(model=model, coin=coin, scores=scores)
-        for (model, coin, _), scores in zip(parts, table, strict=True)
+        BacktestRow(model=model, coin=coin, scores=scores) for (model, coin), scores in zip(names, table, strict=True)
     )
 
 
-def _tests(rows: Sequence[BacktestRow]) -> int:
-    """How many comparisons the table corrects for."""
-    return max(1, sum(any(p is not None for p in score.p_better.values()) for row in rows for score in row.scores))
+def _pooled(rows: Sequence[BacktestRow]) -> dict[str, tuple[HorizonScore, ...]]:
+    """The scores over all named coins, by model."""
+    return {row.model: row.scores for row in rows if row.coin is None}
 
 
 def _microseconds(time_or_none: datetime | None) -> int | None:

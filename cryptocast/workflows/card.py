@@ -11,6 +11,7 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence, HorizonScore
+from cryptocast.evaluation.verdicts import verdict_sentence
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.live import LiveReport, live_score
@@ -113,7 +114,7 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
             _number(s.crps.get(kind)),
             _percent(s.skill.get("baseline")),
             ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage) or "-",
-            s.fallback or s.verdict or "-",
+            verdict_sentence(s.verdict, s.horizon) if s.verdict.detail is None else s.verdict.detail,
         )
         for s in scores
     ]
@@ -138,8 +139,9 @@ def _failures(version: Version, walked: Evidence | None) -> list[str]:
     scores = () if version.hold_out.foreign else walked.scores if walked else version.hold_out.horizons
     for score in scores:
         skill = score.skill.get("baseline")
-        if score.fallback:
-            found.append(f"{score.horizon} bars ahead it is not used: {score.fallback.rstrip('.')}.")
+        if score.by_baseline:
+            cause = f": {score.verdict.detail.rstrip('.')}" if score.verdict.detail else ""
+            found.append(f"{score.horizon} bars ahead it is not used{cause}.")
         elif skill is not None and skill < 0:
             found.append(f"{score.horizon} bars ahead it was worse than the baseline ({_percent(skill)} %).")
         found += [

@@ -11,10 +11,11 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.report import Estimate
 from cryptocast.evaluation.report.comparison import ComparedHorizon, comparison_page
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason, comparison_sentence
 from cryptocast.registry import Contest, HorizonScore, Registry, Version, contest
 from cryptocast.workflows.grounds import live_pairs, walked_pairs
 
-__all__ = ["Compared", "Comparison", "Difference", "compare", "write_comparison"]
+__all__ = ["Compared", "Comparison", "Difference", "compare", "contest_verdict", "write_comparison"]
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,12 +48,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """a against b. contest: a as the challenger of b on the origins that both were tested on; None: there are none,
     and `why_not` says so. The hold-outs may lie on different bars and are no comparison."""
 
-    schema: Literal["cryptocast.comparison/1"] = "cryptocast.comparison/1"
+    schema: Literal["cryptocast.comparison/2"] = "cryptocast.comparison/2"
     a: Compared
     b: Compared
     contest: Contest | None
     why_not: str | None
-    verdict: str
+    verdict: Verdict  # a against b
     differences: tuple[Difference, ...]
 
 
@@ -71,7 +72,7 @@ def compare(registry: Registry, store: Path, gate: GateConfig, a: Version, b: Ve
         b=_compared(b),
         contest=found,
         why_not=why_not,
-        verdict=_verdict(a, b, found, gate),
+        verdict=contest_verdict(found, b.name, gate),
         differences=_differences(a, b),
     )
 
@@ -92,17 +93,19 @@ def _contest(
     return (None, walked) if isinstance(walked, str) else (contest(walked[0], gate, rests_on=walked[1]), None)
 
 
-def _verdict(a: Version, b: Version, found: Contest | None, gate: GateConfig) -> str:
+def contest_verdict(found: Contest | None, against: str, gate: GateConfig) -> Verdict:
+    """The contest in a word, the challenger against production. None: there was none."""
     if found is None:
-        return f"cannot tell {a.name} and {b.name} apart"
-    if found.better:
-        return f"{a.name} is better than {b.name}"
-    worse = any(row.p_worse is not None and row.p_worse < gate.alpha for row in found.horizons)
-    return (
-        f"{a.name} is worse than {b.name} at some horizon"
-        if worse
-        else f"{a.name} is not shown to be better than {b.name}"
+        return Verdict(reason=VerdictReason.NOT_COMPARED, against=against)
+    worse = min((row.p_worse for row in found.horizons if row.p_worse is not None), default=1.0)
+    verdict = Verdict(
+        word="better" if found.better else "worse" if worse < gate.alpha else "cannot tell",
+        against=against,
+        skill=found.skill,
+        p=found.p,
+        dates=max((row.dates for row in found.horizons), default=0),
     )
+    return msgspec.structs.replace(verdict, p=worse) if verdict.word == "worse" else verdict
 
 
 def _compared(version: Version) -> Compared:
@@ -162,7 +165,8 @@ def write_comparison(found: Comparison, path: Path) -> None:
     ]
     said = found.contest.reasons if found.contest else (found.why_not or "",)
     differ = [(d.what, d.a or "-", d.b or "-") for d in found.differences]
-    page = comparison_page(found.a.name, found.b.name, found.verdict, said, rows, differ)
+    sentence = comparison_sentence(found.a.name, found.verdict)
+    page = comparison_page(found.a.name, found.b.name, sentence, said, rows, differ)
     try:
         write_atomically(path, page.encode(), own=False)
     except OSError as error:

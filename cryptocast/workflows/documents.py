@@ -13,6 +13,16 @@ from cryptocast.evaluation.records import (
     StrategyRecord,
     TradingRecord,
 )
+from cryptocast.evaluation.verdicts import (
+    Verdict,
+    VerdictReason,
+    ab_sentence,
+    comparison_sentence,
+    p_number,
+    verdict_numbers,
+    verdict_sentence,
+    verdict_words,
+)
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 
 __all__ = [
@@ -33,6 +43,14 @@ __all__ = [
     "TradingRecord",
     "TrainReport",
     "TrainedModel",
+    "Verdict",
+    "VerdictReason",
+    "ab_sentence",
+    "comparison_sentence",
+    "p_number",
+    "verdict_numbers",
+    "verdict_sentence",
+    "verdict_words",
 ]
 
 
@@ -59,7 +77,8 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     volatility: float  # of the log return over the horizon
     p_up: float  # probability of a rise; 0.5 is no view
     confidence: float  # probability of the likelier direction; 0.5 is no view
-    verdict: str  # of the evidence behind this horizon
+    verdict: Verdict  # on the model at this horizon
+    evidence: Literal["hold-out", "walk-forward"] | None  # that the verdict rests on; null: on none
     fallback_reason: Fallback | None  # why this horizon is the baseline's
     interpolated: tuple[int, ...] | None  # the fitted horizons that it lies between; null: it is one of them
     live_outcomes: int  # live forecasts, its own and inherited, whose outcomes moved the intervals; 0: as fitted
@@ -137,7 +156,7 @@ class TrainedModel(Document, frozen=True, kw_only=True):
 class TrainReport(Document, frozen=True, kw_only=True):
     """What a training did."""
 
-    schema: Literal["cryptocast.train/1"] = "cryptocast.train/1"
+    schema: Literal["cryptocast.train/2"] = "cryptocast.train/2"
     granularity: str
     vs: str
     horizons: tuple[int, ...]
@@ -182,7 +201,7 @@ class Placebo(Document, frozen=True, kw_only=True):
 class BacktestReport(Document, frozen=True, kw_only=True):
     """What a backtest found."""
 
-    schema: Literal["cryptocast.backtest/1"] = "cryptocast.backtest/1"
+    schema: Literal["cryptocast.backtest/2"] = "cryptocast.backtest/2"
     mode: Literal["hold-out", "walk-forward"]
     run: str  # the folder below runs/ of the store: manifest and forecasts
     granularity: str

@@ -16,7 +16,7 @@ __all__ = ["FORECAST_SUFFIXES", "check_forecast_path", "write_forecast"]
 
 FORECAST_SUFFIXES: Final = (*TABLE_SUFFIXES, ".json")
 # What stands in a row beside the intervals, and comes from the horizon; the rest of the row is the coin's.
-OF_HORIZON: Final = ("horizon", "target_time", "median", "mean", "volatility", "p_up", "confidence", "verdict")
+OF_HORIZON: Final = ("horizon", "target_time", "median", "mean", "volatility", "p_up", "confidence", "evidence")
 
 
 def check_forecast_path(path: Path) -> None:
@@ -60,8 +60,16 @@ def _of_horizon(horizon: HorizonForecast) -> dict[str, Any]:
     for interval in horizon.intervals:
         row[f"lower_{interval.level}"], row[f"upper_{interval.level}"] = interval.lower, interval.upper
     between = None if horizon.interpolated is None else "-".join(map(str, horizon.interpolated))
-    code = _code(horizon.fallback_reason)
-    return {**row, "horizon_fallback": code, "interpolated": between, "live_outcomes": horizon.live_outcomes}
+    verdict = horizon.verdict
+    return {
+        **row,
+        "verdict": verdict.word,
+        "verdict_reason": None if verdict.reason is None else str(verdict.reason),
+        "verdict_p": verdict.p,
+        "horizon_fallback": _code(horizon.fallback_reason),
+        "interpolated": between,
+        "live_outcomes": horizon.live_outcomes,
+    }
 
 
 def _code(fallback: Fallback | None) -> str | None:

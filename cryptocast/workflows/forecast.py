@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.features.catalogue import required_history, select_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.kinds import ALL_KINDS, TRAINABLE
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 MAX_MODELS: Final = 256  # each one or two MB; a server that lives for years sees every retraining
 MAX_TABLES: Final = 64  # each with the panel of its pool: 20 coins take 4 MB
 BASELINE: Final = "baseline"
-NOT_BACKTESTED: Final = "not backtested"
 # A version that cannot be loaded or asked is left alone for a few seconds, and never for longer: whatever ailed it may
 # be over. Nothing else is counted: not what is asked of it, and not a coin that has too few bars.
 ALONE: Final = BreakerSettings(open_s=5.0, open_cap_s=5.0, slow_call_s=30.0)
@@ -542,6 +542,7 @@ def describe(
         reason = reasons.get(asked)
         between = None if reason is not None else _interpolated(chosen.version, asked)
         p_up = float(made.p_up[0, column])
+        verdict, rests_on = _verdict(scores, asked, reason, between)
         horizons.append(
             HorizonForecast(
                 horizon=asked,
@@ -552,7 +553,8 @@ def describe(
                 volatility=float(made.volatility[0, column]),
                 p_up=p_up,
                 confidence=max(p_up, 1.0 - p_up),
-                verdict=_evidence(scores, asked, reason, between),
+                verdict=verdict,
+                evidence=rests_on,
                 fallback_reason=reason,
                 interpolated=between,
                 live_outcomes=outcomes.get(asked, 0),
@@ -602,15 +604,22 @@ def _interpolated(version: Version | None, horizon: int) -> tuple[int, ...] | No
     return neighbours(version.manifest.horizons, horizon)
 
 
-def _evidence(scores: Mapping[int, str], horizon: int, reason: Fallback | None, between: tuple[int, ...] | None) -> str:
+Judgement: TypeAlias = tuple[Verdict, Literal["hold-out", "walk-forward"] | None]
+
+
+def _verdict(
+    scores: Mapping[int, Judgement], horizon: int, reason: Fallback | None, between: tuple[int, ...] | None
+) -> Judgement:
     if reason is not None:
-        return "the baseline answers"
-    return f"{NOT_BACKTESTED} at {horizon}" if between is not None else scores.get(horizon, NOT_BACKTESTED)
+        return Verdict(reason=VerdictReason.BASELINE_ANSWERS), None
+    if between is not None:
+        return Verdict(reason=VerdictReason.INTERPOLATED), None
+    return scores.get(horizon, (Verdict(reason=VerdictReason.NOT_BACKTESTED), None))
 
 
-def _verdicts(hold_out: HoldOut | None, evidence: Evidence | None) -> Mapping[int, str]:
+def _verdicts(hold_out: HoldOut | None, evidence: Evidence | None) -> Mapping[int, Judgement]:
     if hold_out is None:
         return {}
-    told = {score.horizon: f"hold-out: {score.verdict}" for score in hold_out.horizons}
+    held: dict[int, Judgement] = {score.horizon: (score.verdict, "hold-out") for score in hold_out.horizons}
     walked = evidence.scores if evidence is not None else ()
-    return {**told, **{score.horizon: f"walk-forward: {score.verdict}" for score in walked}}
+    return {**held, **{score.horizon: (score.verdict, "walk-forward") for score in walked}}

@@ -9,7 +9,7 @@ import numpy as np
 
 from cryptocast.errors import CryptocastError
 from cryptocast.evaluation.records import HoldOut, HorizonScore
-from cryptocast.evaluation.scores import judge, score_model, verdicts_of_table
+from cryptocast.evaluation.scores import Cell, TableRow, judge, score_table
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated
@@ -45,34 +45,41 @@ def local_hold_outs(
     whole = replace(whole, bars={coin: whole.bars[coin] for coin in members})
     matrix = matrix_of(feature_table(whole, features.features), whole, fit.horizons, features.names)
     learned = max(data.last for data in fit.coins)
-    scores: dict[str, Scores] = {}
+    rows: dict[str, TableRow] = {}
     why_not = {error.coin: error.error for error in pool.left_out}
     for version in versions:
         if version.key.coin not in whole.bars:
             continue
-        found = _scores(matrix, model, version, learned)
-        known = max((score.dates for score in found if score.fallback is None), default=0)
+        row = _scored(matrix, model, version, learned)
+        known = 0 if row is None else _own_dates(row)
         if known < context.config.gate.min_live:
             why_not[version.key.coin] = (
                 f"{known} bars after {learned:%Y-%m-%d %H:%M}, the last that its fit saw, have a known outcome, and "
                 f"{context.config.gate.min_live} are needed (gate.min_live)"
             )
-        else:
-            scores[version.key.coin] = found
-    told = verdicts_of_table(list(scores.values()))
-    return {coin: _hold_out(whole, coin, learned, rows) for coin, rows in zip(scores, told, strict=True)}, why_not
+        elif row is not None:
+            rows[version.key.coin] = row
+    table = zip(rows, score_table(list(rows.values())), strict=True)
+    return {coin: _hold_out(whole, coin, learned, scores) for coin, scores in table}, why_not
 
 
-def _scores(matrix: Matrix, model: Calibrated, version: Version, learned: datetime) -> Scores:
+def _scored(matrix: Matrix, model: Calibrated, version: Version, learned: datetime) -> TableRow | None:
+    """The version beside the baseline on the bars after the last one that its fit saw; None: no outcome is known."""
     seen = round(learned.timestamp() * 1_000_000)
     rows = matrix.rows((matrix.coin_names == version.key.coin) & (matrix.issued_at > seen))
     fallbacks: Mapping[str, str] = version.calibration.state.get("baseline_at", {})
     reasons = {int(horizon): reason for horizon, reason in fallbacks.items()}
     if len(rows) == 0 or not np.isfinite(rows.returns).any():
-        return ()
+        return None
     baseline = BaselineLearner().fit(matrix.known_at(seen)).predict(rows)
     made = model.predict(rows, baseline_at=tuple(reasons))
-    return score_model(judge(rows, {"baseline": baseline, model.kind: made}, step=1), model.kind, fallbacks=reasons)
+    return TableRow(judge(rows, {"baseline": baseline, model.kind: made}, step=1), model.kind, reasons)
+
+
+def _own_dates(row: TableRow) -> int:
+    """The most dates that it has at any horizon that it answers itself."""
+    cells = [Cell(row.judged, row.name, column) for column in range(len(row.judged.rows.horizons))]
+    return max((len(np.unique(cell.dates)) for cell in cells if cell.horizon not in row.fallbacks), default=0)
 
 
 def _hold_out(pool: Pool, coin: str, learned: datetime, scores: Scores) -> HoldOut:

@@ -1,11 +1,10 @@
 """A backtest as a page to be looked at: what it found, brought into the shape that the report draws."""
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -13,13 +12,12 @@ import numpy as np
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
 from cryptocast.evaluation import report as page
-from cryptocast.evaluation.records import HonestyRecord, HorizonScore, StrategyRecord, TradingRecord
-from cryptocast.evaluation.scores import Judged
+from cryptocast.evaluation.records import HonestyRecord, StrategyRecord, TradingRecord
 from cryptocast.evaluation.trading import Trading
+from cryptocast.evaluation.verdicts import verdict_sentence
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import find_rounds
 from cryptocast.models.references import REFERENCES
-from cryptocast.scoring.skill import skill
 from cryptocast.workflows.documents import BacktestReport, BacktestRow
 from cryptocast.workflows.outcome import Outcome, Prepared
 from cryptocast.workflows.runs import RunManifest
@@ -29,7 +27,6 @@ __all__ = ["page_of", "write_pages"]
 log = logging.getLogger(__name__)
 
 TREES: Final = "lightgbm"
-P: Final = re.compile(r"p = ([0-9.]+)")
 FAN_ORIGINS: Final = 26
 CLOSES_BEFORE: Final = 60
 THIRDS: Final = ("lowest third", "middle third", "highest third")
@@ -67,7 +64,7 @@ def page_of(
         end=_us(report.end),
         verdicts=tuple(_verdicts(pooled, by_model)),
         skills=tuple(_skills(report.honesty)),
-        coin_scores=tuple(_coin_scores(report.rows, outcome.judged)),
+        coin_scores=tuple(_coin_scores(report.rows)),
         scores=tuple(_scores(report)),
         confidence_sets=tuple(
             page.ConfidenceSet(found.horizon, found.members, found.left_out, found.alpha)
@@ -95,12 +92,6 @@ def _us(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-def _word(score: HorizonScore) -> Literal["better", "worse", "cannot tell"]:
-    if score.verdict.startswith("better"):
-        return "better"
-    return "worse" if score.verdict.startswith("worse") else "cannot tell"
-
-
 def _chosen(report: BacktestReport) -> str:
     """The model with the lowest loss over all horizons, for the charts that show one."""
     pooled = {row.model: row for row in report.rows if row.coin is None}
@@ -111,67 +102,42 @@ def _chosen(report: BacktestReport) -> str:
     return min(losses, key=lambda name: losses[name])
 
 
-def _strongest(score: HorizonScore) -> tuple[str, float | None]:
-    reference = min(score.skill, key=lambda name: score.skill[name], default=REFERENCES[0])
-    return reference, score.skill.get(reference)
-
-
 def _verdicts(pooled: Sequence[BacktestRow], found: dict[tuple[str, int], HonestyRecord]) -> Iterator[page.Verdict]:
     for row in pooled:
         if row.model == "baseline":
             continue  # it is what the others are held against
         for score in row.scores:
-            record = found.get((row.model, score.horizon))
-            reference, value = _strongest(score)
-            interval = _interval(record, reference) if record else page.Estimate(value)
-            p = P.search(score.verdict)
+            verdict, record = score.verdict, found.get((row.model, score.horizon))
             yield page.Verdict(
                 model=row.model,
                 horizon=score.horizon,
-                word=_word(score),
-                n=score.dates,
-                reference=reference,
-                skill=interval,
-                p=float(p[1]) if p else None,
-                lies_in=record.lies_in if record and _word(score) == "better" else None,
-                smallest=record.smallest_effect if record else None,
-                note=None if p else score.verdict,
+                word=verdict.word or "cannot tell",
+                n=verdict.dates,
+                reference=verdict.against or REFERENCES[0],
+                skill=page.Estimate(verdict.skill, verdict.lower, verdict.upper),
+                p=verdict.p,
+                lies_in=record.lies_in if record and verdict.word == "better" else None,
+                smallest=verdict.smallest_skill,
+                note=verdict_sentence(verdict, score.horizon) if verdict.reason else None,
             )
-
-
-def _interval(record: HonestyRecord, reference: str) -> page.Estimate:
-    for one in record.skills:
-        if one.reference == reference:
-            return page.Estimate(one.value, one.lower, one.upper)
-    return page.Estimate(None)
 
 
 def _skills(records: Sequence[HonestyRecord]) -> Iterator[page.SkillRow]:
     for record in records:
         for one in record.skills:
             estimate = page.Estimate(one.value, one.lower, one.upper)
-            yield page.SkillRow(record.model, record.horizon, one.reference, estimate, record.dates)
+            yield page.SkillRow(record.model, record.horizon, one.reference, estimate, record.verdict.dates)
 
 
-def _coin_scores(rows: Sequence[BacktestRow], judged: Judged) -> Iterator[page.CoinScore]:
-    parts = {row.coin: judged.of_coin(row.coin) for row in rows if row.coin is not None}
+def _coin_scores(rows: Sequence[BacktestRow]) -> Iterator[page.CoinScore]:
     for row in rows:
         if row.coin is None or row.model == "baseline":
             continue
-        for column, score in enumerate(row.scores):
-            reference, value = _strongest(score)
-            estimate = page.Estimate(value)
-            if score.n:
-                estimate = _estimate(parts[row.coin], row.model, reference, column)
-            yield page.CoinScore(row.coin, row.model, score.horizon, _word(score), score.dates, estimate)
-
-
-def _estimate(judged: Judged, model: str, reference: str, column: int) -> page.Estimate:
-    """The skill of a model at a horizon, with its interval."""
-    rows = judged.rows
-    loss, other = judged.losses[model][:, column], judged.losses[reference][:, column]
-    found = skill(loss, other, rows.issued_at, horizon=int(rows.horizons[column]), step=judged.step)
-    return page.Estimate(found.value, found.lower, found.upper)
+        for score in row.scores:
+            verdict = score.verdict
+            estimate = page.Estimate(verdict.skill, verdict.lower, verdict.upper)
+            word = verdict.word or "cannot tell"
+            yield page.CoinScore(row.coin, row.model, score.horizon, word, verdict.dates, estimate)
 
 
 def _scores(report: BacktestReport) -> Iterator[page.Scores]:

@@ -21,6 +21,7 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import read_noted, write_noted
 from cryptocast.errors import DataError, ModelError
 from cryptocast.evaluation.plan import Block, Plan
+from cryptocast.evaluation.stored import read_stored
 from cryptocast.evaluation.walk_forward import Raw
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
@@ -190,7 +191,7 @@ class RunFolder:
         """What came out; None while the run has not ended."""
         path = self.path / RESULT
         try:
-            return msgspec.json.decode(path.read_bytes(), type=RunResult) if path.is_file() else None
+            return read_stored(path.read_bytes(), RunResult) if path.is_file() else None
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read: {error}. Delete it and run the backtest again.") from error
 

@@ -14,8 +14,8 @@ import numpy as np
 from cryptocast.config import TUNABLE, Config
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.errors import CryptocastError, DataError, UsageError
-from cryptocast.evaluation.records import HoldOut, HorizonScore
-from cryptocast.evaluation.scores import Judged, judge, score_model, verdicts_of_table
+from cryptocast.evaluation.records import HoldOut
+from cryptocast.evaluation.scores import Judged, TableRow, judge, score_table
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
 from cryptocast.kinds import LIBRARIES, TRAINABLE
@@ -277,8 +277,8 @@ def _scores(training: _Training, fits: dict[str, Fitted]) -> dict[tuple[str, str
     scores: dict[tuple[str, str | None], HoldOut] = {}
     for coins in (training.pool.named, (None,)):
         keys = [(kind, coin) for kind in kinds for coin in coins]
-        table = [_score(training, judged, kind, coin) for kind, coin in keys]
-        for (kind, coin), rows in zip(keys, verdicts_of_table(table), strict=True):
+        table = score_table([_table_row(training, judged, kind, coin) for kind, coin in keys])
+        for (kind, coin), rows in zip(keys, table, strict=True):
             scores[kind, coin] = HoldOut(
                 start=moment(int(issued.min())),
                 end=moment(int(issued.max())),
@@ -297,10 +297,10 @@ def _judge(training: _Training, fits: dict[str, Fitted]) -> Judged:
     return judge(rows, {"baseline": baseline, **{kind: f.hold_out.forecast for kind, f in fits.items()}}, step=1)
 
 
-def _score(training: _Training, judged: Judged, kind: str, coin: str | None) -> tuple[HorizonScore, ...]:
+def _table_row(training: _Training, judged: Judged, kind: str, coin: str | None) -> TableRow:
     chosen = judged if coin is None else judged.of_coin(coin)
     fallbacks = {} if coin is None or kind == "baseline" else _fallbacks(training, coin)
-    return score_model(chosen, kind, fallbacks=fallbacks)
+    return TableRow(chosen, kind, fallbacks)
 
 
 def _fallbacks(training: _Training, coin: str) -> dict[int, str]:

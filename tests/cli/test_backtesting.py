@@ -30,18 +30,18 @@ def test_a_walk_leaves_a_page_a_picture_and_every_forecast(run: Run, own: Path) 
 
 def test_what_a_walk_found_stands_beside_the_forecast_and_the_version(run: Run, own: Path) -> None:
     before = json.loads(run("forecast", "bitcoin", "--json", folder=own).out)
-    assert {h["verdict"].partition(":")[0] for h in before["forecasts"][0]["horizons"]} == {"hold-out"}
+    assert {h["evidence"] for h in before["forecasts"][0]["horizons"]} == {"hold-out"}
     assert "Not backtested: cryptocast backtest bitcoin" in run("registry", "show", "bitcoin/lightgbm", folder=own).out
     # The settings in the folder are those of the challenger; production has a recipe of its own.
     walked = json.loads(run(*WALK, "--json", folder=own).out)
-    assert json.loads(run("forecast", "bitcoin", "--json", folder=own).out)["forecasts"][0]["horizons"][0][
-        "verdict"
-    ].startswith("hold-out")
+    production = json.loads(run("forecast", "bitcoin", "--json", folder=own).out)["forecasts"][0]
+    assert production["horizons"][0]["evidence"] == "hold-out"
     reference = ("--version", "bitcoin/lightgbm:2")
     after = json.loads(run("forecast", "bitcoin", *reference, "--json", folder=own).out)
     verdicts = {h["horizon"]: h["verdict"] for h in after["forecasts"][0]["horizons"]}
     scores = next(row for row in walked["rows"] if row["model"] == "lightgbm")["scores"]
-    assert verdicts == {score["horizon"]: f"walk-forward: {score['verdict']}" for score in scores}
+    assert {h["evidence"] for h in after["forecasts"][0]["horizons"]} == {"walk-forward"}
+    assert verdicts == {score["horizon"]: score["verdict"] for score in scores}
     shown = run("registry", "show", "bitcoin/lightgbm:2", folder=own).out
     assert "Walk-forward of its recipe, bitcoin, 2019-03-0" in shown
 

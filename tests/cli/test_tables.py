@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from cryptocast.cli.tables import Column, Sheet, facts, note, title, verdict
+from cryptocast.cli.tables import Column, Sheet, facts, note, title, verdict_cell
+from cryptocast.workflows.documents import Verdict, VerdictReason
 
 words = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=12)
 
@@ -56,9 +57,9 @@ def test_facts_have_no_head() -> None:
 
 
 def test_a_verdict_is_its_first_words_in_their_colour() -> None:
-    better = verdict("hold-out: better (n = 300 dates, p = 0.010)")
+    better = verdict_cell(Verdict(word="better", dates=300, p=0.01), 7)
     assert (better.plain, str(better.style)) == ("better", "green")
-    assert verdict("the baseline answers").plain == "baseline answers"
+    assert verdict_cell(Verdict(reason=VerdictReason.BASELINE_ANSWERS), 7).plain == "baseline answers"
 
 
 def test_titles_and_notes_stay_on_one_line() -> None:

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError
 from cryptocast.evaluation.plan import Plan, fold_starts, plan_folds
-from cryptocast.evaluation.scores import judge, score_model, verdicts_of_table
+from cryptocast.evaluation.scores import TableRow, judge, score_model, score_table
+from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.evaluation.walk_forward import WalkForward, walk_forward
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Learner
@@ -125,12 +126,13 @@ def test_a_start_between_two_bars_is_moved_to_the_next_close(make_matrix: MakeMa
 def test_the_more_is_tested_the_harder_it_is_to_be_better(matrix: Matrix, walked: WalkForward) -> None:
     judged = judge(matrix.rows(walked.row), walked.forecasts, step=7)
     alone = score_model(judged, "baseline")
-    table = verdicts_of_table([alone] * 50)
+    table = score_table([TableRow(judged, "baseline")] * 50)
     assert len(table) == 50
-    better = sum(score.verdict.startswith("better") for score in alone)
-    assert sum(score.verdict.startswith("better") for score in table[0]) <= better
-    strip = [replace(score, verdict="") for score in table[0]]
-    assert strip == [replace(score, verdict="") for score in alone]
+    better = sum(score.verdict.word == "better" for score in alone)
+    assert sum(score.verdict.word == "better" for score in table[0]) <= better
+    nothing = Verdict()
+    strip = [replace(score, verdict=nothing) for score in table[0]]
+    assert strip == [replace(score, verdict=nothing) for score in alone]
 
 
 def test_scores_cover_each_horizon_and_hold_their_references(matrix: Matrix, walked: WalkForward) -> None:
@@ -141,7 +143,10 @@ def test_scores_cover_each_horizon_and_hold_their_references(matrix: Matrix, wal
         assert {c.percent for c in score.coverage} == {80, 90, 95}
         expected = 1 - score.crps["lightgbm"] / score.crps["baseline"]
         assert score.skill["baseline"] == pytest.approx(expected)
-        assert score.verdict.startswith(("better", "worse", "cannot tell"))
+        assert score.verdict.word in ("better", "worse", "cannot tell")
+        assert score.verdict.against == min(score.skill, key=lambda name: score.skill[name])
+        assert score.verdict.skill == pytest.approx(min(score.skill.values()))
+        assert score.verdict.dates == score.dates
     one = judged.of_coin("bitcoin")
     assert set(one.rows.coin_names) == {"bitcoin"}
     whole = {score.horizon: score.crps["baseline"] for score in score_model(judged, "baseline")}

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.registry import (
     CoinCalibration,
     CoinData,
@@ -25,6 +26,7 @@ from cryptocast.registry import (
     sha256_hex,
 )
 
+FALLS_BACK = Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail="too little history", dates=300)
 NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
 BITCOIN = VersionKey("bitcoin", "sample", "usd", "daily", "lightgbm")
 FILES = {"model-1.txt": b"tree\n" * 100, "state.json": b"{}"}
@@ -43,7 +45,7 @@ def score(horizon: int = 7, **changes: Any) -> HorizonScore:
         coverage=(coverage(80, 0.79), coverage(95, 0.955, se=0.01)),
         mape=4.1,
         mape_random_walk=4.0,
-        verdict="cannot tell",
+        verdict=Verdict(word="cannot tell", against="baseline", skill=0.01, p=0.2, dates=300),
     )
     return msgspec.structs.replace(good, **changes)
 

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.errors import RegistryError
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.registry import Registry, canonical_json, sha256_hex
 from cryptocast.registry import archive as archives
-from cryptocast.registry.archive import FOREIGN_VERDICT, pack, read_archive, unpack
+from cryptocast.registry.archive import pack, read_archive, unpack
 from tests.registry.registry_fits import FILES, NOW, register
 
 
@@ -171,8 +172,8 @@ CORPUS: dict[str, Callable[[bytes], bytes]] = {
     "scores that were changed": lambda d: doctored(d, b'"baseline":0.01', b'"baseline":0.51'),
     "a calibration that was changed": lambda d: doctored(d, b"-0.1", b"-0.9"),
     "a date that was changed": lambda d: doctored(d, b'"created_at":"2025', b'"created_at":"2024'),
-    "words that steer a terminal": lambda d: index_with(d, b'"verdict":"cannot', b'"verdict":"\\u001b[31mcannot'),
-    "words on two lines": lambda d: index_with(d, b'"verdict":"cannot', b'"verdict":"a\\ncannot'),
+    "words that steer a terminal": lambda d: index_with(d, b'"word":"cannot', b'"word":"\\u001b[31mcannot'),
+    "words on two lines": lambda d: index_with(d, b'"detail":null', b'"detail":"a\\nb"'),
     "a calibration of something else": lambda d: index_with(d, b'"count":40', b'"baseline_at":{"x":"y"}'),
     "a calibration that is a list": lambda d: index_with(d, b'"count":40', b'"baseline_at":[1]'),
     "no seal": lambda d: changed(d, seal=None),
@@ -219,7 +220,9 @@ def test_what_was_packed_comes_back_and_the_same_version_gives_the_same_bytes(pa
 def test_scores_from_an_archive_are_foreign_and_their_words_are_not_repeated(packed: bytes) -> None:
     for version in unpack(packed, "a.zip").versions:
         assert version.hold_out.foreign
-        assert {score.verdict for score in version.hold_out.horizons} == {FOREIGN_VERDICT}
+        assert {score.verdict for score in version.hold_out.horizons} == {
+            Verdict(reason=VerdictReason.FOREIGN, dates=300)
+        }
         assert version.hold_out.horizons[0].skill == {"baseline": 0.01}
 
 

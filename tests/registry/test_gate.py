@@ -15,7 +15,7 @@ from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, 
 from cryptocast.registry.gate import next_version as judged_next
 from cryptocast.registry.manifest import CoinData, HoldOut, sha256_hex
 from cryptocast.registry.version import Version, VersionKey
-from tests.registry.registry_fits import NOW, bad_hold_out, coverage, hold_out, manifest, new_version, score
+from tests.registry.registry_fits import FALLS_BACK, NOW, bad_hold_out, coverage, hold_out, manifest, new_version, score
 
 GATE = GateConfig()
 
@@ -97,7 +97,7 @@ def test_an_interval_without_outcomes_is_not_judged() -> None:
 
 def test_a_version_without_a_scored_forecast_of_its_own_is_refused() -> None:
     nothing = score(1, n=0, dates=0, coverage=())
-    baseline = score(30, fallback="too little history")
+    baseline = score(30, verdict=FALLS_BACK)
     for horizons in ((nothing,), (nothing, baseline), (baseline,)):
         decision = first_version(hold_out(*horizons), GATE)
         assert not decision.accepted
@@ -105,10 +105,10 @@ def test_a_version_without_a_scored_forecast_of_its_own_is_refused() -> None:
 
 
 def test_horizons_that_answer_with_the_baseline_are_exempt_and_say_so() -> None:
-    bad = score(30, fallback="too few blocks.", p_worse_than_baseline=1e-9, coverage=(coverage(80, 0.1),))
+    bad = score(30, verdict=FALLS_BACK, p_worse_than_baseline=1e-9, coverage=(coverage(80, 0.1),))
     decision = first_version(hold_out(score(1), bad), GATE)
     assert decision.accepted
-    assert decision.reasons[-1] == "30 bars: answers with the baseline, so it is not judged (too few blocks)"
+    assert decision.reasons[-1] == "30 bars: answers with the baseline, so it is not judged (too little history)"
 
 
 def test_what_cannot_be_told_is_said_and_not_held_against_it() -> None:
@@ -250,7 +250,7 @@ def test_the_best_kind_has_the_highest_skill_among_the_calibrated_ones() -> None
 
 
 def test_a_horizon_that_answers_with_the_baseline_counts_as_no_skill() -> None:
-    boasting = version(1, hold_out(score(1, skill={"baseline": 0.5}, fallback="too few blocks")))
+    boasting = version(1, hold_out(score(1, skill={"baseline": 0.5}, verdict=FALLS_BACK)))
     modest = version(2, hold_out(score(1, skill={"baseline": 0.01})), kind="lstm")
     assert best_of([boasting, modest], GATE) is modest
 

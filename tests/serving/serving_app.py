@@ -16,7 +16,14 @@ from starlette.applications import Starlette
 from cryptocast.config import Config, ServeConfig, StoreConfig
 from cryptocast.serving import create_app
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.documents import CoinForecast, ForecastDocument, HorizonForecast, Interval
+from cryptocast.workflows.documents import (
+    CoinForecast,
+    ForecastDocument,
+    HorizonForecast,
+    Interval,
+    Verdict,
+    VerdictReason,
+)
 from cryptocast.workflows.forecast import Request
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -120,7 +127,8 @@ class FakeForecast:
             volatility=0.1 / 3,
             p_up=0.5,
             confidence=0.5,
-            verdict="not backtested",
+            verdict=Verdict(reason=VerdictReason.NOT_BACKTESTED),
+            evidence=None,
             fallback_reason=None,
             interpolated=None,
             live_outcomes=0,

@@ -9,6 +9,7 @@ from cryptocast.registry import PRODUCTION, Registry
 from cryptocast.workflows.ab import ab_conclude, ab_start, ab_status, ab_stop, served_side
 from cryptocast.workflows.card import model_card
 from cryptocast.workflows.compare import compare, write_comparison
+from cryptocast.workflows.documents import ab_sentence, comparison_sentence
 from tests.registry.registry_fits import BITCOIN, NOW, register
 from tests.registry.registry_ledger import live
 
@@ -43,7 +44,7 @@ def test_while_a_test_runs_each_client_gets_its_side_and_afterwards_production(
     assert sides == {("production", 1), ("challenger", 2)}
     (row,) = ab_status(config, registry, [BITCOIN]).tests
     assert (row.production, row.challenger, row.share, row.ended_at) == (1, 2, 0.3, None)
-    assert row.verdict == "no bar has matured for both yet"
+    assert ab_sentence(row.verdict, over=False) == "no bar has matured for both yet"
     (row,) = ab_stop(config, registry, BITCOIN, reason="enough", who="bob", now=LATER).tests
     assert (row.ended_as, row.ended_by, row.why) == ("stop", "bob", "enough")
     assert served_side(registry, BITCOIN, "ann") is None
@@ -60,7 +61,7 @@ def test_a_test_that_is_over_is_told_of_when_its_challenger_has_been_tidied_up(
     assert [number for _, number in registry.collect(1).versions] == [2]
     (row,) = ab_status(config, registry, [BITCOIN]).tests
     assert (row.challenger, row.ended_as, row.bars) == (2, "stop", 0)
-    assert row.verdict == "no bar matured for both"
+    assert ab_sentence(row.verdict, over=True) == "no bar matured for both"
 
 
 def test_a_better_challenger_is_promoted_at_the_conclusion_on_all_bars(config: Config, registry: Registry) -> None:
@@ -70,7 +71,7 @@ def test_a_better_challenger_is_promoted_at_the_conclusion_on_all_bars(config: C
     registry.write_outcomes(known)
     (row,) = ab_status(config, registry, [BITCOIN]).tests
     assert row.bars == 150
-    assert row.verdict.startswith("the challenger is better (p ")
+    assert (row.verdict.word, row.verdict.against) == ("better", "production")
     report = ab_conclude(config, registry, BITCOIN, who="ada", now=LATER)
     assert report.promotion is not None
     assert report.promotion.rows[0].action == "promoted"
@@ -85,7 +86,7 @@ def test_a_worse_challenger_ends_its_test_without_a_change(config: Config, regis
     rows, known = live(150, v1=0.03, v2=0.08)
     registry.write_ledger(rows)
     registry.write_outcomes(known)
-    assert ab_status(config, registry, [BITCOIN]).tests[0].verdict == "the challenger is worse"
+    assert ab_status(config, registry, [BITCOIN]).tests[0].verdict.word == "worse"
     report = ab_conclude(config, registry, BITCOIN, who="ada", now=LATER)
     assert report.promotion is not None
     assert report.promotion.rows[0].action == "refused"
@@ -116,14 +117,18 @@ def test_two_versions_are_compared_on_what_they_share(config: Config, registry: 
     registry.write_ledger(rows)
     registry.write_outcomes(known)
     found = compare(registry, tmp_path, config.gate, other, one)
-    assert found.verdict == "bitcoin/lightgbm:2 is better than bitcoin/lightgbm:1"
+    assert (found.verdict.word, found.verdict.against) == ("better", "bitcoin/lightgbm:1")
     assert found.contest is not None
     assert found.contest.horizons[0].lower is not None
     write_comparison(found, tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1
     assert "<script" not in page
-    for words in (found.verdict, "settings lightgbm.rounds", "Content-Security-Policy"):
+    for words in (
+        comparison_sentence(found.a.name, found.verdict),
+        "settings lightgbm.rounds",
+        "Content-Security-Policy",
+    ):
         assert words in page
     with pytest.raises(UsageError, match=r"end it in \.html"):
         write_comparison(found, tmp_path / "a.pdf")
@@ -144,7 +149,7 @@ def test_a_model_card_says_what_it_is_for_its_data_its_skill_where_it_fails_and_
         *("## Intended use", "## Data", "## Skill by horizon", "## Where it fails", "## Live"),
         *("## Drift", "## To repeat the fit"),
     ]
-    assert "| 7 | 300 | 0.01980 | +1.0 | 80 %: 79, 95 %: 96 | cannot tell |" in text
+    assert "| 7 | 300 | 0.01980 | +1.0 | 80 %: 79, 95 %: 96 | cannot tell (n = 300 dates, p = 0.20) |" in text
     assert "No forecast has matured yet" in text
     rows, known = live(100, v1=0.005, v0=0.03)
     registry.write_ledger(rows)

@@ -11,7 +11,7 @@ import pytest
 from cryptocast.config import TrainConfig
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.registry import PRODUCTION, Registry, artefacts_of, canonical_json, sha256_hex
-from cryptocast.registry.archive import FOREIGN_VERDICT, Index, pack, unpack
+from cryptocast.registry.archive import Index, pack, unpack
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.workflows.archives import export_version, import_archive
 from cryptocast.workflows.card import model_card
@@ -105,7 +105,7 @@ def forged(path: Path, target: Path) -> Path:
     index = msgspec.json.decode(content["index.json"])
     for horizon in index["versions"][0]["hold_out"]["horizons"]:
         horizon["skill"] = dict.fromkeys(horizon["skill"], 0.5)
-        horizon["verdict"] = "better (n = 9999 dates, p = 0.000)"
+        horizon["verdict"] |= {"word": "better", "dates": 9999, "p": 0.0001, "detail": "of 9999"}
     told = canonical_json(index)
     target.write_bytes(zipped({**content, "index.json": told, "index.sha256": sha256_hex(told).encode()}))
     return target
@@ -141,7 +141,7 @@ def test_a_person_may_put_a_foreign_version_into_production_and_forecasts_say_wh
     assert (standing.ratio, standing.rests_on, standing.foreign) == (None, "nothing", True)
     (made,) = forecast(here, Request(Selection(("bitcoin",)), horizons=(1, 7))).forecasts
     assert (made.model_used, made.version) == ("lightgbm", 1)
-    assert {horizon.verdict for horizon in made.horizons} == {f"hold-out: {FOREIGN_VERDICT}"}
+    assert {(h.verdict.word, h.verdict.reason, h.evidence) for h in made.horizons} == {(None, "foreign", "hold-out")}
 
 
 def test_a_version_that_is_scored_here_passes_the_gate_on_what_was_found_here(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def backtest_of(
 
 
 def says_better(report: BacktestReport) -> bool:
-    return any(score.verdict.startswith("better") for row in report.rows for score in row.scores)
+    return any(score.verdict.word == "better" for row in report.rows for score in row.scores)
 
 
 @pytest.mark.slow
@@ -53,5 +53,5 @@ def test_on_a_random_walk_neither_network_nor_ensemble_is_said_to_be_better(tmp_
 def test_on_a_random_walk_no_skill_is_claimed_and_what_could_have_been_seen_is_said(tmp_path: Path) -> None:
     report = backtest_of(tmp_path, 1, walk_forward=False)
     assert not says_better(report)
-    shown = [record.smallest_effect for record in report.honesty if record.horizon == 1]
+    shown = [record.verdict.smallest_skill for record in report.honesty if record.horizon == 1]
     assert all(effect is not None and 0.0 < effect < 0.5 for effect in shown)

@@ -19,7 +19,7 @@ from cryptocast.workflows import forecast
 from cryptocast.workflows.ab import ab_start
 from cryptocast.workflows.archives import import_archive
 from cryptocast.workflows.context import Selection
-from cryptocast.workflows.documents import CoinForecast
+from cryptocast.workflows.documents import CoinForecast, Verdict, VerdictReason, verdict_sentence
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode, sentence
 from cryptocast.workflows.forecast import Forecaster, Request
 from cryptocast.workflows.score import record
@@ -95,7 +95,8 @@ def test_horizons_between_the_fitted_ones_are_interpolated_and_marked(store: Tra
         assert found.intervals[0].lower == pytest.approx(alone.intervals[0].lower, rel=1e-12)
     assert (mixed.model_used, mixed.fallback_reason) == ("lightgbm", None)
     assert (between.interpolated, between.fallback_reason) == ((1, 7), None)
-    assert between.verdict == "not backtested at 3"
+    assert (between.verdict, between.evidence) == (Verdict(reason=VerdictReason.INTERPOLATED), None)
+    assert verdict_sentence(between.verdict, 3) == "not backtested at 3"
     assert first.volatility < between.volatility < last.volatility
     assert between.target_time == plain.as_of + timedelta(days=3)
     assert len(forecaster.breakers.all()) == 0

@@ -19,6 +19,7 @@ from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.workflows.backtest import backtest
 from cryptocast.workflows.compare import compare
+from cryptocast.workflows.documents import comparison_sentence
 from cryptocast.workflows.grounds import live_pairs
 from cryptocast.workflows.losses import losses_of
 from cryptocast.workflows.promote import PromotionRow, promote
@@ -142,7 +143,7 @@ def test_versions_of_two_kinds_are_compared_on_the_walks_of_their_recipes(tmp_pa
     found = compare(registry, tmp_path, GateConfig(), one, other)
     assert found.contest is not None
     assert found.contest.skill == pytest.approx(0.05, abs=0.01)
-    assert found.verdict == "bitcoin/lstm:1 is better than bitcoin/lightgbm:1"
+    assert comparison_sentence(found.a.name, found.verdict) == "bitcoin/lstm:1 is better than bitcoin/lightgbm:1"
 
 
 def test_without_a_walk_of_both_the_refusal_names_the_command(tmp_path: Path, registry: Registry) -> None:

@@ -93,9 +93,9 @@ def _coins(rows: Sequence[BacktestRow], granularity: str) -> Sheet:
         cells: dict[int, Cell] = {}
         for score in row.scores:
             skill = min(score.skill.values(), default=None)
-            words = score.verdict.partition(" (")[0]
-            mark = {"better": " better", "worse": " worse"}.get(words, "")
-            cells[score.horizon] = Text(percent(skill, signed=True) + mark, style=SIGNS.get(words, ""))
+            word = score.verdict.word or ""
+            mark = f" {word}" if word in SIGNS else ""
+            cells[score.horizon] = Text(percent(skill, signed=True) + mark, style=SIGNS.get(word, ""))
         table.append([row.coin or "", row.model, *(cells.get(h, NOTHING) for h in horizons)])
     return Sheet(columns, table, "Coin by coin: skill against the strongest reference, in %")
 

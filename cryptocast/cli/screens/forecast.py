@@ -12,10 +12,10 @@ from rich.text import Text
 
 from cryptocast.cli.fan import Fan, history_bars
 from cryptocast.cli.figures import Prices, ahead, percent, price, when
-from cryptocast.cli.tables import Cell, Column, Sheet, note, title, verdict
+from cryptocast.cli.tables import Cell, Column, Sheet, note, title, verdict_cell
 from cryptocast.errors import CryptocastError
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.documents import CoinForecast, ForecastDocument, HorizonForecast
+from cryptocast.workflows.documents import CoinForecast, ForecastDocument, HorizonForecast, verdict_numbers
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.history import recent_closes
 
@@ -100,7 +100,7 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
     edges = [edge for h in forecast.horizons for i in h.intervals if i.level in levels for edge in (i.lower, i.upper)]
     shown = Prices([forecast.price, *edges])
     midnight = forecast.granularity == "daily"
-    walked = any(h.verdict.startswith("walk-forward") for h in forecast.horizons)
+    walked = any(h.evidence == "walk-forward" for h in forecast.horizons)
     kind = "walk-forward" if walked else "hold-out"
     columns = [
         Column("ahead"),
@@ -124,8 +124,8 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
                 Text(percent(horizon.p_up), style="dim" if horizon.p_up == NO_VIEW else ""),
                 shown(horizon.mean),
                 percent(horizon.volatility),
-                verdict(horizon.verdict),
-                horizon.verdict.partition(" (")[2].rstrip(")"),
+                verdict_cell(horizon.verdict, horizon.horizon),
+                verdict_numbers(horizon.verdict, horizon.horizon),
             ]
         )
     return Sheet(columns, rows)

@@ -8,7 +8,14 @@ from rich.text import Text
 
 from cryptocast.cli.figures import NOTHING, ahead, percent
 from cryptocast.cli.tables import Cell, Column, Sheet, note
-from cryptocast.workflows.documents import BacktestReport, HonestyRecord, Placebo, StrategyRecord, TradingRecord
+from cryptocast.workflows.documents import (
+    BacktestReport,
+    HonestyRecord,
+    Placebo,
+    StrategyRecord,
+    TradingRecord,
+    verdict_words,
+)
 
 __all__ = ["honesty_sheet", "placebo_lines", "summary_lines", "trading_part"]
 
@@ -43,12 +50,14 @@ def summary_lines(report: BacktestReport) -> Iterator[RenderableType]:
     for row in report.rows:
         if row.coin is not None or row.model == "baseline":
             continue
-        said: dict[str, list[str]] = {}
+        at: dict[str, list[str]] = {}
         for score in row.scores:
-            said.setdefault(score.verdict.partition(" (")[0], []).append(ahead(score.horizon, report.granularity))
-        words = "; ".join(f"{word} at {', '.join(horizons)}" for word, horizons in said.items())
-        style = "green" if "better" in said else "red" if "worse" in said else "bold"
-        yield Text(f"{row.model}: {words}", style=style)
+            words = verdict_words(score.verdict, score.horizon)
+            at.setdefault(words, []).append(ahead(score.horizon, report.granularity))
+        line = "; ".join(f"{words} at {', '.join(horizons)}" for words, horizons in at.items())
+        found = {score.verdict.word for score in row.scores}
+        style = "green" if "better" in found else "red" if "worse" in found else "bold"
+        yield Text(f"{row.model}: {line}", style=style)
 
 
 def honesty_sheet(records: Sequence[HonestyRecord], granularity: str) -> Sheet | None:
@@ -58,19 +67,19 @@ def honesty_sheet(records: Sequence[HonestyRecord], granularity: str) -> Sheet |
 
 
 def _honest(record: HonestyRecord, granularity: str) -> list[Cell]:
-    skill = next(one for one in record.skills if one.reference == record.strongest)
-    shown = percent(skill.value, signed=True)
-    if skill.lower is not None and skill.upper is not None:
-        shown += f" ({percent(skill.lower, signed=True)} to {percent(skill.upper, signed=True)})"
+    verdict = record.verdict
+    shown = percent(verdict.skill, signed=True)
+    if verdict.lower is not None and verdict.upper is not None:
+        shown += f" ({percent(verdict.lower, signed=True)} to {percent(verdict.upper, signed=True)})"
     return [
         record.model,
         ahead(record.horizon, granularity),
         shown,
-        record.strongest,
-        percent(record.smallest_effect),
+        verdict.against or NOTHING,
+        percent(verdict.smallest_skill),
         _p(record.pit.p_uniform),
         _p(record.pit.p_spread_memory),
-        record.lies_in or NOTHING,
+        NOTHING if record.lies_in is None else " and ".join(record.lies_in) or "neither",
         NOTHING if record.confidence_p is None else "yes" if record.confidence_p > 0.1 else "no",
     ]
 

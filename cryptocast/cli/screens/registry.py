@@ -190,7 +190,7 @@ def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
         return
     for event in document.events:
         yield _event(event)
-        first, *more = event.why.split("; ")  # as reasons are joined
+        first, *more = event.reasons
         by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {first}"
         yield Padding(Text(by, style="dim"), (0, 0, 0, 4))
         yield from (Padding(Text(reason, style="dim"), (0, 0, 0, 6)) for reason in more)

@@ -1,19 +1,16 @@
 """Hold-out and walk-forward scores as tables."""
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
-from rich.text import Text
-
 from cryptocast.cli.figures import NOTHING, ahead, percent, spread
-from cryptocast.cli.tables import Cell, Column, Sheet, verdict
+from cryptocast.cli.tables import Cell, Column, Sheet, verdict_cell
 from cryptocast.registry import HorizonScore
+from cryptocast.workflows.documents import p_number
 
 __all__ = ["READING", "score_sheet"]
 
 REFERENCES: Final = ("rw_empirical", "rw_gaussian", "baseline")
-CORRECTED_P: Final = re.compile(r"p = ([0-9.]+)")
 COLUMNS: Final = (
     Column("ahead"),
     Column("skill %\nrw_emp", "right"),
@@ -43,7 +40,6 @@ def score_sheet(name: str, model: str, scores: Iterable[HorizonScore], granulari
 
 def _row(model: str, score: HorizonScore, granularity: str) -> list[Cell]:
     held = {interval.percent: interval for interval in score.coverage}
-    p = CORRECTED_P.search(score.verdict)
     return [
         ahead(score.horizon, granularity),
         *(percent(score.skill.get(reference), signed=True) for reference in REFERENCES),
@@ -51,8 +47,8 @@ def _row(model: str, score: HorizonScore, granularity: str) -> list[Cell]:
         *(spread(held[level].share, held[level].se) if level in held else NOTHING for level in (80, 95)),
         percent(score.mape, 2),
         percent(score.mape_random_walk, 2),
-        p[1] if p else NOTHING,
+        p_number(score.verdict.p) or NOTHING,
         f"{score.dates:,}",
         f"{score.n:,}",
-        verdict(score.verdict) if score.fallback is None else Text("baseline answers", style="dim"),
+        verdict_cell(score.verdict, score.horizon),
     ]

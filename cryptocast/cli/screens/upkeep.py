@@ -16,6 +16,7 @@ from cryptocast.workflows.ab import AbReport, AbRow
 from cryptocast.workflows.archives import ExportReport, ImportReport
 from cryptocast.workflows.card import ModelCard
 from cryptocast.workflows.compare import Compared, Comparison
+from cryptocast.workflows.documents import ab_sentence, comparison_sentence
 from cryptocast.workflows.rollback import RollbackReport
 from cryptocast.workflows.score import ScoreReport
 
@@ -64,7 +65,7 @@ def best_screen(document: BestDocument) -> Iterator[RenderableType]:
 
 def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
     """The verdict, the skill by horizon, what each is, and what differs."""
-    yield Text(found.verdict, style="bold")
+    yield Text(comparison_sentence(found.a.name, found.verdict), style="bold")
     if found.contest is not None:
         columns = (
             Column("horizon", "right"),
@@ -228,5 +229,5 @@ def _test(row: AbRow) -> tuple[Cell, ...]:
         when(row.started_at),
         state,
         f"{row.bars:,}",
-        row.verdict,
+        ab_sentence(row.verdict, over=row.ended_at is not None),
     )

@@ -22,11 +22,9 @@ def folds(page: Page, _: Drawer) -> Section | None:
     last = [*(["Seconds"] if timed else []), *(["Note"] if notes else [])]
     head = ["Fold", "Train", "Test", "Train rows", "Test rows", *names, *last]
     rows = [_fold(fold, names, timed=timed, notes=notes) for fold in page.folds]
-    caption = (
-        "Each fold is fitted before the first bar it forecasts. Model columns: mean CRPS of its test block over all "
-        "horizons."
-    )
-    return Section("folds", "Folds", parts.table(caption, head, rows))
+    about = "Model columns: mean CRPS of its test block over all horizons."
+    title = "Each fold is fitted before the first bar it forecasts"
+    return Section("folds", "Folds", parts.table(title, head, rows, about=about))
 
 
 def _fold(fold: FoldRow, names: list[str], *, timed: bool, notes: bool) -> list[str | Cell]:
@@ -75,7 +73,7 @@ def _bars(found: Importance, drawer: Drawer) -> Html:
 
 def _shares(found: Importance) -> Html:
     rows = [[parts.name(name), percent(share, 2)] for name, share in found.features]
-    return parts.table(f"{found.model}: {found.method}.", ["Feature", "Share"], rows)
+    return parts.table(f"{found.model}: {found.method}", ["Feature", "Share"], rows)
 
 
 def conventions(page: Page, _: Drawer) -> Section | None:
@@ -96,6 +94,6 @@ def repeat(page: Page, _: Drawer) -> Section | None:
         body.append(tag("pre", tag("code", page.command), tabindex="0"))
     if page.manifest:
         rows = [[key, value] for key, value in page.manifest]
-        caption = "The run manifest. The same data hash and settings give the same numbers."
-        body.append(parts.table(caption, ["Key", "Value"], rows, left=2, wrap=True))
+        about = "The same data hash and settings give the same numbers."
+        body.append(parts.table("The run manifest", ["Key", "Value"], rows, about=about, left=2, wrap=True))
     return Section("repeat", "To repeat this run", join(body))

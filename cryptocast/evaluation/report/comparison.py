@@ -46,10 +46,10 @@ def comparison_page(
         )
         rows = [(row.label, str(row.dates), *_numbers(row.skill)) for row in horizons]
         head = ("horizon", "dates", "skill, %", "from", "to")
-        table = parts.table("Skill on the same forecasts.", head, rows)
+        table = parts.table("Skill on the same forecasts", head, rows)
         sections.append(tag("section", tag("h2", "Skill by horizon"), parts.grid([chart]), table))
     differ = parts.table(
-        "Settings, data and libraries that are not the same.", ("what", first, second), differences, left=3, wrap=True
+        "Settings, data and libraries that are not the same", ("what", first, second), differences, left=3, wrap=True
     )
     nothing = tag("p", "Nothing that decides a fit differs.")
     sections.append(tag("section", tag("h2", "What differs"), differ if differences else nothing))

@@ -12,16 +12,16 @@ from cryptocast.evaluation.report.parts import Cell, Section
 from cryptocast.evaluation.report.words import (
     UNKNOWN,
     ahead,
+    counted,
     detail,
-    headline,
     interval,
     number,
-    p_value,
     percent,
     points,
     price,
     signed_percent,
 )
+from cryptocast.evaluation.verdicts import p_value
 
 __all__ = ["calibration", "coins", "coverage", "fans", "forest_height", "skill", "verdicts"]
 
@@ -62,7 +62,7 @@ def _glance(page: Page) -> Html:
         for model in page.models
     ]
     head = ["Model", *(f"{ahead(horizon, page.bar)} ahead" for horizon in page.horizons)]
-    return parts.table("At a glance: the verdict, and the skill against the strongest reference.", head, rows, left=99)
+    return parts.table("At a glance: the verdict, and the skill against the strongest reference", head, rows, left=99)
 
 
 def _short(verdict: Verdict | None) -> str:
@@ -79,8 +79,7 @@ def _card(page: Page, model: str) -> Html:
 
 
 def _verdict(verdict: Verdict, bar: str) -> tuple[Html, Html]:
-    rest = headline(verdict).removeprefix(verdict.word)
-    said = tag("span", _word(verdict.word), rest)
+    said = tag("span", _word(verdict.word), f" ({counted(verdict)})")
     when = tag("span", f"{ahead(verdict.horizon, bar)} ahead", class_="when")
     return tag("dt", when, said), tag("dd", detail(verdict))
 
@@ -150,8 +149,8 @@ def _confidence_sets(page: Page) -> Html:
         ]
         for found in page.confidence_sets
     ]
-    caption = "Models that cannot be told from the best one at that horizon, and those that can."
-    return parts.table(caption, ["Horizon", "In the set", "Left out", "Confidence"], rows, left=3)
+    title = "Models that cannot be told from the best one at that horizon, and those that can"
+    return parts.table(title, ["Horizon", "In the set", "Left out", "Confidence"], rows, left=3)
 
 
 def _scores(page: Page) -> Html:
@@ -167,8 +166,9 @@ def _scores(page: Page) -> Html:
         )
         for horizon in page.horizons
     ]
-    caption = "Mean scores of models and references on identical origins. Units are in the conventions below."
-    return parts.grouped(caption, ["Model", "Forecasts", *names], groups)
+    title = "Mean scores of models and references on identical origins"
+    about = "Units are in the conventions below."
+    return parts.grouped(title, ["Model", "Forecasts", *names], groups, about=about)
 
 
 def coins(page: Page, drawer: Drawer) -> Section | None:
@@ -219,7 +219,7 @@ def _coin_table(page: Page, model: str) -> Html:
         if any(key[0] == coin for key in cells)
     ]
     head = ["Coin", *(f"{ahead(horizon, page.bar)}" for horizon in page.horizons)]
-    return parts.table(f"{model}: verdict, skill, and number of dates.", head, rows, left=99)
+    return parts.table(f"{model}: verdict, skill, and number of dates", head, rows, left=99)
 
 
 def _coin_cell(score: CoinScore | None) -> str:
@@ -449,7 +449,7 @@ def _coverage_table(title: str, rows: Sequence[CoverageRow]) -> Html:
             lines.append([parts.name(model), *(_coverage_cell(row) for row in found), f"{count:,}"])
         groups.append((label, lines))
     head = ["Model", *(f"{percent_}%" for percent_ in percents), "n"]
-    return parts.grouped(f"{title}: observed coverage of each interval, %; n counts forecasts.", head, groups)
+    return parts.grouped(f"{title}: observed coverage of each interval, %; n counts forecasts", head, groups)
 
 
 def _coverage_cell(row: CoverageRow | None) -> str | Cell:

@@ -38,7 +38,7 @@ __all__ = [
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 Word: TypeAlias = Literal["better", "worse", "cannot tell"]
-LiesIn: TypeAlias = Literal["width", "direction", "width and direction", "neither"]
+LiesIn: TypeAlias = tuple[Literal["width", "direction"], ...]
 Named: TypeAlias = tuple[tuple[str, float | None], ...]
 
 

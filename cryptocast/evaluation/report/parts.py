@@ -79,33 +79,42 @@ def read(value: str) -> Html:
 
 
 def table(
-    caption: str, head: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, left: int = 1, wrap: bool = False
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str | Cell]],
+    *,
+    about: str = "",
+    left: int = 1,
+    wrap: bool = False,
 ) -> Html:
-    """A table in a box of its own that scrolls: the first cell of each row names it, the first `left` are texts."""
-    return grouped(caption, head, [("", rows)], left=left, wrap=wrap)
+    """A table in a box of its own that scrolls: the first cell of each row names it, the first `left` are texts.
+
+    title: without a full stop; about: sentences behind it.
+    """
+    return grouped(title, head, [("", rows)], about=about, left=left, wrap=wrap)
 
 
 def grouped(
-    caption: str,
+    title: str,
     head: Sequence[str],
     groups: Sequence[tuple[str, Sequence[Sequence[str | Cell]]]],
     *,
+    about: str = "",
     left: int = 1,
     wrap: bool = False,
 ) -> Html:
     """The same with rows in groups, each under its heading; no heading for a group without a name."""
     top = [tag("th", cell, scope="col", class_="left" if i < left else None) for i, cell in enumerate(head)]
     bodies = []
-    for title, rows in groups:
-        over = tag("tr", tag("th", name(title), scope="rowgroup", colspan=str(len(head))), class_="over")
+    for group, rows in groups:
+        over = tag("tr", tag("th", name(group), scope="rowgroup", colspan=str(len(head))), class_="over")
         lines = [tag("tr", tag("th", _content(row[0]), scope="row"), *_cells(row[1:], left - 1)) for row in rows]
-        bodies.append(tag("tbody", *([over] if title else []), *lines))
-    label = caption.partition(".")[0]
-    made = tag("table", tag("thead", tag("tr", *top)), *bodies, aria_label=label)
+        bodies.append(tag("tbody", *([over] if group else []), *lines))
+    made = tag("table", tag("thead", tag("tr", *top)), *bodies, aria_label=title)
     # Stands above the box, so that it does not scroll away; the box has a focus, to be scrolled without a pointer.
-    about = tag("p", caption, class_="about")
-    box = tag("div", made, class_="scroll wrap" if wrap else "scroll", role="region", tabindex="0", aria_label=label)
-    return tag("div", about, box, class_="table")
+    above = tag("p", f"{title}. {about}".rstrip(), class_="about")
+    box = tag("div", made, class_="scroll wrap" if wrap else "scroll", role="region", tabindex="0", aria_label=title)
+    return tag("div", above, box, class_="table")
 
 
 def _cells(cells: Sequence[str | Cell], left: int) -> list[Html]:

@@ -60,11 +60,12 @@ def _rows(told: Trading) -> Html:
             "Turnover a year"]  # fmt: skip
     head += [field.upper() for field in ("psr", "dsr") if field in some]
     rows = [[*_row(row), *(_probability(row, field) for field in ("psr", "dsr") if field in some)] for row in told.rows]
-    caption = (
+    title = (
         "Sharpe ratios are annual, with intervals from the stationary block bootstrap; the difference to buy and hold "
-        "is paired. PSR: probability that the true Sharpe ratio is above 0. DSR: the same after the best of all trials."
+        "is paired"
     )
-    return parts.table(caption, head, rows)
+    about = "PSR: probability that the true Sharpe ratio is above 0. DSR: the same after the best of all trials."
+    return parts.table(title, head, rows, about=about)
 
 
 def _row(row: StrategyRow) -> list[str]:
@@ -100,14 +101,15 @@ def _costs(told: Trading) -> Html:
         ]
         for row in told.costs
     ]
-    caption = "Annual Sharpe ratio by cost of the traded value, and the cost at which nothing is earned."
-    return parts.table(caption, ["Strategy", *(f"{number(bps, 1)} bps" for bps in steps), "Break-even"], rows)
+    title = "Annual Sharpe ratio by cost of the traded value, and the cost at which nothing is earned"
+    return parts.table(title, ["Strategy", *(f"{number(bps, 1)} bps" for bps in steps), "Break-even"], rows)
 
 
 def _delays(told: Trading) -> Html:
     rows = [[parts.name(row.name), ratio(row.sharpe), ratio(row.sharpe_delayed)] for row in told.delays]
-    caption = "Annual Sharpe ratio as executed, and with every order one bar later. A large fall means a fragile edge."
-    return parts.table(caption, ["Strategy", "As executed", "One bar later"], rows)
+    title = "Annual Sharpe ratio as executed, and with every order one bar later"
+    about = "A large fall means a fragile edge."
+    return parts.table(title, ["Strategy", "As executed", "One bar later"], rows, about=about)
 
 
 def _chances(told: Trading) -> list[tuple[str, str, str]]:

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptocast.evaluation.report.page import Estimate, Page, Verdict
+from cryptocast.evaluation.verdicts import p_value
 
 __all__ = [
     "EPOCH",
     "UNKNOWN",
     "ahead",
+    "counted",
     "date",
     "detail",
-    "headline",
     "interval",
     "known",
     "lead",
     "number",
-    "p_value",
     "percent",
     "points",
     "price",
@@ -94,15 +94,6 @@ def ratio(value: float | None) -> str:
     return UNKNOWN if value is None or not math.isfinite(value) else _fixed(value, 2)
 
 
-def p_value(p: float | None) -> str:
-    """`p = 0.03`; never a false zero."""
-    if p is None or not math.isfinite(p):
-        return ""
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
 def date(at: int) -> str:
     """The day in UTC, and the time where it is not midnight. Times are rounded to the minute: closes end in :59.999."""
     moment = EPOCH + timedelta(minutes=round(at / 60e6))
@@ -114,10 +105,10 @@ def ahead(horizon: int, bar: str) -> str:
     return f"{horizon} {bar}" if horizon == 1 else f"{horizon} {bar}s"
 
 
-def headline(verdict: Verdict) -> str:
-    """`better (n = 410 dates, p = 0.003)`."""
+def counted(verdict: Verdict) -> str:
+    """`n = 410 dates, p = 0.003`: what stands behind the word."""
     p = p_value(verdict.p)
-    return f"{verdict.word} (n = {verdict.n:,} dates{', ' + p if p else ''})"
+    return f"n = {verdict.n:,} dates{', ' + p if p else ''}"
 
 
 def detail(verdict: Verdict) -> str:
@@ -137,10 +128,12 @@ def _how_much(verdict: Verdict) -> str:
 def _where(verdict: Verdict) -> str:
     if verdict.lies_in is None:
         return ""
-    if verdict.lies_in == "neither":
+    if not verdict.lies_in:
         return "Neither the width nor the direction stands out alone."
-    other = {"width": ", not in the direction", "direction": ", not in the width"}.get(verdict.lies_in, "")
-    return f"The skill lies in the {verdict.lies_in}{other}."
+    if len(verdict.lies_in) > 1:
+        return "The skill lies in the width and the direction."
+    (part,) = verdict.lies_in
+    return f"The skill lies in the {part}, not in the {'width' if part == 'direction' else 'direction'}."
 
 
 def _smallest(verdict: Verdict) -> str:
@@ -173,10 +166,10 @@ def _are(count: int) -> str:
 
 def _lead_where(verdicts: Sequence[Verdict]) -> str:
     places = {verdict.lies_in for verdict in verdicts if verdict.word == "better"}
-    if places == {"width"}:
+    if places == {("width",)}:
         return (
             " What skill there is lies in the width of the intervals: in how far the price may move, not in which way."
         )
-    if places == {"direction"}:
+    if places == {("direction",)}:
         return " What skill there is lies in the direction."
     return ""

@@ -144,7 +144,7 @@ def verdict(rng: np.random.Generator, model: str, horizon: int) -> Verdict:
         return Verdict(model, horizon, "worse", 170, "baseline", Estimate(-0.031, -0.052, -0.01), 0.021, None, 0.024)
     value = Estimate(0.024, 0.009, 0.039)
     if horizon == 1:
-        return Verdict(model, horizon, "better", 1_200, "rw_empirical", value, 0.0004, "width", 0.009)
+        return Verdict(model, horizon, "better", 1_200, "rw_empirical", value, 0.0004, ("width",), 0.009)
     return Verdict(model, horizon, "cannot tell", 171, "rw_empirical", estimate(rng, 0.008, 0.02), 0.22, None, 0.021)
 
 

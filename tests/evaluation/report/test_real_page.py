@@ -118,7 +118,7 @@ def test_the_terminal_the_json_and_the_predictions_are_of_one_mind(written: Writ
         line = next(one for one in part.splitlines() if one.startswith(f"{score['horizon']} d "))
         for reference in score["skill"].values():
             assert f"{100 * reference:+.1f}" in line, line
-        assert score["verdict"].split(" (")[0] in line
+        assert score["verdict"]["word"] in line
         rows = written.predictions.filter(
             (pl.col("model") == model) & (pl.col("horizon") == score["horizon"]) & (pl.col("level") == 0.5)
         )

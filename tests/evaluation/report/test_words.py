@@ -5,12 +5,11 @@ import pytest
 from cryptocast.evaluation.report.page import Estimate, Verdict
 from cryptocast.evaluation.report.words import (
     ahead,
+    counted,
     date,
     detail,
-    headline,
     interval,
     number,
-    p_value,
     percent,
     price,
     signed_percent,
@@ -51,13 +50,6 @@ def test_shares_are_in_percent_and_zero_has_no_sign() -> None:
     assert signed_percent(None) == "–"
 
 
-def test_a_p_value_is_never_zero() -> None:
-    assert p_value(0.0) == "p < 0.001"
-    assert p_value(0.021) == "p = 0.021"
-    assert p_value(0.22) == "p = 0.22"
-    assert p_value(None) == ""
-
-
 def test_a_close_one_millisecond_before_midnight_is_the_day_that_it_ends() -> None:
     assert date(1_640_995_199_999_000) == "2022-01-01"
     assert date(1_641_002_400_000_000) == "2022-01-01 02:00"
@@ -75,8 +67,10 @@ def test_an_interval_needs_both_ends() -> None:
 
 
 def test_a_verdict_says_the_word_the_dates_the_place_and_what_could_be_seen() -> None:
-    verdict = Verdict("mix", 1, "better", 1_200, "rw_empirical", Estimate(0.024, 0.009, 0.039), 0.0004, "width", 0.009)
-    assert headline(verdict) == "better (n = 1,200 dates, p < 0.001)"
+    verdict = Verdict(
+        "mix", 1, "better", 1_200, "rw_empirical", Estimate(0.024, 0.009, 0.039), 0.0004, ("width",), 0.009
+    )
+    assert counted(verdict) == "n = 1,200 dates, p < 0.001"
     assert detail(verdict) == (
         "CRPS 2.4% lower than rw_empirical (skill +0.9% to +3.9%). The skill lies in the width, not in the direction. "
         "This much data could have shown a skill of 0.9% or more."
@@ -85,7 +79,7 @@ def test_a_verdict_says_the_word_the_dates_the_place_and_what_could_be_seen() ->
 
 def test_a_verdict_without_a_test_says_so() -> None:
     verdict = Verdict("mix", 30, "cannot tell", 41, "rw_gaussian", Estimate(None), note="Labels overlap.")
-    assert headline(verdict) == "cannot tell (n = 41 dates)"
+    assert counted(verdict) == "n = 41 dates"
     assert detail(verdict) == (
         "The loss could not be compared. There are too few origins to say what could have been shown. Labels overlap."
     )
