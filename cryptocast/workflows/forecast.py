@@ -16,7 +16,7 @@ from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
-from cryptocast.features.catalogue import required_history, select_features
+from cryptocast.features.builder import required_history, select_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
