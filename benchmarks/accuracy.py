@@ -44,7 +44,8 @@ from cryptocast.evaluation.plan import Block, Plan
 from cryptocast.evaluation.records import HorizonScore
 from cryptocast.evaluation.scores import Judged, judge, score_model
 from cryptocast.evaluation.walk_forward import Raw, walk_forward
-from cryptocast.features.catalogue import FEATURES, add_features
+from cryptocast.features.builder import add_features
+from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds

@@ -39,9 +39,8 @@ from ta.volume import OnBalanceVolumeIndicator
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 from cryptocast.features import FEATURES, LOOKBACK, add_features
-from cryptocast.features.catalogue import last_features, with_features
-from cryptocast.features.engine import evaluate
-from cryptocast.features.formula import CLOSE, Formula, variation
+from cryptocast.features.builder import evaluate, last_features, with_features
+from cryptocast.features.expressions import CLOSE
 from cryptocast.features.technical import atr, bollinger, ema, macd, roc, rsi, sma, stochastic
 from cryptocast.features.volume import obv
 
@@ -116,13 +115,13 @@ def by_cryptocast(data: Data) -> Columns:
     return {name: table[name] for name in table.columns}
 
 
-def our_formulas() -> dict[str, Formula]:
+def our_formulas() -> dict[str, pl.Expr]:
     moving, bands, oscillator = macd(), bollinger(), stochastic()
     formulas = {"rsi": rsi(14), "macd": moving.line, "signal": moving.signal, "histogram": moving.histogram}
     formulas |= {"upper": bands.upper, "middle": bands.middle, "lower": bands.lower, "atr": atr(14)}
     formulas |= {"k": oscillator.k, "d": oscillator.d}
     formulas |= {f"sma_{n}": sma(n) for n in WINDOWS} | {f"ema_{n}": ema(n) for n in WINDOWS}
-    deviation = variation(CLOSE / CLOSE.shift(1) - 1.0, 20) * float(SAMPLE)
+    deviation = (CLOSE / CLOSE.shift(1) - 1.0).rolling_std(20)
     return formulas | {"obv": obv(), "roc": roc(10), "volatility": deviation}
 
 

@@ -22,7 +22,8 @@ from benchmarks.accuracy import BASELINE, DAILY, load, window_of
 from cryptocast.config import Config
 from cryptocast.evaluation.plan import Plan
 from cryptocast.evaluation.walk_forward import walk_forward
-from cryptocast.features.catalogue import FEATURES, add_features
+from cryptocast.features.builder import add_features
+from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import FloatArray, build_matrix
 from cryptocast.models.base import FitRun, Forecast, Learner
 from cryptocast.models.baseline import BaselineLearner

@@ -20,7 +20,8 @@ from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.simulated import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
-from cryptocast.features.catalogue import FEATURES, add_features
+from cryptocast.features.builder import add_features
+from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun
 from cryptocast.models.boosting import LightGBMForecaster

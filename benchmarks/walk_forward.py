@@ -28,7 +28,8 @@ from cryptocast.data.sources.sample import SAMPLE_COINS, load_sample
 from cryptocast.evaluation.plan import plan_folds
 from cryptocast.evaluation.scores import judge
 from cryptocast.evaluation.walk_forward import walk_forward
-from cryptocast.features.catalogue import FEATURES, add_features
+from cryptocast.features.builder import add_features
+from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner, Rounds
 from cryptocast.models.combination import Mix

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from cryptocast.data.sources.file.reader import read_file
     from cryptocast.data.sources.sample import load_sample
     from cryptocast.evaluation.walk_forward import walk_forward
-    from cryptocast.features.catalogue import FEATURES, add_features
+    from cryptocast.features.builder import add_features
+    from cryptocast.features.catalogue import FEATURES
     from cryptocast.registry import Registry
     from cryptocast.workflows.backtest import BacktestOrder, backtest
     from cryptocast.workflows.context import Context, Selection
@@ -52,7 +53,7 @@ _HOMES = {
     "Registry": "registry",
     "Request": "workflows.forecast",
     "Selection": "workflows.context",
-    "add_features": "features.catalogue",
+    "add_features": "features.builder",
     "backtest": "workflows.backtest",
     "forecast": "workflows.forecast",
     "load_config": "config",

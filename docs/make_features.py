@@ -12,9 +12,9 @@ PAGE: Final = Path(__file__).with_name("features.md")
 HEAD: Final = """\
 # Features
 
-What the models see: {count} columns, made from candles by one builder that training, serving and the leakage audit
-share. `cryptocast features --list` prints this catalogue (`--family volatility` a part of it, `--json` for machines),
-`cryptocast features bitcoin` the latest values, `--out table.parquet` all of them.
+What the models see: {count} columns, each a Polars expression, made from candles by one builder that training, serving
+and the leakage audit share. `cryptocast features --list` prints this catalogue (`--family volatility` a part of it,
+`--json` for machines), `cryptocast features bitcoin` the latest values, `--out table.parquet` all of them.
 
 All of them are free of scale: returns, logs and shares, so that a coin priced 1e-10 gives the same values as one priced
 1e5. What is not known is null: within the warm-up, across a gap, where highs, volumes or coins are missing. Nothing is
@@ -72,10 +72,11 @@ FEATURES = (
 )
 ```
 
-`expr` is a Polars expression over `open`, `high`, `low`, `close`, `volume`, `market_cap` (positive, finite or null).
-`scope` says which rows it sees: `coin` those of one coin on its complete time grid (gaps are null rows); `segment` only
-consecutive known bars, for recursions that must restart behind a gap; `moment` those of all coins at one close time.
-`warmup` and `memory` are promises that the audit checks: for a window over w closes both are w - 1.
+`expr` is a `pl.Expr` over `open`, `high`, `low`, `close`, `volume`, `market_cap` (positive, finite or null), as every
+formula of the catalogue is; the builder groups its rows, so that it needs no `over`. `scope` says which rows it sees:
+`coin` those of one coin on its complete time grid (gaps are null rows); `segment` only consecutive known bars, for
+recursions that must restart behind a gap; `moment` those of all coins at one close time. `warmup` and `memory` are
+promises that the audit checks: for a window over w closes both are w - 1.
 
 `cryptocast features --audit` looks at them as at the catalogue, and `cryptocast train` refuses to fit on a leak:
 
@@ -103,10 +104,10 @@ serving keeps, rows shuffled and coins renamed, warm-up and memory measured on c
 before they ended; and the fits that will be made, with everything behind a test's start turned into noise: no forecast
 may change. It says what it could not look at. Correlation with the target is *not* a leak test, and not used as one.
 
-A version remembers which features it was fitted on, by the hash of formulas and file (comments and layout do not
-count). Where the file is missing or changed, the baseline answers and the forecast says why; a version fitted on the
-catalogue alone goes on whatever file is named. The file is code and is run, with your rights, by the commands that
-need features: name only files that you trust. Nothing is ever run from a saved model.
+A version remembers which features it was fitted on, by a hash of what they give on made candles and of the file's code
+(comments and layout do not count). Where the file is missing or changed, the baseline answers and the forecast says
+why; a version fitted on the catalogue alone goes on whatever file is named. The file is code and is run, with your
+rights, by the commands that need features: name only files that you trust. Nothing is ever run from a saved model.
 
 ## What a fit is spared
 

@@ -46,6 +46,7 @@ ANY = sys.maxsize
 THIRD_PARTY: dict[str, tuple[set[str], int]] = {
     "httpx": ({"net"}, ANY),
     "stamina": ({"net"}, ANY),
+    "talib": ({"features"}, 1),
     "lightgbm": ({"models"}, 1),
     "torch": ({"models"}, 1),
     "sklearn": ({"models"}, ANY),

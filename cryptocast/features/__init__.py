@@ -6,19 +6,15 @@ same `add_features`. Never here: files, the network, fitting, or anything that l
 """
 
 from cryptocast.features.audit import AuditCheck, AuditFinding, AuditReport, audit
-from cryptocast.features.catalogue import (
-    BAR_VOLUME,
-    FEATURES,
+from cryptocast.features.builder import (
     LOOKBACK,
-    Family,
-    Feature,
     add_features,
+    evaluate,
     feature_hash,
     required_history,
     select_features,
 )
-from cryptocast.features.engine import evaluate
-from cryptocast.features.formula import Formula
+from cryptocast.features.catalogue import BAR_VOLUME, FEATURES, Family, Feature
 from cryptocast.features.grid import complete_grid
 from cryptocast.features.matrix import Matrix, Panel, build_matrix
 
@@ -31,7 +27,6 @@ __all__ = [
     "AuditReport",
     "Family",
     "Feature",
-    "Formula",
     "Matrix",
     "Panel",
     "add_features",

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import polars as pl
 
 from cryptocast.data.schema import CANDLE_SCHEMA
-from cryptocast.features.catalogue import Feature, add_features, required_history
+from cryptocast.features.builder import add_features, required_history
+from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix, build_matrix
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cryptocast.data.schema import BAR_US
-from cryptocast.features import kernels
+from cryptocast.features import averages
 from cryptocast.features.grid import microseconds, starts
 from cryptocast.features.targets import future_mean, future_return, one_bar_freedom, one_bar_variance
 from cryptocast.folds import BoolArray, Int64Array
@@ -167,15 +167,15 @@ def known_volatility(close: FloatArray, horizons: Sequence[int], rule: Volatilit
 
 def _mean_squares(close: FloatArray, rule: VolatilityRule) -> tuple[FloatArray, FloatArray]:
     """(bars,) each: the recent and the long mean of squared returns."""
-    squared = np.log(close / kernels.shift(close, 1)) ** 2
+    squared = np.log(close / averages.shift(close, 1)) ** 2
     known = np.flatnonzero(~np.isnan(squared))
-    averages = kernels.decayed_mean(squared[known], 0.5 ** (1.0 / rule.half_life), 1)
+    decayed = pl.Series(squared[known]).ewm_mean(half_life=rule.half_life).to_numpy()
     recent = np.full_like(squared, np.nan)
     if 0 < len(known) == len(squared) - 1 and known[0] == 1:  # no gaps
-        recent[1:] = averages
+        recent[1:] = decayed
     elif len(known):
-        recent[known[0] :] = np.repeat(averages, np.diff(known, append=len(squared)))
-    return recent, kernels.window_mean(squared, rule.window, VOLATILITY_WARMUP)
+        recent[known[0] :] = np.repeat(decayed, np.diff(known, append=len(squared)))
+    return recent, averages.window_mean(squared, rule.window, VOLATILITY_WARMUP)
 
 
 def _ahead(recent: FloatArray, long: FloatArray, horizons: Sequence[int], rule: VolatilityRule) -> FloatArray:

@@ -23,8 +23,9 @@ import polars as pl
 
 from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.errors import ConfigError
-from cryptocast.features.catalogue import FEATURES, Family, Feature, Scope, feature_hash
-from cryptocast.features.formula import Formula
+from cryptocast.features.builder import feature_hash
+from cryptocast.features.catalogue import FEATURES, Family, Feature, Scope
+from cryptocast.features.expressions import INGREDIENTS
 
 __all__ = ["FeatureSet", "catalogue_set", "with_own"]
 
@@ -197,13 +198,11 @@ def _problems(row: Mapping[str, object]) -> Iterator[str]:
 
 
 def _formula_problems(expr: object) -> Iterator[str]:
-    if isinstance(expr, Formula):
-        return
     if not isinstance(expr, pl.Expr):
         yield f"expr is {type(expr).__name__}, expected a Polars expression, such as CLOSE / CLOSE.shift(3)"
     elif expr.meta.has_multiple_outputs():
         yield "expr gives several columns, expected one"
-    elif strange := sorted(set(expr.meta.root_names()) - set(CANDLE_SCHEMA)):
+    elif strange := sorted(set(expr.meta.root_names()) - set(CANDLE_SCHEMA) - INGREDIENTS.keys()):
         yield f"expr reads {strange[0]!r}, which candles do not have; columns: {', '.join(CANDLE_SCHEMA)}"
 
 

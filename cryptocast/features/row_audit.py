@@ -17,8 +17,9 @@ import numpy as np
 import polars as pl
 
 from cryptocast.features.audit import AuditCheck, Comparison, Values, check_not_run, check_of, compare, feature_values
-from cryptocast.features.catalogue import Feature, add_features, required_history
-from cryptocast.features.formula import Formula, ordered
+from cryptocast.features.builder import add_features, required_history
+from cryptocast.features.catalogue import Feature
+from cryptocast.features.expressions import columns_read
 from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE
 
 __all__ = ["Fresh", "audit_rows"]
@@ -120,14 +121,7 @@ def _rows(case: _Case, rng: np.random.Generator) -> AuditCheck:
 
 def _is_alone(feature: Feature) -> bool:
     """Whether a coin's values follow from its own bars."""
-    if feature.scope == "moment":
-        return False
-    if isinstance(feature.expr, Formula):
-        return not any(
-            node.op.startswith("across_") or "bitcoin_close" in map(str, node.params)
-            for node in ordered([feature.expr])
-        )
-    return not {BITCOIN_CLOSE, "coin"} & set(feature.expr.meta.root_names())
+    return feature.scope != "moment" and not {BITCOIN_CLOSE, "coin"} & columns_read(feature.expr)
 
 
 def _laid_out(candles: pl.DataFrame, ends: np.ndarray, need: int) -> Iterator[pl.DataFrame]:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cryptocast.features import kernels
+from cryptocast.features import averages
 
 __all__ = ["future_mean", "future_return", "one_bar_freedom", "one_bar_variance"]
 
@@ -40,7 +40,7 @@ def one_bar_variance(
     body. NaN where the bar is missing, or the bar before it for a close-only bar.
     """
     garman_klass = 0.5 * np.log(high / low) ** 2 - (2 * math.log(2) - 1) * np.log(close / opened) ** 2
-    squared_return = np.log(close / kernels.shift(close, 1)) ** 2
+    squared_return = np.log(close / averages.shift(close, 1)) ** 2
     return np.where(range_known, garman_klass, squared_return)
 
 
@@ -52,7 +52,7 @@ def one_bar_freedom(variance: FloatArray, range_known: BoolArray) -> FloatArray:
 def future_mean(values: FloatArray, horizon: int) -> FloatArray:
     """Mean over the next `horizon` bars; NaN if fewer than three quarters of them are known."""
     least = max(1, math.ceil(COMPLETE * horizon))
-    return _ahead(kernels.window_mean(values, horizon, least), horizon)
+    return _ahead(averages.window_mean(values, horizon, least), horizon)
 
 
 def _ahead(values: FloatArray, bars: int) -> FloatArray:

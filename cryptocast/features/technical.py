@@ -1,14 +1,30 @@
 """Technical indicators: TA-Lib's own values as functions, and the scale-free ratios of them that the catalogue holds.
 
-The functions of the first half equal TA-Lib to 1e-9 in every row of a segment of consecutive bars, first valid row
-included, with one stated exception: on a flat series RSI, stochastic and %R stand in the middle (no view), where TA-Lib
-writes 0. Behind a gap what is recursive starts anew, and is not known until then.
+Recursions are TA-Lib's, called on each stretch of consecutive bars, so that they start anew behind a gap and are not
+known until then; windows are Polars', which are more exact. The functions of the first half equal TA-Lib to 1e-9 in
+every row of a stretch, first valid row included, with one stated exception: on a flat series RSI and stochastic stand
+in the middle (no view), where TA-Lib writes 0.
 """
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
 
-from cryptocast.features.formula import CLOSE, DEVIATION_FLOOR, HIGH, LOW, Formula, larger, where
-from cryptocast.features.recursion import exponential, wilder
+import numpy as np
+import polars as pl
+
+from cryptocast.features.expressions import (
+    CLOSE,
+    DEVIATION_FLOOR,
+    HIGH,
+    LOW,
+    by_run,
+    shared,
+    shared_by_run,
+    talib,
+)
+from cryptocast.features.matrix import FloatArray
 
 __all__ = [
     "Bands",
@@ -33,84 +49,102 @@ __all__ = [
     "roc",
     "rsi",
     "rsi_centred",
+    "settled",
     "sma",
     "sma_ratio",
     "stochastic",
     "stochastic_d_centred",
     "stochastic_k_centred",
-    "true_range",
-    "williams_r",
+    "typical_price",
 ]
 
-# A band, range or sum of moves below this share of the price is rounding, and counts as this: ratios to it are 0.
-ROUNDING = 1e-12
+# A range or deviation below this share of the price is rounding, and counts as this: ratios to it are 0.
+ROUNDING: Final = 1e-12
+DECAYED: Final = 1e-8
 
 
 class Bands(NamedTuple):
     """Bollinger bands, in units of price."""
 
-    upper: Formula
-    middle: Formula
-    lower: Formula
-    reach: Formula  # from the middle to either band
+    upper: pl.Expr
+    middle: pl.Expr
+    lower: pl.Expr
+    reach: pl.Expr  # from the middle to either band
 
 
 class Macd(NamedTuple):
     """Moving average convergence divergence, in units of price."""
 
-    line: Formula
-    signal: Formula
-    histogram: Formula
+    line: pl.Expr
+    signal: pl.Expr
+    histogram: pl.Expr
 
 
 class Stochastic(NamedTuple):
     """Slow stochastic oscillator, 0 to 100."""
 
-    k: Formula
-    d: Formula
+    k: pl.Expr
+    d: pl.Expr
 
 
 class Directional(NamedTuple):
     """Wilder's directional movement, 0 to 100 each."""
 
-    plus: Formula
-    minus: Formula
-    adx: Formula
+    plus: pl.Expr
+    minus: pl.Expr
+    adx: pl.Expr
 
 
-def sma(bars: int) -> Formula:
+def settled(alpha: float, *, gain: float = 1.0) -> int:
+    """Bars until a first-order recursion has forgotten its start: gain (1 - alpha)^bars is 1e-8.
+
+    `gain` is how large the start's error may be against what the feature shows: 1 for an average, 100 for a small
+    difference of two large averages. RMA14 gives 249, EMA200 1,842.
+    """
+    return round(math.log(DECAYED / gain) / math.log(1.0 - alpha))
+
+
+@shared
+def sma(bars: int) -> pl.Expr:
     """Simple moving average of the close. TA-Lib SMA."""
     return CLOSE.rolling_mean(bars)
 
 
-def ema(bars: int) -> Formula:
+@shared_by_run
+def ema(bars: int) -> pl.Expr:
     """Exponential moving average of the close, seeded with the simple one. TA-Lib EMA."""
-    return exponential(CLOSE, bars)
+    return by_run(partial(talib.EMA, timeperiod=bars), CLOSE)
 
 
-def roc(bars: int) -> Formula:
+def roc(bars: int) -> pl.Expr:
     """Rate of change in percent. TA-Lib ROC."""
     return (CLOSE / CLOSE.shift(bars) - 1.0) * 100.0
 
 
-def rsi(bars: int) -> Formula:
-    """Relative strength index, 0 to 100, Wilder smoothing. TA-Lib RSI, but 50 on a flat series.
+@shared_by_run
+def cmo(bars: int) -> pl.Expr:
+    """Chande momentum oscillator, -100 to 100: ups minus downs over their sum, Wilder smoothing. TA-Lib CMO."""
+    return by_run(_near_one(talib.CMO, bars), CLOSE)
 
-    100 U / (U + D) = 50 + 50 (U - D) / (U + D), of the averages of up and down moves. Source: Wilder (1978).
+
+def rsi(bars: int) -> pl.Expr:
+    """Relative strength index, 0 to 100, Wilder smoothing. TA-Lib RSI, but 50 on a flat series. Source: Wilder (1978).
+
+    100 U / (U + D) = 50 + 50 (U - D) / (U + D), of the averages of up and down moves.
     """
-    move = CLOSE.diff()
-    net, total = wilder(move, bars), wilder(move.abs(), bars)
-    return 50.0 + 50.0 * net / _above_rounding(total)
+    return 50.0 + 0.5 * cmo(bars)
 
 
 def macd(fast: int = 12, slow: int = 26, signal: int = 9) -> Macd:
-    """MACD line, its signal and their difference. TA-Lib MACD: both averages start at row slow - 1.
+    """MACD line, its signal and their difference. TA-Lib MACD. Source: Appel (1979)."""
+    lines = _macd(fast, slow, signal)
+    return Macd(*(lines.struct.field(name) for name in Macd._fields))
 
-    TA-Lib shows the line only from where the signal exists (row slow + signal - 2); so do we. Source: Appel (1979).
-    """
-    line = exponential(CLOSE, fast, lead=slow - fast) - exponential(CLOSE, slow)
-    smooth = exponential(line, signal)
-    return Macd(where(smooth.known(), line), smooth, line - smooth)
+
+@shared_by_run
+def _macd(fast: int, slow: int, signal: int) -> pl.Expr:
+    function = partial(talib.MACD, fastperiod=fast, slowperiod=slow, signalperiod=signal)
+    return by_run(function, CLOSE, fields=Macd._fields)
 
 
 def bollinger(bars: int = 20, width: float = 2.0) -> Bands:
@@ -118,24 +152,19 @@ def bollinger(bars: int = 20, width: float = 2.0) -> Bands:
 
     Source: Bollinger (2001).
     """
-    middle, reach = sma(bars), width * CLOSE.rolling_std(bars)
+    middle, reach = sma(bars), width * _deviation(bars)
     return Bands(middle + reach, middle, middle - reach, reach)
 
 
-def true_range() -> Formula:
-    """The bar's range with the previous close in it; null on the first bar. TA-Lib TRANGE. Source: Wilder (1978)."""
-    before = CLOSE.shift(1)
-    return HIGH - LOW + (before - HIGH).at_least(0.0) + (LOW - before).at_least(0.0)
+@shared
+def _deviation(bars: int) -> pl.Expr:
+    return CLOSE.rolling_std(bars, ddof=0)
 
 
-def atr(bars: int = 14) -> Formula:
+@shared_by_run
+def atr(bars: int = 14) -> pl.Expr:
     """Average true range, Wilder smoothing, in units of price. TA-Lib ATR."""
-    return wilder(_continued_range(), bars)
-
-
-def _continued_range() -> Formula:
-    """The true range where the bar before has a range too, so that a segment starts with its second bar."""
-    return where(HIGH.shift(1).known(), true_range())
+    return by_run(partial(talib.ATR, timeperiod=bars), HIGH, LOW, CLOSE)
 
 
 def stochastic(bars: int = 14, slow: int = 3, signal: int = 3) -> Stochastic:
@@ -144,129 +173,153 @@ def stochastic(bars: int = 14, slow: int = 3, signal: int = 3) -> Stochastic:
     Both begin where the second begins (row bars + slow + signal - 3), as in TA-Lib; 50 where the window has no range.
     Source: Lane (1984).
     """
-    k = (50.0 + 50.0 * _range_position(bars)).rolling_mean(slow)
+    k = _slow_k(bars, slow)
     d = k.rolling_mean(signal)
     return Stochastic(k + d * 0.0, d)
 
 
-def williams_r(bars: int = 14) -> Formula:
-    """Williams %R, -100 to 0. TA-Lib WILLR, but -50 where the window has no range."""
-    return 50.0 * _range_position(bars) - 50.0
+@shared
+def _slow_k(bars: int, slow: int) -> pl.Expr:
+    low, high = _lowest(bars), _highest(bars)
+    # max_horizontal passes over a range that is null; so is the numerator, in the same rows.
+    position = (2.0 * CLOSE - low - high) / pl.max_horizontal(high - low, CLOSE * ROUNDING)
+    return (50.0 + 50.0 * position).rolling_mean(slow)
 
 
-def _range_position(bars: int) -> Formula:
-    """Where the close stands in the range of the window: -1 the lowest low, 1 the highest high, 0 without a range."""
-    low, high = LOW.rolling_min(bars), HIGH.rolling_max(bars)
-    return (2.0 * CLOSE - low - high) / _above_rounding(high - low)
+@shared
+def _lowest(bars: int) -> pl.Expr:
+    return LOW.rolling_min(bars)
+
+
+@shared
+def _highest(bars: int) -> pl.Expr:
+    return HIGH.rolling_max(bars)
 
 
 def directional(bars: int = 14) -> Directional:
     """Directional indicators and their average index. TA-Lib PLUS_DI, MINUS_DI and ADX; all 0 on a flat series.
 
-    TA-Lib seeds the running sums with bars - 1 moves and shows them one bar later; the first index is the mean of the
-    first `bars` directional indices, at row 2 bars - 1. Source: Wilder (1978).
+    Source: Wilder (1978).
     """
-    net, total = _running(_net_move(), bars), _running(_net_move().abs(), bars)
-    reach = _above_rounding(_running(_continued_range(), bars))
-    index = 100.0 * net.abs() / _above_rounding(total)
-    return Directional(50.0 * (total + net) / reach, 50.0 * (total - net) / reach, wilder(index, bars))
+    return Directional(_plus_di(bars), _minus_di(bars), _adx(bars))
 
 
-def _net_move() -> Formula:
-    """Wilder's directional movement with its sign: the larger of the high's rise and the low's fall, if above 0."""
-    rise, fall = HIGH.diff(), -LOW.diff()
-    up, down = where((rise > fall) & (rise > 0.0), rise, 0.0), where((fall > rise) & (fall > 0.0), fall, 0.0)
-    return where(rise.known() & fall.known(), up - down)
+@shared_by_run
+def _plus_di(bars: int) -> pl.Expr:
+    return by_run(_near_one(talib.PLUS_DI, bars), HIGH, LOW, CLOSE)
 
 
-def _running(moves: Formula, bars: int) -> Formula:
-    """Wilder's average of directional moves, shown from row `bars`, its start as in TA-Lib."""
-    average = moves.smooth(1.0 / bars, bars - 1, divisor=bars)
-    return where(average.shift(1).known(), average)
+@shared_by_run
+def _minus_di(bars: int) -> pl.Expr:
+    return by_run(_near_one(talib.MINUS_DI, bars), HIGH, LOW, CLOSE)
 
 
-def cci(bars: int = 20, *, least: float = ROUNDING) -> Formula:
+@shared_by_run
+def _adx(bars: int) -> pl.Expr:
+    return by_run(_near_one(talib.ADX, bars), HIGH, LOW, CLOSE)
+
+
+def cci(bars: int = 20, *, least: float = ROUNDING) -> pl.Expr:
     """Commodity channel index: distance of the typical price from its mean, in 0.015 mean absolute deviations.
 
-    TA-Lib CCI. 0 on a flat series. least: the smallest deviation that is taken at its word, as a share of the close.
+    TA-Lib CCI. least: the smallest deviation that is taken at its word, as a share of the close.
     Source: Lambert, Commodities (1980).
     """
-    price = (HIGH + LOW + CLOSE) / 3.0
-    middle = price.rolling_mean(bars)
-    deviation = price.deviation_from(middle, bars)
-    return (price - middle) / (0.015 * larger(deviation, CLOSE * least))
+    price = typical_price()
+    bound = (price - price.rolling_mean(bars)).abs() / (0.015 * least * CLOSE)
+    return pl.min_horizontal(_cci(bars).abs(), bound) * _cci(bars).sign()
 
 
-def rsi_centred(bars: int) -> Formula:
+@shared_by_run
+def typical_price() -> pl.Expr:
+    """Mean of high, low and close. TA-Lib TYPPRICE, whose last digit decides which way an unchanged price has moved."""
+    return by_run(talib.TYPPRICE, HIGH, LOW, CLOSE)
+
+
+@shared_by_run
+def _cci(bars: int) -> pl.Expr:
+    return by_run(partial(talib.CCI, timeperiod=bars), HIGH, LOW, CLOSE)
+
+
+def rsi_centred(bars: int) -> pl.Expr:
     """RSI from -1 (only falls) to 1 (only rises); 0 on a flat series."""
-    return rsi(bars) / 50.0 - 1.0
+    return cmo(bars) / 100.0
 
 
-def macd_ratio() -> Formula:
+def macd_ratio() -> pl.Expr:
     """MACD(12, 26) line over the close."""
     return macd().line / CLOSE
 
 
-def macd_histogram_ratio() -> Formula:
+def macd_histogram_ratio() -> pl.Expr:
     """MACD(12, 26, 9) histogram over the close."""
     return macd().histogram / CLOSE
 
 
-def band_position(bars: int) -> Formula:
+def band_position(bars: int) -> pl.Expr:
     """Where the close stands between the Bollinger bands: -1 lower, 1 upper (%B scaled). 0 on a flat series.
 
     Standard deviations below 0.01 % of the close count as that.
     """
     bands = bollinger(bars)
-    return (CLOSE - bands.middle) / larger(bands.reach, CLOSE * (2.0 * DEVIATION_FLOOR))
+    return (CLOSE - bands.middle) / pl.max_horizontal(bands.reach, CLOSE * (2.0 * DEVIATION_FLOOR))
 
 
-def band_width(bars: int) -> Formula:
+def band_width(bars: int) -> pl.Expr:
     """Log of the Bollinger band's width over its middle; not below log 0.0004 (four standard deviations of 0.01 %)."""
     bands = bollinger(bars)
-    return (2.0 * bands.reach / bands.middle).at_least(4.0 * DEVIATION_FLOOR).log()
+    return (2.0 * bands.reach / bands.middle).clip(lower_bound=4.0 * DEVIATION_FLOOR).log()
 
 
-def atr_ratio(bars: int) -> Formula:
+def atr_ratio(bars: int) -> pl.Expr:
     """Log of the average true range over the close; not below log 0.0001."""
-    return (atr(bars) / CLOSE).at_least(DEVIATION_FLOOR).log()
+    return (atr(bars) / CLOSE).clip(lower_bound=DEVIATION_FLOOR).log()
 
 
-def stochastic_k_centred(bars: int) -> Formula:
+def stochastic_k_centred(bars: int) -> pl.Expr:
     """Slow stochastic k from -1 to 1; 0 where the window has no range."""
     return stochastic(bars).k / 50.0 - 1.0
 
 
-def stochastic_d_centred(bars: int) -> Formula:
+def stochastic_d_centred(bars: int) -> pl.Expr:
     """Slow stochastic d from -1 to 1; 0 where the window has no range."""
     return stochastic(bars).d / 50.0 - 1.0
 
 
-def adx_share(bars: int) -> Formula:
+def adx_share(bars: int) -> pl.Expr:
     """Average directional index from 0 (no trend) to 1; 0 on a flat series."""
     return directional(bars).adx / 100.0
 
 
-def directional_balance(bars: int) -> Formula:
+def directional_balance(bars: int) -> pl.Expr:
     """Plus minus minus directional indicator, over 100: above 0 when highs rise faster than lows fall."""
-    return _running(_net_move(), bars) / _above_rounding(_running(_continued_range(), bars))
+    lines = directional(bars)
+    return (lines.plus - lines.minus) / 100.0
 
 
-def cci_scaled(bars: int) -> Formula:
+def cci_scaled(bars: int) -> pl.Expr:
     """Commodity channel index over 100; deviations below 0.01 % of the close count as that."""
     return cci(bars, least=DEVIATION_FLOOR) / 100.0
 
 
-def sma_ratio(bars: int) -> Formula:
+def sma_ratio(bars: int) -> pl.Expr:
     """Log of the close over its simple moving average."""
     return (CLOSE / sma(bars)).log()
 
 
-def ema_ratio(bars: int) -> Formula:
+def ema_ratio(bars: int) -> pl.Expr:
     """Log of the close over its exponential moving average."""
     return (CLOSE / ema(bars)).log()
 
 
-def _above_rounding(size: Formula) -> Formula:
-    # `larger` passes over a size that is not known; so is the numerator, in the same rows.
-    return larger(size, CLOSE * ROUNDING)
+def _near_one(indicator: Callable[..., FloatArray], bars: int) -> Callable[..., FloatArray]:
+    """The indicator of prices in units of a power of two near the first close.
+
+    TA-Lib takes sums of moves below 1e-14 for zero, whatever a coin costs. A power of two changes no digit.
+    """
+
+    def scaled(*prices: FloatArray) -> FloatArray:
+        exponent = np.frexp(prices[-1][0])[1]
+        return indicator(*(np.ldexp(price, -exponent) for price in prices), timeperiod=bars)
+
+    return scaled

@@ -5,8 +5,11 @@ earlier lies inside the bar whatever its length.
 """
 
 import math
+from typing import Final
 
-from cryptocast.features.formula import HOUR, MONTH, WEEKDAY, Formula
+import polars as pl
+
+from cryptocast.features.expressions import shared
 
 __all__ = [
     "hour_cosine",
@@ -18,43 +21,62 @@ __all__ = [
     "weekend",
 ]
 
-SATURDAY = 5  # Monday is 0
+WITHIN: Final = pl.col("close_time") - pl.duration(microseconds=1)
+SATURDAY: Final = 5  # Monday is 0
 
 
-def hour_sine() -> Formula:
+def hour_sine() -> pl.Expr:
     """Sine of the bar's UTC hour on a circle of 24."""
-    return _angle(HOUR, 24).sin()
+    return _angle(hour(), 24).sin()
 
 
-def hour_cosine() -> Formula:
+def hour_cosine() -> pl.Expr:
     """Cosine of the bar's UTC hour on a circle of 24."""
-    return _angle(HOUR, 24).cos()
+    return _angle(hour(), 24).cos()
 
 
-def weekday_sine() -> Formula:
+def weekday_sine() -> pl.Expr:
     """Sine of the weekday on a circle of 7, Monday at 0."""
-    return _angle(WEEKDAY, 7).sin()
+    return _angle(weekday(), 7).sin()
 
 
-def weekday_cosine() -> Formula:
+def weekday_cosine() -> pl.Expr:
     """Cosine of the weekday on a circle of 7, Monday at 0."""
-    return _angle(WEEKDAY, 7).cos()
+    return _angle(weekday(), 7).cos()
 
 
-def month_sine() -> Formula:
+def month_sine() -> pl.Expr:
     """Sine of the month on a circle of 12, January at 0."""
-    return _angle(MONTH, 12).sin()
+    return _angle(month(), 12).sin()
 
 
-def month_cosine() -> Formula:
+def month_cosine() -> pl.Expr:
     """Cosine of the month on a circle of 12, January at 0."""
-    return _angle(MONTH, 12).cos()
+    return _angle(month(), 12).cos()
 
 
-def weekend() -> Formula:
+def weekend() -> pl.Expr:
     """1 when the bar traded on a Saturday or Sunday (UTC), else 0."""
-    return WEEKDAY >= SATURDAY
+    return (weekday() >= SATURDAY).cast(pl.Float64)
 
 
-def _angle(position: Formula, circle: int) -> Formula:
+@shared
+def hour() -> pl.Expr:
+    """UTC hour in which the bar ended, 0 to 23."""
+    return WITHIN.dt.hour().cast(pl.Float64)
+
+
+@shared
+def weekday() -> pl.Expr:
+    """Weekday on which the bar ended, Monday 0."""
+    return WITHIN.dt.weekday().cast(pl.Float64) - 1.0
+
+
+@shared
+def month() -> pl.Expr:
+    """Month in which the bar ended, January 0."""
+    return WITHIN.dt.month().cast(pl.Float64) - 1.0
+
+
+def _angle(position: pl.Expr, circle: int) -> pl.Expr:
     return position * (2.0 * math.pi / circle)

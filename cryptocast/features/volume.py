@@ -4,22 +4,25 @@ A volume of 0 means "not known" in what publishers deliver, and is null here. Al
 rolling 24-hour sum on hourly bars is not that, see `needs` in the catalogue. Ratios only: the unit of volume cancels.
 """
 
-from cryptocast.features.formula import (
+import polars as pl
+
+from cryptocast.features.expressions import (
     CLOSE,
     DEVIATION_FLOOR,
-    HIGH,
-    LOW,
     MARKET_CAP,
     VOLUME,
-    Formula,
-    coalesce,
+    by_run,
     correlation,
     known_with,
-    larger,
     log_return,
     mean,
+    shared,
+    shared_by_run,
     spread,
+    talib,
 )
+from cryptocast.features.price import side
+from cryptocast.features.technical import typical_price
 
 __all__ = [
     "illiquidity",
@@ -40,89 +43,119 @@ __all__ = [
 NOTHING = 1e-3
 
 
-def obv() -> Formula:
+@shared_by_run
+def obv() -> pl.Expr:
     """On-balance volume, in units of volume, starting at the first bar's, anew behind a gap. TA-Lib OBV.
 
     Source: Granville (1963).
     """
-    return (coalesce(CLOSE.diff().sign(), CLOSE / CLOSE) * VOLUME).running_sum()
+    return by_run(talib.OBV, CLOSE, VOLUME)
 
 
-def mfi(bars: int = 14) -> Formula:
+def mfi(bars: int = 14) -> pl.Expr:
     """Money flow index, 0 to 100: share of volume at rising typical prices. TA-Lib MFI, but 50 where nothing moved.
 
     Source: Quong and Soudack, Technical Analysis of Stocks and Commodities (1989).
     """
-    price = (HIGH + LOW + CLOSE) / 3.0
-    flow = price.diff().sign() * price * VOLUME
+    flow = money_flow()
     # Where nothing moved both sums are 0 but for rounding; a thousandth of the last bar's money stands for "nothing".
-    total = larger(flow.abs().rolling_sum(bars), CLOSE * VOLUME * NOTHING)
+    total = pl.max_horizontal(flow.abs().rolling_sum(bars), CLOSE * VOLUME * NOTHING)
     return 50.0 + 50.0 * flow.rolling_sum(bars) / total
 
 
-def mfi_centred(bars: int) -> Formula:
+def mfi_centred(bars: int) -> pl.Expr:
     """Money flow index from -1 (only outflow) to 1 (only inflow); 0 where nothing moved."""
     return mfi(bars) / 50.0 - 1.0
 
 
-def volume_ratio(bars: int) -> Formula:
+def volume_ratio(bars: int) -> pl.Expr:
     """Log of this bar's volume over the mean of the window."""
     return (VOLUME / mean(VOLUME, bars)).log()
 
 
-def volume_trend(short: int, long: int) -> Formula:
+def volume_trend(short: int, long: int) -> pl.Expr:
     """Log of the mean volume of a short window over that of a long one."""
     return (mean(VOLUME, short) / mean(VOLUME, long)).log()
 
 
-def volume_zscore(bars: int) -> Formula:
+def volume_zscore(bars: int) -> pl.Expr:
     """Standard deviations between the log volume and its mean over the window. Constant volume: 0."""
-    level = VOLUME.log()
-    return (level - mean(level, bars)) / spread(level, bars).at_least(DEVIATION_FLOOR)
+    level = log_volume()
+    return (level - mean(level, bars)) / spread(level, bars).clip(lower_bound=DEVIATION_FLOOR)
 
 
-def volume_volatility(bars: int) -> Formula:
+def volume_volatility(bars: int) -> pl.Expr:
     """Standard deviation of the one-bar change of log volume."""
-    return spread(_volume_change(), bars)
+    return spread(volume_change(), bars)
 
 
-def obv_change(bars: int) -> Formula:
+def obv_change(bars: int) -> pl.Expr:
     """Change of on-balance volume over the window as a share of the volume traded in it: -1 to 1."""
-    side = CLOSE.diff().sign()
-    return mean(side * VOLUME, bars) / mean(known_with(VOLUME, side), bars)
+    return mean(signed_volume(), bars) / mean(known_with(VOLUME, side()), bars)
 
 
-def price_volume_correlation(bars: int) -> Formula:
+def price_volume_correlation(bars: int) -> pl.Expr:
     """Correlation of one-bar log returns with the change of log volume. 0 where one of them is constant."""
-    return correlation(log_return(1), _volume_change(), bars)
+    return correlation(log_return(1), volume_change(), bars)
 
 
-def vwap_distance(bars: int) -> Formula:
+def vwap_distance(bars: int) -> pl.Expr:
     """Log of the close over the window's volume-weighted mean close."""
     weighted = mean(CLOSE * VOLUME, bars) / mean(VOLUME, bars)
     return (CLOSE / weighted).log()
 
 
-def illiquidity(short: int, long: int) -> Formula:
+def illiquidity(short: int, long: int) -> pl.Expr:
     """Log of the mean |return| per unit of volume of a short window over that of a long one.
 
     Relative to its own past because the unit is not comparable between coins. A move counts as at least 0.0001.
     Source: Amihud, Journal of Financial Markets 5 (2002).
     """
-    impact = log_return(1).abs().at_least(DEVIATION_FLOOR) / VOLUME
-    return (mean(impact, short) / mean(impact, long)).log()
+    return (mean(impact(), short) / mean(impact(), long)).log()
 
 
-def turnover(bars: int) -> Formula:
+def turnover(bars: int) -> pl.Expr:
     """Log of the mean volume of the window over the market capitalisation: the share of the coin that changes hands."""
     return (mean(VOLUME, bars) / MARKET_CAP).log()
 
 
-def turnover_ratio(bars: int) -> Formula:
+def turnover_ratio(bars: int) -> pl.Expr:
     """Log of this bar's volume per market capitalisation over the mean of the window."""
-    share = VOLUME / MARKET_CAP
-    return (share / mean(share, bars)).log()
+    return (capital_share() / mean(capital_share(), bars)).log()
 
 
-def _volume_change() -> Formula:
+@shared
+def log_volume() -> pl.Expr:
+    """Log of the volume."""
+    return VOLUME.log()
+
+
+@shared
+def volume_change() -> pl.Expr:
+    """One-bar change of the log volume."""
     return (VOLUME / VOLUME.shift(1)).log()
+
+
+@shared
+def signed_volume() -> pl.Expr:
+    """Volume with the sign of the bar's move."""
+    return side() * VOLUME
+
+
+@shared
+def impact() -> pl.Expr:
+    """Absolute one-bar log return, of at least 0.0001, per unit of volume."""
+    return log_return(1).abs().clip(lower_bound=DEVIATION_FLOOR) / VOLUME
+
+
+@shared
+def capital_share() -> pl.Expr:
+    """Volume over market capitalisation."""
+    return VOLUME / MARKET_CAP
+
+
+@shared
+def money_flow() -> pl.Expr:
+    """Typical price times volume, with the sign of the typical price's move."""
+    price = typical_price()
+    return price.diff().sign() * price * VOLUME

@@ -9,7 +9,8 @@ from cryptocast.evaluation.fit_audit import FitPath, FitTrial, audit_fits
 from cryptocast.evaluation.plan import fold_starts, plan_folds
 from cryptocast.evaluation.walk_forward import walk_forward
 from cryptocast.features.audit import AuditFinding, AuditReport, audit, with_checks
-from cryptocast.features.catalogue import Feature, required_history
+from cryptocast.features.builder import required_history
+from cryptocast.features.catalogue import Feature
 from cryptocast.features.matrix import Matrix
 from cryptocast.features.own import with_own
 from cryptocast.features.row_audit import audit_rows

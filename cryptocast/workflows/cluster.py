@@ -13,7 +13,8 @@ import polars as pl
 
 from cryptocast.addresses import shown_address
 from cryptocast.errors import ModelError, UpstreamError
-from cryptocast.features.catalogue import Feature, add_features, select_features
+from cryptocast.features.builder import add_features, select_features
+from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.own import FeatureSet, catalogue_set, with_own
 from cryptocast.workflows.context import Progress

@@ -15,7 +15,7 @@ from cryptocast.config import Config
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import CryptocastError, UsageError
 from cryptocast.features.audit import AuditCheck, AuditReport
-from cryptocast.features.catalogue import required_history
+from cryptocast.features.builder import required_history
 from cryptocast.registry import Version
 from cryptocast.workflows.audits import audit_pool, raise_for_leaks
 from cryptocast.workflows.cluster import spread_table

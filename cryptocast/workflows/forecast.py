@@ -17,7 +17,7 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
-from cryptocast.features.catalogue import required_history, select_features
+from cryptocast.features.builder import required_history, select_features
 from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
 from cryptocast.kinds import ALL_KINDS, TRAINABLE
 from cryptocast.models.base import Forecast

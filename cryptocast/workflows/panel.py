@@ -14,7 +14,8 @@ from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import SOURCES
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError
-from cryptocast.features.catalogue import FEATURES, Feature, last_features, with_features
+from cryptocast.features.builder import last_features, with_features
+from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.workflows.candles import CoinBars, Obtained, obtain
 from cryptocast.workflows.context import Context, Resolved

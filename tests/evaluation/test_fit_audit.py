@@ -8,7 +8,7 @@ import pytest
 from cryptocast.data.schema import BAR_US
 from cryptocast.evaluation.fit_audit import FitPath, FitTrial, Witness, audit_fits
 from cryptocast.features.audit import AuditCheck
-from cryptocast.features.catalogue import add_features, select_features
+from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.fitting import fit_in_time

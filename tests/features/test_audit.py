@@ -9,7 +9,8 @@ import pytest
 
 from cryptocast.data.schema import BAR_US
 from cryptocast.features.audit import AuditReport, audit
-from cryptocast.features.catalogue import FEATURES, Feature, Scope, select_features
+from cryptocast.features.builder import select_features
+from cryptocast.features.catalogue import FEATURES, Feature, Scope
 
 MakeBars = Callable[..., pl.DataFrame]
 DAY = BAR_US["daily"]

@@ -1,11 +1,7 @@
 """Laws that every feature of the catalogue obeys, whatever its formula."""
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -15,19 +11,13 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
-from cryptocast.features.bars import CLOSE, mean, spread
-from cryptocast.features.catalogue import (
-    FEATURES,
+from cryptocast.features.builder import (
     LOOKBACK,
-    Feature,
     add_features,
-    feature_hash,
-    last_features,
     required_history,
     select_features,
-    with_features,
 )
-from tests.conftest import MakeCandles
+from cryptocast.features.catalogue import FEATURES, Feature
 
 MakeBars = Callable[..., pl.DataFrame]
 DAY = BAR_US["daily"]
@@ -266,25 +256,11 @@ def test_what_candles_cannot_say_is_null_in_the_same_schema(make_bars: MakeBars)
     assert empty == {f.name for f in FEATURES if "bar_volume" in f.needs} | warming
 
 
-def test_the_order_of_rows_changes_nothing(make_bars: MakeBars) -> None:
-    candles = make_bars(150)
-    assert_frame_equal(_table(candles.sample(fraction=1.0, shuffle=True, seed=4)), _table(candles))
-
-
 def test_a_coins_own_features_do_not_depend_on_the_other_coins(make_bars: MakeBars) -> None:
     candles = make_bars(150)
     own = tuple(f for f in FEATURES if not f.needs & {"coins", "bitcoin"})
     lone = candles.filter(pl.col("coin") == "lite")
     assert_frame_equal(_table(lone, own), _table(candles, own).filter(pl.col("coin") == "lite"))
-
-
-def test_hourly_bars_take_the_same_way(make_bars: MakeBars) -> None:
-    candles = make_bars(200, bar_us=BAR_US["hourly"])
-    hole = candles.filter(pl.int_range(pl.len()).over("coin") != 100)
-    table = add_features(hole.lazy(), bar_us=BAR_US["hourly"]).collect()
-    assert table.height == 800
-    assert table["close_time"].diff().median() == timedelta(hours=1)
-    assert table["hour_sin"].n_unique() > 10
 
 
 def test_one_feature_alone_has_the_values_it_has_in_company(make_bars: MakeBars) -> None:
@@ -293,127 +269,3 @@ def test_one_feature_alone_has_the_values_it_has_in_company(make_bars: MakeBars)
         alone = _table(candles, select_features([name]))
         assert alone.columns == [*CANDLE_SCHEMA, name]
         assert alone[name].equals(_table(candles)[name])
-
-
-def test_names_must_be_free(make_bars: MakeBars) -> None:
-    mine = Feature("close", "price", CLOSE, 0, 0, "mine", "log")
-    with pytest.raises(ValueError, match="close"):
-        add_features(make_bars(5).lazy(), [mine], bar_us=DAY)
-    with pytest.raises(ValueError, match="ret_1"):
-        add_features(make_bars(5).lazy(), [FEATURES[0], FEATURES[0]], bar_us=DAY)
-    with pytest.raises(ValueError, match="unknown features: ret_0"):
-        select_features(["ret_1", "ret_0"])
-
-
-def test_windows_of_a_short_tail_equal_the_whole_history_to_the_last_bit(make_bars: MakeBars) -> None:
-    windows = tuple(f for f in FEATURES if f.scope == "coin" and f.name != "large_move_age_30")
-    candles = make_bars(900, coins=["bitcoin", "lite"])
-    bars = required_history(windows)
-    whole = _table(candles, windows).group_by("coin", maintain_order=True).last()
-    for coin, rows in candles.group_by("coin", maintain_order=True):
-        tail = _table(pl.concat([rows.tail(bars), candles.filter(pl.col("coin") == "bitcoin").tail(bars)]).unique())
-        assert_frame_equal(
-            tail.filter(pl.col("coin") == coin[0]).tail(1).select(f.name for f in windows),
-            whole.filter(pl.col("coin") == coin[0]).select(f.name for f in windows),
-            check_exact=True,
-        )
-
-
-def test_a_coin_has_the_same_values_to_the_last_bit_in_whatever_block_it_is_computed(make_bars: MakeBars) -> None:
-    names = ["bitcoin", *(f"coin-{n:02d}" for n in range(40))]
-    candles = make_bars(700, coins=names)
-    ragged = candles.filter(pl.int_range(pl.len()).over("coin") >= pl.col("coin").rank("dense").cast(pl.Int64) * 5)
-    own = tuple(f for f in FEATURES if not f.needs & {"coins", "bitcoin"})
-    for frame in (candles, ragged):
-        table = _table(frame, own)
-        for coin in ("coin-03", "coin-39"):
-            alone = _table(frame.filter(pl.col("coin") == coin), own)
-            assert_frame_equal(table.filter(pl.col("coin") == coin), alone, check_exact=True)
-
-
-def test_serving_and_training_take_the_same_formulas(make_bars: MakeBars) -> None:
-    candles = make_bars(LOOKBACK + 30)
-    last = candles["close_time"].max()
-    whole = _table(candles).filter(pl.col("close_time") == last)
-    tail = candles.filter(pl.int_range(pl.len()).over("coin") >= 30)
-    _same(_table(tail).filter(pl.col("close_time") == last), whole, tolerance=1e-8)
-
-
-def test_the_hash_is_the_same_in_another_process_and_follows_every_fact() -> None:
-    code = "from cryptocast.features import FEATURES, feature_hash; print(feature_hash(FEATURES))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert other == feature_hash(FEATURES)
-    first = FEATURES[0]
-    changed = [
-        replace(first, expr=first.expr * 1.0000001),
-        replace(first, memory=2),
-        replace(first, name="other"),
-        replace(first, scope="segment"),
-        replace(first, needs=frozenset({"range"})),
-    ]
-    hashes = {feature_hash([f]) for f in [first, *changed]}
-    assert len(hashes) == 6
-    assert feature_hash(FEATURES[:2]) != feature_hash(FEATURES[1::-1])
-
-
-def test_the_hash_of_a_polars_expression_follows_its_values_and_not_how_it_is_written() -> None:
-    first = Feature("mine", "price", (CLOSE / CLOSE.shift(1)).log(), 1, 1, "mine", "log")
-    written_otherwise = replace(first, expr=CLOSE.log() - CLOSE.log().shift(1))
-    different = replace(first, expr=(CLOSE / CLOSE.shift(1)).log() * 1.0000001)
-    assert feature_hash([first]) == feature_hash([written_otherwise])
-    assert feature_hash([first]) != feature_hash([different])
-
-
-def test_a_feature_may_be_a_polars_expression(make_bars: MakeBars) -> None:
-    candles = _drop_bars(make_bars(120), 60, 2)
-    theirs = {
-        "as_ret_7": ((CLOSE / CLOSE.shift(7)).log(), "ret_7"),
-        "as_zscore_30": ((CLOSE.log() - mean(CLOSE.log(), 30)) / spread(CLOSE.log(), 30), "zscore_30"),
-        "as_btc_ret_1": ((pl.col("__bitcoin_close") / pl.col("__bitcoin_close").shift(1)).log(), "btc_ret_1"),
-    }
-    written = [Feature(name, "price", expr, 0, 0, "mine", "log") for name, (expr, _) in theirs.items()]
-    table = _table(candles, (*FEATURES, *written))
-    for name, (_, ours) in theirs.items():
-        np.testing.assert_allclose(table[name].to_numpy(), table[ours].to_numpy(), rtol=1e-8, atol=1e-12)
-
-
-@pytest.mark.parametrize("drop", [(), (2300, 2301, 2395), tuple(range(2390, 2400))])
-@pytest.mark.parametrize("rows", [1, 5])
-def test_the_last_bars_are_those_of_the_whole_table(
-    make_candles: MakeCandles, drop: tuple[int, ...], rows: int
-) -> None:
-    candles = make_candles(("bitcoin", "ethereum", "dogecoin"), 2400, drop=drop)
-    whole = with_features(candles, features=FEATURES, bar_us=DAY)
-    found = last_features(with_features(candles, features=(), bar_us=DAY), FEATURES, rows=rows, bar_us=DAY)
-
-    assert found.shape == (3, rows, len(FEATURES))
-    for place, coin in enumerate(sorted(("bitcoin", "ethereum", "dogecoin"))):
-        own = whole.filter(pl.col("coin") == coin).tail(rows).select([f.name for f in FEATURES])
-        expected = own.select(pl.all().fill_null(float("nan"))).to_numpy()
-        np.testing.assert_array_equal(np.isnan(found[place]), np.isnan(expected))
-        scale = np.maximum(1.0, np.abs(np.nan_to_num(expected)))
-        assert np.nanmax(np.abs(found[place] - expected) / scale) < 1e-8
-
-
-def test_the_last_bars_of_coins_that_end_apart_see_each_other_as_in_the_whole_table(make_candles: MakeCandles) -> None:
-    candles = make_candles(("bitcoin", "ethereum", "dogecoin"), 2400)
-    last = candles["close_time"].max()
-    ends = {"bitcoin": 0, "ethereum": 3, "dogecoin": 200}  # bars that are missing at the end
-    late = pl.col("coin").replace_strict(ends, return_dtype=pl.Int64)
-    apart = candles.filter(pl.col("close_time") <= pl.lit(last) - pl.duration(days=late))
-    whole = with_features(apart, features=FEATURES, bar_us=DAY)
-    found = last_features(with_features(apart, features=(), bar_us=DAY), FEATURES, rows=1, bar_us=DAY)
-
-    for place, coin in enumerate(sorted(ends)):
-        if coin == "dogecoin":  # nobody waits for a coin that ended so long ago
-            continue
-        own = whole.filter(pl.col("coin") == coin).tail(1).select([f.name for f in FEATURES])
-        expected = own.select(pl.all().fill_null(float("nan"))).to_numpy()[0]
-        np.testing.assert_allclose(found[place, 0], expected, rtol=1e-8, atol=1e-8)
-
-
-def test_a_coin_with_fewer_bars_than_asked_for_begins_with_nothing(make_candles: MakeCandles) -> None:
-    candles = make_candles(("bitcoin",), 4)
-    found = last_features(with_features(candles, features=(), bar_us=DAY), FEATURES[:3], rows=6, bar_us=DAY)
-    assert np.isnan(found[0, :2]).all()
-    assert np.isfinite(found[0, -1, 0])

@@ -15,7 +15,8 @@ import pytest
 
 from cryptocast.data.schema import BAR_US
 from cryptocast.features.audit import AuditReport, audit
-from cryptocast.features.catalogue import FEATURES, Feature, Scope, add_features, select_features
+from cryptocast.features.builder import add_features, select_features
+from cryptocast.features.catalogue import FEATURES, Feature, Scope
 from cryptocast.features.matrix import Matrix, build_matrix
 
 MakeBars = Callable[..., pl.DataFrame]

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from cryptocast.data.schema import BAR_US
-from cryptocast.features.catalogue import FEATURES, add_features
+from cryptocast.features.builder import add_features
+from cryptocast.features.catalogue import FEATURES
 
 MakeBars = Callable[..., pl.DataFrame]
 MARKET = [f for f in FEATURES if f.family == "market"]

@@ -8,7 +8,8 @@ import pytest
 
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import ConfigError
-from cryptocast.features.catalogue import FEATURES, add_features
+from cryptocast.features.builder import add_features
+from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.own import catalogue_set, with_own
 
 MakeBars = Callable[..., pl.DataFrame]

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from cryptocast.features import price
-from cryptocast.features.engine import evaluate
-from cryptocast.features.formula import Formula, enough
+from cryptocast.features.builder import evaluate
+from cryptocast.features.expressions import enough
 
 Floats = npt.NDArray[np.float64]
 MakeBars = Callable[..., pl.DataFrame]
@@ -27,7 +27,7 @@ def _autocorrelation(closes: Floats) -> float:
 
 
 # name: expression, closes that it sees, what it says of them
-ORACLES: dict[str, tuple[Formula, int, Callable[[Floats], float]]] = {
+ORACLES: dict[str, tuple[pl.Expr, int, Callable[[Floats], float]]] = {
     "log_return": (price.log_return(7), 8, lambda c: np.log(c[-1] / c[0])),
     "momentum": (price.momentum(30, 7), 31, lambda c: np.log(c[-8] / c[0])),
     "trend": (price.trend_strength(30), 31, _trend),

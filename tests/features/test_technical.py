@@ -10,9 +10,8 @@ import talib
 
 from cryptocast.data.schema import BAR_US
 from cryptocast.features import technical, volume
-from cryptocast.features.catalogue import FEATURES, add_features
-from cryptocast.features.engine import evaluate
-from cryptocast.features.formula import Formula
+from cryptocast.features.builder import add_features, evaluate
+from cryptocast.features.catalogue import FEATURES
 
 Floats = npt.NDArray[np.float64]
 Bars = dict[str, Floats]
@@ -22,7 +21,7 @@ BANDS = technical.bollinger()
 STOCHASTIC = technical.stochastic()
 DIRECTIONAL = technical.directional()
 
-PAIRS: dict[str, tuple[Formula, Callable[[Bars], Floats]]] = {
+PAIRS: dict[str, tuple[pl.Expr, Callable[[Bars], Floats]]] = {
     "sma 20": (technical.sma(20), lambda b: talib.SMA(b["close"], 20)),
     "sma 200": (technical.sma(200), lambda b: talib.SMA(b["close"], 200)),
     "ema 12": (technical.ema(12), lambda b: talib.EMA(b["close"], 12)),
@@ -35,11 +34,9 @@ PAIRS: dict[str, tuple[Formula, Callable[[Bars], Floats]]] = {
     "bands upper": (BANDS.upper, lambda b: talib.BBANDS(b["close"], 20)[0]),
     "bands middle": (BANDS.middle, lambda b: talib.BBANDS(b["close"], 20)[1]),
     "bands lower": (BANDS.lower, lambda b: talib.BBANDS(b["close"], 20)[2]),
-    "true range": (technical.true_range(), lambda b: talib.TRANGE(b["high"], b["low"], b["close"])),
     "atr 14": (technical.atr(14), lambda b: talib.ATR(b["high"], b["low"], b["close"], 14)),
     "stochastic k": (STOCHASTIC.k, lambda b: talib.STOCH(b["high"], b["low"], b["close"], 14, 3, slowd_period=3)[0]),
     "stochastic d": (STOCHASTIC.d, lambda b: talib.STOCH(b["high"], b["low"], b["close"], 14, 3, slowd_period=3)[1]),
-    "williams r": (technical.williams_r(14), lambda b: talib.WILLR(b["high"], b["low"], b["close"], 14)),
     "plus di": (DIRECTIONAL.plus, lambda b: talib.PLUS_DI(b["high"], b["low"], b["close"], 14)),
     "minus di": (DIRECTIONAL.minus, lambda b: talib.MINUS_DI(b["high"], b["low"], b["close"], 14)),
     "adx": (DIRECTIONAL.adx, lambda b: talib.ADX(b["high"], b["low"], b["close"], 14)),
@@ -77,7 +74,6 @@ def test_a_flat_series_has_no_view(make_bars: Callable[..., pl.DataFrame]) -> No
         flat,
         rsi=technical.rsi(14),
         k=STOCHASTIC.k,
-        r=technical.williams_r(14),
         adx=DIRECTIONAL.adx,
         cci=technical.cci(20),
         band=technical.band_position(20),
@@ -86,7 +82,7 @@ def test_a_flat_series_has_no_view(make_bars: Callable[..., pl.DataFrame]) -> No
         width=technical.band_width(20),
         atr=technical.atr_ratio(14),
     ).row(-1, named=True)
-    middle = {"rsi": 50, "k": 50, "r": -50, "adx": 0, "cci": 0, "band": 0, "mfi": 50, "macd": 0}
+    middle = {"rsi": 50, "k": 50, "adx": 0, "cci": 0, "band": 0, "mfi": 50, "macd": 0}
     assert {name: row[name] for name in middle} == pytest.approx(middle, abs=1e-3)
     assert row["width"] == pytest.approx(np.log(4e-4))
     assert row["atr"] == pytest.approx(np.log(1e-4))

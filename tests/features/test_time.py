@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from cryptocast.features import time
-from cryptocast.features.engine import evaluate
+from cryptocast.features.builder import evaluate
 
 CLOCK = {
     "hour": (time.hour_sine(), time.hour_cosine()),

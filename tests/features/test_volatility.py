@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 
 from cryptocast.features import volatility
-from cryptocast.features.engine import evaluate
-from cryptocast.features.formula import Formula
+from cryptocast.features.builder import evaluate
 
 Floats = npt.NDArray[np.float64]
 Bars = dict[str, Floats]
@@ -54,7 +53,7 @@ def _log_deviation(variances: Floats) -> float:
 
 
 # name: expression, bars that it sees (0: all so far), what it says of them
-ORACLES: dict[str, tuple[Formula, int, Callable[[Bars], float]]] = {
+ORACLES: dict[str, tuple[pl.Expr, int, Callable[[Bars], float]]] = {
     "realized": (volatility.realized_volatility(14), 15, lambda b: _log_deviation(_returns(b) ** 2)),
     "ewma": (volatility.ewma_volatility(0.94, 30), 0, lambda b: _ewma(b, 0.94)),
     "parkinson": (

@@ -8,8 +8,7 @@ import polars as pl
 import pytest
 
 from cryptocast.features import volume
-from cryptocast.features.engine import evaluate
-from cryptocast.features.formula import Formula
+from cryptocast.features.builder import evaluate
 
 Floats = npt.NDArray[np.float64]
 Bars = dict[str, Floats]
@@ -20,7 +19,7 @@ def _impact(bars: Bars) -> Floats:
     return np.abs(np.diff(np.log(bars["close"]))).clip(1e-4) / bars["volume"][1:]
 
 
-ORACLES: dict[str, tuple[Formula, int, Callable[[Bars], float]]] = {
+ORACLES: dict[str, tuple[pl.Expr, int, Callable[[Bars], float]]] = {
     "ratio": (volume.volume_ratio(7), 7, lambda b: np.log(b["volume"][-1] / b["volume"].mean())),
     "trend": (volume.volume_trend(7, 30), 30, lambda b: np.log(b["volume"][-7:].mean() / b["volume"].mean())),
     "zscore": (

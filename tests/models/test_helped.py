@@ -9,7 +9,7 @@ import pytest
 
 from cryptocast.config import LightGBMConfig
 from cryptocast.data.schema import BAR_US
-from cryptocast.features.catalogue import add_features, select_features
+from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun, Forecaster, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner

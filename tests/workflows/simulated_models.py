@@ -7,7 +7,8 @@ from typing import Final
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
-from cryptocast.features.catalogue import FEATURES, Feature, add_features
+from cryptocast.features.builder import add_features
+from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import Fitted, fit_in_time

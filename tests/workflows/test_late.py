@@ -8,7 +8,7 @@ import pytest
 
 from cryptocast.data.frame import candles_of
 from cryptocast.data.schema import BAR_US, SeriesKey
-from cryptocast.features.catalogue import with_features
+from cryptocast.features.builder import with_features
 from cryptocast.features.matrix import build_matrix
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner

@@ -33,7 +33,7 @@ from cryptocast.config import (
 )
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError, UsageError
-from cryptocast.features.catalogue import add_features, select_features
+from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.boosting import LightGBMLearner

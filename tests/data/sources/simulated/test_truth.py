@@ -24,7 +24,7 @@ from cryptocast.data.sources.simulated.draws import FloatArray
 from cryptocast.data.sources.simulated.processes import Process
 from cryptocast.data.sources.simulated.truth import Truth, attainable_crps_gain, r_squared_ahead, truth_of
 from cryptocast.features import add_features
-from cryptocast.features.catalogue import select_features
+from cryptocast.features.builder import select_features
 from cryptocast.scoring import LEVELS, crps
 
 START = datetime(2015, 1, 1, tzinfo=UTC)

@@ -1,0 +1,43 @@
+"""Means over the bars of one coin as arrays, NaN where not known: for the volatility known at issue, and for labels.
+
+A window is put together from windows of 1, 2, 4, ... bars, each the joint of two halves. Nothing is ever subtracted
+from a running sum, so that a window of bars that do not move is 0 and not a trace of what moved before it.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["shift", "window_mean"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def shift(values: FloatArray, bars: int) -> FloatArray:
+    """The values (bars,) of `bars` bars earlier; NaN where there is none."""
+    moved = np.full_like(values, np.nan)
+    moved[bars:] = values[: max(len(values) - bars, 0)]
+    return moved
+
+
+def window_mean(values: FloatArray, window: int, least: int) -> FloatArray:
+    """Mean (bars,) of the known among the last `window` values; NaN if fewer than `least` are."""
+    known = ~np.isnan(values)
+    half = np.where(known, values, 0.0)
+    total = np.zeros_like(half)
+    have, size = 0, 1
+    while size <= window:
+        if window & size:
+            total = _joint(total, half, have)
+            have += size
+        half = _joint(half, half, size)
+        size *= 2
+    count = np.cumsum(known, dtype=np.int64)
+    count[window:] -= count[:-window].copy()
+    return np.where(count >= least, total / np.maximum(count, 1), np.nan)
+
+
+def _joint(late: FloatArray, early: FloatArray, bars: int) -> FloatArray:
+    """Sums of a window from two: `late` ends at the bar, `early` ended `bars` bars before."""
+    whole = late.copy()
+    whole[bars:] += early[: max(len(early) - bars, 0)]
+    return whole
