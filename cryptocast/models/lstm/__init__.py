@@ -13,15 +13,14 @@ Several networks are averaged. How far they, and their dropout samples, disagree
 Training runs on one thread for each network, so that the result does not depend on their number: the same seed, data
 and versions on one CPU give the same weights, bit for bit. Forecasts are made on the CPU in double precision.
 
-`learner` fits, `training` is the loop, `network` and `examples` what it turns, `checkpoint` what it keeps, `forecaster`
-what comes out.
+`training` fits, in one loop; `network` is what it fits, `checkpoint` what it keeps, `forecaster` what comes out.
 """
 
 from typing import Final
 
 from cryptocast.config import Config
 from cryptocast.models.lstm.forecaster import LSTMForecaster
-from cryptocast.models.lstm.learner import LSTMLearner
+from cryptocast.models.lstm.training import LSTMLearner
 
 __all__ = ["FORECASTER", "LSTMForecaster", "LSTMLearner", "learner"]
 

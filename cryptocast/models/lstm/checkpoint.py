@@ -16,8 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from cryptocast.models.lstm.examples import Examples
-from cryptocast.models.lstm.network import plain
+from cryptocast.models.lstm.network import Examples, plain
 
 __all__ = ["Checkpoint", "Progress"]
 

@@ -22,8 +22,7 @@ from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.heads import mixed
 from cryptocast.models.labels import CORRECTION_BOUND
 from cryptocast.models.linear_view import LinearView
-from cryptocast.models.lstm.examples import window_tensors
-from cryptocast.models.lstm.network import Network, Shape, checked_network, plain, reproducible, under
+from cryptocast.models.lstm.network import Network, Shape, checked_network, plain, reproducible, under, window_tensors
 from cryptocast.models.scale_model import ScaleModel, located
 from cryptocast.models.windows import look_back
 

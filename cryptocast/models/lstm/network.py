@@ -1,21 +1,29 @@
-"""The network of `lstm`: a bidirectional LSTM over patches of bars, attention, and a head of two scales a horizon."""
+"""The network of `lstm`: a bidirectional LSTM over patches of bars, attention, and a head of two scales a horizon.
+
+And what is around it: the tensors that it reads and learns from, its losses, its first and its loaded weights.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cryptocast.config import LSTMConfig
 from cryptocast.errors import ModelError
-from cryptocast.models.lstm.examples import Examples
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import Int64Array
+from cryptocast.models.labels import log_variance_ratio, standardised_returns
 from cryptocast.models.shape import TAIL_FREEDOM
-from cryptocast.models.windows import CHANNELS, CONTEXT
+from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back
 
 __all__ = [
+    "Examples",
     "Network",
     "Shape",
     "checked_network",
@@ -28,11 +36,52 @@ __all__ = [
     "plain",
     "reproducible",
     "under",
+    "window_tensors",
 ]
 
 # The scale parameter of a Student t of variance 1, and the squared median of its absolute value.
 UNIT: Final = math.sqrt((TAIL_FREEDOM - 2.0) / TAIL_FREEDOM)
 SQUARED_MEDIAN: Final = 0.528 * UNIT**2
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Tensors of n rows: bars (n, L, C), known (n, L), context (n, K), and the labels (n, H), NaN where not known."""
+
+    bars: Tensor
+    known: Tensor
+    context: Tensor
+    standardised: Tensor
+    ratio: Tensor
+
+    def __len__(self) -> int:
+        return len(self.bars)
+
+    @classmethod
+    def labelled(cls, rows: Matrix, settings: LSTMConfig) -> Self:
+        """The rows that have a window and any label, thinned evenly to at most `max_rows` of them."""
+        windows = look_back(rows, settings.lookback)
+        chosen = np.flatnonzero(windows.usable & np.isfinite(rows.returns).any(axis=1)).astype(np.int64)
+        if len(chosen) > settings.max_rows:
+            chosen = chosen[np.linspace(0, len(chosen) - 1, settings.max_rows).round().astype(np.int64)]
+        labels = (standardised_returns(rows)[chosen], log_variance_ratio(rows)[chosen])
+        tensors = window_tensors(windows, chosen, torch.float32)
+        return cls(*tensors, *(torch.from_numpy(label.astype(np.float32)) for label in labels))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        return self.bars, self.known, self.context, self.standardised, self.ratio
+
+    def to(self, device: torch.device) -> "Examples":
+        """The same on a device."""
+        return Examples(*(tensor.to(device) for tensor in self.tensors))
+
+
+def window_tensors(windows: Windows, chosen: Int64Array, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """bars, known and context of the chosen rows."""
+    bars, known, context = windows.bars[chosen], windows.known[chosen], windows.context[chosen]
+    return torch.from_numpy(bars).to(dtype), torch.from_numpy(known), torch.from_numpy(context).to(dtype)
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,18 +1,23 @@
-"""The training of `lstm`: all networks side by side, epoch by epoch, from the first weights to the best ones."""
+"""The training of `lstm`: rows to examples, all networks side by side, epoch by epoch, and whether there is a view."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cryptocast.config import LSTMConfig
-from cryptocast.models.base import FitRun
+from cryptocast.errors import DataError
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.base import FitRun, Rounds
+from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS
 from cryptocast.models.lstm.checkpoint import Checkpoint, Progress
-from cryptocast.models.lstm.examples import Examples
+from cryptocast.models.lstm.forecaster import KIND, LSTMForecaster, read_in_parts
 from cryptocast.models.lstm.network import (
+    Examples,
     Network,
     Shape,
     device_of,
@@ -21,11 +26,16 @@ from cryptocast.models.lstm.network import (
     losses,
     network_of,
     new_network,
+    reproducible,
     under,
 )
+from cryptocast.models.scale_model import shrinkage_of
+from cryptocast.models.windows import look_back
 
-__all__ = ["train_networks"]
+__all__ = ["LSTMLearner"]
 
+# Epochs where nobody can tell how many are too many.
+UNSTOPPED_EPOCHS: Final = 8
 # Of the running mean of the weights, a step. The mean is what forecasts: it lies in the middle of the noise.
 DECAY: Final = 0.98
 GRADIENT_BOUND: Final = 5.0
@@ -33,7 +43,57 @@ GRADIENT_BOUND: Final = 5.0
 MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
 
 
-def train_networks(
+@dataclass(frozen=True, slots=True)
+class LSTMLearner:
+    """Settings of the networks and of their training."""
+
+    settings: LSTMConfig = LSTMConfig()
+    kind: ClassVar[str] = KIND
+    calibrate: ClassVar[bool] = True
+
+    def fit(
+        self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun
+    ) -> LSTMForecaster:
+        """All networks side by side, epoch by epoch, on all rows of all coins that have a window and a label.
+
+        With a stop block the epoch with the least loss there is taken, and the view is judged there; `rounds` repeats
+        both. Rows beyond [lstm] max_rows are thinned evenly.
+        """
+        settings, counts = self.settings, () if rounds is None else rounds.counts
+        examples = Examples.labelled(train, settings)
+        if len(examples) < LEAST_ROWS:
+            raise DataError(
+                f"lstm needs {LEAST_ROWS} bars with a look-back window and a known return to learn from, there are "
+                f"{len(examples)}. Fetch more bars or more coins, or use --model baseline."
+            )
+        stopping = None if stop is None or counts else Examples.labelled(stop, settings)
+        if stopping is not None and len(stopping) < LEAST_STOP_ROWS:
+            stopping = None
+        limit = settings.epochs if stopping is not None else min(settings.epochs, UNSTOPPED_EPOCHS)
+        limit = counts[0] if counts else limit
+        shape = Shape(len(train.horizons), settings.patch, settings.hidden)
+        with reproducible():
+            networks, epochs = _train(settings, examples, stopping, shape=shape, limit=limit, seed=seed, run=run)
+        share = shrinkage_of(train)
+        made = LSTMForecaster(
+            horizons=train.horizons,
+            settings=settings,
+            seed=seed,
+            epochs=epochs,
+            shrinkage=settings.strength * share,
+            penalties=(0,) * len(train.horizons),
+            members=networks,
+            views=(),
+        )
+        judged = None
+        if stop is not None and stopping is not None and rounds is None and settings.view:
+            judged = stop.rows(look_back(stop, settings.lookback).usable)
+        reads = (read_in_parts(network, examples.bars, examples.known, examples.context) for network in networks)
+        labels = examples.standardised.numpy().astype(np.float64)
+        return made.with_view(reads, labels, stop=judged, rounds=rounds, share=share)
+
+
+def _train(
     settings: LSTMConfig,
     examples: Examples,
     stopping: Examples | None,
