@@ -105,7 +105,7 @@ class LightGBMLearner:
         if not any(booster for booster, _ in fitted):
             raise _too_few(train)
         share = shrinkage_of(train)
-        made = LightGBMForecaster(
+        model = LightGBMForecaster(
             feature_names=train.feature_names,
             horizons=train.horizons,
             shrinkage=self.settings.strength * share,
@@ -116,7 +116,7 @@ class LightGBMLearner:
         )
         judged = stop if rounds is None and self.settings.view else None
         labels = standardised_returns(train)
-        return made.with_view([train.features], labels, stop=judged, rounds=rounds, share=share)
+        return model.with_view([train.features], labels, stop=judged, rounds=rounds, share=share)
 
     def _fit_one(
         self,

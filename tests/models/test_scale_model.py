@@ -31,9 +31,9 @@ def parts(matrix: Matrix) -> tuple[Matrix, Matrix]:
     returns, noise = matrix.returns.copy(), np.random.default_rng(3).normal(size=len(matrix))
     signal = np.nan_to_num(returns[:, 0] / matrix.volatility[:, 0]) + noise
     features = np.column_stack([signal, matrix.features[:, 1:]])
-    told = replace(matrix, features=features)
-    cut = int(np.quantile(told.issued_at, 0.6))
-    return told.known_at(cut), told.rows(told.issued_at > cut)
+    planted = replace(matrix, features=features)
+    cut = int(np.quantile(planted.issued_at, 0.6))
+    return planted.known_at(cut), planted.rows(planted.issued_at > cut)
 
 
 def viewed(train: Matrix, *, stop: Matrix | None, rounds: Rounds | None) -> Unmoved:

@@ -75,7 +75,7 @@ class LSTMLearner:
         with reproducible():
             networks, epochs = _train(settings, examples, stopping, shape=shape, limit=limit, seed=seed, run=run)
         share = shrinkage_of(train)
-        made = LSTMForecaster(
+        model = LSTMForecaster(
             horizons=train.horizons,
             settings=settings,
             seed=seed,
@@ -90,7 +90,7 @@ class LSTMLearner:
             judged = stop.rows(look_back(stop, settings.lookback).usable)
         reads = (read_in_parts(network, examples.bars, examples.known, examples.context) for network in networks)
         labels = examples.standardised.numpy().astype(np.float64)
-        return made.with_view(reads, labels, stop=judged, rounds=rounds, share=share)
+        return model.with_view(reads, labels, stop=judged, rounds=rounds, share=share)
 
 
 def _train(
@@ -200,15 +200,15 @@ def _resumed(checkpoint: Checkpoint, members: Sequence[_Member]) -> Progress:
 
 def _judged(progress: Progress, members: Sequence[_Member], shape: Shape, stopping: Examples | None) -> Progress:
     """Behind one more epoch. Where that is the best, its weights are the best; without a stop block the last one is."""
-    epoch, found = progress.epoch + 1, progress.losses
+    epoch, stop_losses = progress.epoch + 1, progress.losses
     if stopping is not None:
-        found = (*found, _stop_loss(members, shape, stopping))
-        better = found[-1] < min(progress.losses)
+        stop_losses = (*stop_losses, _stop_loss(members, shape, stopping))
+        better = stop_losses[-1] < min(progress.losses)
         if not better:
-            return Progress(epoch, progress.best_epoch, found)
+            return Progress(epoch, progress.best_epoch, stop_losses)
     for member in members:
         member.best = _copies(member.mean)
-    return Progress(epoch, epoch, found)
+    return Progress(epoch, epoch, stop_losses)
 
 
 def _stop_loss(members: Sequence[_Member], shape: Shape, stopping: Examples) -> float:
