@@ -408,9 +408,13 @@ OWN_CODE: Final = {
     "baseline": ("models/baseline.py",),
     "har": tuple(f"models/{name}.py" for name in ("har", "labels", "baseline")),
     "lightgbm": tuple(
-        f"models/{name}.py" for name in ("boosting", "trees", "linear_view", "heads", "labels", "baseline", "selective")
+        f"models/{name}.py"
+        for name in ("boosting", "trees", "scale_model", "linear_view", "heads", "labels", "baseline", "selective")
     ),
-    "lstm": tuple(f"models/{name}.py" for name in ("lstm", "linear_view", "heads", "labels", "windows", "baseline")),
+    "lstm": (
+        "models/lstm",
+        *(f"models/{name}.py" for name in ("scale_model", "linear_view", "heads", "labels", "windows", "baseline")),
+    ),
 }
 
 

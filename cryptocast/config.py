@@ -565,11 +565,12 @@ def section_type(name: str) -> type[Section]:
 
 def ranges_of(section: str) -> tuple[Range, ...]:
     """What a tuning may set in one section, in the order of its settings."""
-    found = []
-    for field in msgspec.structs.fields(section_type(section)):
-        if get_origin(field.type) is Annotated:
-            found += [replace(fact, name=field.name) for fact in get_args(field.type) if isinstance(fact, Range)]
-    return tuple(found)
+    return tuple(
+        replace(fact, name=field.name)
+        for field in msgspec.structs.fields(section_type(section))
+        for fact in (get_args(field.type) if get_origin(field.type) is Annotated else ())
+        if isinstance(fact, Range)
+    )
 
 
 # What a tuning may set, of each kind that has such settings.

@@ -8,9 +8,9 @@ last price, unless a linear view of the direction proved itself on the stop bloc
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import msgspec
@@ -21,10 +21,17 @@ from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
-from cryptocast.models.baseline import horizon_columns, no_view_forecast
-from cryptocast.models.heads import Mixed, probability_of_rise
-from cryptocast.models.labels import independent_blocks, log_variance_ratio, standardised_returns
-from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
+from cryptocast.models.baseline import horizon_columns
+from cryptocast.models.heads import Mixed
+from cryptocast.models.labels import (
+    CORRECTION_BOUND,
+    LEAST_ROWS,
+    LEAST_STOP_ROWS,
+    log_variance_ratio,
+    standardised_returns,
+)
+from cryptocast.models.linear_view import LinearView
+from cryptocast.models.scale_model import ScaleModel, located, shrinkage_of
 from cryptocast.models.selective import Selective
 from cryptocast.models.shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.models.trees import Trees
@@ -36,17 +43,10 @@ __all__ = ["FORECASTER", "LightGBMForecaster", "LightGBMLearner", "learner"]
 
 KIND: Final = "lightgbm"
 SETTINGS_FILE: Final = "lightgbm.json"
-# Rows with a label that a horizon needs at least; below, no tree with min_data_in_leaf rows on each side is a model.
-LEAST_ROWS: Final = 200
-# Rows of a stop block at least; without one nobody can tell how many rounds are too many, and few are taken.
-LEAST_STOP_ROWS: Final = 30
+# Without a stop block nobody can tell how many rounds are too many, and few are taken.
 UNSTOPPED_ROUNDS: Final = 60
 # Degrees of freedom of the likelihood; fixed, so that one extreme day cannot move the scale of all others.
 LIKELIHOOD_FREEDOM: Final = 4.0
-# The log correction of the scale is bounded: outside, the model is extrapolating.
-CORRECTION_BOUND: Final = 1.5
-# Half of the shrinkage is reached with this many independent blocks of the horizon.
-SHRINKAGE_BLOCKS: Final = 12.0
 TARGETS: Final = ("variance", "likelihood")
 
 
@@ -104,36 +104,19 @@ class LightGBMLearner:
             fitted = list(workers.map(fit_task, range(len(tasks))))
         if not any(booster for booster, _ in fitted):
             raise _too_few(train)
-        blocks = independent_blocks(train)
-        believed = blocks / (blocks + SHRINKAGE_BLOCKS)
-        made = LightGBMForecaster(
+        share = shrinkage_of(train)
+        model = LightGBMForecaster(
             feature_names=train.feature_names,
             horizons=train.horizons,
-            shrinkage=self.settings.strength * believed,
+            shrinkage=self.settings.strength * share,
             offsets=np.array([offset for _, offset in fitted]),
             boosters=tuple(booster for booster, _ in fitted),
-            view=LinearView.none(len(train.feature_names), len(train.horizons)),
+            views=(),
             penalties=(0,) * len(train.horizons),
         )
-        return self._with_view(made, train, stop, rounds, believed)
-
-    def _with_view(
-        self,
-        made: "LightGBMForecaster",
-        train: Matrix,
-        stop: Matrix | None,
-        rounds: Rounds | None,
-        believed: FloatArray,
-    ) -> "LightGBMForecaster":
-        """The same with a view at the horizons where the stop block supports one, or did when `rounds` were found."""
-        searching = rounds is None and stop is not None and self.settings.view
-        known = () if rounds is None else rounds.penalties
-        if not (searching or any(known)):
-            return made
-        ridge = Ridge.of(train.features, standardised_returns(train))
-        if searching and stop is not None:
-            known = supported_penalties([ridge], [stop.features], stop, made.log_scale(stop), believed)
-        return replace(made, view=ridge.view(known).believed(believed), penalties=known)
+        judged = stop if rounds is None and self.settings.view else None
+        labels = standardised_returns(train)
+        return model.with_view([train.features], labels, stop=judged, rounds=rounds, share=share)
 
     def _fit_one(
         self,
@@ -150,7 +133,7 @@ class LightGBMLearner:
 
         label = train.labels[target][:, column]
         keep = np.isfinite(label)
-        if keep.sum() < LEAST_ROWS or rounds == 0:
+        if keep.sum() < LEAST_ROWS or rounds == 0:  # no tree with min_data_in_leaf rows on each side is a model
             return None, 0.0
         offset = _start(target, label[keep])
         shift = offset if target == "variance" else 0.0
@@ -226,19 +209,12 @@ class _Rows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LightGBMForecaster:
-    """boosters (2 H): for each horizon the variance and the likelihood one, or none; shrinkage (H,), offsets (2 H,).
-
-    view: its location is what is believed of it; penalties (H,): it was fitted with, 0 at a horizon without one.
-    """
+class LightGBMForecaster(ScaleModel):
+    """boosters and offsets (2 H): for each horizon the variance and the likelihood one, or none; one view or none."""
 
     feature_names: tuple[str, ...]
-    horizons: Int64Array
-    shrinkage: FloatArray
     offsets: FloatArray
     boosters: tuple[Trees | None, ...]
-    view: LinearView
-    penalties: tuple[int, ...]
     kind: ClassVar[str] = KIND
 
     @property
@@ -255,18 +231,18 @@ class LightGBMForecaster:
         columns = horizon_columns(rows.horizons, self.horizons, self.kind)
         features = self._features(rows)
         scale = np.exp(self._correction(features, columns))
-        shape = np.broadcast_to(student_quantiles(), (len(rows), len(columns), len(student_quantiles())))
-        made = no_view_forecast(rows, rows.volatility * scale, shape)
-        if not self.view.exists:
-            return made
-        location = self.view.location(features, columns)
+        shape = np.broadcast_to(student_quantiles(), (*scale.shape, len(student_quantiles())))
         mixture = Mixed(scale, np.full(scale.shape, TAIL_FREEDOM), shape)
-        rise = np.where(location == 0.0, made.p_up, probability_of_rise(location, mixture))
-        return replace(made, values=made.values + (rows.volatility * location)[:, :, None], p_up=rise)
+        location = self.views[0].location(features, columns) if self.views else np.zeros(scale.shape)
+        return located(rows, mixture, location)
 
     def log_scale(self, rows: Matrix) -> FloatArray:
         """(n, H) log of what the volatility known at issue is multiplied by, at the fitted horizons."""
         return self._correction(self._features(rows), np.arange(len(self.horizons)))
+
+    def read(self, rows: Matrix) -> Sequence[FloatArray]:
+        """(n, F): its features."""
+        return [self._features(rows)]
 
     def importance(self) -> dict[str, float]:
         """Share of the total gain of each feature, over all boosters, largest first."""
@@ -320,7 +296,7 @@ class LightGBMForecaster:
             boosters = [
                 Trees(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
             ]
-            view, penalties = _loaded_view(saved)
+            views = _loaded_views(saved)
         except (KeyError, ValueError) as error:
             raise ModelError(f"The saved lightgbm cannot be read: {error}. Train it anew.") from error
         if any(booster is not None and booster.features != len(saved.feature_names) for booster in boosters):
@@ -331,18 +307,19 @@ class LightGBMForecaster:
             shrinkage=np.array(saved.shrinkage),
             offsets=np.array(saved.offsets),
             boosters=tuple(boosters),
-            view=view,
-            penalties=penalties,
+            views=views,
+            penalties=(0,) * len(saved.horizons) if saved.view is None else saved.view.penalties,
         )
 
     def _saved_view(self) -> _SavedView | None:
-        if not self.view.exists:
+        if not self.views:
             return None
+        (view,) = self.views
         return _SavedView(
             penalties=self.penalties,
-            centre=tuple(self.view.centre.tolist()),
-            spread=tuple(self.view.spread.tolist()),
-            weights=tuple(tuple(line) for line in self.view.weights.tolist()),
+            centre=tuple(view.centre.tolist()),
+            spread=tuple(view.spread.tolist()),
+            weights=tuple(tuple(line) for line in view.weights.tolist()),
         )
 
     def _features(self, rows: Matrix) -> FloatArray:
@@ -376,18 +353,18 @@ def learner(config: Config) -> Selective:
     return Selective(LightGBMLearner(config.lightgbm), config.features.max_correlation)
 
 
-def _loaded_view(saved: _Saved) -> tuple[LinearView, tuple[int, ...]]:
-    """The view and its penalties. Raises ValueError if it is not of the saved features and horizons."""
+def _loaded_views(saved: _Saved) -> tuple[LinearView, ...]:
+    """The view, if there is one. Raises ValueError if it is not of the saved features and horizons."""
     features, horizons = len(saved.feature_names), len(saved.horizons)
     if saved.view is None:
-        return LinearView.none(features, horizons), (0,) * horizons
+        return ()
     centre, spread, weights = (np.array(part) for part in (saved.view.centre, saved.view.spread, saved.view.weights))
     shapes = (centre.shape, spread.shape, weights.shape, (len(saved.view.penalties),))
     if shapes != ((features,), (features,), (horizons, features), (horizons,)):
         raise ValueError("its view is not of the features and horizons that it lists")
     if not all(np.isfinite(part).all() for part in (centre, spread, weights)) or (spread <= 0).any():
         raise ValueError("its view holds a number that no fit gives")
-    return LinearView(centre, spread, weights), saved.view.penalties
+    return (LinearView(centre, spread, weights),)
 
 
 def _too_few(train: Matrix) -> DataError:

@@ -21,6 +21,7 @@ from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short, with_fallback
 from cryptocast.models.calibration import Calibration, fit_calibration
+from cryptocast.models.labels import LEAST_ROWS
 from cryptocast.models.out_of_fold import OutOfFold, concatenate, nothing, out_of_fold
 from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, stacked
 
@@ -30,8 +31,7 @@ log = logging.getLogger(__name__)
 
 # Out-of-fold forecasts begin after this share of the time, so that the first of them rest on something.
 FIRST_SHARE: Final = 0.3
-# Rows that a first fit needs, and bars before a coin has its first row.
-LEAST_ROWS: Final = 200
+# Bars before a coin has its first row.
 WARMUP: Final = 21
 
 

@@ -21,7 +21,14 @@ from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
-from cryptocast.models.labels import RATIO_BOUND, VARIANCE_FLOOR, independent_blocks, log_variance_ratio
+from cryptocast.models.labels import (
+    CORRECTION_BOUND,
+    LEAST_ROWS,
+    RATIO_BOUND,
+    VARIANCE_FLOOR,
+    independent_blocks,
+    log_variance_ratio,
+)
 from cryptocast.models.shape import student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
@@ -29,8 +36,6 @@ __all__ = ["FORECASTER", "HARForecaster", "HARLearner", "learner"]
 
 KIND: Final = "har"
 FILE: Final = "har.json"
-# Labels that a horizon needs at least; below, it keeps the volatility known at issue.
-LEAST_ROWS: Final = 200
 # Bars of the components: a day, a week, a month; on hours the first is the last hour.
 DAILY: Final = (1, 7, 30)
 HOURLY: Final = (1, 24, 24 * 7, 24 * 30)
@@ -40,8 +45,6 @@ RIDGE: Final = 10.0
 SHRINKAGE_BLOCKS: Final = 40.0
 # The pool's quantiles weigh as much as the prior shape with this many.
 PRIOR_BLOCKS: Final = 40.0
-# The log correction of the volatility is bounded: outside, the line is extrapolated.
-CORRECTION_BOUND: Final = 1.5
 # A standardised return further out than this does not widen the scale any more.
 RETURN_BOUND: Final = 8.0
 ROWS_AT_ONCE: Final = 8192
@@ -84,7 +87,7 @@ class HARLearner:
         for column in range(len(train.horizons)):
             known = np.isfinite(label[:, column])
             if known.sum() < LEAST_ROWS:
-                continue
+                continue  # it keeps the volatility known at issue
             believed = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
             slopes[column] = believed * _least_squares(regressors[known, column], label[known, column])
             scale[column], shape[column] = _shape_of(train, regressors, slopes, column, blocks[column])

@@ -6,8 +6,21 @@ import numpy as np
 
 from cryptocast.features.matrix import FloatArray, Matrix
 
-__all__ = ["independent_blocks", "log_variance_ratio", "standardised_returns"]
+__all__ = [
+    "CORRECTION_BOUND",
+    "LEAST_ROWS",
+    "LEAST_STOP_ROWS",
+    "independent_blocks",
+    "log_variance_ratio",
+    "standardised_returns",
+]
 
+# Rows with a label that a horizon needs at least, to learn from and in a block to stop by.
+LEAST_ROWS: Final = 200
+LEAST_STOP_ROWS: Final = 30
+
+# The log of what the volatility is multiplied by is bounded: outside, the model is extrapolating.
+CORRECTION_BOUND: Final = 1.5
 # A log variance ratio further out than this says more about a bad print than about the days to come.
 RATIO_BOUND: Final = 5.0
 # Variance of a bar that did not trade: one part in ten thousand of price, squared.

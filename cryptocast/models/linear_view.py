@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.heads import supports_view
-from cryptocast.models.labels import standardised_returns
+from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS, standardised_returns
 
 __all__ = ["PENALTIES", "LinearView", "Ridge", "supported_penalties"]
 
@@ -30,8 +30,6 @@ PENALTIES: Final = (100, 1_000, 10_000, 100_000)
 BOUND: Final = 5.0
 # The location in volatilities is bounded: outside, the model is extrapolating.
 LOCATION_BOUND: Final = 1.0
-LEAST_ROWS: Final = 200
-LEAST_STOP_ROWS: Final = 30
 # Rows that are standardised at a time: a copy of all of a large panel would double the memory of a training.
 ROWS_AT_ONCE: Final = 65_536
 
@@ -43,16 +41,6 @@ class LinearView:
     centre: FloatArray
     spread: FloatArray
     weights: FloatArray
-
-    @classmethod
-    def none(cls, features: int, horizons: int) -> Self:
-        """No view at any horizon."""
-        return cls(np.zeros(features), np.ones(features), np.zeros((horizons, features)))
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is a view at any horizon."""
-        return bool(self.weights.any())
 
     def believed(self, shares: FloatArray) -> Self:
         """The same, with a share (H,) of each horizon's location."""

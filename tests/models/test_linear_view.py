@@ -95,14 +95,13 @@ def test_a_view_is_bounded_however_wild_a_feature_is() -> None:
 def test_what_is_believed_is_a_share() -> None:
     view = LinearView(np.zeros(2), np.ones(2), np.array([[0.1, 0.2], [0.3, 0.0]]))
     np.testing.assert_allclose(view.believed(np.array([0.5, 0.0])).weights, [[0.05, 0.1], [0.0, 0.0]])
-    assert not LinearView.none(3, 2).exists
 
 
 def test_no_features_or_no_rows_mean_no_view(parts: tuple[Matrix, Matrix]) -> None:
     train, stop = parts
     bare = replace(train, features=train.features[:, :0], feature_names=())
     assert supported(bare, replace(stop, features=stop.features[:, :0], feature_names=())) == (0, 0, 0, 0)
-    assert not fit_view(train.rows(np.empty(0, dtype=np.int64)), (100, 0, 0, 0)).exists
+    assert not fit_view(train.rows(np.empty(0, dtype=np.int64)), (100, 0, 0, 0)).weights.any()
 
 
 def test_a_view_has_the_same_bits_on_one_thread_and_on_two() -> None:

@@ -22,7 +22,8 @@ from cryptocast.models.base import FitRun, Forecast, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.heads import mixed
 from cryptocast.models.linear_view import PENALTIES
-from cryptocast.models.lstm import ROWS_AT_ONCE, SETTINGS_FILE, WEIGHTS_FILE, LSTMForecaster, LSTMLearner
+from cryptocast.models.lstm import LSTMForecaster, LSTMLearner
+from cryptocast.models.lstm.forecaster import ROWS_AT_ONCE, SETTINGS_FILE, WEIGHTS_FILE
 from cryptocast.scoring.quantiles import LEVELS
 from tests.conftest import DAY_US, MakeCandles
 from tests.models.conftest import MakeMatrix
@@ -300,6 +301,9 @@ def test_a_checkpoint_of_another_fit_or_a_torn_one_is_not_used(small: Matrix, tm
     assert len(list(tmp_path.iterdir())) == 2
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:1000])
+    assert _fit(small, run=run).save() == first.save()
+    for path in tmp_path.iterdir():
+        path.write_bytes(save_tensors({"0/weights/foreign": torch.zeros(3)}, {"progress": '{"epoch": 1}'}))
     assert _fit(small, run=run).save() == first.save()
 
 
