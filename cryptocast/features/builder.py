@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
@@ -23,7 +24,7 @@ from cryptocast.features.expressions import INGREDIENTS, ROW_NUMBER, SERIES, col
 from cryptocast.features.grid import microseconds, on_grid, starts
 from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE, LEAST_COINS
 from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
+from cryptocast.folds import BoolArray, Int64Array
 
 __all__ = [
     "LOOKBACK",
@@ -313,21 +314,18 @@ def _made(table: pl.DataFrame, start: Int64Array, features: tuple[Feature, ...])
     whole = pl.concat(parts, rechunk=False) if len(parts) > 1 else parts[0]
     if plan.across:
         whole = whole.with_columns(plan.across)
-    return _known(whole.select([f.name for f in features]), whole["close"])
+    return _known(whole, [f.name for f in features])
 
 
-def _known(columns: pl.DataFrame, close: pl.Series) -> dict[str, pl.Series]:
-    """The columns with null where the bar is missing, and for what is not finite."""
-    finite = columns.select(pl.all().is_finite().all()).row(0)
-    whole = close.null_count() == 0
-    if not (whole and all(finite)):
-        there = close.is_not_null()
-        columns = columns.with_columns(
-            pl.when(there & pl.col(name).is_finite()).then(pl.col(name))
-            for name, is_finite in zip(columns.columns, finite, strict=True)
-            if not (whole and is_finite)
-        )
-    return dict(zip(columns.columns, columns.get_columns(), strict=True))
+def _known(table: pl.DataFrame, names: Sequence[str]) -> dict[str, pl.Series]:
+    """These columns with null where the bar is missing, and for what is not finite."""
+    finite = table.select(pl.col(names).is_finite().all()).row(0)
+    gapless = table["close"].null_count() == 0
+    broken = [name for name, is_finite in zip(names, finite, strict=True) if not (gapless and is_finite)]
+    if broken:
+        there = pl.col("close").is_not_null()
+        table = table.with_columns(pl.when(there & pl.col(name).is_finite()).then(pl.col(name)) for name in broken)
+    return {name: table[name] for name in names}
 
 
 def _cleaned(table: pl.DataFrame) -> pl.DataFrame:
@@ -341,10 +339,9 @@ def _cleaned(table: pl.DataFrame) -> pl.DataFrame:
 
 def _with_bitcoin(frame: pl.DataFrame) -> pl.DataFrame:
     """With bitcoin's close at the same close time beside every bar."""
-    close = pl.col("close").alias(BITCOIN_CLOSE)
     if frame[SERIES][-1] == 0 and frame["coin"][0] == BITCOIN:
-        return frame.with_columns(close)
-    bitcoin = frame.filter(pl.col("coin") == BITCOIN).select("close_time", close)
+        return frame.hstack([frame["close"].alias(BITCOIN_CLOSE)])
+    bitcoin = frame.filter(pl.col("coin") == BITCOIN).select("close_time", pl.col("close").alias(BITCOIN_CLOSE))
     return frame.join(bitcoin, on="close_time", how="left", maintain_order="left").with_columns(
         pl.col(SERIES, SEGMENT, RANGE_SEGMENT).set_sorted()
     )
@@ -357,14 +354,18 @@ def _positive(name: str) -> pl.Expr:
 
 def _numbered(frame: pl.DataFrame, start: Int64Array) -> pl.DataFrame:
     """With the number of the coin and of the row, and numbers for stretches of bars that are all known, or all not."""
-    series = pl.Series(SERIES, np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))).set_sorted()
-    number = pl.col(SERIES) * 2
-    close = pl.col("close").is_not_null()
-    ranged = close & pl.col("high").is_not_null() & pl.col("low").is_not_null()
-    return frame.with_columns(series, pl.int_range(pl.len()).alias(ROW_NUMBER)).with_columns(
-        (number + close).rle_id().set_sorted().alias(SEGMENT),
-        (number + ranged).rle_id().set_sorted().alias(RANGE_SEGMENT),
-    )
+    coin = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))
+    close, high, low = (~np.isnan(frame[name].to_numpy()) for name in ("close", "high", "low"))
+    keys = {SERIES: coin, SEGMENT: _stretches(coin, close), RANGE_SEGMENT: _stretches(coin, close & high & low)}
+    sorted_keys = [pl.Series(name, values).set_sorted() for name, values in keys.items()]
+    return frame.hstack([*sorted_keys, pl.Series(ROW_NUMBER, np.arange(frame.height))])
+
+
+def _stretches(coin: npt.NDArray[np.int32], known: BoolArray) -> npt.NDArray[np.int32]:
+    """Numbers, from 0, of the stretches of rows of one coin that are all known, or all not."""
+    numbers = np.zeros_like(coin)
+    np.cumsum((coin[1:] != coin[:-1]) | (known[1:] != known[:-1]), out=numbers[1:])
+    return numbers
 
 
 def _grouping(frame: pl.DataFrame) -> Grouping:

@@ -100,17 +100,28 @@ INGREDIENTS: Final[dict[str, Ingredient]] = {}  # by the name of the column; fil
 
 
 def shared(formula: Callable[P, pl.Expr], *, by_coin: bool = True) -> Callable[P, pl.Expr]:
-    """The formula as a column of its own, for each choice of its arguments: numbers and columns."""
+    """The formula as a column of its own, for each choice of its arguments: numbers, and expressions that are columns.
+
+    Calling it raises ValueError for another expression: two of them may have the same name.
+    """
 
     @wraps(formula)
     def column(*args: P.args, **kwargs: P.kwargs) -> pl.Expr:
-        said = [arg.meta.output_name() if isinstance(arg, pl.Expr) else str(arg) for arg in (*args, *kwargs.values())]
-        name = " ".join(["__", formula.__module__.rpartition(".")[2], formula.__name__, *said])
+        words = [_name(argument) for argument in (*args, *kwargs.values())]
+        name = " ".join(["__", formula.__module__.rpartition(".")[2], formula.__name__, *words])
         if name not in INGREDIENTS:
             INGREDIENTS[name] = Ingredient(formula(*args, **kwargs), by_coin)
         return pl.col(name)
 
     return column
+
+
+def _name(argument: object) -> str:
+    if not isinstance(argument, pl.Expr):
+        return str(argument)
+    if not argument.meta.is_column():
+        raise ValueError(f"{argument} is no column, and what is made of it cannot be shared")
+    return argument.meta.output_name()
 
 
 def shared_by_run(formula: Callable[P, pl.Expr]) -> Callable[P, pl.Expr]:

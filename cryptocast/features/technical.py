@@ -1,9 +1,9 @@
 """Technical indicators: TA-Lib's own values as functions, and the scale-free ratios of them that the catalogue holds.
 
 Recursions are TA-Lib's, called on each stretch of consecutive bars, so that they start anew behind a gap and are not
-known until then; windows are Polars', which are more exact. The functions of the first half equal TA-Lib to 1e-9 in
-every row of a stretch, first valid row included, with one stated exception: on a flat series RSI and stochastic stand
-in the middle (no view), where TA-Lib writes 0.
+known until then; sums over windows are Polars', which are more exact. The functions of the first half equal TA-Lib to
+1e-9 in every row of a stretch, first valid row included, with one stated exception: on a flat series RSI and stochastic
+stand in the middle (no view), where TA-Lib writes 0.
 """
 
 import math
@@ -186,14 +186,14 @@ def _slow_k(bars: int, slow: int) -> pl.Expr:
     return (50.0 + 50.0 * position).rolling_mean(slow)
 
 
-@shared
+@shared_by_run
 def _lowest(bars: int) -> pl.Expr:
-    return LOW.rolling_min(bars)
+    return by_run(partial(talib.MIN, timeperiod=bars), LOW)  # a tenth of the time of rolling_min
 
 
-@shared
+@shared_by_run
 def _highest(bars: int) -> pl.Expr:
-    return HIGH.rolling_max(bars)
+    return by_run(partial(talib.MAX, timeperiod=bars), HIGH)
 
 
 def directional(bars: int = 14) -> Directional:
@@ -319,7 +319,7 @@ def _near_one(indicator: Callable[..., FloatArray], bars: int) -> Callable[..., 
     """
 
     def scaled(*prices: FloatArray) -> FloatArray:
-        exponent = np.frexp(prices[-1][0])[1]
-        return indicator(*(np.ldexp(price, -exponent) for price in prices), timeperiod=bars)
+        unit = np.ldexp(1.0, -np.frexp(prices[-1][0])[1])
+        return indicator(*(price * unit for price in prices), timeperiod=bars)
 
     return scaled

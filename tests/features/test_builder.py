@@ -1,5 +1,6 @@
 """The builder gives the same values however coins are stacked, cut and served, and those of the release before it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,8 +125,10 @@ def test_serving_and_training_take_the_same_formulas(make_bars: MakeBars) -> Non
 
 def test_the_hash_is_the_same_in_another_process_and_follows_every_fact() -> None:
     code = "from cryptocast.features import FEATURES, feature_hash; print(feature_hash(FEATURES))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert other == feature_hash(FEATURES)
+    for threads in ("1", "3"):
+        alone = {**os.environ, "POLARS_MAX_THREADS": threads}
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=alone)
+        assert said.stdout.strip() == feature_hash(FEATURES)
     first = FEATURES[0]
     changed = [
         replace(first, expr=first.expr * 1.0000001),

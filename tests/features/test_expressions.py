@@ -46,6 +46,11 @@ def test_an_ingredient_is_one_column_whoever_names_it() -> None:
     assert not mean(CLOSE.log(), 30).meta.is_column()  # no column, so nobody shares it
 
 
+def test_what_is_made_of_an_expression_without_a_name_of_its_own_is_not_shared() -> None:
+    with pytest.raises(ValueError, match="is no column"):
+        correlation(CLOSE.log(), LOW, 30)
+
+
 def test_what_is_read_is_followed_to_the_candles() -> None:
     read = columns_read(volatility.realized_volatility(30))
     assert read - INGREDIENTS.keys() == {"close"}
