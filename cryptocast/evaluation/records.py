@@ -10,6 +10,7 @@ from cryptocast.config import Granularity
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 
 __all__ = [
+    "BacktestRow",
     "ConfidenceSetRecord",
     "CostRecord",
     "CoverageOfGroup",
@@ -23,6 +24,7 @@ __all__ = [
     "IntervalQuality",
     "PathsRecord",
     "PitRecord",
+    "Placebo",
     "PointScores",
     "Record",
     "SkillInterval",
@@ -167,6 +169,27 @@ def _check_span(start: datetime, end: datetime) -> None:
             raise ValueError(f"{moment} has no time zone")
     if end < start:
         raise ValueError(f"the span ends at {end}, before it starts at {start}")
+
+
+class BacktestRow(Record, frozen=True, kw_only=True):
+    """One model, pooled over the coins or for one of them."""
+
+    model: str
+    coin: str | None  # null: pooled
+    scores: tuple[HorizonScore, ...]
+
+
+class Placebo(Record, frozen=True, kw_only=True):
+    """The same backtest on prices whose returns were shuffled in blocks: whatever it finds there is false.
+
+    better: runs that said "better" of any model at any horizon; direction: runs whose skill lay in the direction.
+    """
+
+    runs: int
+    block_bars: int
+    better: int
+    direction: int
+    shares: tuple[float, float]  # the 95 % Wilson interval of better / runs
 
 
 class SkillInterval(Record, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ import msgspec
 from cryptocast.config import GateConfig
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError, UsageError
-from cryptocast.evaluation.report import Estimate
 from cryptocast.evaluation.report.comparison import ComparedHorizon, comparison_page
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, comparison_sentence
 from cryptocast.registry import Contest, HorizonScore, Registry, Version, contest
@@ -158,9 +157,7 @@ def write_comparison(found: Comparison, path: Path) -> None:
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} does not say its format: end it in .html.")
     rows = [
-        ComparedHorizon(
-            "1 bar" if r.horizon == 1 else f"{r.horizon} bars", r.dates, Estimate(r.skill, r.lower, r.upper)
-        )
+        ComparedHorizon("1 bar" if r.horizon == 1 else f"{r.horizon} bars", r.dates, r.skill, r.lower, r.upper)
         for r in (found.contest.horizons if found.contest else ())
     ]
     said = found.contest.reasons if found.contest else (found.why_not or "",)

@@ -6,10 +6,11 @@ from typing import Literal
 import msgspec
 
 from cryptocast.evaluation.records import (
+    BacktestRow,
     ConfidenceSetRecord,
     HoldOut,
     HonestyRecord,
-    HorizonScore,
+    Placebo,
     StrategyRecord,
     TradingRecord,
 )
@@ -168,14 +169,6 @@ class TrainReport(Document, frozen=True, kw_only=True):
     seconds: float
 
 
-class BacktestRow(Document, frozen=True, kw_only=True):
-    """One model, pooled over the coins or for one of them."""
-
-    model: str
-    coin: str | None  # null: pooled
-    scores: tuple[HorizonScore, ...]
-
-
 class FoldRow(Document, frozen=True, kw_only=True):
     """One refit of a walk-forward."""
 
@@ -183,19 +176,6 @@ class FoldRow(Document, frozen=True, kw_only=True):
     refit_at: datetime
     train_rows: int
     origins: int
-
-
-class Placebo(Document, frozen=True, kw_only=True):
-    """The same backtest on prices whose returns were shuffled in blocks: whatever it finds there is false.
-
-    better: runs that said "better" of any model at any horizon; direction: runs whose skill lay in the direction.
-    """
-
-    runs: int
-    block_bars: int
-    better: int
-    direction: int
-    shares: tuple[float, float]  # the 95 % Wilson interval of better / runs
 
 
 class BacktestReport(Document, frozen=True, kw_only=True):

@@ -3,8 +3,8 @@
 from cryptocast.evaluation.report import charts, parts
 from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.page import FoldRow, Importance, Page
-from cryptocast.evaluation.report.parts import Cell, Section
+from cryptocast.evaluation.report.page import FoldLosses, Importance, Page
+from cryptocast.evaluation.report.parts import Section
 from cryptocast.evaluation.report.words import date, number, percent
 
 __all__ = ["conventions", "folds", "importance", "repeat"]
@@ -16,29 +16,23 @@ def folds(page: Page, _: Drawer) -> Section | None:
     """Every refit: what it saw, what it forecast, what it lost."""
     if not page.folds:
         return None
-    names = list(dict.fromkeys(name for fold in page.folds for name, _ in fold.losses))
-    notes = any(fold.note for fold in page.folds)
-    timed = any(fold.seconds is not None for fold in page.folds)
-    last = [*(["Seconds"] if timed else []), *(["Note"] if notes else [])]
-    head = ["Fold", "Train", "Test", "Train rows", "Test rows", *names, *last]
-    rows = [_fold(fold, names, timed=timed, notes=notes) for fold in page.folds]
+    names = list(dict.fromkeys(name for fold in page.folds for name in fold.losses))
+    head = ["Fold", "Train", "Test", "Train rows", "Test rows", *names]
     about = "Model columns: mean CRPS of its test block over all horizons."
     title = "Each fold is fitted before the first bar it forecasts"
+    rows = [_fold(fold, names) for fold in page.folds]
     return Section("folds", "Folds", parts.table(title, head, rows, about=about))
 
 
-def _fold(fold: FoldRow, names: list[str], *, timed: bool, notes: bool) -> list[str | Cell]:
-    losses = dict(fold.losses)
-    row: list[str | Cell] = [
+def _fold(fold: FoldLosses, names: list[str]) -> list[str]:
+    return [
         str(fold.number),
         f"{date(fold.train_start)} to {date(fold.train_end)}",
         f"{date(fold.test_start)} to {date(fold.test_end)}",
         f"{fold.train_rows:,}",
         f"{fold.test_rows:,}",
-        *(number(losses.get(name)) for name in names),
-        *([number(fold.seconds, 2)] if timed else []),
+        *(number(fold.losses.get(name)) for name in names),
     ]
-    return [*row, Cell(fold.note or "", "note")] if notes else row
 
 
 def importance(page: Page, drawer: Drawer) -> Section | None:

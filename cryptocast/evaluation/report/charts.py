@@ -8,37 +8,27 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 
 import altair as alt
 import numpy as np
 import numpy.typing as npt
 
+from cryptocast.evaluation.records import HonestyRecord, PathsRecord, PitRecord
 from cryptocast.evaluation.report.colours import COLOURS, SERIES
 from cryptocast.evaluation.report.drawing import Plot, Row, Sketch
 from cryptocast.evaluation.report.markup import clean
-from cryptocast.evaluation.report.page import (
-    CoinScore,
-    CrossValidatedPaths,
-    Curve,
-    Estimate,
-    Fan,
-    FloatArray,
-    Importance,
-    Int64Array,
-    Page,
-    Pit,
-    Reliability,
-    SkillRow,
-    StatedProbability,
-)
-from cryptocast.evaluation.report.words import EPOCH, ahead
+from cryptocast.evaluation.report.page import Fan, FloatArray, Importance, Int64Array
+from cryptocast.evaluation.report.words import EPOCH
+from cryptocast.evaluation.trading import Curve
 
 __all__ = [
     "DASHES",
     "SHAPES",
+    "SkillPoint",
     "bands",
     "bands_shown",
-    "coin_skill",
+    "central_intervals",
     "drawdown",
     "equity",
     "fan",
@@ -48,7 +38,7 @@ __all__ = [
     "paths",
     "pit",
     "probability_reliability",
-    "reference_skill",
+    "skill",
 ]
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "stroke")
@@ -63,35 +53,42 @@ _SERIES = [colour.stand_in for colour in SERIES]
 _UTC = alt.Scale(type="utc", nice=False)
 
 
-def reference_skill(page: Page, rows: Sequence[SkillRow], *, legend: bool = False) -> Plot:
-    """Skill by horizon with intervals against one reference: rows of that reference. A legend for a picture."""
-    models = [clean(model) for model in page.models]
-    labels = [ahead(horizon, clean(page.bar)) for horizon in page.horizons]
-    values = [
-        {
-            **_estimate(row.skill),
-            "row": ahead(row.horizon, clean(page.bar)),
-            "series": clean(row.model),
-        }
-        for row in rows
+class SkillPoint(NamedTuple):
+    """A skill as a share, with the ends of its interval: in the row of a label, in the colour of a model."""
+
+    label: str
+    model: str
+    value: float | None
+    lower: float | None
+    upper: float | None
+
+
+def skill(
+    points: Sequence[SkillPoint], models: Sequence[str], *, range_of: Sequence[SkillPoint] = (), legend: bool = False
+) -> Plot:
+    """Skill with intervals, a row for each label; models in their places among `models`.
+
+    range_of: the axis reaches as far as these do. A legend for a picture.
+    """
+    values: list[Row] = [
+        {**_estimate(point), "row": clean(point.label), "series": clean(point.model)} for point in points
     ]
-    everything = [end for row in page.skills for end in _estimate(row.skill).values() if isinstance(end, float)]
-    domain = [min([0.0, *everything]), max([0.0, *everything])] if everything else None
-    return _forest(values, labels, models, domain=domain, legend=legend)
-
-
-def coin_skill(scores: Sequence[CoinScore], models: Sequence[str]) -> Plot:
-    """Skill by coin with intervals, of one model at one horizon, in that model's place among `models`."""
-    values = [{**_estimate(score.skill), "row": clean(score.coin), "series": clean(score.model)} for score in scores]
-    labels = list(dict.fromkeys(str(value["row"]) for value in values))
-    shown = {str(value["series"]) for value in values}
+    ends = [end for point in range_of for end in _estimate(point).values() if isinstance(end, float)]
     series = [clean(model) for model in models]
-    return _forest(values, labels, [name for name in series if name in shown], among=series)
+    shown = {str(value["series"]) for value in values}
+    return _forest(
+        values,
+        list(dict.fromkeys(str(value["row"]) for value in values)),
+        [name for name in series if name in shown],
+        among=series,
+        domain=[min([0.0, *ends]), max([0.0, *ends])] if ends else None,
+        legend=legend,
+    )
 
 
-def _estimate(estimate: Estimate) -> Row:
+def _estimate(point: SkillPoint) -> Row:
     """In percent: the labels of an axis count in whole numbers better than in shares."""
-    return {key: _percent(getattr(estimate, key)) for key in ("value", "lower", "upper")}
+    return {key: _percent(getattr(point, key)) for key in ("value", "lower", "upper")}
 
 
 def _percent(value: float | None) -> float | None:
@@ -329,39 +326,46 @@ def _thinned(at: Int64Array, values: FloatArray, *, deepest: bool = False) -> tu
     return at[kept], values[kept]
 
 
-def interval_reliability(rows: Sequence[Reliability], models: Sequence[str]) -> Plot:
+def interval_reliability(records: Sequence[HonestyRecord], models: Sequence[str]) -> Plot:
     """Observed minus nominal share of each central interval, with two standard errors; one horizon, all models."""
     values: list[Row] = []
-    for row in rows:
-        for level, observed, se in zip(row.levels, row.observed, row.se, strict=True):
-            gap, spread = 100 * (observed - level), 200 * se
+    for record in records:
+        for nominal, observed, se in central_intervals(record):
+            gap, spread = 100 * (observed - nominal), 200 * se
             values.append(
                 {
-                    "x": round(100 * float(level), 3),
+                    "x": round(100 * nominal, 3),
                     "value": _finite(gap),
                     "lower": _finite(gap - spread),
                     "upper": _finite(gap + spread),
-                    "series": clean(row.model),
+                    "series": clean(record.model),
                 }
             )
     return _errors(values, models, x="nominal, %", y="points", nudge=1.4)
 
 
-def probability_reliability(rows: Sequence[StatedProbability], models: Sequence[str]) -> Plot:
-    """Observed share of rises against the stated probability, with two standard errors; one horizon, all models."""
-    values: list[Row] = []
-    for row in rows:
-        for stated, observed, se, count in zip(row.stated, row.observed, row.se, row.n, strict=True):
-            if count and math.isfinite(stated) and math.isfinite(observed):
-                values.append(
-                    {
-                        "x": 100 * float(stated),
-                        "value": _finite(100 * observed),
-                        "lower": _finite(100 * max(0.0, observed - 2 * se)),
-                        "upper": _finite(100 * min(1.0, observed + 2 * se)),
-                        "series": clean(row.model),
-                    }
-                )
+def central_intervals(record: HonestyRecord) -> list[tuple[float, float, float]]:
+    """Nominal share, observed share and its standard error, narrowest first."""
+    levels = {round(one.level, 6): one for one in record.levels}
+    pairs = [(levels[low], levels[round(1.0 - low, 6)]) for low in sorted(levels, reverse=True) if low < 0.5]
+    # The tails' errors are taken as independent: they rarely miss on both sides at once.
+    return [(high.level - low.level, high.share - low.share, math.hypot(high.se, low.se)) for low, high in pairs]
+
+
+def probability_reliability(records: Sequence[HonestyRecord], models: Sequence[str]) -> Plot:
+    """Observed share of rises against the stated probability, with intervals; one horizon, all models."""
+    values: list[Row] = [
+        {
+            "x": 100 * one.stated,
+            "value": _finite(100 * one.observed),
+            "lower": _finite(100 * one.lower),
+            "upper": _finite(100 * one.upper),
+            "series": clean(record.model),
+        }
+        for record in records
+        for one in record.stated
+        if one.n
+    ]
     seen = [float(v["x"]) for v in values if isinstance(v["x"], float)] or [0.0, 100.0]
     return _errors(
         values,
@@ -409,22 +413,13 @@ def _diagonal(sketch: Sketch, start: float, end: float) -> alt.Chart:
     return line
 
 
-def pit(shown: Pit, colour: int) -> Plot:
+def pit(shown: PitRecord, colour: int) -> Plot:
     """The share of outcomes in each cell of their forecast distribution, over what it should be."""
-    sketch, cells, values = Sketch(), len(shown.shares), list[Row]()
-    for cell, share in enumerate(shown.shares):
-        spread = 2 * float(shown.se[cell]) if shown.se is not None else 0.0
-        values.append(
-            {
-                "start": cell / cells,
-                "end": (cell + 0.92) / cells,
-                "middle": (cell + 0.46) / cells,
-                "floor": 0,
-                "share": _percent(float(share)),
-                "lower": _percent(max(0.0, float(share) - spread)),
-                "upper": _percent(float(share) + spread),
-            }
-        )
+    sketch, cells = Sketch(), len(shown.shares)
+    values: list[Row] = [
+        {"start": cell / cells, "end": (cell + 0.92) / cells, "floor": 0, "share": _percent(share)}
+        for cell, share in enumerate(shown.shares)
+    ]
     across = alt.X(
         "start:Q", title="place in the forecast", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(grid=False, tickCount=4)
     )
@@ -434,12 +429,7 @@ def pit(shown: Pit, colour: int) -> Plot:
         .mark_rect(color=_SERIES[colour % len(_SERIES)], opacity=0.5, aria=False)
         .encode(x=across, x2="end:Q", y=up, y2="floor:Q")
     )
-    layers = [bars, _level_at(sketch, 100.0 / cells if cells else 0.0)]
-    if shown.se is not None:
-        layers.append(
-            sketch.of(values).mark_rule(color=_INK, aria=False).encode(x="middle:Q", y="lower:Q", y2="upper:Q")
-        )
-    return sketch.plot(*layers)
+    return sketch.plot(bars, _level_at(sketch, 100.0 / cells if cells else 0.0))
 
 
 def equity(curves: Sequence[Curve]) -> Plot:
@@ -470,7 +460,7 @@ def _curves(
     sketch, rows = Sketch(), list[Row]()
     for curve, value in zip(curves, values, strict=True):
         known = np.isfinite(value)
-        at, kept = _thinned(curve.closed_at[known], value[known], deepest=deepest)
+        at, kept = _thinned(curve.close_time[known], value[known], deepest=deepest)
         rows += [
             {"at": t, "value": float(f"{v:.5g}"), "series": clean(curve.name)}
             for t, v in zip(_milliseconds(at), kept.tolist(), strict=True)
@@ -487,9 +477,9 @@ def _curves(
     )
 
 
-def paths(shown: CrossValidatedPaths) -> Plot:
+def paths(shown: PathsRecord) -> Plot:
     """How the Sharpe ratios of the combinatorial paths are spread: one bar a bin, zero and the median marked."""
-    sketch, known = Sketch(), shown.sharpe[np.isfinite(shown.sharpe)]
+    sketch, known = Sketch(), np.array([ratio for ratio in shown.sharpe if ratio is not None])
     counts, edges = np.histogram(known, bins=min(16, max(4, round(math.sqrt(known.size or 1)))))
     values: list[Row] = [
         {"start": float(start), "end": float(end - 0.06 * (end - start)), "count": int(count), "floor": 0}

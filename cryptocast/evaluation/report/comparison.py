@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptocast.evaluation.report.markup import Html, tag
-from cryptocast.evaluation.report.page import CoinScore, Estimate
 from cryptocast.evaluation.report.render import POLICY
 
 __all__ = ["ComparedHorizon", "comparison_page"]
@@ -16,7 +15,9 @@ class ComparedHorizon:
 
     label: str
     dates: int
-    skill: Estimate
+    skill: float | None
+    lower: float | None
+    upper: float | None
 
 
 def comparison_page(
@@ -30,21 +31,21 @@ def comparison_page(
     """The page as HTML text: no script, no request. differences: what, in the first, in the second."""
     # Imports the drawing libraries.
     from cryptocast.evaluation.report import parts
-    from cryptocast.evaluation.report.charts import coin_skill
+    from cryptocast.evaluation.report.charts import SkillPoint, skill
     from cryptocast.evaluation.report.drawing import Drawer
     from cryptocast.evaluation.report.style import STYLE
 
     sections = [tag("section", tag("h2", "What was found"), tag("ul", *(tag("li", reason) for reason in said)))]
     if horizons:
-        scores = [CoinScore(row.label, first, 1, "cannot tell", row.dates, row.skill) for row in horizons]
+        points = [SkillPoint(row.label, first, row.skill, row.lower, row.upper) for row in horizons]
         chart = parts.figure(
             Drawer(),
-            coin_skill(scores, [first]),
+            skill(points, [first]),
             title=f"Skill of {first} over {second}",
             note="95 % intervals; right of the line the first is better",
             description=f"Skill of {first} over {second} at {len(horizons)} horizons, with intervals.",
         )
-        rows = [(row.label, str(row.dates), *_numbers(row.skill)) for row in horizons]
+        rows = [(row.label, str(row.dates), *map(_percent, (row.skill, row.lower, row.upper))) for row in horizons]
         head = ("horizon", "dates", "skill, %", "from", "to")
         table = parts.table("Skill on the same forecasts", head, rows)
         sections.append(tag("section", tag("h2", "Skill by horizon"), parts.grid([chart]), table))
@@ -69,8 +70,5 @@ def comparison_page(
     return f"<!doctype html>\n{tag('html', head_tag, body, lang='en')}\n"
 
 
-def _numbers(skill: Estimate) -> tuple[str, str, str]:
-    value, lower, upper = (
-        "-" if share is None else f"{100.0 * share:+.1f}" for share in (skill.value, skill.lower, skill.upper)
-    )
-    return value, lower, upper
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100.0 * share:+.1f}"

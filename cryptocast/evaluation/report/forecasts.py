@@ -1,18 +1,26 @@
 """The sections on the forecasts: verdicts, skill, fans, calibration, coverage."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from cryptocast.evaluation.records import (
+    BacktestRow,
+    CoverageOfGroup,
+    HonestyRecord,
+    HorizonScore,
+    IntervalCoverage,
+)
 from cryptocast.evaluation.report import charts, parts
+from cryptocast.evaluation.report.charts import SkillPoint
 from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.page import CoinScore, CoverageRow, Fan, Page, SkillRow, Verdict
+from cryptocast.evaluation.report.page import Fan, Page
 from cryptocast.evaluation.report.parts import Cell, Section
 from cryptocast.evaluation.report.words import (
     UNKNOWN,
     ahead,
-    counted,
     detail,
     interval,
     number,
@@ -21,12 +29,14 @@ from cryptocast.evaluation.report.words import (
     price,
     signed_percent,
 )
-from cryptocast.evaluation.verdicts import p_value
+from cryptocast.evaluation.verdicts import Verdict, p_value, verdict_numbers
 
-__all__ = ["calibration", "coins", "coverage", "fans", "forest_height", "skill", "verdicts"]
+__all__ = ["calibration", "coins", "coverage", "fans", "forest_height", "skill", "skills", "verdicts"]
 
 OPEN_COINS = 1
-PART_NAMES = {
+THIRDS: Final = ("lowest third", "middle third", "highest third")
+WALKS: Final = ("rw_empirical", "rw_gaussian")
+PART_NAMES: Final = {
     "horizon": "By horizon",
     "coin": "By coin",
     "volatility": "By volatility at issue",
@@ -36,7 +46,6 @@ PART_NAMES = {
 
 def verdicts(page: Page, _: Drawer) -> Section | None:
     """The verdict of each model at each horizon in words, before anything else, and what is missing."""
-    cards = [_card(page, model) for model in page.models if any(v.model == model for v in page.verdicts)]
     body = [
         parts.read(
             "“better” needs a significantly lower loss (CRPS) than every reference, after correction for the number "
@@ -44,47 +53,52 @@ def verdicts(page: Page, _: Drawer) -> Section | None:
             "smallest skill that this much data could have shown stands beside it. n counts dates, not forecasts."
         ),
         _glance(page),
-        tag("div", *cards, class_="cards"),
+        tag("div", *(_card(page, row) for row in page.judged), class_="cards"),
     ]
     if page.placebo is not None:
         said = f"The same pipeline said “better” in {page.placebo.better} of {page.placebo.runs} runs"
         body += [tag("h3", "Placebo"), tag("p", f"{said} on block-shuffled prices, where there is nothing to find.")]
-    if page.problems:
-        missing = [tag("li", tag("b", parts.name(problem.what)), ": ", problem.why) for problem in page.problems]
+    if page.left_out:
+        missing = [tag("li", tag("b", parts.name(coin)), ": ", why) for coin, why in page.left_out]
         body += [tag("h3", "What is missing"), tag("ul", *missing, class_="plain")]
     return Section("verdicts", "Verdicts", join(body))
 
 
 def _glance(page: Page) -> Html:
-    found = {(verdict.model, verdict.horizon): verdict for verdict in page.verdicts}
-    rows = [
-        [parts.name(model), *(_short(found.get((model, horizon))) for horizon in page.horizons)]
-        for model in page.models
-    ]
+    rows = [[parts.name(row.model), *(_short(_at(row, horizon)) for horizon in page.horizons)] for row in page.judged]
     head = ["Model", *(f"{ahead(horizon, page.bar)} ahead" for horizon in page.horizons)]
     return parts.table("At a glance: the verdict, and the skill against the strongest reference", head, rows, left=99)
 
 
-def _short(verdict: Verdict | None) -> str:
-    if verdict is None:
+def _at(row: BacktestRow, horizon: int) -> HorizonScore | None:
+    return next((score for score in row.scores if score.horizon == horizon), None)
+
+
+def _short(score: HorizonScore | None) -> str:
+    if score is None:
         return UNKNOWN
-    return join([_word(verdict.word), parts.small(signed_percent(verdict.skill.value))])
+    return join([_word(score.verdict), parts.small(signed_percent(score.verdict.skill))])
 
 
-def _card(page: Page, model: str) -> Html:
-    mine = sorted((v for v in page.verdicts if v.model == model), key=lambda v: v.horizon)
-    lines = [part for verdict in mine for part in _verdict(verdict, page.bar)]
-    title = tag("h3", parts.name(model))
-    return tag("article", title, tag("dl", *lines), class_="card chosen" if model == page.chosen else "card")
+def _card(page: Page, row: BacktestRow) -> Html:
+    lines = [part for score in row.scores for part in _verdict(page, row.model, score)]
+    title = tag("h3", parts.name(row.model))
+    return tag("article", title, tag("dl", *lines), class_="card chosen" if row.model == page.chosen else "card")
 
 
-def _verdict(verdict: Verdict, bar: str) -> tuple[Html, Html]:
-    said = tag("span", _word(verdict.word), f" ({counted(verdict)})")
-    when = tag("span", f"{ahead(verdict.horizon, bar)} ahead", class_="when")
-    return tag("dt", when, said), tag("dd", detail(verdict))
+def _verdict(page: Page, model: str, score: HorizonScore) -> tuple[Html, Html]:
+    verdict, horizon = score.verdict, score.horizon
+    better = verdict.word == "better"
+    own = (record for record in page.honesty if better and (record.model, record.horizon) == (model, horizon))
+    lies_in = next((record.lies_in for record in own), None)
+    numbers = verdict_numbers(verdict, horizon)
+    said = tag("span", _word(verdict), f" ({numbers})" if numbers else "")
+    when = tag("span", f"{ahead(horizon, page.bar)} ahead", class_="when")
+    return tag("dt", when, said), tag("dd", detail(verdict, lies_in))
 
 
-def _word(word: str) -> Html:
+def _word(verdict: Verdict) -> Html:
+    word = verdict.word or "cannot tell"
     sign = {"better": "▲ ", "worse": "▼ "}.get(word, "")
     # The sign is for the eye only: the word says it all.
     shown = tag("span", sign, aria_hidden="true") if sign else Html("")
@@ -93,32 +107,38 @@ def _word(word: str) -> Html:
 
 def skill(page: Page, drawer: Drawer) -> Section | None:
     """Skill by horizon against each reference, the model confidence sets, and every loss."""
-    if not page.skills and not page.scores:
+    if not page.honesty:
         return None
-    body: list[Html] = []
-    if page.skills:
-        body += _skill_charts(page, drawer)
+    body = [*_skill_charts(page, drawer)]
     if page.confidence_sets:
         body += [tag("h3", "Model confidence sets"), _confidence_sets(page)]
-    if page.scores:
-        body += [tag("h3", "Losses"), _scores(page)]
+    body += [tag("h3", "Losses"), _losses(page)]
     return Section("skill", "Skill by horizon", join(body))
 
 
+def skills(page: Page) -> dict[str, list[SkillPoint]]:
+    """The skill of each model at each horizon, by reference."""
+    found: dict[str, list[SkillPoint]] = {}
+    for record in page.honesty:
+        for one in record.skills:
+            point = SkillPoint(ahead(record.horizon, page.bar), record.model, one.value, one.lower, one.upper)
+            found.setdefault(one.reference, []).append(point)
+    return found
+
+
 def _skill_charts(page: Page, drawer: Drawer) -> list[Html]:
-    references = list(dict.fromkeys(row.reference for row in page.skills))
-    made = []
-    for reference in references:
-        rows = [row for row in page.skills if row.reference == reference]
-        made.append(
-            parts.figure(
-                drawer,
-                charts.reference_skill(page, rows),
-                title=f"against {reference}",
-                description=f"Skill of each model against {reference}, with intervals. " + _skill_words(page, rows),
-                height=forest_height(len(page.horizons), len(page.models)),
-            )
+    by_reference = skills(page)
+    everything = [point for rows in by_reference.values() for point in rows]
+    made = [
+        parts.figure(
+            drawer,
+            charts.skill(rows, page.models, range_of=everything),
+            title=f"against {reference}",
+            description=f"Skill of each model against {reference}, with intervals. " + _skill_words(rows),
+            height=forest_height(len(page.horizons), len(page.models)),
         )
+        for reference, rows in by_reference.items()
+    ]
     how = (
         "each point is the share by which the loss is lower than the reference's, the bar its 95% interval. A bar that "
         "crosses zero shows no difference; right of zero is better."
@@ -131,19 +151,19 @@ def forest_height(rows: int, series: int) -> int:
     return 56 + max(rows * (series * 15 + 12), 60)
 
 
-def _skill_words(page: Page, rows: Sequence[SkillRow]) -> str:
-    return "; ".join(
-        f"{row.model}, {ahead(row.horizon, page.bar)}: {signed_percent(row.skill.value)}"
-        + (f" ({interval(row.skill, share=True)})" if interval(row.skill, share=True) else "")
-        for row in rows
-    )
+def _skill_words(rows: Sequence[SkillPoint]) -> str:
+    words = []
+    for point in rows:
+        sure = interval(point.lower, point.upper, share=True)
+        words.append(f"{point.model}, {point.label}: {signed_percent(point.value)}" + (f" ({sure})" if sure else ""))
+    return "; ".join(words)
 
 
 def _confidence_sets(page: Page) -> Html:
     rows = [
         [
             ahead(found.horizon, page.bar),
-            ", ".join(found.models) or UNKNOWN,
+            ", ".join(found.members) or UNKNOWN,
             ", ".join(found.left_out) or "none",
             percent(1 - found.alpha, 0),
         ]
@@ -153,34 +173,65 @@ def _confidence_sets(page: Page) -> Html:
     return parts.table(title, ["Horizon", "In the set", "Left out", "Confidence"], rows, left=3)
 
 
-def _scores(page: Page) -> Html:
-    names = list(dict.fromkeys(key for row in page.scores for key, _ in row.values))
-    groups = [
-        (
-            f"{ahead(horizon, page.bar)} ahead",
-            [
-                [parts.name(row.model), f"{row.n:,}", *(number(dict(row.values).get(key)) for key in names)]
-                for row in page.scores
-                if row.horizon == horizon
-            ],
-        )
-        for horizon in page.horizons
-    ]
+def _losses(page: Page) -> Html:
+    """Every score of the models, and the loss of the walks."""
+    groups = []
+    for horizon in page.horizons:
+        records = [record for record in page.honesty if record.horizon == horizon]
+        crps = {row.model: _at(row, horizon) for row in page.pooled}
+        lines = [_scored(record, crps.get(record.model)) for record in records]
+        first = next((score for score in crps.values() if score is not None), None)
+        walks = {} if first is None else {name: first.crps[name] for name in WALKS if name in first.crps}
+        named = [*lines, *(_Scored(name, first.n if first else 0, {"CRPS": loss}) for name, loss in walks.items())]
+        groups.append((f"{ahead(horizon, page.bar)} ahead", named))
+    names = list(dict.fromkeys(name for _, lines in groups for line in lines for name in line.values))
+    table = [(title, [_line(line, names) for line in lines]) for title, lines in groups]
     title = "Mean scores of models and references on identical origins"
     about = "Units are in the conventions below."
-    return parts.grouped(title, ["Model", "Forecasts", *names], groups, about=about)
+    return parts.grouped(title, ["Model", "Forecasts", *names], table, about=about)
+
+
+class _Scored(NamedTuple):
+    """The losses of a model or reference on n forecasts, by name."""
+
+    name: str
+    n: int
+    values: dict[str, float | None]
+
+
+def _line(scored: _Scored, names: Sequence[str]) -> list[str]:
+    return [parts.name(scored.name), f"{scored.n:,}", *(number(scored.values.get(name)) for name in names)]
+
+
+def _scored(record: HonestyRecord, score: HorizonScore | None) -> _Scored:
+    point = record.points
+    values: dict[str, float | None] = {
+        "CRPS": None if score is None else score.crps.get(record.model),
+        "MAPE": point.mape,
+        "sMAPE": point.smape,
+        "MAE": point.mae,
+        "RMSE": point.rmse,
+        "MASE": point.mase,
+        "R2 of returns": point.r2,
+        "right direction": point.direction,
+        **{f"interval score {one.percent} %": one.score for one in record.intervals},
+        **{f"width of {one.percent} %": one.width for one in record.intervals},
+    }
+    return _Scored(record.model, record.n, values)
 
 
 def coins(page: Page, drawer: Drawer) -> Section | None:
     """Coin by coin: the chosen model's skill as charts, every model as a table."""
-    if not page.coin_scores:
+    rows = [row for row in page.rows if row.coin is not None and row.model != "baseline"]
+    if not rows:
         return None
-    chosen = [score for score in page.coin_scores if score.model == page.chosen]
     width = parts.tile(len(page.horizons))
+    chosen = [row for row in rows if row.model == page.chosen]
     made = [_coin_chart(page, drawer, chosen, horizon) for horizon in page.horizons]
-    models = [model for model in page.models if any(s.model == model for s in page.coin_scores)]
+    models = list(dict.fromkeys(row.model for row in rows))
     tables = [
-        parts.folded(model, "verdict and skill against the strongest reference", _coin_table(page, model),
+        parts.folded(model, "verdict and skill against the strongest reference",
+                     _coin_table(page, model, [row for row in rows if row.model == model]),
                      unfolded=model == page.chosen or len(models) == 1)
         for model in models
     ]  # fmt: skip
@@ -197,35 +248,32 @@ def coins(page: Page, drawer: Drawer) -> Section | None:
     return Section("coins", "Coin by coin", join(body))
 
 
-def _coin_chart(page: Page, drawer: Drawer, scores: Sequence[CoinScore], horizon: int) -> Html:
-    mine = [score for score in scores if score.horizon == horizon]
-    if not mine:
+def _coin_chart(page: Page, drawer: Drawer, rows: Sequence[BacktestRow], horizon: int) -> Html:
+    verdicts = [(row.coin or "", score.verdict) for row in rows if (score := _at(row, horizon)) is not None]
+    if not verdicts:
         return Html("")
+    points = [SkillPoint(coin, page.chosen, v.skill, v.lower, v.upper) for coin, v in verdicts]
     return parts.figure(
         drawer,
-        charts.coin_skill(mine, page.models),
+        charts.skill(points, page.models),
         title=f"{ahead(horizon, page.bar)} ahead",
-        description="; ".join(f"{s.coin}: {signed_percent(s.skill.value)}, {s.word}" for s in mine),
-        height=56 + max(24 * len(mine), 60),
+        description="; ".join(f"{coin}: {signed_percent(v.skill)}, {v.word or 'cannot tell'}" for coin, v in verdicts),
+        height=56 + max(24 * len(points), 60),
         width=parts.tile(len(page.horizons)),
     )
 
 
-def _coin_table(page: Page, model: str) -> Html:
-    cells = {(score.coin, score.horizon): score for score in page.coin_scores if score.model == model}
-    rows = [
-        [parts.name(coin), *(_coin_cell(cells.get((coin, horizon))) for horizon in page.horizons)]
-        for coin in page.coins
-        if any(key[0] == coin for key in cells)
-    ]
+def _coin_table(page: Page, model: str, rows: Sequence[BacktestRow]) -> Html:
+    cells = [[parts.name(row.coin or ""), *(_coin_cell(_at(row, h)) for h in page.horizons)] for row in rows]
     head = ["Coin", *(f"{ahead(horizon, page.bar)}" for horizon in page.horizons)]
-    return parts.table(f"{model}: verdict, skill, and number of dates", head, rows, left=99)
+    return parts.table(f"{model}: verdict, skill, and number of dates", head, cells, left=99)
 
 
-def _coin_cell(score: CoinScore | None) -> str:
+def _coin_cell(score: HorizonScore | None) -> str:
     if score is None:
         return UNKNOWN
-    return join([_word(score.word), parts.small(f"{signed_percent(score.skill.value)}, n = {score.n:,}")])
+    numbers = f"{signed_percent(score.verdict.skill)}, n = {score.verdict.dates:,}"
+    return join([_word(score.verdict), parts.small(numbers)])
 
 
 def fans(page: Page, drawer: Drawer) -> Section | None:
@@ -306,7 +354,7 @@ def _inside(fan: Fan, column: int) -> str:
 
 def calibration(page: Page, drawer: Drawer) -> Section | None:
     """Whether the stated intervals, distributions and probabilities are what they say."""
-    if not (page.reliability or page.pits or page.probabilities):
+    if not page.honesty:
         return None
     body = [parts.point_legend(page.models)]
     for made in (_intervals(page, drawer), _pits(page, drawer), _probabilities(page, drawer)):
@@ -317,21 +365,19 @@ def calibration(page: Page, drawer: Drawer) -> Section | None:
 def _intervals(page: Page, drawer: Drawer) -> list[Html]:
     made, width = [], parts.tile(len(page.horizons))
     for horizon in page.horizons:
-        rows = [row for row in page.reliability if row.horizon == horizon]
-        if rows:
-            chart = charts.interval_reliability(rows, page.models)
+        records = [record for record in page.honesty if record.horizon == horizon]
+        if records:
             said = "; ".join(
-                f"{row.model} {points(level, 0)}%: {percent(observed)}"
-                for row in rows
-                for level, observed in zip(row.levels.tolist(), row.observed.tolist(), strict=True)
+                f"{record.model} {points(nominal, 0)}%: {percent(observed)}"
+                for record in records
+                for nominal, observed, _ in charts.central_intervals(record)
             )
-            note = f"n = {max(row.n for row in rows):,} forecasts"
             made.append(
                 parts.figure(
                     drawer,
-                    chart,
+                    charts.interval_reliability(records, page.models),
                     title=f"{ahead(horizon, page.bar)} ahead",
-                    note=note,
+                    note=f"n = {max(record.n for record in records):,} forecasts",
                     description=said,
                     height=240,
                     width=width,
@@ -345,91 +391,84 @@ def _intervals(page: Page, drawer: Drawer) -> list[Html]:
 
 
 def _pits(page: Page, drawer: Drawer) -> list[Html]:
-    made = []
-    for pit in sorted(page.pits, key=lambda pit: (_place(page.models, pit.model), pit.horizon)):
-        p = p_value(pit.p)
-        made.append(
-            parts.figure(
-                drawer,
-                charts.pit(pit, max(0, _place(page.models, pit.model))),
-                title=f"{pit.model}, {ahead(pit.horizon, page.bar)} ahead",
-                note=f"n = {pit.n:,}" + (f"; uniform: {p}" if p else ""),
-                description="Shares of outcomes by cell: " + ", ".join(percent(share) for share in pit.shares.tolist()),
-                height=210,
-                width=parts.tile(len(page.horizons)),
-            )
-        )
-    errors = " Bars show two standard errors." if any(pit.se is not None for pit in page.pits) else ""
+    """Model by model, the chosen one's on show and the others' folded away."""
     how = (
         "where the outcomes fell in their forecast distributions (PIT). Flat along the line: calibrated. A valley: too "
-        f"narrow. A hill: too wide. A slope: biased.{errors} The test allows for overlap."
+        "narrow. A hill: too wide. A slope: biased. The test allows for overlap."
     )
-    if not made:
-        return []
-    return [
-        tag("h3", "Place of the outcome in the forecast"),
-        parts.read(how),
-        *_few_open(made, page),
-    ]
-
-
-def _few_open(made: Sequence[Html], page: Page) -> list[Html]:
-    """The chosen model's figures, and the others' folded away."""
-    owners = [pit.model for pit in sorted(page.pits, key=lambda pit: (_place(page.models, pit.model), pit.horizon))]
-    first = page.chosen if page.chosen in owners else owners[0]
     width = parts.tile(len(page.horizons))
-    of = {
-        model: parts.grid([chart for chart, owner in zip(made, owners, strict=True) if owner == model], width=width)
-        for model in dict.fromkeys(owners)
+    grids = {
+        model: parts.grid([_pit(page, drawer, r, place) for r in page.honesty if r.model == model], width=width)
+        for place, model in enumerate(page.models)
     }
-    return [of.pop(first), *(parts.folded(model, "", charts_of) for model, charts_of in of.items())]
+    first = grids.pop(page.chosen)
+    folded = (parts.folded(model, "", grid) for model, grid in grids.items())
+    return [tag("h3", "Place of the outcome in the forecast"), parts.read(how), first, *folded]
 
 
-def _place(names: Sequence[str], wanted: str) -> int:
-    return names.index(wanted) if wanted in names else len(names)
+def _pit(page: Page, drawer: Drawer, record: HonestyRecord, colour: int) -> Html:
+    p = p_value(record.pit.p_uniform)
+    return parts.figure(
+        drawer,
+        charts.pit(record.pit, colour),
+        title=f"{record.model}, {ahead(record.horizon, page.bar)} ahead",
+        note=f"n = {record.n:,}" + (f"; uniform: {p}" if p else ""),
+        description="Shares of outcomes by cell: " + ", ".join(percent(share) for share in record.pit.shares),
+        height=210,
+        width=parts.tile(len(page.horizons)),
+    )
 
 
 def _probabilities(page: Page, drawer: Drawer) -> list[Html]:
     made, width = [], parts.tile(len(page.horizons))
     for horizon in page.horizons:
-        rows = [row for row in page.probabilities if row.horizon == horizon]
-        if rows:
+        records = [record for record in page.honesty if record.horizon == horizon and len(record.stated) > 1]
+        if records:
             said = "; ".join(
-                f"{row.model} {percent(stated, 0)}: {percent(observed, 0)}"
-                for row in rows
-                for stated, observed in zip(row.stated.tolist(), row.observed.tolist(), strict=True)
+                f"{record.model} {percent(one.stated, 0)}: {percent(one.observed, 0)}"
+                for record in records
+                for one in record.stated
             )
-            counted = max(int(row.n.sum()) for row in rows)
             made.append(
                 parts.figure(
                     drawer,
-                    charts.probability_reliability(rows, page.models),
+                    charts.probability_reliability(records, page.models),
                     title=f"{ahead(horizon, page.bar)} ahead",
-                    note=f"n = {counted:,} forecasts",
+                    note=f"n = {max(sum(one.n for one in record.stated) for record in records):,} forecasts",
                     description=said,
                     height=240,
                     width=width,
                 )
             )
     how = (
-        "of all forecasts that stated about this probability of a rise, how many rose, with two standard errors. On "
+        "of all forecasts that stated about this probability of a rise, how many rose, with a 95% interval. On "
         "the diagonal: the stated confidence is earned. Flatter: over-confident."
     )
     return [tag("h3", "Stated probabilities of a rise"), parts.read(how), parts.grid(made, width=width)] if made else []
 
 
+class _Held(NamedTuple):
+    """How often one interval of a model held in one part of the forecasts."""
+
+    label: str
+    model: str
+    held: IntervalCoverage | CoverageOfGroup
+
+
 def coverage(page: Page, _: Drawer) -> Section | None:
     """Coverage of the intervals in each part of the data, as tables."""
-    groups = [group for group in PART_NAMES if any(row.group == group for row in page.coverage)]
-    if not groups:
-        return None
     short, long = [], []
-    for group in groups:
-        made = _coverage_table(PART_NAMES[group], [row for row in page.coverage if row.group == group])
+    for group, title in PART_NAMES.items():
+        rows = list(_by_horizon(page) if group == "horizon" else _by_group(page, group))
+        if not rows:
+            continue
+        made = _coverage_table(title, rows)
         if group == "coin":
-            long.append(parts.folded(PART_NAMES[group], f"{len(page.coins)} coins", made))
+            long.append(parts.folded(title, f"{len(page.coins)} coins", made))
         else:
-            short.append(tag("div", tag("h3", PART_NAMES[group]), made, class_="table"))
+            short.append(tag("div", tag("h3", title), made, class_="table"))
+    if not short and not long:
+        return None
     how = (
         "share of outcomes inside each interval, in percent, ± one standard error clustered by date. Marked: more than "
         "two standard errors from what the interval says. Of many cells, one in twenty is marked by chance."
@@ -437,22 +476,36 @@ def coverage(page: Page, _: Drawer) -> Section | None:
     return Section("coverage", "Coverage", join([parts.read(how), tag("div", *short, class_="tables"), *long]))
 
 
-def _coverage_table(title: str, rows: Sequence[CoverageRow]) -> Html:
-    percents = sorted({row.percent for row in rows})
-    cells = {(row.label, row.model, row.percent): row for row in rows}
+def _by_horizon(page: Page) -> Iterator[_Held]:
+    for row in page.pooled:
+        for score in row.scores:
+            label = f"{ahead(score.horizon, page.bar)} ahead"
+            yield from (_Held(label, row.model, held) for held in score.coverage)
+
+
+def _by_group(page: Page, group: str) -> Iterator[_Held]:
+    for record in page.honesty:
+        own = [held for held in record.coverage if held.by == group]
+        for held in sorted(own, key=lambda held: THIRDS.index(held.label) if held.label in THIRDS else -1):
+            yield _Held(f"{held.label}, {ahead(record.horizon, page.bar)} ahead", record.model, held)
+
+
+def _coverage_table(title: str, rows: Sequence[_Held]) -> Html:
+    percents = sorted({row.held.percent for row in rows})
+    cells = {(row.label, row.model, row.held.percent): row.held for row in rows}
     groups = []
     for label in dict.fromkeys(row.label for row in rows):
         lines: list[list[str | Cell]] = []
         for model in dict.fromkeys(row.model for row in rows if row.label == label):
             found = [cells.get((label, model, percent_)) for percent_ in percents]
-            count = max((row.n for row in found if row is not None), default=0)
-            lines.append([parts.name(model), *(_coverage_cell(row) for row in found), f"{count:,}"])
+            count = max((held.n for held in found if held is not None), default=0)
+            lines.append([parts.name(model), *(_coverage_cell(held) for held in found), f"{count:,}"])
         groups.append((label, lines))
     head = ["Model", *(f"{percent_}%" for percent_ in percents), "n"]
     return parts.grouped(f"{title}: observed coverage of each interval, %; n counts forecasts", head, groups)
 
 
-def _coverage_cell(row: CoverageRow | None) -> str | Cell:
+def _coverage_cell(row: IntervalCoverage | CoverageOfGroup | None) -> str | Cell:
     if row is None:
         return UNKNOWN
     said = f"{points(row.share)} ± {points(row.se)}"

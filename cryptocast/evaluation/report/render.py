@@ -78,18 +78,21 @@ def picture(page: Page) -> bytes:
     """
     from cryptocast.evaluation.report import charts
     from cryptocast.evaluation.report.drawing import Plot, png
+    from cryptocast.evaluation.report.forecasts import skills
 
     shown: list[tuple[Plot, dict[str, object]]] = []
     if page.fans:
         fan = page.fans[0]
         title = clean(f"{fan.coin}: what {fan.model} said, and what happened")
         shown.append((charts.fan(fan), {"width": PICTURE_WIDTH, "height": 320, "title": title}))
-    reference = page.verdicts[0].reference if page.verdicts else None
-    rows = [row for row in page.skills if row.reference == reference] or list(page.skills)
-    if rows:
+    by_reference = skills(page)
+    strongest = [score.verdict.against for row in page.judged for score in row.scores]
+    reference = next((name for name in strongest if name in by_reference), next(iter(by_reference), None))
+    if reference is not None:
         height = 18 * len(page.horizons) * (len(page.models) + 1)
-        title = clean(f"Skill against {rows[0].reference}, with 95% intervals")
-        plot = charts.reference_skill(page, rows, legend=True)
+        title = clean(f"Skill against {reference}, with 95% intervals")
+        everything = [point for points in by_reference.values() for point in points]
+        plot = charts.skill(by_reference[reference], page.models, range_of=everything, legend=True)
         shown.append((plot, {"width": PICTURE_WIDTH, "height": height, "title": title}))
     if not shown:
         raise ValueError("the page has neither fans nor skills: there is nothing to draw")

@@ -1,17 +1,17 @@
 """Numbers with sensible digits, and verdicts in sentences. Nothing here knows HTML."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 
-from cryptocast.evaluation.report.page import Estimate, Page, Verdict
-from cryptocast.evaluation.verdicts import p_value
+from cryptocast.evaluation.records import SkillPart
+from cryptocast.evaluation.report.page import Page
+from cryptocast.evaluation.verdicts import Verdict
 
 __all__ = [
     "EPOCH",
     "UNKNOWN",
     "ahead",
-    "counted",
     "date",
     "detail",
     "interval",
@@ -81,12 +81,12 @@ def points(share: float | None, digits: int = 1) -> str:
     return UNKNOWN if share is None or not math.isfinite(share) else _fixed(100 * share, digits)
 
 
-def interval(estimate: Estimate, *, share: bool) -> str:
+def interval(lower: float | None, upper: float | None, *, share: bool) -> str:
     """`−0.4% to +2.0%`, or `0.4 to 1.9`; empty where an end is not known."""
-    if not known(estimate.lower) or not known(estimate.upper):
+    if not known(lower) or not known(upper):
         return ""
     write = signed_percent if share else ratio
-    return f"{write(estimate.lower)} to {write(estimate.upper)}"
+    return f"{write(lower)} to {write(upper)}"
 
 
 def ratio(value: float | None) -> str:
@@ -105,55 +105,58 @@ def ahead(horizon: int, bar: str) -> str:
     return f"{horizon} {bar}" if horizon == 1 else f"{horizon} {bar}s"
 
 
-def counted(verdict: Verdict) -> str:
-    """`n = 410 dates, p = 0.003`: what stands behind the word."""
-    p = p_value(verdict.p)
-    return f"n = {verdict.n:,} dates{', ' + p if p else ''}"
+def detail(verdict: Verdict, lies_in: tuple[SkillPart, ...] | None) -> str:
+    """What lies behind the word: how much, against what, where, and what could have been seen at all.
 
-
-def detail(verdict: Verdict) -> str:
-    """What lies behind the word: how much, against what, where, and what could have been seen at all."""
-    return " ".join(part for part in (_how_much(verdict), _where(verdict), _smallest(verdict), verdict.note) if part)
+    lies_in: the parts of the skill that are significant by themselves, None where there is none to place.
+    """
+    parts = (_how_much(verdict), _where(lies_in), _smallest(verdict), verdict.detail)
+    return " ".join(part for part in parts if part)
 
 
 def _how_much(verdict: Verdict) -> str:
-    value = verdict.skill.value
+    value = verdict.skill
     if value is None or not math.isfinite(value):
         return "The loss could not be compared."
     side = "lower" if value >= 0 else "higher"
-    sure = interval(verdict.skill, share=True)
-    return f"CRPS {percent(abs(value))} {side} than {verdict.reference}" + (f" (skill {sure})." if sure else ".")
+    sure = interval(verdict.lower, verdict.upper, share=True)
+    return f"CRPS {percent(abs(value))} {side} than {verdict.against}" + (f" (skill {sure})." if sure else ".")
 
 
-def _where(verdict: Verdict) -> str:
-    if verdict.lies_in is None:
-        return ""
-    if not verdict.lies_in:
-        return "Neither the width nor the direction stands out alone."
-    if len(verdict.lies_in) > 1:
-        return "The skill lies in the width and the direction."
-    (part,) = verdict.lies_in
-    return f"The skill lies in the {part}, not in the {'width' if part == 'direction' else 'direction'}."
+def _where(lies_in: tuple[SkillPart, ...] | None) -> str:
+    match lies_in:
+        case None:
+            return ""
+        case ("width",):
+            return "The skill lies in the width, not in the direction."
+        case ("direction",):
+            return "The skill lies in the direction, not in the width."
+        case ():
+            return "Neither the width nor the direction stands out alone."
+        case _:
+            return "The skill lies in the width and the direction."
 
 
 def _smallest(verdict: Verdict) -> str:
-    if not known(verdict.smallest):
+    if not known(verdict.smallest_skill):
         return "There are too few origins to say what could have been shown."
-    return f"This much data could have shown a skill of {percent(verdict.smallest)} or more."
+    return f"This much data could have shown a skill of {percent(verdict.smallest_skill)} or more."
 
 
 def lead(page: Page) -> str:
     """The whole table of verdicts in one or two sentences."""
-    counts = {word: sum(verdict.word == word for verdict in page.verdicts) for word in WORDS}
-    total = len(page.verdicts)
+    verdicts = [(row.model, score.horizon, score.verdict) for row in page.judged for score in row.scores]
+    total = len(verdicts)
     if not total:
         return "Nothing could be judged."
+    counts = {word: sum((v.word or "cannot tell") == word for _, _, v in verdicts) for word in WORDS}
     told = [
         f"{counts['better']} of {total} {_noun(total)} {_are(counts['better'])} better than every reference",
         f"{counts['worse']} {_are(counts['worse'])} worse than the baseline",
         f"for {counts['cannot tell']} the data cannot tell",
     ]
-    return f"{told[0]}, {told[1]}, and {told[2]}.{_lead_where(page.verdicts)}"
+    better = {(model, horizon) for model, horizon, verdict in verdicts if verdict.word == "better"}
+    return f"{told[0]}, {told[1]}, and {told[2]}.{_lead_where(page, better)}"
 
 
 def _noun(count: int) -> str:
@@ -164,8 +167,8 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _lead_where(verdicts: Sequence[Verdict]) -> str:
-    places = {verdict.lies_in for verdict in verdicts if verdict.word == "better"}
+def _lead_where(page: Page, better: AbstractSet[tuple[str, int]]) -> str:
+    places = {record.lies_in for record in page.honesty if (record.model, record.horizon) in better}
     if places == {("width",)}:
         return (
             " What skill there is lies in the width of the intervals: in how far the price may move, not in which way."

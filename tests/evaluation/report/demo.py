@@ -2,37 +2,37 @@
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from statistics import NormalDist
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
-from cryptocast.evaluation.report import (
-    CoinScore,
-    ConfidenceSet,
-    CostRow,
-    CoverageRow,
-    CrossValidatedPaths,
-    Curve,
-    DelayRow,
-    Estimate,
-    Fan,
-    FoldRow,
-    Importance,
-    Page,
-    Pit,
+from cryptocast.evaluation.records import (
+    BacktestRow,
+    ConfidenceSetRecord,
+    CostRecord,
+    CoverageOfGroup,
+    CoverageOfLevel,
+    DelayRecord,
+    HonestyRecord,
+    HorizonScore,
+    IntervalCoverage,
+    IntervalQuality,
+    PathsRecord,
+    PitRecord,
     Placebo,
-    Problem,
-    Reliability,
-    Scores,
-    SkillRow,
-    StatedProbability,
-    StrategyRow,
-    Trading,
-    Verdict,
+    PointScores,
+    SkillInterval,
+    StatedBin,
+    StrategyRecord,
+    TradingRecord,
 )
-from cryptocast.evaluation.report.page import Word
-from cryptocast.evaluation.report.words import ahead
+from cryptocast.evaluation.report import Fan, FoldLosses, Importance, Page
+from cryptocast.evaluation.trading import Curve, Trading
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
 from cryptocast.scoring.quantiles import LEVELS
 
 COINS = (
@@ -55,6 +55,7 @@ REFERENCES = ("rw_empirical", "rw_gaussian", "baseline")
 HORIZONS = (1, 7, 14, 30)
 DAY = 86_400_000_000
 START = 1_640_995_199_999_000  # 2021-12-31 23:59:59.999
+FIRST = datetime(2022, 1, 1, tzinfo=UTC)
 NOISE = [NormalDist().inv_cdf(float(level)) for level in LEVELS]
 
 
@@ -62,48 +63,27 @@ def demo_page(coins: int = 12, origins: int = 60, seed: int = 7) -> Page:
     """The page of `coins` coins with fans of `origins` weekly origins."""
     rng = np.random.default_rng(seed)
     names = COINS[:coins]
+    own = names if len(names) > 1 else ()
     return Page(
         title="Backtest of baseline, lightgbm and mix",
         coins=names,
-        models=MODELS,
         chosen="mix",
         horizons=HORIZONS,
         bar="day",
         start=START,
         end=START + 1_200 * DAY,
-        verdicts=tuple(verdict(rng, model, horizon) for model in MODELS for horizon in HORIZONS),
-        skills=tuple(
-            SkillRow(m, h, r, estimate(rng, 0.02 if m != r else 0.0, 0.015 * math.sqrt(h / 7)), 170)
-            for r in REFERENCES
-            for m in MODELS
-            for h in HORIZONS
-            if m != r
+        rows=(
+            *(row(rng, model, None) for model in MODELS),
+            *(row(rng, model, coin) for coin in own for model in MODELS),
         ),
-        coin_scores=tuple(coin_score(rng, coin, m, h) for coin in names for m in MODELS for h in HORIZONS),
-        scores=tuple(
-            Scores(
-                m,
-                h,
-                170 * coins,
-                (
-                    ("CRPS", 0.016 * math.sqrt(h)),
-                    ("interval score", 0.21 * math.sqrt(h)),
-                    ("MAE", 0.022 * math.sqrt(h)),
-                    ("MASE", 0.98),
-                    ("direction", 0.51),
-                ),
-            )
+        honesty=tuple(record(rng, model, horizon, names) for horizon in HORIZONS for model in MODELS),
+        confidence_sets=tuple(
+            ConfidenceSetRecord(horizon=h, members=("mix", "lightgbm"), left_out=("rw_gaussian",), alpha=0.1)
             for h in HORIZONS
-            for m in (*MODELS, "rw_empirical", "rw_gaussian")
         ),
-        confidence_sets=tuple(ConfidenceSet(h, ("mix", "lightgbm"), ("rw_gaussian",), 0.1) for h in HORIZONS),
         fans=tuple(fan(rng, coin, price, origins) for coin, price in zip(names, PRICES, strict=False)),
-        reliability=tuple(reliability(rng, m, h) for m in MODELS for h in HORIZONS),
-        pits=tuple(pit(rng, m, h) for m in MODELS for h in HORIZONS),
-        probabilities=tuple(probability(rng, m, h) for m in MODELS for h in HORIZONS),
-        coverage=coverage(rng, names),
         trading=trading(rng),
-        placebo=Placebo(runs=20, better=1),
+        placebo=Placebo(runs=20, block_bars=20, better=1, direction=0, shares=(0.01, 0.24)),
         folds=tuple(fold(rng, number) for number in range(1, 13)),
         importance=tuple(importance(rng, model) for model in ("lightgbm",)),
         conventions=(
@@ -113,10 +93,10 @@ def demo_page(coins: int = 12, origins: int = 60, seed: int = 7) -> Page:
             "Tests: Diebold-Mariano with the correction of Harvey, Leybourne and Newbold; Holm over the table.",
             "Sharpe ratios are annual with 365 bars a year; costs are charged on the traded value.",
         ),
-        problems=(Problem("terra-luna", "412 daily candles, at least 730 are needed. Fetch more or leave it out."),),
+        left_out=(("terra-luna", "412 daily candles, at least 730 are needed. Fetch more or leave it out."),),
         command="cryptocast backtest --walk-forward --from 2022-01-01 --to 2025-04-14 --step 7 --report report.html",
         manifest=(
-            ("schema", "cryptocast.backtest/1"),
+            ("schema", "cryptocast.run/1"),
             ("data hash", "sha256:4f1c9d27a8b35e60c2d7f18a93b4e56d0c7a2f8b1e9d3c4a5f60718293a4b5c6"),
             ("seed", "7"),
             ("refit every", "90 bars"),
@@ -127,33 +107,104 @@ def demo_page(coins: int = 12, origins: int = 60, seed: int = 7) -> Page:
     )
 
 
-def estimate(rng: np.random.Generator, centre: float, spread: float) -> Estimate:
+def row(rng: np.random.Generator, model: str, coin: str | None) -> BacktestRow:
+    scores = tuple(score(rng, model, horizon, pooled=coin is None) for horizon in HORIZONS)
+    return BacktestRow(model=model, coin=coin, scores=scores)
+
+
+def score(rng: np.random.Generator, model: str, horizon: int, *, pooled: bool) -> HorizonScore:
+    verdict = pooled_verdict(rng, model, horizon) if pooled else coin_verdict(rng, horizon)
+    references = [name for name in REFERENCES if name != model]
+    return HorizonScore(
+        horizon=horizon,
+        n=2_040,
+        dates=verdict.dates,
+        crps={name: 0.016 * math.sqrt(horizon) for name in (model, *references)},
+        skill=dict.fromkeys(references, verdict.skill or 0.0),
+        p_better=dict.fromkeys(references, verdict.p),
+        p_worse_than_baseline=None,
+        coverage=tuple(IntervalCoverage(percent=p, share=share(rng, p), se=0.011, n=2_040) for p in (80, 90, 95)),
+        mape=3.1,
+        mape_random_walk=3.0,
+        verdict=verdict,
+    )
+
+
+def share(rng: np.random.Generator, percent: int) -> float:
+    return percent / 100 - 0.012 + 0.012 * float(rng.normal())
+
+
+def ends(rng: np.random.Generator, centre: float, spread: float) -> tuple[float, float, float]:
+    """A value and the ends of its interval."""
     value = float(rng.normal(centre, spread / 2))
-    return Estimate(value, value - 1.96 * spread / 2, value + 1.96 * spread / 2)
+    return value, value - 1.96 * spread / 2, value + 1.96 * spread / 2
 
 
-def verdict(rng: np.random.Generator, model: str, horizon: int) -> Verdict:
+def verdict_of(word: VerdictWord, sure: tuple[float, float, float], **more: Any) -> Verdict:
+    value, lower, upper = sure
+    return Verdict(
+        word=word, skill=value, lower=lower, upper=upper, **{"dates": 171, "against": "rw_empirical", **more}
+    )
+
+
+def pooled_verdict(rng: np.random.Generator, model: str, horizon: int) -> Verdict:
     if model == "baseline":
-        return Verdict(
-            model, horizon, "cannot tell", 171, "rw_empirical", estimate(rng, 0.003, 0.01), 0.38, None, 0.014
-        )
+        return verdict_of("cannot tell", ends(rng, 0.003, 0.01), p=0.38, smallest_skill=0.014)
     if horizon == 30:
-        note = "Labels of 5 origins overlap."
-        return Verdict(model, horizon, "cannot tell", 41, "rw_gaussian", Estimate(-0.004), None, None, None, note)
+        few = VerdictReason.TOO_FEW_DATES
+        return Verdict(word="cannot tell", against="rw_gaussian", skill=-0.004, dates=41, reason=few)
     if model == "lightgbm" and horizon == 14:
-        return Verdict(model, horizon, "worse", 170, "baseline", Estimate(-0.031, -0.052, -0.01), 0.021, None, 0.024)
-    value = Estimate(0.024, 0.009, 0.039)
+        sure = (-0.031, -0.052, -0.01)
+        return verdict_of("worse", sure, against="baseline", p=0.021, dates=170, smallest_skill=0.024)
     if horizon == 1:
-        return Verdict(model, horizon, "better", 1_200, "rw_empirical", value, 0.0004, ("width",), 0.009)
-    return Verdict(model, horizon, "cannot tell", 171, "rw_empirical", estimate(rng, 0.008, 0.02), 0.22, None, 0.021)
+        return verdict_of("better", (0.024, 0.009, 0.039), p=0.0004, dates=1_200, smallest_skill=0.009)
+    return verdict_of("cannot tell", ends(rng, 0.008, 0.02), p=0.22, smallest_skill=0.021)
 
 
-def coin_score(rng: np.random.Generator, coin: str, model: str, horizon: int) -> CoinScore:
-    found = estimate(rng, 0.01, 0.04 * math.sqrt(horizon / 7))
-    assert found.lower is not None
-    assert found.upper is not None
-    word: Word = "better" if found.lower > 0 else "worse" if found.upper < 0 else "cannot tell"
-    return CoinScore(coin, model, horizon, word, 170, found)
+def coin_verdict(rng: np.random.Generator, horizon: int) -> Verdict:
+    sure = ends(rng, 0.01, 0.04 * math.sqrt(horizon / 7))
+    return verdict_of("better" if sure[1] > 0 else "worse" if sure[2] < 0 else "cannot tell", sure, dates=170)
+
+
+def record(rng: np.random.Generator, model: str, horizon: int, coins: tuple[str, ...]) -> HonestyRecord:
+    verdict = pooled_verdict(rng, model, horizon)
+    return HonestyRecord(
+        model=model,
+        horizon=horizon,
+        n=2_040,
+        verdict=verdict,
+        skills=tuple(
+            SkillInterval(reference=r, value=value, lower=lower, upper=upper)
+            for r in REFERENCES
+            if r != model
+            for value, lower, upper in [ends(rng, 0.02, 0.015 * math.sqrt(horizon / 7))]
+        ),
+        width=0.02,
+        direction=0.001,
+        lies_in=("width",) if verdict.word == "better" else (),
+        confidence_p=0.4,
+        pit=pit(rng, model),
+        levels=levels(rng, model, horizon),
+        coverage=coverage(rng, coins),
+        stated=stated(rng, horizon),
+        brier=0.25,
+        intervals=tuple(
+            IntervalQuality(percent=p, score=0.21 * math.sqrt(horizon), width=0.18 * math.sqrt(horizon))
+            for p in (80, 90, 95)
+        ),
+        points=PointScores(
+            mae=0.022 * math.sqrt(horizon),
+            rmse=0.03 * math.sqrt(horizon),
+            mape=2.2 * math.sqrt(horizon),
+            smape=2.1 * math.sqrt(horizon),
+            mase=0.98,
+            r2=0.001,
+            views=2_040,
+            direction=0.51,
+            direction_lower=0.48,
+            direction_upper=0.54,
+        ),
+    )
 
 
 def fan(rng: np.random.Generator, coin: str, last: float, origins: int) -> Fan:
@@ -183,40 +234,47 @@ def fan(rng: np.random.Generator, coin: str, last: float, origins: int) -> Fan:
     )
 
 
-def reliability(rng: np.random.Generator, model: str, horizon: int) -> Reliability:
-    levels = np.array([0.2, 0.4, 0.6, 0.8, 0.9, 0.95])
-    se = np.sqrt(levels * (1 - levels) * horizon / 1200) * 0.7
-    observed = np.clip(levels - 0.02 * (model == "lightgbm") + se * rng.normal(size=6), 0, 1)
-    return Reliability(model, horizon, levels, observed, se, 2_040)
+def levels(rng: np.random.Generator, model: str, horizon: int) -> tuple[CoverageOfLevel, ...]:
+    found = []
+    for level in LEVELS.tolist():
+        se = math.sqrt(level * (1 - level) * horizon / 1200) * 0.7
+        tails = 0.01 if model == "lightgbm" else 0.0
+        off = (tails if level < 0.5 else -tails) + se * float(rng.normal()) / 2
+        found.append(CoverageOfLevel(level=level, share=float(np.clip(level + off, 0, 1)), se=se))
+    return tuple(found)
 
 
-def pit(rng: np.random.Generator, model: str, horizon: int) -> Pit:
+def pit(rng: np.random.Generator, model: str) -> PitRecord:
     cells = 10
     edge = 0.012 if model == "lightgbm" else 0.0
     shares = np.full(cells, 0.1) + edge * np.cos(np.linspace(0, 2 * np.pi, cells)) + rng.normal(0, 0.006, cells)
     shares /= shares.sum()
-    return Pit(model, horizon, shares, np.full(cells, 0.006 * math.sqrt(1 + horizon / 10)), 2_040, float(rng.uniform()))
+    p = float(rng.uniform())
+    return PitRecord(
+        shares=tuple(shares.tolist()), bias=0.01, spread=0.02, p_uniform=p, p_level_memory=None, p_spread_memory=None
+    )
 
 
-def probability(rng: np.random.Generator, model: str, horizon: int) -> StatedProbability:
-    stated = np.array([0.42, 0.46, 0.5, 0.54, 0.58])
-    counts = np.array([60, 340, 1_100, 420, 80])
-    se = 0.5 / np.sqrt(counts) * math.sqrt(1 + horizon / 10)
-    return StatedProbability(model, horizon, stated, 0.5 + 0.4 * (stated - 0.5) + se * rng.normal(size=5), se, counts)
+def stated(rng: np.random.Generator, horizon: int) -> tuple[StatedBin, ...]:
+    bins = []
+    for probability, count in ((0.42, 60), (0.46, 340), (0.5, 1_100), (0.54, 420), (0.58, 80)):
+        se = 0.5 / math.sqrt(count) * math.sqrt(1 + horizon / 10)
+        seen = float(np.clip(0.5 + 0.4 * (probability - 0.5) + se * rng.normal(), 0.05, 0.95))
+        lower, upper = max(0.0, seen - 2 * se), min(1.0, seen + 2 * se)
+        bins.append(StatedBin(stated=probability, observed=seen, lower=lower, upper=upper, n=count))
+    return tuple(bins)
 
 
-def coverage(rng: np.random.Generator, coins: tuple[str, ...]) -> tuple[CoverageRow, ...]:
-    groups = {
-        "horizon": tuple(ahead(h, "day") for h in HORIZONS),
+def coverage(rng: np.random.Generator, coins: tuple[str, ...]) -> tuple[CoverageOfGroup, ...]:
+    groups: dict[Literal["coin", "volatility", "after breaks"], tuple[str, ...]] = {
         "coin": coins,
         "volatility": ("lowest third", "middle third", "highest third"),
-        "after breaks": ("within 60 bars of a shock", "other times"),
+        "after breaks": ("at most 60 bars after a break", "otherwise"),
     }
     return tuple(
-        CoverageRow(group, label, model, percent, percent / 100 - 0.012 + 0.012 * float(rng.normal()), 0.011, 680)  # type: ignore[arg-type]
-        for group, labels in groups.items()
+        CoverageOfGroup(by=by, label=label, percent=percent, share=share(rng, percent), se=0.011, n=680)
+        for by, labels in groups.items()
         for label in labels
-        for model in MODELS
         for percent in (80, 90, 95)
     )
 
@@ -245,51 +303,72 @@ def trading(rng: np.random.Generator) -> Trading:
         Curve(name, "strategy" if i < 3 else "baseline", closed_at, np.cumprod(1 + returns[name]))
         for i, name in enumerate(names)
     )
-    return Trading(
-        curves=curves,
+    record = TradingRecord(
+        start=FIRST,
+        end=FIRST + timedelta(days=bars),
+        bars=bars,
+        periods=365.0,
+        execution="next_bar",
+        filled_at="next open",
+        fee_bps=10.0,
+        slippage_bps=5.0,
+        target_volatility=0.4,
         rows=tuple(strategy_row(curve) for curve in curves),
         costs=tuple(
-            CostRow(name, tuple((bps, 0.9 - 0.02 * i - 0.012 * bps) for bps in (0, 5, 10, 20, 50)), 71.0 - 8 * i)
+            CostRecord(
+                name=name,
+                sharpe_by_bps=tuple((float(bps), 0.9 - 0.02 * i - 0.012 * bps) for bps in (0, 5, 10, 20, 50)),
+                break_even_bps=71.0 - 8 * i,
+            )
             for i, name in enumerate(names[:3])
         ),
-        delays=tuple(DelayRow(name, 0.82 - 0.1 * i, 0.71 - 0.12 * i) for i, name in enumerate(names[:3])),
-        paths=tuple(CrossValidatedPaths(name, rng.normal(0.6, 0.4, 45)) for name in names[:2]),
+        delays=tuple(
+            DelayRecord(name=name, sharpe_by_delay=(0.82 - 0.1 * i, 0.71 - 0.12 * i, 0.6 - 0.12 * i))
+            for i, name in enumerate(names[:3])
+        ),
+        paths=tuple(PathsRecord(name=name, sharpe=tuple(rng.normal(0.6, 0.4, 45).tolist())) for name in names[:2]),
         trials=148,
         pbo=0.41,
         pbo_configurations=16,
-        notes=("Decided at the close, filled at the next open; 10 bps of the traded value and 5 bps slippage.",),
+        notes=("Decided at the close, filled at the next open.",),
     )
+    return Trading(record, curves)
 
 
-def strategy_row(curve: Curve) -> StrategyRow:
+def strategy_row(curve: Curve) -> StrategyRecord:
     steps = np.array([b / a - 1 for a, b in pairwise(curve.equity.tolist())])
     spread = float(steps.std(ddof=1))
     sharpe = None if spread == 0 else float(steps.mean() / spread * math.sqrt(365))
     fall = float((1 - curve.equity / np.maximum.accumulate(curve.equity)).max())
-    around = Estimate(None) if sharpe is None else Estimate(sharpe, sharpe - 1.05, sharpe + 1.05)
-    itself = curve.name == "buy and hold"
-    return StrategyRow(
+    compared = curve.name != "buy and hold" and sharpe is not None
+    return StrategyRecord(
         name=curve.name,
         kind=curve.kind,
+        model=None,
+        total_return=float(curve.equity[-1] - 1),
         annual_return=float(curve.equity[-1] ** (365 / len(curve.equity)) - 1),
-        sharpe=around,
-        difference=Estimate(None) if itself or sharpe is None else Estimate(0.12, -0.4, 0.66),
+        sharpe=sharpe,
+        sharpe_lower=None if sharpe is None else sharpe - 1.05,
+        sharpe_upper=None if sharpe is None else sharpe + 1.05,
+        sharpe_per_bar=None,
+        difference=0.12 if compared else None,
+        difference_lower=-0.4 if compared else None,
+        difference_upper=0.66 if compared else None,
         sortino=None if sharpe is None else 1.4 * sharpe,
         calmar=None if fall == 0 else 0.4,
-        max_drawdown=fall,
+        max_drawdown=-fall,
         turnover=12.5,
+        exposure=0.5,
         psr=None if sharpe is None else 0.87,
         dsr=0.31 if curve.kind == "strategy" else None,
     )
 
 
-def fold(rng: np.random.Generator, number: int) -> FoldRow:
+def fold(rng: np.random.Generator, number: int) -> FoldLosses:
     test = START + number * 90 * DAY
-    losses = tuple((model, 0.021 + 0.002 * float(rng.normal())) for model in MODELS)
+    losses = {model: 0.021 + 0.002 * float(rng.normal()) for model in MODELS}
     rows = 8_000 + 1_080 * number
-    return FoldRow(
-        number, START - 730 * DAY, test - 31 * DAY, test, test + 89 * DAY, rows, 156, losses, 3.2 + number / 7
-    )
+    return FoldLosses(number, START - 730 * DAY, test - 31 * DAY, test, test + 89 * DAY, rows, 156, losses)
 
 
 def importance(rng: np.random.Generator, model: str) -> Importance:
@@ -301,34 +380,52 @@ def hostile_page() -> Page:
     """The same page, where everything that comes from outside tries to be something else than text."""
     evil = '<script>alert("1")</script>&\x00\x1b\ud800\u202e" fill="#010f00'
     page = demo_page(coins=1, origins=12)
+    assert page.trading is not None
+    change = msgspec.structs.replace
+    told = page.trading.record
+    scores = tuple(
+        change(
+            score,
+            crps=dict.fromkeys((evil, "rw_empirical"), 0.1),
+            verdict=change(score.verdict, against=evil, detail=evil),
+        )
+        for score in page.rows[-1].scores
+    )
     return replace(
         page,
         title=evil,
         coins=(evil,),
-        models=(evil,),
         chosen=evil,
         bar="day<b>",
-        verdicts=tuple(replace(v, model=evil, reference=evil, note=evil) for v in page.verdicts[:4]),
-        skills=tuple(replace(row, model=evil, reference=evil) for row in page.skills[:4]),
-        coin_scores=tuple(replace(row, coin=evil, model=evil) for row in page.coin_scores[:4]),
-        scores=(Scores(evil, 1, 10, ((evil, 0.1),)),),
-        fans=tuple(replace(fan, coin=evil, model=evil) for fan in page.fans),
-        reliability=tuple(replace(row, model=evil) for row in page.reliability[:4]),
-        pits=tuple(replace(row, model=evil) for row in page.pits[:4]),
-        probabilities=tuple(replace(row, model=evil) for row in page.probabilities[:4]),
-        coverage=tuple(replace(row, label=evil, model=evil) for row in page.coverage[:4]),
-        trading=None
-        if page.trading is None
-        else replace(
-            page.trading,
-            curves=tuple(replace(curve, name=evil + str(i)) for i, curve in enumerate(page.trading.curves)),
-            rows=tuple(replace(row, name=evil) for row in page.trading.rows),
-            notes=(evil,),
+        rows=(BacktestRow(model=evil, coin=None, scores=scores), BacktestRow(model=evil, coin=evil, scores=scores)),
+        honesty=tuple(
+            change(
+                one,
+                model=evil,
+                verdict=change(one.verdict, against=evil, detail=evil),
+                skills=tuple(change(skill, reference=evil) for skill in one.skills),
+                coverage=tuple(change(part, label=evil) for part in one.coverage),
+            )
+            for one in page.honesty
+            if one.model == "mix"
         ),
-        folds=(replace(page.folds[0], losses=((evil, 0.1),), note=evil),),
+        confidence_sets=tuple(change(one, members=(evil,), left_out=(evil,)) for one in page.confidence_sets),
+        fans=tuple(replace(fan, coin=evil, model=evil) for fan in page.fans),
+        trading=Trading(
+            change(
+                told,
+                rows=tuple(change(one, name=evil) for one in told.rows),
+                costs=tuple(change(one, name=evil) for one in told.costs),
+                delays=tuple(change(one, name=evil) for one in told.delays),
+                paths=tuple(change(one, name=evil) for one in told.paths),
+                notes=(evil,),
+            ),
+            tuple(replace(curve, name=evil + str(i)) for i, curve in enumerate(page.trading.curves)),
+        ),
+        folds=(replace(page.folds[0], losses={evil: 0.1}),),
         importance=(Importance(evil, ((evil, 1.0),), evil),),
         conventions=(evil,),
-        problems=(Problem(evil, evil),),
+        left_out=((evil, evil),),
         command=evil,
         manifest=((evil, evil),),
     )

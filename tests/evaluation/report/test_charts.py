@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.evaluation.report.charts import MOST_POINTS, bands_shown, drawdown, equity, fan, month_starts
-from cryptocast.evaluation.report.page import Curve
+from cryptocast.evaluation.trading import Curve
 from cryptocast.scoring.quantiles import LEVELS
 from tests.evaluation.report.demo import DAY, START, demo_page
 

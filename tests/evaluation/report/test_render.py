@@ -1,5 +1,6 @@
 """One HTML text: complete, self-contained, the same each time, and nothing in it is what a name pretends to be."""
 
+import math
 import re
 import struct
 import subprocess
@@ -8,9 +9,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from cryptocast.evaluation.records import BacktestRow
 from cryptocast.evaluation.report import Page, picture, render
+from cryptocast.evaluation.verdicts import verdict_numbers
 from tests.evaluation.report.demo import COINS, demo_page, hostile_page
 
 VOID = {"meta", "link", "br", "hr", "col"}
@@ -50,8 +54,7 @@ class Document(HTMLParser):
 
 @pytest.fixture(scope="module")
 def small() -> Page:
-    page = demo_page(coins=1, origins=12)
-    return replace(page, pits=page.pits[:4], importance=())
+    return replace(demo_page(coins=1, origins=12), importance=())
 
 
 @pytest.fixture(scope="module")
@@ -154,13 +157,19 @@ def test_what_is_not_given_is_left_out() -> None:
     bare = Page(
         title="Bare",
         coins=full.coins,
-        models=full.models,
         chosen="mix",
         horizons=full.horizons,
         bar="day",
         start=full.start,
         end=full.end,
-        verdicts=full.verdicts,
+        rows=tuple(
+            BacktestRow(
+                model=row.model,
+                coin=None,
+                scores=tuple(msgspec.structs.replace(score, coverage=()) for score in row.scores),
+            )
+            for row in full.pooled
+        ),
     )
     text = render(bare)
     anchors = [attributes.get("id") for name, attributes in Document(text).elements if name == "section"]
@@ -169,10 +178,20 @@ def test_what_is_not_given_is_left_out() -> None:
 
 
 def test_one_verdict_and_none_are_said_in_words() -> None:
-    full = demo_page(coins=1, origins=6)
-    one = replace(full, fans=(), reliability=(), pits=(), probabilities=(), skills=(), coin_scores=(), trading=None)
-    assert "2 of 12 forecasts" in render(one)
-    assert "Nothing could be judged." in render(replace(one, verdicts=()))
+    one = replace(demo_page(coins=1, origins=6), fans=(), honesty=(), trading=None)
+    assert "2 of 8 forecasts" in render(one)
+    assert "Nothing could be judged." in render(replace(one, rows=one.pooled[:1]))
+
+
+def test_the_page_says_of_each_verdict_what_its_record_says(small: Page, small_text: str) -> None:
+    said = " ".join("".join(Document(small_text).texts).split())
+    for row in small.judged:
+        for score in row.scores:
+            assert f"({verdict_numbers(score.verdict, score.horizon)})" in said
+            assert f"than {score.verdict.against}" in said
+    assert "The skill lies in the width, not in the direction." in said
+    assert "cannot tell (n = 41 dates, too few for 30 bars ahead)" in said
+    assert "Each trade costs 15 bps of its value (10 fee, 5 slippage)." in said
 
 
 def test_unknown_numbers_do_not_stop_the_page(small: Page) -> None:
@@ -188,11 +207,14 @@ def test_unknown_numbers_do_not_stop_the_page(small: Page) -> None:
         outcome=fan.outcome[:0],
     )
     lost = tuple(
-        replace(row, observed=np.full_like(row.observed, np.nan), se=row.se * np.nan) for row in small.reliability
+        msgspec.structs.replace(
+            record,
+            levels=tuple(msgspec.structs.replace(one, share=math.nan, se=math.nan) for one in record.levels),
+            skills=tuple(msgspec.structs.replace(one, value=None, lower=None, upper=None) for one in record.skills),
+        )
+        for record in small.honesty
     )
-    text = render(
-        replace(small, fans=(blind, nothing), reliability=lost, pits=(), probabilities=(), coin_scores=(), trading=None)
-    )
+    text = render(replace(small, fans=(blind, nothing), honesty=lost, trading=None))
     assert "No outcome is known yet." in text
     assert "nan" not in re.sub(r"<title.*?</title>", "", text.lower()).replace("finance", "")
 
@@ -213,7 +235,7 @@ def test_the_picture_is_a_png_and_the_same_each_time(small: Page) -> None:
     assert height > 1_200
     assert picture(small) == drawn
     with pytest.raises(ValueError, match="nothing to draw"):
-        picture(replace(small, fans=(), skills=()))
+        picture(replace(small, fans=(), honesty=()))
 
 
 def test_the_drawing_libraries_wait_until_a_page_is_rendered() -> None:

@@ -2,10 +2,8 @@
 
 import pytest
 
-from cryptocast.evaluation.report.page import Estimate, Verdict
 from cryptocast.evaluation.report.words import (
     ahead,
-    counted,
     date,
     detail,
     interval,
@@ -14,6 +12,7 @@ from cryptocast.evaluation.report.words import (
     price,
     signed_percent,
 )
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 
 
 @pytest.mark.parametrize(
@@ -60,26 +59,33 @@ def test_horizons_are_counted_in_bars() -> None:
     assert ahead(24, "hour") == "24 hours"
 
 
-def test_an_interval_needs_both_ends() -> None:
-    assert interval(Estimate(0.01, -0.004, 0.02), share=True) == "−0.4% to +2.0%"
-    assert interval(Estimate(0.5, -0.25, 1.0), share=False) == "−0.25 to 1.00"
-    assert interval(Estimate(0.01, None, 0.02), share=True) == ""
+def test_an_interval_has_both_ends_or_is_not_shown() -> None:
+    assert interval(0.4, 1.9, share=False) == "0.40 to 1.90"
+    assert interval(-0.004, 0.02, share=True) == "−0.4% to +2.0%"
+    assert interval(None, 0.02, share=True) == ""
 
 
-def test_a_verdict_says_the_word_the_dates_the_place_and_what_could_be_seen() -> None:
+def test_a_verdict_says_how_much_where_and_what_could_be_seen() -> None:
     verdict = Verdict(
-        "mix", 1, "better", 1_200, "rw_empirical", Estimate(0.024, 0.009, 0.039), 0.0004, ("width",), 0.009
+        word="better",
+        dates=1_200,
+        against="rw_empirical",
+        skill=0.024,
+        lower=0.009,
+        upper=0.039,
+        p=0.0004,
+        smallest_skill=0.009,
     )
-    assert counted(verdict) == "n = 1,200 dates, p < 0.001"
-    assert detail(verdict) == (
+    assert detail(verdict, ("width",)) == (
         "CRPS 2.4% lower than rw_empirical (skill +0.9% to +3.9%). The skill lies in the width, not in the direction. "
         "This much data could have shown a skill of 0.9% or more."
     )
+    assert "The skill lies in the width and the direction." in detail(verdict, ("width", "direction"))
+    assert "Neither the width nor the direction stands out alone." in detail(verdict, ())
 
 
 def test_a_verdict_without_a_test_says_so() -> None:
-    verdict = Verdict("mix", 30, "cannot tell", 41, "rw_gaussian", Estimate(None), note="Labels overlap.")
-    assert counted(verdict) == "n = 41 dates"
-    assert detail(verdict) == (
-        "The loss could not be compared. There are too few origins to say what could have been shown. Labels overlap."
+    verdict = Verdict(word="cannot tell", against="rw_gaussian", dates=41, reason=VerdictReason.TOO_FEW_DATES)
+    assert detail(verdict, None) == (
+        "The loss could not be compared. There are too few origins to say what could have been shown."
     )
