@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
-BELOW = {"errors", "config", "files", "addresses"}
+BELOW = {"errors", "config", "market", "files", "addresses"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
@@ -22,6 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "allowed": {"addresses"},
     "config": {"errors", "allowed"},
     "config_text": {"config"},
+    "market": {"config"},
     "folds": {"errors"},
     "scoring": {"errors"},
     "net": BELOW,

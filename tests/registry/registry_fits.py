@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from cryptocast.market import Market
 from cryptocast.registry import (
     CoinCalibration,
     CoinData,
@@ -26,7 +27,7 @@ from cryptocast.registry import (
 )
 
 NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
-BITCOIN = VersionKey("bitcoin", "sample", "usd", "daily", "lightgbm")
+BITCOIN = VersionKey("bitcoin", Market("sample", "usd", "daily"), "lightgbm")
 FILES = {"model-1.txt": b"tree\n" * 100, "state.json": b"{}"}
 
 

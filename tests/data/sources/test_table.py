@@ -10,13 +10,14 @@ from cryptocast.data.sources.base import Access
 from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock, rule_of
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
+from cryptocast.market import Market
 
 NOW = datetime(2026, 1, 2, 15, tzinfo=UTC)
 NAMES = sorted(SOURCES)
 
 
 def key_of(source: str) -> SeriesKey:
-    return SeriesKey(source, "usd", "daily", "no-such-coin")
+    return SeriesKey(Market(source, "usd", "daily"), "no-such-coin")
 
 
 def test_the_settings_and_the_table_name_the_same_sources() -> None:
