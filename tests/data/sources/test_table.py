@@ -79,3 +79,10 @@ def test_the_store_takes_the_names_of_the_table_and_no_others(tmp_path: Path) ->
     assert {store.path(key_of(name)).parts[-4] for name in NAMES} == set(NAMES)
     with pytest.raises(UsageError, match="is not a source of candles"):
         store.path(key_of("of-another-cryptocast"))
+
+
+def test_only_what_is_fetched_has_needs_that_doctor_looks_at() -> None:
+    needs = {name: {found.name for found in SOURCES[name].findings(Config(), {})} for name in NAMES}
+    assert needs.pop("coingecko") >= {"key"}
+    assert set().union(*needs.values()) == set()
+    assert SOURCES["sample"].probe(Config(), None) == "the sample is not asked"
