@@ -30,6 +30,7 @@ from cryptocast.config import Config, DataConfig, EnsembleConfig, ServeConfig, S
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.simulated import SimulatedMarket, simulate
 from cryptocast.data.store import CandleStore
+from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request
 
@@ -95,7 +96,7 @@ def frames(coins: Sequence[str], bars: int) -> dict[str, pl.DataFrame]:
 def write(store: Path, coin: str, frame: pl.DataFrame) -> None:
     closed = frame["close_time"][-1]
     CandleStore(store, lock_timeout_s=10.0).write(
-        SeriesKey("coingecko", "usd", "daily", coin), frame, fetched_at=closed + AFTER
+        SeriesKey(Market("coingecko", "usd", "daily"), coin), frame, fetched_at=closed + AFTER
     )
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
 # `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
-BELOW = {"errors", "config", "files", "addresses", "kinds"}
+BELOW = {"errors", "config", "market", "files", "addresses", "kinds"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
@@ -24,6 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "kinds": set(),
     "config": {"errors", "allowed", "kinds"},
     "config_text": {"config"},
+    "market": {"config"},
     "folds": {"errors"},
     "scoring": {"errors"},
     "net": BELOW,

@@ -7,6 +7,7 @@ from typing import Final
 import polars as pl
 
 from cryptocast.config import Granularity
+from cryptocast.market import Market
 
 __all__ = ["BAR_US", "CANDLE_SCHEMA", "Candles", "Provenance", "SeriesKey"]
 
@@ -34,10 +35,23 @@ CANDLE_SCHEMA: Final = pl.Schema(
 class SeriesKey:
     """Names one series of candles. Series of different sources are never spliced."""
 
-    source: str  # coingecko, sample, simulated or file
-    vs: str
-    granularity: Granularity
+    market: Market
     coin: str
+
+    @property
+    def source(self) -> str:
+        """Its name in the table of sources."""
+        return self.market.source
+
+    @property
+    def vs(self) -> str:
+        """The quote currency."""
+        return self.market.vs
+
+    @property
+    def granularity(self) -> Granularity:
+        """The length of its bars."""
+        return self.market.granularity
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from cryptocast.data.sources.file.source import FILE
 from cryptocast.data.spans import Span, merged
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.files import OWN_FILE, make_own_folder
+from cryptocast.market import Market
 
 __all__ = ["LAYOUT", "REVISION_SCHEMA", "CandleStore", "Finding", "WriteResult", "decode_series", "encode_series"]
 
@@ -268,7 +269,7 @@ class CandleStore:
             *_, source, vs, granularity, _name = path.parts
             if path.name.endswith(REVISIONS) or granularity not in BAR_US:
                 continue
-            key = SeriesKey(source, vs, "hourly" if granularity == "hourly" else "daily", path.stem)
+            key = SeriesKey(Market(source, vs, "hourly" if granularity == "hourly" else "daily"), path.stem)
             try:
                 check_key(key)
             except UsageError:
@@ -399,7 +400,7 @@ def _metadata(metadata: bytes | None, key: SeriesKey, origin: str, remedy: str) 
         stated = msgspec.json.decode(metadata, type=SeriesMetadata)
     except msgspec.DecodeError as error:
         raise DataError(f"{origin} has provenance that cannot be read ({error}). {remedy}") from error
-    found = SeriesKey(stated.source, stated.vs, stated.granularity, stated.coin)
+    found = SeriesKey(Market(stated.source, stated.vs, stated.granularity), stated.coin)
     if found != key:
         raise DataError(f"{origin} holds {found.coin} ({found.source}, {found.vs}, {found.granularity}). {remedy}")
     return stated

@@ -9,6 +9,7 @@ from msgspec import Meta
 from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
+from cryptocast.market import Market
 from cryptocast.registry.database import Connection
 from cryptocast.registry.journal import Journal
 from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN
@@ -42,7 +43,7 @@ class AbEvent(Record, frozen=True, kw_only=True):
     @property
     def key(self) -> VersionKey:
         """What is tested."""
-        return VersionKey(self.coin, self.source, self.vs, self.granularity, self.kind)
+        return VersionKey(self.coin, Market(self.source, self.vs, self.granularity), self.kind)
 
 
 class AbTest(Record, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from msgspec import Meta
 from cryptocast.config import Granularity
 from cryptocast.errors import ModelError, RegistryError
 from cryptocast.evaluation.records import Record
+from cryptocast.market import Market
 from cryptocast.registry.database import Connection
 from cryptocast.registry.journal import Journal
 from cryptocast.registry.lineage import Lineage, read_lineage
@@ -59,7 +60,7 @@ class _Keyed(Record, frozen=True, kw_only=True):
     @property
     def key(self) -> VersionKey:
         """What it is a forecast of, and by which kind."""
-        return VersionKey(self.coin, self.source, self.vs, self.granularity, self.kind)
+        return VersionKey(self.coin, Market(self.source, self.vs, self.granularity), self.kind)
 
 
 class LedgerRow(_Keyed, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ import msgspec
 from cryptocast.config import GateConfig, Granularity
 from cryptocast.errors import RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut, Trial, TrialCommand
+from cryptocast.market import Market
 from cryptocast.registry import journal, rows
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest, all_tests, end_test, start_test
@@ -400,7 +401,7 @@ class Registry:
             if best is not None:
                 return best
             kind = self._only_kind(reference, source=source, vs=vs, granularity=granularity)
-        key = VersionKey(reference.coin, source, vs, granularity, kind)
+        key = VersionKey(reference.coin, Market(source, vs, granularity), kind)
         with self._database.read() as connection:
             number = _resolve(reference, rows.read_aliases(connection, key))
             found = rows.read_versions(connection, {**_columns(key), "number": number})
@@ -502,7 +503,7 @@ class Registry:
     def _register_version(
         self, connection: Connection, manifest: FitManifest, fit_id: str, version: NewVersion, now: datetime, who: str
     ) -> None:
-        key = VersionKey(version.coin, manifest.source, manifest.vs, manifest.granularity, manifest.kind)
+        key = VersionKey(version.coin, Market(manifest.source, manifest.vs, manifest.granularity), manifest.kind)
         if rows.read_versions(connection, {**_columns(key), "fit_id": fit_id}):
             return
         number = rows.next_number(connection, key)

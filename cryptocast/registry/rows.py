@@ -15,6 +15,7 @@ from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.evaluation.stored import read_stored
+from cryptocast.market import Market
 from cryptocast.registry.database import Connection, Row
 from cryptocast.registry.manifest import (
     CoinCalibration,
@@ -78,7 +79,7 @@ def key_values(key: VersionKey) -> tuple[str, str, str, str, str]:
 
 
 def row_key(row: Row) -> VersionKey:
-    return VersionKey(*_key_of(row))
+    return VersionKey(row["coin"], Market(row["source"], row["vs"], row["granularity"]), row["kind"])
 
 
 def _key_of(row: Row) -> tuple[str, str, str, Granularity, str]:

@@ -8,6 +8,7 @@ import msgspec
 
 from cryptocast.config import Granularity
 from cryptocast.evaluation.verdicts import VerdictReason, VerdictWord
+from cryptocast.market import Market
 from cryptocast.registry.manifest import CoinCalibration, FitManifest, HoldOut
 
 __all__ = [
@@ -37,13 +38,26 @@ class VersionKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """Versions are numbered, and aliases unique, within one of these. A key never forecasts another source's bars."""
 
     coin: str
-    source: str
-    vs: str
-    granularity: Granularity
+    market: Market
     kind: str
 
+    @property
+    def source(self) -> str:
+        """Of the bars that it forecasts."""
+        return self.market.source
+
+    @property
+    def vs(self) -> str:
+        """Of the bars that it forecasts."""
+        return self.market.vs
+
+    @property
+    def granularity(self) -> Granularity:
+        """Of the bars that it forecasts."""
+        return self.market.granularity
+
     def __str__(self) -> str:
-        return f"{self.coin}/{self.kind} ({self.source}, {self.vs}, {self.granularity})"
+        return f"{self.coin}/{self.kind} ({self.market})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from cryptocast.data.sources.coingecko.source import COINGECKO, connect, credits
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.data.sources.table import rule_of
 from cryptocast.errors import CryptocastError
+from cryptocast.market import Market
 from cryptocast.net import Batcher, Breaker, BreakerMetrics, Breakers, Parts, Priority
 from cryptocast.registry import PRODUCTION, KeptRegistry, Registry, RegistryWatch
 from cryptocast.serving.access import Keys
@@ -590,7 +591,7 @@ def _refresher(context: Context, answers: Answers, keeper: BarKeeper | None, dut
 
     async def bring(coins: Sequence[str], priority: Any) -> Fetched:
         assert keeper is not None and source is not None  # noqa: S101, PT018 - for the type checker
-        return await keeper.bring(coins, source.name, config.data.vs, config.data.granularity, priority)
+        return await keeper.bring(coins, Market(source.name, config.data.vs, config.data.granularity), priority)
 
     return Refresher(
         config=config,

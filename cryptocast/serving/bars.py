@@ -7,18 +7,18 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
-from cryptocast.config import Granularity
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
 from cryptocast.data.sources.table import SOURCES, rule_of
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.market import Market
 from cryptocast.net import Breaker, Breakers, Priority, Try
 from cryptocast.serving.clients import CLIENT
 from cryptocast.serving.problems import INTERNAL
 from cryptocast.serving.strangers import Strangers, Unknown
 from cryptocast.serving.worker import Worker
 from cryptocast.workflows.candles import Found, Sources, open_store
-from cryptocast.workflows.context import Context
+from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.panel import choice_of
 from cryptocast.workflows.upstream import access_of, upstream_factory
@@ -86,7 +86,7 @@ class BarKeeper:
         source = rule_of(selection.source or "auto").fetched
         if source is None:
             return lacking
-        series = SeriesKey(source.name, selection.vs or "usd", selection.granularity or "daily", coin)
+        series = SeriesKey(Market(source.name, selection.vs or "usd", selection.granularity or "daily"), coin)
         flight = self._flights.get(series)
         if flight is None:
             priority = Priority.USER
@@ -103,7 +103,7 @@ class BarKeeper:
     async def _settled(self, series: SeriesKey, priority: Priority) -> Fetched:
         """What came of one series. What the upstream does not know is believed for a time, of a coin of ours never."""
         coin, vs = series.coin, series.vs
-        fetched = await self.bring([coin], series.source, vs, series.granularity, priority)
+        fetched = await self.bring([coin], series.market, priority)
         error = fetched[coin]
         if error is None or self._strangers is None:
             return fetched
@@ -116,43 +116,36 @@ class BarKeeper:
             }
         return fetched
 
-    async def bring(
-        self, coins: Sequence[str], source: str, vs: str, granularity: Granularity, priority: Priority
-    ) -> Fetched:
-        """Bring the coins up to date: None for those that are, else why not. Raises nothing of its own.
-
-        source: one that fetches."""
+    async def bring(self, coins: Sequence[str], market: Market, priority: Priority) -> Fetched:
+        """Bring the coins of a market that is fetched up to date: None for those that are, else why not. Raises nothing
+        of its own."""
         if (refusal := self._refusal()) is not None:
             return dict.fromkeys(coins, DataError(f"The store cannot be written ({refusal}): no candles are fetched."))
         try:
             worker = self._worker_for_others if priority is Priority.STRANGER else self._worker
-            fetched, changed = await worker.submit(partial(self._fetch, coins, source, vs, granularity, priority))
+            fetched, changed = await worker.submit(partial(self._fetch, coins, market, priority))
         except CryptocastError as error:
             return dict.fromkeys(coins, error)
         if changed:
             await self._on_change()
         return fetched
 
-    def _fetch(
-        self, coins: Sequence[str], source: str, vs: str, granularity: Granularity, priority: Priority
-    ) -> tuple[Fetched, list[str]]:
+    def _fetch(self, coins: Sequence[str], market: Market, priority: Priority) -> tuple[Fetched, list[str]]:
         config = self._context.config
         fetched: Fetched = {}
         changed = []
         # Of a coin that somebody names in passing the bars of one call are enough.
-        most = SOURCES[source].days_a_call(granularity) if priority is Priority.STRANGER else None
+        most = SOURCES[market.source].days_a_call(market.granularity) if priority is Priority.STRANGER else None
         days = min(config.data.days, most) if most is not None else None
-        access = access_of(self._context, breakers=self._breakers[source], on_try=self._on_try, deadline_s=DEADLINE_S)
+        breakers = self._breakers[market.source]
+        access = access_of(self._context, breakers=breakers, on_try=self._on_try, deadline_s=DEADLINE_S)
         try:
             with Sources(
                 config,
                 self._context.candles or open_store(config),
-                source=choice_of(source),
-                vs=vs,
-                granularity=granularity,
-                now=None,
+                Resolved(tuple(coins), choice_of(market.source), market.vs, market.granularity, now=None),
                 wall_clock=self._context.wall_clock,
-                upstream_factory=upstream_factory(source, access),
+                upstream_factory=upstream_factory(market.source, access),
                 priority=priority,
                 tries=1 if priority is Priority.STRANGER else 2,
             ) as sources:

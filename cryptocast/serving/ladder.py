@@ -15,6 +15,7 @@ import msgspec
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.table import rule_of
 from cryptocast.errors import CryptocastError, DataError, RegistryError, TooFewBarsError, UsageError
+from cryptocast.market import Market
 from cryptocast.serving.answers import MakeForecast
 from cryptocast.workflows.documents import CoinForecast, ForecastDocument
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
@@ -70,7 +71,7 @@ class Ladder:
         except DataError:
             (coin,) = selection.coins
             keys = {
-                source: SeriesKey(source.name, selection.vs or "", selection.granularity or "daily", coin)
+                source: SeriesKey(Market(source.name, selection.vs or "", selection.granularity or "daily"), coin)
                 for source in rule.stand_ins
             }
             stand_in = next((source for source, key in keys.items() if source.holds(key)), None)

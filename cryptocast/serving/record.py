@@ -11,6 +11,7 @@ from cryptocast.config import Config, Granularity
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.table import SOURCES
 from cryptocast.errors import CryptocastError, DataError
+from cryptocast.market import Market
 from cryptocast.serving.answers import Answers
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Forecaster
@@ -60,4 +61,4 @@ def served_series(answers: Answers, config: Config) -> Iterable[SeriesKey]:
     for made in answers.newest():
         asked[made.vs, msgspec.convert(made.granularity, Granularity), made.coin] = None
     stored = [source.name for source in SOURCES.values() if source.kept_in_store]
-    return [SeriesKey(source, *one) for one in asked for source in stored]
+    return [SeriesKey(Market(source, vs, granularity), coin) for vs, granularity, coin in asked for source in stored]

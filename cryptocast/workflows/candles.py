@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
-from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.config import Config, Granularity
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.frame import cut
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
@@ -18,8 +18,9 @@ from cryptocast.data.sources.table import rule_of
 from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
-from cryptocast.workflows.context import NoProgress, Progress
+from cryptocast.workflows.context import NoProgress, Progress, Resolved
 from cryptocast.workflows.downloads import Downloads, Reach, by_turns
 
 __all__ = [
@@ -85,54 +86,42 @@ class _Order:
 
 def obtain(
     config: Config,
-    coins: Sequence[str],
+    asked: Resolved,
     *,
-    source: SourceChoice,
-    vs: str,
-    granularity: Granularity,
-    now: datetime | None,
     wall_clock: Callable[[], datetime],
     upstream_factory: Callable[[], Upstream],
     fetch_allowed: bool = True,
-    as_of: datetime | None = None,
     progress: Progress | None = None,
     store: CandleStore | None = None,
-    stored: bool = False,
 ) -> Obtained:
     """The candles of the coins by the rule of their source. An error of one coin stands in `missing`; none is raised.
 
     Coins are downloaded side by side. While the upstream has not answered, one call goes out at a time, and the first
-    that finds nobody there is the last, so that a machine without a network waits once. as_of: what the store knew at
-    that moment, without later bars and revisions; stored: what the store has now; with either nothing is fetched.
-    store: that of the settings unless given. UsageError for a malformed coin or quote currency, ConfigError for a key
+    that finds nobody there is the last, so that a machine without a network waits once. store: that of the settings
+    unless given. UsageError for a malformed coin or quote currency, ConfigError for a key
     that is refused: they are raised, since nothing could come of the others.
     """
-    for coin in coins:
+    for coin in asked.coins:
         check_coin(coin)
     shown = progress or NoProgress()
     found: dict[str, Found | CryptocastError] = {}
-    shown.begin("candles", len(coins))
+    shown.begin("candles", len(asked.coins))
     sources = Sources(
         config,
         store or open_store(config),
-        source=source,
-        vs=vs,
-        granularity=granularity,
-        now=now,
+        asked,
         wall_clock=wall_clock,
         upstream_factory=upstream_factory,
         fetch_allowed=fetch_allowed,
-        as_of=as_of,
-        stored=stored,
     )
     try:
-        for coin, outcome in sources.find_all(dict.fromkeys(coins)):
+        for coin, outcome in sources.find_all(dict.fromkeys(asked.coins)):
             found[coin] = outcome
             shown.step(coin)
     finally:
         sources.close()
         shown.end()
-    results = {coin: found[coin] for coin in coins}
+    results = {coin: found[coin] for coin in asked.coins}
     return Obtained(
         bars={coin: outcome.bars for coin, outcome in results.items() if isinstance(outcome, Found)},
         missing={coin: outcome for coin, outcome in results.items() if not isinstance(outcome, Found)},
@@ -147,34 +136,28 @@ def open_store(config: Config) -> CandleStore:
 class Sources:
     """The rule of the sources for one command. Opens the upstream when it is first needed; a context manager.
 
-    priority, patient: of its calls, see Downloads. tries: calls that may find nobody before the upstream counts as
-    unreachable.
+    asked: which bars; its coins are not looked at, see `find_all`. priority, patient: of the calls, see Downloads.
+    tries: calls that may find nobody before the upstream counts as unreachable.
     """
 
     def __init__(
         self,
         config: Config,
         store: CandleStore,
+        asked: Resolved,
         *,
-        source: SourceChoice,
-        vs: str,
-        granularity: Granularity,
-        now: datetime | None,
         wall_clock: Callable[[], datetime],
         upstream_factory: Callable[[], Upstream],
         fetch_allowed: bool = True,
-        as_of: datetime | None = None,
-        stored: bool = False,
         priority: Priority = Priority.USER,
         patient: bool = False,
         tries: int = 1,
     ) -> None:
-        check_vs(vs)
-        self._config, self._store = config, store
-        self._rule, self._vs, self._granularity = rule_of(source), vs, granularity
-        self._now = as_of if now is None else now
-        self._as_of, self._wall_clock, self._factory = as_of, wall_clock, upstream_factory
-        self._stored = stored
+        check_vs(asked.vs)
+        self._config, self._store, self._asked = config, store, asked
+        self._rule = rule_of(asked.source)
+        self._now = asked.as_of if asked.now is None else asked.now
+        self._wall_clock, self._factory = wall_clock, upstream_factory
         self._fetch_allowed = fetch_allowed
         self._opened: Upstream | None = None
         self._downloads = Downloads(
@@ -239,32 +222,32 @@ class Sources:
         """Bars for which nobody needs to be asked; None if they must be fetched."""
         for source in self._rule.here:
             key = self._key(source, coin)
-            own = self._store.read(key, self._as_of) if source.kept_in_store else source.load(self._config, key)
+            own = self._store.read(key, self._asked.as_of) if source.kept_in_store else source.load(self._config, key)
             if own is not None:
                 return Found(self._resting(own))
         if self._rule.fetched is None:
             missing = DataError(self._rule.here[-1].explain_missing(self._config, key))
-            raise self._unknown_then(key) if self._as_of else missing
-        if self._as_of is None and not self._stored:
+            raise self._unknown_then(key) if self._asked.as_of else missing
+        if self._asked.as_of is None and not self._asked.stored:
             return None
         key = self._key(self._rule.fetched, coin)
-        known = self._store.read(key, self._as_of)
-        if known is None and self._as_of is not None:
+        known = self._store.read(key, self._asked.as_of)
+        if known is None and self._asked.as_of is not None:
             raise self._unknown_then(key)
         if known is None:
             raise DataError(
-                f"The store has no {self._granularity} candles of {coin} in {self._vs}."
+                f"The store has no {self._asked.granularity} candles of {coin} in {self._asked.vs}."
                 f" Fetch them: cryptocast fetch {coin}"
             )
-        return Found(self._ageing(known, self._as_of or self._wall_clock()))
+        return Found(self._ageing(known, self._asked.as_of or self._wall_clock()))
 
     def _unknown_then(self, key: SeriesKey) -> DataError:
         since = self._store.known_since(key)
         there = f"it knows some since {since:%Y-%m-%d %H:%M} UTC" if since else "it has none"
         return DataError(
             f"The store knew no {key.granularity} candles of {key.coin} ({key.source}) at"
-            f" {self._as_of:%Y-%m-%d %H:%M} UTC: {there}. Choose a later --as-of, or leave it out; --now cuts by the"
-            " time of the bars instead."
+            f" {self._asked.as_of:%Y-%m-%d %H:%M} UTC: {there}. Choose a later --as-of, or leave it out; --now cuts by"
+            " the time of the bars instead."
         )
 
     def _order(self, coin: str, days: int | None, *, refresh: bool, whole: bool) -> _Order:
@@ -350,7 +333,7 @@ class Sources:
         return self._rule.fetched
 
     def _key(self, source: Source, coin: str) -> SeriesKey:
-        return SeriesKey(source.name, self._vs, self._granularity, coin)
+        return SeriesKey(Market(source.name, self._asked.vs, self._asked.granularity), coin)
 
     def _resting(self, candles: Candles, notice: str | None = None) -> CoinBars:
         """Bars whose clock stands at their last close."""
@@ -362,13 +345,12 @@ class Sources:
         kept = candles if self._now is None else cut(candles, self._now)
         now = self._now or wall
         last = kept.provenance.last
-        late = now > stale_after(last, self._granularity, self._config.data.stale_after_bars)
+        late = now > stale_after(last, self._asked.granularity, self._config.data.stale_after_bars)
         notice = failed
         if late and failed is None:
             coin = kept.provenance.key.coin
-            notice = (
-                f"{self.fetched.title}'s newest {self._granularity} candle of {coin} closed {last:%Y-%m-%d %H:%M} UTC."
-            )
+            newest = f"{self.fetched.title}'s newest {self._asked.granularity} candle of {coin}"
+            notice = f"{newest} closed {last:%Y-%m-%d %H:%M} UTC."
             if kept.provenance.fetched_at - last > DEAD_AFTER:
                 notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
         return CoinBars(kept, now=now, stale=late or failed is not None, notice=notice)

@@ -47,7 +47,7 @@ def live_of(registry: Registry, gate: GateConfig, version: Version) -> LiveRepor
     """How the version's lineage did on matured live forecasts (see Registry.live_record), beside the baseline."""
     key = version.key
     own = registry.live_record(key, version.number)
-    baseline = registry.matured(VersionKey(key.coin, key.source, key.vs, key.granularity, "baseline"), 0)
+    baseline = registry.matured(VersionKey(key.coin, key.market, "baseline"), 0)
     return live_score(own, baseline, gate, bar_us=BAR_US[key.granularity])
 
 

@@ -61,7 +61,7 @@ def compare(registry: Registry, store: Path, gate: GateConfig, a: Version, b: Ve
 
     UsageError if they forecast different bars, or are the same version.
     """
-    if (a.key.source, a.key.vs, a.key.granularity) != (b.key.source, b.key.vs, b.key.granularity):
+    if a.key.market != b.key.market:
         raise UsageError(f"{a.name} and {b.name} forecast different bars ({a.key}; {b.key}) and cannot be compared.")
     if a.key == b.key and a.number == b.number:
         raise UsageError(f"{a.name} is one version. Name two: cryptocast registry list {a.key.coin}.")

@@ -13,17 +13,13 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from cryptocast.addresses import shown_address
 from cryptocast.config import Config, load_config
-from cryptocast.data.sources.coingecko.client import CoinGecko
-from cryptocast.data.sources.coingecko.refusals import DASHBOARD
-from cryptocast.data.sources.coingecko.source import credits_of
+from cryptocast.data.sources.table import SOURCES, rule_of
 from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UsageError
 from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.kinds import LIBRARIES
-from cryptocast.net import Limiter, Unreachable
+from cryptocast.net import Unreachable
 from cryptocast.registry import PRODUCTION, Registry
-from cryptocast.workflows.context import utc_now
 from cryptocast.workflows.inventory import check_store, list_store
 
 __all__ = ["Check", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
@@ -36,9 +32,6 @@ TOKEN: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 the name of the variable
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 LITTLE_BYTES: Final = 500_000_000
 TOO_LITTLE_BYTES: Final = 20_000_000
-# One cheap call, and no patience: a machine without a network must hear so at once.
-PATIENCE: Final = {"connect_timeout_s": 2.0, "read_timeout_s": 3.0, "deadline_s": 4.0, "max_retries": 0}
-FEW_CREDITS: Final = 0.1  # of the month
 SHOWN_FINDINGS: Final = 3
 
 
@@ -81,9 +74,8 @@ def examine(
         _settings(config_path, folder or Path.cwd(), environ),
         *_store(config),
         _registry(config),
-        _key(config, environ),
+        *_sources(config, environ),
         _token(config, environ),
-        *_credits(config),
         *([_network(config, probe, environ)] if probe is not None else []),
         *_libraries(),
         _disk(config),
@@ -92,20 +84,12 @@ def examine(
 
 
 def probe_upstream(config: Config, api_key: str | None = None) -> str:
-    """One call to CoinGecko, with the key; what came of it, in words.
+    """Ask the source that the settings fetch from whether it is there and takes the key; what came of it, in words.
 
     Raises Unreachable if there was no answer, ConfigError if the key is refused, UpstreamError for other refusals.
     """
-    coingecko = msgspec.structs.replace(config.coingecko, **PATIENCE)
-    base = shown_address(coingecko.pro_base_url if coingecko.plan == "pro" else coingecko.base_url)
-    with CoinGecko(coingecko, api_key=api_key, limiter=Limiter(1)) as upstream:
-        if coingecko.plan != "pro":
-            status = upstream.run(upstream.ping())
-            return f"{base} answers (status {status})" + (", the key is taken" if coingecko.plan == "demo" else "")
-        account = upstream.run(upstream.account())
-    left, credit = account.current_remaining_monthly_calls, account.monthly_call_credit
-    known = f", {left:,} of {credit:,} calls of the month left" if left is not None and credit is not None else ""
-    return f"{base} answers, the key is taken: plan {account.plan or 'pro'}{known}"
+    source = rule_of(config.data.source).fetched or rule_of("auto").fetched
+    return "nothing is fetched" if source is None else source.probe(config, api_key)
 
 
 def _report(checks: list[Check]) -> DoctorReport:
@@ -185,19 +169,11 @@ def _some(problems: list[str]) -> str:
     return " ".join(problems[:SHOWN_FINDINGS]) + (f" And {more} more." if more > 0 else "")
 
 
-def _key(config: Config, environ: Mapping[str, str]) -> Check:
-    """Whether there is a key where the plan needs one. What it is stays where it is."""
-    plan, given = config.coingecko.plan, bool(environ.get(API_KEY, "").strip())
-    if plan == "keyless" and given:
-        found = f"{API_KEY} is set, but the plan is keyless, so it is not used"
-        return _warn("key", found, 'Set [coingecko] plan = "demo", or "pro".')
-    if plan == "keyless":
-        more = f'For 25 calls a minute get a free demo key ({DASHBOARD}), set {API_KEY} and [coingecko] plan = "demo".'
-        return _ok("key", "none needed: keyless, 365 days of history, 5 calls a minute", more)
-    if not given:
-        found = f"[coingecko] plan is {plan}, and {API_KEY} is not set: nothing can be fetched"
-        return _warn("key", found, f'Set {API_KEY} ({DASHBOARD}), or [coingecko] plan = "keyless".')
-    return _ok("key", f"{API_KEY} is set, plan {plan}")
+def _sources(config: Config, environ: Mapping[str, str]) -> Iterator[Check]:
+    """What each source needs before it can be fetched from."""
+    for source in SOURCES.values():
+        for found in source.findings(config, environ):
+            yield Check(name=found.name, status=found.status, found=found.found, next=found.next)
 
 
 def _token(config: Config, environ: Mapping[str, str]) -> Check:
@@ -206,22 +182,6 @@ def _token(config: Config, environ: Mapping[str, str]) -> Check:
         found = f"[serve] host is {host}, open to other machines, and {TOKEN} is not set: serve will refuse"
         return _warn("token", found, f'Set {TOKEN}, or [serve] host = "127.0.0.1".')
     return _ok("token", f"{TOKEN} is set" if given else f"none: serve listens on {host} only")
-
-
-def _credits(config: Config) -> Iterator[Check]:
-    """What is left of the month, where the plan has a bound or something was spent."""
-    state = credits_of(config, utc_now).state()
-    if state.blocked_until is not None:
-        found = f"CoinGecko says that those of {state.month} are used up; {state.used:,} were counted here"
-        then = f"Wait: the backfill and refreshing pause until {state.blocked_until:%Y-%m-%d %H:%M} UTC."
-        yield _warn("credits", found, then)
-    elif state.per_month is not None and state.left is not None:
-        found = f"{state.used:,} of {state.per_month:,} used in {state.month}"
-        scarce = state.left < FEW_CREDITS * state.per_month
-        remedy = "Wait for the next month, fetch fewer coins, or set [coingecko] hours = false."
-        yield _warn("credits", found, remedy) if scarce else _ok("credits", found)
-    elif state.used:
-        yield _ok("credits", f"{state.used:,} calls in {state.month}, without a bound")
 
 
 def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Check:

@@ -17,8 +17,9 @@ from cryptocast.data.sources.table import SOURCES, ages_by_clock
 from cryptocast.data.sources.upstream import Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
+from cryptocast.market import Market
 from cryptocast.workflows.candles import Found, Sources
-from cryptocast.workflows.context import NoProgress, Progress
+from cryptocast.workflows.context import NoProgress, Progress, Resolved
 from cryptocast.workflows.ranges import Backfill, backfill
 
 __all__ = ["FetchProblem", "FetchReport", "FetchSummary", "FetchedCoin", "fetch"]
@@ -162,16 +163,13 @@ def fetch(
         made = SOURCES[source]
 
         def loaded(coin: str) -> FetchedCoin:
-            return _keep(config, store, made.load(config, SeriesKey(made.name, vs, grain, coin)))
+            return _keep(config, store, made.load(config, SeriesKey(Market(made.name, vs, grain), coin)))
 
         return _alone(loaded, coins, vs, progress)
     sources = Sources(
         config,
         store,
-        source=source,
-        vs=vs,
-        granularity=grain,
-        now=cut_at,
+        Resolved(coins, source, vs, grain, now=cut_at),
         wall_clock=wall_clock or (lambda: now),
         upstream_factory=upstream,
         patient=True,
@@ -325,7 +323,7 @@ def _check(
 
 
 def _from_file(config: Config, store: CandleStore, coin: str, vs: str, found: Imported, now: datetime) -> FetchedCoin:
-    key = SeriesKey(FILE.name, vs, found.granularity, coin)
+    key = SeriesKey(Market(FILE.name, vs, found.granularity), coin)
     written = store.write(key, found.frame, fetched_at=now, notes=found.notes, replace=True)
     stored = store.read(key)
     if stored is None:

@@ -169,7 +169,7 @@ class Forecaster:
         reason: Fallback | None = None
         if late >= max(request.horizons):
             return Chosen(BASELINE, None, None if request.model == BASELINE else _older(late)), None
-        for chosen in ladder(registry, VersionKey(coin, pool.source, asked.vs, asked.granularity, ""), request):
+        for chosen in ladder(registry, VersionKey(coin, pool.market, ""), request):
             reason = reason or chosen.fallback
             if chosen.version is None:
                 continue

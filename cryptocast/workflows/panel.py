@@ -17,6 +17,7 @@ from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError
 from cryptocast.features.builder import last_features, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.market import Market
 from cryptocast.workflows.candles import CoinBars, Obtained, obtain
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.documents import CoinError, DataUsed
@@ -44,12 +45,25 @@ __all__ = [
 class Pool:
     """Coins of one source that are learned from together."""
 
-    source: str
-    vs: str
-    granularity: Granularity
+    market: Market
     named: tuple[str, ...]  # those that were asked for; the others help
     bars: Mapping[str, CoinBars]
     left_out: tuple[CoinError, ...]
+
+    @property
+    def source(self) -> str:
+        """Of all of them."""
+        return self.market.source
+
+    @property
+    def vs(self) -> str:
+        """The currency of their prices."""
+        return self.market.vs
+
+    @property
+    def granularity(self) -> Granularity:
+        """The length of their bars."""
+        return self.market.granularity
 
     @property
     def coins(self) -> tuple[str, ...]:
@@ -69,20 +83,7 @@ def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allo
     named coin that cannot be had, if none of the named ones can.
     """
     coins = tuple(dict.fromkeys((*asked.coins, *pool)))
-    obtained = obtain(
-        context.config,
-        coins,
-        source=asked.source,
-        vs=asked.vs,
-        granularity=asked.granularity,
-        now=asked.now,
-        as_of=asked.as_of,
-        wall_clock=context.wall_clock,
-        upstream_factory=upstream_factory(asked.source, access_of(context)),
-        fetch_allowed=fetch_allowed,
-        store=context.candles,
-        stored=asked.stored,
-    )
+    obtained = _obtain(context, replace(asked, coins=coins), fetch_allowed=fetch_allowed)
     available = [coin for coin in asked.coins if coin in obtained.bars]
     if not available:
         raise obtained.missing[asked.coins[0]]
@@ -98,22 +99,21 @@ def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -
     more = tuple(coin for coin in dict.fromkeys(coins) if coin not in pool.bars)
     if not more:
         return pool
-    obtained = obtain(
-        context.config,
-        more,
-        source=choice_of(pool.source),
-        vs=asked.vs,
-        granularity=asked.granularity,
-        now=asked.now,
-        as_of=asked.as_of,
-        wall_clock=context.wall_clock,
-        upstream_factory=upstream_factory(pool.source, access_of(context)),
-        fetch_allowed=not any(bars.stale for bars in pool.bars.values()),
-        store=context.candles,
-        stored=asked.stored,
-    )
+    wider = replace(asked, coins=more, source=choice_of(pool.source))
+    obtained = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
     left_out = (*pool.left_out, *missing_errors(obtained.missing))
     return replace(pool, bars={**pool.bars, **obtained.bars}, left_out=left_out)
+
+
+def _obtain(context: Context, asked: Resolved, *, fetch_allowed: bool) -> Obtained:
+    return obtain(
+        context.config,
+        asked,
+        wall_clock=context.wall_clock,
+        upstream_factory=upstream_factory(asked.source, access_of(context)),
+        fetch_allowed=fetch_allowed,
+        store=context.candles,
+    )
 
 
 def choice_of(source: str) -> SourceChoice:
@@ -136,7 +136,7 @@ def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, ava
         if _source(bars) != source and coin not in available
     ]
     left_out += [CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged]
-    return Pool(source, asked.vs, asked.granularity, named, ordered, tuple(left_out))
+    return Pool(Market(source, asked.vs, asked.granularity), named, ordered, tuple(left_out))
 
 
 def _source(bars: CoinBars) -> str:

@@ -17,6 +17,7 @@ from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.spans import missing
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError
+from cryptocast.market import Market
 from cryptocast.net import Priority
 from cryptocast.workflows.context import NoProgress, Progress
 from cryptocast.workflows.downloads import Downloads, Reach, by_turns
@@ -117,7 +118,7 @@ def _note(
 
 def _make_days(store: CandleStore, page: Page, now: datetime) -> int:
     """Give the days of a page their range, and return how many got one."""
-    key = SeriesKey(page.key.source, page.key.vs, "daily", page.key.coin)
+    key = SeriesKey(Market(page.key.source, page.key.vs, "daily"), page.key.coin)
     daily, hourly = store.read(key), store.read(page.key)
     if daily is None or hourly is None:
         return 0
@@ -149,4 +150,4 @@ def _from_stored_hours(result: Backfill, store: CandleStore, key: SeriesKey, now
 
 
 def _hours(key: SeriesKey) -> SeriesKey:
-    return SeriesKey(key.source, key.vs, "hourly", key.coin)
+    return SeriesKey(Market(key.source, key.vs, "hourly"), key.coin)

@@ -181,7 +181,7 @@ def ledger_rows(
 
 
 def _baseline_key(pool: Pool, coin: str) -> VersionKey:
-    return VersionKey(coin, pool.source, pool.vs, pool.granularity, "baseline")
+    return VersionKey(coin, pool.market, "baseline")
 
 
 def _as_rows(key: VersionKey, number: int, served: Served, bar_us: int, now: datetime) -> list[LedgerRow]:
@@ -220,8 +220,7 @@ def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
     }
     for test in registry.ab_tests():
         key = test.start.key
-        here = (coin, pool.source, pool.vs, pool.granularity)
-        if test.end is None and (key.coin, key.source, key.vs, key.granularity) == here:
+        if test.end is None and (key.coin, key.market) == (coin, pool.market):
             for number in (test.start.production, test.start.challenger):
                 if (key, number) not in found:
                     reference = f"{key.coin}/{key.kind}:{number}"
@@ -235,11 +234,7 @@ def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
     closes: dict[str, dict[datetime, float]] = {}
     found = []
     for row in registry.unscored():
-        if (row.source, row.vs, row.granularity) != (
-            pool.source,
-            pool.vs,
-            pool.granularity,
-        ) or row.coin not in pool.bars:
+        if row.key.market != pool.market or row.coin not in pool.bars:
             continue
         if row.coin not in closes:
             frame = pool.bars[row.coin].candles.frame

@@ -472,7 +472,7 @@ def _without_fresh(
     for coin in pool.named:
         ages = []
         for kind in kinds:
-            version = registry.alias(VersionKey(coin, pool.source, pool.vs, pool.granularity, kind), PRODUCTION)
+            version = registry.alias(VersionKey(coin, pool.market, kind), PRODUCTION)
             if version is not None and set(horizons) <= set(version.manifest.horizons):
                 ages.append(now - version.manifest.trained_at)
         trainable = [kind for kind in kinds if kind != "baseline"]

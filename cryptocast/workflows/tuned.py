@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from cryptocast.config import TUNABLE, Config
+from cryptocast.config import TUNABLE, Config, Granularity
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
+from cryptocast.market import Market
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.panel import Pool
 from cryptocast.workflows.tune_space import Parameters, with_parameters
@@ -40,7 +41,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     source: str
     vs: str
-    granularity: str
+    granularity: Granularity
     coins: tuple[str, ...]
     horizons: tuple[int, ...]
     data_hash: str  # of the bars of all coins
@@ -57,14 +58,14 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     code_version: str
 
 
-def found_path(store: Path, source: str, vs: str, granularity: str, kind: str) -> Path:
+def found_path(store: Path, market: Market, kind: str) -> Path:
     """Where the settings of a series and kind stand."""
-    return store / FOLDER / source / vs / granularity / f"{kind}.json"
+    return store / FOLDER / market.source / market.vs / market.granularity / f"{kind}.json"
 
 
 def write_found(store: Path, found: Found) -> Path:
     """Keep it, whole or not at all. Raises DataError when the disk refuses."""
-    path = found_path(store, found.source, found.vs, found.granularity, found.kind)
+    path = found_path(store, Market(found.source, found.vs, found.granularity), found.kind)
     write_atomically(path, msgspec.json.format(msgspec.json.encode(found)))
     return path
 
@@ -100,7 +101,7 @@ def with_found(
     for kind in TUNABLE:
         if not any(kind in (one, *config.members(one)) for one in kinds):
             continue
-        found = read_found(found_path(config.store.path, pool.source, pool.vs, pool.granularity, kind))
+        found = read_found(found_path(config.store.path, pool.market, kind))
         if found is None or not found.settings:
             continue
         reason = _stale(found, config, feature_hash)

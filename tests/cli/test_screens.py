@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cryptocast.market import Market
 from cryptocast.registry import Registry, VersionKey
 from tests.cli.commands import Run
 
@@ -143,7 +144,7 @@ def test_a_dry_run_changes_nothing_and_a_forced_promotion_is_recorded(run: Run, 
     dry = run(*command, "--dry-run", folder=own)
     assert dry.code == 0
     assert "nothing was changed" in dry.out
-    key = VersionKey("bitcoin", "sample", "usd", "daily", "lightgbm")
+    key = VersionKey("bitcoin", Market("sample", "usd", "daily"), "lightgbm")
     registry = Registry.open(own / "data")
     assert registry.production_at(key, registry.history()[-1].at) == 1
     assert run(*command, folder=own).code == 0

@@ -20,6 +20,7 @@ from cryptocast.data.sources.coingecko.coin_list import parse_coin_list
 from cryptocast.data.sources.coingecko.quotes import parse_quotes
 from cryptocast.data.sources.coingecko.refusals import explain, upstream_error
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.market import Market
 from cryptocast.net import Answer
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
@@ -103,7 +104,7 @@ def test_a_chart_or_a_range_is_a_valid_series_or_one_line(
     assert frame.schema == CANDLE_SCHEMA
     if frame.is_empty():
         return
-    check_candles(frame, SeriesKey("coingecko", "usd", granularity, "bitcoin"))
+    check_candles(frame, SeriesKey(Market("coingecko", "usd", granularity), "bitcoin"))
     assert frame["close_time"][-1] <= NOW
     told = told_prices(body)
     bar_ms = BAR_US[granularity] // 1000

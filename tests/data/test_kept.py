@@ -9,9 +9,10 @@ from cryptocast.data.kept import AnnouncedCandles, KeptCandles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError
+from cryptocast.market import Market
 from tests.conftest import simulated_candles
 
-KEY = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+KEY = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 FRAME = simulated_candles(("bitcoin",), 60)
 
@@ -97,7 +98,7 @@ def test_a_damaged_file_is_no_series_and_verify_trusts_no_memory(tmp_path: Path)
 
 
 def test_memory_is_bounded(tmp_path: Path, reads: list[Path]) -> None:
-    keys = [SeriesKey("coingecko", "usd", "daily", f"coin-{i}") for i in range(4)]
+    keys = [SeriesKey(Market("coingecko", "usd", "daily"), f"coin-{i}") for i in range(4)]
     for key in keys:
         plain(tmp_path).write(key, simulated_candles((key.coin,), 30), fetched_at=NOW)
     store, before = kept(tmp_path, most=2), len(reads)
@@ -148,5 +149,5 @@ def test_the_first_facts_are_those_of_the_first_read(tmp_path: Path) -> None:
     store.write(KEY, FRAME.head(50), fetched_at=NOW)
     assert store.facts_at_first(KEY) is None
     assert store.facts(KEY) is not None
-    never = SeriesKey("coingecko", "usd", "daily", "ethereum")
+    never = SeriesKey(Market("coingecko", "usd", "daily"), "ethereum")
     assert store.facts_at_first(never) == store.facts(never)

@@ -28,6 +28,7 @@ from cryptocast.data.sources.simulated import (
 )
 from cryptocast.data.sources.simulated.processes import Process
 from cryptocast.data.store import CandleStore
+from cryptocast.market import Market
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 CONFIG = QualityConfig()
@@ -352,7 +353,7 @@ def test_what_an_import_repaired_stands_in_its_notes_and_is_gone_from_the_report
         tmp_path / "bars.csv", "bitcoin", now=START + timedelta(days=90), vs="usd", stamp="close", volume_unit="quote"
     )
     store = CandleStore(tmp_path / "store", lock_timeout_s=5.0)
-    key = SeriesKey("file", "usd", "daily", "bitcoin")
+    key = SeriesKey(Market("file", "usd", "daily"), "bitcoin")
     store.write(key, imported.frame, fetched_at=START, notes=imported.notes)
     stored = store.read(key)
     assert stored is not None

@@ -20,8 +20,9 @@ from cryptocast.data import parquet
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.store import LAYOUT, REVISION_SCHEMA, CandleStore, encode_series
 from cryptocast.errors import DataError, UsageError
+from cryptocast.market import Market
 
-KEY = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+KEY = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
 START = datetime(2020, 1, 1, tzinfo=UTC)
 T1, T2, T3 = (datetime(2021, 1, day, tzinfo=UTC) for day in (1, 2, 3))
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,7 +160,7 @@ def test_a_frame_that_is_no_series_is_refused_and_the_store_stays(
 )
 def test_a_hostile_name_never_becomes_a_path(tmp_path: Path, coin: str) -> None:
     store = store_at(tmp_path / "store")
-    key = SeriesKey("coingecko", "usd", "daily", coin)
+    key = SeriesKey(Market("coingecko", "usd", "daily"), coin)
     for attempt in (store.path, store.read, store.revisions):
         with pytest.raises(UsageError) as caught:
             attempt(key)
@@ -173,7 +174,10 @@ def test_a_hostile_name_never_becomes_a_path(tmp_path: Path, coin: str) -> None:
 
 
 def test_a_wrong_source_quote_or_granularity_is_refused(tmp_path: Path) -> None:
-    for key in (SeriesKey("nowhere", "usd", "daily", "bitcoin"), SeriesKey("file", "../x", "daily", "bitcoin")):
+    for key in (
+        SeriesKey(Market("nowhere", "usd", "daily"), "bitcoin"),
+        SeriesKey(Market("file", "../x", "daily"), "bitcoin"),
+    ):
         with pytest.raises(UsageError):
             store_at(tmp_path).path(key)
 
@@ -182,7 +186,7 @@ def damaged(content: bytes) -> Sequence[tuple[str, bytes]]:
     frame = bars({1: 10.0, 2: 11.0})
     foreign = parquet.encode(frame)
     other = CandleStore(Path(tempfile.mkdtemp()), lock_timeout_s=1)
-    elsewhere = SeriesKey("coingecko", "usd", "daily", "ethereum")
+    elsewhere = SeriesKey(Market("coingecko", "usd", "daily"), "ethereum")
     moved = encode_series(
         bars({1: 1.0}, coin="ethereum"),
         other.write(elsewhere, bars({1: 1.0}, coin="ethereum"), fetched_at=T1).provenance,
@@ -322,10 +326,11 @@ from pathlib import Path
 import polars as pl
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.store import CandleStore
+from cryptocast.market import Market
 
 root, first, step, rounds, days = Path(sys.argv[1]), *map(int, sys.argv[2:6])
 store = CandleStore(root, lock_timeout_s=600)
-key = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+key = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
 start = datetime(2020, 1, 1, tzinfo=UTC)
 print("ready", flush=True)
 for number in range(rounds):

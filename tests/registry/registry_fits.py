@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
+from cryptocast.market import Market
 from cryptocast.registry import (
     CoinCalibration,
     CoinData,
@@ -28,7 +29,7 @@ from cryptocast.registry import (
 
 FALLS_BACK = Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail="too little history", dates=300)
 NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
-BITCOIN = VersionKey("bitcoin", "sample", "usd", "daily", "lightgbm")
+BITCOIN = VersionKey("bitcoin", Market("sample", "usd", "daily"), "lightgbm")
 FILES = {"model-1.txt": b"tree\n" * 100, "state.json": b"{}"}
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import GateConfig
+from cryptocast.market import Market
 from cryptocast.registry.contest import Contest
 from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, standings
 from cryptocast.registry.gate import next_version as judged_next
@@ -42,7 +43,7 @@ def next_version(old: Version, new: Version, gate: GateConfig, known: Known | No
 def version(number: int, scores: HoldOut | None = None, *, kind: str = "lightgbm", **changes: Any) -> Version:
     """A version of bitcoin whose fit has other data than every other number's."""
     made = manifest(str(number), **changes)
-    key = VersionKey("bitcoin", "sample", "usd", "daily", kind)
+    key = VersionKey("bitcoin", Market("sample", "usd", "daily"), kind)
     calibration = new_version().calibration
     return Version(key, number, sha256_hex(str(number).encode()), made, scores or hold_out(), calibration, (), NOW)
 

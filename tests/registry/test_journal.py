@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
+from cryptocast.market import Market
 from cryptocast.registry import HorizonScore, Registry, VersionKey, series_name
 from tests.registry.registry_evidence import OTHER, RECIPE, SERIES, day, evidence, trial
 from tests.registry.registry_fits import BITCOIN, NOW, score
 from tests.registry.registry_steps import FEW_STEPS, steps_of
 
-ETHEREUM = VersionKey("ethereum", "sample", "usd", "daily", "lightgbm")
+ETHEREUM = VersionKey("ethereum", Market("sample", "usd", "daily"), "lightgbm")
 
 
 @pytest.fixture

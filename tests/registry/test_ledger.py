@@ -8,13 +8,14 @@ import pytest
 
 from cryptocast.config import GateConfig
 from cryptocast.errors import RegistryError
+from cryptocast.market import Market
 from cryptocast.registry import CalibrationState, Registry, VersionKey
 from cryptocast.registry.live import live_score, matured_outcome
 from cryptocast.scoring.quantiles import LEVELS, crps_relative
 from tests.registry.registry_fits import BITCOIN, NOW, register
 from tests.registry.registry_ledger import day, live, row
 
-BASELINE = VersionKey("bitcoin", "sample", "usd", "daily", "baseline")
+BASELINE = VersionKey("bitcoin", Market("sample", "usd", "daily"), "baseline")
 DAY_US = 86_400_000_000
 
 

@@ -1,9 +1,9 @@
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptocast.errors import UsageError
+from cryptocast.market import Market
 from cryptocast.registry import VersionKey
 from cryptocast.registry.references import Reference, nearest, parse_reference
 from tests.registry.registry_fits import BITCOIN
@@ -32,10 +32,11 @@ def test_each_way_to_name_a_version(text: str, meant: Reference) -> None:
     assert parse_reference(text) == meant
 
 
-@pytest.mark.parametrize("key", [BITCOIN, VersionKey("usd-coin", "coingecko", "eur", "hourly", "ml_ensemble")])
+@pytest.mark.parametrize("key", [BITCOIN, VersionKey("usd-coin", Market("coingecko", "eur", "hourly"), "ml_ensemble")])
 def test_a_key_reads_back_as_it_is_printed(key: VersionKey) -> None:
     meant = parse_reference(str(key))
-    assert (meant.coin, meant.source, meant.vs, meant.granularity, meant.kind) == msgspec.structs.astuple(key)
+    there = Market(meant.source or "", meant.vs or "", meant.granularity or "daily")
+    assert VersionKey(meant.coin, there, meant.kind or "") == key
 
 
 def test_the_nearest_name_is_one_that_there_is_or_none() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cryptocast.errors import RegistryError, UsageError
+from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, NewVersion, ProductionMovedError, Registry, VersionKey
 from cryptocast.registry.database import Database
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, settled, sha256_hex
@@ -101,7 +102,9 @@ def test_sources_currencies_granularities_and_kinds_are_numbered_apart(registry:
         (version,) = register(registry, **changes)
         assert (version.number, version.aliases) == (1, ("production", "challenger"))
     assert len(registry.keys()) == 4
-    assert registry.keys(source="coingecko") == (VersionKey("bitcoin", "coingecko", "usd", "daily", "lightgbm"),)
+    assert registry.keys(source="coingecko") == (
+        VersionKey("bitcoin", Market("coingecko", "usd", "daily"), "lightgbm"),
+    )
     assert [v.key.vs for v in registry.versions(vs="eur")] == ["eur"]
     assert [v.name for v in registry.versions(granularity="hourly")] == ["bitcoin/lightgbm:1#hourly"]
     assert len(registry.versions(alias="production")) == 4
@@ -346,7 +349,7 @@ class AgainstAModel(RuleBasedStateMachine):
         self.now, self.fits = NOW, 0
 
     def key(self, coin: str) -> VersionKey:
-        return VersionKey(coin, "sample", "usd", "daily", "lightgbm")
+        return VersionKey(coin, Market("sample", "usd", "daily"), "lightgbm")
 
     @rule(coins=st.sampled_from([("bitcoin",), ("ethereum",), ("ethereum", "bitcoin")]), good=st.booleans())
     def register(self, coins: tuple[str, ...], *, good: bool) -> None:
@@ -421,7 +424,7 @@ def test_one_of_ten_thousand_versions_is_asked_for_without_a_look_at_the_others(
             text = canonical_json(fit)
             insert_fit(connection, sha256_hex(text), text, fit, NOW)
             for coin in coins:
-                key = VersionKey(coin, "sample", "usd", "daily", "lightgbm")
+                key = VersionKey(coin, Market("sample", "usd", "daily"), "lightgbm")
                 insert_version(connection, key, number, sha256_hex(text), contents, NOW)
                 if number == 1:
                     set_alias(connection, key, "production", 1)

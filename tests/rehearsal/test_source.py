@@ -10,6 +10,7 @@ from cryptocast.data.frame import check_candles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.errors import ConfigError, DataError, UpstreamError, UsageError
+from cryptocast.market import Market
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
 from cryptocast.rehearsal.faults import Fault
 from tests.rehearsal.conftest import NOW
@@ -29,7 +30,7 @@ def source(fake: FakeUpstream) -> Iterator[CoinGecko]:
 
 def test_a_year_of_days_takes_one_call_and_has_the_true_closes(fake: FakeUpstream, source: CoinGecko) -> None:
     frame = source.history("bitcoin", "usd", "daily", 365, NOW).frame
-    check_candles(frame, SeriesKey("coingecko", "usd", "daily", "bitcoin"))
+    check_candles(frame, SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"))
     assert fake.calls.total == fake.calls.count("market_chart", coin="bitcoin") == 1
     assert frame.height == 365
     truth = [fake.price("bitcoin", at) for at in frame["close_time"]]
@@ -41,7 +42,7 @@ def test_a_year_of_days_takes_one_call_and_has_the_true_closes(fake: FakeUpstrea
 
 def test_a_year_of_hours_takes_a_call_for_each_quarter(fake: FakeUpstream, source: CoinGecko) -> None:
     frame = source.history("ethereum", "eur", "hourly", 365, NOW).frame
-    check_candles(frame, SeriesKey("coingecko", "eur", "hourly", "ethereum"))
+    check_candles(frame, SeriesKey(Market("coingecko", "eur", "hourly"), "ethereum"))
     assert fake.calls.total == 5
     # An hour at the seam of two calls may be stamped on the wrong side of both.
     assert 8755 <= frame.height <= 8760
@@ -63,7 +64,7 @@ def test_the_worst_series_still_make_valid_candles(
 ) -> None:
     fake.set_quirks(WORST)
     frame = source.history("bitcoin", "usd", granularity, days, NOW).frame
-    check_candles(frame, SeriesKey("coingecko", "usd", granularity, "bitcoin"))
+    check_candles(frame, SeriesKey(Market("coingecko", "usd", granularity), "bitcoin"))
     assert bars < frame.height < days * (24 if granularity == "hourly" else 1)
 
 

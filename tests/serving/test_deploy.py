@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from cryptocast.config import SECRET_NAMES, USUAL_NAMES, CoinGeckoConfig, load_config
+from cryptocast.market import Market
 from cryptocast.registry import Registry, VersionKey
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.serving import create_app
@@ -38,7 +39,7 @@ def scraped(folder: Path) -> str:
         registry = Registry.open(folder)
         (version,) = register(registry)
         matured(registry, version.key, version.number, 5, spread=0.1)
-        matured(registry, VersionKey("bitcoin", "sample", "usd", "daily", "baseline"), 0, 5, spread=0.2)
+        matured(registry, VersionKey("bitcoin", Market("sample", "usd", "daily"), "baseline"), 0, 5, spread=0.2)
         app = create_app(Context(settings, api_key=fake.key, wall_clock=Clock()), forecast=FakeForecast(), refresh=True)
         telemetry: Telemetry = app.state.service.telemetry
         for event in ("fallback", "upstream_error", "slow_client_closed"):

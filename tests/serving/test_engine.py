@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cryptocast.market import Market
 from cryptocast.registry import VersionKey
 from cryptocast.workflows.ab import ab_start, ab_stop
 from tests.serving.running import ROOT
@@ -18,7 +19,7 @@ from tests.serving.serving_app import FOREVER_S, get, talk
 from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, HORIZONS, Trained, bring, promote, trained
 
 LIGHTGBM = "/forecasts?ids=bitcoin&model=lightgbm&horizons=1,7,30&levels=80"
-KEY = VersionKey("bitcoin", "coingecko", "usd", "daily", "lightgbm")
+KEY = VersionKey("bitcoin", Market("coingecko", "usd", "daily"), "lightgbm")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from cryptocast.config import DataConfig
+from cryptocast.market import Market
 from cryptocast.registry import LedgerRow, Registry, VersionKey
 from cryptocast.registry.live import matured_outcome
 from cryptocast.rehearsal import FakeUpstream
@@ -59,7 +60,7 @@ def test_versions_in_production_tell_how_they_do_live(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     (version,) = register(registry)
     matured(registry, version.key, version.number, 20, spread=0.1)
-    matured(registry, VersionKey("bitcoin", "sample", "usd", "daily", "baseline"), 0, 20, spread=0.2)
+    matured(registry, VersionKey("bitcoin", Market("sample", "usd", "daily"), "baseline"), 0, 20, spread=0.2)
     clock = Clock(now=version.created_at + timedelta(days=30))
     live = LiveFigures(Context(config(store=tmp_path), wall_clock=clock), registry_stamp(tmp_path))
 

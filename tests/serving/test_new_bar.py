@@ -15,12 +15,13 @@ import pytest
 from cryptocast.config import ServeConfig
 from cryptocast.data.schema import BAR_US, SeriesKey
 from cryptocast.data.store import CandleStore
+from cryptocast.market import Market
 from cryptocast.registry import Registry, VersionKey
 from tests.conftest import simulated_candles
 from tests.serving.running import Running, Start
 
-BITCOIN = SeriesKey("coingecko", "usd", "daily", "bitcoin")
-BASELINE = VersionKey("bitcoin", "coingecko", "usd", "daily", "baseline")
+BITCOIN = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
+BASELINE = VersionKey("bitcoin", Market("coingecko", "usd", "daily"), "baseline")
 CLIENTS = 1000
 HORIZONS = (1, 7, 14, 30)
 MANY = msgspec.json.encode(ServeConfig(client_rate_per_s=0, max_concurrency=4000)).decode()

@@ -14,6 +14,7 @@ import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig, TrainConfig
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.market import Market
 from cryptocast.net import Priority
 from cryptocast.registry import Registry
 from cryptocast.rehearsal import FakeUpstream
@@ -351,7 +352,7 @@ def test_while_the_upstream_hangs_forecasts_come_from_the_store(tmp_path: Path) 
 
         async def filled() -> dict[str, CryptocastError | None]:
             keeper.start()
-            return await keeper.bring(["bitcoin"], "coingecko", "usd", "daily", Priority.USER)
+            return await keeper.bring(["bitcoin"], Market("coingecko", "usd", "daily"), Priority.USER)
 
         assert asyncio.run(filled()) == {"bitcoin": None}
         fake.script([Rule(fault="hang", seconds=FOREVER_S)])

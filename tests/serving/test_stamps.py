@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cryptocast.data.kept import AnnouncedCandles, KeptCandles
 from cryptocast.data.schema import SeriesKey
+from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, Registry, RegistryWatch
 from cryptocast.serving.stamps import StoreWatch, registry_stamp
 from tests.conftest import simulated_candles
@@ -54,7 +55,7 @@ def test_a_commit_is_seen_while_another_process_keeps_the_registry_open(tmp_path
         other.close()
 
 
-KEY = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+KEY = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
 FRAME = simulated_candles(("bitcoin",), 60)
 
 

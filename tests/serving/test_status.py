@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
+from cryptocast.market import Market
 from cryptocast.serving import create_app
 from cryptocast.serving.paths import without_folders
 from cryptocast.workflows.context import Context
@@ -43,7 +44,7 @@ def test_what_the_upstream_might_have_is_503_while_it_does_not_answer(tmp_path: 
 
 
 def _store_of(folder: Path, frame: pl.DataFrame) -> Path:
-    key = SeriesKey("file", "usd", "daily", "bitcoin")
+    key = SeriesKey(Market("file", "usd", "daily"), "bitcoin")
     CandleStore(folder, lock_timeout_s=10).write(key, frame, fetched_at=frame["close_time"][-1] + AFTER)
     return folder
 

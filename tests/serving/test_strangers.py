@@ -20,6 +20,7 @@ from cryptocast.data.sources.coingecko.refusals import CreditsKept, unknown_coin
 from cryptocast.data.sources.coingecko.source import credits_of
 from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.market import Market
 from cryptocast.net import Parts, Priority
 from cryptocast.registry import Registry
 from cryptocast.rehearsal import FakeUpstream
@@ -376,7 +377,7 @@ def test_our_candles_do_not_wait_for_those_of_strangers(tmp_path: Path) -> None:
             hanging = asyncio.create_task(keeper.for_request(request, LACKING))
             while not fake.calls.log:
                 await asyncio.sleep(0.01)
-            ours = await keeper.bring(["bitcoin"], "coingecko", "usd", "daily", Priority.REFRESH)
+            ours = await keeper.bring(["bitcoin"], Market("coingecko", "usd", "daily"), Priority.REFRESH)
             hangs = not hanging.done()
             fake.kill()
             await keeper.close()

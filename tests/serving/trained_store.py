@@ -24,6 +24,7 @@ from cryptocast.config import (
 )
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
+from cryptocast.market import Market
 from cryptocast.registry import Registry, Version
 from cryptocast.serving import create_app
 from cryptocast.workflows.context import Context, Selection
@@ -57,7 +58,7 @@ def bring(store: Path, first: int, last: int) -> None:
     """The bars of each coin from one number to before another, as a fetch would write them."""
     for coin in COINS:
         frame = CANDLES.filter(pl.col("coin") == coin)[first:last]
-        key = SeriesKey("coingecko", "usd", "daily", coin)
+        key = SeriesKey(Market("coingecko", "usd", "daily"), coin)
         CandleStore(store, lock_timeout_s=10).write(key, frame, fetched_at=frame["close_time"][-1] + AFTER)
 
 

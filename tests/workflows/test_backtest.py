@@ -17,6 +17,7 @@ from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
+from cryptocast.market import Market
 from cryptocast.workflows.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.documents import BacktestReport
@@ -144,7 +145,7 @@ def test_a_run_is_repeated_bit_for_bit(whole: tuple[Path, BacktestReport]) -> No
 def test_a_run_is_repeated_with_its_own_settings_and_on_its_own_bars(tmp_path: Path) -> None:
     frame = load_sample("bitcoin").frame
     store = CandleStore(tmp_path / "data", lock_timeout_s=5.0)
-    key = SeriesKey("file", "usd", "daily", "bitcoin")
+    key = SeriesKey(Market("file", "usd", "daily"), "bitcoin")
     store.write(key, frame.head(1_500), fetched_at=NOW, replace=True)
     order = BacktestOrder(Selection(("bitcoin",), "file"), walk_forward=True, models=("baseline",), horizons=(1,))
     one = DataConfig(coins=("bitcoin",), source="file")

@@ -14,8 +14,10 @@ from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.errors import UnknownCoin
 from cryptocast.errors import DataError, UpstreamError, UsageError
+from cryptocast.market import Market
 from cryptocast.net import ApiClient
 from cryptocast.workflows.candles import Obtained, is_fresh, obtain, open_store, stale_after
+from cryptocast.workflows.context import Resolved
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -73,22 +75,17 @@ def ask(
 ) -> Obtained:
     return obtain(
         config,
-        coins,
-        source=source,
-        vs="usd",
-        granularity="daily",
-        now=now,
+        Resolved(coins, source, "usd", "daily", now=now, as_of=as_of),
         wall_clock=lambda: wall,
         upstream_factory=upstream.factory(config),
         fetch_allowed=fetch_allowed,
-        as_of=as_of,
     )
 
 
 def put(config: Config, source: str, coin: str, last: datetime, bars: int = 30) -> None:
     rows = [(coin, last - back * DAY, *[50.0 + back] * 4, 1.0, None, True) for back in reversed(range(bars))]
     frame = pl.DataFrame(rows, schema=CANDLE_SCHEMA, orient="row")
-    open_store(config).write(SeriesKey(source, "usd", "daily", coin), frame, fetched_at=last)
+    open_store(config).write(SeriesKey(Market(source, "usd", "daily"), coin), frame, fetched_at=last)
 
 
 def source_of(obtained: Obtained, coin: str) -> str:
@@ -246,7 +243,7 @@ def test_where_fetching_is_not_allowed_nothing_is_asked(tmp_path: Path) -> None:
 def test_a_damaged_file_is_told_and_not_replaced_by_another_source(tmp_path: Path) -> None:
     config = settings(tmp_path)
     put(config, "file", "bitcoin", MIDNIGHT)
-    path = open_store(config).path(SeriesKey("file", "usd", "daily", "bitcoin"))
+    path = open_store(config).path(SeriesKey(Market("file", "usd", "daily"), "bitcoin"))
     path.write_bytes(path.read_bytes()[:100])
     obtained = ask(config, Upstream(), "bitcoin")
     assert "bitcoin.parquet" in str(obtained.missing["bitcoin"])
@@ -297,7 +294,7 @@ def test_as_of_reads_the_users_file_too(tmp_path: Path) -> None:
 
 
 def stored(last: datetime, fetched_at: datetime) -> Provenance:
-    key = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+    key = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
     return Provenance(key, fetched_at, "", 1, last, last)
 
 

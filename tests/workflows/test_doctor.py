@@ -14,6 +14,7 @@ from cryptocast.data.sources.coingecko.source import credits_of
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import UpstreamError
+from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
 from cryptocast.registry import Registry
 from cryptocast.rehearsal import DEMO_KEY, PRO_KEY, FakeUpstream, Limits, Rule
@@ -44,7 +45,7 @@ def finding(report: DoctorReport, name: str) -> Check:
 
 def store_candles(folder: Path) -> Path:
     store = CandleStore(folder / "data", lock_timeout_s=1.0)
-    key = SeriesKey("sample", "usd", "daily", "bitcoin")
+    key = SeriesKey(Market("sample", "usd", "daily"), "bitcoin")
     store.write(key, load_sample("bitcoin").frame, fetched_at=datetime(2026, 1, 1, tzinfo=UTC))
     return store.path(key)
 

@@ -15,6 +15,7 @@ from cryptocast.errors import ModelError, RegistryError, UsageError
 from cryptocast.features.audit import AuditCheck, AuditFinding, AuditReport
 from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.own import catalogue_set
+from cryptocast.market import Market
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.workflows.audits import raise_for_leaks, refuse_training
@@ -165,8 +166,8 @@ def test_a_check_that_could_not_run_fails_an_audit_and_not_a_training() -> None:
 def test_an_audit_of_two_sources_is_refused(tmp_path: Path) -> None:
     used = context(tmp_path)
     store = CandleStore(used.config.store.path, lock_timeout_s=1.0)
-    store.write(SeriesKey("file", "usd", "daily", "ethereum"), load_sample("ethereum").frame, fetched_at=NOW)
-    store.write(SeriesKey("coingecko", "usd", "daily", "bitcoin"), load_sample("bitcoin").frame, fetched_at=NOW)
+    store.write(SeriesKey(Market("file", "usd", "daily"), "ethereum"), load_sample("ethereum").frame, fetched_at=NOW)
+    store.write(SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"), load_sample("bitcoin").frame, fetched_at=NOW)
     with pytest.raises(UsageError, match="one source at a time"):
         audit_features(used, Selection(("bitcoin", "ethereum"), source="auto"))
 

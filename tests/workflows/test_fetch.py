@@ -13,6 +13,7 @@ from cryptocast.config import CoinGeckoConfig, Config, StoreConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.errors import UsageError
+from cryptocast.market import Market
 from cryptocast.net import ApiClient
 from cryptocast.workflows.candles import open_store
 from cryptocast.workflows.fetch import FetchReport, fetch
@@ -93,7 +94,7 @@ def test_refresh_asks_again_and_revisions_are_kept(shop: Shop) -> None:
     shop.upstream.price = 101.0
     row = shop.fetch("bitcoin", refresh=True).coins[0]
     assert (row.added, row.revised, row.rows) == (0, 365, 365)
-    past = shop.store.revisions(SeriesKey("coingecko", "usd", "daily", "bitcoin"))
+    past = shop.store.revisions(SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"))
     assert past["close"].unique().to_list() == [100.0]
 
 

@@ -14,6 +14,7 @@ from cryptocast.config import ForecastConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, TooFewBarsError, UsageError
+from cryptocast.market import Market
 from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows import forecast
 from cryptocast.workflows.ab import ab_start
@@ -215,7 +216,7 @@ def test_a_price_that_has_never_moved_is_refused_with_the_reason(tmp_path: Path)
     frame = CANDLES.filter(pl.col("coin") == "bitcoin")[:100]
     flat = frame.with_columns(pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close"))
     store = Trained(tmp_path / "data", Clock(flat["close_time"][-1] + AFTER))
-    key = SeriesKey("coingecko", "usd", "daily", "bitcoin")
+    key = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
     CandleStore(store.store, lock_timeout_s=10).write(key, flat, fetched_at=store.clock.now)
     with pytest.raises(DataError, match="has never moved in 100 bars"):
         answer(Forecaster(store.context), asked(store, 1))

@@ -8,6 +8,7 @@ import pytest
 
 from cryptocast.config import Config, DataConfig, ForecastConfig, LightGBMConfig, StoreConfig, TrainConfig
 from cryptocast.data.schema import SeriesKey
+from cryptocast.market import Market
 from cryptocast.workflows.backtest import BacktestOrder, backtest
 from cryptocast.workflows.candles import open_store
 from cryptocast.workflows.context import Context, Selection
@@ -33,7 +34,7 @@ def context(folder: Path, make_candles: MakeCandles, *, helped: bool, source: st
     frame = make_candles(coins=("bitcoin",), bars=420).with_columns(pl.col("close_time") + timedelta(days=400))
     last = frame["close_time"].max()
     assert isinstance(last, datetime)
-    open_store(config).write(SeriesKey("file", "usd", "daily", "bitcoin"), frame, fetched_at=last)
+    open_store(config).write(SeriesKey(Market("file", "usd", "daily"), "bitcoin"), frame, fetched_at=last)
     return Context(config=config, wall_clock=lambda: NOW, who="test")
 
 

@@ -11,6 +11,7 @@ from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import CryptocastError
+from cryptocast.market import Market
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.history import recent_closes
 from cryptocast.workflows.inventory import check_store, list_store
@@ -24,7 +25,7 @@ def config(tmp_path: Path) -> Config:
     """A store with one series from a file."""
     store = CandleStore(tmp_path, lock_timeout_s=1.0)
     frame = load_sample("bitcoin").frame
-    store.write(SeriesKey("file", "usd", "daily", "bitcoin"), frame, fetched_at=NOW, notes=("mine",))
+    store.write(SeriesKey(Market("file", "usd", "daily"), "bitcoin"), frame, fetched_at=NOW, notes=("mine",))
     return Config(store=StoreConfig(path=tmp_path))
 
 

@@ -10,6 +10,7 @@ from cryptocast.data.frame import candles_of
 from cryptocast.data.schema import BAR_US, SeriesKey
 from cryptocast.features.builder import with_features
 from cryptocast.features.matrix import build_matrix
+from cryptocast.market import Market
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.scoring.quantiles import interval_columns
@@ -24,7 +25,7 @@ HORIZONS = (1, 7, 30)
 def bars(late: timedelta, *, stale: bool = True) -> CoinBars:
     frame = simulated_candles(("bitcoin",), 60)
     last = frame["close_time"][-1]
-    candles = candles_of(frame, SeriesKey("coingecko", "usd", "daily", "bitcoin"), fetched_at=last)
+    candles = candles_of(frame, SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"), fetched_at=last)
     return CoinBars(candles, now=last + late, stale=stale)
 
 

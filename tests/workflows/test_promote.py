@@ -10,6 +10,7 @@ import pytest
 
 from cryptocast.config import Config, DataConfig
 from cryptocast.errors import GateError, RegistryError, UsageError
+from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, ProductionMovedError, Promotion, Registry, Version, VersionKey
 from cryptocast.workflows.promote import PromotionReport, promote
 from tests.registry.registry_evidence import evidence
@@ -289,7 +290,7 @@ def test_times_in_the_history_are_those_given(registry: Registry) -> None:
 
 
 def test_a_fit_moves_all_its_coins_in_one_change(registry: Registry) -> None:
-    ethereum = VersionKey("ethereum", "sample", "usd", "daily", "lightgbm")
+    ethereum = VersionKey("ethereum", Market("sample", "usd", "daily"), "lightgbm")
     for label in "12":
         register(registry, label, coins=("bitcoin", "ethereum"))
     report = run(registry, coin="bitcoin", kind="lightgbm", whole_fit=True)

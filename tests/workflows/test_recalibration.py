@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptocast.market import Market
 from cryptocast.models import online
 from cryptocast.registry import (
     CalibrationState,
@@ -37,7 +38,7 @@ from tests.workflows.test_backtest import context
 
 HORIZONS = (1, 7)
 TRAINED = datetime(2019, 6, 1, tzinfo=UTC)
-LIGHTGBM = VersionKey("bitcoin", "sample", "usd", "daily", "lightgbm")
+LIGHTGBM = VersionKey("bitcoin", Market("sample", "usd", "daily"), "lightgbm")
 
 
 def at(days: int) -> Selection:

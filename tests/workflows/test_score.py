@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+from cryptocast.market import Market
 from cryptocast.registry import VersionKey
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.score import score
@@ -28,7 +29,7 @@ def test_a_scoring_notes_the_forecast_of_now_and_joins_it_when_its_bar_has_close
     assert (again.matured, again.waiting) == (0, 4)
     later = score(on_sample, Selection(("bitcoin",), now=NOW.replace(year=2019, month=6, day=9)))
     assert (later.matured, later.waiting) == (2, 6)  # 1 and 7 bars, not 14 and 30
-    matured = on_sample.registry().matured(VersionKey("bitcoin", "sample", "usd", "daily", "baseline"), 0)
+    matured = on_sample.registry().matured(VersionKey("bitcoin", Market("sample", "usd", "daily"), "baseline"), 0)
     assert [r.horizon for r, _ in matured] == [1, 7]
     assert all(r.target_at <= NOW.replace(year=2019, month=6, day=9) for r, _ in matured)
     assert all(r.target_at - r.issued_at == timedelta(days=r.horizon) for r, _ in matured)

@@ -35,6 +35,7 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError, UsageError
 from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.market import Market
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.boosting import LightGBMLearner
 from cryptocast.models.kinds import learner
@@ -78,7 +79,7 @@ def tuned(used: Context, **order: Any) -> TunedModel:
 
 def accept(used: Context, **values: Any) -> None:
     """Make the file of found settings say that these were taken over."""
-    path = found_path(used.config.store.path, "simulated", "usd", "daily", "lightgbm")
+    path = found_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm")
     found = read_found(path)
     assert found is not None
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, settings={"num_leaves": 7}, **values)))
@@ -378,7 +379,7 @@ def test_what_was_found_is_used_by_the_next_training_which_says_so(tmp_path: Pat
     assert any("is not used, because [lightgbm] of the settings has changed" in n for n in train(used, order).notes)
     accept(used, feature_hash="0" * 64)
     assert any("is not used, because it was found with other features" in n for n in train(used, order).notes)
-    found_path(used.config.store.path, "simulated", "usd", "daily", "lightgbm").write_text("{")
+    found_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm").write_text("{")
     with pytest.raises(DataError, match=r"cannot be read: .*--no-tuned"):
         train(used, order)
 

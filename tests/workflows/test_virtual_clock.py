@@ -10,6 +10,7 @@ import pytest
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.errors import RateLimited
 from cryptocast.errors import DataError
+from cryptocast.market import Market
 from cryptocast.net import Unreachable
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
 from tests.workflows.virtual_time import Stall, VirtualTime
@@ -21,7 +22,7 @@ KEYLESS = 5  # calls a minute
 
 
 def series(coin: str, granularity: str = "daily") -> SeriesKey:
-    return SeriesKey("coingecko", "usd", "hourly" if granularity == "hourly" else "daily", coin)
+    return SeriesKey(Market("coingecko", "usd", "hourly" if granularity == "hourly" else "daily"), coin)
 
 
 class Phases:

@@ -22,6 +22,7 @@ from cryptocast.config import (
     TrainConfig,
 )
 from cryptocast.data.sources.simulated import load_simulated
+from cryptocast.market import Market
 from cryptocast.models.online import BOUND, STEP
 from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, VersionKey
 from cryptocast.registry.live import live_score
@@ -42,8 +43,8 @@ __all__ = ["JUDGED", "KEY", "Oracle", "VirtualYear", "older_than_of_readme"]
 START: Final = datetime(2016, 7, 4, tzinfo=UTC)  # a Monday
 DAY: Final = timedelta(days=1)
 HORIZONS: Final = (1, 7)
-KEY: Final = VersionKey("bitcoin", "simulated", "usd", "daily", "lightgbm")
-BASELINE: Final = VersionKey("bitcoin", "simulated", "usd", "daily", "baseline")
+KEY: Final = VersionKey("bitcoin", Market("simulated", "usd", "daily"), "lightgbm")
+BASELINE: Final = VersionKey("bitcoin", Market("simulated", "usd", "daily"), "baseline")
 # So strict that marks come and go within weeks; the gate before production is the usual one.
 JUDGED: Final = GateConfig(min_live=12, coverage_sigmas=1.0)
 

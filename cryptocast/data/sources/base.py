@@ -5,7 +5,7 @@ A new source is one module with a `Source` (and an `Upstream`, if it is asked ov
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Literal, TypeAlias
@@ -17,7 +17,7 @@ from cryptocast.data.spans import Span, merged, missing
 from cryptocast.errors import DataError
 from cryptocast.net import Breaker, Try
 
-__all__ = ["Access", "Source", "VolumeUnit", "missing_spans"]
+__all__ = ["Access", "Source", "SourceFinding", "VolumeUnit", "missing_spans"]
 
 VolumeUnit: TypeAlias = Literal["bar", "rolling_24h"]  # what was traded in the bar, or in the 24 hours up to its close
 
@@ -26,6 +26,16 @@ SETTLED: Final = DAY  # prices are revised, and late bars come, for a while; aft
 OVERLAP: Final[dict[Granularity, timedelta]] = {"daily": 3 * DAY, "hourly": DAY}  # asked again behind the last bar
 TOLERANCE: Final = 2 * DAY  # a history that starts so little later than was asked is as long as it gets
 FIRST: Final = datetime(2009, 1, 1, tzinfo=UTC)  # before the first price of any coin
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFinding:
+    """What `doctor` says of a source: what was looked at, how it is, and what to do about it."""
+
+    name: str
+    status: Literal["ok", "warn"]
+    found: str
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,14 @@ class Source(ABC):
     def connect(self, access: Access) -> Upstream:
         """A connection that fetches pages; whoever opens it closes it. Raises ConfigError for a key that is missing."""
         raise DataError(f"Nothing is fetched from {self.title} (for {access.config.data.vs}).")
+
+    def findings(self, config: Config, environ: Mapping[str, str]) -> Iterable[SourceFinding]:  # noqa: ARG002 - likewise
+        """Whether what a connection needs is there; nobody is asked."""
+        return ()
+
+    def probe(self, config: Config, api_key: str | None) -> str:  # noqa: ARG002 - likewise
+        """Ask it whether it is there and takes the key; what came of it, in words. Raises as a page does."""
+        return f"{self.title} is not asked"
 
 
 def missing_spans(

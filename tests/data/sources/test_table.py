@@ -10,13 +10,14 @@ from cryptocast.data.sources.base import Access
 from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock, rule_of
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
+from cryptocast.market import Market
 
 NOW = datetime(2026, 1, 2, 15, tzinfo=UTC)
 NAMES = sorted(SOURCES)
 
 
 def key_of(source: str) -> SeriesKey:
-    return SeriesKey(source, "usd", "daily", "no-such-coin")
+    return SeriesKey(Market(source, "usd", "daily"), "no-such-coin")
 
 
 def test_the_settings_and_the_table_name_the_same_sources() -> None:
@@ -78,3 +79,10 @@ def test_the_store_takes_the_names_of_the_table_and_no_others(tmp_path: Path) ->
     assert {store.path(key_of(name)).parts[-4] for name in NAMES} == set(NAMES)
     with pytest.raises(UsageError, match="is not a source of candles"):
         store.path(key_of("of-another-cryptocast"))
+
+
+def test_only_what_is_fetched_has_needs_that_doctor_looks_at() -> None:
+    needs = {name: {found.name for found in SOURCES[name].findings(Config(), {})} for name in NAMES}
+    assert needs.pop("coingecko") >= {"key"}
+    assert set().union(*needs.values()) == set()
+    assert SOURCES["sample"].probe(Config(), None) == "the sample is not asked"

@@ -41,6 +41,7 @@ from cryptocast.data.sources.coingecko.refusals import (
 from cryptocast.data.sources.errors import QuotaSpent, RateLimited, UnknownCoin
 from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError
+from cryptocast.market import Market
 from cryptocast.net import (
     Answer,
     ApiClient,
@@ -194,7 +195,7 @@ class CoinGecko(Upstream):
         if self.plan != "pro" and days > FREE_DAYS:
             notes.append(f"{days} days asked, the {self.plan} plan gives {FREE_DAYS}")
             days = FREE_DAYS
-        key = SeriesKey("coingecko", vs, granularity, coin)
+        key = SeriesKey(Market("coingecko", vs, granularity), coin)
         parts = [await self.page(page, now) for page in pages_of(key, [(now - timedelta(days=days), now)], now)]
         frame = pl.concat([part.frame for part in reversed(parts)])
         frame = frame.unique("close_time", keep="last", maintain_order=True).sort("close_time")

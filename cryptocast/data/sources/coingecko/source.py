@@ -3,8 +3,8 @@
 The limit of the minute, the credits of the month and the list of coins lie in files below the store.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -13,8 +13,9 @@ import msgspec
 from cryptocast.config import CoinGeckoConfig, Config, Granularity
 from cryptocast.data.coins import SYMBOLS, suggestion
 from cryptocast.data.schema import SeriesKey
-from cryptocast.data.sources.base import SETTLED, Access, Source, VolumeUnit
+from cryptocast.data.sources.base import SETTLED, Access, Source, SourceFinding, VolumeUnit
 from cryptocast.data.sources.coingecko.backfill import DAY, PAGE_DAYS, pages_of
+from cryptocast.data.sources.coingecko.checkup import credit_findings, key_finding, probe
 from cryptocast.data.sources.coingecko.client import COIN_LIST, CoinGecko, calls_per_minute, oldest
 from cryptocast.data.sources.coingecko.coin_list import CoinList, read_coin_list
 from cryptocast.data.sources.coingecko.credits import Credits
@@ -71,6 +72,14 @@ class CoinGeckoSource(Source):
     def connect(self, access: Access) -> CoinGecko:
         """See `connect`."""
         return connect(access)
+
+    def findings(self, config: Config, environ: Mapping[str, str]) -> Iterable[SourceFinding]:
+        """The key, and the credits of the month."""
+        return (key_finding(config, environ), *credit_findings(credits_of(config, lambda: datetime.now(UTC))))
+
+    def probe(self, config: Config, api_key: str | None) -> str:
+        """See `checkup.probe`."""
+        return probe(config, api_key)
 
 
 COINGECKO: Final = CoinGeckoSource()

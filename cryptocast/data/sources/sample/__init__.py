@@ -6,6 +6,7 @@ from typing import Final
 from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.store import decode_series
 from cryptocast.errors import DataError
+from cryptocast.market import Market
 
 __all__ = ["SAMPLE_COINS", "load_sample", "what_it_lacks"]
 
@@ -23,9 +24,8 @@ def load_sample(coin: str, *, vs: str = "usd", granularity: str = "daily") -> Ca
         raise DataError(
             f"The sample file {coin}.parquet is missing from the package. Install cryptocast again."
         ) from error
-    return decode_series(
-        content, SeriesKey("sample", "usd", "daily", coin), f"sample/{coin}.parquet", "Install cryptocast again."
-    )
+    key = SeriesKey(Market("sample", "usd", "daily"), coin)
+    return decode_series(content, key, f"sample/{coin}.parquet", "Install cryptocast again.")
 
 
 def what_it_lacks(coin: str, *, vs: str, granularity: str) -> str:

@@ -11,6 +11,7 @@ from cryptocast.data.frame import candles_of
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.schema import CANDLE_SCHEMA, TIME, Candles, SeriesKey
 from cryptocast.data.store import encode_series
+from cryptocast.market import Market
 
 __all__ = ["convert", "write_sample"]
 
@@ -50,5 +51,5 @@ def _series(raw: pl.DataFrame, coin: str, symbol: str) -> Candles:
         .cast(CANDLE_SCHEMA)
         .sort("close_time")
     )
-    key = SeriesKey("sample", "usd", "daily", coin)
+    key = SeriesKey(Market("sample", "usd", "daily"), coin)
     return candles_of(frame, key, fetched_at=frame["close_time"][-1], notes=NOTES)

@@ -24,6 +24,7 @@ from cryptocast.data.sources.simulated.processes import (
     VolatilityBreak,
 )
 from cryptocast.errors import DataError
+from cryptocast.market import Market
 
 __all__ = ["SimulatedMarket", "close_times", "draw", "load_simulated", "market_of", "simulate", "what_it_lacks"]
 
@@ -87,7 +88,7 @@ def load_simulated(
     market = market_of(config)
     start = datetime.combine(config.start, time(), tzinfo=UTC)
     frame = simulate(market, [coin], config.bars, granularity, start)
-    key = SeriesKey("simulated", vs, granularity, coin)
+    key = SeriesKey(Market("simulated", vs, granularity), coin)
     return candles_of(frame, key, fetched_at=frame["close_time"][-1], notes=(_note(market),))
 
 

@@ -26,12 +26,13 @@ from cryptocast.data.sources.coingecko.source import COINGECKO
 from cryptocast.data.sources.upstream import Page
 from cryptocast.data.spans import Span
 from cryptocast.errors import DataError, UpstreamError
+from cryptocast.market import Market
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-DAILY = SeriesKey("coingecko", "usd", "daily", "bitcoin")
-HOURLY = SeriesKey("coingecko", "usd", "hourly", "bitcoin")
+DAILY = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
+HOURLY = SeriesKey(Market("coingecko", "usd", "hourly"), "bitcoin")
 OLDEST = NOW - 365 * DAY + HOUR
 
 

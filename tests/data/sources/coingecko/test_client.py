@@ -24,6 +24,7 @@ from cryptocast.data.sources.coingecko.quotes import parse_quotes
 from cryptocast.data.sources.errors import QuotaSpent, RateLimited, UnknownCoin, UnknownCurrency
 from cryptocast.data.sources.upstream import History, Page
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError
+from cryptocast.market import Market
 from cryptocast.net import Answer, ApiClient, Priority
 from cryptocast.rehearsal import FakeUpstream
 
@@ -156,7 +157,7 @@ def test_any_chart_gives_a_valid_series_or_one_line(prices: Any, caps: Any, volu
         refusal = str(error)
     else:
         if len(found.frame):
-            check_candles(found.frame, SeriesKey("coingecko", "usd", granularity, "bitcoin"))
+            check_candles(found.frame, SeriesKey(Market("coingecko", "usd", granularity), "bitcoin"))
             assert found.frame["close_time"].max() <= NOW  # type: ignore[operator]
         assert found.frame.schema == CANDLE_SCHEMA
         return
@@ -249,7 +250,7 @@ def test_daily_history_is_one_call_that_is_long_enough_to_be_answered_in_days(da
     (request,) = calls.requests
     assert request.url.path == "/api/v3/coins/bitcoin/market_chart"
     assert dict(request.url.params) == {"vs_currency": "usd", "days": asked}
-    check_candles(found.frame, SeriesKey("coingecko", "usd", "daily", "bitcoin"))
+    check_candles(found.frame, SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"))
     assert found.frame["close_time"][-1] == datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -267,7 +268,7 @@ def test_hourly_history_is_asked_for_in_pieces_that_are_answered_in_hours(days: 
     with coingecko(calls) as upstream:
         found = upstream.history("bitcoin", "usd", "hourly", days, NOW)
     assert len(calls.requests) == count
-    check_candles(found.frame, SeriesKey("coingecko", "usd", "hourly", "bitcoin"))
+    check_candles(found.frame, SeriesKey(Market("coingecko", "usd", "hourly"), "bitcoin"))
     steps = found.frame["close_time"].diff().drop_nulls().unique().to_list()
     assert steps == [timedelta(hours=1)]  # no seam between the pieces
     assert len(found.frame) >= 24 * days - 2
@@ -337,7 +338,7 @@ BEYOND = (401, b'{"error": {"status": {"error_code": 10012, "error_message": "wi
 NOT_IN_PLAN = (401, b'{"error": {"status": {"error_code": 10005, "error_message": "limited to PRO"}}}')
 TOO_MANY_ITEMS = (400, b'{"timestamp": "x", "error_code": 10012, "status": {"error_message": "too many"}}')
 PAGE = Page(
-    SeriesKey("coingecko", "usd", "hourly", "bitcoin"),
+    SeriesKey(Market("coingecko", "usd", "hourly"), "bitcoin"),
     NOW - timedelta(days=365),
     NOW - timedelta(days=300),
     ends_now=False,
@@ -674,7 +675,9 @@ def test_a_strangers_call_is_made_once_whatever_comes_of_it() -> None:
     client = partial(ApiClient, transport=httpx.MockTransport(answer))
     with CoinGecko(CoinGeckoConfig(max_retries=2, calls_per_minute=1000), client=client) as upstream:
         for coin in ("broken-coin", "no-such-note-coin"):
-            (page,) = pages_of(SeriesKey("coingecko", "usd", "daily", coin), [(NOW - timedelta(days=9), NOW)], NOW)
+            (page,) = pages_of(
+                SeriesKey(Market("coingecko", "usd", "daily"), coin), [(NOW - timedelta(days=9), NOW)], NOW
+            )
             with pytest.raises((UpstreamError, UnknownCoin)):
                 upstream.run(upstream.page(page, NOW, priority=Priority.STRANGER))
     assert len(calls) == 2

@@ -15,13 +15,14 @@ from cryptocast.data.sources.coingecko.charts import market_chart
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.upstream import Page
 from cryptocast.errors import DataError
+from cryptocast.market import Market
 from cryptocast.rehearsal import CLEAN, WORST, Coin, FakeUpstream
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-DAILY = SeriesKey("coingecko", "usd", "daily", "bitcoin")
-HOURLY = SeriesKey("coingecko", "usd", "hourly", "bitcoin")
+DAILY = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
+HOURLY = SeriesKey(Market("coingecko", "usd", "hourly"), "bitcoin")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.tables import write_table
 from cryptocast.errors import DataError
+from cryptocast.market import Market
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SHARED = Path(__file__).resolve().parents[4].parent / "shared/data"
@@ -258,7 +259,7 @@ def test_no_content_gets_another_answer_than_candles_or_one_line(content: bytes 
         except DataError as error:
             refusal = str(error)
         else:
-            check_candles(found.frame, SeriesKey("file", "usd", found.granularity, "bitcoin"))
+            check_candles(found.frame, SeriesKey(Market("file", "usd", found.granularity), "bitcoin"))
             return
     assert refusal.isprintable()
 

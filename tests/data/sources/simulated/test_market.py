@@ -26,6 +26,7 @@ from cryptocast.data.sources.simulated import (
 )
 from cryptocast.data.sources.simulated.processes import Process
 from cryptocast.errors import DataError, UsageError
+from cryptocast.market import Market
 
 START = datetime(2015, 1, 1, tzinfo=UTC)
 PROCESSES: tuple[Process, ...] = (RandomWalk(), GarchT(), Regimes(), Planted(), VolatilityBreak(20))
@@ -70,7 +71,7 @@ def test_every_market_gives_valid_candles_without_gaps(
     assert frame["coin"].to_list() == ["bitcoin"] * bars + ["ethereum"] * bars
     for coin in ("bitcoin", "ethereum"):
         own = bars_of(frame, coin)
-        check_candles(own, SeriesKey("simulated", "usd", granularity, coin))
+        check_candles(own, SeriesKey(Market("simulated", "usd", granularity), coin))
         bar = timedelta(microseconds=BAR_US[granularity])
         assert own["close_time"].to_list() == [START + bar * i for i in range(1, bars + 1)]
         assert (own["high"] >= own.select(pl.max_horizontal("open", "close")).to_series()).all()
@@ -201,7 +202,7 @@ def test_the_source_gives_candles_whose_clock_is_their_last_close(kind: MarketKi
     config = SimulatedConfig(market=kind, bars=300)
     candles = load_simulated("ethereum", config, vs="eur", granularity="hourly")
     stated = candles.provenance
-    assert stated.key == SeriesKey("simulated", "eur", "hourly", "ethereum")
+    assert stated.key == SeriesKey(Market("simulated", "eur", "hourly"), "ethereum")
     assert stated.rows == 300
     assert stated.first == START + timedelta(hours=1)
     assert stated.last == stated.fetched_at == START + timedelta(hours=300)
