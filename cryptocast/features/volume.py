@@ -4,8 +4,11 @@ A volume of 0 means "not known" in what publishers deliver, and is null here. Al
 rolling 24-hour sum on hourly bars is not that, see `needs` in the catalogue. Ratios only: the unit of volume cancels.
 """
 
+from functools import partial
+
 import polars as pl
 
+from cryptocast.features.averages import window_mean
 from cryptocast.features.expressions import (
     CLOSE,
     DEVIATION_FLOOR,
@@ -57,10 +60,32 @@ def mfi(bars: int = 14) -> pl.Expr:
 
     Source: Quong and Soudack, Technical Analysis of Stocks and Commodities (1989).
     """
-    flow = money_flow()
-    # Where nothing moved both sums are 0 but for rounding; a thousandth of the last bar's money stands for "nothing".
-    total = pl.max_horizontal(flow.abs().rolling_sum(bars), CLOSE * VOLUME * NOTHING)
-    return 50.0 + 50.0 * flow.rolling_sum(bars) / total
+    # Where nothing moved both means are 0 but for rounding; a thousandth of the last bar's money stands for "nothing".
+    total = pl.max_horizontal(gross_flow(bars), CLOSE * VOLUME * (NOTHING / bars))
+    return 50.0 + 50.0 * net_flow(bars) / total
+
+
+@shared_by_run
+def net_flow(bars: int) -> pl.Expr:
+    """Mean money flow of the window, with its signs."""
+    return _mean_money(money_flow(), bars)
+
+
+@shared_by_run
+def gross_flow(bars: int) -> pl.Expr:
+    """Mean size of the money flow of the window."""
+    return _mean_money(money_flow().abs(), bars)
+
+
+@shared_by_run
+def mean_money(bars: int) -> pl.Expr:
+    """Mean close times volume of the window."""
+    return _mean_money(CLOSE * VOLUME, bars)
+
+
+def _mean_money(money: pl.Expr, bars: int) -> pl.Expr:
+    # Not by rolling_mean: its error is a share of the largest sum ever, and money in a dead coin falls by 1e12.
+    return by_run(partial(window_mean, window=bars, least=bars), money)
 
 
 def mfi_centred(bars: int) -> pl.Expr:
@@ -101,8 +126,7 @@ def price_volume_correlation(bars: int) -> pl.Expr:
 
 def vwap_distance(bars: int) -> pl.Expr:
     """Log of the close over the window's volume-weighted mean close."""
-    weighted = mean(CLOSE * VOLUME, bars) / mean(VOLUME, bars)
-    return (CLOSE / weighted).log()
+    return (CLOSE * mean(VOLUME, bars) / mean_money(bars)).log()
 
 
 def illiquidity(short: int, long: int) -> pl.Expr:

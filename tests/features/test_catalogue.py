@@ -76,6 +76,20 @@ def test_every_memory_is_honest(seed: int, make_bars: MakeBars) -> None:
         _same(part, whole.select(*KEYS, *(f.name for f in some)), tolerance=1e-8)
 
 
+def test_a_coin_that_lost_all_but_a_millionth_leaves_no_trace_in_its_windows(make_bars: MakeBars) -> None:
+    candles = make_bars(800)
+    row = pl.int_range(pl.len()).over("coin")
+    fallen = candles.with_columns(
+        pl.when(row < 100).then(pl.col(name) * 1e6).otherwise(name).alias(name) for name in (*PRICES, "volume")
+    )
+    windows = tuple(f for f in FEATURES if f.scope != "segment")
+    last = candles["close_time"].max()
+    whole, tail = (
+        _table(frame, windows).filter(pl.col("close_time") == last) for frame in (fallen, fallen.filter(row >= 100))
+    )
+    _same(tail, whole, tolerance=1e-8)
+
+
 def test_a_window_needs_no_bar_beyond_its_memory(make_bars: MakeBars) -> None:
     windows = tuple(f for f in FEATURES if f.scope != "segment")
     candles = make_bars(500)
