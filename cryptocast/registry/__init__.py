@@ -8,7 +8,7 @@ clock: the time and the person come in as arguments.
 """
 
 from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
-from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest
+from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest, horizon_sentence
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
 from cryptocast.registry.journal import SeriesLike, most_telling, series_name
@@ -98,6 +98,7 @@ __all__ = [
     "canonical_json",
     "contest",
     "first_version",
+    "horizon_sentence",
     "most_telling",
     "nearest",
     "next_version",

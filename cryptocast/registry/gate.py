@@ -10,7 +10,7 @@ import numpy as np
 
 from cryptocast.config import GateConfig
 from cryptocast.evaluation.records import Evidence
-from cryptocast.registry.contest import Contest
+from cryptocast.registry.contest import Contest, horizon_sentence
 from cryptocast.registry.manifest import FitManifest, HoldOut, HorizonScore, IntervalCoverage
 from cryptocast.registry.version import Version
 from cryptocast.scoring.multiple import holm
@@ -97,10 +97,11 @@ def _contested(production: Version, challenger: Version, grounds: Grounds) -> De
         what = "came with an archive" if challenger.hold_out.foreign else f"has another recipe than {old} in production"
         reason = f"{new} {what}: that it is better must be shown, and {found}"
         return Decision(accepted=False, rule="evidence", reasons=(reason,))
+    rows = map(horizon_sentence, found.horizons)
     if found.better:
         first = f"{new} is better than {old} in production: p {found.p:.2g} on {found.rests_on}"
-        return Decision(accepted=True, rule="evidence", reasons=(first, *found.reasons), contest=found)
-    return Decision(accepted=False, rule="evidence", reasons=found.reasons, contest=found)
+        return Decision(accepted=True, rule="evidence", reasons=(first, *rows), contest=found)
+    return Decision(accepted=False, rule="evidence", reasons=(*found.reasons, *rows), contest=found)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

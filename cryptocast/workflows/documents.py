@@ -1,6 +1,7 @@
 """What the commands and the server say, as types: one set of names for the terminal, the files and HTTP."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 import msgspec
@@ -42,6 +43,7 @@ __all__ = [
     "Placebo",
     "StrategyRecord",
     "TradingRecord",
+    "TrainDecision",
     "TrainReport",
     "TrainedModel",
     "Verdict",
@@ -140,6 +142,15 @@ class DataUsed(Document, frozen=True, kw_only=True):
     notice: str | None
 
 
+class TrainDecision(StrEnum):
+    """What became of a trained model."""
+
+    NO_VERSION = "no_version"  # the baseline has none
+    PROMOTED = "promoted"  # to production: it is the first, and the gate lets it through
+    REFUSED = "refused"  # it is the first, and the gate does not; `reasons` say why
+    CHALLENGER = "challenger"  # there is production already
+
+
 class TrainedModel(Document, frozen=True, kw_only=True):
     """One kind of model for one coin: its hold-out, and the version it became (none for the baseline)."""
 
@@ -147,7 +158,8 @@ class TrainedModel(Document, frozen=True, kw_only=True):
     kind: str
     version: int | None
     aliases: tuple[str, ...]
-    decision: tuple[str, ...]  # why it is, or is not, in production
+    decision: TrainDecision
+    reasons: tuple[str, ...]  # those of the gate, where it refused
     fit_id: str | None
     seconds: float
     hold_out: HoldOut

@@ -43,7 +43,14 @@ from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.code_state import code_version, library_versions, platform_name
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.documents import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
+from cryptocast.workflows.documents import (
+    CoinError,
+    CoinForecast,
+    ForecastDocument,
+    TrainDecision,
+    TrainedModel,
+    TrainReport,
+)
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.forecast import Chosen, Request, baseline_forecast, describe, model_forecast
@@ -317,7 +324,8 @@ def _baseline_models(training: _Training, scores: dict[tuple[str, str | None], H
             kind="baseline",
             version=None,
             aliases=(),
-            decision=("the baseline needs no version: it is fitted to a coin's own bars whenever it answers",),
+            decision=TrainDecision.NO_VERSION,
+            reasons=(),
             fit_id=None,
             seconds=0.0,
             hold_out=scores["baseline", coin],
@@ -350,13 +358,15 @@ def _register(
             kind=kind,
             version=version.number,
             aliases=version.aliases,
-            decision=_decision(context, version),
+            decision=decision,
+            reasons=reasons,
             fit_id=version.fit_id,
             seconds=round(seconds, 3),
             hold_out=scores[kind, version.key.coin],
             pooled=scores[kind, None],
         )
         for version in versions
+        for decision, reasons in [_decision(context, version)]
     ]
     return versions, rows
 
@@ -370,12 +380,13 @@ def _state(training: _Training, coin: str) -> dict[str, object]:
     return {"baseline_at": {str(horizon): reason for horizon, reason in _fallbacks(training, coin).items()}}
 
 
-def _decision(context: Context, version: Version) -> tuple[str, ...]:
+def _decision(context: Context, version: Version) -> tuple[TrainDecision, tuple[str, ...]]:
+    """And the gate's reasons, where it refused."""
     if PRODUCTION in version.aliases:
-        return ("in production: the first version, and nothing in its hold-out speaks against it",)
+        return TrainDecision.PROMOTED, ()
     if version.number == 1:
-        return first_version(version.hold_out, context.config.gate).reasons
-    return (f"challenger: cryptocast registry promote {version.key.coin} {version.key.kind}",)
+        return TrainDecision.REFUSED, first_version(version.hold_out, context.config.gate).reasons
+    return TrainDecision.CHALLENGER, ()
 
 
 def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float, weights: Weights | None) -> FitManifest:

@@ -94,7 +94,11 @@ def test_the_document_of_an_import_has_them_too(run: Run, own: Path) -> None:
 
 
 def test_the_document_of_a_training_has_them_too(trained: Path) -> None:
-    check("train", json.loads((trained / "train-12.json").read_text(encoding="utf-8")))
+    document = json.loads((trained / "train-12.json").read_text(encoding="utf-8"))
+    check("train", document)
+    became = {model["kind"]: (model["decision"], model["version"]) for model in document["models"]}
+    assert became["baseline"] == ("no_version", None)
+    assert became["lightgbm"] in (("promoted", 1), ("refused", 1), ("challenger", 2))
 
 
 def test_the_document_of_an_audit_has_them_too(run: Run, trained: Path) -> None:

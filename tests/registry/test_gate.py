@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cryptocast.config import GateConfig
 from cryptocast.market import Market
-from cryptocast.registry.contest import Contest
+from cryptocast.registry.contest import Contest, HorizonContest
 from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, standings
 from cryptocast.registry.gate import next_version as judged_next
 from cryptocast.registry.manifest import CoinData, HoldOut, sha256_hex
@@ -190,12 +190,17 @@ def test_another_recipe_needs_evidence_of_both() -> None:
 
 @pytest.mark.parametrize("better", [True, False])
 def test_another_recipe_passes_as_the_comparison_says(*, better: bool) -> None:
+    row = HorizonContest(horizon=7, dates=90, skill=0.03, lower=None, upper=None, e_value=40.0, p_worse=None)
+    reasons = () if better else ("too small",)
     found = Contest(
-        better=better, e_value=40.0, p=0.025, skill=0.03, rests_on="100 live bars", horizons=(), reasons=("a", "b")
+        better=better, e_value=40.0, p=0.025, skill=0.03, rests_on="100 live bars", horizons=(row,), reasons=reasons
     )
     decision = next_version(version(1), version(2, rounds=500), GATE, Known(found))
     assert (decision.accepted, decision.rule, decision.contest) == (better, "evidence", found)
-    assert decision.reasons[-2:] == ("a", "b")
+    assert decision.reasons[1:] == ("7 bars: skill +3.0 % over production on 90 dates",)
+    assert decision.reasons[0] == (
+        "version 2 is better than version 1 in production: p 0.025 on 100 live bars" if better else "too small"
+    )
 
 
 @pytest.mark.parametrize(("days", "accepted"), [(180, True), (181, False), (None, False)])

@@ -13,7 +13,7 @@ from cryptocast.cli.screens.rests import data_sheet, left_out_lines
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Column, Sheet, note, reasons, title
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.documents import TrainedModel, TrainReport
+from cryptocast.workflows.documents import TrainDecision, TrainedModel, TrainReport
 
 __all__ = ["train_screen"]
 
@@ -51,7 +51,7 @@ def _hold_out(model: TrainedModel, granularity: str) -> Sheet:
 def _versions(report: TrainReport) -> Iterator[RenderableType]:
     registered = [model for model in report.models if model.version is not None]
     if not registered:
-        yield from (Text(text) for text in dict.fromkeys(text for model in report.models for text in model.decision))
+        yield from (Text(text) for text in dict.fromkeys(text for model in report.models for text in _decision(model)))
         return
     columns = (Column("registered"), Column("aliases"), Column("fitted in", "right"))
     rows = [
@@ -64,7 +64,20 @@ def _versions(report: TrainReport) -> Iterator[RenderableType]:
     ]
     yield Sheet(columns, rows, "Versions")
     for model in registered:
-        yield from reasons(f"{model.coin}/{model.kind}:{model.version}", model.decision)
+        yield from reasons(f"{model.coin}/{model.kind}:{model.version}", _decision(model))
+
+
+def _decision(model: TrainedModel) -> tuple[str, ...]:
+    """Why it is, or is not, in production."""
+    match model.decision:
+        case TrainDecision.NO_VERSION:
+            return ("the baseline needs no version: it is fitted to a coin's own bars whenever it answers",)
+        case TrainDecision.PROMOTED:
+            return ("promoted to production: first version, hold-out scores show no problem",)
+        case TrainDecision.REFUSED:
+            return model.reasons
+        case TrainDecision.CHALLENGER:
+            return (f"challenger: cryptocast registry promote {model.coin} {model.kind}",)
 
 
 def _aliases(aliases: tuple[str, ...]) -> Text:

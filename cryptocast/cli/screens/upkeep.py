@@ -85,9 +85,7 @@ def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
             for row in found.contest.horizons
         ]
         yield Sheet(columns, rows, f"On {found.contest.rests_on}")
-        yield from reasons(
-            "Because", found.contest.reasons[: len(found.contest.reasons) - len(rows)] or ("all tests pass",)
-        )
+        yield from reasons("Because", found.contest.reasons or ("all tests pass",))
     else:
         yield Text(f"No comparison: {found.why_not}")
     yield Sheet((Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(found.a, found.b)))
