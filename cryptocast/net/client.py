@@ -65,9 +65,10 @@ class _Call:
 class ApiClient:
     """Open it once and share it; all methods belong to one event loop.
 
-    `headers` may hold a key: they are sent and never logged or put into a message. `pool`: to share connections; the
-    client closes only a pool of its own. `breakers`: the breaker of a class of endpoints. `on_try` hears of each
-    request that went out, and must not raise. `transport`, `clock`, `sleep`, `now` and `rng` are there for tests.
+    `headers` may hold a key: they are sent and never logged or put into a message. `remedy`: what to do where nobody
+    can be reached. `pool`: to share connections; the client closes only a pool of its own. `breakers`: the breaker of a
+    class of endpoints. `on_try` hears of each request that went out, and must not raise. `transport`, `clock`, `sleep`,
+    `now` and `rng` are there for tests.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class ApiClient:
         limiter: Limiter,
         settings: NetSettings | None = None,
         headers: Mapping[str, str] | None = None,
+        remedy: str = "Check the network.",
         pool: Pool | None = None,
         breakers: Callable[[str], Breaker] | None = None,
         budget: RetryBudget | None = None,
@@ -92,6 +94,7 @@ class ApiClient:
         self._settings = chosen = settings or NetSettings()
         self._base_url = checked_url(base_url)
         self._name, self._limiter, self._clock, self._sleep = name, limiter, clock, sleep
+        self._remedy = remedy
         self._headers = {"accept": "application/json", **(headers or {})}
         self._owns_pool = pool is None
         self.pool = pool or Pool(chosen, transport=transport, trust_env=trust_env, clock=clock)
@@ -222,7 +225,7 @@ class ApiClient:
         tries = "once" if attempts == 1 else f"{attempts} times"
         return Unreachable(
             f"{self._name} could not be reached at {host(self._base_url)} (tried {tries}: {failure.reason})."
-            " Check the network, or use --source sample or --source file."
+            f" {self._remedy}"
         )
 
 

@@ -253,6 +253,7 @@ class Sources:
     def _order(self, coin: str, days: int | None, *, refresh: bool, whole: bool) -> _Order:
         source = self.fetched
         key = self._key(source, coin)
+        source.coin_name(key)  # what is not traded there is refused before anybody is asked
         stored = self._store.read(key)
         wall = self._wall_clock()
         spans = missing_spans(

@@ -85,7 +85,7 @@ class Source(ABC):
         return "bar"
 
     def coin_name(self, key: SeriesKey) -> str:
-        """How the coin is named there."""
+        """How the coin is named there. Raises UnknownCoin for one that is sure to have no name."""
         return key.coin
 
     def load(self, config: Config, key: SeriesKey) -> Candles:

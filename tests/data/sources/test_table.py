@@ -1,9 +1,11 @@
+import ast
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+import cryptocast
 from cryptocast.config import Config, SourceChoice, SourceName
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.base import Access
@@ -14,6 +16,8 @@ from cryptocast.market import Market
 
 NOW = datetime(2026, 1, 2, 15, tzinfo=UTC)
 NAMES = sorted(SOURCES)
+PACKAGE = Path(cryptocast.__file__).parent
+OUTSIDE = [path for path in sorted(PACKAGE.rglob("*.py")) if PACKAGE / "data" / "sources" not in path.parents]
 
 
 def key_of(source: str) -> SeriesKey:
@@ -86,3 +90,20 @@ def test_only_what_is_fetched_has_needs_that_doctor_looks_at() -> None:
     assert needs.pop("coingecko") >= {"key"}
     assert set().union(*needs.values()) == set()
     assert SOURCES["sample"].probe(Config(), None) == "the sample is not asked"
+
+
+def compared(tree: ast.AST) -> set[str]:
+    """The words that comparisons hold something against."""
+    return {
+        word.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for word in ast.walk(node)
+        if isinstance(word, ast.Constant) and isinstance(word.value, str)
+    }
+
+
+def test_nobody_but_the_sources_compares_their_names() -> None:
+    found = {path: compared(ast.parse(path.read_text(encoding="utf-8"))) & set(NAMES) for path in OUTSIDE}
+    assert {path: names for path, names in found.items() if names} == {}
+    assert len(found) > 100

@@ -137,6 +137,7 @@ class CoinGecko(Upstream):
         self._client = client(
             config.pro_base_url if config.plan == "pro" else config.base_url,
             name="CoinGecko",
+            remedy="Check the network, or use --source sample or --source file.",
             limiter=limiter or Limiter(self.calls_per_minute),
             headers=_key_header(config.plan, api_key),
             breakers=breakers,
