@@ -23,6 +23,8 @@ __all__ = ["KeptRegistry", "RegistryWatch", "registry_stamp"]
 T = TypeVar("T")
 
 MAX_ANSWERS: Final = 8192
+# Readers of a WAL wait for nobody but while it is recovered; whoever asks for a forecast does not wait longer for that.
+BUSY_S: Final = 2.0
 FILE: Final = Path("registry") / "registry.db"
 
 
@@ -82,7 +84,8 @@ class KeptRegistry(Registry):
     def over(cls, store: Path, *, gate: GateConfig, stamp: Callable[[], Hashable]) -> Self:
         """That of a store. A registry that cannot be read is told of when it is asked."""
         folder = (store / FILE).parent
-        return cls(Database(store / FILE), Objects(folder / "objects"), gate, stamp)
+        database = Database(store / FILE, busy_timeout_s=BUSY_S)
+        return cls(database, Objects(folder / "objects"), gate, stamp)
 
     def best(self, coin: str, *, source: str, vs: str = "usd", granularity: Granularity = "daily") -> Version | None:
         """As Registry's."""

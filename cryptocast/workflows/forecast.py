@@ -312,8 +312,6 @@ def check_request(request: Request, granularity: Granularity) -> None:
     """Raises UsageError or ModelError, naming the choices, for what no model could answer."""
     if request.model is not None and request.model not in ("auto", *ALL_KINDS):
         raise UsageError(f"There is no model {request.model!r}. Choose among auto, {', '.join(ALL_KINDS)}.")
-    if request.model in ALL_KINDS and request.model not in ("baseline", *TRAINABLE):
-        forecaster_type(request.model)
     offered = intervals_on_offer(LEVELS)
     bad = [level for level in request.intervals if level not in offered]
     if bad:
@@ -346,15 +344,17 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
     if first is not None:
         yield from _by_side(registry, first, request.challenged)
     best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
-    if best is None and asked is None:
-        yield Chosen(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
     if best is not None and best.key.kind != asked:
         yield from _by_side(registry, best, request.challenged)
+    is_empty = best is None
     for kind in TRAINABLE:
         done = kind == asked or (best is not None and kind == best.key.kind)
         other = None if done else registry.alias(msgspec.structs.replace(key, kind=kind), PRODUCTION)
         if other is not None:
+            is_empty = False
             yield from _by_side(registry, other, request.challenged)
+    if is_empty and asked is None:
+        yield Chosen(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
 
 
 def learned_later(version: Version, bars: CoinBars, tolerance_us: int) -> str | None:

@@ -418,7 +418,9 @@ def test_one_of_ten_thousand_versions_is_asked_for_without_a_look_at_the_others(
     """How long it takes, and how long the list of all of them does, is measured in benchmarks/registry.py."""
     coins = [f"coin{i}" for i in range(25)]
     contents = (canonical_json(new_version().calibration), canonical_json(hold_out()))
-    with Database(tmp_path / "registry" / "registry.db").write() as connection:
+    database = Database(tmp_path / "registry" / "registry.db")
+    database.create()
+    with database.write() as connection:
         for number in range(1, 401):
             fit = settled(manifest(str(number), coins=coins))
             text = canonical_json(fit)

@@ -51,9 +51,16 @@ def a_registry_that_is_being_restored(store: Trained) -> Iterator[None]:
 def a_registry_that_cannot_be_read(store: Trained) -> Iterator[None]:
     path = store.store / "registry" / "registry.db"
     whole = path.read_bytes()
-    path.write_bytes(b"no database" + whole[11:])
+    _put(path, b"no database" + whole[11:])
     yield
-    path.write_bytes(whole)
+    _put(path, whole)
+
+
+def _put(path: Path, content: bytes) -> None:
+    """As a restore does it: another file under the same name."""
+    beside = path.with_name("restored")
+    beside.write_bytes(content)
+    beside.replace(path)
 
 
 def an_artefact_that_is_damaged(store: Trained) -> Iterator[None]:

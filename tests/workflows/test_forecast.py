@@ -22,7 +22,7 @@ from cryptocast.workflows.archives import import_archive
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.documents import CoinForecast, Verdict, VerdictReason, verdict_sentence
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode, sentence
-from cryptocast.workflows.forecast import Forecaster, Request
+from cryptocast.workflows.forecast import Forecaster, Request, ladder
 from cryptocast.workflows.score import record
 from tests.registry.golden_rows import GOLDEN
 from tests.registry.registry_fits import NOW
@@ -220,3 +220,22 @@ def test_a_price_that_has_never_moved_is_refused_with_the_reason(tmp_path: Path)
     CandleStore(store.store, lock_timeout_s=10).write(key, flat, fetched_at=store.clock.now)
     with pytest.raises(DataError, match="has never moved in 100 bars"):
         answer(Forecaster(store.context), asked(store, 1))
+
+
+class NothingPasses:
+    """A registry in which no version passes calibration: those in production are there by force."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.alias, self.ab_tests = registry.alias, registry.ab_tests
+
+    def best(self, coin: str, **_: object) -> None:
+        return None
+
+
+def test_a_version_that_is_in_production_by_force_answers_and_nothing_is_said_to_be_missing(store: Trained) -> None:
+    registry = cast("Registry", NothingPasses(store.registry))
+    key = store.version("bitcoin", "lightgbm").key
+    forced = list(ladder(registry, key, Request(model="auto")))
+    assert {(one.kind, one.fallback) for one in forced} == {("lightgbm", None), ("ml_ensemble", None)}
+    (empty,) = ladder(registry, msgspec.structs.replace(key, coin="atlantis"), Request(model="auto"))
+    assert (empty.version, empty.fallback and empty.fallback.code) == (None, FallbackCode.NO_VERSION)
