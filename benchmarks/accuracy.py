@@ -403,7 +403,7 @@ def _last_bars(contest: Contest, moment: int) -> pl.DataFrame:
 
 
 # What the raw forecasts of every model depend on, and of each one beside it.
-SHARED_CODE: Final = ("features", "folds.py", "models/base.py", "models/recency.py", "models/shape.py")
+SHARED_CODE: Final = ("features", "folds.py", "models/base.py", "models/recent_window.py", "models/quantile_shape.py")
 OWN_CODE: Final = {
     "baseline": ("models/baseline.py",),
     "har": tuple(f"models/{name}.py" for name in ("har", "labels", "baseline")),

@@ -38,8 +38,8 @@ from cryptocast.registry import (
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.forecast import Request, ladder
-from cryptocast.workflows.promote import promote
-from cryptocast.workflows.recalibration import learn, states_at
+from cryptocast.workflows.lifecycle.promote import promote
+from cryptocast.workflows.online_calibration import learn, states_at
 
 COINS = tuple(f"coin-{number:02}" for number in range(20))
 KINDS = ("lightgbm", "lstm", "ml_ensemble")

@@ -104,7 +104,7 @@ def prepare(store: Path, *, bars: int, fits: int) -> None:
     """Candles of the pool and of the numbered coins; fits of lightgbm and of the ensemble for the pool, and the same
     lightgbm as a fit of its own for each numbered coin, as `train COIN` leaves behind."""
     from cryptocast.registry import NewVersion, artefacts_of
-    from cryptocast.workflows.train import Order, train
+    from cryptocast.workflows.training.train import Order, train
 
     closed = START + timedelta(days=bars) + AFTER
     for coin, frame in frames([*POOL, *numbered(fits)], bars).items():

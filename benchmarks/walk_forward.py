@@ -34,7 +34,7 @@ from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner, Rounds
 from cryptocast.models.combination import Mix
 from cryptocast.models.kinds import learner
-from cryptocast.workflows.runs import RunFolder
+from cryptocast.workflows.backtesting.run_folder import RunFolder
 
 HORIZONS = (1, 7, 14, 30)
 BAR = BAR_US["daily"]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from cryptocast.features.builder import add_features
     from cryptocast.features.catalogue import FEATURES
     from cryptocast.registry import Registry
-    from cryptocast.workflows.backtest import BacktestOrder, backtest
+    from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
     from cryptocast.workflows.context import Context, Selection
     from cryptocast.workflows.forecast import Request, forecast
-    from cryptocast.workflows.train import Order, train
+    from cryptocast.workflows.training.train import Order, train
 
 __all__ = [
     "BAR_US",
@@ -46,20 +46,20 @@ __all__ = [
 _HOMES = {
     "BAR_US": "data.schema",
     "FEATURES": "features.catalogue",
-    "BacktestOrder": "workflows.backtest",
+    "BacktestOrder": "workflows.backtesting.backtest",
     "Config": "config",
     "Context": "workflows.context",
-    "Order": "workflows.train",
+    "Order": "workflows.training.train",
     "Registry": "registry",
     "Request": "workflows.forecast",
     "Selection": "workflows.context",
     "add_features": "features.builder",
-    "backtest": "workflows.backtest",
+    "backtest": "workflows.backtesting.backtest",
     "forecast": "workflows.forecast",
     "load_config": "config",
     "load_sample": "data.sources.sample",
     "read_file": "data.sources.file.reader",
-    "train": "workflows.train",
+    "train": "workflows.training.train",
     "walk_forward": "evaluation.walk_forward",
 }
 

@@ -39,6 +39,28 @@ ROOMS: dict[str, set[str]] = {
     "cli": BELOW | {"config_text", "registry", "workflows", "serving", "rehearsal"},
     "__main__": {"cli"},
 }
+# The rooms inside `workflows`, with its single modules: each may import of the others what stands beside it.
+GROUND = {"context", "engines", "environment", "fallbacks", "feature_sets", "online_calibration", "recipes"}
+BARS = GROUND | {"market_data", "reports", "coin_pool"}
+WORKFLOW_ROOMS: dict[str, set[str]] = {
+    **{name: set[str]() for name in sorted(GROUND)},
+    "market_data": {"context"},
+    "reports": {"fallbacks"},
+    "coin_pool": {"context", "market_data", "reports"},
+    "doctor": {"market_data"},
+    "export": {"reports"},
+    "late_bars": {"market_data"},
+    "audits": BARS,
+    "auxiliary_history": BARS,
+    "cluster": BARS,
+    "forecast": BARS | {"late_bars"},
+    "explanation": BARS | {"forecast"},
+    "features": BARS | {"audits", "cluster", "explanation"},
+    "tuning": BARS | {"audits", "auxiliary_history"},
+    "backtesting": BARS | {"audits", "auxiliary_history", "tuning"},
+    "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
+    "lifecycle": BARS | {"backtesting", "forecast"},
+}
 # Of these rooms, only the named modules may be imported.
 ONLY_MODULES = {("features", "data"): {"cryptocast.data.schema"}}
 
@@ -151,6 +173,16 @@ def forbidden_rooms(of: Module) -> list[str]:
     return wrong
 
 
+def forbidden_workflows(of: Module) -> list[str]:
+    """Imports of a workflow's module from a part of `workflows` that its own part may not use."""
+    inside = "cryptocast.workflows."
+    own = of.name.removeprefix(inside).partition(".")[0]
+    if not of.name.startswith(inside) or own not in WORKFLOW_ROOMS:
+        return []
+    others = {name.removeprefix(inside).partition(".")[0] for name in imports(of) if name.startswith(inside)}
+    return sorted(others - {own} - WORKFLOW_ROOMS[own])
+
+
 def forbidden_packages(of: Module) -> list[str]:
     wrong = []
     for name in imports(of):
@@ -181,6 +213,14 @@ def test_each_module_imports_only_the_rooms_below_its_own(of: Module) -> None:
     assert forbidden_rooms(of) == []
 
 
+@pytest.mark.parametrize(
+    "of", [of for of in MODULES if of.room == "workflows" and of.name.count(".") > 1], ids=lambda of: of.name
+)
+def test_each_workflow_imports_only_the_parts_below_its_own(of: Module) -> None:
+    assert of.name.split(".")[2] in WORKFLOW_ROOMS, f"{of.name} is not in the map"
+    assert forbidden_workflows(of) == []
+
+
 @pytest.mark.parametrize("of", MODULES, ids=lambda of: of.name)
 def test_each_foreign_package_stays_in_its_room(of: Module) -> None:
     assert forbidden_packages(of) == []
@@ -207,10 +247,11 @@ def test_the_rooms_of_arithmetic_know_arrays_only(of: Module) -> None:
     assert foreign <= ARRAYS_ONLY[of.room]
 
 
-def test_the_map_has_no_circle() -> None:
+@pytest.mark.parametrize("rooms", [ROOMS, WORKFLOW_ROOMS], ids=["package", "workflows"])
+def test_the_map_has_no_circle(rooms: dict[str, set[str]]) -> None:
     # Each room stands in the map below all that it may import.
     seen: set[str] = set()
-    for room, may in ROOMS.items():
+    for room, may in rooms.items():
         assert may <= seen, f"{room} may import {may - seen}, which the map lists after it"
         seen.add(room)
 
@@ -250,6 +291,13 @@ def test_an_import_against_the_arrow_is_found(name: str, text: str) -> None:
 )
 def test_an_import_along_the_arrow_is_left_alone(name: str, text: str) -> None:
     assert forbidden_rooms(module(name, text)) == []
+
+
+def test_a_workflow_that_imports_upwards_is_found() -> None:
+    text = (
+        "from cryptocast.workflows.lifecycle.promote import promote\nfrom cryptocast.workflows.context import Context"
+    )
+    assert forbidden_workflows(module("cryptocast.workflows.market_data.fetch", text)) == ["lifecycle"]
 
 
 @pytest.mark.parametrize("text", ["import httpx", "from httpx import Client", "def f():\n    import torch.nn as nn"])

@@ -48,7 +48,7 @@ def test_every_command_that_is_named_exists() -> None:
 
 
 def test_the_answer_shown_is_of_the_type_that_is_served() -> None:
-    from cryptocast.workflows.documents import ForecastDocument
+    from cryptocast.workflows.reports import ForecastDocument
 
     (answer,) = blocks("json")
     document = msgspec.json.decode(answer, type=ForecastDocument)

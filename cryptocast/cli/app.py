@@ -11,8 +11,8 @@ import typer
 
 from cryptocast import __version__
 from cryptocast.addresses import without_logins
-from cryptocast.cli import bars, forecasts, rehearse, service, tuning, versions
-from cryptocast.cli.figures import one_line
+from cryptocast.cli import forecasts, market_data, rehearse, service, tuning, versions
+from cryptocast.cli.number_format import one_line
 from cryptocast.cli.options import examples, group
 from cryptocast.cli.session import Invocation, ReportedError, Terminal, write_document
 from cryptocast.errors import CryptocastError, DataError
@@ -56,7 +56,7 @@ def root(
     """
 
 
-bars.add_to(app)
+market_data.add_to(app)
 forecasts.add_to(app)
 tuning.add_to(app)
 versions.add_to(app)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from cryptocast.cli.figures import Prices
+from cryptocast.cli.number_format import Prices
 
 if TYPE_CHECKING:
-    from cryptocast.workflows.documents import CoinForecast
+    from cryptocast.workflows.reports import CoinForecast
 
 __all__ = ["BANDS", "Fan", "history_bars"]
 

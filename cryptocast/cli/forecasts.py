@@ -92,8 +92,8 @@ def train(
     for `cryptocast registry promote`.
     """
     from cryptocast.cli.screens.train import train_screen
-    from cryptocast.workflows.train import Order
-    from cryptocast.workflows.train import train as train_models
+    from cryptocast.workflows.training.train import Order
+    from cryptocast.workflows.training.train import train as train_models
 
     order = Order(
         selection=bars.selection(coins),
@@ -226,8 +226,8 @@ def backtest(
 ) -> None:
     """What the models would have been worth: scores on bars that they had not seen, with a test and a verdict."""
     from cryptocast.cli.screens.backtest import backtest_screen
-    from cryptocast.workflows.backtest import BacktestOrder
-    from cryptocast.workflows.backtest import backtest as run_backtest
+    from cryptocast.workflows.backtesting.backtest import BacktestOrder
+    from cryptocast.workflows.backtesting.backtest import backtest as run_backtest
 
     order = BacktestOrder(
         selection=bars.selection(coins),
@@ -264,7 +264,7 @@ def rerun(
 ) -> None:
     """Make every forecast of a recorded backtest again, and say whether the numbers are the same."""
     from cryptocast.cli.screens.backtest import rerun_screen
-    from cryptocast.workflows.rerun import rerun as run_again
+    from cryptocast.workflows.backtesting.rerun import rerun as run_again
 
     report = run_again(session.context(), manifest, engine=engine.chosen())
     others = [model.model for model in report.models if not model.same]

@@ -159,7 +159,7 @@ def find_version(
 
 def find_key(session: Session, wanted: Asked) -> "tuple[Registry, VersionKey, int | None]":
     """The one key that is meant, and the number where a version of it was named; production goes without one."""
-    from cryptocast.workflows.rollback import one_key
+    from cryptocast.workflows.lifecycle.rollback import one_key
 
     registry, data = session.registry(), session.config.data
     if wanted.number is not None or wanted.alias not in (None, "production"):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Self, TextIO, TypeAlias, TypeVar, c
 import typer
 from rich.console import Console, RenderableType
 
-from cryptocast.cli.figures import one_line
 from cryptocast.cli.logs import CommandLog, LogFormat, LogLevel
+from cryptocast.cli.number_format import one_line
 from cryptocast.cli.progress import Shown, shown_progress
 from cryptocast.config import Config, load_config, without_tuned
 from cryptocast.errors import CryptocastError

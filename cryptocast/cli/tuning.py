@@ -57,8 +57,8 @@ def tune(
     as they are; then the next `train` and `backtest` use it and say so.
     """
     from cryptocast.cli.screens.tune import tune_screen
-    from cryptocast.workflows.tune import TuneOrder
-    from cryptocast.workflows.tune import tune as search
+    from cryptocast.workflows.tuning.tune import TuneOrder
+    from cryptocast.workflows.tuning.tune import tune as search
 
     order = TuneOrder(
         selection=bars.selection(coins),

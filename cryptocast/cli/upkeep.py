@@ -106,7 +106,7 @@ def compare_versions(
 ) -> None:
     """Two versions on the forecasts that they share, with intervals, and in what they differ."""
     from cryptocast.cli.screens.upkeep import comparison_screen
-    from cryptocast.workflows.compare import compare, write_comparison
+    from cryptocast.workflows.lifecycle.compare import compare, write_comparison
 
     config = session.config
     one, other = (find_version(session, name, source=source, vs=vs, granularity=granularity) for name in (a, b))
@@ -127,7 +127,7 @@ def card(
 ) -> None:
     """The model card in Markdown: what it is for, its data, its skill by horizon, where it fails, how it does live."""
     from cryptocast.cli.screens.upkeep import card_screen
-    from cryptocast.workflows.card import model_card
+    from cryptocast.workflows.lifecycle.model_card import model_card
 
     registry = session.registry()
     version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
@@ -151,7 +151,7 @@ def roll_back(
     """Bring back the version that was in production before, or an earlier one."""
     from cryptocast.cli.screens.upkeep import rollback_screen
     from cryptocast.workflows.context import login_name
-    from cryptocast.workflows.rollback import rollback
+    from cryptocast.workflows.lifecycle.rollback import rollback
 
     registry, key, to = find_key(session, asked(coin, kind, to, source=source, vs=vs, granularity=granularity))
     report = rollback(registry, key, to=to, reason=reason, dry_run=dry_run, who=login_name(), now=datetime.now(UTC))
@@ -186,7 +186,7 @@ def export(
 ) -> None:
     """One version with its artefacts as one file, each with its hash."""
     from cryptocast.cli.screens.upkeep import export_screen
-    from cryptocast.workflows.archives import export_version
+    from cryptocast.workflows.lifecycle.archives import export_version
 
     version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
     session.show(export_version(session.registry(), version, path, whole_fit=fit, overwrite=overwrite), export_screen)
@@ -207,8 +207,8 @@ def import_(
     The scores that it brings are shown as foreign and open no gate; those that --score makes here count.
     """
     from cryptocast.cli.screens.upkeep import import_screen
-    from cryptocast.workflows.archives import import_archive
     from cryptocast.workflows.context import login_name
+    from cryptocast.workflows.lifecycle.archives import import_archive
 
     if score and dry_run:
         raise UsageError("--score keeps what it finds, and --dry-run keeps nothing. Leave one out.")
@@ -229,7 +229,7 @@ def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
     from msgspec.structs import replace
 
     from cryptocast.cli.screens.upkeep import score_screen
-    from cryptocast.workflows.score import score as score_live
+    from cryptocast.workflows.lifecycle.live_scoring import score as score_live
 
     selection, name = bars.of_version(coins, None)
     if name is None:
@@ -269,12 +269,12 @@ def ab_start(
 ) -> None:
     """Start a test: the same client always gets the same side."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows import ab as tests
     from cryptocast.workflows.context import login_name
+    from cryptocast.workflows.lifecycle import ab
 
     wanted = asked(coin, kind, challenger, source=source, vs=vs, granularity=granularity)
     registry, key, challenger = find_key(session, wanted)
-    report = tests.ab_start(
+    report = ab.ab_start(
         session.config, registry, key, challenger=challenger, share=share, who=login_name(), now=datetime.now(UTC)
     )
     session.show(report, ab_screen)
@@ -291,11 +291,11 @@ def ab_status(
 ) -> None:
     """The tests and what both sides' forecasts say so far; safe to look at daily."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows import ab as tests
+    from cryptocast.workflows.lifecycle import ab
 
     found = find_listed(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
     keys = sorted({version.key for version in found})
-    session.show(tests.ab_status(session.config, session.registry(), keys), ab_screen)
+    session.show(ab.ab_status(session.config, session.registry(), keys), ab_screen)
 
 
 def ab_stop(
@@ -310,11 +310,11 @@ def ab_stop(
 ) -> None:
     """End a test without a change: production answers everybody again."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows import ab as tests
     from cryptocast.workflows.context import login_name
+    from cryptocast.workflows.lifecycle import ab
 
     registry, key = _tested(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
-    report = tests.ab_stop(session.config, registry, key, reason=reason, who=login_name(), now=datetime.now(UTC))
+    report = ab.ab_stop(session.config, registry, key, reason=reason, who=login_name(), now=datetime.now(UTC))
     session.show(report, ab_screen)
 
 
@@ -329,17 +329,17 @@ def ab_conclude(
 ) -> None:
     """End a test through the gate: the challenger is promoted if it has earned it. A refusal ends in exit code 6."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows import ab as tests
     from cryptocast.workflows.context import login_name
+    from cryptocast.workflows.lifecycle import ab
 
     registry, key = _tested(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
-    report = tests.ab_conclude(session.config, registry, key, who=login_name(), now=datetime.now(UTC))
+    report = ab.ab_conclude(session.config, registry, key, who=login_name(), now=datetime.now(UTC))
     session.show(report, ab_screen, None if report.promotion is None else report.promotion.refusal())
 
 
 def _tested(session: Session, wanted: Asked) -> "tuple[Registry, VersionKey]":
     """The key that is meant. RegistryError if a version was named that is no side of its running test."""
-    from cryptocast.workflows.ab import running_test
+    from cryptocast.workflows.lifecycle.ab import running_test
 
     registry, key, number = find_key(session, wanted)
     test = running_test(registry, key)

@@ -149,7 +149,7 @@ def promote(
 
     from cryptocast.cli.screens.registry import promotion_screen
     from cryptocast.workflows.context import login_name
-    from cryptocast.workflows.promote import promote as bring_forward
+    from cryptocast.workflows.lifecycle.promote import promote as bring_forward
 
     data, wanted = session.config.data, asked(coin, kind, number, source=source, vs=vs, granularity=granularity)
     if wanted.alias not in (None, "challenger"):  # the challenger is what is judged in any case

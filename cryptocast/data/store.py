@@ -22,11 +22,11 @@ import polars as pl
 
 from cryptocast.config import Granularity, SourceName
 from cryptocast.data import parquet
+from cryptocast.data.candle_checks import candles_of, check_candles, content_hash, provenance_of
 from cryptocast.data.coins import check_coin, check_vs
-from cryptocast.data.frame import candles_of, check_candles, content_hash, provenance_of
+from cryptocast.data.intervals import Span, merged
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.file.source import FILE
-from cryptocast.data.spans import Span, merged
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.market import Market

@@ -19,7 +19,7 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
-from cryptocast.models.shape import student_quantiles
+from cryptocast.models.quantile_shape import student_quantiles
 
 __all__ = ["FitPath", "FitTrial", "Witness", "audit_fits"]
 

@@ -23,7 +23,7 @@ from cryptocast.models.calibrated import too_short, with_fallback
 from cryptocast.models.calibration import fit_calibration
 from cryptocast.models.combination import Mix, average
 from cryptocast.models.fitting import concatenate, find_rounds
-from cryptocast.models.recency import recent
+from cryptocast.models.recent_window import recent
 from cryptocast.models.stacking import Stacking, StackLearner
 
 __all__ = ["Fold", "Job", "Keep", "Raw", "Spread", "WalkForward", "forecast_block", "in_turn", "walk_forward"]

@@ -14,8 +14,8 @@ from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
-from cryptocast.models.recency import recent
-from cryptocast.models.shape import LAST_PRICE, student_quantiles, symmetric_quantiles
+from cryptocast.models.quantile_shape import LAST_PRICE, student_quantiles, symmetric_quantiles
+from cryptocast.models.recent_window import recent
 from cryptocast.scoring.quantiles import LEVELS
 
 __all__ = ["FORECASTER", "BaselineForecaster", "BaselineLearner", "learner", "no_view_forecast"]

@@ -4,7 +4,7 @@ For each horizon two boosters learn the logarithm of what the volatility known a
 least squares on the log of the realised variance, one by the likelihood of the standardised return under a Student t.
 The first is precise, the second is robust to prices whose range is unknown; their mean beats both. It is then shrunk
 towards no correction, the more the fewer independent blocks of time there were to learn from. The median stays at the
-last price, unless a linear view of the direction proved itself on the stop block (`models/linear_view.py`).
+last price, unless a linear view of the direction proved itself on the stop block (`models/drift_ridge.py`).
 """
 
 import math
@@ -22,7 +22,7 @@ from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
-from cryptocast.models.heads import Mixed
+from cryptocast.models.drift_ridge import LinearView
 from cryptocast.models.labels import (
     CORRECTION_BOUND,
     LEAST_ROWS,
@@ -30,10 +30,10 @@ from cryptocast.models.labels import (
     log_variance_ratio,
     standardised_returns,
 )
-from cryptocast.models.linear_view import LinearView
+from cryptocast.models.quantile_shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.models.scale_model import ScaleModel, located, shrinkage_of
 from cryptocast.models.selective import Selective
-from cryptocast.models.shape import TAIL_FREEDOM, student_quantiles
+from cryptocast.models.student_mixture import Mixed
 from cryptocast.models.trees import Trees
 
 if TYPE_CHECKING:

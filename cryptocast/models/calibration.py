@@ -10,7 +10,7 @@ from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Forecast
-from cryptocast.models.recency import recent
+from cryptocast.models.recent_window import recent
 
 __all__ = ["Calibration", "fit_calibration"]
 

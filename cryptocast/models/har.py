@@ -29,7 +29,7 @@ from cryptocast.models.labels import (
     independent_blocks,
     log_variance_ratio,
 )
-from cryptocast.models.shape import student_quantiles, symmetric_quantiles
+from cryptocast.models.quantile_shape import student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
 __all__ = ["FORECASTER", "HARForecaster", "HARLearner", "learner"]

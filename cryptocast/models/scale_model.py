@@ -2,7 +2,7 @@
 
 The log of the correction is shrunk towards none, the more the fewer independent blocks of time there were to learn
 from. The median stays at the last price, unless a view of the direction proved itself on the stop block
-(`models/linear_view.py`).
+(`models/drift_ridge.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -16,9 +16,9 @@ from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Forecast, Rounds
 from cryptocast.models.baseline import no_view_forecast
-from cryptocast.models.heads import Mixed, probability_of_rise
+from cryptocast.models.drift_ridge import LinearView, Ridge, supported_penalties
 from cryptocast.models.labels import independent_blocks
-from cryptocast.models.linear_view import LinearView, Ridge, supported_penalties
+from cryptocast.models.student_mixture import Mixed, probability_of_rise
 
 __all__ = ["ScaleModel", "located", "shrinkage_of"]
 

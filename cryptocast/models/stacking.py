@@ -28,7 +28,7 @@ from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Lear
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.combination import combine
 from cryptocast.models.out_of_fold import OutOfFold, concatenate, out_of_fold
-from cryptocast.models.recency import recent
+from cryptocast.models.recent_window import recent
 from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.scoring.quantiles import crps, crps_weights
 

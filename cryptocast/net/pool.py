@@ -24,7 +24,7 @@ import httpx
 from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import ConfigError
 from cryptocast.net.answer import Answer, CallFailed, Unreachable
-from cryptocast.net.gate import Gate
+from cryptocast.net.semaphore import Gate
 from cryptocast.net.settings import NetSettings
 from cryptocast.net.tasks import Tasks
 

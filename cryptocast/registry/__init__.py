@@ -8,12 +8,13 @@ clock: the time and the person come in as arguments.
 """
 
 from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
+from cryptocast.registry.append_only import SeriesLike, most_telling, series_name
+from cryptocast.registry.cached_registry import KeptRegistry, RegistryWatch, registry_stamp
 from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest, horizon_sentence
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
-from cryptocast.registry.journal import SeriesLike, most_telling, series_name
-from cryptocast.registry.kept import KeptRegistry, RegistryWatch, registry_stamp
 from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.live_status import Drift, LiveMark
 from cryptocast.registry.manifest import (
     Artefact,
     CoinCalibration,
@@ -27,7 +28,6 @@ from cryptocast.registry.manifest import (
     recipe_hash,
     sha256_hex,
 )
-from cryptocast.registry.marks import Drift, LiveMark
 from cryptocast.registry.references import BEST, Reference, nearest, parse_reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.retention import Collected

@@ -10,10 +10,10 @@ from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.market import Market
+from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
-from cryptocast.registry.journal import Journal
 from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN
-from cryptocast.registry.rows import KEY_IS, key_values
+from cryptocast.registry.tables import KEY_IS, key_values
 from cryptocast.registry.version import VersionKey
 
 __all__ = ["AB_EVENTS", "AbEvent", "AbTest", "Side", "all_tests", "end_test", "side_of", "start_test"]

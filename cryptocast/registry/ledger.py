@@ -17,11 +17,11 @@ from cryptocast.config import Granularity
 from cryptocast.errors import ModelError, RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.market import Market
+from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
-from cryptocast.registry.journal import Journal
 from cryptocast.registry.lineage import Lineage, read_lineage
 from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN, canonical_json, sha256_hex
-from cryptocast.registry.rows import DAMAGED, KEY, KEY_IS, Where, blob, key_values, row_key, time_text
+from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, blob, key_values, row_key, time_text
 from cryptocast.registry.version import VersionKey
 
 __all__ = [

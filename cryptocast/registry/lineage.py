@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from cryptocast.registry.database import Connection, Row
-from cryptocast.registry.rows import KEY_IS, Member, key_values, read_members
+from cryptocast.registry.tables import KEY_IS, Member, key_values, read_members
 from cryptocast.registry.version import PRODUCTION, VersionKey
 
 __all__ = ["Lineage", "Member", "read_lineage"]

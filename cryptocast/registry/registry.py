@@ -13,11 +13,11 @@ from cryptocast.config import GateConfig, Granularity
 from cryptocast.errors import RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut, Trial, TrialCommand
 from cryptocast.market import Market
-from cryptocast.registry import journal, rows
+from cryptocast.registry import append_only, tables
+from cryptocast.registry.append_only import EVIDENCE, TRIALS, SeriesLike
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest, all_tests, end_test, start_test
 from cryptocast.registry.gate import Standing, best_of, first_version, standings
-from cryptocast.registry.journal import EVIDENCE, TRIALS, SeriesLike
 from cryptocast.registry.ledger import (
     LEDGER,
     OUTCOMES,
@@ -35,8 +35,8 @@ from cryptocast.registry.ledger import (
     unscored,
 )
 from cryptocast.registry.lineage import Member, read_lineage
+from cryptocast.registry.live_status import LiveMark, latest_mark, read_mark, said, write_mark
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
-from cryptocast.registry.marks import LiveMark, latest_mark, read_mark, said, write_mark
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import BEST, Reference, nearest, parse_reference
 from cryptocast.registry.retention import Collected, collect
@@ -116,10 +116,10 @@ class Registry:
         with self._database.write() as connection:
             for data in files.values():  # once more: `collect` may have taken what nothing referred to yet
                 self._objects.put(data)
-            rows.insert_fit(connection, fit_id, text, manifest, now)
+            tables.insert_fit(connection, fit_id, text, manifest, now)
             for version in versions:
                 self._register_version(connection, manifest, fit_id, version, now, who)
-            kept = rows.read_versions(connection, {"fit_id": fit_id})
+            kept = tables.read_versions(connection, {"fit_id": fit_id})
             if learn is not None:
                 for refresh in kept:
                     recount_states(connection, refresh.key, refresh.number, learn)
@@ -164,7 +164,7 @@ class Registry:
         if record.foreign:
             raise ValueError("a foreign hold-out was not made here")
         with self._database.write() as connection:
-            return rows.write_local_hold_out(connection, key, number, canonical_json(record))
+            return tables.write_local_hold_out(connection, key, number, canonical_json(record))
 
     def write_ledger(self, rows: Sequence[LedgerRow]) -> int:
         """Keep forecasts that were, or would have been, served, in one transaction. What was kept before stands.
@@ -247,7 +247,7 @@ class Registry:
         """What changes whenever what forecasts rest on or say does: aliases, A/B tests, evidence, calibration, outcomes
         of models, marks. Forecasts that are written into the ledger do not change it."""
         with self._database.read() as connection:
-            return rows.served_state(connection), tuple(said(connection))
+            return tables.served_state(connection), tuple(said(connection))
 
     def unscored(self) -> tuple[LedgerRow, ...]:
         """The forecasts of the ledger whose outcome is not written yet, oldest first."""
@@ -304,7 +304,7 @@ class Registry:
         origins of the longest. Evidence on the coin itself goes before evidence that was pooled over coins with it.
         """
         with self._database.read() as connection:
-            return journal.evidence_for(connection, key, recipe, self._evidence_age)
+            return append_only.evidence_for(connection, key, recipe, self._evidence_age)
 
     def evidence(
         self,
@@ -333,7 +333,7 @@ class Registry:
         if end < start:
             raise ValueError(f"the span ends at {end}, before it starts at {start}")
         with self._database.read() as connection:
-            return tuple(journal.trials_on(connection, series, start, end, command))
+            return tuple(append_only.trials_on(connection, series, start, end, command))
 
     def versions(
         self,
@@ -349,7 +349,7 @@ class Registry:
         """The versions that match, sorted by key and number."""
         where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind, fit_id=fit_id)
         with self._database.read() as connection:
-            return tuple(rows.read_versions(connection, where, alias=alias))
+            return tuple(tables.read_versions(connection, where, alias=alias))
 
     def listing(
         self,
@@ -364,7 +364,7 @@ class Registry:
         """The versions that match as a list shows them, sorted by key and number; quicker than `versions`."""
         where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind)
         with self._database.read() as connection:
-            return tuple(rows.read_listing(connection, where, alias=alias))
+            return tuple(tables.read_listing(connection, where, alias=alias))
 
     def keys(
         self,
@@ -378,7 +378,7 @@ class Registry:
         """The keys that have versions, sorted."""
         with self._database.read() as connection:
             where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind)
-            return tuple(rows.read_keys(connection, where))
+            return tuple(tables.read_keys(connection, where))
 
     def get(
         self, reference: str | Reference, *, source: str, vs: str = "usd", granularity: Granularity = "daily"
@@ -403,8 +403,8 @@ class Registry:
             kind = self._only_kind(reference, source=source, vs=vs, granularity=granularity)
         key = VersionKey(reference.coin, Market(source, vs, granularity), kind)
         with self._database.read() as connection:
-            number = _resolve(reference, rows.read_aliases(connection, key))
-            found = rows.read_versions(connection, {**_columns(key), "number": number})
+            number = _resolve(reference, tables.read_aliases(connection, key))
+            found = tables.read_versions(connection, {**_columns(key), "number": number})
             if not found:
                 raise RegistryError(
                     f"There is no {reference} on {source} bars in {vs}. {_known(connection, key.coin, kind, key)}"
@@ -462,15 +462,15 @@ class Registry:
         """Production of every kind, and by kind the newest walk forward of its recipe."""
         where = _where(coin=coin, source=source, vs=vs, granularity=granularity)
         with self._database.read() as connection:
-            found = tuple(rows.read_versions(connection, where, alias=PRODUCTION))
+            found = tuple(tables.read_versions(connection, where, alias=PRODUCTION))
             age = self._evidence_age
-            walks = {v.key.kind: journal.evidence_for(connection, v.key, v.manifest.recipe, age) for v in found}
+            walks = {v.key.kind: append_only.evidence_for(connection, v.key, v.manifest.recipe, age) for v in found}
         return found, {kind: walk for kind, walk in walks.items() if walk is not None}
 
     def load_files(self, fit_id: str) -> dict[str, bytes]:
         """The artefacts of a fit by name, each checked against its size and hash. Raises RegistryError."""
         with self._database.read() as connection:
-            manifest = rows.read_fit(connection, fit_id)
+            manifest = tables.read_fit(connection, fit_id)
         return {file.name: self._objects.get(file.sha256, file.size) for file in manifest.artefacts}
 
     def history(
@@ -487,7 +487,7 @@ class Registry:
         """What moved, oldest first; `until` leaves out what was written later."""
         where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind, alias=alias)
         with self._database.read() as connection:
-            return tuple(rows.read_events(connection, where, until=until))
+            return tuple(tables.read_events(connection, where, until=until))
 
     def production_at(self, key: VersionKey, moment: datetime) -> int | None:
         """The number that served at a moment; None if there was none yet."""
@@ -504,12 +504,12 @@ class Registry:
         self, connection: Connection, manifest: FitManifest, fit_id: str, version: NewVersion, now: datetime, who: str
     ) -> None:
         key = VersionKey(version.coin, Market(manifest.source, manifest.vs, manifest.granularity), manifest.kind)
-        if rows.read_versions(connection, {**_columns(key), "fit_id": fit_id}):
+        if tables.read_versions(connection, {**_columns(key), "fit_id": fit_id}):
             return
-        number = rows.next_number(connection, key)
+        number = tables.next_number(connection, key)
         contents = (canonical_json(version.calibration), canonical_json(version.hold_out))
-        rows.insert_version(connection, key, number, fit_id, contents, now)
-        has_production = PRODUCTION in rows.read_aliases(connection, key)
+        tables.insert_version(connection, key, number, fit_id, contents, now)
+        has_production = PRODUCTION in tables.read_aliases(connection, key)
         decision = None if has_production else first_version(version.hold_out, self._gate)
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
         why = "registered"
@@ -536,9 +536,9 @@ class Promotion:
 
 def _promoted(connection: Connection, move: Promotion, now: datetime, who: str) -> Version:
     key, number, expected = move.key, move.number, move.expected
-    if number not in rows.read_numbers(connection, key):
+    if number not in tables.read_numbers(connection, key):
         raise RegistryError(f"There is no version {number} of {key}. {_known(connection, key.coin, key.kind, key)}")
-    previous = rows.read_aliases(connection, key).get(PRODUCTION)
+    previous = tables.read_aliases(connection, key).get(PRODUCTION)
     if expected is not msgspec.UNSET and previous != expected:
         raise ProductionMovedError(
             f"Production of {key} moved from {expected} to {previous} while its promotion was decided. "
@@ -546,7 +546,7 @@ def _promoted(connection: Connection, move: Promotion, now: datetime, who: str) 
         )
     if previous != number:
         _Move(connection, key, number, now, who).record(PRODUCTION, move.action, move.why, move.evidence)
-    return rows.read_versions(connection, {**_columns(key), "number": number})[0]
+    return tables.read_versions(connection, {**_columns(key), "number": number})[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,8 +560,8 @@ class _Move:
     who: str
 
     def record(self, alias: str, action: Action, why: str, evidence: Mapping[str, Any]) -> None:
-        previous = rows.read_aliases(self.connection, self.key).get(alias)
-        rows.set_alias(self.connection, self.key, alias, self.number)
+        previous = tables.read_aliases(self.connection, self.key).get(alias)
+        tables.set_alias(self.connection, self.key, alias, self.number)
         event = Event(
             id=0,
             at=self.now,
@@ -574,7 +574,7 @@ class _Move:
             why=_printable(why),
             evidence=dict(evidence),
         )
-        rows.append_event(self.connection, event)
+        tables.append_event(self.connection, event)
         log.info("%s of %s: %s -> %d (%s)", alias, self.key, previous, self.number, action)
 
 
@@ -594,15 +594,15 @@ def _resolve(reference: Reference, aliases: Mapping[str, int]) -> int | None:
 
 def _known(connection: Connection, coin: str, kind: str | None, key: VersionKey | None = None) -> str:
     """What there is instead of a version that was asked for, and what is nearest, for the error message."""
-    numbers = rows.read_numbers(connection, key) if key is not None else []
+    numbers = tables.read_numbers(connection, key) if key is not None else []
     if key is not None and numbers:
         shown = ", ".join(map(str, numbers[-5:]))
-        has_production = PRODUCTION in rows.read_aliases(connection, key)
+        has_production = PRODUCTION in tables.read_aliases(connection, key)
         none = "" if has_production else " None of them is production: see cryptocast registry promote."
         return f"There are {len(numbers)}, the newest: {shown}.{none}"
     if kind == "baseline":
         return "The baseline has no versions: it needs no fit and always answers. Name another kind."
-    keys = rows.read_keys(connection, {})
+    keys = tables.read_keys(connection, {})
     others = sorted((other for other in keys if other.coin == coin), key=lambda other: other.kind != kind)
     if others:
         return f"There are versions of {', '.join(map(str, others[:5]))}."

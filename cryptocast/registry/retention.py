@@ -11,7 +11,7 @@ import msgspec
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import all_tests
 from cryptocast.registry.objects import Objects
-from cryptocast.registry.rows import KEY, row_key
+from cryptocast.registry.tables import KEY, row_key
 from cryptocast.registry.version import PRODUCTION, VersionKey
 
 __all__ = ["Collected", "collect"]

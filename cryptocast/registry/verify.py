@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptocast.errors import RegistryError
+from cryptocast.registry.append_only import EVIDENCE, TRIALS
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AB_EVENTS
-from cryptocast.registry.journal import EVIDENCE, TRIALS
 from cryptocast.registry.ledger import LEDGER, OUTCOMES, state_faults
+from cryptocast.registry.live_status import mark_faults
 from cryptocast.registry.manifest import Artefact
-from cryptocast.registry.marks import mark_faults
 from cryptocast.registry.objects import Objects
-from cryptocast.registry.rows import (
+from cryptocast.registry.tables import (
     FIRST_LINK,
     decode_event,
     decode_fit,

@@ -9,7 +9,6 @@ from starlette.types import Scope
 
 from cryptocast.config import ServeConfig
 from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys, counted_as
-from cryptocast.serving.limits import ClientRates, Connections
 from cryptocast.serving.problems import (
     FORBIDDEN,
     HEADERS_TOO_LARGE,
@@ -21,6 +20,7 @@ from cryptocast.serving.problems import (
     URL_TOO_LONG,
     ProblemError,
 )
+from cryptocast.serving.rate_limit import ClientRates, Connections
 from cryptocast.serving.telemetry import Telemetry
 
 __all__ = ["Admission", "Headers"]

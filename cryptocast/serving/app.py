@@ -21,10 +21,10 @@ from starlette.types import Receive, Scope, Send
 
 import cryptocast
 from cryptocast.config import Config
+from cryptocast.data.cached_store import AnnouncedCandles, KeptCandles
 from cryptocast.data.coins import shown
-from cryptocast.data.kept import AnnouncedCandles, KeptCandles
-from cryptocast.data.sources.coingecko.quotes import Quote
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
+from cryptocast.data.sources.coingecko.simple_price import Quote
 from cryptocast.data.sources.coingecko.source import COINGECKO, connect, credits_of
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.data.sources.table import rule_of
@@ -32,19 +32,21 @@ from cryptocast.errors import CryptocastError
 from cryptocast.market import Market
 from cryptocast.net import Batcher, Breaker, BreakerMetrics, Breakers, Parts, Priority
 from cryptocast.registry import PRODUCTION, KeptRegistry, Registry, RegistryWatch
+from cryptocast.serving.ab_routing import Sides
 from cryptocast.serving.access import Keys
-from cryptocast.serving.answers import Answered, Answers, Failed, MakeForecast
-from cryptocast.serving.bars import BarKeeper, Fetched
+from cryptocast.serving.candle_fetcher import BarKeeper, Fetched
 from cryptocast.serving.clients import CLIENT, client_of
 from cryptocast.serving.compression import preferred
-from cryptocast.serving.figures import LIVE_EVERY_S, LiveFigures, UpstreamFigures
-from cryptocast.serving.finished import FinishedAnswers
+from cryptocast.serving.error_reporting import Reports
+from cryptocast.serving.fallback import Ladder
+from cryptocast.serving.forecast_cache import Answered, Answers, Failed, MakeForecast
 from cryptocast.serving.front import Front, allowed_methods
+from cryptocast.serving.gauges import LIVE_EVERY_S, LiveFigures, UpstreamFigures
 from cryptocast.serving.health import COMPONENTS, Health, Pulse, StoreRights
-from cryptocast.serving.ladder import Ladder
+from cryptocast.serving.landing_page import PAGE_POLICY, page
+from cryptocast.serving.ledger_duty import judge_versions, record_bars, served_series
 from cryptocast.serving.models import production_models
 from cryptocast.serving.openapi import PATHS, POSTED, Switched, openapi
-from cryptocast.serving.page import PAGE_POLICY, page
 from cryptocast.serving.prices import Ask, LivePrices, read_prices, write_prices
 from cryptocast.serving.problems import (
     INTERNAL,
@@ -65,20 +67,18 @@ from cryptocast.serving.query import (
     parse_price_query,
     preferred_wait_s,
 )
-from cryptocast.serving.record import judge_versions, record_bars, served_series
 from cryptocast.serving.refresher import Duty, Leader, Refresher
-from cryptocast.serving.reports import Reports
+from cryptocast.serving.response_cache import FinishedAnswers
 from cryptocast.serving.responses import respond
-from cryptocast.serving.sides import Sides
-from cryptocast.serving.stamps import Stamp, StoreWatch, registry_stamp
+from cryptocast.serving.store_watch import Stamp, StoreWatch, registry_stamp
 from cryptocast.serving.strangers import Strangers, not_one
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.terms import Term, shortest
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.documents import CoinError, ForecastDocument
 from cryptocast.workflows.forecast import Forecaster
 from cryptocast.workflows.forecast import Request as ForecastRequest
-from cryptocast.workflows.upstream import access_of
+from cryptocast.workflows.market_data.connect import access_of
+from cryptocast.workflows.reports import CoinError, ForecastDocument
 
 __all__ = ["Service", "create_app"]
 

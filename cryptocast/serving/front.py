@@ -22,7 +22,7 @@ from cryptocast.config import ServeConfig
 from cryptocast.serving.access import ADMIN_PREFIX, Keys, Origins, Proxies
 from cryptocast.serving.admission import Admission, Headers
 from cryptocast.serving.compression import preferred
-from cryptocast.serving.finished import Finished, FinishedAnswers
+from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.problems import (
     INTERNAL,
     INTERNAL_ERROR,
@@ -31,7 +31,7 @@ from cryptocast.serving.problems import (
     ProblemError,
     problem_response,
 )
-from cryptocast.serving.reports import Reports
+from cryptocast.serving.response_cache import Finished, FinishedAnswers
 from cryptocast.serving.responses import raw_headers
 from cryptocast.serving.telemetry import Telemetry
 

@@ -10,7 +10,7 @@ from cryptocast.serving.models import ModelDocument
 from cryptocast.serving.prices import PriceDocument
 from cryptocast.serving.problems import Problem
 from cryptocast.serving.query import ALLOWED, BreakerQuery, ForecastQuery, PriceQuery
-from cryptocast.workflows.documents import ForecastDocument
+from cryptocast.workflows.reports import ForecastDocument
 
 __all__ = ["PATHS", "openapi"]
 

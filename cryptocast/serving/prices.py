@@ -15,13 +15,13 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from cryptocast.data.parquet import write_atomically
-from cryptocast.data.sources.coingecko.quotes import Quote, chunks
+from cryptocast.data.sources.coingecko.simple_price import Quote, chunks
 from cryptocast.data.sources.errors import UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
 from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S
 from cryptocast.serving.strangers import Strangers, Unknown
-from cryptocast.workflows.documents import CoinError
+from cryptocast.workflows.reports import CoinError
 
 __all__ = ["KeptPrice", "LivePrices", "PriceDocument", "PriceRow", "read_prices", "write_prices"]
 

@@ -19,7 +19,7 @@ from cryptocast.errors import (
 )
 from cryptocast.serving.paths import without_folders
 from cryptocast.serving.responses import respond
-from cryptocast.workflows.documents import CoinError
+from cryptocast.workflows.reports import CoinError
 
 __all__ = [
     "RETRY_AFTER_S",

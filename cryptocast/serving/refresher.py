@@ -18,11 +18,11 @@ from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.net import Priority
-from cryptocast.serving.answers import Answered, Answers, Outcome
-from cryptocast.serving.bars import Fetched
+from cryptocast.serving.candle_fetcher import Fetched
+from cryptocast.serving.forecast_cache import Answered, Answers, Outcome
 from cryptocast.serving.telemetry import Sample
-from cryptocast.workflows.candles import GRACE
 from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.market_data.resolve import GRACE
 
 __all__ = ["Duty", "Leader", "Refresher"]
 

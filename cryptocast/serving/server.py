@@ -32,8 +32,8 @@ from cryptocast.config import ServeConfig
 from cryptocast.errors import UsageError
 from cryptocast.serving.access import Proxies, check_exposure, counted_as, plain_address
 from cryptocast.serving.app import create_app
-from cryptocast.serving.limits import Connections
-from cryptocast.serving.reports import Reports
+from cryptocast.serving.error_reporting import Reports
+from cryptocast.serving.rate_limit import Connections
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.workflows.context import Context
 

@@ -14,7 +14,7 @@ import msgspec
 
 from cryptocast.config import Config
 from cryptocast.data.sources.coingecko.client import calls_per_minute
-from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.data.sources.errors import QuotaSpent, UnknownCoin
 from cryptocast.errors import CryptocastError, DataError

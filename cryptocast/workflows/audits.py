@@ -17,8 +17,8 @@ from cryptocast.features.row_audit import audit_rows
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.models.selective import Selective
+from cryptocast.workflows.coin_pool import Pool, candles_of, missing_needs
 from cryptocast.workflows.feature_sets import FeatureSet
-from cryptocast.workflows.panel import Pool, candles_of, missing_needs
 
 __all__ = ["audit_for_training", "audit_pool", "audit_words", "raise_for_leaks", "refuse_training"]
 

@@ -17,9 +17,9 @@ from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.own import FeatureSet, catalogue_set, with_own
+from cryptocast.workflows.coin_pool import Pool, candles_of, missing_needs
 from cryptocast.workflows.context import Progress
 from cryptocast.workflows.engines import Engine, dask_client
-from cryptocast.workflows.panel import Pool, candles_of, missing_needs
 
 __all__ = ["Part", "compute_part", "spread_table"]
 

@@ -20,7 +20,7 @@ from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.kinds import LIBRARIES
 from cryptocast.net import Unreachable
 from cryptocast.registry import PRODUCTION, Registry
-from cryptocast.workflows.inventory import check_store, list_store
+from cryptocast.workflows.market_data.inventory import check_store, list_store
 
 __all__ = ["Check", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
 

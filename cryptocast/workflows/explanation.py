@@ -9,10 +9,10 @@ from cryptocast.errors import ModelError
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Version
+from cryptocast.workflows.coin_pool import Pool
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.forecast import pool_of_fit, served_matrix
-from cryptocast.workflows.panel import Pool
 
 __all__ = ["Explained", "explain"]
 

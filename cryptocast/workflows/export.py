@@ -10,7 +10,7 @@ import polars as pl
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import TABLE_SUFFIXES, write_table
 from cryptocast.errors import UsageError
-from cryptocast.workflows.documents import CoinForecast, Fallback, ForecastDocument, HorizonForecast
+from cryptocast.workflows.reports import CoinForecast, Fallback, ForecastDocument, HorizonForecast
 
 __all__ = ["FORECAST_SUFFIXES", "check_forecast_path", "write_forecast"]
 

@@ -19,12 +19,12 @@ from cryptocast.features.builder import required_history
 from cryptocast.registry import Version
 from cryptocast.workflows.audits import audit_pool, raise_for_leaks
 from cryptocast.workflows.cluster import spread_table
+from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, pool_of
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.documents import CoinError, DataUsed
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.explanation import Explained, explain
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
-from cryptocast.workflows.panel import Pool, data_used, feature_table, gather, matrix_of, pool_of
+from cryptocast.workflows.reports import CoinError, DataUsed
 
 __all__ = [
     "AuditCheck",

@@ -25,18 +25,18 @@ from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short
 from cryptocast.models.interpolation import at_horizons, neighbours
 from cryptocast.models.kinds import forecaster_type
-from cryptocast.models.recency import recent_bars
+from cryptocast.models.recent_window import recent_bars
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
-from cryptocast.workflows.candles import CoinBars, stale_after
+from cryptocast.workflows.coin_pool import Pool, feature_table, gather, last_rows, moment, widen
 from cryptocast.workflows.context import Context, Resolved, Selection
-from cryptocast.workflows.documents import AbSide, CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
-from cryptocast.workflows.late import bars_late, both_ends, from_late_bars
-from cryptocast.workflows.panel import Pool, feature_table, gather, last_rows, moment, widen
-from cryptocast.workflows.recalibration import Served, recalibrated, states_at
+from cryptocast.workflows.late_bars import bars_late, both_ends, from_late_bars
+from cryptocast.workflows.market_data.resolve import CoinBars, stale_after
+from cryptocast.workflows.online_calibration import Served, recalibrated, states_at
+from cryptocast.workflows.reports import AbSide, CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
 __all__ = ["Forecaster", "Request", "describe", "forecast"]
 

@@ -36,7 +36,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(config: object) -> None:
         raise error
 
-    monkeypatch.setattr("cryptocast.workflows.inventory.list_store", fail)
+    monkeypatch.setattr("cryptocast.workflows.market_data.inventory.list_store", fail)
 
 
 def one_line(ended: Ended) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cryptocast.cli.fan import Fan
-from cryptocast.workflows.documents import CoinForecast, HorizonForecast, Interval, Verdict, VerdictReason
+from cryptocast.workflows.reports import CoinForecast, HorizonForecast, Interval, Verdict, VerdictReason
 
 NOW = datetime(2020, 1, 2, tzinfo=UTC)
 REACH = {95: 1.96, 80: 1.28, 40: 0.52}

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cryptocast.cli.tables import Column, Sheet, facts, note, title, verdict_cell
-from cryptocast.workflows.documents import Verdict, VerdictReason
+from cryptocast.workflows.reports import Verdict, VerdictReason
 
 words = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=12)
 

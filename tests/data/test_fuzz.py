@@ -13,12 +13,12 @@ import polars as pl
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.frame import check_candles
+from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.sources.coingecko.charts import market_chart
 from cryptocast.data.sources.coingecko.coin_list import parse_coin_list
-from cryptocast.data.sources.coingecko.quotes import parse_quotes
+from cryptocast.data.sources.coingecko.market_chart import market_chart
 from cryptocast.data.sources.coingecko.refusals import explain, upstream_error
+from cryptocast.data.sources.coingecko.simple_price import parse_quotes
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Answer

@@ -11,8 +11,8 @@ from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Rounds
 from cryptocast.models.boosting import SETTINGS_FILE, LightGBMForecaster, LightGBMLearner
+from cryptocast.models.drift_ridge import PENALTIES
 from cryptocast.models.fitting import Fitted, fit_in_time
-from cryptocast.models.linear_view import PENALTIES
 
 RUN = FitRun(threads=1)
 QUICK = LightGBMLearner(LightGBMConfig(rounds=20, min_data_in_leaf=30))

@@ -8,7 +8,7 @@ import pytest
 from cryptocast.errors import ModelError
 from cryptocast.models.base import Forecast
 from cryptocast.models.calibration import Calibration, fit_calibration
-from cryptocast.models.shape import student_quantiles
+from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.scoring.quantiles import LEVELS, interval_columns
 
 DAY_US = 86_400_000_000

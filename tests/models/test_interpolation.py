@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cryptocast.features.matrix import FloatArray
 from cryptocast.models.base import Forecast
 from cryptocast.models.interpolation import at_horizons, neighbours
-from cryptocast.models.shape import student_quantiles
+from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
 MIDDLE = len(LEVELS) // 2

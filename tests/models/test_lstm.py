@@ -20,10 +20,10 @@ from cryptocast.features.grid import complete_grid
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun, Forecast, Rounds
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.heads import mixed
-from cryptocast.models.linear_view import PENALTIES
+from cryptocast.models.drift_ridge import PENALTIES
 from cryptocast.models.lstm import LSTMForecaster, LSTMLearner
 from cryptocast.models.lstm.forecaster import ROWS_AT_ONCE, SETTINGS_FILE, WEIGHTS_FILE
+from cryptocast.models.student_mixture import mixed
 from cryptocast.scoring.quantiles import LEVELS
 from tests.conftest import DAY_US, MakeCandles
 from tests.models.conftest import MakeMatrix

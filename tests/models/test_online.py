@@ -9,7 +9,7 @@ from cryptocast.errors import ModelError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.online import HorizonState, Matured, advance, decode, encode, replay, start, widened
-from cryptocast.models.shape import student_quantiles
+from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.scoring.quantiles import LEVELS, interval_columns
 
 BAR = 86_400_000_000

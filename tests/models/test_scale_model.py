@@ -9,9 +9,9 @@ import pytest
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.models.base import Rounds
 from cryptocast.models.baseline import no_view_forecast
-from cryptocast.models.heads import mixed
 from cryptocast.models.labels import standardised_returns
 from cryptocast.models.scale_model import ScaleModel, located, shrinkage_of
+from cryptocast.models.student_mixture import mixed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from cryptocast.net import Overloaded, SingleFlight, Tasks, Unreachable
-from cryptocast.net.gate import Gate
+from cryptocast.net.semaphore import Gate
 from tests.net.local_upstream import until
 
 

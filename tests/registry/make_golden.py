@@ -29,12 +29,12 @@ from cryptocast.models.boosting import LightGBMForecaster
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Version
-from cryptocast.workflows.archives import export_version
+from cryptocast.workflows.coin_pool import gather
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.forecast import pool_of_fit, served_matrix
-from cryptocast.workflows.panel import gather
-from cryptocast.workflows.train import Order, train
+from cryptocast.workflows.lifecycle.archives import export_version
+from cryptocast.workflows.training.train import Order, train
 from tests.registry.golden_rows import GOLDEN, KINDS, write_arrays, write_rows
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,9 +15,9 @@ from cryptocast.config import Config, DataConfig
 from cryptocast.errors import RegistryError
 from cryptocast.registry import LedgerRow, ProductionMovedError, Registry
 from cryptocast.registry.live import matured_outcome
-from cryptocast.workflows.promote import promote
-from cryptocast.workflows.recalibration import learn
-from cryptocast.workflows.rollback import rollback
+from cryptocast.workflows.lifecycle.promote import promote
+from cryptocast.workflows.lifecycle.rollback import rollback
+from cryptocast.workflows.online_calibration import learn
 from tests.registry.registry_evidence import evidence
 from tests.registry.registry_fits import BITCOIN, NOW, manifest, new_version
 from tests.registry.registry_ledger import row

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptocast.errors import RegistryError
 from cryptocast.registry import Registry
 from cryptocast.registry.archive import pack, unpack
-from cryptocast.workflows.rollback import rollback
+from cryptocast.workflows.lifecycle.rollback import rollback
 from tests.registry.registry_fits import BITCOIN, manifest, new_version
 
 

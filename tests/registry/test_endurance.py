@@ -15,7 +15,7 @@ import pytest
 
 from cryptocast.models.online import HorizonState
 from cryptocast.registry import Registry
-from cryptocast.workflows.recalibration import learn, state_of
+from cryptocast.workflows.online_calibration import learn, state_of
 from tests.registry.registry_evidence import SERIES
 from tests.registry.registry_fits import BITCOIN, NOW
 

@@ -13,7 +13,7 @@ from cryptocast.models.boosting import LightGBMForecaster
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry
-from cryptocast.workflows.archives import import_archive
+from cryptocast.workflows.lifecycle.archives import import_archive
 from tests.registry.golden_rows import GOLDEN, KINDS, read_rows
 from tests.registry.registry_fits import NOW
 

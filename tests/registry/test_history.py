@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cryptocast.errors import RegistryError
 from cryptocast.registry import PRODUCTION, Action, Registry
-from cryptocast.workflows.rollback import rollback
+from cryptocast.workflows.lifecycle.rollback import rollback
 from tests.registry.registry_fits import BITCOIN, NOW, bad_hold_out, register
 
 STEPS = st.lists(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cryptocast.registry import LedgerRow, LiveMark, Registry
 from cryptocast.registry.live import matured_outcome
-from cryptocast.workflows.recalibration import learn
+from cryptocast.workflows.online_calibration import learn
 from tests.registry.registry_fits import BITCOIN, bad_hold_out, register
 from tests.registry.registry_ledger import day
 from tests.registry.registry_weeks import HALF_PAST, refresh, written

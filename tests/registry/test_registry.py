@@ -14,7 +14,7 @@ from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, NewVersion, ProductionMovedError, Registry, VersionKey
 from cryptocast.registry.database import Database
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, settled, sha256_hex
-from cryptocast.registry.rows import FITS_AT_ONCE, insert_fit, insert_version, set_alias, version_digest
+from cryptocast.registry.tables import FITS_AT_ONCE, insert_fit, insert_version, set_alias, version_digest
 from tests.registry.registry_fits import (
     BITCOIN,
     FILES,

@@ -16,7 +16,8 @@ from starlette.applications import Starlette
 from cryptocast.config import Config, ServeConfig, StoreConfig
 from cryptocast.serving import create_app
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.documents import (
+from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.reports import (
     CoinForecast,
     ForecastDocument,
     HorizonForecast,
@@ -24,7 +25,6 @@ from cryptocast.workflows.documents import (
     Verdict,
     VerdictReason,
 )
-from cryptocast.workflows.forecast import Request
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from cryptocast.errors import (
     UpstreamError,
     UsageError,
 )
-from cryptocast.workflows.documents import ForecastDocument
+from cryptocast.workflows.reports import ForecastDocument
 from tests.serving.serving_app import FOREVER_S, FakeForecast, app_on, config, get, talk, until
 
 SECURITY = {

@@ -22,7 +22,7 @@ from cryptocast.workflows.context import Context
 from tests.registry.registry_fits import register
 from tests.serving.running import Start
 from tests.serving.serving_app import MIDNIGHT, Clock, FakeForecast, config, talk
-from tests.serving.test_figures import matured
+from tests.serving.test_gauges import matured
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 RULES = DEPLOY / "alerts.yml"

@@ -13,7 +13,7 @@ import pytest
 
 from cryptocast.market import Market
 from cryptocast.registry import VersionKey
-from cryptocast.workflows.ab import ab_start, ab_stop
+from cryptocast.workflows.lifecycle.ab import ab_start, ab_stop
 from tests.serving.running import ROOT
 from tests.serving.serving_app import FOREVER_S, get, talk
 from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, HORIZONS, Trained, bring, promote, trained

@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from cryptocast.config import Config
 from cryptocast.serving import create_app
-from cryptocast.serving.sides import Sides, client_of
+from cryptocast.serving.ab_routing import Sides, client_of
 from tests.serving.serving_app import FOREVER_S, Clock, FakeForecast, app_on, config, context, get, talk
 from tests.serving.test_app import problem
 from tests.serving.test_checklist import PAGE as SERVING_PAGE

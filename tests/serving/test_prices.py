@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from cryptocast.config import DataConfig
-from cryptocast.data.sources.coingecko.quotes import Quote
+from cryptocast.data.sources.coingecko.simple_price import Quote
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
 from cryptocast.serving import create_app

@@ -20,14 +20,14 @@ from cryptocast.registry import Registry
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.rehearsal.faults import Rule
 from cryptocast.serving import create_app
-from cryptocast.serving.answers import Answers, Outcome
-from cryptocast.serving.bars import BarKeeper
+from cryptocast.serving.candle_fetcher import BarKeeper
+from cryptocast.serving.forecast_cache import Answers, Outcome
 from cryptocast.serving.refresher import Duty, Leader, Refresher
 from cryptocast.workflows.context import Context
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_fits import NOW as REGISTERED
 from tests.serving.serving_app import FOREVER_S, MIDNIGHT, NOON, Clock, FakeForecast, talk, until
-from tests.serving.test_ladder import request
+from tests.serving.test_fallback import request
 
 T = TypeVar("T")
 

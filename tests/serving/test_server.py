@@ -24,7 +24,7 @@ from cryptocast.rehearsal import DEMO_KEY, FakeUpstream
 from cryptocast.serving import run
 from cryptocast.serving.openapi import PATHS
 from cryptocast.serving.server import listen
-from cryptocast.workflows.documents import ForecastDocument
+from cryptocast.workflows.reports import ForecastDocument
 from tests.serving.running import NO_TLS, ROOT, START_S, Running, Start, eventually, servers, stop
 from tests.serving.serving_app import config, context
 

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig, TrainConfig
-from cryptocast.data.sources.coingecko.credits import Credits
-from cryptocast.data.sources.coingecko.quotes import Quote
+from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.data.sources.coingecko.refusals import CreditsKept, unknown_coin
+from cryptocast.data.sources.coingecko.simple_price import Quote
 from cryptocast.data.sources.coingecko.source import credits_of
 from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
@@ -27,7 +27,7 @@ from cryptocast.rehearsal import FakeUpstream
 from cryptocast.rehearsal.faults import Rule
 from cryptocast.serving import create_app
 from cryptocast.serving.access import Keys
-from cryptocast.serving.bars import BarKeeper
+from cryptocast.serving.candle_fetcher import BarKeeper
 from cryptocast.serving.clients import CLIENT, client_of
 from cryptocast.serving.prices import LivePrices
 from cryptocast.serving.strangers import Strangers, Unknown, not_one

@@ -28,7 +28,7 @@ from cryptocast.market import Market
 from cryptocast.registry import Registry, Version
 from cryptocast.serving import create_app
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.train import Order, train
+from cryptocast.workflows.training.train import Order, train
 from tests.conftest import simulated_candles
 from tests.serving.serving_app import Clock
 

@@ -11,11 +11,11 @@ from cryptocast.config import Config, DataConfig, FeaturesConfig, StoreConfig
 from cryptocast.errors import ModelError, UpstreamError, UsageError
 from cryptocast.features.own import FeatureSet
 from cryptocast.workflows.cluster import Part, compute_part, spread_table
+from cryptocast.workflows.coin_pool import Pool, feature_table, gather
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set
 from cryptocast.workflows.features import save_features
-from cryptocast.workflows.panel import Pool, feature_table, gather
 
 OWN = """
 import polars as pl

@@ -10,7 +10,7 @@ from cryptocast.config import Config, DataConfig, EnsembleConfig, LightGBMConfig
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request, forecast
 from cryptocast.workflows.recipes import recipe_of
-from cryptocast.workflows.train import Order, kinds_of, train
+from cryptocast.workflows.training.train import Order, kinds_of, train
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BITCOIN = Selection(("bitcoin",))

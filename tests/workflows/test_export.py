@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from cryptocast.errors import UsageError
-from cryptocast.workflows.documents import CoinError, ForecastDocument
 from cryptocast.workflows.export import check_forecast_path, write_forecast
+from cryptocast.workflows.reports import CoinError, ForecastDocument
 from tests.cli.test_fan import forecast_of
 
 DOCUMENT = ForecastDocument(

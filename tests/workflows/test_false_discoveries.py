@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cryptocast.config import Config, DataConfig, SimulatedConfig, StoreConfig, TrainConfig
-from cryptocast.workflows.backtest import BacktestOrder, backtest
+from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.documents import BacktestReport
+from cryptocast.workflows.reports import BacktestReport
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SEEDS = 100

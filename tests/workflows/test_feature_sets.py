@@ -7,8 +7,8 @@ import pytest
 from cryptocast.config import Config
 from cryptocast.errors import ModelError
 from cryptocast.registry import Registry
-from cryptocast.workflows.archives import import_archive
 from cryptocast.workflows.feature_sets import feature_set_of
+from cryptocast.workflows.lifecycle.archives import import_archive
 from tests.registry.golden_rows import GOLDEN
 from tests.registry.registry_fits import NOW
 

@@ -19,6 +19,7 @@ from cryptocast.market import Market
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.workflows.audits import raise_for_leaks, refuse_training
+from cryptocast.workflows.coin_pool import feature_table, gather, last_rows, matrix_of
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.features import (
     audit_features,
@@ -28,8 +29,7 @@ from cryptocast.workflows.features import (
     refuse_findings,
     save_features,
 )
-from cryptocast.workflows.panel import feature_table, gather, last_rows, matrix_of
-from cryptocast.workflows.train import Order, train
+from cryptocast.workflows.training.train import Order, train
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -17,18 +17,18 @@ from cryptocast.errors import DataError, TooFewBarsError, UsageError
 from cryptocast.market import Market
 from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows import forecast
-from cryptocast.workflows.ab import ab_start
-from cryptocast.workflows.archives import import_archive
 from cryptocast.workflows.context import Selection
-from cryptocast.workflows.documents import CoinForecast, Verdict, VerdictReason, verdict_sentence
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode, sentence
 from cryptocast.workflows.forecast import Forecaster, Request, ladder
-from cryptocast.workflows.score import record
+from cryptocast.workflows.lifecycle.ab import ab_start
+from cryptocast.workflows.lifecycle.archives import import_archive
+from cryptocast.workflows.lifecycle.live_scoring import record
+from cryptocast.workflows.reports import CoinForecast, Verdict, VerdictReason, verdict_sentence
 from tests.registry.golden_rows import GOLDEN
 from tests.registry.registry_fits import NOW
 from tests.serving.serving_app import Clock
 from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, Trained, bring, promote, trained
-from tests.workflows.test_backtest import context
+from tests.workflows.backtesting.test_backtest import context
 
 
 class Counting:

@@ -9,12 +9,12 @@ import pytest
 from cryptocast.config import Config, DataConfig, FeaturesConfig, LightGBMConfig, StoreConfig, TrainConfig, load_config
 from cryptocast.errors import ConfigError, ModelError
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.workflows.backtest import BacktestOrder, backtest
+from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.documents import CoinForecast
 from cryptocast.workflows.features import catalogue, latest_features
 from cryptocast.workflows.forecast import Request, forecast
-from cryptocast.workflows.train import Order, train
+from cryptocast.workflows.reports import CoinForecast
+from cryptocast.workflows.training.train import Order, train
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BITCOIN = Selection(("bitcoin",))

@@ -15,7 +15,7 @@ from cryptocast.features.catalogue import Feature
 from cryptocast.features.own import with_own
 from cryptocast.features.row_audit import audit_rows
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.train import Order, train
+from cryptocast.workflows.training.train import Order, train
 
 HEAD = """
 import functools

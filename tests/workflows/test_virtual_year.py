@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptocast.workflows.card import model_card
+from cryptocast.workflows.lifecycle.model_card import model_card
 from tests.workflows.virtual_year import JUDGED, KEY, START, Oracle, VirtualYear
 
 

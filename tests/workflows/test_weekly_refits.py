@@ -17,7 +17,7 @@ from cryptocast.models.fitting import Fitted
 from cryptocast.registry import LedgerRow, Registry
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS, interval_columns
-from cryptocast.workflows.recalibration import learn, recalibrated, states_at
+from cryptocast.workflows.online_calibration import learn, recalibrated, states_at
 from tests.registry.registry_ledger import NORMAL, day
 from tests.registry.registry_weeks import refresh, written
 from tests.workflows.simulated_models import matrix_of, trained

@@ -11,11 +11,11 @@ import httpx
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
 from cryptocast.data.sources.coingecko.client import CoinGecko
-from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.net import ApiClient, Limiter
 from cryptocast.rehearsal import FakeUpstream
-from cryptocast.workflows.candles import open_store
-from cryptocast.workflows.fetch import FetchReport, fetch
+from cryptocast.workflows.market_data.fetch import FetchReport, fetch
+from cryptocast.workflows.market_data.resolve import open_store
 
 __all__ = ["Stall", "VirtualTime"]
 

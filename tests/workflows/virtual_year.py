@@ -27,16 +27,16 @@ from cryptocast.models.online import BOUND, STEP
 from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, VersionKey
 from cryptocast.registry.live import live_score
 from cryptocast.scoring.quantiles import LEVELS
-from cryptocast.workflows.backtest import BacktestOrder, backtest
+from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
+from cryptocast.workflows.coin_pool import feature_table, gather, matrix_of
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.drift import DRIFT_BARS, Drifted, drifted
 from cryptocast.workflows.feature_sets import feature_set
 from cryptocast.workflows.forecast import Forecaster
-from cryptocast.workflows.panel import feature_table, gather, matrix_of
-from cryptocast.workflows.promote import promote
-from cryptocast.workflows.recalibration import Served, state_of
-from cryptocast.workflows.score import score
-from cryptocast.workflows.train import Order, train
+from cryptocast.workflows.lifecycle.feature_drift import DRIFT_BARS, Drifted, drifted
+from cryptocast.workflows.lifecycle.live_scoring import score
+from cryptocast.workflows.lifecycle.promote import promote
+from cryptocast.workflows.online_calibration import Served, state_of
+from cryptocast.workflows.training.train import Order, train
 
 __all__ = ["JUDGED", "KEY", "Oracle", "VirtualYear", "older_than_of_readme"]
 

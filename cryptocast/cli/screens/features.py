@@ -6,8 +6,8 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.figures import NOTHING, count, digits, percent, when
-from cryptocast.cli.screens.rests import data_sheet, left_out_lines
+from cryptocast.cli.number_format import NOTHING, count, digits, percent, when
+from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.tables import Cell, Column, Sheet, note
 from cryptocast.workflows.features import AuditCheck, AuditReport, Catalogue, FeatureRows, Importance
 

@@ -11,13 +11,13 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.fan import Fan, history_bars
-from cryptocast.cli.figures import Prices, ahead, percent, price, when
+from cryptocast.cli.number_format import Prices, ahead, percent, price, when
 from cryptocast.cli.tables import Cell, Column, Sheet, note, title, verdict_cell
 from cryptocast.errors import CryptocastError
+from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.documents import CoinForecast, ForecastDocument, HorizonForecast, verdict_numbers
 from cryptocast.workflows.fallbacks import sentence
-from cryptocast.workflows.history import recent_closes
+from cryptocast.workflows.reports import CoinForecast, ForecastDocument, HorizonForecast, verdict_numbers
 
 __all__ = ["Closes", "coin_screen", "document_screen", "notices", "only_levels", "problems"]
 

@@ -6,9 +6,9 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.figures import NOTHING, ahead, percent
+from cryptocast.cli.number_format import NOTHING, ahead, percent
 from cryptocast.cli.tables import Cell, Column, Sheet, note
-from cryptocast.workflows.documents import (
+from cryptocast.workflows.reports import (
     BacktestReport,
     HonestyRecord,
     Placebo,

@@ -7,7 +7,6 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from cryptocast.cli.figures import NOTHING, count, percent, size, span, when
 from cryptocast.cli.listings import (
     HistoryDocument,
     ListedEvent,
@@ -16,11 +15,12 @@ from cryptocast.cli.listings import (
     VersionDocument,
     VersionsDocument,
 )
+from cryptocast.cli.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Cell, Column, Sheet, facts, note, reasons
 from cryptocast.registry import LiveMark
 from cryptocast.registry.gate import FOREIGN
-from cryptocast.workflows.promote import PromotionReport, PromotionRow
+from cryptocast.workflows.lifecycle.promote import PromotionReport, PromotionRow
 
 __all__ = ["history_screen", "promotion_screen", "verify_screen", "version_screen", "versions_screen"]
 

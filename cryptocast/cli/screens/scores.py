@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Final
 
-from cryptocast.cli.figures import NOTHING, ahead, percent, spread
+from cryptocast.cli.number_format import NOTHING, ahead, percent, spread
 from cryptocast.cli.tables import Cell, Column, Sheet, verdict_cell
 from cryptocast.registry import HorizonScore
-from cryptocast.workflows.documents import p_number
+from cryptocast.workflows.reports import p_number
 
 __all__ = ["READING", "score_sheet"]
 

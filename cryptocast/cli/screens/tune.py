@@ -6,10 +6,10 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.figures import NOTHING, ahead, count, percent, span, when
-from cryptocast.cli.screens.rests import data_sheet, left_out_lines
+from cryptocast.cli.number_format import NOTHING, ahead, count, percent, span, when
+from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.tables import Cell, Column, Sheet, note, title
-from cryptocast.workflows.tune import TunedModel, TuneReport, TuneTrial
+from cryptocast.workflows.tuning.tune import TunedModel, TuneReport, TuneTrial
 
 __all__ = ["tune_screen"]
 

@@ -6,19 +6,19 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.figures import NOTHING, count, percent, size, span, when
 from cryptocast.cli.listings import BestDocument, GcDocument
+from cryptocast.cli.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.cli.screens.registry import promotion_screen
 from cryptocast.cli.tables import Cell, Column, Sheet, note, reasons
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.version import version_name
-from cryptocast.workflows.ab import AbReport, AbRow
-from cryptocast.workflows.archives import ExportReport, ImportReport
-from cryptocast.workflows.card import ModelCard
-from cryptocast.workflows.compare import Compared, Comparison
-from cryptocast.workflows.documents import ab_sentence, comparison_sentence
-from cryptocast.workflows.rollback import RollbackReport
-from cryptocast.workflows.score import ScoreReport
+from cryptocast.workflows.lifecycle.ab import AbReport, AbRow
+from cryptocast.workflows.lifecycle.archives import ExportReport, ImportReport
+from cryptocast.workflows.lifecycle.compare import Compared, Comparison
+from cryptocast.workflows.lifecycle.live_scoring import ScoreReport
+from cryptocast.workflows.lifecycle.model_card import ModelCard
+from cryptocast.workflows.lifecycle.rollback import RollbackReport
+from cryptocast.workflows.reports import ab_sentence, comparison_sentence
 
 __all__ = [
     "ab_screen",

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Literal, TypeAlias
 
 from cryptocast.config import Config, Granularity
+from cryptocast.data.intervals import Span, merged, missing
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.upstream import Page, Upstream
-from cryptocast.data.spans import Span, merged, missing
 from cryptocast.errors import DataError
 from cryptocast.net import Breaker, Try
 

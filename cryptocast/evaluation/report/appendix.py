@@ -3,8 +3,8 @@
 from cryptocast.evaluation.report import charts, parts
 from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.page import FoldLosses, Importance, Page
 from cryptocast.evaluation.report.parts import Section
+from cryptocast.evaluation.report.report_data import FoldLosses, Importance, Page
 from cryptocast.evaluation.report.words import date, number, percent
 
 __all__ = ["conventions", "folds", "importance", "repeat"]

@@ -18,7 +18,7 @@ from cryptocast.evaluation.records import HonestyRecord, PathsRecord, PitRecord
 from cryptocast.evaluation.report.colours import COLOURS, SERIES
 from cryptocast.evaluation.report.drawing import Plot, Row, Sketch
 from cryptocast.evaluation.report.markup import clean
-from cryptocast.evaluation.report.page import Fan, FloatArray, Importance, Int64Array
+from cryptocast.evaluation.report.report_data import Fan, FloatArray, Importance, Int64Array
 from cryptocast.evaluation.report.words import EPOCH
 from cryptocast.evaluation.trading import Curve
 

@@ -16,8 +16,8 @@ from cryptocast.evaluation.report import charts, parts
 from cryptocast.evaluation.report.charts import SkillPoint
 from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.page import Fan, Page
 from cryptocast.evaluation.report.parts import Cell, Section
+from cryptocast.evaluation.report.report_data import Fan, Page
 from cryptocast.evaluation.report.words import (
     UNKNOWN,
     ahead,

@@ -3,7 +3,7 @@
 import textwrap
 
 from cryptocast.evaluation.report.markup import Html, clean, tag
-from cryptocast.evaluation.report.page import Page
+from cryptocast.evaluation.report.report_data import Page
 from cryptocast.evaluation.report.words import ahead, date, lead
 
 __all__ = ["picture", "render"]

@@ -6,8 +6,8 @@ from cryptocast.evaluation.records import PathsRecord, StrategyRecord, TradingRe
 from cryptocast.evaluation.report import charts, parts
 from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.page import Page
 from cryptocast.evaluation.report.parts import Section
+from cryptocast.evaluation.report.report_data import Page
 from cryptocast.evaluation.report.words import UNKNOWN, interval, number, percent, ratio, signed_percent
 from cryptocast.evaluation.trading import Curve
 

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 
 from cryptocast.evaluation.records import SkillPart
-from cryptocast.evaluation.report.page import Page
+from cryptocast.evaluation.report.report_data import Page
 from cryptocast.evaluation.verdicts import Verdict
 
 __all__ = [

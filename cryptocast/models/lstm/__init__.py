@@ -5,7 +5,7 @@ horizons at once the logarithm of what the volatility known at issue must be mul
 the standardised return under a Student t, once by least squares on the log of the realised variance; their mean is
 used. The head starts at no correction, and what it learned is shrunk by the independent blocks of time behind it.
 
-A location that is linear in what the networks read (`models/linear_view.py`) is used at a horizon only if it was
+A location that is linear in what the networks read (`models/drift_ridge.py`) is used at a horizon only if it was
 clearly better than the last price on the stop block; otherwise the median stays at the last price.
 
 Several networks are averaged. How far they, and their dropout samples, disagree makes the tails fatter.

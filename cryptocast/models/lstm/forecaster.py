@@ -19,11 +19,11 @@ from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
-from cryptocast.models.heads import mixed
+from cryptocast.models.drift_ridge import LinearView
 from cryptocast.models.labels import CORRECTION_BOUND
-from cryptocast.models.linear_view import LinearView
 from cryptocast.models.lstm.network import Network, Shape, checked_network, plain, reproducible, under, window_tensors
 from cryptocast.models.scale_model import ScaleModel, located
+from cryptocast.models.student_mixture import mixed
 from cryptocast.models.windows import look_back
 
 __all__ = ["KIND", "ROWS_AT_ONCE", "SETTINGS_FILE", "WEIGHTS_FILE", "LSTMForecaster", "read_in_parts"]

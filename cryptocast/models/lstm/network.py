@@ -19,7 +19,7 @@ from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.labels import log_variance_ratio, standardised_returns
-from cryptocast.models.shape import TAIL_FREEDOM
+from cryptocast.models.quantile_shape import TAIL_FREEDOM
 from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back
 
 __all__ = [

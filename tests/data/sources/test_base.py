@@ -3,9 +3,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptocast.data.intervals import merged, missing
 from cryptocast.data.schema import Provenance, SeriesKey
 from cryptocast.data.sources.base import TOLERANCE, missing_spans
-from cryptocast.data.spans import merged, missing
 from cryptocast.market import Market
 
 NOW = datetime(2026, 1, 2, 15, tzinfo=UTC)

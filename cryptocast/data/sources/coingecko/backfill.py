@@ -10,9 +10,9 @@ from typing import Final
 
 import polars as pl
 
+from cryptocast.data.intervals import Span, merged, missing
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.upstream import Page
-from cryptocast.data.spans import Span, merged, missing
 
 __all__ = [
     "HOURLY_RANGE",

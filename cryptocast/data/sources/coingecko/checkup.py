@@ -9,7 +9,7 @@ from cryptocast.addresses import shown_address
 from cryptocast.config import Config
 from cryptocast.data.sources.base import SourceFinding
 from cryptocast.data.sources.coingecko.client import CoinGecko
-from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.data.sources.coingecko.refusals import DASHBOARD, KEY_VARIABLE
 from cryptocast.net import Limiter
 

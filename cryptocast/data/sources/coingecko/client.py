@@ -25,10 +25,9 @@ from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.base import FIRST
 from cryptocast.data.sources.coingecko.backfill import PAGE_DAYS, call_span, pages_of
-from cryptocast.data.sources.coingecko.charts import market_chart
 from cryptocast.data.sources.coingecko.coin_list import CoinList, parse_coin_list, read_coin_list, write_coin_list
-from cryptocast.data.sources.coingecko.credits import Credits, CreditState
-from cryptocast.data.sources.coingecko.quotes import MAX_IDS, MAX_QUERY_CHARS, Quote, chunks, parse_quotes
+from cryptocast.data.sources.coingecko.market_chart import market_chart
+from cryptocast.data.sources.coingecko.quota import Credits, CreditState
 from cryptocast.data.sources.coingecko.refusals import (
     FREE_DAYS,
     KEY_VARIABLE,
@@ -38,6 +37,7 @@ from cryptocast.data.sources.coingecko.refusals import (
     unknown_coin,
     upstream_error,
 )
+from cryptocast.data.sources.coingecko.simple_price import MAX_IDS, MAX_QUERY_CHARS, Quote, chunks, parse_quotes
 from cryptocast.data.sources.errors import QuotaSpent, RateLimited, UnknownCoin
 from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError

@@ -12,15 +12,15 @@ import msgspec
 
 from cryptocast.config import CoinGeckoConfig, Config, Granularity
 from cryptocast.data.coins import SYMBOLS, suggestion
+from cryptocast.data.intervals import Span
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.base import SETTLED, Access, Source, SourceFinding, VolumeUnit
 from cryptocast.data.sources.coingecko.backfill import DAY, PAGE_DAYS, pages_of
 from cryptocast.data.sources.coingecko.checkup import credit_findings, key_finding, probe
 from cryptocast.data.sources.coingecko.client import COIN_LIST, CoinGecko, calls_per_minute, oldest
 from cryptocast.data.sources.coingecko.coin_list import CoinList, read_coin_list
-from cryptocast.data.sources.coingecko.credits import Credits
+from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.data.sources.upstream import Page
-from cryptocast.data.spans import Span
 from cryptocast.net import Limiter
 
 __all__ = ["COINGECKO", "CoinGeckoSource", "coin_list_of", "connect", "credits_of", "monthly_credits"]

@@ -17,8 +17,8 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data import parquet
+from cryptocast.data.candle_checks import moment
 from cryptocast.data.coins import shown
-from cryptocast.data.frame import moment
 from cryptocast.data.quality import broken_range
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.errors import DataError

@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from cryptocast.data.frame import candles_of
+from cryptocast.data.candle_checks import candles_of
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.schema import CANDLE_SCHEMA, TIME, Candles, SeriesKey
 from cryptocast.data.store import encode_series

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.frame import check_candles, provenance_of
+from cryptocast.data.candle_checks import check_candles, provenance_of
+from cryptocast.data.intervals import Span
 from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
 from cryptocast.data.sources.base import missing_spans
 from cryptocast.data.sources.coingecko.backfill import (
@@ -21,10 +22,9 @@ from cryptocast.data.sources.coingecko.backfill import (
     range_pages,
     ranged_days,
 )
-from cryptocast.data.sources.coingecko.charts import market_chart
+from cryptocast.data.sources.coingecko.market_chart import market_chart
 from cryptocast.data.sources.coingecko.source import COINGECKO
 from cryptocast.data.sources.upstream import Page
-from cryptocast.data.spans import Span
 from cryptocast.errors import DataError, UpstreamError
 from cryptocast.market import Market
 

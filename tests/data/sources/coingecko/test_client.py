@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import CoinGeckoConfig
-from cryptocast.data.frame import check_candles
+from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.coingecko.backfill import pages_of
 from cryptocast.data.sources.coingecko.client import CoinGecko, explain, market_chart, upstream_error
-from cryptocast.data.sources.coingecko.quotes import parse_quotes
+from cryptocast.data.sources.coingecko.simple_price import parse_quotes
 from cryptocast.data.sources.errors import QuotaSpent, RateLimited, UnknownCoin, UnknownCurrency
 from cryptocast.data.sources.upstream import History, Page
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError, UsageError

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from cryptocast.config import CoinGeckoConfig
 from cryptocast.data.sources.coingecko.client import CoinGecko
-from cryptocast.data.sources.coingecko.quotes import Quote
+from cryptocast.data.sources.coingecko.simple_price import Quote
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.net import Batcher
 from cryptocast.rehearsal import FakeUpstream

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from cryptocast.config import CoinGeckoConfig
-from cryptocast.data.frame import check_candles
+from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import SeriesKey
-from cryptocast.data.sources.coingecko.charts import market_chart
 from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.coingecko.market_chart import market_chart
 from cryptocast.data.sources.upstream import Page
 from cryptocast.errors import DataError
 from cryptocast.market import Market

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.frame import check_candles
+from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
 from cryptocast.data.tables import write_table

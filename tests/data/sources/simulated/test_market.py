@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import Granularity, MarketKind, SimulatedConfig
-from cryptocast.data.frame import check_candles
+from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.simulated import (
     GarchT,

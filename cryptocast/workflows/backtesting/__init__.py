@@ -1,0 +1,1 @@
+"""Walking forward through history: runs, their evidence, losses, placebos and reports."""

@@ -1,0 +1,136 @@
+"""What a backtest leaves in the registry: evidence on its recipes, and every strategy that it tried."""
+
+import hashlib
+from datetime import datetime
+from typing import Final, TypeAlias
+
+import msgspec
+
+from cryptocast.config import Granularity
+from cryptocast.evaluation.records import Evidence, TradingRecord, Trial
+from cryptocast.evaluation.trading import PastTrials
+from cryptocast.workflows.backtesting.run_folder import RunManifest
+from cryptocast.workflows.coin_pool import Pool
+from cryptocast.workflows.context import Context
+from cryptocast.workflows.recipes import recipe_of
+from cryptocast.workflows.reports import BacktestReport
+
+__all__ = ["attempt", "keep_evidence", "keep_trials", "past_trials", "trial_name"]
+
+POOL_DIGITS: Final = 12
+MOST_NAMED: Final = 300
+WALK: Final = ("step", "refit_every", "window", "embargo", "min_train_bars")
+SAME_SPAN: Final = 0.9
+
+Span: TypeAlias = tuple[datetime, datetime]
+
+
+def keep_evidence(context: Context, manifest: RunManifest, report: BacktestReport) -> None:
+    """A row for each model and coin, and for all coins together, of a walk forward that has ended."""
+    plan, coins = manifest.plan, manifest.named
+    rows = [
+        Evidence(
+            run=manifest.run_id,
+            recipe=recipe_of(context.config, row.model, manifest.feature_hash),
+            kind=row.model,
+            source=manifest.source,
+            vs=manifest.vs,
+            granularity=msgspec.convert(manifest.granularity, Granularity),
+            coin=row.coin,
+            coins=coins,
+            start=report.start,
+            end=report.end,
+            step_bars=plan["step"],
+            refit_every_bars=plan["refit_every"],
+            window_bars=plan["window"],
+            embargo_bars=plan["embargo"],
+            scores=tuple(score for score in row.scores if score.n),
+            recorded_at=context.wall_clock(),
+        )
+        for row in report.rows
+        if any(score.n for score in row.scores)
+    ]
+    context.registry().record_evidence(rows)
+
+
+def past_trials(context: Context, pool: Pool, start: datetime, end: datetime) -> PastTrials:
+    """Strategies and tunings that were evaluated before on any of these coins, alone or among others, on spans that
+    overlap this one.
+
+    The same attempt on much the same bars is one; on another span it is another, since a span can be chosen too.
+    """
+    registry = context.registry(create=False)
+    found = {
+        (trial.run, trial.name): trial
+        for coin in pool.named
+        for trial in registry.trials_on(pool.series(coin), start, end)
+    }
+    spans: dict[str, list[Span]] = {}
+    sharpe: dict[str, float | None] = {}
+    for trial in sorted(found.values(), key=lambda one: one.at):
+        name = trial_name(trial.name, trial.recipe)
+        known = spans.setdefault(name, [(start, end)])
+        number = _number_of((trial.start, trial.end), known)
+        sharpe[f"{name}, span {number}" if number else name] = trial.sharpe
+    return PastTrials(sharpe)
+
+
+def keep_trials(
+    context: Context, pool: Pool, manifest: RunManifest, traded: TradingRecord, *, horizons: tuple[int, ...]
+) -> None:
+    """Each strategy that was traded on the forecasts of this run, in a row for each of its coins."""
+    rows = [
+        Trial(
+            run=manifest.run_id,
+            at=context.wall_clock(),
+            command="backtest",
+            series=pool.series(coin),
+            start=traded.start,
+            end=traded.end,
+            name=f"{row.name}; {attempt(context, pool, manifest, horizons)}",
+            recipe=None if row.model is None else recipe_of(context.config, row.model, manifest.feature_hash),
+            sharpe=row.sharpe_per_bar,
+            bars=traded.bars,
+            score=None,
+        )
+        for row in traded.rows
+        if row.kind == "strategy"
+        for coin in pool.named
+    ]
+    context.registry().record_trials(rows)
+
+
+def attempt(context: Context, pool: Pool, manifest: RunManifest, horizons: tuple[int, ...]) -> str:
+    """What makes one attempt differ from another beside strategy, recipe and span: coins, walk, horizons, costs, seed.
+
+    Whoever turns any of these until the figure pleases has tried that often.
+    """
+    strategy, plan = context.config.strategy, manifest.plan
+    names = ",".join(sorted(pool.named))
+    if len(names) > MOST_NAMED:
+        names = f"{len(pool.named)} coins {hashlib.sha256(names.encode()).hexdigest()[:POOL_DIGITS]}"
+    walk = " ".join(f"{key} {plan[key]}" for key in WALK if key in plan) or manifest.mode
+    costs = f"{strategy.fee_bps:g}+{strategy.slippage_bps:g}/{strategy.close_only_slippage_bps:g} bps"
+    ahead = ",".join(str(horizon) for horizon in horizons)
+    return f"{names}; {walk}; horizons {ahead}; {costs}; at most {strategy.max_weight:g}; seed {manifest.seed}"
+
+
+def trial_name(name: str, recipe: str | None) -> str:
+    """Two trials are one if strategy, attempt and recipe are the same: looking at it again is no new attempt."""
+    return name if recipe is None else f"{name} ({recipe[:12]})"
+
+
+def _number_of(span: Span, known: list[Span]) -> int:
+    """The place of the span among the known ones; a new one is added to them."""
+    for number, other in enumerate(known):
+        if _alike(span, other):
+            return number
+    known.append(span)
+    return len(known) - 1
+
+
+def _alike(one: Span, other: Span) -> bool:
+    """Whether most of the time that either covers is covered by both."""
+    both = min(one[1], other[1]) - max(one[0], other[0])
+    either = max(one[1], other[1]) - min(one[0], other[0])
+    return both >= SAME_SPAN * either

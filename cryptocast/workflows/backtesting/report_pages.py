@@ -1,0 +1,179 @@
+"""A backtest as a page to be looked at: its records, and what the page draws beside them."""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from cryptocast.data.parquet import write_atomically
+from cryptocast.errors import DataError
+from cryptocast.evaluation.report import Fan, FoldLosses, Importance, Page, picture, render
+from cryptocast.evaluation.trading import Trading
+from cryptocast.models.base import FitRun
+from cryptocast.models.fitting import find_rounds
+from cryptocast.workflows.backtesting.outcome import Outcome, Prepared
+from cryptocast.workflows.backtesting.run_folder import RunManifest
+from cryptocast.workflows.reports import BacktestReport
+
+__all__ = ["page_of", "write_pages"]
+
+log = logging.getLogger(__name__)
+
+TREES: Final = "lightgbm"
+FAN_ORIGINS: Final = 26
+CLOSES_BEFORE: Final = 60
+NOUNS: Final = {"daily": "day", "hourly": "hour"}
+
+
+def write_pages(shown: Page, report: Path | None, plot: Path | None) -> None:
+    """The page as HTML and its picture as PNG, where asked for. DataError when the disk refuses."""
+    try:
+        if report is not None:
+            write_atomically(report, render(shown).encode(), own=False)
+        if plot is not None:
+            write_atomically(plot, picture(shown), own=False)
+    except OSError as error:
+        raise DataError(f"The report cannot be written: {error}. Name another file.") from error
+
+
+def page_of(
+    prepared: Prepared, outcome: Outcome, report: BacktestReport, traded: Trading | None, manifest: RunManifest
+) -> Page:
+    """The page of the named coins."""
+    chosen = _chosen(report)
+    coins = prepared.pool.named
+    return Page(
+        title=f"{report.mode.capitalize()} of {', '.join(coins)} in {report.vs.upper()}",
+        coins=coins,
+        chosen=chosen,
+        horizons=prepared.horizons,
+        bar=NOUNS[report.granularity],
+        start=_us(report.start),
+        end=_us(report.end),
+        rows=report.rows,
+        honesty=report.honesty,
+        confidence_sets=report.confidence_sets,
+        fans=tuple(_fans(prepared, outcome, chosen)),
+        trading=traded,
+        placebo=report.placebo,
+        folds=tuple(_folds(prepared, outcome)),
+        importance=tuple(_importance(prepared, outcome)),
+        conventions=report.conventions,
+        left_out=tuple((error.coin, error.error) for error in report.left_out),
+        command=f"cryptocast rerun {report.run}",
+        manifest=tuple(_facts(manifest)),
+    )
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
+def _chosen(report: BacktestReport) -> str:
+    """The model with the lowest loss over all horizons, for the charts that show one."""
+    pooled = {row.model: row for row in report.rows if row.coin is None}
+    losses = {
+        name: sum(score.crps[name] / score.crps["baseline"] for score in row.scores if score.n)
+        for name, row in pooled.items()
+    }
+    return min(losses, key=lambda name: losses[name])
+
+
+def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[Fan]:
+    """The last origins of each coin whose outcomes are known."""
+    rows, made = outcome.judged.rows, outcome.judged.forecasts[chosen]
+    panel, bar = rows.panel, rows.bar_us
+    for coin in prepared.pool.named:
+        own = np.flatnonzero(rows.coin_names == coin)[-FAN_ORIGINS:]
+        if len(own) == 0:
+            continue
+        index = panel.coins.index(coin)
+        begin, end = int(panel.start[index]), int(panel.start[index + 1])
+        first = max(begin, int(rows.position[own[0]]) - CLOSES_BEFORE)
+        closes = np.exp(panel.log_close[first:end])
+        known = np.isfinite(closes)
+        yield Fan(
+            coin=coin,
+            model=chosen,
+            closed_at=panel.close_time[first:end][known],
+            close=closes[known],
+            issued_at=rows.issued_at[own],
+            due_at=rows.issued_at[own, None] + rows.horizons[None, :] * bar,
+            levels=made.levels,
+            prices=made.prices()[own],
+            outcome=rows.price[own, None] * np.exp(rows.returns[own]),
+        )
+
+
+def _folds(prepared: Prepared, outcome: Outcome) -> Iterator[FoldLosses]:
+    issued, first = outcome.judged.rows.issued_at, int(prepared.matrix.issued_at.min())
+    window = prepared.plan.window * prepared.matrix.bar_us if prepared.plan is not None else 0
+    for fold in outcome.folds:
+        inside = outcome.fold == fold.index
+        losses = {
+            name: float(np.nanmean(loss[inside])) if np.isfinite(loss[inside]).any() else None
+            for name, loss in outcome.judged.losses.items()
+        }
+        yield FoldLosses(
+            number=fold.index + 1,
+            train_start=max(first, fold.refit_at - window) if window else first,
+            train_end=fold.refit_at,
+            test_start=int(issued[inside].min()) if inside.any() else fold.refit_at,
+            test_end=int(issued[inside].max()) if inside.any() else fold.refit_at,
+            train_rows=fold.train_rows,
+            test_rows=int(inside.sum()),
+            losses=losses,
+        )
+
+
+def _importance(prepared: Prepared, outcome: Outcome) -> Iterator[Importance]:
+    """What the trees of the last refit lean on: made once more, since a walk keeps forecasts and no models."""
+    from cryptocast.models.boosting import LightGBMForecaster  # loads LightGBM
+
+    learner, plan, matrix = prepared.models.learners.get(TREES), prepared.plan, prepared.matrix
+    if learner is None:
+        return
+    embargo, window = (0, 0) if plan is None else (plan.embargo * matrix.bar_us, plan.window * matrix.bar_us)
+    known_at = outcome.folds[-1].refit_at - embargo
+    known = matrix.known_at(known_at)
+    known = known.rows(known.issued_at > known_at - window) if window else known
+    seed, run = prepared.context.config.train.seed, FitRun(threads=prepared.context.config.train.threads or 1)
+    try:
+        rounds = find_rounds(learner, known, seed=seed, run=run)
+        model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
+    except DataError as error:
+        log.warning("no feature importance: %s", error)
+        return
+    if isinstance(model, LightGBMForecaster) and any(booster is not None for booster in model.boosters):
+        yield Importance(TREES, tuple(model.importance().items()), "share of the total gain, last refit")
+
+
+def _facts(manifest: RunManifest) -> Iterator[tuple[str, str]]:
+    for name, value in msgspec.to_builtins(manifest).items():
+        if name == "coins":
+            for coin in manifest.coins:
+                span = f"{coin.rows} bars, {coin.first:%Y-%m-%d} to {coin.last:%Y-%m-%d}, {coin.content_hash}"
+                yield f"candles of {coin.coin}", span
+        elif name == "settings":
+            for section, values in value.items():
+                yield f"[{section}]", ", ".join(f"{key} = {one}" for key, one in values.items())
+        else:
+            yield name.replace("_", " "), _fact(value)
+
+
+def _fact(value: object) -> str:
+    """A value of the manifest as people read it."""
+    if isinstance(value, dict):
+        moments = {key: f"{_date(value[key])}" for key in ("start", "end") if isinstance(value.get(key), int)}
+        return ", ".join(f"{key} {one}" for key, one in {**value, **moments}.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return str(value)
+
+
+def _date(microseconds: int) -> str:
+    return f"{np.datetime64(microseconds, 'us').astype('datetime64[m]')} UTC"

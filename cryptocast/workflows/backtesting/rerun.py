@@ -1,0 +1,176 @@
+"""A recorded backtest, repeated: the same bars, the same settings, and whether the same numbers come out."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.errors import DataError, ModelError
+from cryptocast.evaluation.plan import Plan
+from cryptocast.kinds import LIBRARIES
+from cryptocast.workflows.auxiliary_history import help_for
+from cryptocast.workflows.backtesting.backtest import carry_out, report_of, scored_part
+from cryptocast.workflows.backtesting.contenders import contenders
+from cryptocast.workflows.backtesting.outcome import Prepared
+from cryptocast.workflows.backtesting.run_folder import RunManifest, digest_of, read_manifest
+from cryptocast.workflows.coin_pool import Pool, feature_table, gather, matrix_of
+from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.engines import Engine
+from cryptocast.workflows.environment import code_version, library_versions
+from cryptocast.workflows.feature_sets import feature_set
+from cryptocast.workflows.reports import BacktestReport
+
+__all__ = ["ModelComparison", "RerunReport", "rerun"]
+
+
+class ModelComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One model then and now. largest_difference: of a mean CRPS, relative."""
+
+    model: str
+    same: bool
+    largest_difference: float
+
+
+class RerunReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a run came out as it was recorded. differs: what is not as it was, beside the numbers."""
+
+    schema: Literal["cryptocast.rerun/2"] = "cryptocast.rerun/2"
+    run: str
+    same: bool
+    models: tuple[ModelComparison, ...]
+    differs: tuple[str, ...]
+    then: BacktestReport
+    now: BacktestReport
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every forecast is the same, bit for bit."""
+        return 0 if self.same else ModelError.exit_code
+
+
+def rerun(context: Context, path: Path, *, engine: Engine | None = None) -> RerunReport:
+    """Make every forecast of a recorded run anew and compare.
+
+    path: of its manifest or folder, or its id. Raises DataError if there is no finished run, or its bars cannot be had
+    as they were; ModelError if this release computes its features differently.
+    """
+    manifest, folder = read_manifest(path, context.config.store.path)
+    recorded = folder.result()
+    if recorded is None:
+        raise DataError(f"The run {folder.run_id} has not ended, so there is nothing to compare with. Run it again.")
+    began = time.perf_counter()
+    prepared = _as_recorded(context, manifest)
+    outcome = carry_out(prepared, None, engine or Engine())
+    report = report_of(prepared, scored_part(prepared, outcome), folder.run_id, (), seconds=time.perf_counter() - began)
+    digests = digest_of(outcome.judged.forecasts)
+    models = tuple(
+        ModelComparison(
+            model=name,
+            same=digests.get(name) == digest,
+            largest_difference=_difference(recorded.report, report, name),
+        )
+        for name, digest in recorded.digests.items()
+    )
+    return RerunReport(
+        run=folder.run_id,
+        same=all(model.same for model in models),
+        models=models,
+        differs=_surroundings(manifest),
+        then=recorded.report,
+        now=report,
+    )
+
+
+def _as_recorded(context: Context, manifest: RunManifest) -> Prepared:
+    config = _settings(context.config, manifest)
+    context = replace(context, config=config)
+    features = feature_set(config)
+    if features.digest != manifest.feature_hash:
+        raise ModelError(
+            f"The run {manifest.run_id} had features that are computed differently now (by this release, or by the file"
+            " of [features]), so it cannot be repeated. Run the backtest anew."
+        )
+    pool = _pool(context, manifest)
+    matrix = matrix_of(feature_table(pool, features.features), pool, manifest.horizons, features.names)
+    models = contenders(context, manifest.models, help_for(context, pool, features, manifest.horizons).rows)
+    plan = Plan(**manifest.plan) if manifest.plan else None
+    return Prepared(context, _asked(manifest), pool, features, matrix, models, manifest.horizons, plan)
+
+
+def _settings(config: Config, manifest: RunManifest) -> Config:
+    """The settings now, with those that decide the numbers as they were then."""
+    sections: dict[str, Any] = {}
+    for name, values in manifest.settings.items():
+        now = getattr(config, name)
+        sections[name] = msgspec.convert({**msgspec.to_builtins(now), **values}, type(now))
+    return msgspec.structs.replace(config, **sections)
+
+
+def _asked(manifest: RunManifest) -> Resolved:
+    return Resolved(
+        coins=manifest.named,
+        source=msgspec.convert(manifest.source, SourceChoice),
+        vs=manifest.vs,
+        granularity=msgspec.convert(manifest.granularity, Granularity),
+        now=max(coin.last for coin in manifest.coins),
+    )
+
+
+def _pool(context: Context, manifest: RunManifest) -> Pool:
+    """The same bars: as they are now up to the last one of then, or as the store knew them then."""
+    asked = _asked(manifest)
+    known_then = replace(asked, as_of=manifest.created_at)
+    wrong = ""
+    for attempt in (asked, known_then):
+        try:
+            (pool,) = gather(context, attempt, pool=[coin.coin for coin in manifest.coins], fetch_allowed=False)
+        except DataError as error:
+            wrong = str(error)
+            continue
+        wrong = _first_difference(pool, manifest)
+        if not wrong:
+            order = [coin.coin for coin in manifest.coins]
+            return replace(pool, bars={coin: pool.bars[coin] for coin in order}, named=manifest.named)
+    raise DataError(f"The run {manifest.run_id} cannot be repeated: {wrong}")
+
+
+def _first_difference(pool: Pool, manifest: RunManifest) -> str:
+    for coin in manifest.coins:
+        bars = pool.bars.get(coin.coin)
+        if bars is None:
+            return f"there are no candles of {coin.coin} from {manifest.source} any more."
+        found = bars.candles.provenance.content_hash
+        if found != coin.content_hash:
+            return (
+                f"the candles of {coin.coin} are not those of then: {bars.candles.provenance.rows} bars with hash "
+                f"{found[:12]}, recorded are {coin.rows} with {coin.content_hash[:12]}."
+            )
+    return ""
+
+
+def _difference(then: BacktestReport, now: BacktestReport, model: str) -> float:
+    pairs = [
+        (old.crps[model], new.crps[model])
+        for before, after in zip(then.rows, now.rows, strict=True)
+        for old, new in zip(before.scores, after.scores, strict=True)
+        if model in old.crps and model in new.crps
+    ]
+    return float(np.max([abs(new - old) / abs(old) if old else abs(new - old) for old, new in pairs], initial=0.0))
+
+
+def _surroundings(manifest: RunManifest) -> tuple[str, ...]:
+    """What is not as it was, of that which should not matter, and may."""
+    found = []
+    if manifest.code_version != code_version():
+        found.append(f"code {manifest.code_version}, now {code_version()}")
+    libraries = library_versions(LIBRARIES)
+    found += [
+        f"{name} {version}, now {libraries.get(name, 'not installed')}"
+        for name, version in manifest.libraries.items()
+        if libraries.get(name) != version
+    ]
+    return tuple(found)

@@ -1,0 +1,277 @@
+"""From candles to the rows that models see: one path for training, backtest, forecast and serving."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import cast
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.data.quality import is_stablecoin
+from cryptocast.data.schema import BAR_US
+from cryptocast.data.sources.table import SOURCES
+from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError
+from cryptocast.features.builder import last_features, with_features
+from cryptocast.features.catalogue import FEATURES, Feature
+from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.market import Market
+from cryptocast.workflows.context import Context, Resolved, Selection
+from cryptocast.workflows.market_data.connect import access_of, upstream_factory
+from cryptocast.workflows.market_data.resolve import CoinBars, Obtained, obtain
+from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
+
+__all__ = [
+    "Pool",
+    "candles_of",
+    "choice_of",
+    "data_used",
+    "feature_table",
+    "gather",
+    "has_last_row",
+    "last_rows",
+    "matrix_of",
+    "missing_errors",
+    "missing_needs",
+    "moment",
+    "pool_of",
+    "recent_closes",
+    "widen",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Coins of one source that are learned from together."""
+
+    market: Market
+    named: tuple[str, ...]  # those that were asked for; the others help
+    bars: Mapping[str, CoinBars]
+    left_out: tuple[CoinError, ...]
+
+    @property
+    def source(self) -> str:
+        """Of all of them."""
+        return self.market.source
+
+    @property
+    def vs(self) -> str:
+        """The currency of their prices."""
+        return self.market.vs
+
+    @property
+    def granularity(self) -> Granularity:
+        """The length of their bars."""
+        return self.market.granularity
+
+    @property
+    def coins(self) -> tuple[str, ...]:
+        """All of them, the named first."""
+        return tuple(self.bars)
+
+    @property
+    def bar_us(self) -> int:
+        """Microseconds in a bar."""
+        return BAR_US[self.granularity]
+
+    def series(self, coin: str) -> str:
+        """The name under which the trials on a coin's bars are recorded."""
+        return f"{self.source}/{self.vs}/{self.granularity}/{coin}"
+
+
+def recent_closes(context: Context, forecast: CoinForecast, bars: int) -> tuple[tuple[datetime, float], ...]:
+    """Close times and closes of the last bars before a forecast, oldest first, from the store alone.
+
+    Raises DataError if its candles are no longer there.
+    """
+    source, granularity = cast("SourceChoice", forecast.source), cast("Granularity", forecast.granularity)
+    selection = Selection((forecast.coin,), source, forecast.vs, granularity, forecast.as_of)
+    (pool,) = gather(context, selection.resolved(context.config), pool=(), fetch_allowed=False)
+    frame = pool.bars[forecast.coin].candles.frame.tail(bars)
+    return tuple(zip(frame["close_time"].to_list(), frame["close"].to_list(), strict=True))
+
+
+def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allowed: bool = True) -> tuple[Pool, ...]:
+    """The named coins and their pool, grouped by the source that each named coin resolves to.
+
+    A pool coin that cannot be had, has another source or is a stablecoin is left out and named. Raises the error of a
+    named coin that cannot be had, if none of the named ones can.
+    """
+    coins = tuple(dict.fromkeys((*asked.coins, *pool)))
+    obtained = _obtain(context, replace(asked, coins=coins), fetch_allowed=fetch_allowed)
+    available = [coin for coin in asked.coins if coin in obtained.bars]
+    if not available:
+        raise obtained.missing[asked.coins[0]]
+    sources = dict.fromkeys(obtained.bars[coin].candles.provenance.key.source for coin in available)
+    return tuple(_group(context.config, asked, obtained, source, available) for source in sources)
+
+
+def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -> Pool:
+    """The pool with more coins of its own source; those that cannot be had are left out and named.
+
+    The upstream is asked for them only if it has just answered for the pool: a dead network is waited for once.
+    """
+    more = tuple(coin for coin in dict.fromkeys(coins) if coin not in pool.bars)
+    if not more:
+        return pool
+    wider = replace(asked, coins=more, source=choice_of(pool.source))
+    obtained = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
+    left_out = (*pool.left_out, *missing_errors(obtained.missing))
+    return replace(pool, bars={**pool.bars, **obtained.bars}, left_out=left_out)
+
+
+def _obtain(context: Context, asked: Resolved, *, fetch_allowed: bool) -> Obtained:
+    return obtain(
+        context.config,
+        asked,
+        wall_clock=context.wall_clock,
+        upstream_factory=upstream_factory(asked.source, access_of(context)),
+        fetch_allowed=fetch_allowed,
+        store=context.candles,
+    )
+
+
+def choice_of(source: str) -> SourceChoice:
+    """The source of a series, as one asks for it."""
+    choice: SourceChoice = msgspec.convert(source, SourceChoice)
+    return choice
+
+
+def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> Pool:
+    named = tuple(coin for coin in available if _source(obtained.bars[coin]) == source)
+    members = {coin: bars for coin, bars in obtained.bars.items() if _source(bars) == source}
+    # Pegged coins would teach the pool that nothing ever moves. One that was named is learned from all the same.
+    pegged = [c for c in members if c not in named and is_stablecoin(members[c].candles.frame, config.quality)]
+    members = {coin: bars for coin, bars in members.items() if coin not in pegged}
+    ordered = {coin: members[coin] for coin in (*named, *(c for c in members if c not in named))}
+    left_out = list(missing_errors(obtained.missing))
+    left_out += [
+        CoinError(coin=coin, error=f"its candles come from {_source(bars)}, and sources are never mixed")
+        for coin, bars in obtained.bars.items()
+        if _source(bars) != source and coin not in available
+    ]
+    left_out += [CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged]
+    return Pool(Market(source, asked.vs, asked.granularity), named, ordered, tuple(left_out))
+
+
+def _source(bars: CoinBars) -> str:
+    return bars.candles.provenance.key.source
+
+
+def pool_of(config: Config) -> tuple[str, ...]:
+    """The coins that help every training: `[train] pool`, else the configured coins."""
+    return config.train.pool or config.data.coins
+
+
+def feature_table(
+    pool: Pool,
+    features: Sequence[Feature],
+    coins: Iterable[str] | None = None,
+    *,
+    tail: int | None = None,
+) -> pl.DataFrame:
+    """The candles of the pool with the features, on complete time grids; `tail` keeps each coin's last bars first.
+
+    Raises ModelError if a formula of the user's own fails on these candles.
+    """
+    candles = candles_of(pool, coins, tail=tail)
+    with _own_faults(features):
+        return with_features(candles, features=features, bar_us=pool.bar_us, without=missing_needs(pool))
+
+
+@contextmanager
+def _own_faults(features: Sequence[Feature]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        own = [feature.name for feature in features if feature not in FEATURES]
+        if not own or isinstance(error, CryptocastError):
+            raise
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ModelError(f"{', '.join(own)} of [features] file cannot be computed on these candles: {said}") from error
+
+
+def candles_of(pool: Pool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
+    """The candles of the pool, or of some of its coins, below each other; `tail` keeps the last bars of each."""
+    frames = [pool.bars[coin].candles.frame for coin in (coins or pool.coins)]
+    if tail is not None:
+        frames = [frame.tail(tail) for frame in frames]
+    return frames[0] if len(frames) == 1 else pl.concat(frames)
+
+
+def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
+    """The rows of a feature table. Raises TooFewBarsError if no coin has enough bars for a single row."""
+    matrix = build_matrix(table, features, horizons=horizons, bar_us=pool.bar_us)
+    if len(matrix) == 0:
+        raise _too_few(pool)
+    return matrix
+
+
+def _too_few(pool: Pool) -> TooFewBarsError:
+    bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
+    return TooFewBarsError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
+
+
+def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1) -> Matrix:
+    """The last rows of each coin, for a forecast: nothing to learn from, `variance` and `freedom` are NaN.
+
+    tail: bars of each coin that are looked at. Equal to 1e-8 to the same rows of `matrix_of` all candles. Raises as
+    that and `feature_table` do.
+    """
+    table = feature_table(pool, (), tail=tail)
+    matrix = build_matrix(table, (), horizons=horizons, bar_us=pool.bar_us, with_variance=False)
+    if len(matrix) == 0:
+        raise _too_few(pool)
+    recent = matrix.rows(np.concatenate([np.flatnonzero(matrix.coin == c)[-rows:] for c in np.unique(matrix.coin)]))
+    behind = recent.panel.start[1:][recent.coin] - 1 - recent.position  # bars that are missing count
+    deep = int(behind.max()) + 1
+    with _own_faults(features):
+        values = last_features(table, features, rows=deep, bar_us=pool.bar_us, without=missing_needs(pool))
+    own = values[recent.coin, deep - 1 - behind]
+    return replace(recent, features=own, feature_names=tuple(feature.name for feature in features))
+
+
+def has_last_row(matrix: Matrix, pool: Pool, coin: str) -> bool:
+    """Whether the coin's last bar is a row: it has a price and a volatility."""
+    last = round(pool.bars[coin].candles.provenance.last.timestamp() * 1_000_000)
+    own = matrix.coin == matrix.panel.coins.index(coin)
+    return bool(own.any() and matrix.issued_at[own][-1] == last)
+
+
+def data_used(pool: Pool) -> tuple[DataUsed, ...]:
+    """What a report says about the candles."""
+    return tuple(_used(coin, bars) for coin, bars in pool.bars.items())
+
+
+def _used(coin: str, bars: CoinBars) -> DataUsed:
+    provenance = bars.candles.provenance
+    return DataUsed(
+        coin=coin,
+        source=provenance.key.source,
+        rows=provenance.rows,
+        first=provenance.first,
+        last=provenance.last,
+        content_hash=provenance.content_hash,
+        stale=bars.stale,
+        notice=bars.notice,
+    )
+
+
+def moment(microseconds: int) -> datetime:
+    """Microseconds since the epoch as a UTC time."""
+    return datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC).replace(microsecond=microseconds % 1_000_000)
+
+
+def missing_needs(pool: Pool) -> frozenset[str]:
+    """What these candles cannot give to any feature."""
+    # No feature may take a sum over 24 hours for the hour's own volume.
+    is_own = SOURCES[pool.source].volume_unit(pool.granularity) == "bar"
+    return frozenset() if is_own else frozenset({"bar_volume"})
+
+
+def missing_errors(missing: Mapping[str, CryptocastError]) -> tuple[CoinError, ...]:
+    """The coins that could not be had, as a report names them."""
+    return tuple(CoinError(coin=coin, error=str(error)) for coin, error in missing.items())

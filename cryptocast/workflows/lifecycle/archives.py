@@ -1,0 +1,140 @@
+"""Versions as files: out of one registry and into another."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cryptocast.data.parquet import write_atomically
+from cryptocast.errors import ModelError, RegistryError, UsageError
+from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.kinds import forecaster_type
+from cryptocast.registry import Registry, Version, sha256_hex
+from cryptocast.registry.archive import pack, read_archive, unpack
+from cryptocast.workflows.context import Context
+from cryptocast.workflows.lifecycle.local_hold_out import local_hold_outs
+
+__all__ = ["ExportReport", "ImportReport", "ImportedVersion", "export_version", "import_archive"]
+
+
+class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written."""
+
+    schema: Literal["cryptocast.export/1"] = "cryptocast.export/1"
+    path: str
+    fit_id: str
+    bytes: int
+    sha256: str
+    versions: tuple[str, ...]
+
+
+class ImportedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version as it is called here.
+
+    foreign: its scores are those of the archive and weigh nothing here. scored: bars of this store that it was scored
+    on just now, at the horizon with most; not_scored: why it was not, where that was asked for.
+    """
+
+    name: str
+    source: str
+    aliases: tuple[str, ...]
+    was_there: bool
+    foreign: bool
+    scored: int | None = None
+    not_scored: str | None = None
+
+
+class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was taken in. With `dry_run` versions are named as they would be found, without numbers."""
+
+    schema: Literal["cryptocast.import/1"] = "cryptocast.import/1"
+    path: str
+    dry_run: bool
+    fit_id: str
+    kind: str
+    artefacts: int
+    coins: tuple[str, ...]
+    versions: tuple[ImportedVersion, ...]
+
+    @property
+    def unscored(self) -> str | None:
+        """Why no version was scored, where that was asked for; None: one was, or nobody asked."""
+        reasons = [f"{version.name}: {version.not_scored}" for version in self.versions if version.not_scored]
+        return reasons[0] if reasons and all(version.scored is None for version in self.versions) else None
+
+
+def export_version(
+    registry: Registry, version: Version, path: Path, *, whole_fit: bool, overwrite: bool
+) -> ExportReport:
+    """Write a version, or all versions of its fit, as one archive, whole or not at all.
+
+    UsageError if the file is there already and may not be replaced. RegistryError if an artefact is damaged.
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already. Name another file, or add --overwrite.")
+    versions = registry.versions(fit_id=version.fit_id) if whole_fit else (version,)
+    data = pack(versions, registry.load_files(version.fit_id))
+    write_atomically(path, data, own=False)
+    return ExportReport(
+        path=str(path),
+        fit_id=version.fit_id,
+        bytes=len(data),
+        sha256=sha256_hex(data),
+        versions=tuple(found.name for found in versions),
+    )
+
+
+def import_archive(
+    registry: Registry, path: Path, *, dry_run: bool, who: str, now: datetime, scoring: Context | None = None
+) -> ImportReport:
+    """Register what an archive holds: each version becomes the challenger of its key, with the next number here.
+
+    Never production: the scores that an archive brings are foreign and weigh nothing. scoring: make the hold-outs again
+    on the bars here, which then count; it may be done later too, when more bars have closed. The model is loaded once
+    before anything is kept, so that one which cannot answer stays out. Importing it again changes nothing else.
+    RegistryError says why an archive is refused.
+    """
+    archive = unpack(read_archive(path), str(path))
+    manifest = archive.manifest
+    try:
+        loaded = Calibrated.load(archive.files, forecaster_type(manifest.kind))
+    except (ModelError, ValueError) as error:
+        raise RegistryError(f"The archive {path} is refused: {error}") from error
+    if tuple(loaded.horizons.tolist()) != manifest.horizons:
+        raise RegistryError(
+            f"The archive {path} is refused: its model forecasts other horizons than its manifest says."
+        )
+    before = {found.key for found in registry.versions(fit_id=archive.fit_id)}
+    versions: tuple[Version, ...] = ()
+    if not dry_run:
+        try:
+            versions = registry.register(manifest, archive.files, archive.versions, now=now, who=f"{who} (import)")
+        except ValueError as error:
+            raise RegistryError(f"The archive {path} is refused: {error}.") from error
+    made, why_not = local_hold_outs(scoring, loaded, versions) if scoring is not None and versions else ({}, {})
+    for version in versions:
+        coin = version.key.coin
+        if coin in made and not registry.score_again(version.key, version.number, made[coin]):
+            del made[coin]
+            why_not[coin] = "it was trained here, and has the scores of its training"
+    return ImportReport(
+        path=str(path),
+        dry_run=dry_run,
+        fit_id=archive.fit_id,
+        kind=manifest.kind,
+        artefacts=len(archive.files),
+        coins=tuple(version.coin for version in archive.versions),
+        versions=tuple(
+            ImportedVersion(
+                name=v.name,
+                source=v.key.source,
+                aliases=v.aliases,
+                was_there=v.key in before,
+                foreign=v.hold_out.foreign and v.key.coin not in made,
+                scored=max(score.dates for score in made[v.key.coin].horizons) if v.key.coin in made else None,
+                not_scored=why_not.get(v.key.coin),
+            )
+            for v in versions
+        ),
+    )

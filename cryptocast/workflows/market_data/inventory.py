@@ -1,0 +1,70 @@
+"""What lies in the store of candles, and whether it is whole."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from cryptocast.config import Config
+from cryptocast.data.store import Finding
+from cryptocast.workflows.market_data.resolve import open_store
+
+__all__ = ["StoreCheck", "StoreListing", "StoredSeries", "check_store", "list_store"]
+
+
+class StoredSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """One series of candles, as the metadata of its file says."""
+
+    coin: str
+    source: str
+    vs: str
+    granularity: str
+    rows: int
+    first: datetime
+    last: datetime
+    fetched_at: datetime
+    content_hash: str
+    notes: tuple[str, ...]
+
+
+class StoreListing(msgspec.Struct, frozen=True, kw_only=True):
+    """Every series of the store."""
+
+    schema: Literal["cryptocast.store/1"] = "cryptocast.store/1"
+    path: str
+    series: tuple[StoredSeries, ...]
+
+
+class StoreCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong in the store; no findings: every file was read and is what it was written as."""
+
+    schema: Literal["cryptocast.store-check/1"] = "cryptocast.store-check/1"
+    path: str
+    series: int
+    findings: tuple[Finding, ...]
+
+
+def list_store(config: Config) -> StoreListing:
+    """What is there, from the metadata alone."""
+    listed = tuple(
+        StoredSeries(
+            coin=found.key.coin,
+            source=found.key.source,
+            vs=found.key.vs,
+            granularity=found.key.granularity,
+            rows=found.rows,
+            first=found.first,
+            last=found.last,
+            fetched_at=found.fetched_at,
+            content_hash=found.content_hash,
+            notes=found.notes,
+        )
+        for found in open_store(config).ls()
+    )
+    return StoreListing(path=str(config.store.path), series=listed)
+
+
+def check_store(config: Config) -> StoreCheck:
+    """Every file read, hashed and checked."""
+    store = open_store(config)
+    return StoreCheck(path=str(config.store.path), series=len(store.ls()), findings=tuple(store.verify()))

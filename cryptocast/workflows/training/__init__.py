@@ -1,0 +1,1 @@
+"""Fitting models on stored candles and publishing them as versions of the registry."""

@@ -1,0 +1,1 @@
+"""Searching for better settings of a model kind, resumable, and adopting the best of them."""

@@ -1,0 +1,154 @@
+"""Settings that a tuning found: a file for each series and kind, which the next training and backtest use.
+
+`tuned/<source>/<vs>/<granularity>/<kind>.json` below the store. What is found is used only for what it was compared
+with: the same section of the settings, the same features.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from cryptocast.config import TUNABLE, Config, Granularity
+from cryptocast.data.parquet import write_atomically
+from cryptocast.errors import DataError
+from cryptocast.market import Market
+from cryptocast.workflows.coin_pool import Pool
+from cryptocast.workflows.context import Context
+from cryptocast.workflows.tuning.search_space import Parameters, with_parameters
+
+__all__ = [
+    "FOLDER",
+    "Found",
+    "found_path",
+    "parameter_words",
+    "read_found",
+    "section_facts",
+    "with_found",
+    "write_found",
+]
+
+FOLDER: Final = "tuned"
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a study came to. settings: those that were found, empty where the defaults stay."""
+
+    schema: Literal["cryptocast.tuned/1"] = "cryptocast.tuned/1"
+    kind: str
+    source: str
+    vs: str
+    granularity: Granularity
+    coins: tuple[str, ...]
+    horizons: tuple[int, ...]
+    data_hash: str  # of the bars of all coins
+    feature_hash: str
+    base: Mapping[str, Any]  # the section that it was compared with
+    settings: Mapping[str, int | float]
+    score: float
+    default_score: float
+    p_better: float | None
+    trials: int
+    study: str
+    seen_until: datetime  # the last bar that the study could see; the hold-out begins behind it
+    found_at: datetime
+    code_version: str
+
+
+def found_path(store: Path, market: Market, kind: str) -> Path:
+    """Where the settings of a series and kind stand."""
+    return store / FOLDER / market.source / market.vs / market.granularity / f"{kind}.json"
+
+
+def write_found(store: Path, found: Found) -> Path:
+    """Keep it, whole or not at all. Raises DataError when the disk refuses."""
+    path = found_path(store, Market(found.source, found.vs, found.granularity), found.kind)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(found)))
+    return path
+
+
+def read_found(path: Path) -> Found | None:
+    """What was kept; None if nothing was. Raises DataError if it cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Found) if path.is_file() else None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The tuned settings {path} cannot be read: {error}. Run cryptocast tune again, or leave them out: "
+            "--no-tuned."
+        ) from error
+
+
+def section_facts(config: Config, kind: str) -> dict[str, Any]:
+    """The kind's section of the settings, as plain values."""
+    facts: dict[str, Any] = msgspec.to_builtins(getattr(config, kind))
+    return facts
+
+
+def with_found(
+    context: Context, pool: Pool, feature_hash: str, kinds: Collection[str], *, walked: bool = False
+) -> tuple[Context, tuple[str, ...]]:
+    """The context with what was found for the models of these kinds, and what to say about it.
+
+    An ensemble uses what was found for its members. walked: past origins are scored, so it is said that the choice had
+    seen them. `[tune] use = false` leaves everything as it is.
+    """
+    config, notes = context.config, []
+    if not config.tune.use:
+        return context, ()
+    for kind in TUNABLE:
+        if not any(kind in (one, *config.members(one)) for one in kinds):
+            continue
+        found = read_found(found_path(config.store.path, pool.market, kind))
+        if found is None or not found.settings:
+            continue
+        reason = _stale(found, config, feature_hash)
+        if reason:
+            notes.append(f"{kind}: what tune found on {found.found_at:%Y-%m-%d} is not used, because {reason}")
+            continue
+        config = with_parameters(config, kind, _checked(found))
+        notes.append(_words(found))
+        if walked:
+            notes.append(
+                f"{kind}: those settings were chosen on bars until {found.seen_until:%Y-%m-%d}, so its scores on "
+                "origins before that are too good; those behind it, and a walk with --no-tuned, are not"
+            )
+    return replace(context, config=config), tuple(notes)
+
+
+def parameter_words(parameters: Parameters) -> str:
+    """num_leaves 8, learning_rate 0.031."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in parameters.items())
+
+
+def _words(found: Found) -> str:
+    gain = 100 * (1 - found.score / found.default_score)
+    return (
+        f"{found.kind} is fitted with what tune found ({parameter_words(found.settings)}): CRPS {gain:.2f} % below that"
+        f" of the settings' own on folds before {found.seen_until:%Y-%m-%d}, best of {found.trials} trials. --no-tuned "
+        "leaves it out"
+    )
+
+
+def _stale(found: Found, config: Config, feature_hash: str) -> str:
+    if found.feature_hash != feature_hash:
+        return "it was found with other features. Run cryptocast tune again"
+    if dict(found.base) != section_facts(config, found.kind):
+        return f"[{found.kind}] of the settings has changed since. Run cryptocast tune again"
+    return ""
+
+
+def _checked(found: Found) -> Parameters:
+    """The settings, of the type and in the bounds that the section demands."""
+    section = {**found.base, **found.settings}
+    kind = type(getattr(Config(), found.kind))
+    try:
+        whole = msgspec.convert(section, kind)
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"What tune found for {found.kind} is out of bounds: {error}. Run cryptocast tune again, or leave it out: "
+            "--no-tuned."
+        ) from error
+    return {name: getattr(whole, name) for name in found.settings}

@@ -1,0 +1,433 @@
+"""Search for better settings of a model on folds before the hold-out, and keep them only if they are better.
+
+Every trial is recorded in the registry, so that a backtest on the same bars counts it among the attempts.
+"""
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import msgspec
+import numpy as np
+from filelock import FileLock, Timeout
+
+from cryptocast import __version__
+from cryptocast.addresses import shown_address
+from cryptocast.config import TUNABLE, Config
+from cryptocast.data.parquet import write_atomically
+from cryptocast.data.quality import is_stablecoin
+from cryptocast.errors import CryptocastError, DataError, UsageError
+from cryptocast.evaluation.records import Trial
+from cryptocast.files import OWN_FILE, create_own_file, make_own_folder
+from cryptocast.kinds import libraries_of
+from cryptocast.models.auxiliary_rows import with_help
+from cryptocast.models.kinds import learner
+from cryptocast.scoring.diebold_mariano import diebold_mariano
+from cryptocast.workflows.audits import audit_words
+from cryptocast.workflows.auxiliary_history import help_for
+from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, moment, pool_of
+from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.engines import Engine, dask_client, spread_on
+from cryptocast.workflows.environment import code_version, library_versions
+from cryptocast.workflows.feature_sets import FeatureSet, feature_set
+from cryptocast.workflows.recipes import recipe_of
+from cryptocast.workflows.reports import CoinError, DataUsed
+from cryptocast.workflows.tuning.adopted_settings import FOLDER, Found, parameter_words, section_facts, write_found
+from cryptocast.workflows.tuning.folds import fewest_labels, fold_bounds, training_part
+from cryptocast.workflows.tuning.search_space import as_tried, defaults, ranges_for, with_parameters
+from cryptocast.workflows.tuning.study import Attempt, Question, State, Where, Work, check_storage, search
+
+__all__ = ["ALPHA", "MARGIN", "TuneOrder", "TuneReport", "TuneTrial", "TunedModel", "compared", "tune", "tune_pool"]
+
+# What was found is taken over if its score is lower by this share of the defaults', if it is lower on more than half of
+# the folds, and if the difference by date is significant (one-sided, Diebold-Mariano with the correction of Harvey,
+# Leybourne and Newbold). The p is not corrected for the number of trials: what confirms a choice is the hold-out, which
+# no trial has seen, and the gate of the registry.
+MARGIN: Final = 0.001
+ALPHA: Final = 0.05
+# With fewer labels than this a horizon is not fitted at all.
+LEAST_LABELS: Final = 200
+ID_DIGITS: Final = 16
+LIBRARIES: Final = tuple(sorted({"optuna", *libraries_of(TUNABLE)}))
+STORAGE: Final = "studies.db"
+
+
+@dataclass(frozen=True, slots=True)
+class TuneOrder:
+    """What to tune; None and empty take the settings.
+
+    trials: of the study in all, those of earlier runs among them. timeout: after it no new trial begins. storage: any
+    address that Optuna takes; else a file below the store.
+    """
+
+    selection: Selection = Selection()
+    model: str = TUNABLE[0]
+    horizons: tuple[int, ...] = ()
+    trials: int | None = None
+    timeout: timedelta | None = None
+    storage: str | None = None
+    engine: Engine = Engine()
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of the report."""
+
+
+class TuneTrial(Document, frozen=True, kw_only=True):
+    """One attempt: its settings, and its CRPS over that of the baseline (below 1 is better than the baseline)."""
+
+    trial: int  # from 1 on; 1 has the defaults
+    state: Literal["complete", "pruned", "failed"]
+    settings: dict[str, int | float]
+    score: float | None  # mean over its folds; null where it has none
+    folds: tuple[float, ...]
+    by_horizon: tuple[float, ...]
+
+
+class TuneFold(Document, frozen=True, kw_only=True):
+    """The bars that a fold forecasts."""
+
+    start: datetime
+    end: datetime
+
+
+class TunedModel(Document, frozen=True, kw_only=True):
+    """What a study came to. p_better: of the best against the defaults; null where there are too few dates."""
+
+    kind: str
+    source: str
+    coins: tuple[str, ...]
+    study: str
+    storage: str
+    folds: tuple[TuneFold, ...]
+    earlier_trials: int  # that were there before this run
+    trials: tuple[TuneTrial, ...]
+    default: TuneTrial
+    best: TuneTrial
+    p_better: float | None
+    adopted: bool
+    reason: str
+    file: str
+    seconds: float
+
+
+class TuneReport(Document, frozen=True, kw_only=True):
+    """What a tuning found."""
+
+    schema: Literal["cryptocast.tune/1"] = "cryptocast.tune/1"
+    granularity: str
+    vs: str
+    horizons: tuple[int, ...]
+    data: tuple[DataUsed, ...]
+    left_out: tuple[CoinError, ...]
+    models: tuple[TunedModel, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def tune(context: Context, order: TuneOrder) -> TuneReport:
+    """Search for better settings of one model, a study for each source of the named coins.
+
+    Raises DataError or UpstreamError if no named coin has candles, there are too few or the storage is locked;
+    UsageError for a model without settings to tune or an unknown storage; ModelError if a feature leaks.
+    """
+    began = time.perf_counter()
+    asked = order.selection.resolved(context.config)
+    ranges_for(order.model, context.config)
+    horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
+    if order.storage:
+        check_storage(order.storage)
+    pools = gather(context, asked, pool=pool_of(context.config))
+    models: list[TunedModel] = []
+    left_out: list[CoinError] = []
+    tuned: list[Pool] = []
+    failure: CryptocastError | None = None
+    for whole in pools:
+        left_out += whole.left_out
+        try:
+            pool = _without_pegged(context.config, whole)
+            models.append(tune_pool(context, pool, order.model, horizons, order))
+            tuned.append(pool)
+        except UsageError:
+            raise
+        except CryptocastError as error:
+            failure = failure or error
+            left_out += [CoinError(coin=coin, error=str(error)) for coin in whole.named]
+    if failure is not None and not models:
+        raise failure
+    return TuneReport(
+        granularity=asked.granularity,
+        vs=asked.vs,
+        horizons=horizons,
+        data=tuple(row for pool in tuned for row in data_used(pool)),
+        left_out=tuple(dict.fromkeys(left_out)),
+        models=tuple(models),
+        notes=() if context.config.tune.use else ("[tune] use = false: no training will use what was found",),
+        seconds=round(time.perf_counter() - began, 3),
+    )
+
+
+def _without_pegged(config: Config, pool: Pool) -> Pool:
+    """The pool without named stablecoins: what never moves teaches nothing."""
+    pegged = [coin for coin in pool.named if is_stablecoin(pool.bars[coin].candles.frame, config.quality)]
+    if len(pegged) == len(pool.named):
+        raise DataError(f"{pegged[0]} is a stablecoin: its returns are noise around its peg, nothing to tune on.")
+    bars = {coin: kept for coin, kept in pool.bars.items() if coin not in pegged}
+    return replace(pool, named=tuple(coin for coin in pool.named if coin in bars), bars=bars)
+
+
+def tune_pool(context: Context, pool: Pool, kind: str, horizons: tuple[int, ...], order: TuneOrder) -> TunedModel:
+    """Carry on the study of this model on these bars, and keep what it found. Raises as `tune` does."""
+    began = time.perf_counter()
+    config = context.config
+    features = feature_set(config)
+    question, end = _question(context, pool, features, kind, horizons)
+    study = question.name.rpartition("/")[2]
+    # The cluster first: a refusal leaves nothing behind.
+    with spread_on(order.engine) as spread, _alone(config.store.path, study) as driver:
+        own = config.store.path / FOLDER / STORAGE
+        if not order.storage:
+            _make_own(own)
+        where = Where(order.storage or f"sqlite:///{own.resolve().as_posix()}", driver, shared=bool(order.storage))
+
+        def ended(attempts: Sequence[Attempt]) -> None:
+            rows = [_recorded(context, question, features, attempt, study, end) for attempt in attempts]
+            # What a tuning learns serves all coins of the pool: each of them has tried these settings.
+            context.registry().record_trials(
+                [msgspec.structs.replace(row, series=pool.series(coin)) for coin in pool.coins for row in rows]
+            )
+
+        state = search(
+            question,
+            where,
+            trials=order.trials or config.tune.trials,
+            deadline=None if order.timeout is None else time.monotonic() + order.timeout.total_seconds(),
+            width=_width(order.engine),
+            work=cast("Work", spread),  # a map over jobs of any kind, typed for those of a walk
+            progress=context.progress,
+            ended=ended,
+        )
+        found = _settled(context, pool, question, features, state, end)
+        file = write_found(config.store.path, found[0])
+    return _told(question, pool, state, found, study, shown_address(where.url), file, time.perf_counter() - began)
+
+
+def _question(
+    context: Context, pool: Pool, features: FeatureSet, kind: str, horizons: tuple[int, ...]
+) -> tuple[Question, int]:
+    config = context.config
+    context.progress.begin("features", 2)
+    matrix = matrix_of(feature_table(pool, features.features), pool, horizons, features.names)
+    context.progress.step("features")
+    if features.own:
+        audit_words(config, pool, features, matrix)  # what a user adds may never have been audited
+    context.progress.step("audit")
+    context.progress.end()
+    helped = help_for(context, pool, features, horizons)
+    part, end = training_part(matrix, config.split)
+    bounds = fold_bounds(part, end, config.tune.folds)
+    ranges = ranges_for(kind, config, labels=fewest_labels(part, bounds, LEAST_LABELS))
+    facts = {
+        "space": [(r.name, r.low, r.high, r.log, r.whole) for r in ranges],
+        "base": section_facts(config, kind),
+        "data": _data_hash(pool),
+        "horizons": horizons,
+        "features": features.digest,
+        "history": helped.notes,  # they name the bars by their hash
+        "max_correlation": config.features.max_correlation,
+        "split": msgspec.to_builtins(config.split),
+        "folds": config.tune.folds,
+        "seed": config.train.seed,
+        "least_blocks": config.train.min_independent_blocks,
+        "release": __version__,
+        "libraries": library_versions(LIBRARIES),
+    }
+    digest = hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:ID_DIGITS]
+
+    return Question(
+        name=f"cryptocast/{pool.source}/{pool.vs}/{pool.granularity}/{kind}/{digest}",
+        kind=kind,
+        part=part,
+        bounds=bounds,
+        ranges=ranges,
+        defaults=defaults(kind, config, ranges),
+        learner=lambda parameters: with_help(learner(kind, as_tried(config, kind, parameters)), helped.rows),
+        least_blocks=config.train.min_independent_blocks,
+        seed=config.train.seed,
+        threads=config.train.threads or os.cpu_count() or 1,
+    ), end
+
+
+def _data_hash(pool: Pool) -> str:
+    hashes = [f"{coin} {pool.bars[coin].candles.provenance.content_hash}" for coin in sorted(pool.coins)]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _width(engine: Engine) -> int:
+    """Trials side by side: the processes of this machine, or the threads of the cluster."""
+    if engine.kind == "local" or engine.jobs > 1:
+        return engine.jobs
+    with dask_client(engine.address or "") as client:
+        return max(1, sum(int(threads) for threads in client.nthreads().values()))
+
+
+@contextmanager
+def _alone(store: Path, study: str) -> Iterator[str]:
+    """This process alone drives the study from this store, under a name that is the store's."""
+    folder = store / FOLDER
+    try:
+        make_own_folder(folder)
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be made: {error.strerror or error}. Check the rights of the store."
+        ) from error
+    lock = FileLock(folder / f".{study}.lock", mode=OWN_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(
+            f"Another process is at work on this study ({study}). Wait for it, or tune other coins, bars or models."
+        ) from error
+    try:
+        name = folder / ".driver"
+        if not name.is_file():
+            write_atomically(name, secrets.token_hex(8).encode())
+        yield name.read_text(encoding="ascii")
+    finally:
+        lock.release()
+
+
+def _make_own(path: Path) -> None:
+    try:
+        create_own_file(path)  # before SQLite makes it, readable by everybody
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}. Check the rights of the store."
+        ) from error
+
+
+def _recorded(
+    context: Context, question: Question, features: FeatureSet, attempt: Attempt, study: str, end: int
+) -> Trial:
+    tried = with_parameters(context.config, question.kind, attempt.parameters)
+    return Trial(
+        run=f"tune-{study}",
+        at=context.wall_clock(),
+        command="tune",
+        series="any/usd/daily/any",  # each series of the pool gets a row of its own
+        start=moment(int(question.bounds[0])),
+        end=moment(end),
+        name=f"tune {question.kind} trial {attempt.number + 1}: {parameter_words(attempt.parameters)}",
+        recipe=recipe_of(tried, question.kind, features.digest),
+        sharpe=None,
+        bars=sum(len(fold.dates) for fold in attempt.folds),
+        score=attempt.score if attempt.folds else None,
+    )
+
+
+def _settled(
+    context: Context, pool: Pool, question: Question, features: FeatureSet, state: State, end: int
+) -> tuple[Found, Attempt, Attempt, str]:
+    """What is kept; the defaults, the best, and the reason in words."""
+    complete = [attempt for attempt in state.attempts if attempt.state == "complete"]
+    default = next((attempt for attempt in complete if attempt.number == 0), None)
+    if default is None:
+        raise DataError("The time was over before the trial with the defaults had ended. Give it more: --timeout.")
+    best = min(complete, key=lambda attempt: (attempt.score, attempt.number))
+    p, adopted, reason = compared(default, best, longest=int(question.part.horizons.max()))
+    found = Found(
+        kind=question.kind,
+        source=pool.source,
+        vs=pool.vs,
+        granularity=pool.granularity,
+        coins=pool.coins,
+        horizons=tuple(question.part.horizons.tolist()),
+        data_hash=_data_hash(pool),
+        feature_hash=features.digest,
+        base=section_facts(context.config, question.kind),
+        settings=dict(best.parameters) if adopted else {},
+        score=best.score,
+        default_score=default.score,
+        p_better=p,
+        trials=len(state.attempts),
+        study=question.name,
+        seen_until=moment(end),
+        found_at=context.wall_clock(),
+        code_version=code_version(),
+    )
+    return found, default, best, reason
+
+
+def compared(default: Attempt, best: Attempt, *, longest: int) -> tuple[float | None, bool, str]:
+    """p of the paired test, whether the best is taken over (see MARGIN), and why. longest: horizon, in bars."""
+    if best.number == default.number:
+        return None, False, "the defaults stay: no trial was better on the folds"
+    gain = 1 - best.score / default.score
+    pairs = list(zip(best.folds, default.folds, strict=True))
+    lower = sum(ours.score < theirs.score for ours, theirs in pairs)
+    test = diebold_mariano(
+        np.concatenate([ours.loss for ours, _ in pairs]),
+        np.concatenate([theirs.loss for _, theirs in pairs]),
+        np.concatenate([np.array(ours.dates, dtype=np.int64) for ours, _ in pairs]),
+        horizon=longest,
+        step=1,
+    )
+    numbers = f"the best trial's CRPS is {100 * gain:.2f} % lower, on {lower} of {len(pairs)} folds"
+    if test.p_better is None:
+        return None, False, f"the defaults stay: {numbers}, but {test.n} dates are too few to test it ({10 * test.k})"
+    numbers += f", p = {test.p_better:.3f} (not corrected for the search)"
+    if gain >= MARGIN and 2 * lower > len(pairs) and test.p_better <= ALPHA:
+        return test.p_better, True, f"taken over: {numbers}"
+    asked = f"asked are {100 * MARGIN:.1f} %, more than half of the folds and p of at most {ALPHA}"
+    return test.p_better, False, f"the defaults stay: {numbers}; {asked}"
+
+
+def _told(
+    question: Question,
+    pool: Pool,
+    state: State,
+    settled: tuple[Found, Attempt, Attempt, str],
+    study: str,
+    storage: str,
+    file: Path,
+    seconds: float,
+) -> TunedModel:
+    found, default, best, reason = settled
+    edges = [moment(edge) for edge in question.bounds.tolist()]
+    return TunedModel(
+        kind=question.kind,
+        source=pool.source,
+        coins=pool.coins,
+        study=study,
+        storage=storage,
+        folds=tuple(TuneFold(start=start, end=end) for start, end in pairwise(edges)),
+        earlier_trials=state.earlier,
+        trials=tuple(_trial(attempt) for attempt in state.attempts),
+        default=_trial(default),
+        best=_trial(best),
+        p_better=found.p_better,
+        adopted=bool(found.settings),
+        reason=reason,
+        file=str(file),
+        seconds=round(seconds, 3),
+    )
+
+
+def _trial(attempt: Attempt) -> TuneTrial:
+    by_horizon = np.mean([fold.horizons for fold in attempt.folds], axis=0).tolist() if attempt.folds else []
+    return TuneTrial(
+        trial=attempt.number + 1,
+        state=cast('Literal["complete", "pruned", "failed"]', attempt.state),
+        settings=dict(attempt.parameters),
+        score=attempt.score if attempt.folds else None,
+        folds=tuple(fold.score for fold in attempt.folds),
+        by_horizon=tuple(by_horizon),
+    )

@@ -1,0 +1,116 @@
+import html
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from cryptocast.serving.health import Readiness
+from cryptocast.serving.landing_page import _ticks, page
+from cryptocast.workflows.fallbacks import Fallback, FallbackCode
+from tests.evaluation.report.browser import BROWSER, tab
+from tests.serving.running import Start
+from tests.serving.serving_app import FakeForecast, app_on, config, get, talk
+from tests.serving.test_fallback import request
+
+# In pixels of the screen: the chart is drawn larger or smaller than its own units.
+SMALLEST_LABEL = (
+    "Math.min(...[...document.querySelectorAll('svg text')].map(t => parseFloat(getComputedStyle(t).fontSize)"
+    " * t.ownerSVGElement.getBoundingClientRect().width / 640))"
+)
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_the_page_has_a_chart_and_the_numbers_of_each_configured_coin() -> None:
+    answer = get(app_on(FakeForecast(), settings=config()), "/")
+    tags = Tags()
+    tags.feed(answer.text)
+    names = [tag for tag, _ in tags.seen]
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert names.count("svg") == 3
+    assert names.count("polygon") == 6
+    assert "65,123.46" in answer.text
+    assert "not backtested" in answer.text
+    assert "script" not in names
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    tags = Tags()
+    tags.feed(get(app_on(FakeForecast()), "/").text)
+    assert not [attrs for _, attrs in tags.seen if {"src", "href", "srcset", "data"} & set(attrs)]
+
+
+def test_what_others_wrote_is_text() -> None:
+    hostile = "<script>alert(1)</script>"
+    reason = Fallback(code=FallbackCode.EXCEPTION, detail=hostile)
+    made = msgspec.structs.replace(
+        FakeForecast().made("bitcoin", request()), notices=(hostile,), fallback_reason=reason
+    )
+    text = page([made], Readiness(status="warn", output=hostile)).decode()
+
+    assert hostile not in text
+    assert text.count(html.escape(hostile)) == 3
+
+
+def test_before_the_first_forecast_the_page_says_so() -> None:
+    assert "No forecast has been made yet" in page([], Readiness(status="fail")).decode()
+
+
+def test_the_health_below_tells_each_part_and_which_way_the_last_hour_goes() -> None:
+    app = app_on(FakeForecast(source="sample"))
+
+    async def conversation(client: httpx.AsyncClient) -> str:
+        pulse = app.state.service.health.pulse
+        pulse.close_minute({"CLOSE_WAIT": 0})
+        pulse.close_minute({"CLOSE_WAIT": 5})
+        return (await client.get("/")).text
+
+    text = talk(app, conversation)
+
+    assert "event loop" in text
+    assert "forecasts rest on stale or sample candles" in text
+    assert '<td class="text">sockets close wait</td><td>0</td><td>5</td><td class="text worse">worse</td>' in text
+
+
+@pytest.mark.parametrize(("low", "high"), [(5506.4, 13777.8), (0.00001107, 0.00001353), (99.0, 101.0), (0.9, 1.1)])
+def test_the_prices_at_the_chart_are_few_and_round(low: float, high: float) -> None:
+    ticks = _ticks(low, high)
+    assert 2 <= len(ticks) <= 7
+    assert all(low <= tick <= high for tick in ticks)
+    assert all(float(f"{tick:.4g}") == pytest.approx(tick) for tick in ticks)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here: install Debian's package chromium")
+def test_a_browser_shows_the_page_on_a_desk_and_on_a_phone_by_day_and_by_night(start: Start, tmp_path: Path) -> None:
+    server = start("fake", "0")
+    assert server.get("/forecasts?ids=bitcoin").status_code == 200
+    papers = set()
+    with tab(tmp_path / "profile") as page_:
+        for width in (1400, 390):
+            for scheme in ("light", "dark"):
+                page_.open_address(server.address + "/", width=width, scheme=scheme)
+                assert page_.value("document.documentElement.scrollWidth") <= width
+                assert page_.value("document.querySelectorAll('svg polygon').length") == 6
+                assert page_.value("document.querySelector('svg').getBoundingClientRect().width") > 250
+                assert "65,123.46" in page_.value("document.body.innerText")
+                assert page_.value("document.querySelectorAll('section').length") == 4
+                papers.add(page_.value("getComputedStyle(document.body).backgroundColor"))
+                small = page_.value(SMALLEST_LABEL)
+                assert small > 8.5, f"labels of {small} px at {width}"
+        # The icon is what browsers ask for by themselves.
+        asked = [url for url in page_.requests() if not url.endswith("/favicon.ico")]
+        assert set(asked) == {server.address + "/"}
+        complaints = [one for one in page_.complaints() if "favicon" not in str(one)]
+        assert complaints == []
+    assert len(papers) == 2

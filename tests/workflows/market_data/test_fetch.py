@@ -1,0 +1,207 @@
+import json
+import socket
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from cryptocast.config import CoinGeckoConfig, Config, StoreConfig
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.errors import UsageError
+from cryptocast.market import Market
+from cryptocast.net import ApiClient
+from cryptocast.workflows.market_data.fetch import FetchReport, fetch
+from cryptocast.workflows.market_data.resolve import open_store
+
+NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
+SHARED = Path(__file__).resolve().parents[2].parent / "shared/data"
+
+
+class Upstream:
+    """Knows every coin but `nocoin`, and no hours; `price` is what the days cost."""
+
+    def __init__(self, *, network: bool = True, price: float = 100.0, days: int = 10_000) -> None:
+        self.network, self.price, self.days = network, price, days
+        self.asked: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith(("/coins/list", "/range")):
+            return httpx.Response(404)
+        self.asked.append(request.url.params["days"])
+        if not self.network:
+            raise httpx.ConnectError("no") from socket.gaierror(-2, "Name or service not known")
+        if "nocoin" in request.url.path:
+            return httpx.Response(404, content=b'{"error": "coin not found"}')
+        days = range(min(self.days, int(request.url.params["days"])))
+        points = [[(MIDNIGHT - timedelta(days=d)).timestamp() * 1000, self.price] for d in reversed(days)]
+        return httpx.Response(200, content=json.dumps({"prices": points}).encode())
+
+
+class Shop:
+    """A store and an upstream, and fetches from one into the other."""
+
+    def __init__(self, folder: Path, upstream: Upstream | None = None) -> None:
+        self.config = Config(
+            store=StoreConfig(path=folder / "data", lock_timeout_s=5.0),
+            coingecko=CoinGeckoConfig(max_retries=0, calls_per_minute=1000),
+        )
+        self.upstream = upstream or Upstream()
+        self.store = open_store(self.config)
+
+    def fetch(self, *coins: str, **options: Any) -> FetchReport:
+        client = partial(ApiClient, transport=httpx.MockTransport(self.upstream))
+        arguments: dict[str, Any] = {"source": "auto", "vs": "usd", "granularity": None, "now": NOW, **options}
+        arguments.setdefault("hours", False)
+        return fetch(
+            self.config,
+            coins,
+            upstream=lambda: CoinGecko(self.config.coingecko, client=client),
+            store=self.store,
+            **arguments,
+        )
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def test_a_fetch_fills_the_store_and_a_second_one_asks_for_nothing(shop: Shop) -> None:
+    report = shop.fetch("bitcoin")
+    (row,) = report.coins
+    assert (row.source, row.added, row.revised, row.rows) == ("coingecko", 365, 0, 365)
+    assert row.last == MIDNIGHT
+    assert row.quality is not None
+    assert row.quality.close_only == 365
+    assert report.exit_code == 0
+    again = shop.fetch("bitcoin").coins[0]
+    assert (again.added, again.rows, shop.upstream.asked) == (0, 365, ["365"])
+
+
+def test_a_longer_history_than_stored_is_fetched(shop: Shop) -> None:
+    shop.fetch("bitcoin", days=100)
+    assert shop.fetch("bitcoin", days=365).coins[0].added == 265
+
+
+def test_refresh_asks_again_and_revisions_are_kept(shop: Shop) -> None:
+    shop.fetch("bitcoin")
+    shop.upstream.price = 101.0
+    row = shop.fetch("bitcoin", refresh=True).coins[0]
+    assert (row.added, row.revised, row.rows) == (0, 365, 365)
+    past = shop.store.revisions(SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"))
+    assert past["close"].unique().to_list() == [100.0]
+
+
+def test_one_bad_coin_does_not_stop_the_others_and_is_in_the_exit_code(shop: Shop) -> None:
+    report = shop.fetch("bitcoin", "nocoin", "ripple", source="coingecko")
+    assert [row.error is None for row in report.coins] == [True, False, True]
+    assert report.exit_code == 3
+    assert report.coins[1].error is not None
+    assert "knows no coin" in report.coins[1].error.message
+    assert [provenance.key.coin for provenance in shop.store.ls()] == ["bitcoin", "ripple"]
+
+
+def test_without_a_network_a_named_upstream_fails_and_auto_says_what_it_rests_on(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, Upstream(network=False))
+    assert shop.fetch("bitcoin", source="coingecko").exit_code == 4
+    row = shop.fetch("bitcoin").coins[0]
+    assert (row.source, row.error) == ("sample", None)
+    assert row.notice is not None
+    assert "real Bitstamp prices that end 2020-01-17" in row.notice
+    assert shop.fetch("ripple").exit_code == 4
+
+
+def test_older_candles_are_not_good_enough_for_a_named_upstream_but_stay(shop: Shop) -> None:
+    shop.fetch("bitcoin")
+    shop.upstream.network = False
+    later = NOW + timedelta(days=1)
+    assert shop.fetch("bitcoin", source="coingecko", now=later).exit_code == 4
+    row = shop.fetch("bitcoin", now=later).coins[0]
+    assert (row.source, row.stale, row.rows) == ("coingecko", True, 365)
+
+
+def test_the_sample_goes_into_the_store_under_its_name(shop: Shop) -> None:
+    report = shop.fetch("bitcoin", "ripple", source="sample")
+    assert (report.coins[0].added, report.coins[0].rows) == (1864, 1864)
+    assert report.coins[1].error is not None
+    assert (shop.config.store.path / "candles/sample/usd/daily/bitcoin.parquet").is_file()
+    assert shop.upstream.asked == []
+    assert shop.store.verify() == []
+
+
+CSV = "date,close,volume\n" + "".join(f"2021-01-{day:02},{100 + day},{day}\n" for day in range(1, 11))
+
+
+def test_a_file_is_imported_and_a_second_one_replaces_it(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text(CSV)
+    row = shop.fetch("bitcoin", file=file).coins[0]  # a file implies its source
+    assert (row.source, row.added, row.rows, row.granularity) == ("file", 10, 10, "daily")
+    assert "imported from own.csv" in row.notes
+    file.write_text(CSV.replace("2021-01-01,101,1\n", "").replace("2021-01-10,110", "2021-01-10,111"))
+    row = shop.fetch("bitcoin", source="file", file=file).coins[0]
+    assert (row.added, row.revised, row.removed, row.rows) == (0, 1, 1, 9)
+    notice = shop.fetch("bitcoin").coins[0].notice
+    assert notice is not None
+    assert "your own file" in notice
+
+
+def test_a_bad_file_leaves_the_store_as_it_was(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text(CSV)
+    shop.fetch("bitcoin", file=file)
+    before = shop.store.ls()
+    for text in ("", CSV + "2021-01-11,-5,1\n", CSV + "2021-01-10,999,1\n", CSV[:-4] + "x\n"):
+        file.write_text(text)
+        assert shop.fetch("bitcoin", file=file).exit_code == 3
+    assert shop.store.ls() == before
+    assert shop.store.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("coins", "options", "words"),
+    [
+        (["bitcoin"], {"source": "file"}, "add --file"),
+        (["bitcoin", "ethereum"], {"file": Path("f.csv")}, "one coin, 2 are named"),
+        (["bitcoin"], {"source": "sample", "file": Path("f.csv")}, "does not go with"),
+        (["bitcoin"], {"stamp": "close"}, "--stamp"),
+        (["../x"], {}, "not a coin id"),
+        (["bitcoin"], {"vs": "U$"}, "not a quote currency"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(
+    shop: Shop, coins: list[str], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        shop.fetch(*coins, **options)
+    assert not shop.config.store.path.exists()
+
+
+def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file in the way")
+    report = Shop(tmp_path).fetch("bitcoin", source="sample")
+    assert report.exit_code == 3
+    assert report.coins[0].error is not None
+    assert "cannot be written" in report.coins[0].error.message
+
+
+def test_the_report_is_one_json_document_with_its_schema(shop: Shop) -> None:
+    document = msgspec.json.decode(msgspec.json.encode(shop.fetch("bitcoin", "nocoin")))
+    assert document["schema"] == "cryptocast.fetch/1"
+    assert list(document) == ["schema", "vs", "coins", "summary"]
+    assert document["summary"]["came"] == document["summary"]["failed"] == 1
+    assert document["coins"][0]["last"] == "2026-01-02T00:00:00Z"
+    assert document["coins"][1]["error"]["kind"] == "UnknownCoin"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the development data are not part of the repository")
+@pytest.mark.parametrize(("name", "rows"), [("bitcoin.daily.parquet", 2991), ("bitcoin.hourly.parquet", 33_954)])
+def test_the_development_data_are_fetched_by_the_plain_command(shop: Shop, name: str, rows: int) -> None:
+    row = shop.fetch("bitcoin", source="file", file=SHARED / name).coins[0]
+    assert (row.rows, row.error, row.granularity) == (rows, None, name.split(".")[1])
