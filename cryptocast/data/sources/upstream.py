@@ -21,20 +21,24 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One call for history: bars that close in (start, end]. `ends_now`: the newest there are."""
+    """One call for history: bars that close in (start, end]. ends_now: the newest there are. market: where the stored
+    bars of the series were traded, e.g. BTC/USDT; None if nothing is stored, or the source has no markets."""
 
     key: SeriesKey
     start: datetime
     end: datetime
     ends_now: bool
+    market: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """Closed bars in CANDLE_SCHEMA (none is possible for a young coin), and what was left out, in words."""
+    """Closed bars in CANDLE_SCHEMA (none is possible for a young coin), what was left out, in words, and the market in
+    which they were traded, for a source with markets."""
 
     frame: pl.DataFrame
     notes: tuple[str, ...] = ()
+    market: str | None = None
 
 
 class Budget(Protocol):

@@ -1,0 +1,321 @@
+"""What the exchanges share: calls for pages of bars, rows made into candles, and the client that goes between.
+
+A new exchange is one module with an `Exchange`: where its calls go and what is different about its answers. Everything
+here is about spot markets.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+
+import msgspec
+import polars as pl
+
+from cryptocast.config import Config, Granularity
+from cryptocast.data.coins import check_coin, check_vs, suggestion
+from cryptocast.data.intervals import Span, merged
+from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.sources.base import Access, Source
+from cryptocast.data.sources.errors import RateLimited, UnknownCoin
+from cryptocast.data.sources.exchanges.markets import Listing, MarketList, Traded, choose_market, tickers_of
+from cryptocast.data.sources.upstream import History, Page, Upstream
+from cryptocast.errors import CryptocastError, UpstreamError
+from cryptocast.net import ApiClient, Limiter, NetSettings, Priority, Try
+
+__all__ = ["Call", "Exchange", "ExchangeClient", "Limits", "Row", "candles"]
+
+T = TypeVar("T")
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_S, LAST_S = 1_230_768_000, 4_102_444_800  # 2009 and 2100
+RESTRICTED: Final = {403, 451}  # a firewall, or a country that the exchange does not serve
+LONGEST_WAIT_S: Final = 600.0
+BUSY: Final = {418, 429}  # 418: banned for a while after too many 429s (Binance)
+
+
+class Call(NamedTuple):
+    """One GET below the address of the exchange."""
+
+    path: str
+    params: dict[str, str]
+
+
+class Row(NamedTuple):
+    """One bar as the exchange has it. open_s: when it opens, in seconds since 1970. quote_volume: what was paid for the
+    coins that were traded; None where the exchange does not say."""
+
+    open_s: int
+    open: float
+    high: float
+    low: float
+    close: float
+    base_volume: float
+    quote_volume: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an exchange publishes. page_bars: of one answer. calls_per_minute: for one address, kept below the limit.
+    keeps_bars: so many of the newest bars can be had at all, None: every bar since the market opened."""
+
+    page_bars: int
+    calls_per_minute: int
+    keeps_bars: int | None = None
+
+
+class Exchange(Source):
+    """Spot markets of one exchange. Bars end where trading paused: a gap is a gap.
+
+    address: of the market data. opened: its first bars of any coin. limits: see `Limits`.
+    """
+
+    ages_by_clock: ClassVar[bool] = True
+    address: ClassVar[str]
+    opened: ClassVar[datetime]
+    limits: ClassVar[Limits]
+
+    @abstractmethod
+    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
+        """The call for the bars that open from `first_s` to `last_s`, both included; at most a page of them."""
+
+    @abstractmethod
+    def rows(self, answer: Any) -> Iterable[Row]:
+        """The bars of an answer, in any order, the open one possibly among them. Raises LookupError, TypeError or
+        ValueError where its shape is another."""
+
+    @abstractmethod
+    def markets_call(self) -> Call:
+        """The call for the list of all markets."""
+
+    @abstractmethod
+    def markets(self, answer: Any) -> Iterable[Listing]:
+        """The spot markets of that answer. Raises as `rows` does."""
+
+    def complaint(self, status: int, answer: Any) -> str | None:  # noqa: ARG002 - decoded JSON; some need both
+        """The code of an error inside an answer, whatever its status; None if it is no error."""
+        return None if status == 200 else str(status)
+
+    def is_unknown_market(self, code: str) -> bool:  # noqa: ARG002 - for exchanges that say so
+        """Whether a complaint means that the market does not exist."""
+        return False
+
+    def is_busy(self, code: str) -> bool:  # noqa: ARG002 - likewise
+        """Whether a complaint means too many calls."""
+        return False
+
+    def explain_missing(self, config: Config, key: SeriesKey) -> str:  # noqa: ARG002 - for sources that need it
+        """Where to get it."""
+        return (
+            f"The store has no {self.title} candles of {key.coin}."
+            f" Fetch them: cryptocast fetch {key.coin} --source {self.name}"
+        )
+
+    def oldest(self, config: Config, now: datetime) -> datetime:  # noqa: ARG002 - likewise
+        """The day on which the exchange opened."""
+        return self.opened
+
+    def days_a_call(self, granularity: Granularity) -> int | None:
+        """A page."""
+        return max(1, self.limits.page_bars * BAR_US[granularity] // BAR_US["daily"])
+
+    def pages(self, key: SeriesKey, spans: Sequence[Span], now: datetime) -> tuple[Page, ...]:
+        """The calls that bring these spans, newest first, each of at most a page of bars."""
+        bar = timedelta(microseconds=BAR_US[key.granularity])
+        step = bar * self.limits.page_bars
+        kept = now - bar * self.limits.keeps_bars if self.limits.keeps_bars else self.opened
+        pages = []
+        for start, end in merged(spans):
+            first = max(start, kept)
+            while end > first:
+                pages.append(Page(key, max(first, end - step), end, ends_now=end >= now))
+                end -= step
+        return tuple(sorted(pages, key=lambda page: page.end, reverse=True))
+
+    def connect(self, access: Access) -> "ExchangeClient":
+        """See `ExchangeClient`."""
+        return ExchangeClient(self, access)
+
+
+class ExchangeClient(Upstream):
+    """The bars of one exchange over one pooled client; the list of its markets lies below the store for a day.
+
+    The minute's limit is shared by all processes of a store.
+    """
+
+    def __init__(self, exchange: Exchange, access: Access) -> None:
+        config = access.config
+        settings = config.exchanges
+        self._exchange, self._tickers = exchange, settings.tickers
+        self.calls_per_minute = exchange.limits.calls_per_minute
+        self._on_try = access.on_try
+        self._markets = MarketList(config.store.path / "cache" / exchange.name / "markets.json")
+        deadline_s = min(settings.deadline_s, access.deadline_s or settings.deadline_s)
+        self._client = ApiClient(
+            settings.addresses.get(exchange.name, exchange.address),
+            name=exchange.title,
+            remedy="Check the network, or use another --source.",
+            limiter=Limiter(
+                self.calls_per_minute, state_file=config.store.path / "run" / f"{exchange.name}-calls.json"
+            ),
+            breakers=access.breakers,
+            on_try=self._count,
+            settings=NetSettings(deadline_s=deadline_s, max_retries=settings.max_retries),
+        )
+
+    async def page(
+        self, page: Page, now: datetime, *, priority: Priority = Priority.USER, patient: bool = False
+    ) -> History:
+        """The bars of one page that are closed at `now`; one call, and now and then one for the list of markets.
+
+        Raises UnknownCoin for a coin that has no market there, RateLimited, UpstreamError.
+        """
+        check_coin(page.key.coin)
+        check_vs(page.key.vs)
+        traded = self._traded(page, await self.listings(now, priority=priority))
+        market = traded.listing.name
+        bar_s = BAR_US[page.key.granularity] // 1_000_000
+        start, end = traded.clipped(page.start, min(page.end, now))
+        first, last = (_seconds(start) // bar_s) * bar_s, (_seconds(end) // bar_s - 1) * bar_s
+        if last < first:
+            return History(pl.DataFrame(schema=CANDLE_SCHEMA), market=market)
+        call = self._exchange.call(traded.listing.symbol, page.key.granularity, first, last)
+        rows = await self._rows(call, self._exchange.rows, page.key.coin, priority, patient=patient)
+        inside = [row for row in rows if first <= row.open_s <= last and row.open_s % bar_s == 0]
+        return candles(inside, page.key, market, title=self._exchange.title)
+
+    async def listings(self, now: datetime, *, priority: Priority = Priority.USER) -> tuple[Listing, ...]:
+        """Every spot market: from disk while younger than a day, else one call. An older list is better than none."""
+        stored = self._markets.read()
+        if stored is not None and stored.is_fresh(now):
+            return stored.listings
+        try:
+            call = self._exchange.markets_call()
+            listings = tuple(await self._rows(call, self._exchange.markets, "", priority, patient=False))
+        except UpstreamError:
+            if stored is None:
+                raise
+            return stored.listings
+        self._markets.write(listings, now)
+        return listings
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    def _traded(self, page: Page, listings: Sequence[Listing]) -> Traded:
+        """The market of the series: that of its stored bars, else the best one there is now."""
+        coin, vs, title = page.key.coin, page.key.vs, self._exchange.title
+        names = tickers_of(coin, self._tickers)
+        if page.market is not None:
+            listings = [one for one in listings if one.name == page.market]
+            traded = choose_market(names, listings, page.market.rpartition("/")[2].lower())
+            if traded is None:
+                raise UpstreamError(
+                    f"{title} does not list {page.market} any more, from which the stored candles of {coin} come."
+                )
+            return traded
+        traded = choose_market(names, listings, vs)
+        if traded is not None:
+            return traded
+        tickers = {name.ticker for name in names}
+        quotes = sorted({one.quote for one in listings if one.base in tickers and one.trades})
+        if quotes:
+            raise UnknownCoin(f"{title} trades {coin} not in {vs}, but in {', '.join(quotes)}.", is_certain=True)
+        own = f" If it has a ticker there, name it: [exchanges] tickers = {{ {coin} = 'TICKER' }}."
+        hint = "" if names else suggestion(coin) or own
+        raise UnknownCoin(f"{title} does not trade {coin}.{hint}", is_certain=True)
+
+    async def _rows(
+        self, call: Call, read: Callable[[Any], Iterable[T]], coin: str, priority: Priority, *, patient: bool
+    ) -> list[T]:
+        answer = await self._client.get(call.path, call.params, priority=priority)
+        pause_s = answer.retry_after_s(datetime.now(UTC)) if answer.status in BUSY else None
+        if patient and pause_s is not None and pause_s <= LONGEST_WAIT_S:
+            answer = await self._client.get(call.path, call.params, priority=priority)  # the limiter waits that long
+        title = self._exchange.title
+        try:
+            decoded = msgspec.json.decode(answer.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if answer.status == 200:
+                size = len(answer.body)
+                raise UpstreamError(f"{title}'s answer is not whole JSON ({size} bytes: {error}).") from error
+            decoded = None
+        if (code := self._exchange.complaint(answer.status, decoded)) is not None:
+            raise self._refusal(answer.status, code, coin)
+        try:
+            return list(read(decoded))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UpstreamError(f"{title}'s answer has another shape than documented ({error!r}).") from error
+
+    def _refusal(self, status: int, code: str, coin: str) -> CryptocastError:
+        title = self._exchange.title
+        if status in BUSY or self._exchange.is_busy(code):
+            return RateLimited(f"{title} takes no more calls for now ({code}). Try again in a few minutes.")
+        if coin and self._exchange.is_unknown_market(code):
+            return UnknownCoin(f"{title} has no candles of {coin} ({code}).")
+        if status in RESTRICTED:
+            return UpstreamError(
+                f"{title} does not serve this address ({status}): a firewall or a country."
+                " Choose another source with --source, or set HTTPS_PROXY."
+            )
+        return UpstreamError(f"{title} answered with the error {code}. Try again later.")
+
+    def _count(self, attempt: Try) -> None:
+        self.calls += 1
+        if self._on_try is not None:
+            self._on_try(attempt)
+
+
+def candles(rows: Sequence[Row], key: SeriesKey, market: str, *, title: str) -> History:
+    """Rows as candles, by close; a row whose prices contradict each other is left out, with a note.
+
+    Where the exchange states no volume in the quote currency it is that in coins times the close. Of two rows of one
+    bar the later one in the answer counts. Raises UpstreamError for stamps that are no time of this era.
+    """
+    bar_s = BAR_US[key.granularity] // 1_000_000
+    by_time = {row.open_s: row for row in rows}
+    if any(not FIRST_S <= at < LAST_S for at in by_time):
+        raise UpstreamError(f"{title}'s answer holds bars of no known time. Try again later.")
+    good = [row for _, row in sorted(by_time.items()) if _is_consistent(row)]
+    volumes = [row.base_volume * row.close if row.quote_volume is None else row.quote_volume for row in good]
+    frame = pl.DataFrame(
+        {
+            "coin": [key.coin] * len(good),
+            "close_time": [(row.open_s + bar_s) * 1_000_000 for row in good],
+            "open": [row.open for row in good],
+            "high": [row.high for row in good],
+            "low": [row.low for row in good],
+            "close": [row.close for row in good],
+            "volume": volumes,
+            "market_cap": [None] * len(good),
+            "range_known": [True] * len(good),
+        },
+        schema={name: pl.Int64() if name == "close_time" else kind for name, kind in CANDLE_SCHEMA.items()},
+    ).cast(CANDLE_SCHEMA)
+    notes = [f"market {market} of {title}"]
+    if (quote := market.rpartition("/")[2].lower()) != key.vs:
+        notes.append(f"prices in {quote}, taken for {key.vs}")
+    if any(row.quote_volume is None for row in good):
+        notes.append("volume in coins, multiplied by the close")
+    if len(good) < len(by_time):
+        notes.append(f"{len(by_time) - len(good)} bars with prices that contradict each other left out")
+    return History(frame, tuple(notes), market=market)
+
+
+def _is_consistent(row: Row) -> bool:
+    prices = (row.open, row.high, row.low, row.close)
+    return (
+        all(math.isfinite(price) and price > 0 for price in prices)
+        and row.low <= min(row.open, row.close)
+        and row.high >= max(row.open, row.close)
+        and math.isfinite(row.base_volume)
+        and row.base_volume >= 0
+        and (row.quote_volume is None or (math.isfinite(row.quote_volume) and row.quote_volume >= 0))
+    )
+
+
+def _seconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(seconds=1)
