@@ -26,6 +26,8 @@ __all__ = [
     "Config",
     "DataConfig",
     "EnsembleConfig",
+    "ExchangeName",
+    "ExchangesConfig",
     "FeaturesConfig",
     "ForecastConfig",
     "GateConfig",
@@ -62,7 +64,8 @@ USUAL_NAMES = ("SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE")
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
 # One name for each line of the table in `data/sources/table.py`, which a test compares.
-SourceName: TypeAlias = Literal["coingecko", "sample", "simulated", "file"]
+ExchangeName: TypeAlias = Literal["bitstamp", "coinbase", "binance", "kraken", "okx", "bybit"]
+SourceName: TypeAlias = Literal["coingecko", "sample", "simulated", "file", ExchangeName]
 SourceChoice: TypeAlias = Literal["auto", SourceName]
 MarketKind: TypeAlias = Literal["random_walk", "garch", "regimes", "signal", "break"]
 Comments: TypeAlias = Mapping[str, str]
@@ -164,6 +167,22 @@ class CoinGeckoConfig(Section, frozen=True, kw_only=True):
         "deadline_s": "for one answer, all tries together",
         "max_connections": "of the pool",
         "keepalive_s": "idle connections are closed after this",
+        "max_retries": "of 408, 429, 5xx and broken connections, with full jitter",
+    }
+
+
+class ExchangesConfig(Section, frozen=True, kw_only=True):
+    """What all exchanges are asked with."""
+
+    tickers: dict[CoinId, Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,20}\Z")]] = {}
+    base_url: str = ""
+    deadline_s: Seconds = 60.0
+    max_retries: Annotated[int, Meta(ge=0, le=5)] = 2
+
+    comments: ClassVar[Comments] = {
+        "tickers": 'of coins that the built-in table lacks, or has otherwise, e.g. { bitcoin = "BTC" }',
+        "base_url": "of a mirror that has each exchange below its name, such as fake-upstream; empty: their own",
+        "deadline_s": "for one answer, all tries together",
         "max_retries": "of 408, 429, 5xx and broken connections, with full jitter",
     }
 
@@ -494,6 +513,7 @@ class Config(Section, frozen=True, kw_only=True):
     store: StoreConfig = StoreConfig()
     data: DataConfig = DataConfig()
     coingecko: CoinGeckoConfig = CoinGeckoConfig()
+    exchanges: ExchangesConfig = ExchangesConfig()
     quality: QualityConfig = QualityConfig()
     simulated: SimulatedConfig = SimulatedConfig()
     features: FeaturesConfig = FeaturesConfig()

@@ -40,6 +40,8 @@ def _section(name: str, section: Section) -> Iterator[str]:
 
 def _toml(value: Any) -> str:
     """JSON's notation is TOML's for strings, numbers, booleans and lists of them."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}" if value else "{}"
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
     return json.dumps(str(value) if isinstance(value, Path | date) else value, ensure_ascii=False)

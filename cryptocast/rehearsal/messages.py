@@ -37,6 +37,8 @@ Endpoint: TypeAlias = Literal[
     "ohlc",
     "currencies",
     "key",
+    "exchange_bars",
+    "exchange_markets",
     "unknown",
 ]
 # The path below /api/v3; {} stands for a coin's id.

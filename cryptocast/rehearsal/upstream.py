@@ -20,6 +20,7 @@ from cryptocast.rehearsal.clock import Clock
 from cryptocast.rehearsal.coins import Coin, catalogue
 from cryptocast.rehearsal.control import PREFIX, control
 from cryptocast.rehearsal.endpoints import Upstream
+from cryptocast.rehearsal.exchanges import ExchangeDesk, exchange_route, in_dialect
 from cryptocast.rehearsal.faults import Playbook, Rule, Script, as_script
 from cryptocast.rehearsal.market import Market
 from cryptocast.rehearsal.messages import Request, json_reply
@@ -80,6 +81,7 @@ class FakeUpstream:
             ),
             cache=VendorCache(on=vendor_cache),
         )
+        self.exchanges = ExchangeDesk(self.market, self.clock, lambda: self._upstream.coins)
         self._playbook = Playbook(as_script(faults), seed=seed)
         self._latency_s = latency_s
         self._wire = Wire(self._respond, idle_timeout_s=idle_timeout_s, compress=compress)
@@ -249,16 +251,18 @@ class FakeUpstream:
     def _respond(self, request: Request, connection: int) -> Served:
         if request.path.startswith(PREFIX):
             return Served(control(self, request))
-        endpoint, ids = request.route[0], request.ids
+        exchange = exchange_route(request)
+        endpoint, ids = (exchange[1], ()) if exchange else (request.route[0], request.ids)
         rule = self._playbook.pick(endpoint, ids)
         hidden = (rule.ids or ids[1::2] or ids) if rule is not None and rule.fault == "drop_ids" else ()
         try:
-            reply = self._upstream.answer(request, hidden=hidden)
+            reply = self.exchanges.answer(request) if exchange else self._upstream.answer(request, hidden=hidden)
         except Exception as error:  # a bug of the stand-in must not look like one of its faults
             log.exception("the stand-in failed at %s", request.path)
             reply = json_reply({"error": f"bug of the stand-in: {type(error).__name__}: {error}"}, status=500)
         if rule is not None:
             reply = spoiled(reply, rule, now_s=self._upstream.gate.clock())
+            reply = in_dialect(reply, exchange[0], rule) if exchange else reply
         mute = rule is not None and rule.fault in ("hang", "close", "reset", "garbage")
         self.calls.add(
             Call(

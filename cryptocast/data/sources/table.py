@@ -6,6 +6,12 @@ from typing import Final
 
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.coingecko.source import COINGECKO
+from cryptocast.data.sources.exchanges.binance import BINANCE
+from cryptocast.data.sources.exchanges.bitstamp import BITSTAMP
+from cryptocast.data.sources.exchanges.bybit import BYBIT
+from cryptocast.data.sources.exchanges.coinbase import COINBASE
+from cryptocast.data.sources.exchanges.kraken import KRAKEN
+from cryptocast.data.sources.exchanges.okx import OKX
 from cryptocast.data.sources.file.source import FILE
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.data.sources.simulated.source import SIMULATED
@@ -19,6 +25,12 @@ SOURCES: Final[Mapping[str, Source]] = {
         FILE,
         SAMPLE,
         SIMULATED,
+        BITSTAMP,
+        COINBASE,
+        BINANCE,
+        KRAKEN,
+        OKX,
+        BYBIT,
     )
 }
 AUTO: Final = (FILE, COINGECKO, SAMPLE)  # the sample stands in where nobody can be asked

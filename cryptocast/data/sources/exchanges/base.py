@@ -154,7 +154,7 @@ class ExchangeClient(Upstream):
         self._markets = MarketList(config.store.path / "cache" / exchange.name / "markets.json")
         deadline_s = min(settings.deadline_s, access.deadline_s or settings.deadline_s)
         self._client = ApiClient(
-            settings.addresses.get(exchange.name, exchange.address),
+            address(exchange, settings.base_url),
             name=exchange.title,
             remedy="Check the network, or use another --source.",
             limiter=Limiter(
@@ -267,6 +267,14 @@ class ExchangeClient(Upstream):
         self.calls += 1
         if self._on_try is not None:
             self._on_try(attempt)
+
+
+def address(exchange: Exchange, base_url: str) -> str:
+    """Where its calls go: its own address, or the same path below its name at the base address that is set."""
+    if not base_url:
+        return exchange.address
+    _, _, path = exchange.address.removeprefix("https://").partition("/")
+    return "/".join([base_url.rstrip("/"), exchange.name, *([path] if path else [])])
 
 
 def candles(rows: Sequence[Row], key: SeriesKey, market: str, *, title: str) -> History:

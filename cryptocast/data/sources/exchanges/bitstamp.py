@@ -1,6 +1,6 @@
 """Bitstamp: dollars since 2011.
 
-Source: https://www.bitstamp.net/api/, "OHLC data" and "Trading pairs info".
+Source: https://www.bitstamp.net/api/, "OHLC data" and "Markets".
 """
 
 from collections.abc import Iterable
@@ -33,18 +33,19 @@ class Bitstamp(Exchange):
     def rows(self, answer: Any) -> Iterable[Row]:
         """All of it is strings."""
         for bar in answer["data"]["ohlc"]:
-            prices = (float(bar[name]) for name in ("open", "high", "low", "close"))
-            yield Row(int(bar["timestamp"]), *prices, base_volume=float(bar["volume"]))
+            numbers = (float(bar[name]) for name in ("open", "high", "low", "close", "volume"))
+            yield Row(int(bar["timestamp"]), *numbers)
 
     def markets_call(self) -> Call:
-        """Every pair."""
-        return Call("/trading-pairs-info/", {})
+        """Spot and perpetual."""
+        return Call("/markets/", {})
 
     def markets(self, answer: Any) -> Iterable[Listing]:
-        """Names are BTC/USD, symbols btcusd."""
-        for pair in answer:
-            base, quote = pair["name"].split("/")
-            yield Listing(pair["url_symbol"], base, quote, pair["trading"] == "Enabled")
+        """Symbols are btcusd."""
+        for one in answer:
+            if one["market_type"] == "SPOT":
+                trades = one["trading"] == "Enabled"
+                yield Listing(one["market_symbol"], one["base_currency"], one["counter_currency"], trades)
 
     def is_unknown_market(self, code: str) -> bool:
         """The address of a pair that does not exist does not exist."""

@@ -74,7 +74,11 @@ ANSWERS: list[tuple[Exchange, Any, list[Row]]] = [
 MARKETS: list[tuple[Exchange, Any, list[Listing]]] = [
     (
         BITSTAMP,
-        [{"name": "BTC/USD", "url_symbol": "btcusd", "trading": "Enabled"}],
+        [
+            {"market_symbol": "btcusd", "base_currency": "BTC", "counter_currency": "USD"}
+            | {"trading": "Enabled", "market_type": "SPOT"},
+            {"market_symbol": "btcusd-perp", "market_type": "PERPETUAL"},
+        ],
         [Listing("btcusd", "BTC", "USD")],
     ),
     (

@@ -52,7 +52,7 @@ def test_no_ticker_means_two_coins_at_one_moment() -> None:
 
 
 def listed(*names: str) -> list[Listing]:
-    return [Listing(name.replace("/", ""), *name.split("/")) for name in names]
+    return [Listing(name.replace("/", ""), name.split("/")[0], name.split("/")[1]) for name in names]
 
 
 def test_dollars_come_before_the_stablecoins_that_stand_for_them() -> None:
