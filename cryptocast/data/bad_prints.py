@@ -1,0 +1,129 @@
+"""Prices that nobody paid: prints that are gone again at once, and units that changed. Decided as time goes by.
+
+At each bar only bars up to it decide, so that what was known then is part of the data of then.
+
+- A bad print moves its close by at least a factor of 5 against the median of the 7 closes before it, and within 3 bars
+  a close is back within 25 % of that median: at that bar it is known. One of the first 7 bars is held against the
+  others of the first 8, and known with the eighth.
+- A redenomination moves the close by at least a factor of 20 for 7 bars, and is known at the seventh. The bars since
+  then are the series; whatever came before is in another unit.
+
+Nothing else is one of them: a crash by half, or an outlier of nine sigmas, is the market.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cryptocast.data.schema import CANDLE_SCHEMA
+
+__all__ = ["Jumps", "find_jumps", "without_jumps"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+BEFORE: Final = 7
+MOVED: Final = np.log(5.0)
+BACK_BARS: Final = 3
+BACK_BY: Final = 0.25
+REDENOMINATED: Final = np.log(20.0)
+LASTING_BARS: Final = 7
+NEVER: Final = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Jumps:
+    """What is wrong with a series of n closes.
+
+    known: (n,) the bar at which each is known to be a bad print, NEVER for the others. units: the first bar of each new
+    unit, and the bar at which that is known.
+    """
+
+    known: Ints
+    units: tuple[tuple[int, int], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.units) or bool((self.known < NEVER).any())
+
+    @property
+    def pending(self) -> Ints:
+        """The bars at which something was wrong that was only known later."""
+        bars = [np.arange(first, known) for first, known in self.units]
+        bars += [np.arange(first, self.known[first]) for first in np.flatnonzero(self.known < NEVER)]
+        return np.unique(np.concatenate(bars)) if bars else np.empty(0, dtype=np.int64)
+
+
+def find_jumps(close: Floats) -> Jumps:
+    """The bad prints and redenominations of a series of positive closes, oldest first.
+
+    A series that is cut at bar t has those, and only those, that are known at t.
+    """
+    known = np.full(len(close), NEVER, dtype=np.int64)
+    units: list[tuple[int, int]] = []
+    start = 0
+    while True:
+        log = np.log(close[start:])
+        usual = _usual(log)
+        moved = log - usual
+        back = _first_back(log, usual)
+        is_bad = (np.abs(moved) >= MOVED) & (back < NEVER)
+        known[start:] = np.where(is_bad, back + start, NEVER)
+        first = _first_of_a_new_unit(log, usual)
+        if first is None:
+            return Jumps(known, tuple(units))
+        start += first
+        units.append((start, start + LASTING_BARS - 1))
+
+
+def without_jumps(frame: pl.DataFrame) -> tuple[pl.DataFrame, Jumps]:
+    """One coin's candles as they are known at the last of them, and what was found.
+
+    Bars before a change of unit are gone. A bad print becomes a close-only bar on the straight line of the log price
+    between its neighbours, and so takes part in no return of its own.
+    """
+    jumps = find_jumps(frame["close"].to_numpy())
+    if not jumps:
+        return frame, jumps
+    start = jumps.units[-1][0] if jumps.units else 0
+    bad = pl.Series((jumps.known < NEVER)[start:])
+    line = pl.when(bad).then(None).otherwise(pl.col("close").log()).interpolate()
+    frame = frame[start:].with_columns(line=line.fill_null(strategy="backward").fill_null(strategy="forward").exp())
+    replaced = {name: pl.when(bad).then("line").otherwise(name) for name in ("open", "high", "low", "close")}
+    known_range = pl.when(bad).then(statement=False).otherwise("range_known")
+    return frame.with_columns(**replaced, range_known=known_range).select(CANDLE_SCHEMA.names()), jumps
+
+
+def _usual(log: Floats) -> Floats:
+    """The median of the 7 log closes before each bar (of the 7 others among the first 8, for the first 7); NaN where
+    there are not so many."""
+    usual = np.full(len(log), np.nan)
+    if len(log) > BEFORE:
+        windows = np.lib.stride_tricks.sliding_window_view(log, BEFORE)
+        usual[BEFORE:] = np.median(windows[:-1], axis=1)
+        for bar in range(BEFORE):
+            usual[bar] = np.median(np.delete(log[: BEFORE + 1], bar))
+    return usual
+
+
+def _first_back(log: Floats, usual: Floats) -> Ints:
+    """The first of the next 3 bars whose close is near what was usual at each bar; NEVER if none is."""
+    back = np.full(len(log), NEVER, dtype=np.int64)
+    for ahead in range(BACK_BARS, 0, -1):
+        near = np.abs(np.expm1(log[ahead:] - usual[:-ahead])) <= BACK_BY
+        at = np.flatnonzero(near)
+        back[at] = np.maximum(at + ahead, np.where(at < BEFORE, BEFORE, 0))
+    return back
+
+
+def _first_of_a_new_unit(log: Floats, usual: Floats) -> int | None:
+    """The first bar that moved so far, and whose next ones stayed there."""
+    if len(log) < BEFORE + LASTING_BARS:
+        return None
+    ahead = np.lib.stride_tricks.sliding_window_view(log, LASTING_BARS)
+    change = ahead - usual[: len(ahead), None]
+    stayed = (change >= REDENOMINATED).all(axis=1) | (change <= -REDENOMINATED).all(axis=1)
+    stayed[:BEFORE] = False
+    return int(np.argmax(stayed)) if stayed.any() else None
