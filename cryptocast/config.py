@@ -176,12 +176,14 @@ class ExchangesConfig(Section, frozen=True, kw_only=True):
 
     tickers: dict[CoinId, Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,20}\Z")]] = {}
     base_url: str = ""
+    ccxt_python: str = ""
     deadline_s: Seconds = 60.0
     max_retries: Annotated[int, Meta(ge=0, le=5)] = 2
 
     comments: ClassVar[Comments] = {
         "tickers": 'of coins that the built-in table lacks, or has otherwise, e.g. { bitcoin = "BTC" }',
         "base_url": "of a mirror that has each exchange below its name, such as fake-upstream; empty: their own",
+        "ccxt_python": "the Python of an environment that has ccxt, for --source ccxt:NAME; empty: this one",
         "deadline_s": "for one answer, all tries together",
         "max_retries": "of 408, 429, 5xx and broken connections, with full jitter",
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptocast.data.sources.base import Source
+from cryptocast.data.sources.ccxt.source import CCXT, CcxtSource
 from cryptocast.data.sources.coingecko.source import COINGECKO
 from cryptocast.data.sources.exchanges.binance import BINANCE
 from cryptocast.data.sources.exchanges.bitstamp import BITSTAMP
@@ -18,8 +19,21 @@ from cryptocast.data.sources.simulated.source import SIMULATED
 
 __all__ = ["AUTO", "SOURCES", "Rule", "ages_by_clock", "rule_of"]
 
-SOURCES: Final[Mapping[str, Source]] = {
-    source.name: source
+
+class SourceTable(dict[str, Source]):
+    """Sources by name; those of ccxt are made when they are asked for."""
+
+    def __missing__(self, name: str) -> Source:
+        if isinstance(name, str) and name.startswith(CCXT):
+            return CcxtSource(name.removeprefix(CCXT))
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and name.startswith(CCXT))
+
+
+SOURCES: Final[Mapping[str, Source]] = SourceTable(
+    (source.name, source)
     for source in (
         COINGECKO,
         FILE,
@@ -32,7 +46,7 @@ SOURCES: Final[Mapping[str, Source]] = {
         OKX,
         BYBIT,
     )
-}
+)
 AUTO: Final = (FILE, COINGECKO, SAMPLE)  # the sample stands in where nobody can be asked
 
 

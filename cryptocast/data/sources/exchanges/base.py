@@ -18,14 +18,25 @@ from cryptocast.config import Config, Granularity
 from cryptocast.data.coins import check_coin, check_vs, suggestion
 from cryptocast.data.intervals import Span, merged
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.sources.base import Access, Source
+from cryptocast.data.sources.base import FIRST, Access, Source
 from cryptocast.data.sources.errors import RateLimited, UnknownCoin
 from cryptocast.data.sources.exchanges.markets import Listing, MarketList, Traded, choose_market, tickers_of
 from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.errors import CryptocastError, UpstreamError
 from cryptocast.net import ApiClient, Limiter, NetSettings, Priority, Try
 
-__all__ = ["Call", "Exchange", "ExchangeClient", "Limits", "Row", "candles"]
+__all__ = [
+    "Asking",
+    "Call",
+    "Exchange",
+    "ExchangeClient",
+    "Limits",
+    "MarketClient",
+    "MarketSource",
+    "Opening",
+    "Row",
+    "candles",
+]
 
 T = TypeVar("T")
 
@@ -56,26 +67,77 @@ class Row(NamedTuple):
     quote_volume: float | None = None
 
 
+class Opening(NamedTuple):
+    """Bars that open from first_s to last_s, both included, in seconds since 1970."""
+
+    first_s: int
+    last_s: int
+
+
+class Asking(NamedTuple):
+    """How urgent a call is. patient: wait once for a rate limit that asks for longer than a call may take."""
+
+    priority: Priority = Priority.USER
+    patient: bool = False
+
+
+DEFAULT: Final = Asking()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an exchange publishes. page_bars: of one answer. calls_per_minute: for one address, kept below the limit.
+    """What an exchange publishes, kept a little below. page_bars: of one answer. calls: for one address in window_s.
     keeps_bars: so many of the newest bars can be had at all, None: every bar since the market opened."""
 
     page_bars: int
-    calls_per_minute: int
+    calls: int
+    window_s: float = 60.0
     keeps_bars: int | None = None
 
 
-class Exchange(Source):
-    """Spot markets of one exchange. Bars end where trading paused: a gap is a gap.
+class MarketSource(Source):
+    """Spot markets, by whatever way they are asked. A gap is a gap: bars end where trading paused.
 
-    address: of the market data. opened: its first bars of any coin. limits: see `Limits`.
+    opened: its first bars of any coin. limits: see `Limits`.
     """
 
     ages_by_clock: ClassVar[bool] = True
+    opened: ClassVar[datetime] = FIRST
+    limits: Limits
+
+    def explain_missing(self, config: Config, key: SeriesKey) -> str:  # noqa: ARG002 - for sources that need it
+        """Where to get it."""
+        return (
+            f"The store has no {self.title} candles of {key.coin}."
+            f" Fetch them: cryptocast fetch {key.coin} --source {self.name}"
+        )
+
+    def oldest(self, config: Config, now: datetime) -> datetime:  # noqa: ARG002 - likewise
+        """The day on which the exchange opened."""
+        return self.opened
+
+    def days_a_call(self, granularity: Granularity) -> int | None:
+        """A page."""
+        return max(1, self.limits.page_bars * BAR_US[granularity] // BAR_US["daily"])
+
+    def pages(self, key: SeriesKey, spans: Sequence[Span], now: datetime) -> tuple[Page, ...]:
+        """The calls that bring these spans, newest first, each of at most a page of bars."""
+        bar = timedelta(microseconds=BAR_US[key.granularity])
+        step = bar * self.limits.page_bars
+        oldest = now - bar * self.limits.keeps_bars if self.limits.keeps_bars else self.opened
+        pages = []
+        for start, end in merged(spans):
+            first = max(start, oldest)
+            while end > first:
+                pages.append(Page(key, max(first, end - step), end, ends_now=end >= now))
+                end -= step
+        return tuple(sorted(pages, key=lambda page: page.end, reverse=True))
+
+
+class Exchange(MarketSource):
+    """An exchange that is asked over HTTP. address: of its market data."""
+
     address: ClassVar[str]
-    opened: ClassVar[datetime]
-    limits: ClassVar[Limits]
 
     @abstractmethod
     def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
@@ -106,64 +168,35 @@ class Exchange(Source):
         """Whether a complaint means too many calls."""
         return False
 
-    def explain_missing(self, config: Config, key: SeriesKey) -> str:  # noqa: ARG002 - for sources that need it
-        """Where to get it."""
-        return (
-            f"The store has no {self.title} candles of {key.coin}."
-            f" Fetch them: cryptocast fetch {key.coin} --source {self.name}"
-        )
-
-    def oldest(self, config: Config, now: datetime) -> datetime:  # noqa: ARG002 - likewise
-        """The day on which the exchange opened."""
-        return self.opened
-
-    def days_a_call(self, granularity: Granularity) -> int | None:
-        """A page."""
-        return max(1, self.limits.page_bars * BAR_US[granularity] // BAR_US["daily"])
-
-    def pages(self, key: SeriesKey, spans: Sequence[Span], now: datetime) -> tuple[Page, ...]:
-        """The calls that bring these spans, newest first, each of at most a page of bars."""
-        bar = timedelta(microseconds=BAR_US[key.granularity])
-        step = bar * self.limits.page_bars
-        kept = now - bar * self.limits.keeps_bars if self.limits.keeps_bars else self.opened
-        pages = []
-        for start, end in merged(spans):
-            first = max(start, kept)
-            while end > first:
-                pages.append(Page(key, max(first, end - step), end, ends_now=end >= now))
-                end -= step
-        return tuple(sorted(pages, key=lambda page: page.end, reverse=True))
-
     def connect(self, access: Access) -> "ExchangeClient":
         """See `ExchangeClient`."""
         return ExchangeClient(self, access)
 
 
-class ExchangeClient(Upstream):
-    """The bars of one exchange over one pooled client; the list of its markets lies below the store for a day.
+class MarketClient(Upstream):
+    """Bars of spot markets; the list of all markets lies below the store for a day.
 
-    The minute's limit is shared by all processes of a store.
+    The limit of calls is shared by all processes of a store.
     """
 
-    def __init__(self, exchange: Exchange, access: Access) -> None:
-        config = access.config
-        settings = config.exchanges
-        self._exchange, self._tickers = exchange, settings.tickers
-        self.calls_per_minute = exchange.limits.calls_per_minute
-        self._on_try = access.on_try
-        self._markets = MarketList(config.store.path / "cache" / exchange.name / "markets.json")
-        deadline_s = min(settings.deadline_s, access.deadline_s or settings.deadline_s)
-        self._client = ApiClient(
-            address(exchange, settings.base_url),
-            name=exchange.title,
-            remedy="Check the network, or use another --source.",
-            limiter=Limiter(
-                self.calls_per_minute, state_file=config.store.path / "run" / f"{exchange.name}-calls.json"
-            ),
-            breakers=access.breakers,
-            on_try=self._count,
-            settings=NetSettings(deadline_s=deadline_s, max_retries=settings.max_retries),
+    def __init__(self, source: MarketSource, access: Access) -> None:
+        folder = access.config.store.path
+        file_name = source.name.replace(":", "-")
+        self._source, self._tickers, self._on_try = source, access.config.exchanges.tickers, access.on_try
+        self._markets = MarketList(folder / "cache" / file_name / "markets.json")
+        limits = source.limits
+        self.calls_per_minute = math.ceil(limits.calls * 60.0 / limits.window_s)
+        self._limiter = Limiter(
+            limits.calls, window_s=limits.window_s, state_file=folder / "run" / f"{file_name}-calls.json"
         )
+
+    @abstractmethod
+    async def bars(self, symbol: str, key: SeriesKey, span: Opening, asking: Asking) -> Sequence[Row]:
+        """The bars that open in the span, both ends included; others may be among them."""
+
+    @abstractmethod
+    async def markets(self, asking: Asking) -> Sequence[Listing]:
+        """Every spot market."""
 
     async def page(
         self, page: Page, now: datetime, *, priority: Priority = Priority.USER, patient: bool = False
@@ -174,26 +207,25 @@ class ExchangeClient(Upstream):
         """
         check_coin(page.key.coin)
         check_vs(page.key.vs)
-        traded = self._traded(page, await self.listings(now, priority=priority))
+        asking = Asking(priority, patient)
+        traded = self._traded(page, await self.listings(now, asking))
         market = traded.listing.name
         bar_s = BAR_US[page.key.granularity] // 1_000_000
         start, end = traded.clipped(page.start, min(page.end, now))
-        first, last = (_seconds(start) // bar_s) * bar_s, (_seconds(end) // bar_s - 1) * bar_s
-        if last < first:
+        span = Opening((_seconds(start) // bar_s) * bar_s, (_seconds(end) // bar_s - 1) * bar_s)
+        if span.last_s < span.first_s:
             return History(pl.DataFrame(schema=CANDLE_SCHEMA), market=market)
-        call = self._exchange.call(traded.listing.symbol, page.key.granularity, first, last)
-        rows = await self._rows(call, self._exchange.rows, page.key.coin, priority, patient=patient)
-        inside = [row for row in rows if first <= row.open_s <= last and row.open_s % bar_s == 0]
-        return candles(inside, page.key, market, title=self._exchange.title)
+        rows = await self.bars(traded.listing.symbol, page.key, span, asking)
+        inside = [row for row in rows if span.first_s <= row.open_s <= span.last_s and row.open_s % bar_s == 0]
+        return candles(inside, page.key, market, title=self._source.title)
 
-    async def listings(self, now: datetime, *, priority: Priority = Priority.USER) -> tuple[Listing, ...]:
+    async def listings(self, now: datetime, asking: Asking = DEFAULT) -> tuple[Listing, ...]:
         """Every spot market: from disk while younger than a day, else one call. An older list is better than none."""
         stored = self._markets.read()
         if stored is not None and stored.is_fresh(now):
             return stored.listings
         try:
-            call = self._exchange.markets_call()
-            listings = tuple(await self._rows(call, self._exchange.markets, "", priority, patient=False))
+            listings = tuple(await self.markets(asking))
         except UpstreamError:
             if stored is None:
                 raise
@@ -201,13 +233,9 @@ class ExchangeClient(Upstream):
         self._markets.write(listings, now)
         return listings
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._client.close()
-
     def _traded(self, page: Page, listings: Sequence[Listing]) -> Traded:
         """The market of the series: that of its stored bars, else the best one there is now."""
-        coin, vs, title = page.key.coin, page.key.vs, self._exchange.title
+        coin, vs, title = page.key.coin, page.key.vs, self._source.title
         names = tickers_of(coin, self._tickers)
         if page.market is not None:
             listings = [one for one in listings if one.name == page.market]
@@ -228,13 +256,51 @@ class ExchangeClient(Upstream):
         hint = "" if names else suggestion(coin) or own
         raise UnknownCoin(f"{title} does not trade {coin}.{hint}", is_certain=True)
 
-    async def _rows(
-        self, call: Call, read: Callable[[Any], Iterable[T]], coin: str, priority: Priority, *, patient: bool
-    ) -> list[T]:
-        answer = await self._client.get(call.path, call.params, priority=priority)
+    def _count(self, attempt: Try) -> None:
+        self.calls += 1
+        if self._on_try is not None:
+            self._on_try(attempt)
+
+
+class ExchangeClient(MarketClient):
+    """One exchange over one pooled HTTP client."""
+
+    def __init__(self, exchange: Exchange, access: Access) -> None:
+        super().__init__(exchange, access)
+        settings = access.config.exchanges
+        self._exchange = exchange
+        self._client = ApiClient(
+            address(exchange, settings.base_url),
+            name=exchange.title,
+            remedy="Check the network, or use another --source.",
+            limiter=self._limiter,
+            breakers=access.breakers,
+            on_try=self._count,
+            settings=NetSettings(
+                deadline_s=min(settings.deadline_s, access.deadline_s or settings.deadline_s),
+                max_retries=settings.max_retries,
+            ),
+        )
+
+    async def bars(self, symbol: str, key: SeriesKey, span: Opening, asking: Asking) -> Sequence[Row]:
+        """One call."""
+        call = self._exchange.call(symbol, key.granularity, span.first_s, span.last_s)
+        return await self._rows(call, self._exchange.rows, key.coin, asking)
+
+    async def markets(self, asking: Asking) -> Sequence[Listing]:
+        """One call."""
+        return await self._rows(self._exchange.markets_call(), self._exchange.markets, "", asking)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _rows(self, call: Call, read: Callable[[Any], Iterable[T]], coin: str, asking: Asking) -> list[T]:
+        answer = await self._client.get(call.path, call.params, priority=asking.priority)
         pause_s = answer.retry_after_s(datetime.now(UTC)) if answer.status in BUSY else None
-        if patient and pause_s is not None and pause_s <= LONGEST_WAIT_S:
-            answer = await self._client.get(call.path, call.params, priority=priority)  # the limiter waits that long
+        if asking.patient and pause_s is not None and pause_s <= LONGEST_WAIT_S:
+            # The limiter waits that long.
+            answer = await self._client.get(call.path, call.params, priority=asking.priority)
         title = self._exchange.title
         try:
             decoded = msgspec.json.decode(answer.body)
@@ -262,11 +328,6 @@ class ExchangeClient(Upstream):
                 " Choose another source with --source, or set HTTPS_PROXY."
             )
         return UpstreamError(f"{title} answered with the error {code}. Try again later.")
-
-    def _count(self, attempt: Try) -> None:
-        self.calls += 1
-        if self._on_try is not None:
-            self._on_try(attempt)
 
 
 def address(exchange: Exchange, base_url: str) -> str:

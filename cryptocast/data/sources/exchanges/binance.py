@@ -25,7 +25,7 @@ class Binance(Exchange):
     title: ClassVar[str] = "Binance"
     address: ClassVar[str] = "https://data-api.binance.vision/api/v3"
     opened: ClassVar[datetime] = datetime(2017, 7, 14, tzinfo=UTC)
-    limits: ClassVar[Limits] = Limits(page_bars=1000, calls_per_minute=1200)  # 6,000 of weight a minute, 2 a call
+    limits = Limits(page_bars=1000, calls=1200)  # 6,000 of weight a minute, 2 a call
 
     def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
         """Both ends are times of opening, in milliseconds of UTC."""

@@ -22,7 +22,7 @@ class Bitstamp(Exchange):
     title: ClassVar[str] = "Bitstamp"
     address: ClassVar[str] = "https://www.bitstamp.net/api/v2"
     opened: ClassVar[datetime] = datetime(2011, 8, 18, tzinfo=UTC)
-    limits: ClassVar[Limits] = Limits(page_bars=1000, calls_per_minute=300)
+    limits = Limits(page_bars=1000, calls=900)  # 10,000 in ten minutes
 
     def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
         """With both ends the end counts; the open bar is left out by its own switch, and by the clock."""

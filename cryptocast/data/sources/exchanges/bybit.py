@@ -25,7 +25,7 @@ class Bybit(Exchange):
     title: ClassVar[str] = "Bybit"
     address: ClassVar[str] = "https://api.bybit.com/v5"
     opened: ClassVar[datetime] = datetime(2021, 7, 1, tzinfo=UTC)
-    limits: ClassVar[Limits] = Limits(page_bars=1000, calls_per_minute=480)  # 600 in 5 seconds for an address
+    limits = Limits(page_bars=1000, calls=480, window_s=5.0)  # 600 in 5 seconds
 
     def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
         """Both ends are times of opening, in milliseconds; without a category the market would be a linear future."""

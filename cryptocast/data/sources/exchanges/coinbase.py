@@ -22,7 +22,7 @@ class Coinbase(Exchange):
     title: ClassVar[str] = "Coinbase"
     address: ClassVar[str] = "https://api.exchange.coinbase.com"
     opened: ClassVar[datetime] = datetime(2015, 1, 1, tzinfo=UTC)
-    limits: ClassVar[Limits] = Limits(page_bars=300, calls_per_minute=480)  # 10 a second for an address
+    limits = Limits(page_bars=300, calls=8, window_s=1.0)  # 10 a second
 
     def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
         """Both ends count; more than 300 bars are an error."""

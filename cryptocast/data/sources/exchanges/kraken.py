@@ -25,7 +25,7 @@ class Kraken(Exchange):
     title: ClassVar[str] = "Kraken"
     address: ClassVar[str] = "https://api.kraken.com/0/public"
     opened: ClassVar[datetime] = datetime(2013, 9, 10, tzinfo=UTC)
-    limits: ClassVar[Limits] = Limits(page_bars=720, calls_per_minute=50, keeps_bars=720)  # about one a second
+    limits = Limits(page_bars=720, calls=6, window_s=6.0, keeps_bars=720)  # about one a second
 
     def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:  # noqa: ARG002 - no end
         """`since` leaves out the bar that opens then."""

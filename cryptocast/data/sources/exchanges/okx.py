@@ -27,7 +27,7 @@ class Okx(Exchange):
     title: ClassVar[str] = "OKX"
     address: ClassVar[str] = "https://www.okx.com/api/v5"
     opened: ClassVar[datetime] = datetime(2018, 1, 1, tzinfo=UTC)
-    limits: ClassVar[Limits] = Limits(page_bars=300, calls_per_minute=480)  # 20 in 2 seconds
+    limits = Limits(page_bars=300, calls=16, window_s=2.0)  # 20 in 2 seconds
 
     def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
         """`after` and `before` are times of opening and do not count themselves; `after` means older than."""
