@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
+from cryptocast.data.sources.file.layouts import Stamp, VolumeUnit
+from cryptocast.data.sources.file.reader import FileOptions, Imported, read_file
 from cryptocast.data.tables import write_table
 from cryptocast.errors import DataError
 from cryptocast.market import Market
@@ -36,7 +37,8 @@ def klines(unit: int) -> str:
 
 def read(path: Path, text: str | bytes, **options: object) -> Imported:
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_file(path, "bitcoin", now=NOW, **options)  # type: ignore[arg-type]
+    granularity = options.pop("granularity", None)
+    return read_file(path, "bitcoin", now=NOW, granularity=granularity, options=FileOptions(**options))  # type: ignore[arg-type]
 
 
 def days(found: Imported) -> list[str]:
@@ -119,8 +121,11 @@ def test_a_stamp_is_the_open_unless_said_otherwise(tmp_path: Path, stamp: Stamp 
 def test_the_last_second_of_a_day_is_its_close(tmp_path: Path) -> None:
     text = simple(*[row(d).replace(",", " 23:59:59,", 1) for d in (1, 2)])
     assert days(read(tmp_path / "f.csv", text, stamp="close")) == ["2020-01-02T00:00", "2020-01-03T00:00"]
+    found = read(tmp_path / "f.csv", text)
+    assert days(found) == ["2020-01-02T00:00", "2020-01-03T00:00"]
+    assert "times are the last second of a bar, so its close" in found.notes
     with pytest.raises(DataError, match="--stamp close"):
-        read(tmp_path / "f.csv", text)
+        read(tmp_path / "f.csv", text, stamp="open")
 
 
 def test_hours_with_offsets_of_time_zones_are_read_as_utc(tmp_path: Path) -> None:
@@ -176,7 +181,7 @@ def test_a_file_of_several_coins_gives_the_one_asked_for(tmp_path: Path) -> None
     rows = ["bitcoin,2020-01-01,5", "ethereum,2020-01-01,6", "bitcoin,2020-01-02,7", "ethereum,2020-01-02,8"]
     found = read(tmp_path / "f.csv", simple(*rows, header="coin,date,close"))
     assert found.frame["close"].to_list() == [5.0, 7.0]
-    with pytest.raises(DataError, match="no rows of bitcoin"):
+    with pytest.raises(DataError, match="coin is 'ethereum', not bitcoin"):
         read(tmp_path / "f.csv", simple("ethereum,2020-01-01,6", header="coin,date,close"))
 
 
@@ -191,14 +196,12 @@ HOURS = simple(*[f"2020-01-01 {hour:02}:00,1,2,1,2,9" for hour in range(5)])
         ("date,open,high,low,close,volume\n", "no rows"),
         (simple(row(1), row(2)[:-7]), "row 3: 4 columns instead of 6"),
         (simple(row(1), row(2, close="abc"), row(3)), "row 3: close is 'abc', not a number"),
-        (simple(row(1), row(2, close="")), "row 3: close is '', not a number"),
-        (simple(row(1), row(2, close="NaN")), "row 3: close is 'NaN', not a finite number"),
         (simple(row(1), row(2, close="inf")), "row 3: close is 'inf', not a finite number"),
         (simple(row(1), row(2, close="-7")), "row 3: close is '-7', a price must be positive"),
         (simple(row(1), row(2, close="0")), "row 3: close is '0', a price must be positive"),
         (simple(row(1), row(2, close="1_0")), "row 3: close is '1_0', not a number"),
         (simple(row(1), row(2, volume="-1")), "row 3: volume is '-1', a volume cannot be negative"),
-        (simple(row(1), "31/12/2020,1,1,1,1,1"), "row 3: date is '31/12/2020', not a time"),
+        (simple(row(1), "31/13/2020,1,1,1,1,1"), "row 3: date is '31/13/2020', not a time"),
         (simple(row(1), "1920-01-01,1,1,1,1,1"), "row 3: date is '1920-01-01', not between 2009 and 2100"),
         (simple(row(1), "20200102,1,1,1,1,1"), "not between 2009 and 2100"),
         (simple(row(1), row(1, close=101), row(2)), "two different bars for 2020-01-01T00:00Z: row 2 .* row 3"),
@@ -207,7 +210,8 @@ HOURS = simple(*[f"2020-01-01 {hour:02}:00,1,2,1,2,9" for hour in range(5)])
         ("date,open\n2020-01-01,5\n", "lacks a close"),
         ("close,open\n5,5\n", "lacks a time"),
         ("2020-01-01,1,2,3,4\n", "no header"),
-        (simple(*[f"2020-01-01 00:{m:02},1,2,1,2,9" for m in range(5)]), "every 1 minutes"),
+        (simple(*[f"2020-01-01 00:{7 * m:02},1,2,1,2,9" for m in range(5)]), "every 7 minutes"),
+        (simple(*[f"2020-01-01 00:{m:02},1,2,1,2,9" for m in range(5)]), "no whole daily bar"),
         (simple(*[f"2020-01-0{d} 05:00,1,2,1,2,9" for d in (1, 2, 3)]), "row 2: .* off the daily grid"),
         ('date,close\n"2020-01-01,5\n', "row 2"),
         (b"\xff\xfe\x00bad", "neither Parquet nor a CSV"),
@@ -226,11 +230,11 @@ def test_a_bad_file_is_refused_in_one_line_that_names_the_place(tmp_path: Path, 
 
 def test_bars_of_another_granularity_than_asked_for_are_refused(tmp_path: Path) -> None:
     assert read(tmp_path / "f.csv", HOURS).granularity == "hourly"
-    with pytest.raises(DataError, match="has hourly bars, not daily: import it with --granularity hourly"):
-        read(tmp_path / "f.csv", HOURS, granularity="daily")
+    with pytest.raises(DataError, match="has daily bars, which make no hourly ones"):
+        read(tmp_path / "f.csv", YAHOO, granularity="hourly")
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(DataError, match="There is no file"):
             read_file(path, "bitcoin", now=NOW)
@@ -244,9 +248,9 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bad_value_in_a_parquet_file_is_named_by_its_row(tmp_path: Path) -> None:
-    data = {"timestamp": [date(2020, 1, d) for d in (1, 2, 3)], "close": [1.0, float("nan"), 3.0]}
+    data = {"timestamp": [date(2020, 1, d) for d in (1, 2, 3)], "close": [1.0, float("inf"), 3.0]}
     write_table(pl.DataFrame(data), tmp_path / "f.parquet")
-    with pytest.raises(DataError, match=r"f\.parquet, row 2: close is nan, not a finite number"):
+    with pytest.raises(DataError, match=r"f\.parquet, row 2: close is inf, not a finite number"):
         read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)
 
 

@@ -1,0 +1,110 @@
+"""Which coin and which currency a text names, and whether that is what the import is for: BTC/USDT, XBTEUR_1440.csv."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+
+from cryptocast.data.coins import shown
+from cryptocast.data.sources.exchanges.markets import STABLE, coin_of, ticker_table
+from cryptocast.errors import DataError
+
+__all__ = ["NUMBERS", "OTHER_COIN", "OTHER_CURRENCY", "QUOTES", "Symbol", "Target", "symbol_in"]
+
+QUOTES: Final = (
+    *("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "KRW", "TRY", "BRL", "AUD", "CAD", "CHF"),
+    *("BTC", "XBT", "ETH", "BNB"),
+)
+JOINED: Final = re.compile(rf"([A-Z0-9]{{2,10}}?)({'|'.join(QUOTES)})(?:\d*)")
+ASSETS: Final = ("BNB", "BTC", "BCH", "ADA", "DOGE", "EOS", "ETH", "ETC", "IOTA", "LTC", "MKR", "XMR", "XLM", "TRX")
+ANY_COIN: Final = "*/"
+# Numbers that stand for symbols, by column: of the assets at Kaggle's G-Research, of currencies at CoinMarketCap.
+NUMBERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "asset_id": {str(number): ticker for number, ticker in enumerate(ASSETS)},
+    "name": {"2781": f"{ANY_COIN}USD", "2790": f"{ANY_COIN}EUR"},
+}
+# How well a symbol fits: below this in dollars or in what stands for them, above it not at all.
+UNKNOWN_SYMBOL, OTHER_CURRENCY, OTHER_COIN = 10, 11, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A coin by its id, None if no table knows it, and the currency of its prices, None if none is named."""
+
+    coin: str | None
+    quote: str | None = None
+
+
+@lru_cache(maxsize=4096)
+def symbol_in(text: str) -> Symbol:
+    """What a symbol, the id or name of a coin, or the name of a file says: BTC/USDT, btc-usd, Bitcoin, XBTEUR_1440."""
+    ids = {row.coin for row in ticker_table()}
+    slug = text.strip().lower().replace(" ", "-")
+    if slug in ids:
+        return Symbol(slug)
+    words = [word for word in re.split(r"[^A-Z0-9]+", text.upper()) if word]
+    for base, quote in pairwise(words):
+        if quote in QUOTES and len(base) > 1 and (coin := coin_of(base)):
+            return Symbol(coin, _common(quote))
+    for word in words:
+        pair = JOINED.fullmatch(word)
+        if pair and coin_of(word) is None and (coin := coin_of(pair[1])):
+            return Symbol(coin, _common(pair[2]))
+    return Symbol(coin_of(words[0]) if len(words) == 1 else None)
+
+
+def _common(quote: str) -> str:
+    return "BTC" if quote == "XBT" else quote
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an import is for: the candles of a coin in a currency."""
+
+    coin: str
+    vs: str
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        """Whose prices count, best first: of the dollar also its stablecoins."""
+        return (self.vs.upper(), *STABLE.get(self.vs, ()))
+
+    def rank(self, text: str) -> int:
+        """How well a symbol fits: 0 best, from OTHER_CURRENCY on not at all."""
+        symbol = Symbol(self.coin, text[2:]) if text.startswith(ANY_COIN) else symbol_in(text)
+        if symbol.coin != self.coin and text.strip().lower() != self.coin:
+            return UNKNOWN_SYMBOL if symbol.coin is None else OTHER_COIN
+        if symbol.quote is None:
+            return 0
+        return self.currencies.index(symbol.quote) if symbol.quote in self.currencies else OTHER_CURRENCY
+
+    def choose(self, places: Mapping[str, str]) -> int:
+        """The rank to keep, of symbols with the place of their first row or file. DataError if none of them fits.
+
+        A symbol that no table knows is taken for the coin where it is the only one.
+        """
+        ranks = {text: self.rank(text) for text in places}
+        best = min(ranks.values())
+        unknown = [text for text, rank in ranks.items() if rank == UNKNOWN_SYMBOL]
+        if best < UNKNOWN_SYMBOL or len(unknown) == len(ranks) == 1:
+            return best
+        text = next(text for text, rank in ranks.items() if rank != UNKNOWN_SYMBOL or best == UNKNOWN_SYMBOL)
+        if OTHER_CURRENCY in ranks.values():
+            text = next(text for text, rank in ranks.items() if rank == OTHER_CURRENCY)
+            quote = symbol_in(text).quote or ""
+            raise DataError(
+                f"{places[text]} is {shown(text)}, prices in {quote}, not in {self.vs.upper()}:"
+                f" import them with --vs {quote.lower()}."
+            )
+        raise DataError(f"{places[text]} is {shown(text)}, not {self.coin}, and nothing else in the import is.")
+
+    def note(self, best: int, texts: Iterable[str]) -> str | None:
+        """What was assumed of the symbols that were chosen."""
+        text = next(text for text in texts if self.rank(text) == best)
+        if best == UNKNOWN_SYMBOL:
+            return f"{shown(text)} is in no table of symbols and was taken for {self.coin}"
+        if 0 < best < UNKNOWN_SYMBOL:
+            return f"prices in {self.currencies[best]} count as {self.vs.upper()}"
+        return None
