@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from cryptocast.data.coins import shown
+from cryptocast.data.quality import broken_range
 from cryptocast.data.sources.file.cells import DateOrder, DecimalSign, date_order, decimal_sign, micros, numbers
 from cryptocast.data.sources.file.layouts import NAMES, Stamp, VolumeUnit
 from cryptocast.data.sources.file.pieces import ROW, Table
@@ -70,8 +71,11 @@ class Notes:
 
 @dataclass(slots=True, eq=False)
 class TypedColumns:
-    """Turns the pieces of one table into frames of time (microseconds), open, high, low, close, volume, market_cap,
-    rank (of the symbol, null where there is none) and ROW. symbols: each symbol with the place of its first row."""
+    """Turns the pieces of one table into a frame of ROW, file (its number), time (microseconds), prices, range_known,
+    volume and, where the file says it, market_cap and rank (of the symbol).
+
+    symbols: each with the place of its first row.
+    """
 
     table: Table
     origin: str
@@ -79,6 +83,7 @@ class TypedColumns:
     options: FileOptions
     notes: Notes
     symbols: dict[str, str]
+    file: int
     columns: dict[str, str] = field(init=False)  # plain name -> name in the pieces
     roles: dict[str, str] = field(init=False)  # ours -> plain name
     times: tuple[str, ...] = field(init=False)  # plain names: of a date and its time of day, or of one
@@ -95,11 +100,24 @@ class TypedColumns:
         self.times = (name,)
 
     def frame(self) -> pl.DataFrame:
-        """All rows that have a price and a symbol of the target. DataError naming file, row and value."""
-        frames = [self._typed(piece) for piece in self.table.pieces]
-        if not self.symbols and not sum(map(len, frames)):
-            raise DataError(f"{self.origin} has no rows with a price.")
-        return pl.concat(frames)
+        """All rows that have a price and a symbol of the target, by time. DataError naming file, row and value."""
+        frames = []
+        ordered = True
+        for piece in self.table.pieces:
+            frame = self._typed(piece)
+            ordered &= frame["time"].is_sorted()
+            # Newest first is usual: to sort the pieces and put them in order takes less memory than to sort the whole.
+            frames.append(frame if ordered else frame.sort("time", maintain_order=True))
+        frames = [frame for frame in frames if len(frame)]
+        if not frames:
+            if not self.symbols:
+                raise DataError(f"{self.origin} has no rows with a price.")
+            return pl.DataFrame(schema={"time": pl.Int64(), "rank": pl.Int8()})
+        whole = pl.concat(sorted(frames, key=lambda frame: int(frame["time"][0])))
+        overlapping = not whole["time"].is_sorted()
+        if overlapping or not ordered:
+            self.notes.add("rows sorted by time")
+        return whole.sort("time", maintain_order=True) if overlapping else whole
 
     # --- which column is which
 
@@ -239,10 +257,8 @@ class TypedColumns:
     # --- a piece
 
     def _typed(self, piece: pl.DataFrame) -> pl.DataFrame:
-        rank = pl.lit(None, dtype=pl.Int8())
         if "symbol" in self.roles:
             piece = self._own_rows(piece)
-            rank = pl.col("rank")
         if not self.decided and len(piece):
             self._decide(piece)
         close = numbers(self._cells(piece, self.roles["close"]), self.sign)
@@ -253,15 +269,28 @@ class TypedColumns:
         volume = unknown if self.volume is None else self._numbers(piece, self.volume[0], "volume")
         if self.volume is not None and self.volume[1] == "coin":
             volume *= prices[-1]
-        cap = self._numbers(piece, "market_cap", "market cap") if "market_cap" in self.roles else unknown
-        return piece.select(
-            ROW,
-            time=self._micros(piece),
-            **dict(zip((*RANGE, "close"), prices, strict=True)),
-            volume=volume,
-            market_cap=pl.when(cap > 0).then(cap),
-            rank=rank,
+        columns = dict(zip((*RANGE, "close"), prices, strict=True)) | {"volume": volume}
+        if "market_cap" in self.roles:
+            cap = pl.lit(self._numbers(piece, "market_cap", "market cap"))
+            columns["market_cap"] = pl.when(cap > 0).then(cap)
+        if "symbol" in self.roles:
+            columns["rank"] = pl.col("rank")
+        bars = piece.select(ROW, file=pl.lit(self.file, pl.UInt16()), time=self._micros(piece), **columns)
+        return self._with_sound_ranges(bars)
+
+    def _with_sound_ranges(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """range_known; a bar whose high and low contradict its open or close, or which lacks one, keeps its close."""
+        whole = bars.select(known=pl.all_horizontal(pl.col(RANGE).is_not_null()), sound=~broken_range()).fill_null(
+            value=True
         )
+        known, sound = whole["known"], whole["sound"]
+        if "high" in self.roles:
+            self.notes.count(int((~known).sum()), "bars without open, high or low made close-only")
+        self.notes.count(
+            int((known & ~sound).sum()), "bars whose high and low contradict open or close made close-only"
+        )
+        bars = bars.with_columns(range_known=known & sound)
+        return bars.with_columns(pl.when("range_known").then(name).otherwise("close").alias(name) for name in RANGE)
 
     def _own_rows(self, piece: pl.DataFrame) -> pl.DataFrame:
         """The rows whose symbol is not of another coin or currency, with its rank."""

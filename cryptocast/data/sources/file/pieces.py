@@ -17,7 +17,7 @@ from cryptocast.errors import DataError
 __all__ = ["ROW", "Table", "open_table"]
 
 ROW: Final = "row"
-PIECE: Final = 16 << 20  # bytes of text at a time
+PIECE: Final = 4 << 20  # bytes of text at a time
 HEAD: Final = 40  # lines that are looked at to recognise a layout
 SEPARATORS: Final = ",;\t|"
 

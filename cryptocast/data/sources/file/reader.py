@@ -15,7 +15,6 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data.candle_checks import moment
-from cryptocast.data.quality import broken_range
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.data.sources.file.archive import Member, members
 from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns
@@ -29,9 +28,6 @@ __all__ = ["FileOptions", "Imported", "read_file"]
 
 SECOND: Final = 1_000_000
 RUN: Final = 5  # so many bars in a row are no gaps
-RANGE: Final = ("open", "high", "low")
-VALUES: Final = (*RANGE, "close", "volume", "market_cap")
-LACKING: Final = "bars without open, high or low made close-only"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,18 +70,23 @@ def read_file(
         f"imported from {_short(first)}" + ("" if len(chosen) == 1 else f" to {_short(last)}, {len(chosen)} files")
     )
     rows, sparse = _read_all(chosen, target, options or FileOptions(), notes)
-    rows = [_sorted(of, notes) for of in rows]
+    rows = [_rounded(of, notes) for of in rows if len(of.frame)]
+    if not rows:
+        raise DataError(f"{first} has no rows with a price.")
     length = _common_length(rows, sparse=sparse)
     frame = _joined([_on_grid(of, length, notes) for of in rows], notes)
     closed = _closed(frame, length, now, notes)
     if closed.is_empty():
         raise DataError(f"{first} has no bar that was closed at {now:%Y-%m-%dT%H:%MZ}.")
-    closed = _with_sound_ranges(closed, notes)
     grain = _granularity(length, granularity, first)
     if BAR_US[grain] != length:
         closed = _closed(_resampled(closed, length, grain, first, notes, sparse=sparse), BAR_US[grain], now, notes)
-    times = (pl.col("opened") + BAR_US[grain]).cast(TIME)
-    frame = closed.with_columns(coin=pl.lit(coin), close_time=times).select(CANDLE_SCHEMA.names()).cast(CANDLE_SCHEMA)
+    frame = closed.with_columns(
+        coin=pl.lit(coin),
+        close_time=(pl.col("opened") + BAR_US[grain]).cast(TIME),
+        market_cap="market_cap" if "market_cap" in closed.columns else pl.lit(None, pl.Float64()),
+    )
+    frame = frame.select(CANDLE_SCHEMA.names()).cast(CANDLE_SCHEMA)
     return Imported(frame, grain, notes.in_words())
 
 
@@ -113,7 +114,7 @@ def _read_all(chosen: Sequence[Member], target: Target, options: FileOptions, no
     for member in chosen:
         with member.open() as stream:
             table = open_table(member, stream)
-            columns = TypedColumns(table, member.label, target, options, notes, symbols)
+            columns = TypedColumns(table, member.label, target, options, notes, symbols, len(read))
             read.append(Rows(member.label, columns.frame(), columns.stamp or options.stamp))
             sparse |= table.shape.layout.sparse
             notes.add(f"read as {table.shape.layout.name}")
@@ -121,24 +122,24 @@ def _read_all(chosen: Sequence[Member], target: Target, options: FileOptions, no
         return read, sparse
     best = target.choose(symbols)
     notes.add(target.note(best, symbols))
-    fitting = pl.col("rank").is_null() | (pl.col("rank") == best)
-    for rows in read:
-        notes.count(len(rows.frame) - len(rows.frame.filter(fitting)), "rows of other symbols left out")
-    return [Rows(rows.label, rows.frame.filter(fitting), rows.stamp) for rows in read], sparse
+    for at, rows in enumerate(read):
+        if "rank" in rows.frame.columns:
+            frame = rows.frame.filter(pl.col("rank") == best).drop("rank")
+            notes.count(len(rows.frame) - len(frame), "rows of other symbols left out")
+            read[at] = Rows(rows.label, frame, rows.stamp)
+    return read, sparse
 
 
 # --- one file
 
 
-def _sorted(rows: Rows, notes: Notes) -> Rows:
-    """By time, the last second of a bar as its end; which end of a bar the times name."""
+def _rounded(rows: Rows, notes: Notes) -> Rows:
+    """With the last second of a bar as its end, and which end of a bar the times name."""
     frame, late = rows.frame, pl.col("time") % MINUTE >= MINUTE - SECOND  # 23:59:59.999: the last moment of a bar
-    if not frame["time"].is_sorted():
-        notes.add("rows sorted by time")
-        frame = frame.sort("time", maintain_order=True)
-    stamp = _stamp(rows, float(frame.select(late.mean()).item() or 0), notes)
-    rounded = pl.when(late).then((pl.col("time") // MINUTE + 1) * MINUTE).otherwise("time")
-    return Rows(rows.label, frame.with_columns(time=rounded), stamp)
+    share = float(frame.select(late.mean()).item() or 0)
+    if share:
+        frame = frame.with_columns(time=pl.when(late).then((pl.col("time") // MINUTE + 1) * MINUTE).otherwise("time"))
+    return Rows(rows.label, frame, _stamp(rows, share, notes))
 
 
 def _stamp(rows: Rows, late: float, notes: Notes) -> Stamp:
@@ -158,17 +159,18 @@ def _stamp(rows: Rows, late: float, notes: Notes) -> Stamp:
 
 def _length(rows: Rows, *, sparse: bool) -> int | None:
     """How long its bars are, None if there is one only. DataError for a spacing of no use, and for two."""
-    times = rows.frame["time"].unique(maintain_order=True)
-    if len(times) < 2:
+    spacings = rows.frame["time"].diff().drop_nulls()
+    spacings = spacings.filter(spacings > 0)
+    if spacings.is_empty():
         return None
-    length = bar_length(times, sparse=sparse)
+    spacing = float(spacings.median())  # type: ignore[arg-type]
+    length = bar_length(rows.frame["time"], spacing, sparse=sparse)
     if length is None:
-        spacing = float(times.diff().median())  # type: ignore[arg-type]
         raise DataError(
             f"{rows.label} has a bar every {spacing / MINUTE:,.6g} minutes; only bars of 1, 3, 5, 15 or 30 minutes,"
             " 1, 2, 3, 4, 6, 8 or 12 hours or a day can be used."
         )
-    runs = times.diff().drop_nulls().rle().struct.unnest()
+    runs = spacings.rle().struct.unnest()
     other = runs.filter((pl.col("len") >= RUN) & pl.col("value").is_in(LENGTHS) & (pl.col("value") != length))
     if len(other) and not sparse:
         raise DataError(
@@ -179,9 +181,10 @@ def _length(rows: Rows, *, sparse: bool) -> int | None:
 
 
 def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
-    """With `opened`, the moment at which each bar opens. An unfinished last bar goes; DataError for others between."""
+    """By the moment at which each bar opens. An unfinished last bar goes; DataError for others off the grid."""
     frame = rows.frame
-    off = frame.filter(pl.col("time") % length != 0)
+    misplaced = frame["time"] % length != 0
+    off = frame.filter(misplaced) if misplaced.any() else frame.clear()
     if len(off) == 1 and len(frame) > 1 and off["time"][0] == frame["time"][-1]:
         frame = frame.filter(pl.col("time") % length == 0)
         notes.count(1, "unfinished newest rows, off the grid, left out")
@@ -190,8 +193,9 @@ def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
             f"{rows.label}, row {off[ROW][0]}: {moment(off['time'][0])} is off the {in_words(length)} grid of UTC"
             f" ({len(off)} such rows). If the times are not in UTC, name their zone with --timezone."
         )
-    opened = pl.col("time") - (length if rows.stamp == "close" else 0)
-    return Rows(rows.label, frame.with_columns(opened=opened), rows.stamp)
+    if rows.stamp == "close":
+        frame = frame.with_columns(pl.col("time") - length)
+    return Rows(rows.label, frame.rename({"time": "opened"}), rows.stamp)
 
 
 # --- all files
@@ -216,27 +220,32 @@ def _common_length(files: Sequence[Rows], *, sparse: bool) -> int:
 
 def _joined(files: Sequence[Rows], notes: Notes) -> pl.DataFrame:
     """Sorted by time. Rows that repeat another exactly are dropped; DataError for rows that contradict another."""
-    frame = pl.concat(rows.frame.with_columns(file=pl.lit(at, dtype=pl.UInt16())) for at, rows in enumerate(files))
+    frame = pl.concat([rows.frame for rows in files], how="diagonal")
     if not frame["opened"].is_sorted():
         frame = frame.sort("opened", maintain_order=True)
     again = frame.select((pl.col("opened").diff() == 0).fill_null(value=False)).to_series()
     if not again.any():
         return frame
     twice = frame.filter(pl.col("opened").is_in(frame.filter(again)["opened"].implode()))
-    single = twice.unique(["opened", *VALUES], keep="first", maintain_order=True)
+    single = twice.unique(
+        [name for name in twice.columns if name not in (ROW, "file")], keep="first", maintain_order=True
+    )
     clash = single.filter(pl.col("opened").is_duplicated())
     if len(clash):
-        (at, row, close), (again_at, again_row, again_close) = clash.select("file", ROW, "close").head(2).rows()
-        where = "" if again_at == at else f"{files[again_at].label}, "
+        (file, row, close), (other, again, different) = clash.select("file", ROW, "close").head(2).rows()
+        labels = {rows.frame["file"][0]: rows.label for rows in files}
+        where = "" if other == file else f"{labels[other]}, "
         raise DataError(
-            f"{files[at].label} has two different bars for {moment(clash['time'][0])}: row {row} (close {close:.10g})"
-            f" and {where}row {again_row} ({again_close:.10g}). Keep one of them."
+            f"{labels[file]} has two different bars for {moment(clash['opened'][0])}: row {row} (close {close:.10g})"
+            f" and {where}row {again} ({different:.10g}). Keep one of them."
         )
     notes.count(len(twice) - len(single), "exact duplicates dropped")
     return pl.concat([frame.filter(~pl.col("opened").is_in(single["opened"].implode())), single]).sort("opened")
 
 
 def _closed(frame: pl.DataFrame, length: int, now: datetime, notes: Notes) -> pl.DataFrame:
+    if frame["opened"][-1] + length <= now.timestamp() * 1e6:
+        return frame
     closed = frame.filter((pl.col("opened") + length).cast(TIME) <= now)
     notes.count(len(frame) - len(closed), "bars not closed yet left out")
     return closed
@@ -268,17 +277,3 @@ def _resampled(
         )
     notes.add(f"{in_words(length)} bars joined to {grain} ones")
     return whole
-
-
-def _with_sound_ranges(frame: pl.DataFrame, notes: Notes) -> pl.DataFrame:
-    """range_known; a bar whose high and low contradict its open or close, or which lacks one, keeps only its close."""
-    known = pl.all_horizontal(pl.col(RANGE).is_not_null())
-    notes.count(frame.select((~known & pl.any_horizontal(pl.col(RANGE).is_not_null())).sum()).item(), LACKING)
-    frame = frame.with_columns(range_known=known & ~broken_range().fill_null(value=False))
-    broken = frame.filter(known & ~pl.col("range_known"))
-    if len(broken):
-        notes.add(
-            f"{len(broken)} bars whose high and low contradict open or close made close-only, the first opens at"
-            f" {moment(broken['opened'][0])}"
-        )
-    return frame.with_columns(pl.when("range_known").then(name).otherwise("close").alias(name) for name in RANGE)

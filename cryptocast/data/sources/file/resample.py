@@ -11,15 +11,15 @@ MINUTE: Final = 60_000_000  # microseconds
 LENGTHS: Final = tuple(MINUTE * minutes for minutes in (1, 3, 5, 15, 30, 60, 120, 180, 240, 360, 480, 720, 1440))
 GAP, SPARSE_GAP = 30 * MINUTE, 360 * MINUTE  # how long nothing must come until bars count as missing
 MOST_MISSING: Final = 0.1
+SLICE: Final = 200_000  # rows
 
 
-def bar_length(times: pl.Series, *, sparse: bool) -> int | None:
-    """How long the bars are, in microseconds, by their increasing times; None if that is not clear.
+def bar_length(times: pl.Series, spacing: float, *, sparse: bool) -> int | None:
+    """How long the bars are, in microseconds, by their times and median spacing; None if that is not clear.
 
-    Where each bar is there the median spacing tells. Where bars without trades are left out it is the longest bar on
+    Where each bar is there the spacing tells. Where bars without trades are left out it is the longest bar on
     whose grid the times lie.
     """
-    spacing = float(times.diff().median())  # type: ignore[arg-type]
     if sparse:
         fitting = [length for length in LENGTHS if float((times % length == 0).mean() or 0) >= 0.99]  # type: ignore[arg-type]
         return fitting[-1] if fitting and spacing <= max(fitting[-1], SPARSE_GAP) else None
@@ -41,29 +41,35 @@ def resample(bars: pl.DataFrame, length: int, target: int, *, sparse: bool) -> t
     in gaps: of half an hour or more, in a sparse series of six hours or more, at both ends of the series always half an
     hour.
     """
-    whole = bars.group_by(pl.col("opened") // target * target, maintain_order=True).agg(
-        pl.col("open").first(),
-        pl.col("high").max(),
-        pl.col("low").min(),
-        pl.col("close").last(),
-        pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum()).alias("volume"),
-        pl.col("market_cap").last(),
-        pl.col("range_known").any(),
-    )
+    # In slices, and their parts once more: the same in less memory.
+    parts = pl.concat(_joined(part, target) for part in bars.iter_slices(SLICE))
+    whole = _joined(parts, target)
     holes = _holes(bars["opened"].to_numpy(), length, target, sparse=sparse)
     missing = whole.filter(pl.col("opened").is_in(holes.implode()))["opened"]
     return whole.filter(~pl.col("opened").is_in(missing.implode())), missing
 
 
+def _joined(bars: pl.DataFrame, target: int) -> pl.DataFrame:
+    return bars.group_by(pl.col("opened") // target * target, maintain_order=True).agg(
+        pl.col("open").first(),
+        pl.col("high").max(),
+        pl.col("low").min(),
+        pl.col("^close|market_cap$").last(),
+        pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum()).alias("volume"),
+        pl.col("range_known").any(),
+    )
+
+
 def _holes(opened: np.ndarray[tuple[int], np.dtype[np.int64]], length: int, target: int, *, sparse: bool) -> pl.Series:
     """The opens of the target bars of which too much is missing."""
+    before = np.flatnonzero(np.diff(opened) - length >= (SPARSE_GAP if sparse else GAP))
+    starts, ends = opened[before] + length, opened[before + 1]
     first, last = opened[0] // target * target, -(-(opened[-1] + length) // target) * target
-    starts, ends = np.append(first, opened + length), np.append(opened, last)
-    least = np.full(len(starts), SPARSE_GAP if sparse else GAP)
-    least[[0, -1]] = GAP
-    wide = ends - starts >= least
+    for start, end in ((first, opened[0]), (opened[-1] + length, last)):
+        if end - start >= GAP:
+            starts, ends = np.append(starts, start), np.append(ends, end)
     start, end, at = pl.col("start"), pl.col("end"), pl.col("at")
-    gaps = pl.DataFrame({"start": starts[wide], "end": ends[wide]}).with_columns(
+    gaps = pl.DataFrame({"start": starts, "end": ends}).with_columns(
         at=pl.int_ranges(start // target, (end - 1) // target + 1) * target
     )
     parts = gaps.explode("at", empty_as_null=False).with_columns(
