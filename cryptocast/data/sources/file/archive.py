@@ -6,6 +6,7 @@ Nothing is unpacked to the disk, and the name of a member never becomes a path.
 import gzip
 import hashlib
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Final, Protocol
 
 from cryptocast.errors import DataError
 
-__all__ = ["ByteStream", "Member", "members", "printable"]
+__all__ = ["ByteStream", "PriceFile", "price_files", "printable"]
 
 TABLES: Final = (".csv", ".tsv", ".txt", ".json", ".feather", ".parquet", ".pq")
 ARCHIVES: Final = (".zip", ".gz")
@@ -38,13 +39,18 @@ class ByteStream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PriceFile:
     """One file of an import. label and name are safe to print; `inside` is its place in a zip."""
 
     label: str
     name: str
     path: Path
     inside: zipfile.ZipInfo | None = None
+
+    @property
+    def short_label(self) -> str:
+        """Without the folder."""
+        return self.label.removeprefix(f"{printable(self.path.parent)}{os.sep}")
 
     @contextmanager
     def open(self) -> Iterator[ByteStream]:
@@ -85,7 +91,7 @@ class Bounded:
         return content
 
 
-def members(paths: Sequence[Path]) -> list[Member]:
+def price_files(paths: Sequence[Path]) -> list[PriceFile]:
     """Every file with prices: folders with all they hold, in the order of their names, and the members of zip files.
 
     In a folder and in a zip only files with a usual ending count. A `.CHECKSUM` beside a file is held against it.
@@ -125,24 +131,26 @@ def _is_visible(file: Path, folder: Path) -> bool:
     return file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
-def _members(path: Path) -> list[Member]:
+def _members(path: Path) -> list[PriceFile]:
     label = printable(path)
     try:
         _check_sum(path, label)
         with path.open("rb") as file:
             if file.read(4) != ZIP:
-                return [Member(label, printable(path.stem if path.suffix.lower() == ".gz" else path.name), path)]
+                return [PriceFile(label, printable(path.stem if path.suffix.lower() == ".gz" else path.name), path)]
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
     except UNREADABLE as error:
         raise unreadable(label, error) from error
+    if sum(info.compress_size for info in infos) > path.stat().st_size:  # the bound of each member rests on it
+        raise DataError(f"{label} is damaged: its members claim to be larger than it is.")
     found = []
     for info in infos:
         name = PurePosixPath(info.filename.replace("\\", "/"))
         if name.suffix.lower() in (*ARCHIVES, *FOREIGN):
             raise DataError(f"{label} holds the archive {printable(info.filename)}. Unpack {label} first.")
         if name.suffix.lower() in TABLES and not name.name.startswith(".") and "__MACOSX" not in name.parts:
-            found.append(Member(f"{label}: {printable(info.filename)}", printable(name.name), path, info))
+            found.append(PriceFile(f"{label}: {printable(info.filename)}", printable(name.name), path, info))
     if not found:
         raise DataError(f"{label} holds no file of prices ({', '.join(TABLES)}).")
     return sorted(found, key=lambda member: member.label)

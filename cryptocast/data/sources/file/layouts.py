@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from cryptocast.data.coins import shown
 from cryptocast.errors import DataError
 
-__all__ = ["LAYOUTS", "NAMES", "Layout", "Shape", "Stamp", "VolumeUnit", "plain", "recognise"]
+__all__ = ["LAYOUTS", "NAMES", "Layout", "FileShape", "Stamp", "VolumeUnit", "plain", "recognise"]
 
 Stamp: TypeAlias = Literal["open", "close"]
 VolumeUnit: TypeAlias = Literal["coin", "quote"]
@@ -96,7 +96,7 @@ TRADES: Final = frozenset({"amount", "qty", "quantity", "size", "side", "is_buye
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class FileShape:
     """What the first lines say: the layout, a plain name for each column, how many lines stand above the rows.
 
     tickers: for each column the symbol above it, where there are any.
@@ -113,7 +113,7 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
-def recognise(head: Head, origin: str, *, json: bool = False, feather: bool = False) -> Shape:
+def recognise(head: Head, origin: str, *, json: bool = False, feather: bool = False) -> FileShape:
     """The shape of a file by its first lines, each a list of cells. DataError for ticks and for what has no names."""
     # An address or `sep=;` may stand above the header.
     above = next((at for at, line in enumerate(head) if len(line) > 1), None)
@@ -129,10 +129,12 @@ def recognise(head: Head, origin: str, *, json: bool = False, feather: bool = Fa
         raise ticks(origin)
     if len(head) > above + 2 and head[above + 1][:1] == ["Ticker"]:
         tickers = tuple(head[above + 1])
-        return Shape(YFINANCE_TICKERS, (plain("".join(head[above + 2][:1])), *names[1:]), above + 3, ("", *tickers[1:]))
+        return FileShape(
+            YFINANCE_TICKERS, (plain("".join(head[above + 2][:1])), *names[1:]), above + 3, ("", *tickers[1:])
+        )
     if feather and names[0] == "date":
-        return Shape(FREQTRADE, names)
-    return Shape(_layout_of(tuple(first), names), names, above + 1)
+        return FileShape(FREQTRADE, names)
+    return FileShape(_layout_of(tuple(first), names), names, above + 1)
 
 
 def ticks(origin: str) -> DataError:
@@ -150,22 +152,22 @@ def _layout_of(header: tuple[str, ...], names: tuple[str, ...]) -> Layout:
     return TIME_FIRST if names[0] in TIME_NAMES else DATE_FIRST
 
 
-def _without_header(lines: Head, origin: str, above: int, *, json: bool) -> Shape:
+def _without_header(lines: Head, origin: str, above: int, *, json: bool) -> FileShape:
     first = [cell.strip() for cell in lines[0]]
     width = len(first)
     if EPOCH.fullmatch(first[0]):
         if width == 3:
             raise ticks(origin)
         if width == len(KLINE):
-            return Shape(KLINES, KLINE, above)
+            return FileShape(KLINES, KLINE, above)
         if width == 7 and float(first[0]) < 1e11:  # seconds
-            return Shape(KRAKEN, ("time", *PRICES, "trades"), above)
+            return FileShape(KRAKEN, ("time", *PRICES, "trades"), above)
         if width == 6:
             if _low_is_first(lines):
-                return Shape(COINBASE, COINBASE.header, above)
-            return Shape(JSON if json else CCXT, ("time", *PRICES), above)
+                return FileShape(COINBASE, COINBASE.header, above)
+            return FileShape(JSON if json else CCXT, ("time", *PRICES), above)
     if width == 7 and re.fullmatch(r"\d{4}\.\d\d\.\d\d", first[0]):
-        return Shape(METATRADER_4, ("date", "time", *PRICES), above)
+        return FileShape(METATRADER_4, ("date", "time", *PRICES), above)
     raise DataError(
         f"{origin} has {width} columns and no header:"
         " name them in a first line such as Date,Open,High,Low,Close,Volume."

@@ -10,8 +10,8 @@ from typing import Final
 import polars as pl
 
 from cryptocast.data import parquet
-from cryptocast.data.sources.file.archive import ByteStream, Member
-from cryptocast.data.sources.file.layouts import Shape, recognise
+from cryptocast.data.sources.file.archive import ByteStream, PriceFile
+from cryptocast.data.sources.file.layouts import FileShape, recognise
 from cryptocast.errors import DataError
 
 __all__ = ["ROW", "Table", "open_table"]
@@ -29,12 +29,12 @@ class Table:
     point_is_decimal: a point alone is never between thousands here, as cells are separated by commas or are typed.
     """
 
-    shape: Shape
+    shape: FileShape
     pieces: Iterator[pl.DataFrame]
     point_is_decimal: bool = True
 
 
-def open_table(member: Member, stream: ByteStream) -> Table:
+def open_table(member: PriceFile, stream: ByteStream) -> Table:
     """The table in a CSV, JSON, Parquet or feather file, by its content. DataError in one line if it is none."""
     first = stream.read(PIECE).removeprefix(b"\xef\xbb\xbf")
     if not first.strip():

@@ -16,7 +16,7 @@ import polars as pl
 from cryptocast.config import Granularity
 from cryptocast.data.candle_checks import moment
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
-from cryptocast.data.sources.file.archive import Member, members
+from cryptocast.data.sources.file.archive import PriceFile, price_files
 from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns
 from cryptocast.data.sources.file.layouts import Stamp
 from cryptocast.data.sources.file.pieces import ROW, open_table
@@ -64,11 +64,10 @@ def read_file(
     low the bars are close-only. Raises DataError in one line with file, row and value.
     """
     target, notes = Target(coin, vs), Notes()
-    chosen = _named_after(members([path] if isinstance(path, Path) else path), target, notes)
-    first, last = chosen[0].label, chosen[-1].label
-    notes.add(
-        f"imported from {_short(first)}" + ("" if len(chosen) == 1 else f" to {_short(last)}, {len(chosen)} files")
-    )
+    chosen = _named_after(price_files([path] if isinstance(path, Path) else path), target, notes)
+    first = chosen[0].label
+    others = f" to {chosen[-1].short_label}, {len(chosen)} files" if len(chosen) > 1 else ""
+    notes.add(f"imported from {chosen[0].short_label}{others}")
     rows, sparse = _read_all(chosen, target, options or FileOptions(), notes)
     rows = [_rounded(of, notes) for of in rows if len(of.frame)]
     if not rows:
@@ -90,11 +89,7 @@ def read_file(
     return Imported(frame, grain, notes.in_words())
 
 
-def _short(label: str) -> str:
-    return label.replace("\\", "/").rpartition("/")[2]
-
-
-def _named_after(found: list[Member], target: Target, notes: Notes) -> list[Member]:
+def _named_after(found: list[PriceFile], target: Target, notes: Notes) -> list[PriceFile]:
     """The files whose names tell the coin and the currency, or nothing."""
     pairs = {member: member.name for member in found if symbol_in(member.name).quote is not None}
     if not pairs:
@@ -106,7 +101,9 @@ def _named_after(found: list[Member], target: Target, notes: Notes) -> list[Memb
     return chosen
 
 
-def _read_all(chosen: Sequence[Member], target: Target, options: FileOptions, notes: Notes) -> tuple[list[Rows], bool]:
+def _read_all(
+    chosen: Sequence[PriceFile], target: Target, options: FileOptions, notes: Notes
+) -> tuple[list[Rows], bool]:
     """The rows of each file, and whether one of them is of a layout that leaves out bars without trades."""
     symbols: dict[str, str] = {}
     read = []
