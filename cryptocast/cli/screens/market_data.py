@@ -26,6 +26,14 @@ FETCHED: Final = (
     Column("first bar closed", leaves=1),
     Column("last bar closed"),
 )
+REVISED: Final = (
+    "1 bar differs from the earlier import and was revised",
+    "{:,} bars differ from the earlier import and were revised",
+)
+REMOVED: Final = (
+    "1 bar of the earlier import is not in the file and was removed",
+    "{:,} bars of the earlier import are not in the file and were removed",
+)
 LISTED: Final = (
     Column("coin"),
     Column("source"),
@@ -44,6 +52,7 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
     came = [coin for coin in report.coins if coin.error is None]
     if came:
         yield Sheet(FETCHED, [_fetched(coin) for coin in came], f"Candles in {report.vs.upper()}")
+    yield from _changes(came)
     yield from _remarks(came)
     yield from (
         Text(f"{coin.coin}: its hours did not come: {coin.hours_problem}", style="yellow")
@@ -55,6 +64,18 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
             yield Text(f"{coin.coin}: {coin.error.message}", style="red")
     if report.summary.calls:
         yield note(report.summary.in_words())
+
+
+def _changes(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
+    """What an import did to the bars of earlier ones."""
+    for coin in coins:
+        if coin.source == "file":
+            changes = ((coin.revised, REVISED), (coin.removed, REMOVED))
+            yield from (
+                Text(f"{coin.coin}: {(one if count == 1 else many).format(count)}", style="yellow")
+                for count, (one, many) in changes
+                if count
+            )
 
 
 def _fetched(coin: FetchedCoin) -> tuple[str, ...]:

@@ -34,17 +34,17 @@ class Table:
     point_is_decimal: bool = True
 
 
-def open_table(member: PriceFile, stream: ByteStream) -> Table:
+def open_table(member: PriceFile, stream: ByteStream, *, piece: int = PIECE) -> Table:
     """The table in a CSV, JSON, Parquet or feather file, by its content. DataError in one line if it is none."""
-    first = stream.read(PIECE).removeprefix(b"\xef\xbb\xbf")
+    first = stream.read(piece).removeprefix(b"\xef\xbb\xbf")
     if not first.strip():
         raise DataError(f"{member.label} is empty.")
     if parquet.is_table(first) or member.name.lower().endswith((".parquet", ".pq", ".feather")):
-        return _typed(b"".join([first, *iter(lambda: stream.read(PIECE), b"")]), member.label)
+        return _typed(b"".join([first, *iter(lambda: stream.read(piece), b"")]), member.label)
     json = re.match(rb"\s*[\[{]", first) is not None
     if json and not re.match(rb"\s*\[\s*\[", first):
         raise DataError(f"{member.label} is JSON, but no list of bars such as [[1704067200000, 1, 2, 1, 2, 5], ...].")
-    blocks = _blocks(first, stream, member.label, json=json)
+    blocks = _blocks(first, stream, piece, member.label, json=json)
     return _text(next(blocks), blocks, member.label, json=json)
 
 
@@ -81,17 +81,17 @@ def _text(block: bytes, others: Iterator[bytes], origin: str, *, json: bool) -> 
     return Table(shape, pieces(), point_is_decimal=separator == "," and b'"' not in block)
 
 
-def _blocks(first: bytes, stream: ByteStream, origin: str, *, json: bool) -> Iterator[bytes]:
+def _blocks(first: bytes, stream: ByteStream, piece: int, origin: str, *, json: bool) -> Iterator[bytes]:
     """Whole lines, as many as come at a time. Bars in JSON become lines of text."""
     end = b"]" if json else b"\n"
     rest, content = b"", first
     while content:
         whole, cut, rest = (rest + content).rpartition(end)
-        if len(rest) > PIECE:
-            raise DataError(f"{origin} has no end of line within {PIECE:,} bytes: it is no table of bars.")
+        if len(rest) > piece:
+            raise DataError(f"{origin} has no end of line within {piece:,} bytes: it is no table of bars.")
         if cut:
             yield _lines(whole + cut, json=json)
-        content = stream.read(PIECE)
+        content = stream.read(piece)
     if rest.strip():
         yield _lines(rest, json=json)
 

@@ -11,7 +11,6 @@ MINUTE: Final = 60_000_000  # microseconds
 LENGTHS: Final = tuple(MINUTE * minutes for minutes in (1, 3, 5, 15, 30, 60, 120, 180, 240, 360, 480, 720, 1440))
 GAP, SPARSE_GAP = 30 * MINUTE, 360 * MINUTE  # how long nothing must come until bars count as missing
 MOST_MISSING: Final = 0.1
-SLICE: Final = 200_000  # rows
 
 
 def bar_length(times: pl.Series, spacing: float, *, sparse: bool) -> int | None:
@@ -34,7 +33,9 @@ def in_words(length: int) -> str:
     return {60: "hourly", 1440: "daily"}.get(minutes, f"{minutes // 60}-hour")
 
 
-def resample(bars: pl.DataFrame, length: int, target: int, *, sparse: bool) -> tuple[pl.DataFrame, pl.Series]:
+def resample(
+    bars: pl.DataFrame, length: int, target: int, *, sparse: bool, rows_at_a_time: int = 200_000
+) -> tuple[pl.DataFrame, pl.Series]:
     """Bars of `target` microseconds of bars of `length`, sorted by `opened`; and the opens of those left out.
 
     First open, highest high, lowest low, last close, summed volume. Left out is a bar of which more than a tenth lies
@@ -42,7 +43,7 @@ def resample(bars: pl.DataFrame, length: int, target: int, *, sparse: bool) -> t
     hour.
     """
     # In slices, and their parts once more: the same in less memory.
-    parts = pl.concat(_joined(part, target) for part in bars.iter_slices(SLICE))
+    parts = pl.concat(_joined(part, target) for part in bars.iter_slices(rows_at_a_time))
     whole = _joined(parts, target)
     holes = _holes(bars["opened"].to_numpy(), length, target, sparse=sparse)
     missing = whole.filter(pl.col("opened").is_in(holes.implode()))["opened"]

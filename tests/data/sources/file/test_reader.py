@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tempfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,10 +11,12 @@ from hypothesis import strategies as st
 
 from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.sources.file.archive import PriceFile
 from cryptocast.data.sources.file.layouts import Stamp, VolumeUnit
+from cryptocast.data.sources.file.pieces import open_table
 from cryptocast.data.sources.file.reader import FileOptions, Imported, read_file
 from cryptocast.data.tables import write_table
-from cryptocast.errors import DataError
+from cryptocast.errors import DataError, UsageError
 from cryptocast.market import Market
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -254,8 +258,168 @@ def test_a_bad_value_in_a_parquet_file_is_named_by_its_row(tmp_path: Path) -> No
         read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)
 
 
+def test_rows_without_a_price_are_left_out_and_those_with_half_a_range_are_close_only(tmp_path: Path) -> None:
+    text = simple(row(1), row(2, close=""), row(3, close="NaN"), "2020-01-04,100,,50,100,5", row(5), row(6))
+    found = read(tmp_path / "f.csv", text)
+    assert days(found) == ["2020-01-02T00:00", "2020-01-05T00:00", "2020-01-06T00:00", "2020-01-07T00:00"]
+    assert found.frame["range_known"].to_list() == [True, False, True, True]
+    assert "2 rows without a price left out" in found.notes
+    assert "1 bars without open, high or low made close-only" in found.notes
+
+
+def test_an_unfinished_last_row_is_left_out_but_no_other_that_is_off_the_grid(tmp_path: Path) -> None:
+    live = "2020-01-05 14:37:00+00:00,100,200,50,100,5"
+    found = read(tmp_path / "f.csv", simple(*map(row, range(1, 5)), live))
+    assert days(found)[-1] == "2020-01-05T00:00"
+    assert any("unfinished newest row" in note for note in found.notes)
+    with pytest.raises(DataError, match=r"row 6: 2020-01-05T14:37Z is off the daily grid"):
+        read(tmp_path / "f.csv", simple(*map(row, range(1, 5)), live, row(6), row(7)))
+
+
+def test_one_stamp_at_midnight_among_last_seconds_shifts_no_bar(tmp_path: Path) -> None:
+    stamps = ["2020-01-01 23:59:59", "2020-01-02 23:59:59", "2020-01-04 00:00:00", "2020-01-04 23:59:59"]
+    found = read(tmp_path / "f.csv", simple(*[f"{stamp},1,1,1,1,5" for stamp in stamps]))
+    assert days(found) == [f"2020-01-0{day}T00:00" for day in (2, 3, 4, 5)]
+    with pytest.raises(DataError, match=r"33% of its times in the last second .* --stamp open or --stamp close"):
+        read(tmp_path / "f.csv", simple(row(1), row(2), "2020-01-03 23:59:59,1,1,1,1,5"))
+
+
+def test_a_file_that_changes_from_days_to_hours_is_refused(tmp_path: Path) -> None:
+    hours = [f"2020-01-20 {hour:02}:00,1,1,1,1,5" for hour in range(24)]
+    with pytest.raises(DataError, match=r"f\.csv mixes hourly and daily bars"):
+        read(tmp_path / "f.csv", simple(*map(row, range(1, 20)), *hours))
+
+
+def test_a_time_beside_the_date_is_not_ignored(tmp_path: Path) -> None:
+    rows = [f"2020-01-01,{hour:02}:00,5" for hour in range(5)]
+    assert read(tmp_path / "f.csv", simple(*rows, header="Date,Time,Close")).granularity == "hourly"
+    epochs = [f"2020-01-01,{1577836800 + 3600 * hour},5" for hour in range(5)]
+    assert read(tmp_path / "f.csv", simple(*epochs, header="Date,Time,Close")).granularity == "hourly"
+
+
+def test_a_decimal_comma_is_seen_noted_and_asked_for_where_it_may_be_either(tmp_path: Path) -> None:
+    def text(close: str) -> str:
+        return f"Datum;Close\n2020-01-01;{close}\n2020-01-02;{close}\n".replace("Datum", "Date")
+
+    found = read(tmp_path / "f.csv", text("60.001,5"))
+    assert found.frame["close"][0] == 60001.5
+    assert "numbers read with a decimal comma" in found.notes
+    with pytest.raises(DataError, match=r"row 2: close is '60,001', .* say --decimal \. or --decimal ,"):
+        read(tmp_path / "f.csv", text("60,001"))
+    assert read(tmp_path / "f.csv", text("60,001"), decimal=".").frame["close"][0] == 60001.0
+    assert read(tmp_path / "f.csv", text("60,001"), decimal=",").frame["close"][0] == 60.001
+
+
+def test_day_and_month_are_told_apart_or_asked_for(tmp_path: Path) -> None:
+    def text(form: str, count: int) -> str:
+        dates = [date(2020, 1, 1) + timedelta(days=number) for number in range(count)]
+        return simple(*[f"{day.strftime(form)},5" for day in dates], header="Date,Close")
+
+    for form, words in (("%d/%m/%Y", "day/month/year"), ("%m/%d/%Y", "month/day/year")):
+        found = read(tmp_path / "f.csv", text(form, 20))
+        assert days(found)[-1] == "2020-01-21T00:00"
+        assert f"dates read as {words}" in found.notes
+        with pytest.raises(DataError, match="--dates dmy or --dates mdy"):
+            read(tmp_path / "f.csv", text(form, 12))
+    assert days(read(tmp_path / "f.csv", text("%d/%m/%Y", 12), dates="dmy"))[-1] == "2020-01-13T00:00"
+
+
+def test_times_without_a_zone_are_utc_with_a_note_or_what_the_user_says(tmp_path: Path) -> None:
+    text = simple(*[f"2020-01-01 {hour:02}:00,5" for hour in range(5)], header="Date,Close")
+    found = read(tmp_path / "f.csv", text)
+    assert days(found)[0] == "2020-01-01T01:00"
+    assert "times name no time zone and were read as UTC" in found.notes
+    assert days(read(tmp_path / "f.csv", text, timezone="Europe/Berlin"))[0] == "2020-01-01T00:00"
+    with pytest.raises(UsageError, match="'Nowhere/City' is no time zone"):
+        FileOptions(timezone="Nowhere/City")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "volume"),
+    [
+        ("unix,close,Volume BTC,Volume USD", "{unix},100,2,201", 201.0),
+        ("unix,close,Volume USD,Volume BTC", "{unix},100,2,201", 201.0),  # exchanged
+        ("unix,close,Volume BTC", "{unix},100,2", 200.0),
+        ("timestamp,close,volume", "{unix},100,2", 200.0),
+        ("timestamp,close,volume,market_cap", "{unix},100,2,1e9", 2.0),
+        ("Date,close,volume", "{date},100,2", 2.0),
+    ],
+)
+def test_the_volume_is_in_money_whatever_the_columns_are_called(
+    tmp_path: Path, header: str, row: str, volume: float
+) -> None:
+    rows = [row.format(unix=1577836800 + 86400 * day, date=f"2020-01-0{day + 1}") for day in range(3)]
+    assert read(tmp_path / "f.csv", simple(*rows, header=header)).frame["volume"].to_list() == [volume] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("f.csv", simple(row(1) + ",ETH/USD", header="date,open,high,low,close,volume,symbol"), "'ETH/USD', not bitc"),
+        ("f.csv", simple(row(1) + ",BTC/EUR", header="date,open,high,low,close,volume,pair"), "--vs eur"),
+        ("f.csv", simple("2020-01-01,5,9", header="date,close,Volume EUR"), "prices in EUR, .* --vs eur"),
+        ("ETHUSD_1440.csv", simple(row(1), row(2)), r"ETHUSD_1440\.csv', not bitcoin"),
+        ("XBTEUR_1440.csv", simple(row(1), row(2)), "prices in EUR, not in USD: import them with --vs eur"),
+    ],
+)
+def test_another_coin_and_another_currency_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        read(tmp_path / name, text)
+
+
+def test_of_several_symbols_and_files_those_of_the_coin_are_taken(tmp_path: Path) -> None:
+    rows = [f"2020-01-0{day},{symbol},{day}" for day in (1, 2) for symbol in ("ETH/USD", "BTC/USDT", "BTC/EUR")]
+    found = read(tmp_path / "f.csv", simple(*rows, header="date,symbol,close"))
+    assert found.frame["close"].to_list() == [1.0, 2.0]
+    assert {"4 rows of other symbols left out", "prices in USDT count as USD"} <= set(found.notes)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("ETHUSDT", "BTCUSDT", "BTCEUR"):
+        (folder / f"{name}.csv").write_text(simple(row(1, close=len(name) + 50), row(2, close=len(name) + 50)))
+    found = read_file(folder, "bitcoin", now=NOW)
+    assert found.frame["close"].to_list() == [57.0, 57.0]
+    assert "2 files of other coins or currencies left out" in found.notes
+
+
+def test_pieces_of_a_file_are_whole_lines_with_their_numbers(tmp_path: Path) -> None:
+    rows = [f"{1577836800 + 60 * minute},{100 + minute % 7},{minute % 3}" for minute in range(3 * 1440)]
+    path = tmp_path / "f.csv"
+    path.write_text(simple(*reversed(rows), header="time,close,volume"))
+    expected = read_file(path, "bitcoin", now=NOW)
+    with PriceFile(str(path), path.name, path).open() as stream:
+        pieces = list(open_table(PriceFile(str(path), path.name, path), stream, piece=1000).pieces)
+    assert len(pieces) > 50
+    assert sum(map(len, pieces)) == len(rows)
+    assert [piece["row"][0] for piece in pieces][:2] == [2, 2 + len(pieces[0])]
+    assert len(expected.frame) == 3
+
+
+@pytest.mark.slow
+def test_two_million_minutes_take_less_than_500_mb_and_25_seconds_of_cpu(tmp_path: Path) -> None:
+    count = 2_000_000
+    price = pl.int_range(count, eager=True).cast(pl.Float64) % 997 / 7 + 100
+    times = 1325376000 + 60 * pl.int_range(count, eager=True)
+    columns = {"Timestamp": times, "Open": price, "High": price + 1, "Low": price - 1, "Close": price, "Volume": price}
+    pl.DataFrame(columns).write_csv(tmp_path / "m.csv")
+    program = (
+        "import resource, sys; from cryptocast.cli import main\n"
+        "try: main()\n"
+        "finally:\n"
+        "    used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "    print(used.ru_maxrss, used.ru_utime + used.ru_stime, file=sys.stderr)"
+    )
+    arguments = ["fetch", "bitcoin", "--file", "m.csv"]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    kilobytes, seconds = map(float, ended.stderr.split()[-2:])
+    assert kilobytes < 500 * 1024
+    assert seconds < 25
+    assert "1,388" in ended.stdout
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=300) | st.text(alphabet='0123456789-:.,;\n"eE dateclose', max_size=200))
+@given(st.binary(max_size=300) | st.text(alphabet='0123456789-:.,;[]\n"eE dateclose', max_size=200))
 def test_no_content_gets_another_answer_than_candles_or_one_line(content: bytes | str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:

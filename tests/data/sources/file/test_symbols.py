@@ -1,0 +1,58 @@
+import pytest
+
+from cryptocast.data.sources.file.symbols import UNKNOWN_SYMBOL, Symbol, Target, symbol_in
+from cryptocast.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("text", "coin", "quote"),
+    [
+        ("BTC", "bitcoin", None),
+        ("Bitcoin Cash", "bitcoin-cash", None),
+        ("BTC/USDT", "bitcoin", "USDT"),
+        ("btc-eur", "bitcoin", "EUR"),
+        ("BTC/USDT:USDT", "bitcoin", "USDT"),
+        ("BITSTAMP:BTCUSD", "bitcoin", "USD"),
+        ("BITSTAMP_SPOT_ETH_USD", "ethereum", "USD"),
+        ("ETHBTC", "ethereum", "BTC"),
+        ("XBTEUR_1440.csv", "bitcoin", "EUR"),
+        ("BTCUSDT-1d-2024-01.zip", "bitcoin", "USDT"),
+        ("Bitstamp_BTCUSD_d.csv", "bitcoin", "USD"),
+        ("BTC_USDT-1d.feather", "bitcoin", "USDT"),
+        ("BTCUSD1440.csv", "bitcoin", "USD"),
+        ("prices.csv", None, None),
+        ("my-own-file_2024.csv", None, None),
+        ("nonsense", None, None),
+    ],
+)
+def test_a_symbol_and_the_name_of_a_file_tell_coin_and_currency(text: str, coin: str | None, quote: str | None) -> None:
+    assert symbol_in(text) == Symbol(coin, quote)
+
+
+def test_the_best_currency_is_chosen_and_a_stablecoin_is_noted() -> None:
+    target = Target("bitcoin", "usd")
+    both = {"BTC/USDT": "f, row 2: symbol", "BTC/USD": "f, row 3: symbol", "ETH/USD": "f, row 4: symbol"}
+    assert target.choose(both) == target.rank("BTC/USD") == 0
+    assert target.note(target.choose(both), both) is None
+    assert target.note(target.rank("BTC/USDT"), both) == "prices in USDT count as USD"
+
+
+@pytest.mark.parametrize(
+    ("symbols", "words"),
+    [
+        (["ETH/USD"], "place of ETH/USD is 'ETH/USD', not bitcoin"),
+        (["ETH/USD", "XYZQ"], "place of ETH/USD is 'ETH/USD', not bitcoin"),
+        (["BTC/EUR", "ETH/USD"], "place of BTC/EUR is 'BTC/EUR', prices in EUR, not in USD: .* --vs eur"),
+        (["XYZQ", "QZYX"], "place of XYZQ is 'XYZQ', not bitcoin"),
+    ],
+)
+def test_symbols_of_which_none_is_the_coin_are_refused(symbols: list[str], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        Target("bitcoin", "usd").choose({text: f"place of {text}" for text in symbols})
+
+
+def test_the_only_symbol_is_taken_for_a_coin_that_no_table_knows() -> None:
+    target = Target("my-coin", "usd")
+    assert target.choose({"MYC": "f, row 2: symbol"}) == UNKNOWN_SYMBOL
+    assert target.note(UNKNOWN_SYMBOL, ["MYC"]) == "'MYC' is in no table of symbols and was taken for my-coin"
+    assert target.rank("my-coin") == 0
