@@ -121,10 +121,10 @@ def test_a_second_import_changes_nothing_and_bars_that_differ_are_told(run: Run,
     assert stored(run, tmp_path).equals(before)
     file.write_text(rows([100.0 + day + (day > 26) for day in range(30)]))
     said = " ".join(run("fetch", "bitcoin", "--file", "prices.csv").out.split())
-    assert "3 bars differ from the earlier import and were revised" in said
+    assert "3 bars differ from those stored earlier and were revised" in said
     file.write_text(rows([100.0 + day + (day > 26) for day in range(20)]))
     said = " ".join(run("fetch", "bitcoin", "--file", "prices.csv", "--replace").out.split())
-    assert "10 bars of the earlier import are not in the file and were removed" in said
+    assert "10 bars that were stored earlier did not come again and were removed" in said
 
 
 def test_how_a_file_is_written_can_be_said(run: Run, tmp_path: Path) -> None:

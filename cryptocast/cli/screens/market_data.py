@@ -27,12 +27,12 @@ FETCHED: Final = (
     Column("last bar closed"),
 )
 REVISED: Final = (
-    "1 bar differs from the earlier import and was revised",
-    "{:,} bars differ from the earlier import and were revised",
+    "1 bar differs from the one stored earlier and was revised",
+    "{:,} bars differ from those stored earlier and were revised",
 )
 REMOVED: Final = (
-    "1 bar of the earlier import is not in the file and was removed",
-    "{:,} bars of the earlier import are not in the file and were removed",
+    "1 bar that was stored earlier did not come again and was removed",
+    "{:,} bars that were stored earlier did not come again and were removed",
 )
 LISTED: Final = (
     Column("coin"),
@@ -67,15 +67,11 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
 
 
 def _changes(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
-    """What an import did to the bars of earlier ones."""
+    """What became of bars that were there before."""
     for coin in coins:
-        if coin.source == "file":
-            changes = ((coin.revised, REVISED), (coin.removed, REMOVED))
-            yield from (
-                Text(f"{coin.coin}: {(one if count == 1 else many).format(count)}", style="yellow")
-                for count, (one, many) in changes
-                if count
-            )
+        for count, (one, many) in ((coin.revised, REVISED), (coin.removed, REMOVED)):
+            if count:
+                yield Text(f"{coin.coin}: {(one if count == 1 else many).format(count)}", style="yellow")
 
 
 def _fetched(coin: FetchedCoin) -> tuple[str, ...]:

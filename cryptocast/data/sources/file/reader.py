@@ -106,7 +106,7 @@ def _read_all(
 ) -> tuple[list[Rows], bool]:
     """The rows of each file, and whether one of them is of a layout that leaves out bars without trades."""
     symbols: dict[str, str] = {}
-    read = []
+    read: list[Rows] = []
     sparse = False
     for member in chosen:
         with member.open() as stream:
