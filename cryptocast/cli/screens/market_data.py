@@ -69,9 +69,9 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
 def _changes(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
     """What became of bars that were there before."""
     for coin in coins:
-        for count, (one, many) in ((coin.revised, REVISED), (coin.removed, REMOVED)):
-            if count:
-                yield Text(f"{coin.coin}: {(one if count == 1 else many).format(count)}", style="yellow")
+        for bars, (one, many) in ((coin.revised, REVISED), (coin.removed, REMOVED)):
+            if bars:
+                yield Text(f"{coin.coin}: {(one if bars == 1 else many).format(bars)}", style="yellow")
 
 
 def _fetched(coin: FetchedCoin) -> tuple[str, ...]:

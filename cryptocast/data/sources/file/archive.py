@@ -10,7 +10,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
@@ -55,31 +55,34 @@ class PriceFile:
     @contextmanager
     def open(self) -> Iterator[ByteStream]:
         """Its bytes, inflated. DataError if they are damaged, too many, or an archive once more."""
-        try:
-            with self.path.open("rb") as file:
+        with ExitStack() as stack:
+            with refused(self.label):
+                file = stack.enter_context(self.path.open("rb"))
+                stream: ByteStream = file
+                compressed = None
                 if self.inside is not None:
-                    with zipfile.ZipFile(file) as archive, archive.open(self.inside) as stream:
-                        yield Bounded(stream, self.inside.compress_size, self.label)
+                    compressed = self.inside.compress_size
+                    stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(file)).open(self.inside))
                 elif file.peek(2)[:2] == GZIP:
-                    with gzip.GzipFile(fileobj=file) as unzipped:
-                        yield Bounded(unzipped, self.path.stat().st_size, self.label)
-                else:
-                    yield file
-        except UNREADABLE as error:
-            raise unreadable(self.label, error) from error
+                    compressed = self.path.stat().st_size
+                    stream = stack.enter_context(gzip.GzipFile(fileobj=file))
+            yield BoundedStream(stream, compressed, self.label)
 
 
-class Bounded:
-    """An inflated stream that ends in a DataError where it grows beyond all reason."""
+class BoundedStream:
+    """A stream that ends in a DataError where it is damaged, or inflates beyond all reason."""
 
-    def __init__(self, stream: ByteStream, compressed: int, label: str) -> None:
+    def __init__(self, stream: ByteStream, compressed: int | None, label: str) -> None:
         self._stream, self._label = stream, label
-        self._limit = min(compressed * MOST_TIMES, MOST_BYTES)
+        self._limit = None if compressed is None else min(compressed * MOST_TIMES, MOST_BYTES)
         self._count = 0
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, none at the end."""
-        content = self._stream.read(size)
+        with refused(self._label):
+            content = self._stream.read(size)
+        if self._limit is None:
+            return content
         if not self._count and content.startswith((ZIP, GZIP)):
             raise DataError(f"{self._label} is an archive within an archive. Unpack the outer one first.")
         self._count += len(content)
@@ -106,25 +109,27 @@ def printable(path: Path | str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def unreadable(label: str, error: Exception) -> DataError:
-    """One line that says why."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return DataError(f"{label} cannot be read: {printable(reason).rstrip('.')[:120]}.")
+@contextmanager
+def refused(label: str) -> Iterator[None]:
+    """What the system and the libraries say of a file that cannot be read, as a DataError in one line."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"{label} cannot be read: {printable(reason).rstrip('.')[:120]}.") from error
 
 
 def _files(path: Path) -> list[Path]:
-    try:
-        if path.is_dir():
-            inside = sorted(path.rglob("*"))
-            files = [file for file in inside if file.suffix.lower() in (*TABLES, *ARCHIVES) and _is_visible(file, path)]
-            if not files:
-                raise DataError(f"There is no file of prices in the folder {printable(path)}.")
-            return files
+    with refused(printable(path)):
         if path.is_file():
             return [path]
-    except OSError as error:
-        raise unreadable(printable(path), error) from error
-    raise DataError(f"There is no file {printable(path)}.")
+        if not path.is_dir():
+            raise DataError(f"There is no file {printable(path)}.")
+        inside = sorted(path.rglob("*"))
+        files = [file for file in inside if file.suffix.lower() in (*TABLES, *ARCHIVES) and _is_visible(file, path)]
+    if not files:
+        raise DataError(f"There is no file of prices in the folder {printable(path)}.")
+    return files
 
 
 def _is_visible(file: Path, folder: Path) -> bool:
@@ -133,15 +138,13 @@ def _is_visible(file: Path, folder: Path) -> bool:
 
 def _members(path: Path) -> list[PriceFile]:
     label = printable(path)
-    try:
+    with refused(label):
         _check_sum(path, label)
         with path.open("rb") as file:
             if file.read(4) != ZIP:
                 return [PriceFile(label, printable(path.stem if path.suffix.lower() == ".gz" else path.name), path)]
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-    except UNREADABLE as error:
-        raise unreadable(label, error) from error
     if sum(info.compress_size for info in infos) > path.stat().st_size:  # the bound of each member rests on it
         raise DataError(f"{label} is damaged: its members claim to be larger than it is.")
     found = []

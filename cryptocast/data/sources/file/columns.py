@@ -5,6 +5,7 @@ import zoneinfo
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Final
 
 import polars as pl
@@ -14,7 +15,15 @@ from cryptocast.data.quality import broken_range
 from cryptocast.data.sources.file.cells import DateOrder, DecimalSign, date_order, decimal_sign, micros, numbers
 from cryptocast.data.sources.file.layouts import NAMES, Stamp, VolumeUnit
 from cryptocast.data.sources.file.pieces import ROW, Table
-from cryptocast.data.sources.file.symbols import NUMBERS, OTHER_COIN, OTHER_CURRENCY, QUOTES, UNKNOWN_SYMBOL, Target
+from cryptocast.data.sources.file.symbols import (
+    NUMBERS,
+    OTHER_COIN,
+    OTHER_CURRENCY,
+    QUOTES,
+    UNKNOWN_SYMBOL,
+    RankedSymbol,
+    Target,
+)
 from cryptocast.errors import DataError, UsageError
 
 __all__ = ["FileOptions", "Notes", "TypedColumns"]
@@ -82,7 +91,7 @@ class TypedColumns:
     target: Target
     options: FileOptions
     notes: Notes
-    symbols: dict[str, str]
+    symbols: dict[str, RankedSymbol]
     file: int
     columns: dict[str, str] = field(init=False)  # plain name -> name in the pieces
     roles: dict[str, str] = field(init=False)  # ours -> plain name
@@ -123,14 +132,15 @@ class TypedColumns:
 
     def _own_columns(self) -> dict[str, str]:
         shape = self.table.shape
-        tickers = {ticker: f"{self.origin}, row 2: the ticker" for ticker in shape.tickers if ticker}
-        best = self.target.choose(tickers) if tickers else 0
+        place = f"{self.origin}, row {shape.above - 1}: the ticker"
+        tickers = {ticker: (self.target.rank(ticker), place) for ticker in shape.tickers if ticker}
+        best = 0
         if tickers:
-            self.notes.add(self.target.note(best, tickers))
+            best, note = self.target.choose(tickers)
+            self.notes.add(note)
         columns: dict[str, str] = {}
-        for at, name in enumerate(shape.names):
-            ticker = shape.tickers[at] if shape.tickers else ""
-            if not ticker or self.target.rank(ticker) == best:
+        for at, (name, ticker) in enumerate(zip_longest(shape.names, shape.tickers)):
+            if not ticker or tickers[ticker][0] == best:
                 columns.setdefault(name, str(at))
         return columns
 
@@ -232,13 +242,10 @@ class TypedColumns:
         if "volume" not in roles:
             return
         unit = asked or self.table.shape.layout.volume
-        if (
-            asked is None
-            and unit == "coin"
-            and "market_cap" in roles
-            and self._cells(piece, roles["market_cap"]).count()
-        ):
-            unit = "quote"  # no exchange knows market caps: this came from a site that counts in money
+        if asked is None and unit == "coin" and "market_cap" in roles:
+            # No exchange knows market caps: this came from a site that counts in money.
+            caps = numbers(self._cells(piece, roles["market_cap"]), self.sign)
+            unit = "quote" if (caps > 0).any() else "coin"
         if unit is None:
             self.notes.add("the volume counts neither coins nor money and is left out")
             return
@@ -280,16 +287,14 @@ class TypedColumns:
 
     def _with_sound_ranges(self, bars: pl.DataFrame) -> pl.DataFrame:
         """range_known; a bar whose high and low contradict its open or close, or which lacks one, keeps its close."""
-        whole = bars.select(known=pl.all_horizontal(pl.col(RANGE).is_not_null()), sound=~broken_range()).fill_null(
-            value=True
-        )
-        known, sound = whole["known"], whole["sound"]
+        lacking = pl.any_horizontal(pl.col(RANGE).is_null())
+        checks = bars.select(lacking=lacking, broken=~lacking & broken_range().fill_null(value=False))
         if "high" in self.roles:
-            self.notes.count(int((~known).sum()), "bars without open, high or low made close-only")
+            self.notes.count(int(checks["lacking"].sum()), "bars without open, high or low made close-only")
         self.notes.count(
-            int((known & ~sound).sum()), "bars whose high and low contradict open or close made close-only"
+            int(checks["broken"].sum()), "bars whose high and low contradict open or close made close-only"
         )
-        bars = bars.with_columns(range_known=known & sound)
+        bars = bars.with_columns(range_known=~(checks["lacking"] | checks["broken"]))
         return bars.with_columns(pl.when("range_known").then(name).otherwise("close").alias(name) for name in RANGE)
 
     def _own_rows(self, piece: pl.DataFrame) -> pl.DataFrame:
@@ -301,7 +306,7 @@ class TypedColumns:
             ranks = {text: OTHER_COIN if rank == UNKNOWN_SYMBOL else rank for text, rank in ranks.items()}
         for text in ranks.keys() - self.symbols.keys():
             row = piece[ROW][symbols.eq(text).arg_max() or 0]
-            self.symbols[text] = f"{self.origin}, row {row}: {name}"
+            self.symbols[text] = ranks[text], f"{self.origin}, row {row}: {name}"
         ranked = piece.with_columns(rank=symbols.replace_strict(ranks, return_dtype=pl.Int8()))
         own = ranked.filter(pl.col("rank") < OTHER_CURRENCY)
         self.notes.count(len(piece) - len(own), "rows of other symbols left out")
@@ -315,7 +320,7 @@ class TypedColumns:
         name = self.roles.get(role, role)
         values = numbers(self._cells(piece, name), self.sign)
         low = values <= 0 if what == "price" else values < 0
-        wrong = values.is_nan() | values.is_infinite() | low
+        wrong = (values.is_nan() | values.is_infinite() | low).fill_null(value=False)
         if not wrong.any():
             return values
         at = wrong.arg_max() or 0

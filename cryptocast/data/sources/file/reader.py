@@ -21,7 +21,7 @@ from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumn
 from cryptocast.data.sources.file.layouts import Stamp
 from cryptocast.data.sources.file.pieces import ROW, open_table
 from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, resample
-from cryptocast.data.sources.file.symbols import Target, symbol_in
+from cryptocast.data.sources.file.symbols import RankedSymbol, Target, symbol_in
 from cryptocast.errors import DataError
 
 __all__ = ["FileOptions", "Imported", "read_file"]
@@ -91,12 +91,12 @@ def read_file(
 
 def _named_after(found: list[PriceFile], target: Target, notes: Notes) -> list[PriceFile]:
     """The files whose names tell the coin and the currency, or nothing."""
-    pairs = {member: member.name for member in found if symbol_in(member.name).quote is not None}
+    pairs = {file: target.rank(file.name) for file in found if symbol_in(file.name).quote is not None}
     if not pairs:
         return found
-    best = target.choose({name: f"{member.label}: its name" for member, name in pairs.items()})
-    notes.add(target.note(best, pairs.values()))
-    chosen = [member for member in found if member not in pairs or target.rank(pairs[member]) == best]
+    best, note = target.choose({file.name: (rank, f"{file.label}: its name") for file, rank in pairs.items()})
+    notes.add(note)
+    chosen = [file for file in found if pairs.get(file, best) == best]
     notes.count(len(found) - len(chosen), "files of other coins or currencies left out")
     return chosen
 
@@ -105,7 +105,7 @@ def _read_all(
     chosen: Sequence[PriceFile], target: Target, options: FileOptions, notes: Notes
 ) -> tuple[list[Rows], bool]:
     """The rows of each file, and whether one of them is of a layout that leaves out bars without trades."""
-    symbols: dict[str, str] = {}
+    symbols: dict[str, RankedSymbol] = {}
     read: list[Rows] = []
     sparse = False
     for member in chosen:
@@ -117,8 +117,8 @@ def _read_all(
             notes.add(f"read as {table.shape.layout.name}")
     if not symbols:
         return read, sparse
-    best = target.choose(symbols)
-    notes.add(target.note(best, symbols))
+    best, note = target.choose(symbols)
+    notes.add(note)
     for at, rows in enumerate(read):
         if "rank" in rows.frame.columns:
             frame = rows.frame.filter(pl.col("rank") == best).drop("rank")

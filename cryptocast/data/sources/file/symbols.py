@@ -1,17 +1,17 @@
 """Which coin and which currency a text names, and whether that is what the import is for: BTC/USDT, XBTEUR_1440.csv."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptocast.data.coins import shown
 from cryptocast.data.sources.exchanges.markets import STABLE, coin_of, ticker_table
 from cryptocast.errors import DataError
 
-__all__ = ["NUMBERS", "OTHER_COIN", "OTHER_CURRENCY", "QUOTES", "Symbol", "Target", "symbol_in"]
+__all__ = ["NUMBERS", "OTHER_COIN", "OTHER_CURRENCY", "QUOTES", "RankedSymbol", "Symbol", "Target", "symbol_in"]
 
 QUOTES: Final = (
     *("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "KRW", "TRY", "BRL", "AUD", "CAD", "CHF"),
@@ -25,6 +25,7 @@ NUMBERS: Final[Mapping[str, Mapping[str, str]]] = {
     "asset_id": {str(number): ticker for number, ticker in enumerate(ASSETS)},
     "name": {"2781": f"{ANY_COIN}USD", "2790": f"{ANY_COIN}EUR"},
 }
+RankedSymbol: TypeAlias = tuple[int, str]  # how well it fits, and the place where it is first
 # How well a symbol fits: below this in dollars or in what stands for them, above it not at all.
 UNKNOWN_SYMBOL, OTHER_CURRENCY, OTHER_COIN = 10, 11, 12
 
@@ -80,31 +81,25 @@ class Target:
             return 0
         return self.currencies.index(symbol.quote) if symbol.quote in self.currencies else OTHER_CURRENCY
 
-    def choose(self, places: Mapping[str, str]) -> int:
-        """The rank to keep, of symbols with the place of their first row or file. DataError if none of them fits.
+    def choose(self, symbols: Mapping[str, RankedSymbol]) -> tuple[int, str | None]:
+        """The rank to keep, and what that assumes. DataError if none of the symbols fits.
 
         A symbol that no table knows is taken for the coin where it is the only one.
         """
-        ranks = {text: self.rank(text) for text in places}
-        best = min(ranks.values())
-        unknown = [text for text, rank in ranks.items() if rank == UNKNOWN_SYMBOL]
-        if best < UNKNOWN_SYMBOL or len(unknown) == len(ranks) == 1:
-            return best
-        text = next(text for text, rank in ranks.items() if rank != UNKNOWN_SYMBOL or best == UNKNOWN_SYMBOL)
-        if OTHER_CURRENCY in ranks.values():
-            text = next(text for text, rank in ranks.items() if rank == OTHER_CURRENCY)
-            quote = symbol_in(text).quote or ""
+        text, (best, _) = min(symbols.items(), key=lambda item: item[1][0])
+        if best == 0:
+            return best, None
+        if best < UNKNOWN_SYMBOL:
+            return best, f"prices in {self.currencies[best]} count as {self.vs.upper()}"
+        if best == UNKNOWN_SYMBOL and len(symbols) == 1:
+            return best, f"{shown(text)} is in no table of symbols and was taken for {self.coin}"
+        # The most telling one: another currency, else another coin, else the first that is unknown.
+        telling = (OTHER_CURRENCY, OTHER_COIN, UNKNOWN_SYMBOL)
+        text, (rank, place) = min(symbols.items(), key=lambda item: telling.index(item[1][0]))
+        if rank == OTHER_CURRENCY:
+            quote = symbol_in(text).quote or text.removeprefix(ANY_COIN)
             raise DataError(
-                f"{places[text]} is {shown(text)}, prices in {quote}, not in {self.vs.upper()}:"
+                f"{place} is {shown(text)}, prices in {quote}, not in {self.vs.upper()}:"
                 f" import them with --vs {quote.lower()}."
             )
-        raise DataError(f"{places[text]} is {shown(text)}, not {self.coin}, and nothing else in the import is.")
-
-    def note(self, best: int, texts: Iterable[str]) -> str | None:
-        """What was assumed of the symbols that were chosen."""
-        text = next(text for text in texts if self.rank(text) == best)
-        if best == UNKNOWN_SYMBOL:
-            return f"{shown(text)} is in no table of symbols and was taken for {self.coin}"
-        if 0 < best < UNKNOWN_SYMBOL:
-            return f"prices in {self.currencies[best]} count as {self.vs.upper()}"
-        return None
+        raise DataError(f"{place} is {shown(text)}, not {self.coin}, and nothing else in the import is.")

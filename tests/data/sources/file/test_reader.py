@@ -358,6 +358,7 @@ def test_the_volume_is_in_money_whatever_the_columns_are_called(
         ("f.csv", simple(row(1) + ",ETH/USD", header="date,open,high,low,close,volume,symbol"), "'ETH/USD', not bitc"),
         ("f.csv", simple(row(1) + ",BTC/EUR", header="date,open,high,low,close,volume,pair"), "--vs eur"),
         ("f.csv", simple("2020-01-01,5,9", header="date,close,Volume EUR"), "prices in EUR, .* --vs eur"),
+        ("f.csv", simple(row(1) + ",thing", header="date,open,high,low,close,volume,coin"), "'thing', not bitcoin"),
         ("ETHUSD_1440.csv", simple(row(1), row(2)), r"ETHUSD_1440\.csv', not bitcoin"),
         ("XBTEUR_1440.csv", simple(row(1), row(2)), "prices in EUR, not in USD: import them with --vs eur"),
     ],

@@ -29,30 +29,33 @@ def test_a_symbol_and_the_name_of_a_file_tell_coin_and_currency(text: str, coin:
     assert symbol_in(text) == Symbol(coin, quote)
 
 
+def choose(target: Target, *symbols: str) -> tuple[int, str | None]:
+    return target.choose({text: (target.rank(text), f"place of {text}") for text in symbols})
+
+
 def test_the_best_currency_is_chosen_and_a_stablecoin_is_noted() -> None:
     target = Target("bitcoin", "usd")
-    both = {"BTC/USDT": "f, row 2: symbol", "BTC/USD": "f, row 3: symbol", "ETH/USD": "f, row 4: symbol"}
-    assert target.choose(both) == target.rank("BTC/USD") == 0
-    assert target.note(target.choose(both), both) is None
-    assert target.note(target.rank("BTC/USDT"), both) == "prices in USDT count as USD"
+    assert choose(target, "BTC/USDT", "BTC/USD", "ETH/USD") == (0, None)
+    assert choose(target, "BTC/USDC", "BTC/USDT", "BTC/EUR") == (1, "prices in USDT count as USD")
 
 
 @pytest.mark.parametrize(
     ("symbols", "words"),
     [
         (["ETH/USD"], "place of ETH/USD is 'ETH/USD', not bitcoin"),
-        (["ETH/USD", "XYZQ"], "place of ETH/USD is 'ETH/USD', not bitcoin"),
-        (["BTC/EUR", "ETH/USD"], "place of BTC/EUR is 'BTC/EUR', prices in EUR, not in USD: .* --vs eur"),
+        (["XYZQ", "ETH/USD"], "place of ETH/USD is 'ETH/USD', not bitcoin"),
+        (["ETH/USD", "BTC/EUR"], "place of BTC/EUR is 'BTC/EUR', prices in EUR, not in USD: .* --vs eur"),
+        (["*/EUR"], "prices in EUR, not in USD"),
         (["XYZQ", "QZYX"], "place of XYZQ is 'XYZQ', not bitcoin"),
     ],
 )
 def test_symbols_of_which_none_is_the_coin_are_refused(symbols: list[str], words: str) -> None:
     with pytest.raises(DataError, match=words):
-        Target("bitcoin", "usd").choose({text: f"place of {text}" for text in symbols})
+        choose(Target("bitcoin", "usd"), *symbols)
 
 
 def test_the_only_symbol_is_taken_for_a_coin_that_no_table_knows() -> None:
     target = Target("my-coin", "usd")
-    assert target.choose({"MYC": "f, row 2: symbol"}) == UNKNOWN_SYMBOL
-    assert target.note(UNKNOWN_SYMBOL, ["MYC"]) == "'MYC' is in no table of symbols and was taken for my-coin"
+    note = "'MYC' is in no table of symbols and was taken for my-coin"
+    assert choose(target, "MYC") == (UNKNOWN_SYMBOL, note)
     assert target.rank("my-coin") == 0
