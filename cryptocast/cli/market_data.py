@@ -62,6 +62,7 @@ def fetch(
         list[Path] | None,
         typer.Option(
             "--file",
+            metavar="PATH",
             help="Take the candles of one coin from this file or folder; repeat it for more. .csv, .zip and others of"
             " exchanges and data sites, see docs/data.md.",
         ),
