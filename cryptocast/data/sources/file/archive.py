@@ -99,8 +99,7 @@ def price_files(paths: Sequence[Path]) -> list[PriceFile]:
 
     In a folder and in a zip only files with a usual ending count. A `.CHECKSUM` beside a file is held against it.
     """
-    found = [member for path in paths for file in _files(path) for member in _members(file)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(member for path in paths for file in _files(path) for member in _members(file)))
 
 
 def printable(path: Path | str) -> str:
@@ -147,16 +146,16 @@ def _members(path: Path) -> list[PriceFile]:
             infos = [info for info in archive.infolist() if not info.is_dir()]
     if sum(info.compress_size for info in infos) > path.stat().st_size:  # the bound of each member rests on it
         raise DataError(f"{label} is damaged: its members claim to be larger than it is.")
-    found = []
+    inside = []
     for info in infos:
         name = PurePosixPath(info.filename.replace("\\", "/"))
         if name.suffix.lower() in (*ARCHIVES, *FOREIGN):
             raise DataError(f"{label} holds the archive {printable(info.filename)}. Unpack {label} first.")
         if name.suffix.lower() in TABLES and not name.name.startswith(".") and "__MACOSX" not in name.parts:
-            found.append(PriceFile(f"{label}: {printable(info.filename)}", printable(name.name), path, info))
-    if not found:
+            inside.append(PriceFile(f"{label}: {printable(info.filename)}", printable(name.name), path, info))
+    if not inside:
         raise DataError(f"{label} holds no file of prices ({', '.join(TABLES)}).")
-    return sorted(found, key=lambda member: member.label)
+    return sorted(inside, key=lambda member: member.label)
 
 
 def _check_sum(path: Path, label: str) -> None:
@@ -164,11 +163,11 @@ def _check_sum(path: Path, label: str) -> None:
     beside = path.with_name(f"{path.name}.CHECKSUM")
     if not beside.is_file():
         return
-    stated = beside.read_bytes()[:64].decode("ascii", "replace").lower()
+    expected = beside.read_bytes()[:64].decode("ascii", "replace").lower()
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if stated != actual:
+    if expected != actual:
         raise DataError(
             f"{label} does not match the checksum beside it: its sha256 begins with {actual[:12]},"
-            f" {printable(beside.name)} says {printable(stated[:12])}. Download both again."
+            f" {printable(beside.name)} says {printable(expected[:12])}. Download both again."
         )

@@ -171,8 +171,8 @@ def _dates(text: pl.Series, order: DateOrder) -> tuple[pl.Series, pl.Series]:
     """Times as they are written, and the seconds that their zone is ahead of UTC, null where they name none."""
     words = text.str.contains("^[A-Za-z]{3}")
     if words.any():  # Jan 31, 2024
-        named = text.filter(words).str.to_date("%b %d, %Y", strict=False).dt.strftime("%Y-%m-%d")
-        text = text.scatter(words.arg_true(), named)
+        iso = text.filter(words).str.to_date("%b %d, %Y", strict=False).dt.strftime("%Y-%m-%d")
+        text = text.scatter(words.arg_true(), iso)
     year_first = text.str.extract_groups(YEAR_FIRST).struct.unnest()
     year_last = text.str.extract_groups(YEAR_LAST).struct.unnest()
     day, month = ("a", "b") if order == "dmy" else ("b", "a")

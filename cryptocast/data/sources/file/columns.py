@@ -1,7 +1,6 @@
 """The raw cells of a file as typed columns: which column is which, how its numbers and times are written."""
 
 import re
-import zoneinfo
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,13 +46,10 @@ class FileOptions:
     timezone: str | None = None
 
     def __post_init__(self) -> None:
-        if self.timezone is not None:
-            try:
-                zoneinfo.ZoneInfo(self.timezone)
-            except (OSError, ValueError, zoneinfo.ZoneInfoNotFoundError):
-                raise UsageError(
-                    f"{shown(self.timezone)} is no time zone: name one such as Europe/Berlin or UTC."
-                ) from None
+        try:
+            pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(self.timezone)
+        except pl.exceptions.PolarsError:
+            raise UsageError(f"{shown(self.timezone)} is no time zone: name one such as Europe/Berlin.") from None
 
 
 @dataclass(slots=True, eq=False)
@@ -145,11 +141,11 @@ class TypedColumns:
         return columns
 
     def _find_roles(self) -> dict[str, str]:
-        found = {ours: next((n for n in names if n in self.columns), None) for ours, names in NAMES.items()}
-        roles = {ours: name for ours, name in found.items() if name is not None}
+        candidates = {ours: [name for name in names if name in self.columns] for ours, names in NAMES.items()}
+        roles = {ours: names[0] for ours, names in candidates.items() if names}
         if not {"open_time", "close_time", "time"} & roles.keys() or "close" not in roles:
-            wanted = "a close" if "close" not in roles else "a time such as timestamp, date, open_time or close_time"
-            raise DataError(f"{self.origin} lacks {wanted}: its columns are {shown(', '.join(self.columns), 120)}.")
+            lacking = "a close" if "close" not in roles else "a time such as timestamp, date, open_time or close_time"
+            raise DataError(f"{self.origin} lacks {lacking}: its columns are {shown(', '.join(self.columns), 120)}.")
         currencies = [unit.upper() for name in self.columns for unit in re.findall(r"^volume_([a-z0-9]+)$", name)]
         if roles["close"] == "priceusd":
             currencies.append("USD")
@@ -173,11 +169,11 @@ class TypedColumns:
 
     def _time_column(self) -> tuple[str, Stamp | None]:
         """The column that dates the bars, and which end of the bar it names."""
-        roles, asked = self.roles, self.options.stamp
-        if "open_time" in roles and asked != "close":
+        roles, stamp = self.roles, self.options.stamp
+        if "open_time" in roles and stamp != "close":
             return roles["open_time"], "open"
-        if "close_time" in roles and (asked == "close" or "time" not in roles):
-            if asked == "open":
+        if "close_time" in roles and (stamp == "close" or "time" not in roles):
+            if stamp == "open":
                 raise DataError(
                     f"{self.origin} has only the close time of its bars ({roles['close_time']}), not --stamp open."
                 )
@@ -231,8 +227,8 @@ class TypedColumns:
             self.notes.add("numbers read with a decimal comma")
 
     def _decide_volume(self, piece: pl.DataFrame) -> None:
-        roles, asked, vs = self.roles, self.options.volume_unit, self.target.vs
-        if asked != "coin" and "quote_volume" in roles:
+        roles, option, vs = self.roles, self.options.volume_unit, self.target.vs
+        if option != "coin" and "quote_volume" in roles:
             self.volume = (roles["quote_volume"], "quote")
             self.notes.add("volume taken from the column of quote volume")
             if "volume" in roles and self._is_swapped(piece):
@@ -241,8 +237,8 @@ class TypedColumns:
             return
         if "volume" not in roles:
             return
-        unit = asked or self.table.shape.layout.volume
-        if asked is None and unit == "coin" and "market_cap" in roles:
+        unit = option or self.table.shape.layout.volume
+        if option is None and unit == "coin" and "market_cap" in roles:
             # No exchange knows market caps: this came from a site that counts in money.
             caps = numbers(self._cells(piece, roles["market_cap"]), self.sign)
             unit = "quote" if (caps > 0).any() else "coin"
@@ -252,7 +248,7 @@ class TypedColumns:
         self.volume = (roles["volume"], unit)
         if unit == "coin":
             self.notes.add(f"volume converted from coins to {vs} at the close")
-        elif asked is None:
+        elif option is None:
             self.notes.add(f"volume taken to be in {vs}")
 
     def _is_swapped(self, piece: pl.DataFrame) -> bool:

@@ -145,9 +145,8 @@ def ticks(origin: str) -> DataError:
 
 
 def _layout_of(header: tuple[str, ...], names: tuple[str, ...]) -> Layout:
-    known = set(names)
     for layout in LAYOUTS:
-        if header == layout.header or any(marks <= known for marks in layout.marks):
+        if header == layout.header or any(marks <= set(names) for marks in layout.marks):
             return layout
     return TIME_FIRST if names[0] in TIME_NAMES else DATE_FIRST
 

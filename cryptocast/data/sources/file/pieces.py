@@ -64,8 +64,8 @@ def _typed(content: bytes, origin: str) -> Table:
 
 def _text(block: bytes, others: Iterator[bytes], origin: str, *, json: bool) -> Table:
     lines = _decoded(block, origin).split("\n", HEAD)[:HEAD]
-    counted = next((line for line in lines if any(mark in line for mark in SEPARATORS)), "")
-    separator = max(SEPARATORS, key=counted.count)
+    sample = next((line for line in lines if any(mark in line for mark in SEPARATORS)), "")
+    separator = max(SEPARATORS, key=sample.count)
     head = [_cells(line, separator, f"{origin}, row {number}") for number, line in enumerate(lines, start=1)]
     if not any(head):
         raise DataError(f"{origin} is empty in its first {len(head)} lines.")

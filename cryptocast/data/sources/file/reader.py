@@ -64,55 +64,55 @@ def read_file(
     low the bars are close-only. Raises DataError in one line with file, row and value.
     """
     target, notes = Target(coin, vs), Notes()
-    chosen = _named_after(price_files([path] if isinstance(path, Path) else path), target, notes)
-    first = chosen[0].label
-    others = f" to {chosen[-1].short_label}, {len(chosen)} files" if len(chosen) > 1 else ""
-    notes.add(f"imported from {chosen[0].short_label}{others}")
-    rows, sparse = _read_all(chosen, target, options or FileOptions(), notes)
-    rows = [_rounded(of, notes) for of in rows if len(of.frame)]
-    if not rows:
+    files = _named_after(price_files([path] if isinstance(path, Path) else path), target, notes)
+    first = files[0].label
+    others = f" to {files[-1].short_label}, {len(files)} files" if len(files) > 1 else ""
+    notes.add(f"imported from {files[0].short_label}{others}")
+    tables, sparse = _read_all(files, target, options or FileOptions(), notes)
+    tables = [_rounded(rows, notes) for rows in tables if len(rows.frame)]
+    if not tables:
         raise DataError(f"{first} has no rows with a price.")
-    length = _common_length(rows, sparse=sparse)
-    frame = _joined([_on_grid(of, length, notes) for of in rows], notes)
-    closed = _closed(frame, length, now, notes)
-    if closed.is_empty():
-        raise DataError(f"{first} has no bar that was closed at {now:%Y-%m-%dT%H:%MZ}.")
+    length = _common_length(tables, sparse=sparse)
     grain = _granularity(length, granularity, first)
-    if BAR_US[grain] != length:
-        closed = _closed(_resampled(closed, length, grain, first, notes, sparse=sparse), BAR_US[grain], now, notes)
-    frame = closed.with_columns(
+    bars = _closed(_joined([_on_grid(rows, length, notes) for rows in tables], notes), length, now, notes)
+    if BAR_US[grain] != length and len(bars):
+        bars = _resampled(bars, length, grain, first, notes, sparse=sparse)
+        bars = _closed(bars, BAR_US[grain], now, notes)
+    if bars.is_empty():
+        raise DataError(f"{first} has no bar that was closed at {now:%Y-%m-%dT%H:%MZ}.")
+    frame = bars.with_columns(
         coin=pl.lit(coin),
         close_time=(pl.col("opened") + BAR_US[grain]).cast(TIME),
-        market_cap="market_cap" if "market_cap" in closed.columns else pl.lit(None, pl.Float64()),
+        market_cap="market_cap" if "market_cap" in bars.columns else pl.lit(None, pl.Float64()),
     )
     frame = frame.select(CANDLE_SCHEMA.names()).cast(CANDLE_SCHEMA)
     return Imported(frame, grain, notes.in_words())
 
 
-def _named_after(found: list[PriceFile], target: Target, notes: Notes) -> list[PriceFile]:
+def _named_after(files: list[PriceFile], target: Target, notes: Notes) -> list[PriceFile]:
     """The files whose names tell the coin and the currency, or nothing."""
-    pairs = {file: target.rank(file.name) for file in found if symbol_in(file.name).quote is not None}
+    pairs = {file: target.rank(file.name) for file in files if symbol_in(file.name).quote is not None}
     if not pairs:
-        return found
+        return files
     best, note = target.choose({file.name: (rank, f"{file.label}: its name") for file, rank in pairs.items()})
     notes.add(note)
-    chosen = [file for file in found if pairs.get(file, best) == best]
-    notes.count(len(found) - len(chosen), "files of other coins or currencies left out")
-    return chosen
+    own = [file for file in files if pairs.get(file, best) == best]
+    notes.count(len(files) - len(own), "files of other coins or currencies left out")
+    return own
 
 
 def _read_all(
-    chosen: Sequence[PriceFile], target: Target, options: FileOptions, notes: Notes
+    files: Sequence[PriceFile], target: Target, options: FileOptions, notes: Notes
 ) -> tuple[list[Rows], bool]:
     """The rows of each file, and whether one of them is of a layout that leaves out bars without trades."""
     symbols: dict[str, RankedSymbol] = {}
     read: list[Rows] = []
     sparse = False
-    for member in chosen:
-        with member.open() as stream:
-            table = open_table(member, stream)
-            columns = TypedColumns(table, member.label, target, options, notes, symbols, len(read))
-            read.append(Rows(member.label, columns.frame(), columns.stamp or options.stamp))
+    for file in files:
+        with file.open() as stream:
+            table = open_table(file, stream)
+            columns = TypedColumns(table, file.label, target, options, notes, symbols, len(read))
+            read.append(Rows(file.label, columns.frame(), columns.stamp or options.stamp))
             sparse |= table.shape.layout.sparse
             notes.add(f"read as {table.shape.layout.name}")
     if not symbols:
@@ -198,9 +198,9 @@ def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
 # --- all files
 
 
-def _common_length(files: Sequence[Rows], *, sparse: bool) -> int:
+def _common_length(tables: Sequence[Rows], *, sparse: bool) -> int:
     lengths: dict[int, str] = {}
-    for rows in files:
+    for rows in tables:
         length = _length(rows, sparse=sparse)
         if length is not None:
             lengths.setdefault(length, rows.label)
@@ -210,14 +210,14 @@ def _common_length(files: Sequence[Rows], *, sparse: bool) -> int:
             f"{first} has {in_words(one)} bars, {second} has {in_words(other)} bars. Import one kind at a time."
         )
     if not lengths:
-        count = sum(len(rows.frame) for rows in files)
-        raise DataError(f"{files[0].label} has {count} bar; at least 2 are needed to see their spacing.")
+        count = sum(len(rows.frame) for rows in tables)
+        raise DataError(f"{tables[0].label} has {count} bar; at least 2 are needed to see their spacing.")
     return next(iter(lengths))
 
 
-def _joined(files: Sequence[Rows], notes: Notes) -> pl.DataFrame:
+def _joined(tables: Sequence[Rows], notes: Notes) -> pl.DataFrame:
     """Sorted by time. Rows that repeat another exactly are dropped; DataError for rows that contradict another."""
-    frame = pl.concat([rows.frame for rows in files], how="diagonal")
+    frame = pl.concat([rows.frame for rows in tables], how="diagonal")
     if not frame["opened"].is_sorted():
         frame = frame.sort("opened", maintain_order=True)
     again = frame.select((pl.col("opened").diff() == 0).fill_null(value=False)).to_series()
@@ -230,7 +230,7 @@ def _joined(files: Sequence[Rows], notes: Notes) -> pl.DataFrame:
     clash = single.filter(pl.col("opened").is_duplicated())
     if len(clash):
         (file, row, close), (other, again, different) = clash.select("file", ROW, "close").head(2).rows()
-        labels = {rows.frame["file"][0]: rows.label for rows in files}
+        labels = {rows.frame["file"][0]: rows.label for rows in tables}
         where = "" if other == file else f"{labels[other]}, "
         raise DataError(
             f"{labels[file]} has two different bars for {moment(clash['opened'][0])}: row {row} (close {close:.10g})"
@@ -243,14 +243,14 @@ def _joined(files: Sequence[Rows], notes: Notes) -> pl.DataFrame:
 def _closed(frame: pl.DataFrame, length: int, now: datetime, notes: Notes) -> pl.DataFrame:
     if frame["opened"][-1] + length <= now.timestamp() * 1e6:
         return frame
-    closed = frame.filter((pl.col("opened") + length).cast(TIME) <= now)
-    notes.count(len(frame) - len(closed), "bars not closed yet left out")
-    return closed
+    before = frame.filter((pl.col("opened") + length).cast(TIME) <= now)
+    notes.count(len(frame) - len(before), "bars not closed yet left out")
+    return before
 
 
-def _granularity(length: int, wanted: Granularity | None, origin: str) -> Granularity:
+def _granularity(length: int, option: Granularity | None, origin: str) -> Granularity:
     """What the bars are or become: what was asked for, else hours stay hours and all others are or become days."""
-    grain = wanted or ("hourly" if length == BAR_US["hourly"] else "daily")
+    grain = option or ("hourly" if length == BAR_US["hourly"] else "daily")
     if BAR_US[grain] % length:
         raise DataError(
             f"{origin} has {in_words(length)} bars, which make no {grain} ones: import it with --granularity daily."
