@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -75,7 +76,9 @@ def _text(block: bytes, others: Iterator[bytes], origin: str, *, json: bool) -> 
     def pieces() -> Iterator[pl.DataFrame]:
         row = shape.above + 1
         for text in chain(body, others):
-            yield _parse(text, separator, len(shape.names), origin, row)
+            frame = _parse(text, separator, len(shape.names), origin, row)
+            if len(frame):
+                yield frame
             row += text.count(b"\n")
 
     return Table(shape, pieces(), point_is_decimal=separator == "," and b'"' not in block)
@@ -120,23 +123,26 @@ def _parse(block: bytes, separator: str, width: int, origin: str, row: int) -> p
     """The rows of whole lines, all of them of the same width; blank lines are none. row: the number of the first."""
     if not block.isascii():
         _decoded(block, origin)
-    if b'"' in block:
-        block = _even(block, separator, width, origin, row)
+    if b'"' not in block:
+        with suppress(pl.exceptions.PolarsError):
+            frame = _read(block, separator, width, row)
+            lines = block.count(b"\n") + (not block.endswith(b"\n"))
+            if len(frame) < lines:
+                lines = sum(map(bool, block.split(b"\n")))
+            if len(frame) == lines and block.count(separator.encode()) == lines * (width - 1):
+                return frame
     try:
-        frame = _read(block, separator, width)
-        missing = pl.all_horizontal(pl.all().is_null())
-        blank = sum(not line for line in block.split(b"\n")[:-1]) if frame.select(missing.any()).item() else 0
-        if b'"' not in block and block.count(separator.encode()) != (len(frame) - blank) * (width - 1):
-            frame = _read(_even(block, separator, width, origin, row), separator, width)
+        return _read(_even(block, separator, width, origin, row), separator, width, row)
     except pl.exceptions.PolarsError as error:
-        _even(block, separator, width, origin, row)
         raise DataError(f"{origin}, row {row} or below: {str(error).splitlines()[0][:120]}.") from error
-    return frame.with_row_index(ROW, offset=row).filter(~missing)
 
 
-def _read(block: bytes, separator: str, width: int) -> pl.DataFrame:
+def _read(block: bytes, separator: str, width: int, row: int) -> pl.DataFrame:
     schema = {str(at): pl.String() for at in range(width)}
-    return pl.read_csv(block, has_header=False, separator=separator, schema=schema, raise_if_empty=False)
+    text = block.lstrip(b"\n")  # a blank line at the start would be taken for a table of one column
+    frame = pl.read_csv(text, has_header=False, separator=separator, schema=schema, raise_if_empty=False)
+    blank = pl.all_horizontal(pl.exclude(ROW).is_null())
+    return frame.with_row_index(ROW, offset=row + len(block) - len(text)).filter(~blank)
 
 
 def _even(block: bytes, separator: str, width: int, origin: str, row: int) -> bytes:

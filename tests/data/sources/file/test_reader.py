@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 
 from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.sources.file.archive import PriceFile
-from cryptocast.data.sources.file.layouts import Stamp, VolumeUnit
-from cryptocast.data.sources.file.pieces import open_table
-from cryptocast.data.sources.file.reader import FileOptions, Imported, read_file
+from cryptocast.data.sources.file.layouts import Stamp
+from cryptocast.data.sources.file.reader import read_file
 from cryptocast.data.tables import write_table
-from cryptocast.errors import DataError, UsageError
+from cryptocast.errors import DataError
 from cryptocast.market import Market
+from tests.data.sources.file.texts import NOW, days, read, row, simple
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SHARED = Path(__file__).resolve().parents[4].parent / "shared/data"
 
 YAHOO = """Date,Open,High,Low,Close,Adj Close,Volume
@@ -37,24 +35,6 @@ def kline(opened: datetime, close: float, unit: int) -> str:
 
 def klines(unit: int) -> str:
     return "".join(kline(datetime(2020, 1, d, tzinfo=UTC), 100.0 + d, unit) + "\n" for d in (1, 2, 3))
-
-
-def read(path: Path, text: str | bytes, **options: object) -> Imported:
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    granularity = options.pop("granularity", None)
-    return read_file(path, "bitcoin", now=NOW, granularity=granularity, options=FileOptions(**options))  # type: ignore[arg-type]
-
-
-def days(found: Imported) -> list[str]:
-    return found.frame["close_time"].dt.strftime("%Y-%m-%dT%H:%M").to_list()
-
-
-def simple(*rows: str, header: str = "date,open,high,low,close,volume") -> str:
-    return "\n".join([header, *rows]) + "\n"
-
-
-def row(day: int, close: object = 100, volume: object = 5) -> str:
-    return f"2020-01-{day:02},100,200,50,{close},{volume}"
 
 
 def test_a_yahoo_file_is_read_as_it_comes(tmp_path: Path) -> None:
@@ -94,15 +74,6 @@ def test_klines_whose_unit_changes_within_the_file_are_one_series(tmp_path: Path
     text = kline(datetime(2024, 12, 31, tzinfo=UTC), 100, 1_000) + "\n"
     text += kline(datetime(2025, 1, 1, tzinfo=UTC), 101, 1_000_000) + "\n"
     assert days(read(tmp_path / "k.csv", text)) == ["2025-01-01T00:00", "2025-01-02T00:00"]
-
-
-@pytest.mark.parametrize(("unit", "expected"), [(None, 5.0), ("quote", 5.0), ("coin", 500.0)])
-def test_volume_in_coins_is_converted_at_the_close_and_noted(
-    tmp_path: Path, unit: VolumeUnit | None, expected: float
-) -> None:
-    found = read(tmp_path / "f.csv", simple(row(1), row(2)), volume_unit=unit)
-    assert found.frame["volume"].to_list() == [expected, expected]
-    assert any("converted from coins" in note for note in found.notes) == (unit == "coin")
 
 
 def test_an_export_with_snapshots_at_midnight_is_close_only_and_stamped_at_the_close(tmp_path: Path) -> None:
@@ -167,26 +138,6 @@ def test_bars_that_are_not_closed_are_left_out_and_counted(tmp_path: Path) -> No
     assert any("1 bars not closed" in note for note in found.notes)
     with pytest.raises(DataError, match="no bar that was closed"):
         read_file(path, "bitcoin", now=datetime(2019, 1, 1, tzinfo=UTC))
-
-
-def test_a_range_that_contradicts_the_close_makes_the_bar_close_only(tmp_path: Path) -> None:
-    found = read(tmp_path / "f.csv", simple(row(1), "2020-01-02,100,101,99,150,5", row(3)))
-    assert found.frame["range_known"].to_list() == [True, False, True]
-    assert found.frame.select("open", "high", "low", "close").row(1) == (150.0, 150.0, 150.0, 150.0)
-    assert any("1 bars whose high and low" in note for note in found.notes)
-
-
-def test_unknown_volumes_are_unknown_and_not_zero(tmp_path: Path) -> None:
-    found = read(tmp_path / "f.csv", simple(row(1, volume=""), row(2, volume="null"), row(3, volume=0)))
-    assert found.frame["volume"].to_list() == [None, None, 0.0]
-
-
-def test_a_file_of_several_coins_gives_the_one_asked_for(tmp_path: Path) -> None:
-    rows = ["bitcoin,2020-01-01,5", "ethereum,2020-01-01,6", "bitcoin,2020-01-02,7", "ethereum,2020-01-02,8"]
-    found = read(tmp_path / "f.csv", simple(*rows, header="coin,date,close"))
-    assert found.frame["close"].to_list() == [5.0, 7.0]
-    with pytest.raises(DataError, match="coin is 'ethereum', not bitcoin"):
-        read(tmp_path / "f.csv", simple("ethereum,2020-01-01,6", header="coin,date,close"))
 
 
 HOURS = simple(*[f"2020-01-01 {hour:02}:00,1,2,1,2,9" for hour in range(5)])
@@ -258,15 +209,6 @@ def test_a_bad_value_in_a_parquet_file_is_named_by_its_row(tmp_path: Path) -> No
         read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)
 
 
-def test_rows_without_a_price_are_left_out_and_those_with_half_a_range_are_close_only(tmp_path: Path) -> None:
-    text = simple(row(1), row(2, close=""), row(3, close="NaN"), "2020-01-04,100,,50,100,5", row(5), row(6))
-    found = read(tmp_path / "f.csv", text)
-    assert days(found) == ["2020-01-02T00:00", "2020-01-05T00:00", "2020-01-06T00:00", "2020-01-07T00:00"]
-    assert found.frame["range_known"].to_list() == [True, False, True, True]
-    assert "2 rows without a price left out" in found.notes
-    assert "1 bars without open, high or low made close-only" in found.notes
-
-
 def test_an_unfinished_last_row_is_left_out_but_no_other_that_is_off_the_grid(tmp_path: Path) -> None:
     live = "2020-01-05 14:37:00+00:00,100,200,50,100,5"
     found = read(tmp_path / "f.csv", simple(*map(row, range(1, 5)), live))
@@ -290,84 +232,6 @@ def test_a_file_that_changes_from_days_to_hours_is_refused(tmp_path: Path) -> No
         read(tmp_path / "f.csv", simple(*map(row, range(1, 20)), *hours))
 
 
-def test_a_time_beside_the_date_is_not_ignored(tmp_path: Path) -> None:
-    rows = [f"2020-01-01,{hour:02}:00,5" for hour in range(5)]
-    assert read(tmp_path / "f.csv", simple(*rows, header="Date,Time,Close")).granularity == "hourly"
-    epochs = [f"2020-01-01,{1577836800 + 3600 * hour},5" for hour in range(5)]
-    assert read(tmp_path / "f.csv", simple(*epochs, header="Date,Time,Close")).granularity == "hourly"
-
-
-def test_a_decimal_comma_is_seen_noted_and_asked_for_where_it_may_be_either(tmp_path: Path) -> None:
-    def text(close: str) -> str:
-        return f"Datum;Close\n2020-01-01;{close}\n2020-01-02;{close}\n".replace("Datum", "Date")
-
-    found = read(tmp_path / "f.csv", text("60.001,5"))
-    assert found.frame["close"][0] == 60001.5
-    assert "numbers read with a decimal comma" in found.notes
-    with pytest.raises(DataError, match=r"row 2: close is '60,001', .* say --decimal \. or --decimal ,"):
-        read(tmp_path / "f.csv", text("60,001"))
-    assert read(tmp_path / "f.csv", text("60,001"), decimal=".").frame["close"][0] == 60001.0
-    assert read(tmp_path / "f.csv", text("60,001"), decimal=",").frame["close"][0] == 60.001
-
-
-def test_day_and_month_are_told_apart_or_asked_for(tmp_path: Path) -> None:
-    def text(form: str, count: int) -> str:
-        dates = [date(2020, 1, 1) + timedelta(days=number) for number in range(count)]
-        return simple(*[f"{day.strftime(form)},5" for day in dates], header="Date,Close")
-
-    for form, words in (("%d/%m/%Y", "day/month/year"), ("%m/%d/%Y", "month/day/year")):
-        found = read(tmp_path / "f.csv", text(form, 20))
-        assert days(found)[-1] == "2020-01-21T00:00"
-        assert f"dates read as {words}" in found.notes
-        with pytest.raises(DataError, match="--dates dmy or --dates mdy"):
-            read(tmp_path / "f.csv", text(form, 12))
-    assert days(read(tmp_path / "f.csv", text("%d/%m/%Y", 12), dates="dmy"))[-1] == "2020-01-13T00:00"
-
-
-def test_times_without_a_zone_are_utc_with_a_note_or_what_the_user_says(tmp_path: Path) -> None:
-    text = simple(*[f"2020-01-01 {hour:02}:00,5" for hour in range(5)], header="Date,Close")
-    found = read(tmp_path / "f.csv", text)
-    assert days(found)[0] == "2020-01-01T01:00"
-    assert "times name no time zone and were read as UTC" in found.notes
-    assert days(read(tmp_path / "f.csv", text, timezone="Europe/Berlin"))[0] == "2020-01-01T00:00"
-    with pytest.raises(UsageError, match="'Nowhere/City' is no time zone"):
-        FileOptions(timezone="Nowhere/City")
-
-
-@pytest.mark.parametrize(
-    ("header", "row", "volume"),
-    [
-        ("unix,close,Volume BTC,Volume USD", "{unix},100,2,201", 201.0),
-        ("unix,close,Volume USD,Volume BTC", "{unix},100,2,201", 201.0),  # exchanged
-        ("unix,close,Volume BTC", "{unix},100,2", 200.0),
-        ("timestamp,close,volume", "{unix},100,2", 200.0),
-        ("timestamp,close,volume,market_cap", "{unix},100,2,1e9", 2.0),
-        ("Date,close,volume", "{date},100,2", 2.0),
-    ],
-)
-def test_the_volume_is_in_money_whatever_the_columns_are_called(
-    tmp_path: Path, header: str, row: str, volume: float
-) -> None:
-    rows = [row.format(unix=1577836800 + 86400 * day, date=f"2020-01-0{day + 1}") for day in range(3)]
-    assert read(tmp_path / "f.csv", simple(*rows, header=header)).frame["volume"].to_list() == [volume] * 3
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "words"),
-    [
-        ("f.csv", simple(row(1) + ",ETH/USD", header="date,open,high,low,close,volume,symbol"), "'ETH/USD', not bitc"),
-        ("f.csv", simple(row(1) + ",BTC/EUR", header="date,open,high,low,close,volume,pair"), "--vs eur"),
-        ("f.csv", simple("2020-01-01,5,9", header="date,close,Volume EUR"), "prices in EUR, .* --vs eur"),
-        ("f.csv", simple(row(1) + ",thing", header="date,open,high,low,close,volume,coin"), "'thing', not bitcoin"),
-        ("ETHUSD_1440.csv", simple(row(1), row(2)), r"ETHUSD_1440\.csv', not bitcoin"),
-        ("XBTEUR_1440.csv", simple(row(1), row(2)), "prices in EUR, not in USD: import them with --vs eur"),
-    ],
-)
-def test_another_coin_and_another_currency_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        read(tmp_path / name, text)
-
-
 def test_of_several_symbols_and_files_those_of_the_coin_are_taken(tmp_path: Path) -> None:
     rows = [f"2020-01-0{day},{symbol},{day}" for day in (1, 2) for symbol in ("ETH/USD", "BTC/USDT", "BTC/EUR")]
     found = read(tmp_path / "f.csv", simple(*rows, header="date,symbol,close"))
@@ -380,19 +244,6 @@ def test_of_several_symbols_and_files_those_of_the_coin_are_taken(tmp_path: Path
     found = read_file(folder, "bitcoin", now=NOW)
     assert found.frame["close"].to_list() == [57.0, 57.0]
     assert "2 files of other coins or currencies left out" in found.notes
-
-
-def test_pieces_of_a_file_are_whole_lines_with_their_numbers(tmp_path: Path) -> None:
-    rows = [f"{1577836800 + 60 * minute},{100 + minute % 7},{minute % 3}" for minute in range(3 * 1440)]
-    path = tmp_path / "f.csv"
-    path.write_text(simple(*reversed(rows), header="time,close,volume"))
-    expected = read_file(path, "bitcoin", now=NOW)
-    with PriceFile(str(path), path.name, path).open() as stream:
-        pieces = list(open_table(PriceFile(str(path), path.name, path), stream, piece=1000).pieces)
-    assert len(pieces) > 50
-    assert sum(map(len, pieces)) == len(rows)
-    assert [piece["row"][0] for piece in pieces][:2] == [2, 2 + len(pieces[0])]
-    assert len(expected.frame) == 3
 
 
 @pytest.mark.slow
