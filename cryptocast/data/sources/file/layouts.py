@@ -116,7 +116,7 @@ def plain(name: str) -> str:
 def recognise(head: Head, origin: str, *, json: bool = False, feather: bool = False) -> FileShape:
     """The shape of a file by its first lines, each a list of cells. DataError for ticks and for what has no names."""
     # An address or `sep=;` may stand above the header.
-    above = next((at for at, line in enumerate(head) if len(line) > 1), None)
+    above = next((at for at, line in enumerate(head) if len(line) > 1 and not line[0].startswith("sep=")), None)
     if above is None:
         above = next(at for at, line in enumerate(head) if line)
     first = [cell.strip() for cell in head[above]]

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final, TypeAlias
 
 from cryptocast.data.coins import shown
-from cryptocast.data.sources.exchanges.markets import STABLE, coin_of, ticker_table
+from cryptocast.data.sources.exchanges.markets import STABLE, coin_of, ticker_table, tickers_of
 from cryptocast.errors import DataError
 
 __all__ = ["NUMBERS", "OTHER_COIN", "OTHER_CURRENCY", "QUOTES", "RankedSymbol", "Symbol", "Target", "symbol_in"]
@@ -17,7 +17,6 @@ QUOTES: Final = (
     *("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "KRW", "TRY", "BRL", "AUD", "CAD", "CHF"),
     *("BTC", "XBT", "ETH", "BNB"),
 )
-JOINED: Final = re.compile(rf"([A-Z0-9]{{2,10}}?)({'|'.join(QUOTES)})(?:\d*)")
 ASSETS: Final = ("BNB", "BTC", "BCH", "ADA", "DOGE", "EOS", "ETH", "ETC", "IOTA", "LTC", "MKR", "XMR", "XLM", "TRX")
 ANY_COIN: Final = "*/"
 # Numbers that stand for symbols, by column: of the assets at Kaggle's G-Research, of currencies at CoinMarketCap.
@@ -32,10 +31,14 @@ UNKNOWN_SYMBOL, OTHER_CURRENCY, OTHER_COIN = 10, 11, 12
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A coin by its id, None if no table knows it, and the currency of its prices, None if none is named."""
+    """A coin by its id, None if no table knows it, and the currency of its prices, None if none is named.
+
+    ticker: by which it was told, and which may have meant another coin earlier.
+    """
 
     coin: str | None
     quote: str | None = None
+    ticker: str = field(default="", compare=False)
 
 
 @lru_cache(maxsize=4096)
@@ -47,13 +50,20 @@ def symbol_in(text: str) -> Symbol:
         return Symbol(slug)
     words = [word for word in re.split(r"[^A-Z0-9]+", text.upper()) if word]
     for base, quote in pairwise(words):
-        if quote in QUOTES and len(base) > 1 and (coin := coin_of(base)):
-            return Symbol(coin, _common(quote))
+        if quote in QUOTES and len(base) > 1 and (coin := _coin_of(base)):
+            return Symbol(coin, _common(quote), base)
     for word in words:
-        pair = JOINED.fullmatch(word)
-        if pair and coin_of(word) is None and (coin := coin_of(pair[1])):
-            return Symbol(coin, _common(pair[2]))
-    return Symbol(coin_of(words[0]) if len(words) == 1 else None)
+        pair = word.rstrip("0123456789")  # MetaTrader: BTCUSD1440
+        for quote in QUOTES:
+            base = pair.removesuffix(quote)
+            if base != pair and len(base) > 1 and _coin_of(word) is None and (coin := _coin_of(base)):
+                return Symbol(coin, _common(quote), base)
+    return Symbol(_coin_of(words[0]), ticker=words[0]) if len(words) == 1 else Symbol(None)
+
+
+def _coin_of(ticker: str) -> str | None:
+    """What it means today, else what it meant until it ended."""
+    return coin_of(ticker) or next((row.coin for row in ticker_table() if row.ticker == ticker), None)
 
 
 def _common(quote: str) -> str:
@@ -75,7 +85,8 @@ class Target:
     def rank(self, text: str) -> int:
         """How well a symbol fits: 0 best, from OTHER_CURRENCY on not at all."""
         symbol = Symbol(self.coin, text[2:]) if text.startswith(ANY_COIN) else symbol_in(text)
-        if symbol.coin != self.coin and text.strip().lower() != self.coin:
+        tickers = {row.ticker for row in tickers_of(self.coin, {})}
+        if self.coin not in (symbol.coin, text.strip().lower()) and symbol.ticker not in tickers:
             return UNKNOWN_SYMBOL if symbol.coin is None else OTHER_COIN
         if symbol.quote is None:
             return 0

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def lines_of(row: Row) -> list[str]:
     return [*above, last, *(moved(last, step(row) * number) for number in range(1, count + 1))]
 
 
+@cache
 def content(row: Row) -> tuple[str, bytes]:
     """A file of the layout: its ending and bytes."""
     lines = lines_of(row)
@@ -165,6 +167,11 @@ def test_rows_without_a_header_are_told_apart_by_the_order_of_their_prices() -> 
     assert recognise(ohlc, "f").layout.name == "ccxt rows"
     assert recognise(low_first, "f").layout.name == "Coinbase rows"
     assert recognise(ohlc, "f", json=True).layout.name == "freqtrade and ccxt JSON"
+
+
+def test_the_separator_of_a_spreadsheet_may_stand_above_the_header(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("sep=;\nDate;Close\n2020-01-01;1.5\n2020-01-02;2.5\n")
+    assert read_file(tmp_path / "f.csv", "bitcoin", now=NOW).frame["close"].to_list() == [1.5, 2.5]
 
 
 def test_the_address_above_a_header_and_empty_lines_count_as_rows_of_the_file(tmp_path: Path) -> None:

@@ -15,6 +15,11 @@ from cryptocast.errors import DataError
         ("BITSTAMP:BTCUSD", "bitcoin", "USD"),
         ("BITSTAMP_SPOT_ETH_USD", "ethereum", "USD"),
         ("ETHBTC", "ethereum", "BTC"),
+        ("BNBUSD", "binancecoin", "USD"),
+        ("EOS/USDT", "eos", "USDT"),
+        ("DOTUSD", "polkadot", "USD"),
+        ("BTCTUSD", "bitcoin", "TUSD"),
+        ("tusd.csv", None, None),
         ("XBTEUR_1440.csv", "bitcoin", "EUR"),
         ("BTCUSDT-1d-2024-01.zip", "bitcoin", "USDT"),
         ("Bitstamp_BTCUSD_d.csv", "bitcoin", "USD"),
@@ -52,6 +57,11 @@ def test_the_best_currency_is_chosen_and_a_stablecoin_is_noted() -> None:
 def test_symbols_of_which_none_is_the_coin_are_refused(symbols: list[str], words: str) -> None:
     with pytest.raises(DataError, match=words):
         choose(Target("bitcoin", "usd"), *symbols)
+
+
+def test_a_ticker_that_moved_to_another_coin_stands_for_both() -> None:
+    assert Target("terra-luna", "usd").rank("LUNA/USDT") == Target("terra-luna-2", "usd").rank("LUNAUSDT-1d.csv") == 1
+    assert Target("bitcoin", "usd").rank("LUNA/USDT") > UNKNOWN_SYMBOL
 
 
 def test_the_only_symbol_is_taken_for_a_coin_that_no_table_knows() -> None:
