@@ -44,8 +44,8 @@ COINBASE: Final = Layout(
 METATRADER_4: Final = Layout("MetaTrader 4", None, sparse=True)
 YFINANCE_TICKERS: Final = Layout("yfinance with a Ticker line", "quote")
 FREQTRADE: Final = Layout("freqtrade feather", "coin")
-TIME_FIRST: Final = Layout("any columns, timestamp first", "coin")
-DATE_FIRST: Final = Layout("any columns, date first", "quote")
+TIME_FIRST: Final = Layout("columns by name, timestamp first", "coin")
+DATE_FIRST: Final = Layout("columns by name, date first", "quote")
 # In the order in which they are tried.
 LAYOUTS: Final = (
     *(KLINES, KRAKEN, CCXT, JSON, COINBASE, METATRADER_4, YFINANCE_TICKERS, FREQTRADE),
