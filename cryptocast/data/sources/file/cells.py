@@ -13,6 +13,12 @@ DateOrder: TypeAlias = Literal["dmy", "mdy"]
 UNKNOWN: Final = ("", "null", "nan", "none", "na", "n/a", "-")
 SCALES: Final = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 NUMBER: Final = r"^[$€£]?([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:e[+-]?\d+)?)([kmbt]?)$"
+SIGNS: Final[tuple[tuple[DecimalSign, DecimalSign], ...]] = ((".", ","), (",", "."))
+# A group of other than three digits, the last of both signs, the other one repeated, a zero or four digits before it.
+SHOWS: Final = (
+    r"^[^{sign}]*[{sign}](?:\d{{0,2}}|\d{{4,}})(?:\D|$)|[{other}]\d+[{sign}]"
+    r"|[{other}]\d+[{other}]|^0[{sign}]|\d{{4}}[{sign}]"
+)
 CLOCK: Final = r"(?:[T ]+(\d{1,2})(?::(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?(?:[ -]?([AaPp])[Mm])?)?"
 CLOCK_PARTS: Final = ("hour", "minute", "second", "fraction", "half", "zone")
 ZONE: Final = r" *(Z|UTC|GMT|[+-]\d{2}:?\d{2})?$"
@@ -29,11 +35,9 @@ def numbers(cells: pl.Series, sign: DecimalSign = ".") -> pl.Series:
         return cells.cast(pl.Float64).fill_nan(None)
     if cells.dtype != pl.String():
         return pl.select(pl.when(cells.is_not_null()).then(float("nan"))).to_series()
-    values = (
-        cells.cast(pl.Float64, strict=False)
-        if sign == "."
-        else pl.repeat(None, len(cells), dtype=pl.Float64(), eager=True)
-    )
+    values = cells.cast(pl.Float64, strict=False)
+    if sign == ",":
+        values = values.clear(len(cells))
     left = cells.is_not_null() & (values.is_null() | values.is_nan())
     if not left.any():
         return values
@@ -65,26 +69,13 @@ def decimal_sign(columns: Sequence[pl.Series], *, point_is_decimal: bool) -> Dec
 
     point_is_decimal: in this file a point alone is never between thousands.
     """
-    signs: set[DecimalSign] = set()
-    open_question = False
-    for cells in columns:
-        if cells.dtype != pl.String():
-            continue
-        marked = cells.filter(cells.str.contains("[,.]" if not point_is_decimal else ",")).str.strip_chars().unique()
-        if marked.is_empty():
-            continue
-        for sign, other in ((".", ","), (",", ".")):
-            # A group of other than three digits, the last of both signs, a sign that is repeated, four digits before.
-            shows = (
-                rf"^[^{sign}]*[{sign}](?:\d{{0,2}}|\d{{4,}})(?:\D|$)|[{other}]\d+[{sign}]"
-                rf"|[{other}]\d+[{other}]|^0[{sign}]|\d{{4}}[{sign}]"
-            )
-            if marked.str.contains(shows).any():
-                signs.add("." if sign == "." else ",")
-        open_question = True
+    texts = [cells for cells in columns if cells.dtype == pl.String()]
+    cells = pl.concat(texts) if texts else pl.Series([], dtype=pl.String())
+    marked = cells.filter(cells.str.contains("," if point_is_decimal else "[,.]")).str.strip_chars().unique()
+    signs = [sign for sign, other in SIGNS if marked.str.contains(SHOWS.format(sign=sign, other=other)).any()]
     if len(signs) == 1:
-        return signs.pop()
-    return None if open_question and not signs else "."
+        return signs[0]
+    return "." if signs or marked.is_empty() else None
 
 
 def date_order(cells: pl.Series) -> DateOrder | Literal["unclear"] | None:
@@ -110,10 +101,11 @@ def micros(cells: pl.Series, *, order: DateOrder = "dmy", zone: str | None = Non
     epochs = _epochs(cells)
     if cells.dtype != pl.String() or not (left := epochs.is_null() & cells.is_not_null()).any():
         return epochs, 0
-    times, offsets = _dates(cells.filter(left).str.strip_chars(" \t\"'"), order)
+    text = cells.filter(left).str.strip_chars(" \t\"'")
+    times, offsets = _dates(text, order)
     naive = offsets.is_null() & times.is_not_null()
     local = pl.select(pl.when(naive).then(times)).to_series()
-    utc = _in_utc(local, zone).fill_null(times.cast(pl.Int64) - offsets * US)
+    utc = _in_utc(local, zone).fill_null(times.cast(pl.Int64) - offsets * US).fill_null(_epochs(text))
     return epochs.scatter(left.arg_true(), utc), int(naive.sum())
 
 
@@ -142,29 +134,13 @@ def _in_utc(times: pl.Series, zone: str | None) -> pl.Series:
 
 
 def _epochs(cells: pl.Series) -> pl.Series:
-    """Seconds, milliseconds, microseconds or nanoseconds since 1970: what lies between 2009 and 2100 is only one."""
-    exact: pl.Series | None = None
-    if cells.dtype.is_float():
-        whole, exact = pl.repeat(None, len(cells), dtype=pl.Int64(), eager=True), cells.cast(pl.Float64)
-    else:
-        whole = cells.cast(pl.Int64, strict=False)
-        exact = cells.cast(pl.Float64, strict=False) if whole.null_count() else None
-    value = pl.lit(whole)
-    size = value.abs()
-    epoch = (
-        pl.when(size < 10**11)
-        .then(value * US)
-        .when(size < 10**14)
-        .then(value * 1_000)
-        .when(size < 10**17)
-        .then(value)
-        .otherwise(value // 1_000)
-    )
-    if exact is not None:
-        real = pl.lit(exact)
-        unit = pl.when(real < 1e11).then(1e6).when(real < 1e14).then(1e3).when(real < 1e17).then(1.0).otherwise(1e-3)
-        epoch = epoch.fill_null((real * unit).round().cast(pl.Int64, strict=False))
-    return pl.select(epoch).to_series()
+    """Seconds, milliseconds, microseconds or nanoseconds since 1970: what lies between 2009 and 2100 is only one.
+
+    By way of float64, which holds whole seconds exactly in each of these units.
+    """
+    value = pl.lit(cells.cast(pl.Float64, strict=False))
+    unit = pl.when(value < 1e11).then(1e6).when(value < 1e14).then(1e3).when(value < 1e17).then(1.0).otherwise(1e-3)
+    return pl.select((value * unit).round().cast(pl.Int64, strict=False)).to_series()
 
 
 def _dates(text: pl.Series, order: DateOrder) -> tuple[pl.Series, pl.Series]:

@@ -111,6 +111,7 @@ def test_which_of_day_and_month_comes_first_is_seen_or_asked_for(cells: list[str
         ("2020-01-01T10:00:00-0530", "2020-01-01 15:30"),
         ("Jan 31, 2020", "2020-01-31"),
         ("31/01/2020", "2020-01-31"),
+        (" 1580428800 ", "2020-01-31"),
     ],
 )
 def test_times_are_read_as_they_are_written(text: str, iso: str) -> None:
@@ -122,7 +123,7 @@ def test_what_is_no_time_is_null(text: str) -> None:
     assert moment(text) is None or moment(text) < datetime(2009, 1, 1, tzinfo=UTC)  # type: ignore[operator]
 
 
-@given(MOMENTS, st.sampled_from([1, 1_000, 1_000_000]))
+@given(MOMENTS, st.sampled_from([1, 1_000, 1_000_000, 1_000_000_000]))
 def test_an_epoch_is_the_same_in_every_unit(at: datetime, unit: int) -> None:
     seconds = int(at.replace(tzinfo=UTC).timestamp())
     expected = datetime.fromtimestamp(seconds, UTC)
