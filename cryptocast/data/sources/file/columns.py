@@ -1,5 +1,6 @@
 """The raw cells of a file as typed columns: which column is which, how its numbers and times are written."""
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -172,17 +173,13 @@ class TypedColumns:
         roles, stamp = self.roles, self.options.stamp
         if "open_time" in roles and stamp != "close":
             return roles["open_time"], "open"
-        if "close_time" in roles and (stamp == "close" or "time" not in roles):
-            if stamp == "open":
-                raise DataError(
-                    f"{self.origin} has only the close time of its bars ({roles['close_time']}), not --stamp open."
-                )
+        if "close_time" in roles and (stamp == "close" or (stamp is None and "time" not in roles)):
             return roles["close_time"], "close"
-        if "time" not in roles:
-            raise DataError(
-                f"{self.origin} has only the open time of its bars ({roles['open_time']}), not --stamp close."
-            )
-        return roles["time"], None
+        if "time" in roles:
+            return roles["time"], None
+        end = "open" if "open_time" in roles else "close"
+        name = roles[f"{end}_time"]
+        raise DataError(f"{self.origin} has only the {end} time of its bars ({name}), not --stamp {stamp}.")
 
     # --- how it is written, by the first piece
 
@@ -198,7 +195,7 @@ class TypedColumns:
             if self.options.dates is None:
                 self.notes.add(f"dates read as {'day/month' if order == 'dmy' else 'month/day'}/year")
         self._decide_volume(piece)
-        present = sorted(name for name in RANGE if name in self.roles)
+        present = [name for name in RANGE if name in self.roles]
         if len(present) < len(RANGE):
             self.notes.add("close-only bars" + (f": {', '.join(present)} not used alone" if present else ""))
             self.roles = {ours: name for ours, name in self.roles.items() if ours not in RANGE}
@@ -320,12 +317,9 @@ class TypedColumns:
         if not wrong.any():
             return values
         at = wrong.arg_max() or 0
-        if values[at] != values[at]:
-            why = "not a number"
-        elif abs(values[at]) == float("inf"):
-            why = "not a finite number"
-        else:
-            why = f"a {what} {'must be positive' if what == 'price' else 'cannot be negative'}"
+        why = f"a {what} {'must be positive' if what == 'price' else 'cannot be negative'}"
+        if not math.isfinite(values[at]):
+            why = "not a number" if math.isnan(values[at]) else "not a finite number"
         raise self._fail(piece, name, at, why)
 
     def _when(self, piece: pl.DataFrame) -> pl.Series:

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Final
 
 import polars as pl
+import polars.selectors as cs
 
 from cryptocast.data import parquet
 from cryptocast.data.sources.file.archive import ByteStream, PriceFile
@@ -51,13 +52,11 @@ def open_table(member: PriceFile, stream: ByteStream, *, piece: int = PIECE) -> 
 
 def _typed(content: bytes, origin: str) -> Table:
     frame, _ = parquet.decode(content, origin)
+    words = cs.string() | cs.categorical() | cs.enum()
+    kinds = words | cs.numeric() | cs.temporal() | cs.boolean()
+    frame = frame.select(kinds).with_columns(words.cast(pl.String))
     if frame.is_empty():
         raise DataError(f"{origin} has no rows.")
-    frame = frame.select(
-        name
-        for name, kind in frame.schema.items()
-        if kind.is_numeric() or kind.is_temporal() or kind in (pl.String(), pl.Boolean())
-    )
     shape = recognise([frame.columns], origin, feather=content.startswith(parquet.FEATHER))
     frame.columns = [str(at) for at in range(frame.width)]
     return Table(shape, iter([frame.with_row_index(ROW, offset=1)]))

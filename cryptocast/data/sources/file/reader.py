@@ -6,7 +6,7 @@ the way stands in the notes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -123,7 +123,7 @@ def _read_all(
         if "rank" in rows.frame.columns:
             frame = rows.frame.filter(pl.col("rank") == best).drop("rank")
             notes.count(len(rows.frame) - len(frame), "rows of other symbols left out")
-            read[at] = Rows(rows.label, frame, rows.stamp)
+            read[at] = replace(rows, frame=frame)
     return read, sparse
 
 
@@ -136,7 +136,7 @@ def _rounded(rows: Rows, notes: Notes) -> Rows:
     share = float(frame.select(late.mean()).item() or 0)
     if share:
         frame = frame.with_columns(time=pl.when(late).then((pl.col("time") // MINUTE + 1) * MINUTE).otherwise("time"))
-    return Rows(rows.label, frame, _stamp(rows, share, notes))
+    return replace(rows, frame=frame, stamp=_stamp(rows, share, notes))
 
 
 def _stamp(rows: Rows, late: float, notes: Notes) -> Stamp:
@@ -192,7 +192,7 @@ def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
         )
     if rows.stamp == "close":
         frame = frame.with_columns(pl.col("time") - length)
-    return Rows(rows.label, frame.rename({"time": "opened"}), rows.stamp)
+    return replace(rows, frame=frame.rename({"time": "opened"}))
 
 
 # --- all files

@@ -1,12 +1,14 @@
 from datetime import date, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cryptocast.data.sources.file.layouts import VolumeUnit
-from cryptocast.data.sources.file.reader import FileOptions
+from cryptocast.data.sources.file.reader import FileOptions, read_file
+from cryptocast.data.tables import write_table
 from cryptocast.errors import DataError, UsageError
-from tests.data.sources.file.texts import days, read, row, simple
+from tests.data.sources.file.texts import NOW, days, read, row, simple
 
 
 @pytest.mark.parametrize(("unit", "expected"), [(None, 5.0), ("quote", 5.0), ("coin", 500.0)])
@@ -123,3 +125,14 @@ def test_the_volume_is_in_money_whatever_the_columns_are_called(
 def test_another_coin_and_another_currency_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         read(tmp_path / name, text)
+
+
+def test_symbols_in_categories_of_a_parquet_file_are_symbols(tmp_path: Path) -> None:
+    data = {"date": [date(2020, 1, 1), date(2020, 1, 2)], "close": [1.0, 2.0], "nested": [[1], [2]]}
+    frame = pl.DataFrame(data).with_columns(symbol=pl.lit("ETH/USD", pl.Categorical()))
+    write_table(frame, tmp_path / "f.parquet")
+    with pytest.raises(DataError, match="row 1: symbol is 'ETH/USD', not bitcoin"):
+        read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)
+    write_table(frame.select("nested"), tmp_path / "f.parquet")
+    with pytest.raises(DataError, match=r"f\.parquet has no rows"):
+        read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)
