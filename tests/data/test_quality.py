@@ -362,7 +362,7 @@ def test_what_an_import_repaired_stands_in_its_notes_and_is_gone_from_the_report
     assert stored is not None
     notes = " | ".join(stored.provenance.notes)
     assert "2 exact duplicates dropped" in notes
-    assert "1 bars whose high and low contradict open or close made close-only" in notes
+    assert "1 bar whose high and low contradict open or close made close-only" in notes
     report = check(stored.frame)
     assert (report.duplicates, report.broken_ranges, report.close_only, report.errors) == (0, 0, 1, 0)
 

@@ -58,21 +58,24 @@ class Notes:
     """What is said of an import: lines, each once, and counts that add up over pieces and files."""
 
     lines: dict[str, None] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, line: str | None) -> None:
         """Say it once; nothing for None."""
         if line is not None:
             self.lines[line] = None
 
-    def count(self, number: int, of: str) -> None:
-        """Such as 3, `rows without a price left out`."""
+    def count(self, number: int, noun: str, what: str) -> None:
+        """Such as 3, `row`, `without a price left out`."""
         if number:
-            self.counts[of] += number
+            self.counts[noun, what] += number
 
     def in_words(self) -> tuple[str, ...]:
         """All of them."""
-        return (*self.lines, *(f"{number:,} {of}" for of, number in self.counts.items()))
+        counts = (
+            f"{number:,} {noun}{'' if number == 1 else 's'} {what}" for (noun, what), number in self.counts.items()
+        )
+        return (*self.lines, *counts)
 
 
 @dataclass(slots=True, eq=False)
@@ -262,7 +265,7 @@ class TypedColumns:
         if not self.decided and len(piece):
             self._decide(piece)
         close = numbers(self._cells(piece, self.roles["close"]), self.sign)
-        self.notes.count(close.null_count(), "rows without a price left out")
+        self.notes.count(close.null_count(), "row", "without a price left out")
         piece = piece.filter(close.is_not_null())
         unknown = pl.lit(None, dtype=pl.Float64())
         prices = [self._numbers(piece, name, "price") if name in self.roles else unknown for name in (*RANGE, "close")]
@@ -283,9 +286,9 @@ class TypedColumns:
         lacking = pl.any_horizontal(pl.col(RANGE).is_null())
         checks = bars.select(lacking=lacking, broken=~lacking & broken_range().fill_null(value=False))
         if "high" in self.roles:
-            self.notes.count(int(checks["lacking"].sum()), "bars without open, high or low made close-only")
+            self.notes.count(int(checks["lacking"].sum()), "bar", "without open, high or low made close-only")
         self.notes.count(
-            int(checks["broken"].sum()), "bars whose high and low contradict open or close made close-only"
+            int(checks["broken"].sum()), "bar", "whose high and low contradict open or close made close-only"
         )
         bars = bars.with_columns(range_known=~(checks["lacking"] | checks["broken"]))
         return bars.with_columns(pl.when("range_known").then(name).otherwise("close").alias(name) for name in RANGE)
@@ -302,7 +305,7 @@ class TypedColumns:
             self.symbols[text] = ranks[text], f"{self.origin}, row {row}: {name}"
         ranked = piece.with_columns(rank=symbols.replace_strict(ranks, return_dtype=pl.Int8()))
         own = ranked.filter(pl.col("rank") < OTHER_CURRENCY)
-        self.notes.count(len(piece) - len(own), "rows of other symbols left out")
+        self.notes.count(len(piece) - len(own), "row", "of other symbols left out")
         return own
 
     def _cells(self, piece: pl.DataFrame, name: str) -> pl.Series:

@@ -97,7 +97,7 @@ def _named_after(files: list[PriceFile], target: Target, notes: Notes) -> list[P
     best, note = target.choose({file.name: (rank, f"{file.label}: its name") for file, rank in pairs.items()})
     notes.add(note)
     own = [file for file in files if pairs.get(file, best) == best]
-    notes.count(len(files) - len(own), "files of other coins or currencies left out")
+    notes.count(len(files) - len(own), "file", "of other coins or currencies left out")
     return own
 
 
@@ -122,7 +122,7 @@ def _read_all(
     for at, rows in enumerate(read):
         if "rank" in rows.frame.columns:
             frame = rows.frame.filter(pl.col("rank") == best).drop("rank")
-            notes.count(len(rows.frame) - len(frame), "rows of other symbols left out")
+            notes.count(len(rows.frame) - len(frame), "row", "of other symbols left out")
             read[at] = replace(rows, frame=frame)
     return read, sparse
 
@@ -184,7 +184,7 @@ def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
     off = frame.filter(misplaced) if misplaced.any() else frame.clear()
     if len(off) == 1 and len(frame) > 1 and off["time"][0] == frame["time"][-1]:
         frame = frame.filter(pl.col("time") % length == 0)
-        notes.count(1, "unfinished newest rows, off the grid, left out")
+        notes.count(1, "unfinished last row", "off the grid left out")
     elif len(off):
         raise DataError(
             f"{rows.label}, row {off[ROW][0]}: {moment(off['time'][0])} is off the {in_words(length)} grid of UTC"
@@ -236,7 +236,7 @@ def _joined(tables: Sequence[Rows], notes: Notes) -> pl.DataFrame:
             f"{labels[file]} has two different bars for {moment(clash['opened'][0])}: row {row} (close {close:.10g})"
             f" and {where}row {again} ({different:.10g}). Keep one of them."
         )
-    notes.count(len(twice) - len(single), "exact duplicates dropped")
+    notes.count(len(twice) - len(single), "exact duplicate", "dropped")
     return pl.concat([frame.filter(~pl.col("opened").is_in(single["opened"].implode())), single]).sort("opened")
 
 
@@ -244,7 +244,7 @@ def _closed(frame: pl.DataFrame, length: int, now: datetime, notes: Notes) -> pl
     if frame["opened"][-1] + length <= now.timestamp() * 1e6:
         return frame
     before = frame.filter((pl.col("opened") + length).cast(TIME) <= now)
-    notes.count(len(frame) - len(before), "bars not closed yet left out")
+    notes.count(len(frame) - len(before), "bar", "not closed yet left out")
     return before
 
 
@@ -264,7 +264,7 @@ def _resampled(
     whole, missing = resample(frame, length, BAR_US[grain], sparse=sparse)
     if len(missing):
         notes.add(
-            f"{len(missing):,} {grain} bars left out because more than 10 % of their time is missing, the first opens"
+            f"left out, because more than 10 % of their time is missing: {len(missing):,} {grain} bars, the first opens"
             f" at {moment(missing[0])}"
         )
     if whole.is_empty():

@@ -24,7 +24,7 @@ def test_a_range_that_contradicts_the_close_makes_the_bar_close_only(tmp_path: P
     found = read(tmp_path / "f.csv", simple(row(1), "2020-01-02,100,101,99,150,5", row(3)))
     assert found.frame["range_known"].to_list() == [True, False, True]
     assert found.frame.select("open", "high", "low", "close").row(1) == (150.0, 150.0, 150.0, 150.0)
-    assert any("1 bars whose high and low" in note for note in found.notes)
+    assert any("1 bar whose high and low" in note for note in found.notes)
 
 
 def test_unknown_volumes_are_unknown_and_not_zero(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_rows_without_a_price_are_left_out_and_those_with_half_a_range_are_close
     assert days(found) == ["2020-01-02T00:00", "2020-01-05T00:00", "2020-01-06T00:00", "2020-01-07T00:00"]
     assert found.frame["range_known"].to_list() == [True, False, True, True]
     assert "2 rows without a price left out" in found.notes
-    assert "1 bars without open, high or low made close-only" in found.notes
+    assert "1 bar without open, high or low made close-only" in found.notes
 
 
 def test_a_time_beside_the_date_is_not_ignored(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_bars_that_are_not_closed_are_left_out_and_counted(tmp_path: Path) -> No
     path.write_text(simple(row(1), row(2), row(3)))
     found = read_file(path, "bitcoin", now=datetime(2020, 1, 3, 12, tzinfo=UTC))
     assert days(found) == ["2020-01-02T00:00", "2020-01-03T00:00"]
-    assert any("1 bars not closed" in note for note in found.notes)
+    assert any("1 bar not closed" in note for note in found.notes)
     with pytest.raises(DataError, match="no bar that was closed"):
         read_file(path, "bitcoin", now=datetime(2019, 1, 1, tzinfo=UTC))
 
@@ -213,7 +213,7 @@ def test_an_unfinished_last_row_is_left_out_but_no_other_that_is_off_the_grid(tm
     live = "2020-01-05 14:37:00+00:00,100,200,50,100,5"
     found = read(tmp_path / "f.csv", simple(*map(row, range(1, 5)), live))
     assert days(found)[-1] == "2020-01-05T00:00"
-    assert any("unfinished newest row" in note for note in found.notes)
+    assert any("unfinished last row" in note for note in found.notes)
     with pytest.raises(DataError, match=r"row 6: 2020-01-05T14:37Z is off the daily grid"):
         read(tmp_path / "f.csv", simple(*map(row, range(1, 5)), live, row(6), row(7)))
 
