@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "cryptocast fetch bitcoin ethereum --days 365",
             "cryptocast fetch bitcoin --file prices.csv --stamp open",
+            "cryptocast fetch bitcoin --file 2024.zip --file 2025.zip",
             "cryptocast fetch bitcoin --source coingecko --granularity hourly",
         ),
     )(fetch)
@@ -58,8 +59,13 @@ def fetch(
         ),
     ] = None,
     file: Annotated[
-        Path | None,
-        typer.Option("--file", help="Take the candles of one coin from a .csv or .parquet (Yahoo, Binance, your own)."),
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            metavar="PATH",
+            help="Take the candles of one coin from this file or folder; repeat it for more. .csv, .zip and others of"
+            " exchanges and data sites, see docs/data.md.",
+        ),
     ] = None,
     stamp: Annotated[
         Literal["open", "close"] | None, typer.Option("--stamp", help="What the times in the file mean.")
@@ -67,6 +73,26 @@ def fetch(
     volume_unit: Annotated[
         Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="What the volume in the file counts.")
     ] = None,
+    decimal: Annotated[
+        Literal[".", ","] | None,
+        typer.Option("--decimal", help="The decimal sign in the file. Default: looked for."),
+    ] = None,
+    dates: Annotated[
+        Literal["dmy", "mdy"] | None,
+        typer.Option("--dates", help="Day or month first in the file. Default: looked for."),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            "--timezone", metavar="ZONE", help="Of times in the file that name none, e.g. Europe/Berlin. Default: UTC."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", metavar="", help="Let the file take the place of earlier ones; else they are merged."
+        ),
+    ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already has.")
     ] = False,
@@ -84,6 +110,7 @@ def fetch(
     """
     from cryptocast.cli.screens.market_data import fetch_screen
     from cryptocast.workflows.market_data.connect import access_of, upstream_factory
+    from cryptocast.workflows.market_data.fetch import FileOptions
     from cryptocast.workflows.market_data.fetch import fetch as fetch_candles
     from cryptocast.workflows.market_data.resolve import open_store
 
@@ -91,7 +118,7 @@ def fetch(
     selection = bars.selection(coins)
     asked = selection.resolved(session.config)
     # A file that is named goes before the source of the settings.
-    source = selection.source or ("auto" if file is not None else asked.source)
+    source = selection.source or ("auto" if file else asked.source)
     report = fetch_candles(
         session.config,
         asked.coins,
@@ -104,9 +131,9 @@ def fetch(
         upstream=upstream_factory(source, access_of(context)),
         store=open_store(session.config),
         days=days,
-        file=file,
-        stamp=stamp,
-        volume_unit=volume_unit,
+        files=file or (),
+        file_options=FileOptions(stamp=stamp, volume_unit=volume_unit, decimal=decimal, dates=dates, timezone=timezone),
+        replace=replace,
         refresh=refresh,
         hours=hours,
         progress=context.progress,

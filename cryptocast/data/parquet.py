@@ -1,4 +1,4 @@
-"""Parquet files as bytes, and files that appear whole or not at all. The only module that names the Parquet library."""
+"""Parquet and feather files as bytes, and files that appear whole or not at all. Nothing else names their library."""
 
 import os
 import secrets
@@ -15,9 +15,20 @@ import pyarrow.parquet as pq
 from cryptocast.errors import DataError
 from cryptocast.files import make_own_folder, open_own_file
 
-__all__ = ["TEMPORARY", "decode", "encode", "read_bytes", "read_frame", "read_metadata", "write_atomically"]
+__all__ = [
+    "FEATHER",
+    "TEMPORARY",
+    "decode",
+    "encode",
+    "is_table",
+    "read_bytes",
+    "read_frame",
+    "read_metadata",
+    "write_atomically",
+]
 
 TEMPORARY: Final = ".tmp"
+FEATHER: Final = b"ARROW1"
 METADATA_KEY: Final = b"cryptocast"
 
 
@@ -31,12 +42,21 @@ def encode(frame: pl.DataFrame, metadata: bytes | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def is_table(content: bytes) -> bool:
+    """Whether these first bytes are those of a file that `decode` reads."""
+    return content.startswith((b"PAR1", FEATHER))
+
+
 def decode(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
-    """The frame and our metadata (None where absent). DataError naming `origin` if this is no whole Parquet file."""
+    """The frame and our metadata (None where absent). DataError naming `origin` if this is no whole Parquet file, nor
+    an Arrow file as feather writes it."""
     try:
-        # Not pq.read_table, which loads the datasets of pyarrow and pandas with them: 70 MB of every server.
-        with pq.ParquetFile(BytesIO(content), page_checksum_verification=True) as file:
-            table = file.read()
+        if content.startswith(FEATHER):
+            table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
+        else:
+            # Not pq.read_table, which loads the datasets of pyarrow and pandas with them: 70 MB of every server.
+            with pq.ParquetFile(BytesIO(content), page_checksum_verification=True) as file:
+                table = file.read()
         table.validate(full=True)  # polars trusts buffers and names, and panics over bad ones
         str(table.schema)
         frame = pl.from_arrow(table)

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cryptocast.rehearsal import FakeUpstream
@@ -88,3 +89,50 @@ def test_as_of_before_anything_was_known_ends_in_3_and_names_the_first_moment(ru
     assert ended.code == 3
     assert "it knows some since" in ended.err
     assert "Traceback" not in ended.err
+
+
+def stored(run: Run, tmp_path: Path) -> pl.DataFrame:
+    (path,) = (tmp_path / "data/candles").rglob("bitcoin.parquet")
+    return pl.read_parquet(path).drop("known_from")
+
+
+def test_monthly_files_in_any_order_and_two_at_once_give_the_store_of_one(run: Run, tmp_path: Path) -> None:
+    closes = [100.0 + day for day in range(30)]
+    lines = rows(closes).splitlines(keepends=True)
+    for number in range(3):
+        (tmp_path / f"{number}.csv").write_text("".join([lines[0], *lines[1 + 10 * number : 11 + 10 * number]]))
+    (tmp_path / "whole.csv").write_text("".join(lines))
+    assert run("fetch", "bitcoin", "--file", "whole.csv").code == 0
+    expected = stored(run, tmp_path)
+    for order in (("2", "0", "1"), ("1", "2", "0")):
+        assert run("fetch", "bitcoin", "--file", f"{order[0]}.csv", "--replace").code == 0
+        ended = run("fetch", "bitcoin", *(part for number in order[1:] for part in ("--file", f"{number}.csv")))
+        assert ended.code == 0, ended.err
+        assert stored(run, tmp_path).equals(expected)
+
+
+def test_a_second_import_changes_nothing_and_bars_that_differ_are_told(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv"
+    file.write_text(rows([100.0 + day for day in range(30)]))
+    run("fetch", "bitcoin", "--file", "prices.csv")
+    before = stored(run, tmp_path)
+    again = json.loads(run("fetch", "bitcoin", "--file", "prices.csv", "--json").out)["coins"][0]
+    assert (again["added"], again["revised"], again["removed"]) == (0, 0, 0)
+    assert stored(run, tmp_path).equals(before)
+    file.write_text(rows([100.0 + day + (day > 26) for day in range(30)]))
+    said = " ".join(run("fetch", "bitcoin", "--file", "prices.csv").out.split())
+    assert "3 bars differ from those stored earlier and were revised" in said
+    file.write_text(rows([100.0 + day + (day > 26) for day in range(20)]))
+    said = " ".join(run("fetch", "bitcoin", "--file", "prices.csv", "--replace").out.split())
+    assert "10 bars that were stored earlier did not come again and were removed" in said
+
+
+def test_how_a_file_is_written_can_be_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("Date;Close\n01/02/2020 00:00;60,001\n01/02/2020 01:00;60,002\n")
+    assert "--decimal" in run("fetch", "bitcoin", "--file", "f.csv").out
+    told = ("--decimal", ",", "--dates", "dmy", "--timezone", "Europe/Berlin", "--granularity", "hourly")
+    ended = run("fetch", "bitcoin", "--file", "f.csv", *told, "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["coins"][0]["first"] == "2020-02-01T00:00:00Z"
+    assert run("fetch", "bitcoin", "--file", "f.csv", "--timezone", "Nowhere").code == 2
+    assert run("fetch", "bitcoin", "--source", "sample", "--replace").code == 2

@@ -15,7 +15,7 @@ from cryptocast.config import QualityConfig
 from cryptocast.data import quality
 from cryptocast.data.quality import STABLECOINS, QualityReport, check_quality, is_stablecoin
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.sources.file.reader import read_file
+from cryptocast.data.sources.file.reader import FileOptions, read_file
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.sources.simulated import (
     GarchT,
@@ -350,7 +350,10 @@ def test_what_an_import_repaired_stands_in_its_notes_and_is_gone_from_the_report
     columns = frame.select(pl.col("close_time").dt.strftime("%Y-%m-%dT%H:%M:%SZ").alias("date"), *PRICES, "volume")
     columns.write_csv(tmp_path / "bars.csv")
     imported = read_file(
-        tmp_path / "bars.csv", "bitcoin", now=START + timedelta(days=90), vs="usd", stamp="close", volume_unit="quote"
+        tmp_path / "bars.csv",
+        "bitcoin",
+        now=START + timedelta(days=90),
+        options=FileOptions(stamp="close", volume_unit="quote"),
     )
     store = CandleStore(tmp_path / "store", lock_timeout_s=5.0)
     key = SeriesKey(Market("file", "usd", "daily"), "bitcoin")
@@ -359,7 +362,7 @@ def test_what_an_import_repaired_stands_in_its_notes_and_is_gone_from_the_report
     assert stored is not None
     notes = " | ".join(stored.provenance.notes)
     assert "2 exact duplicates dropped" in notes
-    assert "1 bars whose high and low contradict open or close made close-only" in notes
+    assert "1 bar whose high and low contradict open or close made close-only" in notes
     report = check(stored.frame)
     assert (report.duplicates, report.broken_ranges, report.close_only, report.errors) == (0, 0, 1, 0)
 

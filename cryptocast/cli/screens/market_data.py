@@ -26,6 +26,14 @@ FETCHED: Final = (
     Column("first bar closed", leaves=1),
     Column("last bar closed"),
 )
+REVISED: Final = (
+    "1 bar differs from the one stored earlier and was revised",
+    "{:,} bars differ from those stored earlier and were revised",
+)
+REMOVED: Final = (
+    "1 bar that was stored earlier did not come again and was removed",
+    "{:,} bars that were stored earlier did not come again and were removed",
+)
 LISTED: Final = (
     Column("coin"),
     Column("source"),
@@ -44,6 +52,7 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
     came = [coin for coin in report.coins if coin.error is None]
     if came:
         yield Sheet(FETCHED, [_fetched(coin) for coin in came], f"Candles in {report.vs.upper()}")
+    yield from _changes(came)
     yield from _remarks(came)
     yield from (
         Text(f"{coin.coin}: its hours did not come: {coin.hours_problem}", style="yellow")
@@ -55,6 +64,14 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
             yield Text(f"{coin.coin}: {coin.error.message}", style="red")
     if report.summary.calls:
         yield note(report.summary.in_words())
+
+
+def _changes(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
+    """What became of bars that were there before."""
+    for coin in coins:
+        for bars, (one, many) in ((coin.revised, REVISED), (coin.removed, REMOVED)):
+            if bars:
+                yield Text(f"{coin.coin}: {(one if bars == 1 else many).format(bars)}", style="yellow")
 
 
 def _fetched(coin: FetchedCoin) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import Candles, SeriesKey
-from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
+from cryptocast.data.sources.file.reader import FileOptions, Imported, read_file
 from cryptocast.data.sources.file.source import FILE
 from cryptocast.data.sources.table import SOURCES, ages_by_clock
 from cryptocast.data.sources.upstream import Upstream
@@ -22,7 +22,7 @@ from cryptocast.workflows.context import NoProgress, Progress, Resolved
 from cryptocast.workflows.market_data.hourly_backfill import Backfill, backfill
 from cryptocast.workflows.market_data.resolve import Found, Sources
 
-__all__ = ["FetchProblem", "FetchReport", "FetchSummary", "FetchedCoin", "fetch"]
+__all__ = ["FetchProblem", "FetchReport", "FetchSummary", "FetchedCoin", "FileOptions", "fetch"]
 
 TRIES: Final = 2  # the first coin may be the one that fails by itself
 
@@ -123,9 +123,9 @@ def fetch(
     upstream: Callable[[], Upstream],
     store: CandleStore,
     days: int | None = None,
-    file: Path | None = None,
-    stamp: Stamp | None = None,
-    volume_unit: VolumeUnit | None = None,
+    files: Sequence[Path] = (),
+    file_options: FileOptions | None = None,
+    replace: bool = False,
     refresh: bool = False,
     hours: bool | None = None,
     wall_clock: Callable[[], datetime] | None = None,
@@ -134,28 +134,29 @@ def fetch(
 ) -> FetchReport:
     """Fetch the coins side by side; the failure of one stands in its row and does not touch the others.
 
-    granularity None: what the file holds, else the setting. A file replaces the coin's candles from an earlier file
-    (the old bars go to the revisions); it needs exactly one coin. `auto` without a network reports what the other
-    commands will rest on. hours: after the daily closes bring the hours that give them their highs and lows (None: the
-    setting). wall_clock: the time as it goes on, for fetches that take an hour; without, it stands at `now`.
+    granularity None: what the files hold, else the setting. files: of exactly one coin, read together and merged into
+    its candles from earlier files; with `replace` they take their place (the old bars go to the revisions). `auto`
+    without a network reports what the other commands will rest on. hours: after the daily closes bring the hours that
+    give them their highs and lows (None: the setting). wall_clock: the time as it goes on, for fetches that take an
+    hour; without, it stands at `now`.
 
     cut_at: the moment that is pretended. Bars of a file that closed later are left out, those that are fetched come and
     are not reported. What is stored always says when it truly came. UsageError if the arguments contradict each other,
     ConfigError for a key that the upstream refuses.
     """
-    if file is not None and source == "auto":
+    if files and source == "auto":
         source = "file"
     coins = tuple(dict.fromkeys(coins))
-    _check(coins, source, vs, file, stamp, volume_unit)
-    if file is not None:
-        path = file
+    described = replace or file_options not in (None, FileOptions())
+    _check(coins, source, vs, files=bool(files), described=described)
+    if files:
 
         def own(coin: str) -> FetchedCoin:
             closed = cut_at or now
-            found = read_file(
-                path, coin, now=closed, vs=vs, granularity=granularity, stamp=stamp, volume_unit=volume_unit
+            found = read_file(files, coin, now=closed, vs=vs, granularity=granularity, options=file_options)
+            return _from_file(
+                config, store, SeriesKey(Market(FILE.name, vs, found.granularity), coin), found, now, replace=replace
             )
-            return _from_file(config, store, coin, vs, found, now)
 
         return _alone(own, coins, vs, progress)
     grain = granularity or config.data.granularity
@@ -302,32 +303,35 @@ def _check(
     coins: Sequence[str],
     source: SourceChoice,
     vs: str,
-    file: Path | None,
-    stamp: Stamp | None,
-    volume_unit: VolumeUnit | None,
+    *,
+    files: bool,
+    described: bool,
 ) -> None:
     for coin in coins:
         check_coin(coin)
     check_vs(vs)
     imports = source == FILE.name
-    if imports and file is None:
+    if imports and not files:
         raise UsageError("--source file needs the file: add --file PATH.")
     if imports and len(coins) != 1:
         raise UsageError(
             f"A file holds the candles of one coin, {len(coins)} are named: cryptocast fetch COIN --file PATH."
         )
-    if not imports and file is not None:
+    if not imports and files:
         raise UsageError(f"--file does not go with --source {source}: leave one of them out.")
-    if not imports and (stamp is not None or volume_unit is not None):
-        raise UsageError("--stamp and --volume-unit describe a file: add --file PATH.")
+    if not imports and described:
+        raise UsageError(
+            "--stamp, --volume-unit, --decimal, --dates, --timezone and --replace are about a file: add --file PATH."
+        )
 
 
-def _from_file(config: Config, store: CandleStore, coin: str, vs: str, found: Imported, now: datetime) -> FetchedCoin:
-    key = SeriesKey(Market(FILE.name, vs, found.granularity), coin)
-    written = store.write(key, found.frame, fetched_at=now, notes=found.notes, replace=True)
+def _from_file(
+    config: Config, store: CandleStore, key: SeriesKey, found: Imported, now: datetime, *, replace: bool
+) -> FetchedCoin:
+    written = store.write(key, found.frame, fetched_at=now, notes=found.notes, replace=replace)
     stored = store.read(key)
     if stored is None:
-        raise DataError(f"The candles of {coin} vanished from the store while they were read. Try again.")
+        raise DataError(f"The candles of {key.coin} vanished from the store while they were read. Try again.")
     return _row(config, stored, written)
 
 

@@ -15,7 +15,7 @@ from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.errors import UsageError
 from cryptocast.market import Market
 from cryptocast.net import ApiClient
-from cryptocast.workflows.market_data.fetch import FetchReport, fetch
+from cryptocast.workflows.market_data.fetch import FetchReport, FileOptions, fetch
 from cryptocast.workflows.market_data.resolve import open_store
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
@@ -138,15 +138,17 @@ def test_the_sample_goes_into_the_store_under_its_name(shop: Shop) -> None:
 CSV = "date,close,volume\n" + "".join(f"2021-01-{day:02},{100 + day},{day}\n" for day in range(1, 11))
 
 
-def test_a_file_is_imported_and_a_second_one_replaces_it(shop: Shop, tmp_path: Path) -> None:
+def test_a_file_is_imported_and_a_later_one_is_merged_or_replaces_it(shop: Shop, tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_text(CSV)
-    row = shop.fetch("bitcoin", file=file).coins[0]  # a file implies its source
+    row = shop.fetch("bitcoin", files=[file]).coins[0]  # a file implies its source
     assert (row.source, row.added, row.rows, row.granularity) == ("file", 10, 10, "daily")
     assert "imported from own.csv" in row.notes
     file.write_text(CSV.replace("2021-01-01,101,1\n", "").replace("2021-01-10,110", "2021-01-10,111"))
-    row = shop.fetch("bitcoin", source="file", file=file).coins[0]
-    assert (row.added, row.revised, row.removed, row.rows) == (0, 1, 1, 9)
+    row = shop.fetch("bitcoin", source="file", files=[file]).coins[0]
+    assert (row.added, row.revised, row.removed, row.rows) == (0, 1, 0, 10)
+    row = shop.fetch("bitcoin", files=[file], replace=True).coins[0]
+    assert (row.added, row.revised, row.removed, row.rows) == (0, 0, 1, 9)
     notice = shop.fetch("bitcoin").coins[0].notice
     assert notice is not None
     assert "your own file" in notice
@@ -155,11 +157,11 @@ def test_a_file_is_imported_and_a_second_one_replaces_it(shop: Shop, tmp_path: P
 def test_a_bad_file_leaves_the_store_as_it_was(shop: Shop, tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_text(CSV)
-    shop.fetch("bitcoin", file=file)
+    shop.fetch("bitcoin", files=[file])
     before = shop.store.ls()
     for text in ("", CSV + "2021-01-11,-5,1\n", CSV + "2021-01-10,999,1\n", CSV[:-4] + "x\n"):
         file.write_text(text)
-        assert shop.fetch("bitcoin", file=file).exit_code == 3
+        assert shop.fetch("bitcoin", files=[file]).exit_code == 3
     assert shop.store.ls() == before
     assert shop.store.verify() == []
 
@@ -168,9 +170,9 @@ def test_a_bad_file_leaves_the_store_as_it_was(shop: Shop, tmp_path: Path) -> No
     ("coins", "options", "words"),
     [
         (["bitcoin"], {"source": "file"}, "add --file"),
-        (["bitcoin", "ethereum"], {"file": Path("f.csv")}, "one coin, 2 are named"),
-        (["bitcoin"], {"source": "sample", "file": Path("f.csv")}, "does not go with"),
-        (["bitcoin"], {"stamp": "close"}, "--stamp"),
+        (["bitcoin", "ethereum"], {"files": [Path("f.csv")]}, "one coin, 2 are named"),
+        (["bitcoin"], {"source": "sample", "files": [Path("f.csv")]}, "does not go with"),
+        (["bitcoin"], {"file_options": FileOptions(stamp="close")}, "--stamp"),
         (["../x"], {}, "not a coin id"),
         (["bitcoin"], {"vs": "U$"}, "not a quote currency"),
     ],
@@ -203,5 +205,5 @@ def test_the_report_is_one_json_document_with_its_schema(shop: Shop) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the development data are not part of the repository")
 @pytest.mark.parametrize(("name", "rows"), [("bitcoin.daily.parquet", 2991), ("bitcoin.hourly.parquet", 33_954)])
 def test_the_development_data_are_fetched_by_the_plain_command(shop: Shop, name: str, rows: int) -> None:
-    row = shop.fetch("bitcoin", source="file", file=SHARED / name).coins[0]
+    row = shop.fetch("bitcoin", source="file", files=[SHARED / name]).coins[0]
     assert (row.rows, row.error, row.granularity) == (rows, None, name.split(".")[1])

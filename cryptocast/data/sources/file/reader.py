@@ -1,55 +1,33 @@
-"""The user's own prices: a Parquet or CSV file made into candles, or refused in one line that names the place.
+"""The user's own prices: files of any usual layout made into candles, or refused in one line that names the place.
 
-Three steps: a table of cells with the row numbers of the file (`_read_cells`), typed columns of ours (`_to_columns`),
-closed bars on the grid (`_to_bars`). Whatever is changed on the way is counted in the notes.
+Each file arrives in pieces of raw cells (`pieces`) and becomes typed columns of ours (`columns`). Here its bars are put
+on their grid, joined to those of the other files and, if they are finer, resampled. Whatever is changed or assumed on
+the way stands in the notes.
 """
 
-import csv
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from io import StringIO
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import polars as pl
 
 from cryptocast.config import Granularity
-from cryptocast.data import parquet
 from cryptocast.data.candle_checks import moment
-from cryptocast.data.coins import shown
-from cryptocast.data.quality import broken_range
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
+from cryptocast.data.sources.file.archive import PriceFile, price_files
+from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns
+from cryptocast.data.sources.file.layouts import Stamp
+from cryptocast.data.sources.file.pieces import ROW, open_table
+from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, resample
+from cryptocast.data.sources.file.symbols import RankedSymbol, Target, symbol_in
 from cryptocast.errors import DataError
 
-__all__ = ["Imported", "Stamp", "VolumeUnit", "read_file"]
+__all__ = ["FileOptions", "Imported", "read_file"]
 
-Stamp: TypeAlias = Literal["open", "close"]
-VolumeUnit: TypeAlias = Literal["coin", "quote"]
-Cell: TypeAlias = str | float | int | bool | datetime | date | None
-
-# Our column and the names it goes by, best first, in lower case with _ for what is neither letter nor digit.
-NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "open_time": ("open_time", "opentime", "open_timestamp"),
-    "close_time": ("close_time", "closetime", "close_timestamp", "snapped_at"),
-    "time": ("timestamp", "datetime", "date", "time", "day", "unix", "__index_level_0__"),
-    "open": ("open", "open_price"),
-    "high": ("high", "high_price"),
-    "low": ("low", "low_price"),
-    "close": ("close", "close_price", "price"),
-    "quote_volume": ("quote_volume", "quote_asset_volume", "volume_quote"),
-    "volume": ("volume", "total_volume"),
-    "market_cap": ("market_cap", "marketcap"),
-    "coin": ("coin",),
-}
-KLINE: Final = (
-    *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume"),
-    *("count", "taker_buy_volume", "taker_buy_quote_volume", "ignore"),
-)
-UNKNOWN: Final = frozenset({"", "null", "nan", "none", "na", "n/a"})
-EPOCH_US: Final = datetime(1970, 1, 1, tzinfo=UTC)
-EARLIEST, LATEST = datetime(2009, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+SECOND: Final = 1_000_000
+RUN: Final = 5  # so many bars in a row are no gaps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,359 +40,237 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cells:
-    """A table as it stands in the file: columns by name, and for each row its number there (CSV: the line)."""
+class Rows:
+    """The rows of one file as they stand there, and which end of a bar their time names, None: it is not said."""
 
-    origin: str
-    columns: Mapping[str, Sequence[Cell]]
-    rows: Sequence[int]
-
-    def fail(self, index: int, column: str, why: str) -> DataError:
-        value = shown(self.columns[column][index])
-        return DataError(f"{self.origin}, row {self.rows[index]}: {column} is {value}, {why}.")
+    label: str
+    frame: pl.DataFrame
+    stamp: Stamp | None
 
 
 def read_file(
-    path: Path,
+    path: Path | Sequence[Path],
     coin: str,
     *,
     now: datetime,
     vs: str = "usd",
     granularity: Granularity | None = None,
-    stamp: Stamp | None = None,
-    volume_unit: VolumeUnit | None = None,
+    options: FileOptions | None = None,
 ) -> Imported:
-    """The closed bars in a Parquet or CSV file (by its content, not its suffix).
+    """The closed bars in one or several files and folders, read as one series.
 
-    Columns are found by name in any case. `stamp` says which end of a bar the time column names: by default its open,
-    unless the column is called close time. `volume_unit`: quote currency by default, for Binance klines the column of
-    quote volume; volume in coins is converted at the close. The granularity is read from the spacing and, if given,
-    must agree. Bars not closed at `now` are left out. Without open, high and low the bars are close-only. Raises
-    DataError in one line with file, row and value.
+    Layouts are recognised by their first lines (docs/data.md). Finer bars are resampled to `granularity`, without one
+    to days; hours stay hours. Bars not closed at `now` and rows without a price are left out. Without open, high and
+    low the bars are close-only. Raises DataError in one line with file, row and value.
     """
-    cells = _read_cells(path)
-    notes = [f"imported from {path.name}"]
-    cells = _only_coin(cells, coin, notes)
-    roles = _roles(cells)
-    frame, stamped = _to_columns(cells, roles, stamp, notes)
-    frame = _without_duplicates(frame, cells, roles, notes)
-    found = _granularity(frame, cells.origin, granularity)
-    frame = _to_bars(frame, cells, found, stamped, now, notes)
-    frame = _with_volume(frame, roles, volume_unit, vs, notes)
-    frame = _with_sound_ranges(frame, notes)
-    frame = frame.with_columns(coin=pl.lit(coin)).select(CANDLE_SCHEMA.names()).cast(CANDLE_SCHEMA)
-    return Imported(frame=frame, granularity=found, notes=tuple(notes))
-
-
-# --- the file as a table of cells
-
-
-def _read_cells(path: Path) -> Cells:
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
-    content = parquet.read_bytes(path)
-    if not content.strip():
-        raise DataError(f"{path} is empty.")
-    if content[:4] == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
-        return _parquet_cells(content, path)
-    return _csv_cells(content, path)
-
-
-def _parquet_cells(content: bytes, path: Path) -> Cells:
-    frame, _ = parquet.decode(content, str(path))
-    if frame.is_empty():
-        raise DataError(f"{path} has no rows.")
-    columns: dict[str, Sequence[Cell]] = {}
-    for series in frame:
-        plain = series.dtype.is_numeric() or series.dtype.is_temporal() or series.dtype in (pl.String(), pl.Boolean())
-        if _plain(series.name) not in columns and plain:
-            columns[_plain(series.name)] = series.to_list()
-    return Cells(str(path), columns, range(1, len(frame) + 1))
-
-
-def _csv_cells(content: bytes, path: Path) -> Cells:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is neither Parquet nor a CSV file in UTF-8 (byte {error.start}).") from error
-    delimiter = max(",;\t", key=text[: text.find("\n")].count)
-    reader = csv.reader(StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        lines = [(reader.line_num, line) for line in reader if any(field.strip() for field in line)]
-    except csv.Error as error:
-        raise DataError(f"{path}, row {reader.line_num}: {error}.") from error
-    if not lines:
-        raise DataError(f"{path} is empty.")
-    names, body = _header(lines, path)
-    for number, line in body:
-        if len(line) != len(names):
-            raise DataError(f"{path}, row {number}: {len(line)} columns instead of {len(names)}; is the file cut off?")
-    if not body:
-        raise DataError(f"{path} has a header but no rows.")
-    columns: dict[str, Sequence[Cell]] = {}
-    for name, values in zip(names, zip(*(line for _, line in body), strict=True), strict=True):
-        columns.setdefault(name, values)
-    return Cells(str(path), columns, [number for number, _ in body])
-
-
-def _header(lines: list[tuple[int, list[str]]], path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The names of the columns and the rows below. Klines from the exchange's archive come without a header."""
-    first = lines[0][1]
-    if not any(_is_number(field) for field in first):
-        names = [_plain(name) for name in first]
-        if len(names) < 2:
-            raise DataError(f"{path} has {len(names)} column ({shown(first[0])}); a time and a close are needed.")
-        return names, lines[1:]
-    if len(first) == len(KLINE):
-        return list(KLINE), lines
-    raise DataError(
-        f"{path} has {len(first)} columns and no header:"
-        " name them in a first line such as Date,Open,High,Low,Close,Volume."
+    target, notes = Target(coin, vs), Notes()
+    files = _named_after(price_files([path] if isinstance(path, Path) else path), target, notes)
+    first = files[0].label
+    others = f" to {files[-1].short_label}, {len(files)} files" if len(files) > 1 else ""
+    notes.add(f"imported from {files[0].short_label}{others}")
+    tables, sparse = _read_all(files, target, options or FileOptions(), notes)
+    tables = [_rounded(rows, notes) for rows in tables if len(rows.frame)]
+    if not tables:
+        raise DataError(f"{first} has no rows with a price.")
+    length = _common_length(tables, sparse=sparse)
+    grain = _granularity(length, granularity, first)
+    bars = _closed(_joined([_on_grid(rows, length, notes) for rows in tables], notes), length, now, notes)
+    if BAR_US[grain] != length and len(bars):
+        bars = _resampled(bars, length, grain, first, notes, sparse=sparse)
+        bars = _closed(bars, BAR_US[grain], now, notes)
+    if bars.is_empty():
+        raise DataError(f"{first} has no bar that was closed at {now:%Y-%m-%dT%H:%MZ}.")
+    frame = bars.with_columns(
+        coin=pl.lit(coin),
+        close_time=(pl.col("opened") + BAR_US[grain]).cast(TIME),
+        market_cap="market_cap" if "market_cap" in bars.columns else pl.lit(None, pl.Float64()),
     )
+    frame = frame.select(CANDLE_SCHEMA.names()).cast(CANDLE_SCHEMA)
+    return Imported(frame, grain, notes.in_words())
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9_]+", "_", name.strip().lower()).rstrip("_")
+def _named_after(files: list[PriceFile], target: Target, notes: Notes) -> list[PriceFile]:
+    """The files whose names tell the coin and the currency, or nothing."""
+    pairs = {file: target.rank(file.name) for file in files if symbol_in(file.name).quote is not None}
+    if not pairs:
+        return files
+    best, note = target.choose({file.name: (rank, f"{file.label}: its name") for file, rank in pairs.items()})
+    notes.add(note)
+    own = [file for file in files if pairs.get(file, best) == best]
+    notes.count(len(files) - len(own), "file", "of other coins or currencies left out")
+    return own
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.strip().lower() not in UNKNOWN
+def _read_all(
+    files: Sequence[PriceFile], target: Target, options: FileOptions, notes: Notes
+) -> tuple[list[Rows], bool]:
+    """The rows of each file, and whether one of them is of a layout that leaves out bars without trades."""
+    symbols: dict[str, RankedSymbol] = {}
+    read: list[Rows] = []
+    sparse = False
+    for file in files:
+        with file.open() as stream:
+            table = open_table(file, stream)
+            columns = TypedColumns(table, file.label, target, options, notes, symbols, len(read))
+            read.append(Rows(file.label, columns.frame(), columns.stamp or options.stamp))
+            sparse |= table.shape.layout.sparse
+            notes.add(f"read as {table.shape.layout.name}")
+    if not symbols:
+        return read, sparse
+    best, note = target.choose(symbols)
+    notes.add(note)
+    for at, rows in enumerate(read):
+        if "rank" in rows.frame.columns:
+            frame = rows.frame.filter(pl.col("rank") == best).drop("rank")
+            notes.count(len(rows.frame) - len(frame), "row", "of other symbols left out")
+            read[at] = replace(rows, frame=frame)
+    return read, sparse
 
 
-# --- typed columns
+# --- one file
 
 
-def _only_coin(cells: Cells, coin: str, notes: list[str]) -> Cells:
-    """A file that names the coin of each row may hold several: only the one asked for is taken."""
-    if "coin" not in cells.columns:
-        return cells
-    names = cells.columns["coin"]
-    keep = [index for index, name in enumerate(names) if name == coin]
-    if not keep:
-        raise DataError(f"{cells.origin} has no rows of {coin}; its first is of {shown(names[0])}.")
-    if len(keep) < len(names):
-        notes.append(f"{len(names) - len(keep)} rows of other coins left out")
-    columns = {name: [values[index] for index in keep] for name, values in cells.columns.items()}
-    return Cells(cells.origin, columns, [cells.rows[index] for index in keep])
+def _rounded(rows: Rows, notes: Notes) -> Rows:
+    """With the last second of a bar as its end, and which end of a bar the times name."""
+    frame, late = rows.frame, pl.col("time") % MINUTE >= MINUTE - SECOND  # 23:59:59.999: the last moment of a bar
+    share = float(frame.select(late.mean()).item() or 0)
+    if share:
+        frame = frame.with_columns(time=pl.when(late).then((pl.col("time") // MINUTE + 1) * MINUTE).otherwise("time"))
+    return replace(rows, frame=frame, stamp=_stamp(rows, share, notes))
 
 
-def _roles(cells: Cells) -> dict[str, str]:
-    """Our column -> the file's column."""
-    roles = {ours: next((n for n in names if n in cells.columns), "") for ours, names in NAMES.items()}
-    roles = {ours: name for ours, name in roles.items() if name}
-    if not {"open_time", "close_time", "time"} & roles.keys() or "close" not in roles:
-        wanted = "a close" if "close" not in roles else "a time such as timestamp, date, open_time or close_time"
-        names = shown(", ".join(cells.columns), 120)
-        raise DataError(f"{cells.origin} lacks {wanted}: its columns are {names}.")
-    return roles
+def _stamp(rows: Rows, late: float, notes: Notes) -> Stamp:
+    """Which end of its bar a time names, by the share of times in the last second of one."""
+    if rows.stamp == "open" and late == 1:
+        raise DataError(f"{rows.label} stamps the last second of each bar: import it with --stamp close.")
+    if rows.stamp is not None or late == 0:
+        return rows.stamp or "open"
+    if late < 0.5:
+        raise DataError(
+            f"{rows.label} has {late:.0%} of its times in the last second of a bar, the others not: say which end of"
+            " the bar a time names with --stamp open or --stamp close."
+        )
+    notes.add("times are the last second of a bar, so its close")
+    return "close"
 
 
-def _to_columns(
-    cells: Cells, roles: Mapping[str, str], stamp: Stamp | None, notes: list[str]
-) -> tuple[pl.DataFrame, Stamp]:
-    """index, time (microseconds), prices, volume and market cap as they are in the file, sorted by time."""
-    time, stamped = _time_column(cells, roles, stamp)
-    data: dict[str, Sequence[float | int | None]] = {
-        "index": range(len(cells.rows)),
-        "time": [_parse(cells, time, index, _micros) for index in range(len(cells.rows))],
-        "close": _prices(cells, roles["close"]),
-    }
-    whole = {"open", "high", "low"} <= roles.keys()
-    for name in ("open", "high", "low"):
-        data[name] = _prices(cells, roles[name]) if whole else data["close"]
-    for name in ("volume", "quote_volume", "market_cap"):
-        data[name] = _amounts(cells, roles[name]) if name in roles else [None] * len(cells.rows)
-    if not whole:
-        present = sorted({"open", "high", "low"} & roles.keys())
-        notes.append("close-only bars" + (f": {', '.join(present)} not used alone" if present else ""))
-    types = {name: pl.Int64() if name in ("index", "time") else pl.Float64() for name in data}
-    frame = pl.DataFrame(data, schema=types).with_columns(range_known=pl.lit(whole))
-    if not frame["time"].is_sorted():
-        notes.append("rows sorted by time")
-    return frame.sort("time", maintain_order=True), stamped
-
-
-def _time_column(cells: Cells, roles: Mapping[str, str], stamp: Stamp | None) -> tuple[str, Stamp]:
-    """The column that dates the bars, and which end of the bar it names."""
-    if "open_time" in roles and stamp != "close":
-        return roles["open_time"], "open"
-    if "close_time" in roles and (stamp == "close" or "time" not in roles):
-        if stamp == "open":
-            raise DataError(
-                f"{cells.origin} has only the close time of its bars ({roles['close_time']}), not --stamp open."
-            )
-        return roles["close_time"], "close"
-    if "time" not in roles:
-        raise DataError(f"{cells.origin} has only the open time of its bars ({roles['open_time']}), not --stamp close.")
-    return roles["time"], stamp or "open"
-
-
-def _parse(cells: Cells, column: str, index: int, parse: Callable[[Cell], int | float | None]) -> int | float | None:
-    try:
-        return parse(cells.columns[column][index])
-    except (ValueError, OverflowError) as error:
-        raise cells.fail(index, column, str(error)) from None
-
-
-def _prices(cells: Cells, column: str) -> list[float | int | None]:
-    return [_parse(cells, column, index, _price) for index in range(len(cells.rows))]
-
-
-def _amounts(cells: Cells, column: str) -> list[float | int | None]:
-    """Volumes and market caps: what is missing is unknown; a market cap of zero is unknown too."""
-    parse = _market_cap if column in NAMES["market_cap"] else _volume
-    return [_parse(cells, column, index, parse) for index in range(len(cells.rows))]
-
-
-def _number(cell: Cell) -> float:
-    if isinstance(cell, bool | date):  # a datetime is a date
-        raise ValueError("not a number")
-    if isinstance(cell, str) and "_" in cell:
-        raise ValueError("not a number")
-    try:
-        value = float(cell)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        raise ValueError("not a number") from None
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError("not a finite number")
-    return value
-
-
-def _price(cell: Cell) -> float:
-    value = _number(cell)
-    if value <= 0:
-        raise ValueError("a price must be positive")
-    return value
-
-
-def _is_unknown(cell: Cell) -> bool:
-    return cell is None or cell != cell or (isinstance(cell, str) and cell.strip().lower() in UNKNOWN)
-
-
-def _volume(cell: Cell) -> float | None:
-    if _is_unknown(cell):
+def _length(rows: Rows, *, sparse: bool) -> int | None:
+    """How long its bars are, None if there is one only. DataError for a spacing of no use, and for two."""
+    spacings = rows.frame["time"].diff().drop_nulls()
+    spacings = spacings.filter(spacings > 0)
+    if spacings.is_empty():
         return None
-    value = _number(cell)
-    if value < 0:
-        raise ValueError("a volume cannot be negative")
-    return value
-
-
-def _market_cap(cell: Cell) -> float | None:
-    return _volume(cell) or None
-
-
-def _micros(cell: Cell) -> int:
-    """A time as microseconds since the epoch: dates and times (UTC unless they say otherwise), epochs by magnitude."""
-    if isinstance(cell, str) and not _is_number(cell):
-        text = cell.strip()
-        text = text.removesuffix(" UTC")
-        try:
-            cell = datetime.fromisoformat(text)
-        except ValueError:
-            raise ValueError("not a time such as 2020-01-31, 2020-01-31T14:00:00Z or an epoch") from None
-    if isinstance(cell, date):
-        whole = cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day, tzinfo=UTC)
-        value = whole if whole.tzinfo else whole.replace(tzinfo=UTC)
-        micros = (value - EPOCH_US) // timedelta(microseconds=1)
-    else:
-        number = _number(cell)
-        for limit, unit in ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0), (float("inf"), 1e-3)):
-            if abs(number) < limit:
-                micros = round(number * unit)
-                break
-    if not EARLIEST <= EPOCH_US + timedelta(microseconds=micros) < LATEST:
-        raise ValueError("not between 2009 and 2100")
-    return micros
-
-
-# --- bars
-
-
-def _without_duplicates(frame: pl.DataFrame, cells: Cells, roles: Mapping[str, str], notes: list[str]) -> pl.DataFrame:
-    """Rows that repeat another exactly are counted and dropped; rows that contradict another are refused."""
-    values = [name for name in frame.columns if name != "index"]
-    single = frame.unique(values, keep="first", maintain_order=True)
-    if len(single) < len(frame):
-        notes.append(f"{len(frame) - len(single)} exact duplicates dropped")
-    clash = single.filter(pl.col("time").is_duplicated())
-    if len(clash):
-        first, second = (int(i) for i in clash.sort("time", maintain_order=True)["index"][:2])
-        at = moment(int(clash["time"].min()))  # type: ignore[arg-type]
-        close = roles["close"]
+    spacing = float(spacings.median())  # type: ignore[arg-type]
+    length = bar_length(rows.frame["time"], spacing, sparse=sparse)
+    if length is None:
         raise DataError(
-            f"{cells.origin} has two different bars for {at}: row {cells.rows[first]} ({close}"
-            f" {shown(cells.columns[close][first])}) and row {cells.rows[second]}"
-            f" ({shown(cells.columns[close][second])})."
-            " Keep one of them."
+            f"{rows.label} has a bar every {spacing / MINUTE:,.6g} minutes; only bars of 1, 3, 5, 15 or 30 minutes,"
+            " 1, 2, 3, 4, 6, 8 or 12 hours or a day can be used."
         )
-    return single
-
-
-def _granularity(frame: pl.DataFrame, origin: str, wanted: Granularity | None) -> Granularity:
-    if len(frame) < 2:
-        raise DataError(f"{origin} has {len(frame)} bar; at least 2 are needed to see their spacing.")
-    spacing = float(frame["time"].diff().median())  # type: ignore[arg-type]
-    for name, bar in BAR_US.items():
-        if abs(spacing - bar) <= bar * 0.05:
-            if wanted not in (None, name):
-                raise DataError(f"{origin} has {name} bars, not {wanted}: import it with --granularity {name}.")
-            return name
-    raise DataError(f"{origin} has a bar every {spacing / 6e7:,.6g} minutes; only daily and hourly bars can be used.")
-
-
-def _to_bars(
-    frame: pl.DataFrame, cells: Cells, granularity: Granularity, stamp: Stamp, now: datetime, notes: list[str]
-) -> pl.DataFrame:
-    """close_time on the grid; closed bars only."""
-    bar = BAR_US[granularity]
-    late = pl.col("time") % bar >= bar - 1_000_000  # 23:59:59 or 23:59:59.999: the last moment of a bar
-    if stamp == "open" and frame.select(late.all()).item():
-        raise DataError(f"{cells.origin} stamps the last second of each bar: import it with --stamp close.")
-    rounded = pl.when(late).then((pl.col("time") // bar + 1) * bar).otherwise(pl.col("time"))
-    frame = frame.with_columns(micros=rounded + (bar if stamp == "open" else 0))
-    off = frame.filter(pl.col("micros") % bar != 0)
-    if len(off):
-        row, at = cells.rows[int(off["index"][0])], moment(int(off["time"][0]))
-        raise DataError(f"{cells.origin}, row {row}: {at} is off the {granularity} grid of UTC ({len(off)} such rows).")
-    clash = frame.filter(pl.col("micros").is_duplicated())
-    if len(clash):
-        first, second = (cells.rows[int(i)] for i in clash["index"][:2])
+    runs = spacings.rle().struct.unnest()
+    other = runs.filter((pl.col("len") >= RUN) & pl.col("value").is_in(LENGTHS) & (pl.col("value") != length))
+    if len(other) and not sparse:
         raise DataError(
-            f"{cells.origin} has two bars for {moment(int(clash['micros'][0]))}: rows {first} and {second}."
+            f"{rows.label} mixes {in_words(length)} and {in_words(other['value'][0])} bars. Split it, and import one"
+            " kind at a time."
         )
-    closed = frame.with_columns(close_time=pl.col("micros").cast(TIME)).filter(pl.col("close_time") <= now)
-    if closed.is_empty():
-        raise DataError(f"{cells.origin} has no bar that was closed at {now:%Y-%m-%dT%H:%MZ}.")
-    if len(closed) < len(frame):
-        notes.append(f"{len(frame) - len(closed)} bars not closed by {now:%Y-%m-%dT%H:%MZ} left out")
-    return closed
+    return length
 
 
-def _with_volume(
-    frame: pl.DataFrame, roles: Mapping[str, str], unit: VolumeUnit | None, vs: str, notes: list[str]
-) -> pl.DataFrame:
-    if unit != "coin" and "quote_volume" in roles:
-        notes.append("volume taken from the column of quote volume")
-        return frame.with_columns(volume=pl.col("quote_volume"))
-    if unit == "coin" and "volume" in roles:
-        notes.append(f"volume converted from coins to {vs} at the close")
-        return frame.with_columns(volume=pl.col("volume") * pl.col("close"))
-    return frame
+def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
+    """By the moment at which each bar opens. An unfinished last bar goes; DataError for others off the grid."""
+    frame = rows.frame
+    misplaced = frame["time"] % length != 0
+    off = frame.filter(misplaced) if misplaced.any() else frame.clear()
+    if len(off) == 1 and len(frame) > 1 and off["time"][0] == frame["time"][-1]:
+        frame = frame.filter(pl.col("time") % length == 0)
+        notes.count(1, "unfinished last row", "off the grid left out")
+    elif len(off):
+        raise DataError(
+            f"{rows.label}, row {off[ROW][0]}: {moment(off['time'][0])} is off the {in_words(length)} grid of UTC"
+            f" ({len(off)} such rows). If the times are not in UTC, name their zone with --timezone."
+        )
+    if rows.stamp == "close":
+        frame = frame.with_columns(pl.col("time") - length)
+    return replace(rows, frame=frame.rename({"time": "opened"}))
 
 
-def _with_sound_ranges(frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
-    """A bar whose high and low contradict its open or close keeps its close and becomes close-only."""
-    broken = frame.filter(broken_range())
-    if broken.is_empty():
+# --- all files
+
+
+def _common_length(tables: Sequence[Rows], *, sparse: bool) -> int:
+    lengths: dict[int, str] = {}
+    for rows in tables:
+        length = _length(rows, sparse=sparse)
+        if length is not None:
+            lengths.setdefault(length, rows.label)
+    if len(lengths) > 1:
+        (one, first), (other, second) = list(lengths.items())[:2]
+        raise DataError(
+            f"{first} has {in_words(one)} bars, {second} has {in_words(other)} bars. Import one kind at a time."
+        )
+    if not lengths:
+        count = sum(len(rows.frame) for rows in tables)
+        raise DataError(f"{tables[0].label} has {count} bar; at least 2 are needed to see their spacing.")
+    return next(iter(lengths))
+
+
+def _joined(tables: Sequence[Rows], notes: Notes) -> pl.DataFrame:
+    """Sorted by time. Rows that repeat another exactly are dropped; DataError for rows that contradict another."""
+    frame = pl.concat([rows.frame for rows in tables], how="diagonal")
+    if not frame["opened"].is_sorted():
+        frame = frame.sort("opened", maintain_order=True)
+    again = frame.select((pl.col("opened").diff() == 0).fill_null(value=False)).to_series()
+    if not again.any():
         return frame
-    notes.append(
-        f"{len(broken)} bars whose high and low contradict open or close made close-only,"
-        f" the first at {broken['close_time'][0]:%Y-%m-%dT%H:%MZ}"
+    twice = frame.filter(pl.col("opened").is_in(frame.filter(again)["opened"].implode()))
+    single = twice.unique(
+        [name for name in twice.columns if name not in (ROW, "file")], keep="first", maintain_order=True
     )
-    sound = [pl.when(broken_range()).then("close").otherwise(name).alias(name) for name in ("open", "high", "low")]
-    return frame.with_columns(*sound, range_known=pl.col("range_known") & ~broken_range())
+    clash = single.filter(pl.col("opened").is_duplicated())
+    if len(clash):
+        (file, row, close), (other, again, different) = clash.select("file", ROW, "close").head(2).rows()
+        labels = {rows.frame["file"][0]: rows.label for rows in tables}
+        where = "" if other == file else f"{labels[other]}, "
+        raise DataError(
+            f"{labels[file]} has two different bars for {moment(clash['opened'][0])}: row {row} (close {close:.10g})"
+            f" and {where}row {again} ({different:.10g}). Keep one of them."
+        )
+    notes.count(len(twice) - len(single), "exact duplicate", "dropped")
+    return pl.concat([frame.filter(~pl.col("opened").is_in(single["opened"].implode())), single]).sort("opened")
+
+
+def _closed(frame: pl.DataFrame, length: int, now: datetime, notes: Notes) -> pl.DataFrame:
+    if frame["opened"][-1] + length <= now.timestamp() * 1e6:
+        return frame
+    before = frame.filter((pl.col("opened") + length).cast(TIME) <= now)
+    notes.count(len(frame) - len(before), "bar", "not closed yet left out")
+    return before
+
+
+def _granularity(length: int, option: Granularity | None, origin: str) -> Granularity:
+    """What the bars are or become: what was asked for, else hours stay hours and all others are or become days."""
+    grain = option or ("hourly" if length == BAR_US["hourly"] else "daily")
+    if BAR_US[grain] % length:
+        raise DataError(
+            f"{origin} has {in_words(length)} bars, which make no {grain} ones: import it with --granularity daily."
+        )
+    return grain
+
+
+def _resampled(
+    frame: pl.DataFrame, length: int, grain: Granularity, origin: str, notes: Notes, *, sparse: bool
+) -> pl.DataFrame:
+    whole, missing = resample(frame, length, BAR_US[grain], sparse=sparse)
+    if len(missing):
+        notes.add(
+            f"left out, because more than 10 % of their time is missing: {len(missing):,} {grain} bars, the first opens"
+            f" at {moment(missing[0])}"
+        )
+    if whole.is_empty():
+        raise DataError(
+            f"{origin} has no whole {grain} bar: more than 10 % of the time of each is missing from its"
+            f" {in_words(length)} bars."
+        )
+    notes.add(f"{in_words(length)} bars joined to {grain} ones")
+    return whole

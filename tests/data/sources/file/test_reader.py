@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tempfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,12 +11,13 @@ from hypothesis import strategies as st
 
 from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
-from cryptocast.data.sources.file.reader import Imported, Stamp, VolumeUnit, read_file
+from cryptocast.data.sources.file.layouts import Stamp
+from cryptocast.data.sources.file.reader import read_file
 from cryptocast.data.tables import write_table
 from cryptocast.errors import DataError
 from cryptocast.market import Market
+from tests.data.sources.file.texts import NOW, days, read, row, simple
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SHARED = Path(__file__).resolve().parents[4].parent / "shared/data"
 
 YAHOO = """Date,Open,High,Low,Close,Adj Close,Volume
@@ -32,23 +35,6 @@ def kline(opened: datetime, close: float, unit: int) -> str:
 
 def klines(unit: int) -> str:
     return "".join(kline(datetime(2020, 1, d, tzinfo=UTC), 100.0 + d, unit) + "\n" for d in (1, 2, 3))
-
-
-def read(path: Path, text: str | bytes, **options: object) -> Imported:
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_file(path, "bitcoin", now=NOW, **options)  # type: ignore[arg-type]
-
-
-def days(found: Imported) -> list[str]:
-    return found.frame["close_time"].dt.strftime("%Y-%m-%dT%H:%M").to_list()
-
-
-def simple(*rows: str, header: str = "date,open,high,low,close,volume") -> str:
-    return "\n".join([header, *rows]) + "\n"
-
-
-def row(day: int, close: object = 100, volume: object = 5) -> str:
-    return f"2020-01-{day:02},100,200,50,{close},{volume}"
 
 
 def test_a_yahoo_file_is_read_as_it_comes(tmp_path: Path) -> None:
@@ -90,15 +76,6 @@ def test_klines_whose_unit_changes_within_the_file_are_one_series(tmp_path: Path
     assert days(read(tmp_path / "k.csv", text)) == ["2025-01-01T00:00", "2025-01-02T00:00"]
 
 
-@pytest.mark.parametrize(("unit", "expected"), [(None, 5.0), ("quote", 5.0), ("coin", 500.0)])
-def test_volume_in_coins_is_converted_at_the_close_and_noted(
-    tmp_path: Path, unit: VolumeUnit | None, expected: float
-) -> None:
-    found = read(tmp_path / "f.csv", simple(row(1), row(2)), volume_unit=unit)
-    assert found.frame["volume"].to_list() == [expected, expected]
-    assert any("converted from coins" in note for note in found.notes) == (unit == "coin")
-
-
 def test_an_export_with_snapshots_at_midnight_is_close_only_and_stamped_at_the_close(tmp_path: Path) -> None:
     text = "snapped_at,price,market_cap,total_volume\n"
     text += "2020-01-02 00:00:00 UTC,7000.5,1.2e11,0.0\n2020-01-03 00:00:00 UTC,7100.5,0,2e10\n"
@@ -119,8 +96,11 @@ def test_a_stamp_is_the_open_unless_said_otherwise(tmp_path: Path, stamp: Stamp 
 def test_the_last_second_of_a_day_is_its_close(tmp_path: Path) -> None:
     text = simple(*[row(d).replace(",", " 23:59:59,", 1) for d in (1, 2)])
     assert days(read(tmp_path / "f.csv", text, stamp="close")) == ["2020-01-02T00:00", "2020-01-03T00:00"]
+    found = read(tmp_path / "f.csv", text)
+    assert days(found) == ["2020-01-02T00:00", "2020-01-03T00:00"]
+    assert "times are the last second of a bar, so its close" in found.notes
     with pytest.raises(DataError, match="--stamp close"):
-        read(tmp_path / "f.csv", text)
+        read(tmp_path / "f.csv", text, stamp="open")
 
 
 def test_hours_with_offsets_of_time_zones_are_read_as_utc(tmp_path: Path) -> None:
@@ -155,29 +135,9 @@ def test_bars_that_are_not_closed_are_left_out_and_counted(tmp_path: Path) -> No
     path.write_text(simple(row(1), row(2), row(3)))
     found = read_file(path, "bitcoin", now=datetime(2020, 1, 3, 12, tzinfo=UTC))
     assert days(found) == ["2020-01-02T00:00", "2020-01-03T00:00"]
-    assert any("1 bars not closed" in note for note in found.notes)
+    assert any("1 bar not closed" in note for note in found.notes)
     with pytest.raises(DataError, match="no bar that was closed"):
         read_file(path, "bitcoin", now=datetime(2019, 1, 1, tzinfo=UTC))
-
-
-def test_a_range_that_contradicts_the_close_makes_the_bar_close_only(tmp_path: Path) -> None:
-    found = read(tmp_path / "f.csv", simple(row(1), "2020-01-02,100,101,99,150,5", row(3)))
-    assert found.frame["range_known"].to_list() == [True, False, True]
-    assert found.frame.select("open", "high", "low", "close").row(1) == (150.0, 150.0, 150.0, 150.0)
-    assert any("1 bars whose high and low" in note for note in found.notes)
-
-
-def test_unknown_volumes_are_unknown_and_not_zero(tmp_path: Path) -> None:
-    found = read(tmp_path / "f.csv", simple(row(1, volume=""), row(2, volume="null"), row(3, volume=0)))
-    assert found.frame["volume"].to_list() == [None, None, 0.0]
-
-
-def test_a_file_of_several_coins_gives_the_one_asked_for(tmp_path: Path) -> None:
-    rows = ["bitcoin,2020-01-01,5", "ethereum,2020-01-01,6", "bitcoin,2020-01-02,7", "ethereum,2020-01-02,8"]
-    found = read(tmp_path / "f.csv", simple(*rows, header="coin,date,close"))
-    assert found.frame["close"].to_list() == [5.0, 7.0]
-    with pytest.raises(DataError, match="no rows of bitcoin"):
-        read(tmp_path / "f.csv", simple("ethereum,2020-01-01,6", header="coin,date,close"))
 
 
 HOURS = simple(*[f"2020-01-01 {hour:02}:00,1,2,1,2,9" for hour in range(5)])
@@ -191,14 +151,12 @@ HOURS = simple(*[f"2020-01-01 {hour:02}:00,1,2,1,2,9" for hour in range(5)])
         ("date,open,high,low,close,volume\n", "no rows"),
         (simple(row(1), row(2)[:-7]), "row 3: 4 columns instead of 6"),
         (simple(row(1), row(2, close="abc"), row(3)), "row 3: close is 'abc', not a number"),
-        (simple(row(1), row(2, close="")), "row 3: close is '', not a number"),
-        (simple(row(1), row(2, close="NaN")), "row 3: close is 'NaN', not a finite number"),
         (simple(row(1), row(2, close="inf")), "row 3: close is 'inf', not a finite number"),
         (simple(row(1), row(2, close="-7")), "row 3: close is '-7', a price must be positive"),
         (simple(row(1), row(2, close="0")), "row 3: close is '0', a price must be positive"),
         (simple(row(1), row(2, close="1_0")), "row 3: close is '1_0', not a number"),
         (simple(row(1), row(2, volume="-1")), "row 3: volume is '-1', a volume cannot be negative"),
-        (simple(row(1), "31/12/2020,1,1,1,1,1"), "row 3: date is '31/12/2020', not a time"),
+        (simple(row(1), "31/13/2020,1,1,1,1,1"), "row 3: date is '31/13/2020', not a time"),
         (simple(row(1), "1920-01-01,1,1,1,1,1"), "row 3: date is '1920-01-01', not between 2009 and 2100"),
         (simple(row(1), "20200102,1,1,1,1,1"), "not between 2009 and 2100"),
         (simple(row(1), row(1, close=101), row(2)), "two different bars for 2020-01-01T00:00Z: row 2 .* row 3"),
@@ -207,7 +165,8 @@ HOURS = simple(*[f"2020-01-01 {hour:02}:00,1,2,1,2,9" for hour in range(5)])
         ("date,open\n2020-01-01,5\n", "lacks a close"),
         ("close,open\n5,5\n", "lacks a time"),
         ("2020-01-01,1,2,3,4\n", "no header"),
-        (simple(*[f"2020-01-01 00:{m:02},1,2,1,2,9" for m in range(5)]), "every 1 minutes"),
+        (simple(*[f"2020-01-01 00:{7 * m:02},1,2,1,2,9" for m in range(5)]), "every 7 minutes"),
+        (simple(*[f"2020-01-01 00:{m:02},1,2,1,2,9" for m in range(5)]), "no whole daily bar"),
         (simple(*[f"2020-01-0{d} 05:00,1,2,1,2,9" for d in (1, 2, 3)]), "row 2: .* off the daily grid"),
         ('date,close\n"2020-01-01,5\n', "row 2"),
         (b"\xff\xfe\x00bad", "neither Parquet nor a CSV"),
@@ -226,11 +185,11 @@ def test_a_bad_file_is_refused_in_one_line_that_names_the_place(tmp_path: Path, 
 
 def test_bars_of_another_granularity_than_asked_for_are_refused(tmp_path: Path) -> None:
     assert read(tmp_path / "f.csv", HOURS).granularity == "hourly"
-    with pytest.raises(DataError, match="has hourly bars, not daily: import it with --granularity hourly"):
-        read(tmp_path / "f.csv", HOURS, granularity="daily")
+    with pytest.raises(DataError, match="has daily bars, which make no hourly ones"):
+        read(tmp_path / "f.csv", YAHOO, granularity="hourly")
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(DataError, match="There is no file"):
             read_file(path, "bitcoin", now=NOW)
@@ -244,14 +203,75 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bad_value_in_a_parquet_file_is_named_by_its_row(tmp_path: Path) -> None:
-    data = {"timestamp": [date(2020, 1, d) for d in (1, 2, 3)], "close": [1.0, float("nan"), 3.0]}
+    data = {"timestamp": [date(2020, 1, d) for d in (1, 2, 3)], "close": [1.0, float("inf"), 3.0]}
     write_table(pl.DataFrame(data), tmp_path / "f.parquet")
-    with pytest.raises(DataError, match=r"f\.parquet, row 2: close is nan, not a finite number"):
+    with pytest.raises(DataError, match=r"f\.parquet, row 2: close is inf, not a finite number"):
         read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)
 
 
+def test_an_unfinished_last_row_is_left_out_but_no_other_that_is_off_the_grid(tmp_path: Path) -> None:
+    live = "2020-01-05 14:37:00+00:00,100,200,50,100,5"
+    found = read(tmp_path / "f.csv", simple(*map(row, range(1, 5)), live))
+    assert days(found)[-1] == "2020-01-05T00:00"
+    assert any("unfinished last row" in note for note in found.notes)
+    with pytest.raises(DataError, match=r"row 6: 2020-01-05T14:37Z is off the daily grid"):
+        read(tmp_path / "f.csv", simple(*map(row, range(1, 5)), live, row(6), row(7)))
+
+
+def test_one_stamp_at_midnight_among_last_seconds_shifts_no_bar(tmp_path: Path) -> None:
+    stamps = ["2020-01-01 23:59:59", "2020-01-02 23:59:59", "2020-01-04 00:00:00", "2020-01-04 23:59:59"]
+    found = read(tmp_path / "f.csv", simple(*[f"{stamp},1,1,1,1,5" for stamp in stamps]))
+    assert days(found) == [f"2020-01-0{day}T00:00" for day in (2, 3, 4, 5)]
+    with pytest.raises(DataError, match=r"33% of its times in the last second .* --stamp open or --stamp close"):
+        read(tmp_path / "f.csv", simple(row(1), row(2), "2020-01-03 23:59:59,1,1,1,1,5"))
+
+
+def test_a_file_that_changes_from_days_to_hours_is_refused(tmp_path: Path) -> None:
+    hours = [f"2020-01-20 {hour:02}:00,1,1,1,1,5" for hour in range(24)]
+    with pytest.raises(DataError, match=r"f\.csv mixes hourly and daily bars"):
+        read(tmp_path / "f.csv", simple(*map(row, range(1, 20)), *hours))
+
+
+def test_of_several_symbols_and_files_those_of_the_coin_are_taken(tmp_path: Path) -> None:
+    rows = [f"2020-01-0{day},{symbol},{day}" for day in (1, 2) for symbol in ("ETH/USD", "BTC/USDT", "BTC/EUR")]
+    found = read(tmp_path / "f.csv", simple(*rows, header="date,symbol,close"))
+    assert found.frame["close"].to_list() == [1.0, 2.0]
+    assert {"4 rows of other symbols left out", "prices in USDT count as USD"} <= set(found.notes)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("ETHUSDT", "BTCUSDT", "BTCEUR"):
+        (folder / f"{name}.csv").write_text(simple(row(1, close=len(name) + 50), row(2, close=len(name) + 50)))
+    found = read_file(folder, "bitcoin", now=NOW)
+    assert found.frame["close"].to_list() == [57.0, 57.0]
+    assert "2 files of other coins or currencies left out" in found.notes
+
+
+@pytest.mark.slow
+def test_two_million_minutes_take_less_than_500_mb_and_25_seconds_of_cpu(tmp_path: Path) -> None:
+    count = 2_000_000
+    price = pl.int_range(count, eager=True).cast(pl.Float64) % 997 / 7 + 100
+    times = 1325376000 + 60 * pl.int_range(count, eager=True)
+    columns = {"Timestamp": times, "Open": price, "High": price + 1, "Low": price - 1, "Close": price, "Volume": price}
+    pl.DataFrame(columns).write_csv(tmp_path / "m.csv")
+    program = (
+        "import resource, sys; from cryptocast.cli import main\n"
+        "try: main()\n"
+        "finally:\n"
+        "    used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "    print(used.ru_maxrss, used.ru_utime + used.ru_stime, file=sys.stderr)"
+    )
+    arguments = ["fetch", "bitcoin", "--file", "m.csv"]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    kilobytes, seconds = map(float, ended.stderr.split()[-2:])
+    assert kilobytes < 500 * 1024
+    assert seconds < 25
+    assert "1,388" in ended.stdout
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=300) | st.text(alphabet='0123456789-:.,;\n"eE dateclose', max_size=200))
+@given(st.binary(max_size=300) | st.text(alphabet='0123456789-:.,;[]\n"eE dateclose', max_size=200))
 def test_no_content_gets_another_answer_than_candles_or_one_line(content: bytes | str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -1,0 +1,154 @@
+"""A file as a table of raw cells that arrives in pieces, each row with its number in the file (text: the line)."""
+
+import csv
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+import polars as pl
+import polars.selectors as cs
+
+from cryptocast.data import parquet
+from cryptocast.data.sources.file.archive import ByteStream, PriceFile
+from cryptocast.data.sources.file.layouts import FileShape, recognise
+from cryptocast.errors import DataError
+
+__all__ = ["ROW", "Table", "open_table"]
+
+ROW: Final = "row"
+PIECE: Final = 4 << 20  # bytes of text at a time
+HEAD: Final = 40  # lines that are looked at to recognise a layout
+SEPARATORS: Final = ",;\t|"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """pieces: frames with the columns "0", "1", ... as they stand in the file, and the number of each row in ROW.
+
+    point_is_decimal: a point alone is never between thousands here, as cells are separated by commas or are typed.
+    """
+
+    shape: FileShape
+    pieces: Iterator[pl.DataFrame]
+    point_is_decimal: bool = True
+
+
+def open_table(member: PriceFile, stream: ByteStream, *, piece: int = PIECE) -> Table:
+    """The table in a CSV, JSON, Parquet or feather file, by its content. DataError in one line if it is none."""
+    first = stream.read(piece).removeprefix(b"\xef\xbb\xbf")
+    if not first.strip():
+        raise DataError(f"{member.label} is empty.")
+    if parquet.is_table(first) or member.name.lower().endswith((".parquet", ".pq", ".feather")):
+        return _typed(b"".join([first, *iter(lambda: stream.read(piece), b"")]), member.label)
+    json = re.match(rb"\s*[\[{]", first) is not None
+    if json and not re.match(rb"\s*\[\s*\[", first):
+        raise DataError(f"{member.label} is JSON, but no list of bars such as [[1704067200000, 1, 2, 1, 2, 5], ...].")
+    blocks = _blocks(first, stream, piece, member.label, json=json)
+    return _text(next(blocks), blocks, member.label, json=json)
+
+
+def _typed(content: bytes, origin: str) -> Table:
+    frame, _ = parquet.decode(content, origin)
+    words = cs.string() | cs.categorical() | cs.enum()
+    kinds = words | cs.numeric() | cs.temporal() | cs.boolean()
+    frame = frame.select(kinds).with_columns(words.cast(pl.String))
+    if frame.is_empty():
+        raise DataError(f"{origin} has no rows.")
+    shape = recognise([frame.columns], origin, feather=content.startswith(parquet.FEATHER))
+    frame.columns = [str(at) for at in range(frame.width)]
+    return Table(shape, iter([frame.with_row_index(ROW, offset=1)]))
+
+
+def _text(block: bytes, others: Iterator[bytes], origin: str, *, json: bool) -> Table:
+    lines = _decoded(block, origin).split("\n", HEAD)[:HEAD]
+    sample = next((line for line in lines if any(mark in line for mark in SEPARATORS)), "")
+    separator = max(SEPARATORS, key=sample.count)
+    head = [_cells(line, separator, f"{origin}, row {number}") for number, line in enumerate(lines, start=1)]
+    if not any(head):
+        raise DataError(f"{origin} is empty in its first {len(head)} lines.")
+    shape = recognise(head, origin, json=json)
+    body = block.split(b"\n", shape.above)[shape.above :]
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        row = shape.above + 1
+        for text in chain(body, others):
+            frame = _parse(text, separator, len(shape.names), origin, row)
+            if len(frame):
+                yield frame
+            row += text.count(b"\n")
+
+    return Table(shape, pieces(), point_is_decimal=separator == "," and b'"' not in block)
+
+
+def _blocks(first: bytes, stream: ByteStream, piece: int, origin: str, *, json: bool) -> Iterator[bytes]:
+    """Whole lines, as many as come at a time. Bars in JSON become lines of text."""
+    end = b"]" if json else b"\n"
+    rest, content = b"", first
+    while content:
+        whole, cut, rest = (rest + content).rpartition(end)
+        if len(rest) > piece:
+            raise DataError(f"{origin} has no end of line within {piece:,} bytes: it is no table of bars.")
+        if cut:
+            yield _lines(whole + cut, json=json)
+        content = stream.read(piece)
+    if rest.strip():
+        yield _lines(rest, json=json)
+
+
+def _lines(block: bytes, *, json: bool) -> bytes:
+    if json:
+        return block.translate(None, b"[ \t\r\n").replace(b"],", b"\n").replace(b"]", b"\n").lstrip(b",")
+    return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _decoded(block: bytes, origin: str) -> str:
+    try:
+        return block.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{origin} is neither Parquet nor a CSV file in UTF-8 (byte {error.start}).") from error
+
+
+def _cells(line: str, separator: str, place: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=True), []) if line.strip() else []
+    except csv.Error as error:
+        raise DataError(f"{place}: {error}.") from error
+
+
+def _parse(block: bytes, separator: str, width: int, origin: str, row: int) -> pl.DataFrame:
+    """The rows of whole lines, all of them of the same width; blank lines are none. row: the number of the first."""
+    if not block.isascii():
+        _decoded(block, origin)
+    if b'"' not in block:
+        with suppress(pl.exceptions.PolarsError):
+            frame = _read(block, separator, width, row)
+            lines = block.count(b"\n") + (not block.endswith(b"\n"))
+            if len(frame) < lines:
+                lines = sum(map(bool, block.split(b"\n")))
+            if len(frame) == lines and block.count(separator.encode()) == lines * (width - 1):
+                return frame
+    try:
+        return _read(_even(block, separator, width, origin, row), separator, width, row)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{origin}, row {row} or below: {str(error).splitlines()[0][:120]}.") from error
+
+
+def _read(block: bytes, separator: str, width: int, row: int) -> pl.DataFrame:
+    schema = {str(at): pl.String() for at in range(width)}
+    text = block.lstrip(b"\n")  # a blank line at the start would be taken for a table of one column
+    frame = pl.read_csv(text, has_header=False, separator=separator, schema=schema, raise_if_empty=False)
+    blank = pl.all_horizontal(pl.exclude(ROW).is_null())
+    return frame.with_row_index(ROW, offset=row + len(block) - len(text)).filter(~blank)
+
+
+def _even(block: bytes, separator: str, width: int, origin: str, row: int) -> bytes:
+    """The block with its blank lines empty. DataError naming the first line that has not the width of the table."""
+    lines = _decoded(block, origin).split("\n")
+    for number, line in enumerate(lines, start=row):
+        cells = _cells(line, separator, f"{origin}, row {number}") if '"' in line else line.split(separator)
+        if line.strip() and len(cells) != width:
+            raise DataError(f"{origin}, row {number}: {len(cells)} columns instead of {width}; is the file cut off?")
+    return "\n".join(line if line.strip() else "" for line in lines).encode()
