@@ -23,10 +23,6 @@ class Gate:
         self.turned_away = 0
 
     @property
-    def inside(self) -> int:
-        return self._inside
-
-    @property
     def waiting(self) -> int:
         return len(self._queue)
 

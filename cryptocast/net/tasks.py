@@ -29,12 +29,9 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of the work. Raises what it raises, and Unreachable if `close` ended it."""
-        return await self.result(self.start(work))
-
     async def result(self, task: asyncio.Task[T]) -> T:
-        """What came of work that `start` began. A cancelled caller only stops to wait."""
+        """What came of work that `start` began. A cancelled caller only stops to wait. Raises what the work raises, and
+        Unreachable if `close` ended it."""
         await asyncio.wait({task})
         if task.cancelled():
             raise Unreachable("The call was given up, because its connections are being closed.")

@@ -155,7 +155,7 @@ class Service:
         upstream = None
         if self.asking is None:
             on_try = partial(self.telemetry.tried, "prices")
-            upstream = connect(access_of(self.context, breakers=self.price_breakers, on_try=on_try))
+            upstream = connect(access_of(self.context, breaker=self.price_breakers("default"), on_try=on_try))
             live, others = upstream.live(), upstream.live(priority=Priority.STRANGER)
             self.upstream_figures.pool = upstream.pool_metrics
             self.upstream_figures.batches = lambda: (live.calls + others.calls, live.asked + others.asked)

@@ -137,8 +137,8 @@ class BarKeeper:
         # Of a coin that somebody names in passing the bars of one call are enough.
         most = SOURCES[market.source].days_a_call(market.granularity) if priority is Priority.STRANGER else None
         days = min(config.data.days, most) if most is not None else None
-        breakers = self._breakers[market.source]
-        access = access_of(self._context, breakers=breakers, on_try=self._on_try, deadline_s=DEADLINE_S)
+        breaker = self._breakers[market.source]("default")
+        access = access_of(self._context, breaker=breaker, on_try=self._on_try, deadline_s=DEADLINE_S)
         try:
             with Sources(
                 config,

@@ -16,7 +16,7 @@ import psutil
 
 from cryptocast.data.sources.table import SOURCES
 from cryptocast.files import write_refusal
-from cryptocast.net import BreakerMetrics, State
+from cryptocast.net import BreakerMetrics, BreakerState
 from cryptocast.serving.telemetry import Minute, Sample, Telemetry, Trend, trends
 
 __all__ = ["COMPONENTS", "Check", "Component", "Detail", "Health", "Pulse", "Readiness", "StoreRights", "TrendReport"]
@@ -309,7 +309,7 @@ class Health:
         for name, one in self.breakers().items():
             labels = {"breaker": name}
             text = "1 for the state that the breaker is in."
-            for state in State:
+            for state in BreakerState:
                 yield "cryptocast_breaker_state", text, {**labels, "state": str(state)}, float(one.state is state)
             yield "cryptocast_breaker_rejected_total", "Calls that the breaker rejected.", labels, float(one.rejected)
             yield "cryptocast_breaker_opened_total", "How often it opened.", labels, float(one.opened)
@@ -335,4 +335,4 @@ class Health:
 
 
 def _is_open(one: BreakerMetrics) -> bool:
-    return one.state in (State.OPEN, State.FORCED_OPEN)
+    return one.state in (BreakerState.OPEN, BreakerState.FORCED_OPEN)

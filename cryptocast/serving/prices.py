@@ -256,7 +256,7 @@ class LivePrices:
             late = UpstreamError(f"There was no price within {timeout_s:g} s. Ask again later.")
             return dict.fromkeys(coins, error if isinstance(error, CryptocastError) else late)
         now, wall = self._clock(), self._wall_clock()
-        for coin, quote in parts.found.items():
+        for coin, quote in parts.values.items():
             fresh = self._fresh_s * self._rng.uniform(1.0 - JITTER, 1.0)
             self._keep((vs, coin), _Kept(quote, now, wall, now + fresh))
         passing: dict[str, CryptocastError] = {}

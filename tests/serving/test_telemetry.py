@@ -92,7 +92,7 @@ def test_methods_that_clients_make_up_take_no_memory() -> None:
 def test_calls_to_the_upstream_are_told_by_their_work_and_the_class_of_their_status() -> None:
     telemetry = Telemetry()
     for status in (200, 404, 429, 500, 503, None):
-        telemetry.tried("prices", Try("CoinGecko", "default", 1, status, 0.2))
+        telemetry.tried("prices", Try("CoinGecko", 1, status, 0.2))
     text = telemetry.render().decode()
 
     for told, number in (("2xx", 1), ("4xx", 1), ("429", 1), ("5xx", 2), ("none", 1)):

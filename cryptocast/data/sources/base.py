@@ -40,7 +40,7 @@ class SourceFinding:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a connection is opened with. breakers: by class of endpoints. on_try hears of each request that went out.
+    """What a connection is opened with. on_try hears of each request that went out.
 
     deadline_s: the longest that a call may take with its retries, where somebody waits for the next one.
     """
@@ -48,7 +48,7 @@ class Access:
     config: Config
     wall_clock: Callable[[], datetime]
     api_key: str | None = None
-    breakers: Callable[[str], Breaker] | None = None
+    breaker: Breaker | None = None
     on_try: Callable[[Try], None] | None = None
     deadline_s: float | None = None
 

@@ -124,7 +124,7 @@ class CoinGecko(Upstream):
         limiter: Limiter | None = None,
         credits: Credits | None = None,  # noqa: A002 - the upstream's own word
         cache: Path | None = None,
-        breakers: Callable[[str], Breaker] | None = None,
+        breaker: Breaker | None = None,
         on_try: Callable[[Try], None] | None = None,
     ) -> None:
         self.plan: Plan = config.plan
@@ -140,7 +140,7 @@ class CoinGecko(Upstream):
             remedy="Check the network, or use --source sample or --source file.",
             limiter=limiter or Limiter(self.calls_per_minute),
             headers=_key_header(config.plan, api_key),
-            breakers=breakers,
+            breaker=breaker,
             on_try=self._count,
             settings=NetSettings(
                 connect_timeout_s=config.connect_timeout_s,

@@ -99,7 +99,7 @@ def connect(access: Access) -> CoinGecko:
         ),
         credits=credits_of(config, access.wall_clock),
         cache=config.store.path / CACHE,
-        breakers=access.breakers,
+        breaker=access.breaker,
         on_try=access.on_try,
     )
 

@@ -1,4 +1,4 @@
-"""A thousand requests with every fault mixed in, in a process of its own: prints how many descriptors it had when."""
+"""Hundreds of requests with every fault mixed in, in a process of its own: prints how many descriptors it had when."""
 
 import asyncio
 import json
@@ -8,8 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cryptocast.net import NetSettings, Pool
+from cryptocast.net import NetSettings
 from cryptocast.net.answer import CallFailed
+from cryptocast.net.pool import Pool
 from tests.net.local_upstream import FAULTS, LocalUpstream, serving, until
 
 
@@ -20,7 +21,7 @@ def descriptors() -> int:
 
 async def outcome(pool: Pool, url: str, deadline_s: float = 0.3) -> int | str:
     try:
-        return (await pool.tasks.run(pool.get(url, None, {}, deadline_s=deadline_s))).status
+        return (await pool.tasks.result(pool.tasks.start(pool.get(url, None, {}, deadline_s=deadline_s)))).status
     except CallFailed as failure:
         return failure.reason
 
@@ -37,8 +38,8 @@ async def work() -> dict[str, Any]:
         await outcome(pool, upstream.url + "/ok", 5.0)
         await until(lambda: pool.metrics().open == 0 and not upstream.open)
         before = descriptors()
-        paths = [rng.choice(("/ok", *FAULTS)) for _ in range(1000)]
-        for wave in range(0, 1000, 50):
+        paths = [rng.choice(("/ok", *FAULTS)) for _ in range(400)]
+        for wave in range(0, 400, 50):
             urls = [upstream.url + path for path in paths[wave : wave + 50]]
             outcomes.update(str(each) for each in await asyncio.gather(*(outcome(pool, url) for url in urls)))
         await until(lambda: descriptors() <= before)
