@@ -9,7 +9,7 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
-from cryptocast.data.sources.upstream import History
+from cryptocast.data.sources.upstream import History, decoded
 from cryptocast.errors import UpstreamError
 
 __all__ = ["CLOSE_ONLY", "ROLLING_VOLUME", "market_chart"]
@@ -48,7 +48,7 @@ def market_chart(body: bytes, coin: str, granularity: Granularity, now: datetime
     Hourly volume is a rolling sum of 24 hours, not the hour's own: kept, with a note, for the features to leave alone.
     Only bars closed at `now`. Raises UpstreamError for a body that is no chart: it says nothing about the coin.
     """
-    chart = _decode(body)
+    chart = decoded(body, MarketChart, "CoinGecko's market chart")
     for series in (chart.prices, chart.total_volumes, chart.market_caps):
         _check_points(series)
     bar_ms = BAR_US[granularity] // 1000
@@ -76,15 +76,6 @@ def market_chart(body: bytes, coin: str, granularity: Granularity, now: datetime
     notes += [ROLLING_VOLUME] if granularity == "hourly" else []
     notes += [f"{unpriced} bars without a price left out"] if unpriced else []
     return History(frame=frame, notes=tuple(notes))
-
-
-def _decode(body: bytes) -> MarketChart:
-    try:
-        return msgspec.json.decode(body, type=MarketChart)
-    except msgspec.ValidationError as error:
-        raise UpstreamError(f"CoinGecko's answer is not a market chart: {error}. Try again later.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamError(f"CoinGecko's answer is not whole JSON ({len(body)} bytes: {error}). Try again.") from error
 
 
 def _without_now(points: list[Point], bar_ms: int) -> list[Point]:
