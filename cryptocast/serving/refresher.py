@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -21,6 +21,7 @@ from cryptocast.net import Priority
 from cryptocast.serving.candle_fetcher import Fetched
 from cryptocast.serving.forecast_cache import Answered, Answers, Outcome
 from cryptocast.serving.telemetry import Sample
+from cryptocast.times import EPOCH
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.market_data.resolve import GRACE
 
@@ -36,7 +37,6 @@ SPREAD_S: Final = 20.0  # after a close, so that the servers of the world do not
 FOLLOW_S: Final = 5.0  # how often a follower looks whether the leader has gone
 STEP_S: Final = 5.0  # a wall clock that moves by more against the monotonic one was set
 LOCK: Final = Path("run") / "serve-leader.lock"
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Work of the leader for coins with new bars, or all of them: the ledger, the scores of what has matured.
 Duty: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]

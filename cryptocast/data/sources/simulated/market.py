@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from typing import Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from cryptocast.data.sources.simulated.processes import (
 )
 from cryptocast.errors import DataError
 from cryptocast.market import Market
+from cryptocast.times import as_microseconds
 
 __all__ = ["SimulatedMarket", "close_times", "draw", "load_simulated", "market_of", "simulate", "what_it_lacks"]
 
@@ -174,7 +175,7 @@ def close_times(bars: int, granularity: Granularity, start: datetime) -> np.ndar
     """Close times (bars,) in microseconds since the epoch. ValueError if the start is off the grid or has no zone."""
     if start.tzinfo is None:
         raise ValueError(f"the start {start} has no time zone")
-    first = (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    first = as_microseconds(start)
     if first % BAR_US[granularity] != 0:
         raise ValueError(f"the start {start} is off the {granularity} grid of UTC")
     return first + BAR_US[granularity] * np.arange(1, bars + 1, dtype=np.int64)
