@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 import cryptocast
 from cryptocast.config import Config
-from cryptocast.data.cached_store import AnnouncedCandles, KeptCandles
+from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.coins import shown
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.data.sources.coingecko.simple_price import Quote
@@ -459,8 +459,8 @@ def _service(
     reports: Reports,
 ) -> Service:
     config, telemetry = context.config, Telemetry()
-    fresh = KeptCandles(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
-    shown = AnnouncedCandles(config.store.path, fresh, lock_timeout_s=config.store.lock_timeout_s)
+    fresh = CachedCandles(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
+    shown = PublishedCandles(config.store.path, fresh, lock_timeout_s=config.store.lock_timeout_s)
     registry = RegistryWatch(config.store.path, config.gate)
     stamp = given_stamp or registry
     kept = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from functools import partial
 from typing import Final, TypeAlias
 
-from cryptocast.data.cached_store import AnnouncedCandles, KeptCandles
+from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import CryptocastError
 from cryptocast.registry import RegistryWatch, registry_stamp
@@ -31,8 +31,8 @@ class StoreWatch:
 
     def __init__(
         self,
-        fresh: KeptCandles,
-        shown: AnnouncedCandles,
+        fresh: CachedCandles,
+        shown: PublishedCandles,
         registry: RegistryWatch,
         *,
         series: Callable[[], Iterable[SeriesKey]],

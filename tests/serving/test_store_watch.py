@@ -3,7 +3,7 @@ import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
-from cryptocast.data.cached_store import AnnouncedCandles, KeptCandles
+from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, Registry, RegistryWatch
@@ -63,8 +63,8 @@ class Watched:
     """A store that is watched, and what was told of it."""
 
     def __init__(self, root: Path) -> None:
-        self.fresh = KeptCandles(root, lock_timeout_s=5)
-        self.shown = AnnouncedCandles(root, self.fresh, lock_timeout_s=5)
+        self.fresh = CachedCandles(root, lock_timeout_s=5)
+        self.shown = PublishedCandles(root, self.fresh, lock_timeout_s=5)
         self.registry = RegistryWatch(root)
         self.told: list[str] = []
         self.watch = StoreWatch(
