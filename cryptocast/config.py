@@ -18,36 +18,6 @@ from cryptocast.allowed import refusal
 from cryptocast.errors import ConfigError
 from cryptocast.kinds import KINDS, MEMBERS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
 
-__all__ = [
-    "RANGES",
-    "TUNABLE",
-    "BacktestConfig",
-    "CoinGeckoConfig",
-    "Config",
-    "DataConfig",
-    "EnsembleConfig",
-    "FeaturesConfig",
-    "ForecastConfig",
-    "GateConfig",
-    "Granularity",
-    "LSTMConfig",
-    "LightGBMConfig",
-    "MarketKind",
-    "QualityConfig",
-    "ServeConfig",
-    "SimulatedConfig",
-    "SourceChoice",
-    "SourceName",
-    "SplitConfig",
-    "StoreConfig",
-    "StrategyConfig",
-    "TrainConfig",
-    "TunableKind",
-    "TuneConfig",
-    "load_config",
-    "without_tuned",
-]
-
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
 SECRET_NAMES = (
@@ -76,13 +46,14 @@ Positive: TypeAlias = Annotated[int, Meta(ge=1, le=100_000)]
 Bars: TypeAlias = Annotated[int, Meta(ge=0, le=100_000)]
 NotNegative: TypeAlias = Annotated[int, Meta(ge=0, le=2_147_483_647)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0.0, le=1e6)]
-# \Z and not $, which would let a trailing line break through.
+# How coins and currencies are named. \Z and not $, which would let a trailing line break through.
+COIN: Final = r"[a-z0-9][a-z0-9-]{0,99}"
+VS: Final = r"[a-z0-9]{2,10}"
+COIN_PATTERN: Final = rf"^{COIN}\Z"
+VS_PATTERN: Final = rf"^{VS}\Z"
 CoinId: TypeAlias = Annotated[
     str,
-    Meta(
-        pattern=r"^[a-z0-9][a-z0-9-]{0,99}\Z",
-        description="a CoinGecko id such as bitcoin (lower-case letters, digits and hyphens)",
-    ),
+    Meta(pattern=COIN_PATTERN, description="a CoinGecko id such as bitcoin (lower-case letters, digits and hyphens)"),
 ]
 
 
@@ -111,10 +82,7 @@ class DataConfig(Section, frozen=True, kw_only=True):
     source: SourceChoice = "auto"
     vs: Annotated[
         str,
-        Meta(
-            pattern=r"^[a-z0-9]{2,10}\Z",
-            description="a currency such as usd (2 to 10 lower-case letters and digits)",
-        ),
+        Meta(pattern=VS_PATTERN, description="a currency such as usd (2 to 10 lower-case letters and digits)"),
     ] = "usd"
     granularity: Granularity = "daily"
     days: Annotated[int, Meta(ge=1, le=20_000)] = 365

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import CoinId, Config, Granularity
+from cryptocast.config import VS_PATTERN, CoinId, Config, Granularity
 from cryptocast.data.coins import shown
 from cryptocast.kinds import ALL_KINDS, KindOrAuto
 from cryptocast.serving.problems import (
@@ -53,7 +53,7 @@ class ForecastQuery(msgspec.Struct, frozen=True, kw_only=True):
     model: KindOrAuto | None = None
     horizons: Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS)] | None = None
     levels: Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1)] | None = None
-    vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] | None = None
+    vs: Annotated[str, Meta(pattern=VS_PATTERN)] | None = None
     granularity: Granularity | None = None
 
 
@@ -61,7 +61,7 @@ class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What `/prices` may be asked."""
 
     ids: Annotated[tuple[CoinId, ...], Meta(min_length=1)] | None = None
-    vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] | None = None
+    vs: Annotated[str, Meta(pattern=VS_PATTERN)] | None = None
 
 
 class BreakerQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ class SourceFinding:
 
     name: str
     status: Literal["ok", "warn"]
-    found: str
+    summary: str
     next: str | None = None
 
 
@@ -98,8 +98,8 @@ class Source(ABC):
 
     def pages(self, key: SeriesKey, spans: Sequence[Span], now: datetime) -> tuple[Page, ...]:
         """The calls that bring these spans, newest first; one for all of them unless the source has shorter answers."""
-        wanted = merged(spans)
-        return (Page(key, wanted[0][0], wanted[-1][1], ends_now=wanted[-1][1] >= now),) if wanted else ()
+        joint = merged(spans)
+        return (Page(key, joint[0][0], joint[-1][1], ends_now=joint[-1][1] >= now),) if joint else ()
 
     def days_a_call(self, granularity: Granularity) -> int | None:  # noqa: ARG002 - for sources with a bound
         """How many days one call brings at most; None: any number."""
@@ -142,10 +142,10 @@ def missing_spans(
     if stored is None or refresh:
         return [(start, now)]
     granularity = stored.key.granularity
-    known = merged(covered) or ((stored.first - timedelta(microseconds=BAR_US[granularity]), stored.last),)
-    spans = list(missing((known[0][0], known[-1][1]), known))
-    if whole and known[0][0] - start > TOLERANCE:
-        spans.append((start, known[0][0]))
+    answered = merged(covered) or ((stored.first - timedelta(microseconds=BAR_US[granularity]), stored.last),)
+    spans = list(missing((answered[0][0], answered[-1][1]), answered))
+    if whole and answered[0][0] - start > TOLERANCE:
+        spans.append((start, answered[0][0]))
     if not fresh:
         spans.append((max(start, stored.last - OVERLAP[granularity]), now))
     return spans

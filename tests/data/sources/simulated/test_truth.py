@@ -257,22 +257,3 @@ def test_the_jump_mixture_is_that_of_a_slow_count() -> None:
             jumped = math.hypot(spread, 4 * 0.03)
             share = 0.95 * stats.norm.cdf(value / spread) + 0.05 * stats.norm.cdf(value / jumped)
             assert share == pytest.approx(level, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "problem"),
-    [
-        (lambda: GarchT(alpha=0.2, beta=0.8), "sum to less than 1"),
-        (lambda: GarchT(alpha=-0.1), "must not be negative"),
-        (lambda: GarchT(degrees=4.0), "more than 4"),
-        (lambda: Regimes(jump_share=0.1, jump_size=4.0), "leave no variance"),
-        (lambda: Regimes(calm_bars=1.0), "more than one bar"),
-        (lambda: PlantedSignal(0.95), "below 0.9"),
-        (lambda: VolatilityBreak(-1), "0 or later"),
-        (lambda: VolatilityBreak(5, 0.0), "positive factor"),
-    ],
-)
-def test_impossible_processes_are_refused(wrong: object, problem: str) -> None:
-    assert callable(wrong)
-    with pytest.raises(ValueError, match=problem):
-        wrong()
