@@ -185,8 +185,8 @@ def audit(
             *_targets(candles, moments, labels or partial(_labels, horizons=horizons, bar_us=bar_us), horizons),
         )
     except Exception as error:  # noqa: BLE001 - a formula of the user's own may fail in any way
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        checks = (check_not_run("build", "features are computed", reason[:500]),)
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        checks = (check_not_run("build", "features are computed", line[:500]),)
     report = AuditReport(
         bars=candles.height,
         coins=tuple(candles["coin"].unique().sort()) if "coin" in candles.columns else (),
