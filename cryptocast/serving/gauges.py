@@ -11,7 +11,8 @@ from typing import Final
 from cryptocast.config import Config
 from cryptocast.data.sources.coingecko.quota import CreditState
 from cryptocast.errors import CryptocastError
-from cryptocast.net import PoolMetrics, Priority
+from cryptocast.net import Priority
+from cryptocast.net.pool import PoolMetrics
 from cryptocast.registry import PRODUCTION, Version
 from cryptocast.registry.live import LiveReport
 from cryptocast.serving.store_watch import Stamp

@@ -50,10 +50,10 @@ from cryptocast.net import (
     NetSettings,
     Overloaded,
     Place,
-    PoolMetrics,
     Priority,
     Try,
 )
+from cryptocast.net.pool import PoolMetrics
 
 __all__ = ["CALLS_PER_MINUTE", "COIN_LIST", "Account", "CoinGecko", "calls_per_minute", "oldest"]
 
