@@ -54,6 +54,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "auxiliary_history": BARS,
     "cluster": BARS,
     "forecast": BARS | {"late_bars"},
+    "ladder": BARS | {"forecast"},
     "explanation": BARS | {"forecast"},
     "features": BARS | {"audits", "cluster", "explanation"},
     "tuning": BARS | {"audits", "auxiliary_history"},

@@ -12,14 +12,14 @@ from typing import Final, TypeAlias
 from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.store import CandleStore, Finding, StoredSeries
 
-__all__ = ["AnnouncedCandles", "KeptCandles"]
+__all__ = ["AnnouncedCandles", "Facts", "KeptCandles"]
 
 MAX_SERIES: Final = 256  # a year of days takes 40 kB, a year of hours 1 MB
-Facts: TypeAlias = tuple[int, int, int]
+Facts: TypeAlias = tuple[int, int, int]  # number, size and time of a file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
+class _Entry:
     facts: Facts
     stored: StoredSeries
     candles: Candles
@@ -35,74 +35,60 @@ class KeptCandles(CandleStore):
     def __init__(self, root: Path, *, lock_timeout_s: float, most: int = MAX_SERIES) -> None:
         super().__init__(root, lock_timeout_s=lock_timeout_s)
         self._most = most
-        self._kept: OrderedDict[SeriesKey, _Kept] = OrderedDict()
+        self._entries: OrderedDict[SeriesKey, _Entry] = OrderedDict()
         self._places: dict[SeriesKey, str] = {}
-        self._first: dict[SeriesKey, Facts | None] = {}
         self._guard = threading.Lock()
 
     def read(self, key: SeriesKey, as_of: datetime | None = None) -> Candles | None:
         """As CandleStore's; an unchanged series is not hashed again."""
         if as_of is not None:
             return super().read(key, as_of)
-        if key not in self._first:
-            facts = self.facts(key)
-            with self._guard:
-                self._first.setdefault(key, facts)
-        found = self._current(key)
-        return None if found is None else found.candles
+        entry = self._current(key)
+        return None if entry is None else entry.candles
 
     def facts(self, key: SeriesKey) -> Facts | None:
         """What tells one state of the series from another, without reading it; None where there is none."""
         try:
-            found = os.stat(self._place(key))  # noqa: PTH116 - Path.stat takes three times as long
+            file = os.stat(self._place(key))  # noqa: PTH116 - Path.stat takes three times as long
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
-
-    def facts_at_first(self, key: SeriesKey) -> Facts | None:
-        """What `facts` gave when the series was read first; as it is now, if it never was."""
-        return self._first[key] if key in self._first else self.facts(key)
+        return file.st_ino, file.st_size, file.st_mtime_ns
 
     def _load(self, key: SeriesKey) -> StoredSeries | None:
-        found = self._current(key)
-        return None if found is None else found.stored
+        entry = self._current(key)
+        return None if entry is None else entry.stored
 
     def verify(self) -> list[Finding]:
         """As CandleStore's; every file is read anew."""
         with self._guard:
-            self._kept.clear()
+            self._entries.clear()
         return super().verify()
 
-    def forget(self, key: SeriesKey) -> None:
-        """Read the series anew next time."""
-        with self._guard:
-            self._kept.pop(key, None)
-
-    def _current(self, key: SeriesKey) -> _Kept | None:
+    def _current(self, key: SeriesKey) -> _Entry | None:
         facts = self.facts(key)
         with self._guard:
-            known = self._kept.get(key)
-            if known is not None and known.facts == facts:
-                self._kept.move_to_end(key)
-                return known
+            entry = self._entries.get(key)
+            if entry is not None and entry.facts == facts:
+                self._entries.move_to_end(key)
+                return entry
         stored = super()._load(key)  # also where there is nothing: it tells a missing file from a broken link
         if stored is None or facts is None:
-            self.forget(key)
+            with self._guard:
+                self._entries.pop(key, None)
             return None
-        made = _Kept(facts, stored, stored.candles)
+        entry = _Entry(facts, stored, stored.candles)
         with self._guard:
-            self._kept[key] = made
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return made
+            self._entries[key] = entry
+            while len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+        return entry
 
     def _place(self, key: SeriesKey) -> str:
         place = self._places.get(key)
         if place is None:
             place = str(self.path(key))  # checks the key
             if len(self._places) > 16 * self._most:  # clients may ask for any name
-                with self._guard:
-                    self._places, self._first = {}, {}
+                self._places = {}
             self._places[key] = place
         return place
 
@@ -117,6 +103,7 @@ class AnnouncedCandles(CandleStore):
         super().__init__(root, lock_timeout_s=lock_timeout_s)
         self._fresh, self._most = fresh, most
         self._shown: OrderedDict[SeriesKey, Candles] = OrderedDict()
+        self._facts: dict[SeriesKey, Facts | None] = {}  # of the files that were read first, or announced last
         self._guard = threading.Lock()
 
     def read(self, key: SeriesKey, as_of: datetime | None = None) -> Candles | None:
@@ -125,17 +112,32 @@ class AnnouncedCandles(CandleStore):
             return super().read(key, as_of)
         with self._guard:
             shown = self._shown.get(key)
-        return shown if shown is not None else self.announce(key)
-
-    def announce(self, key: SeriesKey) -> Candles | None:
-        """The series as it is now, which is what `read` gives from now on."""
-        found = self._fresh.read(key)
+        if shown is not None:
+            return shown
+        facts = self._fresh.facts(key)
         with self._guard:
-            if found is None:
-                self._shown.pop(key, None)
-            else:
-                self._shown[key] = found
-                self._shown.move_to_end(key)
+            self._facts.setdefault(key, facts)
+        return self._show(key, self._fresh.read(key))
+
+    def announce(self, key: SeriesKey, facts: Facts | None) -> None:
+        """`read` gives the series as it is now from now on; facts: of its file, as `changed` found it."""
+        self._show(key, self._fresh.read(key))
+        with self._guard:
+            self._facts[key] = facts
+
+    def changed(self) -> dict[SeriesKey, Facts | None]:
+        """The series that were read here and whose files are others by now, with the facts of these."""
+        with self._guard:
+            if len(self._facts) > 16 * self._most:  # clients may ask for any name
+                self._facts = {key: facts for key, facts in self._facts.items() if facts is not None}
+            before = list(self._facts.items())
+        return {key: now for key, facts in before if (now := self._fresh.facts(key)) != facts}
+
+    def _show(self, key: SeriesKey, candles: Candles | None) -> Candles | None:
+        with self._guard:
+            self._shown.pop(key, None)
+            if candles is not None:
+                self._shown[key] = candles
                 while len(self._shown) > self._most:
                     self._shown.popitem(last=False)
-        return found
+        return candles

@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 from starlette.types import Scope
 
 from cryptocast.config import ServeConfig
-from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys, counted_as
+from cryptocast.serving.access import ADMIN_VARIABLE, Keys, address_of
+from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import (
     FORBIDDEN,
     HEADERS_TOO_LARGE,
@@ -30,8 +31,6 @@ Refusal: TypeAlias = tuple[ProblemError, dict[str, str]]  # with the headers of 
 MAX_HEADERS: Final = 100
 MAX_URL_BYTES: Final = 8192
 CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
-# No request waits for these: the answer is given out of memory. Admins are known by their token before they get here.
-PROMPT_PREFIXES: Final = ("/health", "/ready", "/metrics", ADMIN_PREFIX)
 
 
 class Admission:
@@ -45,8 +44,8 @@ class Admission:
             serve.client_connections, on_refused=partial(telemetry.count, "connection_refused")
         )
 
-    def refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
-        """Why the request goes no further, with the headers that say so."""
+    def refusal(self, scope: Scope, headers: Headers, endpoint: Endpoint | None) -> Refusal | None:
+        """Why the request goes no further, with the headers that say so. endpoint: none where nothing is served."""
         serve = self._serve
         size = 0
         for name, value in scope["headers"]:  # a generator would take twice as long
@@ -57,21 +56,22 @@ class Admission:
         if len(scope["path"]) > MAX_URL_BYTES or len(scope["query_string"]) > serve.max_header_bytes:
             return ProblemError(URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes."), {"Connection": "close"}
         if b"content-length" in headers or b"transfer-encoding" in headers:
-            body = self._refused_body(headers)
-            if body is not None:
-                return body, {"Connection": "close"}
-        if scope["path"] in OPEN_PATHS or _is_preflight(scope, headers):
+            problem = self._refused_body(headers)
+            if problem is not None:
+                return problem, {"Connection": "close"}
+        access = "read" if endpoint is None else endpoint.access
+        if access == "open" or _is_preflight(scope, headers):
             return None
-        return self._not_let_in(scope, headers)
+        return self._not_let_in(scope, headers, needs_admin=access == "admin")
 
     @contextmanager
-    def place(self, scope: Scope, forwarded: str | None) -> Iterator[ProblemError | None]:
-        """A place among the requests under way while this lasts, or why there is none.
+    def place(self, endpoint: Endpoint | None, forwarded: str | None) -> Iterator[ProblemError | None]:
+        """A place among the requests under way while this lasts, or why there is none. What is prompt needs none.
 
         forwarded: a client behind a proxy, for whose connections its requests under way stand: those to the proxy are
         not to be seen, and those of the proxy serve all.
         """
-        if scope["path"].startswith(PROMPT_PREFIXES):
+        if endpoint is not None and endpoint.is_prompt:
             yield None
             return
         may_stay = forwarded is None or self._forwarded.came(forwarded)
@@ -91,19 +91,16 @@ class Admission:
             if forwarded is not None:
                 self._forwarded.went(forwarded)
 
-    def _not_let_in(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _not_let_in(self, scope: Scope, headers: Headers, *, needs_admin: bool) -> Refusal | None:
         """Without a key that it needs, or too often: by its key, and by its address where it shows none."""
         key = self._keys.of(scope["headers"]) if b"authorization" in headers else None
-        too_often = self._too_often(key.name if key is not None else _address(scope))
+        too_often = self._too_often(key.name if key is not None else address_of(scope))
         if too_often is not None:
             return too_often  # a stranger's requests are counted too, so that guessing is slow
-        if scope["path"].startswith(ADMIN_PREFIX) and not (key is not None and key.is_admin):
+        if needs_admin and not (key is not None and key.is_admin):
             detail = f"Only a token of {ADMIN_VARIABLE} switches anything."
-            return (
-                (ProblemError(UNAUTHORIZED, detail), CHALLENGE)
-                if key is None
-                else (ProblemError(FORBIDDEN, detail), {})
-            )
+            kind, challenge = (UNAUTHORIZED, CHALLENGE) if key is None else (FORBIDDEN, {})
+            return ProblemError(kind, detail), challenge
         if self._keys.asks and key is None:
             detail = "Send the server's token in the header: Authorization: Bearer TOKEN."
             return ProblemError(UNAUTHORIZED, detail), CHALLENGE
@@ -129,10 +126,6 @@ class Admission:
             "RateLimit": f'"client";r=0;t={seconds}',
         }
         return ProblemError(TOO_MANY_REQUESTS, f"At most {rate} requests a second are answered to a client."), limit
-
-
-def _address(scope: Scope) -> str:
-    return counted_as(scope["client"][0]) if scope.get("client") else ""
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

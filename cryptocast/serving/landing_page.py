@@ -13,7 +13,7 @@ from html import escape
 from typing import Final
 
 from cryptocast.serving.health import Detail, Readiness
-from cryptocast.serving.telemetry import Trend
+from cryptocast.serving.trends import Trend
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.reports import CoinForecast, HorizonForecast, verdict_sentence
 

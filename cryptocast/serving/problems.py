@@ -1,5 +1,6 @@
 """What goes wrong, as problem documents (RFC 9457), and the one table from our errors to status codes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,23 +18,12 @@ from cryptocast.errors import (
     UpstreamError,
     UsageError,
 )
-from cryptocast.serving.paths import without_folders
 from cryptocast.serving.responses import respond
 from cryptocast.workflows.reports import CoinError
 
-__all__ = [
-    "RETRY_AFTER_S",
-    "Kind",
-    "OverloadError",
-    "Problem",
-    "ProblemError",
-    "coin_error",
-    "kind_of",
-    "no_forecast",
-    "problem_of",
-    "problem_response",
-]
-
+# An absolute path of two parts or more, at the start of a word; the last part is kept. An address such as
+# https://host/path, or a path of the API with one part, is none.
+PATH: Final = re.compile(r"(?<![\w:/\\.])(?:[A-Za-z]:[\\/]|/)(?:[^\s/\\'\"]+[\\/])+([^\s/\\'\"]*)")
 # Said with every 503; failures are also remembered for that long, so that coming back earlier changes nothing.
 RETRY_AFTER_S: Final = 5
 INTERNAL: Final = "The server failed. The cause stands in its log."
@@ -114,9 +104,13 @@ def kind_of(error: CryptocastError) -> Kind:
     return next(OF_ERROR[cls] for cls in type(error).__mro__ if cls in OF_ERROR)
 
 
-def problem_of(error: CryptocastError) -> Problem:
+def problem_of(error: Exception) -> Problem:
     """One of our errors as a problem."""
-    return ProblemError(kind_of(error), without_folders(str(error))).problem
+    if isinstance(error, ProblemError):
+        return error.problem
+    if isinstance(error, CryptocastError):
+        return ProblemError(kind_of(error), without_folders(str(error))).problem
+    return ProblemError(INTERNAL_ERROR, INTERNAL).problem
 
 
 def coin_error(coin: str, error: CryptocastError) -> CoinError:
@@ -127,10 +121,13 @@ def coin_error(coin: str, error: CryptocastError) -> CoinError:
 def no_forecast(failures: Sequence[tuple[str, CryptocastError]]) -> Problem:
     """Not one coin could be answered for: the worst of their problems, so that what may pass is asked again."""
     _, worst = max(failures, key=lambda failure: kind_of(failure[1]).status)
-    kind = kind_of(worst)
-    errors = tuple(coin_error(coin, error) for coin, error in failures)
-    detail = without_folders(str(worst))
-    return Problem(type=kind.uri, title=kind.title, status=kind.status, detail=detail, errors=errors)
+    return msgspec.structs.replace(problem_of(worst), errors=tuple(coin_error(*failure) for failure in failures))
+
+
+def without_folders(text: str) -> str:
+    """The text with the last part alone of every absolute path in it: the places of this machine's disk are for the
+    terminal and the log, not for clients."""
+    return PATH.sub(lambda path: path[1] or "a folder", text)
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:

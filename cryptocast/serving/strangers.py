@@ -46,7 +46,7 @@ class Strangers:
     """
 
     def __init__(self, config: Config, budget: Credits, *, on_refusal: Callable[[str], None] = lambda _: None) -> None:
-        self._vs, self._budget, self._on_refusal = config.data.vs, budget, on_refusal
+        self._vs, self.budget, self._on_refusal = config.data.vs, budget, on_refusal
         self._store = config.store.path
         self._without_store = Credits(None, per_month=0, now=budget.now)
         self._coins = frozenset((*config.data.coins, *config.train.pool))
@@ -70,7 +70,7 @@ class Strangers:
     def refusal(self, client: str) -> CryptocastError | None:
         """Why this client's call may not go out now; None if it may, and is counted for its minute."""
         # Where there is no store none is made for this alone.
-        budget = self._budget if self._store.is_dir() else self._without_store
+        budget = self.budget if self._store.is_dir() else self._without_store
         try:
             budget.admit(client, per_minute=self.per_minute)
         except QuotaSpent as error:

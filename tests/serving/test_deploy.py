@@ -48,8 +48,8 @@ def scraped(folder: Path) -> str:
         async def conversation(client: httpx.AsyncClient) -> str:
             for path in (BITCOIN, BITCOIN, "/prices?ids=bitcoin", "/nowhere", "/health/detailed"):
                 await client.get(path)
-            app.state.service.live_figures.refresh()
-            while not app.state.service.refresher.rounds:
+            app.state.background.live.refresh()
+            while not app.state.background.refresher.rounds:
                 await asyncio.sleep(0.02)
             return (await client.get("/metrics")).text
 

@@ -120,7 +120,7 @@ def test_a_blocked_loop_shows() -> None:
 
         def lag_ms() -> float:
             app.state.service.health.pulse.close_minute({})
-            return float(app.state.service.telemetry.minutes[-1].loop_lag_ms)
+            return float(app.state.service.health.pulse.minutes[-1].loop_lag_ms)
 
         await asyncio.sleep(0.05)
         time.sleep(0.9)

@@ -11,8 +11,7 @@ from cryptocast.serving.landing_page import _ticks, page
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from tests.evaluation.report.browser import BROWSER, tab
 from tests.serving.running import Start
-from tests.serving.serving_app import FakeForecast, app_on, config, get, talk
-from tests.serving.test_fallback import request
+from tests.serving.serving_app import FakeForecast, app_on, config, get, request_of, talk
 
 # In pixels of the screen: the chart is drawn larger or smaller than its own units.
 SMALLEST_LABEL = (
@@ -55,7 +54,7 @@ def test_what_others_wrote_is_text() -> None:
     hostile = "<script>alert(1)</script>"
     reason = Fallback(code=FallbackCode.EXCEPTION, detail=hostile)
     made = msgspec.structs.replace(
-        FakeForecast().made("bitcoin", request()), notices=(hostile,), fallback_reason=reason
+        FakeForecast().made("bitcoin", request_of()), notices=(hostile,), fallback_reason=reason
     )
     text = page([made], Readiness(status="warn", output=hostile)).decode()
 

@@ -6,10 +6,12 @@ import pytest
 from jsonschema.validators import Draft202012Validator  # type: ignore[import-untyped]
 
 from cryptocast.errors import DataError
-from cryptocast.serving.openapi import PATHS, openapi
+from cryptocast.serving.endpoints import PATHS
+from cryptocast.serving.openapi import openapi
+from cryptocast.serving.paths import Paths
 from tests.serving.serving_app import FakeForecast, app_on, get
 
-DOCUMENT: dict[str, Any] = msgspec.json.decode(openapi(version="1", max_ids=50, has_token=True))
+DOCUMENT: dict[str, Any] = msgspec.json.decode(openapi(Paths(PATHS), max_ids=50, has_token=True))
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
@@ -58,7 +60,7 @@ def test_the_parameters_are_those_of_the_query_with_their_bounds() -> None:
 
 
 def test_the_token_is_asked_for_where_there_is_one() -> None:
-    without = msgspec.json.decode(openapi(version="1", max_ids=50, has_token=False))
+    without = msgspec.json.decode(openapi(Paths(PATHS), max_ids=50, has_token=False))
 
     assert DOCUMENT["paths"]["/forecasts"]["get"]["security"] == [{"token": []}]
     assert "security" not in DOCUMENT["paths"]["/health"]["get"]
