@@ -28,7 +28,7 @@ import polars as pl
 
 from cryptocast.config import Config, DataConfig, EnsembleConfig, ServeConfig, StoreConfig, TrainConfig
 from cryptocast.data.schema import SeriesKey
-from cryptocast.data.sources.simulated import SimulatedMarket, simulate
+from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Selection

@@ -15,18 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
 # `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
-BELOW = {"errors", "config", "market", "files", "addresses", "kinds"}
+BELOW = {"errors", "config", "market", "files", "addresses", "kinds", "times"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "addresses": set(),
+    "times": set(),
     "allowed": {"addresses"},
     "kinds": set(),
     "config": {"errors", "allowed", "kinds"},
     "config_text": {"config"},
     "market": {"config"},
     "folds": {"errors"},
-    "scoring": {"errors"},
+    "scoring": {"errors", "times"},
     "net": BELOW,
     "data": BELOW | {"net"},
     "features": BELOW | {"data", "folds"},

@@ -8,11 +8,12 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.market import Market
+from cryptocast.times import DAY_US, HOUR_US
 
 __all__ = ["BAR_US", "CANDLE_SCHEMA", "Candles", "Provenance", "SeriesKey"]
 
 # Microseconds in one bar.
-BAR_US: Final[dict[Granularity, int]] = {"daily": 86_400_000_000, "hourly": 3_600_000_000}
+BAR_US: Final[dict[Granularity, int]] = {"daily": DAY_US, "hourly": HOUR_US}
 
 TIME = pl.Datetime("us", "UTC")
 

@@ -8,7 +8,6 @@ replaced by noise.
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Self, TypeAlias
 
 import numpy as np
@@ -20,6 +19,7 @@ from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.quantile_shape import student_quantiles
+from cryptocast.times import as_datetime
 
 __all__ = ["FitPath", "FitTrial", "Witness", "audit_fits"]
 
@@ -184,7 +184,7 @@ def _finding(what: str, forecast: Forecast, row: int, one: float, two: float) ->
     return AuditFinding(
         feature=what,
         coin=str(forecast.coin[row]),
-        close_time=_moment(int(forecast.issued_at[row])),
+        close_time=as_datetime(int(forecast.issued_at[row])),
         value_with=float(one),
         value_without=float(two),
     )
@@ -197,14 +197,10 @@ def _overlaps(name: str, seen: Sequence[Seen]) -> Comparison:
         AuditFinding(
             feature=f"label in the {name}",
             coin=one.coin,
-            close_time=_moment(one.first_row),
+            close_time=as_datetime(one.first_row),
             value_with=one.known_until / 1e6,
             value_without=one.first_row / 1e6,
         )
         for one in late[:FINDINGS]
     )
     return Comparison(len(seen), len(late), findings)
-
-
-def _moment(microseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)

@@ -7,7 +7,6 @@ settings', and how much choosing the best of many would have fooled is part of t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import product
 from typing import Final, Literal
 
@@ -51,6 +50,7 @@ from cryptocast.scoring.returns import (
     total_return,
 )
 from cryptocast.scoring.sharpe_tests import bar_statistics, deflated_sharpe, probabilistic_sharpe
+from cryptocast.times import as_datetime
 
 __all__ = ["CoinBars", "Curve", "PastTrials", "Trading", "trade"]
 
@@ -223,8 +223,8 @@ def trade(
     own = [plan for plan in plans if plan.kind == "strategy"]
     grid = _grid(judged, models, floor, settings)
     record = TradingRecord(
-        start=_moment(int(floor.times[0])),
-        end=_moment(int(floor.times[-1])),
+        start=as_datetime(floor.times[0]),
+        end=as_datetime(floor.times[-1]),
         bars=len(floor.times),
         periods=floor.periods,
         execution=execution,
@@ -498,7 +498,3 @@ def _notes(judged: Judged, models: Sequence[str], floor: _Floor) -> tuple[str, .
     if not any(_has_view(judged, model, column) for model in models):
         notes.append("No model states a direction (its probability of a rise is one half), so no sign is traded.")
     return tuple(notes)
-
-
-def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, tz=UTC)

@@ -23,6 +23,7 @@ from cryptocast.features.builder import add_features, required_history
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.times import as_microseconds
 
 __all__ = [
     "AuditCheck",
@@ -312,7 +313,7 @@ def _targets(
     parts = []
     for moment in moments:
         cut = _label_values(labels(candles.filter(pl.col("close_time") <= moment)))
-        now = round(moment.timestamp() * 1e6)
+        now = as_microseconds(moment)
         ended = Values(whole.keys, whole.names, np.where(matrix.label_end <= now, whole.numbers, math.nan))
         parts.append(compare(ended.where(matrix.issued_at <= now), cut, 0.0))
     yield check_of("targets", what, parts, ()) if parts else check_not_run("targets", what, "nothing to cut")

@@ -31,6 +31,7 @@ from cryptocast.models.labels import (
 )
 from cryptocast.models.quantile_shape import student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.times import DAY_US
 
 __all__ = ["FORECASTER", "HARForecaster", "HARLearner", "learner"]
 
@@ -48,7 +49,6 @@ PRIOR_BLOCKS: Final = 40.0
 # A standardised return further out than this does not widen the scale any more.
 RETURN_BOUND: Final = 8.0
 ROWS_AT_ONCE: Final = 8192
-DAY_US: Final = 86_400_000_000
 
 
 class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

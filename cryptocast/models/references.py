@@ -8,11 +8,11 @@ from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import BoolArray
 from cryptocast.models.base import Forecast
 from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.times import DAY_US
 
 __all__ = ["REFERENCES", "Reference", "rw_empirical", "rw_gaussian"]
 
 WINDOW_DAYS = 365
-DAY_US = 86_400_000_000
 LEAST_RETURNS = 200
 CELLS = 2_000_000  # returns sorted at once, 16 MB
 OUTER_SIGMAS = 1.96  # half the 95 % interval of a Gaussian, in standard deviations

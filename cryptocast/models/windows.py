@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.times import DAY_US
 
 __all__ = ["CHANNELS", "CONTEXT", "LEAST_BARS", "Windows", "look_back"]
 
@@ -33,7 +34,6 @@ LEAST_SPREAD: Final = 0.05
 TYPICAL_DAY: Final = 0.04
 CONTEXT_BOUND: Final = 3.0
 ROWS_AT_ONCE: Final = 8192
-DAY_US: Final = 86_400_000_000
 WEEK_US: Final = 7 * DAY_US
 
 

@@ -17,7 +17,7 @@ from cryptocast.net.answer import Overloaded, Unreachable
 from cryptocast.net.limiter import Place
 from cryptocast.net.tasks import Tasks
 
-__all__ = ["Batcher", "Parts"]
+__all__ = ["COMMA_CHARS", "Batcher", "Parts"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -16,6 +16,7 @@ from cryptocast.scoring.coverage import coverage
 from cryptocast.scoring.dates import overlapping_origins
 from cryptocast.scoring.pit import pit_cells, pit_histogram
 from cryptocast.scoring.quantiles import LEVELS, crps_relative, interval_columns
+from cryptocast.times import as_microseconds
 
 __all__ = ["INTERVALS", "LiveCoverage", "LiveReport", "LiveScore", "live_score", "matured_outcome", "pair_up"]
 
@@ -167,7 +168,7 @@ def _pit_shares(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
 
 
 def _dates(rows: Sequence[LedgerRow]) -> npt.NDArray[np.int64]:
-    return np.array([round(row.issued_at.timestamp() * 1_000_000) for row in rows], dtype=np.int64)
+    return np.array([as_microseconds(row.issued_at) for row in rows], dtype=np.int64)
 
 
 def _hits(rows: Sequence[MaturedRow], percent: int) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryptocast.rehearsal.coins import Coin
-from cryptocast.rehearsal.market import DAY_MS, FIRST_MS, FIVE_MS, HOUR_MS, FloatArray, IntArray, Market
+from cryptocast.rehearsal.price_walks import DAY_MS, FIRST_MS, FIVE_MS, HOUR_MS, FloatArray, IntArray, PriceWalks
 from cryptocast.rehearsal.quirks import Quirks
 
 __all__ = ["CHART_LATE_MS", "RANGE_LATE_MS", "Desk", "step_of_days", "step_of_span"]
@@ -37,20 +37,20 @@ def step_of_span(start_ms: int, end_ms: int, now_ms: int) -> int:
 class Desk:
     """Where prices are looked up: the market, its quirks, and what was revised by hand."""
 
-    market: Market
+    market: PriceWalks
     quirks: Quirks
     revisions: dict[tuple[str, int], float] = field(default_factory=dict)  # (coin, ms) -> factor
 
     def value(self, coin: Coin, at_ms: IntArray, now_ms: int, vs: str) -> FloatArray:
-        """Prices (n,) as they are told at this moment: provisional while they are young, and revised."""
-        told = self.market.price(coin, at_ms, vs)
+        """Prices (n,) as the upstream gives them at this moment: provisional while they are young, and revised."""
+        prices = self.market.price(coin, at_ms, vs)
         young = now_ms - at_ms < self.quirks.revised_for_s * 1000
         if young.any():
             off = 2 * self.market.noise(coin, "provisional", at_ms // FIVE_MS) - 1
-            told = np.where(young, told * (1 + self.quirks.revised_by * off), told)
+            prices = np.where(young, prices * (1 + self.quirks.revised_by * off), prices)
         if self.revisions:
-            told = told * [self.revisions.get((coin.id, int(at)), 1.0) for at in at_ms]
-        return told
+            prices = prices * [self.revisions.get((coin.id, int(at)), 1.0) for at in at_ms]
+        return prices
 
     def chart(
         self, coin: Coin, vs: str, step_ms: int, start_ms: int, end_ms: int, now_ms: int, *, late_ms: int
@@ -69,22 +69,8 @@ class Desk:
             grid, stamps = np.append(grid, now_ms), np.append(stamps, now_ms)
         return self._arrays(coin, vs, grid, stamps, step_ms, now_ms)
 
-    def candles(self, coin: Coin, vs: str, bar_ms: int, start_ms: int, now_ms: int) -> list[list[float]]:
-        """[end ms, open, high, low, close] of each candle that began after the start; the last may still be forming."""
-        inner = FIVE_MS if bar_ms <= 4 * HOUR_MS else HOUR_MS
-        ends = np.arange(-(-start_ms // bar_ms) + 1, now_ms // bar_ms + 2, dtype=np.int64) * bar_ms
-        if bar_ms >= DAY_MS and self.quirks.late_midnight:
-            ends = ends[(ends > now_ms) | (ends + RANGE_LATE_MS <= now_ms)]
-        inside = (ends - bar_ms)[:, None] + np.arange(bar_ms // inner + 1, dtype=np.int64) * inner
-        at = np.minimum(inside, now_ms)
-        prices = self.value(coin, at.ravel(), now_ms, vs).reshape(at.shape)
-        traded = ~np.isnan(prices).any(axis=1)
-        ends, prices = ends[traded], prices[traded]
-        table = np.column_stack([prices[:, 0], prices.max(axis=1), prices.min(axis=1), prices[:, -1]])
-        return [[int(end), *row] for end, row in zip(ends.tolist(), table.tolist(), strict=True)]
-
     def cap(self, coin: Coin, price: FloatArray, at_ms: IntArray) -> FloatArray:
-        """Market caps (n,); the supply grows by 1 % a year."""
+        """PriceWalks caps (n,); the supply grows by 1 % a year."""
         grown = 1 + 0.01 * (at_ms - FIRST_MS) / (365 * DAY_MS)
         return price * coin.supply * coin.capped * grown / 1.17
 
@@ -145,5 +131,5 @@ def _grid(step_ms: int, start_ms: int, end_ms: int) -> IntArray:
 
 
 def _points(stamps: IntArray, values: FloatArray) -> list[list[float | None]]:
-    told: list[Any] = [None if value != value else value for value in values.tolist()]  # NaN is no JSON
-    return [[at, value] for at, value in zip(stamps.tolist(), told, strict=True)]
+    numbers: list[Any] = [None if value != value else value for value in values.tolist()]  # NaN is no JSON
+    return [[at, value] for at, value in zip(stamps.tolist(), numbers, strict=True)]

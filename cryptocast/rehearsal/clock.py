@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from cryptocast.rehearsal.market import FIRST_MS, LAST_MS
+from cryptocast.rehearsal.price_walks import FIRST_MS, LAST_MS
 
 __all__ = ["Clock"]
 

@@ -115,7 +115,7 @@ CYCLE: Final = Cycle(
         Rule(fault="error", status=503, shape="empty"),
         Rule(fault="error", status=504, shape="status"),
         Rule(fault="error", status=524, shape="html", message="A timeout occurred"),
-        Rule(fault="error", status=408, shape="error", message="Request Timeout"),
+        Rule(fault="error", status=408, shape="error", message="HttpRequest Timeout"),
         Rule(fault="error", status=403, shape="html", message="Access denied (1020)"),
         Rule(fault="error", status=401, shape="nested", code=10005),
         Rule(fault="error", status=400, shape="flat", code=10012),

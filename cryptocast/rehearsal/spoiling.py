@@ -31,5 +31,5 @@ def spoiled(reply: Reply, rule: Rule, *, now_s: float) -> Reply:
 
 
 def _text(status: int) -> str:
-    texts = {400: "Bad Request", 404: "coin not found", 408: "Request Timeout", 503: "Service Unavailable"}
+    texts = {400: "Bad HttpRequest", 404: "coin not found", 408: "HttpRequest Timeout", 503: "Service Unavailable"}
     return texts.get(status, "Internal Server Error")

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from cryptocast.scoring.shapes import FloatArray, Int64Array
+from cryptocast.times import DAY_US
 
 __all__ = [
     "annual_return",
@@ -27,7 +28,6 @@ __all__ = [
     "total_return",
 ]
 
-DAY_US: Final = 86_400_000_000
 YEAR_US: Final = 365 * DAY_US
 
 

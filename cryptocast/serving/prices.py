@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from cryptocast.data.parquet import write_atomically
-from cryptocast.data.sources.coingecko.simple_price import Quote, chunks
+from cryptocast.data.sources.coingecko.simple_price import Quote, one_call
 from cryptocast.data.sources.errors import UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
@@ -180,7 +180,7 @@ class LivePrices:
         why = self._strangers.refusal(client)
         asked: tuple[str, ...] = ()
         if why is None:
-            asked = next(chunks(others))
+            asked = one_call(others)
             rest = len(others) > len(asked)
             why = self._strangers.refusal(client) if rest else None
         errors = dict.fromkeys((coin for coin in others if coin not in asked), why) if why is not None else {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptocast.config import Config
-from cryptocast.data.cached_store import AnnouncedCandles, KeptCandles
+from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.sources.coingecko.source import COINGECKO, connect, credits_of
 from cryptocast.data.sources.table import SOURCES, rule_of
 from cryptocast.market import Market
@@ -160,8 +160,8 @@ def wired(
 ) -> Background:
     """Every part, connected; nothing runs yet."""
     config = context.config
-    fresh = KeptCandles(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
-    shown = AnnouncedCandles(config.store.path, fresh, lock_timeout_s=config.store.lock_timeout_s)
+    fresh = CachedCandles(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
+    shown = PublishedCandles(config.store.path, fresh, lock_timeout_s=config.store.lock_timeout_s)
     registry = RegistryWatch(config.store.path, config.gate)
     cached = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)
     context = replace(context, candles=shown, kept_registry=cached)

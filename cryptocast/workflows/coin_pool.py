@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -19,6 +19,7 @@ from cryptocast.features.builder import last_features, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.market import Market
+from cryptocast.times import as_microseconds
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.resolve import CoinBars, Obtained, obtain
@@ -36,7 +37,6 @@ __all__ = [
     "matrix_of",
     "missing_errors",
     "missing_needs",
-    "moment",
     "pool_of",
     "recent_closes",
     "widen",
@@ -236,7 +236,7 @@ def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], 
 
 def has_last_row(matrix: Matrix, pool: Pool, coin: str) -> bool:
     """Whether the coin's last bar is a row: it has a price and a volatility."""
-    last = round(pool.bars[coin].candles.provenance.last.timestamp() * 1_000_000)
+    last = as_microseconds(pool.bars[coin].candles.provenance.last)
     own = matrix.coin == matrix.panel.coins.index(coin)
     return bool(own.any() and matrix.issued_at[own][-1] == last)
 
@@ -258,11 +258,6 @@ def _used(coin: str, bars: CoinBars) -> DataUsed:
         stale=bars.stale,
         notice=bars.notice,
     )
-
-
-def moment(microseconds: int) -> datetime:
-    """Microseconds since the epoch as a UTC time."""
-    return datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC).replace(microsecond=microseconds % 1_000_000)
 
 
 def missing_needs(pool: Pool) -> frozenset[str]:

@@ -29,7 +29,8 @@ from cryptocast.models.recent_window import recent_bars
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
-from cryptocast.workflows.coin_pool import Pool, feature_table, gather, last_rows, moment, widen
+from cryptocast.times import as_datetime
+from cryptocast.workflows.coin_pool import Pool, feature_table, gather, last_rows, widen
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
@@ -274,7 +275,7 @@ class Forecaster:
         short = too_short(row, model.least_blocks)[0]
         by_baseline = {*baseline_at, *matrix.horizons[short].tolist()}
         on_stage(FallbackCode.ARTEFACT)  # what it has learned since the fit belongs to it
-        states = states_at(registry, version, moment(int(fitted.issued_at[0])))
+        states = states_at(registry, version, as_datetime(fitted.issued_at[0]))
         return recalibrated(fitted, states, by_baseline), notices
 
     def _rows(
@@ -546,7 +547,7 @@ def describe(
         horizons.append(
             HorizonForecast(
                 horizon=asked,
-                target_time=moment(as_of + (late + asked) * bar),
+                target_time=as_datetime(as_of + (late + asked) * bar),
                 median=float(prices[column, len(LEVELS) // 2]),
                 mean=float(means[column]),
                 intervals=tuple(_interval(prices[column], made, level) for level in request.intervals),
@@ -570,8 +571,8 @@ def describe(
         model_used=chosen.kind,
         version=chosen.version.number if chosen.version else None,
         fallback_reason=chosen.fallback,
-        as_of=moment(as_of),
-        stale_after=stale_after(moment(as_of), granularity, stale_bars),
+        as_of=as_datetime(as_of),
+        stale_after=stale_after(as_datetime(as_of), granularity, stale_bars),
         stale=bars.stale,
         price=float(made.price[0]),
         notices=(*((bars.notice,) if bars.notice else ()), *((_late_notice(as_of, late, bar),) if late else ())),
@@ -585,7 +586,7 @@ def _late(pool: Pool, coin: str, horizons: Sequence[int], late: int, made: Forec
 
 
 def _late_notice(as_of: int, late: int, bar_us: int) -> str:
-    since = f"{moment(as_of + late * bar_us):%Y-%m-%d %H:%M}"
+    since = f"{as_datetime(as_of + late * bar_us):%Y-%m-%d %H:%M}"
     return (
         f"{late} bars are missing since the last one known: horizons count from {since} UTC, and intervals are as much"
         " wider as those bars make them."

@@ -14,8 +14,7 @@ no correction is made twice, and ledger and outcomes suffice to count every stat
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 import msgspec
 
@@ -25,10 +24,9 @@ from cryptocast.models import online
 from cryptocast.models.base import Forecast
 from cryptocast.registry import CalibrationState, MaturedRow, Registry, Version
 from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.times import as_datetime, as_microseconds
 
 __all__ = ["Served", "learn", "recalibrated", "state_of", "states_at"]
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +58,7 @@ def learn(
         rows = [_learned(number, pair) for pair in answered if pair[0].horizon == horizon]
         state = online.replay(first, rows, now=max(row.label_end for row in rows))
         if state.through is not None:
-            through = EPOCH + timedelta(microseconds=state.through)
+            through = as_datetime(state.through)
             content = msgspec.to_builtins(state)
             states.append(CalibrationState(key_number=number, horizon=horizon, through=through, state=content))
     return tuple(states)
@@ -73,7 +71,7 @@ def states_at(registry: Registry, version: Version, as_of: datetime) -> tuple[on
     states that are damaged.
     """
     kept = [state_of(state) for state in registry.calibration_states(version.key, version.number).values()]
-    now, bar_us = _microseconds(as_of), BAR_US[version.key.granularity]
+    now, bar_us = as_microseconds(as_of), BAR_US[version.key.granularity]
     if all(state.through is None or state.through + state.horizon * bar_us <= now for state in kept):
         return tuple(kept)
     rows = [pair for pair in registry.calibration_rows(version.key, version.number) if not pair[0].by_baseline]
@@ -100,12 +98,8 @@ def _learned(number: int, pair: MaturedRow) -> online.Matured:
     row, outcome = pair
     fitted = row.quantiles if row.base is None else row.base
     return online.Matured(
-        issued_at=_microseconds(row.issued_at),
-        label_end=_microseconds(row.target_at),
+        issued_at=as_microseconds(row.issued_at),
+        label_end=as_microseconds(row.target_at),
         values=row.quantiles if row.number == number else fitted,
         outcome=outcome.log_return,
     )
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)

@@ -155,7 +155,7 @@ priced = st.lists(
 @settings(max_examples=250, deadline=None)
 @given(st.one_of(priced.map(document), literals.map(str.encode), st.binary(max_size=20)))
 def test_prices_are_quotes_or_one_line(body: bytes) -> None:
-    found = valid_or_one_line(lambda: parse_quotes(body, "usd"))
+    found = valid_or_one_line(lambda: parse_quotes(body, "usd", ["bitcoin", "ethereum", "", "a b", "\0"]))
     if found is None:
         return
     msgspec.json.encode(found)  # finite, and of times that exist

@@ -1,7 +1,6 @@
 """Each endpoint against the sheet: shapes, steps, limits, over a socket."""
 
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -58,12 +57,6 @@ def test_answers_carry_the_headers_of_the_network_in_front(api: httpx.Client) ->
     assert headers["cache-control"].startswith("max-age")
 
 
-def test_the_currencies_are_about_sixty(api: httpx.Client) -> None:
-    found = get(api, "/simple/supported_vs_currencies")
-    assert len(found) == 60
-    assert {"usd", "eur", "btc", "eth"} <= set(found)
-
-
 def test_the_list_holds_every_known_coin_once_and_symbols_are_not_unique(api: httpx.Client) -> None:
     rows = get(api, "/coins/list")
     assert all(row.keys() == {"id", "symbol", "name"} for row in rows)
@@ -74,14 +67,6 @@ def test_the_list_holds_every_known_coin_once_and_symbols_are_not_unique(api: ht
     assert {row["id"] for row in rows if row["symbol"] == "btc"} == {"bitcoin", "batcat"}
 
 
-def test_platforms_are_listed_on_request_and_may_be_empty_or_null(api: httpx.Client) -> None:
-    platforms = [row["platforms"] for row in get(api, "/coins/list", include_platform="true")]
-    values = [value for found in platforms for value in found.values()]
-    assert None in values
-    assert "" in values
-    assert "platforms" not in get(api, "/coins/list", include_platform="True")[0]
-
-
 # --- prices of many coins
 
 
@@ -90,7 +75,7 @@ def test_simple_price_is_keyed_by_id_and_leaves_unknown_ones_out(api: httpx.Clie
     assert found.keys() == {"bitcoin", "ethereum", "unpriced-coin"}
     assert found["unpriced-coin"] == {}
     assert found["bitcoin"].keys() == {"usd", "eur"}
-    assert isinstance(found["bitcoin"]["usd"], int)
+    assert found["bitcoin"]["usd"] == pytest.approx(61234.5, rel=0.2)
     assert get(api, "/simple/price", ids="nope", vs_currencies="usd") == {}
 
 
@@ -101,17 +86,6 @@ def test_simple_price_adds_what_is_asked_for_with_seconds(api: httpx.Client, sha
     assert found.keys() == {"usd", "usd_market_cap", "usd_24h_vol", "usd_24h_change", "last_updated_at"}
     assert found["last_updated_at"] == NOW_MS // 60_000 * 60
     assert found["usd"] == pytest.approx(shared.price("bitcoin", datetime.fromtimestamp(found["last_updated_at"], UTC)))
-
-
-def test_simple_price_rounds_as_asked_and_writes_small_prices_with_an_exponent(api: httpx.Client) -> None:
-    assert get(api, "/simple/price", ids="ethereum", vs_currencies="usd", precision="2")["ethereum"]["usd"] % 1 != 0
-    assert b"e-" in api.get("/simple/price", params={"ids": "shib,shiba-inu,pepe", "vs_currencies": "usd,btc"}).content
-
-
-def test_simple_price_finds_by_name_and_symbol_and_ids_win(api: httpx.Client) -> None:
-    assert get(api, "/simple/price", symbols="btc", vs_currencies="usd").keys() == {"bitcoin", "batcat"}
-    assert get(api, "/simple/price", names="Litecoin", symbols="btc", vs_currencies="usd").keys() == {"litecoin"}
-    assert get(api, "/simple/price", ids="dai", names="Litecoin", vs_currencies="usd").keys() == {"dai"}
 
 
 @pytest.mark.parametrize("params", [{"ids": "bitcoin"}, {"vs_currencies": "usd"}, {}])
@@ -137,70 +111,12 @@ def test_prices_change_once_a_minute(fake: FakeUpstream, client: httpx.Client) -
     assert price() != first
 
 
-# --- markets
-
-
-def test_markets_has_one_row_per_coin_by_rank_and_a_hundred_to_a_page(api: httpx.Client) -> None:
-    rows = get(api, "/coins/markets", vs_currency="usd", ids=",".join(f"coin-{i:03d}" for i in range(150)))
-    assert len(rows) == 100
-    ranks = [row["market_cap_rank"] for row in rows]
-    assert ranks == sorted(ranks)
-    assert len(get(api, "/coins/markets", vs_currency="usd", per_page="9999")) > 150
-    assert get(api, "/coins/markets", vs_currency="usd", page="9") == []
-    assert len(get(api, "/coins/markets", vs_currency="usd", per_page="7", page="2")) == 7
-
-
-def test_markets_drops_unknown_ids_and_keeps_its_own_order(api: httpx.Client) -> None:
-    rows = get(api, "/coins/markets", vs_currency="usd", ids="litecoin,nope,bitcoin", order="bogus")
-    assert [row["id"] for row in rows] == ["bitcoin", "litecoin"]
-    rows = get(api, "/coins/markets", vs_currency="usd", ids="litecoin,bitcoin", order="id_desc")
-    assert [row["id"] for row in rows] == ["litecoin", "bitcoin"]
-
-
-def test_a_market_row_has_the_fields_of_the_sheet(api: httpx.Client) -> None:
-    changes = {"price_change_percentage": "1h,7d,1y"}
-    (row,) = get(api, "/coins/markets", vs_currency="eur", ids="bitcoin", sparkline="true", **changes)
-    assert len(row) == 26 + 3 + 1
-    assert row["symbol"] == "btc"
-    assert row["roi"] is None
-    assert row["last_updated"] == "2026-01-02T15:01:00.000Z"
-    assert row["low_24h"] <= row["current_price"] <= row["high_24h"]
-    assert row["atl"] <= row["low_24h"] * 1.2
-    assert row["market_cap"] == pytest.approx(row["current_price"] * 1.99e7, rel=0.05)
-    assert len(row["sparkline_in_7d"]["price"]) == 168
-    assert isinstance(row["price_change_percentage_1y_in_currency"], float)
-
-
-def test_a_coin_without_a_price_has_nulls_where_the_sheet_allows_them(api: httpx.Client) -> None:
-    (row,) = get(api, "/coins/markets", vs_currency="usd", ids="unpriced-coin")
-    assert {name for name, value in row.items() if value is not None} == {
-        "id",
-        "symbol",
-        "name",
-        "image",
-        "last_updated",
-    }
-
-
-def test_markets_wants_one_known_currency(api: httpx.Client) -> None:
-    assert api.get("/coins/markets").status_code == 422
-    answer = api.get("/coins/markets", params={"vs_currency": "zzz"})
-    assert (answer.status_code, answer.json()) == (400, {"error": "invalid vs_currency"})
-
-
 # --- one coin
 
 
-def test_a_coin_tells_everything_unless_it_is_turned_off(api: httpx.Client) -> None:
-    whole = get(api, "/coins/bitcoin")
-    assert {"localization", "tickers", "market_data", "community_data", "developer_data"} <= whole.keys()
-    assert whole["market_data"]["current_price"]["usd"] > 0
-    assert "<" in whole["description"]["en"]
-    off = dict.fromkeys(("localization", "tickers", "community_data", "developer_data", "market_data"), "false")
-    assert get(api, "/coins/bitcoin", **off).keys().isdisjoint(off)
-
-
-@pytest.mark.parametrize("path", ["nope", "dead-coin", "nope/market_chart", "nope/history", "nope/ohlc", "BTC"])
+@pytest.mark.parametrize(
+    "path", ["nope/market_chart", "dead-coin/market_chart", "nope/market_chart/range", "BTC/market_chart"]
+)
 def test_an_unknown_id_in_a_path_is_404(api: httpx.Client, path: str) -> None:
     answer = api.get(f"/coins/{path}", params={"vs_currency": "usd", "days": "7"})
     assert (answer.status_code, answer.json()) == (404, {"error": "coin not found"})
@@ -210,15 +126,6 @@ def test_an_unknown_path_is_404_and_only_get_is_allowed(api: httpx.Client) -> No
     assert api.get("/bogus").status_code == 404
     assert api.get("/coins/bitcoin/bogus").status_code == 404
     assert api.post("/ping").status_code == 405
-
-
-def test_history_is_the_snapshot_of_midnight(api: httpx.Client, shared: FakeUpstream) -> None:
-    found = get(api, "/coins/bitcoin/history", date="01-01-2026", localization="false")
-    truth = shared.price("bitcoin", datetime(2026, 1, 1, tzinfo=UTC))
-    assert found["market_data"]["current_price"]["usd"] == pytest.approx(truth)
-    assert "localization" not in found
-    assert "market_data" not in get(api, "/coins/young-coin/history", date="01-12-2025")
-    assert api.get("/coins/bitcoin/history", params={"date": "2026-01-01"}).status_code == 400
 
 
 # --- charts
@@ -240,10 +147,6 @@ def test_long_charts_are_daily_at_midnight_and_end_now(api: httpx.Client, days: 
     assert len(found) == points
     assert all(at % DAY == 0 for at in found[:-1])
     assert found[-2:] == [MIDNIGHT, NOW_MS]
-
-
-def test_a_daily_interval_makes_a_short_chart_daily(api: httpx.Client) -> None:
-    assert len(chart(api, "30", interval="daily")["prices"]) == 31
 
 
 def test_the_stamp_of_midnight_is_the_close_of_the_day_before(api: httpx.Client, shared: FakeUpstream) -> None:
@@ -281,14 +184,13 @@ def test_young_coins_give_fewer_points_and_stopped_ones_end_without_a_word(api: 
         ({"vs_currency": "zzz", "days": "7"}, 400),
         ({"vs_currency": "usd", "days": "0"}, 400),
         ({"vs_currency": "usd", "days": "a week"}, 400),
-        ({"vs_currency": "usd", "days": "7", "interval": "weekly"}, 400),
     ],
 )
 def test_a_chart_with_bad_parameters_is_refused(api: httpx.Client, params: dict[str, str], status: int) -> None:
     assert api.get("/coins/bitcoin/market_chart", params=params).status_code == status
 
 
-@pytest.mark.parametrize("days", ["max", "366", "5000"])
+@pytest.mark.parametrize("days", ["366", "5000"])
 def test_more_than_a_year_is_10012_in_the_third_shape(api: httpx.Client, days: str) -> None:
     answer = api.get("/coins/bitcoin/market_chart", params={"vs_currency": "usd", "days": days})
     assert refused(answer) == (401, 10012)
@@ -314,11 +216,6 @@ def test_the_step_of_a_range_follows_its_span(api: httpx.Client, start: int, end
     assert start - 1000 <= found[0] <= found[-1] <= end
 
 
-def test_a_range_takes_dates_as_well_as_seconds(api: httpx.Client) -> None:
-    begin = {"vs_currency": "usd", "from": "2025-12-01", "to": "2025-12-03T12:00"}
-    assert get(api, "/coins/bitcoin/market_chart/range", **begin) == span(api, 1_764_547_200_000, 1_764_763_200_000)
-
-
 def test_a_range_that_begins_too_early_fails_whole(api: httpx.Client) -> None:
     times = {"from": str((NOW_MS - 366 * DAY) // 1000), "to": str(NOW_MS // 1000)}
     answer = api.get("/coins/bitcoin/market_chart/range", params={"vs_currency": "usd", **times})
@@ -331,58 +228,15 @@ def test_an_empty_range_gives_three_empty_arrays(api: httpx.Client) -> None:
     assert span(api, NOW_MS - 10 * DAY, NOW_MS - 20 * DAY) == empty
 
 
-# --- candles
-
-
-@pytest.mark.parametrize(("days", "bar"), [("1", HOUR // 2), ("7", 4 * HOUR), ("30", 4 * HOUR), ("365", 4 * DAY)])
-def test_candles_have_the_bars_of_the_sheet_and_hold_together(api: httpx.Client, days: str, bar: int) -> None:
-    rows = get(api, "/coins/bitcoin/ohlc", vs_currency="usd", days=days)
-    assert abs(len(rows) - int(days) * DAY // bar) <= 1
-    assert {b[0] - a[0] for a, b in pairwise(rows)} == {bar}
-    assert all(low <= min(opened, closed) <= max(opened, closed) <= high for _, opened, high, low, closed in rows)
-    assert all(a[4] == pytest.approx(b[1]) for a, b in pairwise(rows))
-    assert rows[-1][0] >= NOW_MS  # the last is still forming, and stamped with its end
-
-
-@pytest.mark.parametrize("days", ["4", "2", "", "91"])
-def test_candles_come_in_some_spans_only(api: httpx.Client, days: str) -> None:
-    assert api.get("/coins/bitcoin/ohlc", params={"vs_currency": "usd", "days": days}).status_code == 400
-
-
-def test_a_candle_closes_where_the_chart_is(api: httpx.Client, shared: FakeUpstream) -> None:
-    rows = get(api, "/coins/bitcoin/ohlc", vs_currency="usd", days="7")
-    end, closed = rows[3][0], rows[3][4]
-    assert closed == pytest.approx(shared.price("bitcoin", datetime.fromtimestamp(end / 1000, UTC)))
-
-
 # --- what the paying see
 
 
-def test_pro_sees_all_of_history_in_every_interval() -> None:
+def test_pro_sees_all_of_history() -> None:
     with FakeUpstream(now=NOW, plan="pro", coins=0) as fake, httpx.Client(base_url=fake.url) as client:
         client.headers["x-cg-pro-api-key"] = PRO_KEY
-        assert len(chart(client, "max")["prices"]) > 3000
-        assert len(chart(client, "100", interval="hourly")["prices"]) > 2300
-        assert len(get(client, "/coins/bitcoin/ohlc", vs_currency="usd", days="30", interval="daily")) in (29, 30, 31)
-        assert {"dead-coin"} <= {row["id"] for row in get(client, "/coins/list", status="inactive")}
-        assert get(client, "/coins/bitcoin/history", date="2020-03-12")["market_data"]["current_price"]["usd"] > 0
+        assert len(chart(client, "3650")["prices"]) > 3000
         key = get(client, "/key")
-        assert key["current_remaining_monthly_calls"] == key["monthly_call_credit"] - 6
-        too_long = {"vs_currency": "usd", "days": "101", "interval": "hourly"}
-        assert client.get("/coins/bitcoin/market_chart", params=too_long).status_code == 400
-
-
-@pytest.mark.parametrize(
-    ("path", "params"),
-    [
-        ("/coins/bitcoin/market_chart", {"vs_currency": "usd", "days": "7", "interval": "hourly"}),
-        ("/coins/bitcoin/market_chart", {"vs_currency": "usd", "days": "7", "interval": "5m"}),
-        ("/coins/bitcoin/ohlc", {"vs_currency": "usd", "days": "7", "interval": "daily"}),
-        ("/coins/list", {"status": "inactive"}),
-    ],
-)
-def test_what_the_plan_does_not_hold_is_10005(api: httpx.Client, path: str, params: dict[str, str]) -> None:
-    assert refused(api.get(path, params=params)) == (401, 10005)
+        assert key["current_remaining_monthly_calls"] == key["monthly_call_credit"] - 2
 
 
 def test_the_key_endpoint_is_not_there_for_the_others(api: httpx.Client) -> None:
@@ -460,6 +314,6 @@ def test_a_price_can_be_revised_after_the_fact(fake: FakeUpstream, client: httpx
 def test_an_id_can_move(fake: FakeUpstream, client: httpx.Client) -> None:
     before = dict(chart(client, "91", "litecoin")["prices"])
     fake.move("litecoin", "lightcoin")
-    assert client.get("/coins/litecoin").status_code == 404
+    assert client.get("/coins/litecoin/market_chart").status_code == 404
     assert get(client, "/simple/price", ids="litecoin,lightcoin", vs_currencies="usd").keys() == {"lightcoin"}
     assert dict(chart(client, "91", "lightcoin")["prices"]) == before

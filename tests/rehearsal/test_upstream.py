@@ -37,7 +37,7 @@ def test_the_same_seed_answers_byte_for_byte_the_same() -> None:
     for seed in (7, 7, 8):
         with FakeUpstream(now=NOW, seed=seed, coins=3) as fake, httpx.Client(base_url=fake.url) as client:
             chart = client.get("/coins/coin-001/market_chart?vs_currency=usd&days=90").content
-            bodies.append((chart, client.get("/coins/markets?vs_currency=usd").content))
+            bodies.append((chart, client.get("/simple/price?ids=coin-001&vs_currencies=usd").content))
     assert bodies[0] == bodies[1]
     assert bodies[0][0] != bodies[2][0]
 
@@ -58,17 +58,6 @@ def test_over_midnight_the_finished_day_comes_late(fake: FakeUpstream, client: h
 def test_at_midnight_itself_the_last_point_has_its_stamp(fake: FakeUpstream, client: httpx.Client) -> None:
     fake.set_now(MIDNIGHT)
     assert daily(client)[-2:] == [MIDNIGHT_MS - DAY, MIDNIGHT_MS]
-
-
-def test_the_daily_candle_of_the_paying_comes_late_too() -> None:
-    with FakeUpstream(now=MIDNIGHT, plan="pro", coins=0) as fake:
-        headers = {"x-cg-pro-api-key": fake.key or ""}
-        seen = []
-        for minutes in (20, 20):
-            fake.advance(60 * minutes)
-            url = f"{fake.url}/coins/bitcoin/ohlc?vs_currency=usd&days=30&interval=daily"
-            seen.append(MIDNIGHT_MS in [row[0] for row in httpx.get(url, headers=headers).json()])
-    assert seen == [False, True]
 
 
 def test_the_window_of_a_year_slides_with_the_clock(fake: FakeUpstream, client: httpx.Client) -> None:
@@ -154,7 +143,7 @@ def test_retry_after_is_enough_however_many_calls_were_refused(limited: tuple[Fa
 
 def test_errors_count_toward_the_limit() -> None:
     with FakeUpstream(now=NOW, coins=0, limits=2) as fake, httpx.Client(base_url=fake.url) as client:
-        assert [client.get("/coins/nope").status_code for _ in range(3)] == [404, 404, 429]
+        assert [client.get("/coins/nope/market_chart").status_code for _ in range(3)] == [404, 404, 429]
 
 
 def test_retry_after_may_be_a_date_or_missing() -> None:
@@ -176,24 +165,17 @@ def test_credits_of_the_month_run_out(fake: FakeUpstream, client: httpx.Client) 
     assert "monthly" in answers[2].json()["status"]["error_message"]
 
 
-def test_hourly_intervals_can_be_given_to_the_free_plans(fake: FakeUpstream, client: httpx.Client) -> None:
-    params = {"vs_currency": "usd", "days": "95", "interval": "hourly"}
-    assert client.get("/coins/bitcoin/market_chart", params=params).status_code == 401
-    fake.set_limits(Limits(hourly_interval=True))
-    assert len(client.get("/coins/bitcoin/market_chart", params=params).json()["prices"]) > 2200
-
-
 # --- counts
 
 
 def test_calls_are_counted_by_endpoint_coin_and_status(fake: FakeUpstream, client: httpx.Client) -> None:
     client.get("/simple/price", params={"ids": "bitcoin,ethereum", "vs_currencies": "usd"})
-    client.get("/coins/bitcoin/ohlc", params={"vs_currency": "usd", "days": "7"})
-    client.get("/coins/nope")
+    client.get("/coins/bitcoin/market_chart", params={"vs_currency": "usd", "days": "7"})
+    client.get("/coins/nope/market_chart")
     assert fake.calls.total == 3
     assert fake.calls.count("price") == 1
     assert fake.calls.count(coin="bitcoin") == 2
-    assert fake.calls.count("ohlc", coin="ethereum") == 0
+    assert fake.calls.count("market_chart", coin="ethereum") == 0
     assert fake.calls.count(status=404) == 1
     first = fake.calls.log[0]
     assert first.ids == ("bitcoin", "ethereum")
@@ -241,7 +223,7 @@ def test_faults_clock_limits_and_quirks_are_set_over_http_too(fake: FakeUpstream
     control(fake, "latency", 0.01)
     control(fake, "revise", {"coin": "bitcoin", "at": "2026-01-02T00:00:00Z", "factor": 1.1})
     control(fake, "move", {"old": "litecoin", "new": "lightcoin"})
-    assert client.get("/coins/litecoin").status_code == 404
+    assert client.get("/coins/litecoin/market_chart").status_code == 404
     control(fake, "limits", {"per_minute": 1})
     assert client.get("/ping").status_code == 429
     assert control(fake, "close_idle").status_code == 200
@@ -354,7 +336,7 @@ def test_the_network_in_front_keeps_answers_for_their_time_and_says_so() -> None
         assert again.headers["cache-control"] == "no-cache"
         fake.advance(2)
         assert client.get(path).headers["cf-cache-status"] == "MISS"
-        assert client.get("/coins/nobody").headers["cf-cache-status"] == "MISS"
+        assert client.get("/coins/nobody/market_chart").headers["cf-cache-status"] == "MISS"
         assert fake.calls.total == 4  # a hit counts like any call
 
 

@@ -185,7 +185,7 @@ def test_a_key_that_is_refused_fails_with_2_and_says_which_plan_to_set(
 
 def test_a_key_that_is_taken_is_told_with_what_is_left(tmp_path: Path) -> None:
     with FakeUpstream(coins=1, plan="demo") as fake:
-        assert "the key is taken" in finding(looked_at(tmp_path, fake, "demo", DEMO_KEY), "network").found
+        assert "the key is accepted" in finding(looked_at(tmp_path, fake, "demo", DEMO_KEY), "network").found
     with FakeUpstream(coins=1, plan="pro", limits=Limits(monthly_credits=1000)) as fake:
         found = finding(looked_at(tmp_path, fake, "pro", PRO_KEY), "network").found
     assert "of 1,000 calls of the month left" in found

@@ -5,13 +5,13 @@ import polars as pl
 import pytest
 from scipy.special import ndtri
 
-from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket
-from cryptocast.data.sources.simulated.processes import Planted
-from cryptocast.data.sources.simulated.truth import attainable_crps_gain, truth_of
+from cryptocast.data.sources.simulated.processes import PlantedSignal
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.models.fitting import Fitted
 from cryptocast.scoring.quantiles import LEVELS, crps
+from tests.data.sources.simulated.truth import attainable_crps_gain, truth_of
 from tests.workflows.simulated_models import START, matrix_of, trained
 
 COINS = simulated_coins(20)
@@ -61,7 +61,7 @@ def assert_confidence_is_true(matrix: Matrix, fitted: Fitted) -> None:
 
 @pytest.mark.slow
 def test_most_of_a_planted_signal_is_found_and_its_confidence_is_true() -> None:
-    market = SimulatedMarket(Planted(R_SQUARED), seed=7)
+    market = SimulatedMarket(PlantedSignal(R_SQUARED), seed=7)
     assert attainable_crps_gain(market) == pytest.approx(0.0513, abs=1e-4)
     matrix = matrix_of(market, COINS, BARS)
     found = trained(matrix)

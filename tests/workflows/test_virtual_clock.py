@@ -13,6 +13,7 @@ from cryptocast.errors import DataError
 from cryptocast.market import Market
 from cryptocast.net import Unreachable
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
+from tests.data.sources.coingecko.history import history
 from tests.workflows.virtual_time import Stall, VirtualTime
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
@@ -264,7 +265,7 @@ def test_commands_without_a_network_never_wait_for_the_limit(tmp_path: Path) -> 
         with stall.upstream() as upstream:
             for _ in range(12):
                 with pytest.raises(Unreachable):
-                    upstream.history("bitcoin", "usd", "daily", 365, NOW)
+                    history(upstream, "bitcoin", "usd", "daily", 365, NOW)
     assert time.passed_s == 0
 
 
@@ -309,12 +310,12 @@ def test_who_comes_while_the_upstream_wants_an_hour_of_peace_hears_when_to_come_
         with stall.upstream() as upstream:
             fake.script([Rule(fault="too_many", seconds=3600, times=1)])
             with pytest.raises(RateLimited):
-                upstream.history("bitcoin", "usd", "daily", 365, NOW)
+                history(upstream, "bitcoin", "usd", "daily", 365, NOW)
             with pytest.raises(RateLimited, match=r"long pause. Try again in 3\d\d\d s"):
-                upstream.history("bitcoin", "usd", "daily", 365, NOW)
+                history(upstream, "bitcoin", "usd", "daily", 365, NOW)
             assert (fake.calls.total, time.passed_s) == (1, 0)
             time.passed_s += 3601
-            assert len(upstream.history("bitcoin", "usd", "daily", 365, NOW).frame) > 360
+            assert len(history(upstream, "bitcoin", "usd", "daily", 365, NOW).frame) > 360
 
 
 def test_a_limit_that_stays_used_up_after_the_wait_is_a_quota_that_is_gone(stall: Stall) -> None:

@@ -21,7 +21,7 @@ from cryptocast.config import (
     StoreConfig,
     TrainConfig,
 )
-from cryptocast.data.sources.simulated import load_simulated
+from cryptocast.data.sources.simulated.market import load_simulated
 from cryptocast.market import Market
 from cryptocast.models.online import BOUND, STEP
 from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, VersionKey

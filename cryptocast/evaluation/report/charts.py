@@ -19,8 +19,8 @@ from cryptocast.evaluation.report.colours import COLOURS, SERIES
 from cryptocast.evaluation.report.drawing import Plot, Row, Sketch
 from cryptocast.evaluation.report.markup import clean
 from cryptocast.evaluation.report.report_data import Fan, FloatArray, Importance, Int64Array
-from cryptocast.evaluation.report.words import EPOCH
 from cryptocast.evaluation.trading import Curve
+from cryptocast.times import EPOCH
 
 __all__ = [
     "DASHES",

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from cryptocast.evaluation.records import SkillPart
 from cryptocast.evaluation.report.report_data import Page
 from cryptocast.evaluation.verdicts import Verdict
+from cryptocast.times import EPOCH
 
 __all__ = [
-    "EPOCH",
     "UNKNOWN",
     "ahead",
     "date",
@@ -27,7 +27,6 @@ __all__ = [
 
 UNKNOWN = "–"
 MINUS = "−"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WORDS = ("better", "worse", "cannot tell")
 
 

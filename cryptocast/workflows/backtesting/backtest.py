@@ -29,6 +29,7 @@ from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.combination import average
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.scoring.coverage import wilson
+from cryptocast.times import as_datetime, as_microseconds
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import help_for
 from cryptocast.workflows.backtesting.contenders import contenders, walk
@@ -39,7 +40,7 @@ from cryptocast.workflows.backtesting.placebo import shuffled
 from cryptocast.workflows.backtesting.predictions import predictions_table
 from cryptocast.workflows.backtesting.report_pages import page_of, write_pages
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, RunResult, digest_of
-from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, moment, pool_of
+from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, pool_of
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set
@@ -169,7 +170,7 @@ def _check_folder(path: Path) -> None:
 def _traded(prepared: Prepared, named: Outcome, order: BacktestOrder, manifest: RunManifest) -> Trading | None:
     """The strategies on the forecasts of the named coins; None where there are too few bars."""
     context, pool, issued = prepared.context, prepared.pool, named.judged.rows.issued_at
-    past = past_trials(context, pool, moment(int(issued.min())), moment(int(issued.max())))
+    past = past_trials(context, pool, as_datetime(issued.min()), as_datetime(issued.max()))
     tried = attempt(context, pool, manifest, prepared.horizons)
 
     def name_of(row: StrategyRecord) -> str:
@@ -378,15 +379,15 @@ def report_of(
         run=run_id,
         granularity=pool.granularity,
         vs=pool.vs,
-        start=moment(int(issued.min())),
-        end=moment(int(issued.max())),
+        start=as_datetime(issued.min()),
+        end=as_datetime(issued.max()),
         step_bars=outcome.step,
         refit_every_bars=outcome.refit_every,
         window_bars=prepared.plan.window if prepared.plan is not None else 0,
         data=data_used(pool),
         left_out=pool.left_out,
         folds=tuple(
-            FoldRow(fold=f.index, refit_at=moment(f.refit_at), train_rows=f.train_rows, origins=f.origins)
+            FoldRow(fold=f.index, refit_at=as_datetime(f.refit_at), train_rows=f.train_rows, origins=f.origins)
             for f in outcome.folds
         ),
         rows=rows,
@@ -437,4 +438,4 @@ def _microseconds(time_or_none: datetime | None) -> int | None:
     if time_or_none is None:
         return None
     aware = time_or_none if time_or_none.tzinfo else time_or_none.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1_000_000)
+    return as_microseconds(aware)

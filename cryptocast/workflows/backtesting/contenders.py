@@ -14,8 +14,9 @@ from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.combination import Mix
 from cryptocast.models.kinds import learner
+from cryptocast.times import as_datetime
 from cryptocast.workflows.backtesting.run_folder import CoinSpan, RunFolder, RunManifest, deciding_settings, plan_facts
-from cryptocast.workflows.coin_pool import Pool, moment
+from cryptocast.workflows.coin_pool import Pool
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
@@ -89,7 +90,7 @@ def walk(
     context.progress.begin("walking forward", len(fold_starts(plan, matrix.bar_us)))
 
     def told(fold: Fold) -> None:
-        context.progress.step(f"refit {moment(fold.refit_at):%Y-%m-%d}")
+        context.progress.step(f"refit {as_datetime(fold.refit_at):%Y-%m-%d}")
 
     try:
         with spread_on(engine) as spread:

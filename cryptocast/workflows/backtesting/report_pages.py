@@ -15,6 +15,7 @@ from cryptocast.evaluation.report import Fan, FoldLosses, Importance, Page, pict
 from cryptocast.evaluation.trading import Trading
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import find_rounds
+from cryptocast.times import as_microseconds
 from cryptocast.workflows.backtesting.outcome import Outcome, Prepared
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.reports import BacktestReport
@@ -70,7 +71,7 @@ def page_of(
 
 
 def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
+    return as_microseconds(moment)
 
 
 def _chosen(report: BacktestReport) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from cryptocast.errors import CryptocastError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.registry import Drift, Registry, Version
+from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import Pool, feature_table, matrix_of
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of
@@ -65,7 +66,7 @@ def drift_of(context: Context, registry: Registry, asked: Resolved, pool: Pool, 
         log.info("no drift of %s: %s", version.name, error)
         return Drifted(0, ())
     own = matrix.rows(matrix.coin_names == version.key.coin)
-    found = (drifted(own, round(end.timestamp() * 1_000_000)) for end in ends)
+    found = (drifted(own, as_microseconds(end)) for end in ends)
     return next((drift for drift in found if drift.bars), Drifted(0, ()))
 
 

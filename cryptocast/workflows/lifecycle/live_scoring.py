@@ -21,7 +21,8 @@ from cryptocast.registry import (
     VersionKey,
 )
 from cryptocast.registry.live import LiveScore, matured_outcome
-from cryptocast.workflows.coin_pool import Pool, gather, moment
+from cryptocast.times import as_datetime
+from cryptocast.workflows.coin_pool import Pool, gather
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.forecast import Forecaster, baseline_forecast, learned_later
 from cryptocast.workflows.lifecycle.feature_drift import drift_of
@@ -195,9 +196,9 @@ def _as_rows(key: VersionKey, number: int, served: Served, bar_us: int, now: dat
             granularity=key.granularity,
             kind=key.kind,
             number=number,
-            issued_at=moment(issued),
+            issued_at=as_datetime(issued),
             horizon=horizon,
-            target_at=moment(issued + horizon * bar_us),
+            target_at=as_datetime(issued + horizon * bar_us),
             price=float(made.price[0]),
             volatility=float(made.volatility[0, column]),
             p_up=float(made.p_up[0, column]),

@@ -14,6 +14,7 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.registry import Version
+from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import Pool, choice_of, feature_table, gather, matrix_of, widen
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import feature_set_of
@@ -65,7 +66,7 @@ def local_hold_outs(
 
 def _scored(matrix: Matrix, model: Calibrated, version: Version, learned: datetime) -> TableRow | None:
     """The version beside the baseline on the bars after the last one that its fit saw; None: no outcome is known."""
-    seen = round(learned.timestamp() * 1_000_000)
+    seen = as_microseconds(learned)
     rows = matrix.rows((matrix.coin_names == version.key.coin) & (matrix.issued_at > seen))
     fallbacks: Mapping[str, str] = version.calibration.state.get("baseline_at", {})
     reasons = {int(horizon): reason for horizon, reason in fallbacks.items()}

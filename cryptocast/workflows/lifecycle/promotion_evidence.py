@@ -14,6 +14,7 @@ from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
 from cryptocast.registry import Contest, Paired, Registry, Version, VersionKey, contest, most_telling
 from cryptocast.registry.live import pair_up
+from cryptocast.times import as_datetime
 
 __all__ = ["StoredGrounds", "live_pairs", "walked_pairs"]
 
@@ -63,7 +64,7 @@ class StoredGrounds:
 
     def _judged(self, pairs: list[Paired], words: str) -> Contest | str:
         newest = max(int(pair.dates.max()) for pair in pairs if pair.dates.size)
-        age = self.today - (datetime.fromtimestamp(0, tz=self.today.tzinfo) + timedelta(microseconds=newest))
+        age = self.today - as_datetime(newest)
         if age.days > self.gate.max_evidence_age_days:
             return (
                 f"the newest evidence on both is {age.days} days old, and at most {self.gate.max_evidence_age_days} "

@@ -7,12 +7,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.net import Priority
+from cryptocast.times import EPOCH
 from cryptocast.workflows.lifecycle.bar_duties import BarDuties, Leader
 from cryptocast.workflows.market_data.bring import Fetched
 from cryptocast.workflows.market_data.resolve import GRACE
@@ -28,7 +29,6 @@ AGAIN_MOST: Final = timedelta(minutes=30)
 SPREAD_S: Final = 20.0  # after a close, so that the servers of the world do not ask in the same second
 FOLLOW_S: Final = 5.0  # how often a follower looks whether the leader has gone
 STEP_S: Final = 5.0  # a wall clock that moves by more against the monotonic one was set
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 BringAll: TypeAlias = Callable[[Sequence[str], Priority], Awaitable[Fetched]]
 

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from cryptocast.config import Config
-from cryptocast.data.store import Finding
+from cryptocast.data.store import DamagedFile
 from cryptocast.workflows.market_data.resolve import open_store
 
 __all__ = ["StoreCheck", "StoreListing", "StoredSeries", "check_store", "list_store"]
@@ -41,7 +41,7 @@ class StoreCheck(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["cryptocast.store-check/1"] = "cryptocast.store-check/1"
     path: str
     series: int
-    findings: tuple[Finding, ...]
+    findings: tuple[DamagedFile, ...]
 
 
 def list_store(config: Config) -> StoreListing:

@@ -6,7 +6,7 @@ CoinGecko candles, marked stale; else the sample, with a notice. Sources are nev
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self
 
 from cryptocast.config import Config, Granularity
@@ -20,6 +20,7 @@ from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
+from cryptocast.times import EPOCH
 from cryptocast.workflows.context import NoProgress, Progress, Resolved
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
 
@@ -384,7 +385,7 @@ def is_fresh(stored: Provenance, wall: datetime, now: datetime | None = None) ->
     granularity = stored.key.granularity
     bar = timedelta(microseconds=BAR_US[granularity])
     asked = min(wall - GRACE[granularity], now or wall)
-    due = asked - (asked - datetime(1970, 1, 1, tzinfo=UTC)) % bar
+    due = asked - (asked - EPOCH) % bar
     if stored.last >= due:
         return True
     # A try before the bar could be there says nothing.

@@ -2,8 +2,8 @@
 
 A server keeps five things in memory, and this is what ends each of them; nothing else does:
 
-- candles (`data.cached_store.KeptCandles`): the file of the series has another number, size or time;
-- candles as forecasts see them (`data.cached_store.AnnouncedCandles`): the watch announces newer ones, once the leader
+- candles (`data.cached_store.CachedCandles`): the file of the series has another number, size or time;
+- candles as forecasts see them (`data.cached_store.PublishedCandles`): the watch publishes newer ones, once the leader
   has done its duties with these;
 - answers of the registry (`registry.KeptRegistry`): the watch sees the registry in another state;
 - forecasts (`serving.forecast_cache`): their term is over, or the `ServedState` of their coin is another one;
@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import Final, TypeAlias
 
-from cryptocast.data.cached_store import AnnouncedCandles, Facts, KeptCandles
+from cryptocast.data.cached_store import CachedCandles, Facts, PublishedCandles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import CryptocastError
 from cryptocast.registry import RegistryWatch
@@ -66,8 +66,8 @@ class StoreWatch:
 
     def __init__(
         self,
-        fresh: KeptCandles,
-        shown: AnnouncedCandles,
+        fresh: CachedCandles,
+        shown: PublishedCandles,
         registry: RegistryWatch,
         state: ServedState,
         *,
@@ -102,7 +102,7 @@ class StoreWatch:
             await asyncio.to_thread(self._look_at_registry)
             for key, facts in changed.items():
                 # What has changed again meanwhile is shown by the next look, once that was told of too.
-                if self._fresh.facts(key) == facts and self._readable(key, facts, self._shown.announce, facts):
+                if self._fresh.facts(key) == facts and self._readable(key, facts, self._shown.publish, facts):
                     self._state.candles_changed(key.coin)
 
     def _changed(self) -> dict[SeriesKey, Facts | None]:

@@ -40,6 +40,7 @@ from cryptocast.registry import (
 )
 from cryptocast.registry.manifest import Ensemble, EnsembleHorizon, EnsembleRegime
 from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.times import as_datetime
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import Help, help_for
 from cryptocast.workflows.coin_pool import (
@@ -49,7 +50,6 @@ from cryptocast.workflows.coin_pool import (
     gather,
     has_last_row,
     matrix_of,
-    moment,
     pool_of,
 )
 from cryptocast.workflows.context import Context, Selection
@@ -287,8 +287,8 @@ def _scores(training: _Training, fits: dict[str, Fitted]) -> dict[tuple[str, str
         table = score_table([_table_row(training, judged, kind, coin) for kind, coin in keys])
         for (kind, coin), rows in zip(keys, table, strict=True):
             scores[kind, coin] = HoldOut(
-                start=moment(int(issued.min())),
-                end=moment(int(issued.max())),
+                start=as_datetime(issued.min()),
+                end=as_datetime(issued.max()),
                 coins=training.pool.coins if coin is None else (coin,),
                 horizons=rows,
             )

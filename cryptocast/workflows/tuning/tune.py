@@ -31,9 +31,10 @@ from cryptocast.kinds import libraries_of
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.kinds import learner
 from cryptocast.scoring.diebold_mariano import diebold_mariano
+from cryptocast.times import as_datetime
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import help_for
-from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, moment, pool_of
+from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, pool_of
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.engines import Engine, dask_client, spread_on
 from cryptocast.workflows.environment import code_version, library_versions
@@ -323,8 +324,8 @@ def _recorded(
         at=context.wall_clock(),
         command="tune",
         series="any/usd/daily/any",  # each series of the pool gets a row of its own
-        start=moment(int(question.bounds[0])),
-        end=moment(end),
+        start=as_datetime(question.bounds[0]),
+        end=as_datetime(end),
         name=f"tune {question.kind} trial {attempt.number + 1}: {parameter_words(attempt.parameters)}",
         recipe=recipe_of(tried, question.kind, features.digest),
         sharpe=None,
@@ -359,7 +360,7 @@ def _settled(
         p_better=p,
         trials=len(state.attempts),
         study=question.name,
-        seen_until=moment(end),
+        seen_until=as_datetime(end),
         found_at=context.wall_clock(),
         code_version=code_version(),
     )
@@ -401,7 +402,7 @@ def _told(
     seconds: float,
 ) -> TunedModel:
     found, default, best, reason = settled
-    edges = [moment(edge) for edge in question.bounds.tolist()]
+    edges = [as_datetime(edge) for edge in question.bounds.tolist()]
     return TunedModel(
         kind=question.kind,
         source=pool.source,

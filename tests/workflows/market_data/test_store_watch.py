@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptocast.data.cached_store import AnnouncedCandles, KeptCandles
+from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import RegistryError
 from cryptocast.market import Market
@@ -83,8 +83,8 @@ class Watched:
     """A store that is watched, and what was told of it."""
 
     def __init__(self, root: Path, first: Callable[[tuple[str, ...]], Awaitable[None]] = nothing_first) -> None:
-        self.fresh = KeptCandles(root, lock_timeout_s=5)
-        self.shown = AnnouncedCandles(root, self.fresh, lock_timeout_s=5)
+        self.fresh = CachedCandles(root, lock_timeout_s=5)
+        self.shown = PublishedCandles(root, self.fresh, lock_timeout_s=5)
         self.registry = RegistryWatch(root)
         self.state = Told(self.registry)
         self.told = self.state.coins

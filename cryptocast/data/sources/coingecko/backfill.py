@@ -5,7 +5,7 @@ pages that the upstream answers in hours, newest first; a day whose hours are th
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -23,7 +23,6 @@ __all__ = [
     "ranged_days",
 ]
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 PAGE_DAYS: Final = 90  # the longest span that is answered in hours
 MARGIN: Final = timedelta(minutes=15)  # behind a page: points come after their hour, by seconds to minutes

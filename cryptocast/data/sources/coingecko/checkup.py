@@ -29,12 +29,12 @@ def probe(config: Config, api_key: str | None = None) -> str:
     base = shown_address(coingecko.pro_base_url if coingecko.plan == "pro" else coingecko.base_url)
     with CoinGecko(coingecko, api_key=api_key, limiter=Limiter(1)) as upstream:
         if coingecko.plan != "pro":
-            status = upstream.run(upstream.ping())
-            return f"{base} answers (status {status})" + (", the key is taken" if coingecko.plan == "demo" else "")
+            upstream.run(upstream.ping())
+            return f"{base} answers" + (", the key is accepted" if coingecko.plan == "demo" else "")
         account = upstream.run(upstream.account())
     left, credit = account.current_remaining_monthly_calls, account.monthly_call_credit
-    known = f", {left:,} of {credit:,} calls of the month left" if left is not None and credit is not None else ""
-    return f"{base} answers, the key is taken: plan {account.plan or 'pro'}{known}"
+    rest = f", {left:,} of {credit:,} calls of the month left" if left is not None and credit is not None else ""
+    return f"{base} answers, the key is accepted: plan {account.plan or 'pro'}{rest}"
 
 
 def key_finding(config: Config, environ: Mapping[str, str]) -> SourceFinding:

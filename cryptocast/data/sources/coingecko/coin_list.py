@@ -11,6 +11,7 @@ import msgspec
 
 from cryptocast.data.coins import COIN_ID, SYMBOLS
 from cryptocast.data.parquet import write_atomically
+from cryptocast.data.sources.upstream import decoded
 from cryptocast.errors import UpstreamError
 
 __all__ = ["MOVED", "CoinList", "ListedCoin", "parse_coin_list", "read_coin_list", "write_coin_list"]
@@ -110,15 +111,10 @@ def _words(listed: ListedCoin) -> tuple[str, str, str]:
 def parse_coin_list(body: bytes, now: datetime) -> CoinList:
     """The list in an answer of `/coins/list`. Rows without a usable id are left out. Raises UpstreamError for what is
     no list."""
-    try:
-        rows = msgspec.json.decode(body, type=list[ListedCoin])
-    except msgspec.ValidationError as error:
-        raise UpstreamError(f"CoinGecko's coin list could not be parsed: {error}. Try again later.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamError(f"CoinGecko's list of coins is not whole JSON ({len(body)} bytes: {error}).") from error
+    rows = decoded(body, list[ListedCoin], "CoinGecko's coin list")
     usable = tuple(row for row in rows if _is_usable(row))
     if not usable:
-        raise UpstreamError("CoinGecko's list of coins is empty. Try again later.")
+        raise UpstreamError("CoinGecko's coin list is empty. Try again later.")
     return CoinList(fetched_at=now, coins=usable)
 
 

@@ -8,7 +8,7 @@ import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -17,11 +17,11 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data import parquet
-from cryptocast.data.candle_checks import moment
 from cryptocast.data.coins import shown
 from cryptocast.data.quality import broken_range
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.errors import DataError
+from cryptocast.times import as_datetime, as_microseconds, minute_text
 
 __all__ = ["Imported", "Stamp", "VolumeUnit", "read_file"]
 
@@ -48,7 +48,6 @@ KLINE: Final = (
     *("count", "taker_buy_volume", "taker_buy_quote_volume", "ignore"),
 )
 UNKNOWN: Final = frozenset({"", "null", "nan", "none", "na", "n/a"})
-EPOCH_US: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST, LATEST = datetime(2009, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -320,14 +319,14 @@ def _micros(cell: Cell) -> int:
     if isinstance(cell, date):
         whole = cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day, tzinfo=UTC)
         value = whole if whole.tzinfo else whole.replace(tzinfo=UTC)
-        micros = (value - EPOCH_US) // timedelta(microseconds=1)
+        micros = as_microseconds(value)
     else:
         number = _number(cell)
         for limit, unit in ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0), (float("inf"), 1e-3)):
             if abs(number) < limit:
                 micros = round(number * unit)
                 break
-    if not EARLIEST <= EPOCH_US + timedelta(microseconds=micros) < LATEST:
+    if not EARLIEST <= as_datetime(micros) < LATEST:
         raise ValueError("not between 2009 and 2100")
     return micros
 
@@ -344,7 +343,7 @@ def _without_duplicates(frame: pl.DataFrame, cells: Cells, roles: Mapping[str, s
     clash = single.filter(pl.col("time").is_duplicated())
     if len(clash):
         first, second = (int(i) for i in clash.sort("time", maintain_order=True)["index"][:2])
-        at = moment(int(clash["time"].min()))  # type: ignore[arg-type]
+        at = minute_text(int(clash["time"].min()))  # type: ignore[arg-type]
         close = roles["close"]
         raise DataError(
             f"{cells.origin} has two different bars for {at}: row {cells.rows[first]} ({close}"
@@ -379,13 +378,13 @@ def _to_bars(
     frame = frame.with_columns(micros=rounded + (bar if stamp == "open" else 0))
     off = frame.filter(pl.col("micros") % bar != 0)
     if len(off):
-        row, at = cells.rows[int(off["index"][0])], moment(int(off["time"][0]))
+        row, at = cells.rows[int(off["index"][0])], minute_text(int(off["time"][0]))
         raise DataError(f"{cells.origin}, row {row}: {at} is off the {granularity} grid of UTC ({len(off)} such rows).")
     clash = frame.filter(pl.col("micros").is_duplicated())
     if len(clash):
         first, second = (cells.rows[int(i)] for i in clash["index"][:2])
         raise DataError(
-            f"{cells.origin} has two bars for {moment(int(clash['micros'][0]))}: rows {first} and {second}."
+            f"{cells.origin} has two bars for {minute_text(int(clash['micros'][0]))}: rows {first} and {second}."
         )
     closed = frame.with_columns(close_time=pl.col("micros").cast(TIME)).filter(pl.col("close_time") <= now)
     if closed.is_empty():

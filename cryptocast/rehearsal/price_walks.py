@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cryptocast.rehearsal.coins import CURRENCIES, Coin
 
-__all__ = ["DAY_MS", "FIRST_MS", "FIVE_MS", "HOUR_MS", "LAST_MS", "Market"]
+__all__ = ["DAY_MS", "FIRST_MS", "FIVE_MS", "HOUR_MS", "LAST_MS", "PriceWalks"]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -43,7 +43,7 @@ class _Days:
     volatility: FloatArray
 
 
-class Market:
+class PriceWalks:
     """The prices, volumes and caps of coins. The same seed gives the same numbers; nothing is drawn in order."""
 
     def __init__(self, seed: int) -> None:
@@ -64,8 +64,8 @@ class Market:
                 f"moments from {at_ms.min()} to {at_ms.max()} ms: the walks go from {FIRST_MS} to {LAST_MS}"
             )
         few = at_ms.size <= FEW
-        found = self._price_of_few(coin, tuple(at_ms.tolist())) if few else self._dollars(coin, at_ms)
-        return found / self.rate(vs, at_ms)
+        dollars = self._price_of_few(coin, tuple(at_ms.tolist())) if few else self._dollars(coin, at_ms)
+        return dollars / self.rate(vs, at_ms)
 
     def rate(self, vs: str, at_ms: IntArray) -> FloatArray:
         """What one unit of the currency costs in dollars, (n,)."""
@@ -76,8 +76,8 @@ class Market:
         """What was traded in the 24 hours before each moment, (n,): neighbours share most of it."""
         at_ms = np.asarray(at_ms, dtype=np.int64)
         few = at_ms.size <= FEW
-        found = self._volume_of_few(coin, tuple(at_ms.tolist())) if few else self._traded(coin, at_ms)
-        return found / self.rate(vs, at_ms)
+        dollars = self._volume_of_few(coin, tuple(at_ms.tolist())) if few else self._traded(coin, at_ms)
+        return dollars / self.rate(vs, at_ms)
 
     def noise(self, coin: Coin, layer: str, index: IntArray) -> FloatArray:
         """Numbers (n,) evenly spread over [0, 1), a fixed one for each index: what the quirks are decided by."""
@@ -90,8 +90,8 @@ class Market:
         here = self._fives(coin, five)
         # On the grid the next sample is not looked at: equal moments give equal bits.
         there = self._fives(coin, five + 1) if past.any() else here
-        found = np.exp(np.where(share > 0, here * (1 - share) + there * share, here))
-        return np.where(self._alive(coin, at_ms), found, np.nan)
+        dollars = np.exp(np.where(share > 0, here * (1 - share) + there * share, here))
+        return np.where(self._alive(coin, at_ms), dollars, np.nan)
 
     def _traded(self, coin: Coin, at_ms: IntArray | tuple[int, ...]) -> FloatArray:
         hour, past = np.divmod(np.asarray(at_ms, dtype=np.int64), HOUR_MS)
@@ -185,7 +185,7 @@ def _normal(key: int, index: IntArray) -> FloatArray:
 def _bridge(begin: FloatArray, end: FloatArray, shocks: FloatArray, volatility: FloatArray) -> FloatArray:
     """Samples (p, n) of p Brownian bridges; column 0 is `begin`, and `end` would be the column after the last."""
     n = shocks.shape[1]
-    walked = np.cumsum(shocks, axis=1) * (volatility / math.sqrt(n))[:, None]
-    before = np.concatenate([np.zeros((len(begin), 1)), walked[:, :-1]], axis=1)
+    path = np.cumsum(shocks, axis=1) * (volatility / math.sqrt(n))[:, None]
+    before = np.concatenate([np.zeros((len(begin), 1)), path[:, :-1]], axis=1)
     share = np.arange(n) / n
-    return np.asarray(begin[:, None] + share * (end - begin)[:, None] + before - share * walked[:, -1:])
+    return np.asarray(begin[:, None] + share * (end - begin)[:, None] + before - share * path[:, -1:])

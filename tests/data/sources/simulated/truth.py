@@ -14,9 +14,15 @@ from cryptocast.config import Granularity
 from cryptocast.data.schema import TIME
 from cryptocast.data.sources.simulated.draws import FloatArray
 from cryptocast.data.sources.simulated.market import SimulatedMarket, close_times, draw
-from cryptocast.data.sources.simulated.processes import GarchT, Path, Planted, Regimes
-
-__all__ = ["Truth", "attainable_crps_gain", "r_squared_ahead", "truth_of"]
+from cryptocast.data.sources.simulated.processes import (
+    GarchT,
+    PlantedSignal,
+    Process,
+    Regimes,
+    SimulatedPath,
+    VolatilityBreak,
+    _autocorrelation,
+)
 
 BISECTIONS: Final = 80
 
@@ -32,15 +38,15 @@ class Truth:
     coins: tuple[str, ...]
     close_time: np.ndarray[tuple[int], np.dtype[np.int64]]
     deviation: float
-    path: Path
+    path: SimulatedPath
 
     def mean(self, horizon: int = 1) -> FloatArray:
         """Expected log return over the next `horizon` bars."""
-        return self.market.process.mean_ahead(self.path, _positive(horizon))
+        return mean_ahead(self.market.process, self.path, _positive(horizon))
 
     def volatility(self, horizon: int = 1) -> FloatArray:
         """Standard deviation of that log return around its mean."""
-        return np.sqrt(self.market.process.variance_ahead(self.path, self.deviation, _positive(horizon)))
+        return np.sqrt(variance_ahead(self.market.process, self.path, self.deviation, _positive(horizon)))
 
     def quantiles(self, levels: FloatArray, horizon: int = 1) -> FloatArray:
         """The oracle's forecast: exact quantiles (bars, coins, q) of the log return over the next `horizon` bars.
@@ -76,6 +82,64 @@ class Truth:
         return pl.DataFrame({"coin": names, "close_time": stamps, **columns})
 
 
+def mean_ahead(process: Process, path: SimulatedPath, horizon: int) -> FloatArray:
+    """Expected log return over the next `horizon` bars, (bars, coins)."""
+    if not isinstance(process, PlantedSignal):
+        return horizon * path.mean
+    # Step by step: what is expected of one bar stands in for its return. `state` is the last return but one.
+    one, two, three = process.weights
+    returns = [path.state, path.returns, path.mean]
+    for _ in range(horizon - 1):
+        returns.append(one * returns[-1] + two * returns[-2] + three * returns[-3])
+    total: FloatArray = np.sum(returns[2:], axis=0)
+    return total
+
+
+def variance_ahead(process: Process, path: SimulatedPath, deviation: float, horizon: int) -> FloatArray:
+    """Its variance around that mean, (bars, coins)."""
+    match process:
+        case VolatilityBreak():  # of an oracle that knows of the break before it comes
+            bar = np.arange(len(path.returns))
+            behind = np.clip(bar + horizon - process.bar + 1, 0, horizon)
+            variance = deviation**2 * (horizon + (process.factor**2 - 1) * behind)
+            return np.broadcast_to(variance[:, None], path.returns.shape).astype(np.float64)
+        case GarchT():  # mean-reverting: Tsay, Analysis of Financial Time Series, 3.5
+            persistence = process.alpha + process.beta
+            fading = (1 - persistence**horizon) / (1 - persistence)
+            return horizon * deviation**2 + fading * (path.state - deviation**2)
+        case Regimes():
+            calm, wild = process.diffusion(deviation)
+            eigenvalue = 1 - 1 / process.calm_bars - 1 / process.wild_bars  # the second of the chain
+            longrun = process.wild_bars / (process.calm_bars + process.wild_bars)
+            fading = (1 - eigenvalue**horizon) / (1 - eigenvalue)
+            wild_bars = horizon * longrun + (path.state - longrun) * fading
+            jumps = horizon * process.jump_share * (process.jump_size * deviation) ** 2
+            return horizon * calm**2 + wild_bars * (wild**2 - calm**2) + jumps
+        case PlantedSignal():
+            return np.full_like(path.returns, deviation**2 * variance_ratio(process, horizon))
+    return np.full_like(path.returns, horizon * deviation**2)
+
+
+def variance_ratio(process: PlantedSignal, horizon: int) -> float:
+    """Variance of the return over `horizon` bars around its mean, over that of one bar's return unconditionally."""
+    one, two, three = process.weights
+    response = [0.0, 0.0, 1.0]
+    for _ in range(horizon - 1):
+        response.append(one * response[-1] + two * response[-2] + three * response[-3])
+    reach = np.cumsum(response[2:])
+    return (1 - process.r_squared) * float(reach @ reach)
+
+
+def kurtosis(process: GarchT) -> float:
+    """Of the unconditional return (normal: 3); infinite where its fourth moment does not exist.
+
+    Source: He and Terasvirta, Journal of Econometrics 92 (1999).
+    """
+    fourth = 3 * (process.degrees - 2) / (process.degrees - 4)
+    rest = 1 - process.beta**2 - 2 * process.alpha * process.beta - process.alpha**2 * fourth
+    return fourth * (1 - (process.alpha + process.beta) ** 2) / rest if rest > 0 else math.inf
+
+
 def truth_of(
     market: SimulatedMarket, coins: Sequence[str], bars: int, granularity: Granularity, start: datetime
 ) -> Truth:
@@ -86,9 +150,13 @@ def truth_of(
 
 
 def r_squared_ahead(market: SimulatedMarket, horizon: int = 1) -> float:
-    """Share of the variance of the log return over `horizon` bars that its mean explains; 0 for all but Planted."""
+    """Share of the variance of the log return over `horizon` bars that its mean explains; 0 without a signal."""
     process = market.process
-    return process.r_squared_ahead(_positive(horizon)) if isinstance(process, Planted) else 0.0
+    if not isinstance(process, PlantedSignal):
+        return 0.0
+    rho = _autocorrelation(process.coefficient, horizon)
+    whole = _positive(horizon) + 2 * sum((horizon - lag) * rho[lag] for lag in range(1, horizon))
+    return 1 - variance_ratio(process, horizon) / whole
 
 
 def attainable_crps_gain(market: SimulatedMarket, horizon: int = 1) -> float:
