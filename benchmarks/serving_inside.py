@@ -147,7 +147,7 @@ def cold(store: Path, *, bars: int, repeats: int) -> dict[str, list[tuple[float,
 
     clock = Clock(START + timedelta(days=bars) + AFTER)
     app = create_app(Context(settings(store), wall_clock=clock), refresh=False)
-    service = app.state.service
+    service = app.state.server
     asked = {kind: [question("bitcoin", kind)] for kind in KINDS}
     asked["all three"] = [one for requests in asked.values() for one in requests]
     coming = frames(POOL, bars + (repeats + 1) * len(asked))
@@ -162,7 +162,7 @@ def cold(store: Path, *, bars: int, repeats: int) -> dict[str, list[tuple[float,
                     clock.now = START + timedelta(days=at) + AFTER
                     for coin in POOL:
                         write(store, coin, coming[coin][at - 1 : at])
-                    await app.state.background.watch.look()
+                    await app.state.server.watch.look()
                     began, used = time.perf_counter(), time.process_time()
                     outcomes = await service.forecasts.of(requests, timeout_s=30.0)
                     took = (time.perf_counter() - began, time.process_time() - used)
@@ -197,7 +197,7 @@ def loaded_memory(store: Path, bars: int, coins: int) -> dict[str, object]:
     requests = [question(coin, kind) for coin in names]
 
     async def answered() -> None:
-        service = app.state.service
+        service = app.state.server
         async with service.forecasts.opened():
             for _ in range(3):
                 outcomes = await service.forecasts.of(requests, timeout_s=60.0)

@@ -45,8 +45,8 @@ GROUND = {"context", "engines", "environment", "fallbacks", "feature_sets", "onl
 BARS = GROUND | {"market_data", "reports", "coin_pool"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
     **{name: set[str]() for name in sorted(GROUND)},
-    "market_data": {"context"},
     "reports": {"fallbacks"},
+    "market_data": {"context", "reports"},
     "coin_pool": {"context", "market_data", "reports"},
     "doctor": {"market_data"},
     "export": {"reports"},

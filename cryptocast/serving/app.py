@@ -1,7 +1,6 @@
 """The app: Starlette with our endpoints and our errors, behind the Front."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -15,17 +14,17 @@ from starlette.types import Receive, Scope, Send
 from cryptocast.data.coins import shown
 from cryptocast.errors import CryptocastError
 from cryptocast.serving.access import Keys
-from cryptocast.serving.endpoints import PATHS, Service
+from cryptocast.serving.endpoints import PATHS
 from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.front import Front
 from cryptocast.serving.paths import Endpoint, Paths
-from cryptocast.serving.prices import Ask
 from cryptocast.serving.problems import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError, problem_of, problem_response
 from cryptocast.serving.query import read_query
-from cryptocast.serving.wiring import Options, wired
+from cryptocast.serving.wiring import Options, Server
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.ladder import MakeForecast
 from cryptocast.workflows.lifecycle.bar_duties import Duty
+from cryptocast.workflows.market_data.live_prices import Ask
 from cryptocast.workflows.market_data.store_watch import Stamp
 
 __all__ = ["create_app"]
@@ -59,8 +58,7 @@ def create_app(
     reports: Reports = WITHOUT_REPORTS,
     endpoints: Mapping[str, Endpoint] = PATHS,
 ) -> Starlette:
-    """The ASGI app; `app.state.service` is what its endpoints work with, `app.state.background` what runs beside them.
-    Nothing runs until its lifespan has begun.
+    """The ASGI app; `app.state.server` is what its endpoints work with. Nothing runs until its lifespan has begun.
 
     forecast: makes the document of one coin, in one thread; by default the workflows' Forecaster, which keeps what it
     has loaded, on the ladder. token: asked for by everything but /health and /ready; several are separated by commas.
@@ -75,41 +73,23 @@ def create_app(
         refresh=forecast is None if refresh is None else refresh,
         duties=duties,
     )
-    background = wired(context, endpoints, keys=Keys(token, admin_token), reports=reports, options=options)
-    service = background.service
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with background.opened():
-            yield
-
-    routes = [_route(service, path, endpoint) for path, endpoint in endpoints.items()]
+    server = Server(context, Paths(endpoints), Keys(token, admin_token), reports, options)
+    routes = [_route(server, path, endpoint) for path, endpoint in endpoints.items()]
     handlers: dict[Any, Any] = dict.fromkeys((ProblemError, CryptocastError, Exception), _problem)
-    handlers[HTTPException] = partial(_nothing_here, service.paths)
-    app = FrontedApp(routes=routes, exception_handlers=handlers, lifespan=lifespan)
-    app.front = Front(
-        partial(Starlette.__call__, app),
-        serve=context.config.serve,
-        paths=service.paths,
-        telemetry=service.telemetry,
-        answers=service.answers,
-        sides=service.sides,
-        keys=service.keys,
-        is_draining=lambda: service.health.draining,
-        reports=service.reports,
-    )
-    app.state.service, app.state.background = service, background
+    handlers[HTTPException] = partial(_nothing_here, server.paths)
+    app = FrontedApp(routes=routes, exception_handlers=handlers, lifespan=lambda _: server.opened())
+    app.front, app.state.server = Front(partial(Starlette.__call__, app), server), server
     app.router.redirect_slashes = False  # it would build an address out of the client's Host header
     return app
 
 
-def _route(service: Service, path: str, endpoint: Endpoint) -> Route:
+def _route(server: Server, path: str, endpoint: Endpoint) -> Route:
     async def answer(request: Request) -> Response:
         query = None
         if endpoint.query is not None:
             raw = request.scope["query_string"]
-            query = read_query(raw, endpoint.query, max_ids=service.config.serve.max_ids)
-        return await endpoint.handler(service, request, query)
+            query = read_query(raw, endpoint.query, max_ids=server.config.serve.max_ids)
+        return await endpoint.handler(server, request, query)
 
     return Route(path, answer, methods=[endpoint.method])
 

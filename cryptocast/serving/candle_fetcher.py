@@ -13,12 +13,12 @@ from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Breaker, Priority, Try
 from cryptocast.serving.access import CLIENT
-from cryptocast.serving.strangers import Strangers, Unknown
 from cryptocast.serving.worker import Worker
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.market_data.bring import Fetched, bring
 from cryptocast.workflows.market_data.connect import access_of
+from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 
 __all__ = ["CandleFetcher"]
 

@@ -6,39 +6,31 @@ A new one is a handler and its line in `PATHS`, which says all that the rest of 
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cryptocast.config import Config
 from cryptocast.data.coins import shown
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
-from cryptocast.serving.ab_routing import Sides
-from cryptocast.serving.access import CLIENT, Keys
+from cryptocast.serving.access import CLIENT
 from cryptocast.serving.compression import preferred
-from cryptocast.serving.error_reporting import Reports
-from cryptocast.serving.forecast_cache import Failure, ForecastCache, FreshForecast
-from cryptocast.serving.health import COMPONENTS, Component, Detail, Health, Readiness, TrendReport
+from cryptocast.serving.forecast_cache import Failure, FreshForecast
+from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
 from cryptocast.serving.landing_page import PAGE_POLICY, page
 from cryptocast.serving.models import ModelDocument, production_models
 from cryptocast.serving.openapi import openapi
-from cryptocast.serving.paths import Endpoint, Paths
-from cryptocast.serving.prices import LivePrices, PriceDocument
-from cryptocast.serving.problems import NOT_FOUND, RETRY_AFTER_S, ProblemError, coin_error, problem_response
+from cryptocast.serving.paths import Endpoint
+from cryptocast.serving.problems import NOT_FOUND, RETRY_AFTER_S, ProblemError, coin_error, not_one, problem_response
 from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, coin_requests, preferred_wait_s
-from cryptocast.serving.response_cache import ResponseCache
 from cryptocast.serving.responses import respond
-from cryptocast.serving.strangers import not_one
-from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.terms import shortest
-from cryptocast.workflows.context import Context
-from cryptocast.workflows.market_data.store_watch import ServedState
+from cryptocast.serving.wiring import Server
+from cryptocast.workflows.market_data.live_prices import PriceDocument
 from cryptocast.workflows.reports import CoinError, ForecastDocument
 
-__all__ = ["PATHS", "Service"]
+__all__ = ["PATHS"]
 
 log = logging.getLogger(__name__)
 
@@ -62,44 +54,13 @@ class SwitchedBreaker(msgspec.Struct, frozen=True, kw_only=True):
     state: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Service:
-    """What the endpoints work with."""
-
-    context: Context
-    paths: Paths
-    keys: Keys
-    state: ServedState
-    forecasts: ForecastCache
-    answers: ResponseCache
-    prices: LivePrices
-    sides: Sides
-    health: Health
-    telemetry: Telemetry
-    reports: Reports
-
-    @property
-    def config(self) -> Config:
-        """The settings."""
-        return self.context.config
-
-    def drain(self) -> None:
-        """From now on the server is being stopped: /ready is 503, and clients are asked to reconnect."""
-        self.health.draining = True
-
-    def patience_s(self, request: Request) -> float:
-        """How long the client waits: as long as the settings let it, or less where it says so."""
-        longest = self.config.serve.request_timeout_s
-        return min(longest, preferred_wait_s(request.headers.get("prefer", "")) or longest)
-
-
-async def forecasts(service: Service, request: Request, query: ForecastQuery) -> Response:
+async def forecasts(server: Server, request: Request, query: ForecastQuery) -> Response:
     """A ForecastDocument, if there is at least one coin to answer for."""
     scope = request.scope
-    requests = coin_requests(query, service.config, challenged=service.sides.challenged(scope))
-    CLIENT.set(service.keys.client_of(scope))
-    state = service.state()
-    outcomes = await service.forecasts.of(requests, timeout_s=service.patience_s(request))
+    requests = coin_requests(query, server.config, challenged=server.sides.challenged(scope))
+    CLIENT.set(server.keys.client_of(scope))
+    state = server.state()
+    outcomes = await server.forecasts.of(requests, timeout_s=_patience_s(server, request))
     bodies = tuple(outcome.body for outcome in outcomes if isinstance(outcome, FreshForecast))
     failures = [
         (one.selection.coins[0], outcome.error)
@@ -111,91 +72,91 @@ async def forecasts(service: Service, request: Request, query: ForecastQuery) ->
     document = EncodedForecasts(forecasts=bodies, errors=tuple(coin_error(*failure) for failure in failures))
     # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask. What is
     # refused to one client is not what the next one is told.
-    keep = state == service.state() and all(service.forecasts.holds(one) for one in outcomes)
+    keep = state == server.state() and all(server.forecasts.holds(one) for one in outcomes)
     keep = keep and not any(isinstance(error, CreditsKept) for _, error in failures)
     headers = dict(scope["headers"])
-    answer = service.answers.finish(
-        service.sides.question(scope),
+    answer = server.answers.finish(
+        server.sides.question(scope),
         preferred(headers.get(b"accept-encoding", b"")),
         msgspec.json.encode(document),
         term=shortest(one.term for one in outcomes),
         state=state,
         keep=keep,
     )
-    status, raw_headers, body = service.answers.to_send(answer, headers.get(b"if-none-match"))
+    status, raw_headers, body = server.answers.to_send(answer, headers.get(b"if-none-match"))
     response = Response(b"" if request.method == "HEAD" else body, status)
     response.raw_headers = raw_headers
     return response
 
 
-async def prices(service: Service, request: Request, query: PriceQuery) -> Response:
+async def prices(server: Server, request: Request, query: PriceQuery) -> Response:
     """What coins cost now."""
-    coins, vs = query.ids or service.config.data.coins, query.vs or service.config.data.vs
-    client = service.keys.client_of(request.scope)
-    document, failures = await service.prices.get(coins, vs, timeout_s=service.patience_s(request), client=client)
+    coins, vs = query.ids or server.config.data.coins, query.vs or server.config.data.vs
+    client = server.keys.client_of(request.scope)
+    document, failures = await server.prices.get(coins, vs, timeout_s=_patience_s(server, request), client=client)
     if not document.prices:
         return problem_response(*not_one(failures))
     oldest = min(row.fetched_at for row in document.prices)
-    age = max(0, int((service.context.wall_clock() - oldest).total_seconds()))
-    left = max(0, int(service.config.serve.prices_fresh_s) - age)
+    age = max(0, int((server.context.wall_clock() - oldest).total_seconds()))
+    left = max(0, int(server.config.serve.prices_fresh_s) - age)
     body = msgspec.json.encode(document)
     return respond(body, cache=f"private, max-age={left}", headers={"Age": str(age)}, request=request)
 
 
-async def models(service: Service, request: Request, _: None) -> Response:
+async def models(server: Server, request: Request, _: None) -> Response:
     """The versions in production."""
-    document = await asyncio.to_thread(production_models, service.context)
+    document = await asyncio.to_thread(production_models, server.context)
     return respond(msgspec.json.encode(document), request=request)
 
 
-async def alive(_service: Service, _request: Request, _: None) -> Response:
+async def alive(_server: Server, _request: Request, _: None) -> Response:
     """The process is alive. Looks at nothing else."""
     return respond(b'{"status":"pass"}', media_type=HEALTH)
 
 
-async def ready(service: Service, _request: Request, _: None) -> Response:
+async def ready(server: Server, _request: Request, _: None) -> Response:
     """503 until the first forecast is made, and while the server is being stopped."""
-    readiness = service.health.ready()
+    readiness = server.health.ready()
     failed = readiness.status == "fail"
-    if service.keys.asks:  # whoever needs no token hears no more than the status
+    if server.keys.asks:  # whoever needs no token hears no more than the status
         readiness = Readiness(status=readiness.status)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if failed else {}
     return respond(msgspec.json.encode(readiness), status=503 if failed else 200, media_type=HEALTH, headers=headers)
 
 
-async def detailed(service: Service, request: Request, _: None) -> Response:
+async def detailed(server: Server, request: Request, _: None) -> Response:
     """Every component."""
-    return respond(msgspec.json.encode(service.health.detail()), media_type=HEALTH, request=request)
+    return respond(msgspec.json.encode(server.health.detail()), media_type=HEALTH, request=request)
 
 
-async def trends(service: Service, request: Request, _: None) -> Response:
+async def trends(server: Server, request: Request, _: None) -> Response:
     """The last hour and the last day."""
-    return respond(msgspec.json.encode(service.health.trends()), media_type=HEALTH, request=request)
+    return respond(msgspec.json.encode(server.health.trends()), media_type=HEALTH, request=request)
 
 
-async def component(service: Service, request: Request, _: None) -> Response:
+async def component(server: Server, request: Request, _: None) -> Response:
     """One component."""
     name = request.path_params["name"]
     if name not in COMPONENTS:
         detail = f"There is no component {shown(name)}. There are {', '.join(COMPONENTS)}."
         raise ProblemError(NOT_FOUND, detail)
-    return respond(msgspec.json.encode(service.health.component(name)), media_type=HEALTH)
+    return respond(msgspec.json.encode(server.health.component(name)), media_type=HEALTH)
 
 
-async def metrics(service: Service, request: Request, _: None) -> Response:
+async def metrics(server: Server, request: Request, _: None) -> Response:
     """For Prometheus."""
-    return respond(await service.telemetry.scrape(), media_type=METRICS, request=request)
+    return respond(await server.telemetry.scrape(), media_type=METRICS, request=request)
 
 
-async def description(service: Service, request: Request, _: None) -> Response:
+async def description(server: Server, request: Request, _: None) -> Response:
     """All of this as OpenAPI."""
-    text = openapi(service.paths, max_ids=service.config.serve.max_ids, has_token=service.keys.asks)
+    text = openapi(server.paths, max_ids=server.config.serve.max_ids, has_token=server.keys.asks)
     return respond(text, request=request)
 
 
-async def switch_breaker(service: Service, _: Request, query: BreakerQuery) -> Response:
+async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> Response:
     """Hold a breaker open or closed, or let it decide again."""
-    breakers = service.health.breakers.all()
+    breakers = server.breakers.all()
     breaker = breakers.get(query.name)
     if breaker is None:
         detail = f"There is no breaker {shown(query.name)}. There are: {', '.join(sorted(breakers))}."
@@ -205,14 +166,20 @@ async def switch_breaker(service: Service, _: Request, query: BreakerQuery) -> R
     return respond(msgspec.json.encode(SwitchedBreaker(breaker=query.name, state=str(breaker.state))))
 
 
-async def landing_page(service: Service, request: Request, _: None) -> Response:
+async def landing_page(server: Server, request: Request, _: None) -> Response:
     """The configured coins as fan charts."""
-    requests = coin_requests(ForecastQuery(), service.config)
-    outcomes = await service.forecasts.of(requests, timeout_s=service.config.serve.request_timeout_s)
+    requests = coin_requests(ForecastQuery(), server.config)
+    outcomes = await server.forecasts.of(requests, timeout_s=server.config.serve.request_timeout_s)
     answers = [outcome.forecast for outcome in outcomes if isinstance(outcome, FreshForecast)]
-    detail = service.health.detail()
-    body = page(answers, service.health.ready(detail), detail, service.health.trends().hour)
+    detail = server.health.detail()
+    body = page(answers, server.health.ready(detail), detail, server.health.trends().hour)
     return respond(body, media_type=HTML, headers={"Content-Security-Policy": PAGE_POLICY}, request=request)
+
+
+def _patience_s(server: Server, request: Request) -> float:
+    """How long the client waits: as long as the settings let it, or less where it says so."""
+    longest = server.config.serve.request_timeout_s
+    return min(longest, preferred_wait_s(request.headers.get("prefer", "")) or longest)
 
 
 PATHS: Final[Mapping[str, Endpoint]] = {

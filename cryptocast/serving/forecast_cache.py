@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
@@ -75,11 +74,11 @@ class ForecastCache:
     def __init__(
         self,
         forecast: MakeForecast,
+        wall_clock: Callable[[], datetime],
+        clock: Callable[[], float],
         *,
         state: ServedState,
         worker: Worker,
-        wall_clock: Callable[[], datetime],
-        clock: Callable[[], float] = time.monotonic,
         max_entries: int = MAX_ENTRIES,
         bring: Bring | None = None,
         on_fallback: Callable[[str], None] = lambda _: None,

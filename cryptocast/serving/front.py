@@ -12,17 +12,13 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cryptocast.config import ServeConfig
-from cryptocast.serving.ab_routing import Sides
-from cryptocast.serving.access import Keys, Origins, Proxies
+from cryptocast.serving.access import Origins, Proxies
 from cryptocast.serving.admission import Admission, Headers
 from cryptocast.serving.compression import preferred
-from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.paths import Paths
 from cryptocast.serving.problems import (
     INTERNAL,
@@ -32,9 +28,9 @@ from cryptocast.serving.problems import (
     ProblemError,
     problem_response,
 )
-from cryptocast.serving.response_cache import EncodedResponse, ResponseCache
+from cryptocast.serving.response_cache import EncodedResponse
 from cryptocast.serving.responses import raw_headers
-from cryptocast.serving.telemetry import Telemetry
+from cryptocast.serving.wiring import Server
 
 __all__ = ["Front"]
 
@@ -84,26 +80,13 @@ class Exchange:
 
 
 class Front:
-    """paths: what is served. sides: of the A/B tests, which tell apart who asks the same. is_draining: whether the
-    server is being stopped."""
+    """The app behind it is asked for what it does not answer by itself."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        serve: ServeConfig,
-        paths: Paths,
-        telemetry: Telemetry,
-        answers: ResponseCache,
-        sides: Sides,
-        keys: Keys,
-        is_draining: Callable[[], bool],
-        reports: Reports,
-    ) -> None:
-        self._app, self._paths, self._telemetry = app, paths, telemetry
-        self._answers, self._sides = answers, sides
-        self._is_draining, self._reports = is_draining, reports
-        self._admission = Admission(serve, keys, telemetry)
+    def __init__(self, app: ASGIApp, server: Server) -> None:
+        serve = server.config.serve
+        self._app, self._server = app, server
+        self._telemetry, self._answers, self._reports = server.telemetry, server.answers, server.reports
+        self._admission = Admission(serve, server.keys, server.telemetry)
         self._origins, self._proxies = Origins(serve.cors_origins), Proxies(serve.trusted_proxies)
         self._timeout_s = serve.request_timeout_s + SLACK_S
         self._boot, self._numbers = secrets.token_hex(4).encode(), itertools.count(1)
@@ -119,9 +102,9 @@ class Front:
         await self._counted(self._exchange(scope, receive, send), forwarded)
 
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
-        exchange = Exchange(scope, receive, send, b"%s-%d" % (self._boot, next(self._numbers)), self._paths)
+        exchange = Exchange(scope, receive, send, b"%s-%d" % (self._boot, next(self._numbers)), self._server.paths)
         exchange.extra += self._origins.headers(exchange.headers.get(b"origin", b""))
-        if self._is_draining():
+        if self._server.health.draining:
             exchange.extra.append((b"connection", b"close"))  # the client's next request finds another server
         return exchange
 
@@ -162,7 +145,7 @@ class Front:
         if endpoint is None or not endpoint.is_cached or scope["method"] not in ("GET", "HEAD"):
             return None
         encoding = preferred(exchange.headers.get(b"accept-encoding", b""))
-        return self._answers.find(self._sides.question(scope), encoding)
+        return self._answers.find(self._server.sides.question(scope), encoding)
 
     async def _options(self, exchange: Exchange) -> None:
         allowed = b"GET, HEAD, OPTIONS" if exchange.endpoint is None else exchange.endpoint.allowed.encode()

@@ -15,10 +15,10 @@ from cryptocast.errors import CryptocastError
 from cryptocast.net import Priority
 from cryptocast.registry import PRODUCTION, Version
 from cryptocast.registry.live import LiveReport
-from cryptocast.serving.price_upstream import PriceUpstream
 from cryptocast.serving.telemetry import Sample
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.lifecycle.model_card import live_of
+from cryptocast.workflows.market_data.live_prices import PriceUpstream
 from cryptocast.workflows.market_data.store_watch import Stamp
 
 __all__ = ["LIVE_EVERY_S", "LiveFigures", "UpstreamFigures", "configured_coins"]

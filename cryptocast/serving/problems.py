@@ -1,5 +1,6 @@
 """What goes wrong, as problem documents (RFC 9457), and the one table from our errors to status codes."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.data.sources.errors import UnknownCurrency
 from cryptocast.errors import (
     ConfigError,
@@ -26,6 +28,7 @@ from cryptocast.workflows.reports import CoinError
 PATH: Final = re.compile(r"(?<![\w:/\\.])(?:[A-Za-z]:[\\/]|/)(?:[^\s/\\'\"]+[\\/])+([^\s/\\'\"]*)")
 # Said with every 503; failures are also remembered for that long, so that coming back earlier changes nothing.
 RETRY_AFTER_S: Final = 5
+OURS: Final = 500  # statuses from here on are not the client's fault
 INTERNAL: Final = "The server failed. The cause stands in its log."
 
 
@@ -60,6 +63,7 @@ TOO_LARGE: Final = Kind("body-too-large", "The body is too large", 413)
 LENGTH_REQUIRED: Final = Kind("length-required", "The body has no length", 411)
 HEADERS_TOO_LARGE: Final = Kind("headers-too-large", "The headers are too large", 431)
 TOO_MANY_REQUESTS: Final = Kind("too-many-requests", "This client asks too often", 429)
+KEPT: Final = Kind("credits-kept", "The server is not set up for this, and asks for it only now and then", 429)
 OVERLOADED: Final = Kind("overloaded", "The server cannot compute this in time", 503)
 INTERNAL_ERROR: Final = Kind("internal-error", "The server failed", 500)
 
@@ -118,10 +122,20 @@ def coin_error(coin: str, error: CryptocastError) -> CoinError:
     return CoinError(coin=coin, error=without_folders(str(error)))
 
 
-def no_forecast(failures: Sequence[tuple[str, CryptocastError]]) -> Problem:
-    """Not one coin could be answered for: the worst of their problems, so that what may pass is asked again."""
-    _, worst = max(failures, key=lambda failure: kind_of(failure[1]).status)
-    return msgspec.structs.replace(problem_of(worst), errors=tuple(coin_error(*failure) for failure in failures))
+def not_one(failures: Sequence[tuple[str, CryptocastError]]) -> tuple[Problem, dict[str, str]]:
+    """Not one coin could be answered for: the worst of their problems, so that what may pass is asked again, with the
+    headers that say when: the soonest that could bring anything. Where that is up to the client alone, it is a 429."""
+    told = tuple(coin_error(*failure) for failure in failures)
+    refused = [error for _, error in failures if isinstance(error, CreditsKept)]
+    others = [error for _, error in failures if not isinstance(error, CreditsKept)]
+    worst = max(others, key=lambda error: kind_of(error).status, default=None)
+    if refused and (worst is None or kind_of(worst).status < OURS):
+        first = min(refused, key=lambda error: error.retry_after_s)
+        headers = {"Retry-After": str(math.ceil(first.retry_after_s))}
+        return msgspec.structs.replace(ProblemError(KEPT, str(first)).problem, errors=told), headers
+    if worst is None:
+        raise ValueError("nothing has failed")
+    return msgspec.structs.replace(problem_of(worst), errors=told), {}
 
 
 def without_folders(text: str) -> str:

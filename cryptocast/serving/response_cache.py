@@ -1,7 +1,6 @@
 """Whole answers as finished bytes, by query string and encoding: a repeated question is a look-up."""
 
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -48,10 +47,10 @@ class ResponseCache:
 
     def __init__(
         self,
-        *,
         wall_clock: Callable[[], datetime],
+        clock: Callable[[], float],
+        *,
         state: Callable[[], Hashable],
-        clock: Callable[[], float] = time.monotonic,
         max_entries: int = MAX_ENTRIES,
         max_bytes: int = MAX_BYTES,
     ) -> None:

@@ -119,11 +119,11 @@ def serve(
 
     announce hears an address that can be asked, also where the socket listens on all.
     """
-    settings = settings or app.state.service.config.serve
+    settings = settings or app.state.server.config.serve
     address = _asked_at(listener)
     config = uvicorn.Config(
         app,
-        http=_protocol(settings, app.state.service.telemetry),
+        http=_protocol(settings, app.state.server.telemetry),
         workers=1,
         ws="none",
         lifespan="on",
@@ -300,7 +300,7 @@ class _Server(uvicorn.Server):
         self, config: uvicorn.Config, app: Starlette, settings: ServeConfig, *, ready: Callable[[], None]
     ) -> None:
         super().__init__(config)
-        self._ready, self._service, self._settings = ready, app.state.service, settings
+        self._ready, self._service, self._settings = ready, app.state.server, settings
         self._sweeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signalled = False

@@ -168,10 +168,8 @@ def forecasts_of(
 ) -> ForecastCache:
     """A cache on a made-up forecast and a state that nothing changes."""
     clock = clock or Clock()
-    times = {"wall_clock": clock, "clock": clock.seconds}
-    return ForecastCache(
-        forecast, **{"state": ServedState(lambda: 0), "worker": Worker(max_waiting=max_waiting), **times, **options}
-    )
+    state, worker = ServedState(lambda: 0), Worker(max_waiting=max_waiting)
+    return ForecastCache(forecast, clock, clock.seconds, state=state, worker=worker, **options)
 
 
 def request_of(model: str = "auto", coin: str = "bitcoin", horizon: int = 1) -> Request:

@@ -77,10 +77,7 @@ def test_many_who_ask_for_a_coin_that_is_not_there_cause_one_download(tmp_path: 
         assert len(charts) == 1
 
 
-def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cryptocast.serving.prices.SLOW_S", FOREVER_S)  # a busy machine is no upstream that hangs
+def test_a_hundred_who_ask_for_thirty_prices_cause_two_calls_at_most(tmp_path: Path) -> None:
     with FakeUpstream(coins=40, latency_s=0.2) as fake:
         chosen = settings(tmp_path, fake)
         app = create_app(Context(chosen), refresh=False)
@@ -156,7 +153,7 @@ def test_while_the_breaker_of_the_bars_is_open_a_coin_that_is_not_there_is_a_mar
             return [await client.get(f"/forecasts?ids=coin-{number:03}") for number in range(12)]
 
         answers = talk(app, conversation)
-        assert app.state.service.health.breakers.all()["coingecko bars default"].state == "open"
+        assert app.state.server.breakers.all()["coingecko bars default"].state == "open"
 
     assert {answer.status_code for answer in answers} == {503}
     assert all("retry-after" in answer.headers for answer in answers)

@@ -164,7 +164,7 @@ def test_what_takes_too_long_is_refused_and_found_done_later() -> None:
     async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response]:
         early = await client.get(BITCOIN)
         forecast.go.set()
-        await until(lambda: app.state.service.forecasts.computed)
+        await until(lambda: app.state.server.forecasts.computed)
         return early, await client.get(BITCOIN)
 
     early, late = talk(app, conversation)
@@ -182,7 +182,7 @@ def test_coins_that_are_ready_in_time_do_not_wait_for_those_that_are_not() -> No
 
     async def conversation(client: httpx.AsyncClient) -> httpx.Response:
         await client.get(BITCOIN)
-        await until(lambda: app.state.service.forecasts.computed)
+        await until(lambda: app.state.server.forecasts.computed)
         forecast.go.clear()
         answer = await client.get("/forecasts?ids=bitcoin,ethereum")
         forecast.go.set()

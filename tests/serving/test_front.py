@@ -106,7 +106,7 @@ def test_other_long_answers_are_compressed_too(path: str) -> None:
 
     async def conversation(client: httpx.AsyncClient) -> httpx.Response:
         for _ in range(20):
-            app.state.service.health.pulse.close_minute({})
+            app.state.server.health.pulse.close_minute({})
         await client.get(BITCOIN)
         return await client.get(path, headers={"Accept-Encoding": "gzip"})
 
@@ -242,7 +242,7 @@ def test_slow_requests_shut_out_neither_health_nor_finished_answers_nor_an_admin
             await client.get(BITCOIN, headers=reader),
             await client.post(switch, headers=ADMIN),
         ]
-        assert app.state.service.telemetry.in_flight > 0
+        assert app.state.server.telemetry.in_flight > 0
         return [(await one).status_code for one in slow], prompt
 
     slow, prompt = talk(app, conversation)

@@ -82,7 +82,7 @@ def test_a_version_that_misses_live_is_told_as_degraded_by_health_and_metrics(tm
     app = create_app(Context(config(store=tmp_path), wall_clock=Clock()), forecast=FakeForecast(), stamp=lambda: 0)
 
     async def conversation(client: httpx.AsyncClient) -> tuple[dict[str, str], str]:
-        app.state.background.live.refresh()
+        app.state.server.live.refresh()
         await client.get("/forecasts?ids=bitcoin")
         return (await client.get("/health/components/models")).json(), (await client.get("/metrics")).text
 

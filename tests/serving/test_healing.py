@@ -119,7 +119,7 @@ def healed(
     async def conversation(client: httpx.AsyncClient) -> dict[str, str]:
         async def ask(requests: list[tuple[str, float]]) -> None:
             for url, passed in requests:
-                await app.state.background.watch.look()
+                await app.state.server.watch.look()
                 await client.get(url)
                 store.clock.forward(seconds=passed)
 
@@ -133,7 +133,7 @@ def healed(
             next(under_way, None)
             store.clock.forward(seconds=1)
         store.clock.forward(seconds=10)
-        await app.state.background.watch.look()
+        await app.state.server.watch.look()
         answer = await client.get(PLAIN)
         assert answer.status_code == 200, answer.text
         return {made["coin"]: made["model_used"] for made in answer.json()["forecasts"]}

@@ -70,7 +70,7 @@ def test_the_health_below_tells_each_part_and_which_way_the_last_hour_goes() -> 
     app = app_on(FakeForecast(source="sample"))
 
     async def conversation(client: httpx.AsyncClient) -> str:
-        pulse = app.state.service.health.pulse
+        pulse = app.state.server.health.pulse
         pulse.close_minute({"CLOSE_WAIT": 0})
         pulse.close_minute({"CLOSE_WAIT": 5})
         return (await client.get("/")).text

@@ -18,7 +18,7 @@ def kept(answers: ResponseCache, clock: Clock, number: int, body: bytes = BODY) 
 
 def test_there_is_a_bound_on_entries_and_who_was_not_asked_for_longest_goes() -> None:
     clock = Clock()
-    answers = ResponseCache(wall_clock=clock, state=lambda: 0, max_entries=3)
+    answers = ResponseCache(clock, clock.seconds, state=lambda: 0, max_entries=3)
     for number in range(3):
         kept(answers, clock, number)
     assert answers.find(b"ids=coin-0", "identity") is not None
@@ -31,7 +31,7 @@ def test_there_is_a_bound_on_entries_and_who_was_not_asked_for_longest_goes() ->
 
 def test_there_is_a_bound_on_bytes_that_is_counted_right_whatever_comes_and_goes() -> None:
     clock = Clock()
-    answers = ResponseCache(wall_clock=clock, state=lambda: 0, max_bytes=20_000)
+    answers = ResponseCache(clock, clock.seconds, state=lambda: 0, max_bytes=20_000)
     for number in range(50):
         kept(answers, clock, number % 20, BODY * (number % 3 + 1))
         assert answers.bytes <= 20_000
@@ -45,7 +45,7 @@ def test_evictions_are_told_to_prometheus() -> None:
     app = app_on(FakeForecast())
 
     async def conversation(client: httpx.AsyncClient) -> str:
-        app.state.service.answers._max_entries = 2
+        app.state.server.answers._max_entries = 2
         for number in range(5):
             await client.get(f"/forecasts?ids=coin-{number}")
         text: str = (await client.get("/metrics")).text
@@ -59,7 +59,7 @@ def test_an_answer_begun_before_new_bars_is_not_kept_for_those_who_ask_behind_th
     app = app_on(forecast)
 
     async def conversation(client: httpx.AsyncClient) -> list[int]:
-        service = app.state.service
+        service = app.state.server
         first = asyncio.create_task(client.get("/forecasts?ids=bitcoin"))
         await until(lambda: forecast.running)
         service.state.candles_changed("bitcoin")

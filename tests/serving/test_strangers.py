@@ -28,10 +28,10 @@ from cryptocast.rehearsal.faults import Rule
 from cryptocast.serving import create_app
 from cryptocast.serving.access import CLIENT, Keys
 from cryptocast.serving.candle_fetcher import CandleFetcher
-from cryptocast.serving.prices import LivePrices
-from cryptocast.serving.strangers import Strangers, Unknown, not_one
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.market_data.live_prices import LivePrices
+from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 from tests.registry.registry_fits import register
 from tests.serving.serving_app import MIDNIGHT, NOON, Clock, FakeForecast
 from tests.serving.test_app import problem
@@ -158,7 +158,7 @@ def test_strangers_have_a_small_part_of_each_minute(tmp_path: Path, calls: int, 
 def test_a_coin_with_a_version_in_production_is_the_servers_own(tmp_path: Path) -> None:
     register(Registry.open(tmp_path))
     chosen = msgspec.structs.replace(settings(tmp_path), data=DataConfig(coins=("ethereum",), vs="eur"))
-    background = create_app(Context(chosen), forecast=FakeForecast(), refresh=False).state.background
+    background = create_app(Context(chosen), forecast=FakeForecast(), refresh=False).state.server
     strangers = background.strangers
     assert not strangers.is_ours("bitcoin", "usd")
     asyncio.run(background.watch.look())
@@ -296,18 +296,6 @@ def test_what_is_unknown_is_remembered_for_a_time_that_doubles_and_is_bounded() 
     assert [unknown.why(key) for key in "abc"] == [why, None, why]
     unknown.forget("a")
     assert unknown.why("a") is None
-
-
-def test_a_refusal_says_when_to_come_back_and_what_may_pass_sooner_comes_first() -> None:
-    kept = CreditsKept("Later.", bound="client", retry_after_s=41.2)
-    sooner = CreditsKept("Soon.", bound="minute", retry_after_s=3.0)
-    unknown, down = DataError("Unknown."), UpstreamError("Down.")
-    seen = []
-    for failures in ([kept, sooner, unknown], [kept, down], [unknown, unknown]):
-        made, headers = not_one([(f"coin-{number}", error) for number, error in enumerate(failures)])
-        assert [one.error for one in made.errors] == [str(error) for error in failures]
-        seen.append((made.status, made.detail, headers))
-    assert seen == [(429, "Soon.", {"Retry-After": "3"}), (503, "Down.", {}), (404, "Unknown.", {})]
 
 
 # --- candles

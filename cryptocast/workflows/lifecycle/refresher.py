@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 import random
-import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -43,12 +42,12 @@ class Refresher:
 
     config: Config
     state: ServedState
-    prepare: Callable[[], Awaitable[float]]
-    bring: BringAll | None
     leader: Leader
     duties: BarDuties
     wall_clock: Callable[[], datetime]
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float]
+    prepare: Callable[[], Awaitable[float]]
+    bring: BringAll | None
     rng: random.Random = field(default_factory=random.Random)
     rounds: int = 0
     failures: int = 0

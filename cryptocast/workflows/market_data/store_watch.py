@@ -70,7 +70,6 @@ class StoreWatch:
         shown: PublishedCandles,
         registry: RegistryWatch,
         state: ServedState,
-        *,
         before_change: Callable[[tuple[str, ...]], Awaitable[None]],
         on_registry: Callable[[], None] = lambda: None,
     ) -> None:
