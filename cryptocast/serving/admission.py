@@ -10,17 +10,7 @@ from starlette.types import Scope
 from cryptocast.config import ServeConfig
 from cryptocast.serving.access import ADMIN_VARIABLE, Keys, address_of
 from cryptocast.serving.paths import Endpoint
-from cryptocast.serving.problems import (
-    FORBIDDEN,
-    HEADERS_TOO_LARGE,
-    LENGTH_REQUIRED,
-    OVERLOADED,
-    TOO_LARGE,
-    TOO_MANY_REQUESTS,
-    UNAUTHORIZED,
-    URL_TOO_LONG,
-    ProblemError,
-)
+from cryptocast.serving.problems import ProblemError, ProblemKind
 from cryptocast.serving.rate_limit import ClientRates, Connections
 from cryptocast.serving.telemetry import Telemetry
 
@@ -52,9 +42,11 @@ class Admission:
             size += len(name) + len(value)
         if size > serve.max_header_bytes or len(scope["headers"]) > MAX_HEADERS:
             detail = f"At most {MAX_HEADERS} headers of {serve.max_header_bytes} bytes together are read."
-            return ProblemError(HEADERS_TOO_LARGE, detail), {"Connection": "close"}
+            return ProblemError(ProblemKind.HEADERS_TOO_LARGE, detail), {"Connection": "close"}
         if len(scope["path"]) > MAX_URL_BYTES or len(scope["query_string"]) > serve.max_header_bytes:
-            return ProblemError(URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes."), {"Connection": "close"}
+            return ProblemError(ProblemKind.URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes."), {
+                "Connection": "close"
+            }
         if b"content-length" in headers or b"transfer-encoding" in headers:
             problem = self._refused_body(headers)
             if problem is not None:
@@ -78,9 +70,9 @@ class Admission:
         try:
             if not may_stay:
                 detail = f"At most {self._serve.client_connections} requests of a client are answered at a time."
-                yield ProblemError(TOO_MANY_REQUESTS, detail)
+                yield ProblemError(ProblemKind.TOO_MANY_REQUESTS, detail)
             elif self._waiting >= self._serve.max_concurrency:
-                yield ProblemError(OVERLOADED, f"{self._waiting} requests are under way. Ask again later.")
+                yield ProblemError(ProblemKind.OVERLOADED, f"{self._waiting} requests are under way. Ask again later.")
             else:
                 self._waiting += 1
                 try:
@@ -99,19 +91,20 @@ class Admission:
             return too_often  # a stranger's requests are counted too, so that guessing is slow
         if needs_admin and not (key is not None and key.is_admin):
             detail = f"Only a token of {ADMIN_VARIABLE} switches anything."
-            kind, challenge = (UNAUTHORIZED, CHALLENGE) if key is None else (FORBIDDEN, {})
+            kind, challenge = (ProblemKind.UNAUTHORIZED, CHALLENGE) if key is None else (ProblemKind.FORBIDDEN, {})
             return ProblemError(kind, detail), challenge
         if self._keys.asks and key is None:
             detail = "Send the server's token in the header: Authorization: Bearer TOKEN."
-            return ProblemError(UNAUTHORIZED, detail), CHALLENGE
+            return ProblemError(ProblemKind.UNAUTHORIZED, detail), CHALLENGE
         return None
 
     def _refused_body(self, headers: Headers) -> ProblemError | None:
         length = headers.get(b"content-length")
         if length is not None and not (length.isdigit() and int(length[:20]) <= self._serve.max_body_bytes):
-            return ProblemError(TOO_LARGE, f"A body may have {self._serve.max_body_bytes} bytes; none is read.")
+            detail = f"A body may have {self._serve.max_body_bytes} bytes; none is read."
+            return ProblemError(ProblemKind.TOO_LARGE, detail)
         if b"transfer-encoding" in headers:
-            return ProblemError(LENGTH_REQUIRED, "A body without a length is not read.")
+            return ProblemError(ProblemKind.LENGTH_REQUIRED, "A body without a length is not read.")
         return None
 
     def _too_often(self, client: str) -> Refusal | None:
@@ -125,7 +118,8 @@ class Admission:
             "RateLimit-Policy": f'"client";q={rate};w=1',
             "RateLimit": f'"client";r=0;t={seconds}',
         }
-        return ProblemError(TOO_MANY_REQUESTS, f"At most {rate} requests a second are answered to a client."), limit
+        detail = f"At most {rate} requests a second are answered to a client."
+        return ProblemError(ProblemKind.TOO_MANY_REQUESTS, detail), limit
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

@@ -18,7 +18,7 @@ from cryptocast.serving.endpoints import PATHS
 from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.front import Front
 from cryptocast.serving.paths import Endpoint, Paths
-from cryptocast.serving.problems import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError, problem_of, problem_response
+from cryptocast.serving.problems import ProblemError, ProblemKind, problem_of, problem_response
 from cryptocast.serving.query import read_query
 from cryptocast.serving.wiring import Options, Server
 from cryptocast.workflows.context import Context
@@ -29,7 +29,7 @@ from cryptocast.workflows.market_data.store_watch import Stamp
 
 __all__ = ["create_app"]
 
-WITHOUT_REPORTS: Final = Reports(None, environment="", release="")
+WITHOUT_REPORTS: Final = Reports(None)
 
 
 class FrontedApp(Starlette):
@@ -102,7 +102,8 @@ async def _nothing_here(paths: Paths, request: Request, error: HTTPException) ->
     _, endpoint = paths.find(request.url.path)
     if endpoint is not None and error.status_code == 405:
         detail = f"{shown(request.url.path)} answers {endpoint.allowed}, not {shown(request.method)}."
-        return problem_response(ProblemError(METHOD_NOT_ALLOWED, detail).problem, {"Allow": endpoint.allowed})
+        problem = ProblemError(ProblemKind.METHOD_NOT_ALLOWED, detail).problem
+        return problem_response(problem, {"Allow": endpoint.allowed})
     served = ", ".join(path for path in paths.endpoints if path != "/")
     detail = f"There is nothing at {shown(request.url.path)}. Served: {served}."
-    return problem_response(ProblemError(NOT_FOUND, detail).problem, error.headers)
+    return problem_response(ProblemError(ProblemKind.NOT_FOUND, detail).problem, error.headers)

@@ -22,7 +22,7 @@ from cryptocast.serving.landing_page import PAGE_POLICY, page
 from cryptocast.serving.models import ModelDocument, production_models
 from cryptocast.serving.openapi import openapi
 from cryptocast.serving.paths import Endpoint
-from cryptocast.serving.problems import NOT_FOUND, RETRY_AFTER_S, ProblemError, coin_error, not_one, problem_response
+from cryptocast.serving.problems import RETRY_AFTER_S, ProblemError, ProblemKind, coin_error, not_one, problem_response
 from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, coin_requests, preferred_wait_s
 from cryptocast.serving.responses import respond
 from cryptocast.serving.terms import shortest
@@ -139,7 +139,7 @@ async def component(server: Server, request: Request, _: None) -> Response:
     name = request.path_params["name"]
     if name not in COMPONENTS:
         detail = f"There is no component {shown(name)}. There are {', '.join(COMPONENTS)}."
-        raise ProblemError(NOT_FOUND, detail)
+        raise ProblemError(ProblemKind.NOT_FOUND, detail)
     return respond(msgspec.json.encode(server.health.component(name)), media_type=HEALTH)
 
 
@@ -160,7 +160,7 @@ async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> Res
     breaker = breakers.get(query.name)
     if breaker is None:
         detail = f"There is no breaker {shown(query.name)}. There are: {', '.join(sorted(breakers))}."
-        raise ProblemError(NOT_FOUND, detail)
+        raise ProblemError(ProblemKind.NOT_FOUND, detail)
     {"open": breaker.force_open, "closed": breaker.force_closed, "auto": breaker.reset}[query.state]()
     log.warning("breaker %s is set to %s by hand", query.name, query.state)
     return respond(msgspec.json.encode(SwitchedBreaker(breaker=query.name, state=str(breaker.state))))
@@ -172,7 +172,7 @@ async def landing_page(server: Server, request: Request, _: None) -> Response:
     outcomes = await server.forecasts.of(requests, timeout_s=server.config.serve.request_timeout_s)
     answers = [outcome.forecast for outcome in outcomes if isinstance(outcome, FreshForecast)]
     detail = server.health.detail()
-    body = page(answers, server.health.ready(detail), detail, server.health.trends().hour)
+    body = page(answers, server.health.ready(detail), detail)
     return respond(body, media_type=HTML, headers={"Content-Security-Policy": PAGE_POLICY}, request=request)
 
 

@@ -20,14 +20,7 @@ from cryptocast.serving.access import Origins, Proxies
 from cryptocast.serving.admission import Admission, Headers
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.paths import Paths
-from cryptocast.serving.problems import (
-    INTERNAL,
-    INTERNAL_ERROR,
-    OVERLOADED,
-    RETRY_AFTER_S,
-    ProblemError,
-    problem_response,
-)
+from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S, ProblemError, ProblemKind, problem_response
 from cryptocast.serving.response_cache import EncodedResponse
 from cryptocast.serving.responses import raw_headers
 from cryptocast.serving.wiring import Server
@@ -117,7 +110,7 @@ class Front:
         except Exception as error:
             log.exception("request %s to %s failed", exchange.id.decode(), scope["path"][:100])
             self._reports.error(error)
-            await exchange.refuse(ProblemError(INTERNAL_ERROR, INTERNAL))
+            await exchange.refuse(ProblemError(ProblemKind.INTERNAL_ERROR, INTERNAL))
         finally:
             telemetry.in_flight -= 1
             seconds = time.perf_counter() - began
@@ -167,4 +160,4 @@ class Front:
         except TimeoutError:
             log.error("request %s to %s took over %g s", exchange.id.decode(), path[:100], self._timeout_s)
             detail = f"No answer within {self._timeout_s:g} s. Ask again later."
-            await exchange.refuse(ProblemError(OVERLOADED, detail))
+            await exchange.refuse(ProblemError(ProblemKind.OVERLOADED, detail))

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 import msgspec
@@ -36,48 +36,49 @@ class OverloadError(CryptocastError):
     """More is asked than can be computed in time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of problem: the end of its type, its title, its status."""
+class ProblemKind(Enum):
+    """Each kind of problem: the end of its type, its title, its status."""
 
-    name: str
-    title: str
-    status: int
+    UNKNOWN_PARAMETER = "unknown-parameter", "There is no such query parameter", 400
+    INVALID_PARAMETER = "invalid-parameter", "A query parameter has a value that is not allowed", 400
+    MALFORMED_QUERY = "malformed-query", "The query string cannot be read", 400
+    QUERY_TOO_LONG = "query-too-long", "The query string is too long", 414
+    UNAUTHORIZED = "unauthorized", "A token is needed", 401
+    FORBIDDEN = "forbidden", "The token may not do this", 403
+    NOT_FOUND = "not-found", "There is nothing at this path", 404
+    METHOD_NOT_ALLOWED = "method-not-allowed", "The path does not answer this method", 405
+    URL_TOO_LONG = "url-too-long", "The address is too long", 414
+    TOO_LARGE = "body-too-large", "The body is too large", 413
+    LENGTH_REQUIRED = "length-required", "The body has no length", 411
+    HEADERS_TOO_LARGE = "headers-too-large", "The headers are too large", 431
+    TOO_MANY_REQUESTS = "too-many-requests", "This client asks too often", 429
+    CREDITS_KEPT = "credits-kept", "The server is not set up for this, and asks for it only now and then", 429
+    OVERLOADED = "overloaded", "The server cannot compute this in time", 503
+    INTERNAL_ERROR = "internal-error", "The server failed", 500
+    UNKNOWN_CURRENCY = "unknown-currency", "The source has no prices in this currency", 404
+    BAD_REQUEST = "bad-request", "The request cannot be answered as it stands", 400
+    MISCONFIGURED = "misconfigured", "A setting of the server is wrong", 500
+    NO_DATA = "no-data", "There are no candles to forecast from", 404
+    UPSTREAM_UNAVAILABLE = "upstream-unavailable", "The source of prices does not answer", 503
+    MODEL_UNAVAILABLE = "model-unavailable", "The model cannot answer", 503
+    REGISTRY_UNAVAILABLE = "registry-unavailable", "The registry cannot be used", 503
 
-    @property
-    def uri(self) -> str:
-        """The type as an identifier; there is nothing to fetch behind it."""
-        return f"urn:cryptocast:problem:{self.name}"
+    def __init__(self, slug: str, title: str, status: int) -> None:
+        self.uri = f"urn:cryptocast:problem:{slug}"  # an identifier; there is nothing to fetch behind it
+        self.title, self.status = title, status
 
-
-UNKNOWN_PARAMETER: Final = Kind("unknown-parameter", "There is no such query parameter", 400)
-INVALID_PARAMETER: Final = Kind("invalid-parameter", "A query parameter has a value that is not allowed", 400)
-MALFORMED_QUERY: Final = Kind("malformed-query", "The query string cannot be read", 400)
-QUERY_TOO_LONG: Final = Kind("query-too-long", "The query string is too long", 414)
-UNAUTHORIZED: Final = Kind("unauthorized", "A token is needed", 401)
-FORBIDDEN: Final = Kind("forbidden", "The token may not do this", 403)
-NOT_FOUND: Final = Kind("not-found", "There is nothing at this path", 404)
-METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", "The path does not answer this method", 405)
-URL_TOO_LONG: Final = Kind("url-too-long", "The address is too long", 414)
-TOO_LARGE: Final = Kind("body-too-large", "The body is too large", 413)
-LENGTH_REQUIRED: Final = Kind("length-required", "The body has no length", 411)
-HEADERS_TOO_LARGE: Final = Kind("headers-too-large", "The headers are too large", 431)
-TOO_MANY_REQUESTS: Final = Kind("too-many-requests", "This client asks too often", 429)
-KEPT: Final = Kind("credits-kept", "The server is not set up for this, and asks for it only now and then", 429)
-OVERLOADED: Final = Kind("overloaded", "The server cannot compute this in time", 503)
-INTERNAL_ERROR: Final = Kind("internal-error", "The server failed", 500)
 
 # Looked up along the classes that an error inherits from, so a subclass of a later day has its parent's answer.
-OF_ERROR: Final[Mapping[type[BaseException], Kind]] = {
-    UnknownCurrency: Kind("unknown-currency", "The source has no prices in this currency", 404),
-    UsageError: Kind("bad-request", "The request cannot be answered as it stands", 400),
-    ConfigError: Kind("misconfigured", "A setting of the server is wrong", 500),
-    DataError: Kind("no-data", "There are no candles to forecast from", 404),
-    UpstreamError: Kind("upstream-unavailable", "The source of prices does not answer", 503),
-    ModelError: Kind("model-unavailable", "The model cannot answer", 503),
-    RegistryError: Kind("registry-unavailable", "The registry cannot be used", 503),
-    OverloadError: OVERLOADED,
-    CryptocastError: INTERNAL_ERROR,
+OF_ERROR: Final[Mapping[type[BaseException], ProblemKind]] = {
+    UnknownCurrency: ProblemKind.UNKNOWN_CURRENCY,
+    UsageError: ProblemKind.BAD_REQUEST,
+    ConfigError: ProblemKind.MISCONFIGURED,
+    DataError: ProblemKind.NO_DATA,
+    UpstreamError: ProblemKind.UPSTREAM_UNAVAILABLE,
+    ModelError: ProblemKind.MODEL_UNAVAILABLE,
+    RegistryError: ProblemKind.REGISTRY_UNAVAILABLE,
+    OverloadError: ProblemKind.OVERLOADED,
+    CryptocastError: ProblemKind.INTERNAL_ERROR,
 }
 
 
@@ -96,14 +97,16 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ProblemError(Exception):
     """Ends a request with this problem."""
 
-    def __init__(self, kind: Kind, detail: str, *, parameter: str | None = None, allowed: str | None = None) -> None:
+    def __init__(
+        self, kind: ProblemKind, detail: str, *, parameter: str | None = None, allowed: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.problem = Problem(
             type=kind.uri, title=kind.title, status=kind.status, detail=detail, parameter=parameter, allowed=allowed
         )
 
 
-def kind_of(error: CryptocastError) -> Kind:
+def kind_of(error: CryptocastError) -> ProblemKind:
     """The kind of problem that one of our errors is."""
     return next(OF_ERROR[cls] for cls in type(error).__mro__ if cls in OF_ERROR)
 
@@ -114,7 +117,7 @@ def problem_of(error: Exception) -> Problem:
         return error.problem
     if isinstance(error, CryptocastError):
         return ProblemError(kind_of(error), without_folders(str(error))).problem
-    return ProblemError(INTERNAL_ERROR, INTERNAL).problem
+    return ProblemError(ProblemKind.INTERNAL_ERROR, INTERNAL).problem
 
 
 def coin_error(coin: str, error: CryptocastError) -> CoinError:
@@ -132,7 +135,7 @@ def not_one(failures: Sequence[tuple[str, CryptocastError]]) -> tuple[Problem, d
     if refused and (worst is None or kind_of(worst).status < OURS):
         first = min(refused, key=lambda error: error.retry_after_s)
         headers = {"Retry-After": str(math.ceil(first.retry_after_s))}
-        return msgspec.structs.replace(ProblemError(KEPT, str(first)).problem, errors=told), headers
+        return msgspec.structs.replace(ProblemError(ProblemKind.CREDITS_KEPT, str(first)).problem, errors=told), headers
     if worst is None:
         raise ValueError("nothing has failed")
     return msgspec.structs.replace(problem_of(worst), errors=told), {}

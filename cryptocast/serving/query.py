@@ -18,13 +18,7 @@ from msgspec import Meta
 from cryptocast.config import CoinId, Config, Granularity
 from cryptocast.data.coins import shown
 from cryptocast.kinds import ALL_KINDS, KindOrAuto
-from cryptocast.serving.problems import (
-    INVALID_PARAMETER,
-    MALFORMED_QUERY,
-    QUERY_TOO_LONG,
-    UNKNOWN_PARAMETER,
-    ProblemError,
-)
+from cryptocast.serving.problems import ProblemError, ProblemKind
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request
 
@@ -133,13 +127,14 @@ def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
     """The query string as its type. Raises ProblemError that names the parameter and what it may be."""
     most = BYTES_FOR_THE_REST + BYTES_PER_ID * max_ids
     if len(raw) > most:
-        raise ProblemError(QUERY_TOO_LONG, f"The query string has {len(raw)} bytes, at most {most} are read.")
+        detail = f"The query string has {len(raw)} bytes, at most {most} are read."
+        raise ProblemError(ProblemKind.QUERY_TOO_LONG, detail)
     known, values = parameters(query), dict[str, Any]()
     for name, text in _pairs(raw):
         if name not in known:
             names = ", ".join(known)
             detail = f"There is no parameter {shown(name)}. Known: {names}."
-            raise ProblemError(UNKNOWN_PARAMETER, detail, parameter=shown(name), allowed=names)
+            raise ProblemError(ProblemKind.UNKNOWN_PARAMETER, detail, parameter=shown(name), allowed=names)
         if name in values:
             raise _invalid(name, known[name], f"{name} is given more than once.")
         try:
@@ -187,7 +182,7 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
         return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError:
         detail = "The query string is not made of name=value pairs in percent-encoded UTF-8."
-        raise ProblemError(MALFORMED_QUERY, detail) from None
+        raise ProblemError(ProblemKind.MALFORMED_QUERY, detail) from None
 
 
 def _number(text: str) -> int:
@@ -199,4 +194,4 @@ def _number(text: str) -> int:
 
 def _invalid(name: str, parameter: Parameter, detail: str) -> ProblemError:
     allowed = parameter.allowed
-    return ProblemError(INVALID_PARAMETER, f"{detail} Allowed: {allowed}.", parameter=name, allowed=allowed)
+    return ProblemError(ProblemKind.INVALID_PARAMETER, f"{detail} Allowed: {allowed}.", parameter=name, allowed=allowed)

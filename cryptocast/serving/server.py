@@ -82,7 +82,7 @@ def run(
         traces_rate=_traces_rate(os.environ.get("SENTRY_TRACES_SAMPLE_RATE", "0")),
     )
     app = create_app(context, token=token, admin_token=admin_token, reports=reports)
-    serve(app, listener, announce=announce or _log_address, settings=context.config.serve)
+    serve(app, listener, announce=announce or partial(log.info, "serving on %s"))
 
 
 def _allow_descriptors() -> None:
@@ -108,18 +108,12 @@ def _traces_rate(text: str) -> float:
     return rate
 
 
-def serve(
-    app: Starlette,
-    listener: socket.socket,
-    *,
-    announce: Callable[[str], None],
-    settings: ServeConfig | None = None,
-) -> None:
+def serve(app: Starlette, listener: socket.socket, *, announce: Callable[[str], None]) -> None:
     """Answer on a socket that listens, until it is told to stop, and close it. A second signal kills.
 
     announce hears an address that can be asked, also where the socket listens on all.
     """
-    settings = settings or app.state.server.config.serve
+    settings = app.state.server.config.serve
     address = _asked_at(listener)
     config = uvicorn.Config(
         app,
@@ -169,10 +163,6 @@ def _asked_at(listener: socket.socket) -> str:
     name, number = listener.getsockname()[:2]
     name = ANYWHERE.get(name, name)
     return f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
-
-
-def _log_address(address: str) -> None:
-    log.info("serving on %s", address)
 
 
 class _Connection(HttpToolsProtocol):
