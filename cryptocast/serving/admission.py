@@ -10,17 +10,15 @@ from starlette.types import Scope
 from cryptocast.config import ServeConfig
 from cryptocast.serving.access import ADMIN_VARIABLE, Keys, address_of
 from cryptocast.serving.paths import Endpoint
-from cryptocast.serving.problems import ProblemError, ProblemKind
+from cryptocast.serving.problems import LATER, ProblemError, ProblemKind
 from cryptocast.serving.rate_limit import ClientRates, Connections
 from cryptocast.serving.telemetry import Telemetry
 
 __all__ = ["Admission", "Headers"]
 
 Headers: TypeAlias = dict[bytes, bytes]
-Refusal: TypeAlias = tuple[ProblemError, dict[str, str]]  # with the headers of its answer
 MAX_HEADERS: Final = 100
 MAX_URL_BYTES: Final = 8192
-CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
 
 class Admission:
@@ -34,23 +32,21 @@ class Admission:
             serve.client_connections, on_refused=partial(telemetry.count, "connection_refused")
         )
 
-    def refusal(self, scope: Scope, headers: Headers, endpoint: Endpoint | None) -> Refusal | None:
-        """Why the request goes no further, with the headers that say so. endpoint: none where nothing is served."""
+    def refusal(self, scope: Scope, headers: Headers, endpoint: Endpoint | None) -> ProblemError | None:
+        """Why the request goes no further. endpoint: none where nothing is served."""
         serve = self._serve
         size = 0
         for name, value in scope["headers"]:  # a generator would take twice as long
             size += len(name) + len(value)
         if size > serve.max_header_bytes or len(scope["headers"]) > MAX_HEADERS:
             detail = f"At most {MAX_HEADERS} headers of {serve.max_header_bytes} bytes together are read."
-            return ProblemError(ProblemKind.HEADERS_TOO_LARGE, detail), {"Connection": "close"}
+            return ProblemError(ProblemKind.HEADERS_TOO_LARGE, detail)
         if len(scope["path"]) > MAX_URL_BYTES or len(scope["query_string"]) > serve.max_header_bytes:
-            return ProblemError(ProblemKind.URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes."), {
-                "Connection": "close"
-            }
+            return ProblemError(ProblemKind.URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes.")
         if b"content-length" in headers or b"transfer-encoding" in headers:
             problem = self._refused_body(headers)
             if problem is not None:
-                return problem, {"Connection": "close"}
+                return problem
         access = "read" if endpoint is None else endpoint.access
         if access == "open" or _is_preflight(scope, headers):
             return None
@@ -70,7 +66,7 @@ class Admission:
         try:
             if not may_stay:
                 detail = f"At most {self._serve.client_connections} requests of a client are answered at a time."
-                yield ProblemError(ProblemKind.TOO_MANY_REQUESTS, detail)
+                yield ProblemError(ProblemKind.TOO_MANY_REQUESTS, detail, headers=LATER)
             elif self._waiting >= self._serve.max_concurrency:
                 yield ProblemError(ProblemKind.OVERLOADED, f"{self._waiting} requests are under way. Ask again later.")
             else:
@@ -83,7 +79,7 @@ class Admission:
             if forwarded is not None:
                 self._forwarded.went(forwarded)
 
-    def _not_let_in(self, scope: Scope, headers: Headers, *, needs_admin: bool) -> Refusal | None:
+    def _not_let_in(self, scope: Scope, headers: Headers, *, needs_admin: bool) -> ProblemError | None:
         """Without a key that it needs, or too often: by its key, and by its address where it shows none."""
         key = self._keys.of(scope["headers"]) if b"authorization" in headers else None
         too_often = self._too_often(key.name if key is not None else address_of(scope))
@@ -91,11 +87,10 @@ class Admission:
             return too_often  # a stranger's requests are counted too, so that guessing is slow
         if needs_admin and not (key is not None and key.is_admin):
             detail = f"Only a token of {ADMIN_VARIABLE} switches anything."
-            kind, challenge = (ProblemKind.UNAUTHORIZED, CHALLENGE) if key is None else (ProblemKind.FORBIDDEN, {})
-            return ProblemError(kind, detail), challenge
+            return ProblemError(ProblemKind.UNAUTHORIZED if key is None else ProblemKind.FORBIDDEN, detail)
         if self._keys.asks and key is None:
             detail = "Send the server's token in the header: Authorization: Bearer TOKEN."
-            return ProblemError(ProblemKind.UNAUTHORIZED, detail), CHALLENGE
+            return ProblemError(ProblemKind.UNAUTHORIZED, detail)
         return None
 
     def _refused_body(self, headers: Headers) -> ProblemError | None:
@@ -107,7 +102,7 @@ class Admission:
             return ProblemError(ProblemKind.LENGTH_REQUIRED, "A body without a length is not read.")
         return None
 
-    def _too_often(self, client: str) -> Refusal | None:
+    def _too_often(self, client: str) -> ProblemError | None:
         wait = self._rates.wait_s(client)
         if wait == 0.0:
             return None
@@ -119,7 +114,7 @@ class Admission:
             "RateLimit": f'"client";r=0;t={seconds}',
         }
         detail = f"At most {rate} requests a second are answered to a client."
-        return ProblemError(ProblemKind.TOO_MANY_REQUESTS, detail), limit
+        return ProblemError(ProblemKind.TOO_MANY_REQUESTS, detail, headers=limit)
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from cryptocast.serving.front import Front
 from cryptocast.serving.paths import Endpoint, Paths
 from cryptocast.serving.problems import ProblemError, ProblemKind, problem_of, problem_response
 from cryptocast.serving.query import read_query
+from cryptocast.serving.responses import respond
 from cryptocast.serving.wiring import Options, Server
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.ladder import MakeForecast
@@ -84,14 +86,18 @@ def create_app(
 
 
 def _route(server: Server, path: str, endpoint: Endpoint) -> Route:
-    async def answer(request: Request) -> Response:
+    async def respond_to(request: Request) -> Response:
         query = None
         if endpoint.query is not None:
             raw = request.scope["query_string"]
             query = read_query(raw, endpoint.query, max_ids=server.config.serve.max_ids)
-        return await endpoint.handler(server, request, query)
+        answer = await endpoint.handler(server, request, query)
+        if isinstance(answer, Response):
+            return answer
+        body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+        return respond(body, media_type=endpoint.media_type, request=request)
 
-    return Route(path, answer, methods=[endpoint.method])
+    return Route(path, respond_to, methods=[endpoint.method])
 
 
 async def _problem(_: Request, error: Exception) -> Response:
@@ -102,8 +108,8 @@ async def _nothing_here(paths: Paths, request: Request, error: HTTPException) ->
     _, endpoint = paths.find(request.url.path)
     if endpoint is not None and error.status_code == 405:
         detail = f"{shown(request.url.path)} answers {endpoint.allowed}, not {shown(request.method)}."
-        problem = ProblemError(ProblemKind.METHOD_NOT_ALLOWED, detail).problem
-        return problem_response(problem, {"Allow": endpoint.allowed})
+        headers = {"Allow": endpoint.allowed}
+        return problem_response(ProblemError(ProblemKind.METHOD_NOT_ALLOWED, detail, headers=headers))
     served = ", ".join(path for path in paths.endpoints if path != "/")
     detail = f"There is nothing at {shown(request.url.path)}. Served: {served}."
-    return problem_response(ProblemError(ProblemKind.NOT_FOUND, detail).problem, error.headers)
+    return problem_response(ProblemError(ProblemKind.NOT_FOUND, detail, headers=error.headers))

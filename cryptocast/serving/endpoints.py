@@ -22,7 +22,7 @@ from cryptocast.serving.landing_page import PAGE_POLICY, page
 from cryptocast.serving.models import ModelDocument, production_models
 from cryptocast.serving.openapi import openapi
 from cryptocast.serving.paths import Endpoint
-from cryptocast.serving.problems import RETRY_AFTER_S, ProblemError, ProblemKind, coin_error, not_one, problem_response
+from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
 from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, coin_requests, preferred_wait_s
 from cryptocast.serving.responses import respond
 from cryptocast.serving.terms import shortest
@@ -68,7 +68,7 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
         if isinstance(outcome, Failure)
     ]
     if not bodies:
-        return problem_response(*not_one(failures))
+        raise not_one(failures)
     document = EncodedForecasts(forecasts=bodies, errors=tuple(coin_error(*failure) for failure in failures))
     # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask. What is
     # refused to one client is not what the next one is told.
@@ -95,7 +95,7 @@ async def prices(server: Server, request: Request, query: PriceQuery) -> Respons
     client = server.keys.client_of(request.scope)
     document, failures = await server.prices.get(coins, vs, timeout_s=_patience_s(server, request), client=client)
     if not document.prices:
-        return problem_response(*not_one(failures))
+        raise not_one(failures)
     oldest = min(row.fetched_at for row in document.prices)
     age = max(0, int((server.context.wall_clock() - oldest).total_seconds()))
     left = max(0, int(server.config.serve.prices_fresh_s) - age)
@@ -103,58 +103,56 @@ async def prices(server: Server, request: Request, query: PriceQuery) -> Respons
     return respond(body, cache=f"private, max-age={left}", headers={"Age": str(age)}, request=request)
 
 
-async def models(server: Server, request: Request, _: None) -> Response:
+async def models(server: Server, _request: Request, _: None) -> ModelDocument:
     """The versions in production."""
-    document = await asyncio.to_thread(production_models, server.context)
-    return respond(msgspec.json.encode(document), request=request)
+    return await asyncio.to_thread(production_models, server.context)
 
 
-async def alive(_server: Server, _request: Request, _: None) -> Response:
+async def alive(_server: Server, _request: Request, _: None) -> bytes:
     """The process is alive. Looks at nothing else."""
-    return respond(b'{"status":"pass"}', media_type=HEALTH)
+    return b'{"status":"pass"}'
 
 
-async def ready(server: Server, _request: Request, _: None) -> Response:
+async def ready(server: Server, _request: Request, _: None) -> Response | Readiness:
     """503 until the first forecast is made, and while the server is being stopped."""
     readiness = server.health.ready()
-    failed = readiness.status == "fail"
     if server.keys.asks:  # whoever needs no token hears no more than the status
         readiness = Readiness(status=readiness.status)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if failed else {}
-    return respond(msgspec.json.encode(readiness), status=503 if failed else 200, media_type=HEALTH, headers=headers)
+    if readiness.status != "fail":
+        return readiness
+    return respond(msgspec.json.encode(readiness), status=503, media_type=HEALTH, headers=LATER)
 
 
-async def detailed(server: Server, request: Request, _: None) -> Response:
+async def detailed(server: Server, _request: Request, _: None) -> Detail:
     """Every component."""
-    return respond(msgspec.json.encode(server.health.detail()), media_type=HEALTH, request=request)
+    return server.health.detail()
 
 
-async def trends(server: Server, request: Request, _: None) -> Response:
+async def trends(server: Server, _request: Request, _: None) -> TrendReport:
     """The last hour and the last day."""
-    return respond(msgspec.json.encode(server.health.trends()), media_type=HEALTH, request=request)
+    return server.health.trends()
 
 
-async def component(server: Server, request: Request, _: None) -> Response:
+async def component(server: Server, request: Request, _: None) -> Component:
     """One component."""
     name = request.path_params["name"]
     if name not in COMPONENTS:
         detail = f"There is no component {shown(name)}. There are {', '.join(COMPONENTS)}."
         raise ProblemError(ProblemKind.NOT_FOUND, detail)
-    return respond(msgspec.json.encode(server.health.component(name)), media_type=HEALTH)
+    return server.health.component(name)
 
 
-async def metrics(server: Server, request: Request, _: None) -> Response:
+async def metrics(server: Server, _request: Request, _: None) -> bytes:
     """For Prometheus."""
-    return respond(await server.telemetry.scrape(), media_type=METRICS, request=request)
+    return await server.telemetry.scrape()
 
 
-async def description(server: Server, request: Request, _: None) -> Response:
+async def description(server: Server, _request: Request, _: None) -> bytes:
     """All of this as OpenAPI."""
-    text = openapi(server.paths, max_ids=server.config.serve.max_ids, has_token=server.keys.asks)
-    return respond(text, request=request)
+    return openapi(server.paths, max_ids=server.config.serve.max_ids, has_token=server.keys.asks)
 
 
-async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> Response:
+async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> SwitchedBreaker:
     """Hold a breaker open or closed, or let it decide again."""
     breakers = server.breakers.all()
     breaker = breakers.get(query.name)
@@ -163,7 +161,7 @@ async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> Res
         raise ProblemError(ProblemKind.NOT_FOUND, detail)
     {"open": breaker.force_open, "closed": breaker.force_closed, "auto": breaker.reset}[query.state]()
     log.warning("breaker %s is set to %s by hand", query.name, query.state)
-    return respond(msgspec.json.encode(SwitchedBreaker(breaker=query.name, state=str(breaker.state))))
+    return SwitchedBreaker(breaker=query.name, state=str(breaker.state))
 
 
 async def landing_page(server: Server, request: Request, _: None) -> Response:
@@ -225,7 +223,7 @@ PATHS: Final[Mapping[str, Endpoint]] = {
     "/health/components/{name}": Endpoint(
         summary="One component", handler=component, answer=Component, media_type=HEALTH, is_prompt=True
     ),
-    "/metrics": Endpoint(summary="Metrics for Prometheus", handler=metrics, media_type="text/plain", is_prompt=True),
+    "/metrics": Endpoint(summary="Metrics for Prometheus", handler=metrics, media_type=METRICS, is_prompt=True),
     "/openapi.json": Endpoint(summary="This description", handler=description),
     "/admin/breakers": Endpoint(
         summary="Hold a breaker open or closed",
@@ -239,7 +237,7 @@ PATHS: Final[Mapping[str, Endpoint]] = {
     "/": Endpoint(
         summary="The forecasts as a page",
         handler=landing_page,
-        media_type="text/html",
+        media_type=HTML,
         rests_on=("models", "store", "event_loop", "resources", "refresher"),
     ),
 }

@@ -20,7 +20,7 @@ from cryptocast.serving.access import Origins, Proxies
 from cryptocast.serving.admission import Admission, Headers
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.paths import Paths
-from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S, ProblemError, ProblemKind, problem_response
+from cryptocast.serving.problems import ProblemError, ProblemKind, problem_of, problem_response
 from cryptocast.serving.response_cache import EncodedResponse
 from cryptocast.serving.responses import raw_headers
 from cryptocast.serving.wiring import Server
@@ -66,10 +66,10 @@ class Exchange:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def refuse(self, error: ProblemError, headers: dict[str, str] | None = None) -> None:
+    async def refuse(self, error: ProblemError) -> None:
         """Send a problem. Where an answer has begun its end is missing, and the server closes the connection."""
         if not self.status:
-            await problem_response(error.problem, headers)(self.scope, self.receive, self.send)
+            await problem_response(error)(self.scope, self.receive, self.send)
 
 
 class Front:
@@ -110,7 +110,7 @@ class Front:
         except Exception as error:
             log.exception("request %s to %s failed", exchange.id.decode(), scope["path"][:100])
             self._reports.error(error)
-            await exchange.refuse(ProblemError(ProblemKind.INTERNAL_ERROR, INTERNAL))
+            await exchange.refuse(problem_of(error))
         finally:
             telemetry.in_flight -= 1
             seconds = time.perf_counter() - began
@@ -118,7 +118,7 @@ class Front:
 
     async def _answer(self, exchange: Exchange, forwarded: str | None) -> None:
         if (refusal := self._admission.refusal(exchange.scope, exchange.headers, exchange.endpoint)) is not None:
-            await exchange.refuse(*refusal)
+            await exchange.refuse(refusal)
             return
         if (answer := self._cached(exchange)) is not None:
             status, headers, body = self._answers.to_send(answer, exchange.headers.get(b"if-none-match"))
@@ -131,7 +131,7 @@ class Front:
             if problem is None:
                 await self._by_app(exchange)
             else:
-                await exchange.refuse(problem, {"Retry-After": str(RETRY_AFTER_S)})
+                await exchange.refuse(problem)
 
     def _cached(self, exchange: Exchange) -> EncodedResponse | None:
         scope, endpoint = exchange.scope, exchange.endpoint

@@ -50,7 +50,8 @@ def openapi(paths: Paths, *, max_ids: int, has_token: bool) -> bytes:
 
 
 def _operation(path: str, endpoint: Endpoint, *, has_token: bool) -> dict[str, Any]:
-    content = {endpoint.media_type: {"schema": _reference(endpoint.answer) if endpoint.answer is not None else {}}}
+    schema = {} if endpoint.answer is None else _reference(endpoint.answer)
+    content = {endpoint.media_type.partition(";")[0]: {"schema": schema}}
     problem = {"application/problem+json": {"schema": _reference(Problem)}}
     responses = {status: {"description": text, "content": problem} for status, text in PROBLEMS.items()}
     if endpoint.not_ready:

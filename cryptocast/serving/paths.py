@@ -18,15 +18,16 @@ OTHER: Final = "_OTHER"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """summary: what it is for. handler: given the service, the request and its query. answer: the type of its JSON, if
-    it is one of ours. query: what may be asked. access: who may ask: everybody, who has a token, who has an admin's.
+    """summary: what it is for. handler: given the server, the request and its query; what it gives is encoded, unless
+    it is a Response. answer: the type of its JSON, if it is one of ours. query: what may be asked. access: who may ask:
+    everybody, who has a token, who has an admin's.
 
     is_prompt: answered out of memory, so it takes no place among the requests that wait. is_cached: its answers stay in
     memory as bytes. rests_on: the components of health with which it suffers. not_ready: its 503 is an answer too.
     """
 
     summary: str
-    handler: Callable[[Any, Any, Any], Awaitable[Response]]
+    handler: Callable[[Any, Any, Any], Awaitable[Response | msgspec.Struct | bytes]]
     answer: type | None = None
     media_type: str = "application/json"
     query: type[msgspec.Struct] | None = None

@@ -7,14 +7,12 @@ import pytest
 from jsonschema.validators import Draft202012Validator  # type: ignore[import-untyped]
 from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import Response
 
 from cryptocast.errors import DataError
 from cryptocast.serving import create_app
 from cryptocast.serving.endpoints import PATHS
 from cryptocast.serving.openapi import openapi
 from cryptocast.serving.paths import Endpoint, Paths
-from cryptocast.serving.responses import respond
 from cryptocast.serving.wiring import Server
 from tests.serving.serving_app import FakeForecast, app_on, context, get
 
@@ -84,8 +82,8 @@ class ToyDocument(msgspec.Struct, frozen=True, kw_only=True):
     toys: tuple[str, ...]
 
 
-async def toys(_: Server, request: Request, query: ToyQuery) -> Response:
-    return respond(msgspec.json.encode(ToyDocument(toys=query.ids)), request=request)
+async def toys(_server: Server, _request: Request, query: ToyQuery) -> ToyDocument:
+    return ToyDocument(toys=query.ids)
 
 
 TOYS = Endpoint(summary="Toys", handler=toys, answer=ToyDocument, query=ToyQuery, rests_on=("store",))

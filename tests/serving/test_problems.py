@@ -9,7 +9,8 @@ def test_a_refusal_says_when_to_come_back_and_what_may_pass_sooner_comes_first()
     unknown, down = DataError("Unknown."), UpstreamError("Down.")
     seen = []
     for failures in ([kept, sooner, unknown], [kept, down], [unknown, unknown]):
-        problem, headers = not_one([(f"coin-{number}", error) for number, error in enumerate(failures)])
+        answer = not_one([(f"coin-{number}", error) for number, error in enumerate(failures)])
+        problem, headers = answer.problem, answer.headers
         assert [one.error for one in problem.errors] == [str(error) for error in failures]
         seen.append((problem.status, problem.detail, headers))
-    assert seen == [(429, "Soon.", {"Retry-After": "3"}), (503, "Down.", {}), (404, "Unknown.", {})]
+    assert seen == [(429, "Soon.", {"Retry-After": "3"}), (503, "Down.", {"Retry-After": "5"}), (404, "Unknown.", {})]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 import filelock
 
@@ -15,25 +15,19 @@ from cryptocast.errors import CryptocastError, DataError
 from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Forecaster
-from cryptocast.workflows.lifecycle.live_scoring import judge, record
+from cryptocast.workflows.lifecycle.live_scoring import Recorded, judge, record
 
 __all__ = ["BarDuties", "Duty", "Leader", "judge_versions", "record_bars"]
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 DUTY_S: Final = 60.0  # after this the forecasts of new bars are given out, whatever the ledger does
 LOCK: Final = Path("run") / "serve-leader.lock"
 
 # Work of the leader for coins with new bars, or all of them.
 Duty: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]
-
-
-class InThread(Protocol):
-    """Runs a call in the thread that a Forecaster belongs to."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
+# Runs a call in the thread that a Forecaster belongs to.
+InThread: TypeAlias = Callable[[Callable[[], Recorded]], Awaitable[Recorded]]
 
 
 class Leader:

@@ -85,9 +85,8 @@ class StoredPrice(msgspec.Struct, frozen=True, kw_only=True):
 class _Price:
     """failed: a renewal failed since. at, fresh_until: seconds of the monotonic clock."""
 
-    quote: Quote
+    stored: StoredPrice
     at: float
-    fetched_at: datetime
     fresh_until: float
     failed: bool = False
 
@@ -185,8 +184,8 @@ class LivePrices:
         for coin in coins:
             price = self._lookup(coin, vs, self._clock())
             if price is not None:
-                quote = msgspec.structs.asdict(price.quote)
-                rows.append(PriceRow(coin=coin, vs=vs, fetched_at=price.fetched_at, stale=price.failed, **quote))
+                quote = msgspec.structs.asdict(price.stored.quote)
+                rows.append(PriceRow(coin=coin, vs=vs, fetched_at=price.stored.fetched_at, stale=price.failed, **quote))
                 continue
             why = self._why_unknown(coin, vs) or errors.get(coin)
             failures.append((coin, why or UpstreamError(f"There is no price of {coin} now.")))
@@ -202,10 +201,7 @@ class LivePrices:
 
     def stored(self) -> list[StoredPrice]:
         """The prices in memory, for the next process."""
-        return [
-            StoredPrice(vs=vs, coin=coin, quote=price.quote, fetched_at=price.fetched_at)
-            for (vs, coin), price in self._prices.items()
-        ]
+        return [price.stored for price in self._prices.values()]
 
     def restore(self, prices: Sequence[StoredPrice]) -> None:
         """Take over what another process kept: old, marked, renewed with the first question."""
@@ -213,7 +209,7 @@ class LivePrices:
         for one in prices:
             age_s = max(0.0, (wall - one.fetched_at).total_seconds())
             if age_s < self._keep_s and (one.vs, one.coin) not in self._prices:
-                self._put((one.vs, one.coin), _Price(one.quote, now - age_s, one.fetched_at, now, failed=True))
+                self._put(_Price(one, now - age_s, now, failed=True))
 
     def _lookup(self, coin: str, vs: str, now: float) -> _Price | None:
         price = self._prices.get((vs, coin))
@@ -301,7 +297,7 @@ class LivePrices:
         now, wall = self._clock(), self._wall_clock()
         for coin, quote in parts.values.items():
             fresh = self._fresh_s * self._rng.uniform(1.0 - JITTER, 1.0)
-            self._put((vs, coin), _Price(quote, now, wall, now + fresh))
+            self._put(_Price(StoredPrice(vs=vs, coin=coin, quote=quote, fetched_at=wall), now, now + fresh))
         passing = {coin: why for coin, why in parts.errors.items() if not self._is_settled(coin, vs, why)}
         for _ in passing:
             self._count("upstream_error", "prices")
@@ -323,7 +319,8 @@ class LivePrices:
             self._unknown.remember((vs, coin), why)
         return True
 
-    def _put(self, key: tuple[str, str], price: _Price) -> None:
+    def _put(self, price: _Price) -> None:
+        key = price.stored.vs, price.stored.coin
         self._unknown.forget(key)
         self._prices[key] = price
         self._prices.move_to_end(key)
