@@ -45,8 +45,8 @@ GROUND = {"context", "engines", "environment", "fallbacks", "feature_sets", "onl
 BARS = GROUND | {"market_data", "reports", "coin_pool"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
     **{name: set[str]() for name in sorted(GROUND)},
-    "market_data": {"context"},
     "reports": {"fallbacks"},
+    "market_data": {"context", "reports"},
     "coin_pool": {"context", "market_data", "reports"},
     "doctor": {"market_data"},
     "export": {"reports"},
@@ -55,6 +55,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "auxiliary_history": BARS,
     "cluster": BARS,
     "forecast": BARS | {"late_bars"},
+    "ladder": BARS | {"forecast"},
     "explanation": BARS | {"forecast"},
     "features": BARS | {"audits", "cluster", "explanation"},
     "tuning": BARS | {"audits", "auxiliary_history"},

@@ -13,10 +13,10 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.store import CandleStore, DamagedFile, SeriesFile
 
-__all__ = ["CachedCandles", "PublishedCandles"]
+__all__ = ["CachedCandles", "Facts", "PublishedCandles"]
 
 MAX_SERIES: Final = 256  # a year of days takes 40 kB, a year of hours 1 MB
-Facts: TypeAlias = tuple[int, int, int]
+Facts: TypeAlias = tuple[int, int, int]  # number, size and time of a file
 
 
 K = TypeVar("K", bound=Hashable)
@@ -71,14 +71,11 @@ class CachedCandles(CandleStore):
         self._most = most
         self._files = LruCache[SeriesKey, _CachedFile](most)
         self._places: dict[SeriesKey, str] = {}
-        self._first: dict[SeriesKey, Facts | None] = {}
 
     def read(self, key: SeriesKey, as_of: datetime | None = None) -> Candles | None:
         """As CandleStore's; an unchanged series is not hashed again."""
         if as_of is not None:
             return super().read(key, as_of)
-        if key not in self._first:
-            self._first.setdefault(key, self.facts(key))
         file = self._current(key)
         return None if file is None else file.candles
 
@@ -90,10 +87,6 @@ class CachedCandles(CandleStore):
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns
 
-    def facts_at_first(self, key: SeriesKey) -> Facts | None:
-        """What `facts` gave when the series was read first; as it is now, if it never was."""
-        return self._first[key] if key in self._first else self.facts(key)
-
     def _load(self, key: SeriesKey) -> SeriesFile | None:
         file = self._current(key)
         return None if file is None else file.series
@@ -102,10 +95,6 @@ class CachedCandles(CandleStore):
         """As CandleStore's; every file is read anew."""
         self._files.clear()
         return super().verify()
-
-    def forget(self, key: SeriesKey) -> None:
-        """Read the series anew next time."""
-        self._files.put(key, None)
 
     def _current(self, key: SeriesKey) -> _CachedFile | None:
         facts = self.facts(key)
@@ -122,30 +111,42 @@ class CachedCandles(CandleStore):
         if place is None:
             place = str(self.path(key))  # checks the key
             if len(self._places) > 16 * self._most:  # clients may ask for any name
-                self._places, self._first = {}, {}
+                self._places = {}
             self._places[key] = place
         return place
 
 
 class PublishedCandles(CandleStore):
-    """What a CachedCandles read when each series was asked for first, until `announce` says that it may be seen anew.
+    """What a CachedCandles read when each series was asked for first, until `publish` says that it may be seen anew.
 
     So that whoever takes over new bars can do with them what must be done before a forecast is made of them.
     """
 
     def __init__(self, root: Path, fresh: CachedCandles, *, lock_timeout_s: float, most: int = MAX_SERIES) -> None:
         super().__init__(root, lock_timeout_s=lock_timeout_s)
-        self._fresh = fresh
+        self._fresh, self._most = fresh, most
         self._published = LruCache[SeriesKey, Candles](most)
+        self._facts: dict[SeriesKey, Facts | None] = {}  # of the files that were read first, or published last
 
     def read(self, key: SeriesKey, as_of: datetime | None = None) -> Candles | None:
-        """As CandleStore's, but for what is not announced yet. A series that was not there is looked for each time."""
+        """As CandleStore's, but for what is not published yet. A series that was not there is looked for each time."""
         if as_of is not None:
             return super().read(key, as_of)
-        return self._published.get(key) or self.announce(key)
-
-    def announce(self, key: SeriesKey) -> Candles | None:
-        """The series as it is now, which is what `read` gives from now on."""
-        candles = self._fresh.read(key)
-        self._published.put(key, candles)
+        candles = self._published.get(key)
+        if candles is None:
+            self._facts.setdefault(key, self._fresh.facts(key))
+            candles = self._fresh.read(key)
+            self._published.put(key, candles)
         return candles
+
+    def publish(self, key: SeriesKey, facts: Facts | None) -> None:
+        """`read` gives the series as it is now from now on; facts: of its file, as `changed` gave them."""
+        self._published.put(key, self._fresh.read(key))
+        self._facts[key] = facts
+
+    def changed(self) -> dict[SeriesKey, Facts | None]:
+        """The series that were read here and whose files are others by now, with the facts of these."""
+        before = dict(self._facts)
+        for key in [key for key, facts in before.items() if facts is None][: -16 * self._most]:
+            self._facts.pop(key, None)  # clients may ask for any name
+        return {key: now for key, facts in before.items() if (now := self._fresh.facts(key)) != facts}

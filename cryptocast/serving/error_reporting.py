@@ -30,8 +30,8 @@ class Reports:
         self,
         dsn: str | None,
         *,
-        environment: str,
-        release: str,
+        environment: str = "",
+        release: str = "",
         secrets: Iterable[str] = (),
         traces_rate: float = 0.0,
     ) -> None:
@@ -41,11 +41,6 @@ class Reports:
         self._handler: logging.Handler | None = None
         if dsn:
             self._open(dsn, environment, release)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether errors are reported."""
-        return self._sentry is not None
 
     def error(self, error: BaseException) -> None:
         """One that ended a request."""

@@ -7,13 +7,11 @@ connections and its end in this one module; it takes half the memory, in one pro
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import logging
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -46,15 +44,6 @@ DESCRIPTORS: Final = 8192
 SWEEP_S: Final = 1.0
 LAST_CONNECTIONS_S: Final = 0.2  # for connections that are made and not yet taken
 LAST_REQUESTS_S: Final = 1.0  # for the request of who has connected and not yet sent it
-SO_ATTACH_FILTER: Final = 26  # of Linux; Python's socket module does not name it
-# A classic BPF program over the TCP header: (code, jump if true, jump if false, operand).
-DROP_SYN: Final = (
-    (0x30, 0, 0, 13),  # load the byte with the flags
-    (0x54, 0, 0, 0x12),  # keep SYN and ACK
-    (0x15, 0, 1, 0x02),  # SYN without ACK: a new connection
-    (0x06, 0, 0, 0),  # drop
-    (0x06, 0, 0, 0xFFFFFFFF),  # pass
-)
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 # What other servers take for an order to read their settings or their log anew; unheeded it would kill.
 HANG_UP: Final[signal.Signals | None] = getattr(signal, "SIGHUP", None)  # Windows has none of them
@@ -93,7 +82,7 @@ def run(
         traces_rate=_traces_rate(os.environ.get("SENTRY_TRACES_SAMPLE_RATE", "0")),
     )
     app = create_app(context, token=token, admin_token=admin_token, reports=reports)
-    serve(app, listener, announce=announce or _log_address, settings=context.config.serve)
+    serve(app, listener, announce=announce or partial(log.info, "serving on %s"))
 
 
 def _allow_descriptors() -> None:
@@ -119,22 +108,16 @@ def _traces_rate(text: str) -> float:
     return rate
 
 
-def serve(
-    app: Starlette,
-    listener: socket.socket,
-    *,
-    announce: Callable[[str], None],
-    settings: ServeConfig | None = None,
-) -> None:
+def serve(app: Starlette, listener: socket.socket, *, announce: Callable[[str], None]) -> None:
     """Answer on a socket that listens, until it is told to stop, and close it. A second signal kills.
 
     announce hears an address that can be asked, also where the socket listens on all.
     """
-    settings = settings or app.state.service.config.serve
+    settings = app.state.server.config.serve
     address = _asked_at(listener)
     config = uvicorn.Config(
         app,
-        http=_protocol(settings, app.state.service.telemetry),
+        http=_protocol(settings, app.state.server.telemetry),
         workers=1,
         ws="none",
         lifespan="on",
@@ -180,10 +163,6 @@ def _asked_at(listener: socket.socket) -> str:
     name, number = listener.getsockname()[:2]
     name = ANYWHERE.get(name, name)
     return f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
-
-
-def _log_address(address: str) -> None:
-    log.info("serving on %s", address)
 
 
 class _Connection(HttpToolsProtocol):
@@ -311,7 +290,7 @@ class _Server(uvicorn.Server):
         self, config: uvicorn.Config, app: Starlette, settings: ServeConfig, *, ready: Callable[[], None]
     ) -> None:
         super().__init__(config)
-        self._ready, self._service, self._settings = ready, app.state.service, settings
+        self._ready, self._service, self._settings = ready, app.state.server, settings
         self._sweeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signalled = False
@@ -326,11 +305,9 @@ class _Server(uvicorn.Server):
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Closing the listener resets connections that the system has made and that nobody has taken yet. So first no
-        # further ones are made, then those that are waiting are taken, and only then it closes.
-        for listener in sockets or []:
-            _make_no_more_connections(listener)
-        await asyncio.sleep(LAST_CONNECTIONS_S)
+        # Closing the listener resets connections that the system has made and that nobody has taken yet: the fewer, the
+        # longer clients have known that this server leaves. The event loop takes all that are waiting at once.
+        await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         await self._hear_last_requests()
@@ -401,19 +378,6 @@ def _ends_with_terminal() -> bool:
     """Whether somebody watches at a terminal, and has not said (nohup) that the server is to outlive it."""
     at_terminal = sys.stdin is not None and sys.stdin.isatty()
     return HANG_UP is not None and at_terminal and signal.getsignal(HANG_UP) != signal.SIG_IGN
-
-
-def _make_no_more_connections(listener: socket.socket) -> None:
-    """The system drops the first packet of every further connection; who sends it tries again a second later, and finds
-    another server or none. Where there is no such filter (outside Linux) a connection of the last moment is reset."""
-    if sys.platform != "linux":
-        return
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in DROP_SYN))
-    order = struct.pack("HxxxxxxP" if struct.calcsize("P") == 8 else "HxxP", len(DROP_SYN), ctypes.addressof(program))
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, order)
-    except OSError as error:
-        log.info("connections of the last moment may be reset: %s", error)
 
 
 def _is_receiving(connection: Any) -> bool:

@@ -137,19 +137,22 @@ def test_new_bars_are_shown_once_they_are_announced(tmp_path: Path) -> None:
     assert rows(shown) == 50  # there was nothing: it is looked for each time
     fresh.write(KEY, FRAME.head(51), fetched_at=NOW)
     assert (rows(fresh), rows(shown)) == (51, 50)
-    shown.announce(KEY)
+    shown.publish(KEY, fresh.facts(KEY))
     assert rows(shown) == 51
     fresh.path(KEY).unlink()
     assert rows(shown) == 51
-    assert shown.announce(KEY) is None
+    shown.publish(KEY, None)
     assert shown.read(KEY) is None
 
 
-def test_the_first_facts_are_those_of_the_first_read(tmp_path: Path) -> None:
-    store = kept(tmp_path)
-    assert store.read(KEY) is None
-    store.write(KEY, FRAME.head(50), fetched_at=NOW)
-    assert store.facts_at_first(KEY) is None
-    assert store.facts(KEY) is not None
-    never = SeriesKey(Market("coingecko", "usd", "daily"), "ethereum")
-    assert store.facts_at_first(never) == store.facts(never)
+def test_what_has_changed_since_it_was_read_or_announced_is_known(tmp_path: Path) -> None:
+    fresh = kept(tmp_path)
+    shown = PublishedCandles(tmp_path, fresh, lock_timeout_s=5)
+    assert shown.read(KEY) is None
+    assert shown.changed() == {}
+    for count in (50, 51):
+        fresh.write(KEY, FRAME.head(count), fetched_at=NOW)
+        assert shown.changed() == {KEY: fresh.facts(KEY)}
+        shown.publish(KEY, fresh.facts(KEY))
+        assert shown.changed() == {}
+        assert rows(shown) == count

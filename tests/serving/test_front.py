@@ -3,17 +3,18 @@ import gzip
 import json
 import re
 import threading
-import time
 
 import httpx
 import msgspec
 import pytest
 from starlette.applications import Starlette
+from starlette.responses import Response
 from starlette.types import Scope
 
 from cryptocast.config import Config
 from cryptocast.serving import create_app
 from cryptocast.serving.ab_routing import Sides, client_of
+from cryptocast.serving.paths import Endpoint
 from tests.serving.serving_app import FOREVER_S, Clock, FakeForecast, app_on, config, context, get, talk
 from tests.serving.test_app import problem
 from tests.serving.test_checklist import PAGE as SERVING_PAGE
@@ -105,7 +106,7 @@ def test_other_long_answers_are_compressed_too(path: str) -> None:
 
     async def conversation(client: httpx.AsyncClient) -> httpx.Response:
         for _ in range(20):
-            app.state.service.health.pulse.close_minute({})
+            app.state.server.health.pulse.close_minute({})
         await client.get(BITCOIN)
         return await client.get(path, headers={"Accept-Encoding": "gzip"})
 
@@ -224,7 +225,6 @@ def test_slow_requests_shut_out_neither_health_nor_finished_answers_nor_an_admin
     forecast = FakeForecast()
     settings = serving(max_concurrency=2)
     app = create_app(context(settings), forecast=forecast, stamp=lambda: 0, token=token, admin_token="admin")  # noqa: S106
-    app.state.service.price_breakers("default")
     switch = "/admin/breakers?name=coingecko%20prices%20default&state=open"
     reader = {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -242,7 +242,7 @@ def test_slow_requests_shut_out_neither_health_nor_finished_answers_nor_an_admin
             await client.get(BITCOIN, headers=reader),
             await client.post(switch, headers=ADMIN),
         ]
-        assert app.state.service.telemetry.in_flight > 0
+        assert app.state.server.telemetry.in_flight > 0
         return [(await one).status_code for one in slow], prompt
 
     slow, prompt = talk(app, conversation)
@@ -444,11 +444,15 @@ def test_metrics_know_the_routes_and_put_everything_else_into_one_series() -> No
     assert "bitcoin" not in text
 
 
-def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cryptocast.serving.app.production_models", lambda _: time.sleep(2.0))
-    app = app_on(FakeForecast(), settings=serving(request_timeout_s=0.05))
+def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook() -> None:
+    async def hanging(_service: object, _request: object, _query: object) -> Response:
+        await asyncio.Event().wait()
+        return Response()
 
-    problem(get(app, "/models"), 503, "overloaded")
+    endpoints = {"/hanging": Endpoint(summary="Never answers", handler=hanging)}
+    app = create_app(context(serving(request_timeout_s=0.05)), forecast=FakeForecast(), endpoints=endpoints)
+
+    problem(get(app, "/hanging"), 503, "overloaded")
 
 
 def test_a_client_may_wait_less_than_the_settings_let_it_and_finds_the_forecast_later() -> None:

@@ -13,7 +13,7 @@ from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
 from cryptocast.serving import create_app
-from cryptocast.serving.paths import without_folders
+from cryptocast.serving.problems import without_folders
 from cryptocast.workflows.context import Context
 from tests.serving.serving_app import get, talk
 from tests.serving.trained_store import AFTER, CANDLES, Trained, trained

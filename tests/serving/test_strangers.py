@@ -21,18 +21,17 @@ from cryptocast.data.sources.coingecko.source import credits_of
 from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
-from cryptocast.net import Parts, Priority
+from cryptocast.net import Breaker, Breakers, Parts, Priority
 from cryptocast.registry import Registry
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.rehearsal.faults import Rule
 from cryptocast.serving import create_app
-from cryptocast.serving.access import Keys
-from cryptocast.serving.candle_fetcher import BarKeeper
-from cryptocast.serving.clients import CLIENT, client_of
-from cryptocast.serving.prices import LivePrices
-from cryptocast.serving.strangers import Strangers, Unknown, not_one
+from cryptocast.serving.access import CLIENT, Keys
+from cryptocast.serving.candle_fetcher import CandleFetcher
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.market_data.live_prices import LivePrices
+from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 from tests.registry.registry_fits import register
 from tests.serving.serving_app import MIDNIGHT, NOON, Clock, FakeForecast
 from tests.serving.test_app import problem
@@ -159,16 +158,17 @@ def test_strangers_have_a_small_part_of_each_minute(tmp_path: Path, calls: int, 
 def test_a_coin_with_a_version_in_production_is_the_servers_own(tmp_path: Path) -> None:
     register(Registry.open(tmp_path))
     chosen = msgspec.structs.replace(settings(tmp_path), data=DataConfig(coins=("ethereum",), vs="eur"))
-    service = create_app(Context(chosen), forecast=FakeForecast(), refresh=False).state.service
-    assert not service.strangers.is_ours("bitcoin", "usd")
-    asyncio.run(service.watch.look())
-    assert [service.strangers.is_ours("bitcoin", vs) for vs in ("usd", "eur", "gbp")] == [True, True, False]
+    background = create_app(Context(chosen), forecast=FakeForecast(), refresh=False).state.server
+    strangers = background.strangers
+    assert not strangers.is_ours("bitcoin", "usd")
+    asyncio.run(background.watch.look())
+    assert [strangers.is_ours("bitcoin", vs) for vs in ("usd", "eur", "gbp")] == [True, True, False]
 
 
 def test_a_client_is_its_key_and_without_one_its_address() -> None:
     scope: Any = {"headers": [(b"authorization", b"Bearer two")], "client": ("192.0.2.1", 1)}
-    assert client_of(scope, Keys("one,two")) == "token 2"
-    assert client_of(scope, Keys(None)) == "192.0.2.1"
+    assert Keys("one,two").client_of(scope) == "token 2"
+    assert Keys(None).client_of(scope) == "192.0.2.1"
 
 
 # --- prices
@@ -298,41 +298,32 @@ def test_what_is_unknown_is_remembered_for_a_time_that_doubles_and_is_bounded() 
     assert unknown.why("a") is None
 
 
-def test_a_refusal_says_when_to_come_back_and_what_may_pass_sooner_comes_first() -> None:
-    kept = CreditsKept("Later.", bound="client", retry_after_s=41.2)
-    sooner = CreditsKept("Soon.", bound="minute", retry_after_s=3.0)
-    unknown, down = DataError("Unknown."), UpstreamError("Down.")
-    seen = []
-    for failures in ([kept, sooner, unknown], [kept, down], [unknown, unknown]):
-        made, headers = not_one([(f"coin-{number}", error) for number, error in enumerate(failures)])
-        assert [one.error for one in made.errors] == [str(error) for error in failures]
-        seen.append((made.status, made.detail, headers))
-    assert seen == [(429, "Soon.", {"Retry-After": "3"}), (503, "Down.", {}), (404, "Unknown.", {})]
-
-
 # --- candles
 
 
-def keeper_on(config: Config, budget: Credits) -> BarKeeper:
+def fetcher_on(config: Config, budget: Credits) -> CandleFetcher:
     async def nothing() -> None:
         pass
 
-    return BarKeeper(
-        Context(config, wall_clock=Clock(MIDNIGHT)), on_change=nothing, strangers=Strangers(config, budget)
+    return CandleFetcher(
+        Context(config, wall_clock=Clock(MIDNIGHT)),
+        breaker=Breakers(Breaker),
+        on_change=nothing,
+        strangers=Strangers(config, budget),
     )
 
 
-def brought(keeper: BarKeeper, *series: tuple[str, Any, str]) -> list[type]:
+def brought(fetcher: CandleFetcher, *series: tuple[str, Any, str]) -> list[type]:
     """What comes of a request for each, coin, granularity and currency, each from another client."""
 
     async def asked() -> list[type]:
-        keeper.start()
+        fetcher.start()
         found = []
         for number, (coin, granularity, vs) in enumerate(series):
             CLIENT.set(f"client {number}")
             request = Request(Selection((coin,), "auto", vs, granularity))
-            found.append(type(await keeper.for_request(request, LACKING)))
-        await keeper.close()
+            found.append(type(await fetcher.for_request(request, LACKING)))
+        await fetcher.close()
         return found
 
     return asyncio.run(asked())
@@ -340,47 +331,47 @@ def brought(keeper: BarKeeper, *series: tuple[str, Any, str]) -> list[type]:
 
 def test_of_a_strangers_coin_the_hours_of_one_call_are_fetched_and_of_ours_all(tmp_path: Path) -> None:
     with FakeUpstream(coins=5, now=MIDNIGHT) as fake:
-        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
-        assert brought(keeper, ("coin-001", "hourly", "usd"), ("bitcoin", "hourly", "usd")) == [type(None)] * 2
+        fetcher = fetcher_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        assert brought(fetcher, ("coin-001", "hourly", "usd"), ("bitcoin", "hourly", "usd")) == [type(None)] * 2
         asked = Counter(coin for call in fake.calls.log for coin in call.ids)
     assert asked == {"coin-001": 1, "bitcoin": 5}
 
 
 def test_what_the_upstream_does_not_know_costs_one_call_for_all_who_ask(tmp_path: Path) -> None:
     with FakeUpstream(coins=5, now=MIDNIGHT) as fake:
-        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        fetcher = fetcher_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
         unknown = [("no-coin", "daily", "usd"), ("no-coin", "hourly", "usd"), ("no-coin", "daily", "usd")]
-        assert brought(keeper, *unknown) == [UnknownCoin] * 3
+        assert brought(fetcher, *unknown) == [UnknownCoin] * 3
         assert len(fake.calls.log) == 1
-        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
-        assert brought(keeper, ("coin-001", "daily", "zzz"), ("coin-002", "daily", "zzz")) == [UnknownCurrency] * 2
+        fetcher = fetcher_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        assert brought(fetcher, ("coin-001", "daily", "zzz"), ("coin-002", "daily", "zzz")) == [UnknownCurrency] * 2
         assert len(fake.calls.log) == 2
 
 
 @pytest.mark.parametrize("fault", [Rule(fault="error", status=404), Rule(fault="wrong_shape"), Rule(fault="not_json")])
 def test_no_answer_makes_a_coin_of_ours_unknown_to_forecasts(tmp_path: Path, fault: Rule) -> None:
     with FakeUpstream(coins=5, now=MIDNIGHT, faults=[fault]) as fake:
-        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
-        assert brought(keeper, ("bitcoin", "daily", "usd")) == [UpstreamError]
+        fetcher = fetcher_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        assert brought(fetcher, ("bitcoin", "daily", "usd")) == [UpstreamError]
         fake.script()
-        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
-        assert brought(keeper, ("bitcoin", "daily", "usd")) == [type(None)]
+        fetcher = fetcher_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        assert brought(fetcher, ("bitcoin", "daily", "usd")) == [type(None)]
 
 
 def test_our_candles_do_not_wait_for_those_of_strangers(tmp_path: Path) -> None:
     with FakeUpstream(coins=5, now=MIDNIGHT, faults=[Rule(fault="hang", ids=("coin-001",))]) as fake:
-        keeper = keeper_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
+        fetcher = fetcher_on(settings(tmp_path, fake), Credits(None, per_month=0, now=Clock()))
 
         async def asked() -> tuple[bool, object]:
-            keeper.start()
+            fetcher.start()
             request = Request(Selection(("coin-001",), "auto", "usd", "daily"))
-            hanging = asyncio.create_task(keeper.for_request(request, LACKING))
+            hanging = asyncio.create_task(fetcher.for_request(request, LACKING))
             while not fake.calls.log:
                 await asyncio.sleep(0.01)
-            ours = await keeper.bring(["bitcoin"], Market("coingecko", "usd", "daily"), Priority.REFRESH)
+            ours = await fetcher.bring(["bitcoin"], Market("coingecko", "usd", "daily"), Priority.REFRESH)
             hangs = not hanging.done()
             fake.kill()
-            await keeper.close()
+            await fetcher.close()
             return hangs, ours
 
         assert asyncio.run(asked()) == (True, {"bitcoin": None})

@@ -1,14 +1,15 @@
-"""The bars that a forecast is made from, and what answers when nothing else does.
+"""The forecast of a server, which always answers: the steps above and below `forecast.ladder`, which picks the version.
 
-Forecasts are made from what the store has, so a hanging upstream delays none of them. Where the store has nothing, the
-sample stands in for its coins; for others `DataError` says that the candles must be brought first. Which model answers
-is decided by the workflow; where even that fails, as with a registry that cannot be read, the baseline answers.
+From the first that holds: the candles of the store, never fetched here, so that a hanging upstream delays no forecast;
+where the store has none, the source that stands in for them, such as the sample; the versions of `forecast.ladder`;
+where not even those can be looked up, as with a registry that cannot be read, the baseline. For other coins `DataError`
+says that the candles must be brought first.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -16,17 +17,17 @@ from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.table import rule_of
 from cryptocast.errors import CryptocastError, DataError, RegistryError, TooFewBarsError, UsageError
 from cryptocast.market import Market
-from cryptocast.serving.forecast_cache import MakeForecast
 from cryptocast.workflows.coin_pool import choice_of
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument
 
-__all__ = ["Ladder"]
+__all__ = ["Ladder", "MakeForecast"]
 
 log = logging.getLogger(__name__)
 
 BASELINE: Final = "baseline"
+MakeForecast: TypeAlias = Callable[[Request], ForecastDocument]
 
 
 class Ladder:
@@ -38,10 +39,10 @@ class Ladder:
     def __call__(self, request: Request) -> ForecastDocument:
         """The forecast of the request's one coin. Raises DataError if there are no candles, or too few, and UsageError
         for what nobody can answer."""
-        made = self._or_baseline(request)
-        if made.fallback_reason is not None:
-            self._on_step(BASELINE if made.model_used == BASELINE else "other_model")
-        return ForecastDocument(forecasts=(made,))
+        answer = self._or_baseline(request)
+        if answer.fallback_reason is not None:
+            self._on_step(BASELINE if answer.model_used == BASELINE else "other_model")
+        return ForecastDocument(forecasts=(answer,))
 
     def _or_baseline(self, request: Request) -> CoinForecast:
         try:
@@ -55,33 +56,30 @@ class Ladder:
         except Exception:
             reason = Fallback(code=FallbackCode.EXCEPTION)
             log.exception("the forecast of %s failed", ", ".join(request.selection.coins))
-        made = self._from_store(replace(request, model=BASELINE))
-        return msgspec.structs.replace(made, model_requested=request.model or "auto", fallback_reason=reason)
+        answer = self._from_store(replace(request, model=BASELINE))
+        return msgspec.structs.replace(answer, model_requested=request.model or "auto", fallback_reason=reason)
 
     def _from_store(self, request: Request) -> CoinForecast:
         selection = request.selection
         rule = rule_of(selection.source or "auto")
         if rule.fetched is None:
             return self._one(request)
-        stored = replace(selection, stored=True)  # nothing is fetched: a hanging upstream holds up no forecast
         try:
-            return self._one(replace(request, selection=stored))
+            return self._one(replace(request, selection=replace(selection, stored=True)))
         except TooFewBarsError:
             raise
         except DataError:
             (coin,) = selection.coins
-            keys = {
-                source: SeriesKey(Market(source.name, selection.vs or "", selection.granularity or "daily"), coin)
-                for source in rule.stand_ins
-            }
-            stand_in = next((source for source, key in keys.items() if source.holds(key)), None)
-            if stand_in is None:
+            bars = selection.vs or "", selection.granularity or "daily"
+            stand_ins = [one for one in rule.stand_ins if one.holds(SeriesKey(Market(one.name, *bars), coin))]
+            if not stand_ins:
                 raise
+            stand_in = stand_ins[0]
         self._on_step(stand_in.name)
-        made = self._one(replace(request, selection=replace(selection, source=choice_of(stand_in.name))))
-        notice = f"the store has no candles of {coin} yet: resting on {stand_in.described(made.as_of)}."
-        return msgspec.structs.replace(made, notices=(notice, *made.notices))
+        answer = self._one(replace(request, selection=replace(selection, source=choice_of(stand_in.name))))
+        notice = f"the store has no candles of {coin} yet: using {stand_in.described(answer.as_of)}."
+        return msgspec.structs.replace(answer, notices=(notice, *answer.notices))
 
     def _one(self, request: Request) -> CoinForecast:
-        (made,) = self._forecast(request).forecasts
-        return made
+        (answer,) = self._forecast(request).forecasts
+        return answer

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -15,7 +15,7 @@ from cryptocast.data.sources.coingecko.simple_price import Quote
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Parts
 from cryptocast.serving import create_app
-from cryptocast.serving.prices import LivePrices, PriceRow, read_prices, write_prices
+from cryptocast.workflows.market_data.live_prices import LivePrices, PriceRow, read_prices, write_prices
 from tests.serving.serving_app import FOREVER_S, Clock, FakeForecast, config, context, get, talk, until
 from tests.serving.test_app import problem
 
@@ -47,15 +47,13 @@ async def never(_vs: str, _coins: Sequence[str], _timeout_s: float) -> Parts[Quo
     raise AssertionError("nobody waits so long")
 
 
-def prices(upstream: Upstream, now: list[float], *, max_entries: int = 100) -> LivePrices:
-    return LivePrices(
-        upstream, fresh_s=30.0, keep_s=600.0, wall_clock=lambda: NOW, clock=lambda: now[0], max_entries=max_entries
-    )
+def prices(upstream: Upstream, now: list[float], **options: Any) -> LivePrices:
+    return LivePrices(upstream, fresh_s=30.0, keep_s=600.0, wall_clock=lambda: NOW, clock=lambda: now[0], **options)
 
 
 async def renewed(live: LivePrices) -> None:
     """What was asked for behind the answers has come."""
-    await until(lambda: not live._asked)
+    await until(lambda: not live._calls)
 
 
 def test_a_price_is_fresh_for_a_time_and_costs_one_call() -> None:
@@ -282,7 +280,7 @@ def test_while_the_upstream_hangs_those_who_come_later_are_sent_away_at_once() -
         live = prices(Upstream(), now)
         live._ask = never
         first = asyncio.create_task(live.get(["bitcoin"], "usd", timeout_s=FOREVER_S))
-        await until(lambda: live._asked)
+        await until(lambda: live._calls)
         now[0] = 3.0
         document, failures = await live.get(["ethereum"], "usd", timeout_s=FOREVER_S)
         assert (document.prices, type(failures[0][1])) == ((), UpstreamError)
@@ -293,13 +291,11 @@ def test_while_the_upstream_hangs_those_who_come_later_are_sent_away_at_once() -
     asyncio.run(held())
 
 
-def test_a_renewal_that_hangs_does_not_block_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cryptocast.serving.prices.BEHIND_S", 0.01)
-    monkeypatch.setattr("cryptocast.serving.prices.SLACK_S", 0.01)
+def test_a_renewal_that_hangs_does_not_block_later_ones() -> None:
     upstream, now = Upstream(), [0.0]
 
     async def held() -> float:
-        live = prices(upstream, now)
+        live = prices(upstream, now, call_s=-0.99)  # with the slack, a hundredth of a second
         await live.get(["bitcoin"], "usd", timeout_s=FOREVER_S)
         hanging, live._ask = live._ask, never
         now[0] = 31.0

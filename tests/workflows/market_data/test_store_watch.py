@@ -1,13 +1,17 @@
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.schema import SeriesKey
+from cryptocast.errors import RegistryError
 from cryptocast.market import Market
-from cryptocast.registry import PRODUCTION, Registry, RegistryWatch
-from cryptocast.serving.store_watch import StoreWatch, registry_stamp
+from cryptocast.registry import PRODUCTION, Registry, RegistryWatch, registry_stamp
+from cryptocast.workflows.market_data.store_watch import ServedState, StoreWatch
 from tests.conftest import simulated_candles
 from tests.registry.registry_fits import BITCOIN, NOW, register
 from tests.serving.serving_app import until
@@ -59,17 +63,44 @@ KEY = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
 FRAME = simulated_candles(("bitcoin",), 60)
 
 
+class Told(ServedState):
+    """A state that keeps what it was told."""
+
+    def __init__(self, registry: RegistryWatch) -> None:
+        super().__init__(registry)
+        self.coins: list[str] = []
+
+    def candles_changed(self, coin: str) -> None:
+        super().candles_changed(coin)
+        self.coins.append(coin)
+
+
+async def nothing_first(_: tuple[str, ...]) -> None:
+    """Nobody has to do anything with new bars before they are shown."""
+
+
 class Watched:
     """A store that is watched, and what was told of it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, first: Callable[[tuple[str, ...]], Awaitable[None]] = nothing_first) -> None:
         self.fresh = CachedCandles(root, lock_timeout_s=5)
         self.shown = PublishedCandles(root, self.fresh, lock_timeout_s=5)
         self.registry = RegistryWatch(root)
-        self.told: list[str] = []
+        self.state = Told(self.registry)
+        self.told = self.state.coins
+        self.first = first
+        self.follow: Callable[[], None] = lambda: None
         self.watch = StoreWatch(
-            self.fresh, self.shown, self.registry, series=lambda: [KEY], on_change=lambda coin: self.told.append(coin)
+            self.fresh,
+            self.shown,
+            self.registry,
+            self.state,
+            before_change=self.before_change,
+            on_registry=lambda: self.follow(),
         )
+
+    async def before_change(self, coins: tuple[str, ...]) -> None:
+        await self.first(coins)
 
     def bars(self) -> int:
         found = self.shown.read(KEY)
@@ -120,7 +151,7 @@ def test_nothing_is_shown_or_told_until_those_who_come_first_are_done(tmp_path: 
         seen.append((found.provenance.rows, store.bars()))
         assert store.told == []
 
-    store.watch.before_change = first
+    store.first = first
 
     async def looks() -> None:
         await store.watch.look()
@@ -160,7 +191,7 @@ def test_a_promotion_is_seen_while_bars_are_being_recorded(tmp_path: Path) -> No
         recording.append(1)
         await asyncio.Event().wait()
 
-    store.watch.before_change = slow
+    store.first = slow
 
     async def watched() -> None:
         await store.watch.look()
@@ -188,11 +219,11 @@ def test_what_fails_before_a_change_holds_none_up(tmp_path: Path) -> None:
 
     async def watched() -> None:
         await store.watch.look()
-        store.watch.before_change = failing
+        store.first = failing
         store.write(41)
         running = asyncio.create_task(store.watch.run())
         await until(lambda: failed)
-        store.watch.before_change = None
+        store.first = nothing_first
         store.write(42)
         await until(lambda: store.bars() == 42)
         running.cancel()
@@ -201,3 +232,38 @@ def test_what_fails_before_a_change_holds_none_up(tmp_path: Path) -> None:
     asyncio.run(watched())
     assert failed
     assert store.bars() == 42
+
+
+def test_the_state_differs_where_forecasts_may_of_one_coin_and_of_all() -> None:
+    registry = {"stamp": 0}
+    state = ServedState(lambda: registry["stamp"])
+    of_all, of_one, of_other = state(), state.of("bitcoin"), state.of("ethereum")
+    state.candles_changed("bitcoin")
+
+    assert state() != of_all
+    assert state.of("bitcoin") != of_one
+    assert state.of("ethereum") == of_other
+    registry["stamp"] = 1
+    assert state.of("ethereum") != of_other
+
+
+def test_a_change_of_the_registry_that_could_not_be_followed_is_followed_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, tries = Watched(tmp_path), list[int]()
+
+    def follow() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RegistryError("The disk does not answer.")
+
+    async def looks() -> None:
+        await store.watch.look()
+        store.follow = follow
+        register(Registry.open(tmp_path), "1")
+        for _ in range(6):
+            await store.watch.look()
+
+    asyncio.run(looks())
+    assert len(tries) == 3
+    assert caplog.text.count("it is tried again: The disk does not answer.") == 1

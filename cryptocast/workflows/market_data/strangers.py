@@ -5,12 +5,9 @@ calls; answers that are kept cost nothing. What an id or a currency that nobody 
 again at once.
 """
 
-import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Protocol
-
-import msgspec
 
 from cryptocast.config import Config
 from cryptocast.data.sources.coingecko.client import calls_per_minute
@@ -18,15 +15,12 @@ from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.data.sources.errors import QuotaSpent, UnknownCoin
 from cryptocast.errors import CryptocastError, DataError
-from cryptocast.serving.problems import Kind, Problem, ProblemError, coin_error, kind_of, no_forecast
 
-__all__ = ["Strangers", "Unknown", "not_one"]
+__all__ = ["Strangers", "Unknown"]
 
 PER_MINUTE: Final = 0.2  # of the calls that the plan gives in a minute; two at least, but never more than half of them
 UNKNOWN_S: Final = 60.0  # how long an id that the upstream does not know is not asked for again; then twice as long
 UNKNOWN_MOST_S: Final = 3600.0
-OURS: Final = 500  # statuses from here on are not the client's fault
-KEPT: Final = Kind("credits-kept", "The server is not set up for this, and asks for it only now and then", 429)
 
 
 class Keyed(Protocol):
@@ -65,7 +59,7 @@ class Strangers:
 
     def is_ours_in(self, vs: str) -> bool:
         """Whether the server is set up for this currency."""
-        return vs == self._vs or any(vs == known for _, known in self._promoted)
+        return vs == self._vs or any(vs == currency for _, currency in self._promoted)
 
     def refusal(self, client: str) -> CryptocastError | None:
         """Why this client's call may not go out now; None if it may, and is counted for its minute."""
@@ -90,42 +84,22 @@ class Unknown:
 
     def __init__(self, *, clock: Callable[[], float], most: int) -> None:
         self._clock, self._most = clock, most
-        self._kept: OrderedDict[Hashable, tuple[CryptocastError, float, float]] = OrderedDict()  # why, until, for
+        self._errors: OrderedDict[Hashable, tuple[CryptocastError, float, float]] = OrderedDict()  # why, until, for
 
     def why(self, *keys: Hashable) -> CryptocastError | None:
         """Why one of these is not asked for now; None if all may be."""
         now = self._clock()
-        found = (self._kept.get(key) for key in keys)
-        return next((one[0] for one in found if one is not None and now < one[1]), None)
+        entries = (self._errors.get(key) for key in keys)
+        return next((one[0] for one in entries if one is not None and now < one[1]), None)
 
     def remember(self, key: Hashable, why: CryptocastError, *, for_s: float | None = None) -> None:
         """for_s: not longer and not doubled."""
-        _, _, last = self._kept.pop(key, (None, 0.0, UNKNOWN_S / 2))
+        _, _, last = self._errors.pop(key, (None, 0.0, UNKNOWN_S / 2))
         span = for_s if for_s is not None else min(2 * max(last, UNKNOWN_S / 2), UNKNOWN_MOST_S)
-        self._kept[key] = (why, self._clock() + span, span)
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        self._errors[key] = (why, self._clock() + span, span)
+        while len(self._errors) > self._most:
+            self._errors.popitem(last=False)
 
     def forget(self, key: Hashable) -> None:
         """It is known after all."""
-        self._kept.pop(key, None)
-
-
-def not_one(failures: Sequence[tuple[str, CryptocastError]]) -> tuple[Problem, dict[str, str]]:
-    """Not one coin could be answered for, as `no_forecast` has it, with the headers that say when to ask again: the
-    soonest that could bring anything. Where that is up to the client alone, it is a 429."""
-    passing = [error for _, error in failures if kind_of(error).status >= OURS]
-    kept = [error for error in passing if isinstance(error, CreditsKept)]
-    if kept and len(kept) == len(passing):
-        first = min(kept, key=lambda error: error.retry_after_s)
-        problem = ProblemError(KEPT, str(first)).problem
-        errors = tuple(coin_error(coin, error) for coin, error in failures)
-        return msgspec.structs.replace(problem, errors=errors), _later(first.retry_after_s)
-    others = [(coin, error) for coin, error in failures if not isinstance(error, CreditsKept)]
-    told = no_forecast(failures)
-    worst = no_forecast(others)
-    return msgspec.structs.replace(worst, errors=told.errors), {}
-
-
-def _later(seconds: float) -> dict[str, str]:
-    return {"Retry-After": str(math.ceil(seconds))}
+        self._errors.pop(key, None)
