@@ -36,6 +36,7 @@ import numpy.typing as npt
 import polars as pl
 
 import cryptocast
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config, Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.file.reader import read_file
@@ -46,8 +47,7 @@ from cryptocast.evaluation.scores import Judged, judge, score_model
 from cryptocast.evaluation.walk_forward import Raw, walk_forward
 from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.features.matrix import FloatArray, Matrix, build_matrix
-from cryptocast.folds import Int64Array
+from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated

@@ -19,12 +19,13 @@ import numpy as np
 import polars as pl
 
 from benchmarks.accuracy import BASELINE, DAILY, load, window_of
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Config
 from cryptocast.evaluation.plan import Plan
 from cryptocast.evaluation.walk_forward import walk_forward
 from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.features.matrix import FloatArray, build_matrix
+from cryptocast.features.matrix import build_matrix
 from cryptocast.models.base import FitRun, Forecast, Learner
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.kinds import learner

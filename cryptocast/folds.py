@@ -7,15 +7,13 @@ Time, never row numbers, so that coins with gaps and different starts can be poo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+
+from cryptocast.arrays import BoolArray, Int64Array
 
 __all__ = [
-    "BoolArray",
     "CombinatorialFold",
-    "Int64Array",
     "Split",
     "TimeFold",
     "blocks",
@@ -25,9 +23,6 @@ __all__ = [
     "purged",
     "split_by_time",
 ]
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
 
 
 def purged(train: Int64Array, test: Int64Array, *, embargo: int = 0) -> BoolArray:

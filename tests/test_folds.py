@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.folds import BoolArray, Int64Array, blocks, folds_by_time, purged, split_by_time
+from cryptocast.arrays import BoolArray, Int64Array
+from cryptocast.folds import blocks, folds_by_time, purged, split_by_time
 
 HOUR = 3_600_000_000
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.folds import Int64Array, combinatorial_folds, combinatorial_paths, folds_by_time, purged
+from cryptocast.arrays import Int64Array
+from cryptocast.folds import combinatorial_folds, combinatorial_paths, folds_by_time, purged
 
 
 def labels(n: int, horizon: int) -> Int64Array:

@@ -13,10 +13,10 @@ from typing import ClassVar, Final, Self, TypeAlias
 
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.audit import AuditCheck, AuditFinding, Comparison, check_not_run, check_of
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.quantile_shape import student_quantiles

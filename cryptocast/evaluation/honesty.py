@@ -7,6 +7,7 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.evaluation.records import (
     ConfidenceSetRecord,
     CoverageOfGroup,
@@ -22,8 +23,7 @@ from cryptocast.evaluation.records import (
 )
 from cryptocast.evaluation.scores import Cell, Judged
 from cryptocast.evaluation.verdicts import Verdict
-from cryptocast.features.matrix import FloatArray, Matrix, volatility_rule
-from cryptocast.folds import BoolArray
+from cryptocast.features.matrix import Matrix, volatility_rule
 from cryptocast.scoring.bootstrap import optimal_block_length, stationary_indices
 from cryptocast.scoring.confidence_set import model_confidence_set
 from cryptocast.scoring.coverage import after_shocks, coverage_by, terciles

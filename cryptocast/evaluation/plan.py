@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import BoolArray, Int64Array, blocks
+from cryptocast.folds import blocks
 from cryptocast.models.fitting import FIRST_SHARE
 
 __all__ = ["Block", "Plan", "fold_starts", "origins", "plan_blocks", "plan_folds", "search_groups"]

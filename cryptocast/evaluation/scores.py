@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.evaluation.records import HorizonScore, IntervalCoverage
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.models.references import REFERENCES, rw_empirical, rw_gaussian
 from cryptocast.scoring.coverage import coverage

@@ -14,11 +14,9 @@ from dataclasses import dataclass, fields
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from cryptocast.folds import BoolArray
+from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.scoring.returns import annual_return, calmar, max_drawdown, sharpe, sortino, total_return
-from cryptocast.scoring.shapes import FloatArray
 
 __all__ = [
     "COSTS_BPS",
@@ -38,7 +36,7 @@ __all__ = [
 ]
 
 Execution: TypeAlias = Literal["next_bar", "same_bar"]
-Weights: TypeAlias = npt.NDArray[np.float64] | npt.NDArray[np.bool_]
+Weights: TypeAlias = FloatArray | BoolArray
 
 COSTS_BPS: Final = (0.0, 5.0, 10.0, 20.0, 50.0)
 # Bars times parameter sets worked on at once: what fits into a core's cache with its intermediate results.

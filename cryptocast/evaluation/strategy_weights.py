@@ -8,8 +8,7 @@ import math
 
 import numpy as np
 
-from cryptocast.folds import BoolArray
-from cryptocast.scoring.shapes import FloatArray, Int64Array
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 
 __all__ = [
     "between_decisions",

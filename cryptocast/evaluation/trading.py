@@ -14,6 +14,7 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import StrategyConfig
 from cryptocast.evaluation.records import (
     CostRecord,
@@ -32,8 +33,7 @@ from cryptocast.evaluation.strategy_weights import (
     random_entries,
     volatility_target,
 )
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import BoolArray, Int64Array, blocks, combinatorial_folds, combinatorial_paths
+from cryptocast.folds import blocks, combinatorial_folds, combinatorial_paths
 from cryptocast.scoring.bootstrap import (
     bootstrap_sharpe,
     bootstrap_sharpe_difference,

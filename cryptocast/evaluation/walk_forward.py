@@ -13,10 +13,10 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError
 from cryptocast.evaluation.plan import Block, Plan, origins, plan_blocks, search_groups
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import too_short, with_fallback

@@ -8,9 +8,9 @@ from typing import ClassVar, Final, Protocol, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.features.matrix import Matrix
 
 __all__ = ["Artefacts", "FitRun", "Forecast", "Forecaster", "Learner", "Rounds"]
 

@@ -9,10 +9,10 @@ from typing import ClassVar, Final, Self
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.quantile_shape import LAST_PRICE, student_quantiles, symmetric_quantiles
 from cryptocast.models.recent_window import recent

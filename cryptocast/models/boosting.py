@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError, ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.drift_ridge import LinearView

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import BoolArray, Int64Array
 from cryptocast.models.base import Artefacts, Forecast, Forecaster
 from cryptocast.models.baseline import BaselineForecaster
 from cryptocast.models.calibration import Calibration

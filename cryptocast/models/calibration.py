@@ -6,9 +6,8 @@ from typing import Final, Self
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
 from cryptocast.models.base import Forecast
 from cryptocast.models.recent_window import recent
 

@@ -17,8 +17,8 @@ from typing import Final, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS, standardised_returns
 from cryptocast.models.student_mixture import supports_view
 

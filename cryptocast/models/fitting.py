@@ -14,9 +14,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array, Split, blocks, split_by_time
+from cryptocast.folds import Split, blocks, split_by_time
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated, too_short, with_fallback

@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
 from cryptocast.errors import DataError, ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.labels import (

@@ -4,7 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.arrays import FloatArray
+from cryptocast.features.matrix import Matrix
 
 __all__ = [
     "CORRECTION_BOUND",

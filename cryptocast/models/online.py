@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray
 from cryptocast.models.base import Forecast
 
 __all__ = ["HorizonState", "Matured", "advance", "decode", "encode", "replay", "start", "widened"]

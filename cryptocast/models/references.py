@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray
+from cryptocast.arrays import BoolArray, FloatArray
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.scoring.quantiles import LEVELS
 

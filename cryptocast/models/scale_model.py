@@ -12,8 +12,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast, Rounds
 from cryptocast.models.baseline import no_view_forecast
 from cryptocast.models.drift_ridge import LinearView, Ridge, supported_penalties

@@ -19,10 +19,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import Config
 from cryptocast.errors import CryptocastError, DataError, ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array, blocks
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import blocks
 from cryptocast.models import kinds
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 
 __all__ = ["regime_odds"]
 

@@ -11,8 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.models.quantile_shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 

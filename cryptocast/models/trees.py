@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray
 from cryptocast.models.booster_text import check_booster
 
 __all__ = ["Trees"]

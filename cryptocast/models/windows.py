@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.arrays import BoolArray, Float32Array, FloatArray, Int64Array
+from cryptocast.features.matrix import Matrix
 
 __all__ = ["CHANNELS", "CONTEXT", "LEAST_BARS", "Windows", "look_back"]
 
-Float32Array = npt.NDArray[np.float32]
 
 # What a bar is told as: its return, the log of its size, and the log of its variance, from the range where known.
 CHANNELS: Final = 3

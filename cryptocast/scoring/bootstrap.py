@@ -11,8 +11,9 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.returns import sharpe
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
+from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = [
     "Interval",

@@ -7,8 +7,9 @@ forecast names no direction, cannot come true or fail, and is not counted.
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.reliability import Reliability, reliability
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_numbers, require_same_shape
+from cryptocast.scoring.shapes import require_numbers, require_same_shape
 
 __all__ = ["NO_VIEW", "confidence", "confidence_reliability"]
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from cryptocast.scoring.shapes import BoolArray, FloatArray, Int64Array
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 
 __all__ = ["ConfidenceSet", "model_confidence_set"]
 

@@ -7,8 +7,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.scoring.dates import long_run_variance
-from cryptocast.scoring.shapes import BoolArray, FloatArray, Int64Array, require_same_shape
+from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = ["Coverage", "after_shocks", "coverage", "coverage_by", "terciles", "wilson"]
 

@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = ["lagged_weights", "long_run_variance", "mean_by_date", "overlapping_origins", "weighted_covariance"]
 

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.dates import long_run_variance, mean_by_date, overlapping_origins
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
+from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = ["ORIGINS_PER_OVERLAP", "DieboldMariano", "degrees_of_freedom", "diebold_mariano", "hln_factor"]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
 
 __all__ = ["holm"]
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
 
 __all__ = ["Overfitting", "backtest_overfitting"]
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.coverage import wilson
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
+from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = ["DirectionalAccuracy", "directional_accuracy", "mae", "mape", "mase", "r2", "rmse", "smape"]
 

@@ -10,7 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.scoring.shapes import BoolArray, FloatArray, require_levels, require_numbers, require_same_shape
+from cryptocast.arrays import BoolArray, FloatArray
+from cryptocast.scoring.shapes import require_levels, require_numbers, require_same_shape
 
 __all__ = [
     "LEVELS",

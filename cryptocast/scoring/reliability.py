@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.scoring.coverage import Coverage, coverage, wilson
 from cryptocast.scoring.moments import MomentTest, means_by_date, zero_means
 from cryptocast.scoring.quantiles import covered, interval_columns, intervals_on_offer
-from cryptocast.scoring.shapes import BoolArray, FloatArray, Int64Array, require_numbers, require_same_shape
+from cryptocast.scoring.shapes import require_numbers, require_same_shape
 
 __all__ = ["Bin", "Reliability", "interval_reliability", "level_reliability", "reliability"]
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray, Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
 
 __all__ = [
     "annual_return",

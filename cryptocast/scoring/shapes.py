@@ -1,15 +1,11 @@
 """The arrays that scoring takes, and the checks of what it is given."""
 
-from typing import TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BoolArray", "FloatArray", "Int64Array", "require_levels", "require_numbers", "require_same_shape"]
+from cryptocast.arrays import FloatArray
 
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
+__all__ = ["require_levels", "require_numbers", "require_same_shape"]
 
 
 def require_same_shape(**arrays: npt.NDArray[np.generic]) -> None:

@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
 
 __all__ = [
     "BarStatistics",

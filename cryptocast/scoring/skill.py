@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.dates import lagged_weights, mean_by_date, overlapping_origins, weighted_covariance
 from cryptocast.scoring.diebold_mariano import ORIGINS_PER_OVERLAP, degrees_of_freedom, diebold_mariano, hln_factor
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
+from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = ["Skill", "SmallestEffect", "skill", "smallest_effect"]
 

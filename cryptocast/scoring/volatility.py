@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray, require_same_shape
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = ["log_variance_error", "qlike"]
 

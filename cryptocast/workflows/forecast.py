@@ -12,13 +12,14 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.features.builder import required_history, select_features
-from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
+from cryptocast.features.matrix import Matrix, build_matrix, volatility_rule
 from cryptocast.kinds import ALL_KINDS, TRAINABLE
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
+from cryptocast.arrays import FloatArray
 from cryptocast.evaluation.honesty import Honesty, honesty
 from cryptocast.evaluation.records import HonestyRecord
 from cryptocast.evaluation.scores import Judged, TableRow, judge, score_table
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.scoring.quantiles import LEVELS
 from tests.models.conftest import MakeMatrix

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import StrategyConfig
 from cryptocast.evaluation.scores import Judged, judge
 from cryptocast.evaluation.trading import CoinBars, Trading, trade
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from tests.models.conftest import MakeMatrix
 from tests.models.conftest import make_matrix as make_matrix

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptocast.arrays import FloatArray
 from cryptocast.evaluation.strategy import (
     CELLS,
     COSTS_BPS,
@@ -21,7 +22,6 @@ from cryptocast.evaluation.strategy import (
     simulate,
     simulate_grid,
 )
-from cryptocast.scoring.shapes import FloatArray
 
 FREE = Costs(0.0)
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import StrategyConfig
 from cryptocast.evaluation.records import StrategyRecord
 from cryptocast.evaluation.scores import Judged, judge
 from cryptocast.evaluation.trading import CoinBars, PastTrials, Trading, trade
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.scoring.returns import sharpe

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.online import HorizonState, Matured, advance, decode, encode, replay, start, widened
 from cryptocast.models.quantile_shape import student_quantiles

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import (
     Config,
     DataConfig,
@@ -24,7 +25,7 @@ from cryptocast.config import (
     StoreConfig,
     TrainConfig,
 )
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.boosting import LightGBMForecaster
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.models.kinds import forecaster_type

@@ -8,18 +8,18 @@ from arch.bootstrap import optimal_block_length as arch_block_length
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.scoring import (
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.bootstrap import (
     bootstrap_mean,
     bootstrap_sharpe,
     bootstrap_sharpe_difference,
     circular_indices,
     optimal_block_length,
-    sharpe,
     shuffled_blocks,
     stationary_indices,
     stationary_indices_from,
 )
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.scoring.returns import sharpe
 
 
 def autoregression(rng: np.random.Generator, n: int, memory: float) -> FloatArray:

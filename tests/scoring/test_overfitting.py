@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from cryptocast.scoring import backtest_overfitting
+from cryptocast.scoring.overfitting import backtest_overfitting
 
 
 def test_it_equals_a_slow_loop_over_the_halves() -> None:

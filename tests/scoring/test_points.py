@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cryptocast.scoring import directional_accuracy, mae, mape, mase, r2, rmse, smape
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.points import directional_accuracy, mae, mape, mase, r2, rmse, smape
 
 ACTUAL = np.array([100.0, 110.0, 120.0, 90.0])
 PREDICTED = np.array([100.0, 100.0, 126.0, 99.0])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cryptocast.scoring import LEVELS, interval_reliability, level_reliability, reliability
+from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.scoring.reliability import interval_reliability, level_reliability, reliability
 
 
 def test_a_small_case_comes_out_as_by_hand() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.scoring import (
+from cryptocast.scoring.returns import (
     annual_return,
     annual_volatility,
     by_day,

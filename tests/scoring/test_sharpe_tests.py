@@ -6,8 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cryptocast.scoring import BarStatistics, bar_statistics, best_by_luck, deflated_sharpe, probabilistic_sharpe
-from cryptocast.scoring.sharpe_tests import least_bars
+from cryptocast.scoring.sharpe_tests import (
+    BarStatistics,
+    bar_statistics,
+    best_by_luck,
+    deflated_sharpe,
+    least_bars,
+    probabilistic_sharpe,
+)
 
 # Bailey and Lopez de Prado (2014), section "A numerical example".
 PUBLISHED = BarStatistics(sharpe=2.5 / math.sqrt(250), n=1_250, skewness=-3.0, kurtosis=10.0)

@@ -5,11 +5,12 @@ import polars as pl
 import pytest
 from scipy.special import ndtri
 
+from cryptocast.arrays import FloatArray
 from cryptocast.data.sources.simulated import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket
 from cryptocast.data.sources.simulated.processes import Planted
 from cryptocast.data.sources.simulated.truth import attainable_crps_gain, truth_of
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.fitting import Fitted
 from cryptocast.scoring.quantiles import LEVELS, crps
 from tests.workflows.simulated_models import START, matrix_of, trained

@@ -7,11 +7,11 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
+from cryptocast.arrays import FloatArray
 from cryptocast.data.sources.simulated import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket
 from cryptocast.data.sources.simulated.processes import VolatilityBreak
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.features.matrix import FloatArray
 from cryptocast.models.base import Forecast
 from cryptocast.models.fitting import Fitted
 from cryptocast.registry import LedgerRow, Registry

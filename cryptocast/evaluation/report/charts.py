@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import altair as alt
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.evaluation.records import HonestyRecord, PathsRecord, PitRecord
 from cryptocast.evaluation.report.colours import COLOURS, SERIES
 from cryptocast.evaluation.report.drawing import Plot, Row, Sketch
 from cryptocast.evaluation.report.markup import clean
-from cryptocast.evaluation.report.report_data import Fan, FloatArray, Importance, Int64Array
+from cryptocast.evaluation.report.report_data import Fan, Importance
 from cryptocast.evaluation.report.words import EPOCH
 from cryptocast.evaluation.trading import Curve
 
@@ -454,9 +454,7 @@ def _below_the_top(value: FloatArray) -> FloatArray:
     return fallen
 
 
-def _curves(
-    curves: Sequence[Curve], values: Sequence[npt.NDArray[np.float64]], y: alt.Y, *, deepest: bool = False
-) -> Plot:
+def _curves(curves: Sequence[Curve], values: Sequence[FloatArray], y: alt.Y, *, deepest: bool = False) -> Plot:
     sketch, rows = Sketch(), list[Row]()
     for curve, value in zip(curves, values, strict=True):
         known = np.isfinite(value)

@@ -6,18 +6,15 @@ does NaN in an array. Horizons are counted in bars.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.evaluation.records import BacktestRow, ConfidenceSetRecord, HonestyRecord, Placebo
 from cryptocast.evaluation.trading import Trading
 
 __all__ = ["Fan", "FoldLosses", "Importance", "Page"]
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

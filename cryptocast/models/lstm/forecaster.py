@@ -13,10 +13,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import LSTMConfig
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Artefacts, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.drift_ridge import LinearView

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cryptocast.arrays import Int64Array
 from cryptocast.config import LSTMConfig
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.models.labels import log_variance_ratio, standardised_returns
 from cryptocast.models.quantile_shape import TAIL_FREEDOM
 from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.evaluation.plan import Plan
 from cryptocast.evaluation.scores import Judged
 from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.workflows.backtesting.contenders import Contenders, manifest_of
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.coin_pool import Pool

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import Int64Array
 from cryptocast.config import Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import read_noted, write_noted
@@ -24,7 +25,6 @@ from cryptocast.evaluation.plan import Block, Plan
 from cryptocast.evaluation.stored import read_stored
 from cryptocast.evaluation.walk_forward import Raw
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.kinds import KINDS
 from cryptocast.models.base import Forecast, Rounds
 from cryptocast.registry.references import nearest

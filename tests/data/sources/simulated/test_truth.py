@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from cryptocast.arrays import FloatArray
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.simulated import (
     GarchT,
@@ -20,12 +21,11 @@ from cryptocast.data.sources.simulated import (
     simulate,
     simulated_coins,
 )
-from cryptocast.data.sources.simulated.draws import FloatArray
 from cryptocast.data.sources.simulated.processes import Process
 from cryptocast.data.sources.simulated.truth import Truth, attainable_crps_gain, r_squared_ahead, truth_of
 from cryptocast.features import add_features
 from cryptocast.features.builder import select_features
-from cryptocast.scoring import LEVELS, crps
+from cryptocast.scoring.quantiles import LEVELS, crps
 
 START = datetime(2015, 1, 1, tzinfo=UTC)
 LEVEL_LIST = LEVELS.tolist()
