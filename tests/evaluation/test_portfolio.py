@@ -8,7 +8,7 @@ import pytest
 from cryptocast.arrays import FloatArray
 from cryptocast.config import StrategyConfig
 from cryptocast.evaluation.scores import Judged, judge
-from cryptocast.evaluation.trading import CoinBars, Trading, trade
+from cryptocast.evaluation.trading import TradedBars, Trading, trade
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from tests.models.conftest import MakeMatrix
@@ -29,7 +29,7 @@ def judged(make_matrix: MakeMatrix) -> Judged:
     return judge(rows, {"baseline": BaselineLearner().fit(rows).predict(rows)}, step=1)
 
 
-def bars_of(rows: Matrix, coin: str) -> CoinBars:
+def bars_of(rows: Matrix, coin: str) -> TradedBars:
     panel = rows.panel
     index = panel.coins.index(coin)
     part = slice(int(panel.start[index]), int(panel.start[index + 1]))
@@ -40,10 +40,10 @@ def bars_of(rows: Matrix, coin: str) -> CoinBars:
         there = (place < GAP[0]) | (place >= GAP[1])
     if coin == "litecoin":
         there = place <= LEAVES
-    return CoinBars(coin, times[there], close[there], close[there], ranges_known=False)
+    return TradedBars(coin, times[there], close[there], close[there], ranges_known=False)
 
 
-def traded(judged: Judged, fee: float) -> tuple[Trading, list[CoinBars]]:
+def traded(judged: Judged, fee: float) -> tuple[Trading, list[TradedBars]]:
     bars = [bars_of(judged.rows, coin) for coin in judged.rows.panel.coins]
     settings = StrategyConfig(draws=100, fee_bps=fee, slippage_bps=0.0, close_only_slippage_bps=0.0)
     found = trade(judged, ["baseline"], bars, settings, rng=np.random.default_rng(2))
@@ -51,7 +51,7 @@ def traded(judged: Judged, fee: float) -> tuple[Trading, list[CoinBars]]:
     return found, bars
 
 
-def ledger(judged: Judged, bars: list[CoinBars], rate: float) -> FloatArray:
+def ledger(judged: Judged, bars: list[TradedBars], rate: float) -> FloatArray:
     """Buy and hold in equal parts, in money: what each coin is worth at each close, and what is paid to level it."""
     rows = judged.rows
     begins = {b.coin: int(rows.issued_at[rows.coin_names == b.coin].min()) for b in bars}

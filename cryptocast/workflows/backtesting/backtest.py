@@ -18,7 +18,7 @@ from cryptocast.evaluation.plan import Plan, plan_folds
 from cryptocast.evaluation.records import HorizonScore, StrategyRecord, TradingRecord
 from cryptocast.evaluation.scores import TableRow, judge, score_table
 from cryptocast.evaluation.strategy import Execution
-from cryptocast.evaluation.trading import CoinBars, Trading, trade
+from cryptocast.evaluation.trading import TradedBars, Trading, trade
 from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
 from cryptocast.files import write_refusal
@@ -189,9 +189,9 @@ def _traded(prepared: Prepared, named: Outcome, order: BacktestOrder, manifest: 
     )
 
 
-def _bars_of(pool: Pool, coin: str) -> CoinBars:
+def _bars_of(pool: Pool, coin: str) -> TradedBars:
     frame = pool.bars[coin].candles.frame
-    return CoinBars(
+    return TradedBars(
         coin=coin,
         close_time=frame["close_time"].to_physical().to_numpy().astype(np.int64),
         open=frame["open"].to_numpy(),
