@@ -58,7 +58,6 @@ from cryptocast.models.stacking import StackLearner
 from cryptocast.scoring.diebold_mariano import DieboldMariano, diebold_mariano
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.scoring.skill import smallest_effect
-from cryptocast.scoring.volatility import qlike
 
 DAYS_KEPT: Final = 182  # at the end, not looked at
 REFIT_DAYS: Final = 91
@@ -654,6 +653,13 @@ def _volatility_loss(judged: Judged, name: str) -> FloatArray:
     loss = np.full(realised.shape, np.nan)
     known = judged.scored & np.isfinite(realised) & (realised > 0)
     loss[known] = qlike(realised[known], predicted[known])
+    return loss
+
+
+def qlike(realised: FloatArray, volatility: FloatArray) -> FloatArray:
+    """log(v^2) + realised / v^2, lower is better: ranks volatilities (n,) as the true variance would, however noisy the
+    realised variances (n,) are. Source: Patton, Journal of Econometrics 160 (2011)."""
+    loss: FloatArray = np.log(volatility**2) + realised / volatility**2
     return loss
 
 

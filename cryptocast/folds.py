@@ -6,7 +6,7 @@ Time, never row numbers, so that coins with gaps and different starts can be poo
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 
@@ -15,11 +15,9 @@ from cryptocast.arrays import BoolArray, Int64Array
 __all__ = [
     "CombinatorialFold",
     "Split",
-    "TimeFold",
     "blocks",
     "combinatorial_folds",
     "combinatorial_paths",
-    "folds_by_time",
     "purged",
     "split_by_time",
 ]
@@ -76,42 +74,6 @@ def split_by_time(spans: Int64Array, *, fit: float = 0.70, stop: float = 0.15) -
     keep_stop = in_stop & purged(spans, spans[test])
     keep_fit = (issued < stop_start) & purged(spans, spans[in_stop]) & purged(spans, spans[test])
     return Split(fit=keep_fit, stop=keep_stop, test=test, stop_start=stop_start, test_start=test_start)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TimeFold:
-    """Masks over n rows: what may be trained on, and what is tested; start and end of the test block (microseconds)."""
-
-    train: BoolArray
-    test: BoolArray
-    start: int
-    end: int
-
-
-def folds_by_time(
-    spans: Int64Array, count: int, *, first: float = 0.0, embargo: int = 0, past_only: bool = False
-) -> tuple[TimeFold, ...]:
-    """Cut the time of issue behind its share `first` into `count` equal blocks; each is tested once.
-
-    spans (n, 2): label spans in microseconds, of any number of coins at any stamps. Trained on is every row whose label
-    interval stays clear of the block's, in both directions, `embargo` microseconds behind it included; with `past_only`
-    only rows issued before the block. A block in which no row was issued keeps its place with an empty test.
-    Raises ValueError for no rows, a count below 1, a share outside [0, 1) or a negative embargo.
-    """
-    _check_spans(spans, "spans")
-    if len(spans) == 0:
-        raise ValueError("no rows to divide")
-    if not 0 <= first < 1:
-        raise ValueError(f"first is {first}, expected a share from 0 to below 1")
-    issued = spans[:, 0]
-    begin, last = int(issued.min()), int(issued.max())
-    edges = blocks(begin + round((last - begin) * first), last + 1, count).tolist()
-    folds = []
-    for start, end in pairwise(edges):
-        test: BoolArray = (issued >= start) & (issued < end)
-        allowed = purged(spans, spans[test], embargo=embargo) & ~test
-        folds.append(TimeFold(allowed & (issued < start) if past_only else allowed, test, start, end))
-    return tuple(folds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,12 +17,9 @@ from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = [
     "Interval",
-    "bootstrap_mean",
     "bootstrap_sharpe",
     "bootstrap_sharpe_difference",
-    "circular_indices",
     "optimal_block_length",
-    "shuffled_blocks",
     "stationary_indices",
     "stationary_indices_from",
 ]
@@ -51,32 +48,6 @@ def stationary_indices_from(starts: Int64Array, uniform: FloatArray, block: floa
     begun = np.maximum.accumulate(np.where(begins, at, 0), axis=-1)
     indices: Int64Array = (np.take_along_axis(starts, begun, axis=-1) + at - begun) % n
     return indices
-
-
-def circular_indices(n: int, block: int, draws: int, rng: np.random.Generator) -> Int64Array:
-    """Rows (draws, n) of the circular block bootstrap: blocks of equal length, around the end, the last one cut.
-
-    Raises ValueError unless n, draws >= 1 and block >= 1. Source: Politis and Romano, in: Exploring the Limits of
-    Bootstrap (1992).
-    """
-    _require(n, block, draws)
-    starts = rng.integers(0, n, (draws, math.ceil(n / block)))
-    blocks = (starts[:, :, None] + np.arange(block)) % n
-    indices: Int64Array = blocks.reshape(draws, -1)[:, :n]
-    return indices
-
-
-def shuffled_blocks(n: int, block: int, rng: np.random.Generator) -> Int64Array:
-    """The numbers 0 to n - 1 in blocks of equal length whose order is left to chance: (n,), each once.
-
-    Returns taken in this order have the same distribution and short memory, but no longer any link between distant
-    past and future: what a pipeline still finds in them is a false alarm. The blocks begin at a random place, so that
-    the first and the last may be shorter. Raises ValueError unless n, block >= 1.
-    """
-    _require(n, block, 1)
-    edges = np.arange(int(rng.integers(1, block + 1)), n, block)
-    blocks = np.split(np.arange(n), edges)
-    return np.concatenate([blocks[index] for index in rng.permutation(len(blocks))])
 
 
 def optimal_block_length(x: FloatArray) -> tuple[float, float]:
@@ -162,11 +133,6 @@ def bootstrap_sharpe_difference(
         if known is not None:
             replicates += sign * _resampled(series, indices, _sharpe_rows) * math.sqrt(periods)
     return _interval((ours or 0.0) - (theirs or 0.0), replicates, alpha)
-
-
-def bootstrap_mean(x: FloatArray, indices: Int64Array, alpha: float = 0.05) -> Interval:
-    """The mean of x (n,) with its interval, from resampled rows (draws, n), as `bootstrap_sharpe` does."""
-    return _interval(float(x.mean()) if x.size else None, _resampled(x, indices, lambda rows: rows.mean(axis=1)), alpha)
 
 
 def _sharpe_rows(rows: FloatArray) -> FloatArray:
