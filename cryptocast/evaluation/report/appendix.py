@@ -3,8 +3,8 @@
 from cryptocast.evaluation.report import charts, parts
 from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.parts import Section
-from cryptocast.evaluation.report.report_data import FoldLosses, Importance, Page
+from cryptocast.evaluation.report.parts import PageSection
+from cryptocast.evaluation.report.report_data import FeatureShares, FoldLosses, ReportPage
 from cryptocast.evaluation.report.words import date, number, percent
 
 __all__ = ["conventions", "folds", "importance", "repeat"]
@@ -12,7 +12,7 @@ __all__ = ["conventions", "folds", "importance", "repeat"]
 MOST_BARS = 15
 
 
-def folds(page: Page, _: Drawer) -> Section | None:
+def folds(page: ReportPage, _: Drawer) -> PageSection | None:
     """Every refit: what it saw, what it forecast, what it lost."""
     if not page.folds:
         return None
@@ -21,7 +21,7 @@ def folds(page: Page, _: Drawer) -> Section | None:
     about = "Model columns: mean CRPS of its test block over all horizons."
     title = "Each fold is fitted before the first bar it forecasts"
     rows = [_fold(fold, names) for fold in page.folds]
-    return Section("folds", "Folds", parts.table(title, head, rows, about=about))
+    return PageSection("folds", "Folds", parts.table(title, head, rows, about=about))
 
 
 def _fold(fold: FoldLosses, names: list[str]) -> list[str]:
@@ -35,7 +35,7 @@ def _fold(fold: FoldLosses, names: list[str]) -> list[str]:
     ]
 
 
-def importance(page: Page, drawer: Drawer) -> Section | None:
+def importance(page: ReportPage, drawer: Drawer) -> PageSection | None:
     """What each model looks at."""
     shown = [found for found in page.importance if found.features]
     if not shown:
@@ -50,10 +50,10 @@ def importance(page: Page, drawer: Drawer) -> Section | None:
         "longer bars are used more by the model. That is what it looks at, not what moves prices, and features that "
         "move together share their worth."
     )
-    return Section("features", "Feature importance", join([parts.read(how), parts.grid(made), *tables]))
+    return PageSection("features", "Feature importance", join([parts.read(how), parts.grid(made), *tables]))
 
 
-def _bars(found: Importance, drawer: Drawer) -> Html:
+def _bars(found: FeatureShares, drawer: Drawer) -> Html:
     count = min(MOST_BARS, len(found.features))
     return parts.figure(
         drawer,
@@ -65,21 +65,21 @@ def _bars(found: Importance, drawer: Drawer) -> Html:
     )
 
 
-def _shares(found: Importance) -> Html:
+def _shares(found: FeatureShares) -> Html:
     rows = [[parts.name(name), percent(share, 2)] for name, share in found.features]
     return parts.table(f"{found.model}: {found.method}", ["Feature", "Share"], rows)
 
 
-def conventions(page: Page, _: Drawer) -> Section | None:
+def conventions(page: ReportPage, _: Drawer) -> PageSection | None:
     """How things were counted."""
     if not page.conventions:
         return None
-    return Section(
+    return PageSection(
         "conventions", "Conventions", tag("ul", *(tag("li", line) for line in page.conventions), class_="plain")
     )
 
 
-def repeat(page: Page, _: Drawer) -> Section | None:
+def repeat(page: ReportPage, _: Drawer) -> PageSection | None:
     """The command and the manifest: the same data and settings give the same numbers."""
     if not page.command and not page.manifest:
         return None
@@ -90,4 +90,4 @@ def repeat(page: Page, _: Drawer) -> Section | None:
         rows = [[key, value] for key, value in page.manifest]
         about = "The same data hash and settings give the same numbers."
         body.append(parts.table("The run manifest", ["Key", "Value"], rows, about=about, left=2, wrap=True))
-    return Section("repeat", "To repeat this run", join(body))
+    return PageSection("repeat", "To repeat this run", join(body))

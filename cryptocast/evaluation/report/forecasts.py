@@ -16,8 +16,8 @@ from cryptocast.evaluation.report import charts, parts
 from cryptocast.evaluation.report.charts import SkillPoint
 from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.parts import Cell, Section
-from cryptocast.evaluation.report.report_data import Fan, Page
+from cryptocast.evaluation.report.parts import PageSection, TableCell
+from cryptocast.evaluation.report.report_data import ForecastFan, ReportPage
 from cryptocast.evaluation.report.words import (
     UNKNOWN,
     ahead,
@@ -44,7 +44,7 @@ PART_NAMES: Final = {
 }
 
 
-def verdicts(page: Page, _: Drawer) -> Section | None:
+def verdicts(page: ReportPage, _: Drawer) -> PageSection | None:
     """The verdict of each model at each horizon in words, before anything else, and what is missing."""
     body = [
         parts.read(
@@ -61,10 +61,10 @@ def verdicts(page: Page, _: Drawer) -> Section | None:
     if page.left_out:
         missing = [tag("li", tag("b", parts.name(coin)), ": ", why) for coin, why in page.left_out]
         body += [tag("h3", "What is missing"), tag("ul", *missing, class_="plain")]
-    return Section("verdicts", "Verdicts", join(body))
+    return PageSection("verdicts", "Verdicts", join(body))
 
 
-def _glance(page: Page) -> Html:
+def _glance(page: ReportPage) -> Html:
     rows = [[parts.name(row.model), *(_short(_at(row, horizon)) for horizon in page.horizons)] for row in page.judged]
     head = ["Model", *(f"{ahead(horizon, page.bar)} ahead" for horizon in page.horizons)]
     return parts.table("At a glance: the verdict, and the skill against the strongest reference", head, rows, left=99)
@@ -80,13 +80,13 @@ def _short(score: HorizonScore | None) -> str:
     return join([_word(score.verdict), parts.small(signed_percent(score.verdict.skill))])
 
 
-def _card(page: Page, row: BacktestRow) -> Html:
+def _card(page: ReportPage, row: BacktestRow) -> Html:
     lines = [part for score in row.scores for part in _verdict(page, row.model, score)]
     title = tag("h3", parts.name(row.model))
     return tag("article", title, tag("dl", *lines), class_="card chosen" if row.model == page.chosen else "card")
 
 
-def _verdict(page: Page, model: str, score: HorizonScore) -> tuple[Html, Html]:
+def _verdict(page: ReportPage, model: str, score: HorizonScore) -> tuple[Html, Html]:
     verdict, horizon = score.verdict, score.horizon
     better = verdict.word == "better"
     own = (record for record in page.honesty if better and (record.model, record.horizon) == (model, horizon))
@@ -105,7 +105,7 @@ def _word(verdict: Verdict) -> Html:
     return tag("span", shown, word, class_=f"word {word.replace(' ', '-')}")
 
 
-def skill(page: Page, drawer: Drawer) -> Section | None:
+def skill(page: ReportPage, drawer: Drawer) -> PageSection | None:
     """Skill by horizon against each reference, the model confidence sets, and every loss."""
     if not page.honesty:
         return None
@@ -113,10 +113,10 @@ def skill(page: Page, drawer: Drawer) -> Section | None:
     if page.confidence_sets:
         body += [tag("h3", "Model confidence sets"), _confidence_sets(page)]
     body += [tag("h3", "Losses"), _losses(page)]
-    return Section("skill", "Skill by horizon", join(body))
+    return PageSection("skill", "Skill by horizon", join(body))
 
 
-def skills(page: Page) -> dict[str, list[SkillPoint]]:
+def skills(page: ReportPage) -> dict[str, list[SkillPoint]]:
     """The skill of each model at each horizon, by reference."""
     found: dict[str, list[SkillPoint]] = {}
     for record in page.honesty:
@@ -126,7 +126,7 @@ def skills(page: Page) -> dict[str, list[SkillPoint]]:
     return found
 
 
-def _skill_charts(page: Page, drawer: Drawer) -> list[Html]:
+def _skill_charts(page: ReportPage, drawer: Drawer) -> list[Html]:
     by_reference = skills(page)
     everything = [point for rows in by_reference.values() for point in rows]
     made = [
@@ -159,7 +159,7 @@ def _skill_words(rows: Sequence[SkillPoint]) -> str:
     return "; ".join(words)
 
 
-def _confidence_sets(page: Page) -> Html:
+def _confidence_sets(page: ReportPage) -> Html:
     rows = [
         [
             ahead(found.horizon, page.bar),
@@ -173,7 +173,7 @@ def _confidence_sets(page: Page) -> Html:
     return parts.table(title, ["Horizon", "In the set", "Left out", "Confidence"], rows, left=3)
 
 
-def _losses(page: Page) -> Html:
+def _losses(page: ReportPage) -> Html:
     """Every score of the models, and the loss of the walks."""
     groups = []
     for horizon in page.horizons:
@@ -220,7 +220,7 @@ def _scored(record: HonestyRecord, score: HorizonScore | None) -> _Scored:
     return _Scored(record.model, record.n, values)
 
 
-def coins(page: Page, drawer: Drawer) -> Section | None:
+def coins(page: ReportPage, drawer: Drawer) -> PageSection | None:
     """Coin by coin: the chosen model's skill as charts, every model as a table."""
     rows = [row for row in page.rows if row.coin is not None and row.model != "baseline"]
     if not rows:
@@ -245,10 +245,10 @@ def coins(page: Page, drawer: Drawer) -> Section | None:
         tag("h3", "Every model"),
         *tables,
     ]
-    return Section("coins", "Coin by coin", join(body))
+    return PageSection("coins", "Coin by coin", join(body))
 
 
-def _coin_chart(page: Page, drawer: Drawer, rows: Sequence[BacktestRow], horizon: int) -> Html:
+def _coin_chart(page: ReportPage, drawer: Drawer, rows: Sequence[BacktestRow], horizon: int) -> Html:
     verdicts = [(row.coin or "", score.verdict) for row in rows if (score := _at(row, horizon)) is not None]
     if not verdicts:
         return Html("")
@@ -263,7 +263,7 @@ def _coin_chart(page: Page, drawer: Drawer, rows: Sequence[BacktestRow], horizon
     )
 
 
-def _coin_table(page: Page, model: str, rows: Sequence[BacktestRow]) -> Html:
+def _coin_table(page: ReportPage, model: str, rows: Sequence[BacktestRow]) -> Html:
     cells = [[parts.name(row.coin or ""), *(_coin_cell(_at(row, h)) for h in page.horizons)] for row in rows]
     head = ["Coin", *(f"{ahead(horizon, page.bar)}" for horizon in page.horizons)]
     return parts.table(f"{model}: verdict, skill, and number of dates", head, cells, left=99)
@@ -276,12 +276,12 @@ def _coin_cell(score: HorizonScore | None) -> str:
     return join([_word(score.verdict), parts.small(numbers)])
 
 
-def fans(page: Page, drawer: Drawer) -> Section | None:
+def fans(page: ReportPage, drawer: Drawer) -> PageSection | None:
     """What was said of each coin and what happened: an overview, then each horizon."""
     shown = [fan for fan in page.fans if fan.issued_at.size]
     if not shown:
         return None
-    kept = list(charts.bands_shown(shown[0].levels))
+    kept = list(charts.central_bands(shown[0].levels))
     overview = [_fan(page, drawer, fan) for fan in shown]
     how = (
         f"the line is the close, each fan what {shown[0].model} said from the dot on. Fans of one coin do not overlap "
@@ -293,17 +293,17 @@ def fans(page: Page, drawer: Drawer) -> Section | None:
     )
     body = [
         parts.read(how),
-        parts.band_legend(kept, charts.BAND_ROLES, missed=False),
+        parts.band_legend(kept, charts.BAND_ROLES, outcomes=False),
         parts.grid(overview),
         tag("h3", "Each horizon"),
         parts.read(each),
-        parts.band_legend(kept, charts.BAND_ROLES, missed=True),
+        parts.band_legend(kept, charts.BAND_ROLES, outcomes=True),
         *(_bands(page, drawer, fan, unfolded=i < OPEN_COINS) for i, fan in enumerate(shown)),
     ]
-    return Section("fans", "Forecasts and what happened", join(body))
+    return PageSection("fans", "Forecasts and what happened", join(body))
 
 
-def _fan(page: Page, drawer: Drawer, fan: Fan) -> Html:
+def _fan(page: ReportPage, drawer: Drawer, fan: ForecastFan) -> Html:
     return parts.figure(
         drawer,
         charts.fan(fan),
@@ -314,12 +314,12 @@ def _fan(page: Page, drawer: Drawer, fan: Fan) -> Html:
     )
 
 
-def _last(fan: Fan) -> float | None:
+def _last(fan: ForecastFan) -> float | None:
     known = fan.close[np.isfinite(fan.close)]
     return float(known[-1]) if known.size else None
 
 
-def _bands(page: Page, drawer: Drawer, fan: Fan, *, unfolded: bool) -> Html:
+def _bands(page: ReportPage, drawer: Drawer, fan: ForecastFan, *, unfolded: bool) -> Html:
     made, width = [], parts.tile(len(page.horizons))
     for column, horizon in enumerate(page.horizons):
         counted = _inside(fan, column)
@@ -338,12 +338,12 @@ def _bands(page: Page, drawer: Drawer, fan: Fan, *, unfolded: bool) -> Html:
     return parts.folded(fan.coin, "", parts.grid(made, width=width), unfolded=unfolded)
 
 
-def _inside(fan: Fan, column: int) -> str:
+def _inside(fan: ForecastFan, column: int) -> str:
     outcome = fan.outcome[:, column]
     known = np.isfinite(outcome)
     if not known.any():
         return "No outcome is known yet."
-    kept = charts.bands_shown(fan.levels)
+    kept = charts.central_bands(fan.levels)
     told = []
     for lower, upper in kept.values():
         ends = fan.prices[known, column, lower], fan.prices[known, column, upper]
@@ -352,17 +352,17 @@ def _inside(fan: Fan, column: int) -> str:
     return f"Inside {named}%: {', '.join(told)} of {int(known.sum())}"
 
 
-def calibration(page: Page, drawer: Drawer) -> Section | None:
+def calibration(page: ReportPage, drawer: Drawer) -> PageSection | None:
     """Whether the stated intervals, distributions and probabilities are what they say."""
     if not page.honesty:
         return None
     body = [parts.point_legend(page.models)]
     for made in (_intervals(page, drawer), _pits(page, drawer), _probabilities(page, drawer)):
         body += made
-    return Section("calibration", "Calibration", join(body))
+    return PageSection("calibration", "Calibration", join(body))
 
 
-def _intervals(page: Page, drawer: Drawer) -> list[Html]:
+def _intervals(page: ReportPage, drawer: Drawer) -> list[Html]:
     made, width = [], parts.tile(len(page.horizons))
     for horizon in page.horizons:
         records = [record for record in page.honesty if record.horizon == horizon]
@@ -390,7 +390,7 @@ def _intervals(page: Page, drawer: Drawer) -> list[Html]:
     return [tag("h3", "Intervals"), parts.read(how), parts.grid(made, width=width)] if made else []
 
 
-def _pits(page: Page, drawer: Drawer) -> list[Html]:
+def _pits(page: ReportPage, drawer: Drawer) -> list[Html]:
     """Model by model, the chosen one's on show and the others' folded away."""
     how = (
         "where the outcomes fell in their forecast distributions (PIT). Flat along the line: calibrated. A valley: too "
@@ -406,7 +406,7 @@ def _pits(page: Page, drawer: Drawer) -> list[Html]:
     return [tag("h3", "Place of the outcome in the forecast"), parts.read(how), first, *folded]
 
 
-def _pit(page: Page, drawer: Drawer, record: HonestyRecord, colour: int) -> Html:
+def _pit(page: ReportPage, drawer: Drawer, record: HonestyRecord, colour: int) -> Html:
     p = p_value(record.pit.p_uniform)
     return parts.figure(
         drawer,
@@ -419,7 +419,7 @@ def _pit(page: Page, drawer: Drawer, record: HonestyRecord, colour: int) -> Html
     )
 
 
-def _probabilities(page: Page, drawer: Drawer) -> list[Html]:
+def _probabilities(page: ReportPage, drawer: Drawer) -> list[Html]:
     made, width = [], parts.tile(len(page.horizons))
     for horizon in page.horizons:
         records = [record for record in page.honesty if record.horizon == horizon and len(record.stated) > 1]
@@ -455,7 +455,7 @@ class _Held(NamedTuple):
     held: IntervalCoverage | CoverageOfGroup
 
 
-def coverage(page: Page, _: Drawer) -> Section | None:
+def coverage(page: ReportPage, _: Drawer) -> PageSection | None:
     """Coverage of the intervals in each part of the data, as tables."""
     short, long = [], []
     for group, title in PART_NAMES.items():
@@ -473,17 +473,17 @@ def coverage(page: Page, _: Drawer) -> Section | None:
         "share of outcomes inside each interval, in percent, ± one standard error clustered by date. Marked: more than "
         "two standard errors from what the interval says. Of many cells, one in twenty is marked by chance."
     )
-    return Section("coverage", "Coverage", join([parts.read(how), tag("div", *short, class_="tables"), *long]))
+    return PageSection("coverage", "Coverage", join([parts.read(how), tag("div", *short, class_="tables"), *long]))
 
 
-def _by_horizon(page: Page) -> Iterator[_Held]:
+def _by_horizon(page: ReportPage) -> Iterator[_Held]:
     for row in page.pooled:
         for score in row.scores:
             label = f"{ahead(score.horizon, page.bar)} ahead"
             yield from (_Held(label, row.model, held) for held in score.coverage)
 
 
-def _by_group(page: Page, group: str) -> Iterator[_Held]:
+def _by_group(page: ReportPage, group: str) -> Iterator[_Held]:
     for record in page.honesty:
         own = [held for held in record.coverage if held.by == group]
         for held in sorted(own, key=lambda held: THIRDS.index(held.label) if held.label in THIRDS else -1):
@@ -495,7 +495,7 @@ def _coverage_table(title: str, rows: Sequence[_Held]) -> Html:
     cells = {(row.label, row.model, row.held.percent): row.held for row in rows}
     groups = []
     for label in dict.fromkeys(row.label for row in rows):
-        lines: list[list[str | Cell]] = []
+        lines: list[list[str | TableCell]] = []
         for model in dict.fromkeys(row.model for row in rows if row.label == label):
             found = [cells.get((label, model, percent_)) for percent_ in percents]
             count = max((held.n for held in found if held is not None), default=0)
@@ -505,7 +505,7 @@ def _coverage_table(title: str, rows: Sequence[_Held]) -> Html:
     return parts.grouped(f"{title}: observed coverage of each interval, %; n counts forecasts", head, groups)
 
 
-def _coverage_cell(row: IntervalCoverage | CoverageOfGroup | None) -> str | Cell:
+def _coverage_cell(row: IntervalCoverage | CoverageOfGroup | None) -> str | TableCell:
     if row is None:
         return UNKNOWN
     said = f"{points(row.share)} ± {points(row.se)}"
@@ -513,4 +513,4 @@ def _coverage_cell(row: IntervalCoverage | CoverageOfGroup | None) -> str | Cell
     if abs(gap) <= 2 * row.se:
         return said
     # A word beside the colour, for those who do not see it.
-    return Cell(f"{said} {'low' if gap < 0 else 'high'}", "off")
+    return TableCell(f"{said} {'low' if gap < 0 else 'high'}", "off")

@@ -11,15 +11,14 @@ from cryptocast.evaluation.report.markup import Html, tag
 __all__ = [
     "QUARTER",
     "TILE",
-    "Cell",
-    "Section",
+    "PageSection",
+    "TableCell",
     "band_legend",
     "facts",
     "figure",
     "folded",
     "grid",
     "grouped",
-    "legend",
     "line_legend",
     "name",
     "point_legend",
@@ -47,7 +46,7 @@ _MARKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """One section of the page: its anchor, its heading and what stands under it."""
 
     anchor: str
@@ -56,7 +55,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A cell of a table with a class: `off` for a number that is not as it should be, `note` for a text."""
 
     content: str
@@ -81,7 +80,7 @@ def read(value: str) -> Html:
 def table(
     title: str,
     head: Sequence[str],
-    rows: Sequence[Sequence[str | Cell]],
+    rows: Sequence[Sequence[str | TableCell]],
     *,
     about: str = "",
     left: int = 1,
@@ -97,7 +96,7 @@ def table(
 def grouped(
     title: str,
     head: Sequence[str],
-    groups: Sequence[tuple[str, Sequence[Sequence[str | Cell]]]],
+    groups: Sequence[tuple[str, Sequence[Sequence[str | TableCell]]]],
     *,
     about: str = "",
     left: int = 1,
@@ -117,17 +116,17 @@ def grouped(
     return tag("div", above, box, class_="table")
 
 
-def _cells(cells: Sequence[str | Cell], left: int) -> list[Html]:
+def _cells(cells: Sequence[str | TableCell], left: int) -> list[Html]:
     return [
         tag("td", cell.content, class_=cell.class_)
-        if isinstance(cell, Cell)
+        if isinstance(cell, TableCell)
         else tag("td", cell, class_="left" if i < left else None)
         for i, cell in enumerate(cells)
     ]
 
 
-def _content(cell: str | Cell) -> str:
-    return cell.content if isinstance(cell, Cell) else cell
+def _content(cell: str | TableCell) -> str:
+    return cell.content if isinstance(cell, TableCell) else cell
 
 
 def figure(
@@ -176,53 +175,43 @@ def facts(said: Sequence[tuple[str, str, str]]) -> Html:
     )
 
 
-def legend(entries: Sequence[tuple[Html, str]]) -> Html:
-    """What the marks stand for: a drawing and its name each."""
-    return tag(
-        "ul",
-        *(tag("li", _swatch(drawing), name(label)) for drawing, label in entries),
-        class_="legend",
-    )
-
-
-def _swatch(drawing: Html) -> Html:
-    return Html(f'<svg viewBox="0 0 28 14" aria-hidden="true" focusable="false">{drawing}</svg>')
+def _legend(entries: Sequence[tuple[str, str]]) -> Html:
+    """What the marks stand for: a drawing, as SVG, and its name each."""
+    items = [tag("li", Html(f'<svg viewBox="0 0 28 14" aria-hidden="true">{drawing}</svg>'), name(label))
+             for drawing, label in entries]  # fmt: skip
+    return tag("ul", *items, class_="legend")
 
 
 def point_legend(models: Sequence[str]) -> Html:
     """Colour and shape of each model, as in the charts with points."""
-    return legend([(_mark(SHAPES[i % len(SHAPES)], f"f-{_series(i)}"), model) for i, model in enumerate(models)])
+    return _legend([(_mark(SHAPES[i % len(SHAPES)], _series(i)), model) for i, model in enumerate(models)])
 
 
 def line_legend(names: Sequence[str]) -> Html:
     """Colour and dash of each curve."""
-    return legend([(_dashed(i), curve) for i, curve in enumerate(names)])
+    dashes = (" ".join(map(str, DASHES[i % len(DASHES)])) for i in range(len(names)))
+    return _legend([
+        (f'<path d="M0 7h28" stroke-width="2.5" stroke-dasharray="{dash}" stroke="var(--{_series(i)})"/>', curve)
+        for i, (dash, curve) in enumerate(zip(dashes, names, strict=True))
+    ])  # fmt: skip
 
 
 def _series(index: int) -> str:
     return SERIES[index % len(SERIES)].role
 
 
-def _mark(shape: str, class_: str) -> Html:
-    return Html(f'<g class="{class_}">{_MARKS[shape]}</g>')
+def _mark(shape: str, role: str) -> str:
+    return f'<g fill="var(--{role})">{_MARKS[shape]}</g>'
 
 
-def _dashed(index: int) -> Html:
-    dash = " ".join(str(part) for part in DASHES[index % len(DASHES)])
-    line = f'<path d="M0 7h28" fill="none" stroke-width="2.5" stroke-dasharray="{dash}" class="s-{_series(index)}"/>'
-    return Html(line)
-
-
-def band_legend(bands: Sequence[int], roles: Sequence[str], *, missed: bool) -> Html:
-    """The bands of a fan by their nominal share, the price that came, and the mark of a miss."""
+def band_legend(bands: Sequence[int], roles: Sequence[str], *, outcomes: bool) -> Html:
+    """The bands of a fan by their nominal share, and the line. outcomes: with the prices that came, misses marked."""
     entries = [
-        (Html(f'<path d="M0 1h28v12H0z" class="f-{role}"/>'), f"{band}% interval")
+        (f'<path d="M0 1h28v12H0z" fill="var(--{role})"/>', f"{band}% interval")
         for role, band in zip(roles, bands, strict=False)
     ]
-    line = (
-        '<path d="M0 7h28" fill="none" stroke-width="1.6" class="s-ink"/><circle cx="14" cy="7" r="3" class="f-ink"/>'
-    )
-    entries.append((Html(line), "what happened" if missed else "close; dot: forecast issued"))
-    if missed and bands:
-        entries.append((_mark("diamond", "f-miss"), f"outside the {bands[0]}% interval"))
-    return legend(entries)
+    line = '<path d="M0 7h28" stroke-width="1.6" stroke="var(--ink)"/><circle cx="14" cy="7" r="3" fill="var(--ink)"/>'
+    entries.append((line, "what happened" if outcomes else "close; dot: forecast issued"))
+    if outcomes and bands:
+        entries.append((_mark("diamond", "miss"), f"outside the {bands[0]}% interval"))
+    return _legend(entries)

@@ -3,7 +3,7 @@
 import textwrap
 
 from cryptocast.evaluation.report.markup import Html, clean, tag
-from cryptocast.evaluation.report.report_data import Page
+from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.report.words import ahead, date, lead
 
 __all__ = ["picture", "render"]
@@ -13,7 +13,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri
 PICTURE_WIDTH = 860
 
 
-def render(page: Page) -> str:
+def render(page: ReportPage) -> str:
     """The report as one self-contained HTML document: the same page gives the same text.
 
     It has no script and asks for nothing. Write it as UTF-8. Takes about 50 ms a chart; imports the drawing libraries.
@@ -58,7 +58,7 @@ def render(page: Page) -> str:
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _top(page: Page, nav: Html) -> Html:
+def _top(page: ReportPage, nav: Html) -> Html:
     counted = [
         f"{len(page.coins)} coin{'s' * (len(page.coins) != 1)}",
         f"{len(page.models)} model{'s' * (len(page.models) != 1)}",
@@ -71,7 +71,7 @@ def _top(page: Page, nav: Html) -> Html:
     )
 
 
-def picture(page: Page) -> bytes:
+def picture(page: ReportPage) -> bytes:
     """One PNG, in the light colours: the first coin's fans and the skill against the strongest reference.
 
     Raises ValueError if the page has neither.

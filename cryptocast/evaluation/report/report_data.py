@@ -14,11 +14,11 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.evaluation.records import BacktestRow, ConfidenceSetRecord, HonestyRecord, Placebo
 from cryptocast.evaluation.trading import Trading
 
-__all__ = ["Fan", "FoldLosses", "Importance", "Page"]
+__all__ = ["FeatureShares", "FoldLosses", "ForecastFan", "ReportPage"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fan:
+class ForecastFan:
     """What one model said of one coin at its last origins, and what happened.
 
     closed_at, close    (m,)       the closes around those origins: time and price
@@ -64,7 +64,7 @@ class FoldLosses:
 
 
 @dataclass(frozen=True, slots=True)
-class Importance:
+class FeatureShares:
     """The features of one model and what each is worth, largest first: shares of the total."""
 
     model: str
@@ -73,7 +73,7 @@ class Importance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class ReportPage:
     """Everything that the report shows. Empty or None: that section is left out.
 
     title; coins; chosen: the model of the fans and of the coin charts; horizons in bars; bar: the noun of one bar
@@ -90,11 +90,11 @@ class Page:
     rows: tuple[BacktestRow, ...]
     honesty: tuple[HonestyRecord, ...] = ()
     confidence_sets: tuple[ConfidenceSetRecord, ...] = ()
-    fans: tuple[Fan, ...] = ()
+    fans: tuple[ForecastFan, ...] = ()
     trading: Trading | None = None
     placebo: Placebo | None = None
     folds: tuple[FoldLosses, ...] = ()
-    importance: tuple[Importance, ...] = ()
+    importance: tuple[FeatureShares, ...] = ()
     conventions: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     command: str = ""

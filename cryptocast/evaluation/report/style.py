@@ -1,11 +1,9 @@
 """The style sheet of the page."""
 
-from cryptocast.evaluation.report.colours import COLOURS, variables
+from cryptocast.evaluation.report.colours import variables
 
 __all__ = ["STYLE"]
 
-_PAINT = "".join(f".f-{role}{{fill:var(--{role})}}.s-{role}{{stroke:var(--{role})}}" for role in COLOURS)
-_SERIES = "".join(f".{role}{{color:var(--{role})}}" for role in COLOURS if role.startswith("series-"))
 
 _RULES = """
 *{box-sizing:border-box}
@@ -131,5 +129,5 @@ details::details-content{content-visibility:visible;display:block;block-size:aut
 STYLE = (
     f":root{{color-scheme:light dark;{variables('light')}--well:#f3f5f7}}"
     f"@media screen and (prefers-color-scheme:dark){{:root{{{variables('dark')}--well:#1d232a}}}}"
-    f"{_PAINT}{_SERIES}{_RULES}@media print{{:root{{color-scheme:light}}{_PRINT}}}"
+    f"{_RULES}@media print{{:root{{color-scheme:light}}{_PRINT}}}"
 ).replace("\n", "")

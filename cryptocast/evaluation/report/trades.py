@@ -6,15 +6,15 @@ from cryptocast.evaluation.records import PathsRecord, StrategyRecord, TradingRe
 from cryptocast.evaluation.report import charts, parts
 from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.parts import Section
-from cryptocast.evaluation.report.report_data import Page
+from cryptocast.evaluation.report.parts import PageSection
+from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.report.words import UNKNOWN, interval, number, percent, ratio, signed_percent
 from cryptocast.evaluation.trading import Curve
 
 __all__ = ["trading"]
 
 
-def trading(page: Page, drawer: Drawer) -> Section | None:
+def trading(page: ReportPage, drawer: Drawer) -> PageSection | None:
     """Equity and drawdown against the baselines, the numbers behind them, and how much of them could be luck."""
     if page.trading is None:
         return None
@@ -30,7 +30,7 @@ def trading(page: Page, drawer: Drawer) -> Section | None:
     if chances:
         body += [tag("h3", "How much of it could be luck"), parts.facts(chances)]
     body += _paths(told, drawer)
-    return Section("trading", "Strategies after costs", join(body))
+    return PageSection("trading", "Strategies after costs", join(body))
 
 
 def _curves(curves: Sequence[Curve], told: TradingRecord, drawer: Drawer) -> list[Html]:

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 
 from cryptocast.evaluation.records import SkillPart
-from cryptocast.evaluation.report.report_data import Page
+from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.verdicts import Verdict
 
 __all__ = [
@@ -143,7 +143,7 @@ def _smallest(verdict: Verdict) -> str:
     return f"This much data could have shown a skill of {percent(verdict.smallest_skill)} or more."
 
 
-def lead(page: Page) -> str:
+def lead(page: ReportPage) -> str:
     """The whole table of verdicts in one or two sentences."""
     verdicts = [(row.model, score.horizon, score.verdict) for row in page.judged for score in row.scores]
     total = len(verdicts)
@@ -167,7 +167,7 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _lead_where(page: Page, better: AbstractSet[tuple[str, int]]) -> str:
+def _lead_where(page: ReportPage, better: AbstractSet[tuple[str, int]]) -> str:
     places = {record.lies_in for record in page.honesty if (record.model, record.horizon) in better}
     if places == {("width",)}:
         return (
