@@ -13,13 +13,13 @@ MOST_BARS = 15
 
 
 def folds(page: ReportPage, _: Drawer) -> PageSection | None:
-    """Every refit: what it saw, what it forecast, what it lost."""
+    """Every refit: its training and test rows, and its losses."""
     if not page.folds:
         return None
     names = list(dict.fromkeys(name for fold in page.folds for name in fold.losses))
     head = ["Fold", "Train", "Test", "Train rows", "Test rows", *names]
     about = "Model columns: mean CRPS of its test block over all horizons."
-    title = "Each fold is fitted before the first bar it forecasts"
+    title = "The models of each fold are fitted before the first bar they forecast"
     rows = [_fold(fold, names) for fold in page.folds]
     return PageSection("folds", "Folds", parts.table(title, head, rows, about=about))
 
@@ -37,37 +37,40 @@ def _fold(fold: FoldLosses, names: list[str]) -> list[str]:
 
 def importance(page: ReportPage, drawer: Drawer) -> PageSection | None:
     """What each model looks at."""
-    shown = [found for found in page.importance if found.features]
-    if not shown:
+    models = [model for model in page.importance if model.features]
+    if not models:
         return None
-    made = [_bars(found, drawer) for found in shown]
+    figures = [_bars(model, drawer) for model in models]
     tables = [
-        parts.folded(f"{found.model}: all {len(found.features)} features", "", _shares(found))
-        for found in shown
-        if len(found.features) > MOST_BARS
+        parts.folded(
+            f"{model.model}: all {len(model.features)} features",
+            "",
+            parts.table(
+                f"{model.model}: {model.method}",
+                ["Feature", "Share"],
+                [[parts.name(name), percent(share, 2)] for name, share in model.features],
+            ),
+        )
+        for model in models
+        if len(model.features) > MOST_BARS
     ]
     how = (
-        "longer bars are used more by the model. That is what it looks at, not what moves prices, and features that "
-        "move together share their worth."
+        "the longer the bar, the more the model relies on the feature. This describes the model, not what moves "
+        "prices; correlated features share their importance."
     )
-    return PageSection("features", "Feature importance", join([parts.read(how), parts.grid(made), *tables]))
+    return PageSection("features", "Feature importance", join([parts.read(how), parts.grid(figures), *tables]))
 
 
-def _bars(found: FeatureShares, drawer: Drawer) -> Html:
-    count = min(MOST_BARS, len(found.features))
+def _bars(model: FeatureShares, drawer: Drawer) -> Html:
+    count = min(MOST_BARS, len(model.features))
     return parts.figure(
         drawer,
-        charts.importance(found, MOST_BARS),
-        title=found.model,
-        note=found.method + (f"; the first {count} of {len(found.features)}" if count < len(found.features) else ""),
-        description=", ".join(f"{name} {percent(share)}" for name, share in found.features[:MOST_BARS]),
+        charts.importance(model, MOST_BARS),
+        title=model.model,
+        note=model.method + (f"; the first {count} of {len(model.features)}" if count < len(model.features) else ""),
+        description=", ".join(f"{name} {percent(share)}" for name, share in model.features[:MOST_BARS]),
         height=56 + max(24 * count, 60),
     )
-
-
-def _shares(found: FeatureShares) -> Html:
-    rows = [[parts.name(name), percent(share, 2)] for name, share in found.features]
-    return parts.table(f"{found.model}: {found.method}", ["Feature", "Share"], rows)
 
 
 def conventions(page: ReportPage, _: Drawer) -> PageSection | None:
@@ -90,4 +93,4 @@ def repeat(page: ReportPage, _: Drawer) -> PageSection | None:
         rows = [[key, value] for key, value in page.manifest]
         about = "The same data hash and settings give the same numbers."
         body.append(parts.table("The run manifest", ["Key", "Value"], rows, about=about, left=2, wrap=True))
-    return PageSection("repeat", "To repeat this run", join(body))
+    return PageSection("repeat", "Reproduce this run", join(body))

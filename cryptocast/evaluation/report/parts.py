@@ -9,10 +9,7 @@ from cryptocast.evaluation.report.drawing import Drawer, Plot
 from cryptocast.evaluation.report.markup import Html, tag
 
 __all__ = [
-    "QUARTER",
-    "TILE",
     "PageSection",
-    "TableCell",
     "band_legend",
     "facts",
     "figure",
@@ -54,21 +51,13 @@ class PageSection:
     body: Html
 
 
-@dataclass(frozen=True, slots=True)
-class TableCell:
-    """A cell of a table with a class: `off` for a number that is not as it should be, `note` for a text."""
-
-    content: str
-    class_: str
-
-
 def name(value: str) -> Html:
     """A name from outside, apart from the direction in which the text around it runs."""
     return tag("bdi", value)
 
 
 def small(value: str) -> Html:
-    """Something said in passing."""
+    """A note in smaller letters."""
     return tag("span", value, class_="small")
 
 
@@ -80,7 +69,7 @@ def read(value: str) -> Html:
 def table(
     title: str,
     head: Sequence[str],
-    rows: Sequence[Sequence[str | TableCell]],
+    rows: Sequence[Sequence[str]],
     *,
     about: str = "",
     left: int = 1,
@@ -96,7 +85,7 @@ def table(
 def grouped(
     title: str,
     head: Sequence[str],
-    groups: Sequence[tuple[str, Sequence[Sequence[str | TableCell]]]],
+    groups: Sequence[tuple[str, Sequence[Sequence[str]]]],
     *,
     about: str = "",
     left: int = 1,
@@ -107,26 +96,20 @@ def grouped(
     bodies = []
     for group, rows in groups:
         over = tag("tr", tag("th", name(group), scope="rowgroup", colspan=str(len(head))), class_="over")
-        lines = [tag("tr", tag("th", _content(row[0]), scope="row"), *_cells(row[1:], left - 1)) for row in rows]
+        lines = [
+            tag(
+                "tr",
+                tag("th", row[0], scope="row"),
+                *(tag("td", cell, class_="left" if i < left else None) for i, cell in enumerate(row[1:], 1)),
+            )
+            for row in rows
+        ]
         bodies.append(tag("tbody", *([over] if group else []), *lines))
-    made = tag("table", tag("thead", tag("tr", *top)), *bodies, aria_label=title)
+    whole = tag("table", tag("thead", tag("tr", *top)), *bodies, aria_label=title)
     # Stands above the box, so that it does not scroll away; the box has a focus, to be scrolled without a pointer.
     above = tag("p", f"{title}. {about}".rstrip(), class_="about")
-    box = tag("div", made, class_="scroll wrap" if wrap else "scroll", role="region", tabindex="0", aria_label=title)
+    box = tag("div", whole, class_="scroll wrap" if wrap else "scroll", role="region", tabindex="0", aria_label=title)
     return tag("div", above, box, class_="table")
-
-
-def _cells(cells: Sequence[str | TableCell], left: int) -> list[Html]:
-    return [
-        tag("td", cell.content, class_=cell.class_)
-        if isinstance(cell, TableCell)
-        else tag("td", cell, class_="left" if i < left else None)
-        for i, cell in enumerate(cells)
-    ]
-
-
-def _content(cell: str | TableCell) -> str:
-    return cell.content if isinstance(cell, TableCell) else cell
 
 
 def figure(
@@ -139,9 +122,9 @@ def figure(
 
 def wide_figure(drawer: Drawer, plot: Plot, *, title: str, note: str, description: str) -> Html:
     """A chart over the whole width, drawn a second time for a narrow screen, where it would shrink past reading."""
-    said = {"title": title, "description": description}
-    wide = drawer.svg(plot, width=WIDE, height=WIDE_HEIGHT, **said)
-    narrow = drawer.svg(plot, width=TILE, height=NARROW_HEIGHT, **said)
+    texts = {"title": title, "description": description}
+    wide = drawer.svg(plot, width=WIDE, height=WIDE_HEIGHT, **texts)
+    narrow = drawer.svg(plot, width=TILE, height=NARROW_HEIGHT, **texts)
     both = tag("div", wide, class_="only-wide"), tag("div", narrow, class_="only-narrow")
     return tag("figure", _caption(title, note), *both)
 
@@ -166,11 +149,11 @@ def folded(summary: str, note: str, *content: str, unfolded: bool = False) -> Ht
     return tag("details", head, *content, open="" if unfolded else None)
 
 
-def facts(said: Sequence[tuple[str, str, str]]) -> Html:
+def facts(entries: Sequence[tuple[str, str, str]]) -> Html:
     """Single numbers: what it is, the number, what it means."""
     return tag(
         "dl",
-        *(tag("div", tag("dt", what), tag("dd", value, small(means))) for what, value, means in said),
+        *(tag("div", tag("dt", what), tag("dd", value, small(means))) for what, value, means in entries),
         class_="facts",
     )
 

@@ -7,9 +7,6 @@ does NaN in an array. Horizons are counted in bars.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.evaluation.records import BacktestRow, ConfidenceSetRecord, HonestyRecord, Placebo
 from cryptocast.evaluation.trading import Trading
@@ -19,7 +16,7 @@ __all__ = ["FeatureShares", "FoldLosses", "ForecastFan", "ReportPage"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForecastFan:
-    """What one model said of one coin at its last origins, and what happened.
+    """The forecasts of one coin by one model at its last origins, and the prices that followed.
 
     closed_at, close    (m,)       the closes around those origins: time and price
     issued_at           (n,)       increasing
@@ -27,7 +24,7 @@ class ForecastFan:
     levels              (q,)       increasing, inside (0, 1), symmetric about 0.5 for bands
     prices              (n, H, q)  quantiles
     outcome             (n, H)     price at due_at, NaN where not known
-    H counts the page's horizons. Raises ValueError for other shapes.
+    H counts the page's horizons.
     """
 
     coin: str
@@ -39,14 +36,6 @@ class ForecastFan:
     levels: FloatArray
     prices: FloatArray
     outcome: FloatArray
-
-    def __post_init__(self) -> None:
-        n, horizons, q = self.prices.shape
-        _shape("close", self.close, self.closed_at.shape)
-        _shape("issued_at", self.issued_at, (n,))
-        _shape("due_at", self.due_at, (n, horizons))
-        _shape("outcome", self.outcome, (n, horizons))
-        _shape("levels", self.levels, (q,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +89,17 @@ class ReportPage:
     command: str = ""
     manifest: tuple[tuple[str, str], ...] = ()
 
-    def __post_init__(self) -> None:
-        if any(fan.prices.shape[1] != len(self.horizons) for fan in self.fans):
-            raise ValueError(f"a fan has another number of horizons than the page, which has {len(self.horizons)}")
-
     @property
     def pooled(self) -> tuple[BacktestRow, ...]:
         """The rows over all coins, one a model."""
         return tuple(row for row in self.rows if row.coin is None)
 
     @property
-    def judged(self) -> tuple[BacktestRow, ...]:
-        """Those of the models that are held against the baseline."""
+    def challengers(self) -> tuple[BacktestRow, ...]:
+        """Those of all models but the baseline."""
         return tuple(row for row in self.pooled if row.model != "baseline")
 
     @property
     def models(self) -> tuple[str, ...]:
         """Their names, references not among them."""
         return tuple(row.model for row in self.pooled)
-
-
-def _shape(name: str, values: npt.NDArray[np.generic], expected: tuple[int, ...]) -> None:
-    if values.shape != expected:
-        raise ValueError(f"{name} is {values.shape}, expected {expected}")

@@ -82,11 +82,10 @@ thead th{color:var(--muted);font-weight:500;vertical-align:bottom}
 th[scope=row],th.left,td.left{text-align:left}
 tbody th[scope=row]{position:sticky;left:0;background:var(--paper);max-width:min(46vw,30ch);
  overflow:hidden;text-overflow:ellipsis;white-space:normal;overflow-wrap:break-word;min-width:15ch}
-td.note{white-space:normal;text-align:left;min-width:22ch}
 td .small{margin-left:6px}
 .wrap td{white-space:normal;text-align:left;overflow-wrap:anywhere;min-width:18ch}
 .wrap th{vertical-align:top}
-td.off{color:var(--miss);font-weight:600}
+td .off{color:var(--miss);font-weight:600}
 details{border-bottom:1px solid var(--line)}
 details:last-child{border-bottom:0}
 summary{cursor:pointer;padding:12px 0;font-weight:600}
