@@ -41,10 +41,10 @@ from cryptocast.config import Config, Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.file.reader import read_file
 from cryptocast.errors import ModelError, UsageError
-from cryptocast.evaluation.plan import Block, Plan
+from cryptocast.evaluation.plan import Block, WalkPlan
 from cryptocast.evaluation.records import HorizonScore
 from cryptocast.evaluation.scores import Judged, judge, score_model
-from cryptocast.evaluation.walk_forward import Raw, walk_forward
+from cryptocast.evaluation.walk_forward import RawForecasts, walk_forward
 from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import Matrix, build_matrix
@@ -134,9 +134,9 @@ class Contest:
         return build_matrix(table, names, horizons=self.setting.horizons, bar_us=self.setting.bar_us)
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> WalkPlan:
         least = self.config.train.min_train_bars
-        return Plan(self.window.first, self.window.last, self.setting.step, self.refit, 0, least)
+        return WalkPlan(self.window.first, self.window.last, self.setting.step, self.refit, 0, least)
 
     @cached_property
     def digest(self) -> str:
@@ -314,7 +314,7 @@ class Kept:
     contest: Contest
     names: tuple[str, ...]
 
-    def load(self, block: Block, matrix: Matrix) -> Raw | None:
+    def load(self, block: Block, matrix: Matrix) -> RawForecasts | None:
         """The block's forecasts of all these models; None if one is not there."""
         forecasts, rounds, row = {}, {}, None
         for name in self.names:
@@ -328,9 +328,9 @@ class Kept:
                     parts = (stored["values"], stored["volatility"], stored["p_up"])
                     forecasts[name] = _forecast(matrix.rows(row), *parts)
         repeated = {name: found for name, found in rounds.items() if found != Rounds()}
-        return None if row is None else Raw(row, forecasts, repeated)
+        return None if row is None else RawForecasts(row, forecasts, repeated)
 
-    def save(self, block: Block, raw: Raw) -> None:
+    def save(self, block: Block, raw: RawForecasts) -> None:
         """One file for each of them; a model that had too few rows leaves one without forecasts."""
         for name in self.names:
             found = raw.forecasts.get(name)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError
-from cryptocast.evaluation.plan import Plan, fold_starts, plan_folds
+from cryptocast.evaluation.plan import WalkPlan, fold_starts, plan_folds
 from cryptocast.evaluation.scores import TableRow, judge, score_model, score_table
 from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.evaluation.walk_forward import WalkForward, walk_forward
@@ -25,12 +25,12 @@ from tests.models.conftest import make_matrix as make_matrix
 QUICK = Config(lightgbm=LightGBMConfig(rounds=15, min_data_in_leaf=40))
 
 
-def _plan(matrix: Matrix, **changes: int) -> Plan:
+def _plan(matrix: Matrix, **changes: int) -> WalkPlan:
     options = {"step": 7, "refit_every": 91, "embargo": 0, "min_train_bars": 200, "start": None, "end": None}
     return plan_folds(matrix, **{**options, **changes})  # type: ignore[arg-type]
 
 
-def _walk(matrix: Matrix, plan: Plan, models: tuple[str, ...] = ("baseline", "lightgbm")) -> WalkForward:
+def _walk(matrix: Matrix, plan: WalkPlan, models: tuple[str, ...] = ("baseline", "lightgbm")) -> WalkForward:
     return walk_forward(
         matrix,
         {name: learner(name, QUICK) for name in models},
@@ -69,7 +69,7 @@ def test_a_week_more_of_data_changes_no_forecast_of_earlier_folds(make_matrix: M
     shorter = make_matrix(("bitcoin", "ethereum"), 647, drop=tuple(range(640, 647)))
     plan = _plan(shorter)
     walked = _walk(shorter, plan)
-    again = _walk(longer, Plan(plan.start, plan.end + 7 * longer.bar_us, 7, 91, 0, 200))
+    again = _walk(longer, WalkPlan(plan.start, plan.end + 7 * longer.bar_us, 7, 91, 0, 200))
     for name, made in walked.forecasts.items():
         other = again.forecasts[name]
         same = np.isin(other.issued_at, made.issued_at)

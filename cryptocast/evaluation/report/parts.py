@@ -194,7 +194,7 @@ def band_legend(bands: Sequence[int], roles: Sequence[str], *, outcomes: bool) -
         for role, band in zip(roles, bands, strict=False)
     ]
     line = '<path d="M0 7h28" stroke-width="1.6" stroke="var(--ink)"/><circle cx="14" cy="7" r="3" fill="var(--ink)"/>'
-    entries.append((line, "what happened" if outcomes else "close; dot: forecast issued"))
+    entries.append((line, "actual price" if outcomes else "close; dot: forecast issued"))
     if outcomes and bands:
         entries.append((_mark("diamond", "miss"), f"outside the {bands[0]}% interval"))
     return _legend(entries)

@@ -14,7 +14,7 @@ from cryptocast.config import Granularity
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.honesty import honesty
-from cryptocast.evaluation.plan import Plan, plan_folds
+from cryptocast.evaluation.plan import WalkPlan, plan_folds
 from cryptocast.evaluation.records import HorizonScore, StrategyRecord, TradingRecord
 from cryptocast.evaluation.scores import TableRow, judge, score_table
 from cryptocast.evaluation.strategy import Execution
@@ -313,7 +313,7 @@ def _names(context: Context, order: BacktestOrder) -> tuple[str, ...]:
     return (*ALL_KINDS, MIX) if "all" in names else names
 
 
-def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: Granularity) -> Plan:
+def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: Granularity) -> WalkPlan:
     step, refit_every = context.config.steps(granularity)
     backtest = context.config.backtest
     return plan_folds(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryptocast.arrays import Int64Array
-from cryptocast.evaluation.plan import Plan
+from cryptocast.evaluation.plan import WalkPlan
 from cryptocast.evaluation.scores import Judged
 from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
@@ -29,7 +29,7 @@ class Prepared:
     matrix: Matrix
     models: Contenders
     horizons: tuple[int, ...]
-    plan: Plan | None
+    plan: WalkPlan | None
     notes: tuple[str, ...] = ()
 
     def manifest(self) -> RunManifest:
