@@ -19,7 +19,7 @@ from cryptocast.scoring.points import mape
 from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns
 from cryptocast.scoring.skill import skill, smallest_effect
 
-__all__ = ["Cell", "Judged", "TableRow", "judge", "score_model", "score_table"]
+__all__ = ["Cell", "Judged", "TableRow", "judge", "score_table"]
 
 INTERVALS = (80, 90, 95)
 ALPHA = 0.05
@@ -154,11 +154,6 @@ def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> Judg
         scored = scored & reference.known
     losses = {name: np.where(scored, _losses(rows, forecast), np.nan) for name, forecast in everything.items()}
     return Judged(rows=rows, step=step, forecasts=everything, losses=losses, scored=scored)
-
-
-def score_model(judged: Judged, name: str) -> tuple[HorizonScore, ...]:
-    """One score for each horizon; one without outcomes has n = 0. The verdicts are corrected for their number only."""
-    return score_table([TableRow(judged, name)])[0]
 
 
 def score_table(rows: Sequence[TableRow]) -> tuple[tuple[HorizonScore, ...], ...]:

@@ -1,7 +1,6 @@
 """The sections at the end: folds, features, conventions, and how to repeat the run."""
 
 from cryptocast.evaluation.report import charts, parts
-from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
 from cryptocast.evaluation.report.parts import PageSection
 from cryptocast.evaluation.report.report_data import FeatureShares, FoldLosses, ReportPage
@@ -12,7 +11,7 @@ __all__ = ["conventions", "folds", "importance", "repeat"]
 MOST_BARS = 15
 
 
-def folds(page: ReportPage, _: Drawer) -> PageSection | None:
+def folds(page: ReportPage) -> PageSection | None:
     """Every refit: its training and test rows, and its losses."""
     if not page.folds:
         return None
@@ -35,12 +34,12 @@ def _fold(fold: FoldLosses, names: list[str]) -> list[str]:
     ]
 
 
-def importance(page: ReportPage, drawer: Drawer) -> PageSection | None:
+def importance(page: ReportPage) -> PageSection | None:
     """What each model looks at."""
     models = [model for model in page.importance if model.features]
     if not models:
         return None
-    figures = [_bars(model, drawer) for model in models]
+    figures = [_bars(model) for model in models]
     tables = [
         parts.folded(
             f"{model.model}: all {len(model.features)} features",
@@ -61,10 +60,9 @@ def importance(page: ReportPage, drawer: Drawer) -> PageSection | None:
     return PageSection("features", "Feature importance", join([parts.read(how), parts.grid(figures), *tables]))
 
 
-def _bars(model: FeatureShares, drawer: Drawer) -> Html:
+def _bars(model: FeatureShares) -> Html:
     count = min(MOST_BARS, len(model.features))
     return parts.figure(
-        drawer,
         charts.importance(model, MOST_BARS),
         title=model.model,
         note=model.method + (f"; the first {count} of {len(model.features)}" if count < len(model.features) else ""),
@@ -73,7 +71,7 @@ def _bars(model: FeatureShares, drawer: Drawer) -> Html:
     )
 
 
-def conventions(page: ReportPage, _: Drawer) -> PageSection | None:
+def conventions(page: ReportPage) -> PageSection | None:
     """How things were counted."""
     if not page.conventions:
         return None
@@ -82,7 +80,7 @@ def conventions(page: ReportPage, _: Drawer) -> PageSection | None:
     )
 
 
-def repeat(page: ReportPage, _: Drawer) -> PageSection | None:
+def repeat(page: ReportPage) -> PageSection | None:
     """The command and the manifest: the same data and settings give the same numbers."""
     if not page.command and not page.manifest:
         return None

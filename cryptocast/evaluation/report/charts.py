@@ -1,6 +1,6 @@
 """The charts: plain values -> Altair, in stand-in colours, without a size or a legend (the page has those).
 
-Each function returns what `drawing.Drawer` fits into a place of the page. Text that comes from outside, such as the
+Each function returns what `drawing.svg` fits into a place of the page. Text that comes from outside, such as the
 names of coins and models, is cleaned of what no document may hold.
 """
 

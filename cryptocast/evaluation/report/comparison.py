@@ -33,13 +33,11 @@ def comparison_page(
     # Imports the drawing libraries.
     from cryptocast.evaluation.report import parts
     from cryptocast.evaluation.report.charts import SkillPoint, skill
-    from cryptocast.evaluation.report.drawing import Drawer
 
     sections = [tag("section", tag("h2", "Result"), tag("ul", *(tag("li", reason) for reason in reasons)))]
     if horizons:
         points = [SkillPoint(row.label, first, row.skill, row.lower, row.upper) for row in horizons]
         chart = parts.figure(
-            Drawer(),
             skill(points, [first]),
             title=f"Skill of {first} over {second}",
             note="95% intervals; right of the line the first is better",

@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET  # of text that the renderer made from our own specification, never of a download
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ import vl_convert
 from cryptocast.evaluation.report.colours import COLOURS, in_light, in_page
 from cryptocast.evaluation.report.markup import Html, clean
 
-__all__ = ["Drawer", "Plot", "Row", "Sketch", "png"]
+__all__ = ["Plot", "Row", "Sketch", "png", "svg"]
 
 Row: TypeAlias = dict[str, Any]
 
@@ -84,23 +85,19 @@ class Sketch:
         return Plot(alt.layer(*layers), self.rows)
 
 
-@dataclass(slots=True)
-class Drawer:
-    """Draws the charts of one page: numbers them, so that no identifier is given twice."""
+def svg(plot: Plot, *, title: str, description: str, width: int, height: int) -> Html:
+    """The plot as an SVG element, width x height including its axes, scaling to the width of its place.
 
-    drawn: int = 0
-
-    def svg(self, plot: Plot, *, title: str, description: str, width: int, height: int) -> Html:
-        """The plot as an SVG element, width x height including its axes, scaling to the width of its place.
-
-        title and description are what a screen reader says of it.
-        """
-        self.drawn += 1
-        fit = alt.AutoSizeParams(type="fit", contains="padding")
-        spec = plot.spec(width=width, height=height, autosize=fit)
-        written = vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[])
-        root = ET.fromstring(written)  # noqa: S314 - made by us, one line above
-        return _embedded(root, f"c{self.drawn}", title, description)
+    title and description are what a screen reader says of it.
+    """
+    fit = alt.AutoSizeParams(type="fit", contains="padding")
+    spec = plot.spec(width=width, height=height, autosize=fit)
+    text = vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[])
+    root = ET.fromstring(text)  # noqa: S314 - made by us, one line above
+    # What it shows names it, so that no identifier is given twice.
+    return _embedded(
+        root, f"c{zlib.crc32(f'{title} {description} {text}'.encode(errors='replace')):08x}", title, description
+    )
 
 
 def png(plots: Sequence[tuple[Plot, dict[str, Any]]], *, title: str, subtitle: list[str]) -> bytes:

@@ -14,7 +14,7 @@ from cryptocast.evaluation.records import (
 )
 from cryptocast.evaluation.report import charts, parts
 from cryptocast.evaluation.report.charts import SkillPoint
-from cryptocast.evaluation.report.drawing import Drawer, Plot
+from cryptocast.evaluation.report.drawing import Plot
 from cryptocast.evaluation.report.markup import Html, join, tag
 from cryptocast.evaluation.report.parts import PageSection
 from cryptocast.evaluation.report.report_data import ForecastFan, ReportPage
@@ -44,7 +44,7 @@ PART_NAMES: Final = {
 }
 
 
-def verdicts(page: ReportPage, _: Drawer) -> PageSection | None:
+def verdicts(page: ReportPage) -> PageSection | None:
     """The verdict of each model at each horizon in words, before anything else, and what is missing."""
     body = [
         parts.read(
@@ -111,11 +111,11 @@ def _word(verdict: Verdict) -> Html:
     return tag("span", mark, word, class_=f"word {word.replace(' ', '-')}")
 
 
-def skill(page: ReportPage, drawer: Drawer) -> PageSection | None:
+def skill(page: ReportPage) -> PageSection | None:
     """Skill by horizon against each reference, the model confidence sets, and every loss."""
     if not page.honesty:
         return None
-    body = [*_skill_charts(page, drawer)]
+    body = [*_skill_charts(page)]
     if page.confidence_sets:
         body += [tag("h3", "Model confidence sets"), _confidence_sets(page)]
     body += [tag("h3", "Losses"), _losses(page)]
@@ -132,12 +132,11 @@ def skills(page: ReportPage) -> dict[str, list[SkillPoint]]:
     return by_reference
 
 
-def _skill_charts(page: ReportPage, drawer: Drawer) -> list[Html]:
+def _skill_charts(page: ReportPage) -> list[Html]:
     by_reference = skills(page)
     everything = [point for rows in by_reference.values() for point in rows]
     figures = [
         parts.figure(
-            drawer,
             charts.skill(rows, page.models, range_of=everything),
             title=f"against {reference}",
             description=f"Skill of each model against {reference}, with intervals. " + _skill_words(rows),
@@ -219,14 +218,14 @@ def _values(record: HonestyRecord, score: HorizonScore | None) -> dict[str, floa
     }
 
 
-def coins(page: ReportPage, drawer: Drawer) -> PageSection | None:
+def coins(page: ReportPage) -> PageSection | None:
     """Coin by coin: the chosen model's skill as charts, every model as a table."""
     rows = [row for row in page.rows if row.coin is not None and row.model != "baseline"]
     if not rows:
         return None
     width = parts.tile(len(page.horizons))
     chosen = [row for row in rows if row.model == page.chosen]
-    figures = [_coin_chart(page, drawer, chosen, horizon) for horizon in page.horizons]
+    figures = [_coin_chart(page, chosen, horizon) for horizon in page.horizons]
     models = list(dict.fromkeys(row.model for row in rows))
     tables = [
         parts.folded(model, "verdict and skill against the strongest reference",
@@ -242,13 +241,12 @@ def coins(page: ReportPage, drawer: Drawer) -> PageSection | None:
     return PageSection("coins", "Coin by coin", join([parts.read(how), grid, tag("h3", "Every model"), *tables]))
 
 
-def _coin_chart(page: ReportPage, drawer: Drawer, rows: Sequence[BacktestRow], horizon: int) -> Html:
+def _coin_chart(page: ReportPage, rows: Sequence[BacktestRow], horizon: int) -> Html:
     verdicts = [(row.coin or "", score.verdict) for row in rows if (score := _at(row, horizon)) is not None]
     if not verdicts:
         return Html("")
     points = [SkillPoint(coin, page.chosen, v.skill, v.lower, v.upper) for coin, v in verdicts]
     return parts.figure(
-        drawer,
         charts.skill(points, page.models),
         title=f"{ahead(horizon, page.bar)} ahead",
         description="; ".join(f"{coin}: {signed_percent(v.skill)}, {v.word or 'cannot tell'}" for coin, v in verdicts),
@@ -263,7 +261,7 @@ def _coin_table(page: ReportPage, model: str, rows: Sequence[BacktestRow]) -> Ht
     return parts.table(f"{model}: verdict, skill, and number of dates", head, cells, left=99)
 
 
-def fans(page: ReportPage, drawer: Drawer) -> PageSection | None:
+def fans(page: ReportPage) -> PageSection | None:
     """The forecasts of each coin and the prices that followed: an overview, then each horizon."""
     drawn = [fan for fan in page.fans if fan.issued_at.size]
     if not drawn:
@@ -280,20 +278,19 @@ def fans(page: ReportPage, drawer: Drawer) -> PageSection | None:
     body = [
         parts.read(how),
         parts.band_legend(bands, charts.BAND_ROLES, outcomes=False),
-        parts.grid([_fan(page, drawer, fan) for fan in drawn]),
+        parts.grid([_fan(page, fan) for fan in drawn]),
         tag("h3", "Each horizon"),
         parts.read(each),
         parts.band_legend(bands, charts.BAND_ROLES, outcomes=True),
-        *(_bands(page, drawer, fan, unfolded=i < OPEN_COINS) for i, fan in enumerate(drawn)),
+        *(_bands(page, fan, unfolded=i < OPEN_COINS) for i, fan in enumerate(drawn)),
     ]
     return PageSection("fans", "Forecasts and actual prices", join(body))
 
 
-def _fan(page: ReportPage, drawer: Drawer, fan: ForecastFan) -> Html:
+def _fan(page: ReportPage, fan: ForecastFan) -> Html:
     closes = fan.close[np.isfinite(fan.close)]
     last = float(closes[-1]) if closes.size else None
     return parts.figure(
-        drawer,
         charts.fan(fan),
         title=fan.coin,
         description=f"Closes of {fan.coin} with forecast bands of {fan.model} up to "
@@ -302,13 +299,12 @@ def _fan(page: ReportPage, drawer: Drawer, fan: ForecastFan) -> Html:
     )
 
 
-def _bands(page: ReportPage, drawer: Drawer, fan: ForecastFan, *, unfolded: bool) -> Html:
+def _bands(page: ReportPage, fan: ForecastFan, *, unfolded: bool) -> Html:
     figures, width = [], parts.tile(len(page.horizons))
     for column, horizon in enumerate(page.horizons):
         hits = _hits(fan, column)
         figures.append(
             parts.figure(
-                drawer,
                 charts.bands(fan, column),
                 title=f"{ahead(horizon, page.bar)} ahead",
                 note=hits,
@@ -332,13 +328,12 @@ def _hits(fan: ForecastFan, column: int) -> str:
     return f"Inside {'/'.join(map(str, bands))}%: {', '.join(map(str, inside))} of {len(outcome)}"
 
 
-def calibration(page: ReportPage, drawer: Drawer) -> PageSection | None:
+def calibration(page: ReportPage) -> PageSection | None:
     """Whether the intervals, distributions and probabilities of the forecasts come true."""
     if not page.honesty:
         return None
     intervals = _by_horizon(
         page,
-        drawer,
         "Intervals",
         "observed minus nominal coverage of each central interval, in percentage points, with two standard errors "
         "clustered by date. Below the line: intervals too narrow. Above: too wide.",
@@ -348,7 +343,6 @@ def calibration(page: ReportPage, drawer: Drawer) -> PageSection | None:
     )
     probabilities = _by_horizon(
         page,
-        drawer,
         "Probability of a rise",
         "of all forecasts with about this probability of a rise, the share that rose, with a 95% interval. On the "
         "diagonal: calibrated. Flatter: overconfident.",
@@ -356,13 +350,12 @@ def calibration(page: ReportPage, drawer: Drawer) -> PageSection | None:
         charts.probability_reliability,
         lambda record: [(percent(one.stated, 0), one.observed) for one in record.stated],
     )
-    body = [parts.point_legend(page.models), *intervals, *_pits(page, drawer), *probabilities]
+    body = [parts.point_legend(page.models), *intervals, *_pits(page), *probabilities]
     return PageSection("calibration", "Calibration", join(body))
 
 
 def _by_horizon(
     page: ReportPage,
-    drawer: Drawer,
     heading: str,
     how: str,
     records: Sequence[HonestyRecord],
@@ -377,7 +370,6 @@ def _by_horizon(
             words = (f"{one.model} {stated}: {percent(observed)}" for one in own for stated, observed in pairs(one))
             figures.append(
                 parts.figure(
-                    drawer,
                     chart(own, page.models),
                     title=f"{ahead(horizon, page.bar)} ahead",
                     note=f"n = {max(record.n for record in own):,} forecasts",
@@ -389,7 +381,7 @@ def _by_horizon(
     return [tag("h3", heading), parts.read(how), parts.grid(figures, width=width)] if figures else []
 
 
-def _pits(page: ReportPage, drawer: Drawer) -> list[Html]:
+def _pits(page: ReportPage) -> list[Html]:
     """Model by model, the chosen one's open and the others' folded away."""
     how = (
         "where the outcomes fall within their forecast distributions (PIT). Flat along the line: calibrated. U-shaped: "
@@ -397,7 +389,7 @@ def _pits(page: ReportPage, drawer: Drawer) -> list[Html]:
     )
     width = parts.tile(len(page.horizons))
     grids = {
-        model: parts.grid([_pit(page, drawer, r, place) for r in page.honesty if r.model == model], width=width)
+        model: parts.grid([_pit(page, r, place) for r in page.honesty if r.model == model], width=width)
         for place, model in enumerate(page.models)
     }
     first = grids.pop(page.chosen)
@@ -405,10 +397,9 @@ def _pits(page: ReportPage, drawer: Drawer) -> list[Html]:
     return [tag("h3", "Position of outcomes in the forecast distribution"), parts.read(how), first, *folded]
 
 
-def _pit(page: ReportPage, drawer: Drawer, record: HonestyRecord, colour: int) -> Html:
+def _pit(page: ReportPage, record: HonestyRecord, colour: int) -> Html:
     p = p_value(record.pit.p_uniform)
     return parts.figure(
-        drawer,
         charts.pit(record.pit, colour),
         title=f"{record.model}, {ahead(record.horizon, page.bar)} ahead",
         note=f"n = {record.n:,}" + (f"; uniform: {p}" if p else ""),
@@ -426,7 +417,7 @@ class _CoverageRow(NamedTuple):
     coverage: IntervalCoverage | CoverageOfGroup
 
 
-def coverage(page: ReportPage, _: Drawer) -> PageSection | None:
+def coverage(page: ReportPage) -> PageSection | None:
     """Coverage of the intervals in each part of the data, as tables."""
     short, long = [], []
     for group, title in PART_NAMES.items():

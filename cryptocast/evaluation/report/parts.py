@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cryptocast.evaluation.report.charts import DASHES, SHAPES
 from cryptocast.evaluation.report.colours import SERIES
-from cryptocast.evaluation.report.drawing import Drawer, Plot
+from cryptocast.evaluation.report.drawing import Plot, svg
 from cryptocast.evaluation.report.markup import Html, tag
 
 __all__ = [
@@ -112,19 +112,17 @@ def grouped(
     return tag("div", above, box, class_="table")
 
 
-def figure(
-    drawer: Drawer, plot: Plot, *, title: str, note: str = "", description: str, height: int = 250, width: int = TILE
-) -> Html:
+def figure(plot: Plot, *, title: str, note: str = "", description: str, height: int = 250, width: int = TILE) -> Html:
     """A chart of one column of the grid, with its caption."""
-    svg = drawer.svg(plot, title=title, description=description, width=width, height=height)
-    return tag("figure", _caption(title, note), svg)
+    drawing = svg(plot, title=title, description=description, width=width, height=height)
+    return tag("figure", _caption(title, note), drawing)
 
 
-def wide_figure(drawer: Drawer, plot: Plot, *, title: str, note: str, description: str) -> Html:
+def wide_figure(plot: Plot, *, title: str, note: str, description: str) -> Html:
     """A chart over the whole width, drawn a second time for a narrow screen, where it would shrink past reading."""
     texts = {"title": title, "description": description}
-    wide = drawer.svg(plot, width=WIDE, height=WIDE_HEIGHT, **texts)
-    narrow = drawer.svg(plot, width=TILE, height=NARROW_HEIGHT, **texts)
+    wide = svg(plot, width=WIDE, height=WIDE_HEIGHT, **texts)
+    narrow = svg(plot, width=TILE, height=NARROW_HEIGHT, **texts)
     both = tag("div", wide, class_="only-wide"), tag("div", narrow, class_="only-narrow")
     return tag("figure", _caption(title, note), *both)
 

@@ -40,9 +40,7 @@ def render(page: ReportPage) -> str:
     """
     # A backtest without a report must not pay for them.
     from cryptocast.evaluation.report import appendix, forecasts, trades
-    from cryptocast.evaluation.report.drawing import Drawer
 
-    drawer = Drawer()
     writers = (
         forecasts.verdicts,
         forecasts.skill,
@@ -56,7 +54,7 @@ def render(page: ReportPage) -> str:
         appendix.conventions,
         appendix.repeat,
     )
-    sections = [section for section in (writer(page, drawer) for writer in writers) if section is not None]
+    sections = [section for section in (writer(page) for writer in writers) if section is not None]
     links = [tag("li", tag("a", section.heading, href=f"#{section.anchor}")) for section in sections]
     return document(
         page.title,

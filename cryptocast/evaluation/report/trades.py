@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from cryptocast.evaluation.records import PathsRecord, StrategyRecord, TradingRecord
 from cryptocast.evaluation.report import charts, parts
-from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
 from cryptocast.evaluation.report.parts import PageSection
 from cryptocast.evaluation.report.report_data import ReportPage
@@ -14,7 +13,7 @@ from cryptocast.evaluation.trading import Curve
 __all__ = ["trading"]
 
 
-def trading(page: ReportPage, drawer: Drawer) -> PageSection | None:
+def trading(page: ReportPage) -> PageSection | None:
     """Equity and drawdown against the baselines, the numbers behind them, and how much of them could be luck."""
     if page.trading is None:
         return None
@@ -25,7 +24,7 @@ def trading(page: ReportPage, drawer: Drawer) -> PageSection | None:
         f"A year has {record.periods:,.0f} bars."
     )
     body = [tag("p", note) for note in (*record.notes, costs)]
-    body += _curves(page.trading.curves, record, drawer)
+    body += _curves(page.trading.curves, record)
     body += [tag("h3", "Figures"), _rows(record)]
     if record.costs:
         body += [tag("h3", "Costs"), _costs(record)]
@@ -34,23 +33,21 @@ def trading(page: ReportPage, drawer: Drawer) -> PageSection | None:
     chances = _chances(record)
     if chances:
         body += [tag("h3", "How much of it could be luck"), parts.facts(chances)]
-    body += _paths(record, drawer)
+    body += _paths(record)
     return PageSection("trading", "Strategies after costs", join(body))
 
 
-def _curves(curves: Sequence[Curve], record: TradingRecord, drawer: Drawer) -> list[Html]:
+def _curves(curves: Sequence[Curve], record: TradingRecord) -> list[Html]:
     if not curves:
         return []
     ends = "; ".join(f"{curve.name} ends at {number(float(curve.equity[-1]))}" for curve in curves if len(curve.equity))
     equity = parts.wide_figure(
-        drawer,
         charts.equity(curves),
         title="Equity",
         note="How to read: growth of 1 after costs, on a logarithmic axis unless a curve reaches zero.",
         description=ends,
     )
     drawdown = parts.wide_figure(
-        drawer,
         charts.drawdown(curves),
         title="Drawdown, %",
         note="How to read: how far each curve is below its previous peak; deeper and longer is worse.",
@@ -128,8 +125,8 @@ def _chances(record: TradingRecord) -> list[tuple[str, str, str]]:
     return chances
 
 
-def _paths(record: TradingRecord, drawer: Drawer) -> list[Html]:
-    figures = [_path(paths, drawer) for paths in record.paths if paths.sharpe]
+def _paths(record: TradingRecord) -> list[Html]:
+    figures = [_path(paths) for paths in record.paths if paths.sharpe]
     how = (
         "the Sharpe ratio on each combinatorial purged path; thin line: zero, thick line: the median. Paths share "
         "data, so the true uncertainty is larger than their spread."
@@ -138,9 +135,8 @@ def _paths(record: TradingRecord, drawer: Drawer) -> list[Html]:
     return [heading, parts.read(how), parts.grid(figures)] if figures else []
 
 
-def _path(paths: PathsRecord, drawer: Drawer) -> Html:
+def _path(paths: PathsRecord) -> Html:
     return parts.figure(
-        drawer,
         charts.paths(paths),
         title=paths.name,
         note=f"{len(paths.sharpe)} paths",
