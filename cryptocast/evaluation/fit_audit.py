@@ -42,7 +42,7 @@ FitPath: TypeAlias = Callable[[Matrix, Learner], FitTrial]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FitReach:
     """One forecast that was made: the last end of a label that the fit knew, and the first row that it answered."""
 
     known_until: int
@@ -54,7 +54,7 @@ class Seen:
 class Witness:
     """A learner whose forecasts depend on every value that it was fitted on; `seen` is written as it works."""
 
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[FitReach] = field(default_factory=list)
     kind: ClassVar[str] = "witness"
     calibrate: ClassVar[bool] = True
 
@@ -83,7 +83,7 @@ class WitnessForecaster:
     checksum: int
     horizons: Int64Array
     known_until: int
-    seen: list[Seen]
+    seen: list[FitReach]
     kind: ClassVar[str] = "witness"
 
     @property
@@ -96,7 +96,7 @@ class WitnessForecaster:
         columns = horizon_columns(rows.horizons, self.horizons, self.kind)
         if len(rows):
             first = int(rows.issued_at.argmin())
-            self.seen.append(Seen(self.known_until, int(rows.issued_at[first]), str(rows.coin_names[first])))
+            self.seen.append(FitReach(self.known_until, int(rows.issued_at[first]), str(rows.coin_names[first])))
         volatility = rows.volatility * (0.5 + self.checksum / 2**32)
         shape = np.broadcast_to(student_quantiles(), (len(rows), len(columns), len(student_quantiles())))
         return no_view_forecast(rows, volatility, shape)
@@ -190,7 +190,7 @@ def _finding(what: str, forecast: Forecast, row: int, one: float, two: float) ->
     )
 
 
-def _overlaps(name: str, seen: Sequence[Seen]) -> Comparison:
+def _overlaps(name: str, seen: Sequence[FitReach]) -> Comparison:
     """Values of a finding: both moments, in seconds since 1970."""
     late = [one for one in seen if one.known_until > one.first_row]
     findings = tuple(

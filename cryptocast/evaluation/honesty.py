@@ -21,7 +21,7 @@ from cryptocast.evaluation.records import (
     SkillPart,
     StatedBin,
 )
-from cryptocast.evaluation.scores import Cell, Judged
+from cryptocast.evaluation.scores import ModelColumn, ScoreSheet
 from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.features.matrix import Matrix, volatility_rule
 from cryptocast.scoring.bootstrap import optimal_block_length, stationary_indices
@@ -55,30 +55,30 @@ class Honesty:
     sets: tuple[ConfidenceSetRecord, ...]
 
 
-def honesty(judged: Judged, scores: Mapping[str, Sequence[HorizonScore]], *, rng: np.random.Generator) -> Honesty:
+def honesty(sheet: ScoreSheet, scores: Mapping[str, Sequence[HorizonScore]], *, rng: np.random.Generator) -> Honesty:
     """Records for the horizons that have outcomes. scores: of each model on all rows, horizon by horizon.
 
     rng draws the resampled dates of the model confidence sets.
     """
     records, sets = [], []
-    broken = _after_breaks(judged.rows)
-    for column, horizon in enumerate(judged.rows.horizons.tolist()):
-        keep = judged.scored[:, column]
+    broken = _after_breaks(sheet.rows)
+    for column, horizon in enumerate(sheet.rows.horizons.tolist()):
+        keep = sheet.scored[:, column]
         if not keep.any():
             continue
-        p = _set_of(judged, column, rng)
+        p = _set_of(sheet, column, rng)
         if p:
             inside = tuple(name for name in p if p[name] > SET_ALPHA)
             left_out = tuple(name for name in p if p[name] <= SET_ALPHA)
             sets.append(ConfidenceSetRecord(horizon=horizon, alpha=SET_ALPHA, members=inside, left_out=left_out))
         records += [
-            _record(Cell(judged, name, column), own[column].verdict, p.get(name), broken[keep])
+            _record(ModelColumn(sheet, name, column), own[column].verdict, p.get(name), broken[keep])
             for name, own in scores.items()
         ]
     return Honesty(tuple(records), tuple(sets))
 
 
-def _record(cell: Cell, verdict: Verdict, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
+def _record(cell: ModelColumn, verdict: Verdict, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
     width, direction, lies_in = _parts(cell, verdict.against)
     stated = reliability(
         cell.forecast.p_up[cell.keep, cell.column], cell.returns > 0, cell.dates, k=cell.overlap, alpha=ALPHA
@@ -105,19 +105,19 @@ def _record(cell: Cell, verdict: Verdict, confidence_p: float | None, broken: Bo
     )
 
 
-def _skill(cell: Cell, reference: str) -> SkillInterval:
+def _skill(cell: ModelColumn, reference: str) -> SkillInterval:
     found = skill(
         cell.loss(cell.name),
         cell.loss(reference),
         cell.dates,
         horizon=cell.horizon,
-        step=cell.judged.step,
+        step=cell.sheet.step,
         alpha=ALPHA,
     )
     return SkillInterval(reference=reference, value=found.value, lower=found.lower, upper=found.upper)
 
 
-def _parts(cell: Cell, strongest: str | None) -> tuple[float | None, float | None, tuple[SkillPart, ...] | None]:
+def _parts(cell: ModelColumn, strongest: str | None) -> tuple[float | None, float | None, tuple[SkillPart, ...] | None]:
     """How much of the skill is left when the forecast is made symmetric about the last price (its width), and how much
     that takes away (its direction). They add to the skill; each is named if it is significant by itself."""
     if strongest is None:
@@ -137,12 +137,12 @@ def _parts(cell: Cell, strongest: str | None) -> tuple[float | None, float | Non
     return width, direction, tuple(part for part, loss, other in steps if _is_better(cell, loss, other))
 
 
-def _is_better(cell: Cell, loss: FloatArray, other: FloatArray) -> bool:
-    p = diebold_mariano(loss, other, cell.dates, horizon=cell.horizon, step=cell.judged.step).p_better
+def _is_better(cell: ModelColumn, loss: FloatArray, other: FloatArray) -> bool:
+    p = diebold_mariano(loss, other, cell.dates, horizon=cell.horizon, step=cell.sheet.step).p_better
     return p is not None and p < ALPHA
 
 
-def _pit(cell: Cell) -> PitRecord:
+def _pit(cell: ModelColumn) -> PitRecord:
     low, high = pit_cells(cell.returns, cell.values, cell.forecast.levels)
     found = pit_uniformity(low, high, cell.dates, k=cell.overlap)
     return PitRecord(
@@ -155,7 +155,7 @@ def _pit(cell: Cell) -> PitRecord:
     )
 
 
-def _levels(cell: Cell) -> tuple[CoverageOfLevel, ...]:
+def _levels(cell: ModelColumn) -> tuple[CoverageOfLevel, ...]:
     levels = cell.forecast.levels
     found = level_reliability(cell.returns, cell.values, levels, cell.dates, k=cell.overlap)
     return tuple(
@@ -164,8 +164,8 @@ def _levels(cell: Cell) -> tuple[CoverageOfLevel, ...]:
     )
 
 
-def _coverage(cell: Cell, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
-    coins = cell.judged.rows.coin_names[cell.keep]
+def _coverage(cell: ModelColumn, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
+    coins = cell.sheet.rows.coin_names[cell.keep]
     third = terciles(cell.forecast.volatility[cell.keep, cell.column], coins)
     groupings: tuple[tuple[Literal["coin", "volatility", "after breaks"], list[str]], ...] = (
         ("coin", coins.tolist()),
@@ -185,15 +185,15 @@ def _coverage(cell: Cell, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
     return tuple(found)
 
 
-def _interval(cell: Cell, percent: int) -> IntervalQuality:
+def _interval(cell: ModelColumn, percent: int) -> IntervalQuality:
     lower, upper = interval_columns(cell.forecast.levels, percent)
     ends = np.exp(cell.values[:, [lower, upper]])
     score = interval_score(np.exp(cell.returns), ends[:, 0], ends[:, 1], 1.0 - percent / 100)
     return IntervalQuality(percent=percent, score=float(score.mean()), width=float((ends[:, 1] - ends[:, 0]).mean()))
 
 
-def _points(cell: Cell) -> PointScores:
-    rows, middle = cell.judged.rows, len(cell.forecast.levels) // 2
+def _points(cell: ModelColumn) -> PointScores:
+    rows, middle = cell.sheet.rows, len(cell.forecast.levels) // 2
     median = cell.values[:, middle]
     actual, predicted = np.exp(cell.returns), np.exp(median)
     accuracy = directional_accuracy(
@@ -225,16 +225,16 @@ def _mase(rows: Matrix, keep: BoolArray, returns: FloatArray, median: FloatArray
     return float(np.mean(found)) if found else None
 
 
-def _set_of(judged: Judged, column: int, rng: np.random.Generator) -> dict[str, float]:
+def _set_of(sheet: ScoreSheet, column: int, rng: np.random.Generator) -> dict[str, float]:
     """The p of each model and reference in the confidence set of a horizon; empty where there are too few dates."""
-    keep = judged.scored[:, column]
-    names = list(judged.losses)
-    overlap = overlapping_origins(int(judged.rows.horizons[column]), judged.step)
-    dates = judged.rows.issued_at[keep]
+    keep = sheet.scored[:, column]
+    names = list(sheet.losses)
+    overlap = overlapping_origins(int(sheet.rows.horizons[column]), sheet.step)
+    dates = sheet.rows.issued_at[keep]
     count = len(np.unique(dates))
     if count < max(LEAST_DATES, 10 * overlap) or len(names) < 2:
         return {}
-    by_date = np.column_stack([mean_by_date(judged.losses[name][keep, column], dates)[1] for name in names])
+    by_date = np.column_stack([mean_by_date(sheet.losses[name][keep, column], dates)[1] for name in names])
     differences = by_date - by_date.mean(axis=1, keepdims=True)
     longest = max(optimal_block_length(differences[:, i])[0] for i in range(len(names)))
     indices = stationary_indices(count, float(min(max(longest, overlap), count)), DRAWS, rng)

@@ -17,7 +17,7 @@ from msgspec.structs import replace as changed
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import StrategyConfig
 from cryptocast.evaluation.records import CostRecord, DelayRecord, PathsRecord, StrategyRecord, TradingRecord
-from cryptocast.evaluation.scores import Judged
+from cryptocast.evaluation.scores import ScoreSheet
 from cryptocast.evaluation.strategy import Costs, EquityPath, Execution, simulate
 from cryptocast.evaluation.strategy_weights import between_decisions, long_short, random_entries, volatility_target
 from cryptocast.folds import blocks, combinatorial_folds, combinatorial_paths
@@ -179,7 +179,7 @@ class _Floor:
 
 
 def trade(
-    judged: Judged,
+    sheet: ScoreSheet,
     models: Sequence[str],
     bars: Sequence[TradedBars],
     settings: StrategyConfig,
@@ -196,11 +196,11 @@ def trade(
     evaluated on these series before, for the deflated Sharpe ratio; without it none is given. name_of gives the name
     that a strategy of today has among them. rng draws the bootstrap and the random entries.
     """
-    floor = _floor(judged, bars, settings, execution)
+    floor = _floor(sheet, bars, settings, execution)
     if floor is None:
         return None
-    column = _sizing_column(judged)
-    strategies = _strategies(judged, models, floor, settings, column)
+    column = _sizing_column(sheet)
+    strategies = _strategies(sheet, models, floor, settings, column)
     nets = {strategy.name: floor.net(strategy) for strategy in strategies}
     indices = _indices(nets[HOLD], settings.draws, rng)
     rows = [_row(floor, strategy, nets, indices) for strategy in strategies]
@@ -215,7 +215,7 @@ def trade(
         trials = {**past, **{name_of(row): row.sharpe_per_bar for row in rows if row.kind == "strategy"}}
         rows = [_deflated(row, nets[row.name], trials) for row in rows]
     own = [strategy for strategy in strategies if strategy.model is not None]
-    grid = _grid(judged, models, floor, settings)
+    grid = _grid(sheet, models, floor, settings)
     record = TradingRecord(
         start=_moment(int(floor.times[0])),
         end=_moment(int(floor.times[-1])),
@@ -229,19 +229,21 @@ def trade(
         rows=(*rows, *random_rows),
         costs=tuple(_costs(floor, strategy) for strategy in own),
         delays=tuple(_delays(floor, strategy) for strategy in own),
-        paths=(_cpcv(floor, grid, judged),) if cpcv and grid.shape[1] > 1 else (),
+        paths=(_cpcv(floor, grid, sheet),) if cpcv and grid.shape[1] > 1 else (),
         trials=None if trials is None else len(trials),
         pbo=_pbo(grid),
         pbo_configurations=grid.shape[1],
-        notes=_notes(judged, floor, signed=len(own) > len(models)),
+        notes=_notes(sheet, floor, signed=len(own) > len(models)),
     )
     curves = tuple(Curve(s.name, s.kind, floor.times, np.asarray(np.cumprod(1.0 + nets[s.name]))) for s in strategies)
     return Trading(record, curves)
 
 
-def _floor(judged: Judged, bars: Sequence[TradedBars], settings: StrategyConfig, execution: Execution) -> _Floor | None:
-    issued, names = judged.rows.issued_at, judged.rows.coin_names
-    last = int(issued.max()) + judged.step * judged.rows.bar_us
+def _floor(
+    sheet: ScoreSheet, bars: Sequence[TradedBars], settings: StrategyConfig, execution: Execution
+) -> _Floor | None:
+    issued, names = sheet.rows.issued_at, sheet.rows.coin_names
+    last = int(issued.max()) + sheet.step * sheet.rows.bar_us
     inside: dict[str, TradedBars] = {}
     for one in bars:
         own = issued[names == one.coin]
@@ -261,7 +263,7 @@ def _floor(judged: Judged, bars: Sequence[TradedBars], settings: StrategyConfig,
 
 
 def _strategies(
-    judged: Judged, models: Sequence[str], floor: _Floor, settings: StrategyConfig, column: int
+    sheet: ScoreSheet, models: Sequence[str], floor: _Floor, settings: StrategyConfig, column: int
 ) -> list[_Strategy]:
     """Of the forecasts at the horizon of the column."""
     hold, none = (
@@ -269,35 +271,35 @@ def _strategies(
     )
     strategies = [_Strategy(HOLD, None, hold), _Strategy(FLAT, None, none)]
     for model in models:
-        target, p_up = settings.target_volatility, judged.forecasts[model].p_up[:, column]
-        targeted = _targeted(judged, model, floor, column, target, settings.max_weight)
+        target, p_up = settings.target_volatility, sheet.forecasts[model].p_up[:, column]
+        targeted = _targeted(sheet, model, floor, column, target, settings.max_weight)
         strategies.append(_Strategy(f"{100 * target:g} % volatility, {model}", model, targeted))
         if (p_up != 0.5).any():
-            signs = _by_coin(judged, floor, long_short(p_up))
+            signs = _by_coin(sheet, floor, long_short(p_up))
             strategies.append(_Strategy(f"stated direction, {model}", model, signs))
     return strategies
 
 
-def _sizing_column(judged: Judged) -> int:
+def _sizing_column(sheet: ScoreSheet) -> int:
     """The horizon that is nearest to the time until the next decision."""
-    return int(np.abs(judged.rows.horizons - judged.step).argmin())
+    return int(np.abs(sheet.rows.horizons - sheet.step).argmin())
 
 
 def _targeted(
-    judged: Judged, model: str, floor: _Floor, column: int, target: float, most: float
+    sheet: ScoreSheet, model: str, floor: _Floor, column: int, target: float, most: float
 ) -> dict[str, FloatArray]:
-    horizon = int(judged.rows.horizons[column])
-    volatility = judged.forecasts[model].volatility[:, column]
+    horizon = int(sheet.rows.horizons[column])
+    volatility = sheet.forecasts[model].volatility[:, column]
     weights = volatility_target(volatility, horizon=horizon, periods=floor.periods, target=target, most=most)
-    return _by_coin(judged, floor, weights)
+    return _by_coin(sheet, floor, weights)
 
 
-def _by_coin(judged: Judged, floor: _Floor, weights: FloatArray) -> dict[str, FloatArray]:
+def _by_coin(sheet: ScoreSheet, floor: _Floor, weights: FloatArray) -> dict[str, FloatArray]:
     """(T,) what is held at each bar of each coin, from weights (n,) decided at the origins."""
     held = {}
     for coin, bars in floor.bars.items():
-        own = judged.rows.coin_names == coin
-        at = np.searchsorted(bars.close_time, judged.rows.issued_at[own])
+        own = sheet.rows.coin_names == coin
+        at = np.searchsorted(bars.close_time, sheet.rows.issued_at[own])
         decided = np.zeros(len(bars.close), dtype=np.bool_)
         values = np.zeros(len(bars.close))
         decided[at], values[at] = True, weights[own]
@@ -401,11 +403,11 @@ def _delays(floor: _Floor, strategy: _Strategy) -> DelayRecord:
     return DelayRecord(name=strategy.name, sharpe_by_delay=by_delay)
 
 
-def _grid(judged: Judged, models: Sequence[str], floor: _Floor, settings: StrategyConfig) -> FloatArray:
+def _grid(sheet: ScoreSheet, models: Sequence[str], floor: _Floor, settings: StrategyConfig) -> FloatArray:
     """The returns (T, N) of the configurations among which somebody might choose: models, horizons, targets."""
-    columns = range(len(judged.rows.horizons))
+    columns = range(len(sheet.rows.horizons))
     weights = (
-        _targeted(judged, model, floor, column, target, settings.max_weight)
+        _targeted(sheet, model, floor, column, target, settings.max_weight)
         for model, column, target in product(models, columns, TARGETS)
     )
     nets = [floor.net(_Strategy("", "", held)) for held in weights]
@@ -418,10 +420,10 @@ def _pbo(grid: FloatArray) -> float | None:
     return backtest_overfitting(grid, blocks=PBO_BLOCKS).probability
 
 
-def _cpcv(floor: _Floor, grid: FloatArray, judged: Judged) -> PathsRecord:
+def _cpcv(floor: _Floor, grid: FloatArray, sheet: ScoreSheet) -> PathsRecord:
     """Choose the best configuration on the training groups of each split, trade it on the tested ones."""
     # A decision is held for a step, so a bar's return hangs on forecasts that long before it.
-    spans = np.column_stack([floor.times, floor.times + judged.step * judged.rows.bar_us])
+    spans = np.column_stack([floor.times, floor.times + sheet.step * sheet.rows.bar_us])
     best = [grid[:, int(np.argmax(_ratios(grid, fold.train)))] for fold in combinatorial_folds(spans, GROUPS, TESTED)]
     edges = blocks(int(floor.times[0]), int(floor.times[-1]) + 1, GROUPS)
     group = np.searchsorted(edges, floor.times, side="right") - 1
@@ -443,10 +445,10 @@ def _ratios(returns: FloatArray, keep: BoolArray) -> FloatArray:
     return ratios
 
 
-def _notes(judged: Judged, floor: _Floor, *, signed: bool) -> tuple[str, ...]:
+def _notes(sheet: ScoreSheet, floor: _Floor, *, signed: bool) -> tuple[str, ...]:
     """signed: whether a strategy follows a stated direction."""
     fill = "the next open" if floor.at_open else "the same close, since not all opens are known"
-    notes = [f"Decisions are taken at the close of each origin, every {judged.step} bars, and filled at {fill}."]
+    notes = [f"Decisions are taken at the close of each origin, every {sheet.step} bars, and filled at {fill}."]
     if floor.execution == "same_bar":
         notes.insert(0, "Same-bar execution: each decision earns the bar it was made on, which nobody can trade.")
     if len(floor.bars) > 1:

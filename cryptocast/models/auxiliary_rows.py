@@ -11,7 +11,7 @@ import numpy as np
 
 from cryptocast.features.matrix import Matrix, Panel
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
-from cryptocast.models.selective import Selective
+from cryptocast.models.selective import SelectiveLearner
 from cryptocast.models.stacking import StackLearner
 
 __all__ = ["Helped", "joined", "with_help"]
@@ -50,7 +50,7 @@ def with_help(learner: Learner, help_rows: Matrix | None) -> Learner:
         return learner
     if isinstance(learner, StackLearner):
         return replace(learner, members={name: with_help(one, help_rows) for name, one in learner.members.items()})
-    if isinstance(learner, Selective):
+    if isinstance(learner, SelectiveLearner):
         return replace(learner, inner=with_help(learner.inner, help_rows))
     return Helped(learner, help_rows)
 

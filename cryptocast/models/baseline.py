@@ -26,7 +26,7 @@ FILE: Final = "baseline.json"
 PRIOR_BLOCKS: Final = 40.0
 
 
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _SavedBaseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coins: tuple[str, ...]
     horizons: tuple[int, ...]
     levels: tuple[float, ...]
@@ -86,7 +86,7 @@ class BaselineForecaster:
 
     def save(self) -> Artefacts:
         """One JSON file."""
-        saved = _Saved(
+        saved = _SavedBaseline(
             coins=self.coins,
             horizons=tuple(int(h) for h in self.horizons),
             levels=tuple(float(level) for level in LEVELS),
@@ -98,7 +98,7 @@ class BaselineForecaster:
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
         try:
-            saved = msgspec.json.decode(files[FILE], type=_Saved)
+            saved = msgspec.json.decode(files[FILE], type=_SavedBaseline)
             quantiles = np.array(saved.quantiles, dtype=np.float64)
             quantiles = quantiles.reshape(len(saved.coins), len(saved.horizons), len(saved.levels))
         except (KeyError, ValueError) as error:

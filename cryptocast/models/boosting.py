@@ -32,8 +32,8 @@ from cryptocast.models.labels import (
 )
 from cryptocast.models.quantile_shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.models.scale_model import ScaleModel, located, shrinkage_of
-from cryptocast.models.selective import Selective
-from cryptocast.models.student_mixture import Mixed
+from cryptocast.models.selective import SelectiveLearner
+from cryptocast.models.student_mixture import StudentMixture
 from cryptocast.models.trees import Trees
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ LIKELIHOOD_FREEDOM: Final = 4.0
 TARGETS: Final = ("variance", "likelihood")
 
 
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _SavedBoosters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feature_names: tuple[str, ...]
     horizons: tuple[int, ...]
     shrinkage: tuple[float, ...]
@@ -232,7 +232,7 @@ class LightGBMForecaster(ScaleModel):
         features = self._features(rows)
         scale = np.exp(self._correction(features, columns))
         shape = np.broadcast_to(student_quantiles(), (*scale.shape, len(student_quantiles())))
-        mixture = Mixed(scale, np.full(scale.shape, TAIL_FREEDOM), shape)
+        mixture = StudentMixture(scale, np.full(scale.shape, TAIL_FREEDOM), shape)
         location = self.views[0].location(features, columns) if self.views else np.zeros(scale.shape)
         return located(rows, mixture, location)
 
@@ -271,7 +271,7 @@ class LightGBMForecaster(ScaleModel):
 
     def save(self) -> Artefacts:
         """LightGBM's own text for each booster, and JSON for the rest."""
-        saved = _Saved(
+        saved = _SavedBoosters(
             feature_names=self.feature_names,
             horizons=tuple(self.horizons.tolist()),
             shrinkage=tuple(self.shrinkage.tolist()),
@@ -289,7 +289,7 @@ class LightGBMForecaster(ScaleModel):
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
         try:
-            saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
+            saved = msgspec.json.decode(files[SETTINGS_FILE], type=_SavedBoosters)
             names = _booster_files(saved.horizons)
             if len(saved.shrinkage) != len(saved.horizons) or len(saved.offsets) != len(names):
                 raise ValueError("it lists other horizons than it has boosters for")
@@ -348,12 +348,12 @@ class LightGBMForecaster(ScaleModel):
 FORECASTER: Final = LightGBMForecaster
 
 
-def learner(config: Config) -> Selective:
+def learner(config: Config) -> SelectiveLearner:
     """With [lightgbm] of the settings, spared the features that are nearly twins."""
-    return Selective(LightGBMLearner(config.lightgbm), config.features.max_correlation)
+    return SelectiveLearner(LightGBMLearner(config.lightgbm), config.features.max_correlation)
 
 
-def _loaded_views(saved: _Saved) -> tuple[LinearView, ...]:
+def _loaded_views(saved: _SavedBoosters) -> tuple[LinearView, ...]:
     """The view, if there is one. Raises ValueError if it is not of the saved features and horizons."""
     features, horizons = len(saved.feature_names), len(saved.horizons)
     if saved.view is None:

@@ -16,7 +16,7 @@ from cryptocast.models.base import Artefacts, Forecast, Forecaster
 from cryptocast.models.baseline import BaselineForecaster
 from cryptocast.models.calibration import Calibration
 
-__all__ = ["Calibrated", "fallback_reason", "independent_blocks", "too_short", "with_fallback"]
+__all__ = ["CalibratedForecaster", "fallback_reason", "independent_blocks", "too_short", "with_fallback"]
 
 CALIBRATION_FILE: Final = "calibration.json"
 RULES_FILE: Final = "rules.json"
@@ -31,7 +31,7 @@ FOREIGN: Final = (ArithmeticError, LookupError, MemoryError, RecursionError, Run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calibrated:
+class CalibratedForecaster:
     """inner's forecast, calibrated; where a coin's history has fewer than `least_blocks` blocks of a horizon,
     baseline's."""
 
@@ -62,7 +62,7 @@ class Calibrated:
         return {**self.inner.save(), **self.baseline.save(), **own}
 
     @classmethod
-    def load(cls, files: Artefacts, inner: type[Forecaster]) -> "Calibrated":
+    def load(cls, files: Artefacts, inner: type[Forecaster]) -> "CalibratedForecaster":
         """What `save` wrote, with the inner kind as the manifest names it. Raises ModelError otherwise."""
         try:
             rules = msgspec.json.decode(files[RULES_FILE], type=_Rules)

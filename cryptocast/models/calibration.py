@@ -45,7 +45,7 @@ class Calibration:
     def encode(self) -> bytes:
         """As JSON."""
         return msgspec.json.encode(
-            _Saved(
+            _SavedCalibration(
                 horizons=tuple(self.horizons.tolist()),
                 levels=tuple(self.levels.tolist()),
                 offsets=self.offsets.tolist(),
@@ -57,7 +57,7 @@ class Calibration:
     def decode(cls, content: bytes) -> Self:
         """What `encode` wrote. Raises ModelError otherwise."""
         try:
-            saved = msgspec.json.decode(content, type=_Saved)
+            saved = msgspec.json.decode(content, type=_SavedCalibration)
             offsets = np.array(saved.offsets, dtype=np.float64).reshape(len(saved.horizons), len(saved.levels))
         except ValueError as error:
             raise ModelError(f"The saved calibration cannot be read: {error}.") from error
@@ -78,7 +78,7 @@ def _wider(before: Forecast, values: FloatArray) -> FloatArray:
     return np.where(some, new / np.where(some, old, 1.0), 1.0)
 
 
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _SavedCalibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     horizons: tuple[int, ...]
     levels: tuple[float, ...]
     offsets: tuple[tuple[float, ...], ...]

@@ -20,13 +20,13 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Split, blocks, split_by_time
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated, too_short, with_fallback
+from cryptocast.models.calibrated import CalibratedForecaster, too_short, with_fallback
 from cryptocast.models.calibration import Calibration, fit_calibration
 from cryptocast.models.labels import LEAST_ROWS
 from cryptocast.models.out_of_fold import OutOfFold, concatenate, nothing, out_of_fold
 from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, stacked
 
-__all__ = ["Fitted", "OutOfFold", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
+__all__ = ["OutOfFold", "TrainingResult", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ WARMUP: Final = 21
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class TrainingResult:
     """What a training gives.
 
     final: fitted on all bars. hold_out: calibrated forecasts of the last part by the model of the first part, with
@@ -46,7 +46,7 @@ class Fitted:
     weights: of an ensemble.
     """
 
-    final: Calibrated
+    final: CalibratedForecaster
     hold_out: OutOfFold
     test_start: int
     rounds: Rounds
@@ -76,8 +76,8 @@ def fit_in_time(
     least_blocks: int,
     seed: int,
     run: FitRun,
-    members: Mapping[str, Fitted] | None = None,
-) -> Fitted:
+    members: Mapping[str, TrainingResult] | None = None,
+) -> TrainingResult:
     """Fit on the first part, stop on the second, score on the third; then calibrate and fit on everything.
 
     The rounds are found once, on the first two parts. Out-of-fold forecasts of `block_count` blocks before the test
@@ -100,7 +100,7 @@ def fit_in_time(
     return _fit_one(learner, matrix, course)
 
 
-def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> Fitted:
+def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResult:
     split, seed, run = course.split, course.seed, course.run
     first = learner.fit(matrix.rows(split.fit), stop=_or_none(matrix.rows(split.stop)), rounds=None, seed=seed, run=run)
     earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
@@ -110,9 +110,11 @@ def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> Fitted:
     return _settled(final, first.rounds, matrix, course, [earlier], raw)
 
 
-def _fit_stack(learner: StackLearner, matrix: Matrix, course: _Course, known: Mapping[str, Fitted]) -> Fitted:
+def _fit_stack(
+    learner: StackLearner, matrix: Matrix, course: _Course, known: Mapping[str, TrainingResult]
+) -> TrainingResult:
     """The members as they are trained alone; then their weights and the calibration of what they make together."""
-    trained: dict[str, Fitted] = {}
+    trained: dict[str, TrainingResult] = {}
     dropped: dict[str, str] = {}
     for name, member in learner.members.items():
         try:
@@ -143,7 +145,7 @@ def _settled(
     course: _Course,
     earlier: Sequence[OutOfFold],
     raw: OutOfFold,
-) -> Fitted:
+) -> TrainingResult:
     """The training, with the hold-out calibrated by what was known before it, and the final model by all there is."""
     test_start, rows = course.split.test_start, matrix.rows(raw.row)
     moved = _calibration(matrix, earlier, test_start).apply(raw.forecast)
@@ -153,7 +155,7 @@ def _settled(
         moved = with_fallback(moved, baseline.predict(rows), short)
     last, least = int(matrix.issued_at.max()), course.least_blocks
     parts = [part for part in earlier if len(part.row)]
-    return Fitted(
+    return TrainingResult(
         final=calibrated(final, matrix, [*parts, raw], known_at=last, baseline_on=matrix, least_blocks=least),
         hold_out=OutOfFold(raw.row, moved),
         test_start=test_start,
@@ -179,11 +181,11 @@ def calibrated(
     known_at: int,
     baseline_on: Matrix,
     least_blocks: int,
-) -> Calibrated:
+) -> CalibratedForecaster:
     """The model with a calibration from out-of-fold forecasts, as far as their outcomes were known at that moment."""
     baseline = BaselineLearner().fit(baseline_on)
     calibration = _calibration(matrix, earlier, known_at)
-    return Calibrated(inner=model, calibration=calibration, baseline=baseline, least_blocks=least_blocks)
+    return CalibratedForecaster(inner=model, calibration=calibration, baseline=baseline, least_blocks=least_blocks)
 
 
 def _calibration(matrix: Matrix, earlier: Sequence[OutOfFold], known_at: int) -> Calibration:

@@ -51,7 +51,7 @@ ROWS_AT_ONCE: Final = 8192
 DAY_US: Final = 86_400_000_000
 
 
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _SavedHAR(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     horizons: tuple[int, ...]
     components: tuple[Annotated[int, Meta(ge=1, le=100_000)], ...]
     slopes: tuple[tuple[float, ...], ...]
@@ -117,7 +117,7 @@ class HARForecaster:
 
     def save(self) -> Artefacts:
         """One JSON file."""
-        saved = _Saved(
+        saved = _SavedHAR(
             horizons=tuple(self.horizons.tolist()),
             components=self.components,
             slopes=self.slopes.tolist(),
@@ -130,7 +130,7 @@ class HARForecaster:
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
         try:
-            saved = msgspec.json.decode(files[FILE], type=_Saved)
+            saved = msgspec.json.decode(files[FILE], type=_SavedHAR)
             count = len(saved.horizons)
             slopes = np.array(saved.slopes, dtype=np.float64).reshape(count, len(saved.components) + 2)
             shape = np.array(saved.shape, dtype=np.float64).reshape(count, len(LEVELS))

@@ -23,7 +23,7 @@ from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
 from cryptocast.models.base import Forecast
 
-__all__ = ["HorizonState", "Matured", "advance", "decode", "encode", "replay", "start", "widened"]
+__all__ = ["HorizonState", "MaturedForecast", "advance", "decode", "encode", "replay", "start", "widened"]
 
 # How much one outcome moves the logarithm of a width, at a horizon of one bar. Outcomes that overlap tell the same
 # story: one of h bars moves it by one h-th. At 90 % a width that is wrong is mended by half in about 100 bars.
@@ -46,7 +46,7 @@ class HorizonState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     through: int | None = None
 
 
-class Matured(msgspec.Struct, frozen=True, kw_only=True):
+class MaturedForecast(msgspec.Struct, frozen=True, kw_only=True):
     """A forecast as it was served, and what came of it.
 
     issued_at and label_end in microseconds; values (q,): quantiles of the log return as served; outcome: log return.
@@ -68,7 +68,7 @@ def start(horizon: int, levels: FloatArray) -> HorizonState:
     return HorizonState(horizon=horizon, levels=tuple(levels.tolist()), moved=(0.0,) * (len(levels) // 2))
 
 
-def advance(state: HorizonState, matured: Matured, *, now: int) -> HorizonState:
+def advance(state: HorizonState, matured: MaturedForecast, *, now: int) -> HorizonState:
     """The state behind one more outcome.
 
     now: the moment (microseconds) at which it is learned. Raises ValueError for an outcome that is not known by then,
@@ -95,7 +95,7 @@ def advance(state: HorizonState, matured: Matured, *, now: int) -> HorizonState:
     )
 
 
-def replay(first: HorizonState, ledger: Iterable[Matured], *, now: int) -> HorizonState:
+def replay(first: HorizonState, ledger: Iterable[MaturedForecast], *, now: int) -> HorizonState:
     """The state behind all of the ledger's forecasts that had ended by that moment, in any order.
 
     The same as learning from each at the bar at which it was known. Those that `first` has seen are left out.

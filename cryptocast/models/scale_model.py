@@ -18,7 +18,7 @@ from cryptocast.models.base import Forecast, Rounds
 from cryptocast.models.baseline import no_view_forecast
 from cryptocast.models.drift_ridge import LinearView, Ridge, supported_penalties
 from cryptocast.models.labels import independent_blocks
-from cryptocast.models.student_mixture import Mixed, probability_of_rise
+from cryptocast.models.student_mixture import StudentMixture, probability_of_rise
 
 __all__ = ["ScaleModel", "located", "shrinkage_of"]
 
@@ -79,7 +79,7 @@ class ScaleModel(ABC):
         return replace(self, penalties=penalties, views=views)
 
 
-def located(rows: Matrix, mixture: Mixed, location: FloatArray) -> Forecast:
+def located(rows: Matrix, mixture: StudentMixture, location: FloatArray) -> Forecast:
     """The mixture around the location (n, H), in volatilities known at issue; around the last price where that is 0."""
     made = no_view_forecast(rows, rows.volatility * mixture.deviation, mixture.shape)
     if not location.any():

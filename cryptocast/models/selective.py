@@ -10,13 +10,13 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.features.selection import Choice, choose_features
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 
-__all__ = ["Selective", "choice_of", "spared"]
+__all__ = ["SelectiveLearner", "choice_of", "spared"]
 
 NEEDS: Final = {feature.name: len(feature.needs) for feature in FEATURES}
 
 
 @dataclass(frozen=True, slots=True)
-class Selective:
+class SelectiveLearner:
     """`inner`, fitted on the columns that `choose_features` keeps. What it fits knows its columns by name."""
 
     inner: Learner
@@ -47,7 +47,7 @@ def choice_of(train: Matrix, max_correlation: float) -> Choice:
 
 def spared(learner: Learner, train: Matrix) -> Choice:
     """What a fit of this learner on these rows keeps and drops: everything is kept where it does not choose."""
-    if isinstance(learner, Selective):
+    if isinstance(learner, SelectiveLearner):
         return choice_of(train, learner.max_correlation)
     return Choice(np.arange(len(train.feature_names), dtype=np.int64), {})
 

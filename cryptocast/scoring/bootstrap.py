@@ -16,7 +16,7 @@ from cryptocast.scoring.returns import sharpe
 from cryptocast.scoring.shapes import require_same_shape
 
 __all__ = [
-    "Interval",
+    "Estimate",
     "bootstrap_sharpe",
     "bootstrap_sharpe_difference",
     "optimal_block_length",
@@ -96,7 +96,7 @@ def _autocovariances(deviation: FloatArray, lags: int) -> tuple[FloatArray, Floa
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """An estimate, how uncertain it is, and whether it differs from 0. None where it is undefined."""
 
     estimate: float | None
@@ -106,7 +106,7 @@ class Interval:
     p: float | None  # two-sided, of the estimate being 0
 
 
-def bootstrap_sharpe(returns: FloatArray, indices: Int64Array, periods: float, alpha: float = 0.05) -> Interval:
+def bootstrap_sharpe(returns: FloatArray, indices: Int64Array, periods: float, alpha: float = 0.05) -> Estimate:
     """The annual Sharpe ratio of returns (n,) with its interval, from resampled rows (draws, n).
 
     The interval is symmetric: the estimate plus and minus what resampled ratios stray from it with probability
@@ -119,7 +119,7 @@ def bootstrap_sharpe(returns: FloatArray, indices: Int64Array, periods: float, a
 
 def bootstrap_sharpe_difference(
     returns: FloatArray, baseline: FloatArray, indices: Int64Array, periods: float, alpha: float = 0.05
-) -> Interval:
+) -> Estimate:
     """The Sharpe ratio of returns (n,) minus that of a baseline on the same bars, both resampled at the same moments.
 
     Where one of them does not vary (always flat) its ratio counts as 0. Arguments and source as `bootstrap_sharpe`.
@@ -127,7 +127,7 @@ def bootstrap_sharpe_difference(
     require_same_shape(returns=returns, baseline=baseline)
     ours, theirs = sharpe(returns, periods), sharpe(baseline, periods)
     if ours is None and theirs is None:
-        return Interval(None, None, None, None, None)
+        return Estimate(None, None, None, None, None)
     replicates = np.zeros(len(indices))
     for sign, series, known in ((1.0, returns, ours), (-1.0, baseline, theirs)):
         if known is not None:
@@ -155,17 +155,17 @@ def _parts(indices: Int64Array) -> Iterator[Int64Array]:
         yield indices[begin : begin + size]
 
 
-def _interval(estimate: float | None, replicates: FloatArray, alpha: float) -> Interval:
+def _interval(estimate: float | None, replicates: FloatArray, alpha: float) -> Estimate:
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha is {alpha}, expected a share inside (0, 1)")
     # A resample that never varies has no ratio; it says nothing.
     known = replicates[~np.isnan(replicates)]
     if estimate is None or known.size < 2:
-        return Interval(estimate, None, None, None, None)
+        return Estimate(estimate, None, None, None, None)
     stray = np.abs(known - estimate)
     half = float(np.quantile(stray, 1.0 - alpha))
     p = (1 + int((stray >= abs(estimate)).sum())) / (known.size + 1)
-    return Interval(estimate, float(known.std(ddof=1)), estimate - half, estimate + half, p)
+    return Estimate(estimate, float(known.std(ddof=1)), estimate - half, estimate + half, p)
 
 
 def _require(n: int, block: float, draws: int) -> None:

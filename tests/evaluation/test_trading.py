@@ -8,7 +8,7 @@ import pytest
 from cryptocast.arrays import FloatArray
 from cryptocast.config import StrategyConfig
 from cryptocast.evaluation.records import StrategyRecord
-from cryptocast.evaluation.scores import Judged, judge
+from cryptocast.evaluation.scores import ScoreSheet, judge
 from cryptocast.evaluation.trading import TradedBars, Trading, trade
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
@@ -44,7 +44,7 @@ def with_view(forecast: Forecast, p_up: FloatArray) -> Forecast:
     return replace(forecast, p_up=p_up)
 
 
-def traded(judged: Judged, *models: str, **options: object) -> Trading:
+def traded(judged: ScoreSheet, *models: str, **options: object) -> Trading:
     bars = [candles(judged.rows, coin) for coin in judged.rows.panel.coins]
     found = trade(judged, models, bars, SETTINGS, rng=np.random.default_rng(2), **options)  # type: ignore[arg-type]
     assert found is not None

@@ -15,7 +15,7 @@ from cryptocast.models.auxiliary_rows import Helped, joined, with_help
 from cryptocast.models.base import FitRun, Forecaster, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 from cryptocast.models.boosting import LightGBMLearner
-from cryptocast.models.selective import Selective
+from cryptocast.models.selective import SelectiveLearner
 from tests.conftest import MakeCandles
 
 DAY = BAR_US["daily"]
@@ -92,9 +92,9 @@ def test_a_coin_is_never_joined_to_itself(make_candles: MakeCandles) -> None:
 def test_features_are_chosen_on_the_own_rows_and_the_model_forecasts_them(make_candles: MakeCandles) -> None:
     own, other = pair(make_candles)
     trees = LightGBMLearner(LightGBMConfig(rounds=10, min_data_in_leaf=20))
-    alone = Selective(trees, 0.999)
+    alone = SelectiveLearner(trees, 0.999)
     helped = with_help(alone, other)
-    assert isinstance(helped, Selective)
+    assert isinstance(helped, SelectiveLearner)
     assert isinstance(helped.inner, Helped)
     assert (helped.kind, helped.calibrate) == ("lightgbm", True)
     fits = [one.fit(own, stop=None, rounds=None, seed=1, run=FitRun()).predict(own) for one in (alone, helped)]

@@ -9,7 +9,7 @@ from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.online import HorizonState, Matured, advance, decode, encode, replay, start, widened
+from cryptocast.models.online import HorizonState, MaturedForecast, advance, decode, encode, replay, start, widened
 from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.scoring.quantiles import LEVELS, interval_columns
 
@@ -19,18 +19,18 @@ COLUMNS = {percent: interval_columns(LEVELS, percent) for percent in INTERVALS}
 SHAPE = student_quantiles()
 
 
-def _matured(bar: int, horizon: int, values: FloatArray, outcome: float) -> Matured:
-    return Matured(
+def _matured(bar: int, horizon: int, values: FloatArray, outcome: float) -> MaturedForecast:
+    return MaturedForecast(
         issued_at=bar * BAR, label_end=(bar + horizon) * BAR, values=tuple(values.tolist()), outcome=float(outcome)
     )
 
 
 def _walk(
     volatility: FloatArray, returns: FloatArray, horizon: int
-) -> tuple[dict[int, list[bool]], HorizonState, list[Matured]]:
+) -> tuple[dict[int, list[bool]], HorizonState, list[MaturedForecast]]:
     """Serve at every bar what the state of that bar says, learning each outcome at the bar at which it is known."""
     state = start(horizon, LEVELS)
-    ledger: list[Matured] = []
+    ledger: list[MaturedForecast] = []
     hits: dict[int, list[bool]] = {percent: [] for percent in INTERVALS}
     for bar in range(len(returns) - horizon):
         if bar >= horizon:

@@ -37,7 +37,7 @@ ROWS_AT_ONCE: Final = 1024
 VIEW_PARTS: Final = ("view.centre", "view.spread", "view.weights")
 
 
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _SavedNetworks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     horizons: tuple[int, ...]
     lookback: int
     patch: int
@@ -89,7 +89,7 @@ class LSTMForecaster(ScaleModel):
 
     def save(self) -> Artefacts:
         """JSON for what the networks look like, safetensors for their weights."""
-        saved = _Saved(
+        saved = _SavedNetworks(
             horizons=tuple(self.horizons.tolist()),
             lookback=self.settings.lookback,
             patch=self.settings.patch,
@@ -116,7 +116,7 @@ class LSTMForecaster(ScaleModel):
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
         try:
-            saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
+            saved = msgspec.json.decode(files[SETTINGS_FILE], type=_SavedNetworks)
             names = ("lookback", "patch", "hidden", "members", "samples", "dropout")
             # Converted, not built, and first: numbers that no settings file may hold are refused here too.
             settings = msgspec.convert({name: getattr(saved, name) for name in names}, LSTMConfig)
@@ -142,16 +142,16 @@ class LSTMForecaster(ScaleModel):
             views=views,
         )
 
-    def _moments(self, rows: Matrix, columns: Int64Array) -> "_Moments":
+    def _moments(self, rows: Matrix, columns: Int64Array) -> "_ScaleMoments":
         """Of the rows, some at a time: all dropout samples of a row are in memory."""
-        moments = _Moments.zero(len(rows), len(columns))
+        moments = _ScaleMoments.zero(len(rows), len(columns))
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             part = slice(begin, begin + ROWS_AT_ONCE)
             with reproducible():
                 self._fill(moments.part(part), rows.rows(np.arange(len(rows))[part]), columns)
         return moments
 
-    def _fill(self, moments: "_Moments", rows: Matrix, columns: Int64Array) -> None:
+    def _fill(self, moments: "_ScaleMoments", rows: Matrix, columns: Int64Array) -> None:
         """Over all networks and samples, shrunk; a row without a window stays as it is."""
         windows = look_back(rows, self.settings.lookback)
         usable = np.flatnonzero(windows.usable)
@@ -186,7 +186,7 @@ class LSTMForecaster(ScaleModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Moments:
+class _ScaleMoments:
     """(n, H) each: mean and variance of log scale and location. Zero: no correction and no view."""
 
     log_scale: FloatArray
@@ -202,9 +202,9 @@ class _Moments:
     def arrays(self) -> tuple[FloatArray, ...]:
         return self.log_scale, self.log_scale_variance, self.location, self.location_variance
 
-    def part(self, rows: slice) -> "_Moments":
+    def part(self, rows: slice) -> "_ScaleMoments":
         """A view of some rows, to be filled."""
-        return _Moments(*(array[rows] for array in self.arrays))
+        return _ScaleMoments(*(array[rows] for array in self.arrays))
 
 
 def read_in_parts(network: Network, bars: Tensor, known: Tensor, context: Tensor) -> FloatArray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from cryptocast.arrays import Int64Array
 from cryptocast.evaluation.plan import WalkPlan
-from cryptocast.evaluation.scores import Judged
+from cryptocast.evaluation.scores import ScoreSheet
 from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
 from cryptocast.workflows.backtesting.contenders import Contenders, manifest_of
@@ -43,7 +43,7 @@ class Prepared:
 class Outcome:
     """Forecasts of one run, of all coins of the pool, and how they came about."""
 
-    judged: Judged
+    judged: ScoreSheet
     fold: Int64Array
     folds: tuple[Fold, ...]
     step: int
