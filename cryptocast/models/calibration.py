@@ -1,13 +1,14 @@
 """Conformal calibration: how far the quantiles must move, in units of volatility, to have been right out of fold."""
 
-from dataclasses import dataclass, replace
-from typing import Final, Self
+from dataclasses import replace
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.errors import ModelError
+from cryptocast.models.artefacts import require_shape
 from cryptocast.models.base import Forecast
 from cryptocast.models.recent_window import recent
 
@@ -20,14 +21,17 @@ PRIOR_BLOCKS: Final = 10.0
 VOLATILITY_LEVELS: Final = (0.1, 0.9)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Calibration:
+class Calibration(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """offsets (H, q), in volatilities, to be added to the quantiles; blocks (H,): independent blocks behind them."""
 
     horizons: Int64Array
     levels: FloatArray
     offsets: FloatArray
     blocks: FloatArray
+
+    def __post_init__(self) -> None:
+        require_shape(self.offsets, len(self.horizons), len(self.levels))
+        require_shape(self.blocks, len(self.horizons))
 
     def apply(self, forecast: Forecast) -> Forecast:
         """The calibrated forecast. Quantiles that would cross are sorted, which never raises the pinball loss.
@@ -42,32 +46,6 @@ class Calibration:
         values = np.sort(moved, axis=-1)
         return replace(forecast, values=values, volatility=forecast.volatility * _wider(forecast, values))
 
-    def encode(self) -> bytes:
-        """As JSON."""
-        return msgspec.json.encode(
-            _SavedCalibration(
-                horizons=tuple(self.horizons.tolist()),
-                levels=tuple(self.levels.tolist()),
-                offsets=self.offsets.tolist(),
-                blocks=tuple(self.blocks.tolist()),
-            )
-        )
-
-    @classmethod
-    def decode(cls, content: bytes) -> Self:
-        """What `encode` wrote. Raises ModelError otherwise."""
-        try:
-            saved = msgspec.json.decode(content, type=_SavedCalibration)
-            offsets = np.array(saved.offsets, dtype=np.float64).reshape(len(saved.horizons), len(saved.levels))
-        except ValueError as error:
-            raise ModelError(f"The saved calibration cannot be read: {error}.") from error
-        return cls(
-            horizons=np.array(saved.horizons, dtype=np.int64),
-            levels=np.array(saved.levels, dtype=np.float64),
-            offsets=offsets,
-            blocks=np.array(saved.blocks, dtype=np.float64),
-        )
-
 
 def _wider(before: Forecast, values: FloatArray) -> FloatArray:
     """(n, H): the width of the 80 % interval as a multiple of the one before; 1 where either has none."""
@@ -76,13 +54,6 @@ def _wider(before: Forecast, values: FloatArray) -> FloatArray:
     new = values[:, :, upper] - values[:, :, lower]
     some = (old > 0) & (new > 0)
     return np.where(some, new / np.where(some, old, 1.0), 1.0)
-
-
-class _SavedCalibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    horizons: tuple[int, ...]
-    levels: tuple[float, ...]
-    offsets: tuple[tuple[float, ...], ...]
-    blocks: tuple[float, ...]
 
 
 def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> Calibration:

@@ -23,7 +23,7 @@ from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import CalibratedForecaster, too_short, with_fallback
 from cryptocast.models.calibration import Calibration, fit_calibration
 from cryptocast.models.labels import LEAST_ROWS
-from cryptocast.models.out_of_fold import OutOfFold, concatenate, nothing, out_of_fold
+from cryptocast.models.out_of_fold import OutOfFold, concatenate, joined, out_of_fold
 from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, stacked
 
 __all__ = ["OutOfFold", "TrainingResult", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
@@ -154,13 +154,12 @@ def _settled(
         baseline = BaselineLearner().fit(matrix.known_at(test_start))
         moved = with_fallback(moved, baseline.predict(rows), short)
     last, least = int(matrix.issued_at.max()), course.least_blocks
-    parts = [part for part in earlier if len(part.row)]
     return TrainingResult(
-        final=calibrated(final, matrix, [*parts, raw], known_at=last, baseline_on=matrix, least_blocks=least),
+        final=calibrated(final, matrix, [*earlier, raw], known_at=last, baseline_on=matrix, least_blocks=least),
         hold_out=OutOfFold(raw.row, moved),
         test_start=test_start,
         rounds=rounds,
-        earlier=_joined(matrix, parts),
+        earlier=joined(matrix, earlier),
         tested=raw,
     )
 
@@ -189,16 +188,9 @@ def calibrated(
 
 
 def _calibration(matrix: Matrix, earlier: Sequence[OutOfFold], known_at: int) -> Calibration:
-    joined = _joined(matrix, earlier)
-    returns = np.where(matrix.label_end[joined.row] > known_at, np.nan, matrix.returns[joined.row])
-    return fit_calibration(joined.forecast, returns, bar_us=matrix.bar_us)
-
-
-def _joined(matrix: Matrix, parts: Sequence[OutOfFold]) -> OutOfFold:
-    filled = [part for part in parts if len(part.row)]
-    if not filled:
-        return OutOfFold(np.empty(0, dtype=np.int64), nothing(matrix))
-    return OutOfFold(np.concatenate([part.row for part in filled]), concatenate([part.forecast for part in filled]))
+    whole = joined(matrix, earlier)
+    returns = np.where(matrix.label_end[whole.row] > known_at, np.nan, matrix.returns[whole.row])
+    return fit_calibration(whole.forecast, returns, bar_us=matrix.bar_us)
 
 
 def _or_none(rows: Matrix) -> Matrix | None:

@@ -17,9 +17,10 @@ from msgspec import Meta
 
 from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
-from cryptocast.errors import DataError, ModelError
+from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
+from cryptocast.models.artefacts import from_json, require_shape, to_json
+from cryptocast.models.base import Artefacts, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.labels import (
     CORRECTION_BOUND,
@@ -51,14 +52,6 @@ ROWS_AT_ONCE: Final = 8192
 DAY_US: Final = 86_400_000_000
 
 
-class _SavedHAR(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    horizons: tuple[int, ...]
-    components: tuple[Annotated[int, Meta(ge=1, le=100_000)], ...]
-    slopes: tuple[tuple[float, ...], ...]
-    scale: tuple[float, ...]
-    shape: tuple[tuple[float, ...], ...]
-
-
 @dataclass(frozen=True, slots=True)
 class HARLearner:
     """No settings."""
@@ -66,15 +59,7 @@ class HARLearner:
     kind: ClassVar[str] = KIND
     calibrate: ClassVar[bool] = True
 
-    def fit(
-        self,
-        train: Matrix,
-        *,
-        stop: Matrix | None = None,  # noqa: ARG002 - nothing is stopped early
-        rounds: Rounds | None = None,  # noqa: ARG002
-        seed: int = 0,  # noqa: ARG002
-        run: FitRun | None = None,  # noqa: ARG002
-    ) -> "HARForecaster":
+    def fit(self, train: Matrix, **_: object) -> "HARForecaster":
         """One line for each horizon, on all rows of all coins whose label is known."""
         components = DAILY if train.bar_us >= DAY_US else HOURLY
         label, blocks = log_variance_ratio(train), independent_blocks(train)
@@ -94,18 +79,23 @@ class HARLearner:
         return HARForecaster(train.horizons, components, slopes, scale, shape)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HARForecaster:
+class HARForecaster(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """slopes (H, 1 + K + 1) of the log variance ratio: constant, K components, long run; scale (H,) of the volatility;
     shape (H, q) in volatilities."""
 
     horizons: Int64Array
-    components: tuple[int, ...]
+    components: tuple[Annotated[int, Meta(ge=1, le=100_000)], ...]
     slopes: FloatArray
     scale: FloatArray
     shape: FloatArray
     kind: ClassVar[str] = KIND
-    rounds: Rounds = Rounds()
+    rounds: ClassVar[Rounds] = Rounds()
+
+    def __post_init__(self) -> None:
+        count = len(self.horizons)
+        require_shape(self.slopes, count, len(self.components) + 2)
+        require_shape(self.scale, count)
+        require_shape(self.shape, count, len(LEVELS))
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue, corrected, times the pool's symmetric shape."""
@@ -117,27 +107,12 @@ class HARForecaster:
 
     def save(self) -> Artefacts:
         """One JSON file."""
-        saved = _SavedHAR(
-            horizons=tuple(self.horizons.tolist()),
-            components=self.components,
-            slopes=self.slopes.tolist(),
-            scale=tuple(self.scale.tolist()),
-            shape=self.shape.tolist(),
-        )
-        return {FILE: msgspec.json.encode(saved)}
+        return {FILE: to_json(self)}
 
     @classmethod
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
-        try:
-            saved = msgspec.json.decode(files[FILE], type=_SavedHAR)
-            count = len(saved.horizons)
-            slopes = np.array(saved.slopes, dtype=np.float64).reshape(count, len(saved.components) + 2)
-            shape = np.array(saved.shape, dtype=np.float64).reshape(count, len(LEVELS))
-            scale = np.array(saved.scale, dtype=np.float64).reshape(count)
-        except (KeyError, ValueError) as error:
-            raise ModelError(f"The saved har cannot be read: {error}. Train it anew.") from error
-        return cls(np.array(saved.horizons, dtype=np.int64), saved.components, slopes, scale, shape)
+        return from_json(files, FILE, cls, cls.kind)
 
 
 FORECASTER: Final = HARForecaster

@@ -23,7 +23,7 @@ from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
 from cryptocast.models.base import Forecast
 
-__all__ = ["HorizonState", "MaturedForecast", "advance", "decode", "encode", "replay", "start", "widened"]
+__all__ = ["HorizonState", "MaturedForecast", "advance", "decode", "replay", "start", "widened"]
 
 # How much one outcome moves the logarithm of a width, at a horizon of one bar. Outcomes that overlap tell the same
 # story: one of h bars moves it by one h-th. At 90 % a width that is wrong is mended by half in about 100 bars.
@@ -127,13 +127,8 @@ def widened(forecast: Forecast, states: Iterable[HorizonState]) -> Forecast:
     return replace(forecast, values=values)
 
 
-def encode(state: HorizonState) -> bytes:
-    """As JSON, the same bytes for the same state."""
-    return msgspec.json.encode(state)
-
-
 def decode(content: bytes) -> HorizonState:
-    """What `encode` wrote. Raises ModelError otherwise."""
+    """The state in its JSON. Raises ModelError otherwise."""
     try:
         state = msgspec.json.decode(content, type=HorizonState)
     except msgspec.DecodeError as error:

@@ -1,12 +1,13 @@
 """The two random walks that every model is held against, beside `baseline`. They are recomputed at every origin."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
+from cryptocast.models.baseline import no_view_forecast
 from cryptocast.scoring.quantiles import LEVELS
 
 __all__ = ["REFERENCES", "Reference", "rw_empirical", "rw_gaussian"]
@@ -49,7 +50,7 @@ def rw_empirical(rows: Matrix) -> Reference:
             values[part, column], known[part, column] = _quantiles(past)
     # Its spread stands for a volatility; it claims no probability of a rise, whatever the drift of its window.
     spread = (values[:, :, -1] - values[:, :, 0]) / (2 * OUTER_SIGMAS)
-    return Reference(_forecast(rows, values, spread, np.full(known.shape, 0.5)), known)
+    return Reference(replace(no_view_forecast(rows, spread, np.zeros_like(values)), values=values), known)
 
 
 def rw_gaussian(rows: Matrix) -> Reference:
@@ -69,10 +70,10 @@ def rw_gaussian(rows: Matrix) -> Reference:
     variance = (sums[end] - sums[begin]) / np.maximum(count, 1)
     usable = (count >= LEAST_RETURNS) & (variance > 0)
     volatility = np.sqrt(np.where(usable, variance, 0.0))[:, None] * np.sqrt(rows.horizons)[None, :]
-    values = volatility[:, :, None] * np.asarray(ndtri(LEVELS))
-    values[:, :, len(LEVELS) // 2] = 0.0
+    shape = np.asarray(ndtri(LEVELS))
+    shape[len(LEVELS) // 2] = 0.0
     known = np.broadcast_to(usable[:, None], volatility.shape).copy()
-    return Reference(_forecast(rows, values, volatility, np.full(known.shape, 0.5)), known)
+    return Reference(no_view_forecast(rows, volatility, shape), known)
 
 
 def _quantiles(past: FloatArray) -> tuple[FloatArray, BoolArray]:
@@ -105,16 +106,3 @@ def _returns(rows: Matrix, horizon: int) -> FloatArray:
     same[horizon:] = panel.coin[horizon:] == panel.coin[:-horizon]
     returns[~same] = np.nan
     return returns
-
-
-def _forecast(rows: Matrix, values: FloatArray, volatility: FloatArray, p_up: FloatArray) -> Forecast:
-    return Forecast(
-        coin=rows.coin_names,
-        issued_at=rows.issued_at,
-        price=rows.price,
-        horizons=rows.horizons,
-        levels=LEVELS,
-        values=values,
-        volatility=volatility,
-        p_up=p_up,
-    )
