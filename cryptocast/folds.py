@@ -39,8 +39,8 @@ def purged(train: Int64Array, test: Int64Array, *, embargo: int = 0) -> BoolArra
     if len(test) == 0:
         return np.ones(len(train), dtype=np.bool_)
     test_start, test_end = test[:, 0].min(), test[:, 1].max() + embargo
-    kept: BoolArray = (train[:, 1] < test_start) | (train[:, 0] > test_end)
-    return kept
+    allowed: BoolArray = (train[:, 1] < test_start) | (train[:, 0] > test_end)
+    return allowed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,10 +102,10 @@ def combinatorial_folds(
     edges = blocks(int(issued.min()), int(issued.max()) + 1, groups)
     of_row = np.searchsorted(edges, issued, side="right") - 1
     clear = [purged(spans, spans[of_row == group], embargo=embargo) for group in range(groups)]
-    for chosen in combinations(range(groups), tested):
-        test: BoolArray = np.isin(of_row, chosen)
-        train: BoolArray = ~test & np.logical_and.reduce([clear[group] for group in chosen])
-        yield CombinatorialFold(train, test, chosen)
+    for combination in combinations(range(groups), tested):
+        test: BoolArray = np.isin(of_row, combination)
+        train: BoolArray = ~test & np.logical_and.reduce([clear[group] for group in combination])
+        yield CombinatorialFold(train, test, combination)
 
 
 def combinatorial_paths(groups: int, tested: int) -> Int64Array:
@@ -116,8 +116,8 @@ def combinatorial_paths(groups: int, tested: int) -> Int64Array:
     """
     if not 1 <= tested < groups:
         raise ValueError(f"{tested} of {groups} groups tested: expected 1 <= tested < all")
-    chosen = list(combinations(range(groups), tested))
-    columns = [[fold for fold, test in enumerate(chosen) if group in test] for group in range(groups)]
+    choices = list(combinations(range(groups), tested))
+    columns = [[fold for fold, test in enumerate(choices) if group in test] for group in range(groups)]
     return np.array(columns, dtype=np.int64).T
 
 

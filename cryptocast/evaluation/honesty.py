@@ -80,7 +80,7 @@ def honesty(sheet: ScoreSheet, scores: Mapping[str, Sequence[HorizonScore]], *, 
 
 def _record(cell: ModelColumn, verdict: Verdict, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
     width, direction, lies_in = _parts(cell, verdict.against)
-    stated = reliability(
+    rises = reliability(
         cell.forecast.p_up[cell.keep, cell.column], cell.returns > 0, cell.dates, k=cell.overlap, alpha=ALPHA
     )
     return HonestyRecord(
@@ -97,16 +97,16 @@ def _record(cell: ModelColumn, verdict: Verdict, confidence_p: float | None, bro
         levels=_levels(cell),
         coverage=_coverage(cell, broken),
         stated=tuple(
-            StatedBin(stated=b.stated, observed=b.observed, lower=b.lower, upper=b.upper, n=b.n) for b in stated.bins
+            StatedBin(stated=b.stated, observed=b.observed, lower=b.lower, upper=b.upper, n=b.n) for b in rises.bins
         ),
-        brier=stated.brier,
+        brier=rises.brier,
         intervals=tuple(_interval(cell, percent) for percent in INTERVALS),
         points=_points(cell),
     )
 
 
 def _skill(cell: ModelColumn, reference: str) -> SkillInterval:
-    found = skill(
+    estimate = skill(
         cell.loss(cell.name),
         cell.loss(reference),
         cell.dates,
@@ -114,7 +114,7 @@ def _skill(cell: ModelColumn, reference: str) -> SkillInterval:
         step=cell.sheet.step,
         alpha=ALPHA,
     )
-    return SkillInterval(reference=reference, value=found.value, lower=found.lower, upper=found.upper)
+    return SkillInterval(reference=reference, value=estimate.value, lower=estimate.lower, upper=estimate.upper)
 
 
 def _parts(cell: ModelColumn, strongest: str | None) -> tuple[float | None, float | None, tuple[SkillPart, ...] | None]:
@@ -144,23 +144,23 @@ def _is_better(cell: ModelColumn, loss: FloatArray, other: FloatArray) -> bool:
 
 def _pit(cell: ModelColumn) -> PitRecord:
     low, high = pit_cells(cell.returns, cell.values, cell.forecast.levels)
-    found = pit_uniformity(low, high, cell.dates, k=cell.overlap)
+    test = pit_uniformity(low, high, cell.dates, k=cell.overlap)
     return PitRecord(
         shares=tuple(pit_histogram(low, high, CELLS).tolist()),
-        bias=found.bias,
-        spread=found.spread,
-        p_uniform=found.uniform.p,
-        p_level_memory=found.level_memory.p,
-        p_spread_memory=found.spread_memory.p,
+        bias=test.bias,
+        spread=test.spread,
+        p_uniform=test.uniform.p,
+        p_level_memory=test.level_memory.p,
+        p_spread_memory=test.spread_memory.p,
     )
 
 
 def _levels(cell: ModelColumn) -> tuple[CoverageOfLevel, ...]:
     levels = cell.forecast.levels
-    found = level_reliability(cell.returns, cell.values, levels, cell.dates, k=cell.overlap)
+    shares = level_reliability(cell.returns, cell.values, levels, cell.dates, k=cell.overlap)
     return tuple(
         CoverageOfLevel(level=level, share=one.share, se=one.se)
-        for level, one in zip(levels.tolist(), found, strict=True)
+        for level, one in zip(levels.tolist(), shares, strict=True)
     )
 
 
@@ -172,17 +172,17 @@ def _coverage(cell: ModelColumn, broken: BoolArray) -> tuple[CoverageOfGroup, ..
         ("volatility", [THIRDS[at] for at in third.tolist()]),
         ("after breaks", [AFTER[at] for at in broken.tolist()]),
     )
-    found = []
+    records = []
     for percent in INTERVALS:
         lower, upper = interval_columns(cell.forecast.levels, percent)
         hits = covered(cell.returns, cell.values[:, lower], cell.values[:, upper])
         for by, labels in groupings:
             parts = coverage_by(hits, cell.dates, np.array(labels), nominal=percent / 100, k=cell.overlap)
-            found += [
+            records += [
                 CoverageOfGroup(by=by, label=str(label), percent=percent, share=one.share, se=one.se, n=one.n)
                 for label, one in parts.items()
             ]
-    return tuple(found)
+    return tuple(records)
 
 
 def _interval(cell: ModelColumn, percent: int) -> IntervalQuality:
@@ -215,14 +215,14 @@ def _points(cell: ModelColumn) -> PointScores:
 
 def _mase(rows: Matrix, keep: BoolArray, returns: FloatArray, median: FloatArray, horizon: int) -> float | None:
     """Coin by coin on log prices, the naive error from the bars before the first origin; the mean over the coins."""
-    found = []
+    scores = []
     for coin in np.unique(rows.coin[keep]).tolist():
         own = rows.coin[keep] == coin
         start, first = int(rows.panel.start[coin]), int(rows.position[keep][own].min())
         score = mase(returns[own], median[own], rows.panel.log_close[start : first + 1], lag=horizon)
         if score is not None:
-            found.append(score)
-    return float(np.mean(found)) if found else None
+            scores.append(score)
+    return float(np.mean(scores)) if scores else None
 
 
 def _set_of(sheet: ScoreSheet, column: int, rng: np.random.Generator) -> dict[str, float]:
@@ -238,8 +238,8 @@ def _set_of(sheet: ScoreSheet, column: int, rng: np.random.Generator) -> dict[st
     differences = by_date - by_date.mean(axis=1, keepdims=True)
     longest = max(optimal_block_length(differences[:, i])[0] for i in range(len(names)))
     indices = stationary_indices(count, float(min(max(longest, overlap), count)), DRAWS, rng)
-    found = model_confidence_set(by_date, indices)
-    return dict(zip(names, found.p.tolist(), strict=True))
+    confidence = model_confidence_set(by_date, indices)
+    return dict(zip(names, confidence.p.tolist(), strict=True))
 
 
 def _after_breaks(rows: Matrix) -> BoolArray:

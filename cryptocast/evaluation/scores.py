@@ -151,7 +151,7 @@ def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> Scor
     everything = {**forecasts, **{name: reference.forecast for name, reference in references.items()}}
     scored = np.isfinite(rows.returns)
     for reference in references.values():
-        scored = scored & reference.known
+        scored = scored & reference.usable
     losses = {name: np.where(scored, _losses(rows, forecast), np.nan) for name, forecast in everything.items()}
     return ScoreSheet(rows=rows, step=step, forecasts=everything, losses=losses, scored=scored)
 
@@ -212,13 +212,13 @@ def _score(tested: _ColumnTests, better: float, worse: float, tests: int) -> Hor
 
 
 def _coverage(cell: ModelColumn) -> tuple[IntervalCoverage, ...]:
-    held = []
+    intervals = []
     for percent in INTERVALS:
         lower, upper = interval_columns(cell.forecast.levels, percent)
         hits = covered(cell.returns, cell.values[:, lower], cell.values[:, upper])
         result = coverage(hits, cell.dates, nominal=percent / 100, k=cell.overlap)
-        held.append(IntervalCoverage(percent=percent, share=result.share, se=result.se, n=result.n))
-    return tuple(held)
+        intervals.append(IntervalCoverage(percent=percent, share=result.share, se=result.se, n=result.n))
+    return tuple(intervals)
 
 
 def _or_nan(p: float | None) -> float:

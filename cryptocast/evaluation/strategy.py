@@ -123,9 +123,9 @@ def _close_fills(
     With equity q and value v in the coin before the trade, s the sign of the trade and w the new weight, equity e after
     it solves e = q - rate |w e - v|: e = (q + s rate v) / (1 + s rate w).
     """
-    held, following = positions[1:-1], positions[2:]
-    value = held * relative
-    before = value - held + 1.0
+    weight, following = positions[1:-1], positions[2:]
+    value = weight * relative
+    before = value - weight + 1.0
     traded = following * before - value
     side = np.copysign(rate, traded)
     growth = side * value
@@ -143,16 +143,16 @@ def _close_fills(
 def _open_fills(positions: FloatArray, day: FloatArray, gap: FloatArray, rate: float) -> tuple[FloatArray, FloatArray]:
     """As `_close_fills`: carry the drifted weight of the bar before over the gap, trade at the open, earn until the
     close. day (T,): close over open; gap (T,): open over the close before."""
-    held_before, held = positions[:-2], positions[1:-1]
-    drifted = held_before * np.concatenate([np.ones(min(1, len(day))), day[:-1]])
-    whole = drifted - held_before + 1.0
+    weight_before, weight = positions[:-2], positions[1:-1]
+    drifted = weight_before * np.concatenate([np.ones(min(1, len(day))), day[:-1]])
+    whole = drifted - weight_before + 1.0
     drifted = np.divide(drifted, whole, out=np.zeros_like(drifted), where=whole > 0.0)
     value = drifted * gap
     before = value - drifted + 1.0
-    side = np.copysign(rate, held * before - value)
-    after = (before + side * value) / (1.0 + side * held)
-    growth = after * (1.0 + held * (day - 1.0))
-    return _while_solvent(np.where(after > 0.0, before, 0.0), growth, np.abs(held * after - value))
+    side = np.copysign(rate, weight * before - value)
+    after = (before + side * value) / (1.0 + side * weight)
+    growth = after * (1.0 + weight * (day - 1.0))
+    return _while_solvent(np.where(after > 0.0, before, 0.0), growth, np.abs(weight * after - value))
 
 
 def _while_solvent(before: FloatArray, growth: FloatArray, traded: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -151,12 +151,12 @@ class _Floor:
         trades at that close, which can only be too much.
         """
         shape = len(paths), len(self.times)
-        net, held, traded, member = (np.zeros(shape) for _ in range(4))
+        net, weight, traded, member = (np.zeros(shape) for _ in range(4))
         entry = np.zeros(len(self.times))
         places = {coin: np.searchsorted(self.times, self.bars[coin].close_time) for coin in paths}
         for row, (coin, path) in enumerate(paths.items()):
             at = places[coin]
-            net[row, at], held[row, at], traded[row, at] = path.net, np.abs(path.weight), path.turnover
+            net[row, at], weight[row, at], traded[row, at] = path.net, np.abs(path.weight), path.turnover
             member[row, at[0] + 1 : at[-1] + 1] = 1.0
         number = member.sum(axis=0)
         part = np.divide(member, number, out=np.zeros(shape), where=number > 0)
@@ -165,16 +165,16 @@ class _Floor:
         joins = np.array([at[0] for at in places.values()])
         np.add.at(entry, joins, net[np.arange(len(joins)), joins] * after[np.arange(len(joins)), joins])
         earned = (part * net).sum(axis=0)
-        moved = np.abs(after * (1.0 + earned) - part * (1.0 + net))
-        moved[:, -1] = 0.0
-        moved[np.arange(len(joins)), joins] = 0.0
-        following = np.concatenate([held[:, 1:], held[:, -1:]], axis=1)
+        levelled = np.abs(after * (1.0 + earned) - part * (1.0 + net))
+        levelled[:, -1] = 0.0
+        levelled[np.arange(len(joins)), joins] = 0.0
+        following = np.concatenate([weight[:, 1:], weight[:, -1:]], axis=1)
         leaving = (part > 0) & (after == 0)
-        restored = (moved * np.where(leaving, held, following)).sum(axis=0)
+        restored = (levelled * np.where(leaving, weight, following)).sum(axis=0)
         turnover = (part * traded).sum(axis=0) + restored
         np.add.at(turnover, joins, (after * traded)[np.arange(len(joins)), joins])
         return _Portfolio(
-            net=earned + entry - costs.rate * restored, turnover=turnover, exposure=(part * held).sum(axis=0)
+            net=earned + entry - costs.rate * restored, turnover=turnover, exposure=(part * weight).sum(axis=0)
         )
 
 
@@ -296,15 +296,15 @@ def _targeted(
 
 def _by_coin(sheet: ScoreSheet, floor: _Floor, weights: FloatArray) -> dict[str, FloatArray]:
     """(T,) what is held at each bar of each coin, from weights (n,) decided at the origins."""
-    held = {}
+    weights_by_coin = {}
     for coin, bars in floor.bars.items():
         own = sheet.rows.coin_names == coin
         at = np.searchsorted(bars.close_time, sheet.rows.issued_at[own])
         decided = np.zeros(len(bars.close), dtype=np.bool_)
         values = np.zeros(len(bars.close))
         decided[at], values[at] = True, weights[own]
-        held[coin] = between_decisions(values, decided)
-    return held
+        weights_by_coin[coin] = between_decisions(values, decided)
+    return weights_by_coin
 
 
 def _indices(net: FloatArray, draws: int, rng: np.random.Generator) -> Int64Array:
@@ -410,7 +410,7 @@ def _grid(sheet: ScoreSheet, models: Sequence[str], floor: _Floor, settings: Str
         _targeted(sheet, model, floor, column, target, settings.max_weight)
         for model, column, target in product(models, columns, TARGETS)
     )
-    nets = [floor.net(_Strategy("", "", held)) for held in weights]
+    nets = [floor.net(_Strategy("", "", coins)) for coins in weights]
     return np.column_stack(nets) if nets else np.empty((len(floor.times), 0))
 
 

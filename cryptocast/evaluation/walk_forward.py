@@ -267,8 +267,8 @@ class _Memory:
         calibrated = {}
         for name, forecast in forecasts.items():
             if self._is_calibrated(name):
-                moved = self._calibration(name, forecast, block.known_at)
-                calibrated[name] = with_fallback(moved, forecasts[BASELINE], short)
+                own = self._calibration(name, forecast, block.known_at)
+                calibrated[name] = with_fallback(own, forecasts[BASELINE], short)
             else:
                 calibrated[name] = forecast
         return inside, calibrated

@@ -44,9 +44,9 @@ class BaselineLearner:
             returns, volatility = train.returns[own].T.copy(), train.volatility[own].T.copy()
             for column, horizon in enumerate(train.horizons.tolist()):
                 standardised = returns[column] / volatility[column]
-                known = np.flatnonzero(np.isfinite(standardised))
-                known = known[recent(issued[known], horizon=horizon, bar_us=train.bar_us)]
-                table[coin, column] = _shrunk(standardised[known], horizon, prior)
+                rows = np.flatnonzero(np.isfinite(standardised))
+                rows = rows[recent(issued[rows], horizon=horizon, bar_us=train.bar_us)]
+                table[coin, column] = _shrunk(standardised[rows], horizon, prior)
         return BaselineForecaster(coins=train.panel.coins, horizons=train.horizons, quantiles=table)
 
 
@@ -105,13 +105,13 @@ def no_view_forecast(rows: Matrix, volatility: FloatArray, shape: FloatArray) ->
     )
 
 
-def horizon_columns(asked: Int64Array, fitted: Int64Array, kind: str) -> Int64Array:
+def horizon_columns(horizons: Int64Array, own: Int64Array, kind: str) -> Int64Array:
     """Where the asked horizons stand among the fitted ones. Raises ModelError that names the missing."""
-    missing = sorted(set(asked.tolist()) - set(fitted.tolist()))
+    missing = sorted(set(horizons.tolist()) - set(own.tolist()))
     if missing:
-        known = ", ".join(str(h) for h in fitted.tolist())
-        raise ModelError(f"This {kind} was fitted for {known} bars ahead, not for {missing[0]}. Train with --horizons.")
-    return np.searchsorted(fitted, asked).astype(np.int64)
+        names = ", ".join(str(h) for h in own.tolist())
+        raise ModelError(f"This {kind} was fitted for {names} bars ahead, not for {missing[0]}. Train with --horizons.")
+    return np.searchsorted(own, horizons).astype(np.int64)
 
 
 def _shrunk(standardised: FloatArray, horizon: int, prior: FloatArray) -> FloatArray:

@@ -107,36 +107,36 @@ class LightGBMLearner:
         if len(train) < LEAST_ROWS:
             raise _too_few(train)
         tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
-        learned = _Rows.of(train, self._parameters("none", seed))
-        stopping = None if stop is None else learned.beside(stop)
+        binned = _Rows.of(train, self._parameters("none", seed))
+        stopping = None if stop is None else binned.beside(stop)
 
         def fit_task(place: int) -> tuple[Trees | None, float]:
             column, target = tasks[place]
             fixed = rounds.counts[place] if rounds is not None and rounds.counts else None
-            fitted = self._fit_one(target, learned, stopping, column, rounds=fixed, seed=seed)
+            boosters = self._fit_one(target, binned, stopping, column, rounds=fixed, seed=seed)
             run.step(f"lightgbm, {train.horizons[column]} bars ahead")
-            return fitted
+            return boosters
 
         # Whole boosters side by side, each on one thread: LightGBM's own threads wait for each other at every split,
         # which costs more than it saves on some thousand rows and stalls on a busy machine. It also makes the boosters
         # independent of the number of threads; a view's weights depend on that of the linear algebra, in the last bits.
         with ThreadPoolExecutor(max_workers=max(1, run.threads)) as workers:
-            fitted = list(workers.map(fit_task, range(len(tasks))))
-        if not any(booster for booster, _ in fitted):
+            boosters = list(workers.map(fit_task, range(len(tasks))))
+        if not any(booster for booster, _ in boosters):
             raise _too_few(train)
         share = shrinkage_of(train)
         model = LightGBMForecaster(
             feature_names=train.feature_names,
             horizons=train.horizons,
             shrinkage=self.settings.strength * share,
-            offsets=np.array([offset for _, offset in fitted]),
-            boosters=tuple(booster for booster, _ in fitted),
+            offsets=np.array([offset for _, offset in boosters]),
+            boosters=tuple(booster for booster, _ in boosters),
             views=(),
             penalties=(0,) * len(train.horizons),
         )
-        judged = stop if rounds is None and self.settings.view else None
+        referee = stop if rounds is None and self.settings.view else None
         labels = standardised_returns(train)
-        return model.with_view([train.features], labels, stop=judged, rounds=rounds, share=share)
+        return model.with_view([train.features], labels, stop=referee, rounds=rounds, share=share)
 
     def _fit_one(
         self,
@@ -223,9 +223,9 @@ class _Rows:
     def dataset(self, target: str, column: int, shift: float) -> "lgb.Dataset":
         """The rows with a label, less a constant."""
         label = self.labels[target][:, column]
-        known = np.flatnonzero(np.isfinite(label))
-        part = self.binned.subset(known.tolist()).construct()
-        return part.set_label(label[known] - shift)
+        rows = np.flatnonzero(np.isfinite(label))
+        part = self.binned.subset(rows.tolist()).construct()
+        return part.set_label(label[rows] - shift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,8 +42,8 @@ class Calibration(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=T
         columns = np.searchsorted(self.horizons, forecast.horizons)
         if not np.array_equal(self.horizons[np.minimum(columns, len(self.horizons) - 1)], forecast.horizons):
             raise ModelError(f"Calibrated for {self.horizons.tolist()} bars, asked for {forecast.horizons.tolist()}.")
-        moved = forecast.values + forecast.volatility[:, :, None] * self.offsets[columns]
-        values = np.sort(moved, axis=-1)
+        values = forecast.values + forecast.volatility[:, :, None] * self.offsets[columns]
+        values = np.sort(values, axis=-1)
         return replace(forecast, values=values, volatility=forecast.volatility * _wider(forecast, values))
 
 
@@ -68,13 +68,13 @@ def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> 
     offsets = np.zeros((len(forecast.horizons), len(forecast.levels)))
     blocks = np.zeros(len(forecast.horizons))
     for column, horizon in enumerate(forecast.horizons.tolist()):
-        known = np.isfinite(returns[:, column]) & (forecast.volatility[:, column] > 0)
-        if not known.any():
+        usable = np.isfinite(returns[:, column]) & (forecast.volatility[:, column] > 0)
+        if not usable.any():
             continue
-        known[known] = recent(forecast.issued_at[known], horizon=horizon, bar_us=bar_us)
-        blocks[column] = len(np.unique(forecast.issued_at[known])) / horizon
-        error = returns[known, column, None] - forecast.values[known, column]
-        scores = error / forecast.volatility[known, column, None]
+        usable[usable] = recent(forecast.issued_at[usable], horizon=horizon, bar_us=bar_us)
+        blocks[column] = len(np.unique(forecast.issued_at[usable])) / horizon
+        error = returns[usable, column, None] - forecast.values[usable, column]
+        scores = error / forecast.volatility[usable, column, None]
         weight = blocks[column] / (blocks[column] + PRIOR_BLOCKS)
         offsets[column] = weight * _symmetric_offsets(scores, forecast.levels)
     return Calibration(forecast.horizons, forecast.levels, offsets, blocks)

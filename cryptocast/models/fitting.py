@@ -87,10 +87,10 @@ def fit_in_time(
     """
     split = split_by_time(matrix.spans, fit=fit, stop=stop)
     if not (split.fit.any() and split.test.any()):
-        needed = round(LEAST_ROWS / fit) + int(matrix.horizons.max()) + WARMUP
+        least = round(LEAST_ROWS / fit) + int(matrix.horizons.max()) + WARMUP
         raise DataError(
             f"{len(matrix)} bars with a stated volatility are too few to fit on a part and to score on another: one "
-            f"coin needs about {needed}, several need fewer each. Fetch more bars or coins, or use --model baseline."
+            f"coin needs about {least}, several need fewer each. Fetch more bars or coins, or use --model baseline."
         )
     begin = int(matrix.issued_at.min())
     start = begin + round((split.test_start - begin) * FIRST_SHARE)
@@ -111,14 +111,14 @@ def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResul
 
 
 def _fit_stack(
-    learner: StackLearner, matrix: Matrix, course: _Course, known: Mapping[str, TrainingResult]
+    learner: StackLearner, matrix: Matrix, course: _Course, trainings: Mapping[str, TrainingResult]
 ) -> TrainingResult:
     """The members as they are trained alone; then their weights and the calibration of what they make together."""
     trained: dict[str, TrainingResult] = {}
     dropped: dict[str, str] = {}
     for name, member in learner.members.items():
         try:
-            trained[name] = known[name] if name in known else _fit_one(member, matrix, course)
+            trained[name] = trainings[name] if name in trainings else _fit_one(member, matrix, course)
         except CryptocastError as error:
             dropped[name] = str(error)
             log.warning("ml_ensemble goes on without %s: %s", name, error)
@@ -126,15 +126,15 @@ def _fit_stack(
         raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
     names = tuple(trained)
     stacking = Stacking(matrix, names, learner.temperature)
-    found = {name: fitted.earlier for name, fitted in trained.items()}
-    weights, earlier = stacked(stacking, found, course.bounds)
-    tested = {name: fitted.tested.forecast for name, fitted in trained.items()}
+    earlier_parts = {name: training.earlier for name, training in trained.items()}
+    weights, earlier = stacked(stacking, earlier_parts, course.bounds)
+    tested = {name: training.tested.forecast for name, training in trained.items()}
     row = next(iter(trained.values())).tested.row
     raw = OutOfFold(row, stacking.combined(row, tested, weights))
     stacking.learn(row, tested)
     last = msgspec.structs.replace(stacking.weights(int(matrix.issued_at.max())), dropped=dropped)
-    final = StackForecaster({name: fitted.final.inner for name, fitted in trained.items()}, last)
-    rounds = Rounds(members={name: fitted.rounds for name, fitted in trained.items()})
+    final = StackForecaster({name: training.final.inner for name, training in trained.items()}, last)
+    rounds = Rounds(members={name: training.rounds for name, training in trained.items()})
     return replace(_settled(final, rounds, matrix, course, list(earlier), raw), weights=last)
 
 
@@ -148,15 +148,15 @@ def _settled(
 ) -> TrainingResult:
     """The training, with the hold-out calibrated by what was known before it, and the final model by all there is."""
     test_start, rows = course.split.test_start, matrix.rows(raw.row)
-    moved = _calibration(matrix, earlier, test_start).apply(raw.forecast)
+    forecast = _calibration(matrix, earlier, test_start).apply(raw.forecast)
     short = too_short(rows, course.least_blocks)
     if short.any():
         baseline = BaselineLearner().fit(matrix.known_at(test_start))
-        moved = with_fallback(moved, baseline.predict(rows), short)
+        forecast = with_fallback(forecast, baseline.predict(rows), short)
     last, least = int(matrix.issued_at.max()), course.least_blocks
     return TrainingResult(
         final=calibrated(final, matrix, [*earlier, raw], known_at=last, baseline_on=matrix, least_blocks=least),
-        hold_out=OutOfFold(raw.row, moved),
+        hold_out=OutOfFold(raw.row, forecast),
         test_start=test_start,
         rounds=rounds,
         earlier=joined(matrix, earlier),
@@ -164,11 +164,11 @@ def _settled(
     )
 
 
-def find_rounds(learner: Learner, known: Matrix, *, seed: int, run: FitRun, stop: float = 0.15) -> Rounds:
+def find_rounds(learner: Learner, rows: Matrix, *, seed: int, run: FitRun, stop: float = 0.15) -> Rounds:
     """The rounds of a fit on the first part of the rows that stops on the last `stop` share of their time."""
-    issued = known.issued_at
+    issued = rows.issued_at
     boundary = int(issued.max()) - round((int(issued.max()) - int(issued.min())) * stop)
-    earlier, later = known.known_at(boundary), known.rows(issued > boundary)
+    earlier, later = rows.known_at(boundary), rows.rows(issued > boundary)
     return learner.fit(earlier, stop=_or_none(later), rounds=None, seed=seed, run=run).rounds
 
 

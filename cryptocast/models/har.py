@@ -70,11 +70,11 @@ class HARLearner:
         scale, shape = np.ones(len(train.horizons)), np.tile(student_quantiles(), (len(train.horizons), 1))
         regressors = _regressors(train, components)
         for column in range(len(train.horizons)):
-            known = np.isfinite(label[:, column])
-            if known.sum() < LEAST_ROWS:
+            usable = np.isfinite(label[:, column])
+            if usable.sum() < LEAST_ROWS:
                 continue  # it keeps the volatility known at issue
             believed = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
-            slopes[column] = believed * _least_squares(regressors[known, column], label[known, column])
+            slopes[column] = believed * _least_squares(regressors[usable, column], label[usable, column])
             scale[column], shape[column] = _shape_of(train, regressors, slopes, column, blocks[column])
         return HARForecaster(train.horizons, components, slopes, scale, shape)
 
@@ -129,12 +129,12 @@ def _regressors(rows: Matrix, components: tuple[int, ...]) -> FloatArray:
 
     A component none of whose bars is known says nothing: zero, the volatility known at issue.
     """
-    known = np.log(rows.volatility**2 / rows.horizons)
+    at_issue = np.log(rows.volatility**2 / rows.horizons)
     logs = [_log_mean(rows, bars) for bars in components]
     logs.append(2.0 * np.log(rows.panel.volatility[rows.position, -1]))
     out = np.ones((len(rows), len(rows.horizons), len(logs) + 1))
     for place, log in enumerate(logs, start=1):
-        ratio = np.clip(log[:, None] - known, -RATIO_BOUND, RATIO_BOUND)
+        ratio = np.clip(log[:, None] - at_issue, -RATIO_BOUND, RATIO_BOUND)
         out[:, :, place] = np.where(np.isfinite(ratio), ratio, 0.0)
     return out
 

@@ -85,11 +85,11 @@ def advance(state: HorizonState, matured: MaturedForecast, *, now: int) -> Horiz
     lower, upper = values[:pairs], values[::-1][:pairs]
     missed = (matured.outcome < lower) | (matured.outcome > upper)
     allowed = 2.0 * np.array(state.levels[:pairs])
-    moved = np.array(state.moved) + STEP / state.horizon * (missed - allowed)
+    widths = np.array(state.moved) + STEP / state.horizon * (missed - allowed)
     return HorizonState(
         horizon=state.horizon,
         levels=state.levels,
-        moved=tuple(np.clip(moved, -BOUND, BOUND).tolist()),
+        moved=tuple(np.clip(widths, -BOUND, BOUND).tolist()),
         outcomes=state.outcomes + 1,
         through=matured.issued_at,
     )
@@ -101,9 +101,9 @@ def replay(first: HorizonState, ledger: Iterable[MaturedForecast], *, now: int) 
     The same as learning from each at the bar at which it was known. Those that `first` has seen are left out.
     """
     state = first
-    for matured in sorted(ledger, key=lambda found: found.issued_at):
-        seen = first.through is not None and matured.issued_at <= first.through
-        if matured.label_end <= now and not seen:
+    for matured in sorted(ledger, key=lambda forecast: forecast.issued_at):
+        is_old = first.through is not None and matured.issued_at <= first.through
+        if matured.label_end <= now and not is_old:
             state = advance(state, matured, now=now)
     return state
 
@@ -120,8 +120,8 @@ def widened(forecast: Forecast, states: Iterable[HorizonState]) -> Forecast:
         if not np.allclose(state.levels, forecast.levels):
             raise ModelError(f"The online calibration of {state.horizon} bars ahead is for other quantile levels.")
         for column in np.flatnonzero(forecast.horizons == state.horizon).tolist():
-            moved = np.array(state.moved)
-            factor = np.exp(np.concatenate([moved, [0.0], moved[::-1]]))
+            widths = np.array(state.moved)
+            factor = np.exp(np.concatenate([widths, [0.0], widths[::-1]]))
             median = forecast.values[:, column, middle, None]
             values[:, column] = np.sort(median + factor * (forecast.values[:, column] - median), axis=-1)
     return replace(forecast, values=values)

@@ -38,11 +38,11 @@ def out_of_fold(
     parts: list[OutOfFold] = []
     for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         inside = np.flatnonzero((matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
-        known = matrix.known_at(begin)
-        if len(inside) == 0 or len(known) == 0:
+        train = matrix.known_at(begin)
+        if len(inside) == 0 or len(train) == 0:
             continue
         try:
-            model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
+            model = learner.fit(train, stop=None, rounds=rounds, seed=seed, run=run)
         except DataError:
             # Too short a past for this block: the calibration then rests on the later ones.
             continue

@@ -81,9 +81,9 @@ class ScaleModel(ABC):
 
 def located(rows: Matrix, mixture: StudentMixture, location: FloatArray) -> Forecast:
     """The mixture around the location (n, H), in volatilities known at issue; around the last price where that is 0."""
-    made = no_view_forecast(rows, rows.volatility * mixture.deviation, mixture.shape)
+    forecast = no_view_forecast(rows, rows.volatility * mixture.deviation, mixture.shape)
     if not location.any():
-        return made
-    values = made.values + (rows.volatility * location)[:, :, None]
-    p_up = np.where(location == 0.0, made.p_up, probability_of_rise(location, mixture))
-    return replace(made, values=values, p_up=p_up)
+        return forecast
+    values = forecast.values + (rows.volatility * location)[:, :, None]
+    p_up = np.where(location == 0.0, forecast.p_up, probability_of_rise(location, mixture))
+    return replace(forecast, values=values, p_up=p_up)

@@ -41,9 +41,9 @@ def mixed(log_scale: FloatArray, spread: FloatArray, freedom: float = TAIL_FREED
     Scales are in units of the deviation: log_scale 0 and spread 0 give the prior shape of `baseline`.
     """
     tables = _tables()
-    wanted = np.interp(freedom, tables.freedom, tables.variance) + spread
+    target = np.interp(freedom, tables.freedom, tables.variance) + spread
     # The tables fall in variance as the freedom grows; interpolation wants rising places.
-    place = np.interp(-wanted, -tables.variance, np.arange(GRID, dtype=np.float64))
+    place = np.interp(-target, -tables.variance, np.arange(GRID, dtype=np.float64))
     low = np.minimum(place.astype(np.int64), GRID - 2)
     part = place - low
 
@@ -72,11 +72,11 @@ def supports_view(
     bar (n,): the number of the bar of issue. The gain in log likelihood is averaged over coins and then over blocks of
     `horizon` bars, which are nearly independent; their mean must stand three standard errors above zero.
     """
-    known = np.isfinite(standardised)
-    if not known.any():
+    usable = np.isfinite(standardised)
+    if not usable.any():
         return False
-    gain = (_loss(standardised, log_scale) - _loss(standardised - location, log_scale))[known]
-    when, place = np.unique(bar[known], return_inverse=True)
+    gain = (_loss(standardised, log_scale) - _loss(standardised - location, log_scale))[usable]
+    when, place = np.unique(bar[usable], return_inverse=True)
     by_bar = np.bincount(place, gain) / np.bincount(place)
     _, block = np.unique((when - when[0]) // horizon, return_inverse=True)
     means = np.bincount(block, by_bar) / np.bincount(block)

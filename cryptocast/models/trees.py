@@ -43,8 +43,8 @@ class Trees:
         self.count = check_booster(text)
         self._text = zlib.compress(text, 1)  # a quarter of the size, and needed only to be saved again
         self._handle = ctypes.c_void_p()
-        found = ctypes.c_int()
-        _call("LGBM_BoosterLoadModelFromString", text, ctypes.byref(found), ctypes.byref(self._handle))
+        iterations = ctypes.c_int()
+        _call("LGBM_BoosterLoadModelFromString", text, ctypes.byref(iterations), ctypes.byref(self._handle))
         features = ctypes.c_int()
         _call("LGBM_BoosterGetNumFeature", self._handle, ctypes.byref(features))
         self.features = features.value

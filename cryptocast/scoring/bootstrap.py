@@ -71,9 +71,9 @@ def optimal_block_length(x: FloatArray) -> tuple[float, float]:
     quiet = [lag for lag in range(lags - run + 1) if small[lag : lag + run].all()]
     cut = min(2 * max(quiet[0], 1), lags) if quiet else lags
     weights = np.minimum(1.0, 2.0 * (1.0 - np.arange(1, cut + 1) / cut))
-    kept = covariance[1 : cut + 1] * weights
-    slope = 2.0 * float((np.arange(1, cut + 1) * kept).sum())
-    long_run = float(covariance[0] + 2.0 * kept.sum())
+    weighted = covariance[1 : cut + 1] * weights
+    slope = 2.0 * float((np.arange(1, cut + 1) * weighted).sum())
+    long_run = float(covariance[0] + 2.0 * weighted.sum())
     if long_run == 0.0:
         return float(most), float(most)
     stationary, circular = (
@@ -129,8 +129,8 @@ def bootstrap_sharpe_difference(
     if ours is None and theirs is None:
         return Estimate(None, None, None, None, None)
     replicates = np.zeros(len(indices))
-    for sign, series, known in ((1.0, returns, ours), (-1.0, baseline, theirs)):
-        if known is not None:
+    for sign, series, ratio in ((1.0, returns, ours), (-1.0, baseline, theirs)):
+        if ratio is not None:
             replicates += sign * _resampled(series, indices, _sharpe_rows) * math.sqrt(periods)
     return _interval((ours or 0.0) - (theirs or 0.0), replicates, alpha)
 
@@ -159,13 +159,13 @@ def _interval(estimate: float | None, replicates: FloatArray, alpha: float) -> E
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha is {alpha}, expected a share inside (0, 1)")
     # A resample that never varies has no ratio; it says nothing.
-    known = replicates[~np.isnan(replicates)]
-    if estimate is None or known.size < 2:
+    usable = replicates[~np.isnan(replicates)]
+    if estimate is None or usable.size < 2:
         return Estimate(estimate, None, None, None, None)
-    stray = np.abs(known - estimate)
+    stray = np.abs(usable - estimate)
     half = float(np.quantile(stray, 1.0 - alpha))
-    p = (1 + int((stray >= abs(estimate)).sum())) / (known.size + 1)
-    return Estimate(estimate, float(known.std(ddof=1)), estimate - half, estimate + half, p)
+    p = (1 + int((stray >= abs(estimate)).sum())) / (usable.size + 1)
+    return Estimate(estimate, float(usable.std(ddof=1)), estimate - half, estimate + half, p)
 
 
 def _require(n: int, block: float, draws: int) -> None:

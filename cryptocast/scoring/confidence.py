@@ -22,5 +22,5 @@ def confidence(p_up: FloatArray) -> FloatArray:
     require_numbers(p_up=p_up)
     if ((p_up < 0.0) | (p_up > 1.0)).any():
         raise ValueError("a probability of a rise lies outside [0, 1]")
-    stated: FloatArray = np.maximum(p_up, 1.0 - p_up)
-    return stated
+    likelier: FloatArray = np.maximum(p_up, 1.0 - p_up)
+    return likelier

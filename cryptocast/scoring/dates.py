@@ -22,9 +22,9 @@ def mean_by_date(values: FloatArray, dates: Int64Array) -> tuple[Int64Array, Flo
     Raises ValueError if shapes disagree.
     """
     require_same_shape(values=values, dates=dates)
-    known = ~np.isnan(values)
-    unique, position, counts = np.unique(dates[known], return_inverse=True, return_counts=True)
-    sums = np.bincount(position, weights=values[known], minlength=unique.size)
+    keep = ~np.isnan(values)
+    unique, position, counts = np.unique(dates[keep], return_inverse=True, return_counts=True)
+    sums = np.bincount(position, weights=values[keep], minlength=unique.size)
     return unique, sums / counts, counts.astype(np.int64)
 
 

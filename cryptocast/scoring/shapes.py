@@ -12,8 +12,8 @@ def require_same_shape(**arrays: npt.NDArray[np.generic]) -> None:
     """Raise ValueError, naming each array and its shape, unless all of them are one-dimensional and equally long."""
     shapes = {array.shape for array in arrays.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"expected arrays of one shape (n,), found {found}")
+        shapes_text = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"expected arrays of one shape (n,), found {shapes_text}")
 
 
 def require_numbers(**arrays: npt.NDArray[np.generic]) -> None:

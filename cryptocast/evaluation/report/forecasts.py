@@ -224,8 +224,8 @@ def coins(page: ReportPage) -> PageSection | None:
     if not rows:
         return None
     width = parts.tile(len(page.horizons))
-    chosen = [row for row in rows if row.model == page.chosen]
-    figures = [_coin_chart(page, chosen, horizon) for horizon in page.horizons]
+    favourite = [row for row in rows if row.model == page.chosen]
+    figures = [_coin_chart(page, favourite, horizon) for horizon in page.horizons]
     models = list(dict.fromkeys(row.model for row in rows))
     tables = [
         parts.folded(model, "verdict and skill against the strongest reference",
@@ -339,7 +339,7 @@ def calibration(page: ReportPage) -> PageSection | None:
         "clustered by date. Below the line: intervals too narrow. Above: too wide.",
         page.honesty,
         charts.interval_reliability,
-        lambda record: [(points(nominal, 0) + "%", seen) for nominal, seen, _ in charts.central_intervals(record)],
+        lambda record: [(points(share, 0) + "%", observed) for share, observed, _ in charts.central_intervals(record)],
     )
     probabilities = _by_horizon(
         page,
@@ -367,7 +367,7 @@ def _by_horizon(
     for horizon in page.horizons:
         own = [record for record in records if record.horizon == horizon]
         if own:
-            words = (f"{one.model} {stated}: {percent(observed)}" for one in own for stated, observed in pairs(one))
+            words = (f"{one.model} {nominal}: {percent(observed)}" for one in own for nominal, observed in pairs(one))
             figures.append(
                 parts.figure(
                     chart(own, page.models),

@@ -61,14 +61,14 @@ def _rows(record: TradingRecord) -> Html:
     head = ["Strategy", "Annual return", "Sharpe (95%)", "vs buy and hold (95%)", "Sortino", "Calmar", "Max. drawdown",
             "Annual turnover"]  # fmt: skip
     probabilities = {"PSR": [row.psr for row in record.rows], "DSR": [row.dsr for row in record.rows]}
-    shown = {name: values for name, values in probabilities.items() if any(value is not None for value in values)}
-    rows = [[*_row(row), *(ratio(values[place]) for values in shown.values())] for place, row in enumerate(record.rows)]
+    columns = {name: values for name, values in probabilities.items() if any(value is not None for value in values)}
+    rows = [[*_row(row), *(ratio(values[i]) for values in columns.values())] for i, row in enumerate(record.rows)]
     title = (
         "Sharpe ratios are annual, with intervals from the stationary block bootstrap; the difference to buy and hold "
         "is paired"
     )
     about = "PSR: probability that the true Sharpe ratio is above 0. DSR: the same, corrected for all trials."
-    return parts.table(title, [*head, *shown], rows, about=about)
+    return parts.table(title, [*head, *columns], rows, about=about)
 
 
 def _row(row: StrategyRecord) -> list[str]:

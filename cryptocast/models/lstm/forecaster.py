@@ -168,11 +168,11 @@ class LSTMForecaster(ScaleModel):
         usable = np.flatnonzero(windows.usable)
         if len(usable) == 0:
             return
-        bars, known, context = window_tensors(windows, usable, torch.float64)
+        bars, present, context = window_tensors(windows, usable, torch.float64)
         scales, reads = [], []
         with torch.inference_mode():
             for network, (first, second) in zip(self.members, self._masks(), strict=True):
-                read = network.read(bars, known, context)
+                read = network.read(bars, present, context)
                 scales.append(network.log_scales(read, first, second).mean(dim=-2))  # (S, B, 2, H) -> (S, B, H)
                 reads.append(read.numpy())
             scale = torch.cat(scales)[..., columns]
@@ -189,17 +189,17 @@ class LSTMForecaster(ScaleModel):
         each = -(-self.settings.samples // len(self.members))
         for index, network in enumerate(self.members):
             draws = np.random.default_rng([self.seed, index])
-            kept = 1.0 - self.settings.dropout
+            keep = 1.0 - self.settings.dropout
             widths = (network.width, network.hidden)
-            first, second = (torch.from_numpy((draws.random((each, 1, w)) < kept) / kept) for w in widths)
+            first, second = (torch.from_numpy((draws.random((each, 1, w)) < keep) / keep) for w in widths)
             yield first, second
 
 
-def read_in_parts(network: Network, bars: Tensor, known: Tensor, context: Tensor) -> FloatArray:
+def read_in_parts(network: Network, bars: Tensor, present: Tensor, context: Tensor) -> FloatArray:
     """(n, width): what a network in double precision reads, some rows at a time."""
     parts = [slice(begin, begin + ROWS_AT_ONCE) for begin in range(0, len(bars), ROWS_AT_ONCE)]
     with torch.inference_mode():
-        reads = [network.read(bars[part].double(), known[part], context[part].double()) for part in parts]
+        reads = [network.read(bars[part].double(), present[part], context[part].double()) for part in parts]
     return torch.cat(reads).numpy() if reads else np.empty((0, network.width))
 
 
