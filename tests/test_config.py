@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cryptocast.allowed import refusal
 from cryptocast.config import SECRET_NAMES, Config, load_config, section_type
 from cryptocast.errors import ConfigError
-from cryptocast.scoring import LEVELS, intervals_on_offer
+from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
 
 SHIPPED = Path(__file__).resolve().parents[1] / "config.toml"
 SECTIONS = [field.name for field in msgspec.structs.fields(Config)]

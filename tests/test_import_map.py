@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
 # `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
-BELOW = {"errors", "config", "market", "files", "addresses", "kinds", "times"}
+BELOW = {"errors", "arrays", "config", "market", "files", "addresses", "kinds", "times"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "arrays": set(),
     "files": set(),
     "addresses": set(),
     "times": set(),
@@ -26,8 +27,8 @@ ROOMS: dict[str, set[str]] = {
     "config": {"errors", "allowed", "kinds"},
     "config_text": {"config"},
     "market": {"config"},
-    "folds": {"errors"},
-    "scoring": {"errors", "times"},
+    "folds": {"errors", "arrays"},
+    "scoring": {"errors", "arrays", "times"},
     "net": BELOW,
     "data": BELOW | {"net"},
     "features": BELOW | {"data", "folds"},
@@ -101,7 +102,7 @@ PARQUET_CALLS = {
     "sink_parquet",
 }
 # The rooms of pure arithmetic: nothing foreign but these.
-ARRAYS_ONLY = {"errors": set[str](), "folds": {"numpy"}, "scoring": {"numpy", "scipy"}}
+ARRAYS_ONLY = {"errors": set[str](), "arrays": {"numpy"}, "folds": {"numpy"}, "scoring": {"numpy", "scipy"}}
 
 
 @dataclass(frozen=True, slots=True)

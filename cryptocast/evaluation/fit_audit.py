@@ -12,10 +12,10 @@ from typing import ClassVar, Final, Self, TypeAlias
 
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.audit import AuditCheck, AuditFinding, Differences, check_not_run, check_of
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.quantile_shape import student_quantiles
@@ -42,7 +42,7 @@ FitPath: TypeAlias = Callable[[Matrix, Learner], FitTrial]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FitReach:
     """One forecast that was made: the last end of a label that the fit knew, and the first row that it answered."""
 
     known_until: int
@@ -54,7 +54,7 @@ class Seen:
 class Witness:
     """A learner whose forecasts depend on every value that it was fitted on; `seen` is written as it works."""
 
-    seen: list[Seen] = field(default_factory=list)
+    reaches: list[FitReach] = field(default_factory=list)
     kind: ClassVar[str] = "witness"
     calibrate: ClassVar[bool] = True
 
@@ -73,7 +73,7 @@ class Witness:
         for part in parts:
             for values in (part.issued_at, part.features, part.returns, part.variance, part.freedom):
                 checksum = zlib.crc32(values.tobytes(), checksum)
-        return WitnessForecaster(checksum, train.horizons, max(_last_label(part) for part in parts), self.seen)
+        return WitnessForecaster(checksum, train.horizons, max(_last_label(part) for part in parts), self.reaches)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +83,7 @@ class WitnessForecaster:
     checksum: int
     horizons: Int64Array
     known_until: int
-    seen: list[Seen]
+    reaches: list[FitReach]
     kind: ClassVar[str] = "witness"
 
     @property
@@ -96,7 +96,7 @@ class WitnessForecaster:
         columns = horizon_columns(rows.horizons, self.horizons, self.kind)
         if len(rows):
             first = int(rows.issued_at.argmin())
-            self.seen.append(Seen(self.known_until, int(rows.issued_at[first]), str(rows.coin_names[first])))
+            self.reaches.append(FitReach(self.known_until, int(rows.issued_at[first]), str(rows.coin_names[first])))
         volatility = rows.volatility * (0.5 + self.checksum / 2**32)
         shape = np.broadcast_to(student_quantiles(), (len(rows), len(columns), len(student_quantiles())))
         return no_view_forecast(rows, volatility, shape)
@@ -112,8 +112,8 @@ class WitnessForecaster:
 
 
 def _last_label(rows: Matrix) -> int:
-    known = np.isfinite(rows.returns)
-    return int(rows.label_end[known].max()) if known.any() else 0
+    usable = np.isfinite(rows.returns)
+    return int(rows.label_end[usable].max()) if usable.any() else 0
 
 
 def audit_fits(
@@ -129,7 +129,7 @@ def audit_fits(
     raises DataError is reported as not run: there is too little to fit on.
     """
     rng = np.random.default_rng(seed)
-    fitted, folds, not_run = [], [], []
+    comparisons, folds, not_run = [], [], []
     for name, path in paths.items():
         witness = Witness()
         try:
@@ -139,12 +139,12 @@ def audit_fits(
         except DataError as error:
             not_run.append(f"{name}: {error}")
             continue
-        fitted.append(_compare(name, base, other))
-        folds.append(_overlaps(name, witness.seen))
-    if not fitted:
+        comparisons.append(_compare(name, base, other))
+        folds.append(_overlaps(name, witness.reaches))
+    if not comparisons:
         reason = "; ".join(not_run) or "no way of fitting was named"
         return check_not_run("fitted", FITTED, reason), check_not_run("folds", FOLDS, reason)
-    return check_of("fitted", FITTED, fitted, tuple(not_run)), check_of("folds", FOLDS, folds, tuple(not_run))
+    return check_of("fitted", FITTED, comparisons, tuple(not_run)), check_of("folds", FOLDS, folds, tuple(not_run))
 
 
 def _with_noise_after(matrix: Matrix, moment: int, rng: np.random.Generator) -> Matrix:
@@ -156,13 +156,13 @@ def _with_noise_after(matrix: Matrix, moment: int, rng: np.random.Generator) -> 
     panel = matrix.panel
     # Far larger than anything real, so that it moves whatever looks at it.
     noise = rng.normal(size=matrix.features.shape) * 10.0 * (1.0 + np.fmax.reduce(np.abs(matrix.features), axis=0))
-    moved = panel.close_time > moment
+    behind = panel.close_time > moment
     return replace(
         matrix,
         features=np.where(later[:, None], noise, matrix.features),
         returns=np.where(unknown, rng.normal(size=unknown.shape), matrix.returns),
         variance=np.where(unknown, rng.chisquare(5.0, size=unknown.shape), matrix.variance),
-        panel=replace(panel, log_close=panel.log_close + np.where(moved, rng.normal(size=len(moved)), 0.0)),
+        panel=replace(panel, log_close=panel.log_close + np.where(behind, rng.normal(size=len(behind)), 0.0)),
     )
 
 
@@ -190,9 +190,9 @@ def _finding(what: str, forecast: Forecast, row: int, one: float, two: float) ->
     )
 
 
-def _overlaps(name: str, seen: Sequence[Seen]) -> Differences:
+def _overlaps(name: str, reaches: Sequence[FitReach]) -> Differences:
     """Values of a finding: both moments, in seconds since 1970."""
-    late = [one for one in seen if one.known_until > one.first_row]
+    late = [one for one in reaches if one.known_until > one.first_row]
     findings = tuple(
         AuditFinding(
             feature=f"label in the {name}",
@@ -203,4 +203,4 @@ def _overlaps(name: str, seen: Sequence[Seen]) -> Differences:
         )
         for one in late[:FINDINGS]
     )
-    return Differences(len(seen), len(late), findings)
+    return Differences(len(reaches), len(late), findings)

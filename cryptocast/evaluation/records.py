@@ -323,20 +323,20 @@ class StrategyRecord(Record, frozen=True, kw_only=True):
     name: str
     kind: Literal["strategy", "baseline"]
     model: str | None
-    total_return: float | None
-    annual_return: float | None
-    sharpe: float | None
-    sharpe_lower: float | None
-    sharpe_upper: float | None
-    sharpe_per_bar: float | None
-    difference: float | None
-    difference_lower: float | None
-    difference_upper: float | None
-    sortino: float | None
-    calmar: float | None
-    max_drawdown: float | None
-    turnover: float | None
-    exposure: float | None
+    total_return: float | None = None
+    annual_return: float | None = None
+    sharpe: float | None = None
+    sharpe_lower: float | None = None
+    sharpe_upper: float | None = None
+    sharpe_per_bar: float | None = None
+    difference: float | None = None
+    difference_lower: float | None = None
+    difference_upper: float | None = None
+    sortino: float | None = None
+    calmar: float | None = None
+    max_drawdown: float | None = None
+    turnover: float | None = None
+    exposure: float | None = None
     beaten: float | None = None
     psr: float | None = None
     dsr: float | None = None

@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.features.builder import add_features, required_history
 from cryptocast.features.catalogue import Feature
@@ -25,8 +25,6 @@ from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.times import as_microseconds
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 FeatureBuilder: TypeAlias = Callable[[pl.LazyFrame, Sequence[Feature]], pl.LazyFrame]
 LabelBuilder: TypeAlias = Callable[[pl.DataFrame], Matrix]
 
@@ -352,7 +350,7 @@ def _warmup(subject: Subject, rng: np.random.Generator, without: frozenset[str])
     return check_of("warmup", what, parts, ())
 
 
-def _bar_numbers(values: Values) -> npt.NDArray[np.int64]:
+def _bar_numbers(values: Values) -> Int64Array:
     """(rows,) the number of the bar in its coin, from 0."""
     return values.keys.select(pl.int_range(pl.len()).over("coin")).to_series().to_numpy()
 

@@ -5,11 +5,10 @@ from a running sum, so that a window of bars that do not move is 0 and not a tra
 """
 
 import numpy as np
-import numpy.typing as npt
+
+from cryptocast.arrays import FloatArray
 
 __all__ = ["shift", "window_mean"]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def shift(values: FloatArray, bars: int) -> FloatArray:

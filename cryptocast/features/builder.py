@@ -18,13 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 from cryptocast.features.catalogue import COINS, FEATURES, RANGE, WITH_BITCOIN, Feature
 from cryptocast.features.expressions import INGREDIENTS, ROW_NUMBER, SERIES, columns_read
 from cryptocast.features.grid import microseconds, on_grid, starts
 from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE, LEAST_COINS
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import BoolArray, Int64Array
 
 __all__ = [
     "LOOKBACK",

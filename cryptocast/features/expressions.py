@@ -18,7 +18,7 @@ from typing import Final, ParamSpec
 import numpy as np
 import polars as pl
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 
 P = ParamSpec("P")
 

@@ -3,21 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.data.schema import BAR_US
 from cryptocast.features import averages
 from cryptocast.features.grid import microseconds, starts
 from cryptocast.features.targets import future_mean, future_return, one_bar_freedom, one_bar_variance
-from cryptocast.folds import BoolArray, Int64Array
 
-__all__ = ["FloatArray", "Matrix", "Panel", "VolatilityRule", "build_matrix", "known_volatility", "volatility_rule"]
+__all__ = ["Matrix", "Panel", "VolatilityRule", "build_matrix", "known_volatility", "volatility_rule"]
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 LABELS = ("returns", "variance", "freedom")
 # A volatility is stated from this many returns on.

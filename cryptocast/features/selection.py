@@ -7,8 +7,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
 
 __all__ = ["Choice", "choose_features"]
 

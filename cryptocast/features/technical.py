@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import FloatArray
 from cryptocast.features.expressions import (
     CLOSE,
     DEVIATION_FLOOR,
@@ -24,7 +25,6 @@ from cryptocast.features.expressions import (
     shared_by_run,
     talib,
 )
-from cryptocast.features.matrix import FloatArray
 
 # A range or deviation below this share of the price is rounding, and counts as this: ratios to it are 0.
 ROUNDING: Final = 1e-12

@@ -8,9 +8,9 @@ from typing import ClassVar, Final, Protocol, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.features.matrix import Matrix
 
 __all__ = ["Artefacts", "FitRun", "Forecast", "Forecaster", "Learner", "Rounds"]
 
@@ -45,9 +45,9 @@ class Forecast:
         n, h, q = len(self.issued_at), len(self.horizons), len(self.levels)
         shapes = {"coin": (n,), "price": (n,), "values": (n, h, q), "volatility": (n, h), "p_up": (n, h)}
         for name, expected in shapes.items():
-            found = getattr(self, name).shape
-            if found != expected:
-                raise ModelError(f"Forecast.{name} is {found}, expected {expected} (times, horizons, levels).")
+            shape = getattr(self, name).shape
+            if shape != expected:
+                raise ModelError(f"Forecast.{name} is {shape}, expected {expected} (times, horizons, levels).")
         if not ((np.abs(self.values) <= MOST_LOG_RETURN).all() and np.isfinite(self.volatility).all()):
             raise ModelError("Forecast holds a value that is not finite. A model must refuse the row instead.")
         if (np.diff(self.values, axis=-1) < 0).any():

@@ -17,8 +17,8 @@ from typing import Final, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS, standardised_returns
 from cryptocast.models.student_mixture import supports_view
 
@@ -79,10 +79,10 @@ class Ridge:
             for part in _parts(len(features)):
                 standard = _standard(features[part], centre, spread)
                 for column in range(horizons):
-                    known = np.isfinite(labels[part, column])
-                    chosen = standard[known]
-                    gram[column] += chosen.T @ chosen
-                    moment[column] += np.clip(labels[part, column][known], -BOUND, BOUND) @ chosen
+                    usable = np.isfinite(labels[part, column])
+                    rows = standard[usable]
+                    gram[column] += rows.T @ rows
+                    moment[column] += np.clip(labels[part, column][usable], -BOUND, BOUND) @ rows
         return cls(centre, spread, gram, moment, np.isfinite(labels).sum(axis=0).astype(np.int64))
 
     def view(self, penalties: Sequence[int]) -> LinearView:
@@ -108,20 +108,20 @@ def supported_penalties(
     outcome, bar = standardised_returns(stop), stop.issued_at // stop.bar_us
     columns = np.arange(len(stop.horizons))
     # (P, n, H)
-    tried = np.array([_location(ridges, features, (penalty,) * len(columns), columns) for penalty in PENALTIES])
-    found = []
+    locations = np.array([_location(ridges, features, (penalty,) * len(columns), columns) for penalty in PENALTIES])
+    chosen_penalties = []
     for column in columns.tolist():
-        known = np.isfinite(outcome[:, column])
-        if known.sum() < LEAST_STOP_ROWS or min(int(ridge.rows[column]) for ridge in ridges) < LEAST_ROWS:
-            found.append(0)
+        usable = np.isfinite(outcome[:, column])
+        if usable.sum() < LEAST_STOP_ROWS or min(int(ridge.rows[column]) for ridge in ridges) < LEAST_ROWS:
+            chosen_penalties.append(0)
             continue
-        errors = np.mean((outcome[known, column] - tried[:, known, column]) ** 2, axis=1)
+        errors = np.mean((outcome[usable, column] - locations[:, usable, column]) ** 2, axis=1)
         best = int(np.argmin(errors))
-        location = believed[column] * tried[best, :, column]
+        location = believed[column] * locations[best, :, column]
         horizon = int(stop.horizons[column])
         supported = supports_view(outcome[:, column], log_scale[:, column], location, bar, horizon)
-        found.append(PENALTIES[best] if supported else 0)
-    return tuple(found)
+        chosen_penalties.append(PENALTIES[best] if supported else 0)
+    return tuple(chosen_penalties)
 
 
 def _location(

@@ -15,11 +15,12 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
-from cryptocast.errors import DataError, ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
+from cryptocast.errors import DataError
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.artefacts import from_json, require_shape, to_json
+from cryptocast.models.base import Artefacts, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.labels import (
     CORRECTION_BOUND,
@@ -51,14 +52,6 @@ RETURN_BOUND: Final = 8.0
 ROWS_AT_ONCE: Final = 8192
 
 
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    horizons: tuple[int, ...]
-    components: tuple[Annotated[int, Meta(ge=1, le=100_000)], ...]
-    slopes: tuple[tuple[float, ...], ...]
-    scale: tuple[float, ...]
-    shape: tuple[tuple[float, ...], ...]
-
-
 @dataclass(frozen=True, slots=True)
 class HARLearner:
     """No settings."""
@@ -66,15 +59,7 @@ class HARLearner:
     kind: ClassVar[str] = KIND
     calibrate: ClassVar[bool] = True
 
-    def fit(
-        self,
-        train: Matrix,
-        *,
-        stop: Matrix | None = None,  # noqa: ARG002 - nothing is stopped early
-        rounds: Rounds | None = None,  # noqa: ARG002
-        seed: int = 0,  # noqa: ARG002
-        run: FitRun | None = None,  # noqa: ARG002
-    ) -> "HARForecaster":
+    def fit(self, train: Matrix, **_: object) -> "HARForecaster":
         """One line for each horizon, on all rows of all coins whose label is known."""
         components = DAILY if train.bar_us >= DAY_US else HOURLY
         label, blocks = log_variance_ratio(train), independent_blocks(train)
@@ -85,27 +70,32 @@ class HARLearner:
         scale, shape = np.ones(len(train.horizons)), np.tile(student_quantiles(), (len(train.horizons), 1))
         regressors = _regressors(train, components)
         for column in range(len(train.horizons)):
-            known = np.isfinite(label[:, column])
-            if known.sum() < LEAST_ROWS:
+            usable = np.isfinite(label[:, column])
+            if usable.sum() < LEAST_ROWS:
                 continue  # it keeps the volatility known at issue
             believed = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
-            slopes[column] = believed * _least_squares(regressors[known, column], label[known, column])
+            slopes[column] = believed * _least_squares(regressors[usable, column], label[usable, column])
             scale[column], shape[column] = _shape_of(train, regressors, slopes, column, blocks[column])
         return HARForecaster(train.horizons, components, slopes, scale, shape)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HARForecaster:
+class HARForecaster(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """slopes (H, 1 + K + 1) of the log variance ratio: constant, K components, long run; scale (H,) of the volatility;
     shape (H, q) in volatilities."""
 
     horizons: Int64Array
-    components: tuple[int, ...]
+    components: tuple[Annotated[int, Meta(ge=1, le=100_000)], ...]
     slopes: FloatArray
     scale: FloatArray
     shape: FloatArray
     kind: ClassVar[str] = KIND
-    rounds: Rounds = Rounds()
+    rounds: ClassVar[Rounds] = Rounds()
+
+    def __post_init__(self) -> None:
+        count = len(self.horizons)
+        require_shape(self.slopes, count, len(self.components) + 2)
+        require_shape(self.scale, count)
+        require_shape(self.shape, count, len(LEVELS))
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue, corrected, times the pool's symmetric shape."""
@@ -117,27 +107,12 @@ class HARForecaster:
 
     def save(self) -> Artefacts:
         """One JSON file."""
-        saved = _Saved(
-            horizons=tuple(self.horizons.tolist()),
-            components=self.components,
-            slopes=self.slopes.tolist(),
-            scale=tuple(self.scale.tolist()),
-            shape=self.shape.tolist(),
-        )
-        return {FILE: msgspec.json.encode(saved)}
+        return {FILE: to_json(self)}
 
     @classmethod
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
-        try:
-            saved = msgspec.json.decode(files[FILE], type=_Saved)
-            count = len(saved.horizons)
-            slopes = np.array(saved.slopes, dtype=np.float64).reshape(count, len(saved.components) + 2)
-            shape = np.array(saved.shape, dtype=np.float64).reshape(count, len(LEVELS))
-            scale = np.array(saved.scale, dtype=np.float64).reshape(count)
-        except (KeyError, ValueError) as error:
-            raise ModelError(f"The saved har cannot be read: {error}. Train it anew.") from error
-        return cls(np.array(saved.horizons, dtype=np.int64), saved.components, slopes, scale, shape)
+        return from_json(files, FILE, cls, cls.kind)
 
 
 FORECASTER: Final = HARForecaster
@@ -154,12 +129,12 @@ def _regressors(rows: Matrix, components: tuple[int, ...]) -> FloatArray:
 
     A component none of whose bars is known says nothing: zero, the volatility known at issue.
     """
-    known = np.log(rows.volatility**2 / rows.horizons)
+    at_issue = np.log(rows.volatility**2 / rows.horizons)
     logs = [_log_mean(rows, bars) for bars in components]
     logs.append(2.0 * np.log(rows.panel.volatility[rows.position, -1]))
     out = np.ones((len(rows), len(rows.horizons), len(logs) + 1))
     for place, log in enumerate(logs, start=1):
-        ratio = np.clip(log[:, None] - known, -RATIO_BOUND, RATIO_BOUND)
+        ratio = np.clip(log[:, None] - at_issue, -RATIO_BOUND, RATIO_BOUND)
         out[:, :, place] = np.where(np.isfinite(ratio), ratio, 0.0)
     return out
 

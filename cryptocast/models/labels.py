@@ -4,7 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.arrays import FloatArray
+from cryptocast.features.matrix import Matrix
 
 __all__ = [
     "CORRECTION_BOUND",
@@ -47,6 +48,6 @@ def log_variance_ratio(rows: Matrix) -> FloatArray:
 
 def independent_blocks(rows: Matrix) -> FloatArray:
     """(H,) how many labels of each horizon fit behind each other into the time that the rows cover."""
-    known = np.isfinite(rows.returns)
-    times = [len(np.unique(rows.issued_at[known[:, column]])) for column in range(len(rows.horizons))]
+    usable = np.isfinite(rows.returns)
+    times = [len(np.unique(rows.issued_at[usable[:, column]])) for column in range(len(rows.horizons))]
     return np.asarray(times, dtype=np.float64) / rows.horizons

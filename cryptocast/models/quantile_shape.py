@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 from cryptocast.scoring.quantiles import LEVELS
 
 __all__ = ["LAST_PRICE", "student_quantiles", "symmetric_quantiles"]

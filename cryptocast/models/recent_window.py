@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.arrays import BoolArray, Int64Array
 
 __all__ = ["recent", "recent_bars"]
 

@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import GateConfig
 from cryptocast.scoring.coverage import Coverage, coverage
 from cryptocast.scoring.dates import mean_by_date, overlapping_origins
@@ -31,8 +31,6 @@ __all__ = ["Contest", "HorizonContest", "Paired", "contest", "fortune", "horizon
 FIRST_BLOCKS: Final = 8
 SCALE: Final = 4.0  # standard deviations at which a difference is cut off
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Paired:
@@ -44,10 +42,10 @@ class Paired:
 
     horizon: int
     step: int
-    dates: npt.NDArray[np.int64]
-    challenger: Floats
-    production: Floats
-    hits: Mapping[int, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+    dates: Int64Array
+    challenger: FloatArray
+    production: FloatArray
+    hits: Mapping[int, tuple[BoolArray, BoolArray]]
 
 
 class HorizonContest(msgspec.Struct, frozen=True, kw_only=True):

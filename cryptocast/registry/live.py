@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.config import GateConfig
 from cryptocast.registry.contest import Paired, contest
 from cryptocast.registry.ledger import LedgerRow, MaturedRow, Outcome
@@ -167,10 +167,10 @@ def _pit_shares(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
     return tuple(pit_histogram(low, high, 10).tolist())
 
 
-def _dates(rows: Sequence[LedgerRow]) -> npt.NDArray[np.int64]:
+def _dates(rows: Sequence[LedgerRow]) -> Int64Array:
     return np.array([as_microseconds(row.issued_at) for row in rows], dtype=np.int64)
 
 
-def _hits(rows: Sequence[MaturedRow], percent: int) -> npt.NDArray[np.bool_]:
+def _hits(rows: Sequence[MaturedRow], percent: int) -> BoolArray:
     low, high = interval_columns(LEVELS, percent)
     return np.array([row.quantiles[low] <= o.log_return <= row.quantiles[high] for row, o in rows], dtype=np.bool_)

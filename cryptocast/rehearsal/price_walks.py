@@ -9,17 +9,16 @@ import functools
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.rehearsal.coins import CURRENCIES, Coin
 
 __all__ = ["DAY_MS", "FIRST_MS", "FIVE_MS", "HOUR_MS", "LAST_MS", "PriceWalks"]
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-IntArray: TypeAlias = npt.NDArray[np.int64]
 
 FIVE_MS, HOUR_MS, DAY_MS = 300_000, 3_600_000, 86_400_000
 FIVES_AN_HOUR, HOURS_A_DAY = 12, 24
@@ -53,7 +52,7 @@ class PriceWalks:
         self._price_of_few = functools.lru_cache(maxsize=MOMENTS_KEPT)(self._dollars)
         self._volume_of_few = functools.lru_cache(maxsize=MOMENTS_KEPT)(self._traded)
 
-    def price(self, coin: Coin, at_ms: IntArray, vs: str = "usd") -> FloatArray:
+    def price(self, coin: Coin, at_ms: Int64Array, vs: str = "usd") -> FloatArray:
         """Prices (n,) at moments (n,) in unix milliseconds; between two five-minute samples on a straight line.
 
         NaN before the coin was listed, after it stopped, and where it has no price.
@@ -67,23 +66,23 @@ class PriceWalks:
         dollars = self._price_of_few(coin, tuple(at_ms.tolist())) if few else self._dollars(coin, at_ms)
         return dollars / self.rate(vs, at_ms)
 
-    def rate(self, vs: str, at_ms: IntArray) -> FloatArray:
+    def rate(self, vs: str, at_ms: Int64Array) -> FloatArray:
         """What one unit of the currency costs in dollars, (n,)."""
         unit = CURRENCIES[vs]
         return self.price(unit, at_ms) if isinstance(unit, Coin) else np.full(len(at_ms), unit)
 
-    def volume(self, coin: Coin, at_ms: IntArray, vs: str = "usd") -> FloatArray:
+    def volume(self, coin: Coin, at_ms: Int64Array, vs: str = "usd") -> FloatArray:
         """What was traded in the 24 hours before each moment, (n,): neighbours share most of it."""
         at_ms = np.asarray(at_ms, dtype=np.int64)
         few = at_ms.size <= FEW
         dollars = self._volume_of_few(coin, tuple(at_ms.tolist())) if few else self._traded(coin, at_ms)
         return dollars / self.rate(vs, at_ms)
 
-    def noise(self, coin: Coin, layer: str, index: IntArray) -> FloatArray:
+    def noise(self, coin: Coin, layer: str, index: Int64Array) -> FloatArray:
         """Numbers (n,) evenly spread over [0, 1), a fixed one for each index: what the quirks are decided by."""
         return _uniform(self._key(coin, layer), np.asarray(index, dtype=np.int64))
 
-    def _dollars(self, coin: Coin, at_ms: IntArray | tuple[int, ...]) -> FloatArray:
+    def _dollars(self, coin: Coin, at_ms: Int64Array | tuple[int, ...]) -> FloatArray:
         at_ms = np.asarray(at_ms, dtype=np.int64)
         five, past = np.divmod(at_ms, FIVE_MS)
         share = past / FIVE_MS
@@ -93,7 +92,7 @@ class PriceWalks:
         dollars = np.exp(np.where(share > 0, here * (1 - share) + there * share, here))
         return np.where(self._alive(coin, at_ms), dollars, np.nan)
 
-    def _traded(self, coin: Coin, at_ms: IntArray | tuple[int, ...]) -> FloatArray:
+    def _traded(self, coin: Coin, at_ms: Int64Array | tuple[int, ...]) -> FloatArray:
         hour, past = np.divmod(np.asarray(at_ms, dtype=np.int64), HOUR_MS)
         if not len(hour):
             return np.empty(0)
@@ -109,12 +108,12 @@ class PriceWalks:
         entering, leaving = summed[at + 1] - summed[at], summed[at - HOURS_A_DAY + 1] - summed[at - HOURS_A_DAY]
         return np.asarray(rolling + (entering - leaving) * past / HOUR_MS)
 
-    def _alive(self, coin: Coin, at_ms: IntArray) -> npt.NDArray[np.bool_]:
+    def _alive(self, coin: Coin, at_ms: Int64Array) -> BoolArray:
         begin = -math.inf if coin.listed_at is None else coin.listed_at * 1000
         end = math.inf if coin.stopped_at is None else coin.stopped_at * 1000
         return (at_ms >= begin) & (at_ms <= end) & coin.priced
 
-    def _fives(self, coin: Coin, five: IntArray) -> FloatArray:
+    def _fives(self, coin: Coin, five: Int64Array) -> FloatArray:
         hour, inverse = np.unique(five // FIVES_AN_HOUR, return_inverse=True)
         if not (five % FIVES_AN_HOUR).any():
             return self._hours(coin, hour)[inverse]
@@ -127,7 +126,7 @@ class PriceWalks:
         )
         return table[inverse, five % FIVES_AN_HOUR]
 
-    def _hours(self, coin: Coin, hour: IntArray) -> FloatArray:
+    def _hours(self, coin: Coin, hour: Int64Array) -> FloatArray:
         days = self._days(coin)
         day, inverse = np.unique(hour // HOURS_A_DAY, return_inverse=True)
         if not (hour % HOURS_A_DAY).any():
@@ -163,7 +162,7 @@ def _key(seed: int, name: str, layer: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{name}/{layer}".encode(), digest_size=8).digest(), "little")
 
 
-def _bits(key: int, index: IntArray) -> npt.NDArray[np.uint64]:
+def _bits(key: int, index: Int64Array) -> npt.NDArray[np.uint64]:
     # SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), its state jumped to the index instead of stepped.
     x = index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -171,11 +170,11 @@ def _bits(key: int, index: IntArray) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def _uniform(key: int, index: IntArray) -> FloatArray:
+def _uniform(key: int, index: Int64Array) -> FloatArray:
     return (_bits(key, index) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _normal(key: int, index: IntArray) -> FloatArray:
+def _normal(key: int, index: Int64Array) -> FloatArray:
     """Standard normal numbers in the shape of the index: Box and Muller, Ann. Math. Stat. 29 (1958)."""
     radius = np.sqrt(-2.0 * np.log1p(-_uniform(key, index)))
     angle = 2 * np.pi * _uniform(key ^ 0x5851F42D4C957F2D, index)

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
 
 __all__ = ["Bets", "bet_on_difference", "independent_blocks"]
 

@@ -16,7 +16,7 @@ from cryptocast.features.own import with_own
 from cryptocast.features.row_audit import audit_rows
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import fit_in_time
-from cryptocast.models.selective import Selective
+from cryptocast.models.selective import SelectiveLearner
 from cryptocast.workflows.coin_pool import Pool, candles_of, missing_needs
 from cryptocast.workflows.feature_sets import FeatureSet
 
@@ -69,7 +69,7 @@ def _audit(
         without = missing_needs(pool)
         rows = audit_rows(candles_of(pool), fresh, bar_us=pool.bar_us, seed=config.train.seed, without=without)
         report = with_checks(report, rows)
-    wrap = partial(Selective, max_correlation=config.features.max_correlation)
+    wrap = partial(SelectiveLearner, max_correlation=config.features.max_correlation)
     return with_checks(report, audit_fits(matrix, paths, seed=config.train.seed, wrap=wrap))
 
 

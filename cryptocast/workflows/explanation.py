@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryptocast.errors import ModelError
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Version
 from cryptocast.workflows.coin_pool import Pool
@@ -34,7 +34,7 @@ def explain(
     from cryptocast.models.boosting import LightGBMForecaster  # loads LightGBM
 
     features = feature_set_of(version, context.config)
-    model = Calibrated.load(files, forecaster_type(version.manifest.kind))
+    model = CalibratedForecaster.load(files, forecaster_type(version.manifest.kind))
     if not isinstance(model.inner, LightGBMForecaster):
         raise ModelError(f"{version.name} is no lightgbm: only trees have these values.")
     whole, _ = pool_of_fit(context, asked, pool, version)

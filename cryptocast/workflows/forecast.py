@@ -12,17 +12,18 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.features.builder import required_history, select_features
-from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
+from cryptocast.features.matrix import Matrix, build_matrix, volatility_rule
 from cryptocast.kinds import ALL_KINDS, TRAINABLE
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated, too_short
+from cryptocast.models.calibrated import CalibratedForecaster, too_short
 from cryptocast.models.interpolation import at_horizons, neighbours
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.models.recent_window import recent_bars
@@ -96,7 +97,7 @@ class Forecaster:
 
     context: Context
     breakers: Breakers = field(init=False)
-    _loaded: OrderedDict[str, Calibrated] = field(default_factory=OrderedDict)
+    _loaded: OrderedDict[str, CalibratedForecaster] = field(default_factory=OrderedDict)
     # The last rows of each fit's pool, by fit and the candles behind them.
     _tables: OrderedDict[Hashable, tuple[Matrix, tuple[str, ...]]] = field(default_factory=OrderedDict)
 
@@ -279,7 +280,7 @@ class Forecaster:
         return recalibrated(fitted, states, by_baseline), notices
 
     def _rows(
-        self, model: Calibrated, version: Version, asked: Resolved, pool: Pool, features: FeatureSet
+        self, model: CalibratedForecaster, version: Version, asked: Resolved, pool: Pool, features: FeatureSet
     ) -> tuple[Matrix, tuple[str, ...]]:
         """The last rows of the coins of the fit, and what must be said about those that could not be had."""
         whole, lost = pool_of_fit(self.context, asked, pool, version)
@@ -294,10 +295,10 @@ class Forecaster:
                 self._tables.popitem(last=False)
         return self._tables[known]
 
-    def _load(self, registry: Registry, version: Version) -> Calibrated:
+    def _load(self, registry: Registry, version: Version) -> CalibratedForecaster:
         if version.fit_id not in self._loaded:
             files = registry.load_files(version.fit_id)
-            self._loaded[version.fit_id] = Calibrated.load(files, forecaster_type(version.manifest.kind))
+            self._loaded[version.fit_id] = CalibratedForecaster.load(files, forecaster_type(version.manifest.kind))
             while len(self._loaded) > MAX_MODELS:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(version.fit_id)
@@ -452,7 +453,7 @@ def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version)
 
 
 def served_matrix(
-    model: Calibrated,
+    model: CalibratedForecaster,
     pool: Pool,
     horizons: Sequence[int],
     features: FeatureSet,
@@ -473,7 +474,7 @@ def served_matrix(
 
 
 def model_forecast(
-    model: Calibrated, matrix: Matrix, coin: str, horizons: Sequence[int], *, baseline_at: Sequence[int]
+    model: CalibratedForecaster, matrix: Matrix, coin: str, horizons: Sequence[int], *, baseline_at: Sequence[int]
 ) -> Forecast:
     """The model's forecast at the coin's last bar; at the horizons of `baseline_at` its baseline answers."""
     if tuple(horizons) != tuple(matrix.horizons.tolist()):

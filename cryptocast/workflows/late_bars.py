@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 from cryptocast.models.base import Forecast
 from cryptocast.workflows.market_data.resolve import CoinBars
 

@@ -93,11 +93,11 @@ def state_of(kept: CalibrationState) -> online.HorizonState:
     return state
 
 
-def _learned(number: int, pair: MaturedRow) -> online.Matured:
+def _learned(number: int, pair: MaturedRow) -> online.MaturedForecast:
     """The row as version `number` learns from it: its own as served, one that it inherits as it was fitted."""
     row, outcome = pair
     fitted = row.quantiles if row.base is None else row.base
-    return online.Matured(
+    return online.MaturedForecast(
         issued_at=as_microseconds(row.issued_at),
         label_end=as_microseconds(row.target_at),
         values=row.quantiles if row.number == number else fitted,

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError
-from cryptocast.evaluation.plan import Plan, fold_starts, plan_folds
-from cryptocast.evaluation.scores import TableRow, judge, score_model, score_table
+from cryptocast.evaluation.plan import WalkPlan, fold_starts, plan_folds
+from cryptocast.evaluation.scores import TableRow, judge, score_table
 from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.evaluation.walk_forward import WalkForward, walk_forward
 from cryptocast.features.matrix import Matrix
@@ -25,12 +25,12 @@ from tests.models.conftest import make_matrix as make_matrix
 QUICK = Config(lightgbm=LightGBMConfig(rounds=15, min_data_in_leaf=40))
 
 
-def _plan(matrix: Matrix, **changes: int) -> Plan:
+def _plan(matrix: Matrix, **changes: int) -> WalkPlan:
     options = {"step": 7, "refit_every": 91, "embargo": 0, "min_train_bars": 200, "start": None, "end": None}
     return plan_folds(matrix, **{**options, **changes})  # type: ignore[arg-type]
 
 
-def _walk(matrix: Matrix, plan: Plan, models: tuple[str, ...] = ("baseline", "lightgbm")) -> WalkForward:
+def _walk(matrix: Matrix, plan: WalkPlan, models: tuple[str, ...] = ("baseline", "lightgbm")) -> WalkForward:
     return walk_forward(
         matrix,
         {name: learner(name, QUICK) for name in models},
@@ -69,7 +69,7 @@ def test_a_week_more_of_data_changes_no_forecast_of_earlier_folds(make_matrix: M
     shorter = make_matrix(("bitcoin", "ethereum"), 647, drop=tuple(range(640, 647)))
     plan = _plan(shorter)
     walked = _walk(shorter, plan)
-    again = _walk(longer, Plan(plan.start, plan.end + 7 * longer.bar_us, 7, 91, 0, 200))
+    again = _walk(longer, WalkPlan(plan.start, plan.end + 7 * longer.bar_us, 7, 91, 0, 200))
     for name, made in walked.forecasts.items():
         other = again.forecasts[name]
         same = np.isin(other.issued_at, made.issued_at)
@@ -125,7 +125,7 @@ def test_a_start_between_two_bars_is_moved_to_the_next_close(make_matrix: MakeMa
 
 def test_the_more_is_tested_the_harder_it_is_to_be_better(matrix: Matrix, walked: WalkForward) -> None:
     judged = judge(matrix.rows(walked.row), walked.forecasts, step=7)
-    alone = score_model(judged, "baseline")
+    alone = score_table([TableRow(judged, "baseline")])[0]
     table = score_table([TableRow(judged, "baseline")] * 50)
     assert len(table) == 50
     better = sum(score.verdict.word == "better" for score in alone)
@@ -137,7 +137,7 @@ def test_the_more_is_tested_the_harder_it_is_to_be_better(matrix: Matrix, walked
 
 def test_scores_cover_each_horizon_and_hold_their_references(matrix: Matrix, walked: WalkForward) -> None:
     judged = judge(matrix.rows(walked.row), walked.forecasts, step=7)
-    for score in score_model(judged, "lightgbm"):
+    for score in score_table([TableRow(judged, "lightgbm")])[0]:
         assert set(score.skill) == {"rw_empirical", "rw_gaussian", "baseline"}
         assert score.mape == pytest.approx(score.mape_random_walk, rel=1e-9)
         assert {c.percent for c in score.coverage} == {80, 90, 95}
@@ -149,9 +149,12 @@ def test_scores_cover_each_horizon_and_hold_their_references(matrix: Matrix, wal
         assert score.verdict.dates == score.dates
     one = judged.of_coin("bitcoin")
     assert set(one.rows.coin_names) == {"bitcoin"}
-    whole = {score.horizon: score.crps["baseline"] for score in score_model(judged, "baseline")}
+    whole = {score.horizon: score.crps["baseline"] for score in score_table([TableRow(judged, "baseline")])[0]}
     halves = [
-        {score.horizon: score.crps["baseline"] for score in score_model(judged.of_coin(coin), "baseline")}
+        {
+            score.horizon: score.crps["baseline"]
+            for score in score_table([TableRow(judged.of_coin(coin), "baseline")])[0]
+        }
         for coin in ("bitcoin", "ethereum")
     ]
     for horizon, value in whole.items():
@@ -160,7 +163,7 @@ def test_scores_cover_each_horizon_and_hold_their_references(matrix: Matrix, wal
 
 def test_the_baseline_is_never_better_than_itself(matrix: Matrix, walked: WalkForward) -> None:
     judged = judge(matrix.rows(walked.row), walked.forecasts, step=7)
-    for score in score_model(judged, "baseline"):
+    for score in score_table([TableRow(judged, "baseline")])[0]:
         assert "baseline" not in score.skill
         assert score.p_worse_than_baseline is None
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.arrays import FloatArray
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.drift_ridge import BOUND, PENALTIES, LinearView, Ridge, supported_penalties
 from cryptocast.models.labels import standardised_returns
 from tests.models.conftest import MakeMatrix

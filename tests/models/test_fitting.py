@@ -14,7 +14,7 @@ from cryptocast.folds import blocks
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 from cryptocast.models.calibrated import fallback_reason, independent_blocks, too_short
-from cryptocast.models.fitting import Fitted, find_rounds, fit_in_time, out_of_fold
+from cryptocast.models.fitting import TrainingResult, find_rounds, fit_in_time, out_of_fold
 from cryptocast.models.har import HARLearner
 from cryptocast.models.kinds import learner
 from cryptocast.models.stacking import StackLearner
@@ -36,7 +36,7 @@ class SpyLearner:
         return BaselineLearner().fit(train)
 
 
-def _fit(spy: SpyLearner, matrix: Matrix) -> Fitted:
+def _fit(spy: SpyLearner, matrix: Matrix) -> TrainingResult:
     return fit_in_time(spy, matrix, fit=0.7, stop=0.15, block_count=3, least_blocks=12, seed=1, run=FitRun(threads=1))
 
 
@@ -140,7 +140,7 @@ def test_forecasts_of_nothing_are_empty(make_matrix: MakeMatrix) -> None:
 ENSEMBLE: Final = StackLearner({"baseline": BaselineLearner(), "har": HARLearner()})
 
 
-def _trained(learner: Learner, matrix: Matrix, members: Mapping[str, Fitted] | None = None) -> Fitted:
+def _trained(learner: Learner, matrix: Matrix, members: Mapping[str, TrainingResult] | None = None) -> TrainingResult:
     return fit_in_time(
         learner,
         matrix,

@@ -138,7 +138,7 @@ class _Unfit:
         raise DataError(f"{len(train)} rows are too few")
 
 
-class _Broken(BaselineForecaster):
+class _Broken(BaselineForecaster, frozen=True):
     """A member that was fitted and cannot forecast."""
 
     def predict(self, rows: Matrix) -> Forecast:
@@ -161,7 +161,7 @@ def test_a_member_that_cannot_forecast_is_left_out_and_the_others_share_its_weig
     matrix: Matrix, caplog: pytest.LogCaptureFixture
 ) -> None:
     baseline = BaselineLearner().fit(matrix)
-    broken = _Broken(baseline.coins, baseline.horizons, baseline.quantiles)
+    broken = _Broken(coins=baseline.coins, horizons=baseline.horizons, quantiles=baseline.quantiles)
     weights = equal_weights(("baseline", "har"), matrix.horizons, "a test")
     made = StackForecaster({"baseline": baseline, "har": broken}, weights).predict(matrix)
     np.testing.assert_allclose(made.values, baseline.predict(matrix).values, rtol=1e-12)

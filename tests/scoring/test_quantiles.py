@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cryptocast.scoring import (
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.quantiles import (
     LEVELS,
     covered,
     crps,
@@ -19,7 +20,6 @@ from cryptocast.scoring import (
     mean_of_quantiles,
     pinball,
 )
-from cryptocast.scoring.shapes import FloatArray
 
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 NORMAL = np.array([NormalDist().inv_cdf(level) for level in LEVELS])

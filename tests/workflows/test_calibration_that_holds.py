@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket
 from cryptocast.data.sources.simulated.processes import GarchT, VolatilityBreak
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import BoolArray
 from cryptocast.models.base import Forecast
 from cryptocast.models.interpolation import at_horizons
 from cryptocast.scoring.quantiles import interval_columns

@@ -16,7 +16,7 @@ from cryptocast.features.audit import AuditCheck, AuditFinding, AuditReport
 from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.own import catalogue_set
 from cryptocast.market import Market
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.workflows.audits import raise_for_leaks, refuse_training
 from cryptocast.workflows.coin_pool import feature_table, gather, last_rows, matrix_of
@@ -178,7 +178,7 @@ def test_importance_read_from_the_saved_trees_is_what_lightgbm_says(tmp_path: Pa
     told = feature_importance(used, Selection(("bitcoin",)))
     assert told.version == "bitcoin/lightgbm:1"
     files = used.registry().load_files(next(m.fit_id for m in report.models if m.fit_id))
-    inner = Calibrated.load(files, forecaster_type("lightgbm")).inner
+    inner = CalibratedForecaster.load(files, forecaster_type("lightgbm")).inner
     oracle = {name: gain for name, gain in inner.importance().items() if gain > 0}  # type: ignore[attr-defined]
     assert {weight.name for weight in told.features} == set(oracle)
     for weight in told.features:

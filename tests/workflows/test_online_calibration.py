@@ -54,7 +54,7 @@ def replayed(registry: Registry, version: Version, horizon: int, *, until: datet
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     us = timedelta(microseconds=1)
     own = [
-        online.Matured(
+        online.MaturedForecast(
             issued_at=(r.issued_at - epoch) // us,
             label_end=(r.target_at - epoch) // us,
             values=r.quantiles,
@@ -211,13 +211,13 @@ def test_outcomes_in_any_order_and_batches_leave_the_replay(
         assert states(registry)[horizon] == replayed(registry, fit, horizon, until=day(60))
 
 
-def inherited(registry: Registry, heir: int, horizon: int) -> list[online.Matured]:
+def inherited(registry: Registry, heir: int, horizon: int) -> list[online.MaturedForecast]:
     """What a version learns from, written down once more: its own as served; of those before it what was in production
     when it was written, before the heir was registered, and ended behind the heir's bars, as it was fitted."""
     us = timedelta(microseconds=1)
     members = {version.number: version for version in registry.versions()}
     promoted = [event for event in registry.history() if event.alias == "production"]
-    found: dict[datetime, online.Matured] = {}
+    found: dict[datetime, online.MaturedForecast] = {}
     for number in range(1, heir + 1):
         for noted, after in registry.matured(BITCOIN, number):
             standing = [event.number for event in promoted if event.at <= noted.written_at]
@@ -226,7 +226,7 @@ def inherited(registry: Registry, heir: int, horizon: int) -> list[online.Mature
             last = members[heir].manifest.coins[0].last
             early = noted.written_at < members[heir].created_at and noted.target_at > last and standing[-1:] == [number]
             if number == heir or early:
-                found[noted.issued_at] = online.Matured(
+                found[noted.issued_at] = online.MaturedForecast(
                     issued_at=(noted.issued_at - datetime(1970, 1, 1, tzinfo=UTC)) // us,
                     label_end=(noted.target_at - datetime(1970, 1, 1, tzinfo=UTC)) // us,
                     values=noted.quantiles if number == heir or noted.base is None else noted.base,

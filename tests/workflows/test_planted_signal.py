@@ -5,11 +5,12 @@ import polars as pl
 import pytest
 from scipy.special import ndtri
 
+from cryptocast.arrays import FloatArray
 from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket
 from cryptocast.data.sources.simulated.processes import PlantedSignal
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.models.fitting import Fitted
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.fitting import TrainingResult
 from cryptocast.scoring.quantiles import LEVELS, crps
 from tests.data.sources.simulated.truth import attainable_crps_gain, truth_of
 from tests.workflows.simulated_models import START, matrix_of, trained
@@ -28,7 +29,7 @@ def oracle_mean(market: SimulatedMarket, matrix: Matrix) -> FloatArray:
     return keys.join(times, on=["coin", "time"], how="left", maintain_order="left")["mean_1"].to_numpy()
 
 
-def share_found(market: SimulatedMarket, matrix: Matrix, fitted: Fitted) -> float:
+def share_found(market: SimulatedMarket, matrix: Matrix, fitted: TrainingResult) -> float:
     """How much of the oracle's lead over the best forecast that knows no signal the hold-out has, one bar ahead."""
     row, made = fitted.hold_out.row, fitted.hold_out.forecast
     known = np.isfinite(matrix.returns[row, 0])
@@ -40,7 +41,7 @@ def share_found(market: SimulatedMarket, matrix: Matrix, fitted: Fitted) -> floa
     return (blind - ours) / (blind - best)
 
 
-def assert_confidence_is_true(matrix: Matrix, fitted: Fitted) -> None:
+def assert_confidence_is_true(matrix: Matrix, fitted: TrainingResult) -> None:
     """Of the forecasts with a confidence near c a share near c came true, in each quarter of them.
 
     Coins of one date move together: three standard errors, clustered by date, are allowed, and 8 points at most.

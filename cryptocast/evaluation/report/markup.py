@@ -34,11 +34,11 @@ def join(parts: Iterable[str]) -> Html:
 
 def tag(element: str, /, *children: str, **attributes: str | None) -> Html:
     """An element. Attributes: `class_` is class and `aria_label` aria-label; None leaves one out, "" writes it bare."""
-    written = "".join(
+    pairs = "".join(
         f" {key.rstrip('_').replace('_', '-')}" + (f'="{text(value)}"' if value else "")
         for key, value in attributes.items()
         if value is not None
     )
     if element in _VOID:
-        return Html(f"<{element}{written}>")
-    return Html(f"<{element}{written}>{join(children)}</{element}>")
+        return Html(f"<{element}{pairs}>")
+    return Html(f"<{element}{pairs}>{join(children)}</{element}>")

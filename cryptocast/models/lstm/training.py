@@ -85,12 +85,12 @@ class LSTMLearner:
             members=networks,
             views=(),
         )
-        judged = None
+        referee = None
         if stop is not None and stopping is not None and rounds is None and settings.view:
-            judged = stop.rows(look_back(stop, settings.lookback).usable)
-        reads = (read_in_parts(network, examples.bars, examples.known, examples.context) for network in networks)
+            referee = stop.rows(look_back(stop, settings.lookback).usable)
+        reads = (read_in_parts(network, examples.bars, examples.present, examples.context) for network in networks)
         labels = examples.standardised.numpy().astype(np.float64)
-        return model.with_view(reads, labels, stop=judged, rounds=rounds, share=share)
+        return model.with_view(reads, labels, stop=referee, rounds=rounds, share=share)
 
 
 def _train(
@@ -123,7 +123,7 @@ def _train(
         generator, network = generator_of(seed, member.index, progress.epoch + 1), member.network
         total = 0.0
         for batch in torch.split(torch.randperm(len(own), generator=generator).to(device), settings.batch):
-            read = network.read(own.bars[batch], own.known[batch], own.context[batch])  # (B, L, C) -> (B, width)
+            read = network.read(own.bars[batch], own.present[batch], own.context[batch])  # (B, L, C) -> (B, width)
             first, second = (
                 dropped_out((len(batch), width), settings.dropout, generator).to(device)
                 for width in (network.width, network.hidden)
@@ -219,7 +219,7 @@ def _stop_loss(members: Sequence[_Member], shape: Shape, stopping: Examples) -> 
     with torch.inference_mode():
         for member in members:
             network = network_of(member.mean, shape, dtype=torch.float32).to(device)
-            read = network.read(stopping.bars, stopping.known, stopping.context)
+            read = network.read(stopping.bars, stopping.present, stopping.context)
             scales.append(network.log_scales(read, one, one))
         return float(losses(torch.stack(scales).mean(dim=0), stopping.standardised, stopping.ratio).sum())
 

@@ -14,11 +14,11 @@ from cryptocast.config import Granularity
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.honesty import honesty
-from cryptocast.evaluation.plan import Plan, plan_folds
+from cryptocast.evaluation.plan import WalkPlan, plan_folds
 from cryptocast.evaluation.records import HorizonScore, StrategyRecord, TradingRecord
 from cryptocast.evaluation.scores import TableRow, judge, score_table
 from cryptocast.evaluation.strategy import Execution
-from cryptocast.evaluation.trading import CoinBars, Trading, trade
+from cryptocast.evaluation.trading import TradedBars, Trading, trade
 from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
 from cryptocast.files import write_refusal
@@ -190,9 +190,9 @@ def _traded(prepared: Prepared, named: Outcome, order: BacktestOrder, manifest: 
     )
 
 
-def _bars_of(pool: Pool, coin: str) -> CoinBars:
+def _bars_of(pool: Pool, coin: str) -> TradedBars:
     frame = pool.bars[coin].candles.frame
-    return CoinBars(
+    return TradedBars(
         coin=coin,
         close_time=frame["close_time"].to_physical().to_numpy().astype(np.int64),
         open=frame["open"].to_numpy(),
@@ -314,7 +314,7 @@ def _names(context: Context, order: BacktestOrder) -> tuple[str, ...]:
     return (*ALL_KINDS, MIX) if "all" in names else names
 
 
-def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: Granularity) -> Plan:
+def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: Granularity) -> WalkPlan:
     step, refit_every = context.config.steps(granularity)
     backtest = context.config.backtest
     return plan_folds(

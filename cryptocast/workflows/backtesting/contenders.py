@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cryptocast.evaluation.plan import Plan, fold_starts
+from cryptocast.evaluation.plan import WalkPlan, fold_starts
 from cryptocast.evaluation.walk_forward import Fold, WalkForward, walk_forward
 from cryptocast.features.matrix import Matrix
 from cryptocast.kinds import BASELINE, KINDS, LIBRARIES, MIX, TRAINABLE
@@ -56,7 +56,7 @@ def manifest_of(
     pool: Pool,
     models: Contenders,
     horizons: tuple[int, ...],
-    plan: Plan | None,
+    plan: WalkPlan | None,
     *,
     feature_hash: str,
 ) -> RunManifest:
@@ -83,7 +83,7 @@ def manifest_of(
 
 
 def walk(
-    context: Context, matrix: Matrix, models: Contenders, plan: Plan, folder: RunFolder | None, engine: Engine
+    context: Context, matrix: Matrix, models: Contenders, plan: WalkPlan, folder: RunFolder | None, engine: Engine
 ) -> WalkForward:
     """The walk, with progress by refit. What the folder has already is not made again; None: nothing is kept."""
     config = context.config

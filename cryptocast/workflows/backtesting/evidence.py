@@ -8,7 +8,6 @@ import msgspec
 
 from cryptocast.config import Granularity
 from cryptocast.evaluation.records import Evidence, TradingRecord, Trial
-from cryptocast.evaluation.trading import PastTrials
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.coin_pool import Pool
 from cryptocast.workflows.context import Context
@@ -53,9 +52,9 @@ def keep_evidence(context: Context, manifest: RunManifest, report: BacktestRepor
     context.registry().record_evidence(rows)
 
 
-def past_trials(context: Context, pool: Pool, start: datetime, end: datetime) -> PastTrials:
-    """Strategies and tunings that were evaluated before on any of these coins, alone or among others, on spans that
-    overlap this one.
+def past_trials(context: Context, pool: Pool, start: datetime, end: datetime) -> dict[str, float | None]:
+    """Sharpe ratio per bar of the strategies and tunings that were evaluated before on any of these coins, alone or
+    among others, on spans that overlap this one.
 
     The same attempt on much the same bars is one; on another span it is another, since a span can be chosen too.
     """
@@ -72,7 +71,7 @@ def past_trials(context: Context, pool: Pool, start: datetime, end: datetime) ->
         known = spans.setdefault(name, [(start, end)])
         number = _number_of((trial.start, trial.end), known)
         sharpe[f"{name}, span {number}" if number else name] = trial.sharpe
-    return PastTrials(sharpe)
+    return sharpe
 
 
 def keep_trials(

@@ -10,7 +10,7 @@ import polars as pl
 from cryptocast.data.tables import read_noted, write_noted
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
-from cryptocast.evaluation.scores import Judged
+from cryptocast.evaluation.scores import ScoreSheet
 from cryptocast.registry.contest import Paired
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.scoring.quantiles import covered, interval_columns
@@ -28,7 +28,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
     step: int
 
 
-def keep_losses(folder: RunFolder, judged: Judged, names: Sequence[str]) -> None:
+def keep_losses(folder: RunFolder, judged: ScoreSheet, names: Sequence[str]) -> None:
     """A row for each (coin, origin, horizon, model): its CRPS relative to the price at issue, and which intervals held.
 
     Origins without an outcome are left out. DataError when the disk refuses.
@@ -37,7 +37,7 @@ def keep_losses(folder: RunFolder, judged: Judged, names: Sequence[str]) -> None
     write_noted(pl.concat(parts), folder.path / FILE, msgspec.json.encode(_Note(step=judged.step)))
 
 
-def _part(judged: Judged, name: str, column: int) -> pl.DataFrame:
+def _part(judged: ScoreSheet, name: str, column: int) -> pl.DataFrame:
     keep = judged.scored[:, column]
     forecast, returns = judged.forecasts[name], judged.rows.returns[keep, column]
     hits = {}

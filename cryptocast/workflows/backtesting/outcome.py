@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryptocast.evaluation.plan import Plan
-from cryptocast.evaluation.scores import Judged
+from cryptocast.arrays import Int64Array
+from cryptocast.evaluation.plan import WalkPlan
+from cryptocast.evaluation.scores import ScoreSheet
 from cryptocast.evaluation.walk_forward import Fold
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.workflows.backtesting.contenders import Contenders, manifest_of
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.coin_pool import Pool
@@ -29,7 +29,7 @@ class Prepared:
     matrix: Matrix
     models: Contenders
     horizons: tuple[int, ...]
-    plan: Plan | None
+    plan: WalkPlan | None
     notes: tuple[str, ...] = ()
 
     def manifest(self) -> RunManifest:
@@ -43,7 +43,7 @@ class Prepared:
 class Outcome:
     """Forecasts of one run, of all coins of the pool, and how they came about."""
 
-    judged: Judged
+    judged: ScoreSheet
     fold: Int64Array
     folds: tuple[Fold, ...]
     step: int

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
 
 __all__ = ["shuffled"]
 

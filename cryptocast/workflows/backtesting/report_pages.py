@@ -11,7 +11,7 @@ import numpy as np
 
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
-from cryptocast.evaluation.report import Fan, FoldLosses, Importance, Page, picture, render
+from cryptocast.evaluation.report import FeatureShares, FoldLosses, ForecastFan, ReportPage, picture, render
 from cryptocast.evaluation.trading import Trading
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import find_rounds
@@ -30,7 +30,7 @@ CLOSES_BEFORE: Final = 60
 NOUNS: Final = {"daily": "day", "hourly": "hour"}
 
 
-def write_pages(shown: Page, report: Path | None, plot: Path | None) -> None:
+def write_pages(shown: ReportPage, report: Path | None, plot: Path | None) -> None:
     """The page as HTML and its picture as PNG, where asked for. DataError when the disk refuses."""
     try:
         if report is not None:
@@ -43,11 +43,11 @@ def write_pages(shown: Page, report: Path | None, plot: Path | None) -> None:
 
 def page_of(
     prepared: Prepared, outcome: Outcome, report: BacktestReport, traded: Trading | None, manifest: RunManifest
-) -> Page:
+) -> ReportPage:
     """The page of the named coins."""
     chosen = _chosen(report)
     coins = prepared.pool.named
-    return Page(
+    return ReportPage(
         title=f"{report.mode.capitalize()} of {', '.join(coins)} in {report.vs.upper()}",
         coins=coins,
         chosen=chosen,
@@ -84,7 +84,7 @@ def _chosen(report: BacktestReport) -> str:
     return min(losses, key=lambda name: losses[name])
 
 
-def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[Fan]:
+def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[ForecastFan]:
     """The last origins of each coin whose outcomes are known."""
     rows, made = outcome.judged.rows, outcome.judged.forecasts[chosen]
     panel, bar = rows.panel, rows.bar_us
@@ -97,7 +97,7 @@ def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[Fan]:
         first = max(begin, int(rows.position[own[0]]) - CLOSES_BEFORE)
         closes = np.exp(panel.log_close[first:end])
         known = np.isfinite(closes)
-        yield Fan(
+        yield ForecastFan(
             coin=coin,
             model=chosen,
             closed_at=panel.close_time[first:end][known],
@@ -131,7 +131,7 @@ def _folds(prepared: Prepared, outcome: Outcome) -> Iterator[FoldLosses]:
         )
 
 
-def _importance(prepared: Prepared, outcome: Outcome) -> Iterator[Importance]:
+def _importance(prepared: Prepared, outcome: Outcome) -> Iterator[FeatureShares]:
     """What the trees of the last refit lean on: made once more, since a walk keeps forecasts and no models."""
     from cryptocast.models.boosting import LightGBMForecaster  # loads LightGBM
 
@@ -150,7 +150,7 @@ def _importance(prepared: Prepared, outcome: Outcome) -> Iterator[Importance]:
         log.warning("no feature importance: %s", error)
         return
     if isinstance(model, LightGBMForecaster) and any(booster is not None for booster in model.boosters):
-        yield Importance(TREES, tuple(model.importance().items()), "share of the total gain, last refit")
+        yield FeatureShares(TREES, tuple(model.importance().items()), "share of the total gain, last refit")
 
 
 def _facts(manifest: RunManifest) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.errors import DataError, ModelError
-from cryptocast.evaluation.plan import Plan
+from cryptocast.evaluation.plan import WalkPlan
 from cryptocast.kinds import LIBRARIES
 from cryptocast.workflows.auxiliary_history import help_for
 from cryptocast.workflows.backtesting.backtest import carry_out, report_of, scored_part
@@ -97,7 +97,7 @@ def _as_recorded(context: Context, manifest: RunManifest) -> Prepared:
     pool = _pool(context, manifest)
     matrix = matrix_of(feature_table(pool, features.features), pool, manifest.horizons, features.names)
     models = contenders(context, manifest.models, help_for(context, pool, features, manifest.horizons).rows)
-    plan = Plan(**manifest.plan) if manifest.plan else None
+    plan = WalkPlan(**manifest.plan) if manifest.plan else None
     return Prepared(context, _asked(manifest), pool, features, matrix, models, manifest.horizons, plan)
 
 

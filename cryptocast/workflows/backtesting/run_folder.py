@@ -16,15 +16,15 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import Int64Array
 from cryptocast.config import Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import read_noted, write_noted
 from cryptocast.errors import DataError, ModelError
-from cryptocast.evaluation.plan import Block, Plan
+from cryptocast.evaluation.plan import Block, WalkPlan
 from cryptocast.evaluation.stored import read_stored
-from cryptocast.evaluation.walk_forward import Raw
+from cryptocast.evaluation.walk_forward import RawForecasts
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.kinds import KINDS
 from cryptocast.models.base import Forecast, Rounds
 from cryptocast.registry.references import nearest
@@ -98,7 +98,7 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     coins: tuple[CoinSpan, ...]  # the pool, named coins first
     models: tuple[str, ...]
     horizons: tuple[int, ...]
-    plan: Mapping[str, int]  # of Plan, microseconds and bars; empty for a hold-out
+    plan: Mapping[str, int]  # of WalkPlan, microseconds and bars; empty for a hold-out
     settings: Mapping[str, Any]  # the sections that decide the numbers
     feature_hash: str
     seed: int
@@ -143,7 +143,7 @@ class RunFolder:
         """Its name."""
         return self.path.name
 
-    def load(self, block: Block, matrix: Matrix) -> Raw | None:
+    def load(self, block: Block, matrix: Matrix) -> RawForecasts | None:
         """The raw forecasts of a block as they were kept; None if there are none, or none that can be read."""
         path = self._block(block)
         try:
@@ -157,7 +157,7 @@ class RunFolder:
             return None
         return raw
 
-    def save(self, block: Block, raw: Raw) -> None:
+    def save(self, block: Block, raw: RawForecasts) -> None:
         """Keep them."""
         note = msgspec.json.encode({"rounds": dict(raw.rounds), "rows": raw.row.tolist()})
         self.keep_manifest()
@@ -251,12 +251,12 @@ def digest_of(forecasts: Mapping[str, Forecast]) -> dict[str, str]:
     }
 
 
-def plan_facts(plan: Plan) -> dict[str, int]:
+def plan_facts(plan: WalkPlan) -> dict[str, int]:
     """The plan as the manifest holds it."""
-    return {name: int(getattr(plan, name)) for name in Plan.__slots__}
+    return {name: int(getattr(plan, name)) for name in WalkPlan.__slots__}
 
 
-def _table(raw: Raw) -> pl.DataFrame:
+def _table(raw: RawForecasts) -> pl.DataFrame:
     parts = []
     for name, forecast in raw.forecasts.items():
         h = len(forecast.horizons)
@@ -282,7 +282,7 @@ def _rows_of(block: Block, matrix: Matrix) -> Int64Array:
     return np.flatnonzero((matrix.issued_at >= block.begin) & (matrix.issued_at < block.end)).astype(np.int64)
 
 
-def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> Raw:
+def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> RawForecasts:
     facts = msgspec.json.decode(note)
     row = np.array(facts["rows"], dtype=np.int64)
     rows = matrix.rows(row)  # an index that is out of bounds is refused here
@@ -299,4 +299,4 @@ def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> Raw:
             volatility=part["volatility"].to_numpy().reshape(shape),
             p_up=part["p_up"].to_numpy().reshape(shape),
         )
-    return Raw(row, forecasts, msgspec.convert(facts["rounds"], dict[str, Rounds]))
+    return RawForecasts(row, forecasts, msgspec.convert(facts["rounds"], dict[str, Rounds]))

@@ -8,7 +8,7 @@ import msgspec
 
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import ModelError, RegistryError, UsageError
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry, Version, sha256_hex
 from cryptocast.registry.archive import pack, read_archive, unpack
@@ -98,7 +98,7 @@ def import_archive(
     archive = unpack(read_archive(path), str(path))
     manifest = archive.manifest
     try:
-        loaded = Calibrated.load(archive.files, forecaster_type(manifest.kind))
+        loaded = CalibratedForecaster.load(archive.files, forecaster_type(manifest.kind))
     except (ModelError, ValueError) as error:
         raise RegistryError(f"The archive {path} is refused: {error}") from error
     if tuple(loaded.horizons.tolist()) != manifest.horizons:

@@ -15,8 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.errors import CryptocastError
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
 from cryptocast.registry import Drift, Registry, Version
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import Pool, feature_table, matrix_of

@@ -9,10 +9,10 @@ import numpy as np
 
 from cryptocast.errors import CryptocastError
 from cryptocast.evaluation.records import HoldOut, HorizonScore
-from cryptocast.evaluation.scores import Cell, TableRow, judge, score_table
+from cryptocast.evaluation.scores import ModelColumn, TableRow, judge, score_table
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.registry import Version
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import Pool, choice_of, feature_table, gather, matrix_of, widen
@@ -25,7 +25,7 @@ Scores: TypeAlias = tuple[HorizonScore, ...]
 
 
 def local_hold_outs(
-    context: Context, model: Calibrated, versions: Sequence[Version]
+    context: Context, model: CalibratedForecaster, versions: Sequence[Version]
 ) -> tuple[dict[str, HoldOut], dict[str, str]]:
     """The hold-outs of versions of one fit by coin, and by coin why there is none.
 
@@ -64,7 +64,7 @@ def local_hold_outs(
     return {coin: _hold_out(whole, coin, learned, scores) for coin, scores in table}, why_not
 
 
-def _scored(matrix: Matrix, model: Calibrated, version: Version, learned: datetime) -> TableRow | None:
+def _scored(matrix: Matrix, model: CalibratedForecaster, version: Version, learned: datetime) -> TableRow | None:
     """The version beside the baseline on the bars after the last one that its fit saw; None: no outcome is known."""
     seen = as_microseconds(learned)
     rows = matrix.rows((matrix.coin_names == version.key.coin) & (matrix.issued_at > seen))
@@ -79,7 +79,7 @@ def _scored(matrix: Matrix, model: Calibrated, version: Version, learned: dateti
 
 def _own_dates(row: TableRow) -> int:
     """The most dates that it has at any horizon that it answers itself."""
-    cells = [Cell(row.judged, row.name, column) for column in range(len(row.judged.rows.horizons))]
+    cells = [ModelColumn(row.sheet, row.name, column) for column in range(len(row.sheet.rows.horizons))]
     return max((len(np.unique(cell.dates)) for cell in cells if cell.horizon not in row.fallbacks), default=0)
 
 

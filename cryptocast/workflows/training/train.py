@@ -15,7 +15,7 @@ from cryptocast.config import TUNABLE, Config
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.evaluation.records import HoldOut
-from cryptocast.evaluation.scores import Judged, TableRow, judge, score_table
+from cryptocast.evaluation.scores import ScoreSheet, TableRow, judge, score_table
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
 from cryptocast.kinds import LIBRARIES, TRAINABLE
@@ -23,7 +23,7 @@ from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Artefacts, FitRun, Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import fallback_reason, independent_blocks
-from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.models.kinds import learner
 from cryptocast.models.selective import spared
 from cryptocast.models.stacking import REGIMES, Weights
@@ -231,7 +231,7 @@ def _fit_all(
     trained = [kind for kind in kinds if kind != "baseline"]
     context.progress.begin("training", len(trained) * (config.train.blocks + 2) * 2 * len(training.horizons))
     run = FitRun(threads=config.train.threads or os.cpu_count() or 1, step=context.progress.step)
-    fits: dict[str, tuple[Fitted, float]] = {}
+    fits: dict[str, tuple[TrainingResult, float]] = {}
     notes: list[str] = []
     for kind in trained:
         began = time.perf_counter()
@@ -260,7 +260,7 @@ def _fit_all(
     return models, forecasts, notes
 
 
-def _fit(training: _Training, kind: str, run: FitRun, members: Mapping[str, Fitted]) -> Fitted:
+def _fit(training: _Training, kind: str, run: FitRun, members: Mapping[str, TrainingResult]) -> TrainingResult:
     """One kind; an ensemble takes over the members that are fitted already."""
     config = training.context.config
     return fit_in_time(
@@ -276,7 +276,7 @@ def _fit(training: _Training, kind: str, run: FitRun, members: Mapping[str, Fitt
     )
 
 
-def _scores(training: _Training, fits: dict[str, Fitted]) -> dict[tuple[str, str | None], HoldOut]:
+def _scores(training: _Training, fits: dict[str, TrainingResult]) -> dict[tuple[str, str | None], HoldOut]:
     """Hold-outs by (kind, coin), and by (kind, None) pooled; verdicts corrected for all that stands in the table."""
     judged = _judge(training, fits)
     issued = judged.rows.issued_at
@@ -295,7 +295,7 @@ def _scores(training: _Training, fits: dict[str, Fitted]) -> dict[tuple[str, str
     return scores
 
 
-def _judge(training: _Training, fits: dict[str, Fitted]) -> Judged:
+def _judge(training: _Training, fits: dict[str, TrainingResult]) -> ScoreSheet:
     """All models on the rows of the hold-out, beside the baseline fitted at its beginning."""
     matrix, split = training.matrix, training.context.config.split
     parts = split_by_time(matrix.spans, fit=split.fit, stop=split.stop)
@@ -304,7 +304,7 @@ def _judge(training: _Training, fits: dict[str, Fitted]) -> Judged:
     return judge(rows, {"baseline": baseline, **{kind: f.hold_out.forecast for kind, f in fits.items()}}, step=1)
 
 
-def _table_row(training: _Training, judged: Judged, kind: str, coin: str | None) -> TableRow:
+def _table_row(training: _Training, judged: ScoreSheet, kind: str, coin: str | None) -> TableRow:
     chosen = judged if coin is None else judged.of_coin(coin)
     fallbacks = {} if coin is None or kind == "baseline" else _fallbacks(training, coin)
     return TableRow(chosen, kind, fallbacks)
@@ -336,7 +336,11 @@ def _baseline_models(training: _Training, scores: dict[tuple[str, str | None], H
 
 
 def _register(
-    training: _Training, scores: dict[tuple[str, str | None], HoldOut], kind: str, fitted: Fitted, seconds: float
+    training: _Training,
+    scores: dict[tuple[str, str | None], HoldOut],
+    kind: str,
+    fitted: TrainingResult,
+    seconds: float,
 ) -> tuple[tuple[Version, ...], list[TrainedModel]]:
     context, pool = training.context, training.pool
     registry = context.registry()
@@ -455,7 +459,7 @@ def _coin_data(pool: Pool, coin: str) -> CoinData:
     )
 
 
-def _model_forecast(training: _Training, fitted: Fitted, coin: str) -> Forecast:
+def _model_forecast(training: _Training, fitted: TrainingResult, coin: str) -> Forecast:
     baseline_at = tuple(_fallbacks(training, coin))
     return model_forecast(fitted.final, training.matrix, coin, training.horizons, baseline_at=baseline_at)
 

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import SplitConfig
 from cryptocast.errors import DataError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array, blocks, split_by_time
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import blocks, split_by_time
 from cryptocast.models.base import FitRun, Forecast, Learner
 from cryptocast.models.fitting import OutOfFold, calibrated
 from cryptocast.scoring.dates import mean_by_date

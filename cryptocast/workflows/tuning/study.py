@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 
 from cryptocast.addresses import shown_address, without_logins
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError, UpstreamError, UsageError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.kinds import Range
 from cryptocast.models.base import Learner
 from cryptocast.workflows.context import Progress

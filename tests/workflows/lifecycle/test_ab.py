@@ -44,7 +44,7 @@ def test_while_a_test_runs_each_client_gets_its_side_and_afterwards_production(
     assert sides == {("production", 1), ("challenger", 2)}
     (row,) = ab_status(config, registry, [BITCOIN]).tests
     assert (row.production, row.challenger, row.share, row.ended_at) == (1, 2, 0.3, None)
-    assert ab_sentence(row.verdict, over=False) == "no bar has matured for both yet"
+    assert ab_sentence(row.verdict, over=False) == "no bar has an outcome for both yet"
     (row,) = ab_stop(config, registry, BITCOIN, reason="enough", who="bob", now=LATER).tests
     assert (row.ended_as, row.ended_by, row.why) == ("stop", "bob", "enough")
     assert served_side(registry, BITCOIN, "ann") is None
@@ -61,7 +61,7 @@ def test_a_test_that_is_over_is_told_of_when_its_challenger_has_been_tidied_up(
     assert [number for _, number in registry.collect(1).versions] == [2]
     (row,) = ab_status(config, registry, [BITCOIN]).tests
     assert (row.challenger, row.ended_as, row.bars) == (2, "stop", 0)
-    assert ab_sentence(row.verdict, over=True) == "no bar matured for both"
+    assert ab_sentence(row.verdict, over=True) == "no bar has an outcome for both"
 
 
 def test_a_better_challenger_is_promoted_at_the_conclusion_on_all_bars(config: Config, registry: Registry) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.arrays import FloatArray
+from cryptocast.features.matrix import Matrix
 from cryptocast.registry import recipe_hash
 from cryptocast.workflows.coin_pool import feature_table, gather, matrix_of
 from cryptocast.workflows.context import Selection

@@ -9,16 +9,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Granularity
 
-__all__ = ["Draws", "FloatArray", "Stream", "coin_number", "simulated_coins"]
+__all__ = ["Draws", "Stream", "coin_number", "simulated_coins"]
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 # Places in this list are the coins' numbers: append only, or every coin behind a change becomes another one.
 KNOWN: Final = (

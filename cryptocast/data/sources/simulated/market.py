@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Granularity, SimulatedConfig
 from cryptocast.data.candle_checks import candles_of
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, SeriesKey
-from cryptocast.data.sources.simulated.draws import Draws, FloatArray, Stream, coin_number, simulated_coins
+from cryptocast.data.sources.simulated.draws import Draws, Stream, coin_number, simulated_coins
 from cryptocast.data.sources.simulated.processes import (
     GarchT,
     PlantedSignal,

@@ -11,8 +11,9 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import MarketKind
-from cryptocast.data.sources.simulated.draws import MARKET, Draws, FloatArray, Stream
+from cryptocast.data.sources.simulated.draws import MARKET, Draws, Stream
 
 __all__ = ["BURN_IN", "GarchT", "PlantedSignal", "Process", "RandomWalk", "Regimes", "SimulatedPath", "VolatilityBreak"]
 

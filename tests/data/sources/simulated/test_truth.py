@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from cryptocast.arrays import FloatArray
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.simulated.draws import FloatArray, simulated_coins
+from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 from cryptocast.data.sources.simulated.processes import (
     GarchT,
@@ -22,7 +23,7 @@ from cryptocast.data.sources.simulated.processes import (
 )
 from cryptocast.features import add_features
 from cryptocast.features.builder import select_features
-from cryptocast.scoring import LEVELS, crps
+from cryptocast.scoring.quantiles import LEVELS, crps
 from tests.data.sources.simulated.truth import Truth, attainable_crps_gain, kurtosis, r_squared_ahead, truth_of
 
 START = datetime(2015, 1, 1, tzinfo=UTC)

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtr, ndtri, stdtrit
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Granularity
 from cryptocast.data.schema import TIME
-from cryptocast.data.sources.simulated.draws import FloatArray
 from cryptocast.data.sources.simulated.market import SimulatedMarket, close_times, draw
 from cryptocast.data.sources.simulated.processes import (
     GarchT,
