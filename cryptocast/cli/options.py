@@ -3,19 +3,19 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, cast, get_args
 
 import typer
 
 from cryptocast.cli.logs import LogLevel
-from cryptocast.cli.names import asked, is_plain, names_version
+from cryptocast.cli.names import is_plain, names_version, read_name
 from cryptocast.cli.session import Common, Invocation, Session
 from cryptocast.cli.values import moment
 from cryptocast.config import Granularity, SourceChoice
 from cryptocast.errors import UsageError
 
 if TYPE_CHECKING:
+    from cryptocast.registry import VersionReference
     from cryptocast.workflows.context import Selection
     from cryptocast.workflows.engines import Engine
 
@@ -27,12 +27,12 @@ __all__ = [
     "MOST_TRIALS",
     "Bars",
     "Coins",
+    "DryRun",
     "EngineName",
     "Engines",
     "Horizons",
     "KnownBars",
-    "Out",
-    "Vs",
+    "VersionBars",
     "command",
     "examples",
     "group",
@@ -57,7 +57,9 @@ Horizons: TypeAlias = Annotated[
     str | None,
     typer.Option("--horizons", metavar="N,N", help="How many bars ahead. Default: 1,7,14,30; hourly 1,6,24,168."),
 ]
-Out: TypeAlias = Annotated[Path | None, typer.Option("--out", metavar="FILE")]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", metavar="", help="Change nothing; show what would change.")
+]
 Vs: TypeAlias = Annotated[
     str | None, typer.Option("--vs", metavar="CURRENCY", help="Quote currency. Default: usd.", rich_help_panel=PANEL)
 ]
@@ -98,29 +100,57 @@ class Bars:
         """
         from cryptocast.workflows.context import Selection
 
-        bars = asked(None, source=self.source, vs=self.vs, granularity=self.granularity)
-        names = []
+        bars, names = self, list[str]()
         for coin in coins or ():
             if is_plain(coin):
                 names.append(coin)  # as it is: who looks for it says what is wrong with it
                 continue
-            bars = asked(coin, source=bars.choice, vs=bars.vs, granularity=bars.granularity)
+            reference = read_name(coin, source=bars.source, vs=bars.vs, granularity=bars.granularity)
             if names_version(coin):
-                raise UsageError(f"{coin!a} names a version, and coins are asked for here: {bars.coin}.")
-            names.append(bars.coin or coin)
-        return Selection(tuple(names), bars.choice or self.source, bars.vs, bars.granularity, moment("--now", self.now))
+                raise UsageError(f"{coin!a} names a version, but a coin is expected here: {reference.coin}.")
+            bars = bars.within(reference)
+            names.append(reference.coin)
+        return Selection(tuple(names), bars.source, bars.vs, bars.granularity, moment("--now", self.now))
+
+    def within(self, reference: "VersionReference") -> Self:
+        """These bars, and what a name says of them. UsageError if there is no source of that name."""
+        source = reference.source
+        if source is not None and source not in get_args(SourceChoice):
+            raise UsageError(f"There is no source {source!a}. Choose among {', '.join(get_args(SourceChoice))}.")
+        choice = cast("SourceChoice", source) if source else self.source
+        return replace(self, source=choice, vs=reference.vs, granularity=reference.granularity)
 
     def of_version(self, coins: list[str] | None, version: str | None) -> "tuple[Selection, str | None]":
         """These bars of these coins, and the version that is named, be it among the coins or by itself: then its coin
         and bars are meant where no others are named."""
-        named = [coin for coin in coins or () if names_version(coin)]
-        if version is None and len(named) == 1 and len(coins or ()) == 1:
-            coins, version = None, named[0]
+        versions = [coin for coin in coins or () if names_version(coin)]
+        if version is None and len(versions) == len(coins or ()) == 1:
+            coins, version = None, versions[0]
         if version is None:
             return self.selection(coins), None
-        wanted = asked(version, source=self.source, vs=self.vs, granularity=self.granularity)
-        bars = replace(self, source=wanted.choice or self.source, vs=wanted.vs, granularity=wanted.granularity)
-        return bars.selection(coins or [wanted.coin or ""]), version
+        reference = read_name(version, source=self.source, vs=self.vs, granularity=self.granularity)
+        return self.within(reference).selection(coins or [reference.coin]), version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionBars:
+    """Of which bars the versions are that a command is about."""
+
+    source: Annotated[
+        SourceChoice | None,
+        typer.Option("--source", metavar="SOURCE", help="Only versions for its bars.", rich_help_panel=PANEL),
+    ] = None
+    vs: Vs = None
+    granularity: Annotated[
+        Granularity | None,
+        typer.Option(
+            "--granularity", metavar="BARS", help="Only versions for daily or hourly bars.", rich_help_panel=PANEL
+        ),
+    ] = None
+
+    def read(self, name: str | None, kind: str | None = None, number: int | None = None) -> "VersionReference":
+        """What a name means with the kind and number beside it, on these bars. UsageError if they contradict."""
+        return read_name(name, kind, number, source=self.source, vs=self.vs, granularity=self.granularity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,13 +97,14 @@ def facts(pairs: Sequence[tuple[str, Cell]], name: str | None = None) -> Sheet:
     return Sheet((Column(""), Column("", wraps=True)), pairs, name)
 
 
-def reasons(of: str, why: Sequence[str]) -> Iterator[RenderableType]:
-    """Why something is as it is: one reason beside its subject, several below it."""
-    if len(why) == 1:
-        yield Text(f"{of}: {one_line(why[0])}")
+def reasons(of: str, why: Sequence[object]) -> Iterator[RenderableType]:
+    """Why something is as it is: one reason beside its subject, several below it. Each is a text, or has one."""
+    lines = [one_line(str(reason)) for reason in why]
+    if len(lines) == 1:
+        yield Text(f"{of}: {lines[0]}")
         return
     yield Text(f"{of}:")
-    yield from (Padding(Text(one_line(reason)), (0, 0, 0, 2)) for reason in why)
+    yield from (Padding(Text(line), (0, 0, 0, 2)) for line in lines)
 
 
 def title(text: str) -> Text:

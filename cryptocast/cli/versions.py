@@ -6,12 +6,11 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from cryptocast.cli.names import asked, find_events, find_key, find_listed, find_version
-from cryptocast.cli.options import MOST_NUMBER, Vs, command, examples, group
+from cryptocast.cli.names import find_events, find_key, find_listed, find_version
+from cryptocast.cli.options import MOST_NUMBER, DryRun, VersionBars, command, examples, group
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.upkeep import add_upkeep
 from cryptocast.cli.values import moment
-from cryptocast.config import Granularity, SourceChoice
 
 __all__ = ["add_to"]
 
@@ -23,13 +22,6 @@ Coin: TypeAlias = Annotated[
     typer.Argument(metavar="COIN", help="CoinGecko id, or what is printed: bitcoin/lightgbm:3. Default: every coin."),
 ]
 Kind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Such as lightgbm. Default: every kind.")]
-Source: TypeAlias = Annotated[
-    SourceChoice | None, typer.Option("--source", metavar="SOURCE", help="Only versions on these bars.")
-]
-BarLength: TypeAlias = Annotated[
-    Granularity | None, typer.Option("--granularity", metavar="BARS", help="Only these bars.")
-]
-DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")]
 
 registry = typer.Typer(rich_markup_mode="rich")
 
@@ -69,16 +61,14 @@ def list_versions(
     coin: Coin = None,
     kind: Kind = None,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
 ) -> None:
     """Every version with its aliases: production answers, challenger is the newest."""
     from cryptocast.cli.listings import versions_document
     from cryptocast.cli.screens.registry import versions_screen
 
-    found = find_listed(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
-    session.show(versions_document(found), versions_screen)
+    versions = find_listed(session, bars.read(coin, kind))
+    session.show(versions_document(versions), versions_screen)
 
 
 def show_version(
@@ -87,15 +77,13 @@ def show_version(
         str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
     ],
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
 ) -> None:
     """One version: what it was fitted on, its hold-out scores, its artefacts."""
     from cryptocast.cli.listings import version_document
     from cryptocast.cli.screens.registry import version_screen
 
-    version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
+    version = find_version(session, bars.read(reference))
     session.show(version_document(session.registry(), version), version_screen)
 
 
@@ -104,9 +92,7 @@ def history(
     coin: Coin = None,
     kind: Kind = None,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="What was in production at this moment, UTC?")
     ] = None,
@@ -116,7 +102,7 @@ def history(
     from cryptocast.cli.screens.registry import history_screen
 
     until = moment("--at", at)
-    events = find_events(session, asked(coin, kind, source=source, vs=vs, granularity=granularity), until)
+    events = find_events(session, bars.read(coin, kind), until)
     session.show(history_document(session.registry(), events, until), history_screen)
 
 
@@ -129,9 +115,7 @@ def promote(
         typer.Argument(min=1, max=MOST_NUMBER, metavar="VERSION", help="Default: the challenger.", show_default=False),
     ] = None,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
     fit: Annotated[
         bool, typer.Option("--fit", metavar="", help="With all coins of its fit, in one change, or none.")
     ] = False,
@@ -151,18 +135,18 @@ def promote(
     from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle.promote import promote as bring_forward
 
-    data, wanted = session.config.data, asked(coin, kind, number, source=source, vs=vs, granularity=granularity)
-    if wanted.alias not in (None, "challenger"):  # the challenger is what is judged in any case
-        _, key, number = find_key(session, wanted)
-        wanted = dataclasses.replace(wanted, kind=key.kind, number=number, source=key.source)
-    bars = replace(data, vs=wanted.vs or data.vs, granularity=wanted.granularity or data.granularity)
+    data, reference = session.config.data, bars.read(coin, kind, number)
+    if reference.alias not in (None, "challenger"):  # the challenger is what is judged in any case
+        _, key, number = find_key(session, reference)
+        reference = dataclasses.replace(reference, kind=key.kind, number=number, source=key.source)
+    data = replace(data, vs=reference.vs or data.vs, granularity=reference.granularity or data.granularity)
     report = bring_forward(
-        replace(session.config, data=bars),
+        replace(session.config, data=data),
         session.registry(),
-        coin=wanted.coin,
-        kind=wanted.kind,
-        number=wanted.number,
-        source=wanted.source,
+        coin=reference.coin or None,
+        kind=reference.kind,
+        number=reference.number,
+        source=reference.source,
         whole_fit=fit,
         dry_run=dry_run,
         force=force,

@@ -7,16 +7,15 @@ registry before or after the change. It never fits or loads a model, never runs 
 clock: the time and the person come in as arguments.
 """
 
-from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
-from cryptocast.registry.append_only import SeriesLike, most_telling, series_name
-from cryptocast.registry.cached_registry import KeptRegistry, RegistryWatch, registry_stamp
-from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest, horizon_sentence
+from cryptocast.evaluation.records import Evidence, Trial
+from cryptocast.registry.append_only import most_telling
+from cryptocast.registry.cached_registry import CachedRegistry, RegistryWatch, registry_stamp
+from cryptocast.registry.contest import Contest, Paired, contest, horizon_reason
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
-from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
-from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.gate import Standing, first_version
+from cryptocast.registry.ledger import CalibrationState, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.live_status import Drift, LiveMark
 from cryptocast.registry.manifest import (
-    Artefact,
     CoinCalibration,
     CoinData,
     FitManifest,
@@ -28,54 +27,45 @@ from cryptocast.registry.manifest import (
     recipe_hash,
     sha256_hex,
 )
-from cryptocast.registry.references import BEST, Reference, nearest, parse_reference
+from cryptocast.registry.reasons import Reason, ReasonCode
+from cryptocast.registry.references import VersionReference, parse_reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
-from cryptocast.registry.retention import Collected
-from cryptocast.registry.verify import Finding
+from cryptocast.registry.retention import Deletion
+from cryptocast.registry.verify import RegistryFault
 from cryptocast.registry.version import (
     CHALLENGER,
     PRODUCTION,
     Action,
     Event,
-    ListedScore,
-    ListedVerdict,
-    ListedVersion,
     NewVersion,
+    ScoreSummary,
+    VerdictSummary,
     Version,
     VersionKey,
+    VersionSummary,
     version_name,
 )
 
 __all__ = [
-    "BEST",
     "CHALLENGER",
     "PRODUCTION",
     "AbEvent",
     "AbTest",
     "Action",
-    "Artefact",
+    "CachedRegistry",
     "CalibrationState",
     "CoinCalibration",
     "CoinData",
-    "Collected",
     "Contest",
-    "Decision",
+    "Deletion",
     "Drift",
     "Event",
     "Evidence",
-    "Finding",
     "FitManifest",
-    "Grounds",
     "HoldOut",
-    "HorizonContest",
     "HorizonScore",
     "IntervalCoverage",
-    "KeptRegistry",
-    "Learn",
     "LedgerRow",
-    "ListedScore",
-    "ListedVerdict",
-    "ListedVersion",
     "LiveMark",
     "MaturedRow",
     "NewVersion",
@@ -83,31 +73,30 @@ __all__ = [
     "Paired",
     "ProductionMovedError",
     "Promotion",
-    "Reference",
+    "Reason",
+    "ReasonCode",
     "Registry",
+    "RegistryFault",
     "RegistryWatch",
-    "SeriesLike",
+    "ScoreSummary",
     "Side",
     "Standing",
     "Trial",
-    "TrialCommand",
+    "VerdictSummary",
     "Version",
     "VersionKey",
+    "VersionReference",
+    "VersionSummary",
     "artefacts_of",
-    "best_of",
     "canonical_json",
     "contest",
     "first_version",
-    "horizon_sentence",
+    "horizon_reason",
     "most_telling",
-    "nearest",
-    "next_version",
     "parse_reference",
     "recipe_hash",
     "registry_stamp",
-    "series_name",
     "sha256_hex",
     "side_of",
-    "standings",
     "version_name",
 ]

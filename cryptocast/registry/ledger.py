@@ -10,60 +10,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 
-import msgspec
 from msgspec import Meta
 
-from cryptocast.config import Granularity
 from cryptocast.errors import ModelError, RegistryError
 from cryptocast.evaluation.records import Record
-from cryptocast.market import Market
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
 from cryptocast.registry.lineage import Lineage, read_lineage
-from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN, canonical_json, sha256_hex
-from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, blob, key_values, row_key, time_text
-from cryptocast.registry.version import VersionKey
-
-__all__ = [
-    "LEDGER",
-    "OUTCOMES",
-    "CalibrationState",
-    "Learn",
-    "LedgerRow",
-    "MaturedRow",
-    "Outcome",
-    "advance_states",
-    "calibration_rows",
-    "live_record",
-    "matured",
-    "read_states",
-    "recount_states",
-    "state_faults",
-    "unscored",
-    "write_states",
-]
-
-Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
-Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
+from cryptocast.registry.manifest import Bars, Moment, Probability, canonical_json, decode, sha256_hex
+from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, key_values, matching, row_key, time_text
+from cryptocast.registry.version import KeyedRecord, VersionKey
 
 
-class _Keyed(Record, frozen=True, kw_only=True):
-    coin: Annotated[str, Meta(pattern=COIN_PATTERN)]
-    source: Annotated[str, Meta(pattern=WORD_PATTERN)]
-    vs: Annotated[str, Meta(pattern=VS_PATTERN)]
-    granularity: Granularity
-    kind: Annotated[str, Meta(pattern=WORD_PATTERN)]
+class LedgerRecord(KeyedRecord, frozen=True, kw_only=True):
+    """One forecast, by version, bar and horizon."""
+
     number: Annotated[int, Meta(ge=0)]  # 0: the baseline, which has no versions
     issued_at: Moment  # close of the last bar that was known
-    horizon: Annotated[int, Meta(ge=1)]
-
-    @property
-    def key(self) -> VersionKey:
-        """What it is a forecast of, and by which kind."""
-        return VersionKey(self.coin, Market(self.source, self.vs, self.granularity), self.kind)
+    horizon: Bars
 
 
-class LedgerRow(_Keyed, frozen=True, kw_only=True):
+class LedgerRow(LedgerRecord, frozen=True, kw_only=True):
     """One forecast. quantiles: of the log return, at the levels of `scoring.LEVELS`, as served; base: before the online
     calibration moved them, None where it did not. by_baseline: the version leaves this horizon to the baseline, whose
     forecast it is. Raises ValueError for quantiles that cross."""
@@ -85,7 +52,7 @@ class LedgerRow(_Keyed, frozen=True, kw_only=True):
             raise ValueError(f"the target {self.target_at} is not after the issue {self.issued_at}")
 
 
-class Outcome(_Keyed, frozen=True, kw_only=True):
+class Outcome(LedgerRecord, frozen=True, kw_only=True):
     """What came of a row of the ledger. crps: relative to the price at issue; pit_*: see scoring.pit_cells."""
 
     schema: Literal["cryptocast.outcome/1"] = "cryptocast.outcome/1"
@@ -114,17 +81,9 @@ class CalibrationState(Record, frozen=True, kw_only=True):
 Learn: TypeAlias = Callable[[int, Mapping[int, CalibrationState], Sequence[MaturedRow]], Sequence[CalibrationState]]
 
 
-def _columns(row: _Keyed) -> dict[str, object]:
-    return {
-        "coin": row.coin,
-        "source": row.source,
-        "vs": row.vs,
-        "granularity": row.granularity,
-        "kind": row.kind,
-        "number": row.number,
-        "issued_at": time_text(row.issued_at),
-        "horizon": row.horizon,
-    }
+def _columns(row: LedgerRecord) -> dict[str, object]:
+    identity = {"number": row.number, "issued_at": time_text(row.issued_at), "horizon": row.horizon}
+    return {**row.columns, **identity}
 
 
 IDENTITY: Final = ("coin", "source", "vs", "granularity", "kind", "number", "horizon", "issued_at")
@@ -155,7 +114,7 @@ def live_record(connection: Connection, lineage: Lineage, key: VersionKey, numbe
     the version's own. Of a version that never was in production, its own go before those of the versions before it.
     """
     chain = lineage.chain(number)
-    pairs = [pair for member in chain for pair in matured(connection, _version(key, member))]
+    pairs = [pair for member in chain for pair in matured(connection, {**key.columns, "number": member})]
     served = [pair for pair in pairs if lineage.in_production(pair[0].number, time_text(pair[0].written_at))]
     served.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
     own = [pair for pair in pairs if pair[0].number == number]
@@ -167,12 +126,12 @@ def calibration_rows(
 ) -> list[MaturedRow]:
     """What the online calibration of a version rests on, by issue: what it inherited (see `Lineage.inherits`), and its
     own; of a bar that both forecast, its own."""
-    wanted = {} if horizon is None else {"horizon": horizon}
-    own = matured(connection, {**_version(key, number), **wanted})
+    columns = {} if horizon is None else {"horizon": horizon}
+    own = matured(connection, {**key.columns, "number": number, **columns})
     inherited = [
         pair
         for member in lineage.chain(number)[1:]
-        for pair in matured(connection, {**_version(key, member), **wanted})
+        for pair in matured(connection, {**key.columns, "number": member, **columns})
         if lineage.inherits(number, member, **_moments(pair[0]))
     ]
     inherited.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
@@ -232,10 +191,6 @@ def _taught(
     return {to: _one_a_bar(pairs) for to, pairs in found.items()}
 
 
-def _version(key: VersionKey, number: int) -> dict[str, object]:
-    return {**dict(zip(KEY.split(", "), key_values(key), strict=True)), "number": number}
-
-
 def _known(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:
     """The states that can be read: a damaged one is made anew, so it is as if it were not there."""
     found = {}
@@ -283,14 +238,8 @@ def state_faults(connection: Connection) -> Iterator[tuple[str, str]]:
 
 def _state(row: Any) -> CalibrationState:
     where = f"The calibration state of version {row['number']} of {row_key(row)}"
-    data = blob(row["state"])
-    if sha256_hex(data) != row["digest"]:
-        raise RegistryError(f"{where} does not match its hash. It can be counted again: cryptocast registry score.")
-    try:
-        state = msgspec.json.decode(data, type=CalibrationState)
-    except msgspec.DecodeError as error:
-        raise RegistryError(f"{where} cannot be read: {error}. {DAMAGED}") from error
-    told = (state.key_number, state.horizon, time_text(state.through))
-    if told != (row["number"], row["horizon"], row["through"]):
+    remedy = "It can be counted again: cryptocast registry score."
+    state = decode(matching(row["state"], row["digest"], where, remedy), CalibrationState, where)
+    if (state.key_number, state.horizon, time_text(state.through)) != (row["number"], row["horizon"], row["through"]):
         raise RegistryError(f"{where} is another one's. {DAMAGED}")
     return state

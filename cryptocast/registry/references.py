@@ -14,10 +14,11 @@ from typing import cast, get_args
 
 from cryptocast.config import Granularity
 from cryptocast.errors import UsageError
+from cryptocast.market import Market
 from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN
-from cryptocast.registry.version import CHALLENGER, PRODUCTION
+from cryptocast.registry.version import CHALLENGER, PRODUCTION, KeyFilter
 
-__all__ = ["BEST", "Reference", "nearest", "parse_reference"]
+__all__ = ["BEST", "VersionReference", "nearest", "parse_reference"]
 
 BEST = "best"
 ALIASES = (PRODUCTION, CHALLENGER)
@@ -28,7 +29,7 @@ SHAPES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class VersionReference:
     """A parsed reference. What is None was not said.
 
     kind None: the best kind of the coin, or its only one. alias and number None: production, else the newest. source
@@ -43,6 +44,16 @@ class Reference:
     source: str | None = None
     vs: str | None = None
 
+    @property
+    def columns(self) -> KeyFilter:
+        """The keys that it may mean: the alias and the number aside."""
+        bars = {"source": self.source, "vs": self.vs, "granularity": self.granularity}
+        return cast("KeyFilter", {"coin": self.coin or None, "kind": self.kind, **bars})
+
+    def within(self, market: Market) -> Market:
+        """The market that is meant: what the reference does not say is as in this one."""
+        return Market(self.source or market.source, self.vs or market.vs, self.granularity or market.granularity)
+
     def __str__(self) -> str:
         kind = f"/{self.kind}" if self.kind else ""
         which = f"@{self.alias}" if self.alias else f":{self.number}" if self.number is not None else ""
@@ -52,7 +63,7 @@ class Reference:
         return f"{self.coin}{kind}{which}{bars}"
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str) -> VersionReference:
     """The reference that a text means. Raises UsageError that names the part which cannot be meant."""
     rest, key = _cut(text.removesuffix(")"), " (") if text.endswith(")") else (text, None)
     rest, granularity = _cut(rest, "#")
@@ -69,7 +80,7 @@ def parse_reference(text: str) -> Reference:
     if None not in (granularity, bars) and granularity != bars:
         raise _wrong(text, f"it is of {granularity} and of {bars} bars")
     _check_which(text, kind, alias, number)
-    return Reference(
+    return VersionReference(
         coin=coin,
         kind=kind,
         alias=alias,

@@ -14,12 +14,12 @@ from cryptocast.registry.objects import Objects
 from cryptocast.registry.tables import KEY, row_key
 from cryptocast.registry.version import PRODUCTION, VersionKey
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Deletion", "collect"]
 
 HALF_WRITTEN_S: Final = 3600.0  # an artefact that is being written is younger than that
 
 
-class Collected(msgspec.Struct, frozen=True, kw_only=True):
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     """What was deleted, or would be. `bytes` counts the artefacts alone."""
 
     versions: tuple[tuple[VersionKey, int], ...]
@@ -28,7 +28,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -> Collected:
+def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -> Deletion:
     """Delete all but the newest `keep` versions of each key, then fits without versions, then their artefacts.
 
     What an alias stands at, what production would be rolled back to, what a running A/B test compares and what has rows
@@ -55,8 +55,8 @@ def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -
     return _told(gone, fits, strays)
 
 
-def _told(gone: list[tuple[int, VersionKey, int]], fits: set[str], strays: Sequence[tuple[Path, int]]) -> Collected:
-    return Collected(
+def _told(gone: list[tuple[int, VersionKey, int]], fits: set[str], strays: Sequence[tuple[Path, int]]) -> Deletion:
+    return Deletion(
         versions=tuple((key, number) for _, key, number in gone),
         fits=len(fits),
         objects=len(strays),

@@ -31,7 +31,7 @@ from cryptocast.data.sources.table import rule_of
 from cryptocast.errors import CryptocastError
 from cryptocast.market import Market
 from cryptocast.net import Batcher, Breaker, BreakerMetrics, Breakers, Parts, Priority
-from cryptocast.registry import PRODUCTION, KeptRegistry, Registry, RegistryWatch
+from cryptocast.registry import PRODUCTION, CachedRegistry, Registry, RegistryWatch
 from cryptocast.serving.ab_routing import Sides
 from cryptocast.serving.access import Keys
 from cryptocast.serving.candle_fetcher import BarKeeper, Fetched
@@ -463,7 +463,7 @@ def _service(
     shown = AnnouncedCandles(config.store.path, fresh, lock_timeout_s=config.store.lock_timeout_s)
     registry = RegistryWatch(config.store.path, config.gate)
     stamp = given_stamp or registry
-    kept = KeptRegistry.over(config.store.path, gate=config.gate, stamp=registry)
+    kept = CachedRegistry.over(config.store.path, gate=config.gate, stamp=registry)
     context = replace(context, candles=shown, kept_registry=kept)
     behind = replace(context, candles=fresh)  # what works with bars before they are announced
     rights = StoreRights(config.store.path)

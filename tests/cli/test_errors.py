@@ -242,7 +242,7 @@ def test_a_report_that_says_what_is_wrong_says_it_to_machines_too(run: Run, own:
     broken = refused(run("registry", "verify", "--json", folder=own))
     assert (broken["schema"], broken["exit_code"]) == ("cryptocast.verify/1", 5)
     gate = refused(run("registry", "promote", "bitcoin", "--json", folder=own))
-    assert (gate["schema"], gate["exit_code"]) == ("cryptocast.promotion/1", 6)
+    assert (gate["schema"], gate["exit_code"]) == ("cryptocast.promotion/2", 6)
     on_screen = run("registry", "verify", folder=own)
     assert (on_screen.code, on_screen.err) == (5, "")
 
@@ -296,7 +296,7 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
         (("forecast", "bitcoin", "--out", "x.txt"), 2, ".json"),
         (("forecast", "bitcoin", "--version", "non sense"), 2, "names no version"),
         (("forecast", "bitcoin", "--version", "nonsense"), 5, "no version of nonsense"),
-        (("fetch", "bitcoin/lightgbm:1"), 2, "coins are asked for here: bitcoin"),
+        (("fetch", "bitcoin/lightgbm:1"), 2, "a coin is expected here: bitcoin"),
         (("train", "bitcoin#hourly", "--granularity", "daily"), 2, "contradict"),
         (("forecast", "bitcoin", "--version", "bitcoin/lightgbm:9"), 5, "Train it"),
         (("forecast", "bitcoin", "--now", "soon"), 2, "--now"),

@@ -5,30 +5,30 @@ from hypothesis import strategies as st
 from cryptocast.errors import UsageError
 from cryptocast.market import Market
 from cryptocast.registry import VersionKey
-from cryptocast.registry.references import Reference, nearest, parse_reference
+from cryptocast.registry.references import VersionReference, nearest, parse_reference
 from tests.registry.registry_fits import BITCOIN
 
 
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
-        ("bitcoin/lightgbm@production", Reference("bitcoin", "lightgbm", alias="production")),
-        ("bitcoin/lightgbm@challenger", Reference("bitcoin", "lightgbm", alias="challenger")),
-        ("bitcoin/lightgbm:3", Reference("bitcoin", "lightgbm", number=3)),
-        ("bitcoin/ml_ensemble", Reference("bitcoin", "ml_ensemble")),
-        ("bitcoin@best", Reference("bitcoin", alias="best")),
-        ("usd-coin/lightgbm:12#hourly", Reference("usd-coin", "lightgbm", number=12, granularity="hourly")),
-        ("bitcoin@best#daily", Reference("bitcoin", alias="best", granularity="daily")),
-        ("bitcoin", Reference("bitcoin")),
-        ("bitcoin@production", Reference("bitcoin", alias="production")),
-        ("bitcoin:3", Reference("bitcoin", number=3)),
+        ("bitcoin/lightgbm@production", VersionReference("bitcoin", "lightgbm", alias="production")),
+        ("bitcoin/lightgbm@challenger", VersionReference("bitcoin", "lightgbm", alias="challenger")),
+        ("bitcoin/lightgbm:3", VersionReference("bitcoin", "lightgbm", number=3)),
+        ("bitcoin/ml_ensemble", VersionReference("bitcoin", "ml_ensemble")),
+        ("bitcoin@best", VersionReference("bitcoin", alias="best")),
+        ("usd-coin/lightgbm:12#hourly", VersionReference("usd-coin", "lightgbm", number=12, granularity="hourly")),
+        ("bitcoin@best#daily", VersionReference("bitcoin", alias="best", granularity="daily")),
+        ("bitcoin", VersionReference("bitcoin")),
+        ("bitcoin@production", VersionReference("bitcoin", alias="production")),
+        ("bitcoin:3", VersionReference("bitcoin", number=3)),
         (
             "bitcoin/lightgbm (sample, usd, hourly)",
-            Reference("bitcoin", "lightgbm", None, None, "hourly", "sample", "usd"),
+            VersionReference("bitcoin", "lightgbm", None, None, "hourly", "sample", "usd"),
         ),
     ],
 )
-def test_each_way_to_name_a_version(text: str, meant: Reference) -> None:
+def test_each_way_to_name_a_version(text: str, meant: VersionReference) -> None:
     assert parse_reference(text) == meant
 
 
@@ -46,7 +46,7 @@ def test_the_nearest_name_is_one_that_there_is_or_none() -> None:
 
 
 references = st.builds(
-    Reference,
+    VersionReference,
     coin=st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True),
     kind=st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True),
     granularity=st.sampled_from([None, "daily", "hourly"]),
@@ -54,8 +54,10 @@ references = st.builds(
 
 
 @given(references, st.sampled_from([None, "production", "challenger"]), st.integers(0, 10**9 - 1))
-def test_a_reference_reads_back_from_its_text(made: Reference, alias: str | None, number: int) -> None:
-    which = Reference(made.coin, made.kind, alias, number if alias is None and number else None, made.granularity)
+def test_a_reference_reads_back_from_its_text(made: VersionReference, alias: str | None, number: int) -> None:
+    which = VersionReference(
+        made.coin, made.kind, alias, number if alias is None and number else None, made.granularity
+    )
     assert parse_reference(str(which)) == which
 
 

@@ -75,7 +75,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[Recor
 
 
 def version_of(used: Context) -> Version:
-    return used.registry().get("bitcoin/lightgbm:1", source="sample")
+    return used.registry().get("bitcoin/lightgbm:1", Market("sample", "usd", "daily"))
 
 
 def asked(used: Context, days: int) -> CoinForecast:

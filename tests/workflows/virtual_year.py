@@ -165,7 +165,7 @@ class Oracle:
         asked = selection.resolved(context.config)
         (pool,) = gather(context, asked, pool=())
         registry = context.registry()
-        version = registry.get(f"bitcoin/lightgbm:{number}", source="simulated")
+        version = registry.get(f"bitcoin/lightgbm:{number}", Market("simulated", "usd", "daily"))
         return Forecaster(context).by_version(registry, version, asked, pool)[0]
 
     def note(self) -> Iterator[tuple[int, datetime, Served]]:
@@ -265,7 +265,7 @@ class Oracle:
             return Drifted(0, ())
         context = self.year.context()
         (pool,) = gather(context, Selection(now=midnight).resolved(context.config), pool=())
-        names = registry.get(f"bitcoin/lightgbm:{number}", source="simulated").manifest.features
+        names = registry.get(f"bitcoin/lightgbm:{number}", Market("simulated", "usd", "daily")).manifest.features
         matrix = matrix_of(feature_table(pool, feature_set(context.config).features), pool, HORIZONS, names)
         return drifted(matrix, round(end.timestamp() * 1_000_000))
 

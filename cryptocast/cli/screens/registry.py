@@ -9,10 +9,10 @@ from rich.text import Text
 
 from cryptocast.cli.listings import (
     HistoryDocument,
-    ListedEvent,
-    ListedVersion,
+    HistoryRow,
     VerifyDocument,
     VersionDocument,
+    VersionRow,
     VersionsDocument,
 )
 from cryptocast.cli.number_format import NOTHING, count, percent, size, span, when
@@ -57,18 +57,18 @@ def versions_screen(document: VersionsDocument) -> Iterator[RenderableType]:
         yield note("foreign: it came with an archive, was not made here and weighs nothing.")
 
 
-def _version(found: ListedVersion) -> tuple[Cell, ...]:
-    midnight = found.granularity == "daily"
+def _version(version: VersionRow) -> tuple[Cell, ...]:
+    midnight = version.granularity == "daily"
     return (
-        found.name,
-        _aliases(found.aliases),
-        found.source,
-        found.vs,
-        when(found.trained_to, midnight=midnight) if found.trained_to else NOTHING,
-        percent(found.skill, signed=True) + (" foreign" if found.foreign else ""),
-        when(found.created_at, midnight=False),
-        ",".join(map(str, found.horizons)),
-        found.fit_id[:12],
+        version.name,
+        _aliases(version.aliases),
+        version.source,
+        version.vs,
+        when(version.trained_to, midnight=midnight) if version.trained_to else NOTHING,
+        percent(version.skill, signed=True) + (" foreign" if version.foreign else ""),
+        when(version.created_at, midnight=False),
+        ",".join(map(str, version.horizons)),
+        version.fit_id[:12],
     )
 
 
@@ -139,8 +139,8 @@ def _live(mark: LiveMark | None) -> Iterator[RenderableType]:
     elif mark.degraded_since is None:
         yield note(f"Live, {when(mark.at)}: nothing speaks against it on {count(mark.bars, 'bar')}.")
     else:
-        told = "; ".join(mark.degraded)
-        yield Text(f"Live, {when(mark.at)}: degraded since {when(mark.degraded_since)}: {told}.", style="red")
+        yield Text(f"Live, {when(mark.at)}: degraded since {when(mark.degraded_since)}:", style="red")
+        yield from reasons("why", mark.degraded)
     if mark.drift_bars == 0:
         yield note("Drift: not known before 60 bars that it, or a version it refreshes, was not trained on.")
     elif mark.drift_since is None:
@@ -186,17 +186,16 @@ def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
         columns = (Column("of"), Column("bars"), Column("production", "right"))
         yield Sheet(columns, rows, f"In production at {when(document.at, midnight=False)} UTC")
     if not document.events:
-        yield Text("Nothing has happened yet.")
+        yield Text("The registry has no history yet.")
         return
     for event in document.events:
         yield _event(event)
-        first, *more = event.reasons
-        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {first}"
+        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {event.why}"
         yield Padding(Text(by, style="dim"), (0, 0, 0, 4))
-        yield from (Padding(Text(reason, style="dim"), (0, 0, 0, 6)) for reason in more)
+        yield from (Padding(Text(str(reason), style="dim"), (0, 0, 0, 6)) for reason in event.reasons)
 
 
-def _event(event: ListedEvent) -> Text:
+def _event(event: HistoryRow) -> Text:
     before = "none" if event.previous is None else event.previous
     line = Text(f"{when(event.at, midnight=False)}  {event.coin}/{event.kind}  ")
     line.append(event.alias, style=ALIASES.get(event.alias, ""))

@@ -12,6 +12,7 @@ from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.forecast import closes_before, coin_screen
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Column, Sheet, note, reasons, title
+from cryptocast.registry import Reason
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import TrainDecision, TrainedModel, TrainReport
 
@@ -51,7 +52,9 @@ def _hold_out(model: TrainedModel, granularity: str) -> Sheet:
 def _versions(report: TrainReport) -> Iterator[RenderableType]:
     registered = [model for model in report.models if model.version is not None]
     if not registered:
-        yield from (Text(text) for text in dict.fromkeys(text for model in report.models for text in _decision(model)))
+        yield from (
+            Text(text) for text in dict.fromkeys(str(why) for model in report.models for why in _decision(model))
+        )
         return
     columns = (Column("registered"), Column("aliases"), Column("fitted in", "right"))
     rows = [
@@ -67,7 +70,7 @@ def _versions(report: TrainReport) -> Iterator[RenderableType]:
         yield from reasons(f"{model.coin}/{model.kind}:{model.version}", _decision(model))
 
 
-def _decision(model: TrainedModel) -> tuple[str, ...]:
+def _decision(model: TrainedModel) -> tuple[str | Reason, ...]:
     """Why it is, or is not, in production."""
     match model.decision:
         case TrainDecision.NO_VERSION:

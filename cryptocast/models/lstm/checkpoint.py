@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from cryptocast.files import replace_file
 from cryptocast.models.lstm.network import Examples, plain
 
 __all__ = ["Checkpoint", "Progress"]
@@ -52,7 +51,7 @@ class Checkpoint:
         """Keep it, in place of what was kept before."""
         if self.path is not None:
             content = save_tensors(plain(tensors), {"progress": msgspec.json.encode(progress).decode()})
-            _write_whole(self.path, content)
+            replace_file(self.path, content)
 
     def load(self, names: Collection[str]) -> tuple[Progress, Mapping[str, Tensor]]:
         """What was kept, tensors of exactly these names; the beginning and none if that is nothing that can be used."""
@@ -70,21 +69,6 @@ class Checkpoint:
             return Progress(), {}
         log.info("lstm goes on behind epoch %d of %s", progress.epoch, self.path.name)
         return progress, tensors
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """All of it or nothing, also if the process or the machine stops in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _metadata(content: bytes) -> Mapping[str, str]:

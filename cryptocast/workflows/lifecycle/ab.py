@@ -173,9 +173,7 @@ def _running(registry: Registry, key: VersionKey) -> AbTest:
 
 def _version(registry: Registry, key: VersionKey, number: int | None) -> Version:
     if number is not None:
-        return registry.get(
-            f"{key.coin}/{key.kind}:{number}", source=key.source, vs=key.vs, granularity=key.granularity
-        )
+        return registry.get(f"{key.coin}/{key.kind}:{number}", key.market)
     found = registry.alias(key, CHALLENGER)
     if found is None:
         raise RegistryError(f"{key} has no challenger. Train one: cryptocast train {key.coin} --model {key.kind}.")

@@ -21,6 +21,7 @@ from cryptocast.registry import (
     VersionKey,
 )
 from cryptocast.registry.live import LiveScore, matured_outcome
+from cryptocast.registry.reasons import Reason
 from cryptocast.workflows.coin_pool import Pool, gather, moment
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.forecast import Forecaster, baseline_forecast, learned_later
@@ -54,7 +55,7 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...]
     scores: tuple[LiveScore, ...]
     drift: tuple[Drift, ...]  # see workflows.drift, worst first
-    degraded: tuple[str, ...]
+    degraded: tuple[Reason, ...]
 
 
 class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,7 +225,7 @@ def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
             for number in (test.start.production, test.start.challenger):
                 if (key, number) not in found:
                     reference = f"{key.coin}/{key.kind}:{number}"
-                    version = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+                    version = registry.get(reference, key.market)
                     found[key, number] = version
     return list(found.values())
 

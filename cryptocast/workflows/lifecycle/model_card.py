@@ -169,7 +169,11 @@ def _live(live: LiveReport, mark: LiveMark | None) -> list[str]:
     ]
     head = ("bars ahead", "bars", "CRPS", "skill over the baseline, %", "intervals held, %")
     since = f" since {mark.degraded_since:%Y-%m-%d}" if mark is not None and mark.degraded_since is not None else ""
-    told = f"Degraded{since}: {'; '.join(live.degraded)}." if live.degraded else "Nothing speaks against it live."
+    told = (
+        f"Degraded{since}: {'; '.join(map(str, live.degraded))}."
+        if live.degraded
+        else "Nothing speaks against it live."
+    )
     return [*_table(head, rows), "", *_lineage(live.versions), told]
 
 

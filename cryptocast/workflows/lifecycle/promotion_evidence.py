@@ -15,11 +15,11 @@ from cryptocast.evaluation.records import Evidence
 from cryptocast.registry import Contest, Paired, Registry, Version, VersionKey, contest, most_telling
 from cryptocast.registry.live import pair_up
 
-__all__ = ["StoredGrounds", "live_pairs", "walked_pairs"]
+__all__ = ["StoredEvidence", "live_pairs", "walked_pairs"]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredGrounds:
+class StoredEvidence:
     """Read from a registry and from the runs of its store; nothing is made or changed."""
 
     registry: Registry

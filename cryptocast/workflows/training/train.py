@@ -39,6 +39,7 @@ from cryptocast.registry import (
     first_version,
 )
 from cryptocast.registry.manifest import Ensemble, EnsembleHorizon, EnsembleRegime
+from cryptocast.registry.reasons import Reason
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import Help, help_for
@@ -380,7 +381,7 @@ def _state(training: _Training, coin: str) -> dict[str, object]:
     return {"baseline_at": {str(horizon): reason for horizon, reason in _fallbacks(training, coin).items()}}
 
 
-def _decision(context: Context, version: Version) -> tuple[TrainDecision, tuple[str, ...]]:
+def _decision(context: Context, version: Version) -> tuple[TrainDecision, tuple[Reason, ...]]:
     """And the gate's reasons, where it refused."""
     if PRODUCTION in version.aliases:
         return TrainDecision.PROMOTED, ()
