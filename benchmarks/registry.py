@@ -19,16 +19,13 @@ from pathlib import Path
 
 from cryptocast.cli.listings import best_document, history_document, version_document, versions_document
 from cryptocast.config import Config, DataConfig, StoreConfig
-from cryptocast.evaluation.records import Evidence
+from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore, IntervalCoverage
 from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.market import Market
 from cryptocast.registry import (
     CoinCalibration,
     CoinData,
     FitManifest,
-    HoldOut,
-    HorizonScore,
-    IntervalCoverage,
     LedgerRow,
     NewVersion,
     Registry,

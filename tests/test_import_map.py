@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
 # `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
-BELOW = {"errors", "config", "market", "files", "addresses", "kinds"}
+BELOW = {"errors", "config", "market", "files", "addresses", "kinds", "number_format"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "number_format": set(),
     "addresses": set(),
     "allowed": {"addresses"},
     "kinds": set(),

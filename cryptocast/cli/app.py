@@ -12,10 +12,10 @@ import typer
 from cryptocast import __version__
 from cryptocast.addresses import without_logins
 from cryptocast.cli import forecasts, market_data, rehearse, service, tuning, versions
-from cryptocast.cli.number_format import one_line
 from cryptocast.cli.options import examples, group
 from cryptocast.cli.session import Invocation, ReportedError, Terminal, write_document
 from cryptocast.errors import CryptocastError, DataError
+from cryptocast.number_format import one_line
 
 __all__ = ["app", "main"]
 

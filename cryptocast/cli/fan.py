@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from cryptocast.cli.number_format import Prices
+from cryptocast.number_format import Prices, round_numbers
 
 if TYPE_CHECKING:
     from cryptocast.workflows.reports import CoinForecast
@@ -133,7 +133,7 @@ class Fan:
 
     def _prices(self, past: list[tuple[float, float]]) -> tuple[list[float], list[str]]:
         """Round prices on the price axis."""
-        ticks = _round_numbers(*self._reach(past))
+        ticks = round_numbers(*self._reach(past))
         step = ticks[1] - ticks[0] if len(ticks) > 1 else ticks[0]
         unit = Prices([self._forecast.price]).unit
         decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
@@ -161,11 +161,3 @@ def _between(points: Sequence[tuple[float, float]], x: float) -> float:
         if x <= x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
     return points[-1][1]
-
-
-def _round_numbers(low: float, high: float) -> list[float]:
-    """Three to seven multiples of 1, 2 or 5 times a power of ten between two numbers."""
-    reach = (high - low) or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(reach / 7))
-    step = next(power * factor for factor in (1, 2, 5, 10, 20) if reach / (power * factor) <= 6)
-    return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

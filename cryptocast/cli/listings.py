@@ -9,52 +9,44 @@ from msgspec.structs import asdict
 
 from cryptocast.market import Market
 from cryptocast.registry import (
-    Deletion,
     Event,
     Evidence,
     HoldOut,
     LiveMark,
     Reason,
     Registry,
-    RegistryFault,
-    Standing,
-    VerdictSummary,
     Version,
     VersionKey,
     VersionSummary,
-    version_name,
 )
+from cryptocast.registry.gate import Standing
+from cryptocast.registry.retention import Deletion
+from cryptocast.registry.verify import RegistryFault
+from cryptocast.registry.version import VerdictSummary, version_name
 from cryptocast.workflows.reports import Document
-
-__all__ = [
-    "BestDocument",
-    "GcDocument",
-    "HistoryDocument",
-    "HistoryRow",
-    "VerifyDocument",
-    "VersionDocument",
-    "VersionRow",
-    "VersionsDocument",
-    "best_document",
-    "gc_document",
-    "history_document",
-    "verify_document",
-    "version_document",
-    "versions_document",
-]
 
 
 # gc=False: thousands are made at once, and hold nothing that could hold them.
-class VersionRow(Document, frozen=True, kw_only=True, gc=False):
-    """One version in a list."""
+class MarketRow(Document, frozen=True, kw_only=True, gc=False):
+    """Something of one market."""
 
-    name: str
-    coin: str
-    kind: str
-    number: int
     source: str
     vs: str
     granularity: str
+
+
+class KeyRow(MarketRow, frozen=True, kw_only=True, gc=False):
+    """Something of one key."""
+
+    coin: str
+    kind: str
+
+
+class VersionRow(KeyRow, frozen=True, kw_only=True, gc=False):
+    """One version in a list."""
+
+    name: str
+    number: int
     aliases: tuple[str, ...]
     fit_id: str
     created_at: datetime
@@ -84,18 +76,13 @@ class VersionDocument(Document, frozen=True, kw_only=True):
     calibration: Mapping[str, Any]
 
 
-class HistoryRow(Document, frozen=True, kw_only=True):
+class HistoryRow(KeyRow, frozen=True, kw_only=True):
     """One row of the history."""
 
     id: int
     at: datetime
     who: str
     action: str
-    coin: str
-    kind: str
-    source: str
-    vs: str
-    granularity: str
     alias: str
     number: int
     previous: int | None
@@ -104,14 +91,9 @@ class HistoryRow(Document, frozen=True, kw_only=True):
     evidence: Mapping[str, Any]
 
 
-class ProductionRow(Document, frozen=True, kw_only=True):
+class ProductionRow(KeyRow, frozen=True, kw_only=True):
     """What was in production at a moment."""
 
-    coin: str
-    kind: str
-    source: str
-    vs: str
-    granularity: str
     number: int | None
 
 
@@ -133,25 +115,19 @@ class VerifyDocument(Document, frozen=True, kw_only=True):
     findings: tuple[RegistryFault, ...]
 
 
-class BestDocument(Document, frozen=True, kw_only=True):
+class BestDocument(MarketRow, frozen=True, kw_only=True):
     """The production versions of a coin, best first, and the one that answers; null: the baseline."""
 
     schema: Literal["cryptocast.best/2"] = "cryptocast.best/2"
     coin: str
-    source: str
-    vs: str
-    granularity: str
     best: str | None
     standings: tuple[Standing, ...]
 
 
-class GcVersion(Document, frozen=True, kw_only=True):
+class GcVersion(MarketRow, frozen=True, kw_only=True):
     """A version that went."""
 
     name: str
-    source: str
-    vs: str
-    granularity: str
 
 
 class GcDocument(Document, frozen=True, kw_only=True):

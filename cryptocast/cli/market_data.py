@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import MOST_DAYS, MOST_JOBS, Bars, Coins, KnownBars, command, examples, group
+from cryptocast.cli.options import MOST_DAYS, Bars, Coins, Engines, KnownBars, command, examples, group
 from cryptocast.cli.session import Session, failed
 from cryptocast.errors import UsageError
 
@@ -158,20 +158,7 @@ def features(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the whole table: .csv or .parquet.")
     ] = None,
-    engine: Annotated[
-        Literal["local", "dask"],
-        typer.Option("--engine", metavar="ENGINE", help="local, or dask: coins spread over a cluster."),
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", metavar="ADDR", help="With --engine dask: its scheduler, such as tcp://10.0.0.5:8786."
-        ),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", min=1, max=MOST_JOBS, metavar="N", help="Parts for the cluster. Default: its threads."),
-    ] = None,
+    engine: Engines,
 ) -> None:
     """What the models see: the latest row of each coin, the catalogue, or the leakage audit.
 
@@ -180,18 +167,17 @@ def features(
     from cryptocast.cli.screens import features as screens
     from cryptocast.workflows import features as use
 
-    wanted = [
-        name for name, asked in (("--list", catalogue), ("--audit", audit), ("--importance", importance)) if asked
-    ]
-    if len(wanted) > 1 or (wanted and out is not None):
-        raise UsageError(f"These do not go together: {', '.join([*wanted, '--out'] if out else wanted)}. Choose one.")
+    switches = {"--list": catalogue, "--audit": audit, "--importance": importance}
+    modes = [name for name, is_on in switches.items() if is_on]
+    if len(modes) > 1 or (modes and out is not None):
+        raise UsageError(f"These do not go together: {', '.join([*modes, '--out'] if out else modes)}. Choose one.")
     if family is not None and not catalogue:
         raise UsageError("--family goes with --list: cryptocast features --list --family volatility")
-    if engine == "local" and jobs is not None:
-        raise UsageError("--jobs goes with --engine dask; here the table is made on all threads in any case.")
-    if engine == "dask" and wanted:
-        raise UsageError(f"--engine dask makes tables; {wanted[0]} does its work here. Leave one out.")
-    where = use.Engine(engine, jobs or 0, address)
+    where = engine.chosen()
+    if where.kind == "local" and engine.jobs is not None:
+        raise UsageError("--jobs goes with --engine dask; here the table is always made on all threads.")
+    if where.kind == "dask" and modes:
+        raise UsageError(f"--engine dask makes tables; {modes[0]} does its work here. Leave one out.")
     if catalogue:
         session.show(use.catalogue(session.config, family), screens.catalogue_screen)
     elif audit:

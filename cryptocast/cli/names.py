@@ -17,17 +17,6 @@ if TYPE_CHECKING:
     from cryptocast.market import Market
     from cryptocast.registry import Event, Registry, Version, VersionKey, VersionReference, VersionSummary
 
-__all__ = [
-    "find_events",
-    "find_key",
-    "find_listed",
-    "find_version",
-    "is_plain",
-    "names_version",
-    "one_market",
-    "read_name",
-]
-
 T = TypeVar("T")
 MARKS: Final = frozenset("/@#:(")
 
@@ -45,8 +34,9 @@ def read_name(
 
     Raises UsageError if they contradict each other.
     """
-    from cryptocast.registry import VersionReference, parse_reference
+    from cryptocast.registry import VersionReference
     from cryptocast.registry.manifest import WORD_PATTERN
+    from cryptocast.registry.references import parse_reference
 
     reference = parse_reference(name) if name is not None else VersionReference("")
     if kind is not None and not re.fullmatch(WORD_PATTERN, kind):

@@ -19,27 +19,8 @@ if TYPE_CHECKING:
     from cryptocast.workflows.context import Selection
     from cryptocast.workflows.engines import Engine
 
-__all__ = [
-    "MOST_BARS",
-    "MOST_DAYS",
-    "MOST_JOBS",
-    "MOST_NUMBER",
-    "MOST_TRIALS",
-    "Bars",
-    "Coins",
-    "DryRun",
-    "EngineName",
-    "Engines",
-    "Horizons",
-    "KnownBars",
-    "VersionBars",
-    "command",
-    "examples",
-    "group",
-]
-
 PANEL: Final = "Which bars"
-WHERE: Final = "Where fits are made"
+WHERE: Final = "Where the work is done"
 # Of whole numbers, as the settings have them: what is larger is a slip, and would overflow somewhere.
 MOST_BARS: Final = 100_000
 MOST_DAYS: Final = 20_000
@@ -174,15 +155,23 @@ class KnownBars(Bars):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engines:
-    """Where fits are made."""
+    """Where the work is done."""
 
     engine: Annotated[
         EngineName,
         typer.Option("--engine", metavar="ENGINE", help="local or dask.", rich_help_panel=WHERE),
     ] = "local"
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, max=MOST_JOBS, help="Processes of this machine.", rich_help_panel=WHERE)
-    ] = 1
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            max=MOST_JOBS,
+            metavar="N",
+            help="Processes here, or parts for the cluster. Default: 1, or its threads.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
     address: Annotated[
         str | None,
         typer.Option(
@@ -197,7 +186,7 @@ class Engines:
         """The engine. Raises UsageError if the options contradict each other."""
         from cryptocast.workflows.engines import Engine
 
-        return Engine(self.engine, self.jobs, self.address)
+        return Engine(self.engine, self.jobs or (0 if self.engine == "dask" else 1), self.address)
 
 
 def command(

@@ -5,19 +5,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Self, TextIO, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Self, TextIO, TypeAlias, TypedDict, TypeVar, cast
 
 import typer
 from rich.console import Console, RenderableType
 
 from cryptocast.cli.logs import CommandLog, LogFormat, LogLevel
-from cryptocast.cli.number_format import one_line
 from cryptocast.cli.progress import Shown, shown_progress
 from cryptocast.config import Config, load_config, without_tuned
 from cryptocast.errors import CryptocastError
+from cryptocast.number_format import one_line
 
 if TYPE_CHECKING:
     from cryptocast.registry import Registry
@@ -125,6 +126,13 @@ def write_document(document: object) -> None:
         out.buffer.flush()
 
 
+class Signature(TypedDict):
+    """What stands beside each change of the registry."""
+
+    who: str
+    now: datetime
+
+
 class Session:
     """One command at work. A context manager: afterwards no progress bar and no log handler is left."""
 
@@ -168,6 +176,12 @@ class Session:
         from cryptocast.registry import Registry
 
         return Registry.open(self.config.store.path, create=False, gate=self.config.gate)
+
+    def signature(self) -> "Signature":
+        """Who changes the registry, and when."""
+        from cryptocast.workflows.context import login_name
+
+        return {"who": login_name(), "now": datetime.now(UTC)}
 
     @property
     def json(self) -> bool:

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cryptocast.cli.number_format import one_line
+from cryptocast.number_format import one_line
 from cryptocast.workflows.reports import Verdict, verdict_words
 
 __all__ = ["Cell", "Column", "Sheet", "facts", "note", "reasons", "title", "verdict_cell"]

@@ -1,6 +1,5 @@
 """registry best, compare, card, rollback, gc, export, import: choosing, judging, keeping and carrying versions."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
@@ -132,11 +131,10 @@ def roll_back(
 ) -> None:
     """Bring back the version that was in production before, or an earlier one."""
     from cryptocast.cli.screens.upkeep import rollback_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle.rollback import rollback
 
     registry, key, to = find_key(session, bars.read(coin, kind, to))
-    report = rollback(registry, key, to=to, reason=reason, dry_run=dry_run, who=login_name(), now=datetime.now(UTC))
+    report = rollback(registry, key, to=to, reason=reason, dry_run=dry_run, **session.signature())
     session.show(report, rollback_screen)
 
 
@@ -187,7 +185,6 @@ def import_(
     The scores that it brings are shown as foreign and open no gate; those that --score makes here count.
     """
     from cryptocast.cli.screens.upkeep import import_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle.archives import import_archive
 
     if score and dry_run:
@@ -195,9 +192,7 @@ def import_(
     context = session.context()
     registry = session.registry() if dry_run else context.registry()
     scoring = context if score else None
-    report = import_archive(
-        registry, path, dry_run=dry_run, who=login_name(), now=context.wall_clock(), scoring=scoring
-    )
+    report = import_archive(registry, path, dry_run=dry_run, who=context.who, now=context.wall_clock(), scoring=scoring)
     session.show(report, import_screen, failed(report.unscored, DataError.exit_code))
 
 
@@ -246,13 +241,10 @@ def ab_start(
 ) -> None:
     """Start a test: the same client always gets the same side."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle import ab
 
     registry, key, challenger = find_key(session, bars.read(coin, kind, challenger))
-    report = ab.ab_start(
-        session.config, registry, key, challenger=challenger, share=share, who=login_name(), now=datetime.now(UTC)
-    )
+    report = ab.ab_start(session.config, registry, key, challenger=challenger, share=share, **session.signature())
     session.show(report, ab_screen)
 
 
@@ -282,11 +274,10 @@ def ab_stop(
 ) -> None:
     """End a test without a change: production answers everybody again."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle import ab
 
     registry, key = _tested(session, bars.read(coin, kind))
-    report = ab.ab_stop(session.config, registry, key, reason=reason, who=login_name(), now=datetime.now(UTC))
+    report = ab.ab_stop(session.config, registry, key, reason=reason, **session.signature())
     session.show(report, ab_screen)
 
 
@@ -299,11 +290,10 @@ def ab_conclude(
 ) -> None:
     """End a test through the gate: the challenger is promoted if it has earned it. A refusal ends in exit code 6."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle import ab
 
     registry, key = _tested(session, bars.read(coin, kind))
-    report = ab.ab_conclude(session.config, registry, key, who=login_name(), now=datetime.now(UTC))
+    report = ab.ab_conclude(session.config, registry, key, **session.signature())
     session.show(report, ab_screen, None if report.promotion is None else report.promotion.refusal())
 
 

@@ -1,7 +1,6 @@
 """registry list, show, history, promote, verify: which version answers, and how it came to that."""
 
 import dataclasses
-from datetime import UTC, datetime
 from typing import Annotated, Final, TypeAlias
 
 import typer
@@ -132,7 +131,6 @@ def promote(
     from msgspec.structs import replace
 
     from cryptocast.cli.screens.registry import promotion_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle.promote import promote as bring_forward
 
     data, reference = session.config.data, bars.read(coin, kind, number)
@@ -151,8 +149,7 @@ def promote(
         dry_run=dry_run,
         force=force,
         reason=reason,
-        who=login_name(),
-        now=datetime.now(UTC),
+        **session.signature(),
     )
     session.show(report, promotion_screen, report.refusal())
 

@@ -7,96 +7,51 @@ registry before or after the change. It never fits or loads a model, never runs 
 clock: the time and the person come in as arguments.
 """
 
-from cryptocast.evaluation.records import Evidence, Trial
-from cryptocast.registry.append_only import most_telling
+from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore
 from cryptocast.registry.cached_registry import CachedRegistry, RegistryWatch, registry_stamp
-from cryptocast.registry.contest import Contest, Paired, contest, horizon_reason
+from cryptocast.registry.contest import Contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
-from cryptocast.registry.gate import Standing, first_version
-from cryptocast.registry.ledger import CalibrationState, LedgerRow, MaturedRow, Outcome
-from cryptocast.registry.live_status import Drift, LiveMark
-from cryptocast.registry.manifest import (
-    CoinCalibration,
-    CoinData,
-    FitManifest,
-    HoldOut,
-    HorizonScore,
-    IntervalCoverage,
-    artefacts_of,
-    canonical_json,
-    recipe_hash,
-    sha256_hex,
-)
-from cryptocast.registry.reasons import Reason, ReasonCode
-from cryptocast.registry.references import VersionReference, parse_reference
-from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
-from cryptocast.registry.retention import Deletion
-from cryptocast.registry.verify import RegistryFault
-from cryptocast.registry.version import (
-    CHALLENGER,
-    PRODUCTION,
-    Action,
-    Event,
-    NewVersion,
-    ScoreSummary,
-    VerdictSummary,
-    Version,
-    VersionKey,
-    VersionSummary,
-    version_name,
-)
+from cryptocast.registry.gate import first_version
+from cryptocast.registry.ledger import LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.live_status import LiveMark
+from cryptocast.registry.manifest import CoinCalibration, CoinData, FitManifest, artefacts_of, recipe_hash, sha256_hex
+from cryptocast.registry.reasons import Reason
+from cryptocast.registry.references import VersionReference
+from cryptocast.registry.registry import ProductionMovedError, Registry
+from cryptocast.registry.version import CHALLENGER, PRODUCTION, Event, NewVersion, Version, VersionKey, VersionSummary
 
 __all__ = [
     "CHALLENGER",
     "PRODUCTION",
     "AbEvent",
     "AbTest",
-    "Action",
     "CachedRegistry",
-    "CalibrationState",
     "CoinCalibration",
     "CoinData",
     "Contest",
-    "Deletion",
-    "Drift",
     "Event",
     "Evidence",
     "FitManifest",
     "HoldOut",
     "HorizonScore",
-    "IntervalCoverage",
     "LedgerRow",
     "LiveMark",
     "MaturedRow",
     "NewVersion",
     "Outcome",
-    "Paired",
     "ProductionMovedError",
-    "Promotion",
     "Reason",
-    "ReasonCode",
     "Registry",
-    "RegistryFault",
     "RegistryWatch",
-    "ScoreSummary",
     "Side",
-    "Standing",
-    "Trial",
-    "VerdictSummary",
     "Version",
     "VersionKey",
     "VersionReference",
     "VersionSummary",
     "artefacts_of",
-    "canonical_json",
-    "contest",
     "first_version",
-    "horizon_reason",
-    "most_telling",
-    "parse_reference",
     "recipe_hash",
     "registry_stamp",
     "sha256_hex",
     "side_of",
-    "version_name",
 ]

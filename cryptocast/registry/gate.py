@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from cryptocast.config import GateConfig
-from cryptocast.evaluation.records import Evidence
+from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore, IntervalCoverage
 from cryptocast.registry.contest import Contest, horizon_reason
-from cryptocast.registry.manifest import FitManifest, HoldOut, HorizonScore, IntervalCoverage
+from cryptocast.registry.manifest import FitManifest
 from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.registry.version import Version
 from cryptocast.scoring.multiple import holm

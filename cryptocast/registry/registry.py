@@ -14,29 +14,14 @@ from cryptocast.config import GateConfig, Granularity
 from cryptocast.errors import RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut, Record, Trial, TrialCommand
 from cryptocast.market import Market
-from cryptocast.registry import append_only, tables
+from cryptocast.registry import append_only, experiments, ledger, live_status, tables
 from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
 from cryptocast.registry.database import Connection, Database
-from cryptocast.registry.experiments import AbEvent, AbTest, all_tests, end_test, start_test
+from cryptocast.registry.experiments import AbEvent, AbTest
 from cryptocast.registry.gate import Standing, best_of, first_version, standings
-from cryptocast.registry.ledger import (
-    LEDGER,
-    OUTCOMES,
-    CalibrationState,
-    Learn,
-    LedgerRow,
-    MaturedRow,
-    Outcome,
-    advance_states,
-    calibration_rows,
-    live_record,
-    matured,
-    read_states,
-    recount_states,
-    unscored,
-)
+from cryptocast.registry.ledger import LEDGER, OUTCOMES, CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.lineage import Member, read_lineage
-from cryptocast.registry.live_status import LiveMark, latest_mark, live_state, read_mark, write_mark
+from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import BEST, VersionReference, nearest, parse_reference
@@ -126,7 +111,7 @@ class Registry:
             registered = {version.key.coin: version for version in tables.read_versions(connection, {"fit_id": fit_id})}
             if learn is not None:
                 for refresh in registered.values():
-                    recount_states(connection, refresh.key, refresh.number, learn)
+                    ledger.recount_states(connection, refresh.key, refresh.number, learn)
         return tuple(registered[version.coin] for version in versions)
 
     def promote(
@@ -187,19 +172,19 @@ class Registry:
         with self._database.write() as connection:
             new = OUTCOMES.append(connection, records)
             if learn is not None:
-                advance_states(connection, new, learn)
+                ledger.advance_states(connection, new, learn)
             return len(new)
 
     def recount_states(self, key: VersionKey, number: int, learn: Learn) -> None:
         """Count the online calibration of a version anew from its ledger, whatever stands."""
         with self._database.write() as connection:
-            recount_states(connection, key, number, learn)
+            ledger.recount_states(connection, key, number, learn)
 
     def write_mark(self, key: VersionKey, mark: LiveMark) -> None:
         """Keep how a version stands live, in the place of what was found at an earlier bar."""
         record = settled(mark)
         with self._database.write() as connection:
-            write_mark(connection, key, record, read_lineage(connection, key).chain(record.number))
+            live_status.write_mark(connection, key, record, read_lineage(connection, key).chain(record.number))
 
     def collect(self, keep: int, *, dry_run: bool = False) -> Deletion:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
@@ -211,12 +196,12 @@ class Registry:
     def start_ab(self, event: AbEvent) -> None:
         """Begin an A/B test. RegistryError if one of the same key is running."""
         with self._database.write() as connection:
-            start_test(connection, settled(event))
+            experiments.start_test(connection, settled(event))
 
     def end_ab(self, event: AbEvent) -> None:
         """End an A/B test. RegistryError if it has ended."""
         with self._database.write() as connection:
-            end_test(connection, settled(event))
+            experiments.end_test(connection, settled(event))
 
     def record_evidence(self, rows: Sequence[Evidence]) -> None:
         """Keep what a walk through history found, all of it in one transaction. Kept for good.
@@ -247,12 +232,12 @@ class Registry:
         """What changes whenever what forecasts rest on or say does: aliases, A/B tests, evidence, calibration, outcomes
         of models, marks. Forecasts that are written into the ledger do not change it."""
         with self._database.read() as connection:
-            return tables.served_state(connection), tuple(live_state(connection))
+            return tables.served_state(connection), tuple(live_status.live_state(connection))
 
     def unscored(self) -> tuple[LedgerRow, ...]:
         """The forecasts of the ledger whose outcome is not written yet, oldest first."""
         with self._database.read() as connection:
-            return tuple(unscored(connection))
+            return tuple(ledger.unscored(connection))
 
     def ledger(self, key: VersionKey, number: int) -> tuple[LedgerRow, ...]:
         """What a version forecast, in the order of writing; number 0: the baseline."""
@@ -262,22 +247,22 @@ class Registry:
     def matured(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What a version forecast and what came of it, where that is known; by issue and horizon."""
         with self._database.read() as connection:
-            return tuple(matured(connection, {**key.columns, "number": number}))
+            return tuple(ledger.matured(connection, {**key.columns, "number": number}))
 
     def calibration_states(self, key: VersionKey, number: int) -> dict[int, CalibrationState]:
         """The online calibration of a version, by horizon; empty before its first outcome."""
         with self._database.read() as connection:
-            return read_states(connection, key, number)
+            return ledger.read_states(connection, key, number)
 
     def calibration_rows(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What the online calibration of a version rests on (see ledger.calibration_rows); by issue and horizon."""
         with self._database.read() as connection:
-            return tuple(calibration_rows(connection, read_lineage(connection, key), key, number))
+            return tuple(ledger.calibration_rows(connection, read_lineage(connection, key), key, number))
 
     def live_record(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What a version's lineage forecast live (see ledger.live_record); by issue and horizon."""
         with self._database.read() as connection:
-            return tuple(live_record(connection, read_lineage(connection, key), key, number))
+            return tuple(ledger.live_record(connection, read_lineage(connection, key), key, number))
 
     def lineage(self, key: VersionKey, number: int) -> tuple[Member, ...]:
         """The version and those before it of which it is a refresh (see registry.lineage), the youngest first."""
@@ -289,13 +274,13 @@ class Registry:
         """How a version stood when it was last judged live, or the one before it of which it is a refresh; None: they
         never were."""
         with self._database.read() as connection:
-            own = read_mark(connection, key, number)
-            return own or latest_mark(connection, key, read_lineage(connection, key).chain(number)[1:])
+            own = live_status.read_mark(connection, key, number)
+            return own or live_status.latest_mark(connection, key, read_lineage(connection, key).chain(number)[1:])
 
     def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
         """The A/B tests of a key, or all of them, oldest first."""
         with self._database.read() as connection:
-            return tuple(all_tests(connection, key))
+            return tuple(experiments.all_tests(connection, key))
 
     def evidence_for(self, key: VersionKey, recipe: str) -> Evidence | None:
         """What a walk forward found about a recipe on a series; None: not backtested.

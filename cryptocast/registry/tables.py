@@ -12,18 +12,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from cryptocast.errors import RegistryError
-from cryptocast.evaluation.records import Record
+from cryptocast.evaluation.records import HoldOut, Record
 from cryptocast.evaluation.stored import read_stored
 from cryptocast.market import Market
 from cryptocast.registry.database import Connection, Row
-from cryptocast.registry.manifest import (
-    CoinCalibration,
-    FitManifest,
-    HoldOut,
-    canonical_json,
-    decode,
-    sha256_hex,
-)
+from cryptocast.registry.manifest import CoinCalibration, FitManifest, canonical_json, decode, sha256_hex
 from cryptocast.registry.version import Action, Event, ScoreSummary, Version, VersionKey, VersionSummary
 
 KEY = "coin, source, vs, granularity, kind"

@@ -7,29 +7,11 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import msgspec
 
 from cryptocast.config import Granularity
-from cryptocast.evaluation.records import Record
+from cryptocast.evaluation.records import HoldOut, Record
 from cryptocast.evaluation.verdicts import VerdictReason, VerdictWord
 from cryptocast.market import Market
-from cryptocast.registry.manifest import CoinCalibration, CoinId, FitManifest, HoldOut, QuoteCurrency, Word
+from cryptocast.registry.manifest import CoinCalibration, CoinId, FitManifest, QuoteCurrency, Word
 from cryptocast.registry.reasons import Reason
-
-__all__ = [
-    "CHALLENGER",
-    "PRODUCTION",
-    "Action",
-    "Event",
-    "KeyColumns",
-    "KeyFilter",
-    "KeyedRecord",
-    "NewVersion",
-    "ScoreSummary",
-    "SkillSummary",
-    "VerdictSummary",
-    "Version",
-    "VersionKey",
-    "VersionSummary",
-    "version_name",
-]
 
 PRODUCTION = "production"
 CHALLENGER = "challenger"

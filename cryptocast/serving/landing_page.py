@@ -12,6 +12,7 @@ from hashlib import sha256
 from html import escape
 from typing import Final
 
+from cryptocast.number_format import ahead, round_numbers
 from cryptocast.serving.health import Detail, Readiness
 from cryptocast.serving.telemetry import Trend
 from cryptocast.workflows.fallbacks import sentence
@@ -138,7 +139,7 @@ def _fan(made: CoinForecast) -> str:
     prices = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         f'<text x="{RIGHT + 8}" y="{y(tick) + 5:.1f}">{_tick(tick)}</text>'
-        for tick in _ticks(low, high)
+        for tick in round_numbers(low, high, TICKS)
     )
     bars = "".join(
         f'<text x="{at:.1f}" y="{HEIGHT - 14}" text-anchor="{anchor}">{label}</text>'
@@ -155,20 +156,11 @@ def _fan(made: CoinForecast) -> str:
 
 def _times(horizons: Sequence[int], x: Callable[[int], float], granularity: str) -> list[tuple[float, str, str]]:
     """Where the labels of the bars stand, how they are anchored, and what they say; those too close are left out."""
-    unit = "h" if granularity == "hourly" else "d"
     labels: list[tuple[float, str, str]] = [(float(LEFT), "start", "now")]
     for horizon in horizons:
         if x(horizon) - labels[-1][0] >= LEAST_APART:
-            labels.append((x(horizon), "end" if horizon == horizons[-1] else "middle", f"{horizon} {unit}"))
+            labels.append((x(horizon), "end" if horizon == horizons[-1] else "middle", ahead(horizon, granularity)))
     return labels
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between the two, about TICKS of them."""
-    step = 10.0 ** math.floor(math.log10((high - low) / TICKS)) if high > low else 1.0
-    step *= next((factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= TICKS), 10)
-    first = math.ceil(low / step)
-    return [number * step for number in range(first, math.floor(high / step) + 1)]
 
 
 def _health(ready: Readiness, detail: Detail | None, trends: dict[str, Trend]) -> str:

@@ -23,7 +23,8 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import ModelError
 from cryptocast.models import online
 from cryptocast.models.base import Forecast
-from cryptocast.registry import CalibrationState, MaturedRow, Registry, Version
+from cryptocast.registry import MaturedRow, Registry, Version
+from cryptocast.registry.ledger import CalibrationState
 from cryptocast.scoring.quantiles import LEVELS
 
 __all__ = ["Served", "learn", "recalibrated", "state_of", "states_at"]

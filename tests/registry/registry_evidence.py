@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from cryptocast.registry import Evidence, Registry, Trial
+from cryptocast.evaluation.records import Evidence, Trial
+from cryptocast.registry import Registry
 from tests.registry.registry_fits import NOW, score
 
 RECIPE, OTHER = "a" * 64, "b" * 64

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cryptocast.errors import RegistryError
+from cryptocast.evaluation.records import HorizonScore
 from cryptocast.market import Market
-from cryptocast.registry import HorizonScore, Registry, VersionKey
+from cryptocast.registry import Registry, VersionKey
 from tests.registry.registry_evidence import OTHER, RECIPE, SERIES, day, evidence, trial
 from tests.registry.registry_fits import BITCOIN, NOW, score
 from tests.registry.registry_steps import FEW_STEPS, steps_of

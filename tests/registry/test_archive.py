@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
-from cryptocast.registry import Registry, canonical_json, sha256_hex
+from cryptocast.registry import Registry, sha256_hex
 from cryptocast.registry import archive as archives
 from cryptocast.registry.archive import pack, read_archive, unpack
+from cryptocast.registry.manifest import canonical_json
 from tests.registry.registry_fits import FILES, NOW, register
 
 

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import GateConfig
+from cryptocast.evaluation.records import HoldOut
 from cryptocast.market import Market
 from cryptocast.registry.contest import Contest, HorizonContest
 from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, standings
 from cryptocast.registry.gate import next_version as judged_next
-from cryptocast.registry.manifest import CoinData, HoldOut, sha256_hex
+from cryptocast.registry.manifest import CoinData, sha256_hex
 from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.registry.version import Version, VersionKey
 from tests.registry.registry_fits import FALLS_BACK, NOW, bad_hold_out, coverage, hold_out, manifest, new_version, score

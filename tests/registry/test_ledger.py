@@ -9,7 +9,8 @@ import pytest
 from cryptocast.config import GateConfig
 from cryptocast.errors import RegistryError
 from cryptocast.market import Market
-from cryptocast.registry import CalibrationState, Registry, VersionKey
+from cryptocast.registry import Registry, VersionKey
+from cryptocast.registry.ledger import CalibrationState
 from cryptocast.registry.live import live_score, matured_outcome
 from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.scoring.quantiles import LEVELS, crps_relative

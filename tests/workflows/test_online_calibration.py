@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 
 from cryptocast.market import Market
 from cryptocast.models import online
-from cryptocast.registry import (
-    CalibrationState,
-    LedgerRow,
-    LiveMark,
-    MaturedRow,
-    Outcome,
-    Registry,
-    Version,
-    VersionKey,
-)
+from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, Version, VersionKey
+from cryptocast.registry.ledger import CalibrationState
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.context import Context, Selection

@@ -7,11 +7,11 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.honesty import honesty_sheet, placebo_lines, summary_lines, trading_part
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.workflows.backtesting.rerun import RerunReport
 from cryptocast.workflows.reports import BacktestReport, BacktestRow
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import when
 from cryptocast.cli.tables import Cell, Column, Sheet
+from cryptocast.number_format import when
 from cryptocast.workflows.reports import CoinError, DataUsed
 
 __all__ = ["data_sheet", "left_out_lines"]

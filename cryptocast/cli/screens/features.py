@@ -6,9 +6,9 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, count, digits, percent, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.number_format import NOTHING, count, digits, percent, when
 from cryptocast.workflows.features import AuditCheck, AuditReport, Catalogue, FeatureRows, Importance
 
 __all__ = ["audit_screen", "catalogue_screen", "importance_screen", "rows_screen"]

@@ -11,9 +11,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.fan import Fan, history_bars
-from cryptocast.cli.number_format import Prices, ahead, percent, price, when
 from cryptocast.cli.tables import Cell, Column, Sheet, note, title, verdict_cell
 from cryptocast.errors import CryptocastError
+from cryptocast.number_format import Prices, ahead, percent, price, when
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fallbacks import sentence

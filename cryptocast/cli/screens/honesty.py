@@ -6,8 +6,8 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, ahead, percent
 from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.number_format import NOTHING, ahead, percent
 from cryptocast.workflows.reports import (
     BacktestReport,
     HonestyRecord,

@@ -7,8 +7,8 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, count, when
 from cryptocast.cli.tables import Column, Sheet, note
+from cryptocast.number_format import NOTHING, count, when
 from cryptocast.workflows.market_data.fetch import FetchedCoin, FetchReport
 from cryptocast.workflows.market_data.inventory import StoreCheck, StoreListing
 

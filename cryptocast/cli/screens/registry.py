@@ -15,9 +15,9 @@ from cryptocast.cli.listings import (
     VersionRow,
     VersionsDocument,
 )
-from cryptocast.cli.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Cell, Column, Sheet, facts, note, reasons
+from cryptocast.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.registry import LiveMark
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.workflows.lifecycle.promote import PromotionReport, PromotionRow

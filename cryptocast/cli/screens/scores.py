@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from cryptocast.cli.number_format import NOTHING, ahead, percent, spread
 from cryptocast.cli.tables import Cell, Column, Sheet, verdict_cell
+from cryptocast.number_format import NOTHING, ahead, percent, spread
 from cryptocast.registry import HorizonScore
 from cryptocast.workflows.reports import p_number
 

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import span, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.forecast import closes_before, coin_screen
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Column, Sheet, note, reasons, title
+from cryptocast.number_format import span, when
 from cryptocast.registry import Reason
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import TrainDecision, TrainedModel, TrainReport

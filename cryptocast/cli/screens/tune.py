@@ -6,9 +6,9 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.tables import Cell, Column, Sheet, note, title
+from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.workflows.tuning.tune import TunedModel, TuneReport, TuneTrial
 
 __all__ = ["tune_screen"]

@@ -7,9 +7,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.listings import BestDocument, GcDocument
-from cryptocast.cli.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.cli.screens.registry import promotion_screen
 from cryptocast.cli.tables import Cell, Column, Sheet, note, reasons
+from cryptocast.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.version import version_name
 from cryptocast.workflows.lifecycle.ab import AbReport, AbRow
@@ -19,18 +19,6 @@ from cryptocast.workflows.lifecycle.live_scoring import ScoreReport
 from cryptocast.workflows.lifecycle.model_card import ModelCard
 from cryptocast.workflows.lifecycle.rollback import RollbackReport
 from cryptocast.workflows.reports import ab_sentence, comparison_sentence
-
-__all__ = [
-    "ab_screen",
-    "best_screen",
-    "card_screen",
-    "comparison_screen",
-    "export_screen",
-    "gc_screen",
-    "import_screen",
-    "rollback_screen",
-    "score_screen",
-]
 
 SHOWN: Final = 20
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cryptocast.evaluation.report.markup import Html, tag
 from cryptocast.evaluation.report.render import POLICY
+from cryptocast.number_format import percent
 
 __all__ = ["ComparedHorizon", "comparison_page"]
 
@@ -45,7 +46,10 @@ def comparison_page(
             note="95 % intervals; right of the line the first is better",
             description=f"Skill of {first} over {second} at {len(horizons)} horizons, with intervals.",
         )
-        rows = [(row.label, str(row.dates), *map(_percent, (row.skill, row.lower, row.upper))) for row in horizons]
+        rows = [
+            (row.label, str(row.dates), *(percent(share, signed=True) for share in (row.skill, row.lower, row.upper)))
+            for row in horizons
+        ]
         head = ("horizon", "dates", "skill, %", "from", "to")
         table = parts.table("Skill on the same forecasts", head, rows)
         sections.append(tag("section", tag("h2", "Skill by horizon"), parts.grid([chart]), table))
@@ -68,7 +72,3 @@ def comparison_page(
     top = tag("header", tag("h1", tag("bdi", title)), tag("p", verdict, class_="lead"), class_="top")
     body = tag("body", top, tag("main", *sections))
     return f"<!doctype html>\n{tag('html', head_tag, body, lang='en')}\n"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100.0 * share:+.1f}"

@@ -14,14 +14,13 @@ from cryptocast.registry import (
     AbEvent,
     AbTest,
     Contest,
-    Paired,
     Registry,
     Side,
     Version,
     VersionKey,
-    contest,
     side_of,
 )
+from cryptocast.registry.contest import Paired, contest
 from cryptocast.workflows.lifecycle.compare import contest_verdict
 from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs

@@ -9,9 +9,11 @@ import msgspec
 from cryptocast.config import GateConfig
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError, UsageError
+from cryptocast.evaluation.records import HorizonScore
 from cryptocast.evaluation.report.comparison import ComparedHorizon, comparison_page
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, comparison_sentence
-from cryptocast.registry import Contest, HorizonScore, Registry, Version, contest, horizon_reason
+from cryptocast.registry import Contest, Registry, Version
+from cryptocast.registry.contest import contest, horizon_reason
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs, walked_pairs
 
 __all__ = ["Compared", "Comparison", "Difference", "compare", "contest_verdict", "write_comparison"]

@@ -17,7 +17,8 @@ import numpy as np
 
 from cryptocast.errors import CryptocastError
 from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.registry import Drift, Registry, Version
+from cryptocast.registry import Registry, Version
+from cryptocast.registry.live_status import Drift
 from cryptocast.workflows.coin_pool import Pool, feature_table, matrix_of
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of

@@ -9,18 +9,9 @@ from typing import Literal
 import msgspec
 
 from cryptocast.errors import CryptocastError, ModelError
-from cryptocast.registry import (
-    CHALLENGER,
-    PRODUCTION,
-    Drift,
-    LedgerRow,
-    LiveMark,
-    Outcome,
-    Registry,
-    Version,
-    VersionKey,
-)
+from cryptocast.registry import CHALLENGER, PRODUCTION, LedgerRow, LiveMark, Outcome, Registry, Version, VersionKey
 from cryptocast.registry.live import LiveScore, matured_outcome
+from cryptocast.registry.live_status import Drift
 from cryptocast.registry.reasons import Reason
 from cryptocast.workflows.coin_pool import Pool, gather, moment
 from cryptocast.workflows.context import Context, Resolved, Selection

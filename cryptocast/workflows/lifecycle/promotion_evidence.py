@@ -12,7 +12,9 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import ages_by_clock
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
-from cryptocast.registry import Contest, Paired, Registry, Version, VersionKey, contest, most_telling
+from cryptocast.registry import Contest, Registry, Version, VersionKey
+from cryptocast.registry.append_only import most_telling
+from cryptocast.registry.contest import Paired, contest
 from cryptocast.registry.live import pair_up
 
 __all__ = ["StoredEvidence", "live_pairs", "walked_pairs"]

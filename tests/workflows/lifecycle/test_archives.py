@@ -11,9 +11,10 @@ import pytest
 from cryptocast.config import TrainConfig
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.market import Market
-from cryptocast.registry import PRODUCTION, Registry, artefacts_of, canonical_json, sha256_hex
+from cryptocast.registry import PRODUCTION, Registry, artefacts_of, sha256_hex
 from cryptocast.registry.archive import Index, pack, unpack
 from cryptocast.registry.gate import FOREIGN
+from cryptocast.registry.manifest import canonical_json
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request, forecast
 from cryptocast.workflows.lifecycle.archives import export_version, import_archive

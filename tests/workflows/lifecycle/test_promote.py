@@ -11,7 +11,8 @@ import pytest
 from cryptocast.config import Config, DataConfig
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.market import Market
-from cryptocast.registry import PRODUCTION, ProductionMovedError, Promotion, Registry, Version, VersionKey
+from cryptocast.registry import PRODUCTION, ProductionMovedError, Registry, Version, VersionKey
+from cryptocast.registry.registry import Promotion
 from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from tests.registry.registry_evidence import evidence
 from tests.registry.registry_fits import BITCOIN, FILES, NOW, bad_hold_out, manifest, new_version, register

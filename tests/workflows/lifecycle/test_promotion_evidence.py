@@ -14,7 +14,8 @@ import pytest
 from cryptocast.config import Config, DataConfig, GateConfig, StoreConfig
 from cryptocast.data.tables import write_noted
 from cryptocast.errors import DataError
-from cryptocast.registry import MaturedRow, Paired, Registry, Version, VersionKey, contest, recipe_hash
+from cryptocast.registry import MaturedRow, Registry, Version, VersionKey, recipe_hash
+from cryptocast.registry.contest import Paired, contest
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.workflows.backtesting.backtest import backtest
