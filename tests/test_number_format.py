@@ -1,6 +1,7 @@
 """Numbers, times and foreign text as people read them."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -98,7 +99,7 @@ def test_the_marks_of_an_axis_are_few_and_round_and_inside(low: float, share: fl
     marks = round_numbers(low, high, most)
     assert len(marks) <= most + 1
     assert all(low * (1 - 1e-12) <= mark <= high * (1 + 1e-12) for mark in marks)
-    steps = [later - mark for mark, later in zip(marks, marks[1:], strict=False)]
+    steps = [later - mark for mark, later in pairwise(marks)]
     for step in steps:
         assert step == pytest.approx(steps[0], rel=1e-3)
 

@@ -110,9 +110,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     number: int
-    ratio: float | None
-    rests_on: Literal["walk-forward", "hold-out", "nothing"]
-    passes: bool
+    ratio: float | None = None
+    rests_on: Literal["walk-forward", "hold-out", "nothing"] = "nothing"
+    passes: bool = True
     reasons: tuple[Reason, ...]  # why its calibration is rejected, or its scores do not count
     foreign: bool = False
 
@@ -137,7 +137,10 @@ def standings(
         )
         for version in own
     ]
-    rows += [_uncounted(version) for version in candidates if version.hold_out.foreign]
+    for version in candidates:
+        if version.hold_out.foreign:
+            kind, number = version.key.kind, version.number
+            rows.append(Standing(kind=kind, number=number, reasons=(FOREIGN,), foreign=True))
     return tuple(sorted(rows, key=lambda row: (not row.passes, row.ratio is None, row.ratio or 0.0)))
 
 
@@ -153,26 +156,14 @@ def _standing(version: Version, scores: Sequence[HorizonScore], config: GateConf
     own = [score for score in scores if score.horizon in version.manifest.horizons]
     fallbacks = {score.horizon for score in version.hold_out.horizons if score.by_baseline}
     ratios = [1.0 if s.horizon in fallbacks else 1.0 - s.skill.get("baseline", 0.0) for s in own]
-    faults = _coverage_faults([score for score in own if score.horizon not in fallbacks], config)
+    faults = tuple(_coverage_faults([score for score in own if score.horizon not in fallbacks], config))
     return Standing(
         kind=version.key.kind,
         number=version.number,
         ratio=sum(ratios) / len(ratios) if ratios else 1.0,
         rests_on="walk-forward" if by_walk else "hold-out",
         passes=not faults,
-        reasons=tuple(faults),
-    )
-
-
-def _uncounted(version: Version) -> Standing:
-    return Standing(
-        kind=version.key.kind,
-        number=version.number,
-        ratio=None,
-        rests_on="nothing",
-        passes=True,
-        reasons=(FOREIGN,),
-        foreign=True,
+        reasons=faults,
     )
 
 

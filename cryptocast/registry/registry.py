@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from cryptocast.config import GateConfig, Granularity
 from cryptocast.errors import RegistryError, UsageError
@@ -445,10 +445,20 @@ class Registry:
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
         refused = decision is not None and not decision.accepted
         why = "registered, but not fit for production" if refused else "registered"
-        move = _Move(connection, key, number, now, who)
-        move.record(CHALLENGER, "register", why, {"fit": fit_id, **evidence})
+        event = Event(
+            at=now,
+            who=who,
+            action="register",
+            key=key,
+            alias=CHALLENGER,
+            number=number,
+            why=why,
+            evidence={"fit": fit_id, **evidence},
+        )
+        _record(connection, event)
         if decision is not None and decision.accepted:
-            move.record(PRODUCTION, "promote", "the first version, and the gate lets it through", evidence)
+            why = "the first version, and the gate lets it through"
+            _record(connection, replace(event, action="promote", alias=PRODUCTION, why=why, evidence=evidence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,37 +486,27 @@ def _promoted(connection: Connection, move: Promotion, now: datetime, who: str) 
             "Run it again: cryptocast registry promote."
         )
     if previous != number:
-        _Move(connection, key, number, now, who).record(PRODUCTION, move.action, move.why, move.evidence)
+        event = Event(
+            at=now,
+            who=who,
+            action=move.action,
+            key=key,
+            alias=PRODUCTION,
+            number=number,
+            why=move.why,
+            evidence=dict(move.evidence),
+        )
+        _record(connection, event)
     return tables.read_versions(connection, {**key.columns, "number": number})[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """Moves aliases to one version, each with its row in the history, inside the transaction of the connection."""
-
-    connection: Connection
-    key: VersionKey
-    number: int
-    now: datetime
-    who: str
-
-    def record(self, alias: str, action: Action, why: str, evidence: Mapping[str, Any]) -> None:
-        previous = tables.read_aliases(self.connection, self.key).get(alias)
-        tables.set_alias(self.connection, self.key, alias, self.number)
-        event = Event(
-            id=0,
-            at=self.now,
-            who=_printable(self.who),
-            action=action,
-            key=self.key,
-            alias=alias,
-            number=self.number,
-            previous=previous,
-            why=_printable(why),
-            evidence=dict(evidence),
-        )
-        tables.append_event(self.connection, event)
-        log.info("%s of %s: %s -> %d (%s)", alias, self.key, previous, self.number, action)
+def _record(connection: Connection, event: Event) -> None:
+    """Move an alias, with a row in the history."""
+    previous = tables.read_aliases(connection, event.key).get(event.alias)
+    tables.set_alias(connection, event.key, event.alias, event.number)
+    event = replace(event, previous=previous, who=_printable(event.who), why=_printable(event.why))
+    tables.append_event(connection, event)
+    log.info("%s of %s: %s -> %d (%s)", event.alias, event.key, previous, event.number, event.action)
 
 
 def _printable(text: str) -> str:

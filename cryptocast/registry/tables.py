@@ -7,26 +7,23 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from cryptocast.errors import RegistryError
-from cryptocast.evaluation.records import HoldOut, Record
+from cryptocast.evaluation.records import HoldOut
 from cryptocast.evaluation.stored import read_stored
 from cryptocast.market import Market
 from cryptocast.registry.database import Connection, Row
 from cryptocast.registry.manifest import CoinCalibration, FitManifest, canonical_json, decode, sha256_hex
-from cryptocast.registry.version import Action, Event, ScoreSummary, Version, VersionKey, VersionSummary
+from cryptocast.registry.version import Action, Event, Version, VersionKey, VersionSummary
 
 KEY = "coin, source, vs, granularity, kind"
 KEY_IS = "coin = ? AND source = ? AND vs = ? AND granularity = ? AND kind = ?"
 FIRST_LINK = "0" * 64  # what the first row of the history is chained to
 FITS_AT_ONCE = 500  # older SQLite takes at most 999 values
 DAMAGED = "The registry is damaged here: see cryptocast registry verify, restore a backup, or train again."
-
-R = TypeVar("R", bound=Record)
-T = TypeVar("T")
 
 Where = Mapping[str, object]  # column -> the value it must have
 
@@ -54,22 +51,17 @@ def insert_fit(connection: Connection, fit_id: str, data: bytes, manifest: FitMa
     inserted = connection.execute(
         "INSERT INTO fits (fit_id, kind, source, vs, granularity, recipe, registered_at, manifest)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fit_id) DO NOTHING",
-        (
-            fit_id,
-            manifest.kind,
-            manifest.source,
-            manifest.vs,
-            manifest.granularity,
-            manifest.recipe,
-            time_text(now),
-            data,
-        ),
+        (fit_id, *fit_columns(manifest), time_text(now), data),
     )
     if inserted.rowcount:
         connection.executemany(
             "INSERT INTO fit_artefacts (fit_id, name, sha256, size) VALUES (?, ?, ?, ?)",
             [(fit_id, file.name, file.sha256, file.size) for file in manifest.artefacts],
         )
+
+
+def fit_columns(manifest: FitManifest) -> tuple[str, ...]:
+    return (manifest.kind, manifest.source, manifest.vs, manifest.granularity, manifest.recipe)
 
 
 def read_fit(connection: Connection, fit_id: str) -> FitManifest:
@@ -82,24 +74,15 @@ def read_fit(connection: Connection, fit_id: str) -> FitManifest:
 
 def decode_fit(row: Row) -> FitManifest:
     """The manifest of a row. RegistryError if it does not match its hash."""
-    return _decode_manifest(row, FitManifest)
-
-
-def _decode_manifest(row: Row, kind: type[R]) -> R:
     where = f"The manifest of fit {row['fit_id'][:12]}"
-    return decode(matching(row["manifest"], row["fit_id"], where), kind, where)
+    return decode(matching(row["manifest"], row["fit_id"], where), FitManifest, where)
 
 
 # Versions
 
 
 def insert_version(
-    connection: Connection,
-    key: VersionKey,
-    number: int,
-    fit_id: str,
-    contents: tuple[bytes, bytes],
-    now: datetime,
+    connection: Connection, key: VersionKey, number: int, fit_id: str, contents: tuple[bytes, bytes], now: datetime
 ) -> None:
     """Write one version; contents are the JSON of its calibration and of its hold-out."""
     calibration, hold_out = contents
@@ -118,7 +101,7 @@ def write_local_hold_out(connection: Connection, key: VersionKey, number: int, r
     row = connection.execute(
         f"SELECT * FROM versions WHERE {KEY_IS} AND number = ?", (*key_values(key), number)
     ).fetchone()
-    if row is None or not decode(blob(row["hold_out"]), _Scores, _of_hold_out(row)).foreign:
+    if row is None or not decode(blob(row["hold_out"]), HoldOut, _of_hold_out(row)).foreign:
         return False
     connection.execute("DELETE FROM local_hold_outs WHERE version_id = ?", (row["id"],))
     connection.execute(
@@ -154,7 +137,7 @@ def _insert_summary(connection: Connection, key: VersionKey, number: int) -> Non
     (row,) = connection.execute(
         f"SELECT * FROM versions WHERE {KEY_IS} AND number = ?", (*key_values(key), number)
     ).fetchall()
-    summary = canonical_json(_listed_from_whole(connection, row))
+    summary = canonical_json(_whole(connection, row))
     connection.execute(
         "INSERT INTO summaries (version_id, summary, digest) VALUES (?, ?, ?)",
         (row["id"], summary, sha256_hex(summary)),
@@ -208,7 +191,9 @@ def read_listing(connection: Connection, where: Where, *, alias: str | None = No
     aliases = _aliases(connection, where)
     listed = []
     for version_id, summary, _ in rows:
-        version = _whole(connection, version_id) if summary is None else next(summaries)
+        if summary is None:
+            row = connection.execute("SELECT * FROM versions WHERE id = ?", (version_id,)).fetchone()
+        version = _whole(connection, row) if summary is None else next(summaries)
         names = aliases.get(version_id)
         listed.append(version if names is None else msgspec.structs.replace(version, aliases=names))
     return listed
@@ -247,7 +232,7 @@ def _listed_member(connection: Connection, row: Row) -> VersionSummary | None:
     with contextlib.suppress(RegistryError):
         return _summaries([matching(row["summary"], row["summary_digest"], "")])[0]
     with contextlib.suppress(RegistryError):
-        return _listed_from_whole(connection, row)
+        return _whole(connection, row)
     return None
 
 
@@ -273,30 +258,9 @@ def _summaries(texts: Sequence[bytes]) -> list[VersionSummary]:
         raise RegistryError(f"The summaries of the versions cannot be read: {error}. {DAMAGED}") from error
 
 
-def _whole(connection: Connection, version_id: int) -> VersionSummary:
-    row = connection.execute("SELECT * FROM versions WHERE id = ?", (version_id,)).fetchone()
-    return _listed_from_whole(connection, row)
-
-
-def _listed_from_whole(connection: Connection, row: Row) -> VersionSummary:
-    fits = {fit["fit_id"]: _decode_manifest(fit, _Fit) for fit in _fit_rows(connection, {row["fit_id"]})}
-    fit = _fit_of(row, fits)
-    _, hold_out = _checked_contents(row)
-    key = row_key(row)
-    scores = decode(hold_out, _Scores, _of_hold_out(row))
-    local = _local_hold_out(connection, row) if scores.foreign else None
-    if local is not None:
-        scores = decode(local, _Scores, _of_hold_out(row))
-    return VersionSummary(
-        key=key,
-        number=row["number"],
-        fit_id=row["fit_id"],
-        aliases=(),
-        created_at=datetime.fromisoformat(row["created_at"]),
-        trained_to=next((data.last for data in fit.coins if data.coin == key.coin), None),
-        scores=scores.horizons,
-        foreign=scores.foreign,
-    )
+def _whole(connection: Connection, row: Row) -> VersionSummary:
+    """The summary of a version from all that was written about it."""
+    return decode_version(connection, row, read_fit(connection, row["fit_id"]), ()).summary()
 
 
 def _of_hold_out(row: Row) -> str:
@@ -311,7 +275,7 @@ def summary_faults(connection: Connection) -> list[tuple[str, str]]:
     faults = []
     for row in rows.fetchall():
         try:
-            version = _listed_from_whole(connection, row)
+            version = _whole(connection, row)
         except RegistryError:
             continue  # the version itself is a fault
         summary = None
@@ -332,7 +296,7 @@ def _fit_rows(connection: Connection, fit_ids: Iterable[str]) -> list[Row]:
     return rows
 
 
-def _fit_of(row: Row, fits: Mapping[str, T]) -> T:
+def _fit_of(row: Row, fits: Mapping[str, FitManifest]) -> FitManifest:
     fit = fits.get(row["fit_id"])
     if fit is None:
         raise RegistryError(f"Version {row['number']} of {row_key(row)} is of a fit that is not there. {DAMAGED}")
@@ -365,24 +329,6 @@ def _checked_contents(row: Row) -> tuple[bytes, bytes]:
     if digest != row["digest"]:
         raise RegistryError(f"Version {row['number']} of {row_key(row)} does not match its hash. {DAMAGED}")
     return calibration, hold_out
-
-
-class _FitData(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    coin: str
-    last: datetime
-
-
-class _Fit(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """What a list shows of a manifest."""
-
-    coins: tuple[_FitData, ...]
-
-
-class _Scores(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """What a list shows of a hold-out."""
-
-    horizons: tuple[ScoreSummary, ...]
-    foreign: bool = False
 
 
 def next_number(connection: Connection, key: VersionKey) -> int:

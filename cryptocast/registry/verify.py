@@ -17,6 +17,7 @@ from cryptocast.registry.tables import (
     decode_fit,
     decode_version,
     event_digest,
+    fit_columns,
     row_key,
     summary_faults,
 )
@@ -68,7 +69,7 @@ def _fits(connection: Connection) -> Iterator[RegistryFault]:
             yield RegistryFault(where, str(error))
             continue
         columns = (row["kind"], row["source"], row["vs"], row["granularity"], row["recipe"])
-        if columns != (manifest.kind, manifest.source, manifest.vs, manifest.granularity, manifest.recipe):
+        if columns != fit_columns(manifest):
             yield RegistryFault(where, "its columns are not what its manifest says")
         listed = connection.execute("SELECT * FROM fit_artefacts WHERE fit_id = ?", (row["fit_id"],)).fetchall()
         if {(a["name"], a["sha256"], a["size"]) for a in listed} != set(map(_as_row, manifest.artefacts)):

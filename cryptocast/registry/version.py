@@ -198,14 +198,14 @@ def version_name(coin: str, kind: str, number: int, granularity: str) -> str:
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the history: an alias of a key moved to a version."""
 
-    id: int
+    id: int = 0  # by the registry
     at: datetime  # UTC
     who: str
     action: Action
     key: VersionKey
     alias: str
     number: int
-    previous: int | None  # where the alias stood before
+    previous: int | None = None  # where the alias stood before
     why: str
     evidence: dict[str, Any]
 
