@@ -36,8 +36,8 @@ class Prices:
 
 def price(value: float, currency: str) -> str:
     """One price with its currency, five significant digits: 8,710.1 USD, 1.2345e-08 USD."""
-    shown = f"{value:.4e}" if 0 < abs(value) < SMALL else Prices([value], 5)(value)
-    return f"{shown} {currency.upper()}"
+    amount = f"{value:.4e}" if 0 < abs(value) < SMALL else Prices([value], 5)(value)
+    return f"{amount} {currency.upper()}"
 
 
 def digits(value: float | None) -> str:

@@ -26,8 +26,8 @@ STOPPED: Final = "Interrupted: nothing that was unfinished was kept."
 app = typer.Typer(name="cryptocast", pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
-def _print_version(*, asked: bool) -> None:
-    if asked:
+def _print_version(*, is_on: bool) -> None:
+    if is_on:
         typer.echo(f"cryptocast {__version__}")
         raise typer.Exit
 
@@ -74,10 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode gets ? instead of a crash
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    invocation = Invocation(given=given)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    invocation = Invocation(words)
     try:
-        code = app(args=given, prog_name="cryptocast", obj=invocation, standalone_mode=False)
+        code = app(args=words, prog_name="cryptocast", obj=invocation, standalone_mode=False)
     except CryptocastError as error:
         if isinstance(error, ReportedError) and not invocation.json:
             raise SystemExit(error.exit_code) from None
@@ -111,9 +111,9 @@ def _complain(invocation: Invocation, message: str, exit_code: int) -> NoReturn:
     err = Terminal(stderr=True, markup=False, highlight=False, emoji=False)
     if invocation.common.debug:
         err.print(without_logins(traceback.format_exc()), soft_wrap=True)
-    told = one_line(without_logins(message))
-    if invocation.json and not invocation.shown:
+    line = one_line(without_logins(message))
+    if invocation.json and not invocation.has_document:
         with contextlib.suppress(OSError):  # nobody reads it, or the disk is full: stderr and the exit code say so
-            write_document({"schema": "cryptocast.error/1", "error": told, "exit_code": exit_code})
-    err.print(told, style="red", soft_wrap=not err.is_terminal)
+            write_document({"schema": "cryptocast.error/1", "error": line, "exit_code": exit_code})
+    err.print(line, style="red", soft_wrap=not err.is_terminal)
     raise SystemExit(exit_code) from None

@@ -102,9 +102,9 @@ def train(
         older_than=duration("--if-older-than", if_older_than),
         tune=tune,
     )
-    context = session.context(tuned=not no_tuned)
+    context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda found: train_screen(context, found))
+    session.show(report, lambda report: train_screen(context, report))
 
 
 def forecast(
@@ -137,21 +137,21 @@ def forecast(
 
     if out is not None:
         check_forecast_path(out)
-    asked = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
+    intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
     request = Request(
         selection=selection,
         model=model,
         horizons=tuple(sorted(numbers("--horizons", horizons))),
-        intervals=tuple(sorted({*asked, *BANDS})),  # the picture has bands of its own
+        intervals=tuple(sorted({*intervals, *BANDS})),  # the picture has bands of its own
         version=version,
     )
     context = session.context()
     whole = make_forecast(context, request)
-    document = only_levels(whole, asked)
+    document = only_levels(whole, intervals)
     if out is not None:
         write_forecast(document, out)
-    session.show(document, lambda _: document_screen(context, whole, asked, out))
+    session.show(document, lambda _: document_screen(context, whole, intervals, out))
 
 
 def backtest(
@@ -250,10 +250,9 @@ def backtest(
         fresh=fresh,
         engine=engine.chosen(),
     )
-    written = [path for path in (predictions, report, plot) if path is not None]
-    session.show(
-        run_backtest(session.context(tuned=not no_tuned), order), lambda found: backtest_screen(found, written)
-    )
+    paths = [path for path in (predictions, report, plot) if path is not None]
+    context = session.context(use_tuned=not no_tuned)
+    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, paths))
 
 
 def rerun(
@@ -268,5 +267,5 @@ def rerun(
 
     report = run_again(session.context(), manifest, engine=engine.chosen())
     others = [model.model for model in report.models if not model.same]
-    told = f"{', '.join(others) or 'the run'} forecasts other numbers than run {report.run} recorded."
-    session.show(report, rerun_screen, failed(told if report.exit_code else None, report.exit_code))
+    message = f"{', '.join(others) or 'the run'} forecasts other numbers than run {report.run} recorded."
+    session.show(report, rerun_screen, failed(message if report.exit_code else None, report.exit_code))

@@ -89,18 +89,18 @@ def fetch(
 
     context = session.context()
     selection = bars.selection(coins)
-    asked = selection.resolved(session.config)
+    scope = selection.resolved(session.config)
     # A file that is named goes before the source of the settings.
-    source = selection.source or ("auto" if file is not None else asked.source)
+    source = selection.source or ("auto" if file is not None else scope.source)
     report = fetch_candles(
         session.config,
-        asked.coins,
+        scope.coins,
         source=source,
-        vs=asked.vs,
+        vs=scope.vs,
         granularity=selection.granularity,
         now=context.wall_clock(),
         wall_clock=context.wall_clock,
-        cut_at=asked.now,
+        cut_at=scope.now,
         upstream=upstream_factory(source, access_of(context)),
         store=open_store(session.config),
         days=days,
@@ -136,7 +136,7 @@ def verify_data(session: Session) -> None:
     from cryptocast.workflows.market_data.inventory import check_store
 
     report = check_store(session.config)
-    first = next((f"{found.path}: {found.problem}" for found in report.findings), None)
+    first = next((f"{finding.path}: {finding.problem}" for finding in report.findings), None)
     session.show(report, check_screen, failed(first, BAD_DATA, len(report.findings)))
 
 

@@ -202,13 +202,13 @@ def command(
         own = _Parameters(function)
 
         def call(ctx: typer.Context, **values: Any) -> None:
-            invocation = _said(ctx, values)
+            invocation = _read_invocation(ctx, values)
             invocation.whole = True
             own.regroup(values)
             with Session(invocation, default_level=default_level) as session:
                 function(session=session, **values)
 
-        app.command(name, **facts)(own.given_to(call, function))
+        app.command(name, **facts)(own.expose(call, function))
         return function
 
     return add
@@ -221,12 +221,12 @@ def group(app: typer.Typer, **facts: Any) -> Callable[[Function], Function]:
         own = _Parameters(function)
 
         def call(ctx: typer.Context, **values: Any) -> None:
-            _said(ctx, values)
+            _read_invocation(ctx, values)
             function(**values)
             if ctx.invoked_subcommand is None:
                 typer.echo(ctx.get_help(), nl=False)
 
-        app.callback(invoke_without_command=True, **facts)(own.given_to(call, function))
+        app.callback(invoke_without_command=True, **facts)(own.expose(call, function))
         return function
 
     return add
@@ -237,10 +237,10 @@ def examples(*lines: str) -> str:
     return "\n".join(("[bold]Examples[/bold]", *(f"[cyan]{line}[/cyan]" for line in lines)))
 
 
-def _said(ctx: typer.Context, values: dict[str, Any]) -> Invocation:
+def _read_invocation(ctx: typer.Context, values: dict[str, Any]) -> Invocation:
     """The invocation with the common options so far; those of this level are taken out of the values."""
     invocation = ctx.ensure_object(Invocation)
-    invocation.common = _taken(values, Common).over(invocation.common)
+    invocation.common = _pop(values, Common).over(invocation.common)
     return invocation
 
 
@@ -258,14 +258,14 @@ class _Parameters:
     def regroup(self, values: dict[str, Any]) -> None:
         """Put the fields of each group back together, in place."""
         for name, kind in self._groups.items():
-            values[name] = _taken(values, kind)
+            values[name] = _pop(values, kind)
 
-    def given_to(self, call: Callable[..., None], named: Callable[..., None]) -> Callable[..., None]:
+    def expose(self, call: Callable[..., None], source: Callable[..., None]) -> Callable[..., None]:
         """`call` as Typer shall see it: with these parameters, the common options, and the other function's name."""
         fields_of = [parameter for kind in (*self._groups.values(), Common) for parameter in _fields(kind)]
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         call.__signature__ = inspect.Signature([context, *self._plain, *fields_of])  # type: ignore[attr-defined]
-        call.__name__, call.__doc__ = named.__name__, named.__doc__
+        call.__name__, call.__doc__ = source.__name__, source.__doc__
         return call
 
 
@@ -276,5 +276,5 @@ def _fields(kind: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
-def _taken(values: dict[str, Any], kind: type[Any]) -> Any:
+def _pop(values: dict[str, Any], kind: type[Any]) -> Any:
     return kind(**{f.name: values.pop(f.name) for f in fields(kind)})

@@ -61,8 +61,8 @@ class Common:
 
     def over(self, earlier: "Common") -> "Common":
         """These options, and the earlier ones where these say nothing."""
-        said = {name: value for name in Common.__slots__ if (value := getattr(self, name)) is not None}
-        return replace(earlier, **said)
+        own = {name: value for name in Common.__slots__ if (value := getattr(self, name)) is not None}
+        return replace(earlier, **own)
 
 
 class Terminal(Console):
@@ -81,21 +81,21 @@ class Terminal(Console):
 class Invocation:
     """What `main` must know when an error arrives.
 
-    given: the command line. common: its common options as far as they were read; whole: that is all of them. shown: a
-    document stands on stdout already.
+    words: of the command line. common: its common options as far as they were read; whole: that is all of them.
+    has_document: it stands on stdout already.
     """
 
-    given: Sequence[str] = ()
+    words: Sequence[str] = ()
     common: Common = field(default_factory=Common)
     whole: bool = False
-    shown: bool = False
+    has_document: bool = False
 
     @property
     def json(self) -> bool:
         """Whether stdout is for a machine. Of a command line that could not be read: whether --json stands in it."""
         if self.whole or self.common.json:
             return bool(self.common.json)
-        words = itertools.takewhile(lambda word: word != "--", self.given)
+        words = itertools.takewhile(lambda word: word != "--", self.words)
         return any(word.partition("=")[0] == "--json" for word in words)
 
 
@@ -160,15 +160,15 @@ class Session:
         """The settings. Raises ConfigError."""
         return load_config(self.common.config)
 
-    def context(self, *, tuned: bool = True) -> "Context":
+    def context(self, *, use_tuned: bool = True) -> "Context":
         """What the use cases may touch. The key comes from the environment and goes nowhere else.
 
-        tuned: whether what a tuning found may be used, if the settings allow it.
+        use_tuned: whether what a tuning found may be used, if the settings allow it.
         """
         from cryptocast.workflows.context import Context, login_name
 
         key = os.environ.get(API_KEY, "").strip() or None
-        config = self.config if tuned else without_tuned(self.config)
+        config = self.config if use_tuned else without_tuned(self.config)
         return Context(config=config, api_key=key, progress=self._progress, who=login_name())
 
     def registry(self) -> "Registry":
@@ -204,7 +204,7 @@ class Session:
             raise failure
 
     def _write(self, report: object) -> None:
-        self._invocation.shown = True
+        self._invocation.has_document = True
         try:
             write_document(report)
         except BrokenPipeError:
@@ -214,5 +214,5 @@ class Session:
 def _with_failure(report: object, failure: CryptocastError) -> dict[str, object]:
     import msgspec
 
-    told: dict[str, object] = msgspec.to_builtins(report)
-    return {**told, "error": one_line(str(failure)), "exit_code": failure.exit_code}
+    document: dict[str, object] = msgspec.to_builtins(report)
+    return {**document, "error": one_line(str(failure)), "exit_code": failure.exit_code}

@@ -95,10 +95,10 @@ def compare_versions(
 
     config = session.config
     one, other = (find_version(session, bars.read(name)) for name in (a, b))
-    found = compare(session.registry(), config.store.path, config.gate, one, other)
+    comparison = compare(session.registry(), config.store.path, config.gate, one, other)
     if html is not None:
-        write_comparison(found, html)
-    session.show(found, comparison_screen)
+        write_comparison(comparison, html)
+    session.show(comparison, comparison_screen)
 
 
 def card(
@@ -259,8 +259,8 @@ def ab_status(
     from cryptocast.cli.screens.upkeep import ab_screen
     from cryptocast.workflows.lifecycle import ab
 
-    found = find_listed(session, bars.read(coin, kind))
-    keys = sorted({version.key for version in found})
+    versions = find_listed(session, bars.read(coin, kind))
+    keys = sorted({version.key for version in versions})
     session.show(ab.ab_status(session.config, session.registry(), keys), ab_screen)
 
 

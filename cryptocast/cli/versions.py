@@ -20,7 +20,9 @@ Coin: TypeAlias = Annotated[
     str | None,
     typer.Argument(metavar="COIN", help="CoinGecko id, or what is printed: bitcoin/lightgbm:3. Default: every coin."),
 ]
-Kind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Such as lightgbm. Default: every kind.")]
+AnyKind: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="KIND", help="Such as lightgbm. Default: every kind.")
+]
 
 registry = typer.Typer(rich_markup_mode="rich")
 
@@ -58,7 +60,7 @@ def registry_group() -> None:
 def list_versions(
     session: Session,
     coin: Coin = None,
-    kind: Kind = None,
+    kind: AnyKind = None,
     *,
     bars: VersionBars,
 ) -> None:
@@ -89,7 +91,7 @@ def show_version(
 def history(
     session: Session,
     coin: Coin = None,
-    kind: Kind = None,
+    kind: AnyKind = None,
     *,
     bars: VersionBars,
     at: Annotated[
@@ -108,7 +110,7 @@ def history(
 def promote(
     session: Session,
     coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Default: every configured coin.")] = None,
-    kind: Kind = None,
+    kind: AnyKind = None,
     number: Annotated[
         int | None,
         typer.Argument(min=1, max=MOST_NUMBER, metavar="VERSION", help="Default: the challenger.", show_default=False),
@@ -160,5 +162,5 @@ def verify(session: Session) -> None:
     from cryptocast.cli.screens.registry import verify_screen
 
     report = verify_document(session.registry(), str(session.config.store.path / "registry"))
-    first = next((f"{found.where}: {found.problem}" for found in report.findings), None)
+    first = next((f"{fault.where}: {fault.problem}" for fault in report.findings), None)
     session.show(report, verify_screen, failed(first, BAD_REGISTRY, len(report.findings)))

@@ -12,7 +12,7 @@ from cryptocast.registry.cached_registry import CachedRegistry, RegistryWatch, r
 from cryptocast.registry.contest import Contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import first_version
-from cryptocast.registry.ledger import LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.ledger import LedgerOutcome, LedgerRow, MaturedRow
 from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.manifest import CoinCalibration, CoinData, FitManifest, artefacts_of, recipe_hash, sha256_hex
 from cryptocast.registry.reasons import Reason
@@ -34,11 +34,11 @@ __all__ = [
     "FitManifest",
     "HoldOut",
     "HorizonScore",
+    "LedgerOutcome",
     "LedgerRow",
     "LiveMark",
     "MaturedRow",
     "NewVersion",
-    "Outcome",
     "ProductionMovedError",
     "Reason",
     "Registry",

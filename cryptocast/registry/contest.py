@@ -26,7 +26,7 @@ from cryptocast.scoring.multiple import holm
 from cryptocast.scoring.sequential import bet_on_difference, independent_blocks
 from cryptocast.scoring.skill import skill
 
-__all__ = ["Contest", "HorizonContest", "Paired", "contest", "fortune", "horizon_reason"]
+__all__ = ["Contest", "HorizonContest", "LossPairs", "contest", "fortune", "horizon_reason"]
 
 # Blocks whose differences only set the scale of the first bet.
 FIRST_BLOCKS: Final = 8
@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Paired:
+class LossPairs:
     """Both models' forecasts of the same (coin, origin) pairs at one horizon.
 
     dates (n,) int64 issue times; challenger, production (n,) losses of one unit, no NaN; hits: percent -> whether the
@@ -75,7 +75,7 @@ class Contest(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...]
 
 
-def contest(pairs: Sequence[Paired], config: GateConfig, *, rests_on: str) -> Contest:
+def contest(pairs: Sequence[LossPairs], config: GateConfig, *, rests_on: str) -> Contest:
     """Whether the challenger is better by the test and by `gate.margin`, worse nowhere, and not worse calibrated."""
     pairs = [pair for pair in pairs if pair.dates.size]
     rows = _rows(pairs)
@@ -105,7 +105,7 @@ def contest(pairs: Sequence[Paired], config: GateConfig, *, rests_on: str) -> Co
     )
 
 
-def fortune(pair: Paired) -> float:
+def fortune(pair: LossPairs) -> float:
     """What betting on the challenger has made of 1 by now, at one horizon."""
     _, difference, _ = mean_by_date(pair.challenger - pair.production, pair.dates)
     blocks = independent_blocks(difference, overlapping_origins(pair.horizon, pair.step))
@@ -120,7 +120,7 @@ def fortune(pair: Paired) -> float:
     return bet_on_difference(blocks[FIRST_BLOCKS:][placed] / scale[placed], scale=1.0).e_value
 
 
-def _rows(pairs: Sequence[Paired]) -> list[HorizonContest]:
+def _rows(pairs: Sequence[LossPairs]) -> list[HorizonContest]:
     worse = holm(np.array([_p_worse(pair) for pair in pairs], dtype=np.float64))
     rows = []
     for pair, p in zip(pairs, worse.tolist(), strict=True):
@@ -139,12 +139,12 @@ def _rows(pairs: Sequence[Paired]) -> list[HorizonContest]:
     return rows
 
 
-def _p_worse(pair: Paired) -> float:
+def _p_worse(pair: LossPairs) -> float:
     test = diebold_mariano(pair.challenger, pair.production, pair.dates, horizon=pair.horizon, step=pair.step)
     return float("nan") if test.p_worse is None else test.p_worse
 
 
-def _coverage_faults(pair: Paired, config: GateConfig) -> list[Reason]:
+def _coverage_faults(pair: LossPairs, config: GateConfig) -> list[Reason]:
     """Intervals that hold too rarely or too often, unless production's are further off."""
     k = overlapping_origins(pair.horizon, pair.step)
     least = math.erfc(config.coverage_sigmas / math.sqrt(2.0))
@@ -158,8 +158,8 @@ def _coverage_faults(pair: Paired, config: GateConfig) -> list[Reason]:
     return faults
 
 
-def _off(held: Coverage, nominal: float) -> float:
-    return abs(held.share - nominal)
+def _off(interval: Coverage, nominal: float) -> float:
+    return abs(interval.share - nominal)
 
 
 def horizon_reason(row: HorizonContest) -> Reason:

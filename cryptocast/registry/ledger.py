@@ -52,7 +52,7 @@ class LedgerRow(LedgerRecord, frozen=True, kw_only=True):
             raise ValueError(f"the target {self.target_at} is not after the issue {self.issued_at}")
 
 
-class Outcome(LedgerRecord, frozen=True, kw_only=True):
+class LedgerOutcome(LedgerRecord, frozen=True, kw_only=True):
     """What came of a row of the ledger. crps: relative to the price at issue; pit_*: see scoring.pit_cells."""
 
     schema: Literal["cryptocast.outcome/1"] = "cryptocast.outcome/1"
@@ -63,7 +63,7 @@ class Outcome(LedgerRecord, frozen=True, kw_only=True):
     recorded_at: Moment
 
 
-MaturedRow: TypeAlias = tuple[LedgerRow, Outcome]
+MaturedRow: TypeAlias = tuple[LedgerRow, LedgerOutcome]
 
 
 class CalibrationState(Record, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ def _columns(row: LedgerRecord) -> dict[str, object]:
 
 IDENTITY: Final = ("coin", "source", "vs", "granularity", "kind", "number", "horizon", "issued_at")
 LEDGER: Final = Journal("ledger", LedgerRow, _columns, IDENTITY, "written_at")
-OUTCOMES: Final = Journal("outcomes", Outcome, _columns, IDENTITY, "recorded_at")
+OUTCOMES: Final = Journal("outcomes", LedgerOutcome, _columns, IDENTITY, "recorded_at")
 _SAME: Final = " AND ".join(f"o.{column} = v.{column}" for column in IDENTITY)
 
 
@@ -103,8 +103,8 @@ def matured(connection: Connection, where: Where) -> list[MaturedRow]:
     """The forecasts with these columns whose outcome is known, by issue and horizon."""
     outcomes = {tuple(_columns(o).values()): o for o in OUTCOMES.matching(connection, where)}
     rows = LEDGER.matching(connection, where) if outcomes else []
-    found = [(row, outcomes[known]) for row in rows if (known := tuple(_columns(row).values())) in outcomes]
-    return sorted(found, key=lambda pair: (pair[0].issued_at, pair[0].horizon))
+    pairs = [(row, outcomes[identity]) for row in rows if (identity := tuple(_columns(row).values())) in outcomes]
+    return sorted(pairs, key=lambda pair: (pair[0].issued_at, pair[0].horizon))
 
 
 def live_record(connection: Connection, lineage: Lineage, key: VersionKey, number: int) -> list[MaturedRow]:
@@ -115,10 +115,10 @@ def live_record(connection: Connection, lineage: Lineage, key: VersionKey, numbe
     """
     chain = lineage.chain(number)
     pairs = [pair for member in chain for pair in matured(connection, {**key.columns, "number": member})]
-    served = [pair for pair in pairs if lineage.in_production(pair[0].number, time_text(pair[0].written_at))]
-    served.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
+    in_production = [pair for pair in pairs if lineage.in_production(pair[0].number, time_text(pair[0].written_at))]
+    in_production.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
     own = [pair for pair in pairs if pair[0].number == number]
-    return _one_a_bar([*served, *own] if number in lineage.tenures else [*own, *served])
+    return _one_a_bar([*in_production, *own] if number in lineage.tenures else [*own, *in_production])
 
 
 def calibration_rows(
@@ -132,7 +132,7 @@ def calibration_rows(
         pair
         for member in lineage.chain(number)[1:]
         for pair in matured(connection, {**key.columns, "number": member, **columns})
-        if lineage.inherits(number, member, **_moments(pair[0]))
+        if lineage.inherits(number, member, **_times(pair[0]))
     ]
     inherited.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
     return _one_a_bar([*own, *inherited])
@@ -140,22 +140,22 @@ def calibration_rows(
 
 def _one_a_bar(pairs: Sequence[MaturedRow]) -> list[MaturedRow]:
     """The first of each bar and horizon, by issue and horizon."""
-    found: dict[tuple[datetime, int], MaturedRow] = {}
+    first: dict[tuple[datetime, int], MaturedRow] = {}
     for pair in pairs:
-        found.setdefault((pair[0].issued_at, pair[0].horizon), pair)
-    return [found[bar] for bar in sorted(found)]
+        first.setdefault((pair[0].issued_at, pair[0].horizon), pair)
+    return [first[bar] for bar in sorted(first)]
 
 
-class _Moments(TypedDict):
-    written: str
+class _Times(TypedDict):
+    at: str
     target: datetime
 
 
-def _moments(row: LedgerRow) -> _Moments:
-    return {"written": time_text(row.written_at), "target": row.target_at}
+def _times(row: LedgerRow) -> _Times:
+    return {"at": time_text(row.written_at), "target": row.target_at}
 
 
-def advance_states(connection: Connection, new: Sequence[Outcome], learn: Learn) -> None:
+def advance_states(connection: Connection, new: Sequence[LedgerOutcome], learn: Learn) -> None:
     """Bring the online calibration of each version up to date with outcomes that have just been written: its own, and
     those that it inherits.
 
@@ -164,41 +164,41 @@ def advance_states(connection: Connection, new: Sequence[Outcome], learn: Learn)
     """
     for key in dict.fromkeys(o.key for o in new if o.number):
         lineage = read_lineage(connection, key)
-        for (number, horizon), pairs in _taught(connection, lineage, [o for o in new if o.key == key]).items():
-            known, states = _known(connection, key, number).get(horizon), None
-            if known is not None and all(row.issued_at > known.through for row, _ in pairs):
+        for (number, horizon), pairs in _lessons(connection, lineage, [o for o in new if o.key == key]).items():
+            state, states = _readable_states(connection, key, number).get(horizon), None
+            if state is not None and all(row.issued_at > state.through for row, _ in pairs):
                 # One that is whole and says nothing to this release is as if it were damaged.
                 with contextlib.suppress(ModelError):
-                    states = learn(number, {horizon: known}, pairs)
+                    states = learn(number, {horizon: state}, pairs)
             if states is None:
                 states = learn(number, {}, calibration_rows(connection, lineage, key, number, horizon))
             write_states(connection, key, number, states)
 
 
-def _taught(
-    connection: Connection, lineage: Lineage, new: Sequence[Outcome]
+def _lessons(
+    connection: Connection, lineage: Lineage, new: Sequence[LedgerOutcome]
 ) -> dict[tuple[int, int], list[MaturedRow]]:
     """By version and horizon what these outcomes, all of one key, teach it."""
-    found: dict[tuple[int, int], list[MaturedRow]] = {}
+    lessons: dict[tuple[int, int], list[MaturedRow]] = {}
     for outcome in new:
         same = dict(zip(IDENTITY, (_columns(outcome)[column] for column in IDENTITY), strict=True))
         for pair in matured(connection, same):
             row = pair[0]
-            found.setdefault((row.number, row.horizon), []).append(pair)
-            for heir in lineage.heirs(row.number, **_moments(row)):
+            lessons.setdefault((row.number, row.horizon), []).append(pair)
+            for heir in lineage.heirs(row.number, **_times(row)):
                 if not LEDGER.matching(connection, {**same, "number": heir}):
-                    found.setdefault((heir, row.horizon), []).append(pair)
-    return {to: _one_a_bar(pairs) for to, pairs in found.items()}
+                    lessons.setdefault((heir, row.horizon), []).append(pair)
+    return {to: _one_a_bar(pairs) for to, pairs in lessons.items()}
 
 
-def _known(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:
+def _readable_states(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:
     """The states that can be read: a damaged one is made anew, so it is as if it were not there."""
-    found = {}
+    states = {}
     query = f"SELECT * FROM calibration_states WHERE {KEY_IS} AND number = ?"
     for row in connection.execute(query, (*key_values(key), number)).fetchall():
         with contextlib.suppress(RegistryError):
-            found[int(row["horizon"])] = _state(row)
-    return found
+            states[int(row["horizon"])] = _state(row)
+    return states
 
 
 def recount_states(connection: Connection, key: VersionKey, number: int, learn: Learn) -> None:

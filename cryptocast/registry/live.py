@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cryptocast.config import GateConfig
-from cryptocast.registry.contest import Paired, contest
-from cryptocast.registry.ledger import LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.contest import LossPairs, contest
+from cryptocast.registry.ledger import LedgerOutcome, LedgerRow, MaturedRow
 from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.scoring.coverage import coverage
 from cryptocast.scoring.dates import overlapping_origins
@@ -59,11 +59,11 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[int, ...]
 
 
-def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime) -> Outcome:
+def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime) -> LedgerOutcome:
     """What came of a forecast: its CRPS relative to the price at issue, and where the outcome fell."""
     actual, quantiles = np.array([log_return]), np.array([row.quantiles])
     low, high = pit_cells(actual, quantiles, LEVELS)
-    return Outcome(
+    return LedgerOutcome(
         **row.columns,
         number=row.number,
         issued_at=row.issued_at,
@@ -114,7 +114,7 @@ def _coverage_faults(score: LiveScore, config: GateConfig) -> list[Reason]:
     ]
 
 
-def pair_up(challenger: Sequence[MaturedRow], production: Sequence[MaturedRow], *, bar_us: int) -> list[Paired]:
+def pair_up(challenger: Sequence[MaturedRow], production: Sequence[MaturedRow], *, bar_us: int) -> list[LossPairs]:
     """The forecasts of both for the same bars, by horizon, in order of issue."""
     one, other = ({(row.horizon, row.issued_at): (row, o) for row, o in side} for side in (challenger, production))
     common = sorted(one.keys() & other.keys())
@@ -125,7 +125,7 @@ def pair_up(challenger: Sequence[MaturedRow], production: Sequence[MaturedRow], 
         dates = _dates([row for row, _ in new])
         step = int(np.diff(dates).min() // bar_us) if dates.size > 1 else 1
         pairs.append(
-            Paired(
+            LossPairs(
                 horizon=horizon,
                 step=max(1, step),
                 dates=dates,
@@ -144,7 +144,7 @@ def _score(own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], bar_us: in
     (pair,) = pair_up(own, [r for r in baseline if r[0].horizon == rows[0].horizon], bar_us=bar_us) or (None,)
     theirs = None if pair is None else float(pair.production.mean())
     k = overlapping_origins(rows[0].horizon, step)
-    held = {percent: coverage(_hits(own, percent), dates, nominal=percent / 100, k=k) for percent in INTERVALS}
+    coverages = {percent: coverage(_hits(own, percent), dates, nominal=percent / 100, k=k) for percent in INTERVALS}
     return LiveScore(
         horizon=rows[0].horizon,
         bars=len(rows),
@@ -153,12 +153,12 @@ def _score(own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], bar_us: in
         crps=float(np.mean([outcome.crps for outcome in outcomes])),
         baseline_crps=theirs,
         skill=None if pair is None or not theirs else 1.0 - float(pair.challenger.mean()) / theirs,
-        coverage=tuple(LiveCoverage(percent=p, share=c.share, se=c.se, p=c.p) for p, c in held.items()),
+        coverage=tuple(LiveCoverage(percent=p, share=c.share, se=c.se, p=c.p) for p, c in coverages.items()),
         pit=_pit_shares(outcomes),
     )
 
 
-def _pit_shares(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
+def _pit_shares(outcomes: Sequence[LedgerOutcome]) -> tuple[float, ...]:
     low, high = np.array([o.pit_low for o in outcomes]), np.array([o.pit_high for o in outcomes])
     return tuple(pit_histogram(low, high, 10).tolist())
 

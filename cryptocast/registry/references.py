@@ -91,17 +91,19 @@ def parse_reference(text: str) -> VersionReference:
     )
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, names: Iterable[str]) -> str | None:
     """Of the names that there are the one that looks most like it; None: none does."""
-    close = difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, sorted(set(names)), n=1, cutoff=0.5)
     return close[0] if close else None
 
 
 def _bars(text: str, key: str) -> tuple[str, str, str]:
     """Source, quote currency and granularity, as they stand behind a printed key."""
     source, vs, granularity, *more = [*key.split(", "), "", ""]
-    known = re.fullmatch(WORD_PATTERN, source) and re.fullmatch(VS_PATTERN, vs) and granularity in get_args(Granularity)
-    if known and more == ["", ""]:
+    is_market = (
+        re.fullmatch(WORD_PATTERN, source) and re.fullmatch(VS_PATTERN, vs) and granularity in get_args(Granularity)
+    )
+    if is_market and more == ["", ""]:
         return source, vs, granularity
     raise _wrong(text, f"({key[:120]!r}) is not the source, currency and granularity of bars: (sample, usd, daily)")
 
@@ -120,8 +122,8 @@ def _check_which(text: str, kind: str | None, alias: str | None, number: str | N
 
 
 def _cut(text: str, sign: str) -> tuple[str, str | None]:
-    head, found, tail = text.partition(sign)
-    return head, tail if found else None
+    head, mark, tail = text.partition(sign)
+    return head, tail if mark else None
 
 
 def _wrong(text: str, what: str) -> UsageError:

@@ -19,7 +19,7 @@ from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest
 from cryptocast.registry.gate import Standing, best_of, first_version, standings
-from cryptocast.registry.ledger import LEDGER, OUTCOMES, CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.ledger import LEDGER, OUTCOMES, CalibrationState, Learn, LedgerOutcome, LedgerRow, MaturedRow
 from cryptocast.registry.lineage import Member, read_lineage
 from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
@@ -161,7 +161,7 @@ class Registry:
         """
         return self._append(LEDGER, rows)
 
-    def write_outcomes(self, rows: Sequence[Outcome], learn: Learn | None = None) -> int:
+    def write_outcomes(self, rows: Sequence[LedgerOutcome], learn: Learn | None = None) -> int:
         """Keep what came of forecasts, and the online calibration that has learned from it, in one transaction.
 
         Returns how many are new.
@@ -443,8 +443,8 @@ class Registry:
         has_production = PRODUCTION in tables.read_aliases(connection, key)
         decision = None if has_production else first_version(version.hold_out, self._gate)
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
-        refused = decision is not None and not decision.accepted
-        why = "registered, but not fit for production" if refused else "registered"
+        is_refused = decision is not None and not decision.accepted
+        why = "registered, but not fit for production" if is_refused else "registered"
         event = Event(
             at=now,
             who=who,

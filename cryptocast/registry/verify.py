@@ -121,11 +121,11 @@ def _history(connection: Connection) -> Iterator[RegistryFault]:
                 where, f"it says that {event.alias} of {event.key} stood at {event.previous}, and it did not"
             )
         stands[event.key, event.alias] = event.number
-    found = {(row_key(row), row["alias"]): row["number"] for row in connection.execute("SELECT * FROM aliases")}
-    for key, alias in sorted(set(stands) | set(found)):
-        told, stood = stands.get((key, alias)), found.get((key, alias))
-        if told != stood:
-            yield RegistryFault(f"{alias} of {key}", f"it stands at {stood}, the history says {told}")
+    aliases = {(row_key(row), row["alias"]): row["number"] for row in connection.execute("SELECT * FROM aliases")}
+    for key, alias in sorted(set(stands) | set(aliases)):
+        replayed, stood = stands.get((key, alias)), aliases.get((key, alias))
+        if replayed != stood:
+            yield RegistryFault(f"{alias} of {key}", f"it stands at {stood}, the history says {replayed}")
 
 
 def _aliases(connection: Connection) -> Iterator[RegistryFault]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cryptocast.config import GateConfig
-from cryptocast.registry.contest import FIRST_BLOCKS, Paired, contest, fortune, horizon_reason
+from cryptocast.registry.contest import FIRST_BLOCKS, LossPairs, contest, fortune, horizon_reason
 
 GATE = GateConfig()
 DAY = 86_400_000_000
@@ -20,7 +20,7 @@ def season(
     horizons: Sequence[int] = (1, 7),
     coverage: float = PERFECT,
     noise: float = 0.1,
-) -> list[Paired]:
+) -> list[LossPairs]:
     """Two models whose daily losses move together and differ by `noise` of the loss at random, and by `gain` truly.
 
     Losses of 7 bars overlap as those of forecasts do: moving averages of daily shocks.
@@ -31,7 +31,7 @@ def season(
         apart = noise * _overlapping(rng, days, horizon)
         hits = rng.random(days) < PERFECT, rng.random(days) < coverage
         pairs.append(
-            Paired(
+            LossPairs(
                 horizon=horizon,
                 step=1,
                 dates=np.arange(days, dtype=np.int64) * DAY,
@@ -48,7 +48,7 @@ def _overlapping(rng: np.random.Generator, days: int, horizon: int) -> np.ndarra
     return np.asarray((shocks[horizon:] - shocks[:-horizon]) / horizon**0.5)
 
 
-def first(pairs: Sequence[Paired], days: int) -> list[Paired]:
+def first(pairs: Sequence[LossPairs], days: int) -> list[LossPairs]:
     """What was known after so many days."""
     return [
         dataclasses.replace(
@@ -133,7 +133,7 @@ def test_identical_models_leave_the_fortune_at_one() -> None:
     assert fortune(dataclasses.replace(pair, challenger=pair.production)) == 1.0
 
 
-def promoted_after(pairs: Sequence[Paired], looks: int, *, every: int = 7) -> int | None:
+def promoted_after(pairs: Sequence[LossPairs], looks: int, *, every: int = 7) -> int | None:
     """The first of the weekly looks at which the gate lets the challenger through; None: at none of them."""
     for look in range(1, looks + 1):
         if contest(first(pairs, every * look), GATE, rests_on="x").better:

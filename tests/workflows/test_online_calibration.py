@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cryptocast.market import Market
 from cryptocast.models import online
-from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, Version, VersionKey
+from cryptocast.registry import LedgerOutcome, LedgerRow, LiveMark, MaturedRow, Registry, Version, VersionKey
 from cryptocast.registry.ledger import CalibrationState
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
@@ -37,7 +37,7 @@ def at(days: int) -> Selection:
     return Selection(("bitcoin",), now=TRAINED + timedelta(days=days))
 
 
-def outcome(of: LedgerRow, log_return: float) -> Outcome:
+def outcome(of: LedgerRow, log_return: float) -> LedgerOutcome:
     return matured_outcome(of, log_return, now=of.target_at)
 
 
@@ -246,7 +246,7 @@ def test_refreshes_learn_from_what_the_versions_before_them_had_issued_and_count
     registry = Registry.open(tmp_path_factory.mktemp("weeks"))
     moved = {(number, bar, ahead): outcome_of for number, bar, ahead, outcome_of in bars}
     weeks = {1: 0, 2: 7, 3: 14}
-    left: list[Outcome] = []
+    left: list[LedgerOutcome] = []
     for today in range(29):
         closed = [one for one in left if one.issued_at + timedelta(days=one.horizon) <= day(today)]
         known = data.draw(st.permutations(closed)) if len(closed) > 1 else closed

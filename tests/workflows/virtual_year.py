@@ -24,7 +24,7 @@ from cryptocast.config import (
 from cryptocast.data.sources.simulated import load_simulated
 from cryptocast.market import Market
 from cryptocast.models.online import BOUND, STEP
-from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, VersionKey
+from cryptocast.registry import LedgerOutcome, LedgerRow, LiveMark, MaturedRow, Registry, VersionKey
 from cryptocast.registry.live import live_score
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
@@ -313,7 +313,7 @@ class Oracle:
         for row, outcome in pairs:
             self._check_outcome(row, outcome)
 
-    def _check_outcome(self, row: LedgerRow, outcome: Outcome) -> None:
+    def _check_outcome(self, row: LedgerRow, outcome: LedgerOutcome) -> None:
         assert math.isclose(outcome.log_return, math.log(self.closes[row.target_at] / self.closes[row.issued_at]))
 
 

@@ -22,12 +22,12 @@ SUMMARY: Final = {
 def doctor_screen(report: DoctorReport) -> Iterator[RenderableType]:
     """A line for each check, with what to do."""
     columns = (Column("check"), Column(""), Column("found", wraps=True))
-    rows = [(check.name, Text(check.status, style=STYLES[check.status]), _found(check)) for check in report.checks]
+    rows = [(check.name, Text(check.status, style=STYLES[check.status]), _text(check)) for check in report.checks]
     yield Sheet(columns, rows)
     yield Text(SUMMARY[report.status], style=STYLES[report.status])
 
 
-def _found(check: Check) -> Text:
+def _text(check: Check) -> Text:
     text = Text(check.found)
     if check.next is not None:
         text.append(f"\n-> {check.next}", style="cyan")

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
-from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.cli.tables import CellText, Column, Sheet, note
 from cryptocast.number_format import NOTHING, count, digits, percent, when
 from cryptocast.workflows.features import AuditCheck, AuditReport, Catalogue, FeatureRows, Importance
 
@@ -79,8 +79,7 @@ def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
         for text in check.not_run:
             yield note(f"{check.name}: not looked at: {text}")
     if report.passed:
-        said = "No feature knows the future, no label or fit reaches into a test; warm-up and memory are as declared."
-        yield Text(said, style="green")
+        yield Text("No feature, label or fit uses the future; warm-up and memory are as declared.", style="green")
 
 
 def _audited(report: AuditReport) -> str:
@@ -88,7 +87,7 @@ def _audited(report: AuditReport) -> str:
     return f"Leakage audit: {what}, {count(report.cuts, 'cut')}, seed {report.seed}"
 
 
-def _check(check: AuditCheck) -> tuple[Cell, ...]:
+def _check(check: AuditCheck) -> tuple[CellText, ...]:
     state = (
         Text("not run", style="yellow") if not check.ran else Text("found", style="red") if check.found else Text("ok")
     )

@@ -6,7 +6,7 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.cli.tables import CellText, Column, Sheet, note
 from cryptocast.number_format import NOTHING, ahead, percent
 from cryptocast.workflows.reports import (
     BacktestReport,
@@ -55,8 +55,8 @@ def summary_lines(report: BacktestReport) -> Iterator[RenderableType]:
             words = verdict_words(score.verdict, score.horizon)
             at.setdefault(words, []).append(ahead(score.horizon, report.granularity))
         line = "; ".join(f"{words} at {', '.join(horizons)}" for words, horizons in at.items())
-        found = {score.verdict.word for score in row.scores}
-        style = "green" if "better" in found else "red" if "worse" in found else "bold"
+        verdicts = {score.verdict.word for score in row.scores}
+        style = "green" if "better" in verdicts else "red" if "worse" in verdicts else "bold"
         yield Text(f"{row.model}: {line}", style=style)
 
 
@@ -66,15 +66,15 @@ def honesty_sheet(records: Sequence[HonestyRecord], granularity: str) -> Sheet |
     return Sheet(HONEST, rows, "How sure that is, against the strongest reference") if rows else None
 
 
-def _honest(record: HonestyRecord, granularity: str) -> list[Cell]:
+def _honest(record: HonestyRecord, granularity: str) -> list[CellText]:
     verdict = record.verdict
-    shown = percent(verdict.skill, signed=True)
+    skill = percent(verdict.skill, signed=True)
     if verdict.lower is not None and verdict.upper is not None:
-        shown += f" ({percent(verdict.lower, signed=True)} to {percent(verdict.upper, signed=True)})"
+        skill += f" ({percent(verdict.lower, signed=True)} to {percent(verdict.upper, signed=True)})"
     return [
         record.model,
         ahead(record.horizon, granularity),
-        shown,
+        skill,
         verdict.against or NOTHING,
         percent(verdict.smallest_skill),
         _p(record.pit.p_uniform),
@@ -105,11 +105,11 @@ def trading_part(traded: TradingRecord) -> Iterator[RenderableType]:
             f" have had one below the median in the other half with probability {percent(traded.pbo, 0)} %."
         )
     for path in traded.paths:
-        known = sorted(value for value in path.sharpe if value is not None)
-        yield note(f"Combinatorial purged paths, {path.name}: Sharpe {', '.join(f'{value:.2f}' for value in known)}.")
+        ratios = sorted(value for value in path.sharpe if value is not None)
+        yield note(f"Combinatorial purged paths, {path.name}: Sharpe {', '.join(f'{value:.2f}' for value in ratios)}.")
 
 
-def _strategy(row: StrategyRecord, even: dict[str, float | None]) -> list[Cell]:
+def _strategy(row: StrategyRecord, even: dict[str, float | None]) -> list[CellText]:
     traded = row.name in even
     return [
         Text(row.name, style="" if row.kind == "strategy" else "dim"),

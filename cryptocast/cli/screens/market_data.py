@@ -86,9 +86,9 @@ def _remarks(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
         lines = coin.quality.lines if coin.quality else ()
         for line in lines or ("nothing wrong was found",):
             findings[line].append(coin.coin)
-    yield from (Text(f"{', '.join(named)}: {text}", style="yellow") for text, named in notices.items())
-    yield from (note(f"{', '.join(named)}: {text}") for text, named in notes.items())
-    yield from (Text(f"{', '.join(named)}: {text}") for text, named in findings.items())
+    yield from (Text(f"{', '.join(names)}: {text}", style="yellow") for text, names in notices.items())
+    yield from (note(f"{', '.join(names)}: {text}") for text, names in notes.items())
+    yield from (Text(f"{', '.join(names)}: {text}") for text, names in findings.items())
 
 
 def listing_screen(listing: StoreListing) -> Iterator[RenderableType]:
@@ -98,17 +98,17 @@ def listing_screen(listing: StoreListing) -> Iterator[RenderableType]:
         return
     rows = [
         (
-            found.coin,
-            found.source,
-            found.vs,
-            found.granularity,
-            f"{found.rows:,}",
-            when(found.first, midnight=found.granularity == "daily"),
-            when(found.last, midnight=found.granularity == "daily"),
-            when(found.fetched_at, midnight=False),
-            found.content_hash[:12],
+            series.coin,
+            series.source,
+            series.vs,
+            series.granularity,
+            f"{series.rows:,}",
+            when(series.first, midnight=series.granularity == "daily"),
+            when(series.last, midnight=series.granularity == "daily"),
+            when(series.fetched_at, midnight=False),
+            series.content_hash[:12],
         )
-        for found in listing.series
+        for series in listing.series
     ]
     yield Sheet(LISTED, rows, f"{count(len(rows), 'series')} in {listing.path}")
 

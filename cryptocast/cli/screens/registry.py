@@ -16,7 +16,7 @@ from cryptocast.cli.listings import (
     VersionsDocument,
 )
 from cryptocast.cli.screens.scores import READING, score_sheet
-from cryptocast.cli.tables import Cell, Column, Sheet, facts, note, reasons
+from cryptocast.cli.tables import CellText, Column, Sheet, facts, note, reasons
 from cryptocast.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.registry import LiveMark
 from cryptocast.registry.gate import FOREIGN
@@ -51,13 +51,15 @@ def versions_screen(document: VersionsDocument) -> Iterator[RenderableType]:
     if not document.versions:
         yield Text("There are no versions yet. Train some: cryptocast train")
         return
-    yield Sheet(VERSIONS, [_version(found) for found in document.versions], count(len(document.versions), "version"))
+    yield Sheet(
+        VERSIONS, [_version(version) for version in document.versions], count(len(document.versions), "version")
+    )
     yield note("skill: of the hold-out against the baseline, mean over the horizons.")
-    if any(found.foreign for found in document.versions):
+    if any(version.foreign for version in document.versions):
         yield note("foreign: it came with an archive, was not made here and weighs nothing.")
 
 
-def _version(version: VersionRow) -> tuple[Cell, ...]:
+def _version(version: VersionRow) -> tuple[CellText, ...]:
     midnight = version.granularity == "daily"
     return (
         version.name,
@@ -79,7 +81,7 @@ def _aliases(aliases: tuple[str, ...]) -> Text:
 def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     """The facts, the pool, the scores, the files."""
     version, manifest = document.version, document.manifest
-    pairs: list[tuple[str, Cell]] = [
+    pairs: list[tuple[str, CellText]] = [
         ("aliases", ", ".join(version.aliases) or "none"),
         ("bars", f"{version.source}, {version.vs}, {version.granularity}"),
         ("horizons", ", ".join(map(str, version.horizons)) + " bars"),
@@ -109,16 +111,16 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     )
     if version.foreign:
         yield note(f"Foreign: {FOREIGN}.")
-    walked = document.evidence
-    if walked is None:
+    walk = document.evidence
+    if walk is None:
         yield note(f"Not backtested: cryptocast backtest {version.coin} --walk-forward --model {version.kind}")
     else:
         yield score_sheet(
             f"Walk-forward of {'the recipe that its archive names' if version.foreign else 'its recipe'}, "
-            f"{', '.join((walked.coin,) if walked.coin else walked.coins)},"
-            f" {when(walked.start)} to {when(walked.end)}",
+            f"{', '.join((walk.coin,) if walk.coin else walk.coins)},"
+            f" {when(walk.start)} to {when(walk.end)}",
             version.kind,
-            walked.scores,
+            walk.scores,
             version.granularity,
         )
     yield from _live(document.live)
@@ -159,12 +161,12 @@ def _ensemble(ensemble: Any) -> Iterator[RenderableType]:
     members = [*ensemble["horizons"][0]["regimes"][0]["weights"]]
     columns = (Column("ahead", "right"), Column("regime"), *(Column(f"{member}\n%", "right") for member in members))
     rows = [
-        (str(found["horizon"]), part["regime"], *(percent(part["weights"][member]) for member in members))
-        for found in ensemble["horizons"]
-        for part in found["regimes"]
+        (str(weights["horizon"]), part["regime"], *(percent(part["weights"][member]) for member in members))
+        for weights in ensemble["horizons"]
+        for part in weights["regimes"]
     ]
     yield Sheet(columns, rows, "Weights by volatility regime, known at issue")
-    yield from (note(f"{found['horizon']} ahead: {found['reason']}.") for found in ensemble["horizons"])
+    yield from (note(f"{weights['horizon']} ahead: {weights['reason']}.") for weights in ensemble["horizons"])
     yield from (note(f"without {member}: {why}") for member, why in ensemble["dropped"].items())
 
 
@@ -211,14 +213,14 @@ def promotion_screen(report: PromotionReport) -> Iterator[RenderableType]:
     yield Text(report.summary, style="bold")
 
 
-def _promotion(row: PromotionRow) -> tuple[Cell, ...]:
-    moved = f"{_number(row.from_number)} -> {_number(row.to_number)}"
+def _promotion(row: PromotionRow) -> tuple[CellText, ...]:
+    change = f"{_number(row.from_number)} -> {_number(row.to_number)}"
     return (
         f"{row.coin}/{row.kind}",
         f"{row.source}, {row.vs}, {row.granularity}",
         str(row.version),
         Text(row.action, style=OUTCOMES[row.action]),
-        moved if row.from_number != row.to_number else _number(row.to_number),
+        change if row.from_number != row.to_number else _number(row.to_number),
     )
 
 

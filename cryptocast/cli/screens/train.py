@@ -27,7 +27,7 @@ def train_screen(context: Context, report: TrainReport) -> Iterator[RenderableTy
     yield from left_out_lines(report.left_out)
     for text in report.notes:
         yield Text(f"Note: {text}", style="yellow")
-    coins = [used.coin for used in report.data]
+    coins = [row.coin for row in report.data]
     for model in sorted(report.models, key=lambda model: coins.index(model.coin)):
         yield _hold_out(model, report.granularity)
     if report.models:

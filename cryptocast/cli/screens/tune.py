@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
-from cryptocast.cli.tables import Cell, Column, Sheet, note, title
+from cryptocast.cli.tables import CellText, Column, Sheet, note, title
 from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.workflows.tuning.tune import TunedModel, TuneReport, TuneTrial
 
@@ -54,23 +54,23 @@ def _counted(model: TunedModel) -> str:
     parts = [f"{pruned} given up early"] if pruned else []
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{model.earlier_trials} of earlier runs"] if model.earlier_trials else []
-    said = count(len(model.trials), "trial")
-    return f"{said} ({', '.join(parts)})" if parts else said
+    trials = count(len(model.trials), "trial")
+    return f"{trials} ({', '.join(parts)})" if parts else trials
 
 
 def _best_sheet(model: TunedModel, name: str) -> Sheet:
     complete = sorted(
         (trial for trial in model.trials if trial.state == "complete"), key=lambda t: (t.score or 0.0, t.trial)
     )
-    shown = complete[:SHOWN]
-    if model.default not in shown:
-        shown.append(model.default)
+    best = complete[:SHOWN]
+    if model.default not in best:
+        best.append(model.default)
     folds = [Column(f"fold {place + 1}", "right", leaves=1 + place) for place in range(len(model.folds))]
     columns = (Column("trial"), Column("CRPS\n%", "right"), *folds)
-    return Sheet(columns, [_row(trial) for trial in shown], name)
+    return Sheet(columns, [_row(trial) for trial in best], name)
 
 
-def _row(trial: TuneTrial) -> list[Cell]:
+def _row(trial: TuneTrial) -> list[CellText]:
     name = f"{trial.trial} (the defaults)" if trial.trial == 1 else str(trial.trial)
     return [name, percent(trial.score, 2), *(percent(score, 2) for score in trial.folds)]
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cryptocast.cli.listings import BestDocument, GcDocument
 from cryptocast.cli.screens.registry import promotion_screen
-from cryptocast.cli.tables import Cell, Column, Sheet, note, reasons
+from cryptocast.cli.tables import CellText, Column, Sheet, note, reasons
 from cryptocast.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.version import version_name
@@ -51,10 +51,10 @@ def best_screen(document: BestDocument) -> Iterator[RenderableType]:
     yield Text(f"Best: {answers}", style="bold")
 
 
-def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
+def comparison_screen(comparison: Comparison) -> Iterator[RenderableType]:
     """The verdict, the skill by horizon, what each is, and what differs."""
-    yield Text(comparison_sentence(found.a.name, found.verdict), style="bold")
-    if found.contest is not None:
+    yield Text(comparison_sentence(comparison.a.name, comparison.verdict), style="bold")
+    if comparison.contest is not None:
         columns = (
             Column("horizon", "right"),
             Column("dates", "right"),
@@ -70,22 +70,24 @@ def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
                 if row.lower is None or row.upper is None
                 else f"{percent(row.lower, signed=True)} to {percent(row.upper, signed=True)}",
             )
-            for row in found.contest.horizons
+            for row in comparison.contest.horizons
         ]
-        yield Sheet(columns, rows, f"On {found.contest.rests_on}")
-        yield from reasons("Because", found.contest.reasons or ("all tests pass",))
+        yield Sheet(columns, rows, f"On {comparison.contest.rests_on}")
+        yield from reasons("Because", comparison.contest.reasons or ("all tests pass",))
     else:
-        yield Text(f"No comparison: {found.why_not}")
-    yield Sheet((Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(found.a, found.b)))
-    if found.differences:
+        yield Text(f"No comparison: {comparison.why_not}")
+    yield Sheet(
+        (Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(comparison.a, comparison.b))
+    )
+    if comparison.differences:
         head = (Column("differs", wraps=True), Column("a", wraps=True), Column("b", wraps=True))
-        shown = [(row.what, row.a or NOTHING, row.b or NOTHING) for row in found.differences[:SHOWN]]
-        yield Sheet(head, shown)
-    if len(found.differences) > SHOWN:
-        yield note(f"{len(found.differences) - SHOWN} more differences: --json or --html FILE.")
+        differences = [(row.what, row.a or NOTHING, row.b or NOTHING) for row in comparison.differences[:SHOWN]]
+        yield Sheet(head, differences)
+    if len(comparison.differences) > SHOWN:
+        yield note(f"{len(comparison.differences) - SHOWN} more differences: --json or --html FILE.")
 
 
-def _sides(a: Compared, b: Compared) -> Iterator[tuple[Cell, ...]]:
+def _sides(a: Compared, b: Compared) -> Iterator[tuple[CellText, ...]]:
     yield "version", a.name, b.name
     yield "aliases", ", ".join(a.aliases) or "none", ", ".join(b.aliases) or "none"
     yield "trained to", *(when(one.trained_to, midnight=False) if one.trained_to else NOTHING for one in (a, b))
@@ -135,8 +137,8 @@ def import_screen(report: ImportReport) -> Iterator[RenderableType]:
         yield Text(f"{report.path} is whole: {what}. Nothing was kept.")
         return
     for version in report.versions:
-        known = " (it was here already)" if version.was_there else ""
-        yield Text(f"{version.name} on {version.source} bars: {', '.join(version.aliases) or 'no alias'}{known}")
+        remark = " (it was here already)" if version.was_there else ""
+        yield Text(f"{version.name} on {version.source} bars: {', '.join(version.aliases) or 'no alias'}{remark}")
         if version.scored is not None:
             yield note(f"Scored here on {count(version.scored, 'bar')}: cryptocast registry show {version.name}")
         if version.not_scored is not None:
@@ -167,7 +169,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
             f"{score.bars:,}",
             f"{score.crps:.5f}",
             percent(score.skill, signed=True),
-            *(percent(held.share) for held in score.coverage),
+            *(percent(interval.share) for interval in score.coverage),
         )
         for row in report.rows
         for score in row.scores
@@ -206,7 +208,7 @@ def ab_screen(report: AbReport) -> Iterator[RenderableType]:
         yield from promotion_screen(report.promotion)
 
 
-def _test(row: AbRow) -> tuple[Cell, ...]:
+def _test(row: AbRow) -> tuple[CellText, ...]:
     state = "running" if row.ended_at is None else {"stop": "stopped", "conclude": "concluded"}[row.ended_as or "stop"]
     return (
         f"{row.coin}/{row.kind}",

@@ -20,7 +20,7 @@ from cryptocast.registry import (
     VersionKey,
     side_of,
 )
-from cryptocast.registry.contest import Paired, contest
+from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.workflows.lifecycle.compare import contest_verdict
 from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs
@@ -207,7 +207,7 @@ def _row(config: Config, registry: Registry, test: AbTest) -> AbRow:
     )
 
 
-def _pairs(registry: Registry, test: AbTest) -> list[Paired]:
+def _pairs(registry: Registry, test: AbTest) -> list[LossPairs]:
     """The matured forecasts of both sides for the same bars."""
     key, numbers = test.start.key, (test.start.production, test.start.challenger)
     if test.end is not None and not all(registry.ledger(key, number) for number in numbers):

@@ -9,7 +9,16 @@ from typing import Literal
 import msgspec
 
 from cryptocast.errors import CryptocastError, ModelError
-from cryptocast.registry import CHALLENGER, PRODUCTION, LedgerRow, LiveMark, Outcome, Registry, Version, VersionKey
+from cryptocast.registry import (
+    CHALLENGER,
+    PRODUCTION,
+    LedgerOutcome,
+    LedgerRow,
+    LiveMark,
+    Registry,
+    Version,
+    VersionKey,
+)
 from cryptocast.registry.live import LiveScore, matured_outcome
 from cryptocast.registry.live_status import Drift
 from cryptocast.registry.reasons import Reason
@@ -221,7 +230,7 @@ def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
     return list(found.values())
 
 
-def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
+def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[LedgerOutcome]:
     """What came of forecasts whose target bar has closed. A bar that is missing leaves its forecasts unscored."""
     closes: dict[str, dict[datetime, float]] = {}
     found = []

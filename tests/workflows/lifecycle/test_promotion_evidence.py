@@ -15,7 +15,7 @@ from cryptocast.config import Config, DataConfig, GateConfig, StoreConfig
 from cryptocast.data.tables import write_noted
 from cryptocast.errors import DataError
 from cryptocast.registry import MaturedRow, Registry, Version, VersionKey, recipe_hash
-from cryptocast.registry.contest import Paired, contest
+from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.workflows.backtesting.backtest import backtest
@@ -255,7 +255,7 @@ class Rows:
 
 def contest_of_refreshed(
     versions: Sequence[Version], rng: np.random.Generator, days: int, *, before: int
-) -> tuple[list[Paired], list[Paired]]:
+) -> tuple[list[LossPairs], list[LossPairs]]:
     """Two equally good models; and the same as versions of which the younger had `before` bars inherited, on which it
     was much better."""
     pairs = season(rng, days)
