@@ -21,7 +21,7 @@ __all__ = ["app", "main"]
 
 BUG: Final = 1
 INTERRUPTED: Final = 130
-STOPPED: Final = "Interrupted: nothing that was unfinished was kept."
+STOPPED: Final = "Interrupted: unfinished work was discarded."
 
 app = typer.Typer(name="cryptocast", pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -46,13 +46,13 @@ def root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", metavar="", help="Show the version and leave.", callback=_print_version, is_eager=True
+            "--version", metavar="", help="Show the version and exit.", callback=_print_version, is_eager=True
         ),
     ] = False,
 ) -> None:
     """Calibrated crypto price forecasts that say whether to believe them.
 
-    Start with `cryptocast train bitcoin`. It works without a network too: then on a sample of real prices, and says so.
+    Start with `cryptocast train bitcoin`. It also works offline, on a built-in sample of real prices, and says so.
     """
 
 
@@ -87,11 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         _complain(invocation, STOPPED, INTERRUPTED)
     except OSError as error:  # such as a full disk below the output; the rooms word their own
-        _complain(invocation, f"The system refused: {error}.", DataError.exit_code)
+        _complain(invocation, f"The operating system reported an error: {error}.", DataError.exit_code)
     except Exception as error:  # noqa: BLE001 the last net: whatever is not ours to expect is a bug of ours
         what = one_line(str(error)) or "no message"
-        hint = "" if invocation.common.debug else " Run it again with --debug for the traceback, and report it, please."
-        _complain(invocation, f"This is a bug of cryptocast: {type(error).__name__}: {what}.{hint}", BUG)
+        hint = "" if invocation.common.debug else " Please run it again with --debug and report the traceback."
+        _complain(invocation, f"This is a bug in cryptocast: {type(error).__name__}: {what}.{hint}", BUG)
     if code == INTERRUPTED:  # Typer's word for Ctrl-C
         _complain(invocation, STOPPED, INTERRUPTED)
     raise SystemExit(code or 0)

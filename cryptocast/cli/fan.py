@@ -62,7 +62,7 @@ class FanChart:
         try:
             import plotext
         except ImportError as error:  # its compiled part is missing on some machines
-            return f"(No picture: {str(error).splitlines()[0]})"
+            return f"(No chart: {str(error).splitlines()[0]})"
         figure = plotext.figure  # there is only one: it belongs to the module
         figure.clear.all()
         figure.plot_size(width, HEIGHT)

@@ -54,33 +54,33 @@ def fetch(
     days: Annotated[
         int | None,
         typer.Option(
-            "--days", min=1, max=MOST_DAYS, metavar="N", help="How far back. Default: 365, as far as free plans go."
+            "--days", min=1, max=MOST_DAYS, metavar="N", help="How far back. Default: 365, the limit of free plans."
         ),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", help="Take the candles of one coin from a .csv or .parquet (Yahoo, Binance, your own)."),
+        typer.Option("--file", help="Import one coin from a .csv or .parquet file (Yahoo, Binance, your own)."),
     ] = None,
     stamp: Annotated[
-        Literal["open", "close"] | None, typer.Option("--stamp", help="What the times in the file mean.")
+        Literal["open", "close"] | None, typer.Option("--stamp", help="Whether times in the file are opens or closes.")
     ] = None,
     volume_unit: Annotated[
-        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="What the volume in the file counts.")
+        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="Unit of the volume in the file.")
     ] = None,
     refresh: Annotated[
-        bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already has.")
+        bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already holds.")
     ] = False,
     hours: Annotated[
         bool | None,
         typer.Option(
             "--hours/--no-hours",
-            help="After the daily closes bring the hours that give them true highs and lows. Default: with them.",
+            help="Also fetch hourly prices for the highs and lows of daily bars. Default: yes.",
         ),
     ] = None,
 ) -> None:
-    """Bring candles into the local store: only what is missing, closed bars only.
+    """Fetch missing candles into the local store; closed bars only.
 
-    Prints what is wrong with them: gaps, outliers, broken bars. Nothing is silently filled or dropped.
+    Reports gaps, outliers and broken bars. Nothing is silently filled or dropped.
     """
     from cryptocast.cli.screens.market_data import fetch_screen
     from cryptocast.workflows.market_data.connect import access_of, upstream_factory
@@ -119,11 +119,11 @@ def fetch(
 
 
 def data_group() -> None:
-    """See and check the candles in the local store."""
+    """List and verify the candles in the local store."""
 
 
 def list_data(session: Session) -> None:
-    """What is in the store: every series with its source, length and last bar."""
+    """List every series in the store with its source, length and last bar."""
     from cryptocast.cli.screens.market_data import listing_screen
     from cryptocast.workflows.market_data.inventory import list_store
 
@@ -131,7 +131,7 @@ def list_data(session: Session) -> None:
 
 
 def verify_data(session: Session) -> None:
-    """Read every file of the store and check its hash, schema, order and values."""
+    """Read every file in the store and check its hash, schema, order and values."""
     from cryptocast.cli.screens.market_data import check_screen
     from cryptocast.workflows.market_data.inventory import check_store
 
@@ -146,23 +146,23 @@ def features(
     coins: Coins = None,
     *,
     catalogue: Annotated[
-        bool, typer.Option("--list", metavar="", help="The catalogue: every feature with its facts.")
+        bool, typer.Option("--list", metavar="", help="List every feature with its properties.")
     ] = False,
     family: Annotated[
-        str | None, typer.Option("--family", metavar="NAME", help="With --list: only this family.")
+        str | None, typer.Option("--family", metavar="NAME", help="With --list: this family only.")
     ] = None,
-    audit: Annotated[bool, typer.Option("--audit", metavar="", help="Look for features that know the future.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", metavar="", help="Check that no feature uses the future.")] = False,
     importance: Annotated[
-        bool, typer.Option("--importance", metavar="", help="What the coin's lightgbm leans on; train one first.")
+        bool, typer.Option("--importance", metavar="", help="What the coin's trained lightgbm relies on.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the whole table: .csv or .parquet.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the full table: .csv or .parquet.")
     ] = None,
     engine: Engines,
 ) -> None:
-    """What the models see: the latest row of each coin, the catalogue, or the leakage audit.
+    """Show what the models see: the latest row of each coin, the catalogue, or the leakage audit.
 
-    Features of your own come from the file that \\[features] file of the settings names: docs/features.md.
+    Your own features come from the file named by \\[features] file in the settings: docs/features.md.
     """
     from cryptocast.cli.screens import features as screens
     from cryptocast.workflows import features as use
@@ -170,14 +170,16 @@ def features(
     switches = {"--list": catalogue, "--audit": audit, "--importance": importance}
     modes = [name for name, is_on in switches.items() if is_on]
     if len(modes) > 1 or (modes and out is not None):
-        raise UsageError(f"These do not go together: {', '.join([*modes, '--out'] if out else modes)}. Choose one.")
+        raise UsageError(
+            f"These options exclude each other: {', '.join([*modes, '--out'] if out else modes)}. Choose one."
+        )
     if family is not None and not catalogue:
-        raise UsageError("--family goes with --list: cryptocast features --list --family volatility")
+        raise UsageError("--family needs --list: cryptocast features --list --family volatility")
     where = engine.chosen()
     if where.kind == "local" and engine.jobs is not None:
-        raise UsageError("--jobs goes with --engine dask; here the table is always made on all threads.")
+        raise UsageError("--jobs needs --engine dask; locally all threads are used.")
     if where.kind == "dask" and modes:
-        raise UsageError(f"--engine dask makes tables; {modes[0]} does its work here. Leave one out.")
+        raise UsageError(f"--engine dask builds feature tables only and cannot be combined with {modes[0]}.")
     if catalogue:
         session.show(use.catalogue(session.config, family), screens.catalogue_screen)
     elif audit:

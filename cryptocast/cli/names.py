@@ -40,7 +40,7 @@ def read_name(
 
     reference = parse_reference(name) if name is not None else VersionReference("")
     if kind is not None and not re.fullmatch(WORD_PATTERN, kind):
-        raise UsageError(f"{kind[:120]!a} is no kind of model, such as lightgbm.")
+        raise UsageError(f"{kind[:120]!a} is not a kind of model, such as lightgbm.")
     return replace(
         reference,
         kind=_one(name, "kind", reference.kind, kind),
@@ -128,7 +128,7 @@ def one_market(session: Session, reference: "VersionReference") -> "Market":
     keys = registry.keys(coin=name.coin, kind=kind, source=source, vs=vs, granularity=granularity)
     sources = sorted({key.source for key in keys})
     if len(sources) > 1:
-        raise UsageError(f"There are versions of {name} on {' and on '.join(sources)} bars. Set --source.")
+        raise UsageError(f"There are versions of {name} for {' and for '.join(sources)} bars. Set --source.")
     if not sources:
         raise registry.no_such(name, source=source, vs=vs, granularity=granularity)
     return Market(sources[0], vs, granularity)
@@ -159,4 +159,4 @@ def _no_such(registry: "Registry", reference: "VersionReference") -> CryptocastE
     markets = sorted({version.key.market for version in registry.listing()})
     there = ", ".join(f"({market})" for market in markets)
     remedy = f"There are versions on {there}." if there else "Train some: cryptocast train."
-    return RegistryError(f"There is no version on such bars ({bars}). {remedy}")
+    return RegistryError(f"There is no version for these bars ({bars}). {remedy}")

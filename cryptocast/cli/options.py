@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cryptocast.workflows.engines import Engine
 
 PANEL: Final = "Which bars"
-WHERE: Final = "Where the work is done"
+WHERE: Final = "Where the work runs"
 # Of whole numbers, as the settings have them: what is larger is a slip, and would overflow somewhere.
 MOST_BARS: Final = 100_000
 MOST_DAYS: Final = 20_000
@@ -32,11 +32,11 @@ Function = TypeVar("Function", bound=Callable[..., None])
 EngineName: TypeAlias = Literal["local", "dask"]
 Coins: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="COINS", help="CoinGecko ids, such as bitcoin. Default: the coins of the settings."),
+    typer.Argument(metavar="COINS", help="CoinGecko ids, such as bitcoin. Default: the configured coins."),
 ]
 Horizons: TypeAlias = Annotated[
     str | None,
-    typer.Option("--horizons", metavar="N,N", help="How many bars ahead. Default: 1,7,14,30; hourly 1,6,24,168."),
+    typer.Option("--horizons", metavar="N,N", help="Bars ahead. Default: 1,7,14,30; hourly 1,6,24,168."),
 ]
 DryRun: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", metavar="", help="Change nothing; show what would change.")
@@ -55,7 +55,7 @@ class Bars:
         typer.Option(
             "--source",
             metavar="SOURCE",
-            help="coingecko, sample, file, or auto: your own files, else CoinGecko, else the sample. Default: auto.",
+            help="coingecko, sample, file, or auto: your files, else CoinGecko, else the sample. Default: auto.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -69,7 +69,7 @@ class Bars:
         typer.Option(
             "--now",
             metavar="TIME",
-            help="Pretend that it is this moment, UTC: 2020-01-31 or 2020-01-31T12:00.",
+            help="Run as if it were this time, UTC: 2020-01-31 or 2020-01-31T12:00.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -97,7 +97,7 @@ class Bars:
         """These bars, and what a name says of them. UsageError if there is no source of that name."""
         source = reference.source
         if source is not None and source not in get_args(SourceChoice):
-            raise UsageError(f"There is no source {source!a}. Choose among {', '.join(get_args(SourceChoice))}.")
+            raise UsageError(f"There is no source {source!a}. Choose one of {', '.join(get_args(SourceChoice))}.")
         choice = cast("SourceChoice", source) if source else self.source
         return replace(self, source=choice, vs=reference.vs, granularity=reference.granularity)
 
@@ -143,7 +143,7 @@ class KnownBars(Bars):
         typer.Option(
             "--as-of",
             metavar="TIME",
-            help="Only what the store knew at this moment, UTC: no bar or correction that came later. Fetches nothing.",
+            help="Use only what the store held at this time, UTC: no later bar or correction. Fetches nothing.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -155,7 +155,7 @@ class KnownBars(Bars):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engines:
-    """Where the work is done."""
+    """Where the work runs."""
 
     engine: Annotated[
         EngineName,
@@ -168,7 +168,7 @@ class Engines:
             min=1,
             max=MOST_JOBS,
             metavar="N",
-            help="Processes here, or parts for the cluster. Default: 1, or its threads.",
+            help="Local processes, or tasks on the cluster. Default: 1, or its threads.",
             rich_help_panel=WHERE,
         ),
     ] = None
@@ -177,7 +177,7 @@ class Engines:
         typer.Option(
             "--address",
             metavar="TCP",
-            help="Of the Dask scheduler, such as tcp://10.0.0.5:8786.",
+            help="Dask scheduler, such as tcp://10.0.0.5:8786.",
             rich_help_panel=WHERE,
         ),
     ] = None

@@ -39,23 +39,23 @@ class Common:
 
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings. Default: ./config.toml.", rich_help_panel=PANEL),
+        typer.Option("--config", metavar="FILE", help="Settings file. Default: ./config.toml.", rich_help_panel=PANEL),
     ] = None
     json: Annotated[
         bool | None,
-        typer.Option("--json", metavar="", help="One JSON document on stdout, no tables.", rich_help_panel=PANEL),
+        typer.Option("--json", metavar="", help="Print one JSON document instead of tables.", rich_help_panel=PANEL),
     ] = None
     log_level: Annotated[
         LogLevel | None,
-        typer.Option("--log-level", help="How much is told on stderr. Default: warning.", rich_help_panel=PANEL),
+        typer.Option("--log-level", help="Log level on stderr. Default: warning.", rich_help_panel=PANEL),
     ] = None
     log_format: Annotated[
-        LogFormat | None, typer.Option("--log-format", help="Default: text.", rich_help_panel=PANEL)
+        LogFormat | None, typer.Option("--log-format", help="Log format. Default: text.", rich_help_panel=PANEL)
     ] = None
     debug: Annotated[
         bool | None,
         typer.Option(
-            "--debug", metavar="", help="Show the traceback of an error, log at debug.", rich_help_panel=PANEL
+            "--debug", metavar="", help="Show tracebacks of errors; log at debug level.", rich_help_panel=PANEL
         ),
     ] = None
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["add_upkeep"]
 
 Coin: TypeAlias = Annotated[
-    str, typer.Argument(metavar="COIN", help="CoinGecko id, or what is printed: bitcoin/lightgbm:3.")
+    str, typer.Argument(metavar="COIN", help="CoinGecko id, or a name as printed: bitcoin/lightgbm:3.")
 ]
-OneKind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Default: the only one there is.")]
+OneKind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Kind of model. Default: the only one.")]
 OneVersion: TypeAlias = Annotated[
     str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
 ]
@@ -67,7 +67,7 @@ def best(
     *,
     bars: VersionBars,
 ) -> None:
-    """Which production version answers for model=auto: the lowest out-of-sample CRPS among the calibrated ones."""
+    """Show which production version answers for --model auto: the calibrated one with the lowest CRPS."""
     from cryptocast.cli.listings import best_document
     from cryptocast.cli.screens.upkeep import best_screen
 
@@ -83,13 +83,15 @@ def best(
 
 def compare_versions(
     session: Session,
-    a: Annotated[str, typer.Argument(metavar="A", help="Such as bitcoin/lightgbm:4.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Such as bitcoin/lightgbm@production.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A version, such as bitcoin/lightgbm:4.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another, such as bitcoin/lightgbm@production.")],
     *,
     bars: VersionBars,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also as a page with a picture.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write an HTML page with a chart.")
+    ] = None,
 ) -> None:
-    """Two versions on the forecasts that they share, with intervals, and in what they differ."""
+    """Compare two versions on the forecasts they share, and list how they differ."""
     from cryptocast.cli.screens.upkeep import comparison_screen
     from cryptocast.workflows.lifecycle.compare import compare, write_comparison
 
@@ -106,9 +108,9 @@ def card(
     reference: OneVersion,
     *,
     bars: VersionBars,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Into a file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it to a file.")] = None,
 ) -> None:
-    """The model card in Markdown: what it is for, its data, its skill by horizon, where it fails, how it does live."""
+    """Print the model card in Markdown: purpose, data, skill by horizon, weaknesses, live results."""
     from cryptocast.cli.screens.upkeep import card_screen
     from cryptocast.workflows.lifecycle.model_card import model_card
 
@@ -123,13 +125,16 @@ def roll_back(
     kind: OneKind = None,
     *,
     to: Annotated[
-        int | None, typer.Option("--to", min=1, max=MOST_NUMBER, help="Default: what was in production before.")
+        int | None,
+        typer.Option("--to", min=1, max=MOST_NUMBER, help="Version. Default: the previous production version."),
     ] = None,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why; recorded in the history.")
+    ] = None,
     bars: VersionBars,
     dry_run: DryRun = False,
 ) -> None:
-    """Bring back the version that was in production before, or an earlier one."""
+    """Put the previous production version back, or an earlier one."""
     from cryptocast.cli.screens.upkeep import rollback_screen
     from cryptocast.workflows.lifecycle.rollback import rollback
 
@@ -142,11 +147,12 @@ def gc(
     session: Session,
     *,
     keep: Annotated[
-        int, typer.Option("--keep", min=1, max=MOST_NUMBER, help="Newest versions of each coin and kind to keep.")
+        int,
+        typer.Option("--keep", min=1, max=MOST_NUMBER, help="Number of newest versions to keep of each coin and kind."),
     ] = KEEP,
     dry_run: DryRun = False,
 ) -> None:
-    """Delete old versions and their artefacts; never what an alias, the way back, an A/B test or the ledger needs."""
+    """Delete old versions and artefacts that no alias, rollback, A/B test or ledger row needs."""
     from cryptocast.cli.listings import gc_document
     from cryptocast.cli.screens.upkeep import gc_screen
 
@@ -158,11 +164,11 @@ def export(
     reference: OneVersion,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write.")],
     *,
-    fit: Annotated[bool, typer.Option("--fit", metavar="", help="With all coins of its fit.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", metavar="", help="Include all coins of its fit.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace an existing file.")] = False,
     bars: VersionBars,
 ) -> None:
-    """One version with its artefacts as one file, each with its hash."""
+    """Export a version with its artefacts as one file."""
     from cryptocast.cli.screens.upkeep import export_screen
     from cryptocast.workflows.lifecycle.archives import export_version
 
@@ -176,13 +182,15 @@ def import_(
     *,
     score: Annotated[
         bool,
-        typer.Option("--score", metavar="", help="Score it on the bars here after its fit's last; later runs too."),
+        typer.Option("--score", metavar="", help="Score it on local bars after the end of its training data."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Check the archive, keep nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Check the archive without importing it.")
+    ] = False,
 ) -> None:
-    """Take in an archive: its versions become challengers here. Refuses whatever is not exactly as it says it is.
+    """Import an archive: its versions become challengers. Anything that does not match its hash is refused.
 
-    The scores that it brings are shown as foreign and open no gate; those that --score makes here count.
+    Imported scores are shown as foreign and do not count; those computed here by --score do.
     """
     from cryptocast.cli.screens.upkeep import import_screen
     from cryptocast.workflows.lifecycle.archives import import_archive
@@ -197,9 +205,9 @@ def import_(
 
 
 def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
-    """Note the forecast of now, join earlier ones with the bars that have closed, and judge the versions live.
+    """Record the current forecast, score earlier ones on bars that have closed, and judge versions live.
 
-    For cron: once a bar. A server does the same by itself. Of a version that is named only its own lines are shown.
+    For cron, once a bar; a server does it by itself. If you name a version, only its rows are shown.
     """
     from msgspec.structs import replace
 
@@ -219,12 +227,12 @@ def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
         if (row.name, row.source, row.vs) == (version.name, version.key.source, version.key.vs)
     )
     if not own:
-        raise RegistryError(f"{version.name} is neither production nor challenger, and only those are scored.")
+        raise RegistryError(f"{version.name} is neither production nor challenger; only those are scored.")
     session.show(replace(report, rows=own), score_screen)
 
 
 def ab_group() -> None:
-    """Let a challenger answer a part of the clients, and see which side forecasts better."""
+    """Let a challenger answer a share of the clients, and see which side forecasts better."""
 
 
 def ab_start(
@@ -234,12 +242,14 @@ def ab_start(
     *,
     challenger: Annotated[
         int | None,
-        typer.Option("--challenger", min=1, max=MOST_NUMBER, help="Its number. Default: the newest version."),
+        typer.Option(
+            "--challenger", min=1, max=MOST_NUMBER, help="Number of the challenger. Default: the newest version."
+        ),
     ] = None,
-    share: Annotated[float, typer.Option("--share", help="Of the clients, above 0 and below 1.")] = 0.2,
+    share: Annotated[float, typer.Option("--share", help="Share of the clients, between 0 and 1.")] = 0.2,
     bars: VersionBars,
 ) -> None:
-    """Start a test: the same client always gets the same side."""
+    """Start a test; a client always gets the same side."""
     from cryptocast.cli.screens.upkeep import ab_screen
     from cryptocast.workflows.lifecycle import ab
 
@@ -250,12 +260,12 @@ def ab_start(
 
 def ab_status(
     session: Session,
-    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Default: every coin.")] = None,
+    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Coin. Default: every coin.")] = None,
     kind: OneKind = None,
     *,
     bars: VersionBars,
 ) -> None:
-    """The tests and what both sides' forecasts say so far; safe to look at daily."""
+    """Show the tests and their results so far; you may look as often as you like."""
     from cryptocast.cli.screens.upkeep import ab_screen
     from cryptocast.workflows.lifecycle import ab
 
@@ -269,10 +279,10 @@ def ab_stop(
     coin: Coin,
     kind: OneKind = None,
     *,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded with the test.")] = "",
     bars: VersionBars,
 ) -> None:
-    """End a test without a change: production answers everybody again."""
+    """End a test without a change: production answers everyone again."""
     from cryptocast.cli.screens.upkeep import ab_screen
     from cryptocast.workflows.lifecycle import ab
 
@@ -288,7 +298,7 @@ def ab_conclude(
     *,
     bars: VersionBars,
 ) -> None:
-    """End a test through the gate: the challenger is promoted if it has earned it. A refusal ends in exit code 6."""
+    """End a test by the gate: the challenger is promoted if it passes, else the exit code is 6."""
     from cryptocast.cli.screens.upkeep import ab_screen
     from cryptocast.workflows.lifecycle import ab
 
@@ -305,7 +315,7 @@ def _tested(session: Session, reference: "VersionReference") -> "tuple[Registry,
     test = running_test(registry, key)
     if number is not None and test is not None and number not in (test.start.production, test.start.challenger):
         raise RegistryError(
-            f"Version {number} is no side of the running test of {key}: that is of {test.start.production} and "
+            f"Version {number} is not part of the running test of {key}, which compares {test.start.production} and "
             f"{test.start.challenger}."
         )
     return registry, key

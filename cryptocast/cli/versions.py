@@ -18,10 +18,10 @@ BAD_REGISTRY: Final = 5
 
 Coin: TypeAlias = Annotated[
     str | None,
-    typer.Argument(metavar="COIN", help="CoinGecko id, or what is printed: bitcoin/lightgbm:3. Default: every coin."),
+    typer.Argument(metavar="COIN", help="CoinGecko id, or a name as printed: bitcoin/lightgbm:3. Default: every coin."),
 ]
 AnyKind: TypeAlias = Annotated[
-    str | None, typer.Argument(metavar="KIND", help="Such as lightgbm. Default: every kind.")
+    str | None, typer.Argument(metavar="KIND", help="Kind of model, such as lightgbm. Default: every kind.")
 ]
 
 registry = typer.Typer(rich_markup_mode="rich")
@@ -54,7 +54,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def registry_group() -> None:
-    """See which version answers, why, and bring a better one into production."""
+    """See which version answers and why; promote a better one."""
 
 
 def list_versions(
@@ -64,7 +64,7 @@ def list_versions(
     *,
     bars: VersionBars,
 ) -> None:
-    """Every version with its aliases: production answers, challenger is the newest."""
+    """List versions with their aliases: production answers, challenger is the newest."""
     from cryptocast.cli.listings import versions_document
     from cryptocast.cli.screens.registry import versions_screen
 
@@ -80,7 +80,7 @@ def show_version(
     *,
     bars: VersionBars,
 ) -> None:
-    """One version: what it was fitted on, its hold-out scores, its artefacts."""
+    """Show one version: its training data, hold-out scores and artefacts."""
     from cryptocast.cli.listings import version_document
     from cryptocast.cli.screens.registry import version_screen
 
@@ -95,10 +95,10 @@ def history(
     *,
     bars: VersionBars,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="What was in production at this moment, UTC?")
+        str | None, typer.Option("--at", metavar="TIME", help="Show what was in production at this time, UTC.")
     ] = None,
 ) -> None:
-    """Every change of an alias: when, who, what, and why."""
+    """Show every change of an alias: when, who, what and why."""
     from cryptocast.cli.listings import history_document
     from cryptocast.cli.screens.registry import history_screen
 
@@ -109,26 +109,28 @@ def history(
 
 def promote(
     session: Session,
-    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Default: every configured coin.")] = None,
+    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Coin. Default: every configured coin.")] = None,
     kind: AnyKind = None,
     number: Annotated[
         int | None,
-        typer.Argument(min=1, max=MOST_NUMBER, metavar="VERSION", help="Default: the challenger.", show_default=False),
+        typer.Argument(
+            min=1, max=MOST_NUMBER, metavar="VERSION", help="Number. Default: the challenger.", show_default=False
+        ),
     ] = None,
     *,
     bars: VersionBars,
     fit: Annotated[
-        bool, typer.Option("--fit", metavar="", help="With all coins of its fit, in one change, or none.")
+        bool, typer.Option("--fit", metavar="", help="Promote all coins of the fit together, or none.")
     ] = False,
     dry_run: DryRun = False,
     force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Against the gate; recorded with its reason.")
+        bool, typer.Option("--force", metavar="", help="Override the gate; the reason is recorded.")
     ] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why it is forced.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, with --force.")] = None,
 ) -> None:
-    """Put challengers before the gate, and those that pass into production.
+    """Judge challengers by the gate and promote those that pass.
 
-    A version that was named and refused ends in exit code 6; without names refusals are only printed.
+    The exit code is 6 if a version that you named is refused; otherwise refusals are only printed.
     """
     from msgspec.structs import replace
 
@@ -157,7 +159,7 @@ def promote(
 
 
 def verify(session: Session) -> None:
-    """Count every hash again and follow every reference."""
+    """Recompute every hash and check every reference."""
     from cryptocast.cli.listings import verify_document
     from cryptocast.cli.screens.registry import verify_screen
 

@@ -125,7 +125,7 @@ def read_archive(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise RegistryError(f"{path} is no plain file. Name an archive that cryptocast registry export wrote.")
+            raise RegistryError(f"{path} is not a plain file. Name an archive written by cryptocast registry export.")
         if status.st_size > MAX_BYTES:
             raise RegistryError(f"{path} has {status.st_size:,} bytes, more than the {MAX_BYTES:,} of any archive.")
         with path.open("rb") as file:
@@ -151,7 +151,7 @@ def unpack(data: bytes, origin: str) -> Archive:
         raise RegistryError(f"The archive {origin} is refused: {error}") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         cause = " ".join(str(error).split())[:200]
-        raise RegistryError(f"The archive {origin} is refused: it is no archive of ours ({cause}).") from error
+        raise RegistryError(f"The archive {origin} is refused: it is not a cryptocast archive ({cause}).") from error
 
 
 def _check_end(tail: bytes, size: int, origin: str) -> None:
@@ -163,11 +163,11 @@ def _check_end(tail: bytes, size: int, origin: str) -> None:
     refusal = f"The archive {origin} is refused: "
     if len(tail) < END.size or tail[-END.size :][:4] != END_SIGN:
         raise RegistryError(
-            refusal + "it is no archive of ours, or it was cut: it does not end in the record of a ZIP."
+            refusal + "it is not a cryptocast archive, or it was cut short: it does not end like a ZIP."
         )
     _, disk, first, here, members, length, place, comment = END.unpack(tail[-END.size :])
     if (disk, first, comment) != (0, 0, 0) or here != members or tail[:4] == LOCATOR_SIGN:
-        raise RegistryError(refusal + "it is no archive of ours: its last record is that of a large or divided ZIP.")
+        raise RegistryError(refusal + "it is not a cryptocast archive: it ends like a large or divided ZIP.")
     if members > MAX_MEMBERS + 3:
         raise RegistryError(refusal + f"it has {members:,} members, more than {MAX_MEMBERS + 3:,}.")
     if length > members * MAX_ENTRY_BYTES or place + length + END.size != size:
@@ -244,7 +244,7 @@ def _members(infos: Sequence[zipfile.ZipInfo], size: int) -> dict[str, zipfile.Z
         if name in members:
             raise RegistryError(f"{name[:100]!a} comes twice.")
         if info.is_dir() or (mode and not stat.S_ISREG(mode)):
-            raise RegistryError(f"{name[:100]!a} is no plain file but a link or a folder.")
+            raise RegistryError(f"{name[:100]!a} is a link or a folder, not a plain file.")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise RegistryError(f"{name[:100]!a} is compressed, and members are stored as they are.")
         if info.flag_bits & 0x1:

@@ -167,7 +167,7 @@ class Database:
         before, has_log = file_facts(place), file_facts(f"{place}-wal") is not None
         if has_log and file_facts(f"{place}-shm") is None:
             raise RegistryError(
-                f"The registry {self.path} holds changes in {self.path.name}-wal that cannot be taken over, because"
+                f"The registry {self.path} holds changes in {self.path.name}-wal that cannot be read, because"
                 f" its folder cannot be written ({error}). Read it once where it can: cryptocast registry list."
             ) from error
         address = f"{self.path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"

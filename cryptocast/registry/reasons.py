@@ -23,7 +23,7 @@ class ReasonCode(StrEnum):
 
     FOREIGN = (
         "foreign",
-        "its scores came with an archive and were not made here, so they do not count: score it on the bars here with "
+        "its scores came with an archive and were not computed here, so they do not count: score it on local bars with "
         "cryptocast registry import FILE --score",
     )
     NO_HORIZON = "no_horizon", "its hold-out scored no horizon"
@@ -46,10 +46,13 @@ class ReasonCode(StrEnum):
     IN_PRODUCTION = "in_production", "version {new} is in production already"
     REPEATS = "repeats", "version {new} repeats version {old}: same recipe, candles, seed, code and libraries"
     LACKS_HORIZONS = "lacks_horizons", "version {new} lacks horizons that version {old} serves: {horizons:list} bars"
-    FOREIGN_UNPROVEN = "foreign_unproven", "version {new} came with an archive: it must prove to be better, and {cause}"
+    FOREIGN_UNPROVEN = (
+        "foreign_unproven",
+        "version {new} came with an archive: it must be shown to be better, and {cause}",
+    )
     RECIPE_UNPROVEN = (
         "recipe_unproven",
-        "version {new} has another recipe than version {old} in production: it must prove to be better, and {cause}",
+        "version {new} has another recipe than version {old} in production: it must be shown to be better, and {cause}",
     )
     BETTER = "better", "version {new} is better than version {old} in production: p {p:.2g} on {rests_on}"
     COMPARED = (
@@ -69,7 +72,10 @@ class ReasonCode(StrEnum):
         "coverage_worse",
         "{horizon:bars}: its {percent} % interval held {share:%.1f} of the outcomes, production's {production:%.1f}",
     )
-    OLDER = "older", "version {new} is older than version {old} in production: going back is for a person to decide"
+    OLDER = (
+        "older",
+        "version {new} is older than version {old} in production: use cryptocast registry rollback to go back",
+    )
     OLDER_BARS = "older_bars", "version {new} was trained on bars up to {new_end}, version {old} up to {old_end}"
     REFRESH = "refresh", "version {new} is a refresh of version {old}: the same recipe on other bars"
     NEVER_BACKTESTED = (

@@ -71,9 +71,9 @@ def parse_reference(text: str) -> VersionReference:
     rest, number = _cut(rest, ":")
     coin, kind = _cut(rest, "/")
     if not re.fullmatch(COIN_PATTERN, coin):
-        raise _wrong(text, f"{coin[:120]!r} is no CoinGecko id (lower-case letters, digits and hyphens)")
+        raise _wrong(text, f"{coin[:120]!r} is not a CoinGecko id (lower-case letters, digits and hyphens)")
     if kind is not None and not re.fullmatch(WORD_PATTERN, kind):
-        raise _wrong(text, f"{kind[:120]!r} is no kind of model, such as lightgbm")
+        raise _wrong(text, f"{kind[:120]!r} is not a kind of model, such as lightgbm")
     source, vs, bars = (None, None, None) if key is None else _bars(text, key)
     if granularity is not None and granularity not in get_args(Granularity):
         raise _wrong(text, f"#{granularity[:120]!r} is neither #daily nor #hourly")
@@ -116,7 +116,7 @@ def _check_which(text: str, kind: str | None, alias: str | None, number: str | N
     if alias is not None and alias not in (*ALIASES, BEST):
         raise _wrong(text, f"@{alias[:120]!r} is not an alias; known are @production, @challenger and bitcoin@best")
     if number is not None and not (number.isascii() and number.isdigit() and 0 < len(number) <= MAX_NUMBER_DIGITS):
-        raise _wrong(text, f"{number[:120]!r} is no version number")
+        raise _wrong(text, f"{number[:120]!r} is not a version number")
     if number is not None and int(number) < 1:
         raise _wrong(text, "versions count from 1")
 

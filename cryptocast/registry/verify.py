@@ -125,7 +125,7 @@ def _history(connection: Connection) -> Iterator[RegistryFault]:
     for key, alias in sorted(set(stands) | set(aliases)):
         replayed, stood = stands.get((key, alias)), aliases.get((key, alias))
         if replayed != stood:
-            yield RegistryFault(f"{alias} of {key}", f"it stands at {stood}, the history says {replayed}")
+            yield RegistryFault(f"{alias} of {key}", f"it is at {stood}, but the history says {replayed}")
 
 
 def _aliases(connection: Connection) -> Iterator[RegistryFault]:

@@ -136,4 +136,4 @@ def test_without_closes_the_fan_stands_alone_and_without_room_there_is_none() ->
 
 def test_a_machine_that_cannot_draw_says_so_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "plotext", None)
-    assert drawn(FanChart(forecast_of(100.0), ()), 80).startswith("(No picture:")
+    assert drawn(FanChart(forecast_of(100.0), ()), 80).startswith("(No chart:")

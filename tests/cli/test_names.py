@@ -51,7 +51,7 @@ def test_a_name_that_is_printed_is_taken(run: Run, trained: Path, command: str) 
         ("bitcoin/lightgbm#hourly", "There are versions of bitcoin/lightgbm (sample, usd, daily)"),
         ("bitcoin/lightgbm (file, usd, daily)", "There are versions of bitcoin/lightgbm (sample, usd, daily)"),
         ("bitcoin/lightgbm@prod", "@production"),
-        ("bitcoin/lightgbm:one", "no version number"),
+        ("bitcoin/lightgbm:one", "not a version number"),
         ("Bitcoin", "lower-case"),
     ],
 )
@@ -114,5 +114,5 @@ def test_a_test_is_ended_by_the_name_of_one_of_its_sides_only(run: Run, own: Pat
     assert run("train", "bitcoin", "--horizons", "1,7", "--config", "config.toml", folder=own).code == 0
     assert run("registry", "ab", "start", "bitcoin/lightgbm:2", folder=own).code == 0
     ended = run("registry", "ab", "stop", "bitcoin/lightgbm:3", folder=own)
-    assert (ended.code, "no side of the running test" in ended.err) == (5, True)
+    assert (ended.code, "not part of the running test" in ended.err) == (5, True)
     assert run("registry", "ab", "stop", "bitcoin/lightgbm:2", folder=own).code == 0

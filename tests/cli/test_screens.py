@@ -89,7 +89,7 @@ def test_a_training_ends_with_its_data_scores_versions_forecast_and_what_to_do_n
     ended = run("train", "bitcoin", "--horizons", "1,7", folder=own)
     assert ended.code == 0, ended.err
     parts = [
-        "Rests on daily bars in USD",
+        "Data: daily bars in USD",
         "bitcoin, baseline: hold-out",
         "bitcoin, lightgbm: hold-out",
         "MAPE",

@@ -262,7 +262,7 @@ def test_a_file_that_is_too_large_or_no_file_is_not_read(tmp_path: Path, monkeyp
     (tmp_path / "big.zip").write_bytes(b"x" * 11)
     for path, why in (
         (tmp_path / "big.zip", "more than the 10"),
-        (tmp_path, "no plain file"),
+        (tmp_path, "not a plain file"),
         (tmp_path / "a", "cannot"),
     ):
         with pytest.raises(RegistryError, match=why):

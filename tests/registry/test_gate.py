@@ -187,7 +187,7 @@ def test_a_refresh_with_a_bad_hold_out_is_refused() -> None:
 def test_another_recipe_needs_evidence_of_both() -> None:
     decision = next_version(version(1), version(2, rounds=500), GATE)
     assert (decision.accepted, decision.rule) == (False, "evidence")
-    assert "must prove to be better, and nothing was walked forward" in str(decision.reasons[0])
+    assert "must be shown to be better, and nothing was walked forward" in str(decision.reasons[0])
 
 
 @pytest.mark.parametrize("better", [True, False])
@@ -273,7 +273,7 @@ def test_foreign_scores_open_nothing_however_good_they_are() -> None:
     assert first_version(FOREIGN_SCORES, GATE) == Decision(accepted=False, rule="first", reasons=(FOREIGN,))
     refreshed = next_version(version(1), version(2, FOREIGN_SCORES), GATE)
     assert (refreshed.accepted, refreshed.rule) == (False, "evidence")
-    assert str(refreshed.reasons[0]).startswith("version 2 came with an archive: it must prove to be better")
+    assert str(refreshed.reasons[0]).startswith("version 2 came with an archive: it must be shown to be better")
 
 
 def test_foreign_scores_are_not_counted_and_stand_behind_all_that_pass() -> None:

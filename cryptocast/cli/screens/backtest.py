@@ -19,8 +19,8 @@ __all__ = ["backtest_screen", "rerun_screen"]
 
 FOLDS_SHOWN: Final = 8
 SURE: Final = (
-    "could have shown: the true skill that this much data would find in 4 of 5 cases. PIT p: small, and red, where the "
-    "forecast distributions do not fit (uniform), or the size of errors could have been foreseen (of small memory)."
+    "could have shown: the true skill that this much data detects in 4 of 5 cases. PIT p: small, and red, where the "
+    "forecast distribution does not fit (uniform) or the size of errors was predictable (memory)."
 )
 SIGNS: Final = {"better": "green", "worse": "red"}
 
@@ -53,7 +53,7 @@ def backtest_screen(report: BacktestReport, paths: Sequence[Path]) -> Iterator[R
     yield from placebo_lines(report.placebo)
     for path in paths:
         yield note(f"Written: {path}.")
-    yield note(f"To repeat it: cryptocast rerun {report.run}")
+    yield note(f"Repeat it: cryptocast rerun {report.run}")
     yield note(f"Done in {span(report.seconds)}.")
 
 
@@ -61,8 +61,8 @@ def _folds(report: BacktestReport, *, midnight: bool) -> Sheet:
     folds = report.folds
     columns = (
         Column("fold", "right"),
-        Column("fitted on bars before"),
-        Column("rows to learn from", "right"),
+        Column("trained on bars before"),
+        Column("training rows", "right"),
         Column("origins", "right"),
     )
     gap = len(folds) > FOLDS_SHOWN
@@ -73,7 +73,7 @@ def _folds(report: BacktestReport, *, midnight: bool) -> Sheet:
     if gap:
         rows.insert(FOLDS_SHOWN // 2, ("...", f"{len(folds) - len(some)} more in --json", "", ""))
     how = (
-        f"{count(len(folds), 'fit')}, each on what was known then; a forecast every {_every(report.step_bars, report)}"
+        f"{count(len(folds), 'fit')}, each on the data known then; a forecast every {_every(report.step_bars, report)}"
     )
     if report.refit_every_bars is not None:
         how += f", a fit every {_every(report.refit_every_bars, report)}"
@@ -105,14 +105,14 @@ def rerun_screen(report: RerunReport) -> Iterator[RenderableType]:
     rows: list[Sequence[CellText]] = [
         (
             model.model,
-            Text("the same, bit for bit", style="green") if model.same else Text("different", style="red"),
+            Text("identical", style="green") if model.same else Text("different", style="red"),
             f"{model.largest_difference:.1e}" if model.largest_difference else "0",
         )
         for model in report.models
     ]
-    columns = (Column("model"), Column("its forecasts"), Column("largest change of a CRPS", "right"))
-    yield Sheet(columns, rows, f"The run {report.run}, made again in {span(report.now.seconds)}")
+    columns = (Column("model"), Column("forecasts"), Column("largest change of a CRPS", "right"))
+    yield Sheet(columns, rows, f"Run {report.run}, repeated in {span(report.now.seconds)}")
     for line in report.differs:
-        yield Text(f"Not as it was: {line}", style="yellow")
+        yield Text(f"Changed since: {line}", style="yellow")
     if not report.same and not report.differs:
-        yield note("Nothing that is recorded has changed. Another processor may round differently.")
+        yield note("Nothing recorded has changed. Another processor may round differently.")

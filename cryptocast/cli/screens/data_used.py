@@ -34,7 +34,7 @@ def data_sheet(data: Sequence[DataUsed], granularity: str, vs: str) -> Iterator[
         ]
         for row in data
     ]
-    yield Sheet(columns, rows, f"Rests on {granularity} bars in {vs.upper()}")
+    yield Sheet(columns, rows, f"Data: {granularity} bars in {vs.upper()}")
     for notice in dict.fromkeys(row.notice for row in data if row.notice):
         yield Text(f"Note: {notice}", style="yellow")
 

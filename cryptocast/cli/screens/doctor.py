@@ -13,9 +13,9 @@ __all__ = ["doctor_screen"]
 
 STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 SUMMARY: Final = {
-    "ok": "Everything is in place.",
-    "warn": "It works; the warnings say what could be better.",
-    "fail": "Something must be mended first: see what failed.",
+    "ok": "Everything is fine.",
+    "warn": "It works; see the warnings for what could be better.",
+    "fail": "Fix what failed first.",
 }
 
 

@@ -66,7 +66,7 @@ def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
         Column(""),
         Column("values", "right"),
         Column("differ", "right"),
-        Column("what must be the same", wraps=True),
+        Column("what must agree", wraps=True),
     )
     yield Sheet(columns, [_check(check) for check in report.checks], _audited(report))
     for check in report.checks:
@@ -77,7 +77,7 @@ def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
                 style="red",
             )
         for text in check.not_run:
-            yield note(f"{check.name}: not looked at: {text}")
+            yield note(f"{check.name}: not checked: {text}")
     if report.passed:
         yield Text("No feature, label or fit uses the future; warm-up and memory are as declared.", style="green")
 
@@ -118,10 +118,10 @@ def importance_screen(report: Importance) -> Iterator[RenderableType]:
         )
         for w in report.features[:MOST_USED]
     ]
-    yield Sheet(columns, rows, f"What {report.version} ({report.source} bars) leans on")
+    yield Sheet(columns, rows, f"What {report.version} ({report.source} bars) relies on")
     rest = len(report.features) - len(rows)
     unused = count(len(report.unused), "feature")
-    yield note(f"{rest} more in --json, {unused} not used. They say what the model used, not what predicts.")
+    yield note(f"{rest} more in --json, {unused} not used. This is what the model used, not what predicts.")
     if report.shap_note is None:
         yield note(
             f"SHAP: how far the feature moves the forecast volatility, in the mean of the last {report.shap_bars:,} "
@@ -130,7 +130,7 @@ def importance_screen(report: Importance) -> Iterator[RenderableType]:
     else:
         yield note(report.shap_note)
     if report.dropped:
-        yield note("Not fitted on: " + "; ".join(f"{name} ({why})" for name, why in report.dropped.items()) + ".")
+        yield note("Left out of the fit: " + "; ".join(f"{name} ({why})" for name, why in report.dropped.items()) + ".")
 
 
 def _moved(value: float | None, sign: str = "") -> str:

@@ -159,8 +159,8 @@ def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
         numbers = ", ".join(str(h.live_outcomes) for h in live)
         ahead_of = ", ".join(ahead(h.horizon, forecast.granularity) for h in live)
         yield note(
-            f"Since the fit the intervals have learned from {numbers} live outcomes ({ahead_of}): wider after misses, "
-            "narrower without."
+            f"Since the fit the intervals have adapted to {numbers} live outcomes ({ahead_of}): wider after misses, "
+            "narrower otherwise."
         )
     if _no_view(forecast):
-        yield note("No view on the direction: what is forecast is how far the price may move.")
+        yield note("No view on the direction: the forecast says how far the price may move.")

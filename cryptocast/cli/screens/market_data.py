@@ -46,7 +46,7 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
         yield Sheet(FETCHED, [_fetched(coin) for coin in came], f"Candles in {report.vs.upper()}")
     yield from _remarks(came)
     yield from (
-        Text(f"{coin.coin}: its hours did not come: {coin.hours_problem}", style="yellow")
+        Text(f"{coin.coin}: hourly prices could not be fetched: {coin.hours_problem}", style="yellow")
         for coin in came
         if coin.hours_problem is not None
     )
@@ -84,7 +84,7 @@ def _remarks(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
         for line in coin.notes:
             notes[line].append(coin.coin)
         lines = coin.quality.lines if coin.quality else ()
-        for line in lines or ("nothing wrong was found",):
+        for line in lines or ("no problems found",):
             findings[line].append(coin.coin)
     yield from (Text(f"{', '.join(names)}: {text}", style="yellow") for text, names in notices.items())
     yield from (note(f"{', '.join(names)}: {text}") for text, names in notes.items())
@@ -119,5 +119,5 @@ def check_screen(check: StoreCheck) -> Iterator[RenderableType]:
         yield Text(finding.problem, style="red")
     if not check.findings:
         yield Text(
-            f"All {check.series} series in {check.path} are whole: hash, schema, order and values.", style="green"
+            f"All {check.series} series in {check.path} are intact: hash, schema, order and values.", style="green"
         )

@@ -56,7 +56,7 @@ def versions_screen(document: VersionsDocument) -> Iterator[RenderableType]:
     )
     yield note("skill: of the hold-out against the baseline, mean over the horizons.")
     if any(version.foreign for version in document.versions):
-        yield note("foreign: it came with an archive, was not made here and weighs nothing.")
+        yield note("foreign: scores that came with an archive, were not computed here and do not count.")
 
 
 def _version(version: VersionRow) -> tuple[CellText, ...]:
@@ -134,25 +134,25 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
 def _live(mark: LiveMark | None) -> Iterator[RenderableType]:
     """Whether it still does what it did, and whether its features look as they did."""
     if mark is None:
-        yield note("Live: never scored. cryptocast registry score, once a bar; a server does it by itself.")
+        yield note("Live: never scored. Run cryptocast registry score once a bar; a server does it by itself.")
         return
     if mark.bars == 0:
         yield note(f"Live, {when(mark.at)}: no forecast has matured yet.")
     elif mark.degraded_since is None:
-        yield note(f"Live, {when(mark.at)}: nothing speaks against it on {count(mark.bars, 'bar')}.")
+        yield note(f"Live, {when(mark.at)}: no problem on {count(mark.bars, 'bar')}.")
     else:
         yield Text(f"Live, {when(mark.at)}: degraded since {when(mark.degraded_since)}:", style="red")
         yield from reasons("why", mark.degraded)
     if mark.drift_bars == 0:
-        yield note("Drift: not known before 60 bars that it, or a version it refreshes, was not trained on.")
+        yield note("Drift: needs 60 bars outside the training data.")
     elif mark.drift_since is None:
         yield note(f"Drift: none over the last {count(mark.drift_bars, 'bar')}.")
     else:
         worst = ", ".join(f"{row.feature} {row.psi:.2f} ({row.usual:.2f})" for row in mark.drift[:3])
         yield note(
-            f"Drift since {when(mark.drift_since)}: {count(len(mark.drift), 'feature')} spread over the last "
-            f"{count(mark.drift_bars, 'bar')} unlike in the training before them. Stability index of the worst "
-            f"(at most in the training): {worst}"
+            f"Drift since {when(mark.drift_since)}: {count(len(mark.drift), 'feature')} distributed over the last "
+            f"{count(mark.drift_bars, 'bar')} unlike in training. Stability index of the worst (largest in training): "
+            f"{worst}"
         )
 
 
@@ -176,7 +176,7 @@ def _pool(manifest: Any) -> Sheet:
         (data["coin"], f"{data['rows']:,}", data["first"][:16], data["last"][:16], str(data["content_hash"])[:12])
         for data in manifest["coins"]
     ]
-    return Sheet(columns, rows, "Learned from")
+    return Sheet(columns, rows, "Training data")
 
 
 def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
@@ -234,4 +234,4 @@ def verify_screen(document: VerifyDocument) -> Iterator[RenderableType]:
         yield Text(f"{finding.where}: {finding.problem}", style="red")
     if not document.findings:
         versions = count(document.versions, "version")
-        yield Text(f"{document.path} is whole: {versions}, every hash and every reference right.", style="green")
+        yield Text(f"{document.path} is intact: {versions}, every hash and every reference is right.", style="green")

@@ -45,7 +45,7 @@ def _hold_out(model: TrainedModel, granularity: str) -> Sheet:
     hold_out = model.hold_out
     midnight = granularity == "daily"
     between = f"{when(hold_out.start, midnight=midnight)} to {when(hold_out.end, midnight=midnight)}"
-    name = f"{model.coin}, {model.kind}: hold-out {between}, unseen by its first fit"
+    name = f"{model.coin}, {model.kind}: hold-out {between}, out of sample"
     return score_sheet(name, model.kind, hold_out.horizons, granularity)
 
 
@@ -74,7 +74,7 @@ def _decision(model: TrainedModel) -> tuple[str | Reason, ...]:
     """Why it is, or is not, in production."""
     match model.decision:
         case TrainDecision.NO_VERSION:
-            return ("the baseline needs no version: it is fitted to a coin's own bars whenever it answers",)
+            return ("the baseline needs no version: it is fitted anew for each forecast",)
         case TrainDecision.PROMOTED:
             return ("promoted to production: first version, hold-out scores show no problem",)
         case TrainDecision.REFUSED:

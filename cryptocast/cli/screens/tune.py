@@ -15,8 +15,8 @@ __all__ = ["tune_screen"]
 
 SHOWN: Final = 5
 READING: Final = (
-    "CRPS: that of the calibrated model over the baseline's, mean over folds and horizons; below 100 is better than "
-    "the baseline. The hold-out was not looked at."
+    "CRPS: of the calibrated model relative to the baseline, mean over folds and horizons; below 100 is better. "
+    "The hold-out was not used."
 )
 
 
@@ -44,14 +44,14 @@ def _model(model: TunedModel, report: TuneReport) -> Iterator[RenderableType]:
     yield note(READING)
     yield Text(f"\n{model.kind}: {model.reason}.", style="green" if model.adopted else "yellow")
     if model.adopted:
-        yield note("The next train and backtest use it and say so; --no-tuned leaves it out.")
-    yield note(f"Study {model.study} in {model.storage}; run the same again with more --trials to go on.")
+        yield note("The next train and backtest use these settings; --no-tuned ignores them.")
+    yield note(f"Study {model.study} in {model.storage}; to continue, run it again with more --trials.")
 
 
 def _counted(model: TunedModel) -> str:
     pruned = sum(trial.state == "pruned" for trial in model.trials)
     failed = sum(trial.state == "failed" for trial in model.trials)
-    parts = [f"{pruned} given up early"] if pruned else []
+    parts = [f"{pruned} pruned"] if pruned else []
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{model.earlier_trials} of earlier runs"] if model.earlier_trials else []
     trials = count(len(model.trials), "trial")

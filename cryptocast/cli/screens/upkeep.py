@@ -73,7 +73,7 @@ def comparison_screen(comparison: Comparison) -> Iterator[RenderableType]:
             for row in comparison.contest.horizons
         ]
         yield Sheet(columns, rows, f"On {comparison.contest.rests_on}")
-        yield from reasons("Because", comparison.contest.reasons or ("all tests pass",))
+        yield from reasons("Why", comparison.contest.reasons or ("all tests pass",))
     else:
         yield Text(f"No comparison: {comparison.why_not}")
     yield Sheet(
@@ -134,7 +134,7 @@ def import_screen(report: ImportReport) -> Iterator[RenderableType]:
     """What it is called here."""
     if report.dry_run:
         what = f"{report.kind} of {', '.join(report.coins)}, {count(report.artefacts, 'artefact')}"
-        yield Text(f"{report.path} is whole: {what}. Nothing was kept.")
+        yield Text(f"{report.path} is intact: {what}. Nothing was imported.")
         return
     for version in report.versions:
         remark = " (it was here already)" if version.was_there else ""
@@ -150,8 +150,8 @@ def import_screen(report: ImportReport) -> Iterator[RenderableType]:
 def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
     """What was written and matured, each version live, and what speaks against it."""
     yield Text(
-        f"{count(report.written, 'forecast')} noted, {count(report.matured, 'outcome')} new, "
-        f"{report.waiting:,} still waiting for their bar"
+        f"{count(report.written, 'forecast')} recorded, {count(report.matured, 'outcome')} new, "
+        f"{report.waiting:,} waiting for their bar to close"
     )
     columns = (
         Column("version"),
@@ -183,7 +183,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
         if row.drift:
             worst = ", ".join(f"{drift.feature} {drift.psi:.2f} ({drift.usual:.2f})" for drift in row.drift[:3])
             yield note(
-                f"{row.name}: {count(len(row.drift), 'feature')} spread unlike in training (PSI, usual): {worst}"
+                f"{row.name}: {count(len(row.drift), 'feature')} distributed unlike in training (PSI, usual): {worst}"
             )
     for error in report.errors:
         yield Text(error, style="red")
@@ -192,7 +192,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
 def ab_screen(report: AbReport) -> Iterator[RenderableType]:
     """Each test with its verdict, and what the gate said at its end."""
     if not report.tests:
-        yield Text("There are no A/B tests. Start one: cryptocast registry ab start COIN KIND --challenger VERSION")
+        yield Text("No A/B test yet. Start one: cryptocast registry ab start COIN KIND --challenger VERSION")
         return
     columns = (
         Column("of"),

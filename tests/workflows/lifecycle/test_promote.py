@@ -139,7 +139,9 @@ def test_force_with_a_number_goes_back(registry: Registry) -> None:
     for label in "12":
         register(registry, label)
     run(registry)
-    assert "going back is for a person" in str(run(registry, coin="bitcoin", kind="lightgbm", number=1).refusal())
+    assert "use cryptocast registry rollback to go back" in str(
+        run(registry, coin="bitcoin", kind="lightgbm", number=1).refusal()
+    )
     run(registry, coin="bitcoin", kind="lightgbm", number=1, force=True, reason="2 is odd")
     assert production(registry) == 1
 
