@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
 # `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
-BELOW = {"errors", "arrays", "config", "market", "files", "addresses", "kinds", "times"}
+BELOW = {"errors", "arrays", "config", "market", "files", "addresses", "kinds", "times", "number_format"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
     "files": set(),
+    "number_format": set(),
     "addresses": set(),
     "times": set(),
     "allowed": {"addresses"},

@@ -14,7 +14,7 @@ __all__ = ["add_to"]
 
 PANEL: Final = "Models"
 NoTuned: TypeAlias = Annotated[
-    bool, typer.Option("--no-tuned", metavar="", help="Leave out what `cryptocast tune` has found.")
+    bool, typer.Option("--no-tuned", metavar="", help="Ignore settings adopted by `cryptocast tune`.")
 ]
 
 
@@ -64,14 +64,14 @@ def train(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    model: Annotated[KindOrAll, typer.Option("--model", help="all: every kind of this release.")] = "all",
+    model: Annotated[KindOrAll, typer.Option("--model", help="all: every kind of model.")] = "all",
     horizons: Horizons = None,
     if_older_than: Annotated[
         str | None,
         typer.Option(
             "--if-older-than",
             metavar="7d",
-            help="Leave coins alone whose production version is younger, by over a tenth.",
+            help="Skip coins whose production version is younger (tolerance: a tenth).",
         ),
     ] = None,
     tune: Annotated[
@@ -81,15 +81,15 @@ def train(
             min=0,
             max=MOST_TRIALS,
             metavar="N",
-            help="First search for better settings, with N trials in all.",
+            help="Search for better settings first, N trials in total.",
         ),
     ] = 0,
     no_tuned: NoTuned = False,
 ) -> None:
-    """Fetch if stale, build features, fit, calibrate, score on bars never seen, register, forecast.
+    """Fetch stale data, build features, fit, calibrate, score on held-out bars, register and forecast.
 
-    The first version of a model that is not significantly worse than the baseline goes into production; later ones wait
-    for `cryptocast registry promote`.
+    The first version that is not significantly worse than the baseline goes into production; later ones wait for
+    `cryptocast registry promote`.
     """
     from cryptocast.cli.screens.train import train_screen
     from cryptocast.workflows.training.train import Order
@@ -102,9 +102,9 @@ def train(
         older_than=duration("--if-older-than", if_older_than),
         tune=tune,
     )
-    context = session.context(tuned=not no_tuned)
+    context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda found: train_screen(context, found))
+    session.show(report, lambda report: train_screen(context, report))
 
 
 def forecast(
@@ -114,7 +114,7 @@ def forecast(
     *,
     model: Annotated[
         KindOrAuto | None,
-        typer.Option("--model", help="auto: the best one in production. Default: auto."),
+        typer.Option("--model", help="auto: the best version in production. Default: auto."),
     ] = None,
     horizons: Horizons = None,
     levels: Annotated[
@@ -122,13 +122,13 @@ def forecast(
         typer.Option("--levels", metavar="N,N", help="Intervals in %: 20, 40, 60, 80, 90, 95. Default: 80,95."),
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", metavar="REF", help="A certain version: bitcoin/lightgbm:3.")
+        str | None, typer.Option("--version", metavar="REF", help="Use this version: bitcoin/lightgbm:3.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write it too: .csv, .parquet or .json.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
     ] = None,
 ) -> None:
-    """The forecast now: a distribution for each horizon, what the evidence says about it, and a picture."""
+    """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart."""
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
     from cryptocast.workflows.export import check_forecast_path, write_forecast
@@ -137,21 +137,21 @@ def forecast(
 
     if out is not None:
         check_forecast_path(out)
-    asked = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
+    intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
     request = Request(
         selection=selection,
         model=model,
         horizons=tuple(sorted(numbers("--horizons", horizons))),
-        intervals=tuple(sorted({*asked, *BANDS})),  # the picture has bands of its own
+        intervals=tuple(sorted({*intervals, *BANDS})),  # the picture has bands of its own
         version=version,
     )
     context = session.context()
     whole = make_forecast(context, request)
-    document = only_levels(whole, asked)
+    document = only_levels(whole, intervals)
     if out is not None:
         write_forecast(document, out)
-    session.show(document, lambda _: document_screen(context, whole, asked, out))
+    session.show(document, lambda _: document_screen(context, whole, intervals, out))
 
 
 def backtest(
@@ -161,14 +161,15 @@ def backtest(
     *,
     walk_forward: Annotated[
         bool,
-        typer.Option("--walk-forward", metavar="", help="Refit again and again through history; else one hold-out."),
+        typer.Option("--walk-forward", metavar="", help="Refit repeatedly through history. Default: one hold-out."),
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="A,B", help="Default: baseline,lightgbm,mix. all: every kind.")
+        str | None,
+        typer.Option("--model", metavar="A,B", help="Models. Default: baseline,lightgbm,mix. all: every kind."),
     ] = None,
     horizons: Horizons = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="DATE", help="First forecast. Default: as soon as there is enough.")
+        str | None, typer.Option("--from", metavar="DATE", help="First forecast. Default: as early as the data allow.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last forecast.")] = None,
     step: Annotated[
@@ -179,33 +180,35 @@ def backtest(
     ] = None,
     embargo: Annotated[
         int | None,
-        typer.Option("--embargo", min=0, max=MOST_BARS, help="Bars left out before each refit, beyond the purge."),
+        typer.Option(
+            "--embargo", min=0, max=MOST_BARS, help="Bars left out before each refit in addition to the purge."
+        ),
     ] = None,
     window: Annotated[
         int | None,
         typer.Option(
-            "--window", min=0, max=MOST_BARS, metavar="N", help="Learn from the last N bars only. Default: 0, from all."
+            "--window", min=0, max=MOST_BARS, metavar="N", help="Train on the last N bars only. Default: 0, all bars."
         ),
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", metavar="FILE", help="Write every forecast: .csv or .parquet.")
+        Path | None, typer.Option("--predictions", metavar="FILE", help="Write all forecasts: .csv or .parquet.")
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="Write a page to look at, whole in itself: .html."),
+        typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report: .html."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write one picture: .png.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png.")] = None,
     execution: Annotated[
         Literal["next-bar", "same-bar"],
-        typer.Option("--execution", metavar="WHEN", help="next-bar, or same-bar, which nobody can trade."),
+        typer.Option("--execution", metavar="WHEN", help="next-bar, or same-bar, which cannot be traded."),
     ] = "next-bar",
     untradable: Annotated[
         bool,
-        typer.Option("--untradable", metavar="", help="Yes, same-bar execution: to see what the mistake is worth."),
+        typer.Option("--untradable", metavar="", help="Confirm same-bar execution, to see what this mistake is worth."),
     ] = False,
     cpcv: Annotated[
         bool,
-        typer.Option("--cpcv", metavar="", help="Trade combinatorial purged paths on the forecasts, too."),
+        typer.Option("--cpcv", metavar="", help="Also trade on combinatorial purged paths (CPCV)."),
     ] = False,
     placebo: Annotated[
         int,
@@ -214,17 +217,17 @@ def backtest(
             min=0,
             max=MOST_TRIALS,
             metavar="N",
-            help="Run it N times more, on shuffled prices: what is false?",
+            help="Repeat on N block-shuffled price histories: the false-positive rate.",
         ),
     ] = 0,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh", metavar="", help="Make all forecasts anew, even those an earlier run has kept."),
+        typer.Option("--fresh", metavar="", help="Recompute forecasts that an earlier run already stored."),
     ] = False,
     no_tuned: NoTuned = False,
     engine: Engines,
 ) -> None:
-    """What the models would have been worth: scores on bars that they had not seen, with a test and a verdict."""
+    """Score models out of sample on past prices, with significance tests and a verdict."""
     from cryptocast.cli.screens.backtest import backtest_screen
     from cryptocast.workflows.backtesting.backtest import BacktestOrder
     from cryptocast.workflows.backtesting.backtest import backtest as run_backtest
@@ -250,23 +253,24 @@ def backtest(
         fresh=fresh,
         engine=engine.chosen(),
     )
-    written = [path for path in (predictions, report, plot) if path is not None]
-    session.show(
-        run_backtest(session.context(tuned=not no_tuned), order), lambda found: backtest_screen(found, written)
-    )
+    paths = [path for path in (predictions, report, plot) if path is not None]
+    context = session.context(use_tuned=not no_tuned)
+    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, paths))
 
 
 def rerun(
     session: Session,
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Of a recorded backtest; or its id.")],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="Manifest of a recorded backtest, or its run id.")
+    ],
     *,
     engine: Engines,
 ) -> None:
-    """Make every forecast of a recorded backtest again, and say whether the numbers are the same."""
+    """Repeat a recorded backtest and check that the numbers are the same."""
     from cryptocast.cli.screens.backtest import rerun_screen
     from cryptocast.workflows.backtesting.rerun import rerun as run_again
 
     report = run_again(session.context(), manifest, engine=engine.chosen())
     others = [model.model for model in report.models if not model.same]
-    told = f"{', '.join(others) or 'the run'} forecasts other numbers than run {report.run} recorded."
-    session.show(report, rerun_screen, failed(told if report.exit_code else None, report.exit_code))
+    message = f"{', '.join(others) or 'the run'} forecasts other numbers than run {report.run} recorded."
+    session.show(report, rerun_screen, failed(message if report.exit_code else None, report.exit_code))

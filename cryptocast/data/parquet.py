@@ -1,9 +1,6 @@
 """Parquet files as bytes, and files that appear whole or not at all. The only module that names the Parquet library."""
 
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -13,11 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cryptocast.errors import DataError
-from cryptocast.files import make_own_folder, open_own_file
+from cryptocast.files import replace_file
 
-__all__ = ["TEMPORARY", "decode", "encode", "read_bytes", "read_metadata", "write_atomically"]
+__all__ = ["decode", "encode", "read_bytes", "read_metadata", "write_atomically"]
 
-TEMPORARY: Final = ".tmp"
 METADATA_KEY: Final = b"cryptocast"
 BUFFER: Final = "Could not open Parquet input source '<Buffer>': "
 
@@ -70,40 +66,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes, *, own: bool = True) -> None:
-    """Write a file that a reader sees whole, old or new, whenever the process or the machine stops.
-
-    A temporary file in the same folder, flushed to the disk, renamed over the old one, then the folder flushed. What a
-    killed writer leaves ends in `.tmp`. own: only this user may read it, as all of the store; otherwise the umask
-    decides, as for a file that the user has named. Raises DataError when the disk or the folder refuses.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    """Write a file that a reader sees whole, old or new (see files.replace_file). DataError when the disk refuses."""
     try:
-        if own:
-            make_own_folder(path.parent)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb", opener=open_own_file if own else None) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
+        replace_file(path, content, own=own)
     except OSError as error:
-        with suppress(OSError):  # the first error is the one to tell
-            temporary.unlink(missing_ok=True)
         raise DataError(
             f"{path} cannot be written: {error.strerror or error}. Check the folder and the space left."
         ) from error
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_parquet(origin: str, error: BaseException) -> DataError:

@@ -28,7 +28,7 @@ from cryptocast.data.intervals import Span, merged
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.file.source import FILE
 from cryptocast.errors import CryptocastError, DataError, UsageError
-from cryptocast.files import OWN_FILE, make_own_folder
+from cryptocast.files import OWN_FILE, TEMPORARY, make_own_folder
 from cryptocast.market import Market
 
 __all__ = ["LAYOUT", "REVISION_SCHEMA", "CandleStore", "DamagedFile", "WriteResult", "decode_series", "encode_series"]
@@ -484,6 +484,6 @@ def _count_refined(different: pl.DataFrame, changed: pl.DataFrame) -> int:
 def _remove_leftovers(path: Path) -> None:
     """Temporary files of writers that were killed; the lock says that none of them is still at work."""
     for name in (path.name, path.name.replace(".parquet", REVISIONS)):
-        for leftover in path.parent.glob(f".{name}.*{parquet.TEMPORARY}"):
+        for leftover in path.parent.glob(f".{name}.*{TEMPORARY}"):
             with suppress(OSError):  # not worth failing a write over
                 leftover.unlink(missing_ok=True)

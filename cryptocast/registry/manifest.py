@@ -15,27 +15,8 @@ from msgspec import Meta
 
 from cryptocast.config import COIN_PATTERN, VS_PATTERN, Granularity
 from cryptocast.errors import RegistryError
-from cryptocast.evaluation.records import HoldOut, HorizonScore, IntervalCoverage, Record
+from cryptocast.evaluation.records import Record
 from cryptocast.evaluation.stored import read_stored
-
-__all__ = [
-    "Artefact",
-    "CoinCalibration",
-    "CoinData",
-    "Ensemble",
-    "EnsembleHorizon",
-    "EnsembleRegime",
-    "FitManifest",
-    "HoldOut",
-    "HorizonScore",
-    "IntervalCoverage",
-    "artefacts_of",
-    "canonical_json",
-    "decode",
-    "recipe_hash",
-    "settled",
-    "sha256_hex",
-]
 
 # `\Z`, not `$`: `$` also matches before a final line break, and names end up on terminals and in file names.
 WORD_PATTERN = r"^[a-z][a-z0-9_]{0,39}\Z"

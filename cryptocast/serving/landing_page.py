@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from cryptocast.number_format import ahead, round_numbers
 from cryptocast.serving.health import Detail, Readiness
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.reports import CoinForecast, HorizonForecast, verdict_sentence
@@ -110,7 +111,7 @@ def _fan(forecast: CoinForecast) -> str:
     prices = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         f'<text x="{RIGHT + 8}" y="{y(tick) + 5:.1f}">{_tick(tick)}</text>'
-        for tick in _ticks(low, high)
+        for tick in round_numbers(low, high, TICKS)
     )
     bars = "".join(
         f'<text x="{at:.1f}" y="{HEIGHT - 14}" text-anchor="{anchor}">{label}</text>'
@@ -127,11 +128,10 @@ def _fan(forecast: CoinForecast) -> str:
 
 def _times(horizons: Sequence[int], x: Callable[[int], float], granularity: str) -> list[tuple[float, str, str]]:
     """Where the labels of the bars stand, how they are anchored, and what they say; those too close are left out."""
-    unit = "h" if granularity == "hourly" else "d"
     labels: list[tuple[float, str, str]] = [(float(LEFT), "start", "now")]
     for horizon in horizons:
         if x(horizon) - labels[-1][0] >= LEAST_APART:
-            labels.append((x(horizon), "end" if horizon == horizons[-1] else "middle", f"{horizon} {unit}"))
+            labels.append((x(horizon), "end" if horizon == horizons[-1] else "middle", ahead(horizon, granularity)))
     return labels
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from cryptocast.registry import PRODUCTION, ListedVersion, Registry
+from cryptocast.registry import PRODUCTION, Registry, VersionSummary
 from cryptocast.workflows.context import Context
 
 __all__ = ["ModelDocument", "ModelRow", "production_models"]
@@ -36,7 +36,7 @@ def production_models(context: Context) -> ModelDocument:
     return ModelDocument(models=tuple(_row(one) for one in registry.listing(alias=PRODUCTION)))
 
 
-def _row(one: ListedVersion) -> ModelRow:
+def _row(one: VersionSummary) -> ModelRow:
     key = one.key
     return ModelRow(
         coin=key.coin,

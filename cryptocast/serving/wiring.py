@@ -19,7 +19,7 @@ from cryptocast.data.sources.coingecko.source import COINGECKO, connect, credits
 from cryptocast.data.sources.table import SOURCES, rule_of
 from cryptocast.market import Market
 from cryptocast.net import Priority
-from cryptocast.registry import PRODUCTION, KeptRegistry, RegistryWatch, registry_stamp
+from cryptocast.registry import PRODUCTION, CachedRegistry, RegistryWatch, registry_stamp
 from cryptocast.serving.ab_routing import Sides
 from cryptocast.serving.access import Keys
 from cryptocast.serving.candle_fetcher import CandleFetcher
@@ -78,7 +78,7 @@ class Server:
         fresh = CachedCandles(store, lock_timeout_s=config.store.lock_timeout_s)
         shown = PublishedCandles(store, fresh, lock_timeout_s=config.store.lock_timeout_s)
         registry = RegistryWatch(store, config.gate)
-        self._registry = KeptRegistry.over(store, gate=config.gate, stamp=registry)
+        self._registry = CachedRegistry.over(store, gate=config.gate, stamp=registry)
         self.context = replace(context, candles=shown, kept_registry=self._registry)
         self._behind = replace(self.context, candles=fresh)  # of what works with bars before they are shown
         self.state = ServedState(options.stamp or registry)

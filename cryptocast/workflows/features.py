@@ -212,7 +212,7 @@ def feature_importance(context: Context, selection: Selection) -> Importance:
     one = replace(asked, coins=asked.coins[:1])
     (pool,) = gather(context, one, pool=(), fetch_allowed=False)
     registry = context.registry(create=False)
-    version = registry.get(f"{one.coins[0]}/lightgbm", source=pool.source, vs=asked.vs, granularity=asked.granularity)
+    version = registry.get(f"{one.coins[0]}/lightgbm", pool.market)
     files = registry.load_files(version.fit_id)
     weights = _weights(version, files, catalogue(context.config))
     used = {weight.name for weight in weights}

@@ -330,7 +330,7 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
     A step without a version says why the one asked for is not there. None for `baseline`, which needs no version.
     """
     if request.version is not None:
-        version = registry.get(request.version, source=key.source, vs=key.vs, granularity=key.granularity)
+        version = registry.get(request.version, key.market)
         if msgspec.structs.replace(version.key, kind="") != msgspec.structs.replace(key, kind=""):
             raise UsageError(f"{version.name} is a version of {version.key}, not of {key.coin} on these bars.")
         yield Chosen(version.key.kind, version, None)
@@ -345,7 +345,7 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
         yield Chosen(asked, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
     if first is not None:
         yield from _by_side(registry, first, request.challenged)
-    best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
+    best = registry.best(key.coin, key.market)
     if best is not None and best.key.kind != asked:
         yield from _by_side(registry, best, request.challenged)
     is_empty = best is None
@@ -429,7 +429,7 @@ def _by_side(registry: Registry, production: Version, challenged: frozenset[str]
         return
     if test.test in challenged:
         reference = f"{key.coin}/{key.kind}:{test.challenger}"
-        challenger = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+        challenger = registry.get(reference, key.market)
         yield Chosen(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
     yield Chosen(key.kind, production, None, AbSide(test=test.test, side="production"))
 
@@ -438,9 +438,10 @@ def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
     """What must be said of a version that does not do live as it should."""
     if mark is None or not mark.degraded or mark.degraded_since is None:
         return ()
+    why = "; ".join(map(str, mark.degraded))
     return (
-        f"this version is degraded since {mark.degraded_since:%Y-%m-%d}: {'; '.join(mark.degraded)}. Train it anew, or "
-        "see cryptocast registry rollback",
+        f"this version is degraded since {mark.degraded_since:%Y-%m-%d}: {why}. Train it anew, or see cryptocast "
+        "registry rollback",
     )
 
 

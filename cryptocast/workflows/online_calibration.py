@@ -22,7 +22,8 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import ModelError
 from cryptocast.models import online
 from cryptocast.models.base import Forecast
-from cryptocast.registry import CalibrationState, MaturedRow, Registry, Version
+from cryptocast.registry import MaturedRow, Registry, Version
+from cryptocast.registry.ledger import CalibrationState
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.times import as_datetime, as_microseconds
 

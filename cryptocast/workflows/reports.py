@@ -25,6 +25,7 @@ from cryptocast.evaluation.verdicts import (
     verdict_sentence,
     verdict_words,
 )
+from cryptocast.registry.reasons import Reason
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 
 __all__ = [
@@ -159,7 +160,7 @@ class TrainedModel(Document, frozen=True, kw_only=True):
     version: int | None
     aliases: tuple[str, ...]
     decision: TrainDecision
-    reasons: tuple[str, ...]  # those of the gate, where it refused
+    reasons: tuple[Reason, ...]  # those of the gate, where it refused
     fit_id: str | None
     seconds: float
     hold_out: HoldOut

@@ -77,7 +77,9 @@ def test_an_unexpected_exception_is_called_a_bug(run: Run, monkeypatch: pytest.M
     raising(monkeypatch, KeyError("price"))
     ended = run("data", "ls")
     assert ended.code == 1
-    assert one_line(ended).startswith("This is a bug of cryptocast: KeyError: 'price'. Run it again with --debug")
+    assert one_line(ended).startswith(
+        "This is a bug in cryptocast: KeyError: 'price'. Please run it again with --debug"
+    )
 
 
 @pytest.mark.parametrize("arguments", [("--debug", "data", "ls"), ("data", "--debug", "ls"), ("data", "ls", "--debug")])
@@ -131,7 +133,7 @@ def test_output_that_cannot_be_written_is_told(tmp_path: Path, arguments: tuple[
             timeout=300,
         )
     assert done.returncode == 3
-    assert done.stderr.splitlines() == ["The system refused: [Errno 28] No space left on device."]
+    assert done.stderr.splitlines() == ["The operating system reported an error: [Errno 28] No space left on device."]
 
 
 def paths(group: Any = None, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -242,7 +244,7 @@ def test_a_report_that_says_what_is_wrong_says_it_to_machines_too(run: Run, own:
     broken = refused(run("registry", "verify", "--json", folder=own))
     assert (broken["schema"], broken["exit_code"]) == ("cryptocast.verify/1", 5)
     gate = refused(run("registry", "promote", "bitcoin", "--json", folder=own))
-    assert (gate["schema"], gate["exit_code"]) == ("cryptocast.promotion/1", 6)
+    assert (gate["schema"], gate["exit_code"]) == ("cryptocast.promotion/2", 6)
     on_screen = run("registry", "verify", folder=own)
     assert (on_screen.code, on_screen.err) == (5, "")
 
@@ -296,7 +298,7 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
         (("forecast", "bitcoin", "--out", "x.txt"), 2, ".json"),
         (("forecast", "bitcoin", "--version", "non sense"), 2, "names no version"),
         (("forecast", "bitcoin", "--version", "nonsense"), 5, "no version of nonsense"),
-        (("fetch", "bitcoin/lightgbm:1"), 2, "coins are asked for here: bitcoin"),
+        (("fetch", "bitcoin/lightgbm:1"), 2, "a coin is expected here: bitcoin"),
         (("train", "bitcoin#hourly", "--granularity", "daily"), 2, "contradict"),
         (("forecast", "bitcoin", "--version", "bitcoin/lightgbm:9"), 5, "Train it"),
         (("forecast", "bitcoin", "--now", "soon"), 2, "--now"),
@@ -313,10 +315,10 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
         (("fetch", "bitcoin", "ethereum", "--file", "x.csv"), 2, "one coin"),
         (("registry", "show", "bitcoin"), 5, "Train it: cryptocast train bitcoin"),
         (("registry", "list", "bitcoin"), 5, "Train it"),
-        (("registry", "list", "bitcoin", "light gbm"), 2, "no kind of model"),
+        (("registry", "list", "bitcoin", "light gbm"), 2, "not a kind of model"),
         (("registry", "history", "bitcoin"), 5, "Train it"),
-        (("registry", "history", "Bitcoin"), 2, "no CoinGecko id"),
-        (("registry", "history", "--source", "file"), 5, "no version on such bars"),
+        (("registry", "history", "Bitcoin"), 2, "not a CoinGecko id"),
+        (("registry", "history", "--source", "file"), 5, "no version for these bars"),
         (("registry", "ab", "status", "bitcoin"), 5, "Train it"),
         (("registry", "best", "bitcoin"), 5, "Train it"),
         (("rerun", "nosuch"), 3, "Record one: cryptocast backtest"),

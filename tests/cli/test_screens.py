@@ -89,7 +89,7 @@ def test_a_training_ends_with_its_data_scores_versions_forecast_and_what_to_do_n
     ended = run("train", "bitcoin", "--horizons", "1,7", folder=own)
     assert ended.code == 0, ended.err
     parts = [
-        "Rests on daily bars in USD",
+        "Data: daily bars in USD",
         "bitcoin, baseline: hold-out",
         "bitcoin, lightgbm: hold-out",
         "MAPE",
@@ -158,7 +158,7 @@ def test_a_dry_run_changes_nothing_and_a_forced_promotion_is_recorded(run: Run, 
 def test_an_empty_folder_has_nothing_and_says_what_to_do(run: Run, tmp_path: Path) -> None:
     assert "cryptocast train" in run("registry", "list").out
     assert "cryptocast fetch" in run("data", "ls").out
-    assert "Nothing has happened yet" in run("registry", "history").out
+    assert "The registry has no history yet" in run("registry", "history").out
     promoted = run("registry", "promote")
     assert promoted.code == 0
     assert "Nothing to promote" in promoted.out

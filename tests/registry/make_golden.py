@@ -26,6 +26,7 @@ from cryptocast.config import (
     TrainConfig,
 )
 from cryptocast.features.matrix import Matrix
+from cryptocast.market import Market
 from cryptocast.models.boosting import LightGBMForecaster
 from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
@@ -54,7 +55,7 @@ def main() -> None:
         registry = context.registry()
         answers = dict[str, FloatArray]()
         for kind in KINDS:
-            version = registry.get(f"bitcoin/{kind}:1", source="simulated")
+            version = registry.get(f"bitcoin/{kind}:1", Market("simulated", "usd", "daily"))
             export_version(registry, version, GOLDEN / f"{kind}.zip", whole_fit=False, overwrite=True)
             model = CalibratedForecaster.load(registry.load_files(version.fit_id), forecaster_type(kind))
             rows = _rows(context, version, model)

@@ -2,7 +2,6 @@ import contextlib
 import logging
 import math
 import sqlite3
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
+from cryptocast.evaluation.records import HorizonScore
 from cryptocast.market import Market
-from cryptocast.registry import HorizonScore, Registry, VersionKey, series_name
+from cryptocast.registry import Registry, VersionKey
 from tests.registry.registry_evidence import OTHER, RECIPE, SERIES, day, evidence, trial
 from tests.registry.registry_fits import BITCOIN, NOW, score
 from tests.registry.registry_steps import FEW_STEPS, steps_of
@@ -38,21 +38,14 @@ def test_evidence_comes_back_as_it_was_recorded(registry: Registry) -> None:
     assert registry.verify() == ()
 
 
-def test_evidence_may_be_asked_for_by_anything_that_names_a_series(registry: Registry) -> None:
-    @dataclass(frozen=True)
-    class Series:
-        source: str
-        vs: str
-        granularity: Granularity
-        coin: str
-
+def test_evidence_counts_on_its_own_series_and_for_its_own_recipe_alone(registry: Registry) -> None:
     registry.record_evidence([evidence()])
-    assert registry.evidence_for(Series("sample", "usd", "daily", "bitcoin"), RECIPE) == evidence()
+    assert registry.evidence_for(BITCOIN, RECIPE) == evidence()
     for other in (
-        Series("file", "usd", "daily", "bitcoin"),
-        Series("sample", "eur", "daily", "bitcoin"),
-        Series("sample", "usd", "hourly", "bitcoin"),
-        Series("sample", "usd", "daily", "litecoin"),
+        replace(BITCOIN, market=Market("file", "usd", "daily")),
+        replace(BITCOIN, market=Market("sample", "eur", "daily")),
+        replace(BITCOIN, market=Market("sample", "usd", "hourly")),
+        replace(BITCOIN, coin="litecoin"),
     ):
         assert registry.evidence_for(other, RECIPE) is None
     assert registry.evidence_for(BITCOIN, OTHER) is None
@@ -169,7 +162,10 @@ def test_trials_count_when_their_span_touches_the_one_asked_for(registry: Regist
 
 
 def test_trials_are_told_apart_by_series_and_command(registry: Registry) -> None:
-    ether, tuned = trial(series=series_name(ETHEREUM)), trial("rounds=400", command="tune", sharpe=None, score=0.02)
+    ether, tuned = (
+        trial(series="sample/usd/daily/ethereum"),
+        trial("rounds=400", command="tune", sharpe=None, score=0.02),
+    )
     registry.record_trials([trial(), ether, tuned, trial(run="walk-2")])
     assert registry.trials_on(SERIES, NOW, day(1)) == (trial(), tuned, trial(run="walk-2"))
     assert registry.trials_on(SERIES, NOW, day(1), "tune") == (tuned,)

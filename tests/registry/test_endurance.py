@@ -126,7 +126,7 @@ def test_a_backup_as_the_docs_have_it_is_whole_though_others_write_meanwhile(tmp
         contextlib.closing(sqlite3.connect(copy / "registry.db")) as target,
     ):
         source.backup(target)
-    shutil.copytree(store / "registry" / "objects", copy / "objects", ignore=shutil.ignore_patterns(".incoming-*"))
+    shutil.copytree(store / "registry" / "objects", copy / "objects", ignore=shutil.ignore_patterns(".*.tmp"))
     process.kill()
     process.communicate(timeout=120)
     restored = Registry.open(tmp_path / "backup")

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from cryptocast.serving.health import Detail, Readiness
-from cryptocast.serving.landing_page import _ticks, page
+from cryptocast.serving.landing_page import page
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from tests.evaluation.report.browser import BROWSER, tab
 from tests.serving.running import Start
@@ -79,14 +79,6 @@ def test_the_health_below_tells_each_part() -> None:
 
     assert "event loop" in text
     assert "forecasts rest on stale or sample candles" in text
-
-
-@pytest.mark.parametrize(("low", "high"), [(5506.4, 13777.8), (0.00001107, 0.00001353), (99.0, 101.0), (0.9, 1.1)])
-def test_the_prices_at_the_chart_are_few_and_round(low: float, high: float) -> None:
-    ticks = _ticks(low, high)
-    assert 2 <= len(ticks) <= 7
-    assert all(low <= tick <= high for tick in ticks)
-    assert all(float(f"{tick:.4g}") == pytest.approx(tick) for tick in ticks)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here: install Debian's package chromium")

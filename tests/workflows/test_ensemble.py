@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from cryptocast.config import Config, DataConfig, EnsembleConfig, LightGBMConfig, StoreConfig, TrainConfig
+from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request, forecast
 from cryptocast.workflows.recipes import recipe_of
@@ -33,7 +34,7 @@ def _config(folder: Path) -> Config:
 def test_it_is_registered_with_its_weights_by_regime_and_forecasts_what_was_trained(used: Context) -> None:
     report = train(used, Order(BITCOIN, model="ml_ensemble", horizons=(1, 7)))
     (trained,) = report.forecast.forecasts
-    version = used.registry().get("bitcoin/ml_ensemble:1", source="sample", vs="usd", granularity="daily")
+    version = used.registry().get("bitcoin/ml_ensemble:1", Market("sample", "usd", "daily"))
     told = version.manifest.ensemble
     assert told is not None
     assert [part.horizon for part in told.horizons] == [1, 7]

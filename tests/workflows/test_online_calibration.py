@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 
 from cryptocast.market import Market
 from cryptocast.models import online
-from cryptocast.registry import (
-    CalibrationState,
-    LedgerRow,
-    LiveMark,
-    MaturedRow,
-    Outcome,
-    Registry,
-    Version,
-    VersionKey,
-)
+from cryptocast.registry import LedgerOutcome, LedgerRow, LiveMark, MaturedRow, Registry, Version, VersionKey
+from cryptocast.registry.ledger import CalibrationState
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.context import Context, Selection
@@ -45,7 +37,7 @@ def at(days: int) -> Selection:
     return Selection(("bitcoin",), now=TRAINED + timedelta(days=days))
 
 
-def outcome(of: LedgerRow, log_return: float) -> Outcome:
+def outcome(of: LedgerRow, log_return: float) -> LedgerOutcome:
     return matured_outcome(of, log_return, now=of.target_at)
 
 
@@ -75,7 +67,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[Recor
 
 
 def version_of(used: Context) -> Version:
-    return used.registry().get("bitcoin/lightgbm:1", source="sample")
+    return used.registry().get("bitcoin/lightgbm:1", Market("sample", "usd", "daily"))
 
 
 def asked(used: Context, days: int) -> CoinForecast:
@@ -254,7 +246,7 @@ def test_refreshes_learn_from_what_the_versions_before_them_had_issued_and_count
     registry = Registry.open(tmp_path_factory.mktemp("weeks"))
     moved = {(number, bar, ahead): outcome_of for number, bar, ahead, outcome_of in bars}
     weeks = {1: 0, 2: 7, 3: 14}
-    left: list[Outcome] = []
+    left: list[LedgerOutcome] = []
     for today in range(29):
         closed = [one for one in left if one.issued_at + timedelta(days=one.horizon) <= day(today)]
         known = data.draw(st.permutations(closed)) if len(closed) > 1 else closed

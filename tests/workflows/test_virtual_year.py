@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cryptocast.market import Market
 from cryptocast.workflows.lifecycle.model_card import model_card
 from tests.workflows.virtual_year import JUDGED, KEY, START, Oracle, VirtualYear
 
@@ -32,7 +33,7 @@ def test_eight_weeks_of_cron_lines_leave_what_a_slow_replay_gives(tmp_path: Path
     oracle.check()
     registry = year.context().registry()
     assert {row.number for row, _ in registry.live_record(KEY, 5)} == {1, 3, 4, 5}
-    card = model_card(registry, JUDGED, registry.get("bitcoin/lightgbm:5", source="simulated"), None)
+    card = model_card(registry, JUDGED, registry.get("bitcoin/lightgbm:5", Market("simulated", "usd", "daily")), None)
     assert "Forecasts of 4 versions, 1 to 5, each while it was in production." in card.markdown
 
 

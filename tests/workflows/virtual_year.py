@@ -24,7 +24,7 @@ from cryptocast.config import (
 from cryptocast.data.sources.simulated.market import load_simulated
 from cryptocast.market import Market
 from cryptocast.models.online import BOUND, STEP
-from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, VersionKey
+from cryptocast.registry import LedgerOutcome, LedgerRow, LiveMark, MaturedRow, Registry, VersionKey
 from cryptocast.registry.live import live_score
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
@@ -165,7 +165,7 @@ class Oracle:
         asked = selection.resolved(context.config)
         (pool,) = gather(context, asked, pool=())
         registry = context.registry()
-        version = registry.get(f"bitcoin/lightgbm:{number}", source="simulated")
+        version = registry.get(f"bitcoin/lightgbm:{number}", Market("simulated", "usd", "daily"))
         return Forecaster(context).by_version(registry, version, asked, pool)[0]
 
     def note(self) -> Iterator[tuple[int, datetime, Served]]:
@@ -265,7 +265,7 @@ class Oracle:
             return Drifted(0, ())
         context = self.year.context()
         (pool,) = gather(context, Selection(now=midnight).resolved(context.config), pool=())
-        names = registry.get(f"bitcoin/lightgbm:{number}", source="simulated").manifest.features
+        names = registry.get(f"bitcoin/lightgbm:{number}", Market("simulated", "usd", "daily")).manifest.features
         matrix = matrix_of(feature_table(pool, feature_set(context.config).features), pool, HORIZONS, names)
         return drifted(matrix, round(end.timestamp() * 1_000_000))
 
@@ -313,7 +313,7 @@ class Oracle:
         for row, outcome in pairs:
             self._check_outcome(row, outcome)
 
-    def _check_outcome(self, row: LedgerRow, outcome: Outcome) -> None:
+    def _check_outcome(self, row: LedgerRow, outcome: LedgerOutcome) -> None:
         assert math.isclose(outcome.log_return, math.log(self.closes[row.target_at] / self.closes[row.issued_at]))
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import when
-from cryptocast.cli.tables import Cell, Column, Sheet
+from cryptocast.cli.tables import CellText, Column, Sheet
+from cryptocast.number_format import when
 from cryptocast.workflows.reports import CoinError, DataUsed
 
 __all__ = ["data_sheet", "left_out_lines"]
@@ -14,7 +14,7 @@ __all__ = ["data_sheet", "left_out_lines"]
 
 def data_sheet(data: Sequence[DataUsed], granularity: str, vs: str) -> Iterator[RenderableType]:
     """The series with their source and last bar, and what must be known about them."""
-    midnight, late = granularity == "daily", any(used.stale for used in data)
+    midnight, late = granularity == "daily", any(row.stale for row in data)
     columns = (
         Column("coin"),
         Column("source"),
@@ -23,19 +23,19 @@ def data_sheet(data: Sequence[DataUsed], granularity: str, vs: str) -> Iterator[
         Column("last bar closed"),
         *([Column("")] if late else []),
     )
-    rows: list[list[Cell]] = [
+    rows: list[list[CellText]] = [
         [
-            used.coin,
-            used.source,
-            f"{used.rows:,}",
-            when(used.first, midnight=midnight),
-            when(used.last, midnight=midnight),
-            *([Text("stale" if used.stale else "", style="yellow")] if late else []),
+            row.coin,
+            row.source,
+            f"{row.rows:,}",
+            when(row.first, midnight=midnight),
+            when(row.last, midnight=midnight),
+            *([Text("stale" if row.stale else "", style="yellow")] if late else []),
         ]
-        for used in data
+        for row in data
     ]
-    yield Sheet(columns, rows, f"Rests on {granularity} bars in {vs.upper()}")
-    for notice in dict.fromkeys(used.notice for used in data if used.notice):
+    yield Sheet(columns, rows, f"Data: {granularity} bars in {vs.upper()}")
+    for notice in dict.fromkeys(row.notice for row in data if row.notice):
         yield Text(f"Note: {notice}", style="yellow")
 
 

@@ -6,9 +6,9 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, count, digits, percent, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
-from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.cli.tables import CellText, Column, Sheet, note
+from cryptocast.number_format import NOTHING, count, digits, percent, when
 from cryptocast.workflows.features import AuditCheck, AuditReport, Catalogue, FeatureRows, Importance
 
 __all__ = ["audit_screen", "catalogue_screen", "importance_screen", "rows_screen"]
@@ -66,7 +66,7 @@ def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
         Column(""),
         Column("values", "right"),
         Column("differ", "right"),
-        Column("what must be the same", wraps=True),
+        Column("what must agree", wraps=True),
     )
     yield Sheet(columns, [_check(check) for check in report.checks], _audited(report))
     for check in report.checks:
@@ -77,10 +77,9 @@ def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
                 style="red",
             )
         for text in check.not_run:
-            yield note(f"{check.name}: not looked at: {text}")
+            yield note(f"{check.name}: not checked: {text}")
     if report.passed:
-        said = "No feature knows the future, no label or fit reaches into a test; warm-up and memory are as declared."
-        yield Text(said, style="green")
+        yield Text("No feature, label or fit uses the future; warm-up and memory are as declared.", style="green")
 
 
 def _audited(report: AuditReport) -> str:
@@ -88,7 +87,7 @@ def _audited(report: AuditReport) -> str:
     return f"Leakage audit: {what}, {count(report.cuts, 'cut')}, seed {report.seed}"
 
 
-def _check(check: AuditCheck) -> tuple[Cell, ...]:
+def _check(check: AuditCheck) -> tuple[CellText, ...]:
     state = (
         Text("not run", style="yellow") if not check.ran else Text("found", style="red") if check.found else Text("ok")
     )
@@ -119,10 +118,10 @@ def importance_screen(report: Importance) -> Iterator[RenderableType]:
         )
         for w in report.features[:MOST_USED]
     ]
-    yield Sheet(columns, rows, f"What {report.version} ({report.source} bars) leans on")
+    yield Sheet(columns, rows, f"What {report.version} ({report.source} bars) relies on")
     rest = len(report.features) - len(rows)
     unused = count(len(report.unused), "feature")
-    yield note(f"{rest} more in --json, {unused} not used. They say what the model used, not what predicts.")
+    yield note(f"{rest} more in --json, {unused} not used. This is what the model used, not what predicts.")
     if report.shap_note is None:
         yield note(
             f"SHAP: how far the feature moves the forecast volatility, in the mean of the last {report.shap_bars:,} "
@@ -131,7 +130,7 @@ def importance_screen(report: Importance) -> Iterator[RenderableType]:
     else:
         yield note(report.shap_note)
     if report.dropped:
-        yield note("Not fitted on: " + "; ".join(f"{name} ({why})" for name, why in report.dropped.items()) + ".")
+        yield note("Left out of the fit: " + "; ".join(f"{name} ({why})" for name, why in report.dropped.items()) + ".")
 
 
 def _moved(value: float | None, sign: str = "") -> str:

@@ -6,8 +6,8 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, ahead, percent
-from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.cli.tables import CellText, Column, Sheet, note
+from cryptocast.number_format import NOTHING, ahead, percent
 from cryptocast.workflows.reports import (
     BacktestReport,
     HonestyRecord,
@@ -27,7 +27,7 @@ HONEST: Final = (
     Column("against\n"),
     Column("could have\nshown %", "right"),
     Column("PIT p\nuniform", "right"),
-    Column("of small\nmemory", "right", leaves=2),
+    Column("of no\nmemory", "right", leaves=2),
     Column("lies in\n", leaves=1),
     Column("in best\nset", leaves=3),
 )
@@ -55,26 +55,26 @@ def summary_lines(report: BacktestReport) -> Iterator[RenderableType]:
             words = verdict_words(score.verdict, score.horizon)
             at.setdefault(words, []).append(ahead(score.horizon, report.granularity))
         line = "; ".join(f"{words} at {', '.join(horizons)}" for words, horizons in at.items())
-        found = {score.verdict.word for score in row.scores}
-        style = "green" if "better" in found else "red" if "worse" in found else "bold"
+        outcomes = {score.verdict.word for score in row.scores}
+        style = "green" if "better" in outcomes else "red" if "worse" in outcomes else "bold"
         yield Text(f"{row.model}: {line}", style=style)
 
 
 def honesty_sheet(records: Sequence[HonestyRecord], granularity: str) -> Sheet | None:
     """How sure the skill is, and what is wrong with the distribution."""
     rows = [_honest(record, granularity) for record in records if record.model != "baseline"]
-    return Sheet(HONEST, rows, "How sure that is, against the strongest reference") if rows else None
+    return Sheet(HONEST, rows, "Confidence, against the strongest reference") if rows else None
 
 
-def _honest(record: HonestyRecord, granularity: str) -> list[Cell]:
+def _honest(record: HonestyRecord, granularity: str) -> list[CellText]:
     verdict = record.verdict
-    shown = percent(verdict.skill, signed=True)
+    skill = percent(verdict.skill, signed=True)
     if verdict.lower is not None and verdict.upper is not None:
-        shown += f" ({percent(verdict.lower, signed=True)} to {percent(verdict.upper, signed=True)})"
+        skill += f" ({percent(verdict.lower, signed=True)} to {percent(verdict.upper, signed=True)})"
     return [
         record.model,
         ahead(record.horizon, granularity),
-        shown,
+        skill,
         verdict.against or NOTHING,
         percent(verdict.smallest_skill),
         _p(record.pit.p_uniform),
@@ -97,19 +97,19 @@ def trading_part(traded: TradingRecord) -> Iterator[RenderableType]:
     rows = [_strategy(row, even) for row in traded.rows if row.kind == "strategy" or row.model is None]
     trials = "" if traded.trials is None else f"; strategies tried on these bars so far: {traded.trials}"
     costs = f"{traded.fee_bps + traded.slippage_bps:g} bps a trade"
-    yield Sheet(TRADED, rows, f"Trading on it, at {costs}, filled at the {traded.filled_at}{trials}")
+    yield Sheet(TRADED, rows, f"Trading on it at {costs}, filled at the {traded.filled_at}{trials}")
     yield note(" ".join(traded.notes))
     if traded.pbo is not None:
         yield note(
-            f"Whoever had chosen the best of {traded.pbo_configurations} configurations in one half of the time would"
-            f" have had one below the median in the other half with probability {percent(traded.pbo, 0)} %."
+            f"The best of {traded.pbo_configurations} configurations in one half of the time is below the median in the"
+            f" other half with probability {percent(traded.pbo, 0)} %."
         )
     for path in traded.paths:
-        known = sorted(value for value in path.sharpe if value is not None)
-        yield note(f"Combinatorial purged paths, {path.name}: Sharpe {', '.join(f'{value:.2f}' for value in known)}.")
+        ratios = sorted(value for value in path.sharpe if value is not None)
+        yield note(f"Combinatorial purged paths, {path.name}: Sharpe {', '.join(f'{value:.2f}' for value in ratios)}.")
 
 
-def _strategy(row: StrategyRecord, even: dict[str, float | None]) -> list[Cell]:
+def _strategy(row: StrategyRecord, even: dict[str, float | None]) -> list[CellText]:
     traded = row.name in even
     return [
         Text(row.name, style="" if row.kind == "strategy" else "dim"),

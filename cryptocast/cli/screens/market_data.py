@@ -7,8 +7,8 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, count, when
 from cryptocast.cli.tables import Column, Sheet, note
+from cryptocast.number_format import NOTHING, count, when
 from cryptocast.workflows.market_data.fetch import FetchedCoin, FetchReport
 from cryptocast.workflows.market_data.inventory import StoreCheck, StoreListing
 
@@ -46,7 +46,7 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
         yield Sheet(FETCHED, [_fetched(coin) for coin in came], f"Candles in {report.vs.upper()}")
     yield from _remarks(came)
     yield from (
-        Text(f"{coin.coin}: its hours did not come: {coin.hours_problem}", style="yellow")
+        Text(f"{coin.coin}: hourly prices could not be fetched: {coin.hours_problem}", style="yellow")
         for coin in came
         if coin.hours_problem is not None
     )
@@ -84,11 +84,11 @@ def _remarks(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
         for line in coin.notes:
             notes[line].append(coin.coin)
         lines = coin.quality.lines if coin.quality else ()
-        for line in lines or ("nothing wrong was found",):
+        for line in lines or ("no problems found",):
             findings[line].append(coin.coin)
-    yield from (Text(f"{', '.join(named)}: {text}", style="yellow") for text, named in notices.items())
-    yield from (note(f"{', '.join(named)}: {text}") for text, named in notes.items())
-    yield from (Text(f"{', '.join(named)}: {text}") for text, named in findings.items())
+    yield from (Text(f"{', '.join(names)}: {text}", style="yellow") for text, names in notices.items())
+    yield from (note(f"{', '.join(names)}: {text}") for text, names in notes.items())
+    yield from (Text(f"{', '.join(names)}: {text}") for text, names in findings.items())
 
 
 def listing_screen(listing: StoreListing) -> Iterator[RenderableType]:
@@ -98,17 +98,17 @@ def listing_screen(listing: StoreListing) -> Iterator[RenderableType]:
         return
     rows = [
         (
-            found.coin,
-            found.source,
-            found.vs,
-            found.granularity,
-            f"{found.rows:,}",
-            when(found.first, midnight=found.granularity == "daily"),
-            when(found.last, midnight=found.granularity == "daily"),
-            when(found.fetched_at, midnight=False),
-            found.content_hash[:12],
+            series.coin,
+            series.source,
+            series.vs,
+            series.granularity,
+            f"{series.rows:,}",
+            when(series.first, midnight=series.granularity == "daily"),
+            when(series.last, midnight=series.granularity == "daily"),
+            when(series.fetched_at, midnight=False),
+            series.content_hash[:12],
         )
-        for found in listing.series
+        for series in listing.series
     ]
     yield Sheet(LISTED, rows, f"{count(len(rows), 'series')} in {listing.path}")
 
@@ -119,5 +119,5 @@ def check_screen(check: StoreCheck) -> Iterator[RenderableType]:
         yield Text(finding.problem, style="red")
     if not check.findings:
         yield Text(
-            f"All {check.series} series in {check.path} are whole: hash, schema, order and values.", style="green"
+            f"All {check.series} series in {check.path} are intact: hash, schema, order and values.", style="green"
         )

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from cryptocast.cli.number_format import NOTHING, ahead, percent, spread
-from cryptocast.cli.tables import Cell, Column, Sheet, verdict_cell
+from cryptocast.cli.tables import CellText, Column, Sheet, verdict_cell
+from cryptocast.number_format import NOTHING, ahead, percent, spread
 from cryptocast.registry import HorizonScore
 from cryptocast.workflows.reports import p_number
 
@@ -38,13 +38,13 @@ def score_sheet(name: str, model: str, scores: Iterable[HorizonScore], granulari
     return Sheet(COLUMNS, [_row(model, score, granularity) for score in scores], name)
 
 
-def _row(model: str, score: HorizonScore, granularity: str) -> list[Cell]:
-    held = {interval.percent: interval for interval in score.coverage}
+def _row(model: str, score: HorizonScore, granularity: str) -> list[CellText]:
+    coverage = {interval.percent: interval for interval in score.coverage}
     return [
         ahead(score.horizon, granularity),
         *(percent(score.skill.get(reference), signed=True) for reference in REFERENCES),
         percent(score.crps.get(model), 2),
-        *(spread(held[level].share, held[level].se) if level in held else NOTHING for level in (80, 95)),
+        *(spread(coverage[level].share, coverage[level].se) if level in coverage else NOTHING for level in (80, 95)),
         percent(score.mape, 2),
         percent(score.mape_random_walk, 2),
         p_number(score.verdict.p) or NOTHING,

@@ -7,9 +7,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.listings import BestDocument, GcDocument
-from cryptocast.cli.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.cli.screens.registry import promotion_screen
-from cryptocast.cli.tables import Cell, Column, Sheet, note, reasons
+from cryptocast.cli.tables import CellText, Column, Sheet, note, reasons
+from cryptocast.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.version import version_name
 from cryptocast.workflows.lifecycle.ab import AbReport, AbRow
@@ -19,18 +19,6 @@ from cryptocast.workflows.lifecycle.live_scoring import ScoreReport
 from cryptocast.workflows.lifecycle.model_card import ModelCard
 from cryptocast.workflows.lifecycle.rollback import RollbackReport
 from cryptocast.workflows.reports import ab_sentence, comparison_sentence
-
-__all__ = [
-    "ab_screen",
-    "best_screen",
-    "card_screen",
-    "comparison_screen",
-    "export_screen",
-    "gc_screen",
-    "import_screen",
-    "rollback_screen",
-    "score_screen",
-]
 
 SHOWN: Final = 20
 
@@ -63,10 +51,10 @@ def best_screen(document: BestDocument) -> Iterator[RenderableType]:
     yield Text(f"Best: {answers}", style="bold")
 
 
-def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
+def comparison_screen(comparison: Comparison) -> Iterator[RenderableType]:
     """The verdict, the skill by horizon, what each is, and what differs."""
-    yield Text(comparison_sentence(found.a.name, found.verdict), style="bold")
-    if found.contest is not None:
+    yield Text(comparison_sentence(comparison.a.name, comparison.verdict), style="bold")
+    if comparison.contest is not None:
         columns = (
             Column("horizon", "right"),
             Column("dates", "right"),
@@ -82,22 +70,24 @@ def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
                 if row.lower is None or row.upper is None
                 else f"{percent(row.lower, signed=True)} to {percent(row.upper, signed=True)}",
             )
-            for row in found.contest.horizons
+            for row in comparison.contest.horizons
         ]
-        yield Sheet(columns, rows, f"On {found.contest.rests_on}")
-        yield from reasons("Because", found.contest.reasons or ("all tests pass",))
+        yield Sheet(columns, rows, f"On {comparison.contest.rests_on}")
+        yield from reasons("Why", comparison.contest.reasons or ("all tests pass",))
     else:
-        yield Text(f"No comparison: {found.why_not}")
-    yield Sheet((Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(found.a, found.b)))
-    if found.differences:
+        yield Text(f"No comparison: {comparison.why_not}")
+    yield Sheet(
+        (Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(comparison.a, comparison.b))
+    )
+    if comparison.differences:
         head = (Column("differs", wraps=True), Column("a", wraps=True), Column("b", wraps=True))
-        shown = [(row.what, row.a or NOTHING, row.b or NOTHING) for row in found.differences[:SHOWN]]
-        yield Sheet(head, shown)
-    if len(found.differences) > SHOWN:
-        yield note(f"{len(found.differences) - SHOWN} more differences: --json or --html FILE.")
+        differences = [(row.what, row.a or NOTHING, row.b or NOTHING) for row in comparison.differences[:SHOWN]]
+        yield Sheet(head, differences)
+    if len(comparison.differences) > SHOWN:
+        yield note(f"{len(comparison.differences) - SHOWN} more differences: --json or --html FILE.")
 
 
-def _sides(a: Compared, b: Compared) -> Iterator[tuple[Cell, ...]]:
+def _sides(a: Compared, b: Compared) -> Iterator[tuple[CellText, ...]]:
     yield "version", a.name, b.name
     yield "aliases", ", ".join(a.aliases) or "none", ", ".join(b.aliases) or "none"
     yield "trained to", *(when(one.trained_to, midnight=False) if one.trained_to else NOTHING for one in (a, b))
@@ -144,11 +134,11 @@ def import_screen(report: ImportReport) -> Iterator[RenderableType]:
     """What it is called here."""
     if report.dry_run:
         what = f"{report.kind} of {', '.join(report.coins)}, {count(report.artefacts, 'artefact')}"
-        yield Text(f"{report.path} is whole: {what}. Nothing was kept.")
+        yield Text(f"{report.path} is intact: {what}. Nothing was imported.")
         return
     for version in report.versions:
-        known = " (it was here already)" if version.was_there else ""
-        yield Text(f"{version.name} on {version.source} bars: {', '.join(version.aliases) or 'no alias'}{known}")
+        remark = " (it was here already)" if version.was_there else ""
+        yield Text(f"{version.name} on {version.source} bars: {', '.join(version.aliases) or 'no alias'}{remark}")
         if version.scored is not None:
             yield note(f"Scored here on {count(version.scored, 'bar')}: cryptocast registry show {version.name}")
         if version.not_scored is not None:
@@ -160,8 +150,8 @@ def import_screen(report: ImportReport) -> Iterator[RenderableType]:
 def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
     """What was written and matured, each version live, and what speaks against it."""
     yield Text(
-        f"{count(report.written, 'forecast')} noted, {count(report.matured, 'outcome')} new, "
-        f"{report.waiting:,} still waiting for their bar"
+        f"{count(report.written, 'forecast')} recorded, {count(report.matured, 'outcome')} new, "
+        f"{report.waiting:,} waiting for their bar to close"
     )
     columns = (
         Column("version"),
@@ -179,7 +169,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
             f"{score.bars:,}",
             f"{score.crps:.5f}",
             percent(score.skill, signed=True),
-            *(percent(held.share) for held in score.coverage),
+            *(percent(interval.share) for interval in score.coverage),
         )
         for row in report.rows
         for score in row.scores
@@ -193,7 +183,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
         if row.drift:
             worst = ", ".join(f"{drift.feature} {drift.psi:.2f} ({drift.usual:.2f})" for drift in row.drift[:3])
             yield note(
-                f"{row.name}: {count(len(row.drift), 'feature')} spread unlike in training (PSI, usual): {worst}"
+                f"{row.name}: {count(len(row.drift), 'feature')} distributed unlike in training (PSI, usual): {worst}"
             )
     for error in report.errors:
         yield Text(error, style="red")
@@ -202,7 +192,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
 def ab_screen(report: AbReport) -> Iterator[RenderableType]:
     """Each test with its verdict, and what the gate said at its end."""
     if not report.tests:
-        yield Text("There are no A/B tests. Start one: cryptocast registry ab start COIN KIND --challenger VERSION")
+        yield Text("No A/B test yet. Start one: cryptocast registry ab start COIN KIND --challenger VERSION")
         return
     columns = (
         Column("of"),
@@ -218,7 +208,7 @@ def ab_screen(report: AbReport) -> Iterator[RenderableType]:
         yield from promotion_screen(report.promotion)
 
 
-def _test(row: AbRow) -> tuple[Cell, ...]:
+def _test(row: AbRow) -> tuple[CellText, ...]:
     state = "running" if row.ended_at is None else {"stop": "stopped", "conclude": "concluded"}[row.ended_as or "stop"]
     return (
         f"{row.coin}/{row.kind}",

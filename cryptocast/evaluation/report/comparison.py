@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cryptocast.evaluation.report.markup import tag
 from cryptocast.evaluation.report.render import document
-from cryptocast.evaluation.report.words import signed_percent
+from cryptocast.number_format import percent
 
 __all__ = ["ComparedHorizon", "comparison_page"]
 
@@ -44,7 +44,8 @@ def comparison_page(
             description=f"Skill of {first} over {second} at {len(horizons)} horizons, with intervals.",
         )
         rows = [
-            (row.label, str(row.dates), *map(signed_percent, (row.skill, row.lower, row.upper))) for row in horizons
+            (row.label, str(row.dates), *(percent(share, signed=True) for share in (row.skill, row.lower, row.upper)))
+            for row in horizons
         ]
         table = parts.table("Skill on the same forecasts", ("horizon", "dates", "skill", "from", "to"), rows)
         sections.append(tag("section", tag("h2", "Skill by horizon"), parts.grid([chart]), table))

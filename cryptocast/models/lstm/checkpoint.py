@@ -15,6 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from cryptocast.files import replace_file
 from cryptocast.models.lstm.network import Examples, plain
 
 __all__ = ["Checkpoint", "Progress"]
@@ -53,10 +54,7 @@ class Checkpoint:
         if self.path is None:
             return
         note = torch.tensor(list(msgspec.json.encode(progress)), dtype=torch.uint8)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_bytes(save_tensors({**plain(tensors), PROGRESS: note}))
-        part.replace(self.path)  # all of it or nothing, also if the process is killed in between
+        replace_file(self.path, save_tensors({**plain(tensors), PROGRESS: note}))
 
     def load(self, names: Collection[str]) -> tuple[Progress, Mapping[str, Tensor]]:
         """What was kept, tensors of exactly these names; the beginning and none if that is nothing that can be used."""

@@ -11,7 +11,7 @@ from cryptocast.data.tables import read_noted, write_noted
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
 from cryptocast.evaluation.scores import ScoreSheet
-from cryptocast.registry.contest import Paired
+from cryptocast.registry.contest import LossPairs
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.scoring.quantiles import covered, interval_columns
 from cryptocast.workflows.backtesting.run_folder import RunFolder
@@ -93,7 +93,9 @@ def _check(own: pl.DataFrame, evidence: Evidence) -> None:
             )
 
 
-def paired(challenger: pl.DataFrame, production: pl.DataFrame, horizons: Sequence[int], *, step: int) -> list[Paired]:
+def paired(
+    challenger: pl.DataFrame, production: pl.DataFrame, horizons: Sequence[int], *, step: int
+) -> list[LossPairs]:
     """Both on the origins that they share, horizon by horizon, in order of issue."""
     both = challenger.join(production, on=SAME, how="inner", suffix="_production").sort("issued_at", "coin")
     pairs = []
@@ -104,7 +106,7 @@ def paired(challenger: pl.DataFrame, production: pl.DataFrame, horizons: Sequenc
             for percent in INTERVALS
         }
         pairs.append(
-            Paired(
+            LossPairs(
                 horizon=horizon,
                 step=step,
                 dates=part["issued_at"].to_numpy().astype(np.int64),

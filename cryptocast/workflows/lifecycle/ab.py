@@ -14,14 +14,13 @@ from cryptocast.registry import (
     AbEvent,
     AbTest,
     Contest,
-    Paired,
     Registry,
     Side,
     Version,
     VersionKey,
-    contest,
     side_of,
 )
+from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.workflows.lifecycle.compare import contest_verdict
 from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs
@@ -173,9 +172,7 @@ def _running(registry: Registry, key: VersionKey) -> AbTest:
 
 def _version(registry: Registry, key: VersionKey, number: int | None) -> Version:
     if number is not None:
-        return registry.get(
-            f"{key.coin}/{key.kind}:{number}", source=key.source, vs=key.vs, granularity=key.granularity
-        )
+        return registry.get(f"{key.coin}/{key.kind}:{number}", key.market)
     found = registry.alias(key, CHALLENGER)
     if found is None:
         raise RegistryError(f"{key} has no challenger. Train one: cryptocast train {key.coin} --model {key.kind}.")
@@ -210,7 +207,7 @@ def _row(config: Config, registry: Registry, test: AbTest) -> AbRow:
     )
 
 
-def _pairs(registry: Registry, test: AbTest) -> list[Paired]:
+def _pairs(registry: Registry, test: AbTest) -> list[LossPairs]:
     """The matured forecasts of both sides for the same bars."""
     key, numbers = test.start.key, (test.start.production, test.start.challenger)
     if test.end is not None and not all(registry.ledger(key, number) for number in numbers):

@@ -9,9 +9,11 @@ import msgspec
 from cryptocast.config import GateConfig
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError, UsageError
+from cryptocast.evaluation.records import HorizonScore
 from cryptocast.evaluation.report.comparison import ComparedHorizon, comparison_page
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, comparison_sentence
-from cryptocast.registry import Contest, HorizonScore, Registry, Version, contest, horizon_sentence
+from cryptocast.registry import Contest, Registry, Version
+from cryptocast.registry.contest import contest, horizon_reason
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs, walked_pairs
 
 __all__ = ["Compared", "Comparison", "Difference", "compare", "contest_verdict", "write_comparison"]
@@ -162,7 +164,7 @@ def write_comparison(found: Comparison, path: Path) -> None:
     ]
     said = [found.why_not or ""]
     if found.contest is not None:
-        said = [*found.contest.reasons, *map(horizon_sentence, found.contest.horizons)]
+        said = [*map(str, (*found.contest.reasons, *map(horizon_reason, found.contest.horizons)))]
     differ = [(d.what, d.a or "-", d.b or "-") for d in found.differences]
     sentence = comparison_sentence(found.a.name, found.verdict)
     page = comparison_page(found.a.name, found.b.name, sentence, said, rows, differ)

@@ -18,7 +18,8 @@ import numpy as np
 from cryptocast.arrays import FloatArray
 from cryptocast.errors import CryptocastError
 from cryptocast.features.matrix import Matrix
-from cryptocast.registry import Drift, Registry, Version
+from cryptocast.registry import Registry, Version
+from cryptocast.registry.live_status import Drift
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import Pool, feature_table, matrix_of
 from cryptocast.workflows.context import Context, Resolved

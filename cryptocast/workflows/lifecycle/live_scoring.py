@@ -12,15 +12,16 @@ from cryptocast.errors import CryptocastError, ModelError
 from cryptocast.registry import (
     CHALLENGER,
     PRODUCTION,
-    Drift,
+    LedgerOutcome,
     LedgerRow,
     LiveMark,
-    Outcome,
     Registry,
     Version,
     VersionKey,
 )
 from cryptocast.registry.live import LiveScore, matured_outcome
+from cryptocast.registry.live_status import Drift
+from cryptocast.registry.reasons import Reason
 from cryptocast.times import as_datetime
 from cryptocast.workflows.coin_pool import Pool, gather
 from cryptocast.workflows.context import Context, Resolved, Selection
@@ -55,7 +56,7 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...]
     scores: tuple[LiveScore, ...]
     drift: tuple[Drift, ...]  # see workflows.drift, worst first
-    degraded: tuple[str, ...]
+    degraded: tuple[Reason, ...]
 
 
 class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,12 +226,12 @@ def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
             for number in (test.start.production, test.start.challenger):
                 if (key, number) not in found:
                     reference = f"{key.coin}/{key.kind}:{number}"
-                    version = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+                    version = registry.get(reference, key.market)
                     found[key, number] = version
     return list(found.values())
 
 
-def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
+def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[LedgerOutcome]:
     """What came of forecasts whose target bar has closed. A bar that is missing leaves its forecasts unscored."""
     closes: dict[str, dict[datetime, float]] = {}
     found = []

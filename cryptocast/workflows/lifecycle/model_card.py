@@ -12,6 +12,7 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence, HorizonScore
 from cryptocast.evaluation.verdicts import verdict_sentence
+from cryptocast.number_format import percent
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.live import LiveReport, live_score
@@ -112,7 +113,7 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
             str(s.horizon),
             str(s.dates),
             _number(s.crps.get(kind)),
-            _percent(s.skill.get("baseline")),
+            percent(s.skill.get("baseline"), signed=True),
             ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage) or "-",
             verdict_sentence(s.verdict, s.horizon) if s.verdict.detail is None else s.verdict.detail,
         )
@@ -143,7 +144,7 @@ def _failures(version: Version, walked: Evidence | None) -> list[str]:
             cause = f": {score.verdict.detail.rstrip('.')}" if score.verdict.detail else ""
             found.append(f"{score.horizon} bars ahead it is not used{cause}.")
         elif skill is not None and skill < 0:
-            found.append(f"{score.horizon} bars ahead it was worse than the baseline ({_percent(skill)} %).")
+            found.append(f"{score.horizon} bars ahead it was worse than the baseline ({100 * skill:+.1f} %).")
         found += [
             f"{score.horizon} bars ahead the {c.percent} % interval held {100 * c.share:.0f} % of the outcomes."
             for c in score.coverage
@@ -162,14 +163,18 @@ def _live(live: LiveReport, mark: LiveMark | None) -> list[str]:
             str(s.horizon),
             str(s.bars),
             _number(s.crps),
-            _percent(s.skill),
+            percent(s.skill, signed=True),
             ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage),
         )
         for s in live.scores
     ]
     head = ("bars ahead", "bars", "CRPS", "skill over the baseline, %", "intervals held, %")
     since = f" since {mark.degraded_since:%Y-%m-%d}" if mark is not None and mark.degraded_since is not None else ""
-    told = f"Degraded{since}: {'; '.join(live.degraded)}." if live.degraded else "Nothing speaks against it live."
+    told = (
+        f"Degraded{since}: {'; '.join(map(str, live.degraded))}."
+        if live.degraded
+        else "Nothing speaks against it live."
+    )
     return [*_table(head, rows), "", *_lineage(live.versions), told]
 
 
@@ -221,7 +226,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5f}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:+.1f}"

@@ -13,10 +13,11 @@ from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.registry.contest import Contest
 from cryptocast.registry.gate import Decision, first_version, next_version
 from cryptocast.registry.manifest import WORD_PATTERN
-from cryptocast.registry.references import Reference
+from cryptocast.registry.reasons import Reason, ReasonCode
+from cryptocast.registry.references import VersionReference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey, version_name
-from cryptocast.workflows.lifecycle.promotion_evidence import StoredGrounds
+from cryptocast.workflows.lifecycle.promotion_evidence import StoredEvidence
 
 __all__ = ["PromotionReport", "PromotionRow", "promote"]
 
@@ -41,7 +42,7 @@ class PromotionRow(msgspec.Struct, frozen=True, kw_only=True):
     from_number: int | None = msgspec.field(name="from")  # production before
     to_number: int | None = msgspec.field(name="to")  # production after
     version: int  # the version that was judged
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     contest: Contest | None = None  # the comparison with production, if there was one
 
     @property
@@ -53,7 +54,7 @@ class PromotionRow(msgspec.Struct, frozen=True, kw_only=True):
 class PromotionReport(msgspec.Struct, frozen=True, kw_only=True):
     """What became of every key that was looked at."""
 
-    schema: Literal["cryptocast.promotion/1"] = "cryptocast.promotion/1"
+    schema: Literal["cryptocast.promotion/2"] = "cryptocast.promotion/2"
     dry_run: bool
     named: bool  # a coin was named, so that a refusal is an error
     summary: str
@@ -139,7 +140,7 @@ class _Hand:
     def _judge(self, group: Sequence[Wanted]) -> tuple[PromotionRow, ...]:
         judged = [self._judged(*wanted) for wanted in group]
         refused = [one for one in judged if not one.moves and one.decision.rule != "nothing"]
-        held = f"the fit moves as a whole, and {refused[0].version.name} was refused" if refused else None
+        held = Reason(ReasonCode.FIT_REFUSED, {"version": refused[0].version.name}) if refused else None
         moving = [one for one in judged if one.moves] if held is None else []
         if moving and not self._dry_run:
             moves = [self._promotion(one) for one in moving]
@@ -154,7 +155,7 @@ class _Hand:
         moves = decision.accepted or (self._forced is not None and version.number != before)
         return _Judged(version, before, decision, moves)
 
-    def _row(self, one: _Judged, held: str | None) -> PromotionRow:
+    def _row(self, one: _Judged, held: Reason | None) -> PromotionRow:
         key, moves = one.version.key, one.moves and held is None
         refused = "refused" if held is not None else _outcome(one.decision, one.before, one.version)
         return PromotionRow(
@@ -172,8 +173,8 @@ class _Hand:
             contest=one.decision.contest,
         )
 
-    def _reasons(self, one: _Judged) -> tuple[str, ...]:
-        forced = () if self._forced is None else (f"forced: {self._forced}",)
+    def _reasons(self, one: _Judged) -> tuple[Reason, ...]:
+        forced = () if self._forced is None else (Reason(ReasonCode.FORCED, {"why": self._forced}),)
         return (*forced, *one.decision.reasons)
 
     def _wanted(self, key: VersionKey, number: int | None) -> Version:
@@ -183,14 +184,14 @@ class _Hand:
                 raise RegistryError(f"{key} has no challenger. See cryptocast registry verify.")
             return challenger
         reference = f"{key.coin}/{key.kind}:{number}"
-        return self._registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+        return self._registry.get(reference, key.market)
 
     def _decide(self, production: Version | None, version: Version) -> Decision:
         gate = self._config.gate
         if production is None:
             return first_version(version.hold_out, gate)
-        grounds = StoredGrounds(self._registry, self._config.store.path, gate, self._now, version)
-        return next_version(production, version, gate, grounds)
+        evidence = StoredEvidence(self._registry, self._config.store.path, gate, self._now, version)
+        return next_version(production, version, gate, evidence)
 
     def _promotion(self, one: _Judged) -> Promotion:
         action: Action = "refresh" if one.decision.rule == "refresh" else "promote"
@@ -199,7 +200,7 @@ class _Hand:
         return Promotion(
             key=one.version.key,
             number=one.version.number,
-            why="; ".join(self._reasons(one)),
+            why="the gate lets it through" if self._forced is None else f"forced: {self._forced}",
             evidence={"decision": msgspec.to_builtins(one.decision)},
             action=action,
             expected=one.before,
@@ -247,7 +248,7 @@ def _keys(
     if coin is None:
         return [key for key in found if key.coin in data.coins]
     if not found:
-        raise registry.no_such(Reference(coin, kind), source=source, vs=data.vs, granularity=data.granularity)
+        raise registry.no_such(VersionReference(coin, kind), source=source, vs=data.vs, granularity=data.granularity)
     return found
 
 

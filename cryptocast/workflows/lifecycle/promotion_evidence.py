@@ -12,15 +12,17 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import ages_by_clock
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
-from cryptocast.registry import Contest, Paired, Registry, Version, VersionKey, contest, most_telling
+from cryptocast.registry import Contest, Registry, Version, VersionKey
+from cryptocast.registry.append_only import most_telling
+from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.live import pair_up
 from cryptocast.times import as_datetime
 
-__all__ = ["StoredGrounds", "live_pairs", "walked_pairs"]
+__all__ = ["StoredEvidence", "live_pairs", "walked_pairs"]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredGrounds:
+class StoredEvidence:
     """Read from a registry and from the runs of its store; nothing is made or changed."""
 
     registry: Registry
@@ -62,7 +64,7 @@ class StoredGrounds:
         pairs, words = found
         return self._judged(pairs, words)
 
-    def _judged(self, pairs: list[Paired], words: str) -> Contest | str:
+    def _judged(self, pairs: list[LossPairs], words: str) -> Contest | str:
         newest = max(int(pair.dates.max()) for pair in pairs if pair.dates.size)
         age = self.today - as_datetime(newest)
         if age.days > self.gate.max_evidence_age_days:
@@ -73,7 +75,7 @@ class StoredGrounds:
         return contest(pairs, self.gate, rests_on=words)
 
 
-def live_pairs(registry: Registry, production: Version, challenger: Version) -> list[Paired]:
+def live_pairs(registry: Registry, production: Version, challenger: Version) -> list[LossPairs]:
     """The matured forecasts of both, each its own, for the bars that closed after the younger was registered; by
     horizon, empty where one has none."""
     since = max(_live_from(version) for version in (challenger, production))
@@ -101,7 +103,7 @@ def _live_from(version: Version) -> datetime:
 
 def walked_pairs(
     registry: Registry, store: Path, production: Version, challenger: Version, *, within: timedelta
-) -> tuple[list[Paired], str] | str:
+) -> tuple[list[LossPairs], str] | str:
     """Both recipes on the origins that their walks share, pooled over the coins; or why there is nothing to compare.
 
     within: walks that ended longer than that before the newest are left aside.

@@ -8,7 +8,7 @@ import msgspec
 
 from cryptocast.config import Granularity
 from cryptocast.errors import GateError, RegistryError, UsageError
-from cryptocast.registry import PRODUCTION, Event, ProductionMovedError, Reference, Registry, VersionKey
+from cryptocast.registry import PRODUCTION, Event, ProductionMovedError, Registry, VersionKey, VersionReference
 from cryptocast.registry.gate import FOREIGN
 
 __all__ = ["RollbackReport", "RollbackRow", "earlier_production", "one_key", "rollback"]
@@ -74,7 +74,7 @@ def _rollback(
             f"Version {current} is the first that was in production of {key}: there is nothing to go back to. "
             "Name a version: --to NUMBER."
         )
-    found = registry.get(f"{key.coin}/{key.kind}:{target}", source=key.source, vs=key.vs, granularity=key.granularity)
+    found = registry.get(f"{key.coin}/{key.kind}:{target}", key.market)
     target = found.number
     if found.hold_out.foreign and target not in {event.number for event in _moves(registry, key)}:
         raise GateError(
@@ -99,9 +99,7 @@ def _rollback(
 
 
 def _moves(registry: Registry, key: VersionKey) -> tuple[Event, ...]:
-    return registry.history(
-        coin=key.coin, source=key.source, vs=key.vs, granularity=key.granularity, kind=key.kind, alias=PRODUCTION
-    )
+    return registry.history(**key.columns, alias=PRODUCTION)
 
 
 def earlier_production(events: Sequence[Event]) -> int | None:
@@ -125,7 +123,7 @@ def one_key(
     """The one key that is meant. UsageError if several could be, RegistryError if there is none."""
     found = registry.keys(coin=coin, kind=kind, source=source, vs=vs, granularity=granularity)
     if not found:
-        raise registry.no_such(Reference(coin, kind), source=source, vs=vs, granularity=granularity)
+        raise registry.no_such(VersionReference(coin, kind), source=source, vs=vs, granularity=granularity)
     if len(found) > 1:
         raise UsageError(f"That could be {', '.join(map(str, found))}. Name the kind, and the source with --source.")
     return found[0]

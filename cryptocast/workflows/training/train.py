@@ -39,6 +39,7 @@ from cryptocast.registry import (
     first_version,
 )
 from cryptocast.registry.manifest import Ensemble, EnsembleHorizon, EnsembleRegime
+from cryptocast.registry.reasons import Reason
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.times import as_datetime
 from cryptocast.workflows.audits import audit_words
@@ -384,7 +385,7 @@ def _state(training: _Training, coin: str) -> dict[str, object]:
     return {"baseline_at": {str(horizon): reason for horizon, reason in _fallbacks(training, coin).items()}}
 
 
-def _decision(context: Context, version: Version) -> tuple[TrainDecision, tuple[str, ...]]:
+def _decision(context: Context, version: Version) -> tuple[TrainDecision, tuple[Reason, ...]]:
     """And the gate's reasons, where it refused."""
     if PRODUCTION in version.aliases:
         return TrainDecision.PROMOTED, ()

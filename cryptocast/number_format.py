@@ -5,21 +5,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-__all__ = [
-    "NOTHING",
-    "Prices",
-    "ahead",
-    "count",
-    "digits",
-    "one_line",
-    "percent",
-    "price",
-    "size",
-    "span",
-    "spread",
-    "when",
-]
-
 NOTHING: Final = "-"
 # Below this price, plain decimals are mostly zeros.
 SMALL: Final = 1e-5
@@ -51,8 +36,8 @@ class Prices:
 
 def price(value: float, currency: str) -> str:
     """One price with its currency, five significant digits: 8,710.1 USD, 1.2345e-08 USD."""
-    shown = f"{value:.4e}" if 0 < abs(value) < SMALL else Prices([value], 5)(value)
-    return f"{shown} {currency.upper()}"
+    amount = f"{value:.4e}" if 0 < abs(value) < SMALL else Prices([value], 5)(value)
+    return f"{amount} {currency.upper()}"
 
 
 def digits(value: float | None) -> str:
@@ -113,3 +98,12 @@ def one_line(text: str) -> str:
     """Foreign text without line breaks or anything that could steer a terminal."""
     flat = " ".join(text.split())
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in flat)
+
+
+def round_numbers(low: float, high: float, most: int = 6) -> list[float]:
+    """Where an axis from low to high gets its marks: multiples of 1, 2 or 5 times a power of ten, `most` at most and a
+    third of that at least; one where both are the same."""
+    reach = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(reach / (most + 1)))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if reach / (power * factor) <= most)
+    return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

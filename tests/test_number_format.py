@@ -1,12 +1,25 @@
 """Numbers, times and foreign text as people read them."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.cli.number_format import Prices, ahead, count, digits, one_line, percent, price, size, span, spread
+from cryptocast.number_format import (
+    Prices,
+    ahead,
+    count,
+    digits,
+    one_line,
+    percent,
+    price,
+    round_numbers,
+    size,
+    span,
+    spread,
+)
 
 prices = st.floats(1e-12, 1e9)
 
@@ -78,3 +91,21 @@ def test_counts_durations_and_sizes_read_as_english() -> None:
     assert [span(0.04), span(31.2), span(600.0)] == ["0.0 s", "31 s", "10.0 min"]
     assert [size(19), size(3000), size(2.5e9), size(3e12)] == ["19 B", "3.0 kB", "2.5 GB", "3.0 TB"]
     assert [ahead(7, "daily"), ahead(24, "hourly")] == ["7 d", "24 h"]
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1e-6, 1.0), st.integers(3, 8))
+def test_the_marks_of_an_axis_are_few_and_round_and_inside(low: float, share: float, most: int) -> None:
+    high = low * (1.0 + share)
+    marks = round_numbers(low, high, most)
+    assert len(marks) <= most + 1
+    assert all(low * (1 - 1e-12) <= mark <= high * (1 + 1e-12) for mark in marks)
+    steps = [later - mark for mark, later in pairwise(marks)]
+    for step in steps:
+        assert step == pytest.approx(steps[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(("low", "high"), [(5506.4, 13777.8), (0.00001107, 0.00001353), (99.0, 101.0), (0.9, 1.1)])
+def test_there_are_at_least_two_marks_of_few_digits(low: float, high: float) -> None:
+    marks = round_numbers(low, high, 5)
+    assert 2 <= len(marks) <= 6
+    assert all(float(f"{mark:.4g}") == pytest.approx(mark) for mark in marks)
