@@ -229,8 +229,9 @@ def _counts(frame: pl.DataFrame, bad: pl.Expr) -> dict[str, int]:
 def _gaps(frame: pl.DataFrame, bar: int) -> tuple[Gap, ...]:
     times = frame.select(pl.col("close_time").unique().sort())
     step = pl.col("close_time").diff().dt.total_microseconds()
-    gaps = times.select(after=pl.col("close_time").shift(1), before="close_time", missing=step // bar - 1)
-    return tuple(Gap(**row) for row in gaps.filter(pl.col("missing") > 0).iter_rows(named=True))
+    gaps = times.select(pl.col("close_time").shift(1).alias("after"), before="close_time", missing=step / bar - 1)
+    rows = gaps.filter(pl.col("missing") > 0).with_columns(pl.col("missing").cast(pl.Int64))
+    return tuple(Gap(**row) for row in rows.iter_rows(named=True))
 
 
 def _frozen(usable: pl.DataFrame, bar: int, bars: int) -> tuple[Run, ...]:

@@ -25,7 +25,7 @@ from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.coins import shown
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.data.sources.coingecko.simple_price import Quote
-from cryptocast.data.sources.coingecko.source import COINGECKO, connect, credits_of
+from cryptocast.data.sources.coingecko.source import COINGECKO, credits_of
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.data.sources.table import rule_of
 from cryptocast.errors import CryptocastError
@@ -155,7 +155,7 @@ class Service:
         upstream = None
         if self.asking is None:
             on_try = partial(self.telemetry.tried, "prices")
-            upstream = connect(access_of(self.context, breaker=self.price_breakers("default"), on_try=on_try))
+            upstream = COINGECKO.connect(access_of(self.context, breaker=self.price_breakers("default"), on_try=on_try))
             live, others = upstream.live(), upstream.live(priority=Priority.STRANGER)
             self.upstream_figures.pool = upstream.pool_metrics
             self.upstream_figures.batches = lambda: (live.calls + others.calls, live.asked + others.asked)
