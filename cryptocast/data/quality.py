@@ -311,8 +311,8 @@ def _as_jumps(table: pl.DataFrame) -> tuple[Jump, ...]:
 def _findings(report: QualityReport) -> Iterator[QualityFinding]:
     for rule, count, text in (
         ("duplicate", report.duplicates, "repeated: one series holds each bar once, refused by the store"),
-        ("bad_price", report.non_positive, "with a price that is no positive number: refused by the store"),
-        ("bad_amount", report.bad_amounts, "with a volume or market cap that is no amount: refused by the store"),
+        ("bad_price", report.non_positive, "with a price that is not a positive number: refused by the store"),
+        ("bad_amount", report.bad_amounts, "with a volume or market cap that is not an amount: refused by the store"),
     ):
         if count:
             yield QualityFinding(rule=rule, severity="error", count=count, text=f"{_count(count, 'bar')} {text}")
