@@ -40,7 +40,7 @@ def decode(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
     except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise _not_parquet(origin, error) from error
     if not isinstance(frame, pl.DataFrame):
-        raise DataError(f"{origin} holds no table.")
+        raise DataError(f"{origin} does not contain a table.")
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     return frame, metadata.get(METADATA_KEY)
 

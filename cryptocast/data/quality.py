@@ -229,8 +229,9 @@ def _counts(frame: pl.DataFrame, bad: pl.Expr) -> dict[str, int]:
 def _gaps(frame: pl.DataFrame, bar: int) -> tuple[Gap, ...]:
     times = frame.select(pl.col("close_time").unique().sort())
     step = pl.col("close_time").diff().dt.total_microseconds()
-    gaps = times.select(after=pl.col("close_time").shift(1), before="close_time", missing=step // bar - 1)
-    return tuple(Gap(**row) for row in gaps.filter(pl.col("missing") > 0).iter_rows(named=True))
+    gaps = times.select(pl.col("close_time").shift(1).alias("after"), before="close_time", missing=step / bar - 1)
+    rows = gaps.filter(pl.col("missing") > 0).with_columns(pl.col("missing").cast(pl.Int64))
+    return tuple(Gap(**row) for row in rows.iter_rows(named=True))
 
 
 def _frozen(usable: pl.DataFrame, bar: int, bars: int) -> tuple[Run, ...]:
@@ -310,8 +311,8 @@ def _as_jumps(table: pl.DataFrame) -> tuple[Jump, ...]:
 def _findings(report: QualityReport) -> Iterator[QualityFinding]:
     for rule, count, text in (
         ("duplicate", report.duplicates, "repeated: one series holds each bar once, refused by the store"),
-        ("bad_price", report.non_positive, "with a price that is no positive number: refused by the store"),
-        ("bad_amount", report.bad_amounts, "with a volume or market cap that is no amount: refused by the store"),
+        ("bad_price", report.non_positive, "with a price that is not a positive number: refused by the store"),
+        ("bad_amount", report.bad_amounts, "with a volume or market cap that is not an amount: refused by the store"),
     ):
         if count:
             yield QualityFinding(rule=rule, severity="error", count=count, text=f"{_count(count, 'bar')} {text}")

@@ -164,7 +164,7 @@ class CandleStore:
             frame = frame.with_columns(pl.lit(None, dtype=TIME).alias(KNOWN_FROM))
         frame = frame.select(sorted(frame.columns, key=[*REVISION_SCHEMA, *frame.columns].index))
         if frame.schema != REVISION_SCHEMA:
-            raise DataError(f"{path} holds no revisions. Remove it; the candles beside it are not touched.")
+            raise DataError(f"{path} does not contain revisions. Remove it; the candles beside it are not touched.")
         return frame
 
     def write(
@@ -261,7 +261,7 @@ class CandleStore:
 
     def _series(self) -> Iterator[tuple[SeriesKey, Path]]:
         if self._root.exists() and not self._root.is_dir():
-            raise DataError(f"The store {self._root} is no folder. Move it away, or name another with [store] path.")
+            raise DataError(f"The store {self._root} is not a folder. Move it away, or name another with [store] path.")
         for path in sorted((self._root / "candles").glob("*/*/*/*.parquet")):
             *_, source, vs, granularity, _name = path.parts
             if path.name.endswith(REVISIONS) or granularity not in BAR_US:

@@ -120,7 +120,7 @@ class Batcher(Generic[K, V]):
         group = self._groups.setdefault(key, _Group())
         new = [name for name in ids if name not in group.sent and name not in group.open]
         if len(group.open) + len(new) > self._max_open:
-            raise Overloaded(f"{len(group.open)} ids wait to be asked already.", retry_after_s=1.0)
+            raise Overloaded(f"{len(group.open)} ids are already waiting to be requested.", retry_after_s=1.0)
         loop = asyncio.get_running_loop()
         for name in new:
             group.open[name] = _Ask(loop.create_future(), loop.time(), len(quote(name, safe="")) + COMMA_CHARS)
@@ -148,7 +148,7 @@ class Batcher(Generic[K, V]):
                 await self._until_due(group)
                 await self._send_one(key, group)
         finally:  # open is empty, unless this task was cancelled
-            _settle(group.open, Unreachable("The call was given up, because its connections are being closed."))
+            _settle(group.open, Unreachable("The call was cancelled because its connections are being closed."))
             group.open.clear()
             group.sender = None
             self._forget(key, group)
@@ -207,7 +207,7 @@ class Batcher(Generic[K, V]):
                     ask.answer.exception()  # read, so that asyncio does not report it when nobody waits
             raise
         finally:
-            _settle(batch, Unreachable("The call was given up, because its connections are being closed."))
+            _settle(batch, Unreachable("The call was cancelled because its connections are being closed."))
             for name in batch:
                 del group.sent[name]
             group.calls -= 1

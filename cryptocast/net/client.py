@@ -125,7 +125,7 @@ class ApiClient:
         call = _Call(self._base_url + "/" + path.lstrip("/"), params, priority, left, ends)
         try:
             if left <= 0:
-                raise Overloaded(f"The {deadline_s} s of the caller were over in the queue.", retry_after_s=1.0)
+                raise Overloaded(f"The {deadline_s} s that the caller allows passed in the queue.", retry_after_s=1.0)
             task = self.pool.tasks.start(self._guarded(call, place))
         except UpstreamError:
             place.give_back()

@@ -159,7 +159,7 @@ class Limiter:
     def _refuse_hopeless(self, priority: Priority, deadline_s: float | None) -> None:
         wait = max(self.wait_s(), 0.0)
         if self.waiting >= self._max_waiting:
-            raise Overloaded(f"{self.waiting} calls wait for the rate limit already.", retry_after_s=wait)
+            raise Overloaded(f"{self.waiting} calls are already waiting for the rate limit.", retry_after_s=wait)
         if deadline_s is None:
             return
         # At least so long, for no window holds more than the limit; those who come later may still overtake.

@@ -94,7 +94,7 @@ class Pool:
         after `close`.
         """
         if self._closed:
-            raise Unreachable("The connections are closed already.")
+            raise Unreachable("The connections are already closed.")
         send = partial(
             self._http.stream,
             "GET",

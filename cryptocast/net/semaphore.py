@@ -40,7 +40,7 @@ class Gate:
             return
         if len(self._queue) >= self._max_waiting:
             self.turned_away += 1
-            raise Overloaded(f"{self._max_waiting} calls wait for a free connection already.", retry_after_s=1.0)
+            raise Overloaded(f"{self._max_waiting} calls are already waiting for a free connection.", retry_after_s=1.0)
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         started = self._clock()

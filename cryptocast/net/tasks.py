@@ -34,7 +34,7 @@ class Tasks:
         Unreachable if `close` ended it."""
         await asyncio.wait({task})
         if task.cancelled():
-            raise Unreachable("The call was given up, because its connections are being closed.")
+            raise Unreachable("The call was cancelled because its connections are being closed.")
         return task.result()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -42,8 +42,8 @@ class Tasks:
         if self._closed or len(self._running) >= self._most:
             work.close()
             if self._closed:
-                raise Unreachable("The connections are closed already.")
-            raise Overloaded(f"{self._most} calls are under way, no more are begun. Try again.", retry_after_s=1.0)
+                raise Unreachable("The connections are already closed.")
+            raise Overloaded(f"{self._most} calls are under way, no more are started. Try again.", retry_after_s=1.0)
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)

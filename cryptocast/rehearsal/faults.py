@@ -203,7 +203,7 @@ def script_of(text: str) -> Script:
     if text in ("none", "cycle", *FAULTS):
         return as_script(text)
     if not Path(text).is_file():
-        raise ConfigError(f"There is no fault and no file {text!r}. Faults: none, cycle, {', '.join(FAULTS)}.")
+        raise ConfigError(f"{text!r} is neither a fault nor a file. Faults: none, cycle, {', '.join(FAULTS)}.")
     return read_script(Path(text))
 
 

@@ -196,7 +196,7 @@ def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Check:
         )
         return _warn("network", str(error), remedy)
     except CryptocastError as error:
-        remedy = "Wait some minutes and look again; until then commands rest on the store, else on the sample."
+        remedy = "Wait some minutes and look again; until then commands use the store, else on the sample."
         return _warn("network", str(error), remedy)
 
 

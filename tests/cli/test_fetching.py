@@ -33,7 +33,7 @@ def test_a_fetch_says_what_came_and_at_what_price(
         ended = run("fetch", "bitcoin", "no-such-coin", *SPARSE, columns=140)
     assert ended.code == 3, "one coin came, and the name of the other is a mistake"
     assert "refined" in ended.out
-    assert "no-such-coin: CoinGecko knows no coin 'no-such-coin'" in ended.out
+    assert "no-such-coin: CoinGecko has no coin 'no-such-coin'" in ended.out
     assert "1 of 2 coins came, 1 could not be had; " in ended.out
     assert "hours came, and 119 days have their highs and lows now." in " ".join(ended.out.split())
 

@@ -241,7 +241,7 @@ def test_a_folder_where_a_series_should_be_is_one_line_with_a_next_step(tmp_path
 def test_a_store_that_is_a_file_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("no folder")
     for look in (store_at(tmp_path / "store").verify, store_at(tmp_path / "store").ls):
-        with pytest.raises(DataError, match=r"is no folder.*\[store\] path"):
+        with pytest.raises(DataError, match=r"is not a folder.*\[store\] path"):
             look()
 
 

@@ -323,7 +323,7 @@ def test_there_is_a_bound_on_ids_that_wait() -> None:
     async def work(batcher: Batcher[str, str]) -> None:
         first = asyncio.ensure_future(batcher.get("usd", ["a", "b"]))
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="2 ids wait"):
+        with pytest.raises(Overloaded, match="2 ids are already waiting"):
             await batcher.get("usd", ["c"])
         assert len((await first).values) == 2
 

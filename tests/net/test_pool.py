@@ -344,7 +344,7 @@ def test_who_finds_the_queue_full_or_waits_too_long_for_a_connection_is_turned_a
             third = asyncio.ensure_future(pool.get(upstream.url + "/ok", None, {}, deadline_s=5.0))
             await asyncio.sleep(0)
             assert pool.metrics().waiting == 1
-            with pytest.raises(Overloaded, match="1 calls wait"):
+            with pytest.raises(Overloaded, match="1 calls are already waiting"):
                 await pool.get(upstream.url + "/ok", None, {}, deadline_s=5.0)
             with pytest.raises(Overloaded, match=r"No connection became free in 0\.2 s"):
                 await third
@@ -391,7 +391,7 @@ def test_closing_does_not_wait_for_calls_that_hang_and_leaves_no_descriptor() ->
                 with pytest.raises(Unreachable, match="being closed"):
                     await caller
             assert await until(lambda: descriptors() <= before)
-            with pytest.raises(Unreachable, match="closed already"):
+            with pytest.raises(Unreachable, match="already closed"):
                 await api.get("/ok")
 
     asyncio.run(work())

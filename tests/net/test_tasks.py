@@ -73,7 +73,7 @@ def test_closing_ends_what_does_not_end_by_itself_and_begins_nothing_more() -> N
         assert await short == 1
         with pytest.raises(Unreachable, match="being closed"):
             await long
-        with pytest.raises(Unreachable, match="closed already"):
+        with pytest.raises(Unreachable, match="already closed"):
             await tasks.result(tasks.start(value(2)))
 
     asyncio.run(work())

@@ -164,10 +164,10 @@ def test_without_a_key_all_is_well_and_the_way_to_more_is_named(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("played", "plan", "key", "words"),
     [
-        ("demo", "demo", "CG-wrong", "does not take the demo key"),
+        ("demo", "demo", "CG-wrong", "rejected the demo key"),
         ("demo", "demo", "", "needs a key in the environment variable"),
         ("pro", "demo", DEMO_KEY, "another plan"),  # 10011
-        ("pro", "pro", "CG-wrong", "does not take the pro key"),
+        ("pro", "pro", "CG-wrong", "rejected the pro key"),
         ("keyless", "pro", PRO_KEY, "another plan"),  # 10010
     ],
 )

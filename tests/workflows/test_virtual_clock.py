@@ -382,7 +382,7 @@ def test_a_symbol_a_name_and_a_moved_id_are_answered_with_the_right_id(stall: St
     said = [str(row.error and row.error.message) for row in report.coins]
     assert "Did you mean bitcoin or batcat?" in said[0]
     assert "Did you mean ethereum?" in said[1]
-    assert "goes on as polygon-ecosystem-token" in said[2]
+    assert "it is now polygon-ecosystem-token" in said[2]
     assert report.exit_code == DataError.exit_code
     assert stall.fake.calls.count("list") == 1
     before = stall.fake.calls.total

@@ -103,7 +103,7 @@ def test_one_bad_coin_does_not_stop_the_others_and_is_in_the_exit_code(shop: Sho
     assert [row.error is None for row in report.coins] == [True, False, True]
     assert report.exit_code == 3
     assert report.coins[1].error is not None
-    assert "knows no coin" in report.coins[1].error.message
+    assert "has no coin" in report.coins[1].error.message
     assert [provenance.key.coin for provenance in shop.store.ls()] == ["bitcoin", "ripple"]
 
 

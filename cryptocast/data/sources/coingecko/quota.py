@@ -149,7 +149,7 @@ class Credits:
         if blocked is not None and self.now() < blocked and priority is not Priority.USER:
             raise QuotaSpent(
                 f"CoinGecko said that the month's credits are used up: no {_name(priority)} before"
-                f" {blocked:%Y-%m-%d %H:%M} UTC. What the store has stays in use."
+                f" {blocked:%Y-%m-%d %H:%M} UTC. Stored candles stay in use."
             )
         spent = sum(ledger.used.values())
         strangers = ledger.used.get(_name(Priority.STRANGER), 0)

@@ -89,8 +89,8 @@ def explain(answer: Answer, coin: str, vs: str, plan: Plan, names: CoinList | No
         return _too_many(answer, message, plan)
     if 300 <= answer.status < 400:
         return UpstreamError(
-            f"CoinGecko points to another address (status {answer.status}), which is not followed. Check [coingecko]"
-            " base_url (https, and /api/v3 at its end), or whether a proxy or a login page is in the way."
+            f"CoinGecko redirects to another address (status {answer.status}), and redirects are not followed. Check"
+            " [coingecko] base_url (https, and /api/v3 at its end), or whether a proxy or a login page is in the way."
         )
     return UpstreamError(f"CoinGecko failed (status {answer.status}).{quote} Try again later.")
 
@@ -100,12 +100,12 @@ def unknown_coin(coin: str, names: CoinList | None = None, *, is_certain: bool =
     new = names.moved_to(coin) if names is not None else None
     if new is not None:
         return UnknownCoin(
-            f"CoinGecko has no {coin!r} any more: it goes on as {new}. Use that id: cryptocast fetch {new}",
+            f"CoinGecko has no {coin!r} any more: it is now {new}. Use that id: cryptocast fetch {new}",
             is_certain=is_certain,
         )
     hint = (names.suggestion(coin) if names is not None else "") or suggestion(coin)
     return UnknownCoin(
-        f"CoinGecko knows no coin {coin!r}.{hint} Ids are names such as bitcoin, not symbols such as btc.",
+        f"CoinGecko has no coin {coin!r}.{hint} Ids are names such as bitcoin, not symbols such as btc.",
         is_certain=is_certain,
     )
 
@@ -123,8 +123,8 @@ def _about_the_key(code: int | None, quote: str, status: int, plan: Plan) -> Cry
             f' key at {DASHBOARD}, put it into {KEY_VARIABLE} and set [coingecko] plan = "demo".'
         )
     return ConfigError(
-        f"CoinGecko does not take the {plan} key (status {status}).{quote} Copy it again from {DASHBOARD} into"
-        f' {KEY_VARIABLE}, or do without: [coingecko] plan = "keyless".'
+        f"CoinGecko rejected the {plan} key (status {status}).{quote} Copy it again from {DASHBOARD} into"
+        f' {KEY_VARIABLE}, or set [coingecko] plan = "keyless".'
     )
 
 
@@ -132,7 +132,7 @@ def _too_many(answer: Answer, message: str, plan: Plan) -> UpstreamError:
     if re.search("month|credit", message, re.IGNORECASE):
         return QuotaSpent(
             f"CoinGecko's monthly credits of the plan {plan!r} are used up. They come back with the next month;"
-            " until then commands rest on the store."
+            " until then commands use the store."
         )
     wait = answer.retry_after_s(datetime.now(UTC))
     when = "in some minutes" if wait is None else f"in {wait:.0f} s" if wait <= 3600 else "in an hour or more"

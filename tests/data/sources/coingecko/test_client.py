@@ -308,7 +308,7 @@ def test_history_comes_over_a_real_connection_after_a_failure() -> None:
         with CoinGecko(config, client=partial(ApiClient, trust_env=False)) as upstream:
             found = history(upstream, "bitcoin", "usd", "daily", 365, NOW)
             assert (len(found.frame), found.frame["close"][-1]) == (366, 100.0)
-            with pytest.raises(DataError, match="knows no coin"):
+            with pytest.raises(DataError, match="has no coin"):
                 history(upstream, "bitcion", "usd", "daily", 365, NOW)
 
 

@@ -59,7 +59,7 @@ def test_an_unknown_coin_is_told_with_what_may_have_been_meant() -> None:
 
 def test_a_coin_that_moved_is_told_with_its_new_id_and_is_never_followed_silently() -> None:
     said = str(unknown_coin("matic-network", listing()))
-    assert "goes on as polygon-ecosystem-token" in said
+    assert "it is now polygon-ecosystem-token" in said
     assert "cryptocast fetch polygon-ecosystem-token" in said
     assert listing(("bitcoin", "btc", "Bitcoin")).moved_to("matic-network") is None  # the new one must be listed
 

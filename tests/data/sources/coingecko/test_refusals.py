@@ -30,7 +30,7 @@ def test_all_shapes_of_errors_are_read(body: bytes, code: int | None, message: s
 @pytest.mark.parametrize(
     ("status", "body", "kind", "words"),
     [
-        (404, b'{"error": "coin not found"}', UnknownCoin, "knows no coin 'bitcion'. Did you mean bitcoin"),
+        (404, b'{"error": "coin not found"}', UnknownCoin, "has no coin 'bitcion'. Did you mean bitcoin"),
         (404, b"<html>", UpstreamError, "failed .status 404"),
         (400, b'{"error": "invalid vs_currency"}', UnknownCurrency, "no prices in 'usd'"),
         (401, b'{"error": {"status": {"error_code": 10012}}}', UpstreamError, "at most 365 days"),
@@ -59,7 +59,7 @@ def test_each_refusal_says_what_to_do(status: int, body: bytes, kind: type[Crypt
     ("plan", "status", "code", "kind", "words"),
     [
         ("keyless", 401, 10002, UpstreamError, 'get a free demo key .* plan = "demo"'),
-        ("demo", 401, 10002, ConfigError, "does not take the demo key .* Copy it again"),
+        ("demo", 401, 10002, ConfigError, "rejected the demo key .* Copy it again"),
         ("demo", 401, 10010, ConfigError, "plan = 'pro', whose host is pro-api.coingecko.com"),
         ("pro", 401, 10011, ConfigError, "plan = 'demo', whose host is api.coingecko.com"),
         ("pro", 401, 10012, UpstreamError, "fewer --days"),

@@ -1,5 +1,3 @@
-"""Do the markets do what they say? Fixed seeds, bounds of several standard errors."""
-
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -53,11 +51,16 @@ def ahead(returns: FloatArray, horizon: int) -> FloatArray:
 
 
 COINS = tuple(sorted(simulated_coins(20)))
-
-
-# What all markets keep.
-
 ALL = (RandomWalk(), GarchT(), Regimes(), PlantedSignal(), VolatilityBreak(500))
+
+
+def planted_table(r_squared: float, bars: int = 5000) -> tuple[FloatArray, FloatArray]:
+    """Features (n, 2) ret_1 and ret_3 as the catalogue computes them, and the next return (n,)."""
+    frame = simulate(market(PlantedSignal(r_squared), seed=13), COINS, bars, "daily", START)
+    table = add_features(frame.lazy(), select_features(["ret_1", "ret_3"]), bar_us=BAR_US["daily"])
+    coming = (pl.col("close").shift(-1) / pl.col("close")).log().over("coin").alias("next")
+    rows = table.with_columns(coming).drop_nulls(["ret_1", "ret_3", "next"]).collect()
+    return rows.select("ret_1", "ret_3").to_numpy(), rows["next"].to_numpy()
 
 
 @pytest.mark.parametrize("process", ALL, ids=lambda process: process.kind)
@@ -121,9 +124,6 @@ def test_any_two_coins_are_correlated_as_stated(process: Process, correlation: f
         np.testing.assert_allclose(squares, 0.0, atol=0.04)
 
 
-# Each market for itself.
-
-
 def test_a_random_walk_has_a_constant_volatility() -> None:
     returns = returns_of(market(RandomWalk(), seed=8), ["bitcoin"], 20_000)[:, 0]
     assert (oracle(market(RandomWalk()), ["bitcoin"], 50).volatility() == 0.03).all()
@@ -181,18 +181,6 @@ def test_a_break_comes_at_its_bar_and_the_oracle_sees_it_coming() -> None:
     assert (one[498], one[499]) == (pytest.approx(0.03), pytest.approx(0.075))
     assert three[497] == pytest.approx(math.sqrt(2 * 0.03**2 + 0.075**2))
     assert (three[496], three[499]) == (pytest.approx(0.03 * 3**0.5), pytest.approx(0.075 * 3**0.5))
-
-
-# The planted signal.
-
-
-def planted_table(r_squared: float, bars: int = 5000) -> tuple[FloatArray, FloatArray]:
-    """Features (n, 2) ret_1 and ret_3 as the catalogue computes them, and the next return (n,)."""
-    frame = simulate(market(PlantedSignal(r_squared), seed=13), COINS, bars, "daily", START)
-    table = add_features(frame.lazy(), select_features(["ret_1", "ret_3"]), bar_us=BAR_US["daily"])
-    coming = (pl.col("close").shift(-1) / pl.col("close")).log().over("coin").alias("next")
-    rows = table.with_columns(coming).drop_nulls(["ret_1", "ret_3", "next"]).collect()
-    return rows.select("ret_1", "ret_3").to_numpy(), rows["next"].to_numpy()
 
 
 @pytest.mark.parametrize("r_squared", [0.0, 0.1, 0.3])
