@@ -19,7 +19,6 @@ from cryptocast.serving.compression import preferred
 from cryptocast.serving.forecast_cache import Failure, FreshForecast
 from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
 from cryptocast.serving.landing_page import PAGE_POLICY, page
-from cryptocast.serving.models import ModelDocument, production_models
 from cryptocast.serving.openapi import openapi
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
@@ -27,6 +26,7 @@ from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, co
 from cryptocast.serving.responses import respond
 from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
+from cryptocast.workflows.lifecycle.production_models import ModelDocument, production_models
 from cryptocast.workflows.market_data.live_prices import PriceDocument
 from cryptocast.workflows.reports import CoinError, ForecastDocument
 
