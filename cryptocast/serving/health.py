@@ -72,7 +72,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     output: str | None = None
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One number of one part, as the draft of application/health+json has it (draft-inadarei-api-health-check-06)."""
 
     component_id: str
@@ -93,7 +93,7 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     uptime_s: int
     components: tuple[Component, ...]
-    checks: dict[str, tuple[Check, ...]]
+    checks: dict[str, tuple[HealthCheck, ...]]
 
 
 class TrendReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,13 +178,13 @@ class Health:
             checks=dict(self._checks(parts)),
         )
 
-    def _checks(self, parts: Iterable[Component]) -> Iterator[tuple[str, tuple[Check, ...]]]:
+    def _checks(self, parts: Iterable[Component]) -> Iterator[tuple[str, tuple[HealthCheck, ...]]]:
         now = self._server.context.wall_clock()
         for part in parts:
             for name, value in part.values.items():
                 if isinstance(value, dict):
                     continue  # a breaker: /health/components/breakers tells of each
-                check = Check(
+                check = HealthCheck(
                     component_id=part.name,
                     component_type=COMPONENTS[part.name],
                     observed_value=value,

@@ -267,10 +267,10 @@ class _Connection(HttpToolsProtocol):
 
 def _protocol(server: Server) -> type[asyncio.Protocol]:
     serve = server.config.serve
-    refused = partial(server.telemetry.count, "connection_refused")
+    on_refused = partial(server.telemetry.count, "connection_refused")
     own = {
         "most_unread": 4 * (serve.max_header_bytes + serve.max_body_bytes),
-        "by_address": Connections(serve.client_connections, refused),
+        "by_address": Connections(serve.client_connections, on_refused),
         "proxies": Proxies(serve.trusted_proxies),
         "telemetry": server.telemetry,
     }

@@ -74,10 +74,10 @@ class Server:
         self.paths, self.keys, self.reports = paths, keys, reports
         store, self._options = config.store.path, options
         fresh = CachedCandles(store, lock_timeout_s=config.store.lock_timeout_s)
-        shown = PublishedCandles(store, fresh, lock_timeout_s=config.store.lock_timeout_s)
+        published = PublishedCandles(store, fresh, lock_timeout_s=config.store.lock_timeout_s)
         registry = RegistryWatch(store, config.gate)
         self._registry = KeptRegistry.over(store, gate=config.gate, stamp=registry)
-        self.context = replace(context, candles=shown, kept_registry=self._registry)
+        self.context = replace(context, candles=published, kept_registry=self._registry)
         self._behind = replace(self.context, candles=fresh)  # of what works with bars before they are shown
         self.state = ServedState(options.stamp or registry)
         self.telemetry, self.rights, self.sides = Telemetry(), StoreRights(store), Sides()
@@ -89,7 +89,7 @@ class Server:
         self._worker = Worker(max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids)
         self._duties = self._bar_duties()
         before_change, on_registry = self._duties.before_change, self._follow
-        self.watch = StoreWatch(fresh, shown, registry, self.state, before_change, on_registry)
+        self.watch = StoreWatch(fresh, published, registry, self.state, before_change, on_registry)
         self.fetcher = self._candle_fetcher() if options.forecast is None else None
         self.forecasts = self._forecast_cache()
         self.answers = ResponseCache(self.context.wall_clock, self.context.clock, state=self.state)
