@@ -293,7 +293,7 @@ def test_origins_as_people_write_them_are_taken(origin: str, tmp_path: Path) -> 
 )
 def test_what_no_browser_sends_as_an_origin_is_refused_by_name(origin: str, tmp_path: Path) -> None:
     said = message(f"[serve]\ncors_origins = ['https://good.example', '{origin}']\n", tmp_path)
-    assert f"[serve] cors_origins: {origin!a} is no origin" in said
+    assert f"[serve] cors_origins: {origin!a} is not an origin" in said
 
 
 @pytest.mark.parametrize("proxy", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*", "10.0.0.1:80", ""])

@@ -52,11 +52,11 @@ def _check_numbers(frame: pl.DataFrame, name: str) -> None:
     for column in (*PRICES, "volume", "market_cap"):
         value = pl.col(column)
         wrong = ~value.is_finite() | ((value < 0) if column == "volume" else (value <= 0))
-        found = frame.filter(wrong)
-        if len(found):
+        rows = frame.filter(wrong)
+        if len(rows):
             raise DataError(
-                f"{name} has {column} {found[column][0]} at {found['close_time'][0]:%Y-%m-%dT%H:%MZ}"
-                f" ({len(found)} such rows); it must be finite and"
+                f"{name} has {column} {rows[column][0]} at {rows['close_time'][0]:%Y-%m-%dT%H:%MZ}"
+                f" ({len(rows)} such rows); it must be finite and"
                 f" {'not negative' if column == 'volume' else 'positive'}."
             )
 

@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 from cryptocast.errors import DataError
 from cryptocast.files import make_own_folder, open_own_file
 
-__all__ = ["TEMPORARY", "decode", "encode", "read_bytes", "read_frame", "read_metadata", "write_atomically"]
+__all__ = ["TEMPORARY", "decode", "encode", "read_bytes", "read_metadata", "write_atomically"]
 
 TEMPORARY: Final = ".tmp"
 METADATA_KEY: Final = b"cryptocast"
+BUFFER: Final = "Could not open Parquet input source '<Buffer>': "
 
 
 def encode(frame: pl.DataFrame, metadata: bytes | None = None) -> bytes:
@@ -52,9 +53,7 @@ def read_metadata(path: Path) -> bytes | None:
     """Our metadata, without reading the rows; None where the file has none."""
     try:
         schema = pq.read_schema(path)
-    except pa.ArrowException as error:
-        raise _not_parquet(str(path), error) from error
-    except (OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _not_parquet(str(path), error) from error
     metadata: Mapping[bytes, bytes] = schema.metadata or {}
     return metadata.get(METADATA_KEY)
@@ -68,11 +67,6 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}. Check that it is a file and its rights."
         ) from error
-
-
-def read_frame(path: Path) -> pl.DataFrame:
-    """The table in a Parquet file of any origin."""
-    return decode(read_bytes(path), str(path))[0]
 
 
 def write_atomically(path: Path, content: bytes, *, own: bool = True) -> None:
@@ -114,11 +108,5 @@ def _flush_folder(folder: Path) -> None:
 
 def _not_parquet(origin: str, error: BaseException) -> DataError:
     # Only the first sentence: the rest guesses, and names a buffer that the user never saw.
-    first = (
-        (str(error) or " ")
-        .splitlines()[0]
-        .split(". ")[0]
-        .removeprefix("Could not open Parquet input source '<Buffer>': ")
-    )
-    reason = first[:120].rstrip(".") if first else type(error).__name__
-    return DataError(f"{origin} is not a whole Parquet file: {reason}.")
+    sentence = str(error).partition("\n")[0].partition(". ")[0].removeprefix(BUFFER)[:120].rstrip(".")
+    return DataError(f"{origin} is not a whole Parquet file: {sentence or type(error).__name__}.")

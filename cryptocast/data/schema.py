@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from cryptocast.config import Granularity
-from cryptocast.market import Market
+from cryptocast.market import Market, OfMarket
 from cryptocast.times import DAY_US, HOUR_US
 
 __all__ = ["BAR_US", "CANDLE_SCHEMA", "Candles", "Provenance", "SeriesKey"]
@@ -33,26 +33,11 @@ CANDLE_SCHEMA: Final = pl.Schema(
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class SeriesKey:
+class SeriesKey(OfMarket):
     """Names one series of candles. Series of different sources are never spliced."""
 
     market: Market
     coin: str
-
-    @property
-    def source(self) -> str:
-        """Its name in the table of sources."""
-        return self.market.source
-
-    @property
-    def vs(self) -> str:
-        """The quote currency."""
-        return self.market.vs
-
-    @property
-    def granularity(self) -> Granularity:
-        """The length of its bars."""
-        return self.market.granularity
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,10 +132,7 @@ class CandleStore:
             return None
         notes = (*stored.provenance.notes, f"as it was known at {as_of.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
         # A revision from a file of layout 1 does not say since when it was known.
-        known_from = rows[KNOWN_FROM].drop_nulls()
-        fetched_at = known_from.max() if len(known_from) else as_of
-        if not isinstance(fetched_at, datetime):
-            raise TypeError(f"{KNOWN_FROM} holds {type(fetched_at).__name__}")
+        fetched_at: datetime = rows[KNOWN_FROM].max() or as_of  # type: ignore[assignment]
         return candles_of(rows.drop(KNOWN_FROM), key, fetched_at=fetched_at, notes=notes)
 
     def known_since(self, key: SeriesKey) -> datetime | None:
@@ -143,9 +140,7 @@ class CandleStore:
         stored = self._load(key)
         if stored is None:
             return None
-        times = pl.concat([stored.rows[KNOWN_FROM], self.revisions(key)[KNOWN_FROM]])
-        first = times.min()
-        return first if isinstance(first, datetime) else None
+        return pl.concat([stored.rows[KNOWN_FROM], self.revisions(key)[KNOWN_FROM]]).min()  # type: ignore[return-value]
 
     def covered(self, key: SeriesKey) -> tuple[Span, ...]:
         """The spans that the source has answered for, settled: bars that are missing there do not exist."""

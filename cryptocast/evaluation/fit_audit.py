@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Self, TypeAlias
 import numpy as np
 
 from cryptocast.errors import DataError, ModelError
-from cryptocast.features.audit import AuditCheck, AuditFinding, Comparison, check_not_run, check_of
+from cryptocast.features.audit import AuditCheck, AuditFinding, Differences, check_not_run, check_of
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Learner, Rounds
@@ -166,9 +166,9 @@ def _with_noise_after(matrix: Matrix, moment: int, rng: np.random.Generator) -> 
     )
 
 
-def _compare(name: str, base: FitTrial, other: FitTrial) -> Comparison:
+def _compare(name: str, base: FitTrial, other: FitTrial) -> Differences:
     if not np.array_equal(base.row, other.row):
-        return Comparison(1, 1, (_finding(name, base.forecast, 0, len(base.row), len(other.row)),))
+        return Differences(1, 1, (_finding(name, base.forecast, 0, len(base.row), len(other.row)),))
     one, two = base.forecast.values, other.forecast.values
     wrong = one != two
     findings = []
@@ -177,7 +177,7 @@ def _compare(name: str, base: FitTrial, other: FitTrial) -> Comparison:
         at = base.forecast.horizons[column], base.forecast.levels[level]
         what = f"{name} forecast, {at[0]} bars ahead, level {at[1]:g}"
         findings.append(_finding(what, base.forecast, row, one[row, column, level], two[row, column, level]))
-    return Comparison(wrong.size, int(wrong.sum()), tuple(findings))
+    return Differences(wrong.size, int(wrong.sum()), tuple(findings))
 
 
 def _finding(what: str, forecast: Forecast, row: int, one: float, two: float) -> AuditFinding:
@@ -190,7 +190,7 @@ def _finding(what: str, forecast: Forecast, row: int, one: float, two: float) ->
     )
 
 
-def _overlaps(name: str, seen: Sequence[Seen]) -> Comparison:
+def _overlaps(name: str, seen: Sequence[Seen]) -> Differences:
     """Values of a finding: both moments, in seconds since 1970."""
     late = [one for one in seen if one.known_until > one.first_row]
     findings = tuple(
@@ -203,4 +203,4 @@ def _overlaps(name: str, seen: Sequence[Seen]) -> Comparison:
         )
         for one in late[:FINDINGS]
     )
-    return Comparison(len(seen), len(late), findings)
+    return Differences(len(seen), len(late), findings)

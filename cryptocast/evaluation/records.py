@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import Granularity
+from cryptocast.config import COIN, COIN_PATTERN, VS, VS_PATTERN, Granularity
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 
 __all__ = [
@@ -40,17 +40,17 @@ Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Bars: TypeAlias = Annotated[int, Meta(ge=1)]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
-CoinId: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,99}\Z")]
+CoinId: TypeAlias = Annotated[str, Meta(pattern=COIN_PATTERN)]
 Text: TypeAlias = Annotated[str, Meta(max_length=10_000)]
 # `\Z`, not `$`: `$` also matches before a final line break.
 Word: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
-QuoteCurrency: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")]
+QuoteCurrency: TypeAlias = Annotated[str, Meta(pattern=VS_PATTERN)]
 Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 RunId: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]  # a folder name, so no path
 Label: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,1000}\Z")]  # one line, safe on a terminal
 TrialCommand: TypeAlias = Literal["backtest", "tune"]
 SkillPart: TypeAlias = Literal["width", "direction"]
-SERIES_PATTERN = r"^[a-z][a-z0-9_]{0,39}/[a-z0-9]{2,10}/(daily|hourly)/[a-z0-9][a-z0-9-]{0,99}\Z"
+SERIES_PATTERN = rf"^[a-z][a-z0-9_]{{0,39}}/{VS}/(daily|hourly)/{COIN}\Z"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -57,6 +57,6 @@ def future_mean(values: FloatArray, horizon: int) -> FloatArray:
 
 def _ahead(values: FloatArray, bars: int) -> FloatArray:
     """The values `bars` bars later; NaN where there is none."""
-    moved = np.full_like(values, np.nan)
-    moved[: max(len(values) - bars, 0)] = values[bars:]
-    return moved
+    later = np.full_like(values, np.nan)
+    later[: max(len(values) - bars, 0)] = values[bars:]
+    return later

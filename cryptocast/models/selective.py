@@ -53,5 +53,5 @@ def spared(learner: Learner, train: Matrix) -> Choice:
 
 
 def _columns(rows: Matrix, choice: Choice) -> Matrix:
-    names = tuple(rows.feature_names[column] for column in choice.kept)
-    return replace(rows, features=rows.features[:, choice.kept], feature_names=names)
+    names = tuple(rows.feature_names[column] for column in choice.columns)
+    return replace(rows, features=rows.features[:, choice.columns], feature_names=names)

@@ -10,8 +10,6 @@ from cryptocast.net.batcher import Batcher, Parts
 from cryptocast.net.breaker import Breaker, BreakerMetrics, Breakers, BreakerSettings, BreakerState, CircuitOpen
 from cryptocast.net.client import ApiClient, Try
 from cryptocast.net.limiter import Limiter, Place, Priority
-from cryptocast.net.loop import LoopThread
-from cryptocast.net.pool import PoolMetrics
 from cryptocast.net.settings import NetSettings
 
 __all__ = [
@@ -25,12 +23,10 @@ __all__ = [
     "Breakers",
     "CircuitOpen",
     "Limiter",
-    "LoopThread",
     "NetSettings",
     "Overloaded",
     "Parts",
     "Place",
-    "PoolMetrics",
     "Priority",
     "Try",
     "Unreachable",

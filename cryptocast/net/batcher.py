@@ -156,7 +156,7 @@ class Batcher(Generic[K, V]):
     async def _until_due(self, group: _Group[V]) -> None:
         """Return when no call is under way, the open ids fill one, or the oldest of them has waited long enough."""
         loop = asyncio.get_running_loop()
-        while group.calls and not self._is_full(group):
+        while group.calls and len(group.open) < self._max_ids and _chars(group) < self._id_chars:
             left = next(iter(group.open.values())).arrived_at + self._window_s - loop.time()
             if left <= 0:
                 return
@@ -197,9 +197,6 @@ class Batcher(Generic[K, V]):
             batch[name] = group.open.pop(name)
         return batch
 
-    def _is_full(self, group: _Group[V]) -> bool:
-        return len(group.open) >= self._max_ids or sum(ask.chars for ask in group.open.values()) >= self._id_chars
-
     async def _call(self, key: K, group: _Group[V], batch: dict[str, _Ask[V]], place: Place | None) -> None:
         try:
             await self._ask(key, batch, place)
@@ -231,6 +228,10 @@ class Batcher(Generic[K, V]):
     def _forget(self, key: K, group: _Group[V]) -> None:
         if not (group.open or group.sent or group.sender) and self._groups.get(key) is group:
             del self._groups[key]
+
+
+def _chars(group: _Group[V]) -> int:
+    return sum(ask.chars for ask in group.open.values())
 
 
 def _settle(asks: Mapping[str, _Ask[V]], error: CryptocastError) -> None:

@@ -75,11 +75,9 @@ class Limiter:
             raise ValueError(f"calls_per_minute is {calls_per_minute}, expected 1 or more")
         self._limit, self._window_s, self._max_waiting = calls_per_minute, window_s, max_waiting
         self._clock, self._sleep = clock, sleep
-        self._shared = (
-            SharedWindow(state_file, limit=calls_per_minute, window_s=window_s, wall=wall, clock=clock)
-            if state_file
-            else None
-        )
+        self._shared: SharedWindow | None = None
+        if state_file is not None:
+            self._shared = SharedWindow(state_file, limit=calls_per_minute, window_s=window_s, wall=wall, clock=clock)
         self._calls: deque[float] = deque()
         self._not_before = float("-inf")
         self._queue: list[_Waiter] = []

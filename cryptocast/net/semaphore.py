@@ -18,8 +18,7 @@ class Gate:
         self._places, self._max_waiting, self._clock = places, max_waiting, clock
         self._queue: deque[asyncio.Future[None]] = deque()
         self._inside = 0
-        self.waited_s = 0.0
-        self.longest_wait_s = 0.0
+        self.waited_s = self.longest_wait_s = 0.0
         self.turned_away = 0
 
     @property

@@ -22,12 +22,12 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from cryptocast.config import COIN_PATTERN
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import HoldOut, Record
 from cryptocast.evaluation.stored import read_stored
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.registry.manifest import (
-    COIN_PATTERN,
     Artefact,
     CoinCalibration,
     FitManifest,

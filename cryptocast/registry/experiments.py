@@ -6,13 +6,13 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
-from cryptocast.config import Granularity
+from cryptocast.config import COIN_PATTERN, VS_PATTERN, Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.market import Market
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
-from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN
+from cryptocast.registry.manifest import WORD_PATTERN
 from cryptocast.registry.tables import KEY_IS, key_values
 from cryptocast.registry.version import VersionKey
 

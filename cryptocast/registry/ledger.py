@@ -13,14 +13,14 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import Granularity
+from cryptocast.config import COIN_PATTERN, VS_PATTERN, Granularity
 from cryptocast.errors import ModelError, RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.market import Market
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
 from cryptocast.registry.lineage import Lineage, read_lineage
-from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN, canonical_json, sha256_hex
+from cryptocast.registry.manifest import WORD_PATTERN, canonical_json, sha256_hex
 from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, blob, key_values, row_key, time_text
 from cryptocast.registry.version import VersionKey
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast, get_args
 
-from cryptocast.config import Granularity
+from cryptocast.config import COIN_PATTERN, VS_PATTERN, Granularity
 from cryptocast.errors import UsageError
-from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN
+from cryptocast.registry.manifest import WORD_PATTERN
 from cryptocast.registry.version import CHALLENGER, PRODUCTION
 
 __all__ = ["BEST", "Reference", "nearest", "parse_reference"]

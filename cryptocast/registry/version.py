@@ -6,9 +6,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from cryptocast.config import Granularity
 from cryptocast.evaluation.verdicts import VerdictReason, VerdictWord
-from cryptocast.market import Market
+from cryptocast.market import Market, OfMarket
 from cryptocast.registry.manifest import CoinCalibration, FitManifest, HoldOut
 
 __all__ = [
@@ -34,27 +33,12 @@ CHALLENGER = "challenger"
 Action: TypeAlias = Literal["register", "promote", "refresh", "force", "rollback"]
 
 
-class VersionKey(msgspec.Struct, frozen=True, order=True, gc=False):
+class VersionKey(OfMarket, msgspec.Struct, frozen=True, order=True, gc=False):
     """Versions are numbered, and aliases unique, within one of these. A key never forecasts another source's bars."""
 
     coin: str
     market: Market
     kind: str
-
-    @property
-    def source(self) -> str:
-        """Of the bars that it forecasts."""
-        return self.market.source
-
-    @property
-    def vs(self) -> str:
-        """Of the bars that it forecasts."""
-        return self.market.vs
-
-    @property
-    def granularity(self) -> Granularity:
-        """Of the bars that it forecasts."""
-        return self.market.granularity
 
     def __str__(self) -> str:
         return f"{self.coin}/{self.kind} ({self.market})"

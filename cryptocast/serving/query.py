@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import CoinId, Config, Granularity
+from cryptocast.config import VS_PATTERN, CoinId, Config, Granularity
 from cryptocast.data.coins import shown
 from cryptocast.kinds import ALL_KINDS, KindOrAuto
 from cryptocast.serving.problems import ProblemError, ProblemKind
@@ -52,7 +52,7 @@ Ids = Annotated[tuple[CoinId, ...], Meta(min_length=1, description=IDS)]
 Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
 Horizons = Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS, description=HORIZONS)]
 Levels = Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1, description=LEVELS)]
-Currency = Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z", description=CURRENCY)]
+Currency = Annotated[str, Meta(pattern=VS_PATTERN, description=CURRENCY)]
 BreakerName = Annotated[
     str, Meta(min_length=1, max_length=100, description="the name of a breaker, as /health/components/breakers has it")
 ]

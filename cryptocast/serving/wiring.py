@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptocast.data.cached_store import CachedCandles, PublishedCandles
-from cryptocast.data.sources.coingecko.source import COINGECKO, connect, credits_of
+from cryptocast.data.sources.coingecko.source import COINGECKO, credits_of
 from cryptocast.data.sources.table import SOURCES, rule_of
 from cryptocast.market import Market
 from cryptocast.net import Priority
@@ -218,7 +218,7 @@ class Server:
     def _price_upstream(self) -> PriceUpstream:
         breaker = self.breakers.of(COINGECKO, "prices")
         access = access_of(self.context, breaker=breaker, on_try=partial(self.telemetry.tried, "prices"))
-        return PriceUpstream(partial(connect, access))
+        return PriceUpstream(partial(COINGECKO.connect, access))
 
     def _live_prices(self) -> LivePrices:
         serve, ask = self.config.serve, self._options.ask_prices

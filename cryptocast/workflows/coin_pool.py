@@ -18,7 +18,7 @@ from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError
 from cryptocast.features.builder import last_features, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
-from cryptocast.market import Market
+from cryptocast.market import Market, OfMarket
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
@@ -44,28 +44,13 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pool:
+class Pool(OfMarket):
     """Coins of one source that are learned from together."""
 
     market: Market
     named: tuple[str, ...]  # those that were asked for; the others help
     bars: Mapping[str, CoinBars]
     left_out: tuple[CoinError, ...]
-
-    @property
-    def source(self) -> str:
-        """Of all of them."""
-        return self.market.source
-
-    @property
-    def vs(self) -> str:
-        """The currency of their prices."""
-        return self.market.vs
-
-    @property
-    def granularity(self) -> Granularity:
-        """The length of their bars."""
-        return self.market.granularity
 
     @property
     def coins(self) -> tuple[str, ...]:

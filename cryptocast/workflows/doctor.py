@@ -173,7 +173,7 @@ def _sources(config: Config, environ: Mapping[str, str]) -> Iterator[Check]:
     """What each source needs before it can be fetched from."""
     for source in SOURCES.values():
         for found in source.findings(config, environ):
-            yield Check(name=found.name, status=found.status, found=found.found, next=found.next)
+            yield Check(name=found.name, status=found.status, found=found.summary, next=found.next)
 
 
 def _token(config: Config, environ: Mapping[str, str]) -> Check:

@@ -1,4 +1,5 @@
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -114,11 +115,12 @@ def test_several_threads_read_one_state_or_the_next(tmp_path: Path) -> None:
     def read() -> None:
         while not stop.is_set():
             seen.add(rows(store))
+            time.sleep(0.001)
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for count in range(41, 61):
+    for count in range(42, 61, 3):
         plain(tmp_path).write(KEY, FRAME.head(count), fetched_at=NOW)
     stop.set()
     for thread in threads:

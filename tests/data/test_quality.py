@@ -307,7 +307,7 @@ def test_each_rule_catches_its_case_and_leaves_the_clean_series_alone(rule: str)
 
 def test_no_rule_is_without_a_case() -> None:
     source = inspect.getsource(quality)
-    named = re.findall(r'_notice\(\s*"(\w+)"', source) + re.findall(r'^        \("(\w+)", ', source, re.MULTILINE)
+    named = re.findall(r'^ +(?:yield |\()"(\w+)", ', source, re.MULTILINE)
     assert set(named) == set(SPOILED)
 
 

@@ -49,7 +49,7 @@ def test_it_fits_what_the_inner_learner_fits_on_the_same_columns(matrix: Matrix)
 def test_what_was_spared_is_told_and_who_does_not_choose_keeps_everything(matrix: Matrix) -> None:
     chosen = spared(learner("lightgbm", Config()), matrix)
     assert set(chosen.dropped) == {"hour_sin", "my_twin"}
-    assert spared(BaselineLearner(), matrix).kept.tolist() == [0, 1, 2, 3, 4]
+    assert spared(BaselineLearner(), matrix).columns.tolist() == [0, 1, 2, 3, 4]
     assert learner("lightgbm", Config()).kind == "lightgbm"
     assert learner("lightgbm", Config()).calibrate
 

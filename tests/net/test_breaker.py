@@ -484,4 +484,4 @@ class BreakerAgainstModel(RuleBasedStateMachine):
 
 
 TestBreakerAgainstModel = BreakerAgainstModel.TestCase
-TestBreakerAgainstModel.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
+TestBreakerAgainstModel.settings = settings(max_examples=40, stateful_step_count=60, deadline=None)

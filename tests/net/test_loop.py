@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cryptocast.errors import UpstreamError
-from cryptocast.net import LoopThread
+from cryptocast.net.loop import LoopThread
 
 
 def test_the_loop_thread_answers_callers_with_and_without_a_loop() -> None:

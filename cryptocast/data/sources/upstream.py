@@ -12,7 +12,8 @@ import polars as pl
 
 from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import CryptocastError, UpstreamError
-from cryptocast.net import LoopThread, Priority
+from cryptocast.net import Priority
+from cryptocast.net.loop import LoopThread
 
 __all__ = ["Budget", "History", "Page", "Upstream", "decoded"]
 

@@ -8,11 +8,11 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from cryptocast.config import Config, Granularity
+from cryptocast.config import COIN_PATTERN, Config, Granularity
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.registry.contest import Contest
 from cryptocast.registry.gate import Decision, first_version, next_version
-from cryptocast.registry.manifest import COIN_PATTERN, WORD_PATTERN
+from cryptocast.registry.manifest import WORD_PATTERN
 from cryptocast.registry.references import Reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey, version_name

@@ -20,7 +20,8 @@ from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.coingecko.simple_price import Quote, one_call
 from cryptocast.data.sources.errors import UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
-from cryptocast.net import Batcher, Parts, PoolMetrics, Priority
+from cryptocast.net import Batcher, Parts, Priority
+from cryptocast.net.pool import PoolMetrics
 from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 from cryptocast.workflows.reports import CoinError
 

@@ -39,18 +39,18 @@ def probe(config: Config, api_key: str | None = None) -> str:
 
 def key_finding(config: Config, environ: Mapping[str, str]) -> SourceFinding:
     """Whether there is a key where the plan needs one. What it is stays where it is."""
-    plan, given = config.coingecko.plan, bool(environ.get(KEY_VARIABLE, "").strip())
-    if plan == "keyless" and given:
-        found = f"{KEY_VARIABLE} is set, but the plan is keyless, so it is not used"
-        return SourceFinding("key", "warn", found, 'Set [coingecko] plan = "demo", or "pro".')
+    plan, has_key = config.coingecko.plan, bool(environ.get(KEY_VARIABLE, "").strip())
+    if plan == "keyless" and has_key:
+        status = f"{KEY_VARIABLE} is set, but the plan is keyless, so it is not used"
+        return SourceFinding("key", "warn", status, 'Set [coingecko] plan = "demo", or "pro".')
     if plan == "keyless":
         more = f"For 25 calls a minute get a free demo key ({DASHBOARD}), set {KEY_VARIABLE}"
-        found = "none needed: keyless, 365 days of history, 5 calls a minute"
-        return SourceFinding("key", "ok", found, f'{more} and [coingecko] plan = "demo".')
-    if not given:
-        found = f"[coingecko] plan is {plan}, and {KEY_VARIABLE} is not set: nothing can be fetched"
+        status = "none needed: keyless, 365 days of history, 5 calls a minute"
+        return SourceFinding("key", "ok", status, f'{more} and [coingecko] plan = "demo".')
+    if not has_key:
+        status = f"[coingecko] plan is {plan}, and {KEY_VARIABLE} is not set: nothing can be fetched"
         remedy = f'Set {KEY_VARIABLE} ({DASHBOARD}), or [coingecko] plan = "keyless".'
-        return SourceFinding("key", "warn", found, remedy)
+        return SourceFinding("key", "warn", status, remedy)
     return SourceFinding("key", "ok", f"{KEY_VARIABLE} is set, plan {plan}")
 
 
@@ -58,13 +58,13 @@ def credit_findings(budget: Credits) -> Iterator[SourceFinding]:
     """What is left of the month, where the plan has a bound or something was spent."""
     state = budget.state()
     if state.blocked_until is not None:
-        found = f"CoinGecko says that those of {state.month} are used up; {state.used:,} were counted here"
+        status = f"CoinGecko says that those of {state.month} are used up; {state.used:,} were counted here"
         then = f"Wait: the backfill and refreshing pause until {state.blocked_until:%Y-%m-%d %H:%M} UTC."
-        yield SourceFinding("credits", "warn", found, then)
+        yield SourceFinding("credits", "warn", status, then)
     elif state.per_month is not None and state.left is not None:
-        found = f"{state.used:,} of {state.per_month:,} used in {state.month}"
+        status = f"{state.used:,} of {state.per_month:,} used in {state.month}"
         scarce = state.left < FEW_CREDITS * state.per_month
         remedy = "Wait for the next month, fetch fewer coins, or set [coingecko] hours = false."
-        yield SourceFinding("credits", "warn", found, remedy) if scarce else SourceFinding("credits", "ok", found)
+        yield SourceFinding("credits", "warn", status, remedy) if scarce else SourceFinding("credits", "ok", status)
     elif state.used:
         yield SourceFinding("credits", "ok", f"{state.used:,} calls in {state.month}, without a bound")

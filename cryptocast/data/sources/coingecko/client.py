@@ -50,10 +50,10 @@ from cryptocast.net import (
     NetSettings,
     Overloaded,
     Place,
-    PoolMetrics,
     Priority,
     Try,
 )
+from cryptocast.net.pool import PoolMetrics
 
 __all__ = ["CALLS_PER_MINUTE", "COIN_LIST", "Account", "CoinGecko", "calls_per_minute", "oldest"]
 
@@ -83,7 +83,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """What `/key` says of a pro key."""
 
     plan: str = ""
-    rate_limit_request_per_minute: int | None = None
     monthly_call_credit: int | None = None
     current_total_monthly_calls: int | None = None
     current_remaining_monthly_calls: int | None = None
@@ -159,9 +158,7 @@ class CoinGecko(Upstream):
         start = max(page.start, oldest(self.plan, now))
         if start >= page.end:
             return History(pl.DataFrame(schema=CANDLE_SCHEMA), ())
-        if page.ends_now:
-            return await self._recent(page, start, now, about)
-        return await self._span(page, start, now, about)
+        return await (self._recent if page.ends_now else self._span)(page, start, now, about)
 
     async def _recent(self, page: Page, start: datetime, now: datetime, about: _Series) -> History:
         # The step of the answer follows the number of days, not a parameter that free plans may use.
@@ -186,7 +183,7 @@ class CoinGecko(Upstream):
             answer = await self._ask_span(start, end, about)
         body = await self._read(answer, about, now)
         history = market_chart(body, about.coin, page.key.granularity, now, ends_now=end >= now - EDGE)
-        inside = (pl.col("close_time") > page.start) & (pl.col("close_time") <= page.end)
+        inside = pl.col("close_time").is_between(page.start, page.end, closed="right")
         return History(history.frame.filter(inside), history.notes)
 
     async def _ask_span(self, start: datetime, end: datetime, about: _Series) -> Answer:
@@ -216,7 +213,8 @@ class CoinGecko(Upstream):
         async def fetch(vs: str, coins: Sequence[str], place: Place | None) -> Mapping[str, Quote]:
             return await self.quotes(coins, vs, priority=priority, place=place)
 
-        async def admit(_vs: str) -> Place:
+        async def admit(vs: str) -> Place:
+            check_vs(vs)
             return await self._client.admit(priority=priority, deadline_s=LONGEST_WAIT_S)
 
         return Batcher(
@@ -230,25 +228,19 @@ class CoinGecko(Upstream):
         )
 
     async def quotes(
-        self, coins: Sequence[str], vs: str, *, priority: Priority = Priority.USER, place: Place | None = None
+        self,
+        coins: Sequence[str],
+        vs: str,
+        *,
+        priority: Priority = Priority.USER,
+        place: Place | None = None,
+        may_split: bool = True,
     ) -> dict[str, Quote]:
         """What the coins, at most MAX_IDS, cost now, in one call. Unknown and unpriced ones are left out.
 
         A call that is refused for its many items is made once more, in halves. place: of the call, if the caller has
         one. Raises as `page` does.
         """
-        try:
-            check_vs(vs)
-            ids = sorted({check_coin(coin) for coin in coins})
-        except CryptocastError:
-            if place is not None:
-                place.give_back()
-            raise
-        return await self._quotes(ids, vs, priority, may_split=True, place=place) if ids else {}
-
-    async def _quotes(
-        self, coins: Sequence[str], vs: str, priority: Priority, *, may_split: bool, place: Place | None = None
-    ) -> dict[str, Quote]:
         options = dict.fromkeys(
             ("include_market_cap", "include_24hr_vol", "include_24hr_change", "include_last_updated_at"), "true"
         )
@@ -258,8 +250,8 @@ class CoinGecko(Upstream):
         too_many = answer.status == 414 or (answer.status == 400 and upstream_error(answer.body)[0] == Code.TOO_MUCH)
         if too_many and may_split and len(coins) > 1:
             half = len(coins) // 2
-            first = await self._quotes(coins[:half], vs, priority, may_split=False)
-            return first | await self._quotes(coins[half:], vs, priority, may_split=False)
+            parts = [await self.quotes(p, vs, priority=priority, may_split=False) for p in (coins[:half], coins[half:])]
+            return parts[0] | parts[1]
         if answer.status != 200:
             raise explain(answer, about.coin, vs, self.plan)
         return parse_quotes(answer.body, vs, coins)

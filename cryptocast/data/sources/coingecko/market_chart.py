@@ -103,10 +103,10 @@ def _check_step(points: list[Point], bars: int, coin: str, granularity: Granular
 def _on_grid(points: list[Point], bar_ms: int, granularity: Granularity) -> dict[int, float | None]:
     """Close time in ms -> the value of the point closest to it; of two at the same distance the later in the answer."""
     early, late = (EARLY_MS, LATE_MS) if granularity == "hourly" else (0, 0)
-    found: dict[int, tuple[float, float | None]] = {}
+    closest: dict[int, tuple[float, float | None]] = {}
     for stamp, value in points:
         at = math.floor(stamp / bar_ms + 0.5) * bar_ms
         away = abs(stamp - at)
-        if -early <= stamp - at <= late and (at not in found or away <= found[at][0]):
-            found[at] = (away, value)
-    return {at: value for at, (_, value) in found.items()}
+        if -early <= stamp - at <= late and (at not in closest or away <= closest[at][0]):
+            closest[at] = (away, value)
+    return {at: value for at, (_, value) in closest.items()}

@@ -73,10 +73,10 @@ def coin_number(coin: str) -> int | None:
     """The number of a coin, from 1, or None for an id that no simulated coin has."""
     if coin in KNOWN:
         return KNOWN.index(coin) + 1
-    found = NUMBERED.fullmatch(coin)
-    if found is None or int(found[1]) < 1 or coin != f"sim-{int(found[1]):04d}":
+    match = NUMBERED.fullmatch(coin)
+    if match is None or int(match[1]) < 1 or coin != f"sim-{int(match[1]):04d}":
         return None
-    return len(KNOWN) + int(found[1])
+    return len(KNOWN) + int(match[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,6 @@ class SimulatedMarket:
     volatility: float = 0.03
     correlation: float = 0.5
 
-    def __post_init__(self) -> None:
-        if self.seed < 0 or not 0 < self.volatility <= 1 or not 0 <= self.correlation <= 0.8:
-            raise ValueError(
-                f"seed {self.seed}, volatility {self.volatility}, correlation {self.correlation}: expected 0 or more,"
-                " above 0 and at most 1, and 0 to 0.8"
-            )
-
     def deviation(self, granularity: Granularity) -> float:
         """Unconditional standard deviation of one bar's log return."""
         return self.volatility * math.sqrt(BAR_US[granularity] / BAR_US["daily"])
@@ -95,8 +88,8 @@ def load_simulated(
 
 def what_it_lacks(coin: str) -> str:
     """What to say of a coin that no simulated market has."""
-    known = ", ".join(simulated_coins(3))
-    return f"The simulated market has no {coin}. It has {known} and others, then sim-0001, sim-0002, ..."
+    first = ", ".join(simulated_coins(3))
+    return f"The simulated market has no {coin}. It has {first} and others, then sim-0001, sim-0002, ..."
 
 
 def _note(market: SimulatedMarket) -> str:
@@ -165,10 +158,10 @@ def draw(
         raise ValueError(f"no simulated coins, or the same twice, in {list(coins)[:5]}; unknown: {wrong[:5]}")
     if bars < 1:
         raise ValueError(f"{bars} bars were asked for, at least 1 is needed")
-    chosen = tuple(number for number in numbers if number is not None)
-    whole = Draws(market.seed, granularity, chosen, bars + market.process.burn_in, market.correlation)
+    valid = tuple(number for number in numbers if number is not None)
+    whole = Draws(market.seed, granularity, valid, bars + market.process.burn_in, market.correlation)
     path = market.process.path(market.deviation(granularity), whole)
-    return Draws(market.seed, granularity, chosen, bars, market.correlation), path
+    return Draws(market.seed, granularity, valid, bars, market.correlation), path
 
 
 def close_times(bars: int, granularity: Granularity, start: datetime) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

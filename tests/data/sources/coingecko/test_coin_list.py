@@ -69,10 +69,10 @@ def test_moves_are_learned_from_two_lists() -> None:
     new = listing(
         ("new-id", "xyz", "Alphabet"), ("stays", "sta", "Stays"), ("heir-1", "gon", "One"), ("heir-2", "gon", "Two")
     ).after(old)
-    assert new.moved == {"old-id": "new-id"}  # by its name; two heirs by symbol leave a choice, so none
+    assert new.moves == {"old-id": "new-id"}  # by its name; two heirs by symbol leave a choice, so none
     assert new.moved_to("old-id") == "new-id"
     later = listing(("new-id", "xyz", "Alphabet")).after(new)
-    assert later.moved["old-id"] == "new-id"
+    assert later.moves["old-id"] == "new-id"
     back = listing(("old-id", "abc", "Alphabet"), ("new-id", "xyz", "Alphabet")).after(later)
     assert back.moved_to("old-id") is None
 

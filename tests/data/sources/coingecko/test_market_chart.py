@@ -114,7 +114,7 @@ values = st.one_of(st.none(), st.just(0.0), st.floats(0, 1e15), st.floats())
 arrays = st.lists(st.tuples(stamps, values), max_size=30)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(arrays, arrays, arrays, st.sampled_from(["daily", "hourly"]))
 def test_any_chart_gives_a_valid_series_or_one_line(prices: Any, caps: Any, volumes: Any, granularity: Any) -> None:
     body = json.dumps({"prices": prices, "market_caps": caps, "total_volumes": volumes}, allow_nan=True).encode()
