@@ -110,6 +110,6 @@ async def _nothing_here(paths: Paths, request: Request, error: HTTPException) ->
         detail = f"{shown(request.url.path)} answers {endpoint.allowed}, not {shown(request.method)}."
         headers = {"Allow": endpoint.allowed}
         return problem_response(ProblemError(ProblemKind.METHOD_NOT_ALLOWED, detail, headers=headers))
-    served = ", ".join(path for path in paths.endpoints if path != "/")
-    detail = f"There is nothing at {shown(request.url.path)}. Served: {served}."
+    names = ", ".join(path for path in paths.endpoints if path != "/")
+    detail = f"There is nothing at {shown(request.url.path)}. Served: {names}."
     return problem_response(ProblemError(ProblemKind.NOT_FOUND, detail, headers=error.headers))

@@ -19,7 +19,6 @@ from cryptocast.serving.compression import preferred
 from cryptocast.serving.forecast_cache import Failure, FreshForecast
 from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
 from cryptocast.serving.landing_page import PAGE_POLICY, page
-from cryptocast.serving.models import ModelDocument, production_models
 from cryptocast.serving.openapi import openapi
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
@@ -27,6 +26,7 @@ from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, co
 from cryptocast.serving.responses import respond
 from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
+from cryptocast.workflows.lifecycle.production_models import ModelDocument, production_models
 from cryptocast.workflows.market_data.live_prices import PriceDocument
 from cryptocast.workflows.reports import CoinError, ForecastDocument
 
@@ -180,64 +180,42 @@ def _patience_s(server: Server, request: Request) -> float:
     return min(longest, preferred_wait_s(request.headers.get("prefer", "")) or longest)
 
 
+MODEL_PARTS: Final = ("models", "store", "refresher")
 PATHS: Final[Mapping[str, Endpoint]] = {
     "/forecasts": Endpoint(
-        summary="Forecasts of coins",
-        handler=forecasts,
-        answer=ForecastDocument,
+        "Forecasts of coins",
+        forecasts,
+        ForecastDocument,
         query=ForecastQuery,
         is_cached=True,
-        rests_on=("breakers", "cache", "models", "store", "refresher"),
+        rests_on=("breakers", "cache", *MODEL_PARTS),
     ),
     "/prices": Endpoint(
-        summary="Live prices of coins",
-        handler=prices,
-        answer=PriceDocument,
-        query=PriceQuery,
-        rests_on=("upstream", "breakers"),
+        "Live prices of coins", prices, PriceDocument, query=PriceQuery, rests_on=("upstream", "breakers")
     ),
-    "/models": Endpoint(summary="The versions in production", handler=models, answer=ModelDocument),
-    "/health": Endpoint(
-        summary="Whether the process is alive",
-        handler=alive,
-        answer=Readiness,
-        media_type=HEALTH,
-        access="open",
-        is_prompt=True,
-    ),
+    "/models": Endpoint("The versions in production", models, ModelDocument),
+    "/health": Endpoint("Whether the process is alive", alive, Readiness, HEALTH, access="open", is_prompt=True),
     "/ready": Endpoint(
-        summary="Whether to send requests here",
-        handler=ready,
-        answer=Readiness,
-        media_type=HEALTH,
-        access="open",
-        is_prompt=True,
-        not_ready=True,
+        "Whether to send requests here", ready, Readiness, HEALTH, access="open", is_prompt=True, not_ready=True
     ),
-    "/health/detailed": Endpoint(
-        summary="Every component", handler=detailed, answer=Detail, media_type=HEALTH, is_prompt=True
-    ),
-    "/health/trends": Endpoint(
-        summary="The last hour and the last day", handler=trends, answer=TrendReport, media_type=HEALTH, is_prompt=True
-    ),
-    "/health/components/{name}": Endpoint(
-        summary="One component", handler=component, answer=Component, media_type=HEALTH, is_prompt=True
-    ),
-    "/metrics": Endpoint(summary="Metrics for Prometheus", handler=metrics, media_type=METRICS, is_prompt=True),
-    "/openapi.json": Endpoint(summary="This description", handler=description),
+    "/health/detailed": Endpoint("Every component", detailed, Detail, HEALTH, is_prompt=True),
+    "/health/trends": Endpoint("The last hour and the last day", trends, TrendReport, HEALTH, is_prompt=True),
+    "/health/components/{name}": Endpoint("One component", component, Component, HEALTH, is_prompt=True),
+    "/metrics": Endpoint("Metrics for Prometheus", metrics, media_type=METRICS, is_prompt=True),
+    "/openapi.json": Endpoint("This description", description),
     "/admin/breakers": Endpoint(
-        summary="Hold a breaker open or closed",
-        handler=switch_breaker,
-        answer=SwitchedBreaker,
+        "Hold a breaker open or closed",
+        switch_breaker,
+        SwitchedBreaker,
         query=BreakerQuery,
         access="admin",
         method="POST",
         is_prompt=True,
     ),
     "/": Endpoint(
-        summary="The forecasts as a page",
-        handler=landing_page,
+        "The forecasts as a page",
+        landing_page,
         media_type=HTML,
-        rests_on=("models", "store", "event_loop", "resources", "refresher"),
+        rests_on=(*MODEL_PARTS, "event_loop", "resources"),
     ),
 }

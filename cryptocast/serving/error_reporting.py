@@ -5,8 +5,9 @@ Without Sentry's own integrations: its one for Starlette costs a request four ti
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Final
 
 from cryptocast.addresses import without_logins
@@ -35,7 +36,7 @@ class Reports:
         secrets: Iterable[str] = (),
         traces_rate: float = 0.0,
     ) -> None:
-        self._scrub = scrubber([secret for secret in secrets if secret])
+        self._scrub = partial(scrubbed, secrets=[secret for secret in secrets if secret])
         self._traces_rate = traces_rate if dsn else 0.0
         self._sentry: Any = None
         self._handler: logging.Handler | None = None
@@ -97,11 +98,6 @@ class _Breadcrumbs(logging.Handler):
         # What ends a request is reported where it ends.
         if record.levelno >= logging.ERROR and record.exc_info and not record.name.endswith(".front"):
             self._sentry.capture_exception(record.exc_info[1])
-
-
-def scrubber(secrets: list[str]) -> Callable[[Any], Any]:
-    """A function that gives the same value without secrets."""
-    return lambda value: scrubbed(value, secrets)
 
 
 def scrubbed(value: Any, secrets: Iterable[str] = ()) -> Any:

@@ -3,10 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -15,12 +15,11 @@ from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.files import write_refusal
 from cryptocast.net import Breaker, Breakers, BreakerState
-from cryptocast.serving.forecast_cache import ForecastCache
-from cryptocast.serving.gauges import LiveFigures
-from cryptocast.serving.response_cache import ResponseCache
-from cryptocast.serving.telemetry import Sample, Telemetry
+from cryptocast.serving.telemetry import Sample
 from cryptocast.serving.trends import Minute, Pulse, Trend, trends
-from cryptocast.workflows.lifecycle.refresher import Refresher
+
+if TYPE_CHECKING:
+    from cryptocast.serving.wiring import Server
 
 __all__ = ["COMPONENTS", "Component", "Detail", "Health", "Readiness", "ServerBreakers", "StoreRights", "TrendReport"]
 
@@ -73,7 +72,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     output: str | None = None
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One number of one part, as the draft of application/health+json has it (draft-inadarei-api-health-check-06)."""
 
     component_id: str
@@ -94,7 +93,7 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     uptime_s: int
     components: tuple[Component, ...]
-    checks: dict[str, tuple[Check, ...]]
+    checks: dict[str, tuple[HealthCheck, ...]]
 
 
 class TrendReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,32 +147,20 @@ class StoreRights:
             log.info("the store %s can be written again", self.folder)
 
 
-@dataclass(slots=True)
 class Health:
-    """What the health endpoints say, by a look at what is in memory.
+    """What the health endpoints say, by a look at what is in memory."""
 
-    affected: the paths that suffer with a component. refresher: None where none runs.
-    """
-
-    telemetry: Telemetry
-    pulse: Pulse
-    breakers: ServerBreakers
-    forecasts: ForecastCache
-    answers: ResponseCache
-    live: LiveFigures
-    rights: StoreRights
-    refresher: Refresher | None
-    affected: Callable[[str], tuple[str, ...]]
-    wall_clock: Callable[[], datetime]
-    draining: bool = False
-    started_at: float = field(default_factory=time.monotonic)
+    def __init__(self, server: "Server") -> None:
+        self._server, self._started_at = server, time.monotonic()
+        self.pulse = Pulse(server.telemetry, lambda: len(server.breakers.open()))
+        self.draining = False
 
     def ready(self, detail: Detail | None = None) -> Readiness:
         """fail while it drains or has not yet made a forecast; warn while it answers with less than it should. detail:
         of now, if the caller has it."""
         if self.draining:
             return Readiness(status="fail", output="The server is being stopped.")
-        if not self.forecasts.has_answered:
+        if not self._server.forecasts.has_answered:
             return Readiness(status="fail", output="No forecast has been made yet.")
         worst = [part for part in (detail or self.detail()).components if part.status != "pass"]
         if worst:
@@ -186,24 +173,24 @@ class Health:
         return Detail(
             status=max((part.status for part in parts), key=("pass", "warn", "fail").index),
             version=cryptocast.__version__,
-            uptime_s=int(time.monotonic() - self.started_at),
+            uptime_s=int(time.monotonic() - self._started_at),
             components=parts,
             checks=dict(self._checks(parts)),
         )
 
-    def _checks(self, parts: Iterable[Component]) -> Iterator[tuple[str, tuple[Check, ...]]]:
-        now = self.wall_clock()
+    def _checks(self, parts: Iterable[Component]) -> Iterator[tuple[str, tuple[HealthCheck, ...]]]:
+        now = self._server.context.wall_clock()
         for part in parts:
             for name, value in part.values.items():
                 if isinstance(value, dict):
                     continue  # a breaker: /health/components/breakers tells of each
-                check = Check(
+                check = HealthCheck(
                     component_id=part.name,
                     component_type=COMPONENTS[part.name],
                     observed_value=value,
                     observed_unit=UNITS.get(name.rpartition("_")[2]),
                     status=part.status,
-                    affected_endpoints=() if part.status == "pass" else self.affected(part.name),
+                    affected_endpoints=() if part.status == "pass" else self._server.paths.resting_on(part.name),
                     time=now,
                     output=part.output,
                 )
@@ -229,23 +216,23 @@ class Health:
         return TrendReport(hour=trends(minutes[-60:]), day=trends(minutes), minutes=minutes[-60:])
 
     def _upstream(self) -> Component:
-        titles = self.breakers.stopped()
-        values = {"errors": self.telemetry.total("upstream_error"), "calls_are_stopped": bool(titles)}
+        titles = self._server.breakers.stopped()
+        values = {"errors": self._server.telemetry.total("upstream_error"), "calls_are_stopped": bool(titles)}
         return _component("upstream", values, f"{', '.join(titles)} is not called now" if titles else None)
 
     def _breakers(self) -> Component:
-        values = {name: msgspec.to_builtins(one.metrics()) for name, one in self.breakers.all().items()}
-        names = self.breakers.open()
+        values = {name: msgspec.to_builtins(one.metrics()) for name, one in self._server.breakers.all().items()}
+        names = self._server.breakers.open()
         return _component("breakers", values, f"{', '.join(names)} open" if names else None)
 
     def _cache(self) -> Component:
-        answers = self.answers
-        values = {"forecasts": len(self.forecasts), "answers": len(answers), "answer_bytes": answers.bytes}
+        answers = self._server.answers
+        values = {"forecasts": len(self._server.forecasts), "answers": len(answers), "answer_bytes": answers.bytes}
         values |= {"hits": answers.hits, "misses": answers.misses, "evicted": answers.evicted}
-        return _component("cache", values | {"computed": self.forecasts.computed})
+        return _component("cache", values | {"computed": self._server.forecasts.computed})
 
     def _models(self) -> Component:
-        newest = self.forecasts.newest()
+        newest = self._server.forecasts.newest()
         values = {
             "forecasts": len(newest),
             "baseline": sum(one.model_used == "baseline" for one in newest),
@@ -254,10 +241,14 @@ class Health:
         if not newest:
             return _component("models", values, "no forecast has been made yet", status="fail")
         weak = "every forecast is the baseline's" if values["baseline"] == len(newest) else None
-        return _component("models", values, "; ".join(self.live.degraded()) or weak)
+        return _component("models", values, "; ".join(self._server.live.degraded()) or weak)
 
     def _store(self) -> Component:
-        newest, now, refusal = self.forecasts.newest(), self.wall_clock(), self.rights.refusal
+        newest, now, refusal = (
+            self._server.forecasts.newest(),
+            self._server.context.wall_clock(),
+            self._server.rights.refusal,
+        )
         oldest = max((now - one.as_of for one in newest), default=timedelta(0))
         values = {
             "stale": sum(one.stale for one in newest),
@@ -273,8 +264,8 @@ class Health:
         return _component("store", values, "; ".join(reasons) or None)
 
     def _loop(self) -> Component:
-        lag = self.telemetry.loop_lag_s
-        values = {"lag_s": round(lag, 4), "in_flight": self.telemetry.in_flight}
+        lag = self._server.telemetry.loop_lag_s
+        values = {"lag_s": round(lag, 4), "in_flight": self._server.telemetry.in_flight}
         return _component("event_loop", values, f"the event loop is {lag:.2f} s late" if lag > LAG_WARN_S else None)
 
     def _resources(self) -> Component:
@@ -288,7 +279,7 @@ class Health:
         return _component("resources", values)
 
     def _refresher(self) -> Component:
-        one = self.refresher
+        one = self._server.refresher
         if one is None:
             return _component("refresher", {"runs": False, "last_error": None})
         error, refusal = one.last_error or one.duties.last_error, one.leader.refusal
@@ -309,7 +300,7 @@ class Health:
         """For `Telemetry.samples`: breakers, caches, forecasts, the process."""
         detail = self.detail()  # looked at once: with many forecasts each look takes milliseconds
         values = {part.name: part.values for part in detail.components}
-        for name, breaker in self.breakers.all().items():
+        for name, breaker in self._server.breakers.all().items():
             one, labels = breaker.metrics(), {"breaker": name}
             text = "1 for the state that the breaker is in."
             for state in BreakerState:

@@ -1,6 +1,5 @@
 """The OpenAPI 3.1 description, made from the types that the answers are made of."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -8,25 +7,11 @@ import msgspec
 import cryptocast
 from cryptocast.serving.health import COMPONENTS
 from cryptocast.serving.paths import Endpoint, Paths
-from cryptocast.serving.problems import Problem
+from cryptocast.serving.problems import Problem, ProblemKind
 from cryptocast.serving.query import parameters
 
 __all__ = ["openapi"]
 
-PROBLEMS: Final[Mapping[str, str]] = {
-    "400": "The request cannot be answered as it stands.",
-    "401": "A token is needed.",
-    "403": "The token may not do this.",
-    "404": "There is nothing to answer with.",
-    "405": "The path does not answer this method; Allow says which it does.",
-    "411": "The body has no length.",
-    "413": "The body is too large.",
-    "414": "The address is too long.",
-    "429": "The client asks too often.",
-    "431": "The headers are too large.",
-    "500": "The server failed.",
-    "503": "Ask again after the seconds of Retry-After.",
-}
 SCHEMAS: Final = "#/components/schemas/"
 COMPONENT: Final = {"name": "name", "in": "path", "required": True}
 
@@ -53,7 +38,12 @@ def _operation(path: str, endpoint: Endpoint, *, has_token: bool) -> dict[str, A
     schema = {} if endpoint.answer is None else _reference(endpoint.answer)
     content = {endpoint.media_type.partition(";")[0]: {"schema": schema}}
     problem = {"application/problem+json": {"schema": _reference(Problem)}}
-    responses = {status: {"description": text, "content": problem} for status, text in PROBLEMS.items()}
+    titles: dict[str, list[str]] = {}
+    for kind in ProblemKind:
+        titles.setdefault(str(kind.status), []).append(kind.title)
+    responses = {
+        status: {"description": "; ".join(parts) + ".", "content": problem} for status, parts in sorted(titles.items())
+    }
     if endpoint.not_ready:
         responses["503"] = {"description": "Not ready.", "content": content}
     needs_token = endpoint.access == "admin" or (has_token and endpoint.access == "read")

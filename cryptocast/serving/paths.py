@@ -16,7 +16,7 @@ __all__ = ["OTHER", "Endpoint", "Paths"]
 OTHER: Final = "_OTHER"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """summary: what it is for. handler: given the server, the request and its query; what it gives is encoded, unless
     it is a Response. answer: the type of its JSON, if it is one of ours. query: what may be asked. access: who may ask:

@@ -131,15 +131,15 @@ def coin_error(coin: str, error: CryptocastError) -> CoinError:
 def not_one(failures: Sequence[tuple[str, CryptocastError]]) -> ProblemError:
     """Not one coin could be answered for: the worst of their problems, so that what may pass is asked again at the
     soonest that could bring anything. Where that is up to the client alone, it is a 429."""
-    told = tuple(coin_error(*failure) for failure in failures)
+    errors = tuple(coin_error(*failure) for failure in failures)
     refusals = [error for _, error in failures if isinstance(error, CreditsKept)]
     others = [error for _, error in failures if not isinstance(error, CreditsKept)]
     worst = max(others, key=lambda error: kind_of(error).status, default=None)
     if worst is not None and (not refusals or kind_of(worst).status >= OURS):
-        return ProblemError(kind_of(worst), without_folders(str(worst)), errors=told)
+        return ProblemError(kind_of(worst), without_folders(str(worst)), errors=errors)
     first = min(refusals, key=lambda error: error.retry_after_s)
     headers = {"Retry-After": str(math.ceil(first.retry_after_s))}
-    return ProblemError(ProblemKind.CREDITS_KEPT, str(first), headers=headers, errors=told)
+    return ProblemError(ProblemKind.CREDITS_KEPT, str(first), headers=headers, errors=errors)
 
 
 def without_folders(text: str) -> str:

@@ -116,8 +116,8 @@ def parameters(query: type[msgspec.Struct]) -> Mapping[str, Parameter]:
     properties = components[query.__name__]["properties"]
     fields = {}
     for field in msgspec.structs.fields(query):
-        stated = properties[field.name]
-        schema = next(one for one in stated.get("anyOf", [stated]) if one.get("type") != "null")
+        described = properties[field.name]
+        schema = next(one for one in described.get("anyOf", [described]) if one.get("type") != "null")
         rest = {name: value for name, value in schema.items() if name not in ("default", "description")}
         fields[field.name] = Parameter(field.type, rest, schema.get("description", ""), field.required)
     return fields
@@ -129,24 +129,24 @@ def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
     if len(raw) > most:
         detail = f"The query string has {len(raw)} bytes, at most {most} are read."
         raise ProblemError(ProblemKind.QUERY_TOO_LONG, detail)
-    known, values = parameters(query), dict[str, Any]()
+    fields, values = parameters(query), dict[str, Any]()
     for name, text in _pairs(raw):
-        if name not in known:
-            names = ", ".join(known)
+        if name not in fields:
+            names = ", ".join(fields)
             detail = f"There is no parameter {shown(name)}. Known: {names}."
             raise ProblemError(ProblemKind.UNKNOWN_PARAMETER, detail, parameter=shown(name), allowed=names)
         if name in values:
-            raise _invalid(name, known[name], f"{name} is given more than once.")
+            raise _invalid(name, fields[name], f"{name} is given more than once.")
         try:
-            values[name] = known[name].value_of(text)
+            values[name] = fields[name].value_of(text)
         except ValueError:
-            raise _invalid(name, known[name], f"{name} cannot be {shown(text)}.") from None
-    for name, parameter in known.items():
+            raise _invalid(name, fields[name], f"{name} cannot be {shown(text)}.") from None
+    for name, parameter in fields.items():
         if parameter.is_required and name not in values:
             raise _invalid(name, parameter, f"{name} is missing.")
     if (count := len(values.get("ids", ()))) > max_ids:
         detail = f"ids names {count} coins, at most {max_ids} are answered for at once."
-        raise _invalid("ids", known["ids"], detail)
+        raise _invalid("ids", fields["ids"], detail)
     return query(**values)
 
 

@@ -40,5 +40,5 @@ def respond(
 
 def raw_headers(media_type: str) -> tuple[tuple[bytes, bytes], ...]:
     """The content type and the security headers as ASGI has them."""
-    named = {"content-type": media_type, **SECURITY_HEADERS}
-    return tuple((name.lower().encode(), value.encode()) for name, value in named.items())
+    headers = {"content-type": media_type, **SECURITY_HEADERS}
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())

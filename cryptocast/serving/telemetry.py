@@ -72,7 +72,7 @@ class Telemetry:
         self.loop_lag_s = 0.0
         self.samples: list[Callable[[], Iterator[Sample]]] = []
         self.slow_samples: list[Callable[[], Iterator[Sample]]] = []
-        self._looked: list[Sample] = []
+        self._rendered: list[Sample] = []
         self._scraped, self._scraping = (0.0, b""), asyncio.Lock()
         self.registry.register(self)
 
@@ -129,9 +129,9 @@ class Telemetry:
         """On the event loop, which owns what is looked at: the samples that `render` then writes."""
         return [sample for source in self.samples for sample in source()]
 
-    def render(self, looked: Sequence[Sample] = ()) -> bytes:
+    def render(self, samples: Sequence[Sample] = ()) -> bytes:
         """What Prometheus scrapes. In a thread: writing it takes milliseconds, and some samples stand in files."""
-        self._looked = [*looked, *(sample for source in self.slow_samples for sample in source())]
+        self._rendered = [*samples, *(sample for source in self.slow_samples for sample in source())]
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -145,7 +145,7 @@ class Telemetry:
             "cryptocast_event_loop_lag_seconds", "How late the event loop last was.", value=self.loop_lag_s
         )
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        for name, text, labels, value in self._looked:
+        for name, text, labels, value in self._rendered:
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             family = families.setdefault(name, kind(name, text, labels=tuple(labels)))
             family.add_metric(tuple(labels.values()), value)

@@ -37,9 +37,9 @@ class Term:
 
 def shortest(terms: Iterable[Term]) -> Term:
     """The time in which all of them hold."""
-    found = tuple(terms)
+    all_terms = tuple(terms)
     return Term(
-        since=max(one.since for one in found),
-        until=min(one.until for one in found),
-        expires=min(one.expires for one in found),
+        since=max(one.since for one in all_terms),
+        until=min(one.until for one in all_terms),
+        expires=min(one.expires for one in all_terms),
     )

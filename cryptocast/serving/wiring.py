@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptocast.data.cached_store import CachedCandles, PublishedCandles
-from cryptocast.data.sources.coingecko.source import COINGECKO, connect, credits_of
+from cryptocast.data.sources.coingecko.source import COINGECKO, credits_of
 from cryptocast.data.sources.table import SOURCES, rule_of
 from cryptocast.market import Market
 from cryptocast.net import Priority
@@ -31,14 +31,12 @@ from cryptocast.serving.paths import Paths
 from cryptocast.serving.query import ForecastQuery, coin_requests
 from cryptocast.serving.response_cache import ResponseCache
 from cryptocast.serving.telemetry import Telemetry
-from cryptocast.serving.trends import Pulse
 from cryptocast.serving.worker import Worker
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.forecast import Forecaster, Request
 from cryptocast.workflows.ladder import Ladder, MakeForecast
 from cryptocast.workflows.lifecycle.bar_duties import BarDuties, Duty, Leader, judge_versions, record_bars
-from cryptocast.workflows.lifecycle.refresher import Refresher
-from cryptocast.workflows.market_data.bring import Fetched
+from cryptocast.workflows.lifecycle.refresher import BringAll, Refresher
 from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.live_prices import Ask, LivePrices, PriceUpstream, read_prices, write_prices
 from cryptocast.workflows.market_data.store_watch import ServedState, Stamp, StoreWatch
@@ -76,10 +74,10 @@ class Server:
         self.paths, self.keys, self.reports = paths, keys, reports
         store, self._options = config.store.path, options
         fresh = CachedCandles(store, lock_timeout_s=config.store.lock_timeout_s)
-        shown = PublishedCandles(store, fresh, lock_timeout_s=config.store.lock_timeout_s)
+        published = PublishedCandles(store, fresh, lock_timeout_s=config.store.lock_timeout_s)
         registry = RegistryWatch(store, config.gate)
         self._registry = CachedRegistry.over(store, gate=config.gate, stamp=registry)
-        self.context = replace(context, candles=shown, kept_registry=self._registry)
+        self.context = replace(context, candles=published, kept_registry=self._registry)
         self._behind = replace(self.context, candles=fresh)  # of what works with bars before they are shown
         self.state = ServedState(options.stamp or registry)
         self.telemetry, self.rights, self.sides = Telemetry(), StoreRights(store), Sides()
@@ -91,7 +89,7 @@ class Server:
         self._worker = Worker(max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids)
         self._duties = self._bar_duties()
         before_change, on_registry = self._duties.before_change, self._follow
-        self.watch = StoreWatch(fresh, shown, registry, self.state, before_change, on_registry)
+        self.watch = StoreWatch(fresh, published, registry, self.state, before_change, on_registry)
         self.fetcher = self._candle_fetcher() if options.forecast is None else None
         self.forecasts = self._forecast_cache()
         self.answers = ResponseCache(self.context.wall_clock, self.context.clock, state=self.state)
@@ -99,18 +97,7 @@ class Server:
         self.prices = self._live_prices()
         self.refresher = self._candle_refresher() if options.refresh else None
         self.live = LiveFigures(self.context, registry_stamp(store))
-        self.health = Health(
-            telemetry=self.telemetry,
-            pulse=Pulse(self.telemetry, lambda: len(self.breakers.open())),
-            breakers=self.breakers,
-            forecasts=self.forecasts,
-            answers=self.answers,
-            live=self.live,
-            rights=self.rights,
-            refresher=self.refresher,
-            affected=paths.resting_on,
-            wall_clock=context.wall_clock,
-        )
+        self.health = Health(self)
         upstream = UpstreamFigures(credits_left.state, self._upstream)
         self.telemetry.samples += [self.health.samples, upstream.samples, self.live.samples]
         self.telemetry.slow_samples.append(upstream.slow_samples)
@@ -209,30 +196,29 @@ class Server:
         )
 
     def _candle_refresher(self) -> Refresher:
-        config, fetcher = self.config, self.fetcher
-        source = rule_of(config.data.source).fetched
-
-        async def bring(coins: Sequence[str], priority: Priority) -> Fetched:
-            assert fetcher is not None and source is not None  # noqa: S101, PT018 - for the type checker
-            return await fetcher.bring(coins, Market(source.name, config.data.vs, config.data.granularity), priority)
-
-        fetches = fetcher is not None and config.serve.refresh and source is not None
-        requests = coin_requests(ForecastQuery(), config)
+        requests = coin_requests(ForecastQuery(), self.config)
         return Refresher(
-            config=config,
+            config=self.config,
             state=self.state,
-            leader=Leader(config.store.path),
+            leader=Leader(self.config.store.path),
             duties=self._duties,
             wall_clock=self.context.wall_clock,
             clock=self.context.clock,
-            prepare=partial(self.forecasts.prepare, requests, timeout_s=config.serve.request_timeout_s),
-            bring=bring if fetches else None,
+            prepare=partial(self.forecasts.prepare, requests, timeout_s=self.config.serve.request_timeout_s),
+            bring=self._bring_all(),
         )
+
+    def _bring_all(self) -> BringAll | None:
+        data, source = self.config.data, rule_of(self.config.data.source).fetched
+        if self.fetcher is None or source is None or not self.config.serve.refresh:
+            return None
+        market = Market(source.name, data.vs, data.granularity)
+        return partial(self.fetcher.bring, data.coins, market, Priority.REFRESH)
 
     def _price_upstream(self) -> PriceUpstream:
         breaker = self.breakers.of(COINGECKO, "prices")
         access = access_of(self.context, breaker=breaker, on_try=partial(self.telemetry.tried, "prices"))
-        return PriceUpstream(partial(connect, access))
+        return PriceUpstream(partial(COINGECKO.connect, access))
 
     def _live_prices(self) -> LivePrices:
         serve, ask = self.config.serve, self._options.ask_prices

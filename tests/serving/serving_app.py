@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 from starlette.applications import Starlette
 
 from cryptocast.config import Config, ServeConfig, StoreConfig
@@ -143,6 +144,11 @@ def config(*, max_ids: int = 50, request_timeout_s: float = 60.0, store: Path = 
     return Config(
         store=StoreConfig(path=store), serve=ServeConfig(max_ids=max_ids, request_timeout_s=request_timeout_s)
     )
+
+
+def serving(**changes: object) -> Config:
+    settings = config()
+    return msgspec.structs.replace(settings, serve=msgspec.structs.replace(settings.serve, **changes))
 
 
 def context(settings: Config | None = None, clock: Callable[[], datetime] | None = None) -> Context:

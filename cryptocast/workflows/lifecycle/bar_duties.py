@@ -117,16 +117,16 @@ async def record_bars(forecaster: Forecaster, in_thread: InThread, coins: Sequen
     for coin in coins:
         selection = _stored(forecaster.context, coin)
         try:
-            noted = await in_thread(partial(record, forecaster.context, selection, forecaster=forecaster))
+            recorded = await in_thread(partial(record, forecaster.context, selection, forecaster=forecaster))
         except CryptocastError as error:
             # As on an empty machine; or a busy queue, a disk that refuses: the next bar brings the next try.
             level = logging.INFO if isinstance(error, DataError) else logging.WARNING
             log.log(level, "nothing of %s was recorded: %s", coin, error)
             continue
-        for message in noted.errors:
+        for message in recorded.errors:
             log.warning("not recorded: %s", message)
-        if noted.written or noted.matured:
-            log.info("%s: %d forecasts recorded, %d matured", coin, noted.written, noted.matured)
+        if recorded.written or recorded.matured:
+            log.info("%s: %d forecasts recorded, %d matured", coin, recorded.written, recorded.matured)
 
 
 async def judge_versions(context: Context, coins: Sequence[str]) -> None:

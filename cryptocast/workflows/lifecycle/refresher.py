@@ -4,21 +4,20 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
-from cryptocast.net import Priority
 from cryptocast.times import EPOCH
 from cryptocast.workflows.lifecycle.bar_duties import BarDuties, Leader
 from cryptocast.workflows.market_data.bring import Fetched
 from cryptocast.workflows.market_data.resolve import GRACE
 from cryptocast.workflows.market_data.store_watch import ServedState
 
-__all__ = ["Refresher"]
+__all__ = ["BringAll", "Refresher"]
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ SPREAD_S: Final = 20.0  # after a close, so that the servers of the world do not
 FOLLOW_S: Final = 5.0  # how often a follower looks whether the leader has gone
 STEP_S: Final = 5.0  # a wall clock that moves by more against the monotonic one was set
 
-BringAll: TypeAlias = Callable[[Sequence[str], Priority], Awaitable[Fetched]]
+BringAll: TypeAlias = Callable[[], Awaitable[Fetched]]
 
 
 @dataclass(slots=True)
@@ -127,7 +126,7 @@ class Refresher:
         if not self.duties.leads:
             return
         if self.bring is not None:
-            fetched = await self.bring(self.config.data.coins, Priority.REFRESH)
+            fetched = await self.bring()
             failed = {coin: error for coin, error in fetched.items() if error is not None}
             self.last_fetch = now
             self.last_error = str(next(iter(failed.values()))) if failed else None

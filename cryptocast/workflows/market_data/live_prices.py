@@ -190,8 +190,8 @@ class LivePrices:
                 continue
             why = self._why_unknown(coin, vs) or errors.get(coin)
             failures.append((coin, why or UpstreamError(f"There is no price of {coin} now.")))
-        told = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
-        return PriceDocument(prices=tuple(rows), errors=told), failures
+        coin_errors = tuple(CoinError(coin=coin, error=str(error)) for coin, error in failures)
+        return PriceDocument(prices=tuple(rows), errors=coin_errors), failures
 
     async def close(self) -> None:
         """Leave what is being asked for."""
@@ -229,11 +229,11 @@ class LivePrices:
         if self._strangers is None or not others:
             return {}
         why = self._strangers.refusal(client)
-        asked: Sequence[str] = ()
+        batch: Sequence[str] = ()
         if why is None:
-            asked = one_call(others)
-            why = self._strangers.refusal(client) if len(others) > len(asked) else None
-        errors = dict.fromkeys((coin for coin in others if coin not in asked), why) if why is not None else {}
+            batch = one_call(others)
+            why = self._strangers.refusal(client) if len(others) > len(batch) else None
+        errors = dict.fromkeys((coin for coin in others if coin not in batch), why) if why is not None else {}
         for coin in errors.keys() & set(old):
             self._prices[vs, coin] = replace(self._prices[vs, coin], failed=True)
         return errors

@@ -67,13 +67,13 @@ class StoreWatch:
     def __init__(
         self,
         fresh: CachedCandles,
-        shown: PublishedCandles,
+        published: PublishedCandles,
         registry: RegistryWatch,
         state: ServedState,
         before_change: Callable[[tuple[str, ...]], Awaitable[None]],
         on_registry: Callable[[], None] = lambda: None,
     ) -> None:
-        self._fresh, self._shown, self._registry, self._state = fresh, shown, registry, state
+        self._fresh, self._published, self._registry, self._state = fresh, published, registry, state
         self._before_change, self._on_registry = before_change, on_registry
         self._unreadable: dict[SeriesKey, Hashable] = {}  # the state in which a series was logged to be so
         self._refused: Hashable = ()  # the state of the registry of which it was logged that it cannot be read
@@ -101,14 +101,14 @@ class StoreWatch:
             await asyncio.to_thread(self._look_at_registry)
             for key, facts in changed.items():
                 # What has changed again meanwhile is shown by the next look, once that was told of too.
-                if self._fresh.facts(key) == facts and self._readable(key, facts, self._shown.publish, facts):
+                if self._fresh.facts(key) == facts and self._readable(key, facts, self._published.publish, facts):
                     self._state.candles_changed(key.coin)
 
     def _changed(self) -> dict[SeriesKey, Facts | None]:
         """Read into memory now, so that the first forecast of the bar does not wait for the disk. What cannot be read
         is tried again with the next look."""
         self._look_at_registry()
-        changed = self._shown.changed()
+        changed = self._published.changed()
         return {key: facts for key, facts in changed.items() if self._readable(key, facts, self._fresh.read)}
 
     def _readable(self, key: SeriesKey, facts: Hashable, read: Callable[..., object], *options: object) -> bool:

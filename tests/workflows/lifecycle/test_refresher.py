@@ -1,7 +1,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -12,7 +12,6 @@ import pytest
 
 from cryptocast.config import Config, DataConfig, StoreConfig
 from cryptocast.errors import CryptocastError, UpstreamError
-from cryptocast.net import Priority
 from cryptocast.workflows.lifecycle.bar_duties import BarDuties, Leader
 from cryptocast.workflows.lifecycle.refresher import Refresher
 from cryptocast.workflows.market_data.store_watch import ServedState
@@ -41,7 +40,7 @@ class Refreshed:
     """A refresher on a clock of its own."""
 
     store: Path
-    bring: Callable[[Sequence[str], Priority], Awaitable[Fetched]] | None = None
+    bring: Callable[[], Awaitable[Fetched]] | None = None
     notes: list[str] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
 
@@ -98,8 +97,7 @@ def test_new_bars_are_asked_for_once_after_each_close_and_again_where_they_did_n
     clock, calls = Clock(), list[datetime]()
     failing: dict[str, CryptocastError | None] = {"bitcoin": None, "ethereum": None}
 
-    async def bring(coins: Sequence[str], priority: Priority) -> Fetched:
-        assert priority is Priority.REFRESH
+    async def bring() -> Fetched:
         calls.append(clock.now)
         return dict(failing)
 
@@ -122,7 +120,7 @@ def test_new_bars_are_asked_for_once_after_each_close_and_again_where_they_did_n
 
 
 def test_a_hanging_refresh_holds_nothing_else_up(tmp_path: Path) -> None:
-    async def bring(coins: Sequence[str], priority: Priority) -> Fetched:
+    async def bring() -> Fetched:
         await asyncio.Event().wait()
         return {}
 
@@ -142,7 +140,7 @@ def test_a_hanging_refresh_holds_nothing_else_up(tmp_path: Path) -> None:
 def test_whatever_goes_wrong_the_next_round_comes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rounds = []
 
-    async def bring(coins: Sequence[str], priority: Priority) -> Fetched:
+    async def bring() -> Fetched:
         rounds.append(1)
         raise ZeroDivisionError("of the upstream")
 
@@ -186,9 +184,9 @@ def test_a_clock_that_ran_ahead_and_came_back_leaves_nothing_undue(
 ) -> None:
     clock, calls = Clock(), list[datetime]()
 
-    async def bring(coins: Sequence[str], _: Priority) -> Fetched:
+    async def bring() -> Fetched:
         calls.append(clock.now)
-        return dict.fromkeys(coins)
+        return dict.fromkeys(COINS)
 
     server = Refreshed(tmp_path, bring, clock=clock)
 

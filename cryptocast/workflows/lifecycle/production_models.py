@@ -1,11 +1,11 @@
-"""`/models`: the versions in production, from the registry's list."""
+"""The versions in production, from the registry's list."""
 
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from cryptocast.registry import PRODUCTION, Registry, VersionSummary
+from cryptocast.registry import PRODUCTION
 from cryptocast.workflows.context import Context
 
 __all__ = ["ModelDocument", "ModelRow", "production_models"]
@@ -32,18 +32,10 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 def production_models(context: Context) -> ModelDocument:
     """Read now. Raises RegistryError."""
-    registry: Registry = context.registry(create=False)
-    return ModelDocument(models=tuple(_row(one) for one in registry.listing(alias=PRODUCTION)))
-
-
-def _row(one: VersionSummary) -> ModelRow:
-    key = one.key
-    return ModelRow(
-        coin=key.coin,
-        kind=key.kind,
-        version=one.number,
-        source=key.source,
-        vs=key.vs,
-        granularity=key.granularity,
-        created_at=one.created_at,
-    )
+    rows = []
+    for one in context.registry(create=False).listing(alias=PRODUCTION):
+        market = msgspec.structs.asdict(one.key.market)
+        rows.append(
+            ModelRow(coin=one.key.coin, kind=one.key.kind, version=one.number, created_at=one.created_at, **market)
+        )
+    return ModelDocument(models=tuple(rows))

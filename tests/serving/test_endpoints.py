@@ -5,15 +5,12 @@ from pathlib import Path
 import httpx
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
 from cryptocast.serving import create_app
-from cryptocast.serving.problems import without_folders
 from cryptocast.workflows.context import Context
 from tests.serving.serving_app import get, talk
 from tests.serving.trained_store import AFTER, CANDLES, Trained, trained
@@ -86,32 +83,3 @@ def test_no_answer_tells_where_on_the_disk_something_lies(tmp_path: Path) -> Non
     for text in talk(store.app(refresh=True), conversation):
         assert str(tmp_path) not in text
         assert str(tmp_path.parent) not in text
-
-
-segments = st.text(st.characters(codec="ascii", categories=("L", "N"), include_characters=" .-_"), min_size=1).map(
-    lambda text: text.strip(" .") or "x"
-)
-
-
-@given(st.lists(segments.filter(lambda one: " " not in one), min_size=2, max_size=6), st.sampled_from(["", "'", '"']))
-def test_of_an_absolute_path_the_last_part_is_left(parts: list[str], quote: str) -> None:
-    path = "/" + "/".join(parts)
-    assert without_folders(f"The file {quote}{path}{quote} is damaged.") == (
-        f"The file {quote}{parts[-1]}{quote} is damaged."
-    )
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "There is nothing at /forecast. Served: /forecasts, /prices.",
-        "CoinGecko is at https://api.coingecko.com/api/v3 and bitcoin/lightgbm:3 answers 7/14.",
-        "23 and/or 42",
-    ],
-)
-def test_addresses_and_names_stay(text: str) -> None:
-    assert without_folders(text) == text
-
-
-def test_paths_of_windows_are_paths_too() -> None:
-    assert without_folders(r"C:\data\registry\registry.db is damaged") == "registry.db is damaged"

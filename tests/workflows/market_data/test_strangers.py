@@ -281,26 +281,6 @@ def test_no_answer_makes_a_coin_of_ours_unknown_unless_the_list_lacks_it_too(tmp
     asyncio.run(conversation())
 
 
-def test_what_is_unknown_is_remembered_for_a_time_that_doubles_and_is_bounded() -> None:
-    now = [0.0]
-    unknown, why = Unknown(clock=lambda: now[0], most=2), DataError("Unknown.")
-    for span in (60.0, 120.0, 240.0):
-        unknown.remember("a", why)
-        now[0] += span - 1
-        assert unknown.why("b", "a") is why
-        now[0] += 1
-        assert unknown.why("a") is None
-    unknown.remember("b", why)
-    unknown.remember("c", why)
-    unknown.remember("a", why)
-    assert [unknown.why(key) for key in "abc"] == [why, None, why]
-    unknown.forget("a")
-    assert unknown.why("a") is None
-
-
-# --- candles
-
-
 def fetcher_on(config: Config, budget: Credits) -> CandleFetcher:
     async def nothing() -> None:
         pass
@@ -375,3 +355,23 @@ def test_our_candles_do_not_wait_for_those_of_strangers(tmp_path: Path) -> None:
             return hangs, ours
 
         assert asyncio.run(asked()) == (True, {"bitcoin": None})
+
+
+def test_what_is_unknown_is_remembered_for_a_time_that_doubles_and_is_bounded() -> None:
+    now = [0.0]
+    unknown, why = Unknown(clock=lambda: now[0], most=2), DataError("Unknown.")
+    for span in (60.0, 120.0, 240.0):
+        unknown.remember("a", why)
+        now[0] += span - 1
+        assert unknown.why("b", "a") is why
+        now[0] += 1
+        assert unknown.why("a") is None
+    unknown.remember("b", why)
+    unknown.remember("c", why)
+    unknown.remember("a", why)
+    assert [unknown.why(key) for key in "abc"] == [why, None, why]
+    unknown.forget("a")
+    assert unknown.why("a") is None
+
+
+# --- candles
