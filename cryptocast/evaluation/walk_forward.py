@@ -26,19 +26,6 @@ from cryptocast.models.fitting import concatenate, find_rounds
 from cryptocast.models.recent_window import recent
 from cryptocast.models.stacking import Stacking, StackLearner
 
-__all__ = [
-    "FitOutput",
-    "Fold",
-    "Job",
-    "ParallelMap",
-    "RawForecasts",
-    "RawStore",
-    "WalkForward",
-    "forecast_block",
-    "in_turn",
-    "walk_forward",
-]
-
 log = logging.getLogger(__name__)
 
 BASELINE = "baseline"

@@ -8,22 +8,6 @@ from cryptocast.evaluation.records import SkillPart
 from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.verdicts import Verdict
 
-__all__ = [
-    "EPOCH",
-    "UNKNOWN",
-    "ahead",
-    "date",
-    "detail",
-    "interval",
-    "lead",
-    "number",
-    "percent",
-    "points",
-    "price",
-    "ratio",
-    "signed_percent",
-]
-
 UNKNOWN: Final = "–"
 MINUS: Final = "−"
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
