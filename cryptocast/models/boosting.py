@@ -154,7 +154,7 @@ class LightGBMLearner:
         seed: int,
     ) -> tuple[Trees | None, float]:
         """The booster of a target at the horizon of the column, and its start value; none for too few labels."""
-        import lightgbm as lgb  # a second and 110 MB, which whoever only forecasts is spared
+        import lightgbm as lgb  # a second and 110 MB, which a process that only forecasts does not need
 
         label = train.labels[target][:, column]
         keep = np.isfinite(label)
@@ -356,7 +356,7 @@ FORECASTER: Final = LightGBMForecaster
 
 
 def learner(config: Config) -> SelectiveLearner:
-    """With [lightgbm] of the settings, spared the features that are nearly twins."""
+    """With [lightgbm] of the settings, without near-duplicate features."""
     return SelectiveLearner(LightGBMLearner(config.lightgbm), config.features.max_correlation)
 
 

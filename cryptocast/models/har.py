@@ -71,8 +71,8 @@ class HARLearner:
             usable = np.isfinite(label[:, column])
             if usable.sum() < LEAST_ROWS:
                 continue  # it keeps the volatility known at issue
-            believed = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
-            slopes[column] = believed * _least_squares(regressors[usable, column], label[usable, column])
+            trust = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
+            slopes[column] = trust * _least_squares(regressors[usable, column], label[usable, column])
             scale[column], shape[column] = _shape_of(train, regressors, slopes, column, blocks[column])
         return HARForecaster(train.horizons, components, slopes, scale, shape)
 

@@ -173,8 +173,8 @@ class Stacking:
         quantiles = np.stack([f.values[rows, column] / unit[:, None] for f in stacked], axis=1)
         independent = times / float(self.matrix.horizons[column])
         best = simplex_weights(quantiles, outcome, stacked[0].levels)
-        believed = independent / (independent + PRIOR_BLOCKS)
-        common = believed * best + (1.0 - believed) / len(self.members)
+        trust = independent / (independent + PRIOR_BLOCKS)
+        common = trust * best + (1.0 - trust) / len(self.members)
         losses = np.column_stack([crps(outcome, quantiles[:, m], stacked[0].levels) for m in range(len(stacked))])
         return moved_by_regime(common, losses, regime[rows], independent, self.temperature)
 
