@@ -89,11 +89,9 @@ class RawStore(Protocol):
 
     def load(self, block: Block, matrix: Matrix) -> RawForecasts | None:
         """What is stored of a block; None if nothing is."""
-        ...
 
     def save(self, block: Block, raw: RawForecasts) -> None:
         """Store it, whole or not at all."""
-        ...
 
 
 def in_turn(work: Callable[[Matrix, Job], FitOutput], matrix: Matrix, jobs: Sequence[Job]) -> Iterator[FitOutput]:
