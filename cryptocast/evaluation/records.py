@@ -9,33 +9,6 @@ from msgspec import Meta
 from cryptocast.config import COIN, COIN_PATTERN, VS, VS_PATTERN, Granularity
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 
-__all__ = [
-    "BacktestRow",
-    "ConfidenceSetRecord",
-    "CostRecord",
-    "CoverageOfGroup",
-    "CoverageOfLevel",
-    "DelayRecord",
-    "Evidence",
-    "HoldOut",
-    "HonestyRecord",
-    "HorizonScore",
-    "IntervalCoverage",
-    "IntervalQuality",
-    "PathsRecord",
-    "PitRecord",
-    "Placebo",
-    "PointScores",
-    "Record",
-    "SkillInterval",
-    "SkillPart",
-    "StatedBin",
-    "StrategyRecord",
-    "TradingRecord",
-    "Trial",
-    "TrialCommand",
-]
-
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Bars: TypeAlias = Annotated[int, Meta(ge=1)]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]

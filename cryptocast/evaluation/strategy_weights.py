@@ -10,13 +10,6 @@ import numpy as np
 
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 
-__all__ = [
-    "between_decisions",
-    "long_short",
-    "random_entries",
-    "volatility_target",
-]
-
 
 def volatility_target(
     volatility: FloatArray, *, horizon: int, periods: float, target: float, most: float = 1.0

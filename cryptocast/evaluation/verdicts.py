@@ -7,19 +7,6 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-__all__ = [
-    "Verdict",
-    "VerdictReason",
-    "VerdictWord",
-    "ab_sentence",
-    "comparison_sentence",
-    "p_number",
-    "p_value",
-    "verdict_numbers",
-    "verdict_sentence",
-    "verdict_words",
-]
-
 VerdictWord: TypeAlias = Literal["better", "worse", "cannot tell"]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 

@@ -26,19 +26,6 @@ from cryptocast.models.fitting import concatenate, find_rounds
 from cryptocast.models.recent_window import recent
 from cryptocast.models.stacking import Stacking, StackLearner
 
-__all__ = [
-    "FitOutput",
-    "Fold",
-    "Job",
-    "ParallelMap",
-    "RawForecasts",
-    "RawStore",
-    "WalkForward",
-    "forecast_block",
-    "in_turn",
-    "walk_forward",
-]
-
 log = logging.getLogger(__name__)
 
 BASELINE = "baseline"
@@ -102,11 +89,9 @@ class RawStore(Protocol):
 
     def load(self, block: Block, matrix: Matrix) -> RawForecasts | None:
         """What is stored of a block; None if nothing is."""
-        ...
 
     def save(self, block: Block, raw: RawForecasts) -> None:
         """Store it, whole or not at all."""
-        ...
 
 
 def in_turn(work: Callable[[Matrix, Job], FitOutput], matrix: Matrix, jobs: Sequence[Job]) -> Iterator[FitOutput]:

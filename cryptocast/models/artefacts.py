@@ -1,14 +1,14 @@
 """The JSON of a saved model: a struct whose arrays are lists of numbers, to the last bit."""
 
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, Self, TypeVar, get_args
 
 import msgspec
 import numpy as np
 
 from cryptocast.errors import ModelError
-from cryptocast.models.base import Artefacts
+from cryptocast.models.base import Artefacts, Rounds
 
-__all__ = ["from_json", "require_shape", "to_json"]
+__all__ = ["JsonForecaster", "from_json", "require_shape", "to_json"]
 
 T = TypeVar("T")
 
@@ -37,3 +37,19 @@ def _array(kind: Any, numbers: Any) -> np.ndarray[Any, Any]:
     if array.size and array.dtype.kind not in ("i" if issubclass(dtype, np.integer) else "if"):
         raise ValueError("it holds something other than numbers")
     return array.astype(dtype)
+
+
+class JsonForecaster(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
+    """A fitted model that is one JSON file; it has no rounds to repeat."""
+
+    kind: ClassVar[str]
+    rounds: ClassVar[Rounds] = Rounds()
+
+    def save(self) -> Artefacts:
+        """One JSON file."""
+        return {f"{self.kind}.json": to_json(self)}
+
+    @classmethod
+    def load(cls, files: Artefacts) -> Self:
+        """What `save` wrote. Raises ModelError otherwise."""
+        return from_json(files, f"{cls.kind}.json", cls, cls.kind)

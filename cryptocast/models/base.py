@@ -108,20 +108,16 @@ class Forecaster(Protocol):
     @property
     def rounds(self) -> Rounds:
         """What a refit repeats."""
-        ...
 
     def predict(self, rows: Matrix) -> Forecast:
         """A forecast for each row, in their order. Raises ModelError if a feature that it was fitted on is missing."""
-        ...
 
     def save(self) -> Artefacts:
         """The files that it can be loaded from."""
-        ...
 
     @classmethod
     def load(cls, files: Artefacts) -> Self:
         """The model that was saved. Raises ModelError on files that are not as `save` writes them."""
-        ...
 
 
 class Learner(Protocol):
@@ -130,12 +126,10 @@ class Learner(Protocol):
     @property
     def kind(self) -> str:
         """What it is called in the table of kinds."""
-        ...
 
     @property
     def calibrate(self) -> bool:
         """Whether its quantiles are moved by what happened out of fold."""
-        ...
 
     def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         """Learn from rows with known labels (NaN labels are left out, horizon by horizon).
@@ -143,4 +137,3 @@ class Learner(Protocol):
         stop: rows for early stopping; rounds: of an earlier fit, for a final one without a stop block. Raises DataError
         with the number needed if there are too few rows.
         """
-        ...

@@ -4,24 +4,22 @@ It needs no version and no pool: fitting takes milliseconds on the coin's own ba
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
-import msgspec
 import numpy as np
 
 from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.artefacts import from_json, require_shape, to_json
-from cryptocast.models.base import Artefacts, Forecast, Rounds
+from cryptocast.models.artefacts import JsonForecaster, require_shape
+from cryptocast.models.base import Forecast
 from cryptocast.models.quantile_shape import LAST_PRICE, student_quantiles, symmetric_quantiles
 from cryptocast.models.recent_window import recent
 from cryptocast.scoring.quantiles import LEVELS
 
 __all__ = ["FORECASTER", "BaselineForecaster", "BaselineLearner", "learner", "no_view_forecast"]
 
-FILE: Final = "baseline.json"
 # The coin's own quantiles weigh as much as the prior shape once it has this many independent blocks of the horizon.
 # With 30-day blocks a year has twelve: then four fifths of the shape are prior.
 PRIOR_BLOCKS: Final = 40.0
@@ -50,7 +48,7 @@ class BaselineLearner:
         return BaselineForecaster(coins=train.panel.coins, horizons=train.horizons, quantiles=table)
 
 
-class BaselineForecaster(msgspec.Struct, frozen=True, eq=False, kw_only=True, forbid_unknown_fields=True):
+class BaselineForecaster(JsonForecaster, frozen=True, kw_only=True):
     """Quantiles of standardised returns: coins (C,), horizons (H,), levels (q,), quantiles (C, H, q). Unknown coins get
     the prior."""
 
@@ -59,7 +57,6 @@ class BaselineForecaster(msgspec.Struct, frozen=True, eq=False, kw_only=True, fo
     levels: FloatArray = LEVELS
     quantiles: FloatArray
     kind: ClassVar[str] = "baseline"
-    rounds: ClassVar[Rounds] = Rounds()
 
     def __post_init__(self) -> None:
         require_shape(self.quantiles, len(self.coins), len(self.horizons), len(self.levels))
@@ -72,15 +69,6 @@ class BaselineForecaster(msgspec.Struct, frozen=True, eq=False, kw_only=True, fo
         place = {coin: position for position, coin in enumerate(self.coins)}
         lookup = np.array([place.get(coin, len(self.coins)) for coin in rows.panel.coins])
         return no_view_forecast(rows, rows.volatility, table[lookup[rows.coin]][:, columns])
-
-    def save(self) -> Artefacts:
-        """One JSON file."""
-        return {FILE: to_json(self)}
-
-    @classmethod
-    def load(cls, files: Artefacts) -> Self:
-        """What `save` wrote. Raises ModelError otherwise."""
-        return from_json(files, FILE, cls, cls.kind)
 
 
 FORECASTER: Final = BaselineForecaster

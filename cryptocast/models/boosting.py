@@ -49,6 +49,11 @@ UNSTOPPED_ROUNDS: Final = 60
 # Degrees of freedom of the likelihood; fixed, so that one extreme day cannot move the scale of all others.
 LIKELIHOOD_FREEDOM: Final = 4.0
 TARGETS: Final = ("variance", "likelihood")
+# Settings that LightGBM calls as ours do.
+SHARED_NAMES: Final = (
+    *("learning_rate", "num_leaves", "min_data_in_leaf"),
+    *("feature_fraction", "bagging_fraction", "lambda_l2"),
+)
 
 
 class _SavedView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,7 +154,7 @@ class LightGBMLearner:
         seed: int,
     ) -> tuple[Trees | None, float]:
         """The booster of a target at the horizon of the column, and its start value; none for too few labels."""
-        import lightgbm as lgb  # a second and 110 MB, which whoever only forecasts is spared
+        import lightgbm as lgb  # a second and 110 MB, which a process that only forecasts does not need
 
         label = train.labels[target][:, column]
         keep = np.isfinite(label)
@@ -184,13 +189,8 @@ class LightGBMLearner:
             "objective": objective,
             "metric": "l2" if objective == "regression" else "None",
             "boost_from_average": False,
-            "learning_rate": self.settings.learning_rate,
-            "num_leaves": self.settings.num_leaves,
-            "min_data_in_leaf": self.settings.min_data_in_leaf,
-            "feature_fraction": self.settings.feature_fraction,
-            "bagging_fraction": self.settings.bagging_fraction,
+            **{name: getattr(self.settings, name) for name in SHARED_NAMES},
             "bagging_freq": 1,
-            "lambda_l2": self.settings.lambda_l2,
             "num_threads": 1,
             "seed": seed,
             "deterministic": True,
@@ -356,7 +356,7 @@ FORECASTER: Final = LightGBMForecaster
 
 
 def learner(config: Config) -> SelectiveLearner:
-    """With [lightgbm] of the settings, spared the features that are nearly twins."""
+    """With [lightgbm] of the settings, without near-duplicate features."""
     return SelectiveLearner(LightGBMLearner(config.lightgbm), config.features.max_correlation)
 
 

@@ -1,4 +1,4 @@
-"""Where the next bars may go, as far as that is linear in the features; and whether to believe it.
+"""The expected direction of the next bars, as far as it is linear in the features; and whether to use it.
 
 A ridge regression of the standardised return on all features, horizon by horizon. Trees, and gradient descent with
 dropout, find the same only in part: of a planted signal that explains a tenth of a bar boosters found 74 to 95 % in
@@ -42,7 +42,7 @@ class LinearView:
     spread: FloatArray
     weights: FloatArray
 
-    def believed(self, shares: FloatArray) -> Self:
+    def shrunk(self, shares: FloatArray) -> Self:
         """The same, with a share (H,) of each horizon's location."""
         return replace(self, weights=self.weights * shares[:, None])
 
@@ -97,12 +97,12 @@ class Ridge:
 
 
 def supported_penalties(
-    ridges: Sequence[Ridge], features: Sequence[FloatArray], stop: Matrix, log_scale: FloatArray, believed: FloatArray
+    ridges: Sequence[Ridge], features: Sequence[FloatArray], stop: Matrix, log_scale: FloatArray, shares: FloatArray
 ) -> tuple[int, ...]:
     """(H,) the penalty that served best on the stop block, 0 where no view was clearly better than the last price.
 
     ridges and features (n, F): of one regression, or of several whose locations are averaged. log_scale (n, H): what
-    the model says of the volatility of the stop rows, beyond the one known at issue. believed (H,): the share of the
+    the model says of the volatility of the stop rows, beyond the one known at issue. shares (H,): of the
     location that would be used.
     """
     outcome, bar = standardised_returns(stop), stop.issued_at // stop.bar_us
@@ -117,7 +117,7 @@ def supported_penalties(
             continue
         errors = np.mean((outcome[usable, column] - locations[:, usable, column]) ** 2, axis=1)
         best = int(np.argmin(errors))
-        location = believed[column] * locations[best, :, column]
+        location = shares[column] * locations[best, :, column]
         horizon = int(stop.horizons[column])
         supported = supports_view(outcome[:, column], log_scale[:, column], location, bar, horizon)
         chosen_penalties.append(PENALTIES[best] if supported else 0)

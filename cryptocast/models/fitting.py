@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from cryptocast.arrays import Int64Array
-from cryptocast.errors import CryptocastError, DataError
+from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Split, blocks, split_by_time
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
@@ -24,7 +24,7 @@ from cryptocast.models.calibrated import CalibratedForecaster, too_short, with_f
 from cryptocast.models.calibration import Calibration, fit_calibration
 from cryptocast.models.labels import LEAST_ROWS
 from cryptocast.models.out_of_fold import OutOfFold, concatenate, joined, out_of_fold
-from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, stacked
+from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, fit_members, stacked
 
 __all__ = ["OutOfFold", "TrainingResult", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
 
@@ -114,16 +114,9 @@ def _fit_stack(
     learner: StackLearner, matrix: Matrix, course: _Course, trainings: Mapping[str, TrainingResult]
 ) -> TrainingResult:
     """The members as they are trained alone; then their weights and the calibration of what they make together."""
-    trained: dict[str, TrainingResult] = {}
-    dropped: dict[str, str] = {}
-    for name, member in learner.members.items():
-        try:
-            trained[name] = trainings[name] if name in trainings else _fit_one(member, matrix, course)
-        except CryptocastError as error:
-            dropped[name] = str(error)
-            log.warning("ml_ensemble goes on without %s: %s", name, error)
-    if set(trained) <= {"baseline"}:
-        raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
+    trained, dropped = fit_members(
+        learner.members, lambda name, member: trainings.get(name) or _fit_one(member, matrix, course)
+    )
     names = tuple(trained)
     stacking = Stacking(matrix, names, learner.temperature)
     earlier_parts = {name: training.earlier for name, training in trained.items()}

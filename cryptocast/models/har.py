@@ -9,9 +9,8 @@ Source: Corsi, Journal of Financial Econometrics 7 (2009).
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 
@@ -19,8 +18,8 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.artefacts import from_json, require_shape, to_json
-from cryptocast.models.base import Artefacts, Forecast, Rounds
+from cryptocast.models.artefacts import JsonForecaster, require_shape
+from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.labels import (
     CORRECTION_BOUND,
@@ -37,7 +36,6 @@ from cryptocast.times import DAY_US
 __all__ = ["FORECASTER", "HARForecaster", "HARLearner", "learner"]
 
 KIND: Final = "har"
-FILE: Final = "har.json"
 # Bars of the components: a day, a week, a month; on hours the first is the last hour.
 DAILY: Final = (1, 7, 30)
 HOURLY: Final = (1, 24, 24 * 7, 24 * 30)
@@ -73,13 +71,13 @@ class HARLearner:
             usable = np.isfinite(label[:, column])
             if usable.sum() < LEAST_ROWS:
                 continue  # it keeps the volatility known at issue
-            believed = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
-            slopes[column] = believed * _least_squares(regressors[usable, column], label[usable, column])
+            trust = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
+            slopes[column] = trust * _least_squares(regressors[usable, column], label[usable, column])
             scale[column], shape[column] = _shape_of(train, regressors, slopes, column, blocks[column])
         return HARForecaster(train.horizons, components, slopes, scale, shape)
 
 
-class HARForecaster(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
+class HARForecaster(JsonForecaster, frozen=True):
     """slopes (H, 1 + K + 1) of the log variance ratio: constant, K components, long run; scale (H,) of the volatility;
     shape (H, q) in volatilities."""
 
@@ -89,7 +87,6 @@ class HARForecaster(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields
     scale: FloatArray
     shape: FloatArray
     kind: ClassVar[str] = KIND
-    rounds: ClassVar[Rounds] = Rounds()
 
     def __post_init__(self) -> None:
         count = len(self.horizons)
@@ -104,15 +101,6 @@ class HARForecaster(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields
         volatility = rows.volatility * np.exp(corrected) * self.scale[columns]
         shape = self.shape[columns]
         return no_view_forecast(rows, volatility, np.broadcast_to(shape, (len(rows), *shape.shape)))
-
-    def save(self) -> Artefacts:
-        """One JSON file."""
-        return {FILE: to_json(self)}
-
-    @classmethod
-    def load(cls, files: Artefacts) -> Self:
-        """What `save` wrote. Raises ModelError otherwise."""
-        return from_json(files, FILE, cls, cls.kind)
 
 
 FORECASTER: Final = HARForecaster

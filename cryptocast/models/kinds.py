@@ -17,11 +17,9 @@ class KindModule(Protocol):
     @property
     def FORECASTER(self) -> type[Forecaster]:  # noqa: N802 - a constant of the module
         """The class that loads a saved model of the kind."""
-        ...
 
     def learner(self, config: Config) -> Learner:
         """The learner with its section of the settings."""
-        ...
 
 
 def learner(kind: str, config: Config) -> Learner:

@@ -7,15 +7,6 @@ import numpy as np
 from cryptocast.arrays import FloatArray
 from cryptocast.features.matrix import Matrix
 
-__all__ = [
-    "CORRECTION_BOUND",
-    "LEAST_ROWS",
-    "LEAST_STOP_ROWS",
-    "independent_blocks",
-    "log_variance_ratio",
-    "standardised_returns",
-]
-
 # Rows with a label that a horizon needs at least, to learn from and in a block to stop by.
 LEAST_ROWS: Final = 200
 LEAST_STOP_ROWS: Final = 30

@@ -75,7 +75,7 @@ class ScaleModel(ABC):
             penalties = supported_penalties(ridges, self.read(stop), stop, self.log_scale(stop), share)
         if not any(penalties):
             return self
-        views = tuple(ridge.view(penalties).believed(share) for ridge in ridges)
+        views = tuple(ridge.view(penalties).shrunk(share) for ridge in ridges)
         return replace(self, penalties=penalties, views=views)
 
 

@@ -1,4 +1,4 @@
-"""A learner that is spared what says nothing: each fit looks at its own training rows, and at no others, to choose."""
+"""A learner on a selection of the features, which each fit makes on its own training rows and on no others."""
 
 from dataclasses import dataclass, replace
 from typing import Final

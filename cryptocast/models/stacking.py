@@ -10,10 +10,10 @@ Lichtendahl, Grushka-Cockayne and Winkler, Management Science 59 (2013), on aver
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -33,18 +33,9 @@ from cryptocast.models.recent_window import recent
 from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.scoring.quantiles import crps, crps_weights
 
-__all__ = [
-    "FORECASTER",
-    "REGIMES",
-    "StackForecaster",
-    "StackLearner",
-    "Stacking",
-    "Weights",
-    "learner",
-    "stacked",
-]
-
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 KIND: Final = "ml_ensemble"
 FILE: Final = "ml_ensemble.json"
@@ -182,8 +173,8 @@ class Stacking:
         quantiles = np.stack([f.values[rows, column] / unit[:, None] for f in stacked], axis=1)
         independent = times / float(self.matrix.horizons[column])
         best = simplex_weights(quantiles, outcome, stacked[0].levels)
-        believed = independent / (independent + PRIOR_BLOCKS)
-        common = believed * best + (1.0 - believed) / len(self.members)
+        trust = independent / (independent + PRIOR_BLOCKS)
+        common = trust * best + (1.0 - trust) / len(self.members)
         losses = np.column_stack([crps(outcome, quantiles[:, m], stacked[0].levels) for m in range(len(stacked))])
         return moved_by_regime(common, losses, regime[rows], independent, self.temperature)
 
@@ -250,21 +241,15 @@ class StackLearner:
         fixed = {} if rounds is None else rounds.members
         first, last = int(train.issued_at.min()), int(train.issued_at.max()) + 1
         bounds = blocks(first + round((last - first) * FIRST_SHARE), last, BLOCKS) if last - first > BLOCKS else None
-        forecasters: dict[str, Forecaster] = {}
         earlier: dict[str, OutOfFold] = {}
-        dropped: dict[str, str] = {}
-        for name, member in self.members.items():
-            try:
-                forecasters[name] = member.fit(train, stop=stop, rounds=fixed.get(name), seed=seed, run=run)
-            except CryptocastError as error:
-                dropped[name] = str(error)
-                log.warning("ml_ensemble goes on without %s: %s", name, error)
-                continue
+
+        def fit(name: str, member: Learner) -> Forecaster:
+            forecaster = member.fit(train, stop=stop, rounds=fixed.get(name), seed=seed, run=run)
             if bounds is not None:
-                own = forecasters[name].rounds
-                earlier[name] = out_of_fold(member, train, bounds, rounds=own, seed=seed, run=run)
-        if set(forecasters) <= {"baseline"}:
-            raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
+                earlier[name] = out_of_fold(member, train, bounds, rounds=forecaster.rounds, seed=seed, run=run)
+            return forecaster
+
+        forecasters, dropped = fit_members(self.members, fit)
         weights = equal_weights(tuple(forecasters), train.horizons, "too few bars to try the members")
         if bounds is not None:
             weights, _ = stacked(Stacking(train, tuple(forecasters), self.temperature), earlier, bounds)
@@ -335,6 +320,25 @@ def learner(config: Config) -> StackLearner:
     """With the learners of the members in [ml_ensemble] of the settings."""
     settings = config.ml_ensemble
     return StackLearner({name: kinds.learner(name, config) for name in settings.members}, settings.temperature)
+
+
+def fit_members(
+    members: Mapping[str, Learner], fit: Callable[[str, Learner], T]
+) -> tuple[dict[str, T], dict[str, str]]:
+    """What `fit` gives of each member that can be fitted, and why the others cannot.
+
+    Raises DataError if none has anything to learn.
+    """
+    results, dropped = dict[str, T](), dict[str, str]()
+    for name, member in members.items():
+        try:
+            results[name] = fit(name, member)
+        except CryptocastError as error:
+            dropped[name] = str(error)
+            log.warning("ml_ensemble goes on without %s: %s", name, error)
+    if set(results) <= {"baseline"}:
+        raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
+    return results, dropped
 
 
 def stacked(

@@ -21,7 +21,7 @@ __all__ = ["LEAST_FREEDOM", "MOST_FREEDOM", "StudentMixture", "mixed", "probabil
 LEAST_FREEDOM: Final = 2.5
 MOST_FREEDOM: Final = 60.0
 GRID: Final = 400
-# A view is believed if its mean gain is this many standard errors above zero, over at least this many blocks.
+# A view is used if its mean gain is this many standard errors above zero, over at least this many blocks.
 VIEW_SIGMAS: Final = 3.0
 LEAST_VIEW_BLOCKS: Final = 12
 

@@ -12,7 +12,6 @@ from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecast, Forecaster
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
-from cryptocast.models.combination import average, combine
 from cryptocast.models.har import HARLearner
 from cryptocast.models.stacking import (
     FILE,
@@ -24,7 +23,6 @@ from cryptocast.models.stacking import (
     moved_by_regime,
     simplex_weights,
 )
-from cryptocast.models.stacking_meta import regime_odds
 from cryptocast.scoring.quantiles import LEVELS, crps
 from tests.models.conftest import MakeMatrix
 
@@ -112,20 +110,6 @@ def test_the_regime_moves_the_weights_towards_who_is_better_there_and_not_at_tem
     few = moved_by_regime(common, losses, regime, 3.0, 1.0)
     assert abs(few[2, 0] - 0.5) < 0.5 * abs(moved[2, 0] - 0.5)
     np.testing.assert_array_equal(moved_by_regime(common, losses, regime, 1000.0, 0.0), np.full((3, 2), 0.5))
-
-
-def test_odds_are_even_where_regimes_tell_nothing() -> None:
-    np.testing.assert_allclose(regime_odds(np.full((3, 4), 50.0)), 1.0, atol=1e-3)
-    np.testing.assert_array_equal(regime_odds(np.zeros((3, 2))), 1.0)
-
-
-def test_combining_with_equal_weights_is_the_average(matrix: Matrix) -> None:
-    made = BaselineLearner().fit(matrix).predict(matrix)
-    other = _scaled(made, 2.0)
-    weights = np.full((*made.volatility.shape, 2), 0.5)
-    np.testing.assert_allclose(combine([made, other], weights).values, average([made, other]).values, rtol=1e-12)
-    with pytest.raises(ValueError, match="summing to 1"):
-        combine([made, other], weights * 0.9)
 
 
 class _Unfit:

@@ -6,8 +6,6 @@ from cryptocast.evaluation.report.parts import PageSection
 from cryptocast.evaluation.report.report_data import FeatureShares, FoldLosses, ReportPage
 from cryptocast.evaluation.report.words import date, number, percent
 
-__all__ = ["conventions", "folds", "importance", "repeat"]
-
 MOST_BARS = 15
 
 

@@ -22,26 +22,6 @@ from cryptocast.evaluation.report.report_data import FeatureShares, ForecastFan
 from cryptocast.evaluation.trading import Curve
 from cryptocast.times import EPOCH
 
-__all__ = [
-    "BAND_ROLES",
-    "DASHES",
-    "SHAPES",
-    "SkillPoint",
-    "bands",
-    "central_bands",
-    "central_intervals",
-    "drawdown",
-    "equity",
-    "fan",
-    "importance",
-    "interval_reliability",
-    "month_starts",
-    "paths",
-    "pit",
-    "probability_reliability",
-    "skill",
-]
-
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "stroke")
 DASHES = ((1, 0), (7, 3), (2, 3), (9, 3, 2, 3), (4, 2), (1, 2), (12, 4))
 # A line of more points than pixels only costs bytes.

@@ -9,8 +9,6 @@ them apart as well.
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["COLOURS", "SERIES", "Colour", "in_light", "in_page", "variables"]
-
 
 @dataclass(frozen=True, slots=True)
 class Colour:

@@ -7,8 +7,6 @@ from cryptocast.evaluation.report.markup import tag
 from cryptocast.evaluation.report.render import document
 from cryptocast.number_format import percent
 
-__all__ = ["ComparedHorizon", "comparison_page"]
-
 
 @dataclass(frozen=True, slots=True)
 class ComparedHorizon:

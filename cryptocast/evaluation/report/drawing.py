@@ -14,8 +14,6 @@ import vl_convert
 from cryptocast.evaluation.report.colours import COLOURS, in_light, in_page
 from cryptocast.evaluation.report.markup import Html, clean
 
-__all__ = ["Plot", "Row", "Sketch", "png", "svg"]
-
 Row: TypeAlias = dict[str, Any]
 
 FONT_SIZE = 14

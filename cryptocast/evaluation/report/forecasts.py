@@ -31,8 +31,6 @@ from cryptocast.evaluation.report.words import (
 )
 from cryptocast.evaluation.verdicts import Verdict, p_value, verdict_numbers
 
-__all__ = ["calibration", "coins", "coverage", "fans", "skill", "skills", "verdicts"]
-
 OPEN_COINS: Final = 1
 THIRDS: Final = ("lowest third", "middle third", "highest third")
 WALKS: Final = ("rw_empirical", "rw_gaussian")

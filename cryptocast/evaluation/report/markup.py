@@ -4,8 +4,6 @@ import html
 import re
 from collections.abc import Iterable
 
-__all__ = ["Html", "clean", "join", "tag", "text"]
-
 # Controls that no document may hold, lone surrogates that no file can, and marks that turn the direction of text.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 _VOID = frozenset({"meta", "br", "hr", "link", "col"})

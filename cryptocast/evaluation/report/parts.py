@@ -8,24 +8,6 @@ from cryptocast.evaluation.report.colours import SERIES
 from cryptocast.evaluation.report.drawing import Plot, svg
 from cryptocast.evaluation.report.markup import Html, tag
 
-__all__ = [
-    "PageSection",
-    "band_legend",
-    "facts",
-    "figure",
-    "folded",
-    "grid",
-    "grouped",
-    "line_legend",
-    "name",
-    "point_legend",
-    "read",
-    "small",
-    "table",
-    "tile",
-    "wide_figure",
-]
-
 TILE = 358  # a phone's width less its margins: drawn at this size, letters are as large as they say
 QUARTER = 266  # four beside each other; on a phone its letters grow by a third
 WIDE = 1136

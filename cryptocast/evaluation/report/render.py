@@ -9,8 +9,6 @@ from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.report.style import STYLE
 from cryptocast.evaluation.report.words import ahead, date, lead
 
-__all__ = ["document", "picture", "render"]
-
 # The page may show itself and nothing else: no script, no request, whatever a name in it says.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 PICTURE_WIDTH = 860

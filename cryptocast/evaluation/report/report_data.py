@@ -11,8 +11,6 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.evaluation.records import BacktestRow, ConfidenceSetRecord, HonestyRecord, Placebo
 from cryptocast.evaluation.trading import Trading
 
-__all__ = ["FeatureShares", "FoldLosses", "ForecastFan", "ReportPage"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForecastFan:

@@ -6,8 +6,6 @@ from typing import Final
 
 from cryptocast.evaluation.report.colours import variables
 
-__all__ = ["STYLE"]
-
 _RULES: Final = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 STYLE: Final = (
     f":root{{color-scheme:light dark;{variables('light')}--well:#f3f5f7}}"

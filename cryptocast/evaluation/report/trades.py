@@ -10,8 +10,6 @@ from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.report.words import UNKNOWN, interval, number, percent, ratio, signed_percent
 from cryptocast.evaluation.trading import Curve
 
-__all__ = ["trading"]
-
 
 def trading(page: ReportPage) -> PageSection | None:
     """Equity and drawdown against the baselines, the numbers behind them, and how much of them could be luck."""

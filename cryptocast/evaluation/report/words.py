@@ -9,21 +9,6 @@ from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.times import EPOCH
 
-__all__ = [
-    "UNKNOWN",
-    "ahead",
-    "date",
-    "detail",
-    "interval",
-    "lead",
-    "number",
-    "percent",
-    "points",
-    "price",
-    "ratio",
-    "signed_percent",
-]
-
 UNKNOWN: Final = "–"
 MINUS: Final = "−"
 PLACES: Final[dict[tuple[SkillPart, ...] | None, str]] = {

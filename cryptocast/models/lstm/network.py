@@ -22,23 +22,6 @@ from cryptocast.models.labels import log_variance_ratio, standardised_returns
 from cryptocast.models.quantile_shape import TAIL_FREEDOM
 from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back
 
-__all__ = [
-    "Examples",
-    "Network",
-    "Shape",
-    "checked_network",
-    "device_of",
-    "dropped_out",
-    "generator_of",
-    "losses",
-    "network_of",
-    "new_network",
-    "plain",
-    "reproducible",
-    "under",
-    "window_tensors",
-]
-
 # The scale parameter of a Student t of variance 1, and the squared median of its absolute value.
 UNIT: Final = math.sqrt((TAIL_FREEDOM - 2.0) / TAIL_FREEDOM)
 SQUARED_MEDIAN: Final = 0.528 * UNIT**2
