@@ -62,8 +62,10 @@ def spread(share: float, error: float) -> str:
     return f"{percent(share)}±{percent(error)}"
 
 
-def when(time: datetime, *, midnight: bool = True) -> str:
+def when(time: datetime | None, *, midnight: bool = True) -> str:
     """A time in UTC; the hour is left out where every bar closes at midnight."""
+    if time is None:
+        return NOTHING
     return f"{time:%Y-%m-%d}" if midnight else f"{time:%Y-%m-%d %H:%M}"
 
 

@@ -1,8 +1,8 @@
 """Tables that fit: where the terminal is too narrow, the least important columns go first, and a note names them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -14,9 +14,10 @@ from rich.text import Text
 from cryptocast.number_format import one_line
 from cryptocast.workflows.reports import Verdict, verdict_words
 
-__all__ = ["CellText", "Column", "Sheet", "facts", "note", "reasons", "title", "verdict_cell"]
+__all__ = ["CellText", "Column", "Columns", "Sheet", "facts", "note", "reasons", "table", "title", "verdict_cell"]
 
 CellText: TypeAlias = str | Text
+R = TypeVar("R")
 WIDE: Final = 10_000
 FEW_WORDS: Final = 24  # a column that wraps gets at least so many signs
 VERDICTS: Final = {"better": "green", "worse": "red", "cannot tell": "yellow"}
@@ -90,6 +91,15 @@ class Sheet:
         column = self.columns[place]
         longest = max((_width(_cell(row[place])) for row in self.rows), default=0)
         return max(min(longest, FEW_WORDS) if column.wraps else longest, _width(Text(column.head)))
+
+
+Columns: TypeAlias = Sequence[tuple[Column, Callable[[R], CellText]]]
+
+
+def table(columns: Columns[R], records: Iterable[R], name: str | None = None) -> Sheet:
+    """A row for each record; beside each column stands what it shows of one."""
+    rows = [[cell(record) for _, cell in columns] for record in records]
+    return Sheet([column for column, _ in columns], rows, name)
 
 
 def facts(pairs: Sequence[tuple[str, CellText]], name: str | None = None) -> Sheet:

@@ -10,9 +10,9 @@ from rich.text import Text
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.honesty import honesty_sheet, placebo_lines, summary_lines, trading_part
 from cryptocast.cli.screens.scores import READING, score_sheet
-from cryptocast.cli.tables import CellText, Column, Sheet, note
+from cryptocast.cli.tables import CellText, Column, Columns, Sheet, note, table
 from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
-from cryptocast.workflows.backtesting.rerun import RerunReport
+from cryptocast.workflows.backtesting.rerun import ModelComparison, RerunReport
 from cryptocast.workflows.reports import BacktestReport, BacktestRow
 
 __all__ = ["backtest_screen", "rerun_screen"]
@@ -102,17 +102,20 @@ def _coins(rows: Sequence[BacktestRow], granularity: str) -> Sheet:
 
 def rerun_screen(report: RerunReport) -> Iterator[RenderableType]:
     """Model by model: the same, or how far off."""
-    rows: list[Sequence[CellText]] = [
+    columns: Columns[ModelComparison] = (
+        (Column("model"), lambda model: model.model),
+        (Column("forecasts"), _sameness),
         (
-            model.model,
-            Text("identical", style="green") if model.same else Text("different", style="red"),
-            f"{model.largest_difference:.1e}" if model.largest_difference else "0",
-        )
-        for model in report.models
-    ]
-    columns = (Column("model"), Column("forecasts"), Column("largest change of a CRPS", "right"))
-    yield Sheet(columns, rows, f"Run {report.run}, repeated in {span(report.now.seconds)}")
+            Column("largest change of a CRPS", "right"),
+            lambda model: f"{model.largest_difference:.1e}" if model.largest_difference else "0",
+        ),
+    )
+    yield table(columns, report.models, f"Run {report.run}, repeated in {span(report.now.seconds)}")
     for line in report.differs:
         yield Text(f"Changed since: {line}", style="yellow")
     if not report.same and not report.differs:
         yield note("Nothing recorded has changed. Another processor may round differently.")
+
+
+def _sameness(model: ModelComparison) -> Text:
+    return Text("identical", style="green") if model.same else Text("different", style="red")

@@ -2,40 +2,41 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.tables import Column, Sheet, note
+from cryptocast.cli.tables import Column, Columns, note, table
 from cryptocast.number_format import NOTHING, count, when
 from cryptocast.workflows.market_data.fetch import FetchedCoin, FetchReport
-from cryptocast.workflows.market_data.inventory import StoreCheck, StoreListing
+from cryptocast.workflows.market_data.inventory import StoreCheck, StoredSeries, StoreListing
 
 __all__ = ["check_screen", "fetch_screen", "listing_screen"]
 
-FETCHED: Final = (
-    Column("coin"),
-    Column("source"),
-    Column("bars"),
-    Column("new", "right"),
-    Column("revised", "right", leaves=2),
-    Column("removed", "right", leaves=4),
-    Column("refined", "right", leaves=3),
-    Column("in store", "right"),
-    Column("first bar closed", leaves=1),
-    Column("last bar closed"),
+FETCHED: Final[Columns[FetchedCoin]] = (
+    (Column("coin"), lambda coin: coin.coin),
+    (Column("source"), lambda coin: coin.source or NOTHING),
+    (Column("bars"), lambda coin: coin.granularity or NOTHING),
+    (Column("new", "right"), lambda coin: f"{coin.added:,}"),
+    (Column("revised", "right", leaves=2), lambda coin: f"{coin.revised:,}"),
+    (Column("removed", "right", leaves=4), lambda coin: f"{coin.removed:,}"),
+    (Column("refined", "right", leaves=3), lambda coin: f"{coin.refined:,}"),
+    (Column("in store", "right"), lambda coin: f"{coin.rows:,}"),
+    (Column("first bar closed", leaves=1), lambda coin: _closed(coin.first, coin.granularity)),
+    (Column("last bar closed"), lambda coin: _closed(coin.last, coin.granularity)),
 )
-LISTED: Final = (
-    Column("coin"),
-    Column("source"),
-    Column("in"),
-    Column("bars"),
-    Column("rows", "right"),
-    Column("first bar closed", leaves=3),
-    Column("last bar closed"),
-    Column("fetched", leaves=2),
-    Column("hash", leaves=4),
+LISTED: Final[Columns[StoredSeries]] = (
+    (Column("coin"), lambda series: series.coin),
+    (Column("source"), lambda series: series.source),
+    (Column("in"), lambda series: series.vs),
+    (Column("bars"), lambda series: series.granularity),
+    (Column("rows", "right"), lambda series: f"{series.rows:,}"),
+    (Column("first bar closed", leaves=3), lambda series: _closed(series.first, series.granularity)),
+    (Column("last bar closed"), lambda series: _closed(series.last, series.granularity)),
+    (Column("fetched", leaves=2), lambda series: when(series.fetched_at, midnight=False)),
+    (Column("hash", leaves=4), lambda series: series.content_hash[:12]),
 )
 
 
@@ -43,7 +44,7 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
     """The coins that came, then what is wrong with each, then those that did not come."""
     came = [coin for coin in report.coins if coin.error is None]
     if came:
-        yield Sheet(FETCHED, [_fetched(coin) for coin in came], f"Candles in {report.vs.upper()}")
+        yield table(FETCHED, came, f"Candles in {report.vs.upper()}")
     yield from _remarks(came)
     yield from (
         Text(f"{coin.coin}: hourly prices could not be fetched: {coin.hours_problem}", style="yellow")
@@ -57,20 +58,8 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
         yield note(report.summary.in_words())
 
 
-def _fetched(coin: FetchedCoin) -> tuple[str, ...]:
-    midnight = coin.granularity == "daily"
-    return (
-        coin.coin,
-        coin.source or NOTHING,
-        coin.granularity or NOTHING,
-        f"{coin.added:,}",
-        f"{coin.revised:,}",
-        f"{coin.removed:,}",
-        f"{coin.refined:,}",
-        f"{coin.rows:,}",
-        when(coin.first, midnight=midnight) if coin.first else NOTHING,
-        when(coin.last, midnight=midnight) if coin.last else NOTHING,
-    )
+def _closed(time: datetime | None, granularity: str | None) -> str:
+    return when(time, midnight=granularity == "daily")
 
 
 def _remarks(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
@@ -96,21 +85,7 @@ def listing_screen(listing: StoreListing) -> Iterator[RenderableType]:
     if not listing.series:
         yield Text(f"The store {listing.path} holds no candles yet. Fetch some: cryptocast fetch")
         return
-    rows = [
-        (
-            series.coin,
-            series.source,
-            series.vs,
-            series.granularity,
-            f"{series.rows:,}",
-            when(series.first, midnight=series.granularity == "daily"),
-            when(series.last, midnight=series.granularity == "daily"),
-            when(series.fetched_at, midnight=False),
-            series.content_hash[:12],
-        )
-        for series in listing.series
-    ]
-    yield Sheet(LISTED, rows, f"{count(len(rows), 'series')} in {listing.path}")
+    yield table(LISTED, listing.series, f"{count(len(listing.series), 'series')} in {listing.path}")
 
 
 def check_screen(check: StoreCheck) -> Iterator[RenderableType]:

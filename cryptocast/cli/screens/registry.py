@@ -16,7 +16,7 @@ from cryptocast.cli.listings import (
     VersionsDocument,
 )
 from cryptocast.cli.screens.scores import READING, score_sheet
-from cryptocast.cli.tables import CellText, Column, Sheet, facts, note, reasons
+from cryptocast.cli.tables import CellText, Column, Columns, Sheet, facts, note, reasons, table
 from cryptocast.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.registry import LiveMark
 from cryptocast.registry.gate import FOREIGN
@@ -26,23 +26,23 @@ __all__ = ["history_screen", "promotion_screen", "verify_screen", "version_scree
 
 ALIASES: Final = {"production": "green", "challenger": "cyan"}
 OUTCOMES: Final = {"promoted": "green", "refused": "red", "kept": "", "nothing": "dim"}
-VERSIONS: Final = (
-    Column("version"),
-    Column("aliases"),
-    Column("source"),
-    Column("in", leaves=4),
-    Column("trained to"),
-    Column("skill %\nbaseline", "right"),
-    Column("registered", leaves=2),
-    Column("horizons", leaves=3),
-    Column("fit", leaves=5),
+VERSIONS: Final[Columns[VersionRow]] = (
+    (Column("version"), lambda row: row.name),
+    (Column("aliases"), lambda row: _aliases(row.aliases)),
+    (Column("source"), lambda row: row.source),
+    (Column("in", leaves=4), lambda row: row.vs),
+    (Column("trained to"), lambda row: when(row.trained_to, midnight=row.granularity == "daily")),
+    (Column("skill %\nbaseline", "right"), lambda row: percent(row.skill, signed=True) + " foreign" * row.foreign),
+    (Column("registered", leaves=2), lambda row: when(row.created_at, midnight=False)),
+    (Column("horizons", leaves=3), lambda row: ",".join(map(str, row.horizons))),
+    (Column("fit", leaves=5), lambda row: row.fit_id[:12]),
 )
-PROMOTIONS: Final = (
-    Column("of"),
-    Column("bars", leaves=1),
-    Column("version", "right"),
-    Column("outcome"),
-    Column("production"),
+PROMOTIONS: Final[Columns[PromotionRow]] = (
+    (Column("of"), lambda row: f"{row.coin}/{row.kind}"),
+    (Column("bars", leaves=1), lambda row: f"{row.source}, {row.vs}, {row.granularity}"),
+    (Column("version", "right"), lambda row: str(row.version)),
+    (Column("outcome"), lambda row: Text(row.action, style=OUTCOMES[row.action])),
+    (Column("production"), lambda row: _move(row)),
 )
 
 
@@ -51,27 +51,10 @@ def versions_screen(document: VersionsDocument) -> Iterator[RenderableType]:
     if not document.versions:
         yield Text("There are no versions yet. Train some: cryptocast train")
         return
-    yield Sheet(
-        VERSIONS, [_version(version) for version in document.versions], count(len(document.versions), "version")
-    )
+    yield table(VERSIONS, document.versions, count(len(document.versions), "version"))
     yield note("skill: of the hold-out against the baseline, mean over the horizons.")
     if any(version.foreign for version in document.versions):
         yield note("foreign: scores that came with an archive, were not computed here and do not count.")
-
-
-def _version(version: VersionRow) -> tuple[CellText, ...]:
-    midnight = version.granularity == "daily"
-    return (
-        version.name,
-        _aliases(version.aliases),
-        version.source,
-        version.vs,
-        when(version.trained_to, midnight=midnight) if version.trained_to else NOTHING,
-        percent(version.skill, signed=True) + (" foreign" if version.foreign else ""),
-        when(version.created_at, midnight=False),
-        ",".join(map(str, version.horizons)),
-        version.fit_id[:12],
-    )
 
 
 def _aliases(aliases: tuple[str, ...]) -> Text:
@@ -207,21 +190,15 @@ def _event(event: HistoryRow) -> Text:
 def promotion_screen(report: PromotionReport) -> Iterator[RenderableType]:
     """What became of each, with every reason, and the sum of it."""
     if report.rows:
-        yield Sheet(PROMOTIONS, [_promotion(row) for row in report.rows])
+        yield table(PROMOTIONS, report.rows)
     for row in report.rows:
         yield from reasons(f"{row.name}, {row.action}", row.reasons)
     yield Text(report.summary, style="bold")
 
 
-def _promotion(row: PromotionRow) -> tuple[CellText, ...]:
-    change = f"{_number(row.from_number)} -> {_number(row.to_number)}"
-    return (
-        f"{row.coin}/{row.kind}",
-        f"{row.source}, {row.vs}, {row.granularity}",
-        str(row.version),
-        Text(row.action, style=OUTCOMES[row.action]),
-        change if row.from_number != row.to_number else _number(row.to_number),
-    )
+def _move(row: PromotionRow) -> str:
+    before, after = _number(row.from_number), _number(row.to_number)
+    return after if before == after else f"{before} -> {after}"
 
 
 def _number(number: int | None) -> str:

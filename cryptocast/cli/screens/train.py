@@ -10,7 +10,7 @@ from rich.text import Text
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.forecast import closes_before, coin_screen
 from cryptocast.cli.screens.scores import READING, score_sheet
-from cryptocast.cli.tables import Column, Sheet, note, reasons, title
+from cryptocast.cli.tables import Column, Columns, Sheet, note, reasons, table, title
 from cryptocast.number_format import span, when
 from cryptocast.registry import Reason
 from cryptocast.workflows.context import Context
@@ -56,16 +56,12 @@ def _versions(report: TrainReport) -> Iterator[RenderableType]:
             Text(text) for text in dict.fromkeys(str(why) for model in report.models for why in _decision(model))
         )
         return
-    columns = (Column("registered"), Column("aliases"), Column("fitted in", "right"))
-    rows = [
-        (
-            f"{model.coin}/{model.kind}:{model.version}",
-            _aliases(model.aliases),
-            span(model.seconds),
-        )
-        for model in registered
-    ]
-    yield Sheet(columns, rows, "Versions")
+    columns: Columns[TrainedModel] = (
+        (Column("registered"), lambda model: f"{model.coin}/{model.kind}:{model.version}"),
+        (Column("aliases"), lambda model: _aliases(model.aliases)),
+        (Column("fitted in", "right"), lambda model: span(model.seconds)),
+    )
+    yield table(columns, registered, "Versions")
     for model in registered:
         yield from reasons(f"{model.coin}/{model.kind}:{model.version}", _decision(model))
 

@@ -85,12 +85,9 @@ def _horizon_sheet(model: TunedModel, report: TuneReport) -> Sheet:
 
 
 def _settings_sheet(model: TunedModel) -> Sheet:
+    best = {} if model.best == model.default else model.best.settings
     rows = [
-        [
-            name,
-            f"{default:.4g}",
-            f"{model.best.settings.get(name, default):.4g}" if model.best != model.default else NOTHING,
-        ]
+        [name, f"{default:.4g}", f"{best.get(name, default):.4g}" if best else NOTHING]
         for name, default in model.default.settings.items()
     ]
     columns = (Column(f"[{model.kind}]"), Column("defaults", "right"), Column(f"trial {model.best.trial}", "right"))

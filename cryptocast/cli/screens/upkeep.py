@@ -8,9 +8,10 @@ from rich.text import Text
 
 from cryptocast.cli.listings import BestDocument, GcDocument
 from cryptocast.cli.screens.registry import promotion_screen
-from cryptocast.cli.tables import CellText, Column, Sheet, note, reasons
+from cryptocast.cli.tables import CellText, Column, Columns, Sheet, note, reasons, table
 from cryptocast.number_format import NOTHING, count, percent, size, span, when
-from cryptocast.registry.gate import FOREIGN
+from cryptocast.registry.contest import HorizonContest
+from cryptocast.registry.gate import FOREIGN, Standing
 from cryptocast.registry.version import version_name
 from cryptocast.workflows.lifecycle.ab import AbReport, AbRow
 from cryptocast.workflows.lifecycle.archives import ExportReport, ImportReport
@@ -21,32 +22,36 @@ from cryptocast.workflows.lifecycle.rollback import RollbackReport
 from cryptocast.workflows.reports import ab_sentence, comparison_sentence
 
 SHOWN: Final = 20
+STATES: Final = {None: "running", "stop": "stopped", "conclude": "concluded"}
+TESTS: Final[Columns[AbRow]] = (
+    (Column("of"), lambda row: f"{row.coin}/{row.kind}"),
+    (Column("versions"), lambda row: f"{row.production} and {row.challenger}"),
+    (Column("share %", "right", leaves=2), lambda row: percent(row.share, 0)),
+    (Column("since", leaves=1), lambda row: when(row.started_at)),
+    (Column("state"), lambda row: STATES[row.ended_as]),
+    (Column("bars", "right"), lambda row: f"{row.bars:,}"),
+    (Column("verdict", wraps=True), lambda row: ab_sentence(row.verdict, over=row.ended_at is not None)),
+)
 
 
 def best_screen(document: BestDocument) -> Iterator[RenderableType]:
     """The standings, and who answers."""
-    columns = (
-        Column("version"),
-        Column("CRPS,\nbaseline = 1", "right"),
-        Column("calibrated"),
-        Column("rests on", leaves=1),
+
+    def name(row: Standing) -> str:
+        return version_name(document.coin, row.kind, row.number, document.granularity)
+
+    columns: Columns[Standing] = (
+        (Column("version"), name),
+        (Column("CRPS,\nbaseline = 1", "right"), lambda row: NOTHING if row.ratio is None else f"{row.ratio:.4f}"),
+        (Column("calibrated"), lambda row: "foreign" if row.foreign else "yes" if row.passes else "no"),
+        (Column("rests on", leaves=1), lambda row: row.rests_on),
     )
-    rows = [
-        (
-            version_name(document.coin, row.kind, row.number, document.granularity),
-            NOTHING if row.ratio is None else f"{row.ratio:.4f}",
-            "foreign" if row.foreign else "yes" if row.passes else "no",
-            row.rests_on,
-        )
-        for row in document.standings
-    ]
-    if rows:
-        yield Sheet(columns, rows)
+    if document.standings:
+        yield table(columns, document.standings)
     for row in document.standings:
         if row.reasons:
             what = "is not counted" if row.foreign else "does not answer"
-            name = version_name(document.coin, row.kind, row.number, document.granularity)
-            yield from reasons(f"{name} {what}", row.reasons)
+            yield from reasons(f"{name(row)} {what}", row.reasons)
     answers = document.best or f"the baseline answers: no calibrated version of {document.coin} is in production"
     yield Text(f"Best: {answers}", style="bold")
 
@@ -55,24 +60,13 @@ def comparison_screen(comparison: Comparison) -> Iterator[RenderableType]:
     """The verdict, the skill by horizon, what each is, and what differs."""
     yield Text(comparison_sentence(comparison.a.name, comparison.verdict), style="bold")
     if comparison.contest is not None:
-        columns = (
-            Column("horizon", "right"),
-            Column("dates", "right"),
-            Column("skill %\nof a over b", "right"),
-            Column("95 % interval", "right"),
+        columns: Columns[HorizonContest] = (
+            (Column("horizon", "right"), lambda row: str(row.horizon)),
+            (Column("dates", "right"), lambda row: f"{row.dates:,}"),
+            (Column("skill %\nof a over b", "right"), lambda row: percent(row.skill, signed=True)),
+            (Column("95 % interval", "right"), _interval),
         )
-        rows = [
-            (
-                str(row.horizon),
-                f"{row.dates:,}",
-                percent(row.skill, signed=True),
-                NOTHING
-                if row.lower is None or row.upper is None
-                else f"{percent(row.lower, signed=True)} to {percent(row.upper, signed=True)}",
-            )
-            for row in comparison.contest.horizons
-        ]
-        yield Sheet(columns, rows, f"On {comparison.contest.rests_on}")
+        yield table(columns, comparison.contest.horizons, f"On {comparison.contest.rests_on}")
         yield from reasons("Why", comparison.contest.reasons or ("all tests pass",))
     else:
         yield Text(f"No comparison: {comparison.why_not}")
@@ -87,10 +81,16 @@ def comparison_screen(comparison: Comparison) -> Iterator[RenderableType]:
         yield note(f"{len(comparison.differences) - SHOWN} more differences: --json or --html FILE.")
 
 
+def _interval(row: HorizonContest) -> str:
+    if row.lower is None or row.upper is None:
+        return NOTHING
+    return f"{percent(row.lower, signed=True)} to {percent(row.upper, signed=True)}"
+
+
 def _sides(a: Compared, b: Compared) -> Iterator[tuple[CellText, ...]]:
     yield "version", a.name, b.name
     yield "aliases", ", ".join(a.aliases) or "none", ", ".join(b.aliases) or "none"
-    yield "trained to", *(when(one.trained_to, midnight=False) if one.trained_to else NOTHING for one in (a, b))
+    yield "trained to", *(when(one.trained_to, midnight=False) for one in (a, b))
     yield "fitted in", *(f"{span(one.train_seconds)}, {one.train_rows:,} rows" for one in (a, b))
     yield "size", size(a.bytes), size(b.bytes)
 
@@ -194,28 +194,6 @@ def ab_screen(report: AbReport) -> Iterator[RenderableType]:
     if not report.tests:
         yield Text("No A/B test yet. Start one: cryptocast registry ab start COIN KIND --challenger VERSION")
         return
-    columns = (
-        Column("of"),
-        Column("versions"),
-        Column("share %", "right", leaves=2),
-        Column("since", leaves=1),
-        Column("state"),
-        Column("bars", "right"),
-        Column("verdict", wraps=True),
-    )
-    yield Sheet(columns, [_test(row) for row in report.tests])
+    yield table(TESTS, report.tests)
     if report.promotion is not None:
         yield from promotion_screen(report.promotion)
-
-
-def _test(row: AbRow) -> tuple[CellText, ...]:
-    state = "running" if row.ended_at is None else {"stop": "stopped", "conclude": "concluded"}[row.ended_as or "stop"]
-    return (
-        f"{row.coin}/{row.kind}",
-        f"{row.production} and {row.challenger}",
-        percent(row.share, 0),
-        when(row.started_at),
-        state,
-        f"{row.bars:,}",
-        ab_sentence(row.verdict, over=row.ended_at is not None),
-    )
