@@ -47,7 +47,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "market_data": {"context"},
     "reports": {"fallbacks"},
     "coin_pool": {"context", "market_data", "reports"},
-    "doctor": {"market_data"},
+    "doctor": {"feature_sets", "market_data"},
     "export": {"reports"},
     "late_bars": {"market_data"},
     "audits": BARS,

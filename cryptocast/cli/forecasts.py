@@ -84,6 +84,10 @@ def train(
             help="First search for better settings, with N trials in all.",
         ),
     ] = 0,
+    outdated: Annotated[
+        bool,
+        typer.Option("--outdated", metavar="", help="Fit anew what was fitted on other features than there are now."),
+    ] = False,
     no_tuned: NoTuned = False,
 ) -> None:
     """Fetch if stale, build features, fit, calibrate, score on bars never seen, register, forecast.
@@ -101,6 +105,7 @@ def train(
         horizons=numbers("--horizons", horizons),
         older_than=duration("--if-older-than", if_older_than),
         tune=tune,
+        outdated=outdated,
     )
     context = session.context(tuned=not no_tuned)
     report = train_models(context, order)

@@ -12,7 +12,16 @@ from cryptocast.registry.append_only import SeriesLike, most_telling, series_nam
 from cryptocast.registry.cached_registry import KeptRegistry, RegistryWatch, registry_stamp
 from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest, horizon_sentence
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
-from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
+from cryptocast.registry.gate import (
+    Decision,
+    Grounds,
+    Standing,
+    best_of,
+    first_version,
+    next_version,
+    standings,
+    successor,
+)
 from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
 from cryptocast.registry.live_status import Drift, LiveMark
 from cryptocast.registry.manifest import (
@@ -109,5 +118,6 @@ __all__ = [
     "sha256_hex",
     "side_of",
     "standings",
+    "successor",
     "version_name",
 ]

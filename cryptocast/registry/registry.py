@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, TypedDict
 
 import msgspec
@@ -17,7 +18,7 @@ from cryptocast.registry import append_only, tables
 from cryptocast.registry.append_only import EVIDENCE, TRIALS, SeriesLike
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest, all_tests, end_test, start_test
-from cryptocast.registry.gate import Standing, best_of, first_version, standings
+from cryptocast.registry.gate import Standing, best_of, first_version, standings, successor
 from cryptocast.registry.ledger import (
     LEDGER,
     OUTCOMES,
@@ -97,11 +98,13 @@ class Registry:
         now: datetime,
         who: str,
         learn: Learn | None = None,
+        outdated: Mapping[str, int] = MappingProxyType({}),
     ) -> tuple[Version, ...]:
         """Keep a fit and give each of the coins its next version, which becomes the challenger.
 
         The first version of a key becomes production too, if the gate lets it, which it never does on foreign scores:
-        what comes with an archive waits as a challenger. Files are stored first, then everything
+        what comes with an archive waits as a challenger. So does the next one where production is `outdated` (by coin,
+        the number that nobody can ask any more). Files are stored first, then everything
         else in one transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again
         returns the versions that it has. learn: the online calibration of a refresh begins with the outcomes that it
         inherits, as far as they are known. Raises ValueError if manifest, files and versions do not belong together.
@@ -118,7 +121,7 @@ class Registry:
                 self._objects.put(data)
             tables.insert_fit(connection, fit_id, text, manifest, now)
             for version in versions:
-                self._register_version(connection, manifest, fit_id, version, now, who)
+                self._register_version(connection, manifest, fit_id, version, now, who, outdated)
             kept = tables.read_versions(connection, {"fit_id": fit_id})
             if learn is not None:
                 for refresh in kept:
@@ -501,7 +504,14 @@ class Registry:
     # Inside one transaction
 
     def _register_version(
-        self, connection: Connection, manifest: FitManifest, fit_id: str, version: NewVersion, now: datetime, who: str
+        self,
+        connection: Connection,
+        manifest: FitManifest,
+        fit_id: str,
+        version: NewVersion,
+        now: datetime,
+        who: str,
+        outdated: Mapping[str, int],
     ) -> None:
         key = VersionKey(version.coin, Market(manifest.source, manifest.vs, manifest.granularity), manifest.kind)
         if tables.read_versions(connection, {**_columns(key), "fit_id": fit_id}):
@@ -509,8 +519,12 @@ class Registry:
         number = tables.next_number(connection, key)
         contents = (canonical_json(version.calibration), canonical_json(version.hold_out))
         tables.insert_version(connection, key, number, fit_id, contents, now)
-        has_production = PRODUCTION in tables.read_aliases(connection, key)
-        decision = None if has_production else first_version(version.hold_out, self._gate)
+        production = tables.read_aliases(connection, key).get(PRODUCTION)
+        decision = None
+        if production is None:
+            decision = first_version(version.hold_out, self._gate)
+        elif production == outdated.get(version.coin):
+            decision = successor(production, version.hold_out, self._gate)
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
         why = "registered"
         if decision is not None and not decision.accepted:
@@ -518,7 +532,8 @@ class Registry:
         move = _Move(connection, key, number, now, who)
         move.record(CHALLENGER, "register", why, {"fit": fit_id, **evidence})
         if decision is not None and decision.accepted:
-            why = "; ".join(("the first version, and the gate lets it through", *decision.reasons))
+            first = ("the first version, and the gate lets it through",) if decision.rule == "first" else ()
+            why = "; ".join((*first, *decision.reasons))
             move.record(PRODUCTION, "promote", why, evidence)
 
 

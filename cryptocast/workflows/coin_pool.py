@@ -1,8 +1,8 @@
 """From candles to the rows that models see: one path for training, backtest, forecast and serving."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -14,20 +14,23 @@ from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import SOURCES
-from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError
+from cryptocast.errors import CryptocastError, DataError, ModelError, TooFewBarsError
 from cryptocast.features.builder import last_features, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.market import Market
+from cryptocast.registry import CoinData
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.resolve import CoinBars, Obtained, obtain
 from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
 
 __all__ = [
+    "Failures",
     "Pool",
     "candles_of",
     "choice_of",
+    "coin_data",
     "data_used",
     "feature_table",
     "gather",
@@ -40,6 +43,7 @@ __all__ = [
     "pool_of",
     "recent_closes",
     "widen",
+    "without_stablecoins",
 ]
 
 
@@ -153,12 +157,54 @@ def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, ava
         for coin, bars in obtained.bars.items()
         if _source(bars) != source and coin not in available
     ]
-    left_out += [CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged]
+    left_out += _noise(pegged)
     return Pool(Market(source, asked.vs, asked.granularity), named, ordered, tuple(left_out))
 
 
 def _source(bars: CoinBars) -> str:
     return bars.candles.provenance.key.source
+
+
+def without_stablecoins(config: Config, pool: Pool) -> Pool:
+    """The pool without named stablecoins: what never moves teaches nothing, and would be forecast by others' returns.
+
+    They stand among those left out. Raises DataError where nothing else is named.
+    """
+    pegged = [coin for coin in pool.named if is_stablecoin(pool.bars[coin].candles.frame, config.quality)]
+    if pegged and len(pegged) == len(pool.named):
+        raise DataError(f"{pegged[0]} is a stablecoin: its returns are noise around its peg. Ask the baseline for it.")
+    return replace(
+        pool,
+        named=tuple(coin for coin in pool.named if coin not in pegged),
+        bars={coin: bars for coin, bars in pool.bars.items() if coin not in pegged},
+        left_out=(*pool.left_out, *_noise(pegged)),
+    )
+
+
+def _noise(pegged: Iterable[str]) -> tuple[CoinError, ...]:
+    return tuple(CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged)
+
+
+@dataclass(slots=True)
+class Failures:
+    """The errors of single coins, while the others go on: the first of them, and a row for each coin."""
+
+    first: CryptocastError | None = None
+    rows: list[CoinError] = field(default_factory=list)
+
+    @contextmanager
+    def of(self, coins: Iterable[str]) -> Iterator[None]:
+        """What fails in here fails for these coins alone."""
+        try:
+            yield
+        except CryptocastError as error:
+            self.first = self.first or error
+            self.rows += [CoinError(coin=coin, error=str(error)) for coin in coins]
+
+    def raise_unless(self, answers: Collection[object]) -> None:
+        """Raise the first error, unless there are answers beside it."""
+        if self.first is not None and not answers:
+            raise self.first
 
 
 def pool_of(config: Config) -> tuple[str, ...]:
@@ -258,6 +304,12 @@ def _used(coin: str, bars: CoinBars) -> DataUsed:
         stale=bars.stale,
         notice=bars.notice,
     )
+
+
+def coin_data(pool: Pool, coin: str) -> CoinData:
+    """What a manifest says about the candles of a coin."""
+    stated = pool.bars[coin].candles.provenance
+    return CoinData(coin=coin, rows=stated.rows, first=stated.first, last=stated.last, content_hash=stated.content_hash)
 
 
 def moment(microseconds: int) -> datetime:

@@ -20,6 +20,7 @@ from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.kinds import LIBRARIES
 from cryptocast.net import Unreachable
 from cryptocast.registry import PRODUCTION, Registry
+from cryptocast.workflows.feature_sets import outdated_versions
 from cryptocast.workflows.market_data.inventory import check_store, list_store
 
 __all__ = ["Check", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
@@ -73,7 +74,7 @@ def examine(
     checks = [
         _settings(config_path, folder or Path.cwd(), environ),
         *_store(config),
-        _registry(config),
+        *_registry(config),
         *_sources(config, environ),
         _token(config, environ),
         *([_network(config, probe, environ)] if probe is not None else []),
@@ -149,19 +150,28 @@ def _candles(config: Config) -> Check:
     )
 
 
-def _registry(config: Config) -> Check:
+def _registry(config: Config) -> Iterator[Check]:
+    """The registry, and whether its versions in use can be asked."""
     try:
         registry = Registry.open(config.store.path, create=False, gate=config.gate)
         problems = [f"{finding.where}: {finding.problem}" for finding in registry.verify()]
         versions = () if problems else registry.versions()
+        outdated = () if problems else outdated_versions(registry, config)
     except CryptocastError as error:
-        return _fail("registry", str(error), None, error)
+        yield _fail("registry", str(error), None, error)
+        return
     if problems:
-        return _fail("registry", _some(problems), "See cryptocast registry verify.", RegistryError)
+        yield _fail("registry", _some(problems), "See cryptocast registry verify.", RegistryError)
+        return
     if not versions:
-        return _ok("registry", "no versions yet: the baseline answers", f"cryptocast train {config.data.coins[0]}")
+        yield _ok("registry", "no versions yet: the baseline answers", f"cryptocast train {config.data.coins[0]}")
+        return
     production = sum(PRODUCTION in version.aliases for version in versions)
-    return _ok("registry", f"versions: {len(versions)}, in production: {production}; every hash and reference right")
+    yield _ok("registry", f"versions: {len(versions)}, in production: {production}; every hash and reference right")
+    if outdated:
+        names = ", ".join(f"{version.name} ({version.key.source})" for version in outdated)
+        found = f"fitted on other features than there are now, so that the baseline answers for them: {names}"
+        yield _warn("versions", found, "cryptocast train --outdated")
 
 
 def _some(problems: list[str]) -> str:

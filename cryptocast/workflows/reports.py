@@ -146,9 +146,9 @@ class TrainDecision(StrEnum):
     """What became of a trained model."""
 
     NO_VERSION = "no_version"  # the baseline has none
-    PROMOTED = "promoted"  # to production: it is the first, and the gate lets it through
-    REFUSED = "refused"  # it is the first, and the gate does not; `reasons` say why
-    CHALLENGER = "challenger"  # there is production already
+    PROMOTED = "promoted"  # to production: no other version answers, and the gate lets it through
+    REFUSED = "refused"  # no other version answers, and the gate does not; `reasons` say why
+    CHALLENGER = "challenger"  # another version is in production
 
 
 class TrainedModel(Document, frozen=True, kw_only=True):

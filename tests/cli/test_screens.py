@@ -193,3 +193,13 @@ def test_the_doctor_leaves_with_2_where_the_settings_are_broken(run: Run, tmp_pa
     assert ended.code == 2
     assert "cions" in ended.out
     assert ended.err == ""
+
+
+def test_after_an_upgrade_what_is_outdated_is_trained_and_else_it_is_said_that_nothing_is(
+    run: Run, trained: Path
+) -> None:
+    ended = run("train", "--outdated", folder=trained)
+    assert ended.code == 0
+    assert "nothing is outdated" in " ".join(ended.out.split())
+    refused = run("train", "bitcoin", "--outdated", folder=trained)
+    assert (refused.code, "name no coins" in refused.err) == (2, True)

@@ -13,7 +13,7 @@ from cryptocast.errors import RegistryError, UsageError
 from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, NewVersion, ProductionMovedError, Registry, VersionKey
 from cryptocast.registry.database import Database
-from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, settled, sha256_hex
+from cryptocast.registry.manifest import FitManifest, HoldOut, artefacts_of, canonical_json, settled, sha256_hex
 from cryptocast.registry.tables import FITS_AT_ONCE, insert_fit, insert_version, set_alias, version_digest
 from tests.registry.registry_fits import (
     BITCOIN,
@@ -54,6 +54,18 @@ def test_the_first_version_is_challenger_and_production_at_once(registry: Regist
     assert second.who == "ada"
     assert "the gate lets it through; 1 bar: skill +1.0 %" in second.why
     assert second.evidence["decision"]["accepted"] is True
+
+
+@pytest.mark.parametrize(
+    ("outdated", "scores", "production"),
+    [({"bitcoin": 1}, hold_out(), 2), ({"bitcoin": 1}, bad_hold_out(), 1), ({"bitcoin": 7}, hold_out(), 1)],
+)
+def test_a_version_goes_into_production_by_itself_where_an_outdated_one_stands(
+    registry: Registry, outdated: dict[str, int], scores: HoldOut, production: int
+) -> None:
+    register(registry)
+    registry.register(manifest("2"), FILES, [new_version(scores=scores)], now=NOW, who="ada", outdated=outdated)
+    assert numbers(registry) == {"production": production, "challenger": 2}
 
 
 def test_a_first_version_that_the_gate_refuses_stays_challenger_with_the_reasons(registry: Registry) -> None:

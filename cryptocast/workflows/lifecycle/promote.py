@@ -11,11 +11,12 @@ import msgspec
 from cryptocast.config import Config, Granularity
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.registry.contest import Contest
-from cryptocast.registry.gate import Decision, first_version, next_version
+from cryptocast.registry.gate import Decision, first_version, next_version, successor
 from cryptocast.registry.manifest import COIN_PATTERN, WORD_PATTERN
 from cryptocast.registry.references import Reference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey, version_name
+from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.lifecycle.promotion_evidence import StoredGrounds
 
 __all__ = ["PromotionReport", "PromotionRow", "promote"]
@@ -37,7 +38,7 @@ class PromotionRow(msgspec.Struct, frozen=True, kw_only=True):
     vs: str
     granularity: Granularity
     action: Outcome
-    rule: str  # first, refresh, evidence, nothing (see registry.gate) or force
+    rule: str  # first, refresh, evidence, outdated, nothing (see registry.gate) or force
     from_number: int | None = msgspec.field(name="from")  # production before
     to_number: int | None = msgspec.field(name="to")  # production after
     version: int  # the version that was judged
@@ -189,6 +190,12 @@ class _Hand:
         gate = self._config.gate
         if production is None:
             return first_version(version.hold_out, gate)
+        before, after = (is_outdated(one, self._config) for one in (production, version))
+        if before and not after:
+            return successor(production.number, version.hold_out, gate)
+        if after and not before:
+            why = f"version {version.number} is outdated: it was fitted on other features, and would answer nobody"
+            return Decision(accepted=False, rule="outdated", reasons=(why,))
         grounds = StoredGrounds(self._registry, self._config.store.path, gate, self._now, version)
         return next_version(production, version, gate, grounds)
 

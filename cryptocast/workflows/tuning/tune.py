@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -21,10 +21,9 @@ from filelock import FileLock, Timeout
 
 from cryptocast import __version__
 from cryptocast.addresses import shown_address
-from cryptocast.config import TUNABLE, Config
+from cryptocast.config import TUNABLE
 from cryptocast.data.parquet import write_atomically
-from cryptocast.data.quality import is_stablecoin
-from cryptocast.errors import CryptocastError, DataError, UsageError
+from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Trial
 from cryptocast.files import OWN_FILE, create_own_file, make_own_folder
 from cryptocast.kinds import libraries_of
@@ -33,7 +32,17 @@ from cryptocast.models.kinds import learner
 from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import help_for
-from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, moment, pool_of
+from cryptocast.workflows.coin_pool import (
+    Failures,
+    Pool,
+    data_used,
+    feature_table,
+    gather,
+    matrix_of,
+    moment,
+    pool_of,
+    without_stablecoins,
+)
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.engines import Engine, dask_client, spread_on
 from cryptocast.workflows.environment import code_version, library_versions
@@ -147,49 +156,32 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
         check_storage(order.storage)
     pools = gather(context, asked, pool=pool_of(context.config))
     models: list[TunedModel] = []
-    left_out: list[CoinError] = []
     tuned: list[Pool] = []
-    failure: CryptocastError | None = None
-    for whole in pools:
-        left_out += whole.left_out
-        try:
-            pool = _without_pegged(context.config, whole)
-            models.append(tune_pool(context, pool, order.model, horizons, order))
+    failures = Failures()
+    for pool in pools:
+        with failures.of(pool.named):
+            pool = without_stablecoins(context.config, pool)
+            models.append(tune_pool(context, pool, horizons, order))
             tuned.append(pool)
-        except UsageError:
-            raise
-        except CryptocastError as error:
-            failure = failure or error
-            left_out += [CoinError(coin=coin, error=str(error)) for coin in whole.named]
-    if failure is not None and not models:
-        raise failure
+    failures.raise_unless(models)
     return TuneReport(
         granularity=asked.granularity,
         vs=asked.vs,
         horizons=horizons,
         data=tuple(row for pool in tuned for row in data_used(pool)),
-        left_out=tuple(dict.fromkeys(left_out)),
+        left_out=tuple(dict.fromkeys((*(row for pool in pools for row in pool.left_out), *failures.rows))),
         models=tuple(models),
         notes=() if context.config.tune.use else ("[tune] use = false: no training will use what was found",),
         seconds=round(time.perf_counter() - began, 3),
     )
 
 
-def _without_pegged(config: Config, pool: Pool) -> Pool:
-    """The pool without named stablecoins: what never moves teaches nothing."""
-    pegged = [coin for coin in pool.named if is_stablecoin(pool.bars[coin].candles.frame, config.quality)]
-    if len(pegged) == len(pool.named):
-        raise DataError(f"{pegged[0]} is a stablecoin: its returns are noise around its peg, nothing to tune on.")
-    bars = {coin: kept for coin, kept in pool.bars.items() if coin not in pegged}
-    return replace(pool, named=tuple(coin for coin in pool.named if coin in bars), bars=bars)
-
-
-def tune_pool(context: Context, pool: Pool, kind: str, horizons: tuple[int, ...], order: TuneOrder) -> TunedModel:
+def tune_pool(context: Context, pool: Pool, horizons: tuple[int, ...], order: TuneOrder) -> TunedModel:
     """Carry on the study of this model on these bars, and keep what it found. Raises as `tune` does."""
     began = time.perf_counter()
     config = context.config
     features = feature_set(config)
-    question, end = _question(context, pool, features, kind, horizons)
+    question, end = _question(context, pool, features, order.model, horizons)
     study = question.name.rpartition("/")[2]
     # The cluster first: a refusal leaves nothing behind.
     with spread_on(order.engine) as spread, _alone(config.store.path, study) as driver:

@@ -51,7 +51,7 @@ from cryptocast.workflows.tuning.study import Attempt
 from cryptocast.workflows.tuning.tune import TunedModel, TuneOrder, compared, tune
 from tests.conftest import MakeCandles
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRIALS = 9
 SPLIT = SplitConfig()
