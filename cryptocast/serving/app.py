@@ -75,7 +75,7 @@ from cryptocast.serving.strangers import Strangers, not_one
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.terms import Term, shortest
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.forecast import Forecaster
+from cryptocast.workflows.forecast import ForecastMaker
 from cryptocast.workflows.forecast import Request as ForecastRequest
 from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.reports import CoinError, ForecastDocument
@@ -402,7 +402,7 @@ def create_app(
 ) -> Starlette:
     """The ASGI app; `app.state.service` is its Service. Nothing runs until its lifespan has begun.
 
-    forecast: makes the document of one coin, in one thread; by default the workflows' Forecaster, which keeps what it
+    forecast: makes the document of one coin, in one thread; by default the workflows' ForecastMaker, which keeps what it
     has loaded, on the ladder. token: asked for by everything but /health and /ready; several are separated by commas.
     admin_token: the same for those who may switch breakers. stamp: changes when the registry does, asked with every
     request; by default what the store's watch saw last. ask_prices: quotes by coin; by default the upstream's.
@@ -468,7 +468,7 @@ def _service(
     behind = replace(context, candles=fresh)  # what works with bars before they are announced
     rights = StoreRights(config.store.path)
     finished = FinishedAnswers(wall_clock=context.wall_clock, clock=context.clock, stamp=stamp)
-    forecaster = Forecaster(context)
+    forecaster = ForecastMaker(context)
 
     def changed(coin: str) -> None:
         answers.candles_changed(coin)

@@ -14,7 +14,7 @@ from cryptocast.errors import CryptocastError, DataError
 from cryptocast.market import Market
 from cryptocast.serving.forecast_cache import Answers
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.forecast import Forecaster
+from cryptocast.workflows.forecast import ForecastMaker
 from cryptocast.workflows.lifecycle.live_scoring import judge, record
 
 __all__ = ["judge_versions", "record_bars", "served_series"]
@@ -22,7 +22,7 @@ __all__ = ["judge_versions", "record_bars", "served_series"]
 log = logging.getLogger(__name__)
 
 
-async def record_bars(answers: Answers, forecaster: Forecaster, coins: Sequence[str]) -> None:
+async def record_bars(answers: Answers, forecaster: ForecastMaker, coins: Sequence[str]) -> None:
     """One coin after the other, so that whoever asks for a forecast meanwhile waits for one at most."""
     context = forecaster.context
     data = context.config.data

@@ -17,7 +17,7 @@ from cryptocast.features.row_audit import audit_rows
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.models.selective import Selective
-from cryptocast.workflows.coin_pool import Pool, candles_of, missing_needs
+from cryptocast.workflows.coin_pool import CoinPool, candles_of, missing_needs
 from cryptocast.workflows.feature_sets import FeatureSet
 
 __all__ = ["audit_for_training", "audit_pool", "audit_words", "raise_for_leaks", "refuse_training"]
@@ -31,14 +31,14 @@ NOT_OF_A_FEATURE: Final = ("targets", "folds", "fitted")
 REMEDY: Final = "Mend it, see cryptocast features --audit, or waive the audit with [train] audit = false."
 
 
-def audit_for_training(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix) -> AuditReport:
+def audit_for_training(config: Config, pool: CoinPool, features: FeatureSet, matrix: Matrix) -> AuditReport:
     """What stands between features and a fit: seconds, on the last bars of each coin, over the fits of a training."""
     own = [feature for feature in features.features if feature.name in features.own]
     bars = max(TRAINING_BARS, required_history(own) + TRAINING_BARS // 4 if own else 0)
     return _audit(config, pool, features, matrix, cuts=TRAINING_CUTS, bars=bars, paths={"hold-out": _hold_out(config)})
 
 
-def audit_pool(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix, *, cuts: int) -> AuditReport:
+def audit_pool(config: Config, pool: CoinPool, features: FeatureSet, matrix: Matrix, *, cuts: int) -> AuditReport:
     """The same on all bars, over the fits of a training and of a walk-forward."""
     paths = {"hold-out": _hold_out(config), "walk-forward": _walk(config, pool)}
     return _audit(config, pool, features, matrix, cuts=cuts, bars=None, paths=paths)
@@ -46,7 +46,7 @@ def audit_pool(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix,
 
 def _audit(
     config: Config,
-    pool: Pool,
+    pool: CoinPool,
     features: FeatureSet,
     matrix: Matrix,
     *,
@@ -96,7 +96,7 @@ def _hold_out(config: Config) -> FitPath:
     return path
 
 
-def _walk(config: Config, pool: Pool) -> FitPath:
+def _walk(config: Config, pool: CoinPool) -> FitPath:
     """The forecasts of the first refit in the second half of a walk over all folds."""
 
     def path(matrix: Matrix, learner: Learner) -> FitTrial:
@@ -212,7 +212,7 @@ def _value(value: float | None) -> str:
     return "undefined" if value is None else repr(value)
 
 
-def audit_words(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix) -> tuple[str, ...]:
+def audit_words(config: Config, pool: CoinPool, features: FeatureSet, matrix: Matrix) -> tuple[str, ...]:
     """What the audit says of features that may be fitted on. Raises ModelError for those that may not."""
     if config.train.audit:
         return refuse_training(audit_for_training(config, pool, features, matrix), features)

@@ -17,7 +17,7 @@ from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.own import FeatureSet, catalogue_set, with_own
-from cryptocast.workflows.coin_pool import Pool, candles_of, missing_needs
+from cryptocast.workflows.coin_pool import CoinPool, candles_of, missing_needs
 from cryptocast.workflows.context import Progress
 from cryptocast.workflows.engines import Engine, dask_client
 
@@ -45,7 +45,7 @@ class Part:
 
 
 def spread_table(
-    engine: Engine, pool: Pool, features: FeatureSet, *, tail: int | None = None, progress: Progress
+    engine: Engine, pool: CoinPool, features: FeatureSet, *, tail: int | None = None, progress: Progress
 ) -> pl.DataFrame:
     """The same table as `feature_table` makes, to the last bit, with the coins spread over the cluster.
 
@@ -82,7 +82,7 @@ def _threads(client: Any, engine: Engine) -> int:
     return sum(client.nthreads().values())
 
 
-def _parts(pool: Pool, features: FeatureSet, candles: pl.DataFrame, count: int) -> Iterator[Part]:
+def _parts(pool: CoinPool, features: FeatureSet, candles: pl.DataFrame, count: int) -> Iterator[Part]:
     names = tuple(feature.name for feature in features.features if feature.scope != "moment")
     count = max(1, min(count, len(pool.coins)))
     for place in range(count):

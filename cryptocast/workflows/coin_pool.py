@@ -22,12 +22,12 @@ from cryptocast.market import Market
 from cryptocast.registry import CoinData
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
-from cryptocast.workflows.market_data.resolve import CoinBars, Obtained, obtain
+from cryptocast.workflows.market_data.resolve import CoinCandles, Obtained, obtain
 from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
 
 __all__ = [
+    "CoinPool",
     "Failures",
-    "Pool",
     "candles_of",
     "choice_of",
     "coin_data",
@@ -48,12 +48,12 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pool:
+class CoinPool:
     """Coins of one source that are learned from together."""
 
     market: Market
     named: tuple[str, ...]  # those that were asked for; the others help
-    bars: Mapping[str, CoinBars]
+    bars: Mapping[str, CoinCandles]
     left_out: tuple[CoinError, ...]
 
     @property
@@ -98,7 +98,9 @@ def recent_closes(context: Context, forecast: CoinForecast, bars: int) -> tuple[
     return tuple(zip(frame["close_time"].to_list(), frame["close"].to_list(), strict=True))
 
 
-def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allowed: bool = True) -> tuple[Pool, ...]:
+def gather(
+    context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allowed: bool = True
+) -> tuple[CoinPool, ...]:
     """The named coins and their pool, grouped by the source that each named coin resolves to.
 
     A pool coin that cannot be had, has another source or is a stablecoin is left out and named. Raises the error of a
@@ -113,7 +115,7 @@ def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allo
     return tuple(_group(context.config, asked, obtained, source, available) for source in sources)
 
 
-def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -> Pool:
+def widen(context: Context, asked: Resolved, pool: CoinPool, coins: Iterable[str]) -> CoinPool:
     """The pool with more coins of its own source; those that cannot be had are left out and named.
 
     The upstream is asked for them only if it has just answered for the pool: a dead network is waited for once.
@@ -144,7 +146,7 @@ def choice_of(source: str) -> SourceChoice:
     return choice
 
 
-def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> Pool:
+def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> CoinPool:
     named = tuple(coin for coin in available if _source(obtained.bars[coin]) == source)
     members = {coin: bars for coin, bars in obtained.bars.items() if _source(bars) == source}
     # Pegged coins would teach the pool that nothing ever moves. One that was named is learned from all the same.
@@ -158,14 +160,14 @@ def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, ava
         if _source(bars) != source and coin not in available
     ]
     left_out += _noise(pegged)
-    return Pool(Market(source, asked.vs, asked.granularity), named, ordered, tuple(left_out))
+    return CoinPool(Market(source, asked.vs, asked.granularity), named, ordered, tuple(left_out))
 
 
-def _source(bars: CoinBars) -> str:
+def _source(bars: CoinCandles) -> str:
     return bars.candles.provenance.key.source
 
 
-def without_stablecoins(config: Config, pool: Pool) -> Pool:
+def without_stablecoins(config: Config, pool: CoinPool) -> CoinPool:
     """The pool without named stablecoins: what never moves teaches nothing, and would be forecast by others' returns.
 
     They stand among those left out. Raises DataError where nothing else is named.
@@ -213,7 +215,7 @@ def pool_of(config: Config) -> tuple[str, ...]:
 
 
 def feature_table(
-    pool: Pool,
+    pool: CoinPool,
     features: Sequence[Feature],
     coins: Iterable[str] | None = None,
     *,
@@ -240,7 +242,7 @@ def _own_faults(features: Sequence[Feature]) -> Iterator[None]:
         raise ModelError(f"{', '.join(own)} of [features] file cannot be computed on these candles: {said}") from error
 
 
-def candles_of(pool: Pool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
+def candles_of(pool: CoinPool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
     """The candles of the pool, or of some of its coins, below each other; `tail` keeps the last bars of each."""
     frames = [pool.bars[coin].candles.frame for coin in (coins or pool.coins)]
     if tail is not None:
@@ -248,7 +250,7 @@ def candles_of(pool: Pool, coins: Iterable[str] | None = None, *, tail: int | No
     return frames[0] if len(frames) == 1 else pl.concat(frames)
 
 
-def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
+def matrix_of(table: pl.DataFrame, pool: CoinPool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
     """The rows of a feature table. Raises TooFewBarsError if no coin has enough bars for a single row."""
     matrix = build_matrix(table, features, horizons=horizons, bar_us=pool.bar_us)
     if len(matrix) == 0:
@@ -256,12 +258,14 @@ def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features
     return matrix
 
 
-def _too_few(pool: Pool) -> TooFewBarsError:
+def _too_few(pool: CoinPool) -> TooFewBarsError:
     bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
     return TooFewBarsError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
 
 
-def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1) -> Matrix:
+def last_rows(
+    pool: CoinPool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1
+) -> Matrix:
     """The last rows of each coin, for a forecast: nothing to learn from, `variance` and `freedom` are NaN.
 
     tail: bars of each coin that are looked at. Equal to 1e-8 to the same rows of `matrix_of` all candles. Raises as
@@ -280,19 +284,19 @@ def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], 
     return replace(recent, features=own, feature_names=tuple(feature.name for feature in features))
 
 
-def has_last_row(matrix: Matrix, pool: Pool, coin: str) -> bool:
+def has_last_row(matrix: Matrix, pool: CoinPool, coin: str) -> bool:
     """Whether the coin's last bar is a row: it has a price and a volatility."""
     last = round(pool.bars[coin].candles.provenance.last.timestamp() * 1_000_000)
     own = matrix.coin == matrix.panel.coins.index(coin)
     return bool(own.any() and matrix.issued_at[own][-1] == last)
 
 
-def data_used(pool: Pool) -> tuple[DataUsed, ...]:
+def data_used(pool: CoinPool) -> tuple[DataUsed, ...]:
     """What a report says about the candles."""
     return tuple(_used(coin, bars) for coin, bars in pool.bars.items())
 
 
-def _used(coin: str, bars: CoinBars) -> DataUsed:
+def _used(coin: str, bars: CoinCandles) -> DataUsed:
     provenance = bars.candles.provenance
     return DataUsed(
         coin=coin,
@@ -306,7 +310,7 @@ def _used(coin: str, bars: CoinBars) -> DataUsed:
     )
 
 
-def coin_data(pool: Pool, coin: str) -> CoinData:
+def coin_data(pool: CoinPool, coin: str) -> CoinData:
     """What a manifest says about the candles of a coin."""
     stated = pool.bars[coin].candles.provenance
     return CoinData(coin=coin, rows=stated.rows, first=stated.first, last=stated.last, content_hash=stated.content_hash)
@@ -317,7 +321,7 @@ def moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC).replace(microsecond=microseconds % 1_000_000)
 
 
-def missing_needs(pool: Pool) -> frozenset[str]:
+def missing_needs(pool: CoinPool) -> frozenset[str]:
     """What these candles cannot give to any feature."""
     # No feature may take a sum over 24 hours for the hour's own volume.
     is_own = SOURCES[pool.source].volume_unit(pool.granularity) == "bar"

@@ -23,7 +23,7 @@ from cryptocast.registry import PRODUCTION, Registry
 from cryptocast.workflows.feature_sets import outdated_versions
 from cryptocast.workflows.market_data.inventory import check_store, list_store
 
-__all__ = ["Check", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
+__all__ = ["DoctorCheck", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 Probe: TypeAlias = Callable[[Config, str | None], str]
@@ -36,7 +36,7 @@ TOO_LITTLE_BYTES: Final = 20_000_000
 SHOWN_FINDINGS: Final = 3
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class DoctorCheck(msgspec.Struct, frozen=True, kw_only=True):
     """One finding: what was looked at, how it is, and what to do about it (null where there is nothing to do)."""
 
     name: str
@@ -52,7 +52,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["cryptocast.doctor/1"] = "cryptocast.doctor/1"
     status: Status
     exit_code: int
-    checks: tuple[Check, ...]
+    checks: tuple[DoctorCheck, ...]
 
 
 def examine(
@@ -93,32 +93,32 @@ def probe_upstream(config: Config, api_key: str | None = None) -> str:
     return "nothing is fetched" if source is None else source.probe(config, api_key)
 
 
-def _report(checks: list[Check]) -> DoctorReport:
+def _report(checks: list[DoctorCheck]) -> DoctorReport:
     failed = [check for check in checks if check.status == "fail"]
     worst: Status = "fail" if failed else "warn" if any(check.status == "warn" for check in checks) else "ok"
     return DoctorReport(status=worst, exit_code=failed[0].exit_code if failed else 0, checks=tuple(checks))
 
 
-def _ok(name: str, found: str, then: str | None = None) -> Check:
-    return Check(name=name, status="ok", found=found, next=then)
+def _ok(name: str, found: str, then: str | None = None) -> DoctorCheck:
+    return DoctorCheck(name=name, status="ok", found=found, next=then)
 
 
-def _warn(name: str, found: str, then: str | None = None) -> Check:
-    return Check(name=name, status="warn", found=found, next=then)
+def _warn(name: str, found: str, then: str | None = None) -> DoctorCheck:
+    return DoctorCheck(name=name, status="warn", found=found, next=then)
 
 
-def _fail(name: str, found: str, then: str | None, error: CryptocastError | type[CryptocastError]) -> Check:
-    return Check(name=name, status="fail", found=found, next=then, exit_code=error.exit_code)
+def _fail(name: str, found: str, then: str | None, error: CryptocastError | type[CryptocastError]) -> DoctorCheck:
+    return DoctorCheck(name=name, status="fail", found=found, next=then, exit_code=error.exit_code)
 
 
-def _settings(config_path: Path | None, folder: Path, environ: Mapping[str, str]) -> Check:
+def _settings(config_path: Path | None, folder: Path, environ: Mapping[str, str]) -> DoctorCheck:
     path = config_path or folder / "config.toml"
     said = f"read from {path}" if path.is_file() else "built-in defaults: there is no config.toml here"
     overrides = sorted(name for name in environ if re.fullmatch(r"CRYPTOCAST_[A-Z0-9]+__[A-Z0-9_]+", name))
     return _ok("settings", said + (f"; overridden by {', '.join(overrides)}" if overrides else ""))
 
 
-def _store(config: Config) -> Iterator[Check]:
+def _store(config: Config) -> Iterator[DoctorCheck]:
     """The folder, and the candles in it."""
     path = config.store.path
     remedy = "Give the folder the rights to write, or name another: [store] path."
@@ -132,7 +132,7 @@ def _store(config: Config) -> Iterator[Check]:
     yield _candles(config)
 
 
-def _candles(config: Config) -> Check:
+def _candles(config: Config) -> DoctorCheck:
     try:
         checked = check_store(config)
     except CryptocastError as error:
@@ -150,7 +150,7 @@ def _candles(config: Config) -> Check:
     )
 
 
-def _registry(config: Config) -> Iterator[Check]:
+def _registry(config: Config) -> Iterator[DoctorCheck]:
     """The registry, and whether its versions in use can be asked."""
     try:
         registry = Registry.open(config.store.path, create=False, gate=config.gate)
@@ -179,14 +179,14 @@ def _some(problems: list[str]) -> str:
     return " ".join(problems[:SHOWN_FINDINGS]) + (f" And {more} more." if more > 0 else "")
 
 
-def _sources(config: Config, environ: Mapping[str, str]) -> Iterator[Check]:
+def _sources(config: Config, environ: Mapping[str, str]) -> Iterator[DoctorCheck]:
     """What each source needs before it can be fetched from."""
     for source in SOURCES.values():
         for found in source.findings(config, environ):
-            yield Check(name=found.name, status=found.status, found=found.found, next=found.next)
+            yield DoctorCheck(name=found.name, status=found.status, found=found.found, next=found.next)
 
 
-def _token(config: Config, environ: Mapping[str, str]) -> Check:
+def _token(config: Config, environ: Mapping[str, str]) -> DoctorCheck:
     given, host = bool(environ.get(TOKEN, "").strip()), config.serve.host
     if not given and host not in LOOPBACK:
         found = f"[serve] host is {host}, open to other machines, and {TOKEN} is not set: serve will refuse"
@@ -194,7 +194,7 @@ def _token(config: Config, environ: Mapping[str, str]) -> Check:
     return _ok("token", f"{TOKEN} is set" if given else f"none: serve listens on {host} only")
 
 
-def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Check:
+def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> DoctorCheck:
     try:
         return _ok("network", probe(config, environ.get(API_KEY, "").strip() or None))
     except UsageError as error:
@@ -210,7 +210,7 @@ def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Check:
         return _warn("network", str(error), remedy)
 
 
-def _libraries() -> Iterator[Check]:
+def _libraries() -> Iterator[DoctorCheck]:
     """The versions of what cryptocast was installed with, and whether all of it is there."""
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     try:
@@ -236,7 +236,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _disk(config: Config) -> Check:
+def _disk(config: Config) -> DoctorCheck:
     free = shutil.disk_usage(nearest_folder(config.store.path)).free
     said = f"{free / 1e9:,.1f} GB free where the store is"
     remedy = "Make room, or move [store] path."

@@ -19,10 +19,10 @@ from cryptocast.features.builder import required_history
 from cryptocast.registry import Version
 from cryptocast.workflows.audits import audit_pool, raise_for_leaks
 from cryptocast.workflows.cluster import spread_table
-from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, pool_of
+from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, matrix_of, pool_of
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.engines import Engine
-from cryptocast.workflows.explanation import Explained, explain
+from cryptocast.workflows.explanation import ShapValues, explain
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.reports import CoinError, DataUsed
 
@@ -32,10 +32,10 @@ __all__ = [
     "Catalogue",
     "Engine",
     "FeatureFacts",
+    "FeatureImportance",
     "FeatureRow",
     "FeatureRows",
     "FeatureWeight",
-    "Importance",
     "audit_features",
     "catalogue",
     "feature_importance",
@@ -111,7 +111,7 @@ class FeatureWeight(msgspec.Struct, frozen=True, kw_only=True):
     latest: float | None = None
 
 
-class Importance(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureImportance(msgspec.Struct, frozen=True, kw_only=True):
     """The features of one version, the most used first. They say what was used, not what predicts.
 
     shap_bars: recent bars of the coin behind the SHAP values; shap_note: why there are none. dropped: features that the
@@ -202,7 +202,7 @@ def refuse_findings(context: Context, report: AuditReport) -> None:
     raise_for_leaks(report, feature_set(context.config))
 
 
-def feature_importance(context: Context, selection: Selection) -> Importance:
+def feature_importance(context: Context, selection: Selection) -> FeatureImportance:
     """What the first named coin's lightgbm leans on: the one in production, else the newest.
 
     Gain is read from the saved trees; SHAP values are LightGBM's own, on the coin's recent bars. Raises RegistryError
@@ -222,7 +222,7 @@ def feature_importance(context: Context, selection: Selection) -> Importance:
         weights, bars = [_explained(weight, explained) for weight in weights], explained.bars
     except CryptocastError as error:
         note = f"SHAP values could not be computed: {error}"
-    return Importance(
+    return FeatureImportance(
         version=version.name,
         source=pool.source,
         trained_at=version.manifest.trained_at,
@@ -234,17 +234,17 @@ def feature_importance(context: Context, selection: Selection) -> Importance:
     )
 
 
-def _explained(weight: FeatureWeight, explained: Explained) -> FeatureWeight:
+def _explained(weight: FeatureWeight, explained: ShapValues) -> FeatureWeight:
     typical, latest = explained.typical[weight.name], explained.latest[weight.name]
     return msgspec.structs.replace(weight, shap=typical, latest=latest)
 
 
-def _pools(context: Context, selection: Selection) -> tuple[Pool, ...]:
+def _pools(context: Context, selection: Selection) -> tuple[CoinPool, ...]:
     return gather(context, selection.resolved(context.config), pool=pool_of(context.config))
 
 
 def _rows(
-    context: Context, pools: tuple[Pool, ...], known: FeatureSet, *, tail: int | None, engine: Engine | None
+    context: Context, pools: tuple[CoinPool, ...], known: FeatureSet, *, tail: int | None, engine: Engine | None
 ) -> tuple[FeatureRows, pl.DataFrame]:
     """The latest rows of the named coins, and their whole tables below each other."""
     tables = []
@@ -269,7 +269,9 @@ def _rows(
     return report, table
 
 
-def _table(context: Context, pool: Pool, known: FeatureSet, *, tail: int | None, engine: Engine | None) -> pl.DataFrame:
+def _table(
+    context: Context, pool: CoinPool, known: FeatureSet, *, tail: int | None, engine: Engine | None
+) -> pl.DataFrame:
     if engine is not None and engine.kind == "dask":
         return spread_table(engine, pool, known, tail=tail, progress=context.progress)
     context.progress.begin("features", 1)

@@ -29,16 +29,16 @@ from cryptocast.models.recent_window import recent_bars
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
-from cryptocast.workflows.coin_pool import Pool, feature_table, gather, last_rows, moment, widen
+from cryptocast.workflows.coin_pool import CoinPool, feature_table, gather, last_rows, moment, widen
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
 from cryptocast.workflows.late_bars import bars_late, both_ends, from_late_bars
-from cryptocast.workflows.market_data.resolve import CoinBars, stale_after
-from cryptocast.workflows.online_calibration import Served, recalibrated, states_at
+from cryptocast.workflows.market_data.resolve import CoinCandles, stale_after
+from cryptocast.workflows.online_calibration import LiveForecast, recalibrated, states_at
 from cryptocast.workflows.reports import AbSide, CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
-__all__ = ["Forecaster", "Request", "describe", "forecast"]
+__all__ = ["ForecastMaker", "Request", "describe", "forecast"]
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Choice:
     """The model that answers, and why it is not the one asked for."""
 
     kind: str
@@ -74,7 +74,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class VersionAnswer:
     """What a version says at the last bar, at each horizon that was asked for.
 
     reasons: by horizon, why the baseline answers there. notices: what must be said about the pool.
@@ -87,7 +87,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Forecaster:
+class ForecastMaker:
     """Makes forecasts, and keeps the models that it asked last. Not for several threads at once.
 
     breakers: by version, of those that failed lately.
@@ -103,9 +103,9 @@ class Forecaster:
         clock = self.context.clock
         self.breakers = Breakers(lambda name: Breaker(f"model {name}", ALONE, clock=clock))
 
-    def on(self, context: Context) -> "Forecaster":
+    def on(self, context: Context) -> "ForecastMaker":
         """One with the same models on other candles, for the same thread."""
-        other = Forecaster(context, self._loaded, self._tables)
+        other = ForecastMaker(context, self._loaded, self._tables)
         other.breakers = self.breakers
         return other
 
@@ -141,7 +141,7 @@ class Forecaster:
             errors=tuple(errors[coin] for coin in asked.coins if coin in errors),
         )
 
-    def _one(self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str) -> CoinForecast:
+    def _one(self, request: Request, asked: Resolved, registry: Registry, pool: CoinPool, coin: str) -> CoinForecast:
         bars, stale_bars = pool.bars[coin], self.context.config.data.stale_after_bars
         late = bars_late(bars, bar_us=pool.bar_us, stale_bars=stale_bars)
         chosen, answer = self._answering(request, asked, registry, pool, coin, late)
@@ -163,25 +163,25 @@ class Forecaster:
         return msgspec.structs.replace(told, notices=(*told.notices, *answer.notices, *live))
 
     def _answering(
-        self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str, late: int
-    ) -> tuple[Chosen, Answer | None]:
+        self, request: Request, asked: Resolved, registry: Registry, pool: CoinPool, coin: str, late: int
+    ) -> tuple[Choice, VersionAnswer | None]:
         """The first step of the ladder that holds, with the reason why the one asked for does not."""
         reason: Fallback | None = None
         if late >= max(request.horizons):
-            return Chosen(BASELINE, None, None if request.model == BASELINE else _older(late)), None
+            return Choice(BASELINE, None, None if request.model == BASELINE else _older(late)), None
         for chosen in ladder(registry, VersionKey(coin, pool.market, ""), request):
             reason = reason or chosen.fallback
             if chosen.version is None:
                 continue
             outcome = self._asked(replace(chosen, fallback=reason), request, asked, registry, pool, late)
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, VersionAnswer):
                 return replace(chosen, fallback=reason), outcome
             reason = reason or outcome
-        return Chosen(BASELINE, None, reason), None
+        return Choice(BASELINE, None, reason), None
 
     def _asked(
-        self, chosen: Chosen, request: Request, asked: Resolved, registry: Registry, pool: Pool, late: int
-    ) -> Answer | Fallback:
+        self, chosen: Choice, request: Request, asked: Resolved, registry: Registry, pool: CoinPool, late: int
+    ) -> VersionAnswer | Fallback:
         """What the version says, or why it says nothing. Raises the cause where this very version was named, and
         UsageError for a horizon that is beyond what it can be asked for."""
         version = chosen.version
@@ -204,7 +204,7 @@ class Forecaster:
         if not own:
             return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
         if request.version is not None:
-            served: tuple[Served, tuple[str, ...]] | Fallback = self.by_version(registry, version, asked, pool)
+            served: tuple[LiveForecast, tuple[str, ...]] | Fallback = self.by_version(registry, version, asked, pool)
         else:
             served = self._carefully(registry, version, asked, pool)
         if isinstance(served, Fallback):
@@ -217,8 +217,8 @@ class Forecaster:
         return [horizon for horizon in horizons if horizon > longest and horizon not in usual]
 
     def _carefully(
-        self, registry: Registry, version: Version, asked: Resolved, pool: Pool
-    ) -> tuple[Served, tuple[str, ...]] | Fallback:
+        self, registry: Registry, version: Version, asked: Resolved, pool: CoinPool
+    ) -> tuple[LiveForecast, tuple[str, ...]] | Fallback:
         """As `by_version`; what fails is a reason, and what fails again and again is left alone for a while."""
         try:
             permit = self.breakers(version.name).admit()
@@ -251,10 +251,10 @@ class Forecaster:
         registry: Registry,
         version: Version,
         asked: Resolved,
-        pool: Pool,
+        pool: CoinPool,
         *,
         on_stage: Callable[[FallbackCode], None] = lambda _: None,
-    ) -> tuple[Served, tuple[str, ...]]:
+    ) -> tuple[LiveForecast, tuple[str, ...]]:
         """What the version says at the last bar of its coin, at all horizons that it was fitted for, and what must be
         said about it.
 
@@ -278,7 +278,7 @@ class Forecaster:
         return recalibrated(fitted, states, by_baseline), notices
 
     def _rows(
-        self, model: Calibrated, version: Version, asked: Resolved, pool: Pool, features: FeatureSet
+        self, model: Calibrated, version: Version, asked: Resolved, pool: CoinPool, features: FeatureSet
     ) -> tuple[Matrix, tuple[str, ...]]:
         """The last rows of the coins of the fit, and what must be said about those that could not be had."""
         whole, lost = pool_of_fit(self.context, asked, pool, version)
@@ -305,7 +305,7 @@ class Forecaster:
 
 def forecast(context: Context, request: Request) -> ForecastDocument:
     """The forecast now, for a command or a notebook."""
-    return Forecaster(context).forecast(request)
+    return ForecastMaker(context).forecast(request)
 
 
 def check_request(request: Request, granularity: Granularity) -> None:
@@ -321,7 +321,7 @@ def check_request(request: Request, granularity: Granularity) -> None:
         raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
 
 
-def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Chosen]:
+def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Choice]:
     """The versions to ask, the first that answers counts: the one referred to, or production of the kind asked for (the
     best one for `auto`), then the best other ones. Of an A/B test the side of whoever asks, then production.
 
@@ -331,7 +331,7 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
         version = registry.get(request.version, source=key.source, vs=key.vs, granularity=key.granularity)
         if msgspec.structs.replace(version.key, kind="") != msgspec.structs.replace(key, kind=""):
             raise UsageError(f"{version.name} is a version of {version.key}, not of {key.coin} on these bars.")
-        yield Chosen(version.key.kind, version, None)
+        yield Choice(version.key.kind, version, None)
         return
     if request.model == BASELINE:
         return
@@ -340,7 +340,7 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
     first = None if asked is None else registry.alias(msgspec.structs.replace(key, kind=asked), PRODUCTION)
     if asked is not None and first is None:
         detail = f"no {asked} of {where}; train one: cryptocast train {key.coin} --model {asked}"
-        yield Chosen(asked, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
+        yield Choice(asked, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
     if first is not None:
         yield from _by_side(registry, first, request.challenged)
     best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
@@ -354,10 +354,10 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
             is_empty = False
             yield from _by_side(registry, other, request.challenged)
     if is_empty and asked is None:
-        yield Chosen(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
+        yield Choice(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
 
 
-def learned_later(version: Version, bars: CoinBars, tolerance_us: int) -> str | None:
+def learned_later(version: Version, bars: CoinCandles, tolerance_us: int) -> str | None:
     """That the version learned from bars after the last one of these, if it did: a forecast as of a past moment must
     not rest on what was learned after it."""
     learned, as_of = max(data.last for data in version.manifest.coins), bars.candles.provenance.last
@@ -378,8 +378,8 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _answer(
-    served: Served, notices: tuple[str, ...], version: Version, pool: Pool, horizons: Sequence[int], late: int
-) -> Answer:
+    served: LiveForecast, notices: tuple[str, ...], version: Version, pool: CoinPool, horizons: Sequence[int], late: int
+) -> VersionAnswer:
     """What was served, at the horizons that were asked for: those between are interpolated, and the baseline answers
     where the version leaves it to it or was not fitted so far ahead."""
     coin, fitted = version.key.coin, served.forecast.horizons.tolist()
@@ -402,7 +402,7 @@ def _answer(
     made = _late(pool, coin, horizons, late, made) if late else made
     if made is None:
         raise ValueError("no horizon was asked for")
-    return Answer(made, reasons, outcomes, notices)
+    return VersionAnswer(made, reasons, outcomes, notices)
 
 
 def beside(first: Forecast, second: Forecast) -> Forecast:
@@ -418,18 +418,18 @@ def beside(first: Forecast, second: Forecast) -> Forecast:
     )
 
 
-def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Iterator[Chosen]:
+def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Iterator[Choice]:
     """Production, or before it the challenger of a running A/B test where that is the side of whoever asks."""
     key = production.key
     test = next((test.start for test in registry.ab_tests(key) if test.end is None), None)
     if test is None:
-        yield Chosen(key.kind, production, None)
+        yield Choice(key.kind, production, None)
         return
     if test.test in challenged:
         reference = f"{key.coin}/{key.kind}:{test.challenger}"
         challenger = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
-        yield Chosen(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
-    yield Chosen(key.kind, production, None, AbSide(test=test.test, side="production"))
+        yield Choice(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
+    yield Choice(key.kind, production, None, AbSide(test=test.test, side="production"))
 
 
 def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
@@ -442,7 +442,9 @@ def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
     )
 
 
-def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version) -> tuple[Pool, tuple[str, ...]]:
+def pool_of_fit(
+    context: Context, asked: Resolved, pool: CoinPool, version: Version
+) -> tuple[CoinPool, tuple[str, ...]]:
     """The coins that a version was fitted on, no more and no less, and those of them that could not be had."""
     members = [data.coin for data in version.manifest.coins]
     wide = widen(context, asked, pool, members)
@@ -452,7 +454,7 @@ def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version)
 
 def served_matrix(
     model: Calibrated,
-    pool: Pool,
+    pool: CoinPool,
     horizons: Sequence[int],
     features: FeatureSet,
     *,
@@ -480,7 +482,7 @@ def model_forecast(
     return model.predict(last_row(matrix, coin), baseline_at=baseline_at)
 
 
-def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
+def baseline_forecast(pool: CoinPool, coin: str, horizons: Sequence[int]) -> Forecast:
     """The baseline at the coin's last bar, from its own candles alone."""
     rule, longest = volatility_rule(pool.bar_us), max(horizons)
     # What the quantiles look at, and before it what the volatility of its first bar remembers to 1e-8.
@@ -492,7 +494,7 @@ def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecas
     return BaselineLearner().fit(matrix).predict(last_row(matrix, coin))
 
 
-def _without_volatility(bars: CoinBars) -> str:
+def _without_volatility(bars: CoinCandles) -> str:
     coin, closes = bars.candles.provenance.key.coin, bars.candles.frame["close"].drop_nulls()
     if len(closes) > 21 and closes.n_unique() == 1:
         return f"The price of {coin} has never moved in {len(closes)} bars: there is no volatility to forecast."
@@ -512,8 +514,8 @@ def last_row(matrix: Matrix, coin: str) -> Matrix:
 
 
 def describe(
-    bars: CoinBars,
-    chosen: Chosen,
+    bars: CoinCandles,
+    chosen: Choice,
     made: Forecast,
     request: Request,
     granularity: Granularity,
@@ -580,7 +582,7 @@ def describe(
     )
 
 
-def _late(pool: Pool, coin: str, horizons: Sequence[int], late: int, made: Forecast | None = None) -> Forecast:
+def _late(pool: CoinPool, coin: str, horizons: Sequence[int], late: int, made: Forecast | None = None) -> Forecast:
     return from_late_bars(made, baseline_forecast(pool, coin, both_ends(horizons, late)), horizons, late)
 
 

@@ -15,12 +15,12 @@ import numpy as np
 
 from cryptocast.features.matrix import FloatArray
 from cryptocast.models.base import Forecast
-from cryptocast.workflows.market_data.resolve import CoinBars
+from cryptocast.workflows.market_data.resolve import CoinCandles
 
 __all__ = ["bars_late", "both_ends", "from_late_bars"]
 
 
-def bars_late(bars: CoinBars, *, bar_us: int, stale_bars: int) -> int:
+def bars_late(bars: CoinCandles, *, bar_us: int, stale_bars: int) -> int:
     """How many bars should have closed since the last one known; 0 while they are not more than `stale_bars`."""
     passed = (bars.now - bars.candles.provenance.last) // timedelta(microseconds=bar_us)
     return passed if bars.stale and passed > stale_bars else 0

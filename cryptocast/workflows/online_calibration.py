@@ -26,13 +26,13 @@ from cryptocast.models.base import Forecast
 from cryptocast.registry import CalibrationState, MaturedRow, Registry, Version
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["Served", "learn", "recalibrated", "state_of", "states_at"]
+__all__ = ["LiveForecast", "learn", "recalibrated", "state_of", "states_at"]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Served:
+class LiveForecast:
     """A version's forecast of one row. forecast: as it is served; fitted: before its live outcomes moved it; outcomes:
     how many of those have, by horizon; by_baseline: horizons that the version leaves to the baseline."""
 
@@ -42,11 +42,11 @@ class Served:
     by_baseline: frozenset[int]
 
 
-def recalibrated(fitted: Forecast, states: Iterable[online.HorizonState], by_baseline: Collection[int]) -> Served:
+def recalibrated(fitted: Forecast, states: Iterable[online.HorizonState], by_baseline: Collection[int]) -> LiveForecast:
     """The forecast with its intervals moved by what its live outcomes say; horizons of the baseline are left alone."""
     own = [state for state in states if state.outcomes and state.horizon not in by_baseline]
     made = online.widened(fitted, own) if own else fitted
-    return Served(made, fitted, {state.horizon: state.outcomes for state in own}, frozenset(by_baseline))
+    return LiveForecast(made, fitted, {state.horizon: state.outcomes for state in own}, frozenset(by_baseline))
 
 
 def learn(

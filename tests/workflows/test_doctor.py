@@ -20,7 +20,7 @@ from cryptocast.registry import Registry, recipe_hash
 from cryptocast.rehearsal import DEMO_KEY, PRO_KEY, FakeUpstream, Limits, Rule
 from cryptocast.rehearsal.plans import Plan
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.doctor import Check, DoctorReport, Probe, examine, probe_upstream
+from cryptocast.workflows.doctor import DoctorCheck, DoctorReport, Probe, examine, probe_upstream
 from cryptocast.workflows.feature_sets import catalogue_set
 from tests.registry.registry_fits import BITCOIN, NOW, manifest, register
 
@@ -39,7 +39,7 @@ def looked(folder: Path, *, probe: Probe | None = None, **environ: str) -> Docto
     return examine(None, environ=environ, folder=folder, probe=probe)
 
 
-def finding(report: DoctorReport, name: str) -> Check:
+def finding(report: DoctorReport, name: str) -> DoctorCheck:
     (found,) = [check for check in report.checks if check.name == name]
     return found
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from cryptocast.cli.number_format import NOTHING, count, digits, percent, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.tables import Cell, Column, Sheet, note
-from cryptocast.workflows.features import AuditCheck, AuditReport, Catalogue, FeatureRows, Importance
+from cryptocast.workflows.features import AuditCheck, AuditReport, Catalogue, FeatureImportance, FeatureRows
 
 __all__ = ["audit_screen", "catalogue_screen", "importance_screen", "rows_screen"]
 
@@ -95,7 +95,7 @@ def _check(check: AuditCheck) -> tuple[Cell, ...]:
     return (check.name, state, f"{check.cells:,}", f"{check.found:,}", check.what)
 
 
-def importance_screen(report: Importance) -> Iterator[RenderableType]:
+def importance_screen(report: FeatureImportance) -> Iterator[RenderableType]:
     """The most used features, with bars."""
     columns = (
         Column("feature"),

@@ -14,7 +14,7 @@ from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.version import version_name
 from cryptocast.workflows.lifecycle.ab import AbReport, AbRow
 from cryptocast.workflows.lifecycle.archives import ExportReport, ImportReport
-from cryptocast.workflows.lifecycle.compare import Compared, Comparison
+from cryptocast.workflows.lifecycle.compare import VersionComparison, VersionFacts
 from cryptocast.workflows.lifecycle.live_scoring import ScoreReport
 from cryptocast.workflows.lifecycle.model_card import ModelCard
 from cryptocast.workflows.lifecycle.rollback import RollbackReport
@@ -63,7 +63,7 @@ def best_screen(document: BestDocument) -> Iterator[RenderableType]:
     yield Text(f"Best: {answers}", style="bold")
 
 
-def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
+def comparison_screen(found: VersionComparison) -> Iterator[RenderableType]:
     """The verdict, the skill by horizon, what each is, and what differs."""
     yield Text(comparison_sentence(found.a.name, found.verdict), style="bold")
     if found.contest is not None:
@@ -97,7 +97,7 @@ def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
         yield note(f"{len(found.differences) - SHOWN} more differences: --json or --html FILE.")
 
 
-def _sides(a: Compared, b: Compared) -> Iterator[tuple[Cell, ...]]:
+def _sides(a: VersionFacts, b: VersionFacts) -> Iterator[tuple[Cell, ...]]:
     yield "version", a.name, b.name
     yield "aliases", ", ".join(a.aliases) or "none", ", ".join(b.aliases) or "none"
     yield "trained to", *(when(one.trained_to, midnight=False) if one.trained_to else NOTHING for one in (a, b))

@@ -34,12 +34,12 @@ from cryptocast.workflows.auxiliary_history import help_for
 from cryptocast.workflows.backtesting.contenders import contenders, walk
 from cryptocast.workflows.backtesting.evidence import attempt, keep_evidence, keep_trials, past_trials, trial_name
 from cryptocast.workflows.backtesting.losses import keep_losses
-from cryptocast.workflows.backtesting.outcome import Outcome, Prepared
+from cryptocast.workflows.backtesting.outcome import BacktestInput, BacktestOutcome
 from cryptocast.workflows.backtesting.placebo import shuffled
 from cryptocast.workflows.backtesting.predictions import predictions_table
 from cryptocast.workflows.backtesting.report_pages import page_of, write_pages
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, RunResult, digest_of
-from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, moment, pool_of
+from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, matrix_of, moment, pool_of
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set
@@ -47,7 +47,16 @@ from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import BacktestReport, BacktestRow, FoldRow, Placebo
 from cryptocast.workflows.tuning.adopted_settings import with_found
 
-__all__ = ["BacktestOrder", "Outcome", "Prepared", "backtest", "carry_out", "prepare", "report_of", "scored_part"]
+__all__ = [
+    "BacktestInput",
+    "BacktestOrder",
+    "BacktestOutcome",
+    "backtest",
+    "carry_out",
+    "prepare",
+    "report_of",
+    "scored_part",
+]
 
 CONVENTIONS: Final = (
     "An origin is the close of a bar; what it knows closed by then. Times are UTC.",
@@ -166,7 +175,9 @@ def _check_folder(path: Path) -> None:
         raise DataError(f"{path} cannot be written: it is a folder, or its folder is closed to you. Name another.")
 
 
-def _traded(prepared: Prepared, named: Outcome, order: BacktestOrder, manifest: RunManifest) -> Trading | None:
+def _traded(
+    prepared: BacktestInput, named: BacktestOutcome, order: BacktestOrder, manifest: RunManifest
+) -> Trading | None:
     """The strategies on the forecasts of the named coins; None where there are too few bars."""
     context, pool, issued = prepared.context, prepared.pool, named.judged.rows.issued_at
     past = past_trials(context, pool, moment(int(issued.min())), moment(int(issued.max())))
@@ -189,7 +200,7 @@ def _traded(prepared: Prepared, named: Outcome, order: BacktestOrder, manifest: 
     )
 
 
-def _bars_of(pool: Pool, coin: str) -> CoinBars:
+def _bars_of(pool: CoinPool, coin: str) -> CoinBars:
     frame = pool.bars[coin].candles.frame
     return CoinBars(
         coin=coin,
@@ -200,7 +211,7 @@ def _bars_of(pool: Pool, coin: str) -> CoinBars:
     )
 
 
-def _placebo(prepared: Prepared, order: BacktestOrder) -> Placebo:
+def _placebo(prepared: BacktestInput, order: BacktestOrder) -> Placebo:
     """The whole of it on shuffled prices, again and again: how often something is found where nothing is."""
     pool, block = prepared.pool, prepared.context.config.backtest.placebo_block_bars
     rng = np.random.default_rng(prepared.context.config.train.seed)
@@ -236,7 +247,7 @@ def _placebo(prepared: Prepared, order: BacktestOrder) -> Placebo:
     )
 
 
-def _found(outcome: Outcome, prepared: Prepared) -> tuple[bool, bool]:
+def _found(outcome: BacktestOutcome, prepared: BacktestInput) -> tuple[bool, bool]:
     """Whether anything is said to be better, and whether any of that lies in the direction."""
     rows = _rows(prepared, outcome)
     better = {(row.model, score.horizon) for row in rows for score in row.scores if score.verdict.word == "better"}
@@ -248,7 +259,7 @@ def _found(outcome: Outcome, prepared: Prepared) -> tuple[bool, bool]:
     return True, bool(better & placed)
 
 
-def prepare(context: Context, order: BacktestOrder) -> Prepared:
+def prepare(context: Context, order: BacktestOrder) -> BacktestInput:
     """Candles, features and plan. Raises as `backtest` does."""
     asked = order.selection.resolved(context.config)
     models = contenders(context, _names(context, order))
@@ -271,10 +282,10 @@ def prepare(context: Context, order: BacktestOrder) -> Prepared:
     context.progress.step("features")
     context.progress.end()
     plan = _plan(context, order, matrix, asked.granularity) if order.walk_forward else None
-    return Prepared(context, asked, pool, features, matrix, models, horizons, plan, (*notes, *helped.notes))
+    return BacktestInput(context, asked, pool, features, matrix, models, horizons, plan, (*notes, *helped.notes))
 
 
-def carry_out(prepared: Prepared, folder: RunFolder | None, engine: Engine) -> Outcome:
+def carry_out(prepared: BacktestInput, folder: RunFolder | None, engine: Engine) -> BacktestOutcome:
     """All forecasts, judged. folder: keeps what a walk has done, and gives it back; None: everything is made now."""
     if prepared.plan is None:
         return _hold_out(prepared)
@@ -287,10 +298,12 @@ def carry_out(prepared: Prepared, folder: RunFolder | None, engine: Engine) -> O
         raise DataError(f"{error} A longer --window than {plan.window} bars would hold more, too.") from error
     judged = judge(matrix.rows(found.row), found.forecasts, step=plan.step)
     # Refits stand at origins: this is how far apart they truly are.
-    return Outcome(judged, found.fold, found.folds, plan.step, max(1, plan.refit_every // plan.step) * plan.step)
+    return BacktestOutcome(
+        judged, found.fold, found.folds, plan.step, max(1, plan.refit_every // plan.step) * plan.step
+    )
 
 
-def scored_part(prepared: Prepared, outcome: Outcome) -> Outcome:
+def scored_part(prepared: BacktestInput, outcome: BacktestOutcome) -> BacktestOutcome:
     """The part of the named coins. Raises DataError if there is none."""
     named = outcome.of_coins(prepared.pool.named)
     if len(named.judged.rows) == 0:
@@ -328,7 +341,7 @@ def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: G
     )
 
 
-def _hold_out(prepared: Prepared) -> Outcome:
+def _hold_out(prepared: BacktestInput) -> BacktestOutcome:
     matrix, config = prepared.matrix, prepared.context.config
     split, progress = config.split, prepared.context.progress
     parts = split_by_time(matrix.spans, fit=split.fit, stop=split.stop)
@@ -355,12 +368,14 @@ def _hold_out(prepared: Prepared) -> Outcome:
         name: average([forecasts[member] for member in mix.members]) for name, mix in prepared.models.mixes.items()
     }
     fold = Fold(0, parts.test_start, int(parts.fit.sum()), len(np.unique(rows.issued_at)))
-    return Outcome(judge(rows, {**forecasts, **mixed}, step=1), np.zeros(len(rows), dtype=np.int64), (fold,), 1, None)
+    return BacktestOutcome(
+        judge(rows, {**forecasts, **mixed}, step=1), np.zeros(len(rows), dtype=np.int64), (fold,), 1, None
+    )
 
 
 def report_of(
-    prepared: Prepared,
-    outcome: Outcome,
+    prepared: BacktestInput,
+    outcome: BacktestOutcome,
     run_id: str,
     notes: tuple[str, ...],
     *,
@@ -405,7 +420,7 @@ def report_of(
     )
 
 
-def _silent(prepared: Prepared, outcome: Outcome) -> tuple[str, ...]:
+def _silent(prepared: BacktestInput, outcome: BacktestOutcome) -> tuple[str, ...]:
     """What to say of named coins on which nothing was forecast."""
     heard, least = set(outcome.judged.rows.coin_names.tolist()), prepared.context.config.train.min_train_bars
     return tuple(
@@ -415,7 +430,7 @@ def _silent(prepared: Prepared, outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def _rows(prepared: Prepared, outcome: Outcome) -> tuple[BacktestRow, ...]:
+def _rows(prepared: BacktestInput, outcome: BacktestOutcome) -> tuple[BacktestRow, ...]:
     """Scores of each model, over all named coins and coin by coin."""
     named, models = prepared.pool.named, prepared.models.names
     coins: tuple[str | None, ...] = (None, *(named if len(named) > 1 else ()))

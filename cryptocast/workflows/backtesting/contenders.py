@@ -15,7 +15,7 @@ from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.combination import Mix
 from cryptocast.models.kinds import learner
 from cryptocast.workflows.backtesting.run_folder import CoinSpan, RunFolder, RunManifest, deciding_settings, plan_facts
-from cryptocast.workflows.coin_pool import Pool, moment
+from cryptocast.workflows.coin_pool import CoinPool, moment
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
@@ -52,7 +52,7 @@ def contenders(context: Context, names: tuple[str, ...], help_rows: Matrix | Non
 
 def manifest_of(
     context: Context,
-    pool: Pool,
+    pool: CoinPool,
     models: Contenders,
     horizons: tuple[int, ...],
     plan: Plan | None,
@@ -110,6 +110,6 @@ def walk(
         context.progress.end()
 
 
-def _span(pool: Pool, coin: str) -> CoinSpan:
+def _span(pool: CoinPool, coin: str) -> CoinSpan:
     stated = pool.bars[coin].candles.provenance
     return CoinSpan(coin=coin, rows=stated.rows, first=stated.first, last=stated.last, content_hash=stated.content_hash)

@@ -10,7 +10,7 @@ from cryptocast.config import Granularity
 from cryptocast.evaluation.records import Evidence, TradingRecord, Trial
 from cryptocast.evaluation.trading import PastTrials
 from cryptocast.workflows.backtesting.run_folder import RunManifest
-from cryptocast.workflows.coin_pool import Pool
+from cryptocast.workflows.coin_pool import CoinPool
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import BacktestReport
@@ -53,7 +53,7 @@ def keep_evidence(context: Context, manifest: RunManifest, report: BacktestRepor
     context.registry().record_evidence(rows)
 
 
-def past_trials(context: Context, pool: Pool, start: datetime, end: datetime) -> PastTrials:
+def past_trials(context: Context, pool: CoinPool, start: datetime, end: datetime) -> PastTrials:
     """Strategies and tunings that were evaluated before on any of these coins, alone or among others, on spans that
     overlap this one.
 
@@ -76,7 +76,7 @@ def past_trials(context: Context, pool: Pool, start: datetime, end: datetime) ->
 
 
 def keep_trials(
-    context: Context, pool: Pool, manifest: RunManifest, traded: TradingRecord, *, horizons: tuple[int, ...]
+    context: Context, pool: CoinPool, manifest: RunManifest, traded: TradingRecord, *, horizons: tuple[int, ...]
 ) -> None:
     """Each strategy that was traded on the forecasts of this run, in a row for each of its coins."""
     rows = [
@@ -100,7 +100,7 @@ def keep_trials(
     context.registry().record_trials(rows)
 
 
-def attempt(context: Context, pool: Pool, manifest: RunManifest, horizons: tuple[int, ...]) -> str:
+def attempt(context: Context, pool: CoinPool, manifest: RunManifest, horizons: tuple[int, ...]) -> str:
     """What makes one attempt differ from another beside strategy, recipe and span: coins, walk, horizons, costs, seed.
 
     Whoever turns any of these until the figure pleases has tried that often.

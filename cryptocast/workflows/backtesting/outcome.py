@@ -11,20 +11,20 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.workflows.backtesting.contenders import Contenders, manifest_of
 from cryptocast.workflows.backtesting.run_folder import RunManifest
-from cryptocast.workflows.coin_pool import Pool
+from cryptocast.workflows.coin_pool import CoinPool
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import FeatureSet
 
-__all__ = ["Outcome", "Prepared"]
+__all__ = ["BacktestInput", "BacktestOutcome"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class BacktestInput:
     """All that a backtest rests on, and what is asked of it. plan: None for one hold-out; notes: what to say of it."""
 
     context: Context
     asked: Resolved
-    pool: Pool
+    pool: CoinPool
     features: FeatureSet
     matrix: Matrix
     models: Contenders
@@ -40,7 +40,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class BacktestOutcome:
     """Forecasts of one run, of all coins of the pool, and how they came about."""
 
     judged: Judged
@@ -49,7 +49,7 @@ class Outcome:
     step: int
     refit_every: int | None
 
-    def of_coins(self, coins: tuple[str, ...]) -> "Outcome":
+    def of_coins(self, coins: tuple[str, ...]) -> "BacktestOutcome":
         """The part of these coins."""
         keep = np.isin(self.judged.rows.coin_names, coins)
-        return Outcome(self.judged.rows_where(keep), self.fold[keep], self.folds, self.step, self.refit_every)
+        return BacktestOutcome(self.judged.rows_where(keep), self.fold[keep], self.folds, self.step, self.refit_every)

@@ -15,7 +15,7 @@ from cryptocast.evaluation.report import Fan, FoldLosses, Importance, Page, pict
 from cryptocast.evaluation.trading import Trading
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import find_rounds
-from cryptocast.workflows.backtesting.outcome import Outcome, Prepared
+from cryptocast.workflows.backtesting.outcome import BacktestInput, BacktestOutcome
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.reports import BacktestReport
 
@@ -41,7 +41,11 @@ def write_pages(shown: Page, report: Path | None, plot: Path | None) -> None:
 
 
 def page_of(
-    prepared: Prepared, outcome: Outcome, report: BacktestReport, traded: Trading | None, manifest: RunManifest
+    prepared: BacktestInput,
+    outcome: BacktestOutcome,
+    report: BacktestReport,
+    traded: Trading | None,
+    manifest: RunManifest,
 ) -> Page:
     """The page of the named coins."""
     chosen = _chosen(report)
@@ -83,7 +87,7 @@ def _chosen(report: BacktestReport) -> str:
     return min(losses, key=lambda name: losses[name])
 
 
-def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[Fan]:
+def _fans(prepared: BacktestInput, outcome: BacktestOutcome, chosen: str) -> Iterator[Fan]:
     """The last origins of each coin whose outcomes are known."""
     rows, made = outcome.judged.rows, outcome.judged.forecasts[chosen]
     panel, bar = rows.panel, rows.bar_us
@@ -109,7 +113,7 @@ def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[Fan]:
         )
 
 
-def _folds(prepared: Prepared, outcome: Outcome) -> Iterator[FoldLosses]:
+def _folds(prepared: BacktestInput, outcome: BacktestOutcome) -> Iterator[FoldLosses]:
     issued, first = outcome.judged.rows.issued_at, int(prepared.matrix.issued_at.min())
     window = prepared.plan.window * prepared.matrix.bar_us if prepared.plan is not None else 0
     for fold in outcome.folds:
@@ -130,7 +134,7 @@ def _folds(prepared: Prepared, outcome: Outcome) -> Iterator[FoldLosses]:
         )
 
 
-def _importance(prepared: Prepared, outcome: Outcome) -> Iterator[Importance]:
+def _importance(prepared: BacktestInput, outcome: BacktestOutcome) -> Iterator[Importance]:
     """What the trees of the last refit lean on: made once more, since a walk keeps forecasts and no models."""
     from cryptocast.models.boosting import LightGBMForecaster  # loads LightGBM
 

@@ -15,9 +15,9 @@ from cryptocast.kinds import LIBRARIES
 from cryptocast.workflows.auxiliary_history import help_for
 from cryptocast.workflows.backtesting.backtest import carry_out, report_of, scored_part
 from cryptocast.workflows.backtesting.contenders import contenders
-from cryptocast.workflows.backtesting.outcome import Prepared
+from cryptocast.workflows.backtesting.outcome import BacktestInput
 from cryptocast.workflows.backtesting.run_folder import RunManifest, digest_of, read_manifest
-from cryptocast.workflows.coin_pool import Pool, feature_table, gather, matrix_of
+from cryptocast.workflows.coin_pool import CoinPool, feature_table, gather, matrix_of
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.environment import code_version, library_versions
@@ -85,7 +85,7 @@ def rerun(context: Context, path: Path, *, engine: Engine | None = None) -> Reru
     )
 
 
-def _as_recorded(context: Context, manifest: RunManifest) -> Prepared:
+def _as_recorded(context: Context, manifest: RunManifest) -> BacktestInput:
     config = _settings(context.config, manifest)
     context = replace(context, config=config)
     features = feature_set(config)
@@ -98,7 +98,7 @@ def _as_recorded(context: Context, manifest: RunManifest) -> Prepared:
     matrix = matrix_of(feature_table(pool, features.features), pool, manifest.horizons, features.names)
     models = contenders(context, manifest.models, help_for(context, pool, features, manifest.horizons).rows)
     plan = Plan(**manifest.plan) if manifest.plan else None
-    return Prepared(context, _asked(manifest), pool, features, matrix, models, manifest.horizons, plan)
+    return BacktestInput(context, _asked(manifest), pool, features, matrix, models, manifest.horizons, plan)
 
 
 def _settings(config: Config, manifest: RunManifest) -> Config:
@@ -120,7 +120,7 @@ def _asked(manifest: RunManifest) -> Resolved:
     )
 
 
-def _pool(context: Context, manifest: RunManifest) -> Pool:
+def _pool(context: Context, manifest: RunManifest) -> CoinPool:
     """The same bars: as they are now up to the last one of then, or as the store knew them then."""
     asked = _asked(manifest)
     known_then = replace(asked, as_of=manifest.created_at)
@@ -138,7 +138,7 @@ def _pool(context: Context, manifest: RunManifest) -> Pool:
     raise DataError(f"The run {manifest.run_id} cannot be repeated: {wrong}")
 
 
-def _first_difference(pool: Pool, manifest: RunManifest) -> str:
+def _first_difference(pool: CoinPool, manifest: RunManifest) -> str:
     for coin in manifest.coins:
         bars = pool.bars.get(coin.coin)
         if bars is None:

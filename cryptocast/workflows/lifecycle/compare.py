@@ -14,10 +14,10 @@ from cryptocast.evaluation.verdicts import Verdict, VerdictReason, comparison_se
 from cryptocast.registry import Contest, HorizonScore, Registry, Version, contest, horizon_sentence
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs, walked_pairs
 
-__all__ = ["Compared", "Comparison", "Difference", "compare", "contest_verdict", "write_comparison"]
+__all__ = ["Difference", "VersionComparison", "VersionFacts", "compare", "contest_verdict", "write_comparison"]
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
+class VersionFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One of the two."""
 
     name: str
@@ -43,20 +43,20 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     b: str | None
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class VersionComparison(msgspec.Struct, frozen=True, kw_only=True):
     """a against b. contest: a as the challenger of b on the origins that both were tested on; None: there are none,
     and `why_not` says so. The hold-outs may lie on different bars and are no comparison."""
 
     schema: Literal["cryptocast.comparison/2"] = "cryptocast.comparison/2"
-    a: Compared
-    b: Compared
+    a: VersionFacts
+    b: VersionFacts
     contest: Contest | None
     why_not: str | None
     verdict: Verdict  # a against b
     differences: tuple[Difference, ...]
 
 
-def compare(registry: Registry, store: Path, gate: GateConfig, a: Version, b: Version) -> Comparison:
+def compare(registry: Registry, store: Path, gate: GateConfig, a: Version, b: Version) -> VersionComparison:
     """Both on what they share: live forecasts if there are `gate.min_live` of them, else walks of both recipes.
 
     UsageError if they forecast different bars, or are the same version.
@@ -66,7 +66,7 @@ def compare(registry: Registry, store: Path, gate: GateConfig, a: Version, b: Ve
     if a.key == b.key and a.number == b.number:
         raise UsageError(f"{a.name} is one version. Name two: cryptocast registry list {a.key.coin}.")
     found, why_not = _contest(registry, store, gate, a, b)
-    return Comparison(
+    return VersionComparison(
         a=_compared(a),
         b=_compared(b),
         contest=found,
@@ -107,10 +107,10 @@ def contest_verdict(found: Contest | None, against: str, gate: GateConfig) -> Ve
     return msgspec.structs.replace(verdict, p=worse) if verdict.word == "worse" else verdict
 
 
-def _compared(version: Version) -> Compared:
+def _compared(version: Version) -> VersionFacts:
     manifest = version.manifest
     data = manifest.data(version.key.coin)
-    return Compared(
+    return VersionFacts(
         name=version.name,
         kind=version.key.kind,
         source=version.key.source,
@@ -152,7 +152,7 @@ def _facts(version: Version) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items()}
 
 
-def write_comparison(found: Comparison, path: Path) -> None:
+def write_comparison(found: VersionComparison, path: Path) -> None:
     """The comparison as one HTML page that needs nothing else. UsageError for another suffix."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} does not say its format: end it in .html.")

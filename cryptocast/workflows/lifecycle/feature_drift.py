@@ -18,12 +18,12 @@ import numpy as np
 from cryptocast.errors import CryptocastError
 from cryptocast.features.matrix import FloatArray, Matrix
 from cryptocast.registry import Drift, Registry, Version
-from cryptocast.workflows.coin_pool import Pool, feature_table, matrix_of
+from cryptocast.workflows.coin_pool import CoinPool, feature_table, matrix_of
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.forecast import pool_of_fit
 
-__all__ = ["DRIFT_BARS", "Drifted", "drift_of", "drifted", "psi"]
+__all__ = ["DRIFT_BARS", "FeatureDrift", "drift_of", "drifted", "psi"]
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +38,14 @@ LEAST_EXPECTED: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Drifted:
+class FeatureDrift:
     """bars since the training, 0 where they are too few to tell; features beyond, the worst first, if they are many."""
 
     bars: int
     features: tuple[Drift, ...]
 
 
-def drift_of(context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version) -> Drifted:
+def drift_of(context: Context, registry: Registry, asked: Resolved, pool: CoinPool, version: Version) -> FeatureDrift:
     """The features of the version at the bars since a training, against those until then.
 
     The training is that of the youngest version of its lineage with DRIFT_BARS bars after it.
@@ -55,7 +55,7 @@ def drift_of(context: Context, registry: Registry, asked: Resolved, pool: Pool, 
     closes = pool.bars[version.key.coin].candles.frame["close_time"].to_list()
     ends = [end for end in trained if len(closes) - bisect_right(closes, end) >= DRIFT_BARS]
     if not ends:
-        return Drifted(0, ())
+        return FeatureDrift(0, ())
     try:
         features = feature_set_of(version, context.config)
         whole, _ = pool_of_fit(context, asked, pool, version)
@@ -63,13 +63,13 @@ def drift_of(context: Context, registry: Registry, asked: Resolved, pool: Pool, 
         matrix = matrix_of(table, whole, version.manifest.horizons, version.manifest.features)
     except CryptocastError as error:
         log.info("no drift of %s: %s", version.name, error)
-        return Drifted(0, ())
+        return FeatureDrift(0, ())
     own = matrix.rows(matrix.coin_names == version.key.coin)
     found = (drifted(own, round(end.timestamp() * 1_000_000)) for end in ends)
-    return next((drift for drift in found if drift.bars), Drifted(0, ()))
+    return next((drift for drift in found if drift.bars), FeatureDrift(0, ()))
 
 
-def drifted(rows: Matrix, trained_to: int) -> Drifted:
+def drifted(rows: Matrix, trained_to: int) -> FeatureDrift:
     """Of the rows of one coin, those after a moment (microseconds) against those until then.
 
     Nothing below DRIFT_BARS rows after it, nor where at most a tenth of the features lies beyond.
@@ -77,13 +77,13 @@ def drifted(rows: Matrix, trained_to: int) -> Drifted:
     known = rows.issued_at <= trained_to
     bars = int((~known).sum())
     if bars < DRIFT_BARS or not known.any():
-        return Drifted(0, ())
+        return FeatureDrift(0, ())
     found = [
         Drift(feature=name, psi=psi(column[known], column[~known]), usual=_usual(column[known], bars))
         for name, column in zip(rows.feature_names, rows.features.T, strict=True)
     ]
     beyond = sorted((row for row in found if row.psi > row.usual), key=lambda row: -row.psi)
-    return Drifted(bars, tuple(beyond) if len(beyond) > SHARE * len(found) else ())
+    return FeatureDrift(bars, tuple(beyond) if len(beyond) > SHARE * len(found) else ())
 
 
 def _usual(expected: FloatArray, bars: int) -> float:

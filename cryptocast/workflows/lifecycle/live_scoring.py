@@ -21,15 +21,15 @@ from cryptocast.registry import (
     VersionKey,
 )
 from cryptocast.registry.live import LiveScore, matured_outcome
-from cryptocast.workflows.coin_pool import Pool, gather, moment
+from cryptocast.workflows.coin_pool import CoinPool, gather, moment
 from cryptocast.workflows.context import Context, Resolved, Selection
-from cryptocast.workflows.forecast import Forecaster, baseline_forecast, learned_later
+from cryptocast.workflows.forecast import ForecastMaker, baseline_forecast, learned_later
 from cryptocast.workflows.lifecycle.feature_drift import drift_of
 from cryptocast.workflows.lifecycle.model_card import live_of
-from cryptocast.workflows.online_calibration import Served, learn, recalibrated, state_of
+from cryptocast.workflows.online_calibration import LiveForecast, learn, recalibrated, state_of
 
 __all__ = [
-    "Recorded",
+    "LedgerUpdate",
     "ScoreReport",
     "ScoreRow",
     "judge",
@@ -68,7 +68,7 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...]
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """What a look at the bars brought into the ledger. written, matured: rows that are new; waiting: forecasts whose
     bar has not closed; errors: what could not be had or made."""
 
@@ -86,7 +86,7 @@ def score(context: Context, selection: Selection) -> ScoreReport:
     asked, registry = selection.resolved(context.config), context.registry()
     context.progress.begin("scoring", len(asked.coins))
     pools = gather(context, asked, pool=())
-    noted = _record(Forecaster(context), registry, asked, pools)
+    noted = _record(ForecastMaker(context), registry, asked, pools)
     rows: list[ScoreRow] = []
     for pool in pools:
         for coin in pool.named:
@@ -114,7 +114,7 @@ def judge(context: Context, selection: Selection) -> tuple[ScoreRow, ...]:
     )
 
 
-def record(context: Context, selection: Selection, *, forecaster: Forecaster | None = None) -> Recorded:
+def record(context: Context, selection: Selection, *, forecaster: ForecastMaker | None = None) -> LedgerUpdate:
     """Bring the ledger up to date with the bars: a server's duty once a bar, and the first half of `score`.
 
     Outcomes of forecasts whose bar has closed are written first, and the online calibration learns from them in the
@@ -124,10 +124,10 @@ def record(context: Context, selection: Selection, *, forecaster: Forecaster | N
     """
     asked = selection.resolved(context.config)
     pools = gather(context, asked, pool=())  # before a registry is made for nothing
-    return _record(forecaster or Forecaster(context), context.registry(), asked, pools)
+    return _record(forecaster or ForecastMaker(context), context.registry(), asked, pools)
 
 
-def _record(forecaster: Forecaster, registry: Registry, asked: Resolved, pools: Sequence[Pool]) -> Recorded:
+def _record(forecaster: ForecastMaker, registry: Registry, asked: Resolved, pools: Sequence[CoinPool]) -> LedgerUpdate:
     context, errors, written, matured = forecaster.context, list[str](), 0, 0
     for pool in pools:
         errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
@@ -138,7 +138,7 @@ def _record(forecaster: Forecaster, registry: Registry, asked: Resolved, pools: 
             made, failed = ledger_rows(forecaster, registry, asked, pool, coin, versions)
             written += registry.write_ledger(made)
             errors += failed
-    return Recorded(written=written, matured=matured, waiting=len(registry.unscored()), errors=tuple(errors))
+    return LedgerUpdate(written=written, matured=matured, waiting=len(registry.unscored()), errors=tuple(errors))
 
 
 def _mended(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:
@@ -153,7 +153,12 @@ def _mended(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:
 
 
 def ledger_rows(
-    forecaster: Forecaster, registry: Registry, asked: Resolved, pool: Pool, coin: str, versions: Iterable[Version]
+    forecaster: ForecastMaker,
+    registry: Registry,
+    asked: Resolved,
+    pool: CoinPool,
+    coin: str,
+    versions: Iterable[Version],
 ) -> tuple[list[LedgerRow], list[str]]:
     """The forecasts of the coin's last bar by each version and by the baseline, and what could not be made."""
     rows, errors = list[LedgerRow](), list[str]()
@@ -180,11 +185,11 @@ def ledger_rows(
     return rows, errors
 
 
-def _baseline_key(pool: Pool, coin: str) -> VersionKey:
+def _baseline_key(pool: CoinPool, coin: str) -> VersionKey:
     return VersionKey(coin, pool.market, "baseline")
 
 
-def _as_rows(key: VersionKey, number: int, served: Served, bar_us: int, now: datetime) -> list[LedgerRow]:
+def _as_rows(key: VersionKey, number: int, served: LiveForecast, bar_us: int, now: datetime) -> list[LedgerRow]:
     made = served.forecast
     issued = int(made.issued_at[0])
     return [
@@ -210,7 +215,7 @@ def _as_rows(key: VersionKey, number: int, served: Served, bar_us: int, now: dat
     ]
 
 
-def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
+def _versions(registry: Registry, pool: CoinPool, coin: str) -> list[Version]:
     """Production and challenger of every kind, and both sides of running A/B tests, each once."""
     where = {"coin": coin, "source": pool.source, "vs": pool.vs}
     found = {
@@ -229,7 +234,7 @@ def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
     return list(found.values())
 
 
-def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
+def _outcomes(registry: Registry, pool: CoinPool, now: datetime) -> list[Outcome]:
     """What came of forecasts whose target bar has closed. A bar that is missing leaves its forecasts unscored."""
     closes: dict[str, dict[datetime, float]] = {}
     found = []
@@ -245,7 +250,7 @@ def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
     return found
 
 
-def _row(context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version) -> ScoreRow:
+def _row(context: Context, registry: Registry, asked: Resolved, pool: CoinPool, version: Version) -> ScoreRow:
     """Judge a version on what has matured, and leave the mark that forecasts and the card read."""
     live = live_of(registry, context.config.gate, version)
     drift = drift_of(context, registry, asked, pool, version)

@@ -14,7 +14,7 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.registry import Version
-from cryptocast.workflows.coin_pool import Pool, choice_of, feature_table, gather, matrix_of, widen
+from cryptocast.workflows.coin_pool import CoinPool, choice_of, feature_table, gather, matrix_of, widen
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import feature_set_of
 
@@ -82,7 +82,7 @@ def _own_dates(row: TableRow) -> int:
     return max((len(np.unique(cell.dates)) for cell in cells if cell.horizon not in row.fallbacks), default=0)
 
 
-def _hold_out(pool: Pool, coin: str, learned: datetime, scores: Scores) -> HoldOut:
+def _hold_out(pool: CoinPool, coin: str, learned: datetime, scores: Scores) -> HoldOut:
     closes = pool.bars[coin].candles.frame["close_time"]
     return HoldOut(
         start=closes.filter(closes > learned).to_list()[0],

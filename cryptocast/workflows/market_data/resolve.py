@@ -24,7 +24,7 @@ from cryptocast.workflows.context import NoProgress, Progress, Resolved
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
 
 __all__ = [
-    "CoinBars",
+    "CoinCandles",
     "Found",
     "Obtained",
     "Sources",
@@ -42,7 +42,7 @@ DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream wa
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CoinBars:
+class CoinCandles:
     """The candles of one coin, closed at `now`.
 
     now: the clock of the source: the wall clock where it ages by that, else its last close, unless overridden.
@@ -59,7 +59,7 @@ class CoinBars:
 class Obtained:
     """What could be had, in the order asked for, and why the rest could not."""
 
-    bars: Mapping[str, CoinBars]
+    bars: Mapping[str, CoinCandles]
     missing: Mapping[str, CryptocastError]
 
 
@@ -67,7 +67,7 @@ class Obtained:
 class Found:
     """The bars of a coin and, if a download changed the store, how."""
 
-    bars: CoinBars
+    bars: CoinCandles
     written: WriteResult | None = None
 
 
@@ -336,12 +336,12 @@ class Sources:
     def _key(self, source: Source, coin: str) -> SeriesKey:
         return SeriesKey(Market(source.name, self._asked.vs, self._asked.granularity), coin)
 
-    def _resting(self, candles: Candles, notice: str | None = None) -> CoinBars:
+    def _resting(self, candles: Candles, notice: str | None = None) -> CoinCandles:
         """Bars whose clock stands at their last close."""
         kept = candles if self._now is None else cut(candles, self._now)
-        return CoinBars(kept, now=self._now or kept.provenance.last, stale=False, notice=notice)
+        return CoinCandles(kept, now=self._now or kept.provenance.last, stale=False, notice=notice)
 
-    def _ageing(self, candles: Candles, wall: datetime, failed: str | None = None) -> CoinBars:
+    def _ageing(self, candles: Candles, wall: datetime, failed: str | None = None) -> CoinCandles:
         """Bars whose clock is the wall's."""
         kept = candles if self._now is None else cut(candles, self._now)
         now = self._now or wall
@@ -354,9 +354,9 @@ class Sources:
             notice = f"{newest} closed {last:%Y-%m-%d %H:%M} UTC."
             if kept.provenance.fetched_at - last > DEAD_AFTER:
                 notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
-        return CoinBars(kept, now=now, stale=late or failed is not None, notice=notice)
+        return CoinCandles(kept, now=now, stale=late or failed is not None, notice=notice)
 
-    def _stand_in(self, key: SeriesKey, error: UpstreamError) -> CoinBars:
+    def _stand_in(self, key: SeriesKey, error: UpstreamError) -> CoinCandles:
         for source in self._rule.stand_ins:
             other = self._key(source, key.coin)
             if source.holds(other):

@@ -11,7 +11,7 @@ from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.calibrated import fallback_reason, independent_blocks
 from cryptocast.registry import PRODUCTION, VersionKey
-from cryptocast.workflows.coin_pool import Pool, has_last_row
+from cryptocast.workflows.coin_pool import CoinPool, has_last_row
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import CoinError
 
@@ -25,8 +25,8 @@ FEW_BARS: Final = 2 * 365
 
 
 def due(
-    context: Context, pool: Pool, kinds: Sequence[str], horizons: Sequence[int], older_than: timedelta
-) -> tuple[Pool, list[str]]:
+    context: Context, pool: CoinPool, kinds: Sequence[str], horizons: Sequence[int], older_than: timedelta
+) -> tuple[CoinPool, list[str]]:
     """The pool without the named coins whose production versions are all young enough, and why."""
     registry, now = context.registry(create=False), context.wall_clock()
     coins, notes = [], []
@@ -44,7 +44,7 @@ def due(
     return replace(pool, named=tuple(coins)), notes
 
 
-def with_last_rows(pool: Pool, matrix: Matrix) -> Pool:
+def with_last_rows(pool: CoinPool, matrix: Matrix) -> CoinPool:
     """The pool without the named coins that could not be forecast now; they are left out before anything is fitted."""
     able = [coin for coin in pool.named if has_last_row(matrix, pool, coin)]
     short = [coin for coin in pool.named if coin not in able]
@@ -54,7 +54,7 @@ def with_last_rows(pool: Pool, matrix: Matrix) -> Pool:
     return replace(pool, named=tuple(able), left_out=(*pool.left_out, *left_out))
 
 
-def few_bars_notes(pool: Pool, horizons: Sequence[int], least: int) -> list[str]:
+def few_bars_notes(pool: CoinPool, horizons: Sequence[int], least: int) -> list[str]:
     """What so little data can and cannot show, coin by coin. least: independent blocks that a horizon needs."""
     notes = []
     for coin in pool.named:

@@ -10,7 +10,7 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.fitting import Fitted
-from cryptocast.workflows.coin_pool import Pool, moment
+from cryptocast.workflows.coin_pool import CoinPool, moment
 
 __all__ = ["HoldOuts", "hold_outs"]
 
@@ -19,7 +19,7 @@ HoldOuts: TypeAlias = Mapping[tuple[str, str | None], HoldOut]
 
 
 def hold_outs(
-    pool: Pool,
+    pool: CoinPool,
     matrix: Matrix,
     split: SplitConfig,
     fits: Mapping[str, Fitted],

@@ -25,7 +25,7 @@ from cryptocast.registry import (
 )
 from cryptocast.registry.manifest import Ensemble, EnsembleHorizon, EnsembleRegime
 from cryptocast.scoring.quantiles import LEVELS
-from cryptocast.workflows.coin_pool import Pool, coin_data
+from cryptocast.workflows.coin_pool import CoinPool, coin_data
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
 from cryptocast.workflows.feature_sets import FeatureSet, is_outdated
@@ -39,7 +39,7 @@ __all__ = ["baseline_models", "manifest_of", "register"]
 
 def register(
     context: Context,
-    pool: Pool,
+    pool: CoinPool,
     manifest: FitManifest,
     files: Artefacts,
     scores: HoldOuts,
@@ -70,7 +70,7 @@ def _state(fallbacks: Mapping[int, str]) -> dict[str, object]:
     return {"baseline_at": {str(horizon): reason for horizon, reason in fallbacks.items()}}
 
 
-def _outdated(registry: Registry, context: Context, pool: Pool, kind: str) -> dict[str, int]:
+def _outdated(registry: Registry, context: Context, pool: CoinPool, kind: str) -> dict[str, int]:
     """The production versions of the named coins that nobody can ask any more."""
     production = [registry.alias(VersionKey(coin, pool.market, kind), PRODUCTION) for coin in pool.named]
     return {one.key.coin: one.number for one in production if one is not None and is_outdated(one, context.config)}
@@ -100,7 +100,7 @@ def _registered(context: Context, registry: Registry, version: Version, scores: 
     )
 
 
-def baseline_models(pool: Pool, scores: HoldOuts) -> list[TrainedModel]:
+def baseline_models(pool: CoinPool, scores: HoldOuts) -> list[TrainedModel]:
     """The rows of the baseline, which has nothing to register."""
     return [
         TrainedModel(
@@ -121,7 +121,7 @@ def baseline_models(pool: Pool, scores: HoldOuts) -> list[TrainedModel]:
 
 def manifest_of(
     context: Context,
-    pool: Pool,
+    pool: CoinPool,
     features: FeatureSet,
     matrix: Matrix,
     kind: str,

@@ -18,10 +18,10 @@ from cryptocast.models.calibrated import fallback_reason
 from cryptocast.models.fitting import Fitted, fit_in_time
 from cryptocast.models.kinds import learner
 from cryptocast.workflows.audits import audit_words
-from cryptocast.workflows.auxiliary_history import Help, help_for
+from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
 from cryptocast.workflows.coin_pool import (
+    CoinPool,
     Failures,
-    Pool,
     choice_of,
     data_used,
     feature_table,
@@ -33,7 +33,7 @@ from cryptocast.workflows.coin_pool import (
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
-from cryptocast.workflows.forecast import Chosen, Request, baseline_forecast, describe, model_forecast
+from cryptocast.workflows.forecast import Choice, Request, baseline_forecast, describe, model_forecast
 from cryptocast.workflows.reports import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
 from cryptocast.workflows.training.eligibility import due, few_bars_notes, with_last_rows
 from cryptocast.workflows.training.hold_out import hold_outs
@@ -84,10 +84,10 @@ class _Training:
     """One pool in training. fallbacks: by coin, the horizons that its baseline answers, and why."""
 
     context: Context
-    pool: Pool
+    pool: CoinPool
     matrix: Matrix
     features: FeatureSet
-    help: Help
+    help: ExtraRows
     fallbacks: Mapping[str, Mapping[int, str]]
 
     @property
@@ -154,7 +154,7 @@ def _refit(context: Context, refit: Refit) -> _Task:
     return _Task(replace(context, config=config), bars, kinds, refit.horizons, notes=(refit.in_words(),))
 
 
-def _train_pool(task: _Task, pool: Pool) -> TrainReport:
+def _train_pool(task: _Task, pool: CoinPool) -> TrainReport:
     """One source: from its candles to registered versions and their forecasts."""
     notes = list(task.notes)
     pool = without_stablecoins(task.context.config, pool)
@@ -186,13 +186,13 @@ def _train_pool(task: _Task, pool: Pool) -> TrainReport:
         )
         for version, row in register(context, pool, manifest, files, scores, training.fallbacks):
             models.append(row)
-            forecasts.append(_describe(training, Chosen(kind, version, None), forecast_of[row.coin], row.coin))
+            forecasts.append(_describe(training, Choice(kind, version, None), forecast_of[row.coin], row.coin))
     if not fits:
         forecasts = [_baseline_forecast(training, coin) for coin in pool.named]
     return _report(task, pool, models, forecasts, notes)
 
 
-def _best_settings(task: _Task, pool: Pool) -> tuple[Context, list[str]]:
+def _best_settings(task: _Task, pool: CoinPool) -> tuple[Context, list[str]]:
     """The context with what a search has found, which begins now where one was asked for."""
     context, notes = task.context, []
     if task.tune is not None:
@@ -202,7 +202,7 @@ def _best_settings(task: _Task, pool: Pool) -> tuple[Context, list[str]]:
     return context, [*notes, *adopted]
 
 
-def _prepare(context: Context, pool: Pool, horizons: tuple[int, ...]) -> tuple[_Training, tuple[str, ...]]:
+def _prepare(context: Context, pool: CoinPool, horizons: tuple[int, ...]) -> tuple[_Training, tuple[str, ...]]:
     """The rows to learn from, and what the audit of their features says."""
     config = context.config
     features = feature_set(config)
@@ -267,10 +267,10 @@ def _model_forecast(training: _Training, fit: Fitted, coin: str) -> Forecast:
 
 def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
     forecast = baseline_forecast(training.pool, coin, training.horizons)
-    return _describe(training, Chosen("baseline", None, None), forecast, coin)
+    return _describe(training, Choice("baseline", None, None), forecast, coin)
 
 
-def _describe(training: _Training, chosen: Chosen, forecast: Forecast, coin: str) -> CoinForecast:
+def _describe(training: _Training, chosen: Choice, forecast: Forecast, coin: str) -> CoinForecast:
     config, pool = training.context.config, training.pool
     request = Request(model=chosen.kind, horizons=training.horizons, intervals=config.forecast.intervals)
     fallbacks = {} if chosen.version is None else training.fallbacks[coin]
@@ -280,7 +280,7 @@ def _describe(training: _Training, chosen: Chosen, forecast: Forecast, coin: str
 
 
 def _report(
-    task: _Task, pool: Pool, models: Sequence[TrainedModel], forecasts: Sequence[CoinForecast], notes: Sequence[str]
+    task: _Task, pool: CoinPool, models: Sequence[TrainedModel], forecasts: Sequence[CoinForecast], notes: Sequence[str]
 ) -> TrainReport:
     return TrainReport(
         granularity=pool.granularity,

@@ -16,13 +16,13 @@ from cryptocast.config import TUNABLE, Config, Granularity
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
 from cryptocast.market import Market
-from cryptocast.workflows.coin_pool import Pool
+from cryptocast.workflows.coin_pool import CoinPool
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.tuning.search_space import Parameters, with_parameters
 
 __all__ = [
     "FOLDER",
-    "Found",
+    "TunedSettings",
     "found_path",
     "parameter_words",
     "read_found",
@@ -34,7 +34,7 @@ __all__ = [
 FOLDER: Final = "tuned"
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class TunedSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a study came to. settings: those that were found, empty where the defaults stay."""
 
     schema: Literal["cryptocast.tuned/1"] = "cryptocast.tuned/1"
@@ -63,17 +63,17 @@ def found_path(store: Path, market: Market, kind: str) -> Path:
     return store / FOLDER / market.source / market.vs / market.granularity / f"{kind}.json"
 
 
-def write_found(store: Path, found: Found) -> Path:
+def write_found(store: Path, found: TunedSettings) -> Path:
     """Keep it, whole or not at all. Raises DataError when the disk refuses."""
     path = found_path(store, Market(found.source, found.vs, found.granularity), found.kind)
     write_atomically(path, msgspec.json.format(msgspec.json.encode(found)))
     return path
 
 
-def read_found(path: Path) -> Found | None:
+def read_found(path: Path) -> TunedSettings | None:
     """What was kept; None if nothing was. Raises DataError if it cannot be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Found) if path.is_file() else None
+        return msgspec.json.decode(path.read_bytes(), type=TunedSettings) if path.is_file() else None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
             f"The tuned settings {path} cannot be read: {error}. Run cryptocast tune again, or leave them out: "
@@ -88,7 +88,7 @@ def section_facts(config: Config, kind: str) -> dict[str, Any]:
 
 
 def with_found(
-    context: Context, pool: Pool, feature_hash: str, kinds: Collection[str], *, walked: bool = False
+    context: Context, pool: CoinPool, feature_hash: str, kinds: Collection[str], *, walked: bool = False
 ) -> tuple[Context, tuple[str, ...]]:
     """The context with what was found for the models of these kinds, and what to say about it.
 
@@ -123,7 +123,7 @@ def parameter_words(parameters: Parameters) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in parameters.items())
 
 
-def _words(found: Found) -> str:
+def _words(found: TunedSettings) -> str:
     gain = 100 * (1 - found.score / found.default_score)
     return (
         f"{found.kind} is fitted with what tune found ({parameter_words(found.settings)}): CRPS {gain:.2f} % below that"
@@ -132,7 +132,7 @@ def _words(found: Found) -> str:
     )
 
 
-def _stale(found: Found, config: Config, feature_hash: str) -> str:
+def _stale(found: TunedSettings, config: Config, feature_hash: str) -> str:
     if found.feature_hash != feature_hash:
         return "it was found with other features. Run cryptocast tune again"
     if dict(found.base) != section_facts(config, found.kind):
@@ -140,7 +140,7 @@ def _stale(found: Found, config: Config, feature_hash: str) -> str:
     return ""
 
 
-def _checked(found: Found) -> Parameters:
+def _checked(found: TunedSettings) -> Parameters:
     """The settings, of the type and in the bounds that the section demands."""
     section = {**found.base, **found.settings}
     kind = type(getattr(Config(), found.kind))

@@ -28,7 +28,7 @@ from cryptocast.workflows.tuning.search_space import Parameters, spread_over
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Attempt", "Question", "State", "Where", "check_storage", "search"]
+__all__ = ["Attempt", "StudyQuestion", "StudyState", "StudyStorage", "check_storage", "search"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class StudyQuestion:
     """What a study is about. part: rows of the training part; bounds: of its folds; learner: of some parameters."""
 
     name: str
@@ -69,7 +69,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class StudyStorage:
     """url: of the storage. driver: who asks; of the trials that nobody finished, only that one's are taken up."""
 
     url: str
@@ -93,7 +93,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StudyState:
     """The attempts of a study in their order, and how many of them were there before this run."""
 
     attempts: tuple[Attempt, ...]
@@ -107,8 +107,8 @@ def check_storage(url: str) -> None:
 
 
 def search(
-    question: Question,
-    where: Where,
+    question: StudyQuestion,
+    where: StudyStorage,
     *,
     trials: int,
     deadline: float | None,
@@ -116,7 +116,7 @@ def search(
     work: Work,
     progress: Progress,
     ended: Callable[[Sequence[Attempt]], None],
-) -> State:
+) -> StudyState:
     """Carry the study on until it has so many trials, or no new one may begin after `deadline` (monotonic seconds).
 
     width: trials side by side. ended: told of those that an earlier run had finished, then of each batch. Raises
@@ -141,7 +141,7 @@ def search(
                 told = len(found)
         finally:
             progress.end()
-        return State(driven.attempts(), len(earlier))
+        return StudyState(driven.attempts(), len(earlier))
 
 
 @dataclass(slots=True, eq=False)
@@ -157,8 +157,8 @@ class _Running:
 
 @dataclass(slots=True, eq=False)
 class _Search:
-    question: Question
-    where: Where
+    question: StudyQuestion
+    where: StudyStorage
     study: "optuna.Study"
     progress: Progress
 

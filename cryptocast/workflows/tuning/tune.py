@@ -33,8 +33,8 @@ from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import help_for
 from cryptocast.workflows.coin_pool import (
+    CoinPool,
     Failures,
-    Pool,
     data_used,
     feature_table,
     gather,
@@ -49,10 +49,24 @@ from cryptocast.workflows.environment import code_version, library_versions
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import CoinError, DataUsed
-from cryptocast.workflows.tuning.adopted_settings import FOLDER, Found, parameter_words, section_facts, write_found
+from cryptocast.workflows.tuning.adopted_settings import (
+    FOLDER,
+    TunedSettings,
+    parameter_words,
+    section_facts,
+    write_found,
+)
 from cryptocast.workflows.tuning.folds import fewest_labels, fold_bounds, training_part
 from cryptocast.workflows.tuning.search_space import as_tried, defaults, ranges_for, with_parameters
-from cryptocast.workflows.tuning.study import Attempt, Question, State, Where, Work, check_storage, search
+from cryptocast.workflows.tuning.study import (
+    Attempt,
+    StudyQuestion,
+    StudyState,
+    StudyStorage,
+    Work,
+    check_storage,
+    search,
+)
 
 __all__ = ["ALPHA", "MARGIN", "TuneOrder", "TuneReport", "TuneTrial", "TunedModel", "compared", "tune", "tune_pool"]
 
@@ -156,7 +170,7 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
         check_storage(order.storage)
     pools = gather(context, asked, pool=pool_of(context.config))
     models: list[TunedModel] = []
-    tuned: list[Pool] = []
+    tuned: list[CoinPool] = []
     failures = Failures()
     for pool in pools:
         with failures.of(pool.named):
@@ -176,7 +190,7 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
     )
 
 
-def tune_pool(context: Context, pool: Pool, horizons: tuple[int, ...], order: TuneOrder) -> TunedModel:
+def tune_pool(context: Context, pool: CoinPool, horizons: tuple[int, ...], order: TuneOrder) -> TunedModel:
     """Carry on the study of this model on these bars, and keep what it found. Raises as `tune` does."""
     began = time.perf_counter()
     config = context.config
@@ -188,7 +202,9 @@ def tune_pool(context: Context, pool: Pool, horizons: tuple[int, ...], order: Tu
         own = config.store.path / FOLDER / STORAGE
         if not order.storage:
             _make_own(own)
-        where = Where(order.storage or f"sqlite:///{own.resolve().as_posix()}", driver, shared=bool(order.storage))
+        where = StudyStorage(
+            order.storage or f"sqlite:///{own.resolve().as_posix()}", driver, shared=bool(order.storage)
+        )
 
         def ended(attempts: Sequence[Attempt]) -> None:
             rows = [_recorded(context, question, features, attempt, study, end) for attempt in attempts]
@@ -213,8 +229,8 @@ def tune_pool(context: Context, pool: Pool, horizons: tuple[int, ...], order: Tu
 
 
 def _question(
-    context: Context, pool: Pool, features: FeatureSet, kind: str, horizons: tuple[int, ...]
-) -> tuple[Question, int]:
+    context: Context, pool: CoinPool, features: FeatureSet, kind: str, horizons: tuple[int, ...]
+) -> tuple[StudyQuestion, int]:
     config = context.config
     context.progress.begin("features", 2)
     matrix = matrix_of(feature_table(pool, features.features), pool, horizons, features.names)
@@ -244,7 +260,7 @@ def _question(
     }
     digest = hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:ID_DIGITS]
 
-    return Question(
+    return StudyQuestion(
         name=f"cryptocast/{pool.source}/{pool.vs}/{pool.granularity}/{kind}/{digest}",
         kind=kind,
         part=part,
@@ -258,7 +274,7 @@ def _question(
     ), end
 
 
-def _data_hash(pool: Pool) -> str:
+def _data_hash(pool: CoinPool) -> str:
     hashes = [f"{coin} {pool.bars[coin].candles.provenance.content_hash}" for coin in sorted(pool.coins)]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
@@ -307,7 +323,7 @@ def _make_own(path: Path) -> None:
 
 
 def _recorded(
-    context: Context, question: Question, features: FeatureSet, attempt: Attempt, study: str, end: int
+    context: Context, question: StudyQuestion, features: FeatureSet, attempt: Attempt, study: str, end: int
 ) -> Trial:
     tried = with_parameters(context.config, question.kind, attempt.parameters)
     return Trial(
@@ -326,8 +342,8 @@ def _recorded(
 
 
 def _settled(
-    context: Context, pool: Pool, question: Question, features: FeatureSet, state: State, end: int
-) -> tuple[Found, Attempt, Attempt, str]:
+    context: Context, pool: CoinPool, question: StudyQuestion, features: FeatureSet, state: StudyState, end: int
+) -> tuple[TunedSettings, Attempt, Attempt, str]:
     """What is kept; the defaults, the best, and the reason in words."""
     complete = [attempt for attempt in state.attempts if attempt.state == "complete"]
     default = next((attempt for attempt in complete if attempt.number == 0), None)
@@ -335,7 +351,7 @@ def _settled(
         raise DataError("The time was over before the trial with the defaults had ended. Give it more: --timeout.")
     best = min(complete, key=lambda attempt: (attempt.score, attempt.number))
     p, adopted, reason = compared(default, best, longest=int(question.part.horizons.max()))
-    found = Found(
+    found = TunedSettings(
         kind=question.kind,
         source=pool.source,
         vs=pool.vs,
@@ -383,10 +399,10 @@ def compared(default: Attempt, best: Attempt, *, longest: int) -> tuple[float | 
 
 
 def _told(
-    question: Question,
-    pool: Pool,
-    state: State,
-    settled: tuple[Found, Attempt, Attempt, str],
+    question: StudyQuestion,
+    pool: CoinPool,
+    state: StudyState,
+    settled: tuple[TunedSettings, Attempt, Attempt, str],
     study: str,
     storage: str,
     file: Path,
