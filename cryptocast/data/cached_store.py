@@ -63,7 +63,7 @@ class KeptCandles(CandleStore):
         """What `facts` gave when the series was read first; as it is now, if it never was."""
         return self._first[key] if key in self._first else self.facts(key)
 
-    def _load(self, key: SeriesKey) -> StoredSeries | None:
+    def load(self, key: SeriesKey) -> StoredSeries | None:
         found = self._current(key)
         return None if found is None else found.stored
 
@@ -85,7 +85,7 @@ class KeptCandles(CandleStore):
             if known is not None and known.facts == facts:
                 self._kept.move_to_end(key)
                 return known
-        stored = super()._load(key)  # also where there is nothing: it tells a missing file from a broken link
+        stored = super().load(key)  # also where there is nothing: it tells a missing file from a broken link
         if stored is None or facts is None:
             self.forget(key)
             return None

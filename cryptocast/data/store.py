@@ -122,7 +122,7 @@ class CandleStore:
 
         as_of: the series as this store knew it at that moment, later bars and revisions undone; None if it knew none.
         """
-        stored = self._load(key)
+        stored = self.load(key)
         if stored is None or as_of is None:
             return None if stored is None else stored.candles
         rows = known_at(stored.rows, self.revisions(key), as_of)
@@ -138,7 +138,7 @@ class CandleStore:
 
     def known_since(self, key: SeriesKey) -> datetime | None:
         """Since when the store knows any bar of the series; None if it knows none."""
-        stored = self._load(key)
+        stored = self.load(key)
         if stored is None:
             return None
         times = pl.concat([stored.rows[KNOWN_FROM], self.revisions(key)[KNOWN_FROM]])
@@ -147,7 +147,7 @@ class CandleStore:
 
     def covered(self, key: SeriesKey) -> tuple[Span, ...]:
         """The spans that the source has answered for, settled: bars that are missing there do not exist."""
-        stored = self._load(key)
+        stored = self.load(key)
         return () if stored is None else stored.covered
 
     def revisions(self, key: SeriesKey) -> pl.DataFrame:
@@ -196,7 +196,7 @@ class CandleStore:
         path = self.path(key)
         with self._locked(key):
             _remove_leftovers(path)
-            old = self._load(key)
+            old = self.load(key)
             stamped = frame.with_columns(_moment(fetched_at, KNOWN_FROM))
             change = _merge(None if old is None else old.rows, stamped, replace=replace)
             kept = () if old is None or replace else old.provenance.notes
@@ -221,7 +221,7 @@ class CandleStore:
     def cover(self, key: SeriesKey, span: Span) -> None:
         """Note that the source has answered for a span and had nothing there. Does nothing without a series."""
         with self._locked(key):
-            old = self._load(key)
+            old = self.load(key)
             if old is not None:
                 spans = merged([*old.covered, span])
                 parquet.write_atomically(self.path(key), _encode(StoredSeries(old.rows, old.provenance, spans)))
@@ -256,7 +256,8 @@ class CandleStore:
                 findings.append(Finding(path=str(path), problem=problem))
         return findings
 
-    def _load(self, key: SeriesKey) -> StoredSeries | None:
+    def load(self, key: SeriesKey) -> StoredSeries | None:
+        """All that the file of a series holds, or None if the store lacks it. DataError if it is damaged."""
         path = self.path(key)
         if not _is_there(path):
             return None

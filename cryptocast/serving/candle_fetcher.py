@@ -21,7 +21,7 @@ from cryptocast.workflows.coin_pool import choice_of
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
-from cryptocast.workflows.market_data.resolve import Found, Sources, open_store
+from cryptocast.workflows.market_data.resolve import CoinCandles, Sources, open_store
 
 __all__ = ["BarKeeper", "Fetched"]
 
@@ -150,8 +150,8 @@ class BarKeeper:
                 tries=1 if priority is Priority.STRANGER else 2,
             ) as sources:
                 for coin, outcome in sources.find_all(coins, days=days, older=False):
-                    fetched[coin] = None if isinstance(outcome, Found) else outcome
-                    if isinstance(outcome, Found) and outcome.written is not None:
+                    fetched[coin] = None if isinstance(outcome, CoinCandles) else outcome
+                    if isinstance(outcome, CoinCandles) and outcome.change is not None:
                         changed.append(coin)
         except CryptocastError as error:
             return {**dict.fromkeys(coins, error), **fetched}, changed

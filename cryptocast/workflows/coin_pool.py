@@ -21,8 +21,7 @@ from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.market import Market
 from cryptocast.registry import CoinData
 from cryptocast.workflows.context import Context, Resolved, Selection
-from cryptocast.workflows.market_data.connect import access_of, upstream_factory
-from cryptocast.workflows.market_data.resolve import CoinCandles, Obtained, obtain
+from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "has_last_row",
     "last_rows",
     "matrix_of",
-    "missing_errors",
     "missing_needs",
     "moment",
     "pool_of",
@@ -99,23 +97,23 @@ def recent_closes(context: Context, forecast: CoinForecast, bars: int) -> tuple[
 
 
 def gather(
-    context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allowed: bool = True
+    context: Context, request: Resolved, *, pool: Sequence[str], fetch_allowed: bool = True
 ) -> tuple[CoinPool, ...]:
     """The named coins and their pool, grouped by the source that each named coin resolves to.
 
     A pool coin that cannot be had, has another source or is a stablecoin is left out and named. Raises the error of a
     named coin that cannot be had, if none of the named ones can.
     """
-    coins = tuple(dict.fromkeys((*asked.coins, *pool)))
-    obtained = _obtain(context, replace(asked, coins=coins), fetch_allowed=fetch_allowed)
-    available = [coin for coin in asked.coins if coin in obtained.bars]
+    coins = tuple(dict.fromkeys((*request.coins, *pool)))
+    bars, missing = _obtain(context, replace(request, coins=coins), fetch_allowed=fetch_allowed)
+    available = [coin for coin in request.coins if coin in bars]
     if not available:
-        raise obtained.missing[asked.coins[0]]
-    sources = dict.fromkeys(obtained.bars[coin].candles.provenance.key.source for coin in available)
-    return tuple(_group(context.config, asked, obtained, source, available) for source in sources)
+        raise missing[request.coins[0]]
+    sources = dict.fromkeys(_source(bars[coin]) for coin in available)
+    return tuple(_group(context.config, request, bars, missing, source, available) for source in sources)
 
 
-def widen(context: Context, asked: Resolved, pool: CoinPool, coins: Iterable[str]) -> CoinPool:
+def widen(context: Context, request: Resolved, pool: CoinPool, coins: Iterable[str]) -> CoinPool:
     """The pool with more coins of its own source; those that cannot be had are left out and named.
 
     The upstream is asked for them only if it has just answered for the pool: a dead network is waited for once.
@@ -123,21 +121,17 @@ def widen(context: Context, asked: Resolved, pool: CoinPool, coins: Iterable[str
     more = tuple(coin for coin in dict.fromkeys(coins) if coin not in pool.bars)
     if not more:
         return pool
-    wider = replace(asked, coins=more, source=choice_of(pool.source))
-    obtained = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
-    left_out = (*pool.left_out, *missing_errors(obtained.missing))
-    return replace(pool, bars={**pool.bars, **obtained.bars}, left_out=left_out)
+    wider = replace(request, coins=more, source=choice_of(pool.source))
+    bars, missing = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
+    return replace(pool, bars={**pool.bars, **bars}, left_out=(*pool.left_out, *_left_out(missing)))
 
 
-def _obtain(context: Context, asked: Resolved, *, fetch_allowed: bool) -> Obtained:
-    return obtain(
-        context.config,
-        asked,
-        wall_clock=context.wall_clock,
-        upstream_factory=upstream_factory(asked.source, access_of(context)),
-        fetch_allowed=fetch_allowed,
-        store=context.candles,
-    )
+def _obtain(
+    context: Context, request: Resolved, *, fetch_allowed: bool
+) -> tuple[dict[str, CoinCandles], dict[str, CryptocastError]]:
+    outcomes = obtain(context, request, fetch_allowed=fetch_allowed)
+    bars = {coin: one for coin, one in outcomes.items() if isinstance(one, CoinCandles)}
+    return bars, {coin: one for coin, one in outcomes.items() if not isinstance(one, CoinCandles)}
 
 
 def choice_of(source: str) -> SourceChoice:
@@ -146,21 +140,29 @@ def choice_of(source: str) -> SourceChoice:
     return choice
 
 
-def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> CoinPool:
-    named = tuple(coin for coin in available if _source(obtained.bars[coin]) == source)
-    members = {coin: bars for coin, bars in obtained.bars.items() if _source(bars) == source}
+def _group(
+    config: Config,
+    request: Resolved,
+    bars: Mapping[str, CoinCandles],
+    missing: Mapping[str, CryptocastError],
+    source: str,
+    available: Sequence[str],
+) -> CoinPool:
+    named = tuple(coin for coin in available if _source(bars[coin]) == source)
+    members = (*named, *(coin for coin in bars if coin not in named and _source(bars[coin]) == source))
     # Pegged coins would teach the pool that nothing ever moves. One that was named is learned from all the same.
-    pegged = [c for c in members if c not in named and is_stablecoin(members[c].candles.frame, config.quality)]
-    members = {coin: bars for coin, bars in members.items() if coin not in pegged}
-    ordered = {coin: members[coin] for coin in (*named, *(c for c in members if c not in named))}
-    left_out = list(missing_errors(obtained.missing))
-    left_out += [
-        CoinError(coin=coin, error=f"its candles come from {_source(bars)}, and sources are never mixed")
-        for coin, bars in obtained.bars.items()
-        if _source(bars) != source and coin not in available
+    pegged = [coin for coin in members if coin not in named and is_stablecoin(bars[coin].candles.frame, config.quality)]
+    others = {coin: _source(one) for coin, one in bars.items() if _source(one) != source and coin not in available}
+    left_out = [
+        CoinError(coin=coin, error=f"its candles come from {other}, and sources are never mixed")
+        for coin, other in others.items()
     ]
-    left_out += _noise(pegged)
-    return CoinPool(Market(source, asked.vs, asked.granularity), named, ordered, tuple(left_out))
+    return CoinPool(
+        Market(source, request.vs, request.granularity),
+        named,
+        {coin: bars[coin] for coin in members if coin not in pegged},
+        (*_left_out(missing), *left_out, *_noise(pegged)),
+    )
 
 
 def _source(bars: CoinCandles) -> str:
@@ -297,23 +299,18 @@ def data_used(pool: CoinPool) -> tuple[DataUsed, ...]:
 
 
 def _used(coin: str, bars: CoinCandles) -> DataUsed:
-    provenance = bars.candles.provenance
-    return DataUsed(
-        coin=coin,
-        source=provenance.key.source,
-        rows=provenance.rows,
-        first=provenance.first,
-        last=provenance.last,
-        content_hash=provenance.content_hash,
-        stale=bars.stale,
-        notice=bars.notice,
-    )
+    facts = msgspec.structs.asdict(_coin_data(coin, bars))
+    return DataUsed(source=_source(bars), stale=bars.stale, notice=bars.notice, **facts)
 
 
-def coin_data(pool: CoinPool, coin: str) -> CoinData:
-    """What a manifest says about the candles of a coin."""
-    stated = pool.bars[coin].candles.provenance
-    return CoinData(coin=coin, rows=stated.rows, first=stated.first, last=stated.last, content_hash=stated.content_hash)
+def coin_data(pool: CoinPool) -> tuple[CoinData, ...]:
+    """What a manifest says about the candles of each coin."""
+    return tuple(_coin_data(coin, bars) for coin, bars in pool.bars.items())
+
+
+def _coin_data(coin: str, bars: CoinCandles) -> CoinData:
+    facts = bars.candles.provenance
+    return CoinData(coin=coin, rows=facts.rows, first=facts.first, last=facts.last, content_hash=facts.content_hash)
 
 
 def moment(microseconds: int) -> datetime:
@@ -328,6 +325,6 @@ def missing_needs(pool: CoinPool) -> frozenset[str]:
     return frozenset() if is_own else frozenset({"bar_volume"})
 
 
-def missing_errors(missing: Mapping[str, CryptocastError]) -> tuple[CoinError, ...]:
+def _left_out(missing: Mapping[str, CryptocastError]) -> tuple[CoinError, ...]:
     """The coins that could not be had, as a report names them."""
     return tuple(CoinError(coin=coin, error=str(error)) for coin, error in missing.items())

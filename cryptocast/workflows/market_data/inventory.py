@@ -48,18 +48,16 @@ def list_store(config: Config) -> StoreListing:
     """What is there, from the metadata alone."""
     listed = tuple(
         SeriesListing(
-            coin=found.key.coin,
-            source=found.key.source,
-            vs=found.key.vs,
-            granularity=found.key.granularity,
-            rows=found.rows,
-            first=found.first,
-            last=found.last,
-            fetched_at=found.fetched_at,
-            content_hash=found.content_hash,
-            notes=found.notes,
+            coin=facts.key.coin,
+            **msgspec.structs.asdict(facts.key.market),
+            rows=facts.rows,
+            first=facts.first,
+            last=facts.last,
+            fetched_at=facts.fetched_at,
+            content_hash=facts.content_hash,
+            notes=facts.notes,
         )
-        for found in open_store(config).ls()
+        for facts in open_store(config).ls()
     )
     return StoreListing(path=str(config.store.path), series=listed)
 

@@ -138,7 +138,7 @@ def manifest_of(
     return FitManifest(
         kind=kind,
         **msgspec.structs.asdict(pool.market),
-        coins=tuple(coin_data(pool, coin) for coin in pool.coins),
+        coins=coin_data(pool),
         horizons=tuple(matrix.horizons.tolist()),
         levels=tuple(float(level) for level in LEVELS),
         features=tuple(matrix.feature_names[column] for column in choice.kept),
