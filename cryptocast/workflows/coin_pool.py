@@ -18,6 +18,7 @@ from cryptocast.errors import CryptocastError, DataError, ModelError, TooFewBars
 from cryptocast.features.builder import last_features, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.features.own import FeatureSet
 from cryptocast.market import Market
 from cryptocast.registry import CoinData
 from cryptocast.workflows.context import Context, Resolved, Selection
@@ -27,6 +28,7 @@ from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
 __all__ = [
     "CoinPool",
     "Failures",
+    "PoolRows",
     "candles_of",
     "choice_of",
     "coin_data",
@@ -39,6 +41,7 @@ __all__ = [
     "missing_needs",
     "moment",
     "pool_of",
+    "pool_rows",
     "recent_closes",
     "widen",
     "without_stablecoins",
@@ -78,6 +81,11 @@ class CoinPool:
     def bar_us(self) -> int:
         """Microseconds in a bar."""
         return BAR_US[self.granularity]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What must be known about the candles."""
+        return tuple(bars.notice for bars in self.bars.values() if bars.notice)
 
     def series(self, coin: str) -> str:
         """The name under which the trials on a coin's bars are recorded."""
@@ -258,6 +266,26 @@ def matrix_of(table: pl.DataFrame, pool: CoinPool, horizons: Sequence[int], feat
     if len(matrix) == 0:
         raise _too_few(pool)
     return matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolRows:
+    """The rows of a pool with all of these features: what models learn from."""
+
+    pool: CoinPool
+    features: FeatureSet
+    matrix: Matrix
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Of the labels, in bars."""
+        return tuple(self.matrix.horizons.tolist())
+
+
+def pool_rows(pool: CoinPool, features: FeatureSet, horizons: Sequence[int]) -> PoolRows:
+    """Raises as `matrix_of` and `feature_table` do."""
+    table = feature_table(pool, features.features)
+    return PoolRows(pool, features, matrix_of(table, pool, horizons, features.names))
 
 
 def _too_few(pool: CoinPool) -> TooFewBarsError:

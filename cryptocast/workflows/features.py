@@ -19,8 +19,8 @@ from cryptocast.features.builder import required_history
 from cryptocast.registry import Version
 from cryptocast.workflows.audits import audit_pool, raise_for_leaks
 from cryptocast.workflows.cluster import spread_table
-from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, matrix_of, pool_of
-from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, pool_of, pool_rows
+from cryptocast.workflows.context import Context, Selection, steps
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.explanation import ShapValues, explain
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
@@ -186,14 +186,11 @@ def audit_features(context: Context, selection: Selection) -> AuditReport:
         sources = ", ".join(pool.source for pool in pools)
         raise UsageError(f"An audit looks at one source at a time, and these coins have {sources}. Set --source.")
     (pool,) = pools
-    known = feature_set(config)
-    context.progress.begin("audit", 2)
-    table = feature_table(pool, known.features)
-    matrix = matrix_of(table, pool, config.horizons(pool.granularity), known.names)
-    context.progress.step("features")
-    report = audit_pool(config, pool, known, matrix, cuts=AUDIT_CUTS)
-    context.progress.step(", ".join(pool.coins))
-    context.progress.end()
+    with steps(context.progress, "audit", 2) as step:
+        rows = pool_rows(pool, feature_set(config), config.horizons(pool.granularity))
+        step("features")
+        report = audit_pool(config, rows, cuts=AUDIT_CUTS)
+        step(", ".join(pool.coins))
     return report
 
 
@@ -274,10 +271,9 @@ def _table(
 ) -> pl.DataFrame:
     if engine is not None and engine.kind == "dask":
         return spread_table(engine, pool, known, tail=tail, progress=context.progress)
-    context.progress.begin("features", 1)
-    table = feature_table(pool, known.features, tail=tail)
-    context.progress.step(pool.source)
-    context.progress.end()
+    with steps(context.progress, "features", 1) as step:
+        table = feature_table(pool, known.features, tail=tail)
+        step(pool.source)
     return table
 
 

@@ -64,12 +64,12 @@ def losses_of(folder: RunFolder, evidence: Evidence) -> tuple[pl.DataFrame, int]
     DataError if the run has kept none, or if they are not those that the evidence was counted from.
     """
     path = folder.path / FILE
-    found = read_noted(path)
-    if found is None:
+    table = read_noted(path)
+    if table is None:
         raise DataError(
             f"run {folder.run_id} has kept no losses by origin; repeat it: cryptocast rerun {folder.run_id}"
         )
-    frame, note = found
+    frame, note = table
     try:
         step = msgspec.json.decode(note, type=_Note).step
         own = frame.filter(pl.col("model") == evidence.kind).select(*SAME, "crps", *(f"in_{p}" for p in INTERVALS))
@@ -85,8 +85,8 @@ def _check(own: pl.DataFrame, evidence: Evidence) -> None:
         part = own.filter(pl.col("horizon") == score.horizon)
         losses = part["crps"].to_numpy().astype(np.float64)
         mean = float(mean_by_date(losses, part["issued_at"].to_numpy())[1].mean()) if part.height else float("nan")
-        told = score.crps.get(evidence.kind, float("nan"))
-        if part.height != score.n or not abs(mean - told) <= ROUNDING * abs(told):
+        recorded = score.crps.get(evidence.kind, float("nan"))
+        if part.height != score.n or not abs(mean - recorded) <= ROUNDING * abs(recorded):
             raise DataError(
                 f"the losses that run {evidence.run} has kept are not those of its evidence ({part.height} forecasts "
                 f"{score.horizon} bars ahead, not {score.n}): they were changed; repeat the backtest"

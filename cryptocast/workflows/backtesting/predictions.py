@@ -19,16 +19,16 @@ def predictions_table(rows: Matrix, fold: Int64Array, forecasts: Mapping[str, Fo
     return pl.concat(parts).with_columns(pl.col("issued_at").cast(pl.Datetime("us", "UTC")))
 
 
-def _long(rows: Matrix, fold: Int64Array, model: str, made: Forecast) -> pl.DataFrame:
-    n, h, q = made.values.shape
+def _long(rows: Matrix, fold: Int64Array, model: str, forecast: Forecast) -> pl.DataFrame:
+    n, h, q = forecast.values.shape
     return pl.DataFrame(
         {
-            "coin": np.repeat(made.coin, h * q),
+            "coin": np.repeat(forecast.coin, h * q),
             "model": [model] * (n * h * q),
             "issued_at": np.repeat(rows.issued_at, h * q),
-            "horizon": np.tile(np.repeat(made.horizons, q), n),
-            "level": np.tile(made.levels, n * h),
-            "value": made.prices().reshape(-1),
+            "horizon": np.tile(np.repeat(forecast.horizons, q), n),
+            "level": np.tile(forecast.levels, n * h),
+            "value": forecast.prices().reshape(-1),
             "fold": np.repeat(fold, h * q),
         }
     )

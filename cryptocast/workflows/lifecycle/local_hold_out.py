@@ -14,7 +14,7 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import Calibrated
 from cryptocast.registry import Version
-from cryptocast.workflows.coin_pool import CoinPool, choice_of, feature_table, gather, matrix_of, widen
+from cryptocast.workflows.coin_pool import CoinPool, choice_of, gather, pool_rows, widen
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import feature_set_of
 
@@ -43,7 +43,7 @@ def local_hold_outs(
     whole = widen(context, asked, pool, [data.coin for data in fit.coins])
     members = [data.coin for data in fit.coins if data.coin in whole.bars]
     whole = replace(whole, bars={coin: whole.bars[coin] for coin in members})
-    matrix = matrix_of(feature_table(whole, features.features), whole, fit.horizons, features.names)
+    matrix = pool_rows(whole, features, fit.horizons).matrix
     learned = max(data.last for data in fit.coins)
     rows: dict[str, TableRow] = {}
     why_not = {error.coin: error.error for error in pool.left_out}

@@ -10,7 +10,7 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.fitting import Fitted
-from cryptocast.workflows.coin_pool import CoinPool, moment
+from cryptocast.workflows.coin_pool import PoolRows, moment
 
 __all__ = ["HoldOuts", "hold_outs"]
 
@@ -19,8 +19,7 @@ HoldOuts: TypeAlias = Mapping[tuple[str, str | None], HoldOut]
 
 
 def hold_outs(
-    pool: CoinPool,
-    matrix: Matrix,
+    rows: PoolRows,
     split: SplitConfig,
     fits: Mapping[str, Fitted],
     fallbacks: Mapping[str, Mapping[int, str]],
@@ -29,7 +28,7 @@ def hold_outs(
 
     fallbacks: by coin, the horizons that the baseline answers, and why.
     """
-    judged = _judge(matrix, split, fits)
+    pool, judged = rows.pool, _judge(rows.matrix, split, fits)
     issued = judged.rows.issued_at
     scores: dict[tuple[str, str | None], HoldOut] = {}
     for coins in (pool.named, (None,)):

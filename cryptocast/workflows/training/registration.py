@@ -1,12 +1,10 @@
 """A finished fit into the registry: its manifest, a version of it for each named coin, and what became of them."""
 
-import os
 import platform
 from collections.abc import Mapping
 
 import msgspec
 
-from cryptocast.features.matrix import Matrix
 from cryptocast.kinds import LIBRARIES
 from cryptocast.models.base import Artefacts
 from cryptocast.models.kinds import learner
@@ -25,12 +23,12 @@ from cryptocast.registry import (
 )
 from cryptocast.registry.manifest import Ensemble, EnsembleHorizon, EnsembleRegime
 from cryptocast.scoring.quantiles import LEVELS
-from cryptocast.workflows.coin_pool import CoinPool, coin_data
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, coin_data
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
-from cryptocast.workflows.feature_sets import FeatureSet, is_outdated
+from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.online_calibration import learn
-from cryptocast.workflows.recipes import fit_settings, recipe_of
+from cryptocast.workflows.recipes import fit_settings, recipe_of, threads_of
 from cryptocast.workflows.reports import TrainDecision, TrainedModel
 from cryptocast.workflows.training.hold_out import HoldOuts
 
@@ -121,33 +119,30 @@ def baseline_models(pool: CoinPool, scores: HoldOuts) -> list[TrainedModel]:
 
 def manifest_of(
     context: Context,
-    pool: CoinPool,
-    features: FeatureSet,
-    matrix: Matrix,
+    rows: PoolRows,
     kind: str,
     files: Artefacts,
-    *,
     seconds: float,
     weights: Weights | None,
     notes: tuple[str, ...],
 ) -> FitManifest:
     """All that is needed to repeat a fit. weights: of an ensemble."""
-    config = context.config
+    config, pool, matrix = context.config, rows.pool, rows.matrix
     # The final fit looks at all rows, and so does this: the same choice.
     choice = spared(learner(kind, config), matrix)
     return FitManifest(
         kind=kind,
         **msgspec.structs.asdict(pool.market),
         coins=coin_data(pool),
-        horizons=tuple(matrix.horizons.tolist()),
+        horizons=rows.horizons,
         levels=tuple(float(level) for level in LEVELS),
         features=tuple(matrix.feature_names[column] for column in choice.kept),
         dropped=dict(choice.dropped),
-        feature_hash=features.digest,
-        recipe=recipe_of(config, kind, features.digest),
+        feature_hash=rows.features.digest,
+        recipe=recipe_of(config, kind, rows.features.digest),
         settings=fit_settings(config, kind),
         seed=config.train.seed,
-        threads=config.train.threads or os.cpu_count() or 1,
+        threads=threads_of(config),
         device="cpu",
         code_version=code_version(),
         dirty=None,  # the code version is a hash of the code itself: an edit shows there
@@ -158,7 +153,7 @@ def manifest_of(
         train_rows=len(matrix),
         train_seconds=seconds,
         artefacts=artefacts_of(files),
-        notes=(*(bars.notice for bars in pool.bars.values() if bars.notice), *notes),
+        notes=(*pool.notices, *notes),
         ensemble=None if weights is None else _ensemble(weights),
     )
 

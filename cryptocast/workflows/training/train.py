@@ -1,6 +1,5 @@
 """Fetch if stale, build features, audit them, fit, calibrate, score the hold-out, register, forecast."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,36 +9,36 @@ import msgspec
 
 from cryptocast.config import TUNABLE, Config
 from cryptocast.errors import DataError, UsageError
-from cryptocast.features.matrix import Matrix
 from cryptocast.kinds import TRAINABLE
 from cryptocast.models.auxiliary_rows import with_help
-from cryptocast.models.base import FitRun, Forecast
+from cryptocast.models.base import Forecast
 from cryptocast.models.calibrated import fallback_reason
-from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.fitting import Fitted
 from cryptocast.models.kinds import learner
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
 from cryptocast.workflows.coin_pool import (
     CoinPool,
     Failures,
+    PoolRows,
     choice_of,
     data_used,
-    feature_table,
     gather,
-    matrix_of,
     pool_of,
+    pool_rows,
     without_stablecoins,
 )
-from cryptocast.workflows.context import Context, Resolved, Selection
+from cryptocast.workflows.context import Context, Resolved, Selection, steps
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
-from cryptocast.workflows.feature_sets import FeatureSet, feature_set
+from cryptocast.workflows.feature_sets import feature_set
 from cryptocast.workflows.forecast import Choice, Request, baseline_forecast, describe, model_forecast
+from cryptocast.workflows.recipes import fit_by, fit_run
 from cryptocast.workflows.reports import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
 from cryptocast.workflows.training.eligibility import due, few_bars_notes, with_last_rows
 from cryptocast.workflows.training.hold_out import hold_outs
 from cryptocast.workflows.training.outdated import Refit, outdated_fits
 from cryptocast.workflows.training.registration import baseline_models, manifest_of, register
-from cryptocast.workflows.tuning.adopted_settings import with_found
+from cryptocast.workflows.tuning.adopted_settings import with_adopted
 from cryptocast.workflows.tuning.search_space import tuned_for
 from cryptocast.workflows.tuning.tune import TuneOrder, tune_pool
 
@@ -84,16 +83,9 @@ class _Training:
     """One pool in training. fallbacks: by coin, the horizons that its baseline answers, and why."""
 
     context: Context
-    pool: CoinPool
-    matrix: Matrix
-    features: FeatureSet
-    help: ExtraRows
+    rows: PoolRows
+    extra: ExtraRows
     fallbacks: Mapping[str, Mapping[int, str]]
-
-    @property
-    def horizons(self) -> tuple[int, ...]:
-        """In bars."""
-        return tuple(self.matrix.horizons.tolist())
 
 
 def kinds_of(model: str, config: Config) -> tuple[str, ...]:
@@ -164,26 +156,20 @@ def _train_pool(task: _Task, pool: CoinPool) -> TrainReport:
     if not pool.named:
         return _report(task, pool, [], [], notes)
     context, adopted = _best_settings(task, pool)
-    training, audited = _prepare(context, pool, task.horizons)
-    pool = training.pool
-    notes += (*adopted, *audited, *training.help.notes)
+    training, audit_notes = _prepare(context, pool, task.horizons)
+    rows, pool = training.rows, training.rows.pool
+    notes += (*adopted, *audit_notes, *training.extra.notes)
     notes += few_bars_notes(pool, task.horizons, context.config.train.min_independent_blocks)
     fits, too_short = _fit_all(training, task)
     notes += too_short
-    fitted = {kind: fit for kind, (fit, _) in fits.items()}
-    scores = hold_outs(pool, training.matrix, context.config.split, fitted, training.fallbacks)
+    scores = hold_outs(rows, context.config.split, {kind: fit for kind, (fit, _) in fits.items()}, training.fallbacks)
     models = baseline_models(pool, scores)
     forecasts: list[CoinForecast] = []
     for kind, (fit, seconds) in fits.items():
         # Before anything is registered: what cannot forecast must not become a version.
         forecast_of = {coin: _model_forecast(training, fit, coin) for coin in pool.named}
         files = fit.final.save()
-        manifest = manifest_of(
-            *(context, pool, training.features, training.matrix, kind, files),
-            seconds=seconds,
-            weights=fit.weights,
-            notes=training.help.notes,
-        )
+        manifest = manifest_of(context, rows, kind, files, seconds, fit.weights, training.extra.notes)
         for version, row in register(context, pool, manifest, files, scores, training.fallbacks):
             models.append(row)
             forecasts.append(_describe(training, Choice(kind, version, None), forecast_of[row.coin], row.coin))
@@ -198,7 +184,7 @@ def _best_settings(task: _Task, pool: CoinPool) -> tuple[Context, list[str]]:
     if task.tune is not None:
         tuning = tune_pool(context, pool, task.horizons, task.tune)
         notes.append(f"tuned {tuning.kind}, best of {len(tuning.trials)}: {tuning.reason}")
-    context, adopted = with_found(context, pool, feature_set(context.config).digest, task.kinds)
+    context, adopted = with_adopted(context, pool, feature_set(context.config).digest, task.kinds)
     return context, [*notes, *adopted]
 
 
@@ -206,77 +192,62 @@ def _prepare(context: Context, pool: CoinPool, horizons: tuple[int, ...]) -> tup
     """The rows to learn from, and what the audit of their features says."""
     config = context.config
     features = feature_set(config)
-    context.progress.begin("features", 2)
-    matrix = matrix_of(feature_table(pool, features.features), pool, horizons, features.names)
-    context.progress.step("features")
-    notes = audit_words(config, pool, features, matrix)
-    context.progress.step("audit")
-    context.progress.end()
+    with steps(context.progress, "features", 2) as step:
+        rows = pool_rows(pool, features, horizons)
+        step("features")
+        notes = audit_words(config, rows)
+        step("audit")
     extra = help_for(context, pool, features, horizons)
-    pool = with_last_rows(pool, matrix)
+    pool = with_last_rows(pool, rows.matrix)
     least = config.train.min_independent_blocks
     fallbacks = {}
     for coin in pool.named:
         bars = pool.bars[coin].candles.frame.height
         reasons = {horizon: fallback_reason(bars, horizon, least) for horizon in horizons}
         fallbacks[coin] = {horizon: reason for horizon, reason in reasons.items() if reason is not None}
-    return _Training(context, pool, matrix, features, extra, fallbacks), notes
+    return _Training(context, replace(rows, pool=pool), extra, fallbacks), notes
 
 
 def _fit_all(training: _Training, task: _Task) -> tuple[dict[str, tuple[Fitted, float]], list[str]]:
     """Each kind with the seconds that it took, and why a kind is missing."""
-    context, config = training.context, training.context.config
+    config = training.context.config
     kinds = [kind for kind in task.kinds if kind != "baseline"]
-    context.progress.begin("training", len(kinds) * (config.train.blocks + 2) * 2 * len(training.horizons))
-    run = FitRun(threads=config.train.threads or os.cpu_count() or 1, step=context.progress.step)
+    total = len(kinds) * (config.train.blocks + 2) * 2 * len(task.horizons)
     fits: dict[str, tuple[Fitted, float]] = {}
     notes: list[str] = []
-    for kind in kinds:
-        began = time.perf_counter()
-        try:
+    with steps(training.context.progress, "training", total) as step:
+        for kind in kinds:
+            began = time.perf_counter()
+            model = with_help(learner(kind, config), training.extra.rows)
+            # An ensemble takes over the members that are fitted already.
             members = {other: fit for other, (fit, _) in fits.items()}
-            fits[kind] = (_fit(training, kind, run, members), time.perf_counter() - began)
-        except DataError as error:
-            if not task.every:
-                raise
-            notes.append(f"{kind} was not trained: {error}")
-    context.progress.end()
+            try:
+                fit = fit_by(config, model, training.rows.matrix, fit_run(config, step), members)
+                fits[kind] = (fit, time.perf_counter() - began)
+            except DataError as error:
+                if not task.every:
+                    raise
+                notes.append(f"{kind} was not trained: {error}")
     return fits, notes
-
-
-def _fit(training: _Training, kind: str, run: FitRun, members: Mapping[str, Fitted]) -> Fitted:
-    """One kind; an ensemble takes over the members that are fitted already."""
-    config = training.context.config
-    return fit_in_time(
-        with_help(learner(kind, config), training.help.rows),
-        training.matrix,
-        fit=config.split.fit,
-        stop=config.split.stop,
-        block_count=config.train.blocks,
-        least_blocks=config.train.min_independent_blocks,
-        seed=config.train.seed,
-        run=run,
-        members=members,
-    )
 
 
 def _model_forecast(training: _Training, fit: Fitted, coin: str) -> Forecast:
     baseline_at = tuple(training.fallbacks[coin])
-    return model_forecast(fit.final, training.matrix, coin, training.horizons, baseline_at=baseline_at)
+    return model_forecast(fit.final, training.rows.matrix, coin, training.rows.horizons, baseline_at=baseline_at)
 
 
 def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
-    forecast = baseline_forecast(training.pool, coin, training.horizons)
+    forecast = baseline_forecast(training.rows.pool, coin, training.rows.horizons)
     return _describe(training, Choice("baseline", None, None), forecast, coin)
 
 
-def _describe(training: _Training, chosen: Choice, forecast: Forecast, coin: str) -> CoinForecast:
-    config, pool = training.context.config, training.pool
-    request = Request(model=chosen.kind, horizons=training.horizons, intervals=config.forecast.intervals)
-    fallbacks = {} if chosen.version is None else training.fallbacks[coin]
+def _describe(training: _Training, choice: Choice, forecast: Forecast, coin: str) -> CoinForecast:
+    config, pool = training.context.config, training.rows.pool
+    request = Request(model=choice.kind, horizons=training.rows.horizons, intervals=config.forecast.intervals)
+    fallbacks = {} if choice.version is None else training.fallbacks[coin]
     reasons = {h: Fallback(code=FallbackCode.TOO_FEW_BARS, detail=reason) for h, reason in fallbacks.items()}
     stale_bars = config.data.stale_after_bars
-    return describe(pool.bars[coin], chosen, forecast, request, pool.granularity, stale_bars, reasons=reasons)
+    return describe(pool.bars[coin], choice, forecast, request, pool.granularity, stale_bars, reasons=reasons)
 
 
 def _report(

@@ -44,7 +44,7 @@ from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.training.train import Order, train
-from cryptocast.workflows.tuning.adopted_settings import found_path, read_found
+from cryptocast.workflows.tuning.adopted_settings import read_tuned, tuned_path
 from cryptocast.workflows.tuning.folds import FoldJob, FoldLoss, evaluate_fold, fold_bounds, training_part
 from cryptocast.workflows.tuning.search_space import as_tried, defaults, ranges_for, spread_over
 from cryptocast.workflows.tuning.study import Attempt
@@ -79,8 +79,8 @@ def tuned(used: Context, **order: Any) -> TunedModel:
 
 def accept(used: Context, **values: Any) -> None:
     """Make the file of found settings say that these were taken over."""
-    path = found_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm")
-    found = read_found(path)
+    path = tuned_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm")
+    found = read_tuned(path)
     assert found is not None
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, settings={"num_leaves": 7}, **values)))
 
@@ -343,7 +343,7 @@ def noisy(gains: tuple[float, ...], dates: int, seed: int = 1) -> tuple[Attempt,
     ("gains", "dates", "taken", "why"),
     [
         ((0.01, 0.01, 0.01), 200, True, "taken over"),
-        ((0.0004, 0.0004, 0.0004), 200, False, "asked are 0.1 %"),
+        ((0.0004, 0.0004, 0.0004), 200, False, "it takes 0.1 %"),
         ((0.06, -0.001, -0.001), 200, False, "on 1 of 3 folds"),
         ((0.01, 0.01, 0.01), 15, False, "45 dates are too few to test it (70)"),
         ((-0.01, -0.01, -0.01), 200, False, "the defaults stay"),
@@ -379,7 +379,7 @@ def test_what_was_found_is_used_by_the_next_training_which_says_so(tmp_path: Pat
     assert any("is not used, because [lightgbm] of the settings has changed" in n for n in train(used, order).notes)
     accept(used, feature_hash="0" * 64)
     assert any("is not used, because it was found with other features" in n for n in train(used, order).notes)
-    found_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm").write_text("{")
+    tuned_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm").write_text("{")
     with pytest.raises(DataError, match=r"cannot be read: .*--no-tuned"):
         train(used, order)
 
