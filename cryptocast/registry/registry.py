@@ -414,6 +414,11 @@ class Registry:
                 )
             return found[0]
 
+    def version(self, key: VersionKey, number: int) -> Version:
+        """The version of a key with this number. RegistryError if there is none."""
+        reference = Reference(key.coin, key.kind, number=number)
+        return self.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+
     def _only_kind(self, reference: Reference, *, source: str, vs: str, granularity: Granularity) -> str:
         kinds = [key.kind for key in self.keys(coin=reference.coin, source=source, vs=vs, granularity=granularity)]
         if not kinds:

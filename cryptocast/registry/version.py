@@ -56,6 +56,10 @@ class VersionKey(msgspec.Struct, frozen=True, order=True, gc=False):
         """Of the bars that it forecasts."""
         return self.market.granularity
 
+    def facts(self) -> dict[str, Any]:
+        """Its parts as a record names them: coin, kind, source, vs, granularity."""
+        return {"coin": self.coin, "kind": self.kind, **msgspec.structs.asdict(self.market)}
+
     def __str__(self) -> str:
         return f"{self.coin}/{self.kind} ({self.market})"
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from cryptocast.config import Granularity
 from cryptocast.evaluation.records import (
     BacktestRow,
     ConfidenceSetRecord,
@@ -40,6 +41,7 @@ __all__ = [
     "HonestyRecord",
     "HorizonForecast",
     "Interval",
+    "KeyRow",
     "Placebo",
     "StrategyRecord",
     "TradingRecord",
@@ -57,11 +59,7 @@ __all__ = [
 ]
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """Part of an answer."""
-
-
-class Interval(Document, frozen=True, kw_only=True):
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """A central interval of the price: `level` percent of outcomes are meant to fall inside."""
 
     level: int
@@ -69,7 +67,7 @@ class Interval(Document, frozen=True, kw_only=True):
     upper: float
 
 
-class HorizonForecast(Document, frozen=True, kw_only=True):
+class HorizonForecast(msgspec.Struct, frozen=True, kw_only=True):
     """The price `horizon` bars ahead."""
 
     horizon: int
@@ -87,14 +85,14 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     live_outcomes: int  # live forecasts, its own and inherited, whose outcomes moved the intervals; 0: as fitted
 
 
-class AbSide(Document, frozen=True, kw_only=True):
+class AbSide(msgspec.Struct, frozen=True, kw_only=True):
     """The running A/B test of what was asked for, and which side of it answered."""
 
     test: str
     side: Literal["production", "challenger"]
 
 
-class CoinForecast(Document, frozen=True, kw_only=True):
+class CoinForecast(msgspec.Struct, frozen=True, kw_only=True):
     """The forecast of one coin, and what it rests on."""
 
     coin: str
@@ -114,14 +112,24 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     ab: AbSide | None = None  # null: no test is running
 
 
-class CoinError(Document, frozen=True, kw_only=True):
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A line about the versions of one coin, kind and market."""
+
+    coin: str
+    kind: str
+    source: str
+    vs: str
+    granularity: Granularity
+
+
+class CoinError(msgspec.Struct, frozen=True, kw_only=True):
     """A coin that could not be answered for, beside those that could."""
 
     coin: str
     error: str
 
 
-class ForecastDocument(Document, frozen=True, kw_only=True):
+class ForecastDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Forecasts of several coins."""
 
     schema: Literal["cryptocast.forecast/2"] = "cryptocast.forecast/2"
@@ -129,7 +137,7 @@ class ForecastDocument(Document, frozen=True, kw_only=True):
     errors: tuple[CoinError, ...] = ()
 
 
-class DataUsed(Document, frozen=True, kw_only=True):
+class DataUsed(msgspec.Struct, frozen=True, kw_only=True):
     """The candles of one coin that a command rested on."""
 
     coin: str
@@ -151,7 +159,7 @@ class TrainDecision(StrEnum):
     CHALLENGER = "challenger"  # another version is in production
 
 
-class TrainedModel(Document, frozen=True, kw_only=True):
+class TrainedModel(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of model for one coin: its hold-out, and the version it became (none for the baseline)."""
 
     coin: str
@@ -166,7 +174,7 @@ class TrainedModel(Document, frozen=True, kw_only=True):
     pooled: HoldOut  # over all coins of the pool
 
 
-class TrainReport(Document, frozen=True, kw_only=True):
+class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a training did."""
 
     schema: Literal["cryptocast.train/2"] = "cryptocast.train/2"
@@ -181,7 +189,7 @@ class TrainReport(Document, frozen=True, kw_only=True):
     seconds: float
 
 
-class FoldRow(Document, frozen=True, kw_only=True):
+class FoldRow(msgspec.Struct, frozen=True, kw_only=True):
     """One refit of a walk-forward."""
 
     fold: int
@@ -190,7 +198,7 @@ class FoldRow(Document, frozen=True, kw_only=True):
     origins: int
 
 
-class BacktestReport(Document, frozen=True, kw_only=True):
+class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a backtest found."""
 
     schema: Literal["cryptocast.backtest/2"] = "cryptocast.backtest/2"

@@ -5,8 +5,8 @@ import pytest
 
 from cryptocast.config import Config, DataConfig, StoreConfig
 from cryptocast.errors import RegistryError, UsageError
-from cryptocast.registry import PRODUCTION, Registry
-from cryptocast.workflows.lifecycle.ab import ab_conclude, ab_start, ab_status, ab_stop, served_side
+from cryptocast.registry import PRODUCTION, Registry, side_of
+from cryptocast.workflows.lifecycle.ab import ab_conclude, ab_start, ab_status, ab_stop, running_test
 from cryptocast.workflows.lifecycle.compare import compare, write_comparison
 from cryptocast.workflows.lifecycle.model_card import model_card
 from cryptocast.workflows.reports import ab_sentence, comparison_sentence
@@ -38,16 +38,20 @@ def begin(config: Config, registry: Registry, **changes: object) -> None:
 def test_while_a_test_runs_each_client_gets_its_side_and_afterwards_production(
     config: Config, registry: Registry
 ) -> None:
-    assert served_side(registry, BITCOIN, "ann") is None
+    assert running_test(registry, BITCOIN) is None
     begin(config, registry)
-    sides = {served_side(registry, BITCOIN, f"client {i}") for i in range(100)}
-    assert sides == {("production", 1), ("challenger", 2)}
+    test = running_test(registry, BITCOIN)
+    assert test is not None
+    assert {side_of(test.start.test, test.start.share, f"client {i}") for i in range(100)} == {
+        "production",
+        "challenger",
+    }
     (row,) = ab_status(config, registry, [BITCOIN]).tests
     assert (row.production, row.challenger, row.share, row.ended_at) == (1, 2, 0.3, None)
     assert ab_sentence(row.verdict, over=False) == "no bar has matured for both yet"
     (row,) = ab_stop(config, registry, BITCOIN, reason="enough", who="bob", now=LATER).tests
     assert (row.ended_as, row.ended_by, row.why) == ("stop", "bob", "enough")
-    assert served_side(registry, BITCOIN, "ann") is None
+    assert running_test(registry, BITCOIN) is None
     with pytest.raises(RegistryError, match="No A/B test of bitcoin"):
         ab_stop(config, registry, BITCOIN, reason="", who="bob", now=LATER)
 
