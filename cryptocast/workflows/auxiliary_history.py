@@ -34,16 +34,16 @@ def help_for(context: Context, pool: CoinPool, features: FeatureSet, horizons: S
         return ExtraRows()
     if pool.vs != "usd" or pool.granularity != "daily":
         return ExtraRows(notes=('[train] history = ["sample"] is left out: the sample has daily bars in usd only',))
-    asked = Selection(SAMPLE_COINS, SAMPLE.name, "usd", "daily").resolved(context.config)
-    (other,) = gather(context, asked, pool=(), fetch_allowed=False)
+    request = Selection(SAMPLE_COINS, SAMPLE.name, "usd", "daily").resolved(context.config)
+    (other,) = gather(context, request, pool=(), fetch_allowed=False)
     table = feature_table(other, features.features)
-    named = table.with_columns(pl.concat_str([pl.lit("sample:"), pl.col("coin")]).alias("coin"))
+    labelled = table.with_columns(pl.concat_str([pl.lit("sample:"), pl.col("coin")]).alias("coin"))
     series = ", ".join(
         f"sample:{coin} ({bars.candles.provenance.rows:,} bars to {bars.candles.provenance.last:%Y-%m-%d}, hash "
         f"{bars.candles.provenance.content_hash[:12]})"
         for coin, bars in other.bars.items()
     )
     return ExtraRows(
-        matrix_of(named, other, horizons, features.names),
+        matrix_of(labelled, other, horizons, features.names),
         (f"models also learn from {series}, as series of their own that are neither forecast nor scored",),
     )

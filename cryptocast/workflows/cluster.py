@@ -64,12 +64,12 @@ def spread_table(
         # What compares the coins of a moment needs them all, and is little work beside the rest: done here meanwhile.
         here = add_features(candles.lazy(), across, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
         progress.step("across coins")
-        made = []
+        tables = []
         for part, future in zip(parts, futures, strict=True):
-            made.append(future.result())
+            tables.append(future.result())
             progress.step(", ".join(part.coins[:3]))
         progress.end()
-    whole = here.join(pl.concat(made), on=KEYS, how="left", maintain_order="left")
+    whole = here.join(pl.concat(tables), on=KEYS, how="left", maintain_order="left")
     return whole.select([*(name for name in here.columns if name not in features.names), *features.names])
 
 
@@ -88,9 +88,9 @@ def _parts(pool: CoinPool, features: FeatureSet, candles: pl.DataFrame, count: i
     for place in range(count):
         coins = pool.coins[place::count]
         # Features of the market read bitcoin's closes beside every coin.
-        needed = [coin for coin in dict.fromkeys((*coins, BITCOIN)) if coin in pool.coins]
+        inputs = [coin for coin in dict.fromkeys((*coins, BITCOIN)) if coin in pool.coins]
         yield Part(
-            candles=candles.filter(pl.col("coin").is_in(needed)),
+            candles=candles.filter(pl.col("coin").is_in(inputs)),
             coins=coins,
             names=names,
             bar_us=pool.bar_us,
@@ -103,9 +103,9 @@ def _parts(pool: CoinPool, features: FeatureSet, candles: pl.DataFrame, count: i
 
 def compute_part(part: Part) -> pl.DataFrame:
     """On a worker: coin, close_time and the features of the part's coins."""
-    known = with_own(part.text, part.origin) if part.text else catalogue_set()
-    if known.digest != part.digest:
+    features = with_own(part.text, part.origin) if part.text else catalogue_set()
+    if features.digest != part.digest:
         raise ModelError("A worker of the cluster computes other features. Install the same cryptocast on all of them.")
-    wanted: Sequence[Feature] = select_features(part.names, known.features)
-    table = add_features(part.candles.lazy(), wanted, bar_us=part.bar_us, without=part.without).collect()
+    columns: Sequence[Feature] = select_features(part.names, features.features)
+    table = add_features(part.candles.lazy(), columns, bar_us=part.bar_us, without=part.without).collect()
     return table.filter(pl.col("coin").is_in(list(part.coins))).select([*KEYS, *part.names])

@@ -248,8 +248,8 @@ def _own_faults(features: Sequence[Feature]) -> Iterator[None]:
         own = [feature.name for feature in features if feature not in FEATURES]
         if not own or isinstance(error, CryptocastError):
             raise
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise ModelError(f"{', '.join(own)} of [features] file cannot be computed on these candles: {said}") from error
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ModelError(f"{', '.join(own)} of [features] file cannot be computed on these candles: {cause}") from error
 
 
 def candles_of(pool: CoinPool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:

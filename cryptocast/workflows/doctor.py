@@ -99,23 +99,23 @@ def _report(checks: list[DoctorCheck]) -> DoctorReport:
     return DoctorReport(status=worst, exit_code=failed[0].exit_code if failed else 0, checks=tuple(checks))
 
 
-def _ok(name: str, found: str, then: str | None = None) -> DoctorCheck:
-    return DoctorCheck(name=name, status="ok", found=found, next=then)
+def _ok(name: str, words: str, then: str | None = None) -> DoctorCheck:
+    return DoctorCheck(name=name, status="ok", found=words, next=then)
 
 
-def _warn(name: str, found: str, then: str | None = None) -> DoctorCheck:
-    return DoctorCheck(name=name, status="warn", found=found, next=then)
+def _warn(name: str, words: str, then: str | None = None) -> DoctorCheck:
+    return DoctorCheck(name=name, status="warn", found=words, next=then)
 
 
-def _fail(name: str, found: str, then: str | None, error: CryptocastError | type[CryptocastError]) -> DoctorCheck:
-    return DoctorCheck(name=name, status="fail", found=found, next=then, exit_code=error.exit_code)
+def _fail(name: str, words: str, then: str | None, error: CryptocastError | type[CryptocastError]) -> DoctorCheck:
+    return DoctorCheck(name=name, status="fail", found=words, next=then, exit_code=error.exit_code)
 
 
 def _settings(config_path: Path | None, folder: Path, environ: Mapping[str, str]) -> DoctorCheck:
     path = config_path or folder / "config.toml"
-    said = f"read from {path}" if path.is_file() else "built-in defaults: there is no config.toml here"
+    words = f"read from {path}" if path.is_file() else "built-in defaults: there is no config.toml here"
     overrides = sorted(name for name in environ if re.fullmatch(r"CRYPTOCAST_[A-Z0-9]+__[A-Z0-9_]+", name))
-    return _ok("settings", said + (f"; overridden by {', '.join(overrides)}" if overrides else ""))
+    return _ok("settings", words + (f"; overridden by {', '.join(overrides)}" if overrides else ""))
 
 
 def _store(config: Config) -> Iterator[DoctorCheck]:
@@ -125,8 +125,8 @@ def _store(config: Config) -> Iterator[DoctorCheck]:
     there = path.exists()
     refusal = write_refusal(path)
     if refusal is not None:
-        found = f"{path} cannot be written: {refusal}" if there else f"{path} cannot be made: {refusal}"
-        yield _fail("store", found, remedy, DataError)
+        problem = f"{path} cannot be written: {refusal}" if there else f"{path} cannot be made: {refusal}"
+        yield _fail("store", problem, remedy, DataError)
         return
     yield _ok("store", f"{path} can be read and written" if there else f"{path} is not there yet and will be made")
     yield _candles(config)
@@ -170,8 +170,8 @@ def _registry(config: Config) -> Iterator[DoctorCheck]:
     yield _ok("registry", f"versions: {len(versions)}, in production: {production}; every hash and reference right")
     if outdated:
         names = ", ".join(f"{version.name} ({version.key.source})" for version in outdated)
-        found = f"fitted on other features than there are now, so that the baseline answers for them: {names}"
-        yield _warn("versions", found, "cryptocast train --outdated")
+        words = f"fitted on other features than there are now, so that the baseline answers for them: {names}"
+        yield _warn("versions", words, "cryptocast train --outdated")
 
 
 def _some(problems: list[str]) -> str:
@@ -182,16 +182,16 @@ def _some(problems: list[str]) -> str:
 def _sources(config: Config, environ: Mapping[str, str]) -> Iterator[DoctorCheck]:
     """What each source needs before it can be fetched from."""
     for source in SOURCES.values():
-        for found in source.findings(config, environ):
-            yield DoctorCheck(name=found.name, status=found.status, found=found.found, next=found.next)
+        for finding in source.findings(config, environ):
+            yield DoctorCheck(name=finding.name, status=finding.status, found=finding.found, next=finding.next)
 
 
 def _token(config: Config, environ: Mapping[str, str]) -> DoctorCheck:
-    given, host = bool(environ.get(TOKEN, "").strip()), config.serve.host
-    if not given and host not in LOOPBACK:
-        found = f"[serve] host is {host}, open to other machines, and {TOKEN} is not set: serve will refuse"
-        return _warn("token", found, f'Set {TOKEN}, or [serve] host = "127.0.0.1".')
-    return _ok("token", f"{TOKEN} is set" if given else f"none: serve listens on {host} only")
+    is_set, host = bool(environ.get(TOKEN, "").strip()), config.serve.host
+    if not is_set and host not in LOOPBACK:
+        words = f"[serve] host is {host}, open to other machines, and {TOKEN} is not set: serve will refuse"
+        return _warn("token", words, f'Set {TOKEN}, or [serve] host = "127.0.0.1".')
+    return _ok("token", f"{TOKEN} is set" if is_set else f"none: serve listens on {host} only")
 
 
 def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> DoctorCheck:
@@ -222,8 +222,8 @@ def _libraries() -> Iterator[DoctorCheck]:
     # Those with a condition may be left out on this system.
     missing = [name for name, text in zip(names, required, strict=True) if ";" not in text and not _version(name)]
     if missing:
-        found = f"{python}; not installed: {', '.join(missing)}"
-        yield _fail("libraries", found, "Install cryptocast again.", CryptocastError)
+        words = f"{python}; not installed: {', '.join(missing)}"
+        yield _fail("libraries", words, "Install cryptocast again.", CryptocastError)
         return
     listed = ", ".join(f"{name} {_version(name)}" for name in ("cryptocast", *LIBRARIES))
     yield _ok("libraries", f"{listed}; {python}")
@@ -238,8 +238,8 @@ def _version(name: str) -> str | None:
 
 def _disk(config: Config) -> DoctorCheck:
     free = shutil.disk_usage(nearest_folder(config.store.path)).free
-    said = f"{free / 1e9:,.1f} GB free where the store is"
+    words = f"{free / 1e9:,.1f} GB free where the store is"
     remedy = "Make room, or move [store] path."
     if free < TOO_LITTLE_BYTES:
-        return _fail("disk", said, remedy, DataError)
-    return _warn("disk", said, remedy) if free < LITTLE_BYTES else _ok("disk", said)
+        return _fail("disk", words, remedy, DataError)
+    return _warn("disk", words, remedy) if free < LITTLE_BYTES else _ok("disk", words)

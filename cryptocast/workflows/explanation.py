@@ -28,7 +28,7 @@ class ShapValues:
 
 
 def explain(
-    context: Context, asked: Resolved, pool: CoinPool, version: Version, files: Mapping[str, bytes], *, rows: int
+    context: Context, request: Resolved, pool: CoinPool, version: Version, files: Mapping[str, bytes], *, rows: int
 ) -> ShapValues:
     """The SHAP values of a version on the last `rows` bars of its coin. Raises ModelError if it cannot be asked."""
     from cryptocast.models.boosting import LightGBMForecaster  # loads LightGBM
@@ -37,7 +37,7 @@ def explain(
     model = Calibrated.load(files, forecaster_type(version.manifest.kind))
     if not isinstance(model.inner, LightGBMForecaster):
         raise ModelError(f"{version.name} is no lightgbm: only trees have these values.")
-    whole, _ = pool_of_fit(context, asked, pool, version)
+    whole, _ = pool_of_fit(context, request, pool, version)
     matrix = served_matrix(model, whole, version.manifest.horizons, features, rows=rows)
     own = np.flatnonzero(matrix.coin_names == version.key.coin)[-rows:]
     shares = model.inner.contributions(matrix.rows(own))[:, :, :-1]

@@ -32,16 +32,16 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
     anew = "train anew: cryptocast train --outdated"
     if not own:
         raise ModelError(f"it was fitted on features that this release computes differently; {anew}")
-    fitted = f"it was fitted on {', '.join(own)} beside the catalogue"
+    words = f"it was fitted on {', '.join(own)} beside the catalogue"
     if not config.features.file:
-        raise ModelError(f"{fitted}, and [features] file names no file now; name it again, or {anew}")
+        raise ModelError(f"{words}, and [features] file names no file now; name it again, or {anew}")
     try:
-        found = feature_set(config)
+        features = feature_set(config)
     except ConfigError as error:
-        raise ModelError(f"{fitted}, and now: {error}") from error
-    if manifest.feature_hash != found.digest:
-        raise ModelError(f"{fitted}, and {found.origin} (or this release) has changed since; put it back, or {anew}")
-    return found
+        raise ModelError(f"{words}, and now: {error}") from error
+    if manifest.feature_hash != features.digest:
+        raise ModelError(f"{words}, and {features.origin} (or this release) has changed since; put it back, or {anew}")
+    return features
 
 
 def is_outdated(version: Version, config: Config) -> bool:

@@ -16,7 +16,8 @@ from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import CryptocastError, UsageError
 from cryptocast.features.audit import AuditCheck, AuditReport
 from cryptocast.features.builder import required_history
-from cryptocast.registry import Version
+from cryptocast.features.catalogue import Feature
+from cryptocast.registry import Reference, Version
 from cryptocast.workflows.audits import audit_pool, raise_for_leaks
 from cryptocast.workflows.cluster import spread_table
 from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, pool_of, pool_rows
@@ -131,29 +132,22 @@ class FeatureImportance(msgspec.Struct, frozen=True, kw_only=True):
 
 def catalogue(config: Config, family: str | None = None) -> Catalogue:
     """The catalogue, and what the settings add. Raises UsageError for a family that it does not have."""
-    known = feature_set(config)
+    features = feature_set(config)
     families: dict[str, int] = defaultdict(int)
-    for feature in known.features:
+    for feature in features.features:
         families[feature.family] += 1
     if family is not None and family not in families:
         raise UsageError(f"There is no family of features {family!a}. Choose among {', '.join(families)}.")
     return Catalogue(
-        feature_hash=known.digest,
+        feature_hash=features.digest,
         families=dict(families),
-        features=tuple(
-            FeatureFacts(
-                name=feature.name,
-                family=feature.family,
-                warmup=feature.warmup,
-                memory=feature.memory,
-                unit=feature.unit,
-                needs=tuple(sorted(feature.needs)),
-                source=feature.source,
-            )
-            for feature in known.features
-            if family in (None, feature.family)
-        ),
+        features=tuple(_facts(feature) for feature in features.features if family in (None, feature.family)),
     )
+
+
+def _facts(feature: Feature) -> FeatureFacts:
+    names = (name for name in FeatureFacts.__struct_fields__ if name != "needs")
+    return FeatureFacts(needs=tuple(sorted(feature.needs)), **{name: getattr(feature, name) for name in names})
 
 
 def latest_features(context: Context, selection: Selection, engine: Engine | None = None) -> FeatureRows:
@@ -161,16 +155,16 @@ def latest_features(context: Context, selection: Selection, engine: Engine | Non
 
     engine: where to compute them, here unless given.
     """
-    known = feature_set(context.config)
-    tail = required_history(known.features) + 1
-    return _rows(context, _pools(context, selection), known, tail=tail, engine=engine)[0]
+    features = feature_set(context.config)
+    tail = required_history(features.features) + 1
+    return _rows(context, _pools(context, selection), features, tail=tail, engine=engine)[0]
 
 
 def save_features(context: Context, selection: Selection, path: Path, engine: Engine | None = None) -> FeatureRows:
     """The same, and the whole table of the named coins, candles beside features, as .csv or .parquet."""
     check_table_path(path)
-    known = feature_set(context.config)
-    rows, table = _rows(context, _pools(context, selection), known, tail=None, engine=engine)
+    features = feature_set(context.config)
+    rows, table = _rows(context, _pools(context, selection), features, tail=None, engine=engine)
     write_table(table, path)
     return msgspec.structs.replace(rows, written=str(path), written_rows=table.height)
 
@@ -205,17 +199,18 @@ def feature_importance(context: Context, selection: Selection) -> FeatureImporta
     Gain is read from the saved trees; SHAP values are LightGBM's own, on the coin's recent bars. Raises RegistryError
     if there is no version.
     """
-    asked = selection.resolved(context.config)
-    one = replace(asked, coins=asked.coins[:1])
-    (pool,) = gather(context, one, pool=(), fetch_allowed=False)
+    request = selection.resolved(context.config)
+    request = replace(request, coins=request.coins[:1])
+    (pool,) = gather(context, request, pool=(), fetch_allowed=False)
     registry = context.registry(create=False)
-    version = registry.get(f"{one.coins[0]}/lightgbm", source=pool.source, vs=asked.vs, granularity=asked.granularity)
+    reference = Reference(request.coins[0], "lightgbm")
+    version = registry.get(reference, source=pool.source, vs=pool.vs, granularity=pool.granularity)
     files = registry.load_files(version.fit_id)
     weights = _weights(version, files, catalogue(context.config))
-    used = {weight.name for weight in weights}
+    names = {weight.name for weight in weights}
     note, bars = None, 0
     try:
-        explained = explain(context, one, pool, version, files, rows=SHAP_BARS)
+        explained = explain(context, request, pool, version, files, rows=SHAP_BARS)
         weights, bars = [_explained(weight, explained) for weight in weights], explained.bars
     except CryptocastError as error:
         note = f"SHAP values could not be computed: {error}"
@@ -224,7 +219,7 @@ def feature_importance(context: Context, selection: Selection) -> FeatureImporta
         source=pool.source,
         trained_at=version.manifest.trained_at,
         features=tuple(weights),
-        unused=tuple(name for name in version.manifest.features if name not in used),
+        unused=tuple(name for name in version.manifest.features if name not in names),
         dropped=dict(version.manifest.dropped),
         shap_bars=bars,
         shap_note=note,
@@ -241,25 +236,25 @@ def _pools(context: Context, selection: Selection) -> tuple[CoinPool, ...]:
 
 
 def _rows(
-    context: Context, pools: tuple[CoinPool, ...], known: FeatureSet, *, tail: int | None, engine: Engine | None
+    context: Context, pools: tuple[CoinPool, ...], features: FeatureSet, *, tail: int | None, engine: Engine | None
 ) -> tuple[FeatureRows, pl.DataFrame]:
     """The latest rows of the named coins, and their whole tables below each other."""
     tables = []
     for pool in pools:
         # The whole pool, since features of the market look at all of its coins; then those that were named.
-        table = _table(context, pool, known, tail=tail, engine=engine)
+        table = _table(context, pool, features, tail=tail, engine=engine)
         tables.append(table.filter(pl.col("coin").is_in(list(pool.named))))
     table = pl.concat(tables)
     latest = table.group_by("coin", maintain_order=True).last()
     rows = tuple(
-        FeatureRow(coin=row["coin"], close_time=row["close_time"], values={name: row[name] for name in known.names})
+        FeatureRow(coin=row["coin"], close_time=row["close_time"], values={name: row[name] for name in features.names})
         for row in latest.iter_rows(named=True)
     )
     report = FeatureRows(
         granularity=pools[0].granularity,
         vs=pools[0].vs,
-        feature_hash=known.digest,
-        data=tuple(used for pool in pools for used in data_used(pool) if used.coin in pool.named),
+        feature_hash=features.digest,
+        data=tuple(row for pool in pools for row in data_used(pool) if row.coin in pool.named),
         left_out=tuple(dict.fromkeys(error for pool in pools for error in pool.left_out)),
         rows=rows,
     )
@@ -267,17 +262,17 @@ def _rows(
 
 
 def _table(
-    context: Context, pool: CoinPool, known: FeatureSet, *, tail: int | None, engine: Engine | None
+    context: Context, pool: CoinPool, features: FeatureSet, *, tail: int | None, engine: Engine | None
 ) -> pl.DataFrame:
     if engine is not None and engine.kind == "dask":
-        return spread_table(engine, pool, known, tail=tail, progress=context.progress)
+        return spread_table(engine, pool, features, tail=tail, progress=context.progress)
     with steps(context.progress, "features", 1) as step:
-        table = feature_table(pool, known.features, tail=tail)
+        table = feature_table(pool, features.features, tail=tail)
         step(pool.source)
     return table
 
 
-def _weights(version: Version, files: Mapping[str, bytes], known: Catalogue) -> list[FeatureWeight]:
+def _weights(version: Version, files: Mapping[str, bytes], whole: Catalogue) -> list[FeatureWeight]:
     """The used features by their share of the gain, largest first."""
     gain: dict[int, float] = defaultdict(float)
     splits: dict[int, int] = defaultdict(int)
@@ -288,7 +283,7 @@ def _weights(version: Version, files: Mapping[str, bytes], known: Catalogue) -> 
             gain[feature] += value
             splits[feature] += 1
     total = sum(gain.values()) or 1.0
-    names, families = version.manifest.features, {facts.name: facts.family for facts in known.features}
+    names, families = version.manifest.features, {facts.name: facts.family for facts in whole.features}
     return [
         FeatureWeight(name=names[at], family=families.get(names[at], "gone"), gain=gain[at] / total, splits=splits[at])
         for at in sorted(gain, key=lambda at: (-gain[at], at))

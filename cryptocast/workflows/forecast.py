@@ -37,7 +37,7 @@ from cryptocast.workflows.market_data.resolve import CoinCandles, stale_after
 from cryptocast.workflows.online_calibration import LiveForecast, recalibrated, states_at
 from cryptocast.workflows.reports import AbSide, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
-__all__ = ["Choice", "CoinAnswer", "ForecastMaker", "Request", "describe", "forecast"]
+__all__ = ["CoinAnswer", "ForecastMaker", "LadderStep", "Request", "describe", "forecast"]
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LadderStep:
     """The model that answers, and why it is not the one asked for."""
 
     kind: str
@@ -167,11 +167,11 @@ class ForecastMaker:
         answer = replace(answer, notices=(*answer.notices, *live))
         return describe(question.candles, choice, answer, question.request, config, evidence, late=question.late)
 
-    def _answering(self, question: _Question) -> tuple[Choice, CoinAnswer | None]:
+    def _answering(self, question: _Question) -> tuple[LadderStep, CoinAnswer | None]:
         """The first step of the ladder that holds, with the reason why the one asked for does not."""
         request, reason = question.request, None
         if question.late >= max(request.horizons):
-            return Choice(BASELINE, None, None if request.model == BASELINE else _older(question.late)), None
+            return LadderStep(BASELINE, None, None if request.model == BASELINE else _older(question.late)), None
         for step in ladder(question.registry, VersionKey(question.coin, question.pool.market, ""), request):
             reason = reason or step.fallback
             if step.version is None:
@@ -180,7 +180,7 @@ class ForecastMaker:
             if isinstance(outcome, CoinAnswer):
                 return replace(step, fallback=reason), outcome
             reason = reason or outcome
-        return Choice(BASELINE, None, reason), None
+        return LadderStep(BASELINE, None, reason), None
 
     def _ask(self, version: Version, ab: AbSide | None, question: _Question) -> CoinAnswer | Fallback:
         """What the version says, or why it says nothing. Raises the cause where this very version was named, and
@@ -264,12 +264,12 @@ class ForecastMaker:
         row = last_row(matrix, version.key.coin)
         on_stage(FallbackCode.EXCEPTION)
         baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
-        fitted = model.predict(row, baseline_at=baseline_at)
+        forecast = model.predict(row, baseline_at=baseline_at)
         short = too_short(row, model.least_blocks)[0]
         by_baseline = {*baseline_at, *matrix.horizons[short].tolist()}
         on_stage(FallbackCode.ARTEFACT)  # what it has learned since the fit belongs to it
-        states = states_at(registry, version, moment(int(fitted.issued_at[0])))
-        return recalibrated(fitted, states, by_baseline), notices
+        states = states_at(registry, version, moment(int(forecast.issued_at[0])))
+        return recalibrated(forecast, states, by_baseline), notices
 
     def _rows(
         self, model: Calibrated, version: Version, bars: Resolved, pool: CoinPool, features: FeatureSet
@@ -315,7 +315,7 @@ def check_request(request: Request, granularity: Granularity) -> None:
         raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
 
 
-def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Choice]:
+def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[LadderStep]:
     """The versions to ask, the first that answers counts: the one referred to, or production of the kind asked for (the
     best one for `auto`), then the best other ones. Of an A/B test the side of whoever asks, then production.
 
@@ -325,7 +325,7 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
         version = registry.get(request.version, source=key.source, vs=key.vs, granularity=key.granularity)
         if (version.key.coin, version.key.market) != (key.coin, key.market):
             raise UsageError(f"{version.name} is a version of {version.key}, not of {key.coin} on these bars.")
-        yield Choice(version.key.kind, version)
+        yield LadderStep(version.key.kind, version)
         return
     if request.model == BASELINE:
         return
@@ -338,9 +338,9 @@ def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Ch
             yield from _by_side(registry, version_of_kind, request.challenged)
         elif kind == request.model:
             detail = f"no {kind} of {where}; train one: cryptocast train {key.coin} --model {kind}"
-            yield Choice(kind, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
+            yield LadderStep(kind, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
     if is_empty and request.model in (None, "auto"):
-        yield Choice(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
+        yield LadderStep(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
 
 
 def _kinds(registry: Registry, key: VersionKey, model: str | None) -> Iterator[str]:
@@ -357,10 +357,10 @@ def _kinds(registry: Registry, key: VersionKey, model: str | None) -> Iterator[s
 def learned_later(version: Version, candles: CoinCandles, tolerance_us: int) -> str | None:
     """That the version learned from bars after the last one of these, if it did: a forecast as of a past moment must
     not rest on what was learned after it."""
-    learned, as_of = max(data.last for data in version.manifest.coins), candles.candles.provenance.last
-    if learned <= as_of + timedelta(microseconds=tolerance_us):
+    last, as_of = max(data.last for data in version.manifest.coins), candles.candles.provenance.last
+    if last <= as_of + timedelta(microseconds=tolerance_us):
         return None
-    return f"it learned from bars up to {learned:%Y-%m-%d %H:%M}, and this forecast is as of {as_of:%Y-%m-%d %H:%M}"
+    return f"it learned from bars up to {last:%Y-%m-%d %H:%M}, and this forecast is as of {as_of:%Y-%m-%d %H:%M}"
 
 
 def _older(late: int) -> Fallback:
@@ -413,14 +413,14 @@ def beside(first: Forecast, second: Forecast) -> Forecast:
     )
 
 
-def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Iterator[Choice]:
+def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Iterator[LadderStep]:
     """Production, or before it the challenger of a running A/B test where that is the side of whoever asks."""
     key = production.key
     test = next((test.start for test in registry.ab_tests(key) if test.end is None), None)
     if test is not None and test.test in challenged:
         challenger = registry.version(key, test.challenger)
-        yield Choice(key.kind, challenger, ab=AbSide(test=test.test, side="challenger"))
-    yield Choice(key.kind, production, ab=None if test is None else AbSide(test=test.test, side="production"))
+        yield LadderStep(key.kind, challenger, ab=AbSide(test=test.test, side="challenger"))
+    yield LadderStep(key.kind, production, ab=None if test is None else AbSide(test=test.test, side="production"))
 
 
 def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
@@ -504,7 +504,7 @@ def last_row(matrix: Matrix, coin: str) -> Matrix:
 
 def describe(
     bars: CoinCandles,
-    choice: Choice,
+    choice: LadderStep,
     answer: CoinAnswer,
     request: Request,
     config: Config,

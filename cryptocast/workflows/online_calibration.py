@@ -33,20 +33,20 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveForecast:
-    """A version's forecast of one row. forecast: as it is served; fitted: before its live outcomes moved it; outcomes:
+    """A version's forecast of one row. forecast: as it is served; base: before its live outcomes moved it; outcomes:
     how many of those have, by horizon; by_baseline: horizons that the version leaves to the baseline."""
 
     forecast: Forecast
-    fitted: Forecast
+    base: Forecast
     outcomes: Mapping[int, int]
     by_baseline: frozenset[int]
 
 
-def recalibrated(fitted: Forecast, states: Iterable[online.HorizonState], by_baseline: Collection[int]) -> LiveForecast:
+def recalibrated(base: Forecast, states: Iterable[online.HorizonState], by_baseline: Collection[int]) -> LiveForecast:
     """The forecast with its intervals moved by what its live outcomes say; horizons of the baseline are left alone."""
     own = [state for state in states if state.outcomes and state.horizon not in by_baseline]
-    forecast = online.widened(fitted, own) if own else fitted
-    return LiveForecast(forecast, fitted, {state.horizon: state.outcomes for state in own}, frozenset(by_baseline))
+    forecast = online.widened(base, own) if own else base
+    return LiveForecast(forecast, base, {state.horizon: state.outcomes for state in own}, frozenset(by_baseline))
 
 
 def learn(

@@ -175,7 +175,7 @@ class Oracle:
             for number in numbers:
                 served = self.served(number, midnight)
                 for column, horizon in enumerate(HORIZONS):
-                    fitted = served.fitted.values[0, column].tolist()
+                    fitted = served.base.values[0, column].tolist()
                     moved, _ = self.state(number, horizon, midnight)
                     made[number, midnight, horizon] = (midnight + DAY / 100, fitted, _widened(fitted, moved))
                 yield number, midnight, served
@@ -277,7 +277,7 @@ class Oracle:
                 moved, outcomes = self.state(number, horizon, midnight)
                 assert served.outcomes.get(horizon, 0) == outcomes
                 np.testing.assert_allclose(
-                    served.forecast.values[0, column], _widened(served.fitted.values[0, column].tolist(), moved)
+                    served.forecast.values[0, column], _widened(served.base.values[0, column].tolist(), moved)
                 )
         kept = {
             (row.number, row.issued_at, row.horizon): row

@@ -100,14 +100,16 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
         placebo=placebo,
         seconds=time.perf_counter() - began,
     )
-    folder.keep_result(RunResult(report=report, digests=digest_of(outcome.judged.forecasts)))
+    folder.keep_result(RunResult(report=report, digests=digest_of(outcome.judgement.forecasts)))
     if inputs.plan is not None:
-        keep_losses(folder, scored.judged, inputs.models.names)
+        keep_losses(folder, scored.judgement, inputs.models.names)
         keep_evidence(context, manifest, report)
     if trading is not None and order.execution == "next_bar":
         keep_trials(inputs, manifest, trading.record)
     if order.predictions is not None:
-        write_table(predictions_table(scored.judged.rows, scored.fold, scored.judged.forecasts), order.predictions)
+        write_table(
+            predictions_table(scored.judgement.rows, scored.fold, scored.judgement.forecasts), order.predictions
+        )
     if order.report is not None or order.plot is not None:
         write_pages(page_of(inputs, scored, report, trading, manifest), order.report, order.plot)
     return report
@@ -195,7 +197,7 @@ def _trading(
     inputs: BacktestInput, scored: BacktestOutcome, order: BacktestOrder, manifest: RunManifest
 ) -> Trading | None:
     """The strategies on the forecasts of the named coins; None where there are too few bars."""
-    context, pool, issued = inputs.context, inputs.pool, scored.judged.rows.issued_at
+    context, pool, issued = inputs.context, inputs.pool, scored.judgement.rows.issued_at
     past = past_trials(context, pool, moment(int(issued.min())), moment(int(issued.max())))
     facts = attempt(inputs, manifest)
 
@@ -204,7 +206,7 @@ def _trading(
         return trial_name(f"{row.name}; {facts}", recipe)
 
     return trade(
-        scored.judged,
+        scored.judgement,
         inputs.models.names,
         [_bars_of(pool, coin) for coin in pool.named],
         context.config.strategy,
@@ -261,6 +263,6 @@ def _claims(outcome: BacktestOutcome, inputs: BacktestInput) -> tuple[bool, bool
     if not better:
         return False, False
     rng = np.random.default_rng(inputs.context.config.train.seed)
-    records = honesty(outcome.judged, pooled_scores(rows), rng=rng).records
+    records = honesty(outcome.judgement, pooled_scores(rows), rng=rng).records
     placed = {(r.model, r.horizon) for r in records if r.lies_in is not None and "direction" in r.lies_in}
     return True, bool(better & placed)

@@ -28,18 +28,18 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
     step: int
 
 
-def keep_losses(folder: RunFolder, judged: Judged, names: Sequence[str]) -> None:
+def keep_losses(folder: RunFolder, judgement: Judged, names: Sequence[str]) -> None:
     """A row for each (coin, origin, horizon, model): its CRPS relative to the price at issue, and which intervals held.
 
     Origins without an outcome are left out. DataError when the disk refuses.
     """
-    parts = [_part(judged, name, column) for name in names for column in range(len(judged.rows.horizons))]
-    write_noted(pl.concat(parts), folder.path / FILE, msgspec.json.encode(_Note(step=judged.step)))
+    parts = [_part(judgement, name, column) for name in names for column in range(len(judgement.rows.horizons))]
+    write_noted(pl.concat(parts), folder.path / FILE, msgspec.json.encode(_Note(step=judgement.step)))
 
 
-def _part(judged: Judged, name: str, column: int) -> pl.DataFrame:
-    keep = judged.scored[:, column]
-    forecast, returns = judged.forecasts[name], judged.rows.returns[keep, column]
+def _part(judgement: Judged, name: str, column: int) -> pl.DataFrame:
+    keep = judgement.scored[:, column]
+    forecast, returns = judgement.forecasts[name], judgement.rows.returns[keep, column]
     hits = {}
     for percent in INTERVALS:
         lower, upper = interval_columns(forecast.levels, percent)
@@ -48,10 +48,10 @@ def _part(judged: Judged, name: str, column: int) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "model": [name] * int(keep.sum()),
-            "coin": judged.rows.coin_names[keep],
-            "issued_at": judged.rows.issued_at[keep],
-            "horizon": np.full(int(keep.sum()), int(judged.rows.horizons[column]), dtype=np.int64),
-            "crps": judged.losses[name][keep, column],
+            "coin": judgement.rows.coin_names[keep],
+            "issued_at": judgement.rows.issued_at[keep],
+            "horizon": np.full(int(keep.sum()), int(judgement.rows.horizons[column]), dtype=np.int64),
+            "crps": judgement.losses[name][keep, column],
             **hits,
         },
         schema_overrides={"model": pl.String, "coin": pl.String},

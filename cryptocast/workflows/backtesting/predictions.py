@@ -1,10 +1,9 @@
 """Forecasts of a backtest as a table in long form."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import polars as pl
 
+from cryptocast.evaluation.scores import Judged
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Int64Array
 from cryptocast.models.base import Forecast
@@ -12,10 +11,10 @@ from cryptocast.models.base import Forecast
 __all__ = ["predictions_table"]
 
 
-def predictions_table(rows: Matrix, fold: Int64Array, forecasts: Mapping[str, Forecast]) -> pl.DataFrame:
+def predictions_table(judgement: Judged, fold: Int64Array) -> pl.DataFrame:
     """One line for each quantile: coin, model, issued_at (close time of the last bar known), horizon, level, value
     (price), fold."""
-    parts = [_long(rows, fold, model, forecast) for model, forecast in forecasts.items()]
+    parts = [_long(judgement.rows, fold, model, forecast) for model, forecast in judgement.forecasts.items()]
     return pl.concat(parts).with_columns(pl.col("issued_at").cast(pl.Datetime("us", "UTC")))
 
 

@@ -39,10 +39,10 @@ def report_of(
     seconds: float,
 ) -> BacktestReport:
     """What is said about the outcome of the named coins."""
-    pool, issued = inputs.pool, scored.judged.rows.issued_at
+    pool, issued = inputs.pool, scored.judgement.rows.issued_at
     rows = scores_by_model(inputs, scored)
     rng = np.random.default_rng(inputs.context.config.train.seed)
-    figures = honesty(scored.judged, pooled_scores(rows), rng=rng)
+    figures = honesty(scored.judgement, pooled_scores(rows), rng=rng)
     return BacktestReport(
         mode="walk-forward" if inputs.plan is not None else "hold-out",
         run=run_id,
@@ -72,7 +72,7 @@ def report_of(
 
 def _silent(inputs: BacktestInput, scored: BacktestOutcome) -> tuple[str, ...]:
     """What to say of named coins on which nothing was forecast."""
-    coins, least = set(scored.judged.rows.coin_names.tolist()), inputs.context.config.train.min_train_bars
+    coins, least = set(scored.judgement.rows.coin_names.tolist()), inputs.context.config.train.min_train_bars
     return tuple(
         f"{coin} is not in these scores: in the tested time it has no bar with {least} before it and a price that moved"
         for coin in inputs.pool.named
@@ -85,7 +85,7 @@ def scores_by_model(inputs: BacktestInput, outcome: BacktestOutcome) -> tuple[Ba
     named, models = inputs.pool.named, inputs.models.names
     coins: tuple[str | None, ...] = (None, *(named if len(named) > 1 else ()))
     names = [(model, coin) for coin in coins for model in models]
-    parts = {coin: outcome.judged if coin is None else outcome.judged.of_coin(coin) for coin in coins}
+    parts = {coin: outcome.judgement if coin is None else outcome.judgement.of_coin(coin) for coin in coins}
     # One correction for all that is tested here: the more coins are looked at, the more of them would seem better.
     table = score_table([TableRow(parts[coin], model) for model, coin in names])
     return tuple(

@@ -89,7 +89,7 @@ def _best_model(report: BacktestReport) -> str:
 
 def _fans(inputs: BacktestInput, outcome: BacktestOutcome, model: str) -> Iterator[Fan]:
     """The last origins of each coin whose outcomes are known."""
-    rows, forecast = outcome.judged.rows, outcome.judged.forecasts[model]
+    rows, forecast = outcome.judgement.rows, outcome.judgement.forecasts[model]
     panel, bar = rows.panel, rows.bar_us
     for coin in inputs.pool.named:
         own = np.flatnonzero(rows.coin_names == coin)[-FAN_ORIGINS:]
@@ -114,13 +114,13 @@ def _fans(inputs: BacktestInput, outcome: BacktestOutcome, model: str) -> Iterat
 
 
 def _folds(inputs: BacktestInput, outcome: BacktestOutcome) -> Iterator[FoldLosses]:
-    issued, first = outcome.judged.rows.issued_at, int(inputs.rows.matrix.issued_at.min())
+    issued, first = outcome.judgement.rows.issued_at, int(inputs.rows.matrix.issued_at.min())
     window = inputs.plan.window * inputs.rows.matrix.bar_us if inputs.plan is not None else 0
     for fold in outcome.folds:
         inside = outcome.fold == fold.index
         losses = {
             name: float(np.nanmean(loss[inside])) if np.isfinite(loss[inside]).any() else None
-            for name, loss in outcome.judged.losses.items()
+            for name, loss in outcome.judgement.losses.items()
         }
         yield FoldLosses(
             number=fold.index + 1,

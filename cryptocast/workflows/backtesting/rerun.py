@@ -66,7 +66,7 @@ def rerun(context: Context, path: Path, *, engine: Engine | None = None) -> Reru
     inputs = _as_recorded(context, manifest)
     outcome = carry_out(inputs, None, engine or Engine())
     report = report_of(inputs, scored_part(inputs, outcome), folder.run_id, (), seconds=time.perf_counter() - began)
-    digests = digest_of(outcome.judged.forecasts)
+    digests = digest_of(outcome.judgement.forecasts)
     models = tuple(
         ModelComparison(
             model=name,

@@ -68,7 +68,7 @@ class BacktestInput:
 class BacktestOutcome:
     """Forecasts of one run, of all coins of the pool, and how they came about."""
 
-    judged: Judged
+    judgement: Judged
     fold: Int64Array
     folds: tuple[Fold, ...]
     step: int
@@ -76,9 +76,9 @@ class BacktestOutcome:
 
     def of_coins(self, coins: tuple[str, ...]) -> "BacktestOutcome":
         """The part of these coins."""
-        keep = np.isin(self.judged.rows.coin_names, coins)
-        judged = self.judged.rows_where(keep)
-        return BacktestOutcome(judged, self.fold[keep], self.folds, self.step, self.refit_every)
+        keep = np.isin(self.judgement.rows.coin_names, coins)
+        judgement = self.judgement.rows_where(keep)
+        return BacktestOutcome(judgement, self.fold[keep], self.folds, self.step, self.refit_every)
 
 
 def carry_out(inputs: BacktestInput, folder: RunFolder | None, engine: Engine) -> BacktestOutcome:
@@ -89,7 +89,7 @@ def carry_out(inputs: BacktestInput, folder: RunFolder | None, engine: Engine) -
 def scored_part(inputs: BacktestInput, outcome: BacktestOutcome) -> BacktestOutcome:
     """The part of the named coins. Raises DataError if there is none."""
     scored = outcome.of_coins(inputs.pool.named)
-    if len(scored.judged.rows) == 0:
+    if len(scored.judgement.rows) == 0:
         least = inputs.context.config.train.min_train_bars
         raise DataError(
             f"{', '.join(inputs.pool.named)} has no bar inside the test: it joins with {least} bars, and its own must"
@@ -119,10 +119,10 @@ def _walk(inputs: BacktestInput, plan: Plan, folder: RunFolder | None, engine: E
             if not plan.window:
                 raise
             raise DataError(f"{error} A longer --window than {plan.window} bars would hold more, too.") from error
-    judged = judge(matrix.rows(walk.row), walk.forecasts, step=plan.step)
+    judgement = judge(matrix.rows(walk.row), walk.forecasts, step=plan.step)
     # Refits stand at origins: this is how far apart they truly are.
     refit_every = max(1, plan.refit_every // plan.step) * plan.step
-    return BacktestOutcome(judged, walk.fold, walk.folds, plan.step, refit_every)
+    return BacktestOutcome(judgement, walk.fold, walk.folds, plan.step, refit_every)
 
 
 def _hold_out(inputs: BacktestInput) -> BacktestOutcome:
@@ -141,5 +141,5 @@ def _hold_out(inputs: BacktestInput) -> BacktestOutcome:
         name: average([forecasts[member] for member in mix.members]) for name, mix in inputs.models.mixes.items()
     }
     fold = Fold(0, parts.test_start, int(parts.fit.sum()), len(np.unique(rows.issued_at)))
-    judged = judge(rows, {**forecasts, **mixed}, step=1)
-    return BacktestOutcome(judged, np.zeros(len(rows), dtype=np.int64), (fold,), 1, None)
+    judgement = judge(rows, {**forecasts, **mixed}, step=1)
+    return BacktestOutcome(judgement, np.zeros(len(rows), dtype=np.int64), (fold,), 1, None)

@@ -119,7 +119,7 @@ def _judge(
 def _record(
     forecaster: ForecastMaker, registry: Registry, request: Resolved, pools: Sequence[CoinPool]
 ) -> LedgerUpdate:
-    context, errors, written, matured = forecaster.context, list[str](), 0, 0
+    context, errors, rows_written, matured = forecaster.context, list[str](), 0, 0
     for pool in pools:
         errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
         matured += registry.write_outcomes(list(_outcomes(registry, pool, context.wall_clock())), learn)
@@ -127,9 +127,9 @@ def _record(
             versions = _versions(registry, pool, coin)
             errors += _recounted(registry, versions)
             rows, failures = _ledger_rows(forecaster, registry, request, pool, coin, versions)
-            written += registry.write_ledger(rows)
+            rows_written += registry.write_ledger(rows)
             errors += failures
-    return LedgerUpdate(written=written, matured=matured, waiting=len(registry.unscored()), errors=tuple(errors))
+    return LedgerUpdate(written=rows_written, matured=matured, waiting=len(registry.unscored()), errors=tuple(errors))
 
 
 def _recounted(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _as_rows(key: VersionKey, number: int, live: LiveForecast, bar_us: int, now:
             volatility=float(forecast.volatility[0, column]),
             p_up=float(forecast.p_up[0, column]),
             quantiles=tuple(forecast.values[0, column].tolist()),
-            base=tuple(live.fitted.values[0, column].tolist()) if horizon in live.outcomes else None,
+            base=tuple(live.base.values[0, column].tolist()) if horizon in live.outcomes else None,
             by_baseline=horizon in live.by_baseline,
             written_at=now,
         )

@@ -97,9 +97,9 @@ def promote(
         raise UsageError(
             f"Version {number} could be of {', '.join(map(str, keys))}. Name the kind, and the source with --source."
         )
-    gate = _Gate(config, registry, dry_run, reason if force else None, who, now)
-    groups = gate.whole_fits(keys, number) if whole_fit else tuple(((key, number),) for key in keys)
-    rows = tuple(row for group in groups for row in as_production_stands(partial(gate.judge, group)))
+    promoter = _Promoter(config, registry, dry_run, reason if force else None, who, now)
+    groups = promoter.whole_fits(keys, number) if whole_fit else tuple(((key, number),) for key in keys)
+    rows = tuple(row for group in groups for row in as_production_stands(partial(promoter.judge, group)))
     return PromotionReport(dry_run=dry_run, named=coin is not None, summary=_summary(rows, dry_run), rows=rows)
 
 
@@ -107,7 +107,7 @@ Subject: TypeAlias = tuple[VersionKey, int | None]  # None: the challenger
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _Candidate:
     """One version before the gate: what stood before it, and what is said."""
 
     version: Version
@@ -158,7 +158,7 @@ class _Case:
 
 
 @dataclass(frozen=True, slots=True)
-class _Gate:
+class _Promoter:
     """Judges and moves one group after the other; the versions of a group move together or not at all.
 
     forced: a person's reason, where the gate does not decide.
@@ -186,10 +186,10 @@ class _Gate:
             self.registry.promote_all(moves, now=self.now, who=self.who)
         return tuple(case.row(obstacle if case.moves else None) for case in cases)
 
-    def _case(self, key: VersionKey, number: int | None) -> _Case:
+    def _case(self, key: VersionKey, number: int | None) -> _Candidate:
         production, version = self.registry.alias(key, PRODUCTION), self._version(key, number)
         before = None if production is None else production.number
-        return _Case(version, before, self._decide(production, version), self.forced)
+        return _Candidate(version, before, self._decide(production, version), self.forced)
 
     def _version(self, key: VersionKey, number: int | None) -> Version:
         if number is not None:

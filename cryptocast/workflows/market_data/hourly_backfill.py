@@ -57,7 +57,7 @@ def backfill(
     oldest: how far back. The problem of one coin stands in its place; when the credits of the month, or what the
     backfill may use of them, are spent, or the upstream is down, it stops and says so.
     """
-    shown = progress or NoProgress()
+    shows = progress or NoProgress()
     pages = _wanted(store, series, now(), oldest)
     downloads = Downloads(store, lambda: upstream, now, Priority.BACKFILL, patient=True, reach=reach or Reach())
     result = Backfill()
@@ -66,13 +66,13 @@ def backfill(
     if not pages:
         return result
     minutes = minutes_for(len(pages), upstream.calls_per_minute)
-    shown.begin(f"hours, about {minutes} min at {upstream.calls_per_minute} calls a minute", len(pages))
+    shows.begin(f"hours, about {minutes} min at {upstream.calls_per_minute} calls a minute", len(pages))
     try:
         for page, outcome in downloads.bring(pages, at_once=max(1, upstream.calls_per_minute // CALLS_A_LANE)):
             _note(result, store, page, outcome, now())
-            shown.step(f"{page.key.coin} to {page.end:%Y-%m-%d}")
+            shows.step(f"{page.key.coin} to {page.end:%Y-%m-%d}")
     finally:
-        shown.end()
+        shows.end()
     if downloads.reach.down is not None:
         result.stopped = str(downloads.reach.down)
     return result
@@ -84,13 +84,13 @@ def minutes_for(calls: int, per_minute: int) -> int:
 
 
 def _wanted(store: CandleStore, series: Sequence[SeriesKey], now: datetime, oldest: datetime) -> list[Page]:
-    wanted = []
+    pages = []
     for key in series:
         daily = store.read(key)
         if daily is not None:
             hours = _hours(key)
-            wanted.append(range_pages(daily.frame, hours, store.covered(hours), now, oldest=oldest))
-    return by_turns(wanted)
+            pages.append(range_pages(daily.frame, hours, store.covered(hours), now, oldest=oldest))
+    return by_turns(pages)
 
 
 def _note(
@@ -143,8 +143,8 @@ def _from_stored_hours(result: Backfill, store: CandleStore, key: SeriesKey, now
             pl.col("close_time").is_in(ready)
         )
         if len(days):
-            made = store.write(key, days, fetched_at=now, notes=(HOURLY_RANGE,), derived=True).refined
-            result.days[key.coin] = result.days.get(key.coin, 0) + made
+            refined = store.write(key, days, fetched_at=now, notes=(HOURLY_RANGE,), derived=True).refined
+            result.days[key.coin] = result.days.get(key.coin, 0) + refined
     except CryptocastError as error:
         result.problems.setdefault(key.coin, str(error))
 

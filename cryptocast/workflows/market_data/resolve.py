@@ -278,15 +278,15 @@ class Sources:
         """Bars whose clock is the wall's. error: why they could not be brought up to date."""
         title, whole = self.fetched.title, candles.provenance
         candles = candles if self._now is None else cut(candles, self._now)
-        now, stated = self._now or wall, candles.provenance
-        late = now > stale_after(stated.last, stated.key.granularity, self.config.data.stale_after_bars)
+        now, facts = self._now or wall, candles.provenance
+        late = now > stale_after(facts.last, facts.key.granularity, self.config.data.stale_after_bars)
         notice = None
         if error is not None:
             notice = f"{_first_sentence(error)}: resting on older {title} candles, to {_day(whole)}."
         elif late:
-            newest = f"{title}'s newest {stated.key.granularity} candle of {stated.key.coin}"
-            notice = f"{newest} closed {stated.last:%Y-%m-%d %H:%M} UTC."
-            if stated.fetched_at - stated.last > DEAD_AFTER:
+            newest = f"{title}'s newest {facts.key.granularity} candle of {facts.key.coin}"
+            notice = f"{newest} closed {facts.last:%Y-%m-%d %H:%M} UTC."
+            if facts.fetched_at - facts.last > DEAD_AFTER:
                 notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
         return CoinCandles(candles, now, stale=late or error is not None, notice=notice, change=change)
 

@@ -28,13 +28,13 @@ def hold_outs(
 
     fallbacks: by coin, the horizons that the baseline answers, and why.
     """
-    pool, judged = rows.pool, _judge(rows.matrix, split, fits)
-    issued = judged.rows.issued_at
+    pool, judgement = rows.pool, _judge(rows.matrix, split, fits)
+    issued = judgement.rows.issued_at
     scores: dict[tuple[str, str | None], HoldOut] = {}
     for coins in (pool.named, (None,)):
         keys = [(kind, coin) for kind in ("baseline", *fits) for coin in coins]
         for (kind, coin), horizons in zip(
-            keys, score_table([_row(judged, *key, fallbacks) for key in keys]), strict=True
+            keys, score_table([_row(judgement, *key, fallbacks) for key in keys]), strict=True
         ):
             scores[kind, coin] = HoldOut(
                 start=moment(int(issued.min())),
@@ -53,7 +53,7 @@ def _judge(matrix: Matrix, split: SplitConfig, fits: Mapping[str, Fitted]) -> Ju
     return judge(rows, {"baseline": baseline, **{kind: f.hold_out.forecast for kind, f in fits.items()}}, step=1)
 
 
-def _row(judged: Judged, kind: str, coin: str | None, fallbacks: Mapping[str, Mapping[int, str]]) -> TableRow:
+def _row(judgement: Judged, kind: str, coin: str | None, fallbacks: Mapping[str, Mapping[int, str]]) -> TableRow:
     if coin is None:
-        return TableRow(judged, kind)
-    return TableRow(judged.of_coin(coin), kind, {} if kind == "baseline" else fallbacks[coin])
+        return TableRow(judgement, kind)
+    return TableRow(judgement.of_coin(coin), kind, {} if kind == "baseline" else fallbacks[coin])

@@ -31,7 +31,7 @@ from cryptocast.workflows.coin_pool import (
 from cryptocast.workflows.context import Context, Resolved, Selection, steps
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import feature_set
-from cryptocast.workflows.forecast import Choice, CoinAnswer, Request, baseline_forecast, describe, model_forecast
+from cryptocast.workflows.forecast import CoinAnswer, LadderStep, Request, baseline_forecast, describe, model_forecast
 from cryptocast.workflows.recipes import fit_by, fit_run
 from cryptocast.workflows.reports import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
 from cryptocast.workflows.training.eligibility import due, few_bars_notes, with_last_rows
@@ -172,7 +172,7 @@ def _train_pool(task: _Task, pool: CoinPool) -> TrainReport:
         manifest = manifest_of(context, rows, kind, files, seconds, fit.weights, training.extra.notes)
         for version, row in register(context, pool, manifest, files, scores, training.fallbacks):
             models.append(row)
-            forecasts.append(_describe(training, Choice(kind, version), forecast_of[row.coin], row.coin))
+            forecasts.append(_describe(training, LadderStep(kind, version), forecast_of[row.coin], row.coin))
     if not fits:
         forecasts = [_baseline_forecast(training, coin) for coin in pool.named]
     return _report(task, pool, models, forecasts, notes)
@@ -238,10 +238,10 @@ def _model_forecast(training: _Training, fit: Fitted, coin: str) -> Forecast:
 
 def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
     forecast = baseline_forecast(training.rows.pool, coin, training.rows.horizons)
-    return _describe(training, Choice("baseline"), forecast, coin)
+    return _describe(training, LadderStep("baseline"), forecast, coin)
 
 
-def _describe(training: _Training, choice: Choice, forecast: Forecast, coin: str) -> CoinForecast:
+def _describe(training: _Training, choice: LadderStep, forecast: Forecast, coin: str) -> CoinForecast:
     config, rows = training.context.config, training.rows
     request = Request(model=choice.kind, horizons=rows.horizons, intervals=config.forecast.intervals)
     fallbacks = {} if choice.version is None else training.fallbacks[coin]

@@ -63,10 +63,10 @@ def tuned_path(store: Path, market: Market, kind: str) -> Path:
     return store / FOLDER / market.source / market.vs / market.granularity / f"{kind}.json"
 
 
-def write_tuned(store: Path, tuned: TunedSettings) -> Path:
+def write_tuned(store: Path, settings: TunedSettings) -> Path:
     """Keep it, whole or not at all. Raises DataError when the disk refuses."""
-    path = tuned_path(store, Market(tuned.source, tuned.vs, tuned.granularity), tuned.kind)
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(tuned)))
+    path = tuned_path(store, Market(settings.source, settings.vs, settings.granularity), settings.kind)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(settings)))
     return path
 
 
@@ -101,18 +101,18 @@ def with_adopted(
     for kind in TUNABLE:
         if not any(kind in (one, *config.members(one)) for one in kinds):
             continue
-        tuned = read_tuned(tuned_path(config.store.path, pool.market, kind))
-        if tuned is None or not tuned.settings:
+        settings = read_tuned(tuned_path(config.store.path, pool.market, kind))
+        if settings is None or not settings.settings:
             continue
-        reason = _stale(tuned, config, feature_hash)
+        reason = _stale(settings, config, feature_hash)
         if reason:
-            notes.append(f"{kind}: what tune found on {tuned.found_at:%Y-%m-%d} is not used, because {reason}")
+            notes.append(f"{kind}: what tune found on {settings.found_at:%Y-%m-%d} is not used, because {reason}")
             continue
-        config = with_parameters(config, kind, _checked(tuned))
-        notes.append(_words(tuned))
+        config = with_parameters(config, kind, _checked(settings))
+        notes.append(_words(settings))
         if past:
             notes.append(
-                f"{kind}: those settings were chosen on bars until {tuned.seen_until:%Y-%m-%d}, so its scores on "
+                f"{kind}: those settings were chosen on bars until {settings.seen_until:%Y-%m-%d}, so its scores on "
                 "origins before that are too good; those behind it, and a walk with --no-tuned, are not"
             )
     return replace(context, config=config), tuple(notes)
@@ -123,32 +123,32 @@ def parameter_words(parameters: Parameters) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in parameters.items())
 
 
-def _words(tuned: TunedSettings) -> str:
-    gain = 100 * (1 - tuned.score / tuned.default_score)
+def _words(settings: TunedSettings) -> str:
+    gain = 100 * (1 - settings.score / settings.default_score)
     return (
-        f"{tuned.kind} is fitted with what tune found ({parameter_words(tuned.settings)}): CRPS {gain:.2f} % below that"
-        f" of the settings' own on folds before {tuned.seen_until:%Y-%m-%d}, best of {tuned.trials} trials. --no-tuned "
-        "leaves it out"
+        f"{settings.kind} is fitted with what tune found ({parameter_words(settings.settings)}): CRPS {gain:.2f} % "
+        f"below that of the settings' own on folds before {settings.seen_until:%Y-%m-%d}, best of {settings.trials} "
+        "trials. --no-tuned leaves it out"
     )
 
 
-def _stale(tuned: TunedSettings, config: Config, feature_hash: str) -> str:
-    if tuned.feature_hash != feature_hash:
+def _stale(settings: TunedSettings, config: Config, feature_hash: str) -> str:
+    if settings.feature_hash != feature_hash:
         return "it was found with other features. Run cryptocast tune again"
-    if dict(tuned.base) != section_facts(config, tuned.kind):
-        return f"[{tuned.kind}] of the settings has changed since. Run cryptocast tune again"
+    if dict(settings.base) != section_facts(config, settings.kind):
+        return f"[{settings.kind}] of the settings has changed since. Run cryptocast tune again"
     return ""
 
 
-def _checked(tuned: TunedSettings) -> Parameters:
+def _checked(settings: TunedSettings) -> Parameters:
     """The settings, of the type and in the bounds that the section demands."""
-    section = {**tuned.base, **tuned.settings}
-    kind = type(getattr(Config(), tuned.kind))
+    section = {**settings.base, **settings.settings}
+    kind = type(getattr(Config(), settings.kind))
     try:
         whole = msgspec.convert(section, kind)
     except msgspec.ValidationError as error:
         raise DataError(
-            f"What tune found for {tuned.kind} is out of bounds: {error}. Run cryptocast tune again, or leave it out: "
-            "--no-tuned."
+            f"What tune found for {settings.kind} is out of bounds: {error}. Run cryptocast tune again, or leave it "
+            "out: --no-tuned."
         ) from error
-    return {name: getattr(whole, name) for name in tuned.settings}
+    return {name: getattr(whole, name) for name in settings.settings}
