@@ -28,7 +28,7 @@ from tests.registry.golden_rows import GOLDEN
 from tests.registry.registry_fits import NOW
 from tests.serving.serving_app import Clock
 from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, Trained, bring, promote, trained
-from tests.workflows.backtesting.test_backtest import context
+from tests.workflows.backtesting.small_runs import context
 
 
 class Counting:

@@ -34,7 +34,7 @@ from cryptocast.workflows.training.train import Order, train
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_ledger import day, row
 from tests.registry.registry_weeks import refresh, written
-from tests.workflows.backtesting.test_backtest import context
+from tests.workflows.backtesting.small_runs import context
 
 HORIZONS = (1, 7)
 TRAINED = datetime(2019, 6, 1, tzinfo=UTC)

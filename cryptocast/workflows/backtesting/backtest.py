@@ -107,9 +107,7 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     if trading is not None and order.execution == "next_bar":
         keep_trials(inputs, manifest, trading.record)
     if order.predictions is not None:
-        write_table(
-            predictions_table(scored.judgement.rows, scored.fold, scored.judgement.forecasts), order.predictions
-        )
+        write_table(predictions_table(scored.judgement, scored.fold), order.predictions)
     if order.report is not None or order.plot is not None:
         write_pages(page_of(inputs, scored, report, trading, manifest), order.report, order.plot)
     return report
