@@ -164,12 +164,12 @@ class TrainedModel(msgspec.Struct, frozen=True, kw_only=True):
 
     coin: str
     kind: str
-    version: int | None
-    aliases: tuple[str, ...]
-    decision: TrainDecision
-    reasons: tuple[str, ...]  # those of the gate, where it refused
-    fit_id: str | None
-    seconds: float
+    version: int | None = None
+    aliases: tuple[str, ...] = ()
+    decision: TrainDecision = TrainDecision.NO_VERSION
+    reasons: tuple[str, ...] = ()  # those of the gate, where it refused
+    fit_id: str | None = None
+    seconds: float = 0.0
     hold_out: HoldOut
     pooled: HoldOut  # over all coins of the pool
 
@@ -180,13 +180,13 @@ class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["cryptocast.train/2"] = "cryptocast.train/2"
     granularity: str
     vs: str
-    horizons: tuple[int, ...]
-    data: tuple[DataUsed, ...]
-    left_out: tuple[CoinError, ...]
-    models: tuple[TrainedModel, ...]
-    notes: tuple[str, ...]
+    horizons: tuple[int, ...] = ()
+    data: tuple[DataUsed, ...] = ()
+    left_out: tuple[CoinError, ...] = ()
+    models: tuple[TrainedModel, ...] = ()
+    notes: tuple[str, ...] = ()
     forecast: ForecastDocument
-    seconds: float
+    seconds: float = 0.0
 
 
 class FoldRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -269,14 +269,12 @@ def _failed(coin: str, error: CryptocastError) -> FetchedCoin:
 
 def _row(config: Config, candles: Candles, change: WriteResult | None) -> FetchedCoin:
     facts = candles.provenance
+    counts: dict[str, Any] = {name: getattr(change, name, 0) for name in ("added", "revised", "removed", "refined")}
     return FetchedCoin(
         coin=facts.key.coin,
         source=facts.key.source,
         granularity=facts.key.granularity,
-        added=change.added if change else 0,
-        revised=change.revised if change else 0,
-        removed=change.removed if change else 0,
-        refined=change.refined if change else 0,
+        **counts,
         rows=facts.rows,
         first=facts.first,
         last=facts.last,

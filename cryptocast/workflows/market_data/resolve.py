@@ -282,7 +282,7 @@ class Sources:
         late = now > stale_after(facts.last, facts.key.granularity, self.config.data.stale_after_bars)
         notice = None
         if error is not None:
-            notice = f"{_first_sentence(error)}: resting on older {title} candles, to {_day(whole)}."
+            notice = f"{error.what}: resting on older {title} candles, to {_day(whole)}."
         elif late:
             newest = f"{title}'s newest {facts.key.granularity} candle of {facts.key.coin}"
             notice = f"{newest} closed {facts.last:%Y-%m-%d %H:%M} UTC."
@@ -295,7 +295,7 @@ class Sources:
             other = self._key(source, key.coin)
             if source.holds(other):
                 candles = source.load(self.config, other)
-                reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{_first_sentence(error)}"
+                reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{error.what}"
                 return self._resting(candles, f"{reason}: resting on {source.described(candles.provenance.last)}.")
         return error.saying(f"{error} {self.fetched.explain_missing(self.config, key)}")
 
@@ -326,10 +326,6 @@ def is_fresh(stored: Provenance, wall: datetime, now: datetime | None = None) ->
 def stale_after(last_close: datetime, granularity: Granularity, bars: int) -> datetime:
     """When candles that end at `last_close` become stale: the next bar is due one bar later, and `bars` late then."""
     return last_close + (1 + bars) * timedelta(microseconds=BAR_US[granularity])
-
-
-def _first_sentence(error: CryptocastError) -> str:
-    return str(error).split(". ", 1)[0].rstrip(".")
 
 
 def _day(provenance: Provenance) -> str:

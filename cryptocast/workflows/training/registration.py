@@ -100,19 +100,9 @@ def _registered(context: Context, registry: Registry, version: Version, scores: 
 
 def baseline_models(pool: CoinPool, scores: HoldOuts) -> list[TrainedModel]:
     """The rows of the baseline, which has nothing to register."""
+    kind = "baseline"
     return [
-        TrainedModel(
-            coin=coin,
-            kind="baseline",
-            version=None,
-            aliases=(),
-            decision=TrainDecision.NO_VERSION,
-            reasons=(),
-            fit_id=None,
-            seconds=0.0,
-            hold_out=scores["baseline", coin],
-            pooled=scores["baseline", None],
-        )
+        TrainedModel(coin=coin, kind=kind, hold_out=scores[kind, coin], pooled=scores[kind, None])
         for coin in pool.named
     ]
 

@@ -261,26 +261,16 @@ def _report(
         models=tuple(models),
         notes=tuple(notes),
         forecast=ForecastDocument(forecasts=tuple(forecasts)),
-        seconds=0.0,
     )
 
 
 def _merged(config: Config, reports: Sequence[TrainReport], failed: Sequence[CoinError], seconds: float) -> TrainReport:
-    """The reports of all sources as one. None: nothing was outdated."""
+    """The reports of all sources as one. Without any, nothing was outdated."""
     if not reports:
         note = "nothing is outdated: every version in use can be asked with the features of this release"
+        bars = config.data
         nothing = ForecastDocument(forecasts=())
-        return TrainReport(
-            granularity=config.data.granularity,
-            vs=config.data.vs,
-            horizons=(),
-            data=(),
-            left_out=(),
-            models=(),
-            notes=(note,),
-            forecast=nothing,
-            seconds=round(seconds, 3),
-        )
+        return TrainReport(granularity=bars.granularity, vs=bars.vs, notes=(note,), forecast=nothing)
     return msgspec.structs.replace(
         reports[0],
         horizons=tuple(sorted({horizon for report in reports for horizon in report.horizons})),

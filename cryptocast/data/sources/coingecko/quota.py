@@ -152,7 +152,8 @@ class Credits:
         if blocked is not None and self._now() < blocked and priority is not Priority.USER:
             raise QuotaSpent(
                 f"CoinGecko said that the month's credits are used up: no {_name(priority)} before"
-                f" {blocked:%Y-%m-%d %H:%M} UTC. What the store has stays in use."
+                f" {blocked:%Y-%m-%d %H:%M} UTC.",
+                "What the store has stays in use.",
             )
         used = sum(ledger.used.values())
         strangers = ledger.used.get(_name(Priority.STRANGER), 0)
@@ -162,8 +163,8 @@ class Credits:
             rest = self._per_month - used
             kept = f"; the last {rest:,} are kept for more urgent calls" if rest > 0 else ""
             raise QuotaSpent(
-                f"{used:,} of the {self._per_month:,} credits of {ledger.month} are used{kept}. Wait for the next"
-                " month, or set [coingecko] monthly_credits to what the plan gives (0: no bound)."
+                f"{used:,} of the {self._per_month:,} credits of {ledger.month} are used{kept}.",
+                "Wait for the next month, or set [coingecko] monthly_credits to what the plan gives (0: no bound).",
             )
 
     def _check_stranger(self, ledger: _Ledger, client: str, per_minute: int) -> None:
