@@ -50,7 +50,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "reports": {"fallbacks"},
     "market_data": {"context", "reports"},
     "coin_pool": {"context", "market_data", "reports"},
-    "doctor": {"market_data"},
+    "doctor": {"feature_sets", "market_data"},
     "export": {"reports"},
     "late_bars": {"market_data"},
     "audits": BARS,

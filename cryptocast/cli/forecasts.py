@@ -84,6 +84,10 @@ def train(
             help="Search for better settings first, N trials in total.",
         ),
     ] = 0,
+    outdated: Annotated[
+        bool,
+        typer.Option("--outdated", metavar="", help="Fit anew what was fitted on other features than there are now."),
+    ] = False,
     no_tuned: NoTuned = False,
 ) -> None:
     """Fetch stale data, build features, fit, calibrate, score on held-out bars, register and forecast.
@@ -101,6 +105,7 @@ def train(
         horizons=numbers("--horizons", horizons),
         older_than=duration("--if-older-than", if_older_than),
         tune=tune,
+        outdated=outdated,
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)

@@ -23,25 +23,10 @@ from cryptocast.registry.gate import Standing
 from cryptocast.registry.retention import Deletion
 from cryptocast.registry.verify import RegistryFault
 from cryptocast.registry.version import VerdictSummary, version_name
-from cryptocast.workflows.reports import Document
+from cryptocast.workflows.reports import Document, KeyRow, MarketRow
 
 
 # gc=False: thousands are made at once, and hold nothing that could hold them.
-class MarketRow(Document, frozen=True, kw_only=True, gc=False):
-    """Something of one market."""
-
-    source: str
-    vs: str
-    granularity: str
-
-
-class KeyRow(MarketRow, frozen=True, kw_only=True, gc=False):
-    """Something of one key."""
-
-    coin: str
-    kind: str
-
-
 class VersionRow(KeyRow, frozen=True, kw_only=True, gc=False):
     """One version in a list."""
 

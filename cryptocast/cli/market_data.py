@@ -83,34 +83,11 @@ def fetch(
     Reports gaps, outliers and broken bars. Nothing is silently filled or dropped.
     """
     from cryptocast.cli.screens.market_data import fetch_screen
-    from cryptocast.workflows.market_data.connect import access_of, upstream_factory
+    from cryptocast.workflows.market_data.fetch import FetchOrder
     from cryptocast.workflows.market_data.fetch import fetch as fetch_candles
-    from cryptocast.workflows.market_data.resolve import open_store
 
-    context = session.context()
-    selection = bars.selection(coins)
-    scope = selection.resolved(session.config)
-    # A file that is named goes before the source of the settings.
-    source = selection.source or ("auto" if file is not None else scope.source)
-    report = fetch_candles(
-        session.config,
-        scope.coins,
-        source=source,
-        vs=scope.vs,
-        granularity=selection.granularity,
-        now=context.wall_clock(),
-        wall_clock=context.wall_clock,
-        cut_at=scope.now,
-        upstream=upstream_factory(source, access_of(context)),
-        store=open_store(session.config),
-        days=days,
-        file=file,
-        stamp=stamp,
-        volume_unit=volume_unit,
-        refresh=refresh,
-        hours=hours,
-        progress=context.progress,
-    )
+    order = FetchOrder(bars.selection(coins), days, file, stamp, volume_unit, refresh, hours)
+    report = fetch_candles(session.context(), order)
     problems = [f"{coin.coin}: {coin.error.message}" for coin in report.coins if coin.error is not None]
     failure = failed(problems[0] if report.exit_code else None, report.exit_code, len(problems))
     if failure is not None and session.json and report.summary.came == 0:

@@ -87,7 +87,7 @@ class CachedCandles(CandleStore):
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns
 
-    def _load(self, key: SeriesKey) -> SeriesFile | None:
+    def load(self, key: SeriesKey) -> SeriesFile | None:
         file = self._current(key)
         return None if file is None else file.series
 
@@ -101,7 +101,7 @@ class CachedCandles(CandleStore):
         file = self._files.get(key)
         if file is not None and file.facts == facts:
             return file
-        series = super()._load(key)  # also where there is nothing: it tells a missing file from a broken link
+        series = super().load(key)  # also where there is nothing: it tells a missing file from a broken link
         file = None if series is None or facts is None else _CachedFile(facts, series, series.candles)
         self._files.put(key, file)
         return file

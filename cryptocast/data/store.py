@@ -124,7 +124,7 @@ class CandleStore:
 
         as_of: the series as this store knew it at that moment, later bars and revisions undone; None if it knew none.
         """
-        stored = self._load(key)
+        stored = self.load(key)
         if stored is None or as_of is None:
             return None if stored is None else stored.candles
         rows = known_at(stored.rows, self.revisions(key), as_of)
@@ -137,14 +137,14 @@ class CandleStore:
 
     def known_since(self, key: SeriesKey) -> datetime | None:
         """Since when the store knows any bar of the series; None if it knows none."""
-        stored = self._load(key)
+        stored = self.load(key)
         if stored is None:
             return None
         return pl.concat([stored.rows[KNOWN_FROM], self.revisions(key)[KNOWN_FROM]]).min()  # type: ignore[return-value]
 
     def covered(self, key: SeriesKey) -> tuple[Span, ...]:
         """The spans that the source has answered for, settled: bars that are missing there do not exist."""
-        stored = self._load(key)
+        stored = self.load(key)
         return () if stored is None else stored.covered
 
     def revisions(self, key: SeriesKey) -> pl.DataFrame:
@@ -193,7 +193,7 @@ class CandleStore:
         path = self.path(key)
         with self._locked(key):
             _remove_leftovers(path)
-            old = self._load(key)
+            old = self.load(key)
             stamped = frame.with_columns(_moment(fetched_at, KNOWN_FROM))
             change = _merge(None if old is None else old.rows, stamped, replace=replace)
             earlier = () if old is None or replace else old.provenance.notes
@@ -218,7 +218,7 @@ class CandleStore:
     def cover(self, key: SeriesKey, span: Span) -> None:
         """Note that the source has answered for a span and had nothing there. Does nothing without a series."""
         with self._locked(key):
-            old = self._load(key)
+            old = self.load(key)
             if old is not None:
                 spans = merged([*old.covered, span])
                 parquet.write_atomically(self.path(key), _encode(SeriesFile(old.rows, old.provenance, spans)))
@@ -253,7 +253,8 @@ class CandleStore:
                 damaged.append(DamagedFile(path=str(path), problem=problem))
         return damaged
 
-    def _load(self, key: SeriesKey) -> SeriesFile | None:
+    def load(self, key: SeriesKey) -> SeriesFile | None:
+        """All that the file of a series holds, or None if the store lacks it. DataError if it is damaged."""
         path = self.path(key)
         if not _is_there(path):
             return None

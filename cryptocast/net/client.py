@@ -218,8 +218,8 @@ class ApiClient:
     def _unreachable(self, failure: CallFailed, attempts: int) -> Unreachable:
         tries = "once" if attempts == 1 else f"{attempts} times"
         return Unreachable(
-            f"{self._name} could not be reached at {host(self._base_url)} (tried {tries}: {failure.reason})."
-            f" {self._remedy}"
+            f"{self._name} could not be reached at {host(self._base_url)} (tried {tries}: {failure.reason}).",
+            self._remedy,
         )
 
 

@@ -16,12 +16,22 @@ from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.registry.version import Version
 from cryptocast.scoring.multiple import holm
 
-__all__ = ["Decision", "PromotionEvidence", "Standing", "best_of", "first_version", "next_version", "standings"]
+__all__ = [
+    "Decision",
+    "PromotionEvidence",
+    "Standing",
+    "best_of",
+    "first_version",
+    "next_version",
+    "standings",
+    "successor",
+]
 
 FOREIGN: Final = Reason(ReasonCode.FOREIGN)
 # first: there is no production yet. refresh: production's own recipe on newer bars. evidence: another recipe, which
-# only a comparison of forecasts can judge. nothing: there is nothing to decide.
-GateRule: TypeAlias = Literal["first", "refresh", "evidence", "nothing"]
+# only a comparison of forecasts can judge. outdated: one of the two cannot be asked any more. nothing: there is nothing
+# to decide.
+GateRule: TypeAlias = Literal["first", "refresh", "evidence", "outdated", "nothing"]
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +70,16 @@ def first_version(hold_out: HoldOut, config: GateConfig) -> Decision:
     """
     accepted, reasons = _sound(hold_out, config)
     return Decision(accepted=accepted, rule="first", reasons=reasons)
+
+
+def successor(outdated: int, hold_out: HoldOut, config: GateConfig) -> Decision:
+    """Whether a version may take the place of one that was fitted on other features than there are now.
+
+    That one answers nobody, and nothing can be compared with what it would say. So it is judged as a first version is.
+    """
+    accepted, reasons = _sound(hold_out, config)
+    cause = Reason(ReasonCode.OUTDATED, {"old": outdated})
+    return Decision(accepted=accepted, rule="outdated", reasons=(cause, *reasons) if accepted else (*reasons, cause))
 
 
 def next_version(production: Version, challenger: Version, config: GateConfig, evidence: PromotionEvidence) -> Decision:

@@ -77,6 +77,14 @@ class ReasonCode(StrEnum):
         "version {new} is older than version {old} in production: use cryptocast registry rollback to go back",
     )
     OLDER_BARS = "older_bars", "version {new} was trained on bars up to {new_end}, version {old} up to {old_end}"
+    OUTDATED = (
+        "outdated",
+        "version {old} in production is outdated: it was fitted on other features, and cannot answer any more",
+    )
+    ITSELF_OUTDATED = (
+        "itself_outdated",
+        "version {new} is outdated: it was fitted on other features, and could not answer",
+    )
     REFRESH = "refresh", "version {new} is a refresh of version {old}: the same recipe on other bars"
     NEVER_BACKTESTED = (
         "never_backtested",

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, TypeVar, Unpack
 
 import msgspec
@@ -18,7 +19,7 @@ from cryptocast.registry import append_only, experiments, ledger, live_status, t
 from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest
-from cryptocast.registry.gate import Standing, best_of, first_version, standings
+from cryptocast.registry.gate import Standing, best_of, first_version, standings, successor
 from cryptocast.registry.ledger import LEDGER, OUTCOMES, CalibrationState, Learn, LedgerOutcome, LedgerRow, MaturedRow
 from cryptocast.registry.lineage import Member, read_lineage
 from cryptocast.registry.live_status import LiveMark
@@ -86,11 +87,13 @@ class Registry:
         now: datetime,
         who: str,
         learn: Learn | None = None,
+        outdated: Mapping[str, int] = MappingProxyType({}),
     ) -> tuple[Version, ...]:
         """Keep a fit and give each of the coins its next version, which becomes the challenger.
 
         The first version of a key becomes production too, if the gate lets it, which it never does on foreign scores:
-        what comes with an archive waits as a challenger. Files are stored first, then everything
+        what comes with an archive waits as a challenger. So does the next one where production is `outdated` (by coin,
+        the number that nobody can ask any more). Files are stored first, then everything
         else in one transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again
         returns the versions that it has. learn: the online calibration of a refresh begins with the outcomes that it
         inherits, as far as they are known. Raises ValueError if manifest, files and versions do not belong together.
@@ -107,7 +110,7 @@ class Registry:
                 self._objects.put(data)
             tables.insert_fit(connection, fit_id, text, manifest, now)
             for version in versions:
-                self._register_version(connection, manifest, fit_id, version, now, who)
+                self._register_version(connection, manifest, fit_id, version, now, who, outdated)
             registered = {version.key.coin: version for version in tables.read_versions(connection, {"fit_id": fit_id})}
             if learn is not None:
                 for refresh in registered.values():
@@ -356,6 +359,10 @@ class Registry:
                 )
             return versions[0]
 
+    def version(self, key: VersionKey, number: int) -> Version:
+        """The version of a key with this number. RegistryError if there is none."""
+        return self.get(VersionReference(key.coin, key.kind, number=number), key.market)
+
     def _only_kind(self, reference: VersionReference, market: Market) -> str:
         kinds = [key.kind for key in self.keys(coin=reference.coin, **asdict(market))]
         if not kinds:
@@ -432,7 +439,14 @@ class Registry:
     # Inside one transaction
 
     def _register_version(
-        self, connection: Connection, manifest: FitManifest, fit_id: str, version: NewVersion, now: datetime, who: str
+        self,
+        connection: Connection,
+        manifest: FitManifest,
+        fit_id: str,
+        version: NewVersion,
+        now: datetime,
+        who: str,
+        outdated: Mapping[str, int],
     ) -> None:
         key = VersionKey(version.coin, Market(manifest.source, manifest.vs, manifest.granularity), manifest.kind)
         if tables.read_versions(connection, {**key.columns, "fit_id": fit_id}):
@@ -440,8 +454,12 @@ class Registry:
         number = tables.next_number(connection, key)
         contents = (canonical_json(version.calibration), canonical_json(version.hold_out))
         tables.insert_version(connection, key, number, fit_id, contents, now)
-        has_production = PRODUCTION in tables.read_aliases(connection, key)
-        decision = None if has_production else first_version(version.hold_out, self._gate)
+        production = tables.read_aliases(connection, key).get(PRODUCTION)
+        decision = None
+        if production is None:
+            decision = first_version(version.hold_out, self._gate)
+        elif production == outdated.get(version.coin):
+            decision = successor(production, version.hold_out, self._gate)
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
         is_refused = decision is not None and not decision.accepted
         why = "registered, but not fit for production" if is_refused else "registered"
@@ -457,7 +475,10 @@ class Registry:
         )
         _record(connection, event)
         if decision is not None and decision.accepted:
-            why = "the first version, and the gate lets it through"
+            is_first = decision.rule == "first"
+            why = (
+                "the first version, and the gate lets it through" if is_first else "takes the place of an outdated one"
+            )
             _record(connection, replace(event, action="promote", alias=PRODUCTION, why=why, evidence=evidence))
 
 

@@ -62,8 +62,8 @@ def create_app(
 ) -> Starlette:
     """The ASGI app; `app.state.server` is what its endpoints work with. Nothing runs until its lifespan has begun.
 
-    forecast: makes the document of one coin, in one thread; by default the workflows' Forecaster, which keeps what it
-    has loaded, on the ladder. token: asked for by everything but /health and /ready; several are separated by commas.
+    forecast: makes the document of one coin, in one thread; by default a ForecastMaker, which keeps what it has loaded,
+    on the ladder. token: asked for by everything but /health and /ready; several are separated by commas.
     admin_token: the same for those who may switch breakers. stamp: changes when the registry does, asked with every
     request; by default what the store's watch saw last. ask_prices: quotes by coin; by default the upstream's.
     refresh: run the refresher; by default where `forecast` is not given. duties: work of the leader after each refresh.

@@ -17,6 +17,7 @@ from cryptocast.registry import PRODUCTION, Version
 from cryptocast.registry.live import LiveReport
 from cryptocast.serving.telemetry import Sample
 from cryptocast.workflows.context import Context
+from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.lifecycle.model_card import live_of
 from cryptocast.workflows.market_data.live_prices import PriceUpstream
 from cryptocast.workflows.market_data.store_watch import Stamp
@@ -100,6 +101,8 @@ class LiveFigures:
             labels = {"coin": key.coin, "model": key.kind, "source": key.source}
             age_s = (now - version.created_at).total_seconds()
             yield "cryptocast_version_age_seconds", "Since the version in production was made.", labels, age_s
+            text = "1 while the version was fitted on other features than there are now, and cannot be asked."
+            yield "cryptocast_version_outdated", text, labels, float(is_outdated(version, self.context.config))
             text = "1 while the version does worse live than it should."
             yield "cryptocast_version_degraded", text, labels, float(bool(report.degraded))
             for score in report.scores:

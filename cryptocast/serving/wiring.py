@@ -33,7 +33,7 @@ from cryptocast.serving.response_cache import ResponseCache
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.worker import Worker
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.forecast import Forecaster, Request
+from cryptocast.workflows.forecast import ForecastMaker, Request
 from cryptocast.workflows.ladder import Ladder, MakeForecast
 from cryptocast.workflows.lifecycle.bar_duties import BarDuties, Duty, Leader, judge_versions, record_bars
 from cryptocast.workflows.lifecycle.refresher import BringAll, Refresher
@@ -84,7 +84,7 @@ class Server:
         credits_left = credits_of(config, context.wall_clock)
         on_refusal = partial(self.telemetry.count, "stranger_refused")
         self.strangers = Strangers(config, credits_left, on_refusal=on_refusal)
-        self._forecaster = Forecaster(self.context)
+        self._forecaster = ForecastMaker(self.context)
         self.breakers = ServerBreakers(self._forecaster.breakers)
         self._worker = Worker(max_waiting=FULL_REQUESTS_WAITING * config.serve.max_ids)
         self._duties = self._bar_duties()

@@ -75,10 +75,10 @@ class _Joblib:
         if where["backend"] == "dask":
             where = {"backend": _on_cluster(where["client"], matrix, 2.0 * matrix.features.nbytes)}
         with joblib.parallel_config(**where):
-            found = joblib.Parallel(return_as="generator", batch_size=1)(
+            results = joblib.Parallel(return_as="generator", batch_size=1)(
                 joblib.delayed(work)(matrix, replace(job, threads=1)) for job in jobs
             )
-        return cast("Iterator[FitOutput]", found)
+        return cast("Iterator[FitOutput]", results)
 
 
 def _on_cluster(client: Any, shared: object, size: float, *, patience_s: float = SENDING_S) -> Any:

@@ -24,13 +24,13 @@ def code_version() -> str:
 
 def library_versions(names: tuple[str, ...]) -> dict[str, str]:
     """Installed versions of the libraries that decide the numbers; those not installed are left out."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def platform_name() -> str:

@@ -13,7 +13,7 @@ from cryptocast.config import GateConfig
 from cryptocast.evaluation.records import HoldOut
 from cryptocast.market import Market
 from cryptocast.registry.contest import Contest, HorizonContest
-from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, standings
+from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, standings, successor
 from cryptocast.registry.gate import next_version as judged_next
 from cryptocast.registry.manifest import CoinData, sha256_hex
 from cryptocast.registry.reasons import Reason, ReasonCode
@@ -165,6 +165,17 @@ def test_perfect_overlapping_forecasts_are_rarely_rejected(horizon: int) -> None
         scores = hold_out(score(horizon, dates=300, coverage=(coverage(80, float(share), se=0.0),)))
         rejected += not first_version(scores, GATE).accepted
     assert rejected <= 8
+
+
+def test_behind_a_version_that_answers_nobody_the_next_is_judged_as_a_first_one() -> None:
+    good, bad = successor(3, hold_out(), GATE), successor(3, bad_hold_out(), GATE)
+    why = "version 3 in production is outdated: it was fitted on other features, and answers nobody"
+    assert (good.accepted, good.rule, good.reasons) == (
+        True,
+        "outdated",
+        (why, *first_version(hold_out(), GATE).reasons),
+    )
+    assert (bad.accepted, bad.reasons) == (False, (*first_version(bad_hold_out(), GATE).reasons, why))
 
 
 def test_production_itself_is_nothing_to_promote() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cryptocast.errors import RegistryError, UsageError
+from cryptocast.evaluation.records import HoldOut
 from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, NewVersion, ProductionMovedError, Registry, VersionKey
 from cryptocast.registry.database import Database
@@ -56,6 +57,18 @@ def test_the_first_version_is_challenger_and_production_at_once(registry: Regist
     assert second.why == "the first version, and the gate lets it through"
     assert [(reason.code, reason.facts["skill"]) for reason in second.reasons] == [("scored", 0.01)] * 2
     assert second.evidence["decision"]["accepted"] is True
+
+
+@pytest.mark.parametrize(
+    ("outdated", "scores", "production"),
+    [({"bitcoin": 1}, hold_out(), 2), ({"bitcoin": 1}, bad_hold_out(), 1), ({"bitcoin": 7}, hold_out(), 1)],
+)
+def test_a_version_goes_into_production_by_itself_where_an_outdated_one_stands(
+    registry: Registry, outdated: dict[str, int], scores: HoldOut, production: int
+) -> None:
+    register(registry)
+    registry.register(manifest("2"), FILES, [new_version(scores=scores)], now=NOW, who="ada", outdated=outdated)
+    assert numbers(registry) == {"production": production, "challenger": 2}
 
 
 def test_a_first_version_that_the_gate_refuses_stays_challenger_with_the_reasons(registry: Registry) -> None:

@@ -73,6 +73,7 @@ def test_versions_in_production_tell_how_they_do_live(tmp_path: Path) -> None:
     assert found["cryptocast_live_skill_ratio", "1"] > 0
     assert found["cryptocast_live_coverage_ratio", "80"] == 1.0
     assert found["cryptocast_version_degraded", ""] == 0.0
+    assert found["cryptocast_version_outdated", ""] == 1.0  # it was fitted on made-up features
 
 
 def test_a_version_that_misses_live_is_told_as_degraded_by_health_and_metrics(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _interpolated_coverage(
 
 
 def test_intervals_between_fitted_horizons_cover_as_those_of_a_fit_do() -> None:
-    for kind, horizon, percent, interpolated, fitted in _interpolated_coverage(("baseline",), 60, 150):
+    for kind, horizon, percent, interpolated, fitted in _interpolated_coverage(("baseline",), 30, 150):
         assert interpolated == pytest.approx(fitted, abs=0.02), (kind, horizon, percent)
         assert interpolated == pytest.approx(percent / 100, abs=0.02), (kind, horizon, percent)
 

@@ -16,12 +16,13 @@ from cryptocast.data.store import CandleStore
 from cryptocast.errors import UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
-from cryptocast.registry import Registry
+from cryptocast.registry import Registry, recipe_hash
 from cryptocast.rehearsal import DEMO_KEY, PRO_KEY, FakeUpstream, Limits, Rule
 from cryptocast.rehearsal.plans import Plan
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.doctor import Check, DoctorReport, Probe, examine, probe_upstream
-from tests.registry.registry_fits import register
+from cryptocast.workflows.doctor import DoctorCheck, DoctorReport, Probe, examine, probe_upstream
+from cryptocast.workflows.feature_sets import catalogue_set
+from tests.registry.registry_fits import BITCOIN, NOW, manifest, register
 
 KEY = "CG-a-secret-key"
 
@@ -38,7 +39,7 @@ def looked(folder: Path, *, probe: Probe | None = None, **environ: str) -> Docto
     return examine(None, environ=environ, folder=folder, probe=probe)
 
 
-def finding(report: DoctorReport, name: str) -> Check:
+def finding(report: DoctorReport, name: str) -> DoctorCheck:
     (found,) = [check for check in report.checks if check.name == name]
     return found
 
@@ -92,6 +93,22 @@ def test_a_store_that_is_no_folder_fails_with_3(tmp_path: Path) -> None:
     report = looked(tmp_path)
     assert report.exit_code == 3
     assert "cannot be written" in finding(report, "store").found
+
+
+def test_versions_that_cannot_be_asked_any_more_are_named_with_the_command_that_brings_them_back(
+    tmp_path: Path,
+) -> None:
+    registry = Registry.open(tmp_path / "data")
+    register(registry)
+    report = looked(tmp_path)
+    check = finding(report, "versions")
+    assert (report.exit_code, check.status, check.next) == (0, "warn", "cryptocast train --outdated")
+    assert "bitcoin/lightgbm:1 (sample)" in check.found
+    recipe = recipe_hash("lightgbm", manifest().settings, catalogue_set().digest)
+    register(registry, "2", feature_hash=catalogue_set().digest, recipe=recipe)
+    assert finding(looked(tmp_path), "versions").status == "warn", "production is still the old one"
+    registry.promote(BITCOIN, 2, now=NOW, who="ada", why="it can be asked")
+    assert [check.name for check in looked(tmp_path).checks if check.name == "versions"] == []
 
 
 def test_a_whole_registry_is_counted_and_a_damaged_one_fails_with_5(tmp_path: Path) -> None:

@@ -23,5 +23,5 @@ def test_a_version_of_a_release_that_computed_its_features_differently_says_how_
     with pytest.raises(ModelError) as caught:
         feature_set_of(version, Config())
     assert str(caught.value) == (
-        "it was fitted on features that this release computes differently; train anew: cryptocast train bitcoin"
+        "it was fitted on features that this release computes differently; train anew: cryptocast train --outdated"
     )

@@ -19,14 +19,14 @@ from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request, forecast
-from cryptocast.workflows.lifecycle.live_scoring import Recorded, record, score
+from cryptocast.workflows.lifecycle.live_scoring import LedgerUpdate, record, score
 from cryptocast.workflows.online_calibration import learn, state_of, states_at
 from cryptocast.workflows.reports import CoinForecast
 from cryptocast.workflows.training.train import Order, train
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_ledger import day, row
 from tests.registry.registry_weeks import refresh, written
-from tests.workflows.backtesting.test_backtest import context
+from tests.workflows.backtesting.small_runs import context
 
 HORIZONS = (1, 7)
 TRAINED = datetime(2019, 6, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ def replayed(registry: Registry, version: Version, horizon: int, *, until: datet
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[Recorded]]:
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[LedgerUpdate]]:
     """A version that was scored on each of 25 days, but for one that was missed."""
     used = context(tmp_path_factory.mktemp("lived"))
     train(used, Order(at(0), model="lightgbm", horizons=HORIZONS))
@@ -76,7 +76,7 @@ def asked(used: Context, days: int) -> CoinForecast:
     return made
 
 
-def test_what_is_kept_equals_its_replay_from_ledger_and_outcomes(lived: tuple[Context, list[Recorded]]) -> None:
+def test_what_is_kept_equals_its_replay_from_ledger_and_outcomes(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     registry, version = lived[0].registry(), version_of(lived[0])
     kept = registry.calibration_states(LIGHTGBM, 1)
     assert set(kept) == set(HORIZONS)
@@ -89,7 +89,7 @@ def test_what_is_kept_equals_its_replay_from_ledger_and_outcomes(lived: tuple[Co
     assert registry.verify() == ()
 
 
-def test_an_outcome_enters_when_its_bars_have_closed_and_not_before(lived: tuple[Context, list[Recorded]]) -> None:
+def test_an_outcome_enters_when_its_bars_have_closed_and_not_before(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     registry, version = lived[0].registry(), version_of(lived[0])
     for now in range(26):
         as_of = TRAINED + timedelta(days=now)
@@ -100,7 +100,7 @@ def test_an_outcome_enters_when_its_bars_have_closed_and_not_before(lived: tuple
             assert now >= state.horizon or state.outcomes == 0
 
 
-def test_forecast_and_ledger_say_the_same_at_each_bar(lived: tuple[Context, list[Recorded]]) -> None:
+def test_forecast_and_ledger_say_the_same_at_each_bar(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     used = lived[0]
     rows = {(r.issued_at, r.horizon): r for r in used.registry().ledger(LIGHTGBM, 1)}
     for days in (0, 1, 8, 25):
@@ -118,7 +118,7 @@ def test_forecast_and_ledger_say_the_same_at_each_bar(lived: tuple[Context, list
                 assert noted.base != noted.quantiles
 
 
-def test_a_version_without_outcomes_forecasts_as_it_was_fitted(lived: tuple[Context, list[Recorded]]) -> None:
+def test_a_version_without_outcomes_forecasts_as_it_was_fitted(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     used = lived[0]
     before = asked(used, 0)
     assert [found.live_outcomes for found in before.horizons] == [0, 0]
@@ -126,7 +126,7 @@ def test_a_version_without_outcomes_forecasts_as_it_was_fitted(lived: tuple[Cont
     assert [r.base for r in first] == [None, None]
 
 
-def test_scoring_the_same_bar_again_changes_nothing(lived: tuple[Context, list[Recorded]]) -> None:
+def test_scoring_the_same_bar_again_changes_nothing(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     used = lived[0]
     kept = used.registry().calibration_states(LIGHTGBM, 1)
     again = record(used, at(25))
@@ -135,7 +135,7 @@ def test_scoring_the_same_bar_again_changes_nothing(lived: tuple[Context, list[R
 
 
 def test_damaged_states_are_counted_anew_and_that_is_said(
-    lived: tuple[Context, list[Recorded]], tmp_path: Path
+    lived: tuple[Context, list[LedgerUpdate]], tmp_path: Path
 ) -> None:
     used = lived[0]
     kept = used.registry().calibration_states(LIGHTGBM, 1)
@@ -155,7 +155,7 @@ def test_damaged_states_are_counted_anew_and_that_is_said(
 
 
 def test_a_degraded_version_says_so_with_every_forecast_and_since_when(
-    lived: tuple[Context, list[Recorded]],
+    lived: tuple[Context, list[LedgerUpdate]],
 ) -> None:
     used, registry = lived[0], lived[0].registry()
     assert asked(used, 25).notices == ()

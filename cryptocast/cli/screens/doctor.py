@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.tables import Column, Sheet
-from cryptocast.workflows.doctor import Check, DoctorReport
+from cryptocast.workflows.doctor import DoctorCheck, DoctorReport
 
 __all__ = ["doctor_screen"]
 
@@ -27,7 +27,7 @@ def doctor_screen(report: DoctorReport) -> Iterator[RenderableType]:
     yield Text(SUMMARY[report.status], style=STYLES[report.status])
 
 
-def _text(check: Check) -> Text:
+def _text(check: DoctorCheck) -> Text:
     text = Text(check.found)
     if check.next is not None:
         text.append(f"\n-> {check.next}", style="cyan")

@@ -14,9 +14,9 @@ from cryptocast.workflows.features import (
     AuditReport,
     Catalogue,
     FeatureFacts,
+    FeatureImportance,
     FeatureRows,
     FeatureWeight,
-    Importance,
 )
 
 __all__ = ["audit_screen", "catalogue_screen", "importance_screen", "rows_screen"]
@@ -97,7 +97,7 @@ def _state(check: AuditCheck) -> Text:
     return Text("found", style="red") if check.found else Text("ok")
 
 
-def importance_screen(report: Importance) -> Iterator[RenderableType]:
+def importance_screen(report: FeatureImportance) -> Iterator[RenderableType]:
     """The most used features, with bars."""
     most = max((weight.gain for weight in report.features), default=1.0) or 1.0
     columns: Columns[FeatureWeight] = (

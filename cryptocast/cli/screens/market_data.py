@@ -11,7 +11,7 @@ from rich.text import Text
 from cryptocast.cli.tables import Column, Columns, note, table
 from cryptocast.number_format import NOTHING, count, when
 from cryptocast.workflows.market_data.fetch import FetchedCoin, FetchReport
-from cryptocast.workflows.market_data.inventory import StoreCheck, StoredSeries, StoreListing
+from cryptocast.workflows.market_data.inventory import SeriesListing, StoreCheck, StoreListing
 
 __all__ = ["check_screen", "fetch_screen", "listing_screen"]
 
@@ -27,7 +27,7 @@ FETCHED: Final[Columns[FetchedCoin]] = (
     (Column("first bar closed", leaves=1), lambda coin: _closed(coin.first, coin.granularity)),
     (Column("last bar closed"), lambda coin: _closed(coin.last, coin.granularity)),
 )
-LISTED: Final[Columns[StoredSeries]] = (
+LISTED: Final[Columns[SeriesListing]] = (
     (Column("coin"), lambda series: series.coin),
     (Column("source"), lambda series: series.source),
     (Column("in"), lambda series: series.vs),

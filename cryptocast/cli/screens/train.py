@@ -72,7 +72,7 @@ def _decision(model: TrainedModel) -> tuple[str | Reason, ...]:
         case TrainDecision.NO_VERSION:
             return ("the baseline needs no version: it is fitted anew for each forecast",)
         case TrainDecision.PROMOTED:
-            return ("promoted to production: first version, hold-out scores show no problem",)
+            return ("promoted to production: hold-out scores show no problem",)
         case TrainDecision.REFUSED:
             return model.reasons
         case TrainDecision.CHALLENGER:

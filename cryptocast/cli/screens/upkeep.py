@@ -15,7 +15,7 @@ from cryptocast.registry.gate import FOREIGN, Standing
 from cryptocast.registry.version import version_name
 from cryptocast.workflows.lifecycle.ab import AbReport, AbRow
 from cryptocast.workflows.lifecycle.archives import ExportReport, ImportReport
-from cryptocast.workflows.lifecycle.compare import Compared, Comparison
+from cryptocast.workflows.lifecycle.compare import VersionComparison, VersionFacts
 from cryptocast.workflows.lifecycle.live_scoring import ScoreReport
 from cryptocast.workflows.lifecycle.model_card import ModelCard
 from cryptocast.workflows.lifecycle.rollback import RollbackReport
@@ -56,7 +56,7 @@ def best_screen(document: BestDocument) -> Iterator[RenderableType]:
     yield Text(f"Best: {answers}", style="bold")
 
 
-def comparison_screen(comparison: Comparison) -> Iterator[RenderableType]:
+def comparison_screen(comparison: VersionComparison) -> Iterator[RenderableType]:
     """The verdict, the skill by horizon, what each is, and what differs."""
     yield Text(comparison_sentence(comparison.a.name, comparison.verdict), style="bold")
     if comparison.contest is not None:
@@ -87,7 +87,7 @@ def _interval(row: HorizonContest) -> str:
     return f"{percent(row.lower, signed=True)} to {percent(row.upper, signed=True)}"
 
 
-def _sides(a: Compared, b: Compared) -> Iterator[tuple[CellText, ...]]:
+def _sides(a: VersionFacts, b: VersionFacts) -> Iterator[tuple[CellText, ...]]:
     yield "version", a.name, b.name
     yield "aliases", ", ".join(a.aliases) or "none", ", ".join(b.aliases) or "none"
     yield "trained to", *(when(one.trained_to, midnight=False) for one in (a, b))

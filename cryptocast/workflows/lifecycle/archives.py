@@ -81,7 +81,7 @@ def export_version(
         fit_id=version.fit_id,
         bytes=len(data),
         sha256=sha256_hex(data),
-        versions=tuple(found.name for found in versions),
+        versions=tuple(one.name for one in versions),
     )
 
 
@@ -105,18 +105,18 @@ def import_archive(
         raise RegistryError(
             f"The archive {path} is refused: its model forecasts other horizons than its manifest says."
         )
-    before = {found.key for found in registry.versions(fit_id=archive.fit_id)}
+    before = {version.key for version in registry.versions(fit_id=archive.fit_id)}
     versions: tuple[Version, ...] = ()
     if not dry_run:
         try:
             versions = registry.register(manifest, archive.files, archive.versions, now=now, who=f"{who} (import)")
         except ValueError as error:
             raise RegistryError(f"The archive {path} is refused: {error}.") from error
-    made, why_not = local_hold_outs(scoring, loaded, versions) if scoring is not None and versions else ({}, {})
+    scores, why_not = local_hold_outs(scoring, loaded, versions) if scoring is not None and versions else ({}, {})
     for version in versions:
         coin = version.key.coin
-        if coin in made and not registry.score_again(version.key, version.number, made[coin]):
-            del made[coin]
+        if coin in scores and not registry.score_again(version.key, version.number, scores[coin]):
+            del scores[coin]
             why_not[coin] = "it was trained here, and has the scores of its training"
     return ImportReport(
         path=str(path),
@@ -131,8 +131,8 @@ def import_archive(
                 source=v.key.source,
                 aliases=v.aliases,
                 was_there=v.key in before,
-                foreign=v.hold_out.foreign and v.key.coin not in made,
-                scored=max(score.dates for score in made[v.key.coin].horizons) if v.key.coin in made else None,
+                foreign=v.hold_out.foreign and v.key.coin not in scores,
+                scored=max(score.dates for score in scores[v.key.coin].horizons) if v.key.coin in scores else None,
                 not_scored=why_not.get(v.key.coin),
             )
             for v in versions

@@ -14,8 +14,8 @@ import filelock
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.forecast import Forecaster
-from cryptocast.workflows.lifecycle.live_scoring import Recorded, judge, record
+from cryptocast.workflows.forecast import ForecastMaker
+from cryptocast.workflows.lifecycle.live_scoring import LedgerUpdate, judge, record
 
 __all__ = ["BarDuties", "Duty", "Leader", "judge_versions", "record_bars"]
 
@@ -26,8 +26,8 @@ LOCK: Final = Path("run") / "serve-leader.lock"
 
 # Work of the leader for coins with new bars, or all of them.
 Duty: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]
-# Runs a call in the thread that a Forecaster belongs to.
-InThread: TypeAlias = Callable[[Callable[[], Recorded]], Awaitable[Recorded]]
+# Runs a call in the thread that a ForecastMaker belongs to.
+InThread: TypeAlias = Callable[[Callable[[], LedgerUpdate]], Awaitable[LedgerUpdate]]
 
 
 class Leader:
@@ -112,7 +112,7 @@ class BarDuties:
             log.exception("a duty failed for %d coins; it is done with their next bars", len(coins))
 
 
-async def record_bars(forecaster: Forecaster, in_thread: InThread, coins: Sequence[str]) -> None:
+async def record_bars(forecaster: ForecastMaker, in_thread: InThread, coins: Sequence[str]) -> None:
     """One coin after the other, so that whoever asks for a forecast meanwhile waits for one at most."""
     for coin in coins:
         selection = _stored(forecaster.context, coin)

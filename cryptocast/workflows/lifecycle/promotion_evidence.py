@@ -40,8 +40,8 @@ class StoredEvidence:
 
     def backtested_to(self, version: Version) -> datetime | None:
         """The last origin of the newest walk forward of the version's recipe, with the coin in it."""
-        found = self.registry.evidence_for(version.key, version.manifest.recipe)
-        return None if found is None else found.end
+        evidence = self.registry.evidence_for(version.key, version.manifest.recipe)
+        return None if evidence is None else evidence.end
 
     def compare(self, production: Version, challenger: Version) -> Contest | str:
         """Live forecasts if there are `gate.min_live` matured bars of both, else walks of both recipes.
@@ -58,10 +58,10 @@ class StoredEvidence:
                 f"{self.gate.min_live} are needed)"
             )
         within = timedelta(days=self.gate.max_evidence_age_days)
-        found = walked_pairs(self.registry, self.store, production, challenger, within=within)
-        if isinstance(found, str):
-            return f"{found} (live there are {count} bars of both, {self.gate.min_live} are needed)"
-        pairs, words = found
+        walks = walked_pairs(self.registry, self.store, production, challenger, within=within)
+        if isinstance(walks, str):
+            return f"{walks} (live there are {count} bars of both, {self.gate.min_live} are needed)"
+        pairs, words = walks
         return self._judged(pairs, words)
 
     def _judged(self, pairs: list[LossPairs], words: str) -> Contest | str:
@@ -83,9 +83,9 @@ def live_pairs(registry: Registry, production: Version, challenger: Version) -> 
         [pair for pair in registry.matured(version.key, version.number) if pair[0].issued_at >= since]
         for version in (challenger, production)
     ]
-    served = set(production.manifest.horizons)
+    horizons = set(production.manifest.horizons)
     pairs = pair_up(sides[0], sides[1], bar_us=BAR_US[challenger.key.granularity])
-    return [pair for pair in pairs if pair.horizon in served]
+    return [pair for pair in pairs if pair.horizon in horizons]
 
 
 def _live_from(version: Version) -> datetime:
@@ -113,8 +113,8 @@ def walked_pairs(
 
     key = challenger.key
     walks = [_walks(registry, version.key, version.manifest.recipe) for version in (challenger, production)]
-    for version, found in zip((challenger, production), walks, strict=True):
-        if not found:
+    for version, evidence in zip((challenger, production), walks, strict=True):
+        if not evidence:
             return (
                 f"version {version.number}'s recipe was never walked forward; with its settings run: cryptocast "
                 f"backtest {key.coin} --walk-forward --model {version.key.kind}"
@@ -138,10 +138,10 @@ def walked_pairs(
 
 def _walks(registry: Registry, key: VersionKey, recipe: str) -> list[Evidence]:
     """The pooled evidence on a recipe, the coin among its coins."""
-    found = registry.evidence(
+    evidence = registry.evidence(
         recipe=recipe, source=key.source, vs=key.vs, granularity=key.granularity, kind=key.kind, coin=""
     )
-    return [walk for walk in found if key.coin in walk.coins]
+    return [walk for walk in evidence if key.coin in walk.coins]
 
 
 Pair: TypeAlias = tuple[Evidence, Evidence]

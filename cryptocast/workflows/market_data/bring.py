@@ -14,7 +14,7 @@ from cryptocast.market import Market
 from cryptocast.net import Priority
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.connect import upstream_factory
-from cryptocast.workflows.market_data.resolve import Found, Sources, open_store
+from cryptocast.workflows.market_data.resolve import CoinCandles, Sources, open_store
 
 __all__ = ["Fetched", "bring"]
 
@@ -47,8 +47,8 @@ def bring(
         ) as sources:
             days = None if most is None else min(config.data.days, most)
             for coin, outcome in sources.find_all(coins, days=days, older=False):
-                fetched[coin] = None if isinstance(outcome, Found) else outcome
-                is_changed |= isinstance(outcome, Found) and outcome.written is not None
+                fetched[coin] = None if isinstance(outcome, CoinCandles) else outcome
+                is_changed |= isinstance(outcome, CoinCandles) and outcome.change is not None
     except CryptocastError as error:
         return {**dict.fromkeys(coins, error), **fetched}, is_changed
     except Exception:

@@ -87,17 +87,17 @@ def _cut(part: Matrix, begin: int) -> int:
 
 def evaluate_fold(part: Matrix, job: FoldJob) -> FoldLoss:
     """Fit, calibrate and score one fold. A fit that the rows are too few for says so in `failed`."""
-    known = part.known_at(job.begin)
+    past = part.known_at(job.begin)
     inside = np.flatnonzero((part.issued_at >= job.begin) & (part.issued_at < job.end))
     inside = inside[np.isfinite(part.returns[inside]).all(axis=1)].astype(np.int64)
-    if len(known) == 0 or len(inside) == 0:
+    if len(past) == 0 or len(inside) == 0:
         return _failed("a fold has no bars whose longest label had ended: fetch more bars")
     cut = _cut(part, job.begin)
     late = np.flatnonzero((part.issued_at > cut) & (part.issued_at <= job.begin)).astype(np.int64)
-    stop = known.rows(known.issued_at > cut)
+    stop = past.rows(past.issued_at > cut)
     try:
-        model = job.learner.fit(
-            known.known_at(cut),
+        raw = job.learner.fit(
+            past.known_at(cut),
             stop=stop if len(stop) else None,
             rounds=None,
             seed=job.seed,
@@ -105,10 +105,10 @@ def evaluate_fold(part: Matrix, job: FoldJob) -> FoldLoss:
         )
     except DataError as error:
         return _failed(str(error))
-    earlier = OutOfFold(late, model.predict(part.rows(late)))
-    made = calibrated(model, part, [earlier], known_at=job.begin, baseline_on=known, least_blocks=job.least_blocks)
+    earlier = OutOfFold(late, raw.predict(part.rows(late)))
+    model = calibrated(raw, part, [earlier], known_at=job.begin, baseline_on=past, least_blocks=job.least_blocks)
     rows = part.rows(inside)
-    return _loss(rows, made.predict(rows), made.baseline.predict(rows))
+    return _loss(rows, model.predict(rows), model.baseline.predict(rows))
 
 
 def _failed(why: str) -> FoldLoss:

@@ -20,7 +20,7 @@ from tests.registry.golden_rows import GOLDEN, read_rows
 from tests.registry.registry_fits import manifest
 from tests.registry.registry_ledger import day
 from tests.registry.registry_weeks import refresh
-from tests.workflows.backtesting.test_backtest import context
+from tests.workflows.backtesting.small_runs import context
 
 DAY_US = 86_400_000_000
 

@@ -11,8 +11,9 @@ import pytest
 from cryptocast.config import Config, DataConfig
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.market import Market
-from cryptocast.registry import PRODUCTION, ProductionMovedError, Registry, Version, VersionKey
+from cryptocast.registry import PRODUCTION, ProductionMovedError, Registry, Version, VersionKey, recipe_hash
 from cryptocast.registry.registry import Promotion
+from cryptocast.workflows.feature_sets import catalogue_set
 from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from tests.registry.registry_evidence import evidence
 from tests.registry.registry_fits import BITCOIN, FILES, NOW, bad_hold_out, manifest, new_version, register
@@ -120,6 +121,30 @@ def test_a_named_promotion_that_is_refused_is_a_gate_error_with_the_reason(regis
     assert re.search(r"refused bitcoin/lightgbm:2: version 2 has another recipe.*--force", str(refusal))
     assert refusal.exit_code == 6
     assert production(registry) == 1
+
+
+CURRENT: dict[str, Any] = {
+    "feature_hash": catalogue_set().digest,
+    "recipe": recipe_hash("lightgbm", manifest().settings, catalogue_set().digest),
+}
+
+
+def test_a_version_that_can_be_asked_takes_the_place_of_one_that_cannot_without_a_comparison(
+    registry: Registry,
+) -> None:
+    register(registry, "1")
+    register(registry, "2", **CURRENT)
+    (row,) = run(registry).rows
+    assert (row.action, row.rule, row.to_number) == ("promoted", "outdated", 2)
+    assert str(row.reasons[0]).startswith("version 1 in production is outdated")
+
+
+def test_a_version_that_cannot_be_asked_takes_no_place(registry: Registry) -> None:
+    register(registry, "1", **CURRENT)
+    register(registry, "2")
+    (row,) = run(registry).rows
+    assert (row.action, row.rule, row.to_number) == ("refused", "outdated", 1)
+    assert "could not answer" in str(row.reasons[0])
 
 
 def test_force_promotes_against_the_gate_and_records_the_reason(registry: Registry) -> None:

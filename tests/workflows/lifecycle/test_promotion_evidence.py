@@ -13,14 +13,11 @@ import pytest
 
 from cryptocast.config import Config, DataConfig, GateConfig, StoreConfig
 from cryptocast.data.tables import write_noted
-from cryptocast.errors import DataError
 from cryptocast.registry import MaturedRow, Registry, Version, VersionKey, recipe_hash
 from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.dates import mean_by_date
-from cryptocast.workflows.backtesting.backtest import backtest
-from cryptocast.workflows.backtesting.losses import losses_of
-from cryptocast.workflows.backtesting.run_folder import RUNS, RunFolder
+from cryptocast.workflows.backtesting.run_folder import RUNS
 from cryptocast.workflows.lifecycle.compare import compare
 from cryptocast.workflows.lifecycle.promote import PromotionRow, promote
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs
@@ -30,7 +27,6 @@ from tests.registry.registry_fits import BITCOIN, FILES, NOW, manifest, new_vers
 from tests.registry.registry_ledger import day, live
 from tests.registry.registry_weeks import refresh, written
 from tests.registry.test_contest import first, season
-from tests.workflows.backtesting.test_backtest import WALK, context
 
 DAYS = 400
 NEW, OLD = 500, 400  # rounds, which make two recipes
@@ -187,21 +183,6 @@ def test_enough_live_forecasts_go_before_the_walks(tmp_path: Path, registry: Reg
     assert row.contest is not None
     assert row.contest.rests_on == "150 live bars of both"
     assert (row.action, row.to_number) == ("promoted", 2)
-
-
-def test_a_walk_keeps_the_losses_that_its_evidence_was_counted_from(tmp_path: Path) -> None:
-    with_store = context(tmp_path)
-    backtest(with_store, WALK)
-    found = [row for row in with_store.registry().evidence(coin="") if row.kind == "lightgbm"]
-    folder = RunFolder(with_store.config.store.path / RUNS / found[0].run)
-    own, step = losses_of(folder, found[0])
-    assert step == found[0].step_bars
-    assert set(own["coin"].unique()) == {"bitcoin", "ethereum"}
-    assert own["in_80"].mean() == pytest.approx(0.8, abs=0.15)
-    assert losses_of(folder, msgspec.structs.replace(found[0], kind="baseline"))[0].height == own.height
-    told = msgspec.structs.replace(found[0].scores[0], n=1)
-    with pytest.raises(DataError, match="not those of its evidence"):
-        losses_of(folder, msgspec.structs.replace(found[0], scores=(told,)))
 
 
 def paired_bars(registry: Registry, old: int, new: int) -> dict[int, list[int]]:

@@ -15,7 +15,8 @@ from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.errors import UsageError
 from cryptocast.market import Market
 from cryptocast.net import ApiClient
-from cryptocast.workflows.market_data.fetch import FetchReport, fetch
+from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.market_data.fetch import FetchOrder, FetchReport, fetch
 from cryptocast.workflows.market_data.resolve import open_store
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
@@ -56,15 +57,13 @@ class Shop:
 
     def fetch(self, *coins: str, **options: Any) -> FetchReport:
         client = partial(ApiClient, transport=httpx.MockTransport(self.upstream))
-        arguments: dict[str, Any] = {"source": "auto", "vs": "usd", "granularity": None, "now": NOW, **options}
-        arguments.setdefault("hours", False)
-        return fetch(
-            self.config,
-            coins,
-            upstream=lambda: CoinGecko(self.config.coingecko, client=client),
-            store=self.store,
-            **arguments,
-        )
+        arguments: dict[str, Any] = {"source": "auto", "vs": "usd", "now": NOW, "hours": False, **options}
+        now = arguments.pop("now")
+        bars = {name: arguments.pop(name) for name in ("source", "vs", "granularity") if name in arguments}
+        selection = Selection(coins, now=arguments.pop("cut_at", None), **bars)
+        context = Context(self.config, wall_clock=lambda: now, candles=self.store)
+        upstream = partial(CoinGecko, self.config.coingecko, client=client)
+        return fetch(context, FetchOrder(selection, **arguments), upstream=upstream)
 
 
 @pytest.fixture

@@ -330,7 +330,8 @@ class CoinGecko(Upstream):
                 self.credits.refused()
                 raise QuotaSpent(
                     "CoinGecko's rate limit is still used up after the wait it asked for: its credits of the month may"
-                    " be gone, or others use your address. Try again in an hour; stored candles stay in use."
+                    " be gone, or others use your address.",
+                    "Try again in an hour; stored candles stay in use.",
                 )
         if answer.status == 429 and self._is_month_spent(answer):
             self.credits.refused()
@@ -345,8 +346,8 @@ class CoinGecko(Upstream):
             place = place or await self._client.admit(priority=priority, deadline_s=LONGEST_WAIT_S)
         except Overloaded as full:
             raise RateLimited(
-                "CoinGecko's rate limit is used up, or it asked for a long pause. Try again in"
-                f" {full.retry_after_s:.0f} s; stored candles stay in use."
+                "CoinGecko's rate limit is used up, or it asked for a long pause.",
+                f"Try again in {full.retry_after_s:.0f} s; stored candles stay in use.",
             ) from full
         try:
             self.credits.take(priority)

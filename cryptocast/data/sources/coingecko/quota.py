@@ -149,7 +149,8 @@ class Credits:
         if blocked is not None and self.now() < blocked and priority is not Priority.USER:
             raise QuotaSpent(
                 f"CoinGecko said that the month's credits are used up: no {_name(priority)} before"
-                f" {blocked:%Y-%m-%d %H:%M} UTC. Stored candles stay in use."
+                f" {blocked:%Y-%m-%d %H:%M} UTC.",
+                "Stored candles stay in use.",
             )
         spent = sum(ledger.used.values())
         strangers = ledger.used.get(_name(Priority.STRANGER), 0)
@@ -159,8 +160,8 @@ class Credits:
             rest = self._per_month - spent
             reserve = f"; the last {rest:,} are reserved for more urgent calls" if rest > 0 else ""
             raise QuotaSpent(
-                f"{spent:,} of the {self._per_month:,} credits of {ledger.month} are used{reserve}. Wait for the next"
-                " month, or set [coingecko] monthly_credits to what the plan gives (0: no bound)."
+                f"{spent:,} of the {self._per_month:,} credits of {ledger.month} are used{reserve}.",
+                "Wait for the next month, or set [coingecko] monthly_credits to what the plan gives (0: no bound).",
             )
 
     def _check_stranger(self, ledger: _Ledger, client: str, per_minute: int) -> None:

@@ -73,26 +73,30 @@ def explain(answer: Answer, coin: str, vs: str, plan: Plan, names: CoinList | No
     if code == Code.NO_KEY or code in Code.OTHER_HOST:
         return _about_the_key(code, quote, answer.status, plan)
     if code == Code.TOO_MUCH and plan == "pro":
-        return UpstreamError(f"CoinGecko gives the key's plan less than was asked for.{quote} Ask with fewer --days.")
+        return UpstreamError(
+            f"CoinGecko gives the key's plan less than was asked for.{quote}", "Ask with fewer --days."
+        )
     if code == Code.TOO_MUCH:
         return UpstreamError(
-            f"CoinGecko gives the plan {plan!r} at most {FREE_DAYS} days of history. Ask with --days {FREE_DAYS}."
+            f"CoinGecko gives the plan {plan!r} at most {FREE_DAYS} days of history.",
+            f"Ask with --days {FREE_DAYS}.",
         )
     if code == Code.NOT_IN_PLAN:
-        return UpstreamError(f"CoinGecko does not offer this to the plan {plan!r}.{quote} Check [coingecko] plan.")
+        return UpstreamError(f"CoinGecko does not offer this to the plan {plan!r}.{quote}", "Check [coingecko] plan.")
     if answer.status in (401, 403):
         return UpstreamError(
-            f"CoinGecko refused (status {answer.status}).{quote} Check {KEY_VARIABLE} and [coingecko] plan,"
-            " or whether a proxy or a block of your network is in the way."
+            f"CoinGecko refused (status {answer.status}).{quote}",
+            f"Check {KEY_VARIABLE} and [coingecko] plan, or whether a proxy or a block of your network is in the way.",
         )
     if answer.status == 429:
         return _too_many(answer, message, plan)
     if 300 <= answer.status < 400:
         return UpstreamError(
-            f"CoinGecko redirects to another address (status {answer.status}), and redirects are not followed. Check"
-            " [coingecko] base_url (https, and /api/v3 at its end), or whether a proxy or a login page is in the way."
+            f"CoinGecko redirects to another address (status {answer.status}), and redirects are not followed.",
+            "Check [coingecko] base_url (https, and /api/v3 at its end), or whether a proxy or a login page is in the"
+            " way.",
         )
-    return UpstreamError(f"CoinGecko failed (status {answer.status}).{quote} Try again later.")
+    return UpstreamError(f"CoinGecko failed (status {answer.status}).{quote}", "Try again later.")
 
 
 def unknown_coin(coin: str, names: CoinList | None = None, *, is_certain: bool = False) -> UnknownCoin:
@@ -119,8 +123,9 @@ def _about_the_key(code: int | None, quote: str, status: int, plan: Plan) -> Cry
         )
     if plan == "keyless":
         return UpstreamError(
-            f"CoinGecko refused (status {status}).{quote} Without a key it does not answer this now: get a free demo"
-            f' key at {DASHBOARD}, put it into {KEY_VARIABLE} and set [coingecko] plan = "demo".'
+            f"CoinGecko refused (status {status}).{quote}",
+            "Without a key it does not answer this now: get a free demo key"
+            f' at {DASHBOARD}, put it into {KEY_VARIABLE} and set [coingecko] plan = "demo".',
         )
     return ConfigError(
         f"CoinGecko rejected the {plan} key (status {status}).{quote} Copy it again from {DASHBOARD} into"
@@ -131,10 +136,10 @@ def _about_the_key(code: int | None, quote: str, status: int, plan: Plan) -> Cry
 def _too_many(answer: Answer, message: str, plan: Plan) -> UpstreamError:
     if re.search("month|credit", message, re.IGNORECASE):
         return QuotaSpent(
-            f"CoinGecko's monthly credits of the plan {plan!r} are used up. They come back with the next month;"
-            " until then commands use the store."
+            f"CoinGecko's monthly credits of the plan {plan!r} are used up.",
+            "They come back with the next month; until then commands use the store.",
         )
     wait = answer.retry_after_s(datetime.now(UTC))
     when = "in some minutes" if wait is None else f"in {wait:.0f} s" if wait <= 3600 else "in an hour or more"
     remedy = ", or use a free demo key" if plan == "keyless" else ""
-    return RateLimited(f"CoinGecko's rate limit is used up. Try again {when}{remedy}.")
+    return RateLimited("CoinGecko's rate limit is used up.", f"Try again {when}{remedy}.")

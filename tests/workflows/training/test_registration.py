@@ -3,17 +3,17 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from cryptocast.config import Config, DataConfig, EnsembleConfig, LightGBMConfig, StoreConfig, TrainConfig
+from cryptocast.config import Config, DataConfig, EnsembleConfig, StoreConfig, TrainConfig
 from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request, forecast
-from cryptocast.workflows.recipes import recipe_of
-from cryptocast.workflows.training.train import Order, kinds_of, train
+from cryptocast.workflows.training.train import Order, train
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 BITCOIN = Selection(("bitcoin",))
 
 
@@ -49,16 +49,3 @@ def test_it_is_registered_with_its_weights_by_regime_and_forecasts_what_was_trai
     for before, after in zip(trained.horizons, made.horizons, strict=True):
         assert after.intervals[0].lower == pytest.approx(before.intervals[0].lower, rel=1e-7)
         assert after.volatility == pytest.approx(before.volatility, rel=1e-7)
-
-
-def test_the_recipe_of_an_ensemble_is_that_of_its_members_too(used: Context) -> None:
-    other = msgspec.structs.replace(used.config, lightgbm=LightGBMConfig(rounds=7))
-    assert recipe_of(other, "ml_ensemble", "f") == recipe_of(used.config, "ml_ensemble", "f")
-    wide, other_wide = (msgspec.structs.replace(c, ml_ensemble=EnsembleConfig()) for c in (used.config, other))
-    assert recipe_of(other_wide, "ml_ensemble", "f") != recipe_of(wide, "ml_ensemble", "f")
-
-
-def test_all_is_what_the_settings_name_the_ensemble_last() -> None:
-    assert kinds_of("all", Config()) == ("baseline", "lightgbm", "lstm", "ml_ensemble")
-    few = Config(train=TrainConfig(models=("ml_ensemble", "lightgbm")))
-    assert kinds_of("all", few) == ("baseline", "lightgbm", "ml_ensemble")

@@ -14,7 +14,8 @@ from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.net import ApiClient, Limiter
 from cryptocast.rehearsal import FakeUpstream
-from cryptocast.workflows.market_data.fetch import FetchReport, fetch
+from cryptocast.workflows.context import Context, NoProgress, Selection
+from cryptocast.workflows.market_data.fetch import FetchOrder, FetchReport, fetch
 from cryptocast.workflows.market_data.resolve import open_store
 
 __all__ = ["Stall", "VirtualTime"]
@@ -104,12 +105,8 @@ class Stall:
         )
 
     def fetch(self, *coins: str, **options: Any) -> FetchReport:
-        arguments: dict[str, Any] = {
-            "source": "coingecko",
-            "vs": "usd",
-            "granularity": "daily",
-            "now": self.time.wall(),
-            "wall_clock": self.time.wall,
-            **options,
-        }
-        return fetch(self.config, coins, upstream=self.upstream, store=self.store, **arguments)
+        arguments: dict[str, Any] = {"source": "coingecko", "vs": "usd", "granularity": "daily", **options}
+        bars = {name: arguments.pop(name) for name in ("source", "vs", "granularity")}
+        progress = arguments.pop("progress", NoProgress())
+        context = Context(self.config, wall_clock=self.time.wall, candles=self.store, progress=progress)
+        return fetch(context, FetchOrder(Selection(coins, **bars), **arguments), upstream=self.upstream)

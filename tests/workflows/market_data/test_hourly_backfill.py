@@ -14,7 +14,7 @@ from cryptocast.market import Market
 from cryptocast.net import Unreachable
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
 from tests.data.sources.coingecko.history import history
-from tests.workflows.virtual_time import Stall, VirtualTime
+from tests.workflows.market_data.virtual_time import Stall, VirtualTime
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
