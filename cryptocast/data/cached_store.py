@@ -134,9 +134,10 @@ class PublishedCandles(CandleStore):
             return super().read(key, as_of)
         candles = self._published.get(key)
         if candles is None:
-            self._facts.setdefault(key, self._fresh.facts(key))
+            first = self._facts.setdefault(key, self._fresh.facts(key))
             candles = self._fresh.read(key)
-            self._published.put(key, candles)
+            if self._facts.get(key) == first:  # else newer ones were published meanwhile
+                self._published.put(key, candles)
         return candles
 
     def publish(self, key: SeriesKey, facts: Facts | None) -> None:
