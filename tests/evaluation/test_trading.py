@@ -30,7 +30,7 @@ def candles(rows: Matrix, coin: str) -> TradedBars:
 
 @pytest.fixture(scope="module")
 def rows(make_matrix: MakeMatrix) -> Matrix:
-    matrix = make_matrix(("bitcoin", "ethereum"), 900, horizons=(1, 7))
+    matrix = make_matrix(("bitcoin", "ethereum"), 650, horizons=(1, 7))
     late = (matrix.position - matrix.panel.start[matrix.coin]) >= 300
     return matrix.rows(late & np.isfinite(matrix.returns).all(axis=1))
 
