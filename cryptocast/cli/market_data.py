@@ -1,5 +1,6 @@
 """fetch, data, features: what there is to learn from."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -15,6 +16,22 @@ PANEL: Final = "Data"
 BAD_DATA: Final = 3
 
 data = typer.Typer(rich_markup_mode="rich")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """A file of candles, and what it means."""
+
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Import one coin from a .csv or .parquet file (Yahoo, Binance, your own)."),
+    ] = None
+    stamp: Annotated[
+        Literal["open", "close"] | None, typer.Option("--stamp", help="Whether times in the file are opens or closes.")
+    ] = None
+    volume_unit: Annotated[
+        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="Unit of the volume in the file.")
+    ] = None
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,16 +74,7 @@ def fetch(
             "--days", min=1, max=MOST_DAYS, metavar="N", help="How far back. Default: 365, the limit of free plans."
         ),
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", help="Import one coin from a .csv or .parquet file (Yahoo, Binance, your own)."),
-    ] = None,
-    stamp: Annotated[
-        Literal["open", "close"] | None, typer.Option("--stamp", help="Whether times in the file are opens or closes.")
-    ] = None,
-    volume_unit: Annotated[
-        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="Unit of the volume in the file.")
-    ] = None,
+    import_: Import,
     refresh: Annotated[
         bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already holds.")
     ] = False,
@@ -91,7 +99,7 @@ def fetch(
     selection = bars.selection(coins)
     scope = selection.resolved(session.config)
     # A file that is named goes before the source of the settings.
-    source = selection.source or ("auto" if file is not None else scope.source)
+    source = selection.source or ("auto" if import_.file is not None else scope.source)
     report = fetch_candles(
         session.config,
         scope.coins,
@@ -104,9 +112,9 @@ def fetch(
         upstream=upstream_factory(source, access_of(context)),
         store=open_store(session.config),
         days=days,
-        file=file,
-        stamp=stamp,
-        volume_unit=volume_unit,
+        file=import_.file,
+        stamp=import_.stamp,
+        volume_unit=import_.volume_unit,
         refresh=refresh,
         hours=hours,
         progress=context.progress,
