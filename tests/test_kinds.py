@@ -85,6 +85,7 @@ import msgspec
 import cryptocast
 from cryptocast.cli import main
 from cryptocast.config import TUNABLE, load_config
+from cryptocast.market import Market
 from cryptocast.serving import create_app
 from cryptocast.workflows.context import Context
 from tests.serving.serving_app import get

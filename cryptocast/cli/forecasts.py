@@ -1,5 +1,6 @@
 """train, forecast, backtest: models and what they are worth."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -16,6 +17,80 @@ PANEL: Final = "Models"
 NoTuned: TypeAlias = Annotated[
     bool, typer.Option("--no-tuned", metavar="", help="Ignore settings adopted by `cryptocast tune`.")
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """How a backtest goes through history."""
+
+    walk_forward: Annotated[
+        bool,
+        typer.Option("--walk-forward", metavar="", help="Refit repeatedly through history. Default: one hold-out."),
+    ] = False
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="First forecast. Default: as early as the data allow.")
+    ] = None
+    end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last forecast.")] = None
+    step: Annotated[
+        int | None, typer.Option("--step", min=1, max=MOST_BARS, help="Bars between forecasts. Default: 7.")
+    ] = None
+    refit_every: Annotated[
+        int | None, typer.Option("--refit-every", min=1, max=MOST_BARS, help="Bars between refits. Default: 91.")
+    ] = None
+    embargo: Annotated[
+        int | None,
+        typer.Option(
+            "--embargo", min=0, max=MOST_BARS, help="Bars left out before each refit in addition to the purge."
+        ),
+    ] = None
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window", min=0, max=MOST_BARS, metavar="N", help="Train on the last N bars only. Default: 0, all bars."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trading:
+    """What is traded on the forecasts, and on what prices."""
+
+    execution: Annotated[
+        Literal["next-bar", "same-bar"],
+        typer.Option("--execution", metavar="WHEN", help="next-bar, or same-bar, which cannot be traded."),
+    ] = "next-bar"
+    untradable: Annotated[
+        bool,
+        typer.Option("--untradable", metavar="", help="Confirm same-bar execution, to see what this mistake is worth."),
+    ] = False
+    cpcv: Annotated[
+        bool,
+        typer.Option("--cpcv", metavar="", help="Also trade on combinatorial purged paths (CPCV)."),
+    ] = False
+    placebo: Annotated[
+        int,
+        typer.Option(
+            "--placebo",
+            min=0,
+            max=MOST_TRIALS,
+            metavar="N",
+            help="Repeat on N block-shuffled price histories: the false-positive rate.",
+        ),
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The files that a backtest writes."""
+
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", metavar="FILE", help="Write all forecasts: .csv or .parquet.")
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report: .html."),
+    ] = None
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png.")] = None
 
 
 def add_to(app: typer.Typer) -> None:
@@ -164,67 +239,14 @@ def backtest(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    walk_forward: Annotated[
-        bool,
-        typer.Option("--walk-forward", metavar="", help="Refit repeatedly through history. Default: one hold-out."),
-    ] = False,
+    walk: Walk,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="A,B", help="Models. Default: baseline,lightgbm,mix. all: every kind."),
     ] = None,
     horizons: Horizons = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="DATE", help="First forecast. Default: as early as the data allow.")
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last forecast.")] = None,
-    step: Annotated[
-        int | None, typer.Option("--step", min=1, max=MOST_BARS, help="Bars between forecasts. Default: 7.")
-    ] = None,
-    refit_every: Annotated[
-        int | None, typer.Option("--refit-every", min=1, max=MOST_BARS, help="Bars between refits. Default: 91.")
-    ] = None,
-    embargo: Annotated[
-        int | None,
-        typer.Option(
-            "--embargo", min=0, max=MOST_BARS, help="Bars left out before each refit in addition to the purge."
-        ),
-    ] = None,
-    window: Annotated[
-        int | None,
-        typer.Option(
-            "--window", min=0, max=MOST_BARS, metavar="N", help="Train on the last N bars only. Default: 0, all bars."
-        ),
-    ] = None,
-    predictions: Annotated[
-        Path | None, typer.Option("--predictions", metavar="FILE", help="Write all forecasts: .csv or .parquet.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report: .html."),
-    ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png.")] = None,
-    execution: Annotated[
-        Literal["next-bar", "same-bar"],
-        typer.Option("--execution", metavar="WHEN", help="next-bar, or same-bar, which cannot be traded."),
-    ] = "next-bar",
-    untradable: Annotated[
-        bool,
-        typer.Option("--untradable", metavar="", help="Confirm same-bar execution, to see what this mistake is worth."),
-    ] = False,
-    cpcv: Annotated[
-        bool,
-        typer.Option("--cpcv", metavar="", help="Also trade on combinatorial purged paths (CPCV)."),
-    ] = False,
-    placebo: Annotated[
-        int,
-        typer.Option(
-            "--placebo",
-            min=0,
-            max=MOST_TRIALS,
-            metavar="N",
-            help="Repeat on N block-shuffled price histories: the false-positive rate.",
-        ),
-    ] = 0,
+    trading: Trading,
+    outputs: Outputs,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", metavar="", help="Recompute forecasts that an earlier run already stored."),
@@ -239,26 +261,26 @@ def backtest(
 
     order = BacktestOrder(
         selection=bars.selection(coins),
-        walk_forward=walk_forward,
+        walk_forward=walk.walk_forward,
         models=names("--model", model),
         horizons=numbers("--horizons", horizons),
-        start=moment("--from", start),
-        end=moment("--to", end),
-        step=step,
-        refit_every=refit_every,
-        embargo=embargo,
-        window=window,
-        predictions=predictions,
-        report=report,
-        plot=plot,
-        execution="same_bar" if execution == "same-bar" else "next_bar",
-        untradable=untradable,
-        cpcv=cpcv,
-        placebo=placebo,
+        start=moment("--from", walk.start),
+        end=moment("--to", walk.end),
+        step=walk.step,
+        refit_every=walk.refit_every,
+        embargo=walk.embargo,
+        window=walk.window,
+        predictions=outputs.predictions,
+        report=outputs.report,
+        plot=outputs.plot,
+        execution="same_bar" if trading.execution == "same-bar" else "next_bar",
+        untradable=trading.untradable,
+        cpcv=trading.cpcv,
+        placebo=trading.placebo,
         fresh=fresh,
         engine=engine.chosen(),
     )
-    paths = [path for path in (predictions, report, plot) if path is not None]
+    paths = [path for path in (outputs.predictions, outputs.report, outputs.plot) if path is not None]
     context = session.context(use_tuned=not no_tuned)
     session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, paths))
 

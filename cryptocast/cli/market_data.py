@@ -1,5 +1,6 @@
 """fetch, data, features: what there is to learn from."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -15,6 +16,22 @@ PANEL: Final = "Data"
 BAD_DATA: Final = 3
 
 data = typer.Typer(rich_markup_mode="rich")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """A file of candles, and what it means."""
+
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Import one coin from a .csv or .parquet file (Yahoo, Binance, your own)."),
+    ] = None
+    stamp: Annotated[
+        Literal["open", "close"] | None, typer.Option("--stamp", help="Whether times in the file are opens or closes.")
+    ] = None
+    volume_unit: Annotated[
+        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="Unit of the volume in the file.")
+    ] = None
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,16 +74,7 @@ def fetch(
             "--days", min=1, max=MOST_DAYS, metavar="N", help="How far back. Default: 365, the limit of free plans."
         ),
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", help="Import one coin from a .csv or .parquet file (Yahoo, Binance, your own)."),
-    ] = None,
-    stamp: Annotated[
-        Literal["open", "close"] | None, typer.Option("--stamp", help="Whether times in the file are opens or closes.")
-    ] = None,
-    volume_unit: Annotated[
-        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="Unit of the volume in the file.")
-    ] = None,
+    import_: Import,
     refresh: Annotated[
         bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already holds.")
     ] = False,
@@ -86,7 +94,9 @@ def fetch(
     from cryptocast.workflows.market_data.fetch import FetchOrder
     from cryptocast.workflows.market_data.fetch import fetch as fetch_candles
 
-    order = FetchOrder(bars.selection(coins), days, file, stamp, volume_unit, refresh, hours)
+    order = FetchOrder(
+        bars.selection(coins), days, import_.file, import_.stamp, import_.volume_unit, refresh, hours
+    )
     report = fetch_candles(session.context(), order)
     problems = [f"{coin.coin}: {coin.error.message}" for coin in report.coins if coin.error is not None]
     failure = failed(problems[0] if report.exit_code else None, report.exit_code, len(problems))

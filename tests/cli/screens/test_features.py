@@ -14,9 +14,14 @@ from tests.cli.commands import Run, check_fit
         "features",
         "features --list",
         "features --list --family volatility",
-        "features bitcoin --audit",
         "features --importance",
     ],
 )
 def test_it_fits_and_cuts_nothing(run: Run, own: Path, words: str, columns: int) -> None:
     check_fit(run(*words.split(), folder=own, columns=columns), columns)
+
+
+def test_the_audit_fits_and_says_that_nothing_uses_the_future(run: Run, own: Path) -> None:
+    ended = run("features", "bitcoin", "--audit", folder=own)
+    check_fit(ended, 80)
+    assert "No feature, label or fit uses the future" in ended.out
