@@ -12,7 +12,7 @@ from cryptocast.config import Config
 from cryptocast.data.sources.coingecko.quota import CreditState
 from cryptocast.errors import CryptocastError
 from cryptocast.net import PoolMetrics, Priority
-from cryptocast.registry import PRODUCTION, Version
+from cryptocast.registry import PRODUCTION, Version, VersionKey
 from cryptocast.registry.live import LiveReport
 from cryptocast.serving.store_watch import Stamp
 from cryptocast.serving.telemetry import Sample
@@ -74,6 +74,7 @@ class LiveFigures:
     stamp: Stamp
     _seen: Hashable = None
     _reports: list[tuple[Version, LiveReport]] = field(default_factory=list)
+    _outdated: frozenset[VersionKey] = frozenset()
 
     def refresh(self) -> None:
         """Look at the registry if it has changed. In a thread: it may take long."""
@@ -85,6 +86,7 @@ class LiveFigures:
             registry = self.context.registry(create=False)
             found = [one for one in registry.versions(alias=PRODUCTION) if _is_configured(one, config)]
             self._reports = [(one, live_of(registry, config.gate, one)) for one in found]
+            self._outdated = frozenset(one.key for one in found if is_outdated(one, config))
         except CryptocastError as error:
             log.warning("no scores of matured forecasts: %s", error)
             return
@@ -103,7 +105,7 @@ class LiveFigures:
             age_s = (now - version.created_at).total_seconds()
             yield "cryptocast_version_age_seconds", "Since the version in production was made.", labels, age_s
             text = "1 while the version was fitted on other features than there are now, and cannot be asked."
-            yield "cryptocast_version_outdated", text, labels, float(is_outdated(version, self.context.config))
+            yield "cryptocast_version_outdated", text, labels, float(key in self._outdated)
             text = "1 while the version does worse live than it should."
             yield "cryptocast_version_degraded", text, labels, float(bool(report.degraded))
             for score in report.scores:
