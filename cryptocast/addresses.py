@@ -3,8 +3,6 @@
 import re
 from typing import Final
 
-__all__ = ["shown_address", "without_logins"]
-
 SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 IN_TEXT: Final = re.compile(rf"{SCHEME.pattern}\S+")
 SECRET: Final = re.compile(r"(?i)([?&;][^=&;\s]*(?:pass|pwd|secret|token|key|user)[^=&;\s]*=)[^&;\s'\"]*")

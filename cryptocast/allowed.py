@@ -8,8 +8,6 @@ from msgspec import inspect
 
 from cryptocast.addresses import without_logins
 
-__all__ = ["Decode", "refusal"]
-
 Decode = Callable[[type, Any], Any]
 SHOWN: Final = 80  # characters of a value
 PLAIN: Final[dict[type, str]] = {

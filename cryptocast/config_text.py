@@ -14,8 +14,6 @@ import msgspec
 
 from cryptocast.config import Config, Section
 
-__all__ = ["config_text"]
-
 HEAD: Final = """\
 # Every setting of cryptocast, with its default. Delete what you do not change: a missing key keeps its default.
 # Relative paths start at the folder of this file. CRYPTOCAST_SECTION__KEY=value in the environment overrides a setting.

@@ -7,17 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = [
-    "OWN_FILE",
-    "TEMPORARY",
-    "create_own_file",
-    "make_own_folder",
-    "nearest_folder",
-    "open_own_file",
-    "replace_file",
-    "write_refusal",
-]
-
 TEMPORARY: Final = ".tmp"  # the end of the name of a file that is being written
 
 OWN_FILE: Final = 0o600

@@ -12,16 +12,6 @@ import numpy as np
 
 from cryptocast.arrays import BoolArray, Int64Array
 
-__all__ = [
-    "CombinatorialFold",
-    "Split",
-    "blocks",
-    "combinatorial_folds",
-    "combinatorial_paths",
-    "purged",
-    "split_by_time",
-]
-
 
 def purged(train: Int64Array, test: Int64Array, *, embargo: int = 0) -> BoolArray:
     """Which training rows may be used: those whose label interval meets no test interval, embargo included.

@@ -4,8 +4,6 @@ import msgspec
 
 from cryptocast.config import Granularity
 
-__all__ = ["Market", "OfMarket"]
-
 
 class Market(msgspec.Struct, frozen=True, order=True, gc=False):
     """Bars of one market are never joined to those of another, and no model of one forecasts the other."""

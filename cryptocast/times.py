@@ -3,8 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["DAY_US", "EPOCH", "HOUR_US", "as_datetime", "as_microseconds", "minute_text"]
-
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US

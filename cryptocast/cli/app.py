@@ -17,8 +17,6 @@ from cryptocast.cli.session import Invocation, ReportedError, Terminal, write_do
 from cryptocast.errors import CryptocastError, DataError
 from cryptocast.number_format import one_line
 
-__all__ = ["app", "main"]
-
 BUG: Final = 1
 INTERRUPTED: Final = 130
 STOPPED: Final = "Interrupted: unfinished work was discarded."

@@ -14,8 +14,6 @@ from cryptocast.number_format import Prices, round_numbers
 if TYPE_CHECKING:
     from cryptocast.workflows.reports import CoinForecast
 
-__all__ = ["BANDS", "FanChart", "history_bars"]
-
 # The intervals to ask for where there is a choice, and the shades of three of them, widest first.
 BANDS: Final = (95, 80, 40)
 SHADES: Final = "░▒▓"

@@ -11,8 +11,6 @@ from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import duration, moment, names, numbers
 from cryptocast.kinds import KindOrAll, KindOrAuto
 
-__all__ = ["add_to"]
-
 PANEL: Final = "Models"
 NoTuned: TypeAlias = Annotated[
     bool, typer.Option("--no-tuned", metavar="", help="Ignore settings adopted by `cryptocast tune`.")

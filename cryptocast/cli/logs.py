@@ -11,8 +11,6 @@ from rich.text import Text
 from cryptocast.addresses import without_logins
 from cryptocast.number_format import one_line
 
-__all__ = ["CommandLog", "LogFormat", "LogLevel"]
-
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["text", "json"]
 

@@ -10,8 +10,6 @@ from cryptocast.cli.options import MOST_DAYS, Bars, Coins, Engines, KnownBars, c
 from cryptocast.cli.session import Session, failed
 from cryptocast.errors import UsageError
 
-__all__ = ["add_to"]
-
 PANEL: Final = "Data"
 BAD_DATA: Final = 3
 
@@ -94,9 +92,7 @@ def fetch(
     from cryptocast.workflows.market_data.fetch import FetchOrder
     from cryptocast.workflows.market_data.fetch import fetch as fetch_candles
 
-    order = FetchOrder(
-        bars.selection(coins), days, import_.file, import_.stamp, import_.volume_unit, refresh, hours
-    )
+    order = FetchOrder(bars.selection(coins), days, import_.file, import_.stamp, import_.volume_unit, refresh, hours)
     report = fetch_candles(session.context(), order)
     problems = [f"{coin.coin}: {coin.error.message}" for coin in report.coins if coin.error is not None]
     failure = failed(problems[0] if report.exit_code else None, report.exit_code, len(problems))

@@ -10,8 +10,6 @@ from cryptocast.cli.session import Session
 from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
 
-__all__ = ["add_to"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:

@@ -8,8 +8,6 @@ import typer
 from cryptocast.cli.options import command, examples
 from cryptocast.cli.session import Session, failed
 
-__all__ = ["add_to"]
-
 PANEL: Final = "Registry and service"
 TOKEN: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 the name of the variable, not what it holds
 ADMIN: Final = "CRYPTOCAST_SERVE_ADMIN_TOKEN"

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from cryptocast.registry import Registry
     from cryptocast.workflows.context import Context
 
-__all__ = ["Common", "Invocation", "ReportedError", "Session", "Terminal", "failed", "write_document"]
-
 API_KEY = "CRYPTOCAST_COINGECKO_API_KEY"
 PANEL = "Everywhere (before or after the command)"
 

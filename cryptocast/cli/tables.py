@@ -14,8 +14,6 @@ from rich.text import Text
 from cryptocast.number_format import one_line
 from cryptocast.workflows.reports import Verdict, verdict_words
 
-__all__ = ["CellText", "Column", "Columns", "Sheet", "facts", "note", "reasons", "table", "title", "verdict_cell"]
-
 CellText: TypeAlias = str | Text
 R = TypeVar("R")
 WIDE: Final = 10_000

@@ -9,8 +9,6 @@ from cryptocast.cli.session import Session
 from cryptocast.cli.values import duration, numbers
 from cryptocast.config import TUNABLE, TunableKind
 
-__all__ = ["add_to"]
-
 PANEL: Final = "Models"
 
 

@@ -13,8 +13,6 @@ from cryptocast.errors import DataError, RegistryError, UsageError
 if TYPE_CHECKING:
     from cryptocast.registry import Registry, VersionKey, VersionReference
 
-__all__ = ["add_upkeep"]
-
 Coin: TypeAlias = Annotated[
     str, typer.Argument(metavar="COIN", help="CoinGecko id, or a name as printed: bitcoin/lightgbm:3.")
 ]

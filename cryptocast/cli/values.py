@@ -6,8 +6,6 @@ from typing import Final
 
 from cryptocast.errors import UsageError
 
-__all__ = ["duration", "moment", "names", "numbers"]
-
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 MAX_DIGITS: Final = 6
 

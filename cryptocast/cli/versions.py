@@ -11,8 +11,6 @@ from cryptocast.cli.session import Session, failed
 from cryptocast.cli.upkeep import add_upkeep
 from cryptocast.cli.values import moment
 
-__all__ = ["add_to"]
-
 PANEL: Final = "Registry and service"
 BAD_REGISTRY: Final = 5
 

@@ -13,8 +13,6 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.store import CandleStore, DamagedFile, SeriesFile
 
-__all__ = ["CachedCandles", "Facts", "PublishedCandles"]
-
 MAX_SERIES: Final = 256  # a year of days takes 40 kB, a year of hours 1 MB
 Facts: TypeAlias = tuple[int, int, int]  # number, size and time of a file
 

@@ -11,8 +11,6 @@ from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, Candles, Provenance, S
 from cryptocast.errors import DataError
 from cryptocast.times import minute_text
 
-__all__ = ["PRICES", "candles_of", "check_candles", "content_hash", "cut", "provenance_of"]
-
 PRICES = ("open", "high", "low", "close")
 
 

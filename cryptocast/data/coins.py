@@ -7,8 +7,6 @@ from typing import Final
 from cryptocast.config import COIN, VS
 from cryptocast.errors import UsageError
 
-__all__ = ["check_coin", "check_vs", "shown", "suggestion"]
-
 COIN_ID: Final = re.compile(COIN)
 
 # Symbols that people type where the upstream wants its own id. Symbols are not unique: only the obvious ones are here.

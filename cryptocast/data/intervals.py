@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeAlias
 
-__all__ = ["Span", "merged", "missing"]
-
 Span: TypeAlias = tuple[datetime, datetime]
 
 

@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 from cryptocast.errors import DataError
 from cryptocast.files import replace_file
 
-__all__ = ["decode", "encode", "read_bytes", "read_metadata", "write_atomically"]
-
 METADATA_KEY: Final = b"cryptocast"
 BUFFER: Final = "Could not open Parquet input source '<Buffer>': "
 

@@ -10,8 +10,6 @@ from cryptocast.config import Granularity
 from cryptocast.market import Market, OfMarket
 from cryptocast.times import DAY_US, HOUR_US
 
-__all__ = ["BAR_US", "CANDLE_SCHEMA", "Candles", "Provenance", "SeriesKey"]
-
 # Microseconds in one bar.
 BAR_US: Final[dict[Granularity, int]] = {"daily": DAY_US, "hourly": HOUR_US}
 

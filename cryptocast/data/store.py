@@ -31,8 +31,6 @@ from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.files import OWN_FILE, TEMPORARY, make_own_folder
 from cryptocast.market import Market
 
-__all__ = ["LAYOUT", "REVISION_SCHEMA", "CandleStore", "DamagedFile", "WriteResult", "decode_series", "encode_series"]
-
 log = logging.getLogger(__name__)
 
 LAYOUT: Final = 2  # 1 had no `known_from`: its rows count as known since the file was written

@@ -8,8 +8,6 @@ import polars as pl
 from cryptocast.data import parquet
 from cryptocast.errors import DataError, UsageError
 
-__all__ = ["TABLE_SUFFIXES", "check_table_path", "read_noted", "write_noted", "write_table"]
-
 TABLE_SUFFIXES: Final = (".csv", ".parquet")
 
 

@@ -21,8 +21,6 @@ from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.times import as_datetime
 
-__all__ = ["FitPath", "FitTrial", "Witness", "audit_fits"]
-
 FITTED: Final = "the same forecasts by all that is fitted before a test, when test rows and later labels are noise"
 FOLDS: Final = "every label that a fit saw had ended before the first row that it forecast"
 FINDINGS: Final = 5

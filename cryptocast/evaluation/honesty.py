@@ -35,8 +35,6 @@ from cryptocast.scoring.quantiles import covered, crps_relative, interval_column
 from cryptocast.scoring.reliability import level_reliability, reliability
 from cryptocast.scoring.skill import skill
 
-__all__ = ["Honesty", "honesty"]
-
 ALPHA: Final = 0.05
 SET_ALPHA: Final = 0.10
 DRAWS: Final = 2_000

@@ -12,8 +12,6 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.folds import blocks
 from cryptocast.models.fitting import FIRST_SHARE
 
-__all__ = ["Block", "WalkPlan", "fold_starts", "origins", "plan_blocks", "plan_folds", "search_groups"]
-
 # The rounds are found anew whenever the rows have grown by this factor: stopping early costs as much as a fit.
 GROWTH = 1.5
 

@@ -19,8 +19,6 @@ from cryptocast.scoring.points import mape
 from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns
 from cryptocast.scoring.skill import skill, smallest_effect
 
-__all__ = ["ModelColumn", "ScoreSheet", "TableRow", "judge", "score_table"]
-
 INTERVALS = (80, 90, 95)
 ALPHA = 0.05
 

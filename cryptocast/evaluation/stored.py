@@ -7,8 +7,6 @@ import msgspec
 
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
 
-__all__ = ["read_stored"]
-
 T = TypeVar("T")
 WORDS: Final[tuple[VerdictWord, ...]] = ("better", "worse", "cannot tell")
 P: Final = re.compile(r"p = ([01]\.[0-9]+)")

@@ -15,8 +15,6 @@ import numpy as np
 
 from cryptocast.arrays import FloatArray
 
-__all__ = ["Costs", "EquityPath", "Execution", "simulate"]
-
 Execution: TypeAlias = Literal["next_bar", "same_bar"]
 
 

@@ -39,8 +39,6 @@ from cryptocast.scoring.returns import (
 from cryptocast.scoring.sharpe_tests import bar_statistics, deflated_sharpe, probabilistic_sharpe
 from cryptocast.times import as_datetime
 
-__all__ = ["Curve", "TradedBars", "Trading", "trade"]
-
 HOLD: Final = "buy and hold"
 FLAT: Final = "flat"
 RANDOM: Final = "random entries as often as: "

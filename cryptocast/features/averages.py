@@ -8,8 +8,6 @@ import numpy as np
 
 from cryptocast.arrays import FloatArray
 
-__all__ = ["shift", "window_mean"]
-
 
 def shift(values: FloatArray, bars: int) -> FloatArray:
     """The values (bars,) of `bars` bars earlier; NaN where there is none."""

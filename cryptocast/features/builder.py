@@ -25,17 +25,6 @@ from cryptocast.features.expressions import INGREDIENTS, ROW_NUMBER, SERIES, col
 from cryptocast.features.grid import microseconds, on_grid, starts
 from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE, LEAST_COINS
 
-__all__ = [
-    "LOOKBACK",
-    "add_features",
-    "evaluate",
-    "feature_hash",
-    "last_features",
-    "required_history",
-    "select_features",
-    "with_features",
-]
-
 HASH_VERSION: Final = 3  # raise it when the builder's own rules change what a formula gives
 PROBE_BARS: Final = 60
 SEASON: Final = 640  # bars; nearly all features remember fewer

@@ -12,8 +12,6 @@ from cryptocast.features import market, price, technical, time, volatility, volu
 from cryptocast.features.expressions import enough, log_return
 from cryptocast.features.technical import settled
 
-__all__ = ["BAR_VOLUME", "COINS", "FEATURES", "RANGE", "WITH_BITCOIN", "Family", "Feature", "Scope"]
-
 Family: TypeAlias = Literal["price", "technical", "volatility", "volume", "time", "market"]
 # coin: the rows of one coin's grid, gaps as null rows; segment: consecutive bars only (with known ranges, if the
 # feature needs them), so that recursions restart behind a gap; moment: the rows of all coins at one close time.

@@ -8,8 +8,6 @@ import polars as pl
 from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError
 
-__all__ = ["complete_grid", "microseconds", "on_grid", "starts"]
-
 KEYS = ("coin", "close_time")
 
 

@@ -15,9 +15,6 @@ from cryptocast.features import averages
 from cryptocast.features.grid import microseconds, starts
 from cryptocast.features.targets import future_mean, future_return, one_bar_freedom, one_bar_variance
 
-__all__ = ["Matrix", "Panel", "VolatilityRule", "build_matrix", "known_volatility", "volatility_rule"]
-
-
 LABELS = ("returns", "variance", "freedom")
 # A volatility is stated from this many returns on.
 VOLATILITY_WARMUP = 20

@@ -27,8 +27,6 @@ from cryptocast.features.builder import feature_hash
 from cryptocast.features.catalogue import FEATURES, Family, Feature, Scope
 from cryptocast.features.expressions import INGREDIENTS
 
-__all__ = ["FeatureSet", "catalogue_set", "with_own"]
-
 TABLE: Final = "FEATURES"
 MODULE: Final = "cryptocast_own_features"
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}\Z")

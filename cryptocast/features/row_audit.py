@@ -22,8 +22,6 @@ from cryptocast.features.catalogue import Feature
 from cryptocast.features.expressions import columns_read
 from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE
 
-__all__ = ["Fresh", "audit_rows"]
-
 Fresh: TypeAlias = Callable[[], Sequence[Feature]]
 
 CUTS: Final = 30

@@ -9,8 +9,6 @@ import polars as pl
 
 from cryptocast.arrays import FloatArray, Int64Array
 
-__all__ = ["Choice", "choose_features"]
-
 # Ranks are compared on this many rows, evenly spaced: enough to tell 0.999 from 0.99, and it takes milliseconds.
 COMPARED_ROWS: Final = 1000
 # Two features are comparable where both are known on this share of the rows on which either is.

@@ -12,9 +12,6 @@ import numpy as np
 from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.features import averages
 
-__all__ = ["future_mean", "future_return", "one_bar_freedom", "one_bar_variance"]
-
-
 # Degrees of freedom of one bar's variance proxy: a squared return has 1; the range estimator below is 7.4 times as
 # efficient (Garman and Klass, Journal of Business 53 (1980), table 1).
 RETURN_FREEDOM = 1.0

@@ -8,8 +8,6 @@ import numpy as np
 from cryptocast.errors import ModelError
 from cryptocast.models.base import Artefacts, Rounds
 
-__all__ = ["JsonForecaster", "from_json", "require_shape", "to_json"]
-
 T = TypeVar("T")
 
 

@@ -14,8 +14,6 @@ from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.selective import SelectiveLearner, WrappedLearner
 from cryptocast.models.stacking import StackLearner
 
-__all__ = ["PooledLearner", "joined", "with_help"]
-
 PER_ROW = ("issued_at", "price", "volatility", "features", "returns", "variance", "freedom", "label_end")
 PER_BAR = ("close_time", "log_close", "variance", "volatility")
 

@@ -12,8 +12,6 @@ from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
 
-__all__ = ["Artefacts", "FitRun", "Forecast", "Forecaster", "Learner", "Rounds"]
-
 # What a fitted model is saved as: file names and their bytes. Text, JSON and safetensors; never a pickle.
 Artefacts: TypeAlias = Mapping[str, bytes]
 

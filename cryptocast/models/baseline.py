@@ -18,8 +18,6 @@ from cryptocast.models.quantile_shape import LAST_PRICE, student_quantiles, symm
 from cryptocast.models.recent_window import recent
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["FORECASTER", "BaselineForecaster", "BaselineLearner", "learner", "no_view_forecast"]
-
 # The coin's own quantiles weigh as much as the prior shape once it has this many independent blocks of the horizon.
 # With 30-day blocks a year has twelve: then four fifths of the shape are prior.
 PRIOR_BLOCKS: Final = 40.0

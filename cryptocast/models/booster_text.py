@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["check_booster"]
-
 MAX_BYTES: Final = 256 * 2**20
 MAX_FEATURES: Final = 10_000
 MAX_LEAVES: Final = 1024  # what the settings allow

@@ -40,8 +40,6 @@ from cryptocast.models.trees import Trees
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-__all__ = ["FORECASTER", "LightGBMForecaster", "LightGBMLearner", "learner"]
-
 KIND: Final = "lightgbm"
 SETTINGS_FILE: Final = "lightgbm.json"
 # Without a stop block nobody can tell how many rounds are too many, and few are taken.

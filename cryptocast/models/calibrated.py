@@ -17,8 +17,6 @@ from cryptocast.models.base import Artefacts, Forecast, Forecaster
 from cryptocast.models.baseline import BaselineForecaster
 from cryptocast.models.calibration import Calibration
 
-__all__ = ["CalibratedForecaster", "fallback_reason", "independent_blocks", "too_short", "with_fallback"]
-
 CALIBRATION_FILE: Final = "calibration.json"
 RULES_FILE: Final = "rules.json"
 

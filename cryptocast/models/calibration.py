@@ -12,8 +12,6 @@ from cryptocast.models.artefacts import require_shape
 from cryptocast.models.base import Forecast
 from cryptocast.models.recent_window import recent
 
-__all__ = ["Calibration", "fit_calibration"]
-
 # With this many independent blocks of out-of-fold forecasts the offsets count half: a year has twelve blocks of thirty
 # days, and their extreme quantiles are those of one lucky or unlucky month.
 PRIOR_BLOCKS: Final = 10.0

@@ -8,8 +8,6 @@ import numpy as np
 from cryptocast.arrays import FloatArray
 from cryptocast.models.base import Forecast
 
-__all__ = ["Mix", "average", "combine"]
-
 
 @dataclass(frozen=True, slots=True)
 class Mix:

@@ -22,8 +22,6 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS, standardised_returns
 from cryptocast.models.student_mixture import supports_view
 
-__all__ = ["PENALTIES", "LinearView", "Ridge", "supported_penalties"]
-
 # Ridge penalties that the stop block chooses from; features have variance 1.
 PENALTIES: Final = (100, 1_000, 10_000, 100_000)
 # Features and labels count at most this many standard deviations: one bad print must not turn the view.

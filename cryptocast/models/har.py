@@ -33,8 +33,6 @@ from cryptocast.models.quantile_shape import student_quantiles, symmetric_quanti
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.times import DAY_US
 
-__all__ = ["FORECASTER", "HARForecaster", "HARLearner", "learner"]
-
 KIND: Final = "har"
 # Bars of the components: a day, a week, a month; on hours the first is the last hour.
 DAILY: Final = (1, 7, 30)

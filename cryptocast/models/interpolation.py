@@ -15,8 +15,6 @@ import numpy as np
 from cryptocast.arrays import FloatArray
 from cryptocast.models.base import Forecast
 
-__all__ = ["at_horizons", "neighbours"]
-
 SURE: Final = 1e-9  # p_up is kept so far away from 0 and 1, where its logit is infinite
 
 # Standardised quantiles (n, q) around a median (n,), with their variance (n,) and the logit of p_up (n,).

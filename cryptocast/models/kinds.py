@@ -8,8 +8,6 @@ from cryptocast.errors import UsageError
 from cryptocast.kinds import ALL_KINDS, KINDS
 from cryptocast.models.base import Forecaster, Learner
 
-__all__ = ["KindModule", "forecaster_type", "learner"]
-
 
 class KindModule(Protocol):
     """What the module of a kind has."""

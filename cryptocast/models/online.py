@@ -23,8 +23,6 @@ from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
 from cryptocast.models.base import Forecast
 
-__all__ = ["HorizonState", "MaturedForecast", "advance", "decode", "replay", "start", "widened"]
-
 # How much one outcome moves the logarithm of a width, at a horizon of one bar. Outcomes that overlap tell the same
 # story: one of h bars moves it by one h-th. At 90 % a width that is wrong is mended by half in about 100 bars.
 STEP: Final = 0.02

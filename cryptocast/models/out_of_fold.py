@@ -11,8 +11,6 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 
-__all__ = ["OutOfFold", "concatenate", "joined", "out_of_fold"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutOfFold:

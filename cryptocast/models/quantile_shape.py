@@ -7,8 +7,6 @@ import numpy as np
 from cryptocast.arrays import FloatArray
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["LAST_PRICE", "student_quantiles", "symmetric_quantiles"]
-
 # p_up of a forecast without a view.
 LAST_PRICE: Final = 0.5
 # Degrees of freedom of the prior shape: standardised daily crypto returns have the tails of a Student t near 5.

@@ -11,8 +11,6 @@ from cryptocast.models.baseline import no_view_forecast
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.times import DAY_US
 
-__all__ = ["REFERENCES", "Reference", "rw_empirical", "rw_gaussian"]
-
 WINDOW_DAYS = 365
 LEAST_RETURNS = 200
 CELLS = 2_000_000  # returns sorted at once, 16 MB

@@ -20,8 +20,6 @@ from cryptocast.models.drift_ridge import LinearView, Ridge, supported_penalties
 from cryptocast.models.labels import independent_blocks
 from cryptocast.models.student_mixture import StudentMixture, probability_of_rise
 
-__all__ = ["ScaleModel", "located", "shrinkage_of"]
-
 # Half of the shrinkage is reached with this many independent blocks of the horizon.
 SHRINKAGE_BLOCKS: Final = 12.0
 

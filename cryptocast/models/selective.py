@@ -10,8 +10,6 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.features.selection import Choice, choose_features
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 
-__all__ = ["SelectiveLearner", "WrappedLearner", "choice_of", "spared"]
-
 NEEDS: Final = {feature.name: len(feature.needs) for feature in FEATURES}
 
 

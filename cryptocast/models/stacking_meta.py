@@ -5,8 +5,6 @@ from sklearn.linear_model import LogisticRegression
 
 from cryptocast.arrays import FloatArray
 
-__all__ = ["regime_odds"]
-
 # Inverse strength of the penalty on the log odds: with the evidence counted in independent blocks, a regime needs some
 # dozens of them to move the odds by much.
 PENALTY_INVERSE = 0.1

@@ -15,8 +15,6 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.models.quantile_shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["LEAST_FREEDOM", "MOST_FREEDOM", "StudentMixture", "mixed", "probability_of_rise", "supports_view"]
-
 # Below, the variance of the mixture says nothing; above, it is a normal.
 LEAST_FREEDOM: Final = 2.5
 MOST_FREEDOM: Final = 60.0

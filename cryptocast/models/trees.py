@@ -19,8 +19,6 @@ from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
 from cryptocast.models.booster_text import check_booster
 
-__all__ = ["Trees"]
-
 log = logging.getLogger(__name__)
 
 FLOAT64: Final = 1

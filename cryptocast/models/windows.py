@@ -13,9 +13,6 @@ from cryptocast.arrays import BoolArray, Float32Array, FloatArray, Int64Array
 from cryptocast.features.matrix import Matrix
 from cryptocast.times import DAY_US
 
-__all__ = ["CHANNELS", "CONTEXT", "LEAST_BARS", "Windows", "look_back"]
-
-
 # What a bar is told as: its return, the log of its size, and the log of its variance, from the range where known.
 CHANNELS: Final = 3
 # What is known at issue beside the window: two volatilities, each against two yardsticks, and the clock.

@@ -7,8 +7,6 @@ from email.utils import parsedate_to_datetime
 
 from cryptocast.errors import UpstreamError
 
-__all__ = ["Answer", "CallFailed", "Overloaded", "TryLater", "Unreachable"]
-
 
 class Unreachable(UpstreamError):  # noqa: N818 - reads as what it says
     """No answer came: no name, no connection, or nothing in time."""

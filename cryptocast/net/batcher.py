@@ -17,8 +17,6 @@ from cryptocast.net.answer import Overloaded, Unreachable
 from cryptocast.net.limiter import Place
 from cryptocast.net.tasks import Tasks
 
-__all__ = ["COMMA_CHARS", "Batcher", "Parts"]
-
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 COMMA_CHARS: Final = 3  # a comma in a query is sent as %2C

@@ -27,8 +27,6 @@ from typing import Final, Self
 
 from cryptocast.net.answer import TryLater
 
-__all__ = ["Breaker", "BreakerMetrics", "BreakerSettings", "BreakerState", "Breakers", "CircuitOpen", "Permit"]
-
 log = logging.getLogger(__name__)
 
 BUCKETS: Final = 10  # the window slides in tenths

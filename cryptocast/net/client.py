@@ -34,8 +34,6 @@ from cryptocast.net.pool import Pool, Transport, checked_url, host
 from cryptocast.net.retry import RetryBudget, RetryPolicy
 from cryptocast.net.settings import NetSettings
 
-__all__ = ["ApiClient", "Try"]
-
 log = logging.getLogger(__name__)
 
 NO_VERDICT = frozenset({408, 429})  # a slow client, a client that asks too often: not the upstream's health

@@ -13,8 +13,6 @@ from typing import Final
 from cryptocast.net.answer import Overloaded
 from cryptocast.net.shared_window import MAX_PAUSE_S, SharedWindow
 
-__all__ = ["Limiter", "Place", "Priority"]
-
 WINDOW_S: Final = 60.0
 TICK_S: Final = 0.001  # shortest sleep, so that rounding of the clock cannot make a loop without end
 NEVER: Final = float("inf")

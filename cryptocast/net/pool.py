@@ -30,8 +30,6 @@ from cryptocast.net.semaphore import Gate
 from cryptocast.net.settings import NetSettings
 from cryptocast.net.tasks import Tasks
 
-__all__ = ["Pool", "PoolMetrics", "Transport", "checked_url", "host"]
-
 log = logging.getLogger(__name__)
 
 Transport: TypeAlias = httpx.AsyncBaseTransport

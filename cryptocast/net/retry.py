@@ -12,8 +12,6 @@ from typing import Final
 
 from cryptocast.net.answer import Answer, CallFailed
 
-__all__ = ["RETRIED", "RetryBudget", "RetryPolicy", "full_jitter"]
-
 RETRIED: Final = frozenset({408, 429, *range(500, 600)})
 TOO_MANY: Final = 429
 BACKOFF_S: Final = 0.5  # upper end of the first pause; doubles with each retry

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 
 from cryptocast.net.answer import Overloaded
 
-__all__ = ["Gate"]
-
 
 class Gate:
     """`places` inside, `max_waiting` before the door, first come first served."""

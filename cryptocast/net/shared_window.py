@@ -12,8 +12,6 @@ from filelock import FileLock, Timeout
 
 from cryptocast.files import OWN_FILE, make_own_folder, open_own_file
 
-__all__ = ["MAX_PAUSE_S", "SharedWindow"]
-
 log = logging.getLogger(__name__)
 
 BUSY_S: Final = 0.02  # until another process will have let go of the lock

@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 from cryptocast.net.answer import Overloaded, Unreachable
 
-__all__ = ["Tasks"]
-
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")

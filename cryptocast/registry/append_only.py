@@ -16,8 +16,6 @@ from cryptocast.registry.manifest import canonical_json, decode, sha256_hex
 from cryptocast.registry.tables import DAMAGED, Where, conditions, matching, time_text
 from cryptocast.registry.version import VersionKey
 
-__all__ = ["EVIDENCE", "TRIALS", "Journal", "evidence_for", "most_telling", "trials_on"]
-
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)

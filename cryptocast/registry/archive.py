@@ -36,8 +36,6 @@ from cryptocast.registry.manifest import (
 )
 from cryptocast.registry.version import NewVersion, Version
 
-__all__ = ["MAX_BYTES", "Archive", "pack", "read_archive", "unpack"]
-
 INDEX: Final = "index.json"
 SEAL: Final = "index.sha256"
 MANIFEST: Final = "manifest.json"

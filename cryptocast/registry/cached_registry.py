@@ -11,8 +11,6 @@ from cryptocast.registry.database import Database, file_facts
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.registry import Registry
 
-__all__ = ["CachedRegistry", "RegistryWatch", "registry_stamp"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

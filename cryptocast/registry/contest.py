@@ -26,8 +26,6 @@ from cryptocast.scoring.multiple import holm
 from cryptocast.scoring.sequential import bet_on_difference, independent_blocks
 from cryptocast.scoring.skill import skill
 
-__all__ = ["Contest", "HorizonContest", "LossPairs", "contest", "fortune", "horizon_reason"]
-
 # Blocks whose differences only set the scale of the first bet.
 FIRST_BLOCKS: Final = 8
 SCALE: Final = 4.0  # standard deviations at which a difference is cut off

@@ -18,8 +18,6 @@ from cryptocast.errors import RegistryError
 from cryptocast.files import OWN_FILE, create_own_file, make_own_folder, write_refusal
 from cryptocast.registry.schema import MIGRATIONS
 
-__all__ = ["Connection", "Database", "Row", "file_facts"]
-
 log = logging.getLogger(__name__)
 
 Connection: TypeAlias = sqlite3.Connection

@@ -13,8 +13,6 @@ from cryptocast.registry.manifest import Moment, Text
 from cryptocast.registry.tables import KEY_IS, key_values
 from cryptocast.registry.version import KeyedRecord, VersionKey
 
-__all__ = ["AB_EVENTS", "AbEvent", "AbTest", "Side", "all_tests", "end_test", "side_of", "start_test"]
-
 Side: TypeAlias = Literal["production", "challenger"]
 Number: TypeAlias = Annotated[int, Meta(ge=1)]
 

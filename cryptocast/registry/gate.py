@@ -16,17 +16,6 @@ from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.registry.version import Version
 from cryptocast.scoring.multiple import holm
 
-__all__ = [
-    "Decision",
-    "PromotionEvidence",
-    "Standing",
-    "best_of",
-    "first_version",
-    "next_version",
-    "standings",
-    "successor",
-]
-
 FOREIGN: Final = Reason(ReasonCode.FOREIGN)
 # first: there is no production yet. refresh: production's own recipe on newer bars. evidence: another recipe, which
 # only a comparison of forecasts can judge. outdated: one of the two cannot be asked any more. nothing: there is nothing

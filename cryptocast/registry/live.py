@@ -19,8 +19,6 @@ from cryptocast.scoring.pit import pit_cells, pit_histogram
 from cryptocast.scoring.quantiles import LEVELS, crps_relative, interval_columns
 from cryptocast.times import as_microseconds
 
-__all__ = ["INTERVALS", "LiveCoverage", "LiveReport", "LiveScore", "live_score", "matured_outcome", "pair_up"]
-
 INTERVALS: Final = (80, 95)
 
 

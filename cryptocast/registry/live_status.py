@@ -20,8 +20,6 @@ from cryptocast.registry.reasons import Reason
 from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, key_values, matching, row_key
 from cryptocast.registry.version import VersionKey
 
-__all__ = ["Drift", "LiveMark", "latest_mark", "live_state", "mark_faults", "read_mark", "write_mark"]
-
 
 class Drift(Record, frozen=True, kw_only=True):
     """A feature whose values since the training are not spread as in it: its population stability index, and the

@@ -14,8 +14,6 @@ from cryptocast.errors import RegistryError
 from cryptocast.files import TEMPORARY, replace_file
 from cryptocast.registry.manifest import sha256_hex
 
-__all__ = ["Objects"]
-
 SHA256 = re.compile(r"[0-9a-f]{64}")
 INCOMING = ".incoming-"  # begins the name of a half-written file of an earlier release
 REMEDY = "Restore it from a backup, or train again: cryptocast train."

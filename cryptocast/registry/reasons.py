@@ -7,8 +7,6 @@ from typing import Any, Final, Self
 
 from cryptocast.evaluation.records import Record
 
-__all__ = ["Reason", "ReasonCode"]
-
 
 class ReasonCode(StrEnum):
     """Each with its sentence, into which the facts are put (see _Words)."""

@@ -18,8 +18,6 @@ from cryptocast.market import Market
 from cryptocast.registry.manifest import WORD_PATTERN
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, KeyFilter
 
-__all__ = ["BEST", "VersionReference", "nearest", "parse_reference"]
-
 BEST = "best"
 ALIASES = (PRODUCTION, CHALLENGER)
 MAX_NUMBER_DIGITS = 9

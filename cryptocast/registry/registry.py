@@ -40,8 +40,6 @@ from cryptocast.registry.version import (
     VersionSummary,
 )
 
-__all__ = ["ProductionMovedError", "Promotion", "Registry"]
-
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)

@@ -14,8 +14,6 @@ from cryptocast.registry.objects import Objects
 from cryptocast.registry.tables import KEY, row_key
 from cryptocast.registry.version import PRODUCTION, VersionKey
 
-__all__ = ["Deletion", "collect"]
-
 HALF_WRITTEN_S: Final = 3600.0  # an artefact that is being written is younger than that
 
 

@@ -6,8 +6,6 @@ script runner would commit half-way. No STRICT tables: the SQLite of supported s
 
 from typing import Final
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION"]
-
 KEY: Final = "coin, source, vs, granularity, kind"
 KEY_COLUMNS: Final = (
     "coin TEXT NOT NULL, source TEXT NOT NULL, vs TEXT NOT NULL, granularity TEXT NOT NULL, kind TEXT NOT NULL"

@@ -23,8 +23,6 @@ from cryptocast.registry.tables import (
 )
 from cryptocast.registry.version import VersionKey
 
-__all__ = ["RegistryFault", "verify_registry"]
-
 # In the order in which a row of the history is hashed.
 EVENT_COLUMNS = (
     *("at", "who", "action"),

@@ -7,8 +7,6 @@ from typing import Final, TypeAlias
 
 from cryptocast.rehearsal.messages import HttpRequest, Reply
 
-__all__ = ["VendorCache"]
-
 Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
 DAY_S: Final = 86_400

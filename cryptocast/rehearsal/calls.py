@@ -8,8 +8,6 @@ from typing import Any, Final
 from cryptocast.rehearsal.faults import Fault
 from cryptocast.rehearsal.messages import Endpoint
 
-__all__ = ["Call", "Calls", "ConnectionCounts"]
-
 KEPT: Final = 20_000
 
 

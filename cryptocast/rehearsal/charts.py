@@ -11,8 +11,6 @@ from cryptocast.rehearsal.coins import Coin
 from cryptocast.rehearsal.price_walks import DAY_MS, FIRST_MS, FIVE_MS, HOUR_MS, PriceWalks
 from cryptocast.rehearsal.quirks import Quirks
 
-__all__ = ["CHART_LATE_MS", "RANGE_LATE_MS", "Desk", "step_of_days", "step_of_span"]
-
 Chart: TypeAlias = dict[str, list[list[float | None]]]
 
 CHART_LATE_MS: Final = 600_000  # when the point of a finished day is there, after midnight: /market_chart

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 
 from cryptocast.rehearsal.price_walks import FIRST_MS, LAST_MS
 
-__all__ = ["Clock"]
-
 
 class Clock:
     """A clock that can be set. Safe to use from any thread.

@@ -4,8 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["CURRENCIES", "DAY_S", "Coin", "catalogue"]
-
 DAY_S: Final = 86_400
 
 

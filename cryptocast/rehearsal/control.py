@@ -15,8 +15,6 @@ from cryptocast.rehearsal.quirks import QUIRKS, Quirks
 if TYPE_CHECKING:
     from cryptocast.rehearsal.upstream import FakeUpstream
 
-__all__ = ["PREFIX", "control"]
-
 PREFIX: Final = "/__control/"
 
 

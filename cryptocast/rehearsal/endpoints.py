@@ -16,8 +16,6 @@ from cryptocast.rehearsal.messages import Endpoint, ErrorCode, HttpRequest, Refu
 from cryptocast.rehearsal.plans import FREE_DAYS, Quota
 from cryptocast.rehearsal.price_walks import DAY_MS
 
-__all__ = ["Endpoints"]
-
 MAX_IDS: Final = 515
 QUOTE_MS: Final = 60_000  # what is current changes once a minute
 MAX_TARGET_BYTES: Final = 8190

@@ -15,19 +15,6 @@ from msgspec import Meta
 from cryptocast.errors import ConfigError
 from cryptocast.rehearsal.messages import Endpoint, Shape
 
-__all__ = [
-    "CYCLE",
-    "FAULTS",
-    "Cycle",
-    "Fault",
-    "Playbook",
-    "Rule",
-    "Script",
-    "as_script",
-    "parse_script",
-    "read_script",
-]
-
 Fault: TypeAlias = Literal[
     "error",  # an error of `status` (500) in the `shape` (error)
     "too_many",  # 429, Retry-After as `retry_after` says, `seconds` (30) ahead

@@ -10,21 +10,6 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-__all__ = [
-    "ENDPOINTS",
-    "Endpoint",
-    "ErrorCode",
-    "HttpRequest",
-    "Refusal",
-    "Reply",
-    "Shape",
-    "error_body",
-    "html_page",
-    "json_reply",
-    "refusal",
-    "retry_after",
-]
-
 Endpoint: TypeAlias = Literal["ping", "price", "list", "market_chart", "range", "key", "unknown"]
 # The path below /api/v3; {} stands for a coin's id.
 ENDPOINTS: Final[Mapping[tuple[str, ...], Endpoint]] = {

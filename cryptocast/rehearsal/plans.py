@@ -11,8 +11,6 @@ from msgspec import Meta
 
 from cryptocast.rehearsal.messages import ErrorCode, HttpRequest, refusal, retry_after
 
-__all__ = ["DEMO_KEY", "FREE_DAYS", "PRO_KEY", "Limits", "Plan", "Quota"]
-
 Plan: TypeAlias = Literal["keyless", "demo", "pro"]
 
 # Not secrets: the stand-in is on the loopback, and everybody may know what it takes.

@@ -17,9 +17,6 @@ import numpy.typing as npt
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.rehearsal.coins import CURRENCIES, Coin
 
-__all__ = ["DAY_MS", "FIRST_MS", "FIVE_MS", "HOUR_MS", "LAST_MS", "PriceWalks"]
-
-
 FIVE_MS, HOUR_MS, DAY_MS = 300_000, 3_600_000, 86_400_000
 FIVES_AN_HOUR, HOURS_A_DAY = 12, 24
 # Days since 1970 of 2009-01-01, 2026-01-01 and 2046-01-01: where the walks begin, have the price of the table, and end.

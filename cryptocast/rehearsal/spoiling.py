@@ -3,8 +3,6 @@
 from cryptocast.rehearsal.faults import Rule
 from cryptocast.rehearsal.messages import Reply, html_page, json_reply, refusal, retry_after
 
-__all__ = ["spoiled"]
-
 
 def spoiled(reply: Reply, rule: Rule, *, now_s: float) -> Reply:
     """The answer as the rule would have it; itself, for a fault of another kind."""

@@ -28,8 +28,6 @@ from cryptocast.rehearsal.quirks import QUIRKS, USUAL, Quirks, QuirkSet
 from cryptocast.rehearsal.spoiling import spoiled
 from cryptocast.rehearsal.wire import HOST, TimedReply, Wire
 
-__all__ = ["FakeUpstream"]
-
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")

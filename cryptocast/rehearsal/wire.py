@@ -24,8 +24,6 @@ from cryptocast.rehearsal.calls import ConnectionCounts
 from cryptocast.rehearsal.faults import Rule
 from cryptocast.rehearsal.messages import HttpRequest, Reply
 
-__all__ = ["HOST", "TimedReply", "Wire"]
-
 log = logging.getLogger(__name__)
 
 HOST: Final = "127.0.0.1"

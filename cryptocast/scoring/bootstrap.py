@@ -15,15 +15,6 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.returns import sharpe
 from cryptocast.scoring.shapes import require_same_shape
 
-__all__ = [
-    "Estimate",
-    "bootstrap_sharpe",
-    "bootstrap_sharpe_difference",
-    "optimal_block_length",
-    "stationary_indices",
-    "stationary_indices_from",
-]
-
 CELLS: Final = 4_000_000  # resampled values held at once, 32 MB
 
 

@@ -9,8 +9,6 @@ import numpy as np
 from cryptocast.arrays import FloatArray
 from cryptocast.scoring.shapes import require_numbers
 
-__all__ = ["NO_VIEW", "confidence"]
-
 NO_VIEW = 0.5
 
 

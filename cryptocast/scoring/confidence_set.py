@@ -7,8 +7,6 @@ import numpy as np
 
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 
-__all__ = ["ConfidenceSet", "model_confidence_set"]
-
 CELLS: Final = 4_000_000  # resampled losses held at once, 32 MB
 
 

@@ -11,8 +11,6 @@ from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.scoring.dates import long_run_variance
 from cryptocast.scoring.shapes import require_same_shape
 
-__all__ = ["Coverage", "after_shocks", "coverage", "coverage_by", "terciles", "wilson"]
-
 
 @dataclass(frozen=True, slots=True)
 class Coverage:

@@ -11,8 +11,6 @@ import numpy as np
 from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.shapes import require_same_shape
 
-__all__ = ["lagged_weights", "long_run_variance", "mean_by_date", "overlapping_origins", "weighted_covariance"]
-
 
 def mean_by_date(values: FloatArray, dates: Int64Array) -> tuple[Int64Array, FloatArray, Int64Array]:
     """The mean over the coins of each date.

@@ -10,8 +10,6 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.dates import long_run_variance, mean_by_date, overlapping_origins
 from cryptocast.scoring.shapes import require_same_shape
 
-__all__ = ["ORIGINS_PER_OVERLAP", "DieboldMariano", "degrees_of_freedom", "diebold_mariano", "hln_factor"]
-
 # Below this many origins per overlapping origin the test's size is not to be trusted, and no p-value is given.
 ORIGINS_PER_OVERLAP: Final = 10
 # Differences this small, relative to the losses, are the rounding of the arithmetic and no evidence of anything.

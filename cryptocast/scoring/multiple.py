@@ -4,8 +4,6 @@ import numpy as np
 
 from cryptocast.arrays import FloatArray
 
-__all__ = ["holm"]
-
 
 def holm(p: FloatArray) -> FloatArray:
     """The p-values, adjusted by Holm's step-down rule for how many they are.

@@ -8,8 +8,6 @@ import numpy as np
 
 from cryptocast.arrays import FloatArray
 
-__all__ = ["Overfitting", "backtest_overfitting"]
-
 CELLS: Final = 4_000_000  # ratios held at once, 32 MB
 
 

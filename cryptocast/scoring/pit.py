@@ -9,8 +9,6 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.moments import MomentTest, means_by_date, zero_means
 from cryptocast.scoring.shapes import require_levels, require_numbers, require_same_shape
 
-__all__ = ["PitTest", "pit", "pit_cells", "pit_histogram", "pit_uniformity"]
-
 # Independent labels from which on the skewness of the levels is tested too.
 LABELS_FOR_SKEWNESS: Final = 60
 

@@ -13,8 +13,6 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.coverage import wilson
 from cryptocast.scoring.shapes import require_same_shape
 
-__all__ = ["DirectionalAccuracy", "directional_accuracy", "mae", "mape", "mase", "r2", "rmse", "smape"]
-
 
 def mae(actual: FloatArray, predicted: FloatArray) -> float | None:
     """Mean absolute error, in the unit of both arrays (n,). None without pairs. ValueError if shapes disagree."""

@@ -13,19 +13,6 @@ import numpy as np
 from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.scoring.shapes import require_levels, require_numbers, require_same_shape
 
-__all__ = [
-    "LEVELS",
-    "covered",
-    "crps",
-    "crps_relative",
-    "crps_weights",
-    "interval_columns",
-    "interval_score",
-    "intervals_on_offer",
-    "mean_of_quantiles",
-    "pinball",
-]
-
 
 def _levels() -> FloatArray:
     levels = np.array([0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975])

@@ -8,8 +8,6 @@ from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.scoring.coverage import Coverage, coverage, wilson
 from cryptocast.scoring.shapes import require_numbers, require_same_shape
 
-__all__ = ["Bin", "Reliability", "level_reliability", "reliability"]
-
 
 @dataclass(frozen=True, slots=True)
 class Bin:

@@ -14,17 +14,6 @@ import numpy as np
 from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.times import DAY_US
 
-__all__ = [
-    "annual_return",
-    "calmar",
-    "drawdown",
-    "max_drawdown",
-    "periods_per_year",
-    "sharpe",
-    "sortino",
-    "total_return",
-]
-
 YEAR_US: Final = 365 * DAY_US
 
 

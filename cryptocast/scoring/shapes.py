@@ -5,8 +5,6 @@ import numpy.typing as npt
 
 from cryptocast.arrays import FloatArray
 
-__all__ = ["require_levels", "require_numbers", "require_same_shape"]
-
 
 def require_same_shape(**arrays: npt.NDArray[np.generic]) -> None:
     """Raise ValueError, naming each array and its shape, unless all of them are one-dimensional and equally long."""

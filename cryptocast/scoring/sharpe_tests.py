@@ -13,14 +13,6 @@ import numpy as np
 
 from cryptocast.arrays import FloatArray
 
-__all__ = [
-    "BarStatistics",
-    "bar_statistics",
-    "best_by_luck",
-    "deflated_sharpe",
-    "probabilistic_sharpe",
-]
-
 EULER = 0.5772156649015329
 
 

@@ -10,8 +10,6 @@ from cryptocast.scoring.dates import lagged_weights, mean_by_date, overlapping_o
 from cryptocast.scoring.diebold_mariano import ORIGINS_PER_OVERLAP, degrees_of_freedom, diebold_mariano, hln_factor
 from cryptocast.scoring.shapes import require_same_shape
 
-__all__ = ["Skill", "SmallestEffect", "skill", "smallest_effect"]
-
 
 @dataclass(frozen=True, slots=True)
 class Skill:

@@ -8,8 +8,6 @@ from starlette.types import Scope
 
 from cryptocast.registry import AbEvent, AbTest, side_of
 
-__all__ = ["Sides"]
-
 CLIENT_ID: Final = b"x-client-id"
 GIVEN: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 

@@ -14,8 +14,6 @@ from cryptocast.serving.problems import LATER, ProblemError, ProblemKind
 from cryptocast.serving.rate_limit import ClientRates, Connections
 from cryptocast.serving.telemetry import Telemetry
 
-__all__ = ["Admission", "Headers"]
-
 Headers: TypeAlias = dict[bytes, bytes]
 MAX_HEADERS: Final = 100
 MAX_URL_BYTES: Final = 8192

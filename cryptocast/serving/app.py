@@ -29,8 +29,6 @@ from cryptocast.workflows.lifecycle.bar_duties import Duty
 from cryptocast.workflows.market_data.live_prices import Ask
 from cryptocast.workflows.market_data.store_watch import Stamp
 
-__all__ = ["create_app"]
-
 WITHOUT_REPORTS: Final = Reports(None)
 
 

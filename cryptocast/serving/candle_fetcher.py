@@ -20,8 +20,6 @@ from cryptocast.workflows.market_data.bring import Fetched, bring
 from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 
-__all__ = ["CandleFetcher"]
-
 DEADLINE_S: Final = 20.0  # of a call with its retries: somebody may be waiting for the next one
 MAX_WAITING: Final = 64
 MAX_UNKNOWN: Final = 20_000

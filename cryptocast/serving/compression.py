@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 
-__all__ = ["IDENTITY", "MIN_BYTES", "Encoding", "compressed", "encodings", "packed", "preferred"]
-
 Encoding: TypeAlias = str
 IDENTITY: Final = "identity"
 MIN_BYTES: Final = 500  # below, the headers weigh more than what is saved

@@ -30,8 +30,6 @@ from cryptocast.workflows.lifecycle.production_models import ModelDocument, prod
 from cryptocast.workflows.market_data.live_prices import PriceDocument
 from cryptocast.workflows.reports import CoinError, ForecastDocument
 
-__all__ = ["PATHS"]
-
 log = logging.getLogger(__name__)
 
 HEALTH: Final = "application/health+json"

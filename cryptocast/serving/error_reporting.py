@@ -12,8 +12,6 @@ from typing import Any, Final
 
 from cryptocast.addresses import without_logins
 
-__all__ = ["Reports", "scrubbed"]
-
 SECRET_NAMES: Final = re.compile(r"token|key|secret|password|authorization|cookie|dsn", re.IGNORECASE)
 SECRET_TEXT: Final = re.compile(
     r"(?i)(bearer\s+)\S+|((?:api_?key|token|secret|password)[=:]\s*)[^\s&,;'\"]+|(\?)[^\s'\"]+"

@@ -27,8 +27,6 @@ from cryptocast.workflows.ladder import MakeForecast
 from cryptocast.workflows.market_data.store_watch import ServedState
 from cryptocast.workflows.reports import CoinForecast
 
-__all__ = ["Bring", "Failure", "ForecastCache", "FreshForecast", "Outcome"]
-
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)

@@ -25,8 +25,6 @@ from cryptocast.serving.response_cache import EncodedResponse
 from cryptocast.serving.responses import raw_headers
 from cryptocast.serving.wiring import Server
 
-__all__ = ["Front"]
-
 log = logging.getLogger(__name__)
 
 VALID_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")

@@ -13,7 +13,7 @@ from cryptocast.config import Config
 from cryptocast.data.sources.coingecko.quota import CreditState
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Priority
-from cryptocast.registry import PRODUCTION, Version
+from cryptocast.registry import PRODUCTION, Version, VersionKey
 from cryptocast.registry.live import LiveReport
 from cryptocast.serving.telemetry import Sample
 from cryptocast.workflows.context import Context
@@ -21,8 +21,6 @@ from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.lifecycle.model_card import live_of
 from cryptocast.workflows.market_data.live_prices import PriceUpstream
 from cryptocast.workflows.market_data.store_watch import Stamp
-
-__all__ = ["LIVE_EVERY_S", "LiveFigures", "UpstreamFigures", "configured_coins"]
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +71,7 @@ class LiveFigures:
     stamp: Stamp
     _state: Hashable = None
     _reports: list[tuple[Version, LiveReport]] = field(default_factory=list)
+    _outdated: frozenset[VersionKey] = frozenset()
 
     def refresh(self) -> None:
         """Look at the registry if it has changed. In a thread: it may take long."""
@@ -84,6 +83,7 @@ class LiveFigures:
             registry = self.context.registry(create=False)
             versions = [one for one in registry.versions(alias=PRODUCTION) if _is_configured(one, config)]
             self._reports = [(one, live_of(registry, config.gate, one)) for one in versions]
+            self._outdated = frozenset(one.key for one in versions if is_outdated(one, config))
         except CryptocastError as error:
             log.warning("no scores of matured forecasts: %s", error)
             return
@@ -102,7 +102,7 @@ class LiveFigures:
             age_s = (now - version.created_at).total_seconds()
             yield "cryptocast_version_age_seconds", "Since the version in production was made.", labels, age_s
             text = "1 while the version was fitted on other features than there are now, and cannot be asked."
-            yield "cryptocast_version_outdated", text, labels, float(is_outdated(version, self.context.config))
+            yield "cryptocast_version_outdated", text, labels, float(key in self._outdated)
             text = "1 while the version does worse live than it should."
             yield "cryptocast_version_degraded", text, labels, float(bool(report.degraded))
             for score in report.scores:

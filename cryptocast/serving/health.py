@@ -21,8 +21,6 @@ from cryptocast.serving.trends import Minute, Pulse, Trend, trends
 if TYPE_CHECKING:
     from cryptocast.serving.wiring import Server
 
-__all__ = ["COMPONENTS", "Component", "Detail", "Health", "Readiness", "ServerBreakers", "StoreRights", "TrendReport"]
-
 log = logging.getLogger(__name__)
 
 Status: TypeAlias = Literal["pass", "warn", "fail"]

@@ -18,8 +18,6 @@ from cryptocast.serving.health import Detail, Readiness
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.reports import CoinForecast, HorizonForecast, verdict_sentence
 
-__all__ = ["PAGE_POLICY", "page"]
-
 STYLE: Final = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 _HASH: Final = base64.b64encode(sha256(STYLE.encode()).digest()).decode()
 PAGE_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_HASH}'; frame-ancestors 'none'; base-uri 'none'"

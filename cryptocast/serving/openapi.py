@@ -10,8 +10,6 @@ from cryptocast.serving.paths import Endpoint, Paths
 from cryptocast.serving.problems import Problem, ProblemKind
 from cryptocast.serving.query import parameters
 
-__all__ = ["openapi"]
-
 SCHEMAS: Final = "#/components/schemas/"
 COMPONENT: Final = {"name": "name", "in": "path", "required": True}
 

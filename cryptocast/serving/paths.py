@@ -11,8 +11,6 @@ from typing import Any, Final, Literal
 import msgspec
 from starlette.responses import Response
 
-__all__ = ["OTHER", "Endpoint", "Paths"]
-
 OTHER: Final = "_OTHER"
 
 

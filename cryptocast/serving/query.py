@@ -22,16 +22,6 @@ from cryptocast.serving.problems import ProblemError, ProblemKind
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request
 
-__all__ = [
-    "BreakerQuery",
-    "ForecastQuery",
-    "PriceQuery",
-    "coin_requests",
-    "parameters",
-    "preferred_wait_s",
-    "read_query",
-]
-
 MAX_HORIZON: Final = 1000
 MAX_HORIZONS: Final = 20
 # The longest id, escaped in part, and its comma.

@@ -12,8 +12,6 @@ from cryptocast.serving.compression import IDENTITY, MIN_BYTES, Encoding, compre
 from cryptocast.serving.responses import raw_headers
 from cryptocast.serving.terms import Term
 
-__all__ = ["EncodedResponse", "ResponseCache"]
-
 log = logging.getLogger(__name__)
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]

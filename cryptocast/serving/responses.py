@@ -8,8 +8,6 @@ from starlette.responses import Response
 
 from cryptocast.serving.compression import IDENTITY, MIN_BYTES, packed, preferred
 
-__all__ = ["SECURITY_HEADERS", "raw_headers", "respond"]
-
 # The answers are data: a browser is to guess nothing, run nothing and frame nothing.
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",

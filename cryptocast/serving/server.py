@@ -35,8 +35,6 @@ from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.wiring import Server
 from cryptocast.workflows.context import Context
 
-__all__ = ["listen", "run", "serve"]
-
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048

@@ -14,8 +14,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from cryptocast.net import Try
 from cryptocast.serving.paths import OTHER
 
-__all__ = ["BUCKETS", "Sample", "Telemetry", "Totals"]
-
 # Name, text, labels and value of a number; a name that ends with _total is a counter, another one a gauge.
 Sample: TypeAlias = tuple[str, str, dict[str, str], float]
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-__all__ = ["Term", "shortest"]
-
 # A clock that is slewed may stand a little behind the moment that it showed before.
 SLACK: Final = timedelta(seconds=2)
 

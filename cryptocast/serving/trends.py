@@ -14,8 +14,6 @@ import psutil
 
 from cryptocast.serving.telemetry import BUCKETS, Telemetry, Totals
 
-__all__ = ["DAY_MINUTES", "Minute", "Pulse", "Trend", "trends"]
-
 log = logging.getLogger(__name__)
 
 Direction: TypeAlias = Literal["better", "worse", "steady", "more", "fewer", "unknown"]

@@ -43,8 +43,6 @@ from cryptocast.workflows.market_data.store_watch import ServedState, Stamp, Sto
 from cryptocast.workflows.market_data.strangers import Strangers
 from cryptocast.workflows.reports import ForecastDocument
 
-__all__ = ["Options", "Server"]
-
 log = logging.getLogger(__name__)
 
 # Requests of the greatest size that may wait for the one thread that computes.

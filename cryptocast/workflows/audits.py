@@ -21,8 +21,6 @@ from cryptocast.workflows.coin_pool import CoinPool, PoolRows, candles_of, missi
 from cryptocast.workflows.feature_sets import FeatureSet
 from cryptocast.workflows.recipes import calibration_of, fit_by
 
-__all__ = ["audit_for_training", "audit_pool", "audit_words", "raise_for_leaks", "refuse_training"]
-
 # The audit of a training looks at this many bars of each coin, or at what the user's own features need, and takes the
 # future away at this many moments; `features --audit` looks at all bars, at more moments, and walks forward too.
 TRAINING_BARS: Final = 700

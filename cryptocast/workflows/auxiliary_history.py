@@ -13,8 +13,6 @@ from cryptocast.workflows.coin_pool import CoinPool, feature_table, gather, matr
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import FeatureSet
 
-__all__ = ["ExtraRows", "help_for"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtraRows:

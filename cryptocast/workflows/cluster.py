@@ -21,8 +21,6 @@ from cryptocast.workflows.coin_pool import CoinPool, candles_of, missing_needs
 from cryptocast.workflows.context import Progress
 from cryptocast.workflows.engines import Engine, dask_client
 
-__all__ = ["Part", "compute_part", "spread_table"]
-
 WORKERS_S: Final = 10.0
 KEYS: Final = ["coin", "close_time"]
 

@@ -26,27 +26,6 @@ from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
 
-__all__ = [
-    "CoinPool",
-    "Failures",
-    "PoolRows",
-    "candles_of",
-    "choice_of",
-    "coin_data",
-    "data_used",
-    "feature_table",
-    "gather",
-    "has_last_row",
-    "last_rows",
-    "matrix_of",
-    "missing_needs",
-    "pool_of",
-    "pool_rows",
-    "recent_closes",
-    "widen",
-    "without_stablecoins",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoinPool(OfMarket):

@@ -12,8 +12,6 @@ from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.store import CandleStore
 from cryptocast.registry import Registry
 
-__all__ = ["Context", "NoProgress", "Progress", "Resolved", "Selection", "login_name", "steps", "utc_now"]
-
 
 class Progress(Protocol):
     """Long work in whole steps. Whoever shows it knows the time left."""

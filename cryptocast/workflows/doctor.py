@@ -23,8 +23,6 @@ from cryptocast.registry import PRODUCTION, Registry
 from cryptocast.workflows.feature_sets import outdated_versions
 from cryptocast.workflows.market_data.inventory import check_store, list_store
 
-__all__ = ["DoctorCheck", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
-
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 Probe: TypeAlias = Callable[[Config, str | None], str]
 

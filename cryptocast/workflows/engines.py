@@ -15,8 +15,6 @@ from cryptocast.errors import UpstreamError, UsageError
 from cryptocast.evaluation.walk_forward import FitOutput, Job, ParallelMap, in_turn
 from cryptocast.features.matrix import Matrix
 
-__all__ = ["Engine", "EngineKind", "dask_client", "spread_on"]
-
 EngineKind: TypeAlias = Literal["local", "dask"]
 log = logging.getLogger(__name__)
 

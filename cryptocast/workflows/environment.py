@@ -8,8 +8,6 @@ from pathlib import Path
 
 import cryptocast
 
-__all__ = ["code_version", "library_versions", "platform_name"]
-
 
 @cache
 def code_version() -> str:

@@ -14,8 +14,6 @@ from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.forecast import pool_of_fit, served_matrix
 
-__all__ = ["ShapValues", "explain"]
-
 
 @dataclass(frozen=True, slots=True)
 class ShapValues:

@@ -39,8 +39,6 @@ from cryptocast.workflows.market_data.resolve import CoinCandles, stale_after
 from cryptocast.workflows.online_calibration import LiveForecast, recalibrated, states_at
 from cryptocast.workflows.reports import AbSide, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
-__all__ = ["CoinAnswer", "ForecastMaker", "LadderStep", "Request", "describe", "forecast"]
-
 log = logging.getLogger(__name__)
 
 MAX_MODELS: Final = 256  # each one or two MB; a server that lives for years sees every retraining

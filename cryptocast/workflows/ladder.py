@@ -22,8 +22,6 @@ from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument
 
-__all__ = ["Ladder", "MakeForecast"]
-
 log = logging.getLogger(__name__)
 
 BASELINE: Final = "baseline"

@@ -17,8 +17,6 @@ from cryptocast.arrays import FloatArray
 from cryptocast.models.base import Forecast
 from cryptocast.workflows.market_data.resolve import CoinCandles
 
-__all__ = ["bars_late", "both_ends", "from_late_bars"]
-
 
 def bars_late(bars: CoinCandles, *, bar_us: int, stale_bars: int) -> int:
     """How many bars should have closed since the last one known; 0 while they are not more than `stale_bars`."""

@@ -27,8 +27,6 @@ from cryptocast.registry.ledger import CalibrationState
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.times import as_datetime, as_microseconds
 
-__all__ = ["LiveForecast", "learn", "recalibrated", "state_of", "states_at"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveForecast:

@@ -13,8 +13,6 @@ from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.registry import recipe_hash
 
-__all__ = ["calibration_of", "fit_by", "fit_run", "fit_settings", "recipe_of", "threads_of"]
-
 # What the feature file adds is in the hash of the features; the rest is data, luck, speed or a check.
 LEFT_OUT: Final = frozenset(
     {

@@ -15,8 +15,6 @@ from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.workflows.backtesting.rerun import ModelComparison, RerunReport
 from cryptocast.workflows.reports import BacktestReport, BacktestRow
 
-__all__ = ["backtest_screen", "rerun_screen"]
-
 FOLDS_SHOWN: Final = 8
 SURE: Final = (
     "could have shown: the true skill that this much data detects in 4 of 5 cases. PIT p: small, and red, where the "

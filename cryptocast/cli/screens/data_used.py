@@ -9,8 +9,6 @@ from cryptocast.cli.tables import Column, Columns, table
 from cryptocast.number_format import when
 from cryptocast.workflows.reports import CoinError, DataUsed
 
-__all__ = ["data_sheet", "left_out_lines"]
-
 
 def data_sheet(data: Sequence[DataUsed], granularity: str, vs: str) -> Iterator[RenderableType]:
     """The series with their source and last bar, and what must be known about them."""

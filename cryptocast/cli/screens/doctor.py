@@ -9,8 +9,6 @@ from rich.text import Text
 from cryptocast.cli.tables import Column, Sheet
 from cryptocast.workflows.doctor import DoctorCheck, DoctorReport
 
-__all__ = ["doctor_screen"]
-
 STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 SUMMARY: Final = {
     "ok": "Everything is fine.",

@@ -19,8 +19,6 @@ from cryptocast.workflows.features import (
     FeatureWeight,
 )
 
-__all__ = ["audit_screen", "catalogue_screen", "importance_screen", "rows_screen"]
-
 BAR: Final = 24
 MOST_USED: Final = 30
 CATALOGUE: Final[Columns[FeatureFacts]] = (

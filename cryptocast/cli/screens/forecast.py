@@ -19,8 +19,6 @@ from cryptocast.workflows.context import Context
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument, HorizonForecast, verdict_numbers
 
-__all__ = ["Closes", "coin_screen", "document_screen", "notices", "only_levels", "problems"]
-
 log = logging.getLogger(__name__)
 
 Closes: TypeAlias = Sequence[tuple[datetime, float]]

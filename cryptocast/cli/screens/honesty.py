@@ -18,8 +18,6 @@ from cryptocast.workflows.reports import (
     verdict_words,
 )
 
-__all__ = ["honesty_sheet", "placebo_lines", "summary_lines", "trading_part"]
-
 ALPHA: Final = 0.05
 
 

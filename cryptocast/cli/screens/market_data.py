@@ -13,8 +13,6 @@ from cryptocast.number_format import NOTHING, count, when
 from cryptocast.workflows.market_data.fetch import FetchedCoin, FetchReport
 from cryptocast.workflows.market_data.inventory import SeriesListing, StoreCheck, StoreListing
 
-__all__ = ["check_screen", "fetch_screen", "listing_screen"]
-
 FETCHED: Final[Columns[FetchedCoin]] = (
     (Column("coin"), lambda coin: coin.coin),
     (Column("source"), lambda coin: coin.source or NOTHING),

@@ -22,8 +22,6 @@ from cryptocast.registry import LiveMark
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.workflows.lifecycle.promote import PromotionReport, PromotionRow
 
-__all__ = ["history_screen", "promotion_screen", "verify_screen", "version_screen", "versions_screen"]
-
 ALIASES: Final = {"production": "green", "challenger": "cyan"}
 OUTCOMES: Final = {"promoted": "green", "refused": "red", "kept": "", "nothing": "dim"}
 VERSIONS: Final[Columns[VersionRow]] = (

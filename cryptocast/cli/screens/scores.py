@@ -8,8 +8,6 @@ from cryptocast.number_format import NOTHING, ahead, percent, spread
 from cryptocast.registry import HorizonScore
 from cryptocast.workflows.reports import p_number
 
-__all__ = ["READING", "score_sheet"]
-
 READING: Final = (
     "skill: CRPS below that of a random walk with empirical (rw_emp) or normal (rw_gau) quantiles, or of the baseline; "
     "better: significantly so against each of them. in 80 %: outcomes inside that interval. MAPE measures mostly the "

@@ -16,8 +16,6 @@ from cryptocast.registry import Reason
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import TrainDecision, TrainedModel, TrainReport
 
-__all__ = ["train_screen"]
-
 ALIASES: Final = {"production": "green", "challenger": "cyan"}
 
 

@@ -11,8 +11,6 @@ from cryptocast.cli.tables import CellText, Column, Sheet, note, title
 from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.workflows.tuning.tune import TunedModel, TuneReport, TuneTrial
 
-__all__ = ["tune_screen"]
-
 SHOWN: Final = 5
 READING: Final = (
     "CRPS: of the calibrated model relative to the baseline, mean over folds and horizons; below 100 is better. "

@@ -22,8 +22,6 @@ from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.errors import DataError
 from cryptocast.net import Breaker, Try
 
-__all__ = ["Access", "Source", "SourceFinding", "VolumeUnit", "missing_spans"]
-
 VolumeUnit: TypeAlias = Literal["bar", "rolling_24h"]  # what was traded in the bar, or in the 24 hours up to its close
 
 DAY: Final = timedelta(days=1)

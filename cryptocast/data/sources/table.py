@@ -10,8 +10,6 @@ from cryptocast.data.sources.file.source import FILE
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.data.sources.simulated.source import SIMULATED
 
-__all__ = ["AUTO", "SOURCES", "SourceOrder", "ages_by_clock", "rule_of"]
-
 SOURCES: Final[Mapping[str, Source]] = {
     source.name: source
     for source in (

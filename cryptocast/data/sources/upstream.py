@@ -15,8 +15,6 @@ from cryptocast.errors import CryptocastError, UpstreamError
 from cryptocast.net import Priority
 from cryptocast.net.loop import LoopThread
 
-__all__ = ["Budget", "History", "Page", "Upstream", "decoded"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

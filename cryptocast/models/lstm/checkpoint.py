@@ -18,8 +18,6 @@ from torch import Tensor
 from cryptocast.files import replace_file
 from cryptocast.models.lstm.network import Examples, plain
 
-__all__ = ["Checkpoint", "Progress"]
-
 PROGRESS: Final = "progress"  # the tensor that holds it, as the bytes of its JSON
 log = logging.getLogger(__name__)
 

@@ -27,8 +27,6 @@ from cryptocast.models.scale_model import ScaleModel, located
 from cryptocast.models.student_mixture import mixed
 from cryptocast.models.windows import look_back
 
-__all__ = ["KIND", "ROWS_AT_ONCE", "SETTINGS_FILE", "WEIGHTS_FILE", "LSTMForecaster", "read_in_parts"]
-
 KIND: Final = "lstm"
 SETTINGS_FILE: Final = "lstm.json"
 WEIGHTS_FILE: Final = "lstm.safetensors"

@@ -32,8 +32,6 @@ from cryptocast.models.lstm.network import (
 from cryptocast.models.scale_model import shrinkage_of
 from cryptocast.models.windows import look_back
 
-__all__ = ["LSTMLearner"]
-
 # Epochs where nobody can tell how many are too many.
 UNSTOPPED_EPOCHS: Final = 8
 # Of the running mean of the weights, a step. The mean is what forecasts: it lies in the middle of the noise.

@@ -37,8 +37,6 @@ from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import BacktestReport, Placebo
 from cryptocast.workflows.tuning.adopted_settings import with_adopted
 
-__all__ = ["BacktestOrder", "backtest", "prepare"]
-
 
 @dataclass(frozen=True, slots=True)
 class BacktestOrder:

@@ -11,8 +11,6 @@ from cryptocast.models.base import Learner
 from cryptocast.models.combination import Mix
 from cryptocast.models.kinds import learner
 
-__all__ = ["Contenders", "contenders"]
-
 
 @dataclass(frozen=True, slots=True)
 class Contenders:

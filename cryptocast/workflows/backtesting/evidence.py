@@ -13,8 +13,6 @@ from cryptocast.workflows.context import Context
 from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import BacktestReport
 
-__all__ = ["attempt", "keep_evidence", "keep_trials", "past_trials", "trial_name"]
-
 POOL_DIGITS: Final = 12
 MOST_NAMED: Final = 300
 WALK: Final = ("step", "refit_every", "window", "embargo", "min_train_bars")

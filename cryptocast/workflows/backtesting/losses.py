@@ -16,8 +16,6 @@ from cryptocast.scoring.dates import mean_by_date
 from cryptocast.scoring.quantiles import covered, interval_columns
 from cryptocast.workflows.backtesting.run_folder import RunFolder
 
-__all__ = ["INTERVALS", "keep_losses", "losses_of", "paired"]
-
 FILE: Final = "losses.parquet"
 INTERVALS: Final = (80, 95)
 ROUNDING: Final = 1e-9  # sums in another order

@@ -7,8 +7,6 @@ import polars as pl
 
 from cryptocast.arrays import FloatArray, Int64Array
 
-__all__ = ["shuffled"]
-
 
 def shuffled(
     frames: Mapping[str, pl.DataFrame], *, bar_us: int, block_bars: int, rng: np.random.Generator

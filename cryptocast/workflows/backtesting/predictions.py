@@ -8,8 +8,6 @@ from cryptocast.evaluation.scores import ScoreSheet
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 
-__all__ = ["predictions_table"]
-
 
 def predictions_table(judgement: ScoreSheet, fold: Int64Array) -> pl.DataFrame:
     """One line for each quantile: coin, model, issued_at (close time of the last bar known), horizon, level, value

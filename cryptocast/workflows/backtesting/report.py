@@ -12,8 +12,6 @@ from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.coin_pool import data_used, moment
 from cryptocast.workflows.reports import BacktestReport, BacktestRow, FoldRow, Placebo
 
-__all__ = ["pooled_scores", "report_of", "scores_by_model"]
-
 CONVENTIONS: Final = (
     "An origin is the close of a bar; what it knows closed by then. Times are UTC.",
     "CRPS is that of 13 quantiles, on prices divided by the price at issue; skill is 1 - CRPS / CRPS of the reference.",

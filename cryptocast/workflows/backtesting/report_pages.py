@@ -21,8 +21,6 @@ from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.reports import BacktestReport
 
-__all__ = ["page_of", "write_pages"]
-
 log = logging.getLogger(__name__)
 
 TREES: Final = "lightgbm"

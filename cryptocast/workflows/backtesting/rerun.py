@@ -24,8 +24,6 @@ from cryptocast.workflows.environment import code_version, library_versions
 from cryptocast.workflows.feature_sets import feature_set
 from cryptocast.workflows.reports import BacktestReport
 
-__all__ = ["ModelComparison", "RerunReport", "rerun"]
-
 
 class ModelComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One model then and now. largest_difference: of a mean CRPS, relative."""

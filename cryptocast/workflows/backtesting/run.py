@@ -25,8 +25,6 @@ from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
 from cryptocast.workflows.recipes import calibration_of, fit_by, fit_run
 
-__all__ = ["BacktestInput", "BacktestOutcome", "carry_out", "scored_part"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BacktestInput:

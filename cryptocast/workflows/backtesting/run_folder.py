@@ -32,8 +32,6 @@ from cryptocast.registry.references import nearest
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.reports import BacktestReport
 
-__all__ = ["RUNS", "RunFolder", "RunManifest", "RunResult", "deciding_settings", "digest_of", "read_manifest"]
-
 log = logging.getLogger(__name__)
 
 RUNS: Final = "runs"

@@ -24,8 +24,6 @@ from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs
 from cryptocast.workflows.reports import KeyRow, Verdict
 
-__all__ = ["AbReport", "AbRow", "ab_conclude", "ab_start", "ab_status", "ab_stop", "running_test"]
-
 
 class AbRow(KeyRow, frozen=True, kw_only=True):
     """One test. contest: the challenger against production on the bars that both forecast, also if few asked."""

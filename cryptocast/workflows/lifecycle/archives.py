@@ -15,8 +15,6 @@ from cryptocast.registry.archive import pack, read_archive, unpack
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.lifecycle.local_hold_out import local_hold_outs
 
-__all__ = ["ExportReport", "ImportReport", "ImportedVersion", "export_version", "import_archive"]
-
 
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was written."""

@@ -17,8 +17,6 @@ from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import ForecastMaker
 from cryptocast.workflows.lifecycle.live_scoring import LedgerUpdate, judge, record
 
-__all__ = ["BarDuties", "Duty", "Leader", "judge_versions", "record_bars"]
-
 log = logging.getLogger(__name__)
 
 DUTY_S: Final = 60.0  # after this the forecasts of new bars are given out, whatever the ledger does

@@ -16,8 +16,6 @@ from cryptocast.registry import Contest, Registry, Version
 from cryptocast.registry.contest import contest, horizon_reason
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs, walked_pairs
 
-__all__ = ["Difference", "VersionComparison", "VersionFacts", "compare", "contest_verdict", "write_comparison"]
-
 
 class VersionFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One of the two."""

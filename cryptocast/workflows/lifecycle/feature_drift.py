@@ -25,8 +25,6 @@ from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.forecast import pool_of_fit
 
-__all__ = ["DRIFT_BARS", "FeatureDrift", "drift_of", "drifted", "psi"]
-
 log = logging.getLogger(__name__)
 
 DRIFT_BARS: Final = 60  # since the training, at least

@@ -31,15 +31,6 @@ from cryptocast.workflows.lifecycle.model_card import live_of
 from cryptocast.workflows.online_calibration import LiveForecast, learn, recalibrated, state_of
 from cryptocast.workflows.reports import KeyRow
 
-__all__ = [
-    "LedgerUpdate",
-    "ScoreReport",
-    "ScoreRow",
-    "judge",
-    "record",
-    "score",
-]
-
 log = logging.getLogger(__name__)
 
 

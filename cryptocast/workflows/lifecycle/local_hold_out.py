@@ -18,8 +18,6 @@ from cryptocast.workflows.coin_pool import CoinPool, choice_of, gather, pool_row
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import feature_set_of
 
-__all__ = ["local_hold_outs"]
-
 Scores: TypeAlias = tuple[HorizonScore, ...]
 
 

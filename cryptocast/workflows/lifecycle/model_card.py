@@ -18,8 +18,6 @@ from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.live import LiveReport, live_score
 
-__all__ = ["ModelCard", "live_of", "model_card"]
-
 DRIFT_SHOWN: Final = 10
 INTENDED_USE: Final = (
     "To know how far the price may move, with intervals that hold as often as they say; and to judge whether that is"

@@ -8,8 +8,6 @@ import msgspec
 from cryptocast.registry import PRODUCTION
 from cryptocast.workflows.context import Context
 
-__all__ = ["ModelDocument", "ModelRow", "production_models"]
-
 
 class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     """One version in production."""

@@ -23,8 +23,6 @@ from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.lifecycle.promotion_evidence import StoredEvidence
 from cryptocast.workflows.reports import KeyRow
 
-__all__ = ["PromotionReport", "PromotionRow", "as_production_stands", "promote"]
-
 # promoted: production moved. kept: the version repeats the one in production. refused: the gate says no; production, if
 # there is any, stays. nothing: the version is in production already.
 PromotionOutcome: TypeAlias = Literal["promoted", "kept", "refused", "nothing"]

@@ -18,8 +18,6 @@ from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.live import pair_up
 from cryptocast.times import as_datetime
 
-__all__ = ["StoredEvidence", "live_pairs", "walked_pairs"]
-
 
 @dataclass(frozen=True, slots=True)
 class StoredEvidence:

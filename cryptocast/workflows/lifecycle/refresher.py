@@ -17,8 +17,6 @@ from cryptocast.workflows.market_data.bring import Fetched
 from cryptocast.workflows.market_data.resolve import GRACE
 from cryptocast.workflows.market_data.store_watch import ServedState
 
-__all__ = ["BringAll", "Refresher"]
-
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.5  # how late a promotion may be noticed

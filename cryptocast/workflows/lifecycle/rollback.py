@@ -13,8 +13,6 @@ from cryptocast.registry.gate import FOREIGN
 from cryptocast.workflows.lifecycle.promote import as_production_stands
 from cryptocast.workflows.reports import KeyRow
 
-__all__ = ["RollbackReport", "RollbackRow", "earlier_production", "one_key", "rollback"]
-
 
 class RollbackRow(KeyRow, frozen=True, kw_only=True):
     """Where production of one key stood and stands."""

@@ -16,8 +16,6 @@ from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.connect import upstream_factory
 from cryptocast.workflows.market_data.resolve import CoinCandles, Sources, open_store
 
-__all__ = ["Fetched", "bring"]
-
 log = logging.getLogger(__name__)
 
 Fetched: TypeAlias = dict[str, CryptocastError | None]

@@ -9,8 +9,6 @@ from cryptocast.errors import DataError
 from cryptocast.net import Breaker, Try
 from cryptocast.workflows.context import Context
 
-__all__ = ["access_of", "upstream_factory"]
-
 
 def access_of(
     context: Context,

@@ -24,8 +24,6 @@ from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.hourly_backfill import Backfill, backfill
 from cryptocast.workflows.market_data.resolve import Outcome, Sources, open_store
 
-__all__ = ["FetchOrder", "FetchProblem", "FetchReport", "FetchSummary", "FetchedCoin", "fetch"]
-
 TRIES: Final = 2  # the first coin may be the one that fails by itself
 
 

@@ -22,8 +22,6 @@ from cryptocast.net import Priority
 from cryptocast.workflows.context import NoProgress, Progress, steps
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
 
-__all__ = ["Backfill", "backfill", "minutes_for"]
-
 log = logging.getLogger(__name__)
 
 DAY: Final = timedelta(days=1)

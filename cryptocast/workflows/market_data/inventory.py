@@ -9,8 +9,6 @@ from cryptocast.config import Config
 from cryptocast.data.store import DamagedFile
 from cryptocast.workflows.market_data.resolve import open_store
 
-__all__ = ["SeriesListing", "StoreCheck", "StoreListing", "check_store", "list_store"]
-
 
 class SeriesListing(msgspec.Struct, frozen=True, kw_only=True):
     """One series of candles, as the metadata of its file says."""

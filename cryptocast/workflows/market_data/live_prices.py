@@ -25,17 +25,6 @@ from cryptocast.net.pool import PoolMetrics
 from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 from cryptocast.workflows.reports import CoinError
 
-__all__ = [
-    "Ask",
-    "LivePrices",
-    "PriceDocument",
-    "PriceRow",
-    "PriceUpstream",
-    "StoredPrice",
-    "read_prices",
-    "write_prices",
-]
-
 log = logging.getLogger(__name__)
 
 Ask: TypeAlias = Callable[[str, Sequence[str], float], Awaitable[Parts[Quote]]]

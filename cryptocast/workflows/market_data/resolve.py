@@ -24,8 +24,6 @@ from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
 
-__all__ = ["CoinCandles", "Outcome", "Sources", "is_fresh", "obtain", "open_store", "stale_after"]
-
 # A closed bar appears upstream some time after its close.
 GRACE: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=15), "hourly": timedelta(minutes=5)}
 # Asking again sooner than this brings nothing new: dead coins would be asked for with every command.

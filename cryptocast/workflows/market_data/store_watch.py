@@ -26,8 +26,6 @@ from cryptocast.data.schema import SeriesKey
 from cryptocast.errors import CryptocastError
 from cryptocast.registry import RegistryWatch
 
-__all__ = ["ServedState", "Stamp", "StoreWatch"]
-
 log = logging.getLogger(__name__)
 
 # Asked with every request, on the event loop: it must cost nothing.

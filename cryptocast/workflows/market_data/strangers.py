@@ -16,8 +16,6 @@ from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.data.sources.errors import QuotaSpent, UnknownCoin
 from cryptocast.errors import CryptocastError, DataError
 
-__all__ = ["Strangers", "Unknown"]
-
 PER_MINUTE: Final = 0.2  # of the calls that the plan gives in a minute; two at least, but never more than half of them
 UNKNOWN_S: Final = 60.0  # how long an id that the upstream does not know is not asked for again; then twice as long
 UNKNOWN_MOST_S: Final = 3600.0

@@ -15,8 +15,6 @@ from cryptocast.workflows.coin_pool import CoinPool, has_last_row
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import CoinError
 
-__all__ = ["due", "few_bars_notes", "with_last_rows"]
-
 # How much younger than `older_than` a version may be and still be due. A training that is run every Monday ends some
 # minutes after it began, so that by the clock its version is never quite a week old on the next one.
 AGE_TOLERANCE: Final = 0.1

@@ -12,8 +12,6 @@ from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.fitting import TrainingResult
 from cryptocast.workflows.coin_pool import PoolRows, moment
 
-__all__ = ["HoldOuts", "hold_outs"]
-
 # By kind and coin; by kind and None over all coins of the pool.
 HoldOuts: TypeAlias = Mapping[tuple[str, str | None], HoldOut]
 

@@ -13,8 +13,6 @@ from cryptocast.market import Market
 from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows.feature_sets import outdated_versions
 
-__all__ = ["Refit", "outdated_fits"]
-
 
 @dataclass(frozen=True, slots=True)
 class Refit:

@@ -33,8 +33,6 @@ from cryptocast.workflows.recipes import fit_settings, recipe_of, threads_of
 from cryptocast.workflows.reports import TrainDecision, TrainedModel
 from cryptocast.workflows.training.hold_out import HoldOuts
 
-__all__ = ["baseline_models", "manifest_of", "register"]
-
 
 def register(
     context: Context,

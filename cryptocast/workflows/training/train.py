@@ -42,8 +42,6 @@ from cryptocast.workflows.tuning.adopted_settings import with_adopted
 from cryptocast.workflows.tuning.search_space import tuned_for
 from cryptocast.workflows.tuning.tune import TuneOrder, tune_pool
 
-__all__ = ["Order", "kinds_of", "train"]
-
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -20,17 +20,6 @@ from cryptocast.workflows.coin_pool import CoinPool
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.tuning.search_space import Parameters, with_parameters
 
-__all__ = [
-    "FOLDER",
-    "TunedSettings",
-    "parameter_words",
-    "read_tuned",
-    "section_facts",
-    "tuned_path",
-    "with_adopted",
-    "write_tuned",
-]
-
 FOLDER: Final = "tuned"
 
 

@@ -18,8 +18,6 @@ from cryptocast.models.fitting import OutOfFold, calibrated
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.scoring.quantiles import crps_relative
 
-__all__ = ["FIRST_SHARE", "FoldJob", "FoldLoss", "evaluate_fold", "fewest_labels", "fold_bounds", "training_part"]
-
 # The first fold begins after this share of the training part's time, so that its fit rests on something.
 FIRST_SHARE: Final = 0.4
 # The last share of the time before a fold decides when its fit stops, and calibrates it.

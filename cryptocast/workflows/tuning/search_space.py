@@ -11,16 +11,6 @@ from cryptocast.config import RANGES, TUNABLE, Config
 from cryptocast.errors import UsageError
 from cryptocast.kinds import KINDS, Range
 
-__all__ = [
-    "Parameters",
-    "as_tried",
-    "defaults",
-    "ranges_for",
-    "spread_over",
-    "tuned_for",
-    "with_parameters",
-]
-
 Parameters: TypeAlias = Mapping[str, int | float]
 
 

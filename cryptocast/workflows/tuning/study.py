@@ -28,8 +28,6 @@ from cryptocast.workflows.tuning.search_space import Parameters, spread_over
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Attempt", "StudyQuestion", "StudyState", "StudyStorage", "check_storage", "search"]
-
 log = logging.getLogger(__name__)
 
 # Trials that cover the ranges evenly, behind the one with the defaults and before the search learns from them.

@@ -67,8 +67,6 @@ from cryptocast.workflows.tuning.study import (
     search,
 )
 
-__all__ = ["ALPHA", "MARGIN", "TuneOrder", "TuneReport", "TuneTrial", "TunedModel", "compared", "tune", "tune_pool"]
-
 # What was found is taken over if its score is lower by this share of the defaults', if it is lower on more than half of
 # the folds, and if the difference by date is significant (one-sided, Diebold-Mariano with the correction of Harvey,
 # Leybourne and Newbold). The p is not corrected for the number of trials: what confirms a choice is the hold-out, which

@@ -13,8 +13,6 @@ from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.data.sources.coingecko.refusals import DASHBOARD, KEY_VARIABLE
 from cryptocast.net import Limiter
 
-__all__ = ["credit_findings", "key_finding", "probe"]
-
 # One cheap call, and no patience: a machine without a network must hear so at once.
 PATIENCE: Final = {"connect_timeout_s": 2.0, "read_timeout_s": 3.0, "deadline_s": 4.0, "max_retries": 0}
 FEW_CREDITS: Final = 0.1  # of the month

@@ -55,8 +55,6 @@ from cryptocast.net import (
 )
 from cryptocast.net.pool import PoolMetrics
 
-__all__ = ["CALLS_PER_MINUTE", "COIN_LIST", "Account", "CoinGecko", "calls_per_minute", "oldest"]
-
 log = logging.getLogger(__name__)
 
 DAILY_FROM_DAYS: Final = 91  # shortest span that is answered in days

@@ -14,8 +14,6 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.data.sources.upstream import decoded
 from cryptocast.errors import UpstreamError
 
-__all__ = ["MOVED", "CoinList", "ListedCoin", "parse_coin_list", "read_coin_list", "write_coin_list"]
-
 KEPT: Final = timedelta(days=1)
 MAX_GUESSES: Final = 3
 NEAR: Final = 0.75  # of difflib's ratio

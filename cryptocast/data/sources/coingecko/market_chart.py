@@ -13,8 +13,6 @@ from cryptocast.data.sources.upstream import History, decoded
 from cryptocast.errors import UpstreamError
 from cryptocast.times import DAY_US, as_microseconds
 
-__all__ = ["CLOSE_ONLY", "ROLLING_VOLUME", "market_chart"]
-
 Point: TypeAlias = tuple[float, float | None]
 
 FIRST_MS, LAST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009 and 2100

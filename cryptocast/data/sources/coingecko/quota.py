@@ -19,8 +19,6 @@ from cryptocast.errors import DataError
 from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.net import Priority
 
-__all__ = ["RESERVED", "STRANGERS_SHARE", "CreditState", "Credits"]
-
 log = logging.getLogger(__name__)
 
 # Shares of the month's credits that each kind of work must leave to those before it: the backfill stops first, then the

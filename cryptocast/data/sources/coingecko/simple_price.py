@@ -12,8 +12,6 @@ from cryptocast.data.sources.upstream import decoded
 from cryptocast.errors import UpstreamError
 from cryptocast.net.batcher import COMMA_CHARS
 
-__all__ = ["MAX_IDS", "MAX_QUERY_CHARS", "Quote", "one_call", "parse_quotes"]
-
 MAX_IDS: Final = 100  # ids in one call; the upstream names no number, and answers 414 to what is too long
 MAX_QUERY_CHARS: Final = 3_500  # of the ids; with host, path and options a URL stays below 4,000
 LATEST_S: Final = 4_102_444_800.0  # 2100

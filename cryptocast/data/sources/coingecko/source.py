@@ -23,8 +23,6 @@ from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.data.sources.upstream import Page
 from cryptocast.net import Limiter
 
-__all__ = ["COINGECKO", "CoinGeckoSource", "coin_list_of", "credits_of", "monthly_credits"]
-
 CACHE: Final = Path("cache") / "coingecko"
 RUN: Final = Path("run")
 

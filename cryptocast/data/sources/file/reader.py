@@ -23,8 +23,6 @@ from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.errors import DataError
 from cryptocast.times import as_datetime, as_microseconds, minute_text
 
-__all__ = ["Imported", "Stamp", "VolumeUnit", "read_file"]
-
 Stamp: TypeAlias = Literal["open", "close"]
 VolumeUnit: TypeAlias = Literal["coin", "quote"]
 Cell: TypeAlias = str | float | int | bool | datetime | date | None

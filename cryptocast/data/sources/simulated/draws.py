@@ -16,9 +16,6 @@ import numpy as np
 from cryptocast.arrays import FloatArray
 from cryptocast.config import Granularity
 
-__all__ = ["Draws", "Stream", "coin_number", "simulated_coins"]
-
-
 # Places in this list are the coins' numbers: append only, or every coin behind a change becomes another one.
 KNOWN: Final = (
     "bitcoin",

@@ -28,8 +28,6 @@ from cryptocast.errors import DataError
 from cryptocast.market import Market
 from cryptocast.times import as_microseconds
 
-__all__ = ["SimulatedMarket", "close_times", "draw", "load_simulated", "market_of", "simulate", "what_it_lacks"]
-
 PIECES: Final = 4  # of a bar, for its high and low
 TURNOVER: Final = 0.02  # of the market cap in a day, in the middle
 TURNOVER_MEMORY: Final = 0.9

@@ -15,8 +15,6 @@ from cryptocast.arrays import FloatArray
 from cryptocast.config import MarketKind
 from cryptocast.data.sources.simulated.draws import MARKET, Draws, Stream
 
-__all__ = ["BURN_IN", "GarchT", "PlantedSignal", "Process", "RandomWalk", "Regimes", "SimulatedPath", "VolatilityBreak"]
-
 BURN_IN: Final = 300  # bars before the first shown one, for processes that remember
 
 
