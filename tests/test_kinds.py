@@ -121,6 +121,7 @@ app = create_app(Context(config), refresh=False)
 served = msgspec.json.decode(get(app, "/forecasts?ids=bitcoin&model=toy").content)
 refused = msgspec.json.decode(get(app, "/forecasts?ids=bitcoin&model=prophet").content)
 described = msgspec.json.decode(get(app, "/openapi.json").content)
+from cryptocast.market import Market
 manifest = Context(config).registry().get("bitcoin/toy:2", Market("sample", "usd", "daily")).manifest
 print(msgspec.json.encode({
     "trained": [row for report in (first, second) for row in report["models"] if row["kind"] == "toy"],

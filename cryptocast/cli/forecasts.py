@@ -50,7 +50,7 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trading:
+class TradingOptions:
     """What is traded on the forecasts, and on what prices."""
 
     execution: Annotated[
@@ -243,7 +243,7 @@ def backtest(
         typer.Option("--model", metavar="A,B", help="Models. Default: baseline,lightgbm,mix. all: every kind."),
     ] = None,
     horizons: Horizons = None,
-    trading: Trading,
+    trading: TradingOptions,
     outputs: Outputs,
     fresh: Annotated[
         bool,

@@ -133,14 +133,6 @@ def _times(horizons: Sequence[int], x: Callable[[int], float], granularity: str)
     return labels
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between the two, about TICKS of them."""
-    step = 10.0 ** math.floor(math.log10((high - low) / TICKS)) if high > low else 1.0
-    step *= next((factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= TICKS), 10)
-    first = math.ceil(low / step)
-    return [number * step for number in range(first, math.floor(high / step) + 1)]
-
-
 def _health(ready: Readiness, detail: Detail) -> str:
     reason = f": {escape(ready.output)}" if ready.output else ""
     state = f'Ready: <strong class="{ready.status}">{ready.status}</strong>{reason}'

@@ -169,7 +169,7 @@ def test_perfect_overlapping_forecasts_are_rarely_rejected(horizon: int) -> None
 
 def test_behind_a_version_that_answers_nobody_the_next_is_judged_as_a_first_one() -> None:
     good, bad = successor(3, hold_out(), GATE), successor(3, bad_hold_out(), GATE)
-    why = "version 3 in production is outdated: it was fitted on other features, and answers nobody"
+    why = Reason(ReasonCode.OUTDATED, {"old": 3})
     assert (good.accepted, good.rule, good.reasons) == (
         True,
         "outdated",

@@ -228,7 +228,7 @@ class NothingPasses:
     def __init__(self, registry: Registry) -> None:
         self.alias, self.ab_tests = registry.alias, registry.ab_tests
 
-    def best(self, coin: str, **_: object) -> None:
+    def best(self, coin: str, market: Market) -> None:
         return None
 
 

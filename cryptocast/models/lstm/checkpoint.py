@@ -22,7 +22,7 @@ PROGRESS: Final = "progress"  # the tensor that holds it, as the bytes of its JS
 log = logging.getLogger(__name__)
 
 
-class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TrainingState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a training has come. losses: of the stop block, before the first epoch and after each."""
 
     epoch: int = 0
@@ -47,25 +47,25 @@ class Checkpoint:
                 digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
         return cls(folder / f"lstm-{digest.hexdigest()}.safetensors")
 
-    def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
+    def save(self, progress: TrainingState, tensors: Mapping[str, Tensor]) -> None:
         """Keep it, in place of what was kept before."""
         if self.path is None:
             return
         note = torch.tensor(list(msgspec.json.encode(progress)), dtype=torch.uint8)
         replace_file(self.path, save_tensors({**plain(tensors), PROGRESS: note}))
 
-    def load(self, names: Collection[str]) -> tuple[Progress, Mapping[str, Tensor]]:
+    def load(self, names: Collection[str]) -> tuple[TrainingState, Mapping[str, Tensor]]:
         """What was kept, tensors of exactly these names; the beginning and none if that is nothing that can be used."""
         if self.path is None or not self.path.is_file():
-            return Progress(), {}
+            return TrainingState(), {}
         try:
             tensors = load_tensors(self.path.read_bytes())
-            progress = msgspec.json.decode(bytes(tensors.pop(PROGRESS).tolist()), type=Progress)
+            progress = msgspec.json.decode(bytes(tensors.pop(PROGRESS).tolist()), type=TrainingState)
             if set(tensors) != set(names):
                 raise ValueError("it holds other tensors than this fit has")
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             # It would only have saved time.
             log.warning("the checkpoint %s cannot be used, training starts over: %s", self.path.name, error)
-            return Progress(), {}
+            return TrainingState(), {}
         log.info("lstm goes on behind epoch %d of %s", progress.epoch, self.path.name)
         return progress, tensors

@@ -14,7 +14,7 @@ from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Rounds
 from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS
-from cryptocast.models.lstm.checkpoint import Checkpoint, Progress
+from cryptocast.models.lstm.checkpoint import Checkpoint, TrainingState
 from cryptocast.models.lstm.forecaster import KIND, LSTMForecaster, read_in_parts
 from cryptocast.models.lstm.network import (
     Examples,
@@ -114,7 +114,7 @@ def _train(
     members = [_Member(index, settings, shape, own, seed) for index in range(settings.members)]
     progress = _resumed(checkpoint, members)
     if block is not None and not progress.losses:
-        progress = Progress(losses=(_stop_loss(members, shape, block),))
+        progress = TrainingState(losses=(_stop_loss(members, shape, block),))
 
     def epoch(member: _Member) -> float:
         """Once over all examples in an order of its own; the mean loss."""
@@ -189,24 +189,26 @@ class _Member:
         self.best = under(state, "best/")
 
 
-def _resumed(checkpoint: Checkpoint, members: Sequence[_Member]) -> Progress:
+def _resumed(checkpoint: Checkpoint, members: Sequence[_Member]) -> TrainingState:
     progress, tensors = checkpoint.load({f"{m.index}/{name}" for m in members for name in m.state_names()})
     for member in members if tensors else ():
         member.restore(under(tensors, f"{member.index}/"))
     return progress
 
 
-def _judged(progress: Progress, members: Sequence[_Member], shape: Shape, stopping: Examples | None) -> Progress:
+def _judged(
+    progress: TrainingState, members: Sequence[_Member], shape: Shape, stopping: Examples | None
+) -> TrainingState:
     """Behind one more epoch. Where that is the best, its weights are the best; without a stop block the last one is."""
     epoch, stop_losses = progress.epoch + 1, progress.losses
     if stopping is not None:
         stop_losses = (*stop_losses, _stop_loss(members, shape, stopping))
         better = stop_losses[-1] < min(progress.losses)
         if not better:
-            return Progress(epoch, progress.best_epoch, stop_losses)
+            return TrainingState(epoch, progress.best_epoch, stop_losses)
     for member in members:
         member.best = _copies(member.mean)
-    return Progress(epoch, epoch, stop_losses)
+    return TrainingState(epoch, epoch, stop_losses)
 
 
 def _stop_loss(members: Sequence[_Member], shape: Shape, stopping: Examples) -> float:

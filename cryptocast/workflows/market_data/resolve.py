@@ -6,7 +6,7 @@ CoinGecko candles, marked stale; else the sample, with a notice. Sources are nev
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self, TypeAlias
 
 from cryptocast.config import Config, Granularity
@@ -20,6 +20,7 @@ from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
+from cryptocast.times import EPOCH
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
@@ -313,7 +314,7 @@ def is_fresh(stored: Provenance, wall: datetime, now: datetime | None = None) ->
     granularity = stored.key.granularity
     bar = timedelta(microseconds=BAR_US[granularity])
     until = min(wall - GRACE[granularity], now or wall)
-    due = until - (until - datetime(1970, 1, 1, tzinfo=UTC)) % bar
+    due = until - (until - EPOCH) % bar
     if stored.last >= due:
         return True
     # A try before the bar could be there says nothing.

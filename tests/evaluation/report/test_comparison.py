@@ -8,7 +8,7 @@ HORIZONS = (ComparedHorizon("1 bar", 410, 0.021, 0.004, 0.037), ComparedHorizon(
 def test_skill_and_differences_are_tables_and_the_skill_a_chart() -> None:
     text = comparison_page("b:1", "b:2", "b:1 is better", ("better at 1 bar",), HORIZONS, (("seed", "1", "2"),))
     assert '<p class="lead">b:1 is better</p>' in text
-    assert "+2.1%" in text
+    assert "<td>+2.1</td>" in text
     assert "better at 1 bar" in text
     assert text.count("<table") == 2
     assert "<svg" in text

@@ -35,7 +35,7 @@ def test_what_nobody_foresaw_is_an_error_of_each_coin_and_stands_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(CandleStore):
-        def read(self, *_: object) -> None:
+        def load(self, *_: object) -> None:
             raise ZeroDivisionError("of the store")
 
     broken = Broken(tmp_path, lock_timeout_s=5)

@@ -70,7 +70,8 @@ def test_it_is_fitted_as_it_was_and_takes_the_place_of_the_one_that_answers_nobo
         ("lightgbm", "promoted"),
     }
     event = here.registry().history()[-1]
-    assert event.why.startswith("version 1 in production is outdated: it was fitted on other features")
+    assert event.why == "takes the place of an outdated one"
+    assert next(reason["code"] for reason in event.evidence["decision"]["reasons"]) == "outdated"
     (made,) = forecast(here, Request(Selection(("bitcoin",)), horizons=(1,))).forecasts
     assert (made.model_used, made.version) == ("lightgbm", 2)
 
