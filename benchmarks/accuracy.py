@@ -36,29 +36,28 @@ import numpy.typing as npt
 import polars as pl
 
 import cryptocast
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config, Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.file.reader import read_file
 from cryptocast.errors import ModelError, UsageError
-from cryptocast.evaluation.plan import Block, Plan
+from cryptocast.evaluation.plan import Block, WalkPlan
 from cryptocast.evaluation.records import HorizonScore
-from cryptocast.evaluation.scores import Judged, judge, score_model
-from cryptocast.evaluation.walk_forward import Raw, walk_forward
+from cryptocast.evaluation.scores import ScoreSheet, TableRow, judge, score_table
+from cryptocast.evaluation.walk_forward import RawForecasts, walk_forward
 from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.features.matrix import FloatArray, Matrix, build_matrix
-from cryptocast.folds import Int64Array
+from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.combination import Mix, average
-from cryptocast.models.fitting import Fitted, concatenate, fit_in_time
+from cryptocast.models.fitting import TrainingResult, concatenate, fit_in_time
 from cryptocast.models.kinds import learner
 from cryptocast.models.stacking import StackLearner
 from cryptocast.scoring.diebold_mariano import DieboldMariano, diebold_mariano
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.scoring.skill import smallest_effect
-from cryptocast.scoring.volatility import qlike
 
 DAYS_KEPT: Final = 182  # at the end, not looked at
 REFIT_DAYS: Final = 91
@@ -135,9 +134,9 @@ class Contest:
         return build_matrix(table, names, horizons=self.setting.horizons, bar_us=self.setting.bar_us)
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> WalkPlan:
         least = self.config.train.min_train_bars
-        return Plan(self.window.first, self.window.last, self.setting.step, self.refit, 0, least)
+        return WalkPlan(self.window.first, self.window.last, self.setting.step, self.refit, 0, least)
 
     @cached_property
     def digest(self) -> str:
@@ -315,7 +314,7 @@ class Kept:
     contest: Contest
     names: tuple[str, ...]
 
-    def load(self, block: Block, matrix: Matrix) -> Raw | None:
+    def load(self, block: Block, matrix: Matrix) -> RawForecasts | None:
         """The block's forecasts of all these models; None if one is not there."""
         forecasts, rounds, row = {}, {}, None
         for name in self.names:
@@ -329,9 +328,9 @@ class Kept:
                     parts = (stored["values"], stored["volatility"], stored["p_up"])
                     forecasts[name] = _forecast(matrix.rows(row), *parts)
         repeated = {name: found for name, found in rounds.items() if found != Rounds()}
-        return None if row is None else Raw(row, forecasts, repeated)
+        return None if row is None else RawForecasts(row, forecasts, repeated)
 
-    def save(self, block: Block, raw: Raw) -> None:
+    def save(self, block: Block, raw: RawForecasts) -> None:
         """One file for each of them; a model that had too few rows leaves one without forecasts."""
         for name in self.names:
             found = raw.forecasts.get(name)
@@ -376,10 +375,10 @@ def short_histories(contest: Contest, names: Sequence[str], results: Results) ->
     return {name: concatenate(forecasts) for name, forecasts in parts.items()}
 
 
-def _trained(contest: Contest, names: Sequence[str], seen: Matrix) -> dict[str, Calibrated]:
+def _trained(contest: Contest, names: Sequence[str], seen: Matrix) -> dict[str, CalibratedForecaster]:
     """The models that a user would have trained at this moment; an ensemble comes behind its members."""
     config = contest.config
-    trained: dict[str, Fitted] = {}
+    trained: dict[str, TrainingResult] = {}
     for name in names:
         trained[name] = fit_in_time(
             learner(name, config),
@@ -501,7 +500,7 @@ def _read_peer(contest: Contest, table: pl.DataFrame) -> Quantiles:
 # --- scores
 
 
-def judged_of(contest: Contest, results: Results) -> tuple[Judged, int]:
+def judged_of(contest: Contest, results: Results) -> tuple[ScoreSheet, int]:
     """All contenders on the rows that each of them has a finite forecast for, and how many rows one of them lacks."""
     places = [
         {key: i for i, key in enumerate(found.keys) if np.isfinite(found.values[i]).all()}
@@ -520,14 +519,14 @@ def judged_of(contest: Contest, results: Results) -> tuple[Judged, int]:
     return judge(rows, forecasts, step=contest.setting.step), len(asked) - len(common)
 
 
-def pooled_losses(judged: Judged) -> dict[str, FloatArray]:
+def pooled_losses(judged: ScoreSheet) -> dict[str, FloatArray]:
     """(n, 1) the mean over the horizons of the loss as a share of rw_empirical's, NaN where a horizon is not known."""
     whole = judged.scored.all(axis=1)
     unit = judged.losses["rw_empirical"][whole].mean(axis=0)
     return {name: np.where(whole, (loss / unit).mean(axis=1), np.nan)[:, None] for name, loss in judged.losses.items()}
 
 
-def compare(judged: Judged, one: str, other: str) -> list[tuple[float, DieboldMariano]]:
+def compare(judged: ScoreSheet, one: str, other: str) -> list[tuple[float, DieboldMariano]]:
     """For each horizon, and pooled at the end: how much lower the loss of one is than the other's, and the test."""
     pooled = pooled_losses(judged)
     horizons = judged.rows.horizons.tolist()
@@ -543,7 +542,7 @@ def compare(judged: Judged, one: str, other: str) -> list[tuple[float, DieboldMa
 # --- tables
 
 
-def print_report(contest: Contest, judged: Judged, results: Results, left_out: int, *, holdout: bool) -> None:
+def print_report(contest: Contest, judged: ScoreSheet, results: Results, left_out: int, *, holdout: bool) -> None:
     """Markdown: skill, tests, coverage, what the median costs."""
     window, coins = contest.window, len(np.unique(judged.rows.coin_names))
     seen = f"only the {contest.bars} bars before each origin" if contest.bars else "all bars before each origin"
@@ -553,7 +552,7 @@ def print_report(contest: Contest, judged: Judged, results: Results, left_out: i
         f"{contest.refit} bars, {seen}; {int(judged.scored[:, 0].sum())} forecasts a horizon"
         f"{f', {left_out} left out because a contender has none' if left_out else ''}.\n"
     )
-    scores = {name: score_model(judged, name) for name in (*results.quantiles, *REFERENCES)}
+    scores = {name: score_table([TableRow(judged, name)])[0] for name in (*results.quantiles, *REFERENCES)}
     print_skill(contest.setting, scores)
     headline = next((name for name in HEADLINES if name in results.quantiles), None)
     for name in dict.fromkeys((headline, "lightgbm")):
@@ -579,7 +578,7 @@ def print_skill(setting: Setting, scores: Mapping[str, Sequence[HorizonScore]]) 
     print()
 
 
-def print_tests(setting: Setting, judged: Judged, name: str, contenders: Sequence[str]) -> None:
+def print_tests(setting: Setting, judged: ScoreSheet, name: str, contenders: Sequence[str]) -> None:
     """Skill of one contender over each other, with the one-sided p of being better."""
     _head(f"{name} over, % (p better)", setting, "pooled")
     for other in contenders:
@@ -624,7 +623,7 @@ def print_medians(setting: Setting, scores: Mapping[str, Sequence[HorizonScore]]
     print()
 
 
-def print_volatility(setting: Setting, judged: Judged, contenders: Sequence[str]) -> None:
+def print_volatility(setting: Setting, judged: ScoreSheet, contenders: Sequence[str]) -> None:
     """How much lower than har's the loss of each predicted volatility is, in hundredths of QLIKE, with the p of it.
 
     Realised is the sum of the variances of the horizon's bars, from their ranges where those are known.
@@ -647,7 +646,7 @@ def print_volatility(setting: Setting, judged: Judged, contenders: Sequence[str]
     print()
 
 
-def _volatility_loss(judged: Judged, name: str) -> FloatArray:
+def _volatility_loss(judged: ScoreSheet, name: str) -> FloatArray:
     """(n, H) QLIKE, NaN where the realised variance is not known or is 0."""
     rows, predicted = judged.rows, judged.forecasts[name].volatility
     realised = rows.variance * rows.horizons
@@ -657,7 +656,14 @@ def _volatility_loss(judged: Judged, name: str) -> FloatArray:
     return loss
 
 
-def print_resolution(setting: Setting, judged: Judged, name: str) -> None:
+def qlike(realised: FloatArray, volatility: FloatArray) -> FloatArray:
+    """log(v^2) + realised / v^2, lower is better: ranks volatilities (n,) as the true variance would, however noisy the
+    realised variances (n,) are. Source: Patton, Journal of Econometrics 160 (2011)."""
+    loss: FloatArray = np.log(volatility**2) + realised / volatility**2
+    return loss
+
+
+def print_resolution(setting: Setting, judged: ScoreSheet, name: str) -> None:
     """The smallest true advantage that this many origins show in four cases of five, one test at 5 %."""
     pooled = pooled_losses(judged)
     _head(f"{name}: skill that could have been shown, %", setting, "pooled")

@@ -50,13 +50,15 @@ def data(case: str) -> tuple[Array, Mask]:
 
 
 def cryptocast(close: Array, held: Mask) -> Callable[[], Figures]:
-    from cryptocast.evaluation.strategy import Costs, Market, simulate_grid
+    from cryptocast.evaluation.strategy import Costs, simulate
+    from cryptocast.scoring.returns import max_drawdown, sharpe, total_return
 
-    market, costs = Market(close), Costs(FEE_BPS)
+    costs = Costs(FEE_BPS)
 
     def run() -> Figures:
-        told = simulate_grid(market, held, costs=costs, periods=PERIODS)
-        return told.total_return, told.sharpe, told.max_drawdown
+        nets = [simulate(close, weights.astype(np.float64), costs=costs).net for weights in held]
+        figures = [(total_return(net), sharpe(net, PERIODS), max_drawdown(net)) for net in nets]
+        return tuple(np.array(column, dtype=np.float64) for column in zip(*figures, strict=True))  # type: ignore[return-value]
 
     return run
 

@@ -19,12 +19,13 @@ import numpy as np
 import polars as pl
 
 from benchmarks.accuracy import BASELINE, DAILY, load, window_of
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Config
-from cryptocast.evaluation.plan import Plan
+from cryptocast.evaluation.plan import WalkPlan
 from cryptocast.evaluation.walk_forward import walk_forward
 from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.features.matrix import FloatArray, build_matrix
+from cryptocast.features.matrix import build_matrix
 from cryptocast.models.base import FitRun, Forecast, Learner
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.kinds import learner
@@ -43,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     candles = load(options.data, DAILY, (), holdout=False)
     window = window_of(candles, DAILY, holdout=False)
-    plan = Plan(window.first, window.last, DAILY.step, options.refit, 0, Config().train.min_train_bars)
+    plan = WalkPlan(window.first, window.last, DAILY.step, options.refit, 0, Config().train.min_train_bars)
     closes = by_bar(candles)
     far = tuple(sorted({h + k for h in DAILY.horizons for k in (0, *LATE) if k <= h}))
     wide = walked(candles, plan, {BASELINE: BaselineLearner()}, far, names=())[BASELINE]
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def walked(
-    candles: pl.DataFrame, plan: Plan, learners: Mapping[str, Learner], horizons: tuple[int, ...], *, names: object
+    candles: pl.DataFrame, plan: WalkPlan, learners: Mapping[str, Learner], horizons: tuple[int, ...], *, names: object
 ) -> Mapping[str, Forecast]:
     """Forecasts of every origin by models that were fitted before it."""
     features = FEATURES if names else ()

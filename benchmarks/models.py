@@ -18,14 +18,14 @@ import numpy as np
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun
 from cryptocast.models.boosting import LightGBMForecaster
-from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.models.kinds import learner
 
 KINDS: Final = ("baseline", "har", "lightgbm", "lstm", "ml_ensemble")
@@ -63,9 +63,9 @@ def simulated(coins: int, bars: int) -> Matrix:
     return build_matrix(table, [f.name for f in FEATURES], horizons=HORIZONS, bar_us=BAR_US["daily"])
 
 
-def train(matrix: Matrix) -> tuple[dict[str, Fitted], dict[str, float]]:
+def train(matrix: Matrix) -> tuple[dict[str, TrainingResult], dict[str, float]]:
     """Every kind as `cryptocast train` does, and the seconds that it took."""
-    config, trained, seconds = Config(), dict[str, Fitted](), dict[str, float]()
+    config, trained, seconds = Config(), dict[str, TrainingResult](), dict[str, float]()
     for kind in KINDS:
         began = time.perf_counter()
         trained[kind] = fit_in_time(
@@ -83,7 +83,7 @@ def train(matrix: Matrix) -> tuple[dict[str, Fitted], dict[str, float]]:
     return trained, seconds
 
 
-def bare(fitted: Fitted, row: Matrix) -> Callable[[], object]:
+def bare(fitted: TrainingResult, row: Matrix) -> Callable[[], object]:
     """LightGBM's own call, once for each booster."""
     model = fitted.final.inner
     assert isinstance(model, LightGBMForecaster)

@@ -27,8 +27,8 @@ from cryptocast.net import (
     Limiter,
     NetSettings,
     Place,
-    Pool,
 )
+from cryptocast.net.pool import Pool
 
 ANSWER_S = 0.08
 COINS = [f"coin-{number}" for number in range(30)]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES

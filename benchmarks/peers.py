@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import FloatArray
+
 LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 INTERVALS = (95, 90, 80, 60, 40, 20)  # the central intervals whose ends these levels are
 PATHS = 4_000  # of a simulated GARCH
@@ -32,8 +34,6 @@ CALIBRATION_WINDOWS = 10
 # Bars that the automatic models of statsforecast see. Their error variance is one number for the whole past: with all
 # of it they are 10 to 12 % worse than with the last year (measured), and an hourly fit takes minutes.
 DAYS_SEEN, HOURS_SEEN = 365, 2_000
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,13 @@ from pathlib import Path
 
 from cryptocast.cli.listings import best_document, history_document, version_document, versions_document
 from cryptocast.config import Config, DataConfig, StoreConfig
-from cryptocast.evaluation.records import Evidence
+from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore, IntervalCoverage
 from cryptocast.evaluation.verdicts import Verdict
+from cryptocast.market import Market
 from cryptocast.registry import (
     CoinCalibration,
     CoinData,
     FitManifest,
-    HoldOut,
-    HorizonScore,
-    IntervalCoverage,
     LedgerRow,
     NewVersion,
     Registry,
@@ -85,7 +83,7 @@ def questions(
         return run
 
     def show() -> object:
-        version = registry.get("coin-03/lightgbm@production", source="sample")
+        version = registry.get("coin-03/lightgbm@production", Market("sample", "usd", "daily"))
         return version_document(registry, version)
 
     def forecasts_share() -> object:
@@ -113,7 +111,7 @@ def questions(
     yield "show", 100, show, bare(one, "coin-03", "lightgbm", 1)
     yield (
         *("best", 100),
-        lambda: best_document(registry, "coin-03", source="sample", vs="usd", granularity="daily"),
+        lambda: best_document(registry, "coin-03", Market("sample", "usd", "daily")),
         bare("SELECT * FROM aliases WHERE coin = ?", "coin-03"),
     )
     yield "promote, one (a refresh)", 200, promote_one, bare(one, "coin-03", "lstm", 1)

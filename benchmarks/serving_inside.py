@@ -28,7 +28,7 @@ import polars as pl
 
 from cryptocast.config import Config, DataConfig, EnsembleConfig, ServeConfig, StoreConfig, TrainConfig
 from cryptocast.data.schema import SeriesKey
-from cryptocast.data.sources.simulated import SimulatedMarket, simulate
+from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Selection
@@ -147,14 +147,14 @@ def cold(store: Path, *, bars: int, repeats: int) -> dict[str, list[tuple[float,
 
     clock = Clock(START + timedelta(days=bars) + AFTER)
     app = create_app(Context(settings(store), wall_clock=clock), refresh=False)
-    service = app.state.service
+    service = app.state.server
     asked = {kind: [question("bitcoin", kind)] for kind in KINDS}
     asked["all three"] = [one for requests in asked.values() for one in requests]
     coming = frames(POOL, bars + (repeats + 1) * len(asked))
 
     async def measured() -> dict[str, list[tuple[float, float]]]:
         found: dict[str, list[tuple[float, float]]] = {}
-        async with service.answers.opened():
+        async with service.forecasts.opened():
             at = bars
             for kind, requests in asked.items():
                 for _ in range(repeats + 1):
@@ -162,13 +162,13 @@ def cold(store: Path, *, bars: int, repeats: int) -> dict[str, list[tuple[float,
                     clock.now = START + timedelta(days=at) + AFTER
                     for coin in POOL:
                         write(store, coin, coming[coin][at - 1 : at])
-                    await service.watch.look()
+                    await app.state.server.watch.look()
                     began, used = time.perf_counter(), time.process_time()
-                    outcomes = await service.answers.of(requests, timeout_s=30.0)
+                    outcomes = await service.forecasts.of(requests, timeout_s=30.0)
                     took = (time.perf_counter() - began, time.process_time() - used)
                     found.setdefault(kind, []).append((took[0] * 1e3, took[1] * 1e3))
                     for one, outcome in zip(requests, outcomes, strict=True):
-                        made = outcome.made
+                        made = outcome.forecast
                         assert (made.model_used, made.as_of) == (one.model, clock.now - AFTER), made
         return {kind: taken[1:] for kind, taken in found.items()}
 
@@ -197,13 +197,13 @@ def loaded_memory(store: Path, bars: int, coins: int) -> dict[str, object]:
     requests = [question(coin, kind) for coin in names]
 
     async def answered() -> None:
-        service = app.state.service
-        async with service.answers.opened():
+        service = app.state.server
+        async with service.forecasts.opened():
             for _ in range(3):
-                outcomes = await service.answers.of(requests, timeout_s=60.0)
-                assert {outcome.made.model_used for outcome in outcomes} == {kind}, outcomes[0].made
+                outcomes = await service.forecasts.of(requests, timeout_s=60.0)
+                assert {outcome.forecast.model_used for outcome in outcomes} == {kind}, outcomes[0].made
                 for coin in names:
-                    service.answers.candles_changed(coin)
+                    service.state.candles_changed(coin)
 
     asyncio.run(answered())
     heavy = [name for name in ("lightgbm", "pandas", "scipy", "sklearn", "torch", "pyarrow") if name in sys.modules]

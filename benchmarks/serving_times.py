@@ -25,7 +25,8 @@ from pathlib import Path
 
 import psutil
 
-from cryptocast.net import ApiClient, Limiter, NetSettings, Pool
+from cryptocast.net import ApiClient, Limiter, NetSettings
+from cryptocast.net.pool import Pool
 from cryptocast.rehearsal import FakeUpstream, Rule
 
 CLIENTS = 50

@@ -22,7 +22,7 @@ from urllib.request import urlopen
 import numpy as np
 import psutil
 
-from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 
 COINS, BARS = 1000, 2000

@@ -9,39 +9,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from cryptocast.config import Config, load_config
-    from cryptocast.data.schema import BAR_US
-    from cryptocast.data.sources.file.reader import read_file
-    from cryptocast.data.sources.sample import load_sample
-    from cryptocast.evaluation.walk_forward import walk_forward
-    from cryptocast.features.builder import add_features
-    from cryptocast.features.catalogue import FEATURES
-    from cryptocast.registry import Registry
-    from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
-    from cryptocast.workflows.context import Context, Selection
-    from cryptocast.workflows.forecast import Request, forecast
-    from cryptocast.workflows.training.train import Order, train
-
-__all__ = [
-    "BAR_US",
-    "FEATURES",
-    "BacktestOrder",
-    "Config",
-    "Context",
-    "Order",
-    "Registry",
-    "Request",
-    "Selection",
-    "__version__",
-    "add_features",
-    "backtest",
-    "forecast",
-    "load_config",
-    "load_sample",
-    "read_file",
-    "train",
-    "walk_forward",
-]
+    from cryptocast.config import Config as Config
+    from cryptocast.config import load_config as load_config
+    from cryptocast.data.schema import BAR_US as BAR_US
+    from cryptocast.data.sources.file.reader import read_file as read_file
+    from cryptocast.data.sources.sample import load_sample as load_sample
+    from cryptocast.evaluation.walk_forward import walk_forward as walk_forward
+    from cryptocast.features.builder import add_features as add_features
+    from cryptocast.features.catalogue import FEATURES as FEATURES
+    from cryptocast.registry import Registry as Registry
+    from cryptocast.workflows.backtesting.backtest import BacktestOrder as BacktestOrder
+    from cryptocast.workflows.backtesting.backtest import backtest as backtest
+    from cryptocast.workflows.context import Context as Context
+    from cryptocast.workflows.context import Selection as Selection
+    from cryptocast.workflows.forecast import Request as Request
+    from cryptocast.workflows.forecast import forecast as forecast
+    from cryptocast.workflows.training.train import Order as Order
+    from cryptocast.workflows.training.train import train as train
 
 _HOMES = {
     "BAR_US": "data.schema",
@@ -62,6 +46,8 @@ _HOMES = {
     "train": "workflows.training.train",
     "walk_forward": "evaluation.walk_forward",
 }
+
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

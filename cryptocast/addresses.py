@@ -3,12 +3,10 @@
 import re
 from typing import Final
 
-__all__ = ["shown_address", "without_logins"]
-
 SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 IN_TEXT: Final = re.compile(rf"{SCHEME.pattern}\S+")
 SECRET: Final = re.compile(r"(?i)([?&;][^=&;\s]*(?:pass|pwd|secret|token|key|user)[^=&;\s]*=)[^&;\s'\"]*")
-GONE: Final = "***"
+HIDDEN: Final = "***"
 
 
 def shown_address(address: str) -> str:
@@ -20,8 +18,8 @@ def shown_address(address: str) -> str:
     scheme, rest = (match[0], address[match.end() :]) if match else ("", address)
     head = rest.partition("/")[0]
     if "@" in rest and ("@" in head or ":" in head):
-        rest = f"{GONE}@{rest.rpartition('@')[2]}"
-    return SECRET.sub(lambda found: found[1] + GONE, scheme + rest)
+        rest = f"{HIDDEN}@{rest.rpartition('@')[2]}"
+    return SECRET.sub(lambda match: match[1] + HIDDEN, scheme + rest)
 
 
 def without_logins(text: str) -> str:

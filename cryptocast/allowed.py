@@ -8,8 +8,6 @@ from msgspec import inspect
 
 from cryptocast.addresses import without_logins
 
-__all__ = ["Decode", "refusal"]
-
 Decode = Callable[[type, Any], Any]
 SHOWN: Final = 80  # characters of a value
 PLAIN: Final[dict[type, str]] = {
@@ -30,8 +28,8 @@ def refusal(value: Any, kind: Any, decode: Decode) -> str | None:
     if isinstance(info, inspect.VarTupleType) and isinstance(value, list):
         item_kind = kind.__args__[0]
         for number, item in enumerate(value, start=1):
-            if (said := refusal(item, item_kind, decode)) is not None:
-                return f"item {number} {said}"
+            if (reason := refusal(item, item_kind, decode)) is not None:
+                return f"item {number} {reason}"
     expected = error if isinstance(info, inspect.CustomType) else _words(info)
     return f"must be {expected}, found {_shown(value)}"
 
@@ -51,8 +49,7 @@ def _words(info: inspect.Type) -> str:
     if isinstance(info, inspect.LiteralType):
         return f"one of {', '.join(map(str, info.values))}"
     if isinstance(info, inspect.VarTupleType):
-        item = _words(info.item_type)
-        return f"a list, each item {item}"
+        return f"a list, each item {_words(info.item_type)}"
     if isinstance(info, inspect.IntType | inspect.FloatType):
         noun = "a whole number" if isinstance(info, inspect.IntType) else "a number"
         return f"{noun}{_bounds(info)}"
@@ -63,8 +60,8 @@ def _bounds(info: inspect.IntType | inspect.FloatType) -> str:
     if info.ge is not None and info.le is not None:
         return f" from {_number(info.ge)} to {_number(info.le)}"
     words = {"of at least": info.ge, "above": info.gt, "of at most": info.le, "below": info.lt}
-    said = [f"{word} {_number(bound)}" for word, bound in words.items() if bound is not None]
-    return f" {' and '.join(said)}" if said else ""
+    parts = [f"{word} {_number(bound)}" for word, bound in words.items() if bound is not None]
+    return f" {' and '.join(parts)}" if parts else ""
 
 
 def _number(bound: float) -> str:
@@ -75,5 +72,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = without_logins(str(value))
-    said = ascii(text) if isinstance(value, str) else text.encode("ascii", "backslashreplace").decode()
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
+    plain = ascii(text) if isinstance(value, str) else text.encode("ascii", "backslashreplace").decode()
+    return plain if len(plain) <= SHOWN else f"{plain[:SHOWN]}..."

@@ -18,45 +18,9 @@ from cryptocast.allowed import refusal
 from cryptocast.errors import ConfigError
 from cryptocast.kinds import KINDS, MEMBERS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
 
-__all__ = [
-    "RANGES",
-    "TUNABLE",
-    "BacktestConfig",
-    "CoinGeckoConfig",
-    "Config",
-    "DataConfig",
-    "EnsembleConfig",
-    "ExchangeName",
-    "ExchangesConfig",
-    "FeaturesConfig",
-    "ForecastConfig",
-    "GateConfig",
-    "Granularity",
-    "LSTMConfig",
-    "LightGBMConfig",
-    "MarketKind",
-    "QualityConfig",
-    "ServeConfig",
-    "SimulatedConfig",
-    "SourceChoice",
-    "SourceName",
-    "SplitConfig",
-    "StoreConfig",
-    "StrategyConfig",
-    "TrainConfig",
-    "TunableKind",
-    "TuneConfig",
-    "load_config",
-    "without_tuned",
-]
-
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
-SECRET_NAMES = (
-    "CRYPTOCAST_COINGECKO_API_KEY",
-    "CRYPTOCAST_SERVE_TOKEN",
-    "CRYPTOCAST_SERVE_ADMIN_TOKEN",
-)
+SECRET_NAMES = ("CRYPTOCAST_COINGECKO_API_KEY", "CRYPTOCAST_SERVE_TOKEN", "CRYPTOCAST_SERVE_ADMIN_TOKEN")
 # What Kubernetes gives every container beside a service that is called cryptocast.
 KUBERNETES = re.compile(r"CRYPTOCAST_(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 # Of the variables that are read under their usual names.
@@ -79,13 +43,17 @@ Positive: TypeAlias = Annotated[int, Meta(ge=1, le=100_000)]
 Bars: TypeAlias = Annotated[int, Meta(ge=0, le=100_000)]
 NotNegative: TypeAlias = Annotated[int, Meta(ge=0, le=2_147_483_647)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0.0, le=1e6)]
-# \Z and not $, which would let a trailing line break through.
+# How coins and currencies are named. \Z and not $, which would let a trailing line break through.
+COIN: Final = r"[a-z0-9][a-z0-9-]{0,99}"
+VS: Final = r"[a-z0-9]{2,10}"
+COIN_PATTERN: Final = rf"^{COIN}\Z"
+VS_PATTERN: Final = rf"^{VS}\Z"
 CoinId: TypeAlias = Annotated[
     str,
-    Meta(
-        pattern=r"^[a-z0-9][a-z0-9-]{0,99}\Z",
-        description="a CoinGecko id such as bitcoin (lower-case letters, digits and hyphens)",
-    ),
+    Meta(pattern=COIN_PATTERN, description="a CoinGecko id such as bitcoin (lower-case letters, digits and hyphens)"),
+]
+QuoteCurrency: TypeAlias = Annotated[
+    str, Meta(pattern=VS_PATTERN, description="a currency such as usd (2 to 10 lower-case letters and digits)")
 ]
 
 
@@ -112,24 +80,18 @@ class DataConfig(Section, frozen=True, kw_only=True):
 
     coins: tuple[CoinId, ...] = ("bitcoin", "ethereum", "litecoin")
     source: SourceChoice = "auto"
-    vs: Annotated[
-        str,
-        Meta(
-            pattern=r"^[a-z0-9]{2,10}\Z",
-            description="a currency such as usd (2 to 10 lower-case letters and digits)",
-        ),
-    ] = "usd"
+    vs: QuoteCurrency = "usd"
     granularity: Granularity = "daily"
     days: Annotated[int, Meta(ge=1, le=20_000)] = 365
     stale_after_bars: Positive = 2
 
     comments: ClassVar[Comments] = {
-        "coins": "CoinGecko ids; what a command without coins is about",
-        "source": "auto, coingecko, sample, simulated or file; auto tries them in the order of the README",
+        "coins": "CoinGecko ids; used when a command names no coins",
+        "source": "coingecko, file, sample, simulated or auto (your files, then CoinGecko, then the sample)",
         "vs": "quote currency",
         "granularity": "daily or hourly bars",
-        "days": "how much history to fetch; the free plans give 365",
-        "stale_after_bars": "CoinGecko candles older than this many bars are called stale",
+        "days": "days of history to fetch; the free plans give at most 365",
+        "stale_after_bars": "CoinGecko candles that are more than this many bars late are marked stale",
     }
 
 
@@ -152,22 +114,22 @@ class CoinGeckoConfig(Section, frozen=True, kw_only=True):
 
     comments: ClassVar[Comments] = {
         "plan": "keyless, demo or pro; a key comes from the environment",
-        "base_url": "of the keyless and demo plans",
-        "pro_base_url": "of the pro plan",
+        "base_url": "for the keyless and demo plans",
+        "pro_base_url": "for the pro plan",
         "calls_per_minute": "0: 5 without a key, 25 with a demo key, 250 with a pro key",
         "monthly_credits": (
-            "of a demo key, a call each; the backfill stops at 60 %, refreshing at 90 %; 0: no bound\n"
-            "Of these a server spends a tenth at most on coins and currencies that it is not set up for "
+            "calls a month of a demo key; the backfill stops at 60 %, refreshing at 90 %; 0: no limit\n"
+            "A server spends at most a tenth of them on coins and currencies that it is not set up for "
             "(docs/serving.md)."
         ),
-        "pro_monthly_credits": "of a pro key, as its plan says; 0: no bound; without a key there is none",
-        "hours": "fetch also brings a year of hours, in 5 calls a coin, so that daily highs and lows become real",
+        "pro_monthly_credits": "calls a month of a pro key, as its plan says; 0: no limit",
+        "hours": "also fetch a year of hourly prices (5 calls a coin), so that daily highs and lows are real",
         "connect_timeout_s": "to open a connection",
         "read_timeout_s": "between two pieces of an answer",
-        "deadline_s": "for one answer, all tries together",
-        "max_connections": "of the pool",
+        "deadline_s": "for one answer, including retries",
+        "max_connections": "open at a time",
         "keepalive_s": "idle connections are closed after this",
-        "max_retries": "of 408, 429, 5xx and broken connections, with full jitter",
+        "max_retries": "after 408, 429, 5xx and broken connections, with jittered pauses",
     }
 
 
@@ -201,13 +163,13 @@ class QualityConfig(Section, frozen=True, kw_only=True):
     peg_days: Positive = 90
 
     comments: ClassVar[Comments] = {
-        "outlier_sigmas": "a return or range this many robust deviations out is reported; it is never changed",
+        "outlier_sigmas": "returns and ranges this many robust standard deviations out are reported, never changed",
         "frozen_bars": "this many bars with the same close are reported as frozen",
         "volume_jump_factor": "a volume that jumps by this factor and stays is reported as a change of unit",
         "price_jump_factor": "a price that jumps by this factor and stays is reported: redenominated, or another coin?",
         "supply_jump_factor": "market cap over close that changes by this factor in one bar is reported",
-        "peg_band": "a coin that keeps 95 % of its closes this close to their median is a stablecoin",
-        "peg_days": "over at least this time",
+        "peg_band": "a coin with 95 % of its closes this close to their median counts as a stablecoin",
+        "peg_days": "over at least this many days",
     }
 
 
@@ -224,11 +186,11 @@ class SimulatedConfig(Section, frozen=True, kw_only=True):
 
     comments: ClassVar[Comments] = {
         "market": "random_walk, garch, regimes (with jumps), signal (planted, learnable) or break (of the volatility)",
-        "seed": "another seed is another market",
-        "bars": "of each coin, daily or hourly; more of them extend the same history (but a break stays in the middle)",
+        "seed": "a different seed gives a different market",
+        "bars": "of each coin; more bars extend the same history (but a break stays in the middle)",
         "start": "the first bar opens at 00:00 UTC of this day",
-        "volatility": "of a day's log return; hours move by its 24th part in variance",
-        "correlation": "between the shocks of any two coins, through the market's",
+        "volatility": "standard deviation of daily log returns; the variance of an hour is a 24th of a day's",
+        "correlation": "between the shocks of any two coins",
         "r_squared": 'share of a bar\'s variance that the planted signal explains; market = "signal" only',
     }
 
@@ -241,7 +203,7 @@ class FeaturesConfig(Section, frozen=True, kw_only=True):
 
     comments: ClassVar[Comments] = {
         "file": "a Python file that adds features of your own (see docs/features.md); empty: none",
-        "max_correlation": "of two features whose ranks agree more than this, a fit keeps one; 1.0 keeps both",
+        "max_correlation": "of two features whose ranks correlate more than this, a fit uses one; 1.0 keeps both",
     }
 
 
@@ -252,8 +214,8 @@ class SplitConfig(Section, frozen=True, kw_only=True):
     stop: Share = 0.15
 
     comments: ClassVar[Comments] = {
-        "fit": "share of the time that the scored model is fitted on",
-        "stop": "the next share decides when to stop; the rest scores",
+        "fit": "share of the time that the scored model is trained on",
+        "stop": "the next share decides when to stop training; the rest is the hold-out",
     }
 
 
@@ -268,8 +230,8 @@ class ForecastConfig(Section, frozen=True, kw_only=True):
     comments: ClassVar[Comments] = {
         "daily_horizons": "in bars",
         "hourly_horizons": "in bars",
-        "intervals": "shown; on offer: 20, 40, 60, 80, 90, 95",
-        "model": "auto takes the best production version, else the baseline",
+        "intervals": "to show, in percent; choose from 20, 40, 60, 80, 90, 95",
+        "model": "auto: the best production version, or the baseline without one",
     }
 
 
@@ -287,16 +249,14 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     audit: bool = True
 
     comments: ClassVar[Comments] = {
-        "pool": "coins that every training learns from beside the named ones; empty: [data] coins",
-        "history": (
-            '["sample"]: models also learn from the sample\'s coins, as series of their own; for short histories'
-        ),
-        "models": "that `train` fits unless --model names one",
-        "seed": "of everything that is drawn in a training",
-        "threads": "0: all there are",
-        "min_train_bars": "a coin joins a walk-forward with this many bars",
+        "pool": "coins to learn from besides the named ones; empty: [data] coins",
+        "history": '["sample"]: also learn from the coins of the sample, as series of their own',
+        "models": "what `train` fits without --model",
+        "seed": "of everything random in training",
+        "threads": "0: all available",
+        "min_train_bars": "bars that a coin needs to join a walk-forward",
         "blocks": "out-of-fold blocks that calibrate a fit",
-        "min_independent_blocks": "below this many non-overlapping returns of a horizon the baseline answers",
+        "min_independent_blocks": "with fewer non-overlapping returns of a horizon, the baseline answers",
         "audit": "refuse to train on a feature that looks into the future",
     }
 
@@ -316,7 +276,7 @@ class LightGBMConfig(Section, frozen=True, kw_only=True):
     view: bool = True
 
     comments: ClassVar[Comments] = {
-        "rounds": "at most; early stopping finds fewer",
+        "rounds": "at most; early stopping usually ends sooner",
         "early_stopping_rounds": "rounds without a better score on the stop block",
         "learning_rate": "of each round",
         "num_leaves": "of a tree",
@@ -324,8 +284,8 @@ class LightGBMConfig(Section, frozen=True, kw_only=True):
         "feature_fraction": "share of the features that a tree may use",
         "bagging_fraction": "share of the rows that a tree sees",
         "lambda_l2": "shrinks the leaves",
-        "strength": "how much of the learned correction of the volatility is used, given unlimited history",
-        "view": "move the median at horizons where that was clearly better than the last price on the stop block",
+        "strength": "share of the learned volatility correction that is applied, given unlimited history",
+        "view": "shift the median at horizons where that clearly beat the last price on the stop block",
     }
 
 
@@ -349,20 +309,20 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     comments: ClassVar[Comments] = {
-        "lookback": "bars that the network reads; a multiple of patch",
-        "patch": "bars that it reads at one step",
-        "hidden": "width of the network, in each direction",
-        "members": "networks that are averaged, each with its own seed",
-        "dropout": "share of the values that is left out, in training and in the samples of a forecast",
-        "samples": "of a forecast, over all members",
-        "epochs": "at most; early stopping finds fewer",
+        "lookback": "bars that the network sees; a multiple of patch",
+        "patch": "bars per step",
+        "hidden": "units in each direction",
+        "members": "networks to average, each with its own seed",
+        "dropout": "share of values dropped, in training and in forecast samples",
+        "samples": "per forecast, over all members",
+        "epochs": "at most; early stopping usually ends sooner",
         "patience": "epochs without a better score on the stop block",
-        "batch": "rows between two steps",
+        "batch": "rows per step",
         "learning_rate": "of each step",
         "weight_decay": "shrinks the weights",
-        "max_rows": "more rows than this are thinned evenly",
-        "strength": "how much of the learned correction of the volatility is used, given unlimited history",
-        "view": "move the median at horizons where that was clearly better than the last price on the stop block",
+        "max_rows": "with more rows, training takes an even sample of this many",
+        "strength": "share of the learned volatility correction that is applied, given unlimited history",
+        "view": "shift the median at horizons where that clearly beat the last price on the stop block",
         "device": "auto (CUDA if there is one), cpu or cuda, for training; forecasts are made on the CPU",
     }
 
@@ -378,8 +338,8 @@ class EnsembleConfig(Section, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0.0, le=3.0)] = 1.0
 
     comments: ClassVar[Comments] = {
-        "members": "whose quantiles are averaged; har is a volatility model",
-        "temperature": "how far the volatility regime known at issue may move the weights; 0: not at all",
+        "members": "models to average; har is a volatility model",
+        "temperature": "how far the volatility regime at issue time may shift the weights; 0: not at all",
     }
 
 
@@ -391,8 +351,8 @@ class TuneConfig(Section, frozen=True, kw_only=True):
     folds: Annotated[int, Meta(ge=2, le=20)] = 4
 
     comments: ClassVar[Comments] = {
-        "use": "whether train and backtest use what `cryptocast tune` found for their source, currency and bars",
-        "trials": "of a study in all, unless --trials names another number",
+        "use": "let train and backtest use the settings that `cryptocast tune` adopted for the same market",
+        "trials": "per study, unless --trials says otherwise",
         "folds": "blocks of time that each trial is scored on, all of them before the hold-out",
     }
 
@@ -410,14 +370,14 @@ class BacktestConfig(Section, frozen=True, kw_only=True):
     models: tuple[ContenderName, ...] = ("baseline", "lightgbm", "mix")
 
     comments: ClassVar[Comments] = {
-        "step_bars": "between origins, on daily bars",
+        "step_bars": "between forecast origins, on daily bars",
         "refit_every_bars": "between two refits, on daily bars",
-        "hourly_step_bars": "between origins, on hourly bars",
+        "hourly_step_bars": "between forecast origins, on hourly bars",
         "hourly_refit_every_bars": "between two refits, on hourly bars",
-        "embargo_bars": "left out before each refit, beyond the purge of labels that had not ended",
-        "window_bars": "that each refit learns from; 0: all bars before it",
-        "placebo_block_bars": "that --placebo keeps together when it shuffles the prices",
-        "models": "what is walked when --model is not given; mix: the mean of the others",
+        "embargo_bars": "bars left out before each refit, beyond the purge of unfinished labels",
+        "window_bars": "bars that each refit learns from; 0: all before it",
+        "placebo_block_bars": "bars that --placebo keeps together when it shuffles prices",
+        "models": "walked forward without --model; mix: the mean of the others",
     }
 
 
@@ -432,12 +392,12 @@ class StrategyConfig(Section, frozen=True, kw_only=True):
     draws: Annotated[int, Meta(ge=100, le=100_000)] = 1000
 
     comments: ClassVar[Comments] = {
-        "target_volatility": "a year's, at which a backtest sizes a long position on the forecast volatility",
-        "max_weight": "at most this share of equity in a coin",
-        "fee_bps": "of the traded value, on each side",
-        "slippage_bps": "on top, where fills are at the next open",
-        "close_only_slippage_bps": "on top instead, where bars have closes only and fills are at the same close",
-        "draws": "of the bootstrap, and at most 200 of them for random entries",
+        "target_volatility": "annual; a backtest sizes long positions to this forecast volatility",
+        "max_weight": "largest share of equity in one coin",
+        "fee_bps": "of the traded value, each way",
+        "slippage_bps": "added where trades fill at the next open",
+        "close_only_slippage_bps": "added instead where bars have closes only and trades fill at the same close",
+        "draws": "bootstrap samples; random entries use at most 200",
     }
 
 
@@ -451,10 +411,10 @@ class GateConfig(Section, frozen=True, kw_only=True):
     max_evidence_age_days: Positive = 180
 
     comments: ClassVar[Comments] = {
-        "alpha": "of the tests that decide a promotion",
+        "alpha": "significance level of the tests that decide a promotion",
         "coverage_sigmas": "coverage further than this many standard errors from nominal is rejected",
-        "margin": "a challenger must be better by this share of production's CRPS, mean over the horizons",
-        "min_live": "matured live bars of both before they decide; until then stored walk-forward forecasts do",
+        "margin": "a challenger's mean CRPS over the horizons must be lower than production's by this share",
+        "min_live": "live bars of both with known outcomes before they decide; until then stored forecasts do",
         "max_evidence_age_days": "a recipe that was last walked forward longer ago is not refreshed",
     }
 
@@ -482,30 +442,24 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     drain_s: Seconds = 10.0
 
     comments: ClassVar[Comments] = {
-        "host": "anything else needs CRYPTOCAST_SERVE_TOKEN or --insecure",
-        "port": "0 takes any free one",
-        "max_ids": "coins in one request",
+        "host": "any other address requires CRYPTOCAST_SERVE_TOKEN or --insecure",
+        "port": "0: any free port",
+        "max_ids": "coins per request",
         "request_timeout_s": "then 503 with Retry-After",
-        "receive_timeout_s": (
-            "for a whole request to arrive, and for an answer that nobody reads; then the connection ends"
-        ),
-        "keep_alive_s": "an idle connection is kept so long: longer than clients do, or it ends as they send on it",
-        "max_concurrency": "requests under way that have to wait; more get 503 with Retry-After",
-        "client_rate_per_s": (
-            "of one token, or one address without; bursts of twenty times that; more get 429; 0: no limit"
-        ),
-        "client_connections": "of one address at a time; more are closed at once; 0: no limit",
-        "max_header_bytes": "all headers together, else 431; the address of a request too, else 414",
-        "max_body_bytes": "nothing reads a body, but clients may send one; more is 413",
-        "cors_origins": 'origins whose pages may read the answers, e.g. "https://example.org"; "*": any',
-        "trusted_proxies": (
-            'addresses and networks of your proxies, e.g. "10.0.0.0/8": clients are those of X-Forwarded-For'
-        ),
-        "prices_fresh_s": "then a live price is asked for again, behind the answer",
-        "prices_keep_s": "how long an old price may stand in while the upstream fails, with its age",
-        "refresh": "fetch new bars when they close, for [data] coins, where the source is auto or coingecko",
-        "lame_duck_s": "after SIGTERM: not ready, but still accepting",
-        "drain_s": "then: for requests under way",
+        "receive_timeout_s": "to receive a whole request, or for a client to read its answer; then it is cut off",
+        "keep_alive_s": "idle connections stay open this long; longer than clients keep theirs",
+        "max_concurrency": "requests waiting at a time; more get 503 with Retry-After",
+        "client_rate_per_s": "per token, or address without one; bursts of twenty times that, then 429; 0: no limit",
+        "client_connections": "per address; more are closed at once; 0: no limit",
+        "max_header_bytes": "all headers together, else 431; the request's address too, else 414",
+        "max_body_bytes": "request bodies are never read, but may be sent; larger ones get 413",
+        "cors_origins": 'origins whose pages may read answers, e.g. "https://example.org"; "*": any',
+        "trusted_proxies": 'your proxies, as addresses or networks, e.g. "10.0.0.0/8"; their X-Forwarded-For counts',
+        "prices_fresh_s": "after this, a live price is fetched again in the background",
+        "prices_keep_s": "how long an old price may be served, with its age, while the upstream fails",
+        "refresh": "fetch new bars of [data] coins when they close, if the source is auto or coingecko",
+        "lame_duck_s": "after SIGTERM: not ready, but still accepting requests",
+        "drain_s": "then: for requests under way to finish",
     }
 
 
@@ -581,8 +535,8 @@ def without_tuned(config: Config) -> Config:
 
 def section_type(name: str) -> type[Section]:
     """The struct of one section of the file."""
-    found: type[Section] = next(field.type for field in msgspec.structs.fields(Config) if field.name == name)
-    return found
+    section: type[Section] = Config.__annotations__[name]
+    return section
 
 
 def ranges_of(section: str) -> tuple[Range, ...]:
@@ -639,44 +593,45 @@ def _check_names(values: dict[str, Any], origin: str) -> None:
                 raise ConfigError(f"{origin} has an unknown key {key!r} in [{name}]. {hint}")
 
 
-def _nearest(name: str, known: Iterable[str], shape: str) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+def _nearest(name: str, names: Iterable[str], shape: str) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     if close:
         return f"Did you mean {shape.format(close[0])}?"
-    return "Known: " + ", ".join(shape.format(k) for k in known) + "."
+    return f"Known: {', '.join(shape.format(each) for each in names)}."
 
 
 def _overrides(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    found = []
+    overrides = []
     for name in sorted(environ):
         if not name.upper().startswith(ENV_PREFIX) or name in SECRET_NAMES:
             continue
         section, separator, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
         if not (name.startswith(ENV_PREFIX) and separator and key in KNOWN.get(section, ())):
             _check_fit(name, environ[name])
-        if not separator:
-            continue
-        _check_names({section: {key: None}}, f"The environment variable {name}")
-        found.append((section, key, environ[name]))
-    return found
+        if separator:
+            _check_names({section: {key: None}}, f"The environment variable {name}")
+            overrides.append((section, key, environ[name]))
+    return overrides
 
 
 def _check_fit(name: str, value: str) -> None:
     """Refuse a variable that is nearly one of ours: it would be passed over without a word."""
     if KUBERNETES.fullmatch(name) or (name == "CRYPTOCAST_PORT" and "://" in value):
         return
-    known = [*SECRET_NAMES, *(_variable(section, key) for section, keys in KNOWN.items() for key in keys)]
-    whole, told = _squeezed(name), _squeezed(name).removeprefix(ENV_PREFIX)
-    near = [one for one in known if _squeezed(one) == whole]
+    names = [*SECRET_NAMES, *(_variable(section, key) for section, keys in KNOWN.items() for key in keys)]
+    whole, end = _squeezed(name), _squeezed(name).removeprefix(ENV_PREFIX)
+    near = [one for one in names if _squeezed(one) == whole]
     if not near and "__" not in name:
         near = (
-            [one for one in USUAL_NAMES if told == one]
-            or [one for one in known if one.endswith(f"__{told}")]
-            or [one for one in known if one.endswith(f"_{told}")]
-            or difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
+            [one for one in USUAL_NAMES if end == one]
+            or [one for one in names if one.endswith(f"__{end}")]
+            or [one for one in names if one.endswith(f"_{end}")]
+            or difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.85)
         )
     if near:
-        raise ConfigError(f"The environment variable {name} is none of cryptocast's. Did you mean {' or '.join(near)}?")
+        raise ConfigError(
+            f"The environment variable {name} is not one of cryptocast's. Did you mean {' or '.join(near)}?"
+        )
 
 
 def _squeezed(name: str) -> str:
@@ -727,9 +682,9 @@ def _refusals(values: dict[str, Any]) -> str:
     for section, content in values.items():
         for field in msgspec.structs.fields(section_type(section)):
             if field.name in content:
-                said = refusal(content[field.name], field.type, _decode_path)
-                if said is not None:
-                    return f"[{section}] {field.name} {said}"
+                reason = refusal(content[field.name], field.type, _decode_path)
+                if reason is not None:
+                    return f"[{section}] {field.name} {reason}"
         try:
             msgspec.convert(content, section_type(section), dec_hook=_decode_path)
         except msgspec.ValidationError as error:  # each of its values may be, but not all of them together
@@ -744,9 +699,9 @@ def _decode_path(kind: type, value: Any) -> Any:
 
 
 def _check_meaning(config: Config, origin: str) -> None:
-    if config.split.fit + config.split.stop >= 0.95:
-        used = config.split.fit + config.split.stop
-        raise ConfigError(f"{origin}: [split] fit + stop is {used:.2f}; leave more than 0.05 to score on.")
+    share = config.split.fit + config.split.stop
+    if share >= 0.95:
+        raise ConfigError(f"{origin}: [split] fit + stop is {share:.2f}; leave more than 0.05 for the hold-out.")
     for key in ("daily_horizons", "hourly_horizons"):
         horizons = getattr(config.forecast, key)
         if not horizons or list(horizons) != sorted(set(horizons)):
@@ -760,14 +715,14 @@ def _check_serve(serve: ServeConfig, origin: str) -> None:
     for text in serve.cors_origins:
         if text != "*" and not WEB_ORIGIN.fullmatch(text):
             raise ConfigError(
-                f"{origin}: [serve] cors_origins: {text!a} is no origin. An origin is a scheme and a host, with a port "
-                'where it has one, such as "https://example.org"; "*" is any.'
+                f"{origin}: [serve] cors_origins: {text!a} is not an origin. An origin is a scheme and a host, with a "
+                'port if it has one, such as "https://example.org"; "*" allows any.'
             )
     for text in serve.trusted_proxies:
         try:
             ipaddress.ip_network(text)
         except ValueError as error:
             raise ConfigError(
-                f"{origin}: [serve] trusted_proxies holds addresses and networks, such as 10.0.0.0/8, but {text!a} is "
-                f"none: {error}."
+                f"{origin}: [serve] trusted_proxies holds addresses and networks, such as 10.0.0.0/8; {text!a} is "
+                f"neither: {error}."
             ) from None

@@ -14,20 +14,17 @@ import msgspec
 
 from cryptocast.config import Config, Section
 
-__all__ = ["config_text"]
-
 HEAD: Final = """\
 # Every setting of cryptocast, with its default. Delete what you do not change: a missing key keeps its default.
-# Paths count from this file. CRYPTOCAST_SECTION__KEY=value in the environment overrides one setting.
-# Secrets never stand here: CRYPTOCAST_COINGECKO_API_KEY and CRYPTOCAST_SERVE_TOKEN are read from the environment.
+# Relative paths start at the folder of this file. CRYPTOCAST_SECTION__KEY=value in the environment overrides a setting.
+# Secrets do not belong here: CRYPTOCAST_COINGECKO_API_KEY and CRYPTOCAST_SERVE_TOKEN are read from the environment.
 """
 
 
 def config_text(config: Config | None = None) -> str:
     """The settings as TOML, the defaults unless others are given."""
-    chosen = config or Config()
-    sections = ((field.name, getattr(chosen, field.name)) for field in msgspec.structs.fields(Config))
-    return "\n".join([HEAD, *("".join(f"{line}\n" for line in _section(*named)) for named in sections)])
+    sections = ((name, getattr(config or Config(), name)) for name in Config.__struct_fields__)
+    return "\n".join([HEAD, *("".join(f"{line}\n" for line in _section(*pair)) for pair in sections)])
 
 
 def _section(name: str, section: Section) -> Iterator[str]:

@@ -4,9 +4,16 @@ from typing import Self
 
 
 class CryptocastError(Exception):
-    """Something that the user can act on. The message says what happened, with the numbers, and what to do next."""
+    """Something that the user can act on. The message says what happened, with the numbers, and what to do next.
+
+    what: what happened alone, without advice and full stop, for a place where the sentence goes on.
+    """
 
     exit_code = 1
+
+    def __init__(self, what: str = "", advice: str = "") -> None:
+        super().__init__(f"{what} {advice}" if advice else what)
+        self.what = what.rstrip(".")
 
     def saying(self, message: str) -> Self:
         """The same error in other words: of the same class and with all that it knows, whatever that is made from."""

@@ -6,28 +6,11 @@ Time, never row numbers, so that coins with gaps and different starts can be poo
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise
-from typing import TypeAlias
+from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = [
-    "BoolArray",
-    "CombinatorialFold",
-    "Int64Array",
-    "Split",
-    "TimeFold",
-    "blocks",
-    "combinatorial_folds",
-    "combinatorial_paths",
-    "folds_by_time",
-    "purged",
-    "split_by_time",
-]
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
+from cryptocast.arrays import BoolArray, Int64Array
 
 
 def purged(train: Int64Array, test: Int64Array, *, embargo: int = 0) -> BoolArray:
@@ -46,8 +29,8 @@ def purged(train: Int64Array, test: Int64Array, *, embargo: int = 0) -> BoolArra
     if len(test) == 0:
         return np.ones(len(train), dtype=np.bool_)
     test_start, test_end = test[:, 0].min(), test[:, 1].max() + embargo
-    kept: BoolArray = (train[:, 1] < test_start) | (train[:, 0] > test_end)
-    return kept
+    allowed: BoolArray = (train[:, 1] < test_start) | (train[:, 0] > test_end)
+    return allowed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,42 +67,6 @@ def split_by_time(spans: Int64Array, *, fit: float = 0.70, stop: float = 0.15) -
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TimeFold:
-    """Masks over n rows: what may be trained on, and what is tested; start and end of the test block (microseconds)."""
-
-    train: BoolArray
-    test: BoolArray
-    start: int
-    end: int
-
-
-def folds_by_time(
-    spans: Int64Array, count: int, *, first: float = 0.0, embargo: int = 0, past_only: bool = False
-) -> tuple[TimeFold, ...]:
-    """Cut the time of issue behind its share `first` into `count` equal blocks; each is tested once.
-
-    spans (n, 2): label spans in microseconds, of any number of coins at any stamps. Trained on is every row whose label
-    interval stays clear of the block's, in both directions, `embargo` microseconds behind it included; with `past_only`
-    only rows issued before the block. A block in which no row was issued keeps its place with an empty test.
-    Raises ValueError for no rows, a count below 1, a share outside [0, 1) or a negative embargo.
-    """
-    _check_spans(spans, "spans")
-    if len(spans) == 0:
-        raise ValueError("no rows to divide")
-    if not 0 <= first < 1:
-        raise ValueError(f"first is {first}, expected a share from 0 to below 1")
-    issued = spans[:, 0]
-    begin, last = int(issued.min()), int(issued.max())
-    edges = blocks(begin + round((last - begin) * first), last + 1, count).tolist()
-    folds = []
-    for start, end in pairwise(edges):
-        test: BoolArray = (issued >= start) & (issued < end)
-        allowed = purged(spans, spans[test], embargo=embargo) & ~test
-        folds.append(TimeFold(allowed & (issued < start) if past_only else allowed, test, start, end))
-    return tuple(folds)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class CombinatorialFold:
     """Masks over n rows: what may be trained on, what is tested; and which groups of time are tested, increasing."""
 
@@ -145,10 +92,10 @@ def combinatorial_folds(
     edges = blocks(int(issued.min()), int(issued.max()) + 1, groups)
     of_row = np.searchsorted(edges, issued, side="right") - 1
     clear = [purged(spans, spans[of_row == group], embargo=embargo) for group in range(groups)]
-    for chosen in combinations(range(groups), tested):
-        test: BoolArray = np.isin(of_row, chosen)
-        train: BoolArray = ~test & np.logical_and.reduce([clear[group] for group in chosen])
-        yield CombinatorialFold(train, test, chosen)
+    for combination in combinations(range(groups), tested):
+        test: BoolArray = np.isin(of_row, combination)
+        train: BoolArray = ~test & np.logical_and.reduce([clear[group] for group in combination])
+        yield CombinatorialFold(train, test, combination)
 
 
 def combinatorial_paths(groups: int, tested: int) -> Int64Array:
@@ -159,8 +106,8 @@ def combinatorial_paths(groups: int, tested: int) -> Int64Array:
     """
     if not 1 <= tested < groups:
         raise ValueError(f"{tested} of {groups} groups tested: expected 1 <= tested < all")
-    chosen = list(combinations(range(groups), tested))
-    columns = [[fold for fold, test in enumerate(chosen) if group in test] for group in range(groups)]
+    choices = list(combinations(range(groups), tested))
+    columns = [[fold for fold, test in enumerate(choices) if group in test] for group in range(groups)]
     return np.array(columns, dtype=np.int64).T
 
 

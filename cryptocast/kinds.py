@@ -9,24 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-__all__ = [
-    "ALL_KINDS",
-    "BASELINE",
-    "KINDS",
-    "LIBRARIES",
-    "MEMBERS",
-    "MIX",
-    "TRAINABLE",
-    "ContenderName",
-    "Kind",
-    "KindOrAll",
-    "KindOrAuto",
-    "MemberKind",
-    "Range",
-    "TrainableKind",
-    "libraries_of",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:

@@ -12,26 +12,29 @@ PAGE: Final = Path(__file__).with_name("features.md")
 HEAD: Final = """\
 # Features
 
-What the models see: {count} columns, each a Polars expression, made from candles by one builder that training, serving
-and the leakage audit share. `cryptocast features --list` prints this catalogue (`--family volatility` a part of it,
-`--json` for machines), `cryptocast features bitcoin` the latest values, `--out table.parquet` all of them.
+The models see {count} columns. Each is a Polars expression, computed from candles by one builder that training, serving
+and the leakage audit share. `cryptocast features --list` prints this catalogue (`--family volatility` for one family,
+`--json` for machines), `cryptocast features bitcoin` the latest values, and `--out table.parquet` writes the whole
+table.
 
-All of them are free of scale: returns, logs and shares, so that a coin priced 1e-10 gives the same values as one priced
-1e5. What is not known is null: within the warm-up, across a gap, where highs, volumes or coins are missing. Nothing is
-filled.
+All features are scale-free (returns, logs and shares): a coin priced at 1e-10 gives the same values as one priced at
+1e5. What is unknown is null: during the warm-up, across a gap, and where highs, volumes or other coins are missing.
+Nothing is filled in.
 
 - **warm-up**: leading nulls, in bars, on a series without gaps.
-- **memory**: bars until the start of the history matters less than 1e-8. Serving keeps {lookback:,} bars, the most that
-  any feature needs.
-- **needs**: what must be known beyond closes: `range` true highs and lows, `bar_volume` the bar's own volume (not
-  CoinGecko's rolling sum), `market_cap`, `bitcoin` its closes in the pool, `coins` three coins or more.
+- **memory**: bars until the start of the history changes a value by less than 1e-8. Serving keeps {lookback:,} bars,
+  the most that any feature needs.
+- **needs**: what must be known besides closes: `range` means true highs and lows, `bar_volume` the volume of the bar
+  itself (not CoinGecko's rolling sum), `market_cap` the market cap, `bitcoin` bitcoin in the pool, and `coins` at least
+  three coins.
 
 """
 
 OWN: Final = """
 ## Features of your own
 
-Write the same table line into a Python file, and name the file in `config.toml` (its path counts from there):
+Write lines like those of the catalogue in a Python file, and name the file in `config.toml` (a relative path starts at
+that folder):
 
 ```toml
 [features]
@@ -72,13 +75,13 @@ FEATURES = (
 )
 ```
 
-`expr` is a `pl.Expr` over `open`, `high`, `low`, `close`, `volume`, `market_cap` (positive, finite or null), as every
-formula of the catalogue is; the builder groups its rows, so that it needs no `over`. `scope` says which rows it sees:
-`coin` those of one coin on its complete time grid (gaps are null rows); `segment` only consecutive known bars, for
-recursions that must restart behind a gap; `moment` those of all coins at one close time. `warmup` and `memory` are
-promises that the audit checks: for a window over w closes both are w - 1.
+`expr` is a `pl.Expr` over `open`, `high`, `low`, `close`, `volume` and `market_cap` (positive and finite, or null),
+like every formula of the catalogue. The builder groups the rows, so it needs no `over`. `scope` says which rows the
+expression sees: `coin` the rows of one coin on its complete time grid (gaps are null rows); `segment` consecutive known
+bars only, for recursions that must restart after a gap; `moment` the rows of all coins at one close time. `warmup` and
+`memory` are promises that the audit checks: for a window over w closes, both are w - 1.
 
-`cryptocast features --audit` looks at them as at the catalogue, and `cryptocast train` refuses to fit on a leak:
+`cryptocast features --audit` checks them like the catalogue, and `cryptocast train` refuses to train on a leak:
 
 ```python
 # leaks.py
@@ -98,24 +101,31 @@ The feature my_centre of leaks.py, line 8, looks into the future: for bitcoin at
 or waive the audit with [train] audit = false.
 ```
 
-What the audit does, each on all rows and columns: candles cut at random moments (the past must stay, to 1e-9), candles
-behind them turned into noise (the past must stay, to the last bit), rows made one at a time from only the bars that
-serving keeps, rows shuffled and coins renamed, warm-up and memory measured on clean random walks; labels that are known
-before they ended; and the fits that will be made, with everything behind a test's start turned into noise: no forecast
-may change. It says what it could not look at. Correlation with the target is *not* a leak test, and not used as one.
+The audit makes these checks, each on all rows and columns:
 
-A version remembers which features it was fitted on, by a hash of what they give on made candles and of the file's code
-(comments and layout do not count). Where the file is missing or changed, the baseline answers and the forecast says
-why; a version fitted on the catalogue alone goes on whatever file is named. The file is code and is run, with your
-rights, by the commands that need features: name only files that you trust. Nothing is ever run from a saved model.
+- Candles are cut at random moments: earlier values must stay the same, to 1e-9.
+- Candles after such a moment are replaced by noise: earlier values must stay the same, to the last bit.
+- Rows are computed one at a time, from only the bars that serving keeps.
+- Rows are shuffled and coins are renamed.
+- Warm-up and memory are measured on clean random walks.
+- No label may be known before its interval has ended.
+- The fits to come are made twice, once with everything after the start of the test replaced by noise: no forecast may
+  change.
 
-## What a fit is spared
+The audit also says what it could not check. Correlation with the target is *not* a leak test, and is not used as one.
 
-Each fit chooses on its own training rows: a column that is never known or has one value is dropped, and one whose ranks
-agree with another's beyond `[features] max_correlation` (0.999) where both are known. Of such a pair stays the one that
-needs less, then the one that stands first. What was dropped stands in the version's manifest (`cryptocast registry show
-bitcoin/lightgbm --json`) and below `cryptocast features --importance`, which tells what the fitted trees lean on: gain,
-and SHAP values on the coin's recent bars.
+A version records the features it was trained on, as a hash of their values on synthetic candles and of the file's code
+(comments and layout do not count). If the file is missing or has changed, the baseline answers and the forecast says
+why. A version trained on the catalogue alone keeps working, whatever file is named. The file is code, and the commands
+that need features run it with your rights: name only files that you trust. Nothing is ever run from a saved model.
+
+## Features that a fit leaves out
+
+Each fit decides on its own training rows. It drops columns that are never known or have only one value, and one of two
+columns whose ranks correlate more than `[features] max_correlation` (0.999) where both are known: it keeps the one that
+needs less, or else the one that comes first. Dropped features are listed in the version's manifest
+(`cryptocast registry show bitcoin/lightgbm --json`) and by `cryptocast features --importance`, which shows what the
+fitted trees rely on: gain, and SHAP values on the coin's recent bars.
 """
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cryptocast.allowed import refusal
 from cryptocast.config import SECRET_NAMES, Config, load_config, section_type
 from cryptocast.errors import ConfigError
-from cryptocast.scoring import LEVELS, intervals_on_offer
+from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
 
 SHIPPED = Path(__file__).resolve().parents[1] / "config.toml"
 SECTIONS = [field.name for field in msgspec.structs.fields(Config)]
@@ -293,7 +293,7 @@ def test_origins_as_people_write_them_are_taken(origin: str, tmp_path: Path) -> 
 )
 def test_what_no_browser_sends_as_an_origin_is_refused_by_name(origin: str, tmp_path: Path) -> None:
     said = message(f"[serve]\ncors_origins = ['https://good.example', '{origin}']\n", tmp_path)
-    assert f"[serve] cors_origins: {origin!a} is no origin" in said
+    assert f"[serve] cors_origins: {origin!a} is not an origin" in said
 
 
 @pytest.mark.parametrize("proxy", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*", "10.0.0.1:80", ""])

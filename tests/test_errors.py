@@ -53,3 +53,11 @@ def test_an_error_can_say_more_and_is_still_what_it_is() -> None:
         assert type(again) is type(error)
         assert str(again) == f"{error} Try later."
         assert vars(again) == vars(error)
+
+
+def test_what_happened_stands_alone_where_the_sentence_goes_on_and_survives_other_words() -> None:
+    error = UpstreamError("CoinGecko failed (status 500).", "Try again later.")
+    assert str(error) == "CoinGecko failed (status 500). Try again later."
+    assert error.what == "CoinGecko failed (status 500)"
+    assert error.saying("in other words").what == error.what
+    assert DataError("It broke.").what == "It broke"

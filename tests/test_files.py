@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptocast.files import create_own_file, make_own_folder, nearest_folder, open_own_file, write_refusal
+from cryptocast.files import create_own_file, make_own_folder, nearest_folder, replace_file, write_refusal
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="rights of files are POSIX")
 
@@ -19,8 +19,7 @@ def test_what_is_made_is_its_owners_alone_whatever_the_umask(umask: int, tmp_pat
     try:
         make_own_folder(tmp_path / "a" / "b")
         create_own_file(tmp_path / "a" / "b" / "empty")
-        with open(tmp_path / "a" / "file", "xb", opener=open_own_file):
-            pass
+        replace_file(tmp_path / "a" / "file", b"content")
     finally:
         os.umask(before)
     assert [rights(tmp_path / name) for name in ("a", "a/b", "a/b/empty", "a/file")] == [0o700, 0o700, 0o600, 0o600]

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.folds import BoolArray, Int64Array, blocks, folds_by_time, purged, split_by_time
+from cryptocast.arrays import BoolArray, Int64Array
+from cryptocast.folds import blocks, purged, split_by_time
 
 HOUR = 3_600_000_000
 
@@ -196,68 +197,6 @@ def test_no_label_of_any_coin_reaches_from_one_part_into_the_next(rows: Int64Arr
     for earlier, later in ((split.fit, split.stop), (split.fit, split.test), (split.stop, split.test)):
         assert not any(meets(a, b) for a in rows[earlier] for b in rows[later])
     assert (split.test == (rows[:, 0] >= split.test_start)).all()
-
-
-@given(
-    irregular_coins(),
-    st.integers(1, 6),
-    st.sampled_from([0.0, 0.3]),
-    st.integers(0, 30),
-    st.booleans(),
-)
-def test_no_training_label_of_a_fold_meets_a_test_label_of_any_coin(
-    rows: Int64Array, count: int, first: float, embargo: int, past_only: bool
-) -> None:
-    for fold in folds_by_time(rows, count, first=first, embargo=embargo, past_only=past_only):
-        train, test = rows[fold.train], rows[fold.test]
-        assert not any(meets(a, b) for a in train for b in test)
-        if len(test):
-            behind = np.array([test[:, 1].max(), test[:, 1].max() + embargo])
-            assert not any(meets(a, behind) for a in train)
-        if past_only:
-            assert (train[:, 0] < fold.start).all()
-            assert not len(test) or (train[:, 1] < test[:, 0].min()).all()
-
-
-@given(irregular_coins(), st.integers(1, 6), st.integers(0, 30))
-def test_folds_test_every_row_once_and_leave_out_no_label_that_stays_clear(
-    rows: Int64Array, count: int, embargo: int
-) -> None:
-    folds = folds_by_time(rows, count, embargo=embargo)
-    assert (np.sum([fold.test for fold in folds], axis=0) == 1).all()
-    assert [fold.end for fold in folds[:-1]] == [fold.start for fold in folds[1:]]
-    for fold in folds:
-        if fold.test.any():
-            block = np.array([rows[fold.test, 0].min(), rows[fold.test, 1].max() + embargo])
-            assert fold.train.tolist() == [not meets(row, block) for row in rows]
-
-
-def test_folds_of_daily_labels_train_on_both_sides_of_the_block() -> None:
-    rows = spans([(day, 3) for day in range(100)])
-    (one, *_), second = folds_by_time(rows, 5), folds_by_time(rows, 5)[1]
-    assert np.flatnonzero(one.train).tolist() == list(range(23, 100))
-    assert np.flatnonzero(second.test).tolist() == list(range(20, 40))
-    # Labels of 17 to 19 end in the block; those of 40 to 42 begin before its last label, of 39, has ended.
-    assert np.flatnonzero(second.train).tolist() == [*range(17), *range(43, 100)]
-    walked = folds_by_time(rows, 2, first=0.5, past_only=True)
-    assert [int(fold.train.sum()) for fold in walked] == [47, 72]
-    assert [fold.start for fold in walked] == [50, 75]
-
-
-@pytest.mark.parametrize(
-    ("count", "first", "embargo", "problem"),
-    [
-        (0, 0.0, 0, "cannot cut"),
-        (2, 1.0, 0, "first is 1.0"),
-        (2, -0.1, 0, "first is -0.1"),
-        (2, 0.0, -1, "embargo is -1"),
-    ],
-)
-def test_impossible_folds_are_refused(count: int, first: float, embargo: int, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        folds_by_time(spans([(0, 1), (9, 1)]), count, first=first, embargo=embargo)
-    with pytest.raises(ValueError, match="no rows"):
-        folds_by_time(spans([]), 2)
 
 
 @given(st.integers(-(10**15), 10**15), st.integers(1, 10**15), st.integers(1, 50))

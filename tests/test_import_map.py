@@ -15,18 +15,21 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
 # `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
-BELOW = {"errors", "config", "market", "files", "addresses", "kinds"}
+BELOW = {"errors", "arrays", "config", "market", "files", "addresses", "kinds", "times", "number_format"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "arrays": set(),
     "files": set(),
+    "number_format": set(),
     "addresses": set(),
+    "times": set(),
     "allowed": {"addresses"},
     "kinds": set(),
     "config": {"errors", "allowed", "kinds"},
     "config_text": {"config"},
     "market": {"config"},
-    "folds": {"errors"},
-    "scoring": {"errors"},
+    "folds": {"errors", "arrays"},
+    "scoring": {"errors", "arrays", "times"},
     "net": BELOW,
     "data": BELOW | {"net"},
     "features": BELOW | {"data", "folds"},
@@ -44,16 +47,17 @@ GROUND = {"context", "engines", "environment", "fallbacks", "feature_sets", "onl
 BARS = GROUND | {"market_data", "reports", "coin_pool"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
     **{name: set[str]() for name in sorted(GROUND)},
-    "market_data": {"context"},
     "reports": {"fallbacks"},
+    "market_data": {"context", "reports"},
     "coin_pool": {"context", "market_data", "reports"},
-    "doctor": {"market_data"},
+    "doctor": {"feature_sets", "market_data"},
     "export": {"reports"},
     "late_bars": {"market_data"},
     "audits": BARS,
     "auxiliary_history": BARS,
     "cluster": BARS,
     "forecast": BARS | {"late_bars"},
+    "ladder": BARS | {"forecast"},
     "explanation": BARS | {"forecast"},
     "features": BARS | {"audits", "cluster", "explanation"},
     "tuning": BARS | {"audits", "auxiliary_history"},
@@ -99,7 +103,7 @@ PARQUET_CALLS = {
     "sink_parquet",
 }
 # The rooms of pure arithmetic: nothing foreign but these.
-ARRAYS_ONLY = {"errors": set[str](), "folds": {"numpy"}, "scoring": {"numpy", "scipy"}}
+ARRAYS_ONLY = {"errors": set[str](), "arrays": {"numpy"}, "folds": {"numpy"}, "scoring": {"numpy", "scipy"}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ import msgspec
 import cryptocast
 from cryptocast.cli import main
 from cryptocast.config import TUNABLE, load_config
+from cryptocast.market import Market
 from cryptocast.serving import create_app
 from cryptocast.workflows.context import Context
 from tests.serving.serving_app import get
@@ -120,7 +121,8 @@ app = create_app(Context(config), refresh=False)
 served = msgspec.json.decode(get(app, "/forecasts?ids=bitcoin&model=toy").content)
 refused = msgspec.json.decode(get(app, "/forecasts?ids=bitcoin&model=prophet").content)
 described = msgspec.json.decode(get(app, "/openapi.json").content)
-manifest = Context(config).registry().get("bitcoin/toy:2", source="sample").manifest
+from cryptocast.market import Market
+manifest = Context(config).registry().get("bitcoin/toy:2", Market("sample", "usd", "daily")).manifest
 print(msgspec.json.encode({
     "trained": [row for report in (first, second) for row in report["models"] if row["kind"] == "toy"],
     "forecast": made["forecasts"][0],

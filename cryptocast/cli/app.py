@@ -12,22 +12,20 @@ import typer
 from cryptocast import __version__
 from cryptocast.addresses import without_logins
 from cryptocast.cli import forecasts, market_data, rehearse, service, tuning, versions
-from cryptocast.cli.number_format import one_line
 from cryptocast.cli.options import examples, group
 from cryptocast.cli.session import Invocation, ReportedError, Terminal, write_document
 from cryptocast.errors import CryptocastError, DataError
-
-__all__ = ["app", "main"]
+from cryptocast.number_format import one_line
 
 BUG: Final = 1
 INTERRUPTED: Final = 130
-STOPPED: Final = "Interrupted: nothing that was unfinished was kept."
+STOPPED: Final = "Interrupted: unfinished work was discarded."
 
 app = typer.Typer(name="cryptocast", pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
-def _print_version(*, asked: bool) -> None:
-    if asked:
+def _print_version(*, is_on: bool) -> None:
+    if is_on:
         typer.echo(f"cryptocast {__version__}")
         raise typer.Exit
 
@@ -46,13 +44,13 @@ def root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", metavar="", help="Show the version and leave.", callback=_print_version, is_eager=True
+            "--version", metavar="", help="Show the version and exit.", callback=_print_version, is_eager=True
         ),
     ] = False,
 ) -> None:
     """Calibrated crypto price forecasts that say whether to believe them.
 
-    Start with `cryptocast train bitcoin`. It works without a network too: then on a sample of real prices, and says so.
+    Start with `cryptocast train bitcoin`. It also works offline, on a built-in sample of real prices, and says so.
     """
 
 
@@ -74,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode gets ? instead of a crash
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    invocation = Invocation(given=given)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    invocation = Invocation(words)
     try:
-        code = app(args=given, prog_name="cryptocast", obj=invocation, standalone_mode=False)
+        code = app(args=words, prog_name="cryptocast", obj=invocation, standalone_mode=False)
     except CryptocastError as error:
         if isinstance(error, ReportedError) and not invocation.json:
             raise SystemExit(error.exit_code) from None
@@ -87,11 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         _complain(invocation, STOPPED, INTERRUPTED)
     except OSError as error:  # such as a full disk below the output; the rooms word their own
-        _complain(invocation, f"The system refused: {error}.", DataError.exit_code)
+        _complain(invocation, f"The operating system reported an error: {error}.", DataError.exit_code)
     except Exception as error:  # noqa: BLE001 the last net: whatever is not ours to expect is a bug of ours
         what = one_line(str(error)) or "no message"
-        hint = "" if invocation.common.debug else " Run it again with --debug for the traceback, and report it, please."
-        _complain(invocation, f"This is a bug of cryptocast: {type(error).__name__}: {what}.{hint}", BUG)
+        hint = "" if invocation.common.debug else " Please run it again with --debug and report the traceback."
+        _complain(invocation, f"This is a bug in cryptocast: {type(error).__name__}: {what}.{hint}", BUG)
     if code == INTERRUPTED:  # Typer's word for Ctrl-C
         _complain(invocation, STOPPED, INTERRUPTED)
     raise SystemExit(code or 0)
@@ -111,9 +109,9 @@ def _complain(invocation: Invocation, message: str, exit_code: int) -> NoReturn:
     err = Terminal(stderr=True, markup=False, highlight=False, emoji=False)
     if invocation.common.debug:
         err.print(without_logins(traceback.format_exc()), soft_wrap=True)
-    told = one_line(without_logins(message))
-    if invocation.json and not invocation.shown:
+    line = one_line(without_logins(message))
+    if invocation.json and not invocation.has_document:
         with contextlib.suppress(OSError):  # nobody reads it, or the disk is full: stderr and the exit code say so
-            write_document({"schema": "cryptocast.error/1", "error": told, "exit_code": exit_code})
-    err.print(told, style="red", soft_wrap=not err.is_terminal)
+            write_document({"schema": "cryptocast.error/1", "error": line, "exit_code": exit_code})
+    err.print(line, style="red", soft_wrap=not err.is_terminal)
     raise SystemExit(exit_code) from None

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from cryptocast.cli.number_format import Prices
+from cryptocast.number_format import Prices, round_numbers
 
 if TYPE_CHECKING:
     from cryptocast.workflows.reports import CoinForecast
-
-__all__ = ["BANDS", "Fan", "history_bars"]
 
 # The intervals to ask for where there is a choice, and the shades of three of them, widest first.
 BANDS: Final = (95, 80, 40)
@@ -39,7 +37,7 @@ def history_bars(longest_horizon: int) -> int:
     return max(20, 2 * longest_horizon)
 
 
-class Fan:
+class FanChart:
     """The picture, as wide as the terminal within reason; where there is no room, nothing."""
 
     def __init__(self, forecast: "CoinForecast", closes: Sequence[tuple[datetime, float]]) -> None:
@@ -62,7 +60,7 @@ class Fan:
         try:
             import plotext
         except ImportError as error:  # its compiled part is missing on some machines
-            return f"(No picture: {str(error).splitlines()[0]})"
+            return f"(No chart: {str(error).splitlines()[0]})"
         figure = plotext.figure  # there is only one: it belongs to the module
         figure.clear.all()
         figure.plot_size(width, HEIGHT)
@@ -90,8 +88,8 @@ class Fan:
     def _bands(self) -> list[tuple[str, int]]:
         """A shade for each interval that is drawn, widest first, so that the narrower ones lie on top."""
         levels = sorted({i.level for h in self._forecast.horizons for i in h.intervals}, reverse=True)
-        chosen = levels if len(levels) <= len(SHADES) else [level for level in BANDS if level in levels]
-        return list(zip(SHADES, chosen, strict=False))
+        drawn_levels = levels if len(levels) <= len(SHADES) else [level for level in BANDS if level in levels]
+        return list(zip(SHADES, drawn_levels, strict=False))
 
     def _edges(self, level: int, *, upper: bool) -> dict[int, float]:
         return {
@@ -101,10 +99,10 @@ class Fan:
             if i.level == level
         }
 
-    def _path(self, known: dict[int, float], ahead: list[float]) -> list[float]:
+    def _path(self, prices: dict[int, float], ahead: list[float]) -> list[float]:
         """Prices between the horizons: logs on the square root of time, on which a random walk's edges are straight."""
         price = self._forecast.price
-        points = [(0.0, 0.0), *((math.sqrt(h), math.log(value / price)) for h, value in sorted(known.items()))]
+        points = [(0.0, 0.0), *((math.sqrt(h), math.log(value / price)) for h, value in sorted(prices.items()))]
         return [price * math.exp(_between(points, math.sqrt(x))) for x in ahead]
 
     def _past(self) -> list[tuple[float, float]]:
@@ -118,22 +116,22 @@ class Fan:
         shape = "%Y-%m-%d" if daily else "%m-%d %H:%M"
         room = (self._last - first) * (16 if daily else 17) / width
         horizons = sorted((float(h.horizon) for h in self._forecast.horizons), reverse=True)
-        kept: list[float] = []
+        places: list[float] = []
         for x in (0.0, *horizons, first, float(round(first / 2))):
-            if all(abs(x - other) >= room for other in kept):
-                kept.append(x)
-        kept.sort()
-        return kept, [f"{self._forecast.as_of + timedelta(seconds=x * self._bar_s):{shape}}" for x in kept]
+            if all(abs(x - other) >= room for other in places):
+                places.append(x)
+        places.sort()
+        return places, [f"{self._forecast.as_of + timedelta(seconds=x * self._bar_s):{shape}}" for x in places]
 
     def _reach(self, past: list[tuple[float, float]]) -> tuple[float, float]:
         """The lowest and the highest price of the picture."""
         edges = [edge for h in self._forecast.horizons for i in h.intervals for edge in (i.lower, i.upper)]
-        seen = [self._forecast.price, *edges, *(price for _, price in past)]
-        return min(seen), max(seen)
+        prices = [self._forecast.price, *edges, *(price for _, price in past)]
+        return min(prices), max(prices)
 
     def _prices(self, past: list[tuple[float, float]]) -> tuple[list[float], list[str]]:
         """Round prices on the price axis."""
-        ticks = _round_numbers(*self._reach(past))
+        ticks = round_numbers(*self._reach(past))
         step = ticks[1] - ticks[0] if len(ticks) > 1 else ticks[0]
         unit = Prices([self._forecast.price]).unit
         decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
@@ -161,11 +159,3 @@ def _between(points: Sequence[tuple[float, float]], x: float) -> float:
         if x <= x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
     return points[-1][1]
-
-
-def _round_numbers(low: float, high: float) -> list[float]:
-    """Three to seven multiples of 1, 2 or 5 times a power of ten between two numbers."""
-    reach = (high - low) or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(reach / 7))
-    step = next(power * factor for factor in (1, 2, 5, 10, 20) if reach / (power * factor) <= 6)
-    return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

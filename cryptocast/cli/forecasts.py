@@ -1,5 +1,6 @@
 """train, forecast, backtest: models and what they are worth."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -10,12 +11,84 @@ from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import duration, moment, names, numbers
 from cryptocast.kinds import KindOrAll, KindOrAuto
 
-__all__ = ["add_to"]
-
 PANEL: Final = "Models"
 NoTuned: TypeAlias = Annotated[
-    bool, typer.Option("--no-tuned", metavar="", help="Leave out what `cryptocast tune` has found.")
+    bool, typer.Option("--no-tuned", metavar="", help="Ignore settings adopted by `cryptocast tune`.")
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """How a backtest goes through history."""
+
+    walk_forward: Annotated[
+        bool,
+        typer.Option("--walk-forward", metavar="", help="Refit repeatedly through history. Default: one hold-out."),
+    ] = False
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="First forecast. Default: as early as the data allow.")
+    ] = None
+    end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last forecast.")] = None
+    step: Annotated[
+        int | None, typer.Option("--step", min=1, max=MOST_BARS, help="Bars between forecasts. Default: 7.")
+    ] = None
+    refit_every: Annotated[
+        int | None, typer.Option("--refit-every", min=1, max=MOST_BARS, help="Bars between refits. Default: 91.")
+    ] = None
+    embargo: Annotated[
+        int | None,
+        typer.Option(
+            "--embargo", min=0, max=MOST_BARS, help="Bars left out before each refit in addition to the purge."
+        ),
+    ] = None
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window", min=0, max=MOST_BARS, metavar="N", help="Train on the last N bars only. Default: 0, all bars."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradingOptions:
+    """What is traded on the forecasts, and on what prices."""
+
+    execution: Annotated[
+        Literal["next-bar", "same-bar"],
+        typer.Option("--execution", metavar="WHEN", help="next-bar, or same-bar, which cannot be traded."),
+    ] = "next-bar"
+    untradable: Annotated[
+        bool,
+        typer.Option("--untradable", metavar="", help="Confirm same-bar execution, to see what this mistake is worth."),
+    ] = False
+    cpcv: Annotated[
+        bool,
+        typer.Option("--cpcv", metavar="", help="Also trade on combinatorial purged paths (CPCV)."),
+    ] = False
+    placebo: Annotated[
+        int,
+        typer.Option(
+            "--placebo",
+            min=0,
+            max=MOST_TRIALS,
+            metavar="N",
+            help="Repeat on N block-shuffled price histories: the false-positive rate.",
+        ),
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The files that a backtest writes."""
+
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", metavar="FILE", help="Write all forecasts: .csv or .parquet.")
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report: .html."),
+    ] = None
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png.")] = None
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,14 +137,14 @@ def train(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    model: Annotated[KindOrAll, typer.Option("--model", help="all: every kind of this release.")] = "all",
+    model: Annotated[KindOrAll, typer.Option("--model", help="all: every kind of model.")] = "all",
     horizons: Horizons = None,
     if_older_than: Annotated[
         str | None,
         typer.Option(
             "--if-older-than",
             metavar="7d",
-            help="Leave coins alone whose production version is younger, by over a tenth.",
+            help="Skip coins whose production version is younger (tolerance: a tenth).",
         ),
     ] = None,
     tune: Annotated[
@@ -81,15 +154,19 @@ def train(
             min=0,
             max=MOST_TRIALS,
             metavar="N",
-            help="First search for better settings, with N trials in all.",
+            help="Search for better settings first, N trials in total.",
         ),
     ] = 0,
+    outdated: Annotated[
+        bool,
+        typer.Option("--outdated", metavar="", help="Fit anew what was fitted on other features than there are now."),
+    ] = False,
     no_tuned: NoTuned = False,
 ) -> None:
-    """Fetch if stale, build features, fit, calibrate, score on bars never seen, register, forecast.
+    """Fetch stale data, build features, fit, calibrate, score on held-out bars, register and forecast.
 
-    The first version of a model that is not significantly worse than the baseline goes into production; later ones wait
-    for `cryptocast registry promote`.
+    The first version that is not significantly worse than the baseline goes into production; later ones wait for
+    `cryptocast registry promote`.
     """
     from cryptocast.cli.screens.train import train_screen
     from cryptocast.workflows.training.train import Order
@@ -101,10 +178,11 @@ def train(
         horizons=numbers("--horizons", horizons),
         older_than=duration("--if-older-than", if_older_than),
         tune=tune,
+        outdated=outdated,
     )
-    context = session.context(tuned=not no_tuned)
+    context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda found: train_screen(context, found))
+    session.show(report, lambda report: train_screen(context, report))
 
 
 def forecast(
@@ -114,7 +192,7 @@ def forecast(
     *,
     model: Annotated[
         KindOrAuto | None,
-        typer.Option("--model", help="auto: the best one in production. Default: auto."),
+        typer.Option("--model", help="auto: the best version in production. Default: auto."),
     ] = None,
     horizons: Horizons = None,
     levels: Annotated[
@@ -122,13 +200,13 @@ def forecast(
         typer.Option("--levels", metavar="N,N", help="Intervals in %: 20, 40, 60, 80, 90, 95. Default: 80,95."),
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", metavar="REF", help="A certain version: bitcoin/lightgbm:3.")
+        str | None, typer.Option("--version", metavar="REF", help="Use this version: bitcoin/lightgbm:3.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write it too: .csv, .parquet or .json.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
     ] = None,
 ) -> None:
-    """The forecast now: a distribution for each horizon, what the evidence says about it, and a picture."""
+    """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart."""
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
     from cryptocast.workflows.export import check_forecast_path, write_forecast
@@ -137,21 +215,21 @@ def forecast(
 
     if out is not None:
         check_forecast_path(out)
-    asked = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
+    intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
     request = Request(
         selection=selection,
         model=model,
         horizons=tuple(sorted(numbers("--horizons", horizons))),
-        intervals=tuple(sorted({*asked, *BANDS})),  # the picture has bands of its own
+        intervals=tuple(sorted({*intervals, *BANDS})),  # the picture has bands of its own
         version=version,
     )
     context = session.context()
     whole = make_forecast(context, request)
-    document = only_levels(whole, asked)
+    document = only_levels(whole, intervals)
     if out is not None:
         write_forecast(document, out)
-    session.show(document, lambda _: document_screen(context, whole, asked, out))
+    session.show(document, lambda _: document_screen(context, whole, intervals, out))
 
 
 def backtest(
@@ -159,114 +237,65 @@ def backtest(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    walk_forward: Annotated[
-        bool,
-        typer.Option("--walk-forward", metavar="", help="Refit again and again through history; else one hold-out."),
-    ] = False,
+    walk: Walk,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="A,B", help="Default: baseline,lightgbm,mix. all: every kind.")
+        str | None,
+        typer.Option("--model", metavar="A,B", help="Models. Default: baseline,lightgbm,mix. all: every kind."),
     ] = None,
     horizons: Horizons = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="DATE", help="First forecast. Default: as soon as there is enough.")
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last forecast.")] = None,
-    step: Annotated[
-        int | None, typer.Option("--step", min=1, max=MOST_BARS, help="Bars between forecasts. Default: 7.")
-    ] = None,
-    refit_every: Annotated[
-        int | None, typer.Option("--refit-every", min=1, max=MOST_BARS, help="Bars between refits. Default: 91.")
-    ] = None,
-    embargo: Annotated[
-        int | None,
-        typer.Option("--embargo", min=0, max=MOST_BARS, help="Bars left out before each refit, beyond the purge."),
-    ] = None,
-    window: Annotated[
-        int | None,
-        typer.Option(
-            "--window", min=0, max=MOST_BARS, metavar="N", help="Learn from the last N bars only. Default: 0, from all."
-        ),
-    ] = None,
-    predictions: Annotated[
-        Path | None, typer.Option("--predictions", metavar="FILE", help="Write every forecast: .csv or .parquet.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="FILE", help="Write a page to look at, whole in itself: .html."),
-    ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write one picture: .png.")] = None,
-    execution: Annotated[
-        Literal["next-bar", "same-bar"],
-        typer.Option("--execution", metavar="WHEN", help="next-bar, or same-bar, which nobody can trade."),
-    ] = "next-bar",
-    untradable: Annotated[
-        bool,
-        typer.Option("--untradable", metavar="", help="Yes, same-bar execution: to see what the mistake is worth."),
-    ] = False,
-    cpcv: Annotated[
-        bool,
-        typer.Option("--cpcv", metavar="", help="Trade combinatorial purged paths on the forecasts, too."),
-    ] = False,
-    placebo: Annotated[
-        int,
-        typer.Option(
-            "--placebo",
-            min=0,
-            max=MOST_TRIALS,
-            metavar="N",
-            help="Run it N times more, on shuffled prices: what is false?",
-        ),
-    ] = 0,
+    trading: TradingOptions,
+    outputs: Outputs,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh", metavar="", help="Make all forecasts anew, even those an earlier run has kept."),
+        typer.Option("--fresh", metavar="", help="Recompute forecasts that an earlier run already stored."),
     ] = False,
     no_tuned: NoTuned = False,
     engine: Engines,
 ) -> None:
-    """What the models would have been worth: scores on bars that they had not seen, with a test and a verdict."""
+    """Score models out of sample on past prices, with significance tests and a verdict."""
     from cryptocast.cli.screens.backtest import backtest_screen
     from cryptocast.workflows.backtesting.backtest import BacktestOrder
     from cryptocast.workflows.backtesting.backtest import backtest as run_backtest
 
     order = BacktestOrder(
         selection=bars.selection(coins),
-        walk_forward=walk_forward,
+        walk_forward=walk.walk_forward,
         models=names("--model", model),
         horizons=numbers("--horizons", horizons),
-        start=moment("--from", start),
-        end=moment("--to", end),
-        step=step,
-        refit_every=refit_every,
-        embargo=embargo,
-        window=window,
-        predictions=predictions,
-        report=report,
-        plot=plot,
-        execution="same_bar" if execution == "same-bar" else "next_bar",
-        untradable=untradable,
-        cpcv=cpcv,
-        placebo=placebo,
+        start=moment("--from", walk.start),
+        end=moment("--to", walk.end),
+        step=walk.step,
+        refit_every=walk.refit_every,
+        embargo=walk.embargo,
+        window=walk.window,
+        predictions=outputs.predictions,
+        report=outputs.report,
+        plot=outputs.plot,
+        execution="same_bar" if trading.execution == "same-bar" else "next_bar",
+        untradable=trading.untradable,
+        cpcv=trading.cpcv,
+        placebo=trading.placebo,
         fresh=fresh,
         engine=engine.chosen(),
     )
-    written = [path for path in (predictions, report, plot) if path is not None]
-    session.show(
-        run_backtest(session.context(tuned=not no_tuned), order), lambda found: backtest_screen(found, written)
-    )
+    paths = [path for path in (outputs.predictions, outputs.report, outputs.plot) if path is not None]
+    context = session.context(use_tuned=not no_tuned)
+    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, paths))
 
 
 def rerun(
     session: Session,
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Of a recorded backtest; or its id.")],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="Manifest of a recorded backtest, or its run id.")
+    ],
     *,
     engine: Engines,
 ) -> None:
-    """Make every forecast of a recorded backtest again, and say whether the numbers are the same."""
+    """Repeat a recorded backtest and check that the numbers are the same."""
     from cryptocast.cli.screens.backtest import rerun_screen
     from cryptocast.workflows.backtesting.rerun import rerun as run_again
 
     report = run_again(session.context(), manifest, engine=engine.chosen())
     others = [model.model for model in report.models if not model.same]
-    told = f"{', '.join(others) or 'the run'} forecasts other numbers than run {report.run} recorded."
-    session.show(report, rerun_screen, failed(told if report.exit_code else None, report.exit_code))
+    message = f"{', '.join(others) or 'the run'} forecasts other numbers than run {report.run} recorded."
+    session.show(report, rerun_screen, failed(message if report.exit_code else None, report.exit_code))

@@ -9,9 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cryptocast.addresses import without_logins
-from cryptocast.cli.number_format import one_line
-
-__all__ = ["CommandLog", "LogFormat", "LogLevel"]
+from cryptocast.number_format import one_line
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["text", "json"]

@@ -1,20 +1,55 @@
 """fetch, data, features: what there is to learn from."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import MOST_DAYS, MOST_JOBS, Bars, Coins, KnownBars, command, examples, group
+from cryptocast.cli.options import MOST_DAYS, Bars, Coins, Engines, KnownBars, command, examples, group
 from cryptocast.cli.session import Session, failed
 from cryptocast.errors import UsageError
-
-__all__ = ["add_to"]
 
 PANEL: Final = "Data"
 BAD_DATA: Final = 3
 
 data = typer.Typer(rich_markup_mode="rich")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """A file of candles, and what it means."""
+
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            metavar="PATH",
+            help="Import one coin from this file or folder; repeat it for more. Layouts of exchanges and data sites,"
+            " also .gz and .zip, are recognised: docs/data.md.",
+        ),
+    ] = None
+    stamp: Annotated[
+        Literal["open", "close"] | None, typer.Option("--stamp", help="Whether times in the file are opens or closes.")
+    ] = None
+    volume_unit: Annotated[
+        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="Unit of the volume in the file.")
+    ] = None
+    decimal: Annotated[
+        Literal[".", ","] | None, typer.Option("--decimal", help="Decimal sign in the file. Default: detected.")
+    ] = None
+    dates: Annotated[
+        Literal["dmy", "mdy"] | None,
+        typer.Option("--dates", help="Whether day or month comes first in the file. Default: detected."),
+    ] = None
+    timezone: Annotated[
+        str | None,
+        typer.Option("--timezone", metavar="ZONE", help="Zone of times in the file, e.g. Europe/Berlin. Default: UTC."),
+    ] = None
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", metavar="", help="Replace earlier files of the coin instead of merging with them."),
+    ] = False
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,89 +90,39 @@ def fetch(
     days: Annotated[
         int | None,
         typer.Option(
-            "--days", min=1, max=MOST_DAYS, metavar="N", help="How far back. Default: 365, as far as free plans go."
+            "--days", min=1, max=MOST_DAYS, metavar="N", help="How far back. Default: 365, the limit of free plans."
         ),
     ] = None,
-    file: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--file",
-            metavar="PATH",
-            help="Take the candles of one coin from this file or folder; repeat it for more. .csv, .zip and others of"
-            " exchanges and data sites, see docs/data.md.",
-        ),
-    ] = None,
-    stamp: Annotated[
-        Literal["open", "close"] | None, typer.Option("--stamp", help="What the times in the file mean.")
-    ] = None,
-    volume_unit: Annotated[
-        Literal["coin", "quote"] | None, typer.Option("--volume-unit", help="What the volume in the file counts.")
-    ] = None,
-    decimal: Annotated[
-        Literal[".", ","] | None,
-        typer.Option("--decimal", help="The decimal sign in the file. Default: looked for."),
-    ] = None,
-    dates: Annotated[
-        Literal["dmy", "mdy"] | None,
-        typer.Option("--dates", help="Day or month first in the file. Default: looked for."),
-    ] = None,
-    timezone: Annotated[
-        str | None,
-        typer.Option(
-            "--timezone", metavar="ZONE", help="Of times in the file that name none, e.g. Europe/Berlin. Default: UTC."
-        ),
-    ] = None,
-    replace: Annotated[
-        bool,
-        typer.Option(
-            "--replace", metavar="", help="Let the file take the place of earlier ones; else they are merged."
-        ),
-    ] = False,
+    import_: Import,
     refresh: Annotated[
-        bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already has.")
+        bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already holds.")
     ] = False,
     hours: Annotated[
         bool | None,
         typer.Option(
             "--hours/--no-hours",
-            help="After the daily closes bring the hours that give them true highs and lows. Default: with them.",
+            help="Also fetch hourly prices for the highs and lows of daily bars. Default: yes.",
         ),
     ] = None,
 ) -> None:
-    """Bring candles into the local store: only what is missing, closed bars only.
+    """Fetch missing candles into the local store; closed bars only.
 
-    Prints what is wrong with them: gaps, outliers, broken bars. Nothing is silently filled or dropped.
+    Reports gaps, outliers and broken bars. Nothing is silently filled or dropped.
     """
     from cryptocast.cli.screens.market_data import fetch_screen
-    from cryptocast.workflows.market_data.connect import access_of, upstream_factory
-    from cryptocast.workflows.market_data.fetch import FileOptions
+    from cryptocast.workflows.market_data.fetch import FetchOrder, FileOptions
     from cryptocast.workflows.market_data.fetch import fetch as fetch_candles
-    from cryptocast.workflows.market_data.resolve import open_store
 
-    context = session.context()
-    selection = bars.selection(coins)
-    asked = selection.resolved(session.config)
-    # A file that is named goes before the source of the settings.
-    source = selection.source or ("auto" if file else asked.source)
-    report = fetch_candles(
-        session.config,
-        asked.coins,
-        source=source,
-        vs=asked.vs,
-        granularity=selection.granularity,
-        now=context.wall_clock(),
-        wall_clock=context.wall_clock,
-        cut_at=asked.now,
-        upstream=upstream_factory(source, access_of(context)),
-        store=open_store(session.config),
-        days=days,
-        files=file or (),
-        file_options=FileOptions(stamp=stamp, volume_unit=volume_unit, decimal=decimal, dates=dates, timezone=timezone),
-        replace=replace,
-        refresh=refresh,
-        hours=hours,
-        progress=context.progress,
+    options = FileOptions(
+        stamp=import_.stamp,
+        volume_unit=import_.volume_unit,
+        decimal=import_.decimal,
+        dates=import_.dates,
+        timezone=import_.timezone,
     )
+    files = tuple(import_.file or ())
+    order = FetchOrder(bars.selection(coins), days, files, options, import_.replace, refresh, hours)
+    report = fetch_candles(session.context(), order)
     problems = [f"{coin.coin}: {coin.error.message}" for coin in report.coins if coin.error is not None]
     failure = failed(problems[0] if report.exit_code else None, report.exit_code, len(problems))
     if failure is not None and session.json and report.summary.came == 0:
@@ -146,11 +131,11 @@ def fetch(
 
 
 def data_group() -> None:
-    """See and check the candles in the local store."""
+    """List and verify the candles in the local store."""
 
 
 def list_data(session: Session) -> None:
-    """What is in the store: every series with its source, length and last bar."""
+    """List every series in the store with its source, length and last bar."""
     from cryptocast.cli.screens.market_data import listing_screen
     from cryptocast.workflows.market_data.inventory import list_store
 
@@ -158,12 +143,12 @@ def list_data(session: Session) -> None:
 
 
 def verify_data(session: Session) -> None:
-    """Read every file of the store and check its hash, schema, order and values."""
+    """Read every file in the store and check its hash, schema, order and values."""
     from cryptocast.cli.screens.market_data import check_screen
     from cryptocast.workflows.market_data.inventory import check_store
 
     report = check_store(session.config)
-    first = next((f"{found.path}: {found.problem}" for found in report.findings), None)
+    first = next((f"{finding.path}: {finding.problem}" for finding in report.findings), None)
     session.show(report, check_screen, failed(first, BAD_DATA, len(report.findings)))
 
 
@@ -173,52 +158,40 @@ def features(
     coins: Coins = None,
     *,
     catalogue: Annotated[
-        bool, typer.Option("--list", metavar="", help="The catalogue: every feature with its facts.")
+        bool, typer.Option("--list", metavar="", help="List every feature with its properties.")
     ] = False,
     family: Annotated[
-        str | None, typer.Option("--family", metavar="NAME", help="With --list: only this family.")
+        str | None, typer.Option("--family", metavar="NAME", help="With --list: this family only.")
     ] = None,
-    audit: Annotated[bool, typer.Option("--audit", metavar="", help="Look for features that know the future.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", metavar="", help="Check that no feature uses the future.")] = False,
     importance: Annotated[
-        bool, typer.Option("--importance", metavar="", help="What the coin's lightgbm leans on; train one first.")
+        bool, typer.Option("--importance", metavar="", help="What the coin's trained lightgbm relies on.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the whole table: .csv or .parquet.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the full table: .csv or .parquet.")
     ] = None,
-    engine: Annotated[
-        Literal["local", "dask"],
-        typer.Option("--engine", metavar="ENGINE", help="local, or dask: coins spread over a cluster."),
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", metavar="ADDR", help="With --engine dask: its scheduler, such as tcp://10.0.0.5:8786."
-        ),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", min=1, max=MOST_JOBS, metavar="N", help="Parts for the cluster. Default: its threads."),
-    ] = None,
+    engine: Engines,
 ) -> None:
-    """What the models see: the latest row of each coin, the catalogue, or the leakage audit.
+    """Show what the models see: the latest row of each coin, the catalogue, or the leakage audit.
 
-    Features of your own come from the file that \\[features] file of the settings names: docs/features.md.
+    Your own features come from the file named by \\[features] file in the settings: docs/features.md.
     """
     from cryptocast.cli.screens import features as screens
     from cryptocast.workflows import features as use
 
-    wanted = [
-        name for name, asked in (("--list", catalogue), ("--audit", audit), ("--importance", importance)) if asked
-    ]
-    if len(wanted) > 1 or (wanted and out is not None):
-        raise UsageError(f"These do not go together: {', '.join([*wanted, '--out'] if out else wanted)}. Choose one.")
+    switches = {"--list": catalogue, "--audit": audit, "--importance": importance}
+    modes = [name for name, is_on in switches.items() if is_on]
+    if len(modes) > 1 or (modes and out is not None):
+        raise UsageError(
+            f"These options exclude each other: {', '.join([*modes, '--out'] if out else modes)}. Choose one."
+        )
     if family is not None and not catalogue:
-        raise UsageError("--family goes with --list: cryptocast features --list --family volatility")
-    if engine == "local" and jobs is not None:
-        raise UsageError("--jobs goes with --engine dask; here the table is made on all threads in any case.")
-    if engine == "dask" and wanted:
-        raise UsageError(f"--engine dask makes tables; {wanted[0]} does its work here. Leave one out.")
-    where = use.Engine(engine, jobs or 0, address)
+        raise UsageError("--family needs --list: cryptocast features --list --family volatility")
+    where = engine.chosen()
+    if where.kind == "local" and engine.jobs is not None:
+        raise UsageError("--jobs needs --engine dask; locally all threads are used.")
+    if where.kind == "dask" and modes:
+        raise UsageError(f"--engine dask builds feature tables only and cannot be combined with {modes[0]}.")
     if catalogue:
         session.show(use.catalogue(session.config, family), screens.catalogue_screen)
     elif audit:

@@ -3,43 +3,24 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, cast, get_args
 
 import typer
 
 from cryptocast.cli.logs import LogLevel
-from cryptocast.cli.names import asked, is_plain, names_version
+from cryptocast.cli.names import is_plain, names_version, read_name
 from cryptocast.cli.session import Common, Invocation, Session
 from cryptocast.cli.values import moment
 from cryptocast.config import Granularity, SourceChoice
 from cryptocast.errors import UsageError
 
 if TYPE_CHECKING:
+    from cryptocast.registry import VersionReference
     from cryptocast.workflows.context import Selection
     from cryptocast.workflows.engines import Engine
 
-__all__ = [
-    "MOST_BARS",
-    "MOST_DAYS",
-    "MOST_JOBS",
-    "MOST_NUMBER",
-    "MOST_TRIALS",
-    "Bars",
-    "Coins",
-    "EngineName",
-    "Engines",
-    "Horizons",
-    "KnownBars",
-    "Out",
-    "Vs",
-    "command",
-    "examples",
-    "group",
-]
-
 PANEL: Final = "Which bars"
-WHERE: Final = "Where fits are made"
+WHERE: Final = "Where the work runs"
 # Of whole numbers, as the settings have them: what is larger is a slip, and would overflow somewhere.
 MOST_BARS: Final = 100_000
 MOST_DAYS: Final = 20_000
@@ -51,13 +32,15 @@ Function = TypeVar("Function", bound=Callable[..., None])
 EngineName: TypeAlias = Literal["local", "dask"]
 Coins: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="COINS", help="CoinGecko ids, such as bitcoin. Default: the coins of the settings."),
+    typer.Argument(metavar="COINS", help="CoinGecko ids, such as bitcoin. Default: the configured coins."),
 ]
 Horizons: TypeAlias = Annotated[
     str | None,
-    typer.Option("--horizons", metavar="N,N", help="How many bars ahead. Default: 1,7,14,30; hourly 1,6,24,168."),
+    typer.Option("--horizons", metavar="N,N", help="Bars ahead. Default: 1,7,14,30; hourly 1,6,24,168."),
 ]
-Out: TypeAlias = Annotated[Path | None, typer.Option("--out", metavar="FILE")]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", metavar="", help="Change nothing; show what would change.")
+]
 Vs: TypeAlias = Annotated[
     str | None, typer.Option("--vs", metavar="CURRENCY", help="Quote currency. Default: usd.", rich_help_panel=PANEL)
 ]
@@ -72,7 +55,7 @@ class Bars:
         typer.Option(
             "--source",
             metavar="SOURCE",
-            help="coingecko, sample, file, or auto: your own files, else CoinGecko, else the sample. Default: auto.",
+            help="coingecko, sample, file, or auto: your files, else CoinGecko, else the sample. Default: auto.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -86,7 +69,7 @@ class Bars:
         typer.Option(
             "--now",
             metavar="TIME",
-            help="Pretend that it is this moment, UTC: 2020-01-31 or 2020-01-31T12:00.",
+            help="Run as if it were this time, UTC: 2020-01-31 or 2020-01-31T12:00.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -98,29 +81,57 @@ class Bars:
         """
         from cryptocast.workflows.context import Selection
 
-        bars = asked(None, source=self.source, vs=self.vs, granularity=self.granularity)
-        names = []
+        bars, names = self, list[str]()
         for coin in coins or ():
             if is_plain(coin):
                 names.append(coin)  # as it is: who looks for it says what is wrong with it
                 continue
-            bars = asked(coin, source=bars.choice, vs=bars.vs, granularity=bars.granularity)
+            reference = read_name(coin, source=bars.source, vs=bars.vs, granularity=bars.granularity)
             if names_version(coin):
-                raise UsageError(f"{coin!a} names a version, and coins are asked for here: {bars.coin}.")
-            names.append(bars.coin or coin)
-        return Selection(tuple(names), bars.choice or self.source, bars.vs, bars.granularity, moment("--now", self.now))
+                raise UsageError(f"{coin!a} names a version, but a coin is expected here: {reference.coin}.")
+            bars = bars.within(reference)
+            names.append(reference.coin)
+        return Selection(tuple(names), bars.source, bars.vs, bars.granularity, moment("--now", self.now))
+
+    def within(self, reference: "VersionReference") -> Self:
+        """These bars, and what a name says of them. UsageError if there is no source of that name."""
+        source = reference.source
+        if source is not None and source not in get_args(SourceChoice):
+            raise UsageError(f"There is no source {source!a}. Choose one of {', '.join(get_args(SourceChoice))}.")
+        choice = cast("SourceChoice", source) if source else self.source
+        return replace(self, source=choice, vs=reference.vs, granularity=reference.granularity)
 
     def of_version(self, coins: list[str] | None, version: str | None) -> "tuple[Selection, str | None]":
         """These bars of these coins, and the version that is named, be it among the coins or by itself: then its coin
         and bars are meant where no others are named."""
-        named = [coin for coin in coins or () if names_version(coin)]
-        if version is None and len(named) == 1 and len(coins or ()) == 1:
-            coins, version = None, named[0]
+        versions = [coin for coin in coins or () if names_version(coin)]
+        if version is None and len(versions) == len(coins or ()) == 1:
+            coins, version = None, versions[0]
         if version is None:
             return self.selection(coins), None
-        wanted = asked(version, source=self.source, vs=self.vs, granularity=self.granularity)
-        bars = replace(self, source=wanted.choice or self.source, vs=wanted.vs, granularity=wanted.granularity)
-        return bars.selection(coins or [wanted.coin or ""]), version
+        reference = read_name(version, source=self.source, vs=self.vs, granularity=self.granularity)
+        return self.within(reference).selection(coins or [reference.coin]), version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionBars:
+    """Of which bars the versions are that a command is about."""
+
+    source: Annotated[
+        SourceChoice | None,
+        typer.Option("--source", metavar="SOURCE", help="Only versions for its bars.", rich_help_panel=PANEL),
+    ] = None
+    vs: Vs = None
+    granularity: Annotated[
+        Granularity | None,
+        typer.Option(
+            "--granularity", metavar="BARS", help="Only versions for daily or hourly bars.", rich_help_panel=PANEL
+        ),
+    ] = None
+
+    def read(self, name: str | None, kind: str | None = None, number: int | None = None) -> "VersionReference":
+        """What a name means with the kind and number beside it, on these bars. UsageError if they contradict."""
+        return read_name(name, kind, number, source=self.source, vs=self.vs, granularity=self.granularity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +143,7 @@ class KnownBars(Bars):
         typer.Option(
             "--as-of",
             metavar="TIME",
-            help="Only what the store knew at this moment, UTC: no bar or correction that came later. Fetches nothing.",
+            help="Use only what the store held at this time, UTC: no later bar or correction. Fetches nothing.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -144,21 +155,29 @@ class KnownBars(Bars):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engines:
-    """Where fits are made."""
+    """Where the work runs."""
 
     engine: Annotated[
         EngineName,
         typer.Option("--engine", metavar="ENGINE", help="local or dask.", rich_help_panel=WHERE),
     ] = "local"
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, max=MOST_JOBS, help="Processes of this machine.", rich_help_panel=WHERE)
-    ] = 1
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            max=MOST_JOBS,
+            metavar="N",
+            help="Local processes, or tasks on the cluster. Default: 1, or its threads.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
     address: Annotated[
         str | None,
         typer.Option(
             "--address",
             metavar="TCP",
-            help="Of the Dask scheduler, such as tcp://10.0.0.5:8786.",
+            help="Dask scheduler, such as tcp://10.0.0.5:8786.",
             rich_help_panel=WHERE,
         ),
     ] = None
@@ -167,7 +186,7 @@ class Engines:
         """The engine. Raises UsageError if the options contradict each other."""
         from cryptocast.workflows.engines import Engine
 
-        return Engine(self.engine, self.jobs, self.address)
+        return Engine(self.engine, self.jobs or (0 if self.engine == "dask" else 1), self.address)
 
 
 def command(
@@ -183,13 +202,13 @@ def command(
         own = _Parameters(function)
 
         def call(ctx: typer.Context, **values: Any) -> None:
-            invocation = _said(ctx, values)
+            invocation = _read_invocation(ctx, values)
             invocation.whole = True
             own.regroup(values)
             with Session(invocation, default_level=default_level) as session:
                 function(session=session, **values)
 
-        app.command(name, **facts)(own.given_to(call, function))
+        app.command(name, **facts)(own.expose(call, function))
         return function
 
     return add
@@ -202,12 +221,12 @@ def group(app: typer.Typer, **facts: Any) -> Callable[[Function], Function]:
         own = _Parameters(function)
 
         def call(ctx: typer.Context, **values: Any) -> None:
-            _said(ctx, values)
+            _read_invocation(ctx, values)
             function(**values)
             if ctx.invoked_subcommand is None:
                 typer.echo(ctx.get_help(), nl=False)
 
-        app.callback(invoke_without_command=True, **facts)(own.given_to(call, function))
+        app.callback(invoke_without_command=True, **facts)(own.expose(call, function))
         return function
 
     return add
@@ -218,10 +237,10 @@ def examples(*lines: str) -> str:
     return "\n".join(("[bold]Examples[/bold]", *(f"[cyan]{line}[/cyan]" for line in lines)))
 
 
-def _said(ctx: typer.Context, values: dict[str, Any]) -> Invocation:
+def _read_invocation(ctx: typer.Context, values: dict[str, Any]) -> Invocation:
     """The invocation with the common options so far; those of this level are taken out of the values."""
     invocation = ctx.ensure_object(Invocation)
-    invocation.common = _taken(values, Common).over(invocation.common)
+    invocation.common = _pop(values, Common).over(invocation.common)
     return invocation
 
 
@@ -239,14 +258,14 @@ class _Parameters:
     def regroup(self, values: dict[str, Any]) -> None:
         """Put the fields of each group back together, in place."""
         for name, kind in self._groups.items():
-            values[name] = _taken(values, kind)
+            values[name] = _pop(values, kind)
 
-    def given_to(self, call: Callable[..., None], named: Callable[..., None]) -> Callable[..., None]:
+    def expose(self, call: Callable[..., None], source: Callable[..., None]) -> Callable[..., None]:
         """`call` as Typer shall see it: with these parameters, the common options, and the other function's name."""
         fields_of = [parameter for kind in (*self._groups.values(), Common) for parameter in _fields(kind)]
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         call.__signature__ = inspect.Signature([context, *self._plain, *fields_of])  # type: ignore[attr-defined]
-        call.__name__, call.__doc__ = named.__name__, named.__doc__
+        call.__name__, call.__doc__ = source.__name__, source.__doc__
         return call
 
 
@@ -257,5 +276,5 @@ def _fields(kind: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
-def _taken(values: dict[str, Any], kind: type[Any]) -> Any:
+def _pop(values: dict[str, Any], kind: type[Any]) -> Any:
     return kind(**{f.name: values.pop(f.name) for f in fields(kind)})

@@ -15,8 +15,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Bar", "Lines", "Shown", "shown_progress"]
-
 log = logging.getLogger(__name__)
 
 

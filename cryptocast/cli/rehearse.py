@@ -1,5 +1,6 @@
 """fake-upstream."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import typer
@@ -9,7 +10,30 @@ from cryptocast.cli.session import Session
 from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
 
-__all__ = ["add_to"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """How it answers."""
+
+    plan: Annotated[
+        Literal["keyless", "demo", "pro"], typer.Option("--plan", metavar="PLAN", help="keyless, demo or pro.")
+    ] = "keyless"
+    faults: Annotated[
+        str,
+        typer.Option(
+            "--faults",
+            metavar="FAULTS",
+            help="none; cycle (all in turn); the name of one; or a TOML or JSON file of rules.",
+        ),
+    ] = "none"
+    rate_limit: Annotated[
+        int, typer.Option("--rate-limit", min=0, max=1_000_000, help="Calls per minute; 0: no limit.")
+    ] = 30
+    quirks: Annotated[
+        Literal["clean", "usual", "worst"],
+        typer.Option("--quirks", metavar="SET", help="Irregularities of its series: clean, usual or worst."),
+    ] = "usual"
+    latency_ms: Annotated[float, typer.Option("--latency-ms", min=0.0, help="Delay of each answer.")] = 0.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,62 +53,40 @@ def add_to(app: typer.Typer) -> None:
 def fake_upstream(
     session: Session,
     *,
-    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="0: a free one.")] = 8900,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=2_147_483_647, help="Of all prices: the same seed, the same prices.")
-    ] = 7,
-    plan: Annotated[
-        Literal["keyless", "demo", "pro"], typer.Option("--plan", metavar="PLAN", help="keyless, demo or pro.")
-    ] = "keyless",
-    faults: Annotated[
-        str,
-        typer.Option(
-            "--faults",
-            metavar="FAULTS",
-            help="none; cycle: all of them, each for a time; the name of one; or a TOML or JSON file of rules.",
-        ),
-    ] = "none",
-    rate_limit: Annotated[
-        int, typer.Option("--rate-limit", min=0, max=1_000_000, help="Calls a minute; 0: no limit.")
-    ] = 30,
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port; 0: any free port.")] = 8900,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2_147_483_647, help="Seed of the prices.")] = 7,
     now: Annotated[
         str | None,
-        typer.Option("--now", metavar="TIME", help="Where its clock starts, UTC: 2026-01-31T23:58. Default: now."),
+        typer.Option("--now", metavar="TIME", help="Start of its clock, UTC: 2026-01-31T23:58. Default: now."),
     ] = None,
-    speed: Annotated[
-        float, typer.Option("--speed", min=0.0, help="Seconds of its clock in one second; 0 stands still.")
-    ] = 1.0,
+    speed: Annotated[float, typer.Option("--speed", min=0.0, help="Speed of its clock; 0: it stands still.")] = 1.0,
     coins: Annotated[
-        int, typer.Option("--coins", min=0, max=50_000, help="coin-000, coin-001, ... beside the known ones.")
+        int, typer.Option("--coins", min=0, max=50_000, help="Number of extra coins: coin-000, coin-001, ...")
     ] = 100,
-    quirks: Annotated[
-        Literal["clean", "usual", "worst"],
-        typer.Option("--quirks", metavar="SET", help="How odd its series are: clean, usual or worst."),
-    ] = "usual",
-    latency_ms: Annotated[float, typer.Option("--latency-ms", min=0.0, help="How long each answer takes.")] = 0.0,
+    behaviour: Behaviour,
 ) -> None:
-    """Play CoinGecko on this machine, with everything that can go wrong, for rehearsals and tests."""
+    """Imitate CoinGecko on this machine, with scripted faults, for rehearsals and tests."""
     from cryptocast.rehearsal import FakeUpstream, instructions, run, script_of
 
     try:
         fake = FakeUpstream(
             port=port,
             seed=seed,
-            plan=plan,
-            faults=script_of(faults),
-            limits=rate_limit,
+            plan=behaviour.plan,
+            faults=script_of(behaviour.faults),
+            limits=behaviour.rate_limit,
             now=moment("--now", now),
             speed=speed,
             coins=coins,
-            quirks=quirks,
-            latency_s=latency_ms / 1000,
+            quirks=behaviour.quirks,
+            latency_s=behaviour.latency_ms / 1000,
         )
     except ValueError as error:
-        raise UsageError(f"The stand-in cannot play that: {error}.") from error
+        raise UsageError(f"fake-upstream cannot do that: {error}.") from error
 
     def announce(listening: FakeUpstream) -> None:
         session.err.print(
-            f"Playing CoinGecko at {listening.url} (Ctrl-C stops). To use and to steer it:", soft_wrap=True
+            f"Imitating CoinGecko at {listening.url} (Ctrl-C stops). To use and control it:", soft_wrap=True
         )
         for line in instructions(listening):
             session.err.print(f"  {line}", soft_wrap=True)

@@ -8,8 +8,6 @@ import typer
 from cryptocast.cli.options import command, examples
 from cryptocast.cli.session import Session, failed
 
-__all__ = ["add_to"]
-
 PANEL: Final = "Registry and service"
 TOKEN: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 the name of the variable, not what it holds
 ADMIN: Final = "CRYPTOCAST_SERVE_ADMIN_TOKEN"
@@ -31,14 +29,16 @@ def serve(
     session: Session,
     *,
     host: Annotated[
-        str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen. Default: 127.0.0.1, this machine.")
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on. Default: 127.0.0.1.")
     ] = None,
-    port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="Default: 8000; 0: a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65_535, help="Port. Default: 8000; 0: any free port.")
+    ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", metavar="", help=f"Listen elsewhere than on this machine without {TOKEN}.")
+        bool, typer.Option("--insecure", metavar="", help=f"Listen on other addresses without {TOKEN}.")
     ] = False,
 ) -> None:
-    """Answer with forecasts, live prices, health and metrics over HTTP, and a page at /, until it is told to stop."""
+    """Serve forecasts, live prices, health and metrics over HTTP, and a page at /."""
     from cryptocast.serving import run
 
     def announce(address: str) -> None:
@@ -54,7 +54,7 @@ def doctor(
     *,
     offline: Annotated[bool, typer.Option("--offline", metavar="", help="Do not try to reach the upstream.")] = False,
 ) -> None:
-    """Check settings, store, registry, key, network and disk, and say what to do."""
+    """Check settings, store, registry, API key, network and disk, and say what to fix."""
     from cryptocast.cli.screens.doctor import doctor_screen
     from cryptocast.workflows.doctor import examine, probe_upstream
 

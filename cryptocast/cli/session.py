@@ -5,25 +5,24 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Self, TextIO, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Self, TextIO, TypeAlias, TypedDict, TypeVar, cast
 
 import typer
 from rich.console import Console, RenderableType
 
 from cryptocast.cli.logs import CommandLog, LogFormat, LogLevel
-from cryptocast.cli.number_format import one_line
 from cryptocast.cli.progress import Shown, shown_progress
 from cryptocast.config import Config, load_config, without_tuned
 from cryptocast.errors import CryptocastError
+from cryptocast.number_format import one_line
 
 if TYPE_CHECKING:
     from cryptocast.registry import Registry
     from cryptocast.workflows.context import Context
-
-__all__ = ["Common", "Invocation", "ReportedError", "Session", "Terminal", "failed", "write_document"]
 
 API_KEY = "CRYPTOCAST_COINGECKO_API_KEY"
 PANEL = "Everywhere (before or after the command)"
@@ -38,30 +37,30 @@ class Common:
 
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings. Default: ./config.toml.", rich_help_panel=PANEL),
+        typer.Option("--config", metavar="FILE", help="Settings file. Default: ./config.toml.", rich_help_panel=PANEL),
     ] = None
     json: Annotated[
         bool | None,
-        typer.Option("--json", metavar="", help="One JSON document on stdout, no tables.", rich_help_panel=PANEL),
+        typer.Option("--json", metavar="", help="Print one JSON document instead of tables.", rich_help_panel=PANEL),
     ] = None
     log_level: Annotated[
         LogLevel | None,
-        typer.Option("--log-level", help="How much is told on stderr. Default: warning.", rich_help_panel=PANEL),
+        typer.Option("--log-level", help="Log level on stderr. Default: warning.", rich_help_panel=PANEL),
     ] = None
     log_format: Annotated[
-        LogFormat | None, typer.Option("--log-format", help="Default: text.", rich_help_panel=PANEL)
+        LogFormat | None, typer.Option("--log-format", help="Log format. Default: text.", rich_help_panel=PANEL)
     ] = None
     debug: Annotated[
         bool | None,
         typer.Option(
-            "--debug", metavar="", help="Show the traceback of an error, log at debug.", rich_help_panel=PANEL
+            "--debug", metavar="", help="Show tracebacks of errors; log at debug level.", rich_help_panel=PANEL
         ),
     ] = None
 
     def over(self, earlier: "Common") -> "Common":
         """These options, and the earlier ones where these say nothing."""
-        said = {name: value for name in Common.__slots__ if (value := getattr(self, name)) is not None}
-        return replace(earlier, **said)
+        own = {name: value for name in Common.__slots__ if (value := getattr(self, name)) is not None}
+        return replace(earlier, **own)
 
 
 class Terminal(Console):
@@ -80,21 +79,21 @@ class Terminal(Console):
 class Invocation:
     """What `main` must know when an error arrives.
 
-    given: the command line. common: its common options as far as they were read; whole: that is all of them. shown: a
-    document stands on stdout already.
+    words: of the command line. common: its common options as far as they were read; whole: that is all of them.
+    has_document: it stands on stdout already.
     """
 
-    given: Sequence[str] = ()
+    words: Sequence[str] = ()
     common: Common = field(default_factory=Common)
     whole: bool = False
-    shown: bool = False
+    has_document: bool = False
 
     @property
     def json(self) -> bool:
         """Whether stdout is for a machine. Of a command line that could not be read: whether --json stands in it."""
         if self.whole or self.common.json:
             return bool(self.common.json)
-        words = itertools.takewhile(lambda word: word != "--", self.given)
+        words = itertools.takewhile(lambda word: word != "--", self.words)
         return any(word.partition("=")[0] == "--json" for word in words)
 
 
@@ -125,6 +124,13 @@ def write_document(document: object) -> None:
         out.buffer.flush()
 
 
+class Signature(TypedDict):
+    """What stands beside each change of the registry."""
+
+    who: str
+    now: datetime
+
+
 class Session:
     """One command at work. A context manager: afterwards no progress bar and no log handler is left."""
 
@@ -152,15 +158,15 @@ class Session:
         """The settings. Raises ConfigError."""
         return load_config(self.common.config)
 
-    def context(self, *, tuned: bool = True) -> "Context":
+    def context(self, *, use_tuned: bool = True) -> "Context":
         """What the use cases may touch. The key comes from the environment and goes nowhere else.
 
-        tuned: whether what a tuning found may be used, if the settings allow it.
+        use_tuned: whether what a tuning found may be used, if the settings allow it.
         """
         from cryptocast.workflows.context import Context, login_name
 
         key = os.environ.get(API_KEY, "").strip() or None
-        config = self.config if tuned else without_tuned(self.config)
+        config = self.config if use_tuned else without_tuned(self.config)
         return Context(config=config, api_key=key, progress=self._progress, who=login_name())
 
     def registry(self) -> "Registry":
@@ -168,6 +174,12 @@ class Session:
         from cryptocast.registry import Registry
 
         return Registry.open(self.config.store.path, create=False, gate=self.config.gate)
+
+    def signature(self) -> "Signature":
+        """Who changes the registry, and when."""
+        from cryptocast.workflows.context import login_name
+
+        return {"who": login_name(), "now": datetime.now(UTC)}
 
     @property
     def json(self) -> bool:
@@ -190,7 +202,7 @@ class Session:
             raise failure
 
     def _write(self, report: object) -> None:
-        self._invocation.shown = True
+        self._invocation.has_document = True
         try:
             write_document(report)
         except BrokenPipeError:
@@ -200,5 +212,5 @@ class Session:
 def _with_failure(report: object, failure: CryptocastError) -> dict[str, object]:
     import msgspec
 
-    told: dict[str, object] = msgspec.to_builtins(report)
-    return {**told, "error": one_line(str(failure)), "exit_code": failure.exit_code}
+    document: dict[str, object] = msgspec.to_builtins(report)
+    return {**document, "error": one_line(str(failure)), "exit_code": failure.exit_code}

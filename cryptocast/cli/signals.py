@@ -5,8 +5,6 @@ import signal
 import sys
 from types import FrameType
 
-__all__ = ["outlive_the_start"]
-
 
 def outlive_the_start() -> None:
     """Until the server hears signals itself: leave with 0 when told to stop, ignore what it will ignore.

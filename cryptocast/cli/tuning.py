@@ -9,8 +9,6 @@ from cryptocast.cli.session import Session
 from cryptocast.cli.values import duration, numbers
 from cryptocast.config import TUNABLE, TunableKind
 
-__all__ = ["add_to"]
-
 PANEL: Final = "Models"
 
 
@@ -33,28 +31,32 @@ def tune(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    model: Annotated[TunableKind, typer.Option("--model", help="Whose settings.")] = TUNABLE[0],
+    model: Annotated[TunableKind, typer.Option("--model", help="Model to tune.")] = TUNABLE[0],
     horizons: Horizons = None,
     trials: Annotated[
         int | None,
         typer.Option(
-            "--trials", min=1, max=MOST_TRIALS, metavar="N", help="In all, those of earlier runs included. Default: 40."
+            "--trials",
+            min=1,
+            max=MOST_TRIALS,
+            metavar="N",
+            help="Total number of trials, including earlier runs. Default: 40.",
         ),
     ] = None,
     timeout: Annotated[
         str | None,
-        typer.Option("--timeout", metavar="2h", help="No new trial begins after this time: 30m, 2h, 1d."),
+        typer.Option("--timeout", metavar="2h", help="Start no new trial after this time: 30m, 2h, 1d."),
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option("--storage", metavar="URL", help="Where the study is kept. Default: a file in the store."),
+        typer.Option("--storage", metavar="URL", help="Where to store the study. Default: a file in the store."),
     ] = None,
     engine: Engines,
 ) -> None:
-    """Search for better settings of a model, on folds of time before the hold-out.
+    """Search for better settings of a model on time-ordered folds before the hold-out.
 
-    Run it again to go on: nothing is tried twice. What is found is taken over only if it is better than the settings
-    as they are; then the next `train` and `backtest` use it and say so.
+    Run it again to continue: nothing is tried twice. Settings are adopted only if they beat the current ones; the next
+    `train` and `backtest` then use them and say so.
     """
     from cryptocast.cli.screens.tune import tune_screen
     from cryptocast.workflows.tuning.tune import TuneOrder

@@ -1,34 +1,23 @@
 """registry best, compare, card, rollback, gc, export, import: choosing, judging, keeping and carrying versions."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-from cryptocast.cli.names import Asked, asked, find_key, find_listed, find_version, one_source
-from cryptocast.cli.options import MOST_NUMBER, Bars, Coins, Vs, command, examples, group
+from cryptocast.cli.names import find_key, find_listed, find_version, one_market, read_name
+from cryptocast.cli.options import MOST_NUMBER, Bars, Coins, DryRun, VersionBars, command, examples, group
 from cryptocast.cli.session import Session, failed
-from cryptocast.config import Granularity, SourceChoice
 from cryptocast.errors import DataError, RegistryError, UsageError
 
 if TYPE_CHECKING:
-    from cryptocast.registry import Registry, VersionKey
+    from cryptocast.registry import Registry, VersionKey, VersionReference
 
-__all__ = ["add_upkeep"]
-
-Source: TypeAlias = Annotated[
-    SourceChoice | None, typer.Option("--source", metavar="SOURCE", help="Only versions on these bars.")
-]
-BarLength: TypeAlias = Annotated[
-    Granularity | None, typer.Option("--granularity", metavar="BARS", help="Only these bars.")
-]
-DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")]
 Coin: TypeAlias = Annotated[
-    str, typer.Argument(metavar="COIN", help="CoinGecko id, or what is printed: bitcoin/lightgbm:3.")
+    str, typer.Argument(metavar="COIN", help="CoinGecko id, or a name as printed: bitcoin/lightgbm:3.")
 ]
-OneKind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Default: the only one there is.")]
-Reference: TypeAlias = Annotated[
+OneKind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Kind of model. Default: the only one.")]
+OneVersion: TypeAlias = Annotated[
     str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
 ]
 KEEP: Final = 10
@@ -74,63 +63,57 @@ def best(
     session: Session,
     coin: Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id.")],
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
 ) -> None:
-    """Which production version answers for model=auto: the lowest out-of-sample CRPS among the calibrated ones."""
+    """Show which production version answers for --model auto: the calibrated one with the lowest CRPS."""
     from cryptocast.cli.listings import best_document
     from cryptocast.cli.screens.upkeep import best_screen
 
-    data, registry = session.config.data, session.registry()
-    wanted = asked(coin, source=source, vs=vs, granularity=granularity)
-    if wanted.kind is not None or wanted.number is not None or wanted.alias not in (None, "best"):
+    reference = bars.read(coin)
+    if reference.kind is not None or reference.number is not None or reference.alias not in (None, "best"):
         raise UsageError(
-            f"{coin!a} names one kind, and this chooses among all of a coin: cryptocast registry best {wanted.coin}. "
-            f"For the one: cryptocast registry show {coin}."
+            f"{coin!a} names one kind of model, but this command chooses among all kinds of a coin: "
+            f"cryptocast registry best {reference.coin}. To see that one: cryptocast registry show {coin}."
         )
-    bars, currency = wanted.granularity or data.granularity, wanted.vs or data.vs
-    on = one_source(registry, wanted, vs=currency, granularity=bars)
-    session.show(best_document(registry, wanted.coin or coin, source=on, vs=currency, granularity=bars), best_screen)
+    market = one_market(session, reference)
+    session.show(best_document(session.registry(), reference.coin, market), best_screen)
 
 
 def compare_versions(
     session: Session,
-    a: Annotated[str, typer.Argument(metavar="A", help="Such as bitcoin/lightgbm:4.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Such as bitcoin/lightgbm@production.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A version, such as bitcoin/lightgbm:4.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another, such as bitcoin/lightgbm@production.")],
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also as a page with a picture.")] = None,
+    bars: VersionBars,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write an HTML page with a chart.")
+    ] = None,
 ) -> None:
-    """Two versions on the forecasts that they share, with intervals, and in what they differ."""
+    """Compare two versions on the forecasts they share, and list how they differ."""
     from cryptocast.cli.screens.upkeep import comparison_screen
     from cryptocast.workflows.lifecycle.compare import compare, write_comparison
 
     config = session.config
-    one, other = (find_version(session, name, source=source, vs=vs, granularity=granularity) for name in (a, b))
-    found = compare(session.registry(), config.store.path, config.gate, one, other)
+    one, other = (find_version(session, bars.read(name)) for name in (a, b))
+    comparison = compare(session.registry(), config.store.path, config.gate, one, other)
     if html is not None:
-        write_comparison(found, html)
-    session.show(found, comparison_screen)
+        write_comparison(comparison, html)
+    session.show(comparison, comparison_screen)
 
 
 def card(
     session: Session,
-    reference: Reference,
+    reference: OneVersion,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Into a file.")] = None,
+    bars: VersionBars,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it to a file.")] = None,
 ) -> None:
-    """The model card in Markdown: what it is for, its data, its skill by horizon, where it fails, how it does live."""
+    """Print the model card in Markdown: purpose, data, skill by horizon, weaknesses, live results."""
     from cryptocast.cli.screens.upkeep import card_screen
     from cryptocast.workflows.lifecycle.model_card import model_card
 
     registry = session.registry()
-    version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
+    version = find_version(session, bars.read(reference))
     session.show(model_card(registry, session.config.gate, version, out), card_screen)
 
 
@@ -140,21 +123,21 @@ def roll_back(
     kind: OneKind = None,
     *,
     to: Annotated[
-        int | None, typer.Option("--to", min=1, max=MOST_NUMBER, help="Default: what was in production before.")
+        int | None,
+        typer.Option("--to", min=1, max=MOST_NUMBER, help="Version. Default: the previous production version."),
     ] = None,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")] = None,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why; recorded in the history.")
+    ] = None,
+    bars: VersionBars,
     dry_run: DryRun = False,
 ) -> None:
-    """Bring back the version that was in production before, or an earlier one."""
+    """Put the previous production version back, or an earlier one."""
     from cryptocast.cli.screens.upkeep import rollback_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle.rollback import rollback
 
-    registry, key, to = find_key(session, asked(coin, kind, to, source=source, vs=vs, granularity=granularity))
-    report = rollback(registry, key, to=to, reason=reason, dry_run=dry_run, who=login_name(), now=datetime.now(UTC))
+    registry, key, to = find_key(session, bars.read(coin, kind, to))
+    report = rollback(registry, key, to=to, reason=reason, dry_run=dry_run, **session.signature())
     session.show(report, rollback_screen)
 
 
@@ -162,11 +145,12 @@ def gc(
     session: Session,
     *,
     keep: Annotated[
-        int, typer.Option("--keep", min=1, max=MOST_NUMBER, help="Newest versions of each coin and kind to keep.")
+        int,
+        typer.Option("--keep", min=1, max=MOST_NUMBER, help="Number of newest versions to keep of each coin and kind."),
     ] = KEEP,
     dry_run: DryRun = False,
 ) -> None:
-    """Delete old versions and their artefacts; never what an alias, the way back, an A/B test or the ledger needs."""
+    """Delete old versions and artefacts that no alias, rollback, A/B test or ledger row needs."""
     from cryptocast.cli.listings import gc_document
     from cryptocast.cli.screens.upkeep import gc_screen
 
@@ -175,20 +159,18 @@ def gc(
 
 def export(
     session: Session,
-    reference: Reference,
+    reference: OneVersion,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write.")],
     *,
-    fit: Annotated[bool, typer.Option("--fit", metavar="", help="With all coins of its fit.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file.")] = False,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    fit: Annotated[bool, typer.Option("--fit", metavar="", help="Include all coins of its fit.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace an existing file.")] = False,
+    bars: VersionBars,
 ) -> None:
-    """One version with its artefacts as one file, each with its hash."""
+    """Export a version with its artefacts as one file."""
     from cryptocast.cli.screens.upkeep import export_screen
     from cryptocast.workflows.lifecycle.archives import export_version
 
-    version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
+    version = find_version(session, bars.read(reference))
     session.show(export_version(session.registry(), version, path, whole_fit=fit, overwrite=overwrite), export_screen)
 
 
@@ -198,16 +180,17 @@ def import_(
     *,
     score: Annotated[
         bool,
-        typer.Option("--score", metavar="", help="Score it on the bars here after its fit's last; later runs too."),
+        typer.Option("--score", metavar="", help="Score it on local bars after the end of its training data."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Check the archive, keep nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Check the archive without importing it.")
+    ] = False,
 ) -> None:
-    """Take in an archive: its versions become challengers here. Refuses whatever is not exactly as it says it is.
+    """Import an archive: its versions become challengers. Anything that does not match its hash is refused.
 
-    The scores that it brings are shown as foreign and open no gate; those that --score makes here count.
+    Imported scores are shown as foreign and do not count; those computed here by --score do.
     """
     from cryptocast.cli.screens.upkeep import import_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle.archives import import_archive
 
     if score and dry_run:
@@ -215,16 +198,14 @@ def import_(
     context = session.context()
     registry = session.registry() if dry_run else context.registry()
     scoring = context if score else None
-    report = import_archive(
-        registry, path, dry_run=dry_run, who=login_name(), now=context.wall_clock(), scoring=scoring
-    )
+    report = import_archive(registry, path, dry_run=dry_run, who=context.who, now=context.wall_clock(), scoring=scoring)
     session.show(report, import_screen, failed(report.unscored, DataError.exit_code))
 
 
 def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
-    """Note the forecast of now, join earlier ones with the bars that have closed, and judge the versions live.
+    """Record the current forecast, score earlier ones on bars that have closed, and judge versions live.
 
-    For cron: once a bar. A server does the same by itself. Of a version that is named only its own lines are shown.
+    For cron, once a bar; a server does it by itself. If you name a version, only its rows are shown.
     """
     from msgspec.structs import replace
 
@@ -235,22 +216,21 @@ def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
     if name is None:
         session.show(score_live(session.context(), selection), score_screen)
         return
-    version = find_version(session, name, source=bars.source, vs=bars.vs, granularity=bars.granularity)
+    reference = read_name(name, source=bars.source, vs=bars.vs, granularity=bars.granularity)
+    version = find_version(session, reference)
     report = score_live(session.context(), selection)
-    key = version.key
     own = tuple(
         row
         for row in report.rows
-        if (row.coin, row.kind, row.source, row.vs, row.granularity, row.number)
-        == (key.coin, key.kind, key.source, key.vs, key.granularity, version.number)
+        if (row.name, row.source, row.vs) == (version.name, version.key.source, version.key.vs)
     )
     if not own:
-        raise RegistryError(f"{version.name} is neither production nor challenger, and only those are scored.")
+        raise RegistryError(f"{version.name} is neither production nor challenger; only those are scored.")
     session.show(replace(report, rows=own), score_screen)
 
 
 def ab_group() -> None:
-    """Let a challenger answer a part of the clients, and see which side forecasts better."""
+    """Let a challenger answer a share of the clients, and see which side forecasts better."""
 
 
 def ab_start(
@@ -260,41 +240,35 @@ def ab_start(
     *,
     challenger: Annotated[
         int | None,
-        typer.Option("--challenger", min=1, max=MOST_NUMBER, help="Its number. Default: the newest version."),
+        typer.Option(
+            "--challenger", min=1, max=MOST_NUMBER, help="Number of the challenger. Default: the newest version."
+        ),
     ] = None,
-    share: Annotated[float, typer.Option("--share", help="Of the clients, above 0 and below 1.")] = 0.2,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    share: Annotated[float, typer.Option("--share", help="Share of the clients, between 0 and 1.")] = 0.2,
+    bars: VersionBars,
 ) -> None:
-    """Start a test: the same client always gets the same side."""
+    """Start a test; a client always gets the same side."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle import ab
 
-    wanted = asked(coin, kind, challenger, source=source, vs=vs, granularity=granularity)
-    registry, key, challenger = find_key(session, wanted)
-    report = ab.ab_start(
-        session.config, registry, key, challenger=challenger, share=share, who=login_name(), now=datetime.now(UTC)
-    )
+    registry, key, challenger = find_key(session, bars.read(coin, kind, challenger))
+    report = ab.ab_start(session.config, registry, key, challenger=challenger, share=share, **session.signature())
     session.show(report, ab_screen)
 
 
 def ab_status(
     session: Session,
-    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Default: every coin.")] = None,
+    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Coin. Default: every coin.")] = None,
     kind: OneKind = None,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
 ) -> None:
-    """The tests and what both sides' forecasts say so far; safe to look at daily."""
+    """Show the tests and their results so far; you may look as often as you like."""
     from cryptocast.cli.screens.upkeep import ab_screen
     from cryptocast.workflows.lifecycle import ab
 
-    found = find_listed(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
-    keys = sorted({version.key for version in found})
+    versions = find_listed(session, bars.read(coin, kind))
+    keys = sorted({version.key for version in versions})
     session.show(ab.ab_status(session.config, session.registry(), keys), ab_screen)
 
 
@@ -303,18 +277,15 @@ def ab_stop(
     coin: Coin,
     kind: OneKind = None,
     *,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")] = "",
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded with the test.")] = "",
+    bars: VersionBars,
 ) -> None:
-    """End a test without a change: production answers everybody again."""
+    """End a test without a change: production answers everyone again."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle import ab
 
-    registry, key = _tested(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
-    report = ab.ab_stop(session.config, registry, key, reason=reason, who=login_name(), now=datetime.now(UTC))
+    registry, key = _tested(session, bars.read(coin, kind))
+    report = ab.ab_stop(session.config, registry, key, reason=reason, **session.signature())
     session.show(report, ab_screen)
 
 
@@ -323,29 +294,26 @@ def ab_conclude(
     coin: Coin,
     kind: OneKind = None,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
 ) -> None:
-    """End a test through the gate: the challenger is promoted if it has earned it. A refusal ends in exit code 6."""
+    """End a test by the gate: the challenger is promoted if it passes, else the exit code is 6."""
     from cryptocast.cli.screens.upkeep import ab_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle import ab
 
-    registry, key = _tested(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
-    report = ab.ab_conclude(session.config, registry, key, who=login_name(), now=datetime.now(UTC))
+    registry, key = _tested(session, bars.read(coin, kind))
+    report = ab.ab_conclude(session.config, registry, key, **session.signature())
     session.show(report, ab_screen, None if report.promotion is None else report.promotion.refusal())
 
 
-def _tested(session: Session, wanted: Asked) -> "tuple[Registry, VersionKey]":
+def _tested(session: Session, reference: "VersionReference") -> "tuple[Registry, VersionKey]":
     """The key that is meant. RegistryError if a version was named that is no side of its running test."""
     from cryptocast.workflows.lifecycle.ab import running_test
 
-    registry, key, number = find_key(session, wanted)
+    registry, key, number = find_key(session, reference)
     test = running_test(registry, key)
     if number is not None and test is not None and number not in (test.start.production, test.start.challenger):
         raise RegistryError(
-            f"Version {number} is no side of the running test of {key}: that is of {test.start.production} and "
+            f"Version {number} is not part of the running test of {key}, which compares {test.start.production} and "
             f"{test.start.challenger}."
         )
     return registry, key

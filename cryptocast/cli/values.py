@@ -6,22 +6,20 @@ from typing import Final
 
 from cryptocast.errors import UsageError
 
-__all__ = ["duration", "moment", "names", "numbers"]
-
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 MAX_DIGITS: Final = 6
 
 
 def numbers(option: str, text: str | None) -> tuple[int, ...]:
     """`1,7,14` as numbers, each at least 1 and given once; empty where the option was not given."""
-    found = []
+    values = []
     for part in names(option, text):
         if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", part) or int(part) < 1:
-            raise UsageError(f"{option} takes whole numbers from 1 on, separated by commas, e.g. 1,7; found {part!a}.")
-        found.append(int(part))
-    if len(set(found)) != len(found):
-        raise UsageError(f"{option} names a number twice: {text}.")
-    return tuple(found)
+            raise UsageError(f"{option} takes whole numbers from 1, separated by commas, such as 1,7; found {part!a}.")
+        values.append(int(part))
+    if len(set(values)) != len(values):
+        raise UsageError(f"{option} contains a number twice: {text}.")
+    return tuple(values)
 
 
 def names(option: str, text: str | None) -> tuple[str, ...]:
@@ -49,10 +47,10 @@ def moment(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        found = datetime.fromisoformat(text.strip())
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        when = datetime.fromisoformat(text.strip())
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{option} takes a date or a time, in UTC unless it says otherwise: 2020-01-31, 2020-01-31T12:00 or "
+            f"{option} takes a date or time, UTC by default: 2020-01-31, 2020-01-31T12:00 or "
             f"2020-01-31T12:00+02:00; found {text!a}."
         ) from None

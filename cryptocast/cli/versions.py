@@ -1,35 +1,26 @@
 """registry list, show, history, promote, verify: which version answers, and how it came to that."""
 
 import dataclasses
-from datetime import UTC, datetime
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from cryptocast.cli.names import asked, find_events, find_key, find_listed, find_version
-from cryptocast.cli.options import MOST_NUMBER, Vs, command, examples, group
+from cryptocast.cli.names import find_events, find_key, find_listed, find_version
+from cryptocast.cli.options import MOST_NUMBER, DryRun, VersionBars, command, examples, group
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.upkeep import add_upkeep
 from cryptocast.cli.values import moment
-from cryptocast.config import Granularity, SourceChoice
-
-__all__ = ["add_to"]
 
 PANEL: Final = "Registry and service"
 BAD_REGISTRY: Final = 5
 
 Coin: TypeAlias = Annotated[
     str | None,
-    typer.Argument(metavar="COIN", help="CoinGecko id, or what is printed: bitcoin/lightgbm:3. Default: every coin."),
+    typer.Argument(metavar="COIN", help="CoinGecko id, or a name as printed: bitcoin/lightgbm:3. Default: every coin."),
 ]
-Kind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Such as lightgbm. Default: every kind.")]
-Source: TypeAlias = Annotated[
-    SourceChoice | None, typer.Option("--source", metavar="SOURCE", help="Only versions on these bars.")
+AnyKind: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="KIND", help="Kind of model, such as lightgbm. Default: every kind.")
 ]
-BarLength: TypeAlias = Annotated[
-    Granularity | None, typer.Option("--granularity", metavar="BARS", help="Only these bars.")
-]
-DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would happen.")]
 
 registry = typer.Typer(rich_markup_mode="rich")
 
@@ -61,24 +52,22 @@ def add_to(app: typer.Typer) -> None:
 
 
 def registry_group() -> None:
-    """See which version answers, why, and bring a better one into production."""
+    """See which version answers and why; promote a better one."""
 
 
 def list_versions(
     session: Session,
     coin: Coin = None,
-    kind: Kind = None,
+    kind: AnyKind = None,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
 ) -> None:
-    """Every version with its aliases: production answers, challenger is the newest."""
+    """List versions with their aliases: production answers, challenger is the newest."""
     from cryptocast.cli.listings import versions_document
     from cryptocast.cli.screens.registry import versions_screen
 
-    found = find_listed(session, asked(coin, kind, source=source, vs=vs, granularity=granularity))
-    session.show(versions_document(found), versions_screen)
+    versions = find_listed(session, bars.read(coin, kind))
+    session.show(versions_document(versions), versions_screen)
 
 
 def show_version(
@@ -87,97 +76,91 @@ def show_version(
         str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
     ],
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
 ) -> None:
-    """One version: what it was fitted on, its hold-out scores, its artefacts."""
+    """Show one version: its training data, hold-out scores and artefacts."""
     from cryptocast.cli.listings import version_document
     from cryptocast.cli.screens.registry import version_screen
 
-    version = find_version(session, reference, source=source, vs=vs, granularity=granularity)
+    version = find_version(session, bars.read(reference))
     session.show(version_document(session.registry(), version), version_screen)
 
 
 def history(
     session: Session,
     coin: Coin = None,
-    kind: Kind = None,
+    kind: AnyKind = None,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="What was in production at this moment, UTC?")
+        str | None, typer.Option("--at", metavar="TIME", help="Show what was in production at this time, UTC.")
     ] = None,
 ) -> None:
-    """Every change of an alias: when, who, what, and why."""
+    """Show every change of an alias: when, who, what and why."""
     from cryptocast.cli.listings import history_document
     from cryptocast.cli.screens.registry import history_screen
 
     until = moment("--at", at)
-    events = find_events(session, asked(coin, kind, source=source, vs=vs, granularity=granularity), until)
+    events = find_events(session, bars.read(coin, kind), until)
     session.show(history_document(session.registry(), events, until), history_screen)
 
 
 def promote(
     session: Session,
-    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Default: every configured coin.")] = None,
-    kind: Kind = None,
+    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Coin. Default: every configured coin.")] = None,
+    kind: AnyKind = None,
     number: Annotated[
         int | None,
-        typer.Argument(min=1, max=MOST_NUMBER, metavar="VERSION", help="Default: the challenger.", show_default=False),
+        typer.Argument(
+            min=1, max=MOST_NUMBER, metavar="VERSION", help="Number. Default: the challenger.", show_default=False
+        ),
     ] = None,
     *,
-    source: Source = None,
-    vs: Vs = None,
-    granularity: BarLength = None,
+    bars: VersionBars,
     fit: Annotated[
-        bool, typer.Option("--fit", metavar="", help="With all coins of its fit, in one change, or none.")
+        bool, typer.Option("--fit", metavar="", help="Promote all coins of the fit together, or none.")
     ] = False,
     dry_run: DryRun = False,
     force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Against the gate; recorded with its reason.")
+        bool, typer.Option("--force", metavar="", help="Override the gate; the reason is recorded.")
     ] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why it is forced.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, with --force.")] = None,
 ) -> None:
-    """Put challengers before the gate, and those that pass into production.
+    """Judge challengers by the gate and promote those that pass.
 
-    A version that was named and refused ends in exit code 6; without names refusals are only printed.
+    The exit code is 6 if a version that you named is refused; otherwise refusals are only printed.
     """
     from msgspec.structs import replace
 
     from cryptocast.cli.screens.registry import promotion_screen
-    from cryptocast.workflows.context import login_name
     from cryptocast.workflows.lifecycle.promote import promote as bring_forward
 
-    data, wanted = session.config.data, asked(coin, kind, number, source=source, vs=vs, granularity=granularity)
-    if wanted.alias not in (None, "challenger"):  # the challenger is what is judged in any case
-        _, key, number = find_key(session, wanted)
-        wanted = dataclasses.replace(wanted, kind=key.kind, number=number, source=key.source)
-    bars = replace(data, vs=wanted.vs or data.vs, granularity=wanted.granularity or data.granularity)
+    data, reference = session.config.data, bars.read(coin, kind, number)
+    if reference.alias not in (None, "challenger"):  # the challenger is what is judged in any case
+        _, key, number = find_key(session, reference)
+        reference = dataclasses.replace(reference, kind=key.kind, number=number, source=key.source)
+    data = replace(data, vs=reference.vs or data.vs, granularity=reference.granularity or data.granularity)
     report = bring_forward(
-        replace(session.config, data=bars),
+        replace(session.config, data=data),
         session.registry(),
-        coin=wanted.coin,
-        kind=wanted.kind,
-        number=wanted.number,
-        source=wanted.source,
+        coin=reference.coin or None,
+        kind=reference.kind,
+        number=reference.number,
+        source=reference.source,
         whole_fit=fit,
         dry_run=dry_run,
         force=force,
         reason=reason,
-        who=login_name(),
-        now=datetime.now(UTC),
+        **session.signature(),
     )
     session.show(report, promotion_screen, report.refusal())
 
 
 def verify(session: Session) -> None:
-    """Count every hash again and follow every reference."""
+    """Recompute every hash and check every reference."""
     from cryptocast.cli.listings import verify_document
     from cryptocast.cli.screens.registry import verify_screen
 
     report = verify_document(session.registry(), str(session.config.store.path / "registry"))
-    first = next((f"{found.where}: {found.problem}" for found in report.findings), None)
+    first = next((f"{fault.where}: {fault.problem}" for fault in report.findings), None)
     session.show(report, verify_screen, failed(first, BAD_REGISTRY, len(report.findings)))

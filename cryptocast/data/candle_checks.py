@@ -9,8 +9,7 @@ import polars as pl
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, Candles, Provenance, SeriesKey
 from cryptocast.errors import DataError
-
-__all__ = ["PRICES", "candles_of", "check_candles", "content_hash", "cut", "provenance_of"]
+from cryptocast.times import minute_text
 
 PRICES = ("open", "high", "low", "close")
 
@@ -39,11 +38,11 @@ def _check_times(frame: pl.DataFrame, key: SeriesKey, name: str) -> None:
     times = frame["close_time"].to_physical().to_numpy()
     if (off := times[times % BAR_US[key.granularity] != 0]).size:
         raise DataError(
-            f"{name} has a bar that closes at {moment(int(off[0]))}, off the {key.granularity} grid of UTC."
+            f"{name} has a bar that closes at {minute_text(off[0])}, off the {key.granularity} grid of UTC."
         )
     steps = np.diff(times)
     if (steps <= 0).any():
-        at = moment(int(times[1:][steps <= 0][0]))
+        at = minute_text(times[1:][steps <= 0][0])
         raise DataError(f"{name} is not sorted by close time without duplicates: see {at}.")
 
 
@@ -51,22 +50,17 @@ def _check_numbers(frame: pl.DataFrame, name: str) -> None:
     for column in (*PRICES, "volume", "market_cap"):
         value = pl.col(column)
         wrong = ~value.is_finite() | ((value < 0) if column == "volume" else (value <= 0))
-        found = frame.filter(wrong)
-        if len(found):
+        rows = frame.filter(wrong)
+        if len(rows):
             raise DataError(
-                f"{name} has {column} {found[column][0]} at {found['close_time'][0]:%Y-%m-%dT%H:%MZ}"
-                f" ({len(found)} such rows); it must be finite and"
+                f"{name} has {column} {rows[column][0]} at {rows['close_time'][0]:%Y-%m-%dT%H:%MZ}"
+                f" ({len(rows)} such rows); it must be finite and"
                 f" {'not negative' if column == 'volume' else 'positive'}."
             )
 
 
 def _types(schema: pl.Schema) -> str:
     return ", ".join(f"{name} {dtype}" for name, dtype in schema.items()) or "none"
-
-
-def moment(micros: int) -> str:
-    """A time in microseconds since the epoch, in words."""
-    return f"{datetime.fromtimestamp(micros / 1e6, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def content_hash(frame: pl.DataFrame) -> str:

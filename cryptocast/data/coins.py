@@ -2,15 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Iterable
 from typing import Final
 
+from cryptocast.config import COIN, VS
 from cryptocast.errors import UsageError
 
-__all__ = ["check_coin", "check_vs", "shown", "suggestion"]
-
-COIN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
-VS_ID: Final = re.compile(r"[a-z0-9]{2,10}")
+COIN_ID: Final = re.compile(COIN)
 
 # Symbols that people type where the upstream wants its own id. Symbols are not unique: only the obvious ones are here.
 SYMBOLS: Final = {
@@ -44,7 +41,7 @@ def check_coin(name: str) -> str:
 
 def check_vs(name: str) -> str:
     """The name, if it is a well-formed quote currency; else UsageError."""
-    if VS_ID.fullmatch(name):
+    if re.fullmatch(VS, name):
         return name
     raise UsageError(f"{shown(name)} is not a quote currency: 2 to 10 lower-case letters or digits, e.g. usd.")
 
@@ -55,10 +52,10 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def suggestion(name: str, known: Iterable[str] = ()) -> str:
-    """` Did you mean bitcoin?` for a near miss among well-known and given ids, else an empty string."""
+def suggestion(name: str) -> str:
+    """` Did you mean bitcoin?` for a near miss among well-known ids, else an empty string."""
     if name in SYMBOLS:
         return f" Did you mean {SYMBOLS[name]}?"
-    candidates = sorted({*SYMBOLS.values(), *known} - {name})
+    candidates = sorted({*SYMBOLS.values()} - {name})
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)
     return f" Did you mean {close[0]}?" if close else ""

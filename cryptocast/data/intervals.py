@@ -4,32 +4,23 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeAlias
 
-__all__ = ["Span", "merged", "missing"]
-
 Span: TypeAlias = tuple[datetime, datetime]
 
 
 def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
     """The same time in as few spans as possible, in order. Empty and reversed spans count for nothing."""
-    found: list[Span] = []
+    joint: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] < span[1]):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+        if joint and start <= joint[-1][1]:
+            joint[-1] = (joint[-1][0], max(joint[-1][1], end))
         else:
-            found.append((start, end))
-    return tuple(found)
+            joint.append((start, end))
+    return tuple(joint)
 
 
-def missing(wanted: Span, covered: Iterable[Span]) -> tuple[Span, ...]:
-    """The parts of `wanted` that no span covers, in order."""
-    found: list[Span] = []
-    at, last = wanted
-    for start, end in merged(covered):
-        if start >= last:
-            break
-        if start > at:
-            found.append((at, start))
-        at = max(at, end)
-    if at < last:
-        found.append((at, last))
-    return tuple(found)
+def missing(span: Span, covered: Iterable[Span]) -> tuple[Span, ...]:
+    """The parts of a span that no other covers, in order."""
+    at, last = span
+    edges = [(start, end) for start, end in merged(covered) if start < last and end > at]
+    starts, ends = [at, *(end for _, end in edges)], [*(start for start, _ in edges), last]
+    return tuple((start, end) for start, end in zip(starts, ends, strict=True) if start < end)

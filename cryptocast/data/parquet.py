@@ -1,9 +1,6 @@
 """Parquet and feather files as bytes, and files that appear whole or not at all. Nothing else names their library."""
 
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -13,23 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cryptocast.errors import DataError
-from cryptocast.files import make_own_folder, open_own_file
+from cryptocast.files import replace_file
 
-__all__ = [
-    "FEATHER",
-    "TEMPORARY",
-    "decode",
-    "encode",
-    "is_table",
-    "read_bytes",
-    "read_frame",
-    "read_metadata",
-    "write_atomically",
-]
-
-TEMPORARY: Final = ".tmp"
 FEATHER: Final = b"ARROW1"
 METADATA_KEY: Final = b"cryptocast"
+BUFFER: Final = "Could not open Parquet input source '<Buffer>': "
 
 
 def encode(frame: pl.DataFrame, metadata: bytes | None = None) -> bytes:
@@ -63,7 +48,7 @@ def decode(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
     except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise _not_parquet(origin, error) from error
     if not isinstance(frame, pl.DataFrame):
-        raise DataError(f"{origin} holds no table.")
+        raise DataError(f"{origin} does not contain a table.")
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     return frame, metadata.get(METADATA_KEY)
 
@@ -72,9 +57,7 @@ def read_metadata(path: Path) -> bytes | None:
     """Our metadata, without reading the rows; None where the file has none."""
     try:
         schema = pq.read_schema(path)
-    except pa.ArrowException as error:
-        raise _not_parquet(str(path), error) from error
-    except (OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _not_parquet(str(path), error) from error
     metadata: Mapping[bytes, bytes] = schema.metadata or {}
     return metadata.get(METADATA_KEY)
@@ -90,55 +73,17 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def read_frame(path: Path) -> pl.DataFrame:
-    """The table in a Parquet file of any origin."""
-    return decode(read_bytes(path), str(path))[0]
-
-
 def write_atomically(path: Path, content: bytes, *, own: bool = True) -> None:
-    """Write a file that a reader sees whole, old or new, whenever the process or the machine stops.
-
-    A temporary file in the same folder, flushed to the disk, renamed over the old one, then the folder flushed. What a
-    killed writer leaves ends in `.tmp`. own: only this user may read it, as all of the store; otherwise the umask
-    decides, as for a file that the user has named. Raises DataError when the disk or the folder refuses.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    """Write a file that a reader sees whole, old or new (see files.replace_file). DataError when the disk refuses."""
     try:
-        if own:
-            make_own_folder(path.parent)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb", opener=open_own_file if own else None) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
+        replace_file(path, content, own=own)
     except OSError as error:
-        with suppress(OSError):  # the first error is the one to tell
-            temporary.unlink(missing_ok=True)
         raise DataError(
             f"{path} cannot be written: {error.strerror or error}. Check the folder and the space left."
         ) from error
 
 
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _not_parquet(origin: str, error: BaseException) -> DataError:
     # Only the first sentence: the rest guesses, and names a buffer that the user never saw.
-    first = (
-        (str(error) or " ")
-        .splitlines()[0]
-        .split(". ")[0]
-        .removeprefix("Could not open Parquet input source '<Buffer>': ")
-    )
-    reason = first[:120].rstrip(".") if first else type(error).__name__
-    return DataError(f"{origin} is not a whole Parquet file: {reason}.")
+    sentence = str(error).partition("\n")[0].partition(". ")[0].removeprefix(BUFFER)[:120].rstrip(".")
+    return DataError(f"{origin} is not a whole Parquet file: {sentence or type(error).__name__}.")

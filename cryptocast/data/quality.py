@@ -4,35 +4,24 @@ The frame may be unsorted, hold duplicates or bad numbers: that is what the chec
 import, a download) says so in the notes of its provenance; here all is left as it was found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import polars as pl
 
 from cryptocast.config import Granularity, QualityConfig
+from cryptocast.data.candle_checks import PRICES
 from cryptocast.data.schema import BAR_US
-
-__all__ = [
-    "STABLECOINS",
-    "Gap",
-    "Jump",
-    "Outlier",
-    "QualityFinding",
-    "QualityReport",
-    "Run",
-    "broken_range",
-    "check_quality",
-    "is_stablecoin",
-]
 
 WINDOW: Final = 61  # bars around a bar that say what is usual there
 JUMP_WINDOW: Final = 7  # bars before and after a change of unit that say what the level was and is
 PEGGED_SHARE: Final = 0.95  # of a pegged coin's closes lie inside its band
 MAD_TO_SIGMA: Final = 1.4826  # of a normal distribution
 TOLERANCE: Final = 1e-9  # relative; prices that went through text or through other units differ in the last digits
-PRICES: Final = ("open", "high", "low", "close")
+
+Notice: TypeAlias = tuple[str, int, str]  # rule, how often, what it is and what is done about it
 
 # CoinGecko ids of coins that are pegged to a currency. Their returns are noise around zero.
 STABLECOINS: Final = frozenset(
@@ -212,7 +201,7 @@ def check_quality(
         lines=(),
         **_counts(frame, bad),
     )
-    findings = (*_refused(report), *_about_time(report), *_about_bars(report), *_about_amounts(report))
+    findings = tuple(_findings(report))
     return msgspec.structs.replace(report, findings=findings, lines=tuple(finding.text for finding in findings))
 
 
@@ -221,7 +210,7 @@ def _counts(frame: pl.DataFrame, bad: pl.Expr) -> dict[str, int]:
         ~pl.col(name).is_finite() | ((pl.col(name) < 0) if name == "volume" else (pl.col(name) <= 0))
         for name in ("volume", "market_cap")
     ]
-    counted: dict[str, int] = frame.select(
+    counts: dict[str, int] = frame.select(
         duplicates=pl.len() - pl.col("close_time").n_unique(),
         non_positive=bad.fill_null(value=True).sum(),
         bad_amounts=pl.any_horizontal(amount.fill_null(value=False) for amount in amounts).sum(),
@@ -234,16 +223,15 @@ def _counts(frame: pl.DataFrame, bad: pl.Expr) -> dict[str, int]:
             pl.col("volume").is_finite() & (pl.col("market_cap") > 0) & (pl.col("volume") > pl.col("market_cap"))
         ).sum(),
     ).row(0, named=True)
-    return counted
+    return counts
 
 
 def _gaps(frame: pl.DataFrame, bar: int) -> tuple[Gap, ...]:
     times = frame.select(pl.col("close_time").unique().sort())
     step = pl.col("close_time").diff().dt.total_microseconds()
-    found = times.with_columns(after=pl.col("close_time").shift(1), missing=step // bar - 1).filter(step > bar)
-    return tuple(
-        Gap(after=row["after"], before=row["close_time"], missing=row["missing"]) for row in found.iter_rows(named=True)
-    )
+    gaps = times.select(pl.col("close_time").shift(1).alias("after"), before="close_time", missing=step / bar - 1)
+    rows = gaps.filter(pl.col("missing") > 0).with_columns(pl.col("missing").cast(pl.Int64))
+    return tuple(Gap(**row) for row in rows.iter_rows(named=True))
 
 
 def _frozen(usable: pl.DataFrame, bar: int, bars: int) -> tuple[Run, ...]:
@@ -255,8 +243,9 @@ def _frozen(usable: pl.DataFrame, bar: int, bars: int) -> tuple[Run, ...]:
         .agg(first=pl.col("close_time").min(), last=pl.col("close_time").max(), bars=pl.len())
         .filter(pl.col("bars") >= bars)
         .sort("first")
+        .drop("run")
     )
-    return tuple(Run(first=r["first"], last=r["last"], bars=r["bars"]) for r in runs.iter_rows(named=True))
+    return tuple(Run(**row) for row in runs.iter_rows(named=True))
 
 
 def _flat(usable: pl.DataFrame) -> list[datetime]:
@@ -274,18 +263,14 @@ def _outliers(usable: pl.DataFrame, bar: int, sigmas: float) -> tuple[Outlier, .
     step = pl.col("close_time").diff().dt.total_microseconds()
     change = pl.when(step == bar).then((pl.col("close") / pl.col("close").shift(1)).log())
     spread = pl.when(pl.col("range_known")).then((pl.col("high") / pl.col("low")).log())
-    found = []
+    outliers: list[Outlier] = []
     for kind, value in (("return", change), ("range", spread)):
         away = value - _local_median(value)
         scale = MAD_TO_SIGMA * pl.max_horizontal(_local_median(away.abs()), away.abs().median() / 10)
-        table = usable.select("close_time", value=value, away=away, scale=scale).with_columns(
-            sigmas=pl.col("away").abs() / pl.col("scale")
-        )
-        for row in table.filter((pl.col("scale") > 0) & (pl.col("sigmas") > sigmas)).iter_rows(named=True):
-            found.append(
-                Outlier(close_time=row["close_time"], kind=kind, log_change=row["value"], sigmas=row["sigmas"])
-            )
-    return tuple(sorted(found, key=lambda outlier: (outlier.close_time, outlier.kind)))
+        table = usable.select("close_time", log_change=value, sigmas=pl.when(scale > 0).then(away.abs() / scale))
+        rows = table.filter(pl.col("sigmas") > sigmas).iter_rows(named=True)
+        outliers += [Outlier(kind=kind, **row) for row in rows]
+    return tuple(sorted(outliers, key=lambda outlier: (outlier.close_time, outlier.kind)))
 
 
 def _local_median(value: pl.Expr) -> pl.Expr:
@@ -298,10 +283,10 @@ def _lasting_jumps(usable: pl.DataFrame, value: pl.Expr, factor: float) -> tuple
     A bad print does not move medians. Neighbouring bars that see the same jump are one: it is where the value itself
     changes most.
     """
-    known = usable.select("close_time", value=value).filter(pl.col("value").is_finite() & (pl.col("value") > 0))
+    values = usable.select("close_time", value=value).filter(pl.col("value").is_finite() & (pl.col("value") > 0))
     level = pl.col("value").rolling_median(JUMP_WINDOW)
     ratio = (level.shift(-(JUMP_WINDOW - 1)) / level.shift(1)).log()
-    table = known.with_columns(ratio=ratio, step=(pl.col("value") / pl.col("value").shift(1)).log().abs())
+    table = values.with_columns(ratio=ratio, step=(pl.col("value") / pl.col("value").shift(1)).log().abs())
     wild = table.with_columns(wild=pl.col("ratio").abs() > pl.lit(factor).log())
     groups = wild.with_columns(group=pl.col("wild").rle_id()).filter(pl.col("wild"))
     largest = groups.sort("step", descending=True).unique("group", keep="first", maintain_order=True).sort("close_time")
@@ -311,8 +296,8 @@ def _lasting_jumps(usable: pl.DataFrame, value: pl.Expr, factor: float) -> tuple
 def _supply_jumps(usable: pl.DataFrame, factor: float) -> tuple[Jump, ...]:
     """Market cap over close is the supply: it does not change by much in a bar unless its publisher corrects it."""
     supply = pl.col("market_cap") / pl.col("close")
-    known = usable.filter(pl.col("market_cap").is_finite() & (pl.col("market_cap") > 0))
-    table = known.select("close_time", ratio=(supply / supply.shift(1)).log())
+    capped = usable.filter(pl.col("market_cap").is_finite() & (pl.col("market_cap") > 0))
+    table = capped.select("close_time", ratio=(supply / supply.shift(1)).log())
     return _as_jumps(table.filter(pl.col("ratio").abs() > pl.lit(factor).log()))
 
 
@@ -323,90 +308,77 @@ def _as_jumps(table: pl.DataFrame) -> tuple[Jump, ...]:
 # --- in words
 
 
-def _refused(report: QualityReport) -> list[QualityFinding]:
-    rules = (
+def _findings(report: QualityReport) -> Iterator[QualityFinding]:
+    for rule, count, text in (
         ("duplicate", report.duplicates, "repeated: one series holds each bar once, refused by the store"),
-        ("bad_price", report.non_positive, "with a price that is no positive number: refused by the store"),
-        ("bad_amount", report.bad_amounts, "with a volume or market cap that is no amount: refused by the store"),
-    )
-    return [
-        QualityFinding(rule=rule, severity="error", count=count, text=f"{_count(count, 'bar')} {text}")
-        for rule, count, text in rules
-        if count
-    ]
+        ("bad_price", report.non_positive, "with a price that is not a positive number: refused by the store"),
+        ("bad_amount", report.bad_amounts, "with a volume or market cap that is not an amount: refused by the store"),
+    ):
+        if count:
+            yield QualityFinding(rule=rule, severity="error", count=count, text=f"{_count(count, 'bar')} {text}")
+    notices = (*_about_time(report), *_about_bars(report), *_about_amounts(report))
+    for rule, count, text in notices:
+        if count:
+            yield QualityFinding(rule=rule, severity="notice", count=count, text=text)
 
 
-def _about_time(report: QualityReport) -> list[QualityFinding]:
-    found = []
+def _about_time(report: QualityReport) -> Iterator[Notice]:
     if report.gaps:
         longest = max(report.gaps, key=lambda gap: gap.missing)
         text = (
             f"{_count(len(report.gaps), 'gap')}, {_count(report.missing_bars, 'bar')} missing, the longest"
             f" {longest.missing} after {_at(longest.after)}: left as gaps, nothing is computed across them"
         )
-        found.append(_notice("gap", len(report.gaps), text))
+        yield "gap", len(report.gaps), text
     if report.stale and report.last is not None:
         text = f"ends {_at(report.last)}, {_count(report.late_bars, 'bar')} before its clock: marked stale"
-        found.append(_notice("stale", report.late_bars, text))
+        yield "stale", report.late_bars, text
     if report.frozen_runs:
-        longest_run = max(report.frozen_runs, key=lambda run: run.bars)
+        run = max(report.frozen_runs, key=lambda run: run.bars)
         text = (
-            f"the same close {longest_run.bars} times from {_at(longest_run.first)}"
-            f"{_others(report.frozen_runs, 'run')}: kept, the source may have been frozen"
+            f"the same close {run.bars} times from {_at(run.first)}{_others(report.frozen_runs, 'run')}: kept, the"
+            " source may have been frozen"
         )
-        found.append(_notice("frozen", len(report.frozen_runs), text))
-    return found
+        yield "frozen", len(report.frozen_runs), text
 
 
-def _about_bars(report: QualityReport) -> list[QualityFinding]:
-    found = []
-    if report.broken_ranges:
-        text = f"{_count(report.broken_ranges, 'bar')} whose high and low contradict open or close: kept as published"
-        found.append(_notice("broken_range", report.broken_ranges, text))
-    if report.close_only:
-        text = (
-            f"{_count(report.close_only, 'close-only bar')}: open, high and low equal the close, the range is unknown"
-        )
-        found.append(_notice("close_only", report.close_only, text))
+def _about_bars(report: QualityReport) -> Iterator[Notice]:
+    text = f"{_count(report.broken_ranges, 'bar')} whose high and low contradict open or close: kept as published"
+    yield "broken_range", report.broken_ranges, text
+    text = f"{_count(report.close_only, 'close-only bar')}: open, high and low equal the close, the range is unknown"
+    yield "close_only", report.close_only, text
     if report.flat_bars:
         text = f"{_count(len(report.flat_bars), 'flat bar')}, the first at {_at(report.flat_bars[0])}: kept"
-        found.append(_notice("flat", len(report.flat_bars), text))
+        yield "flat", len(report.flat_bars), text
     if report.outliers:
         worst = max(report.outliers, key=lambda outlier: outlier.sigmas)
         text = (
             f"{_count(len(report.outliers), 'outlier')}, the wildest a {worst.kind} of {worst.log_change:+.2f} (log) at"
             f" {_at(worst.close_time)}: kept in prices and targets, clipped in features"
         )
-        found.append(_notice("outlier", len(report.outliers), text))
+        yield "outlier", len(report.outliers), text
     if report.price_jumps:
         text = f"the price changes {_jumps(report.price_jumps)}: kept; was the coin redenominated, or is it another?"
-        found.append(_notice("price_jump", len(report.price_jumps), text))
-    if report.stablecoin:
-        text = "a pegged coin, by its name or because its price hardly leaves its median: left out of pools"
-        found.append(_notice("stablecoin", 1, text))
-    return found
+        yield "price_jump", len(report.price_jumps), text
+    text = "a pegged coin, by its name or because its price hardly leaves its median: left out of pools"
+    yield "stablecoin", int(report.stablecoin), text
 
 
-def _about_amounts(report: QualityReport) -> list[QualityFinding]:
+def _about_amounts(report: QualityReport) -> Iterator[Notice]:
     partly = report.unknown_market_cap if report.unknown_market_cap < report.rows else 0  # some sources have none
-    rules = (
+    for rule, count, text in (
         ("zero_volume", report.zero_volume, "with zero volume: kept; it can mean no trade or an unknown volume"),
         ("unknown_volume", report.unknown_volume, "without volume: kept as unknown"),
         ("unknown_market_cap", partly, "without market cap: kept as unknown"),
         ("volume_over_market_cap", report.volume_over_market_cap, "with more volume than market cap: kept as reported"),
-    )
-    found = [_notice(rule, count, f"{_count(count, 'bar')} {text}") for rule, count, text in rules if count]
+    ):
+        yield rule, count, f"{_count(count, 'bar')} {text}"
     if report.volume_jumps:
         text = f"the volume changes {_jumps(report.volume_jumps)}: kept; is it in one unit throughout?"
-        found.append(_notice("volume_jump", len(report.volume_jumps), text))
+        yield "volume_jump", len(report.volume_jumps), text
     if report.supply_jumps:
         text = f"market cap over close changes {_jumps(report.supply_jumps)}: kept; the supply was corrected"
-        found.append(_notice("supply_jump", len(report.supply_jumps), text))
-    return found
-
-
-def _notice(rule: str, count: int, text: str) -> QualityFinding:
-    return QualityFinding(rule=rule, severity="notice", count=count, text=text)
+        yield "supply_jump", len(report.supply_jumps), text
 
 
 def _jumps(jumps: Sequence[Jump]) -> str:
@@ -414,8 +386,8 @@ def _jumps(jumps: Sequence[Jump]) -> str:
     return f"by a factor of {largest.factor:.4g} at {_at(largest.close_time)}{_others(jumps, 'time')}"
 
 
-def _others(found: Sequence[object], noun: str) -> str:
-    return f" and {_count(len(found) - 1, f'other {noun}')}" if len(found) > 1 else ""
+def _others(items: Sequence[object], noun: str) -> str:
+    return f" and {_count(len(items) - 1, f'other {noun}')}" if len(items) > 1 else ""
 
 
 def _at(moment: datetime) -> str:

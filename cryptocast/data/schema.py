@@ -7,12 +7,11 @@ from typing import Final
 import polars as pl
 
 from cryptocast.config import Granularity
-from cryptocast.market import Market
-
-__all__ = ["BAR_US", "CANDLE_SCHEMA", "Candles", "Provenance", "SeriesKey"]
+from cryptocast.market import Market, OfMarket
+from cryptocast.times import DAY_US, HOUR_US
 
 # Microseconds in one bar.
-BAR_US: Final[dict[Granularity, int]] = {"daily": 86_400_000_000, "hourly": 3_600_000_000}
+BAR_US: Final[dict[Granularity, int]] = {"daily": DAY_US, "hourly": HOUR_US}
 
 TIME = pl.Datetime("us", "UTC")
 
@@ -32,26 +31,11 @@ CANDLE_SCHEMA: Final = pl.Schema(
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class SeriesKey:
+class SeriesKey(OfMarket):
     """Names one series of candles. Series of different sources are never spliced."""
 
     market: Market
     coin: str
-
-    @property
-    def source(self) -> str:
-        """Its name in the table of sources."""
-        return self.market.source
-
-    @property
-    def vs(self) -> str:
-        """The quote currency."""
-        return self.market.vs
-
-    @property
-    def granularity(self) -> Granularity:
-        """The length of its bars."""
-        return self.market.granularity
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,8 @@ from cryptocast.data.intervals import Span, merged
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.file.source import FILE
 from cryptocast.errors import CryptocastError, DataError, UsageError
-from cryptocast.files import OWN_FILE, make_own_folder
+from cryptocast.files import OWN_FILE, TEMPORARY, make_own_folder
 from cryptocast.market import Market
-
-__all__ = ["LAYOUT", "REVISION_SCHEMA", "CandleStore", "Finding", "WriteResult", "decode_series", "encode_series"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +40,8 @@ SERIES_SCHEMA: Final = pl.Schema({**CANDLE_SCHEMA, KNOWN_FROM: TIME})
 REVISION_SCHEMA: Final = pl.Schema({**SERIES_SCHEMA, "revised_at": TIME})
 REVISIONS: Final = ".revisions.parquet"
 NUMBERS: Final = ("open", "high", "low", "close", "volume", "market_cap")
+KEY: Final = ("source", "vs", "granularity", "coin")
+FACTS: Final = ("fetched_at", "content_hash", "rows", "first", "last", "notes")  # of the provenance
 SAME: Final = 1e-9  # relative: a number told again in other digits is no revision
 
 
@@ -69,7 +69,7 @@ class LayoutOnly(msgspec.Struct, frozen=True):
     layout: int
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class DamagedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of the store that is not as it should be, and what to do."""
 
     path: str
@@ -92,7 +92,7 @@ class WriteResult:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StoredSeries:
+class SeriesFile:
     """A file of the store: rows in SERIES_SCHEMA, their provenance, and the time that the source has answered for."""
 
     rows: pl.DataFrame
@@ -122,7 +122,7 @@ class CandleStore:
 
         as_of: the series as this store knew it at that moment, later bars and revisions undone; None if it knew none.
         """
-        stored = self._load(key)
+        stored = self.load(key)
         if stored is None or as_of is None:
             return None if stored is None else stored.candles
         rows = known_at(stored.rows, self.revisions(key), as_of)
@@ -130,24 +130,19 @@ class CandleStore:
             return None
         notes = (*stored.provenance.notes, f"as it was known at {as_of.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
         # A revision from a file of layout 1 does not say since when it was known.
-        known_from = rows[KNOWN_FROM].drop_nulls()
-        fetched_at = known_from.max() if len(known_from) else as_of
-        if not isinstance(fetched_at, datetime):
-            raise TypeError(f"{KNOWN_FROM} holds {type(fetched_at).__name__}")
+        fetched_at: datetime = rows[KNOWN_FROM].max() or as_of  # type: ignore[assignment]
         return candles_of(rows.drop(KNOWN_FROM), key, fetched_at=fetched_at, notes=notes)
 
     def known_since(self, key: SeriesKey) -> datetime | None:
         """Since when the store knows any bar of the series; None if it knows none."""
-        stored = self._load(key)
+        stored = self.load(key)
         if stored is None:
             return None
-        times = pl.concat([stored.rows[KNOWN_FROM], self.revisions(key)[KNOWN_FROM]])
-        first = times.min()
-        return first if isinstance(first, datetime) else None
+        return pl.concat([stored.rows[KNOWN_FROM], self.revisions(key)[KNOWN_FROM]]).min()  # type: ignore[return-value]
 
     def covered(self, key: SeriesKey) -> tuple[Span, ...]:
         """The spans that the source has answered for, settled: bars that are missing there do not exist."""
-        stored = self._load(key)
+        stored = self.load(key)
         return () if stored is None else stored.covered
 
     def revisions(self, key: SeriesKey) -> pl.DataFrame:
@@ -159,15 +154,15 @@ class CandleStore:
         if not _is_there(path):
             return pl.DataFrame(schema=REVISION_SCHEMA)
         frame, metadata = parquet.decode(parquet.read_bytes(path), str(path))
-        layout, _, stated = (metadata or b"").decode("ascii", "replace").rpartition(" ")
+        layout, _, digest = (metadata or b"").decode("ascii", "replace").rpartition(" ")
         _check_layout(int(layout) if layout.isdigit() else 1, str(path))
-        if stated != content_hash(frame):
+        if digest != content_hash(frame):
             raise DataError(f"{path} does not match its hash. Remove it; the candles beside it are not touched.")
         if KNOWN_FROM not in frame.columns:
             frame = frame.with_columns(pl.lit(None, dtype=TIME).alias(KNOWN_FROM))
         frame = frame.select(sorted(frame.columns, key=[*REVISION_SCHEMA, *frame.columns].index))
         if frame.schema != REVISION_SCHEMA:
-            raise DataError(f"{path} holds no revisions. Remove it; the candles beside it are not touched.")
+            raise DataError(f"{path} does not contain revisions. Remove it; the candles beside it are not touched.")
         return frame
 
     def write(
@@ -196,23 +191,23 @@ class CandleStore:
         path = self.path(key)
         with self._locked(key):
             _remove_leftovers(path)
-            old = self._load(key)
+            old = self.load(key)
             stamped = frame.with_columns(_moment(fetched_at, KNOWN_FROM))
             change = _merge(None if old is None else old.rows, stamped, replace=replace)
-            kept = () if old is None or replace else old.provenance.notes
+            earlier = () if old is None or replace else old.provenance.notes
             provenance = provenance_of(
                 change.rows.drop(KNOWN_FROM),
                 key,
                 fetched_at=old.provenance.fetched_at if old is not None and derived else fetched_at,
-                notes=tuple(dict.fromkeys([*kept, *notes])),
+                notes=tuple(dict.fromkeys([*earlier, *notes])),
             )
-            if len(change.gone):
-                self._append_revisions(key, change.gone, fetched_at)
+            if len(change.revisions):
+                self._append_revisions(key, change.revisions, fetched_at)
             spans = merged([*(() if old is None or replace else old.covered), *([covered] if covered else [])])
-            parquet.write_atomically(path, _encode(StoredSeries(change.rows, provenance, spans)))
+            parquet.write_atomically(path, _encode(SeriesFile(change.rows, provenance, spans)))
         return WriteResult(
             added=len(change.rows) - (0 if old is None else len(old.rows)) + change.removed,
-            revised=len(change.gone) - change.removed - change.refined,
+            revised=len(change.revisions) - change.removed - change.refined,
             provenance=provenance,
             removed=change.removed,
             refined=change.refined,
@@ -221,42 +216,43 @@ class CandleStore:
     def cover(self, key: SeriesKey, span: Span) -> None:
         """Note that the source has answered for a span and had nothing there. Does nothing without a series."""
         with self._locked(key):
-            old = self._load(key)
+            old = self.load(key)
             if old is not None:
                 spans = merged([*old.covered, span])
-                parquet.write_atomically(self.path(key), _encode(StoredSeries(old.rows, old.provenance, spans)))
+                parquet.write_atomically(self.path(key), _encode(SeriesFile(old.rows, old.provenance, spans)))
 
     def ls(self) -> list[Provenance]:
         """Every series in the store, by key, read from the files' metadata only. Damaged files are logged, left out.
         DataError if the store is no folder."""
-        found = []
+        listing = []
         for key, path in self._series():
             try:
-                stated = _metadata(parquet.read_metadata(path), key, str(path), _remedy(key, path))
-                found.append(_provenance(stated, key))
+                metadata = _metadata(parquet.read_metadata(path), key, str(path), _remedy(key, path))
+                listing.append(_provenance(metadata, key))
             except DataError as error:
                 log.warning("%s", error)
-        return found
+        return listing
 
-    def verify(self) -> list[Finding]:
+    def verify(self) -> list[DamagedFile]:
         """Read and check every file: hash, schema, order, values, place. Empty if all is well. DataError if the store
         is no folder."""
-        findings = []
+        damaged = []
         for key, path in self._series():
             for check in (self.read, self.revisions):
                 try:
                     check(key)
                 except CryptocastError as error:
-                    findings.append(Finding(path=str(path), problem=str(error)))
-        known = {path for _, path in self._series()}
+                    damaged.append(DamagedFile(path=str(path), problem=str(error)))
+        places = {path for _, path in self._series()}
         for path in sorted((self._root / "candles").rglob("*.parquet")):
             series = path.with_name(path.name.replace(REVISIONS, ".parquet"))
-            if series not in known:
+            if series not in places:
                 problem = f"{path} is not where a series or its revisions can lie. Move it out of the store."
-                findings.append(Finding(path=str(path), problem=problem))
-        return findings
+                damaged.append(DamagedFile(path=str(path), problem=problem))
+        return damaged
 
-    def _load(self, key: SeriesKey) -> StoredSeries | None:
+    def load(self, key: SeriesKey) -> SeriesFile | None:
+        """All that the file of a series holds, or None if the store lacks it. DataError if it is damaged."""
         path = self.path(key)
         if not _is_there(path):
             return None
@@ -264,7 +260,7 @@ class CandleStore:
 
     def _series(self) -> Iterator[tuple[SeriesKey, Path]]:
         if self._root.exists() and not self._root.is_dir():
-            raise DataError(f"The store {self._root} is no folder. Move it away, or name another with [store] path.")
+            raise DataError(f"The store {self._root} is not a folder. Move it away, or name another with [store] path.")
         for path in sorted((self._root / "candles").glob("*/*/*/*.parquet")):
             *_, source, vs, granularity, _name = path.parts
             if path.name.endswith(REVISIONS) or granularity not in BAR_US:
@@ -305,8 +301,8 @@ class CandleStore:
         new = changed.with_columns(_moment(revised_at, "revised_at")).select(REVISION_SCHEMA.names())
         latest = past.with_row_index("at").unique("close_time", keep="last", maintain_order=True)
         repeated = latest.join(changed, on=changed.columns, how="semi", nulls_equal=True)["at"]
-        kept = past.with_row_index("at").filter(~pl.col("at").is_in(repeated.implode())).drop("at")
-        frame = pl.concat([kept, new])
+        others = past.with_row_index("at").filter(~pl.col("at").is_in(repeated.implode())).drop("at")
+        frame = pl.concat([others, new])
         path = self.path(key).with_name(f"{key.coin}{REVISIONS}")
         parquet.write_atomically(path, parquet.encode(frame, f"{LAYOUT} {content_hash(frame)}".encode()))
 
@@ -334,9 +330,9 @@ def check_key(key: SeriesKey) -> None:
 def known_at(rows: pl.DataFrame, revisions: pl.DataFrame, moment: datetime) -> pl.DataFrame:
     """What was known at a moment: rows in SERIES_SCHEMA, from the rows of now and the revisions since."""
     at = pl.lit(moment.astimezone(UTC)).cast(TIME)
-    seen = pl.col(KNOWN_FROM).is_null() | (pl.col(KNOWN_FROM) <= at)
-    gone = revisions.filter(seen & (pl.col("revised_at") > at)).sort(KNOWN_FROM, nulls_last=False)
-    both = pl.concat([gone.select(SERIES_SCHEMA.names()), rows.filter(seen)])
+    was_known = pl.col(KNOWN_FROM).is_null() | (pl.col(KNOWN_FROM) <= at)
+    revised = revisions.filter(was_known & (pl.col("revised_at") > at)).sort(KNOWN_FROM, nulls_last=False)
+    both = pl.concat([revised.select(SERIES_SCHEMA.names()), rows.filter(was_known)])
     closed = both.filter(pl.col("close_time") <= at)  # a download that was dated back does not make the future known
     return closed.unique("close_time", keep="last", maintain_order=True).sort("close_time")
 
@@ -344,7 +340,7 @@ def known_at(rows: pl.DataFrame, revisions: pl.DataFrame, moment: datetime) -> p
 def encode_series(frame: pl.DataFrame, provenance: Provenance) -> bytes:
     """A series as the bytes of its file: all of it known since it was fetched."""
     rows = frame.with_columns(_moment(provenance.fetched_at, KNOWN_FROM))
-    return _encode(StoredSeries(rows, provenance, covered=()))
+    return _encode(SeriesFile(rows, provenance, covered=()))
 
 
 def decode_series(content: bytes, key: SeriesKey, origin: str, remedy: str) -> Candles:
@@ -352,58 +348,51 @@ def decode_series(content: bytes, key: SeriesKey, origin: str, remedy: str) -> C
     return _decode(content, key, origin, remedy).candles
 
 
-def _encode(stored: StoredSeries) -> bytes:
-    provenance = stored.provenance
+def _encode(series: SeriesFile) -> bytes:
+    provenance = series.provenance
     metadata = SeriesMetadata(
         layout=LAYOUT,
-        source=provenance.key.source,
-        vs=provenance.key.vs,
-        granularity=provenance.key.granularity,
-        coin=provenance.key.coin,
-        fetched_at=provenance.fetched_at,
-        content_hash=provenance.content_hash,
-        rows=provenance.rows,
-        first=provenance.first,
-        last=provenance.last,
-        notes=provenance.notes,
-        known_hash=content_hash(stored.rows.select(KNOWN_FROM)),
-        covered=stored.covered,
+        **{name: getattr(provenance.key, name) for name in KEY},
+        **{name: getattr(provenance, name) for name in FACTS},
+        known_hash=content_hash(series.rows.select(KNOWN_FROM)),
+        covered=series.covered,
     )
-    return parquet.encode(stored.rows, msgspec.json.encode(metadata))
+    return parquet.encode(series.rows, msgspec.json.encode(metadata))
 
 
-def _decode(content: bytes, key: SeriesKey, origin: str, remedy: str) -> StoredSeries:
+def _decode(content: bytes, key: SeriesKey, origin: str, remedy: str) -> SeriesFile:
     try:
-        rows, metadata = parquet.decode(content, origin)
+        rows, encoded = parquet.decode(content, origin)
     except DataError as error:
         raise DataError(f"{error} {remedy}") from error
-    stated = _metadata(metadata, key, origin, remedy)
-    if stated.layout == 1 and rows.schema == CANDLE_SCHEMA:
-        rows = rows.with_columns(_moment(stated.fetched_at, KNOWN_FROM))
-    elif rows.schema != SERIES_SCHEMA or content_hash(rows.select(KNOWN_FROM)) != stated.known_hash:
-        raise DataError(f"{origin} does not match the hash it was written with: it is damaged or was edited. {remedy}")
+    metadata = _metadata(encoded, key, origin, remedy)
+    damaged = DataError(f"{origin} does not match the hash it was written with: it is damaged or was edited. {remedy}")
+    if metadata.layout == 1 and rows.schema == CANDLE_SCHEMA:
+        rows = rows.with_columns(_moment(metadata.fetched_at, KNOWN_FROM))
+    elif rows.schema != SERIES_SCHEMA or content_hash(rows.select(KNOWN_FROM)) != metadata.known_hash:
+        raise damaged
     frame = rows.drop(KNOWN_FROM)
-    if content_hash(frame) != stated.content_hash:
-        raise DataError(f"{origin} does not match the hash it was written with: it is damaged or was edited. {remedy}")
+    if content_hash(frame) != metadata.content_hash:
+        raise damaged
     check_candles(frame, key)
     times = frame["close_time"]
-    if (len(frame), times[0], times[-1]) != (stated.rows, stated.first, stated.last):
-        raise DataError(f"{origin} holds {len(frame)} bars, its metadata says {stated.rows}. {remedy}")
-    return StoredSeries(rows, _provenance(stated, key), stated.covered)
+    if (len(frame), times[0], times[-1]) != (metadata.rows, metadata.first, metadata.last):
+        raise DataError(f"{origin} holds {len(frame)} bars, its metadata says {metadata.rows}. {remedy}")
+    return SeriesFile(rows, _provenance(metadata, key), metadata.covered)
 
 
-def _metadata(metadata: bytes | None, key: SeriesKey, origin: str, remedy: str) -> SeriesMetadata:
-    if metadata is None:
+def _metadata(encoded: bytes | None, key: SeriesKey, origin: str, remedy: str) -> SeriesMetadata:
+    if encoded is None:
         raise DataError(f"{origin} was not written by cryptocast: it has no provenance. {remedy}")
     try:
-        _check_layout(msgspec.json.decode(metadata, type=LayoutOnly).layout, origin)
-        stated = msgspec.json.decode(metadata, type=SeriesMetadata)
+        _check_layout(msgspec.json.decode(encoded, type=LayoutOnly).layout, origin)
+        metadata = msgspec.json.decode(encoded, type=SeriesMetadata)
     except msgspec.DecodeError as error:
         raise DataError(f"{origin} has provenance that cannot be read ({error}). {remedy}") from error
-    found = SeriesKey(Market(stated.source, stated.vs, stated.granularity), stated.coin)
-    if found != key:
-        raise DataError(f"{origin} holds {found.coin} ({found.source}, {found.vs}, {found.granularity}). {remedy}")
-    return stated
+    own = SeriesKey(Market(metadata.source, metadata.vs, metadata.granularity), metadata.coin)
+    if own != key:
+        raise DataError(f"{origin} holds {own.coin} ({own.source}, {own.vs}, {own.granularity}). {remedy}")
+    return metadata
 
 
 def _check_layout(layout: int, origin: str) -> None:
@@ -415,16 +404,8 @@ def _check_layout(layout: int, origin: str) -> None:
         )
 
 
-def _provenance(stated: SeriesMetadata, key: SeriesKey) -> Provenance:
-    return Provenance(
-        key=key,
-        fetched_at=stated.fetched_at,
-        content_hash=stated.content_hash,
-        rows=stated.rows,
-        first=stated.first,
-        last=stated.last,
-        notes=stated.notes,
-    )
+def _provenance(metadata: SeriesMetadata, key: SeriesKey) -> Provenance:
+    return Provenance(key=key, **{name: getattr(metadata, name) for name in FACTS})
 
 
 def _moment(at: datetime, name: str) -> pl.Expr:
@@ -445,7 +426,7 @@ class Change:
     and how many were only completed. Frames in SERIES_SCHEMA."""
 
     rows: pl.DataFrame
-    gone: pl.DataFrame
+    revisions: pl.DataFrame
     removed: int = 0
     refined: int = 0
 
@@ -502,6 +483,6 @@ def _count_refined(different: pl.DataFrame, changed: pl.DataFrame) -> int:
 def _remove_leftovers(path: Path) -> None:
     """Temporary files of writers that were killed; the lock says that none of them is still at work."""
     for name in (path.name, path.name.replace(".parquet", REVISIONS)):
-        for leftover in path.parent.glob(f".{name}.*{parquet.TEMPORARY}"):
+        for leftover in path.parent.glob(f".{name}.*{TEMPORARY}"):
             with suppress(OSError):  # not worth failing a write over
                 leftover.unlink(missing_ok=True)

@@ -8,8 +8,6 @@ import polars as pl
 from cryptocast.data import parquet
 from cryptocast.errors import DataError, UsageError
 
-__all__ = ["TABLE_SUFFIXES", "check_table_path", "read_noted", "read_table", "write_noted", "write_table"]
-
 TABLE_SUFFIXES: Final = (".csv", ".parquet")
 
 
@@ -39,15 +37,3 @@ def read_noted(path: Path) -> tuple[pl.DataFrame, bytes] | None:
     if note is None:
         raise DataError(f"{path} has no note in its metadata. Delete it.")
     return frame, note
-
-
-def read_table(path: Path) -> pl.DataFrame:
-    """Read what `write_table` wrote (from CSV: with types as polars infers them)."""
-    check_table_path(path)
-    content = parquet.read_bytes(path)
-    if path.suffix.lower() == ".parquet":
-        return parquet.decode(content, str(path))[0]
-    try:
-        return pl.read_csv(content, try_parse_dates=True)
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} is not a CSV table: {str(error).splitlines()[0]}.") from error

@@ -8,20 +8,18 @@ replaced by noise.
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Self, TypeAlias
 
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError, ModelError
-from cryptocast.features.audit import AuditCheck, AuditFinding, Comparison, check_not_run, check_of
+from cryptocast.features.audit import AuditCheck, AuditFinding, Differences, check_not_run, check_of
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.quantile_shape import student_quantiles
-
-__all__ = ["FitPath", "FitTrial", "Witness", "audit_fits"]
+from cryptocast.times import as_datetime
 
 FITTED: Final = "the same forecasts by all that is fitted before a test, when test rows and later labels are noise"
 FOLDS: Final = "every label that a fit saw had ended before the first row that it forecast"
@@ -42,7 +40,7 @@ FitPath: TypeAlias = Callable[[Matrix, Learner], FitTrial]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FitReach:
     """One forecast that was made: the last end of a label that the fit knew, and the first row that it answered."""
 
     known_until: int
@@ -54,7 +52,7 @@ class Seen:
 class Witness:
     """A learner whose forecasts depend on every value that it was fitted on; `seen` is written as it works."""
 
-    seen: list[Seen] = field(default_factory=list)
+    reaches: list[FitReach] = field(default_factory=list)
     kind: ClassVar[str] = "witness"
     calibrate: ClassVar[bool] = True
 
@@ -73,7 +71,7 @@ class Witness:
         for part in parts:
             for values in (part.issued_at, part.features, part.returns, part.variance, part.freedom):
                 checksum = zlib.crc32(values.tobytes(), checksum)
-        return WitnessForecaster(checksum, train.horizons, max(_last_label(part) for part in parts), self.seen)
+        return WitnessForecaster(checksum, train.horizons, max(_last_label(part) for part in parts), self.reaches)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +81,7 @@ class WitnessForecaster:
     checksum: int
     horizons: Int64Array
     known_until: int
-    seen: list[Seen]
+    reaches: list[FitReach]
     kind: ClassVar[str] = "witness"
 
     @property
@@ -96,7 +94,7 @@ class WitnessForecaster:
         columns = horizon_columns(rows.horizons, self.horizons, self.kind)
         if len(rows):
             first = int(rows.issued_at.argmin())
-            self.seen.append(Seen(self.known_until, int(rows.issued_at[first]), str(rows.coin_names[first])))
+            self.reaches.append(FitReach(self.known_until, int(rows.issued_at[first]), str(rows.coin_names[first])))
         volatility = rows.volatility * (0.5 + self.checksum / 2**32)
         shape = np.broadcast_to(student_quantiles(), (len(rows), len(columns), len(student_quantiles())))
         return no_view_forecast(rows, volatility, shape)
@@ -112,8 +110,8 @@ class WitnessForecaster:
 
 
 def _last_label(rows: Matrix) -> int:
-    known = np.isfinite(rows.returns)
-    return int(rows.label_end[known].max()) if known.any() else 0
+    usable = np.isfinite(rows.returns)
+    return int(rows.label_end[usable].max()) if usable.any() else 0
 
 
 def audit_fits(
@@ -129,7 +127,7 @@ def audit_fits(
     raises DataError is reported as not run: there is too little to fit on.
     """
     rng = np.random.default_rng(seed)
-    fitted, folds, not_run = [], [], []
+    comparisons, folds, not_run = [], [], []
     for name, path in paths.items():
         witness = Witness()
         try:
@@ -139,12 +137,12 @@ def audit_fits(
         except DataError as error:
             not_run.append(f"{name}: {error}")
             continue
-        fitted.append(_compare(name, base, other))
-        folds.append(_overlaps(name, witness.seen))
-    if not fitted:
+        comparisons.append(_compare(name, base, other))
+        folds.append(_overlaps(name, witness.reaches))
+    if not comparisons:
         reason = "; ".join(not_run) or "no way of fitting was named"
         return check_not_run("fitted", FITTED, reason), check_not_run("folds", FOLDS, reason)
-    return check_of("fitted", FITTED, fitted, tuple(not_run)), check_of("folds", FOLDS, folds, tuple(not_run))
+    return check_of("fitted", FITTED, comparisons, tuple(not_run)), check_of("folds", FOLDS, folds, tuple(not_run))
 
 
 def _with_noise_after(matrix: Matrix, moment: int, rng: np.random.Generator) -> Matrix:
@@ -156,19 +154,19 @@ def _with_noise_after(matrix: Matrix, moment: int, rng: np.random.Generator) -> 
     panel = matrix.panel
     # Far larger than anything real, so that it moves whatever looks at it.
     noise = rng.normal(size=matrix.features.shape) * 10.0 * (1.0 + np.fmax.reduce(np.abs(matrix.features), axis=0))
-    moved = panel.close_time > moment
+    behind = panel.close_time > moment
     return replace(
         matrix,
         features=np.where(later[:, None], noise, matrix.features),
         returns=np.where(unknown, rng.normal(size=unknown.shape), matrix.returns),
         variance=np.where(unknown, rng.chisquare(5.0, size=unknown.shape), matrix.variance),
-        panel=replace(panel, log_close=panel.log_close + np.where(moved, rng.normal(size=len(moved)), 0.0)),
+        panel=replace(panel, log_close=panel.log_close + np.where(behind, rng.normal(size=len(behind)), 0.0)),
     )
 
 
-def _compare(name: str, base: FitTrial, other: FitTrial) -> Comparison:
+def _compare(name: str, base: FitTrial, other: FitTrial) -> Differences:
     if not np.array_equal(base.row, other.row):
-        return Comparison(1, 1, (_finding(name, base.forecast, 0, len(base.row), len(other.row)),))
+        return Differences(1, 1, (_finding(name, base.forecast, 0, len(base.row), len(other.row)),))
     one, two = base.forecast.values, other.forecast.values
     wrong = one != two
     findings = []
@@ -177,34 +175,30 @@ def _compare(name: str, base: FitTrial, other: FitTrial) -> Comparison:
         at = base.forecast.horizons[column], base.forecast.levels[level]
         what = f"{name} forecast, {at[0]} bars ahead, level {at[1]:g}"
         findings.append(_finding(what, base.forecast, row, one[row, column, level], two[row, column, level]))
-    return Comparison(wrong.size, int(wrong.sum()), tuple(findings))
+    return Differences(wrong.size, int(wrong.sum()), tuple(findings))
 
 
 def _finding(what: str, forecast: Forecast, row: int, one: float, two: float) -> AuditFinding:
     return AuditFinding(
         feature=what,
         coin=str(forecast.coin[row]),
-        close_time=_moment(int(forecast.issued_at[row])),
+        close_time=as_datetime(int(forecast.issued_at[row])),
         value_with=float(one),
         value_without=float(two),
     )
 
 
-def _overlaps(name: str, seen: Sequence[Seen]) -> Comparison:
+def _overlaps(name: str, reaches: Sequence[FitReach]) -> Differences:
     """Values of a finding: both moments, in seconds since 1970."""
-    late = [one for one in seen if one.known_until > one.first_row]
+    late = [one for one in reaches if one.known_until > one.first_row]
     findings = tuple(
         AuditFinding(
             feature=f"label in the {name}",
             coin=one.coin,
-            close_time=_moment(one.first_row),
+            close_time=as_datetime(one.first_row),
             value_with=one.known_until / 1e6,
             value_without=one.first_row / 1e6,
         )
         for one in late[:FINDINGS]
     )
-    return Comparison(len(seen), len(late), findings)
-
-
-def _moment(microseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return Differences(len(reaches), len(late), findings)

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.evaluation.records import (
     ConfidenceSetRecord,
     CoverageOfGroup,
@@ -20,10 +21,9 @@ from cryptocast.evaluation.records import (
     SkillPart,
     StatedBin,
 )
-from cryptocast.evaluation.scores import Cell, Judged
+from cryptocast.evaluation.scores import ModelColumn, ScoreSheet
 from cryptocast.evaluation.verdicts import Verdict
-from cryptocast.features.matrix import FloatArray, Matrix, volatility_rule
-from cryptocast.folds import BoolArray
+from cryptocast.features.matrix import Matrix, volatility_rule
 from cryptocast.scoring.bootstrap import optimal_block_length, stationary_indices
 from cryptocast.scoring.confidence_set import model_confidence_set
 from cryptocast.scoring.coverage import after_shocks, coverage_by, terciles
@@ -34,8 +34,6 @@ from cryptocast.scoring.points import directional_accuracy, mae, mape, mase, r2,
 from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns, interval_score
 from cryptocast.scoring.reliability import level_reliability, reliability
 from cryptocast.scoring.skill import skill
-
-__all__ = ["Honesty", "honesty"]
 
 ALPHA: Final = 0.05
 SET_ALPHA: Final = 0.10
@@ -55,32 +53,32 @@ class Honesty:
     sets: tuple[ConfidenceSetRecord, ...]
 
 
-def honesty(judged: Judged, scores: Mapping[str, Sequence[HorizonScore]], *, rng: np.random.Generator) -> Honesty:
+def honesty(sheet: ScoreSheet, scores: Mapping[str, Sequence[HorizonScore]], *, rng: np.random.Generator) -> Honesty:
     """Records for the horizons that have outcomes. scores: of each model on all rows, horizon by horizon.
 
     rng draws the resampled dates of the model confidence sets.
     """
     records, sets = [], []
-    broken = _after_breaks(judged.rows)
-    for column, horizon in enumerate(judged.rows.horizons.tolist()):
-        keep = judged.scored[:, column]
+    broken = _after_breaks(sheet.rows)
+    for column, horizon in enumerate(sheet.rows.horizons.tolist()):
+        keep = sheet.scored[:, column]
         if not keep.any():
             continue
-        p = _set_of(judged, column, rng)
+        p = _set_of(sheet, column, rng)
         if p:
             inside = tuple(name for name in p if p[name] > SET_ALPHA)
             left_out = tuple(name for name in p if p[name] <= SET_ALPHA)
             sets.append(ConfidenceSetRecord(horizon=horizon, alpha=SET_ALPHA, members=inside, left_out=left_out))
         records += [
-            _record(Cell(judged, name, column), own[column].verdict, p.get(name), broken[keep])
+            _record(ModelColumn(sheet, name, column), own[column].verdict, p.get(name), broken[keep])
             for name, own in scores.items()
         ]
     return Honesty(tuple(records), tuple(sets))
 
 
-def _record(cell: Cell, verdict: Verdict, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
+def _record(cell: ModelColumn, verdict: Verdict, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
     width, direction, lies_in = _parts(cell, verdict.against)
-    stated = reliability(
+    rises = reliability(
         cell.forecast.p_up[cell.keep, cell.column], cell.returns > 0, cell.dates, k=cell.overlap, alpha=ALPHA
     )
     return HonestyRecord(
@@ -97,27 +95,27 @@ def _record(cell: Cell, verdict: Verdict, confidence_p: float | None, broken: Bo
         levels=_levels(cell),
         coverage=_coverage(cell, broken),
         stated=tuple(
-            StatedBin(stated=b.stated, observed=b.observed, lower=b.lower, upper=b.upper, n=b.n) for b in stated.bins
+            StatedBin(stated=b.stated, observed=b.observed, lower=b.lower, upper=b.upper, n=b.n) for b in rises.bins
         ),
-        brier=stated.brier,
+        brier=rises.brier,
         intervals=tuple(_interval(cell, percent) for percent in INTERVALS),
         points=_points(cell),
     )
 
 
-def _skill(cell: Cell, reference: str) -> SkillInterval:
-    found = skill(
+def _skill(cell: ModelColumn, reference: str) -> SkillInterval:
+    estimate = skill(
         cell.loss(cell.name),
         cell.loss(reference),
         cell.dates,
         horizon=cell.horizon,
-        step=cell.judged.step,
+        step=cell.sheet.step,
         alpha=ALPHA,
     )
-    return SkillInterval(reference=reference, value=found.value, lower=found.lower, upper=found.upper)
+    return SkillInterval(reference=reference, value=estimate.value, lower=estimate.lower, upper=estimate.upper)
 
 
-def _parts(cell: Cell, strongest: str | None) -> tuple[float | None, float | None, tuple[SkillPart, ...] | None]:
+def _parts(cell: ModelColumn, strongest: str | None) -> tuple[float | None, float | None, tuple[SkillPart, ...] | None]:
     """How much of the skill is left when the forecast is made symmetric about the last price (its width), and how much
     that takes away (its direction). They add to the skill; each is named if it is significant by itself."""
     if strongest is None:
@@ -137,63 +135,63 @@ def _parts(cell: Cell, strongest: str | None) -> tuple[float | None, float | Non
     return width, direction, tuple(part for part, loss, other in steps if _is_better(cell, loss, other))
 
 
-def _is_better(cell: Cell, loss: FloatArray, other: FloatArray) -> bool:
-    p = diebold_mariano(loss, other, cell.dates, horizon=cell.horizon, step=cell.judged.step).p_better
+def _is_better(cell: ModelColumn, loss: FloatArray, other: FloatArray) -> bool:
+    p = diebold_mariano(loss, other, cell.dates, horizon=cell.horizon, step=cell.sheet.step).p_better
     return p is not None and p < ALPHA
 
 
-def _pit(cell: Cell) -> PitRecord:
+def _pit(cell: ModelColumn) -> PitRecord:
     low, high = pit_cells(cell.returns, cell.values, cell.forecast.levels)
-    found = pit_uniformity(low, high, cell.dates, k=cell.overlap)
+    test = pit_uniformity(low, high, cell.dates, k=cell.overlap)
     return PitRecord(
         shares=tuple(pit_histogram(low, high, CELLS).tolist()),
-        bias=found.bias,
-        spread=found.spread,
-        p_uniform=found.uniform.p,
-        p_level_memory=found.level_memory.p,
-        p_spread_memory=found.spread_memory.p,
+        bias=test.bias,
+        spread=test.spread,
+        p_uniform=test.uniform.p,
+        p_level_memory=test.level_memory.p,
+        p_spread_memory=test.spread_memory.p,
     )
 
 
-def _levels(cell: Cell) -> tuple[CoverageOfLevel, ...]:
+def _levels(cell: ModelColumn) -> tuple[CoverageOfLevel, ...]:
     levels = cell.forecast.levels
-    found = level_reliability(cell.returns, cell.values, levels, cell.dates, k=cell.overlap)
+    shares = level_reliability(cell.returns, cell.values, levels, cell.dates, k=cell.overlap)
     return tuple(
         CoverageOfLevel(level=level, share=one.share, se=one.se)
-        for level, one in zip(levels.tolist(), found, strict=True)
+        for level, one in zip(levels.tolist(), shares, strict=True)
     )
 
 
-def _coverage(cell: Cell, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
-    coins = cell.judged.rows.coin_names[cell.keep]
+def _coverage(cell: ModelColumn, broken: BoolArray) -> tuple[CoverageOfGroup, ...]:
+    coins = cell.sheet.rows.coin_names[cell.keep]
     third = terciles(cell.forecast.volatility[cell.keep, cell.column], coins)
     groupings: tuple[tuple[Literal["coin", "volatility", "after breaks"], list[str]], ...] = (
         ("coin", coins.tolist()),
         ("volatility", [THIRDS[at] for at in third.tolist()]),
         ("after breaks", [AFTER[at] for at in broken.tolist()]),
     )
-    found = []
+    records = []
     for percent in INTERVALS:
         lower, upper = interval_columns(cell.forecast.levels, percent)
         hits = covered(cell.returns, cell.values[:, lower], cell.values[:, upper])
         for by, labels in groupings:
             parts = coverage_by(hits, cell.dates, np.array(labels), nominal=percent / 100, k=cell.overlap)
-            found += [
+            records += [
                 CoverageOfGroup(by=by, label=str(label), percent=percent, share=one.share, se=one.se, n=one.n)
                 for label, one in parts.items()
             ]
-    return tuple(found)
+    return tuple(records)
 
 
-def _interval(cell: Cell, percent: int) -> IntervalQuality:
+def _interval(cell: ModelColumn, percent: int) -> IntervalQuality:
     lower, upper = interval_columns(cell.forecast.levels, percent)
     ends = np.exp(cell.values[:, [lower, upper]])
     score = interval_score(np.exp(cell.returns), ends[:, 0], ends[:, 1], 1.0 - percent / 100)
     return IntervalQuality(percent=percent, score=float(score.mean()), width=float((ends[:, 1] - ends[:, 0]).mean()))
 
 
-def _points(cell: Cell) -> PointScores:
-    rows, middle = cell.judged.rows, len(cell.forecast.levels) // 2
+def _points(cell: ModelColumn) -> PointScores:
+    rows, middle = cell.sheet.rows, len(cell.forecast.levels) // 2
     median = cell.values[:, middle]
     actual, predicted = np.exp(cell.returns), np.exp(median)
     accuracy = directional_accuracy(
@@ -215,31 +213,31 @@ def _points(cell: Cell) -> PointScores:
 
 def _mase(rows: Matrix, keep: BoolArray, returns: FloatArray, median: FloatArray, horizon: int) -> float | None:
     """Coin by coin on log prices, the naive error from the bars before the first origin; the mean over the coins."""
-    found = []
+    scores = []
     for coin in np.unique(rows.coin[keep]).tolist():
         own = rows.coin[keep] == coin
         start, first = int(rows.panel.start[coin]), int(rows.position[keep][own].min())
         score = mase(returns[own], median[own], rows.panel.log_close[start : first + 1], lag=horizon)
         if score is not None:
-            found.append(score)
-    return float(np.mean(found)) if found else None
+            scores.append(score)
+    return float(np.mean(scores)) if scores else None
 
 
-def _set_of(judged: Judged, column: int, rng: np.random.Generator) -> dict[str, float]:
+def _set_of(sheet: ScoreSheet, column: int, rng: np.random.Generator) -> dict[str, float]:
     """The p of each model and reference in the confidence set of a horizon; empty where there are too few dates."""
-    keep = judged.scored[:, column]
-    names = list(judged.losses)
-    overlap = overlapping_origins(int(judged.rows.horizons[column]), judged.step)
-    dates = judged.rows.issued_at[keep]
+    keep = sheet.scored[:, column]
+    names = list(sheet.losses)
+    overlap = overlapping_origins(int(sheet.rows.horizons[column]), sheet.step)
+    dates = sheet.rows.issued_at[keep]
     count = len(np.unique(dates))
     if count < max(LEAST_DATES, 10 * overlap) or len(names) < 2:
         return {}
-    by_date = np.column_stack([mean_by_date(judged.losses[name][keep, column], dates)[1] for name in names])
+    by_date = np.column_stack([mean_by_date(sheet.losses[name][keep, column], dates)[1] for name in names])
     differences = by_date - by_date.mean(axis=1, keepdims=True)
     longest = max(optimal_block_length(differences[:, i])[0] for i in range(len(names)))
     indices = stationary_indices(count, float(min(max(longest, overlap), count)), DRAWS, rng)
-    found = model_confidence_set(by_date, indices)
-    return dict(zip(names, found.p.tolist(), strict=True))
+    confidence = model_confidence_set(by_date, indices)
+    return dict(zip(names, confidence.p.tolist(), strict=True))
 
 
 def _after_breaks(rows: Matrix) -> BoolArray:

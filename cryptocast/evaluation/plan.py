@@ -6,19 +6,18 @@ from itertools import pairwise
 
 import numpy as np
 
+from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import BoolArray, Int64Array, blocks
+from cryptocast.folds import blocks
 from cryptocast.models.fitting import FIRST_SHARE
-
-__all__ = ["Block", "Plan", "fold_starts", "origins", "plan_blocks", "plan_folds", "search_groups"]
 
 # The rounds are found anew whenever the rows have grown by this factor: stopping early costs as much as a fit.
 GROWTH = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WalkPlan:
     """What to walk over. Moments in microseconds, lengths in bars.
 
     Origins stand every `step` bars from `start` to `end`; models are refitted every `refit_every` bars on all labels
@@ -58,7 +57,7 @@ def plan_folds(
     start: int | None,
     end: int | None,
     window: int = 0,
-) -> Plan:
+) -> WalkPlan:
     """The default walk: from where 40 % of the time or `min_train_bars` have passed to the last bar with all labels."""
     if len(matrix) == 0:
         raise DataError("There are no bars to walk over. Fetch more: cryptocast fetch.")
@@ -79,20 +78,20 @@ def plan_folds(
             f"{days} bars are too few to walk over: {min_train_bars} to train on and {int(matrix.horizons.max())} for "
             "the longest label leave no origin. Fetch more bars, or lower [train] min_train_bars."
         )
-    return Plan(begin, finish, step, refit_every, embargo, min_train_bars, window)
+    return WalkPlan(begin, finish, step, refit_every, embargo, min_train_bars, window)
 
 
 def _day(moment: int) -> str:
     return str(np.datetime64(moment, "us").astype("datetime64[D]"))
 
 
-def fold_starts(plan: Plan, bar_us: int) -> Int64Array:
+def fold_starts(plan: WalkPlan, bar_us: int) -> Int64Array:
     """The moments of the refits; a multiple of `step` apart, so that every fold begins at an origin."""
     length = max(1, plan.refit_every // plan.step) * plan.step * bar_us
     return np.arange(plan.start, plan.end + 1, length, dtype=np.int64)
 
 
-def plan_blocks(matrix: Matrix, plan: Plan, *, early: int) -> tuple[Block, ...]:
+def plan_blocks(matrix: Matrix, plan: WalkPlan, *, early: int) -> tuple[Block, ...]:
     """`early` blocks before the first refit, the later part of what was known then, and one block for each refit.
 
     In the order of time.
@@ -127,7 +126,7 @@ def search_groups(matrix: Matrix, plan_of: Sequence[Block]) -> tuple[tuple[Block
     return tuple((at, tuple(members)) for at, members in groups)
 
 
-def origins(matrix: Matrix, plan: Plan) -> BoolArray:
+def origins(matrix: Matrix, plan: WalkPlan) -> BoolArray:
     """(n,) which rows are scored: every `step` bars, of coins that have joined."""
     spacing = plan.step * matrix.bar_us
     on_step = ((matrix.issued_at - plan.start) % spacing == 0) & (matrix.issued_at >= plan.start)

@@ -6,51 +6,24 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import Granularity
+from cryptocast.config import COIN, COIN_PATTERN, VS, VS_PATTERN, Granularity
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
-
-__all__ = [
-    "BacktestRow",
-    "ConfidenceSetRecord",
-    "CostRecord",
-    "CoverageOfGroup",
-    "CoverageOfLevel",
-    "DelayRecord",
-    "Evidence",
-    "HoldOut",
-    "HonestyRecord",
-    "HorizonScore",
-    "IntervalCoverage",
-    "IntervalQuality",
-    "PathsRecord",
-    "PitRecord",
-    "Placebo",
-    "PointScores",
-    "Record",
-    "SkillInterval",
-    "SkillPart",
-    "StatedBin",
-    "StrategyRecord",
-    "TradingRecord",
-    "Trial",
-    "TrialCommand",
-]
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Bars: TypeAlias = Annotated[int, Meta(ge=1)]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
-CoinId: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,99}\Z")]
+CoinId: TypeAlias = Annotated[str, Meta(pattern=COIN_PATTERN)]
 Text: TypeAlias = Annotated[str, Meta(max_length=10_000)]
 # `\Z`, not `$`: `$` also matches before a final line break.
 Word: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
-QuoteCurrency: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")]
+QuoteCurrency: TypeAlias = Annotated[str, Meta(pattern=VS_PATTERN)]
 Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 RunId: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]  # a folder name, so no path
 Label: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,1000}\Z")]  # one line, safe on a terminal
 TrialCommand: TypeAlias = Literal["backtest", "tune"]
 SkillPart: TypeAlias = Literal["width", "direction"]
-SERIES_PATTERN = r"^[a-z][a-z0-9_]{0,39}/[a-z0-9]{2,10}/(daily|hourly)/[a-z0-9][a-z0-9-]{0,99}\Z"
+SERIES_PATTERN = rf"^[a-z][a-z0-9_]{{0,39}}/{VS}/(daily|hourly)/{COIN}\Z"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -323,20 +296,20 @@ class StrategyRecord(Record, frozen=True, kw_only=True):
     name: str
     kind: Literal["strategy", "baseline"]
     model: str | None
-    total_return: float | None
-    annual_return: float | None
-    sharpe: float | None
-    sharpe_lower: float | None
-    sharpe_upper: float | None
-    sharpe_per_bar: float | None
-    difference: float | None
-    difference_lower: float | None
-    difference_upper: float | None
-    sortino: float | None
-    calmar: float | None
-    max_drawdown: float | None
-    turnover: float | None
-    exposure: float | None
+    total_return: float | None = None
+    annual_return: float | None = None
+    sharpe: float | None = None
+    sharpe_lower: float | None = None
+    sharpe_upper: float | None = None
+    sharpe_per_bar: float | None = None
+    difference: float | None = None
+    difference_lower: float | None = None
+    difference_upper: float | None = None
+    sortino: float | None = None
+    calmar: float | None = None
+    max_drawdown: float | None = None
+    turnover: float | None = None
+    exposure: float | None = None
     beaten: float | None = None
     psr: float | None = None
     dsr: float | None = None

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.evaluation.records import HorizonScore, IntervalCoverage
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.models.references import REFERENCES, rw_empirical, rw_gaussian
 from cryptocast.scoring.coverage import coverage
@@ -19,14 +19,12 @@ from cryptocast.scoring.points import mape
 from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns
 from cryptocast.scoring.skill import skill, smallest_effect
 
-__all__ = ["Cell", "Judged", "TableRow", "judge", "score_model", "score_table"]
-
 INTERVALS = (80, 90, 95)
 ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class ScoreSheet:
     """Forecasts of all models and references for the same rows, and what they lost.
 
     rows (n); forecasts by name; losses by name (n, H): CRPS on prices relative to the price at issue, NaN where the
@@ -39,11 +37,11 @@ class Judged:
     losses: Mapping[str, FloatArray]
     scored: BoolArray  # (n, H)
 
-    def of_coin(self, coin: str) -> "Judged":
+    def of_coin(self, coin: str) -> "ScoreSheet":
         """The part of one coin."""
         return self.rows_where(self.rows.coin_names == coin)
 
-    def rows_where(self, keep: BoolArray) -> "Judged":
+    def rows_where(self, keep: BoolArray) -> "ScoreSheet":
         """The part of a mask over the rows."""
         return replace(
             self,
@@ -55,44 +53,44 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cell:
+class ModelColumn:
     """One model at one horizon: the rows whose outcome is known, n of them."""
 
-    judged: Judged
+    sheet: ScoreSheet
     name: str
     column: int
 
     @property
     def keep(self) -> BoolArray:
         """Of all rows, those that are scored."""
-        keep: BoolArray = self.judged.scored[:, self.column]
+        keep: BoolArray = self.sheet.scored[:, self.column]
         return keep
 
     @property
     def horizon(self) -> int:
         """In bars."""
-        return int(self.judged.rows.horizons[self.column])
+        return int(self.sheet.rows.horizons[self.column])
 
     @property
     def overlap(self) -> int:
         """How many origins have labels that overlap."""
-        return overlapping_origins(self.horizon, self.judged.step)
+        return overlapping_origins(self.horizon, self.sheet.step)
 
     @property
     def forecast(self) -> Forecast:
         """Of all rows and horizons."""
-        return self.judged.forecasts[self.name]
+        return self.sheet.forecasts[self.name]
 
     @property
     def dates(self) -> Int64Array:
         """(n,) when each was issued."""
-        dates: Int64Array = self.judged.rows.issued_at[self.keep]
+        dates: Int64Array = self.sheet.rows.issued_at[self.keep]
         return dates
 
     @property
     def returns(self) -> FloatArray:
         """(n,) log returns that came."""
-        returns: FloatArray = self.judged.rows.returns[self.keep, self.column]
+        returns: FloatArray = self.sheet.rows.returns[self.keep, self.column]
         return returns
 
     @property
@@ -104,11 +102,11 @@ class Cell:
     @property
     def references(self) -> list[str]:
         """What the model is held against."""
-        return [name for name in REFERENCES if name in self.judged.losses and name != self.name]
+        return [name for name in REFERENCES if name in self.sheet.losses and name != self.name]
 
     def loss(self, name: str) -> FloatArray:
         """(n,) of a model or reference."""
-        loss: FloatArray = self.judged.losses[name][self.keep, self.column]
+        loss: FloatArray = self.sheet.losses[name][self.keep, self.column]
         return loss
 
     def mean(self, loss: FloatArray) -> float:
@@ -120,16 +118,16 @@ class Cell:
 class TableRow:
     """One model on some of the rows. fallbacks: by horizon, why the baseline answers in its place."""
 
-    judged: Judged
+    sheet: ScoreSheet
     name: str
     fallbacks: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Tested:
+class _ColumnTests:
     """A cell with the test against each reference; none where no outcome is known."""
 
-    cell: Cell
+    cell: ModelColumn
     fallback: str | None
     tests: Mapping[str, DieboldMariano]
 
@@ -145,20 +143,15 @@ class _Tested:
         return _or_nan(self.tests["baseline"].p_worse) if "baseline" in self.tests else float("nan")
 
 
-def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> Judged:
+def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> ScoreSheet:
     """Score the models' forecasts and, beside them, the two rolling random walks. `baseline` comes with the models."""
     references = {"rw_empirical": rw_empirical(rows), "rw_gaussian": rw_gaussian(rows)}
     everything = {**forecasts, **{name: reference.forecast for name, reference in references.items()}}
     scored = np.isfinite(rows.returns)
     for reference in references.values():
-        scored = scored & reference.known
+        scored = scored & reference.usable
     losses = {name: np.where(scored, _losses(rows, forecast), np.nan) for name, forecast in everything.items()}
-    return Judged(rows=rows, step=step, forecasts=everything, losses=losses, scored=scored)
-
-
-def score_model(judged: Judged, name: str) -> tuple[HorizonScore, ...]:
-    """One score for each horizon; one without outcomes has n = 0. The verdicts are corrected for their number only."""
-    return score_table([TableRow(judged, name)])[0]
+    return ScoreSheet(rows=rows, step=step, forecasts=everything, losses=losses, scored=scored)
 
 
 def score_table(rows: Sequence[TableRow]) -> tuple[tuple[HorizonScore, ...], ...]:
@@ -166,7 +159,7 @@ def score_table(rows: Sequence[TableRow]) -> tuple[tuple[HorizonScore, ...], ...
 
     Better only if better than each reference: the largest p decides. Worse: than the baseline.
     """
-    table = [[_tested(row, column) for column in range(len(row.judged.rows.horizons))] for row in rows]
+    table = [[_tested(row, column) for column in range(len(row.sheet.rows.horizons))] for row in rows]
     cells = [cell for line in table for cell in line]
     better, worse = (holm(np.array(p)) for p in ([c.better for c in cells], [c.worse for c in cells]))
     tests = max(1, sum(any(test.p_better is not None for test in cell.tests.values()) for cell in cells))
@@ -181,24 +174,24 @@ def _losses(rows: Matrix, forecast: Forecast) -> FloatArray:
     return np.column_stack(columns)
 
 
-def _tested(row: TableRow, column: int) -> _Tested:
-    cell = Cell(row.judged, row.name, column)
+def _tested(row: TableRow, column: int) -> _ColumnTests:
+    cell = ModelColumn(row.sheet, row.name, column)
     fallback = row.fallbacks.get(cell.horizon)
     if not cell.keep.any():
-        return _Tested(cell, fallback, {})
-    loss, dates, step = cell.loss(cell.name), cell.dates, row.judged.step
+        return _ColumnTests(cell, fallback, {})
+    loss, dates, step = cell.loss(cell.name), cell.dates, row.sheet.step
     tests = {
         name: diebold_mariano(loss, cell.loss(name), dates, horizon=cell.horizon, step=step) for name in cell.references
     }
-    return _Tested(cell, fallback, tests)
+    return _ColumnTests(cell, fallback, tests)
 
 
-def _score(tested: _Tested, better: float, worse: float, tests: int) -> HorizonScore:
+def _score(tested: _ColumnTests, better: float, worse: float, tests: int) -> HorizonScore:
     cell, n = tested.cell, int(tested.cell.keep.sum())
     # Averaged by date over coins first, as the tests do: else a skill and its interval would be of two things.
-    means = {name: cell.mean(cell.loss(name)) for name in cell.judged.losses} if n else {}
+    means = {name: cell.mean(cell.loss(name)) for name in cell.sheet.losses} if n else {}
     skills = {name: 1.0 - means[cell.name] / means[name] for name in tested.tests}
-    price = cell.judged.rows.price[cell.keep]
+    price = cell.sheet.rows.price[cell.keep]
     median = price * np.exp(cell.values[:, len(cell.forecast.levels) // 2])
     against_baseline = tested.tests.get("baseline")
     return HorizonScore(
@@ -216,21 +209,21 @@ def _score(tested: _Tested, better: float, worse: float, tests: int) -> HorizonS
     )
 
 
-def _coverage(cell: Cell) -> tuple[IntervalCoverage, ...]:
-    held = []
+def _coverage(cell: ModelColumn) -> tuple[IntervalCoverage, ...]:
+    intervals = []
     for percent in INTERVALS:
         lower, upper = interval_columns(cell.forecast.levels, percent)
         hits = covered(cell.returns, cell.values[:, lower], cell.values[:, upper])
         result = coverage(hits, cell.dates, nominal=percent / 100, k=cell.overlap)
-        held.append(IntervalCoverage(percent=percent, share=result.share, se=result.se, n=result.n))
-    return tuple(held)
+        intervals.append(IntervalCoverage(percent=percent, share=result.share, se=result.se, n=result.n))
+    return tuple(intervals)
 
 
 def _or_nan(p: float | None) -> float:
     return float("nan") if p is None else p
 
 
-def _verdict(tested: _Tested, skills: Mapping[str, float], corrected: tuple[float, float], tests: int) -> Verdict:
+def _verdict(tested: _ColumnTests, skills: Mapping[str, float], corrected: tuple[float, float], tests: int) -> Verdict:
     """What the p-values of being better and worse say, after correction, and how sure the skill is."""
     cell = tested.cell
     dates = len(np.unique(cell.dates))
@@ -240,8 +233,8 @@ def _verdict(tested: _Tested, skills: Mapping[str, float], corrected: tuple[floa
         return Verdict(word="cannot tell", reason=VerdictReason.TOO_FEW_DATES)
     strongest = min(skills, key=lambda name: skills[name])
     losses = cell.loss(cell.name), cell.loss(strongest), cell.dates
-    sure = skill(*losses, horizon=cell.horizon, step=cell.judged.step, alpha=ALPHA)
-    effect = smallest_effect(*losses, horizon=cell.horizon, step=cell.judged.step, tests=tests)
+    sure = skill(*losses, horizon=cell.horizon, step=cell.sheet.step, alpha=ALPHA)
+    effect = smallest_effect(*losses, horizon=cell.horizon, step=cell.sheet.step, tests=tests)
     word, p = _word(*corrected)
     return Verdict(
         word=word,

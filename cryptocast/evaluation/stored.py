@@ -7,8 +7,6 @@ import msgspec
 
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
 
-__all__ = ["read_stored"]
-
 T = TypeVar("T")
 WORDS: Final[tuple[VerdictWord, ...]] = ("better", "worse", "cannot tell")
 P: Final = re.compile(r"p = ([01]\.[0-9]+)")
@@ -39,20 +37,20 @@ def _present(value: Any) -> Any:
         return [_present(one) for one in value]
     if not isinstance(value, dict):
         return value
-    made = {key: _present(one) for key, one in value.items()}
-    if "schema" in made:
-        made["schema"] = SCHEMAS.get(str(made["schema"]), made["schema"])
-    if isinstance(made.get("verdict"), str) and "horizon" in made:
-        made["verdict"] = _verdict(made.pop("verdict"), made.pop("fallback", None), made)
-    if "strongest" in made and "smallest_effect" in made:
-        return _honesty(made)
-    return made
+    fields = {key: _present(one) for key, one in value.items()}
+    if "schema" in fields:
+        fields["schema"] = SCHEMAS.get(str(fields["schema"]), fields["schema"])
+    if isinstance(fields.get("verdict"), str) and "horizon" in fields:
+        fields["verdict"] = _verdict(fields.pop("verdict"), fields.pop("fallback", None), fields)
+    if "strongest" in fields and "smallest_effect" in fields:
+        return _honesty(fields)
+    return fields
 
 
 def _verdict(text: str, fallback: Any, score: dict[str, Any]) -> Verdict:
     """Of a horizon's score; a p has the digits that the sentence had, and there was no interval."""
-    counted, p = DATES.search(text), P.search(text)
-    dates = score.get("dates", int(counted[1]) if counted else 0)
+    count, p = DATES.search(text), P.search(text)
+    dates = score.get("dates", int(count[1]) if count else 0)
     if isinstance(fallback, str) or text.startswith("baseline answers"):
         return Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail=fallback, dates=dates)
     word = next((word for word in WORDS if text.startswith(word)), None)
@@ -70,11 +68,11 @@ def _verdict(text: str, fallback: Any, score: dict[str, Any]) -> Verdict:
     )
 
 
-def _honesty(made: dict[str, Any]) -> dict[str, Any]:
+def _honesty(fields: dict[str, Any]) -> dict[str, Any]:
     """A record of what a backtest showed, whose verdict stood in the score beside it alone."""
-    against, dates = made.pop("strongest"), made.pop("dates")
-    own: dict[str, Any] = next((one for one in made["skills"] if one["reference"] == against), {})
-    made["lies_in"] = None if made["lies_in"] is None else PARTS.get(made["lies_in"], [])
+    against, dates = fields.pop("strongest"), fields.pop("dates")
+    own: dict[str, Any] = next((one for one in fields["skills"] if one["reference"] == against), {})
+    fields["lies_in"] = None if fields["lies_in"] is None else PARTS.get(fields["lies_in"], [])
     verdict = Verdict(
         word=None,
         against=against,
@@ -82,6 +80,6 @@ def _honesty(made: dict[str, Any]) -> dict[str, Any]:
         lower=own.get("lower"),
         upper=own.get("upper"),
         dates=dates,
-        smallest_skill=made.pop("smallest_effect"),
+        smallest_skill=fields.pop("smallest_effect"),
     )
-    return {**made, "verdict": verdict}
+    return {**fields, "verdict": verdict}

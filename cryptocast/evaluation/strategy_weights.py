@@ -8,18 +8,7 @@ import math
 
 import numpy as np
 
-from cryptocast.folds import BoolArray
-from cryptocast.scoring.shapes import FloatArray, Int64Array
-
-__all__ = [
-    "between_decisions",
-    "buy_and_hold",
-    "flat",
-    "long_short",
-    "long_when_up",
-    "random_entries",
-    "volatility_target",
-]
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 
 
 def volatility_target(
@@ -39,26 +28,14 @@ def volatility_target(
     return weights
 
 
-def long_when_up(p_up: FloatArray, threshold: float = 0.5) -> FloatArray:
-    """1 where the probability of a rise is above the threshold, else 0. "No view" (0.5) is flat."""
-    _require_probability(p_up, threshold)
-    return (p_up > threshold).astype(np.float64)
+def long_short(p_up: FloatArray) -> FloatArray:
+    """1 where a rise is likelier than a fall, -1 where it is less likely; "no view" (0.5) is flat.
 
-
-def long_short(p_up: FloatArray, threshold: float = 0.5) -> FloatArray:
-    """1 where the probability of a rise is above the threshold, -1 where that of a fall is, else 0."""
-    _require_probability(p_up, threshold)
-    return (p_up > threshold).astype(np.float64) - (1.0 - p_up > threshold).astype(np.float64)
-
-
-def buy_and_hold(bars: int) -> FloatArray:
-    """1 throughout: bought at the first fill and never traded again."""
-    return np.ones(bars)
-
-
-def flat(bars: int) -> FloatArray:
-    """0 throughout."""
-    return np.zeros(bars)
+    Raises ValueError for NaN or a probability outside [0, 1].
+    """
+    if not ((p_up >= 0.0) & (p_up <= 1.0)).all():
+        raise ValueError("p_up must lie in [0, 1] without NaN")
+    return np.sign(p_up - 0.5)
 
 
 def between_decisions(weights: FloatArray, decided: BoolArray) -> FloatArray:
@@ -100,8 +77,3 @@ def _shuffled(sides: FloatArray, rng: np.random.Generator) -> Int64Array:
         places = np.flatnonzero(sides == side)
         order[places] = rng.permutation(places)
     return order
-
-
-def _require_probability(p_up: FloatArray, threshold: float) -> None:
-    if not ((p_up >= 0.0) & (p_up <= 1.0)).all() or not 0.5 <= threshold < 1.0:
-        raise ValueError(f"p_up must lie in [0, 1] without NaN, and threshold {threshold} in [0.5, 1)")

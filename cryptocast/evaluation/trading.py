@@ -6,34 +6,20 @@ settings', and how much choosing the best of many would have fooled is part of t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final, Literal
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace as changed
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import StrategyConfig
-from cryptocast.evaluation.records import (
-    CostRecord,
-    DelayRecord,
-    PathsRecord,
-    StrategyRecord,
-    TradingRecord,
-)
-from cryptocast.evaluation.scores import Judged
-from cryptocast.evaluation.strategy import COSTS_BPS, Costs, Execution, Market, Path, simulate
-from cryptocast.evaluation.strategy_weights import (
-    between_decisions,
-    buy_and_hold,
-    flat,
-    long_short,
-    random_entries,
-    volatility_target,
-)
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import BoolArray, Int64Array, blocks, combinatorial_folds, combinatorial_paths
+from cryptocast.evaluation.records import CostRecord, DelayRecord, PathsRecord, StrategyRecord, TradingRecord
+from cryptocast.evaluation.scores import ScoreSheet
+from cryptocast.evaluation.strategy import Costs, EquityPath, Execution, simulate
+from cryptocast.evaluation.strategy_weights import between_decisions, long_short, random_entries, volatility_target
+from cryptocast.folds import blocks, combinatorial_folds, combinatorial_paths
 from cryptocast.scoring.bootstrap import (
     bootstrap_sharpe,
     bootstrap_sharpe_difference,
@@ -51,13 +37,13 @@ from cryptocast.scoring.returns import (
     total_return,
 )
 from cryptocast.scoring.sharpe_tests import bar_statistics, deflated_sharpe, probabilistic_sharpe
-
-__all__ = ["CoinBars", "Curve", "PastTrials", "Trading", "trade"]
+from cryptocast.times import as_datetime
 
 HOLD: Final = "buy and hold"
 FLAT: Final = "flat"
 RANDOM: Final = "random entries as often as: "
 RANDOM_DRAWS: Final = 200
+COSTS_BPS: Final = (0.0, 5.0, 10.0, 20.0, 50.0)
 TARGETS: Final = (0.2, 0.4, 0.6, 0.8)
 PBO_BLOCKS: Final = 16
 GROUPS, TESTED = 6, 2  # 15 splits, 5 paths
@@ -66,7 +52,7 @@ MOST_BREAK_EVEN: Final = 1_000.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CoinBars:
+class TradedBars:
     """The bars of one coin, gaps left out: close_time (T,) microseconds, open and close (T,).
 
     ranges_known: whether all opens are true ones, so that fills can be at them.
@@ -89,13 +75,6 @@ class Curve:
     equity: FloatArray
 
 
-@dataclass(frozen=True, slots=True)
-class PastTrials:
-    """Strategies that were evaluated on these series before, by name, with their Sharpe ratio per bar."""
-
-    sharpe: Mapping[str, float | None] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Trading:
     """The record, and the curves behind it."""
@@ -105,13 +84,16 @@ class Trading:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """One strategy on all coins: name, model and, by coin, the weights at that coin's bars."""
+class _Strategy:
+    """What is held: by coin, the weights at that coin's bars. model: whose forecasts decide; None for a baseline."""
 
     name: str
-    kind: Literal["strategy", "baseline"]
     model: str | None
     weights: Mapping[str, FloatArray]
+
+    @property
+    def kind(self) -> Literal["strategy", "baseline"]:
+        return "baseline" if self.model is None else "strategy"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,26 +109,38 @@ class _Portfolio:
 class _Floor:
     """Where it is traded: the bars of each coin inside the test, and the joint times (T,) of all of them."""
 
-    bars: Mapping[str, CoinBars]
+    bars: Mapping[str, TradedBars]
     times: Int64Array
     periods: float
     costs: Costs
     execution: Execution
     at_open: bool
 
-    def paths(self, plan: _Plan, *, costs: Costs | None = None, delay: int = 0) -> dict[str, Path]:
-        return {
+    def traded(self, strategy: _Strategy, *, costs: Costs | None = None, delay: int = 0) -> _Portfolio:
+        """The portfolio of one strategy."""
+        costs = costs or self.costs
+        paths = {
             coin: simulate(
-                Market(bars.close, bars.open if self.at_open else None),
-                plan.weights[coin],
-                costs=costs or self.costs,
+                bars.close,
+                strategy.weights[coin],
+                costs=costs,
+                open_=bars.open if self.at_open else None,
                 execution=self.execution,
                 delay=delay,
             )
             for coin, bars in self.bars.items()
         }
+        return self._portfolio(paths, costs)
 
-    def portfolio(self, paths: Mapping[str, Path], costs: Costs) -> _Portfolio:
+    def net(self, strategy: _Strategy, *, costs: Costs | None = None, delay: int = 0) -> FloatArray:
+        """(T,) the simple return of its portfolio."""
+        return self.traded(strategy, costs=costs, delay=delay).net
+
+    def sharpe(self, strategy: _Strategy, *, costs: Costs | None = None, delay: int = 0) -> float | None:
+        """The annual Sharpe ratio of its portfolio."""
+        return sharpe(self.net(strategy, costs=costs, delay=delay), self.periods)
+
+    def _portfolio(self, paths: Mapping[str, EquityPath], costs: Costs) -> _Portfolio:
         """Coins in equal parts, restored at each close.
 
         A coin counts from the bar behind its first one, where it first earns, to its last one; while a bar of it is
@@ -155,12 +149,12 @@ class _Floor:
         trades at that close, which can only be too much.
         """
         shape = len(paths), len(self.times)
-        net, held, traded, member = (np.zeros(shape) for _ in range(4))
+        net, weight, traded, member = (np.zeros(shape) for _ in range(4))
         entry = np.zeros(len(self.times))
         places = {coin: np.searchsorted(self.times, self.bars[coin].close_time) for coin in paths}
         for row, (coin, path) in enumerate(paths.items()):
             at = places[coin]
-            net[row, at], held[row, at], traded[row, at] = path.net, np.abs(path.held), path.turnover
+            net[row, at], weight[row, at], traded[row, at] = path.net, np.abs(path.weight), path.turnover
             member[row, at[0] + 1 : at[-1] + 1] = 1.0
         number = member.sum(axis=0)
         part = np.divide(member, number, out=np.zeros(shape), where=number > 0)
@@ -169,62 +163,60 @@ class _Floor:
         joins = np.array([at[0] for at in places.values()])
         np.add.at(entry, joins, net[np.arange(len(joins)), joins] * after[np.arange(len(joins)), joins])
         earned = (part * net).sum(axis=0)
-        moved = np.abs(after * (1.0 + earned) - part * (1.0 + net))
-        moved[:, -1] = 0.0
-        moved[np.arange(len(joins)), joins] = 0.0
-        following = np.concatenate([held[:, 1:], held[:, -1:]], axis=1)
+        levelled = np.abs(after * (1.0 + earned) - part * (1.0 + net))
+        levelled[:, -1] = 0.0
+        levelled[np.arange(len(joins)), joins] = 0.0
+        following = np.concatenate([weight[:, 1:], weight[:, -1:]], axis=1)
         leaving = (part > 0) & (after == 0)
-        restored = (moved * np.where(leaving, held, following)).sum(axis=0)
+        restored = (levelled * np.where(leaving, weight, following)).sum(axis=0)
         turnover = (part * traded).sum(axis=0) + restored
         np.add.at(turnover, joins, (after * traded)[np.arange(len(joins)), joins])
         return _Portfolio(
-            net=earned + entry - costs.rate * restored, turnover=turnover, exposure=(part * held).sum(axis=0)
+            net=earned + entry - costs.rate * restored, turnover=turnover, exposure=(part * weight).sum(axis=0)
         )
-
-    def traded(self, plan: _Plan, *, costs: Costs | None = None, delay: int = 0) -> _Portfolio:
-        """The portfolio of one strategy."""
-        return self.portfolio(self.paths(plan, costs=costs, delay=delay), costs or self.costs)
-
-    def net(self, plan: _Plan, *, costs: Costs | None = None, delay: int = 0) -> FloatArray:
-        """(T,) the simple return of the portfolio."""
-        return self.traded(plan, costs=costs, delay=delay).net
 
 
 def trade(
-    judged: Judged,
+    sheet: ScoreSheet,
     models: Sequence[str],
-    bars: Sequence[CoinBars],
+    bars: Sequence[TradedBars],
     settings: StrategyConfig,
     *,
     execution: Execution = "next_bar",
     cpcv: bool = False,
-    past: PastTrials | None = None,
+    past: Mapping[str, float | None] | None = None,
     name_of: Callable[[StrategyRecord], str] = lambda row: row.name,
     rng: np.random.Generator,
 ) -> Trading | None:
     """Trade on the forecasts of each model from the first origin on; None where there are too few bars to say anything.
 
-    Decided at the close of an origin, held until the next one. past: what was tried before, for the deflated Sharpe
-    ratio; without it none is given; name_of gives the name that a strategy of today has among them. rng draws the
-    bootstrap and the random entries.
+    Decided at the close of an origin, held until the next one. past: Sharpe ratio per bar of each strategy that was
+    evaluated on these series before, for the deflated Sharpe ratio; without it none is given. name_of gives the name
+    that a strategy of today has among them. rng draws the bootstrap and the random entries.
     """
-    floor = _floor(judged, bars, settings, execution)
+    floor = _floor(sheet, bars, settings, execution)
     if floor is None:
         return None
-    plans = _plans(judged, models, floor, settings)
-    nets = {plan.name: floor.net(plan) for plan in plans}
+    column = _sizing_column(sheet)
+    strategies = _strategies(sheet, models, floor, settings, column)
+    nets = {strategy.name: floor.net(strategy) for strategy in strategies}
     indices = _indices(nets[HOLD], settings.draws, rng)
-    rows = [_row(floor, plan, nets, indices) for plan in plans]
-    rows += [_random_row(floor, plan, rows, rng) for plan in plans if plan.kind == "strategy"]
-    rows = _beaten(rows)
-    trials = None if past is None else {**past.sharpe, **{name_of(r): r.sharpe_per_bar for r in rows if _is_trial(r)}}
-    if trials is not None:
-        rows = [_deflated(row, nets[row.name], trials) if _is_trial(row) else row for row in rows]
-    own = [plan for plan in plans if plan.kind == "strategy"]
-    grid = _grid(judged, models, floor, settings)
+    rows = [_row(floor, strategy, nets, indices) for strategy in strategies]
+    random_rows = []
+    for place, strategy in enumerate(strategies):
+        if strategy.model is not None:
+            random_row, beaten = _random_entries(floor, strategy, rows[place], rng)
+            rows[place] = changed(rows[place], beaten=beaten)
+            random_rows.append(random_row)
+    trials = None
+    if past is not None:
+        trials = {**past, **{name_of(row): row.sharpe_per_bar for row in rows if row.kind == "strategy"}}
+        rows = [_deflated(row, nets[row.name], trials) for row in rows]
+    own = [strategy for strategy in strategies if strategy.model is not None]
+    grid = _grid(sheet, models, floor, settings)
     record = TradingRecord(
-        start=_moment(int(floor.times[0])),
-        end=_moment(int(floor.times[-1])),
+        start=as_datetime(floor.times[0]),
+        end=as_datetime(floor.times[-1]),
         bars=len(floor.times),
         periods=floor.periods,
         execution=execution,
@@ -232,23 +224,25 @@ def trade(
         fee_bps=floor.costs.fee_bps,
         slippage_bps=floor.costs.slippage_bps,
         target_volatility=settings.target_volatility,
-        rows=tuple(rows),
-        costs=tuple(_costs(floor, plan) for plan in own),
-        delays=tuple(_delays(floor, plan) for plan in own),
-        paths=(_cpcv(floor, grid, judged),) if cpcv and len(grid) > 1 else (),
+        rows=(*rows, *random_rows),
+        costs=tuple(_costs(floor, strategy) for strategy in own),
+        delays=tuple(_delays(floor, strategy) for strategy in own),
+        paths=(_cpcv(floor, grid, sheet),) if cpcv and grid.shape[1] > 1 else (),
         trials=None if trials is None else len(trials),
         pbo=_pbo(grid),
-        pbo_configurations=len(grid),
-        notes=_notes(judged, models, floor),
+        pbo_configurations=grid.shape[1],
+        notes=_notes(sheet, floor, signed=len(own) > len(models)),
     )
-    curves = tuple(Curve(p.name, p.kind, floor.times, np.asarray(np.cumprod(1.0 + nets[p.name]))) for p in plans)
+    curves = tuple(Curve(s.name, s.kind, floor.times, np.asarray(np.cumprod(1.0 + nets[s.name]))) for s in strategies)
     return Trading(record, curves)
 
 
-def _floor(judged: Judged, bars: Sequence[CoinBars], settings: StrategyConfig, execution: Execution) -> _Floor | None:
-    issued, names = judged.rows.issued_at, judged.rows.coin_names
-    last = int(issued.max()) + judged.step * judged.rows.bar_us
-    inside: dict[str, CoinBars] = {}
+def _floor(
+    sheet: ScoreSheet, bars: Sequence[TradedBars], settings: StrategyConfig, execution: Execution
+) -> _Floor | None:
+    issued, names = sheet.rows.issued_at, sheet.rows.coin_names
+    last = int(issued.max()) + sheet.step * sheet.rows.bar_us
+    inside: dict[str, TradedBars] = {}
     for one in bars:
         own = issued[names == one.coin]
         # From the coin's own first origin: before it no strategy could hold it, and so no baseline does.
@@ -266,56 +260,49 @@ def _floor(judged: Judged, bars: Sequence[CoinBars], settings: StrategyConfig, e
     return _Floor(inside, times, periods_per_year(times), costs, execution, at_open and execution == "next_bar")
 
 
-def _plans(judged: Judged, models: Sequence[str], floor: _Floor, settings: StrategyConfig) -> list[_Plan]:
-    held = {coin: buy_and_hold(len(bars.close)) for coin, bars in floor.bars.items()}
-    none = {coin: flat(len(bars.close)) for coin, bars in floor.bars.items()}
-    plans = [_Plan(HOLD, "baseline", None, held), _Plan(FLAT, "baseline", None, none)]
-    column = _sizing_column(judged)
+def _strategies(
+    sheet: ScoreSheet, models: Sequence[str], floor: _Floor, settings: StrategyConfig, column: int
+) -> list[_Strategy]:
+    """Of the forecasts at the horizon of the column."""
+    hold, none = (
+        {coin: np.full(len(bars.close), weight) for coin, bars in floor.bars.items()} for weight in (1.0, 0.0)
+    )
+    strategies = [_Strategy(HOLD, None, hold), _Strategy(FLAT, None, none)]
     for model in models:
-        target = settings.target_volatility
-        plans.append(
-            _Plan(
-                f"{100 * target:g} % volatility, {model}",
-                "strategy",
-                model,
-                _targeted(judged, model, floor, column, target, settings.max_weight),
-            )
-        )
-        if _has_view(judged, model, column):
-            signs = {
-                coin: _decided(judged, bars, coin, long_short(judged.forecasts[model].p_up[:, column]))
-                for coin, bars in floor.bars.items()
-            }
-            plans.append(_Plan(f"stated direction, {model}", "strategy", model, signs))
-    return plans
+        target, p_up = settings.target_volatility, sheet.forecasts[model].p_up[:, column]
+        targeted = _targeted(sheet, model, floor, column, target, settings.max_weight)
+        strategies.append(_Strategy(f"{100 * target:g} % volatility, {model}", model, targeted))
+        if (p_up != 0.5).any():
+            signs = _by_coin(sheet, floor, long_short(p_up))
+            strategies.append(_Strategy(f"stated direction, {model}", model, signs))
+    return strategies
 
 
-def _sizing_column(judged: Judged) -> int:
+def _sizing_column(sheet: ScoreSheet) -> int:
     """The horizon that is nearest to the time until the next decision."""
-    return int(np.abs(judged.rows.horizons - judged.step).argmin())
+    return int(np.abs(sheet.rows.horizons - sheet.step).argmin())
 
 
 def _targeted(
-    judged: Judged, model: str, floor: _Floor, column: int, target: float, most: float
+    sheet: ScoreSheet, model: str, floor: _Floor, column: int, target: float, most: float
 ) -> dict[str, FloatArray]:
-    horizon = int(judged.rows.horizons[column])
-    volatility = judged.forecasts[model].volatility[:, column]
+    horizon = int(sheet.rows.horizons[column])
+    volatility = sheet.forecasts[model].volatility[:, column]
     weights = volatility_target(volatility, horizon=horizon, periods=floor.periods, target=target, most=most)
-    return {coin: _decided(judged, bars, coin, weights) for coin, bars in floor.bars.items()}
+    return _by_coin(sheet, floor, weights)
 
 
-def _decided(judged: Judged, bars: CoinBars, coin: str, weights: FloatArray) -> FloatArray:
-    """(T,) what is held at each bar of a coin, from weights (n,) decided at the origins."""
-    own = judged.rows.coin_names == coin
-    at = np.searchsorted(bars.close_time, judged.rows.issued_at[own])
-    decided = np.zeros(len(bars.close), dtype=np.bool_)
-    values = np.zeros(len(bars.close))
-    decided[at], values[at] = True, weights[own]
-    return between_decisions(values, decided)
-
-
-def _has_view(judged: Judged, model: str, column: int) -> bool:
-    return bool((judged.forecasts[model].p_up[:, column] != 0.5).any())
+def _by_coin(sheet: ScoreSheet, floor: _Floor, weights: FloatArray) -> dict[str, FloatArray]:
+    """(T,) what is held at each bar of each coin, from weights (n,) decided at the origins."""
+    weights_by_coin = {}
+    for coin, bars in floor.bars.items():
+        own = sheet.rows.coin_names == coin
+        at = np.searchsorted(bars.close_time, sheet.rows.issued_at[own])
+        decided = np.zeros(len(bars.close), dtype=np.bool_)
+        values = np.zeros(len(bars.close))
+        decided[at], values[at] = True, weights[own]
+        weights_by_coin[coin] = between_decisions(values, decided)
+    return weights_by_coin
 
 
 def _indices(net: FloatArray, draws: int, rng: np.random.Generator) -> Int64Array:
@@ -323,16 +310,16 @@ def _indices(net: FloatArray, draws: int, rng: np.random.Generator) -> Int64Arra
     return stationary_indices(len(net), max(1.0, block), draws, rng)
 
 
-def _row(floor: _Floor, plan: _Plan, nets: Mapping[str, FloatArray], indices: Int64Array) -> StrategyRecord:
-    net, periods = nets[plan.name], floor.periods
-    whole = floor.traded(plan)
+def _row(floor: _Floor, strategy: _Strategy, nets: Mapping[str, FloatArray], indices: Int64Array) -> StrategyRecord:
+    net, periods = nets[strategy.name], floor.periods
+    whole = floor.traded(strategy)
     own = bootstrap_sharpe(net, indices, periods)
-    lead = bootstrap_sharpe_difference(net, nets[HOLD], indices, periods) if plan.name != HOLD else None
+    lead = bootstrap_sharpe_difference(net, nets[HOLD], indices, periods) if strategy.name != HOLD else None
     statistics = bar_statistics(net)
     return StrategyRecord(
-        name=plan.name,
-        kind=plan.kind,
-        model=plan.model,
+        name=strategy.name,
+        kind=strategy.kind,
+        model=strategy.model,
         total_return=total_return(net),
         annual_return=annual_return(net, periods),
         sharpe=own.estimate,
@@ -351,72 +338,52 @@ def _row(floor: _Floor, plan: _Plan, nets: Mapping[str, FloatArray], indices: In
     )
 
 
-def _random_row(floor: _Floor, plan: _Plan, rows: Sequence[StrategyRecord], rng: np.random.Generator) -> StrategyRecord:
-    """The middle of many portfolios that hold as much as the strategy does, at moments chosen by chance."""
-    drawn = {coin: random_entries(weights, RANDOM_DRAWS, rng) for coin, weights in plan.weights.items()}
+def _random_entries(
+    floor: _Floor, strategy: _Strategy, row: StrategyRecord, rng: np.random.Generator
+) -> tuple[StrategyRecord, float | None]:
+    """The middle of many portfolios that hold as much as the strategy does, at moments chosen by chance; and the share
+    of them whose Sharpe ratio is lower than the strategy's."""
+    drawn = {coin: random_entries(weights, RANDOM_DRAWS, rng) for coin, weights in strategy.weights.items()}
     nets = [
-        floor.net(replace(plan, weights={coin: weights[draw] for coin, weights in drawn.items()}))
+        floor.net(replace(strategy, weights={coin: weights[draw] for coin, weights in drawn.items()}))
         for draw in range(RANDOM_DRAWS)
     ]
     ratios = np.array([ratio for net in nets if (ratio := sharpe(net, floor.periods)) is not None])
     annual = [one for net in nets if (one := annual_return(net, floor.periods)) is not None]
-    model = next(row for row in rows if row.name == plan.name)
     middle = np.quantile(ratios, [0.025, 0.5, 0.975]).tolist() if len(ratios) else [None] * 3
-    beaten = float((ratios < model.sharpe).mean()) if model.sharpe is not None and len(ratios) else None
-    return StrategyRecord(
-        name=f"{RANDOM}{plan.name}",
+    beaten = float((ratios < row.sharpe).mean()) if row.sharpe is not None and len(ratios) else None
+    record = StrategyRecord(
+        name=f"{RANDOM}{strategy.name}",
         kind="baseline",
-        model=plan.model,
-        total_return=None,
+        model=strategy.model,
         annual_return=float(np.median(annual)) if annual else None,
         sharpe=middle[1],
         sharpe_lower=middle[0],
         sharpe_upper=middle[2],
-        sharpe_per_bar=None,
-        difference=None,
-        difference_lower=None,
-        difference_upper=None,
-        sortino=None,
-        calmar=None,
         max_drawdown=float(np.median([max_drawdown(net) or 0.0 for net in nets])),
-        turnover=model.turnover,
-        exposure=model.exposure,
-        beaten=beaten,
+        turnover=row.turnover,
+        exposure=row.exposure,
     )
-
-
-def _beaten(rows: Sequence[StrategyRecord]) -> list[StrategyRecord]:
-    """Each strategy with the share of its random entries that it beat, which stands in their row."""
-    share = {row.name: row.beaten for row in rows}
-    return [
-        msgspec.structs.replace(row, beaten=share.get(f"{RANDOM}{row.name}"))
-        if row.kind == "strategy"
-        else msgspec.structs.replace(row, beaten=None)
-        for row in rows
-    ]
-
-
-def _is_trial(row: StrategyRecord) -> bool:
-    return row.kind == "strategy"
+    return record, beaten
 
 
 def _deflated(row: StrategyRecord, net: FloatArray, trials: Mapping[str, float | None]) -> StrategyRecord:
-    statistics = bar_statistics(net)
-    known = [ratio for ratio in trials.values() if ratio is not None]
-    if statistics is None or len(known) < 2:
+    statistics = bar_statistics(net) if row.kind == "strategy" else None
+    ratios = [ratio for ratio in trials.values() if ratio is not None]
+    if statistics is None or len(ratios) < 2:
         return row
-    found = deflated_sharpe(statistics, trials=float(len(trials)), variance=float(np.var(known, ddof=1)))
-    return msgspec.structs.replace(row, dsr=found)
+    variance = float(np.var(ratios, ddof=1))
+    return changed(row, dsr=deflated_sharpe(statistics, trials=float(len(trials)), variance=variance))
 
 
-def _costs(floor: _Floor, plan: _Plan) -> CostRecord:
-    found = tuple((bps, sharpe(floor.net(plan, costs=Costs(bps)), floor.periods)) for bps in COSTS_BPS)
-    return CostRecord(name=plan.name, sharpe_by_bps=found, break_even_bps=_break_even(floor, plan))
+def _costs(floor: _Floor, strategy: _Strategy) -> CostRecord:
+    by_bps = tuple((bps, floor.sharpe(strategy, costs=Costs(bps))) for bps in COSTS_BPS)
+    return CostRecord(name=strategy.name, sharpe_by_bps=by_bps, break_even_bps=_break_even(floor, strategy))
 
 
-def _break_even(floor: _Floor, plan: _Plan) -> float | None:
+def _break_even(floor: _Floor, strategy: _Strategy) -> float | None:
     def gain(bps: float) -> float:
-        return total_return(floor.net(plan, costs=Costs(bps))) or 0.0
+        return total_return(floor.net(strategy, costs=Costs(bps))) or 0.0
 
     low, high = 0.0, MOST_BREAK_EVEN
     if gain(low) <= 0.0:
@@ -429,46 +396,42 @@ def _break_even(floor: _Floor, plan: _Plan) -> float | None:
     return round(high, 1)
 
 
-def _delays(floor: _Floor, plan: _Plan) -> DelayRecord:
-    found = tuple(sharpe(floor.net(plan, delay=delay), floor.periods) for delay in (0, 1, 2))
-    return DelayRecord(name=plan.name, sharpe_by_delay=found)
+def _delays(floor: _Floor, strategy: _Strategy) -> DelayRecord:
+    by_delay = tuple(floor.sharpe(strategy, delay=delay) for delay in (0, 1, 2))
+    return DelayRecord(name=strategy.name, sharpe_by_delay=by_delay)
 
 
-def _grid(judged: Judged, models: Sequence[str], floor: _Floor, settings: StrategyConfig) -> dict[str, FloatArray]:
-    """The returns (T,) of the configurations among which somebody might choose: models, horizons, targets."""
-    found = {}
-    for model, column, target in product(models, range(len(judged.rows.horizons)), TARGETS):
-        name = f"{model}, {int(judged.rows.horizons[column])} bars, {100 * target:g} %"
-        weights = _targeted(judged, model, floor, column, target, settings.max_weight)
-        found[name] = floor.net(_Plan(name, "strategy", model, weights))
-    return found
+def _grid(sheet: ScoreSheet, models: Sequence[str], floor: _Floor, settings: StrategyConfig) -> FloatArray:
+    """The returns (T, N) of the configurations among which somebody might choose: models, horizons, targets."""
+    columns = range(len(sheet.rows.horizons))
+    weights = (
+        _targeted(sheet, model, floor, column, target, settings.max_weight)
+        for model, column, target in product(models, columns, TARGETS)
+    )
+    nets = [floor.net(_Strategy("", "", coins)) for coins in weights]
+    return np.column_stack(nets) if nets else np.empty((len(floor.times), 0))
 
 
-def _pbo(grid: Mapping[str, FloatArray]) -> float | None:
-    returns = np.column_stack(list(grid.values()))
-    if returns.shape[1] < 2 or len(returns) < 2 * PBO_BLOCKS:
+def _pbo(grid: FloatArray) -> float | None:
+    if grid.shape[1] < 2 or len(grid) < 2 * PBO_BLOCKS:
         return None
-    return backtest_overfitting(returns, blocks=PBO_BLOCKS).probability
+    return backtest_overfitting(grid, blocks=PBO_BLOCKS).probability
 
 
-def _cpcv(floor: _Floor, grid: Mapping[str, FloatArray], judged: Judged) -> PathsRecord:
+def _cpcv(floor: _Floor, grid: FloatArray, sheet: ScoreSheet) -> PathsRecord:
     """Choose the best configuration on the training groups of each split, trade it on the tested ones."""
-    returns = np.column_stack(list(grid.values()))
     # A decision is held for a step, so a bar's return hangs on forecasts that long before it.
-    spans = np.column_stack([floor.times, floor.times + judged.step * judged.rows.bar_us])
-    chosen = []
-    for fold in combinatorial_folds(spans, GROUPS, TESTED):
-        ratios = _ratios(returns, fold.train)
-        chosen.append(returns[:, int(np.argmax(ratios))])
+    spans = np.column_stack([floor.times, floor.times + sheet.step * sheet.rows.bar_us])
+    best = [grid[:, int(np.argmax(_ratios(grid, fold.train)))] for fold in combinatorial_folds(spans, GROUPS, TESTED)]
     edges = blocks(int(floor.times[0]), int(floor.times[-1]) + 1, GROUPS)
     group = np.searchsorted(edges, floor.times, side="right") - 1
-    found = []
+    ratios = []
     for path in combinatorial_paths(GROUPS, TESTED):
         net = np.empty(len(floor.times))
         for number, fold in enumerate(path.tolist()):
-            net[group == number] = chosen[fold][group == number]
-        found.append(sharpe(net, floor.periods))
-    return PathsRecord(name=f"the best of {len(grid)} configurations", sharpe=tuple(found))
+            net[group == number] = best[fold][group == number]
+        ratios.append(sharpe(net, floor.periods))
+    return PathsRecord(name=f"the best of {grid.shape[1]} configurations", sharpe=tuple(ratios))
 
 
 def _ratios(returns: FloatArray, keep: BoolArray) -> FloatArray:
@@ -480,25 +443,18 @@ def _ratios(returns: FloatArray, keep: BoolArray) -> FloatArray:
     return ratios
 
 
-def _notes(judged: Judged, models: Sequence[str], floor: _Floor) -> tuple[str, ...]:
-    filled = "the next open" if floor.at_open else "the same close, since not all opens are known"
-    notes = [
-        f"Decided at the close of each origin, every {judged.step} bars, filled at {filled}, earning from then on.",
-        "Nothing is paid for borrowing, nothing earned on cash.",
-    ]
-    if len(floor.bars) > 1:
-        notes.insert(
-            1,
-            "The coins are held in equal parts, restored at each close for the price of a trade, each from "
-            "its first forecast on.",
-        )
+def _notes(sheet: ScoreSheet, floor: _Floor, *, signed: bool) -> tuple[str, ...]:
+    """signed: whether a strategy follows a stated direction."""
+    fill = "the next open" if floor.at_open else "the same close, since not all opens are known"
+    notes = [f"Decisions are taken at the close of each origin, every {sheet.step} bars, and filled at {fill}."]
     if floor.execution == "same_bar":
-        notes.insert(0, "Same-bar execution: each decision earns the bar that it was made on. Nobody can trade this.")
-    column = _sizing_column(judged)
-    if not any(_has_view(judged, model, column) for model in models):
-        notes.append("No model states a direction (its probability of a rise is one half), so no sign is traded.")
+        notes.insert(0, "Same-bar execution: each decision earns the bar it was made on, which nobody can trade.")
+    if len(floor.bars) > 1:
+        notes.append(
+            "The coins are held in equal parts, rebalanced at each close at the usual cost; a coin joins at its first "
+            "forecast."
+        )
+    notes.append("Borrowing is free, and cash earns nothing.")
+    if not signed:
+        notes.append("No model states a direction (its probability of a rise is one half), so no direction is traded.")
     return tuple(notes)
-
-
-def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, tz=UTC)

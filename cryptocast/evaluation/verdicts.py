@@ -2,30 +2,17 @@
 
 import math
 from enum import StrEnum
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
-
-__all__ = [
-    "Verdict",
-    "VerdictReason",
-    "VerdictWord",
-    "ab_sentence",
-    "comparison_sentence",
-    "p_number",
-    "p_value",
-    "verdict_numbers",
-    "verdict_sentence",
-    "verdict_words",
-]
 
 VerdictWord: TypeAlias = Literal["better", "worse", "cannot tell"]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class VerdictReason(StrEnum):
-    """Why there is no test behind a verdict."""
+    """Why a verdict rests on no test."""
 
     TOO_FEW_DATES = "too_few_dates"  # fewer than ten for each one whose label overlaps
     BASELINE_ANSWERS = "baseline_answers"  # at this horizon, in the model's place
@@ -33,6 +20,15 @@ class VerdictReason(StrEnum):
     INTERPOLATED = "interpolated"  # between fitted horizons, so that it has no scores of its own
     FOREIGN = "foreign"  # the scores came with an archive
     NOT_COMPARED = "not_compared"  # there are no bars that both have forecast
+
+
+UNTESTED: Final = {
+    VerdictReason.BASELINE_ANSWERS: "baseline answers",
+    VerdictReason.NOT_BACKTESTED: "not backtested",
+    VerdictReason.INTERPOLATED: "not backtested at {horizon}",
+    VerdictReason.FOREIGN: "imported scores",
+    VerdictReason.NOT_COMPARED: "not compared",
+}
 
 
 # gc=False: thousands are made at once, and hold nothing that could hold them.
@@ -73,19 +69,8 @@ def p_value(p: float | None) -> str:
 
 def verdict_words(verdict: Verdict, horizon: int) -> str:
     """The verdict without its numbers: `better`, `not backtested at 3`."""
-    match verdict.reason:
-        case VerdictReason.BASELINE_ANSWERS:
-            return "baseline answers"
-        case VerdictReason.NOT_BACKTESTED:
-            return "not backtested"
-        case VerdictReason.INTERPOLATED:
-            return f"not backtested at {horizon}"
-        case VerdictReason.FOREIGN:
-            return "foreign, came with an archive"
-        case VerdictReason.NOT_COMPARED:
-            return "not compared"
-        case _:
-            return verdict.word or "cannot tell"
+    untested = UNTESTED.get(verdict.reason) if verdict.reason else None
+    return untested.format(horizon=horizon) if untested else verdict.word or "cannot tell"
 
 
 def verdict_sentence(verdict: Verdict, horizon: int) -> str:
@@ -108,7 +93,7 @@ def verdict_numbers(verdict: Verdict, horizon: int) -> str:
 def comparison_sentence(name: str, verdict: Verdict) -> str:
     """`bitcoin/lstm:1 is better than bitcoin/lightgbm:1`."""
     if verdict.word is None:
-        return f"cannot tell {name} and {verdict.against} apart"
+        return f"{name} and {verdict.against} cannot be told apart"
     if verdict.word == "better":
         return f"{name} is better than {verdict.against}"
     if verdict.word == "worse":
@@ -117,10 +102,10 @@ def comparison_sentence(name: str, verdict: Verdict) -> str:
 
 
 def ab_sentence(verdict: Verdict, *, over: bool) -> str:
-    """What a test of a challenger beside production says so far, or said in the end."""
+    """The state of an A/B test of a challenger beside production, or its result."""
     if verdict.word is None:
-        return "no bar matured for both" if over else "no bar has matured for both yet"
+        return "no bar has an outcome for both" + ("" if over else " yet")
     if verdict.word == "cannot tell":
-        return f"cannot tell yet ({verdict.dates} bars, {p_value(verdict.p)})"
+        return f"undecided ({verdict.dates} bars, {p_value(verdict.p)})"
     p = f" ({p_value(verdict.p)})" if verdict.word == "better" else ""
     return f"the challenger is {verdict.word}{p}"

@@ -15,33 +15,16 @@ from typing import TypeAlias
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.features.builder import add_features, required_history
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.times import as_microseconds
 
-__all__ = [
-    "AuditCheck",
-    "AuditFinding",
-    "AuditReport",
-    "Comparison",
-    "FeatureBuilder",
-    "LabelBuilder",
-    "Values",
-    "audit",
-    "check_not_run",
-    "check_of",
-    "compare",
-    "feature_values",
-    "with_checks",
-]
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 FeatureBuilder: TypeAlias = Callable[[pl.LazyFrame, Sequence[Feature]], pl.LazyFrame]
 LabelBuilder: TypeAlias = Callable[[pl.DataFrame], Matrix]
 
@@ -152,11 +135,11 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
+class Differences:
     """Values compared, and where they differ: findings hold at most FINDINGS_KEPT of each feature."""
 
     cells: int
-    found: int
+    count: int
     findings: tuple[AuditFinding, ...]
 
 
@@ -200,8 +183,8 @@ def audit(
             *_targets(candles, moments, labels or partial(_labels, horizons=horizons, bar_us=bar_us), horizons),
         )
     except Exception as error:  # noqa: BLE001 - a formula of the user's own may fail in any way
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        checks = (check_not_run("build", "features are computed", said[:500]),)
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        checks = (check_not_run("build", "features are computed", line[:500]),)
     report = AuditReport(
         bars=candles.height,
         coins=tuple(candles["coin"].unique().sort()) if "coin" in candles.columns else (),
@@ -244,8 +227,8 @@ def _cut_moments(moments: pl.Series, cuts: int, rng: np.random.Generator) -> lis
     last moment is no cut.
     """
     edges = np.linspace(len(moments) // 4, len(moments) - 1, cuts + 1)
-    chosen = {0, len(moments) - 2} | {int(low + rng.random() * (high - low)) for low, high in pairwise(edges)}
-    return [moments[i] for i in sorted(chosen) if 0 <= i < len(moments) - 1]
+    places = {0, len(moments) - 2} | {int(low + rng.random() * (high - low)) for low, high in pairwise(edges)}
+    return [moments[i] for i in sorted(places) if 0 <= i < len(moments) - 1]
 
 
 def _prefix(subject: Subject, moments: list[datetime], rtol: float) -> AuditCheck:
@@ -254,8 +237,8 @@ def _prefix(subject: Subject, moments: list[datetime], rtol: float) -> AuditChec
         return check_not_run("prefix", what, f"{len(subject.moments)} moments leave nothing to cut")
     parts = []
     for moment in moments:
-        known = subject.candles.filter(pl.col("close_time") <= moment)
-        parts.append(compare(subject.values, subject.rebuilt(known), rtol))
+        past = subject.candles.filter(pl.col("close_time") <= moment)
+        parts.append(compare(subject.values, subject.rebuilt(past), rtol))
     return check_of("prefix", what, parts, _all_null(subject))
 
 
@@ -312,7 +295,7 @@ def _targets(
     parts = []
     for moment in moments:
         cut = _label_values(labels(candles.filter(pl.col("close_time") <= moment)))
-        now = round(moment.timestamp() * 1e6)
+        now = as_microseconds(moment)
         ended = Values(whole.keys, whole.names, np.where(matrix.label_end <= now, whole.numbers, math.nan))
         parts.append(compare(ended.where(matrix.issued_at <= now), cut, 0.0))
     yield check_of("targets", what, parts, ()) if parts else check_not_run("targets", what, "nothing to cut")
@@ -367,7 +350,7 @@ def _warmup(subject: Subject, rng: np.random.Generator, without: frozenset[str])
     return check_of("warmup", what, parts, ())
 
 
-def _bar_numbers(values: Values) -> npt.NDArray[np.int64]:
+def _bar_numbers(values: Values) -> Int64Array:
     """(rows,) the number of the bar in its coin, from 0."""
     return values.keys.select(pl.int_range(pl.len()).over("coin")).to_series().to_numpy()
 
@@ -407,11 +390,13 @@ def _clean_walks(bars: int, bar_us: int, rng: np.random.Generator) -> pl.DataFra
         volume = np.exp(rng.normal(15.0, 0.5, bars))
         columns = {"open": start, "high": high, "low": low, "close": close, "volume": volume, "market_cap": close * 1e6}
         frames.append(pl.DataFrame({"close_time": stamps, **columns}).with_columns(coin=pl.lit(coin)))
-    known = pl.concat(frames).with_columns(pl.col("close_time").dt.replace_time_zone("UTC"), range_known=pl.lit(True))  # noqa: FBT003
-    return known.select(list(CANDLE_SCHEMA))
+    walks = pl.concat(frames).with_columns(pl.col("close_time").dt.replace_time_zone("UTC"), range_known=pl.lit(True))  # noqa: FBT003
+    return walks.select(list(CANDLE_SCHEMA))
 
 
-def compare(values: Values, other: Values, rtol: float, *, least: float = 0.0, most: int = FINDINGS_KEPT) -> Comparison:
+def compare(
+    values: Values, other: Values, rtol: float, *, least: float = 0.0, most: int = FINDINGS_KEPT
+) -> Differences:
     """Every feature in every row that both hold: null equals only null, numbers agree to rtol of their size.
 
     Size: the larger of the two values, the column's median and `least`, so that a value near 0 is not asked for digits
@@ -433,13 +418,13 @@ def compare(values: Values, other: Values, rtol: float, *, least: float = 0.0, m
 def _middle(numbers: FloatArray) -> FloatArray:
     """(features,) median size of the known values of each column; 0 where there are none."""
     sizes = np.where(np.isfinite(numbers), np.abs(numbers), np.nan)
-    known = np.isfinite(sizes).any(axis=0)
+    some = np.isfinite(sizes).any(axis=0)
     middle = np.zeros(numbers.shape[1])
-    middle[known] = np.nanmedian(sizes[:, known], axis=0)
+    middle[some] = np.nanmedian(sizes[:, some], axis=0)
     return middle
 
 
-def _collect(values: Values, there: FloatArray, wrong: BoolArray, most: int = FINDINGS_KEPT) -> Comparison:
+def _collect(values: Values, there: FloatArray, wrong: BoolArray, most: int = FINDINGS_KEPT) -> Differences:
     findings = []
     for column in np.flatnonzero(wrong.any(axis=0)):
         for row in np.flatnonzero(wrong[:, column])[:most]:
@@ -453,7 +438,7 @@ def _collect(values: Values, there: FloatArray, wrong: BoolArray, most: int = FI
                     value_without=_number(there[row, column]),
                 )
             )
-    return Comparison(cells=wrong.size, found=int(wrong.sum()), findings=tuple(findings))
+    return Differences(cells=wrong.size, count=int(wrong.sum()), findings=tuple(findings))
 
 
 def _number(value: np.float64) -> float | None:
@@ -472,19 +457,19 @@ def _all_null(subject: Subject) -> tuple[str, ...]:
     )
 
 
-def check_of(name: str, what: str, parts: Sequence[Comparison], not_run: tuple[str, ...]) -> AuditCheck:
+def check_of(name: str, what: str, parts: Sequence[Differences], not_run: tuple[str, ...]) -> AuditCheck:
     """A check from its comparisons."""
-    shown: dict[str, list[AuditFinding]] = {}
+    by_feature: dict[str, list[AuditFinding]] = {}
     for finding in (finding for part in parts for finding in part.findings):
-        shown.setdefault(finding.feature, []).append(finding)
+        by_feature.setdefault(finding.feature, []).append(finding)
     return AuditCheck(
         name=name,
         what=what,
         ran=True,
         runs=len(parts),
         cells=sum(part.cells for part in parts),
-        found=sum(part.found for part in parts),
-        findings=tuple(finding for some in shown.values() for finding in some[:FINDINGS_KEPT]),
+        found=sum(part.count for part in parts),
+        findings=tuple(finding for some in by_feature.values() for finding in some[:FINDINGS_KEPT]),
         not_run=not_run,
     )
 
@@ -495,5 +480,5 @@ def check_not_run(name: str, what: str, reason: str) -> AuditCheck:
 
 
 def _named(checks: Sequence[AuditCheck], names: AbstractSet[str]) -> tuple[str, ...]:
-    found = (finding.feature for check in checks if check.name in names for finding in check.findings)
-    return tuple(dict.fromkeys(found))
+    features = (finding.feature for check in checks if check.name in names for finding in check.findings)
+    return tuple(dict.fromkeys(features))

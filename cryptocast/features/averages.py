@@ -5,24 +5,21 @@ from a running sum, so that a window of bars that do not move is 0 and not a tra
 """
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["shift", "window_mean"]
-
-FloatArray = npt.NDArray[np.float64]
+from cryptocast.arrays import FloatArray
 
 
 def shift(values: FloatArray, bars: int) -> FloatArray:
     """The values (bars,) of `bars` bars earlier; NaN where there is none."""
-    moved = np.full_like(values, np.nan)
-    moved[bars:] = values[: max(len(values) - bars, 0)]
-    return moved
+    earlier = np.full_like(values, np.nan)
+    earlier[bars:] = values[: max(len(values) - bars, 0)]
+    return earlier
 
 
 def window_mean(values: FloatArray, window: int, least: int) -> FloatArray:
     """Mean (bars,) of the known among the last `window` values; NaN if fewer than `least` are."""
-    known = ~np.isnan(values)
-    half = np.where(known, values, 0.0)
+    is_known = ~np.isnan(values)
+    half = np.where(is_known, values, 0.0)
     total = np.zeros_like(half)
     have, size = 0, 1
     while size <= window:
@@ -31,7 +28,7 @@ def window_mean(values: FloatArray, window: int, least: int) -> FloatArray:
             have += size
         half = _joint(half, half, size)
         size *= 2
-    count = np.cumsum(known, dtype=np.int64)
+    count = np.cumsum(is_known, dtype=np.int64)
     count[window:] -= count[:-window].copy()
     return np.where(count >= least, total / np.maximum(count, 1), np.nan)
 

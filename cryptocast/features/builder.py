@@ -18,24 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 from cryptocast.features.catalogue import COINS, FEATURES, RANGE, WITH_BITCOIN, Feature
 from cryptocast.features.expressions import INGREDIENTS, ROW_NUMBER, SERIES, columns_read
 from cryptocast.features.grid import microseconds, on_grid, starts
 from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE, LEAST_COINS
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import BoolArray, Int64Array
-
-__all__ = [
-    "LOOKBACK",
-    "add_features",
-    "evaluate",
-    "feature_hash",
-    "last_features",
-    "required_history",
-    "select_features",
-    "with_features",
-]
 
 HASH_VERSION: Final = 3  # raise it when the builder's own rules change what a formula gives
 PROBE_BARS: Final = 60
@@ -98,13 +86,13 @@ def last_features(
     start = starts(table["coin"])
     stamps = microseconds(table["close_time"])
     earliest_end = int(stamps[start[1:] - 1].min())
-    found = np.full((len(start) - 1, rows, len(features)), np.nan)
+    last = np.full((len(start) - 1, rows, len(features)), np.nan)
     for places in _by_history(tuple(features)):
         some = [features[place] for place in places]
         # From a moment on, not so many bars of each coin: where one ends early the others have to show its last moment.
         recent = stamps > earliest_end - (required_history(some) + rows - 1) * bar_us
-        found[:, :, places] = _last_rows(table if recent.all() else table.filter(recent), some, rows, without)
-    return found
+        last[:, :, places] = _last_rows(table if recent.all() else table.filter(recent), some, rows, without)
+    return last
 
 
 @lru_cache(maxsize=32)
@@ -140,12 +128,12 @@ def evaluate(bars: pl.DataFrame, **formulas: pl.Expr) -> pl.DataFrame:
 
 def select_features(names: Iterable[str], features: Sequence[Feature] | None = None) -> tuple[Feature, ...]:
     """The named features, in the given order. Raises ValueError for a name that is not in the catalogue."""
-    known = {f.name: f for f in (FEATURES if features is None else features)}
+    by_name = {f.name: f for f in (FEATURES if features is None else features)}
     names = list(names)
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in by_name]
     if unknown:
         raise ValueError(f"unknown features: {', '.join(unknown)}")
-    return tuple(known[name] for name in names)
+    return tuple(by_name[name] for name in names)
 
 
 def required_history(features: Sequence[Feature]) -> int:
@@ -176,12 +164,13 @@ def feature_hash(features: Sequence[Feature]) -> str:
 
 def _digest(values: FloatArray, bars: int) -> list[str]:
     by_coin = values.reshape(-1, bars)
-    known = ~np.isnan(by_coin)
-    size = np.where(known, np.abs(by_coin), 0.0).sum(axis=1)
-    weighted = np.where(known, by_coin, 0.0) @ (1.0 + np.arange(bars) % 7)
+    is_known = ~np.isnan(by_coin)
+    size = np.where(is_known, np.abs(by_coin), 0.0).sum(axis=1)
+    weighted = np.where(is_known, by_coin, 0.0) @ (1.0 + np.arange(bars) % 7)
     shares = weighted / np.maximum(size, 1e-300)
     return [
-        f"{count} {total:.9g} {share:.9f}" for count, total, share in zip(known.sum(axis=1), size, shares, strict=True)
+        f"{count} {total:.9g} {share:.9f}"
+        for count, total, share in zip(is_known.sum(axis=1), size, shares, strict=True)
     ]
 
 
@@ -211,9 +200,9 @@ def _probe_candles(bars: int) -> pl.DataFrame:
 
 def _check_names(features: Sequence[Feature]) -> None:
     counts = Counter([*CANDLE_SCHEMA, *(f.name for f in features)])
-    taken = sorted(name for name, count in counts.items() if count > 1)
-    if taken:
-        raise ValueError(f"feature names repeat, or are those of candle columns: {', '.join(taken)}")
+    clashes = sorted(name for name, count in counts.items() if count > 1)
+    if clashes:
+        raise ValueError(f"feature names repeat, or are those of candle columns: {', '.join(clashes)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,16 +224,16 @@ class Grouping:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class ColumnPlan:
     """How columns are made: stages of ingredients, then the features of single coins, then those across coins.
 
-    kept: columns of single coins that are wanted when the ingredients have gone.
+    sources: columns of single coins that are needed when the ingredients have gone.
     """
 
     stages: tuple[tuple[pl.Expr, ...], ...]
     features: tuple[pl.Expr, ...]
     across: tuple[pl.Expr, ...]
-    kept: tuple[str, ...]
+    sources: tuple[str, ...]
     reads_bitcoin: bool
 
     def stage(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -255,7 +244,7 @@ class Plan:
 
 
 @lru_cache(maxsize=64)
-def _plan(features: tuple[Feature, ...], grouping: Grouping) -> Plan:
+def _plan(features: tuple[Feature, ...], grouping: Grouping) -> ColumnPlan:
     stages: dict[int, list[pl.Expr]] = {}
     read = {name for f in features for name in columns_read(f.expr)}
     for name in sorted(read & INGREDIENTS.keys()):
@@ -265,11 +254,11 @@ def _plan(features: tuple[Feature, ...], grouping: Grouping) -> Plan:
         stages.setdefault(_depth(name), []).append(expr.alias(name))
     alone, across = ([f for f in features if (f.scope == "moment") is crossing] for crossing in (False, True))
     compared = {name for f in across for name in f.expr.meta.root_names()}
-    return Plan(
+    return ColumnPlan(
         stages=tuple(tuple(stages[number]) for number in sorted(stages)),
         features=tuple(_named(f, grouping) for f in alone),
         across=tuple(_named(f, grouping) for f in across),
-        kept=tuple(sorted({"close", "close_time"} | compared)),
+        sources=tuple(sorted({"close", "close_time"} | compared)),
         reads_bitcoin=BITCOIN_CLOSE in read,
     )
 
@@ -289,10 +278,10 @@ def _columns(table: pl.DataFrame, features: Sequence[Feature], without: frozense
     """A column for each feature, in order: null where it is not known or the bar is missing."""
     start = starts(table["coin"])
     lacking = without | _lacking(table["coin"].gather(start[:-1]).to_list() if table.height else [])
-    wanted = tuple(f for f in features if not f.needs & lacking)
-    made = _made(table, start, wanted) if wanted and table.height else {}
+    computable = tuple(f for f in features if not f.needs & lacking)
+    columns = _computed(table, start, computable) if computable and table.height else {}
     unknown = pl.Series([None], dtype=pl.Float64).new_from_index(0, table.height)
-    return [made.get(f.name, unknown).alias(f.name) for f in features]
+    return [columns.get(f.name, unknown).alias(f.name) for f in features]
 
 
 def _lacking(coins: Sequence[str]) -> frozenset[str]:
@@ -301,7 +290,7 @@ def _lacking(coins: Sequence[str]) -> frozenset[str]:
     return frozenset(need for need, is_met in met.items() if not is_met)
 
 
-def _made(table: pl.DataFrame, start: Int64Array, features: tuple[Feature, ...]) -> dict[str, pl.Series]:
+def _computed(table: pl.DataFrame, start: Int64Array, features: tuple[Feature, ...]) -> dict[str, pl.Series]:
     frame = _numbered(_cleaned(table), start)
     plan = _plan(features, _grouping(frame))
     if plan.reads_bitcoin:
@@ -310,7 +299,9 @@ def _made(table: pl.DataFrame, start: Int64Array, features: tuple[Feature, ...])
     for first in range(0, len(start) - 1, COINS_AT_ONCE):
         end = start[min(first + COINS_AT_ONCE, len(start) - 1)]
         block = plan.stage(frame.slice(start[first], end - start[first]))
-        parts.append(block.select(*plan.kept, *plan.features))  # beside other columns a constant is as long as they are
+        parts.append(
+            block.select(*plan.sources, *plan.features)
+        )  # beside other columns a constant is as long as they are
     whole = pl.concat(parts, rechunk=False) if len(parts) > 1 else parts[0]
     if plan.across:
         whole = whole.with_columns(plan.across)
@@ -330,10 +321,10 @@ def _known(table: pl.DataFrame, names: Sequence[str]) -> dict[str, pl.Series]:
 
 def _cleaned(table: pl.DataFrame) -> pl.DataFrame:
     """Prices and volumes as formulas see them: positive and finite, or null; those of a range only if that was seen."""
-    seen = pl.col("range_known").fill_null(value=False)
+    has_range = pl.col("range_known").fill_null(value=False)
     return table.with_columns(
         *(_positive(name) for name in ("close", "volume", "market_cap")),
-        *(pl.when(seen).then(_positive(name)).alias(name) for name in ("open", "high", "low")),
+        *(pl.when(has_range).then(_positive(name)).alias(name) for name in ("open", "high", "low")),
     )
 
 
@@ -361,10 +352,10 @@ def _numbered(frame: pl.DataFrame, start: Int64Array) -> pl.DataFrame:
     return frame.hstack([*sorted_keys, pl.Series(ROW_NUMBER, np.arange(frame.height))])
 
 
-def _stretches(coin: npt.NDArray[np.int32], known: BoolArray) -> npt.NDArray[np.int32]:
+def _stretches(coin: npt.NDArray[np.int32], is_known: BoolArray) -> npt.NDArray[np.int32]:
     """Numbers, from 0, of the stretches of rows of one coin that are all known, or all not."""
     numbers = np.zeros_like(coin)
-    np.cumsum((coin[1:] != coin[:-1]) | (known[1:] != known[:-1]), out=numbers[1:])
+    np.cumsum((coin[1:] != coin[:-1]) | (is_known[1:] != is_known[:-1]), out=numbers[1:])
     return numbers
 
 

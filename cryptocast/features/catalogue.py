@@ -9,10 +9,8 @@ from typing import Final, Literal, TypeAlias
 import polars as pl
 
 from cryptocast.features import market, price, technical, time, volatility, volume
-from cryptocast.features.expressions import enough
+from cryptocast.features.expressions import enough, log_return
 from cryptocast.features.technical import settled
-
-__all__ = ["BAR_VOLUME", "COINS", "FEATURES", "RANGE", "WITH_BITCOIN", "Family", "Feature", "Scope"]
 
 Family: TypeAlias = Literal["price", "technical", "volatility", "volume", "time", "market"]
 # coin: the rows of one coin's grid, gaps as null rows; segment: consecutive bars only (with known ranges, if the
@@ -89,7 +87,7 @@ POOL: Final = frozenset({COINS})
 # The two numbers are warm-up and memory. A window over w closes needs w - 1 earlier bars, one over w returns needs w.
 # Lenient windows answer from half of their bars on, so that their warm-up is shorter than their memory.
 PRICE: Final = (
-    *(Feature(f"ret_{w}", "price", price.log_return(w), w, w, RETURNS, "log") for w in (1, 2, 3, 7, 14, 30, 90)),
+    *(Feature(f"ret_{w}", "price", log_return(w), w, w, RETURNS, "log") for w in (1, 2, 3, 7, 14, 30, 90)),
     Feature("mom_30_7", "price", price.momentum(30, 7), 30, 30, MOMENTUM, "log"),
     Feature("mom_90_30", "price", price.momentum(90, 30), 90, 90, MOMENTUM, "log"),
     Feature("trend_30", "price", price.trend_strength(30), 30, 30, ROLLING, "sd"),

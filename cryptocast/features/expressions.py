@@ -18,38 +18,7 @@ from typing import Final, ParamSpec
 import numpy as np
 import polars as pl
 
-from cryptocast.features.matrix import FloatArray
-
-__all__ = [
-    "CLOSE",
-    "DEVIATION_FLOOR",
-    "HIGH",
-    "INGREDIENTS",
-    "LOW",
-    "MARKET_CAP",
-    "OPEN",
-    "ROW",
-    "ROW_NUMBER",
-    "SERIES",
-    "VARIANCE_FLOOR",
-    "VOLUME",
-    "Ingredient",
-    "by_run",
-    "columns_read",
-    "correlation",
-    "covariance",
-    "enough",
-    "known_with",
-    "log_return",
-    "log_variance",
-    "mean",
-    "shared",
-    "shared_by_run",
-    "spread",
-    "squared_return",
-    "talib",
-    "variation",
-]
+from cryptocast.arrays import FloatArray
 
 P = ParamSpec("P")
 
@@ -131,12 +100,12 @@ def shared_by_run(formula: Callable[P, pl.Expr]) -> Callable[P, pl.Expr]:
 
 def columns_read(expr: pl.Expr) -> frozenset[str]:
     """The columns behind an expression: ingredients, what they are made of in turn, and columns of the candles."""
-    found: set[str] = set()
+    names: set[str] = set()
     new = set(expr.meta.root_names())
     while new:
-        found |= new
-        new = {root for name in new & INGREDIENTS.keys() for root in INGREDIENTS[name].expr.meta.root_names()} - found
-    return frozenset(found)
+        names |= new
+        new = {root for name in new & INGREDIENTS.keys() for root in INGREDIENTS[name].expr.meta.root_names()} - names
+    return frozenset(names)
 
 
 def by_run(
@@ -155,13 +124,13 @@ def _by_run(
 ) -> pl.Series:
     *inputs, series = columns
     arrays = [column.to_numpy() for column in inputs]
-    found = np.full((max(1, len(fields)), len(series)), np.nan)
+    values = np.full((max(1, len(fields)), len(series)), np.nan)
     for first, end in _runs(inputs, series):
-        found[:, first:end] = function(*(array[first:end] for array in arrays))
+        values[:, first:end] = function(*(array[first:end] for array in arrays))
     if not fields:
-        return pl.Series(found[0], nan_to_null=True)
+        return pl.Series(values[0], nan_to_null=True)
     return pl.DataFrame(
-        [pl.Series(name, row, nan_to_null=True) for name, row in zip(fields, found, strict=True)]
+        [pl.Series(name, row, nan_to_null=True) for name, row in zip(fields, values, strict=True)]
     ).to_struct()
 
 
@@ -169,13 +138,13 @@ def _runs(inputs: Sequence[pl.Series], series: pl.Series) -> Iterator[tuple[int,
     """First bar and end (not included) of each stretch of one coin on which all inputs are known."""
     number = series.to_numpy()
     change = np.diff(number) != 0
-    known = np.ones(len(number), dtype=np.bool_)
+    is_known = np.ones(len(number), dtype=np.bool_)
     for column in inputs:
         if column.null_count():
-            known &= column.is_not_null().to_numpy()
-    change |= known[1:] != known[:-1]
+            is_known &= column.is_not_null().to_numpy()
+    change |= is_known[1:] != is_known[:-1]
     edges = [0, *(np.flatnonzero(change) + 1).tolist(), len(number)]
-    return ((first, end) for first, end in pairwise(edges) if first < end and known[first])
+    return ((first, end) for first, end in pairwise(edges) if first < end and is_known[first])
 
 
 def enough(window: int) -> int:

@@ -3,12 +3,10 @@
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError
-
-__all__ = ["complete_grid", "microseconds", "on_grid", "starts"]
 
 KEYS = ("coin", "close_time")
 
@@ -46,7 +44,7 @@ def on_grid(candles: pl.DataFrame, bar_us: int) -> pl.DataFrame:
     return candles if _is_on_grid(candles, bar_us) else complete_grid(candles.lazy(), bar_us).collect()
 
 
-def starts(coin: pl.Series) -> npt.NDArray[np.int64]:
+def starts(coin: pl.Series) -> Int64Array:
     """(C + 1,): where each coin's rows begin, and the end. coin: sorted or at least in one piece for each coin."""
     if coin.n_unique() == 1:  # as the server's candles mostly are: a tenth of the time
         return np.array([0, len(coin)], dtype=np.int64)
@@ -55,7 +53,7 @@ def starts(coin: pl.Series) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], edges, [len(number)]]).astype(np.int64)
 
 
-def microseconds(close_time: pl.Series) -> npt.NDArray[np.int64]:
+def microseconds(close_time: pl.Series) -> Int64Array:
     """Close times, none of them null, as microseconds UTC."""
     return close_time.to_numpy().view(np.int64)  # Polars' own to_physical takes a hundred times as long
 

@@ -22,23 +22,6 @@ from cryptocast.features.expressions import (
 )
 from cryptocast.features.volatility import realized_volatility
 
-__all__ = [
-    "BITCOIN",
-    "BITCOIN_CLOSE",
-    "LEAST_COINS",
-    "beta_to_bitcoin",
-    "bitcoin_return",
-    "bitcoin_volatility",
-    "breadth",
-    "correlation_to_bitcoin",
-    "market_volatility",
-    "relative_strength",
-    "return_dispersion",
-    "return_rank",
-    "volatility_over_market",
-    "volatility_rank",
-]
-
 BITCOIN: Final = "bitcoin"
 BITCOIN_CLOSE: Final = "__bitcoin_close"  # the builder's column, where a formula reads it
 CROSS_WINDOW: Final = 30

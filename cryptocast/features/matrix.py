@@ -3,22 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.data.schema import BAR_US
 from cryptocast.features import averages
 from cryptocast.features.grid import microseconds, starts
 from cryptocast.features.targets import future_mean, future_return, one_bar_freedom, one_bar_variance
-from cryptocast.folds import BoolArray, Int64Array
 
-__all__ = ["FloatArray", "Matrix", "Panel", "VolatilityRule", "build_matrix", "known_volatility", "volatility_rule"]
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-
+LABELS = ("returns", "variance", "freedom")
 # A volatility is stated from this many returns on.
 VOLATILITY_WARMUP = 20
 # Bars ahead at which the recent variance no longer counts.
@@ -26,6 +23,7 @@ LONG_RUN = 1_000_000
 # Features of more rows than this are taken from their table some columns at a time.
 FEW_ROWS = 10_000
 COLUMNS_AT_ONCE = 8
+BY_ROW = ("position", "coin", "issued_at", "price", "volatility", "features", *LABELS, "label_end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +123,8 @@ class Matrix:
 
     def rows(self, keep: BoolArray | Int64Array) -> "Matrix":
         """The rows of a mask or of positions, in that order."""
-        return replace(
-            self,
-            position=self.position[keep],
-            coin=self.coin[keep],
-            issued_at=self.issued_at[keep],
-            price=self.price[keep],
-            volatility=self.volatility[keep],
-            features=self.features[keep],
-            returns=self.returns[keep],
-            variance=self.variance[keep],
-            freedom=self.freedom[keep],
-            label_end=self.label_end[keep],
-        )
+        columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in BY_ROW}
+        return replace(self, **columns)
 
     def known_at(self, moment: int) -> "Matrix":
         """The rows issued until a moment (microseconds), with every label that ends later hidden as NaN.
@@ -146,12 +133,8 @@ class Matrix:
         """
         rows = self.rows(self.issued_at <= moment)
         hidden = rows.label_end > moment
-        return replace(
-            rows,
-            returns=np.where(hidden, np.nan, rows.returns),
-            variance=np.where(hidden, np.nan, rows.variance),
-            freedom=np.where(hidden, np.nan, rows.freedom),
-        )
+        labels: dict[str, Any] = {name: np.where(hidden, np.nan, getattr(rows, name)) for name in LABELS}
+        return replace(rows, **labels)
 
 
 def known_volatility(close: FloatArray, horizons: Sequence[int], rule: VolatilityRule) -> FloatArray:
@@ -168,13 +151,13 @@ def known_volatility(close: FloatArray, horizons: Sequence[int], rule: Volatilit
 def _mean_squares(close: FloatArray, rule: VolatilityRule) -> tuple[FloatArray, FloatArray]:
     """(bars,) each: the recent and the long mean of squared returns."""
     squared = np.log(close / averages.shift(close, 1)) ** 2
-    known = np.flatnonzero(~np.isnan(squared))
-    decayed = pl.Series(squared[known]).ewm_mean(half_life=rule.half_life).to_numpy()
+    places = np.flatnonzero(~np.isnan(squared))
+    decayed = pl.Series(squared[places]).ewm_mean(half_life=rule.half_life).to_numpy()
     recent = np.full_like(squared, np.nan)
-    if 0 < len(known) == len(squared) - 1 and known[0] == 1:  # no gaps
+    if 0 < len(places) == len(squared) - 1 and places[0] == 1:  # no gaps
         recent[1:] = decayed
-    elif len(known):
-        recent[known[0] :] = np.repeat(decayed, np.diff(known, append=len(squared)))
+    elif len(places):
+        recent[places[0] :] = np.repeat(decayed, np.diff(places, append=len(squared)))
     return recent, averages.window_mean(squared, rule.window, VOLATILITY_WARMUP)
 
 
@@ -244,11 +227,11 @@ def _by_horizon(
     start: Int64Array, make: Callable[[FloatArray, int], FloatArray], values: FloatArray, horizons: Sequence[int]
 ) -> FloatArray:
     """(H, N): what is made of each coin's values for each horizon, one coin behind the other."""
-    found = np.empty((len(horizons), len(values)))
-    for row, horizon in zip(found, horizons, strict=True):
+    table = np.empty((len(horizons), len(values)))
+    for row, horizon in zip(table, horizons, strict=True):
         for low, high in pairwise(start.tolist()):
             row[low:high] = make(values[low:high], horizon)
-    return found
+    return table
 
 
 def _picked(by_horizon: FloatArray, position: Int64Array) -> FloatArray:
@@ -292,11 +275,11 @@ def _variance(table: pl.DataFrame, close: FloatArray, start: Int64Array) -> tupl
     """(N,) each: the variance of every bar, and its degrees of freedom."""
     opened, high, low = (table[name].to_numpy() for name in ("open", "high", "low"))
     ranged = table["range_known"]
-    known = (ranged.fill_null(value=False) if ranged.null_count() else ranged).to_numpy()
+    has_range = (ranged.fill_null(value=False) if ranged.null_count() else ranged).to_numpy()
     variance = np.empty(len(close))
     for rows in (slice(first, last) for first, last in pairwise(start.tolist())):
-        variance[rows] = one_bar_variance(opened[rows], high[rows], low[rows], close[rows], known[rows])
-    return variance, one_bar_freedom(variance, known)
+        variance[rows] = one_bar_variance(opened[rows], high[rows], low[rows], close[rows], has_range[rows])
+    return variance, one_bar_freedom(variance, has_range)
 
 
 def _features(table: pl.DataFrame, names: list[str], position: Int64Array) -> FloatArray:
@@ -304,11 +287,11 @@ def _features(table: pl.DataFrame, names: list[str], position: Int64Array) -> Fl
 
     A few rows are copied at once: what that costs is little, and a forecast waits for it.
     """
-    found = np.empty((len(position), len(names)))
+    features = np.empty((len(position), len(names)))
     whole, step = len(position) == table.height, COLUMNS_AT_ONCE if len(position) > FEW_ROWS else max(1, len(names))
     for begin in range(0, len(names), step):
         part = table.select(names[begin : begin + step])
         part = part if whole else part[position]
         values = part.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy(order="c")
-        found[:, begin : begin + step] = values.reshape(len(position), part.width)
-    return found
+        features[:, begin : begin + step] = values.reshape(len(position), part.width)
+    return features

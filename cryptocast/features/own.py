@@ -27,8 +27,6 @@ from cryptocast.features.builder import feature_hash
 from cryptocast.features.catalogue import FEATURES, Family, Feature, Scope
 from cryptocast.features.expressions import INGREDIENTS
 
-__all__ = ["FeatureSet", "catalogue_set", "with_own"]
-
 TABLE: Final = "FEATURES"
 MODULE: Final = "cryptocast_own_features"
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}\Z")
@@ -96,7 +94,7 @@ def _parsed(text: str, origin: str) -> ast.Module:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         what = getattr(error, "msg", str(error))
-        raise ConfigError(f"{origin}, line {line}: this is not Python: {what}. Mend the line.") from error
+        raise ConfigError(f"{origin}, line {line}: this is not Python: {what}. Correct the line.") from error
 
 
 def _run(text: str, origin: str) -> dict[str, object]:
@@ -110,8 +108,8 @@ def _run(text: str, origin: str) -> dict[str, object]:
         exec(compile(text, origin, "exec"), module.__dict__)  # noqa: S102
     except (Exception, SystemExit) as error:
         line = _line_of(error, origin)
-        said = f"{type(error).__name__}: {_one_line(error)}"
-        raise ConfigError(f"{origin}, line {line}: {said}. Mend it, or empty [features] file.") from error
+        what = f"{type(error).__name__}: {_one_line(error)}"
+        raise ConfigError(f"{origin}, line {line}: {what}. Correct it, or empty [features] file.") from error
     finally:
         if earlier is None:
             del sys.modules[MODULE]
@@ -134,8 +132,8 @@ def _named_lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """The line of each text that stands as the name of a call of Feature; the last wins, as it does in a table."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            given = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "name")]
-            yield from ((v.value, v.lineno) for v in given if isinstance(v, ast.Constant) and isinstance(v.value, str))
+            names = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "name")]
+            yield from ((v.value, v.lineno) for v in names if isinstance(v, ast.Constant) and isinstance(v.value, str))
 
 
 def _table(names: Mapping[str, object], origin: str, tree: ast.Module) -> Sequence[object]:
@@ -207,17 +205,17 @@ def _formula_problems(expr: object) -> Iterator[str]:
 
 
 def _refuse_clashes(own: Sequence[Feature], origin: str, lines: Mapping[str, int]) -> None:
-    taken = {
+    owners = {
         **dict.fromkeys(CANDLE_SCHEMA, "a column of the candles"),
         **{f.name: "in the catalogue" for f in FEATURES},
     }
     for feature in own:
-        if feature.name in taken:
+        if feature.name in owners:
             raise ConfigError(
                 f"{origin}, line {lines.get(feature.name, 1)}: the name {feature.name} is taken: it is "
-                f"{taken[feature.name]}. Choose another, such as my_{feature.name}."
+                f"{owners[feature.name]}. Choose another, such as my_{feature.name}."
             )
-        taken[feature.name] = f"twice in {TABLE}"
+        owners[feature.name] = f"twice in {TABLE}"
 
 
 def _tried(feature: Feature, origin: str, lines: Mapping[str, int]) -> str:
@@ -227,5 +225,5 @@ def _tried(feature: Feature, origin: str, lines: Mapping[str, int]) -> str:
     except Exception as error:
         raise ConfigError(
             f"{origin}, line {lines.get(feature.name, 1)}: {feature.name} cannot be computed: "
-            f"{type(error).__name__}: {_one_line(error)}. Mend its expression."
+            f"{type(error).__name__}: {_one_line(error)}. Correct its expression."
         ) from error

@@ -21,22 +21,6 @@ from cryptocast.features.expressions import (
     variation,
 )
 
-__all__ = [
-    "autocorrelation",
-    "cubed_return",
-    "distance_to_high",
-    "distance_to_low",
-    "log_return",
-    "max_return",
-    "min_return",
-    "momentum",
-    "return_skewness",
-    "side",
-    "trend_strength",
-    "up_share",
-    "zscore",
-]
-
 
 def momentum(bars: int, skip: int) -> pl.Expr:
     """Log return from `bars` bars ago to `skip` bars ago: the trend without the latest, often reverting, stretch.

@@ -16,13 +16,11 @@ from typing import Final, TypeAlias
 import numpy as np
 import polars as pl
 
-from cryptocast.features.audit import AuditCheck, Comparison, Values, check_not_run, check_of, compare, feature_values
+from cryptocast.features.audit import AuditCheck, Differences, Values, check_not_run, check_of, compare, feature_values
 from cryptocast.features.builder import add_features, required_history
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.expressions import columns_read
 from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE
-
-__all__ = ["Fresh", "audit_rows"]
 
 Fresh: TypeAlias = Callable[[], Sequence[Feature]]
 
@@ -68,12 +66,12 @@ def _few_coins(candles: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     """Bitcoin and as many coins, drawn, as are cut again and again in good time."""
     sizes = dict(candles.group_by("coin").len().iter_rows())
     others = sorted(coin for coin in sizes if coin != BITCOIN)
-    kept, rows = [coin for coin in sizes if coin == BITCOIN], sizes.get(BITCOIN, 0)
+    coins, rows = [coin for coin in sizes if coin == BITCOIN], sizes.get(BITCOIN, 0)
     for coin in [others[place] for place in rng.permutation(len(others))]:
-        if not kept or rows + sizes[coin] <= CUT_ROWS:
-            kept.append(coin)
+        if not coins or rows + sizes[coin] <= CUT_ROWS:
+            coins.append(coin)
             rows += sizes[coin]
-    return candles.filter(pl.col("coin").is_in(kept))
+    return candles.filter(pl.col("coin").is_in(coins))
 
 
 def _repeated(case: _Case, candles: pl.DataFrame) -> AuditCheck:
@@ -113,9 +111,9 @@ def _rows(case: _Case, rng: np.random.Generator) -> AuditCheck:
     last = [case.values(laid_out, alone) for laid_out in _laid_out(case.candles, ends, need)]
     whole = case.values(case.candles, alone)
     keys = case.candles.select("coin", "close_time")[ends]
-    made = _newest(last, keys, whole.names)
-    suspicious = compare(whole, made, RTOL, least=1.0, most=SUSPECTS)
-    parts = [Comparison(suspicious.cells, 0, ()), *_verified(case, whole, suspicious)]
+    newest = _newest(last, keys, whole.names)
+    suspicious = compare(whole, newest, RTOL, least=1.0, most=SUSPECTS)
+    parts = [Differences(suspicious.cells, 0, ()), *_verified(case, whole, suspicious)]
     return check_of("rows", ROWS, parts, beside)
 
 
@@ -146,7 +144,7 @@ def _newest(tables: Sequence[Values], keys: pl.DataFrame, names: tuple[str, ...]
     return Values(keys, names, np.concatenate(parts))
 
 
-def _verified(case: _Case, whole: Values, suspicious: Comparison) -> Iterator[Comparison]:
+def _verified(case: _Case, whole: Values, suspicious: Differences) -> Iterator[Differences]:
     """A few suspicious rows of each feature, from all candles up to them: else it may only remember for longer."""
     by_feature: dict[str, list[datetime]] = {}
     for finding in suspicious.findings:
@@ -155,5 +153,5 @@ def _verified(case: _Case, whole: Values, suspicious: Comparison) -> Iterator[Co
         places = np.unique(np.linspace(0, len(moments) - 1, VERIFIED).round().astype(int))
         for moment in sorted({moments[place] for place in places}):
             features = [feature for feature in case.fresh() if feature.name == name]
-            known = case.values(case.candles.filter(pl.col("close_time") <= moment), features)
-            yield compare(whole.only([name]), known.at(moment), RTOL)
+            past = case.values(case.candles.filter(pl.col("close_time") <= moment), features)
+            yield compare(whole.only([name]), past.at(moment), RTOL)

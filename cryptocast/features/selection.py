@@ -7,10 +7,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
-
-__all__ = ["Choice", "choose_features"]
+from cryptocast.arrays import FloatArray, Int64Array
 
 # Ranks are compared on this many rows, evenly spaced: enough to tell 0.999 from 0.99, and it takes milliseconds.
 COMPARED_ROWS: Final = 1000
@@ -24,9 +21,9 @@ SCREEN: Final = 0.03
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """kept (k,): columns that stay, increasing. dropped: name of each other one -> why."""
+    """columns (k,): those that stay, increasing. dropped: name of each other one -> why."""
 
-    kept: Int64Array
+    columns: Int64Array
     dropped: Mapping[str, str]
 
 
@@ -50,18 +47,18 @@ def choose_features(
         varying = [column for column, name in enumerate(names) if name not in reasons]
         varying.sort(key=lambda column: (wants.get(names[column], 0), column))
         reasons |= _duplicates(values[:, varying], [names[column] for column in varying], max_correlation)
-    kept = [column for column, name in enumerate(names) if name not in reasons]
-    if not kept:
+    columns = [column for column, name in enumerate(names) if name not in reasons]
+    if not columns:
         return Choice(np.arange(len(names), dtype=np.int64), {})
-    return Choice(np.array(kept, dtype=np.int64), {name: reasons[name] for name in names if name in reasons})
+    return Choice(np.array(columns, dtype=np.int64), {name: reasons[name] for name in names if name in reasons})
 
 
 def _constant(values: FloatArray, names: Sequence[str]) -> dict[str, str]:
     if len(values) == 0:
         return {}
     low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
-    said = {name: "never known" for name, empty in zip(names, np.isnan(low), strict=True) if empty}
-    return said | {
+    unknown = {name: "never known" for name, empty in zip(names, np.isnan(low), strict=True) if empty}
+    return unknown | {
         name: f"always {value:.6g}" for name, value, top in zip(names, low, high, strict=True) if value == top
     }
 
@@ -91,9 +88,9 @@ def _ranks(values: FloatArray) -> FloatArray:
 
 def _alike(ranks: FloatArray) -> FloatArray:
     """(F, F) correlations with unknown ranks taken for middling: right where little is unknown, and quick."""
-    known = np.isfinite(ranks)
-    middle = (known.sum(axis=1, keepdims=True) + 1) / 2.0
-    apart = np.where(known, ranks - middle, 0.0)
+    is_known = np.isfinite(ranks)
+    middle = (is_known.sum(axis=1, keepdims=True) + 1) / 2.0
+    apart = np.where(is_known, ranks - middle, 0.0)
     size = np.sqrt((apart**2).sum(axis=1, keepdims=True))
     unit = apart / np.where(size > 0.0, size, 1.0)
     # No BLAS: its threads wait for each other on a busy machine, for longer than this takes.

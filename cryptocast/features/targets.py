@@ -6,17 +6,11 @@ a longer return. Everything is (bars,) in and (bars,) out.
 """
 
 import math
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.features import averages
-
-__all__ = ["future_mean", "future_return", "one_bar_freedom", "one_bar_variance"]
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 # Degrees of freedom of one bar's variance proxy: a squared return has 1; the range estimator below is 7.4 times as
 # efficient (Garman and Klass, Journal of Business 53 (1980), table 1).
@@ -57,6 +51,6 @@ def future_mean(values: FloatArray, horizon: int) -> FloatArray:
 
 def _ahead(values: FloatArray, bars: int) -> FloatArray:
     """The values `bars` bars later; NaN where there is none."""
-    moved = np.full_like(values, np.nan)
-    moved[: max(len(values) - bars, 0)] = values[bars:]
-    return moved
+    later = np.full_like(values, np.nan)
+    later[: max(len(values) - bars, 0)] = values[bars:]
+    return later

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import FloatArray
 from cryptocast.features.expressions import (
     CLOSE,
     DEVIATION_FLOOR,
@@ -24,39 +25,6 @@ from cryptocast.features.expressions import (
     shared_by_run,
     talib,
 )
-from cryptocast.features.matrix import FloatArray
-
-__all__ = [
-    "Bands",
-    "Directional",
-    "Macd",
-    "Stochastic",
-    "adx_share",
-    "atr",
-    "atr_ratio",
-    "band_position",
-    "band_width",
-    "bollinger",
-    "cci",
-    "cci_scaled",
-    "directional",
-    "directional_balance",
-    "ema",
-    "ema_ratio",
-    "macd",
-    "macd_histogram_ratio",
-    "macd_ratio",
-    "roc",
-    "rsi",
-    "rsi_centred",
-    "settled",
-    "sma",
-    "sma_ratio",
-    "stochastic",
-    "stochastic_d_centred",
-    "stochastic_k_centred",
-    "typical_price",
-]
 
 # A range or deviation below this share of the price is rounding, and counts as this: ratios to it are 0.
 ROUNDING: Final = 1e-12

@@ -11,16 +11,6 @@ import polars as pl
 
 from cryptocast.features.expressions import shared
 
-__all__ = [
-    "hour_cosine",
-    "hour_sine",
-    "month_cosine",
-    "month_sine",
-    "weekday_cosine",
-    "weekday_sine",
-    "weekend",
-]
-
 WITHIN: Final = pl.col("close_time") - pl.duration(microseconds=1)
 SATURDAY: Final = 5  # Monday is 0
 

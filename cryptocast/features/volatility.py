@@ -28,28 +28,6 @@ from cryptocast.features.expressions import (
 )
 from cryptocast.features.price import cubed_return
 
-__all__ = [
-    "bar_variance",
-    "ewma_volatility",
-    "garman_klass",
-    "har_component",
-    "jump_share",
-    "large_move_age",
-    "largest_move",
-    "parkinson",
-    "range_surprise",
-    "range_to_close",
-    "realized_volatility",
-    "return_kurtosis",
-    "return_shock",
-    "rogers_satchell",
-    "semivariance_balance",
-    "variance_ratio",
-    "volatility_of_volatility",
-    "volatility_ratio",
-    "volatility_zscore",
-]
-
 SHOCK_LIMIT = 20.0  # standard deviations; a bad print says no more than "very large"
 LARGE_MOVE = 3.0  # standard deviations
 LARGE_MOVE_HORIZON = 90  # bars after which a large move is forgotten
@@ -178,8 +156,8 @@ def large_move_age(bars: int) -> pl.Expr:
     shock = return_shock(bars)
     since = ROW - pl.when(shock.abs() > LARGE_MOVE).then(ROW).forward_fill()
     age = pl.when(since < LARGE_MOVE_HORIZON).then(since).otherwise(LARGE_MOVE_HORIZON)
-    judged = mean(shock, LARGE_MOVE_HORIZON).is_not_null() & shock.is_not_null()
-    return pl.when(judged).then((age + 1.0).log() / math.log(LARGE_MOVE_HORIZON + 1.0))
+    enough_known = mean(shock, LARGE_MOVE_HORIZON).is_not_null() & shock.is_not_null()
+    return pl.when(enough_known).then((age + 1.0).log() / math.log(LARGE_MOVE_HORIZON + 1.0))
 
 
 def return_kurtosis(bars: int) -> pl.Expr:

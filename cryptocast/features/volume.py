@@ -27,22 +27,6 @@ from cryptocast.features.expressions import (
 from cryptocast.features.price import side
 from cryptocast.features.technical import typical_price
 
-__all__ = [
-    "illiquidity",
-    "mfi",
-    "mfi_centred",
-    "obv",
-    "obv_change",
-    "price_volume_correlation",
-    "turnover",
-    "turnover_ratio",
-    "volume_ratio",
-    "volume_trend",
-    "volume_volatility",
-    "volume_zscore",
-    "vwap_distance",
-]
-
 NOTHING = 1e-3
 
 

@@ -11,31 +11,18 @@ import numpy as np
 
 from cryptocast.features.matrix import Matrix, Panel
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
-from cryptocast.models.selective import Selective
+from cryptocast.models.selective import SelectiveLearner, WrappedLearner
 from cryptocast.models.stacking import StackLearner
-
-__all__ = ["Helped", "joined", "with_help"]
 
 PER_ROW = ("issued_at", "price", "volatility", "features", "returns", "variance", "freedom", "label_end")
 PER_BAR = ("close_time", "log_close", "variance", "volatility")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Helped:
+class PooledLearner(WrappedLearner):
     """`inner`, fitted on its rows and those of `help` with the same features."""
 
-    inner: Learner
     help: Matrix
-
-    @property
-    def kind(self) -> str:
-        """The kind of the learner inside."""
-        return self.inner.kind
-
-    @property
-    def calibrate(self) -> bool:
-        """As the learner inside."""
-        return self.inner.calibrate
 
     def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         """The inner fit on more rows; it stops on the own ones. Raises as it does."""
@@ -50,9 +37,9 @@ def with_help(learner: Learner, help_rows: Matrix | None) -> Learner:
         return learner
     if isinstance(learner, StackLearner):
         return replace(learner, members={name: with_help(one, help_rows) for name, one in learner.members.items()})
-    if isinstance(learner, Selective):
+    if isinstance(learner, SelectiveLearner):
         return replace(learner, inner=with_help(learner.inner, help_rows))
-    return Helped(learner, help_rows)
+    return PooledLearner(learner, help_rows)
 
 
 def joined(own: Matrix, other: Matrix) -> Matrix:

@@ -8,11 +8,9 @@ from typing import ClassVar, Final, Protocol, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array
-
-__all__ = ["Artefacts", "FitRun", "Forecast", "Forecaster", "Learner", "Rounds"]
+from cryptocast.features.matrix import Matrix
 
 # What a fitted model is saved as: file names and their bytes. Text, JSON and safetensors; never a pickle.
 Artefacts: TypeAlias = Mapping[str, bytes]
@@ -45,9 +43,9 @@ class Forecast:
         n, h, q = len(self.issued_at), len(self.horizons), len(self.levels)
         shapes = {"coin": (n,), "price": (n,), "values": (n, h, q), "volatility": (n, h), "p_up": (n, h)}
         for name, expected in shapes.items():
-            found = getattr(self, name).shape
-            if found != expected:
-                raise ModelError(f"Forecast.{name} is {found}, expected {expected} (times, horizons, levels).")
+            shape = getattr(self, name).shape
+            if shape != expected:
+                raise ModelError(f"Forecast.{name} is {shape}, expected {expected} (times, horizons, levels).")
         if not ((np.abs(self.values) <= MOST_LOG_RETURN).all() and np.isfinite(self.volatility).all()):
             raise ModelError("Forecast holds a value that is not finite. A model must refuse the row instead.")
         if (np.diff(self.values, axis=-1) < 0).any():
@@ -108,20 +106,16 @@ class Forecaster(Protocol):
     @property
     def rounds(self) -> Rounds:
         """What a refit repeats."""
-        ...
 
     def predict(self, rows: Matrix) -> Forecast:
         """A forecast for each row, in their order. Raises ModelError if a feature that it was fitted on is missing."""
-        ...
 
     def save(self) -> Artefacts:
         """The files that it can be loaded from."""
-        ...
 
     @classmethod
     def load(cls, files: Artefacts) -> Self:
         """The model that was saved. Raises ModelError on files that are not as `save` writes them."""
-        ...
 
 
 class Learner(Protocol):
@@ -130,12 +124,10 @@ class Learner(Protocol):
     @property
     def kind(self) -> str:
         """What it is called in the table of kinds."""
-        ...
 
     @property
     def calibrate(self) -> bool:
         """Whether its quantiles are moved by what happened out of fold."""
-        ...
 
     def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         """Learn from rows with known labels (NaN labels are left out, horizon by horizon).
@@ -143,4 +135,3 @@ class Learner(Protocol):
         stop: rows for early stopping; rounds: of an earlier fit, for a final one without a stop block. Raises DataError
         with the number needed if there are too few rows.
         """
-        ...

@@ -4,33 +4,23 @@ It needs no version and no pool: fitting takes milliseconds on the coin's own ba
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
-import msgspec
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.artefacts import JsonForecaster, require_shape
+from cryptocast.models.base import Forecast
 from cryptocast.models.quantile_shape import LAST_PRICE, student_quantiles, symmetric_quantiles
 from cryptocast.models.recent_window import recent
 from cryptocast.scoring.quantiles import LEVELS
 
-__all__ = ["FORECASTER", "BaselineForecaster", "BaselineLearner", "learner", "no_view_forecast"]
-
-FILE: Final = "baseline.json"
 # The coin's own quantiles weigh as much as the prior shape once it has this many independent blocks of the horizon.
 # With 30-day blocks a year has twelve: then four fifths of the shape are prior.
 PRIOR_BLOCKS: Final = 40.0
-
-
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    coins: tuple[str, ...]
-    horizons: tuple[int, ...]
-    levels: tuple[float, ...]
-    quantiles: tuple[tuple[tuple[float, ...], ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +30,7 @@ class BaselineLearner:
     kind: ClassVar[str] = "baseline"
     calibrate: ClassVar[bool] = False
 
-    def fit(
-        self,
-        train: Matrix,
-        *,
-        stop: Matrix | None = None,  # noqa: ARG002 - nothing is stopped early
-        rounds: Rounds | None = None,  # noqa: ARG002
-        seed: int = 0,  # noqa: ARG002
-        run: FitRun | None = None,  # noqa: ARG002
-    ) -> "BaselineForecaster":
+    def fit(self, train: Matrix, **_: object) -> "BaselineForecaster":
         """Each coin's symmetric quantiles of recent standardised returns, by horizon, shrunk to a Student t."""
         prior = student_quantiles()
         table = np.empty((len(train.panel.coins), len(train.horizons), len(LEVELS)))
@@ -58,22 +40,24 @@ class BaselineLearner:
             returns, volatility = train.returns[own].T.copy(), train.volatility[own].T.copy()
             for column, horizon in enumerate(train.horizons.tolist()):
                 standardised = returns[column] / volatility[column]
-                known = np.flatnonzero(np.isfinite(standardised))
-                known = known[recent(issued[known], horizon=horizon, bar_us=train.bar_us)]
-                table[coin, column] = _shrunk(standardised[known], horizon, prior)
+                rows = np.flatnonzero(np.isfinite(standardised))
+                rows = rows[recent(issued[rows], horizon=horizon, bar_us=train.bar_us)]
+                table[coin, column] = _shrunk(standardised[rows], horizon, prior)
         return BaselineForecaster(coins=train.panel.coins, horizons=train.horizons, quantiles=table)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BaselineForecaster:
-    """Quantiles of standardised returns: coins (C,), horizons (H,), quantiles (C, H, q). Unknown coins get the
-    prior."""
+class BaselineForecaster(JsonForecaster, frozen=True, kw_only=True):
+    """Quantiles of standardised returns: coins (C,), horizons (H,), levels (q,), quantiles (C, H, q). Unknown coins get
+    the prior."""
 
     coins: tuple[str, ...]
     horizons: Int64Array
+    levels: FloatArray = LEVELS
     quantiles: FloatArray
     kind: ClassVar[str] = "baseline"
-    rounds: Rounds = Rounds()
+
+    def __post_init__(self) -> None:
+        require_shape(self.quantiles, len(self.coins), len(self.horizons), len(self.levels))
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue times the coin's quantiles; the median is the last price."""
@@ -83,27 +67,6 @@ class BaselineForecaster:
         place = {coin: position for position, coin in enumerate(self.coins)}
         lookup = np.array([place.get(coin, len(self.coins)) for coin in rows.panel.coins])
         return no_view_forecast(rows, rows.volatility, table[lookup[rows.coin]][:, columns])
-
-    def save(self) -> Artefacts:
-        """One JSON file."""
-        saved = _Saved(
-            coins=self.coins,
-            horizons=tuple(int(h) for h in self.horizons),
-            levels=tuple(float(level) for level in LEVELS),
-            quantiles=self.quantiles.tolist(),
-        )
-        return {FILE: msgspec.json.encode(saved)}
-
-    @classmethod
-    def load(cls, files: Artefacts) -> Self:
-        """What `save` wrote. Raises ModelError otherwise."""
-        try:
-            saved = msgspec.json.decode(files[FILE], type=_Saved)
-            quantiles = np.array(saved.quantiles, dtype=np.float64)
-            quantiles = quantiles.reshape(len(saved.coins), len(saved.horizons), len(saved.levels))
-        except (KeyError, ValueError) as error:
-            raise ModelError(f"The saved baseline cannot be read: {error}. Fit it anew.") from error
-        return cls(coins=saved.coins, horizons=np.array(saved.horizons, dtype=np.int64), quantiles=quantiles)
 
 
 FORECASTER: Final = BaselineForecaster
@@ -128,13 +91,13 @@ def no_view_forecast(rows: Matrix, volatility: FloatArray, shape: FloatArray) ->
     )
 
 
-def horizon_columns(asked: Int64Array, fitted: Int64Array, kind: str) -> Int64Array:
+def horizon_columns(horizons: Int64Array, own: Int64Array, kind: str) -> Int64Array:
     """Where the asked horizons stand among the fitted ones. Raises ModelError that names the missing."""
-    missing = sorted(set(asked.tolist()) - set(fitted.tolist()))
+    missing = sorted(set(horizons.tolist()) - set(own.tolist()))
     if missing:
-        known = ", ".join(str(h) for h in fitted.tolist())
-        raise ModelError(f"This {kind} was fitted for {known} bars ahead, not for {missing[0]}. Train with --horizons.")
-    return np.searchsorted(fitted, asked).astype(np.int64)
+        names = ", ".join(str(h) for h in own.tolist())
+        raise ModelError(f"This {kind} was fitted for {names} bars ahead, not for {missing[0]}. Train with --horizons.")
+    return np.searchsorted(own, horizons).astype(np.int64)
 
 
 def _shrunk(standardised: FloatArray, horizon: int, prior: FloatArray) -> FloatArray:

@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["check_booster"]
-
 MAX_BYTES: Final = 256 * 2**20
 MAX_FEATURES: Final = 10_000
 MAX_LEAVES: Final = 1024  # what the settings allow
@@ -94,25 +92,25 @@ def _check_branches(fields: Mapping[str, str], leaves: int, features: int, where
         _numbers(fields, name, leaves - 1, where, infinite=name in UNBOUNDED)
     for name in LEAVES[1:]:
         _numbers(fields, name, leaves, where)
-    found = {name: _wholes(fields, name) for name in INDICES}
-    if any(len(values) != leaves - 1 for values in found.values()):
+    indices = {name: _wholes(fields, name) for name in INDICES}
+    if any(len(values) != leaves - 1 for values in indices.values()):
         raise ValueError(f"{where} does not have {leaves - 1} branches")
-    if not all(0 <= feature < features for feature in found["split_feature"]):
+    if not all(0 <= feature < features for feature in indices["split_feature"]):
         raise ValueError(f"{where} asks for a feature beyond the {features} there are")
-    if not all(0 <= kind < 16 and not kind & 1 for kind in found["decision_type"]):
+    if not all(0 <= kind < 16 and not kind & 1 for kind in indices["decision_type"]):
         raise ValueError(f"{where} decides in a way that ours never do")
-    _check_children(found["left_child"], found["right_child"], leaves, where)
+    _check_children(indices["left_child"], indices["right_child"], leaves, where)
 
 
 def _check_children(left: Sequence[int], right: Sequence[int], leaves: int, where: str) -> None:
     """Each branch but the first, and each leaf (~index), hangs below exactly one earlier branch: so it is a tree."""
-    seen = set[int]()
+    placed = set[int]()
     for parent, children in enumerate(zip(left, right, strict=True)):
         for child in children:
             inside = parent < child < leaves - 1 if child >= 0 else ~child < leaves
-            if not inside or child in seen:
+            if not inside or child in placed:
                 raise ValueError(f"{where}: its branches make no tree")
-            seen.add(child)
+            placed.add(child)
 
 
 def _fields(lines: Sequence[str], where: str) -> dict[str, str]:
@@ -141,9 +139,9 @@ def _wholes(fields: Mapping[str, str], name: str) -> list[int]:
 
 def _numbers(fields: Mapping[str, str], name: str, count: int, where: str, *, infinite: bool = False) -> None:
     words = fields.get(name, "").split(" ")
-    refused = math.isnan if infinite else lambda number: not math.isfinite(number)
+    is_wrong = math.isnan if infinite else lambda number: not math.isfinite(number)
     try:
-        sound = len(words) == count and not any(map(refused, map(float, words)))
+        sound = len(words) == count and not any(map(is_wrong, map(float, words)))
     except ValueError:
         sound = False
     if not sound:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError, ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.artefacts import from_json, require_shape, to_json
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.drift_ridge import LinearView
@@ -32,14 +33,12 @@ from cryptocast.models.labels import (
 )
 from cryptocast.models.quantile_shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.models.scale_model import ScaleModel, located, shrinkage_of
-from cryptocast.models.selective import Selective
-from cryptocast.models.student_mixture import Mixed
+from cryptocast.models.selective import SelectiveLearner
+from cryptocast.models.student_mixture import StudentMixture
 from cryptocast.models.trees import Trees
 
 if TYPE_CHECKING:
     import lightgbm as lgb
-
-__all__ = ["FORECASTER", "LightGBMForecaster", "LightGBMLearner", "learner"]
 
 KIND: Final = "lightgbm"
 SETTINGS_FILE: Final = "lightgbm.json"
@@ -48,24 +47,48 @@ UNSTOPPED_ROUNDS: Final = 60
 # Degrees of freedom of the likelihood; fixed, so that one extreme day cannot move the scale of all others.
 LIKELIHOOD_FREEDOM: Final = 4.0
 TARGETS: Final = ("variance", "likelihood")
-
-
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    feature_names: tuple[str, ...]
-    horizons: tuple[int, ...]
-    shrinkage: tuple[float, ...]
-    offsets: tuple[float, ...]  # start value of each booster, horizon by horizon, target by target
-    rounds: tuple[int, ...]
-    view: "_SavedView | None" = None
+# Settings that LightGBM calls as ours do.
+SHARED_NAMES: Final = (
+    *("learning_rate", "num_leaves", "min_data_in_leaf"),
+    *("feature_fraction", "bagging_fraction", "lambda_l2"),
+)
 
 
 class _SavedView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the feature names and the horizons, in their order. penalties: of the ridge, 0 at a horizon without a view."""
 
     penalties: tuple[int, ...]
-    centre: tuple[float, ...]
-    spread: tuple[float, ...]
-    weights: tuple[tuple[float, ...], ...]
+    centre: FloatArray
+    spread: FloatArray
+    weights: FloatArray
+
+
+class _SavedBoosters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    feature_names: tuple[str, ...]
+    horizons: Int64Array
+    shrinkage: FloatArray
+    offsets: FloatArray  # start value of each booster, horizon by horizon, target by target
+    rounds: tuple[int, ...]
+    view: _SavedView | None = None
+
+    def __post_init__(self) -> None:
+        features, horizons = len(self.feature_names), len(self.horizons)
+        require_shape(self.shrinkage, horizons)
+        require_shape(self.offsets, len(TARGETS) * horizons)
+        if len(self.rounds) != len(self.offsets):
+            raise ValueError("it lists other horizons than it has boosters for")
+        if self.view is None:
+            return
+        if len(self.view.penalties) != horizons:
+            raise ValueError("its view is not of the horizons that it lists")
+        require_shape(self.view.centre, features)
+        require_shape(self.view.spread, features)
+        require_shape(self.view.weights, horizons, features)
+        if (
+            not np.isfinite(self.view.weights).all()
+            or not (np.isfinite(self.view.centre) & (self.view.spread > 0)).all()
+        ):
+            raise ValueError("its view holds a number that no fit gives")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,36 +110,36 @@ class LightGBMLearner:
         if len(train) < LEAST_ROWS:
             raise _too_few(train)
         tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
-        learned = _Rows.of(train, self._parameters("none", seed))
-        stopping = None if stop is None else learned.beside(stop)
+        binned = _Rows.of(train, self._parameters("none", seed))
+        stopping = None if stop is None else binned.beside(stop)
 
         def fit_task(place: int) -> tuple[Trees | None, float]:
             column, target = tasks[place]
             fixed = rounds.counts[place] if rounds is not None and rounds.counts else None
-            fitted = self._fit_one(target, learned, stopping, column, rounds=fixed, seed=seed)
+            boosters = self._fit_one(target, binned, stopping, column, rounds=fixed, seed=seed)
             run.step(f"lightgbm, {train.horizons[column]} bars ahead")
-            return fitted
+            return boosters
 
         # Whole boosters side by side, each on one thread: LightGBM's own threads wait for each other at every split,
         # which costs more than it saves on some thousand rows and stalls on a busy machine. It also makes the boosters
         # independent of the number of threads; a view's weights depend on that of the linear algebra, in the last bits.
         with ThreadPoolExecutor(max_workers=max(1, run.threads)) as workers:
-            fitted = list(workers.map(fit_task, range(len(tasks))))
-        if not any(booster for booster, _ in fitted):
+            boosters = list(workers.map(fit_task, range(len(tasks))))
+        if not any(booster for booster, _ in boosters):
             raise _too_few(train)
         share = shrinkage_of(train)
         model = LightGBMForecaster(
             feature_names=train.feature_names,
             horizons=train.horizons,
             shrinkage=self.settings.strength * share,
-            offsets=np.array([offset for _, offset in fitted]),
-            boosters=tuple(booster for booster, _ in fitted),
+            offsets=np.array([offset for _, offset in boosters]),
+            boosters=tuple(booster for booster, _ in boosters),
             views=(),
             penalties=(0,) * len(train.horizons),
         )
-        judged = stop if rounds is None and self.settings.view else None
+        referee = stop if rounds is None and self.settings.view else None
         labels = standardised_returns(train)
-        return model.with_view([train.features], labels, stop=judged, rounds=rounds, share=share)
+        return model.with_view([train.features], labels, stop=referee, rounds=rounds, share=share)
 
     def _fit_one(
         self,
@@ -129,7 +152,7 @@ class LightGBMLearner:
         seed: int,
     ) -> tuple[Trees | None, float]:
         """The booster of a target at the horizon of the column, and its start value; none for too few labels."""
-        import lightgbm as lgb  # a second and 110 MB, which whoever only forecasts is spared
+        import lightgbm as lgb  # a second and 110 MB, which a process that only forecasts does not need
 
         label = train.labels[target][:, column]
         keep = np.isfinite(label)
@@ -164,13 +187,8 @@ class LightGBMLearner:
             "objective": objective,
             "metric": "l2" if objective == "regression" else "None",
             "boost_from_average": False,
-            "learning_rate": self.settings.learning_rate,
-            "num_leaves": self.settings.num_leaves,
-            "min_data_in_leaf": self.settings.min_data_in_leaf,
-            "feature_fraction": self.settings.feature_fraction,
-            "bagging_fraction": self.settings.bagging_fraction,
+            **{name: getattr(self.settings, name) for name in SHARED_NAMES},
             "bagging_freq": 1,
-            "lambda_l2": self.settings.lambda_l2,
             "num_threads": 1,
             "seed": seed,
             "deterministic": True,
@@ -203,9 +221,9 @@ class _Rows:
     def dataset(self, target: str, column: int, shift: float) -> "lgb.Dataset":
         """The rows with a label, less a constant."""
         label = self.labels[target][:, column]
-        known = np.flatnonzero(np.isfinite(label))
-        part = self.binned.subset(known.tolist()).construct()
-        return part.set_label(label[known] - shift)
+        rows = np.flatnonzero(np.isfinite(label))
+        part = self.binned.subset(rows.tolist()).construct()
+        return part.set_label(label[rows] - shift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,7 +250,7 @@ class LightGBMForecaster(ScaleModel):
         features = self._features(rows)
         scale = np.exp(self._correction(features, columns))
         shape = np.broadcast_to(student_quantiles(), (*scale.shape, len(student_quantiles())))
-        mixture = Mixed(scale, np.full(scale.shape, TAIL_FREEDOM), shape)
+        mixture = StudentMixture(scale, np.full(scale.shape, TAIL_FREEDOM), shape)
         location = self.views[0].location(features, columns) if self.views else np.zeros(scale.shape)
         return located(rows, mixture, location)
 
@@ -262,25 +280,23 @@ class LightGBMForecaster(ScaleModel):
         out = np.zeros((len(rows), len(columns), len(self.feature_names) + 1))
         for place, column in enumerate(columns.tolist()):
             weight = 0.5 * self.shrinkage[column] / len(TARGETS)
-            for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):
-                booster = self.boosters[position]
-                if booster is not None:
-                    out[:, place] += weight * booster.contributions(features)
-                    out[:, place, -1] += weight * self.offsets[position]
+            for booster, offset in self._boosters_at(column):
+                out[:, place] += weight * booster.contributions(features)
+                out[:, place, -1] += weight * offset
         return out
 
     def save(self) -> Artefacts:
         """LightGBM's own text for each booster, and JSON for the rest."""
-        saved = _Saved(
+        saved = _SavedBoosters(
             feature_names=self.feature_names,
-            horizons=tuple(self.horizons.tolist()),
-            shrinkage=tuple(self.shrinkage.tolist()),
-            offsets=tuple(self.offsets.tolist()),
+            horizons=self.horizons,
+            shrinkage=self.shrinkage,
+            offsets=self.offsets,
             rounds=self._counts,
-            view=self._saved_view(),
+            view=next((_SavedView(self.penalties, v.centre, v.spread, v.weights) for v in self.views), None),
         )
-        files = {SETTINGS_FILE: msgspec.json.encode(saved)}
-        for name, booster in zip(_booster_files(saved.horizons), self.boosters, strict=True):
+        files = {SETTINGS_FILE: to_json(saved)}
+        for name, booster in zip(_booster_files(self.horizons), self.boosters, strict=True):
             if booster is not None:
                 files[name] = booster.text()
         return files
@@ -288,38 +304,23 @@ class LightGBMForecaster(ScaleModel):
     @classmethod
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
+        saved = from_json(files, SETTINGS_FILE, _SavedBoosters, KIND)
+        names = _booster_files(saved.horizons)
         try:
-            saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
-            names = _booster_files(saved.horizons)
-            if len(saved.shrinkage) != len(saved.horizons) or len(saved.offsets) != len(names):
-                raise ValueError("it lists other horizons than it has boosters for")
-            boosters = [
-                Trees(files[name]) if rounds else None for name, rounds in zip(names, saved.rounds, strict=True)
-            ]
-            views = _loaded_views(saved)
+            boosters = [Trees(files[name]) if count else None for name, count in zip(names, saved.rounds, strict=True)]
         except (KeyError, ValueError) as error:
             raise ModelError(f"The saved lightgbm cannot be read: {error}. Train it anew.") from error
         if any(booster is not None and booster.features != len(saved.feature_names) for booster in boosters):
             raise ModelError("The saved lightgbm was fitted on other features than it lists. Train it anew.")
+        view = saved.view
         return cls(
             feature_names=saved.feature_names,
-            horizons=np.array(saved.horizons, dtype=np.int64),
-            shrinkage=np.array(saved.shrinkage),
-            offsets=np.array(saved.offsets),
+            horizons=saved.horizons,
+            shrinkage=saved.shrinkage,
+            offsets=saved.offsets,
             boosters=tuple(boosters),
-            views=views,
-            penalties=(0,) * len(saved.horizons) if saved.view is None else saved.view.penalties,
-        )
-
-    def _saved_view(self) -> _SavedView | None:
-        if not self.views:
-            return None
-        (view,) = self.views
-        return _SavedView(
-            penalties=self.penalties,
-            centre=tuple(view.centre.tolist()),
-            spread=tuple(view.spread.tolist()),
-            weights=tuple(tuple(line) for line in view.weights.tolist()),
+            views=() if view is None else (LinearView(view.centre, view.spread, view.weights),),
+            penalties=(0,) * len(saved.horizons) if view is None else view.penalties,
         )
 
     def _features(self, rows: Matrix) -> FloatArray:
@@ -331,16 +332,20 @@ class LightGBMForecaster(ScaleModel):
             raise ModelError(f"This lightgbm was fitted on {missing[0]}, which the rows do not have. Train it anew.")
         return np.ascontiguousarray(rows.features[:, [place[name] for name in self.feature_names]])
 
+    def _boosters_at(self, column: int) -> list[tuple[Trees, float]]:
+        """Those of a horizon, each with its start value."""
+        own = slice(len(TARGETS) * column, len(TARGETS) * (column + 1))
+        pairs = zip(self.boosters[own], self.offsets[own].tolist(), strict=True)
+        return [(booster, offset) for booster, offset in pairs if booster is not None]
+
     def _correction(self, features: FloatArray, columns: Int64Array) -> FloatArray:
         """(n, H) log of what the volatility is multiplied by: the shrunk mean of both boosters."""
         out = np.empty((len(features), len(columns)))
         for place, column in enumerate(columns.tolist()):
             total = np.zeros(len(features))
-            for position in range(len(TARGETS) * column, len(TARGETS) * (column + 1)):
-                booster = self.boosters[position]
-                if booster is not None:
-                    # Boosters learn the log of a variance; half of it is the log of a volatility.
-                    total += 0.5 * (booster.raw(features) + self.offsets[position])
+            for booster, offset in self._boosters_at(column):
+                # Boosters learn the log of a variance; half of it is the log of a volatility.
+                total += 0.5 * (booster.raw(features) + offset)
             out[:, place] = self.shrinkage[column] * total / len(TARGETS)
         return np.clip(out, -CORRECTION_BOUND, CORRECTION_BOUND)
 
@@ -348,23 +353,9 @@ class LightGBMForecaster(ScaleModel):
 FORECASTER: Final = LightGBMForecaster
 
 
-def learner(config: Config) -> Selective:
-    """With [lightgbm] of the settings, spared the features that are nearly twins."""
-    return Selective(LightGBMLearner(config.lightgbm), config.features.max_correlation)
-
-
-def _loaded_views(saved: _Saved) -> tuple[LinearView, ...]:
-    """The view, if there is one. Raises ValueError if it is not of the saved features and horizons."""
-    features, horizons = len(saved.feature_names), len(saved.horizons)
-    if saved.view is None:
-        return ()
-    centre, spread, weights = (np.array(part) for part in (saved.view.centre, saved.view.spread, saved.view.weights))
-    shapes = (centre.shape, spread.shape, weights.shape, (len(saved.view.penalties),))
-    if shapes != ((features,), (features,), (horizons, features), (horizons,)):
-        raise ValueError("its view is not of the features and horizons that it lists")
-    if not all(np.isfinite(part).all() for part in (centre, spread, weights)) or (spread <= 0).any():
-        raise ValueError("its view holds a number that no fit gives")
-    return (LinearView(centre, spread, weights),)
+def learner(config: Config) -> SelectiveLearner:
+    """With [lightgbm] of the settings, without near-duplicate features."""
+    return SelectiveLearner(LightGBMLearner(config.lightgbm), config.features.max_correlation)
 
 
 def _too_few(train: Matrix) -> DataError:
@@ -406,5 +397,5 @@ def _objective(target: str, offset: float) -> tuple[str | Callable[..., Any], Ca
     return gradient, loss
 
 
-def _booster_files(horizons: tuple[int, ...]) -> list[str]:
+def _booster_files(horizons: Int64Array) -> list[str]:
     return [f"lightgbm.{horizon}.{target}.txt" for horizon in horizons for target in TARGETS]

@@ -9,14 +9,13 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import BoolArray, Int64Array
+from cryptocast.models.artefacts import from_json, to_json
 from cryptocast.models.base import Artefacts, Forecast, Forecaster
 from cryptocast.models.baseline import BaselineForecaster
 from cryptocast.models.calibration import Calibration
-
-__all__ = ["Calibrated", "fallback_reason", "independent_blocks", "too_short", "with_fallback"]
 
 CALIBRATION_FILE: Final = "calibration.json"
 RULES_FILE: Final = "rules.json"
@@ -31,7 +30,7 @@ FOREIGN: Final = (ArithmeticError, LookupError, MemoryError, RecursionError, Run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calibrated:
+class CalibratedForecaster:
     """inner's forecast, calibrated; where a coin's history has fewer than `least_blocks` blocks of a horizon,
     baseline's."""
 
@@ -58,17 +57,14 @@ class Calibrated:
 
     def save(self) -> Artefacts:
         """The inner model's files, the calibration, the baseline and the rule that chooses between them."""
-        own = {CALIBRATION_FILE: self.calibration.encode(), RULES_FILE: msgspec.json.encode(_Rules(self.least_blocks))}
+        own = {CALIBRATION_FILE: to_json(self.calibration), RULES_FILE: to_json(_Rules(self.least_blocks))}
         return {**self.inner.save(), **self.baseline.save(), **own}
 
     @classmethod
-    def load(cls, files: Artefacts, inner: type[Forecaster]) -> "Calibrated":
+    def load(cls, files: Artefacts, inner: type[Forecaster]) -> "CalibratedForecaster":
         """What `save` wrote, with the inner kind as the manifest names it. Raises ModelError otherwise."""
-        try:
-            rules = msgspec.json.decode(files[RULES_FILE], type=_Rules)
-            calibration = Calibration.decode(files[CALIBRATION_FILE])
-        except (KeyError, ValueError, OverflowError) as error:
-            raise ModelError(f"The saved calibration cannot be read: {error}. Train the model anew.") from error
+        rules = from_json(files, RULES_FILE, _Rules, "calibration")
+        calibration = from_json(files, CALIBRATION_FILE, Calibration, "calibration")
         try:
             return cls(inner.load(files), calibration, BaselineForecaster.load(files), rules.least_blocks)
         except FOREIGN as error:

@@ -1,18 +1,16 @@
 """Conformal calibration: how far the quantiles must move, in units of volatility, to have been right out of fold."""
 
-from dataclasses import dataclass, replace
-from typing import Final, Self
+from dataclasses import replace
+from typing import Final
 
 import msgspec
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
+from cryptocast.models.artefacts import require_shape
 from cryptocast.models.base import Forecast
 from cryptocast.models.recent_window import recent
-
-__all__ = ["Calibration", "fit_calibration"]
 
 # With this many independent blocks of out-of-fold forecasts the offsets count half: a year has twelve blocks of thirty
 # days, and their extreme quantiles are those of one lucky or unlucky month.
@@ -21,14 +19,17 @@ PRIOR_BLOCKS: Final = 10.0
 VOLATILITY_LEVELS: Final = (0.1, 0.9)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Calibration:
+class Calibration(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """offsets (H, q), in volatilities, to be added to the quantiles; blocks (H,): independent blocks behind them."""
 
     horizons: Int64Array
     levels: FloatArray
     offsets: FloatArray
     blocks: FloatArray
+
+    def __post_init__(self) -> None:
+        require_shape(self.offsets, len(self.horizons), len(self.levels))
+        require_shape(self.blocks, len(self.horizons))
 
     def apply(self, forecast: Forecast) -> Forecast:
         """The calibrated forecast. Quantiles that would cross are sorted, which never raises the pinball loss.
@@ -39,35 +40,9 @@ class Calibration:
         columns = np.searchsorted(self.horizons, forecast.horizons)
         if not np.array_equal(self.horizons[np.minimum(columns, len(self.horizons) - 1)], forecast.horizons):
             raise ModelError(f"Calibrated for {self.horizons.tolist()} bars, asked for {forecast.horizons.tolist()}.")
-        moved = forecast.values + forecast.volatility[:, :, None] * self.offsets[columns]
-        values = np.sort(moved, axis=-1)
+        values = forecast.values + forecast.volatility[:, :, None] * self.offsets[columns]
+        values = np.sort(values, axis=-1)
         return replace(forecast, values=values, volatility=forecast.volatility * _wider(forecast, values))
-
-    def encode(self) -> bytes:
-        """As JSON."""
-        return msgspec.json.encode(
-            _Saved(
-                horizons=tuple(self.horizons.tolist()),
-                levels=tuple(self.levels.tolist()),
-                offsets=self.offsets.tolist(),
-                blocks=tuple(self.blocks.tolist()),
-            )
-        )
-
-    @classmethod
-    def decode(cls, content: bytes) -> Self:
-        """What `encode` wrote. Raises ModelError otherwise."""
-        try:
-            saved = msgspec.json.decode(content, type=_Saved)
-            offsets = np.array(saved.offsets, dtype=np.float64).reshape(len(saved.horizons), len(saved.levels))
-        except ValueError as error:
-            raise ModelError(f"The saved calibration cannot be read: {error}.") from error
-        return cls(
-            horizons=np.array(saved.horizons, dtype=np.int64),
-            levels=np.array(saved.levels, dtype=np.float64),
-            offsets=offsets,
-            blocks=np.array(saved.blocks, dtype=np.float64),
-        )
 
 
 def _wider(before: Forecast, values: FloatArray) -> FloatArray:
@@ -77,13 +52,6 @@ def _wider(before: Forecast, values: FloatArray) -> FloatArray:
     new = values[:, :, upper] - values[:, :, lower]
     some = (old > 0) & (new > 0)
     return np.where(some, new / np.where(some, old, 1.0), 1.0)
-
-
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    horizons: tuple[int, ...]
-    levels: tuple[float, ...]
-    offsets: tuple[tuple[float, ...], ...]
-    blocks: tuple[float, ...]
 
 
 def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> Calibration:
@@ -98,13 +66,13 @@ def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> 
     offsets = np.zeros((len(forecast.horizons), len(forecast.levels)))
     blocks = np.zeros(len(forecast.horizons))
     for column, horizon in enumerate(forecast.horizons.tolist()):
-        known = np.isfinite(returns[:, column]) & (forecast.volatility[:, column] > 0)
-        if not known.any():
+        usable = np.isfinite(returns[:, column]) & (forecast.volatility[:, column] > 0)
+        if not usable.any():
             continue
-        known[known] = recent(forecast.issued_at[known], horizon=horizon, bar_us=bar_us)
-        blocks[column] = len(np.unique(forecast.issued_at[known])) / horizon
-        error = returns[known, column, None] - forecast.values[known, column]
-        scores = error / forecast.volatility[known, column, None]
+        usable[usable] = recent(forecast.issued_at[usable], horizon=horizon, bar_us=bar_us)
+        blocks[column] = len(np.unique(forecast.issued_at[usable])) / horizon
+        error = returns[usable, column, None] - forecast.values[usable, column]
+        scores = error / forecast.volatility[usable, column, None]
         weight = blocks[column] / (blocks[column] + PRIOR_BLOCKS)
         offsets[column] = weight * _symmetric_offsets(scores, forecast.levels)
     return Calibration(forecast.horizons, forecast.levels, offsets, blocks)

@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 from cryptocast.models.base import Forecast
-
-__all__ = ["Mix", "average", "combine"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Where the next bars may go, as far as that is linear in the features; and whether to believe it.
+"""The expected direction of the next bars, as far as it is linear in the features; and whether to use it.
 
 A ridge regression of the standardised return on all features, horizon by horizon. Trees, and gradient descent with
 dropout, find the same only in part: of a planted signal that explains a tenth of a bar boosters found 74 to 95 % in
@@ -17,12 +17,10 @@ from typing import Final, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS, standardised_returns
 from cryptocast.models.student_mixture import supports_view
-
-__all__ = ["PENALTIES", "LinearView", "Ridge", "supported_penalties"]
 
 # Ridge penalties that the stop block chooses from; features have variance 1.
 PENALTIES: Final = (100, 1_000, 10_000, 100_000)
@@ -42,7 +40,7 @@ class LinearView:
     spread: FloatArray
     weights: FloatArray
 
-    def believed(self, shares: FloatArray) -> Self:
+    def shrunk(self, shares: FloatArray) -> Self:
         """The same, with a share (H,) of each horizon's location."""
         return replace(self, weights=self.weights * shares[:, None])
 
@@ -79,10 +77,10 @@ class Ridge:
             for part in _parts(len(features)):
                 standard = _standard(features[part], centre, spread)
                 for column in range(horizons):
-                    known = np.isfinite(labels[part, column])
-                    chosen = standard[known]
-                    gram[column] += chosen.T @ chosen
-                    moment[column] += np.clip(labels[part, column][known], -BOUND, BOUND) @ chosen
+                    usable = np.isfinite(labels[part, column])
+                    rows = standard[usable]
+                    gram[column] += rows.T @ rows
+                    moment[column] += np.clip(labels[part, column][usable], -BOUND, BOUND) @ rows
         return cls(centre, spread, gram, moment, np.isfinite(labels).sum(axis=0).astype(np.int64))
 
     def view(self, penalties: Sequence[int]) -> LinearView:
@@ -97,31 +95,31 @@ class Ridge:
 
 
 def supported_penalties(
-    ridges: Sequence[Ridge], features: Sequence[FloatArray], stop: Matrix, log_scale: FloatArray, believed: FloatArray
+    ridges: Sequence[Ridge], features: Sequence[FloatArray], stop: Matrix, log_scale: FloatArray, shares: FloatArray
 ) -> tuple[int, ...]:
     """(H,) the penalty that served best on the stop block, 0 where no view was clearly better than the last price.
 
     ridges and features (n, F): of one regression, or of several whose locations are averaged. log_scale (n, H): what
-    the model says of the volatility of the stop rows, beyond the one known at issue. believed (H,): the share of the
+    the model says of the volatility of the stop rows, beyond the one known at issue. shares (H,): of the
     location that would be used.
     """
     outcome, bar = standardised_returns(stop), stop.issued_at // stop.bar_us
     columns = np.arange(len(stop.horizons))
     # (P, n, H)
-    tried = np.array([_location(ridges, features, (penalty,) * len(columns), columns) for penalty in PENALTIES])
-    found = []
+    locations = np.array([_location(ridges, features, (penalty,) * len(columns), columns) for penalty in PENALTIES])
+    chosen_penalties = []
     for column in columns.tolist():
-        known = np.isfinite(outcome[:, column])
-        if known.sum() < LEAST_STOP_ROWS or min(int(ridge.rows[column]) for ridge in ridges) < LEAST_ROWS:
-            found.append(0)
+        usable = np.isfinite(outcome[:, column])
+        if usable.sum() < LEAST_STOP_ROWS or min(int(ridge.rows[column]) for ridge in ridges) < LEAST_ROWS:
+            chosen_penalties.append(0)
             continue
-        errors = np.mean((outcome[known, column] - tried[:, known, column]) ** 2, axis=1)
+        errors = np.mean((outcome[usable, column] - locations[:, usable, column]) ** 2, axis=1)
         best = int(np.argmin(errors))
-        location = believed[column] * tried[best, :, column]
+        location = shares[column] * locations[best, :, column]
         horizon = int(stop.horizons[column])
         supported = supports_view(outcome[:, column], log_scale[:, column], location, bar, horizon)
-        found.append(PENALTIES[best] if supported else 0)
-    return tuple(found)
+        chosen_penalties.append(PENALTIES[best] if supported else 0)
+    return tuple(chosen_penalties)
 
 
 def _location(

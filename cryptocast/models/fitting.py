@@ -14,18 +14,19 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from cryptocast.errors import CryptocastError, DataError
+from cryptocast.arrays import Int64Array
+from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array, Split, blocks, split_by_time
+from cryptocast.folds import Split, blocks, split_by_time
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated, too_short, with_fallback
+from cryptocast.models.calibrated import CalibratedForecaster, too_short, with_fallback
 from cryptocast.models.calibration import Calibration, fit_calibration
 from cryptocast.models.labels import LEAST_ROWS
-from cryptocast.models.out_of_fold import OutOfFold, concatenate, nothing, out_of_fold
-from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, stacked
+from cryptocast.models.out_of_fold import OutOfFold, concatenate, joined, out_of_fold
+from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, fit_members, stacked
 
-__all__ = ["Fitted", "OutOfFold", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
+__all__ = ["OutOfFold", "TrainingResult", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ WARMUP: Final = 21
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class TrainingResult:
     """What a training gives.
 
     final: fitted on all bars. hold_out: calibrated forecasts of the last part by the model of the first part, with
@@ -45,7 +46,7 @@ class Fitted:
     weights: of an ensemble.
     """
 
-    final: Calibrated
+    final: CalibratedForecaster
     hold_out: OutOfFold
     test_start: int
     rounds: Rounds
@@ -75,8 +76,8 @@ def fit_in_time(
     least_blocks: int,
     seed: int,
     run: FitRun,
-    members: Mapping[str, Fitted] | None = None,
-) -> Fitted:
+    members: Mapping[str, TrainingResult] | None = None,
+) -> TrainingResult:
     """Fit on the first part, stop on the second, score on the third; then calibrate and fit on everything.
 
     The rounds are found once, on the first two parts. Out-of-fold forecasts of `block_count` blocks before the test
@@ -86,10 +87,10 @@ def fit_in_time(
     """
     split = split_by_time(matrix.spans, fit=fit, stop=stop)
     if not (split.fit.any() and split.test.any()):
-        needed = round(LEAST_ROWS / fit) + int(matrix.horizons.max()) + WARMUP
+        least = round(LEAST_ROWS / fit) + int(matrix.horizons.max()) + WARMUP
         raise DataError(
             f"{len(matrix)} bars with a stated volatility are too few to fit on a part and to score on another: one "
-            f"coin needs about {needed}, several need fewer each. Fetch more bars or coins, or use --model baseline."
+            f"coin needs about {least}, several need fewer each. Fetch more bars or coins, or use --model baseline."
         )
     begin = int(matrix.issued_at.min())
     start = begin + round((split.test_start - begin) * FIRST_SHARE)
@@ -99,7 +100,7 @@ def fit_in_time(
     return _fit_one(learner, matrix, course)
 
 
-def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> Fitted:
+def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResult:
     split, seed, run = course.split, course.seed, course.run
     first = learner.fit(matrix.rows(split.fit), stop=_or_none(matrix.rows(split.stop)), rounds=None, seed=seed, run=run)
     earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
@@ -109,29 +110,24 @@ def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> Fitted:
     return _settled(final, first.rounds, matrix, course, [earlier], raw)
 
 
-def _fit_stack(learner: StackLearner, matrix: Matrix, course: _Course, known: Mapping[str, Fitted]) -> Fitted:
+def _fit_stack(
+    learner: StackLearner, matrix: Matrix, course: _Course, trainings: Mapping[str, TrainingResult]
+) -> TrainingResult:
     """The members as they are trained alone; then their weights and the calibration of what they make together."""
-    trained: dict[str, Fitted] = {}
-    dropped: dict[str, str] = {}
-    for name, member in learner.members.items():
-        try:
-            trained[name] = known[name] if name in known else _fit_one(member, matrix, course)
-        except CryptocastError as error:
-            dropped[name] = str(error)
-            log.warning("ml_ensemble goes on without %s: %s", name, error)
-    if set(trained) <= {"baseline"}:
-        raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
+    trained, dropped = fit_members(
+        learner.members, lambda name, member: trainings.get(name) or _fit_one(member, matrix, course)
+    )
     names = tuple(trained)
     stacking = Stacking(matrix, names, learner.temperature)
-    found = {name: fitted.earlier for name, fitted in trained.items()}
-    weights, earlier = stacked(stacking, found, course.bounds)
-    tested = {name: fitted.tested.forecast for name, fitted in trained.items()}
+    earlier_parts = {name: training.earlier for name, training in trained.items()}
+    weights, earlier = stacked(stacking, earlier_parts, course.bounds)
+    tested = {name: training.tested.forecast for name, training in trained.items()}
     row = next(iter(trained.values())).tested.row
     raw = OutOfFold(row, stacking.combined(row, tested, weights))
     stacking.learn(row, tested)
     last = msgspec.structs.replace(stacking.weights(int(matrix.issued_at.max())), dropped=dropped)
-    final = StackForecaster({name: fitted.final.inner for name, fitted in trained.items()}, last)
-    rounds = Rounds(members={name: fitted.rounds for name, fitted in trained.items()})
+    final = StackForecaster({name: training.final.inner for name, training in trained.items()}, last)
+    rounds = Rounds(members={name: training.rounds for name, training in trained.items()})
     return replace(_settled(final, rounds, matrix, course, list(earlier), raw), weights=last)
 
 
@@ -142,31 +138,30 @@ def _settled(
     course: _Course,
     earlier: Sequence[OutOfFold],
     raw: OutOfFold,
-) -> Fitted:
+) -> TrainingResult:
     """The training, with the hold-out calibrated by what was known before it, and the final model by all there is."""
     test_start, rows = course.split.test_start, matrix.rows(raw.row)
-    moved = _calibration(matrix, earlier, test_start).apply(raw.forecast)
+    forecast = _calibration(matrix, earlier, test_start).apply(raw.forecast)
     short = too_short(rows, course.least_blocks)
     if short.any():
         baseline = BaselineLearner().fit(matrix.known_at(test_start))
-        moved = with_fallback(moved, baseline.predict(rows), short)
+        forecast = with_fallback(forecast, baseline.predict(rows), short)
     last, least = int(matrix.issued_at.max()), course.least_blocks
-    parts = [part for part in earlier if len(part.row)]
-    return Fitted(
-        final=calibrated(final, matrix, [*parts, raw], known_at=last, baseline_on=matrix, least_blocks=least),
-        hold_out=OutOfFold(raw.row, moved),
+    return TrainingResult(
+        final=calibrated(final, matrix, [*earlier, raw], known_at=last, baseline_on=matrix, least_blocks=least),
+        hold_out=OutOfFold(raw.row, forecast),
         test_start=test_start,
         rounds=rounds,
-        earlier=_joined(matrix, parts),
+        earlier=joined(matrix, earlier),
         tested=raw,
     )
 
 
-def find_rounds(learner: Learner, known: Matrix, *, seed: int, run: FitRun, stop: float = 0.15) -> Rounds:
+def find_rounds(learner: Learner, rows: Matrix, *, seed: int, run: FitRun, stop: float = 0.15) -> Rounds:
     """The rounds of a fit on the first part of the rows that stops on the last `stop` share of their time."""
-    issued = known.issued_at
+    issued = rows.issued_at
     boundary = int(issued.max()) - round((int(issued.max()) - int(issued.min())) * stop)
-    earlier, later = known.known_at(boundary), known.rows(issued > boundary)
+    earlier, later = rows.known_at(boundary), rows.rows(issued > boundary)
     return learner.fit(earlier, stop=_or_none(later), rounds=None, seed=seed, run=run).rounds
 
 
@@ -178,24 +173,17 @@ def calibrated(
     known_at: int,
     baseline_on: Matrix,
     least_blocks: int,
-) -> Calibrated:
+) -> CalibratedForecaster:
     """The model with a calibration from out-of-fold forecasts, as far as their outcomes were known at that moment."""
     baseline = BaselineLearner().fit(baseline_on)
     calibration = _calibration(matrix, earlier, known_at)
-    return Calibrated(inner=model, calibration=calibration, baseline=baseline, least_blocks=least_blocks)
+    return CalibratedForecaster(inner=model, calibration=calibration, baseline=baseline, least_blocks=least_blocks)
 
 
 def _calibration(matrix: Matrix, earlier: Sequence[OutOfFold], known_at: int) -> Calibration:
-    joined = _joined(matrix, earlier)
-    returns = np.where(matrix.label_end[joined.row] > known_at, np.nan, matrix.returns[joined.row])
-    return fit_calibration(joined.forecast, returns, bar_us=matrix.bar_us)
-
-
-def _joined(matrix: Matrix, parts: Sequence[OutOfFold]) -> OutOfFold:
-    filled = [part for part in parts if len(part.row)]
-    if not filled:
-        return OutOfFold(np.empty(0, dtype=np.int64), nothing(matrix))
-    return OutOfFold(np.concatenate([part.row for part in filled]), concatenate([part.forecast for part in filled]))
+    whole = joined(matrix, earlier)
+    returns = np.where(matrix.label_end[whole.row] > known_at, np.nan, matrix.returns[whole.row])
+    return fit_calibration(whole.forecast, returns, bar_us=matrix.bar_us)
 
 
 def _or_none(rows: Matrix) -> Matrix | None:

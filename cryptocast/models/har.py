@@ -9,17 +9,17 @@ Source: Corsi, Journal of Financial Econometrics 7 (2009).
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
-from cryptocast.errors import DataError, ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
-from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
+from cryptocast.errors import DataError
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.artefacts import JsonForecaster, require_shape
+from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
 from cryptocast.models.labels import (
     CORRECTION_BOUND,
@@ -31,11 +31,9 @@ from cryptocast.models.labels import (
 )
 from cryptocast.models.quantile_shape import student_quantiles, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
-
-__all__ = ["FORECASTER", "HARForecaster", "HARLearner", "learner"]
+from cryptocast.times import DAY_US
 
 KIND: Final = "har"
-FILE: Final = "har.json"
 # Bars of the components: a day, a week, a month; on hours the first is the last hour.
 DAILY: Final = (1, 7, 30)
 HOURLY: Final = (1, 24, 24 * 7, 24 * 30)
@@ -48,15 +46,6 @@ PRIOR_BLOCKS: Final = 40.0
 # A standardised return further out than this does not widen the scale any more.
 RETURN_BOUND: Final = 8.0
 ROWS_AT_ONCE: Final = 8192
-DAY_US: Final = 86_400_000_000
-
-
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    horizons: tuple[int, ...]
-    components: tuple[Annotated[int, Meta(ge=1, le=100_000)], ...]
-    slopes: tuple[tuple[float, ...], ...]
-    scale: tuple[float, ...]
-    shape: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +55,7 @@ class HARLearner:
     kind: ClassVar[str] = KIND
     calibrate: ClassVar[bool] = True
 
-    def fit(
-        self,
-        train: Matrix,
-        *,
-        stop: Matrix | None = None,  # noqa: ARG002 - nothing is stopped early
-        rounds: Rounds | None = None,  # noqa: ARG002
-        seed: int = 0,  # noqa: ARG002
-        run: FitRun | None = None,  # noqa: ARG002
-    ) -> "HARForecaster":
+    def fit(self, train: Matrix, **_: object) -> "HARForecaster":
         """One line for each horizon, on all rows of all coins whose label is known."""
         components = DAILY if train.bar_us >= DAY_US else HOURLY
         label, blocks = log_variance_ratio(train), independent_blocks(train)
@@ -85,27 +66,31 @@ class HARLearner:
         scale, shape = np.ones(len(train.horizons)), np.tile(student_quantiles(), (len(train.horizons), 1))
         regressors = _regressors(train, components)
         for column in range(len(train.horizons)):
-            known = np.isfinite(label[:, column])
-            if known.sum() < LEAST_ROWS:
+            usable = np.isfinite(label[:, column])
+            if usable.sum() < LEAST_ROWS:
                 continue  # it keeps the volatility known at issue
-            believed = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
-            slopes[column] = believed * _least_squares(regressors[known, column], label[known, column])
+            trust = blocks[column] / (blocks[column] + SHRINKAGE_BLOCKS)
+            slopes[column] = trust * _least_squares(regressors[usable, column], label[usable, column])
             scale[column], shape[column] = _shape_of(train, regressors, slopes, column, blocks[column])
         return HARForecaster(train.horizons, components, slopes, scale, shape)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HARForecaster:
+class HARForecaster(JsonForecaster, frozen=True):
     """slopes (H, 1 + K + 1) of the log variance ratio: constant, K components, long run; scale (H,) of the volatility;
     shape (H, q) in volatilities."""
 
     horizons: Int64Array
-    components: tuple[int, ...]
+    components: tuple[Annotated[int, Meta(ge=1, le=100_000)], ...]
     slopes: FloatArray
     scale: FloatArray
     shape: FloatArray
     kind: ClassVar[str] = KIND
-    rounds: Rounds = Rounds()
+
+    def __post_init__(self) -> None:
+        count = len(self.horizons)
+        require_shape(self.slopes, count, len(self.components) + 2)
+        require_shape(self.scale, count)
+        require_shape(self.shape, count, len(LEVELS))
 
     def predict(self, rows: Matrix) -> Forecast:
         """Volatility known at issue, corrected, times the pool's symmetric shape."""
@@ -114,30 +99,6 @@ class HARForecaster:
         volatility = rows.volatility * np.exp(corrected) * self.scale[columns]
         shape = self.shape[columns]
         return no_view_forecast(rows, volatility, np.broadcast_to(shape, (len(rows), *shape.shape)))
-
-    def save(self) -> Artefacts:
-        """One JSON file."""
-        saved = _Saved(
-            horizons=tuple(self.horizons.tolist()),
-            components=self.components,
-            slopes=self.slopes.tolist(),
-            scale=tuple(self.scale.tolist()),
-            shape=self.shape.tolist(),
-        )
-        return {FILE: msgspec.json.encode(saved)}
-
-    @classmethod
-    def load(cls, files: Artefacts) -> Self:
-        """What `save` wrote. Raises ModelError otherwise."""
-        try:
-            saved = msgspec.json.decode(files[FILE], type=_Saved)
-            count = len(saved.horizons)
-            slopes = np.array(saved.slopes, dtype=np.float64).reshape(count, len(saved.components) + 2)
-            shape = np.array(saved.shape, dtype=np.float64).reshape(count, len(LEVELS))
-            scale = np.array(saved.scale, dtype=np.float64).reshape(count)
-        except (KeyError, ValueError) as error:
-            raise ModelError(f"The saved har cannot be read: {error}. Train it anew.") from error
-        return cls(np.array(saved.horizons, dtype=np.int64), saved.components, slopes, scale, shape)
 
 
 FORECASTER: Final = HARForecaster
@@ -154,12 +115,12 @@ def _regressors(rows: Matrix, components: tuple[int, ...]) -> FloatArray:
 
     A component none of whose bars is known says nothing: zero, the volatility known at issue.
     """
-    known = np.log(rows.volatility**2 / rows.horizons)
+    at_issue = np.log(rows.volatility**2 / rows.horizons)
     logs = [_log_mean(rows, bars) for bars in components]
     logs.append(2.0 * np.log(rows.panel.volatility[rows.position, -1]))
     out = np.ones((len(rows), len(rows.horizons), len(logs) + 1))
     for place, log in enumerate(logs, start=1):
-        ratio = np.clip(log[:, None] - known, -RATIO_BOUND, RATIO_BOUND)
+        ratio = np.clip(log[:, None] - at_issue, -RATIO_BOUND, RATIO_BOUND)
         out[:, :, place] = np.where(np.isfinite(ratio), ratio, 0.0)
     return out
 

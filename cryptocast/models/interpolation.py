@@ -12,10 +12,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 from cryptocast.models.base import Forecast
-
-__all__ = ["at_horizons", "neighbours"]
 
 SURE: Final = 1e-9  # p_up is kept so far away from 0 and 1, where its logit is infinite
 
@@ -23,17 +21,17 @@ SURE: Final = 1e-9  # p_up is kept so far away from 0 and 1, where its logit is 
 _Shape: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
 
 
-def neighbours(fitted: Sequence[int], horizon: int) -> tuple[int, ...]:
+def neighbours(own: Sequence[int], horizon: int) -> tuple[int, ...]:
     """The fitted horizons that `horizon` lies between: itself alone if it is one of them, the shortest alone below it.
 
     fitted: increasing. Raises ValueError beyond the longest.
     """
-    if horizon < 1 or horizon > fitted[-1]:
-        raise ValueError(f"{horizon} bars is not within 1 to {fitted[-1]}")
-    above = int(np.searchsorted(fitted, horizon))
-    if fitted[above] == horizon or above == 0:
-        return (fitted[above],)
-    return fitted[above - 1], fitted[above]
+    if horizon < 1 or horizon > own[-1]:
+        raise ValueError(f"{horizon} bars is not within 1 to {own[-1]}")
+    above = int(np.searchsorted(own, horizon))
+    if own[above] == horizon or above == 0:
+        return (own[above],)
+    return own[above - 1], own[above]
 
 
 def at_horizons(forecast: Forecast, horizons: Sequence[int]) -> Forecast:
@@ -41,10 +39,10 @@ def at_horizons(forecast: Forecast, horizons: Sequence[int]) -> Forecast:
 
     Raises ValueError for a horizon beyond its longest.
     """
-    fitted = forecast.horizons.tolist()
-    if list(horizons) == fitted:
+    own = forecast.horizons.tolist()
+    if list(horizons) == own:
         return forecast
-    parts = [_at(forecast, neighbours(fitted, horizon), horizon) for horizon in horizons]
+    parts = [_at(forecast, neighbours(own, horizon), horizon) for horizon in horizons]
     return replace(
         forecast,
         horizons=np.asarray(horizons, dtype=np.int64),
@@ -70,8 +68,8 @@ def _at(forecast: Forecast, around: tuple[int, ...], horizon: int) -> tuple[Floa
         shape, median, variance, logit = (
             (1.0 - share) * low + share * high for low, high in zip(lower, upper, strict=True)
         )
-        made = np.sqrt(variance)[:, None] * shape
-        offsets = np.where(np.abs(made) > np.abs(offsets), made, offsets)  # never narrower than a bar before
+        bands = np.sqrt(variance)[:, None] * shape
+        offsets = np.where(np.abs(bands) > np.abs(offsets), bands, offsets)  # never narrower than a bar before
     return median[:, None] + offsets, np.sqrt(variance), 1.0 / (1.0 + np.exp(-logit))
 
 

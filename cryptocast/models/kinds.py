@@ -8,8 +8,6 @@ from cryptocast.errors import UsageError
 from cryptocast.kinds import ALL_KINDS, KINDS
 from cryptocast.models.base import Forecaster, Learner
 
-__all__ = ["KindModule", "forecaster_type", "learner"]
-
 
 class KindModule(Protocol):
     """What the module of a kind has."""
@@ -17,11 +15,9 @@ class KindModule(Protocol):
     @property
     def FORECASTER(self) -> type[Forecaster]:  # noqa: N802 - a constant of the module
         """The class that loads a saved model of the kind."""
-        ...
 
     def learner(self, config: Config) -> Learner:
         """The learner with its section of the settings."""
-        ...
 
 
 def learner(kind: str, config: Config) -> Learner:

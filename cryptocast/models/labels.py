@@ -4,16 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray, Matrix
-
-__all__ = [
-    "CORRECTION_BOUND",
-    "LEAST_ROWS",
-    "LEAST_STOP_ROWS",
-    "independent_blocks",
-    "log_variance_ratio",
-    "standardised_returns",
-]
+from cryptocast.arrays import FloatArray
+from cryptocast.features.matrix import Matrix
 
 # Rows with a label that a horizon needs at least, to learn from and in a block to stop by.
 LEAST_ROWS: Final = 200
@@ -47,6 +39,6 @@ def log_variance_ratio(rows: Matrix) -> FloatArray:
 
 def independent_blocks(rows: Matrix) -> FloatArray:
     """(H,) how many labels of each horizon fit behind each other into the time that the rows cover."""
-    known = np.isfinite(rows.returns)
-    times = [len(np.unique(rows.issued_at[known[:, column]])) for column in range(len(rows.horizons))]
+    usable = np.isfinite(rows.returns)
+    times = [len(np.unique(rows.issued_at[usable[:, column]])) for column in range(len(rows.horizons))]
     return np.asarray(times, dtype=np.float64) / rows.horizons

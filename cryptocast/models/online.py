@@ -19,11 +19,9 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray
 from cryptocast.models.base import Forecast
-
-__all__ = ["HorizonState", "Matured", "advance", "decode", "encode", "replay", "start", "widened"]
 
 # How much one outcome moves the logarithm of a width, at a horizon of one bar. Outcomes that overlap tell the same
 # story: one of h bars moves it by one h-th. At 90 % a width that is wrong is mended by half in about 100 bars.
@@ -46,7 +44,7 @@ class HorizonState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     through: int | None = None
 
 
-class Matured(msgspec.Struct, frozen=True, kw_only=True):
+class MaturedForecast(msgspec.Struct, frozen=True, kw_only=True):
     """A forecast as it was served, and what came of it.
 
     issued_at and label_end in microseconds; values (q,): quantiles of the log return as served; outcome: log return.
@@ -68,7 +66,7 @@ def start(horizon: int, levels: FloatArray) -> HorizonState:
     return HorizonState(horizon=horizon, levels=tuple(levels.tolist()), moved=(0.0,) * (len(levels) // 2))
 
 
-def advance(state: HorizonState, matured: Matured, *, now: int) -> HorizonState:
+def advance(state: HorizonState, matured: MaturedForecast, *, now: int) -> HorizonState:
     """The state behind one more outcome.
 
     now: the moment (microseconds) at which it is learned. Raises ValueError for an outcome that is not known by then,
@@ -85,25 +83,25 @@ def advance(state: HorizonState, matured: Matured, *, now: int) -> HorizonState:
     lower, upper = values[:pairs], values[::-1][:pairs]
     missed = (matured.outcome < lower) | (matured.outcome > upper)
     allowed = 2.0 * np.array(state.levels[:pairs])
-    moved = np.array(state.moved) + STEP / state.horizon * (missed - allowed)
+    widths = np.array(state.moved) + STEP / state.horizon * (missed - allowed)
     return HorizonState(
         horizon=state.horizon,
         levels=state.levels,
-        moved=tuple(np.clip(moved, -BOUND, BOUND).tolist()),
+        moved=tuple(np.clip(widths, -BOUND, BOUND).tolist()),
         outcomes=state.outcomes + 1,
         through=matured.issued_at,
     )
 
 
-def replay(first: HorizonState, ledger: Iterable[Matured], *, now: int) -> HorizonState:
+def replay(first: HorizonState, ledger: Iterable[MaturedForecast], *, now: int) -> HorizonState:
     """The state behind all of the ledger's forecasts that had ended by that moment, in any order.
 
     The same as learning from each at the bar at which it was known. Those that `first` has seen are left out.
     """
     state = first
-    for matured in sorted(ledger, key=lambda found: found.issued_at):
-        seen = first.through is not None and matured.issued_at <= first.through
-        if matured.label_end <= now and not seen:
+    for matured in sorted(ledger, key=lambda forecast: forecast.issued_at):
+        is_old = first.through is not None and matured.issued_at <= first.through
+        if matured.label_end <= now and not is_old:
             state = advance(state, matured, now=now)
     return state
 
@@ -120,20 +118,15 @@ def widened(forecast: Forecast, states: Iterable[HorizonState]) -> Forecast:
         if not np.allclose(state.levels, forecast.levels):
             raise ModelError(f"The online calibration of {state.horizon} bars ahead is for other quantile levels.")
         for column in np.flatnonzero(forecast.horizons == state.horizon).tolist():
-            moved = np.array(state.moved)
-            factor = np.exp(np.concatenate([moved, [0.0], moved[::-1]]))
+            widths = np.array(state.moved)
+            factor = np.exp(np.concatenate([widths, [0.0], widths[::-1]]))
             median = forecast.values[:, column, middle, None]
             values[:, column] = np.sort(median + factor * (forecast.values[:, column] - median), axis=-1)
     return replace(forecast, values=values)
 
 
-def encode(state: HorizonState) -> bytes:
-    """As JSON, the same bytes for the same state."""
-    return msgspec.json.encode(state)
-
-
 def decode(content: bytes) -> HorizonState:
-    """What `encode` wrote. Raises ModelError otherwise."""
+    """The state in its JSON. Raises ModelError otherwise."""
     try:
         state = msgspec.json.decode(content, type=HorizonState)
     except msgspec.DecodeError as error:

@@ -5,13 +5,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
-
-__all__ = ["OutOfFold", "concatenate", "nothing", "out_of_fold"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,21 +33,28 @@ def out_of_fold(
 
     A block before which there are too few rows to fit on is left out.
     """
-    parts: list[tuple[Int64Array, Forecast]] = []
+    parts: list[OutOfFold] = []
     for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         inside = np.flatnonzero((matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
-        known = matrix.known_at(begin)
-        if len(inside) == 0 or len(known) == 0:
+        train = matrix.known_at(begin)
+        if len(inside) == 0 or len(train) == 0:
             continue
         try:
-            model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
+            model = learner.fit(train, stop=None, rounds=rounds, seed=seed, run=run)
         except DataError:
             # Too short a past for this block: the calibration then rests on the later ones.
             continue
-        parts.append((inside, model.predict(matrix.rows(inside))))
+        parts.append(OutOfFold(inside, model.predict(matrix.rows(inside))))
+    return joined(matrix, parts)
+
+
+def joined(matrix: Matrix, parts: Sequence[OutOfFold]) -> OutOfFold:
+    """One part behind the other; without any, a forecast of no rows with the horizons of the matrix."""
+    parts = [part for part in parts if len(part.row)]
     if not parts:
-        return OutOfFold(np.empty(0, dtype=np.int64), nothing(matrix))
-    return OutOfFold(np.concatenate([row for row, _ in parts]), concatenate([forecast for _, forecast in parts]))
+        empty = matrix.rows(np.empty(0, dtype=np.int64))
+        parts = [OutOfFold(np.empty(0, dtype=np.int64), BaselineLearner().fit(empty).predict(empty))]
+    return OutOfFold(np.concatenate([part.row for part in parts]), concatenate([part.forecast for part in parts]))
 
 
 def concatenate(forecasts: Sequence[Forecast]) -> Forecast:
@@ -60,9 +65,3 @@ def concatenate(forecasts: Sequence[Forecast]) -> Forecast:
             raise ValueError("forecasts of different horizons or levels cannot be put behind each other")
     joined = [f.name for f in fields(Forecast) if f.name not in ("horizons", "levels")]
     return replace(first, **{name: np.concatenate([getattr(f, name) for f in forecasts]) for name in joined})
-
-
-def nothing(matrix: Matrix) -> Forecast:
-    """A forecast of no rows, with the horizons of the matrix."""
-    empty = matrix.rows(np.empty(0, dtype=np.int64))
-    return BaselineLearner().fit(empty).predict(empty)

@@ -4,10 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 from cryptocast.scoring.quantiles import LEVELS
-
-__all__ = ["LAST_PRICE", "student_quantiles", "symmetric_quantiles"]
 
 # p_up of a forecast without a view.
 LAST_PRICE: Final = 0.5

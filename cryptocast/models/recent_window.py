@@ -4,9 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.folds import BoolArray, Int64Array
-
-__all__ = ["recent", "recent_bars"]
+from cryptocast.arrays import BoolArray, Int64Array
 
 # The shape of standardised returns changes with the market: on two years of hourly bars, quantiles of all history made
 # 80 % intervals that covered 73 %, those of the last 2,000 bars 79 %. Daily histories are seldom longer than this.

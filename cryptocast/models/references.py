@@ -1,18 +1,17 @@
 """The two random walks that every model is held against, beside `baseline`. They are recomputed at every origin."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray
+from cryptocast.arrays import BoolArray, FloatArray
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
+from cryptocast.models.baseline import no_view_forecast
 from cryptocast.scoring.quantiles import LEVELS
-
-__all__ = ["REFERENCES", "Reference", "rw_empirical", "rw_gaussian"]
+from cryptocast.times import DAY_US
 
 WINDOW_DAYS = 365
-DAY_US = 86_400_000_000
 LEAST_RETURNS = 200
 CELLS = 2_000_000  # returns sorted at once, 16 MB
 OUTER_SIGMAS = 1.96  # half the 95 % interval of a Gaussian, in standard deviations
@@ -24,7 +23,7 @@ class Reference:
     """A forecast for every row, and where it is one: known (n, H). Elsewhere its values are zeros, not to be scored."""
 
     forecast: Forecast
-    known: BoolArray
+    usable: BoolArray
 
 
 def rw_empirical(rows: Matrix) -> Reference:
@@ -33,7 +32,7 @@ def rw_empirical(rows: Matrix) -> Reference:
     At least 200 valid returns are needed. It has the drift of its window: that is part of what it is.
     """
     values = np.zeros((len(rows), len(rows.horizons), len(LEVELS)))
-    known = np.zeros((len(rows), len(rows.horizons)), dtype=np.bool_)
+    usable = np.zeros((len(rows), len(rows.horizons)), dtype=np.bool_)
     window = _window(rows.bar_us)
     size = max(1, CELLS // window)
     for column, horizon in enumerate(rows.horizons.tolist()):
@@ -46,10 +45,10 @@ def rw_empirical(rows: Matrix) -> Reference:
             past = windows[position]
             age = position - rows.panel.start[rows.coin[part]] - horizon
             past[np.arange(window) < (window - 1 - age)[:, None]] = np.nan
-            values[part, column], known[part, column] = _quantiles(past)
+            values[part, column], usable[part, column] = _quantiles(past)
     # Its spread stands for a volatility; it claims no probability of a rise, whatever the drift of its window.
     spread = (values[:, :, -1] - values[:, :, 0]) / (2 * OUTER_SIGMAS)
-    return Reference(_forecast(rows, values, spread, np.full(known.shape, 0.5)), known)
+    return Reference(replace(no_view_forecast(rows, spread, np.zeros_like(values)), values=values), usable)
 
 
 def rw_gaussian(rows: Matrix) -> Reference:
@@ -69,10 +68,10 @@ def rw_gaussian(rows: Matrix) -> Reference:
     variance = (sums[end] - sums[begin]) / np.maximum(count, 1)
     usable = (count >= LEAST_RETURNS) & (variance > 0)
     volatility = np.sqrt(np.where(usable, variance, 0.0))[:, None] * np.sqrt(rows.horizons)[None, :]
-    values = volatility[:, :, None] * np.asarray(ndtri(LEVELS))
-    values[:, :, len(LEVELS) // 2] = 0.0
-    known = np.broadcast_to(usable[:, None], volatility.shape).copy()
-    return Reference(_forecast(rows, values, volatility, np.full(known.shape, 0.5)), known)
+    shape = np.asarray(ndtri(LEVELS))
+    shape[len(LEVELS) // 2] = 0.0
+    enough = np.broadcast_to(usable[:, None], volatility.shape).copy()
+    return Reference(no_view_forecast(rows, volatility, shape), enough)
 
 
 def _quantiles(past: FloatArray) -> tuple[FloatArray, BoolArray]:
@@ -82,14 +81,14 @@ def _quantiles(past: FloatArray) -> tuple[FloatArray, BoolArray]:
     """
     past.sort(axis=1)  # NaN go last
     count = np.isfinite(past).sum(axis=1)
-    known = count >= LEAST_RETURNS
+    usable = count >= LEAST_RETURNS
     place = LEVELS * (np.maximum(count, 1) - 1)[:, None]
     below = np.floor(place).astype(np.int64)
     above = np.minimum(below + 1, np.maximum(count, 1)[:, None] - 1)
     low, high = np.take_along_axis(past, below, axis=1), np.take_along_axis(past, above, axis=1)
     share, step = place - below, high - low
     values = np.where(share < 0.5, low + step * share, high - step * (1.0 - share))
-    return np.where(known[:, None], values, 0.0), known
+    return np.where(usable[:, None], values, 0.0), usable
 
 
 def _window(bar_us: int) -> int:
@@ -105,16 +104,3 @@ def _returns(rows: Matrix, horizon: int) -> FloatArray:
     same[horizon:] = panel.coin[horizon:] == panel.coin[:-horizon]
     returns[~same] = np.nan
     return returns
-
-
-def _forecast(rows: Matrix, values: FloatArray, volatility: FloatArray, p_up: FloatArray) -> Forecast:
-    return Forecast(
-        coin=rows.coin_names,
-        issued_at=rows.issued_at,
-        price=rows.price,
-        horizons=rows.horizons,
-        levels=LEVELS,
-        values=values,
-        volatility=volatility,
-        p_up=p_up,
-    )

@@ -12,15 +12,13 @@ from typing import Final, Self
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast, Rounds
 from cryptocast.models.baseline import no_view_forecast
 from cryptocast.models.drift_ridge import LinearView, Ridge, supported_penalties
 from cryptocast.models.labels import independent_blocks
-from cryptocast.models.student_mixture import Mixed, probability_of_rise
-
-__all__ = ["ScaleModel", "located", "shrinkage_of"]
+from cryptocast.models.student_mixture import StudentMixture, probability_of_rise
 
 # Half of the shrinkage is reached with this many independent blocks of the horizon.
 SHRINKAGE_BLOCKS: Final = 12.0
@@ -75,15 +73,15 @@ class ScaleModel(ABC):
             penalties = supported_penalties(ridges, self.read(stop), stop, self.log_scale(stop), share)
         if not any(penalties):
             return self
-        views = tuple(ridge.view(penalties).believed(share) for ridge in ridges)
+        views = tuple(ridge.view(penalties).shrunk(share) for ridge in ridges)
         return replace(self, penalties=penalties, views=views)
 
 
-def located(rows: Matrix, mixture: Mixed, location: FloatArray) -> Forecast:
+def located(rows: Matrix, mixture: StudentMixture, location: FloatArray) -> Forecast:
     """The mixture around the location (n, H), in volatilities known at issue; around the last price where that is 0."""
-    made = no_view_forecast(rows, rows.volatility * mixture.deviation, mixture.shape)
+    forecast = no_view_forecast(rows, rows.volatility * mixture.deviation, mixture.shape)
     if not location.any():
-        return made
-    values = made.values + (rows.volatility * location)[:, :, None]
-    p_up = np.where(location == 0.0, made.p_up, probability_of_rise(location, mixture))
-    return replace(made, values=values, p_up=p_up)
+        return forecast
+    values = forecast.values + (rows.volatility * location)[:, :, None]
+    p_up = np.where(location == 0.0, forecast.p_up, probability_of_rise(location, mixture))
+    return replace(forecast, values=values, p_up=p_up)

@@ -1,4 +1,4 @@
-"""A learner that is spared what says nothing: each fit looks at its own training rows, and at no others, to choose."""
+"""A learner on a selection of the features, which each fit makes on its own training rows and on no others."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -10,17 +10,14 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.features.selection import Choice, choose_features
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 
-__all__ = ["Selective", "choice_of", "spared"]
-
 NEEDS: Final = {feature.name: len(feature.needs) for feature in FEATURES}
 
 
-@dataclass(frozen=True, slots=True)
-class Selective:
-    """`inner`, fitted on the columns that `choose_features` keeps. What it fits knows its columns by name."""
+@dataclass(frozen=True, slots=True, eq=False)
+class WrappedLearner:
+    """A learner around another, of its kind and calibrated as it is."""
 
     inner: Learner
-    max_correlation: float
 
     @property
     def kind(self) -> str:
@@ -31,6 +28,13 @@ class Selective:
     def calibrate(self) -> bool:
         """As the learner inside."""
         return self.inner.calibrate
+
+
+@dataclass(frozen=True, slots=True)
+class SelectiveLearner(WrappedLearner):
+    """`inner`, fitted on the columns that `choose_features` keeps. What it fits knows its columns by name."""
+
+    max_correlation: float
 
     def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
         """The inner fit on fewer columns; raises as it does."""
@@ -47,11 +51,11 @@ def choice_of(train: Matrix, max_correlation: float) -> Choice:
 
 def spared(learner: Learner, train: Matrix) -> Choice:
     """What a fit of this learner on these rows keeps and drops: everything is kept where it does not choose."""
-    if isinstance(learner, Selective):
+    if isinstance(learner, SelectiveLearner):
         return choice_of(train, learner.max_correlation)
     return Choice(np.arange(len(train.feature_names), dtype=np.int64), {})
 
 
 def _columns(rows: Matrix, choice: Choice) -> Matrix:
-    names = tuple(rows.feature_names[column] for column in choice.kept)
-    return replace(rows, features=rows.features[:, choice.kept], feature_names=names)
+    names = tuple(rows.feature_names[column] for column in choice.columns)
+    return replace(rows, features=rows.features[:, choice.columns], feature_names=names)

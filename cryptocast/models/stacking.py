@@ -10,19 +10,20 @@ Lichtendahl, Grushka-Cockayne and Winkler, Management Science 59 (2013), on aver
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Self, TypeVar
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import Config
 from cryptocast.errors import CryptocastError, DataError, ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array, blocks
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import blocks
 from cryptocast.models import kinds
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import horizon_columns
@@ -32,18 +33,9 @@ from cryptocast.models.recent_window import recent
 from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.scoring.quantiles import crps, crps_weights
 
-__all__ = [
-    "FORECASTER",
-    "REGIMES",
-    "StackForecaster",
-    "StackLearner",
-    "Stacking",
-    "Weights",
-    "learner",
-    "stacked",
-]
-
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 KIND: Final = "ml_ensemble"
 FILE: Final = "ml_ensemble.json"
@@ -113,11 +105,11 @@ class Stacking:
 
     def weights(self, known_at: int) -> Weights:
         """The weights for what is issued from that moment (microseconds) on, from outcomes that were known by then."""
-        known = [part for part in self._parts if all(name in part.forecasts for name in self.members)]
-        self._proposed = self._propose(known, known_at)
+        complete = [part for part in self._parts if all(name in part.forecasts for name in self.members)]
+        self._proposed = self._propose(complete, known_at)
         if self._proposed is None:
             return equal_weights(self.members, self.matrix.horizons, "no member has been tried yet")
-        tested = [self._tested(known, column, known_at) for column in range(len(self.matrix.horizons))]
+        tested = [self._tested(complete, column, known_at) for column in range(len(self.matrix.horizons))]
         equal = equal_weights(self.members, self.matrix.horizons, "")
         tables = [
             self._proposed.table[column] if better else equal.table[column] for column, (better, _) in enumerate(tested)
@@ -134,8 +126,8 @@ class Stacking:
         self._parts.append(_Part(row, own, self._proposed))
         longest = int(self.matrix.horizons.max())
         ends = np.array([int(self.matrix.issued_at[part.row].max()) for part in self._parts])
-        kept = recent(ends, horizon=longest, bar_us=self.matrix.bar_us)
-        self._parts = [part for part, keep in zip(self._parts, kept.tolist(), strict=True) if keep]
+        recent_parts = recent(ends, horizon=longest, bar_us=self.matrix.bar_us)
+        self._parts = [part for part, keep in zip(self._parts, recent_parts.tolist(), strict=True) if keep]
 
     def combined(self, row: Int64Array, forecasts: Mapping[str, Forecast], weights: Weights) -> Forecast:
         """The ensemble's forecast of the rows by the members that have one. Raises ValueError if none has."""
@@ -155,49 +147,49 @@ class Stacking:
         regime = np.searchsorted(cuts, state, side="right")
         table = []
         for column in range(len(self.matrix.horizons)):
-            known = self._known(row, column, known_at)
-            if known.sum() < LEAST_ROWS:
+            usable = self._known(row, column, known_at)
+            if usable.sum() < LEAST_ROWS:
                 table.append(np.full((len(REGIMES), len(self.members)), 1.0 / len(self.members)))
                 continue
-            table.append(self._learned(row, stacked, regime, known, column))
+            table.append(self._learned(row, stacked, regime, usable, column))
         return Weights(
             members=self.members,
             horizons=tuple(self.matrix.horizons.tolist()),
             cuts=tuple(cuts.tolist()),
-            table=tuple(tuple(tuple(line) for line in found.tolist()) for found in table),
+            table=tuple(tuple(tuple(line) for line in weights.tolist()) for weights in table),
             reasons=("",) * len(table),
         )
 
     def _learned(
-        self, row: Int64Array, stacked: Sequence[Forecast], regime: Int64Array, known: BoolArray, column: int
+        self, row: Int64Array, stacked: Sequence[Forecast], regime: Int64Array, usable: BoolArray, column: int
     ) -> FloatArray:
         """(R, M): what would have served best at the horizon, shrunk to equal and moved by the regime."""
-        chosen = np.flatnonzero(known)
-        times = len(np.unique(self.matrix.issued_at[row[chosen]]))
-        if len(chosen) > MOST_ROWS:
-            chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_ROWS).round().astype(np.int64)]
-        unit = self.matrix.volatility[row[chosen], column]
-        outcome = self.matrix.returns[row[chosen], column] / unit
-        quantiles = np.stack([f.values[chosen, column] / unit[:, None] for f in stacked], axis=1)
+        rows = np.flatnonzero(usable)
+        times = len(np.unique(self.matrix.issued_at[row[rows]]))
+        if len(rows) > MOST_ROWS:
+            rows = rows[np.linspace(0, len(rows) - 1, MOST_ROWS).round().astype(np.int64)]
+        unit = self.matrix.volatility[row[rows], column]
+        outcome = self.matrix.returns[row[rows], column] / unit
+        quantiles = np.stack([f.values[rows, column] / unit[:, None] for f in stacked], axis=1)
         independent = times / float(self.matrix.horizons[column])
         best = simplex_weights(quantiles, outcome, stacked[0].levels)
-        believed = independent / (independent + PRIOR_BLOCKS)
-        common = believed * best + (1.0 - believed) / len(self.members)
+        trust = independent / (independent + PRIOR_BLOCKS)
+        common = trust * best + (1.0 - trust) / len(self.members)
         losses = np.column_stack([crps(outcome, quantiles[:, m], stacked[0].levels) for m in range(len(stacked))])
-        return moved_by_regime(common, losses, regime[chosen], independent, self.temperature)
+        return moved_by_regime(common, losses, regime[rows], independent, self.temperature)
 
     def _tested(self, parts: Sequence[_Part], column: int, known_at: int) -> tuple[bool, str]:
         """Whether the proposals of past blocks were better than equal weights, on what followed them; and in words."""
-        tried = [part for part in parts if part.proposed is not None]
-        if not tried:
+        rated = [part for part in parts if part.proposed is not None]
+        if not rated:
             return False, "equal: nothing has followed a proposal yet"
         ours, equals, dates = [], [], []
-        for part in tried:
-            known = self._known(part.row, column, known_at)
-            loss = self._loss(part, known, column)
+        for part in rated:
+            usable = self._known(part.row, column, known_at)
+            loss = self._loss(part, usable, column)
             ours.append(loss[0])
             equals.append(loss[1])
-            dates.append(self.matrix.issued_at[part.row[known]])
+            dates.append(self.matrix.issued_at[part.row[usable]])
         horizon = int(self.matrix.horizons[column])
         test = diebold_mariano(
             np.concatenate(ours), np.concatenate(equals), np.concatenate(dates), horizon=horizon, step=1
@@ -208,12 +200,13 @@ class Stacking:
             return True, f"learned: better than equal weights on {test.n} bars out of fold (p {test.p_better:.3f})"
         return False, f"equal: no better than equal weights on {test.n} bars out of fold (p {test.p_better:.2f})"
 
-    def _loss(self, part: _Part, known: BoolArray, column: int) -> tuple[FloatArray, FloatArray]:
+    def _loss(self, part: _Part, usable: BoolArray, column: int) -> tuple[FloatArray, FloatArray]:
         """CRPS in volatilities of the part's known rows: with the weights proposed before it, and with equal ones."""
-        row, at = part.row[known], np.array([column])
+        row, at = part.row[usable], np.array([column])
         unit = self.matrix.volatility[row, column]
         outcome = self.matrix.returns[row, column] / unit
-        values = np.stack([part.forecasts[name].values[known, column] / unit[:, None] for name in self.members], axis=1)
+        own = [part.forecasts[name].values[usable, column] / unit[:, None] for name in self.members]
+        values = np.stack(own, axis=1)
         levels = next(iter(part.forecasts.values())).levels
         proposed = part.proposed
         if proposed is None:
@@ -248,25 +241,19 @@ class StackLearner:
         fixed = {} if rounds is None else rounds.members
         first, last = int(train.issued_at.min()), int(train.issued_at.max()) + 1
         bounds = blocks(first + round((last - first) * FIRST_SHARE), last, BLOCKS) if last - first > BLOCKS else None
-        fitted: dict[str, Forecaster] = {}
-        found: dict[str, OutOfFold] = {}
-        dropped: dict[str, str] = {}
-        for name, member in self.members.items():
-            try:
-                fitted[name] = member.fit(train, stop=stop, rounds=fixed.get(name), seed=seed, run=run)
-            except CryptocastError as error:
-                dropped[name] = str(error)
-                log.warning("ml_ensemble goes on without %s: %s", name, error)
-                continue
+        earlier: dict[str, OutOfFold] = {}
+
+        def fit(name: str, member: Learner) -> Forecaster:
+            forecaster = member.fit(train, stop=stop, rounds=fixed.get(name), seed=seed, run=run)
             if bounds is not None:
-                own = fitted[name].rounds
-                found[name] = out_of_fold(member, train, bounds, rounds=own, seed=seed, run=run)
-        if set(fitted) <= {"baseline"}:
-            raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
-        weights = equal_weights(tuple(fitted), train.horizons, "too few bars to try the members")
+                earlier[name] = out_of_fold(member, train, bounds, rounds=forecaster.rounds, seed=seed, run=run)
+            return forecaster
+
+        forecasters, dropped = fit_members(self.members, fit)
+        weights = equal_weights(tuple(forecasters), train.horizons, "too few bars to try the members")
         if bounds is not None:
-            weights, _ = stacked(Stacking(train, tuple(fitted), self.temperature), found, bounds)
-        return StackForecaster(fitted, msgspec.structs.replace(weights, dropped=dropped))
+            weights, _ = stacked(Stacking(train, tuple(forecasters), self.temperature), earlier, bounds)
+        return StackForecaster(forecasters, msgspec.structs.replace(weights, dropped=dropped))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,17 +273,17 @@ class StackForecaster:
         """The weighted mean of the members' quantiles. A member that cannot forecast is left out, and logged."""
         horizons = np.array(self.weights.horizons, dtype=np.int64)
         columns = horizon_columns(rows.horizons, horizons, self.kind)
-        made: dict[str, Forecast] = {}
+        forecasts: dict[str, Forecast] = {}
         failure: ModelError | None = None
         for name, member in self.members.items():
             try:
-                made[name] = member.predict(rows)
+                forecasts[name] = member.predict(rows)
             except ModelError as error:
                 failure = error
                 log.warning("ml_ensemble forecasts without %s: %s", name, error)
-        if not made:
+        if not forecasts:
             raise ModelError(f"No member of this ml_ensemble can forecast: {failure}") from failure
-        return combine(list(made.values()), self.weights.of(rows, columns, tuple(made)))
+        return combine(list(forecasts.values()), self.weights.of(rows, columns, tuple(forecasts)))
 
     def save(self) -> Artefacts:
         """The weights as JSON, and each member's files behind its name."""
@@ -335,8 +322,27 @@ def learner(config: Config) -> StackLearner:
     return StackLearner({name: kinds.learner(name, config) for name in settings.members}, settings.temperature)
 
 
+def fit_members(
+    members: Mapping[str, Learner], fit: Callable[[str, Learner], T]
+) -> tuple[dict[str, T], dict[str, str]]:
+    """What `fit` gives of each member that can be fitted, and why the others cannot.
+
+    Raises DataError if none has anything to learn.
+    """
+    results, dropped = dict[str, T](), dict[str, str]()
+    for name, member in members.items():
+        try:
+            results[name] = fit(name, member)
+        except CryptocastError as error:
+            dropped[name] = str(error)
+            log.warning("ml_ensemble goes on without %s: %s", name, error)
+    if set(results) <= {"baseline"}:
+        raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
+    return results, dropped
+
+
 def stacked(
-    stacking: Stacking, found: Mapping[str, OutOfFold], bounds: Int64Array
+    stacking: Stacking, earlier: Mapping[str, OutOfFold], bounds: Int64Array
 ) -> tuple[Weights, tuple[OutOfFold, ...]]:
     """The weights after the last of the blocks between the bounds, and the combined forecasts block by block.
 
@@ -345,7 +351,7 @@ def stacked(
     parts: list[OutOfFold] = []
     for begin, end in pairwise(bounds.tolist()):
         weights = stacking.weights(begin)
-        inside = {name: part.between(stacking.matrix, begin, end) for name, part in found.items()}
+        inside = {name: part.between(stacking.matrix, begin, end) for name, part in earlier.items()}
         inside = {name: part for name, part in inside.items() if len(part.row)}
         if not inside:
             continue
@@ -385,7 +391,7 @@ def simplex_weights(quantiles: FloatArray, outcome: FloatArray, levels: FloatArr
         return float((error * slope).sum() / n), -np.einsum("nmq,nq->m", quantiles, slope) / n
 
     start = np.full(members, 1.0 / members)
-    found = minimize(
+    solution = minimize(
         loss,
         start,
         jac=True,
@@ -394,7 +400,7 @@ def simplex_weights(quantiles: FloatArray, outcome: FloatArray, levels: FloatArr
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": np.ones_like},
         options={"maxiter": 100, "ftol": 1e-9},
     )
-    weights = np.clip(found.x, 0.0, None)
+    weights = np.clip(solution.x, 0.0, None)
     total = weights.sum()
     return weights / total if np.isfinite(total) and total > 0 else start
 

@@ -3,9 +3,7 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from cryptocast.features.matrix import FloatArray
-
-__all__ = ["regime_odds"]
+from cryptocast.arrays import FloatArray
 
 # Inverse strength of the penalty on the log odds: with the evidence counted in independent blocks, a regime needs some
 # dozens of them to move the odds by much.
@@ -19,13 +17,13 @@ def regime_odds(evidence: FloatArray) -> FloatArray:
     multinomial logistic regression on the regime, whose penalty pulls every odds to the common one.
     """
     regimes, members = evidence.shape
-    seen = evidence > 0
-    if members < 2 or seen.any(axis=0).sum() < 2:
+    present = evidence > 0
+    if members < 2 or present.any(axis=0).sum() < 2:
         return np.ones(evidence.shape)
-    regime, member = np.nonzero(seen)
+    regime, member = np.nonzero(present)
     model = LogisticRegression(C=PENALTY_INVERSE, max_iter=500)
-    model.fit(np.eye(regimes)[regime], member, sample_weight=evidence[seen])
-    told = np.zeros(evidence.shape)
-    told[:, model.classes_] = model.predict_proba(np.eye(regimes))
-    common = evidence.sum(axis=1) @ told / evidence.sum()
-    return np.where(common > 0, told / np.where(common > 0, common, 1.0), 1.0)
+    model.fit(np.eye(regimes)[regime], member, sample_weight=evidence[present])
+    odds = np.zeros(evidence.shape)
+    odds[:, model.classes_] = model.predict_proba(np.eye(regimes))
+    common = evidence.sum(axis=1) @ odds / evidence.sum()
+    return np.where(common > 0, odds / np.where(common > 0, common, 1.0), 1.0)

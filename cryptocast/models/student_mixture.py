@@ -11,24 +11,21 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.models.quantile_shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.scoring.quantiles import LEVELS
-
-__all__ = ["LEAST_FREEDOM", "MOST_FREEDOM", "Mixed", "mixed", "probability_of_rise", "supports_view"]
 
 # Below, the variance of the mixture says nothing; above, it is a normal.
 LEAST_FREEDOM: Final = 2.5
 MOST_FREEDOM: Final = 60.0
 GRID: Final = 400
-# A view is believed if its mean gain is this many standard errors above zero, over at least this many blocks.
+# A view is used if its mean gain is this many standard errors above zero, over at least this many blocks.
 VIEW_SIGMAS: Final = 3.0
 LEAST_VIEW_BLOCKS: Final = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mixed:
+class StudentMixture:
     """A Student t for each row and horizon: deviation and freedom (n, H), shape (n, H, q) of deviation 1."""
 
     deviation: FloatArray
@@ -36,15 +33,15 @@ class Mixed:
     shape: FloatArray
 
 
-def mixed(log_scale: FloatArray, spread: FloatArray, freedom: float = TAIL_FREEDOM) -> Mixed:
+def mixed(log_scale: FloatArray, spread: FloatArray, freedom: float = TAIL_FREEDOM) -> StudentMixture:
     """The mixture of Student ts of that freedom whose log scales have mean log_scale and variance spread, both (n, H).
 
     Scales are in units of the deviation: log_scale 0 and spread 0 give the prior shape of `baseline`.
     """
     tables = _tables()
-    wanted = np.interp(freedom, tables.freedom, tables.variance) + spread
+    target = np.interp(freedom, tables.freedom, tables.variance) + spread
     # The tables fall in variance as the freedom grows; interpolation wants rising places.
-    place = np.interp(-wanted, -tables.variance, np.arange(GRID, dtype=np.float64))
+    place = np.interp(-target, -tables.variance, np.arange(GRID, dtype=np.float64))
     low = np.minimum(place.astype(np.int64), GRID - 2)
     part = place - low
 
@@ -54,10 +51,10 @@ def mixed(log_scale: FloatArray, spread: FloatArray, freedom: float = TAIL_FREED
 
     start = np.interp(freedom, tables.freedom, tables.mean)
     deviation = np.exp(log_scale + start - looked_up(tables.mean))
-    return Mixed(deviation, looked_up(tables.freedom), looked_up(tables.quantiles))
+    return StudentMixture(deviation, looked_up(tables.freedom), looked_up(tables.quantiles))
 
 
-def probability_of_rise(location: FloatArray, mixture: Mixed) -> FloatArray:
+def probability_of_rise(location: FloatArray, mixture: StudentMixture) -> FloatArray:
     """(n, H): of a return above 0, with the location in the same unit as the deviation; 0.5 where it is 0."""
     from scipy.special import stdtr  # scipy costs more time than this module's other imports
 
@@ -73,11 +70,11 @@ def supports_view(
     bar (n,): the number of the bar of issue. The gain in log likelihood is averaged over coins and then over blocks of
     `horizon` bars, which are nearly independent; their mean must stand three standard errors above zero.
     """
-    known = np.isfinite(standardised)
-    if not known.any():
+    usable = np.isfinite(standardised)
+    if not usable.any():
         return False
-    gain = (_loss(standardised, log_scale) - _loss(standardised - location, log_scale))[known]
-    when, place = np.unique(bar[known], return_inverse=True)
+    gain = (_loss(standardised, log_scale) - _loss(standardised - location, log_scale))[usable]
+    when, place = np.unique(bar[usable], return_inverse=True)
     by_bar = np.bincount(place, gain) / np.bincount(place)
     _, block = np.unique((when - when[0]) // horizon, return_inverse=True)
     means = np.bincount(block, by_bar) / np.bincount(block)

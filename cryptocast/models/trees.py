@@ -15,11 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray
 from cryptocast.models.booster_text import check_booster
-
-__all__ = ["Trees"]
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +41,8 @@ class Trees:
         self.count = check_booster(text)
         self._text = zlib.compress(text, 1)  # a quarter of the size, and needed only to be saved again
         self._handle = ctypes.c_void_p()
-        found = ctypes.c_int()
-        _call("LGBM_BoosterLoadModelFromString", text, ctypes.byref(found), ctypes.byref(self._handle))
+        iterations = ctypes.c_int()
+        _call("LGBM_BoosterLoadModelFromString", text, ctypes.byref(iterations), ctypes.byref(self._handle))
         features = ctypes.c_int()
         _call("LGBM_BoosterGetNumFeature", self._handle, ctypes.byref(features))
         self.features = features.value
@@ -115,22 +113,6 @@ def _library() -> ctypes.CDLL:
         raise ModelError(f"LightGBM's library {name} is not installed. Install the package lightgbm anew.")
     library = ctypes.CDLL(str(place))
     library.LGBM_GetLastError.restype = ctypes.c_char_p
-    doubles, integers = ctypes.POINTER(ctypes.c_double), ctypes.POINTER(ctypes.c_int)
-    handle, handles, whole = ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int
-    signatures: dict[str, list[Any]] = {
-        "LGBM_BoosterLoadModelFromString": [ctypes.c_char_p, integers, handles],
-        "LGBM_BoosterGetNumFeature": [handle, integers],
-        "LGBM_BoosterFree": [handle],
-        "LGBM_BoosterFeatureImportance": [handle, whole, whole, doubles],
-        "LGBM_BoosterPredictForMat": [
-            *(handle, doubles, whole, ctypes.c_int32, ctypes.c_int32, whole),  # the rows
-            *(whole, whole, whole, ctypes.c_char_p),  # what is asked, from which tree, how many, settings
-            *(ctypes.POINTER(ctypes.c_int64), doubles),
-        ],
-        "LGBM_RegisterLogCallback": [Callback],
-    }
-    for function, arguments in signatures.items():
-        getattr(library, function).argtypes = arguments
     library.LGBM_RegisterLogCallback(_SAID)
     return library
 

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import BoolArray, Int64Array
-
-__all__ = ["CHANNELS", "CONTEXT", "LEAST_BARS", "Windows", "look_back"]
-
-Float32Array = npt.NDArray[np.float32]
+from cryptocast.arrays import BoolArray, Float32Array, FloatArray, Int64Array
+from cryptocast.features.matrix import Matrix
+from cryptocast.times import DAY_US
 
 # What a bar is told as: its return, the log of its size, and the log of its variance, from the range where known.
 CHANNELS: Final = 3
@@ -33,7 +29,6 @@ LEAST_SPREAD: Final = 0.05
 TYPICAL_DAY: Final = 0.04
 CONTEXT_BOUND: Final = 3.0
 ROWS_AT_ONCE: Final = 8192
-DAY_US: Final = 86_400_000_000
 WEEK_US: Final = 7 * DAY_US
 
 
@@ -43,7 +38,7 @@ class Windows:
     usable (n,): has a window."""
 
     bars: Float32Array
-    known: BoolArray
+    present: BoolArray
     context: Float32Array
     usable: BoolArray
 
@@ -57,7 +52,7 @@ def look_back(rows: Matrix, lookback: int) -> Windows:
     """
     returns, variance = _series(rows)
     bars = np.zeros((len(rows), lookback, CHANNELS), dtype=np.float32)
-    known = np.zeros((len(rows), lookback), dtype=np.bool_)
+    present = np.zeros((len(rows), lookback), dtype=np.bool_)
     spread = np.empty(len(rows))
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         part = slice(begin, begin + ROWS_AT_ONCE)
@@ -66,10 +61,10 @@ def look_back(rows: Matrix, lookback: int) -> Windows:
         # A place before the coin's first bar belongs to another coin, or to none.
         own = place >= rows.panel.start[rows.coin[part]][:, None]
         place = np.maximum(place, 0)
-        known[part] = _since_gap(own & np.isfinite(returns[place]))
-        bars[part], spread[part] = _told(returns[place], variance[place], known[part], floor)
-    usable = known.sum(axis=1) >= LEAST_BARS
-    return Windows(bars, known, _context(rows, spread), usable)
+        present[part] = _since_gap(own & np.isfinite(returns[place]))
+        bars[part], spread[part] = _told(returns[place], variance[place], present[part], floor)
+    usable = present.sum(axis=1) >= LEAST_BARS
+    return Windows(bars, present, _context(rows, spread), usable)
 
 
 def _series(rows: Matrix) -> tuple[FloatArray, FloatArray]:
@@ -87,18 +82,18 @@ def _since_gap(there: BoolArray) -> BoolArray:
 
 
 def _told(
-    returns: FloatArray, variance: FloatArray, known: BoolArray, floor: FloatArray
+    returns: FloatArray, variance: FloatArray, present: BoolArray, floor: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """The channels (n, L, CHANNELS) and the spread (n,) in units of which they are."""
-    size = np.where(known, np.abs(returns), np.nan)
-    spread = np.where(known.any(axis=1), _median(size), 0.0) / NORMAL_MEDIAN
+    size = np.where(present, np.abs(returns), np.nan)
+    spread = np.where(present.any(axis=1), _median(size), 0.0) / NORMAL_MEDIAN
     spread = np.maximum(spread, floor)
-    scaled = np.where(known, returns, 0.0) / spread[:, None]
-    level = np.where(known, variance, 0.0) / spread[:, None] ** 2
+    scaled = np.where(present, returns, 0.0) / spread[:, None]
+    level = np.where(present, variance, 0.0) / spread[:, None] ** 2
     channels = np.stack(
         [np.arcsinh(scaled), 0.5 * np.log(scaled**2 + STILL**2) + 0.5, 0.5 * np.log(level + STILL**2) + 0.5], axis=-1
     )
-    return np.where(known[:, :, None], channels, 0.0), spread
+    return np.where(present[:, :, None], channels, 0.0), spread
 
 
 def _median(size: FloatArray) -> FloatArray:
@@ -119,8 +114,8 @@ def _context(rows: Matrix, spread: FloatArray) -> Float32Array:
     volatility = np.log(rows.panel.volatility[rows.position])
     against_window = volatility - np.log(spread)[:, None]
     against_typical = volatility - np.log(TYPICAL_DAY * np.sqrt(rows.bar_us / DAY_US))
-    told = np.clip(np.concatenate([against_window, against_typical], axis=1), -CONTEXT_BOUND, CONTEXT_BOUND)
-    return np.concatenate([told, _clock(rows.issued_at)], axis=1).astype(np.float32)
+    levels = np.clip(np.concatenate([against_window, against_typical], axis=1), -CONTEXT_BOUND, CONTEXT_BOUND)
+    return np.concatenate([levels, _clock(rows.issued_at)], axis=1).astype(np.float32)
 
 
 def _clock(issued_at: Int64Array) -> FloatArray:

@@ -6,51 +6,28 @@ by events. The order of the layers stands in `client`.
 """
 
 from cryptocast.net.answer import Answer, Overloaded, Unreachable
-from cryptocast.net.batcher import Batcher, BatchRefused, Parts
-from cryptocast.net.breaker import (
-    Breaker,
-    BreakerMetrics,
-    Breakers,
-    BreakerSettings,
-    CircuitOpen,
-    Permit,
-    State,
-    Transition,
-)
+from cryptocast.net.batcher import Batcher, Parts
+from cryptocast.net.breaker import Breaker, BreakerMetrics, Breakers, BreakerSettings, BreakerState, CircuitOpen
 from cryptocast.net.client import ApiClient, Try
-from cryptocast.net.flight import SingleFlight
 from cryptocast.net.limiter import Limiter, Place, Priority
-from cryptocast.net.loop import LoopThread
-from cryptocast.net.pool import Pool, PoolMetrics
-from cryptocast.net.retry import RetryBudget
 from cryptocast.net.settings import NetSettings
-from cryptocast.net.tasks import Tasks
 
 __all__ = [
     "Answer",
     "ApiClient",
-    "BatchRefused",
     "Batcher",
     "Breaker",
     "BreakerMetrics",
     "BreakerSettings",
+    "BreakerState",
     "Breakers",
     "CircuitOpen",
     "Limiter",
-    "LoopThread",
     "NetSettings",
     "Overloaded",
     "Parts",
-    "Permit",
     "Place",
-    "Pool",
-    "PoolMetrics",
     "Priority",
-    "RetryBudget",
-    "SingleFlight",
-    "State",
-    "Tasks",
-    "Transition",
     "Try",
     "Unreachable",
 ]

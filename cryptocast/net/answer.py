@@ -7,19 +7,21 @@ from email.utils import parsedate_to_datetime
 
 from cryptocast.errors import UpstreamError
 
-__all__ = ["Answer", "CallFailed", "Overloaded", "Unreachable", "retry_after_s"]
-
 
 class Unreachable(UpstreamError):  # noqa: N818 - reads as what it says
     """No answer came: no name, no connection, or nothing in time."""
 
 
-class Overloaded(UpstreamError):  # noqa: N818 - reads as what it says
-    """The call was not sent: too many wait, or its turn would come too late. `retry_after_s`: when to come again."""
+class TryLater(UpstreamError):  # noqa: N818 - reads as what it says
+    """The call was not sent. `retry_after_s`: when to come again."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Overloaded(TryLater):
+    """Too many wait, or the turn of the call would come too late."""
 
 
 class CallFailed(Exception):  # noqa: N818 - never leaves the room
@@ -41,17 +43,13 @@ class Answer:
     took_s: float = field(default=0.0, repr=False, compare=False)
 
     def retry_after_s(self, now: datetime) -> float | None:
-        """How long the upstream asks to wait: seconds or a date (RFC 9110, section 10.2.3). None if it does not say."""
-        return retry_after_s(self.headers.get("retry-after", ""), now)
-
-
-def retry_after_s(text: str, now: datetime) -> float | None:
-    """The seconds that a Retry-After header means at `now`; 0 for a date that is over, None for what is neither."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        at = parsedate_to_datetime(text)
-        return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
-    except (ValueError, OverflowError):
-        return None
+        """How long the upstream asks to wait: seconds or a date (RFC 9110, section 10.2.3). 0 for a
+        date that is over, None if it says neither."""
+        text = self.headers.get("retry-after", "").strip()
+        if text.isascii() and text.isdigit():
+            return float(text[:9])
+        try:
+            at = parsedate_to_datetime(text)
+            return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
+        except (ValueError, OverflowError):
+            return None

@@ -6,7 +6,7 @@ back, ids still join it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -17,34 +17,23 @@ from cryptocast.net.answer import Overloaded, Unreachable
 from cryptocast.net.limiter import Place
 from cryptocast.net.tasks import Tasks
 
-__all__ = ["BatchRefused", "Batcher", "Parts"]
-
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 COMMA_CHARS: Final = 3  # a comma in a query is sent as %2C
-
-
-class BatchRefused(UpstreamError):  # noqa: N818 - reads as what it says
-    """The upstream refused a whole call, and one of its ids may be why. A `fetch` raises it; the batcher then asks for
-    halves, so that the others get their answers. `reason` is the error of an id that is refused alone."""
-
-    def __init__(self, reason: CryptocastError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class Parts(Generic[V]):
     """What one caller gets: each of its ids is in one of the two."""
 
-    found: dict[str, V]
+    values: dict[str, V]
     errors: dict[str, CryptocastError]
 
     def only(self) -> V:
         """The value of a caller who asked for one id. Raises that id's error."""
         for error in self.errors.values():
             raise error
-        (value,) = self.found.values()
+        (value,) = self.values.values()
         return value
 
 
@@ -72,10 +61,6 @@ class _Group(Generic[V]):
 Fetch: TypeAlias = Callable[[K, Sequence[str], Place | None], Awaitable[Mapping[str, V]]]
 
 
-def _unknown(coin: str) -> CryptocastError:
-    return DataError(f"The answer holds nothing for {coin!r}: it is unknown or no longer listed.")
-
-
 class Batcher(Generic[K, V]):
     """`fetch(key, ids, place)` makes one call and returns what it found by id.
 
@@ -91,22 +76,18 @@ class Batcher(Generic[K, V]):
         *,
         tasks: Tasks,
         admit: Callable[[K], Awaitable[Place]] | None = None,
-        unknown: Callable[[str], CryptocastError] = _unknown,
+        unknown: Callable[[str], CryptocastError] = lambda name: DataError(f"The answer holds nothing for {name!r}."),
         window_s: float = 0.1,
         max_ids: int = 100,
         max_chars: int = 4000,
         other_chars: int = 400,  # of a URL, for what is not ids
         max_open: int = 10_000,
-        max_splits: int = 10,  # of one refused call; each makes two calls more
     ) -> None:
-        if max_ids < 1 or max_chars <= other_chars:
-            raise ValueError(f"max_ids is {max_ids}, expected 1 or more; max_chars {max_chars}, above {other_chars}")
         self._fetch, self._admit, self._unknown, self._tasks = fetch, admit, unknown, tasks
         self._window_s, self._max_ids, self._id_chars = window_s, max_ids, max_chars - other_chars
-        self._max_open, self._max_splits = max_open, max_splits
+        self._max_open = max_open
         self._groups: dict[K, _Group[V]] = {}
-        self.calls = 0
-        self.asked = 0
+        self.calls = self.asked = 0  # calls that went out, and ids that callers asked for
 
     async def get(self, key: K, ids: Iterable[str], *, deadline_s: float | None = None) -> Parts[V]:
         """What the upstream says to these ids, within `deadline_s`; an error in its place for each that it does not.
@@ -122,26 +103,22 @@ class Batcher(Generic[K, V]):
         finally:
             for ask in asks.values():
                 ask.wanted_by -= 1
-        found: dict[str, V] = {}
-        errors: dict[str, CryptocastError] = {}
+        parts: Parts[V] = Parts({}, {})
         for name, ask in asks.items():
-            said = (
-                ask.answer.result() if ask.answer.done() else Unreachable(f"No answer for {name!r} in {deadline_s} s.")
-            )
-            if isinstance(said, CryptocastError):
-                errors[name] = said
+            late = Unreachable(f"No answer for {name!r} in {deadline_s} s.")
+            answer = ask.answer.result() if ask.answer.done() else late
+            if isinstance(answer, CryptocastError):
+                parts.errors[name] = answer
             else:
-                found[name] = said
-        return Parts(found, errors)
+                parts.values[name] = answer
+        return parts
 
     def _join(self, key: K, ids: tuple[str, ...]) -> dict[str, _Ask[V]]:
         self.asked += len(ids)
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = _Group()
+        group = self._groups.setdefault(key, _Group())
         new = [name for name in ids if name not in group.sent and name not in group.open]
         if len(group.open) + len(new) > self._max_open:
-            raise Overloaded(f"{len(group.open)} ids wait to be asked already.", retry_after_s=1.0)
+            raise Overloaded(f"{len(group.open)} ids are already waiting to be requested.", retry_after_s=1.0)
         loop = asyncio.get_running_loop()
         for name in new:
             group.open[name] = _Ask(loop.create_future(), loop.time(), len(quote(name, safe="")) + COMMA_CHARS)
@@ -169,7 +146,7 @@ class Batcher(Generic[K, V]):
                 await self._until_due(group)
                 await self._send_one(key, group)
         finally:  # open is empty, unless this task was cancelled
-            _settle(group.open, Unreachable("The call was given up, because its connections are being closed."))
+            _settle(group.open, Unreachable("The call was cancelled because its connections are being closed."))
             group.open.clear()
             group.sender = None
             self._forget(key, group)
@@ -177,7 +154,7 @@ class Batcher(Generic[K, V]):
     async def _until_due(self, group: _Group[V]) -> None:
         """Return when no call is under way, the open ids fill one, or the oldest of them has waited long enough."""
         loop = asyncio.get_running_loop()
-        while group.calls and not self._is_full(group):
+        while group.calls and len(group.open) < self._max_ids and _chars(group) < self._id_chars:
             left = next(iter(group.open.values())).arrived_at + self._window_s - loop.time()
             if left <= 0:
                 return
@@ -218,12 +195,9 @@ class Batcher(Generic[K, V]):
             batch[name] = group.open.pop(name)
         return batch
 
-    def _is_full(self, group: _Group[V]) -> bool:
-        return len(group.open) >= self._max_ids or sum(ask.chars for ask in group.open.values()) >= self._id_chars
-
     async def _call(self, key: K, group: _Group[V], batch: dict[str, _Ask[V]], place: Place | None) -> None:
         try:
-            await self._ask(key, batch, place, iter(range(self._max_splits)))
+            await self._ask(key, batch, place)
         except Exception as error:  # a mistake in `fetch`: told to those who wait
             for ask in batch.values():
                 if not ask.answer.done():
@@ -231,41 +205,31 @@ class Batcher(Generic[K, V]):
                     ask.answer.exception()  # read, so that asyncio does not report it when nobody waits
             raise
         finally:
-            _settle(batch, Unreachable("The call was given up, because its connections are being closed."))
+            _settle(batch, Unreachable("The call was cancelled because its connections are being closed."))
             for name in batch:
                 del group.sent[name]
             group.calls -= 1
             group.changed.set()
             self._forget(key, group)
 
-    async def _ask(self, key: K, batch: dict[str, _Ask[V]], place: Place | None, splits: Iterator[int]) -> None:
+    async def _ask(self, key: K, batch: dict[str, _Ask[V]], place: Place | None) -> None:
         self.calls += 1
         try:
-            found = await self._fetch(key, tuple(batch), place)
-        except BatchRefused as refused:
-            if len(batch) == 1 or next(splits, None) is None:
-                _settle(batch, refused.reason)
-                return
-            for half in _halves(batch):
-                await self._ask_half(key, half, splits)
+            values = await self._fetch(key, tuple(batch), place)
         except CryptocastError as error:
             _settle(batch, error)
         else:
             for name, ask in batch.items():
                 if not ask.answer.done():
-                    ask.answer.set_result(found[name] if name in found else self._unknown(name))
-
-    async def _ask_half(self, key: K, half: dict[str, _Ask[V]], splits: Iterator[int]) -> None:
-        try:
-            place = await self._admit(key) if self._admit is not None else None
-        except CryptocastError as error:
-            _settle(half, error)
-        else:
-            await self._ask(key, half, place, splits)
+                    ask.answer.set_result(values[name] if name in values else self._unknown(name))
 
     def _forget(self, key: K, group: _Group[V]) -> None:
         if not (group.open or group.sent or group.sender) and self._groups.get(key) is group:
             del self._groups[key]
+
+
+def _chars(group: _Group[V]) -> int:
+    return sum(ask.chars for ask in group.open.values())
 
 
 def _settle(asks: Mapping[str, _Ask[V]], error: CryptocastError) -> None:
@@ -273,9 +237,3 @@ def _settle(asks: Mapping[str, _Ask[V]], error: CryptocastError) -> None:
     for ask in asks.values():
         if not ask.answer.done():
             ask.answer.set_result(error)
-
-
-def _halves(batch: dict[str, _Ask[V]]) -> tuple[dict[str, _Ask[V]], dict[str, _Ask[V]]]:
-    items = list(batch.items())
-    middle = len(items) // 2
-    return dict(items[:middle]), dict(items[middle:])

@@ -23,19 +23,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Self
 
-from cryptocast.errors import UpstreamError
-
-__all__ = ["Breaker", "BreakerMetrics", "BreakerSettings", "Breakers", "CircuitOpen", "Permit", "State", "Transition"]
+from cryptocast.net.answer import TryLater
 
 log = logging.getLogger(__name__)
 
 BUCKETS: Final = 10  # the window slides in tenths
-Forced: TypeAlias = Literal["open", "closed"]
 
 
-class State(StrEnum):
+class BreakerState(StrEnum):
     """Forced states stay until `reset`, or the other one is forced."""
 
     CLOSED = "closed"
@@ -45,12 +42,8 @@ class State(StrEnum):
     FORCED_CLOSED = "forced_closed"
 
 
-class CircuitOpen(UpstreamError):  # noqa: N818 - reads as what it says
-    """The call was not made, because the last ones failed. `retry_after_s`: when the next one may pass."""
-
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+class CircuitOpen(TryLater):
+    """The call was not made, because the last ones failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,38 +63,12 @@ class BreakerSettings:
     successes: int = 2
     probe_deadline_s: float = 60.0
 
-    def __post_init__(self) -> None:
-        shares = (self.failure_rate, self.slow_rate)
-        if not all(0.0 < share <= 1.0 for share in shares) or not 0.0 <= self.jitter < 1.0:
-            raise ValueError(
-                f"rates are {shares}, expected above 0 to 1; jitter is {self.jitter}, expected 0 to below 1"
-            )
-        if min(self.min_calls, self.consecutive, self.probes, self.successes) < 1:
-            raise ValueError("min_calls, consecutive, probes and successes are 1 or more")
-        if (
-            min(self.window_s, self.slow_call_s, self.open_s, self.probe_deadline_s) <= 0
-            or self.open_cap_s < self.open_s
-        ):
-            raise ValueError("times are above 0, and open_cap_s is not below open_s")
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A change of state. `open_s`: how long it will be open, 0 for other states."""
-
-    breaker: str
-    before: State
-    after: State
-    reason: str
-    at: float
-    open_s: float = 0.0
-
 
 @dataclass(frozen=True, slots=True)
 class BreakerMetrics:
     """The state now, and counts since the start."""
 
-    state: State
+    state: BreakerState
     in_state_s: float
     retry_after_s: float
     window_calls: int
@@ -152,45 +119,26 @@ class Permit:
 class _Window:
     """Calls, failures and slow calls of the last BUCKETS buckets of time, the running one among them."""
 
-    __slots__ = ("_buckets", "_width", "calls", "failures", "slow")
-
     def __init__(self, window_s: float) -> None:
         self._width = window_s / BUCKETS
-        self._buckets: deque[list[int]] = deque()  # [number, calls, failures, slow]
-        self.calls = self.failures = self.slow = 0
+        self._buckets: deque[list[int]] = deque(maxlen=BUCKETS)  # [number, calls, failures, slow]
 
-    def counted(self, now: float) -> tuple[int, int, int]:
-        """Calls, failures and slow ones, for a look from outside that changes nothing."""
+    def counts(self, now: float) -> tuple[int, int, int]:
+        """Calls, failures and slow ones."""
         oldest = int(now / self._width) - BUCKETS
-        kept = [bucket for bucket in list(self._buckets) if bucket[0] > oldest]
-        return sum(b[1] for b in kept), sum(b[2] for b in kept), sum(b[3] for b in kept)
+        recent = [bucket for bucket in list(self._buckets) if bucket[0] > oldest]
+        return sum(b[1] for b in recent), sum(b[2] for b in recent), sum(b[3] for b in recent)
 
-    def slide(self, now: float) -> None:
-        oldest = int(now / self._width) - BUCKETS
-        while self._buckets and self._buckets[0][0] <= oldest:
-            _, calls, failures, slow = self._buckets.popleft()
-            self.calls -= calls
-            self.failures -= failures
-            self.slow -= slow
-
-    def add(self, now: float, failed: bool, slow: bool) -> None:
-        self.slide(now)
+    def add(self, now: float, *, failed: bool, slow: bool) -> None:
         number = int(now / self._width)
         if not self._buckets or self._buckets[-1][0] != number:
             self._buckets.append([number, 0, 0, 0])
-        bucket = self._buckets[-1]
-        bucket[1] += 1
-        self.calls += 1
-        if failed:
-            bucket[2] += 1
-            self.failures += 1
-        if slow:
-            bucket[3] += 1
-            self.slow += 1
+        for place, is_one in enumerate((True, failed, slow), 1):
+            self._buckets[-1][place] += is_one
 
 
 class Breaker:
-    """One for each host and class of endpoints, never one for each coin. `on_change` must not raise."""
+    """One for each host, never one for each coin."""
 
     def __init__(
         self,
@@ -199,14 +147,12 @@ class Breaker:
         *,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
-        on_change: Callable[[Transition], None] | None = None,
     ) -> None:
         self.name = name
         self._settings = settings or BreakerSettings()
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, no secret depends on it
-        self._on_change = on_change
-        self._state, self._since = State.CLOSED, clock()
+        self._state, self._since = BreakerState.CLOSED, clock()
         self.generation = 0
         self._window = _Window(self._settings.window_s)
         self._in_a_row = 0  # failures while closed, successes while half-open
@@ -217,68 +163,61 @@ class Breaker:
         self._reason = ""
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """The state now: an open breaker whose wait is over is half-open."""
-        if self._state is State.OPEN and self._clock() >= self._retry_at:
-            self._change(State.HALF_OPEN, "the wait is over")
+        if self._state is BreakerState.OPEN and self._clock() >= self._retry_at:
+            self._change(BreakerState.HALF_OPEN, "the wait is over")
         return self._state
 
     def check(self) -> None:
         """Raise CircuitOpen if a call would be rejected now; take nothing. For callers who would queue first."""
-        if self._state is not State.CLOSED:
-            self._check_not_closed()
+        state, now = self.state, self._clock()
+        if state is BreakerState.OPEN:
+            self._reject(f"{self.name} is not called: {self._reason}", self._retry_at - now)
+        if state is BreakerState.FORCED_OPEN:
+            self._reject(f"{self.name} is switched off by hand", self._settings.open_s)
+        if state is BreakerState.HALF_OPEN:
+            self._probes = {p for p in self._probes if now - p.began < self._settings.probe_deadline_s}
+            if len(self._probes) >= self._settings.probes:
+                self._reject(f"{self.name} is being tried with {len(self._probes)} calls", self._settings.slow_call_s)
 
     def admit(self) -> Permit:
         """Leave for one call, or CircuitOpen."""
-        now = self._clock()
-        if self._state is State.CLOSED:
-            return Permit(self, now, is_probe=False)
-        self._check_not_closed()
-        permit = Permit(self, now, is_probe=self._state is State.HALF_OPEN)
+        self.check()
+        permit = Permit(self, self._clock(), is_probe=self._state is BreakerState.HALF_OPEN)
         if permit.is_probe:
             self._probes.add(permit)
         return permit
 
     def force_open(self) -> None:
         """Reject every call until `reset` or `force_closed`."""
-        self._change(State.FORCED_OPEN, "forced")
+        self._change(BreakerState.FORCED_OPEN, "forced")
 
     def force_closed(self) -> None:
         """Let every call pass until `reset` or `force_open`."""
-        self._change(State.FORCED_CLOSED, "forced")
+        self._change(BreakerState.FORCED_CLOSED, "forced")
 
     def reset(self) -> None:
         """Closed, with nothing remembered."""
         self._openings = 0
-        self._change(State.CLOSED, "reset")
+        self._change(BreakerState.CLOSED, "reset")
 
     def metrics(self) -> BreakerMetrics:
         """What /metrics and /health show. Changes nothing, so it may be asked for from any thread."""
         now, state, since = self._clock(), self._state, self._since
-        if state is State.OPEN and now >= self._retry_at:
-            state, since = State.HALF_OPEN, self._retry_at
-        calls, failures, slow = self._window.counted(now)
+        if state is BreakerState.OPEN and now >= self._retry_at:
+            state, since = BreakerState.HALF_OPEN, self._retry_at
+        calls, failures, slow = self._window.counts(now)
         return BreakerMetrics(
             state=state,
             in_state_s=now - since,
-            retry_after_s=max(0.0, self._retry_at - now) if state is State.OPEN else 0.0,
+            retry_after_s=max(0.0, self._retry_at - now) if state is BreakerState.OPEN else 0.0,
             window_calls=calls,
             window_failures=failures,
             window_slow=slow,
             rejected=self._rejected,
             opened=self._opened,
         )
-
-    def _check_not_closed(self) -> None:
-        state, now = self.state, self._clock()
-        if state is State.OPEN:
-            self._reject(f"{self.name} is not called: {self._reason}", self._retry_at - now)
-        if state is State.FORCED_OPEN:
-            self._reject(f"{self.name} is switched off by hand", self._settings.open_s)
-        if state is State.HALF_OPEN:
-            self._probes = {p for p in self._probes if now - p.began < self._settings.probe_deadline_s}
-            if len(self._probes) >= self._settings.probes:
-                self._reject(f"{self.name} is being tried with {len(self._probes)} calls", self._settings.slow_call_s)
 
     def _reject(self, why: str, retry_after_s: float) -> None:
         self._rejected += 1
@@ -294,7 +233,7 @@ class Breaker:
             self._probes.discard(permit)
             if ok is not None and not expired:
                 self._probed(ok=ok, slow=slow)
-        elif ok is not None and self._state is State.CLOSED:
+        elif ok is not None and self._state is BreakerState.CLOSED:
             self._counted(now, failed=not ok, slow=slow)
 
     def _probed(self, *, ok: bool, slow: bool) -> None:
@@ -304,63 +243,62 @@ class Breaker:
         self._in_a_row += 1
         if self._in_a_row >= self._settings.successes:
             self._openings = 0
-            self._change(State.CLOSED, f"{self._in_a_row} trial calls succeeded")
+            self._change(BreakerState.CLOSED, f"{self._in_a_row} trial calls succeeded")
 
     def _counted(self, now: float, *, failed: bool, slow: bool) -> None:
-        window, chosen = self._window, self._settings
-        window.add(now, failed, slow)
+        limits = self._settings
+        self._window.add(now, failed=failed, slow=slow)
         self._in_a_row = self._in_a_row + 1 if failed else 0
         if not failed and not slow:
             return
-        if window.calls < chosen.min_calls:
-            if self._in_a_row >= chosen.consecutive:
+        calls, failures, slow_calls = self._window.counts(now)
+        if calls < limits.min_calls:
+            if self._in_a_row >= limits.consecutive:
                 self._open(f"{self._in_a_row} calls in a row failed")
-        elif window.failures >= chosen.failure_rate * window.calls:
-            self._open(f"{window.failures} of {window.calls} calls in {chosen.window_s:.0f} s failed")
-        elif window.slow >= chosen.slow_rate * window.calls:
-            self._open(f"{window.slow} of {window.calls} calls took {chosen.slow_call_s:.1f} s or more")
+        elif failures >= limits.failure_rate * calls:
+            self._open(f"{failures} of {calls} calls in {limits.window_s:.0f} s failed")
+        elif slow_calls >= limits.slow_rate * calls:
+            self._open(f"{slow_calls} of {calls} calls took {limits.slow_call_s:.1f} s or more")
 
     def _open(self, reason: str) -> None:
-        chosen = self._settings
-        wait = min(chosen.open_cap_s, chosen.open_s * 2.0 ** min(self._openings, 60))
-        wait *= self._rng.uniform(1.0 - chosen.jitter, 1.0)
+        limits = self._settings
+        wait = min(limits.open_cap_s, limits.open_s * 2.0 ** min(self._openings, 60))
+        wait *= self._rng.uniform(1.0 - limits.jitter, 1.0)
         self._openings += 1
         self._opened += 1
         self._reason = reason
         self._retry_at = self._clock() + wait
-        self._change(State.OPEN, reason, wait)
+        self._change(BreakerState.OPEN, reason)
 
-    def _change(self, after: State, reason: str, open_s: float = 0.0) -> None:
+    def _change(self, after: BreakerState, reason: str) -> None:
         before, self._state, self._since = self._state, after, self._clock()
         self.generation += 1
         self._window = _Window(self._settings.window_s)
         self._in_a_row = 0
         self._probes.clear()
-        level = logging.WARNING if after in (State.OPEN, State.FORCED_OPEN) else logging.INFO
+        level = logging.WARNING if after in (BreakerState.OPEN, BreakerState.FORCED_OPEN) else logging.INFO
         log.log(level, "breaker %s: %s -> %s: %s", self.name, before, after, reason)
-        if self._on_change is not None:
-            self._on_change(Transition(self.name, before, after, reason, self._since, open_s))
 
 
 class Breakers:
-    """One breaker for each class of endpoints of a host, made when first asked for."""
+    """Breakers by name, each made when it is first asked for."""
 
     def __init__(self, make: Callable[[str], Breaker]) -> None:
         self._make = make
         self._breakers: dict[str, Breaker] = {}
 
-    def __call__(self, endpoint: str) -> Breaker:
-        """The breaker of a class of endpoints, such as `price` or `history`: a word of the code, never an id."""
-        if endpoint not in self._breakers:
-            self._breakers[endpoint] = self._make(endpoint)
-        return self._breakers[endpoint]
+    def __call__(self, name: str) -> Breaker:
+        """The breaker of a name."""
+        if name not in self._breakers:
+            self._breakers[name] = self._make(name)
+        return self._breakers[name]
 
     def all(self) -> dict[str, Breaker]:
-        """Those in use, by class of endpoints."""
+        """Those in use, by name."""
         return dict(self._breakers)
 
-    def drop_faultless(self, endpoint: str) -> None:
+    def drop_faultless(self, name: str) -> None:
         """Forget one that is closed and has seen no failure lately: it has nothing to tell."""
-        found = self._breakers.get(endpoint)
-        if found is not None and found.state is State.CLOSED and found.metrics().window_failures == 0:
-            del self._breakers[endpoint]
+        breaker = self._breakers.get(name)
+        if breaker is not None and breaker.state is BreakerState.CLOSED and breaker.metrics().window_failures == 0:
+            del self._breakers[name]

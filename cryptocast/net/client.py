@@ -2,7 +2,7 @@
 
 The order, from the outside in, and what each layer sees:
 
-    single flight > batch > breaker's check > limiter > breaker > retry > pool
+    batch > breaker's check > limiter > breaker > retry > pool
 
 - An open breaker rejects before the limiter: who is rejected neither waits nor takes a place in the minute. The permit
   is taken after the limiter, so that a probe's place is not held by somebody who queues.
@@ -13,7 +13,7 @@ The order, from the outside in, and what each layer sees:
   never got a connection is given back: nobody counted that one.
 - What the pool turns away (no connection free) is nobody's failure.
 
-`SingleFlight` and `Batcher` stand outside and are put there by who knows what may be shared.
+`Batcher` stands outside and is put there by who knows what may be shared.
 """
 
 import asyncio
@@ -34,8 +34,6 @@ from cryptocast.net.pool import Pool, Transport, checked_url, host
 from cryptocast.net.retry import RetryBudget, RetryPolicy
 from cryptocast.net.settings import NetSettings
 
-__all__ = ["ApiClient", "Try"]
-
 log = logging.getLogger(__name__)
 
 NO_VERDICT = frozenset({408, 429})  # a slow client, a client that asks too often: not the upstream's health
@@ -46,7 +44,6 @@ class Try:
     """One request that went out. `status` is None if no answer came."""
 
     client: str
-    endpoint: str
     attempt: int
     status: int | None
     took_s: float
@@ -56,7 +53,6 @@ class Try:
 class _Call:
     url: str
     params: Mapping[str, str] | None
-    endpoint: str
     priority: Priority
     left_s: float
     ends: float | None  # by our clock, when the caller set a deadline
@@ -66,9 +62,8 @@ class ApiClient:
     """Open it once and share it; all methods belong to one event loop.
 
     `headers` may hold a key: they are sent and never logged or put into a message. `remedy`: what to do where nobody
-    can be reached. `pool`: to share connections; the client closes only a pool of its own. `breakers`: the breaker of a
-    class of endpoints. `on_try` hears of each request that went out, and must not raise. `transport`, `clock`, `sleep`,
-    `now` and `rng` are there for tests.
+    can be reached. `pool`: to share connections; the client closes only a pool of its own. `on_try` hears of each
+    request that went out, and must not raise. `transport`, `clock`, `sleep`, `now` and `rng` are there for tests.
     """
 
     def __init__(
@@ -81,7 +76,7 @@ class ApiClient:
         headers: Mapping[str, str] | None = None,
         remedy: str = "Check the network.",
         pool: Pool | None = None,
-        breakers: Callable[[str], Breaker] | None = None,
+        breaker: Breaker | None = None,
         budget: RetryBudget | None = None,
         on_try: Callable[[Try], None] | None = None,
         transport: Transport | None = None,
@@ -91,16 +86,16 @@ class ApiClient:
         rng: random.Random | None = None,
         trust_env: bool = True,  # proxies and certificates of the machine
     ) -> None:
-        self._settings = chosen = settings or NetSettings()
+        self._settings = settings or NetSettings()
         self._base_url = checked_url(base_url)
         self._name, self._limiter, self._clock, self._sleep = name, limiter, clock, sleep
         self._remedy = remedy
         self._headers = {"accept": "application/json", **(headers or {})}
         self._owns_pool = pool is None
-        self.pool = pool or Pool(chosen, transport=transport, trust_env=trust_env, clock=clock)
-        self._breakers, self._on_try = breakers, on_try
-        budget = budget or RetryBudget(chosen.retry_ratio)
-        self._retry = RetryPolicy(max_retries=chosen.max_retries, budget=budget, rng=rng, now=now)
+        self.pool = pool or Pool(self._settings, transport=transport, trust_env=trust_env, clock=clock)
+        self._breaker, self._on_try = breaker, on_try
+        budget = budget or RetryBudget(self._settings.retry_ratio)
+        self._retry = RetryPolicy(max_retries=self._settings.max_retries, budget=budget, rng=rng, now=now)
 
     async def get(
         self,
@@ -109,39 +104,36 @@ class ApiClient:
         *,
         priority: Priority = Priority.USER,
         deadline_s: float | None = None,
-        endpoint: str = "default",
         place: Place | None = None,
     ) -> Answer:
         """The answer to one GET, after retries on 408, 429, 5xx and lost connections.
 
         When the retries or the deadline are used up, the last answer is returned for the caller to read. `deadline_s`
         is the time for everything, the limiter's queue included; without it the settings' time holds for the call,
-        after the queue. `endpoint` names the breaker. `place` comes from `admit`. A caller who is cancelled stops to
-        wait; a call that is under way runs on to its end or its deadline.
+        after the queue. `place` comes from `admit`. A caller who is cancelled stops to wait; a call that is under way
+        runs on to its end or its deadline.
 
         Raises Unreachable when there was no answer, CircuitOpen when the breaker rejects, Overloaded when the call
         could not go out in time.
         """
         ends = None if deadline_s is None else self._clock() + deadline_s
         if place is None:
-            place = await self.admit(priority=priority, deadline_s=deadline_s, endpoint=endpoint)
+            place = await self.admit(priority=priority, deadline_s=deadline_s)
         left = self._settings.deadline_s if ends is None else min(self._settings.deadline_s, ends - self._clock())
-        call = _Call(self._base_url + "/" + path.lstrip("/"), params, endpoint, priority, left, ends)
+        call = _Call(self._base_url + "/" + path.lstrip("/"), params, priority, left, ends)
         try:
             if left <= 0:
-                raise Overloaded(f"The {deadline_s} s of the caller were over in the queue.", retry_after_s=1.0)
+                raise Overloaded(f"The {deadline_s} s that the caller allows passed in the queue.", retry_after_s=1.0)
             task = self.pool.tasks.start(self._guarded(call, place))
         except UpstreamError:
             place.give_back()
             raise
         return await self.pool.tasks.result(task)
 
-    async def admit(
-        self, *, priority: Priority = Priority.USER, deadline_s: float | None = None, endpoint: str = "default"
-    ) -> Place:
+    async def admit(self, *, priority: Priority = Priority.USER, deadline_s: float | None = None) -> Place:
         """Wait for the limiter, for a call that is then made with `place=`. Raises CircuitOpen at once, Overloaded."""
-        if self._breakers is not None:
-            self._breakers(endpoint).check()
+        if self._breaker is not None:
+            self._breaker.check()
         return await self._limiter.acquire(priority, deadline_s=deadline_s)
 
     async def close(self) -> None:
@@ -157,7 +149,7 @@ class ApiClient:
 
     async def _guarded(self, call: _Call, place: Place) -> Answer:
         try:
-            permit = None if self._breakers is None else self._breakers(call.endpoint).admit()
+            permit = None if self._breaker is None else self._breaker.admit()
         except CircuitOpen:
             place.give_back()
             raise
@@ -179,7 +171,9 @@ class ApiClient:
             await self._sleep(pause)
             left -= pause
             try:
-                place = await self._limiter.acquire(call.priority, deadline_s=self._until(call.ends))
+                place = await self._limiter.acquire(
+                    call.priority, deadline_s=None if call.ends is None else call.ends - self._clock()
+                )
                 started = self._clock()
                 left = left if call.ends is None else min(left, call.ends - started)
                 outcome = await self._try(call, attempt + 1, left, place)
@@ -196,7 +190,8 @@ class ApiClient:
         if isinstance(outcome, Answer) and outcome.status == 429:
             self._limiter.pause(self._retry.asked_s(outcome))
         if not self._retry.is_final(outcome):
-            log.info("%s: attempt %d of %d: %s", self._name, attempt, self._retry.max_retries + 1, _reason(outcome))
+            reason = f"status {outcome.status}" if isinstance(outcome, Answer) else outcome.reason
+            log.info("%s: attempt %d of %d: %s", self._name, attempt, self._retry.max_retries + 1, reason)
         if call.priority is Priority.STRANGER or (permit is not None and (permit.is_probe or not permit.is_current)):
             return None
         return self._retry.pause_s(attempt, outcome, left)
@@ -215,17 +210,14 @@ class ApiClient:
             raise
         if self._on_try is not None:
             status = outcome.status if isinstance(outcome, Answer) else None
-            self._on_try(Try(self._name, call.endpoint, attempt, status, self._clock() - started))
+            self._on_try(Try(self._name, attempt, status, self._clock() - started))
         return outcome
-
-    def _until(self, ends: float | None) -> float | None:
-        return None if ends is None else ends - self._clock()
 
     def _unreachable(self, failure: CallFailed, attempts: int) -> Unreachable:
         tries = "once" if attempts == 1 else f"{attempts} times"
         return Unreachable(
-            f"{self._name} could not be reached at {host(self._base_url)} (tried {tries}: {failure.reason})."
-            f" {self._remedy}"
+            f"{self._name} could not be reached at {host(self._base_url)} (tried {tries}: {failure.reason}).",
+            self._remedy,
         )
 
 
@@ -236,7 +228,3 @@ def _judge(permit: Permit, outcome: Answer | CallFailed) -> None:
         permit.ignored()
     else:
         permit.succeeded(outcome.took_s)
-
-
-def _reason(outcome: Answer | CallFailed) -> str:
-    return f"status {outcome.status}" if isinstance(outcome, Answer) else outcome.reason

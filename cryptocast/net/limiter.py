@@ -13,8 +13,6 @@ from typing import Final
 from cryptocast.net.answer import Overloaded
 from cryptocast.net.shared_window import MAX_PAUSE_S, SharedWindow
 
-__all__ = ["Limiter", "Place", "Priority"]
-
 WINDOW_S: Final = 60.0
 TICK_S: Final = 0.001  # shortest sleep, so that rounding of the clock cannot make a loop without end
 NEVER: Final = float("inf")
@@ -75,11 +73,9 @@ class Limiter:
             raise ValueError(f"calls_per_minute is {calls_per_minute}, expected 1 or more")
         self._limit, self._window_s, self._max_waiting = calls_per_minute, window_s, max_waiting
         self._clock, self._sleep = clock, sleep
-        self._shared = (
-            SharedWindow(state_file, limit=calls_per_minute, window_s=window_s, wall=wall, clock=clock)
-            if state_file
-            else None
-        )
+        self._shared: SharedWindow | None = None
+        if state_file is not None:
+            self._shared = SharedWindow(state_file, limit=calls_per_minute, window_s=window_s, wall=wall, clock=clock)
         self._calls: deque[float] = deque()
         self._not_before = float("-inf")
         self._queue: list[_Waiter] = []
@@ -161,7 +157,7 @@ class Limiter:
     def _refuse_hopeless(self, priority: Priority, deadline_s: float | None) -> None:
         wait = max(self.wait_s(), 0.0)
         if self.waiting >= self._max_waiting:
-            raise Overloaded(f"{self.waiting} calls wait for the rate limit already.", retry_after_s=wait)
+            raise Overloaded(f"{self.waiting} calls are already waiting for the rate limit.", retry_after_s=wait)
         if deadline_s is None:
             return
         # At least so long, for no window holds more than the limit; those who come later may still overtake.

@@ -7,15 +7,13 @@ whose own loop is running.
 import asyncio
 import threading
 from collections.abc import Coroutine
-from typing import Any, Self, TypeVar
-
-__all__ = ["LoopThread"]
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines for callers without a loop. Close it, or use it as a context manager."""
+    """Runs coroutines for callers without a loop. Close it at the end."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -41,12 +39,6 @@ class LoopThread:
         self._thread.join(timeout=5.0)
         if not self._thread.is_alive():
             self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 async def _cancel_others() -> None:

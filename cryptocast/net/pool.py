@@ -15,7 +15,9 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import httpcore
@@ -28,11 +30,10 @@ from cryptocast.net.semaphore import Gate
 from cryptocast.net.settings import NetSettings
 from cryptocast.net.tasks import Tasks
 
-__all__ = ["Pool", "PoolMetrics", "Transport", "checked_url", "host"]
-
 log = logging.getLogger(__name__)
 
 Transport: TypeAlias = httpx.AsyncBaseTransport
+Send: TypeAlias = Callable[..., AbstractAsyncContextManager[httpx.Response]]
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 # One layer of gzip makes a piece of 64 KiB at most a thousand times longer. Two layers, or the other codings that the
 # library knows where their packages are installed, have no such bound: a bomb would fill the memory in one piece.
@@ -68,14 +69,14 @@ class Pool:
         trust_env: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = chosen = settings or NetSettings()
+        self._settings = settings = settings or NetSettings()
         self._clock = clock
-        self._http = _http(chosen, transport, trust_env=trust_env)
+        self._http = _http(settings, transport, trust_env=trust_env)
         for pool in _pools(self._http):
             pool._close_connections = self._close_apart
         # Calls queue here and not inside the library, where a call that leaves the queue may take a place with it.
-        self._gate = Gate(chosen.max_connections, chosen.max_waiting, clock=clock)
-        self.tasks = Tasks(chosen.max_connections + chosen.max_waiting)
+        self._gate = Gate(settings.max_connections, settings.max_waiting, clock=clock)
+        self.tasks = Tasks(settings.max_connections + settings.max_waiting)
         self._reaper: asyncio.Task[None] | None = None
         self._live: set[object] = set()  # the requests under way, by what stands for them in the library
         self._closing: set[asyncio.Task[None]] = set()
@@ -85,19 +86,26 @@ class Pool:
     async def get(
         self, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str], *, deadline_s: float
     ) -> Answer:
-        """The answer to one GET, whatever its status. Call it from a task that nobody cancels: `tasks.run`.
+        """The answer to one GET, whatever its status. Call it from a task that nobody cancels: `tasks.start`.
 
         Raises CallFailed when none came within `deadline_s`, Overloaded when no connection became free, Unreachable
         after `close`.
         """
         if self._closed:
-            raise Unreachable("The connections are closed already.")
-        request = _Request(url, params, headers, self._timeouts(deadline_s))
+            raise Unreachable("The connections are already closed.")
+        send = partial(
+            self._http.stream,
+            "GET",
+            url,
+            params=params or None,
+            headers={"accept-encoding": "gzip", **headers},
+            timeout=self._timeouts(deadline_s),
+        )
         ends = asyncio.get_running_loop().time() + deadline_s
         try:
             # The queue has a timeout of its own, so that waiting here is never taken for a failure of the upstream.
             async with self._gate.place(min(self._settings.pool_timeout_s, deadline_s)), asyncio.timeout_at(ends):
-                return await self._exchange(request)
+                return await self._exchange(send)
         except (httpx.HTTPError, OSError) as error:  # TimeoutError is an OSError
             await self.reap()
             raise _failed(error) from error
@@ -157,47 +165,37 @@ class Pool:
             log.warning("connections did not close within %.1f s", CLOSE_S)
 
     def _timeouts(self, deadline_s: float) -> httpx.Timeout:
-        chosen = self._settings
+        phases = ("connect", "read", "write", "pool")
         return httpx.Timeout(
-            connect=min(chosen.connect_timeout_s, deadline_s),
-            read=min(chosen.read_timeout_s, deadline_s),
-            write=min(chosen.write_timeout_s, deadline_s),
-            pool=min(chosen.pool_timeout_s, deadline_s),
+            **{phase: min(getattr(self._settings, f"{phase}_timeout_s"), deadline_s) for phase in phases}
         )
 
-    async def _exchange(self, request: "_Request") -> Answer:
+    async def _exchange(self, send: Send) -> Answer:
         """A connection that idled may be closed by the other side just as we use it. Then nobody has read the request,
         and it is sent again, once."""
         progress = _Progress()
         try:
-            return await self._send(request, progress)
+            return await self._send(send, progress)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
             if not progress.met_a_closed_connection:
                 raise
             self._repeated += 1
             await self.reap()
-            return await self._send(request, _Progress())
+            return await self._send(send, _Progress())
 
-    async def _send(self, request: "_Request", progress: "_Progress") -> Answer:
+    async def _send(self, send: Send, progress: "_Progress") -> Answer:
         self._live.add(progress)
         try:
-            return await self._receive(request, progress)
+            return await self._receive(send, progress)
         finally:
             self._live.discard(progress)
             if progress.handshaking is not None:  # broken off: nobody else would close what is below it
                 await progress.handshaking.aclose()
 
-    async def _receive(self, request: "_Request", progress: "_Progress") -> Answer:
+    async def _receive(self, send: Send, progress: "_Progress") -> Answer:
         started = self._clock()
         body = bytearray()
-        async with self._http.stream(
-            "GET",
-            request.url,
-            params=request.params or None,
-            headers={"accept-encoding": "gzip", **request.headers},
-            timeout=request.timeouts,
-            extensions={"trace": progress},
-        ) as response:
+        async with send(extensions={"trace": progress}) as response:
             coding = response.headers.get("content-encoding", "").strip().lower()
             if coding not in CODINGS:
                 raise httpx.DecodingError(f"the answer is packed as {coding[:40]!a}, asked for was gzip")
@@ -216,14 +214,6 @@ class Pool:
         while any(pool.connections for pool in _pools(self._http)):
             await asyncio.sleep(self._settings.reap_every_s)
             await self.reap()
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    url: str
-    params: Mapping[str, str] | None
-    headers: Mapping[str, str]
-    timeouts: httpx.Timeout
 
 
 class _Progress:
@@ -250,16 +240,16 @@ class _Progress:
         return self._sent and not self._connected and not self._answered
 
 
-def _http(chosen: NetSettings, transport: Transport | None, *, trust_env: bool) -> httpx.AsyncClient:
+def _http(settings: NetSettings, transport: Transport | None, *, trust_env: bool) -> httpx.AsyncClient:
     """The library's client. ConfigError where the machine's proxies or certificates are none."""
     try:
         return httpx.AsyncClient(
             http1=True,
             http2=False,
             limits=httpx.Limits(
-                max_connections=chosen.max_connections,
-                max_keepalive_connections=chosen.max_connections,
-                keepalive_expiry=chosen.keepalive_s,
+                max_connections=settings.max_connections,
+                max_keepalive_connections=settings.max_connections,
+                keepalive_expiry=settings.keepalive_s,
             ),
             follow_redirects=False,
             transport=transport,

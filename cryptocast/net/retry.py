@@ -1,7 +1,7 @@
 """Whether a failed try is followed by another, and after how long.
 
-Only what may pass by itself is tried again (408, 429, 5xx, lost connections), only GET, at most so often, only inside
-the deadline, and only while retries stay a small share of all calls: when everything fails, retries would multiply
+Only what may pass by itself is tried again (408, 429, 5xx, lost connections), at most so often, only inside the
+deadline, and only while retries stay a small share of all calls: when everything fails, retries would multiply
 the load on an upstream that is down already. A 429 does not draw on that share: the limiter bounds those calls.
 """
 
@@ -12,9 +12,6 @@ from typing import Final
 
 from cryptocast.net.answer import Answer, CallFailed
 
-__all__ = ["IDEMPOTENT", "RETRIED", "RetryBudget", "RetryPolicy", "full_jitter"]
-
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 RETRIED: Final = frozenset({408, 429, *range(500, 600)})
 TOO_MANY: Final = 429
 BACKOFF_S: Final = 0.5  # upper end of the first pause; doubles with each retry
@@ -36,13 +33,7 @@ class RetryBudget:
     x n retries. Source: Finagle's RetryBudget."""
 
     def __init__(self, ratio: float = 0.2, reserve: float = RESERVE) -> None:
-        if not 0.0 <= ratio <= 1.0 or reserve < 0.0:
-            raise ValueError(f"ratio is {ratio}, expected 0 to 1; reserve is {reserve}, expected 0 or more")
         self._ratio, self._reserve, self._left = ratio, reserve, reserve
-
-    @property
-    def left(self) -> float:
-        return self._left
 
     def called(self) -> None:
         """A call, not a retry, goes out."""
@@ -72,18 +63,16 @@ class RetryPolicy:
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, no secret depends on it
         self._now = now
 
-    def is_final(self, outcome: Answer | CallFailed, *, method: str = "GET") -> bool:
-        """Whether another try could not bring anything better, or must not be made."""
-        if method not in IDEMPOTENT:
-            return True
+    def is_final(self, outcome: Answer | CallFailed) -> bool:
+        """Whether another try could not bring anything better."""
         return outcome.hopeless if isinstance(outcome, CallFailed) else outcome.status not in RETRIED
 
     def asked_s(self, outcome: Answer | CallFailed) -> float:
         """How long the upstream wants to be left alone: what a 429 or 503 says, and a guess for a 429 that does not."""
         if not isinstance(outcome, Answer) or outcome.status not in (TOO_MANY, 503):
             return 0.0
-        stated = outcome.retry_after_s(self._now())
-        return stated if stated is not None else BLIND_PAUSE_S if outcome.status == TOO_MANY else 0.0
+        wait = outcome.retry_after_s(self._now())
+        return wait if wait is not None else BLIND_PAUSE_S if outcome.status == TOO_MANY else 0.0
 
     def pause_s(self, attempt: int, outcome: Answer | CallFailed, left_s: float) -> float | None:
         """Seconds to wait after try number `attempt` before the next; None if there is to be none.

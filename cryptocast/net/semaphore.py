@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 
 from cryptocast.net.answer import Overloaded
 
-__all__ = ["Gate"]
-
 
 class Gate:
     """`places` inside, `max_waiting` before the door, first come first served."""
@@ -18,13 +16,8 @@ class Gate:
         self._places, self._max_waiting, self._clock = places, max_waiting, clock
         self._queue: deque[asyncio.Future[None]] = deque()
         self._inside = 0
-        self.waited_s = 0.0
-        self.longest_wait_s = 0.0
+        self.waited_s = self.longest_wait_s = 0.0
         self.turned_away = 0
-
-    @property
-    def inside(self) -> int:
-        return self._inside
 
     @property
     def waiting(self) -> int:
@@ -45,7 +38,7 @@ class Gate:
             return
         if len(self._queue) >= self._max_waiting:
             self.turned_away += 1
-            raise Overloaded(f"{self._max_waiting} calls wait for a free connection already.", retry_after_s=1.0)
+            raise Overloaded(f"{self._max_waiting} calls are already waiting for a free connection.", retry_after_s=1.0)
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         started = self._clock()

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["NetSettings"]
-
 
 @dataclass(frozen=True, slots=True)
 class NetSettings:

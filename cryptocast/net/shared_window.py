@@ -12,8 +12,6 @@ from filelock import FileLock, Timeout
 
 from cryptocast.files import OWN_FILE, make_own_folder, open_own_file
 
-__all__ = ["MAX_PAUSE_S", "SharedWindow"]
-
 log = logging.getLogger(__name__)
 
 BUSY_S: Final = 0.02  # until another process will have let go of the lock
@@ -22,7 +20,7 @@ PATIENCE_S: Final = 5.0  # a holder that is stopped, and not dead, must not stop
 PAUSE_PATIENCE_S: Final = 0.1
 
 
-class _State(msgspec.Struct):
+class _SharedCalls(msgspec.Struct):
     """Wall times, in seconds since 1970: the one clock that processes and restarts have in common."""
 
     calls: list[float] = []
@@ -115,7 +113,7 @@ class SharedWindow:
         self._write(state)
         return 0.0
 
-    def _current(self) -> tuple[_State, float]:
+    def _current(self) -> tuple[_SharedCalls, float]:
         """What the file says, as it holds now, with what this process has not written yet."""
         state, now = self._read(), self._wall()
         for at in self._given_back:
@@ -130,12 +128,12 @@ class SharedWindow:
         self._unwritten_pause = None
         return state, now
 
-    def _read(self) -> _State:
+    def _read(self) -> _SharedCalls:
         with suppress(FileNotFoundError, msgspec.DecodeError):
-            return msgspec.json.decode(self._path.read_bytes(), type=_State)
-        return _State()
+            return msgspec.json.decode(self._path.read_bytes(), type=_SharedCalls)
+        return _SharedCalls()
 
-    def _write(self, state: _State) -> None:
+    def _write(self, state: _SharedCalls) -> None:
         beside = self._path.with_name(self._path.name + ".new")
         with open(beside, "wb", opener=open_own_file) as file:
             file.write(msgspec.json.encode(state))

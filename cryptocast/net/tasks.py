@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 from cryptocast.net.answer import Overloaded, Unreachable
 
-__all__ = ["Tasks"]
-
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -29,15 +27,12 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of the work. Raises what it raises, and Unreachable if `close` ended it."""
-        return await self.result(self.start(work))
-
     async def result(self, task: asyncio.Task[T]) -> T:
-        """What came of work that `start` began. A cancelled caller only stops to wait."""
+        """What came of work that `start` began. A cancelled caller only stops to wait. Raises what the work raises, and
+        Unreachable if `close` ended it."""
         await asyncio.wait({task})
         if task.cancelled():
-            raise Unreachable("The call was given up, because its connections are being closed.")
+            raise Unreachable("The call was cancelled because its connections are being closed.")
         return task.result()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -45,8 +40,8 @@ class Tasks:
         if self._closed or len(self._running) >= self._most:
             work.close()
             if self._closed:
-                raise Unreachable("The connections are closed already.")
-            raise Overloaded(f"{self._most} calls are under way, no more are begun. Try again.", retry_after_s=1.0)
+                raise Unreachable("The connections are already closed.")
+            raise Overloaded(f"{self._most} calls are under way, no more are started. Try again.", retry_after_s=1.0)
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)

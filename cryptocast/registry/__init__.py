@@ -7,107 +7,51 @@ registry before or after the change. It never fits or loads a model, never runs 
 clock: the time and the person come in as arguments.
 """
 
-from cryptocast.evaluation.records import Evidence, Trial, TrialCommand
-from cryptocast.registry.append_only import SeriesLike, most_telling, series_name
-from cryptocast.registry.cached_registry import KeptRegistry, RegistryWatch, registry_stamp
-from cryptocast.registry.contest import Contest, HorizonContest, Paired, contest, horizon_sentence
+from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore
+from cryptocast.registry.cached_registry import CachedRegistry, RegistryWatch, registry_stamp
+from cryptocast.registry.contest import Contest
 from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
-from cryptocast.registry.gate import Decision, Grounds, Standing, best_of, first_version, next_version, standings
-from cryptocast.registry.ledger import CalibrationState, Learn, LedgerRow, MaturedRow, Outcome
-from cryptocast.registry.live_status import Drift, LiveMark
-from cryptocast.registry.manifest import (
-    Artefact,
-    CoinCalibration,
-    CoinData,
-    FitManifest,
-    HoldOut,
-    HorizonScore,
-    IntervalCoverage,
-    artefacts_of,
-    canonical_json,
-    recipe_hash,
-    sha256_hex,
-)
-from cryptocast.registry.references import BEST, Reference, nearest, parse_reference
-from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
-from cryptocast.registry.retention import Collected
-from cryptocast.registry.verify import Finding
-from cryptocast.registry.version import (
-    CHALLENGER,
-    PRODUCTION,
-    Action,
-    Event,
-    ListedScore,
-    ListedVerdict,
-    ListedVersion,
-    NewVersion,
-    Version,
-    VersionKey,
-    version_name,
-)
+from cryptocast.registry.gate import first_version
+from cryptocast.registry.ledger import LedgerOutcome, LedgerRow, MaturedRow
+from cryptocast.registry.live_status import LiveMark
+from cryptocast.registry.manifest import CoinCalibration, CoinData, FitManifest, artefacts_of, recipe_hash, sha256_hex
+from cryptocast.registry.reasons import Reason
+from cryptocast.registry.references import VersionReference
+from cryptocast.registry.registry import ProductionMovedError, Registry
+from cryptocast.registry.version import CHALLENGER, PRODUCTION, Event, NewVersion, Version, VersionKey, VersionSummary
 
 __all__ = [
-    "BEST",
     "CHALLENGER",
     "PRODUCTION",
     "AbEvent",
     "AbTest",
-    "Action",
-    "Artefact",
-    "CalibrationState",
+    "CachedRegistry",
     "CoinCalibration",
     "CoinData",
-    "Collected",
     "Contest",
-    "Decision",
-    "Drift",
     "Event",
     "Evidence",
-    "Finding",
     "FitManifest",
-    "Grounds",
     "HoldOut",
-    "HorizonContest",
     "HorizonScore",
-    "IntervalCoverage",
-    "KeptRegistry",
-    "Learn",
+    "LedgerOutcome",
     "LedgerRow",
-    "ListedScore",
-    "ListedVerdict",
-    "ListedVersion",
     "LiveMark",
     "MaturedRow",
     "NewVersion",
-    "Outcome",
-    "Paired",
     "ProductionMovedError",
-    "Promotion",
-    "Reference",
+    "Reason",
     "Registry",
     "RegistryWatch",
-    "SeriesLike",
     "Side",
-    "Standing",
-    "Trial",
-    "TrialCommand",
     "Version",
     "VersionKey",
+    "VersionReference",
+    "VersionSummary",
     "artefacts_of",
-    "best_of",
-    "canonical_json",
-    "contest",
     "first_version",
-    "horizon_sentence",
-    "most_telling",
-    "nearest",
-    "next_version",
-    "parse_reference",
     "recipe_hash",
     "registry_stamp",
-    "series_name",
     "sha256_hex",
     "side_of",
-    "standings",
-    "version_name",
 ]

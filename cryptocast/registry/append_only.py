@@ -5,41 +5,21 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Evidence, Record, Trial, TrialCommand
 from cryptocast.registry.database import Connection, Row
 from cryptocast.registry.manifest import canonical_json, decode, sha256_hex
-from cryptocast.registry.tables import DAMAGED, Where, blob, conditions, time_text
-
-__all__ = ["EVIDENCE", "TRIALS", "Journal", "SeriesLike", "evidence_for", "most_telling", "series_name", "trials_on"]
+from cryptocast.registry.tables import DAMAGED, Where, conditions, matching, time_text
+from cryptocast.registry.version import VersionKey
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
-
-
-class SeriesLike(Protocol):
-    """Anything that names a series of candles, such as a VersionKey."""
-
-    @property
-    def coin(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def vs(self) -> str: ...
-    @property
-    def granularity(self) -> Granularity: ...
-
-
-def series_name(key: SeriesLike) -> str:
-    """The series as trials name it: sample/usd/daily/bitcoin."""
-    return f"{key.source}/{key.vs}/{key.granularity}/{key.coin}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +37,7 @@ class Journal(Generic[R]):
 
     def append(self, connection: Connection, records: Sequence[R]) -> list[R]:
         """Write those that are not there yet, and return them. One that is there stands, whatever the new one says."""
-        written = []
+        new = []
         same = " AND ".join(f"v.{column} = ?" for column in self.identity)
         for record in records:
             columns = self.columns(record)
@@ -66,16 +46,16 @@ class Journal(Generic[R]):
             if not stands:
                 data = canonical_json(record)
                 self._insert(connection, {**columns, "record": data, "digest": sha256_hex(data)})
-                written.append(record)
+                new.append(record)
             elif msgspec.structs.replace(stands[0], **{self.moment: getattr(record, self.moment)}) != record:
-                told = ", ".join(map(str, identity))
-                log.warning("%s: %s was recorded before with other contents, which stand", self.table, told)
-        return written
+                name = ", ".join(map(str, identity))
+                log.warning("%s: %s was recorded before with other contents, which stand", self.table, name)
+        return new
 
     def read(self, connection: Connection, where: str, values: Sequence[object]) -> list[R]:
         """The records of the rows `v` that an SQL condition (and order) selects. Raises RegistryError if damaged."""
-        found = connection.execute(f"SELECT v.* FROM {self.table} v WHERE {where}", values)
-        return [self.decode(row) for row in found]
+        rows = connection.execute(f"SELECT v.* FROM {self.table} v WHERE {where}", values)
+        return [self.decode(row) for row in rows]
 
     def matching(self, connection: Connection, where: Where) -> list[R]:
         """The records whose columns have these values, in the order in which they were written."""
@@ -85,10 +65,7 @@ class Journal(Generic[R]):
     def decode(self, row: Row) -> R:
         """The record of a row. Raises RegistryError if it is not what was written."""
         where = f"Row {row['id']} of the {self.table}"
-        data = blob(row["record"])
-        if sha256_hex(data) != row["digest"]:
-            raise RegistryError(f"{where} does not match its hash. {DAMAGED}")
-        record = decode(data, self.kind, where)
+        record = decode(matching(row["record"], row["digest"], where), self.kind, where)
         if any(row[column] != value for column, value in self.columns(record).items()):
             raise RegistryError(f"{where} has other columns than its record says. {DAMAGED}")
         return record
@@ -146,16 +123,16 @@ EVIDENCE: Final = Journal("evidence", Evidence, _evidence_columns, ("run", "reci
 TRIALS: Final = Journal("trials", Trial, _trial_columns, ("run", "series", "name"), "at")
 
 
-def evidence_for(connection: Connection, key: SeriesLike, recipe: str, within: timedelta) -> Evidence | None:
+def evidence_for(connection: Connection, key: VersionKey, recipe: str, within: timedelta) -> Evidence | None:
     """The evidence about a recipe on a coin, else that which was pooled over coins with it among them: `most_telling`
     of the walks that ended no longer than `within` before the newest."""
     where = "v.recipe = ? AND v.source = ? AND v.vs = ? AND v.granularity = ? AND v.coin = ?"
     series = (recipe, key.source, key.vs, key.granularity)
-    found = _recent(connection, where, (*series, key.coin), within)
-    if not found:
+    walks = _recent(connection, where, (*series, key.coin), within)
+    if not walks:
         values = (*series, "", f",{key.coin},")
-        found = _recent(connection, f"{where} AND instr(v.coins, ?) > 0", values, within)
-    return most_telling(found, origins=_origins)
+        walks = _recent(connection, f"{where} AND instr(v.coins, ?) > 0", values, within)
+    return most_telling(walks, origins=_origins)
 
 
 def most_telling(newest_first: Sequence[T], *, origins: Callable[[T], int]) -> T | None:
@@ -165,7 +142,7 @@ def most_telling(newest_first: Sequence[T], *, origins: Callable[[T], int]) -> T
     is nearly as long and newer may.
     """
     most = max(map(origins, newest_first), default=0)
-    return next((found for found in newest_first if 2 * origins(found) >= most), None)
+    return next((walk for walk in newest_first if 2 * origins(walk) >= most), None)
 
 
 def _recent(connection: Connection, where: str, values: Sequence[object], within: timedelta) -> list[Evidence]:

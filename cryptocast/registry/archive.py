@@ -22,12 +22,12 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from cryptocast.config import COIN_PATTERN
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import HoldOut, Record
 from cryptocast.evaluation.stored import read_stored
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.registry.manifest import (
-    COIN_PATTERN,
     Artefact,
     CoinCalibration,
     FitManifest,
@@ -35,8 +35,6 @@ from cryptocast.registry.manifest import (
     sha256_hex,
 )
 from cryptocast.registry.version import NewVersion, Version
-
-__all__ = ["MAX_BYTES", "Archive", "pack", "read_archive", "unpack"]
 
 INDEX: Final = "index.json"
 SEAL: Final = "index.sha256"
@@ -125,7 +123,7 @@ def read_archive(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise RegistryError(f"{path} is no plain file. Name an archive that cryptocast registry export wrote.")
+            raise RegistryError(f"{path} is not a plain file. Name an archive written by cryptocast registry export.")
         if status.st_size > MAX_BYTES:
             raise RegistryError(f"{path} has {status.st_size:,} bytes, more than the {MAX_BYTES:,} of any archive.")
         with path.open("rb") as file:
@@ -150,8 +148,8 @@ def unpack(data: bytes, origin: str) -> Archive:
     except RegistryError as error:
         raise RegistryError(f"The archive {origin} is refused: {error}") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise RegistryError(f"The archive {origin} is refused: it is no archive of ours ({told}).") from error
+        cause = " ".join(str(error).split())[:200]
+        raise RegistryError(f"The archive {origin} is refused: it is not a cryptocast archive ({cause}).") from error
 
 
 def _check_end(tail: bytes, size: int, origin: str) -> None:
@@ -160,30 +158,30 @@ def _check_end(tail: bytes, size: int, origin: str) -> None:
     tail: the last TAIL_BYTES, or all where there are fewer. Archives of ours have no comment and are too small to need
     the records of large ones.
     """
-    refused = f"The archive {origin} is refused: "
+    refusal = f"The archive {origin} is refused: "
     if len(tail) < END.size or tail[-END.size :][:4] != END_SIGN:
         raise RegistryError(
-            refused + "it is no archive of ours, or it was cut: it does not end in the record of a ZIP."
+            refusal + "it is not a cryptocast archive, or it was cut short: it does not end like a ZIP."
         )
     _, disk, first, here, members, length, place, comment = END.unpack(tail[-END.size :])
     if (disk, first, comment) != (0, 0, 0) or here != members or tail[:4] == LOCATOR_SIGN:
-        raise RegistryError(refused + "it is no archive of ours: its last record is that of a large or divided ZIP.")
+        raise RegistryError(refusal + "it is not a cryptocast archive: it ends like a large or divided ZIP.")
     if members > MAX_MEMBERS + 3:
-        raise RegistryError(refused + f"it has {members:,} members, more than {MAX_MEMBERS + 3:,}.")
+        raise RegistryError(refusal + f"it has {members:,} members, more than {MAX_MEMBERS + 3:,}.")
     if length > members * MAX_ENTRY_BYTES or place + length + END.size != size:
-        raise RegistryError(refused + f"its directory has {length:,} bytes, which {members:,} members do not need.")
+        raise RegistryError(refusal + f"its directory has {length:,} bytes, which {members:,} members do not need.")
 
 
 def _unpacked(source: zipfile.ZipFile, size: int) -> Archive:
     members = _members(source.infolist(), size)
-    told = _read(source, members, INDEX, MAX_INDEX_BYTES)
-    index = _decoded(told, Index, INDEX)
+    text = _read(source, members, INDEX, MAX_INDEX_BYTES)
+    index = _decoded(text, Index, INDEX)
     sealed = {SEAL} if index.schema == "cryptocast.archive/2" else set()
     expected = {INDEX, MANIFEST, *sealed, *(FOLDER + artefact.name for artefact in index.artefacts)}
     if set(members) != expected:
         odd = sorted(set(members) ^ expected)
         raise RegistryError(f"its members are not those that its index names: {odd[0][:100]!a}.")
-    if sealed and _read(source, members, SEAL, 64) != sha256_hex(told).encode():
+    if sealed and _read(source, members, SEAL, 64) != sha256_hex(text).encode():
         raise RegistryError("its index, with the scores and calibrations in it, does not match the hash beside it.")
     text = _read(source, members, MANIFEST, index.manifest_bytes)
     if sha256_hex(text) != index.fit_id:
@@ -207,12 +205,12 @@ class _State(msgspec.Struct, frozen=True):
     baseline_at: Mapping[Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}\Z")], str] = {}
 
 
-def _calibration(found: CoinCalibration) -> CoinCalibration:
+def _calibration(calibration: CoinCalibration) -> CoinCalibration:
     try:
-        msgspec.convert(found.state, _State)
+        msgspec.convert(calibration.state, _State)
     except msgspec.ValidationError as error:
-        raise RegistryError(f"the calibration of {found.coin} cannot be read: {error}.") from error
-    return found
+        raise RegistryError(f"the calibration of {calibration.coin} cannot be read: {error}.") from error
+    return calibration
 
 
 def _printable(value: object) -> bool:
@@ -237,22 +235,22 @@ def _members(infos: Sequence[zipfile.ZipInfo], size: int) -> dict[str, zipfile.Z
     """The members by name, if each is a plain stored file and all together are no more than the archive itself."""
     if len(infos) > MAX_MEMBERS + 3:  # the directory may hold more than the record at the end says
         raise RegistryError(f"it has {len(infos)} members, more than {MAX_MEMBERS + 3}.")
-    found: dict[str, zipfile.ZipInfo] = {}
+    members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         name = info.filename
         mode = info.external_attr >> 16
-        if name in found:
+        if name in members:
             raise RegistryError(f"{name[:100]!a} comes twice.")
         if info.is_dir() or (mode and not stat.S_ISREG(mode)):
-            raise RegistryError(f"{name[:100]!a} is no plain file but a link or a folder.")
+            raise RegistryError(f"{name[:100]!a} is a link or a folder, not a plain file.")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise RegistryError(f"{name[:100]!a} is compressed, and members are stored as they are.")
         if info.flag_bits & 0x1:
             raise RegistryError(f"{name[:100]!a} is encrypted.")
-        found[name] = info
-    if sum(info.file_size for info in found.values()) > size:
+        members[name] = info
+    if sum(info.file_size for info in members.values()) > size:
         raise RegistryError("its members overlap: together they are larger than the archive.")
-    return found
+    return members
 
 
 def _read(source: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str, limit: int) -> bytes:

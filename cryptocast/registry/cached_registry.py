@@ -3,23 +3,15 @@
 import threading
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
-from cryptocast.config import GateConfig, Granularity
+from cryptocast.config import GateConfig
 from cryptocast.errors import RegistryError
-from cryptocast.evaluation.records import Evidence
-from cryptocast.registry.append_only import SeriesLike
 from cryptocast.registry.database import Database, file_facts
-from cryptocast.registry.experiments import AbTest
-from cryptocast.registry.ledger import CalibrationState
-from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.objects import Objects
-from cryptocast.registry.references import Reference
 from cryptocast.registry.registry import Registry
-from cryptocast.registry.version import Version, VersionKey
 
-__all__ = ["KeptRegistry", "RegistryWatch", "registry_stamp"]
-
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_ANSWERS: Final = 8192
@@ -70,7 +62,18 @@ class RegistryWatch:
         return self._stamp
 
 
-class KeptRegistry(Registry):
+def _cached(
+    ask: Callable[Concatenate[Registry, P], T],
+) -> "Callable[Concatenate[CachedRegistry, P], T]":
+    """The same question, asked of the database once for each state of the registry. An error is not remembered."""
+
+    def answer(self: "CachedRegistry", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.remembered((ask.__name__, args, *kwargs.items()), lambda: ask(self, *args, **kwargs))
+
+    return answer
+
+
+class CachedRegistry(Registry):
     """A Registry whose answers to the questions of forecasts are kept for as long as `stamp` gives the same."""
 
     def __init__(self, database: Database, objects: Objects, gate: GateConfig, stamp: Callable[[], Hashable]) -> None:
@@ -82,57 +85,21 @@ class KeptRegistry(Registry):
 
     @classmethod
     def over(cls, store: Path, *, gate: GateConfig, stamp: Callable[[], Hashable]) -> Self:
-        """That of a store. A registry that cannot be read is told of when it is asked."""
+        """That of a store. One that cannot be read raises when it is asked, not here."""
         folder = (store / FILE).parent
         database = Database(store / FILE, busy_timeout_s=BUSY_S)
         return cls(database, Objects(folder / "objects"), gate, stamp)
 
-    def best(self, coin: str, *, source: str, vs: str = "usd", granularity: Granularity = "daily") -> Version | None:
-        """As Registry's."""
-        ask = super().best
-        return self._remembered(
-            ("best", coin, source, vs, granularity),
-            lambda: ask(coin, source=source, vs=vs, granularity=granularity),
-        )
+    best = _cached(Registry.best)
+    alias = _cached(Registry.alias)
+    get = _cached(Registry.get)
+    evidence_for = _cached(Registry.evidence_for)
+    calibration_states = _cached(Registry.calibration_states)
+    live_mark = _cached(Registry.live_mark)
+    ab_tests = _cached(Registry.ab_tests)
 
-    def alias(self, key: VersionKey, name: str) -> Version | None:
-        """As Registry's."""
-        ask = super().alias
-        return self._remembered(("alias", key, name), lambda: ask(key, name))
-
-    def get(
-        self, reference: str | Reference, *, source: str, vs: str = "usd", granularity: Granularity = "daily"
-    ) -> Version:
-        """As Registry's."""
-        ask = super().get
-        return self._remembered(
-            ("get", str(reference), source, vs, granularity),
-            lambda: ask(reference, source=source, vs=vs, granularity=granularity),
-        )
-
-    def evidence_for(self, key: SeriesLike, recipe: str) -> Evidence | None:
-        """As Registry's."""
-        ask = super().evidence_for
-        question = ("evidence", key.coin, key.source, key.vs, key.granularity, recipe)
-        return self._remembered(question, lambda: ask(key, recipe))
-
-    def calibration_states(self, key: VersionKey, number: int) -> dict[int, CalibrationState]:
-        """As Registry's."""
-        ask = super().calibration_states
-        return self._remembered(("calibration", key, number), lambda: ask(key, number))
-
-    def live_mark(self, key: VersionKey, number: int) -> LiveMark | None:
-        """As Registry's."""
-        ask = super().live_mark
-        return self._remembered(("mark", key, number), lambda: ask(key, number))
-
-    def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
-        """As Registry's."""
-        ask = super().ab_tests
-        return self._remembered(("ab", key), lambda: ask(key))
-
-    def _remembered(self, question: Hashable, ask: Callable[[], T]) -> T:
-        """An error is not remembered."""
+    def remembered(self, question: Hashable, ask: Callable[[], T]) -> T:
+        """The answer to a question in this state of the registry, asked for once."""
         stamp = self._stamp()
         with self._guard:
             if stamp != self._at or len(self._answers) > MAX_ANSWERS:

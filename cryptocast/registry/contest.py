@@ -15,9 +15,10 @@ from typing import Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import GateConfig
+from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.scoring.coverage import Coverage, coverage
 from cryptocast.scoring.dates import mean_by_date, overlapping_origins
 from cryptocast.scoring.diebold_mariano import diebold_mariano
@@ -25,17 +26,13 @@ from cryptocast.scoring.multiple import holm
 from cryptocast.scoring.sequential import bet_on_difference, independent_blocks
 from cryptocast.scoring.skill import skill
 
-__all__ = ["Contest", "HorizonContest", "Paired", "contest", "fortune", "horizon_sentence"]
-
 # Blocks whose differences only set the scale of the first bet.
 FIRST_BLOCKS: Final = 8
 SCALE: Final = 4.0  # standard deviations at which a difference is cut off
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Paired:
+class LossPairs:
     """Both models' forecasts of the same (coin, origin) pairs at one horizon.
 
     dates (n,) int64 issue times; challenger, production (n,) losses of one unit, no NaN; hits: percent -> whether the
@@ -44,10 +41,10 @@ class Paired:
 
     horizon: int
     step: int
-    dates: npt.NDArray[np.int64]
-    challenger: Floats
-    production: Floats
-    hits: Mapping[int, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+    dates: Int64Array
+    challenger: FloatArray
+    production: FloatArray
+    hits: Mapping[int, tuple[BoolArray, BoolArray]]
 
 
 class HorizonContest(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,31 +68,32 @@ class Contest(msgspec.Struct, frozen=True, kw_only=True):
     skill: float | None  # mean over the horizons
     rests_on: str
     horizons: tuple[HorizonContest, ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
 
-def contest(pairs: Sequence[Paired], config: GateConfig, *, rests_on: str) -> Contest:
+def contest(pairs: Sequence[LossPairs], config: GateConfig, *, rests_on: str) -> Contest:
     """Whether the challenger is better by the test and by `gate.margin`, worse nowhere, and not worse calibrated."""
     pairs = [pair for pair in pairs if pair.dates.size]
     rows = _rows(pairs)
     e_value = sum(row.e_value for row in rows) / len(rows) if rows else 1.0
     skills = [row.skill for row in rows if row.skill is not None]
     mean = sum(skills) / len(skills) if skills else None
+    p = min(1.0, 1.0 / max(e_value, 1e-300))
     against = []
     if e_value < 1.0 / config.alpha:
-        against.append(
-            f"not shown to be better: p {min(1.0, 1.0 / max(e_value, 1e-300)):.2g} on {rests_on}, at most "
-            f"{config.alpha:g} is needed"
-        )
+        against.append(Reason(ReasonCode.NOT_BETTER, {"p": p, "rests_on": rests_on, "alpha": config.alpha}))
     if mean is None or mean < config.margin:
-        told = "unknown" if mean is None else f"{100 * mean:+.2f} %"
-        against.append(f"mean skill over production {told}, at least {100 * config.margin:+.2f} % is needed")
-    against += [_worse(row) for row in rows if row.p_worse is not None and row.p_worse < config.alpha]
+        against.append(Reason(ReasonCode.SKILL_TOO_SMALL, {"skill": mean, "margin": config.margin}))
+    against += [
+        Reason(ReasonCode.WORSE_THAN_PRODUCTION, {"horizon": row.horizon, "skill": row.skill, "p": row.p_worse})
+        for row in rows
+        if row.p_worse is not None and row.p_worse < config.alpha
+    ]
     against += [fault for pair in pairs for fault in _coverage_faults(pair, config)]
     return Contest(
         better=not against,
         e_value=e_value,
-        p=min(1.0, 1.0 / max(e_value, 1e-300)),
+        p=p,
         skill=mean,
         rests_on=rests_on,
         horizons=tuple(rows),
@@ -103,33 +101,33 @@ def contest(pairs: Sequence[Paired], config: GateConfig, *, rests_on: str) -> Co
     )
 
 
-def fortune(pair: Paired) -> float:
+def fortune(pair: LossPairs) -> float:
     """What betting on the challenger has made of 1 by now, at one horizon."""
     _, difference, _ = mean_by_date(pair.challenger - pair.production, pair.dates)
     blocks = independent_blocks(difference, overlapping_origins(pair.horizon, pair.step))
     if blocks.size <= FIRST_BLOCKS:
         return 1.0
     # The scale of each bet comes from the blocks before it, whose outcomes were known.
-    seen = np.cumsum(blocks**2)[:-1] / np.arange(1, blocks.size)
-    scale = SCALE * np.sqrt(seen[FIRST_BLOCKS - 1 :])
+    mean_square = np.cumsum(blocks**2)[:-1] / np.arange(1, blocks.size)
+    scale = SCALE * np.sqrt(mean_square[FIRST_BLOCKS - 1 :])
     placed = scale > 0.0
     if not placed.any():
         return 1.0
     return bet_on_difference(blocks[FIRST_BLOCKS:][placed] / scale[placed], scale=1.0).e_value
 
 
-def _rows(pairs: Sequence[Paired]) -> list[HorizonContest]:
+def _rows(pairs: Sequence[LossPairs]) -> list[HorizonContest]:
     worse = holm(np.array([_p_worse(pair) for pair in pairs], dtype=np.float64))
     rows = []
     for pair, p in zip(pairs, worse.tolist(), strict=True):
-        found = skill(pair.challenger, pair.production, pair.dates, horizon=pair.horizon, step=pair.step)
+        gain = skill(pair.challenger, pair.production, pair.dates, horizon=pair.horizon, step=pair.step)
         rows.append(
             HorizonContest(
                 horizon=pair.horizon,
                 dates=int(np.unique(pair.dates).size),
-                skill=found.value,
-                lower=found.lower,
-                upper=found.upper,
+                skill=gain.value,
+                lower=gain.lower,
+                upper=gain.upper,
                 e_value=fortune(pair),
                 p_worse=None if math.isnan(p) else p,
             )
@@ -137,12 +135,12 @@ def _rows(pairs: Sequence[Paired]) -> list[HorizonContest]:
     return rows
 
 
-def _p_worse(pair: Paired) -> float:
+def _p_worse(pair: LossPairs) -> float:
     test = diebold_mariano(pair.challenger, pair.production, pair.dates, horizon=pair.horizon, step=pair.step)
     return float("nan") if test.p_worse is None else test.p_worse
 
 
-def _coverage_faults(pair: Paired, config: GateConfig) -> list[str]:
+def _coverage_faults(pair: LossPairs, config: GateConfig) -> list[Reason]:
     """Intervals that hold too rarely or too often, unless production's are further off."""
     k = overlapping_origins(pair.horizon, pair.step)
     least = math.erfc(config.coverage_sigmas / math.sqrt(2.0))
@@ -151,32 +149,16 @@ def _coverage_faults(pair: Paired, config: GateConfig) -> list[str]:
         nominal = percent / 100.0
         new, old = (coverage(hits, pair.dates, nominal=nominal, k=k) for hits in (challenger, production))
         if new.p < least and _off(new, nominal) > _off(old, nominal):
-            faults.append(
-                f"{_bars(pair.horizon)}: its {percent} % interval held {100 * new.share:.1f} % of the outcomes, "
-                f"production's {100 * old.share:.1f} %"
-            )
+            facts = {"horizon": pair.horizon, "percent": percent, "share": new.share, "production": old.share}
+            faults.append(Reason(ReasonCode.COVERAGE_WORSE, facts))
     return faults
 
 
-def _off(found: Coverage, nominal: float) -> float:
-    return abs(found.share - nominal)
+def _off(interval: Coverage, nominal: float) -> float:
+    return abs(interval.share - nominal)
 
 
-def _worse(row: HorizonContest) -> str:
-    return (
-        f"{_bars(row.horizon)}: significantly worse than production (skill {_percent(row.skill)}, p {row.p_worse:.2g})"
-    )
-
-
-def horizon_sentence(row: HorizonContest) -> str:
-    """`7 bars: skill +1.2 % [-0.3, +2.7] over production on 300 dates`."""
-    between = "" if row.lower is None or row.upper is None else f" [{100 * row.lower:+.1f}, {100 * row.upper:+.1f}]"
-    return f"{_bars(row.horizon)}: skill {_percent(row.skill)}{between} over production on {row.dates} dates"
-
-
-def _percent(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:+.1f} %"
-
-
-def _bars(horizon: int) -> str:
-    return "1 bar" if horizon == 1 else f"{horizon} bars"
+def horizon_reason(row: HorizonContest) -> Reason:
+    """The skill over production at one horizon."""
+    facts = {"horizon": row.horizon, "skill": row.skill, "interval": (row.lower, row.upper), "dates": row.dates}
+    return Reason(ReasonCode.COMPARED, facts)

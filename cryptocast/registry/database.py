@@ -18,8 +18,6 @@ from cryptocast.errors import RegistryError
 from cryptocast.files import OWN_FILE, create_own_file, make_own_folder, write_refusal
 from cryptocast.registry.schema import MIGRATIONS
 
-__all__ = ["Connection", "Database", "Row", "file_facts"]
-
 log = logging.getLogger(__name__)
 
 Connection: TypeAlias = sqlite3.Connection
@@ -96,13 +94,13 @@ class Database:
         Brings an older registry up to date first.
         """
         with self._errors():
-            found = self._open(change=True)
-            if found is None and self._is_made:
+            connection = self._open(change=True)
+            if connection is None and self._is_made:
                 self.create()
-                found = self._open(change=True)
-            if found is None:
+                connection = self._open(change=True)
+            if connection is None:
                 raise RegistryError(f"There is no registry at {self.path} yet. Train a model first: cryptocast train.")
-            with contextlib.closing(found) as connection:
+            with contextlib.closing(connection):
                 self._patiently(connection, "BEGIN IMMEDIATE")
                 # Closing without COMMIT undoes everything, as a kill does.
                 yield connection
@@ -112,11 +110,11 @@ class Database:
         """What SQLite itself finds wrong with the file; empty if nothing. Does not raise for a damaged file."""
         try:
             with self.read() as connection:
-                found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+                lines = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
                 strays = connection.execute("PRAGMA foreign_key_check").fetchall()
         except RegistryError as error:
             return [str(error)]
-        lines = [] if found == ["ok"] else found
+        lines = [] if lines == ["ok"] else lines
         return lines + [f"a row of {row[0]} refers to a row of {row[2]} that is not there" for row in strays]
 
     def _open(self, *, change: bool) -> Connection | None:
@@ -167,7 +165,7 @@ class Database:
         before, has_log = file_facts(place), file_facts(f"{place}-wal") is not None
         if has_log and file_facts(f"{place}-shm") is None:
             raise RegistryError(
-                f"The registry {self.path} holds changes in {self.path.name}-wal that cannot be taken over, because"
+                f"The registry {self.path} holds changes in {self.path.name}-wal that cannot be read, because"
                 f" its folder cannot be written ({error}). Read it once where it can: cryptocast registry list."
             ) from error
         address = f"{self.path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
@@ -279,10 +277,10 @@ def _stand_in(connection: Connection, migrations: Sequence[Sequence[str]]) -> No
 def file_facts(path: str) -> tuple[int, int] | None:
     """What tells one state of a file from another; None where there is none, or an empty one."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
+        status = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
     except OSError:
         return None
-    return (found.st_size, found.st_mtime_ns) if found.st_size else None
+    return (status.st_size, status.st_mtime_ns) if status.st_size else None
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -1,49 +1,34 @@
 """A/B tests: which side answers which client, and what was started and ended, append-only."""
 
 import hashlib
-from datetime import datetime
 from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
-from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
-from cryptocast.market import Market
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
-from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN
+from cryptocast.registry.manifest import Moment, Text
 from cryptocast.registry.tables import KEY_IS, key_values
-from cryptocast.registry.version import VersionKey
-
-__all__ = ["AB_EVENTS", "AbEvent", "AbTest", "Side", "all_tests", "end_test", "side_of", "start_test"]
+from cryptocast.registry.version import KeyedRecord, VersionKey
 
 Side: TypeAlias = Literal["production", "challenger"]
 Number: TypeAlias = Annotated[int, Meta(ge=1)]
 
 
-class AbEvent(Record, frozen=True, kw_only=True):
+class AbEvent(KeyedRecord, frozen=True, kw_only=True):
     """A test began or ended. share: of the clients that the challenger answers."""
 
     schema: Literal["cryptocast.ab/1"] = "cryptocast.ab/1"
     test: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
     event: Literal["start", "stop", "conclude"]
-    coin: Annotated[str, Meta(pattern=COIN_PATTERN)]
-    source: Annotated[str, Meta(pattern=WORD_PATTERN)]
-    vs: Annotated[str, Meta(pattern=VS_PATTERN)]
-    granularity: Granularity
-    kind: Annotated[str, Meta(pattern=WORD_PATTERN)]
     production: Number
     challenger: Number
     share: Annotated[float, Meta(gt=0.0, lt=1.0)]
-    at: Annotated[datetime, Meta(tz=True)]
+    at: Moment
     who: Annotated[str, Meta(max_length=200)]
-    why: Annotated[str, Meta(max_length=10_000)] = ""
-
-    @property
-    def key(self) -> VersionKey:
-        """What is tested."""
-        return VersionKey(self.coin, Market(self.source, self.vs, self.granularity), self.kind)
+    why: Text = ""
 
 
 class AbTest(Record, frozen=True, kw_only=True):
@@ -54,15 +39,8 @@ class AbTest(Record, frozen=True, kw_only=True):
 
 
 def _columns(event: AbEvent) -> dict[str, object]:
-    return {
-        "coin": event.coin,
-        "source": event.source,
-        "vs": event.vs,
-        "granularity": event.granularity,
-        "kind": event.kind,
-        "test": event.test,
-        "event": "start" if event.event == "start" else "end",  # so that a test ends once
-    }
+    # Only "start" and "end", so that a test ends once.
+    return {**event.columns, "test": event.test, "event": "start" if event.event == "start" else "end"}
 
 
 AB_EVENTS: Final = Journal("ab_tests", AbEvent, _columns, ("test", "event"), "at")

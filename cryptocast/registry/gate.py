@@ -1,4 +1,4 @@
-"""Whether a version has earned production: pure rules over its hold-out, with the reasons for and against in words."""
+"""Whether a version has earned production: pure rules over its hold-out, with the reasons for and against."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,35 +9,30 @@ import msgspec
 import numpy as np
 
 from cryptocast.config import GateConfig
-from cryptocast.evaluation.records import Evidence
-from cryptocast.registry.contest import Contest, horizon_sentence
-from cryptocast.registry.manifest import FitManifest, HoldOut, HorizonScore, IntervalCoverage
+from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore, IntervalCoverage
+from cryptocast.registry.contest import Contest, horizon_reason
+from cryptocast.registry.manifest import FitManifest
+from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.registry.version import Version
 from cryptocast.scoring.multiple import holm
 
-__all__ = ["FOREIGN", "Decision", "Grounds", "Standing", "best_of", "first_version", "next_version", "standings"]
-
-# Why scores that came with an archive weigh nothing.
-FOREIGN: Final = (
-    "its scores came with an archive and were not made here, so they do not count: score it on the bars here with "
-    "cryptocast registry import FILE --score"
-)
-
+FOREIGN: Final = Reason(ReasonCode.FOREIGN)
 # first: there is no production yet. refresh: production's own recipe on newer bars. evidence: another recipe, which
-# only a comparison of forecasts can judge. nothing: there is nothing to decide.
-Rule: TypeAlias = Literal["first", "refresh", "evidence", "nothing"]
+# only a comparison of forecasts can judge. outdated: one of the two cannot be asked any more. nothing: there is nothing
+# to decide.
+GateRule: TypeAlias = Literal["first", "refresh", "evidence", "outdated", "nothing"]
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What the gate says, by which rule, and why."""
 
     accepted: bool
-    rule: Rule
-    reasons: tuple[str, ...]
+    rule: GateRule
+    reasons: tuple[Reason, ...]
     contest: Contest | None = None  # the comparison with production that decided
 
 
-class Grounds(Protocol):
+class PromotionEvidence(Protocol):
     """What is known beyond the two versions; asked for only where it decides."""
 
     @property
@@ -66,7 +61,17 @@ def first_version(hold_out: HoldOut, config: GateConfig) -> Decision:
     return Decision(accepted=accepted, rule="first", reasons=reasons)
 
 
-def next_version(production: Version, challenger: Version, config: GateConfig, grounds: Grounds) -> Decision:
+def successor(outdated: int, hold_out: HoldOut, config: GateConfig) -> Decision:
+    """Whether a version may take the place of one that was fitted on other features than there are now.
+
+    That one answers nobody, and nothing can be compared with what it would say. So it is judged as a first version is.
+    """
+    accepted, reasons = _sound(hold_out, config)
+    cause = Reason(ReasonCode.OUTDATED, {"old": outdated})
+    return Decision(accepted=accepted, rule="outdated", reasons=(cause, *reasons) if accepted else (*reasons, cause))
+
+
+def next_version(production: Version, challenger: Version, config: GateConfig, evidence: PromotionEvidence) -> Decision:
     """Whether a version may take over from the production version of its key.
 
     Production's own recipe on newer bars is a refresh: it passes like a first version does, if the recipe was walked
@@ -74,34 +79,34 @@ def next_version(production: Version, challenger: Version, config: GateConfig, g
     hold-outs of two fits, on different bars, are not; so must a version that was not scored here, whatever recipe it
     says it has.
     """
-    old, new = f"version {production.number}", f"version {challenger.number}"
+    numbers = {"new": challenger.number, "old": production.number}
     if challenger.number == production.number:
-        return _nothing(f"{new} is production already")
+        return _nothing(Reason(ReasonCode.IN_PRODUCTION, numbers))
     if challenger.fit_id == production.fit_id or _same_ingredients(production.manifest, challenger.manifest):
-        return _nothing(f"{new} repeats {old}: same recipe, candles, seed, code and libraries")
+        return _nothing(Reason(ReasonCode.REPEATS, numbers))
     missing = sorted(set(production.manifest.horizons) - set(challenger.manifest.horizons))
-    foreign = challenger.hold_out.foreign
-    rule: Rule = "refresh" if challenger.manifest.recipe == production.manifest.recipe and not foreign else "evidence"
+    same_recipe = challenger.manifest.recipe == production.manifest.recipe and not challenger.hold_out.foreign
+    rule: GateRule = "refresh" if same_recipe else "evidence"
     if missing:
-        reason = f"{new} lacks horizons that {old} serves: {', '.join(map(str, missing))} bars"
-        return Decision(accepted=False, rule=rule, reasons=(reason,))
+        return _refused(rule, Reason(ReasonCode.LACKS_HORIZONS, {**numbers, "horizons": tuple(missing)}))
     if rule == "evidence":
-        return _contested(production, challenger, grounds)
-    return _refresh(production, challenger, config, grounds)
+        return _contested(production, challenger, evidence)
+    return _refresh(production, challenger, config, evidence)
 
 
-def _contested(production: Version, challenger: Version, grounds: Grounds) -> Decision:
-    old, new = f"version {production.number}", f"version {challenger.number}"
-    found = grounds.compare(production, challenger)
-    if isinstance(found, str):
-        what = "came with an archive" if challenger.hold_out.foreign else f"has another recipe than {old} in production"
-        reason = f"{new} {what}: that it is better must be shown, and {found}"
-        return Decision(accepted=False, rule="evidence", reasons=(reason,))
-    rows = map(horizon_sentence, found.horizons)
-    if found.better:
-        first = f"{new} is better than {old} in production: p {found.p:.2g} on {found.rests_on}"
-        return Decision(accepted=True, rule="evidence", reasons=(first, *rows), contest=found)
-    return Decision(accepted=False, rule="evidence", reasons=(*found.reasons, *rows), contest=found)
+def _contested(production: Version, challenger: Version, evidence: PromotionEvidence) -> Decision:
+    numbers = {"new": challenger.number, "old": production.number}
+    comparison = evidence.compare(production, challenger)
+    if isinstance(comparison, str):
+        code = ReasonCode.FOREIGN_UNPROVEN if challenger.hold_out.foreign else ReasonCode.RECIPE_UNPROVEN
+        return _refused("evidence", Reason(code, {**numbers, "cause": comparison}))
+    rows = map(horizon_reason, comparison.horizons)
+    against = comparison.reasons
+    if comparison.better:
+        facts = {**numbers, "p": comparison.p, "rests_on": comparison.rests_on}
+        against = (Reason(ReasonCode.BETTER, facts),)
+    reasons = (*against, *rows)
+    return Decision(accepted=comparison.better, rule="evidence", reasons=reasons, contest=comparison)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,10 +119,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     number: int
-    ratio: float | None
-    rests_on: Literal["walk-forward", "hold-out", "nothing"]
-    passes: bool
-    reasons: tuple[str, ...]  # why its calibration is rejected, or its scores do not count
+    ratio: float | None = None
+    rests_on: Literal["walk-forward", "hold-out", "nothing"] = "nothing"
+    passes: bool = True
+    reasons: tuple[Reason, ...]  # why its calibration is rejected, or its scores do not count
     foreign: bool = False
 
 
@@ -133,15 +138,18 @@ def standings(
     Prices and points (MAPE, R2) decide nothing.
     """
     walks = evidence or {}
-    known = [version for version in candidates if not version.hold_out.foreign]
-    walked = bool(known) and all(version.key.kind in walks for version in known)
+    own = [version for version in candidates if not version.hold_out.foreign]
+    by_walk = bool(own) and all(version.key.kind in walks for version in own)
     rows = [
         _standing(
-            version, walks[version.key.kind].scores if walked else version.hold_out.horizons, config, walked=walked
+            version, walks[version.key.kind].scores if by_walk else version.hold_out.horizons, config, by_walk=by_walk
         )
-        for version in known
+        for version in own
     ]
-    rows += [_uncounted(version) for version in candidates if version.hold_out.foreign]
+    for version in candidates:
+        if version.hold_out.foreign:
+            kind, number = version.key.kind, version.number
+            rows.append(Standing(kind=kind, number=number, reasons=(FOREIGN,), foreign=True))
     return tuple(sorted(rows, key=lambda row: (not row.passes, row.ratio is None, row.ratio or 0.0)))
 
 
@@ -153,68 +161,56 @@ def best_of(
     return next((v for v in candidates if first is not None and v.key.kind == first.kind), None)
 
 
-def _standing(version: Version, scores: Sequence[HorizonScore], config: GateConfig, *, walked: bool) -> Standing:
+def _standing(version: Version, scores: Sequence[HorizonScore], config: GateConfig, *, by_walk: bool) -> Standing:
     own = [score for score in scores if score.horizon in version.manifest.horizons]
     fallbacks = {score.horizon for score in version.hold_out.horizons if score.by_baseline}
     ratios = [1.0 if s.horizon in fallbacks else 1.0 - s.skill.get("baseline", 0.0) for s in own]
-    faults = _coverage_faults([score for score in own if score.horizon not in fallbacks], config)
+    faults = tuple(_coverage_faults([score for score in own if score.horizon not in fallbacks], config))
     return Standing(
         kind=version.key.kind,
         number=version.number,
         ratio=sum(ratios) / len(ratios) if ratios else 1.0,
-        rests_on="walk-forward" if walked else "hold-out",
+        rests_on="walk-forward" if by_walk else "hold-out",
         passes=not faults,
-        reasons=tuple(faults),
+        reasons=faults,
     )
 
 
-def _uncounted(version: Version) -> Standing:
-    return Standing(
-        kind=version.key.kind,
-        number=version.number,
-        ratio=None,
-        rests_on="nothing",
-        passes=True,
-        reasons=(FOREIGN,),
-        foreign=True,
-    )
-
-
-def _refresh(production: Version, challenger: Version, config: GateConfig, grounds: Grounds) -> Decision:
-    old, new = f"version {production.number}", f"version {challenger.number}"
+def _refresh(production: Version, challenger: Version, config: GateConfig, evidence: PromotionEvidence) -> Decision:
+    numbers = {"new": challenger.number, "old": production.number}
     if challenger.number < production.number:
-        reason = f"{new} is older than {old} in production: going back is for a person to decide, with a reason"
-        return Decision(accepted=False, rule="refresh", reasons=(reason,))
+        return _refused("refresh", Reason(ReasonCode.OLDER, numbers))
     coin = challenger.key.coin
     before, now = production.manifest.data(coin), challenger.manifest.data(coin)
     if before is not None and now is not None and now.last < before.last:
-        reason = f"{new} was trained on bars up to {now.last:%Y-%m-%d %H:%M}, {old} up to {before.last:%Y-%m-%d %H:%M}"
-        return Decision(accepted=False, rule="refresh", reasons=(reason,))
+        ends = {"new_end": f"{now.last:%Y-%m-%d %H:%M}", "old_end": f"{before.last:%Y-%m-%d %H:%M}"}
+        return _refused("refresh", Reason(ReasonCode.OLDER_BARS, {**numbers, **ends}))
     accepted, reasons = _sound(challenger.hold_out, config)
-    first = f"{new} is a refresh of {old}: the same recipe on other bars"
-    stale = _too_old(challenger, config, grounds)
+    reasons = (Reason(ReasonCode.REFRESH, numbers), *reasons)
+    stale = _too_old(challenger, config, evidence)
     if stale is not None:
-        return Decision(accepted=False, rule="refresh", reasons=(stale, first, *reasons))
-    return Decision(accepted=accepted, rule="refresh", reasons=(first, *reasons))
+        return _refused("refresh", stale, *reasons)
+    return Decision(accepted=accepted, rule="refresh", reasons=reasons)
 
 
-def _too_old(challenger: Version, config: GateConfig, grounds: Grounds) -> str | None:
+def _too_old(challenger: Version, config: GateConfig, evidence: PromotionEvidence) -> Reason | None:
     """Why the evidence on the recipe does not carry a refresh; None: it does."""
-    to, key = grounds.backtested_to(challenger), challenger.key
-    remedy = f"walk it forward: cryptocast backtest {key.coin} --walk-forward --model {key.kind}"
-    if to is None:
-        return f"its recipe was never backtested; {remedy}"
-    age = (grounds.today - to).days
+    end, name = evidence.backtested_to(challenger), {"coin": challenger.key.coin, "kind": challenger.key.kind}
+    if end is None:
+        return Reason(ReasonCode.NEVER_BACKTESTED, name)
+    age = (evidence.today - end).days
     if age > config.max_evidence_age_days:
-        return (
-            f"the evidence on its recipe ends {to:%Y-%m-%d}, {age} days ago, and at most "
-            f"{config.max_evidence_age_days} are allowed; {remedy}"
-        )
+        facts = {"end": f"{end:%Y-%m-%d}", "days": age, "limit": config.max_evidence_age_days}
+        return Reason(ReasonCode.EVIDENCE_TOO_OLD, {**facts, **name})
     return None
 
 
-def _nothing(reason: str) -> Decision:
+def _nothing(reason: Reason) -> Decision:
     return Decision(accepted=False, rule="nothing", reasons=(reason,))
+
+
+def _refused(rule: GateRule, *reasons: Reason) -> Decision:
+    return Decision(accepted=False, rule=rule, reasons=reasons)
 
 
 def _same_ingredients(one: FitManifest, other: FitManifest) -> bool:
@@ -227,20 +223,27 @@ def _same_ingredients(one: FitManifest, other: FitManifest) -> bool:
     return not one.dirty and not other.dirty and ingredients(one) == ingredients(other)
 
 
-def _sound(hold_out: HoldOut, config: GateConfig) -> tuple[bool, tuple[str, ...]]:
+def _sound(hold_out: HoldOut, config: GateConfig) -> tuple[bool, tuple[Reason, ...]]:
     """Whether the hold-out speaks against serving a version at all, and one reason for each horizon and fault."""
     if hold_out.foreign:
         return False, (FOREIGN,)
     if not hold_out.horizons:
-        return False, ("its hold-out scored no horizon",)
-    judged = [score for score in hold_out.horizons if not score.by_baseline]
-    if all(score.n == 0 for score in judged):
-        return False, ("its hold-out scored no forecast of its own: there is no evidence for it",)
-    worse = _corrected({s.horizon: s.p_worse_than_baseline for s in judged if s.p_worse_than_baseline is not None})
-    against = [_worse_words(s, worse[s.horizon]) for s in judged if worse.get(s.horizon, 1.0) < config.alpha]
+        return False, (Reason(ReasonCode.NO_HORIZON),)
+    own = [score for score in hold_out.horizons if not score.by_baseline]
+    if all(score.n == 0 for score in own):
+        return False, (Reason(ReasonCode.NO_FORECAST),)
+    worse = _corrected({s.horizon: s.p_worse_than_baseline for s in own if s.p_worse_than_baseline is not None})
+    against = [
+        Reason(
+            ReasonCode.WORSE_THAN_BASELINE,
+            {"horizon": s.horizon, "skill": s.skill.get("baseline"), "p": worse[s.horizon]},
+        )
+        for s in own
+        if worse.get(s.horizon, 1.0) < config.alpha
+    ]
     against += _coverage_faults(hold_out.horizons, config)
-    told = [_horizon_words(score, worse.get(score.horizon)) for score in hold_out.horizons]
-    return not against, (*against, *told)
+    horizons = [_horizon_reason(score, worse.get(score.horizon)) for score in hold_out.horizons]
+    return not against, (*against, *horizons)
 
 
 def _corrected(p_worse: dict[int, float]) -> dict[int, float]:
@@ -249,7 +252,7 @@ def _corrected(p_worse: dict[int, float]) -> dict[int, float]:
     return dict(zip(p_worse, map(float, adjusted), strict=True))
 
 
-def _coverage_faults(scores: Sequence[HorizonScore], config: GateConfig) -> list[str]:
+def _coverage_faults(scores: Sequence[HorizonScore], config: GateConfig) -> list[Reason]:
     faults = []
     for score in scores:
         if score.by_baseline:
@@ -260,10 +263,9 @@ def _coverage_faults(scores: Sequence[HorizonScore], config: GateConfig) -> list
             se = _coverage_se(interval, score)
             distance = abs(interval.share - interval.percent / 100)
             if distance > config.coverage_sigmas * se:
-                faults.append(
-                    f"{_bars(score.horizon)}: the {interval.percent} % interval held {100 * interval.share:.1f} % of "
-                    f"the outcomes, {distance / se:.1f} standard errors from nominal (limit {config.coverage_sigmas:g})"
-                )
+                facts = {"horizon": score.horizon, "percent": interval.percent, "share": interval.share}
+                limits = {"sigmas": distance / se, "limit": config.coverage_sigmas}
+                faults.append(Reason(ReasonCode.COVERAGE_OFF, {**facts, **limits}))
     return faults
 
 
@@ -281,28 +283,10 @@ def _coverage_se(interval: IntervalCoverage, score: HorizonScore) -> float:
     return max(interval.se, math.sqrt(nominal * (1 - nominal) / independent))
 
 
-def _worse_words(score: HorizonScore, p: float) -> str:
-    skill = _percent(score.skill.get("baseline"))
-    return (
-        f"{_bars(score.horizon)}: significantly worse than the baseline (skill {skill}, "
-        f"p {p:.2g} after correction for the number of horizons)"
-    )
-
-
-def _horizon_words(score: HorizonScore, p_worse: float | None) -> str:
+def _horizon_reason(score: HorizonScore, p_worse: float | None) -> Reason:
     if score.by_baseline:
-        cause = f" ({score.verdict.detail.rstrip('.')})" if score.verdict.detail else ""
-        return f"{_bars(score.horizon)}: answers with the baseline, so it is not judged{cause}"
-    skill = _percent(score.skill.get("baseline"))
-    worse = "too few dates to test" if p_worse is None else f"p of being worse {p_worse:.2g} after correction"
-    shares = [f"{i.percent} %: {100 * i.share:.1f} ± {100 * i.se:.1f}" for i in score.coverage if i.n]
-    held = f"; intervals held {', '.join(shares)}" if shares else ""
-    return f"{_bars(score.horizon)}: skill {skill} against the baseline on {score.dates} dates, {worse}{held}"
-
-
-def _percent(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:+.1f} %"
-
-
-def _bars(horizon: int) -> str:
-    return "1 bar" if horizon == 1 else f"{horizon} bars"
+        cause = (score.verdict.detail or "").rstrip(".")
+        return Reason(ReasonCode.BASELINE_ANSWERS, {"horizon": score.horizon, "cause": cause})
+    coverage = {str(interval.percent): (interval.share, interval.se) for interval in score.coverage if interval.n}
+    skill = {"skill": score.skill.get("baseline"), "dates": score.dates, "p": p_worse}
+    return Reason(ReasonCode.SCORED, {"horizon": score.horizon, **skill, "coverage": coverage})

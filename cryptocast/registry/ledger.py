@@ -10,60 +10,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 
-import msgspec
 from msgspec import Meta
 
-from cryptocast.config import Granularity
 from cryptocast.errors import ModelError, RegistryError
 from cryptocast.evaluation.records import Record
-from cryptocast.market import Market
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
 from cryptocast.registry.lineage import Lineage, read_lineage
-from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN, canonical_json, sha256_hex
-from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, blob, key_values, row_key, time_text
-from cryptocast.registry.version import VersionKey
-
-__all__ = [
-    "LEDGER",
-    "OUTCOMES",
-    "CalibrationState",
-    "Learn",
-    "LedgerRow",
-    "MaturedRow",
-    "Outcome",
-    "advance_states",
-    "calibration_rows",
-    "live_record",
-    "matured",
-    "read_states",
-    "recount_states",
-    "state_faults",
-    "unscored",
-    "write_states",
-]
-
-Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
-Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
+from cryptocast.registry.manifest import Bars, Moment, Probability, canonical_json, decode, sha256_hex
+from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, key_values, matching, row_key, time_text
+from cryptocast.registry.version import KeyedRecord, VersionKey
 
 
-class _Keyed(Record, frozen=True, kw_only=True):
-    coin: Annotated[str, Meta(pattern=COIN_PATTERN)]
-    source: Annotated[str, Meta(pattern=WORD_PATTERN)]
-    vs: Annotated[str, Meta(pattern=VS_PATTERN)]
-    granularity: Granularity
-    kind: Annotated[str, Meta(pattern=WORD_PATTERN)]
+class LedgerRecord(KeyedRecord, frozen=True, kw_only=True):
+    """One forecast, by version, bar and horizon."""
+
     number: Annotated[int, Meta(ge=0)]  # 0: the baseline, which has no versions
     issued_at: Moment  # close of the last bar that was known
-    horizon: Annotated[int, Meta(ge=1)]
-
-    @property
-    def key(self) -> VersionKey:
-        """What it is a forecast of, and by which kind."""
-        return VersionKey(self.coin, Market(self.source, self.vs, self.granularity), self.kind)
+    horizon: Bars
 
 
-class LedgerRow(_Keyed, frozen=True, kw_only=True):
+class LedgerRow(LedgerRecord, frozen=True, kw_only=True):
     """One forecast. quantiles: of the log return, at the levels of `scoring.LEVELS`, as served; base: before the online
     calibration moved them, None where it did not. by_baseline: the version leaves this horizon to the baseline, whose
     forecast it is. Raises ValueError for quantiles that cross."""
@@ -85,7 +52,7 @@ class LedgerRow(_Keyed, frozen=True, kw_only=True):
             raise ValueError(f"the target {self.target_at} is not after the issue {self.issued_at}")
 
 
-class Outcome(_Keyed, frozen=True, kw_only=True):
+class LedgerOutcome(LedgerRecord, frozen=True, kw_only=True):
     """What came of a row of the ledger. crps: relative to the price at issue; pit_*: see scoring.pit_cells."""
 
     schema: Literal["cryptocast.outcome/1"] = "cryptocast.outcome/1"
@@ -96,7 +63,7 @@ class Outcome(_Keyed, frozen=True, kw_only=True):
     recorded_at: Moment
 
 
-MaturedRow: TypeAlias = tuple[LedgerRow, Outcome]
+MaturedRow: TypeAlias = tuple[LedgerRow, LedgerOutcome]
 
 
 class CalibrationState(Record, frozen=True, kw_only=True):
@@ -114,22 +81,14 @@ class CalibrationState(Record, frozen=True, kw_only=True):
 Learn: TypeAlias = Callable[[int, Mapping[int, CalibrationState], Sequence[MaturedRow]], Sequence[CalibrationState]]
 
 
-def _columns(row: _Keyed) -> dict[str, object]:
-    return {
-        "coin": row.coin,
-        "source": row.source,
-        "vs": row.vs,
-        "granularity": row.granularity,
-        "kind": row.kind,
-        "number": row.number,
-        "issued_at": time_text(row.issued_at),
-        "horizon": row.horizon,
-    }
+def _columns(row: LedgerRecord) -> dict[str, object]:
+    identity = {"number": row.number, "issued_at": time_text(row.issued_at), "horizon": row.horizon}
+    return {**row.columns, **identity}
 
 
 IDENTITY: Final = ("coin", "source", "vs", "granularity", "kind", "number", "horizon", "issued_at")
 LEDGER: Final = Journal("ledger", LedgerRow, _columns, IDENTITY, "written_at")
-OUTCOMES: Final = Journal("outcomes", Outcome, _columns, IDENTITY, "recorded_at")
+OUTCOMES: Final = Journal("outcomes", LedgerOutcome, _columns, IDENTITY, "recorded_at")
 _SAME: Final = " AND ".join(f"o.{column} = v.{column}" for column in IDENTITY)
 
 
@@ -144,8 +103,8 @@ def matured(connection: Connection, where: Where) -> list[MaturedRow]:
     """The forecasts with these columns whose outcome is known, by issue and horizon."""
     outcomes = {tuple(_columns(o).values()): o for o in OUTCOMES.matching(connection, where)}
     rows = LEDGER.matching(connection, where) if outcomes else []
-    found = [(row, outcomes[known]) for row in rows if (known := tuple(_columns(row).values())) in outcomes]
-    return sorted(found, key=lambda pair: (pair[0].issued_at, pair[0].horizon))
+    pairs = [(row, outcomes[identity]) for row in rows if (identity := tuple(_columns(row).values())) in outcomes]
+    return sorted(pairs, key=lambda pair: (pair[0].issued_at, pair[0].horizon))
 
 
 def live_record(connection: Connection, lineage: Lineage, key: VersionKey, number: int) -> list[MaturedRow]:
@@ -155,11 +114,11 @@ def live_record(connection: Connection, lineage: Lineage, key: VersionKey, numbe
     the version's own. Of a version that never was in production, its own go before those of the versions before it.
     """
     chain = lineage.chain(number)
-    pairs = [pair for member in chain for pair in matured(connection, _version(key, member))]
-    served = [pair for pair in pairs if lineage.in_production(pair[0].number, time_text(pair[0].written_at))]
-    served.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
+    pairs = [pair for member in chain for pair in matured(connection, {**key.columns, "number": member})]
+    in_production = [pair for pair in pairs if lineage.in_production(pair[0].number, time_text(pair[0].written_at))]
+    in_production.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
     own = [pair for pair in pairs if pair[0].number == number]
-    return _one_a_bar([*served, *own] if number in lineage.tenures else [*own, *served])
+    return _one_a_bar([*in_production, *own] if number in lineage.tenures else [*own, *in_production])
 
 
 def calibration_rows(
@@ -167,13 +126,13 @@ def calibration_rows(
 ) -> list[MaturedRow]:
     """What the online calibration of a version rests on, by issue: what it inherited (see `Lineage.inherits`), and its
     own; of a bar that both forecast, its own."""
-    wanted = {} if horizon is None else {"horizon": horizon}
-    own = matured(connection, {**_version(key, number), **wanted})
+    columns = {} if horizon is None else {"horizon": horizon}
+    own = matured(connection, {**key.columns, "number": number, **columns})
     inherited = [
         pair
         for member in lineage.chain(number)[1:]
-        for pair in matured(connection, {**_version(key, member), **wanted})
-        if lineage.inherits(number, member, **_moments(pair[0]))
+        for pair in matured(connection, {**key.columns, "number": member, **columns})
+        if lineage.inherits(number, member, **_times(pair[0]))
     ]
     inherited.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
     return _one_a_bar([*own, *inherited])
@@ -181,22 +140,22 @@ def calibration_rows(
 
 def _one_a_bar(pairs: Sequence[MaturedRow]) -> list[MaturedRow]:
     """The first of each bar and horizon, by issue and horizon."""
-    found: dict[tuple[datetime, int], MaturedRow] = {}
+    first: dict[tuple[datetime, int], MaturedRow] = {}
     for pair in pairs:
-        found.setdefault((pair[0].issued_at, pair[0].horizon), pair)
-    return [found[bar] for bar in sorted(found)]
+        first.setdefault((pair[0].issued_at, pair[0].horizon), pair)
+    return [first[bar] for bar in sorted(first)]
 
 
-class _Moments(TypedDict):
-    written: str
+class _Times(TypedDict):
+    at: str
     target: datetime
 
 
-def _moments(row: LedgerRow) -> _Moments:
-    return {"written": time_text(row.written_at), "target": row.target_at}
+def _times(row: LedgerRow) -> _Times:
+    return {"at": time_text(row.written_at), "target": row.target_at}
 
 
-def advance_states(connection: Connection, new: Sequence[Outcome], learn: Learn) -> None:
+def advance_states(connection: Connection, new: Sequence[LedgerOutcome], learn: Learn) -> None:
     """Bring the online calibration of each version up to date with outcomes that have just been written: its own, and
     those that it inherits.
 
@@ -205,45 +164,41 @@ def advance_states(connection: Connection, new: Sequence[Outcome], learn: Learn)
     """
     for key in dict.fromkeys(o.key for o in new if o.number):
         lineage = read_lineage(connection, key)
-        for (number, horizon), pairs in _taught(connection, lineage, [o for o in new if o.key == key]).items():
-            known, states = _known(connection, key, number).get(horizon), None
-            if known is not None and all(row.issued_at > known.through for row, _ in pairs):
+        for (number, horizon), pairs in _lessons(connection, lineage, [o for o in new if o.key == key]).items():
+            state, states = _readable_states(connection, key, number).get(horizon), None
+            if state is not None and all(row.issued_at > state.through for row, _ in pairs):
                 # One that is whole and says nothing to this release is as if it were damaged.
                 with contextlib.suppress(ModelError):
-                    states = learn(number, {horizon: known}, pairs)
+                    states = learn(number, {horizon: state}, pairs)
             if states is None:
                 states = learn(number, {}, calibration_rows(connection, lineage, key, number, horizon))
             write_states(connection, key, number, states)
 
 
-def _taught(
-    connection: Connection, lineage: Lineage, new: Sequence[Outcome]
+def _lessons(
+    connection: Connection, lineage: Lineage, new: Sequence[LedgerOutcome]
 ) -> dict[tuple[int, int], list[MaturedRow]]:
     """By version and horizon what these outcomes, all of one key, teach it."""
-    found: dict[tuple[int, int], list[MaturedRow]] = {}
+    lessons: dict[tuple[int, int], list[MaturedRow]] = {}
     for outcome in new:
         same = dict(zip(IDENTITY, (_columns(outcome)[column] for column in IDENTITY), strict=True))
         for pair in matured(connection, same):
             row = pair[0]
-            found.setdefault((row.number, row.horizon), []).append(pair)
-            for heir in lineage.heirs(row.number, **_moments(row)):
+            lessons.setdefault((row.number, row.horizon), []).append(pair)
+            for heir in lineage.heirs(row.number, **_times(row)):
                 if not LEDGER.matching(connection, {**same, "number": heir}):
-                    found.setdefault((heir, row.horizon), []).append(pair)
-    return {to: _one_a_bar(pairs) for to, pairs in found.items()}
+                    lessons.setdefault((heir, row.horizon), []).append(pair)
+    return {to: _one_a_bar(pairs) for to, pairs in lessons.items()}
 
 
-def _version(key: VersionKey, number: int) -> dict[str, object]:
-    return {**dict(zip(KEY.split(", "), key_values(key), strict=True)), "number": number}
-
-
-def _known(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:
+def _readable_states(connection: Connection, key: VersionKey, number: int) -> dict[int, CalibrationState]:
     """The states that can be read: a damaged one is made anew, so it is as if it were not there."""
-    found = {}
+    states = {}
     query = f"SELECT * FROM calibration_states WHERE {KEY_IS} AND number = ?"
     for row in connection.execute(query, (*key_values(key), number)).fetchall():
         with contextlib.suppress(RegistryError):
-            found[int(row["horizon"])] = _state(row)
-    return found
+            states[int(row["horizon"])] = _state(row)
+    return states
 
 
 def recount_states(connection: Connection, key: VersionKey, number: int, learn: Learn) -> None:
@@ -283,14 +238,8 @@ def state_faults(connection: Connection) -> Iterator[tuple[str, str]]:
 
 def _state(row: Any) -> CalibrationState:
     where = f"The calibration state of version {row['number']} of {row_key(row)}"
-    data = blob(row["state"])
-    if sha256_hex(data) != row["digest"]:
-        raise RegistryError(f"{where} does not match its hash. It can be counted again: cryptocast registry score.")
-    try:
-        state = msgspec.json.decode(data, type=CalibrationState)
-    except msgspec.DecodeError as error:
-        raise RegistryError(f"{where} cannot be read: {error}. {DAMAGED}") from error
-    told = (state.key_number, state.horizon, time_text(state.through))
-    if told != (row["number"], row["horizon"], row["through"]):
+    remedy = "It can be counted again: cryptocast registry score."
+    state = decode(matching(row["state"], row["digest"], where, remedy), CalibrationState, where)
+    if (state.key_number, state.horizon, time_text(state.through)) != (row["number"], row["horizon"], row["through"]):
         raise RegistryError(f"{where} is another one's. {DAMAGED}")
     return state

@@ -33,16 +33,16 @@ class Lineage:
 
     def chain(self, number: int) -> tuple[int, ...]:
         """The version, that of which it is a refresh, and so on: the youngest first."""
-        found = [number]
-        while (before := self.predecessors.get(found[-1])) is not None:
-            found.append(before)
-        return tuple(found)
+        chain = [number]
+        while (before := self.predecessors.get(chain[-1])) is not None:
+            chain.append(before)
+        return tuple(chain)
 
-    def in_production(self, number: int, written: str) -> bool:
+    def in_production(self, number: int, at: str) -> bool:
         """Whether the version was in production when something was written."""
-        return any(start <= written and (end is None or written <= end) for start, end in self.tenures.get(number, ()))
+        return any(start <= at and (end is None or at <= end) for start, end in self.tenures.get(number, ()))
 
-    def inherits(self, heir: int, number: int, *, written: str, target: datetime) -> bool:
+    def inherits(self, heir: int, number: int, *, at: str, target: datetime) -> bool:
         """Whether a version learns from the outcome of a forecast by `number`, one of those before it.
 
         It does if that was production's when it was written, before the heir was registered, and ended after the bars
@@ -50,18 +50,18 @@ class Lineage:
         """
         member = self.members[heir]
         return (
-            written <= member.created_at
+            at <= member.created_at
             and member.trained_to is not None
             and member.trained_to < target
-            and self.in_production(number, written)
+            and self.in_production(number, at)
         )
 
-    def heirs(self, number: int, *, written: str, target: datetime) -> tuple[int, ...]:
+    def heirs(self, number: int, *, at: str, target: datetime) -> tuple[int, ...]:
         """The versions that inherit the outcome of this forecast."""
         return tuple(
             heir
             for heir in self.members
-            if self.inherits(heir, number, written=written, target=target) and number in self.chain(heir)[1:]
+            if self.inherits(heir, number, at=at, target=target) and number in self.chain(heir)[1:]
         )
 
 
@@ -76,15 +76,15 @@ def read_lineage(connection: Connection, key: VersionKey) -> Lineage:
 
 def _predecessors(members: Mapping[int, Member], moves: Iterable[Row]) -> dict[int, int]:
     production: int | None = None
-    found = {}
+    predecessors = {}
     for move in moves:
         if move["alias"] == PRODUCTION:
             production = move["number"]
         elif move["action"] == "register" and production is not None and production in members:
             version = members.get(move["number"])
             if version is not None and _refreshes(version, members[production]):
-                found[version.number] = production
-    return found
+                predecessors[version.number] = production
+    return predecessors
 
 
 def _refreshes(version: Member, before: Member) -> bool:
@@ -97,8 +97,8 @@ def _refreshes(version: Member, before: Member) -> bool:
 
 def _tenures(moves: Iterable[Row]) -> dict[int, list[Tenure]]:
     promotions = [(move["at"], move["number"]) for move in moves if move["alias"] == PRODUCTION]
-    found: dict[int, list[Tenure]] = {}
+    tenures: dict[int, list[Tenure]] = {}
     for place, (start, number) in enumerate(promotions, start=1):
         end = promotions[place][0] if place < len(promotions) else None
-        found.setdefault(number, []).append((start, end))
-    return found
+        tenures.setdefault(number, []).append((start, end))
+    return tenures

@@ -7,17 +7,17 @@ from typing import Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.config import GateConfig
-from cryptocast.registry.contest import Paired, contest
-from cryptocast.registry.ledger import LedgerRow, MaturedRow, Outcome
+from cryptocast.registry.contest import LossPairs, contest
+from cryptocast.registry.ledger import LedgerOutcome, LedgerRow, MaturedRow
+from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.scoring.coverage import coverage
 from cryptocast.scoring.dates import overlapping_origins
 from cryptocast.scoring.pit import pit_cells, pit_histogram
 from cryptocast.scoring.quantiles import LEVELS, crps_relative, interval_columns
-
-__all__ = ["INTERVALS", "LiveCoverage", "LiveReport", "LiveScore", "live_score", "matured_outcome", "pair_up"]
+from cryptocast.times import as_microseconds
 
 INTERVALS: Final = (80, 95)
 
@@ -54,20 +54,16 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
     forecasts these are, by number: its own, and those of versions that it refreshes."""
 
     scores: tuple[LiveScore, ...]
-    degraded: tuple[str, ...]
+    degraded: tuple[Reason, ...]
     versions: tuple[int, ...]
 
 
-def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime) -> Outcome:
+def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime) -> LedgerOutcome:
     """What came of a forecast: its CRPS relative to the price at issue, and where the outcome fell."""
     actual, quantiles = np.array([log_return]), np.array([row.quantiles])
     low, high = pit_cells(actual, quantiles, LEVELS)
-    return Outcome(
-        coin=row.coin,
-        source=row.source,
-        vs=row.vs,
-        granularity=row.granularity,
-        kind=row.kind,
+    return LedgerOutcome(
+        **row.columns,
         number=row.number,
         issued_at=row.issued_at,
         horizon=row.horizon,
@@ -93,30 +89,31 @@ def live_score(
     degraded = []
     if pairs:
         # The baseline as the challenger: what would let it into production speaks against the version.
-        found = contest(pairs, config, rests_on="live bars")
-        if found.p <= config.alpha and found.skill is not None and found.skill > 0:
-            degraded.append(
-                f"the baseline is better live: skill {100 * found.skill:+.1f} % over it, p {found.p:.2g} on "
-                f"{max(pair.dates.size for pair in pairs)} bars"
-            )
+        test = contest(pairs, config, rests_on="live bars")
+        if test.p <= config.alpha and test.skill is not None and test.skill > 0:
+            bars = int(max(pair.dates.size for pair in pairs))
+            degraded.append(Reason(ReasonCode.BASELINE_BETTER_LIVE, {"skill": test.skill, "p": test.p, "bars": bars}))
     for score in scores:
-        degraded += _coverage_words(score, config)
+        degraded += _coverage_faults(score, config)
     versions = tuple(sorted({row.number for row, _ in own}))
     return LiveReport(scores=scores, degraded=tuple(degraded), versions=versions)
 
 
-def _coverage_words(score: LiveScore, config: GateConfig) -> list[str]:
+def _coverage_faults(score: LiveScore, config: GateConfig) -> list[Reason]:
     if score.bars < config.min_live:
         return []
     least = math.erfc(config.coverage_sigmas / math.sqrt(2.0))
     return [
-        f"{score.horizon} bars ahead the {c.percent} % interval held {100 * c.share:.1f} % of {score.bars} outcomes"
+        Reason(
+            ReasonCode.COVERAGE_OFF_LIVE,
+            {"horizon": score.horizon, "percent": c.percent, "share": c.share, "bars": score.bars},
+        )
         for c in score.coverage
         if c.p < least
     ]
 
 
-def pair_up(challenger: Sequence[MaturedRow], production: Sequence[MaturedRow], *, bar_us: int) -> list[Paired]:
+def pair_up(challenger: Sequence[MaturedRow], production: Sequence[MaturedRow], *, bar_us: int) -> list[LossPairs]:
     """The forecasts of both for the same bars, by horizon, in order of issue."""
     one, other = ({(row.horizon, row.issued_at): (row, o) for row, o in side} for side in (challenger, production))
     common = sorted(one.keys() & other.keys())
@@ -127,7 +124,7 @@ def pair_up(challenger: Sequence[MaturedRow], production: Sequence[MaturedRow], 
         dates = _dates([row for row, _ in new])
         step = int(np.diff(dates).min() // bar_us) if dates.size > 1 else 1
         pairs.append(
-            Paired(
+            LossPairs(
                 horizon=horizon,
                 step=max(1, step),
                 dates=dates,
@@ -145,9 +142,8 @@ def _score(own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], bar_us: in
     step = max(1, int(np.diff(np.unique(dates)).min() // bar_us)) if np.unique(dates).size > 1 else 1
     (pair,) = pair_up(own, [r for r in baseline if r[0].horizon == rows[0].horizon], bar_us=bar_us) or (None,)
     theirs = None if pair is None else float(pair.production.mean())
-    held = {percent: _hits(own, percent) for percent in INTERVALS}
     k = overlapping_origins(rows[0].horizon, step)
-    found = {percent: coverage(hits, dates, nominal=percent / 100, k=k) for percent, hits in held.items()}
+    coverages = {percent: coverage(_hits(own, percent), dates, nominal=percent / 100, k=k) for percent in INTERVALS}
     return LiveScore(
         horizon=rows[0].horizon,
         bars=len(rows),
@@ -156,20 +152,20 @@ def _score(own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], bar_us: in
         crps=float(np.mean([outcome.crps for outcome in outcomes])),
         baseline_crps=theirs,
         skill=None if pair is None or not theirs else 1.0 - float(pair.challenger.mean()) / theirs,
-        coverage=tuple(LiveCoverage(percent=p, share=c.share, se=c.se, p=c.p) for p, c in found.items()),
+        coverage=tuple(LiveCoverage(percent=p, share=c.share, se=c.se, p=c.p) for p, c in coverages.items()),
         pit=_pit_shares(outcomes),
     )
 
 
-def _pit_shares(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
+def _pit_shares(outcomes: Sequence[LedgerOutcome]) -> tuple[float, ...]:
     low, high = np.array([o.pit_low for o in outcomes]), np.array([o.pit_high for o in outcomes])
     return tuple(pit_histogram(low, high, 10).tolist())
 
 
-def _dates(rows: Sequence[LedgerRow]) -> npt.NDArray[np.int64]:
-    return np.array([round(row.issued_at.timestamp() * 1_000_000) for row in rows], dtype=np.int64)
+def _dates(rows: Sequence[LedgerRow]) -> Int64Array:
+    return np.array([as_microseconds(row.issued_at) for row in rows], dtype=np.int64)
 
 
-def _hits(rows: Sequence[MaturedRow], percent: int) -> npt.NDArray[np.bool_]:
+def _hits(rows: Sequence[MaturedRow], percent: int) -> BoolArray:
     low, high = interval_columns(LEVELS, percent)
     return np.array([row.quantiles[low] <= o.log_return <= row.quantiles[high] for row, o in rows], dtype=np.bool_)

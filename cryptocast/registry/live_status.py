@@ -7,7 +7,7 @@ replaced and not kept; what it rests on, ledger and outcomes, is.
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -15,13 +15,10 @@ from msgspec import Meta
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.registry.database import Connection
-from cryptocast.registry.manifest import canonical_json, decode, sha256_hex
-from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, blob, key_values, row_key
+from cryptocast.registry.manifest import Moment, canonical_json, decode, sha256_hex
+from cryptocast.registry.reasons import Reason
+from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, key_values, matching, row_key
 from cryptocast.registry.version import VersionKey
-
-__all__ = ["Drift", "LiveMark", "latest_mark", "mark_faults", "read_mark", "said", "write_mark"]
-
-Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
 
 class Drift(Record, frozen=True, kw_only=True):
@@ -44,7 +41,7 @@ class LiveMark(Record, frozen=True, kw_only=True):
     number: Annotated[int, Meta(ge=1)]
     at: Moment
     bars: Annotated[int, Meta(ge=0)] = 0
-    degraded: tuple[str, ...] = ()
+    degraded: tuple[Reason | str, ...] = ()  # texts: of an earlier release
     degraded_since: Moment | None = None
     drift: tuple[Drift, ...] = ()
     drift_bars: Annotated[int, Meta(ge=0)] = 0
@@ -61,8 +58,8 @@ def read_mark(connection: Connection, key: VersionKey, number: int) -> LiveMark 
 
 def latest_mark(connection: Connection, key: VersionKey, chain: Sequence[int]) -> LiveMark | None:
     """That of the first of these versions that has one: what was last found about a lineage, its youngest first."""
-    found = (read_mark(connection, key, number) for number in chain)
-    return next((mark for mark in found if mark is not None), None)
+    marks = (read_mark(connection, key, number) for number in chain)
+    return next((mark for mark in marks if mark is not None), None)
 
 
 def write_mark(connection: Connection, key: VersionKey, mark: LiveMark, chain: Sequence[int]) -> None:
@@ -76,10 +73,10 @@ def write_mark(connection: Connection, key: VersionKey, mark: LiveMark, chain: S
         before = None
     if before is not None and before.number == mark.number and before.at > mark.at:
         return
-    known = connection.execute(
+    version = connection.execute(
         f"SELECT 1 FROM versions WHERE {KEY_IS} AND number = ?", (*key_values(key), mark.number)
     ).fetchone()
-    if known is None:  # somebody has tidied up meanwhile
+    if version is None:  # somebody has tidied up meanwhile
         return
     data = canonical_json(
         msgspec.structs.replace(
@@ -94,20 +91,20 @@ def write_mark(connection: Connection, key: VersionKey, mark: LiveMark, chain: S
     )
 
 
-def _since(at: datetime, found: tuple[object, ...], before: datetime | None) -> datetime | None:
-    return (before or at) if found else None
+def _since(at: datetime, faults: tuple[object, ...], before: datetime | None) -> datetime | None:
+    return (before or at) if faults else None
 
 
-def said(connection: Connection) -> list[tuple[object, ...]]:
+def live_state(connection: Connection) -> list[tuple[object, ...]]:
     """What forecasts say of each version that has a mark: not the bar that it was made at."""
-    found: list[tuple[object, ...]] = []
+    marks: list[tuple[object, ...]] = []
     for row in connection.execute(f"SELECT * FROM live_marks ORDER BY {KEY}, number").fetchall():
         try:
             mark = _mark(row)
-            found.append((*key_values(row_key(row)), mark.number, mark.degraded, mark.degraded_since))
+            marks.append((*key_values(row_key(row)), mark.number, str(mark.degraded), mark.degraded_since))
         except RegistryError:
-            found.append((row["digest"],))
-    return found
+            marks.append((row["digest"],))
+    return marks
 
 
 def mark_faults(connection: Connection) -> Iterator[tuple[str, str]]:
@@ -121,10 +118,8 @@ def mark_faults(connection: Connection) -> Iterator[tuple[str, str]]:
 
 def _mark(row: Any) -> LiveMark:
     where = f"The live mark of version {row['number']} of {row_key(row)}"
-    data = blob(row["record"])
-    if sha256_hex(data) != row["digest"]:
-        raise RegistryError(f"{where} does not match its hash. It can be made again: cryptocast registry score.")
-    mark = decode(data, LiveMark, where)
+    remedy = "It can be made again: cryptocast registry score."
+    mark = decode(matching(row["record"], row["digest"], where, remedy), LiveMark, where)
     if mark.number != row["number"]:
         raise RegistryError(f"{where} is another one's. {DAMAGED}")
     return mark

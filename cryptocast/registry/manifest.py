@@ -13,34 +13,13 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import Granularity
+from cryptocast.config import COIN_PATTERN, VS_PATTERN, Granularity
 from cryptocast.errors import RegistryError
-from cryptocast.evaluation.records import HoldOut, HorizonScore, IntervalCoverage, Record
+from cryptocast.evaluation.records import Record
 from cryptocast.evaluation.stored import read_stored
 
-__all__ = [
-    "Artefact",
-    "CoinCalibration",
-    "CoinData",
-    "Ensemble",
-    "EnsembleHorizon",
-    "EnsembleRegime",
-    "FitManifest",
-    "HoldOut",
-    "HorizonScore",
-    "IntervalCoverage",
-    "artefacts_of",
-    "canonical_json",
-    "decode",
-    "recipe_hash",
-    "settled",
-    "sha256_hex",
-]
-
 # `\Z`, not `$`: `$` also matches before a final line break, and names end up on terminals and in file names.
-COIN_PATTERN = r"^[a-z0-9][a-z0-9-]{0,99}\Z"
 WORD_PATTERN = r"^[a-z][a-z0-9_]{0,39}\Z"
-VS_PATTERN = r"^[a-z0-9]{2,10}\Z"
 ARTEFACT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,80}\Z"
 MAX_ARTEFACT_BYTES = 2**31
 

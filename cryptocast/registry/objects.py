@@ -1,25 +1,21 @@
 """The artefact store: immutable files named by the sha256 of their bytes.
 
-A file is written under a temporary name, flushed to the disk and renamed, so that a kill at any moment leaves either no
-file or the whole one; what it may leave besides is a temporary file that nothing refers to.
+A kill at any moment leaves either no file or the whole one (see files.replace_file), and at most a temporary file that
+nothing refers to.
 """
 
-import contextlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Container
 from pathlib import Path
 
 from cryptocast.errors import RegistryError
-from cryptocast.files import make_own_folder, open_own_file
+from cryptocast.files import TEMPORARY, replace_file
 from cryptocast.registry.manifest import sha256_hex
 
-__all__ = ["Objects"]
-
 SHA256 = re.compile(r"[0-9a-f]{64}")
-TEMPORARY = ".incoming-"
+INCOMING = ".incoming-"  # begins the name of a half-written file of an earlier release
 REMEDY = "Restore it from a backup, or train again: cryptocast train."
 
 
@@ -41,8 +37,7 @@ class Objects:
         path = self.path(sha256)
         try:
             if not _holds(path, data):
-                make_own_folder(self.folder)
-                _write(path, data)
+                replace_file(path, data, read_only=True)
         except OSError as error:
             raise RegistryError(
                 f"The artefact cannot be stored as {path}: {error.strerror or error}. Check its rights and space."
@@ -61,24 +56,25 @@ class Objects:
             raise RegistryError(f"The artefact {path} is missing. {REMEDY}") from None
         except OSError as error:
             raise RegistryError(f"The artefact {path} cannot be read: {error.strerror or error}. {REMEDY}") from error
-        found = sha256_hex(data)
-        if found != sha256:
-            raise RegistryError(f"The artefact {path} is damaged: its sha256 is now {found[:12]}... {REMEDY}")
+        now = sha256_hex(data)
+        if now != sha256:
+            raise RegistryError(f"The artefact {path} is damaged: its sha256 is now {now[:12]}... {REMEDY}")
         return data
 
-    def strays(self, wanted: Container[str], *, before: float) -> list[tuple[Path, int]]:
-        """Files (with their sizes) that are not among the hashes wanted, and half-written ones last touched before
+    def strays(self, referenced: Container[str], *, before: float) -> list[tuple[Path, int]]:
+        """Files (with their sizes) that are not among these hashes, and half-written ones last touched before
         that moment in seconds since the epoch. Files of other names are not ours and are left alone."""
-        found = []
+        strays = []
         try:
             for path in sorted(self.folder.iterdir()):
                 status = path.lstat()
-                ours = SHA256.fullmatch(path.name) is not None and path.name not in wanted
-                if ours or (path.name.startswith(TEMPORARY) and status.st_mtime < before):
-                    found.append((path, status.st_size))
+                ours = SHA256.fullmatch(path.name) is not None and path.name not in referenced
+                half_written = path.name.endswith(TEMPORARY) or path.name.startswith(INCOMING)
+                if ours or (half_written and status.st_mtime < before):
+                    strays.append((path, status.st_size))
         except FileNotFoundError:  # no folder yet, or somebody else is tidying too
-            return found
-        return found
+            return strays
+        return strays
 
     def remove(self, path: Path) -> None:
         """Delete one of the strays. RegistryError if the disk refuses."""
@@ -106,31 +102,3 @@ def _holds(path: Path, data: bytes) -> bool:
         return _read(path, len(data)) == data
     except (FileNotFoundError, RegistryError):
         return False
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}")
-    try:
-        with open(temporary, "xb", opener=open_own_file) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if os.name == "posix":  # elsewhere a read-only file could not be replaced when it needs healing
-            temporary.chmod(0o400)
-        temporary.replace(path)
-    except BaseException:  # Ctrl-C too: leave nothing half-written behind
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut. Windows cannot open folders and does this by itself."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast, get_args
 
-from cryptocast.config import Granularity
+from cryptocast.config import COIN_PATTERN, VS_PATTERN, Granularity
 from cryptocast.errors import UsageError
-from cryptocast.registry.manifest import COIN_PATTERN, VS_PATTERN, WORD_PATTERN
-from cryptocast.registry.version import CHALLENGER, PRODUCTION
-
-__all__ = ["BEST", "Reference", "nearest", "parse_reference"]
+from cryptocast.market import Market
+from cryptocast.registry.manifest import WORD_PATTERN
+from cryptocast.registry.version import CHALLENGER, PRODUCTION, KeyFilter
 
 BEST = "best"
 ALIASES = (PRODUCTION, CHALLENGER)
@@ -28,7 +27,7 @@ SHAPES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class VersionReference:
     """A parsed reference. What is None was not said.
 
     kind None: the best kind of the coin, or its only one. alias and number None: production, else the newest. source
@@ -43,6 +42,16 @@ class Reference:
     source: str | None = None
     vs: str | None = None
 
+    @property
+    def columns(self) -> KeyFilter:
+        """The keys that it may mean: the alias and the number aside."""
+        bars = {"source": self.source, "vs": self.vs, "granularity": self.granularity}
+        return cast("KeyFilter", {"coin": self.coin or None, "kind": self.kind, **bars})
+
+    def within(self, market: Market) -> Market:
+        """The market that is meant: what the reference does not say is as in this one."""
+        return Market(self.source or market.source, self.vs or market.vs, self.granularity or market.granularity)
+
     def __str__(self) -> str:
         kind = f"/{self.kind}" if self.kind else ""
         which = f"@{self.alias}" if self.alias else f":{self.number}" if self.number is not None else ""
@@ -52,7 +61,7 @@ class Reference:
         return f"{self.coin}{kind}{which}{bars}"
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str) -> VersionReference:
     """The reference that a text means. Raises UsageError that names the part which cannot be meant."""
     rest, key = _cut(text.removesuffix(")"), " (") if text.endswith(")") else (text, None)
     rest, granularity = _cut(rest, "#")
@@ -60,16 +69,16 @@ def parse_reference(text: str) -> Reference:
     rest, number = _cut(rest, ":")
     coin, kind = _cut(rest, "/")
     if not re.fullmatch(COIN_PATTERN, coin):
-        raise _wrong(text, f"{coin[:120]!r} is no CoinGecko id (lower-case letters, digits and hyphens)")
+        raise _wrong(text, f"{coin[:120]!r} is not a CoinGecko id (lower-case letters, digits and hyphens)")
     if kind is not None and not re.fullmatch(WORD_PATTERN, kind):
-        raise _wrong(text, f"{kind[:120]!r} is no kind of model, such as lightgbm")
+        raise _wrong(text, f"{kind[:120]!r} is not a kind of model, such as lightgbm")
     source, vs, bars = (None, None, None) if key is None else _bars(text, key)
     if granularity is not None and granularity not in get_args(Granularity):
         raise _wrong(text, f"#{granularity[:120]!r} is neither #daily nor #hourly")
     if None not in (granularity, bars) and granularity != bars:
         raise _wrong(text, f"it is of {granularity} and of {bars} bars")
     _check_which(text, kind, alias, number)
-    return Reference(
+    return VersionReference(
         coin=coin,
         kind=kind,
         alias=alias,
@@ -80,17 +89,19 @@ def parse_reference(text: str) -> Reference:
     )
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, names: Iterable[str]) -> str | None:
     """Of the names that there are the one that looks most like it; None: none does."""
-    close = difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, sorted(set(names)), n=1, cutoff=0.5)
     return close[0] if close else None
 
 
 def _bars(text: str, key: str) -> tuple[str, str, str]:
     """Source, quote currency and granularity, as they stand behind a printed key."""
     source, vs, granularity, *more = [*key.split(", "), "", ""]
-    known = re.fullmatch(WORD_PATTERN, source) and re.fullmatch(VS_PATTERN, vs) and granularity in get_args(Granularity)
-    if known and more == ["", ""]:
+    is_market = (
+        re.fullmatch(WORD_PATTERN, source) and re.fullmatch(VS_PATTERN, vs) and granularity in get_args(Granularity)
+    )
+    if is_market and more == ["", ""]:
         return source, vs, granularity
     raise _wrong(text, f"({key[:120]!r}) is not the source, currency and granularity of bars: (sample, usd, daily)")
 
@@ -103,14 +114,14 @@ def _check_which(text: str, kind: str | None, alias: str | None, number: str | N
     if alias is not None and alias not in (*ALIASES, BEST):
         raise _wrong(text, f"@{alias[:120]!r} is not an alias; known are @production, @challenger and bitcoin@best")
     if number is not None and not (number.isascii() and number.isdigit() and 0 < len(number) <= MAX_NUMBER_DIGITS):
-        raise _wrong(text, f"{number[:120]!r} is no version number")
+        raise _wrong(text, f"{number[:120]!r} is not a version number")
     if number is not None and int(number) < 1:
         raise _wrong(text, "versions count from 1")
 
 
 def _cut(text: str, sign: str) -> tuple[str, str | None]:
-    head, found, tail = text.partition(sign)
-    return head, tail if found else None
+    head, mark, tail = text.partition(sign)
+    return head, tail if mark else None
 
 
 def _wrong(text: str, what: str) -> UsageError:

@@ -5,56 +5,44 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from types import MappingProxyType
+from typing import Any, Self, TypeVar, Unpack
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from cryptocast.config import GateConfig, Granularity
 from cryptocast.errors import RegistryError, UsageError
-from cryptocast.evaluation.records import Evidence, HoldOut, Trial, TrialCommand
+from cryptocast.evaluation.records import Evidence, HoldOut, Record, Trial, TrialCommand
 from cryptocast.market import Market
-from cryptocast.registry import append_only, tables
-from cryptocast.registry.append_only import EVIDENCE, TRIALS, SeriesLike
+from cryptocast.registry import append_only, experiments, ledger, live_status, tables
+from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
 from cryptocast.registry.database import Connection, Database
-from cryptocast.registry.experiments import AbEvent, AbTest, all_tests, end_test, start_test
-from cryptocast.registry.gate import Standing, best_of, first_version, standings
-from cryptocast.registry.ledger import (
-    LEDGER,
-    OUTCOMES,
-    CalibrationState,
-    Learn,
-    LedgerRow,
-    MaturedRow,
-    Outcome,
-    advance_states,
-    calibration_rows,
-    live_record,
-    matured,
-    read_states,
-    recount_states,
-    unscored,
-)
+from cryptocast.registry.experiments import AbEvent, AbTest
+from cryptocast.registry.gate import Standing, best_of, first_version, standings, successor
+from cryptocast.registry.ledger import LEDGER, OUTCOMES, CalibrationState, Learn, LedgerOutcome, LedgerRow, MaturedRow
 from cryptocast.registry.lineage import Member, read_lineage
-from cryptocast.registry.live_status import LiveMark, latest_mark, read_mark, said, write_mark
+from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
 from cryptocast.registry.objects import Objects
-from cryptocast.registry.references import BEST, Reference, nearest, parse_reference
-from cryptocast.registry.retention import Collected, collect
-from cryptocast.registry.verify import Finding, verify_registry
+from cryptocast.registry.references import BEST, VersionReference, nearest, parse_reference
+from cryptocast.registry.retention import Deletion, collect
+from cryptocast.registry.verify import RegistryFault, verify_registry
 from cryptocast.registry.version import (
     CHALLENGER,
     PRODUCTION,
     Action,
     Event,
-    ListedVersion,
+    KeyFilter,
     NewVersion,
     Version,
     VersionKey,
+    VersionSummary,
 )
 
-__all__ = ["ProductionMovedError", "Promotion", "Registry"]
-
 log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
 
 
 class ProductionMovedError(RegistryError):
@@ -97,11 +85,13 @@ class Registry:
         now: datetime,
         who: str,
         learn: Learn | None = None,
+        outdated: Mapping[str, int] = MappingProxyType({}),
     ) -> tuple[Version, ...]:
         """Keep a fit and give each of the coins its next version, which becomes the challenger.
 
         The first version of a key becomes production too, if the gate lets it, which it never does on foreign scores:
-        what comes with an archive waits as a challenger. Files are stored first, then everything
+        what comes with an archive waits as a challenger. So does the next one where production is `outdated` (by coin,
+        the number that nobody can ask any more). Files are stored first, then everything
         else in one transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again
         returns the versions that it has. learn: the online calibration of a refresh begins with the outcomes that it
         inherits, as far as they are known. Raises ValueError if manifest, files and versions do not belong together.
@@ -118,13 +108,12 @@ class Registry:
                 self._objects.put(data)
             tables.insert_fit(connection, fit_id, text, manifest, now)
             for version in versions:
-                self._register_version(connection, manifest, fit_id, version, now, who)
-            kept = tables.read_versions(connection, {"fit_id": fit_id})
+                self._register_version(connection, manifest, fit_id, version, now, who, outdated)
+            registered = {version.key.coin: version for version in tables.read_versions(connection, {"fit_id": fit_id})}
             if learn is not None:
-                for refresh in kept:
-                    recount_states(connection, refresh.key, refresh.number, learn)
-        order = [version.coin for version in versions]
-        return tuple(sorted((v for v in kept if v.key.coin in order), key=lambda v: order.index(v.key.coin)))
+                for refresh in registered.values():
+                    ledger.recount_states(connection, refresh.key, refresh.number, learn)
+        return tuple(registered[version.coin] for version in versions)
 
     def promote(
         self,
@@ -171,13 +160,9 @@ class Registry:
 
         Returns how many are new.
         """
-        records = [settled(row) for row in rows]
-        if not records:
-            return 0
-        with self._database.write() as connection:
-            return len(LEDGER.append(connection, records))
+        return self._append(LEDGER, rows)
 
-    def write_outcomes(self, rows: Sequence[Outcome], learn: Learn | None = None) -> int:
+    def write_outcomes(self, rows: Sequence[LedgerOutcome], learn: Learn | None = None) -> int:
         """Keep what came of forecasts, and the online calibration that has learned from it, in one transaction.
 
         Returns how many are new.
@@ -188,21 +173,21 @@ class Registry:
         with self._database.write() as connection:
             new = OUTCOMES.append(connection, records)
             if learn is not None:
-                advance_states(connection, new, learn)
+                ledger.advance_states(connection, new, learn)
             return len(new)
 
     def recount_states(self, key: VersionKey, number: int, learn: Learn) -> None:
         """Count the online calibration of a version anew from its ledger, whatever stands."""
         with self._database.write() as connection:
-            recount_states(connection, key, number, learn)
+            ledger.recount_states(connection, key, number, learn)
 
     def write_mark(self, key: VersionKey, mark: LiveMark) -> None:
         """Keep how a version stands live, in the place of what was found at an earlier bar."""
         record = settled(mark)
         with self._database.write() as connection:
-            write_mark(connection, key, record, read_lineage(connection, key).chain(record.number))
+            live_status.write_mark(connection, key, record, read_lineage(connection, key).chain(record.number))
 
-    def collect(self, keep: int, *, dry_run: bool = False) -> Collected:
+    def collect(self, keep: int, *, dry_run: bool = False) -> Deletion:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
 
         Raises ValueError for keep below 1.
@@ -212,12 +197,12 @@ class Registry:
     def start_ab(self, event: AbEvent) -> None:
         """Begin an A/B test. RegistryError if one of the same key is running."""
         with self._database.write() as connection:
-            start_test(connection, settled(event))
+            experiments.start_test(connection, settled(event))
 
     def end_ab(self, event: AbEvent) -> None:
         """End an A/B test. RegistryError if it has ended."""
         with self._database.write() as connection:
-            end_test(connection, settled(event))
+            experiments.end_test(connection, settled(event))
 
     def record_evidence(self, rows: Sequence[Evidence]) -> None:
         """Keep what a walk through history found, all of it in one transaction. Kept for good.
@@ -225,10 +210,7 @@ class Registry:
         What the same run has said before about a recipe and a coin (or the pool) stands: recording it again changes
         nothing. Raises ValueError for a row that breaks its own rules, such as a score that is no number.
         """
-        records = [settled(row) for row in rows]
-        if records:
-            with self._database.write() as connection:
-                EVIDENCE.append(connection, records)
+        self._append(EVIDENCE, rows)
 
     def record_trials(self, rows: Sequence[Trial]) -> None:
         """Keep what was tried, all of it in one transaction, so that it can be counted. Kept for good.
@@ -236,10 +218,14 @@ class Registry:
         What the same run has said before about a series under the same name stands. Raises ValueError for a row that
         breaks its own rules.
         """
+        self._append(TRIALS, rows)
+
+    def _append(self, journal: Journal[R], rows: Sequence[R]) -> int:
         records = [settled(row) for row in rows]
-        if records:
-            with self._database.write() as connection:
-                TRIALS.append(connection, records)
+        if not records:
+            return 0
+        with self._database.write() as connection:
+            return len(journal.append(connection, records))
 
     # Questions
 
@@ -247,57 +233,57 @@ class Registry:
         """What changes whenever what forecasts rest on or say does: aliases, A/B tests, evidence, calibration, outcomes
         of models, marks. Forecasts that are written into the ledger do not change it."""
         with self._database.read() as connection:
-            return tables.served_state(connection), tuple(said(connection))
+            return tables.served_state(connection), tuple(live_status.live_state(connection))
 
     def unscored(self) -> tuple[LedgerRow, ...]:
         """The forecasts of the ledger whose outcome is not written yet, oldest first."""
         with self._database.read() as connection:
-            return tuple(unscored(connection))
+            return tuple(ledger.unscored(connection))
 
     def ledger(self, key: VersionKey, number: int) -> tuple[LedgerRow, ...]:
         """What a version forecast, in the order of writing; number 0: the baseline."""
         with self._database.read() as connection:
-            return tuple(LEDGER.matching(connection, {**_columns(key), "number": number}))
+            return tuple(LEDGER.matching(connection, {**key.columns, "number": number}))
 
     def matured(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What a version forecast and what came of it, where that is known; by issue and horizon."""
         with self._database.read() as connection:
-            return tuple(matured(connection, {**_columns(key), "number": number}))
+            return tuple(ledger.matured(connection, {**key.columns, "number": number}))
 
     def calibration_states(self, key: VersionKey, number: int) -> dict[int, CalibrationState]:
         """The online calibration of a version, by horizon; empty before its first outcome."""
         with self._database.read() as connection:
-            return read_states(connection, key, number)
+            return ledger.read_states(connection, key, number)
 
     def calibration_rows(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What the online calibration of a version rests on (see ledger.calibration_rows); by issue and horizon."""
         with self._database.read() as connection:
-            return tuple(calibration_rows(connection, read_lineage(connection, key), key, number))
+            return tuple(ledger.calibration_rows(connection, read_lineage(connection, key), key, number))
 
     def live_record(self, key: VersionKey, number: int) -> tuple[MaturedRow, ...]:
         """What a version's lineage forecast live (see ledger.live_record); by issue and horizon."""
         with self._database.read() as connection:
-            return tuple(live_record(connection, read_lineage(connection, key), key, number))
+            return tuple(ledger.live_record(connection, read_lineage(connection, key), key, number))
 
     def lineage(self, key: VersionKey, number: int) -> tuple[Member, ...]:
         """The version and those before it of which it is a refresh (see registry.lineage), the youngest first."""
         with self._database.read() as connection:
-            found = read_lineage(connection, key)
-        return tuple(found.members[member] for member in found.chain(number) if member in found.members)
+            lineage = read_lineage(connection, key)
+        return tuple(lineage.members[member] for member in lineage.chain(number) if member in lineage.members)
 
     def live_mark(self, key: VersionKey, number: int) -> LiveMark | None:
         """How a version stood when it was last judged live, or the one before it of which it is a refresh; None: they
         never were."""
         with self._database.read() as connection:
-            own = read_mark(connection, key, number)
-            return own or latest_mark(connection, key, read_lineage(connection, key).chain(number)[1:])
+            own = live_status.read_mark(connection, key, number)
+            return own or live_status.latest_mark(connection, key, read_lineage(connection, key).chain(number)[1:])
 
     def ab_tests(self, key: VersionKey | None = None) -> tuple[AbTest, ...]:
         """The A/B tests of a key, or all of them, oldest first."""
         with self._database.read() as connection:
-            return tuple(all_tests(connection, key))
+            return tuple(experiments.all_tests(connection, key))
 
-    def evidence_for(self, key: SeriesLike, recipe: str) -> Evidence | None:
+    def evidence_for(self, key: VersionKey, recipe: str) -> Evidence | None:
         """What a walk forward found about a recipe on a series; None: not backtested.
 
         Of the walks within `gate.max_evidence_age_days` of the newest it is the newest that has at least half the
@@ -307,25 +293,16 @@ class Registry:
             return append_only.evidence_for(connection, key, recipe, self._evidence_age)
 
     def evidence(
-        self,
-        *,
-        run: str | None = None,
-        recipe: str | None = None,
-        kind: str | None = None,
-        source: str | None = None,
-        vs: str | None = None,
-        granularity: Granularity | None = None,
-        coin: str | None = None,
+        self, *, run: str | None = None, recipe: str | None = None, **key: Unpack[KeyFilter]
     ) -> tuple[Evidence, ...]:
         """The evidence that matches, in the order of its recording. coin "": only what was pooled over coins."""
-        where = _where(run=run, recipe=recipe, kind=kind, source=source, vs=vs, granularity=granularity, coin=coin)
         with self._database.read() as connection:
-            return tuple(EVIDENCE.matching(connection, where))
+            return tuple(EVIDENCE.matching(connection, _where(run=run, recipe=recipe, **key)))
 
     def trials_on(
         self, series: str, start: datetime, end: datetime, command: TrialCommand | None = None
     ) -> tuple[Trial, ...]:
-        """What was tried on bars of a series (see series_name) between two moments, both included; oldest first.
+        """What was tried on a series (sample/usd/daily/bitcoin) between two moments, both included; oldest first.
 
         A trial counts if its span shares at least one moment with the one asked for. The same configuration tried in
         several runs comes once for each: whether those are one trial is for the caller to say.
@@ -336,54 +313,24 @@ class Registry:
             return tuple(append_only.trials_on(connection, series, start, end, command))
 
     def versions(
-        self,
-        *,
-        coin: str | None = None,
-        source: str | None = None,
-        vs: str | None = None,
-        granularity: Granularity | None = None,
-        kind: str | None = None,
-        alias: str | None = None,
-        fit_id: str | None = None,
+        self, *, alias: str | None = None, fit_id: str | None = None, **key: Unpack[KeyFilter]
     ) -> tuple[Version, ...]:
         """The versions that match, sorted by key and number."""
-        where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind, fit_id=fit_id)
         with self._database.read() as connection:
-            return tuple(tables.read_versions(connection, where, alias=alias))
+            return tuple(tables.read_versions(connection, _where(fit_id=fit_id, **key), alias=alias))
 
-    def listing(
-        self,
-        *,
-        coin: str | None = None,
-        source: str | None = None,
-        vs: str | None = None,
-        granularity: Granularity | None = None,
-        kind: str | None = None,
-        alias: str | None = None,
-    ) -> tuple[ListedVersion, ...]:
+    def listing(self, *, alias: str | None = None, **key: Unpack[KeyFilter]) -> tuple[VersionSummary, ...]:
         """The versions that match as a list shows them, sorted by key and number; quicker than `versions`."""
-        where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind)
         with self._database.read() as connection:
-            return tuple(tables.read_listing(connection, where, alias=alias))
+            return tuple(tables.read_listing(connection, _where(**key), alias=alias))
 
-    def keys(
-        self,
-        *,
-        coin: str | None = None,
-        source: str | None = None,
-        vs: str | None = None,
-        granularity: Granularity | None = None,
-        kind: str | None = None,
-    ) -> tuple[VersionKey, ...]:
+    def keys(self, **key: Unpack[KeyFilter]) -> tuple[VersionKey, ...]:
         """The keys that have versions, sorted."""
         with self._database.read() as connection:
-            where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind)
-            return tuple(tables.read_keys(connection, where))
+            return tuple(tables.read_keys(connection, _where(**key)))
 
-    def get(
-        self, reference: str | Reference, *, source: str, vs: str = "usd", granularity: Granularity = "daily"
-    ) -> Version:
-        """The version that a reference means on the bars of this source; the bars that it names itself go before.
+    def get(self, reference: str | VersionReference, market: Market) -> Version:
+        """The version that a reference means in a market; the market that it names itself goes before.
 
         A coin alone is its best version; where none is in production, that of its only kind. Raises UsageError for a
         reference that is malformed or could be of several kinds, RegistryError that says what there is if there is no
@@ -391,34 +338,37 @@ class Registry:
         """
         if isinstance(reference, str):
             reference = parse_reference(reference)
-        source, vs = reference.source or source, reference.vs or vs
-        granularity = reference.granularity or granularity
+        market = reference.within(market)
         kind = reference.kind
         if kind is None:
-            best = None
             if reference.number is None and reference.alias in (None, BEST):
-                best = self.best(reference.coin, source=source, vs=vs, granularity=granularity)
-            if best is not None:
-                return best
-            kind = self._only_kind(reference, source=source, vs=vs, granularity=granularity)
-        key = VersionKey(reference.coin, Market(source, vs, granularity), kind)
+                best = self.best(reference.coin, market)
+                if best is not None:
+                    return best
+            kind = self._only_kind(reference, market)
+        key = VersionKey(reference.coin, market, kind)
         with self._database.read() as connection:
             number = _resolve(reference, tables.read_aliases(connection, key))
-            found = tables.read_versions(connection, {**_columns(key), "number": number})
-            if not found:
+            versions = tables.read_versions(connection, {**key.columns, "number": number})
+            if not versions:
                 raise RegistryError(
-                    f"There is no {reference} on {source} bars in {vs}. {_known(connection, key.coin, kind, key)}"
+                    f"There is no {reference} on {market.source} bars in {market.vs}. "
+                    f"{_alternatives(connection, key.coin, kind, key)}"
                 )
-            return found[0]
+            return versions[0]
 
-    def _only_kind(self, reference: Reference, *, source: str, vs: str, granularity: Granularity) -> str:
-        kinds = [key.kind for key in self.keys(coin=reference.coin, source=source, vs=vs, granularity=granularity)]
+    def version(self, key: VersionKey, number: int) -> Version:
+        """The version of a key with this number. RegistryError if there is none."""
+        return self.get(VersionReference(key.coin, key.kind, number=number), key.market)
+
+    def _only_kind(self, reference: VersionReference, market: Market) -> str:
+        kinds = [key.kind for key in self.keys(coin=reference.coin, **asdict(market))]
         if not kinds:
-            raise self.no_such(reference, source=source, vs=vs, granularity=granularity)
+            raise self.no_such(reference, **asdict(market))
         if reference.alias == BEST:
             raise RegistryError(
-                f"{reference.coin} has no production version with sound calibration on {source} {granularity} "
-                "bars: the baseline answers. Train: cryptocast train."
+                f"{reference.coin} has no production version with sound calibration on {market.source} "
+                f"{market.granularity} bars: the baseline answers. Train: cryptocast train."
             )
         if len(kinds) > 1:
             raise UsageError(f"{reference} could be of {', '.join(f'{reference.coin}/{kind}' for kind in kinds)}.")
@@ -426,7 +376,7 @@ class Registry:
 
     def no_such(
         self,
-        reference: Reference,
+        reference: VersionReference,
         *,
         source: str | None = None,
         vs: str | None = None,
@@ -435,37 +385,32 @@ class Registry:
         """The error that says that nothing here is called that on these bars, what there is, and what is nearest."""
         bars = " ".join(part for part in (source, granularity, "bars") if part)
         where = f" on {bars}" if source or granularity else ""
-        what = f"There is no version of {reference}{where}{f' in {vs}' if vs else ''}."
+        message = f"There is no version of {reference}{where}{f' in {vs}' if vs else ''}."
         with self._database.read() as connection:
-            return RegistryError(f"{what} {_known(connection, reference.coin, reference.kind)}")
+            return RegistryError(f"{message} {_alternatives(connection, reference.coin, reference.kind)}")
 
     def alias(self, key: VersionKey, name: str) -> Version | None:
         """The version that an alias (production, challenger) of the key stands at; None if it stands nowhere."""
-        found = self.versions(**_columns(key), alias=name)
-        return found[0] if found else None
+        return next(iter(self.versions(**key.columns, alias=name)), None)
 
-    def best(self, coin: str, *, source: str, vs: str = "usd", granularity: Granularity = "daily") -> Version | None:
+    def best(self, coin: str, market: Market) -> Version | None:
         """The best of the coin's production versions over all kinds (see gate.best_of); None: the baseline answers."""
-        found, evidence = self._contenders(coin, source, vs, granularity)
-        return best_of(found, self._gate, evidence)
+        versions, evidence = self._contenders(coin, market)
+        return best_of(versions, self._gate, evidence)
 
-    def standings(
-        self, coin: str, *, source: str, vs: str = "usd", granularity: Granularity = "daily"
-    ) -> tuple[Standing, ...]:
+    def standings(self, coin: str, market: Market) -> tuple[Standing, ...]:
         """The coin's production versions of all kinds, best first (see gate.standings)."""
-        found, evidence = self._contenders(coin, source, vs, granularity)
-        return standings(found, self._gate, evidence)
+        versions, evidence = self._contenders(coin, market)
+        return standings(versions, self._gate, evidence)
 
-    def _contenders(
-        self, coin: str, source: str, vs: str, granularity: Granularity
-    ) -> tuple[tuple[Version, ...], dict[str, Evidence]]:
+    def _contenders(self, coin: str, market: Market) -> tuple[tuple[Version, ...], dict[str, Evidence]]:
         """Production of every kind, and by kind the newest walk forward of its recipe."""
-        where = _where(coin=coin, source=source, vs=vs, granularity=granularity)
+        where = _where(coin=coin, **asdict(market))
         with self._database.read() as connection:
-            found = tuple(tables.read_versions(connection, where, alias=PRODUCTION))
+            versions = tuple(tables.read_versions(connection, where, alias=PRODUCTION))
             age = self._evidence_age
-            walks = {v.key.kind: append_only.evidence_for(connection, v.key, v.manifest.recipe, age) for v in found}
-        return found, {kind: walk for kind, walk in walks.items() if walk is not None}
+            walks = {v.key.kind: append_only.evidence_for(connection, v.key, v.manifest.recipe, age) for v in versions}
+        return versions, {kind: walk for kind, walk in walks.items() if walk is not None}
 
     def load_files(self, fit_id: str) -> dict[str, bytes]:
         """The artefacts of a fit by name, each checked against its size and hash. Raises RegistryError."""
@@ -474,52 +419,65 @@ class Registry:
         return {file.name: self._objects.get(file.sha256, file.size) for file in manifest.artefacts}
 
     def history(
-        self,
-        *,
-        coin: str | None = None,
-        source: str | None = None,
-        vs: str | None = None,
-        granularity: Granularity | None = None,
-        kind: str | None = None,
-        alias: str | None = None,
-        until: datetime | None = None,
+        self, *, alias: str | None = None, until: datetime | None = None, **key: Unpack[KeyFilter]
     ) -> tuple[Event, ...]:
         """What moved, oldest first; `until` leaves out what was written later."""
-        where = _where(coin=coin, source=source, vs=vs, granularity=granularity, kind=kind, alias=alias)
         with self._database.read() as connection:
-            return tuple(tables.read_events(connection, where, until=until))
+            return tuple(tables.read_events(connection, _where(alias=alias, **key), until=until))
 
     def production_at(self, key: VersionKey, moment: datetime) -> int | None:
         """The number that served at a moment; None if there was none yet."""
-        events = self.history(**_columns(key), alias=PRODUCTION, until=moment)
+        events = self.history(**key.columns, alias=PRODUCTION, until=moment)
         return events[-1].number if events else None
 
-    def verify(self) -> tuple[Finding, ...]:
+    def verify(self) -> tuple[RegistryFault, ...]:
         """Everything hashed again and every reference followed; empty if the registry is whole."""
         return verify_registry(self._database, self._objects)
 
     # Inside one transaction
 
     def _register_version(
-        self, connection: Connection, manifest: FitManifest, fit_id: str, version: NewVersion, now: datetime, who: str
+        self,
+        connection: Connection,
+        manifest: FitManifest,
+        fit_id: str,
+        version: NewVersion,
+        now: datetime,
+        who: str,
+        outdated: Mapping[str, int],
     ) -> None:
         key = VersionKey(version.coin, Market(manifest.source, manifest.vs, manifest.granularity), manifest.kind)
-        if tables.read_versions(connection, {**_columns(key), "fit_id": fit_id}):
+        if tables.read_versions(connection, {**key.columns, "fit_id": fit_id}):
             return
         number = tables.next_number(connection, key)
         contents = (canonical_json(version.calibration), canonical_json(version.hold_out))
         tables.insert_version(connection, key, number, fit_id, contents, now)
-        has_production = PRODUCTION in tables.read_aliases(connection, key)
-        decision = None if has_production else first_version(version.hold_out, self._gate)
+        production = tables.read_aliases(connection, key).get(PRODUCTION)
+        decision = None
+        if production is None:
+            decision = first_version(version.hold_out, self._gate)
+        elif production == outdated.get(version.coin):
+            decision = successor(production, version.hold_out, self._gate)
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
-        why = "registered"
-        if decision is not None and not decision.accepted:
-            why = "; ".join(("registered; not fit for production", *decision.reasons))
-        move = _Move(connection, key, number, now, who)
-        move.record(CHALLENGER, "register", why, {"fit": fit_id, **evidence})
+        is_refused = decision is not None and not decision.accepted
+        why = "registered, but not fit for production" if is_refused else "registered"
+        event = Event(
+            at=now,
+            who=who,
+            action="register",
+            key=key,
+            alias=CHALLENGER,
+            number=number,
+            why=why,
+            evidence={"fit": fit_id, **evidence},
+        )
+        _record(connection, event)
         if decision is not None and decision.accepted:
-            why = "; ".join(("the first version, and the gate lets it through", *decision.reasons))
-            move.record(PRODUCTION, "promote", why, evidence)
+            is_first = decision.rule == "first"
+            why = (
+                "the first version, and the gate lets it through" if is_first else "takes the place of an outdated one"
+            )
+            _record(connection, replace(event, action="promote", alias=PRODUCTION, why=why, evidence=evidence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -537,7 +495,9 @@ class Promotion:
 def _promoted(connection: Connection, move: Promotion, now: datetime, who: str) -> Version:
     key, number, expected = move.key, move.number, move.expected
     if number not in tables.read_numbers(connection, key):
-        raise RegistryError(f"There is no version {number} of {key}. {_known(connection, key.coin, key.kind, key)}")
+        raise RegistryError(
+            f"There is no version {number} of {key}. {_alternatives(connection, key.coin, key.kind, key)}"
+        )
     previous = tables.read_aliases(connection, key).get(PRODUCTION)
     if expected is not msgspec.UNSET and previous != expected:
         raise ProductionMovedError(
@@ -545,37 +505,27 @@ def _promoted(connection: Connection, move: Promotion, now: datetime, who: str) 
             "Run it again: cryptocast registry promote."
         )
     if previous != number:
-        _Move(connection, key, number, now, who).record(PRODUCTION, move.action, move.why, move.evidence)
-    return tables.read_versions(connection, {**_columns(key), "number": number})[0]
-
-
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """Moves aliases to one version, each with its row in the history, inside the transaction of the connection."""
-
-    connection: Connection
-    key: VersionKey
-    number: int
-    now: datetime
-    who: str
-
-    def record(self, alias: str, action: Action, why: str, evidence: Mapping[str, Any]) -> None:
-        previous = tables.read_aliases(self.connection, self.key).get(alias)
-        tables.set_alias(self.connection, self.key, alias, self.number)
         event = Event(
-            id=0,
-            at=self.now,
-            who=_printable(self.who),
-            action=action,
-            key=self.key,
-            alias=alias,
-            number=self.number,
-            previous=previous,
-            why=_printable(why),
-            evidence=dict(evidence),
+            at=now,
+            who=who,
+            action=move.action,
+            key=key,
+            alias=PRODUCTION,
+            number=number,
+            why=move.why,
+            evidence=dict(move.evidence),
         )
-        tables.append_event(self.connection, event)
-        log.info("%s of %s: %s -> %d (%s)", alias, self.key, previous, self.number, action)
+        _record(connection, event)
+    return tables.read_versions(connection, {**key.columns, "number": number})[0]
+
+
+def _record(connection: Connection, event: Event) -> None:
+    """Move an alias, with a row in the history."""
+    previous = tables.read_aliases(connection, event.key).get(event.alias)
+    tables.set_alias(connection, event.key, event.alias, event.number)
+    event = replace(event, previous=previous, who=_printable(event.who), why=_printable(event.why))
+    tables.append_event(connection, event)
+    log.info("%s of %s: %s -> %d (%s)", event.alias, event.key, previous, event.number, event.action)
 
 
 def _printable(text: str) -> str:
@@ -583,7 +533,7 @@ def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
-def _resolve(reference: Reference, aliases: Mapping[str, int]) -> int | None:
+def _resolve(reference: VersionReference, aliases: Mapping[str, int]) -> int | None:
     """The number that a reference means. Without alias or number: production, or the newest if there is none."""
     if reference.number is not None:
         return reference.number
@@ -592,37 +542,26 @@ def _resolve(reference: Reference, aliases: Mapping[str, int]) -> int | None:
     return aliases.get(PRODUCTION, aliases.get(CHALLENGER))
 
 
-def _known(connection: Connection, coin: str, kind: str | None, key: VersionKey | None = None) -> str:
+def _alternatives(connection: Connection, coin: str, kind: str | None, key: VersionKey | None = None) -> str:
     """What there is instead of a version that was asked for, and what is nearest, for the error message."""
     numbers = tables.read_numbers(connection, key) if key is not None else []
     if key is not None and numbers:
-        shown = ", ".join(map(str, numbers[-5:]))
+        newest = ", ".join(map(str, numbers[-5:]))
         has_production = PRODUCTION in tables.read_aliases(connection, key)
-        none = "" if has_production else " None of them is production: see cryptocast registry promote."
-        return f"There are {len(numbers)}, the newest: {shown}.{none}"
+        none = "" if has_production else " None is in production: see cryptocast registry promote."
+        there = f"There is one version: {newest}." if len(numbers) == 1 else f"The newest versions are {newest}."
+        return there + none
     if kind == "baseline":
         return "The baseline has no versions: it needs no fit and always answers. Name another kind."
     keys = tables.read_keys(connection, {})
     others = sorted((other for other in keys if other.coin == coin), key=lambda other: other.kind != kind)
     if others:
         return f"There are versions of {', '.join(map(str, others[:5]))}."
-    known = sorted({other.coin for other in keys})
-    close = nearest(coin, known)
-    there = f"There are versions of {', '.join(known[:5])}{' and others' if len(known) > 5 else ''}. " if known else ""
-    meant = f"Did you mean {close}? " if close else ""
-    return f"{there}{meant}Train it: cryptocast train {coin}" + (f" --model {kind}." if kind else ".")
-
-
-def _columns(key: VersionKey) -> "_KeyColumns":
-    return {"coin": key.coin, "source": key.source, "vs": key.vs, "granularity": key.granularity, "kind": key.kind}
-
-
-class _KeyColumns(TypedDict):
-    coin: str
-    source: str
-    vs: str
-    granularity: Granularity
-    kind: str
+    coins = sorted({other.coin for other in keys})
+    close = nearest(coin, coins)
+    there = f"There are versions of {', '.join(coins[:5])}{' and others' if len(coins) > 5 else ''}. " if coins else ""
+    guess = f"Did you mean {close}? " if close else ""
+    return f"{there}{guess}Train it: cryptocast train {coin}" + (f" --model {kind}." if kind else ".")
 
 
 def _where(**columns: str | None) -> dict[str, object]:

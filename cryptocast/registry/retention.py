@@ -14,12 +14,10 @@ from cryptocast.registry.objects import Objects
 from cryptocast.registry.tables import KEY, row_key
 from cryptocast.registry.version import PRODUCTION, VersionKey
 
-__all__ = ["Collected", "collect"]
-
 HALF_WRITTEN_S: Final = 3600.0  # an artefact that is being written is younger than that
 
 
-class Collected(msgspec.Struct, frozen=True, kw_only=True):
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     """What was deleted, or would be. `bytes` counts the artefacts alone."""
 
     versions: tuple[tuple[VersionKey, int], ...]
@@ -28,7 +26,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -> Collected:
+def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -> Deletion:
     """Delete all but the newest `keep` versions of each key, then fits without versions, then their artefacts.
 
     What an alias stands at, what production would be rolled back to, what a running A/B test compares and what has rows
@@ -40,24 +38,26 @@ def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -
         raise ValueError(f"keep is {keep}, expected 1 or more")
     if dry_run:
         with database.read() as connection:
-            gone, fits, wanted = _plan(connection, keep)
-            strays = objects.strays(wanted, before=time.time() - HALF_WRITTEN_S)
-        return _told(gone, fits, strays)
+            leaving, fits, referenced = _plan(connection, keep)
+            strays = objects.strays(referenced, before=time.time() - HALF_WRITTEN_S)
+        return _deletion(leaving, fits, strays)
     with database.write() as connection:
-        gone, fits, _ = _plan(connection, keep)
-        connection.executemany("DELETE FROM versions WHERE id = ?", [(version_id,) for version_id, _, _ in gone])
+        leaving, fits, _ = _plan(connection, keep)
+        connection.executemany("DELETE FROM versions WHERE id = ?", [(version_id,) for version_id, _, _ in leaving])
         connection.executemany("DELETE FROM fits WHERE fit_id = ?", [(fit,) for fit in fits])
     with database.write() as connection:  # nothing can be registered meanwhile: `register` puts its files inside one
-        wanted = {row[0] for row in connection.execute("SELECT DISTINCT sha256 FROM fit_artefacts")}
-        strays = objects.strays(wanted, before=time.time() - HALF_WRITTEN_S)
+        referenced = {row[0] for row in connection.execute("SELECT DISTINCT sha256 FROM fit_artefacts")}
+        strays = objects.strays(referenced, before=time.time() - HALF_WRITTEN_S)
         for path, _ in strays:
             objects.remove(path)
-    return _told(gone, fits, strays)
+    return _deletion(leaving, fits, strays)
 
 
-def _told(gone: list[tuple[int, VersionKey, int]], fits: set[str], strays: Sequence[tuple[Path, int]]) -> Collected:
-    return Collected(
-        versions=tuple((key, number) for _, key, number in gone),
+def _deletion(
+    versions: list[tuple[int, VersionKey, int]], fits: set[str], strays: Sequence[tuple[Path, int]]
+) -> Deletion:
+    return Deletion(
+        versions=tuple((key, number) for _, key, number in versions),
         fits=len(fits),
         objects=len(strays),
         bytes=sum(size for _, size in strays),
@@ -66,30 +66,30 @@ def _told(gone: list[tuple[int, VersionKey, int]], fits: set[str], strays: Seque
 
 def _plan(connection: Connection, keep: int) -> tuple[list[tuple[int, VersionKey, int]], set[str], set[str]]:
     """The rows of versions to go, the fits that go with them, and the hashes that are still wanted afterwards."""
-    needed = _needed(connection)
+    needs = _needs(connection)
     rows = connection.execute(f"SELECT id, {KEY}, number, fit_id FROM versions ORDER BY {KEY}, number DESC").fetchall()
-    seen: dict[VersionKey, int] = {}
-    gone, fits, staying = list[tuple[int, VersionKey, int]](), set[str](), set[str]()
+    counts: dict[VersionKey, int] = {}
+    leaving, fits, staying = list[tuple[int, VersionKey, int]](), set[str](), set[str]()
     for row in rows:
         key = row_key(row)
-        seen[key] = seen.get(key, 0) + 1
-        if seen[key] > keep and (key, row["number"]) not in needed:
-            gone.append((row["id"], key, row["number"]))
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] > keep and (key, row["number"]) not in needs:
+            leaving.append((row["id"], key, row["number"]))
             fits.add(row["fit_id"])
         else:
             staying.add(row["fit_id"])
     fits -= staying
-    wanted = {
+    referenced = {
         row["sha256"]
         for row in connection.execute("SELECT fit_id, sha256 FROM fit_artefacts")
         if row["fit_id"] not in fits
     }
-    return gone, fits, wanted
+    return leaving, fits, referenced
 
 
-def _needed(connection: Connection) -> set[tuple[VersionKey, int]]:
+def _needs(connection: Connection) -> set[tuple[VersionKey, int]]:
     tables = ("aliases", "ledger", "calibration_states")
-    needed = {
+    needs = {
         (row_key(row), row["number"])
         for table in tables
         for row in connection.execute(f"SELECT DISTINCT {KEY}, number FROM {table}")
@@ -97,8 +97,8 @@ def _needed(connection: Connection) -> set[tuple[VersionKey, int]]:
     before = connection.execute(
         f"SELECT {KEY}, previous FROM history WHERE alias = ? AND previous IS NOT NULL", (PRODUCTION,)
     )
-    needed |= {(row_key(row), row["previous"]) for row in before}
+    needs |= {(row_key(row), row["previous"]) for row in before}
     for test in all_tests(connection):
         if test.end is None:
-            needed |= {(test.start.key, test.start.production), (test.start.key, test.start.challenger)}
-    return needed
+            needs |= {(test.start.key, test.start.production), (test.start.key, test.start.challenger)}
+    return needs

@@ -6,8 +6,6 @@ script runner would commit half-way. No STRICT tables: the SQLite of supported s
 
 from typing import Final
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION"]
-
 KEY: Final = "coin, source, vs, granularity, kind"
 KEY_COLUMNS: Final = (
     "coin TEXT NOT NULL, source TEXT NOT NULL, vs TEXT NOT NULL, granularity TEXT NOT NULL, kind TEXT NOT NULL"
@@ -92,11 +90,17 @@ FIRST: Final[tuple[str, ...]] = (
 )
 
 
-def _append_only(table: str, title: str, identity: str) -> tuple[str, ...]:
-    """Triggers that let rows in and nothing else; `identity` are the columns that make a row unique beside its id."""
+def _journal(table: str, title: str, columns: str, identity: str) -> tuple[str, ...]:
+    """A table of records that lets rows in and nothing else; `identity` are the columns that make one unique.
+
+    The record is the whole row as canonical JSON, digest its sha256; the columns before it repeat what rows are found
+    by. AUTOINCREMENT, so that a row that was taken away leaves a gap.
+    """
     message = f"the {title} append-only"
     same = " AND ".join(f"{column} = NEW.{column}" for column in identity.split(", "))
     return (
+        f"CREATE TABLE {table} (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns}, record BLOB NOT NULL,"
+        f" digest TEXT NOT NULL CHECK (length(digest) = 64), UNIQUE ({identity}))",
         _refuse(f"{table}_no_update", f"UPDATE ON {table}", message),
         _refuse(f"{table}_no_delete", f"DELETE ON {table}", message),
         _refuse(
@@ -108,40 +112,31 @@ def _append_only(table: str, title: str, identity: str) -> tuple[str, ...]:
     )
 
 
-# Both tables: the record is the whole row as canonical JSON, digest its sha256; the columns before it repeat what rows
-# are found by. AUTOINCREMENT, so that a row that was taken away leaves a gap.
 EVIDENCE_AND_TRIALS: Final[tuple[str, ...]] = (
     # coin '': pooled over the coins, which stand as ",bitcoin,ethereum," to be searched.
-    """CREATE TABLE evidence (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        run TEXT NOT NULL,
-        recipe TEXT NOT NULL CHECK (length(recipe) = 64),
-        coin TEXT NOT NULL,
-        kind TEXT NOT NULL, source TEXT NOT NULL, vs TEXT NOT NULL, granularity TEXT NOT NULL,
-        coins TEXT NOT NULL,
-        end_at TEXT NOT NULL,
-        recorded_at TEXT NOT NULL,
-        record BLOB NOT NULL,
-        digest TEXT NOT NULL CHECK (length(digest) = 64),
-        UNIQUE (run, recipe, coin)
-    )""",
+    *_journal(
+        "evidence",
+        "evidence is",
+        "run TEXT NOT NULL, recipe TEXT NOT NULL CHECK (length(recipe) = 64), coin TEXT NOT NULL, kind TEXT NOT NULL,"
+        " source TEXT NOT NULL, vs TEXT NOT NULL, granularity TEXT NOT NULL, coins TEXT NOT NULL, end_at TEXT NOT NULL,"
+        " recorded_at TEXT NOT NULL",
+        "run, recipe, coin",
+    ),
     "CREATE INDEX evidence_by_recipe ON evidence (recipe, source, vs, granularity, coin, end_at, recorded_at)",
-    *_append_only("evidence", "evidence is", "run, recipe, coin"),
-    """CREATE TABLE trials (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        run TEXT NOT NULL,
-        series TEXT NOT NULL,
-        name TEXT NOT NULL,
-        command TEXT NOT NULL,
-        start_at TEXT NOT NULL,
-        end_at TEXT NOT NULL,
-        record BLOB NOT NULL,
-        digest TEXT NOT NULL CHECK (length(digest) = 64),
-        UNIQUE (run, series, name)
-    )""",
+    *_journal(
+        "trials",
+        "trials are",
+        "run TEXT NOT NULL, series TEXT NOT NULL, name TEXT NOT NULL, command TEXT NOT NULL, start_at TEXT NOT NULL,"
+        " end_at TEXT NOT NULL",
+        "run, series, name",
+    ),
     "CREATE INDEX trials_by_series ON trials (series, end_at, start_at)",
-    *_append_only("trials", "trials are", "run, series, name"),
 )
+FORECAST_COLUMNS: Final = (
+    f"{KEY_COLUMNS}, number INTEGER NOT NULL CHECK (number >= 0), issued_at TEXT NOT NULL,"
+    " horizon INTEGER NOT NULL CHECK (horizon >= 1)"
+)
+FORECAST: Final = f"{KEY}, number, horizon, issued_at"
 
 # The forecasts that were, or would have been, served, and what came of each: as records, like evidence and trials.
 # Summaries repeat what a list shows of a version, so that ten thousand are read at once. States are the online
@@ -152,28 +147,8 @@ LEDGER_AND_TESTS: Final[tuple[str, ...]] = (
         summary BLOB NOT NULL,
         digest TEXT NOT NULL CHECK (length(digest) = 64)
     )""",
-    f"""CREATE TABLE ledger (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        {KEY_COLUMNS},
-        number INTEGER NOT NULL CHECK (number >= 0),
-        issued_at TEXT NOT NULL,
-        horizon INTEGER NOT NULL CHECK (horizon >= 1),
-        record BLOB NOT NULL,
-        digest TEXT NOT NULL CHECK (length(digest) = 64),
-        UNIQUE ({KEY}, number, horizon, issued_at)
-    )""",
-    *_append_only("ledger", "ledger is", f"{KEY}, number, horizon, issued_at"),
-    f"""CREATE TABLE outcomes (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        {KEY_COLUMNS},
-        number INTEGER NOT NULL CHECK (number >= 0),
-        issued_at TEXT NOT NULL,
-        horizon INTEGER NOT NULL CHECK (horizon >= 1),
-        record BLOB NOT NULL,
-        digest TEXT NOT NULL CHECK (length(digest) = 64),
-        UNIQUE ({KEY}, number, horizon, issued_at)
-    )""",
-    *_append_only("outcomes", "outcomes are", f"{KEY}, number, horizon, issued_at"),
+    *_journal("ledger", "ledger is", FORECAST_COLUMNS, FORECAST),
+    *_journal("outcomes", "outcomes are", FORECAST_COLUMNS, FORECAST),
     f"""CREATE TABLE calibration_states (
         {KEY_COLUMNS},
         number INTEGER NOT NULL,
@@ -183,17 +158,8 @@ LEDGER_AND_TESTS: Final[tuple[str, ...]] = (
         digest TEXT NOT NULL CHECK (length(digest) = 64),
         PRIMARY KEY ({KEY}, number, horizon)
     )""",
-    f"""CREATE TABLE ab_tests (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        {KEY_COLUMNS},
-        test TEXT NOT NULL,
-        event TEXT NOT NULL,
-        record BLOB NOT NULL,
-        digest TEXT NOT NULL CHECK (length(digest) = 64),
-        UNIQUE (test, event)
-    )""",
+    *_journal("ab_tests", "A/B tests are", f"{KEY_COLUMNS}, test TEXT NOT NULL, event TEXT NOT NULL", "test, event"),
     f"CREATE INDEX ab_tests_by_key ON ab_tests ({KEY}, id)",
-    *_append_only("ab_tests", "A/B tests are", "test, event"),
 )
 
 # How each version stood when it was last judged live; goes with its version.
@@ -219,11 +185,5 @@ LOCAL_HOLD_OUTS: Final[tuple[str, ...]] = (
     )""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    FIRST,
-    EVIDENCE_AND_TRIALS,
-    LEDGER_AND_TESTS,
-    LIVE_MARKS,
-    LOCAL_HOLD_OUTS,
-)
+MIGRATIONS: Final = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS, LIVE_MARKS, LOCAL_HOLD_OUTS)
 SCHEMA_VERSION: Final = len(MIGRATIONS)

@@ -7,56 +7,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
-from cryptocast.evaluation.records import Record
+from cryptocast.evaluation.records import HoldOut
 from cryptocast.evaluation.stored import read_stored
 from cryptocast.market import Market
 from cryptocast.registry.database import Connection, Row
-from cryptocast.registry.manifest import (
-    CoinCalibration,
-    FitManifest,
-    HoldOut,
-    canonical_json,
-    decode,
-    sha256_hex,
-)
-from cryptocast.registry.version import Action, Event, ListedScore, ListedVersion, Version, VersionKey
-
-__all__ = [
-    "DAMAGED",
-    "FIRST_LINK",
-    "Member",
-    "Where",
-    "append_event",
-    "blob",
-    "conditions",
-    "decode_event",
-    "decode_fit",
-    "decode_version",
-    "event_digest",
-    "insert_fit",
-    "insert_version",
-    "next_number",
-    "read_aliases",
-    "read_events",
-    "read_fit",
-    "read_keys",
-    "read_listing",
-    "read_members",
-    "read_numbers",
-    "read_versions",
-    "row_key",
-    "served_state",
-    "set_alias",
-    "summary_faults",
-    "time_text",
-    "write_local_hold_out",
-]
+from cryptocast.registry.manifest import CoinCalibration, FitManifest, canonical_json, decode, sha256_hex
+from cryptocast.registry.version import Action, Event, Version, VersionKey, VersionSummary
 
 KEY = "coin, source, vs, granularity, kind"
 KEY_IS = "coin = ? AND source = ? AND vs = ? AND granularity = ? AND kind = ?"
@@ -82,10 +43,6 @@ def row_key(row: Row) -> VersionKey:
     return VersionKey(row["coin"], Market(row["source"], row["vs"], row["granularity"]), row["kind"])
 
 
-def _key_of(row: Row) -> tuple[str, str, str, Granularity, str]:
-    return (row["coin"], row["source"], row["vs"], row["granularity"], row["kind"])
-
-
 # Fits
 
 
@@ -94,22 +51,17 @@ def insert_fit(connection: Connection, fit_id: str, data: bytes, manifest: FitMa
     inserted = connection.execute(
         "INSERT INTO fits (fit_id, kind, source, vs, granularity, recipe, registered_at, manifest)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fit_id) DO NOTHING",
-        (
-            fit_id,
-            manifest.kind,
-            manifest.source,
-            manifest.vs,
-            manifest.granularity,
-            manifest.recipe,
-            time_text(now),
-            data,
-        ),
+        (fit_id, *fit_columns(manifest), time_text(now), data),
     )
     if inserted.rowcount:
         connection.executemany(
             "INSERT INTO fit_artefacts (fit_id, name, sha256, size) VALUES (?, ?, ?, ?)",
             [(fit_id, file.name, file.sha256, file.size) for file in manifest.artefacts],
         )
+
+
+def fit_columns(manifest: FitManifest) -> tuple[str, ...]:
+    return (manifest.kind, manifest.source, manifest.vs, manifest.granularity, manifest.recipe)
 
 
 def read_fit(connection: Connection, fit_id: str) -> FitManifest:
@@ -121,30 +73,16 @@ def read_fit(connection: Connection, fit_id: str) -> FitManifest:
 
 
 def decode_fit(row: Row) -> FitManifest:
-    return decode(_checked_manifest(row), FitManifest, _of_fit(row))
-
-
-def _checked_manifest(row: Row) -> bytes:
-    data = blob(row["manifest"])
-    if sha256_hex(data) != row["fit_id"]:
-        raise RegistryError(f"{_of_fit(row)} does not match its hash. {DAMAGED}")
-    return data
-
-
-def _of_fit(row: Row) -> str:
-    return f"The manifest of fit {row['fit_id'][:12]}"
+    """The manifest of a row. RegistryError if it does not match its hash."""
+    where = f"The manifest of fit {row['fit_id'][:12]}"
+    return decode(matching(row["manifest"], row["fit_id"], where), FitManifest, where)
 
 
 # Versions
 
 
 def insert_version(
-    connection: Connection,
-    key: VersionKey,
-    number: int,
-    fit_id: str,
-    contents: tuple[bytes, bytes],
-    now: datetime,
+    connection: Connection, key: VersionKey, number: int, fit_id: str, contents: tuple[bytes, bytes], now: datetime
 ) -> None:
     """Write one version; contents are the JSON of its calibration and of its hold-out."""
     calibration, hold_out = contents
@@ -163,7 +101,7 @@ def write_local_hold_out(connection: Connection, key: VersionKey, number: int, r
     row = connection.execute(
         f"SELECT * FROM versions WHERE {KEY_IS} AND number = ?", (*key_values(key), number)
     ).fetchone()
-    if row is None or not decode(blob(row["hold_out"]), _Scores, _of_hold_out(row)).foreign:
+    if row is None or not decode(blob(row["hold_out"]), HoldOut, _of_hold_out(row)).foreign:
         return False
     connection.execute("DELETE FROM local_hold_outs WHERE version_id = ?", (row["id"],))
     connection.execute(
@@ -177,13 +115,13 @@ def write_local_hold_out(connection: Connection, key: VersionKey, number: int, r
 
 def _local_hold_out(connection: Connection, row: Row) -> bytes | None:
     """The JSON of the hold-out that was made here for the version of a row; None: there is none."""
-    found = connection.execute(
+    local = connection.execute(
         "SELECT record, digest FROM local_hold_outs WHERE version_id = ?", (row["id"],)
     ).fetchone()
-    if found is None:
+    if local is None:
         return None
-    record = blob(found["record"])
-    if _local_digest(row["digest"], record) != found["digest"]:
+    record = blob(local["record"])
+    if _local_digest(row["digest"], record) != local["digest"]:
         raise RegistryError(f"{_of_hold_out(row)}, made here, does not match its hash. {DAMAGED}")
     return record
 
@@ -196,15 +134,14 @@ def _insert_summary(connection: Connection, key: VersionKey, number: int) -> Non
     """Beside the version what a list shows of it. A database that is held at an older schema has no room for it."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'summaries'").fetchone() is None:
         return
-    found = connection.execute(
+    (row,) = connection.execute(
         f"SELECT * FROM versions WHERE {KEY_IS} AND number = ?", (*key_values(key), number)
     ).fetchall()
-    for row, listed in zip(found, _listed_from_whole(connection, found), strict=True):
-        summary = canonical_json(listed)
-        connection.execute(
-            "INSERT INTO summaries (version_id, summary, digest) VALUES (?, ?, ?)",
-            (row["id"], summary, sha256_hex(summary)),
-        )
+    summary = canonical_json(_whole(connection, row))
+    connection.execute(
+        "INSERT INTO summaries (version_id, summary, digest) VALUES (?, ?, ?)",
+        (row["id"], summary, sha256_hex(summary)),
+    )
 
 
 def version_digest(
@@ -217,42 +154,48 @@ def version_digest(
 
 def read_versions(connection: Connection, where: Where, *, alias: str | None = None) -> list[Version]:
     """The versions whose columns have these values, and the alias if one is named; by key and number."""
-    found = _find_versions(connection, where, alias)
-    manifests = {row["fit_id"]: decode_fit(row) for row in found.fits}
-    return [
-        decode_version(connection, row, _fit_of(row, manifests), aliases)
-        for row, aliases in zip(found.versions, found.aliases, strict=True)
-    ]
+    query, values = _selection("v.*", where, alias)
+    rows = connection.execute(query, values).fetchall()
+    aliases = _aliases(connection, where)
+    manifests = {row["fit_id"]: decode_fit(row) for row in _fit_rows(connection, {row["fit_id"] for row in rows})}
+    return [decode_version(connection, row, _fit_of(row, manifests), aliases.get(row["id"], ())) for row in rows]
 
 
-def read_listing(connection: Connection, where: Where, *, alias: str | None = None) -> list[ListedVersion]:
+def _selection(columns: str, where: Where, alias: str | None, join: str = "") -> tuple[str, list[object]]:
+    """The query for versions, by key and number, and its values."""
+    text, values = conditions(where)
+    tables = "versions v"
+    if alias is not None:
+        # CROSS keeps SQLite from starting at the versions, of which there are many more than aliases.
+        tables = f"aliases a CROSS JOIN versions v ON {_SAME_VERSION}"
+        text, values = f"{text} AND a.alias = ?", [*values, alias]
+    order = "v.coin, v.source, v.vs, v.granularity, v.kind, v.number"
+    return f"SELECT {columns} FROM {tables} {join} WHERE {text} ORDER BY {order}", values
+
+
+def read_listing(connection: Connection, where: Where, *, alias: str | None = None) -> list[VersionSummary]:
     """As read_versions, but only what a list shows, from the summary that was written beside each version.
 
     A version without a summary (it was registered by an older release) is read as a whole.
     """
-    text, values = conditions(where)
-    tables = "versions v"
-    if alias is not None:
-        tables = f"aliases a CROSS JOIN versions v ON {_SAME_VERSION}"
-        text, values = f"{text} AND a.alias = ?", [*values, alias]
+    query, values = _selection("v.id, s.summary, s.digest", where, alias, _WITH_SUMMARY)
     cursor = connection.cursor()
     cursor.row_factory = None  # plain tuples are read in half the time
-    cursor.execute(
-        f"SELECT v.id, s.summary, s.digest FROM {tables} LEFT JOIN summaries s ON s.version_id = v.id"
-        f" WHERE {text} ORDER BY v.coin, v.source, v.vs, v.granularity, v.kind, v.number",
-        values,
-    )
-    found: list[tuple[int, bytes | None, str | None]] = cursor.fetchall()
-    for version_id, summary, digest in found:
-        if summary is not None and sha256_hex(summary) != digest:
-            raise RegistryError(f"The summary of row {version_id} of the versions does not match its hash. {DAMAGED}")
-    kept = iter(_summaries([summary for _, summary, _ in found if summary is not None]))
-    listed = [_whole(connection, row[0]) if row[1] is None else next(kept) for row in found]
-    places = {row[0]: place for place, row in enumerate(found)}
-    for version_id, names in _aliased(connection, where).items():
-        if version_id in places:
-            place = places[version_id]
-            listed[place] = msgspec.structs.replace(listed[place], aliases=names)
+    rows: list[tuple[int, bytes | None, str | None]] = cursor.execute(query, values).fetchall()
+    texts = [
+        matching(summary, digest, f"The summary of row {version_id} of the versions")
+        for version_id, summary, digest in rows
+        if summary is not None
+    ]
+    summaries = iter(_summaries(texts))
+    aliases = _aliases(connection, where)
+    listed = []
+    for version_id, summary, _ in rows:
+        if summary is None:
+            row = connection.execute("SELECT * FROM versions WHERE id = ?", (version_id,)).fetchone()
+        version = _whole(connection, row) if summary is None else next(summaries)
+        names = aliases.get(version_id)
+        listed.append(version if names is None else msgspec.structs.replace(version, aliases=names))
     return listed
 
 
@@ -270,32 +213,30 @@ class Member:
 
 def read_members(connection: Connection, key: VersionKey) -> list[Member]:
     """The versions of a key, by number. One whose record is damaged keeps nobody from reading of the others."""
-    text, values = conditions(dict(zip(KEY.split(", "), key_values(key), strict=True)))
-    found = connection.execute(
+    text, values = conditions({**key.columns})
+    rows = connection.execute(
         "SELECT v.*, f.recipe, s.summary, s.digest AS summary_digest FROM versions v"
-        " JOIN fits f ON f.fit_id = v.fit_id LEFT JOIN summaries s ON s.version_id = v.id"
-        f" WHERE {text} ORDER BY v.number",
+        f" JOIN fits f ON f.fit_id = v.fit_id {_WITH_SUMMARY} WHERE {text} ORDER BY v.number",
         values,
     ).fetchall()
-    return [_member(row, _listed_member(connection, row)) for row in found]
+    return [_member(row, _listed_member(connection, row)) for row in rows]
 
 
-def _member(row: Row, listed: ListedVersion | None) -> Member:
+def _member(row: Row, listed: VersionSummary | None) -> Member:
     trained_to, foreign = (None, False) if listed is None else (listed.trained_to, listed.foreign)
     return Member(row["number"], row["created_at"], row["recipe"], trained_to, foreign)
 
 
-def _listed_member(connection: Connection, row: Row) -> ListedVersion | None:
+def _listed_member(connection: Connection, row: Row) -> VersionSummary | None:
     """None where the record is damaged."""
-    if row["summary"] is not None and sha256_hex(blob(row["summary"])) == row["summary_digest"]:
-        with contextlib.suppress(RegistryError):
-            return _summaries([blob(row["summary"])])[0]
     with contextlib.suppress(RegistryError):
-        return _listed_from_whole(connection, [row])[0]
+        return _summaries([matching(row["summary"], row["summary_digest"], "")])[0]
+    with contextlib.suppress(RegistryError):
+        return _whole(connection, row)
     return None
 
 
-def _aliased(connection: Connection, where: Where) -> dict[int, tuple[str, ...]]:
+def _aliases(connection: Connection, where: Where) -> dict[int, tuple[str, ...]]:
     """The aliases that stand at each version whose key is asked for, by the id of its row."""
     text, values = conditions(where)
     rows = connection.execute(
@@ -309,55 +250,21 @@ def _aliased(connection: Connection, where: Where) -> dict[int, tuple[str, ...]]
     return names
 
 
-def _summaries(texts: Sequence[bytes]) -> list[ListedVersion]:
+def _summaries(texts: Sequence[bytes]) -> list[VersionSummary]:
     """All at once: one decoder call for thousands."""
     try:
-        return read_stored(b"[" + b",".join(texts) + b"]", list[ListedVersion])
+        return read_stored(b"[" + b",".join(texts) + b"]", list[VersionSummary])
     except msgspec.DecodeError as error:
         raise RegistryError(f"The summaries of the versions cannot be read: {error}. {DAMAGED}") from error
 
 
-def _whole(connection: Connection, version_id: int) -> ListedVersion:
-    rows = connection.execute("SELECT * FROM versions WHERE id = ?", (version_id,)).fetchall()
-    return _listed_from_whole(connection, rows)[0]
-
-
-def _listed_from_whole(connection: Connection, found: Sequence[Row]) -> list[ListedVersion]:
-    fits = {
-        row["fit_id"]: decode(_checked_manifest(row), _Fit, _of_fit(row))
-        for row in _find_fits(connection, {row["fit_id"] for row in found})
-    }
-    return [_listed(connection, row, _fit_of(row, fits)) for row in found]
-
-
-def _listed(connection: Connection, row: Row, fit: "_Fit") -> ListedVersion:
-    _, hold_out = _checked_contents(row)
-    key = row_key(row)
-    scored = decode(hold_out, _Scores, _of_hold_out(row))
-    local = _local_hold_out(connection, row) if scored.foreign else None
-    if local is not None:
-        scored = decode(local, _Scores, _of_hold_out(row))
-    return ListedVersion(
-        key=key,
-        number=row["number"],
-        fit_id=row["fit_id"],
-        aliases=(),
-        created_at=datetime.fromisoformat(row["created_at"]),
-        trained_to=next((data.last for data in fit.coins if data.coin == key.coin), None),
-        scores=scored.horizons,
-        foreign=scored.foreign,
-    )
+def _whole(connection: Connection, row: Row) -> VersionSummary:
+    """The summary of a version from all that was written about it."""
+    return decode_version(connection, row, read_fit(connection, row["fit_id"]), ()).summary()
 
 
 def _of_hold_out(row: Row) -> str:
     return f"The hold-out of version {row['number']} of {row_key(row)}"
-
-
-def _told(summaries: Sequence[bytes]) -> list[ListedVersion] | None:
-    try:
-        return _summaries(summaries)
-    except RegistryError:
-        return None
 
 
 def summary_faults(connection: Connection) -> list[tuple[str, str]]:
@@ -367,53 +274,29 @@ def summary_faults(connection: Connection) -> list[tuple[str, str]]:
     )
     faults = []
     for row in rows.fetchall():
-        where = f"summary of version {row['number']} of {row_key(row)}"
         try:
-            told = _listed_from_whole(connection, [row])[0]
+            version = _whole(connection, row)
         except RegistryError:
-            continue  # the version itself is a finding
-        if [told] != _told([blob(row["summary"])]):
-            faults.append((where, "it is not what the version says"))
+            continue  # the version itself is a fault
+        summary = None
+        with contextlib.suppress(RegistryError):
+            summary = _summaries([blob(row["summary"])])[0]
+        if version != summary:
+            faults.append((f"summary of version {row['number']} of {row_key(row)}", "it is not what the version says"))
     return faults
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Rows of versions with the aliases that stand at each, and the rows of their fits."""
-
-    versions: list[Row]
-    aliases: list[tuple[str, ...]]
-    fits: list[Row]
-
-
-def _find_versions(connection: Connection, where: Where, alias: str | None) -> _Found:
-    text, values = conditions(where)
-    tables = "versions v"
-    if alias is not None:
-        # CROSS keeps SQLite from starting at the versions, of which there are many more than aliases.
-        tables = f"aliases a CROSS JOIN versions v ON {_SAME_VERSION}"
-        text, values = f"{text} AND a.alias = ?", [*values, alias]
-    order = "v.coin, v.source, v.vs, v.granularity, v.kind, v.number"
-    versions = connection.execute(f"SELECT v.* FROM {tables} WHERE {text} ORDER BY {order}", values).fetchall()
-    names = _alias_names(connection, where)
-    aliases = [names.get((*_key_of(row), row["number"]), ()) for row in versions]
-    return _Found(versions, aliases, _find_fits(connection, {row["fit_id"] for row in versions}))
-
-
-def _find_fits(connection: Connection, fit_ids: Iterable[str]) -> list[Row]:
+def _fit_rows(connection: Connection, fit_ids: Iterable[str]) -> list[Row]:
     """The rows of these fits, fetched by the hundred: one by one is slow."""
-    wanted, found = sorted(fit_ids), list[Row]()
-    for start in range(0, len(wanted), FITS_AT_ONCE):
-        some = wanted[start : start + FITS_AT_ONCE]
+    ids, rows = sorted(fit_ids), list[Row]()
+    for start in range(0, len(ids), FITS_AT_ONCE):
+        some = ids[start : start + FITS_AT_ONCE]
         marks = ", ".join("?" * len(some))
-        found += connection.execute(f"SELECT fit_id, manifest FROM fits WHERE fit_id IN ({marks})", some)
-    return found
+        rows += connection.execute(f"SELECT fit_id, manifest FROM fits WHERE fit_id IN ({marks})", some)
+    return rows
 
 
-T = TypeVar("T")
-
-
-def _fit_of(row: Row, fits: Mapping[str, T]) -> T:
+def _fit_of(row: Row, fits: Mapping[str, FitManifest]) -> FitManifest:
     fit = fits.get(row["fit_id"])
     if fit is None:
         raise RegistryError(f"Version {row['number']} of {row_key(row)} is of a fit that is not there. {DAMAGED}")
@@ -441,28 +324,11 @@ def decode_version(connection: Connection, row: Row, manifest: FitManifest, alia
 def _checked_contents(row: Row) -> tuple[bytes, bytes]:
     """The JSON of a version's calibration and hold-out. Raises RegistryError if the row does not match its hash."""
     calibration, hold_out = blob(row["calibration"]), blob(row["hold_out"])
-    found = version_digest(_key_of(row), row["number"], row["fit_id"], calibration, hold_out, row["created_at"])
-    if found != row["digest"]:
+    key = (row["coin"], row["source"], row["vs"], row["granularity"], row["kind"])
+    digest = version_digest(key, row["number"], row["fit_id"], calibration, hold_out, row["created_at"])
+    if digest != row["digest"]:
         raise RegistryError(f"Version {row['number']} of {row_key(row)} does not match its hash. {DAMAGED}")
     return calibration, hold_out
-
-
-class _FitData(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    coin: str
-    last: datetime
-
-
-class _Fit(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """What a list shows of a manifest."""
-
-    coins: tuple[_FitData, ...]
-
-
-class _Scores(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """What a list shows of a hold-out."""
-
-    horizons: tuple[ListedScore, ...]
-    foreign: bool = False
 
 
 def next_number(connection: Connection, key: VersionKey) -> int:
@@ -488,6 +354,8 @@ def read_numbers(connection: Connection, key: VersionKey) -> list[int]:
     return [row["number"] for row in rows]
 
 
+_WITH_SUMMARY = "LEFT JOIN summaries s ON s.version_id = v.id"
+
 # Aliases
 
 _SAME_VERSION = (
@@ -509,17 +377,6 @@ def set_alias(connection: Connection, key: VersionKey, alias: str, number: int) 
         f" ON CONFLICT ({KEY}, alias) DO UPDATE SET number = excluded.number",
         (*key_values(key), alias, number),
     )
-
-
-def _alias_names(connection: Connection, where: Where) -> dict[tuple[str | int, ...], tuple[str, ...]]:
-    """The aliases, by key and number, that stand at any version whose key is asked for."""
-    known = {column: value for column, value in where.items() if column != "fit_id"}
-    text, values = conditions(known)
-    names: dict[tuple[str | int, ...], tuple[str, ...]] = {}
-    for row in connection.execute(f"SELECT v.* FROM aliases v WHERE {text} ORDER BY alias DESC", values):
-        place = (*_key_of(row), row["number"])
-        names[place] = (*names.get(place, ()), row["alias"])
-    return names
 
 
 # History
@@ -593,6 +450,14 @@ def blob(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
     return value.encode() if isinstance(value, str) else b""
+
+
+def matching(value: object, digest: object, where: str, remedy: str = DAMAGED) -> bytes:
+    """The bytes of a column. Raises RegistryError that says where they stood if they do not match their hash."""
+    data = blob(value)
+    if sha256_hex(data) != digest:
+        raise RegistryError(f"{where} does not match its hash. {remedy}")
+    return data
 
 
 def conditions(where: Where) -> tuple[str, list[object]]:

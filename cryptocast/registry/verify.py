@@ -17,12 +17,11 @@ from cryptocast.registry.tables import (
     decode_fit,
     decode_version,
     event_digest,
+    fit_columns,
     row_key,
     summary_faults,
 )
 from cryptocast.registry.version import VersionKey
-
-__all__ = ["Finding", "verify_registry"]
 
 # In the order in which a row of the history is hashed.
 EVENT_COLUMNS = (
@@ -33,99 +32,105 @@ EVENT_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RegistryFault:
     """Something that is not as it must be: where, and what is wrong."""
 
     where: str
     problem: str
 
 
-def verify_registry(database: Database, objects: Objects) -> tuple[Finding, ...]:
+def verify_registry(database: Database, objects: Objects) -> tuple[RegistryFault, ...]:
     """All that is wrong; empty if nothing. An object that nothing refers to is what a kill leaves, and no finding."""
-    broken = [Finding(str(database.path), problem) for problem in database.check()]
+    broken = [RegistryFault(str(database.path), problem) for problem in database.check()]
     if broken:  # a damaged file answers queries at random
         return tuple(broken)
     try:
         with database.read() as connection:
             findings = [*_fits(connection), *_versions(connection), *_history(connection), *_aliases(connection)]
             journals = (EVIDENCE, TRIALS, LEDGER, OUTCOMES, AB_EVENTS)
-            findings += [Finding(*fault) for journal in journals for fault in journal.faults(connection)]
+            findings += [RegistryFault(*fault) for journal in journals for fault in journal.faults(connection)]
             faults = (summary_faults, state_faults, mark_faults)
-            findings += [Finding(*fault) for find in faults for fault in find(connection)]
+            findings += [RegistryFault(*fault) for find in faults for fault in find(connection)]
             rows = connection.execute("SELECT DISTINCT sha256, size FROM fit_artefacts ORDER BY sha256").fetchall()
     except RegistryError as error:  # such as a text that is no longer UTF-8
-        return (Finding(str(database.path), str(error)),)
+        return (RegistryFault(str(database.path), str(error)),)
     findings += _objects(objects, [(row["sha256"], int(row["size"])) for row in rows])
     return tuple(findings)
 
 
-def _fits(connection: Connection) -> Iterator[Finding]:
+def _fits(connection: Connection) -> Iterator[RegistryFault]:
     for row in connection.execute("SELECT * FROM fits ORDER BY fit_id").fetchall():
         where = f"fit {row['fit_id'][:12]}"
         try:
             manifest = decode_fit(row)
         except RegistryError as error:
-            yield Finding(where, str(error))
+            yield RegistryFault(where, str(error))
             continue
         columns = (row["kind"], row["source"], row["vs"], row["granularity"], row["recipe"])
-        if columns != (manifest.kind, manifest.source, manifest.vs, manifest.granularity, manifest.recipe):
-            yield Finding(where, "its columns are not what its manifest says")
+        if columns != fit_columns(manifest):
+            yield RegistryFault(where, "its columns are not what its manifest says")
         listed = connection.execute("SELECT * FROM fit_artefacts WHERE fit_id = ?", (row["fit_id"],)).fetchall()
         if {(a["name"], a["sha256"], a["size"]) for a in listed} != set(map(_as_row, manifest.artefacts)):
-            yield Finding(where, "its list of artefacts is not what its manifest says")
+            yield RegistryFault(where, "its list of artefacts is not what its manifest says")
 
 
 def _as_row(artefact: Artefact) -> tuple[str, str, int]:
     return (artefact.name, artefact.sha256, artefact.size)
 
 
-def _objects(objects: Objects, expected: list[tuple[str, int]]) -> Iterator[Finding]:
+def _objects(objects: Objects, expected: list[tuple[str, int]]) -> Iterator[RegistryFault]:
     for sha256, size in expected:
         try:
             objects.get(sha256, size)
         except RegistryError as error:
-            yield Finding(f"object {sha256[:12]}", str(error))
+            yield RegistryFault(f"object {sha256[:12]}", str(error))
 
 
-def _versions(connection: Connection) -> Iterator[Finding]:
+def _versions(connection: Connection) -> Iterator[RegistryFault]:
     for row in connection.execute("SELECT * FROM versions ORDER BY id").fetchall():
         where = f"version {row['number']} of {row_key(row)}"
         fit = connection.execute("SELECT * FROM fits WHERE fit_id = ?", (row["fit_id"],)).fetchone()
         try:
             version = decode_version(connection, row, decode_fit(fit), ())
         except RegistryError as error:
-            yield Finding(where, str(error))
+            yield RegistryFault(where, str(error))
             continue
         fit_key = (version.manifest.source, version.manifest.vs, version.manifest.granularity, version.manifest.kind)
         if fit_key != (version.key.source, version.key.vs, version.key.granularity, version.key.kind):
-            yield Finding(where, f"its fit {version.fit_id[:12]} is of another source, currency, granularity or kind")
+            yield RegistryFault(
+                where, f"its fit {version.fit_id[:12]} is of another source, currency, granularity or kind"
+            )
 
 
-def _history(connection: Connection) -> Iterator[Finding]:
+def _history(connection: Connection) -> Iterator[RegistryFault]:
     before = FIRST_LINK
     stands: dict[tuple[VersionKey, str], int] = {}
     for row in connection.execute("SELECT * FROM history ORDER BY id").fetchall():
         where = f"row {row['id']} of the history"
         if event_digest(before, [row[column] for column in EVENT_COLUMNS]) != row["digest"]:
-            yield Finding(where, "it, or a row before it, was changed after it was written: its hash does not match")
+            yield RegistryFault(
+                where, "it, or a row before it, was changed after it was written: its hash does not match"
+            )
             return
         before = row["digest"]
         event = decode_event(row)
         if stands.get((event.key, event.alias)) != event.previous:
-            yield Finding(where, f"it says that {event.alias} of {event.key} stood at {event.previous}, and it did not")
+            yield RegistryFault(
+                where, f"it says that {event.alias} of {event.key} stood at {event.previous}, and it did not"
+            )
         stands[event.key, event.alias] = event.number
-    found = {(row_key(row), row["alias"]): row["number"] for row in connection.execute("SELECT * FROM aliases")}
-    for key, alias in sorted(set(stands) | set(found)):
-        told, stood = stands.get((key, alias)), found.get((key, alias))
-        if told != stood:
-            yield Finding(f"{alias} of {key}", f"it stands at {stood}, the history says {told}")
+    aliases = {(row_key(row), row["alias"]): row["number"] for row in connection.execute("SELECT * FROM aliases")}
+    for key, alias in sorted(set(stands) | set(aliases)):
+        replayed, stood = stands.get((key, alias)), aliases.get((key, alias))
+        if replayed != stood:
+            yield RegistryFault(f"{alias} of {key}", f"it is at {stood}, but the history says {replayed}")
 
 
-def _aliases(connection: Connection) -> Iterator[Finding]:
+def _aliases(connection: Connection) -> Iterator[RegistryFault]:
     rows = connection.execute(
         "SELECT DISTINCT coin, source, vs, granularity, kind FROM versions v WHERE NOT EXISTS (SELECT 1 FROM aliases a"
         " WHERE a.coin = v.coin AND a.source = v.source AND a.vs = v.vs AND a.granularity = v.granularity"
         " AND a.kind = v.kind AND a.alias = 'challenger')"
     )
     for row in rows:
-        yield Finding(f"challenger of {row_key(row)}", "there are versions, and none is the challenger")
+        yield RegistryFault(f"challenger of {row_key(row)}", "there are versions, and none is the challenger")

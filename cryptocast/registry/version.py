@@ -2,29 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
 from cryptocast.config import Granularity
+from cryptocast.evaluation.records import HoldOut, Record
 from cryptocast.evaluation.verdicts import VerdictReason, VerdictWord
-from cryptocast.market import Market
-from cryptocast.registry.manifest import CoinCalibration, FitManifest, HoldOut
-
-__all__ = [
-    "CHALLENGER",
-    "PRODUCTION",
-    "Action",
-    "Event",
-    "ListedScore",
-    "ListedSkill",
-    "ListedVerdict",
-    "ListedVersion",
-    "NewVersion",
-    "Version",
-    "VersionKey",
-    "version_name",
-]
+from cryptocast.market import Market, OfMarket
+from cryptocast.registry.manifest import CoinCalibration, CoinId, FitManifest, QuoteCurrency, Word
+from cryptocast.registry.reasons import Reason
 
 PRODUCTION = "production"
 CHALLENGER = "challenger"
@@ -34,7 +21,27 @@ CHALLENGER = "challenger"
 Action: TypeAlias = Literal["register", "promote", "refresh", "force", "rollback"]
 
 
-class VersionKey(msgspec.Struct, frozen=True, order=True, gc=False):
+class KeyColumns(TypedDict):
+    """A key, spread out: as the columns of a table, the fields of a document, or the arguments that choose by it."""
+
+    coin: str
+    source: str
+    vs: str
+    granularity: Granularity
+    kind: str
+
+
+class KeyFilter(TypedDict, total=False):
+    """Which keys are meant: those with these values; None, or left out: any value."""
+
+    coin: str | None
+    source: str | None
+    vs: str | None
+    granularity: Granularity | None
+    kind: str | None
+
+
+class VersionKey(OfMarket, msgspec.Struct, frozen=True, order=True, gc=False):
     """Versions are numbered, and aliases unique, within one of these. A key never forecasts another source's bars."""
 
     coin: str
@@ -42,22 +49,43 @@ class VersionKey(msgspec.Struct, frozen=True, order=True, gc=False):
     kind: str
 
     @property
-    def source(self) -> str:
-        """Of the bars that it forecasts."""
-        return self.market.source
+    def columns(self) -> KeyColumns:
+        """The key, spread out."""
+        source, vs, granularity = msgspec.structs.astuple(self.market)
+        return {"coin": self.coin, "source": source, "vs": vs, "granularity": granularity, "kind": self.kind}
 
-    @property
-    def vs(self) -> str:
-        """Of the bars that it forecasts."""
-        return self.market.vs
-
-    @property
-    def granularity(self) -> Granularity:
-        """Of the bars that it forecasts."""
-        return self.market.granularity
+    def facts(self) -> dict[str, Any]:
+        """Its parts as a record names them: coin, kind, source, vs, granularity."""
+        return {"coin": self.coin, "kind": self.kind, **msgspec.structs.asdict(self.market)}
 
     def __str__(self) -> str:
         return f"{self.coin}/{self.kind} ({self.market})"
+
+
+class KeyedRecord(Record, frozen=True, kw_only=True):
+    """A stored record of one key."""
+
+    coin: CoinId
+    source: Word
+    vs: QuoteCurrency
+    granularity: Granularity
+    kind: Word
+
+    @property
+    def key(self) -> VersionKey:
+        """The key that it belongs to."""
+        return VersionKey(self.coin, Market(self.source, self.vs, self.granularity), self.kind)
+
+    @property
+    def columns(self) -> KeyColumns:
+        """The key, spread out."""
+        return {
+            "coin": self.coin,
+            "source": self.source,
+            "vs": self.vs,
+            "granularity": self.granularity,
+            "kind": self.kind,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +116,52 @@ class Version:
         """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
         return version_name(self.key.coin, self.key.kind, self.number, self.key.granularity)
 
+    def summary(self) -> "VersionSummary":
+        """What a list shows of it."""
+        pool = self.manifest.data(self.key.coin)
+        scores = tuple(
+            ScoreSummary(
+                horizon=score.horizon,
+                skill=SkillSummary(baseline=score.skill.get("baseline")),
+                verdict=VerdictSummary(word=score.verdict.word, reason=score.verdict.reason),
+            )
+            for score in self.hold_out.horizons
+        )
+        return VersionSummary(
+            key=self.key,
+            number=self.number,
+            fit_id=self.fit_id,
+            aliases=self.aliases,
+            created_at=self.created_at,
+            trained_to=pool.last if pool else None,
+            scores=scores,
+            foreign=self.hold_out.foreign,
+        )
+
 
 # gc=False: thousands of these are made at once, and hold nothing that could hold them.
-class ListedSkill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class SkillSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of the references that a version was scored against, the one that a list shows; None: not scored against it."""
 
     baseline: float | None = None
 
 
-class ListedVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class VerdictSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of a verdict, what a list shows: see Verdict."""
 
     word: VerdictWord | None
     reason: VerdictReason | None
 
 
-class ListedScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a list shows of the hold-out at one horizon: see HorizonScore."""
 
     horizon: int
-    skill: ListedSkill
-    verdict: ListedVerdict
+    skill: SkillSummary
+    verdict: VerdictSummary
 
 
-class ListedVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class VersionSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A version without its manifest, calibration and most of its scores: quick to read, to be shown in lists."""
 
     key: VersionKey
@@ -120,7 +170,7 @@ class ListedVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     aliases: tuple[str, ...]
     created_at: datetime  # UTC
     trained_to: datetime | None  # close of the last bar of the coin that its fit saw
-    scores: tuple[ListedScore, ...]  # of the hold-out
+    scores: tuple[ScoreSummary, ...]  # of the hold-out
     foreign: bool = False  # the scores came with an archive and weigh nothing here
 
     @property
@@ -134,17 +184,25 @@ def version_name(coin: str, kind: str, number: int, granularity: str) -> str:
     return f"{coin}/{kind}:{number}" + ("" if granularity == "daily" else f"#{granularity}")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the history: an alias of a key moved to a version."""
 
-    id: int
+    id: int = 0  # by the registry
     at: datetime  # UTC
     who: str
     action: Action
     key: VersionKey
     alias: str
     number: int
-    previous: int | None  # where the alias stood before
+    previous: int | None = None  # where the alias stood before
     why: str
     evidence: dict[str, Any]
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """The gate's, where it decided; earlier releases wrote them into `why`."""
+        decision = self.evidence.get("decision")
+        if decision is None or (self.action == "register" and decision["accepted"]):
+            return ()
+        reasons = msgspec.convert(decision["reasons"], tuple[Reason | str, ...])
+        return tuple(reason for reason in reasons if isinstance(reason, Reason))

@@ -4,7 +4,7 @@ In: a seed, a clock, a script of faults. Out: an address that answers like the u
 It never reaches beyond this machine, never touches the store, and nothing of the package depends on it.
 """
 
-from cryptocast.rehearsal.calls import Call, Calls, Connections
+from cryptocast.rehearsal.calls import Call, Calls, ConnectionCounts
 from cryptocast.rehearsal.coins import Coin, catalogue
 from cryptocast.rehearsal.faults import CYCLE, FAULTS, Cycle, Fault, Rule, Script, read_script, script_of
 from cryptocast.rehearsal.plans import DEMO_KEY, PRO_KEY, Limits
@@ -23,7 +23,7 @@ __all__ = [
     "Call",
     "Calls",
     "Coin",
-    "Connections",
+    "ConnectionCounts",
     "Cycle",
     "FakeUpstream",
     "Fault",

@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from cryptocast.rehearsal.messages import Reply, Request
-
-__all__ = ["VendorCache"]
+from cryptocast.rehearsal.messages import HttpRequest, Reply
 
 Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -26,27 +24,27 @@ class VendorCache:
     """
 
     on: bool = False
-    _kept: dict[Key, tuple[float, float, Reply]] = field(default_factory=dict)  # since, until, answer
+    _replies: dict[Key, tuple[float, float, Reply]] = field(default_factory=dict)  # since, until, answer
 
-    def through(self, request: Request, now_s: float, answer: Callable[[], Reply]) -> Reply:
-        """What is kept, or the answer, which is kept from now on if it may be. Refusals pass as they are raised."""
+    def through(self, request: HttpRequest, now_s: float, answer: Callable[[], Reply]) -> Reply:
+        """The cached answer, or a new one, which is cached if it may be. Refusals pass as they are raised."""
         if not self.on:
             return answer()
         key = (request.path, tuple(sorted(request.params.items())))
-        since, until, kept = self._kept.get(key, (now_s, now_s, None))
-        if kept is not None and since <= now_s < until:
-            told = {"cf-cache-status": "HIT", "age": str(int(now_s - since)), "cache-control": "no-cache"}
-            return Reply(kept.status, kept.body, {**kept.headers, **told})
+        since, until, reply = self._replies.get(key, (now_s, now_s, None))
+        if reply is not None and since <= now_s < until:
+            hit = {"cf-cache-status": "HIT", "age": str(int(now_s - since)), "cache-control": "no-cache"}
+            return Reply(reply.status, reply.body, {**reply.headers, **hit})
         fresh = answer()
-        if len(self._kept) >= MOST:
-            self._kept.clear()
-        self._kept[key] = (now_s, _until(request, fresh, now_s), fresh)
+        if len(self._replies) >= MOST:
+            self._replies.clear()
+        self._replies[key] = (now_s, _until(request, fresh, now_s), fresh)
         return fresh
 
 
-def _until(request: Request, reply: Reply, now_s: float) -> float:
-    found = re.search(r"max-age=(\d+)", reply.headers.get("cache-control", ""))
-    until = now_s + (int(found[1]) if found else 0)
+def _until(request: HttpRequest, reply: Reply, now_s: float) -> float:
+    age = re.search(r"max-age=(\d+)", reply.headers.get("cache-control", ""))
+    until = now_s + (int(age[1]) if age else 0)
     if request.route[0] in UNTIL_THEN:
         until = min(until, (now_s - DROPPED_S) // DAY_S * DAY_S + DAY_S + DROPPED_S)
     return until

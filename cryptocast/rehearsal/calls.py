@@ -8,8 +8,6 @@ from typing import Any, Final
 from cryptocast.rehearsal.faults import Fault
 from cryptocast.rehearsal.messages import Endpoint
 
-__all__ = ["Call", "Calls", "Connections"]
-
 KEPT: Final = 20_000
 
 
@@ -29,8 +27,8 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Connections:
-    """Connections: open now, of these idle, and accepted since the start."""
+class ConnectionCounts:
+    """ConnectionCounts: open now, of these idle, and accepted since the start."""
 
     open: int
     idle: int

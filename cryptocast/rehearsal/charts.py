@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.rehearsal.coins import Coin
-from cryptocast.rehearsal.market import DAY_MS, FIRST_MS, FIVE_MS, HOUR_MS, FloatArray, IntArray, Market
+from cryptocast.rehearsal.price_walks import DAY_MS, FIRST_MS, FIVE_MS, HOUR_MS, PriceWalks
 from cryptocast.rehearsal.quirks import Quirks
-
-__all__ = ["CHART_LATE_MS", "RANGE_LATE_MS", "Desk", "step_of_days", "step_of_span"]
 
 Chart: TypeAlias = dict[str, list[list[float | None]]]
 
@@ -37,20 +35,20 @@ def step_of_span(start_ms: int, end_ms: int, now_ms: int) -> int:
 class Desk:
     """Where prices are looked up: the market, its quirks, and what was revised by hand."""
 
-    market: Market
+    market: PriceWalks
     quirks: Quirks
     revisions: dict[tuple[str, int], float] = field(default_factory=dict)  # (coin, ms) -> factor
 
-    def value(self, coin: Coin, at_ms: IntArray, now_ms: int, vs: str) -> FloatArray:
-        """Prices (n,) as they are told at this moment: provisional while they are young, and revised."""
-        told = self.market.price(coin, at_ms, vs)
+    def value(self, coin: Coin, at_ms: Int64Array, now_ms: int, vs: str) -> FloatArray:
+        """Prices (n,) as the upstream gives them at this moment: provisional while they are young, and revised."""
+        prices = self.market.price(coin, at_ms, vs)
         young = now_ms - at_ms < self.quirks.revised_for_s * 1000
         if young.any():
             off = 2 * self.market.noise(coin, "provisional", at_ms // FIVE_MS) - 1
-            told = np.where(young, told * (1 + self.quirks.revised_by * off), told)
+            prices = np.where(young, prices * (1 + self.quirks.revised_by * off), prices)
         if self.revisions:
-            told = told * [self.revisions.get((coin.id, int(at)), 1.0) for at in at_ms]
-        return told
+            prices = prices * [self.revisions.get((coin.id, int(at)), 1.0) for at in at_ms]
+        return prices
 
     def chart(
         self, coin: Coin, vs: str, step_ms: int, start_ms: int, end_ms: int, now_ms: int, *, late_ms: int
@@ -69,33 +67,19 @@ class Desk:
             grid, stamps = np.append(grid, now_ms), np.append(stamps, now_ms)
         return self._arrays(coin, vs, grid, stamps, step_ms, now_ms)
 
-    def candles(self, coin: Coin, vs: str, bar_ms: int, start_ms: int, now_ms: int) -> list[list[float]]:
-        """[end ms, open, high, low, close] of each candle that began after the start; the last may still be forming."""
-        inner = FIVE_MS if bar_ms <= 4 * HOUR_MS else HOUR_MS
-        ends = np.arange(-(-start_ms // bar_ms) + 1, now_ms // bar_ms + 2, dtype=np.int64) * bar_ms
-        if bar_ms >= DAY_MS and self.quirks.late_midnight:
-            ends = ends[(ends > now_ms) | (ends + RANGE_LATE_MS <= now_ms)]
-        inside = (ends - bar_ms)[:, None] + np.arange(bar_ms // inner + 1, dtype=np.int64) * inner
-        at = np.minimum(inside, now_ms)
-        prices = self.value(coin, at.ravel(), now_ms, vs).reshape(at.shape)
-        traded = ~np.isnan(prices).any(axis=1)
-        ends, prices = ends[traded], prices[traded]
-        table = np.column_stack([prices[:, 0], prices.max(axis=1), prices.min(axis=1), prices[:, -1]])
-        return [[int(end), *row] for end, row in zip(ends.tolist(), table.tolist(), strict=True)]
-
-    def cap(self, coin: Coin, price: FloatArray, at_ms: IntArray) -> FloatArray:
+    def cap(self, coin: Coin, price: FloatArray, at_ms: Int64Array) -> FloatArray:
         """Market caps (n,); the supply grows by 1 % a year."""
         grown = 1 + 0.01 * (at_ms - FIRST_MS) / (365 * DAY_MS)
         return price * coin.supply * coin.capped * grown / 1.17
 
     def _arrays(
-        self, coin: Coin, vs: str, grid: IntArray, stamps: IntArray, step_ms: int, now_ms: int
+        self, coin: Coin, vs: str, grid: Int64Array, stamps: Int64Array, step_ms: int, now_ms: int
     ) -> dict[str, list[list[float | None]]]:
         price = self.value(coin, grid, now_ms, vs)
         alive = ~np.isnan(price)
         grid, stamps, price = grid[alive], stamps[alive], price[alive]
         index = grid // step_ms
-        hit: Callable[[str, int], npt.NDArray[np.bool_]] = lambda name, every: self._hit(coin, name, index, every)  # noqa: E731
+        hit: Callable[[str, int], BoolArray] = lambda name, every: self._hit(coin, name, index, every)  # noqa: E731
         cap = np.where(hit("zero cap", self.quirks.zero_every), 0.0, self.cap(coin, price, grid))
         volume = np.where(
             hit("zero volume", self.quirks.zero_every), 0.0, self.market.volume(coin, np.minimum(grid, now_ms), vs)
@@ -112,7 +96,7 @@ class Desk:
             "total_volumes": _points(stamps[with_volume], volume[with_volume]),
         }
 
-    def _jitter(self, coin: Coin, grid: IntArray, step_ms: int) -> IntArray:
+    def _jitter(self, coin: Coin, grid: Int64Array, step_ms: int) -> Int64Array:
         if step_ms == DAY_MS or not self.quirks.jitter_s:
             return np.zeros(len(grid), dtype=np.int64)
         widest = min(self.quirks.jitter_s * 1000, 0.4 * step_ms)
@@ -120,8 +104,8 @@ class Desk:
         return np.asarray(share * widest).astype(np.int64)
 
     def _with_duplicates(
-        self, coin: Coin, grid: IntArray, stamps: IntArray, step_ms: int, now_ms: int
-    ) -> tuple[IntArray, IntArray]:
+        self, coin: Coin, grid: Int64Array, stamps: Int64Array, step_ms: int, now_ms: int
+    ) -> tuple[Int64Array, Int64Array]:
         if step_ms == DAY_MS or not self.quirks.duplicate_every:
             return grid, stamps
         again = self._hit(coin, "duplicate", grid // step_ms, self.quirks.duplicate_every)
@@ -132,18 +116,18 @@ class Desk:
         order = order[twice[order] <= now_ms]
         return grid[order], twice[order]
 
-    def _hit(self, coin: Coin, name: str, index: IntArray, every: int) -> npt.NDArray[np.bool_]:
+    def _hit(self, coin: Coin, name: str, index: Int64Array, every: int) -> BoolArray:
         if not every:
             return np.zeros(len(index), dtype=bool)
         begin = int(self.market.noise(coin, name, np.zeros(1, dtype=np.int64))[0] * every)
         return np.asarray(index % every == begin)
 
 
-def _grid(step_ms: int, start_ms: int, end_ms: int) -> IntArray:
+def _grid(step_ms: int, start_ms: int, end_ms: int) -> Int64Array:
     """Multiples of the step after the start, up to the end."""
     return np.arange(start_ms // step_ms + 1, end_ms // step_ms + 1, dtype=np.int64) * step_ms
 
 
-def _points(stamps: IntArray, values: FloatArray) -> list[list[float | None]]:
-    told: list[Any] = [None if value != value else value for value in values.tolist()]  # NaN is no JSON
-    return [[at, value] for at, value in zip(stamps.tolist(), told, strict=True)]
+def _points(stamps: Int64Array, values: FloatArray) -> list[list[float | None]]:
+    numbers: list[Any] = [None if value != value else value for value in values.tolist()]  # NaN is no JSON
+    return [[at, value] for at, value in zip(stamps.tolist(), numbers, strict=True)]

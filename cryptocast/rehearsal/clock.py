@@ -5,9 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from cryptocast.rehearsal.market import FIRST_MS, LAST_MS
-
-__all__ = ["Clock"]
+from cryptocast.rehearsal.price_walks import FIRST_MS, LAST_MS
 
 
 class Clock:

@@ -8,14 +8,12 @@ import msgspec
 
 from cryptocast.errors import ConfigError
 from cryptocast.rehearsal.faults import parse_script
-from cryptocast.rehearsal.messages import Reply, Request, json_reply
+from cryptocast.rehearsal.messages import HttpRequest, Reply, json_reply
 from cryptocast.rehearsal.plans import Limits
 from cryptocast.rehearsal.quirks import QUIRKS, Quirks
 
 if TYPE_CHECKING:
     from cryptocast.rehearsal.upstream import FakeUpstream
-
-__all__ = ["PREFIX", "control"]
 
 PREFIX: Final = "/__control/"
 
@@ -43,7 +41,7 @@ class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     new: str
 
 
-def control(fake: "FakeUpstream", request: Request) -> Reply:
+def control(fake: "FakeUpstream", request: HttpRequest) -> Reply:
     """What an order does. The answer is the state, or the log; 400 and 404 say what is wrong with the order."""
     orders: dict[tuple[str, str], Callable[[Any], object]] = {
         ("GET", "calls"): lambda _: None,
@@ -63,8 +61,8 @@ def control(fake: "FakeUpstream", request: Request) -> Reply:
     name = request.path.removeprefix(PREFIX)
     order = orders.get((request.method, name))
     if order is None:
-        known = ", ".join(f"{method} {PREFIX}{order}" for method, order in orders)
-        return json_reply({"error": f"no such control: {request.method} {request.path}. Known: {known}."}, status=404)
+        names = ", ".join(f"{method} {PREFIX}{order}" for method, order in orders)
+        return json_reply({"error": f"no such control: {request.method} {request.path}. Known: {names}."}, status=404)
     try:
         order(msgspec.json.decode(request.body) if request.body.strip() else None)
     except (ConfigError, msgspec.DecodeError, ValueError, TypeError) as error:

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.rehearsal.clock import Clock
 from cryptocast.rehearsal.coins import CURRENCIES, Coin
 from cryptocast.rehearsal.faults import Rule
-from cryptocast.rehearsal.market import DAY_MS, FIVE_MS, HOUR_MS, LAST_MS, IntArray, Market
-from cryptocast.rehearsal.messages import Endpoint, Reply, Request, json_reply
+from cryptocast.rehearsal.messages import Endpoint, HttpRequest, Reply, json_reply
+from cryptocast.rehearsal.price_walks import DAY_MS, FIVE_MS, HOUR_MS, LAST_MS, PriceWalks
 
 __all__ = ["EXCHANGES", "Bar", "ExchangeDesk", "Pair", "exchange_route", "in_dialect"]
 
@@ -79,12 +80,12 @@ class Dialect(ABC):
         return (self.symbol(pair),)
 
     @abstractmethod
-    def asked(self, request: Request) -> tuple[str, int, int | None, int | None, int]:
+    def asked(self, request: HttpRequest) -> tuple[str, int, int | None, int | None, int]:
         """Symbol, milliseconds of a bar, first and last opening (None: not bounded), how many at most. Raises
         ValueError for what the exchange would not take."""
 
     @abstractmethod
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: Request) -> Any:
+    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:
         """The answer."""
 
     @abstractmethod
@@ -108,7 +109,7 @@ class Bitstamp(Dialect):
     def symbol(self, pair: Pair) -> str:
         return f"{pair.base}{pair.quote}".lower()
 
-    def asked(self, request: Request) -> tuple[str, int, int | None, int | None, int]:
+    def asked(self, request: HttpRequest) -> tuple[str, int, int | None, int | None, int]:
         limit = int(request.params["limit"])
         step_ms = int(request.params["step"]) * 1000
         if not 1 <= limit <= 1000 or step_ms not in (HOUR_MS, DAY_MS):
@@ -116,7 +117,7 @@ class Bitstamp(Dialect):
         start, end = (_scaled(request, name, 1000) for name in ("start", "end"))
         return request.path.strip("/").split("/")[-1], step_ms, start, end, limit
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: Request) -> Any:
+    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:
         if request.params.get("exclude_current_candle") == "true":
             bars = [bar for bar in bars if not bar.is_open]
         rows = [
@@ -169,7 +170,7 @@ class Coinbase(Dialect):
     def symbol(self, pair: Pair) -> str:
         return f"{pair.base}-{pair.quote}"
 
-    def asked(self, request: Request) -> tuple[str, int, int | None, int | None, int]:
+    def asked(self, request: HttpRequest) -> tuple[str, int, int | None, int | None, int]:
         step_ms = int(request.params["granularity"]) * 1000
         if step_ms not in (HOUR_MS, DAY_MS):
             raise ValueError("granularity")
@@ -179,7 +180,7 @@ class Coinbase(Dialect):
         start, end = (_iso_ms(request.params[name]) for name in ("start", "end"))
         return symbol, step_ms, start, end, 300 if (end - start) // step_ms < 300 else -1
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: Request) -> Any:  # noqa: ARG002
+    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:  # noqa: ARG002
         return [
             [bar.open_ms // 1000, bar.low, bar.high, bar.open, bar.close, bar.base_volume] for bar in reversed(bars)
         ]
@@ -234,7 +235,7 @@ class Binance(Dialect):
     def symbol(self, pair: Pair) -> str:
         return f"{pair.base}{pair.quote}"
 
-    def asked(self, request: Request) -> tuple[str, int, int | None, int | None, int]:
+    def asked(self, request: HttpRequest) -> tuple[str, int, int | None, int | None, int]:
         step_ms = {"1d": DAY_MS, "1h": HOUR_MS}.get(request.params["interval"], 0)
         limit = int(request.params.get("limit", "500"))
         if not step_ms or not 1 <= limit <= 1000:
@@ -242,7 +243,7 @@ class Binance(Dialect):
         start, end = (_scaled(request, name, 1) for name in ("startTime", "endTime"))
         return request.params["symbol"], step_ms, start, end, limit
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: Request) -> Any:  # noqa: ARG002
+    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:  # noqa: ARG002
         step_ms = {"1d": DAY_MS, "1h": HOUR_MS}[request.params["interval"]]
         return [
             [
@@ -306,14 +307,14 @@ class Kraken(Dialect):
     def names(self, pair: Pair) -> tuple[str, ...]:
         return self.symbol(pair), f"X{pair.base}Z{pair.quote}"
 
-    def asked(self, request: Request) -> tuple[str, int, int | None, int | None, int]:
+    def asked(self, request: HttpRequest) -> tuple[str, int, int | None, int | None, int]:
         step_ms = int(request.params.get("interval", "1")) * 60_000
         if step_ms not in (HOUR_MS, DAY_MS):
             raise ValueError("interval")
         since = _scaled(request, "since", 1000)
         return request.params["pair"], step_ms, None if since is None else since + 1, None, 720
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: Request) -> Any:  # noqa: ARG002
+    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:  # noqa: ARG002
         rows = [
             [
                 bar.open_ms // 1000,
@@ -379,7 +380,7 @@ class Okx(Dialect):
     def symbol(self, pair: Pair) -> str:
         return f"{pair.base}-{pair.quote}"
 
-    def asked(self, request: Request) -> tuple[str, int, int | None, int | None, int]:
+    def asked(self, request: HttpRequest) -> tuple[str, int, int | None, int | None, int]:
         step_ms = {"1Dutc": DAY_MS, "1H": HOUR_MS}.get(request.params.get("bar", "1m"), 0)
         limit = int(request.params.get("limit", "100"))
         if not step_ms or not 1 <= limit <= 300:
@@ -388,7 +389,7 @@ class Okx(Dialect):
         first = None if before is None else before + 1
         return request.params["instId"], step_ms, first, None if after is None else after - 1, limit
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: Request) -> Any:  # noqa: ARG002
+    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:  # noqa: ARG002
         rows = [
             [
                 str(bar.open_ms),
@@ -440,7 +441,7 @@ class Bybit(Dialect):
     def symbol(self, pair: Pair) -> str:
         return f"{pair.base}{pair.quote}"
 
-    def asked(self, request: Request) -> tuple[str, int, int | None, int | None, int]:
+    def asked(self, request: HttpRequest) -> tuple[str, int, int | None, int | None, int]:
         step_ms = {"D": DAY_MS, "60": HOUR_MS}.get(request.params["interval"], 0)
         limit = int(request.params.get("limit", "200"))
         if not step_ms or not 1 <= limit <= 1000:
@@ -450,7 +451,7 @@ class Bybit(Dialect):
             end = start + limit * step_ms - 1
         return request.params["symbol"], step_ms, start, end, limit
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: Request) -> Any:
+    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:
         category = request.params.get("category", "linear")
         premium = 1.0 if category == "spot" else 1.0007
         rows = [
@@ -489,7 +490,7 @@ class Bybit(Dialect):
             "too_many": (200, 10006, "Too many visits. Exceeded the API Rate Limit."),
             "unavailable": (200, 10016, "Server error."),
             "restricted": (403, 10024, "The product or service you are seeking to access is not available to you."),
-        }.get(trouble, (200, 10001, "Request parameter error."))
+        }.get(trouble, (200, 10001, "HttpRequest parameter error."))
         return json_reply(
             {"retCode": code, "retMsg": message, "result": {}, "retExtInfo": {}, "time": 0}, status=status
         )
@@ -500,7 +501,7 @@ EXCHANGES: Final[Mapping[str, Dialect]] = {
 }
 
 
-def exchange_route(request: Request) -> tuple[str, Endpoint] | None:
+def exchange_route(request: HttpRequest) -> tuple[str, Endpoint] | None:
     """Exchange and endpoint; None for what is no exchange's."""
     name, _, path = request.path.strip("/").partition("/")
     if name not in EXCHANGES:
@@ -529,7 +530,7 @@ class ExchangeDesk:
     """The exchanges as functions from requests to answers, at the time of the clock. coins: as listed now. per_minute:
     calls that each of them takes from us, 0: any number."""
 
-    market: Market
+    market: PriceWalks
     clock: Clock
     coins: Callable[[], Mapping[str, Coin]]
     per_minute: int = 0
@@ -540,7 +541,7 @@ class ExchangeDesk:
         opened_ms = int(dialect.opened.timestamp()) * 1000
         now_s = self.clock.now_s()
         pairs: dict[str, Pair] = {}
-        for rank, coin in enumerate(one for one in self.coins().values() if one.priced and one.known(now_s)):
+        for rank, coin in enumerate(one for one in self.coins().values() if one.priced and one.is_listed(now_s)):
             base = dialect.spellings.get(coin.symbol.upper(), coin.symbol.upper())
             since = max(opened_ms + rank * LISTED_LATER_MS, (coin.listed_at or 0) * 1000)
             for quote in dialect.quotes:
@@ -550,7 +551,7 @@ class ExchangeDesk:
                     pairs.setdefault(dialect.symbol(pair), pair)
         return tuple(pairs.values())
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: HttpRequest) -> Reply:
         """The answer of the exchange whose path is asked for."""
         route = exchange_route(request)
         if route is None or request.method != "GET":
@@ -623,7 +624,7 @@ class ExchangeDesk:
         return [float(value) for value in (share * coin.supply * TURNOVER / 24).sum(axis=1)]
 
 
-def _some(openings: IntArray, limit: int, newest: bool) -> IntArray:
+def _some(openings: Int64Array, limit: int, newest: bool) -> Int64Array:
     return openings[-limit:] if newest else openings[:limit]
 
 
@@ -631,7 +632,7 @@ def _texts(*numbers: float) -> list[str]:
     return [repr(number) for number in numbers]
 
 
-def _scaled(request: Request, name: str, to_ms: int) -> int | None:
+def _scaled(request: HttpRequest, name: str, to_ms: int) -> int | None:
     text = request.params.get(name)
     return None if text is None else int(text) * to_ms
 

@@ -15,19 +15,6 @@ from msgspec import Meta
 from cryptocast.errors import ConfigError
 from cryptocast.rehearsal.messages import Endpoint, Shape
 
-__all__ = [
-    "CYCLE",
-    "FAULTS",
-    "Cycle",
-    "Fault",
-    "Playbook",
-    "Rule",
-    "Script",
-    "as_script",
-    "parse_script",
-    "read_script",
-]
-
 Fault: TypeAlias = Literal[
     "error",  # an error of `status` (500) in the `shape` (error)
     "too_many",  # 429, Retry-After as `retry_after` says, `seconds` (30) ahead
@@ -115,7 +102,7 @@ CYCLE: Final = Cycle(
         Rule(fault="error", status=503, shape="empty"),
         Rule(fault="error", status=504, shape="status"),
         Rule(fault="error", status=524, shape="html", message="A timeout occurred"),
-        Rule(fault="error", status=408, shape="error", message="Request Timeout"),
+        Rule(fault="error", status=408, shape="error", message="HttpRequest Timeout"),
         Rule(fault="error", status=403, shape="html", message="Access denied (1020)"),
         Rule(fault="error", status=401, shape="nested", code=10005),
         Rule(fault="error", status=400, shape="flat", code=10012),
@@ -203,7 +190,7 @@ def script_of(text: str) -> Script:
     if text in ("none", "cycle", *FAULTS):
         return as_script(text)
     if not Path(text).is_file():
-        raise ConfigError(f"There is no fault and no file {text!r}. Faults: none, cycle, {', '.join(FAULTS)}.")
+        raise ConfigError(f"{text!r} is neither a fault nor a file. Faults: none, cycle, {', '.join(FAULTS)}.")
     return read_script(Path(text))
 
 

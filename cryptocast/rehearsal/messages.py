@@ -10,49 +10,16 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-__all__ = [
-    "ENDPOINTS",
-    "Code",
-    "Endpoint",
-    "Refusal",
-    "Reply",
-    "Request",
-    "Shape",
-    "error_body",
-    "html_page",
-    "json_reply",
-    "refusal",
-    "retry_after",
-]
-
 Endpoint: TypeAlias = Literal[
-    "ping",
-    "price",
-    "markets",
-    "list",
-    "coin",
-    "history",
-    "market_chart",
-    "range",
-    "ohlc",
-    "currencies",
-    "key",
-    "exchange_bars",
-    "exchange_markets",
-    "unknown",
+    "ping", "price", "list", "market_chart", "range", "key", "exchange_bars", "exchange_markets", "unknown"
 ]
 # The path below /api/v3; {} stands for a coin's id.
 ENDPOINTS: Final[Mapping[tuple[str, ...], Endpoint]] = {
     ("ping",): "ping",
     ("simple", "price"): "price",
-    ("simple", "supported_vs_currencies"): "currencies",
-    ("coins", "markets"): "markets",
     ("coins", "list"): "list",
-    ("coins", "{}"): "coin",
-    ("coins", "{}", "history"): "history",
     ("coins", "{}", "market_chart"): "market_chart",
     ("coins", "{}", "market_chart", "range"): "range",
-    ("coins", "{}", "ohlc"): "ohlc",
     ("key",): "key",
 }
 
@@ -60,7 +27,7 @@ Shape: TypeAlias = Literal["error", "status", "nested", "flat", "html", "empty"]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """One request. Header names are in lower case; of a parameter that comes twice the last counts."""
 
     method: str
@@ -87,17 +54,11 @@ class Request:
     def ids(self) -> tuple[str, ...]:
         """The coins that are asked for by id, in the path or in the parameter."""
         coin = self.route[1]
-        if coin is not None:
-            return (coin,)
-        return tuple(part for part in self.params.get("ids", "").split(",") if part)
+        return (coin,) if coin is not None else self.names("ids")
 
-    def flag(self, name: str, *, default: bool = False) -> bool:
-        """A boolean parameter: only `true` and `false` mean something."""
-        return {"true": True, "false": False}.get(self.params.get(name, ""), default)
-
-    def names(self, name: str) -> list[str]:
+    def names(self, name: str) -> tuple[str, ...]:
         """A list parameter: separated by commas."""
-        return [part for part in self.params.get(name, "").split(",") if part]
+        return tuple(part for part in self.params.get(name, "").split(",") if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +78,7 @@ class Refusal(Exception):  # noqa: N818 - not a failure of ours: it is the answe
         self.reply = reply
 
 
-class Code(enum.IntEnum):
+class ErrorCode(enum.IntEnum):
     """The upstream's own error codes."""
 
     NO_KEY = 10002

@@ -9,9 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from cryptocast.rehearsal.messages import Code, Request, refusal, retry_after
-
-__all__ = ["DEMO_KEY", "FREE_DAYS", "PRO_KEY", "Gate", "Limits", "Plan"]
+from cryptocast.rehearsal.messages import ErrorCode, HttpRequest, refusal, retry_after
 
 Plan: TypeAlias = Literal["keyless", "demo", "pro"]
 
@@ -29,12 +27,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     per_minute: Annotated[int, Meta(ge=0)] = 0
     monthly_credits: Annotated[int, Meta(ge=0)] = 0
     retry_after: Literal["seconds", "date", "none"] = "seconds"  # how a 429 says when to come back
-    hourly_interval: bool = False  # whether keyless and demo may ask for interval=hourly
 
 
 @dataclass(slots=True)
-class Gate:
-    """Lets requests in. clock: unix seconds, of the wall or of the virtual clock.
+class Quota:
+    """Counts requests, and refuses those beyond the limits. clock: unix seconds, of the wall or of the virtual clock.
 
     plan is the host that is played: keyless and demo the public one (demo insists on a key, keyless takes one), pro the
     paying one.
@@ -43,7 +40,7 @@ class Gate:
     plan: Plan
     limits: Limits
     clock: Callable[[], float]
-    used: int = 0  # credits of this month
+    credits: int = 0  # spent this month
     _recent: deque[float] = field(default_factory=deque)
 
     @property
@@ -51,18 +48,18 @@ class Gate:
         """Whether history ends after 365 days."""
         return self.plan != "pro"
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: HttpRequest) -> None:
         """Count the request. Raises Refusal: 401 for the wrong key, 429 for too many requests or credits."""
         self._count()
         self._check_key(request)
-        if self.limits.monthly_credits and self.used >= self.limits.monthly_credits:
+        if self.limits.monthly_credits and self.credits >= self.limits.monthly_credits:
             message = "You've exceeded your monthly call credits. Please upgrade your plan."
             raise refusal(429, message, shape="status", headers={})
-        self.used += 1
+        self.credits += 1
 
     def reset(self) -> None:
         """Forget all calls."""
-        self.used = 0
+        self.credits = 0
         self._recent.clear()
 
     def _count(self) -> None:
@@ -80,7 +77,7 @@ class Gate:
             )
             raise refusal(429, message, shape="status", headers=retry_after(self.limits.retry_after, wait_s, now))
 
-    def _check_key(self, request: Request) -> None:
+    def _check_key(self, request: HttpRequest) -> None:
         sent = {
             kind: request.headers.get(header, request.params.get(parameter))
             for kind, (header, parameter) in KEY_NAMES.items()
@@ -88,7 +85,7 @@ class Gate:
         if self.plan == "pro":
             if sent["pro"] is None and sent["demo"] is not None:
                 raise _unauthorised(
-                    Code.DEMO_KEY_ON_PRO_HOST,
+                    ErrorCode.DEMO_KEY_ON_PRO_HOST,
                     "If you are using Demo API key, please change your root URL from pro-api.coingecko.com"
                     " to api.coingecko.com",
                 )
@@ -96,7 +93,7 @@ class Gate:
             return
         if sent["pro"] is not None:
             raise _unauthorised(
-                Code.PRO_KEY_ON_PUBLIC_HOST,
+                ErrorCode.PRO_KEY_ON_PUBLIC_HOST,
                 "If you are using Pro API key, please change your root URL from api.coingecko.com"
                 " to pro-api.coingecko.com",
             )
@@ -107,11 +104,11 @@ class Gate:
 def _check(sent: str | None, key: str) -> None:
     if not sent:
         raise _unauthorised(
-            Code.NO_KEY, "API Key Missing. Please make sure you're using the right authentication method."
+            ErrorCode.NO_KEY, "API Key Missing. Please make sure you're using the right authentication method."
         )
     if sent != key:
-        raise _unauthorised(Code.NO_KEY, "Incorrect API Key. Please double check your API key and try again.")
+        raise _unauthorised(ErrorCode.NO_KEY, "Incorrect API Key. Please double check your API key and try again.")
 
 
-def _unauthorised(code: Code, message: str) -> Exception:
+def _unauthorised(code: ErrorCode, message: str) -> Exception:
     return refusal(401, message, shape="status", code=code)

@@ -8,8 +8,6 @@ from typing import Final
 
 from cryptocast.rehearsal.upstream import FakeUpstream
 
-__all__ = ["instructions", "run"]
-
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -5,8 +5,6 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-__all__ = ["CLEAN", "QUIRKS", "USUAL", "WORST", "QuirkSet", "Quirks"]
-
 Every: TypeAlias = Annotated[int, Meta(ge=0)]  # one point in so many; 0: none
 QuirkSet: TypeAlias = Literal["clean", "usual", "worst"]
 

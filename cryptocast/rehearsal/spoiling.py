@@ -3,8 +3,6 @@
 from cryptocast.rehearsal.faults import Rule
 from cryptocast.rehearsal.messages import Reply, html_page, json_reply, refusal, retry_after
 
-__all__ = ["spoiled"]
-
 
 def spoiled(reply: Reply, rule: Rule, *, now_s: float) -> Reply:
     """The answer as the rule would have it; itself, for a fault of another kind."""
@@ -31,5 +29,5 @@ def spoiled(reply: Reply, rule: Rule, *, now_s: float) -> Reply:
 
 
 def _text(status: int) -> str:
-    texts = {400: "Bad Request", 404: "coin not found", 408: "Request Timeout", 503: "Service Unavailable"}
+    texts = {400: "Bad HttpRequest", 404: "coin not found", 408: "HttpRequest Timeout", 503: "Service Unavailable"}
     return texts.get(status, "Internal Server Error")

@@ -14,22 +14,20 @@ import numpy as np
 
 from cryptocast.errors import UsageError
 from cryptocast.rehearsal.cache import VendorCache
-from cryptocast.rehearsal.calls import Call, Calls, Connections
+from cryptocast.rehearsal.calls import Call, Calls, ConnectionCounts
 from cryptocast.rehearsal.charts import Desk
 from cryptocast.rehearsal.clock import Clock
 from cryptocast.rehearsal.coins import Coin, catalogue
 from cryptocast.rehearsal.control import PREFIX, control
-from cryptocast.rehearsal.endpoints import Upstream
+from cryptocast.rehearsal.endpoints import Endpoints
 from cryptocast.rehearsal.exchanges import ExchangeDesk, exchange_route, in_dialect
 from cryptocast.rehearsal.faults import Playbook, Rule, Script, as_script
-from cryptocast.rehearsal.market import Market
-from cryptocast.rehearsal.messages import Request, json_reply
-from cryptocast.rehearsal.plans import DEMO_KEY, PRO_KEY, Gate, Limits, Plan
+from cryptocast.rehearsal.messages import HttpRequest, json_reply
+from cryptocast.rehearsal.plans import DEMO_KEY, PRO_KEY, Limits, Plan, Quota
+from cryptocast.rehearsal.price_walks import PriceWalks
 from cryptocast.rehearsal.quirks import QUIRKS, USUAL, Quirks, QuirkSet
 from cryptocast.rehearsal.spoiling import spoiled
-from cryptocast.rehearsal.wire import HOST, Served, Wire
-
-__all__ = ["FakeUpstream"]
+from cryptocast.rehearsal.wire import HOST, TimedReply, Wire
 
 log = logging.getLogger(__name__)
 
@@ -67,21 +65,21 @@ class FakeUpstream:
     ) -> None:
         self.seed, self.port = seed, port
         self.clock = Clock(now, speed=speed)
-        self.market = Market(seed)
+        self.market = PriceWalks(seed)
         self.calls = Calls()
         listed = catalogue(coins, int(self.clock.now_s())) if isinstance(coins, int) else {c.id: c for c in coins}
-        self._upstream = Upstream(
+        self._endpoints = Endpoints(
             coins=listed,
             desk=Desk(self.market, QUIRKS[quirks] if isinstance(quirks, str) else quirks),
             clock=self.clock,
-            gate=Gate(
+            quota=Quota(
                 plan,
                 Limits(per_minute=limits) if isinstance(limits, int) else limits,
                 time.time if limit_clock == "wall" else self.clock.now_s,
             ),
             cache=VendorCache(on=vendor_cache),
         )
-        self.exchanges = ExchangeDesk(self.market, self.clock, lambda: self._upstream.coins)
+        self.exchanges = ExchangeDesk(self.market, self.clock, lambda: self._endpoints.coins)
         self._playbook = Playbook(as_script(faults), seed=seed)
         self._latency_s = latency_s
         self._wire = Wire(self._respond, idle_timeout_s=idle_timeout_s, compress=compress)
@@ -118,8 +116,8 @@ class FakeUpstream:
             self.port = self._run(self._wire.start(self.port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                taken = f"Port {self.port} of {HOST} is in use by another program. Choose another; 0 takes a free one."
-                raise UsageError(taken) from error
+                in_use = f"Port {self.port} of {HOST} is in use by another program. Choose another; 0 takes a free one."
+                raise UsageError(in_use) from error
             if error.errno == errno.EACCES:
                 reserved = f"Port {self.port} needs rights that this user lacks. Choose one above 1023."
                 raise UsageError(reserved) from error
@@ -151,7 +149,7 @@ class FakeUpstream:
     @property
     def plan(self) -> Plan:
         """The host that is played."""
-        return self._upstream.gate.plan
+        return self._endpoints.quota.plan
 
     @property
     def key(self) -> str | None:
@@ -160,18 +158,18 @@ class FakeUpstream:
 
     @property
     def coins(self) -> dict[str, Coin]:
-        """The coins by id, in order of market cap."""
-        return dict(self._upstream.coins)
+        """The coins by id."""
+        return dict(self._endpoints.coins)
 
     @property
-    def connections(self) -> Connections:
+    def connections(self) -> ConnectionCounts:
         """Open, idle and accepted connections."""
         return self._run(_soon(self._wire.connections))
 
     def price(self, coin: str, at: datetime, vs: str = "usd") -> float:
         """The true price of a coin at a moment: what the series say there unless a quirk spoils it. NaN: none."""
         at_ms = np.array([round(at.timestamp() * 1000)], dtype=np.int64)
-        return float(self.market.price(self._upstream.coins[coin], at_ms, vs)[0])
+        return float(self.market.price(self._endpoints.coins[coin], at_ms, vs)[0])
 
     def state(self) -> dict[str, Any]:
         """Counts, connections, time and what is going wrong, as plain values."""
@@ -200,31 +198,27 @@ class FakeUpstream:
 
     def set_quirks(self, quirks: Quirks | QuirkSet) -> None:
         """From now on these quirks."""
-        self._upstream.desk.quirks = QUIRKS[quirks] if isinstance(quirks, str) else quirks
+        self._endpoints.desk.quirks = QUIRKS[quirks] if isinstance(quirks, str) else quirks
 
     def set_limits(self, limits: Limits | int) -> None:
         """From now on these limits; a number: calls a minute."""
-        self._upstream.gate.limits = Limits(per_minute=limits) if isinstance(limits, int) else limits
+        self._endpoints.quota.limits = Limits(per_minute=limits) if isinstance(limits, int) else limits
 
     def set_latency(self, seconds: float) -> None:
         """From now on each answer takes so long."""
         self._latency_s = seconds
 
-    def set_idle_timeout(self, seconds: float) -> None:
-        """After how long an idle connection ends: those accepted from now on."""
-        self._wire.idle_timeout_s = seconds
-
     def revise(self, coin: str, at: datetime, factor: float) -> None:
         """From now on the price stamped with this moment is told times the factor."""
-        self._upstream.desk.revisions[coin, round(at.timestamp() * 1000)] = factor
+        self._endpoints.desk.revisions[coin, round(at.timestamp() * 1000)] = factor
 
     def add_coin(self, coin: Coin) -> None:
         """List a coin, or replace the one with its id."""
-        self._upstream.coins = {**self._upstream.coins, coin.id: coin}
+        self._endpoints.coins = {**self._endpoints.coins, coin.id: coin}
 
     def move(self, old: str, new: str) -> None:
         """Move a coin to another id at this moment: the old one is unknown from now on, the new one has its path."""
-        coin = self._upstream.coins.get(old)
+        coin = self._endpoints.coins.get(old)
         if coin is None:
             raise ValueError(f"there is no coin {old!r} to move")
         now_s = int(self.clock.now_s())
@@ -244,24 +238,24 @@ class FakeUpstream:
         """No faults, no counts, a fresh minute. The clock, the quirks and the limits stay."""
         self.script()
         self.calls.clear()
-        self._upstream.gate.reset()
+        self._endpoints.quota.reset()
 
     # --- one request
 
-    def _respond(self, request: Request, connection: int) -> Served:
+    def _respond(self, request: HttpRequest, connection: int) -> TimedReply:
         if request.path.startswith(PREFIX):
-            return Served(control(self, request))
+            return TimedReply(control(self, request))
         exchange = exchange_route(request)
         endpoint, ids = (exchange[1], ()) if exchange else (request.route[0], request.ids)
         rule = self._playbook.pick(endpoint, ids)
         hidden = (rule.ids or ids[1::2] or ids) if rule is not None and rule.fault == "drop_ids" else ()
         try:
-            reply = self.exchanges.answer(request) if exchange else self._upstream.answer(request, hidden=hidden)
+            reply = self.exchanges.answer(request) if exchange else self._endpoints.answer(request, hidden=hidden)
         except Exception as error:  # a bug of the stand-in must not look like one of its faults
             log.exception("the stand-in failed at %s", request.path)
             reply = json_reply({"error": f"bug of the stand-in: {type(error).__name__}: {error}"}, status=500)
         if rule is not None:
-            reply = spoiled(reply, rule, now_s=self._upstream.gate.clock())
+            reply = spoiled(reply, rule, now_s=self._endpoints.quota.clock())
             reply = in_dialect(reply, exchange[0], rule) if exchange else reply
         mute = rule is not None and rule.fault in ("hang", "close", "reset", "garbage")
         self.calls.add(
@@ -277,7 +271,7 @@ class FakeUpstream:
                 connection=connection,
             )
         )
-        return Served(reply, self._latency_s, rule)
+        return TimedReply(reply, self._latency_s, rule)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:

@@ -13,18 +13,16 @@ import socket
 import struct
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from cryptocast.rehearsal.calls import Connections
+from cryptocast.rehearsal.calls import ConnectionCounts
 from cryptocast.rehearsal.faults import Rule
-from cryptocast.rehearsal.messages import Reply, Request
-
-__all__ = ["HOST", "Served", "Wire"]
+from cryptocast.rehearsal.messages import HttpRequest, Reply
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ GARBAGE: Final = b"\x16\x03\x01\x02\x00\x01\x00 this is no HTTP\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class TimedReply:
     """An answer, after how long it comes, and the rule by which it breaks."""
 
     reply: Reply
@@ -83,7 +81,9 @@ class Connection:
 class Wire:
     """A server for one event loop. respond: an answer for a request and the number of its connection."""
 
-    def __init__(self, respond: Callable[[Request, int], Served], *, idle_timeout_s: float, compress: bool) -> None:
+    def __init__(
+        self, respond: Callable[[HttpRequest, int], TimedReply], *, idle_timeout_s: float, compress: bool
+    ) -> None:
         self._respond = respond
         self.idle_timeout_s = idle_timeout_s
         self._compress = compress
@@ -95,8 +95,8 @@ class Wire:
     async def start(self, port: int) -> int:
         """Listen; 0 takes a free port. Returns the port."""
         self._server = await asyncio.start_server(self._accept, HOST, port, limit=MAX_HEAD_BYTES, backlog=1024)
-        found: int = self._server.sockets[0].getsockname()[1]
-        return found
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
 
     async def stop(self) -> None:
         """Stop listening and drop every connection, as the end of the process would."""
@@ -116,10 +116,10 @@ class Wire:
             connection.writer.close()
         return len(idle)
 
-    def connections(self) -> Connections:
+    def connections(self) -> ConnectionCounts:
         """Counts of this moment."""
         idle = sum(connection.idle for connection in list(self._open))
-        return Connections(open=len(self._open), idle=idle, accepted=self._accepted)
+        return ConnectionCounts(open=len(self._open), idle=idle, accepted=self._accepted)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._accepted += 1
@@ -150,14 +150,14 @@ class Wire:
             return False
         if length:
             body = await asyncio.wait_for(connection.reader.readexactly(length), connection.idle_timeout_s)
-            request = Request(request.method, request.path, request.params, request.headers, body, request.target_bytes)
-        served = self._respond(request, connection.number)
-        await connection.pause(served.latency_s)
-        wanted = self._compress and "gzip" in request.headers.get("accept-encoding", "")
-        reply = _gzipped(served.reply) if wanted else served.reply
-        chunked = served.rule is not None and served.rule.fault == "chunked"
+            request = replace(request, body=body)
+        answer = self._respond(request, connection.number)
+        await connection.pause(answer.latency_s)
+        compress = self._compress and "gzip" in request.headers.get("accept-encoding", "")
+        reply = _gzipped(answer.reply) if compress else answer.reply
+        chunked = answer.rule is not None and answer.rule.fault == "chunked"
         message = _chunked_message(reply) if chunked else _message(reply)
-        stays = await self._deliver(connection, message, served.rule)
+        stays = await self._deliver(connection, message, answer.rule)
         return stays and request.headers.get("connection", "").lower() != "close"
 
     async def _deliver(self, connection: Connection, message: bytes, rule: Rule | None) -> bool:
@@ -200,7 +200,7 @@ class Wire:
             await connection.pause(seconds / pieces)
 
 
-def _parsed(head: bytes) -> Request:
+def _parsed(head: bytes) -> HttpRequest:
     """The request of these lines. Raises ValueError."""
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     parts = first.split(" ")
@@ -217,7 +217,7 @@ def _parsed(head: bytes) -> Request:
         headers.setdefault("connection", "close")
     address = urlsplit(target)
     params = dict(parse_qsl(address.query, keep_blank_values=True))
-    return Request(method, unquote(address.path), params, headers, target_bytes=len(target))
+    return HttpRequest(method, unquote(address.path), params, headers, target_bytes=len(target))
 
 
 def _gzipped(reply: Reply) -> Reply:

@@ -11,20 +11,9 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.returns import sharpe
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
-
-__all__ = [
-    "Interval",
-    "bootstrap_mean",
-    "bootstrap_sharpe",
-    "bootstrap_sharpe_difference",
-    "circular_indices",
-    "optimal_block_length",
-    "shuffled_blocks",
-    "stationary_indices",
-    "stationary_indices_from",
-]
+from cryptocast.scoring.shapes import require_same_shape
 
 CELLS: Final = 4_000_000  # resampled values held at once, 32 MB
 
@@ -52,32 +41,6 @@ def stationary_indices_from(starts: Int64Array, uniform: FloatArray, block: floa
     return indices
 
 
-def circular_indices(n: int, block: int, draws: int, rng: np.random.Generator) -> Int64Array:
-    """Rows (draws, n) of the circular block bootstrap: blocks of equal length, around the end, the last one cut.
-
-    Raises ValueError unless n, draws >= 1 and block >= 1. Source: Politis and Romano, in: Exploring the Limits of
-    Bootstrap (1992).
-    """
-    _require(n, block, draws)
-    starts = rng.integers(0, n, (draws, math.ceil(n / block)))
-    blocks = (starts[:, :, None] + np.arange(block)) % n
-    indices: Int64Array = blocks.reshape(draws, -1)[:, :n]
-    return indices
-
-
-def shuffled_blocks(n: int, block: int, rng: np.random.Generator) -> Int64Array:
-    """The numbers 0 to n - 1 in blocks of equal length whose order is left to chance: (n,), each once.
-
-    Returns taken in this order have the same distribution and short memory, but no longer any link between distant
-    past and future: what a pipeline still finds in them is a false alarm. The blocks begin at a random place, so that
-    the first and the last may be shorter. Raises ValueError unless n, block >= 1.
-    """
-    _require(n, block, 1)
-    edges = np.arange(int(rng.integers(1, block + 1)), n, block)
-    blocks = np.split(np.arange(n), edges)
-    return np.concatenate([blocks[index] for index in rng.permutation(len(blocks))])
-
-
 def optimal_block_length(x: FloatArray) -> tuple[float, float]:
     """The block length for the mean of x: (mean length for the stationary, length for the circular bootstrap).
 
@@ -99,9 +62,9 @@ def optimal_block_length(x: FloatArray) -> tuple[float, float]:
     quiet = [lag for lag in range(lags - run + 1) if small[lag : lag + run].all()]
     cut = min(2 * max(quiet[0], 1), lags) if quiet else lags
     weights = np.minimum(1.0, 2.0 * (1.0 - np.arange(1, cut + 1) / cut))
-    kept = covariance[1 : cut + 1] * weights
-    slope = 2.0 * float((np.arange(1, cut + 1) * kept).sum())
-    long_run = float(covariance[0] + 2.0 * kept.sum())
+    weighted = covariance[1 : cut + 1] * weights
+    slope = 2.0 * float((np.arange(1, cut + 1) * weighted).sum())
+    long_run = float(covariance[0] + 2.0 * weighted.sum())
     if long_run == 0.0:
         return float(most), float(most)
     stationary, circular = (
@@ -124,7 +87,7 @@ def _autocovariances(deviation: FloatArray, lags: int) -> tuple[FloatArray, Floa
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """An estimate, how uncertain it is, and whether it differs from 0. None where it is undefined."""
 
     estimate: float | None
@@ -134,7 +97,7 @@ class Interval:
     p: float | None  # two-sided, of the estimate being 0
 
 
-def bootstrap_sharpe(returns: FloatArray, indices: Int64Array, periods: float, alpha: float = 0.05) -> Interval:
+def bootstrap_sharpe(returns: FloatArray, indices: Int64Array, periods: float, alpha: float = 0.05) -> Estimate:
     """The annual Sharpe ratio of returns (n,) with its interval, from resampled rows (draws, n).
 
     The interval is symmetric: the estimate plus and minus what resampled ratios stray from it with probability
@@ -147,7 +110,7 @@ def bootstrap_sharpe(returns: FloatArray, indices: Int64Array, periods: float, a
 
 def bootstrap_sharpe_difference(
     returns: FloatArray, baseline: FloatArray, indices: Int64Array, periods: float, alpha: float = 0.05
-) -> Interval:
+) -> Estimate:
     """The Sharpe ratio of returns (n,) minus that of a baseline on the same bars, both resampled at the same moments.
 
     Where one of them does not vary (always flat) its ratio counts as 0. Arguments and source as `bootstrap_sharpe`.
@@ -155,17 +118,12 @@ def bootstrap_sharpe_difference(
     require_same_shape(returns=returns, baseline=baseline)
     ours, theirs = sharpe(returns, periods), sharpe(baseline, periods)
     if ours is None and theirs is None:
-        return Interval(None, None, None, None, None)
+        return Estimate(None, None, None, None, None)
     replicates = np.zeros(len(indices))
-    for sign, series, known in ((1.0, returns, ours), (-1.0, baseline, theirs)):
-        if known is not None:
+    for sign, series, ratio in ((1.0, returns, ours), (-1.0, baseline, theirs)):
+        if ratio is not None:
             replicates += sign * _resampled(series, indices, _sharpe_rows) * math.sqrt(periods)
     return _interval((ours or 0.0) - (theirs or 0.0), replicates, alpha)
-
-
-def bootstrap_mean(x: FloatArray, indices: Int64Array, alpha: float = 0.05) -> Interval:
-    """The mean of x (n,) with its interval, from resampled rows (draws, n), as `bootstrap_sharpe` does."""
-    return _interval(float(x.mean()) if x.size else None, _resampled(x, indices, lambda rows: rows.mean(axis=1)), alpha)
 
 
 def _sharpe_rows(rows: FloatArray) -> FloatArray:
@@ -188,17 +146,17 @@ def _parts(indices: Int64Array) -> Iterator[Int64Array]:
         yield indices[begin : begin + size]
 
 
-def _interval(estimate: float | None, replicates: FloatArray, alpha: float) -> Interval:
+def _interval(estimate: float | None, replicates: FloatArray, alpha: float) -> Estimate:
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha is {alpha}, expected a share inside (0, 1)")
     # A resample that never varies has no ratio; it says nothing.
-    known = replicates[~np.isnan(replicates)]
-    if estimate is None or known.size < 2:
-        return Interval(estimate, None, None, None, None)
-    stray = np.abs(known - estimate)
+    usable = replicates[~np.isnan(replicates)]
+    if estimate is None or usable.size < 2:
+        return Estimate(estimate, None, None, None, None)
+    stray = np.abs(usable - estimate)
     half = float(np.quantile(stray, 1.0 - alpha))
-    p = (1 + int((stray >= abs(estimate)).sum())) / (known.size + 1)
-    return Interval(estimate, float(known.std(ddof=1)), estimate - half, estimate + half, p)
+    p = (1 + int((stray >= abs(estimate)).sum())) / (usable.size + 1)
+    return Estimate(estimate, float(usable.std(ddof=1)), estimate - half, estimate + half, p)
 
 
 def _require(n: int, block: float, draws: int) -> None:

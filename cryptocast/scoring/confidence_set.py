@@ -5,9 +5,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from cryptocast.scoring.shapes import BoolArray, FloatArray, Int64Array
-
-__all__ = ["ConfidenceSet", "model_confidence_set"]
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 
 CELLS: Final = 4_000_000  # resampled losses held at once, 32 MB
 
@@ -63,14 +61,14 @@ def _resampled_means(deviation: FloatArray, indices: Int64Array) -> FloatArray:
 def _range_step(mean: FloatArray, strays: FloatArray, included: BoolArray) -> tuple[list[int], float]:
     """The model with the largest t against any other, and the p of all of them being equal."""
     models = np.flatnonzero(included)
-    found, simulated = (-np.inf, 0), np.full(len(strays), -np.inf)
+    steps, simulated = (-np.inf, 0), np.full(len(strays), -np.inf)
     for i, model in enumerate(models.tolist()):
         pairs = strays[:, [model]] - strays[:, models]  # (draws, models left)
         spread = np.sqrt((pairs**2).mean(axis=0))
         spread[spread == 0.0] = np.inf  # the model itself, or one with the very same losses
-        found = max(found, (float(((mean[model] - mean[models]) / spread).max()), -i))
+        steps = max(steps, (float(((mean[model] - mean[models]) / spread).max()), -i))
         simulated = np.maximum(simulated, (pairs / spread).max(axis=1))
-    statistic, worst = found
+    statistic, worst = steps
     # No difference at all: nothing that is left can be thrown out, but the loop must end with one.
     return [int(models[-worst])], float((statistic < simulated).mean()) if statistic > 0.0 else 1.0
 

@@ -7,10 +7,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.scoring.dates import long_run_variance
-from cryptocast.scoring.shapes import BoolArray, FloatArray, Int64Array, require_same_shape
-
-__all__ = ["Coverage", "after_shocks", "coverage", "coverage_by", "terciles", "wilson"]
+from cryptocast.scoring.shapes import require_same_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +117,9 @@ def after_shocks(
     if not threshold > 0.0 or bars < 1:
         raise ValueError(f"threshold {threshold} and bars {bars}: expected more than 0")
     shock = np.abs(log_return) > threshold * volatility
-    counted = np.concatenate(([0], np.cumsum(shock)))
+    rows = np.concatenate(([0], np.cumsum(shock)))
     end = np.arange(1, shock.size + 1)
-    recent: BoolArray = counted[end] > counted[np.maximum(end - bars, 0)]
+    recent: BoolArray = rows[end] > rows[np.maximum(end - bars, 0)]
     return recent
 
 

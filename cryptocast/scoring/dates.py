@@ -8,9 +8,8 @@ import math
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
-
-__all__ = ["lagged_weights", "long_run_variance", "mean_by_date", "overlapping_origins", "weighted_covariance"]
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.scoring.shapes import require_same_shape
 
 
 def mean_by_date(values: FloatArray, dates: Int64Array) -> tuple[Int64Array, FloatArray, Int64Array]:
@@ -21,9 +20,9 @@ def mean_by_date(values: FloatArray, dates: Int64Array) -> tuple[Int64Array, Flo
     Raises ValueError if shapes disagree.
     """
     require_same_shape(values=values, dates=dates)
-    known = ~np.isnan(values)
-    unique, position, counts = np.unique(dates[known], return_inverse=True, return_counts=True)
-    sums = np.bincount(position, weights=values[known], minlength=unique.size)
+    keep = ~np.isnan(values)
+    unique, position, counts = np.unique(dates[keep], return_inverse=True, return_counts=True)
+    sums = np.bincount(position, weights=values[keep], minlength=unique.size)
     return unique, sums / counts, counts.astype(np.int64)
 
 

@@ -6,10 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.dates import long_run_variance, mean_by_date, overlapping_origins
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
-
-__all__ = ["ORIGINS_PER_OVERLAP", "DieboldMariano", "degrees_of_freedom", "diebold_mariano", "hln_factor"]
+from cryptocast.scoring.shapes import require_same_shape
 
 # Below this many origins per overlapping origin the test's size is not to be trusted, and no p-value is given.
 ORIGINS_PER_OVERLAP: Final = 10
@@ -67,8 +66,8 @@ def diebold_mariano(
     mean = float(by_date.mean()) if n else math.nan
     if n < ORIGINS_PER_OVERLAP * k:
         return DieboldMariano(mean, None, None, None, None, n, k, "none", enough=False)
-    known = ~np.isnan(difference)
-    rounding = ROUNDING * float(max(np.abs(loss_a[known]).max(), np.abs(loss_b[known]).max()))
+    keep = ~np.isnan(difference)
+    rounding = ROUNDING * float(max(np.abs(loss_a[keep]).max(), np.abs(loss_b[keep]).max()))
     if float(np.abs(by_date).max()) <= rounding:
         return DieboldMariano(mean, 0.0, 1.0, 1.0, 1.0, n, k, "none", enough=True)
     if float(by_date.max() - by_date.min()) <= rounding:

@@ -6,10 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.dates import mean_by_date
-from cryptocast.scoring.shapes import FloatArray, Int64Array
-
-__all__ = ["MomentTest", "cosine_terms", "cosine_weights", "means_by_date", "zero_means"]
 
 # Averages whose cosines are this small, relative to the values, are the rounding of the arithmetic.
 ROUNDING: Final = 1e-12

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray
-
-__all__ = ["holm"]
+from cryptocast.arrays import FloatArray
 
 
 def holm(p: FloatArray) -> FloatArray:
@@ -18,8 +16,8 @@ def holm(p: FloatArray) -> FloatArray:
     if p.ndim != 1 or (p < 0.0).any() or (p > 1.0).any():
         raise ValueError(f"p is {p.shape}, expected (m,) with values in [0, 1]")
     adjusted = np.full(p.size, np.nan)
-    made = np.flatnonzero(~np.isnan(p))
-    order = made[np.argsort(p[made], kind="stable")]
+    places = np.flatnonzero(~np.isnan(p))
+    order = places[np.argsort(p[places], kind="stable")]
     factors = np.arange(order.size, 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
     return adjusted

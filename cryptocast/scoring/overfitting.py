@@ -6,9 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray
-
-__all__ = ["Overfitting", "backtest_overfitting"]
+from cryptocast.arrays import FloatArray
 
 CELLS: Final = 4_000_000  # ratios held at once, 32 MB
 
@@ -20,7 +18,7 @@ class Overfitting:
     probability: float  # share of the splits in which the best of one half was below the median of the other
     loss: float  # share in which its Sharpe ratio in the other half was below 0
     logits: FloatArray  # (splits,) log odds of its rank in the other half; below 0: worse than the median
-    chosen: FloatArray  # (N,) share of the splits in which each trial was the best
+    choices: FloatArray  # (N,) share of the splits in which each trial was the best
 
 
 def backtest_overfitting(returns: FloatArray, *, blocks: int = 16) -> Overfitting:
@@ -45,18 +43,18 @@ def backtest_overfitting(returns: FloatArray, *, blocks: int = 16) -> Overfittin
     halves = np.array([np.isin(np.arange(blocks), half) for half in combinations(range(blocks), blocks // 2)])
     trials = returns.shape[1]
     size = max(1, CELLS // trials)
-    found = [
+    judgements = [
         _judge(halves[begin : begin + size].astype(np.float64), counts, sums, squares, centre)
         for begin in range(0, len(halves), size)
     ]
-    best, rank, ratio = (np.concatenate(column) for column in zip(*found, strict=True))
+    best, rank, ratio = (np.concatenate(column) for column in zip(*judgements, strict=True))
     odds = rank / (trials + 1.0 - rank)
     logits = np.log(odds)
     return Overfitting(
         probability=float((logits <= 0.0).mean()),
         loss=float((ratio < 0.0).mean()),
         logits=logits,
-        chosen=np.bincount(best.astype(np.int64), minlength=trials) / len(halves),
+        choices=np.bincount(best.astype(np.int64), minlength=trials) / len(halves),
     )
 
 

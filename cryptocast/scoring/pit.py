@@ -5,10 +5,9 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.moments import MomentTest, means_by_date, zero_means
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_levels, require_numbers, require_same_shape
-
-__all__ = ["PitTest", "pit", "pit_cells", "pit_histogram", "pit_uniformity"]
+from cryptocast.scoring.shapes import require_levels, require_numbers, require_same_shape
 
 # Independent labels from which on the skewness of the levels is tested too.
 LABELS_FOR_SKEWNESS: Final = 60

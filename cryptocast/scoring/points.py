@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.coverage import wilson
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
-
-__all__ = ["DirectionalAccuracy", "directional_accuracy", "mae", "mape", "mase", "r2", "rmse", "smape"]
+from cryptocast.scoring.shapes import require_same_shape
 
 
 def mae(actual: FloatArray, predicted: FloatArray) -> float | None:
@@ -88,10 +87,10 @@ def mase(actual: FloatArray, predicted: FloatArray, train: FloatArray, *, lag: i
 class DirectionalAccuracy:
     """How often a stated direction was right."""
 
-    share: float | None  # of `judged`; None where nothing could be judged
+    share: float | None  # of `decisive`; None where there are none
     lower: float  # Wilson interval for the share
     upper: float
-    judged: int  # forecasts with a view whose price moved
+    decisive: int  # forecasts with a view whose price moved
     views: int  # forecasts with a view: p_up other than 0.5
     total: int  # forecasts with a known outcome
     effective: float  # the number of independent judgements that the interval counts
@@ -111,20 +110,20 @@ def directional_accuracy(
     require_same_shape(p_up=p_up, log_return=log_return, dates=dates)
     if k < 1 or (p_up < 0.0).any() or (p_up > 1.0).any():
         raise ValueError(f"k is {k}, expected 1 or more, and p_up must lie in [0, 1]")
-    known = ~(np.isnan(p_up) | np.isnan(log_return))
-    view = known & (p_up != 0.5)
-    judged = view & (log_return != 0.0)
-    count = int(judged.sum())
-    views, total = int(view.sum()), int(known.sum())
+    keep = ~(np.isnan(p_up) | np.isnan(log_return))
+    view = keep & (p_up != 0.5)
+    decisive = view & (log_return != 0.0)
+    count = int(decisive.sum())
+    views, total = int(view.sum()), int(keep.sum())
     if count == 0:
-        return DirectionalAccuracy(None, 0.0, 1.0, judged=0, views=views, total=total, effective=0.0)
-    share = float(((p_up > 0.5) == (log_return > 0.0))[judged].mean())
-    effective = min(float(count), max(1.0, np.unique(dates[judged]).size / k))
+        return DirectionalAccuracy(None, 0.0, 1.0, decisive=0, views=views, total=total, effective=0.0)
+    share = float(((p_up > 0.5) == (log_return > 0.0))[decisive].mean())
+    effective = min(float(count), max(1.0, np.unique(dates[decisive]).size / k))
     lower, upper = wilson(share * effective, effective, alpha)
-    return DirectionalAccuracy(share, lower, upper, judged=count, views=views, total=total, effective=effective)
+    return DirectionalAccuracy(share, lower, upper, decisive=count, views=views, total=total, effective=effective)
 
 
 def _pairs(actual: FloatArray, predicted: FloatArray) -> tuple[FloatArray, FloatArray]:
     require_same_shape(actual=actual, predicted=predicted)
-    known = ~(np.isnan(actual) | np.isnan(predicted))
-    return actual[known], predicted[known]
+    keep = ~(np.isnan(actual) | np.isnan(predicted))
+    return actual[keep], predicted[keep]

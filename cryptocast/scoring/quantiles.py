@@ -10,20 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.scoring.shapes import BoolArray, FloatArray, require_levels, require_numbers, require_same_shape
-
-__all__ = [
-    "LEVELS",
-    "covered",
-    "crps",
-    "crps_relative",
-    "crps_weights",
-    "interval_columns",
-    "interval_score",
-    "intervals_on_offer",
-    "mean_of_quantiles",
-    "pinball",
-]
+from cryptocast.arrays import BoolArray, FloatArray
+from cryptocast.scoring.shapes import require_levels, require_numbers, require_same_shape
 
 
 def _levels() -> FloatArray:
@@ -121,16 +109,16 @@ def _intervals(levels: FloatArray) -> Mapping[int, tuple[int, int]]:
 
 
 @lru_cache(maxsize=16)  # every answer of a server asks anew, always for the same levels
-def _intervals_of(known: tuple[float, ...]) -> Mapping[int, tuple[int, int]]:
-    levels = np.array(known)
+def _intervals_of(usable: tuple[float, ...]) -> Mapping[int, tuple[int, int]]:
+    levels = np.array(usable)
     require_levels(levels)
-    found = {}
+    percents = {}
     for percent in range(1, 100):
         ends = (100 - percent) / 200.0, (100 + percent) / 200.0
         lower, upper = (np.flatnonzero(np.isclose(levels, end, rtol=0.0, atol=1e-9)) for end in ends)
         if lower.size and upper.size:
-            found[percent] = (int(lower[0]), int(upper[0]))
-    return found
+            percents[percent] = (int(lower[0]), int(upper[0]))
+    return percents
 
 
 def covered(actual: FloatArray, lower: FloatArray, upper: FloatArray) -> BoolArray:

@@ -11,23 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray, Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.times import DAY_US
 
-__all__ = [
-    "annual_return",
-    "annual_volatility",
-    "by_day",
-    "calmar",
-    "drawdown",
-    "longest_drawdown",
-    "max_drawdown",
-    "periods_per_year",
-    "sharpe",
-    "sortino",
-    "total_return",
-]
-
-DAY_US: Final = 86_400_000_000
 YEAR_US: Final = 365 * DAY_US
 
 
@@ -56,12 +42,6 @@ def annual_return(returns: FloatArray, periods: float) -> float | None:
     return float(end ** (periods / returns.size)) - 1.0 if end >= 0.0 else None
 
 
-def annual_volatility(returns: FloatArray, periods: float) -> float | None:
-    """Standard deviation (n - 1) of the returns times the root of the bars in a year. None below two bars."""
-    _require_returns(returns)
-    return float(returns.std(ddof=1)) * math.sqrt(periods) if returns.size > 1 else None
-
-
 def sharpe(returns: FloatArray, periods: float, risk_free: float = 0.0) -> float | None:
     """Mean excess return over its standard deviation (n - 1), times the root of the bars in a year.
 
@@ -88,19 +68,6 @@ def sortino(returns: FloatArray, periods: float, required: float = 0.0) -> float
     return float((returns - required).mean()) / math.sqrt(float((short**2).mean())) * math.sqrt(periods)
 
 
-def by_day(returns: FloatArray, stamps: Int64Array) -> FloatArray:
-    """(days,) returns compounded over each UTC day that has a bar: for a Sharpe ratio beside that of shorter bars.
-
-    stamps (n,) int64 microseconds, when each bar closed; a bar that closes at midnight belongs to the day it ends.
-    Raises ValueError if shapes disagree or stamps do not increase. Source: Lo, Financial Analysts Journal 58 (2002).
-    """
-    _require_returns(returns)
-    if stamps.shape != returns.shape or (np.diff(stamps) <= 0).any():
-        raise ValueError(f"returns {returns.shape} and stamps {stamps.shape}: expected one shape, and to increase")
-    _, first = np.unique((stamps - 1) // DAY_US, return_index=True)
-    return np.multiply.reduceat(1.0 + returns, first) - 1.0 if returns.size else returns.copy()
-
-
 def drawdown(returns: FloatArray) -> FloatArray:
     """(n,) how far equity stands below its highest so far, <= 0; the equity before the first bar counts as a peak."""
     _require_returns(returns)
@@ -113,14 +80,6 @@ def max_drawdown(returns: FloatArray) -> float | None:
     """The deepest drawdown at the close of a bar, <= 0: -0.5 is half lost. None without bars."""
     below = drawdown(returns)
     return float(below.min()) if below.size else None
-
-
-def longest_drawdown(returns: FloatArray) -> int:
-    """The most bars in a row that closed below an earlier peak."""
-    under = drawdown(returns) < 0.0
-    counted = np.arange(1, under.size + 1)
-    last_above = np.maximum.accumulate(np.where(under, 0, counted)) if under.size else counted
-    return int((counted - last_above).max(initial=0))
 
 
 def calmar(returns: FloatArray, periods: float) -> float | None:

@@ -11,9 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray
-
-__all__ = ["Bets", "bet_on_difference", "independent_blocks"]
+from cryptocast.arrays import FloatArray
 
 # Shares of the fortune that are staked side by side, each with its part of it: no stake need be known in advance.
 STAKES: Final = tuple(0.01 * 2.0 ** (step / 2.0) for step in range(14))  # 0.01 to 0.905

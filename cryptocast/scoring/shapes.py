@@ -1,23 +1,17 @@
 """The arrays that scoring takes, and the checks of what it is given."""
 
-from typing import TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BoolArray", "FloatArray", "Int64Array", "require_levels", "require_numbers", "require_same_shape"]
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
+from cryptocast.arrays import FloatArray
 
 
 def require_same_shape(**arrays: npt.NDArray[np.generic]) -> None:
     """Raise ValueError, naming each array and its shape, unless all of them are one-dimensional and equally long."""
     shapes = {array.shape for array in arrays.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"expected arrays of one shape (n,), found {found}")
+        shapes_text = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"expected arrays of one shape (n,), found {shapes_text}")
 
 
 def require_numbers(**arrays: npt.NDArray[np.generic]) -> None:

@@ -11,16 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from cryptocast.scoring.shapes import FloatArray
-
-__all__ = [
-    "BarStatistics",
-    "bar_statistics",
-    "best_by_luck",
-    "deflated_sharpe",
-    "least_bars",
-    "probabilistic_sharpe",
-]
+from cryptocast.arrays import FloatArray
 
 EULER = 0.5772156649015329
 
@@ -88,19 +79,6 @@ def deflated_sharpe(statistics: BarStatistics, *, trials: float, variance: float
     errors as `probabilistic_sharpe` and `best_by_luck`.
     """
     return probabilistic_sharpe(statistics, best_by_luck(trials, variance))
-
-
-def least_bars(statistics: BarStatistics, benchmark: float = 0.0, confidence: float = 0.95) -> float | None:
-    """The shortest record, in bars, for which such a Sharpe ratio would be above the benchmark with that confidence.
-
-    None where it is not above it at all. Raises ValueError for a confidence outside (0.5, 1).
-    """
-    if not 0.5 < confidence < 1.0:
-        raise ValueError(f"confidence is {confidence}, expected above one half and below 1")
-    if statistics.sharpe <= benchmark:
-        return None
-    z = NormalDist().inv_cdf(confidence) / (statistics.sharpe - benchmark)
-    return 1.0 + _variance(statistics) * z * z
 
 
 def _variance(statistics: BarStatistics) -> float:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.scoring.dates import lagged_weights, mean_by_date, overlapping_origins, weighted_covariance
 from cryptocast.scoring.diebold_mariano import ORIGINS_PER_OVERLAP, degrees_of_freedom, diebold_mariano, hln_factor
-from cryptocast.scoring.shapes import FloatArray, Int64Array, require_same_shape
-
-__all__ = ["Skill", "SmallestEffect", "skill", "smallest_effect"]
+from cryptocast.scoring.shapes import require_same_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,8 @@ def skill(
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha is {alpha}, expected a share inside (0, 1)")
     k = overlapping_origins(horizon, step)
-    known = ~(np.isnan(loss) | np.isnan(reference))
-    a, b = (mean_by_date(values[known], dates[known])[1] for values in (loss, reference))
+    keep = ~(np.isnan(loss) | np.isnan(reference))
+    a, b = (mean_by_date(values[keep], dates[keep])[1] for values in (loss, reference))
     n = a.size
     if n == 0 or b.mean() <= 0.0:
         return Skill(None, None, None, n, k)
@@ -113,8 +112,8 @@ def smallest_effect(
         return SmallestEffect(None, None, result.n, result.k, tests, power)
     se = abs(result.mean_difference / result.statistic)
     difference = se * noncentrality(result.degrees, alpha / tests, power)
-    known = ~(np.isnan(loss) | np.isnan(reference))
-    _, by_date, _ = mean_by_date(reference[known], dates[known])
+    keep = ~(np.isnan(loss) | np.isnan(reference))
+    _, by_date, _ = mean_by_date(reference[keep], dates[keep])
     mean = float(by_date.mean())
     return SmallestEffect(difference, difference / mean if mean > 0.0 else None, result.n, result.k, tests, power)
 

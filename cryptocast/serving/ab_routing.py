@@ -8,8 +8,6 @@ from starlette.types import Scope
 
 from cryptocast.registry import AbEvent, AbTest, side_of
 
-__all__ = ["Sides"]
-
 CLIENT_ID: Final = b"x-client-id"
 GIVEN: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
@@ -28,11 +26,11 @@ class Sides:
         """The tests in which the challenger answers this request, by coin."""
         if not self._running:  # as nearly always, and then it costs nothing
             return {}
-        client, found = client_of(scope), dict[str, frozenset[str]]()
+        client, tests = client_of(scope), dict[str, frozenset[str]]()
         for start in self._running:
             if side_of(start.test, start.share, client) == "challenger":
-                found[start.coin] = found.get(start.coin, frozenset()) | {start.test}
-        return found
+                tests[start.coin] = tests.get(start.coin, frozenset()) | {start.test}
+        return tests
 
     def question(self, scope: Scope) -> bytes:
         """The query string, told apart from the same one of a client on other sides."""
@@ -45,8 +43,8 @@ class Sides:
 
 def client_of(scope: Scope) -> str:
     """Text that stays with whoever asks."""
-    given = next((value for name, value in scope["headers"] if name == CLIENT_ID), None)
-    if given is not None and GIVEN.fullmatch(given):
-        return f"id {given.decode()}"
+    name = next((value for header, value in scope["headers"] if header == CLIENT_ID), None)
+    if name is not None and GIVEN.fullmatch(name):
+        return f"id {name.decode()}"
     client = scope.get("client")
     return f"address {client[0] if client else ''}"

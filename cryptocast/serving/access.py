@@ -8,6 +8,7 @@ be replaced without an outage. Only their digests are kept.
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -17,26 +18,8 @@ from starlette.types import Scope
 
 from cryptocast.errors import UsageError
 
-__all__ = [
-    "ADMIN_PREFIX",
-    "ADMIN_VARIABLE",
-    "OPEN_PATHS",
-    "TOKEN_VARIABLE",
-    "Key",
-    "Keys",
-    "Origins",
-    "Proxies",
-    "check_exposure",
-    "counted_as",
-    "is_loopback",
-    "plain_address",
-]
-
 TOKEN_VARIABLE: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 - the name, not the token
 ADMIN_VARIABLE: Final = "CRYPTOCAST_SERVE_ADMIN_TOKEN"
-# Whoever watches the process must not need the token for it.
-OPEN_PATHS: Final = frozenset({"/health", "/ready"})
-ADMIN_PREFIX: Final = "/admin/"
 FORWARDED: Final = b"x-forwarded-for"
 MOST_HOPS: Final = 32  # of proxies behind one another; what stands before them was made up by somebody
 # Browsers hide all but a few headers of an answer from the page that asked, unless they are named.
@@ -48,6 +31,9 @@ BY_ORIGIN: Final = (b"vary", b"origin")
 DEFAULT_PORTS: Final = (("http://", ":80"), ("https://", ":443"))
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Of the request that is being answered, for what works behind the answers. Tasks take it over from whoever began them.
+CLIENT: Final[ContextVar[str]] = ContextVar("client", default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +54,21 @@ class Keys:
 
     def of(self, headers: Iterable[tuple[bytes, bytes]]) -> Key | None:
         """The key that the request shows; None without one, with two, and with one that is none."""
-        given = [value for name, value in headers if name == b"authorization"]
-        if len(given) != 1:
+        credentials = [value for name, value in headers if name == b"authorization"]
+        if len(credentials) != 1:
             return None
-        scheme, _, shown = given[0].partition(b" ")
+        scheme, _, token = credentials[0].partition(b" ")
         if scheme.lower() != b"bearer":
             return None
-        digest, found = sha256(shown).digest(), None
-        for key in self._keys:
-            # Digests have one length and all are compared, so the time that this takes tells nothing about the tokens.
-            if hmac.compare_digest(digest, key.digest):
-                found = key
-        return found
+        digest = sha256(token).digest()
+        # Digests have one length and all are compared, so the time that this takes tells nothing about the tokens.
+        matches = [key for key in self._keys if hmac.compare_digest(digest, key.digest)]
+        return matches[-1] if matches else None
+
+    def client_of(self, scope: Scope) -> str:
+        """A word that stays with a client and that a client cannot choose: the name of its key, or its address."""
+        key = self.of(scope["headers"])
+        return key.name if key is not None else address_of(scope)
 
 
 class Origins:
@@ -142,12 +131,17 @@ def plain_address(text: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def counted_as(address: str) -> str:
+def counted_as(text: str) -> str:
     """Whose limits an address falls under: its own, of version 6 those of its /64, which one customer has whole."""
-    found = _address(address)
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return address
+    address = _address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return text
+
+
+def address_of(scope: Scope) -> str:
+    """Whose limits the request falls under; behind a trusted proxy the front has put its client there."""
+    return counted_as(scope["client"][0]) if scope.get("client") else ""
 
 
 def check_exposure(host: str, *, token: str | None, insecure: bool, admin: str | None = None) -> None:

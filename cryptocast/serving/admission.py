@@ -8,30 +8,15 @@ from typing import Final, TypeAlias
 from starlette.types import Scope
 
 from cryptocast.config import ServeConfig
-from cryptocast.serving.access import ADMIN_PREFIX, ADMIN_VARIABLE, OPEN_PATHS, Keys, counted_as
-from cryptocast.serving.problems import (
-    FORBIDDEN,
-    HEADERS_TOO_LARGE,
-    LENGTH_REQUIRED,
-    OVERLOADED,
-    TOO_LARGE,
-    TOO_MANY_REQUESTS,
-    UNAUTHORIZED,
-    URL_TOO_LONG,
-    ProblemError,
-)
+from cryptocast.serving.access import ADMIN_VARIABLE, Keys, address_of
+from cryptocast.serving.paths import Endpoint
+from cryptocast.serving.problems import LATER, ProblemError, ProblemKind
 from cryptocast.serving.rate_limit import ClientRates, Connections
 from cryptocast.serving.telemetry import Telemetry
 
-__all__ = ["Admission", "Headers"]
-
 Headers: TypeAlias = dict[bytes, bytes]
-Refusal: TypeAlias = tuple[ProblemError, dict[str, str]]  # with the headers of its answer
 MAX_HEADERS: Final = 100
 MAX_URL_BYTES: Final = 8192
-CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
-# No request waits for these: the answer is given out of memory. Admins are known by their token before they get here.
-PROMPT_PREFIXES: Final = ("/health", "/ready", "/metrics", ADMIN_PREFIX)
 
 
 class Admission:
@@ -45,42 +30,43 @@ class Admission:
             serve.client_connections, on_refused=partial(telemetry.count, "connection_refused")
         )
 
-    def refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
-        """Why the request goes no further, with the headers that say so."""
+    def refusal(self, scope: Scope, headers: Headers, endpoint: Endpoint | None) -> ProblemError | None:
+        """Why the request goes no further. endpoint: none where nothing is served."""
         serve = self._serve
         size = 0
         for name, value in scope["headers"]:  # a generator would take twice as long
             size += len(name) + len(value)
         if size > serve.max_header_bytes or len(scope["headers"]) > MAX_HEADERS:
             detail = f"At most {MAX_HEADERS} headers of {serve.max_header_bytes} bytes together are read."
-            return ProblemError(HEADERS_TOO_LARGE, detail), {"Connection": "close"}
+            return ProblemError(ProblemKind.HEADERS_TOO_LARGE, detail)
         if len(scope["path"]) > MAX_URL_BYTES or len(scope["query_string"]) > serve.max_header_bytes:
-            return ProblemError(URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes."), {"Connection": "close"}
+            return ProblemError(ProblemKind.URL_TOO_LONG, f"The path may have {MAX_URL_BYTES} bytes.")
         if b"content-length" in headers or b"transfer-encoding" in headers:
-            body = self._refused_body(headers)
-            if body is not None:
-                return body, {"Connection": "close"}
-        if scope["path"] in OPEN_PATHS or _is_preflight(scope, headers):
+            problem = self._refused_body(headers)
+            if problem is not None:
+                return problem
+        access = "read" if endpoint is None else endpoint.access
+        if access == "open" or _is_preflight(scope, headers):
             return None
-        return self._not_let_in(scope, headers)
+        return self._not_let_in(scope, headers, needs_admin=access == "admin")
 
     @contextmanager
-    def place(self, scope: Scope, forwarded: str | None) -> Iterator[ProblemError | None]:
-        """A place among the requests under way while this lasts, or why there is none.
+    def place(self, endpoint: Endpoint | None, forwarded: str | None) -> Iterator[ProblemError | None]:
+        """A place among the requests under way while this lasts, or why there is none. What is prompt needs none.
 
         forwarded: a client behind a proxy, for whose connections its requests under way stand: those to the proxy are
         not to be seen, and those of the proxy serve all.
         """
-        if scope["path"].startswith(PROMPT_PREFIXES):
+        if endpoint is not None and endpoint.is_prompt:
             yield None
             return
         may_stay = forwarded is None or self._forwarded.came(forwarded)
         try:
             if not may_stay:
                 detail = f"At most {self._serve.client_connections} requests of a client are answered at a time."
-                yield ProblemError(TOO_MANY_REQUESTS, detail)
+                yield ProblemError(ProblemKind.TOO_MANY_REQUESTS, detail, headers=LATER)
             elif self._waiting >= self._serve.max_concurrency:
-                yield ProblemError(OVERLOADED, f"{self._waiting} requests are under way. Ask again later.")
+                yield ProblemError(ProblemKind.OVERLOADED, f"{self._waiting} requests are under way. Ask again later.")
             else:
                 self._waiting += 1
                 try:
@@ -91,33 +77,30 @@ class Admission:
             if forwarded is not None:
                 self._forwarded.went(forwarded)
 
-    def _not_let_in(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _not_let_in(self, scope: Scope, headers: Headers, *, needs_admin: bool) -> ProblemError | None:
         """Without a key that it needs, or too often: by its key, and by its address where it shows none."""
         key = self._keys.of(scope["headers"]) if b"authorization" in headers else None
-        too_often = self._too_often(key.name if key is not None else _address(scope))
+        too_often = self._too_often(key.name if key is not None else address_of(scope))
         if too_often is not None:
             return too_often  # a stranger's requests are counted too, so that guessing is slow
-        if scope["path"].startswith(ADMIN_PREFIX) and not (key is not None and key.is_admin):
+        if needs_admin and not (key is not None and key.is_admin):
             detail = f"Only a token of {ADMIN_VARIABLE} switches anything."
-            return (
-                (ProblemError(UNAUTHORIZED, detail), CHALLENGE)
-                if key is None
-                else (ProblemError(FORBIDDEN, detail), {})
-            )
+            return ProblemError(ProblemKind.UNAUTHORIZED if key is None else ProblemKind.FORBIDDEN, detail)
         if self._keys.asks and key is None:
             detail = "Send the server's token in the header: Authorization: Bearer TOKEN."
-            return ProblemError(UNAUTHORIZED, detail), CHALLENGE
+            return ProblemError(ProblemKind.UNAUTHORIZED, detail)
         return None
 
     def _refused_body(self, headers: Headers) -> ProblemError | None:
         length = headers.get(b"content-length")
         if length is not None and not (length.isdigit() and int(length[:20]) <= self._serve.max_body_bytes):
-            return ProblemError(TOO_LARGE, f"A body may have {self._serve.max_body_bytes} bytes; none is read.")
+            detail = f"A body may have {self._serve.max_body_bytes} bytes; none is read."
+            return ProblemError(ProblemKind.TOO_LARGE, detail)
         if b"transfer-encoding" in headers:
-            return ProblemError(LENGTH_REQUIRED, "A body without a length is not read.")
+            return ProblemError(ProblemKind.LENGTH_REQUIRED, "A body without a length is not read.")
         return None
 
-    def _too_often(self, client: str) -> Refusal | None:
+    def _too_often(self, client: str) -> ProblemError | None:
         wait = self._rates.wait_s(client)
         if wait == 0.0:
             return None
@@ -128,11 +111,8 @@ class Admission:
             "RateLimit-Policy": f'"client";q={rate};w=1',
             "RateLimit": f'"client";r=0;t={seconds}',
         }
-        return ProblemError(TOO_MANY_REQUESTS, f"At most {rate} requests a second are answered to a client."), limit
-
-
-def _address(scope: Scope) -> str:
-    return counted_as(scope["client"][0]) if scope.get("client") else ""
+        detail = f"At most {rate} requests a second are answered to a client."
+        return ProblemError(ProblemKind.TOO_MANY_REQUESTS, detail, headers=limit)
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

@@ -1,70 +1,55 @@
 """Where the server fetches candles: in a thread of its own, behind a breaker, each series once at a time."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
-from cryptocast.data.sources.table import SOURCES, rule_of
+from cryptocast.data.sources.table import rule_of
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
-from cryptocast.net import Breaker, Breakers, Priority, Try
-from cryptocast.serving.clients import CLIENT
-from cryptocast.serving.problems import INTERNAL
-from cryptocast.serving.strangers import Strangers, Unknown
+from cryptocast.net import Breaker, Priority, Try
+from cryptocast.serving.access import CLIENT
 from cryptocast.serving.worker import Worker
-from cryptocast.workflows.coin_pool import choice_of
-from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.context import Context
 from cryptocast.workflows.forecast import Request
-from cryptocast.workflows.market_data.connect import access_of, upstream_factory
-from cryptocast.workflows.market_data.resolve import Found, Sources, open_store
-
-__all__ = ["BarKeeper", "Fetched"]
-
-log = logging.getLogger(__name__)
+from cryptocast.workflows.market_data.bring import Fetched, bring
+from cryptocast.workflows.market_data.connect import access_of
+from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 
 DEADLINE_S: Final = 20.0  # of a call with its retries: somebody may be waiting for the next one
 MAX_WAITING: Final = 64
 MAX_UNKNOWN: Final = 20_000
-Fetched: TypeAlias = dict[str, CryptocastError | None]
 
 
-class BarKeeper:
+class CandleFetcher:
     """`on_change` is awaited when candles were brought, on the event loop; `on_try` hears of each request to the
     upstream, in another thread.
 
-    refusal: why the store cannot be written; then nobody is asked for what could not be kept. strangers: which coins
-    the server is set up for; without, all of them. The others come in a thread of their own, one call each, so that
-    none of ours waits behind them.
+    breaker: of the calls to a source, by its name. refusal: why the store cannot be written; then nobody is asked for
+    what could not be kept. strangers: which coins the server is set up for; without, all of them. The others come in a
+    thread of their own, one call each, so that none of ours waits behind them.
     """
 
     def __init__(
         self,
         context: Context,
         *,
+        breaker: Callable[[str], Breaker],
         on_change: Callable[[], Awaitable[object]],
         on_try: Callable[[Try], None] | None = None,
         refusal: Callable[[], str | None] = lambda: None,
         strangers: Strangers | None = None,
     ) -> None:
-        self._context = context
+        self._context, self._breaker = context, breaker
         self._on_change, self._on_try, self._refusal = on_change, on_try, refusal
         self._strangers = strangers
         self._worker, self._worker_for_others = Worker(max_waiting=MAX_WAITING), Worker(max_waiting=MAX_WAITING)
         self._unknown = Unknown(clock=time.monotonic, most=MAX_UNKNOWN)
         self._flights: dict[SeriesKey, asyncio.Task[Fetched]] = {}
-        self._breakers = {
-            source.name: Breakers(_named(f"{source.name} bars")) for source in SOURCES.values() if source.ages_by_clock
-        }
-
-    @property
-    def breakers(self) -> Mapping[str, Breakers]:
-        """Those of each source, by what their names begin with."""
-        return {f"{source} bars": group for source, group in self._breakers.items()}
 
     def start(self) -> None:
         """Begin to work."""
@@ -92,13 +77,32 @@ class BarKeeper:
             priority = Priority.USER
             if self._strangers is not None and not self._strangers.is_ours(coin, series.vs):
                 priority = Priority.STRANGER
-                refused = self._unknown.why(*_subjects(series)) or self._strangers.refusal(CLIENT.get())
-                if refused is not None:
-                    return refused
+                refusal = self._unknown.why(*_subjects(series)) or self._strangers.refusal(CLIENT.get())
+                if refusal is not None:
+                    return refusal
             flight = asyncio.create_task(self._settled(series, priority))
             self._flights[series] = flight
             flight.add_done_callback(lambda _: self._flights.pop(series, None))
         return (await asyncio.shield(flight))[coin]
+
+    async def bring(self, coins: Sequence[str], market: Market, priority: Priority) -> Fetched:
+        """Bring the coins of a market that is fetched up to date: None for those that are, else why not. Raises nothing
+        of its own."""
+        if (refusal := self._refusal()) is not None:
+            return dict.fromkeys(coins, DataError(f"The store cannot be written ({refusal}): no candles are fetched."))
+        access = access_of(
+            self._context, breaker=self._breaker(market.source), on_try=self._on_try, deadline_s=DEADLINE_S
+        )
+        try:
+            worker = self._worker_for_others if priority is Priority.STRANGER else self._worker
+            fetched, is_changed = await worker.submit(
+                partial(bring, self._context, coins, market, access, priority=priority)
+            )
+        except CryptocastError as error:
+            return dict.fromkeys(coins, error)
+        if is_changed:
+            await self._on_change()
+        return fetched
 
     async def _settled(self, series: SeriesKey, priority: Priority) -> Fetched:
         """What came of one series. What the upstream does not know is believed for a time, of a coin of ours never."""
@@ -115,54 +119,6 @@ class BarKeeper:
                 coin: UpstreamError(f"{error} The server is set up for it, and no list of coins says so: ask again.")
             }
         return fetched
-
-    async def bring(self, coins: Sequence[str], market: Market, priority: Priority) -> Fetched:
-        """Bring the coins of a market that is fetched up to date: None for those that are, else why not. Raises nothing
-        of its own."""
-        if (refusal := self._refusal()) is not None:
-            return dict.fromkeys(coins, DataError(f"The store cannot be written ({refusal}): no candles are fetched."))
-        try:
-            worker = self._worker_for_others if priority is Priority.STRANGER else self._worker
-            fetched, changed = await worker.submit(partial(self._fetch, coins, market, priority))
-        except CryptocastError as error:
-            return dict.fromkeys(coins, error)
-        if changed:
-            await self._on_change()
-        return fetched
-
-    def _fetch(self, coins: Sequence[str], market: Market, priority: Priority) -> tuple[Fetched, list[str]]:
-        config = self._context.config
-        fetched: Fetched = {}
-        changed = []
-        # Of a coin that somebody names in passing the bars of one call are enough.
-        most = SOURCES[market.source].days_a_call(market.granularity) if priority is Priority.STRANGER else None
-        days = min(config.data.days, most) if most is not None else None
-        breakers = self._breakers[market.source]
-        access = access_of(self._context, breakers=breakers, on_try=self._on_try, deadline_s=DEADLINE_S)
-        try:
-            with Sources(
-                config,
-                self._context.candles or open_store(config),
-                Resolved(tuple(coins), choice_of(market.source), market.vs, market.granularity, now=None),
-                wall_clock=self._context.wall_clock,
-                upstream_factory=upstream_factory(market.source, access),
-                priority=priority,
-                tries=1 if priority is Priority.STRANGER else 2,
-            ) as sources:
-                for coin, outcome in sources.find_all(coins, days=days, older=False):
-                    fetched[coin] = None if isinstance(outcome, Found) else outcome
-                    if isinstance(outcome, Found) and outcome.written is not None:
-                        changed.append(coin)
-        except CryptocastError as error:
-            return {**dict.fromkeys(coins, error), **fetched}, changed
-        except Exception:
-            log.exception("fetching the candles of %d coins failed", len(coins))
-            return {**dict.fromkeys(coins, CryptocastError(INTERNAL)), **fetched}, changed
-        return fetched, changed
-
-
-def _named(kind: str) -> Callable[[str], Breaker]:
-    return lambda name: Breaker(f"{kind} {name}")
 
 
 def _subjects(series: SeriesKey) -> tuple[Hashable, Hashable]:

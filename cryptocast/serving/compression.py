@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 
-__all__ = ["IDENTITY", "MIN_BYTES", "Encoding", "compressed", "encodings", "packed", "preferred"]
-
 Encoding: TypeAlias = str
 IDENTITY: Final = "identity"
 MIN_BYTES: Final = 500  # below, the headers weigh more than what is saved
@@ -20,16 +18,16 @@ MAX_HEADER: Final = 256  # of Accept-Encoding; no honest client sends more
 def encodings() -> Mapping[Encoding, Callable[[bytes], bytes]]:
     """The encodings that this installation can make, the best first: zstd and brotli where they are installed (the
     extra `compress`; zstd is in the standard library from Python 3.14 on)."""
-    found: dict[Encoding, Callable[[bytes], bytes]] = {}
+    encoders: dict[Encoding, Callable[[bytes], bytes]] = {}
     zstd, zstandard, brotli = _module("compression.zstd"), _module("zstandard"), _module("brotli")
     if zstd is not None:
-        found["zstd"] = lambda body: bytes(zstd.compress(body, level=ZSTD_LEVEL))
+        encoders["zstd"] = lambda body: bytes(zstd.compress(body, level=ZSTD_LEVEL))
     elif zstandard is not None:
-        found["zstd"] = lambda body: bytes(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body))
+        encoders["zstd"] = lambda body: bytes(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body))
     if brotli is not None:
-        found["br"] = lambda body: bytes(brotli.compress(body, quality=6))
-    found["gzip"] = lambda body: gzip.compress(body, GZIP_LEVEL, mtime=0)
-    return found
+        encoders["br"] = lambda body: bytes(brotli.compress(body, quality=6))
+    encoders["gzip"] = lambda body: gzip.compress(body, GZIP_LEVEL, mtime=0)
+    return encoders
 
 
 def compressed(body: bytes, encoding: Encoding) -> bytes:
@@ -56,11 +54,11 @@ def preferred(accepted: bytes) -> Encoding:
 
 
 def _weights(header: str) -> list[tuple[str, float]]:
-    found = []
+    weights = []
     for part in header.split(","):
         name, _, rest = part.strip().partition(";")
-        found.append((name.strip().replace("x-gzip", "gzip"), _quality(rest)))
-    return found
+        weights.append((name.strip().replace("x-gzip", "gzip"), _quality(rest)))
+    return weights
 
 
 def _quality(text: str) -> float:

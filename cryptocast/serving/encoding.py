@@ -7,8 +7,6 @@ import msgspec
 
 from cryptocast.errors import ModelError
 
-__all__ = ["encode"]
-
 # Beyond what any forecast knows, and short enough that compression saves what it should.
 SIGNIFICANT_DIGITS: Final = 8
 

@@ -5,13 +5,12 @@ Without Sentry's own integrations: its one for Starlette costs a request four ti
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Final
 
 from cryptocast.addresses import without_logins
-
-__all__ = ["Reports", "scrubbed"]
 
 SECRET_NAMES: Final = re.compile(r"token|key|secret|password|authorization|cookie|dsn", re.IGNORECASE)
 SECRET_TEXT: Final = re.compile(
@@ -30,22 +29,17 @@ class Reports:
         self,
         dsn: str | None,
         *,
-        environment: str,
-        release: str,
+        environment: str = "",
+        release: str = "",
         secrets: Iterable[str] = (),
         traces_rate: float = 0.0,
     ) -> None:
-        self._scrub = scrubber([secret for secret in secrets if secret])
+        self._scrub = partial(scrubbed, secrets=[secret for secret in secrets if secret])
         self._traces_rate = traces_rate if dsn else 0.0
         self._sentry: Any = None
         self._handler: logging.Handler | None = None
         if dsn:
             self._open(dsn, environment, release)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether errors are reported."""
-        return self._sentry is not None
 
     def error(self, error: BaseException) -> None:
         """One that ended a request."""
@@ -102,11 +96,6 @@ class _Breadcrumbs(logging.Handler):
         # What ends a request is reported where it ends.
         if record.levelno >= logging.ERROR and record.exc_info and not record.name.endswith(".front"):
             self._sentry.capture_exception(record.exc_info[1])
-
-
-def scrubber(secrets: list[str]) -> Callable[[Any], Any]:
-    """A function that gives the same value without secrets."""
-    return lambda value: scrubbed(value, secrets)
 
 
 def scrubbed(value: Any, secrets: Iterable[str] = ()) -> Any:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import time
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
@@ -18,23 +18,20 @@ from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.data.sources.table import ages_by_clock
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.serving.encoding import encode
-from cryptocast.serving.paths import without_folders
-from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S, OverloadError
-from cryptocast.serving.store_watch import Stamp
+from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S, OverloadError, without_folders
 from cryptocast.serving.terms import Term
 from cryptocast.serving.worker import Worker
 from cryptocast.workflows.fallbacks import PASSING, Fallback, FallbackCode
 from cryptocast.workflows.forecast import Request
-from cryptocast.workflows.reports import CoinForecast, ForecastDocument
-
-__all__ = ["Answered", "Answers", "Bring", "Failed", "MakeForecast", "Outcome"]
+from cryptocast.workflows.ladder import MakeForecast
+from cryptocast.workflows.market_data.store_watch import ServedState
+from cryptocast.workflows.reports import CoinForecast
 
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-MakeForecast: TypeAlias = Callable[[Request], ForecastDocument]
 # Brings the candles that a request lacks, as the error says: None if they came, else why they did not.
 Bring: TypeAlias = Callable[[Request, DataError], Awaitable[CryptocastError | None]]
 
@@ -49,55 +46,54 @@ MOST_LATE: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class FreshForecast:
     """A coin's CoinForecast as JSON, and how long it holds."""
 
     body: msgspec.Raw
     term: Term
-    made: CoinForecast
+    forecast: CoinForecast
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failure:
     """Why there is none, and how long that is believed."""
 
     error: CryptocastError
     term: Term
 
 
-Outcome: TypeAlias = Answered | Failed
-# A request, the state of the registry that it met, and how often the coin's candles had changed.
-Key: TypeAlias = tuple[Request, Hashable, int]
+Outcome: TypeAlias = FreshForecast | Failure
+Key: TypeAlias = tuple[Request, Hashable]  # a request, and the state of its coin that it met
 
 
-class Answers:
-    """Outcomes by coin. `forecast` is called in one thread only; everything else happens on the event loop."""
+class ForecastCache:
+    """Outcomes by coin. `forecast` is called in the worker's thread only; everything else happens on the event loop."""
 
     def __init__(
         self,
         forecast: MakeForecast,
-        *,
-        stamp: Stamp,
         wall_clock: Callable[[], datetime],
-        clock: Callable[[], float] = time.monotonic,
-        max_waiting: int,
+        clock: Callable[[], float],
+        *,
+        state: ServedState,
+        worker: Worker,
         max_entries: int = MAX_ENTRIES,
         bring: Bring | None = None,
         on_fallback: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._forecast, self.stamp, self._wall_clock = forecast, stamp, wall_clock
-        self._clock, self._bring, self._on_fallback = clock, bring, on_fallback
-        self._worker = Worker(max_waiting=max_waiting)
+        self._forecast, self._state, self._worker = forecast, state, worker
+        self._wall_clock, self._clock = wall_clock, clock
+        self._bring, self._on_fallback = bring, on_fallback
         self._max_entries = max_entries
-        self._kept: OrderedDict[Key, Outcome] = OrderedDict()
+        self._outcomes: OrderedDict[Key, Outcome] = OrderedDict()
         self._flights: dict[Key, asyncio.Task[Outcome]] = {}
-        self._last_good: OrderedDict[Request, Answered] = OrderedDict()
+        self._last_good: OrderedDict[Request, FreshForecast] = OrderedDict()
         self._newest: list[CoinForecast] | None = None
-        self._changes: dict[str, int] = {}
         self.computed = 0
+        self.answered_by: dict[str, str] = {}  # the model that answered last, by coin, of those computed ahead
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._outcomes)
 
     @property
     def has_answered(self) -> bool:
@@ -107,12 +103,8 @@ class Answers:
     def newest(self) -> list[CoinForecast]:
         """The forecasts that were made last, one for each request."""
         if self._newest is None:  # asked for with every scrape; to go through the dictionary hashes every request
-            self._newest = [answered.made for answered in self._last_good.values()]
+            self._newest = [good.forecast for good in self._last_good.values()]
         return self._newest
-
-    def candles_changed(self, coin: str) -> None:
-        """What was computed from the coin's candles holds no longer."""
-        self._changes[coin] = self._changes.get(coin, 0) + 1
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -125,40 +117,36 @@ class Answers:
                 flight.cancel()
             await self._worker.close()
 
-    async def of(
-        self, requests: Sequence[Request], *, timeout_s: float, stamp: Hashable | None = None
-    ) -> list[Outcome]:
+    async def of(self, requests: Sequence[Request], *, timeout_s: float) -> list[Outcome]:
         """The outcome of each request, which names one coin. What is not there in time is answered by the last good
         forecast, marked, or has failed, for this time.
 
         A computation goes on when those who asked have gone: the next to ask finds it done.
         """
-        stamp = self.stamp() if stamp is None else stamp
-        keys = [self._key(request, stamp) for request in requests]
-        found = [self._known(key) or self._flight(key) for key in keys]
-        flights = {flight for flight in found if isinstance(flight, asyncio.Task)}
+        keys = [self._key(request) for request in requests]
+        ready = [self._known(key) or self._flight(key) for key in keys]
+        flights = {flight for flight in ready if isinstance(flight, asyncio.Task)}
         if flights:
             could_wait_less = all(key[0] in self._last_good for key in keys)
             patience = min(timeout_s, PATIENCE_S) if could_wait_less else timeout_s
             await asyncio.wait(flights, timeout=patience)  # unlike wait_for and gather, cancels nothing
         return [
             self._landed(key[0], one, timeout_s) if isinstance(one, asyncio.Task) else one
-            for key, one in zip(keys, found, strict=True)
+            for key, one in zip(keys, ready, strict=True)
         ]
 
-    async def run(self, call: Callable[[], V]) -> V:
-        """A call in the thread that forecasts, in its turn. Raises as the call, and OverloadError if too many wait."""
-        return await self._worker.submit(call)
-
-    def _key(self, request: Request, stamp: Hashable) -> Key:
-        return request, stamp, self._changes.get(request.selection.coins[0], 0)
-
-    def _known(self, key: Key) -> Outcome | None:
-        outcome = self._kept.get(key)
-        if outcome is None or not self.holds(outcome):
-            return None
-        self._kept.move_to_end(key)
-        return outcome
+    async def prepare(self, requests: Sequence[Request], *, timeout_s: float) -> float:
+        """Compute these one after the other, so that whoever asks for another coin meanwhile waits for one at most.
+        The seconds until the first of them is over."""
+        left_s = math.inf
+        for request in requests:
+            (outcome,) = await self.of([request], timeout_s=timeout_s)
+            coin = request.selection.coins[0]
+            self.answered_by.pop(coin, None)
+            if isinstance(outcome, FreshForecast):
+                self.answered_by[coin] = outcome.forecast.model_used
+            left_s = min(left_s, outcome.term.left_s(self._wall_clock(), self._clock()))
+        return left_s
 
     def holds(self, outcome: Outcome) -> bool:
         """Whether the outcome may still be given. One that was computed while the wall clock ran ahead may not."""
@@ -171,9 +159,15 @@ class Answers:
             )
         return outcome.term.holds(now, self._clock())
 
-    def left_s(self, outcome: Outcome) -> float:
-        """Seconds for which the outcome may still be given."""
-        return outcome.term.left_s(self._wall_clock(), self._clock())
+    def _key(self, request: Request) -> Key:
+        return request, self._state.of(request.selection.coins[0])
+
+    def _known(self, key: Key) -> Outcome | None:
+        outcome = self._outcomes.get(key)
+        if outcome is None or not self.holds(outcome):
+            return None
+        self._outcomes.move_to_end(key)
+        return outcome
 
     def _flight(self, key: Key) -> asyncio.Task[Outcome]:
         flight = self._flights.get(key)
@@ -192,75 +186,72 @@ class Answers:
     async def _computed(self, key: Key) -> Outcome:
         request = key[0]
         try:
-            outcome = await self._worker.submit(partial(self._made, request))
-            if isinstance(outcome, Failed) and isinstance(outcome.error, DataError) and self._bring is not None:
-                key, outcome = await self._brought(key, outcome, outcome.error)
+            outcome = await self._worker.submit(partial(self._compute, request))
+            if isinstance(outcome, Failure) and isinstance(outcome.error, DataError) and self._bring is not None:
+                error = await self._bring(request, outcome.error)
+                if error is None:  # once more, with the candles that were not there
+                    key = self._key(request)
+                    outcome = await self._worker.submit(partial(self._compute, request))
+                elif isinstance(error, CreditsKept):
+                    # What is refused to one client for its own sake is not what the next one is told.
+                    outcome = self._failed(error, for_s=0.0)
+                else:
+                    outcome = Failure(error, outcome.term)
         except OverloadError as error:
             return self._or_last_good(request, self._failed(error, for_s=0.0), FallbackCode.OVERLOAD)
         self.computed += 1
-        if isinstance(outcome, Answered):
+        if isinstance(outcome, FreshForecast):
             _put(self._last_good, request, outcome, self._max_entries)
             self._newest = None
         else:
             outcome = self._or_last_good(request, outcome, FallbackCode.CANDLES)
-        _put(self._kept, key, outcome, self._max_entries)
+        _put(self._outcomes, key, outcome, self._max_entries)
         return outcome
 
-    async def _brought(self, key: Key, failed: Failed, lacking: DataError) -> tuple[Key, Outcome]:
-        """Once more, with the candles that were not there; the key of what is made from them."""
-        assert self._bring is not None  # noqa: S101 - for the type checker
-        error = await self._bring(key[0], lacking)
-        if error is None:
-            key = self._key(key[0], key[1])
-            return key, await self._worker.submit(partial(self._made, key[0]))
-        # What is refused to one client for its own sake is not what the next one is told.
-        own = isinstance(error, CreditsKept)
-        return key, self._failed(error, for_s=0.0) if own else Failed(error, failed.term)
-
-    def _or_last_good(self, request: Request, failed: Failed, code: FallbackCode) -> Outcome:
+    def _or_last_good(self, request: Request, failure: Failure, code: FallbackCode) -> Outcome:
         """The last good forecast, marked, in place of a failure that is not the client's."""
         good = self._last_good.get(request)
-        if good is None or isinstance(failed.error, UsageError) or good.term.is_ahead(self._wall_clock()):
-            return failed
+        if good is None or isinstance(failure.error, UsageError) or good.term.is_ahead(self._wall_clock()):
+            return failure
         self._on_fallback("last_good")
-        made = msgspec.structs.replace(good.made, stale=True, fallback_reason=Fallback(code=code))
-        return Answered(msgspec.Raw(encode(made)), failed.term, made)
+        forecast = msgspec.structs.replace(good.forecast, stale=True, fallback_reason=Fallback(code=code))
+        return FreshForecast(msgspec.Raw(encode(forecast)), failure.term, forecast)
 
-    def _failed(self, error: CryptocastError, *, for_s: float) -> Failed:
+    def _failed(self, error: CryptocastError, *, for_s: float) -> Failure:
         """for_s: how long it is believed, by the monotonic clock: 0 for this time only."""
-        return Failed(error, Term(self._wall_clock(), MOST_LATE, self._clock() + for_s))
+        return Failure(error, Term(self._wall_clock(), MOST_LATE, self._clock() + for_s))
 
-    def _made(self, request: Request) -> Outcome:
+    def _compute(self, request: Request) -> Outcome:
         """In the worker's thread."""
         try:
             began = self._wall_clock()
-            made = _for_clients(*self._forecast(request).forecasts)
-            return Answered(msgspec.Raw(encode(made)), self._term(made, request, began), made)
+            forecast = _for_clients(*self._forecast(request).forecasts)
+            return FreshForecast(msgspec.Raw(encode(forecast)), self._term(forecast, request, began), forecast)
         except CryptocastError as error:
-            failure = error
+            return self._failed(error, for_s=PASSING_S)
         except Exception:
             log.exception("forecast of %s failed", ", ".join(request.selection.coins))
-            failure = CryptocastError(INTERNAL)
-        return self._failed(failure, for_s=PASSING_S)
+            return self._failed(CryptocastError(INTERNAL), for_s=PASSING_S)
 
-    def _term(self, made: CoinForecast, request: Request, began: datetime) -> Term:
+    def _term(self, forecast: CoinForecast, request: Request, began: datetime) -> Term:
         """Until the next bar closes, or it is time to look for a late one; seconds where something was broken."""
         now = self._wall_clock()
-        next_close = made.as_of + timedelta(microseconds=BAR_US[request.selection.granularity or "daily"])
-        until = next_close if ages_by_clock(made.source) and next_close > now else now + LOOK_AGAIN
-        passing = made.fallback_reason is not None and made.fallback_reason.code in PASSING
+        next_close = forecast.as_of + timedelta(microseconds=BAR_US[request.selection.granularity or "daily"])
+        until = next_close if ages_by_clock(forecast.source) and next_close > now else now + LOOK_AGAIN
+        reason = forecast.fallback_reason
         # The clock may be set while a forecast is computed.
         term = Term(max(began, now), until)
-        return replace(term, expires=self._clock() + PASSING_S) if passing else term
+        is_passing = reason is not None and reason.code in PASSING
+        return replace(term, expires=self._clock() + PASSING_S) if is_passing else term
 
 
-def _for_clients(made: CoinForecast) -> CoinForecast:
+def _for_clients(forecast: CoinForecast) -> CoinForecast:
     """Without the folders of this machine."""
-    reason = made.fallback_reason
+    reason = forecast.fallback_reason
     if reason is not None and reason.detail is not None:
         reason = msgspec.structs.replace(reason, detail=without_folders(reason.detail))
-    notices = tuple(without_folders(notice) for notice in made.notices)
-    return msgspec.structs.replace(made, notices=notices, fallback_reason=reason)
+    notices = tuple(without_folders(notice) for notice in forecast.notices)
+    return msgspec.structs.replace(forecast, notices=notices, fallback_reason=reason)
 
 
 def _put(entries: OrderedDict[K, V], key: K, value: V, most: int) -> None:

@@ -12,36 +12,22 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cryptocast.config import ServeConfig
-from cryptocast.serving.access import ADMIN_PREFIX, Keys, Origins, Proxies
+from cryptocast.serving.access import Origins, Proxies
 from cryptocast.serving.admission import Admission, Headers
 from cryptocast.serving.compression import preferred
-from cryptocast.serving.error_reporting import Reports
-from cryptocast.serving.problems import (
-    INTERNAL,
-    INTERNAL_ERROR,
-    OVERLOADED,
-    RETRY_AFTER_S,
-    ProblemError,
-    problem_response,
-)
-from cryptocast.serving.response_cache import Finished, FinishedAnswers
+from cryptocast.serving.paths import Paths
+from cryptocast.serving.problems import ProblemError, ProblemKind, problem_of, problem_response
+from cryptocast.serving.response_cache import EncodedResponse
 from cryptocast.serving.responses import raw_headers
-from cryptocast.serving.telemetry import Telemetry
-
-__all__ = ["REQUEST_ID", "Exchange", "Front", "allowed_methods"]
+from cryptocast.serving.wiring import Server
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="-")
 VALID_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-FORECASTS: Final = "/forecasts"
 # The headers of requests that docs/serving.md offers, and the one that clients send out of habit.
 REQUEST_HEADERS: Final = b"authorization, content-type, if-none-match, prefer, x-client-id, x-request-id"
 SLACK_S: Final = 1.0  # the handlers have the deadline of the settings themselves; this one is for what they overlook
@@ -50,15 +36,20 @@ SLACK_S: Final = 1.0  # the handlers have the deadline of the settings themselve
 class Exchange:
     """One request and its answer.
 
-    id: of the request. extra: headers that every answer to it has. status: of the answer, 0 until it has begun.
+    id: of the request. route, endpoint: what its path leads to. extra: headers that every answer to it has. status: of
+    the answer, 0 until it has begun.
     """
 
-    __slots__ = ("_send", "extra", "headers", "id", "receive", "scope", "status")
+    __slots__ = ("_send", "endpoint", "extra", "headers", "id", "receive", "route", "scope", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: bytes) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: bytes, paths: Paths) -> None:
         self.scope, self.receive, self._send = scope, receive, send
-        self.headers, self.id = headers, request_id
-        self.extra: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
+        self.headers: Headers = dict(scope["headers"])
+        self.id = self.headers.get(b"x-request-id", b"")
+        if not VALID_ID.fullmatch(self.id):
+            self.id = request_id
+        self.route, self.endpoint = paths.find(scope["path"])
+        self.extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.id)]
         self.status = 0
 
     async def send(self, message: Message) -> None:
@@ -73,32 +64,20 @@ class Exchange:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def refuse(self, error: ProblemError, headers: dict[str, str] | None = None) -> None:
+    async def refuse(self, error: ProblemError) -> None:
         """Send a problem. Where an answer has begun its end is missing, and the server closes the connection."""
         if not self.status:
-            await problem_response(error.problem, headers)(self.scope, self.receive, self.send)
+            await problem_response(error)(self.scope, self.receive, self.send)
 
 
 class Front:
-    """`routes`: the paths that are served, which are also the labels of the metrics."""
+    """The app behind it is asked for what it does not answer by itself."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        serve: ServeConfig,
-        telemetry: Telemetry,
-        finished: FinishedAnswers,
-        question: Callable[[Scope], bytes],
-        routes: Callable[[str], str],
-        keys: Keys,
-        is_draining: Callable[[], bool],
-        reports: Reports,
-    ) -> None:
-        self._app, self._telemetry, self._finished = app, telemetry, finished
-        self._question = question
-        self._route, self._is_draining, self._reports = routes, is_draining, reports
-        self._admission = Admission(serve, keys, telemetry)
+    def __init__(self, app: ASGIApp, server: Server) -> None:
+        serve = server.config.serve
+        self._app, self._server = app, server
+        self._telemetry, self._answers, self._reports = server.telemetry, server.answers, server.reports
+        self._admission = Admission(serve, server.keys, server.telemetry)
         self._origins, self._proxies = Origins(serve.cors_origins), Proxies(serve.trusted_proxies)
         self._timeout_s = serve.request_timeout_s + SLACK_S
         self._boot, self._numbers = secrets.token_hex(4).encode(), itertools.count(1)
@@ -114,18 +93,11 @@ class Front:
         await self._counted(self._exchange(scope, receive, send), forwarded)
 
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
-        headers: Headers = dict(scope["headers"])
-        exchange = Exchange(scope, receive, send, headers, self._request_id(headers.get(b"x-request-id")))
-        exchange.extra += self._origins.headers(headers.get(b"origin", b""))
-        if self._is_draining():
+        exchange = Exchange(scope, receive, send, b"%s-%d" % (self._boot, next(self._numbers)), self._server.paths)
+        exchange.extra += self._origins.headers(exchange.headers.get(b"origin", b""))
+        if self._server.health.draining:
             exchange.extra.append((b"connection", b"close"))  # the client's next request finds another server
         return exchange
-
-    def _request_id(self, proposed: bytes | None) -> bytes:
-        """The client's request id if it is one, else one of ours."""
-        if proposed is not None and VALID_ID.fullmatch(proposed):
-            return proposed
-        return b"%s-%d" % (self._boot, next(self._numbers))
 
     async def _counted(self, exchange: Exchange, forwarded: str | None) -> None:
         telemetry, scope = self._telemetry, exchange.scope
@@ -136,49 +108,38 @@ class Front:
         except Exception as error:
             log.exception("request %s to %s failed", exchange.id.decode(), scope["path"][:100])
             self._reports.error(error)
-            await exchange.refuse(ProblemError(INTERNAL_ERROR, INTERNAL))
+            await exchange.refuse(problem_of(error))
         finally:
             telemetry.in_flight -= 1
-            route = self._route(scope["path"])
-            telemetry.answered(scope["method"], route, exchange.status or 499, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            telemetry.answered(scope["method"], exchange.route, exchange.status or 499, seconds)
 
     async def _answer(self, exchange: Exchange, forwarded: str | None) -> None:
-        scope, headers = exchange.scope, exchange.headers
-        if (refusal := self._admission.refusal(scope, headers)) is not None:
-            await exchange.refuse(*refusal)
+        if (refusal := self._admission.refusal(exchange.scope, exchange.headers, exchange.endpoint)) is not None:
+            await exchange.refuse(refusal)
             return
-        if (answer := self._finished_answer(exchange)) is not None:
-            await self._give(exchange, answer)
+        if (answer := self._cached(exchange)) is not None:
+            status, headers, body = self._answers.to_send(answer, exchange.headers.get(b"if-none-match"))
+            await exchange.answer(status, headers, b"" if exchange.scope["method"] == "HEAD" else body)
             return
-        if scope["method"] == "OPTIONS":
+        if exchange.scope["method"] == "OPTIONS":
             await self._options(exchange)
             return
-        REQUEST_ID.set(exchange.id.decode())
-        with self._admission.place(scope, forwarded) as crowded:
-            if crowded is None:
+        with self._admission.place(exchange.endpoint, forwarded) as problem:
+            if problem is None:
                 await self._by_app(exchange)
             else:
-                await exchange.refuse(crowded, {"Retry-After": str(RETRY_AFTER_S)})
+                await exchange.refuse(problem)
 
-    def _finished_answer(self, exchange: Exchange) -> Finished | None:
-        scope = exchange.scope
-        if scope["path"] != FORECASTS or scope["method"] not in ("GET", "HEAD"):
+    def _cached(self, exchange: Exchange) -> EncodedResponse | None:
+        scope, endpoint = exchange.scope, exchange.endpoint
+        if endpoint is None or not endpoint.is_cached or scope["method"] not in ("GET", "HEAD"):
             return None
         encoding = preferred(exchange.headers.get(b"accept-encoding", b""))
-        return self._finished.find(self._question(scope), encoding)
-
-    async def _give(self, exchange: Exchange, answer: Finished) -> None:
-        """The finished answer, or 304 where the client has it already."""
-        headers = [*answer.headers, *self._finished.age_headers(answer)]
-        known = exchange.headers.get(b"if-none-match")
-        if known is not None and answer.matches(known):
-            headers = [header for header in headers if header[0] not in (b"content-length", b"content-type")]
-            await exchange.answer(304, headers, b"")
-        else:
-            await exchange.answer(200, headers, b"" if exchange.scope["method"] == "HEAD" else answer.body)
+        return self._answers.find(self._server.sides.question(scope), encoding)
 
     async def _options(self, exchange: Exchange) -> None:
-        allowed = allowed_methods(exchange.scope["path"]).encode()
+        allowed = b"GET, HEAD, OPTIONS" if exchange.endpoint is None else exchange.endpoint.allowed.encode()
         headers = [*raw_headers("text/plain")[1:], (b"allow", allowed), (b"content-length", b"0")]
         if any(name == b"access-control-allow-origin" for name, _ in exchange.extra):
             headers += [
@@ -191,15 +152,10 @@ class Front:
     async def _by_app(self, exchange: Exchange) -> None:
         path = exchange.scope["path"]
         try:
-            with self._reports.trace(self._route(path)):
+            with self._reports.trace(exchange.route):
                 async with asyncio.timeout(self._timeout_s):
                     await self._app(exchange.scope, exchange.receive, exchange.send)
         except TimeoutError:
             log.error("request %s to %s took over %g s", exchange.id.decode(), path[:100], self._timeout_s)
             detail = f"No answer within {self._timeout_s:g} s. Ask again later."
-            await exchange.refuse(ProblemError(OVERLOADED, detail))
-
-
-def allowed_methods(path: str) -> str:
-    """The methods that a path answers, as the Allow header lists them."""
-    return "POST, OPTIONS" if path.startswith(ADMIN_PREFIX) else "GET, HEAD, OPTIONS"
+            await exchange.refuse(ProblemError(ProblemKind.OVERLOADED, detail))

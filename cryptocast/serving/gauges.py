@@ -4,22 +4,23 @@ Labels are coins of the settings, kinds of models, horizons: fixed lists all of 
 """
 
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from cryptocast.config import Config
 from cryptocast.data.sources.coingecko.quota import CreditState
 from cryptocast.errors import CryptocastError
-from cryptocast.net import PoolMetrics, Priority
-from cryptocast.registry import PRODUCTION, Version
+from cryptocast.net import Priority
+from cryptocast.registry import PRODUCTION, Version, VersionKey
 from cryptocast.registry.live import LiveReport
-from cryptocast.serving.store_watch import Stamp
 from cryptocast.serving.telemetry import Sample
 from cryptocast.workflows.context import Context
+from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.lifecycle.model_card import live_of
-
-__all__ = ["LIVE_EVERY_S", "LiveFigures", "UpstreamFigures"]
+from cryptocast.workflows.market_data.live_prices import PriceUpstream
+from cryptocast.workflows.market_data.store_watch import Stamp
 
 log = logging.getLogger(__name__)
 
@@ -28,28 +29,25 @@ LIVE_EVERY_S: Final = 60.0  # how often the registry is looked at for outcomes t
 
 @dataclass(slots=True)
 class UpstreamFigures:
-    """pool, batches (calls, ids asked for): of the live prices, None before they are opened."""
+    """credits: of the month, from their file. prices: where the live ones come from."""
 
     credits: Callable[[], CreditState]
-    pool: Callable[[], PoolMetrics | None] = lambda: None
-    batches: Callable[[], tuple[int, int] | None] = lambda: None
+    prices: PriceUpstream
 
     def samples(self) -> Iterator[Sample]:
         """For `Telemetry.samples`."""
-        if (batches := self.batches()) is not None:
+        if (batches := self.prices.batches()) is not None:
             calls, ids = batches
             yield "cryptocast_batch_calls_total", "Calls for live prices, each for many coins.", {}, float(calls)
             yield "cryptocast_batch_ids_total", "Coins that clients asked live prices for.", {}, float(ids)
-        if (pool := self.pool()) is not None:
+        if (pool := self.prices.pool()) is not None:
             name, text = "cryptocast_pool_connections", "Connections to the upstream by what they do."
             yield name, text, {"state": "open"}, float(pool.open)
             yield name, text, {"state": "idle"}, float(pool.idle)
             yield "cryptocast_pool_waiting", "Calls that wait for a connection.", {}, float(pool.waiting)
             yield "cryptocast_pool_wait_seconds_total", "Time that calls waited for one.", {}, pool.waited_s
             for what in ("reaped", "reclaimed", "repeated", "turned_away"):
-                text = (
-                    "Idle connections closed, lost places taken back, calls repeated on a new one, calls turned away."
-                )
+                text = "Idle connections closed, lost places taken back, calls repeated, calls turned away."
                 yield "cryptocast_pool_events_total", text, {"event": what}, float(getattr(pool, what))
 
     def slow_samples(self) -> Iterator[Sample]:
@@ -71,23 +69,25 @@ class LiveFigures:
 
     context: Context
     stamp: Stamp
-    _seen: Hashable = None
+    _state: Hashable = None
     _reports: list[tuple[Version, LiveReport]] = field(default_factory=list)
+    _outdated: frozenset[VersionKey] = frozenset()
 
     def refresh(self) -> None:
         """Look at the registry if it has changed. In a thread: it may take long."""
         stamp = self.stamp()
-        if stamp == self._seen:
+        if stamp == self._state:
             return
         config = self.context.config
         try:
             registry = self.context.registry(create=False)
-            found = [one for one in registry.versions(alias=PRODUCTION) if _is_configured(one, config)]
-            self._reports = [(one, live_of(registry, config.gate, one)) for one in found]
+            versions = [one for one in registry.versions(alias=PRODUCTION) if _is_configured(one, config)]
+            self._reports = [(one, live_of(registry, config.gate, one)) for one in versions]
+            self._outdated = frozenset(one.key for one in versions if is_outdated(one, config))
         except CryptocastError as error:
             log.warning("no scores of matured forecasts: %s", error)
             return
-        self._seen = stamp
+        self._state = stamp
 
     def degraded(self) -> tuple[str, ...]:
         """Versions in production that should not be trusted as they were, and why."""
@@ -101,6 +101,8 @@ class LiveFigures:
             labels = {"coin": key.coin, "model": key.kind, "source": key.source}
             age_s = (now - version.created_at).total_seconds()
             yield "cryptocast_version_age_seconds", "Since the version in production was made.", labels, age_s
+            text = "1 while the version was fitted on other features than there are now, and cannot be asked."
+            yield "cryptocast_version_outdated", text, labels, float(key in self._outdated)
             text = "1 while the version does worse live than it should."
             yield "cryptocast_version_degraded", text, labels, float(bool(report.degraded))
             for score in report.scores:
@@ -110,9 +112,17 @@ class LiveFigures:
                 if score.skill is not None:
                     text = "1 less the CRPS over the baseline's, on the same bars."
                     yield "cryptocast_live_skill_ratio", text, at, score.skill
-                for held in score.coverage:
+                for interval in score.coverage:
                     text = "Share of outcomes inside the interval of this level."
-                    yield "cryptocast_live_coverage_ratio", text, {**at, "level": str(held.percent)}, held.share
+                    yield "cryptocast_live_coverage_ratio", text, {**at, "level": str(interval.percent)}, interval.share
+
+
+def configured_coins(answered_by: Mapping[str, str]) -> Iterator[Sample]:
+    """For `Telemetry.samples`: how many of the configured coins each model answers for. answered_by: it, by coin."""
+    by_model = Counter(answered_by.values())
+    for model in sorted({"baseline", *by_model}):
+        text = "Coins of the settings, by the model that answers for them."
+        yield "cryptocast_configured_coins", text, {"model": model}, float(by_model[model])
 
 
 def _is_configured(version: Version, config: Config) -> bool:

@@ -1,40 +1,39 @@
 """How the server is: alive, ready, each component, and which way its numbers go. Looks, and asks nobody."""
 
-import asyncio
-import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
-import psutil
 
-from cryptocast.data.sources.table import SOURCES
+import cryptocast
+from cryptocast.data.sources.base import Source
+from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.files import write_refusal
-from cryptocast.net import BreakerMetrics, State
-from cryptocast.serving.telemetry import Minute, Sample, Telemetry, Trend, trends
+from cryptocast.net import Breaker, Breakers, BreakerState
+from cryptocast.serving.telemetry import Sample
+from cryptocast.serving.trends import Minute, Pulse, Trend, trends
 
-__all__ = ["COMPONENTS", "Check", "Component", "Detail", "Health", "Pulse", "Readiness", "StoreRights", "TrendReport"]
+if TYPE_CHECKING:
+    from cryptocast.serving.wiring import Server
 
 log = logging.getLogger(__name__)
 
 Status: TypeAlias = Literal["pass", "warn", "fail"]
-COMPONENTS: Final = ("upstream", "breakers", "cache", "models", "store", "event_loop", "resources", "refresher")
-# What kind of thing a component is by the draft, and what suffers with it.
-KINDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "upstream": ("component", ("/prices",)),
-    "breakers": ("component", ("/prices", "/forecasts")),
-    "cache": ("component", ("/forecasts",)),
-    "models": ("component", ("/forecasts", "/")),
-    "store": ("datastore", ("/forecasts", "/")),
-    "event_loop": ("system", ("/",)),
-    "resources": ("system", ("/",)),
-    "refresher": ("component", ("/forecasts", "/")),
+# What kind of thing a component is by the draft.
+COMPONENTS: Final[Mapping[str, str]] = {
+    "upstream": "component",
+    "breakers": "component",
+    "cache": "component",
+    "models": "component",
+    "store": "datastore",
+    "event_loop": "system",
+    "resources": "system",
+    "refresher": "component",
 }
 UNITS: Final = {"s": "s", "mb": "MiB", "bytes": "B"}
 CACHE_SERIES: Final = {
@@ -52,8 +51,7 @@ FALLS_OUT: Final = (
     " upstream calls are kept for other processes"
 )
 LAG_WARN_S: Final = 0.25
-PULSE_S: Final = 0.5
-MINUTE_S: Final = 60.0
+OPEN: Final = (BreakerState.OPEN, BreakerState.FORCED_OPEN)
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +70,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     output: str | None = None
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One number of one part, as the draft of application/health+json has it (draft-inadarei-api-health-check-06)."""
 
     component_id: str
@@ -93,7 +91,7 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     uptime_s: int
     components: tuple[Component, ...]
-    checks: dict[str, tuple[Check, ...]]
+    checks: dict[str, tuple[HealthCheck, ...]]
 
 
 class TrendReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,51 +102,31 @@ class TrendReport(msgspec.Struct, frozen=True, kw_only=True):
     minutes: tuple[Minute, ...]
 
 
-@dataclass(slots=True)
-class Pulse:
-    """Measures the event loop twice a second and closes a minute of the telemetry each minute."""
+class ServerBreakers:
+    """Every breaker of the server: of the calls to each source, by what they are made for, and of versions that failed
+    lately, which stand in `models`."""
 
-    telemetry: Telemetry
-    open_breakers: Callable[[], int]
-    clock: Callable[[], float] = time.monotonic
-    process: psutil.Process = field(default_factory=psutil.Process)
+    def __init__(self, models: Breakers) -> None:
+        self._models = models
+        self._upstream: dict[str, tuple[Source, Breaker]] = {}
 
-    async def run(self) -> None:
-        """Until it is cancelled."""
-        ends = self.clock() + MINUTE_S
-        while True:
-            began = self.clock()
-            await asyncio.sleep(PULSE_S)
-            self.telemetry.lagged(max(0.0, self.clock() - began - PULSE_S))
-            if self.clock() >= ends:
-                ends += MINUTE_S
-                try:
-                    sockets = await asyncio.to_thread(self.sockets)
-                    self.close_minute(sockets)
-                except Exception:
-                    log.exception("a minute of the trends is lost")
+    def of(self, source: Source, work: str) -> Breaker:
+        """That of the calls to a source for prices or bars."""
+        name = f"{source.name} {work} default"
+        return self._upstream.setdefault(name, (source, Breaker(name)))[1]
 
-    def close_minute(self, sockets: dict[str, int]) -> None:
-        """The minute that ends now."""
-        self.telemetry.close_minute(
-            rss_mb=round(self.process.memory_info().rss / 2**20, 1),
-            descriptors=self.descriptors(),
-            sockets=sockets,
-            open_breakers=self.open_breakers(),
-        )
+    def all(self) -> dict[str, Breaker]:
+        """Each by its name."""
+        models = {f"model {name}": one for name, one in self._models.all().items()}
+        return {name: one for name, (_, one) in self._upstream.items()} | models
 
-    def descriptors(self) -> int:
-        """Open file descriptors; 0 where the system does not tell."""
-        with contextlib.suppress(OSError):
-            return sum(1 for _ in Path("/proc/self/fd").iterdir())
-        return 0
+    def open(self) -> list[str]:
+        """Names of those that let no call pass."""
+        return [name for name, one in self.all().items() if one.state in OPEN]
 
-    def sockets(self) -> dict[str, int]:
-        """TCP sockets of this process by state."""
-        try:
-            return dict(Counter(str(one.status) for one in self.process.net_connections(kind="tcp")))
-        except (psutil.Error, OSError):
-            return {}
+    def stopped(self) -> list[str]:
+        """Titles of the sources to which some calls are not made now."""
+        return list(dict.fromkeys(source.title for source, one in self._upstream.values() if one.state in OPEN))
 
 
 @dataclass(slots=True)
@@ -167,30 +145,20 @@ class StoreRights:
             log.info("the store %s can be written again", self.folder)
 
 
-@dataclass(slots=True)
 class Health:
-    """What the health endpoints say. The functions look at what is in memory."""
+    """What the health endpoints say, by a look at what is in memory."""
 
-    telemetry: Telemetry
-    pulse: Pulse
-    version: str
-    breakers: Callable[[], Mapping[str, BreakerMetrics]]
-    cache: Callable[[], dict[str, Any]]
-    models: Callable[[], dict[str, Any]]
-    store: Callable[[], dict[str, Any]]
-    refresher: Callable[[], dict[str, Any]]
-    degraded: Callable[[], tuple[str, ...]]
-    has_answered: Callable[[], bool]
-    wall_clock: Callable[[], datetime]
-    draining: bool = False
-    started_at: float = field(default_factory=time.monotonic)
+    def __init__(self, server: "Server") -> None:
+        self._server, self._started_at = server, time.monotonic()
+        self.pulse = Pulse(server.telemetry, lambda: len(server.breakers.open()))
+        self.draining = False
 
     def ready(self, detail: Detail | None = None) -> Readiness:
         """fail while it drains or has not yet made a forecast; warn while it answers with less than it should. detail:
         of now, if the caller has it."""
         if self.draining:
             return Readiness(status="fail", output="The server is being stopped.")
-        if not self.has_answered():
+        if not self._server.forecasts.has_answered:
             return Readiness(status="fail", output="No forecast has been made yet.")
         worst = [part for part in (detail or self.detail()).components if part.status != "pass"]
         if worst:
@@ -200,29 +168,27 @@ class Health:
     def detail(self) -> Detail:
         """Every component."""
         parts = tuple(self.component(name) for name in COMPONENTS)
-        status: Status = "pass" if all(part.status == "pass" for part in parts) else "warn"
         return Detail(
-            status="fail" if any(part.status == "fail" for part in parts) else status,
-            version=self.version,
-            uptime_s=int(time.monotonic() - self.started_at),
+            status=max((part.status for part in parts), key=("pass", "warn", "fail").index),
+            version=cryptocast.__version__,
+            uptime_s=int(time.monotonic() - self._started_at),
             components=parts,
             checks=dict(self._checks(parts)),
         )
 
-    def _checks(self, parts: Iterable[Component]) -> Iterator[tuple[str, tuple[Check, ...]]]:
-        now = self.wall_clock()
+    def _checks(self, parts: Iterable[Component]) -> Iterator[tuple[str, tuple[HealthCheck, ...]]]:
+        now = self._server.context.wall_clock()
         for part in parts:
-            kind, endpoints = KINDS[part.name]
             for name, value in part.values.items():
                 if isinstance(value, dict):
                     continue  # a breaker: /health/components/breakers tells of each
-                check = Check(
+                check = HealthCheck(
                     component_id=part.name,
-                    component_type=kind,
+                    component_type=COMPONENTS[part.name],
                     observed_value=value,
                     observed_unit=UNITS.get(name.rpartition("_")[2]),
                     status=part.status,
-                    affected_endpoints=() if part.status == "pass" else endpoints,
+                    affected_endpoints=() if part.status == "pass" else self._server.paths.resting_on(part.name),
                     time=now,
                     output=part.output,
                 )
@@ -230,109 +196,129 @@ class Health:
 
     def component(self, name: str) -> Component:
         """One component by its name, which must be one of COMPONENTS."""
-        looks: dict[str, Callable[[], tuple[Status, dict[str, Any], str | None]]] = {
+        looks: dict[str, Callable[[], Component]] = {
             "upstream": self._upstream,
             "breakers": self._breakers,
-            "cache": lambda: ("pass", self.cache(), None),
+            "cache": self._cache,
             "models": self._models,
             "store": self._store,
             "event_loop": self._loop,
             "resources": self._resources,
             "refresher": self._refresher,
         }
-        status, values, output = looks[name]()
-        return Component(name=name, status=status, values=values, output=output)
+        return looks[name]()
 
     def trends(self) -> TrendReport:
         """The ring of minutes."""
-        minutes = tuple(self.telemetry.minutes)
+        minutes = tuple(self.pulse.minutes)
         return TrendReport(hour=trends(minutes[-60:]), day=trends(minutes), minutes=minutes[-60:])
 
-    def _upstream(self) -> tuple[Status, dict[str, Any], str | None]:
-        failures = self.telemetry.total("upstream_error")
-        stopped = [name.partition(" ")[0] for name, one in self.breakers().items() if _is_open(one)]
-        titles = [source.title for source in SOURCES.values() if source.name in stopped]
-        values = {"errors": failures, "calls_are_stopped": bool(titles)}
-        return ("warn" if titles else "pass"), values, f"{', '.join(titles)} is not called now" if titles else None
+    def _upstream(self) -> Component:
+        titles = self._server.breakers.stopped()
+        values = {"errors": self._server.telemetry.total("upstream_error"), "calls_are_stopped": bool(titles)}
+        return _component("upstream", values, f"{', '.join(titles)} is not called now" if titles else None)
 
-    def _breakers(self) -> tuple[Status, dict[str, Any], str | None]:
-        all_of = self.breakers()
-        is_open = [name for name, one in all_of.items() if _is_open(one)]
-        values = {name: msgspec.to_builtins(one) for name, one in all_of.items()}
-        return ("warn" if is_open else "pass"), values, f"{', '.join(is_open)} open" if is_open else None
+    def _breakers(self) -> Component:
+        values = {name: msgspec.to_builtins(one.metrics()) for name, one in self._server.breakers.all().items()}
+        names = self._server.breakers.open()
+        return _component("breakers", values, f"{', '.join(names)} open" if names else None)
 
-    def _models(self) -> tuple[Status, dict[str, Any], str | None]:
-        values = self.models()
-        if not values["forecasts"]:
-            return "fail", values, "no forecast has been made yet"
-        if degraded := self.degraded():
-            return "warn", values, "; ".join(degraded)
-        weak = values["baseline"] == values["forecasts"]
-        return ("warn" if weak else "pass"), values, "every forecast is the baseline's" if weak else None
+    def _cache(self) -> Component:
+        answers = self._server.answers
+        values = {"forecasts": len(self._server.forecasts), "answers": len(answers), "answer_bytes": answers.bytes}
+        values |= {"hits": answers.hits, "misses": answers.misses, "evicted": answers.evicted}
+        return _component("cache", values | {"computed": self._server.forecasts.computed})
 
-    def _store(self) -> tuple[Status, dict[str, Any], str | None]:
-        values = self.store()
-        said = []
-        if values["write_refusal"] is not None:
-            said.append(f"it cannot be written ({values['write_refusal']}), so it is served as it is: {FALLS_OUT}")
+    def _models(self) -> Component:
+        newest = self._server.forecasts.newest()
+        values = {
+            "forecasts": len(newest),
+            "baseline": sum(one.model_used == "baseline" for one in newest),
+            "fallbacks": sum(one.fallback_reason is not None for one in newest),
+        }
+        if not newest:
+            return _component("models", values, "no forecast has been made yet", status="fail")
+        weak = "every forecast is the baseline's" if values["baseline"] == len(newest) else None
+        return _component("models", values, "; ".join(self._server.live.degraded()) or weak)
+
+    def _store(self) -> Component:
+        newest, now, refusal = (
+            self._server.forecasts.newest(),
+            self._server.context.wall_clock(),
+            self._server.rights.refusal,
+        )
+        oldest = max((now - one.as_of for one in newest), default=timedelta(0))
+        values = {
+            "stale": sum(one.stale for one in newest),
+            "on_sample": sum(one.source == SAMPLE.name for one in newest),
+            "oldest_bar_age_s": int(oldest.total_seconds()),
+            "write_refusal": refusal,
+        }
+        reasons = []
+        if refusal is not None:
+            reasons.append(f"it cannot be written ({refusal}), so it is served as it is: {FALLS_OUT}")
         if values["stale"] or values["on_sample"]:
-            said.append("forecasts rest on stale or sample candles")
-        return ("warn" if said else "pass"), values, "; ".join(said) or None
+            reasons.append("forecasts rest on stale or sample candles")
+        return _component("store", values, "; ".join(reasons) or None)
 
-    def _loop(self) -> tuple[Status, dict[str, Any], str | None]:
-        lag = self.telemetry.loop_lag_s
-        late = lag > LAG_WARN_S
-        values = {"lag_s": round(lag, 4), "in_flight": self.telemetry.in_flight}
-        return ("warn" if late else "pass"), values, f"the event loop is {lag:.2f} s late" if late else None
+    def _loop(self) -> Component:
+        lag = self._server.telemetry.loop_lag_s
+        values = {"lag_s": round(lag, 4), "in_flight": self._server.telemetry.in_flight}
+        return _component("event_loop", values, f"the event loop is {lag:.2f} s late" if lag > LAG_WARN_S else None)
 
-    def _resources(self) -> tuple[Status, dict[str, Any], str | None]:
+    def _resources(self) -> Component:
         process = self.pulse.process
         values = {
-            "rss_mb": round(process.memory_info().rss / 2**20, 1),
+            "rss_mb": self.pulse.rss_mb(),
             "cpu_s": round(sum(process.cpu_times()[:2]), 2),
             "threads": process.num_threads(),
             "descriptors": self.pulse.descriptors(),
         }
-        return "pass", values, None
+        return _component("resources", values)
 
-    def _refresher(self) -> tuple[Status, dict[str, Any], str | None]:
-        values = self.refresher()
-        if values.get("lock_refusal") is not None:
-            return "warn", values, f"no lock can be had in the store ({values['lock_refusal']}): nothing is refreshed"
-        error = values["last_error"]
-        return ("warn" if error else "pass"), values, "the last refresh failed" if error else None
+    def _refresher(self) -> Component:
+        one = self._server.refresher
+        if one is None:
+            return _component("refresher", {"runs": False, "last_error": None})
+        error, refusal = one.last_error or one.duties.last_error, one.leader.refusal
+        values = {
+            "runs": True,
+            "leads": one.duties.leads,
+            "lock_refusal": refusal,
+            "rounds": one.rounds,
+            "failures": one.failures + one.duties.failures,
+            "last_fetch": None if one.last_fetch is None else one.last_fetch.isoformat(),
+            "last_error": error,
+        }
+        if refusal is not None:
+            return _component("refresher", values, f"no lock can be had in the store ({refusal}): nothing is refreshed")
+        return _component("refresher", values, "the last refresh failed" if error else None)
 
     def samples(self) -> Iterator[Sample]:
         """For `Telemetry.samples`: breakers, caches, forecasts, the process."""
         detail = self.detail()  # looked at once: with many forecasts each look takes milliseconds
         values = {part.name: part.values for part in detail.components}
-        for name, one in self.breakers().items():
-            labels = {"breaker": name}
+        for name, breaker in self._server.breakers.all().items():
+            one, labels = breaker.metrics(), {"breaker": name}
             text = "1 for the state that the breaker is in."
-            for state in State:
+            for state in BreakerState:
                 yield "cryptocast_breaker_state", text, {**labels, "state": str(state)}, float(one.state is state)
             yield "cryptocast_breaker_rejected_total", "Calls that the breaker rejected.", labels, float(one.rejected)
             yield "cryptocast_breaker_opened_total", "How often it opened.", labels, float(one.opened)
             yield "cryptocast_breaker_state_seconds", "How long it is in its state.", labels, one.in_state_s
         for key, value in values["cache"].items():
-            name, text = CACHE_SERIES[key]
-            yield name, text, {}, float(value)
+            yield *CACHE_SERIES[key], {}, float(value)
         for key, value in values["models"].items():
-            if isinstance(value, int):
-                yield "cryptocast_forecasts", "Forecasts in memory, by what they rest on.", {"what": key}, float(value)
+            yield "cryptocast_forecasts", "Forecasts in memory, by what they rest on.", {"what": key}, float(value)
         age_s = float(values["store"]["oldest_bar_age_s"])
         yield "cryptocast_oldest_bar_age_seconds", "Age of the oldest last bar that a forecast rests on.", {}, age_s
-        process = self.pulse.process
-        yield "process_resident_memory_bytes", "Resident memory.", {}, float(process.memory_info().rss)
-        yield "process_open_fds", "Open file descriptors.", {}, float(self.pulse.descriptors())
-        yield "process_cpu_seconds_total", "Processor time.", {}, float(sum(process.cpu_times()[:2]))
-        yield (
-            "cryptocast_ready",
-            "1 while requests should be sent here.",
-            {},
-            float(self.ready(detail).status != "fail"),
-        )
+        process, text = values["resources"], "1 while requests should be sent here."
+        yield "process_resident_memory_bytes", "Resident memory.", {}, process["rss_mb"] * 2**20
+        yield "process_open_fds", "Open file descriptors.", {}, float(process["descriptors"])
+        yield "process_cpu_seconds_total", "Processor time.", {}, process["cpu_s"]
+        yield "cryptocast_ready", text, {}, float(self.ready(detail).status != "fail")
 
 
-def _is_open(one: BreakerMetrics) -> bool:
-    return one.state in (State.OPEN, State.FORCED_OPEN)
+def _component(name: str, values: dict[str, Any], output: str | None = None, *, status: Status = "warn") -> Component:
+    """One that passes unless there is something to say."""
+    return Component(name=name, status="pass" if output is None else status, values=values, output=output)

@@ -1,7 +1,13 @@
-"""The query string of `/forecasts` as a type: decoded, checked, and filled in from the settings."""
+"""Query strings as types: decoded, checked, and filled in from the settings.
+
+A parameter is a field of a struct: its type says what it may be to programs, its description to people; a tuple is a
+list with commas. Nothing else has to be said of it anywhere.
+"""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl
@@ -9,130 +15,135 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import CoinId, Config, Granularity
+from cryptocast.config import VS_PATTERN, CoinId, Config, Granularity
 from cryptocast.data.coins import shown
 from cryptocast.kinds import ALL_KINDS, KindOrAuto
-from cryptocast.serving.problems import (
-    INVALID_PARAMETER,
-    MALFORMED_QUERY,
-    QUERY_TOO_LONG,
-    UNKNOWN_PARAMETER,
-    ProblemError,
-)
+from cryptocast.serving.problems import ProblemError, ProblemKind
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request
-
-__all__ = [
-    "ALLOWED",
-    "BreakerQuery",
-    "ForecastQuery",
-    "PriceQuery",
-    "coin_requests",
-    "parse_breaker_query",
-    "parse_forecast_query",
-    "parse_price_query",
-    "preferred_wait_s",
-]
 
 MAX_HORIZON: Final = 1000
 MAX_HORIZONS: Final = 20
 # The longest id, escaped in part, and its comma.
 BYTES_PER_ID: Final = 128
 BYTES_FOR_THE_REST: Final = 4096
-
-Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
 WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
 MAX_PREFER: Final = 200
 NUMBER: Final = re.compile(r"[0-9]{1,9}")
+
+IDS: Final = "coin ids (lower-case letters, digits and hyphens), separated by commas, e.g. bitcoin,ethereum"
+KINDS: Final = ", ".join(("auto", *ALL_KINDS))
+HORIZONS: Final = f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, separated by commas, e.g. 1,7"
+LEVELS: Final = "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.g. 80,95"
+CURRENCY: Final = "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd"
+STATES: Final = "open (reject every call), closed (let every call pass), auto (decide by the calls)"
+
+Ids = Annotated[tuple[CoinId, ...], Meta(min_length=1, description=IDS)]
+Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
+Horizons = Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS, description=HORIZONS)]
+Levels = Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1, description=LEVELS)]
+Currency = Annotated[str, Meta(pattern=VS_PATTERN, description=CURRENCY)]
+BreakerName = Annotated[
+    str, Meta(min_length=1, max_length=100, description="the name of a breaker, as /health/components/breakers has it")
+]
+
+Q = TypeVar("Q", bound=msgspec.Struct)
 
 
 class ForecastQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What `/forecasts` may be asked. What is left out takes the setting; lists hold each value once."""
 
-    ids: Annotated[tuple[CoinId, ...], Meta(min_length=1)] | None = None
-    model: KindOrAuto | None = None
-    horizons: Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS)] | None = None
-    levels: Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1)] | None = None
-    vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] | None = None
-    granularity: Granularity | None = None
+    ids: Ids | None = None
+    model: Annotated[KindOrAuto, Meta(description=KINDS)] | None = None
+    horizons: Horizons | None = None
+    levels: Levels | None = None
+    vs: Currency | None = None
+    granularity: Annotated[Granularity, Meta(description="daily, hourly")] | None = None
 
 
 class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What `/prices` may be asked."""
 
-    ids: Annotated[tuple[CoinId, ...], Meta(min_length=1)] | None = None
-    vs: Annotated[str, Meta(pattern=r"^[a-z0-9]{2,10}\Z")] | None = None
+    ids: Ids | None = None
+    vs: Currency | None = None
 
 
 class BreakerQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What `POST /admin/breakers` is told: which one, and what it does from now on."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=100)]
-    state: Literal["open", "closed", "auto"]
+    name: BreakerName
+    state: Annotated[Literal["open", "closed", "auto"], Meta(description=STATES)]
 
 
-Q = TypeVar("Q", ForecastQuery, PriceQuery, BreakerQuery)
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A field of a query: its type for `msgspec`, its JSON schema, and what it may be in words."""
 
-ALLOWED: Final[Mapping[str, str]] = {
-    "ids": "coin ids (lower-case letters, digits and hyphens), separated by commas, e.g. bitcoin,ethereum",
-    "model": ", ".join(("auto", *ALL_KINDS)),
-    "horizons": f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, separated by commas, e.g. 1,7",
-    "levels": "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.g. 80,95",
-    "vs": "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd",
-    "granularity": "daily, hourly",
-    "name": "the name of a breaker, as /health/components/breakers has it",
-    "state": "open (reject every call), closed (let every call pass), auto (decide by the calls)",
-}
-LISTS: Final = frozenset({"ids", "horizons", "levels"})
-NUMBERS: Final = frozenset({"horizons", "levels"})
+    kind: Any
+    schema: Mapping[str, Any]
+    allowed: str
+    is_required: bool
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it holds several values with commas between them."""
+        return self.schema.get("type") == "array"
+
+    def value_of(self, text: str) -> Any:
+        """The text as the field's type. Raises ValueError."""
+        if not self.is_list:
+            return msgspec.convert(text, self.kind)
+        items = self.schema["items"]
+        if items.get("type") == "integer" or isinstance(items.get("enum", [""])[0], int):
+            return msgspec.convert(tuple(sorted({_number(part) for part in text.split(",")})), self.kind)
+        return msgspec.convert(tuple(dict.fromkeys(text.split(","))), self.kind)
 
 
-def parse_forecast_query(raw: bytes, *, max_ids: int) -> ForecastQuery:
+@cache
+def parameters(query: type[msgspec.Struct]) -> Mapping[str, Parameter]:
+    """The fields of a query by name."""
+    _, components = msgspec.json.schema_components([query])
+    properties = components[query.__name__]["properties"]
+    fields = {}
+    for field in msgspec.structs.fields(query):
+        described = properties[field.name]
+        schema = next(one for one in described.get("anyOf", [described]) if one.get("type") != "null")
+        rest = {name: value for name, value in schema.items() if name not in ("default", "description")}
+        fields[field.name] = Parameter(field.type, rest, schema.get("description", ""), field.required)
+    return fields
+
+
+def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
     """The query string as its type. Raises ProblemError that names the parameter and what it may be."""
-    return _parsed(raw, ForecastQuery, max_ids)
-
-
-def parse_price_query(raw: bytes, *, max_ids: int) -> PriceQuery:
-    """As `parse_forecast_query`."""
-    return _parsed(raw, PriceQuery, max_ids)
-
-
-def parse_breaker_query(raw: bytes) -> BreakerQuery:
-    """As `parse_forecast_query`; both parameters are needed."""
-    return _parsed(raw, BreakerQuery, 0)
-
-
-def _parsed(raw: bytes, kind: type[Q], max_ids: int) -> Q:
     most = BYTES_FOR_THE_REST + BYTES_PER_ID * max_ids
     if len(raw) > most:
-        raise ProblemError(QUERY_TOO_LONG, f"The query string has {len(raw)} bytes, at most {most} are read.")
-    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    values: dict[str, Any] = {}
+        detail = f"The query string has {len(raw)} bytes, at most {most} are read."
+        raise ProblemError(ProblemKind.QUERY_TOO_LONG, detail)
+    fields, values = parameters(query), dict[str, Any]()
     for name, text in _pairs(raw):
-        if name not in types:
-            known = ", ".join(types)
-            raise ProblemError(
-                UNKNOWN_PARAMETER,
-                f"There is no parameter {shown(name)}. Known: {known}.",
-                parameter=shown(name),
-                allowed=known,
-            )
+        if name not in fields:
+            names = ", ".join(fields)
+            detail = f"There is no parameter {shown(name)}. Known: {names}."
+            raise ProblemError(ProblemKind.UNKNOWN_PARAMETER, detail, parameter=shown(name), allowed=names)
         if name in values:
-            raise _invalid(name, f"{name} is given more than once.")
-        values[name] = _value(name, text, types[name])
-    for field in msgspec.structs.fields(kind):
-        if field.required and field.name not in values:
-            raise _invalid(field.name, f"{field.name} is missing.")
-    query = kind(**values)
-    if not isinstance(query, BreakerQuery) and query.ids is not None and len(query.ids) > max_ids:
-        raise _invalid("ids", f"ids names {len(query.ids)} coins, at most {max_ids} are answered for at once.")
-    return query
+            raise _invalid(name, fields[name], f"{name} is given more than once.")
+        try:
+            values[name] = fields[name].value_of(text)
+        except ValueError:
+            raise _invalid(name, fields[name], f"{name} cannot be {shown(text)}.") from None
+    for name, parameter in fields.items():
+        if parameter.is_required and name not in values:
+            raise _invalid(name, parameter, f"{name} is missing.")
+    if (count := len(values.get("ids", ()))) > max_ids:
+        detail = f"ids names {count} coins, at most {max_ids} are answered for at once."
+        raise _invalid("ids", fields["ids"], detail)
+    return query(**values)
 
 
 def preferred_wait_s(prefer: str) -> float | None:
     """The seconds of `Prefer: wait=5` (RFC 7240, section 4.3); None without, and for what is no such preference."""
-    found = WAIT.search(prefer[:MAX_PREFER])
-    return float(found[1]) if found is not None and float(found[1]) > 0 else None
+    wait = WAIT.search(prefer[:MAX_PREFER])
+    return float(wait[1]) if wait is not None and float(wait[1]) > 0 else None
 
 
 def coin_requests(
@@ -161,20 +172,7 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
         return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError:
         detail = "The query string is not made of name=value pairs in percent-encoded UTF-8."
-        raise ProblemError(MALFORMED_QUERY, detail) from None
-
-
-def _value(name: str, text: str, kind: Any) -> Any:
-    try:
-        return msgspec.convert(_parts(name, text), kind)
-    except ValueError:
-        raise _invalid(name, f"{name} cannot be {shown(text)}.") from None
-
-
-def _parts(name: str, text: str) -> Any:
-    if name in NUMBERS:
-        return tuple(sorted({_number(part) for part in text.split(",")}))
-    return tuple(dict.fromkeys(text.split(","))) if name in LISTS else text
+        raise ProblemError(ProblemKind.MALFORMED_QUERY, detail) from None
 
 
 def _number(text: str) -> int:
@@ -184,5 +182,6 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _invalid(name: str, what: str) -> ProblemError:
-    return ProblemError(INVALID_PARAMETER, f"{what} Allowed: {ALLOWED[name]}.", parameter=name, allowed=ALLOWED[name])
+def _invalid(name: str, parameter: Parameter, detail: str) -> ProblemError:
+    allowed = parameter.allowed
+    return ProblemError(ProblemKind.INVALID_PARAMETER, f"{detail} Allowed: {allowed}.", parameter=name, allowed=allowed)

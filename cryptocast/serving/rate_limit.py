@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["BURST_S", "ClientRates", "Connections"]
-
 BURST_S: Final = 20.0  # seconds' worth of requests that may come at once
 MAX_CLIENTS: Final = 10_000
 

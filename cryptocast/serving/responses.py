@@ -8,8 +8,6 @@ from starlette.responses import Response
 
 from cryptocast.serving.compression import IDENTITY, MIN_BYTES, packed, preferred
 
-__all__ = ["SECURITY_HEADERS", "raw_headers", "respond"]
-
 # The answers are data: a browser is to guess nothing, run nothing and frame nothing.
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -40,5 +38,5 @@ def respond(
 
 def raw_headers(media_type: str) -> tuple[tuple[bytes, bytes], ...]:
     """The content type and the security headers as ASGI has them."""
-    named = {"content-type": media_type, **SECURITY_HEADERS}
-    return tuple((name.lower().encode(), value.encode()) for name, value in named.items())
+    headers = {"content-type": media_type, **SECURITY_HEADERS}
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())

@@ -7,13 +7,11 @@ connections and its end in this one module; it takes half the memory, in one pro
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import logging
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -28,33 +26,23 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import cryptocast
-from cryptocast.config import ServeConfig
 from cryptocast.errors import UsageError
 from cryptocast.serving.access import Proxies, check_exposure, counted_as, plain_address
 from cryptocast.serving.app import create_app
 from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.rate_limit import Connections
 from cryptocast.serving.telemetry import Telemetry
+from cryptocast.serving.wiring import Server
 from cryptocast.workflows.context import Context
-
-__all__ = ["listen", "run", "serve"]
 
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048
 DESCRIPTORS: Final = 8192
+MAX_HEADERS_READ: Final = 1000
 SWEEP_S: Final = 1.0
-LAST_CONNECTIONS_S: Final = 0.2  # for connections that are made and not yet taken
-LAST_REQUESTS_S: Final = 1.0  # for the request of who has connected and not yet sent it
-SO_ATTACH_FILTER: Final = 26  # of Linux; Python's socket module does not name it
-# A classic BPF program over the TCP header: (code, jump if true, jump if false, operand).
-DROP_SYN: Final = (
-    (0x30, 0, 0, 13),  # load the byte with the flags
-    (0x54, 0, 0, 0x12),  # keep SYN and ACK
-    (0x15, 0, 1, 0x02),  # SYN without ACK: a new connection
-    (0x06, 0, 0, 0),  # drop
-    (0x06, 0, 0, 0xFFFFFFFF),  # pass
-)
+# For the request of who has connected and not yet sent it: at least, and at most.
+LAST_REQUESTS_S: Final = (0.2, 1.0)
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 # What other servers take for an order to read their settings or their log anew; unheeded it would kill.
 HANG_UP: Final[signal.Signals | None] = getattr(signal, "SIGHUP", None)  # Windows has none of them
@@ -93,7 +81,7 @@ def run(
         traces_rate=_traces_rate(os.environ.get("SENTRY_TRACES_SAMPLE_RATE", "0")),
     )
     app = create_app(context, token=token, admin_token=admin_token, reports=reports)
-    serve(app, listener, announce=announce or _log_address, settings=context.config.serve)
+    serve(app, listener, announce=announce or partial(log.info, "serving on %s"))
 
 
 def _allow_descriptors() -> None:
@@ -104,9 +92,9 @@ def _allow_descriptors() -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    number = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
 
 
 def _traces_rate(text: str) -> float:
@@ -119,22 +107,16 @@ def _traces_rate(text: str) -> float:
     return rate
 
 
-def serve(
-    app: Starlette,
-    listener: socket.socket,
-    *,
-    announce: Callable[[str], None],
-    settings: ServeConfig | None = None,
-) -> None:
+def serve(app: Starlette, listener: socket.socket, *, announce: Callable[[str], None]) -> None:
     """Answer on a socket that listens, until it is told to stop, and close it. A second signal kills.
 
     announce hears an address that can be asked, also where the socket listens on all.
     """
-    settings = settings or app.state.service.config.serve
-    address = _asked_at(listener)
+    server: Server = app.state.server
+    settings, address = server.config.serve, _asked_at(listener)
     config = uvicorn.Config(
         app,
-        http=_protocol(settings, app.state.service.telemetry),
+        http=_protocol(server),
         workers=1,
         ws="none",
         lifespan="on",
@@ -147,7 +129,7 @@ def serve(
         timeout_graceful_shutdown=int(settings.drain_s) or 1,
     )
     with contextlib.closing(listener):
-        _Server(config, app, settings, ready=lambda: announce(address)).run([listener])
+        _Uvicorn(config, server, ready=lambda: announce(address)).run([listener])
     log.info("stopped serving %s", address)
 
 
@@ -156,9 +138,9 @@ def listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65_535:
         raise UsageError(f"There is no port {port}: they go from 0, which takes a free one, to 65535.")
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         # A name such as localhost has both; most clients that are given 127.0.0.1 try nothing else.
-        family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        family, *_, address = min(addresses, key=lambda entry: entry[0] != socket.AF_INET)
         both = address[0] == "::" and socket.has_dualstack_ipv6()
         return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
@@ -182,10 +164,6 @@ def _asked_at(listener: socket.socket) -> str:
     return f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
 
 
-def _log_address(address: str) -> None:
-    log.info("serving on %s", address)
-
-
 class _Connection(HttpToolsProtocol):
     """uvicorn's connection, which also knows since when it waits for the rest of a request, answers clients that have
     said all they will say, and reads on after an Upgrade, which is never followed."""
@@ -194,7 +172,7 @@ class _Connection(HttpToolsProtocol):
     by_address: ClassVar[Connections]  # `_protocol` gives each server its own
     proxies: ClassVar[Proxies]
     telemetry: ClassVar[Telemetry]
-    counted: str | None = None  # the address that the connection counts for
+    client_address: str | None = None  # that the connection counts for
     reads_on: bool = True
     receiving_since: float | None = None
     unread_since: float | None = None
@@ -208,14 +186,14 @@ class _Connection(HttpToolsProtocol):
         address = self.client[0] if self.client else ""
         if self.proxies.trusts(address):
             return  # its connections serve all its clients; the `Front` counts their requests
-        self.counted = counted_as(address)
-        if not self.by_address.came(self.counted):
+        self.client_address = counted_as(address)
+        if not self.by_address.came(self.client_address):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.counted is not None:
-            self.by_address.went(self.counted)
+        if self.client_address is not None:
+            self.by_address.went(self.client_address)
 
     def data_received(self, data: bytes) -> None:
         # uvicorn's own warns of every bad request and every Upgrade, so that any client could fill the log, drops what
@@ -231,7 +209,8 @@ class _Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if self.cycle is not None and _has_body(self.headers):
+            has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+            if self.cycle is not None and has_body:
                 # It is left unparsed, so nobody knows where the next request begins.
                 self.reads_on = self.cycle.keep_alive = False
             return data[upgrade.args[0] :]
@@ -284,22 +263,19 @@ class _Connection(HttpToolsProtocol):
         return self.unread_since is not None and now - self.unread_since > limit_s
 
 
-MAX_HEADERS_READ: Final = 1000
+def _protocol(server: Server) -> type[asyncio.Protocol]:
+    serve = server.config.serve
+    on_refused = partial(server.telemetry.count, "connection_refused")
+    own = {
+        "most_unread": 4 * (serve.max_header_bytes + serve.max_body_bytes),
+        "by_address": Connections(serve.client_connections, on_refused),
+        "proxies": Proxies(serve.trusted_proxies),
+        "telemetry": server.telemetry,
+    }
+    return type("Connection", (_Connection,), own)
 
 
-def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
-
-
-def _protocol(settings: ServeConfig, telemetry: Telemetry) -> type[asyncio.Protocol]:
-    most = 4 * (settings.max_header_bytes + settings.max_body_bytes)
-    by_address = Connections(settings.client_connections, partial(telemetry.count, "connection_refused"))
-    proxies = Proxies(settings.trusted_proxies)
-    given = {"most_unread": most, "by_address": by_address, "proxies": proxies, "telemetry": telemetry}
-    return type("Connection", (_Connection,), given)
-
-
-class _Server(uvicorn.Server):
+class _Uvicorn(uvicorn.Server):
     """uvicorn's server, but that it says when it is ready, closes slow clients, drains, ends by returning, and outlives
     signals that mean nothing to it.
 
@@ -307,15 +283,16 @@ class _Server(uvicorn.Server):
     a supervisor counts as a failure.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, app: Starlette, settings: ServeConfig, *, ready: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, server: Server, *, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready, self._service, self._settings = ready, app.state.service, settings
+        self._ready, self._server, self._settings = ready, server, server.config.serve
         self._sweeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._signalled = False
-        self._ends_with_terminal = False
+        self._is_stopping = self._ends_with_terminal = False
+
+    @property
+    def _connections(self) -> list[_Connection]:
+        return [one for one in self.server_state.connections if isinstance(one, _Connection)]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -326,11 +303,9 @@ class _Server(uvicorn.Server):
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Closing the listener resets connections that the system has made and that nobody has taken yet. So first no
-        # further ones are made, then those that are waiting are taken, and only then it closes.
-        for listener in sockets or []:
-            _make_no_more_connections(listener)
-        await asyncio.sleep(LAST_CONNECTIONS_S)
+        # Closing the listener resets connections that the system has made and that nobody has taken yet: the fewer, the
+        # longer clients have known that this server leaves. The event loop takes all that are waiting at once.
+        await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         await self._hear_last_requests()
@@ -340,20 +315,21 @@ class _Server(uvicorn.Server):
 
     async def _hear_last_requests(self) -> None:
         """Who has connected is about to send a request; who does not for a while is closed."""
-        ends = time.monotonic() + LAST_REQUESTS_S
-        await asyncio.sleep(LAST_CONNECTIONS_S)
-        while time.monotonic() < ends and any(_is_receiving(one) for one in self.server_state.connections):
+        least_s, most_s = LAST_REQUESTS_S
+        ends = time.monotonic() + most_s
+        await asyncio.sleep(least_s)
+        while time.monotonic() < ends and any(one.receiving_since for one in self._connections):
             await asyncio.sleep(0.02)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
             now = time.monotonic()
-            late: list[Any] = [one for one in self.server_state.connections if _is_overdue(one, now, self._settings)]
+            late = [one for one in self._connections if one.overdue(now, self._settings.receive_timeout_s)]
             for connection in late:
                 connection.transport.abort()
             if late:
-                self._service.telemetry.count("slow_client_closed", number=len(late))
+                self._server.telemetry.count("slow_client_closed", number=len(late))
                 log.info("closed %d connections of clients that were too slow", len(late))
 
     @contextlib.contextmanager
@@ -371,54 +347,33 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as Python calls it
-        if self._signalled:
+        if self._is_stopping:
             # Asked again while accepted requests are being answered: now, and the exit code says that some were not.
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
             os._exit(128 + sig)  # the first process of a container is not killed by a signal of its own
-        self._signalled = True
-        self._service.drain()
+        self._is_stopping = True
+        self._server.drain()
         # Whoever presses Ctrl-C waits for no load balancer to notice.
         wait = self._settings.lame_duck_s if sig == signal.SIGTERM and self.started else 0.0
         if self._loop is None or wait == 0.0:
             self.should_exit = True
         else:
             log.info("not ready from now on; accepting for %g s more", wait)
-            self._loop.call_soon_threadsafe(lambda: self._loop and self._loop.call_later(wait, self._stop))
-
-    def _handle_other(self, sig: int, frame: FrameType | None) -> None:
-        if sig == HANG_UP and self._ends_with_terminal:
-            if not self._signalled:  # a shell that goes may send a second one
-                self.handle_exit(sig, frame)
-        elif self._loop is not None:  # not in here, where a line of the log may be half written
-            self._loop.call_soon_threadsafe(log.warning, IS_IGNORED, signal.Signals(sig).name)
+            self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._stop)
 
     def _stop(self) -> None:
         self.should_exit = True
+
+    def _handle_other(self, sig: int, frame: FrameType | None) -> None:
+        if sig == HANG_UP and self._ends_with_terminal:
+            if not self._is_stopping:  # a shell that goes may send a second one
+                self.handle_exit(sig, frame)
+        elif self._loop is not None:  # not in here, where a line of the log may be half written
+            self._loop.call_soon_threadsafe(log.warning, IS_IGNORED, signal.Signals(sig).name)
 
 
 def _ends_with_terminal() -> bool:
     """Whether somebody watches at a terminal, and has not said (nohup) that the server is to outlive it."""
     at_terminal = sys.stdin is not None and sys.stdin.isatty()
     return HANG_UP is not None and at_terminal and signal.getsignal(HANG_UP) != signal.SIG_IGN
-
-
-def _make_no_more_connections(listener: socket.socket) -> None:
-    """The system drops the first packet of every further connection; who sends it tries again a second later, and finds
-    another server or none. Where there is no such filter (outside Linux) a connection of the last moment is reset."""
-    if sys.platform != "linux":
-        return
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in DROP_SYN))
-    order = struct.pack("HxxxxxxP" if struct.calcsize("P") == 8 else "HxxP", len(DROP_SYN), ctypes.addressof(program))
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, order)
-    except OSError as error:
-        log.info("connections of the last moment may be reset: %s", error)
-
-
-def _is_receiving(connection: Any) -> bool:
-    return isinstance(connection, _Connection) and connection.receiving_since is not None
-
-
-def _is_overdue(connection: Any, now: float, settings: ServeConfig) -> bool:
-    return isinstance(connection, _Connection) and connection.overdue(now, settings.receive_timeout_s)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-__all__ = ["Term", "shortest"]
-
 # A clock that is slewed may stand a little behind the moment that it showed before.
 SLACK: Final = timedelta(seconds=2)
 
@@ -37,9 +35,9 @@ class Term:
 
 def shortest(terms: Iterable[Term]) -> Term:
     """The time in which all of them hold."""
-    found = tuple(terms)
+    all_terms = tuple(terms)
     return Term(
-        since=max(one.since for one in found),
-        until=min(one.until for one in found),
-        expires=min(one.expires for one in found),
+        since=max(one.since for one in all_terms),
+        until=min(one.until for one in all_terms),
+        expires=min(one.expires for one in all_terms),
     )

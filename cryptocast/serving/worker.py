@@ -10,8 +10,6 @@ from typing import Any, Final, TypeVar
 
 from cryptocast.serving.problems import OverloadError
 
-__all__ = ["Worker"]
-
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")

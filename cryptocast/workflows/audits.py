@@ -1,5 +1,6 @@
 """The whole leakage audit, as `features --audit` and `train` run it: features, labels, and the fits to come."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -15,12 +16,10 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.features.own import with_own
 from cryptocast.features.row_audit import audit_rows
 from cryptocast.models.base import FitRun, Learner
-from cryptocast.models.fitting import fit_in_time
-from cryptocast.models.selective import Selective
-from cryptocast.workflows.coin_pool import Pool, candles_of, missing_needs
+from cryptocast.models.selective import SelectiveLearner
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, candles_of, missing_needs
 from cryptocast.workflows.feature_sets import FeatureSet
-
-__all__ = ["audit_for_training", "audit_pool", "audit_words", "raise_for_leaks", "refuse_training"]
+from cryptocast.workflows.recipes import calibration_of, fit_by
 
 # The audit of a training looks at this many bars of each coin, or at what the user's own features need, and takes the
 # future away at this many moments; `features --audit` looks at all bars, at more moments, and walks forward too.
@@ -31,46 +30,39 @@ NOT_OF_A_FEATURE: Final = ("targets", "folds", "fitted")
 REMEDY: Final = "Mend it, see cryptocast features --audit, or waive the audit with [train] audit = false."
 
 
-def audit_for_training(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix) -> AuditReport:
+def audit_for_training(config: Config, rows: PoolRows) -> AuditReport:
     """What stands between features and a fit: seconds, on the last bars of each coin, over the fits of a training."""
-    own = [feature for feature in features.features if feature.name in features.own]
+    own = [feature for feature in rows.features.features if feature.name in rows.features.own]
     bars = max(TRAINING_BARS, required_history(own) + TRAINING_BARS // 4 if own else 0)
-    return _audit(config, pool, features, matrix, cuts=TRAINING_CUTS, bars=bars, paths={"hold-out": _hold_out(config)})
+    return _audit(config, rows, cuts=TRAINING_CUTS, bars=bars, paths={"hold-out": _hold_out(config)})
 
 
-def audit_pool(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix, *, cuts: int) -> AuditReport:
+def audit_pool(config: Config, rows: PoolRows, *, cuts: int) -> AuditReport:
     """The same on all bars, over the fits of a training and of a walk-forward."""
-    paths = {"hold-out": _hold_out(config), "walk-forward": _walk(config, pool)}
-    return _audit(config, pool, features, matrix, cuts=cuts, bars=None, paths=paths)
+    paths = {"hold-out": _hold_out(config), "walk-forward": _walk(config, rows.pool)}
+    return _audit(config, rows, cuts=cuts, bars=None, paths=paths)
 
 
-def _audit(
-    config: Config,
-    pool: Pool,
-    features: FeatureSet,
-    matrix: Matrix,
-    *,
-    cuts: int,
-    bars: int | None,
-    paths: dict[str, FitPath],
-) -> AuditReport:
+def _audit(config: Config, rows: PoolRows, *, cuts: int, bars: int | None, paths: Mapping[str, FitPath]) -> AuditReport:
+    pool, features, seed = rows.pool, rows.features, config.train.seed
+    without = missing_needs(pool)
     report = audit(
         candles_of(pool, tail=bars),
         features.features,
         bar_us=pool.bar_us,
         cuts=cuts,
-        seed=config.train.seed,
-        without=missing_needs(pool),
-        horizons=matrix.horizons.tolist(),
+        seed=seed,
+        without=without,
+        horizons=rows.horizons,
     )
     if features.own and any(check.name != "build" for check in report.checks):
         # On all bars, though the rest may look at the last ones: a formula can look ahead where it is not looked at.
         fresh = partial(_own_anew, features)
-        without = missing_needs(pool)
-        rows = audit_rows(candles_of(pool), fresh, bar_us=pool.bar_us, seed=config.train.seed, without=without)
-        report = with_checks(report, rows)
-    wrap = partial(Selective, max_correlation=config.features.max_correlation)
-    return with_checks(report, audit_fits(matrix, paths, seed=config.train.seed, wrap=wrap))
+        report = with_checks(
+            report, audit_rows(candles_of(pool), fresh, bar_us=pool.bar_us, seed=seed, without=without)
+        )
+    wrap = partial(SelectiveLearner, max_correlation=config.features.max_correlation)
+    return with_checks(report, audit_fits(rows.matrix, paths, seed=seed, wrap=wrap))
 
 
 def _own_anew(features: FeatureSet) -> tuple[Feature, ...]:
@@ -81,22 +73,13 @@ def _own_anew(features: FeatureSet) -> tuple[Feature, ...]:
 
 def _hold_out(config: Config) -> FitPath:
     def path(matrix: Matrix, learner: Learner) -> FitTrial:
-        made = fit_in_time(
-            learner,
-            matrix,
-            fit=config.split.fit,
-            stop=config.split.stop,
-            block_count=config.train.blocks,
-            least_blocks=config.train.min_independent_blocks,
-            seed=config.train.seed,
-            run=FitRun(),
-        )
-        return FitTrial(made.test_start, made.hold_out.row, made.hold_out.forecast)
+        training = fit_by(config, learner, matrix, FitRun())
+        return FitTrial(training.test_start, training.hold_out.row, training.hold_out.forecast)
 
     return path
 
 
-def _walk(config: Config, pool: Pool) -> FitPath:
+def _walk(config: Config, pool: CoinPool) -> FitPath:
     """The forecasts of the first refit in the second half of a walk over all folds."""
 
     def path(matrix: Matrix, learner: Learner) -> FitTrial:
@@ -110,21 +93,12 @@ def _walk(config: Config, pool: Pool) -> FitPath:
             start=None,
             end=None,
         )
-        result = walk_forward(
-            matrix,
-            {"witness": learner},
-            plan,
-            block_count=config.train.blocks,
-            least_blocks=config.train.min_independent_blocks,
-            seed=config.train.seed,
-            run=FitRun(),
-        )
-        starts = fold_starts(plan, matrix.bar_us)
-        filled = sorted(set(result.fold.tolist()))
-        fold = filled[len(filled) // 2]
-        keep = result.fold == fold
-        known_at = int(starts[fold]) - plan.embargo * matrix.bar_us
-        return FitTrial(known_at, result.row[keep], result.forecasts["witness"].rows(keep))
+        walk = walk_forward(matrix, {"witness": learner}, plan, run=FitRun(), **calibration_of(config))
+        folds = sorted(set(walk.fold.tolist()))
+        fold = folds[len(folds) // 2]
+        keep = walk.fold == fold
+        known_at = int(fold_starts(plan, matrix.bar_us)[fold]) - plan.embargo * matrix.bar_us
+        return FitTrial(known_at, walk.row[keep], walk.forecasts["witness"].rows(keep))
 
     return path
 
@@ -156,21 +130,21 @@ def _raise_for(report: AuditReport, features: FeatureSet, names: tuple[str, ...]
     if names:
         others = dict.fromkeys(name for name in names if name != names[0])
         more = f" Found too: {', '.join(others)}." if others else ""
-        check, found = _first(report, names[0])
+        check, finding = _first(report, names[0])
         remedy = "" if check in NOT_OF_A_FEATURE else f" {REMEDY}"
-        raise ModelError(_words(check, found, features) + remedy + more)
+        raise ModelError(_words(check, finding, features) + remedy + more)
 
 
 def _first(report: AuditReport, name: str) -> tuple[str, AuditFinding]:
     # What differs from itself differs from everything, so this comes first.
     checks = sorted(report.checks, key=lambda check: check.name != "repeated")
-    return next((check.name, found) for check in checks for found in check.findings if found.feature == name)
+    return next((check.name, one) for check in checks for one in check.findings if one.feature == name)
 
 
-def _words(check: str, found: AuditFinding, features: FeatureSet) -> str:
-    name = f"The feature {found.feature}{features.where(found.feature)}"
-    where = f"for {found.coin} at {found.close_time:%Y-%m-%d %H:%M}"
-    one, other = _value(found.value_with), _value(found.value_without)
+def _words(check: str, finding: AuditFinding, features: FeatureSet) -> str:
+    name = f"The feature {finding.feature}{features.where(finding.feature)}"
+    where = f"for {finding.coin} at {finding.close_time:%Y-%m-%d %H:%M}"
+    one, other = _value(finding.value_with), _value(finding.value_without)
     match check:
         case "repeated":
             return (
@@ -190,8 +164,8 @@ def _words(check: str, found: AuditFinding, features: FeatureSet) -> str:
         case "coins":
             return f"{name} depends on the order of rows or coins: {where} it is {one} in one and {other} in another."
         case "warmup":
-            declared = next((f.warmup for f in features.features if f.name == found.feature), 0)
-            what = "undefined or infinite behind" if found.value_with is None else f"{one} within"
+            declared = next((f.warmup for f in features.features if f.name == finding.feature), 0)
+            what = "undefined or infinite behind" if finding.value_with is None else f"{one} within"
             return f"{name} is {what} its declared warm-up of {declared} bars, {where}."
         case "streaming" | "memory":
             return (
@@ -200,23 +174,25 @@ def _words(check: str, found: AuditFinding, features: FeatureSet) -> str:
             )
         case "targets":
             return (
-                f"The {found.feature} {where} is {one}, and {other} is known too early or wrong: a bug in the labels."
+                f"The {finding.feature} {where} is {one}, and {other} is known too early or wrong: a bug in the labels."
             )
         case "folds":
-            return f"A {found.feature} overlaps its test, {where}: it ends at {one}, the test begins at {other} (Unix)."
+            return (
+                f"A {finding.feature} overlaps its test, {where}: it ends at {one}, the test begins at {other} (Unix)."
+            )
         case _:
-            return f"The {found.feature} {where} is {one}, and {other} with other test rows: a fit saw them."
+            return f"The {finding.feature} {where} is {one}, and {other} with other test rows: a fit saw them."
 
 
 def _value(value: float | None) -> str:
     return "undefined" if value is None else repr(value)
 
 
-def audit_words(config: Config, pool: Pool, features: FeatureSet, matrix: Matrix) -> tuple[str, ...]:
+def audit_words(config: Config, rows: PoolRows) -> tuple[str, ...]:
     """What the audit says of features that may be fitted on. Raises ModelError for those that may not."""
     if config.train.audit:
-        return refuse_training(audit_for_training(config, pool, features, matrix), features)
-    if features.own:
-        own = ", ".join(features.own)
-        return (f"Nobody has looked whether {own} of {features.origin} know the future: [train] audit is false.",)
+        return refuse_training(audit_for_training(config, rows), rows.features)
+    if rows.features.own:
+        own = ", ".join(rows.features.own)
+        return (f"Nobody has looked whether {own} of {rows.features.origin} know the future: [train] audit is false.",)
     return ()

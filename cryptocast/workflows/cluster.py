@@ -17,11 +17,9 @@ from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.own import FeatureSet, catalogue_set, with_own
-from cryptocast.workflows.coin_pool import Pool, candles_of, missing_needs
+from cryptocast.workflows.coin_pool import CoinPool, candles_of, missing_needs
 from cryptocast.workflows.context import Progress
 from cryptocast.workflows.engines import Engine, dask_client
-
-__all__ = ["Part", "compute_part", "spread_table"]
 
 WORKERS_S: Final = 10.0
 KEYS: Final = ["coin", "close_time"]
@@ -45,7 +43,7 @@ class Part:
 
 
 def spread_table(
-    engine: Engine, pool: Pool, features: FeatureSet, *, tail: int | None = None, progress: Progress
+    engine: Engine, pool: CoinPool, features: FeatureSet, *, tail: int | None = None, progress: Progress
 ) -> pl.DataFrame:
     """The same table as `feature_table` makes, to the last bit, with the coins spread over the cluster.
 
@@ -64,12 +62,12 @@ def spread_table(
         # What compares the coins of a moment needs them all, and is little work beside the rest: done here meanwhile.
         here = add_features(candles.lazy(), across, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
         progress.step("across coins")
-        made = []
+        tables = []
         for part, future in zip(parts, futures, strict=True):
-            made.append(future.result())
+            tables.append(future.result())
             progress.step(", ".join(part.coins[:3]))
         progress.end()
-    whole = here.join(pl.concat(made), on=KEYS, how="left", maintain_order="left")
+    whole = here.join(pl.concat(tables), on=KEYS, how="left", maintain_order="left")
     return whole.select([*(name for name in here.columns if name not in features.names), *features.names])
 
 
@@ -82,15 +80,15 @@ def _threads(client: Any, engine: Engine) -> int:
     return sum(client.nthreads().values())
 
 
-def _parts(pool: Pool, features: FeatureSet, candles: pl.DataFrame, count: int) -> Iterator[Part]:
+def _parts(pool: CoinPool, features: FeatureSet, candles: pl.DataFrame, count: int) -> Iterator[Part]:
     names = tuple(feature.name for feature in features.features if feature.scope != "moment")
     count = max(1, min(count, len(pool.coins)))
     for place in range(count):
         coins = pool.coins[place::count]
         # Features of the market read bitcoin's closes beside every coin.
-        needed = [coin for coin in dict.fromkeys((*coins, BITCOIN)) if coin in pool.coins]
+        inputs = [coin for coin in dict.fromkeys((*coins, BITCOIN)) if coin in pool.coins]
         yield Part(
-            candles=candles.filter(pl.col("coin").is_in(needed)),
+            candles=candles.filter(pl.col("coin").is_in(inputs)),
             coins=coins,
             names=names,
             bar_us=pool.bar_us,
@@ -103,9 +101,9 @@ def _parts(pool: Pool, features: FeatureSet, candles: pl.DataFrame, count: int) 
 
 def compute_part(part: Part) -> pl.DataFrame:
     """On a worker: coin, close_time and the features of the part's coins."""
-    known = with_own(part.text, part.origin) if part.text else catalogue_set()
-    if known.digest != part.digest:
+    features = with_own(part.text, part.origin) if part.text else catalogue_set()
+    if features.digest != part.digest:
         raise ModelError("A worker of the cluster computes other features. Install the same cryptocast on all of them.")
-    wanted: Sequence[Feature] = select_features(part.names, known.features)
-    table = add_features(part.candles.lazy(), wanted, bar_us=part.bar_us, without=part.without).collect()
+    columns: Sequence[Feature] = select_features(part.names, features.features)
+    table = add_features(part.candles.lazy(), columns, bar_us=part.bar_us, without=part.without).collect()
     return table.filter(pl.col("coin").is_in(list(part.coins))).select([*KEYS, *part.names])

@@ -1,8 +1,8 @@
 """From candles to the rows that models see: one path for training, backtest, forecast and serving."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -14,58 +14,27 @@ from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import SOURCES
-from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError
+from cryptocast.errors import CryptocastError, DataError, ModelError, TooFewBarsError
 from cryptocast.features.builder import last_features, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
-from cryptocast.market import Market
+from cryptocast.features.own import FeatureSet
+from cryptocast.market import Market, OfMarket
+from cryptocast.registry import CoinData
+from cryptocast.times import as_microseconds
 from cryptocast.workflows.context import Context, Resolved, Selection
-from cryptocast.workflows.market_data.connect import access_of, upstream_factory
-from cryptocast.workflows.market_data.resolve import CoinBars, Obtained, obtain
+from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
-
-__all__ = [
-    "Pool",
-    "candles_of",
-    "choice_of",
-    "data_used",
-    "feature_table",
-    "gather",
-    "has_last_row",
-    "last_rows",
-    "matrix_of",
-    "missing_errors",
-    "missing_needs",
-    "moment",
-    "pool_of",
-    "recent_closes",
-    "widen",
-]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pool:
+class CoinPool(OfMarket):
     """Coins of one source that are learned from together."""
 
     market: Market
     named: tuple[str, ...]  # those that were asked for; the others help
-    bars: Mapping[str, CoinBars]
+    bars: Mapping[str, CoinCandles]
     left_out: tuple[CoinError, ...]
-
-    @property
-    def source(self) -> str:
-        """Of all of them."""
-        return self.market.source
-
-    @property
-    def vs(self) -> str:
-        """The currency of their prices."""
-        return self.market.vs
-
-    @property
-    def granularity(self) -> Granularity:
-        """The length of their bars."""
-        return self.market.granularity
 
     @property
     def coins(self) -> tuple[str, ...]:
@@ -76,6 +45,11 @@ class Pool:
     def bar_us(self) -> int:
         """Microseconds in a bar."""
         return BAR_US[self.granularity]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What must be known about the candles."""
+        return tuple(bars.notice for bars in self.bars.values() if bars.notice)
 
     def series(self, coin: str) -> str:
         """The name under which the trials on a coin's bars are recorded."""
@@ -94,22 +68,24 @@ def recent_closes(context: Context, forecast: CoinForecast, bars: int) -> tuple[
     return tuple(zip(frame["close_time"].to_list(), frame["close"].to_list(), strict=True))
 
 
-def gather(context: Context, asked: Resolved, *, pool: Sequence[str], fetch_allowed: bool = True) -> tuple[Pool, ...]:
+def gather(
+    context: Context, request: Resolved, *, pool: Sequence[str], fetch_allowed: bool = True
+) -> tuple[CoinPool, ...]:
     """The named coins and their pool, grouped by the source that each named coin resolves to.
 
     A pool coin that cannot be had, has another source or is a stablecoin is left out and named. Raises the error of a
     named coin that cannot be had, if none of the named ones can.
     """
-    coins = tuple(dict.fromkeys((*asked.coins, *pool)))
-    obtained = _obtain(context, replace(asked, coins=coins), fetch_allowed=fetch_allowed)
-    available = [coin for coin in asked.coins if coin in obtained.bars]
+    coins = tuple(dict.fromkeys((*request.coins, *pool)))
+    bars, missing = _obtain(context, replace(request, coins=coins), fetch_allowed=fetch_allowed)
+    available = [coin for coin in request.coins if coin in bars]
     if not available:
-        raise obtained.missing[asked.coins[0]]
-    sources = dict.fromkeys(obtained.bars[coin].candles.provenance.key.source for coin in available)
-    return tuple(_group(context.config, asked, obtained, source, available) for source in sources)
+        raise missing[request.coins[0]]
+    sources = dict.fromkeys(_source(bars[coin]) for coin in available)
+    return tuple(_group(context.config, request, bars, missing, source, available) for source in sources)
 
 
-def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -> Pool:
+def widen(context: Context, request: Resolved, pool: CoinPool, coins: Iterable[str]) -> CoinPool:
     """The pool with more coins of its own source; those that cannot be had are left out and named.
 
     The upstream is asked for them only if it has just answered for the pool: a dead network is waited for once.
@@ -117,21 +93,17 @@ def widen(context: Context, asked: Resolved, pool: Pool, coins: Iterable[str]) -
     more = tuple(coin for coin in dict.fromkeys(coins) if coin not in pool.bars)
     if not more:
         return pool
-    wider = replace(asked, coins=more, source=choice_of(pool.source))
-    obtained = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
-    left_out = (*pool.left_out, *missing_errors(obtained.missing))
-    return replace(pool, bars={**pool.bars, **obtained.bars}, left_out=left_out)
+    wider = replace(request, coins=more, source=choice_of(pool.source))
+    bars, missing = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
+    return replace(pool, bars={**pool.bars, **bars}, left_out=(*pool.left_out, *_left_out(missing)))
 
 
-def _obtain(context: Context, asked: Resolved, *, fetch_allowed: bool) -> Obtained:
-    return obtain(
-        context.config,
-        asked,
-        wall_clock=context.wall_clock,
-        upstream_factory=upstream_factory(asked.source, access_of(context)),
-        fetch_allowed=fetch_allowed,
-        store=context.candles,
-    )
+def _obtain(
+    context: Context, request: Resolved, *, fetch_allowed: bool
+) -> tuple[dict[str, CoinCandles], dict[str, CryptocastError]]:
+    outcomes = obtain(context, request, fetch_allowed=fetch_allowed)
+    bars = {coin: one for coin, one in outcomes.items() if isinstance(one, CoinCandles)}
+    return bars, {coin: one for coin, one in outcomes.items() if not isinstance(one, CoinCandles)}
 
 
 def choice_of(source: str) -> SourceChoice:
@@ -140,25 +112,75 @@ def choice_of(source: str) -> SourceChoice:
     return choice
 
 
-def _group(config: Config, asked: Resolved, obtained: Obtained, source: str, available: Sequence[str]) -> Pool:
-    named = tuple(coin for coin in available if _source(obtained.bars[coin]) == source)
-    members = {coin: bars for coin, bars in obtained.bars.items() if _source(bars) == source}
+def _group(
+    config: Config,
+    request: Resolved,
+    bars: Mapping[str, CoinCandles],
+    missing: Mapping[str, CryptocastError],
+    source: str,
+    available: Sequence[str],
+) -> CoinPool:
+    named = tuple(coin for coin in available if _source(bars[coin]) == source)
+    members = (*named, *(coin for coin in bars if coin not in named and _source(bars[coin]) == source))
     # Pegged coins would teach the pool that nothing ever moves. One that was named is learned from all the same.
-    pegged = [c for c in members if c not in named and is_stablecoin(members[c].candles.frame, config.quality)]
-    members = {coin: bars for coin, bars in members.items() if coin not in pegged}
-    ordered = {coin: members[coin] for coin in (*named, *(c for c in members if c not in named))}
-    left_out = list(missing_errors(obtained.missing))
-    left_out += [
-        CoinError(coin=coin, error=f"its candles come from {_source(bars)}, and sources are never mixed")
-        for coin, bars in obtained.bars.items()
-        if _source(bars) != source and coin not in available
+    pegged = [coin for coin in members if coin not in named and is_stablecoin(bars[coin].candles.frame, config.quality)]
+    others = {coin: _source(one) for coin, one in bars.items() if _source(one) != source and coin not in available}
+    left_out = [
+        CoinError(coin=coin, error=f"its candles come from {other}, and sources are never mixed")
+        for coin, other in others.items()
     ]
-    left_out += [CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged]
-    return Pool(Market(source, asked.vs, asked.granularity), named, ordered, tuple(left_out))
+    return CoinPool(
+        Market(source, request.vs, request.granularity),
+        named,
+        {coin: bars[coin] for coin in members if coin not in pegged},
+        (*_left_out(missing), *left_out, *_noise(pegged)),
+    )
 
 
-def _source(bars: CoinBars) -> str:
+def _source(bars: CoinCandles) -> str:
     return bars.candles.provenance.key.source
+
+
+def without_stablecoins(config: Config, pool: CoinPool) -> CoinPool:
+    """The pool without named stablecoins: what never moves teaches nothing, and would be forecast by others' returns.
+
+    They stand among those left out. Raises DataError where nothing else is named.
+    """
+    pegged = [coin for coin in pool.named if is_stablecoin(pool.bars[coin].candles.frame, config.quality)]
+    if pegged and len(pegged) == len(pool.named):
+        raise DataError(f"{pegged[0]} is a stablecoin: its returns are noise around its peg. Ask the baseline for it.")
+    return replace(
+        pool,
+        named=tuple(coin for coin in pool.named if coin not in pegged),
+        bars={coin: bars for coin, bars in pool.bars.items() if coin not in pegged},
+        left_out=(*pool.left_out, *_noise(pegged)),
+    )
+
+
+def _noise(pegged: Iterable[str]) -> tuple[CoinError, ...]:
+    return tuple(CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged)
+
+
+@dataclass(slots=True)
+class Failures:
+    """The errors of single coins, while the others go on: the first of them, and a row for each coin."""
+
+    first: CryptocastError | None = None
+    rows: list[CoinError] = field(default_factory=list)
+
+    @contextmanager
+    def of(self, coins: Iterable[str]) -> Iterator[None]:
+        """What fails in here fails for these coins alone."""
+        try:
+            yield
+        except CryptocastError as error:
+            self.first = self.first or error
+            self.rows += [CoinError(coin=coin, error=str(error)) for coin in coins]
+
+    def raise_unless(self, answers: Collection[object]) -> None:
+        """Raise the first error, unless there are answers beside it."""
+        if self.first is not None and not answers:
+            raise self.first
 
 
 def pool_of(config: Config) -> tuple[str, ...]:
@@ -167,7 +189,7 @@ def pool_of(config: Config) -> tuple[str, ...]:
 
 
 def feature_table(
-    pool: Pool,
+    pool: CoinPool,
     features: Sequence[Feature],
     coins: Iterable[str] | None = None,
     *,
@@ -190,11 +212,11 @@ def _own_faults(features: Sequence[Feature]) -> Iterator[None]:
         own = [feature.name for feature in features if feature not in FEATURES]
         if not own or isinstance(error, CryptocastError):
             raise
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise ModelError(f"{', '.join(own)} of [features] file cannot be computed on these candles: {said}") from error
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ModelError(f"{', '.join(own)} of [features] file cannot be computed on these candles: {cause}") from error
 
 
-def candles_of(pool: Pool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
+def candles_of(pool: CoinPool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
     """The candles of the pool, or of some of its coins, below each other; `tail` keeps the last bars of each."""
     frames = [pool.bars[coin].candles.frame for coin in (coins or pool.coins)]
     if tail is not None:
@@ -202,7 +224,7 @@ def candles_of(pool: Pool, coins: Iterable[str] | None = None, *, tail: int | No
     return frames[0] if len(frames) == 1 else pl.concat(frames)
 
 
-def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
+def matrix_of(table: pl.DataFrame, pool: CoinPool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
     """The rows of a feature table. Raises TooFewBarsError if no coin has enough bars for a single row."""
     matrix = build_matrix(table, features, horizons=horizons, bar_us=pool.bar_us)
     if len(matrix) == 0:
@@ -210,12 +232,34 @@ def matrix_of(table: pl.DataFrame, pool: Pool, horizons: Sequence[int], features
     return matrix
 
 
-def _too_few(pool: Pool) -> TooFewBarsError:
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolRows:
+    """The rows of a pool with all of these features: what models learn from."""
+
+    pool: CoinPool
+    features: FeatureSet
+    matrix: Matrix
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Of the labels, in bars."""
+        return tuple(self.matrix.horizons.tolist())
+
+
+def pool_rows(pool: CoinPool, features: FeatureSet, horizons: Sequence[int]) -> PoolRows:
+    """Raises as `matrix_of` and `feature_table` do."""
+    table = feature_table(pool, features.features)
+    return PoolRows(pool, features, matrix_of(table, pool, horizons, features.names))
+
+
+def _too_few(pool: CoinPool) -> TooFewBarsError:
     bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
     return TooFewBarsError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
 
 
-def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1) -> Matrix:
+def last_rows(
+    pool: CoinPool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1
+) -> Matrix:
     """The last rows of each coin, for a forecast: nothing to learn from, `variance` and `freedom` are NaN.
 
     tail: bars of each coin that are looked at. Equal to 1e-8 to the same rows of `matrix_of` all candles. Raises as
@@ -234,30 +278,31 @@ def last_rows(pool: Pool, horizons: Sequence[int], features: Sequence[Feature], 
     return replace(recent, features=own, feature_names=tuple(feature.name for feature in features))
 
 
-def has_last_row(matrix: Matrix, pool: Pool, coin: str) -> bool:
+def has_last_row(matrix: Matrix, pool: CoinPool, coin: str) -> bool:
     """Whether the coin's last bar is a row: it has a price and a volatility."""
-    last = round(pool.bars[coin].candles.provenance.last.timestamp() * 1_000_000)
+    last = as_microseconds(pool.bars[coin].candles.provenance.last)
     own = matrix.coin == matrix.panel.coins.index(coin)
     return bool(own.any() and matrix.issued_at[own][-1] == last)
 
 
-def data_used(pool: Pool) -> tuple[DataUsed, ...]:
+def data_used(pool: CoinPool) -> tuple[DataUsed, ...]:
     """What a report says about the candles."""
     return tuple(_used(coin, bars) for coin, bars in pool.bars.items())
 
 
-def _used(coin: str, bars: CoinBars) -> DataUsed:
-    provenance = bars.candles.provenance
-    return DataUsed(
-        coin=coin,
-        source=provenance.key.source,
-        rows=provenance.rows,
-        first=provenance.first,
-        last=provenance.last,
-        content_hash=provenance.content_hash,
-        stale=bars.stale,
-        notice=bars.notice,
-    )
+def _used(coin: str, bars: CoinCandles) -> DataUsed:
+    facts = msgspec.structs.asdict(_coin_data(coin, bars))
+    return DataUsed(source=_source(bars), stale=bars.stale, notice=bars.notice, **facts)
+
+
+def coin_data(pool: CoinPool) -> tuple[CoinData, ...]:
+    """What a manifest says about the candles of each coin."""
+    return tuple(_coin_data(coin, bars) for coin, bars in pool.bars.items())
+
+
+def _coin_data(coin: str, bars: CoinCandles) -> CoinData:
+    facts = bars.candles.provenance
+    return CoinData(coin=coin, rows=facts.rows, first=facts.first, last=facts.last, content_hash=facts.content_hash)
 
 
 def moment(microseconds: int) -> datetime:
@@ -265,13 +310,13 @@ def moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC).replace(microsecond=microseconds % 1_000_000)
 
 
-def missing_needs(pool: Pool) -> frozenset[str]:
+def missing_needs(pool: CoinPool) -> frozenset[str]:
     """What these candles cannot give to any feature."""
     # No feature may take a sum over 24 hours for the hour's own volume.
     is_own = SOURCES[pool.source].volume_unit(pool.granularity) == "bar"
     return frozenset() if is_own else frozenset({"bar_volume"})
 
 
-def missing_errors(missing: Mapping[str, CryptocastError]) -> tuple[CoinError, ...]:
+def _left_out(missing: Mapping[str, CryptocastError]) -> tuple[CoinError, ...]:
     """The coins that could not be had, as a report names them."""
     return tuple(CoinError(coin=coin, error=str(error)) for coin, error in missing.items())

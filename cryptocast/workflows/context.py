@@ -2,7 +2,8 @@
 
 import getpass
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -10,8 +11,6 @@ from typing import Protocol
 from cryptocast.config import Config, Granularity, SourceChoice
 from cryptocast.data.store import CandleStore
 from cryptocast.registry import Registry
-
-__all__ = ["Context", "NoProgress", "Progress", "Selection", "login_name", "utc_now"]
 
 
 class Progress(Protocol):
@@ -41,6 +40,16 @@ class NoProgress:
 
     def end(self) -> None:
         """Shows nothing."""
+
+
+@contextmanager
+def steps(progress: Progress, task: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A piece of work of `total` steps; each is noted by calling what this gives."""
+    progress.begin(task, total)
+    try:
+        yield progress.step
+    finally:
+        progress.end()
 
 
 def utc_now() -> datetime:

@@ -20,9 +20,8 @@ from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.kinds import LIBRARIES
 from cryptocast.net import Unreachable
 from cryptocast.registry import PRODUCTION, Registry
+from cryptocast.workflows.feature_sets import outdated_versions
 from cryptocast.workflows.market_data.inventory import check_store, list_store
-
-__all__ = ["Check", "DoctorReport", "Probe", "Status", "examine", "probe_upstream"]
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 Probe: TypeAlias = Callable[[Config, str | None], str]
@@ -35,7 +34,7 @@ TOO_LITTLE_BYTES: Final = 20_000_000
 SHOWN_FINDINGS: Final = 3
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class DoctorCheck(msgspec.Struct, frozen=True, kw_only=True):
     """One finding: what was looked at, how it is, and what to do about it (null where there is nothing to do)."""
 
     name: str
@@ -51,7 +50,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["cryptocast.doctor/1"] = "cryptocast.doctor/1"
     status: Status
     exit_code: int
-    checks: tuple[Check, ...]
+    checks: tuple[DoctorCheck, ...]
 
 
 def examine(
@@ -73,7 +72,7 @@ def examine(
     checks = [
         _settings(config_path, folder or Path.cwd(), environ),
         *_store(config),
-        _registry(config),
+        *_registry(config),
         *_sources(config, environ),
         _token(config, environ),
         *([_network(config, probe, environ)] if probe is not None else []),
@@ -92,46 +91,46 @@ def probe_upstream(config: Config, api_key: str | None = None) -> str:
     return "nothing is fetched" if source is None else source.probe(config, api_key)
 
 
-def _report(checks: list[Check]) -> DoctorReport:
+def _report(checks: list[DoctorCheck]) -> DoctorReport:
     failed = [check for check in checks if check.status == "fail"]
     worst: Status = "fail" if failed else "warn" if any(check.status == "warn" for check in checks) else "ok"
     return DoctorReport(status=worst, exit_code=failed[0].exit_code if failed else 0, checks=tuple(checks))
 
 
-def _ok(name: str, found: str, then: str | None = None) -> Check:
-    return Check(name=name, status="ok", found=found, next=then)
+def _ok(name: str, words: str, then: str | None = None) -> DoctorCheck:
+    return DoctorCheck(name=name, status="ok", found=words, next=then)
 
 
-def _warn(name: str, found: str, then: str | None = None) -> Check:
-    return Check(name=name, status="warn", found=found, next=then)
+def _warn(name: str, words: str, then: str | None = None) -> DoctorCheck:
+    return DoctorCheck(name=name, status="warn", found=words, next=then)
 
 
-def _fail(name: str, found: str, then: str | None, error: CryptocastError | type[CryptocastError]) -> Check:
-    return Check(name=name, status="fail", found=found, next=then, exit_code=error.exit_code)
+def _fail(name: str, words: str, then: str | None, error: CryptocastError | type[CryptocastError]) -> DoctorCheck:
+    return DoctorCheck(name=name, status="fail", found=words, next=then, exit_code=error.exit_code)
 
 
-def _settings(config_path: Path | None, folder: Path, environ: Mapping[str, str]) -> Check:
+def _settings(config_path: Path | None, folder: Path, environ: Mapping[str, str]) -> DoctorCheck:
     path = config_path or folder / "config.toml"
-    said = f"read from {path}" if path.is_file() else "built-in defaults: there is no config.toml here"
+    words = f"read from {path}" if path.is_file() else "built-in defaults: there is no config.toml here"
     overrides = sorted(name for name in environ if re.fullmatch(r"CRYPTOCAST_[A-Z0-9]+__[A-Z0-9_]+", name))
-    return _ok("settings", said + (f"; overridden by {', '.join(overrides)}" if overrides else ""))
+    return _ok("settings", words + (f"; overridden by {', '.join(overrides)}" if overrides else ""))
 
 
-def _store(config: Config) -> Iterator[Check]:
+def _store(config: Config) -> Iterator[DoctorCheck]:
     """The folder, and the candles in it."""
     path = config.store.path
     remedy = "Give the folder the rights to write, or name another: [store] path."
     there = path.exists()
     refusal = write_refusal(path)
     if refusal is not None:
-        found = f"{path} cannot be written: {refusal}" if there else f"{path} cannot be made: {refusal}"
-        yield _fail("store", found, remedy, DataError)
+        problem = f"{path} cannot be written: {refusal}" if there else f"{path} cannot be made: {refusal}"
+        yield _fail("store", problem, remedy, DataError)
         return
     yield _ok("store", f"{path} can be read and written" if there else f"{path} is not there yet and will be made")
     yield _candles(config)
 
 
-def _candles(config: Config) -> Check:
+def _candles(config: Config) -> DoctorCheck:
     try:
         checked = check_store(config)
     except CryptocastError as error:
@@ -149,19 +148,28 @@ def _candles(config: Config) -> Check:
     )
 
 
-def _registry(config: Config) -> Check:
+def _registry(config: Config) -> Iterator[DoctorCheck]:
+    """The registry, and whether its versions in use can be asked."""
     try:
         registry = Registry.open(config.store.path, create=False, gate=config.gate)
         problems = [f"{finding.where}: {finding.problem}" for finding in registry.verify()]
         versions = () if problems else registry.versions()
+        outdated = () if problems else outdated_versions(registry, config)
     except CryptocastError as error:
-        return _fail("registry", str(error), None, error)
+        yield _fail("registry", str(error), None, error)
+        return
     if problems:
-        return _fail("registry", _some(problems), "See cryptocast registry verify.", RegistryError)
+        yield _fail("registry", _some(problems), "See cryptocast registry verify.", RegistryError)
+        return
     if not versions:
-        return _ok("registry", "no versions yet: the baseline answers", f"cryptocast train {config.data.coins[0]}")
+        yield _ok("registry", "no versions yet: the baseline answers", f"cryptocast train {config.data.coins[0]}")
+        return
     production = sum(PRODUCTION in version.aliases for version in versions)
-    return _ok("registry", f"versions: {len(versions)}, in production: {production}; every hash and reference right")
+    yield _ok("registry", f"versions: {len(versions)}, in production: {production}; every hash and reference right")
+    if outdated:
+        names = ", ".join(f"{version.name} ({version.key.source})" for version in outdated)
+        words = f"fitted on other features than there are now, so that the baseline answers for them: {names}"
+        yield _warn("versions", words, "cryptocast train --outdated")
 
 
 def _some(problems: list[str]) -> str:
@@ -169,22 +177,22 @@ def _some(problems: list[str]) -> str:
     return " ".join(problems[:SHOWN_FINDINGS]) + (f" And {more} more." if more > 0 else "")
 
 
-def _sources(config: Config, environ: Mapping[str, str]) -> Iterator[Check]:
+def _sources(config: Config, environ: Mapping[str, str]) -> Iterator[DoctorCheck]:
     """What each source needs before it can be fetched from."""
     for source in SOURCES.values():
-        for found in source.findings(config, environ):
-            yield Check(name=found.name, status=found.status, found=found.found, next=found.next)
+        for finding in source.findings(config, environ):
+            yield DoctorCheck(name=finding.name, status=finding.status, found=finding.summary, next=finding.next)
 
 
-def _token(config: Config, environ: Mapping[str, str]) -> Check:
-    given, host = bool(environ.get(TOKEN, "").strip()), config.serve.host
-    if not given and host not in LOOPBACK:
-        found = f"[serve] host is {host}, open to other machines, and {TOKEN} is not set: serve will refuse"
-        return _warn("token", found, f'Set {TOKEN}, or [serve] host = "127.0.0.1".')
-    return _ok("token", f"{TOKEN} is set" if given else f"none: serve listens on {host} only")
+def _token(config: Config, environ: Mapping[str, str]) -> DoctorCheck:
+    is_set, host = bool(environ.get(TOKEN, "").strip()), config.serve.host
+    if not is_set and host not in LOOPBACK:
+        words = f"[serve] host is {host}, open to other machines, and {TOKEN} is not set: serve will refuse"
+        return _warn("token", words, f'Set {TOKEN}, or [serve] host = "127.0.0.1".')
+    return _ok("token", f"{TOKEN} is set" if is_set else f"none: serve listens on {host} only")
 
 
-def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Check:
+def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> DoctorCheck:
     try:
         return _ok("network", probe(config, environ.get(API_KEY, "").strip() or None))
     except UsageError as error:
@@ -196,11 +204,11 @@ def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Check:
         )
         return _warn("network", str(error), remedy)
     except CryptocastError as error:
-        remedy = "Wait some minutes and look again; until then commands rest on the store, else on the sample."
+        remedy = "Wait some minutes and look again; until then commands use the store, else on the sample."
         return _warn("network", str(error), remedy)
 
 
-def _libraries() -> Iterator[Check]:
+def _libraries() -> Iterator[DoctorCheck]:
     """The versions of what cryptocast was installed with, and whether all of it is there."""
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     try:
@@ -212,8 +220,8 @@ def _libraries() -> Iterator[Check]:
     # Those with a condition may be left out on this system.
     missing = [name for name, text in zip(names, required, strict=True) if ";" not in text and not _version(name)]
     if missing:
-        found = f"{python}; not installed: {', '.join(missing)}"
-        yield _fail("libraries", found, "Install cryptocast again.", CryptocastError)
+        words = f"{python}; not installed: {', '.join(missing)}"
+        yield _fail("libraries", words, "Install cryptocast again.", CryptocastError)
         return
     listed = ", ".join(f"{name} {_version(name)}" for name in ("cryptocast", *LIBRARIES))
     yield _ok("libraries", f"{listed}; {python}")
@@ -226,10 +234,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _disk(config: Config) -> Check:
+def _disk(config: Config) -> DoctorCheck:
     free = shutil.disk_usage(nearest_folder(config.store.path)).free
-    said = f"{free / 1e9:,.1f} GB free where the store is"
+    words = f"{free / 1e9:,.1f} GB free where the store is"
     remedy = "Make room, or move [store] path."
     if free < TOO_LITTLE_BYTES:
-        return _fail("disk", said, remedy, DataError)
-    return _warn("disk", said, remedy) if free < LITTLE_BYTES else _ok("disk", said)
+        return _fail("disk", words, remedy, DataError)
+    return _warn("disk", words, remedy) if free < LITTLE_BYTES else _ok("disk", words)

@@ -12,10 +12,8 @@ from uuid import uuid4
 
 from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import UpstreamError, UsageError
-from cryptocast.evaluation.walk_forward import Done, Job, Spread, in_turn
+from cryptocast.evaluation.walk_forward import FitOutput, Job, ParallelMap, in_turn
 from cryptocast.features.matrix import Matrix
-
-__all__ = ["Engine", "EngineKind", "dask_client", "spread_on"]
 
 EngineKind: TypeAlias = Literal["local", "dask"]
 log = logging.getLogger(__name__)
@@ -24,7 +22,7 @@ AGAIN_S: Final = 1.0
 SENDINGS: Final = 3
 SENDING_S: Final = 45.0
 SENDING_BYTES_A_SECOND: Final = 2e6  # a slow network
-Work: TypeAlias = Callable[[Matrix, Job], Done]
+Work: TypeAlias = Callable[[Matrix, Job], FitOutput]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Engine:
 
 
 @contextmanager
-def spread_on(engine: Engine) -> Iterator[Spread]:
+def spread_on(engine: Engine) -> Iterator[ParallelMap]:
     """The parallel map of the engine; its connections end with the block.
 
     Every fit has one thread there, so that its numbers do not depend on where it was made. Raises UsageError without
@@ -65,7 +63,7 @@ class _Joblib:
 
     backend: dict[str, Any]
 
-    def __call__(self, work: Work, matrix: Matrix, jobs: Sequence[Job]) -> Iterator[Done]:
+    def __call__(self, work: Work, matrix: Matrix, jobs: Sequence[Job]) -> Iterator[FitOutput]:
         import joblib
 
         if not jobs:
@@ -75,10 +73,10 @@ class _Joblib:
         if where["backend"] == "dask":
             where = {"backend": _on_cluster(where["client"], matrix, 2.0 * matrix.features.nbytes)}
         with joblib.parallel_config(**where):
-            found = joblib.Parallel(return_as="generator", batch_size=1)(
+            results = joblib.Parallel(return_as="generator", batch_size=1)(
                 joblib.delayed(work)(matrix, replace(job, threads=1)) for job in jobs
             )
-        return cast("Iterator[Done]", found)
+        return cast("Iterator[FitOutput]", results)
 
 
 def _on_cluster(client: Any, shared: object, size: float, *, patience_s: float = SENDING_S) -> Any:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import cryptocast
 
-__all__ = ["code_version", "library_versions", "platform_name"]
-
 
 @cache
 def code_version() -> str:
@@ -24,13 +22,13 @@ def code_version() -> str:
 
 def library_versions(names: tuple[str, ...]) -> dict[str, str]:
     """Installed versions of the libraries that decide the numbers; those not installed are left out."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def platform_name() -> str:

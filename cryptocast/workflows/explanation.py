@@ -6,19 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryptocast.errors import ModelError
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Version
-from cryptocast.workflows.coin_pool import Pool
+from cryptocast.workflows.coin_pool import CoinPool
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.forecast import pool_of_fit, served_matrix
 
-__all__ = ["Explained", "explain"]
-
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class ShapValues:
     """By feature, in logs of the volatility, the mean over horizons: typical, the mean size over `bars` recent bars;
     latest, what the last bar's value adds."""
 
@@ -28,22 +26,22 @@ class Explained:
 
 
 def explain(
-    context: Context, asked: Resolved, pool: Pool, version: Version, files: Mapping[str, bytes], *, rows: int
-) -> Explained:
+    context: Context, request: Resolved, pool: CoinPool, version: Version, files: Mapping[str, bytes], *, rows: int
+) -> ShapValues:
     """The SHAP values of a version on the last `rows` bars of its coin. Raises ModelError if it cannot be asked."""
     from cryptocast.models.boosting import LightGBMForecaster  # loads LightGBM
 
     features = feature_set_of(version, context.config)
-    model = Calibrated.load(files, forecaster_type(version.manifest.kind))
+    model = CalibratedForecaster.load(files, forecaster_type(version.manifest.kind))
     if not isinstance(model.inner, LightGBMForecaster):
         raise ModelError(f"{version.name} is no lightgbm: only trees have these values.")
-    whole, _ = pool_of_fit(context, asked, pool, version)
+    whole, _ = pool_of_fit(context, request, pool, version)
     matrix = served_matrix(model, whole, version.manifest.horizons, features, rows=rows)
     own = np.flatnonzero(matrix.coin_names == version.key.coin)[-rows:]
     shares = model.inner.contributions(matrix.rows(own))[:, :, :-1]
     names = model.inner.feature_names
     typical, latest = np.abs(shares).mean(axis=(0, 1)), shares[-1].mean(axis=0)
-    return Explained(
+    return ShapValues(
         typical=dict(zip(names, typical.tolist(), strict=True)),
         latest=dict(zip(names, latest.tolist(), strict=True)),
         bars=len(own),

@@ -12,8 +12,6 @@ from cryptocast.data.tables import TABLE_SUFFIXES, write_table
 from cryptocast.errors import UsageError
 from cryptocast.workflows.reports import CoinForecast, Fallback, ForecastDocument, HorizonForecast
 
-__all__ = ["FORECAST_SUFFIXES", "check_forecast_path", "write_forecast"]
-
 FORECAST_SUFFIXES: Final = (*TABLE_SUFFIXES, ".json")
 # What stands in a row beside the intervals, and comes from the horizon; the rest of the row is the coin's.
 OF_HORIZON: Final = ("horizon", "target_time", "median", "mean", "volatility", "p_up", "confidence", "evidence")

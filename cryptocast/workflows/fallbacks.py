@@ -5,8 +5,6 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["PASSING", "Fallback", "FallbackCode", "sentence"]
-
 
 class FallbackCode(StrEnum):
     """What kept a model from answering."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from cryptocast.config import Config
 from cryptocast.errors import ConfigError, ModelError
 from cryptocast.features.own import FeatureSet, catalogue_set, with_own
-from cryptocast.registry import Version
+from cryptocast.registry import CHALLENGER, PRODUCTION, Registry, Version
 
-__all__ = ["FeatureSet", "catalogue_set", "feature_set", "feature_set_of"]
+__all__ = ["FeatureSet", "catalogue_set", "feature_set", "feature_set_of", "is_outdated", "outdated_versions"]
 
 
 def feature_set(config: Config) -> FeatureSet:
@@ -29,19 +29,35 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
         return catalogue
     manifest = version.manifest
     own = [name for name in (*manifest.features, *manifest.dropped) if name not in catalogue.names]
-    anew = f"train anew: cryptocast train {version.key.coin}"
+    anew = "train anew: cryptocast train --outdated"
     if not own:
         raise ModelError(f"it was fitted on features that this release computes differently; {anew}")
-    fitted = f"it was fitted on {', '.join(own)} beside the catalogue"
+    words = f"it was fitted on {', '.join(own)} beside the catalogue"
     if not config.features.file:
-        raise ModelError(f"{fitted}, and [features] file names no file now; name it again, or {anew}")
+        raise ModelError(f"{words}, and [features] file names no file now; name it again, or {anew}")
     try:
-        found = feature_set(config)
+        features = feature_set(config)
     except ConfigError as error:
-        raise ModelError(f"{fitted}, and now: {error}") from error
-    if manifest.feature_hash != found.digest:
-        raise ModelError(f"{fitted}, and {found.origin} (or this release) has changed since; put it back, or {anew}")
-    return found
+        raise ModelError(f"{words}, and now: {error}") from error
+    if manifest.feature_hash != features.digest:
+        raise ModelError(f"{words}, and {features.origin} (or this release) has changed since; put it back, or {anew}")
+    return features
+
+
+def is_outdated(version: Version, config: Config) -> bool:
+    """Whether nobody can ask it any more, as its features are computed differently now."""
+    try:
+        feature_set_of(version, config)
+    except ModelError:
+        return True
+    return False
+
+
+def outdated_versions(registry: Registry, config: Config) -> tuple[Version, ...]:
+    """The versions in use, production before challengers, that cannot be asked any more."""
+    in_use = [version for alias in (PRODUCTION, CHALLENGER) for version in registry.versions(alias=alias)]
+    each = {(version.key, version.number): version for version in in_use}
+    return tuple(version for version in each.values() if is_outdated(version, config))
 
 
 def _text(path: Path) -> str:

@@ -16,13 +16,14 @@ from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import CryptocastError, UsageError
 from cryptocast.features.audit import AuditCheck, AuditReport
 from cryptocast.features.builder import required_history
-from cryptocast.registry import Version
+from cryptocast.features.catalogue import Feature
+from cryptocast.registry import Version, VersionReference
 from cryptocast.workflows.audits import audit_pool, raise_for_leaks
 from cryptocast.workflows.cluster import spread_table
-from cryptocast.workflows.coin_pool import Pool, data_used, feature_table, gather, matrix_of, pool_of
-from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, pool_of, pool_rows
+from cryptocast.workflows.context import Context, Selection, steps
 from cryptocast.workflows.engines import Engine
-from cryptocast.workflows.explanation import Explained, explain
+from cryptocast.workflows.explanation import ShapValues, explain
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.reports import CoinError, DataUsed
 
@@ -32,10 +33,10 @@ __all__ = [
     "Catalogue",
     "Engine",
     "FeatureFacts",
+    "FeatureImportance",
     "FeatureRow",
     "FeatureRows",
     "FeatureWeight",
-    "Importance",
     "audit_features",
     "catalogue",
     "feature_importance",
@@ -111,7 +112,7 @@ class FeatureWeight(msgspec.Struct, frozen=True, kw_only=True):
     latest: float | None = None
 
 
-class Importance(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureImportance(msgspec.Struct, frozen=True, kw_only=True):
     """The features of one version, the most used first. They say what was used, not what predicts.
 
     shap_bars: recent bars of the coin behind the SHAP values; shap_note: why there are none. dropped: features that the
@@ -131,29 +132,22 @@ class Importance(msgspec.Struct, frozen=True, kw_only=True):
 
 def catalogue(config: Config, family: str | None = None) -> Catalogue:
     """The catalogue, and what the settings add. Raises UsageError for a family that it does not have."""
-    known = feature_set(config)
+    features = feature_set(config)
     families: dict[str, int] = defaultdict(int)
-    for feature in known.features:
+    for feature in features.features:
         families[feature.family] += 1
     if family is not None and family not in families:
         raise UsageError(f"There is no family of features {family!a}. Choose among {', '.join(families)}.")
     return Catalogue(
-        feature_hash=known.digest,
+        feature_hash=features.digest,
         families=dict(families),
-        features=tuple(
-            FeatureFacts(
-                name=feature.name,
-                family=feature.family,
-                warmup=feature.warmup,
-                memory=feature.memory,
-                unit=feature.unit,
-                needs=tuple(sorted(feature.needs)),
-                source=feature.source,
-            )
-            for feature in known.features
-            if family in (None, feature.family)
-        ),
+        features=tuple(_facts(feature) for feature in features.features if family in (None, feature.family)),
     )
+
+
+def _facts(feature: Feature) -> FeatureFacts:
+    names = (name for name in FeatureFacts.__struct_fields__ if name != "needs")
+    return FeatureFacts(needs=tuple(sorted(feature.needs)), **{name: getattr(feature, name) for name in names})
 
 
 def latest_features(context: Context, selection: Selection, engine: Engine | None = None) -> FeatureRows:
@@ -161,16 +155,16 @@ def latest_features(context: Context, selection: Selection, engine: Engine | Non
 
     engine: where to compute them, here unless given.
     """
-    known = feature_set(context.config)
-    tail = required_history(known.features) + 1
-    return _rows(context, _pools(context, selection), known, tail=tail, engine=engine)[0]
+    features = feature_set(context.config)
+    tail = required_history(features.features) + 1
+    return _rows(context, _pools(context, selection), features, tail=tail, engine=engine)[0]
 
 
 def save_features(context: Context, selection: Selection, path: Path, engine: Engine | None = None) -> FeatureRows:
     """The same, and the whole table of the named coins, candles beside features, as .csv or .parquet."""
     check_table_path(path)
-    known = feature_set(context.config)
-    rows, table = _rows(context, _pools(context, selection), known, tail=None, engine=engine)
+    features = feature_set(context.config)
+    rows, table = _rows(context, _pools(context, selection), features, tail=None, engine=engine)
     write_table(table, path)
     return msgspec.structs.replace(rows, written=str(path), written_rows=table.height)
 
@@ -186,14 +180,11 @@ def audit_features(context: Context, selection: Selection) -> AuditReport:
         sources = ", ".join(pool.source for pool in pools)
         raise UsageError(f"An audit looks at one source at a time, and these coins have {sources}. Set --source.")
     (pool,) = pools
-    known = feature_set(config)
-    context.progress.begin("audit", 2)
-    table = feature_table(pool, known.features)
-    matrix = matrix_of(table, pool, config.horizons(pool.granularity), known.names)
-    context.progress.step("features")
-    report = audit_pool(config, pool, known, matrix, cuts=AUDIT_CUTS)
-    context.progress.step(", ".join(pool.coins))
-    context.progress.end()
+    with steps(context.progress, "audit", 2) as step:
+        rows = pool_rows(pool, feature_set(config), config.horizons(pool.granularity))
+        step("features")
+        report = audit_pool(config, rows, cuts=AUDIT_CUTS)
+        step(", ".join(pool.coins))
     return report
 
 
@@ -202,84 +193,86 @@ def refuse_findings(context: Context, report: AuditReport) -> None:
     raise_for_leaks(report, feature_set(context.config))
 
 
-def feature_importance(context: Context, selection: Selection) -> Importance:
+def feature_importance(context: Context, selection: Selection) -> FeatureImportance:
     """What the first named coin's lightgbm leans on: the one in production, else the newest.
 
     Gain is read from the saved trees; SHAP values are LightGBM's own, on the coin's recent bars. Raises RegistryError
     if there is no version.
     """
-    asked = selection.resolved(context.config)
-    one = replace(asked, coins=asked.coins[:1])
-    (pool,) = gather(context, one, pool=(), fetch_allowed=False)
+    request = selection.resolved(context.config)
+    request = replace(request, coins=request.coins[:1])
+    (pool,) = gather(context, request, pool=(), fetch_allowed=False)
     registry = context.registry(create=False)
-    version = registry.get(f"{one.coins[0]}/lightgbm", source=pool.source, vs=asked.vs, granularity=asked.granularity)
+    reference = VersionReference(request.coins[0], "lightgbm")
+    version = registry.get(reference, pool.market)
     files = registry.load_files(version.fit_id)
     weights = _weights(version, files, catalogue(context.config))
-    used = {weight.name for weight in weights}
+    names = {weight.name for weight in weights}
     note, bars = None, 0
     try:
-        explained = explain(context, one, pool, version, files, rows=SHAP_BARS)
+        explained = explain(context, request, pool, version, files, rows=SHAP_BARS)
         weights, bars = [_explained(weight, explained) for weight in weights], explained.bars
     except CryptocastError as error:
         note = f"SHAP values could not be computed: {error}"
-    return Importance(
+    return FeatureImportance(
         version=version.name,
         source=pool.source,
         trained_at=version.manifest.trained_at,
         features=tuple(weights),
-        unused=tuple(name for name in version.manifest.features if name not in used),
+        unused=tuple(name for name in version.manifest.features if name not in names),
         dropped=dict(version.manifest.dropped),
         shap_bars=bars,
         shap_note=note,
     )
 
 
-def _explained(weight: FeatureWeight, explained: Explained) -> FeatureWeight:
+def _explained(weight: FeatureWeight, explained: ShapValues) -> FeatureWeight:
     typical, latest = explained.typical[weight.name], explained.latest[weight.name]
     return msgspec.structs.replace(weight, shap=typical, latest=latest)
 
 
-def _pools(context: Context, selection: Selection) -> tuple[Pool, ...]:
+def _pools(context: Context, selection: Selection) -> tuple[CoinPool, ...]:
     return gather(context, selection.resolved(context.config), pool=pool_of(context.config))
 
 
 def _rows(
-    context: Context, pools: tuple[Pool, ...], known: FeatureSet, *, tail: int | None, engine: Engine | None
+    context: Context, pools: tuple[CoinPool, ...], features: FeatureSet, *, tail: int | None, engine: Engine | None
 ) -> tuple[FeatureRows, pl.DataFrame]:
     """The latest rows of the named coins, and their whole tables below each other."""
     tables = []
     for pool in pools:
         # The whole pool, since features of the market look at all of its coins; then those that were named.
-        table = _table(context, pool, known, tail=tail, engine=engine)
+        table = _table(context, pool, features, tail=tail, engine=engine)
         tables.append(table.filter(pl.col("coin").is_in(list(pool.named))))
     table = pl.concat(tables)
     latest = table.group_by("coin", maintain_order=True).last()
     rows = tuple(
-        FeatureRow(coin=row["coin"], close_time=row["close_time"], values={name: row[name] for name in known.names})
+        FeatureRow(coin=row["coin"], close_time=row["close_time"], values={name: row[name] for name in features.names})
         for row in latest.iter_rows(named=True)
     )
     report = FeatureRows(
         granularity=pools[0].granularity,
         vs=pools[0].vs,
-        feature_hash=known.digest,
-        data=tuple(used for pool in pools for used in data_used(pool) if used.coin in pool.named),
+        feature_hash=features.digest,
+        data=tuple(row for pool in pools for row in data_used(pool) if row.coin in pool.named),
         left_out=tuple(dict.fromkeys(error for pool in pools for error in pool.left_out)),
         rows=rows,
     )
     return report, table
 
 
-def _table(context: Context, pool: Pool, known: FeatureSet, *, tail: int | None, engine: Engine | None) -> pl.DataFrame:
+def _table(
+    context: Context, pool: CoinPool, features: FeatureSet, *, tail: int | None, engine: Engine | None
+) -> pl.DataFrame:
     if engine is not None and engine.kind == "dask":
-        return spread_table(engine, pool, known, tail=tail, progress=context.progress)
-    context.progress.begin("features", 1)
-    table = feature_table(pool, known.features, tail=tail)
-    context.progress.step(pool.source)
-    context.progress.end()
+        return spread_table(engine, pool, features, tail=tail, progress=context.progress)
+    with steps(context.progress, "features", 1) as step:
+        table = feature_table(pool, features.features, tail=tail)
+        step(pool.source)
     return table
 
 
-def _weights(version: Version, files: Mapping[str, bytes], known: Catalogue) -> list[FeatureWeight]:
+def _weights(version: Version, files: Mapping[str, bytes], whole: Catalogue) -> list[FeatureWeight]:
     """The used features by their share of the gain, largest first."""
     gain: dict[int, float] = defaultdict(float)
     splits: dict[int, int] = defaultdict(int)
@@ -290,7 +283,7 @@ def _weights(version: Version, files: Mapping[str, bytes], known: Catalogue) -> 
             gain[feature] += value
             splits[feature] += 1
     total = sum(gain.values()) or 1.0
-    names, families = version.manifest.features, {facts.name: facts.family for facts in known.features}
+    names, families = version.manifest.features, {facts.name: facts.family for facts in whole.features}
     return [
         FeatureWeight(name=names[at], family=families.get(names[at], "gone"), gain=gain[at] / total, splits=splits[at])
         for at in sorted(gain, key=lambda at: (-gain[at], at))

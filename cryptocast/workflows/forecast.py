@@ -6,39 +6,38 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
-from cryptocast.config import Granularity
+from cryptocast.arrays import FloatArray
+from cryptocast.config import Config, Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.features.builder import required_history, select_features
-from cryptocast.features.matrix import FloatArray, Matrix, build_matrix, volatility_rule
+from cryptocast.features.matrix import Matrix, build_matrix, volatility_rule
 from cryptocast.kinds import ALL_KINDS, TRAINABLE
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated, too_short
+from cryptocast.models.calibrated import CalibratedForecaster, too_short
 from cryptocast.models.interpolation import at_horizons, neighbours
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.models.recent_window import recent_bars
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
-from cryptocast.workflows.coin_pool import Pool, feature_table, gather, last_rows, moment, widen
+from cryptocast.times import as_datetime
+from cryptocast.workflows.coin_pool import CoinPool, Failures, feature_table, gather, last_rows, moment, widen
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
 from cryptocast.workflows.late_bars import bars_late, both_ends, from_late_bars
-from cryptocast.workflows.market_data.resolve import CoinBars, stale_after
-from cryptocast.workflows.online_calibration import Served, recalibrated, states_at
-from cryptocast.workflows.reports import AbSide, CoinError, CoinForecast, ForecastDocument, HorizonForecast, Interval
-
-__all__ = ["Forecaster", "Request", "describe", "forecast"]
+from cryptocast.workflows.market_data.resolve import CoinCandles, stale_after
+from cryptocast.workflows.online_calibration import LiveForecast, recalibrated, states_at
+from cryptocast.workflows.reports import AbSide, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
 log = logging.getLogger(__name__)
 
@@ -64,30 +63,48 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class LadderStep:
     """The model that answers, and why it is not the one asked for."""
 
     kind: str
-    version: Version | None
-    fallback: Fallback | None
+    version: Version | None = None
+    fallback: Fallback | None = None
     ab: AbSide | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What a version says at the last bar, at each horizon that was asked for.
+class CoinAnswer:
+    """A forecast of one row at each horizon of the request.
 
-    reasons: by horizon, why the baseline answers there. notices: what must be said about the pool.
+    reasons: by horizon, why the baseline answers there. outcomes: by horizon, how many live ones have moved the
+    intervals. notices: what must be said about the pool.
     """
 
     forecast: Forecast
-    reasons: Mapping[int, Fallback]
-    outcomes: Mapping[int, int]
-    notices: tuple[str, ...]
+    reasons: Mapping[int, Fallback] = field(default_factory=dict)
+    outcomes: Mapping[int, int] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Question:
+    """One coin of a request. late: bars that should have closed since the last one known."""
+
+    request: Request
+    bars: Resolved
+    registry: Registry
+    pool: CoinPool
+    coin: str
+    late: int
+
+    @property
+    def candles(self) -> CoinCandles:
+        """Of the coin."""
+        return self.pool.bars[self.coin]
 
 
 @dataclass(slots=True)
-class Forecaster:
+class ForecastMaker:
     """Makes forecasts, and keeps the models that it asked last. Not for several threads at once.
 
     breakers: by version, of those that failed lately.
@@ -95,7 +112,7 @@ class Forecaster:
 
     context: Context
     breakers: Breakers = field(init=False)
-    _loaded: OrderedDict[str, Calibrated] = field(default_factory=OrderedDict)
+    _loaded: OrderedDict[str, CalibratedForecaster] = field(default_factory=OrderedDict)
     # The last rows of each fit's pool, by fit and the candles behind them.
     _tables: OrderedDict[Hashable, tuple[Matrix, tuple[str, ...]]] = field(default_factory=OrderedDict)
 
@@ -103,92 +120,74 @@ class Forecaster:
         clock = self.context.clock
         self.breakers = Breakers(lambda name: Breaker(f"model {name}", ALONE, clock=clock))
 
-    def on(self, context: Context) -> "Forecaster":
+    def on(self, context: Context) -> "ForecastMaker":
         """One with the same models on other candles, for the same thread."""
-        other = Forecaster(context, self._loaded, self._tables)
+        other = ForecastMaker(context, self._loaded, self._tables)
         other.breakers = self.breakers
         return other
 
     def forecast(self, request: Request) -> ForecastDocument:
         """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
         config = self.context.config
-        asked = request.selection.resolved(config)
-        check_request(request, asked.granularity)
-        request = Request(
-            selection=request.selection,
+        bars = request.selection.resolved(config)
+        check_request(request, bars.granularity)
+        request = replace(
+            request,
             model=request.model or config.forecast.model,
-            horizons=tuple(sorted(request.horizons)) or config.horizons(asked.granularity),
+            horizons=tuple(sorted(request.horizons)) or config.horizons(bars.granularity),
             intervals=request.intervals or config.forecast.intervals,
-            version=request.version,
-            challenged=request.challenged,
         )
         registry = self.context.registry(create=False)
-        pools = gather(self.context, asked, pool=())
+        pools = gather(self.context, bars, pool=())
         answers: dict[str, CoinForecast] = {}
-        errors = {error.coin: error for pool in pools for error in pool.left_out}
-        failure: CryptocastError | None = None
+        failures = Failures(rows=[error for pool in pools for error in pool.left_out])
         for pool in pools:
             for coin in pool.named:
-                try:
-                    answers[coin] = self._one(request, asked, registry, pool, coin)
-                except CryptocastError as error:
-                    failure = failure or error
-                    errors[coin] = CoinError(coin=coin, error=str(error))
-        if failure is not None and not answers:
-            raise failure
+                late = bars_late(pool.bars[coin], bar_us=pool.bar_us, stale_bars=config.data.stale_after_bars)
+                with failures.of((coin,)):
+                    answers[coin] = self._one(_Question(request, bars, registry, pool, coin, late))
+        failures.raise_unless(answers)
+        errors = {error.coin: error for error in failures.rows}
         return ForecastDocument(
-            forecasts=tuple(answers[coin] for coin in asked.coins if coin in answers),
-            errors=tuple(errors[coin] for coin in asked.coins if coin in errors),
+            forecasts=tuple(answers[coin] for coin in bars.coins if coin in answers),
+            errors=tuple(errors[coin] for coin in bars.coins if coin in errors),
         )
 
-    def _one(self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str) -> CoinForecast:
-        bars, stale_bars = pool.bars[coin], self.context.config.data.stale_after_bars
-        late = bars_late(bars, bar_us=pool.bar_us, stale_bars=stale_bars)
-        chosen, answer = self._answering(request, asked, registry, pool, coin, late)
-        if chosen.version is None or answer is None:
-            horizons = request.horizons
-            made = _late(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
-            return describe(bars, chosen, made, request, pool.granularity, stale_bars, late=late)
+    def _one(self, question: _Question) -> CoinForecast:
+        config, registry = self.context.config, question.registry
+        choice, answer = self._answering(question)
+        if choice.version is None or answer is None:
+            pool, coin, horizons, late = question.pool, question.coin, question.request.horizons, question.late
+            forecast = _late(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
+            return describe(question.candles, choice, CoinAnswer(forecast), question.request, config, late=late)
         # The recipe that an archive names is its own claim.
-        version, foreign = chosen.version, chosen.version.hold_out.foreign
+        version, foreign = choice.version, choice.version.hold_out.foreign
         evidence = None if foreign else registry.evidence_for(version.key, version.manifest.recipe)
-        told = describe(
-            *(bars, chosen, answer.forecast, request, pool.granularity, stale_bars),
-            reasons=answer.reasons,
-            evidence=evidence,
-            outcomes=answer.outcomes,
-            late=late,
-        )
-        live = _degraded(registry.live_mark(chosen.version.key, chosen.version.number))
-        return msgspec.structs.replace(told, notices=(*told.notices, *answer.notices, *live))
+        live = _degraded(registry.live_mark(version.key, version.number))
+        answer = replace(answer, notices=(*answer.notices, *live))
+        return describe(question.candles, choice, answer, question.request, config, evidence, late=question.late)
 
-    def _answering(
-        self, request: Request, asked: Resolved, registry: Registry, pool: Pool, coin: str, late: int
-    ) -> tuple[Chosen, Answer | None]:
+    def _answering(self, question: _Question) -> tuple[LadderStep, CoinAnswer | None]:
         """The first step of the ladder that holds, with the reason why the one asked for does not."""
-        reason: Fallback | None = None
-        if late >= max(request.horizons):
-            return Chosen(BASELINE, None, None if request.model == BASELINE else _older(late)), None
-        for chosen in ladder(registry, VersionKey(coin, pool.market, ""), request):
-            reason = reason or chosen.fallback
-            if chosen.version is None:
+        request, reason = question.request, None
+        if question.late >= max(request.horizons):
+            return LadderStep(BASELINE, None, None if request.model == BASELINE else _older(question.late)), None
+        for step in ladder(question.registry, VersionKey(question.coin, question.pool.market, ""), request):
+            reason = reason or step.fallback
+            if step.version is None:
                 continue
-            outcome = self._asked(replace(chosen, fallback=reason), request, asked, registry, pool, late)
-            if isinstance(outcome, Answer):
-                return replace(chosen, fallback=reason), outcome
+            outcome = self._ask(step.version, step.ab, question)
+            if isinstance(outcome, CoinAnswer):
+                return replace(step, fallback=reason), outcome
             reason = reason or outcome
-        return Chosen(BASELINE, None, reason), None
+        return LadderStep(BASELINE, None, reason), None
 
-    def _asked(
-        self, chosen: Chosen, request: Request, asked: Resolved, registry: Registry, pool: Pool, late: int
-    ) -> Answer | Fallback:
+    def _ask(self, version: Version, ab: AbSide | None, question: _Question) -> CoinAnswer | Fallback:
         """What the version says, or why it says nothing. Raises the cause where this very version was named, and
         UsageError for a horizon that is beyond what it can be asked for."""
-        version = chosen.version
-        if version is None:
-            raise ValueError("no version to ask")
+        request, pool = question.request, question.pool
         beyond = self._beyond(version, request.horizons, pool.granularity)
-        if beyond and (chosen.ab is None or chosen.ab.side == "production"):
+        if beyond and (ab is None or ab.side == "production"):
             raise UsageError(
                 f"{version.name} was fitted for {_listed(version.manifest.horizons)} bars ahead and answers what lies "
                 f"between. {_listed(beyond)} is beyond the longest. Ask for at most {max(version.manifest.horizons)}."
@@ -196,29 +195,24 @@ class Forecaster:
         if beyond:
             return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
         tolerance_us = pool.bar_us * self.context.config.data.stale_after_bars
-        if (later := learned_later(version, pool.bars[version.key.coin], tolerance_us)) is not None:
+        if (later := learned_later(version, question.candles, tolerance_us)) is not None:
             if request.version is not None:
                 raise ModelError(f"{version.name} cannot answer: {later}.")
             return Fallback(code=FallbackCode.LATER_DATA, version=version.name, detail=later)
-        own = [horizon for horizon in request.horizons if horizon <= max(version.manifest.horizons)]
-        if not own:
+        if min(request.horizons) > max(version.manifest.horizons):
             return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
         if request.version is not None:
-            served: tuple[Served, tuple[str, ...]] | Fallback = self.by_version(registry, version, asked, pool)
-        else:
-            served = self._carefully(registry, version, asked, pool)
-        if isinstance(served, Fallback):
-            return served
-        return _answer(*served, version, pool, request.horizons, late)
+            live, notices = self.by_version(question.registry, version, question.bars, pool)
+            return _answer(live, notices, version, question)
+        outcome = self._ask_carefully(version, question)
+        return outcome if isinstance(outcome, Fallback) else _answer(*outcome, version, question)
 
     def _beyond(self, version: Version, horizons: Sequence[int], granularity: Granularity) -> list[int]:
         """Horizons that nobody could expect of the version: beyond its longest, and not in the settings either."""
         longest, usual = max(version.manifest.horizons), self.context.config.horizons(granularity)
         return [horizon for horizon in horizons if horizon > longest and horizon not in usual]
 
-    def _carefully(
-        self, registry: Registry, version: Version, asked: Resolved, pool: Pool
-    ) -> tuple[Served, tuple[str, ...]] | Fallback:
+    def _ask_carefully(self, version: Version, question: _Question) -> tuple[LiveForecast, tuple[str, ...]] | Fallback:
         """As `by_version`; what fails is a reason, and what fails again and again is left alone for a while."""
         try:
             permit = self.breakers(version.name).admit()
@@ -228,7 +222,7 @@ class Forecaster:
         detail: str | None = None
         with permit:
             try:
-                served = self.by_version(registry, version, asked, pool, on_stage=stages.append)
+                live = self.by_version(question.registry, version, question.bars, question.pool, on_stage=stages.append)
             except TooFewBarsError as error:
                 stages.append(FallbackCode.TOO_FEW_BARS)
                 detail = str(error)
@@ -240,7 +234,7 @@ class Forecaster:
                 took_long = self.context.clock() - permit.began >= ALONE.slow_call_s
                 permit.failed() if took_long else permit.succeeded()
                 self.breakers.drop_faultless(version.name)
-                return served
+                return live
             if stages[-1] in COUNTED:
                 permit.failed()
         self.breakers.drop_faultless(version.name)
@@ -250,11 +244,11 @@ class Forecaster:
         self,
         registry: Registry,
         version: Version,
-        asked: Resolved,
-        pool: Pool,
+        bars: Resolved,
+        pool: CoinPool,
         *,
         on_stage: Callable[[FallbackCode], None] = lambda _: None,
-    ) -> tuple[Served, tuple[str, ...]]:
+    ) -> tuple[LiveForecast, tuple[str, ...]]:
         """What the version says at the last bar of its coin, at all horizons that it was fitted for, and what must be
         said about it.
 
@@ -266,37 +260,37 @@ class Forecaster:
         on_stage(FallbackCode.ARTEFACT)
         model = self._load(registry, version)
         on_stage(FallbackCode.FEATURES)
-        matrix, notices = self._rows(model, version, asked, pool, features)
+        matrix, notices = self._rows(model, version, bars, pool, features)
         row = last_row(matrix, version.key.coin)
         on_stage(FallbackCode.EXCEPTION)
         baseline_at = [int(horizon) for horizon in version.calibration.state.get("baseline_at", {})]
-        fitted = model.predict(row, baseline_at=baseline_at)
+        forecast = model.predict(row, baseline_at=baseline_at)
         short = too_short(row, model.least_blocks)[0]
         by_baseline = {*baseline_at, *matrix.horizons[short].tolist()}
         on_stage(FallbackCode.ARTEFACT)  # what it has learned since the fit belongs to it
-        states = states_at(registry, version, moment(int(fitted.issued_at[0])))
-        return recalibrated(fitted, states, by_baseline), notices
+        states = states_at(registry, version, moment(int(forecast.issued_at[0])))
+        return recalibrated(forecast, states, by_baseline), notices
 
     def _rows(
-        self, model: Calibrated, version: Version, asked: Resolved, pool: Pool, features: FeatureSet
+        self, model: CalibratedForecaster, version: Version, bars: Resolved, pool: CoinPool, features: FeatureSet
     ) -> tuple[Matrix, tuple[str, ...]]:
         """The last rows of the coins of the fit, and what must be said about those that could not be had."""
-        whole, lost = pool_of_fit(self.context, asked, pool, version)
-        candles = tuple((coin, bars.candles.provenance.content_hash) for coin, bars in whole.bars.items())
-        known = (version.fit_id, candles, lost)
-        if known not in self._tables:
+        whole, lost = pool_of_fit(self.context, bars, pool, version)
+        hashes = tuple((coin, one.candles.provenance.content_hash) for coin, one in whole.bars.items())
+        key = (version.fit_id, hashes, lost)
+        if key not in self._tables:
             notice = f"{', '.join(lost)} of the fit's pool could not be had: features of the market lack it"
             horizons, names = version.manifest.horizons, version.manifest.features
             table = served_matrix(model, whole, horizons, features, names=names)
-            self._tables[known] = (table, (notice,) if lost else ())
+            self._tables[key] = (table, (notice,) if lost else ())
             while len(self._tables) > MAX_TABLES:
                 self._tables.popitem(last=False)
-        return self._tables[known]
+        return self._tables[key]
 
-    def _load(self, registry: Registry, version: Version) -> Calibrated:
+    def _load(self, registry: Registry, version: Version) -> CalibratedForecaster:
         if version.fit_id not in self._loaded:
             files = registry.load_files(version.fit_id)
-            self._loaded[version.fit_id] = Calibrated.load(files, forecaster_type(version.manifest.kind))
+            self._loaded[version.fit_id] = CalibratedForecaster.load(files, forecaster_type(version.manifest.kind))
             while len(self._loaded) > MAX_MODELS:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(version.fit_id)
@@ -305,7 +299,7 @@ class Forecaster:
 
 def forecast(context: Context, request: Request) -> ForecastDocument:
     """The forecast now, for a command or a notebook."""
-    return Forecaster(context).forecast(request)
+    return ForecastMaker(context).forecast(request)
 
 
 def check_request(request: Request, granularity: Granularity) -> None:
@@ -321,49 +315,52 @@ def check_request(request: Request, granularity: Granularity) -> None:
         raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
 
 
-def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[Chosen]:
+def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[LadderStep]:
     """The versions to ask, the first that answers counts: the one referred to, or production of the kind asked for (the
     best one for `auto`), then the best other ones. Of an A/B test the side of whoever asks, then production.
 
     A step without a version says why the one asked for is not there. None for `baseline`, which needs no version.
     """
     if request.version is not None:
-        version = registry.get(request.version, source=key.source, vs=key.vs, granularity=key.granularity)
-        if msgspec.structs.replace(version.key, kind="") != msgspec.structs.replace(key, kind=""):
+        version = registry.get(request.version, key.market)
+        if (version.key.coin, version.key.market) != (key.coin, key.market):
             raise UsageError(f"{version.name} is a version of {version.key}, not of {key.coin} on these bars.")
-        yield Chosen(version.key.kind, version, None)
+        yield LadderStep(version.key.kind, version)
         return
     if request.model == BASELINE:
         return
     where = f"{key.coin} is in production on {key.source} bars"
-    asked = None if request.model in (None, "auto") else request.model
-    first = None if asked is None else registry.alias(msgspec.structs.replace(key, kind=asked), PRODUCTION)
-    if asked is not None and first is None:
-        detail = f"no {asked} of {where}; train one: cryptocast train {key.coin} --model {asked}"
-        yield Chosen(asked, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
-    if first is not None:
-        yield from _by_side(registry, first, request.challenged)
-    best = registry.best(key.coin, source=key.source, vs=key.vs, granularity=key.granularity)
-    if best is not None and best.key.kind != asked:
-        yield from _by_side(registry, best, request.challenged)
-    is_empty = best is None
-    for kind in TRAINABLE:
-        done = kind == asked or (best is not None and kind == best.key.kind)
-        other = None if done else registry.alias(msgspec.structs.replace(key, kind=kind), PRODUCTION)
-        if other is not None:
+    is_empty = True
+    for kind in _kinds(registry, key, request.model):
+        version_of_kind = registry.alias(msgspec.structs.replace(key, kind=kind), PRODUCTION)
+        if version_of_kind is not None:
             is_empty = False
-            yield from _by_side(registry, other, request.challenged)
-    if is_empty and asked is None:
-        yield Chosen(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
+            yield from _by_side(registry, version_of_kind, request.challenged)
+        elif kind == request.model:
+            detail = f"no {kind} of {where}; train one: cryptocast train {key.coin} --model {kind}"
+            yield LadderStep(kind, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
+    if is_empty and request.model in (None, "auto"):
+        yield LadderStep(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
 
 
-def learned_later(version: Version, bars: CoinBars, tolerance_us: int) -> str | None:
+def _kinds(registry: Registry, key: VersionKey, model: str | None) -> Iterator[str]:
+    """The kinds in the order in which they are asked: the one that is named, the best, the others."""
+    first = () if model is None or model == "auto" else (model,)
+    yield from first
+    best = registry.best(key.coin, key.market)
+    if best is not None and best.key.kind not in first:
+        first = (*first, best.key.kind)
+        yield best.key.kind
+    yield from (kind for kind in TRAINABLE if kind not in first)
+
+
+def learned_later(version: Version, candles: CoinCandles, tolerance_us: int) -> str | None:
     """That the version learned from bars after the last one of these, if it did: a forecast as of a past moment must
     not rest on what was learned after it."""
-    learned, as_of = max(data.last for data in version.manifest.coins), bars.candles.provenance.last
-    if learned <= as_of + timedelta(microseconds=tolerance_us):
+    last, as_of = max(data.last for data in version.manifest.coins), candles.candles.provenance.last
+    if last <= as_of + timedelta(microseconds=tolerance_us):
         return None
-    return f"it learned from bars up to {learned:%Y-%m-%d %H:%M}, and this forecast is as of {as_of:%Y-%m-%d %H:%M}"
+    return f"it learned from bars up to {last:%Y-%m-%d %H:%M}, and this forecast is as of {as_of:%Y-%m-%d %H:%M}"
 
 
 def _older(late: int) -> Fallback:
@@ -377,32 +374,30 @@ def _listed(numbers: Sequence[int]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _answer(
-    served: Served, notices: tuple[str, ...], version: Version, pool: Pool, horizons: Sequence[int], late: int
-) -> Answer:
-    """What was served, at the horizons that were asked for: those between are interpolated, and the baseline answers
-    where the version leaves it to it or was not fitted so far ahead."""
-    coin, fitted = version.key.coin, served.forecast.horizons.tolist()
+def _answer(live: LiveForecast, notices: tuple[str, ...], version: Version, question: _Question) -> CoinAnswer:
+    """A live forecast at the horizons of the request: those between are interpolated, and the baseline answers where
+    the version leaves it to it or was not fitted so far ahead."""
+    horizons, late, fit_horizons = question.request.horizons, question.late, live.forecast.horizons.tolist()
     reasons: dict[int, Fallback] = {}
     for horizon in horizons:
         if late >= horizon:
             reasons[horizon] = _older(late)
-        elif horizon > fitted[-1]:
+        elif horizon > fit_horizons[-1]:
             reasons[horizon] = Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
-        elif short := [one for one in neighbours(fitted, horizon) if one in served.by_baseline]:
+        elif short := [one for one in neighbours(fit_horizons, horizon) if one in live.by_baseline]:
             detail = version.calibration.state.get("baseline_at", {}).get(str(short[0]))
             reasons[horizon] = Fallback(code=FallbackCode.TOO_FEW_BARS, version=version.name, detail=detail)
     own = [horizon for horizon in horizons if horizon not in reasons]
-    made = at_horizons(served.forecast, own) if own else None
-    rest = [horizon for horizon in horizons if horizon in reasons]
-    if rest:
-        plain = baseline_forecast(pool, coin, rest)
-        made = plain if made is None else beside(made, plain)
-    outcomes = {horizon: max(served.outcomes.get(one, 0) for one in neighbours(fitted, horizon)) for horizon in own}
-    made = _late(pool, coin, horizons, late, made) if late else made
-    if made is None:
+    forecast = at_horizons(live.forecast, own) if own else None
+    if reasons:
+        plain = baseline_forecast(question.pool, question.coin, sorted(reasons))
+        forecast = plain if forecast is None else beside(forecast, plain)
+    if late:
+        forecast = _late(question.pool, question.coin, horizons, late, forecast)
+    if forecast is None:
         raise ValueError("no horizon was asked for")
-    return Answer(made, reasons, outcomes, notices)
+    outcomes = {horizon: max(live.outcomes.get(one, 0) for one in neighbours(fit_horizons, horizon)) for horizon in own}
+    return CoinAnswer(forecast, reasons, outcomes, notices)
 
 
 def beside(first: Forecast, second: Forecast) -> Forecast:
@@ -418,41 +413,38 @@ def beside(first: Forecast, second: Forecast) -> Forecast:
     )
 
 
-def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Iterator[Chosen]:
+def _by_side(registry: Registry, production: Version, challenged: frozenset[str]) -> Iterator[LadderStep]:
     """Production, or before it the challenger of a running A/B test where that is the side of whoever asks."""
     key = production.key
     test = next((test.start for test in registry.ab_tests(key) if test.end is None), None)
-    if test is None:
-        yield Chosen(key.kind, production, None)
-        return
-    if test.test in challenged:
-        reference = f"{key.coin}/{key.kind}:{test.challenger}"
-        challenger = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
-        yield Chosen(key.kind, challenger, None, AbSide(test=test.test, side="challenger"))
-    yield Chosen(key.kind, production, None, AbSide(test=test.test, side="production"))
+    if test is not None and test.test in challenged:
+        challenger = registry.version(key, test.challenger)
+        yield LadderStep(key.kind, challenger, ab=AbSide(test=test.test, side="challenger"))
+    yield LadderStep(key.kind, production, ab=None if test is None else AbSide(test=test.test, side="production"))
 
 
 def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
     """What must be said of a version that does not do live as it should."""
     if mark is None or not mark.degraded or mark.degraded_since is None:
         return ()
+    why = "; ".join(map(str, mark.degraded))
     return (
-        f"this version is degraded since {mark.degraded_since:%Y-%m-%d}: {'; '.join(mark.degraded)}. Train it anew, or "
-        "see cryptocast registry rollback",
+        f"this version is degraded since {mark.degraded_since:%Y-%m-%d}: {why}. Train it anew, or see cryptocast "
+        "registry rollback",
     )
 
 
-def pool_of_fit(context: Context, asked: Resolved, pool: Pool, version: Version) -> tuple[Pool, tuple[str, ...]]:
+def pool_of_fit(context: Context, bars: Resolved, pool: CoinPool, version: Version) -> tuple[CoinPool, tuple[str, ...]]:
     """The coins that a version was fitted on, no more and no less, and those of them that could not be had."""
     members = [data.coin for data in version.manifest.coins]
-    wide = widen(context, asked, pool, members)
+    wide = widen(context, bars, pool, members)
     whole = replace(wide, bars={coin: wide.bars[coin] for coin in members if coin in wide.bars})
     return whole, tuple(coin for coin in members if coin not in wide.bars)
 
 
 def served_matrix(
-    model: Calibrated,
-    pool: Pool,
+    model: CalibratedForecaster,
+    pool: CoinPool,
     horizons: Sequence[int],
     features: FeatureSet,
     *,
@@ -463,16 +455,16 @@ def served_matrix(
 
     They equal those of all its candles to 1e-8.
     """
-    wanted = features.features if names is None else select_features(names, features.features)
+    columns = features.features if names is None else select_features(names, features.features)
     rule = volatility_rule(pool.bar_us)
     # Enough for the features, the long volatility, and to tell whether a horizon has its independent blocks.
     history = required_history(features.features)
     tail = max(history, rule.window, (model.least_blocks + 2) * max(horizons)) + rows
-    return last_rows(pool, horizons, wanted, tail=tail, rows=rows)
+    return last_rows(pool, horizons, columns, tail=tail, rows=rows)
 
 
 def model_forecast(
-    model: Calibrated, matrix: Matrix, coin: str, horizons: Sequence[int], *, baseline_at: Sequence[int]
+    model: CalibratedForecaster, matrix: Matrix, coin: str, horizons: Sequence[int], *, baseline_at: Sequence[int]
 ) -> Forecast:
     """The model's forecast at the coin's last bar; at the horizons of `baseline_at` its baseline answers."""
     if tuple(horizons) != tuple(matrix.horizons.tolist()):
@@ -480,7 +472,7 @@ def model_forecast(
     return model.predict(last_row(matrix, coin), baseline_at=baseline_at)
 
 
-def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecast:
+def baseline_forecast(pool: CoinPool, coin: str, horizons: Sequence[int]) -> Forecast:
     """The baseline at the coin's last bar, from its own candles alone."""
     rule, longest = volatility_rule(pool.bar_us), max(horizons)
     # What the quantiles look at, and before it what the volatility of its first bar remembers to 1e-8.
@@ -492,7 +484,7 @@ def baseline_forecast(pool: Pool, coin: str, horizons: Sequence[int]) -> Forecas
     return BaselineLearner().fit(matrix).predict(last_row(matrix, coin))
 
 
-def _without_volatility(bars: CoinBars) -> str:
+def _without_volatility(bars: CoinCandles) -> str:
     coin, closes = bars.candles.provenance.key.coin, bars.candles.frame["close"].drop_nulls()
     if len(closes) > 21 and closes.n_unique() == 1:
         return f"The price of {coin} has never moved in {len(closes)} bars: there is no volatility to forecast."
@@ -512,88 +504,84 @@ def last_row(matrix: Matrix, coin: str) -> Matrix:
 
 
 def describe(
-    bars: CoinBars,
-    chosen: Chosen,
-    made: Forecast,
+    bars: CoinCandles,
+    choice: LadderStep,
+    answer: CoinAnswer,
     request: Request,
-    granularity: Granularity,
-    stale_bars: int,
-    *,
-    reasons: Mapping[int, Fallback] = MappingProxyType({}),
+    config: Config,
     evidence: Evidence | None = None,
-    outcomes: Mapping[int, int] = MappingProxyType({}),
+    *,
     late: int = 0,
 ) -> CoinForecast:
     """A forecast of one row in words and numbers.
 
-    stale_bars: bars late that make it stale. reasons: by horizon, why the baseline answers in the model's place; a
-    horizon that is neither there nor among those of the fit is interpolated. evidence: a walk forward of the version's
-    recipe; it says more than the version's one hold-out, and stands in its place where it has the horizon. outcomes:
-    how many live ones have moved the intervals, by horizon. late: bars that should have closed since, from which the
-    horizons count.
+    A horizon for which no reason is given and which is not among those of the fit is interpolated. evidence: a walk
+    forward of the version's recipe; it says more than the version's one hold-out, and stands in its place where it has
+    the horizon. late: bars that should have closed since, from which the horizons count.
     """
-    as_of, bar = int(made.issued_at[0]), BAR_US[granularity]
-    prices = made.prices()[0]
-    means = mean_of_quantiles(prices, made.levels)
-    scores = _verdicts(chosen.version.hold_out if chosen.version else None, evidence)
-    horizons = []
-    for asked in request.horizons:
-        column = int(np.flatnonzero(made.horizons == asked)[0])
-        reason = reasons.get(asked)
-        between = None if reason is not None else _interpolated(chosen.version, asked)
-        p_up = float(made.p_up[0, column])
-        verdict, rests_on = _verdict(scores, asked, reason, between)
-        horizons.append(
-            HorizonForecast(
-                horizon=asked,
-                target_time=moment(as_of + (late + asked) * bar),
-                median=float(prices[column, len(LEVELS) // 2]),
-                mean=float(means[column]),
-                intervals=tuple(_interval(prices[column], made, level) for level in request.intervals),
-                volatility=float(made.volatility[0, column]),
-                p_up=p_up,
-                confidence=max(p_up, 1.0 - p_up),
-                verdict=verdict,
-                evidence=rests_on,
-                fallback_reason=reason,
-                interpolated=between,
-                live_outcomes=outcomes.get(asked, 0),
-            )
-        )
-    key = bars.candles.provenance.key
+    key, issued = bars.candles.provenance.key, int(answer.forecast.issued_at[0])
+    late_notice = (_late_notice(issued, late, BAR_US[key.granularity]),) if late else ()
     return CoinForecast(
         coin=key.coin,
-        vs=key.vs,
-        granularity=granularity,
-        source=key.source,
+        **msgspec.structs.asdict(key.market),
         model_requested=request.model or "auto",
-        model_used=chosen.kind,
-        version=chosen.version.number if chosen.version else None,
-        fallback_reason=chosen.fallback,
-        as_of=moment(as_of),
-        stale_after=stale_after(moment(as_of), granularity, stale_bars),
+        model_used=choice.kind,
+        version=choice.version.number if choice.version else None,
+        fallback_reason=choice.fallback,
+        as_of=moment(issued),
+        stale_after=stale_after(moment(issued), key.granularity, config.data.stale_after_bars),
         stale=bars.stale,
-        price=float(made.price[0]),
-        notices=(*((bars.notice,) if bars.notice else ()), *((_late_notice(as_of, late, bar),) if late else ())),
-        horizons=tuple(horizons),
-        ab=chosen.ab,
+        price=float(answer.forecast.price[0]),
+        notices=(*((bars.notice,) if bars.notice else ()), *late_notice, *answer.notices),
+        horizons=tuple(_horizons(choice.version, answer, request, evidence, late, BAR_US[key.granularity])),
+        ab=choice.ab,
     )
 
 
-def _late(pool: Pool, coin: str, horizons: Sequence[int], late: int, made: Forecast | None = None) -> Forecast:
-    return from_late_bars(made, baseline_forecast(pool, coin, both_ends(horizons, late)), horizons, late)
+def _horizons(
+    version: Version | None, answer: CoinAnswer, request: Request, evidence: Evidence | None, late: int, bar_us: int
+) -> Iterator[HorizonForecast]:
+    forecast, issued = answer.forecast, int(answer.forecast.issued_at[0])
+    prices = forecast.prices()[0]
+    means = mean_of_quantiles(prices, forecast.levels)
+    judgements = _judgements(version.hold_out if version else None, evidence)
+    for horizon in request.horizons:
+        column = int(np.flatnonzero(forecast.horizons == horizon)[0])
+        reason = answer.reasons.get(horizon)
+        between = None if reason is not None else _interpolated(version, horizon)
+        p_up = float(forecast.p_up[0, column])
+        verdict, rests_on = _judgement(judgements, horizon, reason, between)
+        yield HorizonForecast(
+            horizon=horizon,
+            target_time=moment(issued + (late + horizon) * bar_us),
+            median=float(prices[column, len(LEVELS) // 2]),
+            mean=float(means[column]),
+            intervals=tuple(_interval(prices[column], forecast, level) for level in request.intervals),
+            volatility=float(forecast.volatility[0, column]),
+            p_up=p_up,
+            confidence=max(p_up, 1.0 - p_up),
+            verdict=verdict,
+            evidence=rests_on,
+            fallback_reason=reason,
+            interpolated=between,
+            live_outcomes=answer.outcomes.get(horizon, 0),
+        )
+
+
+def _late(pool: CoinPool, coin: str, horizons: Sequence[int], late: int, forecast: Forecast | None = None) -> Forecast:
+    return from_late_bars(forecast, baseline_forecast(pool, coin, both_ends(horizons, late)), horizons, late)
 
 
 def _late_notice(as_of: int, late: int, bar_us: int) -> str:
-    since = f"{moment(as_of + late * bar_us):%Y-%m-%d %H:%M}"
+    since = f"{as_datetime(as_of + late * bar_us):%Y-%m-%d %H:%M}"
     return (
         f"{late} bars are missing since the last one known: horizons count from {since} UTC, and intervals are as much"
         " wider as those bars make them."
     )
 
 
-def _interval(prices: FloatArray, made: Forecast, level: int) -> Interval:
-    lower, upper = interval_columns(made.levels, level)
+def _interval(prices: FloatArray, forecast: Forecast, level: int) -> Interval:
+    lower, upper = interval_columns(forecast.levels, level)
     return Interval(level=level, lower=float(prices[lower]), upper=float(prices[upper]))
 
 
@@ -607,19 +595,19 @@ def _interpolated(version: Version | None, horizon: int) -> tuple[int, ...] | No
 Judgement: TypeAlias = tuple[Verdict, Literal["hold-out", "walk-forward"] | None]
 
 
-def _verdict(
-    scores: Mapping[int, Judgement], horizon: int, reason: Fallback | None, between: tuple[int, ...] | None
+def _judgement(
+    judgements: Mapping[int, Judgement], horizon: int, reason: Fallback | None, between: tuple[int, ...] | None
 ) -> Judgement:
     if reason is not None:
         return Verdict(reason=VerdictReason.BASELINE_ANSWERS), None
     if between is not None:
         return Verdict(reason=VerdictReason.INTERPOLATED), None
-    return scores.get(horizon, (Verdict(reason=VerdictReason.NOT_BACKTESTED), None))
+    return judgements.get(horizon, (Verdict(reason=VerdictReason.NOT_BACKTESTED), None))
 
 
-def _verdicts(hold_out: HoldOut | None, evidence: Evidence | None) -> Mapping[int, Judgement]:
+def _judgements(hold_out: HoldOut | None, evidence: Evidence | None) -> Mapping[int, Judgement]:
     if hold_out is None:
         return {}
-    held: dict[int, Judgement] = {score.horizon: (score.verdict, "hold-out") for score in hold_out.horizons}
-    walked = evidence.scores if evidence is not None else ()
-    return {**held, **{score.horizon: (score.verdict, "walk-forward") for score in walked}}
+    own: dict[int, Judgement] = {score.horizon: (score.verdict, "hold-out") for score in hold_out.horizons}
+    scores = evidence.scores if evidence is not None else ()
+    return {**own, **{score.horizon: (score.verdict, "walk-forward") for score in scores}}

@@ -13,14 +13,12 @@ from datetime import timedelta
 
 import numpy as np
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 from cryptocast.models.base import Forecast
-from cryptocast.workflows.market_data.resolve import CoinBars
-
-__all__ = ["bars_late", "both_ends", "from_late_bars"]
+from cryptocast.workflows.market_data.resolve import CoinCandles
 
 
-def bars_late(bars: CoinBars, *, bar_us: int, stale_bars: int) -> int:
+def bars_late(bars: CoinCandles, *, bar_us: int, stale_bars: int) -> int:
     """How many bars should have closed since the last one known; 0 while they are not more than `stale_bars`."""
     passed = (bars.now - bars.candles.provenance.last) // timedelta(microseconds=bar_us)
     return passed if bars.stale and passed > stale_bars else 0
@@ -31,27 +29,27 @@ def both_ends(horizons: Sequence[int], late: int) -> tuple[int, ...]:
     return tuple(sorted({bars for horizon in horizons for bars in (horizon, horizon + late)}))
 
 
-def from_late_bars(made: Forecast | None, baseline: Forecast, horizons: Sequence[int], late: int) -> Forecast:
+def from_late_bars(forecast: Forecast | None, baseline: Forecast, horizons: Sequence[int], late: int) -> Forecast:
     """One row for these horizons, each counted from the bar that should be there, `late` bars after the last known.
 
-    made: what a model says of the horizons as counted from the last bar known, None: no model answers. baseline: of
+    forecast: what a model says of the horizons as counted from the last bar known, None: no model answers. baseline: of
     the horizons of `both_ends`. Quantiles are log returns from the last price known.
     """
     values, volatility, p_up = [], [], []
     for horizon in horizons:
         near, far = (int(np.flatnonzero(baseline.horizons == bars)[0]) for bars in (horizon, horizon + late))
-        if made is None or late >= horizon:
+        if forecast is None or late >= horizon:
             values.append(baseline.values[:, far])
             volatility.append(baseline.volatility[:, far])
             p_up.append(baseline.p_up[:, far])
             continue
-        column = int(np.flatnonzero(made.horizons == horizon)[0])
+        column = int(np.flatnonzero(forecast.horizons == horizon)[0])
         wider = _ratio(baseline.values[:, far], baseline.values[:, near])
-        values.append(np.sort(made.values[:, column] * wider, axis=-1))
+        values.append(np.sort(forecast.values[:, column] * wider, axis=-1))
         volatility.append(
-            made.volatility[:, column] * _ratio(baseline.volatility[:, far], baseline.volatility[:, near])
+            forecast.volatility[:, column] * _ratio(baseline.volatility[:, far], baseline.volatility[:, near])
         )
-        p_up.append(made.p_up[:, column])
+        p_up.append(forecast.p_up[:, column])
     return replace(
         baseline,
         horizons=np.asarray(horizons, dtype=np.int64),

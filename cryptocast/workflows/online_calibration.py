@@ -14,8 +14,7 @@ no correction is made twice, and ledger and outcomes suffice to count every stat
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 import msgspec
 
@@ -23,44 +22,42 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import ModelError
 from cryptocast.models import online
 from cryptocast.models.base import Forecast
-from cryptocast.registry import CalibrationState, MaturedRow, Registry, Version
+from cryptocast.registry import MaturedRow, Registry, Version
+from cryptocast.registry.ledger import CalibrationState
 from cryptocast.scoring.quantiles import LEVELS
-
-__all__ = ["Served", "learn", "recalibrated", "state_of", "states_at"]
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+from cryptocast.times import as_datetime, as_microseconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Served:
-    """A version's forecast of one row. forecast: as it is served; fitted: before its live outcomes moved it; outcomes:
+class LiveForecast:
+    """A version's forecast of one row. forecast: as it is served; base: before its live outcomes moved it; outcomes:
     how many of those have, by horizon; by_baseline: horizons that the version leaves to the baseline."""
 
     forecast: Forecast
-    fitted: Forecast
+    base: Forecast
     outcomes: Mapping[int, int]
     by_baseline: frozenset[int]
 
 
-def recalibrated(fitted: Forecast, states: Iterable[online.HorizonState], by_baseline: Collection[int]) -> Served:
+def recalibrated(base: Forecast, states: Iterable[online.HorizonState], by_baseline: Collection[int]) -> LiveForecast:
     """The forecast with its intervals moved by what its live outcomes say; horizons of the baseline are left alone."""
     own = [state for state in states if state.outcomes and state.horizon not in by_baseline]
-    made = online.widened(fitted, own) if own else fitted
-    return Served(made, fitted, {state.horizon: state.outcomes for state in own}, frozenset(by_baseline))
+    forecast = online.widened(base, own) if own else base
+    return LiveForecast(forecast, base, {state.horizon: state.outcomes for state in own}, frozenset(by_baseline))
 
 
 def learn(
-    number: int, known: Mapping[int, CalibrationState], matured: Sequence[MaturedRow]
+    number: int, before: Mapping[int, CalibrationState], matured: Sequence[MaturedRow]
 ) -> tuple[CalibrationState, ...]:
     """A `registry.Learn`: the states of version `number` behind these outcomes, none where the baseline answered."""
     answered = [(row, outcome) for row, outcome in matured if not row.by_baseline]
     states = []
     for horizon in sorted({row.horizon for row, _ in answered}):
-        first = state_of(known[horizon]) if horizon in known else online.start(horizon, LEVELS)
+        first = state_of(before[horizon]) if horizon in before else online.start(horizon, LEVELS)
         rows = [_learned(number, pair) for pair in answered if pair[0].horizon == horizon]
         state = online.replay(first, rows, now=max(row.label_end for row in rows))
         if state.through is not None:
-            through = EPOCH + timedelta(microseconds=state.through)
+            through = as_datetime(state.through)
             content = msgspec.to_builtins(state)
             states.append(CalibrationState(key_number=number, horizon=horizon, through=through, state=content))
     return tuple(states)
@@ -72,10 +69,10 @@ def states_at(registry: Registry, version: Version, as_of: datetime) -> tuple[on
     Outcomes that ended later are left out, even where they are known by now. Raises RegistryError or ModelError for
     states that are damaged.
     """
-    kept = [state_of(state) for state in registry.calibration_states(version.key, version.number).values()]
-    now, bar_us = _microseconds(as_of), BAR_US[version.key.granularity]
-    if all(state.through is None or state.through + state.horizon * bar_us <= now for state in kept):
-        return tuple(kept)
+    states = [state_of(state) for state in registry.calibration_states(version.key, version.number).values()]
+    now, bar_us = as_microseconds(as_of), BAR_US[version.key.granularity]
+    if all(state.through is None or state.through + state.horizon * bar_us <= now for state in states):
+        return tuple(states)
     rows = [pair for pair in registry.calibration_rows(version.key, version.number) if not pair[0].by_baseline]
     return tuple(
         online.replay(
@@ -83,29 +80,25 @@ def states_at(registry: Registry, version: Version, as_of: datetime) -> tuple[on
             (_learned(version.number, pair) for pair in rows if pair[0].horizon == state.horizon),
             now=now,
         )
-        for state in kept
+        for state in states
     )
 
 
-def state_of(kept: CalibrationState) -> online.HorizonState:
+def state_of(row: CalibrationState) -> online.HorizonState:
     """The state inside a row of the registry. Raises ModelError for what is none."""
-    state = online.decode(msgspec.json.encode(kept.state))
-    if state.horizon != kept.horizon:
-        raise ModelError(f"The online calibration of {kept.horizon} bars ahead is that of {state.horizon}.")
+    state = online.decode(msgspec.json.encode(row.state))
+    if state.horizon != row.horizon:
+        raise ModelError(f"The online calibration of {row.horizon} bars ahead is that of {state.horizon}.")
     return state
 
 
-def _learned(number: int, pair: MaturedRow) -> online.Matured:
+def _learned(number: int, pair: MaturedRow) -> online.MaturedForecast:
     """The row as version `number` learns from it: its own as served, one that it inherits as it was fitted."""
     row, outcome = pair
-    fitted = row.quantiles if row.base is None else row.base
-    return online.Matured(
-        issued_at=_microseconds(row.issued_at),
-        label_end=_microseconds(row.target_at),
-        values=row.quantiles if row.number == number else fitted,
+    base = row.quantiles if row.base is None else row.base
+    return online.MaturedForecast(
+        issued_at=as_microseconds(row.issued_at),
+        label_end=as_microseconds(row.target_at),
+        values=row.quantiles if row.number == number else base,
         outcome=outcome.log_return,
     )
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)

@@ -1,13 +1,17 @@
-"""What two fits share when one is the other on newer data: the settings that decide a fit, and their hash."""
+"""A fit by the settings: how it is made, which of them decide it, and their hash, which two fits share when one is the
+other on newer data."""
 
-from typing import Final
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from cryptocast.config import Config
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.base import FitRun, Learner
+from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.registry import recipe_hash
-
-__all__ = ["fit_settings", "recipe_of"]
 
 # What the feature file adds is in the hash of the features; the rest is data, luck, speed or a check.
 LEFT_OUT: Final = frozenset(
@@ -21,6 +25,32 @@ LEFT_OUT: Final = frozenset(
         "train.models",
     }
 )
+
+
+def threads_of(config: Config) -> int:
+    """How many threads a fit may take."""
+    return config.train.threads or os.cpu_count() or 1
+
+
+def fit_run(config: Config, step: Callable[[str], None] = lambda _: None) -> FitRun:
+    """How a fit is run here. step: hears of each step."""
+    return FitRun(threads=threads_of(config), step=step)
+
+
+def calibration_of(config: Config) -> dict[str, Any]:
+    """What decides how forecasts are calibrated, and the seed, as arguments of `fit_in_time` and `walk_forward`."""
+    train = config.train
+    return {"block_count": train.blocks, "least_blocks": train.min_independent_blocks, "seed": train.seed}
+
+
+def fit_by(
+    config: Config, learner: Learner, rows: Matrix, run: FitRun, members: Mapping[str, TrainingResult] | None = None
+) -> TrainingResult:
+    """The training of a learner on these rows, see `fit_in_time`."""
+    split = config.split
+    return fit_in_time(
+        learner, rows, fit=split.fit, stop=split.stop, run=run, members=members, **calibration_of(config)
+    )
 
 
 def fit_settings(config: Config, kind: str) -> dict[str, bool | int | float | str | None]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from cryptocast.config import Granularity
 from cryptocast.evaluation.records import (
     BacktestRow,
     ConfidenceSetRecord,
@@ -25,6 +26,7 @@ from cryptocast.evaluation.verdicts import (
     verdict_sentence,
     verdict_words,
 )
+from cryptocast.registry.reasons import Reason
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "HonestyRecord",
     "HorizonForecast",
     "Interval",
+    "KeyRow",
     "Placebo",
     "StrategyRecord",
     "TradingRecord",
@@ -114,6 +117,21 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     ab: AbSide | None = None  # null: no test is running
 
 
+class MarketRow(Document, frozen=True, kw_only=True):
+    """Something of one market."""
+
+    source: str
+    vs: str
+    granularity: Granularity
+
+
+class KeyRow(MarketRow, frozen=True, kw_only=True):
+    """A line about the versions of one coin, kind and market."""
+
+    coin: str
+    kind: str
+
+
 class CoinError(Document, frozen=True, kw_only=True):
     """A coin that could not be answered for, beside those that could."""
 
@@ -146,9 +164,9 @@ class TrainDecision(StrEnum):
     """What became of a trained model."""
 
     NO_VERSION = "no_version"  # the baseline has none
-    PROMOTED = "promoted"  # to production: it is the first, and the gate lets it through
-    REFUSED = "refused"  # it is the first, and the gate does not; `reasons` say why
-    CHALLENGER = "challenger"  # there is production already
+    PROMOTED = "promoted"  # to production: no other version answers, and the gate lets it through
+    REFUSED = "refused"  # no other version answers, and the gate does not; `reasons` say why
+    CHALLENGER = "challenger"  # another version is in production
 
 
 class TrainedModel(Document, frozen=True, kw_only=True):
@@ -156,12 +174,12 @@ class TrainedModel(Document, frozen=True, kw_only=True):
 
     coin: str
     kind: str
-    version: int | None
-    aliases: tuple[str, ...]
-    decision: TrainDecision
-    reasons: tuple[str, ...]  # those of the gate, where it refused
-    fit_id: str | None
-    seconds: float
+    version: int | None = None
+    aliases: tuple[str, ...] = ()
+    decision: TrainDecision = TrainDecision.NO_VERSION
+    reasons: tuple[Reason, ...] = ()  # those of the gate, where it refused
+    fit_id: str | None = None
+    seconds: float = 0.0
     hold_out: HoldOut
     pooled: HoldOut  # over all coins of the pool
 
@@ -172,13 +190,13 @@ class TrainReport(Document, frozen=True, kw_only=True):
     schema: Literal["cryptocast.train/2"] = "cryptocast.train/2"
     granularity: str
     vs: str
-    horizons: tuple[int, ...]
-    data: tuple[DataUsed, ...]
-    left_out: tuple[CoinError, ...]
-    models: tuple[TrainedModel, ...]
-    notes: tuple[str, ...]
+    horizons: tuple[int, ...] = ()
+    data: tuple[DataUsed, ...] = ()
+    left_out: tuple[CoinError, ...] = ()
+    models: tuple[TrainedModel, ...] = ()
+    notes: tuple[str, ...] = ()
     forecast: ForecastDocument
-    seconds: float
+    seconds: float = 0.0
 
 
 class FoldRow(Document, frozen=True, kw_only=True):

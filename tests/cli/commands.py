@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["ROOT", "SETTINGS", "Ended", "Run", "finished", "started"]
+__all__ = ["ROOT", "SETTINGS", "Ended", "Run", "check_fit", "finished", "started"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,3 +62,11 @@ def finished(*arguments: str, folder: Path, **environment: str) -> Ended:
     process = started(*arguments, folder=folder, **environment)
     out, err = process.communicate(timeout=300)
     return Ended(process.returncode, out, err)
+
+
+def check_fit(ended: Ended, columns: int) -> None:
+    """What was shown fits the terminal, cuts nothing and steers nothing."""
+    assert ended.code == 0, ended.err
+    assert max(map(len, ended.out.splitlines())) <= columns
+    assert "…" not in ended.out
+    assert "\x1b" not in ended.out + ended.err

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from cryptocast.cli.fan import Fan
+from cryptocast.cli.fan import FanChart
 from cryptocast.workflows.reports import CoinForecast, HorizonForecast, Interval, Verdict, VerdictReason
 
 NOW = datetime(2020, 1, 2, tzinfo=UTC)
@@ -71,7 +71,7 @@ def closes_of(forecast: CoinForecast, bars: int = 40) -> list[tuple[datetime, fl
     return [(NOW - n * timedelta(days=1), forecast.price * (1 + 0.002 * n)) for n in reversed(range(bars))]
 
 
-def drawn(fan: Fan, width: int, *, encoding: str = "utf-8") -> str:
+def drawn(fan: FanChart, width: int, *, encoding: str = "utf-8") -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
     Console(file=file, width=width, color_system=None).print(fan)
     file.seek(0)
@@ -87,14 +87,14 @@ def drawn(fan: Fan, width: int, *, encoding: str = "utf-8") -> str:
 )
 def test_it_fits_the_terminal_whatever_is_forecast(price: float, width: int, horizons: list[int], hourly: bool) -> None:
     forecast = forecast_of(price, tuple(sorted(horizons)), hourly=hourly)
-    lines = drawn(Fan(forecast, closes_of(forecast)), width).splitlines()
+    lines = drawn(FanChart(forecast, closes_of(forecast)), width).splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) == 19
 
 
 def test_the_bands_lie_inside_each_other_around_the_median() -> None:
     forecast = forecast_of(100.0)
-    lines = drawn(Fan(forecast, closes_of(forecast)), 80).splitlines()
+    lines = drawn(FanChart(forecast, closes_of(forecast)), 80).splitlines()
     column = "".join(line[-2] for line in lines[1:16])
     order = [sign for n, sign in enumerate(column.strip()) if n == 0 or column.strip()[n - 1] != sign]
     assert order == list("░▒▓━▓▒░")
@@ -102,7 +102,7 @@ def test_the_bands_lie_inside_each_other_around_the_median() -> None:
 
 def test_the_axes_name_round_prices_and_the_dates_of_the_last_close_and_of_the_last_horizon() -> None:
     forecast = forecast_of(100.0)
-    said = drawn(Fan(forecast, closes_of(forecast)), 80)
+    said = drawn(FanChart(forecast, closes_of(forecast)), 80)
     assert "100┤" in said
     assert "2020-01-02" in said
     assert "2020-02-01" in said
@@ -111,29 +111,29 @@ def test_the_axes_name_round_prices_and_the_dates_of_the_last_close_and_of_the_l
 
 def test_tiny_prices_are_counted_in_a_power_of_ten() -> None:
     forecast = forecast_of(1.2e-8)
-    assert "in 1e-08 USD" in drawn(Fan(forecast, closes_of(forecast)), 80)
+    assert "in 1e-08 USD" in drawn(FanChart(forecast, closes_of(forecast)), 80)
 
 
 def test_it_has_no_colour_codes_without_a_terminal_and_plain_signs_without_unicode() -> None:
     forecast = forecast_of(100.0)
-    assert "\x1b" not in drawn(Fan(forecast, closes_of(forecast)), 80)
-    assert drawn(Fan(forecast, closes_of(forecast)), 80, encoding="ascii").isascii()
+    assert "\x1b" not in drawn(FanChart(forecast, closes_of(forecast)), 80)
+    assert drawn(FanChart(forecast, closes_of(forecast)), 80, encoding="ascii").isascii()
 
 
 def test_it_has_colour_on_a_terminal() -> None:
     forecast = forecast_of(100.0)
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="standard")
     with console.capture() as said:
-        console.print(Fan(forecast, closes_of(forecast)))
+        console.print(FanChart(forecast, closes_of(forecast)))
     assert "\x1b[" in said.get()
 
 
 def test_without_closes_the_fan_stands_alone_and_without_room_there_is_none() -> None:
     forecast = forecast_of(100.0, levels=(80, 95))
-    assert "▒" in drawn(Fan(forecast, ()), 80)
-    assert drawn(Fan(forecast, ()), 30) == ""
+    assert "▒" in drawn(FanChart(forecast, ()), 80)
+    assert drawn(FanChart(forecast, ()), 30) == ""
 
 
 def test_a_machine_that_cannot_draw_says_so_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "plotext", None)
-    assert drawn(Fan(forecast_of(100.0), ()), 80).startswith("(No picture:")
+    assert drawn(FanChart(forecast_of(100.0), ()), 80).startswith("(No chart:")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptocast.cli.names import asked
+from cryptocast.cli.names import read_name
 from cryptocast.errors import UsageError
 from tests.cli.commands import Run
 
@@ -51,7 +51,7 @@ def test_a_name_that_is_printed_is_taken(run: Run, trained: Path, command: str) 
         ("bitcoin/lightgbm#hourly", "There are versions of bitcoin/lightgbm (sample, usd, daily)"),
         ("bitcoin/lightgbm (file, usd, daily)", "There are versions of bitcoin/lightgbm (sample, usd, daily)"),
         ("bitcoin/lightgbm@prod", "@production"),
-        ("bitcoin/lightgbm:one", "no version number"),
+        ("bitcoin/lightgbm:one", "not a version number"),
         ("Bitcoin", "lower-case"),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_version_among_the_coins_of_a_forecast_is_the_version_that_answers(run
         (made,) = json.loads(run("forecast", *arguments, "--json", folder=trained).out)["forecasts"]
         assert (made["coin"], made["version"]) == ("bitcoin", 2)
     ended = run("forecast", "bitcoin", "bitcoin/lightgbm:2", folder=trained)
-    assert (ended.code, "coins are asked for here: bitcoin" in ended.err) == (2, True)
+    assert (ended.code, "a coin is expected here: bitcoin" in ended.err) == (2, True)
 
 
 def test_of_a_version_that_is_scored_only_its_own_lines_are_shown(run: Run, own: Path) -> None:
@@ -107,12 +107,12 @@ def test_the_best_is_of_a_coin(run: Run, trained: Path) -> None:
 )
 def test_what_contradicts_the_name_is_refused(arguments: tuple[str, ...], options: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="contradict each other"):
-        asked(*arguments, **options)  # type: ignore[arg-type]
+        read_name(*arguments, **options)  # type: ignore[arg-type]
 
 
 def test_a_test_is_ended_by_the_name_of_one_of_its_sides_only(run: Run, own: Path) -> None:
     assert run("train", "bitcoin", "--horizons", "1,7", "--config", "config.toml", folder=own).code == 0
     assert run("registry", "ab", "start", "bitcoin/lightgbm:2", folder=own).code == 0
     ended = run("registry", "ab", "stop", "bitcoin/lightgbm:3", folder=own)
-    assert (ended.code, "no side of the running test" in ended.err) == (5, True)
+    assert (ended.code, "not part of the running test" in ended.err) == (5, True)
     assert run("registry", "ab", "stop", "bitcoin/lightgbm:2", folder=own).code == 0

@@ -1,12 +1,16 @@
 """Long work, shown."""
 
 import io
+import json
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from cryptocast.cli.progress import Bar, Lines, shown_progress
+from tests.cli.commands import Run
 
 
 def terminal() -> tuple[Console, io.StringIO]:
@@ -54,3 +58,11 @@ def test_elsewhere_each_phase_is_a_line_in_the_log(caplog: pytest.LogCaptureFixt
     first, last = (record.getMessage() for record in caplog.records)
     assert first == "training: 2 steps"
     assert last.startswith("training: done in ")
+
+
+def test_long_work_is_told_in_lines_when_asked_for(run: Run, trained: Path) -> None:
+    ended = run("features", "bitcoin", "--log-level", "info", folder=trained)
+    assert re.search(r"info cryptocast\.cli\.progress: features: done in", ended.err)
+    as_json = run("features", "bitcoin", "--log-level", "info", "--log-format", "json", folder=trained)
+    assert {json.loads(line)["level"] for line in as_json.err.splitlines()} == {"info"}
+    assert run("features", "bitcoin", folder=trained).err == ""

@@ -20,7 +20,7 @@ def test_a_search_shows_the_best_beside_the_defaults_and_says_whether_it_is_used
     assert "1 (the defaults)" in said
     assert "num_leaves" in said
     assert "lightgbm: the defaults stay" in said or "lightgbm: taken over: " in said
-    assert "run the same again with more --trials to go on" in said
+    assert "to continue, run it again with more --trials" in said
     again = run(*TUNE, "--json", folder=own)
     assert again.code == 0, again.err
     document = json.loads(again.out)

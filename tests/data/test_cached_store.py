@@ -1,11 +1,12 @@
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cryptocast.data import parquet
-from cryptocast.data.cached_store import AnnouncedCandles, KeptCandles
+from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError
@@ -35,8 +36,8 @@ def plain(root: Path) -> CandleStore:
     return CandleStore(root, lock_timeout_s=5)
 
 
-def kept(root: Path, most: int = 256) -> KeptCandles:
-    return KeptCandles(root, lock_timeout_s=5, most=most)
+def kept(root: Path, most: int = 256) -> CachedCandles:
+    return CachedCandles(root, lock_timeout_s=5, most=most)
 
 
 def rows(store: CandleStore) -> int:
@@ -114,11 +115,12 @@ def test_several_threads_read_one_state_or_the_next(tmp_path: Path) -> None:
     def read() -> None:
         while not stop.is_set():
             seen.add(rows(store))
+            time.sleep(0.001)
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for count in range(41, 61):
+    for count in range(42, 61, 3):
         plain(tmp_path).write(KEY, FRAME.head(count), fetched_at=NOW)
     stop.set()
     for thread in threads:
@@ -129,25 +131,28 @@ def test_several_threads_read_one_state_or_the_next(tmp_path: Path) -> None:
 
 def test_new_bars_are_shown_once_they_are_announced(tmp_path: Path) -> None:
     fresh = kept(tmp_path)
-    shown = AnnouncedCandles(tmp_path, fresh, lock_timeout_s=5)
+    shown = PublishedCandles(tmp_path, fresh, lock_timeout_s=5)
     assert shown.read(KEY) is None
     fresh.write(KEY, FRAME.head(50), fetched_at=NOW)
     assert rows(shown) == 50  # there was nothing: it is looked for each time
     fresh.write(KEY, FRAME.head(51), fetched_at=NOW)
     assert (rows(fresh), rows(shown)) == (51, 50)
-    shown.announce(KEY)
+    shown.publish(KEY, fresh.facts(KEY))
     assert rows(shown) == 51
     fresh.path(KEY).unlink()
     assert rows(shown) == 51
-    assert shown.announce(KEY) is None
+    shown.publish(KEY, None)
     assert shown.read(KEY) is None
 
 
-def test_the_first_facts_are_those_of_the_first_read(tmp_path: Path) -> None:
-    store = kept(tmp_path)
-    assert store.read(KEY) is None
-    store.write(KEY, FRAME.head(50), fetched_at=NOW)
-    assert store.facts_at_first(KEY) is None
-    assert store.facts(KEY) is not None
-    never = SeriesKey(Market("coingecko", "usd", "daily"), "ethereum")
-    assert store.facts_at_first(never) == store.facts(never)
+def test_what_has_changed_since_it_was_read_or_announced_is_known(tmp_path: Path) -> None:
+    fresh = kept(tmp_path)
+    shown = PublishedCandles(tmp_path, fresh, lock_timeout_s=5)
+    assert shown.read(KEY) is None
+    assert shown.changed() == {}
+    for count in (50, 51):
+        fresh.write(KEY, FRAME.head(count), fetched_at=NOW)
+        assert shown.changed() == {KEY: fresh.facts(KEY)}
+        shown.publish(KEY, fresh.facts(KEY))
+        assert shown.changed() == {}
+        assert rows(shown) == count

@@ -17,16 +17,15 @@ from cryptocast.data.quality import STABLECOINS, QualityReport, check_quality, i
 from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.file.reader import FileOptions, read_file
 from cryptocast.data.sources.sample import load_sample
-from cryptocast.data.sources.simulated import (
+from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
+from cryptocast.data.sources.simulated.processes import (
     GarchT,
-    Planted,
+    PlantedSignal,
+    Process,
     RandomWalk,
     Regimes,
-    SimulatedMarket,
     VolatilityBreak,
-    simulate,
 )
-from cryptocast.data.sources.simulated.processes import Process
 from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
 
@@ -308,7 +307,7 @@ def test_each_rule_catches_its_case_and_leaves_the_clean_series_alone(rule: str)
 
 def test_no_rule_is_without_a_case() -> None:
     source = inspect.getsource(quality)
-    named = re.findall(r'_notice\(\s*"(\w+)"', source) + re.findall(r'^        \("(\w+)", ', source, re.MULTILINE)
+    named = re.findall(r'^ +(?:yield |\()"(\w+)", ', source, re.MULTILINE)
     assert set(named) == set(SPOILED)
 
 
@@ -332,7 +331,7 @@ def test_the_thresholds_are_those_of_the_settings() -> None:
     assert is_stablecoin(walk(100, volatility=0.01), wide)
 
 
-@pytest.mark.parametrize("process", [RandomWalk(), Planted(), VolatilityBreak(700)])
+@pytest.mark.parametrize("process", [RandomWalk(), PlantedSignal(), VolatilityBreak(700)])
 def test_simulated_markets_without_fat_tails_are_clean(process: Process) -> None:
     assert check(simulated(process)).findings == ()
 

@@ -12,7 +12,7 @@ from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.fitting import fit_in_time
-from cryptocast.models.selective import Selective
+from cryptocast.models.selective import SelectiveLearner
 from tests.conftest import simulated_candles
 
 NAMES = ("ret_7", "vol_30", "vol_ratio_7_30", "rsi_14")
@@ -47,7 +47,7 @@ def found(path: FitPath, matrix: Matrix, **options: object) -> list[str]:
 
 
 def test_the_path_of_a_training_sees_its_training_rows_only(matrix: Matrix) -> None:
-    wrap = lambda learner: Selective(learner, 0.999)  # noqa: E731
+    wrap = lambda learner: SelectiveLearner(learner, 0.999)  # noqa: E731
     fitted, folds = audit_fits(matrix, {"hold-out": hold_out}, seed=1, wrap=wrap)
     assert (fitted.ran, fitted.found, folds.ran, folds.found) == (True, 0, True, 0)
     assert fitted.cells > 100

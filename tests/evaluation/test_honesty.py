@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
+from cryptocast.arrays import FloatArray
 from cryptocast.evaluation.honesty import Honesty, honesty
 from cryptocast.evaluation.records import HonestyRecord
-from cryptocast.evaluation.scores import Judged, TableRow, judge, score_table
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.evaluation.scores import ScoreSheet, TableRow, judge, score_table
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.scoring.quantiles import LEVELS
 from tests.models.conftest import MakeMatrix
@@ -57,7 +58,7 @@ def gaussian(rows: Matrix, *, width: float = 1.0, shift: FloatArray | float = 0.
     )
 
 
-def told(judged: Judged, *models: str, times: int = 1) -> Honesty:
+def told(judged: ScoreSheet, *models: str, times: int = 1) -> Honesty:
     """times: how often each model stands in the table, which makes as many more tests."""
     table = score_table([TableRow(judged, model) for _ in range(times) for model in models])
     return honesty(judged, dict(zip(models, table, strict=False)), rng=np.random.default_rng(1))

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import StrategyConfig
-from cryptocast.evaluation.scores import Judged, judge
-from cryptocast.evaluation.trading import CoinBars, Trading, trade
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.evaluation.scores import ScoreSheet, judge
+from cryptocast.evaluation.trading import TradedBars, Trading, trade
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from tests.models.conftest import MakeMatrix
 from tests.models.conftest import make_matrix as make_matrix
@@ -17,7 +18,7 @@ LATE, GAP, LEAVES = 420, (500, 507), 560
 
 
 @pytest.fixture(scope="module")
-def judged(make_matrix: MakeMatrix) -> Judged:
+def judged(make_matrix: MakeMatrix) -> ScoreSheet:
     """Three coins from bar 300 on; ethereum has its first origin at bar 420, lacks bars, and litecoin leaves."""
     matrix = make_matrix(("bitcoin", "ethereum", "litecoin"), 640, horizons=(1, 7))
     bar = matrix.position - matrix.panel.start[matrix.coin]
@@ -28,7 +29,7 @@ def judged(make_matrix: MakeMatrix) -> Judged:
     return judge(rows, {"baseline": BaselineLearner().fit(rows).predict(rows)}, step=1)
 
 
-def bars_of(rows: Matrix, coin: str) -> CoinBars:
+def bars_of(rows: Matrix, coin: str) -> TradedBars:
     panel = rows.panel
     index = panel.coins.index(coin)
     part = slice(int(panel.start[index]), int(panel.start[index + 1]))
@@ -39,10 +40,10 @@ def bars_of(rows: Matrix, coin: str) -> CoinBars:
         there = (place < GAP[0]) | (place >= GAP[1])
     if coin == "litecoin":
         there = place <= LEAVES
-    return CoinBars(coin, times[there], close[there], close[there], ranges_known=False)
+    return TradedBars(coin, times[there], close[there], close[there], ranges_known=False)
 
 
-def traded(judged: Judged, fee: float) -> tuple[Trading, list[CoinBars]]:
+def traded(judged: ScoreSheet, fee: float) -> tuple[Trading, list[TradedBars]]:
     bars = [bars_of(judged.rows, coin) for coin in judged.rows.panel.coins]
     settings = StrategyConfig(draws=100, fee_bps=fee, slippage_bps=0.0, close_only_slippage_bps=0.0)
     found = trade(judged, ["baseline"], bars, settings, rng=np.random.default_rng(2))
@@ -50,7 +51,7 @@ def traded(judged: Judged, fee: float) -> tuple[Trading, list[CoinBars]]:
     return found, bars
 
 
-def ledger(judged: Judged, bars: list[CoinBars], rate: float) -> FloatArray:
+def ledger(judged: ScoreSheet, bars: list[TradedBars], rate: float) -> FloatArray:
     """Buy and hold in equal parts, in money: what each coin is worth at each close, and what is paid to level it."""
     rows = judged.rows
     begins = {b.coin: int(rows.issued_at[rows.coin_names == b.coin].min()) for b in bars}
@@ -89,13 +90,13 @@ def ledger(judged: Judged, bars: list[CoinBars], rate: float) -> FloatArray:
     return np.array(worth)
 
 
-def test_the_portfolio_is_worth_what_is_owned(judged: Judged) -> None:
+def test_the_portfolio_is_worth_what_is_owned(judged: ScoreSheet) -> None:
     found, bars = traded(judged, fee=0.0)
     (held,) = [curve for curve in found.curves if curve.name == "buy and hold"]
     np.testing.assert_allclose(held.equity, ledger(judged, bars, 0.0), rtol=1e-10)
 
 
-def test_levelling_the_parts_is_paid_for(judged: Judged) -> None:
+def test_levelling_the_parts_is_paid_for(judged: ScoreSheet) -> None:
     free, _ = traded(judged, fee=0.0)
     found, bars = traded(judged, fee=30.0)
     held, cheap = (next(c for c in one.curves if c.name == "buy and hold") for one in (found, free))
@@ -105,7 +106,7 @@ def test_levelling_the_parts_is_paid_for(judged: Judged) -> None:
     assert paid > 0.01
 
 
-def test_nobody_holds_a_coin_before_its_first_forecast(judged: Judged) -> None:
+def test_nobody_holds_a_coin_before_its_first_forecast(judged: ScoreSheet) -> None:
     """Else the strategy would be held against a baseline that knew of more coins than it."""
     alone = judged.rows_where(judged.rows.coin_names == "ethereum")
     found = trade(
@@ -119,7 +120,7 @@ def test_nobody_holds_a_coin_before_its_first_forecast(judged: Judged) -> None:
     assert found.curves[0].close_time[0] == alone.rows.issued_at.min()
 
 
-def test_a_coin_that_joins_at_the_very_end_changes_nothing_before(judged: Judged) -> None:
+def test_a_coin_that_joins_at_the_very_end_changes_nothing_before(judged: ScoreSheet) -> None:
     rows = judged.rows
     late = (rows.coin_names != "ethereum") | (rows.issued_at >= rows.issued_at.max() - rows.bar_us)
     some = judged.rows_where(late & (judged.rows.coin_names != "litecoin"))

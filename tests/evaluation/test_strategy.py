@@ -6,22 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.evaluation.strategy import (
-    CELLS,
-    COSTS_BPS,
-    Costs,
-    Figures,
-    GridFigures,
-    Market,
-    Path,
-    break_even_bps,
-    cost_table,
-    delay_table,
-    figures,
-    simulate,
-    simulate_grid,
-)
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
+from cryptocast.evaluation.strategy import Costs, EquityPath, Execution, simulate
+from cryptocast.scoring.returns import sharpe
 
 FREE = Costs(0.0)
 
@@ -33,7 +20,7 @@ def prices(rng: np.random.Generator, bars: int, volatility: float = 0.03) -> Flo
 
 def slow_path(
     close: FloatArray, weights: FloatArray, rate: float, *, open_: FloatArray | None = None, shift: int = 1
-) -> Path:
+) -> EquityPath:
     """A purse with coins and cash, bar by bar; what a trade costs is found by trying, not by formula."""
     cash, coins, equities, turnovers, helds = 1.0, 0.0, [], [], []
 
@@ -62,16 +49,17 @@ def slow_path(
         turnovers.append(turnover)
         helds.append(held)
     equity = np.array(equities)
-    return Path(
-        np.diff(equity, prepend=1.0) / np.concatenate(([1.0], equity[:-1])),
+    before = np.concatenate(([1.0], equity[:-1]))
+    return EquityPath(
+        np.diff(equity, prepend=1.0) / np.where(before > 0.0, before, 1.0),
         equity,
         np.array(turnovers),
         np.array(helds),
     )
 
 
-def assert_same(path: Path, expected: Path) -> None:
-    for field in fields(Path):
+def assert_same(path: EquityPath, expected: EquityPath) -> None:
+    for field in fields(EquityPath):
         np.testing.assert_allclose(getattr(path, field.name), getattr(expected, field.name), rtol=1e-9, atol=1e-11)
 
 
@@ -86,14 +74,14 @@ def test_it_equals_a_purse_with_coins_and_cash(
     rng = np.random.default_rng(seed)
     close = prices(rng, len(weights))
     open_ = close * np.exp(0.01 * rng.standard_normal(len(weights))) if opens else None
-    path = simulate(Market(close, open_), weights, costs=Costs(bps), delay=delay)
+    path = simulate(close, weights, costs=Costs(bps), open_=open_, delay=delay)
     assert_same(path, slow_path(close, weights, bps / 1e4, open_=open_, shift=1 + delay))
 
 
 def test_same_bar_execution_is_the_same_purse_one_bar_earlier() -> None:
     rng = np.random.default_rng(1)
     close, weights = prices(rng, 50), rng.random(50)
-    path = simulate(Market(close), weights, costs=Costs(20.0), execution="same_bar")
+    path = simulate(close, weights, costs=Costs(20.0), execution="same_bar")
     assert_same(path, slow_path(close, weights, 0.002, shift=0))
 
 
@@ -101,8 +89,8 @@ def test_a_signal_equal_to_a_bars_own_return_earns_nothing_from_that_bar() -> No
     rng = np.random.default_rng(2)
     close = prices(rng, 3_000)
     signal = np.sign(np.diff(np.log(close), prepend=np.log(close[0])))
-    honest = simulate(Market(close), signal, costs=FREE)
-    clairvoyant = simulate(Market(close), signal, costs=FREE, execution="same_bar")
+    honest = simulate(close, signal, costs=FREE)
+    clairvoyant = simulate(close, signal, costs=FREE, execution="same_bar")
     assert math.log(clairvoyant.equity[-1]) == pytest.approx(np.abs(np.diff(np.log(close))).sum(), rel=0.05)
     # What it earns next is chance: less than three standard errors of a fair coin's.
     assert abs(np.log1p(honest.net).sum()) < 3 * 0.03 * math.sqrt(3_000)
@@ -115,10 +103,9 @@ def test_what_was_earned_does_not_change_when_the_future_arrives(
     rng = np.random.default_rng(3)
     close = prices(rng, len(weights))
     open_ = close * 1.001 if opens else None
-    whole = simulate(Market(close, open_), weights, costs=Costs(10.0), delay=delay)
-    part = simulate(
-        Market(close[:cut], None if open_ is None else open_[:cut]), weights[:cut], costs=Costs(10.0), delay=delay
-    )
+    whole = simulate(close, weights, costs=Costs(10.0), open_=open_, delay=delay)
+    known = None if open_ is None else open_[:cut]
+    part = simulate(close[:cut], weights[:cut], costs=Costs(10.0), open_=known, delay=delay)
     shared = min(cut, len(close))
     np.testing.assert_array_equal(part.net, whole.net[:shared])
 
@@ -129,29 +116,29 @@ def test_no_weight_earns_from_its_own_bar(weights: FloatArray, changed: int) -> 
     at = changed % len(weights)
     other = weights.copy()
     other[at] = 0.77
-    a, b = (simulate(Market(close), one, costs=FREE).net for one in (weights, other))
+    a, b = (simulate(close, one, costs=FREE).net for one in (weights, other))
     np.testing.assert_array_equal(a[: at + 1], b[: at + 1])
 
 
 def test_buying_once_and_holding_earns_what_the_price_does_less_one_fee() -> None:
     close = prices(np.random.default_rng(5), 100)
-    path = simulate(Market(close), np.ones(100), costs=Costs(10.0, 5.0))
+    path = simulate(close, np.ones(100), costs=Costs(10.0, 5.0))
     assert path.equity[-1] == pytest.approx(close[-1] / close[0] / 1.0015)
     assert path.turnover.sum() == pytest.approx(1 / 1.0015)
     assert path.net[0] == pytest.approx(1 / 1.0015 - 1)
-    flat = simulate(Market(close), np.zeros(100), costs=Costs(50.0))
+    flat = simulate(close, np.zeros(100), costs=Costs(50.0))
     assert flat.equity.tolist() == [1.0] * 100
 
 
 def test_buying_pays_one_over_one_plus_the_fee_and_selling_one_minus_it() -> None:
     # The convention of vectorbt and backtesting.py for positions of all or nothing.
-    path = simulate(Market(np.full(4, 7.0)), np.array([1.0, 1.0, 0.0, 0.0]), costs=Costs(100.0))
+    path = simulate(np.full(4, 7.0), np.array([1.0, 1.0, 0.0, 0.0]), costs=Costs(100.0))
     assert (1 + path.net).tolist() == pytest.approx([1 / 1.01, 1.0, 0.99, 1.0])
 
 
 def test_a_weight_between_none_and_all_is_restored_at_a_cost() -> None:
     close = np.array([100.0, 200.0, 200.0])
-    path = simulate(Market(close), np.full(3, 0.5), costs=FREE)
+    path = simulate(close, np.full(3, 0.5), costs=FREE)
     # After the rise 2/3 are in the coin: 1/6 of the equity is sold.
     assert path.turnover.tolist() == pytest.approx([0.5, 1 / 6, 0.0])
     assert path.equity[-1] == pytest.approx(1.5)
@@ -159,133 +146,64 @@ def test_a_weight_between_none_and_all_is_restored_at_a_cost() -> None:
 
 def test_fills_at_the_next_open_leave_the_gap_to_the_old_weight() -> None:
     close, open_ = np.array([100.0, 130.0, 130.0]), np.array([100.0, 110.0, 143.0])
-    path = simulate(Market(close, open_), np.array([1.0, 0.0, 0.0]), costs=FREE)
+    path = simulate(close, np.array([1.0, 0.0, 0.0]), costs=FREE, open_=open_)
     # Bought at 110, the gap up to 143 still belongs to it, sold there.
     assert path.equity.tolist() == pytest.approx([1.0, 130 / 110, 143 / 110])
 
 
-def test_once_everything_is_lost_it_stays_lost() -> None:
-    close = np.array([100.0, 100.0, 250.0, 100.0, 50.0])
+def test_once_everything_is_lost_it_stays_lost_and_what_was_traded_before_still_counts() -> None:
+    close = np.array([100.0, 100.0, 120.0, 290.0, 100.0, 50.0])
+    weights = np.array([-0.5, -1.0, -1.0, -1.0, -1.0, -1.0])
     for open_ in (None, close):
-        path = simulate(Market(close, open_), np.full(5, -1.0), costs=Costs(10.0))
+        path = simulate(close, weights, costs=Costs(10.0), open_=open_)
+        slow = slow_path(close, weights, 0.001, open_=open_)
+        np.testing.assert_allclose(path.turnover, slow.turnover, rtol=1e-9)
+        np.testing.assert_allclose(path.equity, slow.equity, rtol=1e-9, atol=1e-11)
         assert path.equity[-2:].tolist() == [0.0, 0.0]
         assert path.net[-1] == 0.0
         assert (path.net >= -1.0).all()
-        told = figures(path, 365)
-        assert (told.total_return, told.max_drawdown, told.annual_return) == (-1.0, -1.0, -1.0)
-        grid = simulate_grid(Market(close, open_), np.full((1, 5), -1.0), costs=Costs(10.0), periods=365)
-        assert grid.total_return.tolist() == [-1.0]
-        assert grid.turnover[0] == pytest.approx(told.turnover)
 
 
-def as_row(grid: GridFigures, row: int) -> list[float]:
-    return [float(getattr(grid, field.name)[row]) for field in fields(GridFigures)]
-
-
-def expected_row(told: Figures) -> list[float]:
-    values = [getattr(told, field.name) for field in fields(GridFigures)]
-    return [math.nan if value is None else value for value in values]
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 1_000), st.integers(1, 40), st.sampled_from([0.0, 30.0]), st.booleans(), st.integers(0, 2))
-def test_a_grid_gives_the_figures_of_its_rows(seed: int, bars: int, bps: float, opens: bool, delay: int) -> None:
-    rng = np.random.default_rng(seed)
-    close = prices(rng, bars)
-    market = Market(close, close * 1.01 if opens else None)
-    weights = np.vstack([np.zeros(bars), np.ones(bars), rng.random((3, bars)) - 0.3])
-    grid = simulate_grid(market, weights, costs=Costs(bps), periods=365.0, delay=delay)
-    for row, one in enumerate(weights):
-        told = figures(simulate(market, one, costs=Costs(bps), delay=delay), 365.0)
-        assert as_row(grid, row) == pytest.approx(expected_row(told), rel=1e-9, abs=1e-9, nan_ok=True)
-
-
-@pytest.mark.parametrize("execution", ["next_bar", "same_bar"])
-@pytest.mark.parametrize("opens", [False, True])
-def test_long_series_are_worked_on_in_pieces_that_do_not_show(execution: str, opens: bool) -> None:
-    rng = np.random.default_rng(6)
-    bars = 2 * CELLS + 5
-    close = prices(rng, bars, 0.002)
-    open_ = np.concatenate((close[:1], close[:-1])) * 1.0001 if opens else None
-    weights = np.repeat(rng.random(bars // 5 + 1), 5)[:bars]
-    market = Market(close, open_)
-    assert execution in ("next_bar", "same_bar")
-    path = simulate(market, weights, costs=Costs(5.0), execution=execution)  # type: ignore[arg-type]
-    assert_same(path, slow_path(close, weights, 0.0005, open_=open_, shift=1 if execution == "next_bar" else 0))
-    grid = simulate_grid(market, weights[None], costs=Costs(5.0), periods=8_760, execution=execution)  # type: ignore[arg-type]
-    assert as_row(grid, 0) == pytest.approx(expected_row(figures(path, 8_760)), rel=1e-8)
-
-
-def test_true_and_false_are_all_and_nothing() -> None:
-    rng = np.random.default_rng(7)
-    close, signal = prices(rng, 60), rng.random((2, 60)) < 0.5
-    market = Market(close)
-    a = simulate_grid(market, signal, costs=Costs(10.0), periods=365)
-    b = simulate_grid(market, signal.astype(np.float64), costs=Costs(10.0), periods=365)
-    assert as_row(a, 1) == as_row(b, 1)
-
-
-def test_every_bit_of_cost_lowers_the_end_and_the_break_even_is_where_nothing_is_left() -> None:
+def test_every_bit_of_cost_lowers_the_end() -> None:
     rng = np.random.default_rng(8)
     close = prices(rng, 400)
-    ahead = np.concatenate((np.diff(close) > 0, [False])) & (rng.random(400) < 0.8)  # foresees most rises
-    market = Market(close)
-    table = cost_table(market, ahead, periods=365)
-    assert [row.cost_bps for row in table] == list(COSTS_BPS)
-    ends = [row.figures.total_return or 0.0 for row in table]
+    ahead = (np.concatenate((np.diff(close) > 0, [False])) & (rng.random(400) < 0.8)).astype(np.float64)
+    ends = [simulate(close, ahead, costs=Costs(bps)).equity[-1] for bps in (0.0, 5.0, 10.0, 20.0, 50.0)]
     assert ends == sorted(ends, reverse=True)
-    even = break_even_bps(market, ahead)
-    assert even is not None
-    assert simulate(market, ahead, costs=Costs(even)).equity[-1] == pytest.approx(1.0, abs=1e-5)
-    against = break_even_bps(market, ahead, np.ones(400))
-    assert against is not None
-    ends_of = [simulate(market, one, costs=Costs(against)).equity[-1] for one in (ahead, np.ones(400))]
-    assert ends_of[0] == pytest.approx(ends_of[1], rel=1e-5)
-
-
-def test_what_loses_without_costs_breaks_even_at_none_and_what_never_trades_at_any() -> None:
-    close = np.linspace(100.0, 50.0, 20)
-    assert break_even_bps(Market(close), np.ones(20)) == 0.0
-    assert break_even_bps(Market(close), np.zeros(20)) == 0.0
-    assert break_even_bps(Market(close), np.full(20, -0.5), np.ones(20)) is None
 
 
 def test_a_strategy_that_foresees_one_bar_loses_its_edge_when_fills_come_late() -> None:
     rng = np.random.default_rng(9)
     close = prices(rng, 1_500)
-    ahead = np.concatenate((np.diff(close) > 0, [False]))
-    rows = delay_table(Market(close), ahead, costs=Costs(10.0, 5.0), periods=365)
-    assert [(row.delay, row.cost_bps) for row in rows] == [(0, 15.0), (1, 15.0), (2, 15.0)]
-    sharpes = [row.figures.sharpe or 0.0 for row in rows]
+    ahead = np.concatenate((np.diff(close) > 0, [False])).astype(np.float64)
+    sharpes = [
+        sharpe(simulate(close, ahead, costs=Costs(10.0, 5.0), delay=delay).net, 365) or 0.0 for delay in (0, 1, 2)
+    ]
     assert sharpes[0] > 10
     assert max(sharpes[1:]) < 3
 
 
-def test_no_bars_and_no_strategies_are_no_error() -> None:
-    empty = Market(np.empty(0))
-    assert simulate(empty, np.empty(0), costs=FREE).net.size == 0
-    assert simulate_grid(empty, np.empty((2, 0)), costs=FREE, periods=365).total_return.tolist() == [0.0, 0.0]
-    assert simulate_grid(Market(np.ones(3)), np.empty((0, 3)), costs=FREE, periods=365).sharpe.size == 0
+def test_no_bars_are_no_error() -> None:
+    executions: tuple[Execution, ...] = ("next_bar", "same_bar")
+    for execution in executions:
+        path = simulate(np.empty(0), np.empty(0), costs=FREE, execution=execution)
+        assert path.net.size == path.weight.size == 0
 
 
 def test_impossible_arguments_are_refused() -> None:
-    market = Market(np.ones(3))
-    for weights in (np.array([0.0, math.nan, 0.0]), np.array([0.0, 11.0, 0.0]), np.zeros(2)):
+    ones = np.ones(3)
+    for weights in (np.array([0.0, math.nan, 0.0]), np.array([0.0, 11.0, 0.0]), np.zeros(2), np.zeros((1, 3))):
         with pytest.raises(ValueError, match="weights"):
-            simulate(market, weights, costs=FREE)
+            simulate(ones, weights, costs=FREE)
     with pytest.raises(ValueError, match="delay"):
-        simulate(market, np.zeros(3), costs=FREE, delay=-1)
+        simulate(ones, np.zeros(3), costs=FREE, delay=-1)
     with pytest.raises(ValueError, match="execution"):
-        simulate(market, np.zeros(3), costs=FREE, execution="yesterday")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"\(T,\)"):
-        simulate(market, np.zeros((1, 3)), costs=FREE)
-    with pytest.raises(ValueError, match=r"\(N, T\)"):
-        simulate_grid(market, np.zeros(3), costs=FREE, periods=365)
+        simulate(ones, np.zeros(3), costs=FREE, execution="yesterday")  # type: ignore[arg-type]
     for close in (np.array([1.0, math.nan]), np.array([1.0, 0.0]), np.ones((2, 2))):
         with pytest.raises(ValueError, match="close"):
-            Market(close)
+            simulate(close, np.zeros(2), costs=FREE)
     with pytest.raises(ValueError, match="open"):
-        Market(np.ones(3), np.ones(2))
+        simulate(ones, ones, costs=FREE, open_=np.ones(2))
     for fee, slippage in ((-1.0, 0.0), (0.0, math.nan), (9_999.0, 1.0)):
         with pytest.raises(ValueError, match="bps"):
             Costs(fee, slippage)

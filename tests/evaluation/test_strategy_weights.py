@@ -5,13 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.evaluation.strategy import Costs, Market, simulate
+from cryptocast.evaluation.strategy import Costs, simulate
 from cryptocast.evaluation.strategy_weights import (
     between_decisions,
-    buy_and_hold,
-    flat,
     long_short,
-    long_when_up,
     random_entries,
     volatility_target,
 )
@@ -26,14 +23,7 @@ def test_the_position_shrinks_as_volatility_grows() -> None:
 
 def test_signs_follow_the_probability_and_no_view_is_flat() -> None:
     p_up = np.array([0.2, 0.45, 0.5, 0.55, 0.8])
-    assert long_when_up(p_up).tolist() == [0, 0, 0, 1, 1]
-    assert long_when_up(p_up, 0.6).tolist() == [0, 0, 0, 0, 1]
     assert long_short(p_up).tolist() == [-1, -1, 0, 1, 1]
-    assert long_short(p_up, 0.6).tolist() == [-1, 0, 0, 0, 1]
-
-
-def test_the_plain_baselines_are_plain() -> None:
-    assert (buy_and_hold(3).tolist(), flat(3).tolist()) == ([1, 1, 1], [0, 0, 0])
 
 
 def test_between_decisions_the_last_one_holds() -> None:
@@ -61,8 +51,8 @@ def test_random_entries_come_at_other_moments_and_cost_the_same() -> None:
     weights = np.repeat(rng.integers(0, 2, 60), rng.integers(1, 9, 60)).astype(np.float64)
     drawn = random_entries(weights, 20, rng)
     assert np.mean([(one == weights).all() for one in drawn]) == 0.0
-    market = Market(np.full(len(weights), 5.0))
-    ends = [simulate(market, one, costs=Costs(20.0)).equity[-1] for one in (weights, *drawn)]
+    close = np.full(len(weights), 5.0)
+    ends = [simulate(close, one, costs=Costs(20.0)).equity[-1] for one in (weights, *drawn)]
     assert ends == pytest.approx([ends[0]] * 21)
 
 
@@ -78,11 +68,9 @@ def test_impossible_arguments_are_refused() -> None:
         volatility_target(np.array([math.nan]), horizon=1, periods=365, target=0.4)
     with pytest.raises(ValueError, match="above 0"):
         volatility_target(np.array([0.1]), horizon=1, periods=365, target=0.0)
-    for p_up, threshold in ((math.nan, 0.5), (1.2, 0.5), (0.5, 0.4)):
+    for p_up in (math.nan, 1.2):
         with pytest.raises(ValueError, match="p_up"):
-            long_when_up(np.array([p_up]), threshold)
-        with pytest.raises(ValueError, match="p_up"):
-            long_short(np.array([p_up]), threshold)
+            long_short(np.array([p_up]))
     with pytest.raises(ValueError, match="decided"):
         between_decisions(np.zeros(2), np.zeros(3, dtype=np.bool_))
     with pytest.raises(ValueError, match="draws"):

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import StrategyConfig
 from cryptocast.evaluation.records import StrategyRecord
-from cryptocast.evaluation.scores import Judged, judge
-from cryptocast.evaluation.trading import CoinBars, PastTrials, Trading, trade
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.evaluation.scores import ScoreSheet, judge
+from cryptocast.evaluation.trading import TradedBars, Trading, trade
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.scoring.returns import sharpe
@@ -19,17 +20,17 @@ from tests.models.conftest import make_matrix as make_matrix
 SETTINGS = StrategyConfig(draws=200)
 
 
-def candles(rows: Matrix, coin: str) -> CoinBars:
+def candles(rows: Matrix, coin: str) -> TradedBars:
     panel = rows.panel
     index = panel.coins.index(coin)
     part = slice(int(panel.start[index]), int(panel.start[index + 1]))
     close = np.exp(panel.log_close[part])
-    return CoinBars(coin, panel.close_time[part], np.concatenate([close[:1], close[:-1]]), close, ranges_known=True)
+    return TradedBars(coin, panel.close_time[part], np.concatenate([close[:1], close[:-1]]), close, ranges_known=True)
 
 
 @pytest.fixture(scope="module")
 def rows(make_matrix: MakeMatrix) -> Matrix:
-    matrix = make_matrix(("bitcoin", "ethereum"), 900, horizons=(1, 7))
+    matrix = make_matrix(("bitcoin", "ethereum"), 650, horizons=(1, 7))
     late = (matrix.position - matrix.panel.start[matrix.coin]) >= 300
     return matrix.rows(late & np.isfinite(matrix.returns).all(axis=1))
 
@@ -43,7 +44,7 @@ def with_view(forecast: Forecast, p_up: FloatArray) -> Forecast:
     return replace(forecast, p_up=p_up)
 
 
-def traded(judged: Judged, *models: str, **options: object) -> Trading:
+def traded(judged: ScoreSheet, *models: str, **options: object) -> Trading:
     bars = [candles(judged.rows, coin) for coin in judged.rows.panel.coins]
     found = trade(judged, models, bars, SETTINGS, rng=np.random.default_rng(2), **options)  # type: ignore[arg-type]
     assert found is not None
@@ -126,8 +127,8 @@ def test_the_more_was_tried_the_less_the_best_is_worth(rows: Matrix, forecast: F
     name = "40 % volatility, baseline"
     alone = traded(judged, "baseline")
     assert (row(alone, name).dsr, alone.record.trials) == (None, None), "no record of trials, no deflated figure"
-    few = PastTrials({"a": 0.03, "b": -0.03})
-    many = PastTrials({**few.sharpe, **{f"trial {i}": 0.03 * (-1) ** i for i in range(200)}})
+    few = {"a": 0.03, "b": -0.03}
+    many = {**few, **{f"trial {i}": 0.03 * (-1) ** i for i in range(200)}}
     little, much = traded(judged, "baseline", past=few), traded(judged, "baseline", past=many)
     assert (little.record.trials, much.record.trials) == (3, 203)
     first, second = row(little, name).dsr, row(much, name).dsr
@@ -138,7 +139,7 @@ def test_the_more_was_tried_the_less_the_best_is_worth(rows: Matrix, forecast: F
 
 def test_a_strategy_that_was_tried_before_is_no_new_trial(rows: Matrix, forecast: Forecast) -> None:
     judged = judge(rows, {"baseline": forecast}, step=7)
-    past = PastTrials({"40 % volatility, baseline": 0.02})
+    past = {"40 % volatility, baseline": 0.02}
     assert traded(judged, "baseline", past=past).record.trials == 1
 
 

@@ -29,7 +29,7 @@ TOO_FEW = Verdict(word="cannot tell", reason=VerdictReason.TOO_FEW_DATES, dates=
         (Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail="too young"), "baseline answers"),
         (Verdict(reason=VerdictReason.NOT_BACKTESTED), "not backtested"),
         (Verdict(reason=VerdictReason.INTERPOLATED), "not backtested at 30"),
-        (Verdict(reason=VerdictReason.FOREIGN, dates=300), "foreign, came with an archive"),
+        (Verdict(reason=VerdictReason.FOREIGN, dates=300), "imported scores"),
     ],
 )
 def test_each_verdict_has_its_sentence(verdict: Verdict, sentence: str) -> None:
@@ -70,14 +70,14 @@ def test_a_comparison_and_a_test_beside_production_say_who_is_better() -> None:
         "b:1 is better than b:2",
         "b:1 is worse than b:2 at some horizon",
         "b:1 is not shown to be better than b:2",
-        "cannot tell b:1 and b:2 apart",
+        "b:1 and b:2 cannot be told apart",
     ]
     assert ab_sentence(better, over=False) == "the challenger is better (p = 0.010)"
     assert ab_sentence(msgspec.structs.replace(better, word="worse"), over=False) == "the challenger is worse"
     unsure = msgspec.structs.replace(better, word="cannot tell")
-    assert ab_sentence(unsure, over=True) == "cannot tell yet (300 bars, p = 0.010)"
+    assert ab_sentence(unsure, over=True) == "undecided (300 bars, p = 0.010)"
     nothing = Verdict(reason=VerdictReason.NOT_COMPARED)
     assert [ab_sentence(nothing, over=over) for over in (True, False)] == [
-        "no bar matured for both",
-        "no bar has matured for both yet",
+        "no bar has an outcome for both",
+        "no bar has an outcome for both yet",
     ]

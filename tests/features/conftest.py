@@ -9,7 +9,7 @@ import pytest
 
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 
-SAMPLE = Path(__file__).resolve().parents[2] / "cryptocast" / "data" / "sample"
+SAMPLE = Path(__file__).resolve().parents[2] / "cryptocast" / "data" / "sources" / "sample"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 MakeBars = Callable[..., pl.DataFrame]

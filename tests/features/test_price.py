@@ -10,7 +10,7 @@ from scipy import stats
 
 from cryptocast.features import price
 from cryptocast.features.builder import evaluate
-from cryptocast.features.expressions import enough
+from cryptocast.features.expressions import enough, log_return
 
 Floats = npt.NDArray[np.float64]
 MakeBars = Callable[..., pl.DataFrame]
@@ -28,7 +28,7 @@ def _autocorrelation(closes: Floats) -> float:
 
 # name: expression, closes that it sees, what it says of them
 ORACLES: dict[str, tuple[pl.Expr, int, Callable[[Floats], float]]] = {
-    "log_return": (price.log_return(7), 8, lambda c: np.log(c[-1] / c[0])),
+    "log_return": (log_return(7), 8, lambda c: np.log(c[-1] / c[0])),
     "momentum": (price.momentum(30, 7), 31, lambda c: np.log(c[-8] / c[0])),
     "trend": (price.trend_strength(30), 31, _trend),
     "zscore": (price.zscore(30), 30, lambda c: (np.log(c[-1]) - np.log(c).mean()) / np.log(c).std()),
@@ -55,8 +55,8 @@ def test_a_price_feature_equals_its_loop(name: str, make_bars: MakeBars) -> None
 
 def test_a_return_over_a_missing_bar_is_a_real_return_but_the_bars_beside_it_have_none() -> None:
     frame = pl.DataFrame({"close": [1.0, 2.0, None, 4.0, 8.0]})
-    assert evaluate(frame, x=price.log_return(1))["x"].is_null().to_list() == [True, False, True, True, False]
-    assert evaluate(frame, x=price.log_return(2))["x"].to_list()[3] == pytest.approx(np.log(2))
+    assert evaluate(frame, x=log_return(1))["x"].is_null().to_list() == [True, False, True, True, False]
+    assert evaluate(frame, x=log_return(2))["x"].to_list()[3] == pytest.approx(np.log(2))
 
 
 def test_a_fall_by_a_factor_of_a_million_leaves_no_trace_when_it_has_left_the_window(make_bars: MakeBars) -> None:

@@ -26,7 +26,7 @@ def dropped(values: dict[str, np.ndarray], *, max_correlation: float = 0.999, **
 def test_what_differs_stays_in_its_order() -> None:
     values = np.column_stack(list(columns().values()))
     choice = choose_features(values, ["a", "b", "c"], max_correlation=0.999)
-    assert choice.kept.tolist() == [0, 1, 2]
+    assert choice.columns.tolist() == [0, 1, 2]
     assert choice.dropped == NONE
 
 
@@ -74,8 +74,8 @@ def test_on_few_rows_nothing_is_a_duplicate_and_if_nothing_would_stay_all_does()
     few["twin"] = few["a"]
     assert dropped(few) == NONE
     flat = np.ones((300, 2))
-    assert choose_features(flat, ["a", "b"], max_correlation=0.999).kept.tolist() == [0, 1]
-    assert choose_features(np.empty((0, 2)), ["a", "b"], max_correlation=0.999).kept.tolist() == [0, 1]
+    assert choose_features(flat, ["a", "b"], max_correlation=0.999).columns.tolist() == [0, 1]
+    assert choose_features(np.empty((0, 2)), ["a", "b"], max_correlation=0.999).columns.tolist() == [0, 1]
     with pytest.raises(ValueError, match="2 names"):
         choose_features(np.empty((0, 3)), ["a", "b"], max_correlation=0.999)
 

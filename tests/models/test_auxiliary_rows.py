@@ -11,11 +11,11 @@ from cryptocast.config import LightGBMConfig
 from cryptocast.data.schema import BAR_US
 from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
-from cryptocast.models.auxiliary_rows import Helped, joined, with_help
+from cryptocast.models.auxiliary_rows import PooledLearner, joined, with_help
 from cryptocast.models.base import FitRun, Forecaster, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 from cryptocast.models.boosting import LightGBMLearner
-from cryptocast.models.selective import Selective
+from cryptocast.models.selective import SelectiveLearner
 from tests.conftest import MakeCandles
 
 DAY = BAR_US["daily"]
@@ -67,7 +67,7 @@ def test_a_fit_knows_no_label_that_ends_behind_its_last_own_row(make_candles: Ma
     own, other = pair(make_candles)
     listens = Listens()
     moment = int(own.issued_at[60])
-    Helped(listens, other).fit(own.known_at(moment), stop=None, rounds=None, seed=1, run=FitRun())
+    PooledLearner(listens, other).fit(own.known_at(moment), stop=None, rounds=None, seed=1, run=FitRun())
     (seen,) = listens.seen
     assert (seen.coin == 2).any()
     assert seen.issued_at.max() <= moment
@@ -75,7 +75,7 @@ def test_a_fit_knows_no_label_that_ends_behind_its_last_own_row(make_candles: Ma
     later = other.rows(other.issued_at > moment)
     changed = replace(other, returns=np.where(other.label_end > moment, 9.0, other.returns))
     assert len(later)
-    Helped(listens, changed).fit(own.known_at(moment), stop=None, rounds=None, seed=1, run=FitRun())
+    PooledLearner(listens, changed).fit(own.known_at(moment), stop=None, rounds=None, seed=1, run=FitRun())
     np.testing.assert_array_equal(listens.seen[1].returns, seen.returns)
 
 
@@ -92,10 +92,10 @@ def test_a_coin_is_never_joined_to_itself(make_candles: MakeCandles) -> None:
 def test_features_are_chosen_on_the_own_rows_and_the_model_forecasts_them(make_candles: MakeCandles) -> None:
     own, other = pair(make_candles)
     trees = LightGBMLearner(LightGBMConfig(rounds=10, min_data_in_leaf=20))
-    alone = Selective(trees, 0.999)
+    alone = SelectiveLearner(trees, 0.999)
     helped = with_help(alone, other)
-    assert isinstance(helped, Selective)
-    assert isinstance(helped.inner, Helped)
+    assert isinstance(helped, SelectiveLearner)
+    assert isinstance(helped.inner, PooledLearner)
     assert (helped.kind, helped.calibrate) == ("lightgbm", True)
     fits = [one.fit(own, stop=None, rounds=None, seed=1, run=FitRun()).predict(own) for one in (alone, helped)]
     assert len(fits[1]) == len(own)

@@ -12,7 +12,7 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Rounds
 from cryptocast.models.boosting import SETTINGS_FILE, LightGBMForecaster, LightGBMLearner
 from cryptocast.models.drift_ridge import PENALTIES
-from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.fitting import TrainingResult, fit_in_time
 
 RUN = FitRun(threads=1)
 QUICK = LightGBMLearner(LightGBMConfig(rounds=20, min_data_in_leaf=30))
@@ -99,7 +99,7 @@ def test_rounds_of_a_search_that_found_none_are_as_good_as_no_rounds(parts: tupl
 def test_outcomes_of_the_hold_out_change_neither_the_view_nor_its_forecasts(told: Matrix) -> None:
     """Turned around behind the stop block the signal would be worth nothing: the view must not know."""
 
-    def fitted(matrix: Matrix) -> Fitted:
+    def fitted(matrix: Matrix) -> TrainingResult:
         return fit_in_time(QUICK, matrix, fit=0.5, stop=0.3, block_count=2, least_blocks=12, seed=1, run=RUN)
 
     first = fitted(told)

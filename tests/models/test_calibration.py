@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from cryptocast.errors import ModelError
+from cryptocast.models.artefacts import from_json, to_json
 from cryptocast.models.base import Forecast
 from cryptocast.models.calibration import Calibration, fit_calibration
 from cryptocast.models.quantile_shape import student_quantiles
@@ -81,11 +83,11 @@ def test_only_recent_outcomes_count() -> None:
 
 def test_it_reads_back_as_it_was_written() -> None:
     calibration = fit_calibration(*_forecast(), bar_us=DAY_US)
-    again = Calibration.decode(calibration.encode())
+    again = from_json({"c": to_json(calibration)}, "c", Calibration, "calibration")
     np.testing.assert_array_equal(again.offsets, calibration.offsets)
-    assert again.encode() == calibration.encode()
+    assert to_json(again) == to_json(calibration)
     with pytest.raises(ModelError, match="cannot be read"):
-        Calibration.decode(calibration.encode()[:-5])
+        from_json({"c": to_json(calibration)[:-5]}, "c", Calibration, "calibration")
 
 
 def test_horizons_that_were_not_calibrated_are_refused() -> None:
@@ -98,5 +100,5 @@ def test_horizons_that_were_not_calibrated_are_refused() -> None:
 def test_crossing_quantiles_are_sorted() -> None:
     made, returns = _forecast()
     calibration = fit_calibration(made, returns, bar_us=DAY_US)
-    wild = replace(calibration, offsets=-10 * np.sort(np.abs(calibration.offsets), axis=1) - 5 * LEVELS)
+    wild = msgspec.structs.replace(calibration, offsets=-10 * np.sort(np.abs(calibration.offsets), axis=1) - 5 * LEVELS)
     assert (np.diff(wild.apply(made).values, axis=-1) >= 0).all()

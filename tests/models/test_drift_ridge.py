@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.arrays import FloatArray
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.drift_ridge import BOUND, PENALTIES, LinearView, Ridge, supported_penalties
 from cryptocast.models.labels import standardised_returns
 from tests.models.conftest import MakeMatrix
@@ -92,9 +93,9 @@ def test_a_view_is_bounded_however_wild_a_feature_is() -> None:
     np.testing.assert_array_equal(location[:, 0], [1.0, -1.0])
 
 
-def test_what_is_believed_is_a_share() -> None:
+def test_a_share_of_a_view_is_a_share_of_its_weights() -> None:
     view = LinearView(np.zeros(2), np.ones(2), np.array([[0.1, 0.2], [0.3, 0.0]]))
-    np.testing.assert_allclose(view.believed(np.array([0.5, 0.0])).weights, [[0.05, 0.1], [0.0, 0.0]])
+    np.testing.assert_allclose(view.shrunk(np.array([0.5, 0.0])).weights, [[0.05, 0.1], [0.0, 0.0]])
 
 
 def test_no_features_or_no_rows_mean_no_view(parts: tuple[Matrix, Matrix]) -> None:

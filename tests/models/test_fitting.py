@@ -10,11 +10,9 @@ import pytest
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import blocks
-from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
+from cryptocast.models.base import FitRun, Learner, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
-from cryptocast.models.calibrated import fallback_reason, independent_blocks, too_short
-from cryptocast.models.fitting import Fitted, find_rounds, fit_in_time, out_of_fold
+from cryptocast.models.fitting import TrainingResult, find_rounds, fit_in_time
 from cryptocast.models.har import HARLearner
 from cryptocast.models.kinds import learner
 from cryptocast.models.stacking import StackLearner
@@ -36,11 +34,11 @@ class SpyLearner:
         return BaselineLearner().fit(train)
 
 
-def _fit(spy: SpyLearner, matrix: Matrix) -> Fitted:
+def _fit(spy: SpyLearner, matrix: Matrix) -> TrainingResult:
     return fit_in_time(spy, matrix, fit=0.7, stop=0.15, block_count=3, least_blocks=12, seed=1, run=FitRun(threads=1))
 
 
-def _last_label(rows: Matrix) -> int:
+def last_label(rows: Matrix) -> int:
     known = np.isfinite(rows.returns)
     return int(rows.label_end[known].max())
 
@@ -50,12 +48,12 @@ def test_the_hold_out_is_forecast_by_a_model_that_never_saw_it(make_matrix: Make
     fitted = _fit(spy, matrix)
     first, stop, _ = spy.seen[0]
     assert stop is not None
-    assert _last_label(first) < stop.issued_at.min()
+    assert last_label(first) < stop.issued_at.min()
     assert stop.label_end[:, -1].max() < fitted.test_start
     assert matrix.issued_at[fitted.hold_out.row].min() >= fitted.test_start
     for train, block_stop, _ in spy.seen[1:4]:
         assert block_stop is None
-        assert _last_label(train) <= fitted.test_start
+        assert last_label(train) <= fitted.test_start
     last, last_stop, _ = spy.seen[-1]
     assert last_stop is None
     assert len(last) == len(matrix)
@@ -73,17 +71,6 @@ def test_hold_out_forecasts_do_not_change_when_its_outcomes_do(make_matrix: Make
     after = _fit(SpyLearner(), replace(matrix, returns=changed))
     np.testing.assert_array_equal(before.hold_out.forecast.values, after.hold_out.forecast.values)
     assert not np.array_equal(before.final.calibration.offsets, after.final.calibration.offsets)
-
-
-def test_each_block_is_forecast_by_a_model_fitted_before_it(make_matrix: MakeMatrix) -> None:
-    matrix, spy = make_matrix(bars=600), SpyLearner()
-    bounds = blocks(int(matrix.issued_at.min()) + 200 * matrix.bar_us, int(matrix.issued_at.max()), 3)
-    made = out_of_fold(spy, matrix, bounds, rounds=Rounds(), seed=1, run=FitRun())
-    for (train, _, _), begin in zip(spy.seen, bounds[:-1].tolist(), strict=True):
-        assert _last_label(train) <= begin
-        assert train.issued_at.max() <= begin
-    assert len(np.unique(made.row)) == len(made.row)
-    np.testing.assert_array_equal(made.forecast.issued_at, matrix.issued_at[made.row])
 
 
 def test_early_stopping_finds_rounds_that_the_final_fit_repeats(make_matrix: MakeMatrix) -> None:
@@ -108,39 +95,10 @@ def test_too_few_rows_are_refused_with_the_number_needed(make_matrix: MakeMatrix
         learner("lightgbm", Config()).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
 
 
-def test_a_horizon_without_twelve_independent_blocks_is_the_baselines(make_matrix: MakeMatrix) -> None:
-    matrix = make_matrix(("bitcoin", "ethereum"), 365)
-    quick = Config(lightgbm=LightGBMConfig(rounds=20, min_data_in_leaf=30))
-    fitted = fit_in_time(
-        learner("lightgbm", quick), matrix, fit=0.7, stop=0.15, block_count=2, least_blocks=12, seed=1, run=FitRun()
-    )
-    rows = matrix.rows(matrix.position == matrix.panel.start[1] - 1)
-    made, baseline = fitted.final.predict(rows), fitted.final.baseline.predict(rows)
-    np.testing.assert_array_equal(made.values[:, 3], baseline.values[:, 3])
-    assert not np.array_equal(made.values[:, 0], baseline.values[:, 0])
-    assert too_short(rows, 12).tolist() == [[False, False, False, True]]
-
-
-@pytest.mark.parametrize(("bars", "horizon", "expected"), [(365, 30, 11), (390, 30, 12), (365, 1, 364), (5, 7, 0)])
-def test_independent_blocks_are_counted_as_stated(bars: int, horizon: int, expected: int) -> None:
-    assert independent_blocks(bars, horizon) == expected
-    reason = fallback_reason(bars, horizon, 12)
-    assert (reason is None) == (expected >= 12)
-
-
-def test_forecasts_of_nothing_are_empty(make_matrix: MakeMatrix) -> None:
-    matrix, spy = make_matrix(bars=200), SpyLearner()
-    bounds = np.array([0, 1, 2], dtype=np.int64)
-    made = out_of_fold(spy, matrix, bounds, rounds=Rounds(), seed=1, run=FitRun())
-    assert len(made.row) == 0
-    assert isinstance(made.forecast, Forecast)
-    assert not spy.seen
-
-
 ENSEMBLE: Final = StackLearner({"baseline": BaselineLearner(), "har": HARLearner()})
 
 
-def _trained(learner: Learner, matrix: Matrix, members: Mapping[str, Fitted] | None = None) -> Fitted:
+def _trained(learner: Learner, matrix: Matrix, members: Mapping[str, TrainingResult] | None = None) -> TrainingResult:
     return fit_in_time(
         learner,
         matrix,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.features.matrix import FloatArray
+from cryptocast.arrays import FloatArray
 from cryptocast.models.base import Forecast
 from cryptocast.models.interpolation import at_horizons, neighbours
 from cryptocast.models.quantile_shape import student_quantiles

@@ -1,14 +1,16 @@
 """Intervals that learn from matured outcomes, and from nothing else."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptocast.arrays import FloatArray
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.online import HorizonState, Matured, advance, decode, encode, replay, start, widened
+from cryptocast.models.online import HorizonState, MaturedForecast, advance, decode, replay, start, widened
 from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.scoring.quantiles import LEVELS, interval_columns
 
@@ -18,18 +20,18 @@ COLUMNS = {percent: interval_columns(LEVELS, percent) for percent in INTERVALS}
 SHAPE = student_quantiles()
 
 
-def _matured(bar: int, horizon: int, values: FloatArray, outcome: float) -> Matured:
-    return Matured(
+def _matured(bar: int, horizon: int, values: FloatArray, outcome: float) -> MaturedForecast:
+    return MaturedForecast(
         issued_at=bar * BAR, label_end=(bar + horizon) * BAR, values=tuple(values.tolist()), outcome=float(outcome)
     )
 
 
 def _walk(
     volatility: FloatArray, returns: FloatArray, horizon: int
-) -> tuple[dict[int, list[bool]], HorizonState, list[Matured]]:
+) -> tuple[dict[int, list[bool]], HorizonState, list[MaturedForecast]]:
     """Serve at every bar what the state of that bar says, learning each outcome at the bar at which it is known."""
     state = start(horizon, LEVELS)
-    ledger: list[Matured] = []
+    ledger: list[MaturedForecast] = []
     hits: dict[int, list[bool]] = {percent: [] for percent in INTERVALS}
     for bar in range(len(returns) - horizon):
         if bar >= horizon:
@@ -55,7 +57,7 @@ def test_a_replay_of_the_ledger_in_any_order_gives_the_state_that_was_lived_thro
     assert replay(start(horizon, LEVELS), shuffled, now=last * BAR) == state
     half = replay(start(horizon, LEVELS), ledger, now=last // 2 * BAR)
     assert replay(half, shuffled, now=last * BAR) == state
-    assert decode(encode(state)) == state
+    assert decode(msgspec.json.encode(state)) == state
 
 
 def test_an_outcome_that_is_not_known_yet_is_refused_and_left_out_of_a_replay() -> None:
@@ -84,7 +86,9 @@ def test_levels_that_do_not_mirror_each_other_are_refused() -> None:
         start(1, np.array([0.1, 0.5, 0.8]))
 
 
-@pytest.mark.parametrize("content", [b"{}", b"\x80\x04.", encode(start(1, LEVELS)).replace(b"[0.0,", b"[")])
+@pytest.mark.parametrize(
+    "content", [b"{}", b"\x80\x04.", msgspec.json.encode(start(1, LEVELS)).replace(b"[0.0,", b"[")]
+)
 def test_a_damaged_state_is_refused(content: bytes) -> None:
     with pytest.raises(ModelError, match="Count it again"):
         decode(content)

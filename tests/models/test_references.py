@@ -29,13 +29,13 @@ def test_both_are_what_they_say_gaps_included(make_matrix: MakeMatrix) -> None:
 
     for row in range(len(rows)):
         one = _past_returns(rows, row, 1)
-        assert gaussian.known[row].all() == (len(one) >= LEAST_RETURNS)
+        assert gaussian.usable[row].all() == (len(one) >= LEAST_RETURNS)
         for column, horizon in enumerate(rows.horizons.tolist()):
             past = _past_returns(rows, row, horizon)
-            assert empirical.known[row, column] == (len(past) >= LEAST_RETURNS)
-            if empirical.known[row, column]:
+            assert empirical.usable[row, column] == (len(past) >= LEAST_RETURNS)
+            if empirical.usable[row, column]:
                 np.testing.assert_allclose(empirical.forecast.values[row, column], np.quantile(past, LEVELS))
-            if gaussian.known[row, column]:
+            if gaussian.usable[row, column]:
                 sigma = np.sqrt(np.mean(one**2) * horizon)
                 np.testing.assert_allclose(gaussian.forecast.values[row, column], sigma * ndtri(LEVELS), atol=1e-12)
 
@@ -46,8 +46,8 @@ def test_one_coin_never_sees_the_bars_of_another(make_matrix: MakeMatrix) -> Non
     np.testing.assert_array_equal(rw_empirical(first).forecast.values, rw_empirical(alone).forecast.values)
     second = both.rows(both.coin == 1)
     young = second.rows(np.arange(150))
-    assert not rw_gaussian(young).known.any()
-    assert not rw_empirical(young).known.any()
+    assert not rw_gaussian(young).usable.any()
+    assert not rw_empirical(young).usable.any()
 
 
 def test_the_gaussian_one_has_no_drift(make_matrix: MakeMatrix) -> None:
@@ -63,6 +63,6 @@ def test_the_empirical_quantiles_are_those_of_numpy_to_the_last_bit(make_matrix:
     for row in range(len(rows)):
         for column, horizon in enumerate(rows.horizons.tolist()):
             past = _past_returns(rows, row, horizon)
-            assert found.known[row, column] == (len(past) >= LEAST_RETURNS)
+            assert found.usable[row, column] == (len(past) >= LEAST_RETURNS)
             expected = np.quantile(past, LEVELS) if len(past) >= LEAST_RETURNS else np.zeros(len(LEVELS))
             np.testing.assert_array_equal(found.forecast.values[row, column], expected)

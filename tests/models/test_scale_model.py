@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.arrays import FloatArray
+from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Rounds
 from cryptocast.models.baseline import no_view_forecast
 from cryptocast.models.labels import standardised_returns

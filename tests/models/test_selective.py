@@ -13,7 +13,7 @@ from cryptocast.models.base import FitRun
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.boosting import LightGBMForecaster, LightGBMLearner
 from cryptocast.models.kinds import learner
-from cryptocast.models.selective import Selective, spared
+from cryptocast.models.selective import SelectiveLearner, spared
 from tests.conftest import simulated_candles
 
 NAMES = ("ret_7", "vol_30", "weekend", "hour_sin")
@@ -29,7 +29,7 @@ def matrix() -> Matrix:
 
 
 def test_the_fitted_model_knows_the_kept_columns_and_finds_them_by_name(matrix: Matrix) -> None:
-    fitted = Selective(LightGBMLearner(), 0.999).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
+    fitted = SelectiveLearner(LightGBMLearner(), 0.999).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
     assert isinstance(fitted, LightGBMForecaster)
     assert fitted.feature_names == ("ret_7", "vol_30", "weekend")
     order = [4, 3, 2, 1, 0]
@@ -41,7 +41,7 @@ def test_the_fitted_model_knows_the_kept_columns_and_finds_them_by_name(matrix: 
 def test_it_fits_what_the_inner_learner_fits_on_the_same_columns(matrix: Matrix) -> None:
     few = replace(matrix, features=matrix.features[:, :3], feature_names=NAMES[:3])
     stop = matrix.rows(np.arange(100))
-    one = Selective(LightGBMLearner(), 0.999).fit(matrix, stop=stop, rounds=None, seed=1, run=FitRun())
+    one = SelectiveLearner(LightGBMLearner(), 0.999).fit(matrix, stop=stop, rounds=None, seed=1, run=FitRun())
     other = LightGBMLearner().fit(few, stop=few.rows(np.arange(100)), rounds=None, seed=1, run=FitRun())
     assert one.save() == other.save()
 
@@ -49,13 +49,13 @@ def test_it_fits_what_the_inner_learner_fits_on_the_same_columns(matrix: Matrix)
 def test_what_was_spared_is_told_and_who_does_not_choose_keeps_everything(matrix: Matrix) -> None:
     chosen = spared(learner("lightgbm", Config()), matrix)
     assert set(chosen.dropped) == {"hour_sin", "my_twin"}
-    assert spared(BaselineLearner(), matrix).kept.tolist() == [0, 1, 2, 3, 4]
+    assert spared(BaselineLearner(), matrix).columns.tolist() == [0, 1, 2, 3, 4]
     assert learner("lightgbm", Config()).kind == "lightgbm"
     assert learner("lightgbm", Config()).calibrate
 
 
 def test_contributions_sum_to_the_correction_of_the_volatility(matrix: Matrix) -> None:
-    fitted = Selective(LightGBMLearner(), 0.999).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
+    fitted = SelectiveLearner(LightGBMLearner(), 0.999).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
     assert isinstance(fitted, LightGBMForecaster)
     rows = matrix.rows(np.arange(200, 260))
     shares = fitted.contributions(rows)

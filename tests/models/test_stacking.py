@@ -12,7 +12,6 @@ from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecast, Forecaster
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
-from cryptocast.models.combination import average, combine
 from cryptocast.models.har import HARLearner
 from cryptocast.models.stacking import (
     FILE,
@@ -24,7 +23,6 @@ from cryptocast.models.stacking import (
     moved_by_regime,
     simplex_weights,
 )
-from cryptocast.models.stacking_meta import regime_odds
 from cryptocast.scoring.quantiles import LEVELS, crps
 from tests.models.conftest import MakeMatrix
 
@@ -114,20 +112,6 @@ def test_the_regime_moves_the_weights_towards_who_is_better_there_and_not_at_tem
     np.testing.assert_array_equal(moved_by_regime(common, losses, regime, 1000.0, 0.0), np.full((3, 2), 0.5))
 
 
-def test_odds_are_even_where_regimes_tell_nothing() -> None:
-    np.testing.assert_allclose(regime_odds(np.full((3, 4), 50.0)), 1.0, atol=1e-3)
-    np.testing.assert_array_equal(regime_odds(np.zeros((3, 2))), 1.0)
-
-
-def test_combining_with_equal_weights_is_the_average(matrix: Matrix) -> None:
-    made = BaselineLearner().fit(matrix).predict(matrix)
-    other = _scaled(made, 2.0)
-    weights = np.full((*made.volatility.shape, 2), 0.5)
-    np.testing.assert_allclose(combine([made, other], weights).values, average([made, other]).values, rtol=1e-12)
-    with pytest.raises(ValueError, match="summing to 1"):
-        combine([made, other], weights * 0.9)
-
-
 class _Unfit:
     """A learner that never has enough."""
 
@@ -138,7 +122,7 @@ class _Unfit:
         raise DataError(f"{len(train)} rows are too few")
 
 
-class _Broken(BaselineForecaster):
+class _Broken(BaselineForecaster, frozen=True):
     """A member that was fitted and cannot forecast."""
 
     def predict(self, rows: Matrix) -> Forecast:
@@ -161,7 +145,7 @@ def test_a_member_that_cannot_forecast_is_left_out_and_the_others_share_its_weig
     matrix: Matrix, caplog: pytest.LogCaptureFixture
 ) -> None:
     baseline = BaselineLearner().fit(matrix)
-    broken = _Broken(baseline.coins, baseline.horizons, baseline.quantiles)
+    broken = _Broken(coins=baseline.coins, horizons=baseline.horizons, quantiles=baseline.quantiles)
     weights = equal_weights(("baseline", "har"), matrix.horizons, "a test")
     made = StackForecaster({"baseline": baseline, "har": broken}, weights).predict(matrix)
     np.testing.assert_allclose(made.values, baseline.predict(matrix).values, rtol=1e-12)

@@ -28,7 +28,7 @@ def test_a_window_is_what_a_loop_over_its_bars_gives(make_matrix: MakeMatrix) ->
     windows = look_back(matrix, LOOKBACK)
     for row in range(0, len(matrix), 7):
         returns = np.array(_slow_returns(matrix, row))
-        known = windows.known[row]
+        known = windows.present[row]
         assert known.sum() == len(returns)
         assert known[LOOKBACK - len(returns) :].all()
         assert windows.usable[row] == (len(returns) >= LEAST_BARS)
@@ -50,7 +50,7 @@ def test_a_window_never_reaches_over_a_gap_or_into_another_coin(make_matrix: Mak
         for place, row in enumerate(np.flatnonzero(matrix.coin == coin).tolist()):
             offset = int(matrix.position[row]) - begin
             since = offset - 82 if offset >= 82 else offset
-            assert windows.known[row].sum() == min(since, LOOKBACK), (coin, place)
+            assert windows.present[row].sum() == min(since, LOOKBACK), (coin, place)
 
 
 def test_bars_behind_the_issue_and_before_the_gap_change_no_bit_of_a_window(make_matrix: MakeMatrix) -> None:
@@ -68,8 +68,8 @@ def test_bars_behind_the_issue_and_before_the_gap_change_no_bit_of_a_window(make
     )
     one = matrix.rows(np.array([row]))
     before, after = look_back(one, 80), look_back(dataclasses.replace(one, panel=changed), 80)
-    assert before.known[0].sum() == 59
-    for field in ("bars", "known", "context", "usable"):
+    assert before.present[0].sum() == 59
+    for field in ("bars", "present", "context", "usable"):
         np.testing.assert_array_equal(getattr(before, field), getattr(after, field))
 
 

@@ -10,20 +10,38 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cryptocast.errors import UpstreamError
-from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen, Permit, State, Transition
+from cryptocast.net import Breaker, Breakers, BreakerSettings, BreakerState, CircuitOpen
+from cryptocast.net.breaker import Permit
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of state. open_s: how long it will be open, 0 for other states."""
+
+    after: BreakerState
+    reason: str
+    at: float
+    open_s: float
 
 
 @dataclass
 class Bench:
-    """A breaker on a clock that the test moves, and what it told."""
+    """A breaker on a clock that the test moves, and its changes of state."""
 
     now: float = 1000.0
-    events: list[Transition] = field(default_factory=list)
+    events: list[Change] = field(default_factory=list)
     chosen: BreakerSettings = field(default_factory=BreakerSettings)
 
     def breaker(self, rng: random.Random | None = None, **changes: Any) -> Breaker:
+        bench = self
+
+        class Watched(Breaker):
+            def _change(self, after: BreakerState, reason: str) -> None:
+                super()._change(after, reason)
+                bench.events.append(Change(after, reason, self._since, self.metrics().retry_after_s))
+
         self.chosen = BreakerSettings(**{"jitter": 0.0, **changes})
-        return Breaker("Upstream", self.chosen, clock=lambda: self.now, rng=rng, on_change=self.events.append)
+        return Watched("Upstream", self.chosen, clock=lambda: self.now, rng=rng)
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -204,7 +222,7 @@ def test_each_opening_in_a_row_lasts_twice_as_long_to_a_cap_and_a_recovery_reset
     for _ in range(4):
         bench.wait(breaker.metrics().retry_after_s)
         fail(breaker)
-    assert [event.open_s for event in bench.events if event.after is State.OPEN] == [5.0, 10.0, 20.0, 30.0, 30.0]
+    assert [event.open_s for event in bench.events if event.after is BreakerState.OPEN] == [5.0, 10.0, 20.0, 30.0, 30.0]
     bench.wait(30.0)
     succeed(breaker)
     fail(breaker, 3)
@@ -288,8 +306,8 @@ def test_the_wall_clock_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 590.0 < breaker.metrics().retry_after_s <= 600.0
 
 
-def test_each_class_of_endpoints_has_a_breaker_of_its_own() -> None:
-    breakers = Breakers(lambda endpoint: Breaker(f"Upstream {endpoint}", BreakerSettings(consecutive=1)))
+def test_each_name_has_a_breaker_of_its_own() -> None:
+    breakers = Breakers(lambda name: Breaker(f"Upstream {name}", BreakerSettings(consecutive=1)))
     fail(breakers("history"))
     assert state(breakers("history")) == "open"
     assert state(breakers("price")) == "closed"
@@ -306,7 +324,7 @@ def test_metrics_tell_state_time_in_it_rejections_and_openings() -> None:
         breaker.admit()
     bench.wait(2.0)
     metrics = breaker.metrics()
-    assert (metrics.state, metrics.in_state_s, metrics.retry_after_s) == (State.OPEN, 2.0, 3.0)
+    assert (metrics.state, metrics.in_state_s, metrics.retry_after_s) == (BreakerState.OPEN, 2.0, 3.0)
     assert (metrics.rejected, metrics.opened, metrics.window_calls) == (1, 1, 0)
 
 
@@ -318,23 +336,6 @@ def test_changes_are_logged_once_with_their_numbers(caplog: pytest.LogCaptureFix
     assert [record.getMessage() for record in caplog.records] == [
         "breaker Upstream: closed -> open: 3 calls in a row failed"
     ]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"failure_rate": 0.0},
-        {"slow_rate": 1.1},
-        {"jitter": 1.0},
-        {"probes": 0},
-        {"min_calls": 0},
-        {"window_s": 0.0},
-        {"open_cap_s": 1.0},
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"expected|are"):
-        BreakerSettings(**wrong)
 
 
 SETTINGS = BreakerSettings(
@@ -483,4 +484,4 @@ class BreakerAgainstModel(RuleBasedStateMachine):
 
 
 TestBreakerAgainstModel = BreakerAgainstModel.TestCase
-TestBreakerAgainstModel.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
+TestBreakerAgainstModel.settings = settings(max_examples=40, stateful_step_count=60, deadline=None)

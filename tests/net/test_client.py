@@ -2,15 +2,14 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
 from cryptocast.errors import ConfigError, UpstreamError
-from cryptocast.net import Answer, ApiClient, Limiter, LoopThread, NetSettings, Unreachable
+from cryptocast.net import Answer, ApiClient, Limiter, NetSettings, Unreachable
 
 Step = httpx.Response | Exception
 
@@ -187,23 +186,6 @@ def test_a_server_that_drips_is_cut_off_at_the_deadline() -> None:
         asyncio.run(asyncio.wait_for(work(), timeout=60))
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("119", 119.0),
-        ("0", 0.0),
-        ("", None),
-        ("soon", None),
-        ("-5", None),
-        ("Wed, 01 Jan 2020 00:01:00 GMT", 60.0),
-        ("Tue, 31 Dec 2019 00:00:00 GMT", 0.0),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_as_a_date(text: str, seconds: float | None) -> None:
-    answer = Answer(429, b"", {"retry-after": text})
-    assert answer.retry_after_s(datetime(2020, 1, 1, tzinfo=UTC)) == seconds
-
-
 @pytest.mark.parametrize("url", ["ftp://api.example", "api.example", "https://", "http://a:port", ""])
 def test_an_address_that_is_none_is_a_mistake_of_the_settings(url: str) -> None:
     with pytest.raises(ConfigError, match="upstream address"):
@@ -216,25 +198,3 @@ def test_the_key_stands_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     upstream.get()
     assert "attempt 1 of 3" in caplog.text
     assert "SECRET" not in caplog.text
-
-
-def test_the_loop_thread_answers_callers_with_and_without_a_loop() -> None:
-    async def answer(value: int) -> int:
-        await asyncio.sleep(0)
-        return value
-
-    async def inside(run: Callable[[Coroutine[Any, Any, int]], int]) -> int:
-        return run(answer(2))
-
-    with LoopThread() as loop:
-        assert loop.run(answer(1)) == 1
-        assert asyncio.run(inside(loop.run)) == 2
-    loop.close()
-
-
-def test_an_error_in_the_loop_thread_reaches_the_caller() -> None:
-    async def fail() -> None:
-        raise UpstreamError("no")
-
-    with LoopThread() as loop, pytest.raises(UpstreamError, match="no"):
-        loop.run(fail())

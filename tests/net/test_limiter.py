@@ -156,7 +156,7 @@ def test_the_queue_is_bounded() -> None:
         await gate.acquire()
         waiting = [asyncio.ensure_future(gate.acquire()) for _ in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="2 calls wait"):
+        with pytest.raises(Overloaded, match="2 calls are already waiting"):
             await gate.acquire()
         await asyncio.gather(*waiting)
 

@@ -14,20 +14,18 @@ from cryptocast.net import (
     ApiClient,
     Batcher,
     Breaker,
-    Breakers,
     BreakerSettings,
+    BreakerState,
     CircuitOpen,
     Limiter,
     NetSettings,
     Overloaded,
     Place,
     Priority,
-    RetryBudget,
-    SingleFlight,
-    State,
     Try,
     Unreachable,
 )
+from cryptocast.net.retry import RetryBudget
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -41,13 +39,13 @@ class World:
         self.plan = plan
         self.limiter = Limiter(per_minute, clock=lambda: self.now, sleep=self.sleep)
         chosen = BreakerSettings(consecutive=3, open_s=30.0, jitter=0.0, probes=1, successes=1, slow_call_s=5.0)
-        self.breakers = Breakers(lambda name: Breaker(name, chosen, clock=lambda: self.now))
+        self.breaker = Breaker("example", chosen, clock=lambda: self.now)
         self.client = ApiClient(
             "https://api.example",
             name="Example",
             limiter=self.limiter,
             settings=NetSettings(**{"max_retries": 2, **settings}),
-            breakers=self.breakers,
+            breaker=self.breaker,
             budget=RetryBudget(reserve=1000.0),
             on_try=self.tries.append,
             transport=httpx.MockTransport(self.answer),
@@ -75,10 +73,6 @@ class World:
                 await work(self)
 
         asyncio.run(main())
-
-    @property
-    def breaker(self) -> Breaker:
-        return self.breakers("default")
 
     @property
     def in_window(self) -> int:
@@ -157,7 +151,7 @@ def test_any_number_of_unknown_ids_never_opens_the_breaker() -> None:
     async def work(world: World) -> None:
         for _ in range(100):
             assert (await world.client.get("/")).status == 404
-        assert world.breaker.state is State.CLOSED
+        assert world.breaker.state is BreakerState.CLOSED
 
     World(lambda _: 404).run(work)
 
@@ -217,7 +211,7 @@ def test_a_probe_whose_caller_left_still_decides() -> None:
         probe.cancel()
         for _ in range(100):
             await asyncio.sleep(0)
-        assert world.breaker.state is State.CLOSED
+        assert world.breaker.state is BreakerState.CLOSED
 
     World(lambda n: 503 if n <= 9 else 200).run(work)
 
@@ -231,7 +225,7 @@ def test_a_call_is_not_tried_again_once_the_breaker_has_opened() -> None:
 
         world.plan = others_fail
         assert (await world.client.get("/")).status == 503
-        assert (world.requests, world.breaker.state) == (1, State.OPEN)
+        assert (world.requests, world.breaker.state) == (1, BreakerState.OPEN)
 
     World().run(work)
 
@@ -240,7 +234,7 @@ def test_a_429_pauses_everybody_and_leaves_the_breaker_closed() -> None:
     async def work(world: World) -> None:
         assert (await world.client.get("/")).status == 429
         assert world.limiter.wait_s() == 20.0
-        assert world.breaker.state is State.CLOSED
+        assert world.breaker.state is BreakerState.CLOSED
         with pytest.raises(Overloaded, match="the next call in 20 s"):
             await world.client.get("/", deadline_s=5.0)
         assert world.requests == 1
@@ -317,25 +311,20 @@ def test_a_user_goes_before_the_backfill() -> None:
     assert order == ["user", "backfill"]
 
 
-def test_single_flight_and_batch_stand_before_limiter_and_breaker() -> None:
+def test_a_batch_stands_before_limiter_and_breaker() -> None:
     async def work(world: World) -> None:
-        async def fetch(key: str, ids: Sequence[str], place: Place | None) -> Mapping[str, int]:
-            answer = await world.client.get("/price", {"ids": ",".join(ids)}, place=place, endpoint=key)
+        async def fetch(_: str, ids: Sequence[str], place: Place | None) -> Mapping[str, int]:
+            answer = await world.client.get("/price", {"ids": ",".join(ids)}, place=place)
             return dict.fromkeys(ids, answer.status)
 
-        tasks = world.client.pool.tasks
-        batcher = Batcher(fetch, tasks=tasks, admit=lambda key: world.client.admit(endpoint=key))
-        flight: SingleFlight[str, Answer] = SingleFlight(tasks)
-        prices = [batcher.get("price", [f"coin-{n % 30}"]) for n in range(100)]
-        charts = [flight.do("chart", lambda: world.client.get("/chart", endpoint="chart")) for _ in range(100)]
+        batcher = Batcher(fetch, tasks=world.client.pool.tasks, admit=lambda _: world.client.admit())
+        prices = [batcher.get("usd", [f"coin-{n % 30}"]) for n in range(100)]
         assert [parts.only() for parts in await asyncio.gather(*prices)] == [200] * 100
-        await asyncio.gather(*charts)
-        assert (world.requests, world.in_window) == (2, 2)
-        assert [world.breakers(name).metrics().window_calls for name in ("price", "chart")] == [1, 1]
+        assert (world.requests, world.in_window, world.breaker.metrics().window_calls) == (1, 1, 1)
 
-        world.breakers("price").force_open()
+        world.breaker.force_open()
         with pytest.raises(CircuitOpen):
-            (await batcher.get("price", ["a"])).only()
-        assert (world.requests, world.in_window) == (2, 2)
+            (await batcher.get("usd", ["a"])).only()
+        assert (world.requests, world.in_window) == (1, 1)
 
     World().run(work)

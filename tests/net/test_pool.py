@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from cryptocast.errors import ConfigError
-from cryptocast.net import Answer, ApiClient, Limiter, NetSettings, Overloaded, Pool, Try, Unreachable
+from cryptocast.net import Answer, ApiClient, Limiter, NetSettings, Overloaded, Try, Unreachable
 from cryptocast.net.answer import CallFailed
-from cryptocast.net.pool import MAX_BODY_BYTES, _pools, _unusable
+from cryptocast.net.pool import MAX_BODY_BYTES, Pool, _pools, _unusable
 from tests.net.local_upstream import LocalUpstream, client_sockets, descriptors, serving, until
 
 needs_proc = pytest.mark.skipif(sys.platform == "win32", reason="counts descriptors")
@@ -37,7 +37,7 @@ def client(upstream: LocalUpstream, pool: Pool, **settings: float) -> ApiClient:
 
 
 async def fetch(pool: Pool, url: str, deadline_s: float = 5.0) -> Answer:
-    return await pool.tasks.run(pool.get(url, None, {}, deadline_s=deadline_s))
+    return await pool.tasks.result(pool.tasks.start(pool.get(url, None, {}, deadline_s=deadline_s)))
 
 
 async def outcome(pool: Pool, url: str, deadline_s: float = 5.0) -> int | str:
@@ -100,7 +100,7 @@ def test_requests_one_after_the_other_use_one_connection_and_http_1_1() -> None:
     asyncio.run(work())
 
 
-def test_every_place_is_back_after_ten_thousand_requests_of_which_three_in_ten_are_cancelled() -> None:
+def test_every_place_is_back_after_two_thousand_requests_of_which_three_in_ten_are_cancelled() -> None:
     rng = random.Random(5)
 
     async def work() -> None:
@@ -112,15 +112,15 @@ def test_every_place_is_back_after_ten_thousand_requests_of_which_three_in_ten_a
                 statuses.append((await api.get("/ok")).status)
 
             cancelled = 0
-            for _ in range(200):
+            for _ in range(40):
                 requests = [asyncio.ensure_future(one()) for _ in range(50)]
                 for _ in range(rng.randint(0, 12)):
                     await asyncio.sleep(0)
                 for request in rng.sample(requests, 15):
                     cancelled += request.cancel()
                 await asyncio.gather(*requests, return_exceptions=True)
-            assert len(statuses) + cancelled == 10_000
-            assert 2500 < cancelled <= 3000
+            assert len(statuses) + cancelled == 2_000
+            assert 500 < cancelled <= 600
             assert await until(lambda: pool.metrics().running == 0)
             seen = pool.metrics()
             assert (seen.open, seen.open - seen.idle, seen.waiting, seen.reclaimed) == (seen.open, 0, 0, 0)
@@ -173,11 +173,11 @@ def test_who_queues_behind_a_lost_place_gets_it_when_it_is_reclaimed() -> None:
 
 
 @needs_proc
-def test_after_a_thousand_requests_with_every_fault_no_descriptor_is_left_and_a_good_request_succeeds() -> None:
+def test_after_hundreds_of_requests_with_every_fault_no_descriptor_is_left_and_a_good_request_succeeds() -> None:
     # In a process of its own, where every descriptor can be counted and none belongs to other tests.
     root = Path(__file__).resolve().parents[2]
     run = subprocess.run(
-        [sys.executable, "-m", "tests.net.thousand_faults"], cwd=root, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "tests.net.many_faults"], cwd=root, capture_output=True, text=True, timeout=120
     )
     assert (run.returncode, run.stderr) == (0, "")
     told = json.loads(run.stdout)
@@ -344,7 +344,7 @@ def test_who_finds_the_queue_full_or_waits_too_long_for_a_connection_is_turned_a
             third = asyncio.ensure_future(pool.get(upstream.url + "/ok", None, {}, deadline_s=5.0))
             await asyncio.sleep(0)
             assert pool.metrics().waiting == 1
-            with pytest.raises(Overloaded, match="1 calls wait"):
+            with pytest.raises(Overloaded, match="1 calls are already waiting"):
                 await pool.get(upstream.url + "/ok", None, {}, deadline_s=5.0)
             with pytest.raises(Overloaded, match=r"No connection became free in 0\.2 s"):
                 await third
@@ -391,7 +391,7 @@ def test_closing_does_not_wait_for_calls_that_hang_and_leaves_no_descriptor() ->
                 with pytest.raises(Unreachable, match="being closed"):
                     await caller
             assert await until(lambda: descriptors() <= before)
-            with pytest.raises(Unreachable, match="closed already"):
+            with pytest.raises(Unreachable, match="already closed"):
                 await api.get("/ok")
 
     asyncio.run(work())

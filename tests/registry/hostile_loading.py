@@ -14,7 +14,7 @@ import torch  # noqa: F401 - what it maps is there before the limit is set
 
 from cryptocast.errors import CryptocastError
 from cryptocast.kinds import TRAINABLE
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry
 from tests.registry.golden_rows import GOLDEN, read_rows
@@ -33,7 +33,7 @@ def main(store: Path) -> None:
     for version in registry.versions():
         say({"case": version.key.coin, "ended": None})
         try:
-            model = Calibrated.load(registry.load_files(version.fit_id), forecaster_type(version.key.kind))
+            model = CalibratedForecaster.load(registry.load_files(version.fit_id), forecaster_type(version.key.kind))
             model.predict(rows)
             ended, why = "answered", ""
         except CryptocastError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import (
     Config,
     DataConfig,
@@ -24,9 +25,10 @@ from cryptocast.config import (
     StoreConfig,
     TrainConfig,
 )
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.features.matrix import Matrix
+from cryptocast.market import Market
 from cryptocast.models.boosting import LightGBMForecaster
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Version
 from cryptocast.workflows.coin_pool import gather
@@ -53,9 +55,9 @@ def main() -> None:
         registry = context.registry()
         answers = dict[str, FloatArray]()
         for kind in KINDS:
-            version = registry.get(f"bitcoin/{kind}:1", source="simulated")
+            version = registry.get(f"bitcoin/{kind}:1", Market("simulated", "usd", "daily"))
             export_version(registry, version, GOLDEN / f"{kind}.zip", whole_fit=False, overwrite=True)
-            model = Calibrated.load(registry.load_files(version.fit_id), forecaster_type(kind))
+            model = CalibratedForecaster.load(registry.load_files(version.fit_id), forecaster_type(kind))
             rows = _rows(context, version, model)
             made = model.predict(rows)
             answers |= {f"{kind}.values": made.values, f"{kind}.volatility": made.volatility, f"{kind}.p_up": made.p_up}
@@ -85,7 +87,7 @@ def _config(folder: Path) -> Config:
     )
 
 
-def _rows(context: Context, version: Version, model: Calibrated) -> Matrix:
+def _rows(context: Context, version: Version, model: CalibratedForecaster) -> Matrix:
     """The last rows of the coin, with only so much of its past as they need."""
     asked = BITCOIN.resolved(context.config)
     (pool,) = gather(context, asked, pool=())

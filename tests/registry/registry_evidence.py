@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from cryptocast.registry import Evidence, Registry, Trial, series_name
-from tests.registry.registry_fits import BITCOIN, NOW, score
+from cryptocast.evaluation.records import Evidence, Trial
+from cryptocast.registry import Registry
+from tests.registry.registry_fits import NOW, score
 
 RECIPE, OTHER = "a" * 64, "b" * 64
-SERIES = series_name(BITCOIN)
+SERIES = "sample/usd/daily/bitcoin"
 
 
 def day(number: int) -> datetime:

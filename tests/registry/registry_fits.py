@@ -9,15 +9,13 @@ from typing import Any
 
 import msgspec
 
+from cryptocast.evaluation.records import HoldOut, HorizonScore, IntervalCoverage
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.market import Market
 from cryptocast.registry import (
     CoinCalibration,
     CoinData,
     FitManifest,
-    HoldOut,
-    HorizonScore,
-    IntervalCoverage,
     NewVersion,
     Registry,
     Version,

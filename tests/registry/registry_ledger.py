@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cryptocast.registry import LedgerRow, Outcome
+from cryptocast.registry import LedgerOutcome, LedgerRow
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
 from tests.registry.registry_fits import NOW
@@ -40,7 +40,7 @@ def row(number: int = 1, issued: int = 0, horizon: int = 1, *, scale: float = 0.
     return msgspec.structs.replace(made, **changes)
 
 
-def live(days: int, *, seed: int = 1, **scales: float) -> tuple[list[LedgerRow], list[Outcome]]:
+def live(days: int, *, seed: int = 1, **scales: float) -> tuple[list[LedgerRow], list[LedgerOutcome]]:
     """Forecasts for so many days by versions 1 and 2 and the baseline, named v1, v2, v0, with the outcomes of normal
     returns of deviation 0.03."""
     returns = np.random.default_rng(seed).normal(0.0, 0.03, days)

@@ -2,7 +2,6 @@ import contextlib
 import logging
 import math
 import sqlite3
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from cryptocast.config import Granularity
 from cryptocast.errors import RegistryError
+from cryptocast.evaluation.records import HorizonScore
 from cryptocast.market import Market
-from cryptocast.registry import HorizonScore, Registry, VersionKey, series_name
+from cryptocast.registry import Registry, VersionKey
 from tests.registry.registry_evidence import OTHER, RECIPE, SERIES, day, evidence, trial
 from tests.registry.registry_fits import BITCOIN, NOW, score
 from tests.registry.registry_steps import FEW_STEPS, steps_of
@@ -38,21 +38,14 @@ def test_evidence_comes_back_as_it_was_recorded(registry: Registry) -> None:
     assert registry.verify() == ()
 
 
-def test_evidence_may_be_asked_for_by_anything_that_names_a_series(registry: Registry) -> None:
-    @dataclass(frozen=True)
-    class Series:
-        source: str
-        vs: str
-        granularity: Granularity
-        coin: str
-
+def test_evidence_counts_on_its_own_series_and_for_its_own_recipe_alone(registry: Registry) -> None:
     registry.record_evidence([evidence()])
-    assert registry.evidence_for(Series("sample", "usd", "daily", "bitcoin"), RECIPE) == evidence()
+    assert registry.evidence_for(BITCOIN, RECIPE) == evidence()
     for other in (
-        Series("file", "usd", "daily", "bitcoin"),
-        Series("sample", "eur", "daily", "bitcoin"),
-        Series("sample", "usd", "hourly", "bitcoin"),
-        Series("sample", "usd", "daily", "litecoin"),
+        replace(BITCOIN, market=Market("file", "usd", "daily")),
+        replace(BITCOIN, market=Market("sample", "eur", "daily")),
+        replace(BITCOIN, market=Market("sample", "usd", "hourly")),
+        replace(BITCOIN, coin="litecoin"),
     ):
         assert registry.evidence_for(other, RECIPE) is None
     assert registry.evidence_for(BITCOIN, OTHER) is None
@@ -169,7 +162,10 @@ def test_trials_count_when_their_span_touches_the_one_asked_for(registry: Regist
 
 
 def test_trials_are_told_apart_by_series_and_command(registry: Registry) -> None:
-    ether, tuned = trial(series=series_name(ETHEREUM)), trial("rounds=400", command="tune", sharpe=None, score=0.02)
+    ether, tuned = (
+        trial(series="sample/usd/daily/ethereum"),
+        trial("rounds=400", command="tune", sharpe=None, score=0.02),
+    )
     registry.record_trials([trial(), ether, tuned, trial(run="walk-2")])
     assert registry.trials_on(SERIES, NOW, day(1)) == (trial(), tuned, trial(run="walk-2"))
     assert registry.trials_on(SERIES, NOW, day(1), "tune") == (tuned,)
@@ -326,12 +322,12 @@ def test_what_was_undone_leaves_no_gap(tmp_path: Path) -> None:
 # How much is looked at; how long that takes is measured in benchmarks/registry.py
 
 
-def test_a_look_up_among_10_000_rows_looks_at_few_of_them(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    walks = [evidence(f"run-{i}", recipe=f"{i % 100:064x}", end=day(i)) for i in range(10_000)]
+def test_a_look_up_among_2_000_rows_looks_at_few_of_them(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = [evidence(f"run-{i}", recipe=f"{i % 100:064x}", end=day(i)) for i in range(2_000)]
     registry.record_evidence(walks)
-    coins = [f"coin-{i}" for i in range(1000)]
-    registry.record_trials([trial(f"{i}", series=f"sample/usd/daily/{coins[i % 1000]}") for i in range(10_000)])
-    assert registry.evidence_for(BITCOIN, f"{7:064x}") == walks[9907]
+    coins = [f"coin-{i}" for i in range(200)]
+    registry.record_trials([trial(f"{i}", series=f"sample/usd/daily/{coins[i % 200]}") for i in range(2_000)])
+    assert registry.evidence_for(BITCOIN, f"{7:064x}") == walks[1907]
     assert len(registry.trials_on("sample/usd/daily/coin-7", NOW, NOW)) == 10
     steps = steps_of(monkeypatch)
     assert steps(lambda: registry.evidence_for(BITCOIN, f"{7:064x}")) < FEW_STEPS

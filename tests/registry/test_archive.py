@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
-from cryptocast.registry import Registry, canonical_json, sha256_hex
+from cryptocast.registry import Registry, sha256_hex
 from cryptocast.registry import archive as archives
 from cryptocast.registry.archive import pack, read_archive, unpack
+from cryptocast.registry.manifest import canonical_json
 from tests.registry.registry_fits import FILES, NOW, register
 
 
@@ -261,7 +262,7 @@ def test_a_file_that_is_too_large_or_no_file_is_not_read(tmp_path: Path, monkeyp
     (tmp_path / "big.zip").write_bytes(b"x" * 11)
     for path, why in (
         (tmp_path / "big.zip", "more than the 10"),
-        (tmp_path, "no plain file"),
+        (tmp_path, "not a plain file"),
         (tmp_path / "a", "cannot"),
     ):
         with pytest.raises(RegistryError, match=why):

@@ -5,7 +5,8 @@ import pytest
 
 from cryptocast.config import Config, DataConfig, GateConfig, StoreConfig
 from cryptocast.errors import RegistryError
-from cryptocast.registry import CHALLENGER, PRODUCTION, KeptRegistry, Registry, RegistryWatch
+from cryptocast.market import Market
+from cryptocast.registry import CHALLENGER, PRODUCTION, CachedRegistry, Registry, RegistryWatch
 from cryptocast.workflows.lifecycle.ab import ab_start
 from tests.registry.registry_fits import BITCOIN, NOW, register
 from tests.registry.registry_ledger import live
@@ -19,10 +20,10 @@ def registry(tmp_path: Path) -> Registry:
     return made
 
 
-def watched(root: Path) -> tuple[RegistryWatch, KeptRegistry]:
+def watched(root: Path) -> tuple[RegistryWatch, CachedRegistry]:
     watch = RegistryWatch(root)
     watch.look()
-    return watch, KeptRegistry.over(root, gate=GateConfig(), stamp=watch)
+    return watch, CachedRegistry.over(root, gate=GateConfig(), stamp=watch)
 
 
 def test_what_forecasts_rest_on_changes_the_stamp_and_the_ledger_does_not(tmp_path: Path, registry: Registry) -> None:
@@ -58,12 +59,14 @@ def test_an_answer_is_kept_until_the_stamp_changes(tmp_path: Path, registry: Reg
 
 def test_every_question_has_the_answer_of_the_registry(tmp_path: Path, registry: Registry) -> None:
     _, kept = watched(tmp_path)
-    recipe = registry.get("bitcoin/lightgbm:1", source="sample").manifest.recipe
+    recipe = registry.get("bitcoin/lightgbm:1", Market("sample", "usd", "daily")).manifest.recipe
     for _ in range(2):
         for asked in (registry, kept):
-            assert asked.best("bitcoin", source="sample") == registry.best("bitcoin", source="sample")
+            assert asked.best("bitcoin", Market("sample", "usd", "daily")) == registry.best(
+                "bitcoin", Market("sample", "usd", "daily")
+            )
             assert asked.alias(BITCOIN, CHALLENGER) == registry.alias(BITCOIN, CHALLENGER)
-            assert asked.get("bitcoin/lightgbm:2", source="sample").number == 2
+            assert asked.get("bitcoin/lightgbm:2", Market("sample", "usd", "daily")).number == 2
             assert asked.evidence_for(BITCOIN, recipe) is None
             assert asked.calibration_states(BITCOIN, 1) == {}
             assert asked.live_mark(BITCOIN, 1) is None
@@ -73,14 +76,14 @@ def test_every_question_has_the_answer_of_the_registry(tmp_path: Path, registry:
 def test_an_error_is_not_kept(tmp_path: Path, registry: Registry) -> None:
     _, kept = watched(tmp_path)
     with pytest.raises(RegistryError, match="There is no"):
-        kept.get("bitcoin/lightgbm:3", source="sample")
+        kept.get("bitcoin/lightgbm:3", Market("sample", "usd", "daily"))
     register(registry, "3", rounds=600)
-    assert kept.get("bitcoin/lightgbm:3", source="sample").number == 3
+    assert kept.get("bitcoin/lightgbm:3", Market("sample", "usd", "daily")).number == 3
 
 
 def test_where_there_is_no_registry_it_reads_as_empty_and_none_is_made(tmp_path: Path) -> None:
     watch, kept = watched(tmp_path)
-    assert kept.best("bitcoin", source="sample") is None
+    assert kept.best("bitcoin", Market("sample", "usd", "daily")) is None
     assert watch.look() == watch()
     assert list(tmp_path.iterdir()) == []
 
@@ -93,7 +96,7 @@ def test_a_registry_that_cannot_be_read_has_a_stamp_and_says_so_when_it_is_asked
     watch, kept = watched(tmp_path)
     assert watch() is not None
     with pytest.raises(RegistryError):
-        kept.best("bitcoin", source="sample")
+        kept.best("bitcoin", Market("sample", "usd", "daily"))
 
 
 def test_the_start_of_a_test_is_seen(tmp_path: Path, registry: Registry) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cryptocast.config import GateConfig
-from cryptocast.registry.contest import FIRST_BLOCKS, Paired, contest, fortune, horizon_sentence
+from cryptocast.registry.contest import FIRST_BLOCKS, LossPairs, contest, fortune, horizon_reason
 
 GATE = GateConfig()
 DAY = 86_400_000_000
@@ -20,7 +20,7 @@ def season(
     horizons: Sequence[int] = (1, 7),
     coverage: float = PERFECT,
     noise: float = 0.1,
-) -> list[Paired]:
+) -> list[LossPairs]:
     """Two models whose daily losses move together and differ by `noise` of the loss at random, and by `gain` truly.
 
     Losses of 7 bars overlap as those of forecasts do: moving averages of daily shocks.
@@ -31,7 +31,7 @@ def season(
         apart = noise * _overlapping(rng, days, horizon)
         hits = rng.random(days) < PERFECT, rng.random(days) < coverage
         pairs.append(
-            Paired(
+            LossPairs(
                 horizon=horizon,
                 step=1,
                 dates=np.arange(days, dtype=np.int64) * DAY,
@@ -48,7 +48,7 @@ def _overlapping(rng: np.random.Generator, days: int, horizon: int) -> np.ndarra
     return np.asarray((shocks[horizon:] - shocks[:-horizon]) / horizon**0.5)
 
 
-def first(pairs: Sequence[Paired], days: int) -> list[Paired]:
+def first(pairs: Sequence[LossPairs], days: int) -> list[LossPairs]:
     """What was known after so many days."""
     return [
         dataclasses.replace(
@@ -69,21 +69,21 @@ def test_a_clearly_better_challenger_is_promoted_with_the_figures() -> None:
     assert found.skill == pytest.approx(0.05, abs=0.01)
     assert [row.horizon for row in found.horizons] == [1, 7]
     assert found.reasons == ()
-    assert horizon_sentence(found.horizons[0]).startswith("1 bar: skill +")
+    assert str(horizon_reason(found.horizons[0])).startswith("1 bar: skill +")
 
 
 def test_equal_models_are_not_shown_to_differ_and_the_reason_has_the_numbers() -> None:
     found = contest(season(np.random.default_rng(2), 900), GATE, rests_on="900 live bars")
     assert not found.better
-    assert found.reasons[0].startswith("not shown to be better: p ")
-    assert "on 900 live bars, at most 0.05 is needed" in found.reasons[0]
+    assert str(found.reasons[0]).startswith("not shown to be better: p ")
+    assert "on 900 live bars, at most 0.05 is needed" in str(found.reasons[0])
 
 
 def test_better_crps_with_broken_coverage_is_refused() -> None:
     found = contest(season(np.random.default_rng(3), 900, gain=0.1, coverage=0.6), GATE, rests_on="900 live bars")
     assert found.p < 0.05
     assert not found.better
-    assert "its 80 % interval held" in found.reasons[0]
+    assert "its 80 % interval held" in str(found.reasons[0])
 
 
 def test_an_improvement_below_the_margin_is_refused() -> None:
@@ -91,7 +91,7 @@ def test_an_improvement_below_the_margin_is_refused() -> None:
     assert contest(pairs, GATE, rests_on="x").better
     refused = contest(pairs, GateConfig(margin=0.01), rests_on="x")
     assert not refused.better
-    assert "at least +1.00 % is needed" in refused.reasons[0]
+    assert "at least +1.00 % is needed" in str(refused.reasons[0])
 
 
 def test_better_at_one_horizon_and_significantly_worse_at_another_is_refused() -> None:
@@ -99,7 +99,7 @@ def test_better_at_one_horizon_and_significantly_worse_at_another_is_refused() -
     pairs = [*season(rng, 900, gain=0.1, horizons=(1,)), *season(rng, 900, gain=-0.05, horizons=(7,))]
     found = contest(pairs, GATE, rests_on="x")
     assert not found.better
-    assert found.reasons[0].startswith("7 bars: significantly worse than production")
+    assert str(found.reasons[0]).startswith("7 bars: significantly worse than production")
 
 
 def test_nothing_in_common_is_no_evidence() -> None:
@@ -133,7 +133,7 @@ def test_identical_models_leave_the_fortune_at_one() -> None:
     assert fortune(dataclasses.replace(pair, challenger=pair.production)) == 1.0
 
 
-def promoted_after(pairs: Sequence[Paired], looks: int, *, every: int = 7) -> int | None:
+def promoted_after(pairs: Sequence[LossPairs], looks: int, *, every: int = 7) -> int | None:
     """The first of the weekly looks at which the gate lets the challenger through; None: at none of them."""
     for look in range(1, looks + 1):
         if contest(first(pairs, every * look), GATE, rests_on="x").better:

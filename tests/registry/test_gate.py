@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import GateConfig
+from cryptocast.evaluation.records import HoldOut
 from cryptocast.market import Market
 from cryptocast.registry.contest import Contest, HorizonContest
-from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, standings
+from cryptocast.registry.gate import FOREIGN, Decision, best_of, first_version, standings, successor
 from cryptocast.registry.gate import next_version as judged_next
-from cryptocast.registry.manifest import CoinData, HoldOut, sha256_hex
+from cryptocast.registry.manifest import CoinData, sha256_hex
+from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.registry.version import Version, VersionKey
 from tests.registry.registry_fits import FALLS_BACK, NOW, bad_hold_out, coverage, hold_out, manifest, new_version, score
 
@@ -52,7 +54,7 @@ def test_a_first_version_that_nothing_speaks_against_is_accepted_with_the_figure
     decision = first_version(hold_out(), GATE)
     assert decision.accepted
     assert decision.rule == "first"
-    assert decision.reasons[1] == (
+    assert str(decision.reasons[1]) == (
         "7 bars: skill +1.0 % against the baseline on 300 dates, p of being worse 1 after correction; "
         "intervals held 80 %: 79.0 ± 2.0, 95 %: 95.5 ± 1.0"
     )
@@ -61,7 +63,7 @@ def test_a_first_version_that_nothing_speaks_against_is_accepted_with_the_figure
 def test_a_first_version_that_is_significantly_worse_is_refused_with_the_horizon_first() -> None:
     decision = first_version(bad_hold_out(), GATE)
     assert not decision.accepted
-    assert decision.reasons[0].startswith("7 bars: significantly worse than the baseline (skill -20.0 %, p 2e-06")
+    assert str(decision.reasons[0]).startswith("7 bars: significantly worse than the baseline (skill -20.0 %, p 2e-06")
 
 
 def test_one_small_p_among_many_horizons_is_not_held_against_it() -> None:
@@ -77,8 +79,8 @@ def test_coverage_is_rejected_beyond_three_standard_errors(share: float, *, acce
     decision = first_version(scores, GATE)
     assert decision.accepted is accepted
     if not accepted:
-        assert "the 80 % interval held" in decision.reasons[0]
-        assert "standard errors from nominal (limit 3)" in decision.reasons[0]
+        assert "the 80 % interval held" in str(decision.reasons[0])
+        assert "standard errors from nominal (limit 3)" in str(decision.reasons[0])
 
 
 def test_the_limit_on_coverage_comes_from_the_settings() -> None:
@@ -102,25 +104,25 @@ def test_a_version_without_a_scored_forecast_of_its_own_is_refused() -> None:
     for horizons in ((nothing,), (nothing, baseline), (baseline,)):
         decision = first_version(hold_out(*horizons), GATE)
         assert not decision.accepted
-        assert "no forecast of its own" in decision.reasons[0]
+        assert "no forecast of its own" in str(decision.reasons[0])
 
 
 def test_horizons_that_answer_with_the_baseline_are_exempt_and_say_so() -> None:
     bad = score(30, verdict=FALLS_BACK, p_worse_than_baseline=1e-9, coverage=(coverage(80, 0.1),))
     decision = first_version(hold_out(score(1), bad), GATE)
     assert decision.accepted
-    assert decision.reasons[-1] == "30 bars: answers with the baseline, so it is not judged (too little history)"
+    assert str(decision.reasons[-1]) == "30 bars: the baseline answers here, so it is not judged (too little history)"
 
 
 def test_what_cannot_be_told_is_said_and_not_held_against_it() -> None:
     decision = first_version(hold_out(score(30, p_worse_than_baseline=None, skill={})), GATE)
     assert decision.accepted
-    assert "skill unknown against the baseline on 300 dates, too few dates to test" in decision.reasons[0]
+    assert "skill unknown against the baseline on 300 dates, too few dates to test" in str(decision.reasons[0])
 
 
 def test_no_scores_are_no_evidence() -> None:
     decision = first_version(msgspec.structs.replace(hold_out(), horizons=()), GATE)
-    assert (decision.accepted, decision.reasons) == (False, ("its hold-out scored no horizon",))
+    assert (decision.accepted, decision.reasons) == (False, (Reason(ReasonCode.NO_HORIZON),))
 
 
 p_values = st.none() | st.floats(0, 1)
@@ -144,7 +146,7 @@ def test_a_worse_p_never_turns_a_refusal_into_an_acceptance(ps: list[float | Non
 def test_the_gate_never_divides_by_zero_and_always_gives_a_reason(share: float, se: float, h: int, dates: int) -> None:
     decision = first_version(hold_out(score(h, dates=dates, coverage=(coverage(95, share, se=se),))), GATE)
     assert decision.reasons
-    assert "nan" not in " ".join(decision.reasons)
+    assert "nan" not in " ".join(map(str, decision.reasons))
 
 
 @pytest.mark.parametrize("horizon", [1, 7, 30])
@@ -165,6 +167,17 @@ def test_perfect_overlapping_forecasts_are_rarely_rejected(horizon: int) -> None
     assert rejected <= 8
 
 
+def test_behind_a_version_that_answers_nobody_the_next_is_judged_as_a_first_one() -> None:
+    good, bad = successor(3, hold_out(), GATE), successor(3, bad_hold_out(), GATE)
+    why = Reason(ReasonCode.OUTDATED, {"old": 3})
+    assert (good.accepted, good.rule, good.reasons) == (
+        True,
+        "outdated",
+        (why, *first_version(hold_out(), GATE).reasons),
+    )
+    assert (bad.accepted, bad.reasons) == (False, (*first_version(bad_hold_out(), GATE).reasons, why))
+
+
 def test_production_itself_is_nothing_to_promote() -> None:
     decision = next_version(version(3), version(3), GATE)
     assert (decision.accepted, decision.rule) == (False, "nothing")
@@ -173,33 +186,36 @@ def test_production_itself_is_nothing_to_promote() -> None:
 def test_the_same_recipe_on_other_bars_is_a_refresh() -> None:
     decision = next_version(version(1), version(2), GATE)
     assert (decision.accepted, decision.rule) == (True, "refresh")
-    assert decision.reasons[0] == "version 2 is a refresh of version 1: the same recipe on other bars"
+    assert str(decision.reasons[0]) == "version 2 is a refresh of version 1: the same recipe on other bars"
 
 
 def test_a_refresh_with_a_bad_hold_out_is_refused() -> None:
     decision = next_version(version(1), version(2, bad_hold_out()), GATE)
     assert (decision.accepted, decision.rule) == (False, "refresh")
-    assert any("significantly worse" in reason for reason in decision.reasons)
+    assert any("significantly worse" in str(reason) for reason in decision.reasons)
 
 
 def test_another_recipe_needs_evidence_of_both() -> None:
     decision = next_version(version(1), version(2, rounds=500), GATE)
     assert (decision.accepted, decision.rule) == (False, "evidence")
-    assert "must be shown, and nothing was walked forward" in decision.reasons[0]
+    assert "must be shown to be better, and nothing was walked forward" in str(decision.reasons[0])
 
 
 @pytest.mark.parametrize("better", [True, False])
 def test_another_recipe_passes_as_the_comparison_says(*, better: bool) -> None:
     row = HorizonContest(horizon=7, dates=90, skill=0.03, lower=None, upper=None, e_value=40.0, p_worse=None)
-    reasons = () if better else ("too small",)
+    small = Reason(ReasonCode.SKILL_TOO_SMALL, {"skill": 0.002, "margin": 0.005})
+    reasons = () if better else (small,)
     found = Contest(
         better=better, e_value=40.0, p=0.025, skill=0.03, rests_on="100 live bars", horizons=(row,), reasons=reasons
     )
     decision = next_version(version(1), version(2, rounds=500), GATE, Known(found))
     assert (decision.accepted, decision.rule, decision.contest) == (better, "evidence", found)
-    assert decision.reasons[1:] == ("7 bars: skill +3.0 % over production on 90 dates",)
-    assert decision.reasons[0] == (
-        "version 2 is better than version 1 in production: p 0.025 on 100 live bars" if better else "too small"
+    assert [str(reason) for reason in decision.reasons[1:]] == ["7 bars: skill +3.0 % over production on 90 dates"]
+    assert str(decision.reasons[0]) == (
+        "version 2 is better than version 1 in production: p 0.025 on 100 live bars"
+        if better
+        else "mean skill over production +0.20 %, at least +0.50 % is needed"
     )
 
 
@@ -208,7 +224,7 @@ def test_a_refresh_needs_evidence_on_its_recipe_that_is_young_enough(days: int |
     decision = next_version(version(1), version(2), GATE, Known(days=days))
     assert (decision.accepted, decision.rule) == (accepted, "refresh")
     if not accepted:
-        assert "cryptocast backtest bitcoin --walk-forward --model lightgbm" in decision.reasons[0]
+        assert "cryptocast backtest bitcoin --walk-forward --model lightgbm" in str(decision.reasons[0])
 
 
 def _repeat(of: Version, number: int, **changes: Any) -> Version:
@@ -219,7 +235,7 @@ def _repeat(of: Version, number: int, **changes: Any) -> Version:
 def test_a_fit_that_repeats_production_is_nothing_to_promote() -> None:
     decision = next_version(version(1), _repeat(version(1), 2, train_seconds=9.0, threads=1), GATE)
     assert (decision.accepted, decision.rule) == (False, "nothing")
-    assert decision.reasons == ("version 2 repeats version 1: same recipe, candles, seed, code and libraries",)
+    assert decision.reasons == (Reason(ReasonCode.REPEATS, {"new": 2, "old": 1}),)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 8}, {"code_version": "0.2.0"}, {"libraries": {}}, {"dirty": True}])
@@ -230,20 +246,20 @@ def test_another_seed_code_or_library_makes_a_refresh_even_on_the_same_bars(chan
 def test_going_back_is_not_a_refresh() -> None:
     decision = next_version(version(3), version(2), GATE)
     assert not decision.accepted
-    assert "version 2 is older than version 3" in decision.reasons[0]
+    assert "version 2 is older than version 3" in str(decision.reasons[0])
 
 
 def test_fewer_horizons_are_not_a_refresh() -> None:
     decision = next_version(version(1), version(2, horizons=(1,)), GATE)
     assert not decision.accepted
-    assert "lacks horizons that version 1 serves: 7 bars" in decision.reasons[0]
+    assert "lacks horizons that version 1 serves: 7 bars" in str(decision.reasons[0])
 
 
 def test_older_bars_are_not_a_refresh() -> None:
     old = CoinData(coin="bitcoin", rows=10, first=NOW.replace(year=2020), last=NOW.replace(year=2024), content_hash="x")
     decision = next_version(version(1), _repeat(version(1), 2, coins=(old,)), GATE)
     assert not decision.accepted
-    assert "bars up to 2024-06-01" in decision.reasons[0]
+    assert "bars up to 2024-06-01" in str(decision.reasons[0])
 
 
 def test_the_best_kind_has_the_highest_skill_among_the_calibrated_ones() -> None:
@@ -268,7 +284,7 @@ def test_foreign_scores_open_nothing_however_good_they_are() -> None:
     assert first_version(FOREIGN_SCORES, GATE) == Decision(accepted=False, rule="first", reasons=(FOREIGN,))
     refreshed = next_version(version(1), version(2, FOREIGN_SCORES), GATE)
     assert (refreshed.accepted, refreshed.rule) == (False, "evidence")
-    assert refreshed.reasons[0].startswith("version 2 came with an archive: that it is better must be shown")
+    assert str(refreshed.reasons[0]).startswith("version 2 came with an archive: it must be shown to be better")
 
 
 def test_foreign_scores_are_not_counted_and_stand_behind_all_that_pass() -> None:

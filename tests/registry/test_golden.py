@@ -10,7 +10,7 @@ import pytest
 
 from cryptocast.kinds import TRAINABLE
 from cryptocast.models.boosting import LightGBMForecaster
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry
 from cryptocast.workflows.lifecycle.archives import import_archive
@@ -27,12 +27,12 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def loaded(kind: str, folder: Path) -> Calibrated:
+def loaded(kind: str, folder: Path) -> CalibratedForecaster:
     """Through the door that every artefact comes in by: checked, registered, read back by its hashes."""
     registry = Registry.open(folder)
     report = import_archive(registry, GOLDEN / f"{kind}.zip", dry_run=False, who="ada", now=NOW)
     assert registry.verify() == ()
-    return Calibrated.load(registry.load_files(report.fit_id), forecaster_type(kind))
+    return CalibratedForecaster.load(registry.load_files(report.fit_id), forecaster_type(kind))
 
 
 def test_an_artefact_of_the_first_release_forecasts_what_it_did(kind: str, tmp_path: Path) -> None:

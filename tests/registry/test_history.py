@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.errors import RegistryError
-from cryptocast.registry import PRODUCTION, Action, Registry
+from cryptocast.registry import PRODUCTION, Registry
+from cryptocast.registry.version import Action
 from cryptocast.workflows.lifecycle.rollback import rollback
 from tests.registry.registry_fits import BITCOIN, NOW, bad_hold_out, register
 

@@ -9,8 +9,10 @@ import pytest
 from cryptocast.config import GateConfig
 from cryptocast.errors import RegistryError
 from cryptocast.market import Market
-from cryptocast.registry import CalibrationState, Registry, VersionKey
+from cryptocast.registry import Registry, VersionKey
+from cryptocast.registry.ledger import CalibrationState
 from cryptocast.registry.live import live_score, matured_outcome
+from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.scoring.quantiles import LEVELS, crps_relative
 from tests.registry.registry_fits import BITCOIN, NOW, register
 from tests.registry.registry_ledger import day, live, row
@@ -89,7 +91,7 @@ def test_a_calibration_state_is_checked(registry: Registry, tmp_path: Path) -> N
         assert registry.verify() == ()
 
 
-def scored(registry: Registry, days: int, *, v1: float, v0: float) -> tuple[str, ...]:
+def scored(registry: Registry, days: int, *, v1: float, v0: float) -> tuple[Reason, ...]:
     rows, known = live(days, v1=v1, v0=v0)
     registry.write_ledger(rows)
     registry.write_outcomes(known)
@@ -102,9 +104,8 @@ def test_a_calibrated_version_is_not_degraded_and_has_the_baselines_skill(regist
 
 
 def test_broken_coverage_and_a_better_baseline_make_it_degraded(registry: Registry) -> None:
-    said = scored(registry, 120, v1=0.006, v0=0.03)
-    assert any("the baseline is better live" in reason for reason in said)
-    assert any("80 % interval held" in reason for reason in said)
+    codes = {reason.code for reason in scored(registry, 120, v1=0.006, v0=0.03)}
+    assert {ReasonCode.BASELINE_BETTER_LIVE, ReasonCode.COVERAGE_OFF_LIVE} <= codes
 
 
 def test_below_the_least_number_of_bars_nothing_is_degraded(registry: Registry) -> None:

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from cryptocast.errors import RegistryError
-from cryptocast.registry import Drift, LiveMark, Registry
+from cryptocast.registry import LiveMark, Registry
+from cryptocast.registry.live_status import Drift
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_ledger import day
 

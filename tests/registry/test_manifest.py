@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptocast.errors import RegistryError
+from cryptocast.evaluation.records import HoldOut
 from cryptocast.registry.manifest import (
     Artefact,
     CoinCalibration,
     FitManifest,
-    HoldOut,
     artefacts_of,
     canonical_json,
     decode,

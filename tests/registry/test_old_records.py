@@ -9,7 +9,8 @@ import msgspec
 
 from cryptocast.config import GateConfig
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, verdict_sentence
-from cryptocast.registry import Registry, canonical_json, first_version, sha256_hex
+from cryptocast.registry import Registry, first_version, sha256_hex
+from cryptocast.registry.manifest import canonical_json
 from cryptocast.registry.tables import version_digest
 from tests.registry.registry_evidence import RECIPE, evidence
 from tests.registry.registry_fits import BITCOIN, FALLS_BACK, hold_out, register, score

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cryptocast.errors import RegistryError, UsageError
+from cryptocast.evaluation.records import HoldOut
 from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, NewVersion, ProductionMovedError, Registry, VersionKey
 from cryptocast.registry.database import Database
@@ -52,15 +53,31 @@ def test_the_first_version_is_challenger_and_production_at_once(registry: Regist
     assert (first.action, first.alias, first.number, first.previous) == ("register", "challenger", 1, None)
     assert (second.action, second.alias, second.number, second.previous) == ("promote", "production", 1, None)
     assert second.who == "ada"
-    assert "the gate lets it through; 1 bar: skill +1.0 %" in second.why
+    assert (first.why, first.reasons) == ("registered", ())
+    assert second.why == "the first version, and the gate lets it through"
+    assert [(reason.code, reason.facts["skill"]) for reason in second.reasons] == [("scored", 0.01)] * 2
     assert second.evidence["decision"]["accepted"] is True
+
+
+@pytest.mark.parametrize(
+    ("outdated", "scores", "production"),
+    [({"bitcoin": 1}, hold_out(), 2), ({"bitcoin": 1}, bad_hold_out(), 1), ({"bitcoin": 7}, hold_out(), 1)],
+)
+def test_a_version_goes_into_production_by_itself_where_an_outdated_one_stands(
+    registry: Registry, outdated: dict[str, int], scores: HoldOut, production: int
+) -> None:
+    register(registry)
+    registry.register(manifest("2"), FILES, [new_version(scores=scores)], now=NOW, who="ada", outdated=outdated)
+    assert numbers(registry) == {"production": production, "challenger": 2}
 
 
 def test_a_first_version_that_the_gate_refuses_stays_challenger_with_the_reasons(registry: Registry) -> None:
     register(registry, scores=bad_hold_out())
     assert numbers(registry) == {"production": None, "challenger": 1}
     (event,) = registry.history()
-    assert event.why.startswith("registered; not fit for production; 7 bars: significantly worse")
+    assert event.why == "registered, but not fit for production"
+    assert event.reasons[0].code == "worse_than_baseline"
+    assert event.reasons[0].facts["skill"] == pytest.approx(-0.2)
     assert event.evidence["decision"]["accepted"] is False
     assert registry.production_at(BITCOIN, NOW) is None
 
@@ -226,40 +243,38 @@ def test_references_resolve_to_versions(registry: Registry) -> None:
     hourly = register(registry, granularity="hourly")[0]
 
     def got(reference: str) -> int:
-        return registry.get(reference, source="sample").number
+        return registry.get(reference, Market("sample", "usd", "daily")).number
 
     assert got("bitcoin/lightgbm:2") == 2
     assert got("bitcoin/lightgbm@production") == 1
     assert got("bitcoin/lightgbm@challenger") == 3
     assert got("bitcoin/lightgbm") == 1
     assert got("bitcoin@best") == 1
-    assert registry.get("bitcoin/lightgbm#hourly", source="sample") == hourly
-    assert registry.get("bitcoin/lightgbm", source="sample", granularity="hourly") == hourly
-    assert registry.get(hourly.name, source="sample") == hourly
+    assert registry.get("bitcoin/lightgbm#hourly", Market("sample", "usd", "daily")) == hourly
+    assert registry.get("bitcoin/lightgbm", Market("sample", "usd", "hourly")) == hourly
+    assert registry.get(hourly.name, Market("sample", "usd", "daily")) == hourly
 
 
 def test_without_a_production_version_a_bare_kind_means_the_newest(registry: Registry) -> None:
     register(registry, "1", scores=bad_hold_out())
     register(registry, "2", scores=bad_hold_out())
-    assert registry.get("bitcoin/lightgbm", source="sample").number == 2
-    with pytest.raises(RegistryError, match="None of them is production: see cryptocast registry promote"):
-        registry.get("bitcoin/lightgbm@production", source="sample")
+    assert registry.get("bitcoin/lightgbm", Market("sample", "usd", "daily")).number == 2
+    with pytest.raises(RegistryError, match="None is in production: see cryptocast registry promote"):
+        registry.get("bitcoin/lightgbm@production", Market("sample", "usd", "daily"))
     with pytest.raises(RegistryError, match="the baseline answers"):
-        registry.get("bitcoin@best", source="sample")
+        registry.get("bitcoin@best", Market("sample", "usd", "daily"))
 
 
 def test_what_is_not_there_is_refused_with_what_there_is(registry: Registry) -> None:
     with pytest.raises(RegistryError, match="Train it: cryptocast train bitcoin --model lightgbm"):
-        registry.get("bitcoin/lightgbm", source="sample")
+        registry.get("bitcoin/lightgbm", Market("sample", "usd", "daily"))
     register(registry)
-    with pytest.raises(
-        RegistryError, match=r"no bitcoin/lightgbm:2 on sample bars in usd\. There are 1, the newest: 1"
-    ):
-        registry.get("bitcoin/lightgbm:2", source="sample")
+    with pytest.raises(RegistryError, match=r"no bitcoin/lightgbm:2 on sample bars in usd\. There is one version: 1"):
+        registry.get("bitcoin/lightgbm:2", Market("sample", "usd", "daily"))
     with pytest.raises(RegistryError, match=r"There are versions of bitcoin/lightgbm \(sample, usd, daily\)"):
-        registry.get("bitcoin/lightgbm", source="coingecko")
+        registry.get("bitcoin/lightgbm", Market("coingecko", "usd", "daily"))
     with pytest.raises(UsageError):
-        registry.get("../bitcoin", source="sample")
+        registry.get("../bitcoin", Market("sample", "usd", "daily"))
 
 
 def test_promotion_moves_production_and_is_written_down(registry: Registry) -> None:
@@ -326,7 +341,7 @@ def test_without_create_a_missing_registry_reads_as_empty_and_is_not_made(tmp_pa
     assert registry.history() == ()
     assert registry.verify() == ()
     assert registry.alias(BITCOIN, "production") is None
-    assert registry.best("bitcoin", source="sample") is None
+    assert registry.best("bitcoin", Market("sample", "usd", "daily")) is None
     with pytest.raises(RegistryError, match="no registry at"):
         registry.promote(BITCOIN, 1, now=NOW, who="bob", why="x")
     assert list(tmp_path.iterdir()) == []
@@ -431,6 +446,6 @@ def test_one_of_ten_thousand_versions_is_asked_for_without_a_look_at_the_others(
                 if number == 1:
                     set_alias(connection, key, "production", 1)
     steps = steps_of(monkeypatch)
-    assert steps(lambda: registry.get("coin7/lightgbm:200", source="sample")) < FEW_STEPS
-    assert steps(lambda: registry.best("coin7", source="sample")) < FEW_STEPS
+    assert steps(lambda: registry.get("coin7/lightgbm:200", Market("sample", "usd", "daily"))) < FEW_STEPS
+    assert steps(lambda: registry.best("coin7", Market("sample", "usd", "daily"))) < FEW_STEPS
     assert len(registry.listing()) == 10_000

@@ -63,14 +63,15 @@ def test_a_number_is_never_given_twice(registry: Registry) -> None:
 
 def test_only_our_own_and_old_leftovers_are_taken(registry: Registry, tmp_path: Path) -> None:
     objects = tmp_path / "registry" / "objects"
-    for name in (".incoming-1-old", ".incoming-1-new", "notes.txt", "0" * 64):
+    for name in (".incoming-1-old", ".0.1-ab.tmp", ".0.2-ab.tmp", "notes.txt", "0" * 64):
         (objects / name).write_bytes(b"x")
     old = time.time() - 7200
-    os.utime(objects / ".incoming-1-old", (old, old))
+    for name in (".incoming-1-old", ".0.1-ab.tmp"):
+        os.utime(objects / name, (old, old))
     registry.collect(100)
     left = {path.name for path in objects.iterdir()}
-    assert {".incoming-1-new", "notes.txt"} <= left
-    assert left.isdisjoint({".incoming-1-old", "0" * 64})
+    assert {".0.2-ab.tmp", "notes.txt"} <= left
+    assert left.isdisjoint({".incoming-1-old", ".0.1-ab.tmp", "0" * 64})
 
 
 def test_keeping_nothing_is_refused_and_so_is_a_store_without_a_registry(registry: Registry, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cryptocast.errors import RegistryError
+from cryptocast.market import Market
 from cryptocast.registry import Registry
 from tests.registry.registry_evidence import RECIPE, SERIES, day, evidence, trial
 from tests.registry.registry_fits import BITCOIN, NOW, register
@@ -118,7 +119,7 @@ def test_a_changed_manifest_or_version_is_refused_by_every_load(registry: Regist
     fit_id = registry.versions()[0].fit_id
     tamper(tmp_path, "UPDATE versions SET hold_out = replace(hold_out, '0.79', '0.80')")
     with pytest.raises(RegistryError, match=r"Version 1 of bitcoin.* does not match its hash"):
-        registry.get("bitcoin/lightgbm:1", source="sample")
+        registry.get("bitcoin/lightgbm:1", Market("sample", "usd", "daily"))
     tamper(tmp_path, "UPDATE fits SET manifest = replace(manifest, '\"seed\":7', '\"seed\":8')")
     with pytest.raises(RegistryError, match=r"The manifest of fit .* does not match its hash"):
         registry.load_files(fit_id)

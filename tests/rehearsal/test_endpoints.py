@@ -1,14 +1,12 @@
 """Each endpoint against the sheet: shapes, steps, limits, over a socket."""
 
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
 
-from cryptocast.rehearsal import DEMO_KEY, PRO_KEY, FakeUpstream, Quirks
-from cryptocast.rehearsal.plans import Plan
+from cryptocast.rehearsal import PRO_KEY, FakeUpstream
 from tests.rehearsal.conftest import NOW
 
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -44,9 +42,6 @@ def refused(answer: httpx.Response) -> tuple[int, int | None]:
     return answer.status_code, content["error_code"] if isinstance(content, dict) else None
 
 
-# --- small ones
-
-
 def test_ping_says_what_it_says(api: httpx.Client) -> None:
     assert get(api, "/ping") == {"gecko_says": "(V3) To the Moon!"}
 
@@ -56,12 +51,6 @@ def test_answers_carry_the_headers_of_the_network_in_front(api: httpx.Client) ->
     assert headers["cf-cache-status"]
     assert headers["x-request-id"]
     assert headers["cache-control"].startswith("max-age")
-
-
-def test_the_currencies_are_about_sixty(api: httpx.Client) -> None:
-    found = get(api, "/simple/supported_vs_currencies")
-    assert len(found) == 60
-    assert {"usd", "eur", "btc", "eth"} <= set(found)
 
 
 def test_the_list_holds_every_known_coin_once_and_symbols_are_not_unique(api: httpx.Client) -> None:
@@ -74,23 +63,12 @@ def test_the_list_holds_every_known_coin_once_and_symbols_are_not_unique(api: ht
     assert {row["id"] for row in rows if row["symbol"] == "btc"} == {"bitcoin", "batcat"}
 
 
-def test_platforms_are_listed_on_request_and_may_be_empty_or_null(api: httpx.Client) -> None:
-    platforms = [row["platforms"] for row in get(api, "/coins/list", include_platform="true")]
-    values = [value for found in platforms for value in found.values()]
-    assert None in values
-    assert "" in values
-    assert "platforms" not in get(api, "/coins/list", include_platform="True")[0]
-
-
-# --- prices of many coins
-
-
 def test_simple_price_is_keyed_by_id_and_leaves_unknown_ones_out(api: httpx.Client) -> None:
     found = get(api, "/simple/price", ids="ethereum,bitcoin,nope,dead-coin,unpriced-coin", vs_currencies="usd,eur,zzz")
     assert found.keys() == {"bitcoin", "ethereum", "unpriced-coin"}
     assert found["unpriced-coin"] == {}
     assert found["bitcoin"].keys() == {"usd", "eur"}
-    assert isinstance(found["bitcoin"]["usd"], int)
+    assert found["bitcoin"]["usd"] == pytest.approx(61234.5, rel=0.2)
     assert get(api, "/simple/price", ids="nope", vs_currencies="usd") == {}
 
 
@@ -101,17 +79,6 @@ def test_simple_price_adds_what_is_asked_for_with_seconds(api: httpx.Client, sha
     assert found.keys() == {"usd", "usd_market_cap", "usd_24h_vol", "usd_24h_change", "last_updated_at"}
     assert found["last_updated_at"] == NOW_MS // 60_000 * 60
     assert found["usd"] == pytest.approx(shared.price("bitcoin", datetime.fromtimestamp(found["last_updated_at"], UTC)))
-
-
-def test_simple_price_rounds_as_asked_and_writes_small_prices_with_an_exponent(api: httpx.Client) -> None:
-    assert get(api, "/simple/price", ids="ethereum", vs_currencies="usd", precision="2")["ethereum"]["usd"] % 1 != 0
-    assert b"e-" in api.get("/simple/price", params={"ids": "shib,shiba-inu,pepe", "vs_currencies": "usd,btc"}).content
-
-
-def test_simple_price_finds_by_name_and_symbol_and_ids_win(api: httpx.Client) -> None:
-    assert get(api, "/simple/price", symbols="btc", vs_currencies="usd").keys() == {"bitcoin", "batcat"}
-    assert get(api, "/simple/price", names="Litecoin", symbols="btc", vs_currencies="usd").keys() == {"litecoin"}
-    assert get(api, "/simple/price", ids="dai", names="Litecoin", vs_currencies="usd").keys() == {"dai"}
 
 
 @pytest.mark.parametrize("params", [{"ids": "bitcoin"}, {"vs_currencies": "usd"}, {}])
@@ -137,70 +104,9 @@ def test_prices_change_once_a_minute(fake: FakeUpstream, client: httpx.Client) -
     assert price() != first
 
 
-# --- markets
-
-
-def test_markets_has_one_row_per_coin_by_rank_and_a_hundred_to_a_page(api: httpx.Client) -> None:
-    rows = get(api, "/coins/markets", vs_currency="usd", ids=",".join(f"coin-{i:03d}" for i in range(150)))
-    assert len(rows) == 100
-    ranks = [row["market_cap_rank"] for row in rows]
-    assert ranks == sorted(ranks)
-    assert len(get(api, "/coins/markets", vs_currency="usd", per_page="9999")) > 150
-    assert get(api, "/coins/markets", vs_currency="usd", page="9") == []
-    assert len(get(api, "/coins/markets", vs_currency="usd", per_page="7", page="2")) == 7
-
-
-def test_markets_drops_unknown_ids_and_keeps_its_own_order(api: httpx.Client) -> None:
-    rows = get(api, "/coins/markets", vs_currency="usd", ids="litecoin,nope,bitcoin", order="bogus")
-    assert [row["id"] for row in rows] == ["bitcoin", "litecoin"]
-    rows = get(api, "/coins/markets", vs_currency="usd", ids="litecoin,bitcoin", order="id_desc")
-    assert [row["id"] for row in rows] == ["litecoin", "bitcoin"]
-
-
-def test_a_market_row_has_the_fields_of_the_sheet(api: httpx.Client) -> None:
-    changes = {"price_change_percentage": "1h,7d,1y"}
-    (row,) = get(api, "/coins/markets", vs_currency="eur", ids="bitcoin", sparkline="true", **changes)
-    assert len(row) == 26 + 3 + 1
-    assert row["symbol"] == "btc"
-    assert row["roi"] is None
-    assert row["last_updated"] == "2026-01-02T15:01:00.000Z"
-    assert row["low_24h"] <= row["current_price"] <= row["high_24h"]
-    assert row["atl"] <= row["low_24h"] * 1.2
-    assert row["market_cap"] == pytest.approx(row["current_price"] * 1.99e7, rel=0.05)
-    assert len(row["sparkline_in_7d"]["price"]) == 168
-    assert isinstance(row["price_change_percentage_1y_in_currency"], float)
-
-
-def test_a_coin_without_a_price_has_nulls_where_the_sheet_allows_them(api: httpx.Client) -> None:
-    (row,) = get(api, "/coins/markets", vs_currency="usd", ids="unpriced-coin")
-    assert {name for name, value in row.items() if value is not None} == {
-        "id",
-        "symbol",
-        "name",
-        "image",
-        "last_updated",
-    }
-
-
-def test_markets_wants_one_known_currency(api: httpx.Client) -> None:
-    assert api.get("/coins/markets").status_code == 422
-    answer = api.get("/coins/markets", params={"vs_currency": "zzz"})
-    assert (answer.status_code, answer.json()) == (400, {"error": "invalid vs_currency"})
-
-
-# --- one coin
-
-
-def test_a_coin_tells_everything_unless_it_is_turned_off(api: httpx.Client) -> None:
-    whole = get(api, "/coins/bitcoin")
-    assert {"localization", "tickers", "market_data", "community_data", "developer_data"} <= whole.keys()
-    assert whole["market_data"]["current_price"]["usd"] > 0
-    assert "<" in whole["description"]["en"]
-    off = dict.fromkeys(("localization", "tickers", "community_data", "developer_data", "market_data"), "false")
-    assert get(api, "/coins/bitcoin", **off).keys().isdisjoint(off)
-
-
-@pytest.mark.parametrize("path", ["nope", "dead-coin", "nope/market_chart", "nope/history", "nope/ohlc", "BTC"])
+@pytest.mark.parametrize(
+    "path", ["nope/market_chart", "dead-coin/market_chart", "nope/market_chart/range", "BTC/market_chart"]
+)
 def test_an_unknown_id_in_a_path_is_404(api: httpx.Client, path: str) -> None:
     answer = api.get(f"/coins/{path}", params={"vs_currency": "usd", "days": "7"})
     assert (answer.status_code, answer.json()) == (404, {"error": "coin not found"})
@@ -210,18 +116,6 @@ def test_an_unknown_path_is_404_and_only_get_is_allowed(api: httpx.Client) -> No
     assert api.get("/bogus").status_code == 404
     assert api.get("/coins/bitcoin/bogus").status_code == 404
     assert api.post("/ping").status_code == 405
-
-
-def test_history_is_the_snapshot_of_midnight(api: httpx.Client, shared: FakeUpstream) -> None:
-    found = get(api, "/coins/bitcoin/history", date="01-01-2026", localization="false")
-    truth = shared.price("bitcoin", datetime(2026, 1, 1, tzinfo=UTC))
-    assert found["market_data"]["current_price"]["usd"] == pytest.approx(truth)
-    assert "localization" not in found
-    assert "market_data" not in get(api, "/coins/young-coin/history", date="01-12-2025")
-    assert api.get("/coins/bitcoin/history", params={"date": "2026-01-01"}).status_code == 400
-
-
-# --- charts
 
 
 @pytest.mark.parametrize(("days", "step", "points"), [("1", 300_000, 289), ("2", HOUR, 49), ("90", HOUR, 2161)])
@@ -242,37 +136,6 @@ def test_long_charts_are_daily_at_midnight_and_end_now(api: httpx.Client, days: 
     assert found[-2:] == [MIDNIGHT, NOW_MS]
 
 
-def test_a_daily_interval_makes_a_short_chart_daily(api: httpx.Client) -> None:
-    assert len(chart(api, "30", interval="daily")["prices"]) == 31
-
-
-def test_the_stamp_of_midnight_is_the_close_of_the_day_before(api: httpx.Client, shared: FakeUpstream) -> None:
-    daily = dict(chart(api, "91")["prices"])
-    hourly = chart(api, "90")["prices"]
-    for at in (MIDNIGHT - DAY, MIDNIGHT):
-        closing = min(hourly, key=lambda point: abs(point[0] - at))
-        assert closing[1] == pytest.approx(daily[at], rel=1e-12)
-        assert daily[at] == pytest.approx(shared.price("bitcoin", datetime.fromtimestamp(at / 1000, UTC)))
-
-
-def test_caps_hold_null_zeros_stand_for_unknown_and_the_arrays_differ_in_length(api: httpx.Client) -> None:
-    found = chart(api, "365")
-    caps, volumes = [dict(found[name]) for name in ("market_caps", "total_volumes")]
-    assert None in caps.values()
-    assert 0.0 in caps.values()
-    assert 0.0 in volumes.values()
-    assert len({len(points) for points in found.values()}) > 1
-    assert set(caps) | set(volumes) <= set(dict(found["prices"]))
-    assert {value for _, value in chart(api, "91", "uncapped-coin")["market_caps"]} <= {0.0, None}
-
-
-def test_young_coins_give_fewer_points_and_stopped_ones_end_without_a_word(api: httpx.Client) -> None:
-    assert len(chart(api, "365", "young-coin")["prices"]) == 21
-    last = stamps(chart(api, "365", "stopped-coin")["prices"])[-1]
-    assert 30 * DAY <= NOW_MS - last < 31 * DAY
-    assert chart(api, "91", "unpriced-coin") == {"prices": [], "market_caps": [], "total_volumes": []}
-
-
 @pytest.mark.parametrize(
     ("params", "status"),
     [
@@ -281,21 +144,17 @@ def test_young_coins_give_fewer_points_and_stopped_ones_end_without_a_word(api: 
         ({"vs_currency": "zzz", "days": "7"}, 400),
         ({"vs_currency": "usd", "days": "0"}, 400),
         ({"vs_currency": "usd", "days": "a week"}, 400),
-        ({"vs_currency": "usd", "days": "7", "interval": "weekly"}, 400),
     ],
 )
 def test_a_chart_with_bad_parameters_is_refused(api: httpx.Client, params: dict[str, str], status: int) -> None:
     assert api.get("/coins/bitcoin/market_chart", params=params).status_code == status
 
 
-@pytest.mark.parametrize("days", ["max", "366", "5000"])
+@pytest.mark.parametrize("days", ["366", "5000"])
 def test_more_than_a_year_is_10012_in_the_third_shape(api: httpx.Client, days: str) -> None:
     answer = api.get("/coins/bitcoin/market_chart", params={"vs_currency": "usd", "days": days})
     assert refused(answer) == (401, 10012)
     assert answer.json()["error"]["status"].keys() == {"timestamp", "error_code", "error_message"}
-
-
-# --- ranges
 
 
 @pytest.mark.parametrize(
@@ -314,11 +173,6 @@ def test_the_step_of_a_range_follows_its_span(api: httpx.Client, start: int, end
     assert start - 1000 <= found[0] <= found[-1] <= end
 
 
-def test_a_range_takes_dates_as_well_as_seconds(api: httpx.Client) -> None:
-    begin = {"vs_currency": "usd", "from": "2025-12-01", "to": "2025-12-03T12:00"}
-    assert get(api, "/coins/bitcoin/market_chart/range", **begin) == span(api, 1_764_547_200_000, 1_764_763_200_000)
-
-
 def test_a_range_that_begins_too_early_fails_whole(api: httpx.Client) -> None:
     times = {"from": str((NOW_MS - 366 * DAY) // 1000), "to": str(NOW_MS // 1000)}
     answer = api.get("/coins/bitcoin/market_chart/range", params={"vs_currency": "usd", **times})
@@ -331,135 +185,21 @@ def test_an_empty_range_gives_three_empty_arrays(api: httpx.Client) -> None:
     assert span(api, NOW_MS - 10 * DAY, NOW_MS - 20 * DAY) == empty
 
 
-# --- candles
-
-
-@pytest.mark.parametrize(("days", "bar"), [("1", HOUR // 2), ("7", 4 * HOUR), ("30", 4 * HOUR), ("365", 4 * DAY)])
-def test_candles_have_the_bars_of_the_sheet_and_hold_together(api: httpx.Client, days: str, bar: int) -> None:
-    rows = get(api, "/coins/bitcoin/ohlc", vs_currency="usd", days=days)
-    assert abs(len(rows) - int(days) * DAY // bar) <= 1
-    assert {b[0] - a[0] for a, b in pairwise(rows)} == {bar}
-    assert all(low <= min(opened, closed) <= max(opened, closed) <= high for _, opened, high, low, closed in rows)
-    assert all(a[4] == pytest.approx(b[1]) for a, b in pairwise(rows))
-    assert rows[-1][0] >= NOW_MS  # the last is still forming, and stamped with its end
-
-
-@pytest.mark.parametrize("days", ["4", "2", "", "91"])
-def test_candles_come_in_some_spans_only(api: httpx.Client, days: str) -> None:
-    assert api.get("/coins/bitcoin/ohlc", params={"vs_currency": "usd", "days": days}).status_code == 400
-
-
-def test_a_candle_closes_where_the_chart_is(api: httpx.Client, shared: FakeUpstream) -> None:
-    rows = get(api, "/coins/bitcoin/ohlc", vs_currency="usd", days="7")
-    end, closed = rows[3][0], rows[3][4]
-    assert closed == pytest.approx(shared.price("bitcoin", datetime.fromtimestamp(end / 1000, UTC)))
-
-
-# --- what the paying see
-
-
-def test_pro_sees_all_of_history_in_every_interval() -> None:
+def test_pro_sees_all_of_history() -> None:
     with FakeUpstream(now=NOW, plan="pro", coins=0) as fake, httpx.Client(base_url=fake.url) as client:
         client.headers["x-cg-pro-api-key"] = PRO_KEY
-        assert len(chart(client, "max")["prices"]) > 3000
-        assert len(chart(client, "100", interval="hourly")["prices"]) > 2300
-        assert len(get(client, "/coins/bitcoin/ohlc", vs_currency="usd", days="30", interval="daily")) in (29, 30, 31)
-        assert {"dead-coin"} <= {row["id"] for row in get(client, "/coins/list", status="inactive")}
-        assert get(client, "/coins/bitcoin/history", date="2020-03-12")["market_data"]["current_price"]["usd"] > 0
+        assert len(chart(client, "3650")["prices"]) > 3000
         key = get(client, "/key")
-        assert key["current_remaining_monthly_calls"] == key["monthly_call_credit"] - 6
-        too_long = {"vs_currency": "usd", "days": "101", "interval": "hourly"}
-        assert client.get("/coins/bitcoin/market_chart", params=too_long).status_code == 400
-
-
-@pytest.mark.parametrize(
-    ("path", "params"),
-    [
-        ("/coins/bitcoin/market_chart", {"vs_currency": "usd", "days": "7", "interval": "hourly"}),
-        ("/coins/bitcoin/market_chart", {"vs_currency": "usd", "days": "7", "interval": "5m"}),
-        ("/coins/bitcoin/ohlc", {"vs_currency": "usd", "days": "7", "interval": "daily"}),
-        ("/coins/list", {"status": "inactive"}),
-    ],
-)
-def test_what_the_plan_does_not_hold_is_10005(api: httpx.Client, path: str, params: dict[str, str]) -> None:
-    assert refused(api.get(path, params=params)) == (401, 10005)
+        assert key["current_remaining_monthly_calls"] == key["monthly_call_credit"] - 2
 
 
 def test_the_key_endpoint_is_not_there_for_the_others(api: httpx.Client) -> None:
     assert api.get("/key").status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("plan", "headers", "expected"),
-    [
-        ("keyless", {}, (200, None)),
-        ("keyless", {"x-cg-demo-api-key": DEMO_KEY}, (200, None)),
-        ("keyless", {"x-cg-demo-api-key": "wrong"}, (401, 10002)),
-        ("keyless", {"x-cg-pro-api-key": PRO_KEY}, (401, 10010)),
-        ("demo", {}, (401, 10002)),
-        ("demo", {"x-cg-demo-api-key": DEMO_KEY}, (200, None)),
-        ("demo", {"x-cg-pro-api-key": PRO_KEY}, (401, 10010)),
-        ("pro", {}, (401, 10002)),
-        ("pro", {"x-cg-demo-api-key": DEMO_KEY}, (401, 10011)),
-        ("pro", {"x-cg-pro-api-key": "wrong"}, (401, 10002)),
-        ("pro", {"x-cg-pro-api-key": PRO_KEY}, (200, None)),
-    ],
-)
-def test_keys_open_their_own_host_only(plan: Plan, headers: dict[str, str], expected: tuple[int, int | None]) -> None:
-    with FakeUpstream(now=NOW, plan=plan, coins=0) as fake:
-        answer = httpx.get(f"{fake.url}/ping", headers=headers)
-    assert (refused(answer) if answer.is_error else (200, None)) == expected
-
-
-def test_a_key_may_stand_in_the_query() -> None:
-    with FakeUpstream(now=NOW, plan="demo", coins=0) as fake:
-        assert httpx.get(f"{fake.url}/ping", params={"x_cg_demo_api_key": DEMO_KEY}).status_code == 200
-
-
-# --- quirks on request
-
-
-def test_hours_may_be_missing_come_twice_and_be_null(fake: FakeUpstream, client: httpx.Client) -> None:
-    fake.set_quirks(Quirks(missing_every=10, duplicate_every=7, null_price_every=13))
-    found = chart(client, "30")["prices"]
-    hours = [round(at / HOUR) for at, _ in found[:-1]]
-    whole = range(hours[0], hours[-1] + 1)
-    assert len(set(whole) - set(hours)) == pytest.approx(72, abs=2)
-    assert len(hours) - len(set(hours)) > 50
-    assert any(price is None for _, price in found)
-    assert stamps(found) == sorted(stamps(found))
-
-
-def test_without_quirks_series_are_clean(fake: FakeUpstream, client: httpx.Client) -> None:
-    fake.set_quirks("clean")
-    found = chart(client, "30")
-    assert all(at % HOUR == 0 for at in stamps(found["prices"])[:-1])
-    assert stamps(found["prices"]) == stamps(found["market_caps"]) == stamps(found["total_volumes"])
-    assert all(value for points in found.values() for _, value in points)
-
-
-def test_young_prices_are_provisional_for_a_while(fake: FakeUpstream, client: httpx.Client) -> None:
-    fake.set_quirks(Quirks(revised_for_s=20 * 3600, revised_by=0.01))
-    truth = fake.price("bitcoin", datetime(2026, 1, 2, tzinfo=UTC))
-    early = dict(chart(client, "91")["prices"])[MIDNIGHT]
-    fake.advance(6 * 3600)
-    late = dict(chart(client, "91")["prices"])[MIDNIGHT]
-    assert early != pytest.approx(truth, rel=1e-9)
-    assert early == pytest.approx(truth, rel=0.011)
-    assert late == pytest.approx(truth)
-
-
-def test_a_price_can_be_revised_after_the_fact(fake: FakeUpstream, client: httpx.Client) -> None:
-    before = dict(chart(client, "91")["prices"])
-    fake.revise("bitcoin", datetime(2026, 1, 1, tzinfo=UTC), 1.05)
-    after = dict(chart(client, "91")["prices"])
-    assert after.pop(MIDNIGHT - DAY) == pytest.approx(1.05 * before.pop(MIDNIGHT - DAY))
-    assert after == before
-
-
 def test_an_id_can_move(fake: FakeUpstream, client: httpx.Client) -> None:
     before = dict(chart(client, "91", "litecoin")["prices"])
     fake.move("litecoin", "lightcoin")
-    assert client.get("/coins/litecoin").status_code == 404
+    assert client.get("/coins/litecoin/market_chart").status_code == 404
     assert get(client, "/simple/price", ids="litecoin,lightcoin", vs_currencies="usd").keys() == {"lightcoin"}
     assert dict(chart(client, "91", "lightcoin")["prices"]) == before

@@ -77,7 +77,7 @@ def test_faults_come_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--faults", "bogus"), "no fault and no file"),
+        (("--faults", "bogus"), "neither a fault nor a file"),
         (("--now", "yesterday"), "--now"),
         (("--now", "1999-01-01"), "2012 to 2045"),
         (("--port", "{taken}"), "in use"),

@@ -13,6 +13,7 @@ from cryptocast.errors import ConfigError, DataError, UpstreamError, UsageError
 from cryptocast.market import Market
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
 from cryptocast.rehearsal.faults import Fault
+from tests.data.sources.coingecko.history import history
 from tests.rehearsal.conftest import NOW
 
 
@@ -29,7 +30,7 @@ def source(fake: FakeUpstream) -> Iterator[CoinGecko]:
 
 
 def test_a_year_of_days_takes_one_call_and_has_the_true_closes(fake: FakeUpstream, source: CoinGecko) -> None:
-    frame = source.history("bitcoin", "usd", "daily", 365, NOW).frame
+    frame = history(source, "bitcoin", "usd", "daily", 365, NOW).frame
     check_candles(frame, SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"))
     assert fake.calls.total == fake.calls.count("market_chart", coin="bitcoin") == 1
     assert frame.height == 365
@@ -41,7 +42,7 @@ def test_a_year_of_days_takes_one_call_and_has_the_true_closes(fake: FakeUpstrea
 
 
 def test_a_year_of_hours_takes_a_call_for_each_quarter(fake: FakeUpstream, source: CoinGecko) -> None:
-    frame = source.history("ethereum", "eur", "hourly", 365, NOW).frame
+    frame = history(source, "ethereum", "eur", "hourly", 365, NOW).frame
     check_candles(frame, SeriesKey(Market("coingecko", "eur", "hourly"), "ethereum"))
     assert fake.calls.total == 5
     # An hour at the seam of two calls may be stamped on the wrong side of both.
@@ -51,8 +52,8 @@ def test_a_year_of_hours_takes_a_call_for_each_quarter(fake: FakeUpstream, sourc
 
 
 def test_hours_add_up_to_days(fake: FakeUpstream, source: CoinGecko) -> None:
-    hours = source.history("bitcoin", "usd", "hourly", 90, NOW).frame
-    days = source.history("bitcoin", "usd", "daily", 91, NOW).frame
+    hours = history(source, "bitcoin", "usd", "hourly", 90, NOW).frame
+    days = history(source, "bitcoin", "usd", "daily", 91, NOW).frame
     joined = days.join(hours, on="close_time", suffix="_hourly")
     assert joined.height >= 89
     assert joined["close"].to_list() == pytest.approx(joined["close_hourly"].to_list())
@@ -63,7 +64,7 @@ def test_the_worst_series_still_make_valid_candles(
     fake: FakeUpstream, source: CoinGecko, granularity: Granularity, days: int, bars: int
 ) -> None:
     fake.set_quirks(WORST)
-    frame = source.history("bitcoin", "usd", granularity, days, NOW).frame
+    frame = history(source, "bitcoin", "usd", granularity, days, NOW).frame
     check_candles(frame, SeriesKey(Market("coingecko", "usd", granularity), "bitcoin"))
     assert bars < frame.height < days * (24 if granularity == "hourly" else 1)
 
@@ -72,20 +73,20 @@ def test_the_worst_series_still_make_valid_candles(
 def test_over_midnight_no_bar_is_taken_before_it_is_there(fake: FakeUpstream, source: CoinGecko, minutes: int) -> None:
     midnight = datetime(2026, 1, 3, tzinfo=UTC)
     fake.set_now(midnight + timedelta(minutes=minutes, seconds=3))
-    frame = source.history("bitcoin", "usd", "daily", 91, fake.clock.now()).frame
+    frame = history(source, "bitcoin", "usd", "daily", 91, fake.clock.now()).frame
     expected = midnight if minutes >= 10 else midnight - timedelta(days=1)
     assert frame["close_time"][-1] == expected
     assert frame["close"][-1] == pytest.approx(fake.price("bitcoin", expected))
 
 
 def test_young_stopped_and_dead_coins(source: CoinGecko) -> None:
-    assert source.history("young-coin", "usd", "daily", 365, NOW).frame.height == 20
-    stopped = source.history("stopped-coin", "usd", "daily", 365, NOW).frame
+    assert history(source, "young-coin", "usd", "daily", 365, NOW).frame.height == 20
+    stopped = history(source, "stopped-coin", "usd", "daily", 365, NOW).frame
     assert stopped["close_time"][-1] < NOW - timedelta(days=29)
-    with pytest.raises(DataError, match="knows no coin"):
-        source.history("dead-coin", "usd", "daily", 365, NOW)
+    with pytest.raises(DataError, match="has no coin"):
+        history(source, "dead-coin", "usd", "daily", 365, NOW)
     with pytest.raises(UsageError, match="zzz"):
-        source.history("bitcoin", "zzz", "daily", 365, NOW)
+        history(source, "bitcoin", "zzz", "daily", 365, NOW)
 
 
 @pytest.mark.parametrize(
@@ -109,35 +110,35 @@ def test_a_fault_is_an_upstream_error_and_the_next_call_is_good(
 ) -> None:
     fake.script([Rule(fault=fault, seconds=2, times=1)])
     with pytest.raises(UpstreamError):
-        source.history("bitcoin", "usd", "daily", 91, NOW)
-    assert source.history("bitcoin", "usd", "daily", 91, NOW).frame.height == 91
+        history(source, "bitcoin", "usd", "daily", 91, NOW)
+    assert history(source, "bitcoin", "usd", "daily", 91, NOW).frame.height == 91
 
 
 def test_a_single_fault_is_survived_by_a_retry(fake: FakeUpstream) -> None:
     fake.script([Rule(fault="error", status=503, shape="html", calls=(1,))])
     with CoinGecko(config_of(fake, max_retries=2)) as source:
-        assert source.history("bitcoin", "usd", "daily", 91, NOW).frame.height == 91
+        assert history(source, "bitcoin", "usd", "daily", 91, NOW).frame.height == 91
     assert [call.status for call in fake.calls.log] == [503, 200]
 
 
 def test_the_rate_limit_is_told(fake: FakeUpstream, source: CoinGecko) -> None:
     fake.set_limits(1)
-    source.history("bitcoin", "usd", "daily", 91, NOW)
+    history(source, "bitcoin", "usd", "daily", 91, NOW)
     with pytest.raises(UpstreamError, match="rate limit"):
-        source.history("bitcoin", "usd", "daily", 91, NOW)
+        history(source, "bitcoin", "usd", "daily", 91, NOW)
 
 
 def test_a_demo_key_opens_the_demo_plan_and_a_wrong_one_does_not() -> None:
     with FakeUpstream(now=NOW, plan="demo", coins=0) as fake:
         with CoinGecko(config_of(fake, plan="demo"), api_key=DEMO_KEY) as source:
-            assert source.history("bitcoin", "usd", "daily", 91, NOW).frame.height == 91
+            assert history(source, "bitcoin", "usd", "daily", 91, NOW).frame.height == 91
         with (
             CoinGecko(config_of(fake, plan="demo"), api_key="wrong") as source,
-            pytest.raises(ConfigError, match="does not take the demo key"),
+            pytest.raises(ConfigError, match="rejected the demo key"),
         ):
-            source.history("bitcoin", "usd", "daily", 91, NOW)
+            history(source, "bitcoin", "usd", "daily", 91, NOW)
         with (
             CoinGecko(config_of(fake, plan="pro"), api_key="any") as source,
             pytest.raises(ConfigError, match="another plan"),
         ):
-            source.history("bitcoin", "usd", "daily", 91, NOW)
+            history(source, "bitcoin", "usd", "daily", 91, NOW)

@@ -5,21 +5,16 @@ import numpy as np
 import pytest
 from arch.bootstrap import StationaryBootstrap
 from arch.bootstrap import optimal_block_length as arch_block_length
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cryptocast.scoring import (
-    bootstrap_mean,
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.bootstrap import (
     bootstrap_sharpe,
     bootstrap_sharpe_difference,
-    circular_indices,
     optimal_block_length,
-    sharpe,
-    shuffled_blocks,
     stationary_indices,
     stationary_indices_from,
 )
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.scoring.returns import sharpe
 
 
 def autoregression(rng: np.random.Generator, n: int, memory: float) -> FloatArray:
@@ -53,16 +48,6 @@ def test_a_constant_series_needs_no_blocks() -> None:
     assert optimal_block_length(np.ones(30)) == (1.0, 1.0)
 
 
-@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 9))
-def test_circular_rows_are_runs_of_the_block_length(n: int, block: int, seed: int) -> None:
-    rows = circular_indices(n, block, 3, np.random.default_rng(seed))
-    assert rows.shape == (3, n)
-    assert ((rows >= 0) & (rows < n)).all()
-    steps = (np.diff(rows, axis=1) - 1) % n
-    breaks = np.flatnonzero(steps.any(axis=0)) + 1
-    assert all(at % block == 0 for at in breaks.tolist())
-
-
 def test_stationary_blocks_have_the_mean_length_and_every_bar_the_same_chance() -> None:
     rows = stationary_indices(50, 5.0, 4_000, np.random.default_rng(1))
     continued = ((np.diff(rows, axis=1) - 1) % 50 == 0).mean()
@@ -70,17 +55,6 @@ def test_stationary_blocks_have_the_mean_length_and_every_bar_the_same_chance() 
     assert np.bincount(rows.ravel(), minlength=50) / rows.size == pytest.approx(0.02, abs=0.001)
     alone = stationary_indices(50, 1.0, 200, np.random.default_rng(1))
     assert ((np.diff(alone, axis=1) - 1) % 50 == 0).mean() == pytest.approx(0.02, abs=0.01)
-
-
-def test_the_interval_of_a_mean_is_about_the_textbook_one_without_memory() -> None:
-    rng = np.random.default_rng(2)
-    x = rng.standard_normal(400) + 0.3
-    result = bootstrap_mean(x, stationary_indices(400, 1.0, 4_000, rng))
-    assert result.estimate == pytest.approx(x.mean())
-    assert result.se == pytest.approx(x.std() / 20, rel=0.05)
-    assert result.lower == pytest.approx(x.mean() - 1.96 * x.std() / 20, abs=0.01)
-    assert result.p is not None
-    assert result.p < 0.01
 
 
 @pytest.mark.slow
@@ -105,7 +79,7 @@ def test_the_interval_of_a_sharpe_ratio_covers_the_truth_under_clustered_volatil
 def test_a_sharpe_ratio_is_resampled_as_a_slow_loop_does() -> None:
     rng = np.random.default_rng(4)
     a, b = 0.01 * rng.standard_normal((2, 120)) + 0.001
-    rows = circular_indices(120, 6, 99, rng)
+    rows = stationary_indices(120, 6.0, 99, rng)
     drawn = np.array([sharpe(a[row], 365) for row in rows], dtype=np.float64)
     against = drawn - np.array([sharpe(b[row], 365) for row in rows], dtype=np.float64)
     result, difference = bootstrap_sharpe(a, rows, 365), bootstrap_sharpe_difference(a, b, rows, 365)
@@ -149,18 +123,9 @@ def test_impossible_arguments_are_refused() -> None:
     for n, block, draws in ((0, 1, 1), (5, 0, 1), (5, 1, 0)):
         with pytest.raises(ValueError, match="1 or more"):
             stationary_indices(n, block, draws, rng)
-        with pytest.raises(ValueError, match="1 or more"):
-            circular_indices(n, block, draws, rng)
     with pytest.raises(ValueError, match="finite"):
-        bootstrap_mean(np.array([math.nan, 1.0]), np.zeros((2, 2), dtype=np.int64))
+        bootstrap_sharpe(np.array([math.nan, 1.0]), np.zeros((2, 2), dtype=np.int64), 365)
     with pytest.raises(ValueError, match="alpha"):
-        bootstrap_mean(np.ones(2), np.zeros((2, 2), dtype=np.int64), alpha=0.0)
+        bootstrap_sharpe(np.ones(2), np.zeros((2, 2), dtype=np.int64), 365, alpha=0.0)
     with pytest.raises(ValueError, match="16"):
         optimal_block_length(np.ones(9))
-
-
-@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
-def test_shuffled_blocks_keep_every_bar_once_and_its_neighbours_mostly(n: int, block: int, seed: int) -> None:
-    order = shuffled_blocks(n, block, np.random.default_rng(seed))
-    assert sorted(order.tolist()) == list(range(n))
-    assert np.count_nonzero(np.diff(order) != 1) <= n // block + 1

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from arch.bootstrap import MCS
 
-from cryptocast.scoring import model_confidence_set, stationary_indices
+from cryptocast.scoring.bootstrap import stationary_indices
+from cryptocast.scoring.confidence_set import model_confidence_set
 
 
 @pytest.mark.parametrize("method", ["range", "max"])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.scoring import after_shocks, coverage, coverage_by, terciles, wilson
+from cryptocast.scoring.coverage import after_shocks, coverage, coverage_by, terciles, wilson
 
 
 def test_without_clusters_or_overlap_it_is_the_textbook_standard_error() -> None:

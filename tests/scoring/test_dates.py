@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cryptocast.scoring import long_run_variance, mean_by_date, overlapping_origins
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.dates import long_run_variance, mean_by_date, overlapping_origins
 
 moderate = st.floats(-1e3, 1e3)
 

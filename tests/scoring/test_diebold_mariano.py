@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cryptocast.scoring import diebold_mariano
-from cryptocast.scoring.shapes import FloatArray, Int64Array
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.scoring.diebold_mariano import diebold_mariano
 
 HERE = Path(__file__).resolve().parent
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from cryptocast.arrays import FloatArray
 from cryptocast.scoring.moments import cosine_terms, cosine_weights, means_by_date, zero_means
-from cryptocast.scoring.shapes import FloatArray
 
 
 def overlapping(rng: np.random.Generator, n: int, k: int, columns: int) -> FloatArray:

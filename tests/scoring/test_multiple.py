@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cryptocast.scoring import holm
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.multiple import holm
 
 p_values = hnp.arrays(np.float64, st.integers(1, 20), elements=st.floats(0.0, 1.0))
 

@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from cryptocast.scoring import backtest_overfitting
+from cryptocast.scoring.overfitting import backtest_overfitting
 
 
 def test_it_equals_a_slow_loop_over_the_halves() -> None:
@@ -24,7 +24,7 @@ def test_it_equals_a_slow_loop_over_the_halves() -> None:
     np.testing.assert_allclose(result.logits, logits, atol=1e-12)
     assert result.probability == np.mean(np.array(logits) <= 0)
     assert result.loss == losses / 20
-    assert result.chosen.sum() == pytest.approx(1.0)
+    assert result.choices.sum() == pytest.approx(1.0)
 
 
 def test_on_noise_it_is_near_one_half() -> None:
@@ -40,7 +40,7 @@ def test_with_one_real_edge_it_is_near_zero() -> None:
     assert len(result.logits) == 12_870
     assert result.probability < 0.01
     assert result.loss < 0.01
-    assert result.chosen.argmax() == 4
+    assert result.choices.argmax() == 4
 
 
 def test_a_setting_that_wins_by_one_lucky_block_is_overfitted() -> None:
@@ -63,7 +63,7 @@ def test_trials_that_never_vary_count_as_zero_and_equal_ones_share_their_rank() 
 
 def test_a_common_level_does_not_cost_precision() -> None:
     returns = np.random.default_rng(5).standard_normal((60, 4)) * 1e-6
-    shifted = backtest_overfitting(returns + 1.0, blocks=4).chosen
+    shifted = backtest_overfitting(returns + 1.0, blocks=4).choices
     slow = [(returns + 1.0)[:30], (returns + 1.0)[30:]]
     assert shifted.sum() == pytest.approx(1.0)
     ratio = np.array([part.mean(axis=0) / part.std(axis=0, ddof=1) for part in slow])

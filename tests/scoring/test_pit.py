@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cryptocast.scoring import LEVELS, pit, pit_cells, pit_histogram, pit_uniformity
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.pit import pit, pit_cells, pit_histogram, pit_uniformity
+from cryptocast.scoring.quantiles import LEVELS
 
 NORMAL = stats.norm.ppf(LEVELS)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cryptocast.scoring import directional_accuracy, mae, mape, mase, r2, rmse, smape
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.points import directional_accuracy, mae, mape, mase, r2, rmse, smape
 
 ACTUAL = np.array([100.0, 110.0, 120.0, 90.0])
 PREDICTED = np.array([100.0, 100.0, 126.0, 99.0])
@@ -88,14 +88,14 @@ def test_direction_is_judged_only_where_there_is_a_view_and_a_move() -> None:
     log_return = np.array([0.1, 0.1, 0.1, 0.0, -0.2, 0.1, math.nan])
     result = directional_accuracy(p_up, log_return, np.arange(7), k=1)
     # Views: rows 0, 1, 3, 4; row 3 did not move; right: rows 0 and 4.
-    assert (result.total, result.views, result.judged) == (5, 4, 3)
+    assert (result.total, result.views, result.decisive) == (5, 4, 3)
     assert result.share == pytest.approx(2 / 3)
     assert result.lower < 2 / 3 < result.upper
 
 
 def test_without_views_nothing_is_claimed() -> None:
     result = directional_accuracy(np.full(4, 0.5), np.ones(4), np.arange(4), k=1)
-    assert (result.share, result.lower, result.upper, result.judged, result.total) == (None, 0.0, 1.0, 0, 4)
+    assert (result.share, result.lower, result.upper, result.decisive, result.total) == (None, 0.0, 1.0, 0, 4)
 
 
 def test_the_interval_counts_independent_dates_only() -> None:

@@ -8,13 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.scoring import (
+from cryptocast.scoring.returns import (
     annual_return,
-    annual_volatility,
-    by_day,
     calmar,
     drawdown,
-    longest_drawdown,
     max_drawdown,
     periods_per_year,
     sharpe,
@@ -33,7 +30,6 @@ def test_the_figures_equal_those_of_quantstats() -> None:
     returns = np.array(GOLDEN["returns"])
     assert sharpe(returns, 365) == pytest.approx(GOLDEN["sharpe"], abs=1e-10)
     assert sortino(returns, 365) == pytest.approx(GOLDEN["sortino"], abs=1e-10)
-    assert annual_volatility(returns, 365) == pytest.approx(GOLDEN["volatility"], abs=1e-10)
     assert annual_return(returns, 365) == pytest.approx(GOLDEN["cagr"], abs=1e-10)
     assert calmar(returns, 365) == pytest.approx(GOLDEN["calmar"], abs=1e-10)
     assert max_drawdown(returns) == pytest.approx(GOLDEN["max_drawdown"], abs=1e-10)
@@ -51,7 +47,6 @@ def test_the_figures_equal_those_of_empyrical(seed: int, periods: int) -> None:
         max_drawdown(returns),
         annual_return(returns, periods),
         calmar(returns, periods),
-        annual_volatility(returns, periods),
         total_return(returns),
     ]
     theirs = [
@@ -60,7 +55,6 @@ def test_the_figures_equal_those_of_empyrical(seed: int, periods: int) -> None:
         empyrical.max_drawdown(returns),
         empyrical.annual_return(returns, annualization=periods),
         empyrical.calmar_ratio(returns, annualization=periods),
-        empyrical.annual_volatility(returns, annualization=periods),
         empyrical.cum_returns_final(returns),
     ]
     assert ours == pytest.approx(theirs, rel=1e-10, abs=1e-10)
@@ -74,16 +68,13 @@ def test_a_loss_in_the_first_bar_is_seen() -> None:
 
 @given(some_returns)
 def test_drawdowns_equal_a_slow_loop(returns: np.ndarray) -> None:
-    equity, peak, expected, longest, current = 1.0, 1.0, [], 0, 0
+    equity, peak, expected = 1.0, 1.0, []
     for value in returns.tolist():
         equity *= 1.0 + value
         peak = max(peak, equity)
         expected.append(equity / peak - 1.0)
-        current = current + 1 if equity < peak else 0
-        longest = max(longest, current)
     assert drawdown(returns).tolist() == pytest.approx(expected, abs=1e-12)
     assert max_drawdown(returns) == pytest.approx(min(expected), abs=1e-12)
-    assert longest_drawdown(returns) == longest
 
 
 @given(some_returns, st.floats(0.1, 5.0))
@@ -98,14 +89,13 @@ def test_ratios_do_not_depend_on_the_size_of_the_bets(returns: np.ndarray, size:
 def test_what_is_undefined_is_none_and_never_infinite() -> None:
     nothing, same, rising = np.empty(0), np.full(9, 0.01), np.array([0.01, 0.02, 0.0])
     assert [figure(nothing) for figure in (total_return, max_drawdown)] == [None, None]
-    assert [f(nothing, 365) for f in (annual_return, annual_volatility, sharpe, sortino, calmar)] == [None] * 5
+    assert [f(nothing, 365) for f in (annual_return, sharpe, sortino, calmar)] == [None] * 4
     assert sharpe(same, 365) is None
     assert sharpe(np.zeros(9), 365) is None
     assert sortino(rising, 365) is None
     assert calmar(rising, 365) is None
     assert calmar(np.array([-1.0, 0.0]), 365) == -1.0
     assert annual_return(np.array([-1.5]), 365) is None
-    assert longest_drawdown(nothing) == 0
 
 
 def test_the_bars_of_a_year_come_from_the_stamps_and_gaps_do_not_count() -> None:
@@ -123,16 +113,6 @@ def test_stamps_that_do_not_increase_are_refused(stamps: list[int]) -> None:
 
 
 def test_nan_is_refused() -> None:
-    for figure in (total_return, max_drawdown, drawdown, longest_drawdown):
+    for figure in (total_return, max_drawdown, drawdown):
         with pytest.raises(ValueError, match="finite"):
             figure(np.array([0.1, math.nan]))
-
-
-def test_hours_are_compounded_into_the_day_that_they_end() -> None:
-    stamps = np.arange(1, 51, dtype=np.int64) * HOUR
-    returns = np.full(50, 0.01)
-    assert by_day(returns, stamps).tolist() == pytest.approx([1.01**24 - 1, 1.01**24 - 1, 1.01**2 - 1])
-    assert total_return(by_day(returns, stamps)) == pytest.approx(total_return(returns))
-    assert by_day(np.empty(0), np.empty(0, dtype=np.int64)).size == 0
-    with pytest.raises(ValueError, match="increase"):
-        by_day(returns, stamps[::-1])

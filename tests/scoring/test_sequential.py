@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.scoring import bet_on_difference, diebold_mariano, independent_blocks
-from cryptocast.scoring.sequential import STAKES
-from cryptocast.scoring.shapes import FloatArray
+from cryptocast.arrays import FloatArray
+from cryptocast.scoring.diebold_mariano import diebold_mariano
+from cryptocast.scoring.sequential import STAKES, bet_on_difference, independent_blocks
 
 
 def differences(rng: np.random.Generator, n: int, k: int, better: float = 0.0) -> FloatArray:

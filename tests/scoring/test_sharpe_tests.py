@@ -6,8 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cryptocast.scoring import BarStatistics, bar_statistics, best_by_luck, deflated_sharpe, probabilistic_sharpe
-from cryptocast.scoring.sharpe_tests import least_bars
+from cryptocast.scoring.sharpe_tests import (
+    BarStatistics,
+    bar_statistics,
+    best_by_luck,
+    deflated_sharpe,
+    probabilistic_sharpe,
+)
 
 # Bailey and Lopez de Prado (2014), section "A numerical example".
 PUBLISHED = BarStatistics(sharpe=2.5 / math.sqrt(250), n=1_250, skewness=-3.0, kurtosis=10.0)
@@ -17,13 +22,6 @@ def test_the_deflated_sharpe_ratio_has_its_published_value() -> None:
     assert deflated_sharpe(PUBLISHED, trials=100, variance=0.5 / 250) == pytest.approx(0.9004, abs=5e-5)
     # The same with excess kurtosis by mistake: 0.9018.
     assert best_by_luck(100, 0.5 / 250) == pytest.approx(0.1132, abs=5e-5)
-
-
-def test_the_published_track_record_is_long_enough_at_just_its_confidence() -> None:
-    benchmark = best_by_luck(100, 0.5 / 250)
-    confidence = deflated_sharpe(PUBLISHED, trials=100, variance=0.5 / 250)
-    assert confidence is not None
-    assert least_bars(PUBLISHED, benchmark, confidence) == pytest.approx(1_250)
 
 
 def test_a_gaussian_series_has_the_error_of_lo() -> None:
@@ -63,7 +61,6 @@ def test_what_is_undefined_is_none() -> None:
     assert bar_statistics(np.array([0.1])) is None
     assert probabilistic_sharpe(BarStatistics(1.0, 1, 0.0, 3.0)) is None
     assert probabilistic_sharpe(BarStatistics(1.0, 10, 2.0, 5.0)) is None
-    assert least_bars(BarStatistics(0.0, 10, 0.0, 3.0)) is None
 
 
 def test_impossible_arguments_are_refused() -> None:
@@ -71,7 +68,5 @@ def test_impossible_arguments_are_refused() -> None:
         best_by_luck(0.5, 1.0)
     with pytest.raises(ValueError, match="trials"):
         best_by_luck(5, -1.0)
-    with pytest.raises(ValueError, match="confidence"):
-        least_bars(PUBLISHED, 0.0, 0.5)
     with pytest.raises(ValueError, match="finite"):
         bar_statistics(np.array([0.1, math.nan]))

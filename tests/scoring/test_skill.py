@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cryptocast.scoring import diebold_mariano, skill, smallest_effect
-from cryptocast.scoring.shapes import FloatArray, Int64Array
-from cryptocast.scoring.skill import noncentrality
+from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.scoring.diebold_mariano import diebold_mariano
+from cryptocast.scoring.skill import noncentrality, skill, smallest_effect
 
 
 def days(n: int) -> Int64Array:

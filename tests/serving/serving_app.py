@@ -8,15 +8,20 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
+import msgspec
 from starlette.applications import Starlette
 
 from cryptocast.config import Config, ServeConfig, StoreConfig
 from cryptocast.serving import create_app
-from cryptocast.workflows.context import Context
+from cryptocast.serving.forecast_cache import ForecastCache
+from cryptocast.serving.worker import Worker
+from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.ladder import MakeForecast
+from cryptocast.workflows.market_data.store_watch import ServedState
 from cryptocast.workflows.reports import (
     CoinForecast,
     ForecastDocument,
@@ -141,6 +146,11 @@ def config(*, max_ids: int = 50, request_timeout_s: float = 60.0, store: Path = 
     )
 
 
+def serving(**changes: object) -> Config:
+    settings = config()
+    return msgspec.structs.replace(settings, serve=msgspec.structs.replace(settings.serve, **changes))
+
+
 def context(settings: Config | None = None, clock: Callable[[], datetime] | None = None) -> Context:
     wall = clock or Clock()
     monotonic = wall.seconds if isinstance(wall, Clock) else time.monotonic
@@ -157,6 +167,20 @@ def app_on(
 ) -> Starlette:
     """The app on a made-up forecast and, by default, a registry that never changes."""
     return create_app(context(settings, clock), forecast=forecast, token=token, stamp=stamp or (lambda: 0))
+
+
+def forecasts_of(
+    forecast: MakeForecast, clock: Clock | None = None, *, max_waiting: int = 10, **options: Any
+) -> ForecastCache:
+    """A cache on a made-up forecast and a state that nothing changes."""
+    clock = clock or Clock()
+    state, worker = ServedState(lambda: 0), Worker(max_waiting=max_waiting)
+    return ForecastCache(forecast, clock, clock.seconds, state=state, worker=worker, **options)
+
+
+def request_of(model: str = "auto", coin: str = "bitcoin", horizon: int = 1) -> Request:
+    """What a client asks with nothing left open."""
+    return Request(Selection((coin,), "auto", "usd", "daily"), model, (horizon,), (80,))
 
 
 def talk(app: Starlette, conversation: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:

@@ -89,9 +89,7 @@ SWITCH = "/admin/breakers?name=coingecko%20prices%20default&state="
 def guarded(token: str | None = TOKEN, admin: str | None = ADMIN, **serve: float) -> Starlette:
     settings = config()
     settings = msgspec.structs.replace(settings, serve=msgspec.structs.replace(settings.serve, **serve))
-    app = create_app(context(settings), forecast=FakeForecast(), stamp=lambda: 0, token=token, admin_token=admin)
-    app.state.service.price_breakers("default")
-    return app
+    return create_app(context(settings), forecast=FakeForecast(), stamp=lambda: 0, token=token, admin_token=admin)
 
 
 def bearer(token: str) -> dict[str, str]:

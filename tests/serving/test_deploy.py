@@ -41,15 +41,15 @@ def scraped(folder: Path) -> str:
         matured(registry, version.key, version.number, 5, spread=0.1)
         matured(registry, VersionKey("bitcoin", Market("sample", "usd", "daily"), "baseline"), 0, 5, spread=0.2)
         app = create_app(Context(settings, api_key=fake.key, wall_clock=Clock()), forecast=FakeForecast(), refresh=True)
-        telemetry: Telemetry = app.state.service.telemetry
+        telemetry: Telemetry = app.state.server.telemetry
         for event in ("fallback", "upstream_error", "slow_client_closed"):
             telemetry.count(event, "baseline")
 
         async def conversation(client: httpx.AsyncClient) -> str:
             for path in (BITCOIN, BITCOIN, "/prices?ids=bitcoin", "/nowhere", "/health/detailed"):
                 await client.get(path)
-            app.state.service.live_figures.refresh()
-            while not app.state.service.refresher.rounds:
+            app.state.server.live.refresh()
+            while not app.state.server.refresher.rounds:
                 await asyncio.sleep(0.02)
             return (await client.get("/metrics")).text
 

@@ -108,7 +108,7 @@ def test_without_candles_the_last_good_forecast_is_given_and_without_one_503(use
     async def conversation(client: httpx.AsyncClient) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
         good = made_of(await client.get(LIGHTGBM))
         used.remove_candles()
-        await app.state.service.watch.look()
+        await app.state.server.watch.look()
         old = made_of(await client.get(LIGHTGBM))
         return good, old, fallbacks((await client.get("/metrics")).text)
 
@@ -182,12 +182,12 @@ def test_each_client_keeps_its_side_and_the_answer_says_which(used: Trained) -> 
 
     async def conversation(client: httpx.AsyncClient) -> tuple[list[httpx.Response], list[httpx.Response], int, int]:
         first = [await client.get(LIGHTGBM, headers={"x-client-id": name}) for name in clients]
-        made = app.state.service.answers.computed
+        made = app.state.server.forecasts.computed
         tags = zip(clients, (answer.headers["etag"] for answer in first), strict=True)
         again = [await client.get(LIGHTGBM, headers={"x-client-id": name, "if-none-match": tag}) for name, tag in tags]
         other = made_of(await client.get(LIGHTGBM.replace("bitcoin", "ethereum"), headers={"x-client-id": "client-0"}))
         assert other["ab"] is None
-        return first, again, made, app.state.service.finished.hits
+        return first, again, made, app.state.server.answers.hits
 
     first, again, computed, hits = talk(app, conversation)
     made = [made_of(answer) for answer in first]

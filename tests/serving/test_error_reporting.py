@@ -3,6 +3,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import brotli  # type: ignore[import-untyped]
@@ -86,10 +87,12 @@ def test_requests_are_traced_at_the_rate_that_is_set_without_their_query_strings
 
 
 def test_without_an_address_nothing_is_sent_and_nothing_loaded() -> None:
-    reports = Reports(None, environment="test", release="x")
+    handlers = list(logging.getLogger("cryptocast").handlers)
+    reports = Reports(None, traces_rate=1.0)
     reports.error(RuntimeError("nobody hears"))
+    assert isinstance(reports.trace("/forecasts"), nullcontext)
     reports.close()
-    assert not reports.is_on
+    assert logging.getLogger("cryptocast").handlers == handlers
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,26 @@ from datetime import timedelta
 from typing import TypeVar
 
 import httpx
+import msgspec
 import pytest
 
-from cryptocast.errors import DataError, UpstreamError
-from cryptocast.serving.forecast_cache import Answered, Answers, Failed
-from cryptocast.workflows.context import Selection
+from cryptocast.errors import DataError, ModelError, UpstreamError, UsageError
+from cryptocast.serving.forecast_cache import Failure, ForecastCache, FreshForecast
+from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import Request
-from tests.serving.serving_app import FOREVER_S, MIDNIGHT, Clock, FakeForecast, app_on, config, talk, until
+from cryptocast.workflows.reports import ForecastDocument
+from tests.serving.serving_app import (
+    FOREVER_S,
+    MIDNIGHT,
+    Clock,
+    FakeForecast,
+    app_on,
+    config,
+    forecasts_of,
+    request_of,
+    talk,
+    until,
+)
 
 T = TypeVar("T")
 BITCOIN = "/forecasts?ids=bitcoin"
@@ -23,11 +36,7 @@ async def statuses(client: httpx.AsyncClient, *urls: str) -> list[int]:
     return [answer.status_code for answer in await asyncio.gather(*(client.get(url) for url in urls))]
 
 
-def request(coin: str = "bitcoin", horizon: int = 1) -> Request:
-    return Request(Selection((coin,), "auto", "usd", "daily"), "auto", (horizon,), (80,))
-
-
-def ask(answers: Answers, question: Callable[[], Awaitable[T]]) -> T:
+def ask(answers: ForecastCache, question: Callable[[], Awaitable[T]]) -> T:
     async def held() -> T:
         async with answers.opened():
             return await question()
@@ -119,15 +128,16 @@ def test_a_promotion_takes_effect_with_the_next_request() -> None:
 
 def test_a_computation_begun_before_a_promotion_is_not_joined_after_it() -> None:
     forecast = FakeForecast(takes_s=0.2)
-    stamps = iter([1, 2])
+    production = {"version": 1}
 
     async def conversation(client: httpx.AsyncClient) -> list[int]:
         early = asyncio.create_task(client.get(BITCOIN))
         await asyncio.sleep(0.1)
+        production["version"] = 2
         late = await client.get(BITCOIN)
         return [(await early).status_code, late.status_code]
 
-    assert talk(app_on(forecast, stamp=lambda: next(stamps)), conversation) == [200, 200]
+    assert talk(app_on(forecast, stamp=lambda: production["version"]), conversation) == [200, 200]
     assert forecast.calls["bitcoin"] == 2
 
 
@@ -154,7 +164,7 @@ def test_what_takes_too_long_is_refused_and_found_done_later() -> None:
     async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response]:
         early = await client.get(BITCOIN)
         forecast.go.set()
-        await until(lambda: app.state.service.answers.computed)
+        await until(lambda: app.state.server.forecasts.computed)
         return early, await client.get(BITCOIN)
 
     early, late = talk(app, conversation)
@@ -172,7 +182,7 @@ def test_coins_that_are_ready_in_time_do_not_wait_for_those_that_are_not() -> No
 
     async def conversation(client: httpx.AsyncClient) -> httpx.Response:
         await client.get(BITCOIN)
-        await until(lambda: app.state.service.answers.computed)
+        await until(lambda: app.state.server.forecasts.computed)
         forecast.go.clear()
         answer = await client.get("/forecasts?ids=bitcoin,ethereum")
         forecast.go.set()
@@ -220,12 +230,12 @@ def test_more_than_may_wait_is_refused_at_once() -> None:
 
 def test_the_memory_is_bounded_and_forgets_what_was_not_asked_for_longest() -> None:
     forecast = FakeForecast()
-    answers = Answers(forecast, stamp=lambda: 0, wall_clock=Clock(), max_waiting=10, max_entries=2)
+    answers = forecasts_of(forecast, max_entries=2)
 
     async def question() -> None:
         for coin in ("a", "b", "a", "c", "a", "b"):
-            (outcome,) = await answers.of([request(coin)], timeout_s=5)
-            assert isinstance(outcome, Answered)
+            (outcome,) = await answers.of([request_of(coin=coin)], timeout_s=5)
+            assert isinstance(outcome, FreshForecast)
 
     ask(answers, question)
     assert forecast.calls == {"a": 1, "b": 2, "c": 1}
@@ -234,28 +244,150 @@ def test_the_memory_is_bounded_and_forgets_what_was_not_asked_for_longest() -> N
 def test_an_outcome_says_until_when_it_holds() -> None:
     failing = DataError("Unknown.")
     forecast = FakeForecast(failing={"atlantis": failing})
-    answers = Answers(forecast, stamp=lambda: 0, wall_clock=Clock(), clock=lambda: 100.0, max_waiting=10)
+    answers = forecasts_of(forecast, Clock(passed_s=100.0))
 
-    good, bad = ask(answers, lambda: answers.of([request("bitcoin"), request("atlantis")], timeout_s=5))
+    good, bad = ask(answers, lambda: answers.of([request_of(), request_of(coin="atlantis")], timeout_s=5))
 
-    assert isinstance(good, Answered)
+    assert isinstance(good, FreshForecast)
     assert (good.term.until, good.term.expires) == (MIDNIGHT + timedelta(days=1), math.inf)
-    assert isinstance(bad, Failed)
+    assert isinstance(bad, Failure)
     assert bad.error is failing
     assert bad.term.expires == 105.0
 
 
 def test_closing_waits_neither_for_what_is_queued_nor_for_ever() -> None:
     forecast = FakeForecast(go=threading.Event())
-    answers = Answers(forecast, stamp=lambda: 0, wall_clock=Clock(), max_waiting=100)
+    answers = forecasts_of(forecast, max_waiting=100)
 
     async def question() -> list[object]:
-        outcomes = await answers.of([request(horizon=i) for i in range(1, 50)], timeout_s=0.05)
+        outcomes = await answers.of([request_of(horizon=i) for i in range(1, 50)], timeout_s=0.05)
         await until(lambda: forecast.running)
         threading.Timer(0.3, forecast.go.set).start()  # when it is being closed
         return list(outcomes)
 
     outcomes = ask(answers, question)
 
-    assert all(isinstance(outcome, Failed) for outcome in outcomes)
+    assert all(isinstance(outcome, Failure) for outcome in outcomes)
     assert forecast.calls["bitcoin"] == 1
+
+
+def kept(forecast: FakeForecast, clock: Clock, steps: list[str]) -> ForecastCache:
+    return forecasts_of(forecast, clock, on_fallback=steps.append)
+
+
+def test_when_nothing_can_be_made_the_last_good_forecast_is_given_and_marked() -> None:
+    clock, forecast, steps = Clock(), FakeForecast(), list[str]()
+    answers = kept(forecast, clock, steps)
+
+    async def question() -> list[object]:
+        good = await answers.of([request_of()], timeout_s=5)
+        clock.forward(days=1)
+        forecast.failing["bitcoin"] = DataError("The candles cannot be read.")
+        return [*good, *await answers.of([request_of()], timeout_s=5)]
+
+    good, old = ask(answers, question)
+
+    assert isinstance(good, FreshForecast)
+    assert isinstance(old, FreshForecast)
+    assert (good.forecast.stale, old.forecast.stale) == (False, True)
+    assert old.forecast.price == good.forecast.price
+    assert old.forecast.fallback_reason == Fallback(code=FallbackCode.CANDLES)
+    assert old.term.expires == clock.passed_s + 5.0
+    assert steps == ["last_good"]
+
+
+def test_the_last_good_forecast_is_given_at_once_while_the_next_one_takes_long() -> None:
+    clock, forecast, steps = Clock(), FakeForecast(), list[str]()
+    answers = kept(forecast, clock, steps)
+
+    async def question() -> list[object]:
+        await answers.of([request_of()], timeout_s=5)
+        clock.forward(days=1)
+        forecast.takes_s = 2.0
+        return list(await answers.of([request_of()], timeout_s=5))
+
+    (old,) = ask(answers, question)
+
+    assert isinstance(old, FreshForecast)
+    assert old.forecast.fallback_reason == Fallback(code=FallbackCode.TIMEOUT)
+
+
+def test_what_the_client_did_wrong_is_told_whatever_was_good_before() -> None:
+    clock, forecast = Clock(), FakeForecast()
+    answers = kept(forecast, clock, [])
+
+    async def question() -> list[object]:
+        await answers.of([request_of()], timeout_s=5)
+        clock.forward(days=1)
+        forecast.failing["bitcoin"] = UsageError("That means nothing.")
+        return list(await answers.of([request_of()], timeout_s=5))
+
+    (told,) = ask(answers, question)
+    assert isinstance(told, Failure)
+
+
+def test_with_nothing_at_all_the_answer_is_an_error() -> None:
+    answers = kept(FakeForecast(failing={"bitcoin": ModelError("No such file.")}), Clock(), [])
+
+    (told,) = ask(answers, lambda: answers.of([request_of()], timeout_s=5))
+    assert isinstance(told, Failure)
+
+
+@pytest.mark.parametrize("code", list(FallbackCode))
+def test_a_fallback_whose_cause_may_pass_is_made_anew_after_five_seconds_and_any_other_with_the_bar(
+    code: FallbackCode,
+) -> None:
+    passing = {"artefact", "exception", "breaker", "registry", "candles", "timeout", "overload"}
+    clock, asked = Clock(), list[Request]()
+
+    def forecast(request: Request) -> ForecastDocument:
+        asked.append(request)
+        made = FakeForecast().made("bitcoin", request)
+        made = msgspec.structs.replace(made, model_used="baseline", fallback_reason=Fallback(code=code))
+        return ForecastDocument(forecasts=(made,))
+
+    answers = forecasts_of(forecast, clock)
+
+    async def question() -> None:
+        for passed in (0.0, 4.9, 0.1, 4.9, 0.1):
+            clock.forward(seconds=passed)
+            await answers.of([request_of()], timeout_s=5)
+
+    ask(answers, question)
+    assert len(asked) == (3 if code in passing else 1)
+
+
+def test_what_was_computed_under_a_clock_that_ran_ahead_is_noticed_and_computed_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, forecast = Clock(), FakeForecast()
+    answers, right = kept(forecast, clock, []), clock.now
+
+    async def question() -> object:
+        clock.forward(days=3)
+        await answers.of([request_of()], timeout_s=5)
+        clock.now = right
+        await answers.of([request_of()], timeout_s=5)
+        (told,) = await answers.of([request_of()], timeout_s=5)
+        return told
+
+    told = ask(answers, question)
+    assert isinstance(told, FreshForecast)
+    assert told.term.since == right
+    assert forecast.calls["bitcoin"] == 2
+    assert "from the future" in caplog.text
+
+
+def test_no_last_good_forecast_comes_from_the_future() -> None:
+    clock, forecast = Clock(), FakeForecast()
+    answers, right = kept(forecast, clock, []), clock.now
+
+    async def question() -> object:
+        clock.forward(days=3)
+        await answers.of([request_of()], timeout_s=5)
+        clock.now = right + timedelta(seconds=1)
+        forecast.failing["bitcoin"] = UpstreamError("Nobody there.")
+        (told,) = await answers.of([request_of()], timeout_s=5)
+        return told
+
+    assert isinstance(ask(answers, question), Failure)

@@ -3,28 +3,24 @@ import gzip
 import json
 import re
 import threading
-import time
 
 import httpx
-import msgspec
 import pytest
 from starlette.applications import Starlette
+from starlette.responses import Response
 from starlette.types import Scope
 
-from cryptocast.config import Config
 from cryptocast.serving import create_app
 from cryptocast.serving.ab_routing import Sides, client_of
-from tests.serving.serving_app import FOREVER_S, Clock, FakeForecast, app_on, config, context, get, talk
+from cryptocast.serving.paths import Endpoint
+from tests.serving.serving_app import FOREVER_S, Clock, FakeForecast, app_on, context, get, serving, talk
 from tests.serving.test_app import problem
 from tests.serving.test_checklist import PAGE as SERVING_PAGE
 
 BITCOIN = "/forecasts?ids=bitcoin"
+PAGE = "https://app.example"
+PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "GET"}
 MANY = "/forecasts?ids=" + ",".join(f"coin-{number}" for number in range(30))
-
-
-def serving(**changes: object) -> Config:
-    settings = config()
-    return msgspec.structs.replace(settings, serve=msgspec.structs.replace(settings.serve, **changes))
 
 
 def test_each_answer_has_a_request_id_and_a_good_one_of_the_client_is_kept() -> None:
@@ -99,29 +95,6 @@ def test_thirty_coins_are_sent_in_less_than_three_tenths(encoding: str) -> None:
     assert small.headers["etag"] != whole.headers["etag"]
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/openapi.json", "/", "/health/detailed", "/health/trends"])
-def test_other_long_answers_are_compressed_too(path: str) -> None:
-    app = app_on(FakeForecast())
-
-    async def conversation(client: httpx.AsyncClient) -> httpx.Response:
-        for _ in range(20):
-            app.state.service.health.pulse.close_minute({})
-        await client.get(BITCOIN)
-        return await client.get(path, headers={"Accept-Encoding": "gzip"})
-
-    answer = talk(app, conversation)
-    assert answer.headers["content-encoding"] == "gzip"
-    assert answer.headers["vary"].lower() == "accept-encoding"
-    assert int(answer.headers["content-length"]) < 0.6 * len(answer.content)
-
-
-def test_a_short_answer_is_not_compressed() -> None:
-    answer = get(app_on(FakeForecast()), "/health", headers={"Accept-Encoding": "gzip"})
-
-    assert len(answer.content) < 200
-    assert "content-encoding" not in answer.headers
-
-
 def test_a_repeated_question_is_answered_with_the_same_bytes_without_the_app() -> None:
     forecast = FakeForecast()
 
@@ -136,64 +109,6 @@ def test_a_repeated_question_is_answered_with_the_same_bytes_without_the_app() -
     assert first == second
     assert cache["hits"] == 1
     assert set(forecast.calls.values()) == {1}
-
-
-@pytest.mark.parametrize(
-    ("headers", "status", "name"),
-    [
-        ({f"x-{number}": "a" for number in range(120)}, 431, "headers-too-large"),
-        ({"x": "a" * 20_000}, 431, "headers-too-large"),
-        ({"content-length": "65537"}, 413, "body-too-large"),
-        ({"content-length": "9" * 400}, 413, "body-too-large"),
-        ({"content-length": "-1"}, 413, "body-too-large"),
-        ({"transfer-encoding": "chunked"}, 411, "length-required"),
-    ],
-)
-def test_what_is_too_large_is_refused(headers: dict[str, str], status: int, name: str) -> None:
-    answer = get(app_on(FakeForecast()), BITCOIN, headers=headers)
-
-    problem(answer, status, name)
-    assert answer.headers["connection"] == "close"
-
-
-def test_an_address_that_is_too_long_is_refused() -> None:
-    problem(get(app_on(FakeForecast()), "/" + "a" * 9000), 414, "url-too-long")
-    problem(get(app_on(FakeForecast()), BITCOIN + "," * 20_000), 414, "url-too-long")
-
-
-def test_who_asks_too_often_is_told_when_to_come_back() -> None:
-    async def conversation(client: httpx.AsyncClient) -> tuple[list[int], httpx.Response, int]:
-        statuses = [(await client.get(BITCOIN)).status_code for _ in range(25)]
-        return statuses, await client.get(BITCOIN), (await client.get("/health")).status_code
-
-    statuses, refused, health = talk(app_on(FakeForecast(), settings=serving(client_rate_per_s=1.0)), conversation)
-
-    assert statuses.count(200) in (20, 21)
-    problem(refused, 429, "too-many-requests")
-    assert int(refused.headers["retry-after"]) >= 1
-    assert "ratelimit" in refused.headers
-    assert health == 200
-
-
-def test_guessing_tokens_is_slow() -> None:
-    async def conversation(client: httpx.AsyncClient) -> set[int]:
-        wrong = [{"Authorization": f"Bearer wrong-{number}"} for number in range(30)]
-        return {(await client.get(BITCOIN, headers=headers)).status_code for headers in wrong}
-
-    app = app_on(FakeForecast(), settings=serving(client_rate_per_s=1.0), token="right")  # noqa: S106
-    assert talk(app, conversation) == {401, 429}
-
-
-def test_more_requests_than_may_be_under_way_are_shed_at_once() -> None:
-    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
-        return await asyncio.gather(*(client.get(BITCOIN) for _ in range(20)))
-
-    answers = talk(app_on(FakeForecast(takes_s=0.3), settings=serving(max_concurrency=5)), conversation)
-
-    shed = [answer for answer in answers if answer.status_code == 503]
-    assert len(shed) == 15
-    assert {answer.headers["retry-after"] for answer in shed} == {"5"}
-    assert {answer.json()["type"] for answer in shed} == {"urn:cryptocast:problem:overloaded"}
 
 
 def test_options_says_what_is_allowed_and_no_origin_may_read_by_default() -> None:
@@ -213,58 +128,6 @@ def test_only_configured_origins_may_read() -> None:
     assert "access-control-allow-origin" not in bad.headers
     assert "authorization" in before.headers["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in good.headers
-
-
-SLOW = "/forecasts?ids=slow-"
-ADMIN = {"Authorization": "Bearer admin"}
-
-
-@pytest.mark.parametrize("token", [None, "reader"])
-def test_slow_requests_shut_out_neither_health_nor_finished_answers_nor_an_admin(token: str | None) -> None:
-    forecast = FakeForecast()
-    settings = serving(max_concurrency=2)
-    app = create_app(context(settings), forecast=forecast, stamp=lambda: 0, token=token, admin_token="admin")  # noqa: S106
-    app.state.service.price_breakers("default")
-    switch = "/admin/breakers?name=coingecko%20prices%20default&state=open"
-    reader = {"Authorization": f"Bearer {token}"} if token else {}
-
-    async def conversation(client: httpx.AsyncClient) -> tuple[list[int], list[httpx.Response]]:
-        assert (await client.get(BITCOIN, headers=reader)).status_code == 200
-        forecast.takes_s = 1.0
-        slow = [asyncio.create_task(client.get(f"{SLOW}{number}", headers=reader)) for number in range(10)]
-        await asyncio.sleep(0.2)
-        prompt = [
-            await client.get("/health"),
-            await client.head("/health"),
-            await client.get("/ready"),
-            await client.get("/metrics", headers=reader),
-            await client.get("/health/detailed", headers=reader),
-            await client.get(BITCOIN, headers=reader),
-            await client.post(switch, headers=ADMIN),
-        ]
-        assert app.state.service.telemetry.in_flight > 0
-        return [(await one).status_code for one in slow], prompt
-
-    slow, prompt = talk(app, conversation)
-
-    assert sorted(slow) == [200] * 2 + [503] * 8
-    assert [answer.status_code for answer in prompt] == [200] * 7
-    assert prompt[-1].json()["state"] == "forced_open"
-
-
-def test_a_place_is_free_again_however_the_request_ended() -> None:
-    forecast = FakeForecast(failing={"bad": RuntimeError("planted")})
-    settings = serving(max_concurrency=1, trusted_proxies=("127.0.0.1",), client_connections=1)
-
-    async def conversation(client: httpx.AsyncClient) -> list[int]:
-        urls = ["/forecasts?ids=bad", "/nowhere", "/forecasts?ids=", "/forecasts?ids=good"]
-        return [(await client.get(url, headers={"X-Forwarded-For": "192.0.2.1"})).status_code for url in urls]
-
-    assert talk(app_on(forecast, settings=settings), conversation)[-1] == 200
-
-
-PAGE = "https://app.example"
-PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "GET"}
 
 
 def with_pages(*origins: str, **changes: object) -> Starlette:
@@ -398,27 +261,6 @@ def test_the_side_of_a_test_is_that_of_the_client_behind_the_proxy(monkeypatch: 
     ]
 
 
-def test_a_client_behind_a_proxy_has_so_many_requests_under_way_and_the_proxy_any_number() -> None:
-    app = app_on(FakeForecast(takes_s=0.4), settings=serving(client_connections=3, **PROXY))
-
-    async def conversation(client: httpx.AsyncClient) -> tuple[list[httpx.Response], list[int], str]:
-        greedy = [client.get(BITCOIN, headers={"X-Forwarded-For": "192.0.2.1"}) for _ in range(8)]
-        others = [client.get(BITCOIN, headers={"X-Forwarded-For": f"192.0.2.{number}"}) for number in range(10, 20)]
-        own = [client.get(BITCOIN) for _ in range(6)]
-        answers = await asyncio.gather(*greedy, *others, *own)
-        text = (await client.get("/metrics")).text
-        return answers[:8], [answer.status_code for answer in answers[8:]], text
-
-    greedy, others, text = talk(app, conversation)
-
-    assert sorted(answer.status_code for answer in greedy) == [200] * 3 + [429] * 5
-    refused = next(answer for answer in greedy if answer.status_code == 429)
-    problem(refused, 429, "too-many-requests")
-    assert int(refused.headers["retry-after"]) >= 1
-    assert others == [200] * 16
-    assert 'event="connection_refused"' in text
-
-
 def test_no_header_and_no_answer_names_a_path_of_this_machine() -> None:
     app = app_on(FakeForecast())
     for path in ("/openapi.json", "/metrics", "/health/detailed", "/"):
@@ -444,11 +286,15 @@ def test_metrics_know_the_routes_and_put_everything_else_into_one_series() -> No
     assert "bitcoin" not in text
 
 
-def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cryptocast.serving.app.production_models", lambda _: time.sleep(2.0))
-    app = app_on(FakeForecast(), settings=serving(request_timeout_s=0.05))
+def test_the_deadline_of_the_settings_holds_for_what_the_handlers_overlook() -> None:
+    async def hanging(_service: object, _request: object, _query: object) -> Response:
+        await asyncio.Event().wait()
+        return Response()
 
-    problem(get(app, "/models"), 503, "overloaded")
+    endpoints = {"/hanging": Endpoint(summary="Never answers", handler=hanging)}
+    app = create_app(context(serving(request_timeout_s=0.05)), forecast=FakeForecast(), endpoints=endpoints)
+
+    problem(get(app, "/hanging"), 503, "overloaded")
 
 
 def test_a_client_may_wait_less_than_the_settings_let_it_and_finds_the_forecast_later() -> None:

@@ -9,17 +9,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cryptocast.config import DataConfig
 from cryptocast.market import Market
-from cryptocast.registry import LedgerRow, Registry, VersionKey
+from cryptocast.registry import LedgerRow, Registry, VersionKey, registry_stamp
 from cryptocast.registry.live import matured_outcome
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.serving import create_app
 from cryptocast.serving.gauges import LiveFigures
-from cryptocast.serving.store_watch import registry_stamp
 from cryptocast.workflows.context import Context
 from tests.registry.registry_fits import BITCOIN, NOW, register
 from tests.serving.serving_app import MIDNIGHT, Clock, FakeForecast, config, talk
-from tests.serving.test_refresher import settings
+from tests.serving.test_candle_fetcher import settings
 
 
 def series(text: str) -> dict[str, float]:
@@ -74,6 +73,7 @@ def test_versions_in_production_tell_how_they_do_live(tmp_path: Path) -> None:
     assert found["cryptocast_live_skill_ratio", "1"] > 0
     assert found["cryptocast_live_coverage_ratio", "80"] == 1.0
     assert found["cryptocast_version_degraded", ""] == 0.0
+    assert found["cryptocast_version_outdated", ""] == 1.0  # it was fitted on made-up features
 
 
 def test_a_version_that_misses_live_is_told_as_degraded_by_health_and_metrics(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_version_that_misses_live_is_told_as_degraded_by_health_and_metrics(tm
     app = create_app(Context(config(store=tmp_path), wall_clock=Clock()), forecast=FakeForecast(), stamp=lambda: 0)
 
     async def conversation(client: httpx.AsyncClient) -> tuple[dict[str, str], str]:
-        app.state.service.live_figures.refresh()
+        app.state.server.live.refresh()
         await client.get("/forecasts?ids=bitcoin")
         return (await client.get("/health/components/models")).json(), (await client.get("/metrics")).text
 

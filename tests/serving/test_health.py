@@ -18,7 +18,7 @@ def test_ready_says_no_until_a_forecast_could_be_made_and_while_the_server_is_st
         seen = []
         for step in (None, "/forecasts?ids=bitcoin", "drain"):
             if step == "drain":
-                app.state.service.drain()
+                app.state.server.drain()
             elif step is not None:
                 await client.get(step)
             answer = await client.get("/ready")
@@ -43,7 +43,7 @@ def test_a_draining_server_asks_its_clients_to_reconnect() -> None:
 
     async def conversation(client: httpx.AsyncClient) -> list[str | None]:
         before = await client.get("/forecasts?ids=bitcoin")
-        app.state.service.drain()
+        app.state.server.drain()
         after = await client.get("/forecasts?ids=bitcoin")
         return [before.headers.get("connection"), after.headers.get("connection")]
 
@@ -119,8 +119,8 @@ def test_a_blocked_loop_shows() -> None:
         import time
 
         def lag_ms() -> float:
-            app.state.service.health.pulse.close_minute({})
-            return float(app.state.service.telemetry.minutes[-1].loop_lag_ms)
+            app.state.server.health.pulse.close_minute({})
+            return float(app.state.server.health.pulse.minutes[-1].loop_lag_ms)
 
         await asyncio.sleep(0.05)
         time.sleep(0.9)

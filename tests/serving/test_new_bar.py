@@ -22,7 +22,6 @@ from tests.serving.running import Running, Start
 
 BITCOIN = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
 BASELINE = VersionKey("bitcoin", Market("coingecko", "usd", "daily"), "baseline")
-CLIENTS = 1000
 HORIZONS = (1, 7, 14, 30)
 MANY = msgspec.json.encode(ServeConfig(client_rate_per_s=0, max_concurrency=4000)).decode()
 
@@ -62,15 +61,18 @@ def until(comes: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-async def at_once(addresses: Sequence[str], path: str) -> list[httpx.Response]:
+async def at_once(addresses: Sequence[str], path: str, clients: int) -> list[httpx.Response]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
-        return await asyncio.gather(*(client.get(address + path) for address in addresses for _ in range(CLIENTS)))
+        return await asyncio.gather(*(client.get(address + path) for address in addresses for _ in range(clients)))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_thousand_first_requests_for_a_new_bar_cause_one_computation_in_each_process(
-    tmp_path: Path, start: Start, processes: int
+@pytest.mark.parametrize(
+    ("processes", "clients"),
+    [(2, 100), pytest.param(1, 1000, marks=pytest.mark.slow), pytest.param(2, 1000, marks=pytest.mark.slow)],
+)
+def test_many_first_requests_for_a_new_bar_cause_one_computation_in_each_process(
+    tmp_path: Path, start: Start, processes: int, clients: int
 ) -> None:
     frame = bars_until_now()
     write(tmp_path, frame.head(len(frame) - 1))
@@ -85,7 +87,7 @@ def test_a_thousand_first_requests_for_a_new_bar_cause_one_computation_in_each_p
     for server in servers:
         until(partial(seen, server, frame["close_time"][-1]))
     # The bar that was seen was made once, by whoever was first; now for a forecast that nobody has asked for yet.
-    answers = asyncio.run(at_once([server.address for server in servers], "/forecasts?ids=bitcoin&horizons=3"))
+    answers = asyncio.run(at_once([server.address for server in servers], "/forecasts?ids=bitcoin&horizons=3", clients))
 
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1

@@ -120,7 +120,7 @@ def undisturbed(store: Trained) -> list[tuple[int, bytes, str | None]]:
 sequences = st.lists(st.lists(requests, min_size=1, max_size=4), min_size=1, max_size=5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(sequences)
 def test_no_sequence_of_requests_changes_what_another_client_is_told(
     store: Trained, undisturbed: list[tuple[int, bytes, str | None]], sequence: list[list[Asked]]

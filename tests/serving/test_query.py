@@ -1,5 +1,4 @@
 import contextlib
-from typing import get_args
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -10,7 +9,7 @@ from cryptocast.config import Config, DataConfig, ForecastConfig
 from cryptocast.kinds import ALL_KINDS
 from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
 from cryptocast.serving.problems import ProblemError
-from cryptocast.serving.query import ALLOWED, ForecastQuery, coin_requests, parse_forecast_query, preferred_wait_s
+from cryptocast.serving.query import ForecastQuery, coin_requests, parameters, preferred_wait_s, read_query
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request, check_request
 
@@ -20,7 +19,7 @@ offered = st.sampled_from((20, 40, 60, 80, 90, 95))
 
 
 def parse(text: str) -> ForecastQuery:
-    return parse_forecast_query(text.encode(), max_ids=MAX_IDS)
+    return read_query(text.encode(), ForecastQuery, max_ids=MAX_IDS)
 
 
 def refused(text: str) -> ProblemError:
@@ -31,9 +30,8 @@ def refused(text: str) -> ProblemError:
 
 def choices(name: str) -> tuple[object, ...]:
     """What a field of the query lists as its literal values."""
-    outer = get_args(ForecastQuery.__annotations__[name])[0]
-    inner = get_args(outer)[0] if name == "levels" else outer
-    return get_args(get_args(inner)[0]) if name == "levels" else get_args(inner)
+    schema = parameters(ForecastQuery)[name].schema
+    return tuple(schema.get("items", schema)["enum"])
 
 
 @given(
@@ -124,7 +122,11 @@ def test_two_queries_that_mean_the_same_give_equal_requests() -> None:
 def test_a_value_that_is_not_allowed_is_refused_by_the_name_of_its_parameter(text: str, parameter: str) -> None:
     problem = refused(text).problem
 
-    assert (problem.status, problem.parameter, problem.allowed) == (400, parameter, ALLOWED[parameter])
+    assert (problem.status, problem.parameter, problem.allowed) == (
+        400,
+        parameter,
+        parameters(ForecastQuery)[parameter].allowed,
+    )
     assert problem.type.endswith(":invalid-parameter")
     assert problem.detail.isascii()
     assert len(problem.detail) < 300
@@ -140,7 +142,7 @@ def test_an_unknown_parameter_is_refused_with_those_that_there_are() -> None:
 def test_a_query_that_is_no_text_is_refused() -> None:
     for raw in (b"ids=\xff", b"ids=%ff", "ids=ä".encode()):
         with pytest.raises(ProblemError) as caught:
-            parse_forecast_query(raw, max_ids=MAX_IDS)
+            read_query(raw, ForecastQuery, max_ids=MAX_IDS)
         assert caught.value.problem.status == 400
 
 
@@ -163,10 +165,10 @@ def test_no_text_ends_in_anything_but_a_query_or_a_problem(text: str) -> None:
 
 
 def test_the_choices_are_those_of_the_models_and_the_quantiles() -> None:
-    assert choices("model") == ("auto", *ALL_KINDS)
+    assert set(choices("model")) == {"auto", *ALL_KINDS}
     assert choices("levels") == tuple(intervals_on_offer(LEVELS))
     for level in choices("levels"):
-        assert str(level) in ALLOWED["levels"]
+        assert str(level) in parameters(ForecastQuery)["levels"].allowed
 
 
 def test_what_passes_here_passes_the_workflow_too() -> None:

@@ -94,7 +94,7 @@ class Trained:
         return create_app(self.context, refresh=refresh)
 
     def version(self, coin: str, kind: str, number: int = 1) -> Version:
-        return self.registry.get(f"{coin}/{kind}:{number}", source="coingecko")
+        return self.registry.get(f"{coin}/{kind}:{number}", Market("coingecko", "usd", "daily"))
 
     def another(self, coin: str) -> Version:
         """A second lightgbm of a coin: the challenger."""

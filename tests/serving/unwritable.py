@@ -111,7 +111,7 @@ def _served(store: Path) -> dict[str, Any]:
     async def conversation(client: httpx.AsyncClient) -> dict[str, Any]:
         paths = ("/forecasts?ids=bitcoin&model=lightgbm", "/ready", "/health/components/store", "/models")
         answers = {path: await client.get(path) for path in paths}
-        refresher = app.state.service.refresher
+        refresher = app.state.server.refresher
         while not refresher.rounds:
             await asyncio.sleep(0.02)
         await refresher.settled()

@@ -11,7 +11,7 @@ from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.models.base import FitRun
-from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.models.kinds import learner
 
 START: Final = datetime(2015, 1, 1, tzinfo=UTC)
@@ -33,10 +33,10 @@ def matrix_of(
     return build_matrix(table, [f.name for f in features], horizons=horizons, bar_us=BAR_US["daily"])
 
 
-def trained(matrix: Matrix, kinds: Sequence[str] = (*MEMBERS, "ml_ensemble")) -> Mapping[str, Fitted]:
+def trained(matrix: Matrix, kinds: Sequence[str] = (*MEMBERS, "ml_ensemble")) -> Mapping[str, TrainingResult]:
     """Each kind; an ensemble behind its members, whose trainings it takes."""
     settings = Config()
-    found: dict[str, Fitted] = {}
+    found: dict[str, TrainingResult] = {}
     for kind in kinds:
         found[kind] = fit_in_time(
             learner(kind, settings),

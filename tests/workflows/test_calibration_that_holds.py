@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.arrays import BoolArray, FloatArray
+from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket
 from cryptocast.data.sources.simulated.processes import GarchT, VolatilityBreak
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import BoolArray
 from cryptocast.models.base import Forecast
 from cryptocast.models.interpolation import at_horizons
 from cryptocast.scoring.quantiles import interval_columns
@@ -79,7 +78,7 @@ def _interpolated_coverage(
 
 
 def test_intervals_between_fitted_horizons_cover_as_those_of_a_fit_do() -> None:
-    for kind, horizon, percent, interpolated, fitted in _interpolated_coverage(("baseline",), 60, 150):
+    for kind, horizon, percent, interpolated, fitted in _interpolated_coverage(("baseline",), 30, 150):
         assert interpolated == pytest.approx(fitted, abs=0.02), (kind, horizon, percent)
         assert interpolated == pytest.approx(percent / 100, abs=0.02), (kind, horizon, percent)
 

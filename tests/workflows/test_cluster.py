@@ -11,7 +11,7 @@ from cryptocast.config import Config, DataConfig, FeaturesConfig, StoreConfig
 from cryptocast.errors import ModelError, UpstreamError, UsageError
 from cryptocast.features.own import FeatureSet
 from cryptocast.workflows.cluster import Part, compute_part, spread_table
-from cryptocast.workflows.coin_pool import Pool, feature_table, gather
+from cryptocast.workflows.coin_pool import CoinPool, feature_table, gather
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set
@@ -39,7 +39,7 @@ def context(folder: Path) -> Context:
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Pool:
+def pool(tmp_path: Path) -> CoinPool:
     used = context(tmp_path)
     (found,) = gather(used, Selection().resolved(used.config), pool=())
     return found
@@ -58,7 +58,7 @@ def address() -> Iterator[str]:
 
 
 def test_two_processes_make_the_table_of_one_to_the_last_bit(
-    address: str, pool: Pool, features: FeatureSet, tmp_path: Path
+    address: str, pool: CoinPool, features: FeatureSet, tmp_path: Path
 ) -> None:
     for tail, jobs in ((None, 0), (300, 3)):
         here = feature_table(pool, features.features, tail=tail)
@@ -69,7 +69,7 @@ def test_two_processes_make_the_table_of_one_to_the_last_bit(
     assert saved == save_features(used, Selection(("ethereum",)), tmp_path / "there.csv")
 
 
-def test_a_worker_that_computes_other_features_refuses(pool: Pool, features: FeatureSet) -> None:
+def test_a_worker_that_computes_other_features_refuses(pool: CoinPool, features: FeatureSet) -> None:
     candles = pool.bars["ethereum"].candles.frame.tail(50)
     part = Part(candles, ("ethereum",), ("ret_1",), pool.bar_us, frozenset(), "other", features.origin, features.text)
     with pytest.raises(ModelError, match="Install the same cryptocast"):
@@ -77,7 +77,7 @@ def test_a_worker_that_computes_other_features_refuses(pool: Pool, features: Fea
 
 
 def test_a_cluster_without_a_worker_is_said_in_one_line(
-    pool: Pool, features: FeatureSet, monkeypatch: pytest.MonkeyPatch
+    pool: CoinPool, features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     monkeypatch.setattr("cryptocast.workflows.cluster.WORKERS_S", 0.2)
@@ -90,7 +90,7 @@ def test_a_cluster_without_a_worker_is_said_in_one_line(
 
 
 def test_features_of_the_market_are_there_for_a_coin_that_is_not_bitcoin(
-    address: str, pool: Pool, features: FeatureSet
+    address: str, pool: CoinPool, features: FeatureSet
 ) -> None:
     there = spread_table(Engine("dask", 3, address), pool, features, progress=NoProgress())
     last = there.filter(pl.col("coin") == "litecoin").tail(1)

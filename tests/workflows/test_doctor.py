@@ -16,12 +16,13 @@ from cryptocast.data.store import CandleStore
 from cryptocast.errors import UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
-from cryptocast.registry import Registry
+from cryptocast.registry import Registry, recipe_hash
 from cryptocast.rehearsal import DEMO_KEY, PRO_KEY, FakeUpstream, Limits, Rule
 from cryptocast.rehearsal.plans import Plan
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.doctor import Check, DoctorReport, Probe, examine, probe_upstream
-from tests.registry.registry_fits import register
+from cryptocast.workflows.doctor import DoctorCheck, DoctorReport, Probe, examine, probe_upstream
+from cryptocast.workflows.feature_sets import catalogue_set
+from tests.registry.registry_fits import BITCOIN, NOW, manifest, register
 
 KEY = "CG-a-secret-key"
 
@@ -38,7 +39,7 @@ def looked(folder: Path, *, probe: Probe | None = None, **environ: str) -> Docto
     return examine(None, environ=environ, folder=folder, probe=probe)
 
 
-def finding(report: DoctorReport, name: str) -> Check:
+def finding(report: DoctorReport, name: str) -> DoctorCheck:
     (found,) = [check for check in report.checks if check.name == name]
     return found
 
@@ -92,6 +93,22 @@ def test_a_store_that_is_no_folder_fails_with_3(tmp_path: Path) -> None:
     report = looked(tmp_path)
     assert report.exit_code == 3
     assert "cannot be written" in finding(report, "store").found
+
+
+def test_versions_that_cannot_be_asked_any_more_are_named_with_the_command_that_brings_them_back(
+    tmp_path: Path,
+) -> None:
+    registry = Registry.open(tmp_path / "data")
+    register(registry)
+    report = looked(tmp_path)
+    check = finding(report, "versions")
+    assert (report.exit_code, check.status, check.next) == (0, "warn", "cryptocast train --outdated")
+    assert "bitcoin/lightgbm:1 (sample)" in check.found
+    recipe = recipe_hash("lightgbm", manifest().settings, catalogue_set().digest)
+    register(registry, "2", feature_hash=catalogue_set().digest, recipe=recipe)
+    assert finding(looked(tmp_path), "versions").status == "warn", "production is still the old one"
+    registry.promote(BITCOIN, 2, now=NOW, who="ada", why="it can be asked")
+    assert [check.name for check in looked(tmp_path).checks if check.name == "versions"] == []
 
 
 def test_a_whole_registry_is_counted_and_a_damaged_one_fails_with_5(tmp_path: Path) -> None:
@@ -164,10 +181,10 @@ def test_without_a_key_all_is_well_and_the_way_to_more_is_named(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("played", "plan", "key", "words"),
     [
-        ("demo", "demo", "CG-wrong", "does not take the demo key"),
+        ("demo", "demo", "CG-wrong", "rejected the demo key"),
         ("demo", "demo", "", "needs a key in the environment variable"),
         ("pro", "demo", DEMO_KEY, "another plan"),  # 10011
-        ("pro", "pro", "CG-wrong", "does not take the pro key"),
+        ("pro", "pro", "CG-wrong", "rejected the pro key"),
         ("keyless", "pro", PRO_KEY, "another plan"),  # 10010
     ],
 )
@@ -185,7 +202,7 @@ def test_a_key_that_is_refused_fails_with_2_and_says_which_plan_to_set(
 
 def test_a_key_that_is_taken_is_told_with_what_is_left(tmp_path: Path) -> None:
     with FakeUpstream(coins=1, plan="demo") as fake:
-        assert "the key is taken" in finding(looked_at(tmp_path, fake, "demo", DEMO_KEY), "network").found
+        assert "the key is accepted" in finding(looked_at(tmp_path, fake, "demo", DEMO_KEY), "network").found
     with FakeUpstream(coins=1, plan="pro", limits=Limits(monthly_credits=1000)) as fake:
         found = finding(looked_at(tmp_path, fake, "pro", PRO_KEY), "network").found
     assert "of 1,000 calls of the month left" in found

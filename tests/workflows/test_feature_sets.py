@@ -6,6 +6,7 @@ import pytest
 
 from cryptocast.config import Config
 from cryptocast.errors import ModelError
+from cryptocast.market import Market
 from cryptocast.registry import Registry
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.lifecycle.archives import import_archive
@@ -18,9 +19,9 @@ def test_a_version_of_a_release_that_computed_its_features_differently_says_how_
 ) -> None:
     registry = Registry.open(tmp_path)
     import_archive(registry, GOLDEN / "lightgbm.zip", dry_run=False, who="ada", now=NOW)
-    version = registry.get("bitcoin/lightgbm:1", source="simulated")
+    version = registry.get("bitcoin/lightgbm:1", Market("simulated", "usd", "daily"))
     with pytest.raises(ModelError) as caught:
         feature_set_of(version, Config())
     assert str(caught.value) == (
-        "it was fitted on features that this release computes differently; train anew: cryptocast train bitcoin"
+        "it was fitted on features that this release computes differently; train anew: cryptocast train --outdated"
     )

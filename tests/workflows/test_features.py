@@ -16,10 +16,9 @@ from cryptocast.features.audit import AuditCheck, AuditFinding, AuditReport
 from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.own import catalogue_set
 from cryptocast.market import Market
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.workflows.audits import raise_for_leaks, refuse_training
-from cryptocast.workflows.coin_pool import feature_table, gather, last_rows, matrix_of
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.features import (
     audit_features,
@@ -178,7 +177,7 @@ def test_importance_read_from_the_saved_trees_is_what_lightgbm_says(tmp_path: Pa
     told = feature_importance(used, Selection(("bitcoin",)))
     assert told.version == "bitcoin/lightgbm:1"
     files = used.registry().load_files(next(m.fit_id for m in report.models if m.fit_id))
-    inner = Calibrated.load(files, forecaster_type("lightgbm")).inner
+    inner = CalibratedForecaster.load(files, forecaster_type("lightgbm")).inner
     oracle = {name: gain for name, gain in inner.importance().items() if gain > 0}  # type: ignore[attr-defined]
     assert {weight.name for weight in told.features} == set(oracle)
     for weight in told.features:
@@ -191,32 +190,6 @@ def test_importance_read_from_the_saved_trees_is_what_lightgbm_says(tmp_path: Pa
     assert max(weight.shap or 0.0 for weight in told.features) > 0.0
 
 
-def test_shap_values_that_cannot_be_had_leave_the_gain(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(OWN, encoding="utf-8")
-    with_file = context(tmp_path, file=str(tmp_path / "mine.py"))
-    train(with_file, Order(Selection(("bitcoin",)), model="lightgbm", horizons=(1,)))
-    told = feature_importance(context(tmp_path), Selection(("bitcoin",)))
-    assert told.shap_note is not None
-    assert "my_gap" in told.shap_note
-    assert told.features[0].shap is None
-    assert told.features[0].gain > 0.0
-
-
 def test_importance_without_a_version_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="cryptocast train bitcoin"):
         feature_importance(context(tmp_path), Selection(("bitcoin",)))
-
-
-def test_the_last_rows_are_those_of_the_whole_table_gaps_or_not(tmp_path: Path) -> None:
-    used = context(tmp_path)
-    (pool,) = gather(used, Selection(("bitcoin", "ethereum")).resolved(used.config), pool=())
-    names = [feature.name for feature in FEATURES]
-    whole = matrix_of(feature_table(pool, FEATURES), pool, (1, 7), names)
-    for rows in (1, 40):
-        found = last_rows(pool, (1, 7), FEATURES, tail=2400, rows=rows)
-        for coin in pool.coins:
-            own, expected = (one.rows(np.flatnonzero(one.coin_names == coin)[-rows:]) for one in (found, whole))
-            np.testing.assert_array_equal(own.issued_at, expected.issued_at)
-            np.testing.assert_allclose(own.volatility, expected.volatility, rtol=1e-8)
-            np.testing.assert_allclose(own.features, expected.features, rtol=1e-8, atol=1e-8)
-            assert np.isnan(own.variance).all()

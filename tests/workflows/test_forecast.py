@@ -19,7 +19,7 @@ from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows import forecast
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode, sentence
-from cryptocast.workflows.forecast import Forecaster, Request, ladder
+from cryptocast.workflows.forecast import ForecastMaker, Request, ladder
 from cryptocast.workflows.lifecycle.ab import ab_start
 from cryptocast.workflows.lifecycle.archives import import_archive
 from cryptocast.workflows.lifecycle.live_scoring import record
@@ -28,7 +28,7 @@ from tests.registry.golden_rows import GOLDEN
 from tests.registry.registry_fits import NOW
 from tests.serving.serving_app import Clock
 from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, Trained, bring, promote, trained
-from tests.workflows.backtesting.test_backtest import context
+from tests.workflows.backtesting.small_runs import context
 
 
 class Counting:
@@ -55,7 +55,7 @@ def test_the_models_asked_last_are_kept_and_the_others_let_go(tmp_path: Path, mo
     registry = Registry.open(tmp_path)
     report = import_archive(registry, GOLDEN / "lightgbm.zip", dry_run=False, who="ada", now=NOW)
     counting, used = Counting(registry.load_files(report.fit_id)), context(tmp_path)
-    forecaster = Forecaster(used)
+    forecaster = ForecastMaker(used)
     for fit_id in ("a", "b", "a", "c", "a", "b"):
         forecaster.on(used)._load(cast("Registry", counting), cast("Version", Fit(fit_id)))
     assert counting.asked == ["a", "b", "c", "b"]  # c drove out b, not a, which had been asked again
@@ -81,13 +81,13 @@ def asked(store: Trained, *horizons: int, coin: str = "bitcoin", model: str = "l
     return Request(Selection((coin,), stored=True), model, horizons, (80,), **more)  # type: ignore[arg-type]
 
 
-def answer(forecaster: Forecaster, request: Request) -> CoinForecast:
+def answer(forecaster: ForecastMaker, request: Request) -> CoinForecast:
     (made,) = forecaster.forecast(request).forecasts
     return made
 
 
 def test_horizons_between_the_fitted_ones_are_interpolated_and_marked(store: Trained) -> None:
-    forecaster = Forecaster(store.context)
+    forecaster = ForecastMaker(store.context)
     plain, mixed = answer(forecaster, asked(store, 1, 7)), answer(forecaster, asked(store, 1, 3, 7))
     first, between, last = mixed.horizons
     for found, alone in zip((first, last), plain.horizons, strict=True):  # exp() differs in the last bit by length
@@ -104,7 +104,7 @@ def test_horizons_between_the_fitted_ones_are_interpolated_and_marked(store: Tra
 
 
 def test_beyond_the_longest_fitted_horizon_is_refused_with_the_list_and_counts_for_nothing(store: Trained) -> None:
-    forecaster = Forecaster(store.context)
+    forecaster = ForecastMaker(store.context)
     for _ in range(10):
         with pytest.raises(UsageError, match=r"bitcoin/lightgbm:1 was fitted for 1, 7 and 30 .* 31 and 60 is beyond"):
             answer(forecaster, asked(store, 1, 31, 60))
@@ -113,7 +113,7 @@ def test_beyond_the_longest_fitted_horizon_is_refused_with_the_list_and_counts_f
 
 def test_a_horizon_of_the_settings_that_the_version_lacks_is_the_baselines_by_itself(store: Trained) -> None:
     config = msgspec.structs.replace(store.context.config, forecast=ForecastConfig(daily_horizons=(1, 60)))
-    made = answer(Forecaster(replace(store.context, config=config)), asked(store, 1, 60))
+    made = answer(ForecastMaker(replace(store.context, config=config)), asked(store, 1, 60))
     near, far = made.horizons
     assert (made.model_used, made.fallback_reason, near.fallback_reason) == ("lightgbm", None, None)
     assert far.fallback_reason == Fallback(code=FallbackCode.UNFITTED_HORIZON, version="bitcoin/lightgbm:1")
@@ -132,17 +132,17 @@ def test_what_does_not_answer_is_named_by_a_code_and_the_next_best_answers(tmp_p
     store = trained(tmp_path)
     lost = store.version("bitcoin", "lightgbm")
     store.remove(lost)
-    made = answer(Forecaster(store.context), asked(store, 1))
+    made = answer(ForecastMaker(store.context), asked(store, 1))
     assert (made.model_requested, made.model_used) == ("lightgbm", "ml_ensemble")
     assert made.fallback_reason is not None
     assert (made.fallback_reason.code, made.fallback_reason.version) == ("artefact", "bitcoin/lightgbm:1")
     assert sentence(made.fallback_reason).startswith("bitcoin/lightgbm:1 cannot answer: ")
-    none = answer(Forecaster(store.context), asked(store, 1, model="lstm"))
+    none = answer(ForecastMaker(store.context), asked(store, 1, model="lstm"))
     assert none.fallback_reason is not None
     assert (none.fallback_reason.code, none.fallback_reason.version) == ("no_version", None)
     assert none.model_used == "ml_ensemble"
     store.remove(store.version("bitcoin", "ml_ensemble"))
-    last = answer(Forecaster(store.context), asked(store, 1))
+    last = answer(ForecastMaker(store.context), asked(store, 1))
     assert (last.model_used, last.fallback_reason) == ("baseline", made.fallback_reason)
 
 
@@ -158,7 +158,7 @@ def test_a_version_that_fails_again_and_again_is_left_alone_for_five_seconds_and
     kept = {name: (objects / name).read_bytes() for name in alone}
     for name in alone:
         (objects / name).unlink()
-    forecaster = Forecaster(replace(store.context, clock=seconds))
+    forecaster = ForecastMaker(replace(store.context, clock=seconds))
     codes = [_code(answer(forecaster, asked(store, 1, coin="ethereum"))) for _ in range(12)]
     assert codes == ["artefact"] * 5 + ["breaker"] * 7
     assert [_code(answer(forecaster, asked(store, 1))) for _ in range(12)] == [None] * 12
@@ -190,7 +190,7 @@ def test_a_broken_challenger_whose_production_answers_counts_against_the_challen
     challenger, key = store.another("bitcoin"), store.version("bitcoin", "lightgbm").key
     test = _started(store, key, challenger.number)
     store.remove(challenger)
-    forecaster = Forecaster(store.context)
+    forecaster = ForecastMaker(store.context)
     for number in range(8):
         made = answer(forecaster, asked(store, 1, challenged=frozenset({test})))
         assert (made.model_used, made.version) == ("lightgbm", 1)
@@ -205,7 +205,7 @@ def test_a_coin_that_is_too_young_counts_against_no_model(tmp_path: Path) -> Non
     store.remove_candles()
     bring(store.store, BARS - 3, BARS)
     store.clock.now = CLOSED + AFTER
-    forecaster = Forecaster(store.context)
+    forecaster = ForecastMaker(store.context)
     for _ in range(10):
         with pytest.raises(TooFewBarsError, match="bitcoin has 3 bars; it takes 21"):
             answer(forecaster, asked(store, 1))
@@ -219,7 +219,7 @@ def test_a_price_that_has_never_moved_is_refused_with_the_reason(tmp_path: Path)
     key = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
     CandleStore(store.store, lock_timeout_s=10).write(key, flat, fetched_at=store.clock.now)
     with pytest.raises(DataError, match="has never moved in 100 bars"):
-        answer(Forecaster(store.context), asked(store, 1))
+        answer(ForecastMaker(store.context), asked(store, 1))
 
 
 class NothingPasses:
@@ -228,7 +228,7 @@ class NothingPasses:
     def __init__(self, registry: Registry) -> None:
         self.alias, self.ab_tests = registry.alias, registry.ab_tests
 
-    def best(self, coin: str, **_: object) -> None:
+    def best(self, coin: str, market: Market) -> None:
         return None
 
 

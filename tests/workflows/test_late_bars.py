@@ -15,18 +15,18 @@ from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.scoring.quantiles import interval_columns
 from cryptocast.workflows.late_bars import bars_late, both_ends, from_late_bars
-from cryptocast.workflows.market_data.resolve import CoinBars
+from cryptocast.workflows.market_data.resolve import CoinCandles
 from tests.conftest import simulated_candles
 
 DAY = BAR_US["daily"]
 HORIZONS = (1, 7, 30)
 
 
-def bars(late: timedelta, *, stale: bool = True) -> CoinBars:
+def bars(late: timedelta, *, stale: bool = True) -> CoinCandles:
     frame = simulated_candles(("bitcoin",), 60)
     last = frame["close_time"][-1]
     candles = candles_of(frame, SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"), fetched_at=last)
-    return CoinBars(candles, now=last + late, stale=stale)
+    return CoinCandles(candles, now=last + late, stale=stale)
 
 
 @pytest.mark.parametrize(

@@ -13,28 +13,20 @@ from hypothesis import strategies as st
 
 from cryptocast.market import Market
 from cryptocast.models import online
-from cryptocast.registry import (
-    CalibrationState,
-    LedgerRow,
-    LiveMark,
-    MaturedRow,
-    Outcome,
-    Registry,
-    Version,
-    VersionKey,
-)
+from cryptocast.registry import LedgerOutcome, LedgerRow, LiveMark, MaturedRow, Registry, Version, VersionKey
+from cryptocast.registry.ledger import CalibrationState
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request, forecast
-from cryptocast.workflows.lifecycle.live_scoring import Recorded, record, score
+from cryptocast.workflows.lifecycle.live_scoring import LedgerUpdate, record, score
 from cryptocast.workflows.online_calibration import learn, state_of, states_at
 from cryptocast.workflows.reports import CoinForecast
 from cryptocast.workflows.training.train import Order, train
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_ledger import day, row
 from tests.registry.registry_weeks import refresh, written
-from tests.workflows.backtesting.test_backtest import context
+from tests.workflows.backtesting.small_runs import context
 
 HORIZONS = (1, 7)
 TRAINED = datetime(2019, 6, 1, tzinfo=UTC)
@@ -45,7 +37,7 @@ def at(days: int) -> Selection:
     return Selection(("bitcoin",), now=TRAINED + timedelta(days=days))
 
 
-def outcome(of: LedgerRow, log_return: float) -> Outcome:
+def outcome(of: LedgerRow, log_return: float) -> LedgerOutcome:
     return matured_outcome(of, log_return, now=of.target_at)
 
 
@@ -54,7 +46,7 @@ def replayed(registry: Registry, version: Version, horizon: int, *, until: datet
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     us = timedelta(microseconds=1)
     own = [
-        online.Matured(
+        online.MaturedForecast(
             issued_at=(r.issued_at - epoch) // us,
             label_end=(r.target_at - epoch) // us,
             values=r.quantiles,
@@ -67,7 +59,7 @@ def replayed(registry: Registry, version: Version, horizon: int, *, until: datet
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[Recorded]]:
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[LedgerUpdate]]:
     """A version that was scored on each of 25 days, but for one that was missed."""
     used = context(tmp_path_factory.mktemp("lived"))
     train(used, Order(at(0), model="lightgbm", horizons=HORIZONS))
@@ -75,7 +67,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[Recor
 
 
 def version_of(used: Context) -> Version:
-    return used.registry().get("bitcoin/lightgbm:1", source="sample")
+    return used.registry().get("bitcoin/lightgbm:1", Market("sample", "usd", "daily"))
 
 
 def asked(used: Context, days: int) -> CoinForecast:
@@ -84,7 +76,7 @@ def asked(used: Context, days: int) -> CoinForecast:
     return made
 
 
-def test_what_is_kept_equals_its_replay_from_ledger_and_outcomes(lived: tuple[Context, list[Recorded]]) -> None:
+def test_what_is_kept_equals_its_replay_from_ledger_and_outcomes(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     registry, version = lived[0].registry(), version_of(lived[0])
     kept = registry.calibration_states(LIGHTGBM, 1)
     assert set(kept) == set(HORIZONS)
@@ -97,7 +89,7 @@ def test_what_is_kept_equals_its_replay_from_ledger_and_outcomes(lived: tuple[Co
     assert registry.verify() == ()
 
 
-def test_an_outcome_enters_when_its_bars_have_closed_and_not_before(lived: tuple[Context, list[Recorded]]) -> None:
+def test_an_outcome_enters_when_its_bars_have_closed_and_not_before(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     registry, version = lived[0].registry(), version_of(lived[0])
     for now in range(26):
         as_of = TRAINED + timedelta(days=now)
@@ -108,7 +100,7 @@ def test_an_outcome_enters_when_its_bars_have_closed_and_not_before(lived: tuple
             assert now >= state.horizon or state.outcomes == 0
 
 
-def test_forecast_and_ledger_say_the_same_at_each_bar(lived: tuple[Context, list[Recorded]]) -> None:
+def test_forecast_and_ledger_say_the_same_at_each_bar(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     used = lived[0]
     rows = {(r.issued_at, r.horizon): r for r in used.registry().ledger(LIGHTGBM, 1)}
     for days in (0, 1, 8, 25):
@@ -126,7 +118,7 @@ def test_forecast_and_ledger_say_the_same_at_each_bar(lived: tuple[Context, list
                 assert noted.base != noted.quantiles
 
 
-def test_a_version_without_outcomes_forecasts_as_it_was_fitted(lived: tuple[Context, list[Recorded]]) -> None:
+def test_a_version_without_outcomes_forecasts_as_it_was_fitted(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     used = lived[0]
     before = asked(used, 0)
     assert [found.live_outcomes for found in before.horizons] == [0, 0]
@@ -134,7 +126,7 @@ def test_a_version_without_outcomes_forecasts_as_it_was_fitted(lived: tuple[Cont
     assert [r.base for r in first] == [None, None]
 
 
-def test_scoring_the_same_bar_again_changes_nothing(lived: tuple[Context, list[Recorded]]) -> None:
+def test_scoring_the_same_bar_again_changes_nothing(lived: tuple[Context, list[LedgerUpdate]]) -> None:
     used = lived[0]
     kept = used.registry().calibration_states(LIGHTGBM, 1)
     again = record(used, at(25))
@@ -143,7 +135,7 @@ def test_scoring_the_same_bar_again_changes_nothing(lived: tuple[Context, list[R
 
 
 def test_damaged_states_are_counted_anew_and_that_is_said(
-    lived: tuple[Context, list[Recorded]], tmp_path: Path
+    lived: tuple[Context, list[LedgerUpdate]], tmp_path: Path
 ) -> None:
     used = lived[0]
     kept = used.registry().calibration_states(LIGHTGBM, 1)
@@ -163,7 +155,7 @@ def test_damaged_states_are_counted_anew_and_that_is_said(
 
 
 def test_a_degraded_version_says_so_with_every_forecast_and_since_when(
-    lived: tuple[Context, list[Recorded]],
+    lived: tuple[Context, list[LedgerUpdate]],
 ) -> None:
     used, registry = lived[0], lived[0].registry()
     assert asked(used, 25).notices == ()
@@ -211,13 +203,13 @@ def test_outcomes_in_any_order_and_batches_leave_the_replay(
         assert states(registry)[horizon] == replayed(registry, fit, horizon, until=day(60))
 
 
-def inherited(registry: Registry, heir: int, horizon: int) -> list[online.Matured]:
+def inherited(registry: Registry, heir: int, horizon: int) -> list[online.MaturedForecast]:
     """What a version learns from, written down once more: its own as served; of those before it what was in production
     when it was written, before the heir was registered, and ended behind the heir's bars, as it was fitted."""
     us = timedelta(microseconds=1)
     members = {version.number: version for version in registry.versions()}
     promoted = [event for event in registry.history() if event.alias == "production"]
-    found: dict[datetime, online.Matured] = {}
+    found: dict[datetime, online.MaturedForecast] = {}
     for number in range(1, heir + 1):
         for noted, after in registry.matured(BITCOIN, number):
             standing = [event.number for event in promoted if event.at <= noted.written_at]
@@ -226,7 +218,7 @@ def inherited(registry: Registry, heir: int, horizon: int) -> list[online.Mature
             last = members[heir].manifest.coins[0].last
             early = noted.written_at < members[heir].created_at and noted.target_at > last and standing[-1:] == [number]
             if number == heir or early:
-                found[noted.issued_at] = online.Matured(
+                found[noted.issued_at] = online.MaturedForecast(
                     issued_at=(noted.issued_at - datetime(1970, 1, 1, tzinfo=UTC)) // us,
                     label_end=(noted.target_at - datetime(1970, 1, 1, tzinfo=UTC)) // us,
                     values=noted.quantiles if number == heir or noted.base is None else noted.base,
@@ -254,7 +246,7 @@ def test_refreshes_learn_from_what_the_versions_before_them_had_issued_and_count
     registry = Registry.open(tmp_path_factory.mktemp("weeks"))
     moved = {(number, bar, ahead): outcome_of for number, bar, ahead, outcome_of in bars}
     weeks = {1: 0, 2: 7, 3: 14}
-    left: list[Outcome] = []
+    left: list[LedgerOutcome] = []
     for today in range(29):
         closed = [one for one in left if one.issued_at + timedelta(days=one.horizon) <= day(today)]
         known = data.draw(st.permutations(closed)) if len(closed) > 1 else closed

@@ -9,6 +9,7 @@ import pytest
 from cryptocast.config import Config, DataConfig, FeaturesConfig, LightGBMConfig, StoreConfig, TrainConfig, load_config
 from cryptocast.errors import ConfigError, ModelError
 from cryptocast.features.catalogue import FEATURES
+from cryptocast.market import Market
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.features import catalogue, latest_features
@@ -112,7 +113,7 @@ def test_a_waived_audit_is_said(tmp_path: Path) -> None:
 
 
 def test_the_manifest_names_what_was_fitted_on_and_what_was_dropped(fitted: Path) -> None:
-    manifest = context(fitted).registry().get("bitcoin/lightgbm:1", source="sample").manifest
+    manifest = context(fitted).registry().get("bitcoin/lightgbm:1", Market("sample", "usd", "daily")).manifest
     assert "my_gap" in manifest.features
     assert manifest.dropped["my_twin"].startswith("ret_7 again")
     assert manifest.dropped["btc_ret_1"].startswith("ret_1 again")  # bitcoin is alone here

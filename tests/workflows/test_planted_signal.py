@@ -5,13 +5,14 @@ import polars as pl
 import pytest
 from scipy.special import ndtri
 
-from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.arrays import FloatArray
+from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket
-from cryptocast.data.sources.simulated.processes import Planted
-from cryptocast.data.sources.simulated.truth import attainable_crps_gain, truth_of
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.models.fitting import Fitted
+from cryptocast.data.sources.simulated.processes import PlantedSignal
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.fitting import TrainingResult
 from cryptocast.scoring.quantiles import LEVELS, crps
+from tests.data.sources.simulated.truth import attainable_crps_gain, truth_of
 from tests.workflows.simulated_models import START, matrix_of, trained
 
 COINS = simulated_coins(20)
@@ -28,7 +29,7 @@ def oracle_mean(market: SimulatedMarket, matrix: Matrix) -> FloatArray:
     return keys.join(times, on=["coin", "time"], how="left", maintain_order="left")["mean_1"].to_numpy()
 
 
-def share_found(market: SimulatedMarket, matrix: Matrix, fitted: Fitted) -> float:
+def share_found(market: SimulatedMarket, matrix: Matrix, fitted: TrainingResult) -> float:
     """How much of the oracle's lead over the best forecast that knows no signal the hold-out has, one bar ahead."""
     row, made = fitted.hold_out.row, fitted.hold_out.forecast
     known = np.isfinite(matrix.returns[row, 0])
@@ -40,7 +41,7 @@ def share_found(market: SimulatedMarket, matrix: Matrix, fitted: Fitted) -> floa
     return (blind - ours) / (blind - best)
 
 
-def assert_confidence_is_true(matrix: Matrix, fitted: Fitted) -> None:
+def assert_confidence_is_true(matrix: Matrix, fitted: TrainingResult) -> None:
     """Of the forecasts with a confidence near c a share near c came true, in each quarter of them.
 
     Coins of one date move together: three standard errors, clustered by date, are allowed, and 8 points at most.
@@ -61,7 +62,7 @@ def assert_confidence_is_true(matrix: Matrix, fitted: Fitted) -> None:
 
 @pytest.mark.slow
 def test_most_of_a_planted_signal_is_found_and_its_confidence_is_true() -> None:
-    market = SimulatedMarket(Planted(R_SQUARED), seed=7)
+    market = SimulatedMarket(PlantedSignal(R_SQUARED), seed=7)
     assert attainable_crps_gain(market) == pytest.approx(0.0513, abs=1e-4)
     matrix = matrix_of(market, COINS, BARS)
     found = trained(matrix)

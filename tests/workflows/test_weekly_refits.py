@@ -7,13 +7,13 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from cryptocast.data.sources.simulated import simulated_coins
+from cryptocast.arrays import FloatArray
+from cryptocast.data.sources.simulated.draws import simulated_coins
 from cryptocast.data.sources.simulated.market import SimulatedMarket
 from cryptocast.data.sources.simulated.processes import VolatilityBreak
 from cryptocast.features.catalogue import FEATURES
-from cryptocast.features.matrix import FloatArray
 from cryptocast.models.base import Forecast
-from cryptocast.models.fitting import Fitted
+from cryptocast.models.fitting import TrainingResult
 from cryptocast.registry import LedgerRow, Registry
 from cryptocast.registry.live import matured_outcome
 from cryptocast.scoring.quantiles import LEVELS, interval_columns
@@ -134,7 +134,7 @@ def test_sixty_bars_after_the_volatility_doubled_the_90_percent_interval_covers_
     volatility = [feature for feature in FEATURES if feature.family == "volatility"]
     whole = matrix_of(market, simulated_coins(40), first + bars, volatility)
     coins, closes = whole.panel.coins, whole.panel.log_close.reshape(40, -1).T
-    start, fits = int(whole.panel.close_time.min()), dict[int, Fitted]()
+    start, fits = int(whole.panel.close_time.min()), dict[int, TrainingResult]()
 
     def fit(week: int, bar: int) -> FloatArray:
         now = start + (first - 1 + 7 * week) * whole.bar_us

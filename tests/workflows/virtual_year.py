@@ -21,21 +21,21 @@ from cryptocast.config import (
     StoreConfig,
     TrainConfig,
 )
-from cryptocast.data.sources.simulated import load_simulated
+from cryptocast.data.sources.simulated.market import load_simulated
 from cryptocast.market import Market
 from cryptocast.models.online import BOUND, STEP
-from cryptocast.registry import LedgerRow, LiveMark, MaturedRow, Outcome, Registry, VersionKey
+from cryptocast.registry import LedgerOutcome, LedgerRow, LiveMark, MaturedRow, Registry, VersionKey
 from cryptocast.registry.live import live_score
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.coin_pool import feature_table, gather, matrix_of
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import feature_set
-from cryptocast.workflows.forecast import Forecaster
-from cryptocast.workflows.lifecycle.feature_drift import DRIFT_BARS, Drifted, drifted
+from cryptocast.workflows.forecast import ForecastMaker
+from cryptocast.workflows.lifecycle.feature_drift import DRIFT_BARS, FeatureDrift, drifted
 from cryptocast.workflows.lifecycle.live_scoring import score
 from cryptocast.workflows.lifecycle.promote import promote
-from cryptocast.workflows.online_calibration import Served, state_of
+from cryptocast.workflows.online_calibration import LiveForecast, state_of
 from cryptocast.workflows.training.train import Order, train
 
 __all__ = ["JUDGED", "KEY", "Oracle", "VirtualYear", "older_than_of_readme"]
@@ -159,23 +159,23 @@ class Oracle:
     def production_at(self, moment: datetime) -> int | None:
         return next((number for at, number in reversed(self.year.promotions) if at <= moment), None)
 
-    def served(self, number: int, midnight: datetime) -> Served:
+    def served(self, number: int, midnight: datetime) -> LiveForecast:
         """What the version says of a bar now that later ones are known; its model is loaded from the artefacts."""
         context, selection = self.year.context(), Selection(now=midnight)
         asked = selection.resolved(context.config)
         (pool,) = gather(context, asked, pool=())
         registry = context.registry()
-        version = registry.get(f"bitcoin/lightgbm:{number}", source="simulated")
-        return Forecaster(context).by_version(registry, version, asked, pool)[0]
+        version = registry.get(f"bitcoin/lightgbm:{number}", Market("simulated", "usd", "daily"))
+        return ForecastMaker(context).by_version(registry, version, asked, pool)[0]
 
-    def note(self) -> Iterator[tuple[int, datetime, Served]]:
+    def note(self) -> Iterator[tuple[int, datetime, LiveForecast]]:
         """Count every row of the ledger, bar by bar; gives what a forecast of that bar says today beside it."""
         for midnight, numbers in self.year.scored:
             made = {}
             for number in numbers:
                 served = self.served(number, midnight)
                 for column, horizon in enumerate(HORIZONS):
-                    fitted = served.fitted.values[0, column].tolist()
+                    fitted = served.base.values[0, column].tolist()
                     moved, _ = self.state(number, horizon, midnight)
                     made[number, midnight, horizon] = (midnight + DAY / 100, fitted, _widened(fitted, moved))
                 yield number, midnight, served
@@ -257,15 +257,15 @@ class Oracle:
             latest |= expected
             yield found, expected
 
-    def drift(self, registry: Registry, number: int, midnight: datetime) -> Drifted:
+    def drift(self, registry: Registry, number: int, midnight: datetime) -> FeatureDrift:
         """Against the youngest training of the lineage that lies DRIFT_BARS bars back, features made once more."""
         ends = [self.year.registered[one][1] for one in self.lineage(number)]
         end = next((end for end in ends if midnight - end >= DRIFT_BARS * DAY), None)
         if end is None:
-            return Drifted(0, ())
+            return FeatureDrift(0, ())
         context = self.year.context()
         (pool,) = gather(context, Selection(now=midnight).resolved(context.config), pool=())
-        names = registry.get(f"bitcoin/lightgbm:{number}", source="simulated").manifest.features
+        names = registry.get(f"bitcoin/lightgbm:{number}", Market("simulated", "usd", "daily")).manifest.features
         matrix = matrix_of(feature_table(pool, feature_set(context.config).features), pool, HORIZONS, names)
         return drifted(matrix, round(end.timestamp() * 1_000_000))
 
@@ -277,7 +277,7 @@ class Oracle:
                 moved, outcomes = self.state(number, horizon, midnight)
                 assert served.outcomes.get(horizon, 0) == outcomes
                 np.testing.assert_allclose(
-                    served.forecast.values[0, column], _widened(served.fitted.values[0, column].tolist(), moved)
+                    served.forecast.values[0, column], _widened(served.base.values[0, column].tolist(), moved)
                 )
         kept = {
             (row.number, row.issued_at, row.horizon): row
@@ -313,7 +313,7 @@ class Oracle:
         for row, outcome in pairs:
             self._check_outcome(row, outcome)
 
-    def _check_outcome(self, row: LedgerRow, outcome: Outcome) -> None:
+    def _check_outcome(self, row: LedgerRow, outcome: LedgerOutcome) -> None:
         assert math.isclose(outcome.log_return, math.log(self.closes[row.target_at] / self.closes[row.issued_at]))
 
 

@@ -7,30 +7,28 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.honesty import honesty_sheet, placebo_lines, summary_lines, trading_part
 from cryptocast.cli.screens.scores import READING, score_sheet
-from cryptocast.cli.tables import Cell, Column, Sheet, note
-from cryptocast.workflows.backtesting.rerun import RerunReport
+from cryptocast.cli.tables import CellText, Column, Columns, Sheet, note, table
+from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
+from cryptocast.workflows.backtesting.rerun import ModelComparison, RerunReport
 from cryptocast.workflows.reports import BacktestReport, BacktestRow
-
-__all__ = ["backtest_screen", "rerun_screen"]
 
 FOLDS_SHOWN: Final = 8
 SURE: Final = (
-    "could have shown: the true skill that this much data would find in 4 of 5 cases. PIT p: small, and red, where the "
-    "forecast distributions do not fit (uniform), or the size of errors could have been foreseen (of small memory)."
+    "could have shown: the true skill that this much data detects in 4 of 5 cases. PIT p: small, and red, where the "
+    "forecast distribution does not fit (uniform) or the size of errors was predictable (memory)."
 )
 SIGNS: Final = {"better": "green", "worse": "red"}
 
 
-def backtest_screen(report: BacktestReport, written: Sequence[Path]) -> Iterator[RenderableType]:
+def backtest_screen(report: BacktestReport, paths: Sequence[Path]) -> Iterator[RenderableType]:
     """Top to bottom."""
     midnight = report.granularity == "daily"
     yield from data_sheet(report.data, report.granularity, report.vs)
     yield from left_out_lines(report.left_out)
-    notices = {used.notice for used in report.data}
+    notices = {row.notice for row in report.data}
     for text in report.notes:
         if text not in notices:
             yield Text(f"Note: {text}", style="yellow")
@@ -51,9 +49,9 @@ def backtest_screen(report: BacktestReport, written: Sequence[Path]) -> Iterator
     if report.trading is not None:
         yield from trading_part(report.trading)
     yield from placebo_lines(report.placebo)
-    for path in written:
+    for path in paths:
         yield note(f"Written: {path}.")
-    yield note(f"To repeat it: cryptocast rerun {report.run}")
+    yield note(f"Repeat it: cryptocast rerun {report.run}")
     yield note(f"Done in {span(report.seconds)}.")
 
 
@@ -61,19 +59,19 @@ def _folds(report: BacktestReport, *, midnight: bool) -> Sheet:
     folds = report.folds
     columns = (
         Column("fold", "right"),
-        Column("fitted on bars before"),
-        Column("rows to learn from", "right"),
+        Column("trained on bars before"),
+        Column("training rows", "right"),
         Column("origins", "right"),
     )
     gap = len(folds) > FOLDS_SHOWN
-    shown = [*folds[: FOLDS_SHOWN // 2], *folds[-FOLDS_SHOWN // 2 :]] if gap else folds
-    rows: list[Sequence[Cell]] = [
-        (str(f.fold + 1), when(f.refit_at, midnight=midnight), f"{f.train_rows:,}", f"{f.origins:,}") for f in shown
+    some = [*folds[: FOLDS_SHOWN // 2], *folds[-FOLDS_SHOWN // 2 :]] if gap else folds
+    rows: list[Sequence[CellText]] = [
+        (str(f.fold + 1), when(f.refit_at, midnight=midnight), f"{f.train_rows:,}", f"{f.origins:,}") for f in some
     ]
     if gap:
-        rows.insert(FOLDS_SHOWN // 2, ("...", f"{len(folds) - len(shown)} more in --json", "", ""))
+        rows.insert(FOLDS_SHOWN // 2, ("...", f"{len(folds) - len(some)} more in --json", "", ""))
     how = (
-        f"{count(len(folds), 'fit')}, each on what was known then; a forecast every {_every(report.step_bars, report)}"
+        f"{count(len(folds), 'fit')}, each on the data known then; a forecast every {_every(report.step_bars, report)}"
     )
     if report.refit_every_bars is not None:
         how += f", a fit every {_every(report.refit_every_bars, report)}"
@@ -88,9 +86,9 @@ def _coins(rows: Sequence[BacktestRow], granularity: str) -> Sheet:
     """Skill against the strongest reference, by coin, model and horizon; the sign says what the test says."""
     horizons = sorted({score.horizon for row in rows for score in row.scores})
     columns = (Column("coin"), Column("model"), *(Column(ahead(h, granularity), "right") for h in horizons))
-    table: list[list[Cell]] = []
+    table: list[list[CellText]] = []
     for row in rows:
-        cells: dict[int, Cell] = {}
+        cells: dict[int, CellText] = {}
         for score in row.scores:
             skill = min(score.skill.values(), default=None)
             word = score.verdict.word or ""
@@ -102,17 +100,20 @@ def _coins(rows: Sequence[BacktestRow], granularity: str) -> Sheet:
 
 def rerun_screen(report: RerunReport) -> Iterator[RenderableType]:
     """Model by model: the same, or how far off."""
-    rows: list[Sequence[Cell]] = [
+    columns: Columns[ModelComparison] = (
+        (Column("model"), lambda model: model.model),
+        (Column("forecasts"), _sameness),
         (
-            model.model,
-            Text("the same, bit for bit", style="green") if model.same else Text("different", style="red"),
-            f"{model.largest_difference:.1e}" if model.largest_difference else "0",
-        )
-        for model in report.models
-    ]
-    columns = (Column("model"), Column("its forecasts"), Column("largest change of a CRPS", "right"))
-    yield Sheet(columns, rows, f"The run {report.run}, made again in {span(report.now.seconds)}")
+            Column("largest change of a CRPS", "right"),
+            lambda model: f"{model.largest_difference:.1e}" if model.largest_difference else "0",
+        ),
+    )
+    yield table(columns, report.models, f"Run {report.run}, repeated in {span(report.now.seconds)}")
     for line in report.differs:
-        yield Text(f"Not as it was: {line}", style="yellow")
+        yield Text(f"Changed since: {line}", style="yellow")
     if not report.same and not report.differs:
-        yield note("Nothing that is recorded has changed. Another processor may round differently.")
+        yield note("Nothing recorded has changed. Another processor may round differently.")
+
+
+def _sameness(model: ModelComparison) -> Text:
+    return Text("identical", style="green") if model.same else Text("different", style="red")

@@ -5,37 +5,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import when
-from cryptocast.cli.tables import Cell, Column, Sheet
+from cryptocast.cli.tables import Column, Columns, table
+from cryptocast.number_format import when
 from cryptocast.workflows.reports import CoinError, DataUsed
-
-__all__ = ["data_sheet", "left_out_lines"]
 
 
 def data_sheet(data: Sequence[DataUsed], granularity: str, vs: str) -> Iterator[RenderableType]:
     """The series with their source and last bar, and what must be known about them."""
-    midnight, late = granularity == "daily", any(used.stale for used in data)
-    columns = (
-        Column("coin"),
-        Column("source"),
-        Column("bars", "right"),
-        Column("first bar closed", leaves=1),
-        Column("last bar closed"),
-        *([Column("")] if late else []),
+    midnight, late = granularity == "daily", any(row.stale for row in data)
+    columns: Columns[DataUsed] = (
+        (Column("coin"), lambda row: row.coin),
+        (Column("source"), lambda row: row.source),
+        (Column("bars", "right"), lambda row: f"{row.rows:,}"),
+        (Column("first bar closed", leaves=1), lambda row: when(row.first, midnight=midnight)),
+        (Column("last bar closed"), lambda row: when(row.last, midnight=midnight)),
+        *([(Column(""), _stale)] if late else []),
     )
-    rows: list[list[Cell]] = [
-        [
-            used.coin,
-            used.source,
-            f"{used.rows:,}",
-            when(used.first, midnight=midnight),
-            when(used.last, midnight=midnight),
-            *([Text("stale" if used.stale else "", style="yellow")] if late else []),
-        ]
-        for used in data
-    ]
-    yield Sheet(columns, rows, f"Rests on {granularity} bars in {vs.upper()}")
-    for notice in dict.fromkeys(used.notice for used in data if used.notice):
+    yield table(columns, data, f"Data: {granularity} bars in {vs.upper()}")
+    for notice in dict.fromkeys(row.notice for row in data if row.notice):
         yield Text(f"Note: {notice}", style="yellow")
 
 
@@ -43,3 +30,7 @@ def left_out_lines(left_out: Iterable[CoinError]) -> Iterator[RenderableType]:
     """The coins that help no training here, and why."""
     for error in left_out:
         yield Text(f"Left out: {error.coin}: {error.error}", style="yellow")
+
+
+def _stale(row: DataUsed) -> Text:
+    return Text("stale" if row.stale else "", style="yellow")

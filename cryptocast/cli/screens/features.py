@@ -6,33 +6,42 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, count, digits, percent, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
-from cryptocast.cli.tables import Cell, Column, Sheet, note
-from cryptocast.workflows.features import AuditCheck, AuditReport, Catalogue, FeatureRows, Importance
-
-__all__ = ["audit_screen", "catalogue_screen", "importance_screen", "rows_screen"]
+from cryptocast.cli.tables import Column, Columns, Sheet, note, table
+from cryptocast.number_format import NOTHING, count, digits, percent, when
+from cryptocast.workflows.features import (
+    AuditCheck,
+    AuditReport,
+    Catalogue,
+    FeatureFacts,
+    FeatureImportance,
+    FeatureRows,
+    FeatureWeight,
+)
 
 BAR: Final = 24
 MOST_USED: Final = 30
-CATALOGUE: Final = (
-    Column("feature"),
-    Column("family"),
-    Column("warm-up", "right"),
-    Column("memory", "right"),
-    Column("unit", leaves=2),
-    Column("needs", leaves=3),
-    Column("source", leaves=1, wraps=True),
+CATALOGUE: Final[Columns[FeatureFacts]] = (
+    (Column("feature"), lambda entry: entry.name),
+    (Column("family"), lambda entry: entry.family),
+    (Column("warm-up", "right"), lambda entry: f"{entry.warmup:,}"),
+    (Column("memory", "right"), lambda entry: f"{entry.memory:,}"),
+    (Column("unit", leaves=2), lambda entry: entry.unit),
+    (Column("needs", leaves=3), lambda entry: ", ".join(entry.needs)),
+    (Column("source", leaves=1, wraps=True), lambda entry: entry.source),
+)
+CHECKS: Final[Columns[AuditCheck]] = (
+    (Column("check"), lambda check: check.name),
+    (Column(""), lambda check: _state(check)),
+    (Column("values", "right"), lambda check: f"{check.cells:,}"),
+    (Column("differ", "right"), lambda check: f"{check.found:,}"),
+    (Column("what must agree", wraps=True), lambda check: check.what),
 )
 
 
 def catalogue_screen(catalogue: Catalogue) -> Iterator[RenderableType]:
     """A line for each feature."""
-    rows = [
-        (f.name, f.family, f"{f.warmup:,}", f"{f.memory:,}", f.unit, ", ".join(f.needs), f.source)
-        for f in catalogue.features
-    ]
-    yield Sheet(CATALOGUE, rows, f"{count(len(rows), 'feature')}")
+    yield table(CATALOGUE, catalogue.features, f"{count(len(catalogue.features), 'feature')}")
     families = ", ".join(f"{name} {number}" for name, number in catalogue.families.items())
     yield note(f"Families: {families}. Feature set {catalogue.feature_hash[:12]}.")
     yield note(
@@ -61,14 +70,7 @@ def _value(value: float | None) -> str:
 
 def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
     """A line for each check, then every finding."""
-    columns = (
-        Column("check"),
-        Column(""),
-        Column("values", "right"),
-        Column("differ", "right"),
-        Column("what must be the same", wraps=True),
-    )
-    yield Sheet(columns, [_check(check) for check in report.checks], _audited(report))
+    yield table(CHECKS, report.checks, _audited(report))
     for check in report.checks:
         for finding in check.findings:
             yield Text(
@@ -77,10 +79,9 @@ def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
                 style="red",
             )
         for text in check.not_run:
-            yield note(f"{check.name}: not looked at: {text}")
+            yield note(f"{check.name}: not checked: {text}")
     if report.passed:
-        said = "No feature knows the future, no label or fit reaches into a test; warm-up and memory are as declared."
-        yield Text(said, style="green")
+        yield Text("No feature, label or fit uses the future; warm-up and memory are as declared.", style="green")
 
 
 def _audited(report: AuditReport) -> str:
@@ -88,41 +89,29 @@ def _audited(report: AuditReport) -> str:
     return f"Leakage audit: {what}, {count(report.cuts, 'cut')}, seed {report.seed}"
 
 
-def _check(check: AuditCheck) -> tuple[Cell, ...]:
-    state = (
-        Text("not run", style="yellow") if not check.ran else Text("found", style="red") if check.found else Text("ok")
-    )
-    return (check.name, state, f"{check.cells:,}", f"{check.found:,}", check.what)
+def _state(check: AuditCheck) -> Text:
+    if not check.ran:
+        return Text("not run", style="yellow")
+    return Text("found", style="red") if check.found else Text("ok")
 
 
-def importance_screen(report: Importance) -> Iterator[RenderableType]:
+def importance_screen(report: FeatureImportance) -> Iterator[RenderableType]:
     """The most used features, with bars."""
-    columns = (
-        Column("feature"),
-        Column("family", leaves=2),
-        Column("gain %", "right"),
-        Column("splits", "right", leaves=3),
-        Column("SHAP %", "right"),
-        Column("now %", "right"),
-        Column("", leaves=1),
-    )
     most = max((weight.gain for weight in report.features), default=1.0) or 1.0
-    rows = [
-        (
-            w.name,
-            w.family,
-            percent(w.gain),
-            f"{w.splits:,}",
-            _moved(w.shap),
-            _moved(w.latest, sign="+"),
-            "█" * max(1, round(BAR * w.gain / most)),
-        )
-        for w in report.features[:MOST_USED]
-    ]
-    yield Sheet(columns, rows, f"What {report.version} ({report.source} bars) leans on")
+    columns: Columns[FeatureWeight] = (
+        (Column("feature"), lambda weight: weight.name),
+        (Column("family", leaves=2), lambda weight: weight.family),
+        (Column("gain %", "right"), lambda weight: percent(weight.gain)),
+        (Column("splits", "right", leaves=3), lambda weight: f"{weight.splits:,}"),
+        (Column("SHAP %", "right"), lambda weight: _moved(weight.shap)),
+        (Column("now %", "right"), lambda weight: _moved(weight.latest, sign="+")),
+        (Column("", leaves=1), lambda weight: "█" * max(1, round(BAR * weight.gain / most))),
+    )
+    rows = report.features[:MOST_USED]
+    yield table(columns, rows, f"What {report.version} ({report.source} bars) relies on")
     rest = len(report.features) - len(rows)
     unused = count(len(report.unused), "feature")
-    yield note(f"{rest} more in --json, {unused} not used. They say what the model used, not what predicts.")
+    yield note(f"{rest} more in --json, {unused} not used. This is what the model used, not what predicts.")
     if report.shap_note is None:
         yield note(
             f"SHAP: how far the feature moves the forecast volatility, in the mean of the last {report.shap_bars:,} "
@@ -131,7 +120,7 @@ def importance_screen(report: Importance) -> Iterator[RenderableType]:
     else:
         yield note(report.shap_note)
     if report.dropped:
-        yield note("Not fitted on: " + "; ".join(f"{name} ({why})" for name, why in report.dropped.items()) + ".")
+        yield note("Left out of the fit: " + "; ".join(f"{name} ({why})" for name, why in report.dropped.items()) + ".")
 
 
 def _moved(value: float | None, sign: str = "") -> str:

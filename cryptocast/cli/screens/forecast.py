@@ -10,16 +10,14 @@ from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.fan import Fan, history_bars
-from cryptocast.cli.number_format import Prices, ahead, percent, price, when
-from cryptocast.cli.tables import Cell, Column, Sheet, note, title, verdict_cell
+from cryptocast.cli.fan import FanChart, history_bars
+from cryptocast.cli.tables import CellText, Column, Sheet, note, title, verdict_cell
 from cryptocast.errors import CryptocastError
+from cryptocast.number_format import Prices, ahead, percent, price, when
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument, HorizonForecast, verdict_numbers
-
-__all__ = ["Closes", "coin_screen", "document_screen", "notices", "only_levels", "problems"]
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +28,8 @@ NO_VIEW: Final = 0.5
 def only_levels(document: ForecastDocument, levels: Sequence[int]) -> ForecastDocument:
     """The document with these intervals alone."""
     forecasts = tuple(
-        replace(found, horizons=tuple(_only(h, levels) for h in found.horizons)) for found in document.forecasts
+        replace(forecast, horizons=tuple(_only(h, levels) for h in forecast.horizons))
+        for forecast in document.forecasts
     )
     return replace(document, forecasts=forecasts)
 
@@ -67,7 +66,7 @@ def coin_screen(forecast: CoinForecast, levels: Sequence[int], closes: Closes | 
     yield _table(forecast, levels)
     yield from _footnotes(forecast)
     if closes is not None:
-        yield Fan(forecast, closes)
+        yield FanChart(forecast, closes)
 
 
 def notices(forecast: CoinForecast) -> Iterator[RenderableType]:
@@ -98,14 +97,14 @@ def _headline(forecast: CoinForecast) -> Text:
 
 def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
     edges = [edge for h in forecast.horizons for i in h.intervals if i.level in levels for edge in (i.lower, i.upper)]
-    shown = Prices([forecast.price, *edges])
+    prices = Prices([forecast.price, *edges])
     midnight = forecast.granularity == "daily"
-    walked = any(h.evidence == "walk-forward" for h in forecast.horizons)
-    kind = "walk-forward" if walked else "hold-out"
+    is_walk = any(h.evidence == "walk-forward" for h in forecast.horizons)
+    kind = "walk-forward" if is_walk else "hold-out"
     columns = [
         Column("ahead"),
         Column("target\n(UTC)"),
-        Column(f"median\n{shown.named(forecast.vs)}", "right"),
+        Column(f"median\n{prices.named(forecast.vs)}", "right"),
         *(Column(f"{level} % interval", "right", leaves=_leaves(level, levels)) for level in levels),
         Column("up %", "right", leaves=1 if _no_view(forecast) else 0),
         Column("mean", "right", leaves=9),
@@ -113,16 +112,16 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
         Column(kind),
         Column(f"of the {kind}", leaves=10),
     ]
-    rows: list[list[Cell]] = []
+    rows: list[list[CellText]] = []
     for horizon in forecast.horizons:
         rows.append(
             [
                 ahead(horizon.horizon, forecast.granularity),
                 when(horizon.target_time, midnight=midnight),
-                shown(horizon.median),
-                *(_interval(horizon, level, shown) for level in levels),
+                prices(horizon.median),
+                *(_interval(horizon, level, prices) for level in levels),
                 Text(percent(horizon.p_up), style="dim" if horizon.p_up == NO_VIEW else ""),
-                shown(horizon.mean),
+                prices(horizon.mean),
                 percent(horizon.volatility),
                 verdict_cell(horizon.verdict, horizon.horizon),
                 verdict_numbers(horizon.verdict, horizon.horizon),
@@ -140,9 +139,9 @@ def _leaves(level: int, levels: Sequence[int]) -> int:
     return 0 if level in (80, max(levels)) else 2 + sorted(levels).index(level)
 
 
-def _interval(horizon: HorizonForecast, level: int, shown: Prices) -> str:
-    found = next((interval for interval in horizon.intervals if interval.level == level), None)
-    return "" if found is None else f"{shown(found.lower)} to {shown(found.upper)}"
+def _interval(horizon: HorizonForecast, level: int, prices: Prices) -> str:
+    own = next((interval for interval in horizon.intervals if interval.level == level), None)
+    return "" if own is None else f"{prices(own.lower)} to {prices(own.upper)}"
 
 
 def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
@@ -153,13 +152,13 @@ def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
         if h.interpolated is not None:
             between = " and ".join(ahead(one, forecast.granularity) for one in h.interpolated)
             yield note(f"{ahead(h.horizon, forecast.granularity)} is interpolated from {between}.")
-    learned = [h for h in forecast.horizons if h.live_outcomes]
-    if learned:
-        numbers = ", ".join(str(h.live_outcomes) for h in learned)
-        ahead_of = ", ".join(ahead(h.horizon, forecast.granularity) for h in learned)
+    live = [h for h in forecast.horizons if h.live_outcomes]
+    if live:
+        numbers = ", ".join(str(h.live_outcomes) for h in live)
+        ahead_of = ", ".join(ahead(h.horizon, forecast.granularity) for h in live)
         yield note(
-            f"Since the fit the intervals have learned from {numbers} live outcomes ({ahead_of}): wider after misses, "
-            "narrower without."
+            f"Since the fit the intervals have adapted to {numbers} live outcomes ({ahead_of}): wider after misses, "
+            "narrower otherwise."
         )
     if _no_view(forecast):
-        yield note("No view on the direction: what is forecast is how far the price may move.")
+        yield note("No view on the direction: the forecast says how far the price may move.")

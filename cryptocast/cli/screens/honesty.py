@@ -6,43 +6,19 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, ahead, percent
-from cryptocast.cli.tables import Cell, Column, Sheet, note
+from cryptocast.cli.tables import Column, Columns, Sheet, note, table
+from cryptocast.number_format import NOTHING, ahead, percent
 from cryptocast.workflows.reports import (
     BacktestReport,
     HonestyRecord,
     Placebo,
     StrategyRecord,
     TradingRecord,
+    Verdict,
     verdict_words,
 )
 
-__all__ = ["honesty_sheet", "placebo_lines", "summary_lines", "trading_part"]
-
 ALPHA: Final = 0.05
-HONEST: Final = (
-    Column("model"),
-    Column("ahead"),
-    Column("skill %\n95 % interval", "right"),
-    Column("against\n"),
-    Column("could have\nshown %", "right"),
-    Column("PIT p\nuniform", "right"),
-    Column("of small\nmemory", "right", leaves=2),
-    Column("lies in\n", leaves=1),
-    Column("in best\nset", leaves=3),
-)
-TRADED: Final = (
-    Column("strategy", wraps=True),
-    Column("Sharpe\n95 % interval", "right"),
-    Column("less that of\nbuy and hold", "right"),
-    Column("return\n% a year", "right"),
-    Column("drawdown\n%", "right"),
-    Column("turnover\na year", "right", leaves=2),
-    Column("beats random\nentries, %", "right", leaves=1),
-    Column("PSR\n%", "right", leaves=3),
-    Column("DSR\n%", "right", leaves=4),
-    Column("break-even\nbps", "right", leaves=5),
-)
 
 
 def summary_lines(report: BacktestReport) -> Iterator[RenderableType]:
@@ -55,33 +31,41 @@ def summary_lines(report: BacktestReport) -> Iterator[RenderableType]:
             words = verdict_words(score.verdict, score.horizon)
             at.setdefault(words, []).append(ahead(score.horizon, report.granularity))
         line = "; ".join(f"{words} at {', '.join(horizons)}" for words, horizons in at.items())
-        found = {score.verdict.word for score in row.scores}
-        style = "green" if "better" in found else "red" if "worse" in found else "bold"
+        outcomes = {score.verdict.word for score in row.scores}
+        style = "green" if "better" in outcomes else "red" if "worse" in outcomes else "bold"
         yield Text(f"{row.model}: {line}", style=style)
 
 
 def honesty_sheet(records: Sequence[HonestyRecord], granularity: str) -> Sheet | None:
     """How sure the skill is, and what is wrong with the distribution."""
-    rows = [_honest(record, granularity) for record in records if record.model != "baseline"]
-    return Sheet(HONEST, rows, "How sure that is, against the strongest reference") if rows else None
+    columns: Columns[HonestyRecord] = (
+        (Column("model"), lambda record: record.model),
+        (Column("ahead"), lambda record: ahead(record.horizon, granularity)),
+        (Column("skill %\n95 % interval", "right"), lambda record: _skill(record.verdict)),
+        (Column("against\n"), lambda record: record.verdict.against or NOTHING),
+        (Column("could have\nshown %", "right"), lambda record: percent(record.verdict.smallest_skill)),
+        (Column("PIT p\nuniform", "right"), lambda record: _p(record.pit.p_uniform)),
+        (Column("of no\nmemory", "right", leaves=2), lambda record: _p(record.pit.p_spread_memory)),
+        (Column("lies in\n", leaves=1), lambda record: _parts(record.lies_in)),
+        (Column("in best\nset", leaves=3), lambda record: _is_in(record.confidence_p)),
+    )
+    rows = [record for record in records if record.model != "baseline"]
+    return table(columns, rows, "Confidence, against the strongest reference") if rows else None
 
 
-def _honest(record: HonestyRecord, granularity: str) -> list[Cell]:
-    verdict = record.verdict
-    shown = percent(verdict.skill, signed=True)
-    if verdict.lower is not None and verdict.upper is not None:
-        shown += f" ({percent(verdict.lower, signed=True)} to {percent(verdict.upper, signed=True)})"
-    return [
-        record.model,
-        ahead(record.horizon, granularity),
-        shown,
-        verdict.against or NOTHING,
-        percent(verdict.smallest_skill),
-        _p(record.pit.p_uniform),
-        _p(record.pit.p_spread_memory),
-        NOTHING if record.lies_in is None else " and ".join(record.lies_in) or "neither",
-        NOTHING if record.confidence_p is None else "yes" if record.confidence_p > 0.1 else "no",
-    ]
+def _skill(verdict: Verdict) -> str:
+    skill = percent(verdict.skill, signed=True)
+    if verdict.lower is None or verdict.upper is None:
+        return skill
+    return f"{skill} ({percent(verdict.lower, signed=True)} to {percent(verdict.upper, signed=True)})"
+
+
+def _parts(lies_in: Sequence[str] | None) -> str:
+    return NOTHING if lies_in is None else " and ".join(lies_in) or "neither"
+
+
+def _is_in(p: float | None) -> str:
+    return NOTHING if p is None else "yes" if p > 0.1 else "no"
 
 
 def _p(value: float | None) -> Text:
@@ -93,36 +77,46 @@ def _p(value: float | None) -> Text:
 def trading_part(traded: TradingRecord) -> Iterator[RenderableType]:
     """The strategies and what needs no forecast, after costs."""
     even = {cost.name: cost.break_even_bps for cost in traded.costs}
+    columns: Columns[StrategyRecord] = (
+        (Column("strategy", wraps=True), lambda row: Text(row.name, style="" if row.kind == "strategy" else "dim")),
+        (
+            Column("Sharpe\n95 % interval", "right"),
+            lambda row: _between(row.sharpe, row.sharpe_lower, row.sharpe_upper),
+        ),
+        (
+            Column("less that of\nbuy and hold", "right"),
+            lambda row: _between(row.difference, row.difference_lower, row.difference_upper),
+        ),
+        (Column("return\n% a year", "right"), lambda row: percent(row.annual_return, signed=True)),
+        (Column("drawdown\n%", "right"), lambda row: percent(row.max_drawdown)),
+        (
+            Column("turnover\na year", "right", leaves=2),
+            lambda row: NOTHING if row.turnover is None else f"{row.turnover:.1f}",
+        ),
+        (Column("beats random\nentries, %", "right", leaves=1), lambda row: percent(row.beaten, 0)),
+        (Column("PSR\n%", "right", leaves=3), lambda row: percent(row.psr, 0)),
+        (Column("DSR\n%", "right", leaves=4), lambda row: percent(row.dsr, 0)),
+        (Column("break-even\nbps", "right", leaves=5), lambda row: _break_even(row.name, even)),
+    )
     # Random entries stand in a column of the strategy that they imitate.
-    rows = [_strategy(row, even) for row in traded.rows if row.kind == "strategy" or row.model is None]
+    rows = [row for row in traded.rows if row.kind == "strategy" or row.model is None]
     trials = "" if traded.trials is None else f"; strategies tried on these bars so far: {traded.trials}"
     costs = f"{traded.fee_bps + traded.slippage_bps:g} bps a trade"
-    yield Sheet(TRADED, rows, f"Trading on it, at {costs}, filled at the {traded.filled_at}{trials}")
+    yield table(columns, rows, f"Trading on it at {costs}, filled at the {traded.filled_at}{trials}")
     yield note(" ".join(traded.notes))
     if traded.pbo is not None:
         yield note(
-            f"Whoever had chosen the best of {traded.pbo_configurations} configurations in one half of the time would"
-            f" have had one below the median in the other half with probability {percent(traded.pbo, 0)} %."
+            f"The best of {traded.pbo_configurations} configurations in one half of the time is below the median in the"
+            f" other half with probability {percent(traded.pbo, 0)} %."
         )
     for path in traded.paths:
-        known = sorted(value for value in path.sharpe if value is not None)
-        yield note(f"Combinatorial purged paths, {path.name}: Sharpe {', '.join(f'{value:.2f}' for value in known)}.")
+        ratios = sorted(value for value in path.sharpe if value is not None)
+        yield note(f"Combinatorial purged paths, {path.name}: Sharpe {', '.join(f'{value:.2f}' for value in ratios)}.")
 
 
-def _strategy(row: StrategyRecord, even: dict[str, float | None]) -> list[Cell]:
-    traded = row.name in even
-    return [
-        Text(row.name, style="" if row.kind == "strategy" else "dim"),
-        _between(row.sharpe, row.sharpe_lower, row.sharpe_upper),
-        _between(row.difference, row.difference_lower, row.difference_upper),
-        percent(row.annual_return, signed=True),
-        percent(row.max_drawdown),
-        NOTHING if row.turnover is None else f"{row.turnover:.1f}",
-        percent(row.beaten, 0),
-        percent(row.psr, 0),
-        percent(row.dsr, 0),
-        NOTHING if not traded else "none" if even[row.name] is None else f"{even[row.name]:,.0f}",
-    ]
+def _break_even(name: str, even: dict[str, float | None]) -> str:
+    bps = even.get(name)
+    return NOTHING if name not in even else "none" if bps is None else f"{bps:,.0f}"
 
 
 def _between(value: float | None, lower: float | None, upper: float | None) -> str:

@@ -2,29 +2,28 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, count, when
-from cryptocast.cli.tables import Column, Sheet, note
+from cryptocast.cli.tables import Column, Columns, note, table
+from cryptocast.number_format import NOTHING, count, when
 from cryptocast.workflows.market_data.fetch import FetchedCoin, FetchReport
-from cryptocast.workflows.market_data.inventory import StoreCheck, StoreListing
+from cryptocast.workflows.market_data.inventory import SeriesListing, StoreCheck, StoreListing
 
-__all__ = ["check_screen", "fetch_screen", "listing_screen"]
-
-FETCHED: Final = (
-    Column("coin"),
-    Column("source"),
-    Column("bars"),
-    Column("new", "right"),
-    Column("revised", "right", leaves=2),
-    Column("removed", "right", leaves=4),
-    Column("refined", "right", leaves=3),
-    Column("in store", "right"),
-    Column("first bar closed", leaves=1),
-    Column("last bar closed"),
+FETCHED: Final[Columns[FetchedCoin]] = (
+    (Column("coin"), lambda coin: coin.coin),
+    (Column("source"), lambda coin: coin.source or NOTHING),
+    (Column("bars"), lambda coin: coin.granularity or NOTHING),
+    (Column("new", "right"), lambda coin: f"{coin.added:,}"),
+    (Column("revised", "right", leaves=2), lambda coin: f"{coin.revised:,}"),
+    (Column("removed", "right", leaves=4), lambda coin: f"{coin.removed:,}"),
+    (Column("refined", "right", leaves=3), lambda coin: f"{coin.refined:,}"),
+    (Column("in store", "right"), lambda coin: f"{coin.rows:,}"),
+    (Column("first bar closed", leaves=1), lambda coin: _closed(coin.first, coin.granularity)),
+    (Column("last bar closed"), lambda coin: _closed(coin.last, coin.granularity)),
 )
 REVISED: Final = (
     "1 bar differs from the one stored earlier and was revised",
@@ -34,16 +33,16 @@ REMOVED: Final = (
     "1 bar that was stored earlier did not come again and was removed",
     "{:,} bars that were stored earlier did not come again and were removed",
 )
-LISTED: Final = (
-    Column("coin"),
-    Column("source"),
-    Column("in"),
-    Column("bars"),
-    Column("rows", "right"),
-    Column("first bar closed", leaves=3),
-    Column("last bar closed"),
-    Column("fetched", leaves=2),
-    Column("hash", leaves=4),
+LISTED: Final[Columns[SeriesListing]] = (
+    (Column("coin"), lambda series: series.coin),
+    (Column("source"), lambda series: series.source),
+    (Column("in"), lambda series: series.vs),
+    (Column("bars"), lambda series: series.granularity),
+    (Column("rows", "right"), lambda series: f"{series.rows:,}"),
+    (Column("first bar closed", leaves=3), lambda series: _closed(series.first, series.granularity)),
+    (Column("last bar closed"), lambda series: _closed(series.last, series.granularity)),
+    (Column("fetched", leaves=2), lambda series: when(series.fetched_at, midnight=False)),
+    (Column("hash", leaves=4), lambda series: series.content_hash[:12]),
 )
 
 
@@ -51,11 +50,11 @@ def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
     """The coins that came, then what is wrong with each, then those that did not come."""
     came = [coin for coin in report.coins if coin.error is None]
     if came:
-        yield Sheet(FETCHED, [_fetched(coin) for coin in came], f"Candles in {report.vs.upper()}")
+        yield table(FETCHED, came, f"Candles in {report.vs.upper()}")
     yield from _changes(came)
     yield from _remarks(came)
     yield from (
-        Text(f"{coin.coin}: its hours did not come: {coin.hours_problem}", style="yellow")
+        Text(f"{coin.coin}: hourly prices could not be fetched: {coin.hours_problem}", style="yellow")
         for coin in came
         if coin.hours_problem is not None
     )
@@ -74,20 +73,8 @@ def _changes(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
                 yield Text(f"{coin.coin}: {(one if bars == 1 else many).format(bars)}", style="yellow")
 
 
-def _fetched(coin: FetchedCoin) -> tuple[str, ...]:
-    midnight = coin.granularity == "daily"
-    return (
-        coin.coin,
-        coin.source or NOTHING,
-        coin.granularity or NOTHING,
-        f"{coin.added:,}",
-        f"{coin.revised:,}",
-        f"{coin.removed:,}",
-        f"{coin.refined:,}",
-        f"{coin.rows:,}",
-        when(coin.first, midnight=midnight) if coin.first else NOTHING,
-        when(coin.last, midnight=midnight) if coin.last else NOTHING,
-    )
+def _closed(time: datetime | None, granularity: str | None) -> str:
+    return when(time, midnight=granularity == "daily")
 
 
 def _remarks(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
@@ -101,11 +88,11 @@ def _remarks(coins: Sequence[FetchedCoin]) -> Iterator[RenderableType]:
         for line in coin.notes:
             notes[line].append(coin.coin)
         lines = coin.quality.lines if coin.quality else ()
-        for line in lines or ("nothing wrong was found",):
+        for line in lines or ("no problems found",):
             findings[line].append(coin.coin)
-    yield from (Text(f"{', '.join(named)}: {text}", style="yellow") for text, named in notices.items())
-    yield from (note(f"{', '.join(named)}: {text}") for text, named in notes.items())
-    yield from (Text(f"{', '.join(named)}: {text}") for text, named in findings.items())
+    yield from (Text(f"{', '.join(names)}: {text}", style="yellow") for text, names in notices.items())
+    yield from (note(f"{', '.join(names)}: {text}") for text, names in notes.items())
+    yield from (Text(f"{', '.join(names)}: {text}") for text, names in findings.items())
 
 
 def listing_screen(listing: StoreListing) -> Iterator[RenderableType]:
@@ -113,21 +100,7 @@ def listing_screen(listing: StoreListing) -> Iterator[RenderableType]:
     if not listing.series:
         yield Text(f"The store {listing.path} holds no candles yet. Fetch some: cryptocast fetch")
         return
-    rows = [
-        (
-            found.coin,
-            found.source,
-            found.vs,
-            found.granularity,
-            f"{found.rows:,}",
-            when(found.first, midnight=found.granularity == "daily"),
-            when(found.last, midnight=found.granularity == "daily"),
-            when(found.fetched_at, midnight=False),
-            found.content_hash[:12],
-        )
-        for found in listing.series
-    ]
-    yield Sheet(LISTED, rows, f"{count(len(rows), 'series')} in {listing.path}")
+    yield table(LISTED, listing.series, f"{count(len(listing.series), 'series')} in {listing.path}")
 
 
 def check_screen(check: StoreCheck) -> Iterator[RenderableType]:
@@ -136,5 +109,5 @@ def check_screen(check: StoreCheck) -> Iterator[RenderableType]:
         yield Text(finding.problem, style="red")
     if not check.findings:
         yield Text(
-            f"All {check.series} series in {check.path} are whole: hash, schema, order and values.", style="green"
+            f"All {check.series} series in {check.path} are intact: hash, schema, order and values.", style="green"
         )

@@ -9,40 +9,38 @@ from rich.text import Text
 
 from cryptocast.cli.listings import (
     HistoryDocument,
-    ListedEvent,
-    ListedVersion,
+    HistoryRow,
     VerifyDocument,
     VersionDocument,
+    VersionRow,
     VersionsDocument,
 )
-from cryptocast.cli.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.cli.screens.scores import READING, score_sheet
-from cryptocast.cli.tables import Cell, Column, Sheet, facts, note, reasons
+from cryptocast.cli.tables import CellText, Column, Columns, Sheet, facts, note, reasons, table
+from cryptocast.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.registry import LiveMark
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.workflows.lifecycle.promote import PromotionReport, PromotionRow
 
-__all__ = ["history_screen", "promotion_screen", "verify_screen", "version_screen", "versions_screen"]
-
 ALIASES: Final = {"production": "green", "challenger": "cyan"}
 OUTCOMES: Final = {"promoted": "green", "refused": "red", "kept": "", "nothing": "dim"}
-VERSIONS: Final = (
-    Column("version"),
-    Column("aliases"),
-    Column("source"),
-    Column("in", leaves=4),
-    Column("trained to"),
-    Column("skill %\nbaseline", "right"),
-    Column("registered", leaves=2),
-    Column("horizons", leaves=3),
-    Column("fit", leaves=5),
+VERSIONS: Final[Columns[VersionRow]] = (
+    (Column("version"), lambda row: row.name),
+    (Column("aliases"), lambda row: _aliases(row.aliases)),
+    (Column("source"), lambda row: row.source),
+    (Column("in", leaves=4), lambda row: row.vs),
+    (Column("trained to"), lambda row: when(row.trained_to, midnight=row.granularity == "daily")),
+    (Column("skill %\nbaseline", "right"), lambda row: percent(row.skill, signed=True) + " foreign" * row.foreign),
+    (Column("registered", leaves=2), lambda row: when(row.created_at, midnight=False)),
+    (Column("horizons", leaves=3), lambda row: ",".join(map(str, row.horizons))),
+    (Column("fit", leaves=5), lambda row: row.fit_id[:12]),
 )
-PROMOTIONS: Final = (
-    Column("of"),
-    Column("bars", leaves=1),
-    Column("version", "right"),
-    Column("outcome"),
-    Column("production"),
+PROMOTIONS: Final[Columns[PromotionRow]] = (
+    (Column("of"), lambda row: f"{row.coin}/{row.kind}"),
+    (Column("bars", leaves=1), lambda row: f"{row.source}, {row.vs}, {row.granularity}"),
+    (Column("version", "right"), lambda row: str(row.version)),
+    (Column("outcome"), lambda row: Text(row.action, style=OUTCOMES[row.action])),
+    (Column("production"), lambda row: _move(row)),
 )
 
 
@@ -51,25 +49,10 @@ def versions_screen(document: VersionsDocument) -> Iterator[RenderableType]:
     if not document.versions:
         yield Text("There are no versions yet. Train some: cryptocast train")
         return
-    yield Sheet(VERSIONS, [_version(found) for found in document.versions], count(len(document.versions), "version"))
+    yield table(VERSIONS, document.versions, count(len(document.versions), "version"))
     yield note("skill: of the hold-out against the baseline, mean over the horizons.")
-    if any(found.foreign for found in document.versions):
-        yield note("foreign: it came with an archive, was not made here and weighs nothing.")
-
-
-def _version(found: ListedVersion) -> tuple[Cell, ...]:
-    midnight = found.granularity == "daily"
-    return (
-        found.name,
-        _aliases(found.aliases),
-        found.source,
-        found.vs,
-        when(found.trained_to, midnight=midnight) if found.trained_to else NOTHING,
-        percent(found.skill, signed=True) + (" foreign" if found.foreign else ""),
-        when(found.created_at, midnight=False),
-        ",".join(map(str, found.horizons)),
-        found.fit_id[:12],
-    )
+    if any(version.foreign for version in document.versions):
+        yield note("foreign: scores that came with an archive, were not computed here and do not count.")
 
 
 def _aliases(aliases: tuple[str, ...]) -> Text:
@@ -79,7 +62,7 @@ def _aliases(aliases: tuple[str, ...]) -> Text:
 def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     """The facts, the pool, the scores, the files."""
     version, manifest = document.version, document.manifest
-    pairs: list[tuple[str, Cell]] = [
+    pairs: list[tuple[str, CellText]] = [
         ("aliases", ", ".join(version.aliases) or "none"),
         ("bars", f"{version.source}, {version.vs}, {version.granularity}"),
         ("horizons", ", ".join(map(str, version.horizons)) + " bars"),
@@ -109,16 +92,16 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     )
     if version.foreign:
         yield note(f"Foreign: {FOREIGN}.")
-    walked = document.evidence
-    if walked is None:
+    walk = document.evidence
+    if walk is None:
         yield note(f"Not backtested: cryptocast backtest {version.coin} --walk-forward --model {version.kind}")
     else:
         yield score_sheet(
             f"Walk-forward of {'the recipe that its archive names' if version.foreign else 'its recipe'}, "
-            f"{', '.join((walked.coin,) if walked.coin else walked.coins)},"
-            f" {when(walked.start)} to {when(walked.end)}",
+            f"{', '.join((walk.coin,) if walk.coin else walk.coins)},"
+            f" {when(walk.start)} to {when(walk.end)}",
             version.kind,
-            walked.scores,
+            walk.scores,
             version.granularity,
         )
     yield from _live(document.live)
@@ -132,25 +115,25 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
 def _live(mark: LiveMark | None) -> Iterator[RenderableType]:
     """Whether it still does what it did, and whether its features look as they did."""
     if mark is None:
-        yield note("Live: never scored. cryptocast registry score, once a bar; a server does it by itself.")
+        yield note("Live: never scored. Run cryptocast registry score once a bar; a server does it by itself.")
         return
     if mark.bars == 0:
         yield note(f"Live, {when(mark.at)}: no forecast has matured yet.")
     elif mark.degraded_since is None:
-        yield note(f"Live, {when(mark.at)}: nothing speaks against it on {count(mark.bars, 'bar')}.")
+        yield note(f"Live, {when(mark.at)}: no problem on {count(mark.bars, 'bar')}.")
     else:
-        told = "; ".join(mark.degraded)
-        yield Text(f"Live, {when(mark.at)}: degraded since {when(mark.degraded_since)}: {told}.", style="red")
+        yield Text(f"Live, {when(mark.at)}: degraded since {when(mark.degraded_since)}:", style="red")
+        yield from reasons("why", mark.degraded)
     if mark.drift_bars == 0:
-        yield note("Drift: not known before 60 bars that it, or a version it refreshes, was not trained on.")
+        yield note("Drift: needs 60 bars outside the training data.")
     elif mark.drift_since is None:
         yield note(f"Drift: none over the last {count(mark.drift_bars, 'bar')}.")
     else:
         worst = ", ".join(f"{row.feature} {row.psi:.2f} ({row.usual:.2f})" for row in mark.drift[:3])
         yield note(
-            f"Drift since {when(mark.drift_since)}: {count(len(mark.drift), 'feature')} spread over the last "
-            f"{count(mark.drift_bars, 'bar')} unlike in the training before them. Stability index of the worst "
-            f"(at most in the training): {worst}"
+            f"Drift since {when(mark.drift_since)}: {count(len(mark.drift), 'feature')} distributed over the last "
+            f"{count(mark.drift_bars, 'bar')} unlike in training. Stability index of the worst (largest in training): "
+            f"{worst}"
         )
 
 
@@ -159,12 +142,12 @@ def _ensemble(ensemble: Any) -> Iterator[RenderableType]:
     members = [*ensemble["horizons"][0]["regimes"][0]["weights"]]
     columns = (Column("ahead", "right"), Column("regime"), *(Column(f"{member}\n%", "right") for member in members))
     rows = [
-        (str(found["horizon"]), part["regime"], *(percent(part["weights"][member]) for member in members))
-        for found in ensemble["horizons"]
-        for part in found["regimes"]
+        (str(weights["horizon"]), part["regime"], *(percent(part["weights"][member]) for member in members))
+        for weights in ensemble["horizons"]
+        for part in weights["regimes"]
     ]
     yield Sheet(columns, rows, "Weights by volatility regime, known at issue")
-    yield from (note(f"{found['horizon']} ahead: {found['reason']}.") for found in ensemble["horizons"])
+    yield from (note(f"{weights['horizon']} ahead: {weights['reason']}.") for weights in ensemble["horizons"])
     yield from (note(f"without {member}: {why}") for member, why in ensemble["dropped"].items())
 
 
@@ -174,7 +157,7 @@ def _pool(manifest: Any) -> Sheet:
         (data["coin"], f"{data['rows']:,}", data["first"][:16], data["last"][:16], str(data["content_hash"])[:12])
         for data in manifest["coins"]
     ]
-    return Sheet(columns, rows, "Learned from")
+    return Sheet(columns, rows, "Training data")
 
 
 def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
@@ -186,17 +169,16 @@ def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
         columns = (Column("of"), Column("bars"), Column("production", "right"))
         yield Sheet(columns, rows, f"In production at {when(document.at, midnight=False)} UTC")
     if not document.events:
-        yield Text("Nothing has happened yet.")
+        yield Text("The registry has no history yet.")
         return
     for event in document.events:
         yield _event(event)
-        first, *more = event.reasons
-        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {first}"
+        by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {event.why}"
         yield Padding(Text(by, style="dim"), (0, 0, 0, 4))
-        yield from (Padding(Text(reason, style="dim"), (0, 0, 0, 6)) for reason in more)
+        yield from (Padding(Text(str(reason), style="dim"), (0, 0, 0, 6)) for reason in event.reasons)
 
 
-def _event(event: ListedEvent) -> Text:
+def _event(event: HistoryRow) -> Text:
     before = "none" if event.previous is None else event.previous
     line = Text(f"{when(event.at, midnight=False)}  {event.coin}/{event.kind}  ")
     line.append(event.alias, style=ALIASES.get(event.alias, ""))
@@ -206,21 +188,15 @@ def _event(event: ListedEvent) -> Text:
 def promotion_screen(report: PromotionReport) -> Iterator[RenderableType]:
     """What became of each, with every reason, and the sum of it."""
     if report.rows:
-        yield Sheet(PROMOTIONS, [_promotion(row) for row in report.rows])
+        yield table(PROMOTIONS, report.rows)
     for row in report.rows:
         yield from reasons(f"{row.name}, {row.action}", row.reasons)
     yield Text(report.summary, style="bold")
 
 
-def _promotion(row: PromotionRow) -> tuple[Cell, ...]:
-    moved = f"{_number(row.from_number)} -> {_number(row.to_number)}"
-    return (
-        f"{row.coin}/{row.kind}",
-        f"{row.source}, {row.vs}, {row.granularity}",
-        str(row.version),
-        Text(row.action, style=OUTCOMES[row.action]),
-        moved if row.from_number != row.to_number else _number(row.to_number),
-    )
+def _move(row: PromotionRow) -> str:
+    before, after = _number(row.from_number), _number(row.to_number)
+    return after if before == after else f"{before} -> {after}"
 
 
 def _number(number: int | None) -> str:
@@ -233,4 +209,4 @@ def verify_screen(document: VerifyDocument) -> Iterator[RenderableType]:
         yield Text(f"{finding.where}: {finding.problem}", style="red")
     if not document.findings:
         versions = count(document.versions, "version")
-        yield Text(f"{document.path} is whole: {versions}, every hash and every reference right.", style="green")
+        yield Text(f"{document.path} is intact: {versions}, every hash and every reference is right.", style="green")

@@ -3,29 +3,11 @@
 from collections.abc import Iterable
 from typing import Final
 
-from cryptocast.cli.number_format import NOTHING, ahead, percent, spread
-from cryptocast.cli.tables import Cell, Column, Sheet, verdict_cell
+from cryptocast.cli.tables import Column, Columns, Sheet, table, verdict_cell
+from cryptocast.number_format import NOTHING, ahead, percent, spread
 from cryptocast.registry import HorizonScore
 from cryptocast.workflows.reports import p_number
 
-__all__ = ["READING", "score_sheet"]
-
-REFERENCES: Final = ("rw_empirical", "rw_gaussian", "baseline")
-COLUMNS: Final = (
-    Column("ahead"),
-    Column("skill %\nrw_emp", "right"),
-    Column("\nrw_gau", "right"),
-    Column("\nbaseline", "right"),
-    Column("CRPS\n%", "right", leaves=3),
-    Column("in 80 %\n±se", "right"),
-    Column("in 95 %\n±se", "right"),
-    Column("MAPE\n%", "right", leaves=1),
-    Column("of rw\n%", "right", leaves=1),
-    Column("p\n(Holm)", "right", leaves=4),
-    Column("dates", "right", leaves=5),
-    Column("forecasts", "right", leaves=6),
-    Column("verdict"),
-)
 READING: Final = (
     "skill: CRPS below that of a random walk with empirical (rw_emp) or normal (rw_gau) quantiles, or of the baseline; "
     "better: significantly so against each of them. in 80 %: outcomes inside that interval. MAPE measures mostly the "
@@ -35,20 +17,28 @@ READING: Final = (
 
 def score_sheet(name: str, model: str, scores: Iterable[HorizonScore], granularity: str) -> Sheet:
     """The scores of a model, a row for each horizon."""
-    return Sheet(COLUMNS, [_row(model, score, granularity) for score in scores], name)
+
+    def skill(score: HorizonScore, reference: str) -> str:
+        return percent(score.skill.get(reference), signed=True)
+
+    columns: Columns[HorizonScore] = (
+        (Column("ahead"), lambda score: ahead(score.horizon, granularity)),
+        (Column("skill %\nrw_emp", "right"), lambda score: skill(score, "rw_empirical")),
+        (Column("\nrw_gau", "right"), lambda score: skill(score, "rw_gaussian")),
+        (Column("\nbaseline", "right"), lambda score: skill(score, "baseline")),
+        (Column("CRPS\n%", "right", leaves=3), lambda score: percent(score.crps.get(model), 2)),
+        (Column("in 80 %\n±se", "right"), lambda score: _coverage(score, 80)),
+        (Column("in 95 %\n±se", "right"), lambda score: _coverage(score, 95)),
+        (Column("MAPE\n%", "right", leaves=1), lambda score: percent(score.mape, 2)),
+        (Column("of rw\n%", "right", leaves=1), lambda score: percent(score.mape_random_walk, 2)),
+        (Column("p\n(Holm)", "right", leaves=4), lambda score: p_number(score.verdict.p) or NOTHING),
+        (Column("dates", "right", leaves=5), lambda score: f"{score.dates:,}"),
+        (Column("forecasts", "right", leaves=6), lambda score: f"{score.n:,}"),
+        (Column("verdict"), lambda score: verdict_cell(score.verdict, score.horizon)),
+    )
+    return table(columns, scores, name)
 
 
-def _row(model: str, score: HorizonScore, granularity: str) -> list[Cell]:
-    held = {interval.percent: interval for interval in score.coverage}
-    return [
-        ahead(score.horizon, granularity),
-        *(percent(score.skill.get(reference), signed=True) for reference in REFERENCES),
-        percent(score.crps.get(model), 2),
-        *(spread(held[level].share, held[level].se) if level in held else NOTHING for level in (80, 95)),
-        percent(score.mape, 2),
-        percent(score.mape_random_walk, 2),
-        p_number(score.verdict.p) or NOTHING,
-        f"{score.dates:,}",
-        f"{score.n:,}",
-        verdict_cell(score.verdict, score.horizon),
-    ]
+def _coverage(score: HorizonScore, level: int) -> str:
+    interval = next((interval for interval in score.coverage if interval.percent == level), None)
+    return NOTHING if interval is None else spread(interval.share, interval.se)

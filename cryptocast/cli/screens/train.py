@@ -7,15 +7,14 @@ from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import span, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.forecast import closes_before, coin_screen
 from cryptocast.cli.screens.scores import READING, score_sheet
-from cryptocast.cli.tables import Column, Sheet, note, reasons, title
+from cryptocast.cli.tables import Column, Columns, Sheet, note, reasons, table, title
+from cryptocast.number_format import span, when
+from cryptocast.registry import Reason
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import TrainDecision, TrainedModel, TrainReport
-
-__all__ = ["train_screen"]
 
 ALIASES: Final = {"production": "green", "challenger": "cyan"}
 
@@ -26,7 +25,7 @@ def train_screen(context: Context, report: TrainReport) -> Iterator[RenderableTy
     yield from left_out_lines(report.left_out)
     for text in report.notes:
         yield Text(f"Note: {text}", style="yellow")
-    coins = [used.coin for used in report.data]
+    coins = [row.coin for row in report.data]
     for model in sorted(report.models, key=lambda model: coins.index(model.coin)):
         yield _hold_out(model, report.granularity)
     if report.models:
@@ -44,36 +43,34 @@ def _hold_out(model: TrainedModel, granularity: str) -> Sheet:
     hold_out = model.hold_out
     midnight = granularity == "daily"
     between = f"{when(hold_out.start, midnight=midnight)} to {when(hold_out.end, midnight=midnight)}"
-    name = f"{model.coin}, {model.kind}: hold-out {between}, unseen by its first fit"
+    name = f"{model.coin}, {model.kind}: hold-out {between}, out of sample"
     return score_sheet(name, model.kind, hold_out.horizons, granularity)
 
 
 def _versions(report: TrainReport) -> Iterator[RenderableType]:
     registered = [model for model in report.models if model.version is not None]
     if not registered:
-        yield from (Text(text) for text in dict.fromkeys(text for model in report.models for text in _decision(model)))
-        return
-    columns = (Column("registered"), Column("aliases"), Column("fitted in", "right"))
-    rows = [
-        (
-            f"{model.coin}/{model.kind}:{model.version}",
-            _aliases(model.aliases),
-            span(model.seconds),
+        yield from (
+            Text(text) for text in dict.fromkeys(str(why) for model in report.models for why in _decision(model))
         )
-        for model in registered
-    ]
-    yield Sheet(columns, rows, "Versions")
+        return
+    columns: Columns[TrainedModel] = (
+        (Column("registered"), lambda model: f"{model.coin}/{model.kind}:{model.version}"),
+        (Column("aliases"), lambda model: _aliases(model.aliases)),
+        (Column("fitted in", "right"), lambda model: span(model.seconds)),
+    )
+    yield table(columns, registered, "Versions")
     for model in registered:
         yield from reasons(f"{model.coin}/{model.kind}:{model.version}", _decision(model))
 
 
-def _decision(model: TrainedModel) -> tuple[str, ...]:
+def _decision(model: TrainedModel) -> tuple[str | Reason, ...]:
     """Why it is, or is not, in production."""
     match model.decision:
         case TrainDecision.NO_VERSION:
-            return ("the baseline needs no version: it is fitted to a coin's own bars whenever it answers",)
+            return ("the baseline needs no version: it is fitted anew for each forecast",)
         case TrainDecision.PROMOTED:
-            return ("promoted to production: first version, hold-out scores show no problem",)
+            return ("promoted to production: hold-out scores show no problem",)
         case TrainDecision.REFUSED:
             return model.reasons
         case TrainDecision.CHALLENGER:

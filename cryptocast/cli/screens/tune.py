@@ -6,17 +6,15 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
-from cryptocast.cli.tables import Cell, Column, Sheet, note, title
+from cryptocast.cli.tables import CellText, Column, Sheet, note, title
+from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
 from cryptocast.workflows.tuning.tune import TunedModel, TuneReport, TuneTrial
-
-__all__ = ["tune_screen"]
 
 SHOWN: Final = 5
 READING: Final = (
-    "CRPS: that of the calibrated model over the baseline's, mean over folds and horizons; below 100 is better than "
-    "the baseline. The hold-out was not looked at."
+    "CRPS: of the calibrated model relative to the baseline, mean over folds and horizons; below 100 is better. "
+    "The hold-out was not used."
 )
 
 
@@ -44,33 +42,33 @@ def _model(model: TunedModel, report: TuneReport) -> Iterator[RenderableType]:
     yield note(READING)
     yield Text(f"\n{model.kind}: {model.reason}.", style="green" if model.adopted else "yellow")
     if model.adopted:
-        yield note("The next train and backtest use it and say so; --no-tuned leaves it out.")
-    yield note(f"Study {model.study} in {model.storage}; run the same again with more --trials to go on.")
+        yield note("The next train and backtest use these settings; --no-tuned ignores them.")
+    yield note(f"Study {model.study} in {model.storage}; to continue, run it again with more --trials.")
 
 
 def _counted(model: TunedModel) -> str:
     pruned = sum(trial.state == "pruned" for trial in model.trials)
     failed = sum(trial.state == "failed" for trial in model.trials)
-    parts = [f"{pruned} given up early"] if pruned else []
+    parts = [f"{pruned} pruned"] if pruned else []
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{model.earlier_trials} of earlier runs"] if model.earlier_trials else []
-    said = count(len(model.trials), "trial")
-    return f"{said} ({', '.join(parts)})" if parts else said
+    trials = count(len(model.trials), "trial")
+    return f"{trials} ({', '.join(parts)})" if parts else trials
 
 
 def _best_sheet(model: TunedModel, name: str) -> Sheet:
     complete = sorted(
         (trial for trial in model.trials if trial.state == "complete"), key=lambda t: (t.score or 0.0, t.trial)
     )
-    shown = complete[:SHOWN]
-    if model.default not in shown:
-        shown.append(model.default)
+    best = complete[:SHOWN]
+    if model.default not in best:
+        best.append(model.default)
     folds = [Column(f"fold {place + 1}", "right", leaves=1 + place) for place in range(len(model.folds))]
     columns = (Column("trial"), Column("CRPS\n%", "right"), *folds)
-    return Sheet(columns, [_row(trial) for trial in shown], name)
+    return Sheet(columns, [_row(trial) for trial in best], name)
 
 
-def _row(trial: TuneTrial) -> list[Cell]:
+def _row(trial: TuneTrial) -> list[CellText]:
     name = f"{trial.trial} (the defaults)" if trial.trial == 1 else str(trial.trial)
     return [name, percent(trial.score, 2), *(percent(score, 2) for score in trial.folds)]
 
@@ -85,12 +83,9 @@ def _horizon_sheet(model: TunedModel, report: TuneReport) -> Sheet:
 
 
 def _settings_sheet(model: TunedModel) -> Sheet:
+    best = {} if model.best == model.default else model.best.settings
     rows = [
-        [
-            name,
-            f"{default:.4g}",
-            f"{model.best.settings.get(name, default):.4g}" if model.best != model.default else NOTHING,
-        ]
+        [name, f"{default:.4g}", f"{best.get(name, default):.4g}" if best else NOTHING]
         for name, default in model.default.settings.items()
     ]
     columns = (Column(f"[{model.kind}]"), Column("defaults", "right"), Column(f"trial {model.best.trial}", "right"))

@@ -7,100 +7,90 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.listings import BestDocument, GcDocument
-from cryptocast.cli.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.cli.screens.registry import promotion_screen
-from cryptocast.cli.tables import Cell, Column, Sheet, note, reasons
-from cryptocast.registry.gate import FOREIGN
+from cryptocast.cli.tables import CellText, Column, Columns, Sheet, note, reasons, table
+from cryptocast.number_format import NOTHING, count, percent, size, span, when
+from cryptocast.registry.contest import HorizonContest
+from cryptocast.registry.gate import FOREIGN, Standing
 from cryptocast.registry.version import version_name
 from cryptocast.workflows.lifecycle.ab import AbReport, AbRow
 from cryptocast.workflows.lifecycle.archives import ExportReport, ImportReport
-from cryptocast.workflows.lifecycle.compare import Compared, Comparison
+from cryptocast.workflows.lifecycle.compare import VersionComparison, VersionFacts
 from cryptocast.workflows.lifecycle.live_scoring import ScoreReport
 from cryptocast.workflows.lifecycle.model_card import ModelCard
 from cryptocast.workflows.lifecycle.rollback import RollbackReport
 from cryptocast.workflows.reports import ab_sentence, comparison_sentence
 
-__all__ = [
-    "ab_screen",
-    "best_screen",
-    "card_screen",
-    "comparison_screen",
-    "export_screen",
-    "gc_screen",
-    "import_screen",
-    "rollback_screen",
-    "score_screen",
-]
-
 SHOWN: Final = 20
+STATES: Final = {None: "running", "stop": "stopped", "conclude": "concluded"}
+TESTS: Final[Columns[AbRow]] = (
+    (Column("of"), lambda row: f"{row.coin}/{row.kind}"),
+    (Column("versions"), lambda row: f"{row.production} and {row.challenger}"),
+    (Column("share %", "right", leaves=2), lambda row: percent(row.share, 0)),
+    (Column("since", leaves=1), lambda row: when(row.started_at)),
+    (Column("state"), lambda row: STATES[row.ended_as]),
+    (Column("bars", "right"), lambda row: f"{row.bars:,}"),
+    (Column("verdict", wraps=True), lambda row: ab_sentence(row.verdict, over=row.ended_at is not None)),
+)
 
 
 def best_screen(document: BestDocument) -> Iterator[RenderableType]:
     """The standings, and who answers."""
-    columns = (
-        Column("version"),
-        Column("CRPS,\nbaseline = 1", "right"),
-        Column("calibrated"),
-        Column("rests on", leaves=1),
+
+    def name(row: Standing) -> str:
+        return version_name(document.coin, row.kind, row.number, document.granularity)
+
+    columns: Columns[Standing] = (
+        (Column("version"), name),
+        (Column("CRPS,\nbaseline = 1", "right"), lambda row: NOTHING if row.ratio is None else f"{row.ratio:.4f}"),
+        (Column("calibrated"), lambda row: "foreign" if row.foreign else "yes" if row.passes else "no"),
+        (Column("rests on", leaves=1), lambda row: row.rests_on),
     )
-    rows = [
-        (
-            version_name(document.coin, row.kind, row.number, document.granularity),
-            NOTHING if row.ratio is None else f"{row.ratio:.4f}",
-            "foreign" if row.foreign else "yes" if row.passes else "no",
-            row.rests_on,
-        )
-        for row in document.standings
-    ]
-    if rows:
-        yield Sheet(columns, rows)
+    if document.standings:
+        yield table(columns, document.standings)
     for row in document.standings:
         if row.reasons:
             what = "is not counted" if row.foreign else "does not answer"
-            name = version_name(document.coin, row.kind, row.number, document.granularity)
-            yield from reasons(f"{name} {what}", row.reasons)
+            yield from reasons(f"{name(row)} {what}", row.reasons)
     answers = document.best or f"the baseline answers: no calibrated version of {document.coin} is in production"
     yield Text(f"Best: {answers}", style="bold")
 
 
-def comparison_screen(found: Comparison) -> Iterator[RenderableType]:
+def comparison_screen(comparison: VersionComparison) -> Iterator[RenderableType]:
     """The verdict, the skill by horizon, what each is, and what differs."""
-    yield Text(comparison_sentence(found.a.name, found.verdict), style="bold")
-    if found.contest is not None:
-        columns = (
-            Column("horizon", "right"),
-            Column("dates", "right"),
-            Column("skill %\nof a over b", "right"),
-            Column("95 % interval", "right"),
+    yield Text(comparison_sentence(comparison.a.name, comparison.verdict), style="bold")
+    if comparison.contest is not None:
+        columns: Columns[HorizonContest] = (
+            (Column("horizon", "right"), lambda row: str(row.horizon)),
+            (Column("dates", "right"), lambda row: f"{row.dates:,}"),
+            (Column("skill %\nof a over b", "right"), lambda row: percent(row.skill, signed=True)),
+            (Column("95 % interval", "right"), _interval),
         )
-        rows = [
-            (
-                str(row.horizon),
-                f"{row.dates:,}",
-                percent(row.skill, signed=True),
-                NOTHING
-                if row.lower is None or row.upper is None
-                else f"{percent(row.lower, signed=True)} to {percent(row.upper, signed=True)}",
-            )
-            for row in found.contest.horizons
-        ]
-        yield Sheet(columns, rows, f"On {found.contest.rests_on}")
-        yield from reasons("Because", found.contest.reasons or ("all tests pass",))
+        yield table(columns, comparison.contest.horizons, f"On {comparison.contest.rests_on}")
+        yield from reasons("Why", comparison.contest.reasons or ("all tests pass",))
     else:
-        yield Text(f"No comparison: {found.why_not}")
-    yield Sheet((Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(found.a, found.b)))
-    if found.differences:
+        yield Text(f"No comparison: {comparison.why_not}")
+    yield Sheet(
+        (Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(comparison.a, comparison.b))
+    )
+    if comparison.differences:
         head = (Column("differs", wraps=True), Column("a", wraps=True), Column("b", wraps=True))
-        shown = [(row.what, row.a or NOTHING, row.b or NOTHING) for row in found.differences[:SHOWN]]
-        yield Sheet(head, shown)
-    if len(found.differences) > SHOWN:
-        yield note(f"{len(found.differences) - SHOWN} more differences: --json or --html FILE.")
+        differences = [(row.what, row.a or NOTHING, row.b or NOTHING) for row in comparison.differences[:SHOWN]]
+        yield Sheet(head, differences)
+    if len(comparison.differences) > SHOWN:
+        yield note(f"{len(comparison.differences) - SHOWN} more differences: --json or --html FILE.")
 
 
-def _sides(a: Compared, b: Compared) -> Iterator[tuple[Cell, ...]]:
+def _interval(row: HorizonContest) -> str:
+    if row.lower is None or row.upper is None:
+        return NOTHING
+    return f"{percent(row.lower, signed=True)} to {percent(row.upper, signed=True)}"
+
+
+def _sides(a: VersionFacts, b: VersionFacts) -> Iterator[tuple[CellText, ...]]:
     yield "version", a.name, b.name
     yield "aliases", ", ".join(a.aliases) or "none", ", ".join(b.aliases) or "none"
-    yield "trained to", *(when(one.trained_to, midnight=False) if one.trained_to else NOTHING for one in (a, b))
+    yield "trained to", *(when(one.trained_to, midnight=False) for one in (a, b))
     yield "fitted in", *(f"{span(one.train_seconds)}, {one.train_rows:,} rows" for one in (a, b))
     yield "size", size(a.bytes), size(b.bytes)
 
@@ -144,11 +134,11 @@ def import_screen(report: ImportReport) -> Iterator[RenderableType]:
     """What it is called here."""
     if report.dry_run:
         what = f"{report.kind} of {', '.join(report.coins)}, {count(report.artefacts, 'artefact')}"
-        yield Text(f"{report.path} is whole: {what}. Nothing was kept.")
+        yield Text(f"{report.path} is intact: {what}. Nothing was imported.")
         return
     for version in report.versions:
-        known = " (it was here already)" if version.was_there else ""
-        yield Text(f"{version.name} on {version.source} bars: {', '.join(version.aliases) or 'no alias'}{known}")
+        remark = " (it was here already)" if version.was_there else ""
+        yield Text(f"{version.name} on {version.source} bars: {', '.join(version.aliases) or 'no alias'}{remark}")
         if version.scored is not None:
             yield note(f"Scored here on {count(version.scored, 'bar')}: cryptocast registry show {version.name}")
         if version.not_scored is not None:
@@ -160,8 +150,8 @@ def import_screen(report: ImportReport) -> Iterator[RenderableType]:
 def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
     """What was written and matured, each version live, and what speaks against it."""
     yield Text(
-        f"{count(report.written, 'forecast')} noted, {count(report.matured, 'outcome')} new, "
-        f"{report.waiting:,} still waiting for their bar"
+        f"{count(report.written, 'forecast')} recorded, {count(report.matured, 'outcome')} new, "
+        f"{report.waiting:,} waiting for their bar to close"
     )
     columns = (
         Column("version"),
@@ -179,7 +169,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
             f"{score.bars:,}",
             f"{score.crps:.5f}",
             percent(score.skill, signed=True),
-            *(percent(held.share) for held in score.coverage),
+            *(percent(interval.share) for interval in score.coverage),
         )
         for row in report.rows
         for score in row.scores
@@ -193,7 +183,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
         if row.drift:
             worst = ", ".join(f"{drift.feature} {drift.psi:.2f} ({drift.usual:.2f})" for drift in row.drift[:3])
             yield note(
-                f"{row.name}: {count(len(row.drift), 'feature')} spread unlike in training (PSI, usual): {worst}"
+                f"{row.name}: {count(len(row.drift), 'feature')} distributed unlike in training (PSI, usual): {worst}"
             )
     for error in report.errors:
         yield Text(error, style="red")
@@ -202,30 +192,8 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
 def ab_screen(report: AbReport) -> Iterator[RenderableType]:
     """Each test with its verdict, and what the gate said at its end."""
     if not report.tests:
-        yield Text("There are no A/B tests. Start one: cryptocast registry ab start COIN KIND --challenger VERSION")
+        yield Text("No A/B test yet. Start one: cryptocast registry ab start COIN KIND --challenger VERSION")
         return
-    columns = (
-        Column("of"),
-        Column("versions"),
-        Column("share %", "right", leaves=2),
-        Column("since", leaves=1),
-        Column("state"),
-        Column("bars", "right"),
-        Column("verdict", wraps=True),
-    )
-    yield Sheet(columns, [_test(row) for row in report.tests])
+    yield table(TESTS, report.tests)
     if report.promotion is not None:
         yield from promotion_screen(report.promotion)
-
-
-def _test(row: AbRow) -> tuple[Cell, ...]:
-    state = "running" if row.ended_at is None else {"stop": "stopped", "conclude": "concluded"}[row.ended_as or "stop"]
-    return (
-        f"{row.coin}/{row.kind}",
-        f"{row.production} and {row.challenger}",
-        percent(row.share, 0),
-        when(row.started_at),
-        state,
-        f"{row.bars:,}",
-        ab_sentence(row.verdict, over=row.ended_at is not None),
-    )

@@ -1,7 +1,12 @@
-"""What a source of candles is: the questions that everything else asks of it, and what a connection to it can do.
+"""What a source of candles is: the questions that everything else asks of it.
 
-A new source is one module with a `Source` (and an `Upstream`, if it is asked over the network), its settings in
-`config.py`, and one line in `table.py`.
+A new source is one module, its settings in `config.py` and one line in `table.py`. The module has a `Source` with
+`name`, `title` and `explain_missing`. One that is asked over the network sets `ages_by_clock`, and adds `connect` and
+an `Upstream` (see `upstream`) with `page`: closed bars in CANDLE_SCHEMA for a span of time. The other methods have an
+answer already, and are written only where that answer is wrong: `coin_name` for an exchange that trades pairs, `oldest`
+for a history with a limit, `pages` and `days_a_call` for short answers, `volume_unit`, `findings` and `probe` for
+`doctor`. A source whose candles are made or read whenever they are needed sets `kept_in_store` to False and writes
+`load`, and `holds` if it is sure of some series.
 """
 
 from abc import ABC, abstractmethod
@@ -16,8 +21,6 @@ from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.errors import DataError
 from cryptocast.net import Breaker, Try
-
-__all__ = ["Access", "Source", "SourceFinding", "VolumeUnit", "missing_spans"]
 
 VolumeUnit: TypeAlias = Literal["bar", "rolling_24h"]  # what was traded in the bar, or in the 24 hours up to its close
 
@@ -34,13 +37,13 @@ class SourceFinding:
 
     name: str
     status: Literal["ok", "warn"]
-    found: str
+    summary: str
     next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a connection is opened with. breakers: by class of endpoints. on_try hears of each request that went out.
+    """What a connection is opened with. on_try hears of each request that went out.
 
     deadline_s: the longest that a call may take with its retries, where somebody waits for the next one.
     """
@@ -48,7 +51,7 @@ class Access:
     config: Config
     wall_clock: Callable[[], datetime]
     api_key: str | None = None
-    breakers: Callable[[str], Breaker] | None = None
+    breaker: Breaker | None = None
     on_try: Callable[[Try], None] | None = None
     deadline_s: float | None = None
 
@@ -56,10 +59,10 @@ class Access:
 class Source(ABC):
     """Where candles come from. It has no state of its own: what changes lies in the store or in the settings.
 
-    name: in keys, settings and commands. title: in sentences. ages_by_clock: new bars come as time goes by, so they are
-    fetched, and late ones make a series stale; the clock of another source stands at its last bar. kept_in_store: else
-    `load` makes the candles whenever they are needed. days_from_hours: its days come as closes only, and get their high
-    and low from its hours.
+    name: in keys, settings and commands. title: in sentences. ages_by_clock: it is asked over the network, new bars
+    come as time goes by, and late ones make a series stale; the clock of any other source stands at its last bar.
+    kept_in_store: else `load` makes the candles whenever they are needed. days_from_hours: its days come as closes
+    only, and get their high and low from its hours.
     """
 
     name: ClassVar[str]
@@ -70,7 +73,7 @@ class Source(ABC):
 
     @abstractmethod
     def explain_missing(self, config: Config, key: SeriesKey) -> str:
-        """What to tell of a series that the store lacks and that cannot be fetched now."""
+        """What to say of a series that the store lacks and that cannot be fetched now."""
 
     def holds(self, key: SeriesKey) -> bool:  # noqa: ARG002 - for sources that know
         """Whether it is sure to have the series, without asking anybody."""
@@ -98,8 +101,8 @@ class Source(ABC):
 
     def pages(self, key: SeriesKey, spans: Sequence[Span], now: datetime) -> tuple[Page, ...]:
         """The calls that bring these spans, newest first; one for all of them unless the source has shorter answers."""
-        wanted = merged(spans)
-        return (Page(key, wanted[0][0], wanted[-1][1], ends_now=wanted[-1][1] >= now),) if wanted else ()
+        joint = merged(spans)
+        return (Page(key, joint[0][0], joint[-1][1], ends_now=joint[-1][1] >= now),) if joint else ()
 
     def days_a_call(self, granularity: Granularity) -> int | None:  # noqa: ARG002 - for sources with a bound
         """How many days one call brings at most; None: any number."""
@@ -119,7 +122,7 @@ class Source(ABC):
         return ()
 
     def probe(self, config: Config, api_key: str | None) -> str:  # noqa: ARG002 - likewise
-        """Ask it whether it is there and takes the key; what came of it, in words. Raises as a page does."""
+        """One cheap call: whether it answers and accepts the key, in words. Raises as a page does."""
         return f"{self.title} is not asked"
 
 
@@ -142,10 +145,10 @@ def missing_spans(
     if stored is None or refresh:
         return [(start, now)]
     granularity = stored.key.granularity
-    known = merged(covered) or ((stored.first - timedelta(microseconds=BAR_US[granularity]), stored.last),)
-    spans = list(missing((known[0][0], known[-1][1]), known))
-    if whole and known[0][0] - start > TOLERANCE:
-        spans.append((start, known[0][0]))
+    answered = merged(covered) or ((stored.first - timedelta(microseconds=BAR_US[granularity]), stored.last),)
+    spans = list(missing((answered[0][0], answered[-1][1]), answered))
+    if whole and answered[0][0] - start > TOLERANCE:
+        spans.append((start, answered[0][0]))
     if not fresh:
         spans.append((max(start, stored.last - OVERLAP[granularity]), now))
     return spans

@@ -2,8 +2,6 @@
 
 from cryptocast.errors import DataError, UpstreamError, UsageError
 
-__all__ = ["QuotaSpent", "RateLimited", "UnknownCoin", "UnknownCurrency"]
-
 
 class RateLimited(UpstreamError):  # noqa: N818 - reads as what it says
     """The minute is used up, for longer than a call may wait."""

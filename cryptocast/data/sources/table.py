@@ -17,8 +17,6 @@ from cryptocast.data.sources.file.source import FILE
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.data.sources.simulated.source import SIMULATED
 
-__all__ = ["AUTO", "SOURCES", "Rule", "ages_by_clock", "rule_of"]
-
 
 class SourceTable(dict[str, Source]):
     """Sources by name; those of ccxt are made when they are asked for."""
@@ -51,7 +49,7 @@ AUTO: Final = (FILE, COINGECKO, SAMPLE)  # the sample stands in where nobody can
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SourceOrder:
     """Which sources a choice tries for a coin, in this order.
 
     here: nobody needs to be asked for their candles. fetched: the one that is asked over the network. stand_ins: what
@@ -63,11 +61,11 @@ class Rule:
     stand_ins: tuple[Source, ...]
 
 
-def rule_of(choice: str) -> Rule:
-    """The rule of a choice: `auto`, or one source alone."""
+def rule_of(choice: str) -> SourceOrder:
+    """The order of a choice: `auto`, or one source alone."""
     order = AUTO if choice == "auto" else (SOURCES[choice],)
     at = next((index for index, source in enumerate(order) if source.ages_by_clock), len(order))
-    return Rule(here=order[:at], fetched=order[at] if at < len(order) else None, stand_ins=order[at + 1 :])
+    return SourceOrder(here=order[:at], fetched=order[at] if at < len(order) else None, stand_ins=order[at + 1 :])
 
 
 def ages_by_clock(name: str) -> bool:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, Self, TypeVar
 
+import msgspec
 import polars as pl
 
 from cryptocast.data.schema import SeriesKey
-from cryptocast.errors import CryptocastError
-from cryptocast.net import LoopThread, Priority
-
-__all__ = ["Budget", "History", "Page", "Upstream"]
+from cryptocast.errors import CryptocastError, UpstreamError
+from cryptocast.net import Priority
+from cryptocast.net.loop import LoopThread
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,6 +48,16 @@ class Budget(Protocol):
     def used(self) -> int: ...
     @property
     def left(self) -> int | None: ...
+
+
+def decoded(body: bytes, kind: type[R], what: str) -> R:
+    """The JSON of an answer as a type. Raises UpstreamError that says that `what` is none."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise UpstreamError(f"{what} could not be parsed: {error}. Try again later.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamError(f"{what} is not whole JSON ({len(body)} bytes: {error}). Try again later.") from error
 
 
 class Upstream(ABC):

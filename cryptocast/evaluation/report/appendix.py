@@ -1,27 +1,24 @@
 """The sections at the end: folds, features, conventions, and how to repeat the run."""
 
 from cryptocast.evaluation.report import charts, parts
-from cryptocast.evaluation.report.drawing import Drawer
 from cryptocast.evaluation.report.markup import Html, join, tag
-from cryptocast.evaluation.report.parts import Section
-from cryptocast.evaluation.report.report_data import FoldLosses, Importance, Page
+from cryptocast.evaluation.report.parts import PageSection
+from cryptocast.evaluation.report.report_data import FeatureShares, FoldLosses, ReportPage
 from cryptocast.evaluation.report.words import date, number, percent
-
-__all__ = ["conventions", "folds", "importance", "repeat"]
 
 MOST_BARS = 15
 
 
-def folds(page: Page, _: Drawer) -> Section | None:
-    """Every refit: what it saw, what it forecast, what it lost."""
+def folds(page: ReportPage) -> PageSection | None:
+    """Every refit: its training and test rows, and its losses."""
     if not page.folds:
         return None
     names = list(dict.fromkeys(name for fold in page.folds for name in fold.losses))
     head = ["Fold", "Train", "Test", "Train rows", "Test rows", *names]
     about = "Model columns: mean CRPS of its test block over all horizons."
-    title = "Each fold is fitted before the first bar it forecasts"
+    title = "The models of each fold are fitted before the first bar they forecast"
     rows = [_fold(fold, names) for fold in page.folds]
-    return Section("folds", "Folds", parts.table(title, head, rows, about=about))
+    return PageSection("folds", "Folds", parts.table(title, head, rows, about=about))
 
 
 def _fold(fold: FoldLosses, names: list[str]) -> list[str]:
@@ -35,51 +32,53 @@ def _fold(fold: FoldLosses, names: list[str]) -> list[str]:
     ]
 
 
-def importance(page: Page, drawer: Drawer) -> Section | None:
+def importance(page: ReportPage) -> PageSection | None:
     """What each model looks at."""
-    shown = [found for found in page.importance if found.features]
-    if not shown:
+    models = [model for model in page.importance if model.features]
+    if not models:
         return None
-    made = [_bars(found, drawer) for found in shown]
+    figures = [_bars(model) for model in models]
     tables = [
-        parts.folded(f"{found.model}: all {len(found.features)} features", "", _shares(found))
-        for found in shown
-        if len(found.features) > MOST_BARS
+        parts.folded(
+            f"{model.model}: all {len(model.features)} features",
+            "",
+            parts.table(
+                f"{model.model}: {model.method}",
+                ["Feature", "Share"],
+                [[parts.name(name), percent(share, 2)] for name, share in model.features],
+            ),
+        )
+        for model in models
+        if len(model.features) > MOST_BARS
     ]
     how = (
-        "longer bars are used more by the model. That is what it looks at, not what moves prices, and features that "
-        "move together share their worth."
+        "the longer the bar, the more the model relies on the feature. This describes the model, not what moves "
+        "prices; correlated features share their importance."
     )
-    return Section("features", "Feature importance", join([parts.read(how), parts.grid(made), *tables]))
+    return PageSection("features", "Feature importance", join([parts.read(how), parts.grid(figures), *tables]))
 
 
-def _bars(found: Importance, drawer: Drawer) -> Html:
-    count = min(MOST_BARS, len(found.features))
+def _bars(model: FeatureShares) -> Html:
+    count = min(MOST_BARS, len(model.features))
     return parts.figure(
-        drawer,
-        charts.importance(found, MOST_BARS),
-        title=found.model,
-        note=found.method + (f"; the first {count} of {len(found.features)}" if count < len(found.features) else ""),
-        description=", ".join(f"{name} {percent(share)}" for name, share in found.features[:MOST_BARS]),
+        charts.importance(model, MOST_BARS),
+        title=model.model,
+        note=model.method + (f"; the first {count} of {len(model.features)}" if count < len(model.features) else ""),
+        description=", ".join(f"{name} {percent(share)}" for name, share in model.features[:MOST_BARS]),
         height=56 + max(24 * count, 60),
     )
 
 
-def _shares(found: Importance) -> Html:
-    rows = [[parts.name(name), percent(share, 2)] for name, share in found.features]
-    return parts.table(f"{found.model}: {found.method}", ["Feature", "Share"], rows)
-
-
-def conventions(page: Page, _: Drawer) -> Section | None:
+def conventions(page: ReportPage) -> PageSection | None:
     """How things were counted."""
     if not page.conventions:
         return None
-    return Section(
+    return PageSection(
         "conventions", "Conventions", tag("ul", *(tag("li", line) for line in page.conventions), class_="plain")
     )
 
 
-def repeat(page: Page, _: Drawer) -> Section | None:
+def repeat(page: ReportPage) -> PageSection | None:
     """The command and the manifest: the same data and settings give the same numbers."""
     if not page.command and not page.manifest:
         return None
@@ -90,4 +89,4 @@ def repeat(page: Page, _: Drawer) -> Section | None:
         rows = [[key, value] for key, value in page.manifest]
         about = "The same data hash and settings give the same numbers."
         body.append(parts.table("The run manifest", ["Key", "Value"], rows, about=about, left=2, wrap=True))
-    return Section("repeat", "To repeat this run", join(body))
+    return PageSection("repeat", "Reproduce this run", join(body))

@@ -1,15 +1,13 @@
 """Colours by name: a stand-in to draw with, and what it becomes in light and in dark.
 
-A chart is drawn once, in colours that stand for a role. In the page each becomes a class whose colour is a variable of
-the style sheet, so that one drawing serves both schemes. The series are those of Okabe and Ito, which people with any
+A chart is drawn once, in colours that stand for a role. In the page each becomes a variable of the style sheet, so that
+one drawing serves both schemes. The series are those of Okabe and Ito, which people with any
 common colour blindness can tell apart, darkened or lightened to at least 3:1 on their ground; shapes and dashes tell
 them apart as well.
 """
 
 from dataclasses import dataclass
 from typing import Any
-
-__all__ = ["COLOURS", "SERIES", "Colour", "in_light", "role_of", "variables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,13 @@ COLOURS = _numbered(
     ("series-6", "#57606a", "#9aa4af"),
 )
 SERIES = tuple(colour for role, colour in COLOURS.items() if role.startswith("series-"))
-_ROLES = {colour.stand_in: role for role, colour in COLOURS.items()}
+_IN_PAGE = {colour.stand_in: f"var(--{colour.role})" for colour in COLOURS.values()}
 _LIGHT = {colour.stand_in: colour.light for colour in COLOURS.values()}
 
 
-def role_of(written: str) -> str | None:
-    """The role that a colour in a drawing stands for, if it does."""
-    return _ROLES.get(written.lower())
+def in_page(text: str) -> str:
+    """What stands in the page for a colour in a drawing; any other text as it is."""
+    return _IN_PAGE.get(text.lower(), text)
 
 
 def in_light(spec: Any) -> Any:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cryptocast.evaluation.report.markup import Html, tag
-from cryptocast.evaluation.report.render import POLICY
-
-__all__ = ["ComparedHorizon", "comparison_page"]
+from cryptocast.evaluation.report.markup import tag
+from cryptocast.evaluation.report.render import document
+from cryptocast.number_format import percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ def comparison_page(
     first: str,
     second: str,
     verdict: str,
-    said: Sequence[str],
+    reasons: Sequence[str],
     horizons: Sequence[ComparedHorizon],
     differences: Sequence[tuple[str, str, str]],
 ) -> str:
@@ -32,43 +31,26 @@ def comparison_page(
     # Imports the drawing libraries.
     from cryptocast.evaluation.report import parts
     from cryptocast.evaluation.report.charts import SkillPoint, skill
-    from cryptocast.evaluation.report.drawing import Drawer
-    from cryptocast.evaluation.report.style import STYLE
 
-    sections = [tag("section", tag("h2", "What was found"), tag("ul", *(tag("li", reason) for reason in said)))]
+    sections = [tag("section", tag("h2", "Result"), tag("ul", *(tag("li", reason) for reason in reasons)))]
     if horizons:
         points = [SkillPoint(row.label, first, row.skill, row.lower, row.upper) for row in horizons]
         chart = parts.figure(
-            Drawer(),
             skill(points, [first]),
             title=f"Skill of {first} over {second}",
-            note="95 % intervals; right of the line the first is better",
+            note="95% intervals; right of the line the first is better",
             description=f"Skill of {first} over {second} at {len(horizons)} horizons, with intervals.",
         )
-        rows = [(row.label, str(row.dates), *map(_percent, (row.skill, row.lower, row.upper))) for row in horizons]
-        head = ("horizon", "dates", "skill, %", "from", "to")
-        table = parts.table("Skill on the same forecasts", head, rows)
+        rows = [
+            (row.label, str(row.dates), *(percent(share, signed=True) for share in (row.skill, row.lower, row.upper)))
+            for row in horizons
+        ]
+        table = parts.table("Skill on the same forecasts", ("horizon", "dates", "skill", "from", "to"), rows)
         sections.append(tag("section", tag("h2", "Skill by horizon"), parts.grid([chart]), table))
-    differ = parts.table(
-        "Settings, data and libraries that are not the same", ("what", first, second), differences, left=3, wrap=True
+    table = parts.table(
+        "Settings, data and libraries that differ", ("what", first, second), differences, left=3, wrap=True
     )
-    nothing = tag("p", "Nothing that decides a fit differs.")
-    sections.append(tag("section", tag("h2", "What differs"), differ if differences else nothing))
+    same = tag("p", "Nothing that affects the fit differs.")
+    sections.append(tag("section", tag("h2", "Differences"), table if differences else same))
     title = f"{first} and {second}"
-    head_tag = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", Html(STYLE)),
-    )
-    top = tag("header", tag("h1", tag("bdi", title)), tag("p", verdict, class_="lead"), class_="top")
-    body = tag("body", top, tag("main", *sections))
-    return f"<!doctype html>\n{tag('html', head_tag, body, lang='en')}\n"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100.0 * share:+.1f}"
+    return document(title, [tag("h1", tag("bdi", title)), tag("p", verdict, class_="lead")], sections)

@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET  # of text that the renderer made from our own specification, never of a download
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -10,12 +11,10 @@ from typing import Any, TypeAlias
 import altair as alt
 import vl_convert
 
-from cryptocast.evaluation.report.colours import COLOURS, in_light, role_of
+from cryptocast.evaluation.report.colours import COLOURS, in_light, in_page
 from cryptocast.evaluation.report.markup import Html, clean
 
-__all__ = ["Drawer", "Plot", "Row", "Sketch", "png"]
-
-Row: TypeAlias = dict[str, float | int | str | bool | None]
+Row: TypeAlias = dict[str, Any]
 
 FONT_SIZE = 14
 _INK, _MUTED, _LINE = (COLOURS[role].stand_in for role in ("ink", "muted", "line"))
@@ -44,20 +43,10 @@ CONFIG = {
 }
 
 # What the drawing says for scripts and readers of single marks; the page gives the whole chart a title and a text.
-_DROPPED = ("aria-hidden", "aria-label", "aria-roledescription", "role", "pointer-events", "class", "version")
-_DEFAULTS = {
-    "opacity": "1",
-    "stroke-width": "1",
-    "stroke-opacity": "1",
-    "fill-opacity": "1",
-    "stroke-miterlimit": "10",
-    "font-size": f"{FONT_SIZE}px",
-    "font-family": "sans-serif",
-    "font-weight": "normal",
-}
-_MEASURES = ("d", "transform", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "rx", "ry", "stroke-width")
-_DECIMAL = re.compile(r"-?\d*\.\d+(?:e[+-]?\d+)?")
-_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_DROPPED = frozenset(
+    {"aria-hidden", "aria-label", "aria-roledescription", "role", "pointer-events", "class", "version"}
+)
+_DECIMAL = re.compile(r"\.(\d)\d+")  # a tenth of a pixel is enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,37 +70,32 @@ class Sketch:
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
-    def of(self, rows: list[Row]) -> alt.Chart:
-        """A layer of these rows. The same rows are kept once."""
-        for known, kept in self.rows.items():
-            if kept is rows:
-                return alt.Chart(alt.NamedData(name=known))
-        found = f"rows-{len(self.rows)}"
-        self.rows[found] = rows
-        return alt.Chart(alt.NamedData(name=found))
+    def layer(self, mark: str, rows: list[Row], style: dict[str, Any], **channels: Any) -> alt.Chart:
+        """Marks of one kind, such as `point`, of these rows. The same rows are kept once."""
+        name = next((name for name, earlier in self.rows.items() if earlier is rows), f"rows-{len(self.rows)}")
+        self.rows[name] = rows
+        chart = getattr(alt.Chart(alt.NamedData(name=name)), f"mark_{mark}")(aria=False, **style)
+        encoded: alt.Chart = chart.encode(**channels)
+        return encoded
 
     def plot(self, *layers: alt.Chart) -> Plot:
         """The layers above one another, the first at the bottom."""
         return Plot(alt.layer(*layers), self.rows)
 
 
-@dataclass(slots=True)
-class Drawer:
-    """Draws the charts of one page: numbers them, so that no identifier is given twice."""
+def svg(plot: Plot, *, title: str, description: str, width: int, height: int) -> Html:
+    """The plot as an SVG element, width x height including its axes, scaling to the width of its place.
 
-    drawn: int = 0
-
-    def svg(self, plot: Plot, *, title: str, description: str, width: int, height: int) -> Html:
-        """The plot as an SVG element, width x height including its axes, scaling to the width of its place.
-
-        title and description are what a screen reader says of it.
-        """
-        self.drawn += 1
-        fit = alt.AutoSizeParams(type="fit", contains="padding")
-        spec = plot.spec(width=width, height=height, autosize=fit)
-        written = vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[])
-        root = ET.fromstring(written)  # noqa: S314 - made by us, one line above
-        return _embedded(root, f"c{self.drawn}", title, description)
+    title and description are what a screen reader says of it.
+    """
+    fit = alt.AutoSizeParams(type="fit", contains="padding")
+    spec = plot.spec(width=width, height=height, autosize=fit)
+    text = vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[])
+    root = ET.fromstring(text)  # noqa: S314 - made by us, one line above
+    # What it shows names it, so that no identifier is given twice.
+    return _embedded(
+        root, f"c{zlib.crc32(f'{title} {description} {text}'.encode(errors='replace')):08x}", title, description
+    )
 
 
 def png(plots: Sequence[tuple[Plot, dict[str, Any]]], *, title: str, subtitle: list[str]) -> bytes:
@@ -138,62 +122,23 @@ def _renamed(spec: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _embedded(root: ET.Element, name: str, title: str, description: str) -> Html:
-    _prune(root)
-    identifiers = {
-        element.attrib["id"]: f"{name}-{i}" for i, element in enumerate(e for e in root.iter() if "id" in e.attrib)
-    }
+    """The drawing as an element of the page: in its colours, with identifiers of its own, scaling to its place."""
     for element in root.iter():
         element.tag = element.tag.partition("}")[2] or element.tag
-        element.attrib = _attributes(element.attrib, identifiers)
-    for part, said in (("desc", description), ("title", title)):
+        element.attrib = {key: _shown(key, text, name) for key, text in element.items() if key not in _DROPPED}
+    for part, words in (("desc", description), ("title", title)):
         element = ET.Element(part, {"id": f"{name}-{part}"})
-        element.text = clean(said)
+        element.text = clean(words)
         root.insert(0, element)
-    width, height = root.attrib.pop("width"), root.attrib.pop("height")
-    root.attrib["viewBox"] = f"0 0 {width} {height}"
+    del root.attrib["width"], root.attrib["height"]
     root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
     return Html(ET.tostring(root, encoding="unicode"))
 
 
-def _attributes(given: dict[str, str], identifiers: dict[str, str]) -> dict[str, str]:
-    """The attributes that count, with colours as classes, short numbers and identifiers of this page."""
-    kept, classes = {}, []
-    for key, value in given.items():
-        role = role_of(value) if key in {"fill", "stroke"} else None
-        if role is not None:
-            classes.append(f"{key[0]}-{role}")
-        elif key == "id":
-            kept[key] = identifiers[value]
-        elif key not in _DROPPED and _DEFAULTS.get(key) != value:
-            kept[key] = _DECIMAL.sub(_short, value) if key in _MEASURES else value
-    if "clip-path" in kept:
-        kept["clip-path"] = _REFERENCE.sub(lambda found: f"url(#{identifiers[found[1]]})", kept["clip-path"])
-    return {**kept, "class": " ".join(classes)} if classes else kept
-
-
-def _short(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.1f}".removesuffix(".0").replace("-0.", "-.").removeprefix("0") or "0"
-
-
-def _prune(parent: ET.Element) -> None:
-    """Drop what draws nothing, and groups that only hold one other thing."""
-    for child in list(parent):
-        _prune(child)
-        if _is_nothing(child):
-            parent.remove(child)
-        elif _is_a_bare_group(child):
-            parent[list(parent).index(child)] = child[0]
-
-
-def _is_nothing(element: ET.Element) -> bool:
-    if element.tag.endswith("}g"):
-        return len(element) == 0
-    painted = element.attrib.get("fill", "none") != "none" or element.attrib.get("stroke", "none") != "none"
-    return element.tag.endswith("}path") and (
-        element.attrib.get("d", "") == "" or element.attrib.get("display") == "none" or not painted
-    )
-
-
-def _is_a_bare_group(element: ET.Element) -> bool:
-    meaning = set(element.attrib) - set(_DROPPED)
-    return element.tag.endswith("}g") and len(element) == 1 and not meaning
+def _shown(key: str, text: str, name: str) -> str:
+    """The text of an attribute in the page."""
+    if key in {"d", "transform"}:
+        return _DECIMAL.sub(r".\1", text)
+    if key == "id":
+        return f"{name}-{text}"
+    return text.replace("url(#", f"url(#{name}-") if key == "clip-path" else in_page(text)

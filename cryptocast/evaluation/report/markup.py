@@ -4,8 +4,6 @@ import html
 import re
 from collections.abc import Iterable
 
-__all__ = ["Html", "clean", "join", "tag", "text"]
-
 # Controls that no document may hold, lone surrogates that no file can, and marks that turn the direction of text.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 _VOID = frozenset({"meta", "br", "hr", "link", "col"})
@@ -34,11 +32,11 @@ def join(parts: Iterable[str]) -> Html:
 
 def tag(element: str, /, *children: str, **attributes: str | None) -> Html:
     """An element. Attributes: `class_` is class and `aria_label` aria-label; None leaves one out, "" writes it bare."""
-    written = "".join(
+    pairs = "".join(
         f" {key.rstrip('_').replace('_', '-')}" + (f'="{text(value)}"' if value else "")
         for key, value in attributes.items()
         if value is not None
     )
     if element in _VOID:
-        return Html(f"<{element}{written}>")
-    return Html(f"<{element}{written}>{join(children)}</{element}>")
+        return Html(f"<{element}{pairs}>")
+    return Html(f"<{element}{pairs}>{join(children)}</{element}>")

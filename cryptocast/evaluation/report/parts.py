@@ -5,30 +5,8 @@ from dataclasses import dataclass
 
 from cryptocast.evaluation.report.charts import DASHES, SHAPES
 from cryptocast.evaluation.report.colours import SERIES
-from cryptocast.evaluation.report.drawing import Drawer, Plot
+from cryptocast.evaluation.report.drawing import Plot, svg
 from cryptocast.evaluation.report.markup import Html, tag
-
-__all__ = [
-    "QUARTER",
-    "TILE",
-    "Cell",
-    "Section",
-    "band_legend",
-    "facts",
-    "figure",
-    "folded",
-    "grid",
-    "grouped",
-    "legend",
-    "line_legend",
-    "name",
-    "point_legend",
-    "read",
-    "small",
-    "table",
-    "tile",
-    "wide_figure",
-]
 
 TILE = 358  # a phone's width less its margins: drawn at this size, letters are as large as they say
 QUARTER = 266  # four beside each other; on a phone its letters grow by a third
@@ -47,20 +25,12 @@ _MARKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """One section of the page: its anchor, its heading and what stands under it."""
 
     anchor: str
     heading: str
     body: Html
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell of a table with a class: `off` for a number that is not as it should be, `note` for a text."""
-
-    content: str
-    class_: str
 
 
 def name(value: str) -> Html:
@@ -69,7 +39,7 @@ def name(value: str) -> Html:
 
 
 def small(value: str) -> Html:
-    """Something said in passing."""
+    """A note in smaller letters."""
     return tag("span", value, class_="small")
 
 
@@ -81,7 +51,7 @@ def read(value: str) -> Html:
 def table(
     title: str,
     head: Sequence[str],
-    rows: Sequence[Sequence[str | Cell]],
+    rows: Sequence[Sequence[str]],
     *,
     about: str = "",
     left: int = 1,
@@ -97,7 +67,7 @@ def table(
 def grouped(
     title: str,
     head: Sequence[str],
-    groups: Sequence[tuple[str, Sequence[Sequence[str | Cell]]]],
+    groups: Sequence[tuple[str, Sequence[Sequence[str]]]],
     *,
     about: str = "",
     left: int = 1,
@@ -108,41 +78,33 @@ def grouped(
     bodies = []
     for group, rows in groups:
         over = tag("tr", tag("th", name(group), scope="rowgroup", colspan=str(len(head))), class_="over")
-        lines = [tag("tr", tag("th", _content(row[0]), scope="row"), *_cells(row[1:], left - 1)) for row in rows]
+        lines = [
+            tag(
+                "tr",
+                tag("th", row[0], scope="row"),
+                *(tag("td", cell, class_="left" if i < left else None) for i, cell in enumerate(row[1:], 1)),
+            )
+            for row in rows
+        ]
         bodies.append(tag("tbody", *([over] if group else []), *lines))
-    made = tag("table", tag("thead", tag("tr", *top)), *bodies, aria_label=title)
+    whole = tag("table", tag("thead", tag("tr", *top)), *bodies, aria_label=title)
     # Stands above the box, so that it does not scroll away; the box has a focus, to be scrolled without a pointer.
     above = tag("p", f"{title}. {about}".rstrip(), class_="about")
-    box = tag("div", made, class_="scroll wrap" if wrap else "scroll", role="region", tabindex="0", aria_label=title)
+    box = tag("div", whole, class_="scroll wrap" if wrap else "scroll", role="region", tabindex="0", aria_label=title)
     return tag("div", above, box, class_="table")
 
 
-def _cells(cells: Sequence[str | Cell], left: int) -> list[Html]:
-    return [
-        tag("td", cell.content, class_=cell.class_)
-        if isinstance(cell, Cell)
-        else tag("td", cell, class_="left" if i < left else None)
-        for i, cell in enumerate(cells)
-    ]
-
-
-def _content(cell: str | Cell) -> str:
-    return cell.content if isinstance(cell, Cell) else cell
-
-
-def figure(
-    drawer: Drawer, plot: Plot, *, title: str, note: str = "", description: str, height: int = 250, width: int = TILE
-) -> Html:
+def figure(plot: Plot, *, title: str, note: str = "", description: str, height: int = 250, width: int = TILE) -> Html:
     """A chart of one column of the grid, with its caption."""
-    svg = drawer.svg(plot, title=title, description=description, width=width, height=height)
-    return tag("figure", _caption(title, note), svg)
+    drawing = svg(plot, title=title, description=description, width=width, height=height)
+    return tag("figure", _caption(title, note), drawing)
 
 
-def wide_figure(drawer: Drawer, plot: Plot, *, title: str, note: str, description: str) -> Html:
+def wide_figure(plot: Plot, *, title: str, note: str, description: str) -> Html:
     """A chart over the whole width, drawn a second time for a narrow screen, where it would shrink past reading."""
-    said = {"title": title, "description": description}
-    wide = drawer.svg(plot, width=WIDE, height=WIDE_HEIGHT, **said)
-    narrow = drawer.svg(plot, width=TILE, height=NARROW_HEIGHT, **said)
+    texts = {"title": title, "description": description}
+    wide = svg(plot, width=WIDE, height=WIDE_HEIGHT, **texts)
+    narrow = svg(plot, width=TILE, height=NARROW_HEIGHT, **texts)
     both = tag("div", wide, class_="only-wide"), tag("div", narrow, class_="only-narrow")
     return tag("figure", _caption(title, note), *both)
 
@@ -167,62 +129,52 @@ def folded(summary: str, note: str, *content: str, unfolded: bool = False) -> Ht
     return tag("details", head, *content, open="" if unfolded else None)
 
 
-def facts(said: Sequence[tuple[str, str, str]]) -> Html:
+def facts(entries: Sequence[tuple[str, str, str]]) -> Html:
     """Single numbers: what it is, the number, what it means."""
     return tag(
         "dl",
-        *(tag("div", tag("dt", what), tag("dd", value, small(means))) for what, value, means in said),
+        *(tag("div", tag("dt", what), tag("dd", value, small(means))) for what, value, means in entries),
         class_="facts",
     )
 
 
-def legend(entries: Sequence[tuple[Html, str]]) -> Html:
-    """What the marks stand for: a drawing and its name each."""
-    return tag(
-        "ul",
-        *(tag("li", _swatch(drawing), name(label)) for drawing, label in entries),
-        class_="legend",
-    )
-
-
-def _swatch(drawing: Html) -> Html:
-    return Html(f'<svg viewBox="0 0 28 14" aria-hidden="true" focusable="false">{drawing}</svg>')
+def _legend(entries: Sequence[tuple[str, str]]) -> Html:
+    """What the marks stand for: a drawing, as SVG, and its name each."""
+    items = [tag("li", Html(f'<svg viewBox="0 0 28 14" aria-hidden="true">{drawing}</svg>'), name(label))
+             for drawing, label in entries]  # fmt: skip
+    return tag("ul", *items, class_="legend")
 
 
 def point_legend(models: Sequence[str]) -> Html:
     """Colour and shape of each model, as in the charts with points."""
-    return legend([(_mark(SHAPES[i % len(SHAPES)], f"f-{_series(i)}"), model) for i, model in enumerate(models)])
+    return _legend([(_mark(SHAPES[i % len(SHAPES)], _series(i)), model) for i, model in enumerate(models)])
 
 
 def line_legend(names: Sequence[str]) -> Html:
     """Colour and dash of each curve."""
-    return legend([(_dashed(i), curve) for i, curve in enumerate(names)])
+    dashes = (" ".join(map(str, DASHES[i % len(DASHES)])) for i in range(len(names)))
+    return _legend([
+        (f'<path d="M0 7h28" stroke-width="2.5" stroke-dasharray="{dash}" stroke="var(--{_series(i)})"/>', curve)
+        for i, (dash, curve) in enumerate(zip(dashes, names, strict=True))
+    ])  # fmt: skip
 
 
 def _series(index: int) -> str:
     return SERIES[index % len(SERIES)].role
 
 
-def _mark(shape: str, class_: str) -> Html:
-    return Html(f'<g class="{class_}">{_MARKS[shape]}</g>')
+def _mark(shape: str, role: str) -> str:
+    return f'<g fill="var(--{role})">{_MARKS[shape]}</g>'
 
 
-def _dashed(index: int) -> Html:
-    dash = " ".join(str(part) for part in DASHES[index % len(DASHES)])
-    line = f'<path d="M0 7h28" fill="none" stroke-width="2.5" stroke-dasharray="{dash}" class="s-{_series(index)}"/>'
-    return Html(line)
-
-
-def band_legend(bands: Sequence[int], roles: Sequence[str], *, missed: bool) -> Html:
-    """The bands of a fan by their nominal share, the price that came, and the mark of a miss."""
+def band_legend(bands: Sequence[int], roles: Sequence[str], *, outcomes: bool) -> Html:
+    """The bands of a fan by their nominal share, and the line. outcomes: with the prices that came, misses marked."""
     entries = [
-        (Html(f'<path d="M0 1h28v12H0z" class="f-{role}"/>'), f"{band}% interval")
+        (f'<path d="M0 1h28v12H0z" fill="var(--{role})"/>', f"{band}% interval")
         for role, band in zip(roles, bands, strict=False)
     ]
-    line = (
-        '<path d="M0 7h28" fill="none" stroke-width="1.6" class="s-ink"/><circle cx="14" cy="7" r="3" class="f-ink"/>'
-    )
-    entries.append((Html(line), "what happened" if missed else "close; dot: forecast issued"))
-    if missed and bands:
-        entries.append((_mark("diamond", "f-miss"), f"outside the {bands[0]}% interval"))
-    return legend(entries)
+    line = '<path d="M0 7h28" stroke-width="1.6" stroke="var(--ink)"/><circle cx="14" cy="7" r="3" fill="var(--ink)"/>'
+    entries.append((line, "actual price" if outcomes else "close; dot: forecast issued"))
+    if outcomes and bands:
+        entries.append((_mark("diamond", "miss"), f"outside the {bands[0]}% interval"))
+    return _legend(entries)

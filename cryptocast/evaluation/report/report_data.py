@@ -6,23 +6,15 @@ does NaN in an array. Horizons are counted in bars.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.evaluation.records import BacktestRow, ConfidenceSetRecord, HonestyRecord, Placebo
 from cryptocast.evaluation.trading import Trading
 
-__all__ = ["Fan", "FoldLosses", "Importance", "Page"]
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fan:
-    """What one model said of one coin at its last origins, and what happened.
+class ForecastFan:
+    """The forecasts of one coin by one model at its last origins, and the prices that followed.
 
     closed_at, close    (m,)       the closes around those origins: time and price
     issued_at           (n,)       increasing
@@ -30,7 +22,7 @@ class Fan:
     levels              (q,)       increasing, inside (0, 1), symmetric about 0.5 for bands
     prices              (n, H, q)  quantiles
     outcome             (n, H)     price at due_at, NaN where not known
-    H counts the page's horizons. Raises ValueError for other shapes.
+    H counts the page's horizons.
     """
 
     coin: str
@@ -42,14 +34,6 @@ class Fan:
     levels: FloatArray
     prices: FloatArray
     outcome: FloatArray
-
-    def __post_init__(self) -> None:
-        n, horizons, q = self.prices.shape
-        _shape("close", self.close, self.closed_at.shape)
-        _shape("issued_at", self.issued_at, (n,))
-        _shape("due_at", self.due_at, (n, horizons))
-        _shape("outcome", self.outcome, (n, horizons))
-        _shape("levels", self.levels, (q,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +51,7 @@ class FoldLosses:
 
 
 @dataclass(frozen=True, slots=True)
-class Importance:
+class FeatureShares:
     """The features of one model and what each is worth, largest first: shares of the total."""
 
     model: str
@@ -76,7 +60,7 @@ class Importance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class ReportPage:
     """Everything that the report shows. Empty or None: that section is left out.
 
     title; coins; chosen: the model of the fans and of the coin charts; horizons in bars; bar: the noun of one bar
@@ -93,19 +77,15 @@ class Page:
     rows: tuple[BacktestRow, ...]
     honesty: tuple[HonestyRecord, ...] = ()
     confidence_sets: tuple[ConfidenceSetRecord, ...] = ()
-    fans: tuple[Fan, ...] = ()
+    fans: tuple[ForecastFan, ...] = ()
     trading: Trading | None = None
     placebo: Placebo | None = None
     folds: tuple[FoldLosses, ...] = ()
-    importance: tuple[Importance, ...] = ()
+    importance: tuple[FeatureShares, ...] = ()
     conventions: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     command: str = ""
     manifest: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        if any(fan.prices.shape[1] != len(self.horizons) for fan in self.fans):
-            raise ValueError(f"a fan has another number of horizons than the page, which has {len(self.horizons)}")
 
     @property
     def pooled(self) -> tuple[BacktestRow, ...]:
@@ -113,16 +93,11 @@ class Page:
         return tuple(row for row in self.rows if row.coin is None)
 
     @property
-    def judged(self) -> tuple[BacktestRow, ...]:
-        """Those of the models that are held against the baseline."""
+    def challengers(self) -> tuple[BacktestRow, ...]:
+        """Those of all models but the baseline."""
         return tuple(row for row in self.pooled if row.model != "baseline")
 
     @property
     def models(self) -> tuple[str, ...]:
         """Their names, references not among them."""
         return tuple(row.model for row in self.pooled)
-
-
-def _shape(name: str, values: npt.NDArray[np.generic], expected: tuple[int, ...]) -> None:
-    if values.shape != expected:
-        raise ValueError(f"{name} is {values.shape}, expected {expected}")

@@ -1,55 +1,45 @@
 """Numbers with sensible digits, and verdicts in sentences. Nothing here knows HTML."""
 
 import math
-from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from typing import Final
 
 from cryptocast.evaluation.records import SkillPart
-from cryptocast.evaluation.report.report_data import Page
+from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.verdicts import Verdict
+from cryptocast.times import EPOCH
 
-__all__ = [
-    "EPOCH",
-    "UNKNOWN",
-    "ahead",
-    "date",
-    "detail",
-    "interval",
-    "known",
-    "lead",
-    "number",
-    "percent",
-    "points",
-    "price",
-    "ratio",
-    "signed_percent",
-]
-
-UNKNOWN = "–"
-MINUS = "−"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-WORDS = ("better", "worse", "cannot tell")
+UNKNOWN: Final = "–"
+MINUS: Final = "−"
+PLACES: Final[dict[tuple[SkillPart, ...] | None, str]] = {
+    None: "",
+    ("width",): "The skill comes from the width of the intervals, not from the direction.",
+    ("direction",): "The skill comes from the direction, not from the width of the intervals.",
+    ("width", "direction"): "The skill comes from both the width of the intervals and the direction.",
+    (): "Neither width nor direction is significant on its own.",
+}
+LEAD_PLACES: Final[dict[tuple[SkillPart, ...], str]] = {
+    ("width",): " All skill comes from the width of the intervals: how far the price may move, not in which direction.",
+    ("direction",): " All skill comes from the direction.",
+}
 
 
-def known(value: float | None) -> bool:
-    """Whether there is a finite number."""
-    return value is not None and math.isfinite(value)
-
-
-def _fixed(value: float, digits: int, *, sign: bool = False) -> str:
-    written = f"{value:{'+' if sign else ''},.{digits}f}"
+def _fixed(value: float | None, digits: int, *, sign: bool = False, unit: str = "") -> str:
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = f"{value:{'+' if sign else ''},.{digits}f}"
     # What rounds to zero has no sign.
-    if not any(c in "123456789" for c in written):
-        written = written.lstrip("+-")
-    return written.replace("-", MINUS)
+    if not any(c in "123456789" for c in text):
+        text = text.lstrip("+-")
+    return text.replace("-", MINUS) + unit
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """With so many significant digits, but never fewer than the whole part has."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
     if value == 0.0:
         return "0"
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     # Six places are enough for anything but prices; a smaller number gets an exponent.
     if places > 6:
@@ -59,39 +49,35 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def price(value: float | None) -> str:
     """Four significant digits, and cents from 1,000 on."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    if value == 0.0:
-        return "0"
+    if value is None or not math.isfinite(value) or value == 0.0:
+        return number(value)
     return _fixed(value, min(18, max(0 if abs(value) >= 1e4 else 2, 3 - math.floor(math.log10(abs(value))))))
 
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share in percent."""
-    return UNKNOWN if share is None or not math.isfinite(share) else _fixed(100 * share, digits) + "%"
+    return _fixed(None if share is None else 100 * share, digits, unit="%")
 
 
 def signed_percent(share: float | None, digits: int = 1) -> str:
     """A share in percent, with a sign."""
-    return UNKNOWN if share is None or not math.isfinite(share) else _fixed(100 * share, digits, sign=True) + "%"
+    return _fixed(None if share is None else 100 * share, digits, sign=True, unit="%")
 
 
-def points(share: float | None, digits: int = 1) -> str:
+def points(share: float, digits: int = 1) -> str:
     """A share in percentage points, without a unit."""
-    return UNKNOWN if share is None or not math.isfinite(share) else _fixed(100 * share, digits)
-
-
-def interval(lower: float | None, upper: float | None, *, share: bool) -> str:
-    """`−0.4% to +2.0%`, or `0.4 to 1.9`; empty where an end is not known."""
-    if not known(lower) or not known(upper):
-        return ""
-    write = signed_percent if share else ratio
-    return f"{write(lower)} to {write(upper)}"
+    return _fixed(100 * share, digits)
 
 
 def ratio(value: float | None) -> str:
     """With two places: Sharpe ratios and probabilities."""
-    return UNKNOWN if value is None or not math.isfinite(value) else _fixed(value, 2)
+    return _fixed(value, 2)
+
+
+def interval(lower: float | None, upper: float | None, *, share: bool) -> str:
+    """`−0.4% to +2.0%`, or `0.4 to 1.9`; empty where an end is missing."""
+    ends = [(signed_percent if share else ratio)(end) for end in (lower, upper)]
+    return "" if UNKNOWN in ends else " to ".join(ends)
 
 
 def date(at: int) -> str:
@@ -106,73 +92,45 @@ def ahead(horizon: int, bar: str) -> str:
 
 
 def detail(verdict: Verdict, lies_in: tuple[SkillPart, ...] | None) -> str:
-    """What lies behind the word: how much, against what, where, and what could have been seen at all.
+    """What is behind the verdict's word: how much skill, against what, from where, and what could be detected at all.
 
-    lies_in: the parts of the skill that are significant by themselves, None where there is none to place.
+    lies_in: the parts of the skill that are significant by themselves, None where there is no skill to place.
     """
-    parts = (_how_much(verdict), _where(lies_in), _smallest(verdict), verdict.detail)
+    parts = (_how_much(verdict), PLACES[lies_in], _smallest(verdict), verdict.detail)
     return " ".join(part for part in parts if part)
 
 
 def _how_much(verdict: Verdict) -> str:
-    value = verdict.skill
-    if value is None or not math.isfinite(value):
-        return "The loss could not be compared."
-    side = "lower" if value >= 0 else "higher"
-    sure = interval(verdict.lower, verdict.upper, share=True)
-    return f"CRPS {percent(abs(value))} {side} than {verdict.against}" + (f" (skill {sure})." if sure else ".")
-
-
-def _where(lies_in: tuple[SkillPart, ...] | None) -> str:
-    match lies_in:
-        case None:
-            return ""
-        case ("width",):
-            return "The skill lies in the width, not in the direction."
-        case ("direction",):
-            return "The skill lies in the direction, not in the width."
-        case ():
-            return "Neither the width nor the direction stands out alone."
-        case _:
-            return "The skill lies in the width and the direction."
+    skill = verdict.skill
+    if skill is None or not math.isfinite(skill):
+        return "The losses could not be compared."
+    side = "lower" if skill >= 0 else "higher"
+    ends = interval(verdict.lower, verdict.upper, share=True)
+    return f"CRPS {percent(abs(skill))} {side} than {verdict.against}" + (f" (skill {ends})." if ends else ".")
 
 
 def _smallest(verdict: Verdict) -> str:
-    if not known(verdict.smallest_skill):
-        return "There are too few origins to say what could have been shown."
-    return f"This much data could have shown a skill of {percent(verdict.smallest_skill)} or more."
+    smallest = percent(verdict.smallest_skill)
+    if smallest == UNKNOWN:
+        return "There are too few origins to estimate the smallest detectable skill."
+    return f"The smallest skill detectable with this much data is {smallest}."
 
 
-def lead(page: Page) -> str:
+def lead(page: ReportPage) -> str:
     """The whole table of verdicts in one or two sentences."""
-    verdicts = [(row.model, score.horizon, score.verdict) for row in page.judged for score in row.scores]
-    total = len(verdicts)
-    if not total:
-        return "Nothing could be judged."
-    counts = {word: sum((v.word or "cannot tell") == word for _, _, v in verdicts) for word in WORDS}
-    told = [
-        f"{counts['better']} of {total} {_noun(total)} {_are(counts['better'])} better than every reference",
-        f"{counts['worse']} {_are(counts['worse'])} worse than the baseline",
-        f"for {counts['cannot tell']} the data cannot tell",
-    ]
-    better = {(model, horizon) for model, horizon, verdict in verdicts if verdict.word == "better"}
-    return f"{told[0]}, {told[1]}, and {told[2]}.{_lead_where(page, better)}"
-
-
-def _noun(count: int) -> str:
-    return "forecast (a model at a horizon)" if count == 1 else "forecasts (a model at a horizon)"
+    verdicts = [(row.model, score.horizon, score.verdict.word) for row in page.challengers for score in row.scores]
+    if not verdicts:
+        return "There are no scores."
+    better = {(model, horizon) for model, horizon, word in verdicts if word == "better"}
+    worse = sum(word == "worse" for _, _, word in verdicts)
+    places = {record.lies_in for record in page.honesty if (record.model, record.horizon) in better}
+    place = LEAD_PLACES.get(places.pop() or (), "") if len(places) == 1 else ""
+    return (
+        f"{len(better)} of {len(verdicts)} forecast{'s' * (len(verdicts) > 1)} (a model at a horizon) "
+        f"{_are(len(better))} better than every reference, {worse} {_are(worse)} worse than the baseline, and "
+        f"{len(verdicts) - len(better) - worse} cannot be told apart from them.{place}"
+    )
 
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
-
-
-def _lead_where(page: Page, better: AbstractSet[tuple[str, int]]) -> str:
-    places = {record.lies_in for record in page.honesty if (record.model, record.horizon) in better}
-    if places == {("width",)}:
-        return (
-            " What skill there is lies in the width of the intervals: in how far the price may move, not in which way."
-        )
-    if places == {("direction",)}:
-        return " What skill there is lies in the direction."
-    return ""

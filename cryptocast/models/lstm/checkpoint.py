@@ -1,29 +1,28 @@
 """What a training of `lstm` keeps after each epoch, so that one that is killed goes on and ends in the same bits."""
 
 import hashlib
-import json
 import logging
-import os
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from cryptocast.files import replace_file
 from cryptocast.models.lstm.network import Examples, plain
 
-__all__ = ["Checkpoint", "Progress"]
-
+PROGRESS: Final = "progress"  # the tensor that holds it, as the bytes of its JSON
 log = logging.getLogger(__name__)
 
 
-class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TrainingState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a training has come. losses: of the stop block, before the first epoch and after each."""
 
     epoch: int = 0
@@ -48,46 +47,25 @@ class Checkpoint:
                 digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
         return cls(folder / f"lstm-{digest.hexdigest()}.safetensors")
 
-    def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
+    def save(self, progress: TrainingState, tensors: Mapping[str, Tensor]) -> None:
         """Keep it, in place of what was kept before."""
-        if self.path is not None:
-            content = save_tensors(plain(tensors), {"progress": msgspec.json.encode(progress).decode()})
-            _write_whole(self.path, content)
+        if self.path is None:
+            return
+        note = torch.tensor(list(msgspec.json.encode(progress)), dtype=torch.uint8)
+        replace_file(self.path, save_tensors({**plain(tensors), PROGRESS: note}))
 
-    def load(self, names: Collection[str]) -> tuple[Progress, Mapping[str, Tensor]]:
+    def load(self, names: Collection[str]) -> tuple[TrainingState, Mapping[str, Tensor]]:
         """What was kept, tensors of exactly these names; the beginning and none if that is nothing that can be used."""
         if self.path is None or not self.path.is_file():
-            return Progress(), {}
+            return TrainingState(), {}
         try:
-            content = self.path.read_bytes()
-            tensors = load_tensors(content)
-            progress = msgspec.json.decode(_metadata(content)["progress"], type=Progress)
+            tensors = load_tensors(self.path.read_bytes())
+            progress = msgspec.json.decode(bytes(tensors.pop(PROGRESS).tolist()), type=TrainingState)
             if set(tensors) != set(names):
                 raise ValueError("it holds other tensors than this fit has")
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             # It would only have saved time.
             log.warning("the checkpoint %s cannot be used, training starts over: %s", self.path.name, error)
-            return Progress(), {}
+            return TrainingState(), {}
         log.info("lstm goes on behind epoch %d of %s", progress.epoch, self.path.name)
         return progress, tensors
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """All of it or nothing, also if the process or the machine stops in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _metadata(content: bytes) -> Mapping[str, str]:
-    """What stands beside the tensors of a safetensors file: 8 bytes of length, then JSON."""
-    length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length])["__metadata__"])

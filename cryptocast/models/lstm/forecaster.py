@@ -13,10 +13,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import LSTMConfig
 from cryptocast.errors import ModelError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.artefacts import from_json, require_shape, to_json
 from cryptocast.models.base import Artefacts, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.drift_ridge import LinearView
@@ -25,8 +26,6 @@ from cryptocast.models.lstm.network import Network, Shape, checked_network, plai
 from cryptocast.models.scale_model import ScaleModel, located
 from cryptocast.models.student_mixture import mixed
 from cryptocast.models.windows import look_back
-
-__all__ = ["KIND", "ROWS_AT_ONCE", "SETTINGS_FILE", "WEIGHTS_FILE", "LSTMForecaster", "read_in_parts"]
 
 KIND: Final = "lstm"
 SETTINGS_FILE: Final = "lstm.json"
@@ -37,8 +36,8 @@ ROWS_AT_ONCE: Final = 1024
 VIEW_PARTS: Final = ("view.centre", "view.spread", "view.weights")
 
 
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    horizons: tuple[int, ...]
+class _SavedNetworks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    horizons: Int64Array
     lookback: int
     patch: int
     hidden: int
@@ -47,8 +46,13 @@ class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: float
     seed: Annotated[int, Meta(ge=0)]
     epochs: int
-    shrinkage: tuple[float, ...]
+    shrinkage: FloatArray
     penalties: tuple[int, ...]  # of the view, 0 at a horizon without one
+
+    def __post_init__(self) -> None:
+        require_shape(self.shrinkage, len(self.horizons))
+        if len(self.penalties) != len(self.horizons):
+            raise ValueError("it holds other horizons than it lists")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,16 +75,19 @@ class LSTMForecaster(ScaleModel):
 
         A row without a look-back window (fewer than 20 returns since the last gap) keeps the volatility known at issue.
         """
-        moments = self._moments(rows, horizon_columns(rows.horizons, self.horizons, self.kind))
-        mixture = mixed(moments.log_scale, moments.log_scale_variance)
-        if moments.location_variance.any():
+        scale, doubt, location, location_doubt = self._moments(
+            rows, horizon_columns(rows.horizons, self.horizons, self.kind)
+        )
+        mixture = mixed(scale, doubt)
+        if location_doubt.any():
             # What is not known of the location adds to the variance.
-            mixture = replace(mixture, deviation=np.sqrt(mixture.deviation**2 + moments.location_variance))
-        return located(rows, mixture, moments.location)
+            mixture = replace(mixture, deviation=np.sqrt(mixture.deviation**2 + location_doubt))
+        return located(rows, mixture, location)
 
     def log_scale(self, rows: Matrix) -> FloatArray:
         """(n, H) log of what the volatility known at issue is multiplied by, at the fitted horizons."""
-        return self._moments(rows, np.arange(len(self.horizons))).log_scale
+        scale: FloatArray = self._moments(rows, np.arange(len(self.horizons)))[0]
+        return scale
 
     def read(self, rows: Matrix) -> Sequence[FloatArray]:
         """(n, width) for each network: what it reads in the window of each row, in the precision of its training."""
@@ -89,8 +96,8 @@ class LSTMForecaster(ScaleModel):
 
     def save(self) -> Artefacts:
         """JSON for what the networks look like, safetensors for their weights."""
-        saved = _Saved(
-            horizons=tuple(self.horizons.tolist()),
+        saved = _SavedNetworks(
+            horizons=self.horizons,
             lookback=self.settings.lookback,
             patch=self.settings.patch,
             hidden=self.settings.hidden,
@@ -99,7 +106,7 @@ class LSTMForecaster(ScaleModel):
             dropout=self.settings.dropout,
             seed=self.seed,
             epochs=self.epochs,
-            shrinkage=tuple(self.shrinkage.tolist()),
+            shrinkage=self.shrinkage,
             penalties=self.penalties,
         )
         tensors = {
@@ -110,58 +117,60 @@ class LSTMForecaster(ScaleModel):
         for index, view in enumerate(self.views):
             parts = zip(VIEW_PARTS, (view.centre, view.spread, view.weights), strict=True)
             tensors |= {f"{index}.{name}": torch.from_numpy(part) for name, part in parts}
-        return {SETTINGS_FILE: msgspec.json.encode(saved), WEIGHTS_FILE: save_tensors(plain(tensors))}
+        return {SETTINGS_FILE: to_json(saved), WEIGHTS_FILE: save_tensors(plain(tensors))}
 
     @classmethod
     def load(cls, files: Artefacts) -> Self:
         """What `save` wrote. Raises ModelError otherwise."""
+        saved = from_json(files, SETTINGS_FILE, _SavedNetworks, KIND)
+        names = ("lookback", "patch", "hidden", "members", "samples", "dropout")
         try:
-            saved = msgspec.json.decode(files[SETTINGS_FILE], type=_Saved)
-            names = ("lookback", "patch", "hidden", "members", "samples", "dropout")
             # Converted, not built, and first: numbers that no settings file may hold are refused here too.
             settings = msgspec.convert({name: getattr(saved, name) for name in names}, LSTMConfig)
             tensors = load_tensors(bytes(files[WEIGHTS_FILE]))
-            horizons = len(saved.horizons)
-            shape = Shape(horizons, saved.patch, saved.hidden)
+            shape = Shape(len(saved.horizons), saved.patch, saved.hidden)
             members = [under(tensors, f"{index}.") for index in range(saved.members)]
             foreign = set(tensors) - {f"{i}.{name}" for i, own in enumerate(members) for name in own}
-            if foreign or len(saved.shrinkage) != horizons or len(saved.penalties) != horizons:
-                raise ValueError(f"it holds {', '.join(sorted(foreign)) or 'other horizons than it lists'}")
+            if foreign:
+                raise ValueError(f"it holds {', '.join(sorted(foreign))}")
             views = tuple(_checked_view(own, shape) for own in members) if any(saved.penalties) else ()
             networks = tuple(checked_network(weights, shape) for weights in members)
         except (KeyError, ValueError, SafetensorError) as error:
             raise ModelError(f"The saved lstm cannot be read: {error}. Train it anew.") from error
         return cls(
-            horizons=np.array(saved.horizons, dtype=np.int64),
+            horizons=saved.horizons,
             settings=settings,
             seed=saved.seed,
             epochs=saved.epochs,
-            shrinkage=np.array(saved.shrinkage),
+            shrinkage=saved.shrinkage,
             penalties=saved.penalties,
             members=networks,
             views=views,
         )
 
-    def _moments(self, rows: Matrix, columns: Int64Array) -> "_Moments":
-        """Of the rows, some at a time: all dropout samples of a row are in memory."""
-        moments = _Moments.zero(len(rows), len(columns))
+    def _moments(self, rows: Matrix, columns: Int64Array) -> FloatArray:
+        """(4, n, len(columns)): mean and variance of log scale and of location; zero: no correction and no view.
+
+        Some rows at a time: all dropout samples of a row are in memory.
+        """
+        moments = np.zeros((4, len(rows), len(columns)))
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             part = slice(begin, begin + ROWS_AT_ONCE)
             with reproducible():
-                self._fill(moments.part(part), rows.rows(np.arange(len(rows))[part]), columns)
+                self._fill(moments[:, part], rows.rows(np.arange(len(rows))[part]), columns)
         return moments
 
-    def _fill(self, moments: "_Moments", rows: Matrix, columns: Int64Array) -> None:
+    def _fill(self, moments: FloatArray, rows: Matrix, columns: Int64Array) -> None:
         """Over all networks and samples, shrunk; a row without a window stays as it is."""
         windows = look_back(rows, self.settings.lookback)
         usable = np.flatnonzero(windows.usable)
         if len(usable) == 0:
             return
-        bars, known, context = window_tensors(windows, usable, torch.float64)
+        bars, present, context = window_tensors(windows, usable, torch.float64)
         scales, reads = [], []
         with torch.inference_mode():
             for network, (first, second) in zip(self.members, self._masks(), strict=True):
-                read = network.read(bars, known, context)
+                read = network.read(bars, present, context)
                 scales.append(network.log_scales(read, first, second).mean(dim=-2))  # (S, B, 2, H) -> (S, B, H)
                 reads.append(read.numpy())
             scale = torch.cat(scales)[..., columns]
@@ -171,47 +180,24 @@ class LSTMForecaster(ScaleModel):
         places = [view.location(read, columns) for view, read in zip(self.views, reads, strict=False)]
         zero = np.zeros(mean.shape)
         location, doubt = (np.mean(places, axis=0), np.var(places, axis=0)) if places else (zero, zero)
-        for target, fact in zip(moments.arrays, (mean, spread, location, doubt), strict=True):
-            target[usable] = np.round(fact, DIGITS)
+        moments[:, usable] = np.round([mean, spread, location, doubt], DIGITS)
 
     def _masks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """What dropout keeps, (S, 1, width) for each network: drawn once from the seed, the same for every row."""
         each = -(-self.settings.samples // len(self.members))
         for index, network in enumerate(self.members):
             draws = np.random.default_rng([self.seed, index])
-            kept = 1.0 - self.settings.dropout
+            keep = 1.0 - self.settings.dropout
             widths = (network.width, network.hidden)
-            first, second = (torch.from_numpy((draws.random((each, 1, w)) < kept) / kept) for w in widths)
+            first, second = (torch.from_numpy((draws.random((each, 1, w)) < keep) / keep) for w in widths)
             yield first, second
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Moments:
-    """(n, H) each: mean and variance of log scale and location. Zero: no correction and no view."""
-
-    log_scale: FloatArray
-    log_scale_variance: FloatArray
-    location: FloatArray
-    location_variance: FloatArray
-
-    @classmethod
-    def zero(cls, rows: int, horizons: int) -> Self:
-        return cls(*(np.zeros((rows, horizons)) for _ in range(4)))
-
-    @property
-    def arrays(self) -> tuple[FloatArray, ...]:
-        return self.log_scale, self.log_scale_variance, self.location, self.location_variance
-
-    def part(self, rows: slice) -> "_Moments":
-        """A view of some rows, to be filled."""
-        return _Moments(*(array[rows] for array in self.arrays))
-
-
-def read_in_parts(network: Network, bars: Tensor, known: Tensor, context: Tensor) -> FloatArray:
+def read_in_parts(network: Network, bars: Tensor, present: Tensor, context: Tensor) -> FloatArray:
     """(n, width): what a network in double precision reads, some rows at a time."""
     parts = [slice(begin, begin + ROWS_AT_ONCE) for begin in range(0, len(bars), ROWS_AT_ONCE)]
     with torch.inference_mode():
-        reads = [network.read(bars[part].double(), known[part], context[part].double()) for part in parts]
+        reads = [network.read(bars[part].double(), present[part], context[part].double()) for part in parts]
     return torch.cat(reads).numpy() if reads else np.empty((0, network.width))
 
 

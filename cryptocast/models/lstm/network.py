@@ -14,30 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cryptocast.arrays import Int64Array
 from cryptocast.config import LSTMConfig
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.models.labels import log_variance_ratio, standardised_returns
 from cryptocast.models.quantile_shape import TAIL_FREEDOM
 from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back
-
-__all__ = [
-    "Examples",
-    "Network",
-    "Shape",
-    "checked_network",
-    "device_of",
-    "dropped_out",
-    "generator_of",
-    "losses",
-    "network_of",
-    "new_network",
-    "plain",
-    "reproducible",
-    "under",
-    "window_tensors",
-]
 
 # The scale parameter of a Student t of variance 1, and the squared median of its absolute value.
 UNIT: Final = math.sqrt((TAIL_FREEDOM - 2.0) / TAIL_FREEDOM)
@@ -49,7 +32,7 @@ class Examples:
     """Tensors of n rows: bars (n, L, C), known (n, L), context (n, K), and the labels (n, H), NaN where not known."""
 
     bars: Tensor
-    known: Tensor
+    present: Tensor
     context: Tensor
     standardised: Tensor
     ratio: Tensor
@@ -61,27 +44,27 @@ class Examples:
     def labelled(cls, rows: Matrix, settings: LSTMConfig) -> Self:
         """The rows that have a window and any label, thinned evenly to at most `max_rows` of them."""
         windows = look_back(rows, settings.lookback)
-        chosen = np.flatnonzero(windows.usable & np.isfinite(rows.returns).any(axis=1)).astype(np.int64)
-        if len(chosen) > settings.max_rows:
-            chosen = chosen[np.linspace(0, len(chosen) - 1, settings.max_rows).round().astype(np.int64)]
-        labels = (standardised_returns(rows)[chosen], log_variance_ratio(rows)[chosen])
-        tensors = window_tensors(windows, chosen, torch.float32)
+        rows_used = np.flatnonzero(windows.usable & np.isfinite(rows.returns).any(axis=1)).astype(np.int64)
+        if len(rows_used) > settings.max_rows:
+            rows_used = rows_used[np.linspace(0, len(rows_used) - 1, settings.max_rows).round().astype(np.int64)]
+        labels = (standardised_returns(rows)[rows_used], log_variance_ratio(rows)[rows_used])
+        tensors = window_tensors(windows, rows_used, torch.float32)
         return cls(*tensors, *(torch.from_numpy(label.astype(np.float32)) for label in labels))
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them."""
-        return self.bars, self.known, self.context, self.standardised, self.ratio
+        return self.bars, self.present, self.context, self.standardised, self.ratio
 
     def to(self, device: torch.device) -> "Examples":
         """The same on a device."""
         return Examples(*(tensor.to(device) for tensor in self.tensors))
 
 
-def window_tensors(windows: Windows, chosen: Int64Array, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def window_tensors(windows: Windows, rows: Int64Array, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """bars, known and context of the chosen rows."""
-    bars, known, context = windows.bars[chosen], windows.known[chosen], windows.context[chosen]
-    return torch.from_numpy(bars).to(dtype), torch.from_numpy(known), torch.from_numpy(context).to(dtype)
+    bars, present, context = windows.bars[rows], windows.present[rows], windows.context[rows]
+    return torch.from_numpy(bars).to(dtype), torch.from_numpy(present), torch.from_numpy(context).to(dtype)
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,10 +91,10 @@ class Network(nn.Module):
         self.mixer = nn.Linear(self.width, shape.hidden)
         self.scale = nn.Linear(shape.hidden, 2 * shape.horizons)
 
-    def read(self, bars: Tensor, known: Tensor, context: Tensor) -> Tensor:
+    def read(self, bars: Tensor, present: Tensor, context: Tensor) -> Tensor:
         """Everything before the first dropout: the same for all samples. A patch with an unknown bar is left out."""
         n, _, channels = bars.shape
-        whole = known.view(n, -1, self.patch).all(dim=2)  # (B, L) -> (B, T)
+        whole = present.view(n, -1, self.patch).all(dim=2)  # (B, L) -> (B, T)
         patches = bars.reshape(n, -1, self.patch * channels) * whole[:, :, None]  # (B, L, C) -> (B, T, patch * C)
         states, _ = self.reader(patches)  # (B, T, patch * C) -> (B, T, 2 * hidden)
         weights = self.attention(states)[:, :, 0].masked_fill(~whole, -math.inf).softmax(dim=1)  # (B, T)
@@ -132,10 +115,10 @@ def losses(scales: Tensor, standardised: Tensor, ratio: Tensor) -> Tensor:
     the log deviation.
     """
     log_scale, log_deviation = scales[:, 0], scales[:, 1]  # (B, 2, H) -> (B, H) each
-    known, known_ratio = torch.isfinite(standardised), torch.isfinite(ratio)
+    usable, known_ratio = torch.isfinite(standardised), torch.isfinite(ratio)
     # Before the arithmetic: a NaN that is masked behind it comes back in the gradient.
-    z, half_ratio = torch.where(known, standardised, 0.0), torch.where(known_ratio, 0.5 * ratio, 0.0)
-    likelihood = _mean_where(known, _student_loss(z, log_scale))
+    z, half_ratio = torch.where(usable, standardised, 0.0), torch.where(known_ratio, 0.5 * ratio, 0.0)
+    likelihood = _mean_where(usable, _student_loss(z, log_scale))
     variance = _mean_where(known_ratio, 0.5 * (log_deviation - half_ratio) ** 2)
     return torch.stack([likelihood, variance])
 
@@ -145,9 +128,9 @@ def _student_loss(error: Tensor, log_scale: Tensor) -> Tensor:
     return log_scale + 0.5 * (TAIL_FREEDOM + 1.0) * torch.log1p(squared)
 
 
-def _mean_where(known: Tensor, loss: Tensor) -> Tensor:
+def _mean_where(usable: Tensor, loss: Tensor) -> Tensor:
     """(H,) the mean of the known rows (B, H); 0 where there are none."""
-    return (loss * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
+    return (loss * usable).sum(dim=0) / usable.sum(dim=0).clamp(min=1)
 
 
 def dropped_out(shape: tuple[int, int], dropout: float, generator: torch.Generator) -> Tensor:
@@ -194,8 +177,8 @@ def checked_network(weights: Mapping[str, Tensor], shape: Shape) -> Network:
         raise ValueError(f"its tensors are not those of a network: {', '.join(sorted(set(weights) ^ set(expected)))}")
     for name, tensor in weights.items():
         if tensor.shape != expected[name] or tensor.dtype != torch.float32 or not torch.isfinite(tensor).all():
-            found = f"{tuple(tensor.shape)} {tensor.dtype}"
-            raise ValueError(f"{name} is {found}, expected {tuple(expected[name])} torch.float32, all finite")
+            actual = f"{tuple(tensor.shape)} {tensor.dtype}"
+            raise ValueError(f"{name} is {actual}, expected {tuple(expected[name])} torch.float32, all finite")
     return network_of(weights, shape)
 
 

@@ -14,7 +14,7 @@ from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Rounds
 from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS
-from cryptocast.models.lstm.checkpoint import Checkpoint, Progress
+from cryptocast.models.lstm.checkpoint import Checkpoint, TrainingState
 from cryptocast.models.lstm.forecaster import KIND, LSTMForecaster, read_in_parts
 from cryptocast.models.lstm.network import (
     Examples,
@@ -31,8 +31,6 @@ from cryptocast.models.lstm.network import (
 )
 from cryptocast.models.scale_model import shrinkage_of
 from cryptocast.models.windows import look_back
-
-__all__ = ["LSTMLearner"]
 
 # Epochs where nobody can tell how many are too many.
 UNSTOPPED_EPOCHS: Final = 8
@@ -85,12 +83,12 @@ class LSTMLearner:
             members=networks,
             views=(),
         )
-        judged = None
+        referee = None
         if stop is not None and stopping is not None and rounds is None and settings.view:
-            judged = stop.rows(look_back(stop, settings.lookback).usable)
-        reads = (read_in_parts(network, examples.bars, examples.known, examples.context) for network in networks)
+            referee = stop.rows(look_back(stop, settings.lookback).usable)
+        reads = (read_in_parts(network, examples.bars, examples.present, examples.context) for network in networks)
         labels = examples.standardised.numpy().astype(np.float64)
-        return model.with_view(reads, labels, stop=judged, rounds=rounds, share=share)
+        return model.with_view(reads, labels, stop=referee, rounds=rounds, share=share)
 
 
 def _train(
@@ -116,14 +114,14 @@ def _train(
     members = [_Member(index, settings, shape, own, seed) for index in range(settings.members)]
     progress = _resumed(checkpoint, members)
     if block is not None and not progress.losses:
-        progress = Progress(losses=(_stop_loss(members, shape, block),))
+        progress = TrainingState(losses=(_stop_loss(members, shape, block),))
 
     def epoch(member: _Member) -> float:
         """Once over all examples in an order of its own; the mean loss."""
         generator, network = generator_of(seed, member.index, progress.epoch + 1), member.network
         total = 0.0
         for batch in torch.split(torch.randperm(len(own), generator=generator).to(device), settings.batch):
-            read = network.read(own.bars[batch], own.known[batch], own.context[batch])  # (B, L, C) -> (B, width)
+            read = network.read(own.bars[batch], own.present[batch], own.context[batch])  # (B, L, C) -> (B, width)
             first, second = (
                 dropped_out((len(batch), width), settings.dropout, generator).to(device)
                 for width in (network.width, network.hidden)
@@ -191,24 +189,26 @@ class _Member:
         self.best = under(state, "best/")
 
 
-def _resumed(checkpoint: Checkpoint, members: Sequence[_Member]) -> Progress:
+def _resumed(checkpoint: Checkpoint, members: Sequence[_Member]) -> TrainingState:
     progress, tensors = checkpoint.load({f"{m.index}/{name}" for m in members for name in m.state_names()})
     for member in members if tensors else ():
         member.restore(under(tensors, f"{member.index}/"))
     return progress
 
 
-def _judged(progress: Progress, members: Sequence[_Member], shape: Shape, stopping: Examples | None) -> Progress:
+def _judged(
+    progress: TrainingState, members: Sequence[_Member], shape: Shape, stopping: Examples | None
+) -> TrainingState:
     """Behind one more epoch. Where that is the best, its weights are the best; without a stop block the last one is."""
     epoch, stop_losses = progress.epoch + 1, progress.losses
     if stopping is not None:
         stop_losses = (*stop_losses, _stop_loss(members, shape, stopping))
         better = stop_losses[-1] < min(progress.losses)
         if not better:
-            return Progress(epoch, progress.best_epoch, stop_losses)
+            return TrainingState(epoch, progress.best_epoch, stop_losses)
     for member in members:
         member.best = _copies(member.mean)
-    return Progress(epoch, epoch, stop_losses)
+    return TrainingState(epoch, epoch, stop_losses)
 
 
 def _stop_loss(members: Sequence[_Member], shape: Shape, stopping: Examples) -> float:
@@ -219,7 +219,7 @@ def _stop_loss(members: Sequence[_Member], shape: Shape, stopping: Examples) -> 
     with torch.inference_mode():
         for member in members:
             network = network_of(member.mean, shape, dtype=torch.float32).to(device)
-            read = network.read(stopping.bars, stopping.known, stopping.context)
+            read = network.read(stopping.bars, stopping.present, stopping.context)
             scales.append(network.log_scales(read, one, one))
         return float(losses(torch.stack(scales).mean(dim=0), stopping.standardised, stopping.ratio).sum())
 

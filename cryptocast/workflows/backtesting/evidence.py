@@ -1,21 +1,17 @@
 """What a backtest leaves in the registry: evidence on its recipes, and every strategy that it tried."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, TypeAlias
 
-import msgspec
-
-from cryptocast.config import Granularity
 from cryptocast.evaluation.records import Evidence, TradingRecord, Trial
-from cryptocast.evaluation.trading import PastTrials
+from cryptocast.workflows.backtesting.run import BacktestInput
 from cryptocast.workflows.backtesting.run_folder import RunManifest
-from cryptocast.workflows.coin_pool import Pool
+from cryptocast.workflows.coin_pool import CoinPool
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import BacktestReport
-
-__all__ = ["attempt", "keep_evidence", "keep_trials", "past_trials", "trial_name"]
 
 POOL_DIGITS: Final = 12
 MOST_NAMED: Final = 300
@@ -35,7 +31,7 @@ def keep_evidence(context: Context, manifest: RunManifest, report: BacktestRepor
             kind=row.model,
             source=manifest.source,
             vs=manifest.vs,
-            granularity=msgspec.convert(manifest.granularity, Granularity),
+            granularity=manifest.granularity,
             coin=row.coin,
             coins=coins,
             start=report.start,
@@ -53,65 +49,63 @@ def keep_evidence(context: Context, manifest: RunManifest, report: BacktestRepor
     context.registry().record_evidence(rows)
 
 
-def past_trials(context: Context, pool: Pool, start: datetime, end: datetime) -> PastTrials:
+def past_trials(context: Context, pool: CoinPool, start: datetime, end: datetime) -> Mapping[str, float | None]:
     """Strategies and tunings that were evaluated before on any of these coins, alone or among others, on spans that
     overlap this one.
 
     The same attempt on much the same bars is one; on another span it is another, since a span can be chosen too.
     """
     registry = context.registry(create=False)
-    found = {
+    trials = {
         (trial.run, trial.name): trial
         for coin in pool.named
         for trial in registry.trials_on(pool.series(coin), start, end)
     }
     spans: dict[str, list[Span]] = {}
     sharpe: dict[str, float | None] = {}
-    for trial in sorted(found.values(), key=lambda one: one.at):
+    for trial in sorted(trials.values(), key=lambda one: one.at):
         name = trial_name(trial.name, trial.recipe)
-        known = spans.setdefault(name, [(start, end)])
-        number = _number_of((trial.start, trial.end), known)
+        number = _number_of((trial.start, trial.end), spans.setdefault(name, [(start, end)]))
         sharpe[f"{name}, span {number}" if number else name] = trial.sharpe
-    return PastTrials(sharpe)
+    return sharpe
 
 
-def keep_trials(
-    context: Context, pool: Pool, manifest: RunManifest, traded: TradingRecord, *, horizons: tuple[int, ...]
-) -> None:
+def keep_trials(inputs: BacktestInput, manifest: RunManifest, trading: TradingRecord) -> None:
     """Each strategy that was traded on the forecasts of this run, in a row for each of its coins."""
+    context, pool, facts = inputs.context, inputs.pool, attempt(inputs, manifest)
     rows = [
         Trial(
             run=manifest.run_id,
             at=context.wall_clock(),
             command="backtest",
             series=pool.series(coin),
-            start=traded.start,
-            end=traded.end,
-            name=f"{row.name}; {attempt(context, pool, manifest, horizons)}",
+            start=trading.start,
+            end=trading.end,
+            name=f"{row.name}; {facts}",
             recipe=None if row.model is None else recipe_of(context.config, row.model, manifest.feature_hash),
             sharpe=row.sharpe_per_bar,
-            bars=traded.bars,
+            bars=trading.bars,
             score=None,
         )
-        for row in traded.rows
+        for row in trading.rows
         if row.kind == "strategy"
         for coin in pool.named
     ]
     context.registry().record_trials(rows)
 
 
-def attempt(context: Context, pool: Pool, manifest: RunManifest, horizons: tuple[int, ...]) -> str:
+def attempt(inputs: BacktestInput, manifest: RunManifest) -> str:
     """What makes one attempt differ from another beside strategy, recipe and span: coins, walk, horizons, costs, seed.
 
     Whoever turns any of these until the figure pleases has tried that often.
     """
-    strategy, plan = context.config.strategy, manifest.plan
-    names = ",".join(sorted(pool.named))
+    strategy, plan = inputs.context.config.strategy, manifest.plan
+    names = ",".join(sorted(manifest.named))
     if len(names) > MOST_NAMED:
-        names = f"{len(pool.named)} coins {hashlib.sha256(names.encode()).hexdigest()[:POOL_DIGITS]}"
+        names = f"{len(manifest.named)} coins {hashlib.sha256(names.encode()).hexdigest()[:POOL_DIGITS]}"
     walk = " ".join(f"{key} {plan[key]}" for key in WALK if key in plan) or manifest.mode
     costs = f"{strategy.fee_bps:g}+{strategy.slippage_bps:g}/{strategy.close_only_slippage_bps:g} bps"
-    ahead = ",".join(str(horizon) for horizon in horizons)
+    ahead = ",".join(str(horizon) for horizon in manifest.horizons)
     return f"{names}; {walk}; horizons {ahead}; {costs}; at most {strategy.max_weight:g}; seed {manifest.seed}"
 
 
@@ -120,13 +114,12 @@ def trial_name(name: str, recipe: str | None) -> str:
     return name if recipe is None else f"{name} ({recipe[:12]})"
 
 
-def _number_of(span: Span, known: list[Span]) -> int:
-    """The place of the span among the known ones; a new one is added to them."""
-    for number, other in enumerate(known):
-        if _alike(span, other):
-            return number
-    known.append(span)
-    return len(known) - 1
+def _number_of(span: Span, others: list[Span]) -> int:
+    """The place of the span among the others; a new one is added to them."""
+    number = next((number for number, other in enumerate(others) if _alike(span, other)), len(others))
+    if number == len(others):
+        others.append(span)
+    return number
 
 
 def _alike(one: Span, other: Span) -> bool:

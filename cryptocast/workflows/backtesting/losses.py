@@ -10,13 +10,11 @@ import polars as pl
 from cryptocast.data.tables import read_noted, write_noted
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
-from cryptocast.evaluation.scores import Judged
-from cryptocast.registry.contest import Paired
+from cryptocast.evaluation.scores import ScoreSheet
+from cryptocast.registry.contest import LossPairs
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.scoring.quantiles import covered, interval_columns
 from cryptocast.workflows.backtesting.run_folder import RunFolder
-
-__all__ = ["INTERVALS", "keep_losses", "losses_of", "paired"]
 
 FILE: Final = "losses.parquet"
 INTERVALS: Final = (80, 95)
@@ -28,18 +26,18 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
     step: int
 
 
-def keep_losses(folder: RunFolder, judged: Judged, names: Sequence[str]) -> None:
+def keep_losses(folder: RunFolder, judgement: ScoreSheet, names: Sequence[str]) -> None:
     """A row for each (coin, origin, horizon, model): its CRPS relative to the price at issue, and which intervals held.
 
     Origins without an outcome are left out. DataError when the disk refuses.
     """
-    parts = [_part(judged, name, column) for name in names for column in range(len(judged.rows.horizons))]
-    write_noted(pl.concat(parts), folder.path / FILE, msgspec.json.encode(_Note(step=judged.step)))
+    parts = [_part(judgement, name, column) for name in names for column in range(len(judgement.rows.horizons))]
+    write_noted(pl.concat(parts), folder.path / FILE, msgspec.json.encode(_Note(step=judgement.step)))
 
 
-def _part(judged: Judged, name: str, column: int) -> pl.DataFrame:
-    keep = judged.scored[:, column]
-    forecast, returns = judged.forecasts[name], judged.rows.returns[keep, column]
+def _part(judgement: ScoreSheet, name: str, column: int) -> pl.DataFrame:
+    keep = judgement.scored[:, column]
+    forecast, returns = judgement.forecasts[name], judgement.rows.returns[keep, column]
     hits = {}
     for percent in INTERVALS:
         lower, upper = interval_columns(forecast.levels, percent)
@@ -48,10 +46,10 @@ def _part(judged: Judged, name: str, column: int) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "model": [name] * int(keep.sum()),
-            "coin": judged.rows.coin_names[keep],
-            "issued_at": judged.rows.issued_at[keep],
-            "horizon": np.full(int(keep.sum()), int(judged.rows.horizons[column]), dtype=np.int64),
-            "crps": judged.losses[name][keep, column],
+            "coin": judgement.rows.coin_names[keep],
+            "issued_at": judgement.rows.issued_at[keep],
+            "horizon": np.full(int(keep.sum()), int(judgement.rows.horizons[column]), dtype=np.int64),
+            "crps": judgement.losses[name][keep, column],
             **hits,
         },
         schema_overrides={"model": pl.String, "coin": pl.String},
@@ -64,12 +62,12 @@ def losses_of(folder: RunFolder, evidence: Evidence) -> tuple[pl.DataFrame, int]
     DataError if the run has kept none, or if they are not those that the evidence was counted from.
     """
     path = folder.path / FILE
-    found = read_noted(path)
-    if found is None:
+    table = read_noted(path)
+    if table is None:
         raise DataError(
             f"run {folder.run_id} has kept no losses by origin; repeat it: cryptocast rerun {folder.run_id}"
         )
-    frame, note = found
+    frame, note = table
     try:
         step = msgspec.json.decode(note, type=_Note).step
         own = frame.filter(pl.col("model") == evidence.kind).select(*SAME, "crps", *(f"in_{p}" for p in INTERVALS))
@@ -85,15 +83,17 @@ def _check(own: pl.DataFrame, evidence: Evidence) -> None:
         part = own.filter(pl.col("horizon") == score.horizon)
         losses = part["crps"].to_numpy().astype(np.float64)
         mean = float(mean_by_date(losses, part["issued_at"].to_numpy())[1].mean()) if part.height else float("nan")
-        told = score.crps.get(evidence.kind, float("nan"))
-        if part.height != score.n or not abs(mean - told) <= ROUNDING * abs(told):
+        recorded = score.crps.get(evidence.kind, float("nan"))
+        if part.height != score.n or not abs(mean - recorded) <= ROUNDING * abs(recorded):
             raise DataError(
                 f"the losses that run {evidence.run} has kept are not those of its evidence ({part.height} forecasts "
                 f"{score.horizon} bars ahead, not {score.n}): they were changed; repeat the backtest"
             )
 
 
-def paired(challenger: pl.DataFrame, production: pl.DataFrame, horizons: Sequence[int], *, step: int) -> list[Paired]:
+def paired(
+    challenger: pl.DataFrame, production: pl.DataFrame, horizons: Sequence[int], *, step: int
+) -> list[LossPairs]:
     """Both on the origins that they share, horizon by horizon, in order of issue."""
     both = challenger.join(production, on=SAME, how="inner", suffix="_production").sort("issued_at", "coin")
     pairs = []
@@ -104,7 +104,7 @@ def paired(challenger: pl.DataFrame, production: pl.DataFrame, horizons: Sequenc
             for percent in INTERVALS
         }
         pairs.append(
-            Paired(
+            LossPairs(
                 horizon=horizon,
                 step=step,
                 dates=part["issued_at"].to_numpy().astype(np.int64),

@@ -5,10 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from cryptocast.features.matrix import FloatArray
-from cryptocast.folds import Int64Array
-
-__all__ = ["shuffled"]
+from cryptocast.arrays import FloatArray, Int64Array
 
 
 def shuffled(
@@ -40,14 +37,14 @@ def _order(frame: pl.DataFrame, starts: Int64Array, block_us: int, ranks: Sequen
 def _reordered(frame: pl.DataFrame, order: Int64Array) -> pl.DataFrame:
     close = frame["close"].to_numpy()
     steps = np.concatenate([[0.0], np.log(close[order] / close[order - 1])])
-    made = close[0] * np.exp(np.cumsum(steps))
-    columns: dict[str, FloatArray] = {"close": made}
+    path = close[0] * np.exp(np.cumsum(steps))
+    columns: dict[str, FloatArray] = {"close": path}
     for name in ("open", "high", "low"):
         values = frame[name].to_numpy()
-        columns[name] = np.concatenate([values[:1], made[:-1] * values[order] / close[order - 1]])
+        columns[name] = np.concatenate([values[:1], path[:-1] * values[order] / close[order - 1]])
     at = pl.Series(np.concatenate([[0], order]))
     carried = [frame[name].gather(at) for name in ("volume", "range_known")]
-    cap = (frame["market_cap"] / frame["close"]).gather(at) * pl.Series(made)
+    cap = (frame["market_cap"] / frame["close"]).gather(at) * pl.Series(path)
     return frame.with_columns(
         *(pl.Series(name, values) for name, values in columns.items()), *carried, cap.alias("market_cap")
     )

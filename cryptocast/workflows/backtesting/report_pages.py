@@ -11,15 +11,15 @@ import numpy as np
 
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
-from cryptocast.evaluation.report import Fan, FoldLosses, Importance, Page, picture, render
+from cryptocast.evaluation.report import FeatureShares, FoldLosses, picture, render
+from cryptocast.evaluation.report.report_data import ForecastFan, ReportPage
 from cryptocast.evaluation.trading import Trading
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import find_rounds
-from cryptocast.workflows.backtesting.outcome import Outcome, Prepared
+from cryptocast.times import as_microseconds
+from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.reports import BacktestReport
-
-__all__ = ["page_of", "write_pages"]
 
 log = logging.getLogger(__name__)
 
@@ -29,39 +29,43 @@ CLOSES_BEFORE: Final = 60
 NOUNS: Final = {"daily": "day", "hourly": "hour"}
 
 
-def write_pages(shown: Page, report: Path | None, plot: Path | None) -> None:
+def write_pages(page: ReportPage, report: Path | None, plot: Path | None) -> None:
     """The page as HTML and its picture as PNG, where asked for. DataError when the disk refuses."""
     try:
         if report is not None:
-            write_atomically(report, render(shown).encode(), own=False)
+            write_atomically(report, render(page).encode(), own=False)
         if plot is not None:
-            write_atomically(plot, picture(shown), own=False)
+            write_atomically(plot, picture(page), own=False)
     except OSError as error:
         raise DataError(f"The report cannot be written: {error}. Name another file.") from error
 
 
 def page_of(
-    prepared: Prepared, outcome: Outcome, report: BacktestReport, traded: Trading | None, manifest: RunManifest
-) -> Page:
+    inputs: BacktestInput,
+    outcome: BacktestOutcome,
+    report: BacktestReport,
+    trading: Trading | None,
+    manifest: RunManifest,
+) -> ReportPage:
     """The page of the named coins."""
-    chosen = _chosen(report)
-    coins = prepared.pool.named
-    return Page(
+    model = _best_model(report)
+    coins = inputs.pool.named
+    return ReportPage(
         title=f"{report.mode.capitalize()} of {', '.join(coins)} in {report.vs.upper()}",
         coins=coins,
-        chosen=chosen,
-        horizons=prepared.horizons,
+        chosen=model,
+        horizons=inputs.rows.horizons,
         bar=NOUNS[report.granularity],
         start=_us(report.start),
         end=_us(report.end),
         rows=report.rows,
         honesty=report.honesty,
         confidence_sets=report.confidence_sets,
-        fans=tuple(_fans(prepared, outcome, chosen)),
-        trading=traded,
+        fans=tuple(_fans(inputs, outcome, model)),
+        trading=trading,
         placebo=report.placebo,
-        folds=tuple(_folds(prepared, outcome)),
-        importance=tuple(_importance(prepared, outcome)),
+        folds=tuple(_folds(inputs, outcome)),
+        importance=tuple(_importance(inputs, outcome)),
         conventions=report.conventions,
         left_out=tuple((error.coin, error.error) for error in report.left_out),
         command=f"cryptocast rerun {report.run}",
@@ -70,10 +74,10 @@ def page_of(
 
 
 def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
+    return as_microseconds(moment)
 
 
-def _chosen(report: BacktestReport) -> str:
+def _best_model(report: BacktestReport) -> str:
     """The model with the lowest loss over all horizons, for the charts that show one."""
     pooled = {row.model: row for row in report.rows if row.coin is None}
     losses = {
@@ -83,11 +87,11 @@ def _chosen(report: BacktestReport) -> str:
     return min(losses, key=lambda name: losses[name])
 
 
-def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[Fan]:
+def _fans(inputs: BacktestInput, outcome: BacktestOutcome, model: str) -> Iterator[ForecastFan]:
     """The last origins of each coin whose outcomes are known."""
-    rows, made = outcome.judged.rows, outcome.judged.forecasts[chosen]
+    rows, forecast = outcome.judgement.rows, outcome.judgement.forecasts[model]
     panel, bar = rows.panel, rows.bar_us
-    for coin in prepared.pool.named:
+    for coin in inputs.pool.named:
         own = np.flatnonzero(rows.coin_names == coin)[-FAN_ORIGINS:]
         if len(own) == 0:
             continue
@@ -95,28 +99,28 @@ def _fans(prepared: Prepared, outcome: Outcome, chosen: str) -> Iterator[Fan]:
         begin, end = int(panel.start[index]), int(panel.start[index + 1])
         first = max(begin, int(rows.position[own[0]]) - CLOSES_BEFORE)
         closes = np.exp(panel.log_close[first:end])
-        known = np.isfinite(closes)
-        yield Fan(
+        there = np.isfinite(closes)
+        yield ForecastFan(
             coin=coin,
-            model=chosen,
-            closed_at=panel.close_time[first:end][known],
-            close=closes[known],
+            model=model,
+            closed_at=panel.close_time[first:end][there],
+            close=closes[there],
             issued_at=rows.issued_at[own],
             due_at=rows.issued_at[own, None] + rows.horizons[None, :] * bar,
-            levels=made.levels,
-            prices=made.prices()[own],
+            levels=forecast.levels,
+            prices=forecast.prices()[own],
             outcome=rows.price[own, None] * np.exp(rows.returns[own]),
         )
 
 
-def _folds(prepared: Prepared, outcome: Outcome) -> Iterator[FoldLosses]:
-    issued, first = outcome.judged.rows.issued_at, int(prepared.matrix.issued_at.min())
-    window = prepared.plan.window * prepared.matrix.bar_us if prepared.plan is not None else 0
+def _folds(inputs: BacktestInput, outcome: BacktestOutcome) -> Iterator[FoldLosses]:
+    issued, first = outcome.judgement.rows.issued_at, int(inputs.rows.matrix.issued_at.min())
+    window = inputs.plan.window * inputs.rows.matrix.bar_us if inputs.plan is not None else 0
     for fold in outcome.folds:
         inside = outcome.fold == fold.index
         losses = {
             name: float(np.nanmean(loss[inside])) if np.isfinite(loss[inside]).any() else None
-            for name, loss in outcome.judged.losses.items()
+            for name, loss in outcome.judgement.losses.items()
         }
         yield FoldLosses(
             number=fold.index + 1,
@@ -130,26 +134,26 @@ def _folds(prepared: Prepared, outcome: Outcome) -> Iterator[FoldLosses]:
         )
 
 
-def _importance(prepared: Prepared, outcome: Outcome) -> Iterator[Importance]:
+def _importance(inputs: BacktestInput, outcome: BacktestOutcome) -> Iterator[FeatureShares]:
     """What the trees of the last refit lean on: made once more, since a walk keeps forecasts and no models."""
     from cryptocast.models.boosting import LightGBMForecaster  # loads LightGBM
 
-    learner, plan, matrix = prepared.models.learners.get(TREES), prepared.plan, prepared.matrix
+    learner, plan, matrix = inputs.models.learners.get(TREES), inputs.plan, inputs.rows.matrix
     if learner is None:
         return
     embargo, window = (0, 0) if plan is None else (plan.embargo * matrix.bar_us, plan.window * matrix.bar_us)
     known_at = outcome.folds[-1].refit_at - embargo
-    known = matrix.known_at(known_at)
-    known = known.rows(known.issued_at > known_at - window) if window else known
-    seed, run = prepared.context.config.train.seed, FitRun(threads=prepared.context.config.train.threads or 1)
+    rows = matrix.known_at(known_at)
+    rows = rows.rows(rows.issued_at > known_at - window) if window else rows
+    seed, run = inputs.context.config.train.seed, FitRun(threads=inputs.context.config.train.threads or 1)
     try:
-        rounds = find_rounds(learner, known, seed=seed, run=run)
-        model = learner.fit(known, stop=None, rounds=rounds, seed=seed, run=run)
+        rounds = find_rounds(learner, rows, seed=seed, run=run)
+        model = learner.fit(rows, stop=None, rounds=rounds, seed=seed, run=run)
     except DataError as error:
         log.warning("no feature importance: %s", error)
         return
     if isinstance(model, LightGBMForecaster) and any(booster is not None for booster in model.boosters):
-        yield Importance(TREES, tuple(model.importance().items()), "share of the total gain, last refit")
+        yield FeatureShares(TREES, tuple(model.importance().items()), "share of the total gain, last refit")
 
 
 def _facts(manifest: RunManifest) -> Iterator[tuple[str, str]]:

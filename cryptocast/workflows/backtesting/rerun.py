@@ -8,23 +8,21 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.config import Config
 from cryptocast.errors import DataError, ModelError
-from cryptocast.evaluation.plan import Plan
+from cryptocast.evaluation.plan import WalkPlan
 from cryptocast.kinds import LIBRARIES
 from cryptocast.workflows.auxiliary_history import help_for
-from cryptocast.workflows.backtesting.backtest import carry_out, report_of, scored_part
 from cryptocast.workflows.backtesting.contenders import contenders
-from cryptocast.workflows.backtesting.outcome import Prepared
+from cryptocast.workflows.backtesting.report import report_of
+from cryptocast.workflows.backtesting.run import BacktestInput, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunManifest, digest_of, read_manifest
-from cryptocast.workflows.coin_pool import Pool, feature_table, gather, matrix_of
+from cryptocast.workflows.coin_pool import CoinPool, choice_of, gather, pool_rows
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.environment import code_version, library_versions
 from cryptocast.workflows.feature_sets import feature_set
 from cryptocast.workflows.reports import BacktestReport
-
-__all__ = ["ModelComparison", "RerunReport", "rerun"]
 
 
 class ModelComparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +61,10 @@ def rerun(context: Context, path: Path, *, engine: Engine | None = None) -> Reru
     if recorded is None:
         raise DataError(f"The run {folder.run_id} has not ended, so there is nothing to compare with. Run it again.")
     began = time.perf_counter()
-    prepared = _as_recorded(context, manifest)
-    outcome = carry_out(prepared, None, engine or Engine())
-    report = report_of(prepared, scored_part(prepared, outcome), folder.run_id, (), seconds=time.perf_counter() - began)
-    digests = digest_of(outcome.judged.forecasts)
+    inputs = _as_recorded(context, manifest)
+    outcome = carry_out(inputs, None, engine or Engine())
+    report = report_of(inputs, scored_part(inputs, outcome), folder.run_id, (), seconds=time.perf_counter() - began)
+    digests = digest_of(outcome.judgement.forecasts)
     models = tuple(
         ModelComparison(
             model=name,
@@ -85,7 +83,7 @@ def rerun(context: Context, path: Path, *, engine: Engine | None = None) -> Reru
     )
 
 
-def _as_recorded(context: Context, manifest: RunManifest) -> Prepared:
+def _as_recorded(context: Context, manifest: RunManifest) -> BacktestInput:
     config = _settings(context.config, manifest)
     context = replace(context, config=config)
     features = feature_set(config)
@@ -95,10 +93,10 @@ def _as_recorded(context: Context, manifest: RunManifest) -> Prepared:
             " of [features]), so it cannot be repeated. Run the backtest anew."
         )
     pool = _pool(context, manifest)
-    matrix = matrix_of(feature_table(pool, features.features), pool, manifest.horizons, features.names)
-    models = contenders(context, manifest.models, help_for(context, pool, features, manifest.horizons).rows)
-    plan = Plan(**manifest.plan) if manifest.plan else None
-    return Prepared(context, _asked(manifest), pool, features, matrix, models, manifest.horizons, plan)
+    extra = help_for(context, pool, features, manifest.horizons)
+    models = contenders(config, manifest.models).learning_from(extra.rows)
+    plan = WalkPlan(**manifest.plan) if manifest.plan else None
+    return BacktestInput(context, pool_rows(pool, features, manifest.horizons), models, plan)
 
 
 def _settings(config: Config, manifest: RunManifest) -> Config:
@@ -110,44 +108,39 @@ def _settings(config: Config, manifest: RunManifest) -> Config:
     return msgspec.structs.replace(config, **sections)
 
 
-def _asked(manifest: RunManifest) -> Resolved:
-    return Resolved(
+def _pool(context: Context, manifest: RunManifest) -> CoinPool:
+    """The same bars: as they are now up to the last one of then, or as the store knew them then."""
+    order = [coin.coin for coin in manifest.coins]
+    request = Resolved(
         coins=manifest.named,
-        source=msgspec.convert(manifest.source, SourceChoice),
+        source=choice_of(manifest.source),
         vs=manifest.vs,
-        granularity=msgspec.convert(manifest.granularity, Granularity),
+        granularity=manifest.granularity,
         now=max(coin.last for coin in manifest.coins),
     )
-
-
-def _pool(context: Context, manifest: RunManifest) -> Pool:
-    """The same bars: as they are now up to the last one of then, or as the store knew them then."""
-    asked = _asked(manifest)
-    known_then = replace(asked, as_of=manifest.created_at)
     wrong = ""
-    for attempt in (asked, known_then):
+    for bars in (request, replace(request, as_of=manifest.created_at)):
         try:
-            (pool,) = gather(context, attempt, pool=[coin.coin for coin in manifest.coins], fetch_allowed=False)
+            (pool,) = gather(context, bars, pool=order, fetch_allowed=False)
         except DataError as error:
             wrong = str(error)
             continue
         wrong = _first_difference(pool, manifest)
         if not wrong:
-            order = [coin.coin for coin in manifest.coins]
             return replace(pool, bars={coin: pool.bars[coin] for coin in order}, named=manifest.named)
     raise DataError(f"The run {manifest.run_id} cannot be repeated: {wrong}")
 
 
-def _first_difference(pool: Pool, manifest: RunManifest) -> str:
+def _first_difference(pool: CoinPool, manifest: RunManifest) -> str:
     for coin in manifest.coins:
         bars = pool.bars.get(coin.coin)
         if bars is None:
             return f"there are no candles of {coin.coin} from {manifest.source} any more."
-        found = bars.candles.provenance.content_hash
-        if found != coin.content_hash:
+        facts = bars.candles.provenance
+        if facts.content_hash != coin.content_hash:
             return (
-                f"the candles of {coin.coin} are not those of then: {bars.candles.provenance.rows} bars with hash "
-                f"{found[:12]}, recorded are {coin.rows} with {coin.content_hash[:12]}."
+                f"the candles of {coin.coin} are not those of then: {facts.rows} bars with hash "
+                f"{facts.content_hash[:12]}, recorded are {coin.rows} with {coin.content_hash[:12]}."
             )
     return ""
 
@@ -164,13 +157,10 @@ def _difference(then: BacktestReport, now: BacktestReport, model: str) -> float:
 
 def _surroundings(manifest: RunManifest) -> tuple[str, ...]:
     """What is not as it was, of that which should not matter, and may."""
-    found = []
-    if manifest.code_version != code_version():
-        found.append(f"code {manifest.code_version}, now {code_version()}")
     libraries = library_versions(LIBRARIES)
-    found += [
-        f"{name} {version}, now {libraries.get(name, 'not installed')}"
-        for name, version in manifest.libraries.items()
-        if libraries.get(name) != version
-    ]
-    return tuple(found)
+    then, now = {"code": manifest.code_version, **manifest.libraries}, {"code": code_version(), **libraries}
+    return tuple(
+        f"{name} {version}, now {now.get(name, 'not installed')}"
+        for name, version in then.items()
+        if now.get(name) != version
+    )

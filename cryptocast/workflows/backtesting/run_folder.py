@@ -16,32 +16,21 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from cryptocast.config import Config
+from cryptocast.arrays import Int64Array
+from cryptocast.config import Config, Granularity
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import read_noted, write_noted
 from cryptocast.errors import DataError, ModelError
-from cryptocast.evaluation.plan import Block, Plan
+from cryptocast.evaluation.plan import Block
 from cryptocast.evaluation.stored import read_stored
-from cryptocast.evaluation.walk_forward import Raw
+from cryptocast.evaluation.walk_forward import RawForecasts
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.kinds import KINDS
 from cryptocast.models.base import Forecast, Rounds
+from cryptocast.registry import CoinData
 from cryptocast.registry.references import nearest
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.reports import BacktestReport
-
-__all__ = [
-    "RUNS",
-    "CoinSpan",
-    "RunFolder",
-    "RunManifest",
-    "RunResult",
-    "deciding_settings",
-    "digest_of",
-    "plan_facts",
-    "read_manifest",
-]
 
 log = logging.getLogger(__name__)
 
@@ -65,25 +54,9 @@ Q: Final = tuple(f"q{level:.3f}" for level in LEVELS.tolist())
 
 # What a file may be that a disk has damaged: no table, or one that says impossible things.
 DAMAGE: Final = (
-    DataError,
-    ModelError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    msgspec.MsgspecError,
-    pl.exceptions.PolarsError,
+    *(DataError, ModelError, ValueError, LookupError, TypeError, AttributeError),
+    *(msgspec.MsgspecError, pl.exceptions.PolarsError),
 )
-
-
-class CoinSpan(msgspec.Struct, frozen=True, kw_only=True):
-    """The candles of one coin that a run rests on."""
-
-    coin: str
-    rows: int
-    first: datetime
-    last: datetime
-    content_hash: str
 
 
 class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +66,12 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     source: str
     vs: str
-    granularity: str
+    granularity: Granularity
     named: tuple[str, ...]
-    coins: tuple[CoinSpan, ...]  # the pool, named coins first
+    coins: tuple[CoinData, ...]  # the pool, named coins first
     models: tuple[str, ...]
     horizons: tuple[int, ...]
-    plan: Mapping[str, int]  # of Plan, microseconds and bars; empty for a hold-out
+    plan: Mapping[str, int]  # of WalkPlan, microseconds and bars; empty for a hold-out
     settings: Mapping[str, Any]  # the sections that decide the numbers
     feature_hash: str
     seed: int
@@ -111,8 +84,8 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def run_id(self) -> str:
         """The same for the same question on the same data by the same code."""
-        asked = {name: value for name, value in msgspec.to_builtins(self).items() if name != "created_at"}
-        return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()[:ID_DIGITS]
+        question = {name: value for name, value in msgspec.to_builtins(self).items() if name != "created_at"}
+        return hashlib.sha256(msgspec.json.encode(question, order="sorted")).hexdigest()[:ID_DIGITS]
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,12 +116,12 @@ class RunFolder:
         """Its name."""
         return self.path.name
 
-    def load(self, block: Block, matrix: Matrix) -> Raw | None:
+    def load(self, block: Block, matrix: Matrix) -> RawForecasts | None:
         """The raw forecasts of a block as they were kept; None if there are none, or none that can be read."""
         path = self._block(block)
         try:
-            found = read_noted(path)
-            raw = None if found is None else _raw(*found, matrix)
+            table = read_noted(path)
+            raw = None if table is None else _raw(*table, matrix)
         except DAMAGE as error:
             log.warning("block %s of the run %s is made anew: %s", path.stem, self.run_id, error)
             return None
@@ -157,7 +130,7 @@ class RunFolder:
             return None
         return raw
 
-    def save(self, block: Block, raw: Raw) -> None:
+    def save(self, block: Block, raw: RawForecasts) -> None:
         """Keep them."""
         note = msgspec.json.encode({"rounds": dict(raw.rounds), "rows": raw.row.tolist()})
         self.keep_manifest()
@@ -166,7 +139,7 @@ class RunFolder:
     def keep_manifest(self) -> None:
         """Write the manifest, unless one is there that can be read. DataError when the disk refuses."""
         if self.manifest is not None and not self._has_manifest():
-            self._write(MANIFEST, msgspec.json.format(msgspec.json.encode(self.manifest)))
+            write_atomically(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(self.manifest)))
 
     def kept_folds(self) -> int:
         """How many refits are there already, and whole."""
@@ -185,7 +158,7 @@ class RunFolder:
     def keep_result(self, result: "RunResult") -> None:
         """What came out."""
         self.keep_manifest()
-        self._write(RESULT, msgspec.json.format(msgspec.json.encode(result)))
+        write_atomically(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result)))
 
     def result(self) -> "RunResult | None":
         """What came out; None while the run has not ended."""
@@ -205,9 +178,6 @@ class RunFolder:
 
     def _block(self, block: Block) -> Path:
         return self.path / BLOCKS / f"{'before' if block.index < 0 else 'fold'}-{abs(block.index):04d}.parquet"
-
-    def _write(self, name: str, content: bytes) -> None:
-        write_atomically(self.path / name, content)
 
 
 def deciding_settings(config: Config) -> dict[str, Any]:
@@ -237,9 +207,9 @@ def read_manifest(path: Path, store: Path) -> tuple[RunManifest, RunFolder]:
 def _known(name: str, store: Path) -> str:
     """The runs that there are, the nearest by name first."""
     newest = sorted((store / RUNS).glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    known = [file.parent.name for file in newest]
-    close = nearest(name, known)
-    there = f"There are, newest first: {', '.join(known[:5])}." if known else "Record one: cryptocast backtest."
+    names = [file.parent.name for file in newest]
+    close = nearest(name, names)
+    there = f"There are, newest first: {', '.join(names[:5])}." if names else "Record one: cryptocast backtest."
     return f"Did you mean {close}? {there}" if close else there
 
 
@@ -251,12 +221,7 @@ def digest_of(forecasts: Mapping[str, Forecast]) -> dict[str, str]:
     }
 
 
-def plan_facts(plan: Plan) -> dict[str, int]:
-    """The plan as the manifest holds it."""
-    return {name: int(getattr(plan, name)) for name in Plan.__slots__}
-
-
-def _table(raw: Raw) -> pl.DataFrame:
+def _table(raw: RawForecasts) -> pl.DataFrame:
     parts = []
     for name, forecast in raw.forecasts.items():
         h = len(forecast.horizons)
@@ -282,7 +247,7 @@ def _rows_of(block: Block, matrix: Matrix) -> Int64Array:
     return np.flatnonzero((matrix.issued_at >= block.begin) & (matrix.issued_at < block.end)).astype(np.int64)
 
 
-def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> Raw:
+def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> RawForecasts:
     facts = msgspec.json.decode(note)
     row = np.array(facts["rows"], dtype=np.int64)
     rows = matrix.rows(row)  # an index that is out of bounds is refused here
@@ -299,4 +264,4 @@ def _raw(frame: pl.DataFrame, note: bytes, matrix: Matrix) -> Raw:
             volatility=part["volatility"].to_numpy().reshape(shape),
             p_up=part["p_up"].to_numpy().reshape(shape),
         )
-    return Raw(row, forecasts, msgspec.convert(facts["rounds"], dict[str, Rounds]))
+    return RawForecasts(row, forecasts, msgspec.convert(facts["rounds"], dict[str, Rounds]))

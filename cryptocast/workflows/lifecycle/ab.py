@@ -14,31 +14,21 @@ from cryptocast.registry import (
     AbEvent,
     AbTest,
     Contest,
-    Paired,
     Registry,
-    Side,
     Version,
     VersionKey,
-    contest,
-    side_of,
 )
+from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.workflows.lifecycle.compare import contest_verdict
 from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs
-from cryptocast.workflows.reports import Verdict
-
-__all__ = ["AbReport", "AbRow", "ab_conclude", "ab_start", "ab_status", "ab_stop", "running_test", "served_side"]
+from cryptocast.workflows.reports import KeyRow, Verdict
 
 
-class AbRow(msgspec.Struct, frozen=True, kw_only=True):
+class AbRow(KeyRow, frozen=True, kw_only=True):
     """One test. contest: the challenger against production on the bars that both forecast, also if few asked."""
 
     test: str
-    coin: str
-    kind: str
-    source: str
-    vs: str
-    granularity: str
     production: int
     challenger: int
     share: float
@@ -64,15 +54,6 @@ class AbReport(msgspec.Struct, frozen=True, kw_only=True):
 def running_test(registry: Registry, key: VersionKey) -> AbTest | None:
     """The test of a key that is running; None: there is none."""
     return next((test for test in registry.ab_tests(key) if test.end is None), None)
-
-
-def served_side(registry: Registry, key: VersionKey, client: str) -> tuple[Side, int] | None:
-    """Which side of a running test answers a client, and its version; None: no test is running."""
-    test = running_test(registry, key)
-    if test is None:
-        return None
-    side = side_of(test.start.test, test.start.share, client)
-    return side, test.start.challenger if side == "challenger" else test.start.production
 
 
 def ab_start(
@@ -107,11 +88,7 @@ def ab_start(
     event = AbEvent(
         test=hashlib.sha256(identity.encode()).hexdigest()[:16],
         event="start",
-        coin=key.coin,
-        source=key.source,
-        vs=key.vs,
-        granularity=key.granularity,
-        kind=key.kind,
+        **key.facts(),
         production=production.number,
         challenger=other.number,
         share=share,
@@ -141,10 +118,9 @@ def ab_conclude(config: Config, registry: Registry, key: VersionKey, *, who: str
     Where the gate refuses, production stays and the test is over.
     """
     test = _running(registry, key)
+    bars = msgspec.structs.replace(config.data, vs=key.vs, granularity=key.granularity)
     report = promote(
-        msgspec.structs.replace(
-            config, data=msgspec.structs.replace(config.data, vs=key.vs, granularity=key.granularity)
-        ),
+        msgspec.structs.replace(config, data=bars),
         registry,
         coin=key.coin,
         kind=key.kind,
@@ -173,28 +149,24 @@ def _running(registry: Registry, key: VersionKey) -> AbTest:
 
 def _version(registry: Registry, key: VersionKey, number: int | None) -> Version:
     if number is not None:
-        return registry.get(
-            f"{key.coin}/{key.kind}:{number}", source=key.source, vs=key.vs, granularity=key.granularity
-        )
-    found = registry.alias(key, CHALLENGER)
-    if found is None:
+        return registry.version(key, number)
+    challenger = registry.alias(key, CHALLENGER)
+    if challenger is None:
         raise RegistryError(f"{key} has no challenger. Train one: cryptocast train {key.coin} --model {key.kind}.")
-    return found
+    return challenger
 
 
 def _row(config: Config, registry: Registry, test: AbTest) -> AbRow:
     start, end = test.start, test.end
-    key = start.key
     pairs = _pairs(registry, test)
     bars = max((int(pair.dates.size) for pair in pairs), default=0)
-    found = contest(pairs, config.gate, rests_on=f"{bars} live bars of both") if pairs else None
+    outcome = contest(pairs, config.gate, rests_on=f"{bars} live bars of both") if pairs else None
+    verdict = contest_verdict(outcome, "production", config.gate)
+    if verdict.word == "better" and bars < config.gate.min_live:  # better only on as many bars as the gate wants
+        verdict = msgspec.structs.replace(verdict, word="cannot tell")
     return AbRow(
+        **start.key.facts(),
         test=start.test,
-        coin=key.coin,
-        kind=key.kind,
-        source=key.source,
-        vs=key.vs,
-        granularity=key.granularity,
         production=start.production,
         challenger=start.challenger,
         share=start.share,
@@ -205,22 +177,15 @@ def _row(config: Config, registry: Registry, test: AbTest) -> AbRow:
         ended_as=None if end is None or end.event == "start" else end.event,
         why="" if end is None else end.why,
         bars=bars,
-        contest=found,
-        verdict=_verdict(found, bars, config),
+        contest=outcome,
+        verdict=msgspec.structs.replace(verdict, dates=bars),
     )
 
 
-def _pairs(registry: Registry, test: AbTest) -> list[Paired]:
+def _pairs(registry: Registry, test: AbTest) -> list[LossPairs]:
     """The matured forecasts of both sides for the same bars."""
     key, numbers = test.start.key, (test.start.production, test.start.challenger)
     if test.end is not None and not all(registry.ledger(key, number) for number in numbers):
         return []  # and a side without forecasts may have been tidied up since
     production, challenger = (_version(registry, key, number) for number in numbers)
     return live_pairs(registry, production, challenger)
-
-
-def _verdict(found: Contest | None, bars: int, config: Config) -> Verdict:
-    """Better only on as many bars as the gate wants."""
-    verdict = contest_verdict(found, "production", config.gate)
-    few = verdict.word == "better" and bars < config.gate.min_live
-    return msgspec.structs.replace(verdict, word="cannot tell" if few else verdict.word, dates=bars)

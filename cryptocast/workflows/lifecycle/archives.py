@@ -8,14 +8,12 @@ import msgspec
 
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import ModelError, RegistryError, UsageError
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry, Version, sha256_hex
 from cryptocast.registry.archive import pack, read_archive, unpack
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.lifecycle.local_hold_out import local_hold_outs
-
-__all__ = ["ExportReport", "ImportReport", "ImportedVersion", "export_version", "import_archive"]
 
 
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +79,7 @@ def export_version(
         fit_id=version.fit_id,
         bytes=len(data),
         sha256=sha256_hex(data),
-        versions=tuple(found.name for found in versions),
+        versions=tuple(one.name for one in versions),
     )
 
 
@@ -98,25 +96,25 @@ def import_archive(
     archive = unpack(read_archive(path), str(path))
     manifest = archive.manifest
     try:
-        loaded = Calibrated.load(archive.files, forecaster_type(manifest.kind))
+        loaded = CalibratedForecaster.load(archive.files, forecaster_type(manifest.kind))
     except (ModelError, ValueError) as error:
         raise RegistryError(f"The archive {path} is refused: {error}") from error
     if tuple(loaded.horizons.tolist()) != manifest.horizons:
         raise RegistryError(
             f"The archive {path} is refused: its model forecasts other horizons than its manifest says."
         )
-    before = {found.key for found in registry.versions(fit_id=archive.fit_id)}
+    before = {version.key for version in registry.versions(fit_id=archive.fit_id)}
     versions: tuple[Version, ...] = ()
     if not dry_run:
         try:
             versions = registry.register(manifest, archive.files, archive.versions, now=now, who=f"{who} (import)")
         except ValueError as error:
             raise RegistryError(f"The archive {path} is refused: {error}.") from error
-    made, why_not = local_hold_outs(scoring, loaded, versions) if scoring is not None and versions else ({}, {})
+    scores, why_not = local_hold_outs(scoring, loaded, versions) if scoring is not None and versions else ({}, {})
     for version in versions:
         coin = version.key.coin
-        if coin in made and not registry.score_again(version.key, version.number, made[coin]):
-            del made[coin]
+        if coin in scores and not registry.score_again(version.key, version.number, scores[coin]):
+            del scores[coin]
             why_not[coin] = "it was trained here, and has the scores of its training"
     return ImportReport(
         path=str(path),
@@ -131,8 +129,8 @@ def import_archive(
                 source=v.key.source,
                 aliases=v.aliases,
                 was_there=v.key in before,
-                foreign=v.hold_out.foreign and v.key.coin not in made,
-                scored=max(score.dates for score in made[v.key.coin].horizons) if v.key.coin in made else None,
+                foreign=v.hold_out.foreign and v.key.coin not in scores,
+                scored=max(score.dates for score in scores[v.key.coin].horizons) if v.key.coin in scores else None,
                 not_scored=why_not.get(v.key.coin),
             )
             for v in versions

@@ -9,15 +9,15 @@ import msgspec
 from cryptocast.config import GateConfig
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError, UsageError
+from cryptocast.evaluation.records import HorizonScore
 from cryptocast.evaluation.report.comparison import ComparedHorizon, comparison_page
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, comparison_sentence
-from cryptocast.registry import Contest, HorizonScore, Registry, Version, contest, horizon_sentence
+from cryptocast.registry import Contest, Registry, Version
+from cryptocast.registry.contest import contest, horizon_reason
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs, walked_pairs
 
-__all__ = ["Compared", "Comparison", "Difference", "compare", "contest_verdict", "write_comparison"]
 
-
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
+class VersionFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One of the two."""
 
     name: str
@@ -43,20 +43,20 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     b: str | None
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class VersionComparison(msgspec.Struct, frozen=True, kw_only=True):
     """a against b. contest: a as the challenger of b on the origins that both were tested on; None: there are none,
     and `why_not` says so. The hold-outs may lie on different bars and are no comparison."""
 
     schema: Literal["cryptocast.comparison/2"] = "cryptocast.comparison/2"
-    a: Compared
-    b: Compared
+    a: VersionFacts
+    b: VersionFacts
     contest: Contest | None
     why_not: str | None
     verdict: Verdict  # a against b
     differences: tuple[Difference, ...]
 
 
-def compare(registry: Registry, store: Path, gate: GateConfig, a: Version, b: Version) -> Comparison:
+def compare(registry: Registry, store: Path, gate: GateConfig, a: Version, b: Version) -> VersionComparison:
     """Both on what they share: live forecasts if there are `gate.min_live` of them, else walks of both recipes.
 
     UsageError if they forecast different bars, or are the same version.
@@ -65,13 +65,13 @@ def compare(registry: Registry, store: Path, gate: GateConfig, a: Version, b: Ve
         raise UsageError(f"{a.name} and {b.name} forecast different bars ({a.key}; {b.key}) and cannot be compared.")
     if a.key == b.key and a.number == b.number:
         raise UsageError(f"{a.name} is one version. Name two: cryptocast registry list {a.key.coin}.")
-    found, why_not = _contest(registry, store, gate, a, b)
-    return Comparison(
+    outcome, why_not = _contest(registry, store, gate, a, b)
+    return VersionComparison(
         a=_compared(a),
         b=_compared(b),
-        contest=found,
+        contest=outcome,
         why_not=why_not,
-        verdict=contest_verdict(found, b.name, gate),
+        verdict=contest_verdict(outcome, b.name, gate),
         differences=_differences(a, b),
     )
 
@@ -88,29 +88,29 @@ def _contest(
         return None, "of what came with an archive only live forecasts made here can tell"
     if a.manifest.recipe == b.manifest.recipe:
         return None, "they share a recipe, and a walk forward tests recipes: only live forecasts can tell them apart"
-    walked = walked_pairs(registry, store, b, a, within=timedelta(days=gate.max_evidence_age_days))
-    return (None, walked) if isinstance(walked, str) else (contest(walked[0], gate, rests_on=walked[1]), None)
+    walks = walked_pairs(registry, store, b, a, within=timedelta(days=gate.max_evidence_age_days))
+    return (None, walks) if isinstance(walks, str) else (contest(walks[0], gate, rests_on=walks[1]), None)
 
 
-def contest_verdict(found: Contest | None, against: str, gate: GateConfig) -> Verdict:
+def contest_verdict(outcome: Contest | None, against: str, gate: GateConfig) -> Verdict:
     """The contest in a word, the challenger against production. None: there was none."""
-    if found is None:
+    if outcome is None:
         return Verdict(reason=VerdictReason.NOT_COMPARED, against=against)
-    worse = min((row.p_worse for row in found.horizons if row.p_worse is not None), default=1.0)
+    worse = min((row.p_worse for row in outcome.horizons if row.p_worse is not None), default=1.0)
     verdict = Verdict(
-        word="better" if found.better else "worse" if worse < gate.alpha else "cannot tell",
+        word="better" if outcome.better else "worse" if worse < gate.alpha else "cannot tell",
         against=against,
-        skill=found.skill,
-        p=found.p,
-        dates=max((row.dates for row in found.horizons), default=0),
+        skill=outcome.skill,
+        p=outcome.p,
+        dates=max((row.dates for row in outcome.horizons), default=0),
     )
     return msgspec.structs.replace(verdict, p=worse) if verdict.word == "worse" else verdict
 
 
-def _compared(version: Version) -> Compared:
+def _compared(version: Version) -> VersionFacts:
     manifest = version.manifest
     data = manifest.data(version.key.coin)
-    return Compared(
+    return VersionFacts(
         name=version.name,
         kind=version.key.kind,
         source=version.key.source,
@@ -152,20 +152,20 @@ def _facts(version: Version) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items()}
 
 
-def write_comparison(found: Comparison, path: Path) -> None:
+def write_comparison(comparison: VersionComparison, path: Path) -> None:
     """The comparison as one HTML page that needs nothing else. UsageError for another suffix."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} does not say its format: end it in .html.")
     rows = [
         ComparedHorizon("1 bar" if r.horizon == 1 else f"{r.horizon} bars", r.dates, r.skill, r.lower, r.upper)
-        for r in (found.contest.horizons if found.contest else ())
+        for r in (comparison.contest.horizons if comparison.contest else ())
     ]
-    said = [found.why_not or ""]
-    if found.contest is not None:
-        said = [*found.contest.reasons, *map(horizon_sentence, found.contest.horizons)]
-    differ = [(d.what, d.a or "-", d.b or "-") for d in found.differences]
-    sentence = comparison_sentence(found.a.name, found.verdict)
-    page = comparison_page(found.a.name, found.b.name, sentence, said, rows, differ)
+    lines = [comparison.why_not or ""]
+    if comparison.contest is not None:
+        lines = [*map(str, (*comparison.contest.reasons, *map(horizon_reason, comparison.contest.horizons)))]
+    differ = [(d.what, d.a or "-", d.b or "-") for d in comparison.differences]
+    sentence = comparison_sentence(comparison.a.name, comparison.verdict)
+    page = comparison_page(comparison.a.name, comparison.b.name, sentence, lines, rows, differ)
     try:
         write_atomically(path, page.encode(), own=False)
     except OSError as error:

@@ -15,15 +15,15 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.errors import CryptocastError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.registry import Drift, Registry, Version
-from cryptocast.workflows.coin_pool import Pool, feature_table, matrix_of
+from cryptocast.features.matrix import Matrix
+from cryptocast.registry import Registry, Version
+from cryptocast.registry.live_status import Drift
+from cryptocast.workflows.coin_pool import CoinPool, feature_table, matrix_of
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.feature_sets import feature_set_of
 from cryptocast.workflows.forecast import pool_of_fit
-
-__all__ = ["DRIFT_BARS", "Drifted", "drift_of", "drifted", "psi"]
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +38,14 @@ LEAST_EXPECTED: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Drifted:
+class FeatureDrift:
     """bars since the training, 0 where they are too few to tell; features beyond, the worst first, if they are many."""
 
     bars: int
     features: tuple[Drift, ...]
 
 
-def drift_of(context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version) -> Drifted:
+def drift_of(context: Context, registry: Registry, request: Resolved, pool: CoinPool, version: Version) -> FeatureDrift:
     """The features of the version at the bars since a training, against those until then.
 
     The training is that of the youngest version of its lineage with DRIFT_BARS bars after it.
@@ -55,35 +55,35 @@ def drift_of(context: Context, registry: Registry, asked: Resolved, pool: Pool, 
     closes = pool.bars[version.key.coin].candles.frame["close_time"].to_list()
     ends = [end for end in trained if len(closes) - bisect_right(closes, end) >= DRIFT_BARS]
     if not ends:
-        return Drifted(0, ())
+        return FeatureDrift(0, ())
     try:
         features = feature_set_of(version, context.config)
-        whole, _ = pool_of_fit(context, asked, pool, version)
+        whole, _ = pool_of_fit(context, request, pool, version)
         table = feature_table(whole, features.features)
         matrix = matrix_of(table, whole, version.manifest.horizons, version.manifest.features)
     except CryptocastError as error:
         log.info("no drift of %s: %s", version.name, error)
-        return Drifted(0, ())
+        return FeatureDrift(0, ())
     own = matrix.rows(matrix.coin_names == version.key.coin)
-    found = (drifted(own, round(end.timestamp() * 1_000_000)) for end in ends)
-    return next((drift for drift in found if drift.bars), Drifted(0, ()))
+    drifts = (drifted(own, round(end.timestamp() * 1_000_000)) for end in ends)
+    return next((drift for drift in drifts if drift.bars), FeatureDrift(0, ()))
 
 
-def drifted(rows: Matrix, trained_to: int) -> Drifted:
+def drifted(rows: Matrix, trained_to: int) -> FeatureDrift:
     """Of the rows of one coin, those after a moment (microseconds) against those until then.
 
     Nothing below DRIFT_BARS rows after it, nor where at most a tenth of the features lies beyond.
     """
-    known = rows.issued_at <= trained_to
-    bars = int((~known).sum())
-    if bars < DRIFT_BARS or not known.any():
-        return Drifted(0, ())
-    found = [
-        Drift(feature=name, psi=psi(column[known], column[~known]), usual=_usual(column[known], bars))
+    past = rows.issued_at <= trained_to
+    bars = int((~past).sum())
+    if bars < DRIFT_BARS or not past.any():
+        return FeatureDrift(0, ())
+    drifts = [
+        Drift(feature=name, psi=psi(column[past], column[~past]), usual=_usual(column[past], bars))
         for name, column in zip(rows.feature_names, rows.features.T, strict=True)
     ]
-    beyond = sorted((row for row in found if row.psi > row.usual), key=lambda row: -row.psi)
-    return Drifted(bars, tuple(beyond) if len(beyond) > SHARE * len(found) else ())
+    beyond = sorted((row for row in drifts if row.psi > row.usual), key=lambda row: -row.psi)
+    return FeatureDrift(bars, tuple(beyond) if len(beyond) > SHARE * len(drifts) else ())
 
 
 def _usual(expected: FloatArray, bars: int) -> float:
@@ -96,30 +96,30 @@ def _usual(expected: FloatArray, bars: int) -> float:
     return max(UNSTABLE, *(index.of(expected[start : start + bars]) for start in starts.tolist()))
 
 
-def psi(expected: FloatArray, found: FloatArray) -> float:
+def psi(expected: FloatArray, values: FloatArray) -> float:
     """The population stability index: sum of (q - p) log(q / p) over the tenths of the expected values.
 
     NaN is left out; 0 where there is nothing to compare or the expected values do not vary. Above 0.25 the two are
     usually said to differ. Source: Siddiqi, Credit Risk Scorecards (2006).
     """
-    return _Index(expected).of(found)
+    return _Index(expected).of(values)
 
 
 class _Index:
     """The tenths of the expected values, found once."""
 
     def __init__(self, expected: FloatArray) -> None:
-        known = expected[np.isfinite(expected)]
-        self._varies = known.size > 0 and float(np.ptp(known)) > 0.0
+        there = expected[np.isfinite(expected)]
+        self._varies = there.size > 0 and float(np.ptp(there)) > 0.0
         if self._varies:
-            self._edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
-            self._shares = self._spread(known)
+            self._edges = np.unique(np.quantile(there, np.linspace(0, 1, BINS + 1)[1:-1]))
+            self._shares = self._spread(there)
 
-    def of(self, found: FloatArray) -> float:
-        known = found[np.isfinite(found)]
-        if known.size == 0 or not self._varies:
+    def of(self, values: FloatArray) -> float:
+        there = values[np.isfinite(values)]
+        if there.size == 0 or not self._varies:
             return 0.0
-        shares = self._spread(known)
+        shares = self._spread(there)
         return float(((shares - self._shares) * np.log(shares / self._shares)).sum())
 
     def _spread(self, values: FloatArray) -> FloatArray:

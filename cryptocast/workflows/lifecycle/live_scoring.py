@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -12,63 +12,40 @@ from cryptocast.errors import CryptocastError, ModelError
 from cryptocast.registry import (
     CHALLENGER,
     PRODUCTION,
-    Drift,
     LedgerRow,
     LiveMark,
-    Outcome,
     Registry,
     Version,
     VersionKey,
 )
+from cryptocast.registry.ledger import LedgerOutcome
 from cryptocast.registry.live import LiveScore, matured_outcome
-from cryptocast.workflows.coin_pool import Pool, gather, moment
-from cryptocast.workflows.context import Context, Resolved, Selection
-from cryptocast.workflows.forecast import Forecaster, baseline_forecast, learned_later
+from cryptocast.registry.live_status import Drift
+from cryptocast.registry.reasons import Reason
+from cryptocast.times import as_datetime
+from cryptocast.workflows.coin_pool import CoinPool, gather, moment
+from cryptocast.workflows.context import Context, Resolved, Selection, steps
+from cryptocast.workflows.forecast import ForecastMaker, baseline_forecast, learned_later
 from cryptocast.workflows.lifecycle.feature_drift import drift_of
 from cryptocast.workflows.lifecycle.model_card import live_of
-from cryptocast.workflows.online_calibration import Served, learn, recalibrated, state_of
-
-__all__ = [
-    "Recorded",
-    "ScoreReport",
-    "ScoreRow",
-    "judge",
-    "ledger_rows",
-    "record",
-    "score",
-]
+from cryptocast.workflows.online_calibration import LiveForecast, learn, recalibrated, state_of
+from cryptocast.workflows.reports import KeyRow
 
 log = logging.getLogger(__name__)
 
 
-class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
+class ScoreRow(KeyRow, frozen=True, kw_only=True):
     """One version live."""
 
     name: str
-    coin: str
-    kind: str
-    source: str
-    vs: str
-    granularity: str
     number: int
     aliases: tuple[str, ...]
     scores: tuple[LiveScore, ...]
-    drift: tuple[Drift, ...]  # see workflows.drift, worst first
-    degraded: tuple[str, ...]
+    drift: tuple[Drift, ...]  # see feature_drift, worst first
+    degraded: tuple[Reason, ...]
 
 
-class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written, what matured, and how the versions do."""
-
-    schema: Literal["cryptocast.score/1"] = "cryptocast.score/1"
-    written: int
-    matured: int
-    waiting: int
-    rows: tuple[ScoreRow, ...]
-    errors: tuple[str, ...]
-
-
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """What a look at the bars brought into the ledger. written, matured: rows that are new; waiting: forecasts whose
     bar has not closed; errors: what could not be had or made."""
 
@@ -78,24 +55,25 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...]
 
 
+class ScoreReport(LedgerUpdate, frozen=True, kw_only=True):
+    """What was written, what matured, and how the versions do."""
+
+    schema: Literal["cryptocast.score/1"] = "cryptocast.score/1"
+    rows: tuple[ScoreRow, ...]
+
+
 def score(context: Context, selection: Selection) -> ScoreReport:
     """Bring the ledger up to date (see `record`), and judge production and challenger live.
 
     A coin whose candles cannot be had, or a version that cannot answer, stands in `errors` beside the others.
     """
-    asked, registry = selection.resolved(context.config), context.registry()
-    context.progress.begin("scoring", len(asked.coins))
-    pools = gather(context, asked, pool=())
-    noted = _record(Forecaster(context), registry, asked, pools)
-    rows: list[ScoreRow] = []
-    for pool in pools:
-        for coin in pool.named:
-            rows += [_row(context, registry, asked, pool, version) for version in _versions(registry, pool, coin)]
-            context.progress.step(coin)
-    context.progress.end()
-    return ScoreReport(
-        written=noted.written, matured=noted.matured, waiting=noted.waiting, rows=tuple(rows), errors=noted.errors
-    )
+    request = selection.resolved(context.config)
+    with steps(context.progress, "scoring", len(request.coins)) as step:
+        pools = gather(context, request, pool=())
+        registry = context.registry()
+        update = _record(ForecastMaker(context), registry, request, pools)
+        rows = tuple(_judge(context, registry, request, pools, step))
+    return ScoreReport(**msgspec.structs.asdict(update), rows=rows)
 
 
 def judge(context: Context, selection: Selection) -> tuple[ScoreRow, ...]:
@@ -103,18 +81,12 @@ def judge(context: Context, selection: Selection) -> tuple[ScoreRow, ...]:
 
     Raises as `record` does.
     """
-    asked = selection.resolved(context.config)
-    pools = gather(context, asked, pool=())
-    registry = context.registry()
-    return tuple(
-        _row(context, registry, asked, pool, version)
-        for pool in pools
-        for coin in pool.named
-        for version in _versions(registry, pool, coin)
-    )
+    request = selection.resolved(context.config)
+    pools = gather(context, request, pool=())
+    return tuple(_judge(context, context.registry(), request, pools, lambda _: None))
 
 
-def record(context: Context, selection: Selection, *, forecaster: Forecaster | None = None) -> Recorded:
+def record(context: Context, selection: Selection, *, forecaster: ForecastMaker | None = None) -> LedgerUpdate:
     """Bring the ledger up to date with the bars: a server's duty once a bar, and the first half of `score`.
 
     Outcomes of forecasts whose bar has closed are written first, and the online calibration learns from them in the
@@ -122,26 +94,38 @@ def record(context: Context, selection: Selection, *, forecaster: Forecaster | N
     served. Doing it twice at the same bar changes nothing. forecaster: one whose loaded models are used, in the thread
     that it belongs to. Raises the error of a coin whose candles cannot be had, if none of them can.
     """
-    asked = selection.resolved(context.config)
-    pools = gather(context, asked, pool=())  # before a registry is made for nothing
-    return _record(forecaster or Forecaster(context), context.registry(), asked, pools)
+    request = selection.resolved(context.config)
+    pools = gather(context, request, pool=())  # before a registry is made for nothing
+    return _record(forecaster or ForecastMaker(context), context.registry(), request, pools)
 
 
-def _record(forecaster: Forecaster, registry: Registry, asked: Resolved, pools: Sequence[Pool]) -> Recorded:
-    context, errors, written, matured = forecaster.context, list[str](), 0, 0
+def _judge(
+    context: Context, registry: Registry, request: Resolved, pools: Sequence[CoinPool], step: Callable[[str], None]
+) -> Iterator[ScoreRow]:
+    for pool in pools:
+        for coin in pool.named:
+            for version in _versions(registry, pool, coin):
+                yield _row(context, registry, request, pool, version)
+            step(coin)
+
+
+def _record(
+    forecaster: ForecastMaker, registry: Registry, request: Resolved, pools: Sequence[CoinPool]
+) -> LedgerUpdate:
+    context, errors, rows_written, matured = forecaster.context, list[str](), 0, 0
     for pool in pools:
         errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
-        matured += registry.write_outcomes(_outcomes(registry, pool, context.wall_clock()), learn)
+        matured += registry.write_outcomes(list(_outcomes(registry, pool, context.wall_clock())), learn)
         for coin in pool.named:
             versions = _versions(registry, pool, coin)
-            errors += _mended(registry, versions)
-            made, failed = ledger_rows(forecaster, registry, asked, pool, coin, versions)
-            written += registry.write_ledger(made)
-            errors += failed
-    return Recorded(written=written, matured=matured, waiting=len(registry.unscored()), errors=tuple(errors))
+            errors += _recounted(registry, versions)
+            rows, failures = _ledger_rows(forecaster, registry, request, pool, coin, versions)
+            rows_written += registry.write_ledger(rows)
+            errors += failures
+    return LedgerUpdate(written=rows_written, matured=matured, waiting=len(registry.unscored()), errors=tuple(errors))
 
 
-def _mended(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:
+def _recounted(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:
     """Count states that cannot be read anew, and say so."""
     for version in versions:
         try:
@@ -152,87 +136,80 @@ def _mended(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:
             yield f"{version.name}: {error} That was done now."
 
 
-def ledger_rows(
-    forecaster: Forecaster, registry: Registry, asked: Resolved, pool: Pool, coin: str, versions: Iterable[Version]
+def _ledger_rows(
+    forecaster: ForecastMaker,
+    registry: Registry,
+    request: Resolved,
+    pool: CoinPool,
+    coin: str,
+    versions: Iterable[Version],
 ) -> tuple[list[LedgerRow], list[str]]:
     """The forecasts of the coin's last bar by each version and by the baseline, and what could not be made."""
     rows, errors = list[LedgerRow](), list[str]()
-    horizons = forecaster.context.config.horizons(asked.granularity)
+    horizons = forecaster.context.config.horizons(request.granularity)
     now = forecaster.context.wall_clock()
     try:
-        made = baseline_forecast(pool, coin, horizons)
-        rows += _as_rows(_baseline_key(pool, coin), 0, recalibrated(made, (), ()), pool.bar_us, now)
+        baseline = recalibrated(baseline_forecast(pool, coin, horizons), (), ())
+        rows += _as_rows(VersionKey(coin, pool.market, "baseline"), 0, baseline, pool.bar_us, now)
     except CryptocastError as error:
         return [], [f"{coin}: {error}"]
     for version in versions:
         own = tuple(sorted(set(horizons) & set(version.manifest.horizons)))
         try:
             if not own:
-                told = ", ".join(map(str, version.manifest.horizons))
-                raise ModelError(f"it forecasts {told} bars ahead, none of which the settings ask for")
+                horizons_of_fit = ", ".join(map(str, version.manifest.horizons))
+                raise ModelError(f"it forecasts {horizons_of_fit} bars ahead, none of which the settings ask for")
             if (later := learned_later(version, pool.bars[coin], 0)) is not None:
                 raise ModelError(f"{later}: what it says of that time is no live forecast")
-            served, _ = forecaster.by_version(registry, version, asked, pool)
-            made_rows = _as_rows(version.key, version.number, served, pool.bar_us, now)
-            rows += [row for row in made_rows if row.horizon in own]
+            live, _ = forecaster.by_version(registry, version, request, pool)
+            rows += [r for r in _as_rows(version.key, version.number, live, pool.bar_us, now) if r.horizon in own]
         except CryptocastError as error:
             errors.append(f"{version.name}: {error}")
     return rows, errors
 
 
-def _baseline_key(pool: Pool, coin: str) -> VersionKey:
-    return VersionKey(coin, pool.market, "baseline")
-
-
-def _as_rows(key: VersionKey, number: int, served: Served, bar_us: int, now: datetime) -> list[LedgerRow]:
-    made = served.forecast
-    issued = int(made.issued_at[0])
+def _as_rows(key: VersionKey, number: int, live: LiveForecast, bar_us: int, now: datetime) -> list[LedgerRow]:
+    forecast = live.forecast
+    issued = int(forecast.issued_at[0])
     return [
         LedgerRow(
-            coin=key.coin,
-            source=key.source,
-            vs=key.vs,
-            granularity=key.granularity,
-            kind=key.kind,
+            **key.facts(),
             number=number,
-            issued_at=moment(issued),
+            issued_at=as_datetime(issued),
             horizon=horizon,
             target_at=moment(issued + horizon * bar_us),
-            price=float(made.price[0]),
-            volatility=float(made.volatility[0, column]),
-            p_up=float(made.p_up[0, column]),
-            quantiles=tuple(made.values[0, column].tolist()),
-            base=tuple(served.fitted.values[0, column].tolist()) if horizon in served.outcomes else None,
-            by_baseline=horizon in served.by_baseline,
+            price=float(forecast.price[0]),
+            volatility=float(forecast.volatility[0, column]),
+            p_up=float(forecast.p_up[0, column]),
+            quantiles=tuple(forecast.values[0, column].tolist()),
+            base=tuple(live.base.values[0, column].tolist()) if horizon in live.outcomes else None,
+            by_baseline=horizon in live.by_baseline,
             written_at=now,
         )
-        for column, horizon in enumerate(made.horizons.tolist())
+        for column, horizon in enumerate(forecast.horizons.tolist())
     ]
 
 
-def _versions(registry: Registry, pool: Pool, coin: str) -> list[Version]:
+def _versions(registry: Registry, pool: CoinPool, coin: str) -> list[Version]:
     """Production and challenger of every kind, and both sides of running A/B tests, each once."""
-    where = {"coin": coin, "source": pool.source, "vs": pool.vs}
-    found = {
-        (version.key, version.number): version
+    in_use = [
+        version
         for alias in (PRODUCTION, CHALLENGER)
-        for version in registry.versions(**where, granularity=pool.granularity, alias=alias)
-    }
+        for version in registry.versions(coin=coin, **msgspec.structs.asdict(pool.market), alias=alias)
+    ]
+    versions = {(version.key, version.number): version for version in in_use}
     for test in registry.ab_tests():
         key = test.start.key
         if test.end is None and (key.coin, key.market) == (coin, pool.market):
             for number in (test.start.production, test.start.challenger):
-                if (key, number) not in found:
-                    reference = f"{key.coin}/{key.kind}:{number}"
-                    version = registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
-                    found[key, number] = version
-    return list(found.values())
+                if (key, number) not in versions:
+                    versions[key, number] = registry.version(key, number)
+    return list(versions.values())
 
 
-def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
+def _outcomes(registry: Registry, pool: CoinPool, now: datetime) -> Iterator[LedgerOutcome]:
     """What came of forecasts whose target bar has closed. A bar that is missing leaves its forecasts unscored."""
     closes: dict[str, dict[datetime, float]] = {}
-    found = []
     for row in registry.unscored():
         if row.key.market != pool.market or row.coin not in pool.bars:
             continue
@@ -241,32 +218,25 @@ def _outcomes(registry: Registry, pool: Pool, now: datetime) -> list[Outcome]:
             closes[row.coin] = dict(zip(frame["close_time"].to_list(), frame["close"].to_list(), strict=True))
         close = closes[row.coin].get(row.target_at)
         if close is not None and close > 0:
-            found.append(matured_outcome(row, math.log(close / row.price), now=now))
-    return found
+            yield matured_outcome(row, math.log(close / row.price), now=now)
 
 
-def _row(context: Context, registry: Registry, asked: Resolved, pool: Pool, version: Version) -> ScoreRow:
+def _row(context: Context, registry: Registry, request: Resolved, pool: CoinPool, version: Version) -> ScoreRow:
     """Judge a version on what has matured, and leave the mark that forecasts and the card read."""
     live = live_of(registry, context.config.gate, version)
-    drift = drift_of(context, registry, asked, pool, version)
-    key = version.key
-    at = pool.bars[key.coin].candles.provenance.last
+    drift = drift_of(context, registry, request, pool, version)
     mark = LiveMark(
         number=version.number,
-        at=at,
-        bars=max((found.bars for found in live.scores), default=0),
+        at=pool.bars[version.key.coin].candles.provenance.last,
+        bars=max((score.bars for score in live.scores), default=0),
         degraded=live.degraded,
         drift=drift.features,
         drift_bars=drift.bars,
     )
-    registry.write_mark(key, mark)
+    registry.write_mark(version.key, mark)
     return ScoreRow(
+        **version.key.facts(),
         name=version.name,
-        coin=key.coin,
-        kind=key.kind,
-        source=key.source,
-        vs=key.vs,
-        granularity=key.granularity,
         number=version.number,
         aliases=version.aliases,
         scores=live.scores,

@@ -9,22 +9,20 @@ import numpy as np
 
 from cryptocast.errors import CryptocastError
 from cryptocast.evaluation.records import HoldOut, HorizonScore
-from cryptocast.evaluation.scores import Cell, TableRow, judge, score_table
+from cryptocast.evaluation.scores import ModelColumn, TableRow, judge, score_table
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import Calibrated
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.registry import Version
-from cryptocast.workflows.coin_pool import Pool, choice_of, feature_table, gather, matrix_of, widen
+from cryptocast.workflows.coin_pool import CoinPool, choice_of, gather, pool_rows, widen
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import feature_set_of
-
-__all__ = ["local_hold_outs"]
 
 Scores: TypeAlias = tuple[HorizonScore, ...]
 
 
 def local_hold_outs(
-    context: Context, model: Calibrated, versions: Sequence[Version]
+    context: Context, model: CalibratedForecaster, versions: Sequence[Version]
 ) -> tuple[dict[str, HoldOut], dict[str, str]]:
     """The hold-outs of versions of one fit by coin, and by coin why there is none.
 
@@ -35,57 +33,57 @@ def local_hold_outs(
     fit = versions[0].manifest
     features = feature_set_of(versions[0], context.config)
     coins = tuple(version.key.coin for version in versions)
-    asked = Selection(coins, choice_of(fit.source), fit.vs, fit.granularity).resolved(context.config)
+    request = Selection(coins, choice_of(fit.source), fit.vs, fit.granularity).resolved(context.config)
     try:
-        (pool,) = gather(context, asked, pool=())
+        (pool,) = gather(context, request, pool=())
     except CryptocastError as error:
         return {}, {coin: str(error) for coin in coins}
-    whole = widen(context, asked, pool, [data.coin for data in fit.coins])
+    whole = widen(context, request, pool, [data.coin for data in fit.coins])
     members = [data.coin for data in fit.coins if data.coin in whole.bars]
     whole = replace(whole, bars={coin: whole.bars[coin] for coin in members})
-    matrix = matrix_of(feature_table(whole, features.features), whole, fit.horizons, features.names)
-    learned = max(data.last for data in fit.coins)
+    matrix = pool_rows(whole, features, fit.horizons).matrix
+    last_bar = max(data.last for data in fit.coins)
     rows: dict[str, TableRow] = {}
     why_not = {error.coin: error.error for error in pool.left_out}
     for version in versions:
         if version.key.coin not in whole.bars:
             continue
-        row = _scored(matrix, model, version, learned)
-        known = 0 if row is None else _own_dates(row)
-        if known < context.config.gate.min_live:
+        row = _scored(matrix, model, version, last_bar)
+        dates = 0 if row is None else _own_dates(row)
+        if dates < context.config.gate.min_live:
             why_not[version.key.coin] = (
-                f"{known} bars after {learned:%Y-%m-%d %H:%M}, the last that its fit saw, have a known outcome, and "
+                f"{dates} bars after {last_bar:%Y-%m-%d %H:%M}, the last that its fit saw, have a known outcome, and "
                 f"{context.config.gate.min_live} are needed (gate.min_live)"
             )
         elif row is not None:
             rows[version.key.coin] = row
     table = zip(rows, score_table(list(rows.values())), strict=True)
-    return {coin: _hold_out(whole, coin, learned, scores) for coin, scores in table}, why_not
+    return {coin: _hold_out(whole, coin, last_bar, scores) for coin, scores in table}, why_not
 
 
-def _scored(matrix: Matrix, model: Calibrated, version: Version, learned: datetime) -> TableRow | None:
+def _scored(matrix: Matrix, model: CalibratedForecaster, version: Version, last_bar: datetime) -> TableRow | None:
     """The version beside the baseline on the bars after the last one that its fit saw; None: no outcome is known."""
-    seen = round(learned.timestamp() * 1_000_000)
-    rows = matrix.rows((matrix.coin_names == version.key.coin) & (matrix.issued_at > seen))
+    until = round(last_bar.timestamp() * 1_000_000)
+    rows = matrix.rows((matrix.coin_names == version.key.coin) & (matrix.issued_at > until))
     fallbacks: Mapping[str, str] = version.calibration.state.get("baseline_at", {})
     reasons = {int(horizon): reason for horizon, reason in fallbacks.items()}
     if len(rows) == 0 or not np.isfinite(rows.returns).any():
         return None
-    baseline = BaselineLearner().fit(matrix.known_at(seen)).predict(rows)
-    made = model.predict(rows, baseline_at=tuple(reasons))
-    return TableRow(judge(rows, {"baseline": baseline, model.kind: made}, step=1), model.kind, reasons)
+    baseline = BaselineLearner().fit(matrix.known_at(until)).predict(rows)
+    forecast = model.predict(rows, baseline_at=tuple(reasons))
+    return TableRow(judge(rows, {"baseline": baseline, model.kind: forecast}, step=1), model.kind, reasons)
 
 
 def _own_dates(row: TableRow) -> int:
     """The most dates that it has at any horizon that it answers itself."""
-    cells = [Cell(row.judged, row.name, column) for column in range(len(row.judged.rows.horizons))]
+    cells = [ModelColumn(row.sheet, row.name, column) for column in range(len(row.sheet.rows.horizons))]
     return max((len(np.unique(cell.dates)) for cell in cells if cell.horizon not in row.fallbacks), default=0)
 
 
-def _hold_out(pool: Pool, coin: str, learned: datetime, scores: Scores) -> HoldOut:
+def _hold_out(pool: CoinPool, coin: str, last_bar: datetime, scores: Scores) -> HoldOut:
     closes = pool.bars[coin].candles.frame["close_time"]
     return HoldOut(
-        start=closes.filter(closes > learned).to_list()[0],
+        start=closes.filter(closes > last_bar).to_list()[0],
         end=pool.bars[coin].candles.provenance.last,
         coins=(coin,),
         horizons=scores,

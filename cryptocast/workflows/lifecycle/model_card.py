@@ -1,6 +1,6 @@
 """The model card of a version, in Markdown: what it is for, what it learned from, what it can do and where it fails."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,14 +11,19 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence, HorizonScore
+from cryptocast.evaluation.report.charts import _percent
 from cryptocast.evaluation.verdicts import verdict_sentence
+from cryptocast.number_format import percent
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.live import LiveReport, live_score
 
-__all__ = ["ModelCard", "live_of", "model_card"]
-
 DRIFT_SHOWN: Final = 10
+INTENDED_USE: Final = (
+    "To know how far the price may move, with intervals that hold as often as they say; and to judge whether that is"
+    " known any better than by a random walk. Prices are close to one: the median is mostly the last price. Not advice,"
+    " and not for deciding on the direction alone. Not for bars of another source or granularity."
+)
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +37,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 def model_card(registry: Registry, gate: GateConfig, version: Version, path: Path | None) -> ModelCard:
     """The card, written to `path` where one is given. DataError when the disk refuses."""
-    walked = registry.evidence_for(version.key, version.manifest.recipe)
+    evidence = registry.evidence_for(version.key, version.manifest.recipe)
     mark = registry.live_mark(version.key, version.number)
-    text = "\n".join(_lines(version, walked, live_of(registry, gate, version), mark)) + "\n"
+    text = "\n".join(_lines(version, evidence, live_of(registry, gate, version), mark)) + "\n"
     if path is not None:
         try:
             write_atomically(path, text.encode(), own=False)
@@ -51,59 +56,35 @@ def live_of(registry: Registry, gate: GateConfig, version: Version) -> LiveRepor
     return live_score(own, baseline, gate, bar_us=BAR_US[key.granularity])
 
 
-def _lines(version: Version, walked: Evidence | None, live: LiveReport, mark: LiveMark | None) -> list[str]:
-    key, m = version.key, version.manifest
+def _lines(version: Version, evidence: Evidence | None, live: LiveReport, mark: LiveMark | None) -> Iterator[str]:
+    """The lines of the card, section by section."""
+    key, m, hold_out = version.key, version.manifest, version.hold_out
     ahead = ", ".join(map(str, m.horizons))
-    return [
+    yield from (
         f"# {version.name}",
         "",
         f"Forecasts of {key.coin} in {key.vs} on {key.granularity} bars of the source {key.source}, {ahead} bars ahead:"
         " thirteen quantiles of the price, and the probability of a rise.",
-        "",
-        "## Intended use",
-        "",
-        "To know how far the price may move, with intervals that hold as often as they say; and to judge whether that"
-        " is known any better than by a random walk. Prices are close to one: the median is mostly the last price."
-        " Not advice, and not for deciding on the direction alone. Not for bars of another source or granularity.",
-        "",
-        "## Data",
-        "",
-        *_table(
-            ("coin", "bars", "first", "last", "sha256"),
-            [
-                (d.coin, f"{d.rows:,}", f"{d.first:%Y-%m-%d}", f"{d.last:%Y-%m-%d}", d.content_hash[:12])
-                for d in m.coins
-            ],
-        ),
-        "",
-        f"{len(m.features)} features (set {m.feature_hash[:12]}), {m.train_rows:,} rows.",
-        "",
-        "## Skill by horizon",
-        "",
-        f"{'Foreign hold-out' if version.hold_out.foreign else 'Hold-out'}, {version.hold_out.start:%Y-%m-%d} to "
-        f"{version.hold_out.end:%Y-%m-%d}, of a fit that never saw it:",
-        "",
-        *([f"Foreign: {FOREIGN}.", ""] if version.hold_out.foreign else []),
-        *_scores(key.kind, version.hold_out.horizons),
-        "",
-        *_walked(key, walked, foreign=version.hold_out.foreign),
-        "",
-        "## Where it fails",
-        "",
-        *[f"- {line}" for line in _failures(version, walked)],
-        "",
-        "## Live",
-        "",
-        *_live(live, mark),
-        "",
-        "## Drift",
-        "",
-        *_drift(mark),
-        "",
-        "## To repeat the fit",
-        "",
-        *_table(("what", "value"), _facts(version)),
+    )
+    candles = [
+        (d.coin, f"{d.rows:,}", f"{d.first:%Y-%m-%d}", f"{d.last:%Y-%m-%d}", d.content_hash[:12]) for d in m.coins
     ]
+    features = f"{len(m.features)} features (set {m.feature_hash[:12]}), {m.train_rows:,} rows."
+    origin = "Foreign hold-out" if hold_out.foreign else "Hold-out"
+    span = f"{origin}, {hold_out.start:%Y-%m-%d} to {hold_out.end:%Y-%m-%d}, of a fit that never saw it:"
+    foreign = [f"Foreign: {FOREIGN}.", ""] if hold_out.foreign else []
+    skill = [span, "", *foreign, *_scores(key.kind, hold_out.horizons), ""]
+    sections = {
+        "Intended use": [INTENDED_USE],
+        "Data": [*_table(("coin", "bars", "first", "last", "sha256"), candles), "", features],
+        "Skill by horizon": [*skill, *_walked(key, evidence, foreign=hold_out.foreign)],
+        "Where it fails": [f"- {line}" for line in _failures(version, evidence)],
+        "Live": _live(live, mark),
+        "Drift": _drift(mark),
+        "To repeat the fit": _table(("what", "value"), _facts(version)),
+    }
+    for title, lines in sections.items():
+        yield from ("", f"## {title}", "", *lines)
 
 
 def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
@@ -112,7 +93,7 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
             str(s.horizon),
             str(s.dates),
             _number(s.crps.get(kind)),
-            _percent(s.skill.get("baseline")),
+            percent(s.skill.get("baseline"), signed=True),
             ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage) or "-",
             verdict_sentence(s.verdict, s.horizon) if s.verdict.detail is None else s.verdict.detail,
         )
@@ -122,36 +103,37 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
     return _table(head, rows)
 
 
-def _walked(key: VersionKey, walked: Evidence | None, *, foreign: bool) -> list[str]:
-    if walked is None:
+def _walked(key: VersionKey, evidence: Evidence | None, *, foreign: bool) -> list[str]:
+    if evidence is None:
         again = f"cryptocast backtest {key.coin} --walk-forward --model {key.kind}"
         return [f"Its recipe was not backtested. To do so: `{again}`."]
     its = "the recipe that its archive names" if foreign else "its recipe"
-    what = f"Walk-forward of {its} on {', '.join((walked.coin,) if walked.coin else walked.coins)}"
-    return [f"{what}, {walked.start:%Y-%m-%d} to {walked.end:%Y-%m-%d}:", "", *_scores(walked.kind, walked.scores)]
+    what = f"Walk-forward of {its} on {', '.join((evidence.coin,) if evidence.coin else evidence.coins)}"
+    span = f"{evidence.start:%Y-%m-%d} to {evidence.end:%Y-%m-%d}"
+    return [f"{what}, {span}:", "", *_scores(evidence.kind, evidence.scores)]
 
 
-def _failures(version: Version, walked: Evidence | None) -> list[str]:
+def _failures(version: Version, evidence: Evidence | None) -> list[str]:
     """What the scores say against it, and what is true of every such model."""
-    found = []
+    failures = []
     if version.hold_out.foreign:
-        found.append("Nobody here knows: its scores came with an archive and were not made here.")
-    scores = () if version.hold_out.foreign else walked.scores if walked else version.hold_out.horizons
+        failures.append("Nobody here knows: its scores came with an archive and were not made here.")
+    scores = () if version.hold_out.foreign else evidence.scores if evidence else version.hold_out.horizons
     for score in scores:
         skill = score.skill.get("baseline")
         if score.by_baseline:
             cause = f": {score.verdict.detail.rstrip('.')}" if score.verdict.detail else ""
-            found.append(f"{score.horizon} bars ahead it is not used{cause}.")
+            failures.append(f"{score.horizon} bars ahead it is not used{cause}.")
         elif skill is not None and skill < 0:
-            found.append(f"{score.horizon} bars ahead it was worse than the baseline ({_percent(skill)} %).")
-        found += [
+            failures.append(f"{score.horizon} bars ahead it was worse than the baseline ({_percent(skill)} %).")
+        failures += [
             f"{score.horizon} bars ahead the {c.percent} % interval held {100 * c.share:.0f} % of the outcomes."
             for c in score.coverage
             if c.n and abs(c.share - c.percent / 100) > 3 * c.se
         ]
-    found.append("After a break of volatility without precedent in its data the intervals are too narrow at first.")
-    found.append("It knows nothing but past bars: no news, no order book, no events of a chain.")
-    return found
+    failures.append("After a break of volatility without precedent in its data the intervals are too narrow at first.")
+    failures.append("It knows nothing but past bars: no news, no order book, no events of a chain.")
+    return failures
 
 
 def _live(live: LiveReport, mark: LiveMark | None) -> list[str]:
@@ -162,15 +144,19 @@ def _live(live: LiveReport, mark: LiveMark | None) -> list[str]:
             str(s.horizon),
             str(s.bars),
             _number(s.crps),
-            _percent(s.skill),
+            percent(s.skill, signed=True),
             ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage),
         )
         for s in live.scores
     ]
     head = ("bars ahead", "bars", "CRPS", "skill over the baseline, %", "intervals held, %")
     since = f" since {mark.degraded_since:%Y-%m-%d}" if mark is not None and mark.degraded_since is not None else ""
-    told = f"Degraded{since}: {'; '.join(live.degraded)}." if live.degraded else "Nothing speaks against it live."
-    return [*_table(head, rows), "", *_lineage(live.versions), told]
+    words = (
+        f"Degraded{since}: {'; '.join(map(str, live.degraded))}."
+        if live.degraded
+        else "Nothing speaks against it live."
+    )
+    return [*_table(head, rows), "", *_lineage(live.versions), words]
 
 
 def _lineage(versions: Sequence[int]) -> list[str]:
@@ -183,8 +169,8 @@ def _lineage(versions: Sequence[int]) -> list[str]:
 
 def _drift(mark: LiveMark | None) -> list[str]:
     if mark is None or mark.drift_bars == 0:
-        seen = "60 bars that it, or a version that it refreshes, was not trained on"
-        return [f"Not known: it takes {seen}, and `cryptocast registry score`."]
+        bars = "60 bars that it, or a version that it refreshes, was not trained on"
+        return [f"Not known: it takes {bars}, and `cryptocast registry score`."]
     over = f"{mark.drift_bars} bars until {mark.at:%Y-%m-%d}"
     if mark.drift_since is None:
         return [f"None: its features are spread over the {over} as in the training before them."]
@@ -221,7 +207,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5f}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:+.1f}"

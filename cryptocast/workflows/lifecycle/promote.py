@@ -1,47 +1,47 @@
 """Bring to production what has earned it: every key's challenger before the gate, with the reasons."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from functools import partial
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from cryptocast.config import Config, Granularity
+from cryptocast.config import COIN_PATTERN, Config
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.registry.contest import Contest
-from cryptocast.registry.gate import Decision, first_version, next_version
-from cryptocast.registry.manifest import COIN_PATTERN, WORD_PATTERN
-from cryptocast.registry.references import Reference
+from cryptocast.registry.gate import Decision, first_version, next_version, successor
+from cryptocast.registry.manifest import WORD_PATTERN
+from cryptocast.registry.reasons import Reason, ReasonCode
+from cryptocast.registry.references import VersionReference
 from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey, version_name
-from cryptocast.workflows.lifecycle.promotion_evidence import StoredGrounds
-
-__all__ = ["PromotionReport", "PromotionRow", "promote"]
+from cryptocast.workflows.feature_sets import is_outdated
+from cryptocast.workflows.lifecycle.promotion_evidence import StoredEvidence
+from cryptocast.workflows.reports import KeyRow
 
 # promoted: production moved. kept: the version repeats the one in production. refused: the gate says no; production, if
 # there is any, stays. nothing: the version is in production already.
-Outcome: TypeAlias = Literal["promoted", "kept", "refused", "nothing"]
+PromotionOutcome: TypeAlias = Literal["promoted", "kept", "refused", "nothing"]
 
 ATTEMPTS: Final = 5  # how often a decision is made anew because another process moved production meanwhile
 MAX_REASON: Final = 1000
 
+Result = TypeVar("Result")
 
-class PromotionRow(msgspec.Struct, frozen=True, kw_only=True):
+
+class PromotionRow(KeyRow, frozen=True, kw_only=True):
     """What became of one key."""
 
-    coin: str
-    kind: str
-    source: str
-    vs: str
-    granularity: Granularity
-    action: Outcome
-    rule: str  # first, refresh, evidence, nothing (see registry.gate) or force
+    action: PromotionOutcome
+    rule: str  # first, refresh, evidence, outdated, nothing (see registry.gate) or force
     from_number: int | None = msgspec.field(name="from")  # production before
     to_number: int | None = msgspec.field(name="to")  # production after
     version: int  # the version that was judged
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     contest: Contest | None = None  # the comparison with production, if there was one
 
     @property
@@ -53,7 +53,7 @@ class PromotionRow(msgspec.Struct, frozen=True, kw_only=True):
 class PromotionReport(msgspec.Struct, frozen=True, kw_only=True):
     """What became of every key that was looked at."""
 
-    schema: Literal["cryptocast.promotion/1"] = "cryptocast.promotion/1"
+    schema: Literal["cryptocast.promotion/2"] = "cryptocast.promotion/2"
     dry_run: bool
     named: bool  # a coin was named, so that a refusal is an error
     summary: str
@@ -61,10 +61,9 @@ class PromotionReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def refusal(self) -> GateError | None:
         """The error of a promotion that was asked for by name and refused; None: there is none."""
-        refused = [row for row in self.rows if row.action == "refused"]
-        if not (self.named and refused):
+        what = "; ".join(f"{row.name}: {row.reasons[0]}" for row in self.rows if row.action == "refused")
+        if not (self.named and what):
             return None
-        what = "; ".join(f"{row.name}: {row.reasons[0]}" for row in refused)
         return GateError(f"The gate refused {what}. To promote all the same: --force --reason TEXT.")
 
 
@@ -91,125 +90,135 @@ def promote(
     Raises UsageError for arguments that do not go together, RegistryError if what was named does not exist.
     """
     _check_arguments(coin=coin, kind=kind, number=number, force=force, reason=reason)
-    keys = _keys(config, registry, coin=coin, kind=kind, source=source or _configured(config))
+    source = source or (None if config.data.source == "auto" else config.data.source)
+    keys = _keys(config, registry, coin=coin, kind=kind, source=source)
     if number is not None and len(keys) > 1:
-        found = ", ".join(map(str, keys))
-        raise UsageError(f"Version {number} could be of {found}. Name the kind, and the source with --source.")
-    hand = _Hand(config, registry, dry_run, reason if force else None, who, now)
-    groups = hand.fits(keys, number) if whole_fit else tuple(((key, number),) for key in keys)
-    rows = tuple(row for group in groups for row in hand.judge(group))
+        raise UsageError(
+            f"Version {number} could be of {', '.join(map(str, keys))}. Name the kind, and the source with --source."
+        )
+    promoter = _Promoter(config, registry, dry_run, reason if force else None, who, now)
+    groups = promoter.whole_fits(keys, number) if whole_fit else tuple(((key, number),) for key in keys)
+    rows = tuple(row for group in groups for row in as_production_stands(partial(promoter.judge, group)))
     return PromotionReport(dry_run=dry_run, named=coin is not None, summary=_summary(rows, dry_run), rows=rows)
 
 
-Wanted: TypeAlias = tuple[VersionKey, int | None]  # None: the challenger
+Subject: TypeAlias = tuple[VersionKey, int | None]  # None: the challenger
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Candidate:
     """One version before the gate: what stood before it, and what is said."""
 
     version: Version
     before: int | None
     decision: Decision
-    moves: bool
+    forced: str | None
 
+    @property
+    def moves(self) -> bool:
+        """Whether it may go into production by itself."""
+        return self.decision.accepted or (self.forced is not None and self.version.number != self.before)
 
-class _Hand:
-    """Judges and moves one group after the other; the versions of a group move together or not at all."""
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Of a person, then of the gate."""
+        forced = () if self.forced is None else (Reason(ReasonCode.FORCED, {"why": self.forced}),)
+        return (*forced, *self.decision.reasons)
 
-    def __init__(
-        self, config: Config, registry: Registry, dry_run: bool, forced: str | None, who: str, now: datetime
-    ) -> None:
-        self._config, self._registry, self._dry_run = config, registry, dry_run
-        self._forced, self._who, self._now = forced, who, now
-
-    def fits(self, keys: Sequence[VersionKey], number: int | None) -> tuple[tuple[Wanted, ...], ...]:
-        """The fits of the versions that are wanted, each with all its coins."""
-        wanted = dict.fromkeys(self._wanted(key, number).fit_id for key in keys)
-        return tuple(tuple((v.key, v.number) for v in self._registry.versions(fit_id=fit_id)) for fit_id in wanted)
-
-    def judge(self, group: Sequence[Wanted]) -> tuple[PromotionRow, ...]:
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return self._judge(group)
-            except ProductionMovedError:
-                continue  # decided against a production that is no longer there: decide again
-        return self._judge(group)
-
-    def _judge(self, group: Sequence[Wanted]) -> tuple[PromotionRow, ...]:
-        judged = [self._judged(*wanted) for wanted in group]
-        refused = [one for one in judged if not one.moves and one.decision.rule != "nothing"]
-        held = f"the fit moves as a whole, and {refused[0].version.name} was refused" if refused else None
-        moving = [one for one in judged if one.moves] if held is None else []
-        if moving and not self._dry_run:
-            moves = [self._promotion(one) for one in moving]
-            self._registry.promote_all(moves, now=self._now, who=self._who)
-        return tuple(self._row(one, held if one.moves else None) for one in judged)
-
-    def _judged(self, key: VersionKey, number: int | None) -> _Judged:
-        production = self._registry.alias(key, PRODUCTION)
-        version = self._wanted(key, number)
-        decision = self._decide(production, version)
-        before = None if production is None else production.number
-        moves = decision.accepted or (self._forced is not None and version.number != before)
-        return _Judged(version, before, decision, moves)
-
-    def _row(self, one: _Judged, held: str | None) -> PromotionRow:
-        key, moves = one.version.key, one.moves and held is None
-        refused = "refused" if held is not None else _outcome(one.decision, one.before, one.version)
-        return PromotionRow(
-            coin=key.coin,
-            kind=key.kind,
-            source=key.source,
-            vs=key.vs,
-            granularity=key.granularity,
-            action="promoted" if moves else refused,
-            rule=one.decision.rule if one.decision.accepted or not moves else "force",
-            from_number=one.before,
-            to_number=one.version.number if moves else one.before,
-            version=one.version.number,
-            reasons=(*((held,) if held is not None else ()), *self._reasons(one)),
-            contest=one.decision.contest,
+    def promotion(self) -> Promotion:
+        """Its move into production."""
+        action: Action = "refresh" if self.decision.rule == "refresh" else "promote"
+        return Promotion(
+            key=self.version.key,
+            number=self.version.number,
+            why="the gate lets it through" if self.forced is None else f"forced: {self.forced}",
+            evidence={"decision": msgspec.to_builtins(self.decision)},
+            action=action if self.decision.accepted else "force",
+            expected=self.before,
         )
 
-    def _reasons(self, one: _Judged) -> tuple[str, ...]:
-        forced = () if self._forced is None else (f"forced: {self._forced}",)
-        return (*forced, *one.decision.reasons)
+    def row(self, obstacle: Reason | None) -> PromotionRow:
+        """What became of it. obstacle: why the whole fit stays, although this version might move."""
+        moves = self.moves and obstacle is None
+        outcome: PromotionOutcome = "refused"
+        if moves:
+            outcome = "promoted"
+        elif self.decision.rule == "nothing" and not self.moves:
+            outcome = "nothing" if self.version.number == self.before else "kept"
+        return PromotionRow(
+            **self.version.key.facts(),
+            action=outcome,
+            rule=self.decision.rule if self.decision.accepted or not moves else "force",
+            from_number=self.before,
+            to_number=self.version.number if moves else self.before,
+            version=self.version.number,
+            reasons=(*((obstacle,) if self.moves and obstacle is not None else ()), *self.reasons),
+            contest=self.decision.contest,
+        )
 
-    def _wanted(self, key: VersionKey, number: int | None) -> Version:
-        if number is None:
-            challenger = self._registry.alias(key, CHALLENGER)
-            if challenger is None:
-                raise RegistryError(f"{key} has no challenger. See cryptocast registry verify.")
-            return challenger
-        reference = f"{key.coin}/{key.kind}:{number}"
-        return self._registry.get(reference, source=key.source, vs=key.vs, granularity=key.granularity)
+
+@dataclass(frozen=True, slots=True)
+class _Promoter:
+    """Judges and moves one group after the other; the versions of a group move together or not at all.
+
+    forced: a person's reason, where the gate does not decide.
+    """
+
+    config: Config
+    registry: Registry
+    dry_run: bool
+    forced: str | None
+    who: str
+    now: datetime
+
+    def whole_fits(self, keys: Sequence[VersionKey], number: int | None) -> tuple[tuple[Subject, ...], ...]:
+        """The fits of the versions that are meant, each with all its coins."""
+        fits = dict.fromkeys(self._version(key, number).fit_id for key in keys)
+        return tuple(tuple((v.key, v.number) for v in self.registry.versions(fit_id=fit_id)) for fit_id in fits)
+
+    def judge(self, group: Sequence[Subject]) -> tuple[PromotionRow, ...]:
+        """What became of each of them."""
+        cases = [self._case(*subject) for subject in group]
+        against = [case for case in cases if not case.moves and case.decision.rule != "nothing"]
+        obstacle = Reason(ReasonCode.FIT_REFUSED, {"version": against[0].version.name}) if against else None
+        moves = [case.promotion() for case in cases if case.moves and obstacle is None]
+        if moves and not self.dry_run:
+            self.registry.promote_all(moves, now=self.now, who=self.who)
+        return tuple(case.row(obstacle if case.moves else None) for case in cases)
+
+    def _case(self, key: VersionKey, number: int | None) -> _Candidate:
+        production, version = self.registry.alias(key, PRODUCTION), self._version(key, number)
+        before = None if production is None else production.number
+        return _Candidate(version, before, self._decide(production, version), self.forced)
+
+    def _version(self, key: VersionKey, number: int | None) -> Version:
+        if number is not None:
+            return self.registry.version(key, number)
+        challenger = self.registry.alias(key, CHALLENGER)
+        if challenger is None:
+            raise RegistryError(f"{key} has no challenger. See cryptocast registry verify.")
+        return challenger
 
     def _decide(self, production: Version | None, version: Version) -> Decision:
-        gate = self._config.gate
+        gate = self.config.gate
         if production is None:
             return first_version(version.hold_out, gate)
-        grounds = StoredGrounds(self._registry, self._config.store.path, gate, self._now, version)
+        before, after = (is_outdated(one, self.config) for one in (production, version))
+        if before and not after:
+            return successor(production.number, version.hold_out, gate)
+        if after and not before:
+            reason = Reason(ReasonCode.ITSELF_OUTDATED, {"new": version.number})
+            return Decision(accepted=False, rule="outdated", reasons=(reason,))
+        grounds = StoredEvidence(self.registry, self.config.store.path, gate, self.now, version)
         return next_version(production, version, gate, grounds)
 
-    def _promotion(self, one: _Judged) -> Promotion:
-        action: Action = "refresh" if one.decision.rule == "refresh" else "promote"
-        if not one.decision.accepted:
-            action = "force"
-        return Promotion(
-            key=one.version.key,
-            number=one.version.number,
-            why="; ".join(self._reasons(one)),
-            evidence={"decision": msgspec.to_builtins(one.decision)},
-            action=action,
-            expected=one.before,
-        )
 
-
-def _outcome(decision: Decision, before: int | None, version: Version) -> Outcome:
-    if decision.rule != "nothing":
-        return "refused"
-    return "nothing" if version.number == before else "kept"
+def as_production_stands(decide: Callable[[], Result]) -> Result:
+    """The result of a decision, which is made anew while another process moves production in the meantime."""
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(ProductionMovedError):
+            return decide()
+    return decide()
 
 
 def _check_arguments(
@@ -234,28 +243,24 @@ def _check_arguments(
         raise UsageError(f"The reason must be one printable line of at most {MAX_REASON} characters.")
 
 
-def _configured(config: Config) -> str | None:
-    return None if config.data.source == "auto" else config.data.source
-
-
 def _keys(
     config: Config, registry: Registry, *, coin: str | None, kind: str | None, source: str | None
 ) -> Sequence[VersionKey]:
     """The keys to judge. A source that is not said means every source, as each has a production of its own."""
     data = config.data
-    found = registry.keys(coin=coin, kind=kind, source=source, vs=data.vs, granularity=data.granularity)
+    keys = registry.keys(coin=coin, kind=kind, source=source, vs=data.vs, granularity=data.granularity)
     if coin is None:
-        return [key for key in found if key.coin in data.coins]
-    if not found:
-        raise registry.no_such(Reference(coin, kind), source=source, vs=data.vs, granularity=data.granularity)
-    return found
+        return [key for key in keys if key.coin in data.coins]
+    if not keys:
+        raise registry.no_such(VersionReference(coin, kind), source=source, vs=data.vs, granularity=data.granularity)
+    return keys
 
 
 def _summary(rows: Sequence[PromotionRow], dry_run: bool) -> str:
     if not rows:
         return "Nothing to promote: there are no versions yet. Train: cryptocast train."
     counts = {outcome: sum(row.action == outcome for row in rows) for outcome in ("promoted", "refused", "kept")}
-    said = [f"{count} {outcome}" for outcome, count in counts.items() if count]
     if not counts["promoted"] and not counts["refused"]:
         return "Nothing to promote: production is up to date."
-    return ("Dry run, nothing was changed: " if dry_run else "") + ", ".join(said) + "."
+    words = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    return f"{'Dry run, nothing was changed: ' if dry_run else ''}{words}."

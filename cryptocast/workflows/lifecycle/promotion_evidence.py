@@ -12,14 +12,15 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import ages_by_clock
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
-from cryptocast.registry import Contest, Paired, Registry, Version, VersionKey, contest, most_telling
+from cryptocast.registry import Contest, Registry, Version, VersionKey
+from cryptocast.registry.append_only import most_telling
+from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.live import pair_up
-
-__all__ = ["StoredGrounds", "live_pairs", "walked_pairs"]
+from cryptocast.times import as_datetime
 
 
 @dataclass(frozen=True, slots=True)
-class StoredGrounds:
+class StoredEvidence:
     """Read from a registry and from the runs of its store; nothing is made or changed."""
 
     registry: Registry
@@ -37,8 +38,8 @@ class StoredGrounds:
 
     def backtested_to(self, version: Version) -> datetime | None:
         """The last origin of the newest walk forward of the version's recipe, with the coin in it."""
-        found = self.registry.evidence_for(version.key, version.manifest.recipe)
-        return None if found is None else found.end
+        evidence = self.registry.evidence_for(version.key, version.manifest.recipe)
+        return None if evidence is None else evidence.end
 
     def compare(self, production: Version, challenger: Version) -> Contest | str:
         """Live forecasts if there are `gate.min_live` matured bars of both, else walks of both recipes.
@@ -55,15 +56,15 @@ class StoredGrounds:
                 f"{self.gate.min_live} are needed)"
             )
         within = timedelta(days=self.gate.max_evidence_age_days)
-        found = walked_pairs(self.registry, self.store, production, challenger, within=within)
-        if isinstance(found, str):
-            return f"{found} (live there are {count} bars of both, {self.gate.min_live} are needed)"
-        pairs, words = found
+        walks = walked_pairs(self.registry, self.store, production, challenger, within=within)
+        if isinstance(walks, str):
+            return f"{walks} (live there are {count} bars of both, {self.gate.min_live} are needed)"
+        pairs, words = walks
         return self._judged(pairs, words)
 
-    def _judged(self, pairs: list[Paired], words: str) -> Contest | str:
+    def _judged(self, pairs: list[LossPairs], words: str) -> Contest | str:
         newest = max(int(pair.dates.max()) for pair in pairs if pair.dates.size)
-        age = self.today - (datetime.fromtimestamp(0, tz=self.today.tzinfo) + timedelta(microseconds=newest))
+        age = self.today - as_datetime(newest)
         if age.days > self.gate.max_evidence_age_days:
             return (
                 f"the newest evidence on both is {age.days} days old, and at most {self.gate.max_evidence_age_days} "
@@ -72,7 +73,7 @@ class StoredGrounds:
         return contest(pairs, self.gate, rests_on=words)
 
 
-def live_pairs(registry: Registry, production: Version, challenger: Version) -> list[Paired]:
+def live_pairs(registry: Registry, production: Version, challenger: Version) -> list[LossPairs]:
     """The matured forecasts of both, each its own, for the bars that closed after the younger was registered; by
     horizon, empty where one has none."""
     since = max(_live_from(version) for version in (challenger, production))
@@ -80,9 +81,9 @@ def live_pairs(registry: Registry, production: Version, challenger: Version) -> 
         [pair for pair in registry.matured(version.key, version.number) if pair[0].issued_at >= since]
         for version in (challenger, production)
     ]
-    served = set(production.manifest.horizons)
+    horizons = set(production.manifest.horizons)
     pairs = pair_up(sides[0], sides[1], bar_us=BAR_US[challenger.key.granularity])
-    return [pair for pair in pairs if pair.horizon in served]
+    return [pair for pair in pairs if pair.horizon in horizons]
 
 
 def _live_from(version: Version) -> datetime:
@@ -100,7 +101,7 @@ def _live_from(version: Version) -> datetime:
 
 def walked_pairs(
     registry: Registry, store: Path, production: Version, challenger: Version, *, within: timedelta
-) -> tuple[list[Paired], str] | str:
+) -> tuple[list[LossPairs], str] | str:
     """Both recipes on the origins that their walks share, pooled over the coins; or why there is nothing to compare.
 
     within: walks that ended longer than that before the newest are left aside.
@@ -110,8 +111,8 @@ def walked_pairs(
 
     key = challenger.key
     walks = [_walks(registry, version.key, version.manifest.recipe) for version in (challenger, production)]
-    for version, found in zip((challenger, production), walks, strict=True):
-        if not found:
+    for version, evidence in zip((challenger, production), walks, strict=True):
+        if not evidence:
             return (
                 f"version {version.number}'s recipe was never walked forward; with its settings run: cryptocast "
                 f"backtest {key.coin} --walk-forward --model {version.key.kind}"
@@ -135,10 +136,10 @@ def walked_pairs(
 
 def _walks(registry: Registry, key: VersionKey, recipe: str) -> list[Evidence]:
     """The pooled evidence on a recipe, the coin among its coins."""
-    found = registry.evidence(
+    evidence = registry.evidence(
         recipe=recipe, source=key.source, vs=key.vs, granularity=key.granularity, kind=key.kind, coin=""
     )
-    return [walk for walk in found if key.coin in walk.coins]
+    return [walk for walk in evidence if key.coin in walk.coins]
 
 
 Pair: TypeAlias = tuple[Evidence, Evidence]

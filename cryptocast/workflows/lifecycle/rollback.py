@@ -2,28 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from cryptocast.config import Granularity
 from cryptocast.errors import GateError, RegistryError, UsageError
-from cryptocast.registry import PRODUCTION, Event, ProductionMovedError, Reference, Registry, VersionKey
+from cryptocast.registry import PRODUCTION, Event, Registry, VersionKey, VersionReference
 from cryptocast.registry.gate import FOREIGN
-
-__all__ = ["RollbackReport", "RollbackRow", "earlier_production", "one_key", "rollback"]
-
-ATTEMPTS: Final = 5
+from cryptocast.workflows.lifecycle.promote import as_production_stands
+from cryptocast.workflows.reports import KeyRow
 
 
-class RollbackRow(msgspec.Struct, frozen=True, kw_only=True):
+class RollbackRow(KeyRow, frozen=True, kw_only=True):
     """Where production of one key stood and stands."""
 
-    coin: str
-    kind: str
-    source: str
-    vs: str
-    granularity: Granularity
     from_number: int = msgspec.field(name="from")
     to_number: int = msgspec.field(name="to")
     moved: bool
@@ -53,55 +46,33 @@ def rollback(
     Two rollbacks in a row go two steps back. RegistryError if there is nothing to go back to or no such version,
     GateError if it was never in production and its scores are foreign.
     """
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return _rollback(registry, key, to, reason, dry_run, who, now)
-        except ProductionMovedError:
-            continue
-    return _rollback(registry, key, to, reason, dry_run, who, now)
+    row = as_production_stands(lambda: _rollback(registry, key, to, reason, who, now, dry_run=dry_run))
+    return RollbackReport(dry_run=dry_run, row=row)
 
 
 def _rollback(
-    registry: Registry, key: VersionKey, to: int | None, reason: str | None, dry_run: bool, who: str, now: datetime
-) -> RollbackReport:
-    version = registry.alias(key, PRODUCTION)
-    if version is None:
+    registry: Registry, key: VersionKey, to: int | None, reason: str | None, who: str, now: datetime, *, dry_run: bool
+) -> RollbackRow:
+    production = registry.alias(key, PRODUCTION)
+    if production is None:
         raise RegistryError(f"Nothing of {key} is in production. See cryptocast registry list {key.coin}.")
-    current = version.number
-    target = to if to is not None else earlier_production(_moves(registry, key))
+    moves = registry.history(**key.facts(), alias=PRODUCTION)
+    current, target = production.number, to if to is not None else earlier_production(moves)
     if target is None:
         raise RegistryError(
             f"Version {current} is the first that was in production of {key}: there is nothing to go back to. "
             "Name a version: --to NUMBER."
         )
-    found = registry.get(f"{key.coin}/{key.kind}:{target}", source=key.source, vs=key.vs, granularity=key.granularity)
-    target = found.number
-    if found.hold_out.foreign and target not in {event.number for event in _moves(registry, key)}:
+    version = registry.version(key, target)
+    if version.hold_out.foreign and target not in {event.number for event in moves}:
         raise GateError(
-            f"{found.name} was never in production, and {FOREIGN}. To promote it all the same: cryptocast registry "
+            f"{version.name} was never in production, and {FOREIGN}. To promote it all the same: cryptocast registry "
             f"promote {key.coin} {key.kind} {target} --force --reason TEXT."
         )
     why = f"rolled back from {current}" + (f": {reason}" if reason else "")
     if target != current and not dry_run:
         registry.promote(key, target, now=now, who=who, why=why, action="rollback", expected=current)
-    row = RollbackRow(
-        coin=key.coin,
-        kind=key.kind,
-        source=key.source,
-        vs=key.vs,
-        granularity=key.granularity,
-        from_number=current,
-        to_number=target,
-        moved=target != current,
-        why=why,
-    )
-    return RollbackReport(dry_run=dry_run, row=row)
-
-
-def _moves(registry: Registry, key: VersionKey) -> tuple[Event, ...]:
-    return registry.history(
-        coin=key.coin, source=key.source, vs=key.vs, granularity=key.granularity, kind=key.kind, alias=PRODUCTION
-    )
+    return RollbackRow(**key.facts(), from_number=current, to_number=target, moved=target != current, why=why)
 
 
 def earlier_production(events: Sequence[Event]) -> int | None:
@@ -123,9 +94,9 @@ def one_key(
     registry: Registry, coin: str, kind: str | None, *, source: str | None, vs: str, granularity: Granularity
 ) -> VersionKey:
     """The one key that is meant. UsageError if several could be, RegistryError if there is none."""
-    found = registry.keys(coin=coin, kind=kind, source=source, vs=vs, granularity=granularity)
-    if not found:
-        raise registry.no_such(Reference(coin, kind), source=source, vs=vs, granularity=granularity)
-    if len(found) > 1:
-        raise UsageError(f"That could be {', '.join(map(str, found))}. Name the kind, and the source with --source.")
-    return found[0]
+    keys = registry.keys(coin=coin, kind=kind, source=source, vs=vs, granularity=granularity)
+    if not keys:
+        raise registry.no_such(VersionReference(coin, kind), source=source, vs=vs, granularity=granularity)
+    if len(keys) > 1:
+        raise UsageError(f"That could be {', '.join(map(str, keys))}. Name the kind, and the source with --source.")
+    return keys[0]

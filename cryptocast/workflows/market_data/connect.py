@@ -9,23 +9,21 @@ from cryptocast.errors import DataError
 from cryptocast.net import Breaker, Try
 from cryptocast.workflows.context import Context
 
-__all__ = ["access_of", "upstream_factory"]
-
 
 def access_of(
     context: Context,
     *,
-    breakers: Callable[[str], Breaker] | None = None,
+    breaker: Breaker | None = None,
     on_try: Callable[[Try], None] | None = None,
     deadline_s: float | None = None,
 ) -> Access:
-    """What the context opens connections with. breakers: by class of endpoints. on_try hears of each request that went
-    out. deadline_s: the longest that a call may take."""
+    """What the context opens connections with. on_try hears of each request that went out. deadline_s: the longest that
+    a call may take."""
     return Access(
         context.config,
         context.wall_clock,
         api_key=context.api_key,
-        breakers=breakers,
+        breaker=breaker,
         on_try=on_try,
         deadline_s=deadline_s,
     )

@@ -18,8 +18,6 @@ from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, UpstreamError, UsageError
 from cryptocast.net import Priority, Unreachable
 
-__all__ = ["Downloads", "Reach", "by_turns"]
-
 Work: TypeAlias = Coroutine[Any, Any, History]
 
 IN_A_ROW: Final = 3  # failures of different calls, after which the next would fail too

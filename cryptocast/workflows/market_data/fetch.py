@@ -1,30 +1,50 @@
 """Bring candles into the local store: only what is missing, closed bars only, with a report on their quality."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
-from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.config import Config, Granularity
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import Candles, SeriesKey
-from cryptocast.data.sources.file.reader import FileOptions, Imported, read_file
+from cryptocast.data.sources.file.columns import FileOptions as FileOptions
+from cryptocast.data.sources.file.reader import read_file
 from cryptocast.data.sources.file.source import FILE
 from cryptocast.data.sources.table import SOURCES, ages_by_clock
 from cryptocast.data.sources.upstream import Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.market import Market
-from cryptocast.workflows.context import NoProgress, Progress, Resolved
+from cryptocast.workflows.context import Context, Resolved, Selection, steps
+from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.hourly_backfill import Backfill, backfill
-from cryptocast.workflows.market_data.resolve import Found, Sources
-
-__all__ = ["FetchProblem", "FetchReport", "FetchSummary", "FetchedCoin", "FileOptions", "fetch"]
+from cryptocast.workflows.market_data.resolve import Outcome, Sources, open_store
 
 TRIES: Final = 2  # the first coin may be the one that fails by itself
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOrder:
+    """What to fetch; None takes the setting.
+
+    selection: without a granularity, what the file holds; its `now` is the moment that is pretended: bars of a file
+    that closed later are left out, those that are fetched come and are not reported. files: of the one coin, read
+    together and merged into its candles from earlier files; with `replace` they take their place (the old bars go to
+    the revisions). hours: after the daily closes bring the hours that give them their highs and lows.
+    """
+
+    selection: Selection = Selection()
+    days: int | None = None
+    files: Sequence[Path] = ()
+    file_options: FileOptions = FileOptions()
+    replace: bool = False
+    refresh: bool = False
+    hours: bool | None = None
 
 
 class FetchProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +107,10 @@ class FetchSummary(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(f"{self.hours:,} hours came, and {self.refined:,} days have their highs and lows now")
         if self.credits_left is not None:
             parts.append(f"{self.credits_left:,} credits are left this month")
-        said = "; ".join(parts) + "."
+        words = "; ".join(parts) + "."
         if self.pages_left:
-            said += f" {self.pages_left:,} pages of hours are still to come: run the same command again."
-        return said + (f" {self.stopped}" if self.stopped else "")
+            words += f" {self.pages_left:,} pages of hours are still to come: run the same command again."
+        return words + (f" {self.stopped}" if self.stopped else "")
 
 
 class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,186 +132,134 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
         return UpstreamError.exit_code if codes and all(codes) else 0
 
 
-def fetch(
-    config: Config,
-    coins: Sequence[str],
-    *,
-    source: SourceChoice,
-    vs: str,
-    granularity: Granularity | None,
-    now: datetime,
-    upstream: Callable[[], Upstream],
-    store: CandleStore,
-    days: int | None = None,
-    files: Sequence[Path] = (),
-    file_options: FileOptions | None = None,
-    replace: bool = False,
-    refresh: bool = False,
-    hours: bool | None = None,
-    wall_clock: Callable[[], datetime] | None = None,
-    cut_at: datetime | None = None,
-    progress: Progress | None = None,
-) -> FetchReport:
+def fetch(context: Context, order: FetchOrder, *, upstream: Callable[[], Upstream] | None = None) -> FetchReport:
     """Fetch the coins side by side; the failure of one stands in its row and does not touch the others.
 
-    granularity None: what the files hold, else the setting. files: of exactly one coin, read together and merged into
-    its candles from earlier files; with `replace` they take their place (the old bars go to the revisions). `auto`
-    without a network reports what the other commands will rest on. hours: after the daily closes bring the hours that
-    give them their highs and lows (None: the setting). wall_clock: the time as it goes on, for fetches that take an
-    hour; without, it stands at `now`.
-
-    cut_at: the moment that is pretended. Bars of a file that closed later are left out, those that are fetched come and
-    are not reported. What is stored always says when it truly came. UsageError if the arguments contradict each other,
-    ConfigError for a key that the upstream refuses.
+    `auto` without a network reports what the other commands will rest on. What is stored always says when it truly
+    came. upstream: opens another than that of the source. UsageError if the order contradicts itself, ConfigError for a
+    key that the upstream refuses.
     """
-    if files and source == "auto":
+    config, store = context.config, context.candles or open_store(context.config)
+    # A file that is named goes before the source of the settings.
+    source = order.selection.source or ("auto" if order.files else config.data.source)
+    if order.files and source == "auto":
         source = "file"
-    coins = tuple(dict.fromkeys(coins))
-    described = replace or file_options not in (None, FileOptions())
-    _check(coins, source, vs, files=bool(files), described=described)
-    if files:
-
-        def own(coin: str) -> FetchedCoin:
-            closed = cut_at or now
-            found = read_file(files, coin, now=closed, vs=vs, granularity=granularity, options=file_options)
-            return _from_file(
-                config, store, SeriesKey(Market(FILE.name, vs, found.granularity), coin), found, now, replace=replace
+    request = replace(order.selection, source=source).resolved(config)
+    _check(request, order)
+    if source != "auto" and (bool(order.files) or not SOURCES[source].kept_in_store):
+        rows = tuple(_by_itself(context, store, request, order))
+        return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, Backfill(), None))
+    opener = upstream or upstream_factory(source, access_of(context))
+    with Sources(config, store, request, context.wall_clock, opener, patient=True, tries=TRIES) as sources:
+        outcomes: dict[str, Outcome] = {}
+        with steps(context.progress, "fetch", len(request.coins)) as step:
+            arriving = sources.find_all(
+                request.coins, days=order.days, refresh=order.refresh, whole=True, older=source == "auto"
             )
-
-        return _alone(own, coins, vs, progress)
-    grain = granularity or config.data.granularity
-    if source != "auto" and not SOURCES[source].kept_in_store:
-        made = SOURCES[source]
-
-        def loaded(coin: str) -> FetchedCoin:
-            return _keep(config, store, made.load(config, SeriesKey(Market(made.name, vs, grain), coin)))
-
-        return _alone(loaded, coins, vs, progress)
-    sources = Sources(
-        config,
-        store,
-        Resolved(coins, source, vs, grain, now=cut_at),
-        wall_clock=wall_clock or (lambda: now),
-        upstream_factory=upstream,
-        patient=True,
-        tries=TRIES,
-    )
-    wants_hours = config.coingecko.hours if hours is None else hours
-    with sources:
-        fetching = _Fetching(config, store, sources, wall_clock or (lambda: now), progress or NoProgress())
-        return fetching.run(coins, source, vs, days, refresh=refresh, hours=wants_hours)
-
-
-class _Fetching:
-    """A fetch from the upstream: first the bars that were asked for, then the hours behind the days."""
-
-    def __init__(
-        self,
-        config: Config,
-        store: CandleStore,
-        sources: Sources,
-        clock: Callable[[], datetime],
-        progress: Progress,
-    ) -> None:
-        self._config, self._store, self._sources = config, store, sources
-        self._clock, self._progress = clock, progress
-
-    def run(
-        self, coins: Sequence[str], source: SourceChoice, vs: str, days: int | None, *, refresh: bool, hours: bool
-    ) -> FetchReport:
-        """The whole of it."""
-        found = self._bars(coins, source, days, refresh=refresh)
-        filled = self._hours(found, days) if hours else Backfill()
-        rows = tuple(self._row(coin, found[coin], filled) for coin in coins)
-        return FetchReport(vs=vs, coins=rows, summary=self._summary(rows, filled))
-
-    def _bars(
-        self, coins: Sequence[str], source: SourceChoice, days: int | None, *, refresh: bool
-    ) -> dict[str, Found | CryptocastError]:
-        found: dict[str, Found | CryptocastError] = {}
-        self._progress.begin("fetch", len(coins))
-        try:
-            arriving = self._sources.find_all(coins, days=days, refresh=refresh, whole=True, older=source == "auto")
             for coin, outcome in arriving:
-                found[coin] = outcome
-                self._progress.step(coin)
-        finally:
-            self._progress.end()
-        return found
+                outcomes[coin] = outcome
+                step(coin)
+        wants_hours = config.coingecko.hours if order.hours is None else order.hours
+        filled = _hours(context, sources, outcomes, order.days) if wants_hours else Backfill()
+        rows = tuple(_fetched(config, sources, coin, outcomes[coin], filled) for coin in request.coins)
+        return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, filled, sources.opened))
 
-    def _hours(self, found: dict[str, Found | CryptocastError], days: int | None) -> Backfill:
-        """Of the days that came as closes only, unless their source does not answer any more."""
-        keys = [outcome.bars.candles.provenance.key for outcome in found.values() if isinstance(outcome, Found)]
-        daily = [key for key in keys if SOURCES[key.source].days_from_hours and key.granularity == "daily"]
-        if not daily or self._sources.reach.down is not None:
-            return Backfill()
-        now = self._clock()
-        return backfill(
-            self._sources.upstream(),
-            self._store,
-            daily,
-            now=self._clock,
-            oldest=max(
-                now - timedelta(days=days or self._config.data.days),
-                SOURCES[daily[0].source].oldest(self._config, now),
-            ),
-            reach=self._sources.reach,
-            progress=self._progress,
+
+def _check(request: Resolved, order: FetchOrder) -> None:
+    for coin in request.coins:
+        check_coin(coin)
+    check_vs(request.vs)
+    imports = request.source == FILE.name
+    if imports and not order.files:
+        raise UsageError("--source file needs the file: add --file PATH.")
+    if imports and len(request.coins) != 1:
+        raise UsageError(
+            f"A file holds the candles of one coin, {len(request.coins)} are named: cryptocast fetch COIN --file PATH."
         )
-
-    def _row(self, coin: str, outcome: Found | CryptocastError, filled: Backfill) -> FetchedCoin:
-        if isinstance(outcome, CryptocastError):
-            return _failed(coin, outcome)
-        candles = outcome.bars.candles
-        if coin in filled.days:
-            candles = self._store.read(candles.provenance.key) or candles
-        row = _row(self._config, candles, outcome.written)
-        notice = outcome.bars.notice
-        fetched = self._sources.fetched
-        if row.source != fetched.name and outcome.bars.notice is None:
-            own = SOURCES[candles.provenance.key.source].title
-            notice = f"auto rests on {own} for {coin}; for {fetched.title}'s candles add --source {fetched.name}."
-        return msgspec.structs.replace(
-            row,
-            stale=outcome.bars.stale,
-            notice=notice,
-            refined=row.refined + filled.days.get(coin, 0),
-            hours=filled.hours.get(coin, 0),
-            hours_problem=filled.problems.get(coin),
-        )
-
-    def _summary(self, rows: Sequence[FetchedCoin], filled: Backfill) -> FetchSummary:
-        opened = self._sources.opened
-        credits_now = None if opened is None else opened.budget()
-        return FetchSummary(
-            came=sum(row.error is None for row in rows),
-            failed=sum(row.error is not None for row in rows),
-            calls=0 if opened is None else opened.calls,
-            hours=sum(filled.hours.values()),
-            refined=sum(row.refined for row in rows),
-            pages_left=filled.left,
-            stopped=filled.stopped,
-            credits_used=None if credits_now is None else credits_now.used,
-            credits_left=None if credits_now is None else credits_now.left,
+    if not imports and order.files:
+        raise UsageError(f"--file does not go with --source {request.source}: leave one of them out.")
+    if not imports and (order.replace or order.file_options != FileOptions()):
+        raise UsageError(
+            "--stamp, --volume-unit, --decimal, --dates, --timezone and --replace are about a file: add --file PATH."
         )
 
 
-def _alone(one: Callable[[str], FetchedCoin], coins: Sequence[str], vs: str, progress: Progress | None) -> FetchReport:
+def _by_itself(context: Context, store: CandleStore, request: Resolved, order: FetchOrder) -> Iterator[FetchedCoin]:
     """Coin by coin, without an upstream."""
-    shown = progress or NoProgress()
-    rows = []
-    shown.begin("fetch", len(coins))
-    try:
-        for coin in coins:
+    with steps(context.progress, "fetch", len(request.coins)) as step:
+        for coin in request.coins:
             try:
-                rows.append(one(coin))
+                yield _row(context.config, *_kept(context, store, request, order, coin))
             except (DataError, UpstreamError) as error:
-                rows.append(_failed(coin, error))
-            shown.step(coin)
-    finally:
-        shown.end()
-    came = sum(row.error is None for row in rows)
-    return FetchReport(vs=vs, coins=tuple(rows), summary=FetchSummary(came=came, failed=len(rows) - came))
+                yield _failed(coin, error)
+            step(coin)
+
+
+def _kept(
+    context: Context, store: CandleStore, request: Resolved, order: FetchOrder, coin: str
+) -> tuple[Candles, WriteResult]:
+    """The candles of a file, or of a source that makes its own, put into the store."""
+    if not order.files:
+        key = SeriesKey(Market(request.source, request.vs, request.granularity), coin)
+        candles = SOURCES[request.source].load(context.config, key)
+        frame, notes, fetched_at = candles.frame, candles.provenance.notes, candles.provenance.fetched_at
+    else:
+        fetched_at = context.wall_clock()
+        imported = read_file(
+            order.files,
+            coin,
+            now=request.now or fetched_at,
+            vs=request.vs,
+            granularity=order.selection.granularity,
+            options=order.file_options,
+        )
+        key = SeriesKey(Market(FILE.name, request.vs, imported.granularity), coin)
+        frame, notes = imported.frame, imported.notes
+    change = store.write(key, frame, fetched_at=fetched_at, notes=notes, replace=order.replace or not order.files)
+    stored = store.read(key)
+    if stored is None:
+        raise DataError(f"The candles of {coin} vanished from the store while they were read. Try again.")
+    return stored, change
+
+
+def _hours(context: Context, sources: Sources, outcomes: Mapping[str, Outcome], days: int | None) -> Backfill:
+    """Of the days that came as closes only, unless their source does not answer any more."""
+    keys = [one.candles.provenance.key for one in outcomes.values() if not isinstance(one, CryptocastError)]
+    daily = [key for key in keys if SOURCES[key.source].days_from_hours and key.granularity == "daily"]
+    if not daily or sources.reach.down is not None:
+        return Backfill()
+    config, now = context.config, context.wall_clock()
+    oldest = max(now - timedelta(days=days or config.data.days), SOURCES[daily[0].source].oldest(config, now))
+    return backfill(
+        sources.upstream(),
+        sources.store,
+        daily,
+        now=context.wall_clock,
+        oldest=oldest,
+        reach=sources.reach,
+        progress=context.progress,
+    )
+
+
+def _fetched(config: Config, sources: Sources, coin: str, outcome: Outcome, filled: Backfill) -> FetchedCoin:
+    if isinstance(outcome, CryptocastError):
+        return _failed(coin, outcome)
+    candles = outcome.candles
+    if coin in filled.days:
+        candles = sources.store.read(candles.provenance.key) or candles
+    row = _row(config, candles, outcome.change)
+    notice, fetched = outcome.notice, sources.fetched
+    if row.source != fetched.name and notice is None:
+        own = SOURCES[candles.provenance.key.source].title
+        notice = f"auto rests on {own} for {coin}; for {fetched.title}'s candles add --source {fetched.name}."
+    return msgspec.structs.replace(
+        row,
+        stale=outcome.stale,
+        notice=notice,
+        refined=row.refined + filled.days.get(coin, 0),
+        hours=filled.hours.get(coin, 0),
+        hours_problem=filled.problems.get(coin),
+    )
 
 
 def _failed(coin: str, error: CryptocastError) -> FetchedCoin:
@@ -299,69 +267,40 @@ def _failed(coin: str, error: CryptocastError) -> FetchedCoin:
     return FetchedCoin(coin=coin, error=problem)
 
 
-def _check(
-    coins: Sequence[str],
-    source: SourceChoice,
-    vs: str,
-    *,
-    files: bool,
-    described: bool,
-) -> None:
-    for coin in coins:
-        check_coin(coin)
-    check_vs(vs)
-    imports = source == FILE.name
-    if imports and not files:
-        raise UsageError("--source file needs the file: add --file PATH.")
-    if imports and len(coins) != 1:
-        raise UsageError(
-            f"A file holds the candles of one coin, {len(coins)} are named: cryptocast fetch COIN --file PATH."
-        )
-    if not imports and files:
-        raise UsageError(f"--file does not go with --source {source}: leave one of them out.")
-    if not imports and described:
-        raise UsageError(
-            "--stamp, --volume-unit, --decimal, --dates, --timezone and --replace are about a file: add --file PATH."
-        )
-
-
-def _from_file(
-    config: Config, store: CandleStore, key: SeriesKey, found: Imported, now: datetime, *, replace: bool
-) -> FetchedCoin:
-    written = store.write(key, found.frame, fetched_at=now, notes=found.notes, replace=replace)
-    stored = store.read(key)
-    if stored is None:
-        raise DataError(f"The candles of {key.coin} vanished from the store while they were read. Try again.")
-    return _row(config, stored, written)
-
-
-def _keep(config: Config, store: CandleStore, made: Candles) -> FetchedCoin:
-    stated = made.provenance
-    written = store.write(stated.key, made.frame, fetched_at=stated.fetched_at, notes=stated.notes, replace=True)
-    return _row(config, made, written)
-
-
-def _row(config: Config, candles: Candles, written: WriteResult | None) -> FetchedCoin:
-    stated = candles.provenance
+def _row(config: Config, candles: Candles, change: WriteResult | None) -> FetchedCoin:
+    facts = candles.provenance
+    counts: dict[str, Any] = {name: getattr(change, name, 0) for name in ("added", "revised", "removed", "refined")}
     return FetchedCoin(
-        coin=stated.key.coin,
-        source=stated.key.source,
-        granularity=stated.key.granularity,
-        added=written.added if written else 0,
-        revised=written.revised if written else 0,
-        removed=written.removed if written else 0,
-        refined=written.refined if written else 0,
-        rows=stated.rows,
-        first=stated.first,
-        last=stated.last,
-        notes=stated.notes,
+        coin=facts.key.coin,
+        source=facts.key.source,
+        granularity=facts.key.granularity,
+        **counts,
+        rows=facts.rows,
+        first=facts.first,
+        last=facts.last,
+        notes=facts.notes,
         quality=check_quality(
             candles.frame,
-            stated.key.coin,
-            stated.key.granularity,
+            facts.key.coin,
+            facts.key.granularity,
             config.quality,
             # A coin that stopped shows by the bars that its last fetch did not bring.
-            now=stated.fetched_at if ages_by_clock(stated.key.source) else None,
+            now=facts.fetched_at if ages_by_clock(facts.key.source) else None,
             stale_after_bars=config.data.stale_after_bars,
         ),
+    )
+
+
+def _summary(rows: Sequence[FetchedCoin], filled: Backfill, upstream: Upstream | None) -> FetchSummary:
+    credits_now = None if upstream is None else upstream.budget()
+    return FetchSummary(
+        came=sum(row.error is None for row in rows),
+        failed=sum(row.error is not None for row in rows),
+        calls=0 if upstream is None else upstream.calls,
+        hours=sum(filled.hours.values()),
+        refined=sum(row.refined for row in rows) if upstream is not None else 0,
+        pages_left=filled.left,
+        stopped=filled.stopped,
+        credits_used=None if credits_now is None else credits_now.used,
+        credits_left=None if credits_now is None else credits_now.left,
     )

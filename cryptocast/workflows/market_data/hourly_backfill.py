@@ -19,10 +19,8 @@ from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError
 from cryptocast.market import Market
 from cryptocast.net import Priority
-from cryptocast.workflows.context import NoProgress, Progress
+from cryptocast.workflows.context import NoProgress, Progress, steps
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
-
-__all__ = ["Backfill", "backfill", "minutes_for"]
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +55,6 @@ def backfill(
     oldest: how far back. The problem of one coin stands in its place; when the credits of the month, or what the
     backfill may use of them, are spent, or the upstream is down, it stops and says so.
     """
-    shown = progress or NoProgress()
     pages = _wanted(store, series, now(), oldest)
     downloads = Downloads(store, lambda: upstream, now, Priority.BACKFILL, patient=True, reach=reach or Reach())
     result = Backfill()
@@ -66,13 +63,11 @@ def backfill(
     if not pages:
         return result
     minutes = minutes_for(len(pages), upstream.calls_per_minute)
-    shown.begin(f"hours, about {minutes} min at {upstream.calls_per_minute} calls a minute", len(pages))
-    try:
+    task = f"hours, about {minutes} min at {upstream.calls_per_minute} calls a minute"
+    with steps(progress or NoProgress(), task, len(pages)) as step:
         for page, outcome in downloads.bring(pages, at_once=max(1, upstream.calls_per_minute // CALLS_A_LANE)):
             _note(result, store, page, outcome, now())
-            shown.step(f"{page.key.coin} to {page.end:%Y-%m-%d}")
-    finally:
-        shown.end()
+            step(f"{page.key.coin} to {page.end:%Y-%m-%d}")
     if downloads.reach.down is not None:
         result.stopped = str(downloads.reach.down)
     return result
@@ -84,13 +79,13 @@ def minutes_for(calls: int, per_minute: int) -> int:
 
 
 def _wanted(store: CandleStore, series: Sequence[SeriesKey], now: datetime, oldest: datetime) -> list[Page]:
-    wanted = []
+    pages = []
     for key in series:
         daily = store.read(key)
         if daily is not None:
             hours = _hours(key)
-            wanted.append(range_pages(daily.frame, hours, store.covered(hours), now, oldest=oldest))
-    return by_turns(wanted)
+            pages.append(range_pages(daily.frame, hours, store.covered(hours), now, oldest=oldest))
+    return by_turns(pages)
 
 
 def _note(
@@ -123,11 +118,8 @@ def _make_days(store: CandleStore, page: Page, now: datetime) -> int:
     if daily is None or hourly is None:
         return 0
     # A day at the edge of the page has its other hours in the page beside it.
-    span = (page.start - timedelta(days=1), page.end + timedelta(days=1))
-    days = ranged_days(daily.frame, hourly.frame, span)
-    if days.is_empty():
-        return 0
-    return store.write(key, days, fetched_at=now, notes=(HOURLY_RANGE,), derived=True).refined
+    days = ranged_days(daily.frame, hourly.frame, (page.start - DAY, page.end + DAY))
+    return _refined(store, key, days, now)
 
 
 def _from_stored_hours(result: Backfill, store: CandleStore, key: SeriesKey, now: datetime) -> None:
@@ -139,14 +131,18 @@ def _from_stored_hours(result: Backfill, store: CandleStore, key: SeriesKey, now
         hourly = store.read(_hours(key)) if ready else None
         if daily is None or hourly is None:
             return
-        days = ranged_days(daily.frame, hourly.frame, (ready[0] - DAY, ready[-1])).filter(
-            pl.col("close_time").is_in(ready)
-        )
-        if len(days):
-            made = store.write(key, days, fetched_at=now, notes=(HOURLY_RANGE,), derived=True).refined
-            result.days[key.coin] = result.days.get(key.coin, 0) + made
+        days = ranged_days(daily.frame, hourly.frame, (ready[0] - DAY, ready[-1]))
+        count = _refined(store, key, days.filter(pl.col("close_time").is_in(ready)), now)
+        if count:
+            result.days[key.coin] = result.days.get(key.coin, 0) + count
     except CryptocastError as error:
         result.problems.setdefault(key.coin, str(error))
+
+
+def _refined(store: CandleStore, key: SeriesKey, days: pl.DataFrame, now: datetime) -> int:
+    if days.is_empty():
+        return 0
+    return store.write(key, days, fetched_at=now, notes=(HOURLY_RANGE,), derived=True).refined
 
 
 def _hours(key: SeriesKey) -> SeriesKey:

@@ -6,13 +6,11 @@ from typing import Literal
 import msgspec
 
 from cryptocast.config import Config
-from cryptocast.data.store import Finding
+from cryptocast.data.store import DamagedFile
 from cryptocast.workflows.market_data.resolve import open_store
 
-__all__ = ["StoreCheck", "StoreListing", "StoredSeries", "check_store", "list_store"]
 
-
-class StoredSeries(msgspec.Struct, frozen=True, kw_only=True):
+class SeriesListing(msgspec.Struct, frozen=True, kw_only=True):
     """One series of candles, as the metadata of its file says."""
 
     coin: str
@@ -32,7 +30,7 @@ class StoreListing(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: Literal["cryptocast.store/1"] = "cryptocast.store/1"
     path: str
-    series: tuple[StoredSeries, ...]
+    series: tuple[SeriesListing, ...]
 
 
 class StoreCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,25 +39,23 @@ class StoreCheck(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["cryptocast.store-check/1"] = "cryptocast.store-check/1"
     path: str
     series: int
-    findings: tuple[Finding, ...]
+    findings: tuple[DamagedFile, ...]
 
 
 def list_store(config: Config) -> StoreListing:
     """What is there, from the metadata alone."""
     listed = tuple(
-        StoredSeries(
-            coin=found.key.coin,
-            source=found.key.source,
-            vs=found.key.vs,
-            granularity=found.key.granularity,
-            rows=found.rows,
-            first=found.first,
-            last=found.last,
-            fetched_at=found.fetched_at,
-            content_hash=found.content_hash,
-            notes=found.notes,
+        SeriesListing(
+            coin=facts.key.coin,
+            **msgspec.structs.asdict(facts.key.market),
+            rows=facts.rows,
+            first=facts.first,
+            last=facts.last,
+            fetched_at=facts.fetched_at,
+            content_hash=facts.content_hash,
+            notes=facts.notes,
         )
-        for found in open_store(config).ls()
+        for facts in open_store(config).ls()
     )
     return StoreListing(path=str(config.store.path), series=listed)
 

@@ -6,33 +6,24 @@ CoinGecko candles, marked stale; else the sample, with a notice. Sources are nev
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Final, Self
+from datetime import datetime, timedelta
+from typing import Final, Self, TypeAlias
 
 from cryptocast.config import Config, Granularity
 from cryptocast.data.candle_checks import cut
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.base import Source, missing_spans
-from cryptocast.data.sources.table import rule_of
+from cryptocast.data.sources.table import SourceOrder, rule_of
 from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
-from cryptocast.workflows.context import NoProgress, Progress, Resolved
+from cryptocast.times import EPOCH
+from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
-
-__all__ = [
-    "CoinBars",
-    "Found",
-    "Obtained",
-    "Sources",
-    "is_fresh",
-    "obtain",
-    "open_store",
-    "stale_after",
-]
 
 # A closed bar appears upstream some time after its close.
 GRACE: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=15), "hourly": timedelta(minutes=5)}
@@ -42,33 +33,21 @@ DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream wa
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CoinBars:
+class CoinCandles:
     """The candles of one coin, closed at `now`.
 
     now: the clock of the source: the wall clock where it ages by that, else its last close, unless overridden.
-    notice: what the user must know about them, in one line.
+    notice: what the user must know about them, in one line. change: what a download brought into the store, if any.
     """
 
     candles: Candles
     now: datetime
     stale: bool
     notice: str | None = None
+    change: WriteResult | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Obtained:
-    """What could be had, in the order asked for, and why the rest could not."""
-
-    bars: Mapping[str, CoinBars]
-    missing: Mapping[str, CryptocastError]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """The bars of a coin and, if a download changed the store, how."""
-
-    bars: CoinBars
-    written: WriteResult | None = None
+Outcome: TypeAlias = CoinCandles | CryptocastError
 
 
 @dataclass(slots=True, eq=False)
@@ -80,52 +59,36 @@ class _Order:
     wall: datetime
     pages: tuple[Page, ...]
     left: int = 0
-    written: list[WriteResult] = field(default_factory=list)
+    changes: list[WriteResult] = field(default_factory=list)
     error: CryptocastError | None = None
 
 
 def obtain(
-    config: Config,
-    asked: Resolved,
+    context: Context,
+    request: Resolved,
     *,
-    wall_clock: Callable[[], datetime],
-    upstream_factory: Callable[[], Upstream],
     fetch_allowed: bool = True,
-    progress: Progress | None = None,
-    store: CandleStore | None = None,
-) -> Obtained:
-    """The candles of the coins by the rule of their source. An error of one coin stands in `missing`; none is raised.
+    upstream: Callable[[], Upstream] | None = None,
+) -> dict[str, Outcome]:
+    """The candles of each coin by the rule of their source, or why they cannot be had, in the order of the request.
 
     Coins are downloaded side by side. While the upstream has not answered, one call goes out at a time, and the first
-    that finds nobody there is the last, so that a machine without a network waits once. store: that of the settings
-    unless given. UsageError for a malformed coin or quote currency, ConfigError for a key
-    that is refused: they are raised, since nothing could come of the others.
+    that finds nobody there is the last, so that a machine without a network waits once. upstream: opens another than
+    that of the source. UsageError for a malformed coin or quote currency, ConfigError for a key that is refused: they
+    are raised, since nothing could come of the others.
     """
-    for coin in asked.coins:
+    for coin in request.coins:
         check_coin(coin)
-    shown = progress or NoProgress()
-    found: dict[str, Found | CryptocastError] = {}
-    shown.begin("candles", len(asked.coins))
-    sources = Sources(
-        config,
-        store or open_store(config),
-        asked,
-        wall_clock=wall_clock,
-        upstream_factory=upstream_factory,
+    with Sources(
+        context.config,
+        context.candles or open_store(context.config),
+        request,
+        context.wall_clock,
+        upstream or upstream_factory(request.source, access_of(context)),
         fetch_allowed=fetch_allowed,
-    )
-    try:
-        for coin, outcome in sources.find_all(dict.fromkeys(asked.coins)):
-            found[coin] = outcome
-            shown.step(coin)
-    finally:
-        sources.close()
-        shown.end()
-    results = {coin: found[coin] for coin in asked.coins}
-    return Obtained(
-        bars={coin: outcome.bars for coin, outcome in results.items() if isinstance(outcome, Found)},
-        missing={coin: outcome for coin, outcome in results.items() if not isinstance(outcome, Found)},
-    )
+    ) as sources:
+        outcomes = dict(sources.find_all(dict.fromkeys(request.coins)))
+    return {coin: outcomes[coin] for coin in request.coins}
 
 
 def open_store(config: Config) -> CandleStore:
@@ -133,62 +96,52 @@ def open_store(config: Config) -> CandleStore:
     return CandleStore(config.store.path, lock_timeout_s=config.store.lock_timeout_s)
 
 
+@dataclass(slots=True)
 class Sources:
     """The rule of the sources for one command. Opens the upstream when it is first needed; a context manager.
 
-    asked: which bars; its coins are not looked at, see `find_all`. priority, patient: of the calls, see Downloads.
-    tries: calls that may find nobody before the upstream counts as unreachable.
+    request: which bars; its coins are not looked at, see `find_all`. priority, patient: of the calls, see Downloads.
+    tries: calls that may find nobody before the upstream counts as unreachable. opened: the upstream, once needed.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        store: CandleStore,
-        asked: Resolved,
-        *,
-        wall_clock: Callable[[], datetime],
-        upstream_factory: Callable[[], Upstream],
-        fetch_allowed: bool = True,
-        priority: Priority = Priority.USER,
-        patient: bool = False,
-        tries: int = 1,
-    ) -> None:
-        check_vs(asked.vs)
-        self._config, self._store, self._asked = config, store, asked
-        self._rule = rule_of(asked.source)
-        self._now = asked.as_of if asked.now is None else asked.now
-        self._wall_clock, self._factory = wall_clock, upstream_factory
-        self._fetch_allowed = fetch_allowed
-        self._opened: Upstream | None = None
-        self._downloads = Downloads(
-            store, self.upstream, wall_clock, priority=priority, patient=patient, reach=Reach(tries=tries)
-        )
+    config: Config
+    store: CandleStore
+    request: Resolved
+    wall_clock: Callable[[], datetime]
+    upstream_factory: Callable[[], Upstream]
+    fetch_allowed: bool = True
+    priority: Priority = Priority.USER
+    patient: bool = False
+    tries: int = 1
+    opened: Upstream | None = None
+    rule: SourceOrder = field(init=False)
+    reach: Reach = field(init=False)
 
-    @property
-    def reach(self) -> Reach:
-        """Whether the upstream answers."""
-        return self._downloads.reach
-
-    @property
-    def opened(self) -> Upstream | None:
-        """The upstream, if it was needed."""
-        return self._opened
+    def __post_init__(self) -> None:
+        check_vs(self.request.vs)
+        self.rule = rule_of(self.request.source)
+        self.reach = Reach(tries=self.tries)
 
     def upstream(self) -> Upstream:
         """The upstream, opened now if it was not. Closed with this object."""
-        if self._opened is None:
-            self._opened = self._factory()
-        return self._opened
+        if self.opened is None:
+            self.opened = self.upstream_factory()
+        return self.opened
 
-    def find(
-        self, coin: str, *, days: int | None = None, refresh: bool = False, whole: bool = False, older: bool = True
-    ) -> Found:
-        """The bars of one coin, see `find_all`. Raises DataError or UpstreamError."""
-        for _, outcome in self.find_all([coin], days=days, refresh=refresh, whole=whole, older=older):
-            if not isinstance(outcome, Found):
-                raise outcome
-            return outcome
-        raise DataError(f"{coin} was not looked for.")
+    @property
+    def fetched(self) -> Source:
+        """The source that is asked over the network. DataError where there is none."""
+        if self.rule.fetched is None:
+            raise DataError("Nothing is fetched from this source.")
+        return self.rule.fetched
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.opened is not None:
+            self.opened.close()
+            self.opened = None
 
     def find_all(
         self,
@@ -198,7 +151,7 @@ class Sources:
         refresh: bool = False,
         whole: bool = False,
         older: bool = True,
-    ) -> Iterator[tuple[str, Found | CryptocastError]]:
+    ) -> Iterator[tuple[str, Outcome]]:
         """Each coin once, as its bars come, or why they do not: first those that are here, then the downloads.
 
         `whole`: fetch too if the history is shorter than `days` (default: the setting). `refresh` fetches even what is
@@ -212,41 +165,40 @@ class Sources:
             except (DataError, UpstreamError) as error:
                 yield coin, error
                 continue
-            if isinstance(here, Found):
-                yield coin, here
-            else:
+            if isinstance(here, _Order):
                 orders[here.key] = here
+            else:
+                yield coin, here
         yield from self._delivered(orders, older=older)
 
-    def _here(self, coin: str) -> Found | None:
+    def _here(self, coin: str) -> CoinCandles | None:
         """Bars for which nobody needs to be asked; None if they must be fetched."""
-        for source in self._rule.here:
+        as_of = self.request.as_of
+        for source in self.rule.here:
             key = self._key(source, coin)
-            own = self._store.read(key, self._asked.as_of) if source.kept_in_store else source.load(self._config, key)
+            own = self.store.read(key, as_of) if source.kept_in_store else source.load(self.config, key)
             if own is not None:
-                return Found(self._resting(own))
-        if self._rule.fetched is None:
-            missing = DataError(self._rule.here[-1].explain_missing(self._config, key))
-            raise self._unknown_then(key) if self._asked.as_of else missing
-        if self._asked.as_of is None and not self._asked.stored:
+                return self._resting(own)
+        if self.rule.fetched is None:
+            raise self._unknown_then(key) if as_of else DataError(self.rule.here[-1].explain_missing(self.config, key))
+        if as_of is None and not self.request.stored:
             return None
-        key = self._key(self._rule.fetched, coin)
-        known = self._store.read(key, self._asked.as_of)
-        if known is None and self._asked.as_of is not None:
+        key = self._key(self.rule.fetched, coin)
+        stored = self.store.read(key, as_of)
+        if stored is not None:
+            return self._ageing(stored, as_of or self.wall_clock())
+        if as_of is not None:
             raise self._unknown_then(key)
-        if known is None:
-            raise DataError(
-                f"The store has no {self._asked.granularity} candles of {coin} in {self._asked.vs}."
-                f" Fetch them: cryptocast fetch {coin}"
-            )
-        return Found(self._ageing(known, self._asked.as_of or self._wall_clock()))
+        raise DataError(
+            f"The store has no {key.granularity} candles of {coin} in {key.vs}. Fetch them: cryptocast fetch {coin}"
+        )
 
     def _unknown_then(self, key: SeriesKey) -> DataError:
-        since = self._store.known_since(key)
+        since = self.store.known_since(key)
         there = f"it knows some since {since:%Y-%m-%d %H:%M} UTC" if since else "it has none"
         return DataError(
             f"The store knew no {key.granularity} candles of {key.coin} ({key.source}) at"
-            f" {self._asked.as_of:%Y-%m-%d %H:%M} UTC: {there}. Choose a later --as-of, or leave it out; --now cuts by"
+            f" {self.request.as_of:%Y-%m-%d %H:%M} UTC: {there}. Choose a later --as-of, or leave it out; --now cuts by"
             " the time of the bars instead."
         )
 
@@ -254,142 +206,120 @@ class Sources:
         source = self.fetched
         key = self._key(source, coin)
         source.coin_name(key)  # what is not traded there is refused before anybody is asked
-        stored = self._store.read(key)
-        wall = self._wall_clock()
+        stored = self.store.load(key)
+        wall = self.wall_clock()
         spans = missing_spans(
             None if stored is None else stored.provenance,
-            self._store.covered(key),
+            () if stored is None else stored.covered,
             wall,
-            start=max(wall - timedelta(days=days or self._config.data.days), source.oldest(self._config, wall)),
+            start=max(wall - timedelta(days=days or self.config.data.days), source.oldest(self.config, wall)),
             fresh=stored is not None and is_fresh(stored.provenance, wall, self._now),
             whole=whole,
             refresh=refresh,
         )
         pages = source.pages(key, spans, wall)
-        return _Order(key, stored, wall, pages, left=len(pages))
+        return _Order(key, None if stored is None else stored.candles, wall, pages, left=len(pages))
 
-    def _delivered(
-        self, orders: dict[SeriesKey, _Order], *, older: bool
-    ) -> Iterator[tuple[str, Found | CryptocastError]]:
-        for order in [order for order in orders.values() if not order.pages or not self._fetch_allowed]:
+    def _delivered(self, orders: dict[SeriesKey, _Order], *, older: bool) -> Iterator[tuple[str, Outcome]]:
+        for order in [order for order in orders.values() if not order.pages or not self.fetch_allowed]:
+            coin = order.key.coin
             if order.pages:
-                order.error = UpstreamError(
-                    f"{order.key.coin} may not be fetched now. Fetch it first: cryptocast fetch {order.key.coin}"
-                )
-            yield order.key.coin, self._concluded(orders.pop(order.key), older=older)
-        for page, outcome in self._downloads.bring(by_turns([order.pages for order in orders.values()])):
+                order.error = UpstreamError(f"{coin} may not be fetched now. Fetch it first: cryptocast fetch {coin}")
+            yield coin, self._of_order(orders.pop(order.key), older=older)
+        downloads = Downloads(
+            self.store, self.upstream, self.wall_clock, priority=self.priority, patient=self.patient, reach=self.reach
+        )
+        for page, outcome in downloads.bring(by_turns([order.pages for order in orders.values()])):
             order = orders[page.key]
             order.left -= 1
             if isinstance(outcome, WriteResult):
-                order.written.append(outcome)
+                order.changes.append(outcome)
             elif outcome is not None:
                 order.error = order.error or outcome
             if order.left == 0:
-                yield page.key.coin, self._concluded(order, older=older)
+                yield page.key.coin, self._of_order(order, older=older)
 
-    def _concluded(self, order: _Order, *, older: bool) -> Found | CryptocastError:
+    def _of_order(self, order: _Order, *, older: bool) -> Outcome:
         """What can be had of a coin after all its calls."""
-        try:
-            return self._of_order(order, older=older)
-        except (DataError, UpstreamError) as error:
-            return error
-
-    def _of_order(self, order: _Order, *, older: bool) -> Found:
-        written = _summed(order.written)
-        stored = self._store.read(order.key) if written is not None else order.stored
-        if order.error is None:
-            if stored is None:
-                raise DataError(
-                    f"{self.fetched.title} has no closed {order.key.granularity} bar of {order.key.coin} yet."
-                    " Choose another coin."
-                )
-            return Found(self._ageing(stored, order.wall), written)
-        if stored is not None and older:
-            said = _first_sentence(order.error)
-            notice = f"{said}: resting on older {self.fetched.title} candles, to {_day(stored.provenance)}."
-            return Found(self._ageing(stored, order.wall, failed=notice), written)
-        if isinstance(order.error, DataError):
-            raise order.error
-        if not isinstance(order.error, UpstreamError):
-            raise DataError(str(order.error)) from order.error
-        return Found(self._stand_in(order.key, order.error))
-
-    def close(self) -> None:
-        """Close the upstream, if it was opened."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def fetched(self) -> Source:
-        """The source that is asked over the network. DataError where there is none."""
-        if self._rule.fetched is None:
-            raise DataError("Nothing is fetched from this source.")
-        return self._rule.fetched
+        change, stored, error = _summed(order.changes), order.stored, order.error
+        if change is not None:
+            try:
+                stored = self.store.read(order.key)
+            except DataError as damage:
+                return damage
+        if error is None and stored is None:
+            return DataError(
+                f"{self.fetched.title} has no closed {order.key.granularity} bar of {order.key.coin} yet."
+                " Choose another coin."
+            )
+        if stored is not None and (error is None or older):
+            return self._ageing(stored, order.wall, change, error)
+        if isinstance(error, UpstreamError):
+            return self._stand_in(order.key, error)
+        return error if isinstance(error, DataError) else DataError(str(error))
 
     def _key(self, source: Source, coin: str) -> SeriesKey:
-        return SeriesKey(Market(source.name, self._asked.vs, self._asked.granularity), coin)
+        return SeriesKey(Market(source.name, self.request.vs, self.request.granularity), coin)
 
-    def _resting(self, candles: Candles, notice: str | None = None) -> CoinBars:
+    @property
+    def _now(self) -> datetime | None:
+        """The moment that is pretended, if one is."""
+        return self.request.as_of if self.request.now is None else self.request.now
+
+    def _resting(self, candles: Candles, notice: str | None = None) -> CoinCandles:
         """Bars whose clock stands at their last close."""
-        kept = candles if self._now is None else cut(candles, self._now)
-        return CoinBars(kept, now=self._now or kept.provenance.last, stale=False, notice=notice)
+        candles = candles if self._now is None else cut(candles, self._now)
+        return CoinCandles(candles, now=self._now or candles.provenance.last, stale=False, notice=notice)
 
-    def _ageing(self, candles: Candles, wall: datetime, failed: str | None = None) -> CoinBars:
-        """Bars whose clock is the wall's."""
-        kept = candles if self._now is None else cut(candles, self._now)
-        now = self._now or wall
-        last = kept.provenance.last
-        late = now > stale_after(last, self._asked.granularity, self._config.data.stale_after_bars)
-        notice = failed
-        if late and failed is None:
-            coin = kept.provenance.key.coin
-            newest = f"{self.fetched.title}'s newest {self._asked.granularity} candle of {coin}"
-            notice = f"{newest} closed {last:%Y-%m-%d %H:%M} UTC."
-            if kept.provenance.fetched_at - last > DEAD_AFTER:
+    def _ageing(
+        self, candles: Candles, wall: datetime, change: WriteResult | None = None, error: CryptocastError | None = None
+    ) -> CoinCandles:
+        """Bars whose clock is the wall's. error: why they could not be brought up to date."""
+        title, whole = self.fetched.title, candles.provenance
+        candles = candles if self._now is None else cut(candles, self._now)
+        now, facts = self._now or wall, candles.provenance
+        late = now > stale_after(facts.last, facts.key.granularity, self.config.data.stale_after_bars)
+        notice = None
+        if error is not None:
+            notice = f"{error.what}: resting on older {title} candles, to {_day(whole)}."
+        elif late:
+            newest = f"{title}'s newest {facts.key.granularity} candle of {facts.key.coin}"
+            notice = f"{newest} closed {facts.last:%Y-%m-%d %H:%M} UTC."
+            if facts.fetched_at - facts.last > DEAD_AFTER:
                 notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
-        return CoinBars(kept, now=now, stale=late or failed is not None, notice=notice)
+        return CoinCandles(candles, now, stale=late or error is not None, notice=notice, change=change)
 
-    def _stand_in(self, key: SeriesKey, error: UpstreamError) -> CoinBars:
-        for source in self._rule.stand_ins:
+    def _stand_in(self, key: SeriesKey, error: UpstreamError) -> Outcome:
+        for source in self.rule.stand_ins:
             other = self._key(source, key.coin)
             if source.holds(other):
-                candles = source.load(self._config, other)
-                reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{_first_sentence(error)}"
+                candles = source.load(self.config, other)
+                reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{error.what}"
                 return self._resting(candles, f"{reason}: resting on {source.described(candles.provenance.last)}.")
-        raise error.saying(f"{error} {self.fetched.explain_missing(self._config, key)}") from error
+        return error.saying(f"{error} {self.fetched.explain_missing(self.config, key)}")
 
 
-def _summed(results: Sequence[WriteResult]) -> WriteResult | None:
+def _summed(changes: Sequence[WriteResult]) -> WriteResult | None:
     """Several writes of one series as one."""
-    if not results:
+    if not changes:
         return None
-    return WriteResult(
-        added=sum(result.added for result in results),
-        revised=sum(result.revised for result in results),
-        provenance=results[-1].provenance,
-        removed=sum(result.removed for result in results),
-        refined=sum(result.refined for result in results),
-    )
+    counts = {
+        name: sum(getattr(change, name) for change in changes) for name in ("added", "revised", "removed", "refined")
+    }
+    return WriteResult(provenance=changes[-1].provenance, **counts)
 
 
 def is_fresh(stored: Provenance, wall: datetime, now: datetime | None = None) -> bool:
     """Whether asking upstream could bring no newer closed bar than the stored ones, or was tried just before."""
     granularity = stored.key.granularity
     bar = timedelta(microseconds=BAR_US[granularity])
-    asked = min(wall - GRACE[granularity], now or wall)
-    due = asked - (asked - datetime(1970, 1, 1, tzinfo=UTC)) % bar
+    until = min(wall - GRACE[granularity], now or wall)
+    due = until - (until - EPOCH) % bar
     if stored.last >= due:
         return True
     # A try before the bar could be there says nothing.
-    tried = stored.fetched_at >= due + GRACE[granularity] or now is not None
-    return tried and timedelta(0) <= wall - stored.fetched_at < RETRY[granularity]
+    counts = stored.fetched_at >= due + GRACE[granularity] or now is not None
+    return counts and timedelta(0) <= wall - stored.fetched_at < RETRY[granularity]
 
 
 def stale_after(last_close: datetime, granularity: Granularity, bars: int) -> datetime:
@@ -397,11 +327,5 @@ def stale_after(last_close: datetime, granularity: Granularity, bars: int) -> da
     return last_close + (1 + bars) * timedelta(microseconds=BAR_US[granularity])
 
 
-def _first_sentence(error: CryptocastError) -> str:
-    return str(error).split(". ", 1)[0].rstrip(".")
-
-
 def _day(provenance: Provenance) -> str:
-    return (
-        f"{provenance.last:%Y-%m-%d}" if provenance.key.granularity == "daily" else f"{provenance.last:%Y-%m-%d %H:%M}"
-    )
+    return f"{provenance.last:%Y-%m-%d}{'' if provenance.key.granularity == 'daily' else f'{provenance.last: %H:%M}'}"

@@ -1,90 +1,54 @@
 """Fetch if stale, build features, audit them, fit, calibrate, score the hold-out, register, forecast."""
 
-import os
-import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
 
 import msgspec
-import numpy as np
 
 from cryptocast.config import TUNABLE, Config
-from cryptocast.data.quality import is_stablecoin
-from cryptocast.errors import CryptocastError, DataError, UsageError
-from cryptocast.evaluation.records import HoldOut
-from cryptocast.evaluation.scores import Judged, TableRow, judge, score_table
-from cryptocast.features.matrix import Matrix
-from cryptocast.folds import split_by_time
-from cryptocast.kinds import LIBRARIES, TRAINABLE
+from cryptocast.errors import DataError, UsageError
+from cryptocast.kinds import TRAINABLE
 from cryptocast.models.auxiliary_rows import with_help
-from cryptocast.models.base import Artefacts, FitRun, Forecast
-from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import fallback_reason, independent_blocks
-from cryptocast.models.fitting import Fitted, fit_in_time
+from cryptocast.models.base import Forecast
+from cryptocast.models.calibrated import fallback_reason
+from cryptocast.models.fitting import TrainingResult
 from cryptocast.models.kinds import learner
-from cryptocast.models.selective import spared
-from cryptocast.models.stacking import REGIMES, Weights
-from cryptocast.registry import (
-    PRODUCTION,
-    CoinCalibration,
-    CoinData,
-    FitManifest,
-    NewVersion,
-    Version,
-    VersionKey,
-    artefacts_of,
-    first_version,
-)
-from cryptocast.registry.manifest import Ensemble, EnsembleHorizon, EnsembleRegime
-from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.audits import audit_words
-from cryptocast.workflows.auxiliary_history import Help, help_for
+from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
 from cryptocast.workflows.coin_pool import (
-    Pool,
+    CoinPool,
+    Failures,
+    PoolRows,
+    choice_of,
     data_used,
-    feature_table,
     gather,
-    has_last_row,
-    matrix_of,
-    moment,
     pool_of,
+    pool_rows,
+    without_stablecoins,
 )
-from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.environment import code_version, library_versions, platform_name
+from cryptocast.workflows.context import Context, Resolved, Selection, steps
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
-from cryptocast.workflows.feature_sets import FeatureSet, feature_set
-from cryptocast.workflows.forecast import Chosen, Request, baseline_forecast, describe, model_forecast
-from cryptocast.workflows.online_calibration import learn
-from cryptocast.workflows.recipes import fit_settings, recipe_of
-from cryptocast.workflows.reports import (
-    CoinError,
-    CoinForecast,
-    ForecastDocument,
-    TrainDecision,
-    TrainedModel,
-    TrainReport,
-)
-from cryptocast.workflows.tuning.adopted_settings import with_found
+from cryptocast.workflows.feature_sets import feature_set
+from cryptocast.workflows.forecast import CoinAnswer, LadderStep, Request, baseline_forecast, describe, model_forecast
+from cryptocast.workflows.recipes import fit_by, fit_run
+from cryptocast.workflows.reports import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
+from cryptocast.workflows.training.eligibility import due, few_bars_notes, with_last_rows
+from cryptocast.workflows.training.hold_out import hold_outs
+from cryptocast.workflows.training.outdated import Refit, outdated_fits
+from cryptocast.workflows.training.registration import baseline_models, manifest_of, register
+from cryptocast.workflows.tuning.adopted_settings import with_adopted
 from cryptocast.workflows.tuning.search_space import tuned_for
 from cryptocast.workflows.tuning.tune import TuneOrder, tune_pool
-
-__all__ = ["Order", "kinds_of", "train"]
-
-# How much younger than `older_than` a version may be and still be due. A training that is run every Monday ends some
-# minutes after it began, so that by the clock its version is never quite a week old on the next one.
-AGE_TOLERANCE: Final = 0.1
-# Below this many bars a training says what so little data cannot show.
-FEW_BARS = 2 * 365
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be trained. older_than: leave coins alone whose production version is younger, by more than a tenth.
 
-    tune: trials of a search for better settings first; 0: none.
+    tune: trials of a search for better settings first; 0: none. outdated: instead of all that, every version in use
+    that cannot be asked any more since its features are computed differently, as it was fitted then.
     """
 
     selection: Selection = Selection()
@@ -92,19 +56,34 @@ class Order:
     horizons: tuple[int, ...] = ()
     older_than: timedelta | None = None
     tune: int = 0
+    outdated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Kinds to be fitted for coins that are asked for together. context: with the settings of these fits.
+
+    every: a kind that has too few bars is noted, and the others go on; else that is an error.
+    """
+
+    context: Context
+    bars: Resolved
+    kinds: tuple[str, ...]
+    horizons: tuple[int, ...]
+    every: bool = True
+    older_than: timedelta | None = None
+    tune: TuneOrder | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Training:
-    """One pool in training."""
+    """One pool in training. fallbacks: by coin, the horizons that its baseline answers, and why."""
 
     context: Context
-    pool: Pool
-    matrix: Matrix
-    horizons: tuple[int, ...]
-    features: FeatureSet
-    helped: Help
-    audit_notes: tuple[str, ...]
+    rows: PoolRows
+    extra: ExtraRows
+    fallbacks: Mapping[str, Mapping[int, str]]
 
 
 def kinds_of(model: str, config: Config) -> tuple[str, ...]:
@@ -123,391 +102,180 @@ def train(context: Context, order: Order) -> TrainReport:
     named coin has candles or there are too few, ModelError if a feature leaks.
     """
     began = time.perf_counter()
-    asked = order.selection.resolved(context.config)
+    tasks = _outdated_tasks(context, order) if order.outdated else (_task(context, order),)
+    if any(set(task.kinds) - {"baseline"} for task in tasks):
+        context.registry()  # a store that cannot be written to is found before the fits, not behind them
+    reports: list[TrainReport] = []
+    failures = Failures()
+    for task in tasks:
+        with failures.of(task.bars.coins):
+            for pool in gather(task.context, task.bars, pool=pool_of(task.context.config)):
+                with failures.of(pool.named):
+                    reports.append(_train_pool(task, pool))
+    failures.raise_unless(reports)
+    return _merged(context.config, reports, failures.rows, time.perf_counter() - began)
+
+
+def _task(context: Context, order: Order) -> _Task:
+    """What an order means with the settings."""
+    bars = order.selection.resolved(context.config)
     kinds = kinds_of(order.model, context.config)
-    horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(asked.granularity)
-    if order.tune and tuned_for(order.model) is None:
+    horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(bars.granularity)
+    tunable = tuned_for(order.model)
+    if order.tune and tunable is None:
         raise UsageError(f"--tune finds settings for {' and '.join(TUNABLE)}, and --model names neither.")
     if min(horizons) < 1:
         raise UsageError(f"Horizons are counted in bars, at least 1; found {min(horizons)}.")
-    pools = gather(context, asked, pool=pool_of(context.config))
-    if set(kinds) - {"baseline"}:
-        context.registry()  # a store that cannot be written to is found before the fits, not behind them
-    reports: list[TrainReport] = []
-    failed: list[CoinError] = []
-    failure: CryptocastError | None = None
-    for pool in pools:
-        try:
-            reports.append(_train_pool(context, pool, order, kinds, horizons))
-        except CryptocastError as error:
-            failure = failure or error
-            failed += [CoinError(coin=coin, error=str(error)) for coin in pool.named]
-    if failure is not None and not reports:
-        raise failure
-    return msgspec.structs.replace(
-        reports[0],
-        data=tuple(row for report in reports for row in report.data),
-        left_out=tuple(dict.fromkeys((*failed, *(row for report in reports for row in report.left_out)))),
-        models=tuple(row for report in reports for row in report.models),
-        notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
-        forecast=ForecastDocument(forecasts=tuple(f for report in reports for f in report.forecast.forecasts)),
-        seconds=round(time.perf_counter() - began, 3),
-    )
+    tune = TuneOrder(model=tunable, trials=order.tune) if order.tune and tunable else None
+    return _Task(context, bars, kinds, horizons, order.model == "all", order.older_than, tune)
 
 
-def _train_pool(
-    context: Context, pool: Pool, order: Order, kinds: tuple[str, ...], horizons: tuple[int, ...]
-) -> TrainReport:
-    notes: list[str] = []
-    pool = _without_pegged(context.config, pool)
-    if order.older_than is not None:
-        pool, notes = _without_fresh(context, pool, kinds, horizons, order.older_than)
-    models: list[TrainedModel] = []
+def _outdated_tasks(context: Context, order: Order) -> tuple[_Task, ...]:
+    if order != Order(outdated=True):
+        raise UsageError("--outdated fits each version as it was: name no coins, and leave out the other options.")
+    return tuple(_refit(context, refit) for refit in outdated_fits(context.registry(create=False), context.config))
+
+
+def _refit(context: Context, refit: Refit) -> _Task:
+    config, market = context.config, refit.market
+    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, pool=refit.pool))
+    bars = Selection(refit.coins, choice_of(market.source), market.vs, market.granularity).resolved(config)
+    kinds = ("baseline", *refit.kinds)
+    return _Task(replace(context, config=config), bars, kinds, refit.horizons, notes=(refit.in_words(),))
+
+
+def _train_pool(task: _Task, pool: CoinPool) -> TrainReport:
+    """One source: from its candles to registered versions and their forecasts."""
+    notes = list(task.notes)
+    pool = without_stablecoins(task.context.config, pool)
+    if task.older_than is not None:
+        pool, young = due(task.context, pool, task.kinds, task.horizons, task.older_than)
+        notes += young
+    if not pool.named:
+        return _report(task, pool, [], [], notes)
+    context, adopted = _best_settings(task, pool)
+    training, audit_notes = _prepare(context, pool, task.horizons)
+    rows, pool = training.rows, training.rows.pool
+    notes += (*adopted, *audit_notes, *training.extra.notes)
+    notes += few_bars_notes(pool, task.horizons, context.config.train.min_independent_blocks)
+    fits, too_short = _fit_all(training, task)
+    notes += too_short
+    scores = hold_outs(rows, context.config.split, {kind: fit for kind, (fit, _) in fits.items()}, training.fallbacks)
+    models = baseline_models(pool, scores)
     forecasts: list[CoinForecast] = []
-    if pool.named:
-        if order.tune and (tuned := tuned_for(order.model)):
-            found = tune_pool(context, pool, tuned, horizons, TuneOrder(trials=order.tune))
-            notes.append(f"tuned {found.kind}, best of {len(found.trials)}: {found.reason}")
-        context, told = with_found(context, pool, feature_set(context.config).digest, kinds)
-        notes += told
-        training = _prepare(context, pool, horizons)
-        pool = training.pool
-        notes += (*training.audit_notes, *training.helped.notes)
-        notes += _few_bars_notes(pool, horizons, context.config.train.min_independent_blocks)
-        models, forecasts, short = _fit_all(training, kinds, every=order.model == "all")
-        notes += short
+    for kind, (fit, seconds) in fits.items():
+        # Before anything is registered: what cannot forecast must not become a version.
+        forecast_of = {coin: _model_forecast(training, fit, coin) for coin in pool.named}
+        files = fit.final.save()
+        manifest = manifest_of(context, rows, kind, files, seconds, fit.weights, training.extra.notes)
+        for version, row in register(context, pool, manifest, files, scores, training.fallbacks):
+            models.append(row)
+            forecasts.append(_describe(training, LadderStep(kind, version), forecast_of[row.coin], row.coin))
+    if not fits:
+        forecasts = [_baseline_forecast(training, coin) for coin in pool.named]
+    return _report(task, pool, models, forecasts, notes)
+
+
+def _best_settings(task: _Task, pool: CoinPool) -> tuple[Context, list[str]]:
+    """The context with what a search has found, which begins now where one was asked for."""
+    context, notes = task.context, []
+    if task.tune is not None:
+        tuning = tune_pool(context, pool, task.horizons, task.tune)
+        notes.append(f"tuned {tuning.kind}, best of {len(tuning.trials)}: {tuning.reason}")
+    context, adopted = with_adopted(context, pool, feature_set(context.config).digest, task.kinds)
+    return context, [*notes, *adopted]
+
+
+def _prepare(context: Context, pool: CoinPool, horizons: tuple[int, ...]) -> tuple[_Training, tuple[str, ...]]:
+    """The rows to learn from, and what the audit of their features says."""
+    config = context.config
+    features = feature_set(config)
+    with steps(context.progress, "features", 2) as step:
+        rows = pool_rows(pool, features, horizons)
+        step("features")
+        notes = audit_words(config, rows)
+        step("audit")
+    extra = help_for(context, pool, features, horizons)
+    pool = with_last_rows(pool, rows.matrix)
+    least = config.train.min_independent_blocks
+    fallbacks = {}
+    for coin in pool.named:
+        bars = pool.bars[coin].candles.frame.height
+        reasons = {horizon: fallback_reason(bars, horizon, least) for horizon in horizons}
+        fallbacks[coin] = {horizon: reason for horizon, reason in reasons.items() if reason is not None}
+    return _Training(context, replace(rows, pool=pool), extra, fallbacks), notes
+
+
+def _fit_all(training: _Training, task: _Task) -> tuple[dict[str, tuple[TrainingResult, float]], list[str]]:
+    """Each kind with the seconds that it took, and why a kind is missing."""
+    config = training.context.config
+    kinds = [kind for kind in task.kinds if kind != "baseline"]
+    total = len(kinds) * (config.train.blocks + 2) * 2 * len(task.horizons)
+    fits: dict[str, tuple[TrainingResult, float]] = {}
+    notes: list[str] = []
+    with steps(training.context.progress, "training", total) as step:
+        for kind in kinds:
+            began = time.perf_counter()
+            model = with_help(learner(kind, config), training.extra.rows)
+            # An ensemble takes over the members that are fitted already.
+            members = {other: fit for other, (fit, _) in fits.items()}
+            try:
+                fit = fit_by(config, model, training.rows.matrix, fit_run(config, step), members)
+                fits[kind] = (fit, time.perf_counter() - began)
+            except DataError as error:
+                if not task.every:
+                    raise
+                notes.append(f"{kind} was not trained: {error}")
+    return fits, notes
+
+
+def _model_forecast(training: _Training, fit: TrainingResult, coin: str) -> Forecast:
+    baseline_at = tuple(training.fallbacks[coin])
+    return model_forecast(fit.final, training.rows.matrix, coin, training.rows.horizons, baseline_at=baseline_at)
+
+
+def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
+    forecast = baseline_forecast(training.rows.pool, coin, training.rows.horizons)
+    return _describe(training, LadderStep("baseline"), forecast, coin)
+
+
+def _describe(training: _Training, choice: LadderStep, forecast: Forecast, coin: str) -> CoinForecast:
+    config, rows = training.context.config, training.rows
+    request = Request(model=choice.kind, horizons=rows.horizons, intervals=config.forecast.intervals)
+    fallbacks = {} if choice.version is None else training.fallbacks[coin]
+    reasons = {h: Fallback(code=FallbackCode.TOO_FEW_BARS, detail=reason) for h, reason in fallbacks.items()}
+    return describe(rows.pool.bars[coin], choice, CoinAnswer(forecast, reasons), request, config)
+
+
+def _report(
+    task: _Task, pool: CoinPool, models: Sequence[TrainedModel], forecasts: Sequence[CoinForecast], notes: Sequence[str]
+) -> TrainReport:
     return TrainReport(
         granularity=pool.granularity,
         vs=pool.vs,
-        horizons=horizons,
+        horizons=task.horizons,
         data=data_used(pool),
         left_out=pool.left_out,
         models=tuple(models),
         notes=tuple(notes),
         forecast=ForecastDocument(forecasts=tuple(forecasts)),
-        seconds=0.0,
     )
 
 
-def _prepare(context: Context, pool: Pool, horizons: tuple[int, ...]) -> _Training:
-    config = context.config
-    features = feature_set(config)
-    context.progress.begin("features", 2)
-    matrix = matrix_of(feature_table(pool, features.features), pool, horizons, features.names)
-    context.progress.step("features")
-    notes = audit_words(config, pool, features, matrix)
-    context.progress.step("audit")
-    context.progress.end()
-    helped = help_for(context, pool, features, horizons)
-    return _Training(context, _with_a_last_row(pool, matrix), matrix, horizons, features, helped, notes)
-
-
-def _with_a_last_row(pool: Pool, matrix: Matrix) -> Pool:
-    """The pool without the named coins that could not be forecast now; they are left out before anything is fitted."""
-    able = [coin for coin in pool.named if has_last_row(matrix, pool, coin)]
-    short = [coin for coin in pool.named if coin not in able]
-    if short and not able:
-        raise DataError(f"{short[0]} has too few bars, or none that moves: a volatility needs 20 returns.")
-    left_out = tuple(CoinError(coin=coin, error="it has too few bars to state a volatility") for coin in short)
-    return replace(pool, named=tuple(able), left_out=(*pool.left_out, *left_out))
-
-
-def _without_pegged(config: Config, pool: Pool) -> Pool:
-    """The pool without named stablecoins: they would be forecast by others' returns, and teach them that none moves."""
-    pegged = [coin for coin in pool.named if is_stablecoin(pool.bars[coin].candles.frame, config.quality)]
-    if pegged and len(pegged) == len(pool.named):
-        raise DataError(f"{pegged[0]} is a stablecoin: its returns are noise around its peg. Ask the baseline for it.")
-    bars = {coin: kept for coin, kept in pool.bars.items() if coin not in pegged}
-    named = tuple(coin for coin in pool.named if coin not in pegged)
-    left_out = tuple(CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged)
-    return replace(pool, named=named, bars=bars, left_out=(*pool.left_out, *left_out))
-
-
-def _fit_all(
-    training: _Training, kinds: tuple[str, ...], *, every: bool
-) -> tuple[list[TrainedModel], list[CoinForecast], list[str]]:
-    """Models, forecasts and notes. every: a kind that has too few bars is noted, and the others go on."""
-    context, config = training.context, training.context.config
-    trained = [kind for kind in kinds if kind != "baseline"]
-    context.progress.begin("training", len(trained) * (config.train.blocks + 2) * 2 * len(training.horizons))
-    run = FitRun(threads=config.train.threads or os.cpu_count() or 1, step=context.progress.step)
-    fits: dict[str, tuple[Fitted, float]] = {}
-    notes: list[str] = []
-    for kind in trained:
-        began = time.perf_counter()
-        try:
-            members = {other: fitted for other, (fitted, _) in fits.items()}
-            fits[kind] = (_fit(training, kind, run, members), time.perf_counter() - began)
-        except DataError as error:
-            if not every:
-                raise
-            notes.append(f"{kind} was not trained: {error}")
-    context.progress.end()
-    scores = _scores(training, {kind: fitted for kind, (fitted, _) in fits.items()})
-    models = _baseline_models(training, scores)
-    forecasts: list[CoinForecast] = []
-    for kind, (fitted, seconds) in fits.items():
-        # Before anything is registered: what cannot forecast must not become a version.
-        made = {coin: _model_forecast(training, fitted, coin) for coin in training.pool.named}
-        versions, rows = _register(training, scores, kind, fitted, seconds)
-        models += rows
-        forecasts += [
-            _describe(training, version.key.coin, Chosen(kind, version, None), made[version.key.coin])
-            for version in versions
-        ]
-    if not fits:
-        forecasts = [_baseline_forecast(training, coin) for coin in training.pool.named]
-    return models, forecasts, notes
-
-
-def _fit(training: _Training, kind: str, run: FitRun, members: Mapping[str, Fitted]) -> Fitted:
-    """One kind; an ensemble takes over the members that are fitted already."""
-    config = training.context.config
-    return fit_in_time(
-        with_help(learner(kind, config), training.helped.rows),
-        training.matrix,
-        fit=config.split.fit,
-        stop=config.split.stop,
-        block_count=config.train.blocks,
-        least_blocks=config.train.min_independent_blocks,
-        seed=config.train.seed,
-        run=run,
-        members=members,
+def _merged(config: Config, reports: Sequence[TrainReport], failed: Sequence[CoinError], seconds: float) -> TrainReport:
+    """The reports of all sources as one. Without any, nothing was outdated."""
+    if not reports:
+        note = "nothing is outdated: every version in use can be asked with the features of this release"
+        bars = config.data
+        nothing = ForecastDocument(forecasts=())
+        return TrainReport(granularity=bars.granularity, vs=bars.vs, notes=(note,), forecast=nothing)
+    return msgspec.structs.replace(
+        reports[0],
+        horizons=tuple(sorted({horizon for report in reports for horizon in report.horizons})),
+        data=tuple(dict.fromkeys(row for report in reports for row in report.data)),
+        left_out=tuple(dict.fromkeys((*failed, *(row for report in reports for row in report.left_out)))),
+        models=tuple(row for report in reports for row in report.models),
+        notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
+        forecast=ForecastDocument(forecasts=tuple(f for report in reports for f in report.forecast.forecasts)),
+        seconds=round(seconds, 3),
     )
-
-
-def _scores(training: _Training, fits: dict[str, Fitted]) -> dict[tuple[str, str | None], HoldOut]:
-    """Hold-outs by (kind, coin), and by (kind, None) pooled; verdicts corrected for all that stands in the table."""
-    judged = _judge(training, fits)
-    issued = judged.rows.issued_at
-    kinds = ("baseline", *fits)
-    scores: dict[tuple[str, str | None], HoldOut] = {}
-    for coins in (training.pool.named, (None,)):
-        keys = [(kind, coin) for kind in kinds for coin in coins]
-        table = score_table([_table_row(training, judged, kind, coin) for kind, coin in keys])
-        for (kind, coin), rows in zip(keys, table, strict=True):
-            scores[kind, coin] = HoldOut(
-                start=moment(int(issued.min())),
-                end=moment(int(issued.max())),
-                coins=training.pool.coins if coin is None else (coin,),
-                horizons=rows,
-            )
-    return scores
-
-
-def _judge(training: _Training, fits: dict[str, Fitted]) -> Judged:
-    """All models on the rows of the hold-out, beside the baseline fitted at its beginning."""
-    matrix, split = training.matrix, training.context.config.split
-    parts = split_by_time(matrix.spans, fit=split.fit, stop=split.stop)
-    rows = matrix.rows(parts.test)
-    baseline = BaselineLearner().fit(matrix.known_at(parts.test_start)).predict(rows)
-    return judge(rows, {"baseline": baseline, **{kind: f.hold_out.forecast for kind, f in fits.items()}}, step=1)
-
-
-def _table_row(training: _Training, judged: Judged, kind: str, coin: str | None) -> TableRow:
-    chosen = judged if coin is None else judged.of_coin(coin)
-    fallbacks = {} if coin is None or kind == "baseline" else _fallbacks(training, coin)
-    return TableRow(chosen, kind, fallbacks)
-
-
-def _fallbacks(training: _Training, coin: str) -> dict[int, str]:
-    bars = training.pool.bars[coin].candles.frame.height
-    least = training.context.config.train.min_independent_blocks
-    reasons = {horizon: fallback_reason(bars, horizon, least) for horizon in training.horizons}
-    return {horizon: reason for horizon, reason in reasons.items() if reason is not None}
-
-
-def _baseline_models(training: _Training, scores: dict[tuple[str, str | None], HoldOut]) -> list[TrainedModel]:
-    return [
-        TrainedModel(
-            coin=coin,
-            kind="baseline",
-            version=None,
-            aliases=(),
-            decision=TrainDecision.NO_VERSION,
-            reasons=(),
-            fit_id=None,
-            seconds=0.0,
-            hold_out=scores["baseline", coin],
-            pooled=scores["baseline", None],
-        )
-        for coin in training.pool.named
-    ]
-
-
-def _register(
-    training: _Training, scores: dict[tuple[str, str | None], HoldOut], kind: str, fitted: Fitted, seconds: float
-) -> tuple[tuple[Version, ...], list[TrainedModel]]:
-    context, pool = training.context, training.pool
-    registry = context.registry()
-    files = fitted.final.save()
-    versions = registry.register(
-        _manifest(training, kind, files, seconds, fitted.weights),
-        files,
-        [
-            NewVersion(coin, CoinCalibration(coin=coin, state=_state(training, coin)), scores[kind, coin])
-            for coin in pool.named
-        ],
-        now=context.wall_clock(),
-        who=context.who,
-        learn=learn,
-    )
-    rows = [
-        TrainedModel(
-            coin=version.key.coin,
-            kind=kind,
-            version=version.number,
-            aliases=version.aliases,
-            decision=decision,
-            reasons=reasons,
-            fit_id=version.fit_id,
-            seconds=round(seconds, 3),
-            hold_out=scores[kind, version.key.coin],
-            pooled=scores[kind, None],
-        )
-        for version in versions
-        for decision, reasons in [_decision(context, version)]
-    ]
-    return versions, rows
-
-
-def _state(training: _Training, coin: str) -> dict[str, object]:
-    """What is settled for a coin when it is registered: the horizons that the baseline answers, and why.
-
-    They stay the baseline's for the life of the version, however long the coin's history grows: no score speaks for
-    the model there.
-    """
-    return {"baseline_at": {str(horizon): reason for horizon, reason in _fallbacks(training, coin).items()}}
-
-
-def _decision(context: Context, version: Version) -> tuple[TrainDecision, tuple[str, ...]]:
-    """And the gate's reasons, where it refused."""
-    if PRODUCTION in version.aliases:
-        return TrainDecision.PROMOTED, ()
-    if version.number == 1:
-        return TrainDecision.REFUSED, first_version(version.hold_out, context.config.gate).reasons
-    return TrainDecision.CHALLENGER, ()
-
-
-def _manifest(training: _Training, kind: str, files: Artefacts, seconds: float, weights: Weights | None) -> FitManifest:
-    context, pool = training.context, training.pool
-    settings = fit_settings(context.config, kind)
-    # The final fit looks at all rows, and so does this: the same choice.
-    choice = spared(learner(kind, context.config), training.matrix)
-    return FitManifest(
-        kind=kind,
-        source=pool.source,
-        vs=pool.vs,
-        granularity=pool.granularity,
-        coins=tuple(_coin_data(pool, coin) for coin in pool.coins),
-        horizons=training.horizons,
-        levels=tuple(float(level) for level in LEVELS),
-        features=tuple(training.matrix.feature_names[column] for column in choice.kept),
-        dropped=dict(choice.dropped),
-        feature_hash=training.features.digest,
-        recipe=recipe_of(context.config, kind, training.features.digest),
-        settings=settings,
-        seed=context.config.train.seed,
-        threads=context.config.train.threads or os.cpu_count() or 1,
-        device="cpu",
-        code_version=code_version(),
-        dirty=None,  # the code version is a hash of the code itself: an edit shows there
-        libraries=library_versions(LIBRARIES),
-        python=platform.python_version(),
-        platform=platform_name(),
-        trained_at=context.wall_clock(),
-        train_rows=len(training.matrix),
-        train_seconds=seconds,
-        artefacts=artefacts_of(files),
-        notes=(*(bars.notice for bars in pool.bars.values() if bars.notice), *training.helped.notes),
-        ensemble=None if weights is None else _ensemble(weights),
-    )
-
-
-def _ensemble(weights: Weights) -> Ensemble:
-    """The weights as the manifest tells them."""
-    horizons = zip(weights.horizons, weights.table, weights.reasons, strict=True)
-    return Ensemble(
-        horizons=tuple(
-            EnsembleHorizon(
-                horizon=horizon,
-                regimes=tuple(
-                    EnsembleRegime(regime=regime, weights=dict(zip(weights.members, line, strict=True)))
-                    for regime, line in zip(REGIMES, table, strict=True)
-                ),
-                reason=reason,
-            )
-            for horizon, table, reason in horizons
-        ),
-        cuts=weights.cuts,
-        dropped=weights.dropped,
-    )
-
-
-def _coin_data(pool: Pool, coin: str) -> CoinData:
-    provenance = pool.bars[coin].candles.provenance
-    return CoinData(
-        coin=coin,
-        rows=provenance.rows,
-        first=provenance.first,
-        last=provenance.last,
-        content_hash=provenance.content_hash,
-    )
-
-
-def _model_forecast(training: _Training, fitted: Fitted, coin: str) -> Forecast:
-    baseline_at = tuple(_fallbacks(training, coin))
-    return model_forecast(fitted.final, training.matrix, coin, training.horizons, baseline_at=baseline_at)
-
-
-def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
-    made = baseline_forecast(training.pool, coin, training.horizons)
-    return _describe(training, coin, Chosen("baseline", None, None), made)
-
-
-def _describe(training: _Training, coin: str, chosen: Chosen, made: Forecast) -> CoinForecast:
-    config, pool = training.context.config, training.pool
-    request = Request(model=chosen.kind, horizons=training.horizons, intervals=config.forecast.intervals)
-    fallbacks = {} if chosen.version is None else _fallbacks(training, coin)
-    reasons = {h: Fallback(code=FallbackCode.TOO_FEW_BARS, detail=reason) for h, reason in fallbacks.items()}
-    stale_bars = config.data.stale_after_bars
-    return describe(pool.bars[coin], chosen, made, request, pool.granularity, stale_bars, reasons=reasons)
-
-
-def _without_fresh(
-    context: Context, pool: Pool, kinds: tuple[str, ...], horizons: tuple[int, ...], older_than: timedelta
-) -> tuple[Pool, list[str]]:
-    """The pool without the named coins whose production versions are all young enough, and why."""
-    registry, now = context.registry(create=False), context.wall_clock()
-    due, notes = [], []
-    for coin in pool.named:
-        ages = []
-        for kind in kinds:
-            version = registry.alias(VersionKey(coin, pool.market, kind), PRODUCTION)
-            if version is not None and set(horizons) <= set(version.manifest.horizons):
-                ages.append(now - version.manifest.trained_at)
-        trainable = [kind for kind in kinds if kind != "baseline"]
-        if len(ages) == len(trainable) and ages and max(ages) < (1.0 - AGE_TOLERANCE) * older_than:
-            notes.append(f"{coin} was left alone: its production versions are at most {max(ages)} old")
-        else:
-            due.append(coin)
-    return replace(pool, named=tuple(due)), notes
-
-
-def _few_bars_notes(pool: Pool, horizons: tuple[int, ...], least: int) -> list[str]:
-    """What so little data can and cannot show, coin by coin."""
-    notes = []
-    for coin in pool.named:
-        bars = pool.bars[coin].candles.frame.height
-        if pool.granularity == "daily" and bars < FEW_BARS:
-            detectable = 50 + 100 * 1.2430 / np.sqrt(bars)
-            notes.append(
-                f"{coin} has {bars} daily bars: enough to state its volatility, and with the help of the pool how it "
-                f"will change. They cannot show a skill in direction below {detectable:.1f} % right, nor judge "
-                f"{max(horizons)}-day forecasts: only {independent_blocks(bars, max(horizons))} do not overlap."
-            )
-        for horizon in horizons:
-            reason = fallback_reason(bars, horizon, least)
-            if reason is not None:
-                notes.append(f"{coin}: {reason}.")
-    return notes

@@ -8,16 +8,15 @@ from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import SplitConfig
 from cryptocast.errors import DataError
-from cryptocast.features.matrix import FloatArray, Matrix
-from cryptocast.folds import Int64Array, blocks, split_by_time
+from cryptocast.features.matrix import Matrix
+from cryptocast.folds import blocks, split_by_time
 from cryptocast.models.base import FitRun, Forecast, Learner
 from cryptocast.models.fitting import OutOfFold, calibrated
 from cryptocast.scoring.dates import mean_by_date
 from cryptocast.scoring.quantiles import crps_relative
-
-__all__ = ["FIRST_SHARE", "FoldJob", "FoldLoss", "evaluate_fold", "fewest_labels", "fold_bounds", "training_part"]
 
 # The first fold begins after this share of the training part's time, so that its fit rests on something.
 FIRST_SHARE: Final = 0.4
@@ -86,17 +85,17 @@ def _cut(part: Matrix, begin: int) -> int:
 
 def evaluate_fold(part: Matrix, job: FoldJob) -> FoldLoss:
     """Fit, calibrate and score one fold. A fit that the rows are too few for says so in `failed`."""
-    known = part.known_at(job.begin)
+    past = part.known_at(job.begin)
     inside = np.flatnonzero((part.issued_at >= job.begin) & (part.issued_at < job.end))
     inside = inside[np.isfinite(part.returns[inside]).all(axis=1)].astype(np.int64)
-    if len(known) == 0 or len(inside) == 0:
+    if len(past) == 0 or len(inside) == 0:
         return _failed("a fold has no bars whose longest label had ended: fetch more bars")
     cut = _cut(part, job.begin)
     late = np.flatnonzero((part.issued_at > cut) & (part.issued_at <= job.begin)).astype(np.int64)
-    stop = known.rows(known.issued_at > cut)
+    stop = past.rows(past.issued_at > cut)
     try:
-        model = job.learner.fit(
-            known.known_at(cut),
+        raw = job.learner.fit(
+            past.known_at(cut),
             stop=stop if len(stop) else None,
             rounds=None,
             seed=job.seed,
@@ -104,10 +103,10 @@ def evaluate_fold(part: Matrix, job: FoldJob) -> FoldLoss:
         )
     except DataError as error:
         return _failed(str(error))
-    earlier = OutOfFold(late, model.predict(part.rows(late)))
-    made = calibrated(model, part, [earlier], known_at=job.begin, baseline_on=known, least_blocks=job.least_blocks)
+    earlier = OutOfFold(late, raw.predict(part.rows(late)))
+    model = calibrated(raw, part, [earlier], known_at=job.begin, baseline_on=past, least_blocks=job.least_blocks)
     rows = part.rows(inside)
-    return _loss(rows, made.predict(rows), made.baseline.predict(rows))
+    return _loss(rows, model.predict(rows), model.baseline.predict(rows))
 
 
 def _failed(why: str) -> FoldLoss:

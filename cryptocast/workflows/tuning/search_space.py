@@ -11,16 +11,6 @@ from cryptocast.config import RANGES, TUNABLE, Config
 from cryptocast.errors import UsageError
 from cryptocast.kinds import KINDS, Range
 
-__all__ = [
-    "Parameters",
-    "as_tried",
-    "defaults",
-    "ranges_for",
-    "spread_over",
-    "tuned_for",
-    "with_parameters",
-]
-
 Parameters: TypeAlias = Mapping[str, int | float]
 
 
@@ -38,21 +28,21 @@ def ranges_for(kind: str, config: Config, *, labels: int | None = None) -> tuple
     """
     if kind not in RANGES:
         raise UsageError(f"{kind} has no settings to tune. Choose among {', '.join(TUNABLE)}.")
-    found = []
-    for known in RANGES[kind]:
-        default = float(getattr(getattr(config, kind), known.name))
-        if not (known.log and default <= 0):
-            high = known.high
-            if known.name == "min_data_in_leaf" and labels:
-                high = max(known.low, min(high, labels // 3))
-            low, high = min(known.low, default), max(high, default)
-            found.append(replace(known, low=low, high=high))
-    return tuple(found)
+    ranges = []
+    for one in RANGES[kind]:
+        default = float(getattr(getattr(config, kind), one.name))
+        if not (one.log and default <= 0):
+            high = one.high
+            if one.name == "min_data_in_leaf" and labels:
+                high = max(one.low, min(high, labels // 3))
+            low, high = min(one.low, default), max(high, default)
+            ranges.append(replace(one, low=low, high=high))
+    return tuple(ranges)
 
 
 def defaults(kind: str, config: Config, ranges: Sequence[Range]) -> dict[str, int | float]:
     """The settings as they are."""
-    return {known.name: getattr(getattr(config, kind), known.name) for known in ranges}
+    return {one.name: getattr(getattr(config, kind), one.name) for one in ranges}
 
 
 def spread_over(ranges: Sequence[Range], count: int, seed: int) -> list[dict[str, int | float]]:
@@ -62,7 +52,7 @@ def spread_over(ranges: Sequence[Range], count: int, seed: int) -> list[dict[str
     """
     rng = np.random.default_rng([seed, len(ranges), count])
     shares = np.column_stack([(rng.permutation(count) + rng.random(count)) / count for _ in ranges])
-    return [{known.name: known.at(share) for known, share in zip(ranges, row, strict=True)} for row in shares.tolist()]
+    return [{one.name: one.at(share) for one, share in zip(ranges, row, strict=True)} for row in shares.tolist()]
 
 
 def with_parameters(config: Config, kind: str, parameters: Parameters) -> Config:

@@ -16,19 +16,17 @@ import msgspec
 import numpy as np
 
 from cryptocast.addresses import shown_address, without_logins
+from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError, UpstreamError, UsageError
 from cryptocast.features.matrix import Matrix
-from cryptocast.folds import Int64Array
 from cryptocast.kinds import Range
 from cryptocast.models.base import Learner
-from cryptocast.workflows.context import Progress
+from cryptocast.workflows.context import Progress, steps
 from cryptocast.workflows.tuning.folds import FoldJob, FoldLoss, evaluate_fold
 from cryptocast.workflows.tuning.search_space import Parameters, spread_over
 
 if TYPE_CHECKING:
     import optuna
-
-__all__ = ["Attempt", "Question", "State", "Where", "check_storage", "search"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +51,7 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class StudyQuestion:
     """What a study is about. part: rows of the training part; bounds: of its folds; learner: of some parameters."""
 
     name: str
@@ -69,7 +67,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class StudyStorage:
     """url: of the storage. driver: who asks; of the trials that nobody finished, only that one's are taken up."""
 
     url: str
@@ -93,7 +91,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StudyState:
     """The attempts of a study in their order, and how many of them were there before this run."""
 
     attempts: tuple[Attempt, ...]
@@ -107,8 +105,8 @@ def check_storage(url: str) -> None:
 
 
 def search(
-    question: Question,
-    where: Where,
+    question: StudyQuestion,
+    where: StudyStorage,
     *,
     trials: int,
     deadline: float | None,
@@ -116,7 +114,7 @@ def search(
     work: Work,
     progress: Progress,
     ended: Callable[[Sequence[Attempt]], None],
-) -> State:
+) -> StudyState:
     """Carry the study on until it has so many trials, or no new one may begin after `deadline` (monotonic seconds).
 
     width: trials side by side. ended: told of those that an earlier run had finished, then of each batch. Raises
@@ -128,20 +126,16 @@ def search(
         driven.begin()
         earlier = driven.attempts()
         ended(earlier)
-        count = len(question.bounds) - 1
-        progress.begin(f"tuning {question.kind}", max(0, trials - len(earlier)) * count)
-        try:
-            told = len(earlier)
-            while told < trials and (deadline is None or time.monotonic() < deadline):
+        done, folds = len(earlier), len(question.bounds) - 1
+        with steps(progress, f"tuning {question.kind}", max(0, trials - done) * folds):
+            while done < trials and (deadline is None or time.monotonic() < deadline):
                 # The defaults go alone: they say whether there is anything to tune on.
-                batch = driven.unfinished() or driven.ask(min(width if told else 1, trials - told))
+                batch = driven.unfinished() or driven.ask(min(width if done else 1, trials - done))
                 driven.carry_out(batch, work)
-                found = driven.attempts()
-                ended([a for a in found if a.number in {r.trial.number for r in batch}])
-                told = len(found)
-        finally:
-            progress.end()
-        return State(driven.attempts(), len(earlier))
+                attempts = driven.attempts()
+                ended([a for a in attempts if a.number in {r.trial.number for r in batch}])
+                done = len(attempts)
+        return StudyState(driven.attempts(), len(earlier))
 
 
 @dataclass(slots=True, eq=False)
@@ -157,8 +151,8 @@ class _Running:
 
 @dataclass(slots=True, eq=False)
 class _Search:
-    question: Question
-    where: Where
+    question: StudyQuestion
+    where: StudyStorage
     study: "optuna.Study"
     progress: Progress
 
@@ -176,33 +170,33 @@ class _Search:
         from optuna.trial import TrialState
 
         names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-        found = self.study.get_trials(deepcopy=False, states=tuple(names))
-        return tuple(Attempt(t.number, dict(t.params), names[t.state], _folds(t.user_attrs)) for t in found)
+        trials = self.study.get_trials(deepcopy=False, states=tuple(names))
+        return tuple(Attempt(t.number, dict(t.params), names[t.state], _folds(t.user_attrs)) for t in trials)
 
     def unfinished(self) -> list[_Running]:
         """The trials that an earlier run of this driver left in the middle."""
         from optuna import Trial
         from optuna.trial import TrialState
 
-        found = []
+        running_trials = []
         for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             of = left.user_attrs.get(DRIVER)
             if of == self.where.driver or (of is None and not self.where.shared):
                 self.study.sampler = self._sampler(left.number)
-                running = self._settled(Trial(self.study, left._trial_id))
+                running = self._running(Trial(self.study, left._trial_id))
                 running.folds, running.reported = list(_folds(left.user_attrs)), len(left.intermediate_values)
-                found.append(running)
-        return found
+                running_trials.append(running)
+        return running_trials
 
     def ask(self, count: int) -> list[_Running]:
         """New trials."""
-        asked = []
+        batch = []
         for _ in range(count):
             self.study.sampler = self._sampler(self._next())
             trial = self.study.ask()
             trial.set_user_attr(DRIVER, self.where.driver)
-            asked.append(self._settled(trial))
-        return asked
+            batch.append(self._running(trial))
+        return batch
 
     def carry_out(self, batch: Sequence[_Running], work: Work) -> None:
         """Fold by fold, all trials side by side; what falls behind is given up. Those that end are told in order."""
@@ -252,13 +246,13 @@ class _Search:
         running.pruned = True
         log.warning("trial %d failed: %s", running.trial.number, why)
 
-    def _settled(self, trial: "optuna.Trial") -> _Running:
+    def _running(self, trial: "optuna.Trial") -> _Running:
         parameters: dict[str, int | float] = {}
-        for known in self.question.ranges:
-            if known.whole:
-                parameters[known.name] = trial.suggest_int(known.name, int(known.low), int(known.high), log=known.log)
+        for one in self.question.ranges:
+            if one.whole:
+                parameters[one.name] = trial.suggest_int(one.name, int(one.low), int(one.high), log=one.log)
             else:
-                parameters[known.name] = trial.suggest_float(known.name, known.low, known.high, log=known.log)
+                parameters[one.name] = trial.suggest_float(one.name, one.low, one.high, log=one.log)
         return _Running(trial, parameters)
 
     def _jobs(self, due: Sequence[_Running], place: int) -> list[FoldJob]:
@@ -287,8 +281,8 @@ class _Search:
     def _note(self, running: _Running, place: int) -> str:
         done = [a for a in self.attempts() if a.state == "complete"]
         best = min(done, key=lambda a: (a.score, a.number), default=None)
-        said = "" if best is None else f"; best {best.score:.4f}, trial {best.number + 1}"
-        return f"trial {running.trial.number + 1}, fold {place + 1}: {_mean(running.folds):.4f}{said}"
+        best_words = "" if best is None else f"; best {best.score:.4f}, trial {best.number + 1}"
+        return f"trial {running.trial.number + 1}, fold {place + 1}: {_mean(running.folds):.4f}{best_words}"
 
 
 def _mean(folds: Sequence[FoldLoss]) -> float:
@@ -300,10 +294,10 @@ def _fold_name(place: int) -> str:
 
 
 def _folds(attributes: Mapping[str, Any]) -> tuple[FoldLoss, ...]:
-    found: list[FoldLoss] = []
-    while (kept := attributes.get(_fold_name(len(found)))) is not None:
-        found.append(msgspec.convert(kept, FoldLoss))
-    return tuple(found)
+    folds: list[FoldLoss] = []
+    while (stored := attributes.get(_fold_name(len(folds)))) is not None:
+        folds.append(msgspec.convert(stored, FoldLoss))
+    return tuple(folds)
 
 
 def _open(url: str, name: str) -> "optuna.Study":
@@ -354,13 +348,13 @@ def _refusals(url: str) -> Iterator[None]:
     except ArgumentError as error:
         raise UsageError(f"--storage {shown_address(url)} is no address of a storage. {TAKEN}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        said = error.__cause__ or error
-        told = f"The storage {shown_address(url)} of the study refused: {_first_line(said)}"
-        if "locked" in str(said):
-            raise DataError(f"{told} Another process holds it: wait for it, or name another --storage.") from error
+        cause = error.__cause__ or error
+        words = f"The storage {shown_address(url)} of the study refused: {_first_line(cause)}"
+        if "locked" in str(cause):
+            raise DataError(f"{words} Another process holds it: wait for it, or name another --storage.") from error
         if url.startswith("sqlite"):
-            raise DataError(f"{told} Check the file, its folder and the space left.") from error
-        raise UpstreamError(f"{told} Is the database up?") from error
+            raise DataError(f"{words} Check the file, its folder and the space left.") from error
+        raise UpstreamError(f"{words} Is the database up?") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -26,7 +26,7 @@ def stored(first: datetime, last: datetime) -> Provenance:
     return Provenance(KEY, fetched_at=last, content_hash="", rows=2, first=first, last=last)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(spans)
 def test_what_is_covered_and_what_is_missing_make_the_whole_history(covered: list[tuple[datetime, datetime]]) -> None:
     known = merged(covered)
@@ -35,7 +35,7 @@ def test_what_is_covered_and_what_is_missing_make_the_whole_history(covered: lis
     assert missing((START + TOLERANCE, NOW), [*covered, *wanted]) == ()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(spans)
 def test_of_a_fresh_series_only_the_gaps_inside_are_missing(covered: list[tuple[datetime, datetime]]) -> None:
     known = merged(covered)

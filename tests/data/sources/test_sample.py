@@ -5,8 +5,8 @@ from polars.testing import assert_frame_equal
 
 from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.data.sources.sample import SAMPLE_COINS, load_sample
-from cryptocast.data.sources.sample.convert import convert, write_sample
 from cryptocast.errors import DataError
+from tests.data.sources.make_sample import convert, write_sample
 
 ORIGINAL = Path(__file__).resolve().parents[3].parent / "shared/data/committable/bitstamp_btc_eth_ltc_usd_daily.csv"
 

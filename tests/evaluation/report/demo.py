@@ -30,7 +30,7 @@ from cryptocast.evaluation.records import (
     StrategyRecord,
     TradingRecord,
 )
-from cryptocast.evaluation.report import Fan, FoldLosses, Importance, Page
+from cryptocast.evaluation.report import FeatureShares, FoldLosses, ForecastFan, ReportPage
 from cryptocast.evaluation.trading import Curve, Trading
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
 from cryptocast.scoring.quantiles import LEVELS
@@ -59,12 +59,12 @@ FIRST = datetime(2022, 1, 1, tzinfo=UTC)
 NOISE = [NormalDist().inv_cdf(float(level)) for level in LEVELS]
 
 
-def demo_page(coins: int = 12, origins: int = 60, seed: int = 7) -> Page:
+def demo_page(coins: int = 12, origins: int = 60, seed: int = 7) -> ReportPage:
     """The page of `coins` coins with fans of `origins` weekly origins."""
     rng = np.random.default_rng(seed)
     names = COINS[:coins]
     own = names if len(names) > 1 else ()
-    return Page(
+    return ReportPage(
         title="Backtest of baseline, lightgbm and mix",
         coins=names,
         chosen="mix",
@@ -207,7 +207,7 @@ def record(rng: np.random.Generator, model: str, horizon: int, coins: tuple[str,
     )
 
 
-def fan(rng: np.random.Generator, coin: str, last: float, origins: int) -> Fan:
+def fan(rng: np.random.Generator, coin: str, last: float, origins: int) -> ForecastFan:
     """Weekly origins over a random walk with volatility clusters; the model knows the volatility of today."""
     bars = origins * 7 + 31
     log_volatility = np.zeros(bars)
@@ -221,7 +221,7 @@ def fan(rng: np.random.Generator, coin: str, last: float, origins: int) -> Fan:
     due = at[:, None] + np.array(HORIZONS)[None, :]
     outcome = np.where(due < bars, close[np.minimum(due, bars - 1)], np.nan)
     spread = volatility[at][:, None, None] * np.sqrt(np.array(HORIZONS))[None, :, None]
-    return Fan(
+    return ForecastFan(
         coin=coin,
         model="mix",
         closed_at=closed_at,
@@ -371,12 +371,12 @@ def fold(rng: np.random.Generator, number: int) -> FoldLosses:
     return FoldLosses(number, START - 730 * DAY, test - 31 * DAY, test, test + 89 * DAY, rows, 156, losses)
 
 
-def importance(rng: np.random.Generator, model: str) -> Importance:
+def importance(rng: np.random.Generator, model: str) -> FeatureShares:
     shares = np.sort(rng.dirichlet(np.full(40, 0.5)))[::-1]
-    return Importance(model, tuple((f"feature_{i:02d}", float(share)) for i, share in enumerate(shares)))
+    return FeatureShares(model, tuple((f"feature_{i:02d}", float(share)) for i, share in enumerate(shares)))
 
 
-def hostile_page() -> Page:
+def hostile_page() -> ReportPage:
     """The same page, where everything that comes from outside tries to be something else than text."""
     evil = '<script>alert("1")</script>&\x00\x1b\ud800\u202e" fill="#010f00'
     page = demo_page(coins=1, origins=12)
@@ -423,7 +423,7 @@ def hostile_page() -> Page:
             tuple(replace(curve, name=evil + str(i)) for i, curve in enumerate(page.trading.curves)),
         ),
         folds=(replace(page.folds[0], losses={evil: 0.1}),),
-        importance=(Importance(evil, ((evil, 1.0),), evil),),
+        importance=(FeatureShares(evil, ((evil, 1.0),), evil),),
         conventions=(evil,),
         left_out=((evil, evil),),
         command=evil,

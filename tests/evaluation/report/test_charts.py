@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.evaluation.report.charts import MOST_POINTS, bands_shown, drawdown, equity, fan, month_starts
+from cryptocast.evaluation.report.charts import MOST_POINTS, central_bands, drawdown, equity, fan, month_starts
 from cryptocast.evaluation.trading import Curve
 from cryptocast.scoring.quantiles import LEVELS
 from tests.evaluation.report.demo import DAY, START, demo_page
@@ -18,9 +18,9 @@ def milliseconds(year: int, month: int, day: int = 1) -> int:
 
 
 def test_the_bands_are_the_central_intervals_nearest_to_95_80_and_50() -> None:
-    assert bands_shown(LEVELS) == {95: (0, 12), 80: (2, 10), 60: (3, 9)}
-    assert bands_shown(np.array([0.1, 0.5, 0.9])) == {80: (0, 2)}
-    assert bands_shown(np.array([0.1, 0.5, 0.8])) == {}
+    assert central_bands(LEVELS) == {95: (0, 12), 80: (2, 10), 60: (3, 9)}
+    assert central_bands(np.array([0.1, 0.5, 0.9])) == {80: (0, 2)}
+    assert central_bands(np.array([0.1, 0.5, 0.8])) == {}
 
 
 def test_months_are_marked_evenly() -> None:

@@ -1,12 +1,11 @@
 """The page in a real browser: silent, alone, drawn, and as wide as the screen."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cryptocast.evaluation.report import render
-from tests.evaluation.report.browser import BROWSER, Tab, tab
+from tests.evaluation.report.browser import BROWSER, Tab
 from tests.evaluation.report.demo import demo_page, hostile_page
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: install Debian's package chromium")
@@ -31,12 +30,6 @@ CONTRAST = """
   return [Math.min(...texts), Math.min(...labels)];
 })()
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with tab(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.evaluation.report.browser import BROWSER, Tab, tab
+from tests.evaluation.report.browser import BROWSER, Tab
 from tests.evaluation.report.test_in_browser import CONTRAST, SHAPES
 
 COMMAND = (
     *("backtest", "bitcoin", "litecoin", "--source", "sample", "--walk-forward", "--horizons", "1,7"),
-    *("--model", "baseline,lightgbm", "--from", "2018-06-01", "--refit-every", "182", "--cpcv"),
+    *("--model", "baseline,lightgbm", "--from", "2019-03-01", "--refit-every", "182", "--cpcv"),
 )
 TABLE = """
 [...[...document.querySelectorAll('h3')].find(h => h.textContent === %s).parentElement.querySelectorAll('table')]
@@ -56,12 +56,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     report = json.loads(run(folder, "--json", "--report", "report.html", "--predictions", "p.parquet"))
     told = run(folder)  # the forecasts are kept: this only counts again
     return Written(folder / "report.html", report, told, pl.read_parquet(folder / "p.parquet"))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with tab(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 def pooled(written: Written) -> Iterator[tuple[str, dict[str, Any]]]:

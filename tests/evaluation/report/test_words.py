@@ -77,15 +77,16 @@ def test_a_verdict_says_how_much_where_and_what_could_be_seen() -> None:
         smallest_skill=0.009,
     )
     assert detail(verdict, ("width",)) == (
-        "CRPS 2.4% lower than rw_empirical (skill +0.9% to +3.9%). The skill lies in the width, not in the direction. "
-        "This much data could have shown a skill of 0.9% or more."
+        "CRPS 2.4% lower than rw_empirical (skill +0.9% to +3.9%). The skill comes from the width of the intervals, "
+        "not from the direction. The smallest skill detectable with this much data is 0.9%."
     )
-    assert "The skill lies in the width and the direction." in detail(verdict, ("width", "direction"))
-    assert "Neither the width nor the direction stands out alone." in detail(verdict, ())
+    both = "The skill comes from both the width of the intervals and the direction."
+    assert both in detail(verdict, ("width", "direction"))
+    assert "Neither width nor direction is significant on its own." in detail(verdict, ())
 
 
 def test_a_verdict_without_a_test_says_so() -> None:
     verdict = Verdict(word="cannot tell", against="rw_gaussian", dates=41, reason=VerdictReason.TOO_FEW_DATES)
     assert detail(verdict, None) == (
-        "The loss could not be compared. There are too few origins to say what could have been shown."
+        "The losses could not be compared. There are too few origins to estimate the smallest detectable skill."
     )

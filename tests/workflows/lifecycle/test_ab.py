@@ -1,33 +1,16 @@
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from cryptocast.config import Config, DataConfig, StoreConfig
+from cryptocast.config import Config
 from cryptocast.errors import RegistryError, UsageError
-from cryptocast.registry import PRODUCTION, Registry
-from cryptocast.workflows.lifecycle.ab import ab_conclude, ab_start, ab_status, ab_stop, served_side
-from cryptocast.workflows.lifecycle.compare import compare, write_comparison
-from cryptocast.workflows.lifecycle.model_card import model_card
-from cryptocast.workflows.reports import ab_sentence, comparison_sentence
+from cryptocast.registry import PRODUCTION, Registry, side_of
+from cryptocast.workflows.lifecycle.ab import ab_conclude, ab_start, ab_status, ab_stop, running_test
+from cryptocast.workflows.reports import ab_sentence
 from tests.registry.registry_fits import BITCOIN, NOW, register
 from tests.registry.registry_ledger import live
 
 LATER = NOW + timedelta(days=3)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    """Version 1 in production, version 2 of another recipe behind it."""
-    made = Registry.open(tmp_path)
-    register(made, "1")
-    register(made, "2", rounds=500)
-    return made
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return Config(store=StoreConfig(path=tmp_path), data=DataConfig(coins=("bitcoin",)))
 
 
 def begin(config: Config, registry: Registry, **changes: object) -> None:
@@ -38,16 +21,20 @@ def begin(config: Config, registry: Registry, **changes: object) -> None:
 def test_while_a_test_runs_each_client_gets_its_side_and_afterwards_production(
     config: Config, registry: Registry
 ) -> None:
-    assert served_side(registry, BITCOIN, "ann") is None
+    assert running_test(registry, BITCOIN) is None
     begin(config, registry)
-    sides = {served_side(registry, BITCOIN, f"client {i}") for i in range(100)}
-    assert sides == {("production", 1), ("challenger", 2)}
+    test = running_test(registry, BITCOIN)
+    assert test is not None
+    assert {side_of(test.start.test, test.start.share, f"client {i}") for i in range(100)} == {
+        "production",
+        "challenger",
+    }
     (row,) = ab_status(config, registry, [BITCOIN]).tests
     assert (row.production, row.challenger, row.share, row.ended_at) == (1, 2, 0.3, None)
-    assert ab_sentence(row.verdict, over=False) == "no bar has matured for both yet"
+    assert ab_sentence(row.verdict, over=False) == "no bar has an outcome for both yet"
     (row,) = ab_stop(config, registry, BITCOIN, reason="enough", who="bob", now=LATER).tests
     assert (row.ended_as, row.ended_by, row.why) == ("stop", "bob", "enough")
-    assert served_side(registry, BITCOIN, "ann") is None
+    assert running_test(registry, BITCOIN) is None
     with pytest.raises(RegistryError, match="No A/B test of bitcoin"):
         ab_stop(config, registry, BITCOIN, reason="", who="bob", now=LATER)
 
@@ -61,7 +48,7 @@ def test_a_test_that_is_over_is_told_of_when_its_challenger_has_been_tidied_up(
     assert [number for _, number in registry.collect(1).versions] == [2]
     (row,) = ab_status(config, registry, [BITCOIN]).tests
     assert (row.challenger, row.ended_as, row.bars) == (2, "stop", 0)
-    assert ab_sentence(row.verdict, over=True) == "no bar matured for both"
+    assert ab_sentence(row.verdict, over=True) == "no bar has an outcome for both"
 
 
 def test_a_better_challenger_is_promoted_at_the_conclusion_on_all_bars(config: Config, registry: Registry) -> None:
@@ -105,53 +92,3 @@ def test_what_makes_no_test_is_refused(config: Config, registry: Registry) -> No
     with pytest.raises(RegistryError, match="no bitcoin/lightgbm:9"):
         begin(config, registry, challenger=9)
     assert registry.ab_tests() == ()
-
-
-def test_two_versions_are_compared_on_what_they_share(config: Config, registry: Registry, tmp_path: Path) -> None:
-    one, other = registry.versions()
-    found = compare(registry, tmp_path, config.gate, other, one)
-    assert found.contest is None
-    assert "never walked forward" in (found.why_not or "")
-    assert [row.what for row in found.differences] == ["data bitcoin", "settings lightgbm.rounds"]
-    rows, known = live(150, v1=0.05, v2=0.03)
-    registry.write_ledger(rows)
-    registry.write_outcomes(known)
-    found = compare(registry, tmp_path, config.gate, other, one)
-    assert (found.verdict.word, found.verdict.against) == ("better", "bitcoin/lightgbm:1")
-    assert found.contest is not None
-    assert found.contest.horizons[0].lower is not None
-    write_comparison(found, tmp_path / "a.html")
-    page = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 1
-    assert "<script" not in page
-    for words in (
-        comparison_sentence(found.a.name, found.verdict),
-        "settings lightgbm.rounds",
-        "Content-Security-Policy",
-    ):
-        assert words in page
-    with pytest.raises(UsageError, match=r"end it in \.html"):
-        write_comparison(found, tmp_path / "a.pdf")
-    with pytest.raises(UsageError, match="is one version"):
-        compare(registry, tmp_path, config.gate, one, one)
-
-
-def test_a_model_card_says_what_it_is_for_its_data_its_skill_where_it_fails_and_how_it_does_live(
-    config: Config, registry: Registry, tmp_path: Path
-) -> None:
-    version = registry.versions()[0]
-    card = model_card(registry, config.gate, version, tmp_path / "card.md")
-    text = (tmp_path / "card.md").read_text(encoding="utf-8")
-    assert text == card.markdown
-    headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert headings == [
-        "# bitcoin/lightgbm:1",
-        *("## Intended use", "## Data", "## Skill by horizon", "## Where it fails", "## Live"),
-        *("## Drift", "## To repeat the fit"),
-    ]
-    assert "| 7 | 300 | 0.01980 | +1.0 | 80 %: 79, 95 %: 96 | cannot tell (n = 300 dates, p = 0.20) |" in text
-    assert "No forecast has matured yet" in text
-    rows, known = live(100, v1=0.005, v0=0.03)
-    registry.write_ledger(rows)
-    registry.write_outcomes(known)
-    assert "Degraded: the baseline is better live" in model_card(registry, config.gate, version, None).markdown

@@ -1,40 +1,25 @@
 """Archives of real fits: carried to another store they answer the same; a hostile one never reaches LightGBM."""
 
-import contextlib
-import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from cryptocast.config import TrainConfig
-from cryptocast.errors import GateError, RegistryError, UsageError
-from cryptocast.registry import PRODUCTION, Registry, artefacts_of, canonical_json, sha256_hex
+from cryptocast.errors import RegistryError, UsageError
+from cryptocast.market import Market
+from cryptocast.registry import PRODUCTION, Registry, artefacts_of, sha256_hex
 from cryptocast.registry.archive import Index, pack, unpack
 from cryptocast.registry.gate import FOREIGN
+from cryptocast.registry.manifest import canonical_json
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request, forecast
 from cryptocast.workflows.lifecycle.archives import export_version, import_archive
 from cryptocast.workflows.lifecycle.model_card import model_card
 from cryptocast.workflows.lifecycle.promote import promote
-from cryptocast.workflows.lifecycle.rollback import rollback
-from cryptocast.workflows.training.train import Order, train
 from tests.registry.registry_fits import NOW
 from tests.registry.test_archive import members, zipped
-from tests.workflows.backtesting.test_backtest import context
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Registry, Path]:
-    """A registry with a lightgbm of bitcoin, and its archive."""
-    folder = tmp_path_factory.mktemp("trained")
-    trained = context(folder)
-    train(trained, Order(selection=Selection(("bitcoin",)), model="lightgbm", horizons=(1, 7)))
-    registry = trained.registry()
-    path = folder / "bitcoin.zip"
-    export_version(registry, registry.versions()[0], path, whole_fit=False, overwrite=False)
-    return registry, path
+from tests.workflows.backtesting.small_runs import context
 
 
 def test_an_archive_brings_the_same_fit_and_importing_it_again_changes_nothing(
@@ -119,9 +104,9 @@ def test_an_import_is_a_challenger_and_its_scores_open_no_gate(exported: tuple[R
     ).versions
     assert (row.aliases, row.foreign, row.scored) == (("challenger",), True, None)
     (version,) = registry.versions()
-    assert registry.best("bitcoin", source="sample") is None
+    assert registry.best("bitcoin", Market("sample", "usd", "daily")) is None
     refusal = promote(here.config, registry, coin="bitcoin", who="eve", now=NOW).refusal()
-    assert FOREIGN in str(refusal)
+    assert str(FOREIGN) in str(refusal)
     assert registry.alias(version.key, PRODUCTION) is None
     assert [listed.foreign for listed in registry.listing()] == [True]
     card = model_card(registry, here.config.gate, version, None).markdown
@@ -137,67 +122,8 @@ def test_a_person_may_put_a_foreign_version_into_production_and_forecasts_say_wh
     registry = here.registry()
     import_archive(registry, forged(exported[1], tmp_path / "forged.zip"), dry_run=False, who="eve", now=NOW)
     promote(here.config, registry, coin="bitcoin", force=True, reason="it is ours", who="eve", now=NOW)
-    (standing,) = registry.standings("bitcoin", source="sample")
+    (standing,) = registry.standings("bitcoin", Market("sample", "usd", "daily"))
     assert (standing.ratio, standing.rests_on, standing.foreign) == (None, "nothing", True)
     (made,) = forecast(here, Request(Selection(("bitcoin",)), horizons=(1, 7))).forecasts
     assert (made.model_used, made.version) == ("lightgbm", 1)
     assert {(h.verdict.word, h.verdict.reason, h.evidence) for h in made.horizons} == {(None, "foreign", "hold-out")}
-
-
-def test_a_version_that_is_scored_here_passes_the_gate_on_what_was_found_here(tmp_path: Path) -> None:
-    there, here = context(tmp_path / "there"), context(tmp_path / "here")
-    early = Selection(("bitcoin",), now=datetime(2019, 6, 1, tzinfo=UTC))
-    train(there, Order(selection=early, model="lightgbm", horizons=(1, 7)))
-    (origin,) = there.registry().versions()
-    path = tmp_path / "early.zip"
-    export_version(there.registry(), origin, path, whole_fit=False, overwrite=False)
-    registry = here.registry()
-    import_archive(registry, path, dry_run=False, who="ada", now=NOW)
-    before = registry.served_state()
-    (row,) = import_archive(registry, path, dry_run=False, who="ada", now=NOW, scoring=here).versions
-    assert (row.was_there, row.foreign, row.not_scored) == (True, False, None)
-    assert row.scored is not None
-    assert row.scored > 200
-    assert registry.served_state() != before
-    (version,) = registry.versions()
-    assert not version.hold_out.foreign
-    assert version.hold_out.start == datetime(2019, 6, 2, tzinfo=UTC)
-    assert version.hold_out.horizons != origin.hold_out.horizons
-    assert [listed.foreign for listed in registry.listing()] == [False]
-    assert registry.verify() == ()
-    report = promote(here.config, registry, coin="bitcoin", who="ada", now=NOW)
-    assert (report.rows[0].action, report.rows[0].rule) == ("promoted", "first")
-    assert report.rows[0].reasons[0].startswith("1 bar: skill")
-    # A byte of what was found here is noticed as any other is.
-    with contextlib.closing(sqlite3.connect(tmp_path / "here" / "data" / "registry" / "registry.db")) as raw, raw:
-        raw.execute("UPDATE local_hold_outs SET record = replace(record, '0.0', '0.9')")
-    assert any("made here, does not match its hash" in finding.problem for finding in registry.verify())
-
-
-def test_too_few_bars_after_the_fit_are_no_score(exported: tuple[Registry, Path], tmp_path: Path) -> None:
-    here = context(tmp_path)
-    registry = here.registry()
-    report = import_archive(registry, exported[1], dry_run=False, who="ada", now=NOW, scoring=here)
-    assert "0 bars after" in str(report.unscored)
-    assert [version.hold_out.foreign for version in registry.versions()] == [True]
-    own = import_archive(exported[0], exported[1], dry_run=False, who="ada", now=NOW, scoring=here)
-    assert [row.foreign for row in own.versions] == [False]
-
-
-def test_going_back_is_no_way_around_the_gate(exported: tuple[Registry, Path], tmp_path: Path) -> None:
-    here = context(tmp_path)
-    train(here, Order(selection=Selection(("bitcoin",)), model="lightgbm", horizons=(1, 7)))
-    registry = here.registry()
-    (mine,) = registry.versions()
-    registry.promote(mine.key, 1, now=NOW, who="ada", why="for the test", action="force")
-    other = tmp_path / "other"
-    there = context(other, train=TrainConfig(blocks=2, threads=1, audit=False, seed=8))
-    train(there, Order(selection=Selection(("bitcoin",)), model="lightgbm", horizons=(1, 7)))
-    path = tmp_path / "other.zip"
-    export_version(there.registry(), there.registry().versions()[0], path, whole_fit=False, overwrite=False)
-    import_archive(registry, path, dry_run=False, who="eve", now=NOW)
-    with pytest.raises(GateError, match=r"bitcoin/lightgbm:2 was never in production, and .*--force --reason"):
-        rollback(registry, mine.key, to=2, who="eve", now=NOW)
-    report = promote(here.config, registry, coin="bitcoin", who="eve", now=NOW)
-    assert (report.rows[0].action, report.rows[0].version) == ("refused", 2)
-    assert "only forecasts made here can tell" in report.rows[0].reasons[0]

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cryptocast.features.matrix import FloatArray, Matrix
+from cryptocast.arrays import FloatArray
+from cryptocast.features.matrix import Matrix
+from cryptocast.market import Market
 from cryptocast.registry import recipe_hash
 from cryptocast.workflows.coin_pool import feature_table, gather, matrix_of
 from cryptocast.workflows.context import Selection
@@ -18,7 +20,7 @@ from tests.registry.golden_rows import GOLDEN, read_rows
 from tests.registry.registry_fits import manifest
 from tests.registry.registry_ledger import day
 from tests.registry.registry_weeks import refresh
-from tests.workflows.backtesting.test_backtest import context
+from tests.workflows.backtesting.small_runs import context
 
 DAY_US = 86_400_000_000
 
@@ -109,7 +111,7 @@ def test_a_lineage_that_is_refreshed_every_week_is_held_against_the_youngest_tra
     rows = rows.rows(rows.coin_names == "bitcoin")
     for week, ago in enumerate(range(84, -1, -21)):
         number = refresh(registry, week, seen=last - ago, **same)
-        version = registry.get(f"bitcoin/lightgbm:{number}", source="sample")
+        version = registry.get(f"bitcoin/lightgbm:{number}", Market("sample", "usd", "daily"))
         compared = max(63, ago)
         found = drift_of(on_sample, registry, asked, pool, version)
         end = pool.bars["bitcoin"].candles.provenance.last - timedelta(days=compared)

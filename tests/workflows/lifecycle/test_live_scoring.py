@@ -9,7 +9,7 @@ from cryptocast.workflows.context import Selection
 from cryptocast.workflows.lifecycle.live_scoring import score
 from tests.registry.registry_fits import NOW, hold_out, register
 from tests.registry.registry_fits import score as made_score
-from tests.workflows.backtesting.test_backtest import context
+from tests.workflows.backtesting.small_runs import context
 
 
 def test_a_version_of_other_horizons_than_the_settings_is_named_and_left_out(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from cryptocast.config import Config, DataConfig
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.market import Market
-from cryptocast.registry import PRODUCTION, ProductionMovedError, Promotion, Registry, Version, VersionKey
+from cryptocast.registry import PRODUCTION, ProductionMovedError, Registry, Version, VersionKey, recipe_hash
+from cryptocast.registry.registry import Promotion
+from cryptocast.workflows.feature_sets import catalogue_set
 from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from tests.registry.registry_evidence import evidence
 from tests.registry.registry_fits import BITCOIN, FILES, NOW, bad_hold_out, manifest, new_version, register
@@ -60,7 +62,7 @@ def test_right_after_training_there_is_nothing_to_promote(registry: Registry) ->
         ("ethereum", "nothing", 1, 1),
     ]
     assert report.summary == "Nothing to promote: production is up to date."
-    assert report.rows[0].reasons == ("version 1 is production already",)
+    assert [str(reason) for reason in report.rows[0].reasons] == ["version 1 is in production already"]
     assert registry.history() == events
     assert run(registry, coin="bitcoin").refusal() is None
 
@@ -74,7 +76,7 @@ def test_a_refresh_is_promoted_and_the_second_run_changes_nothing(registry: Regi
     assert report.summary == "1 promoted."
     event = registry.history()[-1]
     assert (event.action, event.number, event.previous, event.who, event.at) == ("refresh", 2, 1, "bob", LATER)
-    assert event.why.startswith("version 2 is a refresh of version 1")
+    assert (event.why, event.reasons[0].code) == ("the gate lets it through", "refresh")
     assert event.evidence["decision"]["rule"] == "refresh"
     assert run(registry).rows[0].action == "nothing"
     assert production(registry) == 2
@@ -121,6 +123,30 @@ def test_a_named_promotion_that_is_refused_is_a_gate_error_with_the_reason(regis
     assert production(registry) == 1
 
 
+CURRENT: dict[str, Any] = {
+    "feature_hash": catalogue_set().digest,
+    "recipe": recipe_hash("lightgbm", manifest().settings, catalogue_set().digest),
+}
+
+
+def test_a_version_that_can_be_asked_takes_the_place_of_one_that_cannot_without_a_comparison(
+    registry: Registry,
+) -> None:
+    register(registry, "1")
+    register(registry, "2", **CURRENT)
+    (row,) = run(registry).rows
+    assert (row.action, row.rule, row.to_number) == ("promoted", "outdated", 2)
+    assert str(row.reasons[0]).startswith("version 1 in production is outdated")
+
+
+def test_a_version_that_cannot_be_asked_takes_no_place(registry: Registry) -> None:
+    register(registry, "1", **CURRENT)
+    register(registry, "2")
+    (row,) = run(registry).rows
+    assert (row.action, row.rule, row.to_number) == ("refused", "outdated", 1)
+    assert "could not answer" in str(row.reasons[0])
+
+
 def test_force_promotes_against_the_gate_and_records_the_reason(registry: Registry) -> None:
     register(registry, "1")
     register(registry, "2", rounds=500)
@@ -130,7 +156,7 @@ def test_force_promotes_against_the_gate_and_records_the_reason(registry: Regist
     assert report.refusal() is None
     event = registry.history()[-1]
     assert event.action == "force"
-    assert event.why.startswith("forced: a bug in version 1; version 2 has another recipe")
+    assert (event.why, event.reasons[0].code) == ("forced: a bug in version 1", "recipe_unproven")
     assert event.evidence["decision"]["accepted"] is False
 
 
@@ -138,7 +164,9 @@ def test_force_with_a_number_goes_back(registry: Registry) -> None:
     for label in "12":
         register(registry, label)
     run(registry)
-    assert "going back is for a person" in str(run(registry, coin="bitcoin", kind="lightgbm", number=1).refusal())
+    assert "use cryptocast registry rollback to go back" in str(
+        run(registry, coin="bitcoin", kind="lightgbm", number=1).refusal()
+    )
     run(registry, coin="bitcoin", kind="lightgbm", number=1, force=True, reason="2 is odd")
     assert production(registry) == 1
 
@@ -156,7 +184,7 @@ def test_force_that_was_not_needed_is_recorded_as_what_it_was(registry: Registry
     assert run(registry, coin="bitcoin", force=True, reason="now").rows[0].rule == "refresh"
     event = registry.history()[-1]
     assert event.action == "refresh"
-    assert event.why.startswith("forced: now; version 2 is a refresh")
+    assert (event.why, event.reasons[0].code) == ("forced: now", "refresh")
 
 
 def test_only_configured_coins_and_bars_are_looked_at(registry: Registry) -> None:
@@ -225,7 +253,7 @@ def test_the_report_as_json_has_these_names(registry: Registry) -> None:
     register(registry, "1")
     register(registry, "2", rounds=500)
     document = json.loads(msgspec.json.encode(run(registry)))
-    assert document["schema"] == "cryptocast.promotion/1"
+    assert document["schema"] == "cryptocast.promotion/2"
     assert set(document) == {"schema", "dry_run", "named", "summary", "rows"}
     (row,) = document["rows"]
     reasons = row.pop("reasons")
@@ -311,5 +339,5 @@ def test_a_fit_of_which_one_coin_is_refused_moves_none(registry: Registry) -> No
         ("bitcoin", "refused", 1),
         ("ethereum", "refused", 1),
     ]
-    assert report.rows[0].reasons[0] == "the fit moves as a whole, and ethereum/lightgbm:2 was refused"
+    assert str(report.rows[0].reasons[0]) == "the fit moves as a whole, and ethereum/lightgbm:2 was refused"
     assert production(registry) == 1

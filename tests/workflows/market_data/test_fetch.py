@@ -12,10 +12,12 @@ import pytest
 from cryptocast.config import CoinGeckoConfig, Config, StoreConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
+from cryptocast.data.sources.file.columns import FileOptions
 from cryptocast.errors import UsageError
 from cryptocast.market import Market
 from cryptocast.net import ApiClient
-from cryptocast.workflows.market_data.fetch import FetchReport, FileOptions, fetch
+from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.market_data.fetch import FetchOrder, FetchReport, fetch
 from cryptocast.workflows.market_data.resolve import open_store
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
@@ -56,15 +58,13 @@ class Shop:
 
     def fetch(self, *coins: str, **options: Any) -> FetchReport:
         client = partial(ApiClient, transport=httpx.MockTransport(self.upstream))
-        arguments: dict[str, Any] = {"source": "auto", "vs": "usd", "granularity": None, "now": NOW, **options}
-        arguments.setdefault("hours", False)
-        return fetch(
-            self.config,
-            coins,
-            upstream=lambda: CoinGecko(self.config.coingecko, client=client),
-            store=self.store,
-            **arguments,
-        )
+        arguments: dict[str, Any] = {"source": "auto", "vs": "usd", "now": NOW, "hours": False, **options}
+        now = arguments.pop("now")
+        bars = {name: arguments.pop(name) for name in ("source", "vs", "granularity") if name in arguments}
+        selection = Selection(coins, now=arguments.pop("cut_at", None), **bars)
+        context = Context(self.config, wall_clock=lambda: now, candles=self.store)
+        upstream = partial(CoinGecko, self.config.coingecko, client=client)
+        return fetch(context, FetchOrder(selection, **arguments), upstream=upstream)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_one_bad_coin_does_not_stop_the_others_and_is_in_the_exit_code(shop: Sho
     assert [row.error is None for row in report.coins] == [True, False, True]
     assert report.exit_code == 3
     assert report.coins[1].error is not None
-    assert "knows no coin" in report.coins[1].error.message
+    assert "has no coin" in report.coins[1].error.message
     assert [provenance.key.coin for provenance in shop.store.ls()] == ["bitcoin", "ripple"]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import polars as pl
@@ -13,11 +14,11 @@ from cryptocast.config import CoinGeckoConfig, Config, DataConfig, SourceChoice,
 from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.errors import UnknownCoin
-from cryptocast.errors import DataError, UpstreamError, UsageError
+from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.market import Market
 from cryptocast.net import ApiClient
-from cryptocast.workflows.context import Resolved
-from cryptocast.workflows.market_data.resolve import Obtained, is_fresh, obtain, open_store, stale_after
+from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.market_data.resolve import CoinCandles, is_fresh, obtain, open_store, stale_after
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -63,6 +64,13 @@ def settings(tmp_path: Path) -> Config:
     )
 
 
+class Obtained(NamedTuple):
+    """What could be had, and why the rest could not."""
+
+    bars: dict[str, CoinCandles]
+    missing: dict[str, CryptocastError]
+
+
 def ask(
     config: Config,
     upstream: Upstream,
@@ -73,12 +81,12 @@ def ask(
     fetch_allowed: bool = True,
     as_of: datetime | None = None,
 ) -> Obtained:
-    return obtain(
-        config,
-        Resolved(coins, source, "usd", "daily", now=now, as_of=as_of),
-        wall_clock=lambda: wall,
-        upstream_factory=upstream.factory(config),
-        fetch_allowed=fetch_allowed,
+    request = Resolved(coins, source, "usd", "daily", now=now, as_of=as_of)
+    context = Context(config, wall_clock=lambda: wall)
+    outcomes = obtain(context, request, fetch_allowed=fetch_allowed, upstream=upstream.factory(config))
+    return Obtained(
+        {coin: one for coin, one in outcomes.items() if isinstance(one, CoinCandles)},
+        {coin: one for coin, one in outcomes.items() if isinstance(one, CryptocastError)},
     )
 
 

@@ -11,14 +11,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 import pytest
 from filelock import FileLock
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cryptocast.config import (
-    RANGES,
     BacktestConfig,
     Config,
     DataConfig,
@@ -33,25 +29,17 @@ from cryptocast.config import (
 )
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError, UsageError
-from cryptocast.features.builder import add_features, select_features
-from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.market import Market
-from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.boosting import LightGBMLearner
-from cryptocast.models.kinds import learner
-from cryptocast.scoring.quantiles import crps_relative
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.training.train import Order, train
-from cryptocast.workflows.tuning.adopted_settings import found_path, read_found
-from cryptocast.workflows.tuning.folds import FoldJob, FoldLoss, evaluate_fold, fold_bounds, training_part
-from cryptocast.workflows.tuning.search_space import as_tried, defaults, ranges_for, spread_over
+from cryptocast.workflows.tuning.adopted_settings import read_tuned, tuned_path
+from cryptocast.workflows.tuning.folds import FoldLoss
 from cryptocast.workflows.tuning.study import Attempt
 from cryptocast.workflows.tuning.tune import TunedModel, TuneOrder, compared, tune
-from tests.conftest import MakeCandles
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRIALS = 9
 SPLIT = SplitConfig()
@@ -79,8 +67,8 @@ def tuned(used: Context, **order: Any) -> TunedModel:
 
 def accept(used: Context, **values: Any) -> None:
     """Make the file of found settings say that these were taken over."""
-    path = found_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm")
-    found = read_found(path)
+    path = tuned_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm")
+    found = read_tuned(path)
     assert found is not None
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, settings={"num_leaves": 7}, **values)))
 
@@ -95,109 +83,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TunedModel]:
 # What it may see.
 
 
-def matrix_of(candles: pl.DataFrame) -> Matrix:
-    chosen = select_features(("ret_1", "vol_7", "vol_14", "vol_30"))
-    table = add_features(candles.lazy(), chosen, bar_us=BAR_US["daily"]).collect()
-    return build_matrix(table, [f.name for f in chosen], horizons=(1, 7), bar_us=BAR_US["daily"])
-
-
-def fold_of(matrix: Matrix, place: int, **settings_of_trees: Any) -> tuple[Matrix, FoldJob, FoldLoss]:
-    part, end = training_part(matrix, SPLIT)
-    begin, until = fold_bounds(part, end, 3)[place : place + 2].tolist()
-    trees = LightGBMLearner(LightGBMConfig(**{"rounds": 5, "min_data_in_leaf": 20, **settings_of_trees}))
-    job = FoldJob(trees, begin, until, 12, 7, 1)
-    return part, job, evaluate_fold(part, job)
-
-
-def test_nothing_of_the_hold_out_decides_a_fold(make_candles: MakeCandles) -> None:
-    candles = make_candles(bars=600)
-    matrix = matrix_of(candles)
-    _, begin = training_part(matrix, SPLIT)
-    later = pl.col("close_time").dt.epoch("us") > begin
-    prices = ("open", "high", "low", "close")
-    other = candles.with_columns(pl.when(later).then(pl.col(p) * 7).otherwise(pl.col(p)).alias(p) for p in prices)
-    for place in range(3):
-        assert fold_of(matrix, place)[2] == fold_of(matrix_of(other), place)[2]
-
-
-def test_a_fold_is_scored_by_labels_that_had_ended_before_the_hold_out(make_candles: MakeCandles) -> None:
-    matrix = matrix_of(make_candles(bars=600))
-    part, end = training_part(matrix, SPLIT)
-    _, _, loss = fold_of(matrix, 2)
-    assert max(loss.dates) + 7 * BAR_US["daily"] <= end
-    assert np.nanmax(np.where(np.isfinite(part.returns), part.label_end, 0)) <= end
-
-
-def test_a_fold_does_not_learn_from_labels_that_end_in_it(make_candles: MakeCandles) -> None:
-    candles = make_candles(bars=600)
-    part, job, loss = fold_of(matrix_of(candles), 1)
-    # Only the rows before the fold, cut off there: the same fit, so the same first forecast's loss.
-    first_day = loss.dates[0]
-    known = part.known_at(first_day + 7 * BAR_US["daily"])
-    short = FoldJob(job.learner, job.begin, first_day + 1, job.least_blocks, job.seed, 1)
-    again = evaluate_fold(known, short)
-    whole_fold = np.array(loss.loss)
-    assert again.dates == loss.dates[:1]
-    assert again.loss[0] == pytest.approx(whole_fold[0], rel=0.9)  # its baseline's mean is that of one day
-    assert evaluate_fold(part, short).loss == again.loss
-
-
-def test_the_loss_of_a_fold_is_crps_by_date_over_that_of_the_baseline(make_candles: MakeCandles) -> None:
-    part, job, loss = fold_of(matrix_of(make_candles(bars=500)), 1, rounds=1, learning_rate=1e-9)
-    inside = (part.issued_at >= job.begin) & (part.issued_at < job.end) & np.isfinite(part.returns).all(axis=1)
-    rows = part.rows(inside)
-    baseline = BaselineLearner().fit(part.known_at(job.begin)).predict(rows)
-    slow = {}
-    for column, horizon in enumerate((1, 7)):
-        lost = crps_relative(rows.returns[:, column], baseline.values[:, column], baseline.levels)
-        slow[horizon] = [lost[rows.issued_at == day].mean() for day in np.unique(rows.issued_at)]
-    assert loss.dates == tuple(np.unique(rows.issued_at).tolist())
-    assert loss.score == pytest.approx(np.mean(loss.loss))
-    assert loss.score == pytest.approx(np.mean(loss.horizons))
-    # Trees that learn nothing are another calibrated random walk: its losses move with the baseline's day by day.
-    relative = np.mean([np.array(values) / np.mean(values) for values in slow.values()], axis=0)
-    assert np.corrcoef(relative, loss.loss)[0, 1] > 0.98
-    assert loss.score == pytest.approx(1.0, abs=0.03)
-
-
 # What is searched.
-
-
-@pytest.mark.parametrize("kind", RANGES)
-def test_what_is_tried_is_inside_its_range_and_a_learner_can_be_made_of_it(kind: str) -> None:
-    ranges = ranges_for(kind, Config())
-    points = spread_over(ranges, 7, 3)
-    for point in (defaults(kind, Config(), ranges), *points):
-        assert all(r.low <= point[r.name] <= r.high for r in ranges)
-        assert learner(kind, as_tried(Config(), kind, point)).kind == kind
-    for known in ranges:
-        if not known.whole:
-            assert len({point[known.name] for point in points}) == 7
-
-
-@settings(max_examples=30)
-@given(st.floats(0.001, 1.0), st.integers(2, 1000), st.floats(0.0, 1e4))
-def test_ranges_reach_what_is_configured(rate: float, leaves: int, shrinks: float) -> None:
-    config = Config(lightgbm=LightGBMConfig(learning_rate=rate, num_leaves=leaves, lambda_l2=shrinks))
-    ranges = {r.name: r for r in ranges_for("lightgbm", config, labels=300)}
-    assert ranges["learning_rate"].low <= rate <= ranges["learning_rate"].high
-    assert ranges["num_leaves"].low <= leaves <= ranges["num_leaves"].high
-    assert ("lambda_l2" in ranges) == (shrinks > 0)
-    assert ranges["min_data_in_leaf"].high <= 100
-
-
-def test_the_page_on_tuning_states_what_is_searched() -> None:
-    text = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
-    for kind, ranges in RANGES.items():
-        rows = [
-            f"| `{kind}` | `{r.name}` | {r.low:g} | {r.high:g} | {'factors' if r.log else 'even'} |" for r in ranges
-        ]
-        assert [row for row in text.splitlines() if row.startswith(f"| `{kind}`")] == rows
-
-
-def test_a_kind_without_settings_is_refused() -> None:
-    with pytest.raises(UsageError, match="baseline has no settings to tune"):
-        ranges_for("baseline", Config())
 
 
 # The study.
@@ -343,7 +229,7 @@ def noisy(gains: tuple[float, ...], dates: int, seed: int = 1) -> tuple[Attempt,
     ("gains", "dates", "taken", "why"),
     [
         ((0.01, 0.01, 0.01), 200, True, "taken over"),
-        ((0.0004, 0.0004, 0.0004), 200, False, "asked are 0.1 %"),
+        ((0.0004, 0.0004, 0.0004), 200, False, "it takes 0.1 %"),
         ((0.06, -0.001, -0.001), 200, False, "on 1 of 3 folds"),
         ((0.01, 0.01, 0.01), 15, False, "45 dates are too few to test it (70)"),
         ((-0.01, -0.01, -0.01), 200, False, "the defaults stay"),
@@ -379,7 +265,7 @@ def test_what_was_found_is_used_by_the_next_training_which_says_so(tmp_path: Pat
     assert any("is not used, because [lightgbm] of the settings has changed" in n for n in train(used, order).notes)
     accept(used, feature_hash="0" * 64)
     assert any("is not used, because it was found with other features" in n for n in train(used, order).notes)
-    found_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm").write_text("{")
+    tuned_path(used.config.store.path, Market("simulated", "usd", "daily"), "lightgbm").write_text("{")
     with pytest.raises(DataError, match=r"cannot be read: .*--no-tuned"):
         train(used, order)
 

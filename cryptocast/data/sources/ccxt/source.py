@@ -68,7 +68,7 @@ class CcxtClient(MarketClient):
         address = [f"{settings.base_url.rstrip('/')}/{source.exchange}"] if settings.base_url else []
         self._command = (self._python, str(worker), source.exchange, *address)
         self._deadline_s = min(settings.deadline_s, access.deadline_s or settings.deadline_s)
-        self._breakers = access.breakers
+        self._breaker = access.breaker
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
@@ -102,7 +102,7 @@ class CcxtClient(MarketClient):
             await process.wait()
 
     async def _ask(self, question: dict[str, Any], asking: Asking) -> Any:
-        breaker = self._breakers("default") if self._breakers is not None else None
+        breaker = self._breaker
         if breaker is not None:
             breaker.check()
         place = await self._limiter.acquire(asking.priority)

@@ -5,7 +5,7 @@ pages that the upstream answers in hours, newest first; a day whose hours are th
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -14,16 +14,6 @@ from cryptocast.data.intervals import Span, merged, missing
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.upstream import Page
 
-__all__ = [
-    "HOURLY_RANGE",
-    "PAGE_DAYS",
-    "call_span",
-    "pages_of",
-    "range_pages",
-    "ranged_days",
-]
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 PAGE_DAYS: Final = 90  # the longest span that is answered in hours
 MARGIN: Final = timedelta(minutes=15)  # behind a page: points come after their hour, by seconds to minutes
@@ -43,20 +33,20 @@ def call_span(page: Page) -> Span:
 
 def pages_of(key: SeriesKey, spans: Iterable[Span], now: datetime) -> tuple[Page, ...]:
     """Calls for these spans, newest first. Days come in one call up to now, hours in pages of at most 90 days."""
-    wanted = merged(spans)
-    if not wanted:
+    joint = merged(spans)
+    if not joint:
         return ()
     if key.granularity == "daily":
-        return (Page(key, wanted[0][0], now, ends_now=True),)
-    found = []
-    end: datetime | None = wanted[-1][1]
+        return (Page(key, joint[0][0], now, ends_now=True),)
+    pages = []
+    end: datetime | None = joint[-1][1]
     while end is not None:
         ends_now = end >= now
         room = PAGE_DAYS * DAY - (timedelta(0) if ends_now else MARGIN)
-        inside = [max(start, end - room) for start, stop in wanted if start < end and stop > end - room]
-        found.append(Page(key, min(inside), end, ends_now=ends_now))
-        end = max((min(stop, min(inside)) for start, stop in wanted if start < min(inside)), default=None)
-    return tuple(found)
+        inside = [max(start, end - room) for start, stop in joint if start < end and stop > end - room]
+        pages.append(Page(key, min(inside), end, ends_now=ends_now))
+        end = max((min(stop, min(inside)) for start, stop in joint if start < min(inside)), default=None)
+    return tuple(pages)
 
 
 def range_pages(

@@ -1,7 +1,7 @@
 """CoinGecko: the calls that bring a coin's history, live prices and the list of coins, within what the plan allows.
 
-What the answers mean stands in `charts`, `quotes` and `coin_list`, what its errors mean in `refusals`, and which calls
-are wanted at all in `backfill`.
+What the answers mean stands in `market_chart`, `simple_price` and `coin_list`, what its errors mean in `refusals`, and
+which calls are made at all in `backfill`.
 
 Endpoints that are not called, and why: `/coins/{id}/ohlc` gives candles of four days to who asks for a year without
 paying, and never a volume, so highs and lows come from the hours; `/coins/{id}/history` costs a call for each day;
@@ -15,16 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 import polars as pl
 
-from cryptocast.config import CoinGeckoConfig, Granularity
+from cryptocast.config import CoinGeckoConfig
 from cryptocast.data.coins import check_coin, check_vs
-from cryptocast.data.schema import CANDLE_SCHEMA, SeriesKey
+from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.data.sources.base import FIRST
-from cryptocast.data.sources.coingecko.backfill import PAGE_DAYS, call_span, pages_of
+from cryptocast.data.sources.coingecko.backfill import PAGE_DAYS, call_span
 from cryptocast.data.sources.coingecko.coin_list import CoinList, parse_coin_list, read_coin_list, write_coin_list
 from cryptocast.data.sources.coingecko.market_chart import market_chart
 from cryptocast.data.sources.coingecko.quota import Credits, CreditState
@@ -37,11 +37,10 @@ from cryptocast.data.sources.coingecko.refusals import (
     unknown_coin,
     upstream_error,
 )
-from cryptocast.data.sources.coingecko.simple_price import MAX_IDS, MAX_QUERY_CHARS, Quote, chunks, parse_quotes
+from cryptocast.data.sources.coingecko.simple_price import MAX_IDS, MAX_QUERY_CHARS, Quote, parse_quotes
 from cryptocast.data.sources.errors import QuotaSpent, RateLimited, UnknownCoin
-from cryptocast.data.sources.upstream import History, Page, Upstream
+from cryptocast.data.sources.upstream import History, Page, Upstream, decoded
 from cryptocast.errors import ConfigError, CryptocastError, DataError, UpstreamError
-from cryptocast.market import Market
 from cryptocast.net import (
     Answer,
     ApiClient,
@@ -51,27 +50,12 @@ from cryptocast.net import (
     NetSettings,
     Overloaded,
     Place,
-    PoolMetrics,
     Priority,
     Try,
 )
-
-__all__ = [
-    "CALLS_PER_MINUTE",
-    "COIN_LIST",
-    "FREE_DAYS",
-    "Account",
-    "CoinGecko",
-    "calls_per_minute",
-    "explain",
-    "market_chart",
-    "upstream_error",
-]
+from cryptocast.net.pool import PoolMetrics
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 DAILY_FROM_DAYS: Final = 91  # shortest span that is answered in days
 HOURLY_FROM_DAYS: Final = 2  # shortest that is answered in hours; one day comes in steps of five minutes
@@ -82,6 +66,14 @@ COIN_LIST: Final = "coins.json"
 REST_CHARS: Final = 400  # of a URL, for what is not ids
 LONGEST_WAIT_S: Final = 600.0  # for a turn: a pause of an hour, if that is what a 429 asks for, is the user's to wait
 LEAST_LEFT: Final = 0.5  # of the coins of the list before; fewer are a list that is cut short
+OF_THE_POOL: Final = (
+    "connect_timeout_s",
+    "read_timeout_s",
+    "deadline_s",
+    "max_connections",
+    "keepalive_s",
+    "max_retries",
+)
 BEYOND_PLAN: Final = 401  # of 10012 that means history; 400 means too many items
 
 
@@ -89,7 +81,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """What `/key` says of a pro key."""
 
     plan: str = ""
-    rate_limit_request_per_minute: int | None = None
     monthly_call_credit: int | None = None
     current_total_monthly_calls: int | None = None
     current_remaining_monthly_calls: int | None = None
@@ -124,7 +115,7 @@ class CoinGecko(Upstream):
         limiter: Limiter | None = None,
         credits: Credits | None = None,  # noqa: A002 - the upstream's own word
         cache: Path | None = None,
-        breakers: Callable[[str], Breaker] | None = None,
+        breaker: Breaker | None = None,
         on_try: Callable[[Try], None] | None = None,
     ) -> None:
         self.plan: Plan = config.plan
@@ -133,30 +124,18 @@ class CoinGecko(Upstream):
         self.credits = credits or Credits(None, per_month=0, now=lambda: datetime.now(UTC))
         self._list_path = None if cache is None else cache / COIN_LIST
         self._coins: CoinList | None = None
-        self._hourly_is_offered = config.plan == "pro"
         self._client = client(
             config.pro_base_url if config.plan == "pro" else config.base_url,
             name="CoinGecko",
             remedy="Check the network, or use --source sample or --source file.",
             limiter=limiter or Limiter(self.calls_per_minute),
             headers=_key_header(config.plan, api_key),
-            breakers=breakers,
+            breaker=breaker,
             on_try=self._count,
-            settings=NetSettings(
-                connect_timeout_s=config.connect_timeout_s,
-                read_timeout_s=config.read_timeout_s,
-                deadline_s=config.deadline_s,
-                max_connections=config.max_connections,
-                keepalive_s=config.keepalive_s,
-                max_retries=config.max_retries,
-            ),
+            settings=NetSettings(**{name: getattr(config, name) for name in OF_THE_POOL}),
         )
 
     # --- history
-
-    def oldest(self, now: datetime) -> datetime:
-        """The first moment that the plan may see."""
-        return oldest(self.plan, now)
 
     async def page(
         self, page: Page, now: datetime, *, priority: Priority = Priority.USER, patient: bool = False
@@ -174,34 +153,10 @@ class CoinGecko(Upstream):
         if self.plan != "pro" and listed is not None and listed.is_fresh(now) and about.coin not in listed:
             # A coin that is taken off the list has no history on free plans.
             raise unknown_coin(about.coin, listed, is_certain=True)
-        start = max(page.start, self.oldest(now))
+        start = max(page.start, oldest(self.plan, now))
         if start >= page.end:
             return History(pl.DataFrame(schema=CANDLE_SCHEMA), ())
-        if page.ends_now:
-            return await self._recent(page, start, now, about)
-        return await self._span(page, start, now, about)
-
-    def history(self, coin: str, vs: str, granularity: Granularity, days: int, now: datetime) -> History:
-        """Bars of about the last `days` days that were closed at `now`; see `history_async`."""
-        return self.run(self.history_async(coin, vs, granularity, days, now))
-
-    async def history_async(self, coin: str, vs: str, granularity: Granularity, days: int, now: datetime) -> History:
-        """Daily: one call. Hourly: one call for each 90 days. Free plans see 365 days; more is clamped, with a note.
-
-        Raises as `page` does.
-        """
-        check_coin(coin)
-        check_vs(vs)
-        notes: list[str] = []
-        if self.plan != "pro" and days > FREE_DAYS:
-            notes.append(f"{days} days asked, the {self.plan} plan gives {FREE_DAYS}")
-            days = FREE_DAYS
-        key = SeriesKey(Market("coingecko", vs, granularity), coin)
-        parts = [await self.page(page, now) for page in pages_of(key, [(now - timedelta(days=days), now)], now)]
-        frame = pl.concat([part.frame for part in reversed(parts)])
-        frame = frame.unique("close_time", keep="last", maintain_order=True).sort("close_time")
-        notes += [note for part in parts for note in part.notes]
-        return History(frame=frame, notes=tuple(dict.fromkeys(notes)))
+        return await (self._recent if page.ends_now else self._span)(page, start, now, about)
 
     async def _recent(self, page: Page, start: datetime, now: datetime, about: _Series) -> History:
         # The step of the answer follows the number of days, not a parameter that free plans may use.
@@ -225,23 +180,14 @@ class CoinGecko(Upstream):
                 return History(pl.DataFrame(schema=CANDLE_SCHEMA), ())
             answer = await self._ask_span(start, end, about)
         body = await self._read(answer, about, now)
-        found = market_chart(body, about.coin, page.key.granularity, now, ends_now=end >= now - EDGE)
-        inside = (pl.col("close_time") > page.start) & (pl.col("close_time") <= page.end)
-        return History(found.frame.filter(inside), found.notes)
+        history = market_chart(body, about.coin, page.key.granularity, now, ends_now=end >= now - EDGE)
+        inside = pl.col("close_time").is_between(page.start, page.end, closed="right")
+        return History(history.frame.filter(inside), history.notes)
 
     async def _ask_span(self, start: datetime, end: datetime, about: _Series) -> Answer:
-        path = f"/coins/{about.coin}/market_chart/range"
-        # Seconds: the one form that all hosts take.
+        # Seconds: the one form that all hosts take. Spans of up to 90 days come in hours.
         span = {"vs_currency": about.vs, "from": str(int(start.timestamp())), "to": str(int(end.timestamp()))}
-        if not self._hourly_is_offered:
-            return await self._ask(path, span, about)
-        answer = await self._ask(path, {**span, "interval": "hourly"}, about)
-        if answer.status != 200 and upstream_error(answer.body)[0] == Code.NOT_IN_PLAN:
-            # Spans of up to 90 days come in hours without it.
-            log.info("the plan does not offer interval=hourly: asking without from now on")
-            self._hourly_is_offered = False
-            return await self._ask(path, span, about)
-        return answer
+        return await self._ask(f"/coins/{about.coin}/market_chart/range", span, about)
 
     def _is_beyond_plan(self, answer: Answer) -> bool:
         return self.plan != "pro" and answer.status == BEYOND_PLAN and upstream_error(answer.body)[0] == Code.TOO_MUCH
@@ -265,7 +211,8 @@ class CoinGecko(Upstream):
         async def fetch(vs: str, coins: Sequence[str], place: Place | None) -> Mapping[str, Quote]:
             return await self.quotes(coins, vs, priority=priority, place=place)
 
-        async def admit(_vs: str) -> Place:
+        async def admit(vs: str) -> Place:
+            check_vs(vs)
             return await self._client.admit(priority=priority, deadline_s=LONGEST_WAIT_S)
 
         return Batcher(
@@ -279,28 +226,19 @@ class CoinGecko(Upstream):
         )
 
     async def quotes(
-        self, coins: Sequence[str], vs: str, *, priority: Priority = Priority.USER, place: Place | None = None
+        self,
+        coins: Sequence[str],
+        vs: str,
+        *,
+        priority: Priority = Priority.USER,
+        place: Place | None = None,
+        may_split: bool = True,
     ) -> dict[str, Quote]:
-        """What the coins cost now, in as few calls as the upstream takes. Unknown and unpriced ones are left out.
+        """What the coins, at most MAX_IDS, cost now, in one call. Unknown and unpriced ones are left out.
 
-        A call that is refused for its many items is made once more, in halves. place: of the first call, if the caller
-        has one. Raises as `page` does.
+        A call that is refused for its many items is made once more, in halves. place: of the call, if the caller has
+        one. Raises as `page` does.
         """
-        found: dict[str, Quote] = {}
-        try:
-            check_vs(vs)
-            parts = chunks([check_coin(coin) for coin in coins])
-            for chunk in parts:
-                given, place = place, None
-                found |= await self._quotes(chunk, vs, priority, may_split=True, place=given)
-        finally:
-            if place is not None:
-                place.give_back()
-        return found
-
-    async def _quotes(
-        self, coins: Sequence[str], vs: str, priority: Priority, *, may_split: bool, place: Place | None = None
-    ) -> dict[str, Quote]:
         options = dict.fromkeys(
             ("include_market_cap", "include_24hr_vol", "include_24hr_change", "include_last_updated_at"), "true"
         )
@@ -310,8 +248,8 @@ class CoinGecko(Upstream):
         too_many = answer.status == 414 or (answer.status == 400 and upstream_error(answer.body)[0] == Code.TOO_MUCH)
         if too_many and may_split and len(coins) > 1:
             half = len(coins) // 2
-            first = await self._quotes(coins[:half], vs, priority, may_split=False)
-            return first | await self._quotes(coins[half:], vs, priority, may_split=False)
+            parts = [await self.quotes(p, vs, priority=priority, may_split=False) for p in (coins[:half], coins[half:])]
+            return parts[0] | parts[1]
         if answer.status != 200:
             raise explain(answer, about.coin, vs, self.plan)
         return parse_quotes(answer.body, vs, coins)
@@ -324,10 +262,7 @@ class CoinGecko(Upstream):
         old = self.known_coins()
         if old is not None and old.is_fresh(now):
             return old
-        answer = await self._ask("/coins/list", {}, _Series("", "", priority, patient=False))
-        if answer.status != 200:
-            raise explain(answer, "", "", self.plan)
-        listed = parse_coin_list(answer.body, now)
+        listed = parse_coin_list(await self._body("/coins/list", priority), now)
         if old is not None and len(listed.coins) < LEAST_LEFT * len(old.coins):
             raise UpstreamError(
                 f"CoinGecko's coin list has {len(listed.coins):,} coins, where it had {len(old.coins):,}: it is not"
@@ -357,39 +292,31 @@ class CoinGecko(Upstream):
             log.info("the list of coins cannot be had: %s", error)
             return self.known_coins()
 
-    async def currencies(self, *, priority: Priority = Priority.USER) -> tuple[str, ...]:
-        """The quote currencies that the upstream knows. Raises UpstreamError."""
-        answer = await self._ask("/simple/supported_vs_currencies", {}, _Series("", "", priority, patient=False))
-        if answer.status != 200:
-            raise explain(answer, "", "", self.plan)
-        return tuple(_decoded(answer.body, list[str], "list of currencies"))
-
     async def account(self, *, priority: Priority = Priority.USER) -> Account:
         """What a pro key may do, and how many of its calls are used; the budget takes over the count.
 
-        Only the pro host knows it. Raises ConfigError, UpstreamError, DataError.
+        Only the pro host knows it. Raises ConfigError, UpstreamError.
         """
-        answer = await self._ask("/key", {}, _Series("", "", priority, patient=False))
-        if answer.status == 404:
-            raise DataError(f"CoinGecko tells nothing of a key of the plan {self.plan!r}: only of pro keys.")
-        if answer.status != 200:
-            raise explain(answer, "", "", self.plan)
-        found = _decoded(answer.body, Account, "account")
-        if found.current_total_monthly_calls is not None:
-            self.credits.synced(found.current_total_monthly_calls)
-        return found
+        account = decoded(await self._body("/key", priority), Account, "CoinGecko's account")
+        if account.current_total_monthly_calls is not None:
+            self.credits.synced(account.current_total_monthly_calls)
+        return account
 
-    async def ping(self) -> int:
-        """Whether the upstream answers, and takes the key: the status, which is 200. It costs a call like any other.
+    async def ping(self) -> None:
+        """One call like any other, to see that the upstream answers and takes the key.
 
         Raises ConfigError (the key), UpstreamError.
         """
-        answer = await self._ask("/ping", {}, _Series("", "", Priority.USER, patient=False))
-        if answer.status != 200:
-            raise explain(answer, "", "", self.plan)
-        return answer.status
+        await self._body("/ping", Priority.USER)
 
     # --- one call
+
+    async def _body(self, path: str, priority: Priority) -> bytes:
+        """The body of a good answer about no coin."""
+        answer = await self._ask(path, {}, _Series("", "", priority, patient=False))
+        if answer.status != 200:
+            raise explain(answer, "", "", self.plan)
+        return answer.body
 
     async def _ask(self, path: str, params: Mapping[str, str], about: _Series, place: Place | None = None) -> Answer:
         """One call, paid for: a credit is taken when its turn has come. Raises QuotaSpent when none is left."""
@@ -401,7 +328,8 @@ class CoinGecko(Upstream):
                 self.credits.refused()
                 raise QuotaSpent(
                     "CoinGecko's rate limit is still used up after the wait it asked for: its credits of the month may"
-                    " be gone, or others use your address. Try again in an hour; what the store has stays in use."
+                    " be gone, or others use your address.",
+                    "Try again in an hour; stored candles stay in use.",
                 )
         if answer.status == 429 and self._is_month_spent(answer):
             self.credits.refused()
@@ -416,8 +344,8 @@ class CoinGecko(Upstream):
             place = place or await self._client.admit(priority=priority, deadline_s=LONGEST_WAIT_S)
         except Overloaded as full:
             raise RateLimited(
-                "CoinGecko's rate limit is used up, or it asked for a long pause. Try again in"
-                f" {full.retry_after_s:.0f} s; what the store has stays in use."
+                "CoinGecko's rate limit is used up, or it asked for a long pause.",
+                f"Try again in {full.retry_after_s:.0f} s; stored candles stay in use.",
             ) from full
         try:
             self.credits.take(priority)
@@ -429,12 +357,12 @@ class CoinGecko(Upstream):
     def _is_month_spent(self, answer: Answer) -> bool:
         return isinstance(explain(answer, "", "", self.plan), QuotaSpent)
 
-    def _count(self, tried: Try) -> None:
+    def _count(self, request: Try) -> None:
         self.calls += 1
-        if tried.attempt > 1:  # a stranger's call has no second try
+        if request.attempt > 1:  # a stranger's call has no second try
             self.credits.took(Priority.USER)
         if self._on_try is not None:
-            self._on_try(tried)
+            self._on_try(request)
 
     def pool_metrics(self) -> PoolMetrics:
         """What the connections do now."""
@@ -469,15 +397,6 @@ def oldest(plan: Plan, now: datetime) -> datetime:
 def calls_per_minute(config: CoinGeckoConfig) -> int:
     """The setting, or what is safe for the plan."""
     return config.calls_per_minute or CALLS_PER_MINUTE[config.plan]
-
-
-def _decoded(body: bytes, kind: type[R], name: str) -> R:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        raise UpstreamError(f"CoinGecko's {name} could not be parsed: {error}. Try again later.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamError(f"CoinGecko's {name} is not whole JSON ({len(body)} bytes: {error}).") from error
 
 
 def _key_header(plan: Plan, api_key: str | None) -> dict[str, str]:

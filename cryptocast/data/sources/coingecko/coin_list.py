@@ -1,4 +1,4 @@
-"""The upstream's list of coins: ids looked up by what people type, and found again when they move."""
+"""The upstream's list of coins: ids looked up by what people type, and where they moved."""
 
 import difflib
 from collections import defaultdict
@@ -11,9 +11,8 @@ import msgspec
 
 from cryptocast.data.coins import COIN_ID, SYMBOLS
 from cryptocast.data.parquet import write_atomically
+from cryptocast.data.sources.upstream import decoded
 from cryptocast.errors import UpstreamError
-
-__all__ = ["MOVED", "CoinList", "ListedCoin", "parse_coin_list", "read_coin_list", "write_coin_list"]
 
 KEPT: Final = timedelta(days=1)
 MAX_GUESSES: Final = 3
@@ -37,11 +36,11 @@ class ListedCoin(msgspec.Struct, frozen=True):
 
 
 class CoinList(msgspec.Struct, frozen=True, kw_only=True):
-    """Every coin that the upstream lists, and what became of those that it listed before."""
+    """Every coin that the upstream lists, and where those that it listed before have moved."""
 
     fetched_at: datetime
     coins: tuple[ListedCoin, ...]
-    moved: dict[str, str] = {}
+    moves: dict[str, str] = msgspec.field(default_factory=dict, name="moved")
 
     def __contains__(self, coin: object) -> bool:
         return any(listed.id == coin for listed in self.coins)
@@ -52,34 +51,30 @@ class CoinList(msgspec.Struct, frozen=True, kw_only=True):
 
     def moved_to(self, coin: str) -> str | None:
         """The id under which a coin goes on, if it is known to have moved and is not listed itself."""
-        if coin in self:
-            return None
-        for moves in (self.moved, MOVED):
-            if (new := moves.get(coin)) is not None and new in self:
-                return new
-        return None
+        new = self.moves.get(coin) or MOVED.get(coin)
+        return new if new is not None and new in self and coin not in self else None
 
     def matches(self, text: str) -> tuple[str, ...]:
         """Ids that a text may mean, best first: an id, a symbol, a name, or close to an id or a name. At most three."""
-        wanted = text.strip().casefold()
-        if wanted in self:
-            return (wanted,)
-        exact = [listed.id for listed in self.coins if wanted in _words(listed)[1:]]
-        well_known = SYMBOLS.get(wanted)
+        word = text.strip().casefold()
+        if word in self:
+            return (word,)
+        exact = [listed.id for listed in self.coins if word in _words(listed)[1:]]
+        well_known = SYMBOLS.get(word)
         if well_known is not None and well_known in exact:
             exact.insert(0, well_known)
         if exact:  # symbols are not unique: well-known ids first, then the short ones, which are the older ones
             famous = set(SYMBOLS.values())
             exact = sorted(dict.fromkeys(exact), key=lambda coin: (coin != well_known, coin not in famous, len(coin)))
             return tuple(exact[:MAX_GUESSES])
-        by_word = {word: listed.id for listed in reversed(self.coins) for word in _words(listed) if len(word) > 2}
-        close = difflib.get_close_matches(wanted, by_word, n=2 * MAX_GUESSES, cutoff=NEAR)
-        return tuple(dict.fromkeys(by_word[word] for word in close))[:MAX_GUESSES]
+        by_word = {each: listed.id for listed in reversed(self.coins) for each in _words(listed) if len(each) > 2}
+        close = difflib.get_close_matches(word, by_word, n=2 * MAX_GUESSES, cutoff=NEAR)
+        return tuple(dict.fromkeys(by_word[each] for each in close))[:MAX_GUESSES]
 
     def suggestion(self, text: str) -> str:
         """` Did you mean bitcoin?`, with up to three ids, or an empty string."""
-        found = [coin for coin in self.matches(text) if coin != text and COIN_ID.fullmatch(coin)]
-        return f" Did you mean {' or '.join(found)}?" if found else ""
+        ids = [coin for coin in self.matches(text) if coin != text and COIN_ID.fullmatch(coin)]
+        return f" Did you mean {' or '.join(ids)}?" if ids else ""
 
     def after(self, old: "CoinList | None") -> "CoinList":
         """The same list, with the moves since an older one: an id that went, and one that came with its name, or with
@@ -92,15 +87,15 @@ class CoinList(msgspec.Struct, frozen=True, kw_only=True):
             if listed.id not in there:
                 for word in _words(listed)[1:]:
                     came[word].append(listed.id)
-        moves = dict(old.moved)
-        for gone in old.coins:
-            if gone.id in here:
+        moves = dict(old.moves)
+        for listed in old.coins:
+            if listed.id in here:
                 continue
-            _, symbol, name = _words(gone)
+            _, symbol, name = _words(listed)
             heirs = came.get(name) or came.get(symbol) or []
             if len(set(heirs)) == 1:
-                moves[gone.id] = heirs[0]
-        return msgspec.structs.replace(self, moved={a: b for a, b in moves.items() if a not in here})
+                moves[listed.id] = heirs[0]
+        return msgspec.structs.replace(self, moves={a: b for a, b in moves.items() if a not in here})
 
 
 def _words(listed: ListedCoin) -> tuple[str, str, str]:
@@ -110,15 +105,10 @@ def _words(listed: ListedCoin) -> tuple[str, str, str]:
 def parse_coin_list(body: bytes, now: datetime) -> CoinList:
     """The list in an answer of `/coins/list`. Rows without a usable id are left out. Raises UpstreamError for what is
     no list."""
-    try:
-        rows = msgspec.json.decode(body, type=list[ListedCoin])
-    except msgspec.ValidationError as error:
-        raise UpstreamError(f"CoinGecko's coin list could not be parsed: {error}. Try again later.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamError(f"CoinGecko's list of coins is not whole JSON ({len(body)} bytes: {error}).") from error
+    rows = decoded(body, list[ListedCoin], "CoinGecko's coin list")
     usable = tuple(row for row in rows if _is_usable(row))
     if not usable:
-        raise UpstreamError("CoinGecko's list of coins is empty. Try again later.")
+        raise UpstreamError("CoinGecko's coin list is empty. Try again later.")
     return CoinList(fetched_at=now, coins=usable)
 
 
@@ -134,6 +124,6 @@ def read_coin_list(path: Path) -> CoinList | None:
         return None
 
 
-def write_coin_list(path: Path, found: CoinList) -> None:
+def write_coin_list(path: Path, coins: CoinList) -> None:
     """Keep it on disk. Raises DataError when the disk refuses."""
-    write_atomically(path, msgspec.json.encode(found))
+    write_atomically(path, msgspec.json.encode(coins))

@@ -1,7 +1,7 @@
 """CoinGecko's series made into candles. Pure: bytes in, bars out. Every quirk that is handled here has a test."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, TypeAlias
 
 import msgspec
@@ -9,16 +9,13 @@ import polars as pl
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
-from cryptocast.data.sources.upstream import History
+from cryptocast.data.sources.upstream import History, decoded
 from cryptocast.errors import UpstreamError
-
-__all__ = ["CLOSE_ONLY", "ROLLING_VOLUME", "market_chart"]
+from cryptocast.times import DAY_US, as_microseconds
 
 Point: TypeAlias = tuple[float, float | None]
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_MS, LAST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009 and 2100
-DAY_MS: Final = 86_400_000
 # How far from the hour a point may be and still stand for its close. Early ones say the price of an hour that was not
 # over yet, so they are hardly allowed for; the upstream's own points come late, by seconds to minutes.
 EARLY_MS: Final = 2 * 60_000
@@ -48,7 +45,7 @@ def market_chart(body: bytes, coin: str, granularity: Granularity, now: datetime
     Hourly volume is a rolling sum of 24 hours, not the hour's own: kept, with a note, for the features to leave alone.
     Only bars closed at `now`. Raises UpstreamError for a body that is no chart: it says nothing about the coin.
     """
-    chart = _decode(body)
+    chart = decoded(body, MarketChart, "CoinGecko's market chart")
     for series in (chart.prices, chart.total_volumes, chart.market_caps):
         _check_points(series)
     bar_ms = BAR_US[granularity] // 1000
@@ -57,7 +54,7 @@ def market_chart(body: bytes, coin: str, granularity: Granularity, now: datetime
     _check_step(points, len(prices), coin, granularity)
     volumes = _on_grid(chart.total_volumes, bar_ms, granularity)
     caps = _on_grid(chart.market_caps, bar_ms, granularity)
-    last_ms = (now - EPOCH) // timedelta(milliseconds=1)
+    last_ms = as_microseconds(now) // 1000
     times = sorted(at for at, value in prices.items() if value and at <= last_ms)
     closes = [prices[at] for at in times]
     unpriced = sum(not value for value in prices.values())
@@ -76,15 +73,6 @@ def market_chart(body: bytes, coin: str, granularity: Granularity, now: datetime
     notes += [ROLLING_VOLUME] if granularity == "hourly" else []
     notes += [f"{unpriced} bars without a price left out"] if unpriced else []
     return History(frame=frame, notes=tuple(notes))
-
-
-def _decode(body: bytes) -> MarketChart:
-    try:
-        return msgspec.json.decode(body, type=MarketChart)
-    except msgspec.ValidationError as error:
-        raise UpstreamError(f"CoinGecko's answer is not a market chart: {error}. Try again later.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamError(f"CoinGecko's answer is not whole JSON ({len(body)} bytes: {error}). Try again.") from error
 
 
 def _without_now(points: list[Point], bar_ms: int) -> list[Point]:
@@ -106,17 +94,17 @@ def _check_step(points: list[Point], bars: int, coin: str, granularity: Granular
     off_grid = len(points) - bars
     if granularity == "daily" and off_grid > max(2, bars):
         raise UpstreamError(f"CoinGecko's {len(points)} points for {coin} are not daily: {off_grid} are off midnight.")
-    if granularity == "hourly" and len(points) > SOME and all(stamp % DAY_MS == 0 for stamp, _ in points):
+    if granularity == "hourly" and len(points) > SOME and all(stamp % (DAY_US // 1000) == 0 for stamp, _ in points):
         raise UpstreamError(f"CoinGecko's {len(points)} points for {coin} are days where hours were asked for.")
 
 
 def _on_grid(points: list[Point], bar_ms: int, granularity: Granularity) -> dict[int, float | None]:
     """Close time in ms -> the value of the point closest to it; of two at the same distance the later in the answer."""
     early, late = (EARLY_MS, LATE_MS) if granularity == "hourly" else (0, 0)
-    found: dict[int, tuple[float, float | None]] = {}
+    closest: dict[int, tuple[float, float | None]] = {}
     for stamp, value in points:
         at = math.floor(stamp / bar_ms + 0.5) * bar_ms
         away = abs(stamp - at)
-        if -early <= stamp - at <= late and (at not in found or away <= found[at][0]):
-            found[at] = (away, value)
-    return {at: value for at, (_, value) in found.items()}
+        if -early <= stamp - at <= late and (at not in closest or away <= closest[at][0]):
+            closest[at] = (away, value)
+    return {at: value for at, (_, value) in closest.items()}

@@ -19,8 +19,6 @@ from cryptocast.errors import DataError
 from cryptocast.files import OWN_FILE, make_own_folder
 from cryptocast.net import Priority
 
-__all__ = ["RESERVED", "STRANGERS_SHARE", "CreditState", "Credits"]
-
 log = logging.getLogger(__name__)
 
 # Shares of the month's credits that each kind of work must leave to those before it: the backfill stops first, then the
@@ -44,7 +42,9 @@ class _Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     month: str
     used: dict[str, Annotated[int, Meta(ge=0)]] = {}
-    refused: int = 0  # times in a row that the upstream said that the month's credits are gone
+    refusals: int = msgspec.field(
+        default=0, name="refused"
+    )  # times in a row that the upstream said that the month's credits are gone
     blocked_until: datetime | None = None
     admitted: tuple[_Admitted, ...] = ()  # strangers of the last minute
 
@@ -64,7 +64,7 @@ class CreditState(msgspec.Struct, frozen=True, kw_only=True):
         if self.per_month is None:
             return None
         strangers = self.by_priority.get(_name(Priority.STRANGER), 0)
-        return _allowed(self.per_month, used=self.used, strangers=strangers, priority=priority)
+        return _allowed(self.per_month, spent=self.used, strangers=strangers, priority=priority)
 
 
 class Credits:
@@ -78,13 +78,8 @@ class Credits:
     def __init__(self, path: Path | None, *, per_month: int, now: Callable[[], datetime]) -> None:
         if per_month < 0:
             raise ValueError(f"per_month is {per_month}, expected 0 or more")
-        self._path, self._per_month, self._now = path, per_month, now
+        self._path, self._per_month, self.now = path, per_month, now
         self._own = _Ledger(month="")
-
-    @property
-    def now(self) -> Callable[[], datetime]:
-        """The clock."""
-        return self._now
 
     def admit(self, client: str, *, per_minute: int) -> None:
         """Let a stranger ask for one call, which `take` then counts: one a minute for each client, and `per_minute` for
@@ -94,7 +89,7 @@ class Credits:
         with self._locked():
             ledger = self._read()
             self._check_stranger(ledger, name, per_minute)
-            recent = (*self._last_minute(ledger), _Admitted(client=name, at=self._now()))
+            recent = (*self._last_minute(ledger), _Admitted(client=name, at=self.now()))
             self._write(msgspec.structs.replace(ledger, admitted=recent))
 
     def take(self, priority: Priority) -> None:
@@ -114,56 +109,57 @@ class Credits:
         user, longer each time."""
         with self._locked():
             ledger = self._read()
-            pause = BACK_OFF[min(ledger.refused, len(BACK_OFF) - 1)]
-            blocked = msgspec.structs.replace(ledger, refused=ledger.refused + 1, blocked_until=self._now() + pause)
-            self._write(blocked)
+            pause = BACK_OFF[min(ledger.refusals, len(BACK_OFF) - 1)]
+            until = self.now() + pause
+            self._write(msgspec.structs.replace(ledger, refusals=ledger.refusals + 1, blocked_until=until))
 
     def answered(self) -> None:
         """The upstream answers: what was said of the month's credits before is over."""
         if self.state().blocked_until is None:
             return
         with self._locked():
-            self._write(msgspec.structs.replace(self._read(), refused=0, blocked_until=None))
+            self._write(msgspec.structs.replace(self._read(), refusals=0, blocked_until=None))
 
-    def synced(self, used: int) -> None:
+    def synced(self, calls: int) -> None:
         """The upstream's own count, which knows the calls of other stores and machines too."""
         with self._locked():
             ledger = self._read()
-            others = used - sum(ledger.used.values())
+            others = calls - sum(ledger.used.values())
             if others > 0:
                 self._write(_with(ledger, "elsewhere", others))
 
     def state(self) -> CreditState:
         """What is used and left, without the lock: a file is whole, old or new."""
         ledger = self._read()
-        used = sum(ledger.used.values())
+        spent = sum(ledger.used.values())
         bound = self._per_month or None
         return CreditState(
             month=ledger.month,
-            used=used,
+            used=spent,
             per_month=bound,
-            left=None if bound is None else max(0, bound - used),
+            left=None if bound is None else max(0, bound - spent),
             by_priority=dict(ledger.used),
             blocked_until=ledger.blocked_until,
         )
 
     def _check(self, ledger: _Ledger, priority: Priority) -> None:
         blocked = ledger.blocked_until
-        if blocked is not None and self._now() < blocked and priority is not Priority.USER:
+        if blocked is not None and self.now() < blocked and priority is not Priority.USER:
             raise QuotaSpent(
                 f"CoinGecko said that the month's credits are used up: no {_name(priority)} before"
-                f" {blocked:%Y-%m-%d %H:%M} UTC. What the store has stays in use."
+                f" {blocked:%Y-%m-%d %H:%M} UTC.",
+                "Stored candles stay in use.",
             )
-        used = sum(ledger.used.values())
+        spent = sum(ledger.used.values())
         strangers = ledger.used.get(_name(Priority.STRANGER), 0)
-        if self._per_month and not _allowed(self._per_month, used=used, strangers=strangers, priority=priority):
+        if self._per_month and not _allowed(self._per_month, spent=spent, strangers=strangers, priority=priority):
             if priority is Priority.STRANGER:
                 raise self._share_spent(strangers)
-            rest = self._per_month - used
-            kept = f"; the last {rest:,} are kept for more urgent calls" if rest > 0 else ""
+            rest = self._per_month - spent
+            reserve = f"; the last {rest:,} are reserved for more urgent calls" if rest > 0 else ""
             raise QuotaSpent(
-                f"{used:,} of the {self._per_month:,} credits of {ledger.month} are used{kept}. Wait for the next"
-                " month, or set [coingecko] monthly_credits to what the plan gives (0: no bound)."
+                f"{spent:,} of the {self._per_month:,} credits of {ledger.month} are used{reserve}.",
+                "Wait for the next month, or set [coingecko] monthly_credits to what the plan gives (0: no bound).",
             )
 
     def _check_stranger(self, ledger: _Ledger, client: str, per_minute: int) -> None:
@@ -188,7 +184,7 @@ class Credits:
             )
 
     def _share_spent(self, spent: int) -> CreditsKept:
-        now = self._now().astimezone(UTC)
+        now = self.now().astimezone(UTC)
         next_month = (now.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         return CreditsKept(
             f"The month's calls for coins and currencies that this server is not set up for are used up ({spent:,}"
@@ -200,15 +196,15 @@ class Credits:
 
     def _last_minute(self, ledger: _Ledger) -> tuple[_Admitted, ...]:
         """Oldest first. One from the future was stamped by a clock that was set back since."""
-        now = self._now()
+        now = self.now()
         recent = [one for one in ledger.admitted if timedelta(0) <= now - one.at < MINUTE]
         return tuple(sorted(recent, key=lambda one: one.at))
 
     def _wait_s(self, since: datetime) -> float:
-        return max(1.0, (since + MINUTE - self._now()).total_seconds())
+        return max(1.0, (since + MINUTE - self.now()).total_seconds())
 
     def _read(self) -> _Ledger:
-        month = f"{self._now().astimezone(UTC):%Y-%m}"
+        month = f"{self.now().astimezone(UTC):%Y-%m}"
         ledger = self._own
         if self._path is not None:
             try:
@@ -237,28 +233,25 @@ class Credits:
             return
         path = self._path.with_name(self._path.name + ".lock")
         lock = filelock.FileLock(path, timeout=LOCK_TIMEOUT_S, mode=OWN_FILE)
-        held = False
         try:
             make_own_folder(self._path.parent)
             lock.acquire()
-            held = True
         except (filelock.Timeout, OSError) as error:
             # A count that is off by a few must not keep anybody from their data.
             log.warning("the count of credits %s cannot be locked: %s", self._path, error)
         try:
             yield
         finally:
-            if held:
-                lock.release()
+            lock.release()  # does nothing for one that was not acquired
 
 
-def _allowed(per_month: int, *, used: int, strangers: int, priority: Priority) -> int:
+def _allowed(per_month: int, *, spent: int, strangers: int, priority: Priority) -> int:
     """Credits that work of this priority may still spend. Only the whole month is what strangers leave of it."""
     share = int(per_month * (1.0 - RESERVED[priority]))
     if priority is Priority.STRANGER:
-        left = min(int(per_month * STRANGERS_SHARE) - strangers, share - used)
+        left = min(int(per_month * STRANGERS_SHARE) - strangers, share - spent)
     else:
-        left = min(share - (used - strangers), per_month - used)
+        left = min(share - (spent - strangers), per_month - spent)
     return max(0, left)
 
 

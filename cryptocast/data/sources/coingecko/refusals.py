@@ -12,18 +12,6 @@ from cryptocast.data.sources.errors import QuotaSpent, RateLimited, UnknownCoin,
 from cryptocast.errors import ConfigError, CryptocastError, UpstreamError
 from cryptocast.net import Answer
 
-__all__ = [
-    "DASHBOARD",
-    "FREE_DAYS",
-    "KEY_VARIABLE",
-    "Code",
-    "CreditsKept",
-    "Plan",
-    "explain",
-    "unknown_coin",
-    "upstream_error",
-]
-
 Plan: TypeAlias = Literal["keyless", "demo", "pro"]
 
 # A page that a proxy lacks is a 404 too, and says nothing about a coin.
@@ -77,52 +65,56 @@ def explain(answer: Answer, coin: str, vs: str, plan: Plan, names: CoinList | No
     """The error that an answer other than 200 means, with what to do about it. `names`: the upstream's list of coins,
     for better guesses."""
     code, message = upstream_error(answer.body)
-    said = f" It says: {message.rstrip('.')}." if message else ""
+    quote = f" It says: {message.rstrip('.')}." if message else ""
     if answer.status == 404 and NO_SUCH_COIN.search(message):
         return unknown_coin(coin, names)
     if answer.status in (400, 422) and re.search("vs_currency", message):
         return UnknownCurrency(f"CoinGecko has no prices in {vs!r}. Choose another vs, e.g. usd or eur.")
     if code == Code.NO_KEY or code in Code.OTHER_HOST:
-        return _about_the_key(code, said, answer.status, plan)
+        return _about_the_key(code, quote, answer.status, plan)
     if code == Code.TOO_MUCH and plan == "pro":
-        return UpstreamError(f"CoinGecko gives the key's plan less than was asked for.{said} Ask with fewer --days.")
+        return UpstreamError(
+            f"CoinGecko gives the key's plan less than was asked for.{quote}", "Ask with fewer --days."
+        )
     if code == Code.TOO_MUCH:
         return UpstreamError(
-            f"CoinGecko gives the plan {plan!r} at most {FREE_DAYS} days of history. Ask with --days {FREE_DAYS}."
+            f"CoinGecko gives the plan {plan!r} at most {FREE_DAYS} days of history.",
+            f"Ask with --days {FREE_DAYS}.",
         )
     if code == Code.NOT_IN_PLAN:
-        return UpstreamError(f"CoinGecko does not offer this to the plan {plan!r}.{said} Check [coingecko] plan.")
+        return UpstreamError(f"CoinGecko does not offer this to the plan {plan!r}.{quote}", "Check [coingecko] plan.")
     if answer.status in (401, 403):
         return UpstreamError(
-            f"CoinGecko refused (status {answer.status}).{said} Check {KEY_VARIABLE} and [coingecko] plan,"
-            " or whether a proxy or a block of your network is in the way."
+            f"CoinGecko refused (status {answer.status}).{quote}",
+            f"Check {KEY_VARIABLE} and [coingecko] plan, or whether a proxy or a block of your network is in the way.",
         )
     if answer.status == 429:
         return _too_many(answer, message, plan)
     if 300 <= answer.status < 400:
         return UpstreamError(
-            f"CoinGecko points to another address (status {answer.status}), which is not followed. Check [coingecko]"
-            " base_url (https, and /api/v3 at its end), or whether a proxy or a login page is in the way."
+            f"CoinGecko redirects to another address (status {answer.status}), and redirects are not followed.",
+            "Check [coingecko] base_url (https, and /api/v3 at its end), or whether a proxy or a login page is in the"
+            " way.",
         )
-    return UpstreamError(f"CoinGecko failed (status {answer.status}).{said} Try again later.")
+    return UpstreamError(f"CoinGecko failed (status {answer.status}).{quote}", "Try again later.")
 
 
 def unknown_coin(coin: str, names: CoinList | None = None, *, is_certain: bool = False) -> UnknownCoin:
     """What to say of an id that the upstream does not know: where it went, or which one was meant."""
-    moved = names.moved_to(coin) if names is not None else None
-    if moved is not None:
+    new = names.moved_to(coin) if names is not None else None
+    if new is not None:
         return UnknownCoin(
-            f"CoinGecko has no {coin!r} any more: it goes on as {moved}. Use that id: cryptocast fetch {moved}",
+            f"CoinGecko has no {coin!r} any more: it is now {new}. Use that id: cryptocast fetch {new}",
             is_certain=is_certain,
         )
     hint = (names.suggestion(coin) if names is not None else "") or suggestion(coin)
     return UnknownCoin(
-        f"CoinGecko knows no coin {coin!r}.{hint} Ids are names such as bitcoin, not symbols such as btc.",
+        f"CoinGecko has no coin {coin!r}.{hint} Ids are names such as bitcoin, not symbols such as btc.",
         is_certain=is_certain,
     )
 
 
-def _about_the_key(code: int | None, said: str, status: int, plan: Plan) -> CryptocastError:
+def _about_the_key(code: int | None, quote: str, status: int, plan: Plan) -> CryptocastError:
     if code in Code.OTHER_HOST:
         right, host = ("demo", "api.coingecko.com") if plan == "pro" else ("pro", "pro-api.coingecko.com")
         return ConfigError(
@@ -131,22 +123,23 @@ def _about_the_key(code: int | None, said: str, status: int, plan: Plan) -> Cryp
         )
     if plan == "keyless":
         return UpstreamError(
-            f"CoinGecko refused (status {status}).{said} Without a key it does not answer this now: get a free demo key"
-            f' at {DASHBOARD}, put it into {KEY_VARIABLE} and set [coingecko] plan = "demo".'
+            f"CoinGecko refused (status {status}).{quote}",
+            "Without a key it does not answer this now: get a free demo key"
+            f' at {DASHBOARD}, put it into {KEY_VARIABLE} and set [coingecko] plan = "demo".',
         )
     return ConfigError(
-        f"CoinGecko does not take the {plan} key (status {status}).{said} Copy it again from {DASHBOARD} into"
-        f' {KEY_VARIABLE}, or do without: [coingecko] plan = "keyless".'
+        f"CoinGecko rejected the {plan} key (status {status}).{quote} Copy it again from {DASHBOARD} into"
+        f' {KEY_VARIABLE}, or set [coingecko] plan = "keyless".'
     )
 
 
 def _too_many(answer: Answer, message: str, plan: Plan) -> UpstreamError:
     if re.search("month|credit", message, re.IGNORECASE):
         return QuotaSpent(
-            f"CoinGecko's monthly credits of the plan {plan!r} are used up. They come back with the next month;"
-            " until then commands rest on the store."
+            f"CoinGecko's monthly credits of the plan {plan!r} are used up.",
+            "They come back with the next month; until then commands use the store.",
         )
     wait = answer.retry_after_s(datetime.now(UTC))
     when = "in some minutes" if wait is None else f"in {wait:.0f} s" if wait <= 3600 else "in an hour or more"
     remedy = ", or use a free demo key" if plan == "keyless" else ""
-    return RateLimited(f"CoinGecko's rate limit is used up. Try again {when}{remedy}.")
+    return RateLimited("CoinGecko's rate limit is used up.", f"Try again {when}{remedy}.")

@@ -23,8 +23,6 @@ from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.data.sources.upstream import Page
 from cryptocast.net import Limiter
 
-__all__ = ["COINGECKO", "CoinGeckoSource", "coin_list_of", "connect", "credits_of", "monthly_credits"]
-
 CACHE: Final = Path("cache") / "coingecko"
 RUN: Final = Path("run")
 
@@ -70,8 +68,20 @@ class CoinGeckoSource(Source):
         return (start, end) if start < end else None
 
     def connect(self, access: Access) -> CoinGecko:
-        """See `connect`."""
-        return connect(access)
+        """With the limit, the credits and the list of coins of the store."""
+        config, coingecko = access.config, access.config.coingecko
+        if access.deadline_s is not None:
+            coingecko = msgspec.structs.replace(coingecko, deadline_s=min(access.deadline_s, coingecko.deadline_s))
+        calls = config.store.path / RUN / f"coingecko-{coingecko.plan}-calls.json"
+        return CoinGecko(
+            coingecko,
+            api_key=access.api_key,
+            limiter=Limiter(calls_per_minute(coingecko), state_file=calls),
+            credits=credits_of(config, access.wall_clock),
+            cache=config.store.path / CACHE,
+            breaker=access.breaker,
+            on_try=access.on_try,
+        )
 
     def findings(self, config: Config, environ: Mapping[str, str]) -> Iterable[SourceFinding]:
         """The key, and the credits of the month."""
@@ -83,25 +93,6 @@ class CoinGeckoSource(Source):
 
 
 COINGECKO: Final = CoinGeckoSource()
-
-
-def connect(access: Access) -> CoinGecko:
-    """The upstream, with the limit, the credits and the list of coins of the store."""
-    config, coingecko = access.config, access.config.coingecko
-    if access.deadline_s is not None:
-        coingecko = msgspec.structs.replace(coingecko, deadline_s=min(access.deadline_s, coingecko.deadline_s))
-    return CoinGecko(
-        coingecko,
-        api_key=access.api_key,
-        limiter=Limiter(
-            calls_per_minute(coingecko),
-            state_file=config.store.path / RUN / f"coingecko-{coingecko.plan}-calls.json",
-        ),
-        credits=credits_of(config, access.wall_clock),
-        cache=config.store.path / CACHE,
-        breakers=access.breakers,
-        on_try=access.on_try,
-    )
 
 
 def credits_of(config: Config, wall_clock: Callable[[], datetime]) -> Credits:

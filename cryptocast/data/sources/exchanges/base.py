@@ -274,7 +274,7 @@ class ExchangeClient(MarketClient):
             name=exchange.title,
             remedy="Check the network, or use another --source.",
             limiter=self._limiter,
-            breakers=access.breakers,
+            breaker=access.breaker,
             on_try=self._count,
             settings=NetSettings(
                 deadline_s=min(settings.deadline_s, access.deadline_s or settings.deadline_s),

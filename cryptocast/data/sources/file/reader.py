@@ -14,7 +14,6 @@ from typing import Final
 import polars as pl
 
 from cryptocast.config import Granularity
-from cryptocast.data.candle_checks import moment
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.data.sources.file.archive import PriceFile, price_files
 from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns
@@ -23,6 +22,7 @@ from cryptocast.data.sources.file.pieces import ROW, open_table
 from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, resample
 from cryptocast.data.sources.file.symbols import RankedSymbol, Target, symbol_in
 from cryptocast.errors import DataError
+from cryptocast.times import minute_text
 
 __all__ = ["FileOptions", "Imported", "read_file"]
 
@@ -187,7 +187,7 @@ def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
         notes.count(1, "unfinished last row", "off the grid left out")
     elif len(off):
         raise DataError(
-            f"{rows.label}, row {off[ROW][0]}: {moment(off['time'][0])} is off the {in_words(length)} grid of UTC"
+            f"{rows.label}, row {off[ROW][0]}: {minute_text(off['time'][0])} is off the {in_words(length)} grid of UTC"
             f" ({len(off)} such rows). If the times are not in UTC, name their zone with --timezone."
         )
     if rows.stamp == "close":
@@ -233,7 +233,8 @@ def _joined(tables: Sequence[Rows], notes: Notes) -> pl.DataFrame:
         labels = {rows.frame["file"][0]: rows.label for rows in tables}
         where = "" if other == file else f"{labels[other]}, "
         raise DataError(
-            f"{labels[file]} has two different bars for {moment(clash['opened'][0])}: row {row} (close {close:.10g})"
+            f"{labels[file]} has two different bars for {minute_text(clash['opened'][0])}:"
+            f" row {row} (close {close:.10g})"
             f" and {where}row {again} ({different:.10g}). Keep one of them."
         )
     notes.count(len(twice) - len(single), "exact duplicate", "dropped")
@@ -265,7 +266,7 @@ def _resampled(
     if len(missing):
         notes.add(
             f"left out, because more than 10 % of their time is missing: {len(missing):,} {grain} bars, the first opens"
-            f" at {moment(missing[0])}"
+            f" at {minute_text(missing[0])}"
         )
     if whole.is_empty():
         raise DataError(

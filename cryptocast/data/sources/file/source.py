@@ -6,8 +6,6 @@ from cryptocast.config import Config
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.base import Source
 
-__all__ = ["FILE", "FileSource"]
-
 
 class FileSource(Source):
     """Whatever the user imports."""

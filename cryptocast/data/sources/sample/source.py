@@ -8,8 +8,6 @@ from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.sample import SAMPLE_COINS, load_sample, what_it_lacks
 
-__all__ = ["SAMPLE", "SampleSource"]
-
 
 class SampleSource(Source):
     """Real prices that end in 2020."""

@@ -9,16 +9,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Granularity
-
-__all__ = ["Draws", "FloatArray", "Stream", "coin_number", "simulated_coins"]
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 # Places in this list are the coins' numbers: append only, or every coin behind a change becomes another one.
 KNOWN: Final = (
@@ -73,10 +69,10 @@ def coin_number(coin: str) -> int | None:
     """The number of a coin, from 1, or None for an id that no simulated coin has."""
     if coin in KNOWN:
         return KNOWN.index(coin) + 1
-    found = NUMBERED.fullmatch(coin)
-    if found is None or int(found[1]) < 1 or coin != f"sim-{int(found[1]):04d}":
+    match = NUMBERED.fullmatch(coin)
+    if match is None or int(match[1]) < 1 or coin != f"sim-{int(match[1]):04d}":
         return None
-    return len(KNOWN) + int(found[1])
+    return len(KNOWN) + int(match[1])
 
 
 @dataclass(frozen=True, slots=True)

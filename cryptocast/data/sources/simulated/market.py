@@ -3,30 +3,30 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from typing import Final
 
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Granularity, SimulatedConfig
 from cryptocast.data.candle_checks import candles_of
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, SeriesKey
-from cryptocast.data.sources.simulated.draws import Draws, FloatArray, Stream, coin_number, simulated_coins
+from cryptocast.data.sources.simulated.draws import Draws, Stream, coin_number, simulated_coins
 from cryptocast.data.sources.simulated.processes import (
     GarchT,
-    Path,
-    Planted,
+    PlantedSignal,
     Process,
     RandomWalk,
     Regimes,
+    SimulatedPath,
     VolatilityBreak,
 )
 from cryptocast.errors import DataError
 from cryptocast.market import Market
-
-__all__ = ["SimulatedMarket", "close_times", "draw", "load_simulated", "market_of", "simulate", "what_it_lacks"]
+from cryptocast.times import as_microseconds
 
 PIECES: Final = 4  # of a bar, for its high and low
 TURNOVER: Final = 0.02  # of the market cap in a day, in the middle
@@ -40,21 +40,14 @@ LARGEST_MOVE: Final = 4.0  # deviations beyond which a move draws no more volume
 class SimulatedMarket:
     """Settings of a market; equal settings give equal bars.
 
-    process: the law of the returns, one of RandomWalk, GarchT, Regimes, Planted, VolatilityBreak. volatility: standard
-    deviation of a day's log return; of an hour's, 1 / sqrt(24) of it. correlation: between the shocks of any two coins.
+    process: the law of the returns, a class of `processes`. volatility: standard deviation of a day's log return; of an
+    hour's, 1 / sqrt(24) of it. correlation: between the shocks of any two coins.
     """
 
     process: Process = field(default_factory=GarchT)
     seed: int = 7
     volatility: float = 0.03
     correlation: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.seed < 0 or not 0 < self.volatility <= 1 or not 0 <= self.correlation <= 0.8:
-            raise ValueError(
-                f"seed {self.seed}, volatility {self.volatility}, correlation {self.correlation}: expected 0 or more,"
-                " above 0 and at most 1, and 0 to 0.8"
-            )
 
     def deviation(self, granularity: Granularity) -> float:
         """Unconditional standard deviation of one bar's log return."""
@@ -67,7 +60,7 @@ def market_of(config: SimulatedConfig) -> SimulatedMarket:
         "random_walk": RandomWalk(),
         "garch": GarchT(),
         "regimes": Regimes(),
-        "signal": Planted(config.r_squared),
+        "signal": PlantedSignal(config.r_squared),
         "break": VolatilityBreak(config.bars // 2),
     }
     return SimulatedMarket(processes[config.market], config.seed, config.volatility, config.correlation)
@@ -94,14 +87,15 @@ def load_simulated(
 
 def what_it_lacks(coin: str) -> str:
     """What to say of a coin that no simulated market has."""
-    known = ", ".join(simulated_coins(3))
-    return f"The simulated market has no {coin}. It has {known} and others, then sim-0001, sim-0002, ..."
+    first = ", ".join(simulated_coins(3))
+    return f"The simulated market has no {coin}. It has {first} and others, then sim-0001, sim-0002, ..."
 
 
 def _note(market: SimulatedMarket) -> str:
-    strength = f" that explains {market.process.r_squared:.3g} of a bar" if isinstance(market.process, Planted) else ""
+    process = market.process
+    strength = f" that explains {process.r_squared:.3g} of a bar" if isinstance(process, PlantedSignal) else ""
     return (
-        f"simulated, no real prices: {market.process.kind}{strength}, seed {market.seed}, daily volatility"
+        f"simulated, no real prices: {process.kind}{strength}, seed {market.seed}, daily volatility"
         f" {market.volatility:g}, correlation {market.correlation:g}"
     )
 
@@ -153,7 +147,9 @@ def simulate(
     ).select(CANDLE_SCHEMA.names())
 
 
-def draw(market: SimulatedMarket, coins: Sequence[str], bars: int, granularity: Granularity) -> tuple[Draws, Path]:
+def draw(
+    market: SimulatedMarket, coins: Sequence[str], bars: int, granularity: Granularity
+) -> tuple[Draws, SimulatedPath]:
     """The random numbers behind the shown bars, and the returns made of them, coin by coin in the given order."""
     numbers = [coin_number(coin) for coin in coins]
     if None in numbers or len(set(coins)) < len(coins) or not coins:
@@ -161,17 +157,17 @@ def draw(market: SimulatedMarket, coins: Sequence[str], bars: int, granularity: 
         raise ValueError(f"no simulated coins, or the same twice, in {list(coins)[:5]}; unknown: {wrong[:5]}")
     if bars < 1:
         raise ValueError(f"{bars} bars were asked for, at least 1 is needed")
-    chosen = tuple(number for number in numbers if number is not None)
-    whole = Draws(market.seed, granularity, chosen, bars + market.process.burn_in, market.correlation)
+    valid = tuple(number for number in numbers if number is not None)
+    whole = Draws(market.seed, granularity, valid, bars + market.process.burn_in, market.correlation)
     path = market.process.path(market.deviation(granularity), whole)
-    return Draws(market.seed, granularity, chosen, bars, market.correlation), path
+    return Draws(market.seed, granularity, valid, bars, market.correlation), path
 
 
 def close_times(bars: int, granularity: Granularity, start: datetime) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Close times (bars,) in microseconds since the epoch. ValueError if the start is off the grid or has no zone."""
     if start.tzinfo is None:
         raise ValueError(f"the start {start} has no time zone")
-    first = (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    first = as_microseconds(start)
     if first % BAR_US[granularity] != 0:
         raise ValueError(f"the start {start} is off the {granularity} grid of UTC")
     return first + BAR_US[granularity] * np.arange(1, bars + 1, dtype=np.int64)

@@ -11,16 +11,15 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import MarketKind
-from cryptocast.data.sources.simulated.draws import MARKET, Draws, FloatArray, Stream
-
-__all__ = ["BURN_IN", "GarchT", "Path", "Planted", "Process", "RandomWalk", "Regimes", "VolatilityBreak"]
+from cryptocast.data.sources.simulated.draws import MARKET, Draws, Stream
 
 BURN_IN: Final = 300  # bars before the first shown one, for processes that remember
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Path:
+class SimulatedPath:
     """What happened, all (bars, coins).
 
     returns  log returns
@@ -28,7 +27,7 @@ class Path:
     jump     the part of the return that came at once, at the beginning of the bar
     mean     expected return of the next bar
     state    what the process needs to look further ahead: the next bar's variance (GarchT) or regime (Regimes), the
-             return before the last (Planted)
+             return before the last (PlantedSignal)
     """
 
     returns: FloatArray
@@ -49,14 +48,8 @@ class Process(Protocol):
     def burn_in(self) -> int:
         """Bars to draw before the first that is shown."""
 
-    def path(self, deviation: float, draws: Draws) -> Path:
+    def path(self, deviation: float, draws: Draws) -> SimulatedPath:
         """All bars of the draws but the burn-in."""
-
-    def mean_ahead(self, path: Path, horizon: int) -> FloatArray:
-        """Expected log return over the next `horizon` bars, (bars, coins)."""
-
-    def variance_ahead(self, path: Path, deviation: float, horizon: int) -> FloatArray:
-        """Its variance around that mean, (bars, coins)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +59,10 @@ class RandomWalk:
     kind: MarketKind = "random_walk"
     burn_in: int = 0
 
-    def path(self, deviation: float, draws: Draws) -> Path:
+    def path(self, deviation: float, draws: Draws) -> SimulatedPath:
         returns = deviation * draws.shocks()
         nothing = np.zeros_like(returns)
-        return Path(returns, np.full_like(returns, deviation), nothing, nothing, nothing)
-
-    def mean_ahead(self, path: Path, horizon: int) -> FloatArray:
-        return horizon * path.mean
-
-    def variance_ahead(self, path: Path, deviation: float, horizon: int) -> FloatArray:
-        return np.full_like(path.returns, horizon * deviation**2)
+        return SimulatedPath(returns, np.full_like(returns, deviation), nothing, nothing, nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +74,11 @@ class VolatilityBreak:
     kind: MarketKind = "break"
     burn_in: int = 0
 
-    def __post_init__(self) -> None:
-        if self.bar < 0 or not self.factor > 0:
-            raise ValueError(f"break at bar {self.bar} by {self.factor}: expected 0 or later, by a positive factor")
-
-    def path(self, deviation: float, draws: Draws) -> Path:
+    def path(self, deviation: float, draws: Draws) -> SimulatedPath:
         scale = np.where(np.arange(draws.bars) < self.bar, deviation, self.factor * deviation)[:, None]
         returns = scale * draws.shocks()
         nothing = np.zeros_like(returns)
-        return Path(returns, np.broadcast_to(scale, returns.shape), nothing, nothing, nothing)
-
-    def mean_ahead(self, path: Path, horizon: int) -> FloatArray:
-        return horizon * path.mean
-
-    def variance_ahead(self, path: Path, deviation: float, horizon: int) -> FloatArray:
-        """Of an oracle that knows of the break before it comes."""
-        bar = np.arange(len(path.returns))
-        behind = np.clip(bar + horizon - self.bar + 1, 0, horizon)
-        variance = deviation**2 * (horizon + (self.factor**2 - 1) * behind)
-        return np.broadcast_to(variance[:, None], path.returns.shape).astype(np.float64)
+        return SimulatedPath(returns, np.broadcast_to(scale, returns.shape), nothing, nothing, nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,23 +96,7 @@ class GarchT:
     kind: MarketKind = "garch"
     burn_in: int = BURN_IN
 
-    def __post_init__(self) -> None:
-        if not (self.alpha >= 0 and self.beta >= 0 and self.alpha + self.beta < 1):
-            raise ValueError(f"alpha {self.alpha} and beta {self.beta} must not be negative and sum to less than 1")
-        if not self.degrees > 4:
-            raise ValueError(f"{self.degrees} degrees of freedom, expected more than 4")
-
-    @property
-    def kurtosis(self) -> float:
-        """Of the unconditional return (normal: 3); infinite where its fourth moment does not exist.
-
-        Source: He and Terasvirta, Journal of Econometrics 92 (1999).
-        """
-        fourth = 3 * (self.degrees - 2) / (self.degrees - 4)
-        rest = 1 - self.beta**2 - 2 * self.alpha * self.beta - self.alpha**2 * fourth
-        return fourth * (1 - (self.alpha + self.beta) ** 2) / rest if rest > 0 else math.inf
-
-    def path(self, deviation: float, draws: Draws) -> Path:
+    def path(self, deviation: float, draws: Draws) -> SimulatedPath:
         gamma = math.exp(math.lgamma((self.degrees - 1) / 2) - math.lgamma(self.degrees / 2))
         lost = (self.degrees - 2) / 2 * gamma**2  # how much the chi roots dilute the correlation of the normals
         chi = draws.each(Stream.MIXING, lambda rng, bars: rng.chisquare(self.degrees, bars))
@@ -155,16 +112,7 @@ class GarchT:
         sigma = np.sqrt(variance[self.burn_in : -1])
         returns = sigma * shocks[self.burn_in :]
         nothing = np.zeros_like(returns)
-        return Path(returns, sigma * width[self.burn_in :], nothing, nothing, variance[self.burn_in + 1 :])
-
-    def mean_ahead(self, path: Path, horizon: int) -> FloatArray:
-        return horizon * path.mean
-
-    def variance_ahead(self, path: Path, deviation: float, horizon: int) -> FloatArray:
-        """Mean-reverting: Tsay, Analysis of Financial Time Series, 3.5."""
-        persistence = self.alpha + self.beta
-        faded = (1 - persistence**horizon) / (1 - persistence)
-        return horizon * deviation**2 + faded * (path.state - deviation**2)
+        return SimulatedPath(returns, sigma * width[self.burn_in :], nothing, nothing, variance[self.burn_in + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +132,6 @@ class Regimes:
     kind: MarketKind = "regimes"
     burn_in: int = BURN_IN
 
-    def __post_init__(self) -> None:
-        if not (self.wild_ratio > 0 and self.calm_bars > 1 and self.wild_bars > 1):
-            raise ValueError("wild_ratio must be positive, and regimes must last more than one bar on average")
-        if not (0 <= self.jump_share < 1 and self.jump_share * self.jump_size**2 < 1):
-            raise ValueError(f"jumps of {self.jump_size} in {self.jump_share} of the bars leave no variance to diffuse")
-
     def diffusion(self, deviation: float) -> tuple[float, float]:
         """Standard deviations of the calm and the wild regime, without jumps; with them the total is `deviation`."""
         wild = self.wild_bars / (self.calm_bars + self.wild_bars)
@@ -197,21 +139,21 @@ class Regimes:
         calm = deviation * math.sqrt(left / (1 - wild + wild * self.wild_ratio**2))
         return calm, self.wild_ratio * calm
 
-    def path(self, deviation: float, draws: Draws) -> Path:
+    def path(self, deviation: float, draws: Draws) -> SimulatedPath:
         regime = self._chain(draws)
         calm, wild = self.diffusion(deviation)
         scale = np.where(regime[:-1] == 1, wild, calm)[:, None]
         happens = draws.each(Stream.JUMP, lambda rng, bars: rng.random(bars)) < self.jump_share
         size = deviation * self.jump_size * draws.each(Stream.JUMP_SIZE, np.random.Generator.standard_normal)
         jump = np.where(happens, size, 0.0)
-        shown = slice(self.burn_in, None)
-        returns = (scale * draws.shocks() + jump)[shown]
-        return Path(
+        visible = slice(self.burn_in, None)
+        returns = (scale * draws.shocks() + jump)[visible]
+        return SimulatedPath(
             returns,
-            np.broadcast_to(scale[shown], returns.shape),
-            jump[shown],
+            np.broadcast_to(scale[visible], returns.shape),
+            jump[visible],
             np.zeros_like(returns),
-            np.broadcast_to(regime[1:][shown, None], returns.shape).astype(np.float64),
+            np.broadcast_to(regime[1:][visible, None], returns.shape).astype(np.float64),
         )
 
     def _chain(self, draws: Draws) -> FloatArray:
@@ -225,20 +167,9 @@ class Regimes:
             regime[bar] = now
         return regime
 
-    def mean_ahead(self, path: Path, horizon: int) -> FloatArray:
-        return horizon * path.mean
-
-    def variance_ahead(self, path: Path, deviation: float, horizon: int) -> FloatArray:
-        calm, wild = self.diffusion(deviation)
-        kept = 1 - 1 / self.calm_bars - 1 / self.wild_bars  # second eigenvalue of the chain
-        longrun = self.wild_bars / (self.calm_bars + self.wild_bars)
-        wild_bars = horizon * longrun + (path.state - longrun) * (1 - kept**horizon) / (1 - kept)
-        jumps = horizon * self.jump_share * (self.jump_size * deviation) ** 2
-        return horizon * calm**2 + wild_bars * (wild**2 - calm**2) + jumps
-
 
 @dataclass(frozen=True, slots=True)
-class Planted:
+class PlantedSignal:
     """A signal that can be learned: the expected return of the next bar is linear in two features of the catalogue,
 
         mean = c (ret_3 - 3 ret_1), which is c (-2 r_t + r_(t-1) + r_(t-2)),
@@ -254,10 +185,6 @@ class Planted:
     kind: MarketKind = "signal"
     burn_in: int = BURN_IN
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.r_squared < 0.9:
-            raise ValueError(f"r_squared is {self.r_squared}, expected a share below 0.9")
-
     @property
     def coefficient(self) -> float:
         """c of the mean."""
@@ -269,7 +196,7 @@ class Planted:
         c = self.coefficient
         return (-2 * c, c, c)
 
-    def path(self, deviation: float, draws: Draws) -> Path:
+    def path(self, deviation: float, draws: Draws) -> SimulatedPath:
         one, two, three = self.weights
         noise = deviation * math.sqrt(1 - self.r_squared)
         returns = noise * draws.shocks()
@@ -279,36 +206,8 @@ class Planted:
             if bar + 1 < draws.bars:
                 returns[bar + 1] += mean[bar]
         first = self.burn_in
-        shown = returns[first:]
-        before = returns[first - 1 : -1]
-        return Path(shown, np.full_like(shown, noise), np.zeros_like(shown), mean[first:], before)
-
-    def mean_ahead(self, path: Path, horizon: int) -> FloatArray:
-        """Step by step: what is expected of one bar stands in for its return. `state` is the last return but one."""
-        one, two, three = self.weights
-        known = [path.state, path.returns, path.mean]
-        for _ in range(horizon - 1):
-            known.append(one * known[-1] + two * known[-2] + three * known[-3])
-        total: FloatArray = np.sum(known[2:], axis=0)
-        return total
-
-    def variance_ahead(self, path: Path, deviation: float, horizon: int) -> FloatArray:
-        return np.full_like(path.returns, deviation**2 * self.variance_ratio(horizon))
-
-    def variance_ratio(self, horizon: int) -> float:
-        """Variance of the return over `horizon` bars around its mean, over that of one bar's return unconditionally."""
-        one, two, three = self.weights
-        response = [0.0, 0.0, 1.0]
-        for _ in range(horizon - 1):
-            response.append(one * response[-1] + two * response[-2] + three * response[-3])
-        reached = np.cumsum(response[2:])
-        return (1 - self.r_squared) * float(reached @ reached)
-
-    def r_squared_ahead(self, horizon: int) -> float:
-        """Share of the variance of the return over `horizon` bars that its mean explains."""
-        rho = _autocorrelation(self.coefficient, horizon)
-        whole = horizon + 2 * sum((horizon - lag) * rho[lag] for lag in range(1, horizon))
-        return 1 - self.variance_ratio(horizon) / whole
+        before, returns = returns[first - 1 : -1], returns[first:]
+        return SimulatedPath(returns, np.full_like(returns, noise), np.zeros_like(returns), mean[first:], before)
 
 
 def _autocorrelation(c: float, lags: int) -> list[float]:

@@ -7,8 +7,6 @@ from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.simulated.market import load_simulated, what_it_lacks
 
-__all__ = ["SIMULATED", "SimulatedSource"]
-
 
 class SimulatedSource(Source):
     """Prices whose law is known."""

@@ -237,7 +237,7 @@ charts = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(charts, charts)
 def test_any_json_of_the_right_shape_gives_valid_candles_or_one_line(daily: Any, hourly: Any) -> None:
     made = {}
@@ -264,7 +264,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.one_of(json_values, st.fixed_dictionaries({"prices": json_values})), st.sampled_from([DAILY, HOURLY]))
 def test_any_json_at_all_is_a_series_or_one_line(content: Any, key: SeriesKey) -> None:
     try:

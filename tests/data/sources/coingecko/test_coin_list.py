@@ -59,7 +59,7 @@ def test_an_unknown_coin_is_told_with_what_may_have_been_meant() -> None:
 
 def test_a_coin_that_moved_is_told_with_its_new_id_and_is_never_followed_silently() -> None:
     said = str(unknown_coin("matic-network", listing()))
-    assert "goes on as polygon-ecosystem-token" in said
+    assert "it is now polygon-ecosystem-token" in said
     assert "cryptocast fetch polygon-ecosystem-token" in said
     assert listing(("bitcoin", "btc", "Bitcoin")).moved_to("matic-network") is None  # the new one must be listed
 
@@ -69,10 +69,10 @@ def test_moves_are_learned_from_two_lists() -> None:
     new = listing(
         ("new-id", "xyz", "Alphabet"), ("stays", "sta", "Stays"), ("heir-1", "gon", "One"), ("heir-2", "gon", "Two")
     ).after(old)
-    assert new.moved == {"old-id": "new-id"}  # by its name; two heirs by symbol leave a choice, so none
+    assert new.moves == {"old-id": "new-id"}  # by its name; two heirs by symbol leave a choice, so none
     assert new.moved_to("old-id") == "new-id"
     later = listing(("new-id", "xyz", "Alphabet")).after(new)
-    assert later.moved["old-id"] == "new-id"
+    assert later.moves["old-id"] == "new-id"
     back = listing(("old-id", "abc", "Alphabet"), ("new-id", "xyz", "Alphabet")).after(later)
     assert back.moved_to("old-id") is None
 

@@ -28,7 +28,7 @@ def test_a_hundred_callers_for_thirty_coins_are_at_most_two_calls() -> None:
 
         async def work(live: Batcher[str, Quote]) -> None:
             answers = await asyncio.gather(*(live.get("usd", [coins[n % 30]]) for n in range(100)))
-            assert [list(parts.found) for parts in answers] == [[coins[n % 30]] for n in range(100)]
+            assert [list(parts.values) for parts in answers] == [[coins[n % 30]] for n in range(100)]
             assert all(parts.only().price > 0 for parts in answers)
 
         asked(fake, work)
@@ -42,8 +42,8 @@ def test_an_unknown_coin_fails_for_its_caller_only() -> None:
 
         async def work(live: Batcher[str, Quote]) -> None:
             good, bad = await asyncio.gather(live.get("usd", ["bitcoin"]), live.get("usd", ["bitcoin", "no-such-coin"]))
-            assert list(good.found) == ["bitcoin"]
-            assert list(bad.found) == ["bitcoin"]
+            assert list(good.values) == ["bitcoin"]
+            assert list(bad.values) == ["bitcoin"]
             assert list(bad.errors) == ["no-such-coin"]
             assert isinstance(bad.errors["no-such-coin"], DataError)
 

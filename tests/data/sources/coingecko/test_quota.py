@@ -49,7 +49,7 @@ def test_the_backfill_stops_first_then_refreshing_and_the_last_tenth_is_the_user
 def test_the_refusal_says_how_many_are_used_and_what_to_do(tmp_path: Path) -> None:
     budget = Credits(tmp_path / "credits.json", per_month=10, now=Clock())
     spend(budget, BACKFILL)
-    with pytest.raises(QuotaSpent, match=r"6 of the 10 credits of 2026-01 are used; the last 4 are kept .* monthly_cr"):
+    with pytest.raises(QuotaSpent, match=r"6 of the 10 credits of 2026-01 are used; the last 4 are reserved .* month"):
         budget.take(BACKFILL)
 
 

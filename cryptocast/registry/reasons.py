@@ -1,0 +1,146 @@
+"""Why the gate, a comparison or live scores decide as they do: a code with its numbers, and the sentence of each."""
+
+import string
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from cryptocast.evaluation.records import Record
+
+
+class ReasonCode(StrEnum):
+    """Each with its sentence, into which the facts are put (see _Words)."""
+
+    template: str
+
+    def __new__(cls, code: str, template: str) -> Self:
+        """A code is a text; the sentence is its attribute."""
+        member = str.__new__(cls, code)
+        member._value_, member.template = code, template
+        return member
+
+    FOREIGN = (
+        "foreign",
+        "its scores came with an archive and were not computed here, so they do not count: score it on local bars with "
+        "cryptocast registry import FILE --score",
+    )
+    NO_HORIZON = "no_horizon", "its hold-out scored no horizon"
+    NO_FORECAST = "no_forecast", "its hold-out scored no forecast of its own: there is no evidence for it"
+    WORSE_THAN_BASELINE = (
+        "worse_than_baseline",
+        "{horizon:bars}: significantly worse than the baseline (skill {skill:%+.1f}, p {p:.2g} after "
+        "correction for the number of horizons)",
+    )
+    COVERAGE_OFF = (
+        "coverage_off",
+        "{horizon:bars}: the {percent} % interval held {share:%.1f} of the outcomes, {sigmas:.1f} standard errors from "
+        "nominal (limit {limit:g})",
+    )
+    BASELINE_ANSWERS = "baseline_answers", "{horizon:bars}: the baseline answers here, so it is not judged{cause:(}"
+    SCORED = (
+        "scored",
+        "{horizon:bars}: skill {skill:%+.1f} against the baseline on {dates} dates, {p:p}{coverage:held}",
+    )
+    IN_PRODUCTION = "in_production", "version {new} is in production already"
+    REPEATS = "repeats", "version {new} repeats version {old}: same recipe, candles, seed, code and libraries"
+    LACKS_HORIZONS = "lacks_horizons", "version {new} lacks horizons that version {old} serves: {horizons:list} bars"
+    FOREIGN_UNPROVEN = (
+        "foreign_unproven",
+        "version {new} came with an archive: it must be shown to be better, and {cause}",
+    )
+    RECIPE_UNPROVEN = (
+        "recipe_unproven",
+        "version {new} has another recipe than version {old} in production: it must be shown to be better, and {cause}",
+    )
+    BETTER = "better", "version {new} is better than version {old} in production: p {p:.2g} on {rests_on}"
+    COMPARED = (
+        "compared",
+        "{horizon:bars}: skill {skill:%+.1f}{interval:[} over production on {dates} dates",
+    )
+    NOT_BETTER = "not_better", "not shown to be better: p {p:.2g} on {rests_on}, at most {alpha:g} is needed"
+    SKILL_TOO_SMALL = (
+        "skill_too_small",
+        "mean skill over production {skill:%+.2f}, at least {margin:%+.2f} is needed",
+    )
+    WORSE_THAN_PRODUCTION = (
+        "worse_than_production",
+        "{horizon:bars}: significantly worse than production (skill {skill:%+.1f}, p {p:.2g})",
+    )
+    COVERAGE_WORSE = (
+        "coverage_worse",
+        "{horizon:bars}: its {percent} % interval held {share:%.1f} of the outcomes, production's {production:%.1f}",
+    )
+    OLDER = (
+        "older",
+        "version {new} is older than version {old} in production: use cryptocast registry rollback to go back",
+    )
+    OLDER_BARS = "older_bars", "version {new} was trained on bars up to {new_end}, version {old} up to {old_end}"
+    OUTDATED = (
+        "outdated",
+        "version {old} in production is outdated: it was fitted on other features, and cannot answer any more",
+    )
+    ITSELF_OUTDATED = (
+        "itself_outdated",
+        "version {new} is outdated: it was fitted on other features, and could not answer",
+    )
+    REFRESH = "refresh", "version {new} is a refresh of version {old}: the same recipe on other bars"
+    NEVER_BACKTESTED = (
+        "never_backtested",
+        "its recipe was never backtested; walk it forward: cryptocast backtest {coin} --walk-forward --model {kind}",
+    )
+    EVIDENCE_TOO_OLD = (
+        "evidence_too_old",
+        "the evidence on its recipe ends {end}, {days} days ago, and at most {limit} are allowed; walk it forward: "
+        "cryptocast backtest {coin} --walk-forward --model {kind}",
+    )
+    FORCED = "forced", "forced: {why}"
+    FIT_REFUSED = "fit_refused", "the fit moves as a whole, and {version} was refused"
+    BASELINE_BETTER_LIVE = (
+        "baseline_better_live",
+        "the baseline is better live: skill {skill:%+.1f} over it, p {p:.2g} on {bars} bars",
+    )
+    COVERAGE_OFF_LIVE = (
+        "coverage_off_live",
+        "{horizon:bars} ahead the {percent} % interval held {share:%.1f} of {bars} outcomes",
+    )
+
+
+class Reason(Record, frozen=True):
+    """One of them with its numbers: shares, not percent; versions by number. As a text it is its sentence."""
+
+    code: ReasonCode
+    facts: Mapping[str, Any] = {}
+
+    def __str__(self) -> str:
+        return WORDS.format(self.code.template, **self.facts)
+
+
+class _Words(string.Formatter):
+    """Formats of our own: %.1f (a share in percent), bars, p, list, held, and a text in ( or [ where there is one."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec.startswith("%"):
+            return "unknown" if value is None else f"{100 * value:{format_spec[1:]}} %"
+        own = OWN_FORMATS.get(format_spec)
+        return str(super().format_field(value, format_spec)) if own is None else own(value)
+
+
+def _interval(ends: Sequence[float | None]) -> str:
+    lower, upper = ends
+    return "" if lower is None or upper is None else f" [{100 * lower:+.1f}, {100 * upper:+.1f}]"
+
+
+def _intervals(coverage: Mapping[str, Sequence[float]]) -> str:
+    shares = [f"{percent} %: {100 * share:.1f} ± {100 * se:.1f}" for percent, (share, se) in coverage.items()]
+    return f"; intervals held {', '.join(shares)}" if shares else ""
+
+
+OWN_FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "bars": lambda horizon: "1 bar" if horizon == 1 else f"{horizon} bars",
+    "p": lambda p: "too few dates to test" if p is None else f"p of being worse {p:.2g} after correction",
+    "list": lambda values: ", ".join(map(str, values)),
+    "held": _intervals,
+    "[": _interval,
+    "(": lambda text: f" ({text})" if text else "",
+}
+WORDS: Final = _Words()

@@ -1,0 +1,219 @@
+"""The endpoints: what is asked comes in as a query string, goes to the caches, and comes back as JSON.
+
+A new one is a handler and its line in `PATHS`, which says all that the rest of the server has to know of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cryptocast.data.coins import shown
+from cryptocast.data.sources.coingecko.refusals import CreditsKept
+from cryptocast.serving.access import CLIENT
+from cryptocast.serving.compression import preferred
+from cryptocast.serving.forecast_cache import Failure, FreshForecast
+from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
+from cryptocast.serving.landing_page import PAGE_POLICY, page
+from cryptocast.serving.openapi import openapi
+from cryptocast.serving.paths import Endpoint
+from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
+from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, coin_requests, preferred_wait_s
+from cryptocast.serving.responses import respond
+from cryptocast.serving.terms import shortest
+from cryptocast.serving.wiring import Server
+from cryptocast.workflows.lifecycle.production_models import ModelDocument, production_models
+from cryptocast.workflows.market_data.live_prices import PriceDocument
+from cryptocast.workflows.reports import CoinError, ForecastDocument
+
+log = logging.getLogger(__name__)
+
+HEALTH: Final = "application/health+json"
+METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
+HTML: Final = "text/html; charset=utf-8"
+
+
+class EncodedForecasts(msgspec.Struct, frozen=True, kw_only=True):
+    """A ForecastDocument whose forecasts are JSON already."""
+
+    schema: str = ForecastDocument(forecasts=()).schema
+    forecasts: tuple[msgspec.Raw, ...]
+    errors: tuple[CoinError, ...]
+
+
+class SwitchedBreaker(msgspec.Struct, frozen=True, kw_only=True):
+    """What a breaker does from now on: forced_open, forced_closed, or closed if it decides by itself again."""
+
+    breaker: str
+    state: str
+
+
+async def forecasts(server: Server, request: Request, query: ForecastQuery) -> Response:
+    """A ForecastDocument, if there is at least one coin to answer for."""
+    scope = request.scope
+    requests = coin_requests(query, server.config, challenged=server.sides.challenged(scope))
+    CLIENT.set(server.keys.client_of(scope))
+    state = server.state()
+    outcomes = await server.forecasts.of(requests, timeout_s=_patience_s(server, request))
+    bodies = tuple(outcome.body for outcome in outcomes if isinstance(outcome, FreshForecast))
+    failures = [
+        (one.selection.coins[0], outcome.error)
+        for one, outcome in zip(requests, outcomes, strict=True)
+        if isinstance(outcome, Failure)
+    ]
+    if not bodies:
+        raise not_one(failures)
+    document = EncodedForecasts(forecasts=bodies, errors=tuple(coin_error(*failure) for failure in failures))
+    # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask. What is
+    # refused to one client is not what the next one is told.
+    keep = state == server.state() and all(server.forecasts.holds(one) for one in outcomes)
+    keep = keep and not any(isinstance(error, CreditsKept) for _, error in failures)
+    headers = dict(scope["headers"])
+    answer = server.answers.finish(
+        server.sides.question(scope),
+        preferred(headers.get(b"accept-encoding", b"")),
+        msgspec.json.encode(document),
+        term=shortest(one.term for one in outcomes),
+        state=state,
+        keep=keep,
+    )
+    status, raw_headers, body = server.answers.to_send(answer, headers.get(b"if-none-match"))
+    response = Response(b"" if request.method == "HEAD" else body, status)
+    response.raw_headers = raw_headers
+    return response
+
+
+async def prices(server: Server, request: Request, query: PriceQuery) -> Response:
+    """What coins cost now."""
+    coins, vs = query.ids or server.config.data.coins, query.vs or server.config.data.vs
+    client = server.keys.client_of(request.scope)
+    document, failures = await server.prices.get(coins, vs, timeout_s=_patience_s(server, request), client=client)
+    if not document.prices:
+        raise not_one(failures)
+    oldest = min(row.fetched_at for row in document.prices)
+    age = max(0, int((server.context.wall_clock() - oldest).total_seconds()))
+    left = max(0, int(server.config.serve.prices_fresh_s) - age)
+    body = msgspec.json.encode(document)
+    return respond(body, cache=f"private, max-age={left}", headers={"Age": str(age)}, request=request)
+
+
+async def models(server: Server, _request: Request, _: None) -> ModelDocument:
+    """The versions in production."""
+    return await asyncio.to_thread(production_models, server.context)
+
+
+async def alive(_server: Server, _request: Request, _: None) -> bytes:
+    """The process is alive. Looks at nothing else."""
+    return b'{"status":"pass"}'
+
+
+async def ready(server: Server, _request: Request, _: None) -> Response | Readiness:
+    """503 until the first forecast is made, and while the server is being stopped."""
+    readiness = server.health.ready()
+    if server.keys.asks:  # whoever needs no token hears no more than the status
+        readiness = Readiness(status=readiness.status)
+    if readiness.status != "fail":
+        return readiness
+    return respond(msgspec.json.encode(readiness), status=503, media_type=HEALTH, headers=LATER)
+
+
+async def detailed(server: Server, _request: Request, _: None) -> Detail:
+    """Every component."""
+    return server.health.detail()
+
+
+async def trends(server: Server, _request: Request, _: None) -> TrendReport:
+    """The last hour and the last day."""
+    return server.health.trends()
+
+
+async def component(server: Server, request: Request, _: None) -> Component:
+    """One component."""
+    name = request.path_params["name"]
+    if name not in COMPONENTS:
+        detail = f"There is no component {shown(name)}. There are {', '.join(COMPONENTS)}."
+        raise ProblemError(ProblemKind.NOT_FOUND, detail)
+    return server.health.component(name)
+
+
+async def metrics(server: Server, _request: Request, _: None) -> bytes:
+    """For Prometheus."""
+    return await server.telemetry.scrape()
+
+
+async def description(server: Server, _request: Request, _: None) -> bytes:
+    """All of this as OpenAPI."""
+    return openapi(server.paths, max_ids=server.config.serve.max_ids, has_token=server.keys.asks)
+
+
+async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> SwitchedBreaker:
+    """Hold a breaker open or closed, or let it decide again."""
+    breakers = server.breakers.all()
+    breaker = breakers.get(query.name)
+    if breaker is None:
+        detail = f"There is no breaker {shown(query.name)}. There are: {', '.join(sorted(breakers))}."
+        raise ProblemError(ProblemKind.NOT_FOUND, detail)
+    {"open": breaker.force_open, "closed": breaker.force_closed, "auto": breaker.reset}[query.state]()
+    log.warning("breaker %s is set to %s by hand", query.name, query.state)
+    return SwitchedBreaker(breaker=query.name, state=str(breaker.state))
+
+
+async def landing_page(server: Server, request: Request, _: None) -> Response:
+    """The configured coins as fan charts."""
+    requests = coin_requests(ForecastQuery(), server.config)
+    outcomes = await server.forecasts.of(requests, timeout_s=server.config.serve.request_timeout_s)
+    answers = [outcome.forecast for outcome in outcomes if isinstance(outcome, FreshForecast)]
+    detail = server.health.detail()
+    body = page(answers, server.health.ready(detail), detail)
+    return respond(body, media_type=HTML, headers={"Content-Security-Policy": PAGE_POLICY}, request=request)
+
+
+def _patience_s(server: Server, request: Request) -> float:
+    """How long the client waits: as long as the settings let it, or less where it says so."""
+    longest = server.config.serve.request_timeout_s
+    return min(longest, preferred_wait_s(request.headers.get("prefer", "")) or longest)
+
+
+MODEL_PARTS: Final = ("models", "store", "refresher")
+PATHS: Final[Mapping[str, Endpoint]] = {
+    "/forecasts": Endpoint(
+        "Forecasts of coins",
+        forecasts,
+        ForecastDocument,
+        query=ForecastQuery,
+        is_cached=True,
+        rests_on=("breakers", "cache", *MODEL_PARTS),
+    ),
+    "/prices": Endpoint(
+        "Live prices of coins", prices, PriceDocument, query=PriceQuery, rests_on=("upstream", "breakers")
+    ),
+    "/models": Endpoint("The versions in production", models, ModelDocument),
+    "/health": Endpoint("Whether the process is alive", alive, Readiness, HEALTH, access="open", is_prompt=True),
+    "/ready": Endpoint(
+        "Whether to send requests here", ready, Readiness, HEALTH, access="open", is_prompt=True, not_ready=True
+    ),
+    "/health/detailed": Endpoint("Every component", detailed, Detail, HEALTH, is_prompt=True),
+    "/health/trends": Endpoint("The last hour and the last day", trends, TrendReport, HEALTH, is_prompt=True),
+    "/health/components/{name}": Endpoint("One component", component, Component, HEALTH, is_prompt=True),
+    "/metrics": Endpoint("Metrics for Prometheus", metrics, media_type=METRICS, is_prompt=True),
+    "/openapi.json": Endpoint("This description", description),
+    "/admin/breakers": Endpoint(
+        "Hold a breaker open or closed",
+        switch_breaker,
+        SwitchedBreaker,
+        query=BreakerQuery,
+        access="admin",
+        method="POST",
+        is_prompt=True,
+    ),
+    "/": Endpoint(
+        "The forecasts as a page",
+        landing_page,
+        media_type=HTML,
+        rests_on=(*MODEL_PARTS, "event_loop", "resources"),
+    ),
+}

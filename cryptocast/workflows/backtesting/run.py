@@ -1,0 +1,144 @@
+"""What a backtest rests on, and its forecasts: of one hold-out, or of a walk forward through history."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from cryptocast.arrays import Int64Array
+from cryptocast.errors import DataError
+from cryptocast.evaluation.plan import WalkPlan, fold_starts
+from cryptocast.evaluation.scores import ScoreSheet, judge
+from cryptocast.evaluation.walk_forward import Fold, walk_forward
+from cryptocast.folds import split_by_time
+from cryptocast.kinds import LIBRARIES
+from cryptocast.models.base import Forecast
+from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.combination import average
+from cryptocast.workflows.backtesting.contenders import Contenders
+from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, deciding_settings
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, coin_data, moment
+from cryptocast.workflows.context import Context, steps
+from cryptocast.workflows.engines import Engine, spread_on
+from cryptocast.workflows.environment import code_version, library_versions, platform_name
+from cryptocast.workflows.recipes import calibration_of, fit_by, fit_run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BacktestInput:
+    """All that a backtest rests on. plan: None for one hold-out; notes: what to say of it."""
+
+    context: Context
+    rows: PoolRows
+    models: Contenders
+    plan: WalkPlan | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def pool(self) -> CoinPool:
+        """The coins, with their candles."""
+        return self.rows.pool
+
+    def manifest(self) -> RunManifest:
+        """What decides its numbers."""
+        config = self.context.config
+        return RunManifest(
+            mode="walk-forward" if self.plan is not None else "hold-out",
+            **msgspec.structs.asdict(self.pool.market),
+            named=self.pool.named,
+            coins=coin_data(self.pool),
+            models=self.models.names,
+            horizons=self.rows.horizons,
+            plan={} if self.plan is None else {name: int(getattr(self.plan, name)) for name in WalkPlan.__slots__},
+            settings=deciding_settings(config),
+            feature_hash=self.rows.features.digest,
+            seed=config.train.seed,
+            code_version=code_version(),
+            libraries=library_versions(LIBRARIES),
+            python=platform.python_version(),
+            platform=platform_name(),
+            created_at=self.context.wall_clock(),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BacktestOutcome:
+    """Forecasts of one run, of all coins of the pool, and how they came about."""
+
+    judgement: ScoreSheet
+    fold: Int64Array
+    folds: tuple[Fold, ...]
+    step: int
+    refit_every: int | None
+
+    def of_coins(self, coins: tuple[str, ...]) -> "BacktestOutcome":
+        """The part of these coins."""
+        keep = np.isin(self.judgement.rows.coin_names, coins)
+        judgement = self.judgement.rows_where(keep)
+        return BacktestOutcome(judgement, self.fold[keep], self.folds, self.step, self.refit_every)
+
+
+def carry_out(inputs: BacktestInput, folder: RunFolder | None, engine: Engine) -> BacktestOutcome:
+    """All forecasts, judged. folder: keeps what a walk has done, and gives it back; None: everything is made now."""
+    return _hold_out(inputs) if inputs.plan is None else _walk(inputs, inputs.plan, folder, engine)
+
+
+def scored_part(inputs: BacktestInput, outcome: BacktestOutcome) -> BacktestOutcome:
+    """The part of the named coins. Raises DataError if there is none."""
+    scored = outcome.of_coins(inputs.pool.named)
+    if len(scored.judgement.rows) == 0:
+        least = inputs.context.config.train.min_train_bars
+        raise DataError(
+            f"{', '.join(inputs.pool.named)} has no bar inside the test: it joins with {least} bars, and its own must"
+            " reach into the tested time. Fetch more bars, or name other coins."
+        )
+    return scored
+
+
+def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engine: Engine) -> BacktestOutcome:
+    """With progress by refit. What the folder has already is not made again."""
+    config, matrix = inputs.context.config, inputs.rows.matrix
+    refits = len(fold_starts(plan, matrix.bar_us))
+    with steps(inputs.context.progress, "walking forward", refits) as step, spread_on(engine) as spread:
+        try:
+            walk = walk_forward(
+                matrix,
+                inputs.models.learners,
+                plan,
+                run=fit_run(config),
+                mixes=inputs.models.mixes,
+                spread=spread,
+                keep=folder,
+                done=lambda fold: step(f"refit {moment(fold.refit_at):%Y-%m-%d}"),
+                **calibration_of(config),
+            )
+        except DataError as error:
+            if not plan.window:
+                raise
+            raise DataError(f"{error} A longer --window than {plan.window} bars would hold more, too.") from error
+    judgement = judge(matrix.rows(walk.row), walk.forecasts, step=plan.step)
+    # Refits stand at origins: this is how far apart they truly are.
+    refit_every = max(1, plan.refit_every // plan.step) * plan.step
+    return BacktestOutcome(judgement, walk.fold, walk.folds, plan.step, refit_every)
+
+
+def _hold_out(inputs: BacktestInput) -> BacktestOutcome:
+    matrix, config = inputs.rows.matrix, inputs.context.config
+    parts = split_by_time(matrix.spans, fit=config.split.fit, stop=config.split.stop)
+    rows = matrix.rows(parts.test)
+    forecasts: dict[str, Forecast] = {}
+    with steps(inputs.context.progress, "fitting", len(inputs.models.learners)) as step:
+        for name, learner in inputs.models.learners.items():
+            if name == "baseline":
+                forecasts[name] = BaselineLearner().fit(matrix.known_at(parts.test_start)).predict(rows)
+            else:
+                forecasts[name] = fit_by(config, learner, matrix, fit_run(config)).hold_out.forecast
+            step(name)
+    mixed: Mapping[str, Forecast] = {
+        name: average([forecasts[member] for member in mix.members]) for name, mix in inputs.models.mixes.items()
+    }
+    fold = Fold(0, parts.test_start, int(parts.fit.sum()), len(np.unique(rows.issued_at)))
+    judgement = judge(rows, {**forecasts, **mixed}, step=1)
+    return BacktestOutcome(judgement, np.zeros(len(rows), dtype=np.int64), (fold,), 1, None)

@@ -1,0 +1,69 @@
+"""Which coins of a pool are trained now, and what is said of the others and of those with few bars."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+import numpy as np
+
+from cryptocast.errors import DataError
+from cryptocast.features.matrix import Matrix
+from cryptocast.models.calibrated import fallback_reason, independent_blocks
+from cryptocast.registry import PRODUCTION, VersionKey
+from cryptocast.workflows.coin_pool import CoinPool, has_last_row
+from cryptocast.workflows.context import Context
+from cryptocast.workflows.reports import CoinError
+
+# How much younger than `older_than` a version may be and still be due. A training that is run every Monday ends some
+# minutes after it began, so that by the clock its version is never quite a week old on the next one.
+AGE_TOLERANCE: Final = 0.1
+# Below this many bars a training says what so little data cannot show.
+FEW_BARS: Final = 2 * 365
+
+
+def due(
+    context: Context, pool: CoinPool, kinds: Sequence[str], horizons: Sequence[int], older_than: timedelta
+) -> tuple[CoinPool, list[str]]:
+    """The pool without the named coins whose production versions are all young enough, and why."""
+    registry, now = context.registry(create=False), context.wall_clock()
+    coins, notes = [], []
+    for coin in pool.named:
+        ages = []
+        for kind in kinds:
+            version = registry.alias(VersionKey(coin, pool.market, kind), PRODUCTION)
+            if version is not None and set(horizons) <= set(version.manifest.horizons):
+                ages.append(now - version.manifest.trained_at)
+        trainable = [kind for kind in kinds if kind != "baseline"]
+        if len(ages) == len(trainable) and ages and max(ages) < (1.0 - AGE_TOLERANCE) * older_than:
+            notes.append(f"{coin} was left alone: its production versions are at most {max(ages)} old")
+        else:
+            coins.append(coin)
+    return replace(pool, named=tuple(coins)), notes
+
+
+def with_last_rows(pool: CoinPool, matrix: Matrix) -> CoinPool:
+    """The pool without the named coins that could not be forecast now; they are left out before anything is fitted."""
+    able = [coin for coin in pool.named if has_last_row(matrix, pool, coin)]
+    short = [coin for coin in pool.named if coin not in able]
+    if short and not able:
+        raise DataError(f"{short[0]} has too few bars, or none that moves: a volatility needs 20 returns.")
+    left_out = tuple(CoinError(coin=coin, error="it has too few bars to state a volatility") for coin in short)
+    return replace(pool, named=tuple(able), left_out=(*pool.left_out, *left_out))
+
+
+def few_bars_notes(pool: CoinPool, horizons: Sequence[int], least: int) -> list[str]:
+    """What so little data can and cannot show, coin by coin. least: independent blocks that a horizon needs."""
+    notes = []
+    for coin in pool.named:
+        bars = pool.bars[coin].candles.frame.height
+        if pool.granularity == "daily" and bars < FEW_BARS:
+            detectable = 50 + 100 * 1.2430 / np.sqrt(bars)
+            notes.append(
+                f"{coin} has {bars} daily bars: enough to state its volatility, and with the help of the pool how it "
+                f"will change. They cannot show a skill in direction below {detectable:.1f} % right, nor judge "
+                f"{max(horizons)}-day forecasts: only {independent_blocks(bars, max(horizons))} do not overlap."
+            )
+        reasons = (fallback_reason(bars, horizon, least) for horizon in horizons)
+        notes += [f"{coin}: {reason}." for reason in reasons if reason is not None]
+    return notes

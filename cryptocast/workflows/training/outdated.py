@@ -1,0 +1,45 @@
+"""What to train where a release, or the user's file, computes features differently than a version in use learned them.
+
+Such a version cannot be asked any more (`feature_sets.is_outdated`). It is fitted anew as it was: its kind, its
+horizons, its pool.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from cryptocast.config import Config
+from cryptocast.kinds import TRAINABLE
+from cryptocast.market import Market
+from cryptocast.registry import Registry, Version, VersionKey
+from cryptocast.workflows.feature_sets import outdated_versions
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """Coins whose versions of these kinds are to be fitted anew together, on the bars and with the pool of then."""
+
+    market: Market
+    horizons: tuple[int, ...]
+    pool: tuple[str, ...]
+    kinds: tuple[str, ...]
+    coins: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """bitcoin/lightgbm and ethereum/lightgbm, as a note says it."""
+        names = ", ".join(f"{coin}/{kind}" for coin in self.coins for kind in self.kinds)
+        return f"trained anew, because outdated: {names} ({self.market})"
+
+
+def outdated_fits(registry: Registry, config: Config) -> tuple[Refit, ...]:
+    """The fits that bring back every outdated version in production or challenger role. Production goes before."""
+    versions: dict[VersionKey, Version] = {}
+    for version in outdated_versions(registry, config):
+        versions.setdefault(version.key, version)
+    kinds: defaultdict[tuple[Market, tuple[int, ...], tuple[str, ...], str], list[str]] = defaultdict(list)
+    for key, version in versions.items():
+        pool = tuple(data.coin for data in version.manifest.coins)
+        kinds[key.market, version.manifest.horizons, pool, key.coin].append(key.kind)
+    coins: defaultdict[tuple[Market, tuple[int, ...], tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
+    for (market, horizons, pool, coin), names in kinds.items():
+        coins[market, horizons, pool, tuple(kind for kind in TRAINABLE if kind in names)].append(coin)
+    return tuple(Refit(*fit, tuple(names)) for fit, names in coins.items())

@@ -1,0 +1,27 @@
+"""What the catalogue, the latest rows, the audit and the importance show."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import Run, check_fit
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "features",
+        "features --list",
+        "features --list --family volatility",
+        "features --importance",
+    ],
+)
+def test_it_fits_and_cuts_nothing(run: Run, own: Path, words: str, columns: int) -> None:
+    check_fit(run(*words.split(), folder=own, columns=columns), columns)
+
+
+def test_the_audit_fits_and_says_that_nothing_uses_the_future(run: Run, own: Path) -> None:
+    ended = run("features", "bitcoin", "--audit", folder=own)
+    check_fit(ended, 80)
+    assert "No feature, label or fit uses the future" in ended.out

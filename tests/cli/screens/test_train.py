@@ -1,0 +1,39 @@
+"""What a training shows."""
+
+import json
+from pathlib import Path
+
+from tests.cli.commands import Run
+
+
+def test_a_training_ends_with_its_data_scores_versions_forecast_and_what_to_do_next(run: Run, own: Path) -> None:
+    ended = run("train", "bitcoin", "--horizons", "1,7", folder=own)
+    assert ended.code == 0, ended.err
+    parts = [
+        "Data: daily bars in USD",
+        "bitcoin, baseline: hold-out",
+        "bitcoin, lightgbm: hold-out",
+        "MAPE",
+        "Versions",
+        "bitcoin/lightgbm:3",
+        "cryptocast registry promote bitcoin lightgbm",
+        "bitcoin: 8,710.1 USD",
+        "░░░ 95 %",
+        "cryptocast backtest --walk-forward",
+    ]
+    said = " ".join(ended.out.split())
+    at = 0
+    for part in parts:
+        at = said.find(part, at)
+        assert at >= 0, f"{part} does not stand where it should"
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_a_training_of_the_baseline_registers_nothing_and_one_that_is_not_due_says_so(run: Run, own: Path) -> None:
+    baseline = run("train", "bitcoin", "--model", "baseline", folder=own)
+    assert baseline.code == 0
+    assert "the baseline needs no version" in " ".join(baseline.out.split())
+    fresh = run("train", "bitcoin", "--if-older-than", "7d", folder=own)
+    assert fresh.code == 0
+    assert "bitcoin was left alone" in " ".join(fresh.out.split())
+    assert len(json.loads(run("registry", "list", "--json", folder=own).out)["versions"]) == 2

@@ -1,0 +1,85 @@
+"""Status codes say what can be had: 404 or 400 for what never can, 503 for what is broken now."""
+
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.store import CandleStore
+from cryptocast.market import Market
+from cryptocast.serving import create_app
+from cryptocast.workflows.context import Context
+from tests.serving.serving_app import get, talk
+from tests.serving.trained_store import AFTER, CANDLES, Trained, trained
+
+
+def settings(store: Path, source: str) -> Config:
+    # A port of this machine that nobody listens on.
+    nobody = CoinGeckoConfig(base_url="http://127.0.0.1:9/api/v3", deadline_s=1.0, max_retries=0)
+    return Config(store=StoreConfig(path=store), data=DataConfig(source=source), coingecko=nobody)  # type: ignore[arg-type]
+
+
+def asked(store: Path, source: str, query: str) -> httpx.Response:
+    return get(create_app(Context(settings(store, source)), refresh=False), f"/forecasts?{query}")
+
+
+@pytest.mark.parametrize("source", ["sample", "file"])
+@pytest.mark.parametrize("query", ["ids=dogecoin", "ids=bitcoin&vs=eur", "ids=bitcoin&granularity=hourly"])
+def test_what_the_source_lacks_is_not_there_and_never_will_be(tmp_path: Path, source: str, query: str) -> None:
+    answer = asked(tmp_path, source, query)
+    assert answer.status_code == 404
+    assert "retry-after" not in answer.headers
+    assert answer.json()["detail"]
+
+
+def test_what_the_upstream_might_have_is_503_while_it_does_not_answer(tmp_path: Path) -> None:
+    answer = asked(tmp_path, "auto", "ids=dogecoin")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def _store_of(folder: Path, frame: pl.DataFrame) -> Path:
+    key = SeriesKey(Market("file", "usd", "daily"), "bitcoin")
+    CandleStore(folder, lock_timeout_s=10).write(key, frame, fetched_at=frame["close_time"][-1] + AFTER)
+    return folder
+
+
+def test_a_coin_that_is_too_young_or_never_moved_is_404_with_the_reason(tmp_path: Path) -> None:
+    frame = CANDLES.filter(pl.col("coin") == "bitcoin")[:100]
+    young = asked(_store_of(tmp_path / "young", frame[:3]), "file", "ids=bitcoin")
+    still = frame.with_columns(pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close"))
+    flat = asked(_store_of(tmp_path / "flat", still), "file", "ids=bitcoin")
+    assert (young.status_code, flat.status_code) == (404, 404)
+    assert "takes 21 to state a volatility" in young.json()["detail"]
+    assert "never moved" in flat.json()["detail"]
+    assert "retry-after" not in young.headers
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained(tmp_path_factory.mktemp("status"))
+
+
+def test_a_horizon_beyond_the_longest_is_400_with_the_list_beside_coins_that_can_be_answered(store: Trained) -> None:
+    answer = get(store.app(), "/forecasts?ids=bitcoin&horizons=1,31")
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:cryptocast:problem:bad-request")
+    assert "was fitted for 1, 7 and 30 bars ahead" in answer.json()["detail"]
+
+
+def test_no_answer_tells_where_on_the_disk_something_lies(tmp_path: Path) -> None:
+    store = trained(tmp_path)
+    for path in (store.store / "registry" / "objects").iterdir():
+        path.chmod(0o600)
+        path.write_bytes(b"damaged")
+    for path in (store.store / "candles").rglob("ethereum*"):
+        path.write_bytes(b"damaged")
+
+    async def conversation(client: httpx.AsyncClient) -> list[str]:
+        urls = ("/forecasts", "/forecasts?ids=ethereum", "/", "/health/detailed", "/ready", "/models", "/metrics")
+        return [(await client.get(url)).text for url in urls]
+
+    for text in talk(store.app(refresh=True), conversation):
+        assert str(tmp_path) not in text
+        assert str(tmp_path.parent) not in text

@@ -1,0 +1,33 @@
+"""The card of a version says what it is for, what it can do and where it fails."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from cryptocast.config import Config
+from cryptocast.registry import Registry
+from cryptocast.workflows.lifecycle.model_card import model_card
+from tests.registry.registry_fits import NOW
+from tests.registry.registry_ledger import live
+
+LATER = NOW + timedelta(days=3)
+
+
+def test_a_model_card_says_what_it_is_for_its_data_its_skill_where_it_fails_and_how_it_does_live(
+    config: Config, registry: Registry, tmp_path: Path
+) -> None:
+    version = registry.versions()[0]
+    card = model_card(registry, config.gate, version, tmp_path / "card.md")
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert text == card.markdown
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == [
+        "# bitcoin/lightgbm:1",
+        *("## Intended use", "## Data", "## Skill by horizon", "## Where it fails", "## Live"),
+        *("## Drift", "## To repeat the fit"),
+    ]
+    assert "| 7 | 300 | 0.01980 | +1.0 | 80 %: 79, 95 %: 96 | cannot tell (n = 300 dates, p = 0.20) |" in text
+    assert "No forecast has matured yet" in text
+    rows, known = live(100, v1=0.005, v0=0.03)
+    registry.write_ledger(rows)
+    registry.write_outcomes(known)
+    assert "Degraded: the baseline is better live" in model_card(registry, config.gate, version, None).markdown
