@@ -130,8 +130,8 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[train]\naudit = 1\n", "[train] audit must be true or false, found 1."),
         ("[store]\npath = 3\n", "[store] path must be the path of a folder, found 3."),
         (
-            "[data]\nsource = 'kraken'\n",
-            "[data] source must be one of auto, coingecko, file, sample, simulated, found 'kraken'.",
+            "[data]\nsource = 'nowhere'\n",
+            "[data] source must be one of auto, binance, bitstamp, bybit, coinbase, coingecko, file, kraken, okx, sample, simulated, found 'nowhere'.",
         ),
         (
             "[forecast]\nintervals = [50]\n",
@@ -429,4 +429,4 @@ def test_a_setting_without_a_comment_is_found() -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_says_what_it_is_about(section: str) -> None:
     assert section_type(section).__doc__
-    assert all(field.default is not msgspec.NODEFAULT for field in msgspec.structs.fields(section_type(section)))
+    assert all(not field.required for field in msgspec.structs.fields(section_type(section)))

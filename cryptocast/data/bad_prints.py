@@ -20,8 +20,6 @@ import polars as pl
 
 from cryptocast.data.schema import CANDLE_SCHEMA
 
-__all__ = ["Jumps", "find_jumps", "without_jumps"]
-
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 

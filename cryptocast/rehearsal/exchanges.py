@@ -20,8 +20,6 @@ from cryptocast.rehearsal.faults import Rule
 from cryptocast.rehearsal.messages import Endpoint, HttpRequest, Reply, json_reply
 from cryptocast.rehearsal.price_walks import DAY_MS, FIVE_MS, HOUR_MS, LAST_MS, PriceWalks
 
-__all__ = ["EXCHANGES", "Bar", "ExchangeDesk", "Pair", "exchange_route", "in_dialect"]
-
 Trouble: TypeAlias = Literal["unknown_market", "too_many", "unavailable", "too_long", "bad_request", "restricted"]
 
 WINDOW_S: Final = 60.0
@@ -41,7 +39,7 @@ class Pair:
     since_ms: int
 
 
-class Bar(NamedTuple):
+class TradedBar(NamedTuple):
     """One bar; volumes in coins and in the quote currency."""
 
     open_ms: int
@@ -85,7 +83,7 @@ class Dialect(ABC):
         ValueError for what the exchange would not take."""
 
     @abstractmethod
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:
+    def bars(self, pair: Pair, bars: Sequence[TradedBar], request: HttpRequest) -> Any:
         """The answer."""
 
     @abstractmethod
@@ -97,7 +95,7 @@ class Dialect(ABC):
         """How it says no."""
 
 
-class Bitstamp(Dialect):
+class BitstampDialect(Dialect):
     """Strings; the open bar can be left out."""
 
     name = "bitstamp"
@@ -117,7 +115,7 @@ class Bitstamp(Dialect):
         start, end = (_scaled(request, name, 1000) for name in ("start", "end"))
         return request.path.strip("/").split("/")[-1], step_ms, start, end, limit
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:
+    def bars(self, pair: Pair, bars: Sequence[TradedBar], request: HttpRequest) -> Any:
         if request.params.get("exclude_current_candle") == "true":
             bars = [bar for bar in bars if not bar.is_open]
         rows = [
@@ -156,7 +154,7 @@ class Bitstamp(Dialect):
         return json_reply({"code": f"{status}.001", "errors": [], "message": trouble.replace("_", " ")}, status=status)
 
 
-class Coinbase(Dialect):
+class CoinbaseDialect(Dialect):
     """Numbers; newest first; low before high, open fourth; no bar where nobody traded."""
 
     counts_from_the_end = True
@@ -180,7 +178,7 @@ class Coinbase(Dialect):
         start, end = (_iso_ms(request.params[name]) for name in ("start", "end"))
         return symbol, step_ms, start, end, 300 if (end - start) // step_ms < 300 else -1
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:  # noqa: ARG002
+    def bars(self, pair: Pair, bars: Sequence[TradedBar], request: HttpRequest) -> Any:  # noqa: ARG002
         return [
             [bar.open_ms // 1000, bar.low, bar.high, bar.open, bar.close, bar.base_volume] for bar in reversed(bars)
         ]
@@ -223,7 +221,7 @@ class Coinbase(Dialect):
         return json_reply({"message": message}, status=status)
 
 
-class Binance(Dialect):
+class BinanceDialect(Dialect):
     """Twelve columns of strings, oldest first; codes are negative."""
 
     name = "binance"
@@ -243,7 +241,7 @@ class Binance(Dialect):
         start, end = (_scaled(request, name, 1) for name in ("startTime", "endTime"))
         return request.params["symbol"], step_ms, start, end, limit
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:  # noqa: ARG002
+    def bars(self, pair: Pair, bars: Sequence[TradedBar], request: HttpRequest) -> Any:  # noqa: ARG002
         step_ms = {"1d": DAY_MS, "1h": HOUR_MS}[request.params["interval"]]
         return [
             [
@@ -289,7 +287,7 @@ class Binance(Dialect):
         return json_reply({"code": code, "msg": message}, status=status)
 
 
-class Kraken(Dialect):
+class KrakenDialect(Dialect):
     """The last 720 bars whatever is asked, the last of them open; errors with status 200; XBT."""
 
     counts_from_the_end = True
@@ -314,7 +312,7 @@ class Kraken(Dialect):
         since = _scaled(request, "since", 1000)
         return request.params["pair"], step_ms, None if since is None else since + 1, None, 720
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:  # noqa: ARG002
+    def bars(self, pair: Pair, bars: Sequence[TradedBar], request: HttpRequest) -> Any:  # noqa: ARG002
         rows = [
             [
                 bar.open_ms // 1000,
@@ -367,7 +365,7 @@ class Kraken(Dialect):
         return json_reply({"error": [message]})
 
 
-class Okx(Dialect):
+class OkxDialect(Dialect):
     """Newest first; `after` is older than, `before` newer than; errors with status 200."""
 
     counts_from_the_end = True
@@ -389,7 +387,7 @@ class Okx(Dialect):
         first = None if before is None else before + 1
         return request.params["instId"], step_ms, first, None if after is None else after - 1, limit
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:  # noqa: ARG002
+    def bars(self, pair: Pair, bars: Sequence[TradedBar], request: HttpRequest) -> Any:  # noqa: ARG002
         rows = [
             [
                 str(bar.open_ms),
@@ -428,7 +426,7 @@ class Okx(Dialect):
         return json_reply({"code": code, "msg": message, "data": []}, status=status)
 
 
-class Bybit(Dialect):
+class BybitDialect(Dialect):
     """Newest first; without `category=spot` the prices of a future; errors with status 200."""
 
     counts_from_the_end = True
@@ -451,7 +449,7 @@ class Bybit(Dialect):
             end = start + limit * step_ms - 1
         return request.params["symbol"], step_ms, start, end, limit
 
-    def bars(self, pair: Pair, bars: Sequence[Bar], request: HttpRequest) -> Any:
+    def bars(self, pair: Pair, bars: Sequence[TradedBar], request: HttpRequest) -> Any:
         category = request.params.get("category", "linear")
         premium = 1.0 if category == "spot" else 1.0007
         rows = [
@@ -497,7 +495,15 @@ class Bybit(Dialect):
 
 
 EXCHANGES: Final[Mapping[str, Dialect]] = {
-    dialect.name: dialect for dialect in (Bitstamp(), Coinbase(), Binance(), Kraken(), Okx(), Bybit())
+    dialect.name: dialect
+    for dialect in (
+        BitstampDialect(),
+        CoinbaseDialect(),
+        BinanceDialect(),
+        KrakenDialect(),
+        OkxDialect(),
+        BybitDialect(),
+    )
 }
 
 
@@ -586,7 +592,7 @@ class ExchangeDesk:
         *,
         quiet: bool,
         dialect: Dialect,
-    ) -> list[Bar]:
+    ) -> list[TradedBar]:
         """Bars that open between the two moments, oldest first, the open one among them. quiet: also hours in which
         nobody traded."""
         now_ms = self.clock.now_ms()
@@ -607,7 +613,7 @@ class ExchangeDesk:
             if np.isnan(row).any():
                 continue
             table = (float(row[0]), float(row.max()), float(row.min()), float(row[-1]))
-            bars.append(Bar(opening, *table, coins, coins * float(row.mean()), opening + step_ms > now_ms))
+            bars.append(TradedBar(opening, *table, coins, coins * float(row.mean()), opening + step_ms > now_ms))
         return bars
 
     def _is_full(self, name: str) -> bool:

@@ -14,12 +14,10 @@ from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US, SeriesKey
 from cryptocast.data.sources.base import Access
 from cryptocast.data.sources.errors import RateLimited, UnknownCoin
-from cryptocast.data.sources.exchanges.base import Asking, Limits, MarketClient, MarketSource, Opening, Row
+from cryptocast.data.sources.exchanges.base import Asking, CallLimits, MarketClient, MarketSource, Opening, Row
 from cryptocast.data.sources.exchanges.markets import Listing
 from cryptocast.errors import ConfigError, CryptocastError, UpstreamError
 from cryptocast.net import CircuitOpen, Unreachable
-
-__all__ = ["CCXT", "CcxtClient", "CcxtSource"]
 
 CCXT: Final = "ccxt:"
 WORKER: Final = Path(__file__).with_name("worker.py")
@@ -31,7 +29,7 @@ BUSY: Final = {"RateLimitExceeded", "DDoSProtection"}
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class WorkerReply:
     """A line of the worker."""
 
     answer: Any = None
@@ -46,7 +44,7 @@ class CcxtSource(MarketSource):
         self.exchange = exchange
         self.name = f"{CCXT}{exchange}"  # type: ignore[misc]  # one class stands for many exchanges
         self.title = f"{exchange} (ccxt)"  # type: ignore[misc]
-        self.limits = Limits(page_bars=1000, calls=30)
+        self.limits = CallLimits(page_bars=1000, calls=30)
 
     def connect(self, access: Access) -> "CcxtClient":
         """See `CcxtClient`. Raises ConfigError where ccxt is not installed."""
@@ -121,7 +119,7 @@ class CcxtClient(MarketClient):
             raise self._refusal(reply, question.get("symbol", ""))
         return reply.answer
 
-    async def _line(self, question: dict[str, Any]) -> Reply:
+    async def _line(self, question: dict[str, Any]) -> WorkerReply:
         process = self._process
         if process is None or process.returncode is not None:
             process = self._process = await asyncio.create_subprocess_exec(
@@ -131,15 +129,15 @@ class CcxtClient(MarketClient):
         try:
             stdin.write(msgspec.json.encode(question) + b"\n")
             line = await asyncio.wait_for(stdout.readline(), self._deadline_s)
-            return msgspec.json.decode(line, type=Reply)
+            return msgspec.json.decode(line, type=WorkerReply)
         except TimeoutError:
             await self.aclose()
-            return Reply(error="RequestTimeout", message=f"no answer in {self._deadline_s:g} s")
+            return WorkerReply(error="RequestTimeout", message=f"no answer in {self._deadline_s:g} s")
         except (OSError, msgspec.DecodeError, ValueError) as error:
             await self.aclose()
-            return Reply(error="Ended", message=f"the process of ccxt ended ({error})")
+            return WorkerReply(error="Ended", message=f"the process of ccxt ended ({error})")
 
-    def _refusal(self, reply: Reply, symbol: str) -> CryptocastError:
+    def _refusal(self, reply: WorkerReply, symbol: str) -> CryptocastError:
         title = self._source.title
         if reply.error == "BadSymbol":
             return UnknownCoin(f"{title} has no candles of {symbol}.")

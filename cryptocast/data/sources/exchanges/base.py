@@ -1,6 +1,6 @@
 """What the exchanges share: calls for pages of bars, rows made into candles, and the client that goes between.
 
-A new exchange is one module with an `Exchange`: where its calls go and what is different about its answers. Everything
+A new exchange is one module with an `HttpExchange`: where its calls go and what is different about its answers. Everything
 here is about spot markets.
 """
 
@@ -25,19 +25,6 @@ from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.errors import CryptocastError, UpstreamError
 from cryptocast.net import ApiClient, Limiter, NetSettings, Priority, Try
 
-__all__ = [
-    "Asking",
-    "Call",
-    "Exchange",
-    "ExchangeClient",
-    "Limits",
-    "MarketClient",
-    "MarketSource",
-    "Opening",
-    "Row",
-    "candles",
-]
-
 T = TypeVar("T")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,7 +34,7 @@ LONGEST_WAIT_S: Final = 600.0
 BUSY: Final = {418, 429}  # 418: banned for a while after too many 429s (Binance)
 
 
-class Call(NamedTuple):
+class MarketCall(NamedTuple):
     """One GET below the address of the exchange."""
 
     path: str
@@ -85,7 +72,7 @@ DEFAULT: Final = Asking()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CallLimits:
     """What an exchange publishes, kept a little below. page_bars: of one answer. calls: for one address in window_s.
     keeps_bars: so many of the newest bars can be had at all, None: every bar since the market opened."""
 
@@ -98,12 +85,12 @@ class Limits:
 class MarketSource(Source):
     """Spot markets, by whatever way they are asked. A gap is a gap: bars end where trading paused.
 
-    opened: its first bars of any coin. limits: see `Limits`.
+    opened: its first bars of any coin. limits: see `CallLimits`.
     """
 
     ages_by_clock: ClassVar[bool] = True
     opened: ClassVar[datetime] = FIRST
-    limits: Limits
+    limits: CallLimits
 
     def explain_missing(self, config: Config, key: SeriesKey) -> str:  # noqa: ARG002 - for sources that need it
         """Where to get it."""
@@ -134,13 +121,13 @@ class MarketSource(Source):
         return tuple(sorted(pages, key=lambda page: page.end, reverse=True))
 
 
-class Exchange(MarketSource):
+class HttpExchange(MarketSource):
     """An exchange that is asked over HTTP. address: of its market data."""
 
     address: ClassVar[str]
 
     @abstractmethod
-    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
+    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> MarketCall:
         """The call for the bars that open from `first_s` to `last_s`, both included; at most a page of them."""
 
     @abstractmethod
@@ -149,7 +136,7 @@ class Exchange(MarketSource):
         ValueError where its shape is another."""
 
     @abstractmethod
-    def markets_call(self) -> Call:
+    def markets_call(self) -> MarketCall:
         """The call for the list of all markets."""
 
     @abstractmethod
@@ -265,7 +252,7 @@ class MarketClient(Upstream):
 class ExchangeClient(MarketClient):
     """One exchange over one pooled HTTP client."""
 
-    def __init__(self, exchange: Exchange, access: Access) -> None:
+    def __init__(self, exchange: HttpExchange, access: Access) -> None:
         super().__init__(exchange, access)
         settings = access.config.exchanges
         self._exchange = exchange
@@ -295,7 +282,7 @@ class ExchangeClient(MarketClient):
         """Close the connections."""
         await self._client.close()
 
-    async def _rows(self, call: Call, read: Callable[[Any], Iterable[T]], coin: str, asking: Asking) -> list[T]:
+    async def _rows(self, call: MarketCall, read: Callable[[Any], Iterable[T]], coin: str, asking: Asking) -> list[T]:
         answer = await self._client.get(call.path, call.params, priority=asking.priority)
         pause_s = answer.retry_after_s(datetime.now(UTC)) if answer.status in BUSY else None
         if asking.patient and pause_s is not None and pause_s <= LONGEST_WAIT_S:
@@ -330,7 +317,7 @@ class ExchangeClient(MarketClient):
         return UpstreamError(f"{title} answered with the error {code}. Try again later.")
 
 
-def address(exchange: Exchange, base_url: str) -> str:
+def address(exchange: HttpExchange, base_url: str) -> str:
     """Where its calls go: its own address, or the same path below its name at the base address that is set."""
     if not base_url:
         return exchange.address

@@ -8,29 +8,27 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from cryptocast.config import Granularity
-from cryptocast.data.sources.exchanges.base import Call, Exchange, Limits, Row
+from cryptocast.data.sources.exchanges.base import CallLimits, HttpExchange, MarketCall, Row
 from cryptocast.data.sources.exchanges.markets import Listing
-
-__all__ = ["BINANCE"]
 
 INTERVALS: Final[dict[Granularity, str]] = {"daily": "1d", "hourly": "1h"}
 INVALID_SYMBOL: Final = "-1121"
 TOO_MANY: Final = "-1003"
 
 
-class Binance(Exchange):
+class Binance(HttpExchange):
     """Its dollars are USDT and USDC; volumes in both sides."""
 
     name: ClassVar[str] = "binance"
     title: ClassVar[str] = "Binance"
     address: ClassVar[str] = "https://data-api.binance.vision/api/v3"
     opened: ClassVar[datetime] = datetime(2017, 7, 14, tzinfo=UTC)
-    limits = Limits(page_bars=1000, calls=1200)  # 6,000 of weight a minute, 2 a call
+    limits = CallLimits(page_bars=1000, calls=1200)  # 6,000 of weight a minute, 2 a call
 
-    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
+    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> MarketCall:
         """Both ends are times of opening, in milliseconds of UTC."""
         span = {"startTime": str(first_s * 1000), "endTime": str(last_s * 1000), "limit": str(self.limits.page_bars)}
-        return Call("/klines", {"symbol": symbol, "interval": INTERVALS[granularity], **span})
+        return MarketCall("/klines", {"symbol": symbol, "interval": INTERVALS[granularity], **span})
 
     def rows(self, answer: Any) -> Iterable[Row]:
         """Oldest first, in twelve columns, numbers as strings."""
@@ -38,9 +36,9 @@ class Binance(Exchange):
             prices = (float(first), float(high), float(low), float(last))
             yield Row(int(opened) // 1000, *prices, float(base), float(quote))
 
-    def markets_call(self) -> Call:
+    def markets_call(self) -> MarketCall:
         """Spot only: other permissions are for margin and leveraged tokens."""
-        return Call("/exchangeInfo", {"permissions": "SPOT"})
+        return MarketCall("/exchangeInfo", {"permissions": "SPOT"})
 
     def markets(self, answer: Any) -> Iterable[Listing]:
         """Symbols that went have no bars any more."""

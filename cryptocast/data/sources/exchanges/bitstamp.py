@@ -9,26 +9,24 @@ from typing import Any, ClassVar, Final
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.exchanges.base import Call, Exchange, Limits, Row
+from cryptocast.data.sources.exchanges.base import CallLimits, HttpExchange, MarketCall, Row
 from cryptocast.data.sources.exchanges.markets import Listing
 
-__all__ = ["BITSTAMP"]
 
-
-class Bitstamp(Exchange):
+class Bitstamp(HttpExchange):
     """Volumes in coins."""
 
     name: ClassVar[str] = "bitstamp"
     title: ClassVar[str] = "Bitstamp"
     address: ClassVar[str] = "https://www.bitstamp.net/api/v2"
     opened: ClassVar[datetime] = datetime(2011, 8, 18, tzinfo=UTC)
-    limits = Limits(page_bars=1000, calls=900)  # 10,000 in ten minutes
+    limits = CallLimits(page_bars=1000, calls=900)  # 10,000 in ten minutes
 
-    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
+    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> MarketCall:
         """With both ends the end counts; the open bar is left out by its own switch, and by the clock."""
         span = {"start": str(first_s), "end": str(last_s), "limit": str(self.limits.page_bars)}
         step = {"step": str(BAR_US[granularity] // 1_000_000), "exclude_current_candle": "true"}
-        return Call(f"/ohlc/{symbol}/", {**step, **span})
+        return MarketCall(f"/ohlc/{symbol}/", {**step, **span})
 
     def rows(self, answer: Any) -> Iterable[Row]:
         """All of it is strings."""
@@ -36,9 +34,9 @@ class Bitstamp(Exchange):
             numbers = (float(bar[name]) for name in ("open", "high", "low", "close", "volume"))
             yield Row(int(bar["timestamp"]), *numbers)
 
-    def markets_call(self) -> Call:
+    def markets_call(self) -> MarketCall:
         """Spot and perpetual."""
-        return Call("/markets/", {})
+        return MarketCall("/markets/", {})
 
     def markets(self, answer: Any) -> Iterable[Listing]:
         """Symbols are btcusd."""

@@ -9,28 +9,26 @@ from typing import Any, ClassVar, Final
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.exchanges.base import Call, Exchange, Limits, Row
+from cryptocast.data.sources.exchanges.base import CallLimits, HttpExchange, MarketCall, Row
 from cryptocast.data.sources.exchanges.markets import SPELLINGS, Listing
-
-__all__ = ["KRAKEN"]
 
 UNKNOWN: Final = ("EQuery:Unknown asset pair", "EQuery:Invalid asset pair")
 TOO_MANY: Final = ("EGeneral:Too many requests", "EAPI:Rate limit exceeded")
 
 
-class Kraken(Exchange):
+class Kraken(HttpExchange):
     """Volumes in coins, with their mean price. Errors come with status 200."""
 
     name: ClassVar[str] = "kraken"
     title: ClassVar[str] = "Kraken"
     address: ClassVar[str] = "https://api.kraken.com/0/public"
     opened: ClassVar[datetime] = datetime(2013, 9, 10, tzinfo=UTC)
-    limits = Limits(page_bars=720, calls=6, window_s=6.0, keeps_bars=720)  # about one a second
+    limits = CallLimits(page_bars=720, calls=6, window_s=6.0, keeps_bars=720)  # about one a second
 
-    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:  # noqa: ARG002 - no end
+    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> MarketCall:  # noqa: ARG002 - no end
         """`since` leaves out the bar that opens then."""
         minutes = BAR_US[granularity] // 60_000_000
-        return Call("/OHLC", {"pair": symbol, "interval": str(minutes), "since": str(first_s - 1)})
+        return MarketCall("/OHLC", {"pair": symbol, "interval": str(minutes), "since": str(first_s - 1)})
 
     def rows(self, answer: Any) -> Iterable[Row]:
         """Below a key that is another name of the pair. A bar without trades has no mean price."""
@@ -39,9 +37,9 @@ class Kraken(Exchange):
             price = float(mean) or float(last)
             yield Row(int(opened), float(first), float(high), float(low), float(last), float(base), price * float(base))
 
-    def markets_call(self) -> Call:
+    def markets_call(self) -> MarketCall:
         """Every pair."""
-        return Call("/AssetPairs", {})
+        return MarketCall("/AssetPairs", {})
 
     def markets(self, answer: Any) -> Iterable[Listing]:
         """XBT is what others call BTC."""

@@ -13,8 +13,6 @@ import msgspec
 
 from cryptocast.data.parquet import write_atomically
 
-__all__ = ["CoinTicker", "Listing", "MarketList", "Traded", "choose_market", "coin_of", "ticker_table", "tickers_of"]
-
 FRESH: Final = timedelta(days=1)
 # Where a coin has no market in dollars, one in a stablecoin of the dollar is the next best, and said.
 STABLE: Final[Mapping[str, tuple[str, ...]]] = {"usd": ("USDT", "USDC")}

@@ -9,10 +9,8 @@ from typing import Any, ClassVar, Final
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.exchanges.base import Call, Exchange, Limits, Row
+from cryptocast.data.sources.exchanges.base import CallLimits, HttpExchange, MarketCall, Row
 from cryptocast.data.sources.exchanges.markets import Listing
-
-__all__ = ["OKX"]
 
 # 1D opens at 16:00 UTC, which is midnight in Hong Kong.
 BARS: Final[dict[Granularity, str]] = {"daily": "1Dutc", "hourly": "1H"}
@@ -20,21 +18,21 @@ NO_INSTRUMENT: Final = "51001"
 TOO_MANY: Final = ("50011", "50061")
 
 
-class Okx(Exchange):
+class Okx(HttpExchange):
     """Volumes in both sides. Errors come with status 200."""
 
     name: ClassVar[str] = "okx"
     title: ClassVar[str] = "OKX"
     address: ClassVar[str] = "https://www.okx.com/api/v5"
     opened: ClassVar[datetime] = datetime(2018, 1, 1, tzinfo=UTC)
-    limits = Limits(page_bars=300, calls=16, window_s=2.0)  # 20 in 2 seconds
+    limits = CallLimits(page_bars=300, calls=16, window_s=2.0)  # 20 in 2 seconds
 
-    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> Call:
+    def call(self, symbol: str, granularity: Granularity, first_s: int, last_s: int) -> MarketCall:
         """`after` and `before` are times of opening and do not count themselves; `after` means older than."""
         step_ms = BAR_US[granularity] // 1000
         span = {"after": str(last_s * 1000 + step_ms), "before": str(first_s * 1000 - 1)}
         bar = {"instId": symbol, "bar": BARS[granularity], "limit": str(self.limits.page_bars)}
-        return Call("/market/history-candles", {**bar, **span})
+        return MarketCall("/market/history-candles", {**bar, **span})
 
     def rows(self, answer: Any) -> Iterable[Row]:
         """Newest first, strings; `confirm` is 0 while a bar is open."""
@@ -43,9 +41,9 @@ class Okx(Exchange):
                 prices = (float(first), float(high), float(low), float(last))
                 yield Row(int(opened) // 1000, *prices, float(base), float(quote))
 
-    def markets_call(self) -> Call:
+    def markets_call(self) -> MarketCall:
         """Spot only."""
-        return Call("/public/instruments", {"instType": "SPOT"})
+        return MarketCall("/public/instruments", {"instType": "SPOT"})
 
     def markets(self, answer: Any) -> Iterable[Listing]:
         """Symbols are BTC-USDT."""

@@ -17,8 +17,6 @@ from typing import Final, Protocol
 
 from cryptocast.errors import DataError
 
-__all__ = ["ByteStream", "PriceFile", "price_files", "printable"]
-
 TABLES: Final = (".csv", ".tsv", ".txt", ".json", ".feather", ".parquet", ".pq")
 ARCHIVES: Final = (".zip", ".gz")
 FOREIGN: Final = (".7z", ".bz2", ".rar", ".tar", ".tgz", ".xz")  # refused inside a zip, as are ours

@@ -5,8 +5,6 @@ from typing import Final, Literal, TypeAlias
 
 import polars as pl
 
-__all__ = ["DateOrder", "DecimalSign", "date_order", "decimal_sign", "micros", "numbers"]
-
 DecimalSign: TypeAlias = Literal[".", ","]
 DateOrder: TypeAlias = Literal["dmy", "mdy"]
 

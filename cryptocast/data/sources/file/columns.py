@@ -26,8 +26,6 @@ from cryptocast.data.sources.file.symbols import (
 )
 from cryptocast.errors import DataError, UsageError
 
-__all__ = ["FileOptions", "Notes", "TypedColumns"]
-
 EARLIEST, LATEST = (round(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1e6) for year in (2009, 2100))
 RANGE: Final = ("open", "high", "low")
 SWAPPABLE: Final = ("volume", "quote_volume", "close")

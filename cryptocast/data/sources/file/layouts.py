@@ -8,8 +8,6 @@ from typing import Final, Literal, TypeAlias
 from cryptocast.data.coins import shown
 from cryptocast.errors import DataError
 
-__all__ = ["LAYOUTS", "NAMES", "FileShape", "Layout", "Stamp", "VolumeUnit", "plain", "recognise"]
-
 Stamp: TypeAlias = Literal["open", "close"]
 VolumeUnit: TypeAlias = Literal["coin", "quote"]
 Head: TypeAlias = Sequence[Sequence[str]]

@@ -16,8 +16,6 @@ from cryptocast.data.sources.file.archive import ByteStream, PriceFile
 from cryptocast.data.sources.file.layouts import FileShape, recognise
 from cryptocast.errors import DataError
 
-__all__ = ["ROW", "Table", "open_table"]
-
 ROW: Final = "row"
 PIECE: Final = 4 << 20  # bytes of text at a time
 HEAD: Final = 40  # lines that are looked at to recognise a layout

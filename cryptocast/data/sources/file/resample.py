@@ -5,8 +5,6 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-__all__ = ["LENGTHS", "MINUTE", "bar_length", "in_words", "resample"]
-
 MINUTE: Final = 60_000_000  # microseconds
 LENGTHS: Final = tuple(MINUTE * minutes for minutes in (1, 3, 5, 15, 30, 60, 120, 180, 240, 360, 480, 720, 1440))
 GAP, SPARSE_GAP = 30 * MINUTE, 360 * MINUTE  # how long nothing must come until bars count as missing

@@ -11,8 +11,6 @@ from cryptocast.data.coins import shown
 from cryptocast.data.sources.exchanges.markets import STABLE, coin_of, ticker_table, tickers_of
 from cryptocast.errors import DataError
 
-__all__ = ["NUMBERS", "OTHER_COIN", "OTHER_CURRENCY", "QUOTES", "RankedSymbol", "Symbol", "Target", "symbol_in"]
-
 QUOTES: Final = (
     *("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "KRW", "TRY", "BRL", "AUD", "CAD", "CHF"),
     *("BTC", "XBT", "ETH", "BNB"),

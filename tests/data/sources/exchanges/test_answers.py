@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cryptocast.data.sources.exchanges.base import Exchange, Row
+from cryptocast.data.sources.exchanges.base import HttpExchange, Row
 from cryptocast.data.sources.exchanges.binance import BINANCE
 from cryptocast.data.sources.exchanges.bitstamp import BITSTAMP
 from cryptocast.data.sources.exchanges.bybit import BYBIT
@@ -20,7 +20,7 @@ DAY = 86_400
 BAR = Row(AT, 100.0, 120.0, 90.0, 110.0, 5.0)
 PAID = BAR._replace(quote_volume=530.0)
 
-ANSWERS: list[tuple[Exchange, Any, list[Row]]] = [
+ANSWERS: list[tuple[HttpExchange, Any, list[Row]]] = [
     (
         BITSTAMP,
         {
@@ -71,7 +71,7 @@ ANSWERS: list[tuple[Exchange, Any, list[Row]]] = [
         [PAID],
     ),
 ]
-MARKETS: list[tuple[Exchange, Any, list[Listing]]] = [
+MARKETS: list[tuple[HttpExchange, Any, list[Listing]]] = [
     (
         BITSTAMP,
         [
@@ -117,14 +117,14 @@ MARKETS: list[tuple[Exchange, Any, list[Listing]]] = [
 
 @pytest.mark.parametrize(("exchange", "answer", "rows"), ANSWERS, ids=lambda value: getattr(value, "name", ""))
 def test_rows_are_read_as_documented_and_a_bar_that_says_it_is_open_is_left_out(
-    exchange: Exchange, answer: Any, rows: list[Row]
+    exchange: HttpExchange, answer: Any, rows: list[Row]
 ) -> None:
     assert list(exchange.rows(answer)) == rows
     assert exchange.complaint(200, answer) is None
 
 
 @pytest.mark.parametrize(("exchange", "answer", "listings"), MARKETS, ids=lambda value: getattr(value, "name", ""))
-def test_lists_of_markets_are_read_as_documented(exchange: Exchange, answer: Any, listings: list[Listing]) -> None:
+def test_lists_of_markets_are_read_as_documented(exchange: HttpExchange, answer: Any, listings: list[Listing]) -> None:
     assert list(exchange.markets(answer)) == listings
     assert exchange.complaint(200, answer) is None
 
@@ -141,7 +141,7 @@ def test_lists_of_markets_are_read_as_documented(exchange: Exchange, answer: Any
     ],
 )
 def test_a_market_that_does_not_exist_is_told_from_other_errors(
-    exchange: Exchange, status: int, answer: Any, code: str
+    exchange: HttpExchange, status: int, answer: Any, code: str
 ) -> None:
     assert exchange.complaint(status, answer) == code
     assert exchange.is_unknown_market(code)
@@ -157,7 +157,7 @@ def test_a_market_that_does_not_exist_is_told_from_other_errors(
         (BYBIT, {"retCode": 10006, "retMsg": "Too many visits!"}),
     ],
 )
-def test_too_many_calls_are_told_from_other_errors(exchange: Exchange, answer: Any) -> None:
+def test_too_many_calls_are_told_from_other_errors(exchange: HttpExchange, answer: Any) -> None:
     code = exchange.complaint(200, answer)
     assert code is not None
     assert exchange.is_busy(code)
@@ -199,5 +199,7 @@ def test_too_many_calls_are_told_from_other_errors(exchange: Exchange, answer: A
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_two_daily_bars_are_asked_for_in_each_dialect(exchange: Exchange, path: str, params: dict[str, str]) -> None:
+def test_two_daily_bars_are_asked_for_in_each_dialect(
+    exchange: HttpExchange, path: str, params: dict[str, str]
+) -> None:
     assert exchange.call("X", "daily", AT, AT + DAY) == (path, params)

@@ -12,7 +12,7 @@ import pytest
 
 from cryptocast.config import Granularity
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.exchanges.base import Exchange, address
+from cryptocast.data.sources.exchanges.base import HttpExchange, address
 from cryptocast.data.sources.table import SOURCES
 from cryptocast.rehearsal import FakeUpstream
 
@@ -56,7 +56,7 @@ def test_ccxt_reads_the_same_bars(
     name: str, granularity: Granularity, theirs: dict[str, dict[Granularity, list[list[float]]]]
 ) -> None:
     exchange = SOURCES[name]
-    assert isinstance(exchange, Exchange)
+    assert isinstance(exchange, HttpExchange)
     bar_s = BAR_US[granularity] // 1_000_000
     now_s = int(NOW.timestamp())
     last = now_s // bar_s * bar_s - bar_s

@@ -13,7 +13,7 @@ from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import BAR_US, SeriesKey
 from cryptocast.data.sources.base import Access
 from cryptocast.data.sources.errors import RateLimited, UnknownCoin
-from cryptocast.data.sources.exchanges.base import Exchange, ExchangeClient
+from cryptocast.data.sources.exchanges.base import ExchangeClient, HttpExchange
 from cryptocast.data.sources.table import SOURCES
 from cryptocast.data.sources.upstream import Page
 from cryptocast.errors import UpstreamError
@@ -21,7 +21,7 @@ from cryptocast.market import Market
 from cryptocast.rehearsal import FAULTS, FakeUpstream, Rule
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
-EXCHANGES = [source for source in SOURCES.values() if isinstance(source, Exchange)]
+EXCHANGES = [source for source in SOURCES.values() if isinstance(source, HttpExchange)]
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def calm(fake: FakeUpstream) -> None:
 
 
 @pytest.fixture(params=EXCHANGES, ids=lambda exchange: exchange.name)
-def exchange(request: pytest.FixtureRequest) -> Exchange:
-    found: Exchange = request.param
+def exchange(request: pytest.FixtureRequest) -> HttpExchange:
+    found: HttpExchange = request.param
     return found
 
 
-def connected(exchange: Exchange, fake: FakeUpstream, folder: Path, **settings: object) -> ExchangeClient:
+def connected(exchange: HttpExchange, fake: FakeUpstream, folder: Path, **settings: object) -> ExchangeClient:
     options = {"deadline_s": 5.0, "max_retries": 0, **settings}
     config = Config(
         store=StoreConfig(path=folder),
@@ -51,17 +51,17 @@ def connected(exchange: Exchange, fake: FakeUpstream, folder: Path, **settings: 
     return exchange.connect(Access(config, lambda: NOW))
 
 
-def key(exchange: Exchange, coin: str = "bitcoin", granularity: Granularity = "daily") -> SeriesKey:
+def key(exchange: HttpExchange, coin: str = "bitcoin", granularity: Granularity = "daily") -> SeriesKey:
     return SeriesKey(Market(exchange.name, "usd", granularity), coin)
 
 
-def last_days(exchange: Exchange, days: int, granularity: Granularity = "daily") -> tuple[Page, ...]:
+def last_days(exchange: HttpExchange, days: int, granularity: Granularity = "daily") -> tuple[Page, ...]:
     return exchange.pages(key(exchange, granularity=granularity), [(NOW - timedelta(days=days), NOW)], NOW)
 
 
 @pytest.mark.parametrize("granularity", ["daily", "hourly"])
 def test_bars_are_whole_closed_and_say_what_the_market_paid(
-    exchange: Exchange, granularity: Granularity, fake: FakeUpstream, tmp_path: Path
+    exchange: HttpExchange, granularity: Granularity, fake: FakeUpstream, tmp_path: Path
 ) -> None:
     with connected(exchange, fake, tmp_path) as client:
         parts = [client.run(client.page(page, NOW)) for page in last_days(exchange, 20, granularity)]
@@ -79,7 +79,7 @@ def test_bars_are_whole_closed_and_say_what_the_market_paid(
     assert parts[0].market in ("BTC/USD", "BTC/USDT")
 
 
-def test_pages_join_without_a_seam(exchange: Exchange, fake: FakeUpstream, tmp_path: Path) -> None:
+def test_pages_join_without_a_seam(exchange: HttpExchange, fake: FakeUpstream, tmp_path: Path) -> None:
     days = min(exchange.limits.page_bars, 700) + 300 if exchange.limits.keeps_bars is None else 700
     pages = last_days(exchange, days)
     with connected(exchange, fake, tmp_path) as client:
@@ -90,7 +90,9 @@ def test_pages_join_without_a_seam(exchange: Exchange, fake: FakeUpstream, tmp_p
     assert len(whole) == days
 
 
-def test_the_list_of_markets_is_asked_for_once_a_day(exchange: Exchange, fake: FakeUpstream, tmp_path: Path) -> None:
+def test_the_list_of_markets_is_asked_for_once_a_day(
+    exchange: HttpExchange, fake: FakeUpstream, tmp_path: Path
+) -> None:
     (page, *_) = last_days(exchange, 5)
     for _ in range(2):
         with connected(exchange, fake, tmp_path) as client:
@@ -98,7 +100,7 @@ def test_the_list_of_markets_is_asked_for_once_a_day(exchange: Exchange, fake: F
     assert (fake.calls.count("exchange_markets"), fake.calls.count("exchange_bars")) == (1, 2)
 
 
-def test_an_old_list_of_markets_is_better_than_none(exchange: Exchange, fake: FakeUpstream, tmp_path: Path) -> None:
+def test_an_old_list_of_markets_is_better_than_none(exchange: HttpExchange, fake: FakeUpstream, tmp_path: Path) -> None:
     later = NOW + timedelta(days=3)
     (page, *_) = last_days(exchange, 5)
     with connected(exchange, fake, tmp_path) as client:
@@ -108,7 +110,7 @@ def test_an_old_list_of_markets_is_better_than_none(exchange: Exchange, fake: Fa
 
 
 def test_a_coin_without_a_market_is_named_and_one_without_this_currency_too(
-    exchange: Exchange, fake: FakeUpstream, tmp_path: Path
+    exchange: HttpExchange, fake: FakeUpstream, tmp_path: Path
 ) -> None:
     (page, *_) = last_days(exchange, 5)
     with connected(exchange, fake, tmp_path) as client:
@@ -123,7 +125,7 @@ def test_a_coin_without_a_market_is_named_and_one_without_this_currency_too(
 
 def test_the_market_of_stored_bars_stays_whatever_else_is_listed(fake: FakeUpstream, tmp_path: Path) -> None:
     exchange = SOURCES["coinbase"]
-    assert isinstance(exchange, Exchange)
+    assert isinstance(exchange, HttpExchange)
     (page, *_) = last_days(exchange, 5)
     with connected(exchange, fake, tmp_path) as client:
         fresh = client.run(client.page(page, NOW))
@@ -136,7 +138,7 @@ def test_the_market_of_stored_bars_stays_whatever_else_is_listed(fake: FakeUpstr
 
 
 def test_too_many_calls_are_a_rate_limit_in_every_dialect(
-    exchange: Exchange, fake: FakeUpstream, tmp_path: Path
+    exchange: HttpExchange, fake: FakeUpstream, tmp_path: Path
 ) -> None:
     (page, *_) = last_days(exchange, 5)
     with connected(exchange, fake, tmp_path) as client:
@@ -148,7 +150,7 @@ def test_too_many_calls_are_a_rate_limit_in_every_dialect(
 
 @pytest.mark.parametrize("status", [403, 451])
 def test_a_country_that_is_not_served_is_said(
-    exchange: Exchange, status: int, fake: FakeUpstream, tmp_path: Path
+    exchange: HttpExchange, status: int, fake: FakeUpstream, tmp_path: Path
 ) -> None:
     fake.script([Rule(fault="error", status=status, shape="html")])
     (page, *_) = last_days(exchange, 5)
@@ -171,7 +173,7 @@ QUICK = [fault for fault in FAULTS if fault not in ("huge", "drop_ids")]
 
 @pytest.mark.parametrize("fault", QUICK)
 def test_a_fault_ends_in_the_right_candles_or_in_a_clear_error(
-    exchange: Exchange, fault: str, fake: FakeUpstream, tmp_path: Path
+    exchange: HttpExchange, fault: str, fake: FakeUpstream, tmp_path: Path
 ) -> None:
     (page, *_) = last_days(exchange, 5)
     with connected(exchange, fake, tmp_path) as client:
@@ -187,7 +189,7 @@ def test_a_fault_ends_in_the_right_candles_or_in_a_clear_error(
 
 def test_pages_of_many_coins_go_out_side_by_side(fake: FakeUpstream, tmp_path: Path) -> None:
     exchange = SOURCES["binance"]
-    assert isinstance(exchange, Exchange)
+    assert isinstance(exchange, HttpExchange)
     (page, *_) = last_days(exchange, 5)
     coins = ("bitcoin", "ethereum", "litecoin", "solana")
     with connected(exchange, fake, tmp_path) as client:
