@@ -131,7 +131,8 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[store]\npath = 3\n", "[store] path must be the path of a folder, found 3."),
         (
             "[data]\nsource = 'nowhere'\n",
-            "[data] source must be one of auto, binance, bitstamp, bybit, coinbase, coingecko, file, kraken, okx, sample, simulated, found 'nowhere'.",
+            "[data] source must be one of auto, binance, bitstamp, bybit, coinbase, coingecko, file, kraken, okx,"
+            " sample, simulated, found 'nowhere'.",
         ),
         (
             "[forecast]\nintervals = [50]\n",

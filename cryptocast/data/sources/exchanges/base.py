@@ -1,7 +1,7 @@
 """What the exchanges share: calls for pages of bars, rows made into candles, and the client that goes between.
 
-A new exchange is one module with an `HttpExchange`: where its calls go and what is different about its answers. Everything
-here is about spot markets.
+A new exchange is one module with an `HttpExchange`: where its calls go and what is different about its answers. All of
+it is about spot markets.
 """
 
 import math
