@@ -82,16 +82,19 @@ class DataConfig(Section, frozen=True, kw_only=True):
     source: SourceChoice = "auto"
     vs: QuoteCurrency = "usd"
     granularity: Granularity = "daily"
-    days: Annotated[int, Meta(ge=1, le=20_000)] = 365
+    since: date = date(2009, 1, 1)
     stale_after_bars: Positive = 2
 
     comments: ClassVar[Comments] = {
         "coins": "CoinGecko ids; used when a command names no coins",
-        "source": "coingecko, file, sample, simulated or auto (your files, then CoinGecko, then the sample)",
+        "source": (
+            "auto (your files, then CoinGecko, then the sample), coingecko, bitstamp, coinbase, binance, kraken, okx,\n"
+            "bybit, ccxt:NAME, file, sample or simulated"
+        ),
         "vs": "quote currency",
         "granularity": "daily or hourly bars",
-        "days": "days of history to fetch; the free plans give at most 365",
-        "stale_after_bars": "CoinGecko candles that are more than this many bars late are marked stale",
+        "since": "how far back to fetch; 2009-01-01: all there is (365 days on CoinGecko's free plans)",
+        "stale_after_bars": "fetched candles that are more than this many bars late are marked stale",
     }
 
 
@@ -580,6 +583,12 @@ KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+# Settings of earlier releases, and what to write instead.
+REPLACED: Final[Mapping[tuple[str, str], str]] = {
+    ("data", "days"): "Write since = 2024-01-01, the day from which to fetch; without it all there is.",
+}
+
+
 def _check_names(values: dict[str, Any], origin: str) -> None:
     for name, content in values.items():
         if name not in KNOWN:
@@ -588,6 +597,8 @@ def _check_names(values: dict[str, Any], origin: str) -> None:
             raise ConfigError(f"{origin}: {name} must be a section, [{name}], not a value.")
         for key in content:
             if key not in KNOWN[name]:
+                if (name, key) in REPLACED:
+                    raise ConfigError(f"{origin}: [{name}] {key} is no more. {REPLACED[name, key]}")
                 elsewhere = [f"[{section}]" for section, keys in KNOWN.items() if key in keys]
                 hint = f"It belongs to {' or '.join(elsewhere)}." if elsewhere else _nearest(key, KNOWN[name], "{}")
                 raise ConfigError(f"{origin} has an unknown key {key!r} in [{name}]. {hint}")

@@ -1,6 +1,6 @@
 """Times as whole microseconds since 1970-01-01 UTC, and as datetimes: the only conversions between the two."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -11,6 +11,11 @@ DAY_US: Final = 24 * HOUR_US
 def as_datetime(microseconds: int) -> datetime:
     """In UTC, to the microsecond."""
     return EPOCH + timedelta(microseconds=int(microseconds))
+
+
+def as_moment(day: date) -> datetime:
+    """The beginning of a day of UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def as_microseconds(at: datetime) -> int:

@@ -55,11 +55,11 @@ def test_without_a_file_the_defaults_hold_and_the_store_is_in_the_folder(tmp_pat
 
 
 def test_the_file_of_the_folder_is_read_unless_another_is_named(tmp_path: Path) -> None:
-    written(tmp_path, "[data]\ndays = 90\n")
+    written(tmp_path, "[data]\nstale_after_bars = 90\n")
     (tmp_path / "other").mkdir()
-    other = written(tmp_path / "other", "[data]\ndays = 30\n")
-    assert load_config(None, environ={}, folder=tmp_path).data.days == 90
-    assert load_config(other, environ={}, folder=tmp_path).data.days == 30
+    other = written(tmp_path / "other", "[data]\nstale_after_bars = 30\n")
+    assert load_config(None, environ={}, folder=tmp_path).data.stale_after_bars == 90
+    assert load_config(other, environ={}, folder=tmp_path).data.stale_after_bars == 30
 
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_default_intervals_are_those_that_the_levels_can_give() -> None:
 
 def test_nothing_can_be_changed_after_loading() -> None:
     with pytest.raises(AttributeError):
-        Config().data.days = 3  # type: ignore[misc]
+        Config().data.stale_after_bars = 3  # type: ignore[misc]
 
 
 # What a file may say.
@@ -109,7 +109,7 @@ def test_absolute_and_home_paths_stay_what_they_are(tmp_path: Path, monkeypatch:
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
-    assert load("\ufeff[data]\ndays = 3\n", tmp_path).data.days == 3
+    assert load("\ufeff[data]\nstale_after_bars = 3\n", tmp_path).data.stale_after_bars == 3
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_a_proxy_that_is_no_address_is_refused_by_name(proxy: str, tmp_path: Pat
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
-    config = load("[data]\ndays = 90\nvs = 'eur'\n", tmp_path, CRYPTOCAST_DATA__DAYS="30")
-    assert (config.data.days, config.data.vs) == (30, "eur")
+    config = load("[data]\nstale_after_bars = 90\nvs = 'eur'\n", tmp_path, CRYPTOCAST_DATA__STALE_AFTER_BARS="30")
+    assert (config.data.stale_after_bars, config.data.vs) == (30, "eur")
 
 
 def test_the_store_can_be_moved_by_the_environment(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import MOST_DAYS, Bars, Coins, Engines, KnownBars, command, examples, group
+from cryptocast.cli.options import Bars, Coins, Engines, KnownBars, command, examples, group
 from cryptocast.cli.session import Session, failed
+from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
 
 PANEL: Final = "Data"
@@ -59,10 +60,10 @@ def add_to(app: typer.Typer) -> None:
         "fetch",
         rich_help_panel=PANEL,
         epilog=examples(
-            "cryptocast fetch bitcoin ethereum --days 365",
+            "cryptocast fetch bitcoin ethereum --since 2020-01-01",
             "cryptocast fetch bitcoin --file prices.csv --stamp open",
             "cryptocast fetch bitcoin --file 2024.zip --file 2025.zip",
-            "cryptocast fetch bitcoin --source coingecko --granularity hourly",
+            "cryptocast fetch bitcoin --source bitstamp --granularity hourly",
         ),
     )(fetch)
     group(data, rich_help_panel=PANEL)(data_group)
@@ -87,12 +88,11 @@ def fetch(
     bars: Bars,
     coins: Coins = None,
     *,
-    days: Annotated[
-        int | None,
-        typer.Option(
-            "--days", min=1, max=MOST_DAYS, metavar="N", help="How far back. Default: 365, the limit of free plans."
-        ),
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DATE", help="How far back, e.g. 2015-01-01. Default: all there is."),
     ] = None,
+    days: Annotated[int | None, typer.Option("--days", hidden=True)] = None,
     import_: Import,
     refresh: Annotated[
         bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already holds.")
@@ -113,6 +113,8 @@ def fetch(
     from cryptocast.workflows.market_data.fetch import FetchOrder, FileOptions
     from cryptocast.workflows.market_data.fetch import fetch as fetch_candles
 
+    if days is not None:
+        raise UsageError("--days is no more: name the first day instead, e.g. --since 2025-01-01.")
     options = FileOptions(
         stamp=import_.stamp,
         volume_unit=import_.volume_unit,
@@ -121,7 +123,7 @@ def fetch(
         timezone=import_.timezone,
     )
     files = tuple(import_.file or ())
-    order = FetchOrder(bars.selection(coins), days, files, options, import_.replace, refresh, hours)
+    order = FetchOrder(bars.selection(coins), moment("--since", since), files, options, import_.replace, refresh, hours)
     report = fetch_candles(session.context(), order)
     problems = [f"{coin.coin}: {coin.error.message}" for coin in report.coins if coin.error is not None]
     failure = failed(problems[0] if report.exit_code else None, report.exit_code, len(problems))

@@ -23,7 +23,6 @@ PANEL: Final = "Which bars"
 WHERE: Final = "Where the work runs"
 # Of whole numbers, as the settings have them: what is larger is a slip, and would overflow somewhere.
 MOST_BARS: Final = 100_000
-MOST_DAYS: Final = 20_000
 MOST_JOBS: Final = 10_000
 MOST_NUMBER: Final = 999_999_999  # of a version
 MOST_TRIALS: Final = 10_000

@@ -93,7 +93,12 @@ def _values(series: pl.Series) -> bytes:
 
 
 def provenance_of(
-    frame: pl.DataFrame, key: SeriesKey, *, fetched_at: datetime, notes: Sequence[str] = ()
+    frame: pl.DataFrame,
+    key: SeriesKey,
+    *,
+    fetched_at: datetime,
+    notes: Sequence[str] = (),
+    market: str | None = None,
 ) -> Provenance:
     """The provenance of a checked, sorted frame."""
     return Provenance(
@@ -104,6 +109,7 @@ def provenance_of(
         first=frame["close_time"][0].astimezone(UTC),
         last=frame["close_time"][-1].astimezone(UTC),
         notes=tuple(notes),
+        market=market,
     )
 
 
@@ -124,4 +130,4 @@ def cut(candles: Candles, now: datetime) -> Candles:
             f"{old.key.coin} has no {old.key.granularity} candle of {old.key.source} closed by {now:%Y-%m-%dT%H:%MZ};"
             f" the first closes at {old.first:%Y-%m-%dT%H:%MZ}. Choose a later --now."
         )
-    return Candles(frame=frame, provenance=provenance_of(frame, old.key, fetched_at=old.fetched_at, notes=old.notes))
+    return Candles(frame, provenance_of(frame, old.key, fetched_at=old.fetched_at, notes=old.notes, market=old.market))

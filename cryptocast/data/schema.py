@@ -49,6 +49,7 @@ class Provenance:
     first: datetime  # close time of the first bar
     last: datetime  # close time of the last bar
     notes: tuple[str, ...] = ()  # conversions and repairs, in words
+    market: str | None = None  # where it was traded, e.g. BTC/USDT; None for sources without markets
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -59,6 +59,7 @@ class SeriesMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     first: datetime
     last: datetime
     notes: tuple[str, ...] = ()
+    market: str | msgspec.UnsetType = msgspec.UNSET  # earlier releases know no source that has markets
     known_hash: str = ""  # over the column known_from; layout 1 has none
     covered: tuple[Span, ...] = ()  # what the source was asked for after it had settled: nothing is missing there
 
@@ -175,6 +176,7 @@ class CandleStore:
         replace: bool = False,
         covered: Span | None = None,
         derived: bool = False,
+        market: str | None = None,
     ) -> WriteResult:
         """Merge closed bars into the series; with `replace` the series becomes the frame.
 
@@ -183,8 +185,9 @@ class CandleStore:
         the range of a bar whose range is known, widened to the new close, null leaves a volume or a market cap, and a
         number that differs by less than a billionth leaves the number.
         Notes are kept once each; a replacement starts them anew. `covered`: the source has answered for this span.
-        `derived`: the bars come from others in the store, and the time of the last fetch stays. DataError if the frame
-        is no series of this key, the file there is damaged, or the disk refuses.
+        `derived`: the bars come from others in the store, and the time of the last fetch stays. `market`: where they
+        were traded; that of the first bars stays. DataError if the frame is no series of this key, the file there is
+        damaged, or the disk refuses.
         """
         check_key(key)
         check_candles(frame, key)
@@ -200,6 +203,7 @@ class CandleStore:
                 key,
                 fetched_at=old.provenance.fetched_at if old is not None and derived else fetched_at,
                 notes=tuple(dict.fromkeys([*earlier, *notes])),
+                market=market if old is None or replace else old.provenance.market or market,
             )
             if len(change.revisions):
                 self._append_revisions(key, change.revisions, fetched_at)
@@ -354,6 +358,7 @@ def _encode(series: SeriesFile) -> bytes:
         layout=LAYOUT,
         **{name: getattr(provenance.key, name) for name in KEY},
         **{name: getattr(provenance, name) for name in FACTS},
+        market=provenance.market or msgspec.UNSET,
         known_hash=content_hash(series.rows.select(KNOWN_FROM)),
         covered=series.covered,
     )

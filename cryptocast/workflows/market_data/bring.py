@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TypeAlias
 
 import msgspec
@@ -43,8 +44,8 @@ def bring(
             priority=priority,
             tries=1 if is_strangers else 2,
         ) as sources:
-            days = None if most is None else min(config.data.days, most)
-            for coin, outcome in sources.find_all(coins, days=days, older=False):
+            since = None if most is None else context.wall_clock() - timedelta(days=most)
+            for coin, outcome in sources.find_all(coins, since=since, older=False):
                 fetched[coin] = None if isinstance(outcome, CoinCandles) else outcome
                 is_changed |= isinstance(outcome, CoinCandles) and outcome.change is not None
     except CryptocastError as error:

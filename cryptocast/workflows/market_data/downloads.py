@@ -100,7 +100,9 @@ class Downloads:
                 if span is not None:
                     self.store.cover(page.key, span)
                 return None
-            return self.store.write(page.key, outcome.frame, fetched_at=self.now(), notes=outcome.notes, covered=span)
+            return self.store.write(
+                page.key, outcome.frame, fetched_at=self.now(), notes=outcome.notes, covered=span, market=outcome.market
+            )
         except CryptocastError as error:  # a damaged file, a full disk: of this coin, as far as anybody knows
             return error
 

@@ -25,6 +25,7 @@ from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.hourly_backfill import Backfill, backfill
 from cryptocast.workflows.market_data.resolve import Outcome, Sources, open_store
 
+HOURS_BACK: Final = timedelta(days=365)  # the hours that give days their highs and lows, unless asked for more
 TRIES: Final = 2  # the first coin may be the one that fails by itself
 
 
@@ -39,7 +40,7 @@ class FetchOrder:
     """
 
     selection: Selection = Selection()
-    days: int | None = None
+    since: datetime | None = None
     files: Sequence[Path] = ()
     file_options: FileOptions = FileOptions()
     replace: bool = False
@@ -154,13 +155,13 @@ def fetch(context: Context, order: FetchOrder, *, upstream: Callable[[], Upstrea
         outcomes: dict[str, Outcome] = {}
         with steps(context.progress, "fetch", len(request.coins)) as step:
             arriving = sources.find_all(
-                request.coins, days=order.days, refresh=order.refresh, whole=True, older=source == "auto"
+                request.coins, since=order.since, refresh=order.refresh, whole=True, older=source == "auto"
             )
             for coin, outcome in arriving:
                 outcomes[coin] = outcome
                 step(coin)
         wants_hours = config.coingecko.hours if order.hours is None else order.hours
-        filled = _hours(context, sources, outcomes, order.days) if wants_hours else Backfill()
+        filled = _hours(context, sources, outcomes, order.since) if wants_hours else Backfill()
         rows = tuple(_fetched(config, sources, coin, outcomes[coin], filled) for coin in request.coins)
         return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, filled, sources.opened))
 
@@ -222,14 +223,14 @@ def _kept(
     return stored, change
 
 
-def _hours(context: Context, sources: Sources, outcomes: Mapping[str, Outcome], days: int | None) -> Backfill:
+def _hours(context: Context, sources: Sources, outcomes: Mapping[str, Outcome], since: datetime | None) -> Backfill:
     """Of the days that came as closes only, unless their source does not answer any more."""
     keys = [one.candles.provenance.key for one in outcomes.values() if not isinstance(one, CryptocastError)]
     daily = [key for key in keys if SOURCES[key.source].days_from_hours and key.granularity == "daily"]
     if not daily or sources.reach.down is not None:
         return Backfill()
     config, now = context.config, context.wall_clock()
-    oldest = max(now - timedelta(days=days or config.data.days), SOURCES[daily[0].source].oldest(config, now))
+    oldest = max(since or now - HOURS_BACK, SOURCES[daily[0].source].oldest(config, now))
     return backfill(
         sources.upstream(),
         sources.store,

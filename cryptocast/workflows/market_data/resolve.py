@@ -5,7 +5,7 @@ CoinGecko candles, marked stale; else the sample, with a notice. Sources are nev
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Self, TypeAlias
 
@@ -20,7 +20,7 @@ from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
-from cryptocast.times import EPOCH
+from cryptocast.times import EPOCH, as_moment
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
@@ -147,21 +147,21 @@ class Sources:
         self,
         coins: Iterable[str],
         *,
-        days: int | None = None,
+        since: datetime | None = None,
         refresh: bool = False,
         whole: bool = False,
         older: bool = True,
     ) -> Iterator[tuple[str, Outcome]]:
         """Each coin once, as its bars come, or why they do not: first those that are here, then the downloads.
 
-        `whole`: fetch too if the history is shorter than `days` (default: the setting). `refresh` fetches even what is
-        fresh; without `older`, candles that could not be brought up to date are not good enough.
+        `whole`: fetch too if the history begins later than `since` (default: the setting). `refresh` fetches even what
+        is fresh; without `older`, candles that could not be brought up to date are not good enough.
         """
         orders: dict[SeriesKey, _Order] = {}
         for coin in coins:
             check_coin(coin)
             try:
-                here = self._here(coin) or self._order(coin, days, refresh=refresh, whole=whole)
+                here = self._here(coin) or self._order(coin, since, refresh=refresh, whole=whole)
             except (DataError, UpstreamError) as error:
                 yield coin, error
                 continue
@@ -202,7 +202,7 @@ class Sources:
             " the time of the bars instead."
         )
 
-    def _order(self, coin: str, days: int | None, *, refresh: bool, whole: bool) -> _Order:
+    def _order(self, coin: str, since: datetime | None, *, refresh: bool, whole: bool) -> _Order:
         source = self.fetched
         key = self._key(source, coin)
         source.coin_name(key)  # what is not traded there is refused before anybody is asked
@@ -212,12 +212,13 @@ class Sources:
             None if stored is None else stored.provenance,
             () if stored is None else stored.covered,
             wall,
-            start=max(wall - timedelta(days=days or self.config.data.days), source.oldest(self.config, wall)),
+            start=max(since or as_moment(self.config.data.since), source.oldest(self.config, wall)),
             fresh=stored is not None and is_fresh(stored.provenance, wall, self._now),
             whole=whole,
             refresh=refresh,
         )
-        pages = source.pages(key, spans, wall)
+        market = None if stored is None else stored.provenance.market
+        pages = tuple(replace(page, market=market) for page in source.pages(key, spans, wall))
         return _Order(key, None if stored is None else stored.candles, wall, pages, left=len(pages))
 
     def _delivered(self, orders: dict[SeriesKey, _Order], *, older: bool) -> Iterator[tuple[str, Outcome]]:

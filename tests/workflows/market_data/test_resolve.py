@@ -1,7 +1,7 @@
 import json
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +60,7 @@ def settings(tmp_path: Path) -> Config:
     return Config(
         store=StoreConfig(path=tmp_path / "data", lock_timeout_s=5.0),
         coingecko=CoinGeckoConfig(max_retries=0, calls_per_minute=1000),
-        data=DataConfig(days=365),
+        data=DataConfig(since=date(2025, 1, 1)),
     )
 
 

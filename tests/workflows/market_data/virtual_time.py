@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, StoreConfig
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.net import ApiClient, Limiter
@@ -84,7 +84,6 @@ class Stall:
         self.config = Config(
             store=StoreConfig(path=folder / "data", lock_timeout_s=5.0),
             coingecko=CoinGeckoConfig(base_url=fake.url, pro_base_url=fake.url, **settings),
-            data=DataConfig(days=365),
         )
         self.store = open_store(self.config)
         self.api_key = api_key

@@ -74,12 +74,12 @@ def explain(answer: Answer, coin: str, vs: str, plan: Plan, names: CoinList | No
         return _about_the_key(code, quote, answer.status, plan)
     if code == Code.TOO_MUCH and plan == "pro":
         return UpstreamError(
-            f"CoinGecko gives the key's plan less than was asked for.{quote}", "Ask with fewer --days."
+            f"CoinGecko gives the key's plan less than was asked for.{quote}", "Ask with a later --since."
         )
     if code == Code.TOO_MUCH:
         return UpstreamError(
             f"CoinGecko gives the plan {plan!r} at most {FREE_DAYS} days of history.",
-            f"Ask with --days {FREE_DAYS}.",
+            "Ask with a later --since.",
         )
     if code == Code.NOT_IN_PLAN:
         return UpstreamError(f"CoinGecko does not offer this to the plan {plan!r}.{quote}", "Check [coingecko] plan.")
