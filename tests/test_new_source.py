@@ -151,7 +151,7 @@ def changed(package: Path) -> None:
             "    toy: ToyConfig = ToyConfig()\n    coingecko: CoinGeckoConfig = ",
         ),
         ("data/sources/table.py", "        COINGECKO,\n", "        COINGECKO,\n        TOY,\n"),
-        ("data/sources/table.py", "\n__all__", "from cryptocast.data.sources.toy import TOY\n\n__all__"),
+        ("data/sources/table.py", "\nSOURCES: ", "from cryptocast.data.sources.toy import TOY\n\nSOURCES: "),
     ):
         text = (package / path).read_text()
         assert text.count(old) == 1, old
