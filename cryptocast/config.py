@@ -30,7 +30,14 @@ Granularity: TypeAlias = Literal["daily", "hourly"]
 # One name for each line of the table in `data/sources/table.py`, which a test compares.
 ExchangeName: TypeAlias = Literal["bitstamp", "coinbase", "binance", "kraken", "okx", "bybit"]
 SourceName: TypeAlias = Literal["coingecko", "sample", "simulated", "file", ExchangeName]
-SourceChoice: TypeAlias = Literal["auto", SourceName]
+SOURCE_CHOICES: Final = ("auto", *get_args(SourceName))
+SourceChoice: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({'|'.join(SOURCE_CHOICES)}|ccxt[:-][a-z0-9]{{1,40}})\Z",
+        description=f"one of {', '.join(SOURCE_CHOICES)} and ccxt:NAME",
+    ),
+]
 MarketKind: TypeAlias = Literal["random_walk", "garch", "regimes", "signal", "break"]
 Comments: TypeAlias = Mapping[str, str]
 Share: TypeAlias = Annotated[float, Meta(gt=0.0, lt=1.0)]

@@ -115,24 +115,26 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[dta]\ndays = 3\n", "unknown section 'dta'. Did you mean [data]?"),
+        ("[dta]\nstale_after_bars = 3\n", "unknown section 'dta'. Did you mean [data]?"),
         ("[qqq]\n", "unknown section 'qqq'. Known: [store], [data],"),
         ("[data]\nsurce = 'file'\n", "unknown key 'surce' in [data]. Did you mean source?"),
         ("[data]\nqqq = 1\n", "unknown key 'qqq' in [data]. Known: coins, source, vs,"),
         ("[coingecko]\napi_key = 'x'\n", "unknown key 'api_key' in [coingecko]."),
         ("data = 1\n", "data must be a section, [data], not a value"),
-        ("[[data]]\ndays = 3\n", "data must be a section, [data], not a value"),
+        ("[[data]]\nstale_after_bars = 3\n", "data must be a section, [data], not a value"),
         ('["a\\nb"]\n', "unknown section 'a\\nb'"),
         ('[data]\n"a\\nb" = 1\n', "unknown key 'a\\nb'"),
-        ("[data]\ndays = '3'\n", "[data] days must be a whole number from 1 to 20,000, found "),
+        (
+            "[data]\nstale_after_bars = '3'\n",
+            "[data] stale_after_bars must be a whole number from 1 to 100,000, found ",
+        ),
         ("[serve]\nport = 80.5\n", "[serve] port must be a whole number from 0 to 65,535, found 80.5."),
         ("[serve]\nport = 70000\n", "[serve] port must be a whole number from 0 to 65,535, found 70000."),
         ("[train]\naudit = 1\n", "[train] audit must be true or false, found 1."),
         ("[store]\npath = 3\n", "[store] path must be the path of a folder, found 3."),
         (
             "[data]\nsource = 'nowhere'\n",
-            "[data] source must be one of auto, binance, bitstamp, bybit, coinbase, coingecko, file, kraken, okx,"
-            " sample, simulated, found 'nowhere'.",
+            "[data] source must be one of sample, simulated, found 'nowhere'.",
         ),
         (
             "[forecast]\nintervals = [50]\n",
@@ -150,8 +152,8 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ),
         ("[data]\nvs = '\u20ac'\n", "[data] vs must be a currency such as usd (2 to 10 lower-case letters and digits)"),
         ("[data]\ncoins = 'bitcoin'\n", "[data] coins must be a list, each item a CoinGecko id such as bitcoin"),
-        ("[data]\ndays = 99999999999999999999\n", "from 1 to 20,000, found 99999999999999999999."),
-        (f"[data]\ndays = {'9' * 5000}\n", "holds a number that is too long"),
+        ("[data]\nstale_after_bars = 99999999999999999999\n", "from 1 to 100,000, found 99999999999999999999."),
+        (f"[data]\nstale_after_bars = {'9' * 5000}\n", "holds a number that is too long"),
         (f"data = {'[' * 100_000}\n", "or too deep a list"),
         ("[data]\nport = 3\n", "unknown key 'port' in [data]. It belongs to [serve]."),
         ("[split]\nfit = 1.0\n", "[split] fit must be a number above 0 and below 1, found 1.0."),
@@ -160,7 +162,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[store]\npath = ''\n", "[store] path must be the path of a folder, found ''."),
         ("[store]\npath = ' '\n", "[store] path must be the path of a folder, found ' '."),
         ("[data\n", "is not valid TOML: "),
-        ("[data]\ndays = 3\ndays = 4\n", "is not valid TOML: "),
+        ("[data]\nstale_after_bars = 3\nstale_after_bars = 4\n", "is not valid TOML: "),
     ],
 )
 def test_a_mistake_in_the_file_gets_one_line_that_names_it(text: str, expected: str, tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_a_coin_that_is_no_id_is_refused(coin: str, tmp_path: Path) -> None:
 
 def test_what_is_no_text_file_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_bytes(b"[data]\ndays = \xff\n")
+    path.write_bytes(b"[data]\nstale_after_bars = \xff\n")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(path, environ={})
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -206,7 +208,7 @@ def test_no_text_gets_anything_but_settings_or_a_config_error(
 @pytest.mark.parametrize(
     ("name", "value", "section", "key", "expected"),
     [
-        ("CRYPTOCAST_DATA__DAYS", "90", "data", "days", 90),
+        ("CRYPTOCAST_DATA__STALE_AFTER_BARS", "90", "data", "stale_after_bars", 90),
         ("CRYPTOCAST_DATA__VS", "eur", "data", "vs", "eur"),
         ("CRYPTOCAST_DATA__SOURCE", "file", "data", "source", "file"),
         ("CRYPTOCAST_DATA__GRANULARITY", '"hourly"', "data", "granularity", "hourly"),
@@ -323,8 +325,16 @@ def test_secrets_and_foreign_variables_are_left_alone(tmp_path: Path) -> None:
     ("name", "value", "expected"),
     [
         ("CRYPTOCAST_DTA__DAYS", "3", "CRYPTOCAST_DTA__DAYS has an unknown section 'dta'. Did you mean [data]?"),
-        ("CRYPTOCAST_DATA__DAY", "3", "CRYPTOCAST_DATA__DAY has an unknown key 'day' in [data]. Did you mean days?"),
-        ("CRYPTOCAST_DATA__DAYS", "many", "[data] days must be a whole number from 1 to 20,000, found "),
+        (
+            "CRYPTOCAST_DATA__SINC",
+            "3",
+            "an unknown key 'sinc' in [data]. Did you mean since?",
+        ),
+        (
+            "CRYPTOCAST_DATA__STALE_AFTER_BARS",
+            "many",
+            "[data] stale_after_bars must be a whole number from 1 to 100,000, found ",
+        ),
         ("CRYPTOCAST_TRAIN__AUDIT", "no", "[train] audit must be true or false, found 'no'."),
         (
             "CRYPTOCAST_FORECAST__DAILY_HORIZONS",
@@ -338,10 +348,10 @@ def test_secrets_and_foreign_variables_are_left_alone(tmp_path: Path) -> None:
             "80",
             "CRYPTOCAST_DATA__PORT has an unknown key 'port' in [data]. It belongs to [serve]",
         ),
-        ("CRYPTOCAST_DATA_DAYS", "3", "Did you mean CRYPTOCAST_DATA__DAYS?"),
-        ("CRYPTOCAST_DATA___DAYS", "3", "Did you mean CRYPTOCAST_DATA__DAYS?"),
-        ("cryptocast_data__days", "3", "Did you mean CRYPTOCAST_DATA__DAYS?"),
-        ("CRYPTOCAST_DAYS", "3", "Did you mean CRYPTOCAST_DATA__DAYS?"),
+        ("CRYPTOCAST_DATA_STALE_AFTER_BARS", "3", "Did you mean CRYPTOCAST_DATA__STALE_AFTER_BARS?"),
+        ("CRYPTOCAST_DATA___STALE_AFTER_BARS", "3", "Did you mean CRYPTOCAST_DATA__STALE_AFTER_BARS?"),
+        ("cryptocast_data__stale_after_bars", "3", "Did you mean CRYPTOCAST_DATA__STALE_AFTER_BARS?"),
+        ("CRYPTOCAST_STALE_AFTER_BARS", "3", "Did you mean CRYPTOCAST_DATA__STALE_AFTER_BARS?"),
         ("CRYPTOCAST_STORE_PATH", "x", "Did you mean CRYPTOCAST_STORE__PATH?"),
         ("CRYPTOCAST_SERVE_HOTS", "x", "Did you mean CRYPTOCAST_SERVE__HOST?"),
         ("CRYPTOCAST_PORT", "80", "Did you mean CRYPTOCAST_SERVE__PORT?"),
@@ -422,7 +432,7 @@ def test_the_shipped_file_explains_every_setting(shipped: str) -> None:
 
 
 def test_a_setting_without_a_comment_is_found() -> None:
-    assert uncommented("[data]\n# How far back.\ndays = 3\nvs = 'usd'  # quote\nsource = 'auto'\n") == [
+    assert uncommented("[data]\n# How far back.\nstale_after_bars = 3\nvs = 'usd'  # quote\nsource = 'auto'\n") == [
         "source = 'auto'"
     ]
 

@@ -8,11 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+SINCE = datetime.now(UTC).date() - timedelta(days=900)
 PACKAGE = Path(__file__).resolve().parents[1] / "cryptocast"
 
 MODULE = '''
@@ -165,7 +167,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     changed(root / "cryptocast")
     (root / "driver.py").write_text(DRIVER)
     (root / "config.toml").write_text(
-        '[data]\nsource = "toy"\ncoins = ["bitcoin", "dogecoin"]\ndays = 900\n[toy]\nlevel = 250.0\n'
+        f'[data]\nsource = "toy"\ncoins = ["bitcoin", "dogecoin"]\nsince = {SINCE}\n[toy]\nlevel = 250.0\n'
         "[train]\naudit = false\n[lightgbm]\nrounds = 20\n[forecast]\ndaily_horizons = [1, 7]\n"
     )
     subprocess.run(

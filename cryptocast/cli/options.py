@@ -1,9 +1,10 @@
 """Groups of options: a command that takes one of these dataclasses has all its options, and gets them as one value."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, cast
 
 import typer
 
@@ -11,7 +12,7 @@ from cryptocast.cli.logs import LogLevel
 from cryptocast.cli.names import is_plain, names_version, read_name
 from cryptocast.cli.session import Common, Invocation, Session
 from cryptocast.cli.values import moment
-from cryptocast.config import Granularity, SourceChoice
+from cryptocast.config import SOURCE_CHOICES, Granularity
 from cryptocast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cryptocast.workflows.context import Selection
     from cryptocast.workflows.engines import Engine
 
+CCXT_NAME: Final = re.compile(r"ccxt[:-][a-z0-9]{1,40}")
 PANEL: Final = "Which bars"
 WHERE: Final = "Where the work runs"
 # Of whole numbers, as the settings have them: what is larger is a slip, and would overflow somewhere.
@@ -45,16 +47,25 @@ Vs: TypeAlias = Annotated[
 ]
 
 
+def source_name(text: str) -> str:
+    """The name of a source as keys have it: ccxt:kraken is ccxt-kraken there. UsageError if there is none."""
+    if text not in SOURCE_CHOICES and not CCXT_NAME.fullmatch(text):
+        raise UsageError(f"There is no source {text!a}. Choose one of {', '.join(SOURCE_CHOICES)} or ccxt:NAME.")
+    return text.replace(":", "-")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
     """Which bars a command is about."""
 
     source: Annotated[
-        SourceChoice | None,
+        str | None,
         typer.Option(
             "--source",
             metavar="SOURCE",
-            help="coingecko, sample, file, or auto: your files, else CoinGecko, else the sample. Default: auto.",
+            parser=source_name,
+            help="auto: your files, else CoinGecko, else the sample; or coingecko, an exchange such as bitstamp,"
+            " ccxt:NAME, file, sample. Default: auto.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -95,9 +106,7 @@ class Bars:
     def within(self, reference: "VersionReference") -> Self:
         """These bars, and what a name says of them. UsageError if there is no source of that name."""
         source = reference.source
-        if source is not None and source not in get_args(SourceChoice):
-            raise UsageError(f"There is no source {source!a}. Choose one of {', '.join(get_args(SourceChoice))}.")
-        choice = cast("SourceChoice", source) if source else self.source
+        choice = source_name(source) if source else self.source
         return replace(self, source=choice, vs=reference.vs, granularity=reference.granularity)
 
     def of_version(self, coins: list[str] | None, version: str | None) -> "tuple[Selection, str | None]":
@@ -117,8 +126,14 @@ class VersionBars:
     """Of which bars the versions are that a command is about."""
 
     source: Annotated[
-        SourceChoice | None,
-        typer.Option("--source", metavar="SOURCE", help="Only versions for its bars.", rich_help_panel=PANEL),
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="SOURCE",
+            parser=source_name,
+            help="Only versions for its bars.",
+            rich_help_panel=PANEL,
+        ),
     ] = None
     vs: Vs = None
     granularity: Annotated[

@@ -9,6 +9,7 @@ Each row carries since when it is known, each revision until when, so that any p
 """
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 LAYOUT: Final = 2  # 1 had no `known_from`: its rows count as known since the file was written
 SOURCES: Final = get_args(SourceName)
+CCXT_NAME: Final = re.compile(r"ccxt-[a-z0-9]{1,40}")
 KNOWN_FROM: Final = "known_from"
 SERIES_SCHEMA: Final = pl.Schema({**CANDLE_SCHEMA, KNOWN_FROM: TIME})
 REVISION_SCHEMA: Final = pl.Schema({**SERIES_SCHEMA, "revised_at": TIME})
@@ -325,7 +327,7 @@ def check_key(key: SeriesKey) -> None:
     """UsageError unless each part of the key may become part of a path."""
     check_coin(key.coin)
     check_vs(key.vs)
-    if key.source not in SOURCES:
+    if key.source not in SOURCES and not CCXT_NAME.fullmatch(key.source):
         raise UsageError(f"{key.source!r} is not a source of candles. Known: {', '.join(SOURCES)}.")
     if key.granularity not in BAR_US:
         raise UsageError(f"{key.granularity!r} is not a granularity. Known: {', '.join(BAR_US)}.")

@@ -61,7 +61,7 @@ def recent_closes(context: Context, forecast: CoinForecast, bars: int) -> tuple[
 
     Raises DataError if its candles are no longer there.
     """
-    source, granularity = cast("SourceChoice", forecast.source), cast("Granularity", forecast.granularity)
+    source, granularity = forecast.source, cast("Granularity", forecast.granularity)
     selection = Selection((forecast.coin,), source, forecast.vs, granularity, forecast.as_of)
     (pool,) = gather(context, selection.resolved(context.config), pool=(), fetch_allowed=False)
     frame = pool.bars[forecast.coin].candles.frame.tail(bars)

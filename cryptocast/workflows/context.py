@@ -105,7 +105,8 @@ class Selection:
         """With the settings filled in."""
         return Resolved(
             coins=tuple(dict.fromkeys(self.coins or config.data.coins)),
-            source=self.source or config.data.source,
+            # As it stands in paths and keys: a colon is no part of a file name everywhere.
+            source=(self.source or config.data.source).replace(":", "-"),
             vs=self.vs or config.data.vs,
             granularity=self.granularity or config.data.granularity,
             now=self.now,

@@ -1,7 +1,7 @@
 """fetch and --as-of on the command line: the upstream is a stand-in on a real socket, the files are real files."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +10,7 @@ import pytest
 from cryptocast.rehearsal import FakeUpstream
 from tests.cli.commands import Run
 
-SPARSE = ("--source", "coingecko", "--days", "120")
+SPARSE = ("--source", "coingecko", "--since", str(datetime.now(UTC).date() - timedelta(days=120)))
 
 
 @pytest.fixture

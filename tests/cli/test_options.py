@@ -54,7 +54,7 @@ def test_the_version_is_told(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("bogus",), ("train", "--bogus"), ("fetch", "--days", "x"), ("registry", "show")]
+    "arguments", [("bogus",), ("train", "--bogus"), ("fetch", "--hours", "x", "--bogus"), ("registry", "show")]
 )
 def test_what_is_no_command_line_ends_in_2_and_says_where_to_look(run: Run, arguments: tuple[str, ...]) -> None:
     ended = run(*arguments)

@@ -25,7 +25,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def context(folder: Path, make_candles: MakeCandles, *, helped: bool, source: str = "file") -> Context:
     config = Config(
         store=StoreConfig(path=folder / "data"),
-        data=DataConfig(coins=("bitcoin",), source=source),  # type: ignore[arg-type]
+        data=DataConfig(coins=("bitcoin",), source=source),
         train=TrainConfig(blocks=2, threads=1, audit=False, history=("sample",) if helped else ()),
         lightgbm=LightGBMConfig(rounds=8, early_stopping_rounds=4, min_data_in_leaf=40),
         forecast=ForecastConfig(daily_horizons=(1, 7)),

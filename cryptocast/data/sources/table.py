@@ -22,7 +22,7 @@ class SourceTable(dict[str, Source]):
     """Sources by name; those of ccxt are made when they are asked for."""
 
     def __missing__(self, name: str) -> Source:
-        if isinstance(name, str) and name.startswith(CCXT):
+        if name in self:
             return CcxtSource(name.removeprefix(CCXT))
         raise KeyError(name)
 

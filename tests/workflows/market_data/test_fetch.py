@@ -85,8 +85,8 @@ def test_a_fetch_fills_the_store_and_a_second_one_asks_for_nothing(shop: Shop) -
 
 
 def test_a_longer_history_than_stored_is_fetched(shop: Shop) -> None:
-    shop.fetch("bitcoin", days=100)
-    assert shop.fetch("bitcoin", days=365).coins[0].added == 265
+    shop.fetch("bitcoin", since=NOW - timedelta(days=100))
+    assert shop.fetch("bitcoin").coins[0].added == 265
 
 
 def test_refresh_asks_again_and_revisions_are_kept(shop: Shop) -> None:

@@ -90,7 +90,7 @@ def stall(tmp_path: Path) -> Iterator[Stall]:
 
 
 def test_highs_and_lows_are_those_of_the_hours(stall: Stall) -> None:
-    stall.fetch("bitcoin", days=100)
+    stall.fetch("bitcoin", since=stall.time.wall() - timedelta(days=100))
     daily = stall.store.read(series("bitcoin"))
     assert daily is not None
     assert "high and low of days are those of their hours' prices" in " ".join(daily.provenance.notes)
@@ -171,7 +171,8 @@ def over_midnight(stall: Stall) -> None:
     for _ in range(13):
         now = time.wall()
         for granularity in ("daily", "hourly"):
-            stall.fetch("bitcoin", granularity=granularity, days=4, refresh=True, hours=granularity == "daily")
+            since = now - timedelta(days=4)
+            stall.fetch("bitcoin", granularity=granularity, since=since, refresh=True, hours=granularity == "daily")
             stored = stall.store.read(series("bitcoin", granularity))
             assert stored is not None
             frame = stored.frame

@@ -19,7 +19,7 @@ from cryptocast.data.sources.exchanges.markets import Listing
 from cryptocast.errors import ConfigError, CryptocastError, UpstreamError
 from cryptocast.net import CircuitOpen, Unreachable
 
-CCXT: Final = "ccxt:"
+CCXT: Final = "ccxt-"
 WORKER: Final = Path(__file__).with_name("worker.py")
 TIMEFRAMES: Final[Mapping[Granularity, str]] = {"daily": "1d", "hourly": "1h"}
 BARS_A_CALL: Final = 200  # every exchange gives so many

@@ -168,13 +168,12 @@ class MarketClient(Upstream):
 
     def __init__(self, source: MarketSource, access: Access) -> None:
         folder = access.config.store.path
-        file_name = source.name.replace(":", "-")
         self._source, self._tickers, self._on_try = source, access.config.exchanges.tickers, access.on_try
-        self._markets = MarketList(folder / "cache" / file_name / "markets.json")
+        self._markets = MarketList(folder / "cache" / source.name / "markets.json")
         limits = source.limits
         self.calls_per_minute = math.ceil(limits.calls * 60.0 / limits.window_s)
         self._limiter = Limiter(
-            limits.calls, window_s=limits.window_s, state_file=folder / "run" / f"{file_name}-calls.json"
+            limits.calls, window_s=limits.window_s, state_file=folder / "run" / f"{source.name}-calls.json"
         )
 
     @abstractmethod

@@ -54,7 +54,7 @@ def client(tmp_path: Path, text: str = WORKER) -> CcxtClient:
 
 
 def bars_of(connected: CcxtClient, coin: str, days: int) -> History:
-    key = SeriesKey(Market("ccxt:anything", "usd", "daily"), coin)
+    key = SeriesKey(Market("ccxt-anything", "usd", "daily"), coin)
     (page,) = CcxtSource("anything").pages(key, [(NOW - timedelta(days=days), NOW)], NOW)
     return connected.run(connected.page(page, NOW))
 
@@ -90,13 +90,13 @@ def test_a_worker_that_says_nothing_is_given_up(tmp_path: Path) -> None:
 def test_without_ccxt_it_says_how_to_get_it(tmp_path: Path) -> None:
     config = Config(store=StoreConfig(path=tmp_path))
     with pytest.raises(ConfigError, match=r"pip install 'cryptocast\[ccxt\]'.*ccxt_python"):
-        SOURCES["ccxt:kraken"].connect(Access(config, lambda: NOW))
+        SOURCES["ccxt-kraken"].connect(Access(config, lambda: NOW))
 
 
 def test_the_table_knows_every_exchange_of_ccxt_by_its_name() -> None:
-    assert "ccxt:kraken" in SOURCES
+    assert "ccxt-kraken" in SOURCES
     assert "kucoin" not in SOURCES
-    assert (SOURCES["ccxt:kraken"].name, SOURCES["ccxt:kraken"].ages_by_clock) == ("ccxt:kraken", True)
+    assert (SOURCES["ccxt-kraken"].name, SOURCES["ccxt-kraken"].ages_by_clock) == ("ccxt-kraken", True)
 
 
 @pytest.mark.slow
