@@ -37,7 +37,8 @@ import polars as pl
 
 import cryptocast
 from cryptocast.arrays import FloatArray, Int64Array
-from cryptocast.config import Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.file.reader import read_file
 from cryptocast.errors import ModelError, UsageError

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
 from cryptocast.allowed import refusal
+from cryptocast.choices import Granularity
 from cryptocast.errors import ConfigError
 from cryptocast.kinds import KINDS, MEMBERS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
 
@@ -26,7 +27,6 @@ KUBERNETES = re.compile(r"CRYPTOCAST_(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TC
 # Of the variables that are read under their usual names.
 USUAL_NAMES = ("SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE")
 
-Granularity: TypeAlias = Literal["daily", "hourly"]
 # One name for each line of the table in `data/sources/table.py`, which a test compares.
 ExchangeName: TypeAlias = Literal["bitstamp", "coinbase", "binance", "kraken", "okx", "bybit"]
 SourceName: TypeAlias = Literal["coingecko", "sample", "simulated", "file", ExchangeName]
@@ -564,11 +564,6 @@ RANGES: Final[Mapping[str, tuple[Range, ...]]] = {
     name: ranges for name in Config.__struct_fields__ if name in KINDS and (ranges := ranges_of(name))
 }
 TUNABLE: Final = tuple(RANGES)
-
-if TYPE_CHECKING:  # as in `kinds`
-    TunableKind: TypeAlias = str
-else:
-    TunableKind = Literal[TUNABLE]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -65,6 +65,7 @@ _TABLE: Final = (
 KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _TABLE}
 TRAINABLE: Final = tuple(kind.name for kind in _TABLE if kind.trainable)
 MEMBERS: Final = tuple(kind.name for kind in _TABLE if kind.member)
+SINGLE: Final = tuple(kind.name for kind in _TABLE if kind.trainable and not kind.ensemble)
 ALL_KINDS: Final = (BASELINE, *TRAINABLE)  # that may be asked for by name
 
 
@@ -77,12 +78,14 @@ LIBRARIES: Final = libraries_of(KINDS)
 
 if TYPE_CHECKING:  # a type checker reads no table
     TrainableKind: TypeAlias = str
+    SingleKind: TypeAlias = str
     MemberKind: TypeAlias = str
     KindOrAuto: TypeAlias = str
     KindOrAll: TypeAlias = str
     ContenderName: TypeAlias = str
 else:
     TrainableKind = Literal[TRAINABLE]
+    SingleKind = Literal[SINGLE]
     MemberKind = Literal[MEMBERS]
     KindOrAuto = Literal[("auto", *ALL_KINDS)]
     KindOrAll = Literal[("all", *ALL_KINDS)]

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 
 
 class Market(msgspec.Struct, frozen=True, order=True, gc=False):

@@ -15,19 +15,20 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
 # `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
-BELOW = {"errors", "arrays", "config", "market", "files", "addresses", "kinds", "times", "number_format"}
+BELOW = {"errors", "choices", "arrays", "config", "market", "files", "addresses", "kinds", "times", "number_format"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
+    "choices": set(),
     "files": set(),
     "number_format": set(),
     "addresses": set(),
     "times": set(),
     "allowed": {"addresses"},
     "kinds": set(),
-    "config": {"errors", "allowed", "kinds"},
+    "config": {"choices", "errors", "allowed", "kinds"},
     "config_text": {"config"},
-    "market": {"config"},
+    "market": {"choices"},
     "folds": {"errors", "arrays"},
     "scoring": {"errors", "arrays", "times"},
     "net": BELOW,

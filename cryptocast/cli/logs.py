@@ -1,6 +1,5 @@
 """Logs of a command: to stderr, as text or as one JSON object a line, and never through a progress bar."""
 
-import json
 import logging
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
@@ -67,6 +66,8 @@ class CommandLog(logging.Handler):
         }
         if record.exc_info is not None:
             fields["exception"] = self._trace(record)
+        import json
+
         return json.dumps(fields)
 
     def _trace(self, record: logging.LogRecord) -> str:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from cryptocast.choices import Granularity
 from cryptocast.cli.session import Session
-from cryptocast.config import Granularity
 from cryptocast.errors import CryptocastError, RegistryError, UsageError
 
 if TYPE_CHECKING:

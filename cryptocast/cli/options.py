@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlia
 
 import typer
 
+from cryptocast.choices import Granularity
 from cryptocast.cli.logs import LogLevel
 from cryptocast.cli.names import is_plain, names_version, read_name
 from cryptocast.cli.session import Common, Invocation, Session
 from cryptocast.cli.values import moment
-from cryptocast.config import SOURCE_CHOICES, Granularity
 from cryptocast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ Vs: TypeAlias = Annotated[
 
 def source_name(text: str) -> str:
     """The name of a source as keys have it: ccxt:kraken is ccxt-kraken there. UsageError if there is none."""
+    from cryptocast.config import SOURCE_CHOICES  # reads all settings, which --help does not need
+
     if text not in SOURCE_CHOICES and not CCXT_NAME.fullmatch(text):
         raise UsageError(f"There is no source {text!a}. Choose one of {', '.join(SOURCE_CHOICES)} or ccxt:NAME.")
     return text.replace(":", "-")

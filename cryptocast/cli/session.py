@@ -16,11 +16,11 @@ from rich.console import Console, RenderableType
 
 from cryptocast.cli.logs import CommandLog, LogFormat, LogLevel
 from cryptocast.cli.progress import Shown, shown_progress
-from cryptocast.config import Config, load_config, without_tuned
 from cryptocast.errors import CryptocastError
 from cryptocast.number_format import one_line
 
 if TYPE_CHECKING:
+    from cryptocast.config import Config
     from cryptocast.registry import Registry
     from cryptocast.workflows.context import Context
 
@@ -154,8 +154,10 @@ class Session:
         self._log.close()
 
     @cached_property
-    def config(self) -> Config:
+    def config(self) -> "Config":
         """The settings. Raises ConfigError."""
+        from cryptocast.config import load_config
+
         return load_config(self.common.config)
 
     def context(self, *, use_tuned: bool = True) -> "Context":
@@ -163,6 +165,7 @@ class Session:
 
         use_tuned: whether what a tuning found may be used, if the settings allow it.
         """
+        from cryptocast.config import without_tuned
         from cryptocast.workflows.context import Context, login_name
 
         key = os.environ.get(API_KEY, "").strip() or None

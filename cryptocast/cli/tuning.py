@@ -7,7 +7,7 @@ import typer
 from cryptocast.cli.options import MOST_TRIALS, Coins, Engines, Horizons, KnownBars, command, examples
 from cryptocast.cli.session import Session
 from cryptocast.cli.values import duration, numbers
-from cryptocast.config import TUNABLE, TunableKind
+from cryptocast.kinds import SINGLE, SingleKind
 
 PANEL: Final = "Models"
 
@@ -31,7 +31,7 @@ def tune(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    model: Annotated[TunableKind, typer.Option("--model", help="Model to tune.")] = TUNABLE[0],
+    model: Annotated[SingleKind, typer.Option("--model", help="Model to tune.")] = SINGLE[0],
     horizons: Horizons = None,
     trials: Annotated[
         int | None,

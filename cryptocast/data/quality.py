@@ -11,7 +11,8 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import polars as pl
 
-from cryptocast.config import Granularity, QualityConfig
+from cryptocast.choices import Granularity
+from cryptocast.config import QualityConfig
 from cryptocast.data.candle_checks import PRICES
 from cryptocast.data.schema import BAR_US
 

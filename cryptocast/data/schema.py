@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.market import Market, OfMarket
 from cryptocast.times import DAY_US, HOUR_US
 

@@ -21,7 +21,8 @@ import filelock
 import msgspec
 import polars as pl
 
-from cryptocast.config import Granularity, SourceName
+from cryptocast.choices import Granularity
+from cryptocast.config import SourceName
 from cryptocast.data import parquet
 from cryptocast.data.candle_checks import candles_of, check_candles, content_hash, provenance_of
 from cryptocast.data.coins import check_coin, check_vs

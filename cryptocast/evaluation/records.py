@@ -6,7 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import COIN, COIN_PATTERN, VS, VS_PATTERN, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import COIN, COIN_PATTERN, VS, VS_PATTERN
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import COIN_PATTERN, VS_PATTERN, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import COIN_PATTERN, VS_PATTERN
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.evaluation.stored import read_stored

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast, get_args
 
-from cryptocast.config import COIN_PATTERN, VS_PATTERN, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import COIN_PATTERN, VS_PATTERN
 from cryptocast.errors import UsageError
 from cryptocast.market import Market
 from cryptocast.registry.manifest import WORD_PATTERN

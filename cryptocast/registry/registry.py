@@ -11,7 +11,8 @@ from typing import Any, Self, TypeVar, Unpack
 import msgspec
 from msgspec.structs import asdict, replace
 
-from cryptocast.config import GateConfig, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import GateConfig
 from cryptocast.errors import RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut, Record, Trial, TrialCommand
 from cryptocast.market import Market

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.evaluation.records import HoldOut, Record
 from cryptocast.evaluation.verdicts import VerdictReason, VerdictWord
 from cryptocast.market import Market, OfMarket

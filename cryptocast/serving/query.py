@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta
 
-from cryptocast.config import VS_PATTERN, CoinId, Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import VS_PATTERN, CoinId, Config
 from cryptocast.data.coins import shown
 from cryptocast.kinds import ALL_KINDS, KindOrAuto
 from cryptocast.serving.problems import ProblemError, ProblemKind

@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.choices import Granularity
+from cryptocast.config import Config, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import SOURCES

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from cryptocast.config import Config, Granularity, SourceChoice
+from cryptocast.choices import Granularity
+from cryptocast.config import Config, SourceChoice
 from cryptocast.data.store import CandleStore
 from cryptocast.registry import Registry
 

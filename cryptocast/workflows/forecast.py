@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from cryptocast.arrays import FloatArray
-from cryptocast.config import Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut

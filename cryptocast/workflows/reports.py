@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.evaluation.records import (
     BacktestRow,
     ConfidenceSetRecord,

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cryptocast.config import Granularity, QualityConfig
+from cryptocast.choices import Granularity
+from cryptocast.config import QualityConfig
 from cryptocast.data.quality import QualityReport, check_quality, is_stablecoin
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 from cryptocast.data.sources.sample import load_sample

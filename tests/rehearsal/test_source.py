@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cryptocast.config import CoinGeckoConfig, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import CoinGeckoConfig
 from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko

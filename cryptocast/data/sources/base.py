@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Literal, TypeAlias
 
-from cryptocast.config import Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import Config
 from cryptocast.data.intervals import Span, merged, missing
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.upstream import Page, Upstream

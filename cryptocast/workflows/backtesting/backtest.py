@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.honesty import honesty

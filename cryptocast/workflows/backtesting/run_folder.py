@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 
 from cryptocast.arrays import Int64Array
-from cryptocast.config import Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import read_noted, write_noted
 from cryptocast.errors import DataError, ModelError

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.errors import GateError, RegistryError, UsageError
 from cryptocast.registry import PRODUCTION, Event, Registry, VersionKey, VersionReference
 from cryptocast.registry.gate import FOREIGN

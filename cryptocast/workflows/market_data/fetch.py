@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from cryptocast.config import Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import Config
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import Candles, SeriesKey

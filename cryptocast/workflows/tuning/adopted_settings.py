@@ -12,7 +12,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from cryptocast.config import TUNABLE, Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import TUNABLE, Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
 from cryptocast.market import Market

@@ -5,14 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptocast.config import (
-    BacktestConfig,
-    Config,
-    DataConfig,
-    StoreConfig,
-    StrategyConfig,
-    TrainConfig,
-)
+from cryptocast.config import BacktestConfig, Config, DataConfig, StoreConfig, StrategyConfig, TrainConfig
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, Selection
 

@@ -6,10 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cryptocast.config import (
-    LightGBMConfig,
-    SplitConfig,
-)
+from cryptocast.config import LightGBMConfig, SplitConfig
 from cryptocast.data.schema import BAR_US
 from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix

@@ -6,11 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.config import (
-    RANGES,
-    Config,
-    LightGBMConfig,
-)
+from cryptocast.config import RANGES, Config, LightGBMConfig
 from cryptocast.errors import UsageError
 from cryptocast.models.kinds import learner
 from cryptocast.workflows.tuning.search_space import as_tried, defaults, ranges_for, spread_over

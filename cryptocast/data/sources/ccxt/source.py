@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US, SeriesKey
 from cryptocast.data.sources.base import Access
 from cryptocast.data.sources.errors import RateLimited, UnknownCoin

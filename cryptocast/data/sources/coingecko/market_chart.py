@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import msgspec
 import polars as pl
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA
 from cryptocast.data.sources.upstream import History, decoded
 from cryptocast.errors import UpstreamError

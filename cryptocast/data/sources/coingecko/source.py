@@ -10,7 +10,8 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from cryptocast.config import CoinGeckoConfig, Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import CoinGeckoConfig, Config
 from cryptocast.data.coins import SYMBOLS, suggestion
 from cryptocast.data.intervals import Span
 from cryptocast.data.schema import SeriesKey

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 import msgspec
 import polars as pl
 
-from cryptocast.config import Config, Granularity
+from cryptocast.choices import Granularity
+from cryptocast.config import Config
 from cryptocast.data.coins import check_coin, check_vs, suggestion
 from cryptocast.data.intervals import Span, merged
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.data.sources.exchanges.base import CallLimits, HttpExchange, MarketCall, Row
 from cryptocast.data.sources.exchanges.markets import Listing
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.data.sources.file.archive import PriceFile, price_files
 from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from cryptocast.arrays import FloatArray
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 
 # Places in this list are the coins' numbers: append only, or every coin behind a change becomes another one.
 KNOWN: Final = (

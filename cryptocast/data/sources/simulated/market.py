@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from cryptocast.arrays import FloatArray
-from cryptocast.config import Granularity, SimulatedConfig
+from cryptocast.choices import Granularity
+from cryptocast.config import SimulatedConfig
 from cryptocast.data.candle_checks import candles_of
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME, Candles, SeriesKey

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.coingecko.backfill import pages_of
 from cryptocast.data.sources.coingecko.client import CoinGecko

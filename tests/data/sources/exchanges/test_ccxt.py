@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.exchanges.base import HttpExchange, address
 from cryptocast.data.sources.table import SOURCES

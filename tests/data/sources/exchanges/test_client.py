@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cryptocast.config import Config, ExchangesConfig, Granularity, StoreConfig
+from cryptocast.choices import Granularity
+from cryptocast.config import Config, ExchangesConfig, StoreConfig
 from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import BAR_US, SeriesKey
 from cryptocast.data.sources.base import Access

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.config import Granularity, MarketKind, SimulatedConfig
+from cryptocast.choices import Granularity
+from cryptocast.config import MarketKind, SimulatedConfig
 from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.simulated.draws import coin_number, simulated_coins

@@ -11,7 +11,7 @@ import polars as pl
 from scipy.special import ndtr, ndtri, stdtrit
 
 from cryptocast.arrays import FloatArray
-from cryptocast.config import Granularity
+from cryptocast.choices import Granularity
 from cryptocast.data.schema import TIME
 from cryptocast.data.sources.simulated.market import SimulatedMarket, close_times, draw
 from cryptocast.data.sources.simulated.processes import (

@@ -1,0 +1,5 @@
+"""What settings and options choose among, beside kinds of models; light, so that `--help` need not read settings."""
+
+from typing import Literal, TypeAlias
+
+Granularity: TypeAlias = Literal["daily", "hourly"]
