@@ -193,8 +193,9 @@ def test_every_command_tells_a_machine_of_broken_settings_and_of_what_breaks_it_
         def stop(*_: object, error: BaseException = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr("cryptocast.config.load_config", stop)
+        # The doctor first: it must not be loaded with the other one in place.
         monkeypatch.setattr("cryptocast.workflows.doctor.load_config", stop)
+        monkeypatch.setattr("cryptocast.config.load_config", stop)
         document = refused(run(*arguments))
         assert (document["schema"], document["exit_code"]) == ("cryptocast.error/1", code)
 
