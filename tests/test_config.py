@@ -134,7 +134,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[store]\npath = 3\n", "[store] path must be the path of a folder, found 3."),
         (
             "[data]\nsource = 'nowhere'\n",
-            "[data] source must be one of sample, simulated, found 'nowhere'.",
+            "okx, bybit and ccxt:NAME, found 'nowhere'.",
         ),
         (
             "[forecast]\nintervals = [50]\n",

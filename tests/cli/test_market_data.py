@@ -36,7 +36,7 @@ def test_a_fetch_says_what_came_and_at_what_price(
     assert "refined" in ended.out
     assert "no-such-coin: CoinGecko has no coin 'no-such-coin'" in ended.out
     assert "1 of 2 coins came, 1 could not be had; " in ended.out
-    assert "hours came, and 119 days have their highs and lows now." in " ".join(ended.out.split())
+    assert "hours came, and 120 days have their highs and lows now." in " ".join(ended.out.split())
 
 
 def test_without_hours_no_page_of_hours_is_asked_for(

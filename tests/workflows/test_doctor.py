@@ -61,10 +61,10 @@ def test_an_empty_folder_is_in_order_and_stays_empty(tmp_path: Path) -> None:
 
 
 def test_the_settings_file_and_its_overrides_are_named(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[data]\ndays = 30\n", encoding="utf-8")
-    found = finding(looked(tmp_path, CRYPTOCAST_DATA__DAYS="60"), "settings").found
+    (tmp_path / "config.toml").write_text("[data]\nstale_after_bars = 30\n", encoding="utf-8")
+    found = finding(looked(tmp_path, CRYPTOCAST_DATA__STALE_AFTER_BARS="60"), "settings").found
     assert str(tmp_path / "config.toml") in found
-    assert "CRYPTOCAST_DATA__DAYS" in found
+    assert "CRYPTOCAST_DATA__STALE_AFTER_BARS" in found
 
 
 def test_broken_settings_fail_with_2_and_the_machine_is_still_looked_at(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 import cryptocast
-from cryptocast.config import Config, SourceChoice, SourceName
+from cryptocast.config import SOURCE_CHOICES, Config, SourceName
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.base import Access
 from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock, rule_of
@@ -26,7 +26,7 @@ def key_of(source: str) -> SeriesKey:
 
 def test_the_settings_and_the_table_name_the_same_sources() -> None:
     assert set(get_args(SourceName)) == set(SOURCES)
-    assert get_args(SourceChoice) == ("auto", *get_args(SourceName))
+    assert ("auto", *get_args(SourceName)) == SOURCE_CHOICES
     assert all(name == source.name for name, source in SOURCES.items())
 
 

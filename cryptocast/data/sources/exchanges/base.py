@@ -25,10 +25,10 @@ from cryptocast.data.sources.exchanges.markets import Listing, MarketList, Trade
 from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.errors import CryptocastError, UpstreamError
 from cryptocast.net import ApiClient, Limiter, NetSettings, Priority, Try
+from cryptocast.times import EPOCH
 
 T = TypeVar("T")
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_S, LAST_S = 1_230_768_000, 4_102_444_800  # 2009 and 2100
 RESTRICTED: Final = {403, 451}  # a firewall, or a country that the exchange does not serve
 LONGEST_WAIT_S: Final = 600.0

@@ -62,7 +62,7 @@ def test_each_refusal_says_what_to_do(status: int, body: bytes, kind: type[Crypt
         ("demo", 401, 10002, ConfigError, "rejected the demo key .* Copy it again"),
         ("demo", 401, 10010, ConfigError, "plan = 'pro', whose host is pro-api.coingecko.com"),
         ("pro", 401, 10011, ConfigError, "plan = 'demo', whose host is api.coingecko.com"),
-        ("pro", 401, 10012, UpstreamError, "fewer --days"),
+        ("pro", 401, 10012, UpstreamError, "a later --since"),
         ("demo", 401, 10005, UpstreamError, "does not offer this to the plan 'demo'"),
         ("demo", 429, 429, QuotaSpent, "monthly credits"),
     ],
