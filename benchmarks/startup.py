@@ -1,21 +1,24 @@
-"""How long a command takes before it does anything: median of runs of whole processes, beside bare Typer with Rich.
+"""What a command costs before it does anything: whole processes, beside a Typer application of two commands.
 
-python benchmarks/startup.py [--runs 7]
+    python benchmarks/startup.py [--runs 15]
+
+CPU seconds of the process, medians of runs that take turns, and the median of the ratios to the bare one beside it.
 """
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
-import time
 
 BARE = (
-    "import typer, rich.console\napp = typer.Typer()\n@app.command()\ndef hello(name: str = 'x') -> None:\n"
-    "    '''Say hello.'''\napp(['--help'])"
+    "import typer\napp = typer.Typer()\n@app.command()\ndef hello(name: str = 'x') -> None:\n    '''Say hello.'''\n"
+    "@app.command()\ndef bye(name: str = 'x') -> None:\n    '''Say bye.'''\napp(['--help'])"
 )
+BARE_NAME = "two commands of bare Typer, --help"
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
-    "bare Typer and Rich --help": [sys.executable, "-c", BARE],
+    BARE_NAME: [sys.executable, "-c", BARE],
     "cryptocast --help": [sys.executable, "-m", "cryptocast", "--help"],
     "cryptocast train --help": [sys.executable, "-m", "cryptocast", "train", "--help"],
     "cryptocast data ls": [sys.executable, "-m", "cryptocast", "data", "ls"],
@@ -25,23 +28,21 @@ COMMANDS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=15)
     runs = parser.parse_args().runs
-    bare = median_s(COMMANDS["bare Typer and Rich --help"], runs)
-    print("| command | median, s | x bare |\n| --- | --- | --- |")
-    for name, command in COMMANDS.items():
-        seconds = median_s(command, runs)
-        print(f"| {name} | {seconds:.3f} | {seconds / bare:.2f} |")
+    rounds = [{name: cpu_s(command) for name, command in COMMANDS.items()} for _ in range(runs + 1)][1:]
+    print("| command | CPU s | x bare |\n| --- | --- | --- |")
+    for name in COMMANDS:
+        seconds = statistics.median(one[name] for one in rounds)
+        print(f"| {name} | {seconds:.3f} | {statistics.median(one[name] / one[BARE_NAME] for one in rounds):.2f} |")
 
 
-def median_s(command: list[str], runs: int) -> float:
-    """Wall seconds of the whole process; the first run warms the disk and does not count."""
-    times = []
-    for _ in range(runs + 1):
-        began = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[1:])
+def cpu_s(command: list[str]) -> float:
+    """CPU seconds, user and system, of the whole process. The first round warms the disk and does not count."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":
