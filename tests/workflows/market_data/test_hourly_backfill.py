@@ -134,7 +134,8 @@ def test_a_kill_loses_at_most_the_page_in_flight(tmp_path: Path, at: int) -> Non
             stall.fetch("bitcoin", "ethereum", progress=DiesAt(at))
         asked = fake.calls.count("range")
         assert asked in (at, at + 1)
-        stall.fetch("bitcoin", "ethereum")
+        report = stall.fetch("bitcoin", "ethereum")
+        assert [coin.hours_problem for coin in report.coins] == [None, None]
         assert fake.calls.count("range") <= 10 + 1
         assert fake.calls.count("market_chart") == 2
         assert stall.store.verify() == []
