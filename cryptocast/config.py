@@ -30,11 +30,12 @@ USUAL_NAMES = ("SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE")
 # One name for each line of the table in `data/sources/table.py`, which a test compares.
 ExchangeName: TypeAlias = Literal["bitstamp", "coinbase", "binance", "kraken", "okx", "bybit"]
 SourceName: TypeAlias = Literal["coingecko", "sample", "simulated", "file", ExchangeName]
+CCXT_EXCHANGE: Final = "[a-z0-9]{1,40}"  # as ccxt names them
 SOURCE_CHOICES: Final = ("auto", *get_args(SourceName))
 SourceChoice: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=rf"^({'|'.join(SOURCE_CHOICES)}|ccxt[:-][a-z0-9]{{1,40}})\Z",
+        pattern=rf"^({'|'.join(SOURCE_CHOICES)}|ccxt[:-]{CCXT_EXCHANGE})\Z",
         description=f"one of {', '.join(SOURCE_CHOICES)} and ccxt:NAME",
     ),
 ]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cryptocast.workflows.context import Selection
     from cryptocast.workflows.engines import Engine
 
-CCXT_NAME: Final = re.compile(r"ccxt[:-][a-z0-9]{1,40}")
 PANEL: Final = "Which bars"
 WHERE: Final = "Where the work runs"
 # Of whole numbers, as the settings have them: what is larger is a slip, and would overflow somewhere.
@@ -49,9 +48,9 @@ Vs: TypeAlias = Annotated[
 
 def source_name(text: str) -> str:
     """The name of a source as keys have it: ccxt:kraken is ccxt-kraken there. UsageError if there is none."""
-    from cryptocast.config import SOURCE_CHOICES  # reads all settings, which --help does not need
+    from cryptocast.config import CCXT_EXCHANGE, SOURCE_CHOICES  # reads all settings, which --help does not need
 
-    if text not in SOURCE_CHOICES and not CCXT_NAME.fullmatch(text):
+    if text not in SOURCE_CHOICES and not re.fullmatch(f"ccxt[:-]{CCXT_EXCHANGE}", text):
         raise UsageError(f"There is no source {text!a}. Choose one of {', '.join(SOURCE_CHOICES)} or ccxt:NAME.")
     return text.replace(":", "-")
 

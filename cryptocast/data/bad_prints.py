@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.data.schema import CANDLE_SCHEMA
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 BEFORE: Final = 7
 MOVED: Final = np.log(5.0)
@@ -40,21 +37,21 @@ class Jumps:
     unit, and the bar at which that is known.
     """
 
-    known: Ints
+    known: Int64Array
     units: tuple[tuple[int, int], ...]
 
     def __bool__(self) -> bool:
         return bool(self.units) or bool((self.known < NEVER).any())
 
     @property
-    def pending(self) -> Ints:
+    def pending(self) -> Int64Array:
         """The bars at which something was wrong that was only known later."""
         bars = [np.arange(first, known) for first, known in self.units]
         bars += [np.arange(first, self.known[first]) for first in np.flatnonzero(self.known < NEVER)]
         return np.unique(np.concatenate(bars)) if bars else np.empty(0, dtype=np.int64)
 
 
-def find_jumps(close: Floats) -> Jumps:
+def find_jumps(close: FloatArray) -> Jumps:
     """The bad prints and redenominations of a series of positive closes, oldest first.
 
     A series that is cut at bar t has those, and only those, that are known at t.
@@ -94,7 +91,7 @@ def without_jumps(frame: pl.DataFrame) -> tuple[pl.DataFrame, Jumps]:
     return frame.with_columns(**replaced, range_known=known_range).select(CANDLE_SCHEMA.names()), jumps
 
 
-def _usual(log: Floats) -> Floats:
+def _usual(log: FloatArray) -> FloatArray:
     """The median of the 7 log closes before each bar (of the 7 others among the first 8, for the first 7); NaN where
     there are not so many."""
     usual = np.full(len(log), np.nan)
@@ -106,7 +103,7 @@ def _usual(log: Floats) -> Floats:
     return usual
 
 
-def _first_back(log: Floats, usual: Floats) -> Ints:
+def _first_back(log: FloatArray, usual: FloatArray) -> Int64Array:
     """The first of the next 3 bars whose close is near what was usual at each bar; NEVER if none is."""
     back = np.full(len(log), NEVER, dtype=np.int64)
     for ahead in range(BACK_BARS, 0, -1):
@@ -116,7 +113,7 @@ def _first_back(log: Floats, usual: Floats) -> Ints:
     return back
 
 
-def _first_of_a_new_unit(log: Floats, usual: Floats) -> int | None:
+def _first_of_a_new_unit(log: FloatArray, usual: FloatArray) -> int | None:
     """The first bar that moved so far, and whose next ones stayed there."""
     if len(log) < BEFORE + LASTING_BARS:
         return None

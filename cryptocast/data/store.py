@@ -22,7 +22,7 @@ import msgspec
 import polars as pl
 
 from cryptocast.choices import Granularity
-from cryptocast.config import SourceName
+from cryptocast.config import CCXT_EXCHANGE, SourceName
 from cryptocast.data import parquet
 from cryptocast.data.candle_checks import candles_of, check_candles, content_hash, provenance_of
 from cryptocast.data.coins import check_coin, check_vs
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 LAYOUT: Final = 2  # 1 had no `known_from`: its rows count as known since the file was written
 SOURCES: Final = get_args(SourceName)
-CCXT_NAME: Final = re.compile(r"ccxt-[a-z0-9]{1,40}")
+CCXT_NAME: Final = re.compile(f"ccxt-{CCXT_EXCHANGE}")
 KNOWN_FROM: Final = "known_from"
 SERIES_SCHEMA: Final = pl.Schema({**CANDLE_SCHEMA, KNOWN_FROM: TIME})
 REVISION_SCHEMA: Final = pl.Schema({**SERIES_SCHEMA, "revised_at": TIME})

@@ -54,10 +54,6 @@ class VersionKey(OfMarket, msgspec.Struct, frozen=True, order=True, gc=False):
         source, vs, granularity = msgspec.structs.astuple(self.market)
         return {"coin": self.coin, "source": source, "vs": vs, "granularity": granularity, "kind": self.kind}
 
-    def facts(self) -> dict[str, Any]:
-        """Its parts as a record names them: coin, kind, source, vs, granularity."""
-        return {"coin": self.coin, "kind": self.kind, **msgspec.structs.asdict(self.market)}
-
     def __str__(self) -> str:
         return f"{self.coin}/{self.kind} ({self.market})"
 

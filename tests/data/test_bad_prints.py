@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.data.bad_prints import NEVER, Floats, find_jumps, without_jumps
+from cryptocast.arrays import FloatArray
+from cryptocast.data.bad_prints import NEVER, find_jumps, without_jumps
 from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.data.sources.sample import load_sample
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
-def walk(bars: int, seed: int) -> Floats:
+def walk(bars: int, seed: int) -> FloatArray:
     return 100.0 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0.0, 0.02, bars)))
 
 
-def candles(close: Floats) -> pl.DataFrame:
+def candles(close: FloatArray) -> pl.DataFrame:
     start = datetime(2024, 1, 1, tzinfo=UTC)
     return pl.DataFrame(
         {
@@ -44,7 +45,7 @@ factors = st.floats(-6, 6).map(lambda k: 10.0**k).filter(lambda factor: max(fact
 
 @given(series, factors, st.data())
 def test_a_print_that_is_gone_the_next_day_is_found_and_replaced_by_the_line_between_its_neighbours(
-    close: Floats, factor: float, data: st.DataObject
+    close: FloatArray, factor: float, data: st.DataObject
 ) -> None:
     bar = data.draw(st.integers(0, len(close) - 4))
     spoiled = close.copy()
@@ -72,7 +73,7 @@ def test_after_a_redenomination_the_bars_since_count(bars: int, seed: int, facto
 
 @given(series, st.lists(st.tuples(st.integers(0, 59), st.floats(-3, 3)), max_size=4), st.data())
 def test_what_is_known_at_a_bar_does_not_depend_on_later_bars(
-    close: Floats, blows: list[tuple[int, float]], data: st.DataObject
+    close: FloatArray, blows: list[tuple[int, float]], data: st.DataObject
 ) -> None:
     for bar, power in blows:
         lasting = bar % 3 == 0

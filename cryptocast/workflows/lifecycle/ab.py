@@ -88,7 +88,7 @@ def ab_start(
     event = AbEvent(
         test=hashlib.sha256(identity.encode()).hexdigest()[:16],
         event="start",
-        **key.facts(),
+        **key.columns,
         production=production.number,
         challenger=other.number,
         share=share,
@@ -165,7 +165,7 @@ def _row(config: Config, registry: Registry, test: AbTest) -> AbRow:
     if verdict.word == "better" and bars < config.gate.min_live:  # better only on as many bars as the gate wants
         verdict = msgspec.structs.replace(verdict, word="cannot tell")
     return AbRow(
-        **start.key.facts(),
+        **start.key.columns,
         test=start.test,
         production=start.production,
         challenger=start.challenger,

@@ -173,7 +173,7 @@ def _as_rows(key: VersionKey, number: int, live: LiveForecast, bar_us: int, now:
     issued = int(forecast.issued_at[0])
     return [
         LedgerRow(
-            **key.facts(),
+            **key.columns,
             number=number,
             issued_at=as_datetime(issued),
             horizon=horizon,
@@ -235,7 +235,7 @@ def _row(context: Context, registry: Registry, request: Resolved, pool: CoinPool
     )
     registry.write_mark(version.key, mark)
     return ScoreRow(
-        **version.key.facts(),
+        **version.key.columns,
         name=version.name,
         number=version.number,
         aliases=version.aliases,

@@ -146,7 +146,7 @@ class _Candidate:
         elif self.decision.rule == "nothing" and not self.moves:
             outcome = "nothing" if self.version.number == self.before else "kept"
         return PromotionRow(
-            **self.version.key.facts(),
+            **self.version.key.columns,
             action=outcome,
             rule=self.decision.rule if self.decision.accepted or not moves else "force",
             from_number=self.before,

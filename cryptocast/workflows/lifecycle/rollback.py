@@ -56,7 +56,7 @@ def _rollback(
     production = registry.alias(key, PRODUCTION)
     if production is None:
         raise RegistryError(f"Nothing of {key} is in production. See cryptocast registry list {key.coin}.")
-    moves = registry.history(**key.facts(), alias=PRODUCTION)
+    moves = registry.history(**key.columns, alias=PRODUCTION)
     current, target = production.number, to if to is not None else earlier_production(moves)
     if target is None:
         raise RegistryError(
@@ -72,7 +72,7 @@ def _rollback(
     why = f"rolled back from {current}" + (f": {reason}" if reason else "")
     if target != current and not dry_run:
         registry.promote(key, target, now=now, who=who, why=why, action="rollback", expected=current)
-    return RollbackRow(**key.facts(), from_number=current, to_number=target, moved=target != current, why=why)
+    return RollbackRow(**key.columns, from_number=current, to_number=target, moved=target != current, why=why)
 
 
 def earlier_production(events: Sequence[Event]) -> int | None:

@@ -25,7 +25,7 @@ from cryptocast.data.sources.exchanges.markets import Listing, MarketList, Trade
 from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.errors import CryptocastError, UpstreamError
 from cryptocast.net import ApiClient, Limiter, NetSettings, Priority, Try
-from cryptocast.times import EPOCH
+from cryptocast.times import as_microseconds
 
 T = TypeVar("T")
 
@@ -197,9 +197,10 @@ class MarketClient(Upstream):
         asking = Asking(priority, patient)
         traded = self._traded(page, await self.listings(now, asking))
         market = traded.listing.name
-        bar_s = BAR_US[page.key.granularity] // 1_000_000
+        bar_us = BAR_US[page.key.granularity]
+        bar_s = bar_us // 1_000_000
         start, end = traded.clipped(page.start, min(page.end, now))
-        span = Opening((_seconds(start) // bar_s) * bar_s, (_seconds(end) // bar_s - 1) * bar_s)
+        span = Opening(as_microseconds(start) // bar_us * bar_s, (as_microseconds(end) // bar_us - 1) * bar_s)
         if span.last_s < span.first_s:
             return History(pl.DataFrame(schema=CANDLE_SCHEMA), market=market)
         rows = await self.bars(traded.listing.symbol, page.key, span, asking)
@@ -371,7 +372,3 @@ def _is_consistent(row: Row) -> bool:
         and row.base_volume >= 0
         and (row.quote_volume is None or (math.isfinite(row.quote_volume) and row.quote_volume >= 0))
     )
-
-
-def _seconds(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(seconds=1)
