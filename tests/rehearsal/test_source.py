@@ -19,7 +19,7 @@ from tests.rehearsal.conftest import NOW
 
 
 def config_of(fake: FakeUpstream, **settings: object) -> CoinGeckoConfig:
-    defaults: dict[str, object] = {"calls_per_minute": 1000, "max_retries": 0, "read_timeout_s": 0.5, "deadline_s": 5.0}
+    defaults: dict[str, object] = {"calls_per_minute": 1000, "max_retries": 0}
     known = {**defaults, **settings}
     return CoinGeckoConfig(base_url=fake.url, pro_base_url=fake.url, **known)  # type: ignore[arg-type]
 
@@ -110,8 +110,8 @@ def test_a_fault_is_an_upstream_error_and_the_next_call_is_good(
     fake: FakeUpstream, source: CoinGecko, fault: Fault
 ) -> None:
     fake.script([Rule(fault=fault, seconds=2, times=1)])
-    with pytest.raises(UpstreamError):
-        history(source, "bitcoin", "usd", "daily", 91, NOW)
+    with CoinGecko(config_of(fake, read_timeout_s=0.5)) as impatient, pytest.raises(UpstreamError):
+        history(impatient, "bitcoin", "usd", "daily", 91, NOW)
     assert history(source, "bitcoin", "usd", "daily", 91, NOW).frame.height == 91
 
 

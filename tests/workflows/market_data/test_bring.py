@@ -18,7 +18,7 @@ MARKET = Market("coingecko", "usd", "daily")
 
 
 def brought(store: Path, address: str, *coins: str, candles: CandleStore | None = None) -> tuple[Fetched, bool]:
-    calls = CoinGeckoConfig(base_url=address, calls_per_minute=1000, max_retries=0, deadline_s=5.0)
+    calls = CoinGeckoConfig(base_url=address, calls_per_minute=1000, max_retries=0)
     context = Context(Config(store=StoreConfig(path=store), coingecko=calls), candles=candles)
     return bring(context, coins, MARKET, access_of(context), priority=Priority.USER)
 

@@ -80,7 +80,7 @@ class Stall:
     ) -> None:
         self.fake = fake
         self.time = time or VirtualTime(fake.clock.now())
-        settings = {"max_retries": 0, "read_timeout_s": 2.0, "deadline_s": 5.0, **coingecko}
+        settings = {"max_retries": 0, **coingecko}
         self.config = Config(
             store=StoreConfig(path=folder / "data", lock_timeout_s=5.0),
             coingecko=CoinGeckoConfig(base_url=fake.url, pro_base_url=fake.url, **settings),

@@ -48,7 +48,7 @@ def client(tmp_path: Path, text: str = WORKER) -> CcxtClient:
     worker.write_text(text)
     config = Config(
         store=StoreConfig(path=tmp_path),
-        exchanges=ExchangesConfig(ccxt_python=sys.executable, deadline_s=5.0),
+        exchanges=ExchangesConfig(ccxt_python=sys.executable, deadline_s=30.0),
     )
     return CcxtClient(CcxtSource("anything"), Access(config, lambda: NOW), worker=worker)
 

@@ -34,7 +34,7 @@ def fake() -> Iterator[FakeUpstream]:
 
 @pytest.fixture
 def source(fake: FakeUpstream, tmp_path: Path) -> Iterator[CoinGecko]:
-    config = CoinGeckoConfig(base_url=fake.url, calls_per_minute=1000, max_retries=0, read_timeout_s=2.0)
+    config = CoinGeckoConfig(base_url=fake.url, calls_per_minute=1000, max_retries=0)
     with CoinGecko(config, cache=tmp_path / "cache") as opened:
         yield opened
 

@@ -44,7 +44,7 @@ def exchange(request: pytest.FixtureRequest) -> HttpExchange:
 
 
 def connected(exchange: HttpExchange, fake: FakeUpstream, folder: Path, **settings: object) -> ExchangeClient:
-    options = {"deadline_s": 5.0, "max_retries": 0, **settings}
+    options = {"deadline_s": 30.0, "max_retries": 0, **settings}
     config = Config(
         store=StoreConfig(path=folder),
         exchanges=ExchangesConfig(base_url=fake.origin, **options),  # type: ignore[arg-type]
