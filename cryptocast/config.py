@@ -88,6 +88,7 @@ class DataConfig(Section, frozen=True, kw_only=True):
 
     coins: tuple[CoinId, ...] = ("bitcoin", "ethereum", "litecoin")
     source: SourceChoice = "auto"
+    exchanges: tuple[ExchangeName, ...] = get_args(ExchangeName)
     vs: QuoteCurrency = "usd"
     granularity: Granularity = "daily"
     since: date = date(2009, 1, 1)
@@ -96,9 +97,11 @@ class DataConfig(Section, frozen=True, kw_only=True):
     comments: ClassVar[Comments] = {
         "coins": "CoinGecko ids; used when a command names no coins",
         "source": (
-            "auto (your files, then CoinGecko, then the sample), coingecko, bitstamp, coinbase, binance, kraken, okx,\n"
-            "bybit, ccxt:NAME, file, sample or simulated"
+            "auto (where a coin's candles have come from so far; of a new coin the first of the exchanges below that\n"
+            "lists it, then CoinGecko, then the sample), coingecko, bitstamp, coinbase, binance, kraken, okx, bybit,\n"
+            "ccxt:NAME, file, sample or simulated"
         ),
+        "exchanges": "where auto looks for a new coin, in this order",
         "vs": "quote currency",
         "granularity": "daily or hourly bars",
         "since": "how far back to fetch; 2009-01-01: all there is (365 days on CoinGecko's free plans)",

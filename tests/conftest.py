@@ -1,6 +1,9 @@
 """Markets made in the test: seeded, with a known truth."""
 
+import os
+import socket
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +15,19 @@ from cryptocast.data.schema import CANDLE_SCHEMA
 # How long an example takes is the machine's affair, and what its other programs leave of it.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# Tests talk to nobody outside the machine. New coins are looked for on exchanges where a test says so.
+os.environ["CRYPTOCAST_DATA__EXCHANGES"] = "[]"
+_look_up = socket.getaddrinfo
+
+
+def _look_up_here(host: Any, *arguments: Any, **options: Any) -> Any:
+    if host in (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::", socket.gethostname()):  # noqa: S104
+        return _look_up(host, *arguments, **options)
+    raise socket.gaierror(socket.EAI_NONAME, f"{host} is outside this machine")
+
+
+socket.getaddrinfo = _look_up_here
 
 START_US = 1_577_836_800_000_000  # 2020-01-01T00:00Z
 DAY_US = 86_400_000_000

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from cryptocast.cli.options import Bars, Coins, Engines, KnownBars, command, examples, group
+from cryptocast.cli.options import Bars, Coins, Engines, KnownBars, command, examples, group, source_name
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
@@ -64,6 +64,7 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast fetch bitcoin --file prices.csv --stamp open",
             "cryptocast fetch bitcoin --file 2024.zip --file 2025.zip",
             "cryptocast fetch bitcoin --source bitstamp --granularity hourly",
+            "cryptocast fetch bitcoin --move-to bitstamp",
         ),
     )(fetch)
     group(data, rich_help_panel=PANEL)(data_group)
@@ -93,6 +94,15 @@ def fetch(
         typer.Option("--since", metavar="DATE", help="How far back, e.g. 2015-01-01. Default: all there is."),
     ] = None,
     days: Annotated[int | None, typer.Option("--days", hidden=True)] = None,
+    move_to: Annotated[
+        str | None,
+        typer.Option(
+            "--move-to",
+            metavar="SOURCE",
+            parser=source_name,
+            help="Fetch from this source, and take the coins from it from now on.",
+        ),
+    ] = None,
     import_: Import,
     refresh: Annotated[
         bool, typer.Option("--refresh", metavar="", help="Fetch again what the store already holds.")
@@ -112,6 +122,7 @@ def fetch(
     from cryptocast.cli.screens.market_data import fetch_screen
     from cryptocast.workflows.market_data.fetch import FetchOrder, FileOptions
     from cryptocast.workflows.market_data.fetch import fetch as fetch_candles
+    from cryptocast.workflows.market_data.move import move
 
     if days is not None:
         raise UsageError("--days is no more: name the first day instead, e.g. --since 2025-01-01.")
@@ -124,7 +135,8 @@ def fetch(
     )
     files = tuple(import_.file or ())
     order = FetchOrder(bars.selection(coins), moment("--since", since), files, options, import_.replace, refresh, hours)
-    report = fetch_candles(session.context(), order)
+    context = session.context()
+    report = fetch_candles(context, order) if move_to is None else move(context, order, move_to)
     problems = [f"{coin.coin}: {coin.error.message}" for coin in report.coins if coin.error is not None]
     failure = failed(problems[0] if report.exit_code else None, report.exit_code, len(problems))
     if failure is not None and session.json and report.summary.came == 0:

@@ -56,8 +56,8 @@ def doctor(
 ) -> None:
     """Check settings, store, registry, API key, network and disk, and say what to fix."""
     from cryptocast.cli.screens.doctor import doctor_screen
-    from cryptocast.workflows.doctor import examine, probe_upstream
+    from cryptocast.workflows.doctor import ask_source, examine
 
-    report = examine(session.common.config, environ=os.environ, probe=None if offline else probe_upstream)
+    report = examine(session.common.config, environ=os.environ, probe=None if offline else ask_source)
     wrong = [f"{check.name}: {check.found}" for check in report.checks if check.status == "fail"]
     session.show(report, doctor_screen, failed(next(iter(wrong), None), report.exit_code, len(wrong)))

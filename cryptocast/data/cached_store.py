@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Generic, TypeAlias, TypeVar
 
+from cryptocast.choices import Granularity
 from cryptocast.data.schema import Candles, SeriesKey
 from cryptocast.data.store import CandleStore, DamagedFile, SeriesFile
 
@@ -137,6 +138,10 @@ class PublishedCandles(CandleStore):
             if self._facts.get(key) == first:  # else newer ones were published meanwhile
                 self._published.put(key, candles)
         return candles
+
+    def sources(self, coin: str, vs: str, granularity: Granularity) -> list[str]:
+        """As CandleStore's, published or not."""
+        return self._fresh.sources(coin, vs, granularity)
 
     def publish(self, key: SeriesKey, facts: Facts | None) -> None:
         """`read` gives the series as it is now from now on; facts: of its file, as `changed` gave them."""

@@ -137,6 +137,21 @@ class CandleStore:
         fetched_at: datetime = rows[KNOWN_FROM].max() or as_of  # type: ignore[assignment]
         return candles_of(rows.drop(KNOWN_FROM), key, fetched_at=fetched_at, notes=notes)
 
+    def sources(self, coin: str, vs: str, granularity: Granularity) -> list[str]:
+        """From which sources it has such candles; the one that it has known longest first."""
+        paths = sorted((self._root / "candles").glob(f"*/{vs}/{granularity}/{coin}.parquet"))
+        names = [name for path in paths if _is_source(name := path.parts[-4])]
+        if len(names) > 1:
+            names.sort(key=lambda name: self._age_order(SeriesKey(Market(name, vs, granularity), coin)))
+        return names
+
+    def _age_order(self, key: SeriesKey) -> datetime:
+        """Oldest knowledge first; damaged files last: they say nothing of that."""
+        try:
+            return self.known_since(key) or datetime.min.replace(tzinfo=UTC)
+        except DataError:
+            return datetime.max.replace(tzinfo=UTC)
+
     def known_since(self, key: SeriesKey) -> datetime | None:
         """Since when the store knows any bar of the series; None if it knows none."""
         stored = self.load(key)
@@ -328,10 +343,14 @@ def check_key(key: SeriesKey) -> None:
     """UsageError unless each part of the key may become part of a path."""
     check_coin(key.coin)
     check_vs(key.vs)
-    if key.source not in SOURCES and not CCXT_NAME.fullmatch(key.source):
+    if not _is_source(key.source):
         raise UsageError(f"{key.source!r} is not a source of candles. Known: {', '.join(SOURCES)}.")
     if key.granularity not in BAR_US:
         raise UsageError(f"{key.granularity!r} is not a granularity. Known: {', '.join(BAR_US)}.")
+
+
+def _is_source(name: str) -> bool:
+    return name in SOURCES or CCXT_NAME.fullmatch(name) is not None
 
 
 def known_at(rows: pl.DataFrame, revisions: pl.DataFrame, moment: datetime) -> pl.DataFrame:

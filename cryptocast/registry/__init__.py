@@ -18,6 +18,7 @@ from cryptocast.registry.manifest import CoinCalibration, CoinData, FitManifest,
 from cryptocast.registry.reasons import Reason
 from cryptocast.registry.references import VersionReference
 from cryptocast.registry.registry import ProductionMovedError, Registry
+from cryptocast.registry.source_moves import SettledSources, SourceMove
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, Event, NewVersion, Version, VersionKey, VersionSummary
 
 __all__ = [
@@ -43,7 +44,9 @@ __all__ = [
     "Reason",
     "Registry",
     "RegistryWatch",
+    "SettledSources",
     "Side",
+    "SourceMove",
     "Version",
     "VersionKey",
     "VersionReference",

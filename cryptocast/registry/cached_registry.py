@@ -97,6 +97,7 @@ class CachedRegistry(Registry):
     calibration_states = _cached(Registry.calibration_states)
     live_mark = _cached(Registry.live_mark)
     ab_tests = _cached(Registry.ab_tests)
+    settled_sources = _cached(Registry.settled_sources)
 
     def remembered(self, question: Hashable, ask: Callable[[], T]) -> T:
         """The answer to a question in this state of the registry, asked for once."""

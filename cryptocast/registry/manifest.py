@@ -37,13 +37,18 @@ Setting: TypeAlias = bool | int | float | str | tuple[bool | int | float | str |
 
 
 class CoinData(Record, frozen=True, kw_only=True):
-    """The candles of one coin that a fit saw: bars, close times of the first and last one, sha256 of the frame."""
+    """The candles of one coin that a fit saw: bars, close times of the first and last one, sha256 of the frame.
+
+    source, market: where they come from, e.g. bitstamp and BTC/USD; fits of earlier releases have all of one source.
+    """
 
     coin: CoinId
     rows: Count
     first: Moment
     last: Moment
     content_hash: Annotated[str, Meta(min_length=1, max_length=128)]
+    source: Word | msgspec.UnsetType = msgspec.UNSET
+    market: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Artefact(Record, frozen=True, kw_only=True):

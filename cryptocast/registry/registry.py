@@ -28,6 +28,7 @@ from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_js
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.references import BEST, VersionReference, nearest, parse_reference
 from cryptocast.registry.retention import Deletion, collect
+from cryptocast.registry.source_moves import SOURCE_MOVES, SettledSources, SourceMove, settled_sources
 from cryptocast.registry.verify import RegistryFault, verify_registry
 from cryptocast.registry.version import (
     CHALLENGER,
@@ -221,6 +222,10 @@ class Registry:
         """
         self._append(TRIALS, rows)
 
+    def record_moves(self, moves: Sequence[SourceMove]) -> None:
+        """Coins have another source from now on. Kept for good."""
+        self._append(SOURCE_MOVES, moves)
+
     def _append(self, journal: Journal[R], rows: Sequence[R]) -> int:
         records = [settled(row) for row in rows]
         if not records:
@@ -235,6 +240,16 @@ class Registry:
         of models, marks. Forecasts that are written into the ledger do not change it."""
         with self._database.read() as connection:
             return tables.served_state(connection), tuple(live_status.live_state(connection))
+
+    def settled_sources(self, vs: str, granularity: Granularity) -> SettledSources:
+        """Which sources coins were moved to, and which their versions in production rest on."""
+        with self._database.read() as connection:
+            return settled_sources(connection, vs, granularity)
+
+    def source_moves(self, coin: str | None = None) -> tuple[SourceMove, ...]:
+        """Of a coin or of all, oldest first."""
+        with self._database.read() as connection:
+            return tuple(SOURCE_MOVES.matching(connection, _where(coin=coin)))
 
     def unscored(self) -> tuple[LedgerRow, ...]:
         """The forecasts of the ledger whose outcome is not written yet, oldest first."""

@@ -185,5 +185,9 @@ LOCAL_HOLD_OUTS: Final[tuple[str, ...]] = (
     )""",
 )
 
-MIGRATIONS: Final = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS, LIVE_MARKS, LOCAL_HOLD_OUTS)
+SOURCE_MOVES: Final[tuple[str, ...]] = _journal(
+    "source_moves", "moves of coins are", "coin TEXT NOT NULL, vs TEXT NOT NULL, at TEXT NOT NULL", "coin, vs, at"
+)
+
+MIGRATIONS: Final = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS, LIVE_MARKS, LOCAL_HOLD_OUTS, SOURCE_MOVES)
 SCHEMA_VERSION: Final = len(MIGRATIONS)

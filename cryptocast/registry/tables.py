@@ -471,7 +471,7 @@ def served_state(connection: Connection) -> tuple[object, ...]:
     """See Registry.served_state."""
     newest = [
         connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0]
-        for table in ("history", "versions", "ab_tests", "evidence", "local_hold_outs")
+        for table in ("history", "versions", "ab_tests", "evidence", "local_hold_outs", "source_moves")
     ]
     # What came of the baseline moves no model.
     newest.append(connection.execute("SELECT max(id) FROM outcomes WHERE number > 0").fetchone()[0])

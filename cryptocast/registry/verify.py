@@ -11,6 +11,7 @@ from cryptocast.registry.ledger import LEDGER, OUTCOMES, state_faults
 from cryptocast.registry.live_status import mark_faults
 from cryptocast.registry.manifest import Artefact
 from cryptocast.registry.objects import Objects
+from cryptocast.registry.source_moves import SOURCE_MOVES
 from cryptocast.registry.tables import (
     FIRST_LINK,
     decode_event,
@@ -47,7 +48,7 @@ def verify_registry(database: Database, objects: Objects) -> tuple[RegistryFault
     try:
         with database.read() as connection:
             findings = [*_fits(connection), *_versions(connection), *_history(connection), *_aliases(connection)]
-            journals = (EVIDENCE, TRIALS, LEDGER, OUTCOMES, AB_EVENTS)
+            journals = (EVIDENCE, TRIALS, LEDGER, OUTCOMES, AB_EVENTS, SOURCE_MOVES)
             findings += [RegistryFault(*fault) for journal in journals for fault in journal.faults(connection)]
             faults = (summary_faults, state_faults, mark_faults)
             findings += [RegistryFault(*fault) for find in faults for fault in find(connection)]

@@ -2,19 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import Final
 
-from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
-from cryptocast.data.sources.table import rule_of
+from cryptocast.data.sources.table import AUTO, ages_by_clock
+from cryptocast.data.sources.upstream import Upstream
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
-from cryptocast.market import Market
 from cryptocast.net import Breaker, Priority, Try
 from cryptocast.serving.access import CLIENT
 from cryptocast.serving.worker import Worker
-from cryptocast.workflows.context import Context
+from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.market_data.bring import Fetched, bring
 from cryptocast.workflows.market_data.connect import access_of
@@ -49,7 +49,7 @@ class CandleFetcher:
         self._strangers = strangers
         self._worker, self._worker_for_others = Worker(max_waiting=MAX_WAITING), Worker(max_waiting=MAX_WAITING)
         self._unknown = Unknown(clock=time.monotonic, most=MAX_UNKNOWN)
-        self._flights: dict[SeriesKey, asyncio.Task[Fetched]] = {}
+        self._flights: dict[Resolved, asyncio.Task[Fetched]] = {}
 
     def start(self) -> None:
         """Begin to work."""
@@ -66,37 +66,32 @@ class CandleFetcher:
         """Bring the candles that a request lacks; None once they are here. For the CLIENT, if they are of a coin that
         the server is not set up for. `lacking`, what is said of it now, where nothing is fetched from its source: it
         can never be had."""
-        (coin,) = request.selection.coins
-        selection = request.selection
-        source = rule_of(selection.source or "auto").fetched
-        if source is None:
+        wanted = request.selection.resolved(self._context.config)
+        (coin,) = wanted.coins
+        if wanted.source != AUTO and not ages_by_clock(wanted.source):
             return lacking
-        series = SeriesKey(Market(source.name, selection.vs or "usd", selection.granularity or "daily"), coin)
-        flight = self._flights.get(series)
+        flight = self._flights.get(wanted)
         if flight is None:
             priority = Priority.USER
-            if self._strangers is not None and not self._strangers.is_ours(coin, series.vs):
+            if self._strangers is not None and not self._strangers.is_ours(coin, wanted.vs):
                 priority = Priority.STRANGER
-                refusal = self._unknown.why(*_subjects(series)) or self._strangers.refusal(CLIENT.get())
+                refusal = self._unknown.why(*_subjects(wanted)) or self._strangers.refusal(CLIENT.get())
                 if refusal is not None:
                     return refusal
-            flight = asyncio.create_task(self._settled(series, priority))
-            self._flights[series] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(series, None))
+            flight = asyncio.create_task(self._settled(wanted, priority))
+            self._flights[wanted] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(wanted, None))
         return (await asyncio.shield(flight))[coin]
 
-    async def bring(self, coins: Sequence[str], market: Market, priority: Priority) -> Fetched:
-        """Bring the coins of a market that is fetched up to date: None for those that are, else why not. Raises nothing
-        of its own."""
+    async def bring(self, request: Resolved, priority: Priority) -> Fetched:
+        """Bring the coins of a request up to date: None for those that are, else why not. Raises nothing of its own."""
+        coins = request.coins
         if (refusal := self._refusal()) is not None:
             return dict.fromkeys(coins, DataError(f"The store cannot be written ({refusal}): no candles are fetched."))
-        access = access_of(
-            self._context, breaker=self._breaker(market.source), on_try=self._on_try, deadline_s=DEADLINE_S
-        )
         try:
             worker = self._worker_for_others if priority is Priority.STRANGER else self._worker
             fetched, is_changed = await worker.submit(
-                partial(bring, self._context, coins, market, access, priority=priority)
+                partial(bring, self._context, request, self._connect, priority=priority)
             )
         except CryptocastError as error:
             return dict.fromkeys(coins, error)
@@ -104,15 +99,19 @@ class CandleFetcher:
             await self._on_change()
         return fetched
 
-    async def _settled(self, series: SeriesKey, priority: Priority) -> Fetched:
-        """What came of one series. What the upstream does not know is believed for a time, of a coin of ours never."""
-        coin, vs = series.coin, series.vs
-        fetched = await self.bring([coin], series.market, priority)
+    def _connect(self, source: Source) -> Upstream:
+        breaker = self._breaker(source.name)
+        return source.connect(access_of(self._context, breaker=breaker, on_try=self._on_try, deadline_s=DEADLINE_S))
+
+    async def _settled(self, request: Resolved, priority: Priority) -> Fetched:
+        """What came of one coin. What the upstream does not know is believed for a time, of a coin of ours never."""
+        (coin,), vs = request.coins, request.vs
+        fetched = await self.bring(request, priority)
         error = fetched[coin]
         if error is None or self._strangers is None:
             return fetched
         if priority is Priority.STRANGER and isinstance(error, UnknownCoin | UnknownCurrency):
-            of_currency, of_coin = _subjects(series)
+            of_currency, of_coin = _subjects(request)
             self._unknown.remember(of_currency if isinstance(error, UnknownCurrency) else of_coin, error)
         if isinstance(error, UnknownCoin) and self._strangers.is_passing(coin, vs, error):
             return {
@@ -121,6 +120,6 @@ class CandleFetcher:
         return fetched
 
 
-def _subjects(series: SeriesKey) -> tuple[Hashable, Hashable]:
+def _subjects(request: Resolved) -> tuple[Hashable, Hashable]:
     """What may be unknown upstream: the currency, and the coin in it."""
-    return (series.source, series.vs), (series.source, series.vs, series.coin)
+    return (request.source, request.vs), (request.source, request.vs, *request.coins)

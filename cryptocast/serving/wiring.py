@@ -16,8 +16,7 @@ from typing import Final
 
 from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.sources.coingecko.source import COINGECKO, credits_of
-from cryptocast.data.sources.table import SOURCES, rule_of
-from cryptocast.market import Market
+from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock
 from cryptocast.net import Priority
 from cryptocast.registry import PRODUCTION, CachedRegistry, RegistryWatch, registry_stamp
 from cryptocast.serving.ab_routing import Sides
@@ -32,7 +31,7 @@ from cryptocast.serving.query import ForecastQuery, coin_requests
 from cryptocast.serving.response_cache import ResponseCache
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.worker import Worker
-from cryptocast.workflows.context import Context
+from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import ForecastMaker, Request
 from cryptocast.workflows.ladder import Ladder, MakeForecast
 from cryptocast.workflows.lifecycle.bar_duties import BarDuties, Duty, Leader, judge_versions, record_bars
@@ -207,11 +206,11 @@ class Server:
         )
 
     def _bring_all(self) -> BringAll | None:
-        data, source = self.config.data, rule_of(self.config.data.source).fetched
-        if self.fetcher is None or source is None or not self.config.serve.refresh:
+        request = Selection().resolved(self.config)
+        is_fetched = request.source == AUTO or ages_by_clock(request.source)
+        if self.fetcher is None or not is_fetched or not self.config.serve.refresh:
             return None
-        market = Market(source.name, data.vs, data.granularity)
-        return partial(self.fetcher.bring, data.coins, market, Priority.REFRESH)
+        return partial(self.fetcher.bring, request, Priority.REFRESH)
 
     def _price_upstream(self) -> PriceUpstream:
         breaker = self.breakers.of(COINGECKO, "prices")

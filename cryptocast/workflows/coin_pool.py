@@ -14,7 +14,7 @@ from cryptocast.choices import Granularity
 from cryptocast.config import Config, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.table import SOURCES
+from cryptocast.data.sources.table import AUTO, SOURCES, is_real
 from cryptocast.errors import CryptocastError, DataError, ModelError, TooFewBarsError
 from cryptocast.features.builder import last_features, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
@@ -30,10 +30,13 @@ from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoinPool(OfMarket):
-    """Coins of one source that are learned from together."""
+    """Coins that are learned from together: the named ones of one source, and others that help, of any real source.
+
+    market: of the named. Prices of the sample and of the simulated market are never joined to those of another source.
+    """
 
     market: Market
-    named: tuple[str, ...]  # those that were asked for; the others help
+    named: tuple[str, ...]
     bars: Mapping[str, CoinCandles]
     left_out: tuple[CoinError, ...]
 
@@ -74,8 +77,8 @@ def gather(
 ) -> tuple[CoinPool, ...]:
     """The named coins and their pool, grouped by the source that each named coin resolves to.
 
-    A pool coin that cannot be had, has another source or is a stablecoin is left out and named. Raises the error of a
-    named coin that cannot be had, if none of the named ones can.
+    A pool coin that cannot be had, is not of a real source like the others, or is a stablecoin is left out and named.
+    Raises the error of a named coin that cannot be had, if none of the named ones can.
     """
     coins = tuple(dict.fromkeys((*request.coins, *pool)))
     bars, missing = _obtain(context, replace(request, coins=coins), fetch_allowed=fetch_allowed)
@@ -87,16 +90,32 @@ def gather(
 
 
 def widen(context: Context, request: Resolved, pool: CoinPool, coins: Iterable[str]) -> CoinPool:
-    """The pool with more coins of its own source; those that cannot be had are left out and named.
+    """The pool with more coins, of the sources that they have; those that cannot be had are left out and named.
 
     The upstream is asked for them only if it has just answered for the pool: a dead network is waited for once.
     """
     more = tuple(coin for coin in dict.fromkeys(coins) if coin not in pool.bars)
     if not more:
         return pool
-    wider = replace(request, coins=more, source=choice_of(pool.source))
+    own = AUTO if request.source == AUTO and is_real(pool.source) else pool.source
+    wider = replace(request, coins=more, source=choice_of(own))
     bars, missing = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
-    return replace(pool, bars={**pool.bars, **bars}, left_out=(*pool.left_out, *_left_out(missing)))
+    bars, others = _joinable(bars, pool.source)
+    return replace(pool, bars={**pool.bars, **bars}, left_out=(*pool.left_out, *_left_out(missing), *others))
+
+
+def _joinable(bars: Mapping[str, CoinCandles], source: str) -> tuple[dict[str, CoinCandles], tuple[CoinError, ...]]:
+    """Those that may help coins of a source, and the others, with why not. Features are free of scale, so that prices
+    of exchanges, CoinGecko and files go together; whatever is not kept in the store stays by itself."""
+    joinable = {
+        coin: one for coin, one in bars.items() if _source(one) == source or (is_real(source) and is_real(_source(one)))
+    }
+    others = [
+        CoinError(coin=coin, error=f"its candles come from {_source(one)}, which is not mixed with {source}")
+        for coin, one in bars.items()
+        if coin not in joinable
+    ]
+    return joinable, tuple(others)
 
 
 def _obtain(
@@ -122,19 +141,15 @@ def _group(
     available: Sequence[str],
 ) -> CoinPool:
     named = tuple(coin for coin in available if _source(bars[coin]) == source)
-    members = (*named, *(coin for coin in bars if coin not in named and _source(bars[coin]) == source))
+    joinable, others = _joinable({coin: one for coin, one in bars.items() if coin not in named}, source)
     # Pegged coins would teach the pool that nothing ever moves. One that was named is learned from all the same.
-    pegged = [coin for coin in members if coin not in named and is_stablecoin(bars[coin].candles.frame, config.quality)]
-    others = {coin: _source(one) for coin, one in bars.items() if _source(one) != source and coin not in available}
-    left_out = [
-        CoinError(coin=coin, error=f"its candles come from {other}, and sources are never mixed")
-        for coin, other in others.items()
-    ]
+    pegged = [coin for coin, one in joinable.items() if is_stablecoin(one.candles.frame, config.quality)]
+    helpers = {coin: one for coin, one in joinable.items() if coin not in pegged}
     return CoinPool(
         Market(source, request.vs, request.granularity),
         named,
-        {coin: bars[coin] for coin in members if coin not in pegged},
-        (*_left_out(missing), *left_out, *_noise(pegged)),
+        {**{coin: bars[coin] for coin in named}, **helpers},
+        (*_left_out(missing), *(one for one in others if one.coin not in available), *_noise(pegged)),
     )
 
 
@@ -292,8 +307,18 @@ def data_used(pool: CoinPool) -> tuple[DataUsed, ...]:
 
 
 def _used(coin: str, bars: CoinCandles) -> DataUsed:
-    facts = msgspec.structs.asdict(_coin_data(coin, bars))
-    return DataUsed(source=_source(bars), stale=bars.stale, notice=bars.notice, **facts)
+    facts = bars.candles.provenance
+    return DataUsed(
+        coin=coin,
+        source=facts.key.source,
+        market=facts.market,
+        rows=facts.rows,
+        first=facts.first,
+        last=facts.last,
+        content_hash=facts.content_hash,
+        stale=bars.stale,
+        notice=bars.notice,
+    )
 
 
 def coin_data(pool: CoinPool) -> tuple[CoinData, ...]:
@@ -303,7 +328,15 @@ def coin_data(pool: CoinPool) -> tuple[CoinData, ...]:
 
 def _coin_data(coin: str, bars: CoinCandles) -> CoinData:
     facts = bars.candles.provenance
-    return CoinData(coin=coin, rows=facts.rows, first=facts.first, last=facts.last, content_hash=facts.content_hash)
+    return CoinData(
+        coin=coin,
+        source=facts.key.source,
+        market=facts.market or msgspec.UNSET,
+        rows=facts.rows,
+        first=facts.first,
+        last=facts.last,
+        content_hash=facts.content_hash,
+    )
 
 
 def moment(microseconds: int) -> datetime:
@@ -314,7 +347,7 @@ def moment(microseconds: int) -> datetime:
 def missing_needs(pool: CoinPool) -> frozenset[str]:
     """What these candles cannot give to any feature."""
     # No feature may take a sum over 24 hours for the hour's own volume.
-    is_own = SOURCES[pool.source].volume_unit(pool.granularity) == "bar"
+    is_own = all(SOURCES[_source(one)].volume_unit(pool.granularity) == "bar" for one in pool.bars.values())
     return frozenset() if is_own else frozenset({"bar_volume"})
 
 

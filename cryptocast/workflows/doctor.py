@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -14,17 +15,21 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from cryptocast.config import Config, load_config
-from cryptocast.data.sources.table import SOURCES, rule_of
+from cryptocast.data.sources.base import Source
+from cryptocast.data.sources.table import AUTO, SOURCES, candidates
 from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UsageError
 from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.kinds import LIBRARIES
 from cryptocast.net import Unreachable
 from cryptocast.registry import PRODUCTION, Registry
+from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.feature_sets import outdated_versions
+from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.inventory import check_store, list_store
+from cryptocast.workflows.market_data.longer_history import LongerHistory, longer_histories
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
-Probe: TypeAlias = Callable[[Config, str | None], str]
+Probe: TypeAlias = Callable[[Source, Config, str | None], str]
 
 API_KEY: Final = "CRYPTOCAST_COINGECKO_API_KEY"
 TOKEN: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 the name of the variable
@@ -32,6 +37,11 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 LITTLE_BYTES: Final = 500_000_000
 TOO_LITTLE_BYTES: Final = 20_000_000
 SHOWN_FINDINGS: Final = 3
+PATIENCE_S: Final = 20.0
+NO_NETWORK: Final = (
+    "Nothing, if that is meant: coins rest on their stored candles, new ones on the sample, and say so. Else check the"
+    " network, a proxy (HTTPS_PROXY) and the addresses in [coingecko] and [exchanges]."
+)
 
 
 class DoctorCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +72,7 @@ def examine(
 ) -> DoctorReport:
     """Look at everything. folder: where a config.toml may lie, the working directory unless given.
 
-    probe: asks the upstream whether it is there and takes the key, see `probe_upstream`; None does not ask.
+    probe: asks a source whether it is there and takes the key, see `ask_source`; None does not ask.
     """
     try:
         config = load_config(config_path, environ=environ, folder=folder)
@@ -75,20 +85,19 @@ def examine(
         *_registry(config),
         *_sources(config, environ),
         _token(config, environ),
-        *([_network(config, probe, environ)] if probe is not None else []),
+        *(_network(config, probe, environ) if probe is not None else ()),
         *_libraries(),
         _disk(config),
     ]
     return _report(checks)
 
 
-def probe_upstream(config: Config, api_key: str | None = None) -> str:
-    """Ask the source that the settings fetch from whether it is there and takes the key; what came of it, in words.
+def ask_source(source: Source, config: Config, api_key: str | None = None) -> str:
+    """Ask a source whether it is there and takes the key; what came of it, in words.
 
     Raises Unreachable if there was no answer, ConfigError if the key is refused, UpstreamError for other refusals.
     """
-    source = rule_of(config.data.source).fetched or rule_of("auto").fetched
-    return "nothing is fetched" if source is None else source.probe(config, api_key)
+    return source.probe(config, api_key)
 
 
 def _report(checks: list[DoctorCheck]) -> DoctorReport:
@@ -192,20 +201,44 @@ def _token(config: Config, environ: Mapping[str, str]) -> DoctorCheck:
     return _ok("token", f"{TOKEN} is set" if is_set else f"none: serve listens on {host} only")
 
 
-def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> DoctorCheck:
+def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Iterator[DoctorCheck]:
+    """Each source that the settings fetch from, asked side by side; and which of them goes back further."""
+    choice, key = config.data.source, environ.get(API_KEY, "").strip() or None
+    request = Selection().resolved(config)
+    sources = candidates(config) if choice == AUTO else (SOURCES[request.source],)
+    with ThreadPoolExecutor(len(sources)) as threads:
+        checks = list(threads.map(lambda source: _asked(source, config, probe, key), sources))
+    if all(check.next == NO_NETWORK for check in checks):
+        yield msgspec.structs.replace(checks[-1], name="network")
+        return
+    yield from checks
+    answering = [source for source, check in zip(sources, checks, strict=True) if check.status == "ok"]
+    context = Context(config, api_key=key)
+    access = access_of(context, deadline_s=PATIENCE_S)
     try:
-        return _ok("network", probe(config, environ.get(API_KEY, "").strip() or None))
-    except UsageError as error:
-        return _fail("network", str(error), "Mend the key or the plan, then run cryptocast doctor again.", error)
-    except Unreachable as error:
-        remedy = (
-            "Nothing, if that is meant: commands rest on the store, else on the sample, and say so. Else check the"
-            " network, a proxy (HTTPS_PROXY) and [coingecko] base_url."
-        )
-        return _warn("network", str(error), remedy)
+        yield from map(_longer, longer_histories(context, request, answering, lambda source: source.connect(access)))
     except CryptocastError as error:
-        remedy = "Wait some minutes and look again; until then commands use the store, else on the sample."
-        return _warn("network", str(error), remedy)
+        yield _warn("histories", str(error))
+
+
+def _longer(history: LongerHistory) -> DoctorCheck:
+    words = (
+        f"{history.coin} comes from {history.own.title} and begins {history.first:%Y-%m-%d};"
+        f" {history.source.title} has older bars of it"
+    )
+    return _ok("history", words, f"cryptocast fetch {history.coin} --move-to {history.source.name}")
+
+
+def _asked(source: Source, config: Config, probe: Probe, key: str | None) -> DoctorCheck:
+    try:
+        return _ok(source.name, probe(source, config, key))
+    except UsageError as error:
+        return _fail(source.name, str(error), "Mend the key or the plan, then run cryptocast doctor again.", error)
+    except Unreachable as error:
+        return _warn(source.name, str(error), NO_NETWORK)
+    except CryptocastError as error:
+        remedy = "Wait some minutes and look again; until then its coins rest on their stored candles."
+        return _warn(source.name, str(error), remedy)
 
 
 def _libraries() -> Iterator[DoctorCheck]:

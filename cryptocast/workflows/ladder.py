@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from cryptocast.data.schema import SeriesKey
-from cryptocast.data.sources.table import rule_of
+from cryptocast.data.sources.table import AUTO, STAND_IN, ages_by_clock
 from cryptocast.errors import CryptocastError, DataError, RegistryError, TooFewBarsError, UsageError
 from cryptocast.market import Market
 from cryptocast.workflows.coin_pool import choice_of
@@ -59,8 +59,8 @@ class Ladder:
 
     def _from_store(self, request: Request) -> CoinForecast:
         selection = request.selection
-        rule = rule_of(selection.source or "auto")
-        if rule.fetched is None:
+        choice = selection.source or AUTO
+        if choice != AUTO and not ages_by_clock(choice):
             return self._one(request)
         try:
             return self._one(replace(request, selection=replace(selection, stored=True)))
@@ -68,14 +68,12 @@ class Ladder:
             raise
         except DataError:
             (coin,) = selection.coins
-            bars = selection.vs or "", selection.granularity or "daily"
-            stand_ins = [one for one in rule.stand_ins if one.holds(SeriesKey(Market(one.name, *bars), coin))]
-            if not stand_ins:
+            market = Market(STAND_IN.name, selection.vs or "", selection.granularity or "daily")
+            if choice != AUTO or not STAND_IN.holds(SeriesKey(market, coin)):
                 raise
-            stand_in = stand_ins[0]
-        self._on_step(stand_in.name)
-        answer = self._one(replace(request, selection=replace(selection, source=choice_of(stand_in.name))))
-        notice = f"the store has no candles of {coin} yet: using {stand_in.described(answer.as_of)}."
+        self._on_step(STAND_IN.name)
+        answer = self._one(replace(request, selection=replace(selection, source=choice_of(STAND_IN.name))))
+        notice = f"the store has no candles of {coin} yet: using {STAND_IN.described(answer.as_of)}."
         return msgspec.structs.replace(answer, notices=(notice, *answer.notices))
 
     def _one(self, request: Request) -> CoinForecast:

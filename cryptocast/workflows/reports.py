@@ -152,6 +152,7 @@ class DataUsed(Document, frozen=True, kw_only=True):
 
     coin: str
     source: str
+    market: str | None = None
     rows: int
     first: datetime
     last: datetime

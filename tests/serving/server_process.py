@@ -42,7 +42,7 @@ def main(kind: str, value: str, settings: str = "{}") -> None:
     key = os.environ.get("API_KEY")
     plan: Literal["keyless", "demo"] = "keyless" if key is None else "demo"
     calls = CoinGeckoConfig(base_url=address, plan=plan, calls_per_minute=100_000, read_timeout_s=2.0, deadline_s=4.0)
-    data = DataConfig(coins=("bitcoin",)) if kind == "bitcoin" else DataConfig()
+    data = DataConfig(coins=("bitcoin",), exchanges=()) if kind == "bitcoin" else DataConfig(exchanges=())
     # A soak asks for coins without end, which no server does for those that it is not set up for.
     pool = TrainConfig(pool=tuple(f"coin-{number:03}" for number in range(200)) if kind == "upstream" else ())
     given = Config(store=StoreConfig(path=Path(value)), coingecko=calls, serve=serving, data=data, train=pool)

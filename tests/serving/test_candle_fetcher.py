@@ -26,7 +26,7 @@ def settings(store: Path, fake: FakeUpstream | None = None, **serve: float) -> C
     return Config(
         store=StoreConfig(path=store),
         coingecko=calls,
-        data=DataConfig(coins=("bitcoin", "ethereum")),
+        data=DataConfig(coins=("bitcoin", "ethereum"), exchanges=()),
         train=TrainConfig(pool=POOL),
         serve=ServeConfig(request_timeout_s=60.0, **serve),  # type: ignore[arg-type]
     )

@@ -19,7 +19,7 @@ from tests.serving.trained_store import AFTER, CANDLES, Trained, trained
 def settings(store: Path, source: str) -> Config:
     # A port of this machine that nobody listens on.
     nobody = CoinGeckoConfig(base_url="http://127.0.0.1:9/api/v3", deadline_s=1.0, max_retries=0)
-    return Config(store=StoreConfig(path=store), data=DataConfig(source=source), coingecko=nobody)
+    return Config(store=StoreConfig(path=store), data=DataConfig(source=source, exchanges=()), coingecko=nobody)
 
 
 def asked(store: Path, source: str, query: str) -> httpx.Response:

@@ -7,14 +7,13 @@ import msgspec
 
 from cryptocast.config import DataConfig
 from cryptocast.errors import CryptocastError
-from cryptocast.market import Market
 from cryptocast.net import Breaker, Breakers, Priority
 from cryptocast.registry import Registry
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.rehearsal.faults import Rule
 from cryptocast.serving import create_app
 from cryptocast.serving.candle_fetcher import CandleFetcher
-from cryptocast.workflows.context import Context
+from cryptocast.workflows.context import Context, Resolved
 from tests.registry.registry_fits import BITCOIN, register
 from tests.registry.registry_fits import NOW as REGISTERED
 from tests.serving.serving_app import FOREVER_S, FakeForecast, talk, until
@@ -47,7 +46,7 @@ def test_while_the_upstream_hangs_forecasts_come_from_the_store(tmp_path: Path) 
 
         async def filled() -> dict[str, CryptocastError | None]:
             fetcher.start()
-            return await fetcher.bring(["bitcoin"], Market("coingecko", "usd", "daily"), Priority.USER)
+            return await fetcher.bring(Resolved(("bitcoin",), "coingecko", "usd", "daily", now=None), Priority.USER)
 
         assert asyncio.run(filled()) == {"bitcoin": None}
         fake.script([Rule(fault="hang", seconds=FOREVER_S)])

@@ -10,7 +10,8 @@ import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, load_config
 from cryptocast.data.schema import SeriesKey
-from cryptocast.data.sources.coingecko.source import credits_of
+from cryptocast.data.sources.base import Source
+from cryptocast.data.sources.coingecko.source import COINGECKO, credits_of
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import UpstreamError
@@ -20,7 +21,7 @@ from cryptocast.registry import Registry, recipe_hash
 from cryptocast.rehearsal import DEMO_KEY, PRO_KEY, FakeUpstream, Limits, Rule
 from cryptocast.rehearsal.plans import Plan
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.doctor import DoctorCheck, DoctorReport, Probe, examine, probe_upstream
+from cryptocast.workflows.doctor import DoctorCheck, DoctorReport, Probe, ask_source, examine
 from cryptocast.workflows.feature_sets import catalogue_set
 from tests.registry.registry_fits import BITCOIN, NOW, manifest, register
 
@@ -147,7 +148,7 @@ def test_serving_to_others_without_a_token_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_no_network_is_a_warning_that_says_what_is_used_instead(tmp_path: Path) -> None:
-    def nobody(config: Config, api_key: str | None) -> str:
+    def nobody(source: Source, config: Config, api_key: str | None) -> str:
         raise Unreachable("CoinGecko could not be reached.")
 
     report = looked(tmp_path, probe=nobody)
@@ -159,22 +160,26 @@ def test_no_network_is_a_warning_that_says_what_is_used_instead(tmp_path: Path) 
 def test_the_upstream_is_asked_once_and_without_patience() -> None:
     config = Config(coingecko=CoinGeckoConfig(base_url="http://127.0.0.1:9/api"))
     with pytest.raises(UpstreamError, match=r"127\.0\.0\.1.*tried once"):
-        probe_upstream(config)
+        ask_source(COINGECKO, config)
 
 
 # --- against a stand-in
 
 
 def looked_at(folder: Path, fake: FakeUpstream, plan: str, key: str = "") -> DoctorReport:
-    address = {"CRYPTOCAST_COINGECKO__BASE_URL": fake.url, "CRYPTOCAST_COINGECKO__PRO_BASE_URL": fake.url}
+    address = {
+        "CRYPTOCAST_DATA__EXCHANGES": "[]",
+        "CRYPTOCAST_COINGECKO__BASE_URL": fake.url,
+        "CRYPTOCAST_COINGECKO__PRO_BASE_URL": fake.url,
+    }
     environ = {**address, "CRYPTOCAST_COINGECKO__PLAN": plan, "CRYPTOCAST_COINGECKO_API_KEY": key}
-    return looked(folder, probe=probe_upstream, **environ)
+    return looked(folder, probe=ask_source, **environ)
 
 
 def test_without_a_key_all_is_well_and_the_way_to_more_is_named(tmp_path: Path) -> None:
     with FakeUpstream(coins=1) as fake:
         report = looked_at(tmp_path, fake, "keyless")
-    assert (report.status, finding(report, "network").status) == ("ok", "ok")
+    assert (report.status, finding(report, "coingecko").status) == ("ok", "ok")
     assert 'plan = "demo"' in (finding(report, "key").next or "")
 
 
@@ -193,7 +198,7 @@ def test_a_key_that_is_refused_fails_with_2_and_says_which_plan_to_set(
 ) -> None:
     with FakeUpstream(coins=1, plan=played) as fake:
         report = looked_at(tmp_path, fake, plan, key)
-    network = finding(report, "network")
+    network = finding(report, "coingecko")
     assert (network.status, report.exit_code) == ("fail", 2)
     assert words in network.found
     assert "run cryptocast doctor again" in (network.next or "")
@@ -202,9 +207,9 @@ def test_a_key_that_is_refused_fails_with_2_and_says_which_plan_to_set(
 
 def test_a_key_that_is_taken_is_told_with_what_is_left(tmp_path: Path) -> None:
     with FakeUpstream(coins=1, plan="demo") as fake:
-        assert "the key is accepted" in finding(looked_at(tmp_path, fake, "demo", DEMO_KEY), "network").found
+        assert "the key is accepted" in finding(looked_at(tmp_path, fake, "demo", DEMO_KEY), "coingecko").found
     with FakeUpstream(coins=1, plan="pro", limits=Limits(monthly_credits=1000)) as fake:
-        found = finding(looked_at(tmp_path, fake, "pro", PRO_KEY), "network").found
+        found = finding(looked_at(tmp_path, fake, "pro", PRO_KEY), "coingecko").found
     assert "of 1,000 calls of the month left" in found
 
 
@@ -223,10 +228,10 @@ def test_an_upstream_that_does_not_answer_well_is_a_warning_with_what_to_do(
 ) -> None:
     with FakeUpstream(coins=1, faults=[rule]) as fake:
         report = looked_at(tmp_path, fake, "keyless")
-    network = finding(report, "network")
+    (network,) = [check for check in report.checks if check.name in ("coingecko", "network")]
     assert (network.status, report.exit_code) == ("warn", 0)
     assert words in network.found
-    assert "the store" in (network.next or "")
+    assert "stored candles" in (network.next or "")
 
 
 def test_the_credits_of_the_month_are_told_before_they_run_out(tmp_path: Path) -> None:

@@ -118,6 +118,10 @@ class Source(ABC):
         """A connection that fetches pages; whoever opens it closes it. Raises ConfigError for a key that is missing."""
         raise DataError(f"Nothing is fetched from {self.title} (for {access.config.data.vs}).")
 
+    def lists(self, upstream: Upstream, key: SeriesKey, now: datetime) -> bool:  # noqa: ARG002 - for those with a list
+        """Whether the coin can be had there in that currency, as far as it says. Raises UpstreamError, DataError."""
+        return True
+
     def findings(self, config: Config, environ: Mapping[str, str]) -> Iterable[SourceFinding]:  # noqa: ARG002 - likewise
         """Whether what a connection needs is there; nobody is asked."""
         return ()

@@ -1,9 +1,9 @@
-"""The sources of candles, one line each, and the order in which `auto` tries them."""
+"""The sources of candles, one line each, and which of them `auto` means for a coin."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from cryptocast.config import Config
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.ccxt.source import CCXT, CcxtSource
 from cryptocast.data.sources.coingecko.source import COINGECKO
@@ -45,29 +45,31 @@ SOURCES: Final[Mapping[str, Source]] = SourceTable(
         BYBIT,
     )
 )
-AUTO: Final = (FILE, COINGECKO, SAMPLE)  # the sample stands in where nobody can be asked
+AUTO: Final = "auto"
+STAND_IN: Final[Source] = SAMPLE  # where auto finds nobody who could be asked
 
 
-@dataclass(frozen=True, slots=True)
-class SourceOrder:
-    """Which sources a choice tries for a coin, in this order.
-
-    here: nobody needs to be asked for their candles. fetched: the one that is asked over the network. stand_ins: what
-    answers where that one cannot be asked.
-    """
-
-    here: tuple[Source, ...]
-    fetched: Source | None
-    stand_ins: tuple[Source, ...]
+def candidates(config: Config) -> tuple[Source, ...]:
+    """Where auto looks for a coin that it has no candles of, in this order; the last is asked without a list."""
+    return (*(SOURCES[name] for name in config.data.exchanges), COINGECKO)
 
 
-def rule_of(choice: str) -> SourceOrder:
-    """The order of a choice: `auto`, or one source alone."""
-    order = AUTO if choice == "auto" else (SOURCES[choice],)
-    at = next((index for index, source in enumerate(order) if source.ages_by_clock), len(order))
-    return SourceOrder(here=order[:at], fetched=order[at] if at < len(order) else None, stand_ins=order[at + 1 :])
+def settled_source(*, moved: str | None, stored: Sequence[str], promoted: Sequence[str]) -> Source | None:
+    """The source of a coin, which stays: the one it was moved to, else a file, else that of its version in production,
+    else that of its candles, the earlier ones first. None for a coin that has none of these."""
+    if moved is not None:
+        return SOURCES[moved]
+    if FILE.name in stored:
+        return FILE
+    return next((SOURCES[name] for name in (*promoted, *stored) if ages_by_clock(name)), None)
 
 
 def ages_by_clock(name: str) -> bool:
     """Whether the bars of a source age by the clock; those of one that is not known here end where they end."""
     return name in SOURCES and SOURCES[name].ages_by_clock
+
+
+def is_real(name: str) -> bool:
+    """Whether its prices were paid, and are kept in the store: those of several such sources may be learned from
+    together, and a coin may be moved from one to another."""
+    return name in SOURCES and SOURCES[name].kept_in_store

@@ -1,21 +1,15 @@
 """Bring the candles of coins up to date, for a server that goes on whatever fails."""
 
 import logging
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable
 from typing import TypeAlias
 
-import msgspec
-
-from cryptocast.config import SourceChoice
-from cryptocast.data.sources.base import Access
-from cryptocast.data.sources.table import SOURCES
+from cryptocast.data.sources.base import Source
+from cryptocast.data.sources.upstream import Upstream
 from cryptocast.errors import CryptocastError
-from cryptocast.market import Market
 from cryptocast.net import Priority
 from cryptocast.workflows.context import Context, Resolved
-from cryptocast.workflows.market_data.connect import upstream_factory
-from cryptocast.workflows.market_data.resolve import CoinCandles, Sources, open_store
+from cryptocast.workflows.market_data.resolve import CoinCandles, Sources
 
 log = logging.getLogger(__name__)
 
@@ -23,29 +17,20 @@ Fetched: TypeAlias = dict[str, CryptocastError | None]
 
 
 def bring(
-    context: Context, coins: Sequence[str], market: Market, access: Access, *, priority: Priority
+    context: Context, request: Resolved, connect: Callable[[Source], Upstream], *, priority: Priority
 ) -> tuple[Fetched, bool]:
     """None for each coin that is up to date, else why it is not; and whether anything was written. Raises nothing.
 
-    market: one that is fetched. Of a stranger's coin only the bars of one call are fetched, with one try.
+    Of a stranger's coin only the bars of one call are fetched, with one try.
     """
-    config, is_strangers = context.config, priority is Priority.STRANGER
-    most = SOURCES[market.source].days_a_call(market.granularity) if is_strangers else None
-    source: SourceChoice = msgspec.convert(market.source, SourceChoice)
+    coins = request.coins
     fetched: Fetched = {}
     is_changed = False
     try:
         with Sources(
-            config,
-            context.candles or open_store(config),
-            Resolved(tuple(coins), source, market.vs, market.granularity, now=None),
-            wall_clock=context.wall_clock,
-            upstream_factory=upstream_factory(market.source, access),
-            priority=priority,
-            tries=1 if is_strangers else 2,
+            context, request, connect, priority=priority, tries=1 if priority is Priority.STRANGER else 2
         ) as sources:
-            since = None if most is None else context.wall_clock() - timedelta(days=most)
-            for coin, outcome in sources.find_all(coins, since=since, older=False):
+            for coin, outcome in sources.find_all(coins, older=False):
                 fetched[coin] = None if isinstance(outcome, CoinCandles) else outcome
                 is_changed |= isinstance(outcome, CoinCandles) and outcome.change is not None
     except CryptocastError as error:

@@ -1,11 +1,8 @@
-"""How a use case reaches a source: a connection built when it is first needed, with what the context has."""
+"""What a use case opens connections to sources with."""
 
 from collections.abc import Callable
 
 from cryptocast.data.sources.base import Access
-from cryptocast.data.sources.table import rule_of
-from cryptocast.data.sources.upstream import Upstream
-from cryptocast.errors import DataError
 from cryptocast.net import Breaker, Try
 from cryptocast.workflows.context import Context
 
@@ -27,15 +24,3 @@ def access_of(
         on_try=on_try,
         deadline_s=deadline_s,
     )
-
-
-def upstream_factory(choice: str, access: Access) -> Callable[[], Upstream]:
-    """A function that connects to what a choice of source fetches from; whoever calls it closes what it gives."""
-    source = rule_of(choice).fetched
-
-    def opened() -> Upstream:
-        if source is None:
-            raise DataError(f"Nothing is fetched from the source {choice!r}.")
-        return source.connect(access)
-
-    return opened

@@ -13,16 +13,17 @@ from cryptocast.config import Config
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import Candles, SeriesKey
+from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.file.columns import FileOptions as FileOptions
 from cryptocast.data.sources.file.reader import read_file
 from cryptocast.data.sources.file.source import FILE
-from cryptocast.data.sources.table import SOURCES, ages_by_clock
+from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock
 from cryptocast.data.sources.upstream import Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Resolved, Selection, steps
-from cryptocast.workflows.market_data.connect import access_of, upstream_factory
+from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.hourly_backfill import Backfill, backfill
 from cryptocast.workflows.market_data.resolve import Outcome, Sources, open_store
 
@@ -134,29 +135,30 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
         return UpstreamError.exit_code if codes and all(codes) else 0
 
 
-def fetch(context: Context, order: FetchOrder, *, upstream: Callable[[], Upstream] | None = None) -> FetchReport:
+def fetch(context: Context, order: FetchOrder, *, connect: Callable[[Source], Upstream] | None = None) -> FetchReport:
     """Fetch the coins side by side; the failure of one stands in its row and does not touch the others.
 
     `auto` without a network reports what the other commands will rest on. What is stored always says when it truly
-    came. upstream: opens another than that of the source. UsageError if the order contradicts itself, ConfigError for a
+    came. connect: opens others than the sources do. UsageError if the order contradicts itself, ConfigError for a
     key that the upstream refuses.
     """
     config, store = context.config, context.candles or open_store(context.config)
     # A file that is named goes before the source of the settings.
-    source = order.selection.source or ("auto" if order.files else config.data.source)
-    if order.files and source == "auto":
+    source = order.selection.source or (AUTO if order.files else config.data.source)
+    if order.files and source == AUTO:
         source = "file"
     request = replace(order.selection, source=source).resolved(config)
     _check(request, order)
-    if source != "auto" and (bool(order.files) or not SOURCES[source].kept_in_store):
+    if source != AUTO and (bool(order.files) or not SOURCES[source].kept_in_store):
         rows = tuple(_by_itself(context, store, request, order))
-        return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, Backfill(), None))
-    opener = upstream or upstream_factory(source, access_of(context))
-    with Sources(config, store, request, context.wall_clock, opener, patient=True, tries=TRIES) as sources:
+        return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, Backfill(), ()))
+    access = access_of(context)
+    connect = connect or (lambda one: one.connect(access))
+    with Sources(context, request, connect, patient=True, tries=TRIES) as sources:
         outcomes: dict[str, Outcome] = {}
         with steps(context.progress, "fetch", len(request.coins)) as step:
             arriving = sources.find_all(
-                request.coins, since=order.since, refresh=order.refresh, whole=True, older=source == "auto"
+                request.coins, since=order.since, refresh=order.refresh, whole=True, older=source == AUTO
             )
             for coin, outcome in arriving:
                 outcomes[coin] = outcome
@@ -164,7 +166,7 @@ def fetch(context: Context, order: FetchOrder, *, upstream: Callable[[], Upstrea
         wants_hours = config.coingecko.hours if order.hours is None else order.hours
         filled = _hours(context, sources, outcomes, order.since) if wants_hours else Backfill()
         rows = tuple(_fetched(config, sources, coin, outcomes[coin], filled) for coin in request.coins)
-        return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, filled, sources.opened))
+        return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, filled, tuple(sources.opened.values())))
 
 
 def _check(request: Resolved, order: FetchOrder) -> None:
@@ -228,17 +230,18 @@ def _hours(context: Context, sources: Sources, outcomes: Mapping[str, Outcome], 
     """Of the days that came as closes only, unless their source does not answer any more."""
     keys = [one.candles.provenance.key for one in outcomes.values() if not isinstance(one, CryptocastError)]
     daily = [key for key in keys if SOURCES[key.source].days_from_hours and key.granularity == "daily"]
-    if not daily or sources.reach.down is not None:
+    if not daily:
         return Backfill()
-    config, now = context.config, context.wall_clock()
-    oldest = max(since or now - HOURS_BACK, SOURCES[daily[0].source].oldest(config, now))
+    source, now = SOURCES[daily[0].source], context.wall_clock()
+    if sources.reach(source).down is not None:
+        return Backfill()
     return backfill(
-        sources.upstream(),
+        sources.upstream(source),
         sources.store,
         daily,
         now=context.wall_clock,
-        oldest=oldest,
-        reach=sources.reach,
+        oldest=max(since or now - HOURS_BACK, source.oldest(context.config, now)),
+        reach=sources.reach(source),
         progress=context.progress,
     )
 
@@ -250,10 +253,9 @@ def _fetched(config: Config, sources: Sources, coin: str, outcome: Outcome, fill
     if coin in filled.days:
         candles = sources.store.read(candles.provenance.key) or candles
     row = _row(config, candles, outcome.change)
-    notice, fetched = outcome.notice, sources.fetched
-    if row.source != fetched.name and notice is None:
-        own = SOURCES[candles.provenance.key.source].title
-        notice = f"auto rests on {own} for {coin}; for {fetched.title}'s candles add --source {fetched.name}."
+    notice, source = outcome.notice, SOURCES[candles.provenance.key.source]
+    if not source.ages_by_clock and notice is None:
+        notice = f"auto rests on {source.title} for {coin}; to fetch it: cryptocast fetch {coin} --move-to SOURCE"
     return msgspec.structs.replace(
         row,
         stale=outcome.stale,
@@ -293,14 +295,14 @@ def _row(config: Config, candles: Candles, change: WriteResult | None) -> Fetche
     )
 
 
-def _summary(rows: Sequence[FetchedCoin], filled: Backfill, upstream: Upstream | None) -> FetchSummary:
-    credits_now = None if upstream is None else upstream.budget()
+def _summary(rows: Sequence[FetchedCoin], filled: Backfill, upstreams: Sequence[Upstream]) -> FetchSummary:
+    credits_now = next((budget for upstream in upstreams if (budget := upstream.budget()) is not None), None)
     return FetchSummary(
         came=sum(row.error is None for row in rows),
         failed=sum(row.error is not None for row in rows),
-        calls=0 if upstream is None else upstream.calls,
+        calls=sum(upstream.calls for upstream in upstreams),
         hours=sum(filled.hours.values()),
-        refined=sum(row.refined for row in rows) if upstream is not None else 0,
+        refined=sum(row.refined for row in rows) if upstreams else 0,
         pages_left=filled.left,
         stopped=filled.stopped,
         credits_used=None if credits_now is None else credits_now.used,

@@ -1,12 +1,15 @@
 """Which candles a command rests on: the source of each coin, brought up to date where that is possible.
 
-`auto`, coin by coin: the coin's `file` candles; else CoinGecko, from the store while fresh, else fetched; else older
-CoinGecko candles, marked stale; else the sample, with a notice. Sources are never joined into one series.
+`auto`, coin by coin: the source that the coin has, see `settled_source`, which is never replaced by another: where it
+fails, its older candles answer, marked stale. A coin without one gets the first of `[data] exchanges` that lists it,
+else CoinGecko; where nobody can be asked the sample stands in, with a notice. Series of two sources are never joined.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Self, TypeAlias
 
 from cryptocast.choices import Granularity
@@ -15,21 +18,25 @@ from cryptocast.data.candle_checks import cut
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.base import Source, missing_spans
-from cryptocast.data.sources.table import SourceOrder, rule_of
+from cryptocast.data.sources.table import AUTO, SOURCES, STAND_IN, ages_by_clock, candidates, settled_source
 from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
-from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.errors import CryptocastError, DataError, RegistryError, UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
+from cryptocast.registry import SettledSources
 from cryptocast.times import EPOCH, as_moment
 from cryptocast.workflows.context import Context, Resolved
-from cryptocast.workflows.market_data.connect import access_of, upstream_factory
+from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
+
+log = logging.getLogger(__name__)
 
 # A closed bar appears upstream some time after its close.
 GRACE: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=15), "hourly": timedelta(minutes=5)}
 # Asking again sooner than this brings nothing new: dead coins would be asked for with every command.
 RETRY: Final[Mapping[Granularity, timedelta]] = {"daily": timedelta(minutes=30), "hourly": timedelta(minutes=5)}
+NOBODY: Final = 2  # exchanges that cannot be reached, after which no other is tried: there is no network
 DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream was asked
 
 
@@ -53,9 +60,14 @@ Outcome: TypeAlias = CoinCandles | CryptocastError
 
 @dataclass(slots=True, eq=False)
 class _Order:
-    """A coin that is asked for upstream: what the store has, the calls that are out, what they brought."""
+    """A coin that is asked for upstream: what the store has, the calls that are out, what they brought.
+
+    is_new: nothing has settled its source yet. passed_over: why earlier candidates for it were not asked.
+    """
 
     key: SeriesKey
+    is_new: bool
+    passed_over: tuple[CryptocastError, ...]
     stored: Candles | None
     wall: datetime
     pages: tuple[Page, ...]
@@ -69,25 +81,20 @@ def obtain(
     request: Resolved,
     *,
     fetch_allowed: bool = True,
-    upstream: Callable[[], Upstream] | None = None,
+    connect: Callable[[Source], Upstream] | None = None,
 ) -> dict[str, Outcome]:
     """The candles of each coin by the rule of their source, or why they cannot be had, in the order of the request.
 
-    Coins are downloaded side by side. While the upstream has not answered, one call goes out at a time, and the first
-    that finds nobody there is the last, so that a machine without a network waits once. upstream: opens another than
-    that of the source. UsageError for a malformed coin or quote currency, ConfigError for a key that is refused: they
-    are raised, since nothing could come of the others.
+    Coins are downloaded side by side. While an upstream has not answered, one call goes out at a time, and the first
+    that finds nobody there is the last, so that a machine without a network waits once. connect: opens others than the
+    sources do. UsageError for a malformed coin or quote currency, ConfigError for a key that is refused: they are
+    raised, since nothing could come of the others.
     """
     for coin in request.coins:
         check_coin(coin)
-    with Sources(
-        context.config,
-        context.candles or open_store(context.config),
-        request,
-        context.wall_clock,
-        upstream or upstream_factory(request.source, access_of(context)),
-        fetch_allowed=fetch_allowed,
-    ) as sources:
+    access = access_of(context)
+    connect = connect or (lambda source: source.connect(access))
+    with Sources(context, request, connect, fetch_allowed=fetch_allowed) as sources:
         outcomes = dict(sources.find_all(dict.fromkeys(request.coins)))
     return {coin: outcomes[coin] for coin in request.coins}
 
@@ -99,50 +106,50 @@ def open_store(config: Config) -> CandleStore:
 
 @dataclass(slots=True)
 class Sources:
-    """The rule of the sources for one command. Opens the upstream when it is first needed; a context manager.
+    """The rule of the sources for one command. Opens each upstream when it is first needed; a context manager.
 
-    request: which bars; its coins are not looked at, see `find_all`. priority, patient: of the calls, see Downloads.
-    tries: calls that may find nobody before the upstream counts as unreachable. opened: the upstream, once needed.
+    request: which bars; its coins are not looked at, see `find_all`. priority, patient: of the calls, see Downloads; of
+    a STRANGER's coin only the bars of one call are fetched. tries: calls that may find nobody before an upstream counts
+    as unreachable.
     """
 
-    config: Config
-    store: CandleStore
+    context: Context
     request: Resolved
-    wall_clock: Callable[[], datetime]
-    upstream_factory: Callable[[], Upstream]
+    connect: Callable[[Source], Upstream]
     fetch_allowed: bool = True
     priority: Priority = Priority.USER
     patient: bool = False
     tries: int = 1
-    opened: Upstream | None = None
-    rule: SourceOrder = field(init=False)
-    reach: Reach = field(init=False)
+    store: CandleStore = field(init=False)
+    opened: dict[str, Upstream] = field(init=False, default_factory=dict)
+    _reaches: dict[str, Reach] = field(init=False, default_factory=dict)
+    _settled: SettledSources | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         check_vs(self.request.vs)
-        self.rule = rule_of(self.request.source)
-        self.reach = Reach(tries=self.tries)
-
-    def upstream(self) -> Upstream:
-        """The upstream, opened now if it was not. Closed with this object."""
-        if self.opened is None:
-            self.opened = self.upstream_factory()
-        return self.opened
+        self.store = self.context.candles or open_store(self.config)
 
     @property
-    def fetched(self) -> Source:
-        """The source that is asked over the network. DataError where there is none."""
-        if self.rule.fetched is None:
-            raise DataError("Nothing is fetched from this source.")
-        return self.rule.fetched
+    def config(self) -> Config:
+        """The settings."""
+        return self.context.config
+
+    def upstream(self, source: Source) -> Upstream:
+        """The connection to a source, opened now if it was not. Closed with this object."""
+        if source.name not in self.opened:
+            self.opened[source.name] = self.connect(source)
+        return self.opened[source.name]
+
+    def reach(self, source: Source) -> Reach:
+        """Whether it makes sense to ask the source again."""
+        return self._reaches.setdefault(source.name, Reach(tries=self.tries))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.opened is not None:
-            self.opened.close()
-            self.opened = None
+        while self.opened:
+            self.opened.popitem()[1].close()
 
     def find_all(
         self,
@@ -156,59 +163,94 @@ class Sources:
         """Each coin once, as its bars come, or why they do not: first those that are here, then the downloads.
 
         `whole`: fetch too if the history begins later than `since` (default: the setting). `refresh` fetches even what
-        is fresh; without `older`, candles that could not be brought up to date are not good enough.
+        is fresh; without `older`, neither candles that could not be brought up to date nor the sample are good enough.
         """
         orders: dict[SeriesKey, _Order] = {}
         for coin in coins:
             check_coin(coin)
             try:
-                here = self._here(coin) or self._order(coin, since, refresh=refresh, whole=whole)
-            except (DataError, UpstreamError) as error:
+                source = self.settled(coin)
+                here = None if source is None else self._here(coin, source)
+                order = None if here else self._order(coin, source, since, refresh=refresh, whole=whole)
+            except UpstreamError as error:
+                yield coin, self._stand_in(coin, error) if source is None and older else error
+                continue
+            except DataError as error:
                 yield coin, error
                 continue
-            if isinstance(here, _Order):
-                orders[here.key] = here
-            else:
+            if here is not None:
                 yield coin, here
+            elif order is not None:
+                orders[order.key] = order
         yield from self._delivered(orders, older=older)
 
-    def _here(self, coin: str) -> CoinCandles | None:
+    def settled(self, coin: str) -> Source | None:
+        """The source of a coin: that of the request, else the one it has. None for a new coin."""
+        request = self.request
+        if request.source != AUTO:
+            return SOURCES[request.source]
+        other: Granularity = "hourly" if request.granularity == "daily" else "daily"
+        own, others = (self.store.sources(coin, request.vs, bars) for bars in (request.granularity, other))
+        facts = self._registered()
+        return settled_source(
+            moved=facts.moved.get(coin),
+            promoted=facts.promoted.get(coin, ()),
+            stored=(*own, *(name for name in others if ages_by_clock(name))),
+        )
+
+    def _registered(self) -> SettledSources:
+        """What the registry says, asked once. One that cannot be read says nothing: candles are not its matter."""
+        if self._settled is None:
+            try:
+                registry = self.context.registry(create=False)
+                self._settled = registry.settled_sources(self.request.vs, self.request.granularity)
+            except RegistryError as error:
+                log.warning("the sources of coins are looked up in the store alone: %s", error)
+                self._settled = SettledSources()
+        return self._settled
+
+    def _here(self, coin: str, source: Source) -> CoinCandles | None:
         """Bars for which nobody needs to be asked; None if they must be fetched."""
-        as_of = self.request.as_of
-        for source in self.rule.here:
-            key = self._key(source, coin)
-            own = self.store.read(key, as_of) if source.kept_in_store else source.load(self.config, key)
-            if own is not None:
-                return self._resting(own)
-        if self.rule.fetched is None:
-            raise self._unknown_then(key) if as_of else DataError(self.rule.here[-1].explain_missing(self.config, key))
+        as_of, key = self.request.as_of, self._key(source, coin)
+        stored = self.store.read(key, as_of) if source.kept_in_store else source.load(self.config, key)
+        if not source.ages_by_clock:
+            if stored is None:
+                raise self._unknown_then(key) if as_of else DataError(source.explain_missing(self.config, key))
+            return self._resting(stored)
         if as_of is None and not self.request.stored:
             return None
-        key = self._key(self.rule.fetched, coin)
-        stored = self.store.read(key, as_of)
-        if stored is not None:
-            return self._ageing(stored, as_of or self.wall_clock())
-        if as_of is not None:
-            raise self._unknown_then(key)
-        raise DataError(
-            f"The store has no {key.granularity} candles of {coin} in {key.vs}. Fetch them: cryptocast fetch {coin}"
+        if stored is None:
+            raise self._unknown_then(key) if as_of else self._not_stored(coin)
+        return self._ageing(stored, as_of or self.context.wall_clock())
+
+    def _not_stored(self, coin: str) -> DataError:
+        request = self.request
+        return DataError(
+            f"The store has no {request.granularity} candles of {coin} in {request.vs}."
+            f" Fetch them: cryptocast fetch {coin}"
         )
 
     def _unknown_then(self, key: SeriesKey) -> DataError:
         since = self.store.known_since(key)
         there = f"it knows some since {since:%Y-%m-%d %H:%M} UTC" if since else "it has none"
         return DataError(
-            f"The store knew no {key.granularity} candles of {key.coin} ({key.source}) at"
+            f"The store knew no {key.granularity} candles of {key.coin} at"
             f" {self.request.as_of:%Y-%m-%d %H:%M} UTC: {there}. Choose a later --as-of, or leave it out; --now cuts by"
             " the time of the bars instead."
         )
 
-    def _order(self, coin: str, since: datetime | None, *, refresh: bool, whole: bool) -> _Order:
-        source = self.fetched
+    def _order(
+        self, coin: str, settled: Source | None, since: datetime | None, *, refresh: bool, whole: bool
+    ) -> _Order:
+        passed_over: list[CryptocastError] = []
+        source = settled or self._first_that_lists(coin, passed_over)
         key = self._key(source, coin)
         source.coin_name(key)  # what is not traded there is refused before anybody is asked
         stored = self.store.load(key)
-        wall = self.wall_clock()
+        wall = self.context.wall_clock()
+        days = source.days_a_call(key.granularity)
+        if self.priority is Priority.STRANGER and days is not None:
+            since = wall - timedelta(days=days)
         spans = missing_spans(
             None if stored is None else stored.provenance,
             () if stored is None else stored.covered,
@@ -220,7 +262,32 @@ class Sources:
         )
         market = None if stored is None else stored.provenance.market
         pages = tuple(replace(page, market=market) for page in source.pages(key, spans, wall))
-        return _Order(key, None if stored is None else stored.candles, wall, pages, left=len(pages))
+        candles = None if stored is None else stored.candles
+        return _Order(key, settled is None, tuple(passed_over), candles, wall, pages, left=len(pages))
+
+    def _first_that_lists(self, coin: str, passed_over: list[CryptocastError]) -> Source:
+        """The source of a new coin. Those that do not answer are passed over; where two of them cannot be reached there
+        is no network, and Unreachable is raised. DataError if the command may not ask anybody."""
+        if self.request.as_of is not None:
+            raise self._unknown_then(self._key(candidates(self.config)[-1], coin))
+        if self.request.stored:
+            raise self._not_stored(coin)
+        if not self.fetch_allowed:
+            raise UpstreamError(f"{coin} may not be fetched now. Fetch it first: cryptocast fetch {coin}")
+        *listing, last = candidates(self.config)
+        for source in listing:
+            error = self.reach(source).down
+            if error is None:
+                try:
+                    if source.lists(self.upstream(source), self._key(source, coin), self.context.wall_clock()):
+                        return source
+                    continue
+                except UpstreamError as failure:
+                    error = self.reach(source).down = failure
+            passed_over.append(error)
+            if sum(isinstance(one, Unreachable) for one in passed_over) == NOBODY:
+                raise error
+        return last
 
     def _delivered(self, orders: dict[SeriesKey, _Order], *, older: bool) -> Iterator[tuple[str, Outcome]]:
         for order in [order for order in orders.values() if not order.pages or not self.fetch_allowed]:
@@ -228,18 +295,27 @@ class Sources:
             if order.pages:
                 order.error = UpstreamError(f"{coin} may not be fetched now. Fetch it first: cryptocast fetch {coin}")
             yield coin, self._of_order(orders.pop(order.key), older=older)
-        downloads = Downloads(
-            self.store, self.upstream, self.wall_clock, priority=self.priority, patient=self.patient, reach=self.reach
+        for name in dict.fromkeys(key.source for key in orders):
+            own = [order.pages for order in orders.values() if order.key.source == name]
+            for page, outcome in self._downloads(SOURCES[name]).bring(by_turns(own)):
+                order = orders[page.key]
+                order.left -= 1
+                if isinstance(outcome, WriteResult):
+                    order.changes.append(outcome)
+                elif outcome is not None:
+                    order.error = order.error or outcome
+                if order.left == 0:
+                    yield page.key.coin, self._of_order(order, older=older)
+
+    def _downloads(self, source: Source) -> Downloads:
+        return Downloads(
+            self.store,
+            partial(self.upstream, source),
+            self.context.wall_clock,
+            priority=self.priority,
+            patient=self.patient,
+            reach=self.reach(source),
         )
-        for page, outcome in downloads.bring(by_turns([order.pages for order in orders.values()])):
-            order = orders[page.key]
-            order.left -= 1
-            if isinstance(outcome, WriteResult):
-                order.changes.append(outcome)
-            elif outcome is not None:
-                order.error = order.error or outcome
-            if order.left == 0:
-                yield page.key.coin, self._of_order(order, older=older)
 
     def _of_order(self, order: _Order, *, older: bool) -> Outcome:
         """What can be had of a coin after all its calls."""
@@ -251,14 +327,24 @@ class Sources:
                 return damage
         if error is None and stored is None:
             return DataError(
-                f"{self.fetched.title} has no closed {order.key.granularity} bar of {order.key.coin} yet."
+                f"{SOURCES[order.key.source].title} has no closed {order.key.granularity} bar of {order.key.coin} yet."
                 " Choose another coin."
             )
         if stored is not None and (error is None or older):
-            return self._ageing(stored, order.wall, change, error)
+            return self._with_choice(order, self._ageing(stored, order.wall, change, error))
         if isinstance(error, UpstreamError):
-            return self._stand_in(order.key, error)
+            replaceable = order.is_new and older
+            return self._stand_in(order.key.coin, error) if replaceable else self._explained(order.key, error)
         return error if isinstance(error, DataError) else DataError(str(error))
+
+    def _with_choice(self, order: _Order, coin: CoinCandles) -> CoinCandles:
+        """With a notice where a new coin did not get the source that comes first."""
+        if not order.passed_over:
+            return coin
+        reasons = " ".join(dict.fromkeys(error.what for error in order.passed_over))
+        title = SOURCES[order.key.source].title
+        notice = f"{order.key.coin} comes from {title} from now on, since others did not answer: {reasons}"
+        return replace(coin, notice=f"{notice} {coin.notice}" if coin.notice else notice)
 
     def _key(self, source: Source, coin: str) -> SeriesKey:
         return SeriesKey(Market(source.name, self.request.vs, self.request.granularity), coin)
@@ -277,7 +363,7 @@ class Sources:
         self, candles: Candles, wall: datetime, change: WriteResult | None = None, error: CryptocastError | None = None
     ) -> CoinCandles:
         """Bars whose clock is the wall's. error: why they could not be brought up to date."""
-        title, whole = self.fetched.title, candles.provenance
+        title, whole = SOURCES[candles.provenance.key.source].title, candles.provenance
         candles = candles if self._now is None else cut(candles, self._now)
         now, facts = self._now or wall, candles.provenance
         late = now > stale_after(facts.last, facts.key.granularity, self.config.data.stale_after_bars)
@@ -291,14 +377,17 @@ class Sources:
                 notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
         return CoinCandles(candles, now, stale=late or error is not None, notice=notice, change=change)
 
-    def _stand_in(self, key: SeriesKey, error: UpstreamError) -> Outcome:
-        for source in self.rule.stand_ins:
-            other = self._key(source, key.coin)
-            if source.holds(other):
-                candles = source.load(self.config, other)
-                reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{error.what}"
-                return self._resting(candles, f"{reason}: resting on {source.described(candles.provenance.last)}.")
-        return error.saying(f"{error} {self.fetched.explain_missing(self.config, key)}")
+    def _stand_in(self, coin: str, error: UpstreamError) -> Outcome:
+        """What a new coin rests on where nobody can be asked."""
+        key = self._key(STAND_IN, coin)
+        if not STAND_IN.holds(key) or self.request.as_of is not None:
+            return self._explained(self._key(candidates(self.config)[-1], coin), error)
+        candles = STAND_IN.load(self.config, key)
+        reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{error.what}"
+        return self._resting(candles, f"{reason}: resting on {STAND_IN.described(candles.provenance.last)}.")
+
+    def _explained(self, key: SeriesKey, error: UpstreamError) -> UpstreamError:
+        return error.saying(f"{error} {SOURCES[key.source].explain_missing(self.config, key)}")
 
 
 def _summed(changes: Sequence[WriteResult]) -> WriteResult | None:

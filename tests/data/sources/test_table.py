@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 
 import cryptocast
-from cryptocast.config import SOURCE_CHOICES, Config, SourceName
+from cryptocast.config import SOURCE_CHOICES, Config, DataConfig, SourceName
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.base import Access
-from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock, rule_of
+from cryptocast.data.sources.table import SOURCES, ages_by_clock, candidates, is_real, settled_source
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
 from cryptocast.market import Market
@@ -30,20 +30,39 @@ def test_the_settings_and_the_table_name_the_same_sources() -> None:
     assert all(name == source.name for name, source in SOURCES.items())
 
 
-def test_auto_takes_the_users_file_then_what_can_be_fetched_then_the_sample() -> None:
-    assert [source.name for source in AUTO] == ["file", "coingecko", "sample"]
-    rule = rule_of("auto")
-    assert [source.name for source in rule.here] == ["file"]
-    assert rule.fetched is SOURCES["coingecko"]
-    assert [source.name for source in rule.stand_ins] == ["sample"]
+def test_a_coin_that_was_moved_comes_from_there_whatever_else_it_has() -> None:
+    source = settled_source(moved="kraken", stored=["file", "bitstamp"], promoted=["coingecko"])
+    assert source is SOURCES["kraken"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_source_that_is_named_is_the_only_one(name: str) -> None:
-    rule = rule_of(name)
-    alone = rule.here if rule.fetched is None else (rule.fetched,)
-    assert alone == (SOURCES[name],)
-    assert rule.stand_ins == ()
+@pytest.mark.parametrize(
+    ("stored", "promoted", "expected"),
+    [
+        (["coingecko", "file"], ["bitstamp"], "file"),
+        (["bitstamp"], ["coingecko"], "coingecko"),
+        (["bitstamp", "coingecko"], ["sample"], "bitstamp"),
+        (["ccxt-bitfinex"], ["of-another-cryptocast", "simulated"], "ccxt-bitfinex"),
+        ([], ["file", "sample"], None),
+        ([], [], None),
+    ],
+)
+def test_a_coin_keeps_its_file_then_the_source_of_its_version_then_that_of_its_candles(
+    stored: list[str], promoted: list[str], expected: str | None
+) -> None:
+    source = settled_source(moved=None, stored=stored, promoted=promoted)
+    assert (None if source is None else source.name) == expected
+
+
+def test_a_new_coin_is_looked_for_on_the_exchanges_of_the_settings_then_on_coingecko() -> None:
+    names = [source.name for source in candidates(Config())]
+    assert names == ["bitstamp", "coinbase", "binance", "kraken", "okx", "bybit", "coingecko"]
+    assert [source.name for source in candidates(Config(data=DataConfig(exchanges=("okx",))))] == ["okx", "coingecko"]
+
+
+def test_prices_that_nobody_paid_are_not_real() -> None:
+    assert {name for name in NAMES if not is_real(name)} == {"sample", "simulated"}
+    assert is_real("ccxt-bitfinex")
+    assert not is_real("of-another-cryptocast")
 
 
 @pytest.mark.parametrize("name", NAMES)

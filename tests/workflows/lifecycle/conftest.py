@@ -24,7 +24,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return Config(store=StoreConfig(path=tmp_path), data=DataConfig(coins=("bitcoin",)))
+    return Config(store=StoreConfig(path=tmp_path), data=DataConfig(coins=("bitcoin",), exchanges=()))
 
 
 @pytest.fixture(scope="session")

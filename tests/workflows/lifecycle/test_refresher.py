@@ -47,7 +47,7 @@ class Refreshed:
     def __post_init__(self) -> None:
         self.computing, self.state = Computing(self.clock), ServedState(lambda: 0)
         self.one = Refresher(
-            config=Config(store=StoreConfig(path=self.store), data=DataConfig(coins=COINS)),
+            config=Config(store=StoreConfig(path=self.store), data=DataConfig(coins=COINS, exchanges=())),
             state=self.state,
             prepare=self.computing,
             bring=self.bring,

@@ -10,7 +10,7 @@ from cryptocast.errors import CryptocastError
 from cryptocast.market import Market
 from cryptocast.net import Priority
 from cryptocast.rehearsal import FakeUpstream
-from cryptocast.workflows.context import Context
+from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.bring import Fetched, bring
 from cryptocast.workflows.market_data.connect import access_of
 
@@ -20,7 +20,8 @@ MARKET = Market("coingecko", "usd", "daily")
 def brought(store: Path, address: str, *coins: str, candles: CandleStore | None = None) -> tuple[Fetched, bool]:
     calls = CoinGeckoConfig(base_url=address, calls_per_minute=1000, max_retries=0)
     context = Context(Config(store=StoreConfig(path=store), coingecko=calls), candles=candles)
-    return bring(context, coins, MARKET, access_of(context), priority=Priority.USER)
+    request = Resolved(coins, MARKET.source, MARKET.vs, MARKET.granularity, now=None)
+    return bring(context, request, lambda source: source.connect(access_of(context)), priority=Priority.USER)
 
 
 def test_coins_are_brought_beside_those_that_cannot_be_and_a_second_time_nothing_is_written(tmp_path: Path) -> None:

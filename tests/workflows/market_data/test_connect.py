@@ -1,17 +1,8 @@
-"""A connection is built from what the context has, when it is first needed."""
-
-import pytest
+"""Connections are opened with what the context has."""
 
 from cryptocast.config import Config
-from cryptocast.errors import DataError
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.market_data.connect import access_of, upstream_factory
-
-
-def test_what_is_never_fetched_connects_to_nothing() -> None:
-    opener = upstream_factory("sample", access_of(Context(Config())))
-    with pytest.raises(DataError, match="Nothing is fetched from the source 'sample'"):
-        opener()
+from cryptocast.workflows.market_data.connect import access_of
 
 
 def test_the_access_has_the_key_the_clock_and_the_deadline_of_the_context() -> None:

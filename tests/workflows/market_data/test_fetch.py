@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from cryptocast.config import CoinGeckoConfig, Config, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.file.columns import FileOptions
@@ -52,6 +52,7 @@ class Shop:
         self.config = Config(
             store=StoreConfig(path=folder / "data", lock_timeout_s=5.0),
             coingecko=CoinGeckoConfig(max_retries=0, calls_per_minute=1000),
+            data=DataConfig(exchanges=()),
         )
         self.upstream = upstream or Upstream()
         self.store = open_store(self.config)
@@ -64,7 +65,7 @@ class Shop:
         selection = Selection(coins, now=arguments.pop("cut_at", None), **bars)
         context = Context(self.config, wall_clock=lambda: now, candles=self.store)
         upstream = partial(CoinGecko, self.config.coingecko, client=client)
-        return fetch(context, FetchOrder(selection, **arguments), upstream=upstream)
+        return fetch(context, FetchOrder(selection, **arguments), connect=lambda _: upstream())
 
 
 @pytest.fixture

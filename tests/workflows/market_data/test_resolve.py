@@ -60,7 +60,7 @@ def settings(tmp_path: Path) -> Config:
     return Config(
         store=StoreConfig(path=tmp_path / "data", lock_timeout_s=5.0),
         coingecko=CoinGeckoConfig(max_retries=0, calls_per_minute=1000),
-        data=DataConfig(since=date(2025, 1, 1)),
+        data=DataConfig(since=date(2025, 1, 1), exchanges=()),
     )
 
 
@@ -83,7 +83,7 @@ def ask(
 ) -> Obtained:
     request = Resolved(coins, source, "usd", "daily", now=now, as_of=as_of)
     context = Context(config, wall_clock=lambda: wall)
-    outcomes = obtain(context, request, fetch_allowed=fetch_allowed, upstream=upstream.factory(config))
+    outcomes = obtain(context, request, fetch_allowed=fetch_allowed, connect=lambda _: upstream.factory(config)())
     return Obtained(
         {coin: one for coin, one in outcomes.items() if isinstance(one, CoinCandles)},
         {coin: one for coin, one in outcomes.items() if isinstance(one, CryptocastError)},

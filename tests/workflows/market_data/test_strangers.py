@@ -20,7 +20,6 @@ from cryptocast.data.sources.coingecko.simple_price import Quote
 from cryptocast.data.sources.coingecko.source import credits_of
 from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
-from cryptocast.market import Market
 from cryptocast.net import Breaker, Breakers, Parts, Priority
 from cryptocast.registry import Registry
 from cryptocast.rehearsal import FakeUpstream
@@ -28,7 +27,7 @@ from cryptocast.rehearsal.faults import Rule
 from cryptocast.serving import create_app
 from cryptocast.serving.access import CLIENT, Keys
 from cryptocast.serving.candle_fetcher import CandleFetcher
-from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.market_data.live_prices import LivePrices
 from cryptocast.workflows.market_data.strangers import Strangers, Unknown
@@ -54,7 +53,7 @@ def settings(store: Path, fake: FakeUpstream | None = None, *, per_month: int = 
             max_retries=0,
             read_timeout_s=5.0,
         ),
-        data=DataConfig(coins=("bitcoin", "ethereum")),
+        data=DataConfig(coins=("bitcoin", "ethereum"), exchanges=()),
         train=TrainConfig(pool=("coin-020",)),
     )
 
@@ -157,7 +156,7 @@ def test_strangers_have_a_small_part_of_each_minute(tmp_path: Path, calls: int, 
 
 def test_a_coin_with_a_version_in_production_is_the_servers_own(tmp_path: Path) -> None:
     register(Registry.open(tmp_path))
-    chosen = msgspec.structs.replace(settings(tmp_path), data=DataConfig(coins=("ethereum",), vs="eur"))
+    chosen = msgspec.structs.replace(settings(tmp_path), data=DataConfig(coins=("ethereum",), vs="eur", exchanges=()))
     background = create_app(Context(chosen), forecast=FakeForecast(), refresh=False).state.server
     strangers = background.strangers
     assert not strangers.is_ours("bitcoin", "usd")
@@ -348,7 +347,7 @@ def test_our_candles_do_not_wait_for_those_of_strangers(tmp_path: Path) -> None:
             hanging = asyncio.create_task(fetcher.for_request(request, LACKING))
             while not fake.calls.log:
                 await asyncio.sleep(0.01)
-            ours = await fetcher.bring(["bitcoin"], Market("coingecko", "usd", "daily"), Priority.REFRESH)
+            ours = await fetcher.bring(Resolved(("bitcoin",), "coingecko", "usd", "daily", now=None), Priority.REFRESH)
             hangs = not hanging.done()
             fake.kill()
             await fetcher.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from cryptocast.config import CoinGeckoConfig, Config, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.coingecko.quota import Credits
 from cryptocast.net import ApiClient, Limiter
@@ -84,6 +84,7 @@ class Stall:
         self.config = Config(
             store=StoreConfig(path=folder / "data", lock_timeout_s=5.0),
             coingecko=CoinGeckoConfig(base_url=fake.url, pro_base_url=fake.url, **settings),
+            data=DataConfig(exchanges=()),
         )
         self.store = open_store(self.config)
         self.api_key = api_key
@@ -108,4 +109,4 @@ class Stall:
         bars = {name: arguments.pop(name) for name in ("source", "vs", "granularity")}
         progress = arguments.pop("progress", NoProgress())
         context = Context(self.config, wall_clock=self.time.wall, candles=self.store, progress=progress)
-        return fetch(context, FetchOrder(Selection(coins, **bars), **arguments), upstream=self.upstream)
+        return fetch(context, FetchOrder(Selection(coins, **bars), **arguments), connect=lambda _: self.upstream())

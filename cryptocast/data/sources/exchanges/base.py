@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 import polars as pl
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 FIRST_S, LAST_S = 1_230_768_000, 4_102_444_800  # 2009 and 2100
 RESTRICTED: Final = {403, 451}  # a firewall, or a country that the exchange does not serve
+PROBE_S: Final = 6.0
 LONGEST_WAIT_S: Final = 600.0
 BUSY: Final = {418, 429}  # 418: banned for a while after too many 429s (Binance)
 
@@ -121,6 +122,24 @@ class MarketSource(Source):
                 end -= step
         return tuple(sorted(pages, key=lambda page: page.end, reverse=True))
 
+    def lists(self, upstream: Upstream, key: SeriesKey, now: datetime) -> bool:
+        """By its list of markets. Of a market that does not trade any more too: it has a history."""
+        client = cast("MarketClient", upstream)
+        try:
+            client.run(client.market(Page(key, now, now, ends_now=True), now))
+        except UnknownCoin:
+            return False
+        return True
+
+    def probe(self, config: Config, api_key: str | None) -> str:  # noqa: ARG002 - no exchange wants the key
+        """One call, without patience: how many markets there are. Raises as a page does."""
+        impatient = msgspec.structs.replace(config.exchanges, deadline_s=PROBE_S, max_retries=0)
+        access = Access(msgspec.structs.replace(config, exchanges=impatient), lambda: datetime.now(UTC))
+        with self.connect(access) as upstream:
+            client = cast("MarketClient", upstream)
+            markets = client.run(client.markets(DEFAULT))
+        return f"{self.title} answers: {len(markets):,} markets"
+
 
 class HttpExchange(MarketSource):
     """An exchange that is asked over HTTP. address: of its market data."""
@@ -195,7 +214,7 @@ class MarketClient(Upstream):
         check_coin(page.key.coin)
         check_vs(page.key.vs)
         asking = Asking(priority, patient)
-        traded = self._traded(page, await self.listings(now, asking))
+        traded = await self.market(page, now, asking)
         market = traded.listing.name
         bar_us = BAR_US[page.key.granularity]
         bar_s = bar_us // 1_000_000
@@ -221,13 +240,13 @@ class MarketClient(Upstream):
         self._markets.write(listings, now)
         return listings
 
-    def _traded(self, page: Page, listings: Sequence[Listing]) -> Traded:
-        """The market of the series: that of its stored bars, else the best one there is now."""
+    async def market(self, page: Page, now: datetime, asking: Asking = DEFAULT) -> Traded:
+        """The market of the series: that of its stored bars, else the best one there is now. Raises UnknownCoin."""
         coin, vs, title = page.key.coin, page.key.vs, self._source.title
-        names = tickers_of(coin, self._tickers)
+        names, listings = tickers_of(coin, self._tickers), await self.listings(now, asking)
         if page.market is not None:
-            listings = [one for one in listings if one.name == page.market]
-            traded = choose_market(names, listings, page.market.rpartition("/")[2].lower())
+            same = [one for one in listings if one.name == page.market]
+            traded = choose_market(names, same, page.market.rpartition("/")[2].lower())
             if traded is None:
                 raise UpstreamError(
                     f"{title} does not list {page.market} any more, from which the stored candles of {coin} come."
