@@ -432,7 +432,7 @@ def _check_layout(layout: int, origin: str) -> None:
 
 
 def _provenance(metadata: SeriesMetadata, key: SeriesKey) -> Provenance:
-    return Provenance(key=key, **{name: getattr(metadata, name) for name in FACTS})
+    return Provenance(key=key, market=metadata.market or None, **{name: getattr(metadata, name) for name in FACTS})
 
 
 def _moment(at: datetime, name: str) -> pl.Expr:

@@ -97,7 +97,7 @@ def widen(context: Context, request: Resolved, pool: CoinPool, coins: Iterable[s
     more = tuple(coin for coin in dict.fromkeys(coins) if coin not in pool.bars)
     if not more:
         return pool
-    own = AUTO if request.source == AUTO and is_real(pool.source) else pool.source
+    own = pool.source if request.source == AUTO and not is_real(pool.source) else request.source
     wider = replace(request, coins=more, source=choice_of(own))
     bars, missing = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
     bars, others = _joinable(bars, pool.source)

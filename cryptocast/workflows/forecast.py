@@ -31,7 +31,16 @@ from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.times import as_datetime
-from cryptocast.workflows.coin_pool import CoinPool, Failures, feature_table, gather, last_rows, moment, widen
+from cryptocast.workflows.coin_pool import (
+    CoinPool,
+    Failures,
+    choice_of,
+    feature_table,
+    gather,
+    last_rows,
+    moment,
+    widen,
+)
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
@@ -436,9 +445,13 @@ def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
 
 
 def pool_of_fit(context: Context, bars: Resolved, pool: CoinPool, version: Version) -> tuple[CoinPool, tuple[str, ...]]:
-    """The coins that a version was fitted on, no more and no less, and those of them that could not be had."""
-    members = [data.coin for data in version.manifest.coins]
-    wide = widen(context, bars, pool, members)
+    """The coins that a version was fitted on, no more and no less, each from the source that it had then, and those of
+    them that could not be had."""
+    sources = {data.coin: data.source or version.key.source for data in version.manifest.coins}
+    wide, members = pool, list(sources)
+    for source in dict.fromkeys(sources.values()):
+        own = [coin for coin in members if sources[coin] == source]
+        wide = widen(context, replace(bars, source=choice_of(source)), wide, own)
     whole = replace(wide, bars={coin: wide.bars[coin] for coin in members if coin in wide.bars})
     return whole, tuple(coin for coin in members if coin not in wide.bars)
 
