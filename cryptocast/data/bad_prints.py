@@ -34,11 +34,12 @@ class Jumps:
     """What is wrong with a series of n closes.
 
     known: (n,) the bar at which each is known to be a bad print, NEVER for the others. units: the first bar of each new
-    unit, and the bar at which that is known.
+    unit, and the bar at which that is known. undecided: the last bars which later ones may yet show to be one of both.
     """
 
     known: Int64Array
     units: tuple[tuple[int, int], ...]
+    undecided: Int64Array
 
     def __bool__(self) -> bool:
         return bool(self.units) or bool((self.known < NEVER).any())
@@ -57,6 +58,8 @@ def find_jumps(close: FloatArray) -> Jumps:
     A series that is cut at bar t has those, and only those, that are known at t.
     """
     known = np.full(len(close), NEVER, dtype=np.int64)
+    if _is_calm(close):
+        return Jumps(known, (), np.empty(0, dtype=np.int64))
     units: list[tuple[int, int]] = []
     start = 0
     while True:
@@ -68,7 +71,7 @@ def find_jumps(close: FloatArray) -> Jumps:
         known[start:] = np.where(is_bad, back + start, NEVER)
         first = _first_of_a_new_unit(log, usual)
         if first is None:
-            return Jumps(known, tuple(units))
+            return Jumps(known, tuple(units), _undecided(log, usual, back) + start)
         start += first
         units.append((start, start + LASTING_BARS - 1))
 
@@ -76,8 +79,9 @@ def find_jumps(close: FloatArray) -> Jumps:
 def without_jumps(frame: pl.DataFrame) -> tuple[pl.DataFrame, Jumps]:
     """One coin's candles as they are known at the last of them, and what was found.
 
-    Bars before a change of unit are gone. A bad print becomes a close-only bar on the straight line of the log price
-    between its neighbours, and so takes part in no return of its own.
+    Bars before a change of unit are gone. A bad print becomes a close-only bar that closes where the next bar opens, as
+    markets do that never rest; where that open is not known, or is no price either, on the straight line of the log
+    price between its neighbours. Its volume and market cap stay as they were published.
     """
     jumps = find_jumps(frame["close"].to_numpy())
     if not jumps:
@@ -85,10 +89,22 @@ def without_jumps(frame: pl.DataFrame) -> tuple[pl.DataFrame, Jumps]:
     start = jumps.units[-1][0] if jumps.units else 0
     bad = pl.Series((jumps.known < NEVER)[start:])
     line = pl.when(bad).then(None).otherwise(pl.col("close").log()).interpolate()
-    frame = frame[start:].with_columns(line=line.fill_null(strategy="backward").fill_null(strategy="forward").exp())
-    replaced = {name: pl.when(bad).then("line").otherwise(name) for name in ("open", "high", "low", "close")}
+    line = line.fill_null(strategy="backward").fill_null(strategy="forward")
+    opens = pl.when(pl.col("range_known").shift(-1)).then(pl.col("open").shift(-1).log())
+    near = (opens - line).abs() <= np.log1p(BACK_BY)
+    frame = frame[start:].with_columns(price=pl.when(near).then(opens).otherwise(line).exp())
+    replaced = {name: pl.when(bad).then("price").otherwise(name) for name in ("open", "high", "low", "close")}
     known_range = pl.when(bad).then(statement=False).otherwise("range_known")
     return frame.with_columns(**replaced, range_known=known_range).select(CANDLE_SCHEMA.names()), jumps
+
+
+def _is_calm(close: FloatArray) -> bool:
+    """Whether no step is large enough for anything here: a hundredth of the time, on nearly every series.
+
+    Of the 7 closes behind a median 4 lie on it or beyond, so the nearest of these is at most 4 steps away, and one of
+    the steps is a quarter of the way.
+    """
+    return not len(close) or bool(np.abs(np.diff(np.log(close))).max(initial=0.0) < MOVED / 4)
 
 
 def _usual(log: FloatArray) -> FloatArray:
@@ -122,3 +138,15 @@ def _first_of_a_new_unit(log: FloatArray, usual: FloatArray) -> int | None:
     stayed = (change >= REDENOMINATED).all(axis=1) | (change <= -REDENOMINATED).all(axis=1)
     stayed[:BEFORE] = False
     return int(np.argmax(stayed)) if stayed.any() else None
+
+
+def _undecided(log: FloatArray, usual: FloatArray, back: Int64Array) -> Int64Array:
+    """The last bars that moved and may still be back, and those that may be the first of a new unit."""
+    bars = len(log)
+    may_be_back = np.flatnonzero((np.abs(log - usual) >= MOVED) & (back == NEVER))
+    may_be_back = may_be_back[may_be_back >= bars - BACK_BARS]
+    for first in range(max(BEFORE, bars - LASTING_BARS + 1), bars):
+        change = log[first:] - usual[first]
+        if (change >= REDENOMINATED).all() or (change <= -REDENOMINATED).all():
+            return np.union1d(may_be_back, np.arange(first, bars))
+    return may_be_back
