@@ -1,6 +1,7 @@
 """Bad prints and redenominations on the way from candles to forecasts: no width rests on them, and it is said."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,16 +9,26 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cryptocast.config import Config, LightGBMConfig, LSTMConfig
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.store import CandleStore
+from cryptocast.evaluation.plan import plan_folds
+from cryptocast.evaluation.scores import judge
+from cryptocast.evaluation.walk_forward import walk_forward
 from cryptocast.features.builder import select_features
 from cryptocast.features.own import FeatureSet, catalogue_set
 from cryptocast.kinds import KINDS
+from cryptocast.market import Market
 from cryptocast.models.base import FitRun, Forecast
+from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.models.kinds import learner
 from cryptocast.workflows.clean_candles import clean_frame, pending_times, with_notice
 from cryptocast.workflows.coin_pool import CoinPool, last_rows, pool_rows, rows_at
-from cryptocast.workflows.forecast import baseline_forecast, last_row
+from cryptocast.workflows.context import Selection
+from cryptocast.workflows.forecast import Request, baseline_forecast, forecast, last_row
+from cryptocast.workflows.training.train import Order, train
 from tests.conftest import DAY_US, START_US, simulated_candles
+from tests.workflows.backtesting.small_runs import context
 from tests.workflows.pools import bars_of, pool_of_frames, spoiled
 
 HORIZONS = (1, 7)
@@ -25,6 +36,7 @@ NAMES = ("ret_1", "ret_7", "vol_30", "btc_ret_30", "rsi_14")
 QUICK = Config(
     lightgbm=LightGBMConfig(rounds=12, min_data_in_leaf=30), lstm=LSTMConfig(epochs=1, members=2, hidden=8, samples=20)
 )
+RUN = FitRun(threads=1)
 powers = st.floats(-6, 6).map(lambda power: 10.0**power).filter(lambda factor: max(factor, 1 / factor) >= 5)
 
 
@@ -84,7 +96,7 @@ def trained(kind: str, pool: CoinPool) -> Forecast:
         block_count=2,
         least_blocks=0,
         seed=1,
-        run=FitRun(threads=1),
+        run=RUN,
     )
     return training.final.predict(last_row(rows.matrix, "bitcoin"))
 
@@ -118,7 +130,7 @@ def test_a_forecast_in_a_backtest_sees_the_window_that_was_known(kind: str) -> N
     frame = simulated_candles(("bitcoin", "ethereum"), 500)
     pool, features = pool_of_frames(spoiled(frame, "bitcoin", slice(450, 452), 30.0)), few_features()
     matrix = pool_rows(pool, features, HORIZONS).matrix
-    model = learner(kind, QUICK).fit(matrix.lessons(), stop=None, rounds=None, seed=1, run=FitRun(threads=1))
+    model = learner(kind, QUICK).fit(matrix.lessons(), stop=None, rounds=None, seed=1, run=RUN)
     for bar in (449, 450, 451, 452):
         at = START_US + (bar + 1) * DAY_US
         now, then = matrix.rows(matrix.issued_at == at), rows_at(pool, HORIZONS, features.features, at)
@@ -139,6 +151,28 @@ def test_what_is_learned_has_no_bad_print_and_what_scores_has_the_prices_as_they
     assert 60 not in (matrix.lessons().issued_at - START_US) // DAY_US - 1
     others = ~own & (bar != 60)
     assert (matrix.outcomes[others] == matrix.returns[others])[np.isfinite(matrix.returns[others])].all()
+
+
+def test_a_walk_forward_answers_at_the_bad_print_as_one_would_have_and_behind_it_as_if_nothing_were() -> None:
+    frame = simulated_candles(("bitcoin",), 500)
+    walks = []
+    for candles in (frame, spoiled(frame, "bitcoin", slice(450, 451), 100.0)):
+        matrix = pool_rows(pool_of_frames(candles), few_features(), HORIZONS).matrix
+        plan = plan_folds(matrix, step=1, refit_every=30, embargo=0, min_train_bars=300, start=None, end=None)
+        walk = walk_forward(
+            matrix, {"baseline": BaselineLearner()}, plan, block_count=1, least_blocks=0, seed=1, run=RUN
+        )
+        sheet = judge(matrix.rows(walk.row), walk.forecasts, step=1)
+        walks.append((matrix.issued_at[walk.row], sheet.forecasts["baseline"].values, sheet.losses["baseline"]))
+    (times, before, _), (same, after, losses) = walks
+    at = START_US + 451 * DAY_US
+    assert same.tolist() == times.tolist()
+    others = times != at
+    np.testing.assert_allclose(after[others], before[others], rtol=0.1, atol=1e-6)
+    # At the bad print nobody could know: its width is that of a price that went up a hundredfold.
+    assert (after[~others][..., -1] > 5 * before[~others][..., -1]).all()
+    assert losses[~others, 0] > 0.5
+    assert losses[times == at - DAY_US, 0] > 50  # as a target it is a price that came
 
 
 def test_the_rows_of_clean_candles_are_as_if_there_were_no_rule() -> None:
@@ -192,6 +226,17 @@ def test_what_is_left_out_is_said_beside_what_was_said_before() -> None:
     assert unit is not None
     assert unit.startswith("bitcoin's prices changed their unit at 2020-10-28 00:00 UTC, from ")
     assert unit.endswith(" only the bars since then count.")
+
+
+def test_the_forecast_and_the_training_say_what_was_left_out(tmp_path: Path) -> None:
+    used = context(tmp_path)
+    frame = spoiled(simulated_candles(("bitcoin",), 400), "bitcoin", slice(300, 301), 100.0)
+    key = SeriesKey(Market("file", "usd", "daily"), "bitcoin")
+    CandleStore(used.config.store.path, lock_timeout_s=5).write(key, frame, fetched_at=frame["close_time"][-1])
+    (made,) = forecast(used, Request(Selection(("bitcoin",), source="file"))).forecasts
+    assert any("is left out" in notice for notice in made.notices)
+    report = train(used, Order(Selection(("bitcoin",), source="file"), model="baseline", horizons=(1, 7)))
+    assert any("is left out" in (row.notice or "") for row in report.data if row.coin == "bitcoin")
 
 
 def test_hours_are_looked_at_as_days_are() -> None:
