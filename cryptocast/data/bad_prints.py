@@ -58,14 +58,15 @@ def find_jumps(close: FloatArray) -> Jumps:
     A series that is cut at bar t has those, and only those, that are known at t.
     """
     known = np.full(len(close), NEVER, dtype=np.int64)
-    if _is_calm(close):
-        return Jumps(known, (), np.empty(0, dtype=np.int64))
     units: list[tuple[int, int]] = []
     start = 0
     while True:
         log = np.log(close[start:])
-        usual = _usual(log)
+        usual = _usual(log, _loud(log))
         moved = log - usual
+        known[start:] = NEVER
+        if not (np.abs(moved) >= MOVED).any():
+            return Jumps(known, tuple(units), np.empty(0, dtype=np.int64))
         back = _first_back(log, usual)
         is_bad = (np.abs(moved) >= MOVED) & (back < NEVER)
         known[start:] = np.where(is_bad, back + start, NEVER)
@@ -98,23 +99,28 @@ def without_jumps(frame: pl.DataFrame) -> tuple[pl.DataFrame, Jumps]:
     return frame.with_columns(**replaced, range_known=known_range).select(CANDLE_SCHEMA.names()), jumps
 
 
-def _is_calm(close: FloatArray) -> bool:
-    """Whether no step is large enough for anything here: a hundredth of the time, on nearly every series.
+def _loud(log: FloatArray) -> Int64Array:
+    """The bars that may have moved so far; none on nearly every series.
 
-    Of the 7 closes behind a median 4 lie on it or beyond, so the nearest of these is at most 4 steps away, and one of
-    the steps is a quarter of the way.
+    Of the 7 closes behind a median 4 lie on it or beyond, so one of these is at most 4 bars away, and as far or
+    further.
     """
-    return not len(close) or bool(np.abs(np.diff(np.log(close))).max(initial=0.0) < MOVED / 4)
+    loud = np.zeros(len(log), dtype=np.bool_)
+    for lag in range(1, BEFORE // 2 + 2):
+        far = np.abs(log[lag:] - log[:-lag]) >= MOVED
+        loud[lag:] |= far
+        loud[:-lag][:BEFORE] |= far[:BEFORE]  # the first are held against what follows, too
+    return np.flatnonzero(loud)
 
 
-def _usual(log: FloatArray) -> FloatArray:
-    """The median of the 7 log closes before each bar (of the 7 others among the first 8, for the first 7); NaN where
-    there are not so many."""
+def _usual(log: FloatArray, bars: Int64Array) -> FloatArray:
+    """The median of the 7 log closes before each of these bars (of the 7 others among the first 8, for the first 7);
+    NaN at others, and where there are not so many."""
     usual = np.full(len(log), np.nan)
     if len(log) > BEFORE:
-        windows = np.lib.stride_tricks.sliding_window_view(log, BEFORE)
-        usual[BEFORE:] = np.median(windows[:-1], axis=1)
-        for bar in range(BEFORE):
+        later = bars[bars >= BEFORE]
+        usual[later] = np.median(log[later[:, None] + np.arange(-BEFORE, 0)], axis=1)
+        for bar in bars[bars < BEFORE]:
             usual[bar] = np.median(np.delete(log[: BEFORE + 1], bar))
     return usual
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cryptocast.arrays import FloatArray
 from cryptocast.config import Config, LightGBMConfig, LSTMConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
@@ -45,10 +46,10 @@ def few_features() -> FeatureSet:
     return replace(whole, features=select_features(NAMES, whole.features))
 
 
-def widths(forecast: Forecast) -> np.ndarray:
+def widths(forecast: Forecast) -> FloatArray:
     """(H, q / 2) of the central intervals of the last price, as shares of it."""
     quantiles = np.exp(forecast.values[0])
-    return quantiles[:, :-7:-1] - quantiles[:, :6]
+    return np.asarray(quantiles[:, :-7:-1] - quantiles[:, :6])
 
 
 @settings(max_examples=40)
