@@ -45,12 +45,13 @@ ROOMS: dict[str, set[str]] = {
 }
 # The rooms inside `workflows`, with its single modules: each may import of the others what stands beside it.
 GROUND = {"context", "engines", "environment", "fallbacks", "feature_sets", "online_calibration", "recipes"}
-BARS = GROUND | {"market_data", "reports", "coin_pool"}
+BARS = GROUND | {"clean_candles", "coin_pool", "market_data", "reports"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
     **{name: set[str]() for name in sorted(GROUND)},
     "reports": {"fallbacks"},
     "market_data": {"context", "reports"},
-    "coin_pool": {"context", "market_data", "reports"},
+    "clean_candles": {"market_data"},
+    "coin_pool": {"clean_candles", "context", "market_data", "reports"},
     "doctor": {"feature_sets", "market_data"},
     "export": {"reports"},
     "late_bars": {"market_data"},

@@ -34,11 +34,12 @@ class Jumps:
     """What is wrong with a series of n closes.
 
     known: (n,) the bar at which each is known to be a bad print, NEVER for the others. units: the first bar of each new
-    unit, and the bar at which that is known.
+    unit, and the bar at which that is known. undecided: the last bars which later ones may yet show to be one of both.
     """
 
     known: Int64Array
     units: tuple[tuple[int, int], ...]
+    undecided: Int64Array
 
     def __bool__(self) -> bool:
         return bool(self.units) or bool((self.known < NEVER).any())
@@ -61,14 +62,17 @@ def find_jumps(close: FloatArray) -> Jumps:
     start = 0
     while True:
         log = np.log(close[start:])
-        usual = _usual(log)
+        usual = _usual(log, _loud(log))
         moved = log - usual
+        known[start:] = NEVER
+        if not (np.abs(moved) >= MOVED).any():
+            return Jumps(known, tuple(units), np.empty(0, dtype=np.int64))
         back = _first_back(log, usual)
         is_bad = (np.abs(moved) >= MOVED) & (back < NEVER)
         known[start:] = np.where(is_bad, back + start, NEVER)
         first = _first_of_a_new_unit(log, usual)
         if first is None:
-            return Jumps(known, tuple(units))
+            return Jumps(known, tuple(units), _undecided(log, usual, back) + start)
         start += first
         units.append((start, start + LASTING_BARS - 1))
 
@@ -76,8 +80,9 @@ def find_jumps(close: FloatArray) -> Jumps:
 def without_jumps(frame: pl.DataFrame) -> tuple[pl.DataFrame, Jumps]:
     """One coin's candles as they are known at the last of them, and what was found.
 
-    Bars before a change of unit are gone. A bad print becomes a close-only bar on the straight line of the log price
-    between its neighbours, and so takes part in no return of its own.
+    Bars before a change of unit are gone. A bad print becomes a close-only bar that closes where the next bar opens, as
+    markets do that never rest; where that open is not known, or is no price either, on the straight line of the log
+    price between its neighbours. Its volume and market cap stay as they were published.
     """
     jumps = find_jumps(frame["close"].to_numpy())
     if not jumps:
@@ -85,20 +90,37 @@ def without_jumps(frame: pl.DataFrame) -> tuple[pl.DataFrame, Jumps]:
     start = jumps.units[-1][0] if jumps.units else 0
     bad = pl.Series((jumps.known < NEVER)[start:])
     line = pl.when(bad).then(None).otherwise(pl.col("close").log()).interpolate()
-    frame = frame[start:].with_columns(line=line.fill_null(strategy="backward").fill_null(strategy="forward").exp())
-    replaced = {name: pl.when(bad).then("line").otherwise(name) for name in ("open", "high", "low", "close")}
+    line = line.fill_null(strategy="backward").fill_null(strategy="forward")
+    opens = pl.when(pl.col("range_known").shift(-1)).then(pl.col("open").shift(-1).log())
+    near = (opens - line).abs() <= np.log1p(BACK_BY)
+    frame = frame[start:].with_columns(price=pl.when(near).then(opens).otherwise(line).exp())
+    replaced = {name: pl.when(bad).then("price").otherwise(name) for name in ("open", "high", "low", "close")}
     known_range = pl.when(bad).then(statement=False).otherwise("range_known")
     return frame.with_columns(**replaced, range_known=known_range).select(CANDLE_SCHEMA.names()), jumps
 
 
-def _usual(log: FloatArray) -> FloatArray:
-    """The median of the 7 log closes before each bar (of the 7 others among the first 8, for the first 7); NaN where
-    there are not so many."""
+def _loud(log: FloatArray) -> Int64Array:
+    """The bars that may have moved so far; none on nearly every series.
+
+    Of the 7 closes behind a median 4 lie on it or beyond, so one of these is at most 4 bars away, and as far or
+    further.
+    """
+    loud = np.zeros(len(log), dtype=np.bool_)
+    for lag in range(1, BEFORE // 2 + 2):
+        far = np.abs(log[lag:] - log[:-lag]) >= MOVED
+        loud[lag:] |= far
+        loud[:-lag][:BEFORE] |= far[:BEFORE]  # the first are held against what follows, too
+    return np.flatnonzero(loud)
+
+
+def _usual(log: FloatArray, bars: Int64Array) -> FloatArray:
+    """The median of the 7 log closes before each of these bars (of the 7 others among the first 8, for the first 7);
+    NaN at others, and where there are not so many."""
     usual = np.full(len(log), np.nan)
     if len(log) > BEFORE:
-        windows = np.lib.stride_tricks.sliding_window_view(log, BEFORE)
-        usual[BEFORE:] = np.median(windows[:-1], axis=1)
-        for bar in range(BEFORE):
+        later = bars[bars >= BEFORE]
+        usual[later] = np.median(log[later[:, None] + np.arange(-BEFORE, 0)], axis=1)
+        for bar in bars[bars < BEFORE]:
             usual[bar] = np.median(np.delete(log[: BEFORE + 1], bar))
     return usual
 
@@ -122,3 +144,15 @@ def _first_of_a_new_unit(log: FloatArray, usual: FloatArray) -> int | None:
     stayed = (change >= REDENOMINATED).all(axis=1) | (change <= -REDENOMINATED).all(axis=1)
     stayed[:BEFORE] = False
     return int(np.argmax(stayed)) if stayed.any() else None
+
+
+def _undecided(log: FloatArray, usual: FloatArray, back: Int64Array) -> Int64Array:
+    """The last bars that moved and may still be back, and those that may be the first of a new unit."""
+    bars = len(log)
+    may_be_back = np.flatnonzero((np.abs(log - usual) >= MOVED) & (back == NEVER))
+    may_be_back = may_be_back[may_be_back >= bars - BACK_BARS]
+    for first in range(max(BEFORE, bars - LASTING_BARS + 1), bars):
+        change = log[first:] - usual[first]
+        if (change >= REDENOMINATED).all() or (change <= -REDENOMINATED).all():
+            return np.union1d(may_be_back, np.arange(first, bars))
+    return may_be_back

@@ -130,5 +130,5 @@ def origins(matrix: Matrix, plan: WalkPlan) -> BoolArray:
     """(n,) which rows are scored: every `step` bars, of coins that have joined."""
     spacing = plan.step * matrix.bar_us
     on_step = ((matrix.issued_at - plan.start) % spacing == 0) & (matrix.issued_at >= plan.start)
-    joined = matrix.position - matrix.panel.start[matrix.coin] + 1 >= plan.min_train_bars
+    joined = matrix.position - matrix.begin + 1 >= plan.min_train_bars
     return np.asarray(on_step & joined & (matrix.issued_at <= plan.end))

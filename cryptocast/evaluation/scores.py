@@ -90,7 +90,7 @@ class ModelColumn:
     @property
     def returns(self) -> FloatArray:
         """(n,) log returns that came."""
-        returns: FloatArray = self.sheet.rows.returns[self.keep, self.column]
+        returns: FloatArray = self.sheet.rows.outcomes[self.keep, self.column]
         return returns
 
     @property
@@ -147,7 +147,7 @@ def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> Scor
     """Score the models' forecasts and, beside them, the two rolling random walks. `baseline` comes with the models."""
     references = {"rw_empirical": rw_empirical(rows), "rw_gaussian": rw_gaussian(rows)}
     everything = {**forecasts, **{name: reference.forecast for name, reference in references.items()}}
-    scored = np.isfinite(rows.returns)
+    scored = np.isfinite(rows.outcomes)
     for reference in references.values():
         scored = scored & reference.usable
     losses = {name: np.where(scored, _losses(rows, forecast), np.nan) for name, forecast in everything.items()}
@@ -169,7 +169,7 @@ def score_table(rows: Sequence[TableRow]) -> tuple[tuple[HorizonScore, ...], ...
 
 def _losses(rows: Matrix, forecast: Forecast) -> FloatArray:
     columns = [
-        crps_relative(rows.returns[:, c], forecast.values[:, c], forecast.levels) for c in range(len(rows.horizons))
+        crps_relative(rows.outcomes[:, c], forecast.values[:, c], forecast.levels) for c in range(len(rows.horizons))
     ]
     return np.column_stack(columns)
 

@@ -23,7 +23,7 @@ LONG_RUN = 1_000_000
 # Features of more rows than this are taken from their table some columns at a time.
 FEW_ROWS = 10_000
 COLUMNS_AT_ONCE = 8
-BY_ROW = ("position", "coin", "issued_at", "price", "volatility", "features", *LABELS, "label_end")
+BY_ROW = ("position", "coin", "issued_at", "price", "volatility", "features", *LABELS, "label_end", "paid", "doubtful")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class Panel:
     coin (N,) index into `coins`; close_time (N,) microseconds; log_close (N,) NaN where the bar is missing;
     variance (N,) of the bar alone, from its range where that is known, NaN where nothing is known of it;
     volatility (N, 2) of one bar, known at the close, over the next bar and in the long run, NaN where not stated;
-    start (C + 1,): the rows of coin c are start[c] to start[c + 1].
+    start (S + 1,): the rows of coin c are start[c] to start[c + 1]. Behind the coins' own series may come further ones,
+    as they were known at a moment: see `features.as_known`.
     """
 
     coins: tuple[str, ...]
@@ -91,6 +92,9 @@ class Matrix:
     freedom (n, H)           degrees of freedom of that variance
     label_end (n, H)         microseconds: when the return is known
     bar_us                   microseconds in a bar
+    paid (n, H)              log return of the prices as they came, which scores; None: as `returns`
+    doubtful (n,)            whether something was wrong at issue that was only known later: the row is as it was known
+                             then, is forecast and scored, and teaches nothing; None: no row is
     """
 
     panel: Panel
@@ -107,6 +111,8 @@ class Matrix:
     freedom: FloatArray
     label_end: Int64Array
     bar_us: int
+    paid: FloatArray | None = None
+    doubtful: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.issued_at)
@@ -121,17 +127,33 @@ class Matrix:
         """(n,) CoinGecko ids."""
         return np.asarray(self.panel.coins, dtype=np.str_)[self.coin]
 
+    @property
+    def outcomes(self) -> FloatArray:
+        """(n, H) log returns that came of forecasts, by the prices as they came; NaN where not known."""
+        return self.returns if self.paid is None else self.paid
+
+    @property
+    def begin(self) -> Int64Array:
+        """(n,) row of the panel at which the series of each row begins."""
+        start = self.panel.start
+        return start[np.searchsorted(start, self.position, side="right") - 1]
+
     def rows(self, keep: BoolArray | Int64Array) -> "Matrix":
         """The rows of a mask or of positions, in that order."""
-        columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in BY_ROW}
+        columns: dict[str, Any] = {name: value[keep] for name in BY_ROW if (value := getattr(self, name)) is not None}
         return replace(self, **columns)
 
+    def lessons(self) -> "Matrix":
+        """The rows that may be learned from."""
+        return self if self.doubtful is None else self.rows(~self.doubtful)
+
     def known_at(self, moment: int) -> "Matrix":
-        """The rows issued until a moment (microseconds), with every label that ends later hidden as NaN.
+        """The lessons issued until a moment (microseconds), with every label that ends later hidden as NaN.
 
         This is the purge of a final or prequential fit: each horizon keeps every label that was really known.
         """
-        rows = self.rows(self.issued_at <= moment)
+        rows = self.lessons()
+        rows = rows.rows(rows.issued_at <= moment)
         hidden = rows.label_end > moment
         labels: dict[str, Any] = {name: np.where(hidden, np.nan, getattr(rows, name)) for name in LABELS}
         return replace(rows, **labels)

@@ -64,6 +64,8 @@ def joined(own: Matrix, other: Matrix) -> Matrix:
         panel=_panels(own.panel, aligned.panel),
         position=np.concatenate([own.position, aligned.position + len(own.panel.close_time)]),
         coin=np.concatenate([own.coin, aligned.coin + np.int32(coins)]).astype(np.int32),
+        paid=None,
+        doubtful=None,
         **rows,
     )
 

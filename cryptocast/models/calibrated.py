@@ -107,4 +107,4 @@ def fallback_reason(bars: int, horizon: int, least_blocks: int) -> str | None:
 def _bars_known(rows: Matrix) -> Int64Array:
     """(n,) closes of the row's own coin that were known at issue."""
     present = np.concatenate([[0], np.cumsum(np.isfinite(rows.panel.log_close))]).astype(np.int64)
-    return present[rows.position + 1] - present[rows.panel.start[rows.coin]]
+    return present[rows.position + 1] - present[rows.begin]

@@ -102,11 +102,12 @@ def fit_in_time(
 
 def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResult:
     split, seed, run = course.split, course.seed, course.run
-    first = learner.fit(matrix.rows(split.fit), stop=_or_none(matrix.rows(split.stop)), rounds=None, seed=seed, run=run)
+    fit, stop = matrix.rows(split.fit).lessons(), _or_none(matrix.rows(split.stop).lessons())
+    first = learner.fit(fit, stop=stop, rounds=None, seed=seed, run=run)
     earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
     test_rows = np.flatnonzero(split.test).astype(np.int64)
     raw = OutOfFold(test_rows, first.predict(matrix.rows(test_rows)))
-    final = learner.fit(matrix, stop=None, rounds=first.rounds, seed=seed, run=run)
+    final = learner.fit(matrix.lessons(), stop=None, rounds=first.rounds, seed=seed, run=run)
     return _settled(final, first.rounds, matrix, course, [earlier], raw)
 
 
@@ -175,7 +176,7 @@ def calibrated(
     least_blocks: int,
 ) -> CalibratedForecaster:
     """The model with a calibration from out-of-fold forecasts, as far as their outcomes were known at that moment."""
-    baseline = BaselineLearner().fit(baseline_on)
+    baseline = BaselineLearner().fit(baseline_on.lessons())
     calibration = _calibration(matrix, earlier, known_at)
     return CalibratedForecaster(inner=model, calibration=calibration, baseline=baseline, least_blocks=least_blocks)
 

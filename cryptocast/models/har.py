@@ -127,11 +127,11 @@ def _regressors(rows: Matrix, components: tuple[int, ...]) -> FloatArray:
 
 def _log_mean(rows: Matrix, bars: int) -> FloatArray:
     """(n,) log of the mean variance of the last bars of the row's own coin that have one; NaN where none has."""
-    mean = np.full(len(rows), np.nan)
+    mean, first = np.full(len(rows), np.nan), rows.begin
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         part = slice(begin, begin + ROWS_AT_ONCE)
         place = rows.position[part, None] + np.arange(1 - bars, 1)
-        own = place >= rows.panel.start[rows.coin[part]][:, None]
+        own = place >= first[part, None]
         variance = rows.panel.variance[np.maximum(place, 0)]
         there = own & np.isfinite(variance)
         count = there.sum(axis=1)

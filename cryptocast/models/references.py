@@ -34,7 +34,7 @@ def rw_empirical(rows: Matrix) -> Reference:
     values = np.zeros((len(rows), len(rows.horizons), len(LEVELS)))
     usable = np.zeros((len(rows), len(rows.horizons)), dtype=np.bool_)
     window = _window(rows.bar_us)
-    size = max(1, CELLS // window)
+    size, first = max(1, CELLS // window), rows.begin
     for column, horizon in enumerate(rows.horizons.tolist()):
         returns = _returns(rows, horizon)
         padded = np.concatenate([np.full(window - 1, np.nan), returns])
@@ -43,7 +43,7 @@ def rw_empirical(rows: Matrix) -> Reference:
             part = slice(begin, begin + size)
             position = rows.position[part]
             past = windows[position]
-            age = position - rows.panel.start[rows.coin[part]] - horizon
+            age = position - first[part] - horizon
             past[np.arange(window) < (window - 1 - age)[:, None]] = np.nan
             values[part, column], usable[part, column] = _quantiles(past)
     # Its spread stands for a volatility; it claims no probability of a rise, whatever the drift of its window.
@@ -63,7 +63,7 @@ def rw_gaussian(rows: Matrix) -> Reference:
     sums = np.concatenate([[0.0], np.cumsum(np.nan_to_num(squared))])
     counts = np.concatenate([[0], np.cumsum(np.isfinite(squared))])
     end = rows.position + 1
-    begin = np.maximum(rows.panel.start[rows.coin] + 1, end - window)
+    begin = np.maximum(rows.begin + 1, end - window)
     count = counts[end] - counts[begin]
     variance = (sums[end] - sums[begin]) / np.maximum(count, 1)
     usable = (count >= LEAST_RETURNS) & (variance > 0)

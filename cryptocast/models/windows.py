@@ -54,12 +54,13 @@ def look_back(rows: Matrix, lookback: int) -> Windows:
     bars = np.zeros((len(rows), lookback, CHANNELS), dtype=np.float32)
     present = np.zeros((len(rows), lookback), dtype=np.bool_)
     spread = np.empty(len(rows))
+    first = rows.begin
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         part = slice(begin, begin + ROWS_AT_ONCE)
         floor = LEAST_SPREAD * rows.panel.volatility[rows.position[part], 0]
         place = rows.position[part, None] + np.arange(1 - lookback, 1)
         # A place before the coin's first bar belongs to another coin, or to none.
-        own = place >= rows.panel.start[rows.coin[part]][:, None]
+        own = place >= first[part, None]
         place = np.maximum(place, 0)
         present[part] = _since_gap(own & np.isfinite(returns[place]))
         bars[part], spread[part] = _told(returns[place], variance[place], present[part], floor)

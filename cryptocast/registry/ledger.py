@@ -53,13 +53,15 @@ class LedgerRow(LedgerRecord, frozen=True, kw_only=True):
 
 
 class LedgerOutcome(LedgerRecord, frozen=True, kw_only=True):
-    """What came of a row of the ledger. crps: relative to the price at issue; pit_*: see scoring.pit_cells."""
+    """What came of a row of the ledger. crps: relative to the price at issue; pit_*: see scoring.pit_cells. paid: False
+    where one of its prices was a bad print, or they are of two units: it scores, and nothing is learned from it."""
 
     schema: Literal["cryptocast.outcome/1"] = "cryptocast.outcome/1"
     log_return: float
     crps: Annotated[float, Meta(ge=0.0)]
     pit_low: Probability
     pit_high: Probability
+    paid: bool = True
     recorded_at: Moment
 
 

@@ -58,7 +58,7 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[int, ...]
 
 
-def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime) -> LedgerOutcome:
+def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime, paid: bool = True) -> LedgerOutcome:
     """What came of a forecast: its CRPS relative to the price at issue, and where the outcome fell."""
     actual, quantiles = np.array([log_return]), np.array([row.quantiles])
     low, high = pit_cells(actual, quantiles, LEVELS)
@@ -71,6 +71,7 @@ def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime) -> Ledg
         crps=float(crps_relative(actual, quantiles, LEVELS)[0]),
         pit_low=float(low[0]),
         pit_high=float(high[0]),
+        paid=paid,
         recorded_at=now,
     )
 

@@ -4,12 +4,25 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+import numpy as np
+import polars as pl
+
 from cryptocast.config import Config
+from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.errors import ModelError
 from cryptocast.evaluation.fit_audit import FitPath, FitTrial, audit_fits
 from cryptocast.evaluation.plan import fold_starts, plan_folds
 from cryptocast.evaluation.walk_forward import walk_forward
-from cryptocast.features.audit import AuditFinding, AuditReport, audit, with_checks
+from cryptocast.features.audit import (
+    AuditCheck,
+    AuditFinding,
+    AuditReport,
+    Values,
+    audit,
+    check_of,
+    compare,
+    with_checks,
+)
 from cryptocast.features.builder import required_history
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.matrix import Matrix
@@ -17,7 +30,8 @@ from cryptocast.features.own import with_own
 from cryptocast.features.row_audit import audit_rows
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.selective import SelectiveLearner
-from cryptocast.workflows.coin_pool import CoinPool, PoolRows, candles_of, missing_needs
+from cryptocast.workflows.clean_candles import pending_times, unit_since
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, candles_of, missing_needs, rows_at
 from cryptocast.workflows.feature_sets import FeatureSet
 from cryptocast.workflows.recipes import calibration_of, fit_by
 
@@ -26,7 +40,9 @@ from cryptocast.workflows.recipes import calibration_of, fit_by
 TRAINING_BARS: Final = 700
 TRAINING_CUTS: Final = 2
 # Checks whose findings are faults of this package: nobody could mend a feature for them.
-NOT_OF_A_FEATURE: Final = ("targets", "folds", "fitted")
+NOT_OF_A_FEATURE: Final = ("targets", "folds", "fitted", "known")
+KNOWN: Final = "rows around bad prints and changes of a unit, made from only the bars up to them"
+KNOWN_RTOL: Final = 1e-7
 REMEDY: Final = "Mend it, see cryptocast features --audit, or waive the audit with [train] audit = false."
 
 
@@ -61,8 +77,37 @@ def _audit(config: Config, rows: PoolRows, *, cuts: int, bars: int | None, paths
         report = with_checks(
             report, audit_rows(candles_of(pool), fresh, bar_us=pool.bar_us, seed=seed, without=without)
         )
+    report = with_checks(report, _known_then(rows, cuts, seed))
     wrap = partial(SelectiveLearner, max_correlation=config.features.max_correlation)
     return with_checks(report, audit_fits(rows.matrix, paths, seed=seed, wrap=wrap))
+
+
+def _known_then(rows: PoolRows, cuts: int, seed: int) -> tuple[AuditCheck, ...]:
+    """Whether the rows around bad prints and changes of a unit are those of only the bars up to them.
+
+    Without any, no check: what is known of no bar is the same at every moment.
+    """
+    matrix, pending = rows.matrix, [pending_times(bars) for bars in rows.pool.bars.values()]
+    around = np.unique(np.concatenate([times + step * matrix.bar_us for times in pending for step in (0, 1, 2)]))
+    # Before its unit changed a coin was of another market.
+    since = max(unit_since(bars) for bars in rows.pool.bars.values())
+    moments = np.intersect1d(around[around >= since], matrix.issued_at)
+    if not len(moments):
+        return ()
+    drawn = np.random.default_rng(seed).choice(moments, size=min(3 * cuts, len(moments)), replace=False)
+    parts = []
+    for at in np.sort(drawn).tolist():
+        then = rows_at(rows.pool, matrix.horizons.tolist(), rows.features.features, at)
+        parts.append(compare(_as_values(matrix.rows(matrix.issued_at == at)), _as_values(then), KNOWN_RTOL, least=1.0))
+    return (check_of("known", KNOWN, parts, ()),)
+
+
+def _as_values(rows: Matrix) -> Values:
+    """The features of rows, and what their forecasts are stated in."""
+    keys = pl.DataFrame({"coin": rows.coin_names, "close_time": rows.issued_at})
+    keys = keys.with_columns(pl.col("coin").cast(pl.String), pl.col("close_time").cast(CANDLE_SCHEMA["close_time"]))
+    names = (*rows.feature_names, "price", *(f"volatility over {h} bars" for h in rows.horizons.tolist()))
+    return Values(keys, names, np.column_stack([rows.features, rows.price, rows.volatility]))
 
 
 def _own_anew(features: FeatureSet) -> tuple[Feature, ...]:
@@ -151,7 +196,7 @@ def _words(check: str, finding: AuditFinding, features: FeatureSet) -> str:
                 f"{name} is not the same when it is computed again: {where} it is {one} at first and {other} then. "
                 f"Take out what is drawn by chance, read from a clock or remembered."
             )
-        case "prefix" | "past first" | "rows":
+        case "prefix" | "past first" | "rows" | "known":
             return (
                 f"{name} looks into the future: {where} it is {one} with all candles and {other} without the later "
                 "ones."

@@ -10,19 +10,23 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from cryptocast.arrays import Int64Array
 from cryptocast.choices import Granularity
 from cryptocast.config import Config, SourceChoice
 from cryptocast.data.quality import is_stablecoin
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import AUTO, SOURCES, is_real
 from cryptocast.errors import CryptocastError, DataError, ModelError, TooFewBarsError
+from cryptocast.features.as_known import as_known, with_paid, without_labels
 from cryptocast.features.builder import last_features, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
+from cryptocast.features.grid import microseconds
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.features.own import FeatureSet
 from cryptocast.market import Market, OfMarket
 from cryptocast.registry import CoinData
-from cryptocast.times import as_microseconds
+from cryptocast.times import as_datetime, as_microseconds
+from cryptocast.workflows.clean_candles import clean_frame, pending_times, with_notice
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
@@ -68,7 +72,7 @@ def recent_closes(context: Context, forecast: CoinForecast, bars: int) -> tuple[
     source, granularity = forecast.source, cast("Granularity", forecast.granularity)
     selection = Selection((forecast.coin,), source, forecast.vs, granularity, forecast.as_of)
     (pool,) = gather(context, selection.resolved(context.config), pool=(), fetch_allowed=False)
-    frame = pool.bars[forecast.coin].candles.frame.tail(bars)
+    frame = clean_frame(pool.bars[forecast.coin]).tail(bars)
     return tuple(zip(frame["close_time"].to_list(), frame["close"].to_list(), strict=True))
 
 
@@ -122,7 +126,7 @@ def _obtain(
     context: Context, request: Resolved, *, fetch_allowed: bool
 ) -> tuple[dict[str, CoinCandles], dict[str, CryptocastError]]:
     outcomes = obtain(context, request, fetch_allowed=fetch_allowed)
-    bars = {coin: one for coin, one in outcomes.items() if isinstance(one, CoinCandles)}
+    bars = {coin: with_notice(one) for coin, one in outcomes.items() if isinstance(one, CoinCandles)}
     return bars, {coin: one for coin, one in outcomes.items() if not isinstance(one, CoinCandles)}
 
 
@@ -143,7 +147,7 @@ def _group(
     named = tuple(coin for coin in available if _source(bars[coin]) == source)
     joinable, others = _joinable({coin: one for coin, one in bars.items() if coin not in named}, source)
     # Pegged coins would teach the pool that nothing ever moves. One that was named is learned from all the same.
-    pegged = [coin for coin, one in joinable.items() if is_stablecoin(one.candles.frame, config.quality)]
+    pegged = [coin for coin, one in joinable.items() if is_stablecoin(clean_frame(one), config.quality)]
     helpers = {coin: one for coin, one in joinable.items() if coin not in pegged}
     return CoinPool(
         Market(source, request.vs, request.granularity),
@@ -162,7 +166,7 @@ def without_stablecoins(config: Config, pool: CoinPool) -> CoinPool:
 
     They stand among those left out. Raises DataError where nothing else is named.
     """
-    pegged = [coin for coin in pool.named if is_stablecoin(pool.bars[coin].candles.frame, config.quality)]
+    pegged = [coin for coin in pool.named if is_stablecoin(clean_frame(pool.bars[coin]), config.quality)]
     if pegged and len(pegged) == len(pool.named):
         raise DataError(f"{pegged[0]} is a stablecoin: its returns are noise around its peg. Ask the baseline for it.")
     return replace(
@@ -233,8 +237,9 @@ def _own_faults(features: Sequence[Feature]) -> Iterator[None]:
 
 
 def candles_of(pool: CoinPool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
-    """The candles of the pool, or of some of its coins, below each other; `tail` keeps the last bars of each."""
-    frames = [pool.bars[coin].candles.frame for coin in (coins or pool.coins)]
+    """The candles of the pool, or of some of its coins, below each other, as they are known at the last of each: no
+    bad print is among them, and no bar before a change of the unit. `tail` keeps the last bars of each."""
+    frames = [clean_frame(pool.bars[coin]) for coin in (coins or pool.coins)]
     if tail is not None:
         frames = [frame.tail(tail) for frame in frames]
     return frames[0] if len(frames) == 1 else pl.concat(frames)
@@ -265,21 +270,58 @@ class PoolRows:
 def pool_rows(pool: CoinPool, features: FeatureSet, horizons: Sequence[int]) -> PoolRows:
     """Raises as `matrix_of` and `feature_table` do."""
     table = feature_table(pool, features.features)
-    return PoolRows(pool, features, matrix_of(table, pool, horizons, features.names))
+    matrix = matrix_of(table, pool, horizons, features.names)
+    pending = {coin: times for coin, bars in pool.bars.items() if len(times := pending_times(bars))}
+    return PoolRows(pool, features, _as_known(matrix, pool, features, pending) if pending else matrix)
+
+
+def _as_known(matrix: Matrix, pool: CoinPool, features: FeatureSet, pending: Mapping[str, Int64Array]) -> Matrix:
+    """The rows at moments when something was wrong, as they were known then; prices as they came score.
+
+    Of a coin whose unit changed the bars before are gone for good, for the other coins' features of the market too.
+    """
+    frames = {coin: pool.bars[coin].candles.frame for coin in pending}
+    closes = {coin: (microseconds(frame["close_time"]), frame["close"].to_numpy()) for coin, frame in frames.items()}
+    labelled = without_labels(with_paid(matrix, closes), pending)
+    moments = np.intersect1d(np.concatenate(list(pending.values())), matrix.issued_at)
+    horizons = matrix.horizons.tolist()
+    return as_known(
+        labelled,
+        (
+            (
+                rows_at(pool, horizons, features.features, int(at)),
+                {coin for coin, times in pending.items() if at in times},
+            )
+            for at in moments
+        ),
+    )
+
+
+def rows_at(pool: CoinPool, horizons: Sequence[int], features: Sequence[Feature], at: int) -> Matrix:
+    """The rows issued at a moment (microseconds), of features alone, from the candles up to it."""
+    until = pl.col("close_time") <= as_datetime(at)
+    frames = {coin: bars.candles.frame.filter(until) for coin, bars in pool.bars.items()}
+    bars = {
+        coin: replace(pool.bars[coin], candles=replace(pool.bars[coin].candles, frame=frame))
+        for coin, frame in frames.items()
+        if frame.height
+    }
+    rows = last_rows(replace(pool, bars=bars), horizons, features)
+    return rows.rows(rows.issued_at == at)
 
 
 def _too_few(pool: CoinPool) -> TooFewBarsError:
-    bars = ", ".join(f"{coin} {pool.bars[coin].candles.frame.height}" for coin in pool.coins)
+    bars = ", ".join(f"{coin} {clean_frame(pool.bars[coin]).height}" for coin in pool.coins)
     return TooFewBarsError(f"There are too few bars to state a volatility (21 are needed): {bars}. Fetch more of them.")
 
 
 def last_rows(
-    pool: CoinPool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int, rows: int = 1
+    pool: CoinPool, horizons: Sequence[int], features: Sequence[Feature], *, tail: int | None = None, rows: int = 1
 ) -> Matrix:
     """The last rows of each coin, for a forecast: nothing to learn from, `variance` and `freedom` are NaN.
 
-    tail: bars of each coin that are looked at. Equal to 1e-8 to the same rows of `matrix_of` all candles. Raises as
-    that and `feature_table` do.
+    tail: bars of each coin that are looked at, None: all. Equal to 1e-8 to the same rows of `matrix_of` all candles.
+    Raises as that and `feature_table` do.
     """
     table = feature_table(pool, (), tail=tail)
     matrix = build_matrix(table, (), horizons=horizons, bar_us=pool.bar_us, with_variance=False)

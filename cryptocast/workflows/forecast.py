@@ -31,6 +31,7 @@ from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
 from cryptocast.times import as_datetime
+from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import (
     CoinPool,
     Failures,
@@ -499,7 +500,7 @@ def baseline_forecast(pool: CoinPool, coin: str, horizons: Sequence[int]) -> For
 
 
 def _without_volatility(bars: CoinCandles) -> str:
-    coin, closes = bars.candles.provenance.key.coin, bars.candles.frame["close"].drop_nulls()
+    coin, closes = bars.candles.provenance.key.coin, clean_frame(bars)["close"].drop_nulls()
     if len(closes) > 21 and closes.n_unique() == 1:
         return f"The price of {coin} has never moved in {len(closes)} bars: there is no volatility to forecast."
     return f"{coin} has {len(closes)} bars; it takes 21 to state a volatility. Fetch more: cryptocast fetch {coin}"

@@ -50,7 +50,7 @@ def learn(
     number: int, before: Mapping[int, CalibrationState], matured: Sequence[MaturedRow]
 ) -> tuple[CalibrationState, ...]:
     """A `registry.Learn`: the states of version `number` behind these outcomes, none where the baseline answered."""
-    answered = [(row, outcome) for row, outcome in matured if not row.by_baseline]
+    answered = [pair for pair in matured if _teaches(pair)]
     states = []
     for horizon in sorted({row.horizon for row, _ in answered}):
         first = state_of(before[horizon]) if horizon in before else online.start(horizon, LEVELS)
@@ -73,7 +73,7 @@ def states_at(registry: Registry, version: Version, as_of: datetime) -> tuple[on
     now, bar_us = as_microseconds(as_of), BAR_US[version.key.granularity]
     if all(state.through is None or state.through + state.horizon * bar_us <= now for state in states):
         return tuple(states)
-    rows = [pair for pair in registry.calibration_rows(version.key, version.number) if not pair[0].by_baseline]
+    rows = [pair for pair in registry.calibration_rows(version.key, version.number) if _teaches(pair)]
     return tuple(
         online.replay(
             online.start(state.horizon, LEVELS),
@@ -90,6 +90,12 @@ def state_of(row: CalibrationState) -> online.HorizonState:
     if state.horizon != row.horizon:
         raise ModelError(f"The online calibration of {row.horizon} bars ahead is that of {state.horizon}.")
     return state
+
+
+def _teaches(pair: MaturedRow) -> bool:
+    """Whether it is the version's own forecast, of prices that somebody paid."""
+    row, outcome = pair
+    return outcome.paid and not row.by_baseline
 
 
 def _learned(number: int, pair: MaturedRow) -> online.MaturedForecast:

@@ -44,7 +44,7 @@ factors = st.floats(-6, 6).map(lambda k: 10.0**k).filter(lambda factor: max(fact
 
 
 @given(series, factors, st.data())
-def test_a_print_that_is_gone_the_next_day_is_found_and_replaced_by_the_line_between_its_neighbours(
+def test_a_print_that_is_gone_the_next_day_is_found_and_replaced_by_a_price_between_its_neighbours(
     close: FloatArray, factor: float, data: st.DataObject
 ) -> None:
     bar = data.draw(st.integers(0, len(close) - 4))
@@ -85,6 +85,33 @@ def test_what_is_known_at_a_bar_does_not_depend_on_later_bars(
     last = max((first for first, at in whole.units if at < cut), default=0)
     assert before.units == tuple(unit for unit in whole.units if unit[1] < cut)
     assert before.known[last:].tolist() == known[last:cut].tolist()
+
+
+def test_where_the_next_bar_opens_is_where_a_bad_print_closed() -> None:
+    close = walk(60, 3)
+    frame = candles(close * np.where(np.arange(60) == 30, 1e4, 1.0))
+    opens = np.concatenate([close[:1], close[:-1]])
+    clean, _ = without_jumps(frame.with_columns(open=opens))
+    assert clean["close"].to_numpy() == pytest.approx(close, rel=1e-12)
+    # An open that is no price either says nothing.
+    line, _ = without_jumps(frame.with_columns(open=opens * np.where(np.arange(60) == 31, 1e4, 1.0)))
+    assert line["close"][30] == pytest.approx(np.sqrt(close[29] * close[31]), rel=1e-12)
+
+
+@given(series, st.lists(st.tuples(st.integers(0, 59), st.floats(-3, 3)), max_size=4), st.data())
+def test_what_becomes_known_later_was_undecided_till_then(
+    close: FloatArray, blows: list[tuple[int, float]], data: st.DataObject
+) -> None:
+    for bar, power in blows:
+        close[bar : bar + 1 + bar % 9] *= 10.0**power
+    whole = find_jumps(close)
+    cut = data.draw(st.integers(8, len(close)))
+    before = find_jumps(close[:cut])
+    start = max((first for first, _ in before.units), default=0)
+    bad = np.flatnonzero((whole.known >= cut) & (whole.known < NEVER))
+    units = [first for first, at in whole.units if first < cut <= at]
+    later = {*bad[(bad < cut) & (bad >= start + 7)].tolist(), *units}
+    assert later <= set(before.undecided.tolist())
 
 
 def test_a_crash_and_a_rally_are_the_market() -> None:

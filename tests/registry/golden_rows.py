@@ -19,6 +19,7 @@ KINDS: Final = ("lightgbm", "lstm", "ml_ensemble")
 def write_rows(path: Path, matrix: Matrix) -> None:
     """Every field of the matrix and of its panel, the latter under "panel." and its name."""
     own = {field.name: getattr(matrix, field.name) for field in fields(Matrix) if field.name != "panel"}
+    own = {name: value for name, value in own.items() if value is not None}
     behind = {f"panel.{field.name}": getattr(matrix.panel, field.name) for field in fields(Panel)}
     write_arrays(path, {name: np.asarray(value) for name, value in {**own, **behind}.items()})
 

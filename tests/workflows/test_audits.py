@@ -1,6 +1,7 @@
 """Feature files that try to slip through the audit: each is refused by name, and honest ones are let through."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,11 +12,16 @@ from cryptocast.config import Config, DataConfig, FeaturesConfig, LightGBMConfig
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.errors import ModelError
-from cryptocast.features.catalogue import Feature
-from cryptocast.features.own import with_own
+from cryptocast.features.builder import select_features
+from cryptocast.features.catalogue import FEATURES, Feature
+from cryptocast.features.own import catalogue_set, with_own
 from cryptocast.features.row_audit import audit_rows
+from cryptocast.workflows.audits import audit_for_training
+from cryptocast.workflows.coin_pool import pool_rows
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.training.train import Order, train
+from tests.conftest import simulated_candles
+from tests.workflows.pools import pool_of_frames, spoiled
 
 HEAD = """
 import functools
@@ -134,3 +140,18 @@ def test_training_refuses_it_with_the_feature_the_row_and_both_values(tmp_path: 
     context = Context(config=config, wall_clock=lambda: datetime(2026, 1, 1, tzinfo=UTC), who="test")
     with pytest.raises(ModelError, match=rf"The feature sly of .*mine\.py, line .*for bitcoin at 20.*{words}|{words}"):
         train(context, Order(Selection(("bitcoin",)), model="lightgbm", horizons=(1,)))
+
+
+def test_the_audit_looks_at_the_rows_around_a_bad_print() -> None:
+    frame = simulated_candles(("bitcoin", "ethereum"), 700)
+    spoiled_pool = pool_of_frames(spoiled(frame, "bitcoin", slice(600, 602), 100.0))
+    few = replace(catalogue_set(), features=select_features(("ret_1", "vol_30", "btc_ret_30"), FEATURES))
+    rows = pool_rows(spoiled_pool, few, (1, 7))
+    (check,) = [check for check in audit_for_training(Config(), rows).checks if check.name == "known"]
+    assert (check.found, check.runs) == (0, 4)  # at both bars, and at the two behind them
+    # Rows that know better than anybody did then.
+    wise = replace(rows, matrix=pool_rows(pool_of_frames(frame), few, (1, 7)).matrix)
+    report = audit_for_training(Config(), wise)
+    assert {"ret_1", "vol_30", "price"} <= set(report.leaks)
+    calm = audit_for_training(Config(), pool_rows(pool_of_frames(frame), few, (1, 7)))
+    assert "known" not in [check.name for check in calm.checks]

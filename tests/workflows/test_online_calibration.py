@@ -333,3 +333,12 @@ def test_a_learning_that_fails_leaves_neither_outcomes_nor_states(version: tuple
     with pytest.raises(ZeroDivisionError, match="no 1"):
         registry.write_outcomes([outcome(row(), 0.1)], broken)  # type: ignore[arg-type]
     assert registry.unscored() == (row(),)
+
+
+def test_nothing_is_learned_from_a_price_that_nobody_paid() -> None:
+    rows = [row(1, number) for number in range(6)]
+    pairs = [(one, outcome(one, 0.2)) for one in rows]
+    bad = row(1, 6)
+    unpaid = matured_outcome(bad, 4.6, now=bad.target_at, paid=False)
+    assert learn(1, {}, [*pairs, (bad, unpaid)]) == learn(1, {}, pairs)
+    assert learn(1, {}, [(bad, unpaid)]) == ()

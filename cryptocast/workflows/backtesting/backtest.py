@@ -29,6 +29,7 @@ from cryptocast.workflows.backtesting.report import pooled_scores, report_of, sc
 from cryptocast.workflows.backtesting.report_pages import page_of, write_pages
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, RunResult, digest_of
+from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import CoinPool, gather, moment, pool_of, pool_rows
 from cryptocast.workflows.context import Context, NoProgress, Selection, steps
 from cryptocast.workflows.engines import Engine
@@ -233,7 +234,7 @@ def _placebo(inputs: BacktestInput, order: BacktestOrder) -> Placebo:
     quiet = replace(inputs.context, progress=NoProgress())
     with steps(inputs.context.progress, "placebo runs", order.placebo) as step:
         for _ in range(order.placebo):
-            whole = {coin: bars.candles.frame for coin, bars in pool.bars.items()}
+            whole = {coin: clean_frame(bars) for coin, bars in pool.bars.items()}
             frames = shuffled(whole, bar_us=pool.bar_us, block_bars=block, rng=rng)
             bars = {
                 coin: replace(one, candles=replace(one.candles, frame=frames[coin])) for coin, one in pool.bars.items()

@@ -37,7 +37,7 @@ def keep_losses(folder: RunFolder, judgement: ScoreSheet, names: Sequence[str]) 
 
 def _part(judgement: ScoreSheet, name: str, column: int) -> pl.DataFrame:
     keep = judgement.scored[:, column]
-    forecast, returns = judgement.forecasts[name], judgement.rows.returns[keep, column]
+    forecast, returns = judgement.forecasts[name], judgement.rows.outcomes[keep, column]
     hits = {}
     for percent in INTERVALS:
         lower, upper = interval_columns(forecast.levels, percent)

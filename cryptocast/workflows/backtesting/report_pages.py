@@ -97,7 +97,7 @@ def _fans(inputs: BacktestInput, outcome: BacktestOutcome, model: str) -> Iterat
             continue
         index = panel.coins.index(coin)
         begin, end = int(panel.start[index]), int(panel.start[index + 1])
-        first = max(begin, int(rows.position[own[0]]) - CLOSES_BEFORE)
+        first = max(begin, int(rows.position[own].min()) - CLOSES_BEFORE)
         closes = np.exp(panel.log_close[first:end])
         there = np.isfinite(closes)
         yield ForecastFan(
@@ -109,7 +109,7 @@ def _fans(inputs: BacktestInput, outcome: BacktestOutcome, model: str) -> Iterat
             due_at=rows.issued_at[own, None] + rows.horizons[None, :] * bar,
             levels=forecast.levels,
             prices=forecast.prices()[own],
-            outcome=rows.price[own, None] * np.exp(rows.returns[own]),
+            outcome=rows.price[own, None] * np.exp(rows.outcomes[own]),
         )
 
 

@@ -2,12 +2,16 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 import msgspec
+import polars as pl
 
+from cryptocast.data.bad_prints import find_jumps
 from cryptocast.errors import CryptocastError, ModelError
 from cryptocast.registry import (
     CHALLENGER,
@@ -208,17 +212,44 @@ def _versions(registry: Registry, pool: CoinPool, coin: str) -> list[Version]:
 
 
 def _outcomes(registry: Registry, pool: CoinPool, now: datetime) -> Iterator[LedgerOutcome]:
-    """What came of forecasts whose target bar has closed. A bar that is missing leaves its forecasts unscored."""
-    closes: dict[str, dict[datetime, float]] = {}
+    """What came of forecasts whose target bar has closed. A bar that is missing leaves its forecasts unscored, and one
+    that may yet show to be no price lets them wait."""
+    closes: dict[str, _Closes] = {}
     for row in registry.unscored():
         if row.key.market != pool.market or row.coin not in pool.bars:
             continue
         if row.coin not in closes:
-            frame = pool.bars[row.coin].candles.frame
-            closes[row.coin] = dict(zip(frame["close_time"].to_list(), frame["close"].to_list(), strict=True))
-        close = closes[row.coin].get(row.target_at)
-        if close is not None and close > 0:
-            yield matured_outcome(row, math.log(close / row.price), now=now)
+            closes[row.coin] = _closes(pool.bars[row.coin].candles.frame)
+        series = closes[row.coin]
+        close = series.close.get(row.target_at)
+        if close is not None and not {row.issued_at, row.target_at} & series.undecided:
+            yield matured_outcome(row, math.log(close / row.price), now=now, paid=series.is_paid(row))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Closes:
+    """A coin's closes by close time; those at which something was wrong, those of which that may yet show, and the
+    first of each new unit."""
+
+    close: Mapping[datetime, float]
+    pending: AbstractSet[datetime]
+    undecided: AbstractSet[datetime]
+    units: tuple[datetime, ...]
+
+    def is_paid(self, row: LedgerRow) -> bool:
+        """Whether the forecast and its outcome rest on prices of one unit that somebody paid."""
+        across = any(row.issued_at < unit <= row.target_at for unit in self.units)
+        return not across and not {row.issued_at, row.target_at} & self.pending
+
+
+def _closes(frame: pl.DataFrame) -> _Closes:
+    times, jumps = frame["close_time"].to_list(), find_jumps(frame["close"].to_numpy())
+    return _Closes(
+        dict(zip(times, frame["close"].to_list(), strict=True)),
+        {times[bar] for bar in jumps.pending.tolist()},
+        {times[bar] for bar in jumps.undecided.tolist()},
+        tuple(times[first] for first, _ in jumps.units),
+    )
 
 
 def _row(context: Context, registry: Registry, request: Resolved, pool: CoinPool, version: Version) -> ScoreRow:

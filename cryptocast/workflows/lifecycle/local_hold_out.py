@@ -67,7 +67,7 @@ def _scored(matrix: Matrix, model: CalibratedForecaster, version: Version, last_
     rows = matrix.rows((matrix.coin_names == version.key.coin) & (matrix.issued_at > until))
     fallbacks: Mapping[str, str] = version.calibration.state.get("baseline_at", {})
     reasons = {int(horizon): reason for horizon, reason in fallbacks.items()}
-    if len(rows) == 0 or not np.isfinite(rows.returns).any():
+    if len(rows) == 0 or not np.isfinite(rows.outcomes).any():
         return None
     baseline = BaselineLearner().fit(matrix.known_at(until)).predict(rows)
     forecast = model.predict(rows, baseline_at=tuple(reasons))

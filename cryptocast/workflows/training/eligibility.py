@@ -11,6 +11,7 @@ from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.calibrated import fallback_reason, independent_blocks
 from cryptocast.registry import PRODUCTION, VersionKey
+from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import CoinPool, has_last_row
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import CoinError
@@ -56,7 +57,7 @@ def few_bars_notes(pool: CoinPool, horizons: Sequence[int], least: int) -> list[
     """What so little data can and cannot show, coin by coin. least: independent blocks that a horizon needs."""
     notes = []
     for coin in pool.named:
-        bars = pool.bars[coin].candles.frame.height
+        bars = clean_frame(pool.bars[coin]).height
         if pool.granularity == "daily" and bars < FEW_BARS:
             detectable = 50 + 100 * 1.2430 / np.sqrt(bars)
             notes.append(

@@ -17,6 +17,7 @@ from cryptocast.models.fitting import TrainingResult
 from cryptocast.models.kinds import learner
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
+from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import (
     CoinPool,
     Failures,
@@ -200,7 +201,7 @@ def _prepare(context: Context, pool: CoinPool, horizons: tuple[int, ...]) -> tup
     least = config.train.min_independent_blocks
     fallbacks = {}
     for coin in pool.named:
-        bars = pool.bars[coin].candles.frame.height
+        bars = clean_frame(pool.bars[coin]).height
         reasons = {horizon: fallback_reason(bars, horizon, least) for horizon in horizons}
         fallbacks[coin] = {horizon: reason for horizon, reason in reasons.items() if reason is not None}
     return _Training(context, replace(rows, pool=pool), extra, fallbacks), notes

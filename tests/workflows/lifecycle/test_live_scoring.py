@@ -3,13 +3,19 @@
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
+
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
 from cryptocast.registry import VersionKey
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.lifecycle.live_scoring import score
+from tests.conftest import simulated_candles
 from tests.registry.registry_fits import NOW, hold_out, register
 from tests.registry.registry_fits import score as made_score
 from tests.workflows.backtesting.small_runs import context
+from tests.workflows.pools import spoiled
 
 
 def test_a_version_of_other_horizons_than_the_settings_is_named_and_left_out(tmp_path: Path) -> None:
@@ -34,3 +40,46 @@ def test_a_scoring_notes_the_forecast_of_now_and_joins_it_when_its_bar_has_close
     assert all(r.target_at <= NOW.replace(year=2019, month=6, day=9) for r, _ in matured)
     assert all(r.target_at - r.issued_at == timedelta(days=r.horizon) for r, _ in matured)
     assert on_sample.registry().verify() == ()
+
+
+FILE = Market("file", "usd", "daily")
+
+
+def outcomes_day_by_day(folder: Path, frame: pl.DataFrame, bars: range) -> dict[int, tuple[int, list[bool]]]:
+    """What the ledger of the baseline, one bar ahead, has after each of some bars: rows that wait, and which of the
+    matured ones are of prices that somebody paid."""
+    used = context(folder)
+    CandleStore(used.config.store.path, lock_timeout_s=5).write(
+        SeriesKey(FILE, "bitcoin"), frame, fetched_at=frame["close_time"][-1]
+    )
+    seen = {}
+    for bar in bars:
+        now = frame["close_time"][bar]
+        score(used, Selection(("bitcoin",), source="file", now=now))
+        rows = [row for row in used.registry().unscored() if row.horizon == 1]
+        matured = used.registry().matured(VersionKey("bitcoin", FILE, "baseline"), 0)
+        seen[bar] = len(rows), [outcome.paid for row, outcome in matured if row.horizon == 1]
+    assert used.registry().verify() == ()
+    return seen
+
+
+def test_an_outcome_waits_until_its_price_is_known_to_be_one(tmp_path: Path) -> None:
+    frame = spoiled(simulated_candles(("bitcoin",), 100), "bitcoin", slice(60, 61), 100.0)
+    seen = outcomes_day_by_day(tmp_path, frame, range(58, 63))
+    assert seen[59] == (1, [True])
+    assert seen[60] == (2, [True])  # of the bar that jumped, which may be back, and of now
+    assert seen[61] == (1, [True, False, False])  # it was no price: neither as an outcome nor as where one begins
+    assert seen[62] == (1, [True, False, False, True])
+
+
+def test_an_outcome_in_another_unit_scores_and_teaches_nothing(tmp_path: Path) -> None:
+    frame = spoiled(simulated_candles(("bitcoin",), 100), "bitcoin", slice(60, None), 1e-3)
+    seen = outcomes_day_by_day(tmp_path, frame, range(58, 68))
+    assert seen[65] == (7, [True])
+    assert [paid for paid in seen[66][1] if paid] == [True]  # the widths of these days rest on a jump of a thousand
+    assert len(seen[66][1]) == 8
+
+
+def test_a_market_that_crashes_is_scored_at_once(tmp_path: Path) -> None:
+    frame = spoiled(simulated_candles(("bitcoin",), 100), "bitcoin", slice(60, None), 0.3)
+    assert outcomes_day_by_day(tmp_path, frame, range(59, 62))[61] == (1, [True, True])

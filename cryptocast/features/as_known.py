@@ -1,0 +1,79 @@
+"""Rows of a matrix as they were known: before later bars had shown that a close was no price, or of another unit.
+
+The bars of a matrix are what is known of them at its end. At a few moments something was wrong that was only known
+later; the rows of those moments are put back as they were, each with its own look-back window, behind the series of
+the coins. They are forecast and scored like all others, and nothing is learned from them.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
+from cryptocast.features.matrix import LABELS, Matrix, Panel
+
+PER_BAR: Final = ("coin", "close_time", "log_close", "variance", "volatility")
+
+
+def with_paid(matrix: Matrix, closes: Mapping[str, tuple[Int64Array, FloatArray]]) -> Matrix:
+    """With the returns of these prices as they came, (bars,) close times and closes by coin, as what scores."""
+    paid = matrix.returns.copy()
+    for coin, (times, close) in closes.items():
+        own = matrix.coin_names == coin
+        begin, end = _at(times, close, matrix.issued_at[own]), _at(times, close, matrix.label_end[own])
+        paid[own] = np.log(end / begin[:, None])
+    return replace(matrix, paid=paid)
+
+
+def _at(times: Int64Array, close: FloatArray, moments: Int64Array) -> FloatArray:
+    """The closes at some moments, NaN where there is none."""
+    place = np.minimum(np.searchsorted(times, moments), len(times) - 1)
+    return np.where(times[place] == moments, close[place], np.nan)
+
+
+def without_labels(matrix: Matrix, pending: Mapping[str, Int64Array]) -> Matrix:
+    """Without the labels of a coin that end at one of its times: what they are was only known later."""
+    hidden = np.zeros_like(matrix.label_end, dtype=np.bool_)
+    for coin, times in pending.items():
+        own = matrix.coin_names == coin
+        hidden[own] = np.isin(matrix.label_end[own], times)
+    return _unlabelled(matrix, hidden)
+
+
+def as_known(matrix: Matrix, then: Iterable[tuple[Matrix, Collection[str]]]) -> Matrix:
+    """With the rows of some moments as they were known then.
+
+    then: for each moment its rows, of features alone, as a matrix of the bars up to it, and the coins whose own series
+    was another then.
+    """
+    columns: dict[str, Any] = {name: getattr(matrix, name).copy() for name in ("position", "price", "volatility")}
+    features, doubtful = matrix.features.copy(), np.zeros(len(matrix), dtype=np.bool_)
+    panel = matrix.panel
+    for rows, changed in then:
+        here = np.flatnonzero(matrix.issued_at == rows.issued_at[0])
+        names, doubtful[here] = matrix.rows(here).coin_names, True
+        for row, coin in enumerate(rows.coin_names.tolist()):
+            at = here[names == coin]
+            features[at] = rows.features[row]
+            if coin in changed:
+                columns["position"][at] = len(panel.close_time) + rows.position[row] - rows.begin[row]
+                columns["price"][at], columns["volatility"][at] = rows.price[row], rows.volatility[row]
+                panel = _with_series(panel, rows, row)
+    whole = replace(matrix, panel=panel, features=features, doubtful=doubtful, **columns)
+    return _unlabelled(whole, doubtful[:, None])
+
+
+def _with_series(panel: Panel, rows: Matrix, row: int) -> Panel:
+    """The panel with the series of a row of another one behind it."""
+    own = slice(int(rows.begin[row]), int(rows.position[row]) + 1)
+    bars = {name: np.concatenate([getattr(panel, name), getattr(rows.panel, name)[own]]) for name in PER_BAR}
+    number = panel.coins.index(str(rows.coin_names[row]))
+    bars["coin"][len(panel.coin) :] = number
+    return Panel(coins=panel.coins, start=np.append(panel.start, len(bars["coin"])), **bars)
+
+
+def _unlabelled(matrix: Matrix, hidden: BoolArray) -> Matrix:
+    labels: dict[str, Any] = {name: np.where(hidden, np.nan, getattr(matrix, name)) for name in LABELS}
+    return replace(matrix, **labels)
