@@ -152,15 +152,14 @@ def fetch(context: Context, order: FetchOrder, *, upstream: Callable[[], Upstrea
         rows = tuple(_by_itself(context, store, request, order))
         return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, Backfill(), None))
     opener = upstream or upstream_factory(source, access_of(context))
-    with Sources(config, store, request, context.wall_clock, opener, patient=True, tries=TRIES) as sources:
-        outcomes: dict[str, Outcome] = {}
-        with steps(context.progress, "fetch", len(request.coins)) as step:
-            arriving = sources.find_all(
+    with Sources(
+        config, store, request, context.wall_clock, opener, patient=True, tries=TRIES, progress=context.progress
+    ) as sources:
+        outcomes: dict[str, Outcome] = dict(
+            sources.find_all(
                 request.coins, since=order.since, refresh=order.refresh, whole=True, older=source == "auto"
             )
-            for coin, outcome in arriving:
-                outcomes[coin] = outcome
-                step(coin)
+        )
         wants_hours = config.coingecko.hours if order.hours is None else order.hours
         filled = _hours(context, sources, outcomes, order.since) if wants_hours else Backfill()
         rows = tuple(_fetched(config, sources, coin, outcomes[coin], filled) for coin in request.coins)

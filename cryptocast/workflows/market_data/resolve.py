@@ -22,7 +22,7 @@ from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.market import Market
 from cryptocast.net import Priority, Unreachable
 from cryptocast.times import EPOCH, as_moment
-from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.context import Context, NoProgress, Progress, Resolved
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
 
@@ -87,6 +87,7 @@ def obtain(
         context.wall_clock,
         upstream or upstream_factory(request.source, access_of(context)),
         fetch_allowed=fetch_allowed,
+        progress=context.progress,
     ) as sources:
         outcomes = dict(sources.find_all(dict.fromkeys(request.coins)))
     return {coin: outcomes[coin] for coin in request.coins}
@@ -115,6 +116,7 @@ class Sources:
     patient: bool = False
     tries: int = 1
     opened: Upstream | None = None
+    progress: Progress = NoProgress()
     rule: SourceOrder = field(init=False)
     reach: Reach = field(init=False)
 
@@ -229,7 +231,7 @@ class Sources:
                 order.error = UpstreamError(f"{coin} may not be fetched now. Fetch it first: cryptocast fetch {coin}")
             yield coin, self._of_order(orders.pop(order.key), older=older)
         downloads = Downloads(
-            self.store, self.upstream, self.wall_clock, priority=self.priority, patient=self.patient, reach=self.reach
+            self.store, self.upstream, self.wall_clock, self.priority, self.patient, self.reach, self.progress
         )
         for page, outcome in downloads.bring(by_turns([order.pages for order in orders.values()])):
             order = orders[page.key]
