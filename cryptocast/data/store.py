@@ -135,7 +135,8 @@ class CandleStore:
         notes = (*stored.provenance.notes, f"as it was known at {as_of.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
         # A revision from a file of layout 1 does not say since when it was known.
         fetched_at: datetime = rows[KNOWN_FROM].max() or as_of  # type: ignore[assignment]
-        return candles_of(rows.drop(KNOWN_FROM), key, fetched_at=fetched_at, notes=notes)
+        market = stored.provenance.market
+        return candles_of(rows.drop(KNOWN_FROM), key, fetched_at=fetched_at, notes=notes, market=market)
 
     def known_since(self, key: SeriesKey) -> datetime | None:
         """Since when the store knows any bar of the series; None if it knows none."""
@@ -413,7 +414,8 @@ def _check_layout(layout: int, origin: str) -> None:
 
 
 def _provenance(metadata: SeriesMetadata, key: SeriesKey) -> Provenance:
-    return Provenance(key=key, **{name: getattr(metadata, name) for name in FACTS})
+    market = None if metadata.market is msgspec.UNSET else metadata.market
+    return Provenance(key=key, market=market, **{name: getattr(metadata, name) for name in FACTS})
 
 
 def _moment(at: datetime, name: str) -> pl.Expr:
