@@ -6,7 +6,17 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
-from cryptocast.cli.options import MOST_BARS, MOST_TRIALS, Coins, Engines, Horizons, KnownBars, command, examples
+from cryptocast.cli.options import (
+    MOST_BARS,
+    MOST_TRIALS,
+    NAMES_COINS,
+    Coins,
+    Engines,
+    Horizons,
+    KnownBars,
+    command,
+    examples,
+)
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import duration, moment, names, numbers
 from cryptocast.kinds import KindOrAll, KindOrAuto
@@ -200,7 +210,7 @@ def forecast(
         typer.Option("--levels", metavar="N,N", help="Intervals in %: 20, 40, 60, 80, 90, 95. Default: 80,95."),
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", metavar="REF", help="Use this version: bitcoin/lightgbm:3.")
+        str | None, typer.Option("--version", metavar="REF", help="Use this version: bitcoin/lightgbm:3."), NAMES_COINS
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")

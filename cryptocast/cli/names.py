@@ -5,8 +5,10 @@ name which is not understood, or means nothing that there is, is refused and nev
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptocast.choices import Granularity
@@ -49,6 +51,19 @@ def read_name(
         vs=_one(name, "currency", reference.vs, vs),
         granularity=_one(name, "granularity", reference.granularity, granularity),
     )
+
+
+def with_ids(session: Session, texts: Sequence[str], vs: str | None) -> tuple[tuple[str, ...], str | None]:
+    """Names with the id of the coin where a ticker or a pair stood, told on stderr, and the currency of the pairs.
+
+    BTC/EUR and None are bitcoin and eur. UsageError for a pair in another currency, or for a ticker of several coins.
+    """
+    from cryptocast.workflows.market_data.coin_lookup import find_coin, name_coins
+
+    coins = name_coins(texts, vs, partial(find_coin, session.config))
+    for notice in coins.notices:
+        session.err.print(notice, soft_wrap=True)
+    return coins.names, coins.vs
 
 
 def is_plain(coin: str) -> bool:

@@ -10,7 +10,7 @@ import typer
 
 from cryptocast.choices import Granularity
 from cryptocast.cli.logs import LogLevel
-from cryptocast.cli.names import is_plain, names_version, read_name
+from cryptocast.cli.names import is_plain, names_version, read_name, with_ids
 from cryptocast.cli.session import Common, Invocation, Session
 from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
@@ -29,10 +29,12 @@ MOST_NUMBER: Final = 999_999_999  # of a version
 MOST_TRIALS: Final = 10_000
 Function = TypeVar("Function", bound=Callable[..., None])
 
+NAMES_COINS: Final = "names coins"  # beside the option or argument: tickers and pairs in it become ids
 EngineName: TypeAlias = Literal["local", "dask"]
 Coins: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="COINS", help="CoinGecko ids, such as bitcoin. Default: the configured coins."),
+    typer.Argument(metavar="COINS", help="CoinGecko ids or tickers: bitcoin, BTC. Default: the configured coins."),
+    NAMES_COINS,
 ]
 Horizons: TypeAlias = Annotated[
     str | None,
@@ -219,8 +221,9 @@ def command(
         def call(ctx: typer.Context, **values: Any) -> None:
             invocation = _read_invocation(ctx, values)
             invocation.whole = True
-            own.regroup(values)
             with Session(invocation, default_level=default_level) as session:
+                own.read_names(session, values)
+                own.regroup(values)
                 function(session=session, **values)
 
         app.command(name, **facts)(own.expose(call, function))
@@ -269,6 +272,15 @@ class _Parameters:
             p.name: cast("type[Any]", p.annotation) for p in own if is_dataclass(p.annotation)
         }
         self._plain = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in self._groups]
+        self._names = [p.name for p in own if NAMES_COINS in getattr(p.annotation, "__metadata__", ())]
+
+    def read_names(self, session: Session, values: dict[str, Any]) -> None:
+        """Put the ids of coins in the place of their tickers and pairs; BTC/EUR is bitcoin with --vs eur."""
+        for name in self._names:
+            value = values[name]
+            if value:
+                texts, vs = with_ids(session, [value] if isinstance(value, str) else value, values["vs"])
+                values.update({name: texts[0] if isinstance(value, str) else list(texts), "vs": vs})
 
     def regroup(self, values: dict[str, Any]) -> None:
         """Put the fields of each group back together, in place."""

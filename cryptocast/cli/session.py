@@ -141,7 +141,7 @@ class Session:
         self.err = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
         level: LogLevel = common.log_level or ("debug" if common.debug else default_level)
         self._log = CommandLog(self.err, level, common.log_format or "text")
-        self._progress: Shown = shown_progress(self.err)
+        self._progress: Shown = shown_progress(self.err, quiet=bool(common.json) or common.log_format == "json")
 
     def __enter__(self) -> Self:
         self._log.open()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import typer
 
 from cryptocast.cli.names import find_key, find_listed, find_version, one_market, read_name
-from cryptocast.cli.options import MOST_NUMBER, Bars, Coins, DryRun, VersionBars, command, examples, group
+from cryptocast.cli.options import MOST_NUMBER, NAMES_COINS, Bars, Coins, DryRun, VersionBars, command, examples, group
 from cryptocast.cli.session import Session, failed
 from cryptocast.errors import DataError, RegistryError, UsageError
 
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from cryptocast.registry import Registry, VersionKey, VersionReference
 
 Coin: TypeAlias = Annotated[
-    str, typer.Argument(metavar="COIN", help="CoinGecko id, or a name as printed: bitcoin/lightgbm:3.")
+    str, typer.Argument(metavar="COIN", help="CoinGecko id, or a name as printed: bitcoin/lightgbm:3."), NAMES_COINS
 ]
 OneKind: TypeAlias = Annotated[str | None, typer.Argument(metavar="KIND", help="Kind of model. Default: the only one.")]
 OneVersion: TypeAlias = Annotated[
-    str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
+    str,
+    typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best."),
+    NAMES_COINS,
 ]
 KEEP: Final = 10
 
@@ -61,7 +63,7 @@ def add_upkeep(registry: typer.Typer) -> None:
 
 def best(
     session: Session,
-    coin: Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id.")],
+    coin: Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id or ticker."), NAMES_COINS],
     *,
     bars: VersionBars,
 ) -> None:
@@ -81,8 +83,8 @@ def best(
 
 def compare_versions(
     session: Session,
-    a: Annotated[str, typer.Argument(metavar="A", help="A version, such as bitcoin/lightgbm:4.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another, such as bitcoin/lightgbm@production.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A version, such as bitcoin/lightgbm:4."), NAMES_COINS],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another, such as bitcoin/lightgbm@production."), NAMES_COINS],
     *,
     bars: VersionBars,
     html: Annotated[
@@ -258,7 +260,7 @@ def ab_start(
 
 def ab_status(
     session: Session,
-    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Coin. Default: every coin.")] = None,
+    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Coin. Default: every coin."), NAMES_COINS] = None,
     kind: OneKind = None,
     *,
     bars: VersionBars,

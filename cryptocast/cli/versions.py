@@ -6,7 +6,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from cryptocast.cli.names import find_events, find_key, find_listed, find_version
-from cryptocast.cli.options import MOST_NUMBER, DryRun, VersionBars, command, examples, group
+from cryptocast.cli.options import MOST_NUMBER, NAMES_COINS, DryRun, VersionBars, command, examples, group
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.upkeep import add_upkeep
 from cryptocast.cli.values import moment
@@ -17,6 +17,7 @@ BAD_REGISTRY: Final = 5
 Coin: TypeAlias = Annotated[
     str | None,
     typer.Argument(metavar="COIN", help="CoinGecko id, or a name as printed: bitcoin/lightgbm:3. Default: every coin."),
+    NAMES_COINS,
 ]
 AnyKind: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="KIND", help="Kind of model, such as lightgbm. Default: every kind.")
@@ -73,7 +74,9 @@ def list_versions(
 def show_version(
     session: Session,
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best.")
+        str,
+        typer.Argument(metavar="REF", help="bitcoin/lightgbm@production, bitcoin/lightgbm:3 or bitcoin@best."),
+        NAMES_COINS,
     ],
     *,
     bars: VersionBars,
@@ -107,7 +110,9 @@ def history(
 
 def promote(
     session: Session,
-    coin: Annotated[str | None, typer.Argument(metavar="COIN", help="Coin. Default: every configured coin.")] = None,
+    coin: Annotated[
+        str | None, typer.Argument(metavar="COIN", help="Coin. Default: every configured coin."), NAMES_COINS
+    ] = None,
     kind: AnyKind = None,
     number: Annotated[
         int | None,

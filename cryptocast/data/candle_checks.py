@@ -113,10 +113,17 @@ def provenance_of(
     )
 
 
-def candles_of(frame: pl.DataFrame, key: SeriesKey, *, fetched_at: datetime, notes: Sequence[str] = ()) -> Candles:
+def candles_of(
+    frame: pl.DataFrame,
+    key: SeriesKey,
+    *,
+    fetched_at: datetime,
+    notes: Sequence[str] = (),
+    market: str | None = None,
+) -> Candles:
     """A checked series with its provenance; DataError if the frame is none."""
     check_candles(frame, key)
-    return Candles(frame=frame, provenance=provenance_of(frame, key, fetched_at=fetched_at, notes=notes))
+    return Candles(frame, provenance_of(frame, key, fetched_at=fetched_at, notes=notes, market=market))
 
 
 def cut(candles: Candles, now: datetime) -> Candles:

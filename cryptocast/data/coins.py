@@ -5,27 +5,10 @@ import re
 from typing import Final
 
 from cryptocast.config import COIN, VS
+from cryptocast.data.coin_names import coins_in_table, row_of
 from cryptocast.errors import UsageError
 
 COIN_ID: Final = re.compile(COIN)
-
-# Symbols that people type where the upstream wants its own id. Symbols are not unique: only the obvious ones are here.
-SYMBOLS: Final = {
-    "ada": "cardano",
-    "bch": "bitcoin-cash",
-    "bnb": "binancecoin",
-    "btc": "bitcoin",
-    "doge": "dogecoin",
-    "dot": "polkadot",
-    "eth": "ethereum",
-    "link": "chainlink",
-    "ltc": "litecoin",
-    "sol": "solana",
-    "trx": "tron",
-    "xlm": "stellar",
-    "xmr": "monero",
-    "xrp": "ripple",
-}
 
 
 def check_coin(name: str) -> str:
@@ -54,8 +37,9 @@ def shown(value: object, limit: int = 60) -> str:
 
 def suggestion(name: str) -> str:
     """` Did you mean bitcoin?` for a near miss among well-known ids, else an empty string."""
-    if name in SYMBOLS:
-        return f" Did you mean {SYMBOLS[name]}?"
-    candidates = sorted({*SYMBOLS.values()} - {name})
+    row = row_of(name.upper(), {})
+    if row is not None and row.coin != name:
+        return f" Did you mean {row.coin}?"
+    candidates = sorted(coins_in_table() - {name})
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)
     return f" Did you mean {close[0]}?" if close else ""

@@ -51,6 +51,12 @@ class Provenance:
     notes: tuple[str, ...] = ()  # conversions and repairs, in words
     market: str | None = None  # where it was traded, e.g. BTC/USDT; None for sources without markets
 
+    @property
+    def market_in_other_currency(self) -> str | None:
+        """The market, if its prices stand in for those that the key names: BTC/USDT for usd."""
+        quote = (self.market or self.key.vs).rpartition("/")[2].lower()
+        return None if quote == self.key.vs else self.market
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candles:

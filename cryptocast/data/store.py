@@ -135,7 +135,8 @@ class CandleStore:
         notes = (*stored.provenance.notes, f"as it was known at {as_of.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
         # A revision from a file of layout 1 does not say since when it was known.
         fetched_at: datetime = rows[KNOWN_FROM].max() or as_of  # type: ignore[assignment]
-        return candles_of(rows.drop(KNOWN_FROM), key, fetched_at=fetched_at, notes=notes)
+        market = stored.provenance.market
+        return candles_of(rows.drop(KNOWN_FROM), key, fetched_at=fetched_at, notes=notes, market=market)
 
     def sources(self, coin: str, vs: str, granularity: Granularity) -> list[str]:
         """From which sources it has such candles; the one that it has known longest first."""

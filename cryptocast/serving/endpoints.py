@@ -22,7 +22,7 @@ from cryptocast.serving.landing_page import PAGE_POLICY, page
 from cryptocast.serving.openapi import openapi
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
-from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, coin_requests, preferred_wait_s
+from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, by_ids, coin_requests, preferred_wait_s
 from cryptocast.serving.responses import respond
 from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
@@ -43,6 +43,7 @@ class EncodedForecasts(msgspec.Struct, frozen=True, kw_only=True):
     schema: str = ForecastDocument(forecasts=()).schema
     forecasts: tuple[msgspec.Raw, ...]
     errors: tuple[CoinError, ...]
+    names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class SwitchedBreaker(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +56,7 @@ class SwitchedBreaker(msgspec.Struct, frozen=True, kw_only=True):
 async def forecasts(server: Server, request: Request, query: ForecastQuery) -> Response:
     """A ForecastDocument, if there is at least one coin to answer for."""
     scope = request.scope
+    query, names = by_ids(query, server.find_coin)
     requests = coin_requests(query, server.config, challenged=server.sides.challenged(scope))
     CLIENT.set(server.keys.client_of(scope))
     state = server.state()
@@ -67,7 +69,8 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
     ]
     if not bodies:
         raise not_one(failures)
-    document = EncodedForecasts(forecasts=bodies, errors=tuple(coin_error(*failure) for failure in failures))
+    errors = tuple(coin_error(*failure) for failure in failures)
+    document = EncodedForecasts(forecasts=bodies, errors=errors, names=names or msgspec.UNSET)
     # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask. What is
     # refused to one client is not what the next one is told.
     keep = state == server.state() and all(server.forecasts.holds(one) for one in outcomes)
@@ -89,6 +92,7 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
 
 async def prices(server: Server, request: Request, query: PriceQuery) -> Response:
     """What coins cost now."""
+    query, names = by_ids(query, server.find_coin)
     coins, vs = query.ids or server.config.data.coins, query.vs or server.config.data.vs
     client = server.keys.client_of(request.scope)
     document, failures = await server.prices.get(coins, vs, timeout_s=_patience_s(server, request), client=client)
@@ -97,7 +101,7 @@ async def prices(server: Server, request: Request, query: PriceQuery) -> Respons
     oldest = min(row.fetched_at for row in document.prices)
     age = max(0, int((server.context.wall_clock() - oldest).total_seconds()))
     left = max(0, int(server.config.serve.prices_fresh_s) - age)
-    body = msgspec.json.encode(document)
+    body = msgspec.json.encode(msgspec.structs.replace(document, names=names or msgspec.UNSET))
     return respond(body, cache=f"private, max-age={left}", headers={"Age": str(age)}, request=request)
 
 

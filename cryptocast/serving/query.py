@@ -5,7 +5,7 @@ list with commas. Nothing else has to be said of it anywhere.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -16,12 +16,14 @@ import msgspec
 from msgspec import Meta
 
 from cryptocast.choices import Granularity
-from cryptocast.config import VS_PATTERN, CoinId, Config
-from cryptocast.data.coins import shown
+from cryptocast.config import VS_PATTERN, Config
+from cryptocast.data.coin_names import CoinName
+from cryptocast.data.coins import COIN_ID, shown
 from cryptocast.kinds import ALL_KINDS, KindOrAuto
 from cryptocast.serving.problems import ProblemError, ProblemKind
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.market_data.coin_lookup import name_coins
 
 MAX_HORIZON: Final = 1000
 MAX_HORIZONS: Final = 20
@@ -32,14 +34,15 @@ WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:$|[,;])"
 MAX_PREFER: Final = 200
 NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
-IDS: Final = "coin ids (lower-case letters, digits and hyphens), separated by commas, e.g. bitcoin,ethereum"
+IDS: Final = "coin ids (lower-case letters, digits and hyphens) or tickers, separated by commas, e.g. bitcoin,ETH"
 KINDS: Final = ", ".join(("auto", *ALL_KINDS))
 HORIZONS: Final = f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, separated by commas, e.g. 1,7"
 LEVELS: Final = "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.g. 80,95"
 CURRENCY: Final = "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd"
 STATES: Final = "open (reject every call), closed (let every call pass), auto (decide by the calls)"
 
-Ids = Annotated[tuple[CoinId, ...], Meta(min_length=1, description=IDS)]
+CoinText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9/_-]{0,99}\Z")]
+Ids = Annotated[tuple[CoinText, ...], Meta(min_length=1, description=IDS)]
 Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
 Horizons = Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS, description=HORIZONS)]
 Levels = Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1, description=LEVELS)]
@@ -67,6 +70,9 @@ class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     ids: Ids | None = None
     vs: Currency | None = None
+
+
+C = TypeVar("C", ForecastQuery, PriceQuery)
 
 
 class BreakerQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +145,18 @@ def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
         detail = f"ids names {count} coins, at most {max_ids} are answered for at once."
         raise _invalid("ids", fields["ids"], detail)
     return query(**values)
+
+
+def by_ids(query: C, find: Callable[[str], CoinName]) -> tuple[C, dict[str, str]]:
+    """The query with ids in the place of tickers and pairs, and which id each of those means.
+
+    Raises ProblemError for what is none of them, UsageError for a pair in another currency than is asked for.
+    """
+    coins = name_coins(query.ids or (), query.vs, find)
+    for coin in coins.names:
+        if not COIN_ID.fullmatch(coin):
+            raise _invalid("ids", parameters(type(query))["ids"], f"ids cannot be {shown(coin)}.")
+    return msgspec.structs.replace(query, ids=tuple(dict.fromkeys(coins.names)) or None, vs=coins.vs), coins.ids
 
 
 def preferred_wait_s(prefer: str) -> float | None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,7 @@ from cryptocast.workflows.forecast import ForecastMaker, Request
 from cryptocast.workflows.ladder import Ladder, MakeForecast
 from cryptocast.workflows.lifecycle.bar_duties import BarDuties, Duty, Leader, judge_versions, record_bars
 from cryptocast.workflows.lifecycle.refresher import BringAll, Refresher
+from cryptocast.workflows.market_data.coin_lookup import find_coin
 from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.live_prices import Ask, LivePrices, PriceUpstream, read_prices, write_prices
 from cryptocast.workflows.market_data.store_watch import ServedState, Stamp, StoreWatch
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 # Requests of the greatest size that may wait for the one thread that computes.
 FULL_REQUESTS_WAITING: Final = 4
+MOST_NAMES: Final = 16_384  # of coins: more than there are tickers and pairs
 KEPT_PRICES: Final = Path("cache") / "serving" / "prices.json"
 
 
@@ -69,6 +71,7 @@ class Server:
     def __init__(self, context: Context, paths: Paths, keys: Keys, reports: Reports, options: Options) -> None:
         self.config = config = context.config
         self.paths, self.keys, self.reports = paths, keys, reports
+        self.find_coin = lru_cache(MOST_NAMES)(partial(find_coin, config))
         store, self._options = config.store.path, options
         fresh = CachedCandles(store, lock_timeout_s=config.store.lock_timeout_s)
         published = PublishedCandles(store, fresh, lock_timeout_s=config.store.lock_timeout_s)

@@ -536,6 +536,8 @@ def describe(
     """
     key, issued = bars.candles.provenance.key, int(answer.forecast.issued_at[0])
     late_notice = (_late_notice(issued, late, BAR_US[key.granularity]),) if late else ()
+    market = bars.candles.provenance.market_in_other_currency
+    other_currency = (f"prices of {market} are taken for {key.vs}.",) if market else ()
     return CoinForecast(
         coin=key.coin,
         **msgspec.structs.asdict(key.market),
@@ -547,7 +549,7 @@ def describe(
         stale_after=stale_after(moment(issued), key.granularity, config.data.stale_after_bars),
         stale=bars.stale,
         price=float(answer.forecast.price[0]),
-        notices=(*((bars.notice,) if bars.notice else ()), *late_notice, *answer.notices),
+        notices=(*((bars.notice,) if bars.notice else ()), *other_currency, *late_notice, *answer.notices),
         horizons=tuple(_horizons(choice.version, answer, request, evidence, late, BAR_US[key.granularity])),
         ab=choice.ab,
     )

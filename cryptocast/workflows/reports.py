@@ -145,6 +145,7 @@ class ForecastDocument(Document, frozen=True, kw_only=True):
     schema: Literal["cryptocast.forecast/2"] = "cryptocast.forecast/2"
     forecasts: tuple[CoinForecast, ...]
     errors: tuple[CoinError, ...] = ()
+    names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # by what a coin was asked for, if not by its id
 
 
 class DataUsed(Document, frozen=True, kw_only=True):

@@ -52,7 +52,7 @@ def test_a_name_that_is_printed_is_taken(run: Run, trained: Path, command: str) 
         ("bitcoin/lightgbm (file, usd, daily)", "There are versions of bitcoin/lightgbm (sample, usd, daily)"),
         ("bitcoin/lightgbm@prod", "@production"),
         ("bitcoin/lightgbm:one", "not a version number"),
-        ("Bitcoin", "lower-case"),
+        ("bit.coin", "lower-case"),
     ],
 )
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "forecast"])
@@ -116,3 +116,50 @@ def test_a_test_is_ended_by_the_name_of_one_of_its_sides_only(run: Run, own: Pat
     ended = run("registry", "ab", "stop", "bitcoin/lightgbm:3", folder=own)
     assert (ended.code, "not part of the running test" in ended.err) == (5, True)
     assert run("registry", "ab", "stop", "bitcoin/lightgbm:2", folder=own).code == 0
+
+
+def test_tickers_and_pairs_are_told_on_stderr_and_answered_by_their_ids(run: Run, trained: Path) -> None:
+    ended = run("forecast", "BTC", "ETH-USD", "--horizons", "1", "--json", folder=trained)
+    assert ended.err == "BTC means bitcoin.\nETH-USD means ethereum in usd.\n"
+    assert [made["coin"] for made in json.loads(ended.out)["forecasts"]] == ["bitcoin", "ethereum"]
+    assert run("forecast", "bitcoin", "--horizons", "1", "--json", folder=trained).err == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fetch", "BTC"),
+        ("features", "btc"),
+        ("backtest", "XBT", "--model", "baseline", "--horizons", "1"),
+        ("forecast", "BTC#daily", "--horizons", "1"),
+        ("forecast", "--version", "BTC/lightgbm:1", "--horizons", "1"),
+        ("registry", "list", "BTC"),
+        ("registry", "show", "BTC/lightgbm@production"),
+        ("registry", "best", "BTC/USDT"),
+        ("registry", "compare", "BTC/lightgbm:1", "btc/lightgbm:2"),
+        ("registry", "history", "BTC"),
+        ("registry", "ab", "status", "BTC"),
+        ("registry", "promote", "BTC", "--dry-run"),
+        ("registry", "score", "BTC"),
+    ],
+    ids=" ".join,
+)
+def test_every_command_takes_tickers(run: Run, own: Path, words: tuple[str, ...]) -> None:
+    ended = run(*words, "--json", folder=own)
+    assert ended.code in (0, 6), ended.err
+    assert "means bitcoin" in ended.err
+    assert "BTC" not in ended.out
+
+
+def test_train_takes_tickers_too(run: Run, own: Path) -> None:
+    ended = run("train", "BTC", "--if-older-than", "9999d", "--json", folder=own)
+    assert (ended.code, ended.err) == (0, "BTC means bitcoin.\n")
+
+
+def test_the_currency_of_a_pair_is_that_of_the_command(run: Run, trained: Path) -> None:
+    euro = run("forecast", "BTC/EUR", folder=trained)
+    assert "no daily bitcoin in eur" in euro.err
+    for words in (("BTC/EUR", "--vs", "usd"), ("BTC/EUR", "ETH/USD")):
+        contradiction = run("forecast", *words, folder=trained)
+        assert contradiction.code == 2
+        assert "one currency at a time" in contradiction.err

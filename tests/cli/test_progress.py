@@ -66,3 +66,50 @@ def test_long_work_is_told_in_lines_when_asked_for(run: Run, trained: Path) -> N
     as_json = run("features", "bitcoin", "--log-level", "info", "--log-format", "json", folder=trained)
     assert {json.loads(line)["level"] for line in as_json.err.splitlines()} == {"info"}
     assert run("features", "bitcoin", folder=trained).err == ""
+
+
+@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("task", ["fetch", "hours, about 13 min"])
+def test_a_bar_tells_how_far_how_fast_how_long_and_of_which_coin(width: int, task: str) -> None:
+    file = io.StringIO()
+    bar = Bar(Console(file=file, force_terminal=True, width=width, color_system=None, legacy_windows=False))
+    bar.begin(task, 1234)
+    for _ in range(3):
+        bar.step("ethereum-classic to 2019-03-01")
+    assert bar._bars is not None
+    bar._bars.refresh()  # which its thread does ten times a second
+    bar.end()
+    last = [
+        line for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())) if "1234" in line
+    ][-1]
+    assert "…" not in last
+    assert len(last) <= width
+    assert re.search(rf"{task} +[━╸]*.* 3/1234 .*a minute +[0-9:-]+", last), last
+    assert ("ethereum-classic" in last) == (width == 140 or task == "fetch")
+    assert ("2019-03-01" in last) == (width == 140)
+
+
+def test_without_a_terminal_a_long_phase_is_told_every_half_minute_and_a_short_one_not_at_all() -> None:
+    file, now = io.StringIO(), [0.0]
+    lines = Lines(Console(file=file, width=80), clock=lambda: now[0])
+    lines.begin("fetch", 400)
+    for _ in range(12):
+        now[0] += 10
+        lines.step("bitcoin to 2015-01-01")
+    lines.end()
+    lines.step("too late")
+    assert file.getvalue().splitlines() == [
+        "fetch: 3 of 400, 6 a minute, 66.2 min left (bitcoin to 2015-01-01)",
+        "fetch: 6 of 400, 6 a minute, 65.7 min left (bitcoin to 2015-01-01)",
+        "fetch: 9 of 400, 6 a minute, 65.2 min left (bitcoin to 2015-01-01)",
+        "fetch: 12 of 400, 6 a minute, 64.7 min left (bitcoin to 2015-01-01)",
+    ]
+
+
+def test_where_a_machine_reads_along_nothing_is_shown() -> None:
+    console, file = terminal()
+    quiet = shown_progress(console, quiet=True)
+    quiet.begin("fetch", 2)
+    quiet.step("bitcoin")
+    quiet.end()
+    assert file.getvalue() == ""

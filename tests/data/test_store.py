@@ -59,6 +59,18 @@ def test_a_series_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert store.verify() == []
 
 
+def test_the_market_of_a_series_stays_whatever_comes_from_another(tmp_path: Path) -> None:
+    store, key = store_at(tmp_path), SeriesKey(Market("coinbase", "usd", "daily"), "bitcoin")
+    store.write(key, bars({1: 1.0}), fetched_at=T1, market="BTC/USDC")
+    change = store.write(key, bars({2: 2.0}), fetched_at=T2, market="BTC/USD")
+    for candles in (store.read(key), store.read(key, T1)):
+        assert candles is not None
+        assert candles.provenance.market == "BTC/USDC"
+        assert candles.provenance.market_in_other_currency == "BTC/USDC"
+    assert change.provenance.market == "BTC/USDC"
+    assert [one.market for one in store.ls()] == ["BTC/USDC"]
+
+
 def test_what_was_never_written_reads_as_none(tmp_path: Path) -> None:
     assert store_at(tmp_path).read(KEY) is None
     assert store_at(tmp_path).ls() == []

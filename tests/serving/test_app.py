@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -46,6 +47,22 @@ def test_the_answer_is_the_document_that_the_terminal_and_the_files_have() -> No
     assert [interval.level for interval in document.forecasts[0].horizons[0].intervals] == [80, 95]
     assert document.errors == ()
     assert list(answer.json()) == ["schema", "forecasts", "errors"]
+
+
+def test_a_ticker_is_answered_as_its_coin_which_is_computed_once_and_kept_under_its_id(tmp_path: Path) -> None:
+    forecast = FakeForecast()
+    app = app_on(forecast, settings=config(store=tmp_path))
+    for ids, names in (
+        ("bitcoin", None),
+        ("BTC", {"BTC": "bitcoin"}),
+        ("btc,BTC/USDT", {"btc": "bitcoin", "BTC/USDT": "bitcoin"}),
+    ):
+        answer = get(app, f"/forecasts?ids={ids}&vs=usd").json()
+        assert [made["coin"] for made in answer["forecasts"]] == ["bitcoin"]
+        assert answer.get("names") == names
+    assert problem(get(app, "/forecasts?ids=BTC/EUR&vs=usd"), 400, "bad-request")["detail"].startswith(
+        "'BTC/EUR' is in eur"
+    )
 
 
 def test_numbers_have_eight_significant_digits() -> None:

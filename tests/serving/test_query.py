@@ -9,9 +9,10 @@ from cryptocast.config import Config, DataConfig, ForecastConfig
 from cryptocast.kinds import ALL_KINDS
 from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
 from cryptocast.serving.problems import ProblemError
-from cryptocast.serving.query import ForecastQuery, coin_requests, parameters, preferred_wait_s, read_query
+from cryptocast.serving.query import ForecastQuery, by_ids, coin_requests, parameters, preferred_wait_s, read_query
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request, check_request
+from cryptocast.workflows.market_data.coin_lookup import find_coin
 
 MAX_IDS = 5
 coin_ids = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
@@ -84,7 +85,7 @@ def test_two_queries_that_mean_the_same_give_equal_requests() -> None:
     [
         ("ids=", "ids"),
         ("ids", "ids"),
-        ("ids=Bitcoin", "ids"),
+        ("ids=bit.coin", "ids"),
         ("ids=bitcoin,", "ids"),
         ("ids=bitcoin,,ethereum", "ids"),
         ("ids=-bitcoin", "ids"),
@@ -169,6 +170,19 @@ def test_the_choices_are_those_of_the_models_and_the_quantiles() -> None:
     assert choices("levels") == tuple(intervals_on_offer(LEVELS))
     for level in choices("levels"):
         assert str(level) in parameters(ForecastQuery)["levels"].allowed
+
+
+def test_tickers_and_pairs_are_their_coins_once_each() -> None:
+    query, names = by_ids(parse("ids=BTC,bitcoin,ETH/EUR,xbt&horizons=1"), lambda text: find_coin(Config(), text))
+    assert (query.ids, query.vs, query.horizons) == (("bitcoin", "ethereum"), "eur", (1,))
+    assert names == {"BTC": "bitcoin", "ETH/EUR": "ethereum", "xbt": "bitcoin"}
+
+
+@pytest.mark.parametrize("text", ["ids=BTC/lightgbm", "ids=a_b", "ids=BTC//EUR", "ids=BTC/"])
+def test_what_is_no_name_of_a_coin_is_refused_when_it_is_looked_up(text: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        by_ids(parse(text), lambda text: find_coin(Config(), text))
+    assert (caught.value.problem.status, caught.value.problem.parameter) == (400, "ids")
 
 
 def test_what_passes_here_passes_the_workflow_too() -> None:

@@ -17,6 +17,7 @@ from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, UpstreamError, UsageError
 from cryptocast.net import Priority, Unreachable
+from cryptocast.workflows.context import NoProgress, Progress, steps
 
 Work: TypeAlias = Coroutine[Any, Any, History]
 
@@ -52,7 +53,7 @@ class Downloads:
     """Brings pages from the upstream into the store.
 
     patient: wait for a rate limit that asks for longer than one call may take. now: the time, which moves on while a
-    long download runs.
+    long download runs. progress: of the pages, in steps of one call.
     """
 
     store: CandleStore
@@ -61,6 +62,7 @@ class Downloads:
     priority: Priority = Priority.USER
     patient: bool = False
     reach: Reach = field(default_factory=Reach)
+    progress: Progress = NoProgress()
 
     def bring(
         self, pages: Sequence[Page], *, at_once: int = AT_ONCE
@@ -70,6 +72,16 @@ class Downloads:
         Until somebody has answered, one call goes out at a time. Pages that are not asked for because the upstream is
         down come with the error that said so. UsageError and ConfigError are raised: they hold for every page.
         """
+        if not pages:
+            return
+        with steps(self.progress, "fetch", len(pages)) as step:
+            for page, outcome in self._arriving(pages, at_once):
+                step(f"{page.key.coin} to {page.end:%Y-%m-%d}")
+                yield page, outcome
+
+    def _arriving(
+        self, pages: Sequence[Page], at_once: int
+    ) -> Iterator[tuple[Page, WriteResult | CryptocastError | None]]:
         waiting = list(reversed(pages))
         while waiting and self.reach.down is None:
             alone = not self.reach.answered

@@ -155,14 +155,9 @@ def fetch(context: Context, order: FetchOrder, *, connect: Callable[[Source], Up
     access = access_of(context)
     connect = connect or (lambda one: one.connect(access))
     with Sources(context, request, connect, patient=True, tries=TRIES) as sources:
-        outcomes: dict[str, Outcome] = {}
-        with steps(context.progress, "fetch", len(request.coins)) as step:
-            arriving = sources.find_all(
-                request.coins, since=order.since, refresh=order.refresh, whole=True, older=source == AUTO
-            )
-            for coin, outcome in arriving:
-                outcomes[coin] = outcome
-                step(coin)
+        outcomes: dict[str, Outcome] = dict(
+            sources.find_all(request.coins, since=order.since, refresh=order.refresh, whole=True, older=source == AUTO)
+        )
         wants_hours = config.coingecko.hours if order.hours is None else order.hours
         filled = _hours(context, sources, outcomes, order.since) if wants_hours else Backfill()
         rows = tuple(_fetched(config, sources, coin, outcomes[coin], filled) for coin in request.coins)

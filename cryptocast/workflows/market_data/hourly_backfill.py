@@ -63,8 +63,7 @@ def backfill(
     if not pages:
         return result
     minutes = minutes_for(len(pages), upstream.calls_per_minute)
-    task = f"hours, about {minutes} min at {upstream.calls_per_minute} calls a minute"
-    with steps(progress or NoProgress(), task, len(pages)) as step:
+    with steps(progress or NoProgress(), f"hours, about {minutes} min", len(pages)) as step:
         for page, outcome in downloads.bring(pages, at_once=max(1, upstream.calls_per_minute // CALLS_A_LANE)):
             _note(result, store, page, outcome, now())
             step(f"{page.key.coin} to {page.end:%Y-%m-%d}")

@@ -60,6 +60,7 @@ class PriceDocument(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["cryptocast.prices/1"] = "cryptocast.prices/1"
     prices: tuple[PriceRow, ...]
     errors: tuple[CoinError, ...] = ()
+    names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # by what a coin was asked for, if not by its id
 
 
 class StoredPrice(msgspec.Struct, frozen=True, kw_only=True):

@@ -315,6 +315,7 @@ class Sources:
             priority=self.priority,
             patient=self.patient,
             reach=self.reach(source),
+            progress=self.context.progress,
         )
 
     def _of_order(self, order: _Order, *, older: bool) -> Outcome:

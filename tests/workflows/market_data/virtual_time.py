@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from msgspec.structs import replace
 
-from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ExchangesConfig, StoreConfig
+from cryptocast.data.sources.base import Access
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.coingecko.quota import Credits
+from cryptocast.data.sources.exchanges.base import ExchangeClient, HttpExchange, address
+from cryptocast.data.sources.upstream import Upstream
 from cryptocast.net import ApiClient, Limiter
 from cryptocast.rehearsal import FakeUpstream
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.market_data.fetch import FetchOrder, FetchReport, fetch
 from cryptocast.workflows.market_data.resolve import open_store
 
-__all__ = ["Stall", "VirtualTime"]
+__all__ = ["ExchangeStall", "Stall", "VirtualTime"]
 
 
 class VirtualTime:
@@ -26,6 +30,7 @@ class VirtualTime:
 
     def __init__(self, start: datetime) -> None:
         self.start, self.passed_s, self.under_way = start, 0.0, 0
+        self.calls_at = list[float]()  # when each call went out
         self._sleepers: list[float] = []
 
     def clock(self) -> float:
@@ -55,6 +60,7 @@ class Counting(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._time.under_way += 1
+        self._time.calls_at.append(self._time.passed_s)
         try:
             response = await self._inner.handle_async_request(request)
             await response.aread()
@@ -104,9 +110,36 @@ class Stall:
             cache=self.config.store.path / "cache/coingecko",
         )
 
+    def connect(self) -> Upstream:
+        return self.upstream()
+
     def fetch(self, *coins: str, **options: Any) -> FetchReport:
         arguments: dict[str, Any] = {"source": "coingecko", "vs": "usd", "granularity": "daily", **options}
         bars = {name: arguments.pop(name) for name in ("source", "vs", "granularity")}
         progress = arguments.pop("progress", NoProgress())
         context = Context(self.config, wall_clock=self.time.wall, candles=self.store, progress=progress)
-        return fetch(context, FetchOrder(Selection(coins, **bars), **arguments), connect=lambda _: self.upstream())
+        return fetch(context, FetchOrder(Selection(coins, **bars), **arguments), connect=lambda _: self.connect())
+
+
+class ExchangeStall(Stall):
+    """The same with one exchange."""
+
+    def __init__(self, folder: Path, fake: FakeUpstream, exchange: HttpExchange, time: VirtualTime) -> None:
+        super().__init__(folder, fake, time)
+        self.exchange = exchange
+        self.config = replace(self.config, exchanges=ExchangesConfig(base_url=fake.origin))
+
+    def connect(self) -> Upstream:
+        client, limits = ExchangeClient(self.exchange, Access(self.config, self.time.wall)), self.exchange.limits
+        client._client = ApiClient(
+            address(self.exchange, self.fake.origin),
+            name=self.exchange.title,
+            remedy="None.",
+            limiter=Limiter(limits.calls, window_s=limits.window_s, clock=self.time.clock, sleep=self.time.sleep),
+            on_try=client._count,
+            transport=Counting(self.time),
+        )
+        return client
+
+    def fetch(self, *coins: str, **options: Any) -> FetchReport:
+        return super().fetch(*coins, **{"source": self.exchange.name, **options})

@@ -4,12 +4,14 @@ import difflib
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from cryptocast.data.coins import COIN_ID, SYMBOLS
+from cryptocast.data.coin_names import coins_in_table, row_of
+from cryptocast.data.coins import COIN_ID
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.sources.upstream import decoded
 from cryptocast.errors import UpstreamError
@@ -60,16 +62,24 @@ class CoinList(msgspec.Struct, frozen=True, kw_only=True):
         if word in self:
             return (word,)
         exact = [listed.id for listed in self.coins if word in _words(listed)[1:]]
-        well_known = SYMBOLS.get(word)
-        if well_known is not None and well_known in exact:
-            exact.insert(0, well_known)
+        row = row_of(word.upper(), {})
+        well_known = None if row is None else row.coin
         if exact:  # symbols are not unique: well-known ids first, then the short ones, which are the older ones
-            famous = set(SYMBOLS.values())
+            famous = coins_in_table()
             exact = sorted(dict.fromkeys(exact), key=lambda coin: (coin != well_known, coin not in famous, len(coin)))
             return tuple(exact[:MAX_GUESSES])
         by_word = {each: listed.id for listed in reversed(self.coins) for each in _words(listed) if len(each) > 2}
         close = difflib.get_close_matches(word, by_word, n=2 * MAX_GUESSES, cutoff=NEAR)
         return tuple(dict.fromkeys(by_word[each] for each in close))[:MAX_GUESSES]
+
+    def with_symbol(self, symbol: str) -> tuple[str, ...]:
+        """The ids of all coins that have it."""
+        word = symbol.casefold()
+        return tuple(coin.id for coin in self.coins if _words(coin)[1] == word and COIN_ID.fullmatch(coin.id))
+
+    def symbol_of(self, coin: str) -> str | None:
+        """In capitals; None if the coin is not listed, or has none."""
+        return next(((listed.symbol or "").upper() or None for listed in self.coins if listed.id == coin), None)
 
     def suggestion(self, text: str) -> str:
         """` Did you mean bitcoin?`, with up to three ids, or an empty string."""
@@ -119,9 +129,15 @@ def _is_usable(row: ListedCoin) -> bool:
 def read_coin_list(path: Path) -> CoinList | None:
     """The list that was kept on disk; None if there is none, or none that can be read: it can be had again."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=CoinList)
+        file = path.stat()
+        return _decoded_at(path, (file.st_ino, file.st_mtime_ns, file.st_size))
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+@lru_cache(maxsize=1)
+def _decoded_at(path: Path, stamp: tuple[int, ...]) -> CoinList:  # noqa: ARG001 - another file is another answer
+    return msgspec.json.decode(path.read_bytes(), type=CoinList)
 
 
 def write_coin_list(path: Path, coins: CoinList) -> None:

@@ -109,7 +109,7 @@ def unknown_coin(coin: str, names: CoinList | None = None, *, is_certain: bool =
         )
     hint = (names.suggestion(coin) if names is not None else "") or suggestion(coin)
     return UnknownCoin(
-        f"CoinGecko has no coin {coin!r}.{hint} Ids are names such as bitcoin, not symbols such as btc.",
+        f"CoinGecko has no coin {coin!r}.{hint} Ids are names such as bitcoin.",
         is_certain=is_certain,
     )
 

@@ -12,7 +12,8 @@ import msgspec
 
 from cryptocast.choices import Granularity
 from cryptocast.config import CoinGeckoConfig, Config
-from cryptocast.data.coins import SYMBOLS, suggestion
+from cryptocast.data.coin_names import coins_in_table
+from cryptocast.data.coins import suggestion
 from cryptocast.data.intervals import Span
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.base import SETTLED, Access, Source, SourceFinding, VolumeUnit
@@ -39,7 +40,7 @@ class CoinGeckoSource(Source):
     def explain_missing(self, config: Config, key: SeriesKey) -> str:
         """With a guess at what was meant, from the list that was kept on disk, else from the well-known coins."""
         hint = ""
-        if key.coin not in SYMBOLS.values():
+        if key.coin not in coins_in_table():
             listed = coin_list_of(config)
             hint = (listed.suggestion(key.coin) if listed is not None else "") or suggestion(key.coin)
         return f"{key.coin} is not in the store.{hint}"

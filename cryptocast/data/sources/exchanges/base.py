@@ -7,7 +7,7 @@ it is about spot markets.
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
@@ -16,12 +16,14 @@ import polars as pl
 
 from cryptocast.choices import Granularity
 from cryptocast.config import Config
+from cryptocast.data.coin_names import CoinTicker, coins_in_table, row_of, tickers_of
 from cryptocast.data.coins import check_coin, check_vs, suggestion
 from cryptocast.data.intervals import Span, merged
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, SeriesKey
 from cryptocast.data.sources.base import FIRST, Access, Source
+from cryptocast.data.sources.coingecko.source import coin_list_of
 from cryptocast.data.sources.errors import RateLimited, UnknownCoin
-from cryptocast.data.sources.exchanges.markets import Listing, MarketList, Traded, choose_market, tickers_of
+from cryptocast.data.sources.exchanges.markets import Listing, MarketList, Traded, choose_market
 from cryptocast.data.sources.upstream import History, Page, Upstream
 from cryptocast.errors import CryptocastError, UpstreamError
 from cryptocast.net import ApiClient, Limiter, NetSettings, Priority, Try
@@ -125,6 +127,8 @@ class MarketSource(Source):
     def lists(self, upstream: Upstream, key: SeriesKey, now: datetime) -> bool:
         """By its list of markets. Of a market that does not trade any more too: it has a history."""
         client = cast("MarketClient", upstream)
+        if not client.is_named(key.coin):
+            return False
         try:
             client.run(client.market(Page(key, now, now, ends_now=True), now))
         except UnknownCoin:
@@ -188,7 +192,7 @@ class MarketClient(Upstream):
 
     def __init__(self, source: MarketSource, access: Access) -> None:
         folder = access.config.store.path
-        self._source, self._tickers, self._on_try = source, access.config.exchanges.tickers, access.on_try
+        self._source, self._config, self._on_try = source, access.config, access.on_try
         self._markets = MarketList(folder / "cache" / source.name / "markets.json")
         limits = source.limits
         self.calls_per_minute = math.ceil(limits.calls * 60.0 / limits.window_s)
@@ -224,7 +228,11 @@ class MarketClient(Upstream):
             return History(pl.DataFrame(schema=CANDLE_SCHEMA), market=market)
         rows = await self.bars(traded.listing.symbol, page.key, span, asking)
         inside = [row for row in rows if span.first_s <= row.open_s <= span.last_s and row.open_s % bar_s == 0]
-        return candles(inside, page.key, market, title=self._source.title)
+        history = candles(inside, page.key, market, title=self._source.title)
+        if tickers_of(page.key.coin, self._config.exchanges.tickers):
+            return history
+        guess = f"{traded.listing.base} is in no table of tickers and was taken for {page.key.coin}"
+        return replace(history, notes=(*history.notes, guess))
 
     async def listings(self, now: datetime, asking: Asking = DEFAULT) -> tuple[Listing, ...]:
         """Every spot market: from disk while younger than a day, else one call. An older list is better than none."""
@@ -243,15 +251,18 @@ class MarketClient(Upstream):
     async def market(self, page: Page, now: datetime, asking: Asking = DEFAULT) -> Traded:
         """The market of the series: that of its stored bars, else the best one there is now. Raises UnknownCoin."""
         coin, vs, title = page.key.coin, page.key.vs, self._source.title
-        names, listings = tickers_of(coin, self._tickers), await self.listings(now, asking)
+        listings: Sequence[Listing] = await self.listings(now, asking)
         if page.market is not None:
-            same = [one for one in listings if one.name == page.market]
-            traded = choose_market(names, same, page.market.rpartition("/")[2].lower())
+            base, _, quote = page.market.rpartition("/")
+            names = tickers_of(coin, self._config.exchanges.tickers) or (CoinTicker(coin, base),)
+            listings = [one for one in listings if one.name == page.market]
+            traded = choose_market(names, listings, quote.lower())
             if traded is None:
                 raise UpstreamError(
                     f"{title} does not list {page.market} any more, from which the stored candles of {coin} come."
                 )
             return traded
+        names = self._names(coin)
         traded = choose_market(names, listings, vs)
         if traded is not None:
             return traded
@@ -260,8 +271,24 @@ class MarketClient(Upstream):
         if quotes:
             raise UnknownCoin(f"{title} trades {coin} not in {vs}, but in {', '.join(quotes)}.", is_certain=True)
         own = f" If it has a ticker there, name it: [exchanges] tickers = {{ {coin} = 'TICKER' }}."
-        hint = "" if names else suggestion(coin) or own
+        hint = "" if coin in coins_in_table() else suggestion(coin) or own
         raise UnknownCoin(f"{title} does not trade {coin}.{hint}", is_certain=True)
+
+    def is_named(self, coin: str) -> bool:
+        """Whether a table says what the coin is called on exchanges: nobody takes a like-named one for it unasked."""
+        listed = coin_list_of(self._config)
+        return bool(tickers_of(coin, self._config.exchanges.tickers)) or (listed is not None and coin in listed)
+
+    def _names(self, coin: str) -> tuple[CoinTicker, ...]:
+        """Its tickers; of a coin that no table has the symbol that it has at CoinGecko, else its id in capitals, unless
+        that is the ticker of another coin."""
+        own = self._config.exchanges.tickers
+        if names := tickers_of(coin, own):
+            return names
+        listed = coin_list_of(self._config)
+        ticker = coin.upper() if listed is None or coin not in listed else listed.symbol_of(coin) or ""
+        others = () if listed is None else set(listed.with_symbol(ticker)) - {coin}
+        return () if row_of(ticker, own) or others else (CoinTicker(coin, ticker),)
 
     def _count(self, attempt: Try) -> None:
         self.calls += 1

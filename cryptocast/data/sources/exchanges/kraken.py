@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from cryptocast.choices import Granularity
+from cryptocast.data.coin_names import SPELLINGS
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.exchanges.base import CallLimits, HttpExchange, MarketCall, Row
-from cryptocast.data.sources.exchanges.markets import SPELLINGS, Listing
+from cryptocast.data.sources.exchanges.markets import Listing
 
 UNKNOWN: Final = ("EQuery:Unknown asset pair", "EQuery:Invalid asset pair")
 TOO_MANY: Final = ("EGeneral:Too many requests", "EAPI:Rate limit exceeded")

@@ -10,6 +10,7 @@ from typing import Final
 
 import polars as pl
 
+from cryptocast.data.coin_names import QUOTES
 from cryptocast.data.coins import shown
 from cryptocast.data.quality import broken_range
 from cryptocast.data.sources.file.cells import DateOrder, DecimalSign, date_order, decimal_sign, micros, numbers
@@ -19,7 +20,6 @@ from cryptocast.data.sources.file.symbols import (
     NUMBERS,
     OTHER_COIN,
     OTHER_CURRENCY,
-    QUOTES,
     UNKNOWN_SYMBOL,
     RankedSymbol,
     Target,

@@ -7,14 +7,10 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, TypeAlias
 
+from cryptocast.data.coin_names import QUOTES, SPELLINGS, STABLE, coins_in_table, row_of, tickers_of
 from cryptocast.data.coins import shown
-from cryptocast.data.sources.exchanges.markets import STABLE, coin_of, ticker_table, tickers_of
 from cryptocast.errors import DataError
 
-QUOTES: Final = (
-    *("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "KRW", "TRY", "BRL", "AUD", "CAD", "CHF"),
-    *("BTC", "XBT", "ETH", "BNB"),
-)
 ASSETS: Final = ("BNB", "BTC", "BCH", "ADA", "DOGE", "EOS", "ETH", "ETC", "IOTA", "LTC", "MKR", "XMR", "XLM", "TRX")
 ANY_COIN: Final = "*/"
 # Numbers that stand for symbols, by column: of the assets at Kaggle's G-Research, of currencies at CoinMarketCap.
@@ -42,30 +38,25 @@ class Symbol:
 @lru_cache(maxsize=4096)
 def symbol_in(text: str) -> Symbol:
     """What a symbol, the id or name of a coin, or the name of a file says: BTC/USDT, btc-usd, Bitcoin, XBTEUR_1440."""
-    ids = {row.coin for row in ticker_table()}
     slug = text.strip().lower().replace(" ", "-")
-    if slug in ids:
+    if slug in coins_in_table():
         return Symbol(slug)
     words = [word for word in re.split(r"[^A-Z0-9]+", text.upper()) if word]
     for base, quote in pairwise(words):
         if quote in QUOTES and len(base) > 1 and (coin := _coin_of(base)):
-            return Symbol(coin, _common(quote), base)
+            return Symbol(coin, SPELLINGS.get(quote, quote), base)
     for word in words:
         pair = word.rstrip("0123456789")  # MetaTrader: BTCUSD1440
         for quote in QUOTES:
             base = pair.removesuffix(quote)
             if base != pair and len(base) > 1 and _coin_of(word) is None and (coin := _coin_of(base)):
-                return Symbol(coin, _common(quote), base)
+                return Symbol(coin, SPELLINGS.get(quote, quote), base)
     return Symbol(_coin_of(words[0]), ticker=words[0]) if len(words) == 1 else Symbol(None)
 
 
 def _coin_of(ticker: str) -> str | None:
-    """What it means today, else what it meant until it ended."""
-    return coin_of(ticker) or next((row.coin for row in ticker_table() if row.ticker == ticker), None)
-
-
-def _common(quote: str) -> str:
-    return "BTC" if quote == "XBT" else quote
+    row = row_of(ticker, {})
+    return None if row is None else row.coin
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from cryptocast.config import Config, ExchangesConfig, StoreConfig
 from cryptocast.data.candle_checks import check_candles
 from cryptocast.data.schema import BAR_US, SeriesKey
 from cryptocast.data.sources.base import Access
+from cryptocast.data.sources.coingecko.coin_list import CoinList, ListedCoin, write_coin_list
 from cryptocast.data.sources.errors import RateLimited, UnknownCoin
 from cryptocast.data.sources.exchanges.base import ExchangeClient, HttpExchange
+from cryptocast.data.sources.exchanges.markets import Listing, MarketList
 from cryptocast.data.sources.table import SOURCES
-from cryptocast.data.sources.upstream import Page
+from cryptocast.data.sources.upstream import History, Page
 from cryptocast.errors import UpstreamError
 from cryptocast.market import Market
 from cryptocast.rehearsal import FAULTS, FakeUpstream, Rule
@@ -201,3 +204,54 @@ def test_pages_of_many_coins_go_out_side_by_side(fake: FakeUpstream, tmp_path: P
 
         assert client.run(all_of_them()) == [5, 5, 5, 5]
     assert fake.calls.count("exchange_bars") == 4
+
+
+def test_a_coin_that_no_table_has_is_found_by_its_symbol_at_coingecko_or_by_its_own_name_and_said(
+    fake: FakeUpstream, tmp_path: Path
+) -> None:
+    exchange = SOURCES["binance"]
+    assert isinstance(exchange, HttpExchange)
+    (page, *_) = last_days(exchange, 5)
+
+    def brought(coin: str) -> History:
+        with connected(exchange, fake, tmp_path) as client:
+            return client.run(client.page(replace(page, key=key(exchange, coin)), NOW))
+
+    assert brought("c000").market == "C000/USDT"
+    assert "C000 is in no table of tickers and was taken for c000" in brought("c000").notes
+    with pytest.raises(UnknownCoin, match="does not trade coin-000"):
+        brought("coin-000")
+    coins = CoinList(fetched_at=NOW, coins=(ListedCoin("coin-000", "c000"), ListedCoin("c001", "c002")))
+    write_coin_list(tmp_path / "cache/coingecko/coins.json", coins)
+    assert brought("coin-000").market == "C000/USDT"
+    with pytest.raises(UnknownCoin, match=r"does not trade c000.*tickers = "):
+        brought("c000")
+    assert brought("c001").market == "C002/USDT"
+
+
+def test_a_ticker_of_another_coin_is_never_guessed(fake: FakeUpstream, tmp_path: Path) -> None:
+    exchange = SOURCES["binance"]
+    assert isinstance(exchange, HttpExchange)
+    (page, *_) = last_days(exchange, 5)
+    with connected(exchange, fake, tmp_path) as client, pytest.raises(UnknownCoin, match="Did you mean bitcoin"):
+        client.run(client.page(replace(page, key=key(exchange, "btc")), NOW))
+
+
+def test_bars_outside_the_days_in_which_a_ticker_meant_the_coin_are_not_asked_for(
+    fake: FakeUpstream, tmp_path: Path
+) -> None:
+    exchange = SOURCES["binance"]
+    assert isinstance(exchange, HttpExchange)
+    moved = datetime(2024, 9, 4, tzinfo=UTC), datetime(2024, 9, 10, tzinfo=UTC)
+    listings = [Listing("POLUSDT", "MATIC", "USDT"), Listing("POLUSDT", "POL", "USDT")]
+    MarketList(tmp_path / "cache/binance/markets.json").write(listings, NOW)
+    old, new = (
+        Page(key(exchange, coin), NOW - timedelta(days=900), NOW, ends_now=True)
+        for coin in ("matic-network", "polygon-ecosystem-token")
+    )
+    with connected(exchange, fake, tmp_path) as client:
+        before, after = (client.run(client.page(page, NOW)).frame["close_time"] for page in (old, new))
+        assert (before.max(), after.min()) == (moved[1], moved[0] + timedelta(days=1))
+        calls = fake.calls.count("exchange_bars")
+        nothing = client.run(client.page(replace(old, start=NOW - timedelta(days=5)), NOW))
+    assert (len(nothing.frame), fake.calls.count("exchange_bars")) == (0, calls)

@@ -1,54 +1,10 @@
-import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
-from cryptocast.data.coins import SYMBOLS, check_coin
-from cryptocast.data.sources.exchanges.markets import (
-    CoinTicker,
-    Listing,
-    MarketList,
-    choose_market,
-    coin_of,
-    ticker_table,
-    tickers_of,
-)
+from cryptocast.data.coin_names import tickers_of
+from cryptocast.data.sources.exchanges.markets import Listing, MarketList, choose_market
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    "text", ["BTC", "btc", "btc-usd", "BTC/USDT", "BTC_USDT", "XBT", "xbt-usd", "XBTUSD".replace("USD", "/USD")]
-)
-def test_tickers_and_pairs_of_all_spellings_mean_their_coin(text: str) -> None:
-    assert coin_of(text) == "bitcoin"
-
-
-def test_a_ticker_that_moved_means_the_coin_that_has_it_today() -> None:
-    assert (coin_of("LUNA"), coin_of("LUNC")) == ("terra-luna-2", "terra-luna")
-    assert coin_of("MATIC") is None
-    assert coin_of("nonsense") is None
-
-
-def test_the_table_has_two_hundred_coins_with_well_formed_names() -> None:
-    table = ticker_table()
-    assert len({row.coin for row in table}) >= 200
-    for row in table:
-        check_coin(row.coin)
-        assert row.ticker == row.ticker.strip().upper() != ""
-        assert row.since is None or row.until is None or row.since < row.until
-    assert {SYMBOLS[symbol] for symbol in SYMBOLS} <= {row.coin for row in table}
-
-
-def test_no_ticker_means_two_coins_at_one_moment() -> None:
-    by_ticker: dict[str, list[CoinTicker]] = {}
-    for row in ticker_table():
-        by_ticker.setdefault(row.ticker, []).append(row)
-    far = timedelta(days=36_500)
-    for rows in by_ticker.values():
-        spans = sorted((row.since or NOW - far, row.until or NOW + far) for row in rows)
-        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans)), rows
 
 
 def listed(*names: str) -> list[Listing]:
@@ -83,12 +39,6 @@ def test_before_and_after_its_crash_luna_is_two_coins() -> None:
     year = datetime(2022, 1, 1, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC)
     assert before.clipped(*year) == (year[0], datetime(2022, 5, 13, tzinfo=UTC))
     assert after.clipped(*year) == (datetime(2022, 5, 31, tzinfo=UTC), year[1])
-
-
-def test_names_of_the_user_replace_those_of_the_table() -> None:
-    assert [name.ticker for name in tickers_of("bitcoin", {"bitcoin": "wbtc"})] == ["WBTC"]
-    assert tickers_of("a-coin-of-tomorrow", {}) == ()
-    assert tickers_of("a-coin-of-tomorrow", {"a-coin-of-tomorrow": "ACT"}) == (CoinTicker("a-coin-of-tomorrow", "ACT"),)
 
 
 def test_a_list_of_markets_is_kept_for_a_day(tmp_path: Path) -> None:
