@@ -76,7 +76,7 @@ class Ladder:
         self._on_step(stand_in.name)
         answer = self._one(replace(request, selection=replace(selection, source=choice_of(stand_in.name))))
         notice = f"the store has no candles of {coin} yet: using {stand_in.described(answer.as_of)}."
-        return msgspec.structs.replace(answer, notices=(notice, *answer.notices))
+        return msgspec.structs.replace(answer, notices=(*answer.notices, notice))
 
     def _one(self, request: Request) -> CoinForecast:
         (answer,) = self._forecast(request).forecasts

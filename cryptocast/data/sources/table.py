@@ -64,10 +64,15 @@ class SourceOrder:
 def rule_of(choice: str) -> SourceOrder:
     """The order of a choice: `auto`, or one source alone."""
     order = AUTO if choice == "auto" else (SOURCES[choice],)
-    at = next((index for index, source in enumerate(order) if source.ages_by_clock), len(order))
+    at = next((index for index, source in enumerate(order) if source.is_fetched), len(order))
     return SourceOrder(here=order[:at], fetched=order[at] if at < len(order) else None, stand_ins=order[at + 1 :])
 
 
+def is_fetched(name: str) -> bool:
+    """Whether a source is asked over the network; the bars of one that is not known here end where they end."""
+    return name in SOURCES and SOURCES[name].is_fetched
+
+
 def ages_by_clock(name: str) -> bool:
-    """Whether the bars of a source age by the clock; those of one that is not known here end where they end."""
+    """Whether the bars of a source are of a real market, and grow old."""
     return name in SOURCES and SOURCES[name].ages_by_clock

@@ -11,11 +11,12 @@ from typing import Final, Self, TypeAlias
 
 from cryptocast.choices import Granularity
 from cryptocast.config import Config
+from cryptocast.data.age import Age, age_of
 from cryptocast.data.candle_checks import cut
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.base import Source, missing_spans
-from cryptocast.data.sources.table import SourceOrder, rule_of
+from cryptocast.data.sources.table import SOURCES, SourceOrder, rule_of
 from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
@@ -35,17 +36,21 @@ DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream wa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoinCandles:
-    """The candles of one coin, closed at `now`.
+    """The candles of one coin, closed at the moment of their age.
 
-    now: the clock of the source: the wall clock where it ages by that, else its last close, unless overridden.
-    notice: what the user must know about them, in one line. change: what a download brought into the store, if any.
+    notice: what the user must know about where they come from, in one line. change: what a download brought into the
+    store, if any.
     """
 
     candles: Candles
-    now: datetime
-    stale: bool
+    age: Age
     notice: str | None = None
     change: WriteResult | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether newer ones should be there."""
+        return self.age.stale
 
 
 Outcome: TypeAlias = CoinCandles | CryptocastError
@@ -179,7 +184,8 @@ class Sources:
             key = self._key(source, coin)
             own = self.store.read(key, as_of) if source.kept_in_store else source.load(self.config, key)
             if own is not None:
-                return self._resting(own)
+                bars = self._resting(own)
+                return replace(bars, notice=self._hidden_source(source, coin)) if bars.stale else bars
         if self.rule.fetched is None:
             raise self._unknown_then(key) if as_of else DataError(self.rule.here[-1].explain_missing(self.config, key))
         if as_of is None and not self.request.stored:
@@ -268,28 +274,49 @@ class Sources:
         """The moment that is pretended, if one is."""
         return self.request.as_of if self.request.now is None else self.request.now
 
+    def _hidden_source(self, source: Source, coin: str) -> str | None:
+        """That a source which may have newer bars is not asked, since this one comes before it."""
+        fetched = self.rule.fetched
+        if fetched is None:
+            return None
+        return f"auto uses {source.title} for {coin}; for newer candles of {fetched.title} add --source {fetched.name}."
+
+    def _age(self, facts: Provenance, now: datetime, *, failed: bool = False) -> Age:
+        granularity = facts.key.granularity
+        return age_of(
+            facts.last,
+            now,
+            granularity,
+            is_fetched=SOURCES[facts.key.source].is_fetched,
+            late_after=self.config.data.stale_after_bars,
+            longest=max(self.config.horizons(granularity)),
+            failed=failed,
+        )
+
     def _resting(self, candles: Candles, notice: str | None = None) -> CoinCandles:
-        """Bars whose clock stands at their last close."""
+        """Bars that nobody is asked for."""
         candles = candles if self._now is None else cut(candles, self._now)
-        return CoinCandles(candles, now=self._now or candles.provenance.last, stale=False, notice=notice)
+        facts = candles.provenance
+        clock = self.wall_clock() if SOURCES[facts.key.source].ages_by_clock else facts.last
+        return CoinCandles(candles, self._age(facts, self._now or clock), notice)
 
     def _ageing(
         self, candles: Candles, wall: datetime, change: WriteResult | None = None, error: CryptocastError | None = None
     ) -> CoinCandles:
-        """Bars whose clock is the wall's. error: why they could not be brought up to date."""
+        """Bars that are fetched. error: why they could not be brought up to date."""
         title, whole = self.fetched.title, candles.provenance
         candles = candles if self._now is None else cut(candles, self._now)
-        now, facts = self._now or wall, candles.provenance
-        late = now > stale_after(facts.last, facts.key.granularity, self.config.data.stale_after_bars)
+        facts = candles.provenance
+        age = self._age(facts, self._now or wall, failed=error is not None)
         notice = None
         if error is not None:
             notice = f"{error.what}: resting on older {title} candles, to {_day(whole)}."
-        elif late:
+        elif age.stale:
             newest = f"{title}'s newest {facts.key.granularity} candle of {facts.key.coin}"
             notice = f"{newest} closed {facts.last:%Y-%m-%d %H:%M} UTC."
             if facts.fetched_at - facts.last > DEAD_AFTER:
                 notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
-        return CoinCandles(candles, now, stale=late or error is not None, notice=notice, change=change)
+        return CoinCandles(candles, age, notice, change)
 
     def _stand_in(self, key: SeriesKey, error: UpstreamError) -> Outcome:
         for source in self.rule.stand_ins:
@@ -322,11 +349,6 @@ def is_fresh(stored: Provenance, wall: datetime, now: datetime | None = None) ->
     # A try before the bar could be there says nothing.
     counts = stored.fetched_at >= due + GRACE[granularity] or now is not None
     return counts and timedelta(0) <= wall - stored.fetched_at < RETRY[granularity]
-
-
-def stale_after(last_close: datetime, granularity: Granularity, bars: int) -> datetime:
-    """When candles that end at `last_close` become stale: the next bar is due one bar later, and `bars` late then."""
-    return last_close + (1 + bars) * timedelta(microseconds=BAR_US[granularity])
 
 
 def _day(provenance: Provenance) -> str:

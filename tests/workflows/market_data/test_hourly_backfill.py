@@ -373,6 +373,19 @@ def test_a_young_coin_is_asked_for_once_a_day_and_its_first_part_of_a_day_stays_
     assert stall.fetch("young-coin").summary.calls == 2  # the new day, and its hours
 
 
+def test_the_hours_of_the_days_are_no_fetch_of_the_newest_hours(stall: Stall) -> None:
+    stall.fetch("bitcoin", since=NOW - 60 * DAY)
+    hours = stall.store.read(series("bitcoin", "hourly"))
+    assert hours is not None
+    assert (hours.provenance.last, hours.provenance.fetched_at) == (MIDNIGHT, MIDNIGHT)
+    row = stall.fetch("bitcoin", granularity="hourly", since=NOW - 30 * DAY).coins[0]
+    assert (row.last, row.stale, row.added) == (MIDNIGHT + timedelta(hours=14), False, 14)
+    assert stall.fetch("bitcoin", granularity="hourly", since=NOW - 30 * DAY).summary.calls == 0
+    stall.time.passed_s += 4 * 3600
+    stall.fetch("bitcoin", refresh=True, since=NOW - 70 * DAY)  # its hours come again, and no newer ones
+    assert stall.fetch("bitcoin", granularity="hourly", since=NOW - 30 * DAY).coins[0].added == 5
+
+
 def test_a_delisted_coin_is_stale_and_says_that_it_may_be_delisted(stall: Stall) -> None:
     row = stall.fetch("stopped-coin", hours=False).coins[0]
     assert row.stale
