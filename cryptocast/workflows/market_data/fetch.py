@@ -272,6 +272,15 @@ def _failed(coin: str, error: CryptocastError) -> FetchedCoin:
 def _row(config: Config, candles: Candles, change: WriteResult | None) -> FetchedCoin:
     facts = candles.provenance
     counts: dict[str, Any] = {name: getattr(change, name, 0) for name in ("added", "revised", "removed", "refined")}
+    quality = check_quality(
+        candles.frame,
+        facts.key.coin,
+        facts.key.granularity,
+        config.quality,
+        # A series that ended shows by the bars that its last fetch or import did not bring.
+        now=facts.fetched_at if ages_by_clock(facts.key.source) else None,
+        stale_after_bars=config.data.stale_after_bars,
+    )
     return FetchedCoin(
         coin=facts.key.coin,
         source=facts.key.source,
@@ -280,16 +289,9 @@ def _row(config: Config, candles: Candles, change: WriteResult | None) -> Fetche
         rows=facts.rows,
         first=facts.first,
         last=facts.last,
+        stale=quality.stale,
         notes=facts.notes,
-        quality=check_quality(
-            candles.frame,
-            facts.key.coin,
-            facts.key.granularity,
-            config.quality,
-            # A coin that stopped shows by the bars that its last fetch did not bring.
-            now=facts.fetched_at if ages_by_clock(facts.key.source) else None,
-            stale_after_bars=config.data.stale_after_bars,
-        ),
+        quality=quality,
     )
 
 

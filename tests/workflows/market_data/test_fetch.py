@@ -142,7 +142,7 @@ def test_a_file_is_imported_and_a_later_one_is_merged_or_replaces_it(shop: Shop,
     file = tmp_path / "own.csv"
     file.write_text(CSV)
     row = shop.fetch("bitcoin", files=[file]).coins[0]  # a file implies its source
-    assert (row.source, row.added, row.rows, row.granularity) == ("file", 10, 10, "daily")
+    assert (row.source, row.added, row.rows, row.granularity, row.stale) == ("file", 10, 10, "daily", True)
     assert "imported from own.csv" in row.notes
     file.write_text(CSV.replace("2021-01-01,101,1\n", "").replace("2021-01-10,110", "2021-01-10,111"))
     row = shop.fetch("bitcoin", source="file", files=[file]).coins[0]

@@ -13,6 +13,8 @@ from cryptocast.errors import DataError
 from cryptocast.market import Market
 from cryptocast.net import Unreachable
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
+from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from tests.data.sources.coingecko.history import history
 from tests.workflows.market_data.virtual_time import Stall, VirtualTime
 
@@ -390,6 +392,19 @@ def test_a_delisted_coin_is_stale_and_says_that_it_may_be_delisted(stall: Stall)
     row = stall.fetch("stopped-coin", hours=False).coins[0]
     assert row.stale
     assert "may be delisted" in (row.notice or "")
+
+
+def test_a_delisted_coin_is_live_for_its_longest_horizon_and_then_it_has_ended(stall: Stall) -> None:
+    context = Context(stall.config, wall_clock=stall.time.wall, candles=stall.store)
+    request = Resolved(("stopped-coin",), "coingecko", "usd", "daily", now=None)
+    ages = []
+    for days in (0, 0, 1):  # asked again at once, and one day later
+        stall.time.passed_s += days * DAY.total_seconds()
+        bars = obtain(context, request, upstream=stall.upstream)["stopped-coin"]
+        assert isinstance(bars, CoinCandles)
+        ages.append((bars.stale, bars.age.has_ended, bars.age.late))
+    assert ages == [(True, False, 30), (True, False, 30), (True, True, 0)]
+    assert stall.fake.calls.count("market_chart") == 2
 
 
 def test_a_symbol_a_name_and_a_moved_id_are_answered_with_the_right_id(stall: Stall) -> None:

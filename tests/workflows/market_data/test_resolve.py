@@ -10,13 +10,14 @@ import httpx
 import polars as pl
 import pytest
 
-from cryptocast.config import CoinGeckoConfig, Config, DataConfig, SourceChoice, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ExchangesConfig, SourceChoice, StoreConfig
 from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.errors import UnknownCoin
 from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.market import Market
 from cryptocast.net import ApiClient
+from cryptocast.rehearsal import FakeUpstream
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.resolve import CoinCandles, is_fresh, obtain, open_store
 
@@ -158,6 +159,24 @@ def test_a_file_is_stale_once_its_next_bar_is_late(tmp_path: Path, days: int, st
     assert (then.stale, then.notice) == (False, None)
     later = ask(config, Upstream(), "bitcoin", now=MIDNIGHT + 30 * DAY).bars["bitcoin"]
     assert (later.stale, later.age.now) == (True, MIDNIGHT + 30 * DAY)
+
+
+def test_an_exchange_that_is_not_reached_is_live_for_its_longest_horizon_and_then_it_has_ended(tmp_path: Path) -> None:
+    with FakeUpstream(now=NOW, coins=0) as fake:
+        config = Config(
+            store=StoreConfig(path=tmp_path / "data"),
+            data=DataConfig(since=date(2025, 11, 1)),
+            exchanges=ExchangesConfig(base_url=fake.origin),
+        )
+        request, ages = Resolved(("bitcoin",), "bitstamp", "usd", "daily", now=None), []
+        for days in (0, 2, 5, 40):
+            wall = NOW + days * DAY
+            context = Context(config, wall_clock=partial(datetime.fromisoformat, wall.isoformat()))
+            bars = obtain(context, request, fetch_allowed=days == 0)["bitcoin"]
+            assert isinstance(bars, CoinCandles)
+            assert bars.candles.provenance.last == MIDNIGHT
+            ages.append((bars.stale, bars.age.has_ended, bars.age.late))
+    assert ages == [(False, False, 0), (True, False, 0), (True, False, 5), (True, True, 0)]
 
 
 def test_the_simulated_market_has_a_clock_of_its_own(tmp_path: Path) -> None:
