@@ -17,8 +17,8 @@ class Age:
     """A series at one moment.
 
     last: the close of its last bar. now: the clock that it is looked at by. has_ended: see above. stale: the bar after
-    the last one is late, or its source could not be asked. late: bars that should have closed since the last one, from
-    which horizons count; 0 while the series is not late, and where it has ended.
+    the last one is late, or its source could not be asked (failed). late: bars that should have closed since the last
+    one, from which horizons count; 0 while the series is not late, and where it has ended.
     """
 
     last: datetime
@@ -26,6 +26,7 @@ class Age:
     has_ended: bool
     stale: bool
     late: int
+    failed: bool = False
 
     def is_ahead(self, horizon: int, granularity: Granularity) -> bool:
         """Whether the target date of a horizon that counts from the last bar is still to come."""
@@ -50,7 +51,7 @@ def age_of(
     missing = (now - last) // timedelta(microseconds=BAR_US[granularity])
     is_late = now > stale_after(last, granularity, late_after)
     has_ended = not is_fetched or missing > longest
-    return Age(last, now, has_ended, is_late or failed, missing if is_late and not has_ended else 0)
+    return Age(last, now, has_ended, is_late or failed, missing if is_late and not has_ended else 0, failed)
 
 
 def stale_after(last_close: datetime, granularity: Granularity, bars: int) -> datetime:

@@ -95,7 +95,7 @@ def widen(context: Context, request: Resolved, pool: CoinPool, coins: Iterable[s
     if not more:
         return pool
     wider = replace(request, coins=more, source=choice_of(pool.source))
-    bars, missing = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
+    bars, missing = _obtain(context, wider, fetch_allowed=not any(bars.age.failed for bars in pool.bars.values()))
     return replace(pool, bars={**pool.bars, **bars}, left_out=(*pool.left_out, *_left_out(missing)))
 
 

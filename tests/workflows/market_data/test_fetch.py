@@ -128,7 +128,7 @@ def test_older_candles_are_not_good_enough_for_a_named_upstream_but_stay(shop: S
 
 def test_the_sample_goes_into_the_store_under_its_name(shop: Shop) -> None:
     report = shop.fetch("bitcoin", "ripple", source="sample")
-    assert (report.coins[0].added, report.coins[0].rows) == (1864, 1864)
+    assert (report.coins[0].added, report.coins[0].rows, report.coins[0].stale) == (1864, 1864, True)
     assert report.coins[1].error is not None
     assert (shop.config.store.path / "candles/sample/usd/daily/bitcoin.parquet").is_file()
     assert shop.upstream.asked == []
