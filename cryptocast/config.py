@@ -105,7 +105,7 @@ class DataConfig(Section, frozen=True, kw_only=True):
         "vs": "quote currency",
         "granularity": "daily or hourly bars",
         "since": "how far back to fetch; 2009-01-01: all there is (365 days on CoinGecko's free plans)",
-        "stale_after_bars": "fetched candles that are more than this many bars late are marked stale",
+        "stale_after_bars": "candles that are more than this many bars late are marked stale",
     }
 
 

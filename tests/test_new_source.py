@@ -40,7 +40,7 @@ PAIRS = {"bitcoin": "BTC/USD", "ethereum": "ETH/USD"}
 class ToySource(Source):
     name: ClassVar[str] = "toy"
     title: ClassVar[str] = "Toy Exchange"
-    ages_by_clock: ClassVar[bool] = True
+    is_fetched: ClassVar[bool] = True
 
     def coin_name(self, key: SeriesKey) -> str:
         if key.coin not in PAIRS:

@@ -43,7 +43,7 @@ class Provenance:
     """Where a series came from and what it holds."""
 
     key: SeriesKey
-    fetched_at: datetime  # UTC
+    fetched_at: datetime  # UTC; the last time that its source was asked for the newest bars
     content_hash: str  # sha256 over the canonical bytes of the frame
     rows: int
     first: datetime  # close time of the first bar

@@ -8,6 +8,7 @@ Every file appears whole or not at all. The name of a coin holds no dot, so no c
 Each row carries since when it is known, each revision until when, so that any past state can be read back.
 """
 
+import dataclasses
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -195,6 +196,7 @@ class CandleStore:
         replace: bool = False,
         covered: Span | None = None,
         derived: bool = False,
+        asked_to: datetime | None = None,
         market: str | None = None,
     ) -> WriteResult:
         """Merge closed bars into the series; with `replace` the series becomes the frame.
@@ -204,9 +206,10 @@ class CandleStore:
         the range of a bar whose range is known, widened to the new close, null leaves a volume or a market cap, and a
         number that differs by less than a billionth leaves the number.
         Notes are kept once each; a replacement starts them anew. `covered`: the source has answered for this span.
-        `derived`: the bars come from others in the store, and the time of the last fetch stays. `market`: where they
-        were traded; that of the first bars stays. DataError if the frame is no series of this key, the file there is
-        damaged, or the disk refuses.
+        `derived`: the bars come from others in the store, and the time of the last fetch stays. `asked_to`: the source
+        was asked for bars up to this moment and no newer ones: that time stays too, and is this moment in a new series.
+        `market`: where they were traded; that of the first bars stays. DataError if the frame is no series of this key,
+        the file there is damaged, or the disk refuses.
         """
         check_key(key)
         check_candles(frame, key)
@@ -216,11 +219,12 @@ class CandleStore:
             old = self.load(key)
             stamped = frame.with_columns(_moment(fetched_at, KNOWN_FROM))
             change = _merge(None if old is None else old.rows, stamped, replace=replace)
+            is_partial = derived or asked_to is not None
             earlier = () if old is None or replace else old.provenance.notes
             provenance = provenance_of(
                 change.rows.drop(KNOWN_FROM),
                 key,
-                fetched_at=old.provenance.fetched_at if old is not None and derived else fetched_at,
+                fetched_at=old.provenance.fetched_at if old is not None and is_partial else asked_to or fetched_at,
                 notes=tuple(dict.fromkeys([*earlier, *notes])),
                 market=market if old is None or replace else old.provenance.market or market,
             )
@@ -236,13 +240,17 @@ class CandleStore:
             refined=change.refined,
         )
 
-    def cover(self, key: SeriesKey, span: Span) -> None:
-        """Note that the source has answered for a span and had nothing there. Does nothing without a series."""
+    def cover(self, key: SeriesKey, span: Span | None, *, fetched_at: datetime | None = None) -> None:
+        """Note that the source has answered and had nothing: for a span that is settled, and when it was asked for the
+        newest bars. Does nothing without a series."""
         with self._locked(key):
             old = self.load(key)
             if old is not None:
-                spans = merged([*old.covered, span])
-                parquet.write_atomically(self.path(key), _encode(SeriesFile(old.rows, old.provenance, spans)))
+                facts = (
+                    old.provenance if fetched_at is None else dataclasses.replace(old.provenance, fetched_at=fetched_at)
+                )
+                spans = merged([*old.covered, *([] if span is None else [span])])
+                parquet.write_atomically(self.path(key), _encode(SeriesFile(old.rows, facts, spans)))
 
     def ls(self) -> list[Provenance]:
         """Every series in the store, by key, read from the files' metadata only. Damaged files are logged, left out.

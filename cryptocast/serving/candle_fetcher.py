@@ -8,7 +8,7 @@ from typing import Final
 
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.errors import UnknownCoin, UnknownCurrency
-from cryptocast.data.sources.table import AUTO, ages_by_clock
+from cryptocast.data.sources.table import AUTO, is_fetched
 from cryptocast.data.sources.upstream import Upstream
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Breaker, Priority, Try
@@ -68,7 +68,7 @@ class CandleFetcher:
         can never be had."""
         wanted = request.selection.resolved(self._context.config)
         (coin,) = wanted.coins
-        if wanted.source != AUTO and not ages_by_clock(wanted.source):
+        if wanted.source != AUTO and not is_fetched(wanted.source):
             return lacking
         flight = self._flights.get(wanted)
         if flight is None:

@@ -15,7 +15,7 @@ import msgspec
 
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
-from cryptocast.data.sources.table import ages_by_clock
+from cryptocast.data.sources.table import ages_by_clock, is_fetched
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.serving.encoding import encode
 from cryptocast.serving.problems import INTERNAL, RETRY_AFTER_S, OverloadError, without_folders
@@ -36,7 +36,7 @@ V = TypeVar("V")
 Bring: TypeAlias = Callable[[Request, DataError], Awaitable[CryptocastError | None]]
 
 MAX_ENTRIES: Final = 2048  # of about 2 kB each
-# Bars that are late, or whose source does not age by the wall clock, may be replaced at any time.
+# Bars that are late, or that nobody fetches, may be replaced at any time.
 LOOK_AGAIN: Final = timedelta(seconds=60)
 # Who could have the last good forecast at once does not wait longer than this for the next one.
 PATIENCE_S: Final = 0.3
@@ -234,10 +234,13 @@ class ForecastCache:
             return self._failed(CryptocastError(INTERNAL), for_s=PASSING_S)
 
     def _term(self, forecast: CoinForecast, request: Request, began: datetime) -> Term:
-        """Until the next bar closes, or it is time to look for a late one; seconds where something was broken."""
+        """Until the next bar closes, it is stale, or it is time to look for a late one; seconds where something was
+        broken."""
         now = self._wall_clock()
         next_close = forecast.as_of + timedelta(microseconds=BAR_US[request.selection.granularity or "daily"])
-        until = next_close if ages_by_clock(forecast.source) and next_close > now else now + LOOK_AGAIN
+        until = next_close if is_fetched(forecast.source) and next_close > now else now + LOOK_AGAIN
+        if ages_by_clock(forecast.source) and not forecast.stale:
+            until = min(until, forecast.stale_after)
         reason = forecast.fallback_reason
         # The clock may be set while a forecast is computed.
         term = Term(max(began, now), until)

@@ -16,7 +16,7 @@ from typing import Final
 
 from cryptocast.data.cached_store import CachedCandles, PublishedCandles
 from cryptocast.data.sources.coingecko.source import COINGECKO, credits_of
-from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock
+from cryptocast.data.sources.table import AUTO, SOURCES, is_fetched
 from cryptocast.net import Priority
 from cryptocast.registry import PRODUCTION, CachedRegistry, RegistryWatch, registry_stamp
 from cryptocast.serving.ab_routing import Sides
@@ -210,8 +210,8 @@ class Server:
 
     def _bring_all(self) -> BringAll | None:
         request = Selection().resolved(self.config)
-        is_fetched = request.source == AUTO or ages_by_clock(request.source)
-        if self.fetcher is None or not is_fetched or not self.config.serve.refresh:
+        comes = request.source == AUTO or is_fetched(request.source)
+        if self.fetcher is None or not comes or not self.config.serve.refresh:
             return None
         return partial(self.fetcher.bring, request, Priority.REFRESH)
 

@@ -103,7 +103,7 @@ def widen(context: Context, request: Resolved, pool: CoinPool, coins: Iterable[s
         return pool
     own = pool.source if request.source == AUTO and not is_real(pool.source) else request.source
     wider = replace(request, coins=more, source=choice_of(own))
-    bars, missing = _obtain(context, wider, fetch_allowed=not any(bars.stale for bars in pool.bars.values()))
+    bars, missing = _obtain(context, wider, fetch_allowed=not any(bars.age.failed for bars in pool.bars.values()))
     bars, others = _joinable(bars, pool.source)
     return replace(pool, bars={**pool.bars, **bars}, left_out=(*pool.left_out, *_left_out(missing), *others))
 

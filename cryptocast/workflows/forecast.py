@@ -14,6 +14,7 @@ import numpy as np
 from cryptocast.arrays import FloatArray
 from cryptocast.choices import Granularity
 from cryptocast.config import Config
+from cryptocast.data.age import stale_after
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
@@ -30,7 +31,6 @@ from cryptocast.models.recent_window import recent_bars
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
-from cryptocast.times import as_datetime
 from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import (
     CoinPool,
@@ -45,8 +45,8 @@ from cryptocast.workflows.coin_pool import (
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
-from cryptocast.workflows.late_bars import bars_late, both_ends, from_late_bars
-from cryptocast.workflows.market_data.resolve import CoinCandles, stale_after
+from cryptocast.workflows.late_bars import both_ends, ended_notice, from_late_bars, late_notice
+from cryptocast.workflows.market_data.resolve import CoinCandles
 from cryptocast.workflows.online_calibration import LiveForecast, recalibrated, states_at
 from cryptocast.workflows.reports import AbSide, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
@@ -99,19 +99,23 @@ class CoinAnswer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Question:
-    """One coin of a request. late: bars that should have closed since the last one known."""
+    """One coin of a request."""
 
     request: Request
     bars: Resolved
     registry: Registry
     pool: CoinPool
     coin: str
-    late: int
 
     @property
     def candles(self) -> CoinCandles:
         """Of the coin."""
         return self.pool.bars[self.coin]
+
+    @property
+    def late(self) -> int:
+        """Bars that should have closed since the last one known, from which the horizons count."""
+        return self.candles.age.late
 
 
 @dataclass(slots=True)
@@ -154,9 +158,8 @@ class ForecastMaker:
         failures = Failures(rows=[error for pool in pools for error in pool.left_out])
         for pool in pools:
             for coin in pool.named:
-                late = bars_late(pool.bars[coin], bar_us=pool.bar_us, stale_bars=config.data.stale_after_bars)
                 with failures.of((coin,)):
-                    answers[coin] = self._one(_Question(request, bars, registry, pool, coin, late))
+                    answers[coin] = self._one(_Question(request, bars, registry, pool, coin))
         failures.raise_unless(answers)
         errors = {error.coin: error for error in failures.rows}
         return ForecastDocument(
@@ -169,20 +172,20 @@ class ForecastMaker:
         choice, answer = self._answering(question)
         if choice.version is None or answer is None:
             pool, coin, horizons, late = question.pool, question.coin, question.request.horizons, question.late
-            forecast = _late(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
-            return describe(question.candles, choice, CoinAnswer(forecast), question.request, config, late=late)
+            forecast = from_due_bar(pool, coin, horizons, late) if late else baseline_forecast(pool, coin, horizons)
+            return describe(question.candles, choice, CoinAnswer(forecast), question.request, config)
         # The recipe that an archive names is its own claim.
         version, foreign = choice.version, choice.version.hold_out.foreign
         evidence = None if foreign else registry.evidence_for(version.key, version.manifest.recipe)
         live = _degraded(registry.live_mark(version.key, version.number))
         answer = replace(answer, notices=(*answer.notices, *live))
-        return describe(question.candles, choice, answer, question.request, config, evidence, late=question.late)
+        return describe(question.candles, choice, answer, question.request, config, evidence)
 
     def _answering(self, question: _Question) -> tuple[LadderStep, CoinAnswer | None]:
         """The first step of the ladder that holds, with the reason why the one asked for does not."""
         request, reason = question.request, None
         if question.late >= max(request.horizons):
-            return LadderStep(BASELINE, None, None if request.model == BASELINE else _older(question.late)), None
+            return LadderStep(BASELINE, None, None if request.model == BASELINE else older_bars(question.late)), None
         for step in ladder(question.registry, VersionKey(question.coin, question.pool.market, ""), request):
             reason = reason or step.fallback
             if step.version is None:
@@ -374,7 +377,8 @@ def learned_later(version: Version, candles: CoinCandles, tolerance_us: int) -> 
     return f"it learned from bars up to {last:%Y-%m-%d %H:%M}, and this forecast is as of {as_of:%Y-%m-%d %H:%M}"
 
 
-def _older(late: int) -> Fallback:
+def older_bars(late: int) -> Fallback:
+    """That the baseline answers for horizons that end before the bar that should be there."""
     return Fallback(
         code=FallbackCode.LATE_BARS, detail=f"the last bar known is {late} bars old, older than the horizon"
     )
@@ -392,7 +396,7 @@ def _answer(live: LiveForecast, notices: tuple[str, ...], version: Version, ques
     reasons: dict[int, Fallback] = {}
     for horizon in horizons:
         if late >= horizon:
-            reasons[horizon] = _older(late)
+            reasons[horizon] = older_bars(late)
         elif horizon > fit_horizons[-1]:
             reasons[horizon] = Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
         elif short := [one for one in neighbours(fit_horizons, horizon) if one in live.by_baseline]:
@@ -404,7 +408,7 @@ def _answer(live: LiveForecast, notices: tuple[str, ...], version: Version, ques
         plain = baseline_forecast(question.pool, question.coin, sorted(reasons))
         forecast = plain if forecast is None else beside(forecast, plain)
     if late:
-        forecast = _late(question.pool, question.coin, horizons, late, forecast)
+        forecast = from_due_bar(question.pool, question.coin, horizons, late, forecast)
     if forecast is None:
         raise ValueError("no horizon was asked for")
     outcomes = {horizon: max(live.outcomes.get(one, 0) for one in neighbours(fit_horizons, horizon)) for horizon in own}
@@ -525,19 +529,17 @@ def describe(
     request: Request,
     config: Config,
     evidence: Evidence | None = None,
-    *,
-    late: int = 0,
 ) -> CoinForecast:
     """A forecast of one row in words and numbers.
 
     A horizon for which no reason is given and which is not among those of the fit is interpolated. evidence: a walk
     forward of the version's recipe; it says more than the version's one hold-out, and stands in its place where it has
-    the horizon. late: bars that should have closed since, from which the horizons count.
+    the horizon.
     """
-    key, issued = bars.candles.provenance.key, int(answer.forecast.issued_at[0])
-    late_notice = (_late_notice(issued, late, BAR_US[key.granularity]),) if late else ()
+    key, issued, age = bars.candles.provenance.key, int(answer.forecast.issued_at[0]), bars.age
     market = bars.candles.provenance.market_in_other_currency
-    other_currency = (f"prices of {market} are taken for {key.vs}.",) if market else ()
+    other_currency = f"prices of {market} are taken for {key.vs}." if market else None
+    about_bars = (ended_notice(key, age, request.horizons), bars.notice, other_currency, late_notice(key, age))
     return CoinForecast(
         coin=key.coin,
         **msgspec.structs.asdict(key.market),
@@ -549,8 +551,8 @@ def describe(
         stale_after=stale_after(moment(issued), key.granularity, config.data.stale_after_bars),
         stale=bars.stale,
         price=float(answer.forecast.price[0]),
-        notices=(*((bars.notice,) if bars.notice else ()), *other_currency, *late_notice, *answer.notices),
-        horizons=tuple(_horizons(choice.version, answer, request, evidence, late, BAR_US[key.granularity])),
+        notices=(*filter(None, about_bars), *answer.notices),
+        horizons=tuple(_horizons(choice.version, answer, request, evidence, age.late, BAR_US[key.granularity])),
         ab=choice.ab,
     )
 
@@ -585,16 +587,11 @@ def _horizons(
         )
 
 
-def _late(pool: CoinPool, coin: str, horizons: Sequence[int], late: int, forecast: Forecast | None = None) -> Forecast:
+def from_due_bar(
+    pool: CoinPool, coin: str, horizons: Sequence[int], late: int, forecast: Forecast | None = None
+) -> Forecast:
+    """A forecast, the baseline's by default, whose horizons count from the bar that should be there."""
     return from_late_bars(forecast, baseline_forecast(pool, coin, both_ends(horizons, late)), horizons, late)
-
-
-def _late_notice(as_of: int, late: int, bar_us: int) -> str:
-    since = f"{as_datetime(as_of + late * bar_us):%Y-%m-%d %H:%M}"
-    return (
-        f"{late} bars are missing since the last one known: horizons count from {since} UTC, and intervals are as much"
-        " wider as those bars make them."
-    )
 
 
 def _interval(prices: FloatArray, forecast: Forecast, level: int) -> Interval:

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from cryptocast.data.schema import SeriesKey
-from cryptocast.data.sources.table import AUTO, STAND_IN, ages_by_clock
+from cryptocast.data.sources.table import AUTO, STAND_IN, is_fetched
 from cryptocast.errors import CryptocastError, DataError, RegistryError, TooFewBarsError, UsageError
 from cryptocast.market import Market
 from cryptocast.workflows.coin_pool import choice_of
@@ -60,7 +60,7 @@ class Ladder:
     def _from_store(self, request: Request) -> CoinForecast:
         selection = request.selection
         choice = selection.source or AUTO
-        if choice != AUTO and not ages_by_clock(choice):
+        if choice != AUTO and not is_fetched(choice):
             return self._one(request)
         try:
             return self._one(replace(request, selection=replace(selection, stored=True)))
@@ -74,7 +74,7 @@ class Ladder:
         self._on_step(STAND_IN.name)
         answer = self._one(replace(request, selection=replace(selection, source=choice_of(STAND_IN.name))))
         notice = f"the store has no candles of {coin} yet: using {STAND_IN.described(answer.as_of)}."
-        return msgspec.structs.replace(answer, notices=(notice, *answer.notices))
+        return msgspec.structs.replace(answer, notices=(*answer.notices, notice))
 
     def _one(self, request: Request) -> CoinForecast:
         (answer,) = self._forecast(request).forecasts

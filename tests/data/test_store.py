@@ -590,6 +590,18 @@ def test_a_range_that_becomes_known_refines_the_bar_and_is_undone_in_the_past(tm
     assert not then.frame["range_known"][0]
 
 
+def test_old_bars_say_nothing_of_when_the_newest_were_asked_for(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    assert store.write(KEY, bar(10.0), fetched_at=T3, asked_to=T1).provenance.fetched_at == T1
+    assert store.write(KEY, bar(11.0), fetched_at=T3, asked_to=T2).provenance.fetched_at == T1
+    assert store.write(KEY, bar(11.0), fetched_at=T2).provenance.fetched_at == T2
+    assert store.known_since(KEY) == T3  # when it truly came
+    store.cover(KEY, None, fetched_at=T3)
+    stored = store.read(KEY)
+    assert stored is not None
+    assert (stored.provenance.fetched_at, store.covered(KEY)) == (T3, ())
+
+
 def test_an_unknown_cap_does_not_take_away_a_known_one_and_a_known_one_refines(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     store.write(KEY, bar(10.0, cap=None), fetched_at=T1)

@@ -159,15 +159,35 @@ def test_then_it_is_stale_counts_from_now_and_is_wider_and_short_horizons_are_th
         assert {one["median"] for one in (by_horizon[horizon],)} == {late["price"]}
 
 
-def test_older_than_every_horizon_no_model_answers(used: Trained) -> None:
-    used.clock.now = CLOSED + timedelta(days=31)
+def test_as_old_as_the_longest_horizon_no_model_answers(used: Trained) -> None:
+    used.clock.now = CLOSED + timedelta(days=30)
     made = made_of(get(used.app(), LIGHTGBM))
 
     assert (made["model_requested"], made["model_used"], made["version"], made["stale"]) == (
         *("lightgbm", "baseline", None, True),
     )
-    assert "31 bars old" in made["fallback_reason"]["detail"]
-    assert targets(made)[1] == CLOSED + timedelta(days=32)
+    assert "30 bars old" in made["fallback_reason"]["detail"]
+    assert targets(made)[1] == CLOSED + timedelta(days=31)
+
+
+def test_older_than_that_the_series_has_ended_and_the_model_answers_from_its_last_bar(used: Trained) -> None:
+    fresh = made_of(get(used.app(), LIGHTGBM))
+    used.clock.now = CLOSED + timedelta(days=31)
+    app = used.app()
+
+    async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+        return await client.get(LIGHTGBM), await client.get("/"), await client.get("/health/components/store")
+
+    answer, page, health = talk(app, conversation)
+    ended = made_of(answer)
+    assert (ended["model_used"], ended["version"], ended["stale"]) == ("lightgbm", 1, True)
+    assert ended["horizons"] == fresh["horizons"]
+    words = "aily bars of bitcoin from CoinGecko end 2022-03-11, 31 days ago: horizons count from there, and all target"
+    assert words in ended["notices"][0]
+    assert "max-age=60," in answer.headers["cache-control"]
+    assert words in page.text
+    assert 'class="note">stale<' in page.text
+    assert "stale or sample candles" in health.json()["output"]
 
 
 # --- A/B tests

@@ -105,9 +105,17 @@ def test_late_bars_are_looked_for_every_minute() -> None:
 
 
 @pytest.mark.parametrize("source", ["sample", "file"])
-def test_what_does_not_age_by_the_wall_clock_is_looked_at_every_minute(source: str) -> None:
+def test_what_nobody_fetches_is_looked_at_every_minute(source: str) -> None:
     assert kept_until(FakeForecast(source=source), seconds=59) == 1
     assert kept_until(FakeForecast(source=source), seconds=60) == 2
+
+
+def test_an_answer_that_is_not_stale_is_not_kept_until_it_should_be() -> None:
+    stale_in_half_a_minute = Clock().now - timedelta(days=3) + timedelta(seconds=30)
+
+    assert kept_until(FakeForecast(as_of=stale_in_half_a_minute), seconds=29) == 1
+    assert kept_until(FakeForecast(as_of=stale_in_half_a_minute), seconds=30) == 2
+    assert kept_until(FakeForecast(as_of=stale_in_half_a_minute, source="simulated"), seconds=30) == 1
 
 
 def test_a_promotion_takes_effect_with_the_next_request() -> None:

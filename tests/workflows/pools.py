@@ -3,6 +3,7 @@
 import polars as pl
 
 from cryptocast.choices import Granularity
+from cryptocast.data.age import Age
 from cryptocast.data.candle_checks import candles_of
 from cryptocast.data.schema import SeriesKey
 from cryptocast.market import Market
@@ -15,7 +16,7 @@ PRICES = ("open", "high", "low", "close")
 def bars_of(frame: pl.DataFrame, granularity: Granularity = "daily") -> CoinCandles:
     """One coin's candles, as if they were of a file."""
     key, last = SeriesKey(Market("file", "usd", granularity), frame["coin"][0]), frame["close_time"][-1]
-    return CoinCandles(candles_of(frame, key, fetched_at=last), now=last, stale=False)
+    return CoinCandles(candles_of(frame, key, fetched_at=last), Age(last, last, has_ended=True, stale=False, late=0))
 
 
 def pool_of_frames(frame: pl.DataFrame, granularity: Granularity = "daily") -> CoinPool:

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cryptocast.data.age import Age
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.errors import DataError
 from cryptocast.features.catalogue import FEATURES
@@ -44,9 +45,11 @@ def test_named_stablecoins_are_left_out_and_alone_they_are_refused(tmp_path: Pat
     config = context(tmp_path).config
     candles = load_sample("bitcoin")
     still = candles.frame.with_columns(pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close"))
+    last = candles.provenance.last
+    age = Age(last, last, has_ended=True, stale=False, late=0)
     bars = {
-        "bitcoin": CoinCandles(candles, now=candles.provenance.last, stale=False),
-        "dollar": CoinCandles(replace(candles, frame=still), now=candles.provenance.last, stale=False, notice="pegged"),
+        "bitcoin": CoinCandles(candles, age),
+        "dollar": CoinCandles(replace(candles, frame=still), age, notice="pegged"),
     }
     pool = CoinPool(Market("sample", "usd", "daily"), ("bitcoin", "dollar"), bars, ())
     assert pool.notices == ("pegged",)

@@ -10,24 +10,27 @@ import msgspec
 import polars as pl
 import pytest
 
-from cryptocast.config import ForecastConfig
+from cryptocast.config import Config, ForecastConfig, SourceChoice, StoreConfig
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.sample import load_sample
+from cryptocast.data.sources.table import SOURCES
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, TooFewBarsError, UsageError
 from cryptocast.market import Market
 from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows import forecast
-from cryptocast.workflows.context import Selection
+from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode, sentence
 from cryptocast.workflows.forecast import ForecastMaker, Request, ladder
 from cryptocast.workflows.lifecycle.ab import ab_start
 from cryptocast.workflows.lifecycle.archives import import_archive
 from cryptocast.workflows.lifecycle.live_scoring import record
 from cryptocast.workflows.reports import CoinForecast, Verdict, VerdictReason, verdict_sentence
+from cryptocast.workflows.training.train import Order, train
 from tests.registry.golden_rows import GOLDEN
 from tests.registry.registry_fits import NOW
 from tests.serving.serving_app import Clock
-from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, Trained, bring, promote, trained
+from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, HORIZONS, Trained, bring, promote, trained
 from tests.workflows.backtesting.small_runs import context
 
 
@@ -239,3 +242,63 @@ def test_a_version_that_is_in_production_by_force_answers_and_nothing_is_said_to
     assert {(one.kind, one.fallback) for one in forced} == {("lightgbm", None), ("ml_ensemble", None)}
     (empty,) = ladder(registry, msgspec.structs.replace(key, coin="atlantis"), Request(model="auto"))
     assert (empty.version, empty.fallback and empty.fallback.code) == (None, FallbackCode.NO_VERSION)
+
+
+# --- live and ended series
+
+
+def dated(tmp_path: Path, source: SourceChoice, passed: timedelta) -> CoinForecast:
+    """The baseline's forecast from 400 bars of a source whose last one closed so long ago."""
+    last = load_sample("bitcoin").provenance.last
+    if source != "sample":
+        frame = CANDLES.filter(pl.col("coin") == "bitcoin")[:400]
+        last = frame["close_time"][-1]
+        key = SeriesKey(Market(source, "usd", "daily"), "bitcoin")
+        CandleStore(tmp_path, lock_timeout_s=10).write(key, frame, fetched_at=last + AFTER)
+    used = Context(Config(store=StoreConfig(path=tmp_path)), wall_clock=lambda: last + passed)
+    request = Request(Selection(("bitcoin",), source, stored=True), "baseline", (1, 7, 30), (80,))
+    return answer(ForecastMaker(used), request)
+
+
+def width(made: CoinForecast, index: int) -> float:
+    interval = made.horizons[index].intervals[0]
+    return interval.upper / interval.lower
+
+
+@pytest.mark.parametrize("source", ["coingecko", "bitstamp"])
+def test_horizons_of_a_live_series_count_from_the_bar_that_should_be_there(
+    tmp_path: Path, source: SourceChoice
+) -> None:
+    fresh, late = dated(tmp_path, source, AFTER), dated(tmp_path, source, timedelta(days=5) + AFTER)
+    assert (fresh.stale, fresh.notices, late.stale) == (False, (), True)
+    assert [one.target_time for one in late.horizons] == [late.as_of + timedelta(days=h) for h in (6, 12, 35)]
+    assert all(width(late, index) > width(fresh, index) for index in range(3))
+    assert "5 bars are missing since the last one known" in late.notices[-1]
+
+
+@pytest.mark.parametrize(
+    ("source", "days"), [("coingecko", 31), ("bitstamp", 400), ("file", 5), ("file", 31), ("sample", 5), ("sample", 31)]
+)
+def test_horizons_of_a_series_that_ended_count_from_its_own_last_bar(
+    tmp_path: Path, source: SourceChoice, days: int
+) -> None:
+    fresh, ended = dated(tmp_path, source, AFTER), dated(tmp_path, source, timedelta(days=days))
+    assert (fresh.stale, fresh.notices, ended.stale) == (False, (), True)
+    assert ended.horizons == fresh.horizons
+    assert f"from {SOURCES[source].title} end {ended.as_of:%Y-%m-%d}, {days} days ago: horizons" in ended.notices[0]
+    passed = "all target dates have passed" if days > 30 else "target dates up to 1 d ahead have passed"
+    assert passed in ended.notices[0]
+    assert ended.stale_after < ended.as_of + timedelta(days=days)
+
+
+def test_training_forecasts_from_late_bars_as_forecast_does(tmp_path: Path) -> None:
+    used = trained(tmp_path)
+    used.clock.now = CLOSED + timedelta(days=5) + AFTER
+    order = Order(Selection(("bitcoin",)), model="lightgbm", horizons=HORIZONS)
+    (made,) = train(used.context, order).forecast.forecasts
+    again = answer(ForecastMaker(used.context), asked(used, *HORIZONS, version=f"bitcoin/lightgbm:{made.version}"))
+    assert [one.target_time for one in made.horizons] == [CLOSED + timedelta(days=5 + h) for h in HORIZONS]
+    for own, other in zip(made.horizons, again.horizons, strict=True):
+        assert own.fallback_reason == other.fallback_reason
+        intervals = {one.level: one.upper for one in own.intervals}
+        assert intervals[80] == pytest.approx(other.intervals[0].upper, rel=1e-6)

@@ -1,46 +1,73 @@
 """Forecasts from late bars: where they count from, how wide they are, and that they still cover."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from cryptocast.data.candle_checks import candles_of
+from cryptocast.choices import Granularity
+from cryptocast.data.age import age_of
 from cryptocast.data.schema import BAR_US, SeriesKey
+from cryptocast.data.sources.table import SOURCES
 from cryptocast.features.builder import with_features
 from cryptocast.features.matrix import build_matrix
 from cryptocast.market import Market
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.scoring.quantiles import interval_columns
-from cryptocast.workflows.late_bars import bars_late, both_ends, from_late_bars
-from cryptocast.workflows.market_data.resolve import CoinCandles
+from cryptocast.workflows.late_bars import both_ends, ended_notice, from_late_bars, late_notice
 from tests.conftest import simulated_candles
 
 DAY = BAR_US["daily"]
 HORIZONS = (1, 7, 30)
+LAST = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def bars(late: timedelta, *, stale: bool = True) -> CoinCandles:
-    frame = simulated_candles(("bitcoin",), 60)
-    last = frame["close_time"][-1]
-    candles = candles_of(frame, SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin"), fetched_at=last)
-    return CoinCandles(candles, now=last + late, stale=stale)
+def noticed(passed: timedelta, *horizons: int, source: str, granularity: Granularity = "daily") -> str | None:
+    key = SeriesKey(Market(source, "usd", granularity), "bitcoin")
+    is_fetched = SOURCES[source].is_fetched
+    age = age_of(LAST, LAST + passed, granularity, is_fetched=is_fetched, late_after=2, longest=30)
+    assert ended_notice(key, age, horizons) is None or late_notice(key, age) is None
+    return ended_notice(key, age, horizons) or late_notice(key, age)
+
+
+@pytest.mark.parametrize("source", ["file", "sample", "coingecko", "bitstamp"])
+def test_a_series_that_ended_says_when_and_that_its_target_dates_have_passed(source: str) -> None:
+    assert noticed(timedelta(days=40, hours=5), 1, 30, source=source) == (
+        f"the daily bars of bitcoin from {SOURCES[source].title} end 2026-01-02, 40 days ago: "
+        "horizons count from there, and all target dates have passed."
+    )
+
+
+@pytest.mark.parametrize("source", ["coingecko", "bitstamp"])
+def test_a_series_that_is_late_says_where_its_horizons_count_from(source: str) -> None:
+    late = noticed(timedelta(days=5, hours=5), 1, 30, source=source)
+    assert late is not None
+    assert late.startswith("5 bars are missing since the last one known: horizons count from 2026-01-07 00:00 UTC")
 
 
 @pytest.mark.parametrize(
-    ("late", "stale", "expected"),
+    ("passed", "horizons", "words"),
     [
-        (timedelta(hours=23), False, 0),
-        (timedelta(days=2, hours=23), True, 0),
-        (timedelta(days=3, minutes=1), True, 3),
-        (timedelta(days=9, hours=12), True, 9),
-        (timedelta(days=9), False, 0),  # bars whose clock stands are never late
+        (timedelta(days=7), (1, 7, 30), "7 days ago: horizons count from there, and target dates up to 7 d ahead have"),
+        (timedelta(days=7), (8, 30), "7 days ago: horizons count from there."),
+        (timedelta(days=7), (1,), "and all target dates have passed."),
     ],
 )
-def test_bars_are_late_once_more_than_two_should_have_closed(late: timedelta, stale: bool, expected: int) -> None:
-    assert bars_late(bars(late, stale=stale), bar_us=DAY, stale_bars=2) == expected
+def test_only_target_dates_that_have_passed_are_said_to_have(
+    passed: timedelta, horizons: tuple[int, ...], words: str
+) -> None:
+    said = noticed(passed, *horizons, source="file")
+    assert said is not None
+    assert words in said
+
+
+def test_hours_are_told_in_hours_until_there_are_two_days_of_them() -> None:
+    said = [noticed(timedelta(hours=hours), 1, source="file", granularity="hourly") for hours in (3, 4, 48)]
+    assert said[0] is None
+    assert "end 2026-01-02 00:00, 4 hours ago" in (said[1] or "")
+    assert "2 days ago" in (said[2] or "")
 
 
 def baseline(horizons: tuple[int, ...], *, bars: int = 900, seed: int = 3) -> Forecast:

@@ -73,7 +73,7 @@ def notices(forecast: CoinForecast) -> Iterator[RenderableType]:
     """What the user must know about the bars and the model that answers."""
     for text in forecast.notices:
         yield Text(f"Note: {text}", style="yellow")
-    if forecast.stale:
+    if forecast.stale and not forecast.notices:  # they stood above, and said why
         yield Text("Note: these bars are stale.", style="yellow")
     if forecast.fallback_reason:
         who = "The baseline" if forecast.model_used == "baseline" else forecast.model_used

@@ -31,11 +31,13 @@ def train_screen(context: Context, report: TrainReport) -> Iterator[RenderableTy
     if report.models:
         yield note(READING)
         yield from _versions(report)
+    above = {*report.notes, *(row.notice for row in report.data)}
     forecasts = report.forecast.forecasts
     levels = context.config.forecast.intervals
     for forecast in forecasts:
         closes = closes_before(context, forecast) if len(forecasts) == 1 else None
-        yield from coin_screen(replace(forecast, notices=()), levels, closes)  # the notices stand above
+        rest = tuple(notice for notice in forecast.notices if notice not in above)
+        yield from coin_screen(replace(forecast, notices=rest), levels, closes)
     yield from _next_steps(report)
 
 

@@ -1,8 +1,8 @@
 """What a source of candles is: the questions that everything else asks of it.
 
 A new source is one module, its settings in `config.py` and one line in `table.py`. The module has a `Source` with
-`name`, `title` and `explain_missing`. One that is asked over the network sets `ages_by_clock`, and adds `connect` and
-an `Upstream` (see `upstream`) with `page`: closed bars in CANDLE_SCHEMA for a span of time. The other methods have an
+`name`, `title` and `explain_missing`. One that is asked over the network sets `is_fetched`, and adds `connect` and an
+`Upstream` (see `upstream`) with `page`: closed bars in CANDLE_SCHEMA for a span of time. The other methods have an
 answer already, and are written only where that answer is wrong: `coin_name` for an exchange that trades pairs, `oldest`
 for a history with a limit, `pages` and `days_a_call` for short answers, `volume_unit`, `findings` and `probe` for
 `doctor`. A source whose candles are made or read whenever they are needed sets `kept_in_store` to False and writes
@@ -60,15 +60,17 @@ class Access:
 class Source(ABC):
     """Where candles come from. It has no state of its own: what changes lies in the store or in the settings.
 
-    name: in keys, settings and commands. title: in sentences. ages_by_clock: it is asked over the network, new bars
-    come as time goes by, and late ones make a series stale; the clock of any other source stands at its last bar.
+    name: in keys, settings and commands. title: in sentences. is_fetched: it is asked over the network, and brings new
+    bars as time goes by. ages_by_clock: its bars are of a real market and grow old (see `age`); else its clock stands
+    at its last bar.
     kept_in_store: else `load` makes the candles whenever they are needed. days_from_hours: its days come as closes
     only, and get their high and low from its hours.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    ages_by_clock: ClassVar[bool] = False
+    is_fetched: ClassVar[bool] = False
+    ages_by_clock: ClassVar[bool] = True
     kept_in_store: ClassVar[bool] = True
     days_from_hours: ClassVar[bool] = False
 

@@ -61,11 +61,16 @@ def settled_source(*, moved: str | None, stored: Sequence[str], promoted: Sequen
         return SOURCES[moved]
     if FILE.name in stored:
         return FILE
-    return next((SOURCES[name] for name in (*promoted, *stored) if ages_by_clock(name)), None)
+    return next((SOURCES[name] for name in (*promoted, *stored) if is_fetched(name)), None)
+
+
+def is_fetched(name: str) -> bool:
+    """Whether a source is asked over the network; the bars of one that is not known here end where they end."""
+    return name in SOURCES and SOURCES[name].is_fetched
 
 
 def ages_by_clock(name: str) -> bool:
-    """Whether the bars of a source age by the clock; those of one that is not known here end where they end."""
+    """Whether the bars of a source are of a real market, and grow old."""
     return name in SOURCES and SOURCES[name].ages_by_clock
 
 

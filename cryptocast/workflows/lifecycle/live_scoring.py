@@ -150,7 +150,12 @@ def _ledger_rows(
 ) -> tuple[list[LedgerRow], list[str]]:
     """The forecasts of the coin's last bar by each version and by the baseline, and what could not be made."""
     rows, errors = list[LedgerRow](), list[str]()
+    age = pool.bars[coin].age
     horizons = forecaster.context.config.horizons(request.granularity)
+    if age.has_ended and age.stale:  # to forecast what has happened is not to forecast live
+        horizons = tuple(horizon for horizon in horizons if age.is_ahead(horizon, pool.granularity))
+    if not horizons:
+        return [], [f"{coin}: its bars end {age.last:%Y-%m-%d %H:%M} UTC, and all target dates have passed"]
     now = forecaster.context.wall_clock()
     try:
         baseline = recalibrated(baseline_forecast(pool, coin, horizons), (), ())
@@ -162,7 +167,7 @@ def _ledger_rows(
         try:
             if not own:
                 horizons_of_fit = ", ".join(map(str, version.manifest.horizons))
-                raise ModelError(f"it forecasts {horizons_of_fit} bars ahead, none of which the settings ask for")
+                raise ModelError(f"it forecasts {horizons_of_fit} bars ahead, none of which is to be recorded")
             if (later := learned_later(version, pool.bars[coin], 0)) is not None:
                 raise ModelError(f"{later}: what it says of that time is no live forecast")
             live, _ = forecaster.by_version(registry, version, request, pool)

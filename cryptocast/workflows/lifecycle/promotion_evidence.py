@@ -9,7 +9,7 @@ import numpy as np
 
 from cryptocast.config import GateConfig
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.table import ages_by_clock
+from cryptocast.data.sources.table import is_fetched
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
 from cryptocast.registry import Contest, Registry, Version, VersionKey
@@ -31,10 +31,10 @@ class StoredEvidence:
 
     @property
     def today(self) -> datetime:
-        """The time, where bars age by the clock; those of other sources end where they end."""
+        """The time, where new bars can be fetched; those of other sources end where they end."""
         key = self.version.key
         data = self.version.manifest.data(key.coin)
-        return self.now if ages_by_clock(key.source) or data is None else data.last
+        return self.now if is_fetched(key.source) or data is None else data.last
 
     def backtested_to(self, version: Version) -> datetime | None:
         """The last origin of the newest walk forward of the version's recipe, with the coin in it."""

@@ -109,11 +109,18 @@ class Downloads:
         span = SOURCES[page.key.source].settled(page, self.now())
         try:
             if outcome.frame.is_empty():
-                if span is not None:
-                    self.store.cover(page.key, span)
+                if span is not None or page.ends_now:
+                    self.store.cover(page.key, span, fetched_at=self.now() if page.ends_now else None)
                 return None
             return self.store.write(
-                page.key, outcome.frame, fetched_at=self.now(), notes=outcome.notes, covered=span, market=outcome.market
+                page.key,
+                outcome.frame,
+                fetched_at=self.now(),
+                notes=outcome.notes,
+                covered=span,
+                # Old bars say nothing of whether newer ones were asked for.
+                asked_to=None if page.ends_now else page.end,
+                market=outcome.market,
             )
         except CryptocastError as error:  # a damaged file, a full disk: of this coin, as far as anybody knows
             return error

@@ -10,9 +10,10 @@ import msgspec
 
 from cryptocast.choices import Granularity
 from cryptocast.config import Config
+from cryptocast.data.age import stale_after
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.quality import QualityReport, check_quality
-from cryptocast.data.schema import Candles, SeriesKey
+from cryptocast.data.schema import Candles, Provenance, SeriesKey
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.file.columns import FileOptions as FileOptions
 from cryptocast.data.sources.file.reader import read_file
@@ -188,10 +189,20 @@ def _by_itself(context: Context, store: CandleStore, request: Resolved, order: F
     with steps(context.progress, "fetch", len(request.coins)) as step:
         for coin in request.coins:
             try:
-                yield _row(context.config, *_kept(context, store, request, order, coin))
+                candles, change = _kept(context, store, request, order, coin)
+                row = _row(context.config, candles, change)
+                yield msgspec.structs.replace(row, stale=_is_old(context, request, candles.provenance))
             except (DataError, UpstreamError) as error:
                 yield _failed(coin, error)
             step(coin)
+
+
+def _is_old(context: Context, request: Resolved, facts: Provenance) -> bool:
+    """Whether the bars of a source that nobody fetches should have newer ones behind them."""
+    if not ages_by_clock(facts.key.source):
+        return False
+    late = stale_after(facts.last, facts.key.granularity, context.config.data.stale_after_bars)
+    return (request.now or context.wall_clock()) > late
 
 
 def _kept(
@@ -283,7 +294,7 @@ def _row(config: Config, candles: Candles, change: WriteResult | None) -> Fetche
             facts.key.coin,
             facts.key.granularity,
             config.quality,
-            # A coin that stopped shows by the bars that its last fetch did not bring.
+            # A series that ended shows by the bars that its last fetch or import did not bring.
             now=facts.fetched_at if ages_by_clock(facts.key.source) else None,
             stale_after_bars=config.data.stale_after_bars,
         ),

@@ -14,11 +14,12 @@ from typing import Final, Self, TypeAlias
 
 from cryptocast.choices import Granularity
 from cryptocast.config import Config
+from cryptocast.data.age import Age, age_of
 from cryptocast.data.candle_checks import cut
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.base import Source, missing_spans
-from cryptocast.data.sources.table import AUTO, SOURCES, STAND_IN, ages_by_clock, candidates, settled_source
+from cryptocast.data.sources.table import AUTO, SOURCES, STAND_IN, candidates, is_fetched, settled_source
 from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, RegistryError, UpstreamError
@@ -42,17 +43,21 @@ DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream wa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoinCandles:
-    """The candles of one coin, closed at `now`.
+    """The candles of one coin, closed at the moment of their age.
 
-    now: the clock of the source: the wall clock where it ages by that, else its last close, unless overridden.
-    notice: what the user must know about them, in one line. change: what a download brought into the store, if any.
+    notice: what the user must know about where they come from, in one line. change: what a download brought into the
+    store, if any.
     """
 
     candles: Candles
-    now: datetime
-    stale: bool
+    age: Age
     notice: str | None = None
     change: WriteResult | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether newer ones should be there."""
+        return self.age.stale
 
 
 Outcome: TypeAlias = CoinCandles | CryptocastError
@@ -195,7 +200,7 @@ class Sources:
         return settled_source(
             moved=facts.moved.get(coin),
             promoted=facts.promoted.get(coin, ()),
-            stored=(*own, *(name for name in others if ages_by_clock(name))),
+            stored=(*own, *(name for name in others if is_fetched(name))),
         )
 
     def _registered(self) -> SettledSources:
@@ -213,10 +218,11 @@ class Sources:
         """Bars for which nobody needs to be asked; None if they must be fetched."""
         as_of, key = self.request.as_of, self._key(source, coin)
         stored = self.store.read(key, as_of) if source.kept_in_store else source.load(self.config, key)
-        if not source.ages_by_clock:
+        if not source.is_fetched:
             if stored is None:
                 raise self._unknown_then(key) if as_of else DataError(source.explain_missing(self.config, key))
-            return self._resting(stored)
+            bars = self._resting(stored)
+            return replace(bars, notice=self._way_on(source, coin)) if bars.stale else bars
         if as_of is None and not self.request.stored:
             return None
         if stored is None:
@@ -355,10 +361,34 @@ class Sources:
         """The moment that is pretended, if one is."""
         return self.request.as_of if self.request.now is None else self.request.now
 
+    def _way_on(self, source: Source, coin: str) -> str | None:
+        """How to get newer bars than those of a file, which auto goes on with."""
+        if self.request.source != AUTO:
+            return None
+        names = ", ".join(one.name for one in candidates(self.config)[:2])
+        return (
+            f"auto uses {source.title} for {coin}; for newer candles take it from a source that is fetched, such as"
+            f" {names}: cryptocast fetch {coin} --move-to SOURCE."
+        )
+
+    def _age(self, facts: Provenance, now: datetime, *, failed: bool = False) -> Age:
+        granularity = facts.key.granularity
+        return age_of(
+            facts.last,
+            now,
+            granularity,
+            is_fetched=SOURCES[facts.key.source].is_fetched,
+            late_after=self.config.data.stale_after_bars,
+            longest=max(self.config.horizons(granularity)),
+            failed=failed,
+        )
+
     def _resting(self, candles: Candles, notice: str | None = None) -> CoinCandles:
-        """Bars whose clock stands at their last close."""
+        """Bars that nobody is asked for."""
         candles = candles if self._now is None else cut(candles, self._now)
-        return CoinCandles(candles, now=self._now or candles.provenance.last, stale=False, notice=notice)
+        facts = candles.provenance
+        clock = self.context.wall_clock() if SOURCES[facts.key.source].ages_by_clock else facts.last
+        return CoinCandles(candles, self._age(facts, self._now or clock), notice)
 
     def _ageing(
         self, candles: Candles, wall: datetime, change: WriteResult | None = None, error: CryptocastError | None = None
@@ -366,17 +396,17 @@ class Sources:
         """Bars whose clock is the wall's. error: why they could not be brought up to date."""
         title, whole = SOURCES[candles.provenance.key.source].title, candles.provenance
         candles = candles if self._now is None else cut(candles, self._now)
-        now, facts = self._now or wall, candles.provenance
-        late = now > stale_after(facts.last, facts.key.granularity, self.config.data.stale_after_bars)
+        facts = candles.provenance
+        age = self._age(facts, self._now or wall, failed=error is not None)
         notice = None
         if error is not None:
             notice = f"{error.what}: resting on older {title} candles, to {_day(whole)}."
-        elif late:
+        elif age.stale:
             newest = f"{title}'s newest {facts.key.granularity} candle of {facts.key.coin}"
             notice = f"{newest} closed {facts.last:%Y-%m-%d %H:%M} UTC."
             if facts.fetched_at - facts.last > DEAD_AFTER:
                 notice += " It was asked for newer ones: the coin may be delisted, or go on under another id."
-        return CoinCandles(candles, now, stale=late or error is not None, notice=notice, change=change)
+        return CoinCandles(candles, age, notice, change)
 
     def _stand_in(self, coin: str, error: UpstreamError) -> Outcome:
         """What a new coin rests on where nobody can be asked."""
@@ -412,11 +442,6 @@ def is_fresh(stored: Provenance, wall: datetime, now: datetime | None = None) ->
     # A try before the bar could be there says nothing.
     counts = stored.fetched_at >= due + GRACE[granularity] or now is not None
     return counts and timedelta(0) <= wall - stored.fetched_at < RETRY[granularity]
-
-
-def stale_after(last_close: datetime, granularity: Granularity, bars: int) -> datetime:
-    """When candles that end at `last_close` become stale: the next bar is due one bar later, and `bars` late then."""
-    return last_close + (1 + bars) * timedelta(microseconds=BAR_US[granularity])
 
 
 def _day(provenance: Provenance) -> str:

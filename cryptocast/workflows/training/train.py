@@ -32,7 +32,16 @@ from cryptocast.workflows.coin_pool import (
 from cryptocast.workflows.context import Context, Resolved, Selection, steps
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import feature_set
-from cryptocast.workflows.forecast import CoinAnswer, LadderStep, Request, baseline_forecast, describe, model_forecast
+from cryptocast.workflows.forecast import (
+    CoinAnswer,
+    LadderStep,
+    Request,
+    baseline_forecast,
+    describe,
+    from_due_bar,
+    model_forecast,
+    older_bars,
+)
 from cryptocast.workflows.recipes import fit_by, fit_run
 from cryptocast.workflows.reports import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
 from cryptocast.workflows.training.eligibility import due, few_bars_notes, with_last_rows
@@ -243,9 +252,13 @@ def _baseline_forecast(training: _Training, coin: str) -> CoinForecast:
 def _describe(training: _Training, choice: LadderStep, forecast: Forecast, coin: str) -> CoinForecast:
     config, rows = training.context.config, training.rows
     request = Request(model=choice.kind, horizons=rows.horizons, intervals=config.forecast.intervals)
-    fallbacks = {} if choice.version is None else training.fallbacks[coin]
+    bars, is_model = rows.pool.bars[coin], choice.version is not None
+    fallbacks = training.fallbacks[coin] if is_model else {}
     reasons = {h: Fallback(code=FallbackCode.TOO_FEW_BARS, detail=reason) for h, reason in fallbacks.items()}
-    return describe(rows.pool.bars[coin], choice, CoinAnswer(forecast, reasons), request, config)
+    if late := bars.age.late:
+        forecast = from_due_bar(rows.pool, coin, rows.horizons, late, forecast if is_model else None)
+        reasons |= {h: older_bars(late) for h in rows.horizons if is_model and h <= late}
+    return describe(bars, choice, CoinAnswer(forecast, reasons), request, config)
 
 
 def _report(

@@ -1,11 +1,17 @@
 """What a forecast shows."""
 
+import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.store import CandleStore
+from cryptocast.market import Market
 from tests.cli.commands import Run, check_fit
+from tests.conftest import simulated_candles
 
 
 @pytest.mark.parametrize("columns", [80, 140])
@@ -27,6 +33,30 @@ def test_a_forecast_says_what_answers_what_it_rests_on_and_shows_the_fan(run: Ru
     assert re.search(r"7 d 2020-01-24 8,710 [0-9,]+ to [0-9,]+ [0-9,]+ to [0-9,]+", said)
     assert "░░░ 95 %" in ended.out
     assert "⣀⠤⠒ closes" in ended.out
+
+
+def test_bars_that_ended_say_so_first(run: Run, trained: Path) -> None:
+    said = " ".join(run("forecast", "bitcoin", folder=trained).out.split())
+    first = r"for: auto\) Note: the daily bars of bitcoin from the sample end 2020-01-17, [0-9,]+ days"
+    assert re.search(first, said)
+    made = json.loads(run("forecast", "bitcoin", "--json", folder=trained).out)["forecasts"][0]
+    assert made["stale"] is True
+    assert made["notices"][0].endswith("days ago: horizons count from there, and all target dates have passed.")
+    assert made["horizons"][0]["target_time"] == "2020-01-18T00:00:00Z"
+
+
+def test_late_bars_say_where_the_horizons_count_from(run: Run, tmp_path: Path) -> None:
+    frame = simulated_candles(("bitcoin",), 300)
+    key = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")
+    end = frame["close_time"][-1]
+    CandleStore(tmp_path / "data", lock_timeout_s=5.0).write(key, frame, fetched_at=end)
+    due = f"{end + timedelta(days=5):%Y-%m-%d}"
+    then = ("--source", "coingecko", "--as-of", due)
+    said = " ".join(run("forecast", "bitcoin", *then, folder=tmp_path).out.split())
+    assert f"CoinGecko's newest daily candle of bitcoin closed {end:%Y-%m-%d}" in said
+    assert f"5 bars are missing since the last one known: horizons count from {due}" in said
+    made = json.loads(run("forecast", "bitcoin", *then, "--json", folder=tmp_path).out)["forecasts"][0]
+    assert (made["stale"], made["horizons"][0]["target_time"][:10]) == (True, f"{end + timedelta(days=6):%Y-%m-%d}")
 
 
 def test_a_coin_without_a_version_is_answered_by_the_baseline_and_one_without_candles_is_named(

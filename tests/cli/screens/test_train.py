@@ -18,6 +18,8 @@ def test_a_training_ends_with_its_data_scores_versions_forecast_and_what_to_do_n
         "bitcoin/lightgbm:3",
         "cryptocast registry promote bitcoin lightgbm",
         "bitcoin: 8,710.1 USD",
+        "Note: the daily bars of bitcoin from the sample end 2020-01-17, ",
+        "days ago: horizons count from there, and all target dates have passed.",
         "░░░ 95 %",
         "cryptocast backtest --walk-forward",
     ]

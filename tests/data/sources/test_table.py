@@ -9,7 +9,7 @@ import cryptocast
 from cryptocast.config import SOURCE_CHOICES, Config, DataConfig, SourceName
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.base import Access
-from cryptocast.data.sources.table import SOURCES, ages_by_clock, candidates, is_real, settled_source
+from cryptocast.data.sources.table import SOURCES, ages_by_clock, candidates, is_fetched, is_real, settled_source
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
 from cryptocast.market import Market
@@ -74,7 +74,7 @@ def test_a_source_lies_in_the_store_or_loads_its_candles(name: str) -> None:
         source.load(Config(), key_of(name))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not SOURCES[name].ages_by_clock])
+@pytest.mark.parametrize("name", [name for name in NAMES if not SOURCES[name].is_fetched])
 def test_what_is_not_fetched_has_no_connection(name: str) -> None:
     with pytest.raises(DataError, match="Nothing is fetched"):
         SOURCES[name].connect(Access(Config(), lambda: NOW))
@@ -91,9 +91,13 @@ def test_the_pages_of_a_source_hold_what_is_missing_and_nothing_of_the_future_is
     assert page.start == settled[0] < settled[1] < NOW
 
 
-def test_what_is_not_known_here_does_not_age() -> None:
-    assert ages_by_clock("coingecko")
-    assert not ages_by_clock("sample")
+def test_real_bars_age_and_those_of_exchanges_are_fetched() -> None:
+    assert [name for name in NAMES if not ages_by_clock(name)] == ["simulated"]
+    assert [name for name in NAMES if not is_fetched(name)] == ["file", "sample", "simulated"]
+
+
+def test_what_is_not_known_here_is_not_fetched_and_does_not_age() -> None:
+    assert not is_fetched("of-another-cryptocast")
     assert not ages_by_clock("of-another-cryptocast")
 
 

@@ -49,8 +49,10 @@ def context(folder: Path, progress: Any = None, **sections: Any) -> Context:
 
 
 def numbers(report: BacktestReport) -> BacktestReport:
-    """The report without what may differ: how long it took, what was said about kept work, the count of trials."""
-    return msgspec.structs.replace(report, seconds=0.0, notes=(), trading=None)
+    """The report without what may differ: how long it took, what was said about kept work, the count of trials, and
+    whether the bars were old by the clock of then."""
+    data = tuple(msgspec.structs.replace(row, stale=False) for row in report.data)
+    return msgspec.structs.replace(report, data=data, seconds=0.0, notes=(), trading=None)
 
 
 def changed(order: BacktestOrder, **changes: Any) -> BacktestOrder:

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from cryptocast.data.schema import SeriesKey
+from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
 from cryptocast.registry import VersionKey
@@ -24,7 +25,19 @@ def test_a_version_of_other_horizons_than_the_settings_is_named_and_left_out(tmp
     register(registry, horizons=(2, 3), scores=hold_out(made_score(2), made_score(3)))
     report = score(on_sample, Selection(("bitcoin",), now=NOW.replace(year=2019, month=6, day=1)))
     assert report.written == 4  # the baseline's
-    assert report.errors == ("bitcoin/lightgbm:1: it forecasts 2, 3 bars ahead, none of which the settings ask for",)
+    assert report.errors == ("bitcoin/lightgbm:1: it forecasts 2, 3 bars ahead, none of which is to be recorded",)
+
+
+def test_of_a_series_that_ended_only_target_dates_to_come_are_forecast_live(tmp_path: Path) -> None:
+    on_sample = context(tmp_path)
+    key = VersionKey("bitcoin", Market("sample", "usd", "daily"), "baseline")
+    end = load_sample("bitcoin").provenance.last
+    part = score(on_sample, Selection(("bitcoin",), now=end + timedelta(days=7)))
+    assert (part.written, part.errors) == (2, ())
+    assert [row.horizon for row in on_sample.registry().ledger(key, 0)] == [14, 30]
+    none = score(on_sample, Selection(("bitcoin",)))  # years later, by the wall clock
+    assert none.written == 0
+    assert none.errors == ("bitcoin: its bars end 2020-01-17 00:00 UTC, and all target dates have passed",)
 
 
 def test_a_scoring_notes_the_forecast_of_now_and_joins_it_when_its_bar_has_closed(tmp_path: Path) -> None:

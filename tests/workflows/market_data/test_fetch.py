@@ -129,7 +129,7 @@ def test_older_candles_are_not_good_enough_for_a_named_upstream_but_stay(shop: S
 
 def test_the_sample_goes_into_the_store_under_its_name(shop: Shop) -> None:
     report = shop.fetch("bitcoin", "ripple", source="sample")
-    assert (report.coins[0].added, report.coins[0].rows) == (1864, 1864)
+    assert (report.coins[0].added, report.coins[0].rows, report.coins[0].stale) == (1864, 1864, True)
     assert report.coins[1].error is not None
     assert (shop.config.store.path / "candles/sample/usd/daily/bitcoin.parquet").is_file()
     assert shop.upstream.asked == []
@@ -143,7 +143,7 @@ def test_a_file_is_imported_and_a_later_one_is_merged_or_replaces_it(shop: Shop,
     file = tmp_path / "own.csv"
     file.write_text(CSV)
     row = shop.fetch("bitcoin", files=[file]).coins[0]  # a file implies its source
-    assert (row.source, row.added, row.rows, row.granularity) == ("file", 10, 10, "daily")
+    assert (row.source, row.added, row.rows, row.granularity, row.stale) == ("file", 10, 10, "daily", True)
     assert "imported from own.csv" in row.notes
     file.write_text(CSV.replace("2021-01-01,101,1\n", "").replace("2021-01-10,110", "2021-01-10,111"))
     row = shop.fetch("bitcoin", source="file", files=[file]).coins[0]

@@ -13,6 +13,8 @@ from cryptocast.errors import DataError
 from cryptocast.market import Market
 from cryptocast.net import Unreachable
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
+from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from tests.data.sources.coingecko.history import history
 from tests.workflows.market_data.virtual_time import Stall, VirtualTime
 
@@ -373,10 +375,36 @@ def test_a_young_coin_is_asked_for_once_a_day_and_its_first_part_of_a_day_stays_
     assert stall.fetch("young-coin").summary.calls == 2  # the new day, and its hours
 
 
+def test_the_hours_of_the_days_are_no_fetch_of_the_newest_hours(stall: Stall) -> None:
+    stall.fetch("bitcoin", since=NOW - 60 * DAY)
+    hours = stall.store.read(series("bitcoin", "hourly"))
+    assert hours is not None
+    assert (hours.provenance.last, hours.provenance.fetched_at) == (MIDNIGHT, MIDNIGHT)
+    row = stall.fetch("bitcoin", granularity="hourly", since=NOW - 30 * DAY).coins[0]
+    assert (row.last, row.stale, row.added) == (MIDNIGHT + timedelta(hours=14), False, 14)
+    assert stall.fetch("bitcoin", granularity="hourly", since=NOW - 30 * DAY).summary.calls == 0
+    stall.time.passed_s += 4 * 3600
+    stall.fetch("bitcoin", refresh=True, since=NOW - 70 * DAY)  # its hours come again, and no newer ones
+    assert stall.fetch("bitcoin", granularity="hourly", since=NOW - 30 * DAY).coins[0].added == 5
+
+
 def test_a_delisted_coin_is_stale_and_says_that_it_may_be_delisted(stall: Stall) -> None:
     row = stall.fetch("stopped-coin", hours=False).coins[0]
     assert row.stale
     assert "may be delisted" in (row.notice or "")
+
+
+def test_a_delisted_coin_is_live_for_its_longest_horizon_and_then_it_has_ended(stall: Stall) -> None:
+    context = Context(stall.config, wall_clock=stall.time.wall, candles=stall.store)
+    request = Resolved(("stopped-coin",), "coingecko", "usd", "daily", now=None)
+    ages = []
+    for days in (0, 0, 1):  # asked again at once, and one day later
+        stall.time.passed_s += days * DAY.total_seconds()
+        bars = obtain(context, request, connect=lambda _: stall.connect())["stopped-coin"]
+        assert isinstance(bars, CoinCandles)
+        ages.append((bars.stale, bars.age.has_ended, bars.age.late))
+    assert ages == [(True, False, 30), (True, False, 30), (True, True, 0)]
+    assert stall.fake.calls.count("market_chart") == 2
 
 
 def test_a_symbol_a_name_and_a_moved_id_are_answered_with_the_right_id(stall: Stall) -> None:

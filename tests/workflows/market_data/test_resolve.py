@@ -10,15 +10,16 @@ import httpx
 import polars as pl
 import pytest
 
-from cryptocast.config import CoinGeckoConfig, Config, DataConfig, SourceChoice, StoreConfig
+from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ExchangesConfig, SourceChoice, StoreConfig
 from cryptocast.data.schema import CANDLE_SCHEMA, Provenance, SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.errors import UnknownCoin
 from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
 from cryptocast.market import Market
 from cryptocast.net import ApiClient
+from cryptocast.rehearsal import FakeUpstream
 from cryptocast.workflows.context import Context, Resolved
-from cryptocast.workflows.market_data.resolve import CoinCandles, is_fresh, obtain, open_store, stale_after
+from cryptocast.workflows.market_data.resolve import CoinCandles, is_fresh, obtain, open_store
 
 NOW = datetime(2026, 1, 2, 15, 1, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -107,7 +108,7 @@ def test_auto_fetches_what_the_store_lacks_and_asks_no_more_while_it_is_fresh(tm
     assert list(first.bars) == ["bitcoin", "ripple"]
     assert len(upstream.paths) == 2
     bars = first.bars["bitcoin"]
-    assert (bars.now, bars.stale, bars.notice) == (NOW, False, None)
+    assert (bars.age.now, bars.stale, bars.notice) == (NOW, False, None)
     assert bars.candles.provenance.last == MIDNIGHT
     again = ask(config, upstream, "bitcoin", wall=NOW + timedelta(hours=8))
     assert len(upstream.paths) == 2
@@ -135,14 +136,52 @@ def test_a_coin_that_upstream_let_die_is_stale_and_not_asked_for_with_every_comm
     assert len(upstream.paths) == 1
 
 
-def test_the_users_own_file_comes_first_and_stands_at_its_last_close(tmp_path: Path) -> None:
+def test_the_users_own_file_comes_first_and_an_old_one_names_the_source_that_it_hides(tmp_path: Path) -> None:
     config, upstream = settings(tmp_path), Upstream()
     last = datetime(2021, 7, 7, tzinfo=UTC)
     put(config, "file", "bitcoin", last)
     put(config, "coingecko", "bitcoin", MIDNIGHT)
     bars = ask(config, upstream, "bitcoin").bars["bitcoin"]
-    assert (bars.candles.provenance.key.source, bars.now, bars.stale) == ("file", last, False)
+    assert (bars.candles.provenance.key.source, bars.age.now, bars.stale) == ("file", NOW, True)
+    assert (bars.age.has_ended, bars.age.late) == (True, 0)
+    assert bars.notice == "auto uses your own file for bitcoin; for newer candles of CoinGecko add --source coingecko."
+    assert ask(config, upstream, "bitcoin", source="file").bars["bitcoin"].notice is None
     assert upstream.opened == 0
+
+
+@pytest.mark.parametrize(("days", "stale"), [(0, False), (2, False), (3, True)])
+def test_a_file_is_stale_once_its_next_bar_is_late(tmp_path: Path, days: int, stale: bool) -> None:
+    config = settings(tmp_path)
+    put(config, "file", "bitcoin", MIDNIGHT - days * DAY)
+    bars = ask(config, Upstream(), "bitcoin").bars["bitcoin"]
+    assert (bars.stale, bars.notice is not None, bars.age.has_ended) == (stale, stale, True)
+    then = ask(config, Upstream(), "bitcoin", now=MIDNIGHT - days * DAY).bars["bitcoin"]
+    assert (then.stale, then.notice) == (False, None)
+    later = ask(config, Upstream(), "bitcoin", now=MIDNIGHT + 30 * DAY).bars["bitcoin"]
+    assert (later.stale, later.age.now) == (True, MIDNIGHT + 30 * DAY)
+
+
+def test_an_exchange_that_is_not_reached_is_live_for_its_longest_horizon_and_then_it_has_ended(tmp_path: Path) -> None:
+    with FakeUpstream(now=NOW, coins=0) as fake:
+        config = Config(
+            store=StoreConfig(path=tmp_path / "data"),
+            data=DataConfig(since=date(2025, 11, 1)),
+            exchanges=ExchangesConfig(base_url=fake.origin),
+        )
+        request, ages = Resolved(("bitcoin",), "bitstamp", "usd", "daily", now=None), []
+        for days in (0, 2, 5, 40):
+            wall = NOW + days * DAY
+            context = Context(config, wall_clock=partial(datetime.fromisoformat, wall.isoformat()))
+            bars = obtain(context, request, fetch_allowed=days == 0)["bitcoin"]
+            assert isinstance(bars, CoinCandles)
+            assert bars.candles.provenance.last == MIDNIGHT
+            ages.append((bars.stale, bars.age.has_ended, bars.age.late))
+    assert ages == [(False, False, 0), (True, False, 0), (True, False, 5), (True, True, 0)]
+
+
+def test_the_simulated_market_has_a_clock_of_its_own(tmp_path: Path) -> None:
+    bars = ask(settings(tmp_path), Upstream(), "bitcoin", source="simulated").bars["bitcoin"]
+    assert (bars.age.now, bars.stale) == (bars.candles.provenance.last, False)
 
 
 def test_without_a_network_the_sample_answers_and_says_so_after_one_attempt(tmp_path: Path) -> None:
@@ -153,7 +192,7 @@ def test_without_a_network_the_sample_answers_and_says_so_after_one_attempt(tmp_
         assert bars.notice is not None
         assert "no network" in bars.notice
         assert "resting on the sample, real Bitstamp prices that end 2020-01-17" in bars.notice
-        assert (bars.now, bars.stale) == (datetime(2020, 1, 17, tzinfo=UTC), False)
+        assert (bars.age.now, bars.stale, bars.age.has_ended) == (NOW, True, True)
     assert isinstance(obtained.missing["ripple"], UpstreamError)
     assert len(upstream.paths) == 1
     assert not (tmp_path / "data").exists()
@@ -171,7 +210,7 @@ def test_older_candles_come_before_the_sample_and_are_stale(tmp_path: Path, upst
     config = settings(tmp_path)
     put(config, "coingecko", "bitcoin", MIDNIGHT - DAY)
     bars = ask(config, upstream, "bitcoin").bars["bitcoin"]
-    assert (bars.candles.provenance.key.source, bars.stale, bars.now) == ("coingecko", True, NOW)
+    assert (bars.candles.provenance.key.source, bars.stale, bars.age.now) == ("coingecko", True, NOW)
     assert bars.notice is not None
     assert "older CoinGecko candles, to 2026-01-01" in bars.notice
     assert len(bars.candles.frame) == 30
@@ -209,7 +248,7 @@ def test_now_cuts_the_bars_and_sets_the_clock(tmp_path: Path) -> None:
     config = settings(tmp_path)
     then = datetime(2018, 5, 5, 12, tzinfo=UTC)
     bars = ask(config, Upstream(), "bitcoin", source="sample", now=then).bars["bitcoin"]
-    assert bars.now == then
+    assert bars.age.now == then
     assert bars.candles.provenance.last == datetime(2018, 5, 5, tzinfo=UTC)
     assert bars.candles.provenance.rows == len(bars.candles.frame)
     whole = ask(config, Upstream(), "bitcoin", source="sample").bars["bitcoin"]
@@ -257,11 +296,6 @@ def test_a_damaged_file_is_told_and_not_replaced_by_another_source(tmp_path: Pat
     assert "bitcoin.parquet" in str(obtained.missing["bitcoin"])
 
 
-def test_stale_means_that_the_next_bar_is_late_by_the_bars_of_the_setting() -> None:
-    assert stale_after(MIDNIGHT, "daily", 2) == MIDNIGHT + 3 * DAY
-    assert stale_after(MIDNIGHT, "hourly", 2) == MIDNIGHT + timedelta(hours=3)
-
-
 # --- what was known then
 
 
@@ -273,7 +307,7 @@ def test_as_of_gives_what_the_store_knew_and_asks_nobody(tmp_path: Path) -> None
     bars = ask(config, upstream, "bitcoin", as_of=MIDNIGHT).bars["bitcoin"]
     assert bars.candles.provenance.last == MIDNIGHT - DAY
     assert bars.candles.frame["close"][-1] == 50.0
-    assert (bars.now, bars.stale, bars.notice) == (MIDNIGHT, False, None)
+    assert (bars.age.now, bars.stale, bars.notice) == (MIDNIGHT, False, None)
     assert len(upstream.paths) == calls
     assert ask(config, upstream, "bitcoin", as_of=NOW).bars["bitcoin"].candles.frame["close"][-1] == 100.0
 

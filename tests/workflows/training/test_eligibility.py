@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cryptocast.config import Config, StoreConfig
+from cryptocast.data.age import Age
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.market import Market
 from cryptocast.workflows.coin_pool import CoinPool
@@ -20,10 +21,9 @@ WEEK = timedelta(days=7)
 def pool(bars: int = 400) -> CoinPool:
     """Bitcoin and ethereum with so many bars."""
     candles = {coin: load_sample(coin) for coin in ("bitcoin", "ethereum")}
-    short = {
-        coin: CoinCandles(type(one)(one.frame.tail(bars), one.provenance), now=one.provenance.last, stale=False)
-        for coin, one in candles.items()
-    }
+    last = candles["bitcoin"].provenance.last
+    age = Age(last, last, has_ended=True, stale=False, late=0)
+    short = {coin: CoinCandles(type(one)(one.frame.tail(bars), one.provenance), age) for coin, one in candles.items()}
     return CoinPool(Market("sample", "usd", "daily"), tuple(short), short, ())
 
 

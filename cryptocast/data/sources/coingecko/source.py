@@ -34,7 +34,7 @@ class CoinGeckoSource(Source):
 
     name: ClassVar[str] = "coingecko"
     title: ClassVar[str] = "CoinGecko"
-    ages_by_clock: ClassVar[bool] = True
+    is_fetched: ClassVar[bool] = True
     days_from_hours: ClassVar[bool] = True
 
     def explain_missing(self, config: Config, key: SeriesKey) -> str:

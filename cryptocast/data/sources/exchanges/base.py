@@ -92,7 +92,7 @@ class MarketSource(Source):
     opened: its first bars of any coin. limits: see `CallLimits`.
     """
 
-    ages_by_clock: ClassVar[bool] = True
+    is_fetched: ClassVar[bool] = True
     opened: ClassVar[datetime] = FIRST
     limits: CallLimits
 

@@ -13,6 +13,7 @@ class SimulatedSource(Source):
 
     name: ClassVar[str] = "simulated"
     title: ClassVar[str] = "the simulated market"
+    ages_by_clock: ClassVar[bool] = False
     kept_in_store: ClassVar[bool] = False
 
     def explain_missing(self, config: Config, key: SeriesKey) -> str:  # noqa: ARG002 - the settings say nothing of it

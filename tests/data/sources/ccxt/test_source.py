@@ -96,7 +96,7 @@ def test_without_ccxt_it_says_how_to_get_it(tmp_path: Path) -> None:
 def test_the_table_knows_every_exchange_of_ccxt_by_its_name() -> None:
     assert "ccxt-kraken" in SOURCES
     assert "kucoin" not in SOURCES
-    assert (SOURCES["ccxt-kraken"].name, SOURCES["ccxt-kraken"].ages_by_clock) == ("ccxt-kraken", True)
+    assert (SOURCES["ccxt-kraken"].name, SOURCES["ccxt-kraken"].is_fetched) == ("ccxt-kraken", True)
 
 
 @pytest.mark.slow
