@@ -111,6 +111,11 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
+def is_read(name: str) -> bool:
+    """Whether a column of this plain name can matter."""
+    return name.startswith("volume_") or any(name in names for names in NAMES.values())
+
+
 def recognise(head: Head, origin: str, *, json: bool = False, feather: bool = False) -> FileShape:
     """The shape of a file by its first lines, each a list of cells. DataError for ticks and for what has no names."""
     # An address or `sep=;` may stand above the header.

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import BinaryIO, Final
 
 import polars as pl
 import polars.selectors as cs
 
 from cryptocast.data import parquet
-from cryptocast.data.sources.file.archive import ByteStream, PriceFile
-from cryptocast.data.sources.file.layouts import FileShape, recognise
+from cryptocast.data.sources.file.archive import PriceFile, PriceStream
+from cryptocast.data.sources.file.layouts import FileShape, is_read, recognise
 from cryptocast.errors import DataError
 
 ROW: Final = "row"
@@ -34,13 +34,13 @@ class Table:
     point_is_decimal: bool = True
 
 
-def open_table(member: PriceFile, stream: ByteStream, *, piece: int = PIECE) -> Table:
+def open_table(member: PriceFile, stream: PriceStream, *, piece: int = PIECE) -> Table:
     """The table in a CSV, JSON, Parquet or feather file, by its content. DataError in one line if it is none."""
     first = stream.read(piece).removeprefix(b"\xef\xbb\xbf")
     if not first.strip():
         raise DataError(f"{member.label} is empty.")
     if parquet.is_table(first) or member.name.lower().endswith((".parquet", ".pq", ".feather")):
-        return _typed(b"".join([first, *iter(lambda: stream.read(piece), b"")]), member.label)
+        return _typed(stream.from_start(first), member.label, is_feather=first.startswith(parquet.FEATHER))
     json = re.match(rb"\s*[\[{]", first) is not None
     if json and not re.match(rb"\s*\[\s*\[", first):
         raise DataError(f"{member.label} is JSON, but no list of bars such as [[1704067200000, 1, 2, 1, 2, 5], ...].")
@@ -48,16 +48,19 @@ def open_table(member: PriceFile, stream: ByteStream, *, piece: int = PIECE) -> 
     return _text(next(blocks), blocks, member.label, json=json)
 
 
-def _typed(content: bytes, origin: str) -> Table:
-    frame, _ = parquet.decode(content, origin)
+def _typed(file: BinaryIO, origin: str, *, is_feather: bool) -> Table:
+    names = parquet.column_names(file, origin)
+    shape = recognise([names], origin, feather=is_feather)
+    columns = {name: str(at) for at, (name, plain) in enumerate(zip(names, shape.names, strict=True)) if is_read(plain)}
     words = cs.string() | cs.categorical() | cs.enum()
-    kinds = words | cs.numeric() | cs.temporal() | cs.boolean()
-    frame = frame.select(kinds).with_columns(words.cast(pl.String))
-    if frame.is_empty():
-        raise DataError(f"{origin} has no rows.")
-    shape = recognise([frame.columns], origin, feather=content.startswith(parquet.FEATHER))
-    frame.columns = [str(at) for at in range(frame.width)]
-    return Table(shape, iter([frame.with_row_index(ROW, offset=1)]))
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        row = 1
+        for frame in parquet.pieces(file, origin, list(columns)):
+            yield frame.with_columns(words.cast(pl.String)).rename(columns).with_row_index(ROW, offset=row)
+            row += len(frame)
+
+    return Table(shape, pieces())
 
 
 def _text(block: bytes, others: Iterator[bytes], origin: str, *, json: bool) -> Table:
@@ -81,7 +84,7 @@ def _text(block: bytes, others: Iterator[bytes], origin: str, *, json: bool) -> 
     return Table(shape, pieces(), point_is_decimal=separator == "," and b'"' not in block)
 
 
-def _blocks(first: bytes, stream: ByteStream, piece: int, origin: str, *, json: bool) -> Iterator[bytes]:
+def _blocks(first: bytes, stream: PriceStream, piece: int, origin: str, *, json: bool) -> Iterator[bytes]:
     """Whole lines, as many as come at a time. Bars in JSON become lines of text."""
     end = b"]" if json else b"\n"
     rest, content = b"", first

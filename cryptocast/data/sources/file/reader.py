@@ -19,7 +19,7 @@ from cryptocast.data.sources.file.archive import PriceFile, price_files
 from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns
 from cryptocast.data.sources.file.layouts import Stamp
 from cryptocast.data.sources.file.pieces import ROW, open_table
-from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, resample
+from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, length_in, resample
 from cryptocast.data.sources.file.symbols import RankedSymbol, Target, symbol_in
 from cryptocast.errors import DataError
 from cryptocast.times import minute_text
@@ -64,7 +64,9 @@ def read_file(
     low the bars are close-only. Raises DataError in one line with file, row and value.
     """
     target, notes = Target(coin, vs), Notes()
-    files = _named_after(price_files([path] if isinstance(path, Path) else path), target, notes)
+    paths = [path] if isinstance(path, Path) else path
+    files = _named_after(price_files(paths), target, notes)
+    files, named_length = _of_one_length(files, paths, granularity, notes)
     first = files[0].label
     others = f" to {files[-1].short_label}, {len(files)} files" if len(files) > 1 else ""
     notes.add(f"imported from {files[0].short_label}{others}")
@@ -73,6 +75,8 @@ def read_file(
     if not tables:
         raise DataError(f"{first} has no rows with a price.")
     length = _common_length(tables, sparse=sparse)
+    if named_length not in (None, length):
+        raise DataError(f"{first} has {in_words(length)} bars, and is named as if it had other ones. Rename it.")
     grain = _granularity(length, granularity, first)
     bars = _closed(_joined([_on_grid(rows, length, notes) for rows in tables], notes), length, now, notes)
     if BAR_US[grain] != length and len(bars):
@@ -99,6 +103,23 @@ def _named_after(files: list[PriceFile], target: Target, notes: Notes) -> list[P
     own = [file for file in files if pairs.get(file, best) == best]
     notes.count(len(files) - len(own), "file", "of other coins or currencies left out")
     return own
+
+
+def _of_one_length(
+    files: list[PriceFile], paths: Sequence[Path], option: Granularity | None, notes: Notes
+) -> tuple[list[PriceFile], int | None]:
+    """Of an archive or folder in which a series stands several times, in bars of several lengths: the files with the
+    bars that are wanted, else with the finest, and the length that their names say. Else all, and None."""
+    lengths = {file: length_in(file.name) for file in files}
+    target = BAR_US[option or "daily"]
+    usable = {length for length in lengths.values() if length is not None and target % length == 0}
+    if None in lengths.values() or len(set(lengths.values())) < 2 or not usable:
+        return files, None
+    best = target if target in usable else min(usable)
+    # A file that the user named by itself is wanted, whatever its bars.
+    own = [file for file in files if lengths[file] == best or (file.path in paths and file.inside is None)]
+    notes.count(len(files) - len(own), "file", f"with bars of other lengths than {in_words(best)} left out")
+    return own, best
 
 
 def _read_all(
