@@ -24,6 +24,7 @@ from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Resolved, Selection, steps
 from cryptocast.workflows.market_data.connect import access_of, upstream_factory
 from cryptocast.workflows.market_data.hourly_backfill import Backfill, backfill
+from cryptocast.workflows.market_data.other_granularity import other_granularity, other_granularity_text
 from cryptocast.workflows.market_data.resolve import Outcome, Sources, open_store
 
 HOURS_BACK: Final = timedelta(days=365)  # the hours that give days their highs and lows, unless asked for more
@@ -191,10 +192,17 @@ def _by_itself(context: Context, store: CandleStore, request: Resolved, order: F
     with steps(context.progress, "fetch", len(request.coins)) as step:
         for coin in request.coins:
             try:
-                yield _row(context.config, *_kept(context, store, request, order, coin))
+                row = _row(context.config, *_kept(context, store, request, order, coin))
+                yield row if request.granularity == row.granularity else _with_other_bars(store, request, row)
             except (DataError, UpstreamError) as error:
                 yield _failed(coin, error)
             step(coin)
+
+
+def _with_other_bars(store: CandleStore, request: Resolved, row: FetchedCoin) -> FetchedCoin:
+    """Of a file whose bars are not those that the settings have, and that other commands look for."""
+    other = other_granularity(store, SeriesKey(Market(request.source, request.vs, request.granularity), row.coin))
+    return row if other is None else msgspec.structs.replace(row, notice=other_granularity_text(other))
 
 
 def _kept(
