@@ -3,7 +3,6 @@
 import csv
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO, Final
@@ -121,35 +120,19 @@ def _cells(line: str, separator: str, place: str) -> list[str]:
 
 def _parse(block: bytes, separator: str, width: int, origin: str, row: int) -> pl.DataFrame:
     """The rows of whole lines, all of them of the same width; blank lines are none. row: the number of the first."""
-    if not block.isascii():
-        _decoded(block, origin)
-    if b'"' not in block:
-        with suppress(pl.exceptions.PolarsError):
-            frame = _read(block, separator, width, row)
-            lines = block.count(b"\n") + (not block.endswith(b"\n"))
-            if len(frame) < lines:
-                lines = sum(map(bool, block.split(b"\n")))
-            if len(frame) == lines and block.count(separator.encode()) == lines * (width - 1):
-                return frame
+    lines = [line if line.strip() else "" for line in _decoded(block, origin).split("\n")]
+    for number, line in enumerate(lines, start=row):
+        cells = (
+            line.count(separator) + 1 if '"' not in line else len(_cells(line, separator, f"{origin}, row {number}"))
+        )
+        if line and cells != width:
+            raise DataError(f"{origin}, row {number}: {cells} columns instead of {width}; is the file cut off?")
+    text = "\n".join(lines)
+    start = text.lstrip("\n")  # a blank line at the start would be taken for a table of one column
+    schema = {str(at): pl.String() for at in range(width)}
     try:
-        return _read(_even(block, separator, width, origin, row), separator, width, row)
+        frame = pl.read_csv(start.encode(), has_header=False, separator=separator, schema=schema, raise_if_empty=False)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{origin}, row {row} or below: {str(error).splitlines()[0][:120]}.") from error
-
-
-def _read(block: bytes, separator: str, width: int, row: int) -> pl.DataFrame:
-    schema = {str(at): pl.String() for at in range(width)}
-    text = block.lstrip(b"\n")  # a blank line at the start would be taken for a table of one column
-    frame = pl.read_csv(text, has_header=False, separator=separator, schema=schema, raise_if_empty=False)
     blank = pl.all_horizontal(pl.exclude(ROW).is_null())
-    return frame.with_row_index(ROW, offset=row + len(block) - len(text)).filter(~blank)
-
-
-def _even(block: bytes, separator: str, width: int, origin: str, row: int) -> bytes:
-    """The block with its blank lines empty. DataError naming the first line that has not the width of the table."""
-    lines = _decoded(block, origin).split("\n")
-    for number, line in enumerate(lines, start=row):
-        cells = _cells(line, separator, f"{origin}, row {number}") if '"' in line else line.split(separator)
-        if line.strip() and len(cells) != width:
-            raise DataError(f"{origin}, row {number}: {len(cells)} columns instead of {width}; is the file cut off?")
-    return "\n".join(line if line.strip() else "" for line in lines).encode()
+    return frame.with_row_index(ROW, offset=row + len(text) - len(start)).filter(~blank)

@@ -65,7 +65,7 @@ def _joined(bars: pl.DataFrame, target: int) -> pl.DataFrame:
         pl.col("open").first(),
         pl.col("high").max(),
         pl.col("low").min(),
-        pl.col("^close|market_cap$").last(),
+        pl.col("close", "market_cap").last(),
         pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum()).alias("volume"),
         pl.col("range_known").any(),
     )

@@ -80,12 +80,12 @@ class Target:
         """Whose prices count, best first: of the dollar also its stablecoins."""
         return (self.vs.upper(), *STABLE.get(self.vs, ()))
 
-    def rank(self, text: str) -> int:
-        """How well a symbol fits: 0 best, from OTHER_CURRENCY on not at all."""
+    def rank(self, text: str, *, is_id: bool = False) -> int:
+        """How well a symbol, or the id of a coin, fits: 0 best, from OTHER_CURRENCY on not at all."""
         symbol = Symbol(self.coin, text[2:]) if text.startswith(ANY_COIN) else symbol_in(text)
         tickers = {row.ticker for row in tickers_of(self.coin, {})}
         if self.coin not in (symbol.coin, text.strip().lower()) and symbol.ticker not in tickers:
-            return UNKNOWN_SYMBOL if symbol.coin is None else OTHER_COIN
+            return UNKNOWN_SYMBOL if symbol.coin is None and not is_id else OTHER_COIN
         if symbol.quote is None:
             return 0
         return self.currencies.index(symbol.quote) if symbol.quote in self.currencies else OTHER_CURRENCY

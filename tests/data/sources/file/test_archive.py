@@ -57,13 +57,15 @@ def test_files_give_the_same_bars_in_any_order_and_as_one(tmp_path: Path) -> Non
     assert read(*paths).frame.equals(expected)
     assert read(*reversed(paths)).frame.equals(expected)
     assert read(paths[0], whole, paths[2]).frame.equals(expected)
+    paths[1].write_text(HEADER)
+    assert "1 file without a price of the coin left out" in read(*paths, whole).notes
     assert "20 exact duplicates dropped" in read(paths[0], whole, paths[2]).notes
 
 
 def test_files_that_contradict_each_other_are_refused_with_both_names_and_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(month(1))
     (tmp_path / "b.csv").write_text(month(1, range(5, 15), close=101))
-    with pytest.raises(DataError, match=r"a\.csv has two different bars for .*: row 6 .* and .*b\.csv, row 2"):
+    with pytest.raises(DataError, match=r"two different bars for .*: .*a\.csv, row 6 .* and .*b\.csv, row 2"):
         read(tmp_path / "a.csv", tmp_path / "b.csv")
 
 

@@ -19,7 +19,7 @@ def bars(minutes: list[int], volume: float | None = 1.0) -> pl.DataFrame:
         "low": [price - 1 for price in prices],
     }
     frame = pl.DataFrame({"opened": [START + minute * MINUTE for minute in minutes], **columns})
-    return frame.with_columns(volume=pl.lit(volume, pl.Float64()), range_known=True)
+    return frame.with_columns(volume=pl.lit(volume, pl.Float64()), market_cap=1e9, range_known=True)
 
 
 def kept(minutes: list[int], *, sparse: bool = False, length: int = 1, rows_at_a_time: int = 200_000) -> list[int]:
