@@ -244,6 +244,8 @@ class TypedColumns:
     def _typed(self, piece: pl.DataFrame) -> pl.DataFrame:
         if "symbol" in self.roles:
             piece = self._own_rows(piece)
+        if "currency" in self.roles:
+            self._check_currency(piece)
         if not self.decided and len(piece):
             self._decide(piece)
         close = numbers(piece["close"], self.sign)
@@ -284,6 +286,15 @@ class TypedColumns:
         own = ranked.filter(pl.col("rank") < OTHER_CURRENCY)
         self.notes.count(len(piece) - len(own), "row", "of other symbols left out")
         return own
+
+    def _check_currency(self, piece: pl.DataFrame) -> None:
+        currency = piece["currency"].cast(pl.String).fill_null("").str.to_uppercase()
+        other = ~currency.is_in(self.target.currencies)
+        vs = self.target.vs.upper()
+        if other.any():
+            raise self._fail(piece, "currency", other.arg_max() or 0, f"not {vs}: name the currency with --vs")
+        for text in currency.unique():
+            self.notes.add(f"prices in {text} count as {vs}" if text != vs else None)
 
     def _numbers(self, piece: pl.DataFrame, name: str) -> pl.Series:
         """A column of prices (positive), volumes or market caps (not negative)."""

@@ -83,6 +83,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "volume": ("volume", "total_volume", "vol", "sx_sum"),
     "market_cap": ("market_cap", "marketcap", "capmrktcurusd"),
     "symbol": ("coin", "symbol", "pair", "ticker", "unique_id", "asset_id", "name"),
+    "currency": ("currency", "quote_currency", "vs_currency"),
 }
 KLINE: Final = (
     *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume"),

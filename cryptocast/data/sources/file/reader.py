@@ -17,10 +17,10 @@ from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.data.sources.file.archive import PriceFile, price_files
 from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns
-from cryptocast.data.sources.file.layouts import Stamp
+from cryptocast.data.sources.file.layouts import DATE_FIRST, TIME_FIRST, Layout, Stamp
 from cryptocast.data.sources.file.pieces import ROW, open_table
 from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, length_in, resample
-from cryptocast.data.sources.file.symbols import RankedSymbol, Target, symbol_in
+from cryptocast.data.sources.file.symbols import RankedSymbol, Target, named_symbol
 from cryptocast.errors import DataError
 from cryptocast.number_format import count
 from cryptocast.times import as_microseconds, minute_text
@@ -47,7 +47,7 @@ class Rows:
     label: str
     frame: pl.DataFrame
     stamp: Stamp | None
-    sparse: bool  # of a layout that leaves out bars without trades
+    layout: Layout
 
 
 def read_file(
@@ -75,7 +75,7 @@ def read_file(
     tables = [_rounded(rows, notes) for rows in _read_all(files, target, options or FileOptions(), notes)]
     if not tables:
         raise DataError(f"{first} has no rows with a price.")
-    sparse = any(rows.sparse for rows in tables)
+    sparse = any(rows.layout.sparse for rows in tables)
     length = _common_length(tables, sparse=sparse)
     if named_length not in (None, length):
         raise DataError(f"{first} has {in_words(length)} bars, and is named as if it had other ones. Rename it.")
@@ -92,13 +92,14 @@ def read_file(
 
 
 def _named_after(files: list[PriceFile], target: Target, notes: Notes) -> list[PriceFile]:
-    """The files whose names tell the coin and the currency, or nothing."""
-    pairs = {file: target.rank(file.name) for file in files if symbol_in(file.name).quote is not None}
-    if not pairs:
+    """The files whose names, or those of their archives, tell the coin and the currency, or nothing."""
+    texts = {file: named_symbol(file.name) or named_symbol(file.path.name) for file in files}
+    ranks = {file: target.rank(text) for file, text in texts.items() if text is not None}
+    if not ranks:
         return files
-    best, note = target.choose({file.name: (rank, f"{file.label}: its name") for file, rank in pairs.items()})
+    best, note = target.choose({str(texts[file]): (rank, f"{file.label}: its name") for file, rank in ranks.items()})
     notes.add(note)
-    own = [file for file in files if pairs.get(file, best) == best]
+    own = [file for file in files if ranks.get(file, best) == best]
     notes.count(len(files) - len(own), "file", "of other coins or currencies left out")
     return own
 
@@ -129,7 +130,7 @@ def _read_all(files: Sequence[PriceFile], target: Target, options: FileOptions, 
             table = open_table(file, stream)
             layout = table.shape.layout
             columns = TypedColumns(table, file.label, target, options, notes, symbols)
-            tables.append(Rows(file.label, columns.frame(), columns.stamp or options.stamp, layout.sparse))
+            tables.append(Rows(file.label, columns.frame(), columns.stamp or options.stamp, layout))
             notes.add(f"read as {layout.name}")
     if symbols:
         best, note = target.choose(symbols)
@@ -158,10 +159,12 @@ def _rounded(rows: Rows, notes: Notes) -> Rows:
             f"{rows.label} has {share:.0%} of its times in the last second of a bar, the others not: say which end of"
             " the bar a time names with --stamp open or --stamp close."
         )
+    if stamp is None and share:
+        notes.add("times are the last second of a bar, so its close")
+    elif stamp is None and rows.layout in (TIME_FIRST, DATE_FIRST):
+        notes.add("times taken to be the opens of their bars; if they are the closes, add --stamp close")
     if not share:
         return replace(rows, stamp=stamp or "open")
-    if stamp is None:
-        notes.add("times are the last second of a bar, so its close")
     minutes = pl.when(late).then((time // MINUTE + 1) * MINUTE).otherwise(time)
     return replace(rows, frame=rows.frame.with_columns(time=minutes), stamp=stamp or "close")
 

@@ -59,6 +59,16 @@ def symbol_in(text: str) -> Symbol:
     return Symbol(_coin_of(words[0]), ticker=words[0]) if len(words) == 1 else Symbol(None)
 
 
+def named_symbol(file: str) -> str | None:
+    """What the name of a file says of its coin, to be ranked: a pair in it, or all of it but the ending, if that is a
+    ticker or an id: XBTEUR_1440.csv, ETH.csv, ethereum.csv."""
+    if symbol_in(file).quote is not None:
+        return file
+    stem = file.partition(".")[0]
+    says_coin = (stem.isupper() and len(stem) > 2) or stem in {row.coin for row in ticker_table()}  # not: one.csv
+    return stem if says_coin and symbol_in(stem).coin is not None else None
+
+
 def _coin_of(ticker: str) -> str | None:
     """What it means today, else what it meant until it ended."""
     return coin_of(ticker) or next((row.coin for row in ticker_table() if row.ticker == ticker), None)

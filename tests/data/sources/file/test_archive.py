@@ -77,6 +77,11 @@ def test_files_with_bars_of_different_lengths_are_refused_with_both_names(tmp_pa
         read(tmp_path)
 
 
+def test_the_name_of_an_archive_counts_where_those_of_its_members_say_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.csv: its name is 'XBTEUR\.zip', prices in EUR, not in USD"):
+        read(zipped(tmp_path / "XBTEUR.zip", ("data.csv", month(1))))
+
+
 def test_a_file_is_held_against_the_checksum_beside_it(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", ("a.csv", month(1)))
     checksum = tmp_path / "a.zip.CHECKSUM"

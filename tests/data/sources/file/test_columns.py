@@ -118,6 +118,13 @@ def test_the_volume_is_in_money_whatever_the_columns_are_called(
         ("f.csv", simple(row(1) + ",BTC/EUR", header="date,open,high,low,close,volume,pair"), "--vs eur"),
         ("f.csv", simple("2020-01-01,5,9", header="date,close,Volume EUR"), "prices in EUR, .* --vs eur"),
         ("f.csv", simple(row(1) + ",thing", header="date,open,high,low,close,volume,coin"), "'thing', not bitcoin"),
+        (
+            "f.csv",
+            simple(row(1) + ",EUR", header="date,open,high,low,close,volume,Currency"),
+            "row 2: currency is 'EUR'",
+        ),
+        ("ETH.csv", simple(row(1), row(2)), r"ETH\.csv: its name is 'ETH', not bitcoin"),
+        ("ethereum.csv", simple(row(1), row(2)), "its name is 'ethereum', not bitcoin"),
         ("ETHUSD_1440.csv", simple(row(1), row(2)), r"ETHUSD_1440\.csv', not bitcoin"),
         ("XBTEUR_1440.csv", simple(row(1), row(2)), "prices in EUR, not in USD: import them with --vs eur"),
     ],
@@ -125,6 +132,13 @@ def test_the_volume_is_in_money_whatever_the_columns_are_called(
 def test_another_coin_and_another_currency_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         read(tmp_path / name, text)
+
+
+def test_a_column_of_the_currency_may_be_that_of_the_import_or_stand_for_it(tmp_path: Path) -> None:
+    for currency, notes in (("usd", []), ("USDT", ["prices in USDT count as USD"])):
+        rows = [row(day) + f",{currency}" for day in (1, 2)]
+        found = read(tmp_path / "f.csv", simple(*rows, header="date,open,high,low,close,volume,Currency"))
+        assert [note for note in found.notes if "count as" in note] == notes
 
 
 def test_symbols_in_categories_of_a_parquet_file_are_symbols(tmp_path: Path) -> None:

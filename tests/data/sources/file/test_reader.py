@@ -91,7 +91,9 @@ def test_an_export_with_snapshots_at_midnight_is_close_only_and_stamped_at_the_c
     ("stamp", "first"), [("open", "2020-01-02T00:00"), ("close", "2020-01-01T00:00"), (None, "2020-01-02T00:00")]
 )
 def test_a_stamp_is_the_open_unless_said_otherwise(tmp_path: Path, stamp: Stamp | None, first: str) -> None:
-    assert days(read(tmp_path / "f.csv", simple(row(1), row(2)), stamp=stamp))[0] == first
+    found = read(tmp_path / "f.csv", simple(row(1), row(2)), stamp=stamp)
+    assert days(found)[0] == first
+    assert any("times taken to be the opens" in note for note in found.notes) == (stamp is None)
 
 
 def test_the_last_second_of_a_day_is_its_close(tmp_path: Path) -> None:
