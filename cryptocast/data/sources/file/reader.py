@@ -67,7 +67,7 @@ def read_file(
     """
     target, notes = Target(coin, vs), Notes()
     paths = [path] if isinstance(path, Path) else path
-    files = _named_after(price_files(paths), target, notes)
+    files = _named_after(price_files(paths), paths, target, notes)
     files, named_length = _of_one_length(files, paths, granularity, notes)
     first = files[0].label
     others = f" to {files[-1].short_label}, {len(files)} files" if len(files) > 1 else ""
@@ -91,15 +91,18 @@ def read_file(
     return Imported(frame.cast(CANDLE_SCHEMA), grain, notes.in_words())
 
 
-def _named_after(files: list[PriceFile], target: Target, notes: Notes) -> list[PriceFile]:
-    """The files whose names, or those of their archives, tell the coin and the currency, or nothing."""
+def _named_after(files: list[PriceFile], paths: Sequence[Path], target: Target, notes: Notes) -> list[PriceFile]:
+    """The files whose names, or those of their archives, tell the coin and the currency; all, where none tells any.
+
+    In an archive of all coins a name that tells nothing is that of a coin that no table knows.
+    """
     texts = {file: named_symbol(file.name) or named_symbol(file.path.name) for file in files}
     ranks = {file: target.rank(text) for file, text in texts.items() if text is not None}
     if not ranks:
         return files
     best, note = target.choose({str(texts[file]): (rank, f"{file.label}: its name") for file, rank in ranks.items()})
     notes.add(note)
-    own = [file for file in files if ranks.get(file, best) == best]
+    own = [file for file in files if ranks.get(file, best if _is_named(file, paths) else None) == best]
     notes.count(len(files) - len(own), "file", "of other coins or currencies left out")
     return own
 
@@ -115,10 +118,14 @@ def _of_one_length(
     if None in lengths.values() or len(set(lengths.values())) < 2 or not usable:
         return files, None
     best = target if target in usable else min(usable)
-    # A file that the user named by itself is wanted, whatever its bars.
-    own = [file for file in files if lengths[file] == best or (file.path in paths and file.inside is None)]
+    own = [file for file in files if lengths[file] == best or _is_named(file, paths)]
     notes.count(len(files) - len(own), "file", f"with bars of other lengths than {in_words(best)} left out")
     return own, best
+
+
+def _is_named(file: PriceFile, paths: Sequence[Path]) -> bool:
+    """Whether the user named this very file, and so wants it, not a folder or archive that has it."""
+    return file.path in paths and file.inside is None
 
 
 def _read_all(files: Sequence[PriceFile], target: Target, options: FileOptions, notes: Notes) -> list[Rows]:

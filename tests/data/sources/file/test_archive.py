@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryptocast.data import parquet
 from cryptocast.data.sources.file import archive
 from cryptocast.data.sources.file.archive import price_files, printable
 from cryptocast.data.sources.file.reader import Imported, read_file
@@ -140,6 +142,9 @@ def odd(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_path_that_is_not_utf_8_is_read_and_shown(odd: Path) -> None:
     assert read(odd).notes[0] == r"imported from pr\xe9is\n.csv"
+    days = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2)]
+    odd.write_bytes(parquet.encode(pl.DataFrame({"date": days, "close": [1.0, 2.0]})))
+    assert len(read(odd).frame) == 2
     odd.write_text("Date,Close\nx,1\n")
     with pytest.raises(DataError, match="row 2: date is 'x'") as caught:
         read(odd)

@@ -250,6 +250,10 @@ def test_of_several_symbols_and_files_those_of_the_coin_are_taken(tmp_path: Path
     found = read_file(folder, "bitcoin", now=NOW)
     assert found.frame["close"].to_list() == [57.0, 57.0]
     assert "2 files of other coins or currencies left out" in found.notes
+    (folder / "QQXYUSD.csv").write_text(simple(row(3), row(4)))  # of a coin that no table knows
+    assert read_file(folder, "bitcoin", now=NOW).frame["close"].to_list() == [57.0, 57.0]
+    paths = [folder / "BTCUSDT.csv", folder / "QQXYUSD.csv"]  # that the user says is bitcoin
+    assert len(read_file(paths, "bitcoin", now=NOW).frame) == 4
 
 
 def ohlcvt(minutes: int, price: float = 100.0) -> str:
