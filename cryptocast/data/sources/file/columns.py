@@ -23,6 +23,8 @@ from cryptocast.number_format import count
 EARLIEST, LATEST = (round(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1e6) for year in (2009, 2100))
 RANGE: Final = ("open", "high", "low")
 PRICES: Final = (*RANGE, "close")
+DATES: Final = ("date", "day", "ds")  # columns beside which another may have the time of day
+VOLUME_IN: Final = re.compile(r"volume_([a-z0-9]+)")
 AMOUNTS: Final = {"volume": "volume", "quote_volume": "volume", "market_cap": "market cap"}
 NO_ROWS: Final = pl.Schema({"time": pl.Int64(), "rank": pl.Int8()})
 
@@ -96,7 +98,7 @@ class TypedColumns:
         columns = self._own_columns()
         self.roles = self._find_roles(columns)
         self.roles["time"], self.stamp = self._time_column()
-        if self.roles["time"] != "date":
+        if self.roles["time"] not in DATES:
             self.roles.pop("clock", None)
         self.places = {ours: columns[name] for ours, name in self.roles.items()}
 
@@ -140,7 +142,7 @@ class TypedColumns:
         if not {"open_time", "close_time", "time"} & roles.keys() or "close" not in roles:
             lacking = "a close" if "close" not in roles else "a time such as timestamp, date, open_time or close_time"
             raise DataError(f"{self.origin} lacks {lacking}: its columns are {shown(', '.join(columns), 120)}.")
-        units = {name.removeprefix("volume_").upper(): name for name in columns if name.startswith("volume_")}
+        units = {match[1].upper(): match[0] for name in columns if (match := VOLUME_IN.fullmatch(name))}
         own = set(self.target.currencies)
         for unit, name in units.items():
             if unit in own:

@@ -51,7 +51,8 @@ def test_rows_without_a_price_are_left_out_and_those_with_half_a_range_are_close
 
 def test_a_time_beside_the_date_is_not_ignored(tmp_path: Path) -> None:
     rows = [f"2020-01-01,{hour:02}:00,5" for hour in range(5)]
-    assert read(tmp_path / "f.csv", simple(*rows, header="Date,Time,Close")).granularity == "hourly"
+    for name in ("Date", "Day", "ds"):
+        assert read(tmp_path / "f.csv", simple(*rows, header=f"{name},Time,Close")).granularity == "hourly"
     epochs = [f"2020-01-01,{1577836800 + 3600 * hour},5" for hour in range(5)]
     assert read(tmp_path / "f.csv", simple(*epochs, header="Date,Time,Close")).granularity == "hourly"
 
