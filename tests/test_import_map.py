@@ -52,7 +52,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "market_data": {"context", "reports"},
     "clean_candles": {"market_data"},
     "coin_pool": {"clean_candles", "context", "market_data", "reports"},
-    "doctor": {"feature_sets", "market_data"},
+    "doctor": {"context", "feature_sets", "market_data"},
     "export": {"reports"},
     "late_bars": {"market_data"},
     "audits": BARS,

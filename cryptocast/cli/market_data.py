@@ -2,17 +2,31 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
-from cryptocast.cli.options import Bars, Coins, Engines, KnownBars, command, examples, group, source_name
+from cryptocast.cli.options import (
+    Bars,
+    Coins,
+    DryRun,
+    Engines,
+    KnownBars,
+    SeriesBars,
+    command,
+    examples,
+    group,
+    source_name,
+)
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
 
 PANEL: Final = "Data"
 BAD_DATA: Final = 3
+
+AnyCoin: TypeAlias = Annotated[str | None, typer.Argument(metavar="COIN", help="CoinGecko id. Default: every coin.")]
+OneCoin: TypeAlias = Annotated[str, typer.Argument(metavar="COIN", help="CoinGecko id, such as bitcoin.")]
 
 data = typer.Typer(rich_markup_mode="rich")
 
@@ -69,6 +83,15 @@ def add_to(app: typer.Typer) -> None:
     )(fetch)
     group(data, rich_help_panel=PANEL)(data_group)
     command(data, "ls", epilog=examples("cryptocast data ls --json"))(list_data)
+    command(data, "show", epilog=examples("cryptocast data show", "cryptocast data show bitcoin --source file"))(
+        show_data
+    )
+    command(data, "export", epilog=examples("cryptocast data export bitcoin --source bitstamp --out bitcoin.csv"))(
+        export_data
+    )
+    command(
+        data, "rm", epilog=examples("cryptocast data rm bitcoin --source file", "cryptocast data rm dogecoin --yes")
+    )(remove_data)
     command(data, "verify")(verify_data)
     app.add_typer(data, name="data", rich_help_panel=PANEL)
     command(
@@ -145,7 +168,7 @@ def fetch(
 
 
 def data_group() -> None:
-    """List and verify the candles in the local store."""
+    """List, verify, export and remove the candles in the local store."""
 
 
 def list_data(session: Session) -> None:
@@ -154,6 +177,56 @@ def list_data(session: Session) -> None:
     from cryptocast.workflows.market_data.inventory import list_store
 
     session.show(list_store(session.config), listing_screen)
+
+
+def show_data(session: Session, coin: AnyCoin = None, *, bars: SeriesBars) -> None:
+    """Show the stored series with their markets, gaps and revisions; one in detail.
+
+    Where it came from, when bars arrived or were revised, its latest bars, and what is odd about them.
+    """
+    from cryptocast.cli.screens.market_data import series_screen
+    from cryptocast.workflows.market_data.stored_series import show_series
+
+    document = show_series(session.config, bars.selection(coin))
+    first = next((finding.problem for finding in document.findings), None)
+    session.show(document, series_screen, failed(first, BAD_DATA, len(document.findings)))
+
+
+def export_data(
+    session: Session,
+    coin: OneCoin,
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write: .csv or .parquet.")],
+    bars: SeriesBars,
+) -> None:
+    """Write a series to a file that `fetch --file` reads back into the same bars."""
+    from cryptocast.cli.screens.market_data import export_screen
+    from cryptocast.workflows.market_data.stored_series import export_series
+
+    session.show(export_series(session.config, bars.selection(coin), out), export_screen)
+
+
+def remove_data(
+    session: Session,
+    coin: OneCoin,
+    *,
+    bars: SeriesBars,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Remove one series and its revisions from the store; versions, evidence and the ledger stay."""
+    from cryptocast.cli.screens.market_data import removal_screen
+    from cryptocast.workflows.market_data.stored_series import plan_removal, remove_series
+
+    plan = plan_removal(session.config, session.registry(), bars.selection(coin))
+    if not dry_run and not yes:
+        if not session.can_ask:
+            raise UsageError(
+                f"Nothing was removed: add --yes to remove {plan.path}, or --dry-run to see what would go."
+            )
+        session.show(plan, removal_screen)
+        dry_run = not typer.confirm("Remove it?")
+    session.show(plan if dry_run else remove_series(session.config, plan), removal_screen)
 
 
 def verify_data(session: Session) -> None:

@@ -152,6 +152,42 @@ class VersionBars:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesBars(VersionBars):
+    """Which series of the store a command is about, where a coin has several."""
+
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="SOURCE",
+            parser=source_name,
+            help="Only the series of this source.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    vs: Annotated[
+        str | None,
+        typer.Option("--vs", metavar="CURRENCY", help="Only the series in this currency.", rich_help_panel=PANEL),
+    ] = None
+    granularity: Annotated[
+        Granularity | None,
+        typer.Option(
+            "--granularity", metavar="BARS", help="Only the daily or the hourly series.", rich_help_panel=PANEL
+        ),
+    ] = None
+
+    def selection(self, coin: str | None) -> "Selection":
+        """The series that is meant; what is not named may be any. UsageError for the name of a version."""
+        from cryptocast.workflows.context import Selection
+
+        reference = self.read(coin)
+        if (reference.kind, reference.alias, reference.number) != (None, None, None):
+            raise UsageError(f"{coin!a} names a version, but a coin is expected here: {reference.coin}.")
+        coins = (reference.coin,) if reference.coin else ()
+        return Selection(coins, cast("Any", reference.source), reference.vs, reference.granularity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownBars(Bars):
     """Which bars a command is about, as the store knew them at some moment."""
 

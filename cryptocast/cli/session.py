@@ -189,6 +189,11 @@ class Session:
         """Whether stdout is for a machine."""
         return bool(self.common.json)
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody sits there who can answer."""
+        return not self.json and self.out.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+
     def show(self, report: Report, screen: Screen[Report], failure: CryptocastError | None = None) -> None:
         """The report: as one JSON document, or on the screen.
 

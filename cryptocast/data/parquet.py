@@ -1,9 +1,10 @@
 """Parquet and feather files as bytes, and files that appear whole or not at all. Nothing else names their library."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import polars as pl
 import pyarrow as pa
@@ -35,30 +36,79 @@ def is_table(content: bytes) -> bool:
 def decode(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
     """The frame and our metadata (None where absent). DataError naming `origin` if this is no whole Parquet file, nor
     an Arrow file as feather writes it."""
-    try:
+    with _refused(origin):
         if content.startswith(FEATHER):
             table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
         else:
             # Not pq.read_table, which loads the datasets of pyarrow and pandas with them: 70 MB of every server.
             with pq.ParquetFile(BytesIO(content), page_checksum_verification=True) as file:
                 table = file.read()
-        table.validate(full=True)  # polars trusts buffers and names, and panics over bad ones
-        str(table.schema)
-        frame = pl.from_arrow(table)
-    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        raise _not_parquet(origin, error) from error
-    if not isinstance(frame, pl.DataFrame):
-        raise DataError(f"{origin} does not contain a table.")
+        frame = _frame(table)
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     return frame, metadata.get(METADATA_KEY)
 
 
+def column_names(file: BinaryIO, origin: str) -> list[str]:
+    """The columns of a Parquet or feather file. DataError naming `origin` if it is damaged."""
+    with _refused(origin):
+        schema = pa.ipc.open_file(file).schema if _is_feather(file) else pq.read_schema(file)
+        return [str(name) for name in schema.names]
+
+
+def pieces(file: BinaryIO, origin: str, columns: Sequence[str], rows: int = 200_000) -> Iterator[pl.DataFrame]:
+    """These columns of a Parquet or feather file, at most so many rows at a time: the whole is never in memory.
+
+    DataError naming `origin` as soon as it turns out to be damaged.
+    """
+    with _refused(origin):
+        for batch in _batches(file, columns, rows):
+            yield _frame(batch)
+
+
+def _batches(file: BinaryIO, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    if not _is_feather(file):
+        with pq.ParquetFile(file, page_checksum_verification=True) as whole:
+            yield from whole.iter_batches(rows, columns=columns)
+        return
+    schema = pa.ipc.open_file(file).schema
+    fields = [at for at, name in enumerate(schema.names) if name in columns]
+    reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
+    for at in range(reader.num_record_batches):
+        batch = reader.get_batch(at).select(columns)
+        yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
+
+
+def _is_feather(file: BinaryIO) -> bool:
+    file.seek(0)
+    magic = file.read(len(FEATHER))
+    file.seek(0)
+    return magic == FEATHER
+
+
+def _frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+    table.validate(full=True)  # polars trusts buffers and names, and panics over bad ones
+    str(table.schema)
+    frame = pl.from_arrow(table)
+    if not isinstance(frame, pl.DataFrame):
+        raise ValueError("it does not contain a table")
+    return frame
+
+
+@contextmanager
+def _refused(origin: str) -> Iterator[None]:
+    """What the libraries say of a damaged file, as a DataError in one line."""
+    try:
+        yield
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        # Only the first sentence: the rest guesses, and names a buffer that the user never saw.
+        sentence = str(error).partition("\n")[0].partition(". ")[0].removeprefix(BUFFER)[:120].rstrip(".")
+        raise DataError(f"{origin} is not a whole Parquet file: {sentence or type(error).__name__}.") from error
+
+
 def read_metadata(path: Path) -> bytes | None:
     """Our metadata, without reading the rows; None where the file has none."""
-    try:
+    with _refused(str(path)):
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _not_parquet(str(path), error) from error
     metadata: Mapping[bytes, bytes] = schema.metadata or {}
     return metadata.get(METADATA_KEY)
 
@@ -81,9 +131,3 @@ def write_atomically(path: Path, content: bytes, *, own: bool = True) -> None:
         raise DataError(
             f"{path} cannot be written: {error.strerror or error}. Check the folder and the space left."
         ) from error
-
-
-def _not_parquet(origin: str, error: BaseException) -> DataError:
-    # Only the first sentence: the rest guesses, and names a buffer that the user never saw.
-    sentence = str(error).partition("\n")[0].partition(". ")[0].removeprefix(BUFFER)[:120].rstrip(".")
-    return DataError(f"{origin} is not a whole Parquet file: {sentence or type(error).__name__}.")

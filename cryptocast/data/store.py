@@ -252,6 +252,27 @@ class CandleStore:
                 spans = merged([*old.covered, *([] if span is None else [span])])
                 parquet.write_atomically(self.path(key), _encode(SeriesFile(old.rows, facts, spans)))
 
+    def remove(self, key: SeriesKey) -> None:
+        """Take a series and its revisions out of the store, damaged or not. DataError if the disk refuses.
+
+        The revisions go first: after a kill in between the series is still there, to be removed again, and no later one
+        inherits revisions that are not its own.
+        """
+        path = self.path(key)
+        with self._locked(key):
+            _remove_leftovers(path)
+            for file in (path.with_name(f"{key.coin}{REVISIONS}"), path):
+                try:
+                    file.unlink(missing_ok=True)
+                except OSError as error:
+                    raise DataError(
+                        f"{file} cannot be removed: {error.strerror or error}. Check the rights of its folder."
+                    ) from error
+
+    def series_keys(self) -> tuple[SeriesKey, ...]:
+        """Of every series in the store, damaged or not. DataError if the store is no folder."""
+        return tuple(sorted(key for key, _ in self._series()))
+
     def ls(self) -> list[Provenance]:
         """Every series in the store, by key, read from the files' metadata only. Damaged files are logged, left out.
         DataError if the store is no folder."""

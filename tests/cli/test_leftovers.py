@@ -32,6 +32,10 @@ def there(folder: Path) -> set[str]:
     "words",
     [
         "data ls",
+        "data show",
+        "data show bitcoin",
+        "data rm bitcoin --yes",
+        "data export bitcoin --out new/b.csv",
         "data verify",
         "registry list",
         "registry history",

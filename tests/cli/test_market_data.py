@@ -1,6 +1,9 @@
 """fetch and --as-of on the command line: the upstream is a stand-in on a real socket, the files are real files."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import polars as pl
 import pytest
 
 from cryptocast.rehearsal import FakeUpstream
-from tests.cli.commands import Run
+from tests.cli.commands import ROOT, Run
 
 SPARSE = ("--source", "coingecko", "--since", str(datetime.now(UTC).date() - timedelta(days=120)))
 
@@ -136,3 +139,52 @@ def test_how_a_file_is_written_can_be_said(run: Run, tmp_path: Path) -> None:
     assert json.loads(ended.out)["coins"][0]["first"] == "2020-02-01T00:00:00Z"
     assert run("fetch", "bitcoin", "--file", "f.csv", "--timezone", "Nowhere").code == 2
     assert run("fetch", "bitcoin", "--source", "sample", "--replace").code == 2
+
+
+def test_a_series_is_exported_and_imported_into_another_store_as_it_was(run: Run, own: Path) -> None:
+    before = json.loads(run("data", "show", "bitcoin", "--json", folder=own).out)["series"][0]
+    assert run("data", "export", "bitcoin", "--out", "b.csv", folder=own).code == 0
+    assert run("fetch", "bitcoin", "--file", "b.csv", folder=own).code == 0
+    ended = run("data", "show", "bitcoin#daily", "--source", "file", "--json", folder=own)
+    after = json.loads(ended.out)["series"][0]
+    assert after["content_hash"] == before["content_hash"]
+    several = run("data", "export", "bitcoin", "--out", "b.csv", folder=own)
+    assert several.code == 2
+    assert "Name one with --source, --vs or --granularity" in several.err
+    listed = run("data", "show", "bitcoin", folder=own)
+    assert (listed.code, "2 series in" in listed.out) == (0, True)
+
+
+def test_a_removal_says_what_goes_and_needs_a_yes_where_nobody_can_be_asked(run: Run, own: Path) -> None:
+    for words in ((), ("--json",)):
+        refused = run("data", "rm", "bitcoin", *words, folder=own)
+        assert refused.code == 2
+        assert "Nothing was removed: add --yes" in refused.err
+    ended = run("data", "rm", "bitcoin", "--yes", folder=own, columns=140)
+    assert ended.code == 0
+    assert "Removed: bitcoin (sample, usd, daily), 1,864 bars from 2014-11-29 to 2020-01-17, 0 revisions." in ended.out
+    assert "These versions in production need it to forecast: bitcoin/lightgbm:" in ended.out
+    assert run("data", "show", "bitcoin", folder=own).code == 3
+    assert run("registry", "show", "bitcoin/lightgbm", folder=own).code == 0
+    assert run("data", "rm", "bitcoin/lightgbm:1", "--yes", folder=own).code == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals are made by pty, which Windows lacks")
+@pytest.mark.parametrize(("answer", "is_gone"), [("y", True), ("n", False)])
+def test_at_a_terminal_the_user_is_asked(own: Path, answer: str, *, is_gone: bool) -> None:
+    import pty
+
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "cryptocast", "data", "rm", "bitcoin"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "dumb"}
+    with subprocess.Popen(command, cwd=own, env=environment, stdin=end, stdout=end, stderr=end) as process:
+        os.close(end)
+        os.write(terminal, f"{answer}\n".encode())
+        assert process.wait(timeout=300) == 0
+    said = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert "To be removed: bitcoin (sample, usd, daily)" in said
+    assert "Remove it?" in said
+    assert (
+        list((own / "data/candles").rglob("bitcoin.parquet")) == [] if is_gone else "Nothing has been removed" in said
+    )

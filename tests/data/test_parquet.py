@@ -1,3 +1,4 @@
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -44,3 +45,23 @@ def test_a_written_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) ->
     assert [each.name for each in path.parent.iterdir()] == ["file"]
     with pytest.raises(DataError, match="cannot be written"):
         parquet.write_atomically(path / "below a file", b"")
+
+
+def test_a_file_is_read_in_pieces_and_only_the_columns_that_are_wanted() -> None:
+    frame = pl.DataFrame({"a": range(10), "nested": [[1]] * 10, "b": [str(number) for number in range(10)]})
+    feather = BytesIO()
+    frame.write_ipc(feather, compression="lz4")
+    for file in (feather, BytesIO(parquet.encode(frame))):
+        assert parquet.column_names(file, "x") == ["a", "nested", "b"]
+        pieces = list(parquet.pieces(file, "x", ["b", "a"], rows=4))
+        assert [len(piece) for piece in pieces] == [4, 4, 2]
+        assert_frame_equal(pl.concat(pieces).select("a", "b"), frame.select("a", "b"))
+
+
+def test_damage_behind_the_first_rows_is_said_when_it_is_reached() -> None:
+    frame = pl.DataFrame({"a": range(100_000)})
+    content = bytearray(parquet.encode(frame))
+    content[len(content) // 2] ^= 0xFF
+    assert parquet.column_names(BytesIO(content), "x") == ["a"]
+    with pytest.raises(DataError, match="x is not a whole Parquet file"):
+        list(parquet.pieces(BytesIO(content), "x", ["a"], rows=1_000))

@@ -139,6 +139,54 @@ def test_a_revision_recorded_before_a_kill_is_not_recorded_twice(tmp_path: Path)
     assert past.select("close", "revised_at").rows() == [(11.0, T3)]
 
 
+def test_a_removed_series_is_gone_with_its_revisions_and_nothing_else_is(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    other = SeriesKey(Market("coingecko", "usd", "hourly"), "bitcoin")
+    for key in (KEY, other):
+        store.write(key, bars({1: 10.0, 2: 11.0}), fetched_at=T1)
+        store.write(key, bars({2: 12.0}), fetched_at=T2)
+    assert store.series_keys() == (KEY, other)
+    store.remove(KEY)
+    assert store.series_keys() == (other,)
+    assert store.read(KEY) is None
+    assert [len(store.revisions(key)) for key in (KEY, other)] == [0, 1]
+    assert store.verify() == []
+    store.remove(KEY)  # as after a kill in between: no error
+    store.write(KEY, bars({1: 10.0}), fetched_at=T3)
+    assert store.known_since(KEY) == T3
+
+
+def test_a_damaged_series_can_be_removed_and_a_refusal_of_the_disk_is_one_line(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bars({1: 10.0}), fetched_at=T1)
+    store.path(KEY).write_bytes(b"PAR1")
+    assert store.series_keys() == (KEY,)
+    store.remove(KEY)
+    assert store.series_keys() == ()
+    store.path(KEY).mkdir()
+    with pytest.raises(DataError, match=r"bitcoin\.parquet cannot be removed: "):
+        store.remove(KEY)
+
+
+def test_a_removal_waits_for_a_writer(tmp_path: Path) -> None:
+    store = store_at(tmp_path, lock_timeout_s=0.05)
+    store.write(KEY, bars({1: 10.0}), fetched_at=T1)
+    lock = filelock.FileLock(tmp_path / "run/candles-coingecko-usd-daily-bitcoin.lock")
+    with lock, pytest.raises(DataError, match="Another process has been writing bitcoin"):
+        store.remove(KEY)
+    assert store.read(KEY) is not None
+
+
+def test_the_market_of_a_series_comes_back_and_never_changes_by_itself(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write(KEY, bars({1: 10.0}), fetched_at=T1, market="BTC/USDT")
+    store.write(KEY, bars({2: 11.0}), fetched_at=T2, market="BTC/USDC")
+    stored = store.read(KEY)
+    assert stored is not None
+    assert stored.provenance.market == "BTC/USDT"
+    assert [facts.market for facts in store.ls()] == ["BTC/USDT"]
+
+
 @pytest.mark.parametrize(
     ("frame", "words"),
     [

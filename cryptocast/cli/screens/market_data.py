@@ -8,10 +8,19 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.tables import Column, Columns, note, table
-from cryptocast.number_format import NOTHING, count, when
+from cryptocast.cli.tables import Column, Columns, facts, note, table
+from cryptocast.number_format import NOTHING, Prices, count, when
 from cryptocast.workflows.market_data.fetch import FetchedCoin, FetchReport
 from cryptocast.workflows.market_data.inventory import SeriesListing, StoreCheck, StoreListing
+from cryptocast.workflows.market_data.stored_series import (
+    Removal,
+    SeriesChange,
+    SeriesDetails,
+    SeriesDocument,
+    SeriesExport,
+    SeriesFacts,
+    StoredBar,
+)
 
 FETCHED: Final[Columns[FetchedCoin]] = (
     (Column("coin"), lambda coin: coin.coin),
@@ -44,6 +53,26 @@ LISTED: Final[Columns[SeriesListing]] = (
     (Column("fetched", leaves=2), lambda series: when(series.fetched_at, midnight=False)),
     (Column("hash", leaves=4), lambda series: series.content_hash[:12]),
 )
+
+SERIES: Final[Columns[SeriesFacts]] = (
+    (Column("coin"), lambda series: series.coin),
+    (Column("source"), lambda series: series.source),
+    (Column("market", leaves=3), lambda series: series.market or NOTHING),
+    (Column("in"), lambda series: series.vs),
+    (Column("bars"), lambda series: series.granularity),
+    (Column("rows", "right"), lambda series: f"{series.rows:,}"),
+    (Column("missing", "right", leaves=2), lambda series: f"{series.missing:,}"),
+    (Column("revised", "right", leaves=4), lambda series: f"{series.revisions:,}"),
+    (Column("first bar closed", leaves=5), lambda series: _closed(series.first, series.granularity)),
+    (Column("last bar closed"), lambda series: _closed(series.last, series.granularity)),
+    (Column("fetched", leaves=1), lambda series: when(series.fetched_at, midnight=False)),
+)
+CHANGES: Final[Columns[SeriesChange]] = (
+    (Column("at"), lambda change: "not recorded" if change.at is None else when(change.at, midnight=False)),
+    (Column("new", "right"), lambda change: f"{change.added:,}"),
+    (Column("revised", "right"), lambda change: f"{change.revised:,}"),
+)
+SHOWN_CHANGES: Final = 10
 
 
 def fetch_screen(report: FetchReport) -> Iterator[RenderableType]:
@@ -101,6 +130,80 @@ def listing_screen(listing: StoreListing) -> Iterator[RenderableType]:
         yield Text(f"The store {listing.path} holds no candles yet. Fetch some: cryptocast fetch")
         return
     yield table(LISTED, listing.series, f"{count(len(listing.series), 'series')} in {listing.path}")
+
+
+def series_screen(document: SeriesDocument) -> Iterator[RenderableType]:
+    """The series that match; one in detail."""
+    for finding in document.findings:
+        yield Text(finding.problem, style="red")
+    if document.details is not None:
+        yield from _details(document.series[0], document.details)
+    elif document.series:
+        yield table(SERIES, document.series, f"{count(len(document.series), 'series')} in {document.path}")
+        yield note(
+            "One in detail: cryptocast data show COIN, with --source, --vs or --granularity where it has several."
+        )
+    elif not document.findings:
+        yield Text(f"The store {document.path} holds no such candles yet. Fetch some: cryptocast fetch")
+
+
+def _details(series: SeriesFacts, details: SeriesDetails) -> Iterator[RenderableType]:
+    first, last = (_closed(time, series.granularity) for time in (series.first, series.last))
+    spans = (
+        f"{_closed(start, series.granularity)} to {_closed(end, series.granularity)}" for start, end in series.covered
+    )
+    yield facts(
+        (
+            ("source", series.source if series.market is None else f"{series.source}, {series.market}"),
+            ("bars", f"{series.rows:,} {series.granularity} in {series.vs.upper()}, {series.missing:,} missing"),
+            ("closed", f"{first} to {last}"),
+            ("fetched", when(series.fetched_at, midnight=False)),
+            ("asked for", "; ".join(spans) or NOTHING),
+            ("revisions", f"{series.revisions:,}"),
+            ("hash", series.content_hash[:12]),
+        ),
+        series.coin,
+    )
+    yield table(CHANGES, details.history[-SHOWN_CHANGES:], "History")
+    if len(details.history) > SHOWN_CHANGES:
+        yield note(f"{len(details.history) - SHOWN_CHANGES:,} earlier changes: --json.")
+    yield table(_bars(details.latest, series), details.latest, f"Latest bars in {series.vs.upper()}")
+    yield from (note(line) for line in series.notes)
+    yield from (Text(line) for line in details.quality.lines or ("no problems found",))
+
+
+def _bars(bars: Sequence[StoredBar], series: SeriesFacts) -> Columns[StoredBar]:
+    prices = Prices([price for bar in bars for price in (bar.open, bar.high, bar.low, bar.close)], 5)
+    unit = "" if prices.unit == 1.0 else f"\n{prices.named(series.vs)}"
+    return (
+        (Column("closed"), lambda bar: _closed(bar.close_time, series.granularity)),
+        (Column(f"open{unit}", "right"), lambda bar: prices(bar.open if bar.range_known else None)),
+        (Column(f"high{unit}", "right"), lambda bar: prices(bar.high if bar.range_known else None)),
+        (Column(f"low{unit}", "right"), lambda bar: prices(bar.low if bar.range_known else None)),
+        (Column(f"close{unit}", "right"), lambda bar: prices(bar.close)),
+        (Column("volume", "right", leaves=1), lambda bar: NOTHING if bar.volume is None else f"{bar.volume:,.0f}"),
+    )
+
+
+def removal_screen(removal: Removal) -> Iterator[RenderableType]:
+    """What goes, or went, and what rests on it."""
+    bars = "a damaged file"
+    if removal.rows is not None and removal.revisions is not None:
+        first, last = (_closed(time, removal.granularity) for time in (removal.first, removal.last))
+        bars = f"{count(removal.rows, 'bar')} from {first} to {last}, {count(removal.revisions, 'revision')}"
+    verb = "Removed" if removal.removed else "To be removed"
+    yield Text(f"{verb}: {removal.coin} ({removal.source}, {removal.vs}, {removal.granularity}), {bars}.")
+    if removal.versions:
+        yield Text(f"These versions in production need it to forecast: {', '.join(removal.versions)}.", style="yellow")
+    if not removal.removed:
+        yield note(f"Nothing has been removed yet. The file is {removal.path}.")
+
+
+def export_screen(export: SeriesExport) -> Iterator[RenderableType]:
+    """Where the bars are now, and how they come back."""
+    currency = "" if export.vs == "usd" else f" --vs {export.vs}"
+    yield Text(f"Wrote {count(export.rows, 'bar')} of {export.coin} to {export.written}.")
+    yield note(f"To read them back: cryptocast fetch {export.coin} --file {export.written}{currency}")
 
 
 def check_screen(check: StoreCheck) -> Iterator[RenderableType]:

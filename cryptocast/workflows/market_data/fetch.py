@@ -26,6 +26,7 @@ from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Resolved, Selection, steps
 from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.hourly_backfill import Backfill, backfill
+from cryptocast.workflows.market_data.other_granularity import other_granularity, other_granularity_text
 from cryptocast.workflows.market_data.resolve import Outcome, Sources, open_store
 
 HOURS_BACK: Final = timedelta(days=365)  # the hours that give days their highs and lows, unless asked for more
@@ -191,6 +192,8 @@ def _by_itself(context: Context, store: CandleStore, request: Resolved, order: F
             try:
                 candles, change = _kept(context, store, request, order, coin)
                 row = _row(context.config, candles, change)
+                if request.granularity != row.granularity:
+                    row = _with_other_bars(store, request, row)
                 yield msgspec.structs.replace(row, stale=_is_old(context, request, candles.provenance))
             except (DataError, UpstreamError) as error:
                 yield _failed(coin, error)
@@ -203,6 +206,12 @@ def _is_old(context: Context, request: Resolved, facts: Provenance) -> bool:
         return False
     late = stale_after(facts.last, facts.key.granularity, context.config.data.stale_after_bars)
     return (request.now or context.wall_clock()) > late
+
+
+def _with_other_bars(store: CandleStore, request: Resolved, row: FetchedCoin) -> FetchedCoin:
+    """Of a file whose bars are not those that the settings have, and that other commands look for."""
+    other = other_granularity(store, SeriesKey(Market(request.source, request.vs, request.granularity), row.coin))
+    return row if other is None else msgspec.structs.replace(row, notice=other_granularity_text(other))
 
 
 def _kept(

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from cryptocast.config import Config
+from cryptocast.data.schema import Provenance
 from cryptocast.data.store import DamagedFile
 from cryptocast.workflows.market_data.resolve import open_store
 
@@ -44,20 +45,21 @@ class StoreCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_store(config: Config) -> StoreListing:
     """What is there, from the metadata alone."""
-    listed = tuple(
-        SeriesListing(
-            coin=facts.key.coin,
-            **msgspec.structs.asdict(facts.key.market),
-            rows=facts.rows,
-            first=facts.first,
-            last=facts.last,
-            fetched_at=facts.fetched_at,
-            content_hash=facts.content_hash,
-            notes=facts.notes,
-        )
-        for facts in open_store(config).ls()
+    return StoreListing(path=str(config.store.path), series=tuple(listed(facts) for facts in open_store(config).ls()))
+
+
+def listed(facts: Provenance) -> SeriesListing:
+    """One series as a list has it."""
+    return SeriesListing(
+        coin=facts.key.coin,
+        **msgspec.structs.asdict(facts.key.market),
+        rows=facts.rows,
+        first=facts.first,
+        last=facts.last,
+        fetched_at=facts.fetched_at,
+        content_hash=facts.content_hash,
+        notes=facts.notes,
     )
-    return StoreListing(path=str(config.store.path), series=listed)
 
 
 def check_store(config: Config) -> StoreCheck:

@@ -13,6 +13,10 @@ from tests.cli.commands import Run, check_fit
     [
         "fetch bitcoin ethereum",
         "data ls",
+        "data show",
+        "data show bitcoin",
+        "data export bitcoin --out bitcoin.csv",
+        "data rm bitcoin --dry-run",
         "data verify",
     ],
 )

@@ -155,6 +155,18 @@ def test_a_file_is_imported_and_a_later_one_is_merged_or_replaces_it(shop: Shop,
     assert "your own file" in notice
 
 
+def test_a_file_of_hours_says_that_there_are_no_days_yet(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("date,close\n" + "".join(f"2021-01-01 {hour:02}:00,{100 + hour}\n" for hour in range(24)))
+    row = shop.fetch("bitcoin", files=[file]).coins[0]
+    assert row.granularity == "hourly"
+    assert row.notice is not None
+    assert "no daily ones: add --granularity hourly to use them, or import the file with" in row.notice
+    row = shop.fetch("bitcoin", files=[file], granularity="daily").coins[0]
+    assert (row.granularity, row.rows, row.notice) == ("daily", 1, None)
+    assert shop.fetch("bitcoin", files=[file]).coins[0].notice is None
+
+
 def test_a_bad_file_leaves_the_store_as_it_was(shop: Shop, tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_text(CSV)

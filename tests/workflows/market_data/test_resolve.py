@@ -144,7 +144,8 @@ def test_the_users_own_file_comes_first_and_an_old_one_names_the_source_that_it_
     bars = ask(config, upstream, "bitcoin").bars["bitcoin"]
     assert (bars.candles.provenance.key.source, bars.age.now, bars.stale) == ("file", NOW, True)
     assert (bars.age.has_ended, bars.age.late) == (True, 0)
-    assert bars.notice == "auto uses your own file for bitcoin; for newer candles of CoinGecko add --source coingecko."
+    assert "auto uses your own file for bitcoin" in (bars.notice or "")
+    assert "cryptocast fetch bitcoin --move-to SOURCE" in (bars.notice or "")
     assert ask(config, upstream, "bitcoin", source="file").bars["bitcoin"].notice is None
     assert upstream.opened == 0
 

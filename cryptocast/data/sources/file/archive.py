@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase, BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Final, Protocol
+from typing import BinaryIO, Final, cast
 
 from cryptocast.errors import DataError
 
@@ -21,19 +22,12 @@ TABLES: Final = (".csv", ".tsv", ".txt", ".json", ".feather", ".parquet", ".pq")
 ARCHIVES: Final = (".zip", ".gz")
 FOREIGN: Final = (".7z", ".bz2", ".rar", ".tar", ".tgz", ".xz")  # refused inside a zip, as are ours
 MOST_TIMES, MOST_BYTES = 200, 4 << 30  # of the compressed size; however large that is
+MOST_IN_MEMORY: Final = 128 << 20  # what is not read piece by piece, and lies in an archive
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 UNREADABLE: Final = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
     *(RuntimeError, NotImplementedError, ValueError),  # of zipfile: a password, a method, a name that it cannot handle
 )
-
-
-class ByteStream(Protocol):
-    """What can be read piece by piece."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes, none at the end."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +45,30 @@ class PriceFile:
         return self.label.removeprefix(f"{printable(self.path.parent)}{os.sep}")
 
     @contextmanager
-    def open(self) -> Iterator[ByteStream]:
+    def open(self) -> "Iterator[PriceStream]":
         """Its bytes, inflated. DataError if they are damaged, too many, or an archive once more."""
         with ExitStack() as stack:
             with refused(self.label):
                 file = stack.enter_context(self.path.open("rb"))
-                stream: ByteStream = file
+                stream: BufferedIOBase = file
                 compressed = None
                 if self.inside is not None:
                     compressed = self.inside.compress_size
-                    stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(file)).open(self.inside))
+                    archive = stack.enter_context(zipfile.ZipFile(file))
+                    stream = cast("BufferedIOBase", stack.enter_context(archive.open(self.inside)))
                 elif file.peek(2)[:2] == GZIP:
                     compressed = self.path.stat().st_size
                     stream = stack.enter_context(gzip.GzipFile(fileobj=file))
-            yield BoundedStream(stream, compressed, self.label)
+            yield PriceStream(stream, compressed, self.label)
 
 
-class BoundedStream:
-    """A stream that ends in a DataError where it is damaged, or inflates beyond all reason."""
+class PriceStream:
+    """A stream that ends in a DataError where it is damaged, or inflates beyond all reason.
 
-    def __init__(self, stream: ByteStream, compressed: int | None, label: str) -> None:
+    compressed: the size of what is inflated; None if it is read as it lies on the disk.
+    """
+
+    def __init__(self, stream: BufferedIOBase, compressed: int | None, label: str) -> None:
         self._stream, self._label = stream, label
         self._limit = None if compressed is None else min(compressed * MOST_TIMES, MOST_BYTES)
         self._count = 0
@@ -90,6 +88,16 @@ class BoundedStream:
                 " most). If that is right, unpack it first."
             )
         return content
+
+    def from_start(self, first: bytes) -> BinaryIO:
+        """All of it, to be read in any order: the file, or what it inflates to, of which `first` has been read."""
+        if self._limit is None:
+            self._stream.seek(0)
+            return cast("BinaryIO", self._stream)
+        content = first + self.read(MOST_IN_MEMORY)
+        if len(content) > MOST_IN_MEMORY:
+            raise DataError(f"{self._label} inflates to more than {MOST_IN_MEMORY >> 20} MB. Unpack it first.")
+        return BytesIO(content)
 
 
 def price_files(paths: Sequence[Path]) -> list[PriceFile]:

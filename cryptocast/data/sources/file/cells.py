@@ -17,12 +17,11 @@ SHOWS: Final = (
     r"^[^{sign}]*[{sign}](?:\d{{0,2}}|\d{{4,}})(?:\D|$)|[{other}]\d+[{sign}]"
     r"|[{other}]\d+[{other}]|^0[{sign}]|\d{{4}}[{sign}]"
 )
-CLOCK: Final = r"(?:[T ]+(\d{1,2})(?::(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?(?:[ -]?([AaPp])[Mm])?)?"
-CLOCK_PARTS: Final = ("hour", "minute", "second", "fraction", "half", "zone")
-ZONE: Final = r" *(Z|UTC|GMT|[+-]\d{2}:?\d{2})?$"
-YEAR_FIRST: Final = rf"^(?P<y>\d{{4}})[-/.](?P<a>\d{{1,2}})[-/.](?P<b>\d{{1,2}}){CLOCK}{ZONE}"
-YEAR_LAST: Final = rf"^(?P<a>\d{{1,2}})[-/.](?P<b>\d{{1,2}})[-/.](?P<y>\d{{4}}){CLOCK}{ZONE}"
-TWO_FIRST: Final = r"^(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}"
+DATE: Final = r"^(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
+CLOCK: Final = r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?)?"
+MOMENT: Final = rf"{DATE}(?:[T ]+{CLOCK}(?:[ -]?(?P<half>[AaPp])[Mm])?)? *(?P<zone>Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})?$"
+YEAR_LAST: Final = r"^(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})"
+YEAR_FIRST: Final[dict[DateOrder, str]] = {"dmy": "${3}-${2}-${1}", "mdy": "${3}-${1}-${2}"}
 US: Final = 1_000_000
 TIMES: Final = pl.Datetime("us")
 
@@ -80,7 +79,7 @@ def date_order(cells: pl.Series) -> DateOrder | Literal["unclear"] | None:
     """Which of 01/02/2024 is the month: None if there are no such dates, unclear if no number is above 12."""
     if cells.dtype != pl.String():
         return None
-    parts = cells.str.strip_chars().str.extract_groups(TWO_FIRST).struct
+    parts = cells.str.strip_chars().str.extract_groups(YEAR_LAST).struct
     first, second = (parts.field(name).cast(pl.Int16).drop_nulls() for name in ("1", "2"))
     if first.is_empty():
         return None
@@ -147,27 +146,19 @@ def _dates(text: pl.Series, order: DateOrder) -> tuple[pl.Series, pl.Series]:
     if words.any():  # Jan 31, 2024
         iso = text.filter(words).str.to_date("%b %d, %Y", strict=False).dt.strftime("%Y-%m-%d")
         text = text.scatter(words.arg_true(), iso)
-    year_first = text.str.extract_groups(YEAR_FIRST).struct.unnest()
-    year_last = text.str.extract_groups(YEAR_LAST).struct.unnest()
-    day, month = ("a", "b") if order == "dmy" else ("b", "a")
-    sources = {"year": ("y", "y"), "month": ("a", month), "day": ("b", day)}
-    sources |= {name: (str(at), str(at)) for at, name in enumerate(CLOCK_PARTS, start=4)}
-    parts = pl.select(year_first[one].fill_null(year_last[other]).alias(name) for name, (one, other) in sources.items())
-    clock = [pl.col(name).cast(pl.Int64).fill_null(0) for name in ("hour", "minute", "second")]
-    hour = (
-        pl.when(pl.col("half").is_null())
-        .then(clock[0])
-        .otherwise(clock[0] % 12 + 12 * pl.col("half").str.to_lowercase().eq("p").cast(pl.Int64))
-    )
+    parts = text.str.replace(YEAR_LAST, YEAR_FIRST[order]).str.extract_groups(MOMENT).struct.unnest()
+    hour, minute, second = (pl.col(name).cast(pl.Int64).fill_null(0) for name in ("hour", "minute", "second"))
+    afternoon = pl.col("half").str.to_lowercase().eq("p").cast(pl.Int64)
+    hour = pl.when(pl.col("half").is_null()).then(hour).otherwise(hour % 12 + 12 * afternoon)
     fraction = (pl.col("fraction").fill_null("") + "000000").str.slice(0, 6).cast(pl.Int64)
-    sound = (hour < 24) & (clock[1] < 60) & (clock[2] < 60)
     date = pl.concat_str("year", "month", "day", separator="-").str.to_date("%Y-%m-%d", strict=False)
-    passed = ((hour * 60 + clock[1]) * 60 + clock[2]) * US + fraction
+    passed = ((hour * 60 + minute) * 60 + second) * US + fraction
     sign = pl.when(pl.col("zone").str.starts_with("-")).then(-1).otherwise(1)
-    ahead = pl.col("zone").str.slice(1, 2).cast(pl.Int64, strict=False) * 3600
-    ahead += pl.col("zone").str.slice(-2, 2).cast(pl.Int64, strict=False) * 60
+    hours, minutes = (pl.col("zone").str.slice(at, 2).cast(pl.Int64, strict=False) for at in (1, -2))
     read = parts.select(
-        time=pl.when(sound).then(date.cast(TIMES) + pl.duration(microseconds=passed)),
-        offset=pl.when(pl.col("zone").is_not_null()).then((sign * ahead).fill_null(0)),
+        time=pl.when((hour < 24) & (minute < 60) & (second < 60)).then(
+            date.cast(TIMES) + pl.duration(microseconds=passed)
+        ),
+        offset=pl.when(pl.col("zone").is_not_null()).then((sign * (hours * 3600 + minutes * 60)).fill_null(0)),
     )
     return read["time"], read["offset"]

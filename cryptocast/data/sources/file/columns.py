@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -16,19 +17,17 @@ from cryptocast.data.quality import broken_range
 from cryptocast.data.sources.file.cells import DateOrder, DecimalSign, date_order, decimal_sign, micros, numbers
 from cryptocast.data.sources.file.layouts import NAMES, Stamp, VolumeUnit
 from cryptocast.data.sources.file.pieces import ROW, Table
-from cryptocast.data.sources.file.symbols import (
-    NUMBERS,
-    OTHER_COIN,
-    OTHER_CURRENCY,
-    UNKNOWN_SYMBOL,
-    RankedSymbol,
-    Target,
-)
+from cryptocast.data.sources.file.symbols import NUMBERS, OTHER_CURRENCY, RankedSymbol, Target
 from cryptocast.errors import DataError, UsageError
+from cryptocast.number_format import count
 
 EARLIEST, LATEST = (round(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1e6) for year in (2009, 2100))
 RANGE: Final = ("open", "high", "low")
-SWAPPABLE: Final = ("volume", "quote_volume", "close")
+PRICES: Final = (*RANGE, "close")
+DATES: Final = ("date", "day", "ds")  # columns beside which another may have the time of day
+VOLUME_IN: Final = re.compile(r"volume_([a-z0-9]+)")
+AMOUNTS: Final = {"volume": "volume", "quote_volume": "volume", "market_cap": "market cap"}
+NO_ROWS: Final = pl.Schema({"time": pl.Int64(), "rank": pl.Int8()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +69,13 @@ class Notes:
 
     def in_words(self) -> tuple[str, ...]:
         """All of them."""
-        counts = (
-            f"{number:,} {noun}{'' if number == 1 else 's'} {what}" for (noun, what), number in self.counts.items()
-        )
-        return (*self.lines, *counts)
+        return (*self.lines, *(f"{count(number, noun)} {what}" for (noun, what), number in self.counts.items()))
 
 
 @dataclass(slots=True, eq=False)
 class TypedColumns:
-    """Turns the pieces of one table into a frame of ROW, file (its number), time (microseconds), prices, range_known,
-    volume and, where the file says it, market_cap and rank (of the symbol).
+    """Turns the pieces of one table into a frame of ROW, file (its label), time (microseconds), prices, range_known,
+    volume, market_cap and rank (of the symbol; 0 where there are none).
 
     symbols: each with the place of its first row.
     """
@@ -90,45 +86,44 @@ class TypedColumns:
     options: FileOptions
     notes: Notes
     symbols: dict[str, RankedSymbol]
-    file: int
-    columns: dict[str, str] = field(init=False)  # plain name -> name in the pieces
-    roles: dict[str, str] = field(init=False)  # ours -> plain name
-    times: tuple[str, ...] = field(init=False)  # plain names: of a date and its time of day, or of one
-    stamp: Stamp | None = field(init=False)  # which end of the bar the column names; None if it does not say
+    roles: dict[str, str] = field(init=False)  # our column -> its plain name in the file
+    places: dict[str, str] = field(init=False)  # our column -> its name in the pieces
+    stamp: Stamp | None = field(init=False)  # which end of the bar the column of the time names; None: it does not say
+    times: tuple[str, ...] = field(init=False, default=("time",))  # ours: of a date and its time of day, or of one
     sign: DecimalSign = field(init=False, default=".")
     order: DateOrder = field(init=False, default="dmy")
-    volume: tuple[str, VolumeUnit] | None = field(init=False, default=None)  # plain name and what it counts
+    volume: tuple[str, VolumeUnit] | None = field(init=False, default=None)  # our column, and what it counts
     decided: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self.columns = self._own_columns()
-        self.roles = self._find_roles()
-        name, self.stamp = self._time_column()
-        self.times = (name,)
+        columns = self._own_columns()
+        self.roles = self._find_roles(columns)
+        self.roles["time"], self.stamp = self._time_column()
+        if self.roles["time"] not in DATES:
+            self.roles.pop("clock", None)
+        self.places = {ours: columns[name] for ours, name in self.roles.items()}
 
     def frame(self) -> pl.DataFrame:
         """All rows that have a price and a symbol of the target, by time. DataError naming file, row and value."""
         frames = []
-        ordered = True
         for piece in self.table.pieces:
-            frame = self._typed(piece)
-            ordered &= frame["time"].is_sorted()
-            # Newest first is usual: to sort the pieces and put them in order takes less memory than to sort the whole.
-            frames.append(frame if ordered else frame.sort("time", maintain_order=True))
-        frames = [frame for frame in frames if len(frame)]
-        if not frames:
-            if not self.symbols:
-                raise DataError(f"{self.origin} has no rows with a price.")
-            return pl.DataFrame(schema={"time": pl.Int64(), "rank": pl.Int8()})
-        whole = pl.concat(sorted(frames, key=lambda frame: int(frame["time"][0])))
-        overlapping = not whole["time"].is_sorted()
-        if overlapping or not ordered:
-            self.notes.add("rows sorted by time")
-        return whole.sort("time", maintain_order=True) if overlapping else whole
+            frame = self._typed(piece.select(ROW, **self.places))
+            if len(frame):
+                frames.append(self._sorted(frame))
+        # Newest first is usual: to put sorted pieces in order takes less memory than to sort the whole.
+        frames.sort(key=lambda frame: int(frame["time"][0]))
+        return self._sorted(pl.concat(frames)) if frames else pl.DataFrame(schema=NO_ROWS)
+
+    def _sorted(self, frame: pl.DataFrame) -> pl.DataFrame:
+        if frame["time"].is_sorted():
+            return frame
+        self.notes.add("rows sorted by time")
+        return frame.sort("time", maintain_order=True)
 
     # --- which column is which
 
     def _own_columns(self) -> dict[str, str]:
+        """The plain names of the columns whose ticker, if they have one, is that of the target, and their places."""
         shape = self.table.shape
         place = f"{self.origin}, row {shape.above - 1}: the ticker"
         tickers = {ticker: (self.target.rank(ticker), place) for ticker in shape.tickers if ticker}
@@ -142,32 +137,27 @@ class TypedColumns:
                 columns.setdefault(name, str(at))
         return columns
 
-    def _find_roles(self) -> dict[str, str]:
-        candidates = {ours: [name for name in names if name in self.columns] for ours, names in NAMES.items()}
+    def _find_roles(self, columns: Collection[str]) -> dict[str, str]:
+        candidates = {ours: [name for name in names if name in columns] for ours, names in NAMES.items()}
         roles = {ours: names[0] for ours, names in candidates.items() if names}
         if not {"open_time", "close_time", "time"} & roles.keys() or "close" not in roles:
             lacking = "a close" if "close" not in roles else "a time such as timestamp, date, open_time or close_time"
-            raise DataError(f"{self.origin} lacks {lacking}: its columns are {shown(', '.join(self.columns), 120)}.")
-        currencies = [unit.upper() for name in self.columns for unit in re.findall(r"^volume_([a-z0-9]+)$", name)]
-        if roles["close"] == "priceusd":
-            currencies.append("USD")
-        for unit in currencies:
-            name = f"volume_{unit.lower()}"
-            if self.target.rank(unit) == 0 and unit not in self.target.currencies:
-                roles.setdefault("volume", name)
-            elif unit in self.target.currencies and name in self.columns:
+            raise DataError(f"{self.origin} lacks {lacking}: its columns are {shown(', '.join(columns), 120)}.")
+        units = {match[1].upper(): match[0] for name in columns if (match := VOLUME_IN.fullmatch(name))}
+        own = set(self.target.currencies)
+        for unit, name in units.items():
+            if unit in own:
                 roles.setdefault("quote_volume", name)
-        self._check_currency(currencies)
+            elif self.target.rank(unit) == 0:
+                roles.setdefault("volume", name)
+        if roles["close"] == "priceusd":
+            units["USD"] = "priceusd"
+        # Prices in euros do not become dollars because nothing but the column of volume says euro.
+        other = next((unit for unit in units if unit in QUOTES and self.target.rank(unit) != 0), None)
+        if other and not own & units.keys():
+            vs = self.target.vs.upper()
+            raise DataError(f"{self.origin} has prices in {other}, not in {vs}: import them with --vs {other.lower()}.")
         return roles
-
-    def _check_currency(self, units: list[str]) -> None:
-        """Prices in euros do not become dollars because nothing but the column of volume says euro."""
-        other = [unit for unit in units if unit in QUOTES and self.target.rank(unit) != 0]
-        if other and not set(units) & set(self.target.currencies):
-            raise DataError(
-                f"{self.origin} has prices in {other[0]}, not in {self.target.vs.upper()}: import them with"
-                f" --vs {other[0].lower()}."
-            )
 
     def _time_column(self) -> tuple[str, Stamp | None]:
         """The column that dates the bars, and which end of the bar it names."""
@@ -188,9 +178,9 @@ class TypedColumns:
         self.decided = True
         self._decide_clock(piece)
         self._decide_sign(piece)
-        order = self.options.dates or date_order(self._cells(piece, self.times[0]))
+        order = self.options.dates or date_order(self._cells(piece, "time"))
         if order == "unclear":
-            raise self._fail(piece, self.times[0], 0, "day or month first: say --dates dmy or --dates mdy")
+            raise self._fail(piece, "time", 0, "day or month first: say --dates dmy or --dates mdy")
         if order is not None:
             self.order = order
             if self.options.dates is None:
@@ -202,56 +192,53 @@ class TypedColumns:
             self.roles = {ours: name for ours, name in self.roles.items() if ours not in RANGE}
 
     def _decide_clock(self, piece: pl.DataFrame) -> None:
-        """A column `time` beside the date is its time of day, or says it all."""
-        if self.times != ("date",) or "time" not in self.columns:
+        """A column `time` beside the date is its time of day, or says it all, or is something else."""
+        if "clock" not in self.roles:
             return
-        clock = self._cells(piece, "time").cast(pl.String).drop_nulls()
-        if len(clock) and re.match(r"\d{1,2}:\d\d", clock[0]):
-            self.times = ("date", "time")
-        elif len(clock) and re.match(r"\d{9}|\d{4}-", clock[0]):
-            self.times = ("time",)
+        first = str(next(iter(piece["clock"].drop_nulls()), ""))
+        if re.match(r"\d{1,2}:\d\d", first):
+            self.times = ("time", "clock")
+        elif re.match(r"\d{9}|\d{4}-", first):
+            self.times = ("clock",)
 
     def _decide_sign(self, piece: pl.DataFrame) -> None:
-        names = [self.roles[name] for name in (*RANGE, "close") if name in self.roles]
         # MetaTrader always writes a decimal point.
         plain = self.table.point_is_decimal or self.table.shape.layout.name.startswith("MetaTrader")
-        sign = self.options.decimal or decimal_sign(
-            [self._cells(piece, name) for name in names], point_is_decimal=plain
-        )
+        prices = [piece[name] for name in PRICES if name in self.roles]
+        sign = self.options.decimal or decimal_sign(prices, point_is_decimal=plain)
         if sign is None:
-            raise self._fail(piece, self.roles["close"], 0, "thousands or a fraction: say --decimal . or --decimal ,")
+            raise self._fail(piece, "close", 0, "thousands or a fraction: say --decimal . or --decimal ,")
         self.sign = sign
         if sign == "," and self.options.decimal is None:
             self.notes.add("numbers read with a decimal comma")
 
     def _decide_volume(self, piece: pl.DataFrame) -> None:
         roles, option, vs = self.roles, self.options.volume_unit, self.target.vs
+        unit = option or self.table.shape.layout.volume
         if option != "coin" and "quote_volume" in roles:
-            self.volume = (roles["quote_volume"], "quote")
+            self.volume = ("quote_volume", "quote")
             self.notes.add("volume taken from the column of quote volume")
             if "volume" in roles and self._is_swapped(piece):
-                self.volume = (roles["volume"], "quote")
+                self.volume = ("volume", "quote")
                 self.notes.add(f"the names of the columns {roles['volume']} and {roles['quote_volume']} are exchanged")
+        elif "volume" not in roles:
             return
-        if "volume" not in roles:
-            return
-        unit = option or self.table.shape.layout.volume
-        if option is None and unit == "coin" and "market_cap" in roles:
-            # No exchange knows market caps: this came from a site that counts in money.
-            caps = numbers(self._cells(piece, roles["market_cap"]), self.sign)
-            unit = "quote" if (caps > 0).any() else "coin"
-        if unit is None:
+        elif unit is None:
             self.notes.add("the volume counts neither coins nor money and is left out")
-            return
-        self.volume = (roles["volume"], unit)
-        if unit == "coin":
+        # No exchange knows market caps: with them it came from a site that counts in money.
+        elif unit == "quote" or (option is None and self._has_market_caps(piece)):
+            self.volume = ("volume", "quote")
+            self.notes.add(f"volume taken to be in {vs}" if option is None else None)
+        else:
+            self.volume = ("volume", "coin")
             self.notes.add(f"volume converted from coins to {vs} at the close")
-        elif option is None:
-            self.notes.add(f"volume taken to be in {vs}")
+
+    def _has_market_caps(self, piece: pl.DataFrame) -> bool:
+        return "market_cap" in self.roles and bool((numbers(piece["market_cap"], self.sign) > 0).any())
 
     def _is_swapped(self, piece: pl.DataFrame) -> bool:
         """Whether coins and money are the other way round: then money times the price makes coins."""
-        coins, money, close = (numbers(self._cells(piece, self.roles[name]), self.sign) for name in SWAPPABLE)
+        coins, money, close = (numbers(piece[name], self.sign) for name in ("volume", "quote_volume", "close"))
         fair, turned = ((a / (b * close)).fill_nan(None).median() for a, b in ((money, coins), (coins, money)))
         return not _is_near_one(fair) and _is_near_one(turned)
 
@@ -260,44 +247,41 @@ class TypedColumns:
     def _typed(self, piece: pl.DataFrame) -> pl.DataFrame:
         if "symbol" in self.roles:
             piece = self._own_rows(piece)
+        if "currency" in self.roles:
+            self._check_currency(piece)
         if not self.decided and len(piece):
             self._decide(piece)
-        close = numbers(self._cells(piece, self.roles["close"]), self.sign)
+        close = numbers(piece["close"], self.sign)
         self.notes.count(close.null_count(), "row", "without a price left out")
         piece = piece.filter(close.is_not_null())
         unknown = pl.lit(None, dtype=pl.Float64())
-        prices = [self._numbers(piece, name, "price") if name in self.roles else unknown for name in (*RANGE, "close")]
-        volume = unknown if self.volume is None else self._numbers(piece, self.volume[0], "volume")
+        columns = {name: self._numbers(piece, name) if name in self.roles else unknown for name in PRICES}
+        columns["volume"] = unknown if self.volume is None else self._numbers(piece, self.volume[0])
         if self.volume is not None and self.volume[1] == "coin":
-            volume *= prices[-1]
-        columns = dict(zip((*RANGE, "close"), prices, strict=True)) | {"volume": volume}
-        if "market_cap" in self.roles:
-            cap = pl.lit(self._numbers(piece, "market_cap", "market cap"))
-            columns["market_cap"] = pl.when(cap > 0).then(cap)
-        if "symbol" in self.roles:
-            columns["rank"] = pl.col("rank")
-        bars = piece.select(ROW, file=pl.lit(self.file, pl.UInt16()), time=self._micros(piece), **columns)
-        return self._with_sound_ranges(bars)
+            columns["volume"] *= columns["close"]
+        columns["market_cap"] = self._numbers(piece, "market_cap") if "market_cap" in self.roles else unknown
+        columns["rank"] = pl.col("rank") if "symbol" in self.roles else pl.lit(0, pl.Int8())
+        columns["file"] = pl.lit(self.origin, pl.Categorical())
+        bars = piece.select(ROW, time=self._micros(piece), **columns)
+        return self._with_sound_ranges(bars.with_columns(pl.when(pl.col("market_cap") > 0).then("market_cap")))
 
     def _with_sound_ranges(self, bars: pl.DataFrame) -> pl.DataFrame:
         """range_known; a bar whose high and low contradict its open or close, or which lacks one, keeps its close."""
         lacking = pl.any_horizontal(pl.col(RANGE).is_null())
         checks = bars.select(lacking=lacking, broken=~lacking & broken_range().fill_null(value=False))
+        broken = int(checks["broken"].sum())
         if "high" in self.roles:
             self.notes.count(int(checks["lacking"].sum()), "bar", "without open, high or low made close-only")
-        self.notes.count(
-            int(checks["broken"].sum()), "bar", "whose high and low contradict open or close made close-only"
-        )
+        self.notes.count(broken, "bar", "whose high and low contradict open or close made close-only")
         bars = bars.with_columns(range_known=~(checks["lacking"] | checks["broken"]))
         return bars.with_columns(pl.when("range_known").then(name).otherwise("close").alias(name) for name in RANGE)
 
     def _own_rows(self, piece: pl.DataFrame) -> pl.DataFrame:
         """The rows whose symbol is not of another coin or currency, with its rank."""
         name = self.roles["symbol"]
-        symbols = self._cells(piece, name).cast(pl.String).fill_null("").replace(NUMBERS.get(name, {}))
-        ranks = {text: self.target.rank(text) for text in symbols.unique()}
-        if name == "coin":  # a column of ours: its ids are exact
-            ranks = {text: OTHER_COIN if rank == UNKNOWN_SYMBOL else rank for text, rank in ranks.items()}
+        symbols = piece["symbol"].cast(pl.String).fill_null("").replace(NUMBERS.get(name, {}))
+        # A column `coin` is one of ours: its ids are exact.
+        ranks = {text: self.target.rank(text, is_id=name == "coin") for text in symbols.unique()}
         for text in ranks.keys() - self.symbols.keys():
             row = piece[ROW][symbols.eq(text).arg_max() or 0]
             self.symbols[text] = ranks[text], f"{self.origin}, row {row}: {name}"
@@ -306,48 +290,51 @@ class TypedColumns:
         self.notes.count(len(piece) - len(own), "row", "of other symbols left out")
         return own
 
-    def _cells(self, piece: pl.DataFrame, name: str) -> pl.Series:
-        return piece[self.columns[name]]
+    def _check_currency(self, piece: pl.DataFrame) -> None:
+        currency = piece["currency"].cast(pl.String).fill_null("").str.to_uppercase()
+        other = ~currency.is_in(self.target.currencies)
+        vs = self.target.vs.upper()
+        if other.any():
+            raise self._fail(piece, "currency", other.arg_max() or 0, f"not {vs}: name the currency with --vs")
+        for text in currency.unique():
+            self.notes.add(f"prices in {text} count as {vs}" if text != vs else None)
 
-    def _numbers(self, piece: pl.DataFrame, role: str, what: str) -> pl.Series:
+    def _numbers(self, piece: pl.DataFrame, name: str) -> pl.Series:
         """A column of prices (positive), volumes or market caps (not negative)."""
-        name = self.roles.get(role, role)
-        values = numbers(self._cells(piece, name), self.sign)
-        low = values <= 0 if what == "price" else values < 0
+        values = numbers(piece[name], self.sign)
+        low = values < 0 if name in AMOUNTS else values <= 0
         wrong = (values.is_nan() | values.is_infinite() | low).fill_null(value=False)
         if not wrong.any():
             return values
         at = wrong.arg_max() or 0
-        why = f"a {what} {'must be positive' if what == 'price' else 'cannot be negative'}"
+        why = f"a {AMOUNTS[name]} cannot be negative" if name in AMOUNTS else "a price must be positive"
         if not math.isfinite(values[at]):
             why = "not a number" if math.isnan(values[at]) else "not a finite number"
         raise self._fail(piece, name, at, why)
 
-    def _when(self, piece: pl.DataFrame) -> pl.Series:
-        """The cells that say the time: of one column, or of a date and a time of day."""
-        if len(self.times) == 1:
-            return self._cells(piece, self.times[0])
-        date, clock = (self._cells(piece, name).cast(pl.String) for name in self.times)
-        return date + " " + clock
+    def _cells(self, piece: pl.DataFrame, name: str) -> pl.Series:
+        """The cells as the file has them; those of the time with its time of day, where that stands by itself."""
+        if name != "time" or len(self.times) == 1:
+            return piece[self.times[0] if name == "time" else name]
+        return piece["time"].cast(pl.String) + " " + piece["clock"].cast(pl.String)
 
     def _micros(self, piece: pl.DataFrame) -> pl.Series:
-        cells = self._when(piece)
-        times, naive = micros(cells, order=self.order, zone=self.options.timezone)
+        times, naive = micros(self._cells(piece, "time"), order=self.order, zone=self.options.timezone)
         if naive:
             zone = self.options.timezone
             self.notes.add(f"times read as {zone}" if zone else "times name no time zone and were read as UTC")
         wrong = times.is_null() | ~times.is_between(EARLIEST, LATEST, closed="left")
-        if wrong.any():
-            at = wrong.arg_max() or 0
-            why = "not between 2009 and 2100"
-            if times[at] is None:
-                why = "not a time such as 2020-01-31, 2020-01-31T14:00:00Z or an epoch"
-            raise self._fail(piece, self.times[0], at, why, cells[at])
-        return times
+        if not wrong.any():
+            return times
+        at = wrong.arg_max() or 0
+        why = "not between 2009 and 2100"
+        if times[at] is None:
+            why = "not a time such as 2020-01-31, 2020-01-31T14:00:00Z or an epoch"
+        raise self._fail(piece, "time", at, why)
 
-    def _fail(self, piece: pl.DataFrame, name: str, at: int, why: str, cell: object = None) -> DataError:
-        cell = self._cells(piece, name)[at] if cell is None else cell
-        return DataError(f"{self.origin}, row {piece[ROW][at]}: {name} is {shown(cell)}, {why}.")
+    def _fail(self, piece: pl.DataFrame, name: str, at: int, why: str) -> DataError:
+        cell = shown(self._cells(piece, name)[at])
+        return DataError(f"{self.origin}, row {piece[ROW][at]}: {self.roles[name]} is {cell}, {why}.")
 
 
 def _is_near_one(ratio: object) -> bool:

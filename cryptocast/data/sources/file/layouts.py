@@ -73,7 +73,7 @@ TIME_NAMES: Final = ("timestamp", "time", "unix", "open_time")
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "open_time": ("open_time", "opentime", "open_timestamp", "timeopen", "time_period_start"),
     "close_time": ("close_time", "closetime", "close_timestamp", "timeclose", "time_period_end", "snapped_at"),
-    "time": ("unix", "timestamp", "datetime", "date", "time", "day", "ds", "index_level_0", ""),
+    "time": ("unix", "timestamp", "datetime", "date", "day", "ds", "time", "index_level_0", ""),
     "clock": ("time",),
     "open": ("open", "open_price", "px_open"),
     "high": ("high", "high_price", "px_high"),
@@ -83,12 +83,14 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "volume": ("volume", "total_volume", "vol", "sx_sum"),
     "market_cap": ("market_cap", "marketcap", "capmrktcurusd"),
     "symbol": ("coin", "symbol", "pair", "ticker", "unique_id", "asset_id", "name"),
+    "currency": ("currency", "quote_currency", "vs_currency"),
 }
 KLINE: Final = (
     *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume"),
     *("count", "taker_buy_volume", "taker_buy_quote_volume", "ignore"),
 )
 PRICES: Final = ("open", "high", "low", "close", "volume")
+NUMBER: Final = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 EPOCH: Final = re.compile(r"\d{9,19}(\.\d*)?")
 TRADES: Final = frozenset({"amount", "qty", "quantity", "size", "side", "is_buyer_maker"})
 
@@ -111,6 +113,11 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
+def is_read(name: str) -> bool:
+    """Whether a column of this plain name can matter."""
+    return name.startswith("volume_") or any(name in names for names in NAMES.values())
+
+
 def recognise(head: Head, origin: str, *, json: bool = False, feather: bool = False) -> FileShape:
     """The shape of a file by its first lines, each a list of cells. DataError for ticks and for what has no names."""
     # An address or `sep=;` may stand above the header.
@@ -118,7 +125,7 @@ def recognise(head: Head, origin: str, *, json: bool = False, feather: bool = Fa
     if above is None:
         above = next(at for at, line in enumerate(head) if line)
     first = [cell.strip() for cell in head[above]]
-    if any(_is_number(cell) for cell in first):
+    if any(NUMBER.fullmatch(cell) for cell in first):
         return _without_header([line for line in head[above:] if line], origin, above, json=json)
     names = tuple(plain(name) for name in first)
     if len(names) < 2:
@@ -179,10 +186,3 @@ def _low_is_first(lines: Head) -> bool:
         return False
     ordered = all(low <= min(first, last) and max(first, last) <= high for low, high, first, last in bars)
     return ordered and any(first > low for low, _, first, _ in bars)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) == float(text)
-    except ValueError:
-        return False

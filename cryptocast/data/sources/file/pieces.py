@@ -3,17 +3,16 @@
 import csv
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import BinaryIO, Final
 
 import polars as pl
 import polars.selectors as cs
 
 from cryptocast.data import parquet
-from cryptocast.data.sources.file.archive import ByteStream, PriceFile
-from cryptocast.data.sources.file.layouts import FileShape, recognise
+from cryptocast.data.sources.file.archive import PriceFile, PriceStream
+from cryptocast.data.sources.file.layouts import FileShape, is_read, recognise
 from cryptocast.errors import DataError
 
 ROW: Final = "row"
@@ -34,13 +33,13 @@ class Table:
     point_is_decimal: bool = True
 
 
-def open_table(member: PriceFile, stream: ByteStream, *, piece: int = PIECE) -> Table:
+def open_table(member: PriceFile, stream: PriceStream, *, piece: int = PIECE) -> Table:
     """The table in a CSV, JSON, Parquet or feather file, by its content. DataError in one line if it is none."""
     first = stream.read(piece).removeprefix(b"\xef\xbb\xbf")
     if not first.strip():
         raise DataError(f"{member.label} is empty.")
     if parquet.is_table(first) or member.name.lower().endswith((".parquet", ".pq", ".feather")):
-        return _typed(b"".join([first, *iter(lambda: stream.read(piece), b"")]), member.label)
+        return _typed(stream.from_start(first), member.label, is_feather=first.startswith(parquet.FEATHER))
     json = re.match(rb"\s*[\[{]", first) is not None
     if json and not re.match(rb"\s*\[\s*\[", first):
         raise DataError(f"{member.label} is JSON, but no list of bars such as [[1704067200000, 1, 2, 1, 2, 5], ...].")
@@ -48,16 +47,19 @@ def open_table(member: PriceFile, stream: ByteStream, *, piece: int = PIECE) -> 
     return _text(next(blocks), blocks, member.label, json=json)
 
 
-def _typed(content: bytes, origin: str) -> Table:
-    frame, _ = parquet.decode(content, origin)
+def _typed(file: BinaryIO, origin: str, *, is_feather: bool) -> Table:
+    names = parquet.column_names(file, origin)
+    shape = recognise([names], origin, feather=is_feather)
+    columns = {name: str(at) for at, (name, plain) in enumerate(zip(names, shape.names, strict=True)) if is_read(plain)}
     words = cs.string() | cs.categorical() | cs.enum()
-    kinds = words | cs.numeric() | cs.temporal() | cs.boolean()
-    frame = frame.select(kinds).with_columns(words.cast(pl.String))
-    if frame.is_empty():
-        raise DataError(f"{origin} has no rows.")
-    shape = recognise([frame.columns], origin, feather=content.startswith(parquet.FEATHER))
-    frame.columns = [str(at) for at in range(frame.width)]
-    return Table(shape, iter([frame.with_row_index(ROW, offset=1)]))
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        row = 1
+        for frame in parquet.pieces(file, origin, list(columns)):
+            yield frame.with_columns(words.cast(pl.String)).rename(columns).with_row_index(ROW, offset=row)
+            row += len(frame)
+
+    return Table(shape, pieces())
 
 
 def _text(block: bytes, others: Iterator[bytes], origin: str, *, json: bool) -> Table:
@@ -81,7 +83,7 @@ def _text(block: bytes, others: Iterator[bytes], origin: str, *, json: bool) -> 
     return Table(shape, pieces(), point_is_decimal=separator == "," and b'"' not in block)
 
 
-def _blocks(first: bytes, stream: ByteStream, piece: int, origin: str, *, json: bool) -> Iterator[bytes]:
+def _blocks(first: bytes, stream: PriceStream, piece: int, origin: str, *, json: bool) -> Iterator[bytes]:
     """Whole lines, as many as come at a time. Bars in JSON become lines of text."""
     end = b"]" if json else b"\n"
     rest, content = b"", first
@@ -118,35 +120,19 @@ def _cells(line: str, separator: str, place: str) -> list[str]:
 
 def _parse(block: bytes, separator: str, width: int, origin: str, row: int) -> pl.DataFrame:
     """The rows of whole lines, all of them of the same width; blank lines are none. row: the number of the first."""
-    if not block.isascii():
-        _decoded(block, origin)
-    if b'"' not in block:
-        with suppress(pl.exceptions.PolarsError):
-            frame = _read(block, separator, width, row)
-            lines = block.count(b"\n") + (not block.endswith(b"\n"))
-            if len(frame) < lines:
-                lines = sum(map(bool, block.split(b"\n")))
-            if len(frame) == lines and block.count(separator.encode()) == lines * (width - 1):
-                return frame
+    lines = [line if line.strip() else "" for line in _decoded(block, origin).split("\n")]
+    for number, line in enumerate(lines, start=row):
+        cells = (
+            line.count(separator) + 1 if '"' not in line else len(_cells(line, separator, f"{origin}, row {number}"))
+        )
+        if line and cells != width:
+            raise DataError(f"{origin}, row {number}: {cells} columns instead of {width}; is the file cut off?")
+    text = "\n".join(lines)
+    start = text.lstrip("\n")  # a blank line at the start would be taken for a table of one column
+    schema = {str(at): pl.String() for at in range(width)}
     try:
-        return _read(_even(block, separator, width, origin, row), separator, width, row)
+        frame = pl.read_csv(start.encode(), has_header=False, separator=separator, schema=schema, raise_if_empty=False)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{origin}, row {row} or below: {str(error).splitlines()[0][:120]}.") from error
-
-
-def _read(block: bytes, separator: str, width: int, row: int) -> pl.DataFrame:
-    schema = {str(at): pl.String() for at in range(width)}
-    text = block.lstrip(b"\n")  # a blank line at the start would be taken for a table of one column
-    frame = pl.read_csv(text, has_header=False, separator=separator, schema=schema, raise_if_empty=False)
     blank = pl.all_horizontal(pl.exclude(ROW).is_null())
-    return frame.with_row_index(ROW, offset=row + len(block) - len(text)).filter(~blank)
-
-
-def _even(block: bytes, separator: str, width: int, origin: str, row: int) -> bytes:
-    """The block with its blank lines empty. DataError naming the first line that has not the width of the table."""
-    lines = _decoded(block, origin).split("\n")
-    for number, line in enumerate(lines, start=row):
-        cells = _cells(line, separator, f"{origin}, row {number}") if '"' in line else line.split(separator)
-        if line.strip() and len(cells) != width:
-            raise DataError(f"{origin}, row {number}: {len(cells)} columns instead of {width}; is the file cut off?")
-    return "\n".join(line if line.strip() else "" for line in lines).encode()
+    return frame.with_row_index(ROW, offset=row + len(text) - len(start)).filter(~blank)

@@ -17,12 +17,13 @@ from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.data.sources.file.archive import PriceFile, price_files
 from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns
-from cryptocast.data.sources.file.layouts import Stamp
+from cryptocast.data.sources.file.layouts import DATE_FIRST, TIME_FIRST, Layout, Stamp
 from cryptocast.data.sources.file.pieces import ROW, open_table
-from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, resample
-from cryptocast.data.sources.file.symbols import RankedSymbol, Target, symbol_in
+from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, length_in, resample
+from cryptocast.data.sources.file.symbols import RankedSymbol, Target, named_symbol
 from cryptocast.errors import DataError
-from cryptocast.times import minute_text
+from cryptocast.number_format import count
+from cryptocast.times import as_microseconds, minute_text
 
 __all__ = ["FileOptions", "Imported", "read_file"]
 
@@ -46,6 +47,7 @@ class Rows:
     label: str
     frame: pl.DataFrame
     stamp: Stamp | None
+    layout: Layout
 
 
 def read_file(
@@ -64,15 +66,19 @@ def read_file(
     low the bars are close-only. Raises DataError in one line with file, row and value.
     """
     target, notes = Target(coin, vs), Notes()
-    files = _named_after(price_files([path] if isinstance(path, Path) else path), target, notes)
+    paths = [path] if isinstance(path, Path) else path
+    files = _named_after(price_files(paths), paths, target, notes)
+    files, named_length = _of_one_length(files, paths, granularity, notes)
     first = files[0].label
     others = f" to {files[-1].short_label}, {len(files)} files" if len(files) > 1 else ""
     notes.add(f"imported from {files[0].short_label}{others}")
-    tables, sparse = _read_all(files, target, options or FileOptions(), notes)
-    tables = [_rounded(rows, notes) for rows in tables if len(rows.frame)]
+    tables = [_rounded(rows, notes) for rows in _read_all(files, target, options or FileOptions(), notes)]
     if not tables:
         raise DataError(f"{first} has no rows with a price.")
+    sparse = any(rows.layout.sparse for rows in tables)
     length = _common_length(tables, sparse=sparse)
+    if named_length not in (None, length):
+        raise DataError(f"{first} has {in_words(length)} bars, and is named as if it had other ones. Rename it.")
     grain = _granularity(length, granularity, first)
     bars = _closed(_joined([_on_grid(rows, length, notes) for rows in tables], notes), length, now, notes)
     if BAR_US[grain] != length and len(bars):
@@ -80,78 +86,94 @@ def read_file(
         bars = _closed(bars, BAR_US[grain], now, notes)
     if bars.is_empty():
         raise DataError(f"{first} has no bar that was closed at {now:%Y-%m-%dT%H:%MZ}.")
-    frame = bars.with_columns(
-        coin=pl.lit(coin),
-        close_time=(pl.col("opened") + BAR_US[grain]).cast(TIME),
-        market_cap="market_cap" if "market_cap" in bars.columns else pl.lit(None, pl.Float64()),
-    )
-    frame = frame.select(CANDLE_SCHEMA.names()).cast(CANDLE_SCHEMA)
-    return Imported(frame, grain, notes.in_words())
+    close_time = (pl.col("opened") + BAR_US[grain]).cast(TIME)
+    frame = bars.select(coin=pl.lit(coin), close_time=close_time, **{name: name for name in CANDLE_SCHEMA.names()[2:]})
+    return Imported(frame.cast(CANDLE_SCHEMA), grain, notes.in_words())
 
 
-def _named_after(files: list[PriceFile], target: Target, notes: Notes) -> list[PriceFile]:
-    """The files whose names tell the coin and the currency, or nothing."""
-    pairs = {file: target.rank(file.name) for file in files if symbol_in(file.name).quote is not None}
-    if not pairs:
+def _named_after(files: list[PriceFile], paths: Sequence[Path], target: Target, notes: Notes) -> list[PriceFile]:
+    """The files whose names, or those of their archives, tell the coin and the currency; all, where none tells any.
+
+    In an archive of all coins a name that tells nothing is that of a coin that no table knows.
+    """
+    texts = {file: named_symbol(file.name) or named_symbol(file.path.name) for file in files}
+    ranks = {file: target.rank(text) for file, text in texts.items() if text is not None}
+    if not ranks:
         return files
-    best, note = target.choose({file.name: (rank, f"{file.label}: its name") for file, rank in pairs.items()})
+    best, note = target.choose({str(texts[file]): (rank, f"{file.label}: its name") for file, rank in ranks.items()})
     notes.add(note)
-    own = [file for file in files if pairs.get(file, best) == best]
+    own = [file for file in files if ranks.get(file, best if _is_named(file, paths) else None) == best]
     notes.count(len(files) - len(own), "file", "of other coins or currencies left out")
     return own
 
 
-def _read_all(
-    files: Sequence[PriceFile], target: Target, options: FileOptions, notes: Notes
-) -> tuple[list[Rows], bool]:
-    """The rows of each file, and whether one of them is of a layout that leaves out bars without trades."""
+def _of_one_length(
+    files: list[PriceFile], paths: Sequence[Path], option: Granularity | None, notes: Notes
+) -> tuple[list[PriceFile], int | None]:
+    """Of an archive or folder in which a series stands several times, in bars of several lengths: the files with the
+    bars that are wanted, else with the finest, and the length that their names say. Else all, and None."""
+    lengths = {file: length_in(file.name) for file in files}
+    target = BAR_US[option or "daily"]
+    usable = {length for length in lengths.values() if length is not None and target % length == 0}
+    if None in lengths.values() or len(set(lengths.values())) < 2 or not usable:
+        return files, None
+    best = target if target in usable else min(usable)
+    own = [file for file in files if lengths[file] == best or _is_named(file, paths)]
+    notes.count(len(files) - len(own), "file", f"with bars of other lengths than {in_words(best)} left out")
+    return own, best
+
+
+def _is_named(file: PriceFile, paths: Sequence[Path]) -> bool:
+    """Whether the user named this very file, and so wants it, not a folder or archive that has it."""
+    return file.path in paths and file.inside is None
+
+
+def _read_all(files: Sequence[PriceFile], target: Target, options: FileOptions, notes: Notes) -> list[Rows]:
+    """The rows of each file that has any, of the symbol that fits best."""
     symbols: dict[str, RankedSymbol] = {}
-    read: list[Rows] = []
-    sparse = False
+    tables: list[Rows] = []
     for file in files:
         with file.open() as stream:
             table = open_table(file, stream)
-            columns = TypedColumns(table, file.label, target, options, notes, symbols, len(read))
-            read.append(Rows(file.label, columns.frame(), columns.stamp or options.stamp))
-            sparse |= table.shape.layout.sparse
-            notes.add(f"read as {table.shape.layout.name}")
-    if not symbols:
-        return read, sparse
-    best, note = target.choose(symbols)
-    notes.add(note)
-    for at, rows in enumerate(read):
-        if "rank" in rows.frame.columns:
-            frame = rows.frame.filter(pl.col("rank") == best).drop("rank")
-            notes.count(len(rows.frame) - len(frame), "row", "of other symbols left out")
-            read[at] = replace(rows, frame=frame)
-    return read, sparse
+            layout = table.shape.layout
+            columns = TypedColumns(table, file.label, target, options, notes, symbols)
+            tables.append(Rows(file.label, columns.frame(), columns.stamp or options.stamp, layout))
+            notes.add(f"read as {layout.name}")
+    if symbols:
+        best, note = target.choose(symbols)
+        notes.add(note)
+        for at, rows in enumerate(tables):
+            own = rows.frame.filter(pl.col("rank") == best)
+            notes.count(len(rows.frame) - len(own), "row", "of other symbols left out")
+            tables[at] = replace(rows, frame=own)
+    own_tables = [rows for rows in tables if len(rows.frame)]
+    notes.count(len(tables) - len(own_tables), "file", "without a price of the coin left out")
+    return own_tables
 
 
 # --- one file
 
 
 def _rounded(rows: Rows, notes: Notes) -> Rows:
-    """With the last second of a bar as its end, and which end of a bar the times name."""
-    frame, late = rows.frame, pl.col("time") % MINUTE >= MINUTE - SECOND  # 23:59:59.999: the last moment of a bar
-    share = float(frame.select(late.mean()).item() or 0)
-    if share:
-        frame = frame.with_columns(time=pl.when(late).then((pl.col("time") // MINUTE + 1) * MINUTE).otherwise("time"))
-    return replace(rows, frame=frame, stamp=_stamp(rows, share, notes))
-
-
-def _stamp(rows: Rows, late: float, notes: Notes) -> Stamp:
-    """Which end of its bar a time names, by the share of times in the last second of one."""
-    if rows.stamp == "open" and late == 1:
+    """With the last second of a bar as its end; the share of such times tells which end of a bar the times name."""
+    time, stamp = rows.frame["time"], rows.stamp
+    late = time % MINUTE >= MINUTE - SECOND  # 23:59:59.999: the last moment of a bar
+    share = late.sum() / len(late)
+    if stamp == "open" and share == 1:
         raise DataError(f"{rows.label} stamps the last second of each bar: import it with --stamp close.")
-    if rows.stamp is not None or late == 0:
-        return rows.stamp or "open"
-    if late < 0.5:
+    if stamp is None and 0 < share < 0.5:
         raise DataError(
-            f"{rows.label} has {late:.0%} of its times in the last second of a bar, the others not: say which end of"
+            f"{rows.label} has {share:.0%} of its times in the last second of a bar, the others not: say which end of"
             " the bar a time names with --stamp open or --stamp close."
         )
-    notes.add("times are the last second of a bar, so its close")
-    return "close"
+    if stamp is None and share:
+        notes.add("times are the last second of a bar, so its close")
+    elif stamp is None and rows.layout in (TIME_FIRST, DATE_FIRST):
+        notes.add("times taken to be the opens of their bars; if they are the closes, add --stamp close")
+    if not share:
+        return replace(rows, stamp=stamp or "open")
+    minutes = pl.when(late).then((time // MINUTE + 1) * MINUTE).otherwise(time)
+    return replace(rows, frame=rows.frame.with_columns(time=minutes), stamp=stamp or "close")
 
 
 def _length(rows: Rows, *, sparse: bool) -> int | None:
@@ -177,11 +199,11 @@ def _length(rows: Rows, *, sparse: bool) -> int | None:
     return length
 
 
-def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
+def _on_grid(rows: Rows, length: int, notes: Notes) -> pl.DataFrame:
     """By the moment at which each bar opens. An unfinished last bar goes; DataError for others off the grid."""
     frame = rows.frame
     misplaced = frame["time"] % length != 0
-    off = frame.filter(misplaced) if misplaced.any() else frame.clear()
+    off = frame.filter(misplaced) if misplaced.any() else frame.clear()  # to filter 2 million rows takes 100 MB
     if len(off) == 1 and len(frame) > 1 and off["time"][0] == frame["time"][-1]:
         frame = frame.filter(pl.col("time") % length == 0)
         notes.count(1, "unfinished last row", "off the grid left out")
@@ -192,61 +214,51 @@ def _on_grid(rows: Rows, length: int, notes: Notes) -> Rows:
         )
     if rows.stamp == "close":
         frame = frame.with_columns(pl.col("time") - length)
-    return replace(rows, frame=frame.rename({"time": "opened"}))
+    return frame.rename({"time": "opened"})
 
 
 # --- all files
 
 
 def _common_length(tables: Sequence[Rows], *, sparse: bool) -> int:
-    lengths: dict[int, str] = {}
-    for rows in tables:
-        length = _length(rows, sparse=sparse)
-        if length is not None:
-            lengths.setdefault(length, rows.label)
+    lengths = {length: rows.label for rows in reversed(tables) if (length := _length(rows, sparse=sparse)) is not None}
     if len(lengths) > 1:
-        (one, first), (other, second) = list(lengths.items())[:2]
+        (one, first), (other, second), *_ = reversed(lengths.items())
         raise DataError(
             f"{first} has {in_words(one)} bars, {second} has {in_words(other)} bars. Import one kind at a time."
         )
     if not lengths:
-        count = sum(len(rows.frame) for rows in tables)
-        raise DataError(f"{tables[0].label} has {count} bar; at least 2 are needed to see their spacing.")
+        bars = count(sum(len(rows.frame) for rows in tables), "bar")
+        raise DataError(f"{tables[0].label} has {bars}; at least 2 are needed to see their spacing.")
     return next(iter(lengths))
 
 
-def _joined(tables: Sequence[Rows], notes: Notes) -> pl.DataFrame:
+def _joined(tables: Sequence[pl.DataFrame], notes: Notes) -> pl.DataFrame:
     """Sorted by time. Rows that repeat another exactly are dropped; DataError for rows that contradict another."""
-    frame = pl.concat([rows.frame for rows in tables], how="diagonal")
+    frame = pl.concat(tables)
     if not frame["opened"].is_sorted():
         frame = frame.sort("opened", maintain_order=True)
-    again = frame.select((pl.col("opened").diff() == 0).fill_null(value=False)).to_series()
-    if not again.any():
+    again = frame["opened"].filter(frame["opened"].diff() == 0).implode()
+    twice = frame.filter(pl.col("opened").is_in(again))
+    if twice.is_empty():
         return frame
-    twice = frame.filter(pl.col("opened").is_in(frame.filter(again)["opened"].implode()))
-    single = twice.unique(
-        [name for name in twice.columns if name not in (ROW, "file")], keep="first", maintain_order=True
-    )
+    contents = [name for name in twice.columns if name not in (ROW, "file")]
+    single = twice.unique(contents, keep="first", maintain_order=True)
     clash = single.filter(pl.col("opened").is_duplicated())
     if len(clash):
-        (file, row, close), (other, again, different) = clash.select("file", ROW, "close").head(2).rows()
-        labels = {rows.frame["file"][0]: rows.label for rows in tables}
-        where = "" if other == file else f"{labels[other]}, "
+        places = (f"{file}, row {row} (close {close:.10g})" for file, row, close in clash["file", ROW, "close"].rows())
         raise DataError(
-            f"{labels[file]} has two different bars for {minute_text(clash['opened'][0])}:"
-            f" row {row} (close {close:.10g})"
-            f" and {where}row {again} ({different:.10g}). Keep one of them."
+            f"There are two different bars for {minute_text(clash['opened'][0])}: {next(places)}, and {next(places)}."
+            " Keep one of them."
         )
     notes.count(len(twice) - len(single), "exact duplicate", "dropped")
-    return pl.concat([frame.filter(~pl.col("opened").is_in(single["opened"].implode())), single]).sort("opened")
+    return pl.concat([frame.filter(~pl.col("opened").is_in(again)), single]).sort("opened")
 
 
 def _closed(frame: pl.DataFrame, length: int, now: datetime, notes: Notes) -> pl.DataFrame:
-    if frame["opened"][-1] + length <= now.timestamp() * 1e6:
-        return frame
-    before = frame.filter((pl.col("opened") + length).cast(TIME) <= now)
-    notes.count(len(frame) - len(before), "bar", "not closed yet left out")
-    return before
+    closed = frame.head(int((frame["opened"] <= as_microseconds(now) - length).sum()))
+    notes.count(len(frame) - len(closed), "bar", "not closed yet left out")
+    return closed
 
 
 def _granularity(length: int, option: Granularity | None, origin: str) -> Granularity:

@@ -1,5 +1,6 @@
 """Bars of minutes and hours joined to hours and days, and how long the bars of a series are."""
 
+import re
 from typing import Final
 
 import numpy as np
@@ -9,6 +10,10 @@ MINUTE: Final = 60_000_000  # microseconds
 LENGTHS: Final = tuple(MINUTE * minutes for minutes in (1, 3, 5, 15, 30, 60, 120, 180, 240, 360, 480, 720, 1440))
 GAP, SPARSE_GAP = 30 * MINUTE, 360 * MINUTE  # how long nothing must come until bars count as missing
 MOST_MISSING: Final = 0.1
+# What the names of files call their bars: BTC_USDT-1h, BTCUSDT-1d-2024-01, Bitstamp_BTCUSD_d; and minutes: XBTUSD_1440.
+NAMED_UNIT: Final = re.compile(r"[-_](\d*)(m|h|d|minute)(?=[-_.])")
+NAMED_MINUTES: Final = re.compile(r"^[A-Z0-9]+_(\d+)()\.")
+UNITS: Final = {"": 1, "m": 1, "minute": 1, "h": 60, "d": 1440}
 
 
 def bar_length(times: pl.Series, spacing: float, *, sparse: bool) -> int | None:
@@ -21,6 +26,13 @@ def bar_length(times: pl.Series, spacing: float, *, sparse: bool) -> int | None:
         fitting = [length for length in LENGTHS if float((times % length == 0).mean() or 0) >= 0.99]  # type: ignore[arg-type]
         return fitting[-1] if fitting and spacing <= max(fitting[-1], SPARSE_GAP) else None
     return next((length for length in LENGTHS if abs(spacing - length) <= length * 0.05), None)
+
+
+def length_in(name: str) -> int | None:
+    """How long the bars of a file are by its name, in microseconds; None if that does not say it."""
+    match = NAMED_UNIT.search(name) or NAMED_MINUTES.search(name)
+    length = MINUTE * int(match[1] or 1) * UNITS[match[2]] if match else 0
+    return length if length in LENGTHS else None
 
 
 def in_words(length: int) -> str:
@@ -53,7 +65,7 @@ def _joined(bars: pl.DataFrame, target: int) -> pl.DataFrame:
         pl.col("open").first(),
         pl.col("high").max(),
         pl.col("low").min(),
-        pl.col("^close|market_cap$").last(),
+        pl.col("close", "market_cap").last(),
         pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum()).alias("volume"),
         pl.col("range_known").any(),
     )

@@ -54,6 +54,16 @@ def symbol_in(text: str) -> Symbol:
     return Symbol(_coin_of(words[0]), ticker=words[0]) if len(words) == 1 else Symbol(None)
 
 
+def named_symbol(file: str) -> str | None:
+    """What the name of a file says of its coin, to be ranked: a pair in it, or all of it but the ending, if that is a
+    ticker or an id: XBTEUR_1440.csv, ETH.csv, ethereum.csv."""
+    if symbol_in(file).quote is not None:
+        return file
+    stem = file.partition(".")[0]
+    says_coin = (stem.isupper() and len(stem) > 2) or stem in coins_in_table()  # not: one.csv
+    return stem if says_coin and symbol_in(stem).coin is not None else None
+
+
 def _coin_of(ticker: str) -> str | None:
     row = row_of(ticker, {})
     return None if row is None else row.coin
@@ -71,12 +81,12 @@ class Target:
         """Whose prices count, best first: of the dollar also its stablecoins."""
         return (self.vs.upper(), *STABLE.get(self.vs, ()))
 
-    def rank(self, text: str) -> int:
-        """How well a symbol fits: 0 best, from OTHER_CURRENCY on not at all."""
+    def rank(self, text: str, *, is_id: bool = False) -> int:
+        """How well a symbol, or the id of a coin, fits: 0 best, from OTHER_CURRENCY on not at all."""
         symbol = Symbol(self.coin, text[2:]) if text.startswith(ANY_COIN) else symbol_in(text)
         tickers = {row.ticker for row in tickers_of(self.coin, {})}
         if self.coin not in (symbol.coin, text.strip().lower()) and symbol.ticker not in tickers:
-            return UNKNOWN_SYMBOL if symbol.coin is None else OTHER_COIN
+            return UNKNOWN_SYMBOL if symbol.coin is None and not is_id else OTHER_COIN
         if symbol.quote is None:
             return 0
         return self.currencies.index(symbol.quote) if symbol.quote in self.currencies else OTHER_CURRENCY

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryptocast.data import parquet
 from cryptocast.data.sources.file import archive
 from cryptocast.data.sources.file.archive import price_files, printable
 from cryptocast.data.sources.file.reader import Imported, read_file
@@ -57,13 +59,15 @@ def test_files_give_the_same_bars_in_any_order_and_as_one(tmp_path: Path) -> Non
     assert read(*paths).frame.equals(expected)
     assert read(*reversed(paths)).frame.equals(expected)
     assert read(paths[0], whole, paths[2]).frame.equals(expected)
+    paths[1].write_text(HEADER)
+    assert "1 file without a price of the coin left out" in read(*paths, whole).notes
     assert "20 exact duplicates dropped" in read(paths[0], whole, paths[2]).notes
 
 
 def test_files_that_contradict_each_other_are_refused_with_both_names_and_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(month(1))
     (tmp_path / "b.csv").write_text(month(1, range(5, 15), close=101))
-    with pytest.raises(DataError, match=r"a\.csv has two different bars for .*: row 6 .* and .*b\.csv, row 2"):
+    with pytest.raises(DataError, match=r"two different bars for .*: .*a\.csv, row 6 .* and .*b\.csv, row 2"):
         read(tmp_path / "a.csv", tmp_path / "b.csv")
 
 
@@ -73,6 +77,11 @@ def test_files_with_bars_of_different_lengths_are_refused_with_both_names(tmp_pa
     (tmp_path / "hours.csv").write_text(HEADER + hours)
     with pytest.raises(DataError, match=r"days\.csv has daily bars, .*hours\.csv has hourly bars"):
         read(tmp_path)
+
+
+def test_the_name_of_an_archive_counts_where_those_of_its_members_say_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.csv: its name is 'XBTEUR\.zip', prices in EUR, not in USD"):
+        read(zipped(tmp_path / "XBTEUR.zip", ("data.csv", month(1))))
 
 
 def test_a_file_is_held_against_the_checksum_beside_it(tmp_path: Path) -> None:
@@ -133,6 +142,9 @@ def odd(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_path_that_is_not_utf_8_is_read_and_shown(odd: Path) -> None:
     assert read(odd).notes[0] == r"imported from pr\xe9is\n.csv"
+    days = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2)]
+    odd.write_bytes(parquet.encode(pl.DataFrame({"date": days, "close": [1.0, 2.0]})))
+    assert len(read(odd).frame) == 2
     odd.write_text("Date,Close\nx,1\n")
     with pytest.raises(DataError, match="row 2: date is 'x'") as caught:
         read(odd)

@@ -51,7 +51,8 @@ def test_rows_without_a_price_are_left_out_and_those_with_half_a_range_are_close
 
 def test_a_time_beside_the_date_is_not_ignored(tmp_path: Path) -> None:
     rows = [f"2020-01-01,{hour:02}:00,5" for hour in range(5)]
-    assert read(tmp_path / "f.csv", simple(*rows, header="Date,Time,Close")).granularity == "hourly"
+    for name in ("Date", "Day", "ds"):
+        assert read(tmp_path / "f.csv", simple(*rows, header=f"{name},Time,Close")).granularity == "hourly"
     epochs = [f"2020-01-01,{1577836800 + 3600 * hour},5" for hour in range(5)]
     assert read(tmp_path / "f.csv", simple(*epochs, header="Date,Time,Close")).granularity == "hourly"
 
@@ -118,6 +119,13 @@ def test_the_volume_is_in_money_whatever_the_columns_are_called(
         ("f.csv", simple(row(1) + ",BTC/EUR", header="date,open,high,low,close,volume,pair"), "--vs eur"),
         ("f.csv", simple("2020-01-01,5,9", header="date,close,Volume EUR"), "prices in EUR, .* --vs eur"),
         ("f.csv", simple(row(1) + ",thing", header="date,open,high,low,close,volume,coin"), "'thing', not bitcoin"),
+        (
+            "f.csv",
+            simple(row(1) + ",EUR", header="date,open,high,low,close,volume,Currency"),
+            "row 2: currency is 'EUR'",
+        ),
+        ("ETH.csv", simple(row(1), row(2)), r"ETH\.csv: its name is 'ETH', not bitcoin"),
+        ("ethereum.csv", simple(row(1), row(2)), "its name is 'ethereum', not bitcoin"),
         ("ETHUSD_1440.csv", simple(row(1), row(2)), r"ETHUSD_1440\.csv', not bitcoin"),
         ("XBTEUR_1440.csv", simple(row(1), row(2)), "prices in EUR, not in USD: import them with --vs eur"),
     ],
@@ -127,6 +135,13 @@ def test_another_coin_and_another_currency_are_refused(tmp_path: Path, name: str
         read(tmp_path / name, text)
 
 
+def test_a_column_of_the_currency_may_be_that_of_the_import_or_stand_for_it(tmp_path: Path) -> None:
+    for currency, notes in (("usd", []), ("USDT", ["prices in USDT count as USD"])):
+        rows = [row(day) + f",{currency}" for day in (1, 2)]
+        found = read(tmp_path / "f.csv", simple(*rows, header="date,open,high,low,close,volume,Currency"))
+        assert [note for note in found.notes if "count as" in note] == notes
+
+
 def test_symbols_in_categories_of_a_parquet_file_are_symbols(tmp_path: Path) -> None:
     data = {"date": [date(2020, 1, 1), date(2020, 1, 2)], "close": [1.0, 2.0], "nested": [[1], [2]]}
     frame = pl.DataFrame(data).with_columns(symbol=pl.lit("ETH/USD", pl.Categorical()))
@@ -134,5 +149,5 @@ def test_symbols_in_categories_of_a_parquet_file_are_symbols(tmp_path: Path) -> 
     with pytest.raises(DataError, match="row 1: symbol is 'ETH/USD', not bitcoin"):
         read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)
     write_table(frame.select("nested"), tmp_path / "f.parquet")
-    with pytest.raises(DataError, match=r"f\.parquet has no rows"):
+    with pytest.raises(DataError, match=r"f\.parquet has 1 column \('nested'\)"):
         read_file(tmp_path / "f.parquet", "bitcoin", now=NOW)

@@ -6,17 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.sources.file.archive import PriceFile
+from cryptocast.data.sources.file.archive import PriceFile, PriceStream
 from cryptocast.data.sources.file.pieces import open_table
 from cryptocast.errors import DataError
 
 FILE = PriceFile("f.csv", "f.csv", Path("f.csv"))
+
+
+def stream(content: bytes) -> PriceStream:
+    return PriceStream(BytesIO(content), None, "f.csv")
+
+
 BARS = [f"{1577836800 + 60 * minute},{100 + minute % 7},{minute % 3}" for minute in range(500)]
 
 
 def rows(text: str, piece: int = 1 << 20) -> pl.DataFrame:
     """All rows, however many pieces they come in."""
-    pieces = list(open_table(FILE, BytesIO(text.encode()), piece=piece).pieces)
+    pieces = list(open_table(FILE, stream(text.encode()), piece=piece).pieces)
     assert all(len(frame) for frame in pieces)
     return pl.concat(pieces)
 
@@ -61,4 +67,4 @@ def test_what_is_no_table_is_refused_with_the_row(text: str, words: str) -> None
 
 def test_a_byte_that_is_no_utf_8_is_refused_with_its_place() -> None:
     with pytest.raises(DataError, match=r"neither Parquet nor a CSV file in UTF-8 \(byte 4\)"):
-        open_table(FILE, BytesIO(b"a,b\n\xff,1\n"))
+        open_table(FILE, stream(b"a,b\n\xff,1\n"))

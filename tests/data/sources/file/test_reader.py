@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import tempfile
+import zipfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -90,7 +91,9 @@ def test_an_export_with_snapshots_at_midnight_is_close_only_and_stamped_at_the_c
     ("stamp", "first"), [("open", "2020-01-02T00:00"), ("close", "2020-01-01T00:00"), (None, "2020-01-02T00:00")]
 )
 def test_a_stamp_is_the_open_unless_said_otherwise(tmp_path: Path, stamp: Stamp | None, first: str) -> None:
-    assert days(read(tmp_path / "f.csv", simple(row(1), row(2)), stamp=stamp))[0] == first
+    found = read(tmp_path / "f.csv", simple(row(1), row(2)), stamp=stamp)
+    assert days(found)[0] == first
+    assert any("times taken to be the opens" in note for note in found.notes) == (stamp is None)
 
 
 def test_the_last_second_of_a_day_is_its_close(tmp_path: Path) -> None:
@@ -159,7 +162,10 @@ HOURS = simple(*[f"2020-01-01 {hour:02}:00,1,2,1,2,9" for hour in range(5)])
         (simple(row(1), "31/13/2020,1,1,1,1,1"), "row 3: date is '31/13/2020', not a time"),
         (simple(row(1), "1920-01-01,1,1,1,1,1"), "row 3: date is '1920-01-01', not between 2009 and 2100"),
         (simple(row(1), "20200102,1,1,1,1,1"), "not between 2009 and 2100"),
-        (simple(row(1), row(1, close=101), row(2)), "two different bars for 2020-01-01T00:00Z: row 2 .* row 3"),
+        (
+            simple(row(1), row(1, close=101), row(2)),
+            r"two different bars for 2020-01-01T00:00Z: .*bad\.csv, row 2 .*bad\.csv, row 3",
+        ),
         (simple(row(1)), "1 bar; at least 2"),
         ("date\n2020-01-01\n", "1 column"),
         ("date,open\n2020-01-01,5\n", "lacks a close"),
@@ -244,27 +250,76 @@ def test_of_several_symbols_and_files_those_of_the_coin_are_taken(tmp_path: Path
     found = read_file(folder, "bitcoin", now=NOW)
     assert found.frame["close"].to_list() == [57.0, 57.0]
     assert "2 files of other coins or currencies left out" in found.notes
+    (folder / "QQXYUSD.csv").write_text(simple(row(3), row(4)))  # of a coin that no table knows
+    assert read_file(folder, "bitcoin", now=NOW).frame["close"].to_list() == [57.0, 57.0]
+    paths = [folder / "BTCUSDT.csv", folder / "QQXYUSD.csv"]  # that the user says is bitcoin
+    assert len(read_file(paths, "bitcoin", now=NOW).frame) == 4
+
+
+def ohlcvt(minutes: int, price: float = 100.0) -> str:
+    """Two days as in Kraken's archive."""
+    opens = range(1577836800, 1577836800 + 2 * 86400, 60 * minutes)
+    return "".join(f"{at},{price},{price},{price},{price + minutes},2,7\n" for at in opens)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "granularity", "grain", "close", "left_out"),
+    [
+        ((1, 5, 60, 720, 1440), None, "daily", 1540.0, "4 files with bars of other lengths than daily left out"),
+        ((1, 5, 60, 720, 1440), "hourly", "hourly", 160.0, "4 files with bars of other lengths than hourly left out"),
+        ((5, 15, 60), "daily", "daily", 105.0, "2 files with bars of other lengths than 5-minute left out"),
+        ((30, 1440), "hourly", "hourly", 130.0, "1 file with bars of other lengths than 30-minute left out"),
+        ((60,), None, "hourly", 160.0, None),
+    ],
+)
+def test_of_an_archive_with_all_lengths_of_bars_the_fitting_file_is_read(
+    tmp_path: Path, minutes: tuple[int, ...], granularity: str | None, grain: str, close: float, left_out: str | None
+) -> None:
+    with zipfile.ZipFile(tmp_path / "Kraken_OHLCVT.zip", "w") as target:
+        for pair in ("XBTUSD", "XBTEUR", "ETHUSD"):
+            for length in minutes:
+                target.writestr(f"master_q4/{pair}_{length}.csv", ohlcvt(length))
+    found = read_file(tmp_path / "Kraken_OHLCVT.zip", "bitcoin", now=NOW, granularity=granularity)  # type: ignore[arg-type]
+    assert (found.granularity, found.frame["close"][-1]) == (grain, close)
+    assert [note for note in found.notes if "other lengths" in note] == ([left_out] if left_out else [])
+
+
+def test_files_that_the_user_named_are_not_left_out_and_names_are_not_trusted(tmp_path: Path) -> None:
+    days, hours = tmp_path / "BTC_USD-1d.csv", tmp_path / "BTC_USD-1h.csv"
+    days.write_text(ohlcvt(1440))
+    hours.write_text(ohlcvt(60))
+    with pytest.raises(DataError, match=r"BTC_USD-1d\.csv has daily bars, .*BTC_USD-1h\.csv has hourly bars"):
+        read_file([days, hours], "bitcoin", now=NOW)
+    assert len(read_file(tmp_path, "bitcoin", now=NOW).frame) == 2
+    for number in (1, 3):
+        (tmp_path / f"parts/BTC_{number}.csv").parent.mkdir(exist_ok=True)
+        (tmp_path / f"parts/BTC_{number}.csv").write_text(simple(row(number), row(number + 1)))
+    with pytest.raises(DataError, match=r"BTC_1\.csv has daily bars, and is named as if it had other ones"):
+        read_file(tmp_path / "parts", "bitcoin", now=NOW)
 
 
 @pytest.mark.slow
-def test_two_million_minutes_take_less_than_500_mb_and_25_seconds_of_cpu(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of the memory is read from Linux")
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_two_million_minutes_take_less_than_500_mb_and_25_seconds_of_cpu(tmp_path: Path, name: str) -> None:
     count = 2_000_000
     price = pl.int_range(count, eager=True).cast(pl.Float64) % 997 / 7 + 100
     times = 1325376000 + 60 * pl.int_range(count, eager=True)
     columns = {"Timestamp": times, "Open": price, "High": price + 1, "Low": price - 1, "Close": price, "Volume": price}
-    pl.DataFrame(columns).write_csv(tmp_path / "m.csv")
+    if name.endswith("parquet"):  # with as many columns that nobody needs as would not fit
+        columns |= {f"other_{number}": price.shuffle(seed=number) for number in range(40)}
+    write_table(pl.DataFrame(columns), tmp_path / name)
+    # ru_maxrss would count the memory of this process too, which the other inherits until it starts its own program.
     program = (
-        "import resource, sys; from cryptocast.cli import main\n"
+        "import time; from pathlib import Path; from cryptocast.cli import main\n"
         "try: main()\n"
-        "finally:\n"
-        "    used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "    print(used.ru_maxrss, used.ru_utime + used.ru_stime, file=sys.stderr)"
+        "finally: print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0], time.process_time())"
     )
-    arguments = ["fetch", "bitcoin", "--file", "m.csv"]
+    arguments = ["fetch", "bitcoin", "--file", name]
     ended = subprocess.run(
         [sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    kilobytes, seconds = map(float, ended.stderr.split()[-2:])
+    kilobytes, seconds = map(float, ended.stdout.split()[-2:])
     assert kilobytes < 500 * 1024
     assert seconds < 25
     assert "1,388" in ended.stdout

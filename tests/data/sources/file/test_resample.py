@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, resample
+from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, length_in, resample
 
 DAY = 1440 * MINUTE
 START = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1e6)
@@ -19,7 +19,7 @@ def bars(minutes: list[int], volume: float | None = 1.0) -> pl.DataFrame:
         "low": [price - 1 for price in prices],
     }
     frame = pl.DataFrame({"opened": [START + minute * MINUTE for minute in minutes], **columns})
-    return frame.with_columns(volume=pl.lit(volume, pl.Float64()), range_known=True)
+    return frame.with_columns(volume=pl.lit(volume, pl.Float64()), market_cap=1e9, range_known=True)
 
 
 def kept(minutes: list[int], *, sparse: bool = False, length: int = 1, rows_at_a_time: int = 200_000) -> list[int]:
@@ -99,3 +99,23 @@ def test_sparse_minutes_are_minutes_though_most_are_three_apart() -> None:
     times = pl.Series([START + minute * MINUTE for minute in minutes])
     assert bar_length(times, 3.0 * MINUTE, sparse=True) == MINUTE
     assert bar_length(times, 7.0 * MINUTE, sparse=False) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "minutes"),
+    [
+        ("XBTUSD_1440.csv", 1440),
+        ("XBTUSD_1.csv", 1),
+        ("BTCUSDT-1d-2024-01.csv", 1440),
+        ("BTCUSDT-15m-2024-01.zip", 15),
+        ("BTC_USDT-4h.feather", 240),
+        ("Bitstamp_BTCUSD_d.csv", 1440),
+        ("Bitstamp_BTCUSD_minute.csv", 1),
+        ("prices-2024-01.csv", None),
+        ("BTCUSDT-1mo-2024-01.csv", None),
+        ("XBTUSD_7.csv", None),
+        ("XBTUSD.csv", None),
+    ],
+)
+def test_the_name_of_a_file_may_say_how_long_its_bars_are(name: str, minutes: int | None) -> None:
+    assert length_in(name) == (None if minutes is None else minutes * MINUTE)

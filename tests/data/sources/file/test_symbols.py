@@ -1,6 +1,6 @@
 import pytest
 
-from cryptocast.data.sources.file.symbols import UNKNOWN_SYMBOL, Symbol, Target, symbol_in
+from cryptocast.data.sources.file.symbols import UNKNOWN_SYMBOL, Symbol, Target, named_symbol, symbol_in
 from cryptocast.errors import DataError
 
 
@@ -69,3 +69,19 @@ def test_the_only_symbol_is_taken_for_a_coin_that_no_table_knows() -> None:
     note = "'MYC' is in no table of symbols and was taken for my-coin"
     assert choose(target, "MYC") == (UNKNOWN_SYMBOL, note)
     assert target.rank("my-coin") == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("XBTEUR_1440.csv", "XBTEUR_1440.csv"),
+        ("ETH.csv", "ETH"),
+        ("ethereum.feather", "ethereum"),
+        ("one.csv", None),
+        ("A.csv", None),
+        ("PRICES.csv", None),
+        ("prices.csv", None),
+    ],
+)
+def test_the_name_of_a_file_names_a_coin_if_it_can_mean_nothing_else(file: str, text: str | None) -> None:
+    assert named_symbol(file) == text
