@@ -71,7 +71,9 @@ def test_two_processes_make_the_table_of_one_to_the_last_bit(
 
 def test_a_worker_that_computes_other_features_refuses(pool: CoinPool, features: FeatureSet) -> None:
     candles = pool.bars["ethereum"].candles.frame.tail(50)
-    part = Part(candles, ("ethereum",), ("ret_1",), pool.bar_us, frozenset(), "other", features.origin, features.text)
+    part = Part(
+        candles, ("ethereum",), ("ret_1",), pool.bar_us, frozenset(), "other", features.origin, features.text, {}
+    )
     with pytest.raises(ModelError, match="Install the same cryptocast"):
         compute_part(part)
 

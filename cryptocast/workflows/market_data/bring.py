@@ -15,6 +15,7 @@ from cryptocast.market import Market
 from cryptocast.net import Priority
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.connect import upstream_factory
+from cryptocast.workflows.market_data.outside_shelf import refresh_outside
 from cryptocast.workflows.market_data.resolve import CoinCandles, Sources, open_store
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ def bring(
     market: one that is fetched. Of a stranger's coin only the bars of one call are fetched, with one try.
     """
     config, is_strangers = context.config, priority is Priority.STRANGER
+    if not is_strangers:
+        refresh_outside(context, access, context.wall_clock)
     most = SOURCES[market.source].days_a_call(market.granularity) if is_strangers else None
     source: SourceChoice = msgspec.convert(market.source, SourceChoice)
     fetched: Fetched = {}
