@@ -167,7 +167,8 @@ figure that is dated by the day it is about, and comes out when that day is over
 Files are CSV or Parquet, sorted, with one row for each time; times are ISO dates or seconds, milliseconds and so on
 since 1970, in UTC unless they say otherwise. An empty value is unknown. Anything else that is odd is refused, with its
 row. The series is the same for all coins, and the last known value stays until the next is known; before the first, the
-column is null. A forecast says so when a series has stopped.
+column is null. A forecast says so when a series has stopped. Files are read anew whenever a command or `serve` makes
+a forecast; with `--as-of`, too, a value counts from when it was known, not from when the file got it.
 
 DVOL needs no key. It comes from Deribit when a feature reads it and values are missing, lies in the store, and is
 brought up to date by `serve`; without a network the stored values are used, and the forecast says so. A value is known
@@ -179,12 +180,12 @@ days was computed later.
 
 That a value was known when `known_after` says is your word, and no recomputation can check it. The audit therefore
 looks at what a series goes with: its changes are compared with what prices do *after* them, and a rank correlation
-above 0.25 (and above five standard errors, over at least 100 changes) is refused. No forecast from one change is that
-good, but a value of a day that is dated by its beginning is:
+above 0.2 (and above five standard errors, over at least 100 changes; the median over coins) is refused. No forecast
+from one change is that good, but a value of a day that is dated by its beginning is:
 
 ```text
 [series.fear] seems to be known later than known_after says: its changes go with what the price does after them, with a
-rank correlation of 0.941 up to 2020-01-17; what was known by then stays below 0.25. Set known_after to when values were
+rank correlation of 0.733 up to 2020-01-17; what was known by then stays below 0.2. Set known_after to when values were
 really published.
 ```
 

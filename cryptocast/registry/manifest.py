@@ -100,7 +100,8 @@ class FitManifest(Record, frozen=True, kw_only=True):
     levels: Annotated[tuple[Probability, ...], Meta(min_length=1)]
     features: tuple[str, ...]  # the columns of the fitted model, in order
     dropped: Mapping[str, str] = {}  # features that the fit was spared -> why
-    series: Mapping[str, SeriesData] = {}  # outside series that features read, by name
+    # Outside series that features read, by name. Manifests of fits without any stay what they were, to the last byte.
+    series: Mapping[str, SeriesData] | msgspec.UnsetType = msgspec.UNSET
     feature_hash: str
     recipe: Sha256  # see recipe_hash
     settings: Mapping[str, Setting]  # "section.key" -> value

@@ -35,7 +35,7 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
     words = f"it was fitted on {', '.join(own)} beside the catalogue"
     if not config.features.file:
         raise ModelError(f"{words}, and [features] file names no file now; name it again, or {anew}")
-    for name, then in manifest.series.items():
+    for name, then in (manifest.series or {}).items():
         now = config.series[name].facts if name in config.series else "missing"
         if now != then.source:
             raise ModelError(

@@ -36,7 +36,7 @@ def test_a_value_of_the_day_that_is_known_a_day_too_early_is_reported(values: Fl
     assert finding.feature == "outside"
     assert finding.value_with is not None
     assert finding.value_without is not None
-    assert abs(finding.value_with) > finding.value_without >= 0.25
+    assert abs(finding.value_with) > finding.value_without >= 0.2
 
 
 def test_a_week_known_at_its_beginning_is_reported_by_the_moves_of_the_week() -> None:

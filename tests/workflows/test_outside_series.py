@@ -93,6 +93,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_version_learns_from_it_and_answers_without_a_network(fitted: Path) -> None:
     manifest = context(fitted).registry().get("bitcoin/lightgbm:1", Market("sample", "usd", "daily")).manifest
     assert "my_mood" in manifest.features
+    assert manifest.series
     data = manifest.series["mood"]
     assert (data.source, data.rows) == ("file, known 1d after its time", len(DAYS))
     made = forecast_of(context(fitted))

@@ -130,7 +130,7 @@ def manifest_of(
         feature_hash=rows.features.digest,
         recipe=recipe_of(config, kind, rows.features.digest),
         settings=fit_settings(config, kind),
-        series=series_data(pool, rows.features),
+        series=series_data(pool, rows.features) or msgspec.UNSET,
         seed=config.train.seed,
         threads=threads_of(config),
         device="cpu",
