@@ -168,12 +168,13 @@ Files are CSV or Parquet, sorted, with one row for each time; times are ISO date
 since 1970, in UTC unless they say otherwise. An empty value is unknown. Anything else that is odd is refused, with its
 row. The series is the same for all coins, and the last known value stays until the next is known; before the first, the
 column is null. A forecast says so when a series has stopped. Files are read anew whenever a command or `serve` makes
-a forecast; with `--as-of`, too, a value counts from when it was known, not from when the file got it.
+a forecast: bring them up to date before the bar closes. With `--as-of`, too, a value counts from when it was known, not
+from when the file got it.
 
 DVOL needs no key. It comes from Deribit when a feature reads it and values are missing, lies in the store, and is
-brought up to date by `serve`; without a network the stored values are used, and the forecast says so. A value is known
-when its day or hour is over. The index begins on 2021-03-31, when it was first published: what Deribit shows of earlier
-days was computed later.
+brought up to date by `serve` with its candles; without a network the stored values are used, and the forecast says so.
+A value is known when its day or hour is over. The index begins on 2021-03-31, when it was first published: what Deribit
+shows of earlier days was computed later.
 
     cryptocast features --audit bitcoin
     cryptocast train bitcoin && cryptocast forecast bitcoin

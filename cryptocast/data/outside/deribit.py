@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import polars as pl
+from msgspec import Meta
 
 from cryptocast.config import SeriesConfig
 from cryptocast.data.outside.series import VALUES, OutsideSeries, outside_series
@@ -35,17 +36,19 @@ TOO_MANY: Final = 10028
 NOTE: Final = b"DVOL 1"
 
 
+OpeningMs: TypeAlias = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # until 2100
+
+
 class RpcError(msgspec.Struct, frozen=True):
     """What a refusal says."""
 
     code: int
-    message: str = ""
 
 
 class IndexPage(msgspec.Struct, frozen=True):
     """Bars: opening in milliseconds, open, high, low, close. continuation: the end of the page before this one."""
 
-    data: list[tuple[int, float, float, float, float]]
+    data: list[tuple[OpeningMs, float, float, float, float]]
     continuation: int | None = None
 
 
@@ -134,7 +137,10 @@ def index_client(access: Access) -> ApiClient:
         limiter=Limiter(CALLS, window_s=WINDOW_S, state_file=run / "deribit-calls.json"),
         breaker=access.breaker,
         on_try=access.on_try,
-        settings=NetSettings(deadline_s=access.deadline_s or settings.deadline_s, max_retries=settings.max_retries),
+        settings=NetSettings(
+            deadline_s=min(settings.deadline_s, access.deadline_s or settings.deadline_s),
+            max_retries=settings.max_retries,
+        ),
     )
 
 
@@ -163,8 +169,8 @@ def _page(body: bytes, status: int) -> IndexPage:
     if status == 429 or (answer.error is not None and answer.error.code == TOO_MANY):
         raise RateLimited("Deribit takes no more calls for now. Try again in a few minutes.")
     if status != 200 or answer.result is None:
-        problem = f"{answer.error.code} {answer.error.message}" if answer.error else status
-        raise UpstreamError(f"Deribit answered with the error {problem}. Try again later.")
+        code = answer.error.code if answer.error else status
+        raise UpstreamError(f"Deribit answered with the error {code}. Try again later.")
     return answer.result
 
 

@@ -28,11 +28,10 @@ def bring(
 ) -> tuple[Fetched, bool]:
     """None for each coin that is up to date, else why it is not; and whether anything was written. Raises nothing.
 
-    market: one that is fetched. Of a stranger's coin only the bars of one call are fetched, with one try.
+    market: one that is fetched. Of a stranger's coin only the bars of one call are fetched, with one try. A refresh
+    brings outside series, too.
     """
     config, is_strangers = context.config, priority is Priority.STRANGER
-    if not is_strangers:
-        refresh_outside(context, access, context.wall_clock)
     most = SOURCES[market.source].days_a_call(market.granularity) if is_strangers else None
     source: SourceChoice = msgspec.convert(market.source, SourceChoice)
     fetched: Fetched = {}
@@ -51,6 +50,8 @@ def bring(
             for coin, outcome in sources.find_all(coins, since=since, older=False):
                 fetched[coin] = None if isinstance(outcome, CoinCandles) else outcome
                 is_changed |= isinstance(outcome, CoinCandles) and outcome.change is not None
+        if priority is Priority.REFRESH:  # nobody waits for the answer
+            refresh_outside(context, access)
     except CryptocastError as error:
         return {**dict.fromkeys(coins, error), **fetched}, is_changed
     except Exception:

@@ -1,7 +1,7 @@
 """The outside series of one command: read when a feature first needs them, and brought up to date where that is due."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -68,12 +68,12 @@ class OutsideShelf:
             yield f"{reason}the newest value of {name} came at {last:%Y-%m-%d %H:%M} UTC"
 
 
-def refresh_outside(context: Context, access: Access, now: Callable[[], datetime]) -> None:
-    """Bring what features may need up to date, for a server that goes on whatever fails."""
-    config = context.config
+def refresh_outside(context: Context, access: Access) -> None:
+    """Bring what features may read up to date, for a server that goes on whatever fails."""
+    config, own = context.config, replace(access, breaker=None)  # which is that of a source of candles
     for name, settings in config.series.items() if config.features.file else ():
         if settings.source == "deribit":
             try:
-                StoredIndex(name, settings, config.store.path).fetch(replace(access, breaker=None), now())
+                StoredIndex(name, settings, config.store.path).fetch(own, context.wall_clock())
             except CryptocastError as error:
                 log.warning("%s is not up to date: %s", name, error)

@@ -14,6 +14,7 @@ from cryptocast.data.sources.base import Access
 from cryptocast.data.sources.errors import RateLimited
 from cryptocast.errors import DataError, UpstreamError
 from cryptocast.rehearsal import FakeUpstream, Rule, volatility_index
+from cryptocast.rehearsal.messages import Reply
 from cryptocast.rehearsal.volatility_index import COINS, index_value
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -123,3 +124,23 @@ def test_a_foreign_file_is_not_taken_for_the_index(tmp_path: Path) -> None:
     pl.DataFrame({"time": [1]}).write_parquet(index.path)
     with pytest.raises(DataError, match="Delete it"):
         index.rows()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, '{"error":{"code":10028,"message":"too_many_requests"}}', RateLimited),
+        (400, '{"error":{"code":-32602,"message":"Invalid params"}}', UpstreamError),
+        (503, "<html>", UpstreamError),
+        (200, '{"result":{"data":[[99999999999999999999,1,1,1,1]],"continuation":null}}', UpstreamError),
+        (200, '{"result":{"data":[[1617235200000,1,1,1,null]],"continuation":null}}', UpstreamError),
+        (200, '{"jsonrpc":"2.0"}', UpstreamError),
+    ],
+)
+def test_an_answer_that_is_no_page_says_so(
+    status: int, body: str, error: type[Exception], fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = Reply(status, body.encode(), {"content-type": "application/json"})
+    monkeypatch.setattr("cryptocast.rehearsal.upstream.index_answer", lambda *_: reply)
+    with pytest.raises(error, match="Deribit"):
+        stored(tmp_path).fetch(access(fake, tmp_path), NOW)
