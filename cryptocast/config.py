@@ -5,9 +5,9 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args, get_origin
 
@@ -50,10 +50,15 @@ WEB_ORIGIN = re.compile(
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=100_000)]
 Bars: TypeAlias = Annotated[int, Meta(ge=0, le=100_000)]
 NotNegative: TypeAlias = Annotated[int, Meta(ge=0, le=2_147_483_647)]
+Duration: TypeAlias = Annotated[
+    str, Meta(pattern=r"^(\d{1,4}(d|h|min))?\Z", description='a duration such as "1d", "36h" or "90min"')
+]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0.0, le=1e6)]
 # How coins and currencies are named. \Z and not $, which would let a trailing line break through.
 COIN: Final = r"[a-z0-9][a-z0-9-]{0,99}"
 VS: Final = r"[a-z0-9]{2,10}"
+SERIES_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}")
+BY_NAME: Final = frozenset({"series"})  # sections of which there may be any number, [series.dvol] and so on
 COIN_PATTERN: Final = rf"^{COIN}\Z"
 VS_PATTERN: Final = rf"^{VS}\Z"
 CoinId: TypeAlias = Annotated[
@@ -219,6 +224,48 @@ class FeaturesConfig(Section, frozen=True, kw_only=True):
         "file": "a Python file that adds features of your own (see docs/features.md); empty: none",
         "max_correlation": "of two features whose ranks correlate more than this, a fit uses one; 1.0 keeps both",
     }
+
+
+class SeriesConfig(Section, frozen=True, kw_only=True):
+    """An outside series: values that no candle has, a column of their name for features of one's own."""
+
+    source: Literal["file", "deribit"] = "file"
+    file: str = ""
+    known_after: Duration = ""
+    index: Literal["BTC", "ETH"] = "BTC"
+    resolution: Literal["1d", "1h"] = "1d"
+
+    comments: ClassVar[Comments] = {
+        "source": "file, or deribit: the index of implied volatility (DVOL), since 2021-03-31",
+        "file": "CSV or Parquet with the columns time and value, and known_after where that differs from row to row",
+        "known_after": (
+            'how long after its time a value was known, such as "1d" or "0h"; there is no default: needed unless\n'
+            "the file has a column known_after with the moment at which the value of each row was known"
+        ),
+        "index": 'BTC or ETH; source = "deribit" only',
+        "resolution": '1d or 1h; source = "deribit" only: a value is known when its day or hour is over',
+    }
+
+    def __post_init__(self) -> None:
+        if self.source == "file" and not self.file:
+            raise ValueError('needs file = "PATH", or source = "deribit"')
+        if self.source != "file" and (self.file or self.known_after):
+            raise ValueError(f"file and known_after are not for source = {self.source!r}: leave them out")
+
+    @property
+    def delay(self) -> timedelta | None:
+        """How long after its time each value was known; None: the file says it row by row, or nobody does."""
+        text = self.known_after if self.source == "file" else self.resolution
+        number = int(text.rstrip("dhmin") or 0)
+        unit = {"d": timedelta(days=1), "h": timedelta(hours=1), "n": timedelta(minutes=1)}.get(text[-1:])
+        return None if unit is None else number * unit
+
+    @property
+    def facts(self) -> str:
+        """What a version that has learned from it depends on, whatever the file is called."""
+        if self.source == "file":
+            return f"file, known {self.known_after + ' after its time' if self.known_after else 'when its rows say'}"
+        return f"{self.source} {self.index} {self.resolution}"
 
 
 class SplitConfig(Section, frozen=True, kw_only=True):
@@ -487,6 +534,7 @@ class Config(Section, frozen=True, kw_only=True):
     quality: QualityConfig = QualityConfig()
     simulated: SimulatedConfig = SimulatedConfig()
     features: FeaturesConfig = FeaturesConfig()
+    series: dict[str, SeriesConfig] = {}
     split: SplitConfig = SplitConfig()
     forecast: ForecastConfig = ForecastConfig()
     train: TrainConfig = TrainConfig()
@@ -538,8 +586,12 @@ def load_config(path: Path | None, *, environ: Mapping[str, str] | None = None, 
     store = msgspec.structs.replace(config.store, path=root / config.store.path.expanduser())
     own = str(root / Path(config.features.file).expanduser()) if config.features.file else ""
     features = msgspec.structs.replace(config.features, file=own)
+    series = {
+        name: msgspec.structs.replace(one, file=str(root / Path(one.file).expanduser())) if one.file else one
+        for name, one in config.series.items()
+    }
     _check_meaning(config, origin)
-    return msgspec.structs.replace(config, store=store, features=features)
+    return msgspec.structs.replace(config, store=store, features=features, series=series)
 
 
 def without_tuned(config: Config) -> Config:
@@ -548,8 +600,9 @@ def without_tuned(config: Config) -> Config:
 
 
 def section_type(name: str) -> type[Section]:
-    """The struct of one section of the file."""
-    section: type[Section] = Config.__annotations__[name]
+    """The struct of one section of the file, or of each section below such a name."""
+    kind = Config.__annotations__[name]
+    section: type[Section] = get_args(kind)[1] if name in BY_NAME else kind
     return section
 
 
@@ -584,8 +637,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
-    section.name: tuple(field.name for field in msgspec.structs.fields(section.type))
-    for section in msgspec.structs.fields(Config)
+    name: tuple(field.name for field in msgspec.structs.fields(section_type(name))) for name in Config.__struct_fields__
 }
 
 
@@ -596,18 +648,35 @@ REPLACED: Final[Mapping[tuple[str, str], str]] = {
 
 
 def _check_names(values: dict[str, Any], origin: str) -> None:
-    for name, content in values.items():
+    for name in values:
         if name not in KNOWN:
             raise ConfigError(f"{origin} has an unknown section {name!r}. {_nearest(name, KNOWN, '[{}]')}")
+    for title, name, content in _sections(values):
         if not isinstance(content, dict):
-            raise ConfigError(f"{origin}: {name} must be a section, [{name}], not a value.")
+            example = f"{name}.NAME" if name in BY_NAME else name
+            raise ConfigError(f"{origin}: {title} must be a section, [{example}], not a value.")
+        if title != name and not SERIES_NAME.fullmatch(title.removeprefix(f"{name}.")):
+            raise ConfigError(f"{origin}: [{title}]: a name is of lower-case letters, digits and _, such as dvol.")
         for key in content:
             if key not in KNOWN[name]:
-                if (name, key) in REPLACED:
-                    raise ConfigError(f"{origin}: [{name}] {key} is no more. {REPLACED[name, key]}")
-                elsewhere = [f"[{section}]" for section, keys in KNOWN.items() if key in keys]
-                hint = f"It belongs to {' or '.join(elsewhere)}." if elsewhere else _nearest(key, KNOWN[name], "{}")
-                raise ConfigError(f"{origin} has an unknown key {key!r} in [{name}]. {hint}")
+                raise ConfigError(_unknown_key(title, name, key, origin))
+
+
+def _sections(values: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """The title of each section, the name of its struct, and its content."""
+    for name, content in values.items():
+        if name in BY_NAME and isinstance(content, dict):
+            yield from ((f"{name}.{own}", name, keys) for own, keys in content.items())
+        else:
+            yield name, name, content
+
+
+def _unknown_key(title: str, name: str, key: str, origin: str) -> str:
+    if (name, key) in REPLACED:
+        return f"{origin}: [{name}] {key} is no more. {REPLACED[name, key]}"
+    elsewhere = [f"[{section}]" for section, keys in KNOWN.items() if key in keys and section not in BY_NAME]
+    hint = f"It belongs to {' or '.join(elsewhere)}." if elsewhere else _nearest(key, KNOWN[name], "{}")
+    return f"{origin} has an unknown key {key!r} in [{title}]. {hint}"
 
 
 def _nearest(name: str, names: Iterable[str], shape: str) -> str:
@@ -635,7 +704,8 @@ def _check_fit(name: str, value: str) -> None:
     """Refuse a variable that is nearly one of ours: it would be passed over without a word."""
     if KUBERNETES.fullmatch(name) or (name == "CRYPTOCAST_PORT" and "://" in value):
         return
-    names = [*SECRET_NAMES, *(_variable(section, key) for section, keys in KNOWN.items() for key in keys)]
+    settings = {section: keys for section, keys in KNOWN.items() if section not in BY_NAME}
+    names = [*SECRET_NAMES, *(_variable(section, key) for section, keys in settings.items() for key in keys)]
     whole, end = _squeezed(name), _squeezed(name).removeprefix(ENV_PREFIX)
     near = [one for one in names if _squeezed(one) == whole]
     if not near and "__" not in name:
@@ -696,16 +766,16 @@ def _convert(values: dict[str, Any], origin: str) -> Config:
 
 def _refusals(values: dict[str, Any]) -> str:
     """What is wrong with the first value that is refused, under its section and key."""
-    for section, content in values.items():
+    for title, section, content in _sections(values):
         for field in msgspec.structs.fields(section_type(section)):
             if field.name in content:
                 reason = refusal(content[field.name], field.type, _decode_path)
                 if reason is not None:
-                    return f"[{section}] {field.name} {reason}"
+                    return f"[{title}] {field.name} {reason}"
         try:
             msgspec.convert(content, section_type(section), dec_hook=_decode_path)
         except msgspec.ValidationError as error:  # each of its values may be, but not all of them together
-            return f"[{section}] {error}"
+            return f"[{title}] {error}"
     return ""
 
 

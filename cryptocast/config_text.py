@@ -5,14 +5,15 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import fields
 
-from cryptocast.config import Config, Section
+from cryptocast.config import Config, Section, section_type
 
 HEAD: Final = """\
 # Every setting of cryptocast, with its default. Delete what you do not change: a missing key keeps its default.
@@ -24,14 +25,30 @@ HEAD: Final = """\
 def config_text(config: Config | None = None) -> str:
     """The settings as TOML, the defaults unless others are given."""
     sections = ((name, getattr(config or Config(), name)) for name in Config.__struct_fields__)
-    return "\n".join([HEAD, *("".join(f"{line}\n" for line in _section(*pair)) for pair in sections)])
+    blocks = (lines for name, section in sections for lines in _blocks(name, section))
+    return "\n".join([HEAD, *("".join(f"{line}\n" for line in lines) for lines in blocks)])
+
+
+def _blocks(name: str, section: Section | dict[str, Section]) -> Iterator[Iterator[str]]:
+    """The lines of a section; of one that there may be any number of those of each, or a commented example."""
+    if isinstance(section, Section):
+        yield _section(name, section)
+    elif section:
+        yield from (_section(f"{name}.{own}", one) for own, one in section.items())
+    else:
+        kind = section_type(name)
+        yield (f"# {line}" for line in _lines(f"{name}.NAME", kind, {f.name: f.default for f in fields(kind)}))
 
 
 def _section(name: str, section: Section) -> Iterator[str]:
+    return _lines(name, type(section), msgspec.structs.asdict(section))
+
+
+def _lines(name: str, kind: type[Section], values: Mapping[str, Any]) -> Iterator[str]:
     yield f"[{name}]"
-    for field in msgspec.structs.fields(section):
-        comment, *below = section.comments[field.name].split("\n")
-        yield f"{field.name} = {_toml(getattr(section, field.name))}  # {comment}"
+    for field in fields(kind):
+        comment, *below = kind.comments[field.name].split("\n")
+        yield f"{field.name} = {_toml(values[field.name])}  # {comment}"
         yield from (f"# {line}" for line in below)
 
 

@@ -112,12 +112,86 @@ The audit makes these checks, each on all rows and columns:
 - The fits to come are made twice, once with everything after the start of the test replaced by noise: no forecast may
   change.
 
-The audit also says what it could not check. Correlation with the target is *not* a leak test, and is not used as one.
+The audit also says what it could not check. Correlation with the target is *not* a leak test of a feature, and is not
+used as one; outside series have a check of their own, see below.
 
 A version records the features it was trained on, as a hash of their values on synthetic candles and of the file's code
 (comments and layout do not count). If the file is missing or has changed, the baseline answers and the forecast says
 why. A version trained on the catalogue alone keeps working, whatever file is named. The file is code, and the commands
 that need features run it with your rights: name only files that you trust. Nothing is ever run from a saved model.
+
+## Outside series
+
+A volatility index, a sentiment score, a macro figure: what no candle has can be a column for your own features, and so
+for every model. Each series has a section in `config.toml`, and its name is the column:
+
+```toml
+[features]
+file = "my_outside.py"
+
+[series.fear]
+file = "fear.csv"     # columns time and value
+known_after = "1d"    # the value of a time was known a day after it
+
+[series.dvol]
+source = "deribit"    # the volatility index DVOL: index = "BTC" or "ETH", resolution = "1d" or "1h"
+```
+
+```text
+time,value
+2024-01-01,65
+2024-01-02,71
+```
+
+```python
+# my_outside.py
+import polars as pl
+
+from cryptocast.features import Feature
+
+DVOL, FEAR = pl.col("dvol"), pl.col("fear")
+
+FEATURES = (
+    Feature("my_dvol", "volatility", (DVOL / 100 / 365**0.5).log(), 0, 0, source="Deribit", unit="log"),
+    Feature("my_dvol_change_7", "volatility", (DVOL / DVOL.shift(7)).log(), 7, 7, source="Deribit", unit="log"),
+    Feature("my_fear", "market", FEAR.rolling_mean(7) / 100, 6, 6, source="mine", unit="share"),
+)
+```
+
+**A bar sees the newest value that was known when it closed**, never one by its date: the figure of Monday that comes
+out on Wednesday is not seen before Wednesday. So every series says when its values were known, and there is no default.
+`known_after` is a duration (`"1d"`, `"36h"`, `"90min"`; `"0h"`: at the very time), counted from `time`. Where it
+differs from row to row, leave it out and give the file a column `known_after` with the moment of each row. A daily
+figure that is dated by the day it is about, and comes out when that day is over, has `known_after = "1d"`.
+
+Files are CSV or Parquet, sorted, with one row for each time; times are ISO dates or seconds, milliseconds and so on
+since 1970, in UTC unless they say otherwise. An empty value is unknown. Anything else that is odd is refused, with its
+row. The series is the same for all coins, and the last known value stays until the next is known; before the first, the
+column is null. A forecast says so when a series has stopped. Files are read anew whenever a command or `serve` makes
+a forecast: bring them up to date before the bar closes. With `--as-of`, too, a value counts from when it was known, not
+from when the file got it.
+
+DVOL needs no key. It comes from Deribit when a feature reads it and values are missing, lies in the store, and is
+brought up to date by `serve` with its candles; without a network the stored values are used, and the forecast says so.
+A value is known when its day or hour is over. The index begins on 2021-03-31, when it was first published: what Deribit
+shows of earlier days was computed later.
+
+    cryptocast features --audit bitcoin
+    cryptocast train bitcoin && cryptocast forecast bitcoin
+
+That a value was known when `known_after` says is your word, and no recomputation can check it. The audit therefore
+looks at what a series goes with: its changes are compared with what prices do *after* them, and a rank correlation
+above 0.2 (and above five standard errors, over at least 100 changes; the median over coins) is refused. No forecast
+from one change is that good, but a value of a day that is dated by its beginning is:
+
+```text
+[series.fear] seems to be known later than known_after says: its changes go with what the price does after them, with a
+rank correlation of 0.733 up to 2020-01-17; what was known by then stays below 0.2. Set known_after to when values were
+really published.
+```
+
+It does not see a weaker leak. A version records each series it has learned from: source, `known_after`, and a hash of
+its values. Where the section is missing or says something else, the baseline answers and the forecast says why.
 
 ## Features that a fit leaves out
 

@@ -1,6 +1,7 @@
 import json
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptocast.allowed import refusal
-from cryptocast.config import SECRET_NAMES, Config, load_config, section_type
+from cryptocast.config import SECRET_NAMES, Config, SeriesConfig, load_config, section_type
 from cryptocast.errors import ConfigError
 from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
 
@@ -161,6 +162,20 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[coingecko]\nbase_url = 3\n", "[coingecko] base_url must be text, found 3."),
         ("[store]\npath = ''\n", "[store] path must be the path of a folder, found ''."),
         ("[store]\npath = ' '\n", "[store] path must be the path of a folder, found ' '."),
+        ("series = 1\n", "series must be a section, [series.NAME], not a value"),
+        ("[series]\nfile = 'a.csv'\n", "series.file must be a section, [series.NAME], not a value"),
+        ("[series.mood]\nfil = 'a.csv'\n", "unknown key 'fil' in [series.mood]. Did you mean file?"),
+        (
+            "[series.Mood]\nfile = 'a.csv'\n",
+            "[series.Mood]: a name is of lower-case letters, digits and _, such as dvol",
+        ),
+        ("[series.mood]\nknown_after = '1d'\n", "[series.mood] needs file = "),
+        (
+            "[series.mood]\nfile = 'a.csv'\nknown_after = '-1d'\n",
+            '[series.mood] known_after must be a duration such as "1d", "36h" or "90min", found ',
+        ),
+        ("[series.mood]\nsource = 'vix'\n", "[series.mood] source must be one of deribit, file"),
+        ("[series.mood]\nsource = 'deribit'\nfile = 'a.csv'\n", "[series.mood] file and known_after are not for"),
         ("[data\n", "is not valid TOML: "),
         ("[data]\nstale_after_bars = 3\nstale_after_bars = 4\n", "is not valid TOML: "),
     ],
@@ -316,6 +331,24 @@ def test_the_store_can_be_moved_by_the_environment(tmp_path: Path) -> None:
     assert from_environment(tmp_path / "here", CRYPTOCAST_STORE__PATH=elsewhere).store.path == tmp_path / "bars"
 
 
+def test_an_outside_series_has_a_section_of_its_own_and_its_file_is_found_from_the_settings(tmp_path: Path) -> None:
+    text = (
+        "[series.mood]\nfile = 'mood.csv'\nknown_after = '36h'\n[series.dvol]\nsource = 'deribit'\nresolution = '1h'\n"
+    )
+    series = load(text, tmp_path).series
+    assert list(series) == ["mood", "dvol"]
+    assert series["mood"].file == str(tmp_path / "mood.csv")
+    assert [one.delay for one in series.values()] == [timedelta(hours=36), timedelta(hours=1)]
+    assert [one.facts for one in series.values()] == ["file, known 36h after its time", "deribit BTC 1h"]
+
+
+@pytest.mark.parametrize(
+    ("known_after", "delay"), [("", None), ("0h", timedelta(0)), ("90min", timedelta(hours=1.5)), ("2d", timedelta(2))]
+)
+def test_a_duration_is_read_by_its_unit(known_after: str, delay: timedelta | None) -> None:
+    assert SeriesConfig(file="a.csv", known_after=known_after).delay == delay
+
+
 def test_secrets_and_foreign_variables_are_left_alone(tmp_path: Path) -> None:
     environ = dict.fromkeys(SECRET_NAMES, "a secret") | {"PATH": "/bin", "CRYPTOCAST": "1", "DATA__DAYS": "3"}
     assert from_environment(tmp_path, **environ) == from_environment(tmp_path)
@@ -356,6 +389,7 @@ def test_secrets_and_foreign_variables_are_left_alone(tmp_path: Path) -> None:
         ("CRYPTOCAST_SERVE_HOTS", "x", "Did you mean CRYPTOCAST_SERVE__HOST?"),
         ("CRYPTOCAST_PORT", "80", "Did you mean CRYPTOCAST_SERVE__PORT?"),
         ("CRYPTOCAST_SERVE__TOKEN", "secret", "Did you mean CRYPTOCAST_SERVE_TOKEN?"),
+        ("CRYPTOCAST_SERIES__MOOD", "x", "series.mood must be a section, [series.NAME], not a value"),
         ("CRYPTOCAST_API_KEY", "secret", "Did you mean CRYPTOCAST_COINGECKO_API_KEY?"),
         ("CRYPTOCAST_SENTRY_DSN", "secret", "Did you mean SENTRY_DSN?"),
     ],
@@ -408,7 +442,7 @@ def shipped() -> str:
 
 
 def test_the_shipped_file_says_every_setting_with_its_default(shipped: str) -> None:
-    assert tomllib.loads(shipped) == plain(Config())
+    assert {**tomllib.loads(shipped), "series": {}} == plain(Config())
 
 
 def test_the_shipped_file_is_read_as_the_defaults(shipped: str) -> None:

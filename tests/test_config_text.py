@@ -3,7 +3,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cryptocast.config import Config, Section, load_config, section_type
+from cryptocast.config import Config, Section, SeriesConfig, load_config, section_type
 from cryptocast.config_text import config_text
 
 SECTIONS = [field.name for field in msgspec.structs.fields(Config)]
@@ -22,7 +22,9 @@ def test_every_setting_has_a_comment_and_no_comment_lacks_its_setting(name: str)
 
 
 def test_the_text_of_other_settings_is_read_back_as_them(tmp_path: Path) -> None:
+    series = {"dvol": SeriesConfig(source="deribit", index="ETH"), "mood": SeriesConfig(file=str(tmp_path / "a.csv"))}
     odd = Config(
+        series=series,
         data=msgspec.structs.replace(Config().data, coins=("bitcoin",), source="sample"),
         features=msgspec.structs.replace(Config().features, max_correlation=1e-7),
         serve=msgspec.structs.replace(Config().serve, cors_origins=('"quoted"', "https://ü.example")),
@@ -31,5 +33,5 @@ def test_the_text_of_other_settings_is_read_back_as_them(tmp_path: Path) -> None
     path = tmp_path / "config.toml"
     path.write_text(config_text(msgspec.structs.replace(odd, serve=Config().serve)), encoding="utf-8")
     read = load_config(path, environ={})
-    assert (read.data, read.features, read.store) == (odd.data, odd.features, odd.store)
+    assert (read.data, read.features, read.store, read.series) == (odd.data, odd.features, odd.store, series)
     assert 'cors_origins = ["\\"quoted\\"", "https://ü.example"]' in config_text(odd)

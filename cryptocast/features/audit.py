@@ -19,7 +19,7 @@ import polars as pl
 
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.data.schema import CANDLE_SCHEMA
-from cryptocast.features.builder import add_features, required_history
+from cryptocast.features.builder import add_features, outside_columns, required_history, with_waves
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix, build_matrix
@@ -36,7 +36,19 @@ CLEAN_COINS = (BITCOIN, "walk-a", "walk-b", "walk-c")
 CLEAN_EXTRA_BARS = 60
 # What a finding of these checks means.
 LEAKING = frozenset(
-    {"prefix", "perturbation", "coins", "targets", "fitted", "folds", "repeated", "past first", "rows", "known"}
+    {
+        "prefix",
+        "perturbation",
+        "coins",
+        "targets",
+        "fitted",
+        "folds",
+        "repeated",
+        "past first",
+        "rows",
+        "known",
+        "foresight",
+    }
 )
 MISDECLARED = frozenset({"streaming", "warmup", "memory"})
 
@@ -209,7 +221,7 @@ def with_checks(report: AuditReport, more: Sequence[AuditCheck]) -> AuditReport:
 
 
 def _subject(candles: pl.DataFrame, features: tuple[Feature, ...], bar_us: int, build: FeatureBuilder) -> Subject:
-    candles = candles.select(list(CANDLE_SCHEMA))
+    candles = candles.select(*CANDLE_SCHEMA, *outside_columns(features))
     return Subject(candles, features, bar_us, build, feature_values(build, candles, features))
 
 
@@ -257,14 +269,20 @@ def _perturbation(subject: Subject, moments: list[datetime], rng: np.random.Gene
 
 
 def _with_noise_after(candles: pl.DataFrame, moment: datetime, rng: np.random.Generator) -> pl.DataFrame:
-    """Prices of each later bar times one random factor, volume and market cap times others: still valid candles."""
+    """Prices of each later bar times one random factor, volume, market cap and outside series times others: still valid
+    candles."""
     later = pl.col("close_time") > moment
     price, volume, capital = (pl.Series(np.exp(rng.normal(0.0, 1.0, candles.height))) for _ in range(3))
     changes = {"open": price, "high": price, "low": price, "close": price, "volume": volume, "market_cap": capital}
+    changes |= {name: pl.Series(np.exp(rng.normal(0.0, 1.0, candles.height))) for name in _outside(candles)}
     return candles.with_columns(
         pl.when(later).then(pl.col(name) * factor).otherwise(pl.col(name)).alias(name)
         for name, factor in changes.items()
     )
+
+
+def _outside(candles: pl.DataFrame) -> list[str]:
+    return [name for name in candles.columns if name not in CANDLE_SCHEMA]
 
 
 def _streaming(subject: Subject, moments: Sequence[datetime]) -> AuditCheck:
@@ -338,7 +356,8 @@ def _warmup(subject: Subject, rng: np.random.Generator, without: frozenset[str])
     """Leading nulls on clean walks are as many as declared, all later rows finite; on the candles never fewer."""
     what = "leading nulls as declared, every later value finite, on clean random walks; never fewer on these candles"
     longest = max((f.warmup for f in subject.features), default=0)
-    walks = subject.rebuilt(_clean_walks(longest + CLEAN_EXTRA_BARS, subject.bar_us, rng))
+    clean = _clean_walks(longest + CLEAN_EXTRA_BARS, subject.bar_us, rng)
+    walks = subject.rebuilt(with_waves(clean, subject.features))
     declared = np.array([f.warmup for f in subject.features])[None, :]
     computed = np.array([not f.needs & without for f in subject.features])[None, :]
     parts = []
@@ -362,7 +381,7 @@ def _memory(subject: Subject, rng: np.random.Generator, without: frozenset[str])
     what = "the last row of clean random walks from exactly the declared bars"
     computed = sorted((f for f in subject.features if not f.needs & without), key=_history)
     need = required_history(computed)
-    walks = _clean_walks(need + CLEAN_EXTRA_BARS, subject.bar_us, rng)
+    walks = with_waves(_clean_walks(need + CLEAN_EXTRA_BARS, subject.bar_us, rng), subject.features)
     last = walks["close_time"].max()
     if not computed or not isinstance(last, datetime):
         return check_not_run("memory", what, "there are no features")

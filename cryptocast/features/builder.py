@@ -45,18 +45,20 @@ def add_features(
 ) -> pl.LazyFrame:
     """Candles on their complete grid with one float64 column for each feature, sorted by (coin, close_time).
 
-    candles: CANDLE_SCHEMA, any order. features: FEATURES unless given. bar_us: microseconds in a bar. without: needs
-    that these candles cannot meet, for example {"bar_volume"} where volume is a rolling sum; the features that have
-    them are null. Missing bars stay as rows on which everything is null. What is undefined is null, never NaN or
-    infinite. Prices that are not positive and finite count as missing and are handed back as they came.
+    candles: CANDLE_SCHEMA and the outside series that features read, any order. features: FEATURES unless given.
+    bar_us: microseconds in a bar. without: needs that these candles cannot meet, for example {"bar_volume"} where
+    volume is a rolling sum; the features that have them are null. Missing bars stay as rows on which everything is
+    null. What is undefined is null, never NaN or infinite. Prices that are not positive and finite count as missing and
+    are handed back as they came.
     Raises ValueError if feature names repeat or collide with the candles'. Collecting raises DataError as
     `complete_grid` does.
     """
     features = FEATURES if features is None else features
     _check_names(features)
-    return candles.select(list(CANDLE_SCHEMA)).map_batches(
+    outside = outside_columns(tuple(features))
+    return candles.select(*CANDLE_SCHEMA, *outside).map_batches(
         partial(with_features, features=tuple(features), bar_us=bar_us, without=without),
-        schema={**CANDLE_SCHEMA, **dict.fromkeys((f.name for f in features), pl.Float64())},
+        schema={**CANDLE_SCHEMA, **dict.fromkeys((*outside, *(f.name for f in features)), pl.Float64())},
     )
 
 
@@ -136,6 +138,22 @@ def select_features(names: Iterable[str], features: Sequence[Feature] | None = N
     return tuple(by_name[name] for name in names)
 
 
+@lru_cache(maxsize=64)
+def outside_columns(features: tuple[Feature, ...]) -> tuple[str, ...]:
+    """The columns that features read and no candle has: outside series, by name."""
+    read = {name for feature in features for name in columns_read(feature.expr)}
+    return tuple(sorted(name for name in read if name not in CANDLE_SCHEMA and not name.startswith("__")))
+
+
+def with_waves(candles: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
+    """With a wave for each outside series that features read: for candles that are made, too."""
+    place = candles["close_time"].rank("dense").to_numpy() + 0.0
+    return candles.with_columns(
+        pl.Series(name, 50.0 * np.exp(0.5 * np.sin(place / 5.3 + number) + 0.1 * np.sin(1.3 * number * place * place)))
+        for number, name in enumerate(outside_columns(tuple(features)), 1)
+    )
+
+
 def required_history(features: Sequence[Feature]) -> int:
     """Bars, the last one included, from which the last row equals that of the whole history to 1e-8 max(1, |value|).
 
@@ -153,7 +171,7 @@ def feature_hash(features: Sequence[Feature]) -> str:
     because one value among thousands may lie so close to an edge of rounding that another processor is beyond it.
     """
     bars = max((f.warmup for f in features), default=0) + PROBE_BARS
-    table = with_features(_probe_candles(bars), features=features, bar_us=BAR_US["daily"])
+    table = with_features(with_waves(_probe_candles(bars), features), features=features, bar_us=BAR_US["daily"])
     values = table.select(pl.col([f.name for f in features])).fill_null(math.nan).to_numpy()
     facts = [
         [f.name, f.warmup, f.memory, f.scope, sorted(f.needs), *_digest(column, bars)]

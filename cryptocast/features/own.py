@@ -13,17 +13,17 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Final, get_args
 
 import polars as pl
 
 from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.errors import ConfigError
-from cryptocast.features.builder import feature_hash
+from cryptocast.features.builder import feature_hash, outside_columns
 from cryptocast.features.catalogue import FEATURES, Family, Feature, Scope
 from cryptocast.features.expressions import INGREDIENTS
 
@@ -41,7 +41,7 @@ class FeatureSet:
     """What models are fitted on: the catalogue, and behind it the features of a user's file.
 
     digest: SHA-256 (hex) of what decides the values; own: names of the user's, with the lines they stand on; origin:
-    the file; text: what it says.
+    the file; text: what it says; series: the outside series that it reads, with the facts of their sections.
     """
 
     features: tuple[Feature, ...]
@@ -49,6 +49,7 @@ class FeatureSet:
     own: Mapping[str, int]
     origin: str = ""
     text: str = ""
+    series: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,25 +67,29 @@ def catalogue_set() -> FeatureSet:
     return FeatureSet(FEATURES, feature_hash(FEATURES), {})
 
 
-def with_own(text: str, origin: str) -> FeatureSet:
+def with_own(text: str, origin: str, series: Mapping[str, str] = MappingProxyType({})) -> FeatureSet:
     """The catalogue and the features that the text of a Python file adds to it, each tried on a few made candles.
 
-    origin: the path of the file, for messages and tracebacks. Raises ConfigError with the file, the line and what to
-    do, if the text is not Python, fails, has no table, or a line of the table is wrong.
+    origin: the path of the file, for messages and tracebacks. series: the outside series that there are, with the facts
+    of their sections, on which the values depend. Raises ConfigError with the file, the line and what to do, if the
+    text is not Python, fails, has no table, or a line of the table is wrong.
     """
     tree = _parsed(text, origin)
     lines = dict(_named_lines(tree))
     rows = _table(_run(text, origin), origin, tree)
-    own = tuple(_checked(row, place, origin, lines) for place, row in enumerate(rows, 1))
-    _refuse_clashes(own, origin, lines)
+    own = tuple(_checked(row, place, origin, lines, series) for place, row in enumerate(rows, 1))
+    _refuse_clashes(own, origin, lines, series)
+    read = {name: series[name] for name in outside_columns(own)}
     # Comments and layout of the text do not count. The values speak for formulas that are imported from elsewhere.
     facts = [feature_hash(FEATURES), ast.unparse(tree), *(_tried(feature, origin, lines) for feature in own)]
+    facts += [f"{name}: {clock}" for name, clock in read.items()]
     return FeatureSet(
         features=(*FEATURES, *own),
         digest=hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
         own={feature.name: lines.get(feature.name, 1) for feature in own},
         origin=origin,
         text=text,
+        series=read,
     )
 
 
@@ -160,15 +165,15 @@ def _table_line(tree: ast.Module) -> int:
     return 1
 
 
-def _checked(row: object, place: int, origin: str, lines: Mapping[str, int]) -> Feature:
+def _checked(row: object, place: int, origin: str, lines: Mapping[str, int], series: Collection[str]) -> Feature:
     """The row as a feature of the right types. Raises ConfigError that says what is wrong with it."""
     if not isinstance(row, Feature):
         raise ConfigError(
             f"{origin}: entry {place} of {TABLE} is {type(row).__name__}, expected Feature(...), such as {LINE}"
         )
     at = f"{origin}, line {lines.get(str(row.name), 1)}: {row.name!s}"
-    values = {field.name: getattr(row, field.name) for field in fields(Feature)}
-    for problem in _problems(values):
+    values = {fact.name: getattr(row, fact.name) for fact in fields(Feature)}
+    for problem in (*_problems(values), *_formula_problems(values["expr"], series)):
         raise ConfigError(f"{at}: {problem}.")
     return replace(row, needs=frozenset(row.needs))
 
@@ -192,23 +197,27 @@ def _problems(row: Mapping[str, object]) -> Iterator[str]:
     needs = row["needs"]
     if not (isinstance(needs, frozenset | set | tuple | list) and set(needs) <= NEEDS):
         yield f"needs is {needs!r}, expected some of {', '.join(sorted(NEEDS))}"
-    yield from _formula_problems(row["expr"])
 
 
-def _formula_problems(expr: object) -> Iterator[str]:
+def _formula_problems(expr: object, series: Collection[str]) -> Iterator[str]:
     if not isinstance(expr, pl.Expr):
         yield f"expr is {type(expr).__name__}, expected a Polars expression, such as CLOSE / CLOSE.shift(3)"
     elif expr.meta.has_multiple_outputs():
         yield "expr gives several columns, expected one"
-    elif strange := sorted(set(expr.meta.root_names()) - set(CANDLE_SCHEMA) - INGREDIENTS.keys()):
-        yield f"expr reads {strange[0]!r}, which candles do not have; columns: {', '.join(CANDLE_SCHEMA)}"
+    elif strange := sorted(set(expr.meta.root_names()) - set(CANDLE_SCHEMA) - INGREDIENTS.keys() - set(series)):
+        columns = ", ".join([*CANDLE_SCHEMA, *series])
+        yield f"expr reads {strange[0]!r}, which candles do not have; columns: {columns}; [series.NAME] adds one"
 
 
-def _refuse_clashes(own: Sequence[Feature], origin: str, lines: Mapping[str, int]) -> None:
+def _refuse_clashes(own: Sequence[Feature], origin: str, lines: Mapping[str, int], series: Collection[str]) -> None:
     owners = {
         **dict.fromkeys(CANDLE_SCHEMA, "a column of the candles"),
         **{f.name: "in the catalogue" for f in FEATURES},
     }
+    for name in series:
+        if name in owners:
+            raise ConfigError(f"[series.{name}]: the name is taken: it is {owners[name]}. Choose another.")
+    owners |= dict.fromkeys(series, "an outside series")
     for feature in own:
         if feature.name in owners:
             raise ConfigError(

@@ -14,7 +14,15 @@ from cryptocast.registry.experiments import AbEvent, AbTest, Side, side_of
 from cryptocast.registry.gate import first_version
 from cryptocast.registry.ledger import LedgerOutcome, LedgerRow, MaturedRow
 from cryptocast.registry.live_status import LiveMark
-from cryptocast.registry.manifest import CoinCalibration, CoinData, FitManifest, artefacts_of, recipe_hash, sha256_hex
+from cryptocast.registry.manifest import (
+    CoinCalibration,
+    CoinData,
+    FitManifest,
+    SeriesData,
+    artefacts_of,
+    recipe_hash,
+    sha256_hex,
+)
 from cryptocast.registry.reasons import Reason
 from cryptocast.registry.references import VersionReference
 from cryptocast.registry.registry import ProductionMovedError, Registry
@@ -44,6 +52,7 @@ __all__ = [
     "Reason",
     "Registry",
     "RegistryWatch",
+    "SeriesData",
     "SettledSources",
     "Side",
     "SourceMove",

@@ -51,6 +51,15 @@ class CoinData(Record, frozen=True, kw_only=True):
     market: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class SeriesData(Record, frozen=True, kw_only=True):
+    """The outside series that a fit saw: where it is from and when a value of it is known, how many values it had by
+    the last bar, sha256 of them."""
+
+    source: Text
+    rows: Count
+    content_hash: Sha256
+
+
 class Artefact(Record, frozen=True, kw_only=True):
     """One file of a fit: its name inside the fit, the hash of its bytes, their number."""
 
@@ -96,6 +105,8 @@ class FitManifest(Record, frozen=True, kw_only=True):
     levels: Annotated[tuple[Probability, ...], Meta(min_length=1)]
     features: tuple[str, ...]  # the columns of the fitted model, in order
     dropped: Mapping[str, str] = {}  # features that the fit was spared -> why
+    # Outside series that features read, by name. Manifests of fits without any stay what they were, to the last byte.
+    series: Mapping[str, SeriesData] | msgspec.UnsetType = msgspec.UNSET
     feature_hash: str
     recipe: Sha256  # see recipe_hash
     settings: Mapping[str, Setting]  # "section.key" -> value

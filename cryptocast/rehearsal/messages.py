@@ -11,7 +11,16 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 Endpoint: TypeAlias = Literal[
-    "ping", "price", "list", "market_chart", "range", "key", "exchange_bars", "exchange_markets", "unknown"
+    "ping",
+    "price",
+    "list",
+    "market_chart",
+    "range",
+    "key",
+    "exchange_bars",
+    "exchange_markets",
+    "volatility_index",
+    "unknown",
 ]
 # The path below /api/v3; {} stands for a coin's id.
 ENDPOINTS: Final[Mapping[tuple[str, ...], Endpoint]] = {

@@ -27,6 +27,7 @@ from cryptocast.rehearsal.plans import DEMO_KEY, PRO_KEY, Limits, Plan, Quota
 from cryptocast.rehearsal.price_walks import PriceWalks
 from cryptocast.rehearsal.quirks import QUIRKS, USUAL, Quirks, QuirkSet
 from cryptocast.rehearsal.spoiling import spoiled
+from cryptocast.rehearsal.volatility_index import index_answer, is_index_call
 from cryptocast.rehearsal.wire import HOST, TimedReply, Wire
 
 log = logging.getLogger(__name__)
@@ -245,12 +246,16 @@ class FakeUpstream:
     def _respond(self, request: HttpRequest, connection: int) -> TimedReply:
         if request.path.startswith(PREFIX):
             return TimedReply(control(self, request))
-        exchange = exchange_route(request)
+        exchange, is_index = exchange_route(request), is_index_call(request)
         endpoint, ids = (exchange[1], ()) if exchange else (request.route[0], request.ids)
+        endpoint = "volatility_index" if is_index else endpoint
         rule = self._playbook.pick(endpoint, ids)
         hidden = (rule.ids or ids[1::2] or ids) if rule is not None and rule.fault == "drop_ids" else ()
         try:
-            reply = self.exchanges.answer(request) if exchange else self._endpoints.answer(request, hidden=hidden)
+            if is_index:
+                reply = index_answer(request, self.market, self.clock.now_ms())
+            else:
+                reply = self.exchanges.answer(request) if exchange else self._endpoints.answer(request, hidden=hidden)
         except Exception as error:  # a bug of the stand-in must not look like one of its faults
             log.exception("the stand-in failed at %s", request.path)
             reply = json_reply({"error": f"bug of the stand-in: {type(error).__name__}: {error}"}, status=500)

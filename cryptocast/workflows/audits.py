@@ -25,6 +25,7 @@ from cryptocast.features.audit import (
 )
 from cryptocast.features.builder import required_history
 from cryptocast.features.catalogue import Feature
+from cryptocast.features.foresight import audit_foresight
 from cryptocast.features.matrix import Matrix
 from cryptocast.features.own import with_own
 from cryptocast.features.row_audit import audit_rows
@@ -63,7 +64,7 @@ def _audit(config: Config, rows: PoolRows, *, cuts: int, bars: int | None, paths
     pool, features, seed = rows.pool, rows.features, config.train.seed
     without = missing_needs(pool)
     report = audit(
-        candles_of(pool, tail=bars),
+        candles_of(pool, tail=bars, features=features.features),
         features.features,
         bar_us=pool.bar_us,
         cuts=cuts,
@@ -73,10 +74,10 @@ def _audit(config: Config, rows: PoolRows, *, cuts: int, bars: int | None, paths
     )
     if features.own and any(check.name != "build" for check in report.checks):
         # On all bars, though the rest may look at the last ones: a formula can look ahead where it is not looked at.
-        fresh = partial(_own_anew, features)
-        report = with_checks(
-            report, audit_rows(candles_of(pool), fresh, bar_us=pool.bar_us, seed=seed, without=without)
-        )
+        fresh, candles = partial(_own_anew, features), candles_of(pool, features=features.features)
+        report = with_checks(report, audit_rows(candles, fresh, bar_us=pool.bar_us, seed=seed, without=without))
+        if features.series:
+            report = with_checks(report, (audit_foresight(candles, tuple(features.series)),))
     report = with_checks(report, _known_then(rows, cuts, seed))
     wrap = partial(SelectiveLearner, max_correlation=config.features.max_correlation)
     return with_checks(report, audit_fits(rows.matrix, paths, seed=seed, wrap=wrap))
@@ -112,7 +113,7 @@ def _as_values(rows: Matrix) -> Values:
 
 def _own_anew(features: FeatureSet) -> tuple[Feature, ...]:
     """The user's features, from their text again, so that they remember nothing."""
-    again = with_own(features.text, features.origin)
+    again = with_own(features.text, features.origin, features.series)
     return tuple(feature for feature in again.features if feature.name in again.own)
 
 
@@ -216,6 +217,12 @@ def _words(check: str, finding: AuditFinding, features: FeatureSet) -> str:
             return (
                 f"{name} remembers more than it declares: {where} it is {one} with all candles and {other} with the "
                 "declared memory."
+            )
+        case "foresight":
+            return (
+                f"[series.{finding.feature}] seems to be known later than known_after says: its changes go with what"
+                f" the price does after them, with a rank correlation of {one} up to {finding.close_time:%Y-%m-%d};"
+                f" what was known by then stays below {other}. Set known_after to when values were really published."
             )
         case "targets":
             return (

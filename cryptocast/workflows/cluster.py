@@ -5,13 +5,14 @@ pickles what travels between its processes; nothing of it is ever stored. Who ca
 keep it on a network that you trust.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
 
 from cryptocast.addresses import shown_address
+from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.errors import ModelError, UpstreamError
 from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.catalogue import Feature
@@ -40,6 +41,7 @@ class Part:
     digest: str
     origin: str
     text: str
+    series: Mapping[str, str]
 
 
 def spread_table(
@@ -51,7 +53,7 @@ def spread_table(
     Raises UsageError if Dask is not installed, UpstreamError if the cluster cannot be reached or has no worker,
     ModelError if a worker computes other features.
     """
-    candles = candles_of(pool, tail=tail)
+    candles = candles_of(pool, tail=tail, features=features.features)
     across = [feature for feature in features.features if feature.scope == "moment"]
     with dask_client(engine.address or "") as client:
         threads = _threads(client, engine)
@@ -68,7 +70,9 @@ def spread_table(
             progress.step(", ".join(part.coins[:3]))
         progress.end()
     whole = here.join(pl.concat(tables), on=KEYS, how="left", maintain_order="left")
-    return whole.select([*(name for name in here.columns if name not in features.names), *features.names])
+    inputs = candles.select(*KEYS, *features.series)
+    whole = whole.drop(features.series, strict=False).join(inputs, on=KEYS, how="left", maintain_order="left")
+    return whole.select(*CANDLE_SCHEMA, *features.series, *features.names)
 
 
 def _threads(client: Any, engine: Engine) -> int:
@@ -96,12 +100,13 @@ def _parts(pool: CoinPool, features: FeatureSet, candles: pl.DataFrame, count: i
             digest=features.digest,
             origin=features.origin,
             text=features.text,
+            series=features.series,
         )
 
 
 def compute_part(part: Part) -> pl.DataFrame:
     """On a worker: coin, close_time and the features of the part's coins."""
-    features = with_own(part.text, part.origin) if part.text else catalogue_set()
+    features = with_own(part.text, part.origin, part.series) if part.text else catalogue_set()
     if features.digest != part.digest:
         raise ModelError("A worker of the cluster computes other features. Install the same cryptocast on all of them.")
     columns: Sequence[Feature] = select_features(part.names, features.features)

@@ -18,16 +18,17 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import AUTO, SOURCES, is_real
 from cryptocast.errors import CryptocastError, DataError, ModelError, TooFewBarsError
 from cryptocast.features.as_known import as_known, with_paid, without_labels
-from cryptocast.features.builder import last_features, with_features
+from cryptocast.features.builder import last_features, outside_columns, with_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.grid import microseconds
 from cryptocast.features.matrix import Matrix, build_matrix
 from cryptocast.features.own import FeatureSet
 from cryptocast.market import Market, OfMarket
-from cryptocast.registry import CoinData
+from cryptocast.registry import CoinData, SeriesData
 from cryptocast.times import as_datetime, as_microseconds
 from cryptocast.workflows.clean_candles import clean_frame, pending_times, with_notice
 from cryptocast.workflows.context import Context, Resolved, Selection
+from cryptocast.workflows.market_data.outside_shelf import OutsideShelf
 from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from cryptocast.workflows.reports import CoinError, CoinForecast, DataUsed
 
@@ -43,6 +44,7 @@ class CoinPool(OfMarket):
     named: tuple[str, ...]
     bars: Mapping[str, CoinCandles]
     left_out: tuple[CoinError, ...]
+    outside: OutsideShelf = field(default_factory=OutsideShelf)
 
     @property
     def coins(self) -> tuple[str, ...]:
@@ -55,9 +57,14 @@ class CoinPool(OfMarket):
         return BAR_US[self.granularity]
 
     @property
+    def last(self) -> datetime:
+        """The newest close of all."""
+        return max(bars.candles.provenance.last for bars in self.bars.values())
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What must be known about the candles."""
-        return tuple(bars.notice for bars in self.bars.values() if bars.notice)
+        return (*(bars.notice for bars in self.bars.values() if bars.notice), *self.outside.notices)
 
     def series(self, coin: str) -> str:
         """The name under which the trials on a coin's bars are recorded."""
@@ -90,7 +97,10 @@ def gather(
     if not available:
         raise missing[request.coins[0]]
     sources = dict.fromkeys(_source(bars[coin]) for coin in available)
-    return tuple(_group(context.config, request, bars, missing, source, available) for source in sources)
+    pools = [_group(context.config, request, bars, missing, source, available) for source in sources]
+    is_online = fetch_allowed and request.as_of is None and not request.stored
+    is_online &= not all(bars[coin].stale for coin in available)  # a dead network is waited for once
+    return tuple(replace(pool, outside=OutsideShelf(context, pool.last, is_online=is_online)) for pool in pools)
 
 
 def widen(context: Context, request: Resolved, pool: CoinPool, coins: Iterable[str]) -> CoinPool:
@@ -219,7 +229,7 @@ def feature_table(
 
     Raises ModelError if a formula of the user's own fails on these candles.
     """
-    candles = candles_of(pool, coins, tail=tail)
+    candles = candles_of(pool, coins, tail=tail, features=features)
     with _own_faults(features):
         return with_features(candles, features=features, bar_us=pool.bar_us, without=missing_needs(pool))
 
@@ -236,13 +246,18 @@ def _own_faults(features: Sequence[Feature]) -> Iterator[None]:
         raise ModelError(f"{', '.join(own)} of [features] file cannot be computed on these candles: {cause}") from error
 
 
-def candles_of(pool: CoinPool, coins: Iterable[str] | None = None, *, tail: int | None = None) -> pl.DataFrame:
+def candles_of(
+    pool: CoinPool, coins: Iterable[str] | None = None, *, tail: int | None = None, features: Sequence[Feature] = ()
+) -> pl.DataFrame:
     """The candles of the pool, or of some of its coins, below each other, as they are known at the last of each: no
-    bad print is among them, and no bar before a change of the unit. `tail` keeps the last bars of each."""
+    bad print is among them, and no bar before a change of the unit. `tail` keeps the last bars of each. Beside them a
+    column for each outside series that features read: at every bar the newest value that was known then."""
     frames = [clean_frame(pool.bars[coin]) for coin in (coins or pool.coins)]
     if tail is not None:
         frames = [frame.tail(tail) for frame in frames]
-    return frames[0] if len(frames) == 1 else pl.concat(frames)
+    candles = frames[0] if len(frames) == 1 else pl.concat(frames)
+    outside = pool.outside.series(outside_columns(tuple(features)))
+    return candles.with_columns(one.at(candles["close_time"]) for one in outside) if outside else candles
 
 
 def matrix_of(table: pl.DataFrame, pool: CoinPool, horizons: Sequence[int], features: Sequence[str]) -> Matrix:
@@ -323,7 +338,8 @@ def last_rows(
     tail: bars of each coin that are looked at, None: all. Equal to 1e-8 to the same rows of `matrix_of` all candles.
     Raises as that and `feature_table` do.
     """
-    table = feature_table(pool, (), tail=tail)
+    candles = candles_of(pool, tail=tail, features=features)
+    table = with_features(candles, features=(), bar_us=pool.bar_us)
     matrix = build_matrix(table, (), horizons=horizons, bar_us=pool.bar_us, with_variance=False)
     if len(matrix) == 0:
         raise _too_few(pool)
@@ -366,6 +382,15 @@ def _used(coin: str, bars: CoinCandles) -> DataUsed:
 def coin_data(pool: CoinPool) -> tuple[CoinData, ...]:
     """What a manifest says about the candles of each coin."""
     return tuple(_coin_data(coin, bars) for coin, bars in pool.bars.items())
+
+
+def series_data(pool: CoinPool, features: FeatureSet) -> dict[str, SeriesData]:
+    """What a manifest says about the outside series, as far as they were known at the newest close."""
+    known = [one.until(pool.last) for one in pool.outside.series(features.series)]
+    return {
+        one.name: SeriesData(source=features.series[one.name], rows=len(one.values), content_hash=one.content_hash)
+        for one in known
+    }
 
 
 def _coin_data(coin: str, bars: CoinCandles) -> CoinData:

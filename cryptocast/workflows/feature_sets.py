@@ -15,7 +15,7 @@ def feature_set(config: Config) -> FeatureSet:
     if not config.features.file:
         return catalogue_set()
     path = Path(config.features.file)
-    return with_own(_text(path), str(path))
+    return with_own(_text(path), str(path), {name: one.facts for name, one in config.series.items()})
 
 
 def feature_set_of(version: Version, config: Config) -> FeatureSet:
@@ -35,6 +35,12 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
     words = f"it was fitted on {', '.join(own)} beside the catalogue"
     if not config.features.file:
         raise ModelError(f"{words}, and [features] file names no file now; name it again, or {anew}")
+    for name, then in (manifest.series or {}).items():
+        now = config.series[name].facts if name in config.series else "missing"
+        if now != then.source:
+            raise ModelError(
+                f"{words}, with [series.{name}] ({then.source}), which is {now} now; put it back, or {anew}"
+            )
     try:
         features = feature_set(config)
     except ConfigError as error:

@@ -19,7 +19,7 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
-from cryptocast.features.builder import required_history, select_features
+from cryptocast.features.builder import outside_columns, required_history, select_features
 from cryptocast.features.matrix import Matrix, build_matrix, volatility_rule
 from cryptocast.kinds import ALL_KINDS, TRAINABLE
 from cryptocast.models.base import Forecast
@@ -291,12 +291,13 @@ class ForecastMaker:
         """The last rows of the coins of the fit, and what must be said about those that could not be had."""
         whole, lost = pool_of_fit(self.context, bars, pool, version)
         hashes = tuple((coin, one.candles.provenance.content_hash) for coin, one in whole.bars.items())
-        key = (version.fit_id, hashes, lost)
+        names = version.manifest.features
+        outside = whole.outside.series(outside_columns(select_features(names, features.features)))
+        key = (version.fit_id, hashes, lost, tuple(one.content_hash for one in outside))
         if key not in self._tables:
             notice = f"{', '.join(lost)} of the fit's pool could not be had: features of the market lack it"
-            horizons, names = version.manifest.horizons, version.manifest.features
-            table = served_matrix(model, whole, horizons, features, names=names)
-            self._tables[key] = (table, (notice,) if lost else ())
+            table = served_matrix(model, whole, version.manifest.horizons, features, names=names)
+            self._tables[key] = (table, (*([notice] if lost else []), *whole.outside.notices))
             while len(self._tables) > MAX_TABLES:
                 self._tables.popitem(last=False)
         return self._tables[key]

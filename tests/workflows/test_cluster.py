@@ -1,13 +1,14 @@
 """Features on a Dask cluster: the same values to the last bit, whoever computes them."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from cryptocast.config import Config, DataConfig, FeaturesConfig, StoreConfig
+from cryptocast.config import Config, DataConfig, FeaturesConfig, SeriesConfig, StoreConfig
 from cryptocast.errors import ModelError, UpstreamError, UsageError
 from cryptocast.features.own import FeatureSet
 from cryptocast.workflows.cluster import Part, compute_part, spread_table
@@ -23,6 +24,7 @@ from cryptocast.features import Feature
 
 FEATURES = (
     Feature("my_gap", "price", (pl.col("close") / pl.col("close").shift(3)).log(), 3, 3, source="mine", unit="log"),
+    Feature("my_mood", "market", pl.col("mood").rolling_mean(3), 2, 2, source="mine", unit="share"),
     Feature("my_rank", "market", pl.col("volume").rank(), 0, 0, source="mine", unit="share", scope="moment"),
 )
 """
@@ -30,10 +32,13 @@ FEATURES = (
 
 def context(folder: Path) -> Context:
     (folder / "my_features.py").write_text(OWN, encoding="utf-8")
+    days = pl.datetime_range(datetime(2019, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC), "1d", eager=True)
+    pl.DataFrame({"time": days, "value": range(len(days))}).write_csv(folder / "mood.csv")
     config = Config(
         store=StoreConfig(path=folder / "data"),
         data=DataConfig(coins=("bitcoin", "ethereum", "litecoin"), source="sample"),
         features=FeaturesConfig(file=str(folder / "my_features.py")),
+        series={"mood": SeriesConfig(file=str(folder / "mood.csv"), known_after="1d")},
     )
     return Context(config=config)
 
@@ -71,7 +76,17 @@ def test_two_processes_make_the_table_of_one_to_the_last_bit(
 
 def test_a_worker_that_computes_other_features_refuses(pool: CoinPool, features: FeatureSet) -> None:
     candles = pool.bars["ethereum"].candles.frame.tail(50)
-    part = Part(candles, ("ethereum",), ("ret_1",), pool.bar_us, frozenset(), "other", features.origin, features.text)
+    part = Part(
+        candles,
+        ("ethereum",),
+        ("ret_1",),
+        pool.bar_us,
+        frozenset(),
+        "other",
+        features.origin,
+        features.text,
+        features.series,
+    )
     with pytest.raises(ModelError, match="Install the same cryptocast"):
         compute_part(part)
 

@@ -72,16 +72,21 @@ def audit_screen(report: AuditReport) -> Iterator[RenderableType]:
     """A line for each check, then every finding."""
     yield table(CHECKS, report.checks, _audited(report))
     for check in report.checks:
-        for finding in check.findings:
-            yield Text(
-                f"{finding.feature} ({check.name}): {finding.coin} at {when(finding.close_time, midnight=False)} is "
-                f"{digits(finding.value_with)} from all candles and {digits(finding.value_without)} without some",
-                style="red",
-            )
+        yield from (Text(words, style="red") for words in _findings(check))
         for text in check.not_run:
             yield note(f"{check.name}: not checked: {text}")
     if report.passed:
         yield Text("No feature, label or fit uses the future; warm-up and memory are as declared.", style="green")
+
+
+def _findings(check: AuditCheck) -> Iterator[str]:
+    for finding in check.findings:
+        one, other = digits(finding.value_with), digits(finding.value_without)
+        if check.name == "foresight":
+            yield f"{finding.feature} (foresight): rank correlation {one} with what prices do later, {other} at most"
+        else:
+            where = f"{finding.coin} at {when(finding.close_time, midnight=False)}"
+            yield f"{finding.feature} ({check.name}): {where} is {one} from all candles and {other} without some"
 
 
 def _audited(report: AuditReport) -> str:

@@ -54,14 +54,19 @@ def candidates(config: Config) -> tuple[Source, ...]:
     return (*(SOURCES[name] for name in config.data.exchanges), COINGECKO)
 
 
-def settled_source(*, moved: str | None, stored: Sequence[str], promoted: Sequence[str]) -> Source | None:
+def settled_source(
+    *, moved: str | None, stored: Sequence[str], promoted: Sequence[str], with_other_bars: Sequence[str] = ()
+) -> Source | None:
     """The source of a coin, which stays: the one it was moved to, else a file, else that of its version in production,
-    else that of its candles, the earlier ones first. None for a coin that has none of these."""
+    else that of its candles, the earlier ones first, those of the other length last. None for a coin that has none of
+    these."""
     if moved is not None:
         return SOURCES[moved]
     if FILE.name in stored:
         return FILE
-    return next((SOURCES[name] for name in (*promoted, *stored) if is_fetched(name)), None)
+    names = (*promoted, *stored, *with_other_bars)
+    last = FILE if FILE.name in with_other_bars else None
+    return next((SOURCES[name] for name in names if is_fetched(name)), last)
 
 
 def is_fetched(name: str) -> bool:

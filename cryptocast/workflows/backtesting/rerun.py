@@ -17,7 +17,7 @@ from cryptocast.workflows.backtesting.contenders import contenders
 from cryptocast.workflows.backtesting.report import report_of
 from cryptocast.workflows.backtesting.run import BacktestInput, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunManifest, digest_of, read_manifest
-from cryptocast.workflows.coin_pool import CoinPool, choice_of, gather, pool_rows
+from cryptocast.workflows.coin_pool import CoinPool, choice_of, gather, pool_rows, series_data
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.environment import code_version, library_versions
@@ -93,6 +93,11 @@ def _as_recorded(context: Context, manifest: RunManifest) -> BacktestInput:
             " of [features]), so it cannot be repeated. Run the backtest anew."
         )
     pool = _pool(context, manifest)
+    for name, now in series_data(pool, features).items():
+        if now != manifest.series.get(name):
+            raise DataError(
+                f"The run {manifest.run_id} cannot be repeated: the values of {name} are not those of then."
+            )
     extra = help_for(context, pool, features, manifest.horizons)
     models = contenders(config, manifest.models).learning_from(extra.rows)
     plan = WalkPlan(**manifest.plan) if manifest.plan else None

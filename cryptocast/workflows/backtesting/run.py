@@ -19,7 +19,7 @@ from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.combination import average
 from cryptocast.workflows.backtesting.contenders import Contenders
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, deciding_settings
-from cryptocast.workflows.coin_pool import CoinPool, PoolRows, coin_data, moment
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, coin_data, moment, series_data
 from cryptocast.workflows.context import Context, steps
 from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
@@ -49,6 +49,7 @@ class BacktestInput:
             **msgspec.structs.asdict(self.pool.market),
             named=self.pool.named,
             coins=coin_data(self.pool),
+            series=series_data(self.pool, self.rows.features),
             models=self.models.names,
             horizons=self.rows.horizons,
             plan={} if self.plan is None else {name: int(getattr(self.plan, name)) for name in WalkPlan.__slots__},

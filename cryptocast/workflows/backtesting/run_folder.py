@@ -28,7 +28,7 @@ from cryptocast.evaluation.walk_forward import RawForecasts
 from cryptocast.features.matrix import Matrix
 from cryptocast.kinds import KINDS
 from cryptocast.models.base import Forecast, Rounds
-from cryptocast.registry import CoinData
+from cryptocast.registry import CoinData, SeriesData
 from cryptocast.registry.references import nearest
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.reports import BacktestReport
@@ -70,6 +70,7 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     granularity: Granularity
     named: tuple[str, ...]
     coins: tuple[CoinData, ...]  # the pool, named coins first
+    series: Mapping[str, SeriesData] = {}
     models: tuple[str, ...]
     horizons: tuple[int, ...]
     plan: Mapping[str, int]  # of WalkPlan, microseconds and bars; empty for a hold-out

@@ -141,6 +141,10 @@ def _facts(version: Version) -> dict[str, str]:
     m = version.manifest
     facts: dict[str, Any] = {
         **{f"settings {name}": value for name, value in m.settings.items()},
+        **{
+            f"series {name}": f"{s.source}, {s.rows:,} values, {s.content_hash[:12]}"
+            for name, s in (m.series or {}).items()
+        },
         **{f"data {d.coin}": f"{d.rows} bars to {d.last:%Y-%m-%d %H:%M}, {d.content_hash[:12]}" for d in m.coins},
         **{f"library {name}": value for name, value in m.libraries.items()},
         "features": f"{len(m.features)} columns, set {m.feature_hash[:12]}",

@@ -9,6 +9,7 @@ from cryptocast.data.sources.upstream import Upstream
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Priority
 from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.market_data.outside_shelf import refresh_outside
 from cryptocast.workflows.market_data.resolve import CoinCandles, Sources
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def bring(
 ) -> tuple[Fetched, bool]:
     """None for each coin that is up to date, else why it is not; and whether anything was written. Raises nothing.
 
-    Of a stranger's coin only the bars of one call are fetched, with one try.
+    Of a stranger's coin only the bars of one call are fetched, with one try. A refresh brings outside series, too.
     """
     coins = request.coins
     fetched: Fetched = {}
@@ -33,6 +34,8 @@ def bring(
             for coin, outcome in sources.find_all(coins, older=False):
                 fetched[coin] = None if isinstance(outcome, CoinCandles) else outcome
                 is_changed |= isinstance(outcome, CoinCandles) and outcome.change is not None
+        if priority is Priority.REFRESH:  # nobody waits for the answer
+            refresh_outside(context)
     except CryptocastError as error:
         return {**dict.fromkeys(coins, error), **fetched}, is_changed
     except Exception:

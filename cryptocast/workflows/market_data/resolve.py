@@ -19,7 +19,7 @@ from cryptocast.data.candle_checks import cut
 from cryptocast.data.coins import check_coin, check_vs
 from cryptocast.data.schema import BAR_US, Candles, Provenance, SeriesKey
 from cryptocast.data.sources.base import Source, missing_spans
-from cryptocast.data.sources.table import AUTO, SOURCES, STAND_IN, candidates, is_fetched, settled_source
+from cryptocast.data.sources.table import AUTO, SOURCES, STAND_IN, candidates, settled_source
 from cryptocast.data.sources.upstream import Page, Upstream
 from cryptocast.data.store import CandleStore, WriteResult
 from cryptocast.errors import CryptocastError, DataError, RegistryError, UpstreamError
@@ -30,6 +30,7 @@ from cryptocast.times import EPOCH, as_moment
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.downloads import Downloads, Reach, by_turns
+from cryptocast.workflows.market_data.other_granularity import other_granularity, other_granularity_text
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,8 @@ class Sources:
         return settled_source(
             moved=facts.moved.get(coin),
             promoted=facts.promoted.get(coin, ()),
-            stored=(*own, *(name for name in others if is_fetched(name))),
+            stored=own,
+            with_other_bars=others,
         )
 
     def _registered(self) -> SettledSources:
@@ -220,7 +222,7 @@ class Sources:
         stored = self.store.read(key, as_of) if source.kept_in_store else source.load(self.config, key)
         if not source.is_fetched:
             if stored is None:
-                raise self._unknown_then(key) if as_of else DataError(source.explain_missing(self.config, key))
+                raise self._unknown_then(key) if as_of else self._not_here(source, key)
             bars = self._resting(stored)
             return replace(bars, notice=self._way_on(source, coin)) if bars.stale else bars
         if as_of is None and not self.request.stored:
@@ -228,6 +230,10 @@ class Sources:
         if stored is None:
             raise self._unknown_then(key) if as_of else self._not_stored(coin)
         return self._ageing(stored, as_of or self.context.wall_clock())
+
+    def _not_here(self, source: Source, key: SeriesKey) -> DataError:
+        other = other_granularity(self.store, key) if source.kept_in_store else None
+        return DataError(source.explain_missing(self.config, key) if other is None else other_granularity_text(other))
 
     def _not_stored(self, coin: str) -> DataError:
         request = self.request

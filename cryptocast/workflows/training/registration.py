@@ -24,7 +24,7 @@ from cryptocast.registry import (
 from cryptocast.registry.manifest import Ensemble, EnsembleHorizon, EnsembleRegime
 from cryptocast.registry.reasons import Reason
 from cryptocast.scoring.quantiles import LEVELS
-from cryptocast.workflows.coin_pool import CoinPool, PoolRows, coin_data
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, coin_data, series_data
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
 from cryptocast.workflows.feature_sets import is_outdated
@@ -130,6 +130,7 @@ def manifest_of(
         feature_hash=rows.features.digest,
         recipe=recipe_of(config, kind, rows.features.digest),
         settings=fit_settings(config, kind),
+        series=series_data(pool, rows.features) or msgspec.UNSET,
         seed=config.train.seed,
         threads=threads_of(config),
         device="cpu",

@@ -213,7 +213,7 @@ def _prepare(context: Context, pool: CoinPool, horizons: tuple[int, ...]) -> tup
         bars = clean_frame(pool.bars[coin]).height
         reasons = {horizon: fallback_reason(bars, horizon, least) for horizon in horizons}
         fallbacks[coin] = {horizon: reason for horizon, reason in reasons.items() if reason is not None}
-    return _Training(context, replace(rows, pool=pool), extra, fallbacks), notes
+    return _Training(context, replace(rows, pool=pool), extra, fallbacks), (*notes, *pool.outside.notices)
 
 
 def _fit_all(training: _Training, task: _Task) -> tuple[dict[str, tuple[TrainingResult, float]], list[str]]:

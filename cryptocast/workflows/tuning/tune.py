@@ -40,12 +40,13 @@ from cryptocast.workflows.coin_pool import (
     moment,
     pool_of,
     pool_rows,
+    series_data,
     without_stablecoins,
 )
 from cryptocast.workflows.context import Context, Selection, steps
 from cryptocast.workflows.engines import Engine, dask_client, spread_on
 from cryptocast.workflows.environment import code_version, library_versions
-from cryptocast.workflows.feature_sets import feature_set
+from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.recipes import recipe_of, threads_of
 from cryptocast.workflows.reports import CoinError, DataUsed
 from cryptocast.workflows.tuning.adopted_settings import (
@@ -259,7 +260,7 @@ class _Tuning:
             **msgspec.structs.asdict(pool.market),
             coins=pool.coins,
             horizons=self.rows.horizons,
-            data_hash=_data_hash(pool),
+            data_hash=_data_hash(pool, self.rows.features),
             feature_hash=self.rows.features.digest,
             base=section_facts(config, question.kind),
             settings=dict(best.parameters) if adopted else {},
@@ -308,7 +309,7 @@ def _tuning(context: Context, pool: CoinPool, horizons: tuple[int, ...], kind: s
     facts = {
         "space": [(r.name, r.low, r.high, r.log, r.whole) for r in ranges],
         "base": section_facts(config, kind),
-        "data": _data_hash(pool),
+        "data": _data_hash(pool, features),
         "horizons": horizons,
         "features": features.digest,
         "history": extra.notes,  # they name the bars by their hash
@@ -336,8 +337,9 @@ def _tuning(context: Context, pool: CoinPool, horizons: tuple[int, ...], kind: s
     return _Tuning(context, rows, question, end)
 
 
-def _data_hash(pool: CoinPool) -> str:
+def _data_hash(pool: CoinPool, features: FeatureSet) -> str:
     hashes = [f"{coin} {pool.bars[coin].candles.provenance.content_hash}" for coin in sorted(pool.coins)]
+    hashes += [f"{name} {data.content_hash}" for name, data in series_data(pool, features).items()]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 

@@ -53,6 +53,22 @@ def test_a_coin_keeps_its_file_then_the_source_of_its_version_then_that_of_its_c
     assert (None if source is None else source.name) == expected
 
 
+@pytest.mark.parametrize(
+    ("stored", "others", "expected"),
+    [
+        ([], ["okx"], "okx"),
+        (["kraken"], ["okx", "file"], "kraken"),
+        ([], ["file", "okx"], "okx"),
+        ([], ["file"], "file"),
+    ],
+)
+def test_candles_of_the_other_length_count_after_those_of_the_same(
+    stored: list[str], others: list[str], expected: str
+) -> None:
+    source = settled_source(moved=None, stored=stored, promoted=[], with_other_bars=others)
+    assert source is SOURCES[expected]
+
+
 def test_a_new_coin_is_looked_for_on_the_exchanges_of_the_settings_then_on_coingecko() -> None:
     names = [source.name for source in candidates(Config())]
     assert names == ["bitstamp", "coinbase", "binance", "kraken", "okx", "bybit", "coingecko"]

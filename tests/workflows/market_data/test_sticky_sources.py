@@ -241,3 +241,18 @@ def test_a_command_that_fetches_nothing_says_so_of_a_new_coin(fake: FakeUpstream
     assert isinstance(past, CryptocastError)
     assert "it has none" in str(past)
     assert fake.calls.total == 0
+
+
+def test_a_coin_with_hours_from_a_file_alone_is_told_of_them_where_days_are_wanted(
+    fake: FakeUpstream, tmp_path: Path
+) -> None:
+    context = context_of(tmp_path, fake.origin)
+    start = NOW.replace(minute=0)
+    rows = [("bitcoin", start - timedelta(hours=back), *[50.0 + back] * 4, 1.0, None, True) for back in range(40)]
+    frame = pl.DataFrame(rows[::-1], schema=CANDLE_SCHEMA, orient="row")
+    open_store(context.config).write(SeriesKey(Market("file", "usd", "hourly"), "bitcoin"), frame, fetched_at=NOW)
+    outcome = ask(context, "bitcoin")
+    assert isinstance(outcome, DataError)
+    assert "has hourly candles of bitcoin from your own file" in str(outcome)
+    assert "--granularity daily" in str(outcome)
+    assert fake.calls.total == 0
