@@ -94,7 +94,10 @@ class Stall:
         self.store = open_store(self.config)
         self.api_key = api_key
 
-    def upstream(self) -> Upstream:
+    def opened(self) -> Upstream:
+        return self.upstream()
+
+    def upstream(self) -> CoinGecko:
         per_minute = self.config.coingecko.calls_per_minute or 5
         return CoinGecko(
             self.config.coingecko,
@@ -114,7 +117,7 @@ class Stall:
         bars = {name: arguments.pop(name) for name in ("source", "vs", "granularity")}
         progress = arguments.pop("progress", NoProgress())
         context = Context(self.config, wall_clock=self.time.wall, candles=self.store, progress=progress)
-        return fetch(context, FetchOrder(Selection(coins, **bars), **arguments), upstream=self.upstream)
+        return fetch(context, FetchOrder(Selection(coins, **bars), **arguments), upstream=self.opened)
 
 
 class ExchangeStall(Stall):
@@ -125,7 +128,7 @@ class ExchangeStall(Stall):
         self.exchange = exchange
         self.config = replace(self.config, exchanges=ExchangesConfig(base_url=fake.origin))
 
-    def upstream(self) -> Upstream:
+    def opened(self) -> Upstream:
         client, limits = ExchangeClient(self.exchange, Access(self.config, self.time.wall)), self.exchange.limits
         client._client = ApiClient(
             address(self.exchange, self.fake.origin),
