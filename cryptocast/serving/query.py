@@ -16,9 +16,9 @@ import msgspec
 from msgspec import Meta
 
 from cryptocast.choices import Granularity
-from cryptocast.config import VS_PATTERN, Config
+from cryptocast.config import COIN, VS_PATTERN, Config
 from cryptocast.data.coin_names import CoinName
-from cryptocast.data.coins import COIN_ID, shown
+from cryptocast.data.coins import shown
 from cryptocast.kinds import ALL_KINDS, KindOrAuto
 from cryptocast.serving.problems import ProblemError, ProblemKind
 from cryptocast.workflows.context import Selection
@@ -41,7 +41,7 @@ LEVELS: Final = "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.
 CURRENCY: Final = "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd"
 STATES: Final = "open (reject every call), closed (let every call pass), auto (decide by the calls)"
 
-CoinText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9/_-]{0,99}\Z")]
+CoinText = Annotated[str, Meta(pattern=rf"^({COIN}|[A-Za-z0-9]{{1,20}})\Z")]
 Ids = Annotated[tuple[CoinText, ...], Meta(min_length=1, description=IDS)]
 Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
 Horizons = Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS, description=HORIZONS)]
@@ -150,12 +150,9 @@ def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
 def by_ids(query: C, find: Callable[[str], CoinName]) -> tuple[C, dict[str, str]]:
     """The query with ids in the place of tickers and pairs, and which id each of those means.
 
-    Raises ProblemError for what is none of them, UsageError for a pair in another currency than is asked for.
+    Raises UsageError for a pair in another currency than is asked for, and for a ticker of several coins.
     """
     coins = name_coins(query.ids or (), query.vs, find)
-    for coin in coins.names:
-        if not COIN_ID.fullmatch(coin):
-            raise _invalid("ids", parameters(type(query))["ids"], f"ids cannot be {shown(coin)}.")
     return msgspec.structs.replace(query, ids=tuple(dict.fromkeys(coins.names)) or None, vs=coins.vs), coins.ids
 
 

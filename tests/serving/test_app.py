@@ -55,13 +55,13 @@ def test_a_ticker_is_answered_as_its_coin_which_is_computed_once_and_kept_under_
     for ids, names in (
         ("bitcoin", None),
         ("BTC", {"BTC": "bitcoin"}),
-        ("btc,BTC/USDT", {"btc": "bitcoin", "BTC/USDT": "bitcoin"}),
+        ("btc,BTCUSDT", {"btc": "bitcoin", "BTCUSDT": "bitcoin"}),
     ):
         answer = get(app, f"/forecasts?ids={ids}&vs=usd").json()
         assert [made["coin"] for made in answer["forecasts"]] == ["bitcoin"]
         assert answer.get("names") == names
-    assert problem(get(app, "/forecasts?ids=BTC/EUR&vs=usd"), 400, "bad-request")["detail"].startswith(
-        "'BTC/EUR' is in eur"
+    assert problem(get(app, "/forecasts?ids=btc-eur&vs=usd"), 400, "bad-request")["detail"].startswith(
+        "'btc-eur' is in eur"
     )
 
 
