@@ -15,6 +15,7 @@ from cryptocast.registry import (
     LiveMark,
     Reason,
     Registry,
+    SourceMove,
     Version,
     VersionKey,
     VersionSummary,
@@ -89,6 +90,7 @@ class HistoryDocument(Document, frozen=True, kw_only=True):
     at: datetime | None
     serving: tuple[ProductionRow, ...]
     events: tuple[HistoryRow, ...]
+    moves: tuple[SourceMove, ...] = ()  # of coins from source to source
 
 
 class VerifyDocument(Document, frozen=True, kw_only=True):
@@ -160,7 +162,9 @@ def version_document(registry: Registry, version: Version) -> VersionDocument:
     )
 
 
-def history_document(registry: Registry, events: Iterable[Event], at: datetime | None) -> HistoryDocument:
+def history_document(
+    registry: Registry, events: Iterable[Event], moves: tuple[SourceMove, ...], at: datetime | None
+) -> HistoryDocument:
     """The events, and what they had led to by the moment `at`."""
     rows = tuple(events)
     keys = sorted({event.key for event in rows}) if at is not None else []
@@ -168,6 +172,7 @@ def history_document(registry: Registry, events: Iterable[Event], at: datetime |
         at=at,
         serving=tuple(_production(registry, key, at) for key in keys) if at is not None else (),
         events=tuple(_event(event) for event in rows),
+        moves=moves,
     )
 
 

@@ -17,7 +17,7 @@ from cryptocast.errors import CryptocastError, RegistryError, UsageError
 
 if TYPE_CHECKING:
     from cryptocast.market import Market
-    from cryptocast.registry import Event, Registry, Version, VersionKey, VersionReference, VersionSummary
+    from cryptocast.registry import Event, Registry, SourceMove, Version, VersionKey, VersionReference, VersionSummary
 
 T = TypeVar("T")
 MARKS: Final = frozenset("/@#:(")
@@ -96,17 +96,27 @@ def find_listed(session: Session, reference: "VersionReference") -> "tuple[Versi
     return versions
 
 
-def find_events(session: Session, reference: "VersionReference", until: datetime | None) -> "tuple[Event, ...]":
-    """What happened to what is meant. RegistryError if something was named and nothing was ever called that."""
+def find_events(
+    session: Session, reference: "VersionReference", until: datetime | None
+) -> "tuple[tuple[Event, ...], tuple[SourceMove, ...]]":
+    """What happened to what is meant, and the moves of its coin from source to source, unless a version is meant.
+
+    RegistryError if something was named and nothing was ever called that.
+    """
     reference, registry = _resolved(session, reference), session.registry()
     events = tuple(
         event
         for event in registry.history(**reference.columns, alias=reference.alias)
         if reference.number in (None, event.number, event.previous)
     )
-    if not events and reference != read_name(None):  # a version without an event there cannot be
+    names_version = reference.kind or reference.alias or reference.number is not None
+    moves = () if names_version else registry.source_moves(reference.coin or None)
+    if not events and not moves and reference != read_name(None):  # a version without an event there cannot be
         raise _no_such(registry, reference)
-    return tuple(event for event in events if until is None or event.at <= until)
+    return (
+        tuple(event for event in events if until is None or event.at <= until),
+        tuple(move for move in moves if until is None or move.at <= until),
+    )
 
 
 def find_version(session: Session, reference: "VersionReference") -> "Version":

@@ -67,8 +67,8 @@ class Bars:
             "--source",
             metavar="SOURCE",
             parser=source_name,
-            help="auto: your files, else CoinGecko, else the sample; or coingecko, an exchange such as bitstamp,"
-            " ccxt:NAME, file, sample. Default: auto.",
+            help="auto: where the coin came from so far; or coingecko, an exchange such as bitstamp, ccxt:NAME, file,"
+            " sample. Default: auto.",
             rich_help_panel=PANEL,
         ),
     ] = None

@@ -99,13 +99,13 @@ def history(
         str | None, typer.Option("--at", metavar="TIME", help="Show what was in production at this time, UTC.")
     ] = None,
 ) -> None:
-    """Show every change of an alias: when, who, what and why."""
+    """Show every change of an alias or of a coin's source: when, who, what and why."""
     from cryptocast.cli.listings import history_document
     from cryptocast.cli.screens.registry import history_screen
 
     until = moment("--at", at)
-    events = find_events(session, bars.read(coin, kind), until)
-    session.show(history_document(session.registry(), events, until), history_screen)
+    events, moves = find_events(session, bars.read(coin, kind), until)
+    session.show(history_document(session.registry(), events, moves, until), history_screen)
 
 
 def promote(

@@ -168,9 +168,13 @@ def history_screen(document: HistoryDocument) -> Iterator[RenderableType]:
         ]
         columns = (Column("of"), Column("bars"), Column("production", "right"))
         yield Sheet(columns, rows, f"In production at {when(document.at, midnight=False)} UTC")
-    if not document.events:
+    if not document.events and not document.moves:
         yield Text("The registry has no history yet.")
-        return
+    for move in document.moves:
+        yield Text(
+            f"{when(move.at, midnight=False)}  {move.coin}  {move.previous or 'no source'} -> {move.source}"
+            f"  (moved, {move.vs}, by {move.who})"
+        )
     for event in document.events:
         yield _event(event)
         by = f"by {event.who}, on {event.source} bars, {event.vs}, {event.granularity}: {event.why}"
