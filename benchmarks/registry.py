@@ -122,7 +122,7 @@ def questions(
     )
     yield (
         *("history --at, one coin", 0),
-        lambda: history_document(registry, registry.history(coin="coin-03", until=NOW), NOW),
+        lambda: history_document(registry, registry.history(coin="coin-03", until=NOW), (), NOW),
         bare("SELECT * FROM history WHERE coin = ?", "coin-03"),
     )
     yield "what a forecast asks", 0, forecasts_share, bare(one, "coin-03", "lightgbm", 1)

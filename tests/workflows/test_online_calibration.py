@@ -244,7 +244,8 @@ def test_refreshes_learn_from_what_the_versions_before_them_had_issued_and_count
 ) -> None:
     """Versions of three weeks, the later ones fitted on bars that were some days old, by outcomes in any batches."""
     registry = Registry.open(tmp_path_factory.mktemp("weeks"))
-    moved = {(number, bar, ahead): outcome_of for number, bar, ahead, outcome_of in bars}
+    outcomes: dict[tuple[int, int], float] = {}  # what came of a bar is the same for whoever forecast it
+    moved = {(number, bar, ahead): outcomes.setdefault((bar, ahead), came) for number, bar, ahead, came in bars}
     weeks = {1: 0, 2: 7, 3: 14}
     left: list[LedgerOutcome] = []
     for today in range(29):

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.upstream import Upstream
 from cryptocast.errors import CryptocastError
 from cryptocast.net import Priority
-from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.context import Context, NoProgress, Resolved
 from cryptocast.workflows.market_data.outside_shelf import refresh_outside
 from cryptocast.workflows.market_data.resolve import CoinCandles, Sources
 
@@ -24,7 +25,7 @@ def bring(
 
     Of a stranger's coin only the bars of one call are fetched, with one try. A refresh brings outside series, too.
     """
-    coins = request.coins
+    coins, context = request.coins, replace(context, progress=NoProgress())
     fetched: Fetched = {}
     is_changed = False
     try:

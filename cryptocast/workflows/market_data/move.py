@@ -55,7 +55,7 @@ def _move(context: Context, coin: str, vs: str, target: str, owner: Source | Non
 
 def _told(row: FetchedCoin, target: str, owner: Source | None) -> FetchedCoin:
     before = "" if owner is None else f" (before: {owner.title})"
-    words = f"{row.coin} comes from {SOURCES[target].title} from now on{before}."
+    words = f"comes from {SOURCES[target].title} from now on{before}."
     if owner is not None:
         words += f" Its older series, versions and ledger stay. Train on the new one: cryptocast train {row.coin}"
     return msgspec.structs.replace(row, notice=f"{words} {row.notice}" if row.notice else words)

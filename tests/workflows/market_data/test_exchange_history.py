@@ -6,11 +6,12 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
 
-from cryptocast.config import Config, ExchangesConfig, StoreConfig
+from cryptocast.config import Config, ExchangeName, ExchangesConfig, StoreConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.exchanges.base import HttpExchange
 from cryptocast.data.sources.table import SOURCES
@@ -213,18 +214,18 @@ def test_kills_lose_nothing_also_on_the_way_to_an_earlier_since(
 
 @pytest.mark.slow
 def test_train_in_an_empty_folder_fetches_the_whole_history_in_a_few_calls(tmp_path: Path) -> None:
-    source = ("--source", "bitstamp")  # `auto` takes an exchange by itself as soon as it is told to
     with FakeUpstream() as fake:
         settings = {
+            "CRYPTOCAST_DATA__EXCHANGES": ",".join(get_args(ExchangeName)),  # the default, which the tests do without
             "CRYPTOCAST_EXCHANGES__BASE_URL": fake.origin,
             "CRYPTOCAST_COINGECKO__BASE_URL": fake.url,
             "CRYPTOCAST_TRAIN__MODELS": "lightgbm",  # the history is what matters here, and not the kinds
         }
-        ended = finished("train", "bitcoin", *source, "--json", folder=tmp_path, **settings)
+        ended = finished("train", "bitcoin", "--json", folder=tmp_path, **settings)
         assert ended.code == 0, ended.err
         assert 0 < fake.calls.total < 30
         words = ("backtest", "bitcoin", "ethereum", "litecoin", "--walk-forward", "--model", "baseline")
-        ended = finished(*words, *source, "--json", folder=tmp_path, **settings)
+        ended = finished(*words, "--json", folder=tmp_path, **settings)
         assert ended.code == 0, ended.err
         rows = {one["coin"]: one["rows"] for one in json.loads(ended.out)["data"]}
         assert rows.keys() == {"bitcoin", "ethereum", "litecoin"}
