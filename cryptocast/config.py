@@ -247,15 +247,15 @@ class SeriesConfig(Section, frozen=True, kw_only=True):
     }
 
     def __post_init__(self) -> None:
-        if self.source == "file" and not self.file:
+        if self.source != "deribit" and not self.file:
             raise ValueError('needs file = "PATH", or source = "deribit"')
-        if self.source != "file" and (self.file or self.known_after):
+        if self.source == "deribit" and (self.file or self.known_after):
             raise ValueError(f"file and known_after are not for source = {self.source!r}: leave them out")
 
     @property
     def delay(self) -> timedelta | None:
         """How long after its time each value was known; None: the file says it row by row, or nobody does."""
-        text = self.known_after if self.source == "file" else self.resolution
+        text = self.resolution if self.source == "deribit" else self.known_after
         number = int(text.rstrip("dhmin") or 0)
         unit = {"d": timedelta(days=1), "h": timedelta(hours=1), "n": timedelta(minutes=1)}.get(text[-1:])
         return None if unit is None else number * unit
@@ -263,7 +263,7 @@ class SeriesConfig(Section, frozen=True, kw_only=True):
     @property
     def facts(self) -> str:
         """What a version that has learned from it depends on, whatever the file is called."""
-        if self.source == "file":
+        if self.source != "deribit":
             return f"file, known {self.known_after + ' after its time' if self.known_after else 'when its rows say'}"
         return f"{self.source} {self.index} {self.resolution}"
 

@@ -119,7 +119,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[dta]\nstale_after_bars = 3\n", "unknown section 'dta'. Did you mean [data]?"),
         ("[qqq]\n", "unknown section 'qqq'. Known: [store], [data],"),
         ("[data]\nsurce = 'file'\n", "unknown key 'surce' in [data]. Did you mean source?"),
-        ("[data]\nqqq = 1\n", "unknown key 'qqq' in [data]. Known: coins, source, vs,"),
+        ("[data]\nqqq = 1\n", "unknown key 'qqq' in [data]. Known: coins, source, exchanges, vs,"),
         ("[coingecko]\napi_key = 'x'\n", "unknown key 'api_key' in [coingecko]."),
         ("data = 1\n", "data must be a section, [data], not a value"),
         ("[[data]]\nstale_after_bars = 3\n", "data must be a section, [data], not a value"),

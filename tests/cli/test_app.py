@@ -27,7 +27,7 @@ from cryptocast.errors import (
 )
 from tests.cli.commands import ROOT, SETTINGS, Ended, Run, finished, started
 
-HOSTILE = ["../../etc/passwd", "bit\x1b[2Jcoin", "bit\ncoin", "🚀", "a" * 101, "-", "Bitcoin", "bitcoin\x00", "[red]x"]
+HOSTILE = ["../../etc/passwd", "bit\x1b[2Jcoin", "bit\ncoin", "🚀", "a" * 101, "-", "Bitcoin!", "bitcoin\x00", "[red]x"]
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -217,7 +217,7 @@ def test_every_command_tells_a_machine_of_broken_settings_and_of_what_breaks_it_
         ("--now", "soon"),
         ("--granularity", "weekly"),
         ("--source", "coingecko"),
-        ("Bitcoin",),
+        ("Bitcoin!",),
         ("dogecoin", "nosuch-coin"),
     ],
     ids=" ".join,
@@ -320,7 +320,7 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
         (("registry", "list", "bitcoin"), 5, "Train it"),
         (("registry", "list", "bitcoin", "light gbm"), 2, "not a kind of model"),
         (("registry", "history", "bitcoin"), 5, "Train it"),
-        (("registry", "history", "Bitcoin"), 2, "not a CoinGecko id"),
+        (("registry", "history", "Bitcoin!"), 2, "not a CoinGecko id"),
         (("registry", "history", "--source", "file"), 5, "no version for these bars"),
         (("registry", "ab", "status", "bitcoin"), 5, "Train it"),
         (("registry", "best", "bitcoin"), 5, "Train it"),

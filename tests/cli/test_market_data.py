@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -39,7 +40,9 @@ def test_a_fetch_says_what_came_and_at_what_price(
     assert "refined" in ended.out
     assert "no-such-coin: CoinGecko has no coin 'no-such-coin'" in ended.out
     assert "1 of 2 coins came, 1 could not be had; " in ended.out
-    assert "hours came, and 120 days have their highs and lows now." in " ".join(ended.out.split())
+    words = " ".join(ended.out.split())
+    # Just after midnight the last hour of the newest day is not there yet.
+    assert re.search("hours came, and (119|120) days have their highs and lows now", words)
 
 
 def test_without_hours_no_page_of_hours_is_asked_for(

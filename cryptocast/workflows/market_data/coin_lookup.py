@@ -40,12 +40,12 @@ class NamedCoins:
     @property
     def ids(self) -> dict[str, str]:
         """What was typed, and the id that it means, where these differ."""
-        return {one.text: one.coin for one in self.lookups if one.coin != one.text.lower()}
+        return {one.text: one.coin for one in self.lookups if one.coin not in (one.text, one.text.lower())}
 
     @property
     def notices(self) -> tuple[str, ...]:
         """The same in sentences."""
-        return tuple(one.in_words() for one in self.lookups if one.coin != one.text.lower())
+        return tuple(one.in_words() for one in self.lookups if one.text in self.ids)
 
 
 def name_coins(texts: Sequence[str], vs: str | None, find: Callable[[str], CoinName]) -> NamedCoins:

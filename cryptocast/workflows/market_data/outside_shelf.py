@@ -46,7 +46,7 @@ class OutsideShelf:
         if self.context is None or name not in self.context.config.series:
             raise DataError(f"There is no outside series {name}. Add a section [series.{name}].")
         settings = self.context.config.series[name]
-        if settings.source == "file":
+        if settings.source != "deribit":
             return read_outside(name, Path(settings.file), settings.delay)
         index = StoredIndex(name, settings, self.context.config.store.path)
         if self.is_online and self.last is not None:
