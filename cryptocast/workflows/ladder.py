@@ -1,7 +1,7 @@
 """The forecast of a server, which always answers: the steps above and below `forecast.ladder`, which picks the version.
 
 From the first that holds: the candles of the store, never fetched here, so that a hanging upstream delays no forecast;
-where the store has none, the source that stands in for them, such as the sample; the versions of `forecast.ladder`;
+where the coin is new, the source that stands in for them, the sample; the versions of `forecast.ladder`;
 where not even those can be looked up, as with a registry that cannot be read, the baseline. For other coins `DataError`
 says that the candles must be brought first.
 """
@@ -15,11 +15,12 @@ import msgspec
 
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.table import AUTO, STAND_IN, is_fetched
-from cryptocast.errors import CryptocastError, DataError, RegistryError, TooFewBarsError, UsageError
+from cryptocast.errors import CryptocastError, DataError, RegistryError, UsageError
 from cryptocast.market import Market
 from cryptocast.workflows.coin_pool import choice_of
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import Request
+from cryptocast.workflows.market_data.resolve import NewCoinError
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument
 
 log = logging.getLogger(__name__)
@@ -64,9 +65,7 @@ class Ladder:
             return self._one(request)
         try:
             return self._one(replace(request, selection=replace(selection, stored=True)))
-        except TooFewBarsError:
-            raise
-        except DataError:
+        except NewCoinError:
             (coin,) = selection.coins
             market = Market(STAND_IN.name, selection.vs or "", selection.granularity or "daily")
             if choice != AUTO or not STAND_IN.holds(SeriesKey(market, coin)):

@@ -9,6 +9,7 @@ from cryptocast.workflows.context import Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.ladder import Ladder
+from cryptocast.workflows.market_data.resolve import NewCoinError
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument
 from tests.serving.serving_app import FakeForecast, request_of
 
@@ -89,7 +90,7 @@ def test_forecasts_rest_on_what_the_store_knows_and_fetch_nothing() -> None:
 
 
 def test_on_an_empty_machine_the_sample_stands_in_and_says_so() -> None:
-    made, steps = climb(Models(stored=DataError("The store has none.")), request_of())
+    made, steps = climb(Models(stored=NewCoinError("The store has none.")), request_of())
 
     assert made.source == "sample"
     assert "sample" in made.notices[0]
@@ -102,8 +103,13 @@ def test_a_coin_that_is_too_young_is_not_answered_for_with_prices_of_years_ago()
 
 
 def test_where_there_is_no_sample_the_candles_are_missing() -> None:
-    empty = Models(stored=DataError("The store has none."))
+    empty = Models(stored=NewCoinError("The store has none."))
     with pytest.raises(DataError):
         climb(empty, request_of(coin="atlantis"))
     with pytest.raises(DataError):
         climb(empty, changed(request_of(), selection=Selection(("bitcoin",), "auto", "eur", "daily")))
+
+
+def test_a_coin_that_has_its_source_is_not_answered_for_by_the_sample() -> None:
+    with pytest.raises(DataError, match="has hourly candles"):
+        climb(Models(stored=DataError("The store has hourly candles of bitcoin.")), request_of())

@@ -42,6 +42,10 @@ NOBODY: Final = 2  # exchanges that cannot be reached, after which no other is t
 DEAD_AFTER: Final = timedelta(days=7)  # without a bar, although the upstream was asked
 
 
+class NewCoinError(DataError):
+    """Only stored candles count, and the coin has none of any source: nothing has settled where it comes from."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CoinCandles:
     """The candles of one coin, closed at the moment of their age.
@@ -228,16 +232,16 @@ class Sources:
         if as_of is None and not self.request.stored:
             return None
         if stored is None:
-            raise self._unknown_then(key) if as_of else self._not_stored(coin)
+            raise self._unknown_then(key) if as_of else DataError(self._not_stored(coin))
         return self._ageing(stored, as_of or self.context.wall_clock())
 
     def _not_here(self, source: Source, key: SeriesKey) -> DataError:
         other = other_granularity(self.store, key) if source.kept_in_store else None
         return DataError(source.explain_missing(self.config, key) if other is None else other_granularity_text(other))
 
-    def _not_stored(self, coin: str) -> DataError:
+    def _not_stored(self, coin: str) -> str:
         request = self.request
-        return DataError(
+        return (
             f"The store has no {request.granularity} candles of {coin} in {request.vs}."
             f" Fetch them: cryptocast fetch {coin}"
         )
@@ -283,7 +287,7 @@ class Sources:
         if self.request.as_of is not None:
             raise self._unknown_then(self._key(candidates(self.config)[-1], coin))
         if self.request.stored:
-            raise self._not_stored(coin)
+            raise NewCoinError(self._not_stored(coin))
         if not self.fetch_allowed:
             raise UpstreamError(f"{coin} may not be fetched now. Fetch it first: cryptocast fetch {coin}")
         *listing, last = candidates(self.config)
