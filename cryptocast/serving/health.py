@@ -258,7 +258,7 @@ class Health:
         if refusal is not None:
             reasons.append(f"it cannot be written ({refusal}), so it is served as it is: {FALLS_OUT}")
         if values["stale"] or values["on_sample"]:
-            reasons.append("forecasts rest on stale or sample candles")
+            reasons.append("forecasts use stale or sample candles")
         return _component("store", values, "; ".join(reasons) or None)
 
     def _loop(self) -> Component:

@@ -39,7 +39,7 @@ TOO_LITTLE_BYTES: Final = 20_000_000
 SHOWN_FINDINGS: Final = 3
 PATIENCE_S: Final = 20.0
 NO_NETWORK: Final = (
-    "Nothing, if that is meant: coins rest on their stored candles, new ones on the sample, and say so. Else check the"
+    "Nothing, if that is meant: coins use their stored candles, new ones the sample, and say so. Else check the"
     " network, a proxy (HTTPS_PROXY) and the addresses in [coingecko] and [exchanges]."
 )
 
@@ -148,7 +148,7 @@ def _candles(config: Config) -> DoctorCheck:
         problems = [finding.problem for finding in checked.findings]
         return _fail("candles", _some(problems), "Do as it says, then look again: cryptocast data verify", DataError)
     if not checked.series:
-        return _ok("candles", "none yet: commands fetch what they need, or rest on the sample", "cryptocast fetch")
+        return _ok("candles", "none yet: commands fetch what they need, or use the sample", "cryptocast fetch")
     newest = max(list_store(config).series, key=lambda series: series.last)
     return _ok(
         "candles",
@@ -237,7 +237,7 @@ def _asked(source: Source, config: Config, probe: Probe, key: str | None) -> Doc
     except Unreachable as error:
         return _warn(source.name, str(error), NO_NETWORK)
     except CryptocastError as error:
-        remedy = "Wait some minutes and look again; until then its coins rest on their stored candles."
+        remedy = "Wait some minutes and look again; until then its coins use their stored candles."
         return _warn(source.name, str(error), remedy)
 
 

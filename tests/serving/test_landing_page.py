@@ -78,7 +78,7 @@ def test_the_health_below_tells_each_part() -> None:
     text = talk(app, conversation)
 
     assert "event loop" in text
-    assert "forecasts rest on stale or sample candles" in text
+    assert "forecasts use stale or sample candles" in text
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here: install Debian's package chromium")

@@ -270,7 +270,7 @@ def _fetched(config: Config, sources: Sources, coin: str, outcome: Outcome, fill
     row = _row(config, candles, outcome.change)
     notice, source = outcome.notice, SOURCES[candles.provenance.key.source]
     if not source.ages_by_clock and notice is None:
-        notice = f"auto rests on {source.title} for {coin}; to fetch it: cryptocast fetch {coin} --move-to SOURCE"
+        notice = f"auto uses {source.title} for {coin}; to fetch it: cryptocast fetch {coin} --move-to SOURCE"
     return msgspec.structs.replace(
         row,
         stale=outcome.stale,

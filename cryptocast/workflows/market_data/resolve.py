@@ -410,7 +410,7 @@ class Sources:
         age = self._age(facts, self._now or wall, failed=error is not None)
         notice = None
         if error is not None:
-            notice = f"{error.what}: resting on older {title} candles, to {_day(whole)}."
+            notice = f"{error.what}: using older {title} candles, to {_day(whole)}."
         elif age.stale:
             newest = f"{title}'s newest {facts.key.granularity} candle of {facts.key.coin}"
             notice = f"{newest} closed {facts.last:%Y-%m-%d %H:%M} UTC."
@@ -425,7 +425,7 @@ class Sources:
             return self._explained(self._key(candidates(self.config)[-1], coin), error)
         candles = STAND_IN.load(self.config, key)
         reason = f"{'no network: ' if isinstance(error, Unreachable) else ''}{error.what}"
-        return self._resting(candles, f"{reason}: resting on {STAND_IN.described(candles.provenance.last)}.")
+        return self._resting(candles, f"{reason}: using {STAND_IN.described(candles.provenance.last)}, instead.")
 
     def _explained(self, key: SeriesKey, error: UpstreamError) -> UpstreamError:
         return error.saying(f"{error} {SOURCES[key.source].explain_missing(self.config, key)}")

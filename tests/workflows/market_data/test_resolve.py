@@ -192,7 +192,7 @@ def test_without_a_network_the_sample_answers_and_says_so_after_one_attempt(tmp_
     for bars in obtained.bars.values():
         assert bars.notice is not None
         assert "no network" in bars.notice
-        assert "resting on the sample, real Bitstamp prices that end 2020-01-17" in bars.notice
+        assert "using the sample, real Bitstamp prices that end 2020-01-17, instead" in bars.notice
         assert (bars.age.now, bars.stale, bars.age.has_ended) == (NOW, True, True)
     assert isinstance(obtained.missing["ripple"], UpstreamError)
     assert len(upstream.paths) == 1
