@@ -141,7 +141,8 @@ def find_key(session: Session, reference: "VersionReference") -> "tuple[Registry
 
 
 def one_market(session: Session, reference: "VersionReference") -> "Market":
-    """The market that is meant; its source is the one that was named, else the only one that the coin has versions on.
+    """The market that is meant; its source is the one that was named, else the only one that the coin has versions on,
+    or of several the one that it was moved to.
 
     Raises UsageError if there are several, RegistryError if there is no such version on any.
     """
@@ -152,6 +153,9 @@ def one_market(session: Session, reference: "VersionReference") -> "Market":
     source, kind = reference.source, reference.kind
     keys = registry.keys(coin=name.coin, kind=kind, source=source, vs=vs, granularity=granularity)
     sources = sorted({key.source for key in keys})
+    moved = registry.settled_sources(vs, granularity).moved.get(name.coin)
+    if moved in sources:
+        return Market(moved, vs, granularity)
     if len(sources) > 1:
         raise UsageError(f"There are versions of {name} for {' and for '.join(sources)} bars. Set --source.")
     if not sources:

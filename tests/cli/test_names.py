@@ -7,7 +7,9 @@ import pytest
 
 from cryptocast.cli.names import read_name
 from cryptocast.errors import UsageError
+from cryptocast.registry import Registry, SourceMove
 from tests.cli.commands import Run
+from tests.registry.registry_fits import NOW, register
 
 PRINTED = (
     "bitcoin",
@@ -163,3 +165,14 @@ def test_the_currency_of_a_pair_is_that_of_the_command(run: Run, trained: Path) 
         contradiction = run("forecast", *words, folder=trained)
         assert contradiction.code == 2
         assert "one currency at a time" in contradiction.err
+
+
+def test_of_several_sources_the_one_that_a_coin_was_moved_to_is_meant(run: Run, tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path / "data")
+    for source in ("coingecko", "bitstamp"):
+        register(registry, source=source)
+    assert "Set --source" in run("registry", "show", "bitcoin/lightgbm:1").err
+    moved = SourceMove(coin="bitcoin", vs="usd", source="bitstamp", previous="coingecko", at=NOW, who="ada")
+    registry.record_moves([moved])
+    shown = json.loads(run("registry", "show", "bitcoin/lightgbm:1", "--json").out)
+    assert shown["version"]["source"] == "bitstamp"
