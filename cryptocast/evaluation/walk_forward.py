@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from cryptocast.arrays import Int64Array
-from cryptocast.errors import DataError
+from cryptocast.errors import DataError, NotInstalledError
 from cryptocast.evaluation.plan import Block, WalkPlan, origins, plan_blocks, search_groups
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
@@ -114,7 +114,7 @@ def forecast_block(matrix: Matrix, job: Job) -> FitOutput:
             raise DataError("There is no bar to learn from yet.")
         model = job.learner.fit(train, stop=None, rounds=job.rounds, seed=job.seed, run=run)
         return model.predict(matrix.rows(_inside(matrix, job.block)))
-    except DataError as error:
+    except (DataError, NotInstalledError) as error:
         if job.rounds is not None and job.block.index < 0:
             return None  # too short a past: the calibration then rests on the later blocks
         if job.required:

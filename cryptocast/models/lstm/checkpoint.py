@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cryptocast.files import replace_file
-from cryptocast.models.lstm.network import Examples, plain
+from cryptocast.models.lstm.trainable import Examples, plain
 
 PROGRESS: Final = "progress"  # the tensor that holds it, as the bytes of its JSON
 log = logging.getLogger(__name__)
