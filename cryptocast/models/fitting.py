@@ -107,7 +107,7 @@ def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResul
     earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
     test_rows = np.flatnonzero(split.test).astype(np.int64)
     raw = OutOfFold(test_rows, first.predict(matrix.rows(test_rows)))
-    final = learner.fit(matrix.lessons(), stop=None, rounds=first.rounds, seed=seed, run=run)
+    final = learner.fit(matrix.lessons(), stop=None, rounds=first.rounds, seed=seed, run=replace(run, start=first))
     return _settled(final, first.rounds, matrix, course, [earlier], raw)
 
 

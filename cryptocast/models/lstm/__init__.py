@@ -8,7 +8,8 @@ used. The head starts at no correction, and what it learned is shrunk by the ind
 A location that is linear in what the networks read (`models/drift_ridge.py`) is used at a horizon only if it was
 clearly better than the last price on the stop block; otherwise the median stays at the last price.
 
-Several networks are averaged. How far they, and their dropout samples, disagree makes the tails fatter.
+One network is the default; several are averaged. How far they, and their dropout samples, disagree makes the tails
+fatter. A fit that repeats the epochs of an earlier one on fewer rows goes on from its weights, with half of the epochs.
 
 Training runs on one thread for each network, so that the result does not depend on their number: the same seed, data
 and versions on one CPU give the same weights, bit for bit. Forecasts are made by NumPy in double precision.

@@ -19,7 +19,7 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.models.artefacts import from_json, require_shape, to_json
 from cryptocast.models.base import Artefacts, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
-from cryptocast.models.drift_ridge import LinearView
+from cryptocast.models.drift_ridge import LinearView, one_thread
 from cryptocast.models.labels import CORRECTION_BOUND
 from cryptocast.models.lstm.network import MASKS, Dropout, Network, Shape, Tensors, require_tensor, samples_of
 from cryptocast.models.scale_model import ScaleModel, located
@@ -153,7 +153,8 @@ class LSTMForecaster(ScaleModel):
         windows = look_back(rows, self.settings.lookback)
         for places in _parts(np.flatnonzero(windows.usable)):
             window = (windows.bars[places], windows.present[places], windows.context[places])
-            moments[:, places] = self._moments_of(*window, columns)
+            with one_thread():
+                moments[:, places] = self._moments_of(*window, columns)
         return moments
 
     def _moments_of(
@@ -177,7 +178,8 @@ def read_in_parts(
     """(n, width): what a network reads, some rows at a time."""
     out = np.empty((len(bars), network.shape.width))
     for part in _parts(np.arange(len(bars))):
-        out[part] = network.read(bars[part], present[part], context[part])
+        with one_thread():
+            out[part] = network.read(bars[part], present[part], context[part])
     return out
 
 

@@ -15,7 +15,7 @@ from cryptocast.config import LSTMConfig
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.labels import log_variance_ratio, standardised_returns
-from cryptocast.models.lstm.network import NO_ATTENTION, Shape
+from cryptocast.models.lstm.network import NO_ATTENTION, Network, Shape
 from cryptocast.models.quantile_shape import TAIL_FREEDOM
 from cryptocast.models.windows import CHANNELS, look_back
 
@@ -145,6 +145,11 @@ def network_of(weights: Mapping[str, Tensor], shape: Shape) -> TrainableNetwork:
     network = _empty_network(shape)
     network.load_state_dict(dict(weights))
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def tensors_of(network: Network) -> dict[str, Tensor]:
+    """The weights of a network that forecasts, to go on learning from."""
+    return {name: torch.from_numpy(weight.astype(np.float32)) for name, weight in network.weights.items()}
 
 
 def generator_of(seed: int, member: int, epoch: int) -> torch.Generator:

@@ -1,17 +1,20 @@
 """The training of `lstm`: rows to examples, all networks side by side, epoch by epoch, and whether there is a view."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cryptocast.arrays import Int64Array
 from cryptocast.config import LSTMConfig
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import FitRun, Rounds
+from cryptocast.models.base import FitRun, Forecaster, Rounds
 from cryptocast.models.labels import LEAST_ROWS, LEAST_STOP_ROWS
 from cryptocast.models.lstm.checkpoint import Checkpoint, TrainingState
 from cryptocast.models.lstm.forecaster import LSTMForecaster, read_in_parts
@@ -26,6 +29,7 @@ from cryptocast.models.lstm.trainable import (
     new_network,
     plain,
     reproducible,
+    tensors_of,
     under,
 )
 from cryptocast.models.scale_model import shrinkage_of
@@ -33,6 +37,9 @@ from cryptocast.models.windows import look_back
 
 # Epochs where nobody can tell how many are too many.
 UNSTOPPED_EPOCHS: Final = 8
+# Of the epochs, where the networks go on from what they learned of a part of the rows. On the development coins out of
+# fold that costs 0.06 % of the CRPS at one day and less beyond; a third costs 0.16.
+WARM_SHARE: Final = 0.5
 # Of the running mean of the weights, a step. The mean is what forecasts: it lies in the middle of the noise.
 DECAY: Final = 0.98
 GRADIENT_BOUND: Final = 5.0
@@ -56,15 +63,19 @@ def fitted(
         stopping = None
     limit = settings.epochs if stopping is not None else min(settings.epochs, UNSTOPPED_EPOCHS)
     limit = counts[0] if counts else limit
+    starts = _starts(run.start, settings, train.horizons) if counts and limit else []
+    limit = math.ceil(WARM_SHARE * limit) if starts else limit
     shape = Shape(len(train.horizons), settings.patch, settings.hidden)
     share = shrinkage_of(train)
     with reproducible():
-        weights, epochs = _train(settings, examples, stopping, shape=shape, limit=limit, seed=seed, run=run)
+        weights, epochs = _train(
+            settings, examples, stopping, starts=starts, shape=shape, limit=limit, seed=seed, run=run
+        )
         networks = tuple(_network(own, shape, settings, seed, member) for member, own in enumerate(weights))
         model = LSTMForecaster(
             horizons=train.horizons,
             settings=settings,
-            epochs=epochs,
+            epochs=counts[0] if counts else epochs,
             shrinkage=settings.strength * share,
             penalties=(0,) * len(train.horizons),
             members=networks,
@@ -79,6 +90,13 @@ def fitted(
         return model.with_view(reads, labels, stop=referee, rounds=rounds, share=share)
 
 
+def _starts(model: Forecaster | None, settings: LSTMConfig, horizons: Int64Array) -> list[Mapping[str, Tensor]]:
+    """The weights to go on from, for each network; none where the model has none of the kind that the settings make."""
+    if not isinstance(model, LSTMForecaster) or not np.array_equal(model.horizons, horizons):
+        return []
+    return [tensors_of(network) for network in model.members] if model.settings == settings else []
+
+
 def _network(weights: Mapping[str, Tensor], shape: Shape, settings: LSTMConfig, seed: int, member: int) -> Network:
     dropout = Dropout.drawn(shape, settings, seed, member)
     arrays = {name: tensor.numpy() for name, tensor in plain(weights).items()}
@@ -90,6 +108,7 @@ def _train(
     examples: Examples,
     stopping: Examples | None,
     *,
+    starts: Sequence[Mapping[str, Tensor]],
     shape: Shape,
     limit: int,
     seed: int,
@@ -102,10 +121,13 @@ def _train(
     """
     device = device_of(settings.device)
     facts = (settings, shape, limit, seed, torch.__version__, str(device))
-    checkpoint = Checkpoint.of(run.checkpoints, facts, examples, stopping)
+    parts = (examples.tensors, () if stopping is None else stopping.tensors, *(own.values() for own in starts))
+    checkpoint = Checkpoint.of(run.checkpoints, facts, chain(*parts))
     own = examples.to(device)
     block = None if stopping is None else stopping.to(device)
     members = [_Member(index, settings, shape, own, seed) for index in range(settings.members)]
+    for member, weights in zip(members, starts, strict=False):
+        member.begin_at(weights)
     progress = _resumed(checkpoint, members)
     if block is not None and not progress.losses:
         progress = TrainingState(losses=(_stop_loss(members, shape, block),))
@@ -143,11 +165,17 @@ class _Member:
         self.index = index
         self.network = new_network(shape, generator_of(seed, index, 0), examples).to(examples.bars.device)
         self.names = [name for name, _ in self.network.named_parameters()]
-        self.mean = {name: tensor.detach().clone() for name, tensor in self.network.named_parameters()}
-        self.best = _copies(self.mean)
+        self.begin_at({name: tensor.detach() for name, tensor in self.network.named_parameters()})
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
+
+    def begin_at(self, weights: Mapping[str, Tensor]) -> None:
+        """Take these weights, before the first epoch."""
+        self.network.load_state_dict(dict(weights))
+        device = next(self.network.parameters()).device
+        self.mean = {name: tensor.to(device).clone() for name, tensor in weights.items()}
+        self.best = _copies(self.mean)
 
     def learn(self, loss: Tensor) -> None:
         """One step against the gradient of the loss, and of the running mean behind it."""
