@@ -17,7 +17,7 @@ from msgspec import Meta
 from cryptocast.allowed import refusal
 from cryptocast.choices import Granularity
 from cryptocast.errors import ConfigError
-from cryptocast.kinds import KINDS, MEMBERS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
+from cryptocast.kinds import AVERAGED, KINDS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
 
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
@@ -395,12 +395,10 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
 class EnsembleConfig(Section, frozen=True, kw_only=True):
     """The ensemble of the others."""
 
-    members: tuple[MemberKind, ...] = MEMBERS
-    temperature: Annotated[float, Meta(ge=0.0, le=3.0)] = 1.0
+    members: tuple[MemberKind, ...] = AVERAGED
 
     comments: ClassVar[Comments] = {
-        "members": "models to average; har is a volatility model",
-        "temperature": "how far the volatility regime at issue time may shift the weights; 0: not at all",
+        "members": "models to average, those whose libraries are installed; har is a volatility model",
     }
 
 

@@ -152,7 +152,7 @@ def walk_forward(
     required = frozenset(walkers)
     for stack in stacks.values():
         walkers |= {name: member for name, member in stack.members.items() if name not in walkers}
-    stackings = {name: Stacking(matrix, tuple(stack.members), stack.temperature) for name, stack in stacks.items()}
+    stackings = {name: Stacking(matrix, tuple(stack.members)) for name, stack in stacks.items()}
     memory = _Memory(matrix, walkers, mixes or {}, stackings, plan, least_blocks)
     rows, numbers, folds = [], [], []
     parts: dict[str, list[Forecast]] = {name: [] for name in (*learners, *(mixes or {}))}

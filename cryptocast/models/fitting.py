@@ -119,7 +119,7 @@ def _fit_stack(
         learner.members, lambda name, member: trainings.get(name) or _fit_one(member, matrix, course)
     )
     names = tuple(trained)
-    stacking = Stacking(matrix, names, learner.temperature)
+    stacking = Stacking(matrix, names)
     earlier_parts = {name: training.earlier for name, training in trained.items()}
     weights, earlier = stacked(stacking, earlier_parts, course.bounds)
     tested = {name: training.tested.forecast for name, training in trained.items()}

@@ -12,8 +12,9 @@ import httpx
 import msgspec
 import pytest
 
-from cryptocast.config import LSTMConfig
+from cryptocast.config import EnsembleConfig, LSTMConfig
 from cryptocast.market import Market
+from cryptocast.models import trees
 from cryptocast.registry import VersionKey
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.lifecycle.ab import ab_start, ab_stop
@@ -54,6 +55,26 @@ def fallbacks(text: str) -> dict[str, float]:
 
 
 # --- the ladder
+
+
+def test_an_ensemble_of_which_a_member_cannot_be_used_here_is_answered_for_by_the_next_kind_and_it_is_said(
+    used: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = msgspec.structs.replace(used.context.config, ml_ensemble=EnsembleConfig(members=("har", "lightgbm")))
+    wide = Context(both, wall_clock=used.clock)
+    train(wide, Order(Selection(("bitcoin",)), model="ml_ensemble", horizons=HORIZONS))
+    promote(used.registry, used.version("bitcoin", "ml_ensemble", 2))
+    monkeypatch.setattr(trees, "find_spec", lambda _: None)
+    trees._library.cache_clear()
+    try:
+        made = made_of(get(used.app(), "/forecasts?ids=bitcoin&model=ml_ensemble&horizons=1,7"))
+    finally:
+        trees._library.cache_clear()
+    assert made["model_used"] == "baseline"
+    reason = made["fallback_reason"]
+    assert (reason["code"], reason["version"]) == ("artefact", "bitcoin/ml_ensemble:2")
+    assert "lib_lightgbm" in reason["detail"]
+    assert "not installed" in reason["detail"]
 
 
 def test_the_model_asked_for_answers(used: Trained) -> None:

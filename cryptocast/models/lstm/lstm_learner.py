@@ -1,12 +1,12 @@
 """The settings of `lstm`, which learn: torch is loaded when they do, and not before."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import ClassVar
 
 from cryptocast.config import LSTMConfig
 from cryptocast.errors import NotInstalledError
 from cryptocast.features.matrix import Matrix
+from cryptocast.kinds import is_installed
 from cryptocast.models.base import FitRun, Rounds
 from cryptocast.models.lstm.forecaster import KIND, LSTMForecaster
 
@@ -27,7 +27,7 @@ class LSTMLearner:
         With a stop block the epoch with the least loss there is taken, and the view is judged there; `rounds` repeats
         both. Rows beyond [lstm] max_rows are thinned evenly. Raises NotInstalledError without torch.
         """
-        if find_spec("torch") is None:
+        if not is_installed(KIND):
             raise NotInstalledError(
                 "lstm is trained with torch, which is not installed.",
                 "Install it (pip install torch), or train another model: --model lightgbm.",
