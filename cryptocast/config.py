@@ -17,7 +17,7 @@ from msgspec import Meta
 from cryptocast.allowed import refusal
 from cryptocast.choices import Granularity
 from cryptocast.errors import ConfigError
-from cryptocast.kinds import KINDS, MEMBERS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
+from cryptocast.kinds import AVERAGED, KINDS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
 
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
@@ -356,11 +356,11 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
     lookback: Annotated[int, Meta(ge=24, le=1024)] = 64
     patch: Annotated[int, Meta(ge=1, le=64)] = 4
     hidden: Annotated[int, Meta(ge=4, le=256), Range(16, 64, log=True, whole=True)] = 32
-    members: Annotated[int, Meta(ge=1, le=20)] = 3
+    members: Annotated[int, Meta(ge=1, le=20)] = 1
     dropout: Annotated[float, Meta(ge=0.0, lt=0.9), Range(0.1, 0.6)] = 0.4
     samples: Annotated[int, Meta(ge=1, le=1000)] = 100
     epochs: Annotated[int, Meta(ge=1, le=1000)] = 40
-    patience: Positive = 5
+    patience: Positive = 3
     batch: Annotated[int, Meta(ge=16, le=65_536)] = 512
     learning_rate: Annotated[float, Meta(gt=0.0, le=0.1), Range(0.0005, 0.005, log=True)] = 0.002
     weight_decay: Annotated[float, Meta(ge=0.0, le=1.0), Range(0.001, 0.1, log=True)] = 0.02
@@ -373,7 +373,7 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
         "lookback": "bars that the network sees; a multiple of patch",
         "patch": "bars per step",
         "hidden": "units in each direction",
-        "members": "networks to average, each with its own seed",
+        "members": "networks to average, each with its own seed; more than one adds next to nothing",
         "dropout": "share of values dropped, in training and in forecast samples",
         "samples": "per forecast, over all members",
         "epochs": "at most; early stopping usually ends sooner",
@@ -395,12 +395,10 @@ class LSTMConfig(Section, frozen=True, kw_only=True):
 class EnsembleConfig(Section, frozen=True, kw_only=True):
     """The ensemble of the others."""
 
-    members: tuple[MemberKind, ...] = MEMBERS
-    temperature: Annotated[float, Meta(ge=0.0, le=3.0)] = 1.0
+    members: tuple[MemberKind, ...] = AVERAGED
 
     comments: ClassVar[Comments] = {
-        "members": "models to average; har is a volatility model",
-        "temperature": "how far the volatility regime at issue time may shift the weights; 0: not at all",
+        "members": "models to average, those whose libraries are installed; har is a volatility model",
     }
 
 

@@ -54,6 +54,10 @@ class ModelError(CryptocastError):
     exit_code = 5
 
 
+class NotInstalledError(ModelError):
+    """A model is to learn, and the library that it learns with is not installed; what it learned before can be used."""
+
+
 class RegistryError(CryptocastError):
     """The registry lacks, contradicts or refuses what was asked."""
 

@@ -7,6 +7,7 @@ of the package, so that the settings and `--help` can read it; `models.kinds` lo
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 
@@ -60,11 +61,12 @@ _TABLE: Final = (
     Kind("lightgbm", "boosting", libraries=("lightgbm",)),
     # A trial has one network: more cost much and decide little among settings.
     Kind("lstm", "lstm", libraries=("torch",), trial={"members": 1}),
-    Kind("ml_ensemble", "stacking", libraries=("scikit-learn", "scipy"), member=False, ensemble=True),
+    Kind("ml_ensemble", "stacking", libraries=("scipy",), member=False, ensemble=True),
 )
 KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _TABLE}
 TRAINABLE: Final = tuple(kind.name for kind in _TABLE if kind.trainable)
 MEMBERS: Final = tuple(kind.name for kind in _TABLE if kind.member)
+AVERAGED: Final = tuple(kind for kind in MEMBERS if kind != BASELINE)  # which costs an ensemble a tenth of a point
 SINGLE: Final = tuple(kind.name for kind in _TABLE if kind.trainable and not kind.ensemble)
 ALL_KINDS: Final = (BASELINE, *TRAINABLE)  # that may be asked for by name
 
@@ -72,6 +74,19 @@ ALL_KINDS: Final = (BASELINE, *TRAINABLE)  # that may be asked for by name
 def libraries_of(kinds: Iterable[str]) -> tuple[str, ...]:
     """Whose versions decide what these kinds learn, in alphabetical order."""
     return tuple(sorted({"numpy", "polars", *(name for kind in kinds for name in KINDS[kind].libraries)}))
+
+
+def is_installed(kind: str) -> bool:
+    """Whether there are the libraries that the kind learns with; what it learned elsewhere may forecast without."""
+    return all(_has(name) for name in KINDS[kind].libraries)
+
+
+def _has(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 LIBRARIES: Final = libraries_of(KINDS)

@@ -78,7 +78,6 @@ THIRD_PARTY: dict[str, tuple[set[str], int]] = {
     "talib": ({"features"}, 1),
     "lightgbm": ({"models"}, 1),
     "torch": ({"models"}, 1),
-    "sklearn": ({"models"}, ANY),
     "safetensors": ({"models"}, ANY),
     "altair": ({"evaluation"}, ANY),
     "vl_convert": ({"evaluation"}, 1),

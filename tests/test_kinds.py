@@ -1,5 +1,6 @@
 """The table of the kinds of models: what follows from it, and what a newcomer writes to add one."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from cryptocast.config import RANGES, TUNABLE, Config, section_type
-from cryptocast.kinds import ALL_KINDS, KINDS, LIBRARIES, MEMBERS, TRAINABLE
+from cryptocast.kinds import ALL_KINDS, AVERAGED, KINDS, LIBRARIES, MEMBERS, TRAINABLE, is_installed
 from cryptocast.models.base import Learner
 from cryptocast.models.kinds import forecaster_type, learner
 from tests.cli.commands import SETTINGS
@@ -224,5 +225,12 @@ def test_only_settings_of_kinds_are_tuned_each_in_bounds_that_its_setting_allows
 
 def test_an_ensemble_and_nothing_else_has_members() -> None:
     config = Config()
-    assert {kind: config.members(kind) for kind in KINDS if config.members(kind)} == {"ml_ensemble": MEMBERS}
-    assert LIBRARIES == ("lightgbm", "numpy", "polars", "scikit-learn", "scipy", "torch")
+    assert {kind: config.members(kind) for kind in KINDS if config.members(kind)} == {"ml_ensemble": AVERAGED}
+    assert LIBRARIES == ("lightgbm", "numpy", "polars", "scipy", "torch")
+
+
+def test_a_kind_is_installed_with_the_libraries_that_it_learns_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(is_installed(kind) for kind in KINDS)
+    monkeypatch.setitem(KINDS, "lstm", dataclasses.replace(KINDS["lstm"], libraries=("no-such-library",)))
+    assert not is_installed("lstm")
+    assert is_installed("har")

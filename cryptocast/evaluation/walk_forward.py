@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from cryptocast.arrays import Int64Array
-from cryptocast.errors import DataError
+from cryptocast.errors import DataError, NotInstalledError
 from cryptocast.evaluation.plan import Block, WalkPlan, origins, plan_blocks, search_groups
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
@@ -114,7 +114,7 @@ def forecast_block(matrix: Matrix, job: Job) -> FitOutput:
             raise DataError("There is no bar to learn from yet.")
         model = job.learner.fit(train, stop=None, rounds=job.rounds, seed=job.seed, run=run)
         return model.predict(matrix.rows(_inside(matrix, job.block)))
-    except DataError as error:
+    except (DataError, NotInstalledError) as error:
         if job.rounds is not None and job.block.index < 0:
             return None  # too short a past: the calibration then rests on the later blocks
         if job.required:
@@ -152,7 +152,7 @@ def walk_forward(
     required = frozenset(walkers)
     for stack in stacks.values():
         walkers |= {name: member for name, member in stack.members.items() if name not in walkers}
-    stackings = {name: Stacking(matrix, tuple(stack.members), stack.temperature) for name, stack in stacks.items()}
+    stackings = {name: Stacking(matrix, tuple(stack.members)) for name, stack in stacks.items()}
     memory = _Memory(matrix, walkers, mixes or {}, stackings, plan, least_blocks)
     rows, numbers, folds = [], [], []
     parts: dict[str, list[Forecast]] = {name: [] for name in (*learners, *(mixes or {}))}

@@ -2,7 +2,7 @@
 
 In: a `Matrix` of features and labels. Out: a `Forecast`, quantiles of the log return for each horizon, never crossing
 and finite. It never reads candles or files (saved models come and go as bytes), and never forecasts a price level.
-LightGBM and torch load only when a kind that needs them is asked for.
+LightGBM's package and torch are for training: they load when a kind that needs them learns, and not to forecast.
 """
 
 from cryptocast.models.base import Forecast, Forecaster, Learner

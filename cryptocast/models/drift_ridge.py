@@ -73,7 +73,7 @@ class Ridge:
         count, horizons = features.shape[1], labels.shape[1]
         centre, spread = _centre_and_spread(features)
         gram, moment = np.zeros((horizons, count, count)), np.zeros((horizons, count))
-        with _one_thread():
+        with one_thread():
             for part in _parts(len(features)):
                 standard = _standard(features[part], centre, spread)
                 for column in range(horizons):
@@ -89,7 +89,7 @@ class Ridge:
         for column, penalty in enumerate(penalties):
             if penalty > 0 and weights.shape[1]:
                 ridge = self.gram[column] + penalty * np.eye(weights.shape[1])
-                with _one_thread():
+                with one_thread():
                     weights[column] = np.linalg.solve(ridge, self.moment[column])
         return LinearView(self.centre, self.spread, weights)
 
@@ -148,8 +148,9 @@ def _standard(features: FloatArray, centre: FloatArray, spread: FloatArray) -> F
     return np.nan_to_num(np.clip(standard, -BOUND, BOUND), copy=False, nan=0.0)
 
 
-def _one_thread() -> AbstractContextManager[object]:
-    """How a product is split among threads moves its last digits; the same fit must give the same bits anywhere."""
+def one_thread() -> AbstractContextManager[object]:
+    """For products of matrices. How one is split among threads moves its last digits, and the same fit must give the
+    same bits anywhere; and threads that wait for each other cost a small one ten times what it takes."""
     limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
     return limits
 

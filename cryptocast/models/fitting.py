@@ -107,7 +107,7 @@ def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResul
     earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
     test_rows = np.flatnonzero(split.test).astype(np.int64)
     raw = OutOfFold(test_rows, first.predict(matrix.rows(test_rows)))
-    final = learner.fit(matrix.lessons(), stop=None, rounds=first.rounds, seed=seed, run=run)
+    final = learner.fit(matrix.lessons(), stop=None, rounds=first.rounds, seed=seed, run=replace(run, start=first))
     return _settled(final, first.rounds, matrix, course, [earlier], raw)
 
 
@@ -119,7 +119,7 @@ def _fit_stack(
         learner.members, lambda name, member: trainings.get(name) or _fit_one(member, matrix, course)
     )
     names = tuple(trained)
-    stacking = Stacking(matrix, names, learner.temperature)
+    stacking = Stacking(matrix, names)
     earlier_parts = {name: training.earlier for name, training in trained.items()}
     weights, earlier = stacked(stacking, earlier_parts, course.bounds)
     tested = {name: training.tested.forecast for name, training in trained.items()}

@@ -1,4 +1,4 @@
-"""The kinds of the table `cryptocast.kinds`, loaded on demand: LightGBM and torch cost a second each."""
+"""The kinds of the table `cryptocast.kinds`, loaded on demand: a command imports only what it uses."""
 
 from importlib import import_module
 from typing import Protocol, cast

@@ -31,7 +31,7 @@ def out_of_fold(
 ) -> OutOfFold:
     """Forecast each block between the bounds (microseconds) by a model fitted at its beginning.
 
-    A block before which there are too few rows to fit on is left out.
+    Each fit may go on from that of the block before. A block before which there are too few rows to fit on is left out.
     """
     parts: list[OutOfFold] = []
     for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
@@ -44,6 +44,7 @@ def out_of_fold(
         except DataError:
             # Too short a past for this block: the calibration then rests on the later ones.
             continue
+        run = replace(run, start=model)
         parts.append(OutOfFold(inside, model.predict(matrix.rows(inside))))
     return joined(matrix, parts)
 

@@ -1,9 +1,9 @@
 """`ml_ensemble`: the members' forecasts as one, level by level, with weights that had to earn it.
 
-The weights of a horizon lie on the simplex. They are those that would have served best on the members' out-of-fold
-forecasts so far, pulled to equal weights the more the fewer independent blocks there were, and moved a little by the
-volatility regime known at issue. Each such proposal is tried on the next block, which it has not seen: only while the
-proposals of the past blocks were better than equal weights by a test are they used; else the weights are equal.
+The weights are equal unless others prove better. Those of a horizon that would have served best on the members'
+out-of-fold forecasts so far, pulled to equal weights the more the fewer independent blocks there were, are proposed and
+tried on the next block, which they have not seen: only while the proposals of the past blocks were better than equal
+weights by a test are they used.
 
 Sources: Claeskens et al., International Journal of Forecasting 32 (2016), on why equal weights are hard to beat;
 Lichtendahl, Grushka-Cockayne and Winkler, Management Science 59 (2013), on averaging quantiles.
@@ -40,7 +40,6 @@ T = TypeVar("T")
 KIND: Final = "ml_ensemble"
 FILE: Final = "ml_ensemble.json"
 BETWEEN: Final = "--"  # a member's name and its own file's
-REGIMES: Final = ("calm", "normal", "wild")
 # Learned weights count half with this many independent blocks of the horizon.
 PRIOR_BLOCKS: Final = 120.0
 # Rows with a known outcome that a proposal needs, and at most looks at, evenly spread.
@@ -54,11 +53,11 @@ FIRST_SHARE: Final = 0.3
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Weights of the members by horizon and volatility regime.
+    """Weights of the members by horizon.
 
-    table (H, R, M): each row on the simplex. cuts: of the log of the volatility over the next bar to that of the long
-    run, between the regimes. reasons (H,): why the weights of the horizon are what they are. dropped: members that
-    could not be fitted -> why.
+    table (H, R, M): each row on the simplex. R is 1; versions of 2026 have three regimes, and cuts between them: of the
+    log of the volatility over the next bar to that of the long run. reasons (H,): why the weights of the horizon are
+    what they are. dropped: members that could not be fitted -> why.
     """
 
     members: tuple[str, ...]
@@ -99,7 +98,6 @@ class Stacking:
 
     matrix: Matrix
     members: tuple[str, ...]
-    temperature: float = 1.0
     _parts: list[_Part] = field(default_factory=list)
     _proposed: Weights | None = None
 
@@ -142,28 +140,23 @@ class Stacking:
             return None
         row = np.concatenate([part.row for part in parts])
         stacked = [concatenate([part.forecasts[name] for part in parts]) for name in self.members]
-        state = volatility_state(self.matrix.rows(row))
-        cuts = np.quantile(state, [1 / 3, 2 / 3])
-        regime = np.searchsorted(cuts, state, side="right")
         table = []
         for column in range(len(self.matrix.horizons)):
             usable = self._known(row, column, known_at)
             if usable.sum() < LEAST_ROWS:
-                table.append(np.full((len(REGIMES), len(self.members)), 1.0 / len(self.members)))
+                table.append(np.full(len(self.members), 1.0 / len(self.members)))
                 continue
-            table.append(self._learned(row, stacked, regime, usable, column))
+            table.append(self._learned(row, stacked, usable, column))
         return Weights(
             members=self.members,
             horizons=tuple(self.matrix.horizons.tolist()),
-            cuts=tuple(cuts.tolist()),
-            table=tuple(tuple(tuple(line) for line in weights.tolist()) for weights in table),
+            cuts=(),
+            table=tuple((tuple(weights.tolist()),) for weights in table),
             reasons=("",) * len(table),
         )
 
-    def _learned(
-        self, row: Int64Array, stacked: Sequence[Forecast], regime: Int64Array, usable: BoolArray, column: int
-    ) -> FloatArray:
-        """(R, M): what would have served best at the horizon, shrunk to equal and moved by the regime."""
+    def _learned(self, row: Int64Array, stacked: Sequence[Forecast], usable: BoolArray, column: int) -> FloatArray:
+        """(M,): what would have served best at the horizon, shrunk to equal."""
         rows = np.flatnonzero(usable)
         times = len(np.unique(self.matrix.issued_at[row[rows]]))
         if len(rows) > MOST_ROWS:
@@ -174,9 +167,7 @@ class Stacking:
         independent = times / float(self.matrix.horizons[column])
         best = simplex_weights(quantiles, outcome, stacked[0].levels)
         trust = independent / (independent + PRIOR_BLOCKS)
-        common = trust * best + (1.0 - trust) / len(self.members)
-        losses = np.column_stack([crps(outcome, quantiles[:, m], stacked[0].levels) for m in range(len(stacked))])
-        return moved_by_regime(common, losses, regime[rows], independent, self.temperature)
+        return np.asarray(trust * best + (1.0 - trust) / len(self.members))
 
     def _tested(self, parts: Sequence[_Part], column: int, known_at: int) -> tuple[bool, str]:
         """Whether the proposals of past blocks were better than equal weights, on what followed them; and in words."""
@@ -222,10 +213,9 @@ class Stacking:
 
 @dataclass(frozen=True, slots=True)
 class StackLearner:
-    """The members' learners by name, in order; temperature: how far the regime may move the weights, 0 not at all."""
+    """The members' learners by name, in order."""
 
     members: Mapping[str, Learner]
-    temperature: float = 1.0
     kind: ClassVar[str] = KIND
     calibrate: ClassVar[bool] = True
 
@@ -252,7 +242,7 @@ class StackLearner:
         forecasters, dropped = fit_members(self.members, fit)
         weights = equal_weights(tuple(forecasters), train.horizons, "too few bars to try the members")
         if bounds is not None:
-            weights, _ = stacked(Stacking(train, tuple(forecasters), self.temperature), earlier, bounds)
+            weights, _ = stacked(Stacking(train, tuple(forecasters)), earlier, bounds)
         return StackForecaster(forecasters, msgspec.structs.replace(weights, dropped=dropped))
 
 
@@ -318,8 +308,7 @@ FORECASTER: Final = StackForecaster
 
 def learner(config: Config) -> StackLearner:
     """With the learners of the members in [ml_ensemble] of the settings."""
-    settings = config.ml_ensemble
-    return StackLearner({name: kinds.learner(name, config) for name in settings.members}, settings.temperature)
+    return StackLearner({name: kinds.learner(name, config) for name in config.ml_ensemble.members})
 
 
 def fit_members(
@@ -364,13 +353,13 @@ def stacked(
 
 
 def equal_weights(members: tuple[str, ...], horizons: Int64Array, reason: str) -> Weights:
-    """The same for all, in one regime."""
+    """The same for all."""
     line = (1.0 / len(members),) * len(members)
     return Weights(
         members=members,
         horizons=tuple(horizons.tolist()),
-        cuts=(0.0, 0.0),
-        table=((line,) * len(REGIMES),) * len(horizons),
+        cuts=(),
+        table=((line,),) * len(horizons),
         reasons=(f"equal: {reason}",) * len(horizons),
     )
 
@@ -403,26 +392,3 @@ def simplex_weights(quantiles: FloatArray, outcome: FloatArray, levels: FloatArr
     weights = np.clip(solution.x, 0.0, None)
     total = weights.sum()
     return weights / total if np.isfinite(total) and total > 0 else start
-
-
-def moved_by_regime(
-    common: FloatArray, losses: FloatArray, regime: Int64Array, independent: float, temperature: float
-) -> FloatArray:
-    """(R, M): the common weights (M,), moved in each regime towards the members that were likelier the best there.
-
-    losses (n, M), regime (n,); independent: blocks of time behind them. "The best" is a matter of degree: shares that
-    fall with the loss in units of the members' usual spread.
-    """
-    if temperature == 0.0:
-        return np.tile(common, (len(REGIMES), 1))
-    from cryptocast.models.stacking_meta import regime_odds  # scikit-learn costs a second
-
-    spread = float(losses.std(axis=1).mean())
-    if not spread > 0:
-        return np.tile(common, (len(REGIMES), 1))
-    shares = np.exp(-(losses - losses.min(axis=1, keepdims=True)) / spread)
-    shares /= shares.sum(axis=1, keepdims=True)
-    evidence = np.stack([shares[regime == r].sum(axis=0) for r in range(len(REGIMES))])
-    odds = regime_odds(evidence / len(losses) * independent) ** temperature
-    weights = common * odds
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))

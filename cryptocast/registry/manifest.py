@@ -69,7 +69,7 @@ class Artefact(Record, frozen=True, kw_only=True):
 
 
 class EnsembleRegime(Record, frozen=True, kw_only=True):
-    """The weights of an ensemble's members in one regime of volatility, summing to 1."""
+    """The weights of an ensemble's members, summing to 1: in one regime of volatility, or in all of them."""
 
     regime: Word
     weights: Mapping[str, Probability]

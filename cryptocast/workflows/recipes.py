@@ -9,6 +9,7 @@ import msgspec
 
 from cryptocast.config import Config
 from cryptocast.features.matrix import Matrix
+from cryptocast.kinds import is_installed
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.registry import recipe_hash
@@ -56,13 +57,16 @@ def fit_by(
 def fit_settings(config: Config, kind: str) -> dict[str, bool | int | float | str | None]:
     """What decides a fit of the kind, as "section.key". A kind without settings of its own has the common ones.
 
-    What decides a fit of its members decides an ensemble, too.
+    What decides a fit of its members decides an ensemble, too: of those that can be fitted here.
     """
     sections = {"features": config.features, "split": config.split, "train": config.train}
-    for part in (kind, *config.members(kind)):
+    members = tuple(member for member in config.members(kind) if is_installed(member))
+    for part in (kind, *members):
         own = getattr(config, part, None)
         if own is not None:
             sections[part] = own
+    if members:
+        sections[kind] = msgspec.structs.replace(sections[kind], members=members)
     flat = {
         f"{section}.{key}": ",".join(value) if isinstance(value, tuple) else value
         for section, values in sections.items()

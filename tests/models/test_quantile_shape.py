@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cryptocast.models.quantile_shape import student_quantiles, symmetric_quantiles
+from cryptocast.models.quantile_shape import student_quantiles, student_shapes, symmetric_quantiles
 from cryptocast.scoring.quantiles import LEVELS
 
 samples = hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(-50, 50))
@@ -52,6 +52,16 @@ def test_the_quantiles_are_numpys_own_to_the_last_bit(count: int, seed: int) -> 
     np.testing.assert_array_equal(np.abs(symmetric_quantiles(sample)), np.where(LEVELS == 0.5, 0.0, expected))
 
 
-def test_the_prior_that_is_written_down_is_scipys() -> None:
-    np.testing.assert_allclose(student_quantiles(), student_quantiles(LEVELS.copy()), rtol=1e-14)
+@given(st.lists(st.floats(0.5, 0.999), min_size=1, max_size=5), st.lists(st.floats(2.4, 100.0), min_size=1, max_size=3))
+def test_shapes_of_any_freedom_are_scipys(upper: list[float], freedom: list[float]) -> None:
+    from scipy.special import stdtrit
+
+    levels, each = np.array(upper), np.array(freedom)
+    levels = np.sort(np.concatenate([levels, 1.0 - levels]))
+    expected = stdtrit(each[:, None], levels) * np.sqrt((each[:, None] - 2.0) / each[:, None])
+    np.testing.assert_allclose(student_shapes(levels, each), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_prior_that_is_written_down_is_the_computed_one() -> None:
+    np.testing.assert_allclose(student_quantiles(), student_quantiles(LEVELS.copy()), rtol=1e-11)
     assert not student_quantiles().flags.writeable

@@ -15,12 +15,10 @@ from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 from cryptocast.models.har import HARLearner
 from cryptocast.models.stacking import (
     FILE,
-    REGIMES,
     StackForecaster,
     Stacking,
     StackLearner,
     equal_weights,
-    moved_by_regime,
     simplex_weights,
 )
 from cryptocast.scoring.quantiles import LEVELS, crps
@@ -58,7 +56,7 @@ def test_a_member_that_is_clearly_better_gets_the_weight_and_the_reason_is_told(
     stacking, now = _walked(long, {"good": 1.0, "narrow": 0.3})
     weights = stacking.weights(now)
     table = np.array(weights.table)
-    assert table.shape == (4, len(REGIMES), 2)
+    assert table.shape == (4, 1, 2)
     np.testing.assert_allclose(table.sum(axis=-1), 1.0)
     assert (table[0, :, 0] > 0.75).all()
     assert weights.reasons[0].startswith("learned: better than equal weights on")
@@ -96,20 +94,6 @@ def test_simplex_weights_are_those_of_a_search_over_a_grid() -> None:
     losses = [crps(outcome, w * stacked[:, 0] + (1 - w) * stacked[:, 1], LEVELS).mean() for w in grid]
     assert found[0] == pytest.approx(grid[int(np.argmin(losses))], abs=0.01)
     assert found.sum() == pytest.approx(1.0)
-
-
-def test_the_regime_moves_the_weights_towards_who_is_better_there_and_not_at_temperature_0() -> None:
-    rng = np.random.default_rng(3)
-    regime = rng.integers(0, 3, 3000)
-    losses = np.abs(rng.normal(1.0, 0.1, (3000, 2)))
-    losses[regime == 2, 0] -= 0.3
-    common = np.array([0.5, 0.5])
-    moved = moved_by_regime(common, losses, regime, 1000.0, 1.0)
-    np.testing.assert_allclose(moved.sum(axis=1), 1.0)
-    assert moved[2, 0] > 0.55 > moved[0, 0]
-    few = moved_by_regime(common, losses, regime, 3.0, 1.0)
-    assert abs(few[2, 0] - 0.5) < 0.5 * abs(moved[2, 0] - 0.5)
-    np.testing.assert_array_equal(moved_by_regime(common, losses, regime, 1000.0, 0.0), np.full((3, 2), 0.5))
 
 
 class _Unfit:
@@ -158,14 +142,12 @@ def test_saved_weights_off_the_simplex_are_refused(matrix: Matrix) -> None:
     baseline = BaselineLearner().fit(matrix)
     weights = equal_weights(("baseline",), matrix.horizons, "a test")
     files = dict(StackForecaster({"baseline": baseline}, weights).save())
-    files[FILE] = msgspec.json.encode(
-        msgspec.structs.replace(weights, table=tuple(((0.9,),) * len(REGIMES) for _ in matrix.horizons))
-    )
+    files[FILE] = msgspec.json.encode(msgspec.structs.replace(weights, table=(((0.9,),),) * len(matrix.horizons)))
     with pytest.raises(ModelError, match="simplex"):
         StackForecaster.load(files)
 
 
-def test_weights_follow_the_regime_of_the_row(matrix: Matrix) -> None:
+def test_weights_of_2026_follow_the_regime_of_the_row(matrix: Matrix) -> None:
     weights = equal_weights(("a", "b"), matrix.horizons, "a test")
     table = tuple(((0.9, 0.1), (0.5, 0.5), (0.2, 0.8)) for _ in matrix.horizons)
     cuts = (-0.1, 0.1)

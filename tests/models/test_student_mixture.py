@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.models.quantile_shape import TAIL_FREEDOM, student_quantiles
-from cryptocast.models.student_mixture import LEAST_FREEDOM, mixed, probability_of_rise, supports_view
+from cryptocast.models.student_mixture import (
+    LEAST_FREEDOM,
+    _log_gamma_slopes,
+    mixed,
+    probability_of_rise,
+    supports_view,
+)
 from cryptocast.scoring.quantiles import LEVELS
 
 
@@ -40,6 +46,15 @@ def test_quantiles_mirror_each_other_rise_and_stay_finite(log_scale: float, spre
     np.testing.assert_allclose(made.shape, -made.shape[:, :, ::-1])
     assert made.shape[0, 0, len(LEVELS) // 2] == 0.0
     assert made.freedom[0, 0] >= LEAST_FREEDOM - 1e-9
+
+
+def test_the_tables_are_scipys() -> None:
+    from scipy.special import digamma, polygamma
+
+    half = np.exp(np.linspace(0.0, 5.0, 200))
+    slope, curvature = _log_gamma_slopes(half)
+    np.testing.assert_allclose(slope, digamma(half), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(curvature, polygamma(1, half), rtol=1e-11)
 
 
 def test_the_probability_of_a_rise_grows_with_the_location() -> None:

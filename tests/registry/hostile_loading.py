@@ -10,8 +10,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch  # noqa: F401 - what it maps is there before the limit is set
-
 from cryptocast.errors import CryptocastError
 from cryptocast.kinds import TRAINABLE
 from cryptocast.models.calibrated import CalibratedForecaster

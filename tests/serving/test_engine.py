@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from cryptocast.config import EnsembleConfig, LSTMConfig
 from cryptocast.market import Market
+from cryptocast.models import trees
 from cryptocast.registry import VersionKey
+from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.lifecycle.ab import ab_start, ab_stop
+from cryptocast.workflows.training.train import Order, train
 from tests.serving.running import ROOT
 from tests.serving.serving_app import FOREVER_S, get, talk
 from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, HORIZONS, Trained, bring, promote, trained
@@ -50,6 +55,26 @@ def fallbacks(text: str) -> dict[str, float]:
 
 
 # --- the ladder
+
+
+def test_an_ensemble_of_which_a_member_cannot_be_used_here_is_answered_for_by_the_next_kind_and_it_is_said(
+    used: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = msgspec.structs.replace(used.context.config, ml_ensemble=EnsembleConfig(members=("har", "lightgbm")))
+    wide = Context(both, wall_clock=used.clock)
+    train(wide, Order(Selection(("bitcoin",)), model="ml_ensemble", horizons=HORIZONS))
+    promote(used.registry, used.version("bitcoin", "ml_ensemble", 2))
+    monkeypatch.setattr(trees, "find_spec", lambda _: None)
+    trees._library.cache_clear()
+    try:
+        made = made_of(get(used.app(), "/forecasts?ids=bitcoin&model=ml_ensemble&horizons=1,7"))
+    finally:
+        trees._library.cache_clear()
+    assert made["model_used"] == "baseline"
+    reason = made["fallback_reason"]
+    assert (reason["code"], reason["version"]) == ("artefact", "bitcoin/ml_ensemble:2")
+    assert "lib_lightgbm" in reason["detail"]
+    assert "not installed" in reason["detail"]
 
 
 def test_the_model_asked_for_answers(used: Trained) -> None:
@@ -307,14 +332,18 @@ from pathlib import Path
 from tests.serving.serving_app import Clock, get
 from tests.serving.trained_store import AFTER, CLOSED, Trained
 used = Trained(Path(sys.argv[1]), Clock(CLOSED + AFTER))
-for kind in ("lightgbm", "ml_ensemble", "baseline"):
+for kind in ("lightgbm", "lstm", "ml_ensemble", "baseline"):
     made = get(used.app(), f"/forecasts?ids=bitcoin&model={kind}").json()["forecasts"][0]
     assert made["model_used"] == kind, made["fallback_reason"]
 print([name for name in ("torch", "lightgbm", "pandas", "scipy", "sklearn", "joblib", "optuna") if name in sys.modules])
 """
 
 
-def test_a_server_without_an_lstm_loads_no_torch_and_none_of_what_only_training_needs(used: Trained) -> None:
+def test_a_server_loads_no_torch_and_none_of_what_only_training_needs(used: Trained) -> None:
+    network = LSTMConfig(lookback=24, hidden=4, members=1, epochs=1, samples=10)
+    learning = msgspec.structs.replace(used.context.config, lstm=network)
+    train(Context(learning, wall_clock=used.clock), Order(Selection(("bitcoin",)), model="lstm", horizons=HORIZONS))
+    promote(used.registry, used.version("bitcoin", "lstm"))
     said = subprocess.run(
         [sys.executable, "-c", LOADED, str(used.store)], cwd=ROOT, capture_output=True, text=True, check=False
     )

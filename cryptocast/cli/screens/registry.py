@@ -138,7 +138,7 @@ def _live(mark: LiveMark | None) -> Iterator[RenderableType]:
 
 
 def _ensemble(ensemble: Any) -> Iterator[RenderableType]:
-    """The weights of the members by horizon and regime, and why."""
+    """The weights of the members by horizon, and by volatility regime where a version has them, and why."""
     members = [*ensemble["horizons"][0]["regimes"][0]["weights"]]
     columns = (Column("ahead", "right"), Column("regime"), *(Column(f"{member}\n%", "right") for member in members))
     rows = [
@@ -146,7 +146,7 @@ def _ensemble(ensemble: Any) -> Iterator[RenderableType]:
         for weights in ensemble["horizons"]
         for part in weights["regimes"]
     ]
-    yield Sheet(columns, rows, "Weights by volatility regime, known at issue")
+    yield Sheet(columns, rows, "Weights by horizon and volatility regime, known at issue")
     yield from (note(f"{weights['horizon']} ahead: {weights['reason']}.") for weights in ensemble["horizons"])
     yield from (note(f"without {member}: {why}") for member, why in ensemble["dropped"].items())
 

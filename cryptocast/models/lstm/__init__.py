@@ -8,19 +8,21 @@ used. The head starts at no correction, and what it learned is shrunk by the ind
 A location that is linear in what the networks read (`models/drift_ridge.py`) is used at a horizon only if it was
 clearly better than the last price on the stop block; otherwise the median stays at the last price.
 
-Several networks are averaged. How far they, and their dropout samples, disagree makes the tails fatter.
+One network is the default; several are averaged. How far they, and their dropout samples, disagree makes the tails
+fatter. A fit that repeats the epochs of an earlier one on fewer rows goes on from its weights, with half of the epochs.
 
 Training runs on one thread for each network, so that the result does not depend on their number: the same seed, data
-and versions on one CPU give the same weights, bit for bit. Forecasts are made on the CPU in double precision.
+and versions on one CPU give the same weights, bit for bit. Forecasts are made by NumPy in double precision.
 
-`training` fits, in one loop; `network` is what it fits, `checkpoint` what it keeps, `forecaster` what comes out.
+`lstm_learner` is the settings, and loads torch when it is to learn: `training` fits, in one loop, the network of
+`trainable`, and keeps what it has in a `checkpoint`. What comes out, `forecaster` with its `network`, has no torch.
 """
 
 from typing import Final
 
 from cryptocast.config import Config
 from cryptocast.models.lstm.forecaster import LSTMForecaster
-from cryptocast.models.lstm.training import LSTMLearner
+from cryptocast.models.lstm.lstm_learner import LSTMLearner
 
 __all__ = ["FORECASTER", "LSTMForecaster", "LSTMLearner", "learner"]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cryptocast.files import replace_file
-from cryptocast.models.lstm.network import Examples, plain
+from cryptocast.models.lstm.trainable import plain
 
 PROGRESS: Final = "progress"  # the tensor that holds it, as the bytes of its JSON
 log = logging.getLogger(__name__)
@@ -37,14 +37,13 @@ class Checkpoint:
     path: Path | None
 
     @classmethod
-    def of(cls, folder: Path | None, facts: object, *parts: Examples | None) -> "Checkpoint":
-        """Another setting, seed, version or row is another file."""
+    def of(cls, folder: Path | None, facts: object, tensors: Iterable[Tensor]) -> "Checkpoint":
+        """Another setting, seed, version, row or first weight is another file."""
         if folder is None:
             return cls(None)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=12)
-        for part in parts:
-            for tensor in () if part is None else part.tensors:
-                digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+        for tensor in tensors:
+            digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
         return cls(folder / f"lstm-{digest.hexdigest()}.safetensors")
 
     def save(self, progress: TrainingState, tensors: Mapping[str, Tensor]) -> None:

@@ -1,28 +1,27 @@
 """The fitted `lstm`: what its networks say of rows, how that becomes a forecast, and how it is saved and loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
 import numpy as np
-import torch
+import numpy.typing as npt
 from msgspec import Meta
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
-from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import LSTMConfig
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.artefacts import from_json, require_shape, to_json
 from cryptocast.models.base import Artefacts, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
-from cryptocast.models.drift_ridge import LinearView
+from cryptocast.models.drift_ridge import LinearView, one_thread
 from cryptocast.models.labels import CORRECTION_BOUND
-from cryptocast.models.lstm.network import Network, Shape, checked_network, plain, reproducible, under, window_tensors
+from cryptocast.models.lstm.network import MASKS, Dropout, Network, Shape, Tensors, require_tensor, samples_of
 from cryptocast.models.scale_model import ScaleModel, located
 from cryptocast.models.student_mixture import mixed
 from cryptocast.models.windows import look_back
@@ -32,11 +31,11 @@ SETTINGS_FILE: Final = "lstm.json"
 WEIGHTS_FILE: Final = "lstm.safetensors"
 # What a batch holds changes the last digits of a sum; they are cut off, so that each row stands for itself.
 DIGITS: Final = 9
-ROWS_AT_ONCE: Final = 1024
+ROWS_AT_ONCE: Final = 256
 VIEW_PARTS: Final = ("view.centre", "view.spread", "view.weights")
 
 
-class _SavedNetworks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _SavedNetworks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     horizons: Int64Array
     lookback: int
     patch: int
@@ -44,7 +43,7 @@ class _SavedNetworks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: int
     samples: int
     dropout: float
-    seed: Annotated[int, Meta(ge=0)]
+    seed: Annotated[int, Meta(ge=0)] | None = None  # of what dropout keeps, where that is not saved: up to 2026
     epochs: int
     shrinkage: FloatArray
     penalties: tuple[int, ...]  # of the view, 0 at a horizon without one
@@ -57,10 +56,9 @@ class _SavedNetworks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LSTMForecaster(ScaleModel):
-    """members: networks in double precision, which learned that many epochs; seed: of the samples of dropout."""
+    """members: networks, which learned that many epochs."""
 
     settings: LSTMConfig
-    seed: int
     epochs: int
     members: tuple[Network, ...]
     kind: ClassVar[str] = KIND
@@ -90,9 +88,9 @@ class LSTMForecaster(ScaleModel):
         return scale
 
     def read(self, rows: Matrix) -> Sequence[FloatArray]:
-        """(n, width) for each network: what it reads in the window of each row, in the precision of its training."""
-        tensors = window_tensors(look_back(rows, self.settings.lookback), np.arange(len(rows)), torch.float32)
-        return [read_in_parts(network, *tensors) for network in self.members]
+        """(n, width) for each network: what it reads in the window of each row."""
+        windows = look_back(rows, self.settings.lookback)
+        return [read_in_parts(network, windows.bars, windows.present, windows.context) for network in self.members]
 
     def save(self) -> Artefacts:
         """JSON for what the networks look like, safetensors for their weights."""
@@ -104,20 +102,19 @@ class LSTMForecaster(ScaleModel):
             members=len(self.members),
             samples=self.settings.samples,
             dropout=self.settings.dropout,
-            seed=self.seed,
             epochs=self.epochs,
             shrinkage=self.shrinkage,
             penalties=self.penalties,
         )
         tensors = {
-            f"{index}.{name}": tensor.detach().to(torch.float32)
+            f"{index}.{name}": tensor
             for index, network in enumerate(self.members)
-            for name, tensor in network.named_parameters()
+            for name, tensor in network.tensors().items()
         }
         for index, view in enumerate(self.views):
             parts = zip(VIEW_PARTS, (view.centre, view.spread, view.weights), strict=True)
-            tensors |= {f"{index}.{name}": torch.from_numpy(part) for name, part in parts}
-        return {SETTINGS_FILE: to_json(saved), WEIGHTS_FILE: save_tensors(plain(tensors))}
+            tensors |= {f"{index}.{name}": part for name, part in parts}
+        return {SETTINGS_FILE: to_json(saved), WEIGHTS_FILE: save_tensors(tensors)}
 
     @classmethod
     def load(cls, files: Artefacts) -> Self:
@@ -129,18 +126,20 @@ class LSTMForecaster(ScaleModel):
             settings = msgspec.convert({name: getattr(saved, name) for name in names}, LSTMConfig)
             tensors = load_tensors(bytes(files[WEIGHTS_FILE]))
             shape = Shape(len(saved.horizons), saved.patch, saved.hidden)
-            members = [under(tensors, f"{index}.") for index in range(saved.members)]
+            members = [_under(tensors, f"{index}.") for index in range(saved.members)]
             foreign = set(tensors) - {f"{i}.{name}" for i, own in enumerate(members) for name in own}
             if foreign:
                 raise ValueError(f"it holds {', '.join(sorted(foreign))}")
             views = tuple(_checked_view(own, shape) for own in members) if any(saved.penalties) else ()
-            networks = tuple(checked_network(weights, shape) for weights in members)
+            kept = [_dropout(own, shape, settings, saved.seed, index) for index, own in enumerate(members)]
+            networks = tuple(
+                Network.of(own, shape, dropout, 1.0 - saved.dropout) for own, dropout in zip(members, kept, strict=True)
+            )
         except (KeyError, ValueError, SafetensorError) as error:
             raise ModelError(f"The saved lstm cannot be read: {error}. Train it anew.") from error
         return cls(
             horizons=saved.horizons,
             settings=settings,
-            seed=saved.seed,
             epochs=saved.epochs,
             shrinkage=saved.shrinkage,
             penalties=saved.penalties,
@@ -149,67 +148,72 @@ class LSTMForecaster(ScaleModel):
         )
 
     def _moments(self, rows: Matrix, columns: Int64Array) -> FloatArray:
-        """(4, n, len(columns)): mean and variance of log scale and of location; zero: no correction and no view.
-
-        Some rows at a time: all dropout samples of a row are in memory.
-        """
+        """(4, n, len(columns)): mean and variance of log scale and of location; zero: no correction and no view."""
         moments = np.zeros((4, len(rows), len(columns)))
-        for begin in range(0, len(rows), ROWS_AT_ONCE):
-            part = slice(begin, begin + ROWS_AT_ONCE)
-            with reproducible():
-                self._fill(moments[:, part], rows.rows(np.arange(len(rows))[part]), columns)
+        windows = look_back(rows, self.settings.lookback)
+        for places in _parts(np.flatnonzero(windows.usable)):
+            window = (windows.bars[places], windows.present[places], windows.context[places])
+            with one_thread():
+                moments[:, places] = self._moments_of(*window, columns)
         return moments
 
-    def _fill(self, moments: FloatArray, rows: Matrix, columns: Int64Array) -> None:
-        """Over all networks and samples, shrunk; a row without a window stays as it is."""
-        windows = look_back(rows, self.settings.lookback)
-        usable = np.flatnonzero(windows.usable)
-        if len(usable) == 0:
-            return
-        bars, present, context = window_tensors(windows, usable, torch.float64)
-        scales, reads = [], []
-        with torch.inference_mode():
-            for network, (first, second) in zip(self.members, self._masks(), strict=True):
-                read = network.read(bars, present, context)
-                scales.append(network.log_scales(read, first, second).mean(dim=-2))  # (S, B, 2, H) -> (S, B, H)
-                reads.append(read.numpy())
-            scale = torch.cat(scales)[..., columns]
-            trust = torch.from_numpy(self.shrinkage[columns])
-            mean = (scale.mean(dim=0) * trust).clamp(-CORRECTION_BOUND, CORRECTION_BOUND).numpy()
-            spread = (scale.var(dim=0, correction=0) * trust**2).numpy()
+    def _moments_of(
+        self, bars: npt.NDArray[Any], present: BoolArray, context: npt.NDArray[Any], columns: Int64Array
+    ) -> FloatArray:
+        """(4, B, len(columns)): over all networks and samples, shrunk."""
+        reads = [network.read(bars, present, context) for network in self.members]
+        scales = [network.log_scales(read) for network, read in zip(self.members, reads, strict=True)]
+        scale, trust = np.concatenate(scales)[..., columns], self.shrinkage[columns]  # (S, B, H)
+        mean = np.clip(scale.mean(axis=0) * trust, -CORRECTION_BOUND, CORRECTION_BOUND)
+        spread = scale.var(axis=0) * trust**2
         places = [view.location(read, columns) for view, read in zip(self.views, reads, strict=False)]
         zero = np.zeros(mean.shape)
         location, doubt = (np.mean(places, axis=0), np.var(places, axis=0)) if places else (zero, zero)
-        moments[:, usable] = np.round([mean, spread, location, doubt], DIGITS)
-
-    def _masks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """What dropout keeps, (S, 1, width) for each network: drawn once from the seed, the same for every row."""
-        each = -(-self.settings.samples // len(self.members))
-        for index, network in enumerate(self.members):
-            draws = np.random.default_rng([self.seed, index])
-            keep = 1.0 - self.settings.dropout
-            widths = (network.width, network.hidden)
-            first, second = (torch.from_numpy((draws.random((each, 1, w)) < keep) / keep) for w in widths)
-            yield first, second
+        return np.round([mean, spread, location, doubt], DIGITS)
 
 
-def read_in_parts(network: Network, bars: Tensor, present: Tensor, context: Tensor) -> FloatArray:
-    """(n, width): what a network in double precision reads, some rows at a time."""
-    parts = [slice(begin, begin + ROWS_AT_ONCE) for begin in range(0, len(bars), ROWS_AT_ONCE)]
-    with torch.inference_mode():
-        reads = [network.read(bars[part].double(), present[part], context[part].double()) for part in parts]
-    return torch.cat(reads).numpy() if reads else np.empty((0, network.width))
+def read_in_parts(
+    network: Network, bars: npt.NDArray[Any], present: BoolArray, context: npt.NDArray[Any]
+) -> FloatArray:
+    """(n, width): what a network reads, some rows at a time."""
+    out = np.empty((len(bars), network.shape.width))
+    for part in _parts(np.arange(len(bars))):
+        with one_thread():
+            out[part] = network.read(bars[part], present[part], context[part])
+    return out
 
 
-def _checked_view(tensors: dict[str, Tensor], shape: Shape) -> LinearView:
+def _parts(places: Int64Array) -> list[Int64Array]:
+    """At most `ROWS_AT_ONCE` of them each: all dropout samples of a row are in memory."""
+    return [places[begin : begin + ROWS_AT_ONCE] for begin in range(0, len(places), ROWS_AT_ONCE)]
+
+
+def _under(tensors: Tensors, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Those whose names begin with the prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _dropout(
+    tensors: dict[str, npt.NDArray[Any]], shape: Shape, settings: LSTMConfig, seed: int | None, member: int
+) -> Dropout:
+    """What the samples keep, taken out of a member's tensors; drawn anew where only their seed was saved.
+
+    Raises ValueError if it is not as it must be.
+    """
+    if seed is not None:
+        return Dropout.drawn(shape, settings, seed, member)
+    masks = [tensors.pop(name, np.empty(0)) for name in MASKS]
+    for name, mask, width in zip(MASKS, masks, (shape.width, shape.hidden), strict=True):
+        require_tensor(name, mask, (samples_of(settings), width), np.bool_)
+    return Dropout(*masks)
+
+
+def _checked_view(tensors: dict[str, npt.NDArray[Any]], shape: Shape) -> LinearView:
     """The view among a member's tensors, taken out of them. Raises ValueError if it is not as it must be."""
     width = shape.width
-    arrays = []
-    for name, expected in zip(VIEW_PARTS, ((width,), (width,), (shape.horizons, width)), strict=True):
-        tensor = tensors.pop(name, torch.empty(0))
-        if tensor.shape != expected or tensor.dtype != torch.float64 or not torch.isfinite(tensor).all():
-            raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected {expected}, all finite")
-        arrays.append(tensor.numpy())
+    arrays = [tensors.pop(name, np.empty(0)) for name in VIEW_PARTS]
+    for name, array, size in zip(VIEW_PARTS, arrays, ((width,), (width,), (shape.horizons, width)), strict=True):
+        require_tensor(name, array, size, np.float64)
     if (arrays[1] <= 0).any():
         raise ValueError(f"{VIEW_PARTS[1]} is not positive")
     return LinearView(*arrays)

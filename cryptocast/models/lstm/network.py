@@ -1,70 +1,30 @@
-"""The network of `lstm`: a bidirectional LSTM over patches of bars, attention, and a head of two scales a horizon.
-
-And what is around it: the tensors that it reads and learns from, its losses, its first and its loaded weights.
-"""
+"""The network of `lstm` as it forecasts: a bidirectional LSTM over patches of bars, attention, and a head of two scales
+a horizon. In NumPy and double precision, equal to what torch makes of the same weights; torch is for training alone."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from functools import cache
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 import numpy as np
-import torch
-from torch import Tensor, nn
+import numpy.typing as npt
 
-from cryptocast.arrays import Int64Array
+from cryptocast.arrays import BoolArray, FloatArray
 from cryptocast.config import LSTMConfig
-from cryptocast.errors import ModelError
-from cryptocast.features.matrix import Matrix
-from cryptocast.models.labels import log_variance_ratio, standardised_returns
-from cryptocast.models.quantile_shape import TAIL_FREEDOM
-from cryptocast.models.windows import CHANNELS, CONTEXT, Windows, look_back
+from cryptocast.models.windows import CHANNELS, CONTEXT
 
-# The scale parameter of a Student t of variance 1, and the squared median of its absolute value.
-UNIT: Final = math.sqrt((TAIL_FREEDOM - 2.0) / TAIL_FREEDOM)
-SQUARED_MEDIAN: Final = 0.528 * UNIT**2
+# Of a patch with an unknown bar, in place of its attention: none, as long as there is another patch.
+NO_ATTENTION: Final = -1e30
+# Where the normal distribution is tabulated for `gelu`: beyond, it is 0 or 1.
+GELU_BOUND: Final = 8
+GELU_STEPS: Final = 1024  # to 1; with two terms from the nearest, the error is below 1e-10
+DIRECTIONS: Final = ("", "_reverse")
+# What dropout keeps, beside a network's weights.
+MASKS: Final = ("masks.read", "masks.hidden")
 
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Tensors of n rows: bars (n, L, C), known (n, L), context (n, K), and the labels (n, H), NaN where not known."""
-
-    bars: Tensor
-    present: Tensor
-    context: Tensor
-    standardised: Tensor
-    ratio: Tensor
-
-    def __len__(self) -> int:
-        return len(self.bars)
-
-    @classmethod
-    def labelled(cls, rows: Matrix, settings: LSTMConfig) -> Self:
-        """The rows that have a window and any label, thinned evenly to at most `max_rows` of them."""
-        windows = look_back(rows, settings.lookback)
-        rows_used = np.flatnonzero(windows.usable & np.isfinite(rows.returns).any(axis=1)).astype(np.int64)
-        if len(rows_used) > settings.max_rows:
-            rows_used = rows_used[np.linspace(0, len(rows_used) - 1, settings.max_rows).round().astype(np.int64)]
-        labels = (standardised_returns(rows)[rows_used], log_variance_ratio(rows)[rows_used])
-        tensors = window_tensors(windows, rows_used, torch.float32)
-        return cls(*tensors, *(torch.from_numpy(label.astype(np.float32)) for label in labels))
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All of them."""
-        return self.bars, self.present, self.context, self.standardised, self.ratio
-
-    def to(self, device: torch.device) -> "Examples":
-        """The same on a device."""
-        return Examples(*(tensor.to(device) for tensor in self.tensors))
-
-
-def window_tensors(windows: Windows, rows: Int64Array, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """bars, known and context of the chosen rows."""
-    bars, present, context = windows.bars[rows], windows.present[rows], windows.context[rows]
-    return torch.from_numpy(bars).to(dtype), torch.from_numpy(present), torch.from_numpy(context).to(dtype)
+Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,143 +39,141 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Of what it reads in a window: states, last patch, context."""
         return 2 * self.hidden + CHANNELS * self.patch + CONTEXT
 
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor that it learns, under the name that torch gives it."""
+        hidden, gates = self.hidden, 4 * self.hidden
+        reader = {
+            "weight_ih_l0": (gates, CHANNELS * self.patch),
+            "weight_hh_l0": (gates, hidden),
+            "bias_ih_l0": (gates,),
+            "bias_hh_l0": (gates,),
+        }
+        return {
+            **{f"reader.{name}{direction}": size for direction in DIRECTIONS for name, size in reader.items()},
+            "attention.weight": (1, 2 * hidden),
+            "attention.bias": (1,),
+            "mixer.weight": (hidden, self.width),
+            "mixer.bias": (hidden,),
+            "scale.weight": (2 * self.horizons, hidden),
+            "scale.bias": (2 * self.horizons,),
+        }
 
-class Network(nn.Module):
-    """Reads patches of bars; its head gives two log scales for each horizon."""
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.patch, self.hidden, self.horizons, self.width = shape.patch, shape.hidden, shape.horizons, shape.width
-        self.reader = nn.LSTM(CHANNELS * shape.patch, shape.hidden, batch_first=True, bidirectional=True)
-        self.attention = nn.Linear(2 * shape.hidden, 1)
-        self.mixer = nn.Linear(self.width, shape.hidden)
-        self.scale = nn.Linear(shape.hidden, 2 * shape.horizons)
+class Dropout(NamedTuple):
+    """What each of S samples keeps of what the network reads (S, width), and of its hidden layer (S, hidden)."""
 
-    def read(self, bars: Tensor, present: Tensor, context: Tensor) -> Tensor:
-        """Everything before the first dropout: the same for all samples. A patch with an unknown bar is left out."""
+    read: BoolArray
+    hidden: BoolArray
+
+    @classmethod
+    def drawn(cls, shape: Shape, settings: LSTMConfig, seed: int, member: int) -> Self:
+        """From the seed, the same for every row."""
+        draws = np.random.default_rng([seed, member])
+        size = samples_of(settings)
+        return cls(*(draws.random((size, width)) < 1.0 - settings.dropout for width in (shape.width, shape.hidden)))
+
+
+def samples_of(settings: LSTMConfig) -> int:
+    """How many samples of dropout each network has."""
+    return -(-settings.samples // settings.members)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """weights: as `Shape.weights` names them, in double precision. dropout: its samples; keep: the share they keep."""
+
+    shape: Shape
+    weights: Mapping[str, FloatArray]
+    dropout: Dropout
+    keep: float
+
+    @classmethod
+    def of(cls, tensors: Tensors, shape: Shape, dropout: Dropout, keep: float) -> Self:
+        """With these weights, in single precision. Raises ValueError if a name, a shape or a type is not as it must
+        be."""
+        sizes = shape.weights()
+        if set(tensors) != set(sizes):
+            raise ValueError(f"its tensors are not those of a network: {', '.join(sorted(set(tensors) ^ set(sizes)))}")
+        for name, tensor in tensors.items():
+            require_tensor(name, tensor, sizes[name], np.float32)
+        return cls(shape, {name: tensor.astype(np.float64) for name, tensor in tensors.items()}, dropout, keep)
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """What it is saved as: the weights in the precision that they were learned in, and what dropout keeps."""
+        weights = {name: weight.astype(np.float32) for name, weight in self.weights.items()}
+        return {**weights, **dict(zip(MASKS, self.dropout, strict=True))}
+
+    def read(self, bars: npt.NDArray[Any], present: BoolArray, context: npt.NDArray[Any]) -> FloatArray:
+        """(B, width) of windows (B, L, C), (B, L) and (B, K): all before the first dropout, the same for all samples.
+
+        A patch with an unknown bar is left out.
+        """
         n, _, channels = bars.shape
-        whole = present.view(n, -1, self.patch).all(dim=2)  # (B, L) -> (B, T)
-        patches = bars.reshape(n, -1, self.patch * channels) * whole[:, :, None]  # (B, L, C) -> (B, T, patch * C)
-        states, _ = self.reader(patches)  # (B, T, patch * C) -> (B, T, 2 * hidden)
-        weights = self.attention(states)[:, :, 0].masked_fill(~whole, -math.inf).softmax(dim=1)  # (B, T)
-        pooled = (weights[:, :, None] * states).sum(dim=1)  # (B, T, 2 * hidden) -> (B, 2 * hidden)
-        return torch.cat([pooled, patches[:, -1], context], dim=1)  # (B, width)
+        whole = np.asarray(present.reshape(n, -1, self.shape.patch).all(axis=2))  # (B, T)
+        patches = bars.astype(np.float64).reshape(n, -1, self.shape.patch * channels) * whole[:, :, None]
+        states = np.concatenate(
+            [self._states(patches, ""), self._states(patches[:, ::-1], "_reverse")[:, ::-1]], axis=2
+        )
+        attention = (states @ self.weights["attention.weight"].T)[:, :, 0] + self.weights["attention.bias"]
+        attention = np.where(whole, attention, NO_ATTENTION)
+        shares = np.exp(attention - attention.max(axis=1, keepdims=True))
+        pooled = np.einsum("bt,bts->bs", shares / shares.sum(axis=1, keepdims=True), states)
+        return np.concatenate([pooled, patches[:, -1], context.astype(np.float64)], axis=1)
 
-    def log_scales(self, read: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """(..., 2, H), with what dropout multiplies by before and after the hidden layer."""
-        hidden = nn.functional.gelu(self.mixer(read * first)) * second  # (..., width) -> (..., hidden)
-        scales: Tensor = self.scale(hidden)  # (..., hidden) -> (..., 2 * H)
-        return scales.reshape(*scales.shape[:-1], 2, self.horizons)
+    def log_scales(self, read: FloatArray) -> FloatArray:
+        """(S, B, H): the mean of both scales of each horizon, for each sample of dropout."""
+        first, second = (mask / self.keep for mask in self.dropout)
+        samples, hidden = second.shape
+        # A sample without a part of what was read is one whose weights lack it: one product for all samples.
+        mixer = (first[:, None, :] * self.weights["mixer.weight"]).reshape(samples * hidden, -1)
+        layer = (read @ mixer.T).reshape(len(read), samples, hidden) + self.weights["mixer.bias"]
+        head, bias = (
+            self.weights[f"scale.{part}"].reshape(2, self.shape.horizons, -1).mean(axis=0)
+            for part in ("weight", "bias")
+        )
+        scales = (gelu(layer) * second) @ head.T + bias[:, 0]  # (B, S, hidden) -> (B, S, H)
+        return np.moveaxis(scales, 1, 0)
 
-
-def losses(scales: Tensor, standardised: Tensor, ratio: Tensor) -> Tensor:
-    """(2, H) means over the rows (B, ...) where the label is known: of likelihood and variance.
-
-    The first is the negative log likelihood of a Student t around the last price, the second half the squared error of
-    the log deviation.
-    """
-    log_scale, log_deviation = scales[:, 0], scales[:, 1]  # (B, 2, H) -> (B, H) each
-    usable, known_ratio = torch.isfinite(standardised), torch.isfinite(ratio)
-    # Before the arithmetic: a NaN that is masked behind it comes back in the gradient.
-    z, half_ratio = torch.where(usable, standardised, 0.0), torch.where(known_ratio, 0.5 * ratio, 0.0)
-    likelihood = _mean_where(usable, _student_loss(z, log_scale))
-    variance = _mean_where(known_ratio, 0.5 * (log_deviation - half_ratio) ** 2)
-    return torch.stack([likelihood, variance])
-
-
-def _student_loss(error: Tensor, log_scale: Tensor) -> Tensor:
-    squared = (error * torch.exp(-log_scale) / UNIT) ** 2 / TAIL_FREEDOM
-    return log_scale + 0.5 * (TAIL_FREEDOM + 1.0) * torch.log1p(squared)
-
-
-def _mean_where(usable: Tensor, loss: Tensor) -> Tensor:
-    """(H,) the mean of the known rows (B, H); 0 where there are none."""
-    return (loss * usable).sum(dim=0) / usable.sum(dim=0).clamp(min=1)
-
-
-def dropped_out(shape: tuple[int, int], dropout: float, generator: torch.Generator) -> Tensor:
-    """What dropout multiplies by: 0, or what keeps the mean."""
-    return (torch.rand(shape, generator=generator) >= dropout) / (1.0 - dropout)
-
-
-def new_network(shape: Shape, generator: torch.Generator, examples: Examples) -> Network:
-    """A network that knows nothing but by what constant the scales are off: no correction beyond that."""
-    network = _empty_network(shape, torch.float32)
-    with torch.no_grad():
-        drawn = {network.reader: shape.hidden, network.attention: 2 * shape.hidden, network.mixer: network.width}
-        for module, inputs in drawn.items():
-            bound = 1.0 / math.sqrt(inputs)
-            for tensor in module.parameters():
-                tensor.uniform_(-bound, bound, generator=generator)
-        network.scale.weight.zero_()
-        network.scale.bias.zero_()
-        squared = torch.nanmedian(examples.standardised.cpu() ** 2, dim=0).values.clamp(min=1e-6)
-        network.scale.bias[: shape.horizons] = (0.5 * torch.log(squared / SQUARED_MEDIAN)).nan_to_num(0.0)
-        network.scale.bias[shape.horizons :] = 0.5 * torch.nanmean(examples.ratio.cpu(), dim=0).nan_to_num(0.0)
-    return network
+    def _states(self, patches: FloatArray, direction: str) -> FloatArray:
+        """(B, T, hidden) of patches (B, T, C * patch), one step after the other."""
+        weights = {part: self.weights[f"reader.{part}_l0{direction}"] for part in ("weight_ih", "weight_hh")}
+        bias = self.weights[f"reader.bias_ih_l0{direction}"] + self.weights[f"reader.bias_hh_l0{direction}"]
+        inputs = patches @ weights["weight_ih"].T + bias
+        width = self.shape.hidden
+        states = np.empty((*patches.shape[:2], width))
+        hidden, cell = np.zeros((2, len(patches), width))
+        for step in range(patches.shape[1]):
+            gates = inputs[:, step] + hidden @ weights["weight_hh"].T
+            new = np.tanh(gates[:, 2 * width : 3 * width])
+            enter, forget, _, leave = np.split(0.5 + 0.5 * np.tanh(0.5 * gates), 4, axis=1)  # the logistic function
+            cell = forget * cell + enter * new
+            hidden = leave * np.tanh(cell)
+            states[:, step] = hidden
+        return states
 
 
-def _empty_network(shape: Shape, dtype: torch.dtype) -> Network:
-    # On no device first: nothing is drawn from the generator that the whole process shares.
-    with torch.device("meta"):
-        network = Network(shape)
-    return network.to_empty(device="cpu").to(dtype)
+def require_tensor(name: str, tensor: npt.NDArray[Any], size: tuple[int, ...], kind: type[np.generic]) -> None:
+    """Raise ValueError unless it has this shape and type and is finite."""
+    if tensor.shape != size or tensor.dtype != kind or not np.isfinite(tensor).all():
+        raise ValueError(f"{name} is {tensor.shape} {tensor.dtype}, expected {size} {kind.__name__}, all finite")
 
 
-def network_of(weights: Mapping[str, Tensor], shape: Shape, dtype: torch.dtype = torch.float64) -> Network:
-    """A network with these weights, for forecasts."""
-    network = _empty_network(shape, dtype)
-    network.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()})
-    return network.eval().requires_grad_(requires_grad=False)
+def gelu(x: FloatArray) -> FloatArray:
+    """x times the standard normal distribution at x, to 1e-10. NumPy has none, and SciPy's costs 27 MB."""
+    below, density = _normal()
+    bounded = np.clip(x, -GELU_BOUND, GELU_BOUND)
+    place = np.rint(bounded * GELU_STEPS)
+    near, index = place / GELU_STEPS, place.astype(np.int64) + GELU_BOUND * GELU_STEPS
+    apart = bounded - near
+    return x * (below[index] + apart * density[index] * (1.0 - 0.5 * near * apart))
 
 
-def checked_network(weights: Mapping[str, Tensor], shape: Shape) -> Network:
-    """As `network_of`; raises ValueError if a name, a shape or a type is not as it must be."""
-    with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in Network(shape).named_parameters()}
-    if set(weights) != set(expected):
-        raise ValueError(f"its tensors are not those of a network: {', '.join(sorted(set(weights) ^ set(expected)))}")
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name] or tensor.dtype != torch.float32 or not torch.isfinite(tensor).all():
-            actual = f"{tuple(tensor.shape)} {tensor.dtype}"
-            raise ValueError(f"{name} is {actual}, expected {tuple(expected[name])} torch.float32, all finite")
-    return network_of(weights, shape)
-
-
-def generator_of(seed: int, member: int, epoch: int) -> torch.Generator:
-    """One of its own for each member and epoch: going on from a checkpoint draws what a run without a break draws."""
-    words = np.random.SeedSequence([seed, member, epoch]).generate_state(2)
-    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
-
-
-def device_of(choice: str) -> torch.device:
-    """The device of the setting. Raises ModelError if there is none."""
-    if choice == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise ModelError('[lstm] device is "cuda" and there is none. Set it to "auto" or "cpu".')
-    return torch.device(choice)
-
-
-@contextmanager
-def reproducible() -> Iterator[None]:
-    """One thread inside each operation, and only those operations that give the same result every time."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As safetensors wants them: on the CPU, contiguous, sharing no memory."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
-
-
-def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose names begin with the prefix, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+@cache
+def _normal() -> tuple[FloatArray, FloatArray]:
+    """The standard normal distribution and its density on the grid of `gelu`, exactly 0 and 1 at its ends."""
+    grid = np.linspace(-GELU_BOUND, GELU_BOUND, 2 * GELU_BOUND * GELU_STEPS + 1)
+    below = np.array([0.5 * math.erfc(-x / math.sqrt(2.0)) for x in grid.tolist()])
+    below[[0, -1]] = 0.0, 1.0
+    density = np.exp(-0.5 * grid**2) / math.sqrt(2.0 * math.pi)
+    density[[0, -1]] = 0.0
+    return below, density

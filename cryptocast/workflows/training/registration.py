@@ -9,7 +9,7 @@ from cryptocast.kinds import LIBRARIES
 from cryptocast.models.base import Artefacts
 from cryptocast.models.kinds import learner
 from cryptocast.models.selective import spared
-from cryptocast.models.stacking import REGIMES, Weights
+from cryptocast.models.stacking import Weights
 from cryptocast.registry import (
     PRODUCTION,
     CoinCalibration,
@@ -156,8 +156,8 @@ def _ensemble(weights: Weights) -> Ensemble:
             EnsembleHorizon(
                 horizon=horizon,
                 regimes=tuple(
-                    EnsembleRegime(regime=regime, weights=dict(zip(weights.members, line, strict=True)))
-                    for regime, line in zip(REGIMES, table, strict=True)
+                    EnsembleRegime(regime="all", weights=dict(zip(weights.members, line, strict=True)))
+                    for line in table
                 ),
                 reason=reason,
             )

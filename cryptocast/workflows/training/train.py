@@ -8,7 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from cryptocast.config import TUNABLE, Config
-from cryptocast.errors import DataError, UsageError
+from cryptocast.errors import DataError, NotInstalledError, UsageError
 from cryptocast.kinds import TRAINABLE
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Forecast
@@ -232,7 +232,7 @@ def _fit_all(training: _Training, task: _Task) -> tuple[dict[str, tuple[Training
             try:
                 fit = fit_by(config, model, training.rows.matrix, fit_run(config, step), members)
                 fits[kind] = (fit, time.perf_counter() - began)
-            except DataError as error:
+            except (DataError, NotInstalledError) as error:
                 if not task.every:
                     raise
                 notes.append(f"{kind} was not trained: {error}")

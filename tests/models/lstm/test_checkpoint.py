@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from cryptocast.features.matrix import Matrix
+from cryptocast.models.base import Rounds
 from cryptocast.models.lstm import LSTMLearner
 from tests.models.lstm.conftest import RUN, TINY, fit_tiny, parts_of, with_changes
 
@@ -45,6 +46,23 @@ def test_a_fit_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     assert learner.fit(train, stop=block, rounds=None, seed=3, run=resumed).save() == whole.save()
     assert said == []  # it was done
     assert [path.suffix for path in (tmp_path / "fits").iterdir()] == [".safetensors"]
+
+
+def test_a_fit_that_goes_on_from_an_earlier_one_is_taken_up_again_and_is_not_mistaken_for_another(
+    small: Matrix, tmp_path: Path
+) -> None:
+    rounds = Rounds(counts=(6,), penalties=(0, 0, 0, 0))
+    starts = [fit_tiny(small.known_at(int(small.issued_at[260])), seed=seed) for seed in (3, 4)]
+    runs = [dataclasses.replace(RUN, start=start) for start in starts]
+    learner = LSTMLearner(TINY)
+    whole = [learner.fit(small, stop=None, rounds=rounds, seed=3, run=run).save() for run in runs]
+    assert whole[0] != whole[1]
+    for run, expected in zip(runs, whole, strict=True):
+        killed = dataclasses.replace(run, step=_killed_after(2), checkpoints=tmp_path)
+        with pytest.raises(KilledError):
+            learner.fit(small, stop=None, rounds=rounds, seed=3, run=killed)
+        resumed = dataclasses.replace(killed, step=RUN.step)
+        assert learner.fit(small, stop=None, rounds=rounds, seed=3, run=resumed).save() == expected
 
 
 def test_a_checkpoint_of_another_fit_or_a_torn_one_is_not_used(small: Matrix, tmp_path: Path) -> None:

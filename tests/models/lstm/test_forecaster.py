@@ -6,13 +6,12 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.lstm import LSTMForecaster
+from cryptocast.models.lstm import LSTMForecaster, network
 from cryptocast.models.lstm.forecaster import ROWS_AT_ONCE, SETTINGS_FILE, WEIGHTS_FILE
 from cryptocast.models.student_mixture import mixed
 from tests.models.conftest import MakeMatrix
@@ -35,45 +34,47 @@ def test_any_horizon_can_be_asked_for_alone(small: Matrix, model: LSTMForecaster
 
 def test_the_samples_of_dropout_widen_the_tails_and_are_drawn_from_the_seed(small: Matrix) -> None:
     made = fit_tiny(small, with_changes(TINY, epochs=6, learning_rate=0.02, dropout=0.5, strength=1.0))
-    other = dataclasses.replace(made, seed=made.seed + 1)
+    members = enumerate(made.members)
+    drawn = [network.Dropout.drawn(one.shape, made.settings, 4, index) for index, one in members]
+    other = dataclasses.replace(
+        made,
+        members=tuple(dataclasses.replace(one, dropout=own) for one, own in zip(made.members, drawn, strict=True)),
+    )
     assert (made.predict(small).values != other.predict(small).values).any()
     values = made.predict(small).values[:, 0]
     certain = mixed(np.zeros((1, 1)), np.zeros((1, 1))).shape[0, 0]
     assert (values[:, -1] / values[:, 8]).min() > 1.00001 * certain[-1] / certain[8]
 
 
-def test_the_samples_go_through_the_network_in_one_pass(
-    small: Matrix, model: LSTMForecaster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def layers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the hidden layers that networks compute from now on."""
     shapes: list[tuple[int, ...]] = []
-    gelu = torch.nn.functional.gelu
+    gelu = network.gelu
 
-    def seen(hidden: torch.Tensor) -> torch.Tensor:
-        shapes.append(tuple(hidden.shape))
+    def seen(hidden: np.ndarray) -> np.ndarray:
+        shapes.append(hidden.shape)
         return gelu(hidden)
 
-    monkeypatch.setattr(torch.nn.functional, "gelu", seen)
+    monkeypatch.setattr(network, "gelu", seen)
+    return shapes
+
+
+def test_the_samples_go_through_the_network_in_one_pass(
+    small: Matrix, model: LSTMForecaster, layers: list[tuple[int, ...]]
+) -> None:
     model.predict(small.rows(np.arange(100, 105)))
-    assert shapes == [(10, 5, 8), (10, 5, 8)]  # samples, rows, hidden; once for each of two members
+    assert layers == [(5, 10, 8), (5, 10, 8)]  # rows, samples, hidden; once for each of two members
 
 
 def test_many_rows_never_pass_the_networks_at_once_neither_in_a_forecast_nor_where_a_view_is_judged(
-    make_matrix: MakeMatrix, model: LSTMForecaster, monkeypatch: pytest.MonkeyPatch
+    small: Matrix, model: LSTMForecaster, layers: list[tuple[int, ...]]
 ) -> None:
     """All samples of all rows at once are gigabytes on hourly bars of a dozen coins."""
-    rows = make_matrix(("bitcoin", "ethereum"), 700)
-    passed: list[int] = []
-    gelu = torch.nn.functional.gelu
-
-    def seen(hidden: torch.Tensor) -> torch.Tensor:
-        passed.append(hidden.shape[1])
-        return gelu(hidden)
-
-    monkeypatch.setattr(torch.nn.functional, "gelu", seen)
-    told = model.log_scale(rows)
-    model.predict(rows)
-    assert len(rows) > ROWS_AT_ONCE == max(passed)
-    np.testing.assert_array_equal(told[-9:], model.log_scale(rows.rows(np.arange(len(rows) - 9, len(rows)))))
+    told = model.log_scale(small)
+    model.predict(small)
+    assert len(small) > ROWS_AT_ONCE == max(rows for rows, *_ in layers)
+    np.testing.assert_array_equal(told[-9:], model.log_scale(small.rows(np.arange(len(small) - 9, len(small)))))
 
 
 def test_gaps_flat_tiny_and_huge_prices_give_finite_forecasts(make_matrix: MakeMatrix, model: LSTMForecaster) -> None:
@@ -102,26 +103,38 @@ def test_the_files_are_json_and_safetensors_and_say_the_same_when_loaded(small: 
     np.testing.assert_array_equal(loaded.predict(small).values, model.predict(small).values)
 
 
-def _damaged(tensors: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
+def _damaged(tensors: dict[str, np.ndarray], how: str) -> dict[str, np.ndarray]:
     name = "0.mixer.weight"
     changed = dict(tensors)
     match how:
         case "foreign":
-            changed["payload"] = torch.zeros(3)
+            changed["payload"] = np.zeros(3)
         case "renamed":
             changed["0.mixer.wait"] = changed.pop(name)
         case "missing":
             del changed[name]
         case "shape":
-            changed[name] = changed[name].T.contiguous()
+            changed[name] = changed[name].T.copy()
         case "dtype":
-            changed[name] = changed[name].double()
+            changed[name] = changed[name].astype(np.float64)
+        case "no masks":
+            del changed["0.masks.read"]
+        case "masks of other samples":
+            changed["0.masks.hidden"] = changed["0.masks.hidden"][1:]
+        case "masks of numbers":
+            changed["0.masks.hidden"] = changed["0.masks.hidden"].astype(np.uint8)
         case "infinite":
-            changed[name] = torch.full_like(changed[name], float("inf"))
+            changed[name] = np.full_like(changed[name], np.inf)
     return changed
 
 
-@pytest.mark.parametrize("how", ["foreign", "renamed", "missing", "shape", "dtype", "infinite"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("foreign", "renamed", "missing", "shape", "dtype", "infinite"),
+        *("no masks", "masks of other samples", "masks of numbers"),
+    ],
+)
 def test_tensors_that_are_not_as_saved_are_refused(model: LSTMForecaster, how: str) -> None:
     files = dict(model.save())
     files[WEIGHTS_FILE] = save_tensors(_damaged(load_tensors(files[WEIGHTS_FILE]), how))

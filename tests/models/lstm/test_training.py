@@ -7,10 +7,11 @@ import pytest
 
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import FitRun
+from cryptocast.models.base import FitRun, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.drift_ridge import PENALTIES
 from cryptocast.models.lstm import LSTMForecaster, LSTMLearner
+from cryptocast.models.out_of_fold import out_of_fold
 from tests.conftest import MakeCandles
 from tests.models.conftest import MakeMatrix
 from tests.models.lstm.conftest import QUICK, RUN, TINY, crps_at, fit_tiny, market_of, parts_of, with_changes
@@ -103,3 +104,30 @@ def test_every_epoch_is_reported_with_its_loss(small: Matrix) -> None:
     fit_tiny(small, run=FitRun(step=said.append))
     assert [text.split(":")[0] for text in said] == ["lstm, epoch 1 of at most 2", "lstm, epoch 2 of at most 2"]
     assert all(float(text.rsplit(" ", 1)[1]) > 0 for text in said)
+
+
+def test_a_fit_that_goes_on_from_an_earlier_one_needs_half_of_the_epochs_and_is_another(small: Matrix) -> None:
+    rounds = Rounds(counts=(5,), penalties=(0, 0, 0, 0))
+    learner, earlier = LSTMLearner(TINY), small.known_at(int(small.issued_at[260]))
+    first = learner.fit(earlier, stop=None, rounds=rounds, seed=3, run=RUN)
+    said: list[str] = []
+    run = FitRun(threads=1, step=said.append, start=first)
+    warm = learner.fit(small, stop=None, rounds=rounds, seed=3, run=run)
+    assert len(said) == 3
+    assert warm.rounds == first.rounds
+    assert warm.save() not in (first.save(), learner.fit(small, stop=None, rounds=rounds, seed=3, run=RUN).save())
+    said.clear()
+    LSTMLearner(with_changes(TINY, dropout=0.3)).fit(small, stop=None, rounds=rounds, seed=3, run=run)
+    assert len(said) == 5  # of other settings there is nothing to go on from
+
+
+def test_the_fits_of_the_blocks_go_on_from_each_other(small: Matrix) -> None:
+    said: list[str] = []
+    first, last = int(small.issued_at.min()), int(small.issued_at.max())
+    bounds = np.linspace(first + (last - first) * 0.5, last, 4).astype(np.int64)
+    rounds = Rounds(counts=(2,), penalties=(0, 0, 0, 0))
+    out_of_fold(LSTMLearner(TINY), small, bounds, rounds=rounds, seed=3, run=FitRun(step=said.append))
+    assert [text.split(":")[0].removeprefix("lstm, ") for text in said] == [
+        *("epoch 1 of at most 2", "epoch 2 of at most 2"),
+        *("epoch 1 of at most 1", "epoch 1 of at most 1"),
+    ]

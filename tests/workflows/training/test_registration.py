@@ -31,7 +31,7 @@ def _config(folder: Path) -> Config:
     )
 
 
-def test_it_is_registered_with_its_weights_by_regime_and_forecasts_what_was_trained(used: Context) -> None:
+def test_it_is_registered_with_its_weights_and_forecasts_what_was_trained(used: Context) -> None:
     report = train(used, Order(BITCOIN, model="ml_ensemble", horizons=(1, 7)))
     (trained,) = report.forecast.forecasts
     version = used.registry().get("bitcoin/ml_ensemble:1", Market("sample", "usd", "daily"))
@@ -40,7 +40,7 @@ def test_it_is_registered_with_its_weights_by_regime_and_forecasts_what_was_trai
     assert [part.horizon for part in told.horizons] == [1, 7]
     for part in told.horizons:
         assert part.reason.startswith(("equal: ", "learned: "))
-        assert [regime.regime for regime in part.regimes] == ["calm", "normal", "wild"]
+        assert [regime.regime for regime in part.regimes] == ["all"]
         for regime in part.regimes:
             assert set(regime.weights) == {"baseline", "har"}
             assert sum(regime.weights.values()) == pytest.approx(1.0)
