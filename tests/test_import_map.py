@@ -63,7 +63,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "explanation": BARS | {"forecast"},
     "features": BARS | {"audits", "cluster", "explanation"},
     "tuning": BARS | {"audits", "auxiliary_history"},
-    "backtesting": BARS | {"audits", "auxiliary_history", "tuning"},
+    "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
     "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
     "lifecycle": BARS | {"backtesting", "forecast"},
 }

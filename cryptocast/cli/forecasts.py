@@ -57,6 +57,16 @@ class Walk:
             "--window", min=0, max=MOST_BARS, metavar="N", help="Train on the last N bars only. Default: 0, all bars."
         ),
     ] = None
+    history_bars: Annotated[
+        int,
+        typer.Option(
+            "--history-bars",
+            min=0,
+            max=MOST_BARS,
+            metavar="N",
+            help="Forecast as a user with only the last N bars of the coin would. Default: 0, all bars.",
+        ),
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +288,7 @@ def backtest(
         refit_every=walk.refit_every,
         embargo=walk.embargo,
         window=walk.window,
+        history=walk.history_bars,
         predictions=outputs.predictions,
         report=outputs.report,
         plot=outputs.plot,

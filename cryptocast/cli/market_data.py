@@ -21,6 +21,7 @@ from cryptocast.cli.options import (
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
+from cryptocast.kinds import SingleKind
 
 PANEL: Final = "Data"
 BAD_DATA: Final = 3
@@ -102,6 +103,7 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast features --list --family volatility",
             "cryptocast features bitcoin --out features.parquet",
             "cryptocast features --audit",
+            "cryptocast features bitcoin --ablate vol_30",
             "cryptocast features --out all.parquet --engine dask --address tcp://10.0.0.5:8786",
         ),
     )(features)
@@ -254,6 +256,11 @@ def features(
     importance: Annotated[
         bool, typer.Option("--importance", metavar="", help="What the coin's trained lightgbm relies on.")
     ] = False,
+    ablate: Annotated[
+        str | None,
+        typer.Option("--ablate", metavar="NAME", help="Does this feature help? Walk forward with and without it."),
+    ] = None,
+    model: Annotated[SingleKind, typer.Option("--model", help="With --ablate: the model that reads it.")] = "lightgbm",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the full table: .csv or .parquet.")
     ] = None,
@@ -266,7 +273,7 @@ def features(
     from cryptocast.cli.screens import features as screens
     from cryptocast.workflows import features as use
 
-    switches = {"--list": catalogue, "--audit": audit, "--importance": importance}
+    switches = {"--list": catalogue, "--audit": audit, "--importance": importance, "--ablate": ablate is not None}
     modes = [name for name, is_on in switches.items() if is_on]
     if len(modes) > 1 or (modes and out is not None):
         raise UsageError(
@@ -282,11 +289,16 @@ def features(
     if catalogue:
         session.show(use.catalogue(session.config, family), screens.catalogue_screen)
     elif audit:
-        report = use.audit_features(session.context(), bars.selection(coins))
-        session.show(report, screens.audit_screen)
-        use.refuse_findings(session.context(), report)
+        findings = use.audit_features(session.context(), bars.selection(coins))
+        session.show(findings, screens.audit_screen)
+        use.refuse_findings(session.context(), findings)
     elif importance:
         session.show(use.feature_importance(session.context(), bars.selection(coins)), screens.importance_screen)
+    elif ablate is not None:
+        from cryptocast.workflows.backtesting.ablation import ablate as compare_without
+
+        report = compare_without(session.context(), bars.selection(coins), ablate, model=model)
+        session.show(report, screens.ablation_screen)
     elif out is not None:
         session.show(use.save_features(session.context(), bars.selection(coins), out, where), screens.rows_screen)
     else:

@@ -22,7 +22,7 @@ class WalkPlan:
 
     Origins stand every `step` bars from `start` to `end`; models are refitted every `refit_every` bars on all labels
     that ended `embargo` bars before, and began at most `window` bars before that (0: all of them, an expanding window).
-    A coin joins once it has `min_train_bars` bars.
+    A coin joins once it has `min_train_bars` bars. history: bars of the coin that a forecast knows (0: all of them).
     """
 
     start: int
@@ -32,6 +32,7 @@ class WalkPlan:
     embargo: int
     min_train_bars: int
     window: int = 0
+    history: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def plan_folds(
     start: int | None,
     end: int | None,
     window: int = 0,
+    history: int = 0,
 ) -> WalkPlan:
     """The default walk: from where 40 % of the time or `min_train_bars` have passed to the last bar with all labels."""
     if len(matrix) == 0:
@@ -78,7 +80,7 @@ def plan_folds(
             f"{days} bars are too few to walk over: {min_train_bars} to train on and {int(matrix.horizons.max())} for "
             "the longest label leave no origin. Fetch more bars, or lower [train] min_train_bars."
         )
-    return WalkPlan(begin, finish, step, refit_every, embargo, min_train_bars, window)
+    return WalkPlan(begin, finish, step, refit_every, embargo, min_train_bars, window, history)
 
 
 def _day(moment: int) -> str:

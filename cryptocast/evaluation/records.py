@@ -99,6 +99,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     refit_every_bars: Bars
     window_bars: Count  # longest stretch of history that a refit saw; 0: all of it
     embargo_bars: Count
+    history_bars: Bars | msgspec.UnsetType = msgspec.UNSET  # of its coin that each forecast knew; unset: all of them
     scores: Annotated[tuple[HorizonScore, ...], Meta(min_length=1)]
     recorded_at: Moment
 

@@ -8,12 +8,12 @@ interrupted goes on behind the last one that was kept.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from cryptocast.arrays import Int64Array
+from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.errors import DataError, NotInstalledError
 from cryptocast.evaluation.plan import Block, WalkPlan, origins, plan_blocks, search_groups
 from cryptocast.features.matrix import Matrix
@@ -84,6 +84,30 @@ FitOutput: TypeAlias = Forecast | Rounds | None
 ParallelMap: TypeAlias = Callable[[Callable[[Matrix, Job], FitOutput], Matrix, Sequence[Job]], Iterator[FitOutput]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShortHistory:
+    """What the origins of a walk look like to somebody who knows only the coin's last bars.
+
+    matrix: of the walk, and behind its own rows a copy of each origin, seen from those bars. stands_for: of every row
+    of the matrix, which row of the walk's own it is. scored: of every row, whether it is an origin as it is to be
+    forecast. baseline: what the baseline says of the copies (m,), which needs no fit but on these bars.
+    """
+
+    matrix: Matrix
+    stands_for: Int64Array
+    scored: BoolArray
+    baseline: Forecast
+
+    def with_baseline(self, raw: RawForecasts) -> RawForecasts:
+        """The raw forecasts, of the baseline those of the copies from their own bars."""
+        first = len(self.matrix) - len(self.baseline)
+        is_copy = raw.row >= first
+        if BASELINE not in raw.forecasts or not is_copy.any():
+            return raw
+        usual, own = raw.forecasts[BASELINE].rows(~is_copy), self.baseline.rows(raw.row[is_copy] - first)
+        return replace(raw, forecasts={**raw.forecasts, BASELINE: concatenate([usual, own])})
+
+
 class RawStore(Protocol):
     """Where raw forecasts are stored while a walk goes on."""
 
@@ -138,22 +162,27 @@ def walk_forward(
     spread: ParallelMap = in_turn,
     keep: RawStore | None = None,
     done: Callable[[Fold], None] = lambda _: None,
+    short: ShortHistory | None = None,
 ) -> WalkForward:
     """Forecast every origin by models that were fitted before it.
 
     The baseline walks along, named or not: it answers where a coin's history is too short for a model. mixes: of
     learners, by name. An ensemble among the learners is no fit of its own: its members walk along, named or not, and
     its weights follow from their raw forecasts of earlier blocks. block_count: blocks before the first refit whose
-    forecasts calibrate it. Raises DataError if a model cannot be fitted at the first refit.
+    forecasts calibrate it. short: the origins as they are to be forecast; what is learned, refits, calibration and
+    weights, rests on the matrix all the same. Raises DataError if a model cannot be fitted at the first refit.
     """
+    usual = np.arange(len(matrix), dtype=np.int64)
+    whole, stands_for = (matrix, usual) if short is None else (short.matrix, short.stands_for)
+    scored = origins(matrix, plan) if short is None else short.scored
     stacks = {name: learner for name, learner in learners.items() if isinstance(learner, StackLearner)}
     walkers = {name: learner for name, learner in learners.items() if name not in stacks}
     walkers[BASELINE] = walkers.get(BASELINE, BaselineLearner())
     required = frozenset(walkers)
     for stack in stacks.values():
         walkers |= {name: member for name, member in stack.members.items() if name not in walkers}
-    stackings = {name: Stacking(matrix, tuple(stack.members)) for name, stack in stacks.items()}
-    memory = _Memory(matrix, walkers, mixes or {}, stackings, plan, least_blocks)
+    stackings = {name: Stacking(whole, tuple(stack.members)) for name, stack in stacks.items()}
+    memory = _Memory(whole, walkers, mixes or {}, stackings, plan, least_blocks, scored, len(usual))
     rows, numbers, folds = [], [], []
     parts: dict[str, list[Forecast]] = {name: [] for name in (*learners, *(mixes or {}))}
 
@@ -161,7 +190,9 @@ def walk_forward(
         window = plan.window * matrix.bar_us
         return Job(walkers[name], block, window, rounds, seed, run.threads, name in required)
 
-    for block, raw in _raws(matrix, walkers, job, plan_blocks(matrix, plan, early=block_count), spread, keep):
+    groups = search_groups(matrix, plan_blocks(matrix, plan, early=block_count))
+    for block, stored in _raws(whole, walkers, job, groups, spread, keep):
+        raw = stored if short is None else short.with_baseline(stored)
         everything = memory.with_combined(block, raw)
         inside, forecasts = memory.calibrated(block, raw, everything) if block.index >= 0 else (raw.row[:0], {})
         memory.learn(block, raw, everything)
@@ -169,7 +200,7 @@ def walk_forward(
             continue
         for name in parts if forecasts else ():
             parts[name].append(forecasts[name])
-        rows.append(inside)
+        rows.append(stands_for[inside])
         numbers.append(np.full(len(inside), block.index, dtype=np.int64))
         folds.append(Fold(block.index, block.begin, memory.train_rows(block), len(inside)))
         done(folds[-1])
@@ -184,12 +215,12 @@ def _raws(
     matrix: Matrix,
     learners: Mapping[str, Learner],
     job: Callable[[str, Block, Rounds | None], Job],
-    blocks: Sequence[Block],
+    groups: Sequence[tuple[Block, tuple[Block, ...]]],
     spread: ParallelMap,
     keep: RawStore | None,
 ) -> Iterator[tuple[Block, RawForecasts]]:
     """The raw forecasts of one block after the other: those that are stored, and new ones."""
-    for search_block, members in search_groups(matrix, blocks):
+    for search_block, members in groups:
         stored = {block: raw for block in members if keep and (raw := keep.load(block, matrix)) is not None}
         rounds = next((dict(raw.rounds) for raw in stored.values() if raw.rounds), None)
         missing = [block for block in members if block not in stored and len(_inside(matrix, block))]
@@ -237,13 +268,15 @@ class _Memory:
     stackings: Mapping[str, Stacking]
     plan: WalkPlan
     least_blocks: int
+    scored: BoolArray  # of each row of the matrix
+    usual: int  # rows of the matrix that teach; those behind them are copies
     _earlier: dict[str, list[tuple[Int64Array, Forecast]]] = field(default_factory=dict)
 
     def calibrated(
         self, block: Block, raw: RawForecasts, everything: Mapping[str, Forecast]
     ) -> tuple[Int64Array, dict[str, Forecast]]:
         """The rows of the fold's origins, and the calibrated forecasts for them."""
-        scored = origins(self.matrix, self.plan)[raw.row]
+        scored = self.scored[raw.row]
         inside = raw.row[scored]
         if len(inside) == 0:
             return inside, {}
@@ -260,13 +293,15 @@ class _Memory:
 
     def learn(self, block: Block, raw: RawForecasts, everything: Mapping[str, Forecast]) -> None:
         """Remember what was forecast, and forget what is too old to calibrate by."""
-        if len(raw.row) == 0:
+        teaches = raw.row < self.usual
+        row = raw.row[teaches]
+        if len(row) == 0:
             return
         for stacking in self.stackings.values():
-            stacking.learn(raw.row, raw.forecasts)
+            stacking.learn(row, {name: forecast.rows(teaches) for name, forecast in raw.forecasts.items()})
         for name, forecast in everything.items():
             if self._is_calibrated(name):
-                self._earlier.setdefault(name, []).append((raw.row, forecast))
+                self._earlier.setdefault(name, []).append((row, forecast.rows(teaches)))
         longest = int(self.matrix.horizons.max())
         for name, parts in self._earlier.items():
             ends = np.array([int(forecast.issued_at.max()) for _, forecast in parts] + [block.end])

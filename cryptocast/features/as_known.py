@@ -5,7 +5,7 @@ later; the rows of those moments are put back as they were, each with its own lo
 the coins. They are forecast and scored like all others, and nothing is learned from them.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -48,9 +48,9 @@ def as_known(matrix: Matrix, then: Iterable[tuple[Matrix, Collection[str]]]) -> 
     then: for each moment its rows, of features alone, as a matrix of the bars up to it, and the coins whose own series
     was another then.
     """
-    columns: dict[str, Any] = {name: getattr(matrix, name).copy() for name in ("position", "price", "volatility")}
+    columns: dict[str, Any] = {name: getattr(matrix, name).copy() for name in ("price", "volatility")}
     features, doubtful = matrix.features.copy(), np.zeros(len(matrix), dtype=np.bool_)
-    panel = matrix.panel
+    moved, series = list[Int64Array](), list[Matrix]()
     for rows, changed in then:
         here = np.flatnonzero(matrix.issued_at == rows.issued_at[0])
         names, doubtful[here] = matrix.rows(here).coin_names, True
@@ -58,20 +58,53 @@ def as_known(matrix: Matrix, then: Iterable[tuple[Matrix, Collection[str]]]) -> 
             at = here[names == coin]
             features[at] = rows.features[row]
             if coin in changed:
-                columns["position"][at] = len(panel.close_time) + rows.position[row] - rows.begin[row]
                 columns["price"][at], columns["volatility"][at] = rows.price[row], rows.volatility[row]
-                panel = _with_series(panel, rows, row)
-    whole = replace(matrix, panel=panel, features=features, doubtful=doubtful, **columns)
+                moved.append(at)
+                series.append(rows.rows(np.array([row])))
+    panel, ends = _with_series(matrix.panel, series)
+    position = matrix.position.copy()
+    for at, end in zip(moved, ends.tolist(), strict=True):
+        position[at] = end
+    whole = replace(matrix, panel=panel, position=position, features=features, doubtful=doubtful, **columns)
     return _unlabelled(whole, doubtful[:, None])
 
 
-def _with_series(panel: Panel, rows: Matrix, row: int) -> Panel:
-    """The panel with the series of a row of another one behind it."""
-    own = slice(int(rows.begin[row]), int(rows.position[row]) + 1)
-    bars = {name: np.concatenate([getattr(panel, name), getattr(rows.panel, name)[own]]) for name in PER_BAR}
-    number = panel.coins.index(str(rows.coin_names[row]))
-    bars["coin"][len(panel.coin) :] = number
-    return Panel(coins=panel.coins, start=np.append(panel.start, len(bars["coin"])), **bars)
+def with_copies(matrix: Matrix, place: Int64Array, seen: Sequence[Matrix]) -> Matrix:
+    """With further rows behind its own: those at `place` (m,) again, as somebody saw them who knew other bars.
+
+    seen: m matrices of one row each, of features alone. The copies can be forecast, and teach nothing.
+    """
+    panel, ends = _with_series(matrix.panel, seen)
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(matrix, name), *(getattr(one, name) for one in seen)])
+        for name in ("price", "volatility", "features")
+    }
+    is_copy = np.arange(len(matrix) + len(place)) >= len(matrix)
+    doubtful = np.zeros(len(matrix), dtype=np.bool_) if matrix.doubtful is None else matrix.doubtful
+    whole = replace(
+        matrix.rows(np.concatenate([np.arange(len(matrix)), place])),
+        panel=panel,
+        position=np.concatenate([matrix.position, ends]),
+        doubtful=np.concatenate([doubtful, np.ones(len(place), dtype=np.bool_)]),
+        **columns,
+    )
+    return _unlabelled(whole, is_copy[:, None])
+
+
+def _with_series(panel: Panel, seen: Sequence[Matrix]) -> tuple[Panel, Int64Array]:
+    """The panel with the series of each one-row matrix behind it, and where those rows stand (m,)."""
+    own = [slice(int(one.begin[0]), int(one.position[0]) + 1) for one in seen]
+    bars: dict[str, Any] = {
+        name: np.concatenate(
+            [getattr(panel, name), *(getattr(one.panel, name)[part] for one, part in zip(seen, own, strict=True))]
+        )
+        for name in PER_BAR
+    }
+    numbers = [panel.coins.index(str(one.coin_names[0])) for one in seen]
+    lengths = np.array([part.stop - part.start for part in own], dtype=np.int64)
+    bars["coin"][len(panel.coin) :] = np.repeat(np.array(numbers, dtype=np.int32), lengths)
+    ends = len(panel.coin) + np.cumsum(lengths)
+    return Panel(coins=panel.coins, start=np.append(panel.start, ends), **bars), ends - 1
 
 
 def _unlabelled(matrix: Matrix, hidden: BoolArray) -> Matrix:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import cast
 
 import msgspec
@@ -314,15 +315,21 @@ def _as_known(matrix: Matrix, pool: CoinPool, features: FeatureSet, pending: Map
 
 def rows_at(pool: CoinPool, horizons: Sequence[int], features: Sequence[Feature], at: int) -> Matrix:
     """The rows issued at a moment (microseconds), of features alone, from the candles up to it."""
+    rows = last_rows(pool_at(pool, at), horizons, features)
+    return rows.rows(rows.issued_at == at)
+
+
+def pool_at(pool: CoinPool, at: int, newest: Mapping[str, int] = MappingProxyType({})) -> CoinPool:
+    """The pool with the bars that had closed at a moment (microseconds); newest: of these coins only so many."""
     until = pl.col("close_time") <= as_datetime(at)
     frames = {coin: bars.candles.frame.filter(until) for coin, bars in pool.bars.items()}
+    frames |= {coin: frames[coin].tail(bars) for coin, bars in newest.items()}
     bars = {
         coin: replace(pool.bars[coin], candles=replace(pool.bars[coin].candles, frame=frame))
         for coin, frame in frames.items()
         if frame.height
     }
-    rows = last_rows(replace(pool, bars=bars), horizons, features)
-    return rows.rows(rows.issued_at == at)
+    return replace(pool, bars=bars)
 
 
 def _too_few(pool: CoinPool) -> TooFewBarsError:

@@ -75,6 +75,7 @@ def fit_settings(config: Config, kind: str) -> dict[str, bool | int | float | st
     return {name: value for name, value in flat.items() if name not in LEFT_OUT}
 
 
-def recipe_of(config: Config, kind: str, feature_digest: str) -> str:
-    """The hash of kind, settings and features."""
-    return recipe_hash(kind, fit_settings(config, kind), feature_digest)
+def recipe_of(config: Config, kind: str, feature_digest: str, history: int = 0) -> str:
+    """The hash of kind, settings and features. history: bars of its coin that a forecast knows, 0 for all of them."""
+    cut = {"backtest.history_bars": history} if history else {}
+    return recipe_hash(kind, {**fit_settings(config, kind), **cut}, feature_digest)

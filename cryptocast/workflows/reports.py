@@ -223,6 +223,7 @@ class BacktestReport(Document, frozen=True, kw_only=True):
     step_bars: int
     refit_every_bars: int | None
     window_bars: int  # that each fit learned from; 0: all bars before it
+    history_bars: int = 0  # of its coin that each forecast knew; 0: all bars before it
     data: tuple[DataUsed, ...]
     left_out: tuple[CoinError, ...]
     folds: tuple[FoldRow, ...]

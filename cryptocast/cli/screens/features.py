@@ -1,6 +1,6 @@
 """The catalogue, the latest rows, the audit, and what a model leans on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from rich.console import RenderableType
@@ -8,7 +8,8 @@ from rich.text import Text
 
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.tables import Column, Columns, Sheet, note, table
-from cryptocast.number_format import NOTHING, count, digits, percent, when
+from cryptocast.number_format import NOTHING, ahead, count, digits, percent, when
+from cryptocast.workflows.backtesting.ablation import AblatedHorizon, Answer, FeatureAblation
 from cryptocast.workflows.features import (
     AuditCheck,
     AuditReport,
@@ -18,6 +19,7 @@ from cryptocast.workflows.features import (
     FeatureRows,
     FeatureWeight,
 )
+from cryptocast.workflows.reports import p_number
 
 BAR: Final = 24
 MOST_USED: Final = 30
@@ -37,6 +39,12 @@ CHECKS: Final[Columns[AuditCheck]] = (
     (Column("differ", "right"), lambda check: f"{check.found:,}"),
     (Column("what must agree", wraps=True), lambda check: check.what),
 )
+HELPS: Final[Mapping[Answer, str]] = {"yes": "green", "no": "red", "cannot tell": "yellow"}
+ABLATED: Final[Mapping[Answer, str]] = {
+    "yes": "Yes.",
+    "no": "No: the forecasts are worse with it.",
+    "cannot tell": "These bars cannot tell.",
+}
 
 
 def catalogue_screen(catalogue: Catalogue) -> Iterator[RenderableType]:
@@ -130,3 +138,35 @@ def importance_screen(report: FeatureImportance) -> Iterator[RenderableType]:
 
 def _moved(value: float | None, sign: str = "") -> str:
     return NOTHING if value is None else f"{100.0 * value:{sign}.2f}"
+
+
+def ablation_screen(report: FeatureAblation) -> Iterator[RenderableType]:
+    """The answer, then a line for each horizon."""
+    yield from data_sheet(report.data, report.granularity, report.vs)
+    yield from left_out_lines(report.left_out)
+    yield from (Text(f"Note: {text}", style="yellow") for text in report.notes)
+    yield Text(f"Does {report.feature} help {report.model}? {ABLATED[report.helps]}", style=HELPS[report.helps])
+    columns: Columns[AblatedHorizon] = (
+        (Column("ahead"), lambda row: ahead(row.horizon, report.granularity)),
+        (Column("gain %", "right"), lambda row: percent(row.gain, 2, signed=True)),
+        (Column("95 % interval", "right"), lambda row: _between(row.lower, row.upper)),
+        (Column("p helps", "right", leaves=2), lambda row: p_number(row.p_helps) or NOTHING),
+        (Column("p harms", "right", leaves=2), lambda row: p_number(row.p_harms) or NOTHING),
+        (Column("dates", "right", leaves=1), lambda row: f"{row.dates:,}"),
+        (Column("helps"), lambda row: Text(row.helps, style=HELPS[row.helps])),
+    )
+    midnight = report.granularity == "daily"
+    span = f"{when(report.start, midnight=midnight)} to {when(report.end, midnight=midnight)}"
+    yield table(columns, report.horizons, f"{report.model} with and without {report.feature}, {span}")
+    yield note(
+        "gain: CRPS with the feature below that without it, on the same origins; p: Diebold-Mariano, corrected for the "
+        "horizons (Holm). Of twenty useless features that you try, one says yes."
+    )
+    if report.changed == 0.0:
+        yield note("The forecasts are the same: no fit used the feature, or a near-duplicate took its place.")
+
+
+def _between(lower: float | None, upper: float | None) -> str:
+    if lower is None or upper is None:
+        return NOTHING
+    return f"{percent(lower, 2, signed=True)} to {percent(upper, 2, signed=True)}"

@@ -29,6 +29,7 @@ from cryptocast.workflows.backtesting.report import pooled_scores, report_of, sc
 from cryptocast.workflows.backtesting.report_pages import page_of, write_pages
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, RunResult, digest_of
+from cryptocast.workflows.backtesting.short_history import LEAST_BARS
 from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import CoinPool, gather, moment, pool_of, pool_rows
 from cryptocast.workflows.context import Context, NoProgress, Selection, steps
@@ -43,7 +44,8 @@ from cryptocast.workflows.tuning.adopted_settings import with_adopted
 class BacktestOrder:
     """What to test; None and empty take the settings.
 
-    window: bars that a rolling window learns from, 0 for an expanding one. execution same_bar is not tradable, and
+    window: bars that a rolling window learns from, 0 for an expanding one. history: bars of its coin that a forecast
+    of a walk knows, 0 for all of them. execution same_bar is not tradable, and
     needs untradable to be said. cpcv: combinatorial purged paths of choosing among strategies. placebo: how often to
     run all of it on shuffled prices. fresh: make even those forecasts anew that an earlier run of the same question has
     kept.
@@ -59,6 +61,7 @@ class BacktestOrder:
     refit_every: int | None = None
     embargo: int | None = None
     window: int | None = None
+    history: int = 0
     predictions: Path | None = None
     report: Path | None = None
     plot: Path | None = None
@@ -127,6 +130,10 @@ def _check(order: BacktestOrder, store: Path) -> None:
             "--execution same-bar credits each decision with the bar that it was made on, which nobody can trade. To"
             " see what such a mistake is worth, add --untradable."
         )
+    if order.history and not order.walk_forward:
+        raise UsageError("--history-bars is of a walk forward. Add --walk-forward.")
+    if 0 < order.history < LEAST_BARS:
+        raise UsageError(f"A volatility takes {LEAST_BARS} bars. Give more: --history-bars {LEAST_BARS}.")
     if (refusal := write_refusal(store)) is not None:
         raise DataError(f"The store {store} cannot be written ({refusal}), so no run can be kept. Name another.")
 
@@ -172,6 +179,7 @@ def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: G
         refit_every=order.refit_every or refit_every,
         embargo=backtest.embargo_bars if order.embargo is None else order.embargo,
         window=backtest.window_bars if order.window is None else order.window,
+        history=order.history,
         min_train_bars=context.config.train.min_train_bars,
         start=_microseconds(order.start),
         end=_microseconds(order.end),

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, TypeAlias
 
+import msgspec
+
 from cryptocast.evaluation.records import Evidence, TradingRecord, Trial
 from cryptocast.workflows.backtesting.run import BacktestInput
 from cryptocast.workflows.backtesting.run_folder import RunManifest
@@ -16,18 +18,23 @@ from cryptocast.workflows.reports import BacktestReport
 POOL_DIGITS: Final = 12
 MOST_NAMED: Final = 300
 WALK: Final = ("step", "refit_every", "window", "embargo", "min_train_bars")
+HISTORY: Final = "history"  # of the walk, said where it is cut
 SAME_SPAN: Final = 0.9
 
 Span: TypeAlias = tuple[datetime, datetime]
 
 
 def keep_evidence(context: Context, manifest: RunManifest, report: BacktestReport) -> None:
-    """A row for each model and coin, and for all coins together, of a walk forward that has ended."""
+    """A row for each model and coin, and for all coins together, of a walk forward that has ended.
+
+    Forecasts that knew only part of their coin's bars say nothing of a version, which knows all: the recipe is another.
+    """
     plan, coins = manifest.plan, manifest.named
+    history = plan.get(HISTORY, 0)
     rows = [
         Evidence(
             run=manifest.run_id,
-            recipe=recipe_of(context.config, row.model, manifest.feature_hash),
+            recipe=recipe_of(context.config, row.model, manifest.feature_hash, history),
             kind=row.model,
             source=manifest.source,
             vs=manifest.vs,
@@ -40,6 +47,7 @@ def keep_evidence(context: Context, manifest: RunManifest, report: BacktestRepor
             refit_every_bars=plan["refit_every"],
             window_bars=plan["window"],
             embargo_bars=plan["embargo"],
+            history_bars=history or msgspec.UNSET,
             scores=tuple(score for score in row.scores if score.n),
             recorded_at=context.wall_clock(),
         )
@@ -103,7 +111,8 @@ def attempt(inputs: BacktestInput, manifest: RunManifest) -> str:
     names = ",".join(sorted(manifest.named))
     if len(names) > MOST_NAMED:
         names = f"{len(manifest.named)} coins {hashlib.sha256(names.encode()).hexdigest()[:POOL_DIGITS]}"
-    walk = " ".join(f"{key} {plan[key]}" for key in WALK if key in plan) or manifest.mode
+    facts = [key for key in (*WALK, *([HISTORY] if plan.get(HISTORY) else [])) if key in plan]
+    walk = " ".join(f"{key} {plan[key]}" for key in facts) or manifest.mode
     costs = f"{strategy.fee_bps:g}+{strategy.slippage_bps:g}/{strategy.close_only_slippage_bps:g} bps"
     ahead = ",".join(str(horizon) for horizon in manifest.horizons)
     return f"{names}; {walk}; horizons {ahead}; {costs}; at most {strategy.max_weight:g}; seed {manifest.seed}"

@@ -51,6 +51,7 @@ def report_of(
         step_bars=scored.step,
         refit_every_bars=scored.refit_every,
         window_bars=inputs.plan.window if inputs.plan is not None else 0,
+        history_bars=inputs.plan.history if inputs.plan is not None else 0,
         data=data_used(pool),
         left_out=pool.left_out,
         folds=tuple(
@@ -63,8 +64,18 @@ def report_of(
         trading=trading,
         placebo=placebo,
         conventions=CONVENTIONS,
-        notes=(*pool.notices, *_silent(inputs, scored), *inputs.notes, *notes),
+        notes=(*pool.notices, *_silent(inputs, scored), *_cut(inputs), *inputs.notes, *notes),
         seconds=round(seconds, 3),
+    )
+
+
+def _cut(inputs: BacktestInput) -> tuple[str, ...]:
+    """What to say of forecasts that know only part of their coin's bars."""
+    if inputs.plan is None or not inputs.plan.history:
+        return ()
+    return (
+        f"each forecast knows the last {inputs.plan.history} bars of its coin; what models learned in training rests on"
+        " all bars, and so do the random walks that they are scored against. The gate does not use these scores",
     )
 
 

@@ -19,6 +19,7 @@ from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.combination import average
 from cryptocast.workflows.backtesting.contenders import Contenders
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, deciding_settings
+from cryptocast.workflows.backtesting.short_history import short_history
 from cryptocast.workflows.coin_pool import CoinPool, PoolRows, coin_data, moment, series_data
 from cryptocast.workflows.context import Context, steps
 from cryptocast.workflows.engines import Engine, spread_on
@@ -102,6 +103,7 @@ def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engin
     """With progress by refit. What the folder has already is not made again."""
     config, matrix = inputs.context.config, inputs.rows.matrix
     refits = len(fold_starts(plan, matrix.bar_us))
+    short = short_history(inputs.context, inputs.rows, plan) if plan.history else None
     with steps(inputs.context.progress, "walking forward", refits) as step, spread_on(engine) as spread:
         try:
             walk = walk_forward(
@@ -112,6 +114,7 @@ def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engin
                 mixes=inputs.models.mixes,
                 spread=spread,
                 keep=folder,
+                short=short,
                 done=lambda fold: step(f"refit {moment(fold.refit_at):%Y-%m-%d}"),
                 **calibration_of(config),
             )

@@ -21,6 +21,13 @@ def test_it_fits_and_cuts_nothing(run: Run, own: Path, words: str, columns: int)
     check_fit(run(*words.split(), folder=own, columns=columns), columns)
 
 
+@pytest.mark.parametrize("columns", [80, 140])
+def test_an_ablation_fits_and_says_whether_the_feature_helps(run: Run, own: Path, columns: int) -> None:
+    ended = run("features", "bitcoin", "--ablate", "vol_7", folder=own, columns=columns)
+    check_fit(ended, columns)
+    assert "Does vol_7 help lightgbm?" in ended.out
+
+
 def test_the_audit_fits_and_says_that_nothing_uses_the_future(run: Run, own: Path) -> None:
     ended = run("features", "bitcoin", "--audit", folder=own)
     check_fit(ended, 80)
