@@ -13,11 +13,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.choices import TouchOn
 from cryptocast.errors import TooFewBarsError
 from cryptocast.features.matrix import volatility_rule
 from cryptocast.models.base import Forecast
@@ -27,7 +28,6 @@ from cryptocast.models.recent_window import RECENT_BARS
 from cryptocast.models.tails import quantile_function
 from cryptocast.scoring.bootstrap import stationary_indices
 
-TouchOn: TypeAlias = Literal["high-low", "close"]
 Closes: TypeAlias = tuple[Int64Array, FloatArray]  # close times in microseconds, increasing, and closes
 
 BLOCK: Final = 10.0  # bars, on average
