@@ -62,15 +62,18 @@ def _at(forecast: Forecast, around: tuple[int, ...], horizon: int) -> tuple[Floa
     # Before the first bar nothing has moved: no variance, no drift, no view, and the shape is that of the shortest.
     lower = _shape(forecast, columns[0]) if len(around) == 2 else (upper[0], *(np.zeros_like(x) for x in upper[1:]))
     start = around[0] if len(around) == 2 else 0
-    offsets = np.sqrt(lower[2])[:, None] * lower[0]
-    for bars in range(start + 1, horizon + 1):
-        share = (bars - start) / (around[-1] - start)
-        shape, median, variance, logit = (
-            (1.0 - share) * low + share * high for low, high in zip(lower, upper, strict=True)
-        )
-        bands = np.sqrt(variance)[:, None] * shape
-        offsets = np.where(np.abs(bands) > np.abs(offsets), bands, offsets)  # never narrower than a bar before
+    share = (np.arange(start + 1, horizon + 1) - start) / (around[-1] - start)
+    shapes = _between(lower[0], upper[0], share[:, None, None])
+    median, variance, logit = (_between(low, high, share[-1]) for low, high in zip(lower[1:], upper[1:], strict=True))
+    variances = _between(lower[2], upper[2], share[:, None])
+    bands = np.concatenate([np.sqrt(lower[2])[None, :, None] * lower[0], np.sqrt(variances)[:, :, None] * shapes])
+    widest = np.abs(bands).argmax(axis=0)  # never narrower than a bar before
+    offsets = np.take_along_axis(bands, widest[None], axis=0)[0]
     return median[:, None] + offsets, np.sqrt(variance), 1.0 / (1.0 + np.exp(-logit))
+
+
+def _between(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray:
+    return np.asarray((1.0 - share) * low + share * high)
 
 
 def _shape(forecast: Forecast, column: int) -> _Shape:
