@@ -148,7 +148,7 @@ class PathOptions:
 
     def order(self, request: "Request", out: Path | None) -> "PathOrder | None":
         """What to draw paths for, if anything. UsageError where they would be drawn for nothing."""
-        from cryptocast.workflows.sample_paths import PATHS, PathOrder
+        from cryptocast.workflows.sample_paths import USUAL_PATHS, PathOrder
 
         position = amounts("--position", self.position)
         if self.touch is None and not position:
@@ -158,7 +158,7 @@ class PathOptions:
                 raise UsageError("--paths requires --out, --touch or --position.")
         return PathOrder(
             request=request,
-            paths=PATHS if self.paths is None else self.paths,
+            paths=USUAL_PATHS if self.paths is None else self.paths,
             seed=self.seed,
             touch=self.touch,
             touch_on=self.touch_on,

@@ -179,6 +179,33 @@ class ForecastDocument(Document, frozen=True, kw_only=True):
     risk: PositionRisk | msgspec.UnsetType = msgspec.UNSET  # of the position, if one was given
 
 
+class CoinPaths(Document, frozen=True, kw_only=True):
+    """Sample paths of one coin, and what they rest on."""
+
+    coin: str
+    source: str
+    model_used: str
+    version: int | None
+    as_of: datetime
+    stale: bool
+    price: float
+    target_times: tuple[datetime, ...]  # close of each bar ahead
+    prices: tuple[tuple[float, ...], ...]  # by path, at each bar; path k of all coins is one history
+
+
+class PathsDocument(Document, frozen=True, kw_only=True):
+    """Sample paths of several coins."""
+
+    schema: Literal["cryptocast.paths/1"] = "cryptocast.paths/1"
+    vs: str
+    granularity: str
+    paths: int  # of each coin; fewer than were asked for where they would be too many prices
+    seed: int
+    coins: tuple[CoinPaths, ...]
+    errors: tuple[CoinError, ...] = ()
+    names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
 class DataUsed(Document, frozen=True, kw_only=True):
     """The candles of one coin that a command rested on."""
 

@@ -1,8 +1,8 @@
 """Sample paths of the coins that are forecast, and what they say: is a price touched, what does a position risk?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, cast
 
@@ -30,11 +30,11 @@ from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.forecast import Request, forecast
-from cryptocast.workflows.reports import CoinForecast, ForecastDocument, HorizonRisk, PositionRisk, Touch
+from cryptocast.workflows.reports import CoinForecast, CoinPaths, ForecastDocument, HorizonRisk, PositionRisk, Touch
 
-PATHS: Final = 1000
+USUAL_PATHS: Final = 1000
 LEAST_PATHS: Final = 100  # below, one path in a hundred says nothing
-MOST_PATHS: Final = 1_000_000
+MOST_PATHS: Final = 100_000
 MOST_VALUES: Final = 10_000_000  # prices of all paths, bars and coins: half a gigabyte while they are drawn
 RISK_LEVELS: Final = (95, 99)
 EVERY_INTERVAL: Final = intervals_on_offer(LEVELS)
@@ -46,7 +46,7 @@ class PathOrder:
     a .csv or .parquet file for the paths."""
 
     request: Request = Request()
-    paths: int = PATHS
+    paths: int = USUAL_PATHS
     seed: int | None = None
     touch: float | None = None
     touch_on: TouchOn = "high-low"
@@ -188,6 +188,23 @@ def with_touch(one: CoinForecast, paths: SamplePaths, touch: Touch) -> CoinForec
     probabilities = touch_probabilities(paths, paths.coins.index(one.coin), touch.price, touch.on)
     rows = (msgspec.structs.replace(row, touch=float(probabilities[row.horizon - 1])) for row in one.horizons)
     return msgspec.structs.replace(one, touch=touch, horizons=tuple(rows))
+
+
+def coin_paths(forecasts: Sequence[CoinForecast], paths: SamplePaths) -> Iterator[CoinPaths]:
+    """The paths of each coin as a document; they are in the order of the forecasts."""
+    prices = paths.prices()
+    for number, one in enumerate(forecasts):
+        yield CoinPaths(
+            coin=one.coin,
+            source=one.source,
+            model_used=one.model_used,
+            version=one.version,
+            as_of=one.as_of,
+            stale=one.stale,
+            price=one.price,
+            target_times=tuple(at.replace(tzinfo=UTC) for at in bar_times(one, prices.shape[1])),
+            prices=tuple(map(tuple, prices[:, :, number].tolist())),
+        )
 
 
 def bar_times(one: CoinForecast, bars: int) -> list[datetime]:

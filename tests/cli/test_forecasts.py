@@ -148,8 +148,8 @@ def test_a_touch_stands_in_the_document_and_in_the_table(run: Run, own: Path) ->
     ("words", "why"),
     [
         ("bitcoin --paths 200", "--paths requires --out, --touch or --position"),
-        ("bitcoin --paths 5 --touch 9000", "--paths takes a number from 100 to 1,000,000"),
-        ("bitcoin --paths 1000000 --touch 9000 --horizons 60", "at most 10,000,000 are drawn at once"),
+        ("bitcoin --paths 5 --touch 9000", "--paths takes a number from 100 to 100,000"),
+        ("bitcoin --paths 100000 --touch 9000 --horizons 200", "at most 10,000,000 are drawn at once"),
         ("bitcoin --touch -1", "--touch takes a price above zero"),
         ("bitcoin ethereum --touch 9000", "--touch takes a price of one coin; 2 are named"),
         ("bitcoin ethereum --position 1", "--position takes an amount of each coin: 2, not 1"),

@@ -88,4 +88,6 @@ def test_a_hedge_loses_less_than_its_parts(tmp_path: Path) -> None:
 
 def test_an_order_that_is_too_large_is_refused_before_it_is_drawn(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="20,000,000 prices of paths, bars and coins: at most 10,000,000"):
-        sample_paths(context(tmp_path), PathOrder(request=BITCOIN, paths=1_000_000))
+        sample_paths(
+            context(tmp_path), PathOrder(request=Request(BITCOIN.selection, "baseline", (200,)), paths=100_000)
+        )
