@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cryptocast.workflows.context import Selection as Selection
     from cryptocast.workflows.forecast import Request as Request
     from cryptocast.workflows.forecast import forecast as forecast
+    from cryptocast.workflows.sample_paths import PathOrder as PathOrder
+    from cryptocast.workflows.sample_paths import sample_paths as sample_paths
     from cryptocast.workflows.training.train import Order as Order
     from cryptocast.workflows.training.train import train as train
 
@@ -34,6 +36,7 @@ _HOMES = {
     "Config": "config",
     "Context": "workflows.context",
     "Order": "workflows.training.train",
+    "PathOrder": "workflows.sample_paths",
     "Registry": "registry",
     "Request": "workflows.forecast",
     "Selection": "workflows.context",
@@ -43,6 +46,7 @@ _HOMES = {
     "load_config": "config",
     "load_sample": "data.sources.sample",
     "read_file": "data.sources.file.reader",
+    "sample_paths": "workflows.sample_paths",
     "train": "workflows.training.train",
     "walk_forward": "evaluation.walk_forward",
 }

@@ -3,3 +3,4 @@
 from typing import Literal, TypeAlias
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
+TouchOn: TypeAlias = Literal["high-low", "close"]

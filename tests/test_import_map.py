@@ -60,6 +60,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "cluster": BARS,
     "forecast": BARS | {"late_bars"},
     "ladder": BARS | {"forecast"},
+    "sample_paths": BARS | {"forecast"},
     "explanation": BARS | {"forecast"},
     "features": BARS | {"audits", "cluster", "explanation"},
     "tuning": BARS | {"audits", "auxiliary_history"},

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import typer
 
+from cryptocast.choices import TouchOn
 from cryptocast.cli.options import (
     MOST_BARS,
+    MOST_NUMBER,
     MOST_TRIALS,
     NAMES_COINS,
     Coins,
@@ -18,10 +20,16 @@ from cryptocast.cli.options import (
     examples,
 )
 from cryptocast.cli.session import Session, failed
-from cryptocast.cli.values import duration, moment, names, numbers
+from cryptocast.cli.values import amounts, duration, moment, names, numbers
+from cryptocast.errors import UsageError
 from cryptocast.kinds import KindOrAll, KindOrAuto
 
+if TYPE_CHECKING:
+    from cryptocast.workflows.forecast import Request
+    from cryptocast.workflows.sample_paths import PathOrder
+
 PANEL: Final = "Models"
+PATHS_PANEL: Final = "Sample paths"
 NoTuned: TypeAlias = Annotated[
     bool, typer.Option("--no-tuned", metavar="", help="Ignore settings adopted by `cryptocast tune`.")
 ]
@@ -98,6 +106,78 @@ class TradingOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PathOptions:
+    """What sample paths are drawn for."""
+
+    paths: Annotated[
+        int | None,
+        typer.Option(
+            "--paths",
+            metavar="N",
+            help="Draw N sample paths, on which the coins move together; --out then writes them: .csv or .parquet.",
+            rich_help_panel=PATHS_PANEL,
+        ),
+    ] = None
+    touch: Annotated[
+        float | None,
+        typer.Option(
+            "--touch",
+            metavar="PRICE",
+            help="The probability that this price is touched by each horizon. One coin.",
+            rich_help_panel=PATHS_PANEL,
+        ),
+    ] = None
+    touch_on: Annotated[
+        TouchOn,
+        typer.Option(
+            "--touch-on",
+            metavar="WHAT",
+            help="high-low: a high or low reaches it. close: only closes count.",
+            rich_help_panel=PATHS_PANEL,
+        ),
+    ] = "high-low"
+    position: Annotated[
+        str | None,
+        typer.Option(
+            "--position",
+            metavar="N,N",
+            help="Value at risk and expected shortfall of so many units of each coin, negative for short.",
+            rich_help_panel=PATHS_PANEL,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            max=MOST_NUMBER,
+            help="The same seed draws the same paths. Default: that of training.",
+            rich_help_panel=PATHS_PANEL,
+        ),
+    ] = None
+
+    def order(self, request: "Request", out: Path | None) -> "PathOrder | None":
+        """What to draw paths for, if anything. UsageError where they would be drawn for nothing."""
+        from cryptocast.workflows.sample_paths import USUAL_PATHS, PathOrder
+
+        position = amounts("--position", self.position)
+        if self.touch is None and not position:
+            if self.paths is None:
+                return None
+            if out is None:
+                raise UsageError("--paths requires --out, --touch or --position.")
+        return PathOrder(
+            request=request,
+            paths=USUAL_PATHS if self.paths is None else self.paths,
+            seed=self.seed,
+            touch=self.touch,
+            touch_on=self.touch_on,
+            position=position,
+            out=None if self.paths is None else out,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
     """The files that a backtest writes."""
 
@@ -131,6 +211,8 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast forecast bitcoin",
             "cryptocast forecast bitcoin ethereum --horizons 1,7 --levels 60,95 --out forecast.csv",
             "cryptocast forecast bitcoin --version bitcoin/lightgbm:3",
+            "cryptocast forecast bitcoin --touch 100000",
+            "cryptocast forecast bitcoin ethereum --position 0.5,10 --paths 1000 --out paths.parquet",
         ),
     )(forecast)
     command(
@@ -225,6 +307,7 @@ def forecast(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
     ] = None,
+    paths: PathOptions,
 ) -> None:
     """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart."""
     from cryptocast.cli.fan import BANDS
@@ -232,8 +315,9 @@ def forecast(
     from cryptocast.workflows.export import check_forecast_path, write_forecast
     from cryptocast.workflows.forecast import Request
     from cryptocast.workflows.forecast import forecast as make_forecast
+    from cryptocast.workflows.sample_paths import sample_paths
 
-    if out is not None:
+    if out is not None and paths.paths is None:
         check_forecast_path(out)
     intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
@@ -244,10 +328,11 @@ def forecast(
         intervals=tuple(sorted({*intervals, *BANDS})),  # the picture has bands of its own
         version=version,
     )
-    context = session.context()
-    whole = make_forecast(context, request)
+    order, context = paths.order(request, out), session.context()
+    report = None if order is None else sample_paths(context, order)
+    whole = make_forecast(context, request) if report is None else report.document
     document = only_levels(whole, intervals)
-    if out is not None:
+    if out is not None and paths.paths is None:
         write_forecast(document, out)
     session.show(document, lambda _: document_screen(context, whole, intervals, out))
 

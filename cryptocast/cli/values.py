@@ -1,5 +1,6 @@
 """What people write after an option, as values: lists, durations, moments. A slip is a UsageError that shows how."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -20,6 +21,17 @@ def numbers(option: str, text: str | None) -> tuple[int, ...]:
     if len(set(values)) != len(values):
         raise UsageError(f"{option} contains a number twice: {text}.")
     return tuple(values)
+
+
+def amounts(option: str, text: str | None) -> tuple[float, ...]:
+    """`0.5,-2` as numbers; empty where the option was not given."""
+    try:
+        values = tuple(float(part) for part in names(option, text))
+    except ValueError:
+        values = (math.nan,)
+    if not all(map(math.isfinite, values)):
+        raise UsageError(f"{option} takes numbers separated by commas, such as 0.5,-2; found {text!a}.")
+    return values
 
 
 def names(option: str, text: str | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ narrower than that of a shorter horizon.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -42,35 +43,42 @@ def at_horizons(forecast: Forecast, horizons: Sequence[int]) -> Forecast:
     own = forecast.horizons.tolist()
     if list(horizons) == own:
         return forecast
-    parts = [_at(forecast, neighbours(own, horizon), horizon) for horizon in horizons]
+    between = groupby(horizons, key=lambda horizon: (neighbours(own, horizon), horizon in own))
+    parts = [_at(forecast, around, list(group), is_own=is_own) for (around, is_own), group in between]
+    values, volatility, p_up = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     return replace(
         forecast,
         horizons=np.asarray(horizons, dtype=np.int64),
-        values=np.stack([values for values, _, _ in parts], axis=1),
-        volatility=np.stack([volatility for _, volatility, _ in parts], axis=1),
-        p_up=np.stack([p_up for _, _, p_up in parts], axis=1),
+        values=values,
+        volatility=volatility,
+        p_up=p_up,
     )
 
 
-def _at(forecast: Forecast, around: tuple[int, ...], horizon: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Values (n, q), volatility (n,) and p_up (n,) at one horizon."""
+def _at(
+    forecast: Forecast, around: tuple[int, ...], horizons: Sequence[int], *, is_own: bool
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Values (n, k, q), volatility (n, k) and p_up (n, k) at k horizons with the same neighbours."""
     columns = [int(np.flatnonzero(forecast.horizons == one)[0]) for one in around]
-    if around == (horizon,):
-        column = columns[0]
-        return forecast.values[:, column], forecast.volatility[:, column], forecast.p_up[:, column]
+    if is_own:
+        return forecast.values[:, columns], forecast.volatility[:, columns], forecast.p_up[:, columns]
     upper = _shape(forecast, columns[-1])
     # Before the first bar nothing has moved: no variance, no drift, no view, and the shape is that of the shortest.
     lower = _shape(forecast, columns[0]) if len(around) == 2 else (upper[0], *(np.zeros_like(x) for x in upper[1:]))
     start = around[0] if len(around) == 2 else 0
-    offsets = np.sqrt(lower[2])[:, None] * lower[0]
-    for bars in range(start + 1, horizon + 1):
-        share = (bars - start) / (around[-1] - start)
-        shape, median, variance, logit = (
-            (1.0 - share) * low + share * high for low, high in zip(lower, upper, strict=True)
-        )
-        bands = np.sqrt(variance)[:, None] * shape
-        offsets = np.where(np.abs(bands) > np.abs(offsets), bands, offsets)  # never narrower than a bar before
-    return median[:, None] + offsets, np.sqrt(variance), 1.0 / (1.0 + np.exp(-logit))
+    share = (np.arange(start, horizons[-1] + 1) - start) / (around[-1] - start)
+    shapes = _between(lower[0], upper[0], share[None, :, None])
+    median, variance, logit = (_between(low, high, share) for low, high in zip(lower[1:], upper[1:], strict=True))
+    bands = np.sqrt(variance)[:, :, None] * shapes
+    # Never narrower than a bar before. A level is on the same side of the median at every bar.
+    offsets = np.copysign(np.maximum.accumulate(np.abs(bands), axis=1), forecast.levels - 0.5)
+    at = np.asarray(horizons) - start
+    return (median[:, :, None] + offsets)[:, at], np.sqrt(variance)[:, at], (1.0 / (1.0 + np.exp(-logit)))[:, at]
+
+
+def _between(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray:
+    """Of low and high (n, ...), a share of the way, for shares that broadcast against (n, k, ...)."""
+    return np.asarray((1.0 - share) * low[:, None] + share * high[:, None])
 
 
 def _shape(forecast: Forecast, column: int) -> _Shape:

@@ -18,22 +18,26 @@ from cryptocast.scoring.shapes import require_same_shape
 CELLS: Final = 4_000_000  # resampled values held at once, 32 MB
 
 
-def stationary_indices(n: int, block: float, draws: int, rng: np.random.Generator) -> Int64Array:
-    """Rows (draws, n) of the stationary bootstrap: blocks of geometric length with mean `block`, around the end.
+def stationary_indices(
+    n: int, block: float, draws: int, rng: np.random.Generator, *, bars: int | None = None
+) -> Int64Array:
+    """Rows (draws, bars) of the stationary bootstrap: blocks of geometric length with mean `block`, around the end.
 
-    Raises ValueError unless n, draws >= 1 and block >= 1. Source: Politis and Romano, JASA 89 (1994).
+    bars: as many as there are, n, by default. Raises ValueError unless n, draws >= 1 and block >= 1. Source: Politis
+    and Romano, JASA 89 (1994).
     """
     _require(n, block, draws)
-    return stationary_indices_from(rng.integers(0, n, (draws, n)), rng.random((draws, n)), block)
+    shape = (draws, n if bars is None else bars)
+    return stationary_indices_from(rng.integers(0, n, shape), rng.random(shape), block, n)
 
 
-def stationary_indices_from(starts: Int64Array, uniform: FloatArray, block: float) -> Int64Array:
+def stationary_indices_from(starts: Int64Array, uniform: FloatArray, block: float, n: int | None = None) -> Int64Array:
     """The rows that given random numbers lead to: a new block, from `starts`, where uniform <= 1 / block.
 
-    starts (..., n) in [0, n), uniform (..., n) in [0, 1). The first of a row always starts a block.
+    starts (..., b) in [0, n), uniform (..., b) in [0, 1); n is b by default. The first of a row always starts a block.
     """
-    n = starts.shape[-1]
-    at = np.arange(n)
+    n = starts.shape[-1] if n is None else n
+    at = np.arange(starts.shape[-1])
     begins = uniform <= 1.0 / block
     begins[..., 0] = True
     begun = np.maximum.accumulate(np.where(begins, at, 0), axis=-1)

@@ -5,7 +5,7 @@ A new one is a handler and its line in `PATHS`, which says all that the rest of 
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -14,21 +14,34 @@ from starlette.responses import Response
 
 from cryptocast.data.coins import shown
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
+from cryptocast.errors import CryptocastError
 from cryptocast.serving.access import CLIENT
 from cryptocast.serving.compression import preferred
-from cryptocast.serving.forecast_cache import Failure, FreshForecast
+from cryptocast.serving.forecast_cache import Failure, FreshForecast, Outcome
 from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
 from cryptocast.serving.landing_page import PAGE_POLICY, page
 from cryptocast.serving.openapi import openapi
+from cryptocast.serving.path_sampler import paths_within_reason
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
-from cryptocast.serving.query import BreakerQuery, ForecastQuery, PriceQuery, by_ids, coin_requests, preferred_wait_s
+from cryptocast.serving.query import (
+    BreakerQuery,
+    ForecastQuery,
+    PathsQuery,
+    PriceQuery,
+    by_ids,
+    coin_requests,
+    preferred_wait_s,
+)
+from cryptocast.serving.response_cache import MAX_AGE_S
 from cryptocast.serving.responses import respond
 from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
+from cryptocast.workflows.forecast import Request as Question
 from cryptocast.workflows.lifecycle.production_models import ModelDocument, production_models
 from cryptocast.workflows.market_data.live_prices import PriceDocument
-from cryptocast.workflows.reports import CoinError, ForecastDocument
+from cryptocast.workflows.reports import CoinError, ForecastDocument, PathsDocument, Touch
+from cryptocast.workflows.sample_paths import LEAST_PATHS, USUAL_PATHS, with_every_bar
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +55,19 @@ class EncodedForecasts(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: str = ForecastDocument(forecasts=()).schema
     forecasts: tuple[msgspec.Raw, ...]
+    errors: tuple[CoinError, ...]
+    names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class EncodedPaths(msgspec.Struct, frozen=True, kw_only=True):
+    """A PathsDocument whose coins are JSON already."""
+
+    schema: str = "cryptocast.paths/1"
+    vs: str
+    granularity: str
+    paths: int
+    seed: int
+    coins: msgspec.Raw
     errors: tuple[CoinError, ...]
     names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -60,13 +86,13 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
     requests = coin_requests(query, server.config, challenged=server.sides.challenged(scope))
     CLIENT.set(server.keys.client_of(scope))
     state = server.state()
-    outcomes = await server.forecasts.of(requests, timeout_s=_patience_s(server, request))
+    touch, timeout_s = _touch(server, query, requests), _patience_s(server, request)
+    if touch is None:
+        outcomes = await server.forecasts.of(requests, timeout_s=timeout_s)
+    else:
+        outcomes = await _touched(server, requests, touch, timeout_s=timeout_s)
     bodies = tuple(outcome.body for outcome in outcomes if isinstance(outcome, FreshForecast))
-    failures = [
-        (one.selection.coins[0], outcome.error)
-        for one, outcome in zip(requests, outcomes, strict=True)
-        if isinstance(outcome, Failure)
-    ]
+    failures = _failures(requests, outcomes)
     if not bodies:
         raise not_one(failures)
     errors = tuple(coin_error(*failure) for failure in failures)
@@ -88,6 +114,64 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
     response = Response(b"" if request.method == "HEAD" else body, status)
     response.raw_headers = raw_headers
     return response
+
+
+async def _touched(server: Server, requests: Sequence[Question], touch: Touch, *, timeout_s: float) -> list[Outcome]:
+    """The forecasts with the probability that the price of the question is touched."""
+    questions = [with_every_bar(one, server.config) for one in requests]
+    outcomes = await server.forecasts.of(questions, timeout_s=timeout_s)
+    return [
+        await server.sampler.touched(outcome, one, touch, timeout_s=timeout_s)
+        if isinstance(outcome, FreshForecast)
+        else outcome
+        for one, outcome in zip(requests, outcomes, strict=True)
+    ]
+
+
+def _touch(server: Server, query: ForecastQuery, requests: Sequence[Question]) -> Touch | None:
+    if query.touch is None:
+        return None
+    paths = paths_within_reason(USUAL_PATHS, len(requests) * max(requests[0].horizons))
+    seed = server.config.train.seed
+    return Touch(price=query.touch, on=query.touch_on or "high-low", paths=max(paths, LEAST_PATHS), seed=seed)
+
+
+async def sample_paths(server: Server, request: Request, query: PathsQuery) -> Response:
+    """A PathsDocument, if there is at least one coin to answer for."""
+    query, names = by_ids(query, server.find_coin)
+    challenged = server.sides.challenged(request.scope)
+    requests = [
+        with_every_bar(one, server.config)
+        for one in coin_requests(query.of_forecasts, server.config, challenged=challenged)
+    ]
+    paths = paths_within_reason(query.paths or LEAST_PATHS, len(requests) * max(requests[0].horizons))
+    CLIENT.set(server.keys.client_of(request.scope))
+    timeout_s = _patience_s(server, request)
+    outcomes = await server.forecasts.of(requests, timeout_s=timeout_s)
+    fresh = [one for one in outcomes if isinstance(one, FreshForecast)]
+    failures = _failures(requests, outcomes)
+    if not fresh:
+        raise not_one(failures)
+    seed = server.config.train.seed if query.seed is None else query.seed
+    coins = await server.sampler.paths([one.forecast for one in fresh], paths=paths, seed=seed, timeout_s=timeout_s)
+    document = EncodedPaths(
+        vs=fresh[0].forecast.vs,
+        granularity=fresh[0].forecast.granularity,
+        paths=paths,
+        seed=seed,
+        coins=msgspec.Raw(coins),
+        errors=tuple(coin_error(*failure) for failure in failures),
+        names=names or msgspec.UNSET,
+    )
+    left = shortest(one.term for one in outcomes).left_s(server.context.wall_clock(), server.context.clock())
+    cache = f"private, max-age={min(MAX_AGE_S, int(left))}"
+    return respond(msgspec.json.encode(document), cache=cache, request=request)
+
+
+def _failures(requests: Sequence[Question], outcomes: Sequence[Outcome]) -> list[tuple[str, CryptocastError]]:
+    """The coins that cannot be answered for, each with why."""
+    pairs = zip(requests, outcomes, strict=True)
+    return [(one.selection.coins[0], outcome.error) for one, outcome in pairs if isinstance(outcome, Failure)]
 
 
 async def prices(server: Server, request: Request, query: PriceQuery) -> Response:
@@ -190,6 +274,13 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         ForecastDocument,
         query=ForecastQuery,
         is_cached=True,
+        rests_on=("breakers", "cache", *MODEL_PARTS),
+    ),
+    "/paths": Endpoint(
+        "Sample paths of coins that move together",
+        sample_paths,
+        PathsDocument,
+        query=PathsQuery,
         rests_on=("breakers", "cache", *MODEL_PARTS),
     ),
     "/prices": Endpoint(

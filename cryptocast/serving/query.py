@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta
 
-from cryptocast.choices import Granularity
+from cryptocast.choices import Granularity, TouchOn
 from cryptocast.config import COIN, VS_PATTERN, Config
 from cryptocast.data.coin_names import CoinName
 from cryptocast.data.coins import shown
@@ -33,10 +33,13 @@ BYTES_FOR_THE_REST: Final = 4096
 WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
 MAX_PREFER: Final = 200
 NUMBER: Final = re.compile(r"[0-9]{1,9}")
+DECIMAL: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
 IDS: Final = "coin ids (lower-case letters, digits and hyphens) or tickers, separated by commas, e.g. bitcoin,ETH"
 KINDS: Final = ", ".join(("auto", *ALL_KINDS))
 HORIZONS: Final = f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, separated by commas, e.g. 1,7"
+PATHS: Final = "a whole number of paths from 100 to 10000; fewer come where coins and bars make over 200000 prices"
+TOUCH: Final = "a price in the quote currency from 1e-12 to 1e15, e.g. 100000"
 LEVELS: Final = "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.g. 80,95"
 CURRENCY: Final = "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd"
 STATES: Final = "open (reject every call), closed (let every call pass), auto (decide by the calls)"
@@ -47,6 +50,7 @@ Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
 Horizons = Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS, description=HORIZONS)]
 Levels = Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1, description=LEVELS)]
 Currency = Annotated[str, Meta(pattern=VS_PATTERN, description=CURRENCY)]
+Price = Annotated[float, Meta(ge=1e-12, le=1e15, description=TOUCH)]
 BreakerName = Annotated[
     str, Meta(min_length=1, max_length=100, description="the name of a breaker, as /health/components/breakers has it")
 ]
@@ -63,6 +67,27 @@ class ForecastQuery(msgspec.Struct, frozen=True, kw_only=True):
     levels: Levels | None = None
     vs: Currency | None = None
     granularity: Annotated[Granularity, Meta(description="daily, hourly")] | None = None
+    touch: Price | None = None
+    touch_on: Annotated[TouchOn, Meta(description="high-low, close")] | None = None
+
+
+class PathsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/paths` may be asked: as `/forecasts`, with paths up to the longest horizon."""
+
+    ids: Ids | None = None
+    model: Annotated[KindOrAuto, Meta(description=KINDS)] | None = None
+    horizons: Horizons | None = None
+    vs: Currency | None = None
+    granularity: Annotated[Granularity, Meta(description="daily, hourly")] | None = None
+    paths: Annotated[int, Meta(ge=100, le=10_000, description=PATHS)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=999_999_999, description="a whole number up to 999999999")] | None = None
+
+    @property
+    def of_forecasts(self) -> ForecastQuery:
+        """What the paths are drawn from."""
+        return ForecastQuery(
+            ids=self.ids, model=self.model, horizons=self.horizons, vs=self.vs, granularity=self.granularity
+        )
 
 
 class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +97,7 @@ class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
     vs: Currency | None = None
 
 
-C = TypeVar("C", ForecastQuery, PriceQuery)
+C = TypeVar("C", ForecastQuery, PathsQuery, PriceQuery)
 
 
 class BreakerQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +124,7 @@ class Parameter:
     def value_of(self, text: str) -> Any:
         """The text as the field's type. Raises ValueError."""
         if not self.is_list:
-            return msgspec.convert(text, self.kind)
+            return msgspec.convert(_scalar(text, self.schema.get("type")), self.kind)
         items = self.schema["items"]
         if items.get("type") == "integer" or isinstance(items.get("enum", [""])[0], int):
             return msgspec.convert(tuple(sorted({_number(part) for part in text.split(",")})), self.kind)
@@ -196,6 +221,16 @@ def _number(text: str) -> int:
     if not NUMBER.fullmatch(text):
         raise ValueError(f"{shown(text)} is not a whole number")
     return int(text)
+
+
+def _scalar(text: str, kind: str | None) -> str | int | float:
+    if kind == "integer":
+        return _number(text)
+    if kind != "number":
+        return text
+    if not DECIMAL.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not a number")
+    return float(text)
 
 
 def _invalid(name: str, parameter: Parameter, detail: str) -> ProblemError:

@@ -26,6 +26,7 @@ from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.forecast_cache import ForecastCache
 from cryptocast.serving.gauges import LIVE_EVERY_S, LiveFigures, UpstreamFigures, configured_coins
 from cryptocast.serving.health import Health, ServerBreakers, StoreRights
+from cryptocast.serving.path_sampler import PathSampler
 from cryptocast.serving.paths import Paths
 from cryptocast.serving.query import ForecastQuery, coin_requests
 from cryptocast.serving.response_cache import ResponseCache
@@ -92,6 +93,7 @@ class Server:
         self.watch = StoreWatch(fresh, published, registry, self.state, before_change, on_registry)
         self.fetcher = self._candle_fetcher() if options.forecast is None else None
         self.forecasts = self._forecast_cache()
+        self.sampler = PathSampler(self.context, self._worker)
         self.answers = ResponseCache(self.context.wall_clock, self.context.clock, state=self.state)
         self._upstream = self._price_upstream()
         self.prices = self._live_prices()

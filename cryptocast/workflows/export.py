@@ -42,7 +42,7 @@ def _rows(document: ForecastDocument) -> Iterator[dict[str, Any]]:
 
 
 def _of_coin(forecast: CoinForecast) -> dict[str, Any]:
-    left_out = ("horizons", "notices", "stale_after", "fallback_reason", "ab")
+    left_out = ("horizons", "notices", "stale_after", "fallback_reason", "ab", "touch")
     facts = {name: getattr(forecast, name) for name in forecast.__struct_fields__ if name not in left_out}
     side = None if forecast.ab is None else forecast.ab.side
     return {
@@ -67,6 +67,7 @@ def _of_horizon(horizon: HorizonForecast) -> dict[str, Any]:
         "horizon_fallback": _code(horizon.fallback_reason),
         "interpolated": between,
         "live_outcomes": horizon.live_outcomes,
+        **({} if horizon.touch is msgspec.UNSET else {"touch": horizon.touch}),
     }
 
 

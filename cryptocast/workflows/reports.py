@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from cryptocast.choices import Granularity
+from cryptocast.choices import Granularity, TouchOn
 from cryptocast.evaluation.records import (
     BacktestRow,
     ConfidenceSetRecord,
@@ -88,6 +88,7 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     fallback_reason: Fallback | None  # why this horizon is the baseline's
     interpolated: tuple[int, ...] | None  # the fitted horizons that it lies between; null: it is one of them
     live_outcomes: int  # live forecasts, its own and inherited, whose outcomes moved the intervals; 0: as fitted
+    touch: float | msgspec.UnsetType = msgspec.UNSET  # probability that the price asked for is touched by then
 
 
 class AbSide(Document, frozen=True, kw_only=True):
@@ -95,6 +96,15 @@ class AbSide(Document, frozen=True, kw_only=True):
 
     test: str
     side: Literal["production", "challenger"]
+
+
+class Touch(Document, frozen=True, kw_only=True):
+    """A price of which the forecast says whether it will be touched, and the paths that say so."""
+
+    price: float
+    on: TouchOn
+    paths: int
+    seed: int
 
 
 class CoinForecast(Document, frozen=True, kw_only=True):
@@ -115,6 +125,7 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     notices: tuple[str, ...]
     horizons: tuple[HorizonForecast, ...]
     ab: AbSide | None = None  # null: no test is running
+    touch: Touch | msgspec.UnsetType = msgspec.UNSET
 
 
 class MarketRow(Document, frozen=True, kw_only=True):
@@ -139,6 +150,25 @@ class CoinError(Document, frozen=True, kw_only=True):
     error: str
 
 
+class HorizonRisk(Document, frozen=True, kw_only=True):
+    """What a position may lose within `horizon` bars, in the quote currency; a loss is positive."""
+
+    horizon: int
+    level: int  # in percent
+    value_at_risk: float  # exceeded with probability 1 - level
+    expected_shortfall: float  # the mean loss where it is exceeded
+
+
+class PositionRisk(Document, frozen=True, kw_only=True):
+    """The risk of a position in several coins, from paths on which they move together."""
+
+    vs: str
+    value: float  # at the last prices
+    amounts: dict[str, float]  # units of each coin; negative: short
+    paths: int
+    horizons: tuple[HorizonRisk, ...]
+
+
 class ForecastDocument(Document, frozen=True, kw_only=True):
     """Forecasts of several coins."""
 
@@ -146,6 +176,34 @@ class ForecastDocument(Document, frozen=True, kw_only=True):
     forecasts: tuple[CoinForecast, ...]
     errors: tuple[CoinError, ...] = ()
     names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # by what a coin was asked for, if not by its id
+    risk: PositionRisk | msgspec.UnsetType = msgspec.UNSET  # of the position, if one was given
+
+
+class CoinPaths(Document, frozen=True, kw_only=True):
+    """Sample paths of one coin, and what they rest on."""
+
+    coin: str
+    source: str
+    model_used: str
+    version: int | None
+    as_of: datetime
+    stale: bool
+    price: float
+    target_times: tuple[datetime, ...]  # close of each bar ahead
+    prices: tuple[tuple[float, ...], ...]  # by path, at each bar; path k of all coins is one history
+
+
+class PathsDocument(Document, frozen=True, kw_only=True):
+    """Sample paths of several coins."""
+
+    schema: Literal["cryptocast.paths/1"] = "cryptocast.paths/1"
+    vs: str
+    granularity: str
+    paths: int  # of each coin; fewer than were asked for where they would be too many prices
+    seed: int
+    coins: tuple[CoinPaths, ...]
+    errors: tuple[CoinError, ...] = ()
+    names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class DataUsed(Document, frozen=True, kw_only=True):

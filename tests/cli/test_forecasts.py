@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cryptocast.errors import UsageError
@@ -116,3 +117,47 @@ def test_a_feature_that_knows_tomorrow_stops_the_backtest(run: Run, own: Path) -
     said = " ".join(ended.err.split())
     assert "The feature tomorrow of" in said
     assert "looks into the future" in said
+
+
+def test_sample_paths_are_written_and_come_again_with_their_seed(run: Run, own: Path) -> None:
+    command = ("forecast", "bitcoin", "ethereum", "--paths", "100", "--horizons", "7", "--out")
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        ended = run(*command, f"{name}.parquet", "--seed", seed, folder=own)
+        assert ended.code == 0, ended.err
+        assert f"Written to {name}.parquet." in ended.out
+    one, again, other = (pl.read_parquet(own / f"{name}.parquet") for name in "abc")
+    assert one.columns == ["coin", "path", "bar", "target_time", "price"]
+    assert one.height == 2 * 100 * 7
+    assert one.equals(again)
+    assert not one.equals(other)
+
+
+def test_a_touch_stands_in_the_document_and_in_the_table(run: Run, own: Path) -> None:
+    command = ("forecast", "bitcoin", "--touch", "9000", "--touch-on", "close", "--out", "f.csv", "--json")
+    (made,) = json.loads(run(*command, folder=own).out)["forecasts"]
+    assert made["touch"] == {"price": 9000.0, "on": "close", "paths": 1000, "seed": 7}
+    shares = [row["touch"] for row in made["horizons"]]
+    assert 0.0 < shares[0] < shares[-1] < 1.0
+    assert pl.read_csv(own / "f.csv")["touch"].to_list() == pytest.approx(shares)
+    risk = json.loads(run("forecast", "bitcoin", "--position", "-2", "--json", folder=own).out)["risk"]
+    assert risk["amounts"] == {"bitcoin": -2.0}
+    assert [(row["horizon"], row["level"]) for row in risk["horizons"]] == [(1, 95), (1, 99), (7, 95), (7, 99)]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("bitcoin --paths 200", "--paths requires --out, --touch or --position"),
+        ("bitcoin --paths 5 --touch 9000", "--paths takes a number from 100 to 100,000"),
+        ("bitcoin --paths 100000 --touch 9000 --horizons 200", "at most 10,000,000 are drawn at once"),
+        ("bitcoin --touch -1", "--touch takes a price above zero"),
+        ("bitcoin ethereum --touch 9000", "--touch takes a price of one coin; 2 are named"),
+        ("bitcoin ethereum --position 1", "--position takes an amount of each coin: 2, not 1"),
+        ("bitcoin dogecoin --position 1,1", "--position requires a forecast of each coin"),
+        ("bitcoin --paths 200 --out f.json", "end it in .csv or .parquet"),
+    ],
+)
+def test_paths_that_make_no_sense_are_refused(run: Run, own: Path, words: str, why: str) -> None:
+    ended = run("forecast", *words.split(), "--model", "baseline", folder=own)
+    assert ended.code == UsageError.exit_code
+    assert why in " ".join(ended.err.split())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.cli.values import duration, moment, names, numbers
+from cryptocast.cli.values import amounts, duration, moment, names, numbers
 from cryptocast.errors import UsageError
 
 
@@ -63,3 +63,14 @@ def test_whatever_is_written_is_read_or_refused(text: str) -> None:
     for read in (numbers, names, duration, moment):
         with suppress(UsageError):  # anything else would be a crash
             assert read("--option", text) is not None
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_amounts_read_back(values: list[float]) -> None:
+    assert amounts("--position", ",".join(map(str, values))) == tuple(values)
+
+
+@pytest.mark.parametrize("text", ["x", "1,", "nan", "inf", "1;2", ""])
+def test_an_amount_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--position takes"):
+        amounts("--position", text)

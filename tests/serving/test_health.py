@@ -77,7 +77,11 @@ def test_the_detail_has_the_checks_of_the_draft_by_component_and_measurement() -
     assert rss["observedValue"] > 10
     assert rss["time"] == "2026-03-01T12:00:00Z"
     weak = checks["store:on_sample"][0]
-    assert (weak["status"], weak["observedValue"], weak["affectedEndpoints"]) == ("warn", 1, ["/forecasts", "/"])
+    assert (weak["status"], weak["observedValue"], weak["affectedEndpoints"]) == (
+        "warn",
+        1,
+        ["/forecasts", "/paths", "/"],
+    )
 
 
 def test_a_component_that_is_none_is_not_found() -> None:
@@ -95,6 +99,7 @@ def test_details_need_the_token_and_ready_tells_a_stranger_no_more_than_its_stat
         "/models",
         "/",
         "/prices",
+        "/paths",
     ):
         assert get(app, path).status_code == 401
     assert get(app, "/ready").json() == {"status": "fail", "output": None}

@@ -57,7 +57,7 @@ def test_errors_are_what_the_description_says() -> None:
 def test_the_parameters_are_those_of_the_query_with_their_bounds() -> None:
     parameters = {one["name"]: one["schema"] for one in DOCUMENT["paths"]["/forecasts"]["get"]["parameters"]}
 
-    assert set(parameters) == {"ids", "model", "horizons", "levels", "vs", "granularity"}
+    assert set(parameters) == {"ids", "model", "horizons", "levels", "vs", "granularity", "touch", "touch_on"}
     assert parameters["horizons"]["items"]["maximum"] == 1000
     assert set(parameters["model"]["enum"]) == {"auto", "baseline", "lightgbm", "lstm", "ml_ensemble"}
     with pytest.raises(jsonschema.ValidationError):

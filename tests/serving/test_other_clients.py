@@ -49,6 +49,10 @@ parameters = st.fixed_dictionaries(
         "model": models,
         "vs": st.sampled_from(["usd", "eur", "xyz", "US D"]),
         "granularity": st.sampled_from(["daily", "hourly", "weekly"]),
+        "touch": st.sampled_from(["9000", "1e-3", "-1", "nan", "x"]),
+        "touch_on": st.sampled_from(["close", "high-low", "open"]),
+        "paths": st.sampled_from(["100", "99", "10000", "x"]),
+        "seed": st.sampled_from(["0", "-1"]),
         "nonsense": st.just("1"),
     },
 )
@@ -72,7 +76,7 @@ def _with(path: str, values: dict[str, str]) -> str:
     return str(httpx.URL(path, params=values)) if values else path
 
 
-urls = st.builds(_with, st.just("/forecasts"), parameters) | st.sampled_from(
+urls = st.builds(_with, st.sampled_from(["/forecasts", "/forecasts", "/paths"]), parameters) | st.sampled_from(
     ["/", "/models", "/health", "/health/detailed", "/metrics", "/ready", "/prices?ids=bitcoin&vs=xyz", "/nowhere"]
 )
 requests = st.builds(Asked, st.sampled_from(["GET", "GET", "GET", "HEAD", "OPTIONS", "POST"]), urls, headers)

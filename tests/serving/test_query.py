@@ -139,7 +139,7 @@ def test_an_unknown_parameter_is_refused_with_those_that_there_are() -> None:
     problem = refused("ids=bitcoin&horizon=7").problem
 
     assert (problem.status, problem.parameter) == (400, "'horizon'")
-    assert problem.allowed == "ids, model, horizons, levels, vs, granularity"
+    assert problem.allowed == "ids, model, horizons, levels, vs, granularity, touch, touch_on"
 
 
 def test_a_query_that_is_no_text_is_refused() -> None:
@@ -210,3 +210,8 @@ def test_what_passes_here_passes_the_workflow_too() -> None:
 )
 def test_a_preference_to_wait_is_whole_seconds_or_none(prefer: str, seconds: float | None) -> None:
     assert preferred_wait_s(prefer) == seconds
+
+
+@given(st.floats(1e-12, 1e15))
+def test_a_price_reads_back_as_programs_write_it(price: float) -> None:
+    assert parse(f"touch={quote(repr(price))}").touch == price

@@ -13,11 +13,18 @@ from rich.text import Text
 from cryptocast.cli.fan import FanChart, history_bars
 from cryptocast.cli.tables import CellText, Column, Sheet, note, title, verdict_cell
 from cryptocast.errors import CryptocastError
-from cryptocast.number_format import Prices, ahead, percent, price, when
+from cryptocast.number_format import Prices, ahead, count, percent, price, when
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fallbacks import sentence
-from cryptocast.workflows.reports import CoinForecast, ForecastDocument, HorizonForecast, verdict_numbers
+from cryptocast.workflows.reports import (
+    CoinForecast,
+    ForecastDocument,
+    HorizonForecast,
+    PositionRisk,
+    Touch,
+    verdict_numbers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +52,8 @@ def document_screen(
     for forecast in document.forecasts:
         yield from coin_screen(forecast, levels, closes_before(context, forecast))
     yield from problems(document)
+    if isinstance(document.risk, PositionRisk):
+        yield _risk_table(document.risk, document.forecasts[0].granularity)
     if out is not None:
         yield note(f"Written to {out}.")
 
@@ -100,12 +109,13 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
     prices = Prices([forecast.price, *edges])
     midnight = forecast.granularity == "daily"
     is_walk = any(h.evidence == "walk-forward" for h in forecast.horizons)
-    kind = "walk-forward" if is_walk else "hold-out"
+    kind, touch = "walk-forward" if is_walk else "hold-out", forecast.touch
     columns = [
         Column("ahead"),
         Column("target\n(UTC)"),
         Column(f"median\n{prices.named(forecast.vs)}", "right"),
         *(Column(f"{level} % interval", "right", leaves=_leaves(level, levels)) for level in levels),
+        *([Column(f"touches %\n{price(touch.price, forecast.vs)}", "right")] if isinstance(touch, Touch) else []),
         Column("up %", "right", leaves=1 if _no_view(forecast) else 0),
         Column("mean", "right", leaves=9),
         Column("vol. %", "right", leaves=8),
@@ -120,6 +130,7 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
                 when(horizon.target_time, midnight=midnight),
                 prices(horizon.median),
                 *(_interval(horizon, level, prices) for level in levels),
+                *([percent(horizon.touch)] if isinstance(horizon.touch, float) else []),
                 Text(percent(horizon.p_up), style="dim" if horizon.p_up == NO_VIEW else ""),
                 prices(horizon.mean),
                 percent(horizon.volatility),
@@ -160,5 +171,30 @@ def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
             f"Since the fit the intervals have adapted to {numbers} live outcomes ({ahead_of}): wider after misses, "
             "narrower otherwise."
         )
+    if isinstance(forecast.touch, Touch):
+        how = "a high or low of a bar" if forecast.touch.on == "high-low" else "the close of a bar"
+        paths = count(forecast.touch.paths, "sample path")
+        yield note(f"Touches: the probability that {how} reaches the price by then, from {paths}.")
     if _no_view(forecast):
         yield note("No view on the direction: the forecast says how far the price may move.")
+
+
+def _risk_table(risk: PositionRisk, granularity: str) -> Sheet:
+    """A row for each horizon: at each level the value at risk and the expected shortfall."""
+    levels = sorted({one.level for one in risk.horizons})
+    losses = {(one.horizon, one.level): (one.value_at_risk, one.expected_shortfall) for one in risk.horizons}
+    prices = Prices([loss for pair in losses.values() for loss in pair])
+    columns = [Column("ahead")]
+    for level in levels:
+        columns += [
+            Column(f"VaR {level} %\n{prices.named(risk.vs)}", "right"),
+            Column(f"shortfall\n{level} %", "right"),
+        ]
+    rows = [
+        [ahead(horizon, granularity), *(prices(loss) for level in levels for loss in losses[horizon, level])]
+        for horizon in dict.fromkeys(one.horizon for one in risk.horizons)
+    ]
+    amounts = ", ".join(f"{amount:g} {coin}" for coin, amount in risk.amounts.items())
+    paths = count(risk.paths, "sample path")
+    name = f"Position of {amounts}, worth {price(risk.value, risk.vs)}: losses on {paths}"
+    return Sheet(columns, rows, name)

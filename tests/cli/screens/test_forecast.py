@@ -20,6 +20,8 @@ from tests.conftest import simulated_candles
     [
         "forecast bitcoin ethereum",
         "forecast bitcoin --levels 20,40,60,80,90,95",
+        "forecast bitcoin --touch 9500",
+        "forecast bitcoin ethereum --position 0.5,-10",
     ],
 )
 def test_it_fits_and_cuts_nothing(run: Run, own: Path, words: str, columns: int) -> None:
@@ -76,3 +78,13 @@ def test_a_forecast_is_written_where_it_was_asked_for(run: Run, trained: Path, t
     assert ended.code == 0
     assert file.stat().st_size > 100
     assert "Written to" in ended.out
+
+
+def test_a_price_and_a_position_are_judged_by_sample_paths(run: Run, trained: Path) -> None:
+    said = " ".join(run("forecast", "bitcoin", "--touch", "9500", folder=trained, columns=140).out.split())
+    assert re.search(r"touches % ahead \(UTC\) USD .* 9,500\.0 USD ", said)
+    assert "a high or low of a bar reaches the price by then, from 1,000 sample paths." in said
+    risk = ("--position", "0.5,-10", "--paths", "200")
+    said = " ".join(run("forecast", "bitcoin", "ethereum", *risk, folder=trained, columns=140).out.split())
+    assert re.search(r"Position of 0\.5 bitcoin, -10 ethereum, worth [0-9,.]+ USD: losses on 200 sample paths", said)
+    assert re.search(r"VaR 95 % shortfall VaR 99 % shortfall ahead USD 95 % USD 99 %", said)
