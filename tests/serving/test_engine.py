@@ -330,16 +330,21 @@ LOADED = """
 import sys
 from pathlib import Path
 from tests.serving.serving_app import Clock, get
+from cryptocast.cli import forecasts
+from cryptocast.workflows.context import Selection
+from cryptocast.workflows.forecast import Request, forecast
 from tests.serving.trained_store import AFTER, CLOSED, Trained
 used = Trained(Path(sys.argv[1]), Clock(CLOSED + AFTER))
 for kind in ("lightgbm", "lstm", "ml_ensemble", "baseline"):
     made = get(used.app(), f"/forecasts?ids=bitcoin&model={kind}").json()["forecasts"][0]
     assert made["model_used"] == kind, made["fallback_reason"]
+    (made,) = forecast(used.context, Request(Selection(("bitcoin",)), model=kind)).forecasts
+    assert made.model_used == kind, made.fallback_reason
 print([name for name in ("torch", "lightgbm", "pandas", "scipy", "sklearn", "joblib", "optuna") if name in sys.modules])
 """
 
 
-def test_a_server_loads_no_torch_and_none_of_what_only_training_needs(used: Trained) -> None:
+def test_neither_a_server_nor_forecast_loads_torch_or_anything_that_only_training_needs(used: Trained) -> None:
     network = LSTMConfig(lookback=24, hidden=4, members=1, epochs=1, samples=10)
     learning = msgspec.structs.replace(used.context.config, lstm=network)
     train(Context(learning, wall_clock=used.clock), Order(Selection(("bitcoin",)), model="lstm", horizons=HORIZONS))

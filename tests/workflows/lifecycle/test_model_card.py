@@ -1,7 +1,10 @@
 """The card of a version says what it is for, what it can do and where it fails."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+
+import msgspec
 
 from cryptocast.config import Config
 from cryptocast.registry import Registry
@@ -27,7 +30,17 @@ def test_a_model_card_says_what_it_is_for_its_data_its_skill_where_it_fails_and_
     ]
     assert "| 7 | 300 | 0.01980 | +1.0 | 80 %: 79, 95 %: 96 | cannot tell (n = 300 dates, p = 0.20) |" in text
     assert "No forecast has matured yet" in text
+    assert "What it adds" not in text
     rows, known = live(100, v1=0.005, v0=0.03)
     registry.write_ledger(rows)
     registry.write_outcomes(known)
     assert "Degraded: the baseline is better live" in model_card(registry, config.gate, version, None).markdown
+
+
+def test_the_card_of_an_lstm_says_what_it_adds_and_what_it_costs(config: Config, registry: Registry) -> None:
+    version = registry.versions()[0]
+    network = replace(version, key=msgspec.structs.replace(version.key, kind="lstm"))
+    text = model_card(registry, config.gate, network, None).markdown
+    use = text.split("## Intended use")[1].split("## Data")[0]
+    assert "no mean of models with it was better than its best member by more than 0.02 points" in use
+    assert "What it costs: about half of the time" in use
