@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from cryptocast.arrays import FloatArray
+from cryptocast.choices import TouchOn
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import TooFewBarsError
 from cryptocast.models.base import Forecast
@@ -17,7 +18,6 @@ from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.models.sample_paths import (
     Closes,
     SamplePaths,
-    TouchOn,
     draw_paths,
     risks,
     shared_returns,
