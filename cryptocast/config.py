@@ -285,13 +285,13 @@ class ForecastConfig(Section, frozen=True, kw_only=True):
 
     daily_horizons: tuple[Positive, ...] = (1, 7, 14, 30)
     hourly_horizons: tuple[Positive, ...] = (1, 6, 24, 168)
-    intervals: tuple[Literal[20, 40, 60, 80, 90, 95], ...] = (80, 95)
+    intervals: tuple[Literal[20, 40, 60, 80, 90, 95, 98, 99], ...] = (80, 95)
     model: KindOrAuto = "auto"
 
     comments: ClassVar[Comments] = {
         "daily_horizons": "in bars",
         "hourly_horizons": "in bars",
-        "intervals": "to show, in percent; choose from 20, 40, 60, 80, 90, 95",
+        "intervals": "to show, in percent; choose from 20, 40, 60, 80, 90, 95, 98, 99",
         "model": "auto: the best production version, or the baseline without one",
     }
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cryptocast.allowed import refusal
 from cryptocast.config import SECRET_NAMES, Config, SeriesConfig, load_config, section_type
 from cryptocast.errors import ConfigError
-from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
+from cryptocast.models.tails import EVERY_INTERVAL
 
 SHIPPED = Path(__file__).resolve().parents[1] / "config.toml"
 SECTIONS = [field.name for field in msgspec.structs.fields(Config)]
@@ -74,7 +74,7 @@ def test_the_horizons_follow_the_granularity() -> None:
 
 
 def test_the_default_intervals_are_those_that_the_levels_can_give() -> None:
-    assert set(Config().forecast.intervals) <= set(intervals_on_offer(LEVELS))
+    assert set(Config().forecast.intervals) <= set(EVERY_INTERVAL)
 
 
 def test_nothing_can_be_changed_after_loading() -> None:
@@ -139,7 +139,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ),
         (
             "[forecast]\nintervals = [50]\n",
-            "[forecast] intervals item 1 must be one of 20, 40, 60, 80, 90, 95, found 50.",
+            "[forecast] intervals item 1 must be one of 20, 40, 60, 80, 90, 95, 98, 99, found 50.",
         ),
         ("[forecast]\ndaily_horizons = [7, 1]\n", "daily_horizons must be increasing and not empty, found [7, 1]"),
         ("[forecast]\nhourly_horizons = []\n", "hourly_horizons must be increasing and not empty, found []"),

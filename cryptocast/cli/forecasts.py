@@ -299,7 +299,7 @@ def forecast(
     horizons: Horizons = None,
     levels: Annotated[
         str | None,
-        typer.Option("--levels", metavar="N,N", help="Intervals in %: 20, 40, 60, 80, 90, 95. Default: 80,95."),
+        typer.Option("--levels", metavar="N,N", help="Intervals in %: 20, 40, 60, 80, 90, 95, 98, 99. Default: 80,95."),
     ] = None,
     version: Annotated[
         str | None, typer.Option("--version", metavar="REF", help="Use this version: bitcoin/lightgbm:3."), NAMES_COINS

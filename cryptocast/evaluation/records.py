@@ -54,6 +54,7 @@ class HorizonScore(Record, frozen=True, kw_only=True):
     p_better: dict[str, Probability | None]  # one-sided, by reference; None: too few dates to test
     p_worse_than_baseline: Probability | None
     coverage: tuple[IntervalCoverage, ...]
+    tails: tuple[IntervalCoverage, ...] | None = None  # of intervals beyond the outer levels; null: an older record
     mape: float | None
     mape_random_walk: float | None
     verdict: Verdict

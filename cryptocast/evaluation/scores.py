@@ -1,6 +1,6 @@
 """Forecasts on identical origins -> scores against the three random walks, with tests and a verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,12 +11,13 @@ from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.models.references import REFERENCES, rw_empirical, rw_gaussian
+from cryptocast.models.tails import TAIL_INTERVALS, interval_ends
 from cryptocast.scoring.coverage import coverage
 from cryptocast.scoring.dates import mean_by_date, overlapping_origins
 from cryptocast.scoring.diebold_mariano import DieboldMariano, diebold_mariano
 from cryptocast.scoring.multiple import holm
 from cryptocast.scoring.points import mape
-from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns
+from cryptocast.scoring.quantiles import covered, crps_relative
 from cryptocast.scoring.skill import skill, smallest_effect
 
 INTERVALS = (80, 90, 95)
@@ -202,18 +203,18 @@ def _score(tested: _ColumnTests, better: float, worse: float, tests: int) -> Hor
         skill=skills,
         p_better={name: test.p_better for name, test in tested.tests.items()},
         p_worse_than_baseline=against_baseline.p_worse if against_baseline else None,
-        coverage=_coverage(cell) if n else (),
+        coverage=_coverage(cell, INTERVALS) if n else (),
+        tails=_coverage(cell, TAIL_INTERVALS) if n else (),
         mape=mape(price * np.exp(cell.returns), median) if n else None,
         mape_random_walk=mape(price * np.exp(cell.returns), price) if n else None,
         verdict=_verdict(tested, skills, (better, worse), tests),
     )
 
 
-def _coverage(cell: ModelColumn) -> tuple[IntervalCoverage, ...]:
+def _coverage(cell: ModelColumn, percents: Iterable[int]) -> tuple[IntervalCoverage, ...]:
     intervals = []
-    for percent in INTERVALS:
-        lower, upper = interval_columns(cell.forecast.levels, percent)
-        hits = covered(cell.returns, cell.values[:, lower], cell.values[:, upper])
+    for percent in percents:
+        hits = covered(cell.returns, *interval_ends(cell.values, percent))
         result = coverage(hits, cell.dates, nominal=percent / 100, k=cell.overlap)
         intervals.append(IntervalCoverage(percent=percent, share=result.share, se=result.se, n=result.n))
     return tuple(intervals)

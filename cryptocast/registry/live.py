@@ -1,7 +1,7 @@
 """How a version does on matured forecasts: CRPS, coverage, PIT, and whether it is degraded. Pure arithmetic."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.config import GateConfig
+from cryptocast.models.tails import TAIL_INTERVALS, interval_ends
 from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.ledger import LedgerOutcome, LedgerRow, MaturedRow
 from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.scoring.coverage import coverage
 from cryptocast.scoring.dates import overlapping_origins
 from cryptocast.scoring.pit import pit_cells, pit_histogram
-from cryptocast.scoring.quantiles import LEVELS, crps_relative, interval_columns
+from cryptocast.scoring.quantiles import LEVELS, crps_relative
 from cryptocast.times import as_microseconds
 
 INTERVALS: Final = (80, 95)
@@ -35,7 +36,7 @@ class LiveScore(msgspec.Struct, frozen=True, kw_only=True):
     """One version at one horizon, on its matured live forecasts.
 
     crps, baseline_crps: relative to the price at issue, on the bars that both forecast; None: there are none. pit: the
-    shares of ten equal cells.
+    shares of ten equal cells. tails: coverage of the intervals beyond the outer levels, which judges nothing.
     """
 
     horizon: int
@@ -47,6 +48,7 @@ class LiveScore(msgspec.Struct, frozen=True, kw_only=True):
     skill: float | None
     coverage: tuple[LiveCoverage, ...]
     pit: tuple[float, ...]
+    tails: tuple[LiveCoverage, ...] = ()
 
 
 class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +146,11 @@ def _score(own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], bar_us: in
     (pair,) = pair_up(own, [r for r in baseline if r[0].horizon == rows[0].horizon], bar_us=bar_us) or (None,)
     theirs = None if pair is None else float(pair.production.mean())
     k = overlapping_origins(rows[0].horizon, step)
-    coverages = {percent: coverage(_hits(own, percent), dates, nominal=percent / 100, k=k) for percent in INTERVALS}
+
+    def covers(percents: Iterable[int]) -> tuple[LiveCoverage, ...]:
+        results = ((p, coverage(_hits(own, p), dates, nominal=p / 100, k=k)) for p in percents)
+        return tuple(LiveCoverage(percent=p, share=c.share, se=c.se, p=c.p) for p, c in results)
+
     return LiveScore(
         horizon=rows[0].horizon,
         bars=len(rows),
@@ -153,8 +159,9 @@ def _score(own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], bar_us: in
         crps=float(np.mean([outcome.crps for outcome in outcomes])),
         baseline_crps=theirs,
         skill=None if pair is None or not theirs else 1.0 - float(pair.challenger.mean()) / theirs,
-        coverage=tuple(LiveCoverage(percent=p, share=c.share, se=c.se, p=c.p) for p, c in coverages.items()),
+        coverage=covers(INTERVALS),
         pit=_pit_shares(outcomes),
+        tails=covers(TAIL_INTERVALS),
     )
 
 
@@ -168,5 +175,6 @@ def _dates(rows: Sequence[LedgerRow]) -> Int64Array:
 
 
 def _hits(rows: Sequence[MaturedRow], percent: int) -> BoolArray:
-    low, high = interval_columns(LEVELS, percent)
-    return np.array([row.quantiles[low] <= o.log_return <= row.quantiles[high] for row, o in rows], dtype=np.bool_)
+    lower, upper = interval_ends(np.array([row.quantiles for row, _ in rows], dtype=np.float64), percent)
+    returns = np.array([outcome.log_return for _, outcome in rows], dtype=np.float64)
+    return np.asarray((lower <= returns) & (returns <= upper))

@@ -40,7 +40,7 @@ KINDS: Final = ", ".join(("auto", *ALL_KINDS))
 HORIZONS: Final = f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, separated by commas, e.g. 1,7"
 PATHS: Final = "a whole number of paths from 100 to 10000; fewer come where coins and bars make over 200000 prices"
 TOUCH: Final = "a price in the quote currency from 1e-12 to 1e15, e.g. 100000"
-LEVELS: Final = "20, 40, 60, 80, 90, 95, one or several, separated by commas, e.g. 80,95"
+LEVELS: Final = "20, 40, 60, 80, 90, 95, 98, 99, one or several, separated by commas, e.g. 80,95"
 CURRENCY: Final = "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd"
 STATES: Final = "open (reject every call), closed (let every call pass), auto (decide by the calls)"
 
@@ -48,7 +48,7 @@ CoinText = Annotated[str, Meta(pattern=rf"^({COIN}|[A-Za-z0-9]{{1,20}})\Z")]
 Ids = Annotated[tuple[CoinText, ...], Meta(min_length=1, description=IDS)]
 Horizon = Annotated[int, Meta(ge=1, le=MAX_HORIZON)]
 Horizons = Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=MAX_HORIZONS, description=HORIZONS)]
-Levels = Annotated[tuple[Literal[20, 40, 60, 80, 90, 95], ...], Meta(min_length=1, description=LEVELS)]
+Levels = Annotated[tuple[Literal[20, 40, 60, 80, 90, 95, 98, 99], ...], Meta(min_length=1, description=LEVELS)]
 Currency = Annotated[str, Meta(pattern=VS_PATTERN, description=CURRENCY)]
 Price = Annotated[float, Meta(ge=1e-12, le=1e15, description=TOUCH)]
 BreakerName = Annotated[

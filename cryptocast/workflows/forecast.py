@@ -11,7 +11,6 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from cryptocast.arrays import FloatArray
 from cryptocast.choices import Granularity
 from cryptocast.config import Config
 from cryptocast.data.age import stale_after
@@ -28,9 +27,10 @@ from cryptocast.models.calibrated import CalibratedForecaster, too_short
 from cryptocast.models.interpolation import at_horizons, neighbours
 from cryptocast.models.kinds import forecaster_type
 from cryptocast.models.recent_window import recent_bars
+from cryptocast.models.tails import EVERY_INTERVAL, interval_ends
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
-from cryptocast.scoring.quantiles import LEVELS, interval_columns, intervals_on_offer, mean_of_quantiles
+from cryptocast.scoring.quantiles import LEVELS, mean_of_quantiles
 from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import (
     CoinPool,
@@ -321,10 +321,9 @@ def check_request(request: Request, granularity: Granularity) -> None:
     """Raises UsageError or ModelError, naming the choices, for what no model could answer."""
     if request.model is not None and request.model not in ("auto", *ALL_KINDS):
         raise UsageError(f"There is no model {request.model!r}. Choose among auto, {', '.join(ALL_KINDS)}.")
-    offered = intervals_on_offer(LEVELS)
-    bad = [level for level in request.intervals if level not in offered]
+    bad = [level for level in request.intervals if level not in EVERY_INTERVAL]
     if bad:
-        raise UsageError(f"There is no {bad[0]} % interval. On offer: {', '.join(map(str, offered))}.")
+        raise UsageError(f"There is no {bad[0]} % interval. On offer: {', '.join(map(str, EVERY_INTERVAL))}.")
     wrong = [horizon for horizon in request.horizons if horizon < 1]
     if wrong or len(set(request.horizons)) != len(request.horizons):
         raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
@@ -576,7 +575,7 @@ def _horizons(
             target_time=moment(issued + (late + horizon) * bar_us),
             median=float(prices[column, len(LEVELS) // 2]),
             mean=float(means[column]),
-            intervals=tuple(_interval(prices[column], forecast, level) for level in request.intervals),
+            intervals=tuple(_interval(forecast, column, level) for level in request.intervals),
             volatility=float(forecast.volatility[0, column]),
             p_up=p_up,
             confidence=max(p_up, 1.0 - p_up),
@@ -595,9 +594,10 @@ def from_due_bar(
     return from_late_bars(forecast, baseline_forecast(pool, coin, both_ends(horizons, late)), horizons, late)
 
 
-def _interval(prices: FloatArray, forecast: Forecast, level: int) -> Interval:
-    lower, upper = interval_columns(forecast.levels, level)
-    return Interval(level=level, lower=float(prices[lower]), upper=float(prices[upper]))
+def _interval(forecast: Forecast, column: int, level: int) -> Interval:
+    ends = np.concatenate(interval_ends(forecast.values[:, column], level))
+    lower, upper = (forecast.price * np.exp(ends)).tolist()
+    return Interval(level=level, lower=lower, upper=upper)
 
 
 def _interpolated(version: Version | None, horizon: int) -> tuple[int, ...] | None:

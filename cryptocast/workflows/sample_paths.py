@@ -30,14 +30,22 @@ from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.forecast import Request, forecast
-from cryptocast.workflows.reports import CoinForecast, CoinPaths, ForecastDocument, HorizonRisk, PositionRisk, Touch
+from cryptocast.workflows.reports import (
+    CoinForecast,
+    CoinPaths,
+    ForecastDocument,
+    HorizonForecast,
+    HorizonRisk,
+    PositionRisk,
+    Touch,
+)
 
 USUAL_PATHS: Final = 1000
 LEAST_PATHS: Final = 100  # below, one path in a hundred says nothing
 MOST_PATHS: Final = 100_000
 MOST_VALUES: Final = 10_000_000  # prices of all paths, bars and coins: half a gigabyte while they are drawn
 RISK_LEVELS: Final = (95, 99)
-EVERY_INTERVAL: Final = intervals_on_offer(LEVELS)
+OF_LEVELS: Final = intervals_on_offer(LEVELS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +130,8 @@ def with_every_bar(request: Request, config: Config) -> Request:
     usual = config.horizons(request.selection.resolved(config).granularity)
     own = request.horizons or usual
     horizons = {1, *own, *(horizon for horizon in usual if horizon < max(own))}
-    return replace(request, horizons=tuple(sorted(horizons)), intervals=EVERY_INTERVAL)
+    levels = {*OF_LEVELS, *(request.intervals or config.forecast.intervals)}
+    return replace(request, horizons=tuple(sorted(horizons)), intervals=tuple(sorted(levels)))
 
 
 def only_for(one: CoinForecast, request: Request, config: Config) -> CoinForecast:
@@ -161,16 +170,7 @@ def _bar_us(one: CoinForecast) -> int:
 
 def distribution(one: CoinForecast) -> Forecast:
     """A forecast with every interval as arrays again."""
-    prices = np.array(
-        [
-            [
-                *(interval.lower for interval in reversed(row.intervals)),
-                row.median,
-                *(interval.upper for interval in row.intervals),
-            ]
-            for row in one.horizons
-        ]
-    )
+    prices = np.array([list(_quantiles(row)) for row in one.horizons])
     return Forecast(
         coin=np.array([one.coin]),
         issued_at=np.array([as_microseconds(one.as_of)]),
@@ -181,6 +181,13 @@ def distribution(one: CoinForecast) -> Forecast:
         volatility=np.array([[row.volatility for row in one.horizons]]),
         p_up=np.array([[row.p_up for row in one.horizons]]),
     )
+
+
+def _quantiles(row: HorizonForecast) -> Iterator[float]:
+    own = [interval for interval in row.intervals if interval.level in OF_LEVELS]
+    yield from (interval.lower for interval in reversed(own))
+    yield row.median
+    yield from (interval.upper for interval in own)
 
 
 def with_touch(one: CoinForecast, paths: SamplePaths, touch: Touch) -> CoinForecast:

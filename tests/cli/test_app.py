@@ -296,7 +296,7 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
     ("arguments", "code", "words"),
     [
         (("backtest", "--model", "prophet"), 2, "no model 'prophet'"),
-        (("forecast", "bitcoin", "--levels", "50"), 2, "20, 40, 60, 80, 90, 95"),
+        (("forecast", "bitcoin", "--levels", "50"), 2, "20, 40, 60, 80, 90, 95, 98, 99"),
         (("forecast", "bitcoin", "--horizons", "0"), 2, "--horizons"),
         (("forecast", "bitcoin", "--out", "x.txt"), 2, ".json"),
         (("forecast", "bitcoin", "--version", "non sense"), 2, "names no version"),

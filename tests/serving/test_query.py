@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cryptocast.config import Config, DataConfig, ForecastConfig
 from cryptocast.data.coins import check_coin
 from cryptocast.kinds import ALL_KINDS
-from cryptocast.scoring.quantiles import LEVELS, intervals_on_offer
+from cryptocast.models.tails import EVERY_INTERVAL
 from cryptocast.serving.problems import ProblemError
 from cryptocast.serving.query import ForecastQuery, by_ids, coin_requests, parameters, preferred_wait_s, read_query
 from cryptocast.workflows.context import Selection
@@ -17,7 +17,7 @@ from cryptocast.workflows.market_data.coin_lookup import find_coin
 
 MAX_IDS = 5
 coin_ids = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
-offered = st.sampled_from((20, 40, 60, 80, 90, 95))
+offered = st.sampled_from((20, 40, 60, 80, 90, 95, 98, 99))
 
 
 def parse(text: str) -> ForecastQuery:
@@ -169,7 +169,7 @@ def test_no_text_ends_in_anything_but_a_query_or_a_problem(text: str) -> None:
 
 def test_the_choices_are_those_of_the_models_and_the_quantiles() -> None:
     assert set(choices("model")) == {"auto", *ALL_KINDS}
-    assert choices("levels") == tuple(intervals_on_offer(LEVELS))
+    assert choices("levels") == EVERY_INTERVAL
     for level in choices("levels"):
         assert str(level) in parameters(ForecastQuery)["levels"].allowed
 

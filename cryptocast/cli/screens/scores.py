@@ -29,6 +29,7 @@ def score_sheet(name: str, model: str, scores: Iterable[HorizonScore], granulari
         (Column("CRPS\n%", "right", leaves=3), lambda score: percent(score.crps.get(model), 2)),
         (Column("in 80 %\n±se", "right"), lambda score: _coverage(score, 80)),
         (Column("in 95 %\n±se", "right"), lambda score: _coverage(score, 95)),
+        (Column("in 99 %\n±se", "right", leaves=7), lambda score: _coverage(score, 99)),
         (Column("MAPE\n%", "right", leaves=1), lambda score: percent(score.mape, 2)),
         (Column("of rw\n%", "right", leaves=1), lambda score: percent(score.mape_random_walk, 2)),
         (Column("p\n(Holm)", "right", leaves=4), lambda score: p_number(score.verdict.p) or NOTHING),
@@ -40,5 +41,7 @@ def score_sheet(name: str, model: str, scores: Iterable[HorizonScore], granulari
 
 
 def _coverage(score: HorizonScore, level: int) -> str:
-    interval = next((interval for interval in score.coverage if interval.percent == level), None)
+    interval = next(
+        (interval for interval in (*score.coverage, *(score.tails or ())) if interval.percent == level), None
+    )
     return NOTHING if interval is None else spread(interval.share, interval.se)

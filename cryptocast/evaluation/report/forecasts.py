@@ -440,7 +440,7 @@ def _coverage_by_horizon(page: ReportPage) -> Iterator[_CoverageRow]:
     for row in page.pooled:
         for score in row.scores:
             label = f"{ahead(score.horizon, page.bar)} ahead"
-            yield from (_CoverageRow(label, row.model, one) for one in score.coverage)
+            yield from (_CoverageRow(label, row.model, one) for one in (*score.coverage, *(score.tails or ())))
 
 
 def _coverage_by_group(page: ReportPage, group: str) -> Iterator[_CoverageRow]:
