@@ -17,7 +17,18 @@ from msgspec import Meta
 from cryptocast.allowed import refusal
 from cryptocast.choices import Granularity
 from cryptocast.errors import ConfigError
-from cryptocast.kinds import AVERAGED, KINDS, TRAINABLE, ContenderName, KindOrAuto, MemberKind, Range, TrainableKind
+from cryptocast.kinds import (
+    AVERAGED,
+    KIND_PATTERN,
+    KINDS,
+    MIX,
+    TRAINABLE,
+    ContenderName,
+    KindOrAuto,
+    MemberKind,
+    Range,
+    TrainableKind,
+)
 
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
@@ -39,6 +50,7 @@ SourceChoice: TypeAlias = Annotated[
         description=f"one of {', '.join(SOURCE_CHOICES)} and ccxt:NAME",
     ),
 ]
+KindName: TypeAlias = Annotated[str, Meta(pattern=KIND_PATTERN)]
 MarketKind: TypeAlias = Literal["random_walk", "garch", "regimes", "signal", "break"]
 Comments: TypeAlias = Mapping[str, str]
 Share: TypeAlias = Annotated[float, Meta(gt=0.0, lt=1.0)]
@@ -226,6 +238,16 @@ class FeaturesConfig(Section, frozen=True, kw_only=True):
     }
 
 
+class ModelsConfig(Section, frozen=True, kw_only=True):
+    """Models of the user's own, beside those of the package."""
+
+    file: str = ""
+
+    comments: ClassVar[Comments] = {
+        "file": "a Python file that adds models of your own (see docs/models.md); empty: none",
+    }
+
+
 class SeriesConfig(Section, frozen=True, kw_only=True):
     """An outside series: values that no candle has, a column of their name for features of one's own."""
 
@@ -286,7 +308,7 @@ class ForecastConfig(Section, frozen=True, kw_only=True):
     daily_horizons: tuple[Positive, ...] = (1, 7, 14, 30)
     hourly_horizons: tuple[Positive, ...] = (1, 6, 24, 168)
     intervals: tuple[Literal[20, 40, 60, 80, 90, 95, 98, 99], ...] = (80, 95)
-    model: KindOrAuto = "auto"
+    model: KindName = "auto"
 
     comments: ClassVar[Comments] = {
         "daily_horizons": "in bars",
@@ -301,7 +323,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
 
     pool: tuple[CoinId, ...] = ()
     history: tuple[Literal["sample"], ...] = ()
-    models: tuple[TrainableKind, ...] = TRAINABLE
+    models: tuple[KindName, ...] = TRAINABLE
     seed: NotNegative = 7
     threads: NotNegative = 0
     min_train_bars: Positive = 250
@@ -426,7 +448,7 @@ class BacktestConfig(Section, frozen=True, kw_only=True):
     embargo_bars: Bars = 0
     window_bars: Bars = 0
     placebo_block_bars: Positive = 5
-    models: tuple[ContenderName, ...] = ("baseline", "lightgbm", "mix")
+    models: tuple[KindName, ...] = ("baseline", "lightgbm", "mix")
 
     comments: ClassVar[Comments] = {
         "step_bars": "between forecast origins, on daily bars",
@@ -532,6 +554,7 @@ class Config(Section, frozen=True, kw_only=True):
     quality: QualityConfig = QualityConfig()
     simulated: SimulatedConfig = SimulatedConfig()
     features: FeaturesConfig = FeaturesConfig()
+    models: ModelsConfig = ModelsConfig()
     series: dict[str, SeriesConfig] = {}
     split: SplitConfig = SplitConfig()
     forecast: ForecastConfig = ForecastConfig()
@@ -582,14 +605,16 @@ def load_config(path: Path | None, *, environ: Mapping[str, str] | None = None, 
     config = _convert(values, origin)
     root = path.resolve().parent if path is not None else folder.resolve()
     store = msgspec.structs.replace(config.store, path=root / config.store.path.expanduser())
-    own = str(root / Path(config.features.file).expanduser()) if config.features.file else ""
-    features = msgspec.structs.replace(config.features, file=own)
+    features, models = (
+        msgspec.structs.replace(part, file=str(root / Path(part.file).expanduser()) if part.file else "")
+        for part in (config.features, config.models)
+    )
     series = {
         name: msgspec.structs.replace(one, file=str(root / Path(one.file).expanduser())) if one.file else one
         for name, one in config.series.items()
     }
     _check_meaning(config, origin)
-    return msgspec.structs.replace(config, store=store, features=features, series=series)
+    return msgspec.structs.replace(config, store=store, features=features, models=models, series=series)
 
 
 def without_tuned(config: Config) -> Config:
@@ -793,7 +818,32 @@ def _check_meaning(config: Config, origin: str) -> None:
             raise ConfigError(f"{origin}: [forecast] {key} must be increasing and not empty, found {list(horizons)}.")
     if not config.data.coins:
         raise ConfigError(f'{origin}: [data] coins is empty; name at least one, such as "bitcoin".')
+    _check_kinds(config, origin)
     _check_serve(config.serve, origin)
+
+
+# What stands where kinds are named, beside those of the user's own.
+OF_KINDS: Final[Mapping[tuple[str, str], Any]] = {
+    ("forecast", "model"): KindOrAuto,
+    ("train", "models"): tuple[TrainableKind, ...],
+    ("backtest", "models"): tuple[ContenderName, ...],
+}
+# Words that are no name for a model of one's own: they mean something where kinds are named, or in stored scores.
+TAKEN: Final = frozenset(
+    {*KINDS, *Config.__struct_fields__, "auto", "all", MIX, "rw_empirical", "rw_gaussian", "witness"}
+)
+
+
+def _check_kinds(config: Config, origin: str) -> None:
+    """Names that are none of the package's are those of `[models] file`; that it has them is known when it is run."""
+    for (section, key), kind in OF_KINDS.items():
+        value = getattr(getattr(config, section), key)
+        is_list = not isinstance(value, str)
+        # One of the file's own stands there as one of the package's: both may.
+        names = [n if n in TAKEN or not config.models.file else TRAINABLE[0] for n in (value if is_list else (value,))]
+        reason = refusal(names if is_list else names[0], kind, _decode_path)
+        if reason is not None:
+            raise ConfigError(f"{origin}: [{section}] {key} {reason}.")
 
 
 def _check_serve(serve: ServeConfig, origin: str) -> None:

@@ -91,17 +91,26 @@ def _has(distribution: str) -> bool:
 
 LIBRARIES: Final = libraries_of(KINDS)
 
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """The kinds as they are fitted: in the order of the table, an ensemble after its members, then those of the
+    user's own."""
+    names = tuple(dict.fromkeys(names))
+    return (*(kind for kind in TRAINABLE if kind in names), *(kind for kind in names if kind not in KINDS))
+
+
+# What a kind may be called, one of the user's own among them (`[models] file`).
+KIND_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}\Z"
+
 if TYPE_CHECKING:  # a type checker reads no table
     TrainableKind: TypeAlias = str
     SingleKind: TypeAlias = str
     MemberKind: TypeAlias = str
     KindOrAuto: TypeAlias = str
-    KindOrAll: TypeAlias = str
     ContenderName: TypeAlias = str
 else:
     TrainableKind = Literal[TRAINABLE]
     SingleKind = Literal[SINGLE]
     MemberKind = Literal[MEMBERS]
     KindOrAuto = Literal[("auto", *ALL_KINDS)]
-    KindOrAll = Literal[("all", *ALL_KINDS)]
     ContenderName = Literal[(*ALL_KINDS, MIX)]

@@ -15,7 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cryptocast"
 
 # `kinds` is the table of the kinds of models without the models: settings, options and parameters are made of it.
-BELOW = {"errors", "choices", "arrays", "config", "market", "files", "addresses", "kinds", "times", "number_format"}
+BELOW = {
+    "own_code",
+    "errors",
+    "choices",
+    "arrays",
+    "config",
+    "market",
+    "files",
+    "addresses",
+    "kinds",
+    "times",
+    "number_format",
+}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
@@ -26,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "times": set(),
     "allowed": {"addresses"},
     "kinds": set(),
+    "own_code": {"errors"},
     "config": {"choices", "errors", "allowed", "kinds"},
     "config_text": {"config"},
     "market": {"choices"},
@@ -44,10 +57,21 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 # The rooms inside `workflows`, with its single modules: each may import of the others what stands beside it.
-GROUND = {"context", "engines", "environment", "fallbacks", "feature_sets", "online_calibration", "recipes"}
+GROUND = {
+    "context",
+    "engines",
+    "environment",
+    "fallbacks",
+    "feature_sets",
+    "online_calibration",
+    "own_models",
+    "recipes",
+}
 BARS = GROUND | {"clean_candles", "coin_pool", "market_data", "reports"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
-    **{name: set[str]() for name in sorted(GROUND)},
+    **{name: set[str]() for name in sorted(GROUND - {"feature_sets", "recipes"})},
+    "feature_sets": {"own_models"},
+    "recipes": {"own_models"},
     "reports": {"fallbacks"},
     "market_data": {"context", "reports"},
     "clean_candles": {"market_data"},

@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from cryptocast.config import RANGES, TUNABLE, Config, section_type
+from cryptocast.config import OF_KINDS, RANGES, TUNABLE, Config, section_type
 from cryptocast.kinds import ALL_KINDS, AVERAGED, KINDS, LIBRARIES, MEMBERS, TRAINABLE, is_installed
 from cryptocast.models.base import Learner
 from cryptocast.models.kinds import forecaster_type, learner
@@ -201,11 +201,10 @@ def test_each_kind_has_a_module_that_says_its_name(kind: str) -> None:
 
 
 def test_the_literals_of_the_settings_are_those_of_the_table() -> None:
+    members = next(field for field in msgspec.structs.fields(section_type("ml_ensemble")) if field.name == "members")
     allowed = {
-        (section, field.name): get_args(get_args(field.type)[0] if field.name in ("models", "members") else field.type)
-        for section in ("forecast", "train", "ml_ensemble", "backtest")
-        for field in msgspec.structs.fields(section_type(section))
-        if field.name in ("model", "models", "members")
+        name: get_args(get_args(kind)[0] if name[1] in ("models", "members") else kind)
+        for name, kind in {**OF_KINDS, ("ml_ensemble", "members"): members.type}.items()
     }
     assert allowed == {
         ("forecast", "model"): ("auto", *ALL_KINDS),

@@ -22,7 +22,7 @@ from cryptocast.cli.options import (
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import amounts, duration, moment, names, numbers
 from cryptocast.errors import UsageError
-from cryptocast.kinds import KindOrAll, KindOrAuto
+from cryptocast.kinds import ALL_KINDS
 
 if TYPE_CHECKING:
     from cryptocast.workflows.forecast import Request
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PANEL: Final = "Models"
 PATHS_PANEL: Final = "Sample paths"
+KINDS: Final = "|".join(ALL_KINDS)
 NoTuned: TypeAlias = Annotated[
     bool, typer.Option("--no-tuned", metavar="", help="Ignore settings adopted by `cryptocast tune`.")
 ]
@@ -239,7 +240,9 @@ def train(
     bars: KnownBars,
     coins: Coins = None,
     *,
-    model: Annotated[KindOrAll, typer.Option("--model", help="all: every kind of model.")] = "all",
+    model: Annotated[
+        str, typer.Option("--model", metavar=f"[all|{KINDS}]", help="all: every kind of model. Or one of your own.")
+    ] = "all",
     horizons: Horizons = None,
     if_older_than: Annotated[
         str | None,
@@ -293,8 +296,12 @@ def forecast(
     coins: Coins = None,
     *,
     model: Annotated[
-        KindOrAuto | None,
-        typer.Option("--model", help="auto: the best version in production. Default: auto."),
+        str | None,
+        typer.Option(
+            "--model",
+            metavar=f"[auto|{KINDS}]",
+            help="auto: the best version in production. Or one of your own. Default: auto.",
+        ),
     ] = None,
     horizons: Horizons = None,
     levels: Annotated[

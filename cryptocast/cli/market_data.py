@@ -21,7 +21,6 @@ from cryptocast.cli.options import (
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
-from cryptocast.kinds import SingleKind
 
 PANEL: Final = "Data"
 BAD_DATA: Final = 3
@@ -260,7 +259,9 @@ def features(
         str | None,
         typer.Option("--ablate", metavar="NAME", help="Does this feature help? Walk forward with and without it."),
     ] = None,
-    model: Annotated[SingleKind, typer.Option("--model", help="With --ablate: the model that reads it.")] = "lightgbm",
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="With --ablate: the model that reads it.")
+    ] = "lightgbm",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the full table: .csv or .parquet.")
     ] = None,

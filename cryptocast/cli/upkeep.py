@@ -200,7 +200,8 @@ def import_(
     context = session.context()
     registry = session.registry() if dry_run else context.registry()
     scoring = context if score else None
-    report = import_archive(registry, path, dry_run=dry_run, who=context.who, now=context.wall_clock(), scoring=scoring)
+    who, now = context.who, context.wall_clock()
+    report = import_archive(registry, path, config=context.config, dry_run=dry_run, who=who, now=now, scoring=scoring)
     session.show(report, import_screen, failed(report.unscored, DataError.exit_code))
 
 

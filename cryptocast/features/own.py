@@ -11,12 +11,10 @@ import ast
 import hashlib
 import json
 import re
-import sys
-import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Final, get_args
 
 import polars as pl
@@ -26,9 +24,11 @@ from cryptocast.errors import ConfigError
 from cryptocast.features.builder import feature_hash, outside_columns
 from cryptocast.features.catalogue import FEATURES, Family, Feature, Scope
 from cryptocast.features.expressions import INGREDIENTS
+from cryptocast.own_code import one_line, parse_code, run_code, table_line
 
 TABLE: Final = "FEATURES"
 MODULE: Final = "cryptocast_own_features"
+SETTING: Final = "[features] file"
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}\Z")
 NEEDS: Final = frozenset().union(*(f.needs for f in FEATURES))
 LINE: Final = (
@@ -74,9 +74,9 @@ def with_own(text: str, origin: str, series: Mapping[str, str] = MappingProxyTyp
     of their sections, on which the values depend. Raises ConfigError with the file, the line and what to do, if the
     text is not Python, fails, has no table, or a line of the table is wrong.
     """
-    tree = _parsed(text, origin)
+    tree = parse_code(text, origin)
     lines = dict(_named_lines(tree))
-    rows = _table(_run(text, origin), origin, tree)
+    rows = _table(vars(run_code(text, origin, MODULE, SETTING)), origin, tree)
     own = tuple(_checked(row, place, origin, lines, series) for place, row in enumerate(rows, 1))
     _refuse_clashes(own, origin, lines, series)
     read = {name: series[name] for name in outside_columns(own)}
@@ -93,46 +93,6 @@ def with_own(text: str, origin: str, series: Mapping[str, str] = MappingProxyTyp
     )
 
 
-def _parsed(text: str, origin: str) -> ast.Module:
-    try:
-        return ast.parse(text, filename=origin)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        what = getattr(error, "msg", str(error))
-        raise ConfigError(f"{origin}, line {line}: this is not Python: {what}. Correct the line.") from error
-
-
-def _run(text: str, origin: str) -> dict[str, object]:
-    """The names that the text defines."""
-    module = ModuleType(MODULE)
-    module.__file__ = origin
-    earlier = sys.modules.get(MODULE)
-    sys.modules[MODULE] = module  # dataclasses and pickles look their module up by name
-    try:
-        # The one place where foreign code runs, and the user has named its file in the settings.
-        exec(compile(text, origin, "exec"), module.__dict__)  # noqa: S102
-    except (Exception, SystemExit) as error:
-        line = _line_of(error, origin)
-        what = f"{type(error).__name__}: {_one_line(error)}"
-        raise ConfigError(f"{origin}, line {line}: {what}. Correct it, or empty [features] file.") from error
-    finally:
-        if earlier is None:
-            del sys.modules[MODULE]
-        else:
-            sys.modules[MODULE] = earlier
-    return module.__dict__
-
-
-def _line_of(error: BaseException, origin: str) -> int:
-    """The last line of the file that the error went through."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
-    return (lines[-1] if lines else None) or 1
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")
-
-
 def _named_lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """The line of each text that stands as the name of a call of Feature; the last wins, as it does in a table."""
     for node in ast.walk(tree):
@@ -142,7 +102,7 @@ def _named_lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def _table(names: Mapping[str, object], origin: str, tree: ast.Module) -> Sequence[object]:
-    at = f"{origin}, line {_table_line(tree)}"
+    at = f"{origin}, line {table_line(tree, TABLE)}"
     if TABLE not in names:
         raise ConfigError(f"{origin} defines no {TABLE}. Write {TABLE} = ({LINE},)")
     table = names[TABLE]
@@ -155,14 +115,6 @@ def _table(names: Mapping[str, object], origin: str, tree: ast.Module) -> Sequen
     if not table:
         raise ConfigError(f"{at}: {TABLE} is empty. Add a line such as {LINE}, or empty [features] file.")
     return table
-
-
-def _table_line(tree: ast.Module) -> int:
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == TABLE for target in targets):
-            return node.lineno
-    return 1
 
 
 def _checked(row: object, place: int, origin: str, lines: Mapping[str, int], series: Collection[str]) -> Feature:
@@ -234,5 +186,5 @@ def _tried(feature: Feature, origin: str, lines: Mapping[str, int]) -> str:
     except Exception as error:
         raise ConfigError(
             f"{origin}, line {lines.get(feature.name, 1)}: {feature.name} cannot be computed: "
-            f"{type(error).__name__}: {_one_line(error)}. Correct its expression."
+            f"{type(error).__name__}: {one_line(error)}. Correct its expression."
         ) from error

@@ -16,6 +16,7 @@ from cryptocast.models.artefacts import from_json, to_json
 from cryptocast.models.base import Artefacts, Forecast, Forecaster
 from cryptocast.models.baseline import BaselineForecaster
 from cryptocast.models.calibration import Calibration
+from cryptocast.models.own import OwnLoader
 
 CALIBRATION_FILE: Final = "calibration.json"
 RULES_FILE: Final = "rules.json"
@@ -61,7 +62,7 @@ class CalibratedForecaster:
         return {**self.inner.save(), **self.baseline.save(), **own}
 
     @classmethod
-    def load(cls, files: Artefacts, inner: type[Forecaster]) -> "CalibratedForecaster":
+    def load(cls, files: Artefacts, inner: type[Forecaster] | OwnLoader) -> "CalibratedForecaster":
         """What `save` wrote, with the inner kind as the manifest names it. Raises ModelError otherwise."""
         rules = from_json(files, RULES_FILE, _Rules, "calibration")
         calibration = from_json(files, CALIBRATION_FILE, Calibration, "calibration")

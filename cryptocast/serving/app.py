@@ -1,6 +1,7 @@
 """The app: Starlette with our endpoints and our errors, behind the Front."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.front import Front
 from cryptocast.serving.paths import Endpoint, Paths
 from cryptocast.serving.problems import ProblemError, ProblemKind, problem_of, problem_response
-from cryptocast.serving.query import read_query
+from cryptocast.serving.query import ForecastQuery, forecast_query, read_query
 from cryptocast.serving.responses import respond
 from cryptocast.serving.wiring import Options, Server
 from cryptocast.workflows.context import Context
@@ -28,6 +29,7 @@ from cryptocast.workflows.ladder import MakeForecast
 from cryptocast.workflows.lifecycle.bar_duties import Duty
 from cryptocast.workflows.market_data.live_prices import Ask
 from cryptocast.workflows.market_data.store_watch import Stamp
+from cryptocast.workflows.own_models import names_of_own
 
 WITHOUT_REPORTS: Final = Reports(None)
 
@@ -73,6 +75,7 @@ def create_app(
         refresh=forecast is None if refresh is None else refresh,
         duties=duties,
     )
+    endpoints = _with_own_models(endpoints, names_of_own(context.config))
     server = Server(context, Paths(endpoints), Keys(token, admin_token), reports, options)
     routes = [_route(server, path, endpoint) for path, endpoint in endpoints.items()]
     handlers: dict[Any, Any] = dict.fromkeys((ProblemError, CryptocastError, Exception), _problem)
@@ -81,6 +84,12 @@ def create_app(
     app.front, app.state.server = Front(partial(Starlette.__call__, app), server), server
     app.router.redirect_slashes = False  # it would build an address out of the client's Host header
     return app
+
+
+def _with_own_models(endpoints: Mapping[str, Endpoint], own: tuple[str, ...]) -> Mapping[str, Endpoint]:
+    """The endpoints, where forecasts by these kinds may be asked for, too."""
+    query = forecast_query(own)
+    return {path: replace(one, query=query) if one.query is ForecastQuery else one for path, one in endpoints.items()}
 
 
 def _route(server: Server, path: str, endpoint: Endpoint) -> Route:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -88,6 +88,18 @@ class PathsQuery(msgspec.Struct, frozen=True, kw_only=True):
         return ForecastQuery(
             ids=self.ids, model=self.model, horizons=self.horizons, vs=self.vs, granularity=self.granularity
         )
+
+
+@cache
+def forecast_query(own: tuple[str, ...]) -> type[ForecastQuery]:
+    """The same, where models of the user's own may be asked for, too."""
+    if not own:
+        return ForecastQuery
+    names = ("auto", *ALL_KINDS, *own)
+    choice: Any = Annotated[Literal[names], Meta(description=", ".join(names))]
+    fields = [("model", choice | None, None)]
+    wider = msgspec.defstruct(ForecastQuery.__name__, fields, bases=(ForecastQuery,), frozen=True, kw_only=True)
+    return cast("type[ForecastQuery]", wider)
 
 
 class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):

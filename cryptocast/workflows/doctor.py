@@ -177,7 +177,10 @@ def _registry(config: Config) -> Iterator[DoctorCheck]:
     yield _ok("registry", f"versions: {len(versions)}, in production: {production}; every hash and reference right")
     if outdated:
         names = ", ".join(f"{version.name} ({version.key.source})" for version in outdated)
-        words = f"fitted on other features than there are now, so that the baseline answers for them: {names}"
+        words = (
+            "fitted on other features than there are now, or by a model of your own whose file is missing or another,"
+            f" so that the next model answers for them: {names}"
+        )
         yield _warn("versions", words, "cryptocast train --outdated")
 
 

@@ -15,6 +15,7 @@ class FallbackCode(StrEnum):
     LATE_BARS = "late_bars"  # the last bar known is older than the horizon
     LATER_DATA = "later_data"  # it learned from bars after the moment of the forecast
     FEATURES = "features"  # they cannot be computed as they were for its fit
+    OWN_MODEL = "own_model"  # its code, a file of the user's own, is not here or another
     ARTEFACT = "artefact"  # its files cannot be loaded
     EXCEPTION = "exception"  # it was asked and failed
     BREAKER = "breaker"  # it has failed again and again, and is left alone for some seconds
@@ -55,6 +56,7 @@ CAUSES: Final = {
     FallbackCode.LATE_BARS: "the last bar known is older than the horizon",
     FallbackCode.LATER_DATA: "it learned from bars after the time of this forecast",
     FallbackCode.FEATURES: "its features cannot be computed",
+    FallbackCode.OWN_MODEL: "the file with its code is missing or another",
     FallbackCode.ARTEFACT: "its files cannot be loaded",
     FallbackCode.EXCEPTION: "it failed; the log has the cause",
     FallbackCode.BREAKER: "it has failed several times in a row and is tried again in a few seconds",

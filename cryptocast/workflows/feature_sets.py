@@ -4,8 +4,10 @@ from pathlib import Path
 
 from cryptocast.config import Config
 from cryptocast.errors import ConfigError, ModelError
-from cryptocast.features.own import FeatureSet, catalogue_set, with_own
+from cryptocast.features.own import SETTING, FeatureSet, catalogue_set, with_own
+from cryptocast.own_code import read_code
 from cryptocast.registry import CHALLENGER, PRODUCTION, Registry, Version
+from cryptocast.workflows.own_models import check_code
 
 __all__ = ["FeatureSet", "catalogue_set", "feature_set", "feature_set_of", "is_outdated", "outdated_versions"]
 
@@ -15,7 +17,9 @@ def feature_set(config: Config) -> FeatureSet:
     if not config.features.file:
         return catalogue_set()
     path = Path(config.features.file)
-    return with_own(_text(path), str(path), {name: one.facts for name, one in config.series.items()})
+    return with_own(
+        read_code(path, "feature", SETTING), str(path), {name: one.facts for name, one in config.series.items()}
+    )
 
 
 def feature_set_of(version: Version, config: Config) -> FeatureSet:
@@ -51,9 +55,10 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
 
 
 def is_outdated(version: Version, config: Config) -> bool:
-    """Whether nobody can ask it any more, as its features are computed differently now."""
+    """Whether nobody can ask it any more, as its features are computed differently now, or its own code is another."""
     try:
         feature_set_of(version, config)
+        check_code(version.manifest, config)
     except ModelError:
         return True
     return False
@@ -64,14 +69,3 @@ def outdated_versions(registry: Registry, config: Config) -> tuple[Version, ...]
     in_use = [version for alias in (PRODUCTION, CHALLENGER) for version in registry.versions(alias=alias)]
     each = {(version.key, version.number): version for version in in_use}
     return tuple(version for version in each.values() if is_outdated(version, config))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"There is no feature file {path}. Put it there (paths count from the settings), or empty [features] file."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The feature file {path} cannot be read: {error}. See [features] file.") from error

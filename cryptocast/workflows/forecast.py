@@ -20,12 +20,11 @@ from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.features.builder import outside_columns, required_history, select_features
 from cryptocast.features.matrix import Matrix, build_matrix, volatility_rule
-from cryptocast.kinds import ALL_KINDS, TRAINABLE
+from cryptocast.kinds import ALL_KINDS, KINDS, TRAINABLE
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import CalibratedForecaster, too_short
 from cryptocast.models.interpolation import at_horizons, neighbours
-from cryptocast.models.kinds import forecaster_type
 from cryptocast.models.recent_window import recent_bars
 from cryptocast.models.tails import EVERY_INTERVAL, interval_ends
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
@@ -48,6 +47,7 @@ from cryptocast.workflows.feature_sets import FeatureSet, feature_set_of
 from cryptocast.workflows.late_bars import both_ends, ended_notice, from_late_bars, late_notice
 from cryptocast.workflows.market_data.resolve import CoinCandles
 from cryptocast.workflows.online_calibration import LiveForecast, recalibrated, states_at
+from cryptocast.workflows.own_models import check_code, loader_of, names_of_own
 from cryptocast.workflows.reports import AbSide, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class ForecastMaker:
         """One forecast for each coin; a coin that fails stands in `errors`. Raises if all of them fail."""
         config = self.context.config
         bars = request.selection.resolved(config)
-        check_request(request, bars.granularity)
+        check_request(request, bars.granularity, config)
         request = replace(
             request,
             model=request.model or config.forecast.model,
@@ -271,6 +271,8 @@ class ForecastMaker:
         """
         on_stage(FallbackCode.FEATURES)
         features = feature_set_of(version, self.context.config)
+        on_stage(FallbackCode.OWN_MODEL)
+        check_code(version.manifest, self.context.config)
         on_stage(FallbackCode.ARTEFACT)
         model = self._load(registry, version)
         on_stage(FallbackCode.FEATURES)
@@ -305,7 +307,9 @@ class ForecastMaker:
     def _load(self, registry: Registry, version: Version) -> CalibratedForecaster:
         if version.fit_id not in self._loaded:
             files = registry.load_files(version.fit_id)
-            self._loaded[version.fit_id] = CalibratedForecaster.load(files, forecaster_type(version.manifest.kind))
+            self._loaded[version.fit_id] = CalibratedForecaster.load(
+                files, loader_of(version.manifest, self.context.config)
+            )
             while len(self._loaded) > MAX_MODELS:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(version.fit_id)
@@ -317,10 +321,12 @@ def forecast(context: Context, request: Request) -> ForecastDocument:
     return ForecastMaker(context).forecast(request)
 
 
-def check_request(request: Request, granularity: Granularity) -> None:
+def check_request(request: Request, granularity: Granularity, config: Config) -> None:
     """Raises UsageError or ModelError, naming the choices, for what no model could answer."""
-    if request.model is not None and request.model not in ("auto", *ALL_KINDS):
-        raise UsageError(f"There is no model {request.model!r}. Choose among auto, {', '.join(ALL_KINDS)}.")
+    choices = ("auto", *ALL_KINDS, *names_of_own(config))
+    # One that the settings name and whose file is gone falls back like a version that cannot answer.
+    if request.model is not None and request.model not in (*choices, config.forecast.model):
+        raise UsageError(f"There is no model {request.model!r}. Choose among {', '.join(choices)}.")
     bad = [level for level in request.intervals if level not in EVERY_INTERVAL]
     if bad:
         raise UsageError(f"There is no {bad[0]} % interval. On offer: {', '.join(map(str, EVERY_INTERVAL))}.")
@@ -365,7 +371,10 @@ def _kinds(registry: Registry, key: VersionKey, model: str | None) -> Iterator[s
     if best is not None and best.key.kind not in first:
         first = (*first, best.key.kind)
         yield best.key.kind
-    yield from (kind for kind in TRAINABLE if kind not in first)
+    own = sorted(
+        {one.kind for one in registry.keys(coin=key.coin, **msgspec.structs.asdict(key.market))} - KINDS.keys()
+    )
+    yield from (kind for kind in (*TRAINABLE, *own) if kind not in first)
 
 
 def learned_later(version: Version, candles: CoinCandles, tolerance_us: int) -> str | None:

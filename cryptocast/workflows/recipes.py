@@ -9,10 +9,11 @@ import msgspec
 
 from cryptocast.config import Config
 from cryptocast.features.matrix import Matrix
-from cryptocast.kinds import is_installed
+from cryptocast.kinds import KINDS, is_installed
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.registry import recipe_hash
+from cryptocast.workflows.own_models import own_settings
 
 # What the feature file adds is in the hash of the features; the rest is data, luck, speed or a check.
 LEFT_OUT: Final = frozenset(
@@ -62,17 +63,17 @@ def fit_settings(config: Config, kind: str) -> dict[str, bool | int | float | st
     sections = {"features": config.features, "split": config.split, "train": config.train}
     members = tuple(member for member in config.members(kind) if is_installed(member))
     for part in (kind, *members):
-        own = getattr(config, part, None)
+        own = getattr(config, part, None) if part in KINDS else None
         if own is not None:
             sections[part] = own
     if members:
         sections[kind] = msgspec.structs.replace(sections[kind], members=members)
-    flat = {
+    flat: dict[str, bool | int | float | str | None] = {
         f"{section}.{key}": ",".join(value) if isinstance(value, tuple) else value
         for section, values in sections.items()
         for key, value in msgspec.structs.asdict(values).items()
     }
-    return {name: value for name, value in flat.items() if name not in LEFT_OUT}
+    return {name: value for name, value in flat.items() if name not in LEFT_OUT} | own_settings(kind, config)
 
 
 def recipe_of(config: Config, kind: str, feature_digest: str, history: int = 0) -> str:

@@ -189,7 +189,7 @@ def test_whatever_is_taken_becomes_one_well_formed_id(text: str) -> None:
 
 def test_what_passes_here_passes_the_workflow_too() -> None:
     for request in coin_requests(parse("horizons=1000,1&levels=20,95&granularity=hourly"), Config()):
-        check_request(request, "hourly")
+        check_request(request, "hourly", Config())
         assert request.horizons == (1, 1000)
 
 

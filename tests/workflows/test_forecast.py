@@ -229,7 +229,7 @@ class NothingPasses:
     """A registry in which no version passes calibration: those in production are there by force."""
 
     def __init__(self, registry: Registry) -> None:
-        self.alias, self.ab_tests = registry.alias, registry.ab_tests
+        self.alias, self.ab_tests, self.keys = registry.alias, registry.ab_tests, registry.keys
 
     def best(self, coin: str, market: Market) -> None:
         return None

@@ -9,7 +9,7 @@ from cryptocast.kinds import ALL_KINDS, BASELINE, KINDS, MIX, TRAINABLE
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Learner
 from cryptocast.models.combination import Mix
-from cryptocast.models.kinds import learner
+from cryptocast.workflows.own_models import learner, own_models
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def contenders(config: Config, names: tuple[str, ...]) -> Contenders:
     Raises UsageError for a name that is none.
     """
     if "all" in names:
-        names = (*ALL_KINDS, MIX)
+        names = (*ALL_KINDS, *own_models(config).names, MIX)
     kinds = tuple(dict.fromkeys((BASELINE, *(name for name in names if name != MIX))))
     ensembles = {kind for kind in kinds if kind in KINDS and KINDS[kind].ensemble}
     if MIX in names and set(kinds) <= {BASELINE, *ensembles}:

@@ -11,7 +11,8 @@ import numpy as np
 from cryptocast.config import Config
 from cryptocast.errors import DataError, ModelError
 from cryptocast.evaluation.plan import WalkPlan
-from cryptocast.kinds import LIBRARIES
+from cryptocast.kinds import LIBRARIES, MIX
+from cryptocast.models.own import SETTING
 from cryptocast.workflows.auxiliary_history import help_for
 from cryptocast.workflows.backtesting.contenders import contenders
 from cryptocast.workflows.backtesting.report import report_of
@@ -22,6 +23,7 @@ from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.environment import code_version, library_versions
 from cryptocast.workflows.feature_sets import feature_set
+from cryptocast.workflows.own_models import code_of
 from cryptocast.workflows.reports import BacktestReport
 
 
@@ -91,6 +93,11 @@ def _as_recorded(context: Context, manifest: RunManifest) -> BacktestInput:
         raise ModelError(
             f"The run {manifest.run_id} had features that are computed differently now (by this release, or by the file"
             " of [features]), so it cannot be repeated. Run the backtest anew."
+        )
+    if (code_of(set(manifest.models) - {MIX}, config) or msgspec.UNSET) != manifest.model_code:
+        raise ModelError(
+            f"The run {manifest.run_id} had models of a file of its own, and {SETTING} names another now, or none."
+            " Put it back, or run the backtest anew."
         )
     pool = _pool(context, manifest)
     for name, now in series_data(pool, features).items():

@@ -24,6 +24,7 @@ from cryptocast.workflows.coin_pool import CoinPool, PoolRows, coin_data, moment
 from cryptocast.workflows.context import Context, steps
 from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
+from cryptocast.workflows.own_models import code_of
 from cryptocast.workflows.recipes import calibration_of, fit_by, fit_run
 
 
@@ -56,6 +57,7 @@ class BacktestInput:
             plan={} if self.plan is None else {name: int(getattr(self.plan, name)) for name in WalkPlan.__slots__},
             settings=deciding_settings(config),
             feature_hash=self.rows.features.digest,
+            model_code=code_of(self.models.learners, config) or msgspec.UNSET,
             seed=config.train.seed,
             code_version=code_version(),
             libraries=library_versions(LIBRARIES),

@@ -76,6 +76,7 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     plan: Mapping[str, int]  # of WalkPlan, microseconds and bars; empty for a hold-out
     settings: Mapping[str, Any]  # the sections that decide the numbers
     feature_hash: str
+    model_code: str | msgspec.UnsetType = msgspec.UNSET  # of models of the user's own: the hash of their file
     seed: int
     code_version: str
     libraries: Mapping[str, str]

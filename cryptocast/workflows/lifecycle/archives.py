@@ -6,14 +6,15 @@ from typing import Literal
 
 import msgspec
 
+from cryptocast.config import Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import ModelError, RegistryError, UsageError
 from cryptocast.models.calibrated import CalibratedForecaster
-from cryptocast.models.kinds import forecaster_type
 from cryptocast.registry import Registry, Version, sha256_hex
 from cryptocast.registry.archive import pack, read_archive, unpack
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.lifecycle.local_hold_out import local_hold_outs
+from cryptocast.workflows.own_models import loader_of
 
 
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,19 +85,28 @@ def export_version(
 
 
 def import_archive(
-    registry: Registry, path: Path, *, dry_run: bool, who: str, now: datetime, scoring: Context | None = None
+    registry: Registry,
+    path: Path,
+    *,
+    config: Config | None = None,
+    dry_run: bool,
+    who: str,
+    now: datetime,
+    scoring: Context | None = None,
 ) -> ImportReport:
     """Register what an archive holds: each version becomes the challenger of its key, with the next number here.
 
     Never production: the scores that an archive brings are foreign and weigh nothing. scoring: make the hold-outs again
     on the bars here, which then count; it may be done later too, when more bars have closed. The model is loaded once
-    before anything is kept, so that one which cannot answer stays out. Importing it again changes nothing else.
+    before anything is kept, so that one which cannot answer stays out: the code of a model of somebody's own is in no
+    archive, and has to be in the file that the settings (config) name. Importing it again changes nothing else.
     RegistryError says why an archive is refused.
     """
     archive = unpack(read_archive(path), str(path))
     manifest = archive.manifest
     try:
-        loaded = CalibratedForecaster.load(archive.files, forecaster_type(manifest.kind))
+        config = config or Config()
+        loaded = CalibratedForecaster.load(archive.files, loader_of(manifest, config))
     except (ModelError, ValueError) as error:
         raise RegistryError(f"The archive {path} is refused: {error}") from error
     if tuple(loaded.horizons.tolist()) != manifest.horizons:

@@ -8,10 +8,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from cryptocast.config import Config
-from cryptocast.kinds import TRAINABLE
+from cryptocast.kinds import KINDS, in_order
 from cryptocast.market import Market
 from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows.feature_sets import outdated_versions
+from cryptocast.workflows.own_models import names_of_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,19 @@ class Refit:
 
 
 def outdated_fits(registry: Registry, config: Config) -> tuple[Refit, ...]:
-    """The fits that bring back every outdated version in production or challenger role. Production goes before."""
+    """The fits that bring back every outdated version in production or challenger role. Production goes before.
+
+    Left out are models of the user's own whose file is not here: nobody can fit them, and the others go on.
+    """
     versions: dict[VersionKey, Version] = {}
     for version in outdated_versions(registry, config):
-        versions.setdefault(version.key, version)
+        if version.key.kind in KINDS or version.key.kind in names_of_own(config):
+            versions.setdefault(version.key, version)
     kinds: defaultdict[tuple[Market, tuple[int, ...], tuple[str, ...], str], list[str]] = defaultdict(list)
     for key, version in versions.items():
         pool = tuple(data.coin for data in version.manifest.coins)
         kinds[key.market, version.manifest.horizons, pool, key.coin].append(key.kind)
     coins: defaultdict[tuple[Market, tuple[int, ...], tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
     for (market, horizons, pool, coin), names in kinds.items():
-        coins[market, horizons, pool, tuple(kind for kind in TRAINABLE if kind in names)].append(coin)
+        coins[market, horizons, pool, in_order(names)].append(coin)
     return tuple(Refit(*fit, tuple(names)) for fit, names in coins.items())

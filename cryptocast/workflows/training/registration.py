@@ -7,7 +7,6 @@ import msgspec
 
 from cryptocast.kinds import LIBRARIES
 from cryptocast.models.base import Artefacts
-from cryptocast.models.kinds import learner
 from cryptocast.models.selective import spared
 from cryptocast.models.stacking import Weights
 from cryptocast.registry import (
@@ -29,6 +28,7 @@ from cryptocast.workflows.context import Context
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
 from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.online_calibration import learn
+from cryptocast.workflows.own_models import learner
 from cryptocast.workflows.recipes import fit_settings, recipe_of, threads_of
 from cryptocast.workflows.reports import TrainDecision, TrainedModel
 from cryptocast.workflows.training.hold_out import HoldOuts

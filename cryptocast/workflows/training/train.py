@@ -9,12 +9,11 @@ import msgspec
 
 from cryptocast.config import TUNABLE, Config
 from cryptocast.errors import DataError, NotInstalledError, UsageError
-from cryptocast.kinds import TRAINABLE
+from cryptocast.kinds import in_order
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Forecast
 from cryptocast.models.calibrated import fallback_reason
 from cryptocast.models.fitting import TrainingResult
-from cryptocast.models.kinds import learner
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
 from cryptocast.workflows.clean_candles import clean_frame
@@ -42,6 +41,7 @@ from cryptocast.workflows.forecast import (
     model_forecast,
     older_bars,
 )
+from cryptocast.workflows.own_models import learner
 from cryptocast.workflows.recipes import fit_by, fit_run
 from cryptocast.workflows.reports import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
 from cryptocast.workflows.training.eligibility import due, few_bars_notes, with_last_rows
@@ -99,8 +99,7 @@ class _Training:
 def kinds_of(model: str, config: Config) -> tuple[str, ...]:
     """The kinds that `--model` means; `all` is those of `[train] models`. Raises for kinds that there are not."""
     if model == "all":
-        # The ensemble comes last: it takes over the members that were fitted before it.
-        return ("baseline", *(kind for kind in TRAINABLE if kind in config.train.models))
+        return ("baseline", *in_order(config.train.models))
     learner(model, config)
     return ("baseline",) if model == "baseline" else ("baseline", model)
 

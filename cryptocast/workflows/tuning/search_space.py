@@ -16,7 +16,7 @@ Parameters: TypeAlias = Mapping[str, int | float]
 
 def tuned_for(model: str) -> str | None:
     """Whose settings `train --tune` searches for: the model's own, of several the fast one's; None if it has none."""
-    several = model == "all" or KINDS[model].ensemble
+    several = model == "all" or (model in KINDS and KINDS[model].ensemble)
     return model if model in TUNABLE else TUNABLE[0] if several else None
 
 
