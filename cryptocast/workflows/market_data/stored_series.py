@@ -244,9 +244,10 @@ def _history(rows: pl.DataFrame, revisions: pl.DataFrame) -> Iterator[SeriesChan
 
 def _resting_on(registry: Registry, key: SeriesKey) -> Iterator[str]:
     """The versions in production that forecast the series, or whose pool has it."""
-    bars = msgspec.structs.asdict(key.market)
-    for version in registry.versions(alias=PRODUCTION, **bars):
-        if version.key.coin == key.coin or version.manifest.data(key.coin) is not None:
+    for version in registry.versions(alias=PRODUCTION, vs=key.vs, granularity=key.granularity):
+        data = version.manifest.data(key.coin)
+        source = version.key.source if data is None else data.source or version.key.source
+        if source == key.source and (data is not None or version.key.coin == key.coin):
             yield version.name
 
 

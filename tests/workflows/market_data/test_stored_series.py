@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from msgspec.structs import replace
 
 from cryptocast.choices import Granularity
 from cryptocast.config import Config, StoreConfig
@@ -16,7 +17,7 @@ from cryptocast.market import Market
 from cryptocast.registry import Registry
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.market_data.stored_series import export_series, plan_removal, remove_series, show_series
-from tests.registry.registry_fits import register
+from tests.registry.registry_fits import FILES, NOW, manifest, new_version, register
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 T1, T2 = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2))
@@ -119,6 +120,20 @@ def test_a_removal_names_the_versions_that_rest_on_the_series_and_touches_nothin
     after = {path: path.read_bytes() for path in before if path.exists()}
     assert after == before
     assert [version.name for version in registry.versions()] == ["bitcoin/lightgbm:1"]
+
+
+def test_a_removal_names_versions_whose_pool_took_the_coin_from_the_series(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    fit = manifest("mixed", coins=("bitcoin", "ethereum"))
+    coins = tuple(replace(data, source="okx" if data.coin == "ethereum" else "sample") for data in fit.coins)
+    registry.register(replace(fit, coins=coins), FILES, [new_version("bitcoin", None)], now=NOW, who="ada")
+    store, config = CandleStore(tmp_path, lock_timeout_s=1.0), Config(store=StoreConfig(path=tmp_path))
+    for source in ("okx", "kraken"):
+        store.write(key(source, coin="ethereum"), bars({1: 5.0, 2: 6.0}, coin="ethereum"), fetched_at=T1)
+    named, other = (
+        plan_removal(config, registry, Selection(("ethereum",), source=source)).versions for source in ("okx", "kraken")
+    )
+    assert (named, other) == (("bitcoin/lightgbm:1",), ())
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
