@@ -118,7 +118,7 @@ def sample() -> Matrix:
 def walk(folds: int) -> dict[str, float]:
     """One walk with about so many refits."""
     matrix = sample()
-    config = Config(lightgbm=LightGBMConfig(rounds=60), store=StoreConfig(path=Path("data")))
+    config = Config(lightgbm=LightGBMConfig(rounds=60, next_bar_rounds=60), store=StoreConfig(path=Path("data")))
     plan = plan_folds(matrix, step=7, refit_every=91, embargo=0, min_train_bars=250, start=None, end=None)
     bars = (plan.end - plan.start) // BAR
     plan = plan_folds(

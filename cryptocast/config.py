@@ -298,7 +298,7 @@ class SplitConfig(Section, frozen=True, kw_only=True):
 
     comments: ClassVar[Comments] = {
         "fit": "share of the time that the scored model is trained on",
-        "stop": "the next share decides when to stop training; the rest is the hold-out",
+        "stop": "the next share decides when lstm stops and whether there is a view; the rest is the hold-out",
     }
 
 
@@ -327,7 +327,8 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     seed: NotNegative = 7
     threads: NotNegative = 0
     min_train_bars: Positive = 250
-    blocks: Annotated[int, Meta(ge=2, le=20)] = 4
+    max_rows: Annotated[int, Meta(ge=200, le=100_000_000)] = 200_000
+    blocks: Annotated[int, Meta(ge=2, le=20)] = 3
     min_independent_blocks: Positive = 12
     audit: bool = True
 
@@ -338,6 +339,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
         "seed": "of everything random in training",
         "threads": "0: all available",
         "min_train_bars": "bars that a coin needs to join a walk-forward",
+        "max_rows": "of lightgbm; of more, an even share of each coin's whole time is drawn",
         "blocks": "out-of-fold blocks that calibrate a fit",
         "min_independent_blocks": "with fewer non-overlapping returns of a horizon, the baseline answers",
         "audit": "refuse to train on a feature that looks into the future",
@@ -347,27 +349,25 @@ class TrainConfig(Section, frozen=True, kw_only=True):
 class LightGBMConfig(Section, frozen=True, kw_only=True):
     """The gradient-boosted volatility model."""
 
-    rounds: Annotated[int, Meta(ge=1, le=10_000)] = 300
-    early_stopping_rounds: Positive = 40
+    rounds: Annotated[int, Meta(ge=1, le=10_000)] = 80
+    next_bar_rounds: Annotated[int, Meta(ge=1, le=10_000)] = 250
     learning_rate: Annotated[float, Meta(gt=0.0, le=1.0), Range(0.015, 0.1, log=True)] = 0.03
-    num_leaves: Annotated[int, Meta(ge=2, le=1024), Range(4, 63, log=True, whole=True)] = 15
+    num_leaves: Annotated[int, Meta(ge=2, le=1024), Range(4, 63, log=True, whole=True)] = 10
     min_data_in_leaf: Annotated[int, Meta(ge=1, le=1_000_000), Range(20, 400, log=True, whole=True)] = 100
-    feature_fraction: Annotated[float, Meta(gt=0.0, le=1.0), Range(0.2, 1.0)] = 0.5
+    feature_fraction: Annotated[float, Meta(gt=0.0, le=1.0), Range(0.2, 1.0)] = 0.3
     bagging_fraction: Annotated[float, Meta(ge=0.05, le=1.0)] = 0.8  # below, a bag may hold no row
     lambda_l2: Annotated[float, Meta(ge=0.0), Range(0.1, 100.0, log=True)] = 5.0
-    strength: Annotated[float, Meta(ge=0.0, le=1.0), Range(0.25, 1.0)] = 0.75
     view: bool = True
 
     comments: ClassVar[Comments] = {
-        "rounds": "at most; early stopping usually ends sooner",
-        "early_stopping_rounds": "rounds without a better score on the stop block",
+        "rounds": "trees of each booster, at horizons beyond the next bar",
+        "next_bar_rounds": "trees of each booster of the next bar, of which there is more to learn",
         "learning_rate": "of each round",
         "num_leaves": "of a tree",
         "min_data_in_leaf": "rows; the main guard against learning noise",
         "feature_fraction": "share of the features that a tree may use",
         "bagging_fraction": "share of the rows that a tree sees",
         "lambda_l2": "shrinks the leaves",
-        "strength": "share of the learned volatility correction that is applied, given unlimited history",
         "view": "shift the median at horizons where that clearly beat the last price on the stop block",
     }
 
@@ -667,6 +667,11 @@ KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
 # Settings of earlier releases, and what to write instead.
 REPLACED: Final[Mapping[tuple[str, str], str]] = {
     ("data", "days"): "Write since = 2024-01-01, the day from which to fetch; without it all there is.",
+    (
+        "lightgbm",
+        "early_stopping_rounds",
+    ): "No booster stops early: set rounds and next_bar_rounds.",
+    ("lightgbm", "strength"): "Leave it out: three quarters of what is learned are used, less with a short history.",
 }
 
 

@@ -176,6 +176,8 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ),
         ("[series.mood]\nsource = 'vix'\n", "[series.mood] source must be one of deribit, file"),
         ("[series.mood]\nsource = 'deribit'\nfile = 'a.csv'\n", "[series.mood] file and known_after are not for"),
+        ("[lightgbm]\nearly_stopping_rounds = 4\n", "[lightgbm] early_stopping_rounds is no more. No booster stops"),
+        ("[lightgbm]\nstrength = 0.5\n", "[lightgbm] strength is no more. Leave it out: "),
         ("[data\n", "is not valid TOML: "),
         ("[data]\nstale_after_bars = 3\nstale_after_bars = 4\n", "is not valid TOML: "),
     ],

@@ -20,10 +20,9 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import too_short, with_fallback
-from cryptocast.models.calibration import fit_calibration
+from cryptocast.models.calibration import counting, fit_calibration
 from cryptocast.models.combination import Mix, average
 from cryptocast.models.fitting import concatenate, find_rounds
-from cryptocast.models.recent_window import recent
 from cryptocast.models.stacking import Stacking, StackLearner
 
 log = logging.getLogger(__name__)
@@ -260,7 +259,7 @@ def _train_rows(matrix: Matrix, block: Block, window: int) -> Matrix:
 
 @dataclass(slots=True, eq=False)
 class _Memory:
-    """What the walk remembers: the recent raw forecasts of each model, so that later ones can be calibrated."""
+    """What the walk remembers: the raw forecasts of each model that still count, to calibrate later ones."""
 
     matrix: Matrix
     learners: Mapping[str, Learner]
@@ -307,7 +306,7 @@ class _Memory:
             ends = np.array([int(forecast.issued_at.max()) for _, forecast in parts] + [block.end])
             # Back from the last outcome that is known at the next refit.
             ends[:-1] += (longest + self.plan.embargo) * self.matrix.bar_us
-            keep = recent(ends, horizon=longest, bar_us=self.matrix.bar_us)[:-1].tolist()
+            keep = counting(ends, horizon=longest, bar_us=self.matrix.bar_us)[:-1].tolist()
             self._earlier[name] = [part for part, recently in zip(parts, keep, strict=True) if recently]
 
     def train_rows(self, block: Block) -> int:

@@ -4,6 +4,8 @@ A window is put together from windows of 1, 2, 4, ... bars, each the joint of tw
 from a running sum, so that a window of bars that do not move is 0 and not a trace of what moved before it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cryptocast.arrays import FloatArray
@@ -33,8 +35,26 @@ def window_mean(values: FloatArray, window: int, least: int) -> FloatArray:
     return np.where(count >= least, total / np.maximum(count, 1), np.nan)
 
 
-def _joint(late: FloatArray, early: FloatArray, bars: int) -> FloatArray:
-    """Sums of a window from two: `late` ends at the bar, `early` ended `bars` bars before."""
+def decayed_means(values: FloatArray, window: int, half_lives: Sequence[float]) -> FloatArray:
+    """(K, bars): exponential means of the known among the last `window` values, for each half-life; NaN without any."""
+    is_known = ~np.isnan(values)
+    half = np.stack([np.where(is_known, values, 0.0), is_known.astype(np.float64)])[:, None]  # sums and weights
+    half = np.repeat(half, len(half_lives), axis=1)
+    total = np.zeros_like(half)
+    fading = np.log(0.5) / np.asarray(half_lives)[:, None]
+    have, size = 0, 1
+    while size <= window:
+        if window & size:
+            total = _joint(total, half, have, np.exp(have * fading))
+            have += size
+        half = _joint(half, half, size, np.exp(size * fading))
+        size *= 2
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total[0] / np.where(total[1] > 0.0, total[1], np.nan))
+
+
+def _joint(late: FloatArray, early: FloatArray, bars: int, faded: float | FloatArray = 1.0) -> FloatArray:
+    """Sums (..., bars) of a window from two: `late` ends at the bar, `early` ended `bars` bars before and has faded."""
     whole = late.copy()
-    whole[bars:] += early[: max(len(early) - bars, 0)]
+    whole[..., bars:] += faded * early[..., : max(early.shape[-1] - bars, 0)]
     return whole

@@ -1,10 +1,12 @@
 """`lightgbm`: how wide the next bars will be, learned from all coins at once.
 
-For each horizon two boosters learn the logarithm of what the volatility known at issue must be multiplied by: one by
-least squares on the log of the realised variance, one by the likelihood of the standardised return under a Student t.
-The first is precise, the second is robust to prices whose range is unknown; their mean beats both. It is then shrunk
-towards no correction, the more the fewer independent blocks of time there were to learn from. The median stays at the
-last price, unless a linear view of the direction proved itself on the stop block (`models/drift_ridge.py`).
+What is corrected is the volatility known at issue, moved towards the mean of twenty variances (`models/variances.py`).
+For each horizon two boosters learn the logarithm of what it must be multiplied by: one by least squares on the log of
+the realised variance, one by the likelihood of the standardised return under a Student t. The first is precise, the
+second is robust to prices whose range is unknown; their mean beats both. It is shrunk towards no correction, the more
+the fewer independent blocks of time there were to learn from. How many trees there are is a setting: what one block of
+time says of that is luck, from one tree to three hundred. The median stays at the last price, unless a linear view of
+the direction proved itself on a block of time that neither boosters nor view had seen (`models/drift_ridge.py`).
 """
 
 import math
@@ -24,28 +26,29 @@ from cryptocast.models.artefacts import from_json, require_shape, to_json
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
 from cryptocast.models.drift_ridge import LinearView
-from cryptocast.models.labels import (
-    CORRECTION_BOUND,
-    LEAST_ROWS,
-    LEAST_STOP_ROWS,
-    log_variance_ratio,
-    standardised_returns,
-)
+from cryptocast.models.labels import CORRECTION_BOUND, LEAST_ROWS, log_variance_ratio, standardised_returns
 from cryptocast.models.quantile_shape import TAIL_FREEDOM, student_quantiles
 from cryptocast.models.scale_model import ScaleModel, located, shrinkage_of
 from cryptocast.models.selective import SelectiveLearner
 from cryptocast.models.student_mixture import StudentMixture
 from cryptocast.models.trees import Trees
+from cryptocast.models.variances import HALF_LIVES, HalfLives, log_base
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
 KIND: Final = "lightgbm"
 SETTINGS_FILE: Final = "lightgbm.json"
-# Without a stop block nobody can tell how many rounds are too many, and few are taken.
-UNSTOPPED_ROUNDS: Final = 60
 # Degrees of freedom of the likelihood; fixed, so that one extreme day cannot move the scale of all others.
 LIKELIHOOD_FREEDOM: Final = 4.0
+# Share of what the trees learned that is used, given unlimited history: less follows a break of the volatility sooner
+# than they have ever seen one.
+STRENGTH: Final = 0.75
+# Values that a feature can be split at; more are noise, and with few rows they are what takes the time.
+BINS: Final = 63
+# Labels over several bars overlap: one row in three teaches as much as all, unless there are few.
+MOST_OVERLAP: Final = 3
+ENOUGH_ROWS: Final = 5_000
 TARGETS: Final = ("variance", "likelihood")
 # Settings that LightGBM calls as ours do.
 SHARED_NAMES: Final = (
@@ -70,6 +73,8 @@ class _SavedBoosters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offsets: FloatArray  # start value of each booster, horizon by horizon, target by target
     rounds: tuple[int, ...]
     view: _SavedView | None = None
+    # Of the variances that move the volatility known at issue. Earlier releases had none.
+    half_lives: HalfLives = ()
 
     def __post_init__(self) -> None:
         features, horizons = len(self.feature_names), len(self.horizons)
@@ -104,20 +109,20 @@ class LightGBMLearner:
     ) -> "LightGBMForecaster":
         """Two boosters for each horizon, on all rows of all coins whose label is known.
 
-        A horizon with fewer than 200 labels gets none and keeps the volatility known at issue. Whether there is a view
-        is judged on the stop block; `rounds` repeats the judgement.
+        A horizon with fewer than 200 labels gets none and is not corrected. Whether there is a view is
+        judged on the stop block, which teaches nothing else; `rounds` repeats the judgement.
         """
         if len(train) < LEAST_ROWS:
             raise _too_few(train)
         tasks = [(column, target) for column in range(len(train.horizons)) for target in TARGETS]
-        binned = _Rows.of(train, self._parameters("none", seed))
-        stopping = None if stop is None else binned.beside(stop)
+        binned = _Rows(train, self._parameters("none", seed))
 
         def fit_task(place: int) -> tuple[Trees | None, float]:
             column, target = tasks[place]
-            fixed = rounds.counts[place] if rounds is not None and rounds.counts else None
-            boosters = self._fit_one(target, binned, stopping, column, rounds=fixed, seed=seed)
-            run.step(f"lightgbm, {train.horizons[column]} bars ahead")
+            horizon = int(train.horizons[column])
+            trees = self.settings.next_bar_rounds if horizon == 1 else self.settings.rounds
+            boosters = self._fit_one(target, binned, column, trees=trees, seed=seed)
+            run.step(f"lightgbm, {horizon} bars ahead")
             return boosters
 
         # Whole boosters side by side, each on one thread: LightGBM's own threads wait for each other at every split,
@@ -131,9 +136,10 @@ class LightGBMLearner:
         model = LightGBMForecaster(
             feature_names=train.feature_names,
             horizons=train.horizons,
-            shrinkage=self.settings.strength * share,
+            shrinkage=STRENGTH * share,
             offsets=np.array([offset for _, offset in boosters]),
             boosters=tuple(booster for booster, _ in boosters),
+            half_lives=HALF_LIVES,
             views=(),
             penalties=(0,) * len(train.horizons),
         )
@@ -142,50 +148,33 @@ class LightGBMLearner:
         return model.with_view([train.features], labels, stop=referee, rounds=rounds, share=share)
 
     def _fit_one(
-        self,
-        target: str,
-        train: "_Rows",
-        stop: "_Rows | None",
-        column: int,
-        *,
-        rounds: int | None,
-        seed: int,
+        self, target: str, train: "_Rows", column: int, *, trees: int, seed: int
     ) -> tuple[Trees | None, float]:
         """The booster of a target at the horizon of the column, and its start value; none for too few labels."""
         import lightgbm as lgb  # a second and 110 MB, which a process that only forecasts does not need
 
         label = train.labels[target][:, column]
         keep = np.isfinite(label)
-        if keep.sum() < LEAST_ROWS or rounds == 0:  # no tree with min_data_in_leaf rows on each side is a model
+        if keep.sum() < LEAST_ROWS:  # no tree with min_data_in_leaf rows on each side is a model
             return None, 0.0
         offset = _start(target, label[keep])
-        shift = offset if target == "variance" else 0.0
-        dataset = train.dataset(target, column, shift)
-        objective, metric = _objective(target, offset)
-        parameters = self._parameters(objective, seed)
-        callbacks: list[Callable[..., Any]] = []
-        valid: list[lgb.Dataset] = []
-        if stop is not None and np.isfinite(stop.labels[target][:, column]).sum() >= LEAST_STOP_ROWS:
-            valid = [stop.dataset(target, column, shift)]
-            callbacks = [lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)]
-        most = rounds or (self.settings.rounds if valid else min(self.settings.rounds, UNSTOPPED_ROUNDS))
+        dataset = train.dataset(target, column, offset if target == "variance" else 0.0)
+        objective = "regression" if target == "variance" else _likelihood(offset)
         try:
-            booster = lgb.train(
-                parameters, dataset, num_boost_round=most, valid_sets=valid, feval=metric, callbacks=callbacks
-            )
+            booster = lgb.train(self._parameters(objective, seed), dataset, num_boost_round=trees)
         except lgb.basic.LightGBMError as error:
             # What it says where no feature can be split at all: unknown, constant, or too rarely another value.
             raise DataError(
                 f"lightgbm can learn nothing from the features of these {keep.sum()} rows ({str(error).strip()}). "
                 "Fetch more bars or coins, or use --model baseline."
             ) from error
-        trees = max(1, booster.best_iteration if booster.best_iteration > 0 else booster.num_trees())
-        return Trees(booster.model_to_string(num_iteration=trees).encode()), offset
+        return Trees(booster.model_to_string().encode()), offset
 
     def _parameters(self, objective: str | Callable[..., Any], seed: int) -> dict[str, Any]:
         return {
             "objective": objective,
-            "metric": "l2" if objective == "regression" else "None",
+            "metric": "None",
+            "max_bin": BINS,
             "boost_from_average": False,
             **{name: getattr(self.settings, name) for name in SHARED_NAMES},
             "bagging_freq": 1,
@@ -200,55 +189,52 @@ class LightGBMLearner:
 class _Rows:
     """Rows whose features are sorted into bins once, for all boosters: a byte for each value instead of eight.
 
-    binned: a data set of all of them. labels (n, H) by target, NaN where not known.
+    binned: a data set of all of them. labels (n, H) by target, against what is corrected, NaN where not known:
+    log variance ratios, or standardised returns.
     """
 
-    def __init__(self, rows: Matrix, binned: "lgb.Dataset") -> None:
-        self.binned = binned.construct() if len(rows) else binned
-        self.labels = {target: _labels(target, rows) for target in TARGETS}
-
-    @classmethod
-    def of(cls, rows: Matrix, parameters: dict[str, Any]) -> Self:
-        """Rows to learn from."""
+    def __init__(self, rows: Matrix, parameters: dict[str, Any]) -> None:
         import lightgbm as lgb  # as above
 
-        return cls(rows, lgb.Dataset(rows.features, np.zeros(len(rows)), params=parameters))
-
-    def beside(self, rows: Matrix) -> Self:
-        """Other rows, to stop by, in the same bins."""
-        return type(self)(rows, self.binned.create_valid(rows.features, np.zeros(len(rows))))
+        self.binned = lgb.Dataset(rows.features, np.zeros(len(rows)), params=parameters).construct()
+        self.horizons = rows.horizons
+        base = log_base(rows, HALF_LIVES)
+        variance, likelihood = log_variance_ratio(rows) - 2.0 * base, standardised_returns(rows) / np.exp(base)
+        self.labels = dict(zip(TARGETS, (variance, likelihood), strict=True))
 
     def dataset(self, target: str, column: int, shift: float) -> "lgb.Dataset":
-        """The rows with a label, less a constant."""
+        """The rows with a label, less a constant; of many rows whose labels overlap some stand for their neighbours."""
         label = self.labels[target][:, column]
         rows = np.flatnonzero(np.isfinite(label))
+        overlap = min(int(self.horizons[column]), MOST_OVERLAP)
+        rows = rows[:: max(1, min(overlap, len(rows) // ENOUGH_ROWS))]
         part = self.binned.subset(rows.tolist()).construct()
         return part.set_label(label[rows] - shift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LightGBMForecaster(ScaleModel):
-    """boosters and offsets (2 H): for each horizon the variance and the likelihood one, or none; one view or none."""
+    """boosters and offsets (2 H): for each horizon the variance and the likelihood one, or none; one view or none.
+
+    half_lives: of the variances that move the volatility known at issue before they correct it; none: it stays.
+    """
 
     feature_names: tuple[str, ...]
     offsets: FloatArray
     boosters: tuple[Trees | None, ...]
+    half_lives: tuple[float, ...]
     kind: ClassVar[str] = KIND
 
     @property
     def rounds(self) -> Rounds:
-        """Trees of each booster, the best number where it was stopped early; 0 where there is none."""
-        return Rounds(self._counts, self.penalties)
-
-    @property
-    def _counts(self) -> tuple[int, ...]:
-        return tuple(0 if booster is None else max(1, booster.count) for booster in self.boosters)
+        """The penalties of the view; how many trees there are is a setting."""
+        return Rounds(penalties=self.penalties)
 
     def predict(self, rows: Matrix) -> Forecast:
-        """Volatility known at issue, corrected, times a Student shape; calibration follows outside."""
+        """The volatility known at issue, moved and corrected, times a Student shape; calibration follows outside."""
         columns = horizon_columns(rows.horizons, self.horizons, self.kind)
         features = self._features(rows)
-        scale = np.exp(self._correction(features, columns))
+        scale = np.exp(self._correction(features, columns) + log_base(rows, self.half_lives))
         shape = np.broadcast_to(student_quantiles(), (*scale.shape, len(student_quantiles())))
         mixture = StudentMixture(scale, np.full(scale.shape, TAIL_FREEDOM), shape)
         location = self.views[0].location(features, columns) if self.views else np.zeros(scale.shape)
@@ -256,7 +242,7 @@ class LightGBMForecaster(ScaleModel):
 
     def log_scale(self, rows: Matrix) -> FloatArray:
         """(n, H) log of what the volatility known at issue is multiplied by, at the fitted horizons."""
-        return self._correction(self._features(rows), np.arange(len(self.horizons)))
+        return self._correction(self._features(rows), np.arange(len(self.horizons))) + log_base(rows, self.half_lives)
 
     def read(self, rows: Matrix) -> Sequence[FloatArray]:
         """(n, F): its features."""
@@ -292,8 +278,9 @@ class LightGBMForecaster(ScaleModel):
             horizons=self.horizons,
             shrinkage=self.shrinkage,
             offsets=self.offsets,
-            rounds=self._counts,
+            rounds=tuple(0 if booster is None else max(1, booster.count) for booster in self.boosters),
             view=next((_SavedView(self.penalties, v.centre, v.spread, v.weights) for v in self.views), None),
+            half_lives=self.half_lives,
         )
         files = {SETTINGS_FILE: to_json(saved)}
         for name, booster in zip(_booster_files(self.horizons), self.boosters, strict=True):
@@ -319,6 +306,7 @@ class LightGBMForecaster(ScaleModel):
             shrinkage=saved.shrinkage,
             offsets=saved.offsets,
             boosters=tuple(boosters),
+            half_lives=saved.half_lives,
             views=() if view is None else (LinearView(view.centre, view.spread, view.weights),),
             penalties=(0,) * len(saved.horizons) if view is None else view.penalties,
         )
@@ -339,7 +327,7 @@ class LightGBMForecaster(ScaleModel):
         return [(booster, offset) for booster, offset in pairs if booster is not None]
 
     def _correction(self, features: FloatArray, columns: Int64Array) -> FloatArray:
-        """(n, H) log of what the volatility is multiplied by: the shrunk mean of both boosters."""
+        """(n, H) log of the correction: the shrunk mean of both boosters."""
         out = np.empty((len(features), len(columns)))
         for place, column in enumerate(columns.tolist()):
             total = np.zeros(len(features))
@@ -355,7 +343,7 @@ FORECASTER: Final = LightGBMForecaster
 
 def learner(config: Config) -> SelectiveLearner:
     """With [lightgbm] of the settings, without near-duplicate features."""
-    return SelectiveLearner(LightGBMLearner(config.lightgbm), config.features.max_correlation)
+    return SelectiveLearner(LightGBMLearner(config.lightgbm), config.features.max_correlation, config.train.max_rows)
 
 
 def _too_few(train: Matrix) -> DataError:
@@ -366,11 +354,6 @@ def _too_few(train: Matrix) -> DataError:
     )
 
 
-def _labels(target: str, rows: Matrix) -> FloatArray:
-    """The labels (n, H), NaN where not known: log variance ratios, or standardised returns."""
-    return log_variance_ratio(rows) if target == "variance" else standardised_returns(rows)
-
-
 def _start(target: str, label: FloatArray) -> float:
     """The constant that a booster starts from: the best one if it found nothing to learn."""
     if target == "variance":
@@ -379,22 +362,16 @@ def _start(target: str, label: FloatArray) -> float:
     return math.log(max(float(np.median(label**2)), 1e-6) / 0.5486)
 
 
-def _objective(target: str, offset: float) -> tuple[str | Callable[..., Any], Callable[..., Any] | None]:
-    if target == "variance":
-        return "regression", None
+def _likelihood(offset: float) -> Callable[..., tuple[FloatArray, FloatArray]]:
+    """The slope of the negative log likelihood of a Student t with variance parameter exp(score), and its expected
+    curvature."""
 
     def gradient(score: FloatArray, data: "lgb.Dataset") -> tuple[FloatArray, FloatArray]:
-        """Of the negative log likelihood of a Student t with variance parameter exp(score); expected Hessian."""
         squared = np.asarray(data.get_label()) ** 2 / (LIKELIHOOD_FREEDOM * np.exp(score + offset))
         slope = 0.5 * (1.0 - (LIKELIHOOD_FREEDOM + 1.0) * squared / (1.0 + squared))
         return slope, np.full(len(slope), 0.5 * LIKELIHOOD_FREEDOM / (LIKELIHOOD_FREEDOM + 3.0))
 
-    def loss(score: FloatArray, data: "lgb.Dataset") -> tuple[str, float, bool]:
-        squared = np.asarray(data.get_label()) ** 2 / (LIKELIHOOD_FREEDOM * np.exp(score + offset))
-        value = 0.5 * (score + offset) + 0.5 * (LIKELIHOOD_FREEDOM + 1.0) * np.log1p(squared)
-        return "student", float(np.mean(value)), False
-
-    return gradient, loss
+    return gradient
 
 
 def _booster_files(horizons: Int64Array) -> list[str]:

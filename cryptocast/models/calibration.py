@@ -6,15 +6,16 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.errors import ModelError
 from cryptocast.models.artefacts import require_shape
 from cryptocast.models.base import Forecast
 from cryptocast.models.recent_window import recent
+from cryptocast.times import DAY_US
 
-# With this many independent blocks of out-of-fold forecasts the offsets count half: a year has twelve blocks of thirty
-# days, and their extreme quantiles are those of one lucky or unlucky month.
-PRIOR_BLOCKS: Final = 10.0
+# With this many independent blocks of out-of-fold forecasts the offsets count half: the extreme quantiles of a handful
+# of blocks are those of one lucky or unlucky month. With ten, the 80 % interval of 30 days stayed a tenth too narrow.
+PRIOR_BLOCKS: Final = 2.0
 # Between these levels the width of a forecast says most about its volatility, and least about its tails.
 VOLATILITY_LEVELS: Final = (0.1, 0.9)
 
@@ -54,8 +55,18 @@ def _wider(before: Forecast, values: FloatArray) -> FloatArray:
     return np.where(some, new / np.where(some, old, 1.0), 1.0)
 
 
+def counting(issued_at: Int64Array, *, horizon: int, bar_us: int) -> BoolArray:
+    """Which of the forecasts issued at these times (n,) calibrate: of days all, of shorter bars the recent ones.
+
+    On daily bars the quantiles of all history were the best of what was tried.
+    """
+    is_daily = bar_us >= DAY_US
+    everything = np.ones(len(issued_at), dtype=np.bool_)
+    return everything if is_daily else recent(issued_at, horizon=horizon, bar_us=bar_us)
+
+
 def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> Calibration:
-    """Learn the offsets from recent out-of-fold forecasts (n) and what followed, returns (n, H), NaN where not known.
+    """Learn the offsets from out-of-fold forecasts (n) and what followed, returns (n, H), NaN where not known.
 
     The score of level p is (return - quantile p) / volatility; its own p quantile is the offset. Scores of level 1 - p,
     mirrored, are pooled with it: no drift enters through the calibration, and each tail learns from both. The rank is
@@ -69,7 +80,7 @@ def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> 
         usable = np.isfinite(returns[:, column]) & (forecast.volatility[:, column] > 0)
         if not usable.any():
             continue
-        usable[usable] = recent(forecast.issued_at[usable], horizon=horizon, bar_us=bar_us)
+        usable[usable] = counting(forecast.issued_at[usable], horizon=horizon, bar_us=bar_us)
         blocks[column] = len(np.unique(forecast.issued_at[usable])) / horizon
         error = returns[usable, column, None] - forecast.values[usable, column]
         scores = error / forecast.volatility[usable, column, None]

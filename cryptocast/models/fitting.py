@@ -1,7 +1,7 @@
-"""How a model is fitted so that its scores are out of sample: stop early, forecast out of fold, calibrate, fit on all.
+"""How a model is fitted so that its scores are out of sample: judge, forecast out of fold, calibrate, fit on all.
 
 Every fit is made at a moment, on the labels that had ended by then; nothing that is scored has seen its own outcome.
-One thing is used earlier than it is found: the rounds, and whether there is a view of the direction. They come from the
+One thing is used earlier than it is found: the epochs, and whether there is a view of the direction. They come from the
 fit and the stop part together, and out-of-fold forecasts of blocks within these parts repeat them. Those calibrate and
 stack what is scored behind them, and are not scored themselves.
 """
@@ -41,7 +41,7 @@ class TrainingResult:
     """What a training gives.
 
     final: fitted on all bars. hold_out: calibrated forecasts of the last part by the model of the first part, with
-    their rows (m,) in the matrix; test_start: when that part begins (microseconds). rounds: found by early stopping.
+    their rows (m,) in the matrix; test_start: when that part begins (microseconds). rounds: what the stop part decided.
     earlier and tested: raw forecasts, out of fold before that part and of that part; what an ensemble stacks.
     weights: of an ensemble.
     """
@@ -102,8 +102,8 @@ def fit_in_time(
 
 def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResult:
     split, seed, run = course.split, course.seed, course.run
-    fit, stop = matrix.rows(split.fit).lessons(), _or_none(matrix.rows(split.stop).lessons())
-    first = learner.fit(fit, stop=stop, rounds=None, seed=seed, run=run)
+    stop = _or_none(matrix.rows(split.stop).lessons())
+    first = learner.fit(matrix.rows(split.fit).lessons(), stop=stop, rounds=None, seed=seed, run=run)
     earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
     test_rows = np.flatnonzero(split.test).astype(np.int64)
     raw = OutOfFold(test_rows, first.predict(matrix.rows(test_rows)))

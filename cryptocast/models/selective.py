@@ -1,10 +1,11 @@
-"""A learner on a selection of the features, which each fit makes on its own training rows and on no others."""
+"""A learner on a selection of the features and of the rows, which each fit makes from its own training rows alone."""
 
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from cryptocast.arrays import Int64Array
 from cryptocast.features.catalogue import FEATURES
 from cryptocast.features.matrix import Matrix
 from cryptocast.features.selection import Choice, choose_features
@@ -32,15 +33,29 @@ class WrappedLearner:
 
 @dataclass(frozen=True, slots=True)
 class SelectiveLearner(WrappedLearner):
-    """`inner`, fitted on the columns that `choose_features` keeps. What it fits knows its columns by name."""
+    """`inner`, fitted on the columns that `choose_features` keeps and on at most `max_rows` rows.
+
+    What it fits knows its columns by name.
+    """
 
     max_correlation: float
+    max_rows: int = 200_000
 
     def fit(self, train: Matrix, *, stop: Matrix | None, rounds: Rounds | None, seed: int, run: FitRun) -> Forecaster:
-        """The inner fit on fewer columns; raises as it does."""
+        """The inner fit on fewer columns and rows; raises as it does."""
         choice = choice_of(train, self.max_correlation)
         spared = None if stop is None else _columns(stop, choice)
-        return self.inner.fit(_columns(train, choice), stop=spared, rounds=rounds, seed=seed, run=run)
+        few = _columns(train, choice, thin(len(train), self.max_rows, seed))
+        return self.inner.fit(few, stop=spared, rounds=rounds, seed=seed, run=run)
+
+
+def thin(count: int, most: int, seed: int) -> Int64Array:
+    """At most so many of the rows, which stand coin by coin, in time order: one drawn from each of as many equal
+    stretches, so that every coin keeps the same share of every part of its time."""
+    if count <= most:
+        return np.arange(count)
+    edges = np.linspace(0, count, most + 1).astype(np.int64)
+    return np.random.default_rng(seed).integers(edges[:-1], edges[1:])
 
 
 def choice_of(train: Matrix, max_correlation: float) -> Choice:
@@ -56,6 +71,11 @@ def spared(learner: Learner, train: Matrix) -> Choice:
     return Choice(np.arange(len(train.feature_names), dtype=np.int64), {})
 
 
-def _columns(rows: Matrix, choice: Choice) -> Matrix:
+def _columns(rows: Matrix, choice: Choice, few: Int64Array | None = None) -> Matrix:
+    """The columns that stay, of some rows or of all: features are copied once, since they are what takes the memory."""
     names = tuple(rows.feature_names[column] for column in choice.columns)
-    return replace(rows, features=rows.features[:, choice.columns], feature_names=names)
+    if few is None or len(few) == len(rows):
+        return replace(rows, features=rows.features[:, choice.columns], feature_names=names)
+    features = rows.features[np.ix_(few, choice.columns)]
+    bare = replace(rows, features=np.empty((len(rows), 0)), feature_names=())
+    return replace(bare.rows(few), features=features, feature_names=names)

@@ -24,7 +24,7 @@ audit = false
 threads = 1
 [lightgbm]
 rounds = {rounds}
-early_stopping_rounds = 5
+next_bar_rounds = {rounds}
 min_data_in_leaf = 40
 [forecast]
 daily_horizons = [1, 7]

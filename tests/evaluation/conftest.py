@@ -11,7 +11,7 @@ from cryptocast.models.kinds import learner
 from tests.models.conftest import MakeMatrix
 from tests.models.conftest import make_matrix as make_matrix
 
-QUICK = Config(lightgbm=LightGBMConfig(rounds=15, min_data_in_leaf=40))
+QUICK = Config(lightgbm=LightGBMConfig(rounds=15, next_bar_rounds=15, min_data_in_leaf=40))
 
 
 def weekly_plan(matrix: Matrix, **changes: int) -> WalkPlan:

@@ -91,7 +91,7 @@ def test_a_coin_is_never_joined_to_itself(make_candles: MakeCandles) -> None:
 
 def test_features_are_chosen_on_the_own_rows_and_the_model_forecasts_them(make_candles: MakeCandles) -> None:
     own, other = pair(make_candles)
-    trees = LightGBMLearner(LightGBMConfig(rounds=10, min_data_in_leaf=20))
+    trees = LightGBMLearner(LightGBMConfig(rounds=10, next_bar_rounds=10, min_data_in_leaf=20))
     alone = SelectiveLearner(trees, 0.999)
     helped = with_help(alone, other)
     assert isinstance(helped, SelectiveLearner)

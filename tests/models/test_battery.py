@@ -15,7 +15,8 @@ from cryptocast.models.kinds import forecaster_type, learner
 from tests.models.conftest import MakeMatrix
 
 QUICK = Config(
-    lightgbm=LightGBMConfig(rounds=12, min_data_in_leaf=30), lstm=LSTMConfig(epochs=1, members=2, hidden=8, samples=20)
+    lightgbm=LightGBMConfig(rounds=12, next_bar_rounds=12, min_data_in_leaf=30),
+    lstm=LSTMConfig(epochs=1, members=2, hidden=8, samples=20),
 )
 RUN = FitRun(threads=1)
 

@@ -15,7 +15,7 @@ from cryptocast.models.drift_ridge import PENALTIES
 from cryptocast.models.fitting import TrainingResult, fit_in_time
 
 RUN = FitRun(threads=1)
-QUICK = LightGBMLearner(LightGBMConfig(rounds=20, min_data_in_leaf=30))
+QUICK = LightGBMLearner(LightGBMConfig(rounds=20, next_bar_rounds=20, min_data_in_leaf=30))
 MIDDLE = 6  # of the quantile levels
 
 

@@ -13,7 +13,7 @@ from tests.models.conftest import MakeMatrix
 
 def test_a_horizon_without_twelve_independent_blocks_is_the_baselines(make_matrix: MakeMatrix) -> None:
     matrix = make_matrix(("bitcoin", "ethereum"), 365)
-    quick = Config(lightgbm=LightGBMConfig(rounds=20, min_data_in_leaf=30))
+    quick = Config(lightgbm=LightGBMConfig(rounds=20, next_bar_rounds=20, min_data_in_leaf=30))
     fitted = fit_in_time(
         learner("lightgbm", quick), matrix, fit=0.7, stop=0.15, block_count=2, least_blocks=12, seed=1, run=FitRun()
     )

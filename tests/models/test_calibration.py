@@ -61,7 +61,7 @@ def test_few_independent_blocks_move_the_quantiles_less() -> None:
     assert few.blocks.tolist() == [80.0, pytest.approx(80 / 30)]
     same_scores = fit_calibration(replace(made, horizons=np.array([1, 2], dtype=np.int64)), returns, bar_us=DAY_US)
     ratio = np.abs(few.offsets[1, 0] / same_scores.offsets[1, 0])
-    assert ratio == pytest.approx((80 / 30) / (80 / 30 + 10) / (40 / 50))
+    assert ratio == pytest.approx((80 / 30) / (80 / 30 + 2) / (40 / 42))
 
 
 def test_outcomes_that_are_not_known_yet_do_not_count() -> None:
@@ -72,11 +72,14 @@ def test_outcomes_that_are_not_known_yet_do_not_count() -> None:
     np.testing.assert_array_equal(fit_calibration(made, known, bar_us=DAY_US).offsets, half.offsets)
 
 
-def test_only_recent_outcomes_count() -> None:
+def test_all_days_count_and_of_shorter_bars_the_recent_ones() -> None:
     made, returns = _forecast(horizons=(1, 200))
     old = made.issued_at <= made.issued_at.max() - 2_000 * DAY_US
     changed = np.where(old[:, None], 10 * returns, returns)
     one, other = (fit_calibration(made, r, bar_us=DAY_US) for r in (returns, changed))
+    assert (one.offsets[:, 0] != other.offsets[:, 0]).all()
+    hourly = replace(made, issued_at=made.issued_at // 24)
+    one, other = (fit_calibration(hourly, r, bar_us=DAY_US // 24) for r in (returns, changed))
     np.testing.assert_array_equal(one.offsets[0], other.offsets[0])
     assert not np.array_equal(one.offsets[1], other.offsets[1]), "a long horizon keeps 24 blocks, here all bars"
 

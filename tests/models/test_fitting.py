@@ -73,20 +73,14 @@ def test_hold_out_forecasts_do_not_change_when_its_outcomes_do(make_matrix: Make
     assert not np.array_equal(before.final.calibration.offsets, after.final.calibration.offsets)
 
 
-def test_early_stopping_finds_rounds_that_the_final_fit_repeats(make_matrix: MakeMatrix) -> None:
-    quick = Config(lightgbm=LightGBMConfig(rounds=60, early_stopping_rounds=10, min_data_in_leaf=40))
-    matrix = make_matrix(bars=800)
-    boosted = learner("lightgbm", quick)
+def test_what_the_stop_block_decides_is_what_the_final_fit_repeats(make_matrix: MakeMatrix) -> None:
+    matrix = make_matrix(bars=500)
+    boosted = learner("lightgbm", Config(lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40)))
     fitted = fit_in_time(
         boosted, matrix, fit=0.7, stop=0.15, block_count=2, least_blocks=12, seed=1, run=FitRun(threads=1)
     )
-    assert len(fitted.rounds.counts) == 2 * len(matrix.horizons)  # two boosters for each
-    assert all(1 <= count <= 60 for count in fitted.rounds.counts)
-    assert fitted.rounds.penalties == (0, 0, 0, 0)
-    assert fitted.final.inner.rounds == fitted.rounds
-    alone = find_rounds(boosted, matrix, seed=1, run=FitRun(threads=1))
-    assert len(alone.counts) == len(fitted.rounds.counts)
-    assert all(1 <= count <= 60 for count in alone.counts)
+    assert fitted.rounds == Rounds(penalties=(0, 0, 0, 0))
+    assert fitted.final.inner.rounds == fitted.rounds == find_rounds(boosted, matrix, seed=1, run=FitRun(threads=1))
 
 
 def test_too_few_rows_are_refused_with_the_number_needed(make_matrix: MakeMatrix) -> None:

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
@@ -13,7 +15,8 @@ from cryptocast.models.base import FitRun
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.boosting import LightGBMForecaster, LightGBMLearner
 from cryptocast.models.kinds import learner
-from cryptocast.models.selective import SelectiveLearner, spared
+from cryptocast.models.selective import SelectiveLearner, spared, thin
+from cryptocast.models.variances import log_base
 from tests.conftest import simulated_candles
 
 NAMES = ("ret_7", "vol_30", "weekend", "hour_sin")
@@ -54,12 +57,31 @@ def test_what_was_spared_is_told_and_who_does_not_choose_keeps_everything(matrix
     assert learner("lightgbm", Config()).calibrate
 
 
-def test_contributions_sum_to_the_correction_of_the_volatility(matrix: Matrix) -> None:
+def test_contributions_sum_to_what_the_trees_correct(matrix: Matrix) -> None:
     fitted = SelectiveLearner(LightGBMLearner(), 0.999).fit(matrix, stop=None, rounds=None, seed=1, run=FitRun())
     assert isinstance(fitted, LightGBMForecaster)
     rows = matrix.rows(np.arange(200, 260))
     shares = fitted.contributions(rows)
     assert shares.shape == (60, 2, 4)
-    correction = np.log(fitted.predict(rows).volatility / rows.volatility)
+    correction = fitted.log_scale(rows) - log_base(rows)
     assert shares.sum(axis=2) == pytest.approx(correction, abs=1e-9)
     assert np.abs(shares[:, :, :-1]).max() > 0.0
+
+
+@given(count=st.integers(1, 2000), most=st.integers(1, 1000), seed=st.integers(0, 5))
+def test_of_many_rows_every_stretch_of_each_coins_time_keeps_its_share(count: int, most: int, seed: int) -> None:
+    place = thin(count, most, seed)
+    assert len(place) == min(most, count)
+    assert (np.diff(place, prepend=-1) > 0).all()
+    assert place[-1] < count
+    width = max(1.0, count / most)
+    assert np.diff(place, prepend=-width, append=count - 1 + width).max() < 2 * width + 1
+    np.testing.assert_array_equal(thin(count, most, seed), place)
+
+
+def test_a_fit_sees_as_many_rows_as_the_settings_allow(matrix: Matrix) -> None:
+    one = SelectiveLearner(LightGBMLearner(), 0.999, max_rows=400)
+    other = SelectiveLearner(LightGBMLearner(), 0.999)
+    few = matrix.rows(thin(len(matrix), 400, 1))
+    fits = [a.fit(rows, stop=None, rounds=None, seed=1, run=FitRun()) for a, rows in ((one, matrix), (other, few))]
+    assert fits[0].save() == fits[1].save()

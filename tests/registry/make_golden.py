@@ -81,7 +81,7 @@ def _config(folder: Path) -> Config:
         data=DataConfig(coins=("bitcoin", "ethereum"), source="simulated"),
         simulated=SimulatedConfig(market="signal", r_squared=0.4, bars=1500),
         train=TrainConfig(blocks=2, threads=1, audit=False, models=KINDS),
-        lightgbm=LightGBMConfig(rounds=6, early_stopping_rounds=3, num_leaves=8, min_data_in_leaf=60),
+        lightgbm=LightGBMConfig(rounds=6, next_bar_rounds=8, num_leaves=8, min_data_in_leaf=60),
         lstm=LSTMConfig(lookback=24, hidden=6, members=2, epochs=3, samples=20, device="cpu"),
         ml_ensemble=EnsembleConfig(),
     )

@@ -47,7 +47,7 @@ def settings(store: Path) -> Config:
         # A port of this machine that nobody listens on.
         coingecko=CoinGeckoConfig(base_url="http://127.0.0.1:9/api/v3", deadline_s=1.0, max_retries=0),
         train=TrainConfig(audit=False),
-        lightgbm=LightGBMConfig(rounds=30, early_stopping_rounds=5),
+        lightgbm=LightGBMConfig(rounds=30, next_bar_rounds=8),
         ml_ensemble=EnsembleConfig(members=("baseline", "har")),
         forecast=ForecastConfig(daily_horizons=HORIZONS),
         serve=ServeConfig(client_rate_per_s=0, request_timeout_s=60.0),

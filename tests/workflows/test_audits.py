@@ -135,7 +135,7 @@ def test_training_refuses_it_with_the_feature_the_row_and_both_values(tmp_path: 
         data=DataConfig(coins=("bitcoin",), source="sample"),
         features=FeaturesConfig(file=str(tmp_path / "mine.py")),
         train=TrainConfig(blocks=2, threads=1),
-        lightgbm=LightGBMConfig(rounds=8, early_stopping_rounds=4, min_data_in_leaf=40),
+        lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40),
     )
     context = Context(config=config, wall_clock=lambda: datetime(2026, 1, 1, tzinfo=UTC), who="test")
     with pytest.raises(ModelError, match=rf"The feature sly of .*mine\.py, line .*for bitcoin at 20.*{words}|{words}"):

@@ -27,7 +27,7 @@ def context(folder: Path, make_candles: MakeCandles, *, helped: bool, source: st
         store=StoreConfig(path=folder / "data"),
         data=DataConfig(coins=("bitcoin",), source=source),
         train=TrainConfig(blocks=2, threads=1, audit=False, history=("sample",) if helped else ()),
-        lightgbm=LightGBMConfig(rounds=8, early_stopping_rounds=4, min_data_in_leaf=40),
+        lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40),
         forecast=ForecastConfig(daily_horizons=(1, 7)),
     )
     # Simulated bars that begin in 2021, behind the end of the sample, and one coin that is in it too.

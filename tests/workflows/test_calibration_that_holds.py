@@ -46,7 +46,7 @@ def test_intervals_on_garch_t_cover_within_one_and_a_half_points_on_20000_indepe
         for percent in PERCENTS:
             shares = [covered(made, rows.returns, column, percent).mean() for column in range(len(HORIZONS))]
             assert np.mean(shares) == pytest.approx(percent / 100, abs=0.015), (name, percent, shares)
-            # With 46 independent blocks of 30 bars a sixth of the shape is still the prior one, and a little narrow.
+            # 46 independent blocks of 30 bars say where an interval ends to within a point or two.
             assert shares == pytest.approx([percent / 100] * len(HORIZONS), abs=0.02), (name, percent)
 
 

@@ -35,7 +35,8 @@ from tests.workflows.pools import bars_of, pool_of_frames, spoiled
 HORIZONS = (1, 7)
 NAMES = ("ret_1", "ret_7", "vol_30", "btc_ret_30", "rsi_14")
 QUICK = Config(
-    lightgbm=LightGBMConfig(rounds=12, min_data_in_leaf=30), lstm=LSTMConfig(epochs=1, members=2, hidden=8, samples=20)
+    lightgbm=LightGBMConfig(rounds=12, next_bar_rounds=12, min_data_in_leaf=30),
+    lstm=LSTMConfig(epochs=1, members=2, hidden=8, samples=20),
 )
 RUN = FitRun(threads=1)
 powers = st.floats(-6, 6).map(lambda power: 10.0**power).filter(lambda factor: max(factor, 1 / factor) >= 5)

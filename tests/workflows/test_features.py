@@ -48,7 +48,7 @@ def context(folder: Path, file: str = "") -> Context:
         store=StoreConfig(path=folder / "data"),
         data=DataConfig(coins=("bitcoin", "ethereum"), source="sample"),
         train=TrainConfig(blocks=2, threads=1, audit=False),
-        lightgbm=LightGBMConfig(rounds=8, early_stopping_rounds=4, min_data_in_leaf=40),
+        lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40),
     )
     return Context(config=config, wall_clock=lambda: NOW, who="test")
 

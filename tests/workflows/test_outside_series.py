@@ -64,7 +64,7 @@ def context(folder: Path, section: SeriesConfig | None = DAILY, granularity: Gra
         features=FeaturesConfig(file=str(folder / "mine.py")),
         series=series,
         train=TrainConfig(blocks=2, threads=1),
-        lightgbm=LightGBMConfig(rounds=8, early_stopping_rounds=4, min_data_in_leaf=40),
+        lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40),
     )
     return Context(config=config, wall_clock=lambda: NOW, who="test")
 

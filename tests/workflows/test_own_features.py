@@ -41,7 +41,7 @@ def context(folder: Path, *, file: str = "mine.py", audit: bool = True) -> Conte
         data=DataConfig(coins=("bitcoin",), source="sample"),
         features=FeaturesConfig(file=str(folder / file) if file else ""),
         train=TrainConfig(blocks=2, threads=1, audit=audit),
-        lightgbm=LightGBMConfig(rounds=8, early_stopping_rounds=4, min_data_in_leaf=40),
+        lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40),
     )
     return Context(config=config, wall_clock=lambda: NOW, who="test")
 

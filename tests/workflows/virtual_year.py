@@ -80,7 +80,7 @@ class VirtualYear:
             data=DataConfig(coins=("bitcoin",), source="simulated"),
             simulated=SimulatedConfig(market="garch", bars=1000, seed=3),
             train=TrainConfig(blocks=2, threads=1, audit=False, models=("lightgbm",)),
-            lightgbm=LightGBMConfig(rounds=self.rounds, early_stopping_rounds=4, min_data_in_leaf=40),
+            lightgbm=LightGBMConfig(rounds=self.rounds, next_bar_rounds=8, min_data_in_leaf=40),
             forecast=ForecastConfig(daily_horizons=HORIZONS),
             backtest=BacktestConfig(models=("baseline", "lightgbm")),
             gate=gate or GateConfig(),

@@ -29,7 +29,7 @@ def context(folder: Path) -> Context:
         store=StoreConfig(path=folder),
         data=DataConfig(coins=("dogecoin",), source="sample"),
         train=TrainConfig(blocks=2, threads=1, audit=False),
-        lightgbm=LightGBMConfig(rounds=8, early_stopping_rounds=4, min_data_in_leaf=40),
+        lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40),
     )
     return Context(config, wall_clock=lambda: datetime(2026, 1, 1, tzinfo=UTC), who="test")
 

@@ -51,7 +51,7 @@ def context(folder: Path, progress: Any = None, **sections: Any) -> Context:
         data=DataConfig(coins=("bitcoin",), source="simulated"),
         simulated=SimulatedConfig(bars=900),
         train=TrainConfig(blocks=2, threads=1, audit=False),
-        lightgbm=LightGBMConfig(rounds=8, early_stopping_rounds=4, min_data_in_leaf=40),
+        lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40),
         forecast=ForecastConfig(daily_horizons=(1, 7)),
         tune=TuneConfig(folds=3),
         backtest=BacktestConfig(models=("baseline", "lightgbm")),
@@ -92,7 +92,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TunedModel]:
 def test_the_defaults_are_the_first_trial_and_never_lose(whole: tuple[Path, TunedModel]) -> None:
     _, model = whole
     assert model.default.trial == 1
-    assert model.default.settings["num_leaves"] == 15
+    assert model.default.settings["num_leaves"] == LightGBMConfig().num_leaves
     assert model.best.score is not None
     assert model.default.score is not None
     assert model.best.score <= model.default.score
@@ -259,7 +259,7 @@ def test_what_was_found_is_used_by_the_next_training_which_says_so(tmp_path: Pat
     assert any("is fitted with what tune found (num_leaves 7)" in note for note in report.notes)
     assert not any("tune" in note for note in plain.notes)
     versions = used.registry().versions(coin="bitcoin")
-    assert [v.manifest.settings["lightgbm.num_leaves"] for v in versions] == [15, 7]
+    assert [v.manifest.settings["lightgbm.num_leaves"] for v in versions] == [LightGBMConfig().num_leaves, 7]
     assert versions[0].manifest.recipe != versions[1].manifest.recipe
     accept(used, base={**msgspec.to_builtins(used.config.lightgbm), "rounds": 9})
     assert any("is not used, because [lightgbm] of the settings has changed" in n for n in train(used, order).notes)
