@@ -409,11 +409,14 @@ OWN_CODE: Final = {
     "har": tuple(f"models/{name}.py" for name in ("har", "labels", "baseline")),
     "lightgbm": tuple(
         f"models/{name}.py"
-        for name in ("boosting", "trees", "scale_model", "linear_view", "heads", "labels", "baseline", "selective")
+        for name in ("boosting", "trees", "variances", "scale_model", "drift_ridge", "labels", "baseline", "selective")
     ),
     "lstm": (
         "models/lstm",
-        *(f"models/{name}.py" for name in ("scale_model", "linear_view", "heads", "labels", "windows", "baseline")),
+        *(
+            f"models/{name}.py"
+            for name in ("scale_model", "drift_ridge", "student_mixture", "labels", "windows", "baseline")
+        ),
     ),
 }
 

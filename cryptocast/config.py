@@ -667,11 +667,9 @@ KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
 # Settings of earlier releases, and what to write instead.
 REPLACED: Final[Mapping[tuple[str, str], str]] = {
     ("data", "days"): "Write since = 2024-01-01, the day from which to fetch; without it all there is.",
-    (
-        "lightgbm",
-        "early_stopping_rounds",
-    ): "No booster stops early: set rounds and next_bar_rounds.",
+    ("lightgbm", "early_stopping_rounds"): "No booster stops early: set rounds and next_bar_rounds.",
     ("lightgbm", "strength"): "Leave it out: three quarters of what is learned are used, less with a short history.",
+    ("ml_ensemble", "temperature"): "Leave it out: weights do not depend on the volatility any more.",
 }
 
 
