@@ -137,10 +137,12 @@ class Parameter:
         """The text as the field's type. Raises ValueError."""
         if not self.is_list:
             return msgspec.convert(_scalar(text, self.schema.get("type")), self.kind)
-        items = self.schema["items"]
+        items, parts = self.schema["items"], text.split(",")
+        if len(parts) > self.schema.get("maxItems", len(parts)):  # repeated ones count, as the description has it
+            raise ValueError(f"{len(parts)} values are too many")
         if items.get("type") == "integer" or isinstance(items.get("enum", [""])[0], int):
-            return msgspec.convert(tuple(sorted({_number(part) for part in text.split(",")})), self.kind)
-        return msgspec.convert(tuple(dict.fromkeys(text.split(","))), self.kind)
+            return msgspec.convert(tuple(sorted({_number(part) for part in parts})), self.kind)
+        return msgspec.convert(tuple(dict.fromkeys(parts)), self.kind)
 
 
 @cache

@@ -103,6 +103,7 @@ def test_two_queries_that_mean_the_same_give_equal_requests() -> None:
         ("model=auto,baseline", "model"),
         ("horizons=0", "horizons"),
         ("horizons=-1", "horizons"),
+        ("horizons=" + ",".join(["1"] * 21), "horizons"),
         ("horizons=1001", "horizons"),
         ("horizons=1.0", "horizons"),
         ("horizons=1e3", "horizons"),

@@ -14,9 +14,9 @@ from tests.serving.serving_app import MIDNIGHT
 ADMIN = "the-admins-own"
 
 
-# To refuse a query because it is too long is a refusal too.
+# To refuse a query because it is too long, or a coin because it is a stranger's, is a refusal too.
 SETTINGS = """[checks.negative_data_rejection]
-expected-statuses = ["400", "401", "403", "404", "405", "413", "414", "431"]
+expected-statuses = ["400", "401", "403", "404", "405", "413", "414", "429", "431"]
 """
 
 

@@ -219,7 +219,6 @@ def test_train_in_an_empty_folder_fetches_the_whole_history_in_a_few_calls(tmp_p
             "CRYPTOCAST_DATA__EXCHANGES": ",".join(get_args(ExchangeName)),  # the default, which the tests do without
             "CRYPTOCAST_EXCHANGES__BASE_URL": fake.origin,
             "CRYPTOCAST_COINGECKO__BASE_URL": fake.url,
-            "CRYPTOCAST_TRAIN__MODELS": "lightgbm",  # the history is what matters here, and not the kinds
         }
         ended = finished("train", "bitcoin", "--json", folder=tmp_path, **settings)
         assert ended.code == 0, ended.err
