@@ -626,8 +626,8 @@ class Load:
         while not self.stop.is_set():
             try:
                 connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
-            except ConnectionRefusedError:
-                return  # the listener is closed: nothing was accepted
+            except (ConnectionRefusedError, ConnectionResetError):
+                return  # the listener is closed, or was while the connection was made: nothing was accepted
             with connection, connection.makefile("rb") as answers:
                 for number in range(20):
                     if not self.ask(connection, answers, is_first=number == 0):
