@@ -63,6 +63,11 @@ class CoinPool(OfMarket):
         return max(bars.candles.provenance.last for bars in self.bars.values())
 
     @property
+    def last_bars(self) -> Mapping[str, datetime]:
+        """Of each named coin the last close."""
+        return {coin: self.bars[coin].candles.provenance.last for coin in self.named}
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What must be known about the candles."""
         return (*(bars.notice for bars in self.bars.values() if bars.notice), *self.outside.notices)

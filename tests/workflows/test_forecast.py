@@ -50,7 +50,7 @@ class Fit:
 
     def __init__(self, fit_id: str) -> None:
         self.fit_id, self.manifest = fit_id, self
-        self.kind = "lightgbm"
+        self.kind, self.number, self.is_pretrained = "lightgbm", 1, False
 
 
 def test_the_models_asked_last_are_kept_and_the_others_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
