@@ -21,6 +21,7 @@ from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.features.builder import outside_columns, required_history, select_features
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix, build_matrix, volatility_rule
+from cryptocast.features.variances import WINDOW
 from cryptocast.kinds import ASKABLE, KINDS, SHIPPED, TRAINABLE
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
@@ -28,7 +29,6 @@ from cryptocast.models.calibrated import CalibratedForecaster, too_short
 from cryptocast.models.interpolation import at_horizons, neighbours
 from cryptocast.models.recent_window import recent_bars
 from cryptocast.models.tails import EVERY_INTERVAL, interval_ends
-from cryptocast.models.variances import WINDOW
 from cryptocast.net import Breaker, Breakers, BreakerSettings, CircuitOpen
 from cryptocast.registry import PRODUCTION, LiveMark, Registry, Version, VersionKey
 from cryptocast.scoring.quantiles import LEVELS, mean_of_quantiles
@@ -519,7 +519,7 @@ def served_matrix(
     """
     columns = features.features if names is None else select_features(names, features.features)
     rule = volatility_rule(pool.bar_us)
-    # Enough for the features, the long volatility, and to tell whether a horizon has its independent blocks.
+    # Enough for the features, the volatilities, and to tell whether a horizon has its independent blocks.
     history = required_history(features.features)
     tail = max(history, rule.window, WINDOW, (model.least_blocks + 2) * max(horizons)) + rows
     return last_rows(pool, horizons, columns, tail=tail, rows=rows)
@@ -538,9 +538,10 @@ def baseline_forecast(pool: CoinPool, coin: str, horizons: Sequence[int]) -> For
     """The baseline at the coin's last bar, from its own candles alone."""
     rule, longest = volatility_rule(pool.bar_us), max(horizons)
     # What the quantiles look at, and before it what the volatility of its first bar remembers to 1e-8.
-    tail = recent_bars(longest) + longest + rule.window + math.ceil(27 * rule.half_life)
+    memory = max(rule.window + math.ceil(27 * rule.half_life), WINDOW + 1)
+    tail = recent_bars(longest) + longest + memory
     table = feature_table(pool, (), [coin], tail=tail)
-    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_panel=False)
+    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_variance=False)
     if len(matrix) == 0:
         raise TooFewBarsError(_without_volatility(pool.bars[coin]))
     return BaselineLearner().fit(matrix).predict(last_row(matrix, coin))
