@@ -25,6 +25,7 @@ from cryptocast.errors import UsageError
 from cryptocast.kinds import ALL_KINDS
 
 if TYPE_CHECKING:
+    from cryptocast.workflows.backtesting.report_pages import RunFiles
     from cryptocast.workflows.forecast import Request
     from cryptocast.workflows.sample_paths import PathOrder
 
@@ -190,6 +191,12 @@ class Outputs:
         typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report: .html."),
     ] = None
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png.")] = None
+
+    def files(self) -> "RunFiles":
+        """Them."""
+        from cryptocast.workflows.backtesting.report_pages import RunFiles
+
+        return RunFiles(predictions=self.predictions, report=self.report, plot=self.plot)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -369,6 +376,7 @@ def backtest(
     from cryptocast.workflows.backtesting.backtest import BacktestOrder
     from cryptocast.workflows.backtesting.backtest import backtest as run_backtest
 
+    files = outputs.files()
     order = BacktestOrder(
         selection=bars.selection(coins),
         walk_forward=walk.walk_forward,
@@ -381,9 +389,7 @@ def backtest(
         embargo=walk.embargo,
         window=walk.window,
         history=walk.history_bars,
-        predictions=outputs.predictions,
-        report=outputs.report,
-        plot=outputs.plot,
+        files=files,
         execution="same_bar" if trading.execution == "same-bar" else "next_bar",
         untradable=trading.untradable,
         cpcv=trading.cpcv,
@@ -391,9 +397,8 @@ def backtest(
         fresh=fresh,
         engine=engine.chosen(),
     )
-    paths = [path for path in (outputs.predictions, outputs.report, outputs.plot) if path is not None]
     context = session.context(use_tuned=not no_tuned)
-    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, paths))
+    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, files.paths))
 
 
 def rerun(
