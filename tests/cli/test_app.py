@@ -169,6 +169,7 @@ NEEDED = {
     "rerun": ("x",),
     "data export": ("bitcoin", "--out", "x.csv"),
     "data rm": ("bitcoin",),
+    "runs rm": ("x",),
     "registry show": ("bitcoin",),
     "registry best": ("bitcoin",),
     "registry card": ("bitcoin",),

@@ -174,8 +174,8 @@ def _trading(inputs: BacktestInput, scored: BacktestOutcome, record: TradingReco
     again = trade_on(inputs, scored, order, manifest)
     if again is None or not _is_same(again.record, record):
         raise DataError(
-            f"The strategies of run {manifest.run_id} earn something else by the settings of now. Put [strategy] back as"
-            f" it was: fee {record.fee_bps:g} bps, slippage {record.slippage_bps:g} bps, target volatility"
+            f"The strategies of run {manifest.run_id} earn something else by the settings of now. Put [strategy] back"
+            f" as it was: fee {record.fee_bps:g} bps, slippage {record.slippage_bps:g} bps, target volatility"
             f" {record.target_volatility:g}."
         )
     return replace(again, record=record)
