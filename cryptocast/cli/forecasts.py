@@ -1,6 +1,6 @@
 """train, forecast, backtest: models and what they are worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
@@ -219,6 +219,7 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast forecast bitcoin",
             "cryptocast forecast bitcoin ethereum --horizons 1,7 --levels 60,95 --out forecast.csv",
             "cryptocast forecast bitcoin --version bitcoin/lightgbm:3",
+            "cryptocast forecast bitcoin --history --out history.csv",
             "cryptocast forecast bitcoin --touch 100000",
             "cryptocast forecast bitcoin ethereum --position 0.5,10 --paths 1000 --out paths.parquet",
         ),
@@ -321,9 +322,18 @@ def forecast(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
     ] = None,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history", metavar="", help="Show what was forecast live and what came, instead of forecasting now."
+        ),
+    ] = False,
     paths: PathOptions,
 ) -> None:
-    """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart."""
+    """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart.
+
+    Or, with --history, the forecasts that were recorded once a bar, and whether the price came to lie inside.
+    """
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
     from cryptocast.workflows.export import check_forecast_path, write_forecast
@@ -331,7 +341,7 @@ def forecast(
     from cryptocast.workflows.forecast import forecast as make_forecast
     from cryptocast.workflows.sample_paths import sample_paths
 
-    if out is not None and paths.paths is None:
+    if out is not None and paths.paths is None and not history:
         check_forecast_path(out)
     intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
@@ -343,12 +353,24 @@ def forecast(
         version=version,
     )
     order, context = paths.order(request, out), session.context()
+    if history:
+        if order is not None or selection.now is not None or selection.as_of is not None:
+            raise UsageError("--history shows what was recorded: leave out --now, --as-of and sample paths.")
+        _show_history(session, replace(request, intervals=intervals), out)
+        return
     report = None if order is None else sample_paths(context, order)
     whole = make_forecast(context, request) if report is None else report.document
     document = only_levels(whole, intervals)
     if out is not None and paths.paths is None:
         write_forecast(document, out)
     session.show(document, lambda _: document_screen(context, whole, intervals, out))
+
+
+def _show_history(session: Session, request: "Request", out: Path | None) -> None:
+    from cryptocast.cli.screens.forecast_history import history_screen
+    from cryptocast.workflows.lifecycle.forecast_history import forecast_history
+
+    session.show(forecast_history(session.context(), request, out), lambda record: history_screen(record, out))
 
 
 def backtest(

@@ -21,7 +21,16 @@ from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest
 from cryptocast.registry.gate import Standing, best_of, first_version, standings, successor
-from cryptocast.registry.ledger import LEDGER, OUTCOMES, CalibrationState, Learn, LedgerOutcome, LedgerRow, MaturedRow
+from cryptocast.registry.ledger import (
+    LEDGER,
+    OUTCOMES,
+    CalibrationState,
+    IssuedRow,
+    Learn,
+    LedgerOutcome,
+    LedgerRow,
+    MaturedRow,
+)
 from cryptocast.registry.lineage import Member, read_lineage
 from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
@@ -280,6 +289,19 @@ class Registry:
         """What a version's lineage forecast live (see ledger.live_record); by issue and horizon."""
         with self._database.read() as connection:
             return tuple(ledger.live_record(connection, read_lineage(connection, key), key, number))
+
+    def live_history(self, key: VersionKey, number: int, *, alone: bool = False) -> tuple[IssuedRow, ...]:
+        """As `live_record`, with the forecasts whose outcome is not known yet. alone: the version's own only; those of
+        the baseline, number 0, always are."""
+        with self._database.read() as connection:
+            if alone or number == 0:
+                return tuple(ledger.issued(connection, {**key.columns, "number": number}))
+            return tuple(ledger.live_history(connection, read_lineage(connection, key), key, number))
+
+    def ledger_keys(self, **key: Unpack[KeyFilter]) -> tuple[VersionKey, ...]:
+        """The keys of which anything was forecast live, the baseline's among them, sorted."""
+        with self._database.read() as connection:
+            return tuple(ledger.ledger_keys(connection, _where(**key)))
 
     def lineage(self, key: VersionKey, number: int) -> tuple[Member, ...]:
         """The version and those before it of which it is a refresh (see registry.lineage), the youngest first."""
