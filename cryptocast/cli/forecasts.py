@@ -295,7 +295,7 @@ def train(
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda report: train_screen(context, report))
+    session.show(report, lambda report: train_screen(context, report), may_notify=True)
 
 
 def forecast(
