@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from cryptocast.errors import CryptocastError
 from cryptocast.market import Market
-from cryptocast.registry import Condition
+from cryptocast.registry import Condition, NoticeCode
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.lifecycle.conditions import lasting_fallback, stale, standing_fallback
 from cryptocast.workflows.notices.receiver import Receiver
@@ -18,6 +18,7 @@ from cryptocast.workflows.reports import CoinForecast
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 10.0
+STALE_MINUTES: Final = 15.0  # so long a server has to bring what it lacks when it starts
 
 
 @dataclass(slots=True)
@@ -34,7 +35,9 @@ class NoticeDuty:
     newest: Mapping[str, CoinForecast]
     every_s: float = EVERY_S
     _trouble: str | None = None  # that was logged last
-    _since: dict[str, float] = field(default_factory=dict)  # the fallback of each coin, by the monotonic clock
+    stale_minutes: float = STALE_MINUTES
+    # Since when something has been so of a coin, by the monotonic clock.
+    _since: dict[tuple[NoticeCode, str], float] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Until it is cancelled. Whatever goes wrong is logged, and done again."""
@@ -61,18 +64,21 @@ class NoticeDuty:
             await send_due(self.context, registry, self.receiver)
 
     def _conditions(self) -> Iterator[Condition]:
-        """Of a fallback that is younger than it is told at, nothing: what was told before it may go on."""
-        data = self.context.config.data
+        """Of what is younger than it is told at, nothing: what was told before it may go on."""
+        data, notify = self.context.config.data, self.context.config.notify
         for one in tuple(self.newest.values()):
             market = Market(one.source, one.vs, data.granularity)
-            yield from stale(one.coin, market, data.source, is_stale=one.stale, last=one.as_of)
-            yield from self._fallback(one)
+            minutes = self._minutes(NoticeCode.STALE, one.coin, holds=one.stale)
+            if minutes is None or minutes >= self.stale_minutes:
+                yield from stale(one.coin, market, data.source, is_stale=one.stale, last=one.as_of)
+            minutes = self._minutes(NoticeCode.FALLBACK, one.coin, holds=standing_fallback(one) is not None)
+            if minutes is None or minutes >= notify.fallback_minutes:
+                yield lasting_fallback(one, minutes)
 
-    def _fallback(self, forecast: CoinForecast) -> Sequence[Condition]:
-        if standing_fallback(forecast) is None:
-            self._since.pop(forecast.coin, None)
-            return (lasting_fallback(forecast, None),)
+    def _minutes(self, code: NoticeCode, coin: str, *, holds: bool) -> float | None:
+        """For how long it has been so, as far as this process knows; None: it is not."""
+        if not holds:
+            self._since.pop((code, coin), None)
+            return None
         now = self.context.clock()
-        minutes = (now - self._since.setdefault(forecast.coin, now)) / 60.0
-        is_long = minutes >= self.context.config.notify.fallback_minutes
-        return (lasting_fallback(forecast, minutes),) if is_long else ()
+        return (now - self._since.setdefault((code, coin), now)) / 60.0

@@ -53,10 +53,13 @@ def test_where_all_is_well_nothing_is_told_and_no_registry_made(tmp_path: Path) 
 
 def test_stale_candles_are_told_once_until_they_are_fresh_again(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    assert desk.look(answer(stale=True)) == ["stale"]
+    assert desk.look(answer(stale=True)) == []  # they may be on their way
+    assert desk.look(answer(stale=True), minutes=14) == []
+    assert desk.look(answer(stale=True), minutes=1) == ["stale"]
     assert desk.look(answer(stale=True), hours=30) == ["stale"]
     assert desk.look(answer(), hours=1) == ["stale"]
-    assert desk.look(answer(stale=True), hours=1) == ["stale", "stale"]
+    assert desk.look(answer(stale=True), hours=1) == ["stale"]
+    assert desk.look(answer(stale=True), minutes=15) == ["stale", "stale"]
 
 
 def test_a_fallback_is_told_when_it_has_lasted(tmp_path: Path) -> None:
@@ -83,8 +86,8 @@ def test_another_leader_does_not_tell_again_of_what_goes_on(tmp_path: Path) -> N
 def test_what_is_due_is_sent(tmp_path: Path) -> None:
     with listening() as receiver:
         desk = Desk(tmp_path, receiver.url)
-        desk.look(answer(stale=True))
-        desk.look(answer(stale=True), minutes=5)
+        for minutes in (0, 15, 5):
+            desk.look(answer(stale=True), minutes=minutes)
     assert [body["code"] for body in receiver.bodies] == ["stale"]
 
 
@@ -123,7 +126,8 @@ def test_a_server_tells_and_answers_meanwhile_although_nobody_takes_it(tmp_path:
         receiver.goes_on.clear()
         context = Context(config(store=tmp_path), wall_clock=lambda: NOON, notify_url=receiver.url)
         app = create_app(context, forecast=StaleForecast(), refresh=True)
-        app.state.server.notices.every_s = 0.05
+        notices = app.state.server.notices
+        notices.every_s, notices.stale_minutes = 0.05, 0.0
 
         async def conversation(client: httpx.AsyncClient) -> int:
             await until(lambda: receiver.bodies)  # it came, and hangs
