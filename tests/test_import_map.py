@@ -76,9 +76,10 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "recipes": {"own_models", "pretrained"},
     "reports": {"fallbacks"},
     "market_data": {"context", "reports"},
+    "notices": {"context", "fallbacks"},
     "clean_candles": {"market_data"},
     "coin_pool": {"clean_candles", "context", "market_data", "reports"},
-    "doctor": {"context", "feature_sets", "market_data"},
+    "doctor": {"context", "feature_sets", "market_data", "notices"},
     "export": {"reports"},
     "late_bars": {"market_data"},
     "audits": BARS,
@@ -92,7 +93,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "tuning": BARS | {"audits", "auxiliary_history"},
     "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
     "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
-    "lifecycle": BARS | {"backtesting", "forecast"},
+    "lifecycle": BARS | {"backtesting", "forecast", "notices"},
 }
 # Of these rooms, only the named modules may be imported.
 ONLY_MODULES = {("features", "data"): {"cryptocast.data.schema"}}

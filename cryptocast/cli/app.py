@@ -11,7 +11,7 @@ import typer
 
 from cryptocast import __version__
 from cryptocast.addresses import without_logins
-from cryptocast.cli import forecasts, market_data, rehearse, service, tuning, versions
+from cryptocast.cli import forecasts, market_data, rehearse, runs, service, settings, tuning, versions
 from cryptocast.cli.options import examples, group
 from cryptocast.cli.session import Invocation, ReportedError, Terminal, write_document
 from cryptocast.errors import CryptocastError, DataError
@@ -56,9 +56,11 @@ def root(
 
 market_data.add_to(app)
 forecasts.add_to(app)
+runs.add_to(app)
 tuning.add_to(app)
 versions.add_to(app)
 service.add_to(app)
+settings.add_to(app)
 rehearse.add_to(app)
 
 

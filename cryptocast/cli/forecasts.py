@@ -1,6 +1,6 @@
 """train, forecast, backtest: models and what they are worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
@@ -25,6 +25,7 @@ from cryptocast.errors import UsageError
 from cryptocast.kinds import ALL_KINDS, ASKABLE
 
 if TYPE_CHECKING:
+    from cryptocast.workflows.backtesting.report_pages import RunFiles
     from cryptocast.workflows.forecast import Request
     from cryptocast.workflows.sample_paths import PathOrder
 
@@ -191,6 +192,12 @@ class Outputs:
     ] = None
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png.")] = None
 
+    def files(self) -> "RunFiles":
+        """Them."""
+        from cryptocast.workflows.backtesting.report_pages import RunFiles
+
+        return RunFiles(predictions=self.predictions, report=self.report, plot=self.plot)
+
 
 def add_to(app: typer.Typer) -> None:
     """Hang these commands below the root."""
@@ -220,6 +227,7 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast forecast bitcoin",
             "cryptocast forecast bitcoin ethereum --horizons 1,7 --levels 60,95 --out forecast.csv",
             "cryptocast forecast bitcoin --version bitcoin/lightgbm:3",
+            "cryptocast forecast bitcoin --history --out history.csv",
             "cryptocast forecast bitcoin --touch 100000",
             "cryptocast forecast bitcoin ethereum --position 0.5,10 --paths 1000 --out paths.parquet",
         ),
@@ -295,7 +303,7 @@ def train(
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda report: train_screen(context, report))
+    session.show(report, lambda report: train_screen(context, report), may_notify=True)
 
 
 def pretrain(
@@ -346,9 +354,18 @@ def forecast(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
     ] = None,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history", metavar="", help="Show what was forecast live and what came, instead of forecasting now."
+        ),
+    ] = False,
     paths: PathOptions,
 ) -> None:
-    """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart."""
+    """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart.
+
+    Or, with --history, the forecasts that were recorded once a bar, and whether the price came to lie inside.
+    """
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
     from cryptocast.workflows.export import check_forecast_path, write_forecast
@@ -356,7 +373,7 @@ def forecast(
     from cryptocast.workflows.forecast import forecast as make_forecast
     from cryptocast.workflows.sample_paths import sample_paths
 
-    if out is not None and paths.paths is None:
+    if out is not None and paths.paths is None and not history:
         check_forecast_path(out)
     intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
@@ -368,12 +385,24 @@ def forecast(
         version=version,
     )
     order, context = paths.order(request, out), session.context()
+    if history:
+        if order is not None or selection.now is not None or selection.as_of is not None:
+            raise UsageError("--history shows what was recorded: leave out --now, --as-of and sample paths.")
+        _show_history(session, replace(request, intervals=intervals), out)
+        return
     report = None if order is None else sample_paths(context, order)
     whole = make_forecast(context, request) if report is None else report.document
     document = only_levels(whole, intervals)
     if out is not None and paths.paths is None:
         write_forecast(document, out)
     session.show(document, lambda _: document_screen(context, whole, intervals, out))
+
+
+def _show_history(session: Session, request: "Request", out: Path | None) -> None:
+    from cryptocast.cli.screens.forecast_history import history_screen
+    from cryptocast.workflows.lifecycle.forecast_history import forecast_history
+
+    session.show(forecast_history(session.context(), request, out), lambda record: history_screen(record, out))
 
 
 def backtest(
@@ -401,6 +430,7 @@ def backtest(
     from cryptocast.workflows.backtesting.backtest import BacktestOrder
     from cryptocast.workflows.backtesting.backtest import backtest as run_backtest
 
+    files = outputs.files()
     order = BacktestOrder(
         selection=bars.selection(coins),
         walk_forward=walk.walk_forward,
@@ -413,9 +443,7 @@ def backtest(
         embargo=walk.embargo,
         window=walk.window,
         history=walk.history_bars,
-        predictions=outputs.predictions,
-        report=outputs.report,
-        plot=outputs.plot,
+        files=files,
         execution="same_bar" if trading.execution == "same-bar" else "next_bar",
         untradable=trading.untradable,
         cpcv=trading.cpcv,
@@ -423,9 +451,8 @@ def backtest(
         fresh=fresh,
         engine=engine.chosen(),
     )
-    paths = [path for path in (outputs.predictions, outputs.report, outputs.plot) if path is not None]
     context = session.context(use_tuned=not no_tuned)
-    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, paths))
+    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, files.paths))
 
 
 def rerun(

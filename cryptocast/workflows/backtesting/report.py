@@ -105,3 +105,13 @@ def scores_by_model(inputs: BacktestInput, outcome: BacktestOutcome) -> tuple[Ba
 def pooled_scores(rows: Sequence[BacktestRow]) -> dict[str, tuple[HorizonScore, ...]]:
     """The scores over all named coins, by model."""
     return {row.model: row.scores for row in rows if row.coin is None}
+
+
+def best_model(report: BacktestReport) -> str:
+    """The model with the lowest loss over all horizons, for what shows one."""
+    pooled = {row.model: row for row in report.rows if row.coin is None}
+    losses = {
+        name: sum(score.crps[name] / score.crps["baseline"] for score in row.scores if score.n)
+        for name, row in pooled.items()
+    }
+    return min(losses, key=lambda name: losses[name])
