@@ -113,6 +113,9 @@ def test_where_something_is_written_it_becomes_the_first_version_and_own_fits_it
     assert "than version shipped in production" in str(judged.rows[0].reasons[0])
     assert registry.verify() == ()
 
+    young = train(used, Order(Selection(("solana",), source="file"), model="lightgbm", older_than=timedelta(days=7)))
+    assert (young.models, young.notes) == ((), ("solana was left alone: its versions are at most 0:00:00 old",))
+
     # The gate's evidence: both recipes on the same origins.
     order = BacktestOrder(
         Selection(("solana",), source="file"),
