@@ -63,7 +63,7 @@ def test_a_coin_without_a_version_is_answered_from_its_twenty_first_bar_on(tmp_p
     used = store_of(tmp_path, "solana", bars=60, last=NOW)
     made = answer(used, "solana")
     assert (made.model_used, made.version, made.fallback_reason) == ("lightgbm", "shipped", None)
-    assert any(notice.startswith("solana has 60 daily bars") for notice in made.notices)
+    assert any(notice.startswith("solana has only 60 daily bars") for notice in made.notices)
     first = answer(used, "solana", now=NOW - timedelta(days=39))
     assert (first.version, first.as_of) == ("shipped", NOW - timedelta(days=39))
     assert not (used.config.store.path / "registry").exists()  # whoever only asks writes nothing
