@@ -55,7 +55,7 @@ def choose_features(
         varying = [column for column, name in enumerate(names) if name not in reasons]
         varying.sort(key=lambda column: (wants.get(names[column], 0), column))
         places = np.linspace(0, len(rows) - 1, min(len(rows), COMPARED_ROWS)).round().astype(np.int64)
-        some = values[np.ix_(rows[places], varying)]
+        some = values[rows[places]][:, varying]
         reasons |= _duplicates(some, [names[column] for column in varying], max_correlation)
     columns = [column for column, name in enumerate(names) if name not in reasons]
     if not columns:
