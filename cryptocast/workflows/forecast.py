@@ -608,8 +608,8 @@ def few_bars(bars: CoinCandles, version: Version | None) -> str | None:
     if version is None or not version.manifest.is_pretrained or count >= YEAR:
         return None
     return (
-        f"{coin} has only {count} daily bars: the next days are forecast about as well as for any coin, but how far its "
-        "price may move in a month is known from other coins alone."
+        f"{coin} has only {count} daily bars: the next days are forecast about as well as for any coin, but how far "
+        "its price may move in a month is known from other coins alone."
     )
 
 
