@@ -104,7 +104,7 @@ def _route(server: Server, path: str, endpoint: Endpoint) -> Route:
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
         return respond(body, media_type=endpoint.media_type, request=request)
 
-    return Route(path, respond_to, methods=[endpoint.method])
+    return Route(path, respond_to, methods=list(endpoint.methods))
 
 
 async def _problem(_: Request, error: Exception) -> Response:
@@ -117,6 +117,6 @@ async def _nothing_here(paths: Paths, request: Request, error: HTTPException) ->
         detail = f"{shown(request.url.path)} answers {endpoint.allowed}, not {shown(request.method)}."
         headers = {"Allow": endpoint.allowed}
         return problem_response(ProblemError(ProblemKind.METHOD_NOT_ALLOWED, detail, headers=headers))
-    names = ", ".join(path for path in paths.endpoints if path != "/")
+    names = ", ".join(path for path, one in paths.endpoints.items() if not one.is_page)
     detail = f"There is nothing at {shown(request.url.path)}. Served: {names}."
     return problem_response(ProblemError(ProblemKind.NOT_FOUND, detail, headers=error.headers))

@@ -19,8 +19,10 @@ from cryptocast.serving.access import CLIENT
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.forecast_cache import Failure, FreshForecast, Outcome
 from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
-from cryptocast.serving.landing_page import PAGE_POLICY, page
+from cryptocast.serving.landing_page import page
+from cryptocast.serving.login import login, logout
 from cryptocast.serving.openapi import openapi
+from cryptocast.serving.page_shell import HTML, page_headers
 from cryptocast.serving.path_sampler import paths_within_reason
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
@@ -47,7 +49,6 @@ log = logging.getLogger(__name__)
 
 HEALTH: Final = "application/health+json"
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
-HTML: Final = "text/html; charset=utf-8"
 
 
 class EncodedForecasts(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,7 +258,7 @@ async def landing_page(server: Server, request: Request, _: None) -> Response:
     answers = [outcome.forecast for outcome in outcomes if isinstance(outcome, FreshForecast)]
     detail = server.health.detail()
     body = page(answers, server.health.ready(detail), detail)
-    return respond(body, media_type=HTML, headers={"Content-Security-Policy": PAGE_POLICY}, request=request)
+    return respond(body, media_type=HTML, headers=page_headers(), request=request)
 
 
 def _patience_s(server: Server, request: Request) -> float:
@@ -302,9 +303,11 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         SwitchedBreaker,
         query=BreakerQuery,
         access="admin",
-        method="POST",
+        methods=("POST",),
         is_prompt=True,
     ),
+    "/login": Endpoint("The form for a token", login, media_type=HTML, access="open", methods=("GET", "POST")),
+    "/logout": Endpoint("The end of a login", logout, media_type=HTML, access="open", methods=("POST",)),
     "/": Endpoint(
         "The forecasts as a page",
         landing_page,

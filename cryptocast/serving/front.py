@@ -14,11 +14,13 @@ import secrets
 import time
 from typing import Final
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cryptocast.serving.access import Origins, Proxies
-from cryptocast.serving.admission import Admission, Headers
+from cryptocast.serving.access import Headers, Origins, Proxies
+from cryptocast.serving.admission import Admission
 from cryptocast.serving.compression import preferred
+from cryptocast.serving.login import asks_for_form, login_form, own_address
 from cryptocast.serving.paths import Paths
 from cryptocast.serving.problems import ProblemError, ProblemKind, problem_of, problem_response
 from cryptocast.serving.response_cache import EncodedResponse
@@ -77,7 +79,7 @@ class Front:
         serve = server.config.serve
         self._app, self._server = app, server
         self._telemetry, self._answers, self._reports = server.telemetry, server.answers, server.reports
-        self._admission = Admission(serve, server.keys, server.telemetry)
+        self._admission = Admission(serve, server.keys, server.telemetry, server.context.wall_clock)
         self._origins, self._proxies = Origins(serve.cors_origins), Proxies(serve.trusted_proxies)
         self._timeout_s = serve.request_timeout_s + SLACK_S
         self._boot, self._numbers = secrets.token_hex(4).encode(), itertools.count(1)
@@ -116,7 +118,7 @@ class Front:
 
     async def _answer(self, exchange: Exchange, forwarded: str | None) -> None:
         if (refusal := self._admission.refusal(exchange.scope, exchange.headers, exchange.endpoint)) is not None:
-            await exchange.refuse(refusal)
+            await self._refuse(exchange, refusal)
             return
         if (answer := self._cached(exchange)) is not None:
             status, headers, body = self._answers.to_send(answer, exchange.headers.get(b"if-none-match"))
@@ -130,6 +132,15 @@ class Front:
                 await self._by_app(exchange)
             else:
                 await exchange.refuse(problem)
+
+    async def _refuse(self, exchange: Exchange, refusal: ProblemError) -> None:
+        request = Request(exchange.scope)
+        if not asks_for_form(refusal, request):
+            await exchange.refuse(refusal)
+            return
+        address = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+        form = login_form(request, own_address(self._server.paths, address))
+        await form(exchange.scope, exchange.receive, exchange.send)
 
     def _cached(self, exchange: Exchange) -> EncodedResponse | None:
         scope, endpoint = exchange.scope, exchange.endpoint

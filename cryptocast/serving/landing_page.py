@@ -4,23 +4,18 @@ Whole without JavaScript, without a request to anywhere, and without inline styl
 browser do nothing but apply the one style sheet that it names by hash.
 """
 
-import base64
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from hashlib import sha256
 from html import escape
-from pathlib import Path
 from typing import Final
 
 from cryptocast.number_format import ahead, round_numbers
 from cryptocast.serving.health import Detail, Readiness
+from cryptocast.serving.page_shell import document
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.reports import CoinForecast, HorizonForecast, verdict_sentence
 
-STYLE: Final = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-_HASH: Final = base64.b64encode(sha256(STYLE.encode()).digest()).decode()
-PAGE_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_HASH}'; frame-ancestors 'none'; base-uri 'none'"
 WIDTH: Final = 640
 HEIGHT: Final = 320
 LEFT: Final = 12
@@ -34,14 +29,12 @@ LEAST_APART: Final = 60  # between two labels of bars
 def page(forecasts: Sequence[CoinForecast], ready: Readiness, detail: Detail) -> bytes:
     """The whole document in UTF-8."""
     coins = "".join(_section(one) for one in forecasts) or "<p>No forecast has been made yet. Reload in a moment.</p>"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>cryptocast</title>'
-        f"<style>{STYLE}</style></head><body><h1>cryptocast</h1>"
-        '<p class="soft">Intervals of the price, not advice. '
+    body = (
+        '<h1>cryptocast</h1><p class="soft">Intervals of the price, not advice. '
         "The verdict says what the evidence behind each number could show.</p>"
-        f"{coins}{_health(ready, detail)}</body></html>"
-    ).encode()
+        f"{coins}{_health(ready, detail)}"
+    )
+    return document("cryptocast", body)
 
 
 def _section(forecast: CoinForecast) -> str:

@@ -23,8 +23,9 @@ def openapi(paths: Paths, *, max_ids: int, has_token: bool) -> bytes:
         "openapi": "3.1.0",
         "info": {"title": "cryptocast", "version": cryptocast.__version__, "description": limits},
         "paths": {
-            path: {one.method.lower(): _operation(path, one, has_token=has_token)}
+            path: {method.lower(): _operation(path, one, has_token=has_token) for method in one.methods}
             for path, one in paths.endpoints.items()
+            if not one.is_page
         },
         # Switching needs an admin's token in any case.
         "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
@@ -47,7 +48,7 @@ def _operation(path: str, endpoint: Endpoint, *, has_token: bool) -> dict[str, A
     needs_token = endpoint.access == "admin" or (has_token and endpoint.access == "read")
     return {
         "summary": endpoint.summary,
-        "operationId": path.strip("/").replace("/", "_").replace("{name}", "one") or "page",
+        "operationId": path.strip("/").replace("/", "_").replace("{name}", "one"),
         "parameters": _parameters(path, endpoint),
         "responses": {"200": {"description": endpoint.summary, "content": content}, **responses},
         **({"security": [{"token": []}]} if needs_token else {}),

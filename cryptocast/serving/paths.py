@@ -30,7 +30,7 @@ class Endpoint:
     media_type: str = "application/json"
     query: type[msgspec.Struct] | None = None
     access: Literal["open", "read", "admin"] = "read"
-    method: Literal["GET", "POST"] = "GET"
+    methods: tuple[Literal["GET", "POST"], ...] = ("GET",)
     is_prompt: bool = False
     is_cached: bool = False
     rests_on: tuple[str, ...] = ()
@@ -39,7 +39,13 @@ class Endpoint:
     @property
     def allowed(self) -> str:
         """The methods that it answers, as the Allow header lists them."""
-        return "POST, OPTIONS" if self.method == "POST" else "GET, HEAD, OPTIONS"
+        reading = ("GET", "HEAD") if "GET" in self.methods else ()
+        return ", ".join((*reading, *(one for one in self.methods if one != "GET"), "OPTIONS"))
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is for people at a browser, and no part of the description for programs."""
+        return self.media_type.startswith("text/html")
 
 
 class Paths:

@@ -29,6 +29,7 @@ from cryptocast.serving.health import Health, ServerBreakers, StoreRights
 from cryptocast.serving.path_sampler import PathSampler
 from cryptocast.serving.paths import Paths
 from cryptocast.serving.query import ForecastQuery, coin_requests
+from cryptocast.serving.rate_limit import ClientRates
 from cryptocast.serving.response_cache import ResponseCache
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.worker import Worker
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 # Requests of the greatest size that may wait for the one thread that computes.
 FULL_REQUESTS_WAITING: Final = 4
 MOST_NAMES: Final = 16_384  # of coins: more than there are tickers and pairs
+LOGINS_PER_S: Final = 0.25  # of an address; five may come at once
 KEPT_PRICES: Final = Path("cache") / "serving" / "prices.json"
 
 
@@ -72,6 +74,7 @@ class Server:
     def __init__(self, context: Context, paths: Paths, keys: Keys, reports: Reports, options: Options) -> None:
         self.config = config = context.config
         self.paths, self.keys, self.reports = paths, keys, reports
+        self.logins = ClientRates(LOGINS_PER_S, clock=context.clock)
         self.find_coin = lru_cache(MOST_NAMES)(partial(find_coin, config))
         store, self._options = config.store.path, options
         fresh = CachedCandles(store, lock_timeout_s=config.store.lock_timeout_s)
@@ -105,6 +108,10 @@ class Server:
         self.telemetry.slow_samples.append(upstream.slow_samples)
         if self.refresher is not None:
             self.telemetry.samples.append(partial(configured_coins, self.forecasts.answered_by))
+
+    def now_s(self) -> float:
+        """Seconds since 1970, by the wall clock."""
+        return self.context.wall_clock().timestamp()
 
     def drain(self) -> None:
         """From now on the server is being stopped: /ready is 503, and clients are asked to reconnect."""

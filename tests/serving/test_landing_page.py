@@ -1,4 +1,5 @@
 import html
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def test_the_page_has_a_chart_and_the_numbers_of_each_configured_coin() -> None:
 def test_nothing_is_loaded_from_anywhere() -> None:
     tags = Tags()
     tags.feed(get(app_on(FakeForecast()), "/").text)
-    assert not [attrs for _, attrs in tags.seen if {"src", "href", "srcset", "data"} & set(attrs)]
+    assert not [attrs for _, attrs in tags.seen if {"src", "srcset", "data"} & set(attrs)]
+    addresses = [attrs["href"] or "" for _, attrs in tags.seen if "href" in attrs]
+    assert all(re.match(r"/(?!/)|#|data:image/svg", one) for one in addresses), addresses
 
 
 NOTHING_TO_SAY = Detail(status="pass", version="1", uptime_s=1, components=(), checks={})
