@@ -78,6 +78,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "coin_pool": {"clean_candles", "context", "market_data", "reports"},
     "doctor": {"context", "feature_sets", "market_data"},
     "export": {"reports"},
+    "fan_edges": {"reports"},
     "late_bars": {"market_data"},
     "audits": BARS,
     "auxiliary_history": BARS,

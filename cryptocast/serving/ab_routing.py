@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 from cryptocast.registry import AbEvent, AbTest, side_of
 
+PAGE: Final = "/"
 CLIENT_ID: Final = b"x-client-id"
 GIVEN: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
@@ -33,8 +34,10 @@ class Sides:
         return tests
 
     def question(self, scope: Scope) -> bytes:
-        """The query string, told apart from the same one of a client on other sides."""
+        """The query string, told apart from the same one of a client on other sides, and from that of the page."""
         query: bytes = scope["query_string"]
+        if scope.get("path") == PAGE:
+            query = b"page#" + query
         if not self._running:
             return query
         tests = sorted(test for tests in self.challenged(scope).values() for test in tests)

@@ -19,16 +19,17 @@ from cryptocast.serving.access import CLIENT
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.forecast_cache import Failure, FreshForecast, Outcome
 from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
-from cryptocast.serving.landing_page import page
 from cryptocast.serving.login import login, logout
 from cryptocast.serving.openapi import openapi
-from cryptocast.serving.page_shell import HTML, page_headers
+from cryptocast.serving.page_shell import HTML
+from cryptocast.serving.page_view import landing_page
 from cryptocast.serving.path_sampler import paths_within_reason
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
 from cryptocast.serving.query import (
     BreakerQuery,
     ForecastQuery,
+    PageQuery,
     PathsQuery,
     PriceQuery,
     by_ids,
@@ -251,16 +252,6 @@ async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> Swi
     return SwitchedBreaker(breaker=query.name, state=str(breaker.state))
 
 
-async def landing_page(server: Server, request: Request, _: None) -> Response:
-    """The configured coins as fan charts."""
-    requests = coin_requests(ForecastQuery(), server.config)
-    outcomes = await server.forecasts.of(requests, timeout_s=server.config.serve.request_timeout_s)
-    answers = [outcome.forecast for outcome in outcomes if isinstance(outcome, FreshForecast)]
-    detail = server.health.detail()
-    body = page(answers, server.health.ready(detail), detail)
-    return respond(body, media_type=HTML, headers=page_headers(), request=request)
-
-
 def _patience_s(server: Server, request: Request) -> float:
     """How long the client waits: as long as the settings let it, or less where it says so."""
     longest = server.config.serve.request_timeout_s
@@ -312,6 +303,8 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         "The forecasts as a page",
         landing_page,
         media_type=HTML,
-        rests_on=(*MODEL_PARTS, "event_loop", "resources"),
+        query=PageQuery,
+        is_cached=True,
+        rests_on=("breakers", "cache", *MODEL_PARTS),
     ),
 }

@@ -15,6 +15,7 @@ from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.files import write_refusal
 from cryptocast.net import Breaker, Breakers, BreakerState
+from cryptocast.serving.problems import without_folders
 from cryptocast.serving.telemetry import Sample
 from cryptocast.serving.trends import Minute, Pulse, Trend, trends
 
@@ -288,7 +289,7 @@ class Health:
             "rounds": one.rounds,
             "failures": one.failures + one.duties.failures,
             "last_fetch": None if one.last_fetch is None else one.last_fetch.isoformat(),
-            "last_error": error,
+            "last_error": None if error is None else without_folders(error),
         }
         if refusal is not None:
             return _component("refresher", values, f"no lock can be had in the store ({refusal}): nothing is refreshed")

@@ -65,6 +65,7 @@ def login_form(
     complaint = f'<p class="fail" role="alert">{escape(text)}</p>' if text else ""
     body = (
         '<main class="login"><h1>cryptocast</h1><form method="post" action="/login">'
+        '<input type="text" name="user" autocomplete="username" value="reader" hidden>'  # for password managers
         f"{complaint}<label>Token of this server"
         '<input type="password" name="token" autocomplete="current-password" required autofocus></label>'
         f'<input type="hidden" name="next" value="{escape(target)}"><button>Log in</button></form>{hint}'

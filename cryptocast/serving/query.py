@@ -109,6 +109,16 @@ class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
     vs: Currency | None = None
 
 
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page at `/` shows."""
+
+    coin: Annotated[str, Meta(pattern=rf"^{COIN}\Z", description="a coin of the settings, e.g. bitcoin")] | None = None
+    model: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z", description="auto, or a kind of model")] | None = (
+        None
+    )
+    horizon: Annotated[int, Meta(ge=1, le=MAX_HORIZON, description="a horizon of the settings, in bars")] | None = None
+
+
 C = TypeVar("C", ForecastQuery, PathsQuery, PriceQuery)
 
 

@@ -23,6 +23,7 @@ from cryptocast.serving.ab_routing import Sides
 from cryptocast.serving.access import Keys
 from cryptocast.serving.candle_fetcher import CandleFetcher
 from cryptocast.serving.error_reporting import Reports
+from cryptocast.serving.flights import Flights
 from cryptocast.serving.forecast_cache import ForecastCache
 from cryptocast.serving.gauges import LIVE_EVERY_S, LiveFigures, UpstreamFigures, configured_coins
 from cryptocast.serving.health import Health, ServerBreakers, StoreRights
@@ -74,6 +75,7 @@ class Server:
     def __init__(self, context: Context, paths: Paths, keys: Keys, reports: Reports, options: Options) -> None:
         self.config = config = context.config
         self.paths, self.keys, self.reports = paths, keys, reports
+        self.pages: Flights[bytes] = Flights()
         self.logins = ClientRates(LOGINS_PER_S, clock=context.clock)
         self.find_coin = lru_cache(MOST_NAMES)(partial(find_coin, config))
         store, self._options = config.store.path, options

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -9,7 +10,10 @@ from cryptocast.serving import create_app
 from cryptocast.serving.endpoints import PATHS
 from cryptocast.serving.login import own_address
 from cryptocast.serving.paths import Paths
+from tests.evaluation.report import browser
+from tests.serving.running import Start
 from tests.serving.serving_app import Clock, FakeForecast, context, get, talk
+from tests.serving.test_landing_page import comes
 
 TOKEN, ADMIN = "a-readers-token", "an-admins-token"
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
@@ -199,3 +203,23 @@ def test_without_a_token_there_is_nothing_to_log_in_to() -> None:
     app = create_app(context(), forecast=FakeForecast(), stamp=lambda: 0)
     assert get(app, "/login").headers["location"] == "/"
     assert "set-cookie" not in get(app, "/login", method="POST", headers=OWN).headers
+
+
+@pytest.mark.skipif(browser.BROWSER is None, reason="no Chromium here: install Debian's package chromium")
+def test_a_person_logs_in_and_out_in_a_browser(start: Start, tmp_path: Path) -> None:
+    server = start("fake", "0", TOKEN=TOKEN)
+    with browser.tab(tmp_path / "profile") as page:
+        page.open_address(server.address + "/?coin=ethereum&model=auto&horizon=7", width=1400)
+        for token, then in (("wrong", "[role=alert]"), (TOKEN, ".head h1")):
+            page.value(f"document.querySelector('[name=token]').value = {token!r}")
+            page.value("document.querySelector('form button').click()")
+            comes(page, f"document.readyState === 'complete' && !!document.querySelector('{then}')")
+        assert page.value("location.search") == "?coin=ethereum&model=auto&horizon=7"
+        assert page.value("document.cookie") == ""  # no script reads it
+        comes(page, "document.querySelector('.head .price').textContent === '64,321'")
+        page.value("document.querySelector('header form button').click()")
+        comes(page, "!!document.querySelector('[name=token]')")
+        # A 401 is told in the console as what could not be loaded; nothing else may be.
+        said = [str(one) for one in page.complaints()]
+        assert all("401" in one for one in said), said
+        assert all(url.startswith((server.address + "/", "data:image/svg")) for url in page.requests())
