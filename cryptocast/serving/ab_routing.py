@@ -8,7 +8,6 @@ from starlette.types import Scope
 
 from cryptocast.registry import AbEvent, AbTest, side_of
 
-PAGE: Final = "/"
 CLIENT_ID: Final = b"x-client-id"
 GIVEN: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
@@ -34,14 +33,12 @@ class Sides:
         return tests
 
     def question(self, scope: Scope) -> bytes:
-        """The query string, told apart from the same one of a client on other sides, and from that of the page."""
-        query: bytes = scope["query_string"]
-        if scope.get("path") == PAGE:
-            query = b"page#" + query
+        """The path and the query string, told apart from the same ones of a client on other sides."""
+        query: bytes = scope["path"].encode() + b"#" + scope["query_string"]
         if not self._running:
             return query
         tests = sorted(test for tests in self.challenged(scope).values() for test in tests)
-        return query + b"#" + ",".join(tests).encode()  # a query string never holds this sign
+        return query + b"#" + ",".join(tests).encode()  # neither a path nor a query string holds this sign
 
 
 def client_of(scope: Scope) -> str:

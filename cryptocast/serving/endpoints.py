@@ -6,6 +6,7 @@ A new one is a handler and its line in `PATHS`, which says all that the rest of 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,7 +17,8 @@ from cryptocast.data.coins import shown
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.errors import CryptocastError
 from cryptocast.serving.access import CLIENT
-from cryptocast.serving.compression import preferred
+from cryptocast.serving.encoding import encode
+from cryptocast.serving.finished import finished
 from cryptocast.serving.forecast_cache import Failure, FreshForecast, Outcome
 from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
 from cryptocast.serving.login import login, logout
@@ -28,10 +30,12 @@ from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
 from cryptocast.serving.query import (
     BreakerQuery,
+    CandleQuery,
     ForecastQuery,
     PageQuery,
     PathsQuery,
     PriceQuery,
+    TrackQuery,
     by_ids,
     coin_requests,
     preferred_wait_s,
@@ -40,8 +44,11 @@ from cryptocast.serving.response_cache import MAX_AGE_S
 from cryptocast.serving.responses import respond
 from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
+from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request as Question
 from cryptocast.workflows.lifecycle.production_models import ModelDocument, production_models
+from cryptocast.workflows.lifecycle.track_record import TrackDocument, track_record
+from cryptocast.workflows.market_data.candle_history import CandleHistory, CandlesDocument, candle_histories
 from cryptocast.workflows.market_data.live_prices import PriceDocument
 from cryptocast.workflows.reports import CoinError, ForecastDocument, PathsDocument, Touch
 from cryptocast.workflows.sample_paths import LEAST_PATHS, USUAL_PATHS, with_every_bar
@@ -49,6 +56,8 @@ from cryptocast.workflows.sample_paths import LEAST_PATHS, USUAL_PATHS, with_eve
 log = logging.getLogger(__name__)
 
 HEALTH: Final = "application/health+json"
+USUAL_LAST: Final = 365
+MOST_CANDLES: Final = 50_000  # of all coins of an answer
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -83,10 +92,9 @@ class SwitchedBreaker(msgspec.Struct, frozen=True, kw_only=True):
 
 async def forecasts(server: Server, request: Request, query: ForecastQuery) -> Response:
     """A ForecastDocument, if there is at least one coin to answer for."""
-    scope = request.scope
     query, names = by_ids(query, server.find_coin)
-    requests = coin_requests(query, server.config, challenged=server.sides.challenged(scope))
-    CLIENT.set(server.keys.client_of(scope))
+    requests = coin_requests(query, server.config, challenged=server.sides.challenged(request.scope))
+    CLIENT.set(server.keys.client_of(request.scope))
     state = server.state()
     touch, timeout_s = _touch(server, query, requests), _patience_s(server, request)
     if touch is None:
@@ -99,23 +107,10 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
         raise not_one(failures)
     errors = tuple(coin_error(*failure) for failure in failures)
     document = EncodedForecasts(forecasts=bodies, errors=errors, names=names or msgspec.UNSET)
-    # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask. What is
-    # refused to one client is not what the next one is told.
-    keep = state == server.state() and all(server.forecasts.holds(one) for one in outcomes)
-    keep = keep and not any(isinstance(error, CreditsKept) for _, error in failures)
-    headers = dict(scope["headers"])
-    answer = server.answers.finish(
-        server.sides.question(scope),
-        preferred(headers.get(b"accept-encoding", b"")),
-        msgspec.json.encode(document),
-        term=shortest(one.term for one in outcomes),
-        state=state,
-        keep=keep,
-    )
-    status, raw_headers, body = server.answers.to_send(answer, headers.get(b"if-none-match"))
-    response = Response(b"" if request.method == "HEAD" else body, status)
-    response.raw_headers = raw_headers
-    return response
+    # What is refused to one client is not what the next one is told.
+    may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
+    body = msgspec.json.encode(document)
+    return finished(server, request, body, outcomes, state=state, may_keep=may_keep)
 
 
 async def _touched(server: Server, requests: Sequence[Question], touch: Touch, *, timeout_s: float) -> list[Outcome]:
@@ -189,6 +184,42 @@ async def prices(server: Server, request: Request, query: PriceQuery) -> Respons
     left = max(0, int(server.config.serve.prices_fresh_s) - age)
     body = msgspec.json.encode(msgspec.structs.replace(document, names=names or msgspec.UNSET))
     return respond(body, cache=f"private, max-age={left}", headers={"Age": str(age)}, request=request)
+
+
+async def track(server: Server, request: Request, query: TrackQuery) -> Response:
+    """What the models that answer now have said live, and what came of it."""
+    query, names = by_ids(query, server.find_coin)
+    requests = coin_requests(query.of_forecasts, server.config)
+    CLIENT.set(server.keys.client_of(request.scope))
+    state = server.state()
+    outcomes = await server.forecasts.of(requests, timeout_s=_patience_s(server, request))
+    failures = _failures(requests, outcomes)
+    forecasts_now = [one.forecast for one in outcomes if isinstance(one, FreshForecast)]
+    if not forecasts_now:
+        raise not_one(failures)
+    levels, horizons, last = requests[0].intervals, requests[0].horizons, query.last or USUAL_LAST
+    read = partial(track_record, server.context, levels=levels, horizons=horizons, last=last)
+    tracks = await asyncio.to_thread(lambda: tuple(read(one) for one in forecasts_now))
+    errors = tuple(coin_error(*failure) for failure in failures)
+    body = encode(TrackDocument(tracks=tracks, errors=errors, names=names or msgspec.UNSET))
+    may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
+    return finished(server, request, body, outcomes, state=state, may_keep=may_keep)
+
+
+async def candles(server: Server, _request: Request, query: CandleQuery) -> CandlesDocument:
+    """The bars that the store has. Nothing is fetched."""
+    query, names = by_ids(query, server.find_coin)
+    config = server.config
+    selection = Selection(query.ids or tuple(dict.fromkeys(config.data.coins)), None, query.vs, query.granularity)
+    wanted = selection.resolved(config)
+    last = min(query.last or USUAL_LAST, MOST_CANDLES // len(wanted.coins))
+    histories = await asyncio.to_thread(candle_histories, server.context, wanted, last)
+    series = tuple(one for one in histories.values() if isinstance(one, CandleHistory))
+    failures = [(coin, one) for coin, one in histories.items() if isinstance(one, CryptocastError)]
+    if not series:
+        raise not_one(failures)
+    errors = tuple(coin_error(*failure) for failure in failures)
+    return CandlesDocument(series=series, errors=errors, names=names or msgspec.UNSET)
 
 
 async def models(server: Server, _request: Request, _: None) -> ModelDocument:
@@ -278,6 +309,15 @@ PATHS: Final[Mapping[str, Endpoint]] = {
     "/prices": Endpoint(
         "Live prices of coins", prices, PriceDocument, query=PriceQuery, rests_on=("upstream", "breakers")
     ),
+    "/track": Endpoint(
+        "Past forecasts of coins and what came of them",
+        track,
+        TrackDocument,
+        query=TrackQuery,
+        is_cached=True,
+        rests_on=("breakers", "cache", *MODEL_PARTS),
+    ),
+    "/candles": Endpoint("Candles of coins", candles, CandlesDocument, query=CandleQuery, rests_on=("store",)),
     "/models": Endpoint("The versions in production", models, ModelDocument),
     "/health": Endpoint("Whether the process is alive", alive, Readiness, HEALTH, access="open", is_prompt=True),
     "/ready": Endpoint(

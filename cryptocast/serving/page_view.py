@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -15,14 +15,13 @@ from cryptocast.data.coins import shown
 from cryptocast.errors import CryptocastError, UsageError
 from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION
-from cryptocast.serving.compression import preferred
-from cryptocast.serving.forecast_cache import Failure, FreshForecast, Outcome
+from cryptocast.serving.finished import finished
+from cryptocast.serving.forecast_cache import Failure, FreshForecast
 from cryptocast.serving.landing_page import SCRIPT, PageView, page
 from cryptocast.serving.page_shell import HTML, page_headers
 from cryptocast.serving.problems import ProblemError, ProblemKind, coin_error
 from cryptocast.serving.query import ForecastQuery, PageQuery, coin_requests
 from cryptocast.serving.responses import SECURITY_HEADERS
-from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
@@ -69,7 +68,7 @@ async def landing_page(server: Server, request: Request, query: PageQuery) -> Re
     )
     key = (coin, model, view.horizon, state, *(id(one) for one in forecasts))
     body = await server.pages.of(key, lambda: asyncio.to_thread(lambda: page(_with_history(server.context, view))))
-    return _answer(server, request, body, [*outcomes, outcome], is_kept=state == server.state())
+    return finished(server, request, body, [*outcomes, outcome], state=state, headers=PAGE_HEADERS)
 
 
 def _with_history(context: Context, view: PageView) -> PageView:
@@ -102,23 +101,6 @@ def _or(read: Callable[[], T], other: T) -> T:
     except CryptocastError as error:
         log.info("the page does without something: %s", error)
         return other
-
-
-def _answer(server: Server, request: Request, body: bytes, outcomes: Sequence[Outcome], *, is_kept: bool) -> Response:
-    headers = dict(request.scope["headers"])
-    answer = server.answers.finish(
-        server.sides.question(request.scope),
-        preferred(headers.get(b"accept-encoding", b"")),
-        body,
-        term=shortest(one.term for one in outcomes),
-        state=server.state(),
-        keep=is_kept and all(server.forecasts.holds(one) for one in outcomes),
-        headers=PAGE_HEADERS,
-    )
-    status, raw, sent = server.answers.to_send(answer, headers.get(b"if-none-match"))
-    response = Response(b"" if request.method == "HEAD" else sent, status)
-    response.raw_headers = raw
-    return response
 
 
 # Asked again each time, so that nobody reads on in a browser after a logout: a page that has not changed is a 304.

@@ -41,6 +41,8 @@ HORIZONS: Final = f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, 
 PATHS: Final = "a whole number of paths from 100 to 10000; fewer come where coins and bars make over 200000 prices"
 TOUCH: Final = "a price in the quote currency from 1e-12 to 1e15, e.g. 100000"
 LEVELS: Final = "20, 40, 60, 80, 90, 95, 98, 99, one or several, separated by commas, e.g. 80,95"
+LAST_PAST: Final = "a number of past forecasts of each horizon, the newest, from 1 to 5000; 365 without"
+LAST_BARS: Final = "a number of bars of each coin, the newest, from 1 to 50000; 365 without, at most 50000 of all coins"
 CURRENCY: Final = "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd"
 STATES: Final = "open (reject every call), closed (let every call pass), auto (decide by the calls)"
 
@@ -119,7 +121,40 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     horizon: Annotated[int, Meta(ge=1, le=MAX_HORIZON, description="a horizon of the settings, in bars")] | None = None
 
 
-C = TypeVar("C", ForecastQuery, PathsQuery, PriceQuery)
+class TrackQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/track` may be asked: as `/forecasts`, and how many past forecasts of each horizon."""
+
+    ids: Ids | None = None
+    model: Annotated[KindOrAuto, Meta(description=KINDS)] | None = None
+    horizons: Horizons | None = None
+    levels: Levels | None = None
+    vs: Currency | None = None
+    granularity: Annotated[Granularity, Meta(description="daily, hourly")] | None = None
+    last: Annotated[int, Meta(ge=1, le=5000, description=LAST_PAST)] | None = None
+
+    @property
+    def of_forecasts(self) -> ForecastQuery:
+        """The forecasts whose models are meant."""
+        return ForecastQuery(
+            ids=self.ids,
+            model=self.model,
+            horizons=self.horizons,
+            levels=self.levels,
+            vs=self.vs,
+            granularity=self.granularity,
+        )
+
+
+class CandleQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/candles` may be asked."""
+
+    ids: Ids | None = None
+    vs: Currency | None = None
+    granularity: Annotated[Granularity, Meta(description="daily, hourly")] | None = None
+    last: Annotated[int, Meta(ge=1, le=50_000, description=LAST_BARS)] | None = None
+
+
+C = TypeVar("C", ForecastQuery, PathsQuery, PriceQuery, TrackQuery, CandleQuery)
 
 
 class BreakerQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,16 @@ def test_every_path_is_described_and_every_reference_leads_somewhere() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/forecasts?ids=bitcoin", "/health", "/ready", "/health/detailed", "/health/trends", "/health/components/cache"],
+    [
+        "/forecasts?ids=bitcoin",
+        "/track?ids=bitcoin",
+        "/candles?ids=bitcoin",
+        "/health",
+        "/ready",
+        "/health/detailed",
+        "/health/trends",
+        "/health/components/cache",
+    ],
 )
 def test_answers_are_what_the_description_says(path: str) -> None:
     answer = get(app_on(FakeForecast()), path)
