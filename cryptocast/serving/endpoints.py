@@ -17,13 +17,14 @@ from cryptocast.data.coins import shown
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.errors import CryptocastError
 from cryptocast.serving.access import CLIENT
+from cryptocast.serving.docs_page import docs_page
 from cryptocast.serving.encoding import encode
 from cryptocast.serving.finished import finished
 from cryptocast.serving.forecast_cache import Failure, FreshForecast, Outcome
 from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
 from cryptocast.serving.login import login, logout
 from cryptocast.serving.openapi import openapi
-from cryptocast.serving.page_shell import HTML
+from cryptocast.serving.page_shell import HTML, page_headers
 from cryptocast.serving.page_view import landing_page
 from cryptocast.serving.path_sampler import paths_within_reason
 from cryptocast.serving.paths import Endpoint
@@ -91,7 +92,8 @@ class SwitchedBreaker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def forecasts(server: Server, request: Request, query: ForecastQuery) -> Response:
-    """A ForecastDocument, if there is at least one coin to answer for."""
+    """The forecast of each coin: the intervals of its price at each horizon, what they rest on, and what the evidence
+    says. Coins that cannot be answered for stand in `errors`; it is a problem where none can."""
     query, names = by_ids(query, server.find_coin)
     requests = coin_requests(query, server.config, challenged=server.sides.challenged(request.scope))
     CLIENT.set(server.keys.client_of(request.scope))
@@ -134,7 +136,8 @@ def _touch(server: Server, query: ForecastQuery, requests: Sequence[Question]) -
 
 
 async def sample_paths(server: Server, request: Request, query: PathsQuery) -> Response:
-    """A PathsDocument, if there is at least one coin to answer for."""
+    """Sample paths of the coins, on which they move together, over the bars up to the longest horizon. Coins that
+    cannot be answered for stand in `errors`; it is a problem where none can."""
     query, names = by_ids(query, server.find_coin)
     challenged = server.sides.challenged(request.scope)
     requests = [
@@ -172,7 +175,7 @@ def _failures(requests: Sequence[Question], outcomes: Sequence[Outcome]) -> list
 
 
 async def prices(server: Server, request: Request, query: PriceQuery) -> Response:
-    """What coins cost now."""
+    """What coins cost now, each with when it was fetched. Coins without a price stand in `errors`."""
     query, names = by_ids(query, server.find_coin)
     coins, vs = query.ids or server.config.data.coins, query.vs or server.config.data.vs
     client = server.keys.client_of(request.scope)
@@ -187,7 +190,8 @@ async def prices(server: Server, request: Request, query: PriceQuery) -> Respons
 
 
 async def track(server: Server, request: Request, query: TrackQuery) -> Response:
-    """What the models that answer now have said live, and what came of it."""
+    """What the models that answer now have forecast live at each horizon, beside the price that came, and how often
+    their intervals held. From the ledger, which a server fills with every bar."""
     query, names = by_ids(query, server.find_coin)
     requests = coin_requests(query.of_forecasts, server.config)
     CLIENT.set(server.keys.client_of(request.scope))
@@ -207,7 +211,7 @@ async def track(server: Server, request: Request, query: TrackQuery) -> Response
 
 
 async def candles(server: Server, _request: Request, query: CandleQuery) -> CandlesDocument:
-    """The bars that the store has. Nothing is fetched."""
+    """The bars that the store has, oldest first. Nothing is fetched."""
     query, names = by_ids(query, server.find_coin)
     config = server.config
     selection = Selection(query.ids or tuple(dict.fromkeys(config.data.coins)), None, query.vs, query.granularity)
@@ -271,6 +275,12 @@ async def description(server: Server, _request: Request, _: None) -> bytes:
     return openapi(server.paths, max_ids=server.config.serve.max_ids, has_token=server.keys.asks)
 
 
+async def docs(server: Server, request: Request, _: None) -> Response:
+    """The description for people."""
+    body = docs_page(server.paths, max_ids=server.config.serve.max_ids, has_token=server.keys.asks)
+    return respond(body, media_type=HTML, cache="private, no-cache", headers=page_headers(), request=request)
+
+
 async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> SwitchedBreaker:
     """Hold a breaker open or closed, or let it decide again."""
     breakers = server.breakers.all()
@@ -298,6 +308,7 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         query=ForecastQuery,
         is_cached=True,
         rests_on=("breakers", "cache", *MODEL_PARTS),
+        tag="forecasts",
     ),
     "/paths": Endpoint(
         "Sample paths of coins that move together",
@@ -305,9 +316,10 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         PathsDocument,
         query=PathsQuery,
         rests_on=("breakers", "cache", *MODEL_PARTS),
+        tag="forecasts",
     ),
     "/prices": Endpoint(
-        "Live prices of coins", prices, PriceDocument, query=PriceQuery, rests_on=("upstream", "breakers")
+        "Live prices of coins", prices, PriceDocument, query=PriceQuery, rests_on=("upstream", "breakers"), tag="prices"
     ),
     "/track": Endpoint(
         "Past forecasts of coins and what came of them",
@@ -316,8 +328,11 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         query=TrackQuery,
         is_cached=True,
         rests_on=("breakers", "cache", *MODEL_PARTS),
+        tag="forecasts",
     ),
-    "/candles": Endpoint("Candles of coins", candles, CandlesDocument, query=CandleQuery, rests_on=("store",)),
+    "/candles": Endpoint(
+        "Candles of coins", candles, CandlesDocument, query=CandleQuery, rests_on=("store",), tag="prices"
+    ),
     "/models": Endpoint("The versions in production", models, ModelDocument),
     "/health": Endpoint("Whether the process is alive", alive, Readiness, HEALTH, access="open", is_prompt=True),
     "/ready": Endpoint(
@@ -336,7 +351,9 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         access="admin",
         methods=("POST",),
         is_prompt=True,
+        tag="admin",
     ),
+    "/docs": Endpoint("This description, for people", docs, media_type=HTML),
     "/login": Endpoint("The form for a token", login, media_type=HTML, access="open", methods=("GET", "POST")),
     "/logout": Endpoint("The end of a login", logout, media_type=HTML, access="open", methods=("POST",)),
     "/": Endpoint(

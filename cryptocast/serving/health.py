@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -18,6 +18,7 @@ from cryptocast.net import Breaker, Breakers, BreakerState
 from cryptocast.serving.problems import without_folders
 from cryptocast.serving.telemetry import Sample
 from cryptocast.serving.trends import Minute, Pulse, Trend, trends
+from cryptocast.times import Moment
 
 if TYPE_CHECKING:
     from cryptocast.serving.wiring import Server
@@ -80,7 +81,7 @@ class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     observed_unit: str | None
     status: Status
     affected_endpoints: tuple[str, ...]  # where the status is not pass
-    time: datetime
+    time: Moment
     output: str | None
 
 

@@ -21,7 +21,8 @@ class Endpoint:
     everybody, who has a token, who has an admin's.
 
     is_prompt: answered out of memory, so it takes no place among the requests that wait. is_cached: its answers stay in
-    memory as bytes. rests_on: the components of health with which it suffers. not_ready: its 503 is an answer too.
+    memory as bytes. rests_on: the components of health with which it suffers. not_ready: its 503 is an answer too. tag:
+    under which it is described.
     """
 
     summary: str
@@ -35,6 +36,7 @@ class Endpoint:
     is_cached: bool = False
     rests_on: tuple[str, ...] = ()
     not_ready: bool = False
+    tag: Literal["forecasts", "prices", "service", "admin"] = "service"
 
     @property
     def allowed(self) -> str:

@@ -5,7 +5,7 @@ list with commas. Nothing else has to be said of it anywhere.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -210,18 +210,14 @@ def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
     if len(raw) > most:
         detail = f"The query string has {len(raw)} bytes, at most {most} are read."
         raise ProblemError(ProblemKind.QUERY_TOO_LONG, detail)
-    fields, values = parameters(query), dict[str, Any]()
+    fields, texts = parameters(query), dict[str, list[str]]()
     for name, text in _pairs(raw):
         if name not in fields:
             names = ", ".join(fields)
             detail = f"There is no parameter {shown(name)}. Known: {names}."
             raise ProblemError(ProblemKind.UNKNOWN_PARAMETER, detail, parameter=shown(name), allowed=names)
-        if name in values:
-            raise _invalid(name, fields[name], f"{name} is given more than once.")
-        try:
-            values[name] = fields[name].value_of(text)
-        except ValueError:
-            raise _invalid(name, fields[name], f"{name} cannot be {shown(text)}.") from None
+        texts.setdefault(name, []).append(text)
+    values = {name: _value(name, fields[name], parts) for name, parts in texts.items()}
     for name, parameter in fields.items():
         if parameter.is_required and name not in values:
             raise _invalid(name, parameter, f"{name} is missing.")
@@ -229,6 +225,17 @@ def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
         detail = f"ids names {count} coins, at most {max_ids} are answered for at once."
         raise _invalid("ids", fields["ids"], detail)
     return query(**values)
+
+
+def _value(name: str, parameter: Parameter, parts: Sequence[str]) -> Any:
+    """A list may be given in one piece with commas, or as several: clients do either."""
+    if len(parts) > 1 and not parameter.is_list:
+        raise _invalid(name, parameter, f"{name} is given more than once.")
+    text = ",".join(parts)
+    try:
+        return parameter.value_of(text)
+    except ValueError:
+        raise _invalid(name, parameter, f"{name} cannot be {shown(text)}.") from None
 
 
 def by_ids(query: C, find: Callable[[str], CoinName]) -> tuple[C, dict[str, str]]:

@@ -56,6 +56,34 @@ def test_answers_are_what_the_description_says(path: str) -> None:
     validator(schema).validate(answer.json())
 
 
+def test_every_field_and_parameter_says_what_it_is_and_times_are_times() -> None:
+    for kind, schema in DOCUMENT["components"]["schemas"].items():
+        assert schema["description"], kind
+        for name, field in schema.get("properties", {}).items():
+            assert field.get("description"), f"{kind}.{name}"
+            if name.endswith(("_at", "_time")) or name in {"as_of", "stale_after"}:
+                assert "date-time" in str(field), f"{kind}.{name}"
+    for path, methods in DOCUMENT["paths"].items():
+        for operation in methods.values():
+            assert operation["summary"] != operation["description"], path
+            assert operation["tags"][0] in [tag["name"] for tag in DOCUMENT["tags"]]
+            for parameter in operation["parameters"]:
+                assert parameter["description"], (path, parameter)
+                validator(parameter["schema"]).validate(parameter["example"])
+
+
+def test_the_examples_are_what_the_description_says() -> None:
+    examples = 0
+    for path, methods in DOCUMENT["paths"].items():
+        for operation in methods.values():
+            for content in operation["responses"]["200"]["content"].values():
+                if content["schema"]:
+                    validator(content["schema"]).validate(content["example"])
+                    assert content["example"], path
+                    examples += 1
+    assert examples >= 10
+
+
 def test_errors_are_what_the_description_says() -> None:
     app = app_on(FakeForecast(failing={"atlantis": DataError("Unknown.")}))
     for path in ("/forecasts?ids=atlantis", "/forecasts?nothing=1", "/nowhere"):

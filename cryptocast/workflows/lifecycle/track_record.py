@@ -1,7 +1,6 @@
 """The track record of what answers now: its live forecasts from the ledger, and what came of them."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Final, Literal, cast
 
 import msgspec
@@ -14,6 +13,7 @@ from cryptocast.models.tails import interval_ends
 from cryptocast.registry import MaturedRow, Registry, VersionKey
 from cryptocast.registry.live import LiveScore, live_score
 from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.times import Moment
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import CoinError, CoinForecast, Document, Interval
 
@@ -27,8 +27,8 @@ class PastForecast(Document, frozen=True, kw_only=True):
 
     horizon: int
     version: int | None
-    issued_at: datetime
-    target_time: datetime
+    issued_at: Moment
+    target_time: Moment
     price: float
     median: float
     intervals: tuple[Interval, ...]

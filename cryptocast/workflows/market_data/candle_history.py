@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
+from cryptocast.times import Moment
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from cryptocast.workflows.reports import CoinError, Document, MarketRow
@@ -18,7 +18,7 @@ COLUMNS: Final = ("close_time", "open", "high", "low", "close", "volume", "range
 class CandleRow(Document, frozen=True, kw_only=True, gc=False):
     """One bar."""
 
-    close_time: datetime
+    close_time: Moment
     open: float
     high: float
     low: float
@@ -32,7 +32,7 @@ class CandleHistory(MarketRow, frozen=True, kw_only=True):
 
     coin: str
     market: str | None
-    fetched_at: datetime
+    fetched_at: Moment
     stale: bool
     candles: tuple[CandleRow, ...]
 
