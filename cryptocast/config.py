@@ -521,6 +521,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     refresh: bool = True
     lame_duck_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 3.0
     drain_s: Seconds = 10.0
+    access_log: bool = False
 
     comments: ClassVar[Comments] = {
         "host": "any other address requires CRYPTOCAST_SERVE_TOKEN or --insecure",
@@ -541,6 +542,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
         "refresh": "fetch new bars of [data] coins when they close, if the source is auto or coingecko",
         "lame_duck_s": "after SIGTERM: not ready, but still accepting requests",
         "drain_s": "then: for requests under way to finish",
+        "access_log": "a line of JSON for each request on standard output; also --access-log",
     }
 
 

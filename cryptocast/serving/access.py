@@ -21,6 +21,7 @@ from cryptocast.errors import UsageError
 TOKEN_VARIABLE: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 - the name, not the token
 ADMIN_VARIABLE: Final = "CRYPTOCAST_SERVE_ADMIN_TOKEN"
 SEALS: Final = b"cryptocast login"  # what a token makes of it signs cookies, and nothing else does
+KEY_NAME: Final = "cryptocast.key"  # in the scope of a request, once it was let in with one
 FORWARDED: Final = b"x-forwarded-for"
 MOST_HOPS: Final = 32  # of proxies behind one another; what stands before them was made up by somebody
 # Browsers hide all but a few headers of an answer from the page that asked, unless they are named.
@@ -75,6 +76,8 @@ class Keys:
 
     def client_of(self, scope: Scope) -> str:
         """A word that stays with a client and that a client cannot choose: the name of its key, or its address."""
+        if (name := scope.get(KEY_NAME)) is not None:
+            return str(name)
         key = self.of(scope["headers"])
         return key.name if key is not None else address_of(scope)
 

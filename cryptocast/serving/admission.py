@@ -9,7 +9,7 @@ from typing import Final
 from starlette.types import Scope
 
 from cryptocast.config import ServeConfig
-from cryptocast.serving.access import ADMIN_VARIABLE, Headers, Key, Keys, address_of
+from cryptocast.serving.access import ADMIN_VARIABLE, KEY_NAME, Headers, Key, Keys, address_of
 from cryptocast.serving.login_cookie import is_same_origin, key_of_cookie
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind
@@ -83,6 +83,8 @@ class Admission:
     def _not_let_in(self, scope: Scope, headers: Headers, *, needs_admin: bool) -> ProblemError | None:
         """Without a key that it needs, or too often: by its key, and by its address where it shows none."""
         key = self._key(scope, headers, needs_admin=needs_admin)
+        if key is not None:
+            scope[KEY_NAME] = key.name
         too_often = self._too_often(key.name if key is not None else address_of(scope))
         if too_often is not None:
             return too_often  # a stranger's requests are counted too, so that guessing is slow

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from cryptocast.data.coins import shown
 from cryptocast.errors import CryptocastError
 from cryptocast.serving.access import Keys
+from cryptocast.serving.access_log import AccessLog
 from cryptocast.serving.endpoints import PATHS
 from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.front import Front
@@ -58,6 +59,7 @@ def create_app(
     refresh: bool | None = None,
     duties: Sequence[Duty] = (),
     reports: Reports = WITHOUT_REPORTS,
+    access_log: AccessLog | None = None,
     endpoints: Mapping[str, Endpoint] = PATHS,
 ) -> Starlette:
     """The ASGI app; `app.state.server` is what its endpoints work with. Nothing runs until its lifespan has begun.
@@ -67,6 +69,7 @@ def create_app(
     admin_token: the same for those who may switch breakers. stamp: changes when the registry does, asked with every
     request; by default what the store's watch saw last. ask_prices: quotes by coin; by default the upstream's.
     refresh: run the refresher; by default where `forecast` is not given. duties: work of the leader after each refresh.
+    access_log: where each request is told; None: nowhere.
     """
     options = Options(
         forecast=forecast,
@@ -74,6 +77,7 @@ def create_app(
         ask_prices=ask_prices,
         refresh=forecast is None if refresh is None else refresh,
         duties=duties,
+        access_log=access_log,
     )
     endpoints = _with_own_models(endpoints, names_of_own(context.config))
     server = Server(context, Paths(endpoints), Keys(token, admin_token), reports, options)

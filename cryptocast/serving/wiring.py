@@ -21,6 +21,7 @@ from cryptocast.net import Priority
 from cryptocast.registry import PRODUCTION, CachedRegistry, RegistryWatch, registry_stamp
 from cryptocast.serving.ab_routing import Sides
 from cryptocast.serving.access import Keys
+from cryptocast.serving.access_log import AccessLog
 from cryptocast.serving.candle_fetcher import CandleFetcher
 from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.flights import Flights
@@ -64,6 +65,7 @@ class Options:
     ask_prices: Ask | None = None
     refresh: bool = True
     duties: Sequence[Duty] = ()
+    access_log: AccessLog | None = None
 
 
 class Server:
@@ -87,6 +89,9 @@ class Server:
         self._behind = replace(self.context, candles=fresh)  # of what works with bars before they are shown
         self.state = ServedState(options.stamp or registry)
         self.telemetry, self.rights, self.sides = Telemetry(), StoreRights(store), Sides()
+        self.access_log = options.access_log
+        if self.access_log is not None:
+            self.access_log.on_lost = partial(self.telemetry.count, "access_log_lost")
         credits_left = credits_of(config, context.wall_clock)
         on_refusal = partial(self.telemetry.count, "stranger_refused")
         self.strangers = Strangers(config, credits_left, on_refusal=on_refusal)
@@ -126,6 +131,9 @@ class Server:
         self.prices.restore(await asyncio.to_thread(read_prices, self.config.store.path / KEPT_PRICES))
         async with AsyncExitStack() as stack:
             stack.callback(self.reports.close)
+            if self.access_log is not None:
+                self.access_log.start()
+                stack.push_async_callback(asyncio.to_thread, self.access_log.close)
             if self._options.ask_prices is None:
                 await stack.enter_async_context(self._upstream.opened())
             await stack.enter_async_context(self.forecasts.opened())
