@@ -223,13 +223,21 @@ def _times(plane: Plane, origin: datetime, granularity: str) -> str:
     while first < plane.start:
         first += whole
     places = [first + whole * number for number in range(int((plane.end - first) // whole) + 1)]
-    room = 30.0 if granularity == "daily" else 46.0
+    room = 42.0 if granularity == "daily" else 46.0
+    seen = [place for place in places if LEFT + room <= plane.x(place) <= plane.right - room / 3]
+    years = [None, *((origin + place * bar).year for place in seen)]
     return "".join(
         f'<text x="{plane.x(place):.1f}" y="{plane.bottom + 22}" text-anchor="middle">'
-        f"{origin + place * bar:{'%d %b' if granularity == 'daily' else '%d %b %H:%M'}}</text>"
-        for place in places
-        if LEFT + room <= plane.x(place) <= plane.right - room / 3
+        f"{_tick(origin + place * bar, granularity, year)}</text>"
+        for place, year in zip(seen, years, strict=False)
     )
+
+
+def _tick(at: datetime, granularity: str, year: int | None) -> str:
+    """A time as a label; year: that of the label before it."""
+    if granularity == "hourly":
+        return f"{at:%d %b %H:%M}"
+    return f"{at:%d %b}" if at.year == year else f"{at:%d %b %Y}"
 
 
 def _columns(plane: Plane, columns: Sequence[tuple[float, str]]) -> str:

@@ -69,7 +69,7 @@ def _coins(view: PageView) -> str:
     chosen = view.forecast.coin if view.forecast is not None else None
     chips = "".join(
         f'<a data-swap{_current(one.coin == chosen)} href="{view.address(coin=one.coin)}"><b>{escape(one.coin)}</b> '
-        f'<span data-live="{escape(one.coin)}" data-vs="{escape(one.vs)}">{_price(one)}</span></a>'
+        f"<span{_live(one)}>{_price(one)}</span></a>"
         for one in view.coins
     )
     errors = "".join(f'<p class="note">{escape(one.coin)}: {escape(_stop(one.error))}</p>' for one in view.errors)
@@ -97,9 +97,9 @@ def _head(view: PageView, forecast: CoinForecast) -> str:
         for one in forecast.horizons
     )
     return (
-        f'<div class="head"><h1>{coin}</h1><p><span class="price" data-live="{coin}" data-vs="{escape(forecast.vs)}">'
-        f'{_price(forecast)}</span> {escape(unit)} <span class="soft" data-change="{coin}">at the close of '
-        f"{_moment(forecast, forecast.as_of)}</span></p>"
+        f'<div class="head"><h1>{coin}</h1><p><span class="price"{_live(forecast)}>{_price(forecast)}</span> '
+        f'{escape(unit)} <span class="soft" data-change="{coin}">at the close of '
+        f"{_moment(forecast, forecast.as_of)}</span></p>{_warnings(forecast)}"
         f'<nav class="chips" aria-label="Horizon"><span>Horizon</span>{horizons}</nav>'
         f'<nav class="chips" aria-label="Model"><span>Model</span>{models}</nav></div>'
     )
@@ -151,11 +151,7 @@ def _track(view: PageView, forecast: CoinForecast) -> str:
     track = view.track
     past = [one for one in track.forecasts if one.horizon == view.horizon] if track is not None else []
     if track is None or not past:
-        first = next(one for one in forecast.horizons if one.horizon == view.horizon).target_time
-        return (
-            "<p>Nothing has matured at this horizon. A server records its forecast of every bar; what it says now is"
-            f" held against the price of {_moment(forecast, first)}.</p>"
-        )
+        return f"<p>Nothing has matured at this horizon.{_first_outcome(view, forecast)}</p>"
     score = next((one for one in track.scores if one.horizon == view.horizon), None)
     faults = "".join(f'<p class="note">{escape(_stop(one))}</p>' for one in track.degraded)
     key = (
@@ -164,6 +160,16 @@ def _track(view: PageView, forecast: CoinForecast) -> str:
     )
     chart = _figure("track", track_chart(past, forecast.granularity), key)
     return f"{_badges(score, forecast) if score is not None else ''}{faults}{chart}"
+
+
+def _first_outcome(view: PageView, forecast: CoinForecast) -> str:
+    if forecast.stale:
+        return ""
+    first = next(one for one in forecast.horizons if one.horizon == view.horizon).target_time
+    return (
+        " A server records its forecast of every bar; what it says now is held against the price of"
+        f" {_moment(forecast, first)}."
+    )
 
 
 def _badges(score: LiveScore, forecast: CoinForecast) -> str:
@@ -184,16 +190,24 @@ def _evidence(row: HorizonForecast) -> str:
 
 
 def _basis(forecast: CoinForecast) -> str:
-    """What the forecast rests on, and what must be known about it."""
+    """What the forecast rests on, and why another model answers."""
     version = f", version {forecast.version}" if forecast.version is not None else ""
-    stale = '<strong class="note">Stale.</strong> ' if forecast.stale else ""
-    reasons = [forecast.fallback_reason] if forecast.fallback_reason is not None else []
-    notes = [*forecast.notices, *(f"Fallback: {sentence(reason)}" for reason in reasons)]
-    remarks = "".join(f'<p class="note">{escape(_stop(note))}</p>' for note in notes)
-    bars = (
-        f"{escape(forecast.model_used)}{version}, on {escape(forecast.granularity)} bars of {escape(forecast.source)}"
-    )
-    return f"<h2>What it rests on</h2><p>{stale}{bars} up to {_moment(forecast, forecast.as_of)}.</p>{remarks}"
+    reason = forecast.fallback_reason
+    fallback = "" if reason is None else f'<p class="note">{escape(_stop(f"Fallback: {sentence(reason)}"))}</p>'
+    bars = f"{forecast.model_used}{version}, on {forecast.granularity} bars of {forecast.source}"
+    return f"<h2>What it rests on</h2><p>{escape(bars)} up to {_moment(forecast, forecast.as_of)}.</p>{fallback}"
+
+
+def _warnings(forecast: CoinForecast) -> str:
+    """What must be known before the numbers are read."""
+    stale = "<strong>Stale.</strong> " if forecast.stale else ""
+    notices = " ".join(escape(_stop(notice)) for notice in forecast.notices)
+    return f'<p class="warning note">{stale}{notices}</p>' if stale or notices else ""
+
+
+def _live(forecast: CoinForecast) -> str:
+    """Where the script puts the live price; a price of now beside a forecast of long ago would mislead."""
+    return "" if forecast.stale else f' data-live="{escape(forecast.coin)}" data-vs="{escape(forecast.vs)}"'
 
 
 def _current(is_chosen: bool) -> str:

@@ -148,6 +148,13 @@ def test_what_must_be_known_about_the_forecast_is_told() -> None:
     assert "litecoin: There are no candles." in failed
 
 
+def test_a_live_price_stands_beside_no_forecast_of_long_ago() -> None:
+    assert text_of(view_of()).count('data-live="bitcoin"') == 2
+    stale = text_of(view_of(forecast_of(stale=True)))
+    assert 'data-live="bitcoin"' not in stale
+    assert "held against the price of" not in stale
+
+
 def test_what_others_wrote_is_text() -> None:
     hostile = "<script>alert(1)</script>'\""
     reason = Fallback(code=FallbackCode.EXCEPTION, detail=hostile)

@@ -11,6 +11,7 @@ from cryptocast.market import Market
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.lifecycle.live_scoring import record
 from tests.conftest import simulated_candles
+from tests.serving.serving_app import Clock
 
 BARS = 120
 MARKET = Market("coingecko", "usd", "daily")
@@ -25,7 +26,7 @@ def live_bars(store: Path, live: int = 12) -> Context:
     for bars in range(BARS - live, BARS + 1):
         frame = CANDLES.head(bars)
         now = frame["close_time"][-1] + timedelta(minutes=30)
-        context = replace(context, wall_clock=lambda now=now: now)
+        context = replace(context, wall_clock=Clock(now))
         CandleStore(store, lock_timeout_s=10).write(SeriesKey(MARKET, "bitcoin"), frame, fetched_at=now)
         record(context, Selection(("bitcoin",), stored=True))
     return context
