@@ -23,6 +23,11 @@ LEFT: Final = 8.0
 TOP: Final = 14.0
 BELOW: Final = 34.0  # for the labels of the times
 MARGIN: Final = 0.04  # of the reach of the prices, above and below
+# Bars between two labels of the times.
+STEPS: Final = {
+    "daily": (1, 2, 5, 7, 14, 30, 60, 90, 180, 360),
+    "hourly": (1, 2, 3, 6, 12, 24, 48, 72, 168, 336),
+}
 LEAST_BARS: Final = 30  # of the price before a fan
 
 
@@ -218,7 +223,8 @@ def _prices(plane: Plane) -> str:
 def _times(plane: Plane, origin: datetime, granularity: str) -> str:
     """Dates at bars that are evenly apart, and the last close among them."""
     bar, step = _bar(granularity), (plane.end - plane.start) / plane.size.times
-    whole = next((one for one in (1, 2, 5, 7, 14, 30, 60, 90, 180, 360) if one >= step), 720)
+    steps = STEPS["daily" if granularity == "daily" else "hourly"]
+    whole = next((one for one in steps if one >= step), 2 * steps[-1])
     first = -int(-plane.start // whole) * whole
     while first < plane.start:
         first += whole

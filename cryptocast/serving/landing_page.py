@@ -12,7 +12,7 @@ from html import escape
 from typing import Final
 from urllib.parse import urlencode
 
-from cryptocast.number_format import Prices, ahead, count, percent
+from cryptocast.number_format import SMALL, Prices, ahead, count, percent
 from cryptocast.registry.live import LiveScore
 from cryptocast.serving.charts import Closes, fan_chart, track_chart
 from cryptocast.serving.page_shell import FOLDER, document
@@ -86,7 +86,7 @@ def _chosen(view: PageView, forecast: CoinForecast) -> Iterator[str]:
 
 
 def _head(view: PageView, forecast: CoinForecast) -> str:
-    coin, unit = escape(forecast.coin), Prices([forecast.price]).named(forecast.vs)
+    coin = escape(forecast.coin)
     models = "".join(
         f'<a data-swap{_current(kind == view.model)} href="{view.address(model=kind)}">{escape(kind)}</a>'
         for kind in view.kinds
@@ -98,7 +98,7 @@ def _head(view: PageView, forecast: CoinForecast) -> str:
     )
     return (
         f'<div class="head"><h1>{coin}</h1><p><span class="price"{_live(forecast)}>{_price(forecast)}</span> '
-        f'{escape(unit)} <span class="soft" data-change="{coin}">at the close of '
+        f'{escape(forecast.vs.upper())} <span class="soft" data-change="{coin}">at the close of '
         f"{_moment(forecast, forecast.as_of)}</span></p>{_warnings(forecast)}"
         f'<nav class="chips" aria-label="Horizon"><span>Horizon</span>{horizons}</nav>'
         f'<nav class="chips" aria-label="Model"><span>Model</span>{models}</nav></div>'
@@ -115,7 +115,7 @@ def _expectation(forecast: CoinForecast, row: HorizonForecast) -> str:
     up = "No view on the direction." if row.p_up == 0.5 else f"Higher than now with {percent(row.p_up, 0)} %."
     return (
         f'<div class="expect"><h2>In {_words(forecast, row)}, by {_moment(forecast, row.target_time)}</h2>'
-        f"<dl>{spans}<div><dt>Median</dt><dd>{shown(row.median)}</dd></div></dl><p>{up}</p></div>"
+        f"<dl>{spans}<div><dt>Median</dt><dd>{shown(row.median)}</dd></div></dl>{_unit(forecast)}<p>{up}</p></div>"
     )
 
 
@@ -136,7 +136,8 @@ def _table(view: PageView, forecast: CoinForecast) -> str:
     heads = ["ahead", "until", *[f"{one.level} %" for one in forecast.horizons[0].intervals], "median"]
     rows = "".join(_row(forecast, one, heads, is_chosen=one.horizon == view.horizon) for one in forecast.horizons)
     head = "".join(f'<th data-of="{one}">{one}</th>' for one in heads)
-    return f'<section><table class="numbers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></section>'
+    table = f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f"<section>{table}{_unit(forecast)}</section>"
 
 
 def _row(forecast: CoinForecast, row: HorizonForecast, heads: Sequence[str], *, is_chosen: bool) -> str:
@@ -215,7 +216,15 @@ def _current(is_chosen: bool) -> str:
 
 
 def _price(forecast: CoinForecast) -> str:
-    return Prices([forecast.price], 5)(forecast.price)
+    """As people write it, without the currency."""
+    value = forecast.price
+    return f"{value:.4e}" if 0.0 < value < SMALL else Prices([value], 5)(value)
+
+
+def _unit(forecast: CoinForecast) -> str:
+    """What the numbers count, where it is not the currency: of a coin that costs next to nothing."""
+    shown = Prices([forecast.price])
+    return "" if shown.unit == 1.0 else f'<p class="soft">In {escape(shown.named(forecast.vs))}.</p>'
 
 
 def _ahead(forecast: CoinForecast, row: HorizonForecast) -> str:

@@ -5,7 +5,8 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
   const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
-  const shown = (price) => (price >= 10000 ? whole : digits).format(price);
+  const shown = (price) =>
+    price < 1e-5 ? price.toExponential(4).replace(/-(\d)$/, "-0$1") : (price >= 10000 ? whole : digits).format(price);
   let lookedAt = 0;
 
   // The titles are for browsers without a script: here they stand below the chart, and at once.

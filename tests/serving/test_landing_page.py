@@ -98,6 +98,13 @@ def test_one_horizon_is_told_in_large_and_all_of_them_in_a_table() -> None:
     assert "Higher than now with 53 %." in text_of(view_of(forecast_of(horizons=(7,), rows=(risen,))))
 
 
+def test_a_coin_that_costs_next_to_nothing_is_told_with_its_unit() -> None:
+    text = text_of(view_of(msgspec.structs.replace(forecast_of(), price=1.234e-8)))
+    assert ">1.2340e-08</span> USD " in text
+    assert text.count("In 1e-08 USD.") == 2  # in large and below the table
+    assert "In 1e" not in text_of(view_of())
+
+
 def test_every_choice_is_an_address_that_keeps_the_others() -> None:
     tags = Tags(text_of(view_of(model="baseline")))
     links = [one for one in tags.addresses() if one.startswith("/?")]
