@@ -362,6 +362,6 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         media_type=HTML,
         query=PageQuery,
         is_cached=True,
-        rests_on=("breakers", "cache", *MODEL_PARTS),
+        rests_on=("breakers", "cache", *MODEL_PARTS, "event_loop", "resources"),
     ),
 }
