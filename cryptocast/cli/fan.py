@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from cryptocast.cli.canvas import Canvas
 from cryptocast.number_format import Prices, round_numbers
+from cryptocast.workflows.fan_edges import edge_path, interval_edges
 
 if TYPE_CHECKING:
     from cryptocast.workflows.reports import CoinForecast
@@ -62,16 +62,17 @@ class FanChart:
         reach, prices = self._reach(past), self._prices(past)
         first, columns = (past[0][0] if past else 0.0), width - 2 - max(len(name) for _, name in prices)
         canvas = Canvas(columns, HEIGHT - 3, (first, float(self._last)), reach)
-        ahead = [(column, max(0.0, canvas.middle(column))) for column in range(canvas.column(0.0), columns)]
+        columns_ahead, price = range(canvas.column(0.0), columns), self._forecast.price
+        bars = [max(0.0, canvas.middle(column)) for column in columns_ahead]
         for shade, level in self._bands():
-            lower, upper = (self._edges(level, upper=side) for side in (False, True))
-            for column, x in ahead:
-                canvas.bar(column, self._between(lower, x), self._between(upper, x), shade)
+            edges = (interval_edges(self._forecast, level, upper=side) for side in (False, True))
+            lower, upper = (edge_path(price, one, bars) for one in edges)
+            for column, low, high in zip(columns_ahead, lower, upper, strict=True):
+                canvas.bar(column, low, high, shade)
         canvas.line(past)
         medians = {h.horizon: h.median for h in self._forecast.horizons}
-        for column, x in ahead:
-            price = self._between(medians, x)
-            canvas.bar(column, price, price, MEDIAN)
+        for column, median in zip(columns_ahead, edge_path(price, medians, bars), strict=True):
+            canvas.bar(column, median, median, MEDIAN)
         return "\n".join(line.rstrip() for line in canvas.framed(self._times(width, first), prices))
 
     def _bands(self) -> list[tuple[str, int]]:
@@ -79,20 +80,6 @@ class FanChart:
         levels = sorted({i.level for h in self._forecast.horizons for i in h.intervals}, reverse=True)
         drawn_levels = levels if len(levels) <= len(SHADES) else [level for level in BANDS if level in levels]
         return list(zip(SHADES, drawn_levels, strict=False))
-
-    def _edges(self, level: int, *, upper: bool) -> dict[int, float]:
-        return {
-            h.horizon: i.upper if upper else i.lower
-            for h in self._forecast.horizons
-            for i in h.intervals
-            if i.level == level
-        }
-
-    def _between(self, prices: dict[int, float], x: float) -> float:
-        """The price x bars ahead: logs on the square root of time, on which a random walk's edges are straight."""
-        price = self._forecast.price
-        points = [(0.0, 0.0), *((math.sqrt(h), math.log(value / price)) for h, value in sorted(prices.items()))]
-        return price * math.exp(_on_line(points, math.sqrt(x)))
 
     def _past(self) -> list[tuple[float, float]]:
         """Recent closes; x in bars, 0 at the last one known."""
@@ -129,11 +116,3 @@ class FanChart:
         bands = "   ".join(f"{shade * 3} {level} %" for shade, level in self._bands())
         currency = Prices([self._forecast.price]).named(self._forecast.vs)
         return f"  {bands}   {MEDIAN * 3} median   ⣀⠤⠒ closes   in {currency}"
-
-
-def _on_line(points: Sequence[tuple[float, float]], x: float) -> float:
-    """The value at x on the line through the points, which are sorted by x."""
-    for (x0, y0), (x1, y1) in pairwise(points):
-        if x <= x1:
-            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-    return points[-1][1]
