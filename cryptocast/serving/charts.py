@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from cryptocast.data.schema import BAR_US
 from cryptocast.number_format import Prices, ahead, round_numbers
 from cryptocast.workflows.fan_edges import edge_path, interval_edges
-from cryptocast.workflows.lifecycle.track_record import PastForecast
+from cryptocast.workflows.lifecycle.track_record import TrackedForecast
 from cryptocast.workflows.reports import CoinForecast, Interval
 
 Closes = Sequence[tuple[datetime, float]]
@@ -91,7 +91,7 @@ def fan_chart(forecast: CoinForecast, closes: Closes, horizon: int) -> str:
     return "".join(_fan(forecast, closes, horizon, size) for size in FAN_SIZES)
 
 
-def track_chart(past: Sequence[PastForecast], granularity: str) -> str:
+def track_chart(past: Sequence[TrackedForecast], granularity: str) -> str:
     """What was said of each bar so long before, against the price that came; twice. past: of one horizon, by time."""
     return "".join(_track(past[-size.bars :], granularity, size) for size in TRACK_SIZES)
 
@@ -155,7 +155,7 @@ def _fan_columns(
     return _columns(plane, columns)
 
 
-def _track(past: Sequence[PastForecast], granularity: str, size: Size) -> str:
+def _track(past: Sequence[TrackedForecast], granularity: str, size: Size) -> str:
     bar, first, levels = _bar(granularity), past[0].target_time, [one.level for one in past[0].intervals]
     places = [(one.target_time - first) / bar for one in past]
     ends = [end for row in past for one in row.intervals for end in (one.lower, one.upper)]
@@ -176,23 +176,23 @@ def _track(past: Sequence[PastForecast], granularity: str, size: Size) -> str:
     return _svg(plane, label, inner)
 
 
-def _dot(x: float, y: float, row: PastForecast) -> str:
+def _dot(x: float, y: float, row: TrackedForecast) -> str:
     """A circle inside the widest interval, a cross outside it: not by the colour alone."""
     if _held(row):
         return f'<circle class="hold" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
     return f'<path class="miss" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"/>'
 
 
-def _held(row: PastForecast) -> bool:
+def _held(row: TrackedForecast) -> bool:
     widest = max(row.intervals, key=lambda one: one.level)
     return widest.lower <= row.outcome <= widest.upper
 
 
-def _interval(row: PastForecast, level: int) -> Interval:
+def _interval(row: TrackedForecast, level: int) -> Interval:
     return next(one for one in row.intervals if one.level == level)
 
 
-def _said(row: PastForecast, granularity: str) -> str:
+def _said(row: TrackedForecast, granularity: str) -> str:
     shown = Prices([row.price])
     spans = ", ".join(f"{one.level} % {shown(one.lower)} – {shown(one.upper)}" for one in row.intervals)
     return (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.serving.charts import fan_chart, track_chart
-from cryptocast.workflows.lifecycle.track_record import PastForecast
+from cryptocast.workflows.lifecycle.track_record import TrackedForecast
 from cryptocast.workflows.reports import Interval
 from tests.cli.test_fan import NOW, forecast_of
 
@@ -27,9 +27,9 @@ def numbers(element: ET.Element) -> list[float]:
     return [float(one) for text in texts for one in re.findall(r"-?[\d.]+(?:e-?\d+)?", text)]
 
 
-def past(price: float, outcomes: list[float], horizon: int = 7) -> list[PastForecast]:
+def past(price: float, outcomes: list[float], horizon: int = 7) -> list[TrackedForecast]:
     return [
-        PastForecast(
+        TrackedForecast(
             horizon=horizon,
             version=1,
             issued_at=NOW + (number - horizon) * DAY,

@@ -22,7 +22,7 @@ BASELINE: Final = "baseline"
 MIDDLE: Final = len(LEVELS) // 2
 
 
-class PastForecast(Document, frozen=True, kw_only=True):
+class TrackedForecast(Document, frozen=True, kw_only=True):
     """One live forecast of one horizon, and the price that came."""
 
     horizon: int
@@ -47,7 +47,7 @@ class CoinTrack(Document, frozen=True, kw_only=True):
     versions: tuple[int, ...]
     degraded: tuple[str, ...]
     scores: tuple[LiveScore, ...]
-    forecasts: tuple[PastForecast, ...]
+    forecasts: tuple[TrackedForecast, ...]
 
 
 class TrackDocument(Document, frozen=True, kw_only=True):
@@ -100,7 +100,7 @@ def _matured(
 
 def _past_forecasts(
     rows: Sequence[MaturedRow], levels: Sequence[int], horizons: Sequence[int], last: int
-) -> Iterator[PastForecast]:
+) -> Iterator[TrackedForecast]:
     for horizon in horizons:
         newest = [pair for pair in rows if pair[0].horizon == horizon][-last:]
         if not newest:
@@ -108,7 +108,7 @@ def _past_forecasts(
         values = np.array([row.quantiles for row, _ in newest])  # (n, q)
         ends = {level: np.exp(np.stack(interval_ends(values, level))) for level in levels}  # (2, n)
         for place, (row, outcome) in enumerate(newest):
-            yield PastForecast(
+            yield TrackedForecast(
                 horizon=horizon,
                 version=row.number or None,
                 issued_at=row.issued_at,
