@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 import cryptocast
+from cryptocast.number_format import one_line
 from cryptocast.serving.field_texts import PARAMETERS, text_of
 from cryptocast.serving.health import COMPONENTS
 from cryptocast.serving.paths import Endpoint, Paths
@@ -49,7 +50,7 @@ def description(paths: Paths, *, max_ids: int, has_token: bool) -> dict[str, Any
             if text := text_of(kind, name)[0]:
                 field["description"] = text
         if "description" in schema:
-            schema["description"] = " ".join(schema["description"].split())
+            schema["description"] = one_line(schema["description"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -114,7 +115,7 @@ def _operation(path: str, endpoint: Endpoint, schemas: Schemas, *, has_token: bo
     needs_token = endpoint.access == "admin" or (has_token and endpoint.access == "read")
     return {
         "summary": endpoint.summary,
-        "description": " ".join((inspect.getdoc(endpoint.handler) or endpoint.summary).split()),
+        "description": one_line(inspect.getdoc(endpoint.handler) or endpoint.summary),
         "operationId": path.strip("/").replace("/", "_").replace("{name}", "one").replace(".", "_"),
         "tags": [endpoint.tag],
         "parameters": _parameters(path, endpoint),
