@@ -113,7 +113,7 @@ class LiveFigures:
                 if score.skill is not None:
                     text = "1 less the CRPS over the baseline's, on the same bars."
                     yield "cryptocast_live_skill_ratio", text, at, score.skill
-                for interval in score.coverage:
+                for interval in (*score.coverage, *score.tails):
                     text = "Share of outcomes inside the interval of this level."
                     yield "cryptocast_live_coverage_ratio", text, {**at, "level": str(interval.percent)}, interval.share
 
