@@ -81,6 +81,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "coin_pool": {"clean_candles", "context", "market_data", "reports"},
     "doctor": {"context", "feature_sets", "market_data", "notices"},
     "export": {"reports"},
+    "fan_edges": {"reports"},
     "late_bars": {"market_data"},
     "audits": BARS,
     "auxiliary_history": BARS,
@@ -120,7 +121,6 @@ THIRD_PARTY: dict[str, tuple[set[str], int]] = {
     "sentry_sdk": ({"serving"}, ANY),
     "typer": ({"cli"}, ANY),
     "rich": ({"cli"}, ANY),
-    "plotext": ({"cli"}, ANY),
 }
 PARQUET_ROOM = "data"
 PARQUET_CALLS = {

@@ -280,7 +280,7 @@ def train(
     ] = 0,
     outdated: Annotated[
         bool,
-        typer.Option("--outdated", metavar="", help="Fit anew what was fitted on other features than there are now."),
+        typer.Option("--outdated", metavar="", help="Fit anew what cannot answer, as features or own models changed."),
     ] = False,
     no_tuned: NoTuned = False,
 ) -> None:

@@ -458,3 +458,15 @@ def test_nobody_at_stdout_is_no_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SystemExit) as end:
         main(["data", "ls", "--json"])
     assert not end.value.code
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "system"), ("jemalloc", "jemalloc")])
+def test_arrow_takes_the_memory_of_the_system_unless_it_is_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    if before is not None:
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", before)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["ARROW_DEFAULT_MEMORY_POOL"] == after

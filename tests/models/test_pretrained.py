@@ -120,7 +120,8 @@ def test_contributions_stand_for_the_same_features_as_the_forecast(model: Calibr
 def test_sixty_bars_after_the_volatility_broke_the_80_percent_interval_covers_70(
     model: CalibratedForecaster, factor: float
 ) -> None:
-    """400 coins without correlation are 400 seeds. Earlier in a coin's life the next bar is held less often: 67 % at bar 560."""
+    """400 coins without correlation are 400 seeds. Earlier in a coin's life the next bar is held less often: 67 % at
+    bar 560."""
     bar = 900
     market = SimulatedMarket(VolatilityBreak(bar, factor), seed=5, correlation=0.0)
     candles = simulate(market, simulated_coins(400), bar + 92, "daily", datetime(2022, 1, 1, tzinfo=UTC))
