@@ -606,7 +606,10 @@ def _record(connection: Connection, event: Event) -> None:
 
 
 def _tell(connection: Connection, event: Event) -> None:
-    """In the transaction that moves production, so that neither is without the other."""
+    """In the transaction that moves production, so that neither is without the other. That the model of the package
+    answers where there was nothing is no news."""
+    if event.previous is None and tables.read_aliases(connection, event.key).get(SHIPPED) == event.number:
+        return
     names = ("number", "previous", "action", "who", "why")
     facts = {**event.key.columns, **{name: getattr(event, name) for name in names}}
     notices.tell(connection, NoticeCode.PROMOTED, str(event.key), facts, event.at)
