@@ -20,7 +20,6 @@ from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.honesty import honesty_sheet, placebo_lines, trading_part
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import CellText, Column, Columns, Sheet, note, table
-from cryptocast.market import Market
 from cryptocast.number_format import ahead, count, span, when
 from cryptocast.workflows.backtesting.rerun import ModelComparison, RerunReport
 from cryptocast.workflows.context import Context
@@ -101,8 +100,7 @@ def _details(report: BacktestReport) -> Iterator[RenderableType]:
 
 def _conclusion(context: Context, report: BacktestReport, best: BacktestRow) -> Conclusion:
     coins = _coins(report)
-    market = {row.coin: Market(row.source, report.vs, report.granularity) for row in report.data if row.coin in coins}
-    served = served_now(context, market)
+    served = served_now(context, [row for row in report.data if row.coin in coins], report)
     extra = "" if report.granularity == "daily" else f" --granularity {report.granularity}"
     step = f"forecast {coins[0]}" if served[coins[0]] is not None else f"train {' '.join(coins[:MOST_NAMED])}"
     if report.mode == "hold-out":

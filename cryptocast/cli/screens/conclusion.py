@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from rich import box
 from rich.panel import Panel
@@ -13,11 +13,21 @@ from cryptocast.cli.screens.answers import AnswersAt
 from cryptocast.errors import CryptocastError
 from cryptocast.market import Market
 from cryptocast.number_format import NOTHING, count, horizons_ahead, one_line
-from cryptocast.registry import HorizonScore, Version
+from cryptocast.registry import HorizonScore, Version, VersionKey
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.reports import SHORT_QUESTIONS, PlainAnswer, Question, over_horizons
+from cryptocast.workflows.pretrained import shipped_version
+from cryptocast.workflows.reports import (
+    SHORT_QUESTIONS,
+    BacktestReport,
+    DataUsed,
+    PlainAnswer,
+    Question,
+    TrainReport,
+    over_horizons,
+)
 
 MOST_NAMED: Final = 3
+MarketOf: TypeAlias = TrainReport | BacktestReport
 # As they stand on the lines of the box.
 LINES: Final = ((Question.INTERVALS,), (Question.WIDTH,), (Question.MODEL, Question.DIRECTION))
 
@@ -92,13 +102,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + more or NOTHING
 
 
-def served_now(context: Context, coins: Mapping[str, Market]) -> dict[str, Version | None]:
-    """What `auto` asks first, by coin; None: the baseline answers, or the registry cannot be read."""
-    try:
-        registry = context.registry(create=False)
-        return {coin: registry.best(coin, market) for coin, market in coins.items()}
-    except CryptocastError:
-        return dict.fromkeys(coins)
+def served_now(context: Context, data: Iterable[DataUsed], report: MarketOf) -> dict[str, Version | None]:
+    """What `auto` asks first, by coin: its best version, else the model that came with the package; None: the baseline
+    answers, or the registry cannot be read."""
+    served: dict[str, Version | None] = {}
+    for row in data:
+        key = VersionKey(row.coin, Market(row.source, report.vs, report.granularity), "")
+        shipped = shipped_version(context.config, key, row.last)
+        try:
+            served[row.coin] = context.registry(create=False).best(row.coin, key.market) or shipped
+        except CryptocastError:
+            served[row.coin] = shipped
+    return served
 
 
 def model_name(version: Version | None) -> str:

@@ -99,6 +99,8 @@ def _conclusion(document: ForecastDocument) -> Conclusion:
 def _model(forecast: CoinForecast) -> str:
     if forecast.version is None:
         return forecast.model_used
+    if isinstance(forecast.version, str):
+        return f"{forecast.coin}/{forecast.model_used}@{forecast.version}"
     return version_name(forecast.coin, forecast.model_used, forecast.version, forecast.granularity)
 
 
@@ -108,7 +110,8 @@ def _step(forecast: CoinForecast) -> str:
         return f"train {forecast.coin}{extra}"
     if any(horizon.evidence == "walk-forward" for horizon in forecast.horizons):
         return "serve"
-    return f"backtest {forecast.coin} --walk-forward --model {forecast.model_used}{extra}"
+    contender = forecast.version if isinstance(forecast.version, str) else forecast.model_used
+    return f"backtest {forecast.coin} --walk-forward --model {contender}{extra}"
 
 
 def closes_before(context: Context, forecast: CoinForecast) -> Closes:

@@ -13,7 +13,6 @@ from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.screens.forecast import closes_before, coin_screen
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Column, Columns, Sheet, note, reasons, table
-from cryptocast.market import Market
 from cryptocast.number_format import span, when
 from cryptocast.registry import HoldOut, Reason, Version
 from cryptocast.workflows.context import Context
@@ -30,8 +29,8 @@ def train_screen(context: Context, report: TrainReport, *, verbose: bool = False
         yield Text(f"Note: {text}", style="yellow")
     if not report.models:
         return
-    market = {row.coin: Market(row.source, report.vs, report.granularity) for row in report.data}
-    served = served_now(context, {coin: market[coin] for coin in _coins(report)})
+    coins = _coins(report)
+    served = served_now(context, [row for row in report.data if row.coin in coins], report)
     best = _best(report, served)
     yield from _answers(report, best.kind, verbose=verbose)
     if verbose:

@@ -84,10 +84,18 @@ def _lines(version: Version, evidence: Evidence | None, live: LiveReport, mark: 
     foreign = [f"Foreign: {FOREIGN}.", ""] if hold_out.foreign else []
     answers = _answers(hold_out.horizons, hold_out.pooled)
     skill = [span, "", *foreign, *_scores(key.kind, hold_out.horizons), *answers, ""]
+    if m.is_pretrained:
+        skill = [
+            f"It answers for every coin, was not scored on this one, and forecasts no bar that closed before"
+            f" {m.knowledge_date:%Y-%m-%d}.",
+            "",
+            *(f"- {text}" for text in m.notes),
+            "",
+        ]
     sections = {
         "Intended use": [INTENDED_USE, *(("", WORTH[key.kind]) if key.kind in WORTH else ())],
         "Data": [*_table(("coin", "bars", "first", "last", "sha256"), candles), "", features],
-        "Skill by horizon": [*skill, *_walked(key, evidence, foreign=hold_out.foreign)],
+        "Skill by horizon": [*skill, *_walked(key, evidence, version.contender, foreign=hold_out.foreign)],
         "Where it fails": [f"- {line}" for line in _failures(version, evidence)],
         "Live": _live(live, mark),
         "Drift": _drift(mark),
@@ -129,9 +137,9 @@ def _answer_lines(where: str, answers: Sequence[PlainAnswer], question: Question
     yield from (f"- {where}: {answer_sentence(one)}." for one in answers if one.question is question)
 
 
-def _walked(key: VersionKey, evidence: Evidence | None, *, foreign: bool) -> list[str]:
+def _walked(key: VersionKey, evidence: Evidence | None, contender: str, *, foreign: bool) -> list[str]:
     if evidence is None:
-        again = f"cryptocast backtest {key.coin} --walk-forward --model {key.kind}"
+        again = f"cryptocast backtest {key.coin} --walk-forward --model {contender}"
         return [f"Its recipe was not backtested. To do so: `{again}`."]
     its = "the recipe that its archive names" if foreign else "its recipe"
     what = f"Walk-forward of {its} on {', '.join((evidence.coin,) if evidence.coin else evidence.coins)}"

@@ -7,11 +7,10 @@ import pytest
 from rich.console import Console
 
 from cryptocast.cli.screens.conclusion import Conclusion, conclusion_box, mean_loss, model_name, served_now
-from cryptocast.config import Config, StoreConfig
-from cryptocast.market import Market
+from cryptocast.config import Config, StoreConfig, TrainConfig
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.reports import PlainAnswer, Question
-from tests.registry.registry_fits import score
+from cryptocast.workflows.reports import DataUsed, ForecastDocument, PlainAnswer, Question, TrainReport
+from tests.registry.registry_fits import NOW, score
 
 WORDS = {"y": "yes", "n": "no", "?": "not_enough_data"}
 
@@ -78,8 +77,13 @@ def test_it_fits_any_width(width: int) -> None:
 
 
 def test_where_nothing_is_in_production_the_baseline_is_served(tmp_path: Path) -> None:
-    context = Context(config=Config(store=StoreConfig(path=tmp_path / "none")))
-    served = served_now(context, {"bitcoin": Market("sample", "usd", "daily")})
+    config = Config(store=StoreConfig(path=tmp_path / "none"), train=TrainConfig(pretrained="none"))
+    day = NOW.replace(year=2015)
+    row = DataUsed(
+        coin="bitcoin", source="sample", rows=9, first=day, last=day, content_hash="", stale=False, notice=None
+    )
+    report = TrainReport(granularity="daily", vs="usd", forecast=ForecastDocument(forecasts=()))
+    served = served_now(Context(config=config), [row], report)
     assert [model_name(version) for version in served.values()] == ["baseline"]
     assert not (tmp_path / "none").exists()
 
