@@ -31,9 +31,17 @@ from cryptocast.kinds import (
     TrainableKind,
 )
 
+# Where the value of a setting comes from.
+Origin: TypeAlias = Literal["default", "file", "environment"]
+
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
-SECRET_NAMES = ("CRYPTOCAST_COINGECKO_API_KEY", "CRYPTOCAST_SERVE_TOKEN", "CRYPTOCAST_SERVE_ADMIN_TOKEN")
+SECRET_NAMES = (
+    "CRYPTOCAST_COINGECKO_API_KEY",
+    "CRYPTOCAST_SERVE_TOKEN",
+    "CRYPTOCAST_SERVE_ADMIN_TOKEN",
+    "CRYPTOCAST_NOTIFY_URL",
+)
 # What Kubernetes gives every container beside a service that is called cryptocast.
 KUBERNETES = re.compile(r"CRYPTOCAST_(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 # Of the variables that are read under their usual names.
@@ -503,6 +511,20 @@ class GateConfig(Section, frozen=True, kw_only=True):
     }
 
 
+class NotifyConfig(Section, frozen=True, kw_only=True):
+    """Who is told of what happens: the address itself is a secret of the environment."""
+
+    template: Literal["auto", "json", "telegram", "slack", "ntfy"] = "auto"
+    max_age_hours: Annotated[float, Meta(gt=0.0, le=720.0)] = 24.0
+    fallback_minutes: Annotated[float, Meta(ge=0.0, le=43_200.0)] = 60.0
+
+    comments: ClassVar[Comments] = {
+        "template": "of what CRYPTOCAST_NOTIFY_URL gets: json, telegram, slack or ntfy; auto: by its host, else json",
+        "max_age_hours": "a notice that could not be sent for so long is given up",
+        "fallback_minutes": "a server tells when another model has answered for a coin for so long",
+    }
+
+
 class ServeConfig(Section, frozen=True, kw_only=True):
     """The HTTP server."""
 
@@ -524,6 +546,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     refresh: bool = True
     lame_duck_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 3.0
     drain_s: Seconds = 10.0
+    access_log: bool = False
 
     comments: ClassVar[Comments] = {
         "host": "any other address requires CRYPTOCAST_SERVE_TOKEN or --insecure",
@@ -536,7 +559,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
         "client_rate_per_s": "per token, or address without one; bursts of twenty times that, then 429; 0: no limit",
         "client_connections": "per address; more are closed at once; 0: no limit",
         "max_header_bytes": "all headers together, else 431; the request's address too, else 414",
-        "max_body_bytes": "request bodies are never read, but may be sent; larger ones get 413",
+        "max_body_bytes": "of the body of a request, else 413; only that of /login is read",
         "cors_origins": 'origins whose pages may read answers, e.g. "https://example.org"; "*": any',
         "trusted_proxies": 'your proxies, as addresses or networks, e.g. "10.0.0.0/8"; their X-Forwarded-For counts',
         "prices_fresh_s": "after this, a live price is fetched again in the background",
@@ -544,6 +567,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
         "refresh": "fetch new bars of [data] coins when they close, if the source is auto or coingecko",
         "lame_duck_s": "after SIGTERM: not ready, but still accepting requests",
         "drain_s": "then: for requests under way to finish",
+        "access_log": "a line of JSON for each request on standard output; also --access-log",
     }
 
 
@@ -569,6 +593,7 @@ class Config(Section, frozen=True, kw_only=True):
     backtest: BacktestConfig = BacktestConfig()
     strategy: StrategyConfig = StrategyConfig()
     gate: GateConfig = GateConfig()
+    notify: NotifyConfig = NotifyConfig()
     serve: ServeConfig = ServeConfig()
 
     def steps(self, granularity: Granularity) -> tuple[int, int]:
@@ -593,14 +618,10 @@ def load_config(path: Path | None, *, environ: Mapping[str, str] | None = None, 
     `CRYPTOCAST_SECTION__KEY` overrides one setting; lists are given as TOML or separated by commas. Raises ConfigError
     that names the key, what was found and the nearest known key.
     """
-    environ = os.environ if environ is None else environ
     folder = Path.cwd() if folder is None else folder
-    if path is None and (folder / "config.toml").is_file():
-        path = folder / "config.toml"
-    values = _read_toml(path) if path is not None else {}
-    origin = str(path) if path is not None else "the environment"
-    _check_names(values, origin)
-    overrides = _overrides(environ)
+    path = settings_file(path, folder)
+    values, overrides = _read(path, os.environ if environ is None else environ)
+    origin = _origin(path)
     for section, key, text in overrides:
         values.setdefault(section, {})[key] = _parse_override(section, key, text)
     if path is not None and overrides:
@@ -618,6 +639,33 @@ def load_config(path: Path | None, *, environ: Mapping[str, str] | None = None, 
     }
     _check_meaning(config, origin)
     return msgspec.structs.replace(config, store=store, features=features, models=models, series=series)
+
+
+def settings_file(path: Path | None, folder: Path) -> Path | None:
+    """The file that is read: the one named, else the folder's; None: there is none."""
+    file = folder / "config.toml"
+    return file if path is None and file.is_file() else path
+
+
+def origins(path: Path | None, *, environ: Mapping[str, str]) -> dict[tuple[str, str], Origin]:
+    """Where the settings that are no defaults come from, by section, as it is titled, and key. path: of the file, None
+    without one. Raises ConfigError."""
+    values, overrides = _read(path, environ)
+    from_file: dict[tuple[str, str], Origin] = {
+        (title, key): "file" for title, _, keys in _sections(values) for key in keys
+    }
+    return from_file | {(section, key): "environment" for section, key, _ in overrides}
+
+
+def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
+    """What the file says, and what the environment overrides: section, key and text. Every name is known."""
+    values = _read_toml(path) if path is not None else {}
+    _check_names(values, _origin(path))
+    return values, _overrides(environ)
+
+
+def _origin(path: Path | None) -> str:
+    return "the environment" if path is None else str(path)
 
 
 def without_tuned(config: Config) -> Config:

@@ -18,7 +18,8 @@ from cryptocast.config import Config, Section, section_type
 HEAD: Final = """\
 # Every setting of cryptocast, with its default. Delete what you do not change: a missing key keeps its default.
 # Relative paths start at the folder of this file. CRYPTOCAST_SECTION__KEY=value in the environment overrides a setting.
-# Secrets do not belong here: CRYPTOCAST_COINGECKO_API_KEY and CRYPTOCAST_SERVE_TOKEN are read from the environment.
+# Secrets do not belong here: CRYPTOCAST_COINGECKO_API_KEY, CRYPTOCAST_SERVE_TOKEN and CRYPTOCAST_NOTIFY_URL are read
+# from the environment.
 """
 
 
@@ -48,16 +49,16 @@ def _lines(name: str, kind: type[Section], values: Mapping[str, Any]) -> Iterato
     yield f"[{name}]"
     for field in fields(kind):
         comment, *below = kind.comments[field.name].split("\n")
-        yield f"{field.name} = {_toml(values[field.name])}  # {comment}"
+        yield f"{field.name} = {toml_value(values[field.name])}  # {comment}"
         yield from (f"# {line}" for line in below)
 
 
-def _toml(value: Any) -> str:
-    """JSON's notation is TOML's for strings, numbers, booleans and lists of them."""
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it. JSON's notation is the same for strings, numbers, booleans and lists of them."""
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}" if value else "{}"
+        return f"{{ {', '.join(f'{key} = {toml_value(item)}' for key, item in value.items())} }}" if value else "{}"
     if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     return json.dumps(str(value) if isinstance(value, Path | date) else value, ensure_ascii=False)
 
 

@@ -76,10 +76,12 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "recipes": {"own_models", "pretrained"},
     "reports": {"fallbacks"},
     "market_data": {"context", "reports"},
+    "notices": {"context", "fallbacks"},
     "clean_candles": {"market_data"},
     "coin_pool": {"clean_candles", "context", "market_data", "reports"},
-    "doctor": {"context", "feature_sets", "market_data"},
+    "doctor": {"context", "feature_sets", "market_data", "notices"},
     "export": {"reports"},
+    "fan_edges": {"reports"},
     "late_bars": {"market_data"},
     "audits": BARS,
     "auxiliary_history": BARS,
@@ -92,7 +94,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "tuning": BARS | {"audits", "auxiliary_history"},
     "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
     "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
-    "lifecycle": BARS | {"backtesting", "forecast"},
+    "lifecycle": BARS | {"backtesting", "forecast", "notices"},
 }
 # Of these rooms, only the named modules may be imported.
 ONLY_MODULES = {("features", "data"): {"cryptocast.data.schema"}}
@@ -119,7 +121,6 @@ THIRD_PARTY: dict[str, tuple[set[str], int]] = {
     "sentry_sdk": ({"serving"}, ANY),
     "typer": ({"cli"}, ANY),
     "rich": ({"cli"}, ANY),
-    "plotext": ({"cli"}, ANY),
 }
 PARQUET_ROOM = "data"
 PARQUET_CALLS = {

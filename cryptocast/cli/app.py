@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import typer
 
 from cryptocast import __version__
 from cryptocast.addresses import without_logins
-from cryptocast.cli import forecasts, market_data, rehearse, service, tuning, versions
+from cryptocast.cli import forecasts, market_data, rehearse, runs, service, settings, tuning, versions
 from cryptocast.cli.options import examples, group
 from cryptocast.cli.session import Invocation, ReportedError, Terminal, write_document
 from cryptocast.errors import CryptocastError, DataError
@@ -56,9 +57,11 @@ def root(
 
 market_data.add_to(app)
 forecasts.add_to(app)
+runs.add_to(app)
 tuning.add_to(app)
 versions.add_to(app)
 service.add_to(app)
+settings.add_to(app)
 rehearse.add_to(app)
 
 
@@ -72,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode gets ? instead of a crash
+    # Arrow's own pool takes 8 MB before it is asked for anything. It is chosen once, when Arrow is loaded.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     words = sys.argv[1:] if arguments is None else list(arguments)
     invocation = Invocation(words)
     try:

@@ -1,6 +1,6 @@
 """train, forecast, backtest: models and what they are worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
@@ -26,6 +26,7 @@ from cryptocast.errors import UsageError
 from cryptocast.kinds import ALL_KINDS, ASKABLE
 
 if TYPE_CHECKING:
+    from cryptocast.workflows.backtesting.report_pages import RunFiles
     from cryptocast.workflows.forecast import Request
     from cryptocast.workflows.sample_paths import PathOrder
 
@@ -192,6 +193,12 @@ class Outputs:
     ] = None
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png.")] = None
 
+    def files(self) -> "RunFiles":
+        """Them."""
+        from cryptocast.workflows.backtesting.report_pages import RunFiles
+
+        return RunFiles(predictions=self.predictions, report=self.report, plot=self.plot)
+
 
 def add_to(app: typer.Typer) -> None:
     """Hang these commands below the root."""
@@ -221,6 +228,7 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast forecast bitcoin",
             "cryptocast forecast bitcoin ethereum --horizons 1,7 --levels 60,95 --out forecast.csv",
             "cryptocast forecast bitcoin --version bitcoin/lightgbm:3",
+            "cryptocast forecast bitcoin --history --out history.csv",
             "cryptocast forecast bitcoin --touch 100000",
             "cryptocast forecast bitcoin ethereum --position 0.5,10 --paths 1000 --out paths.parquet",
         ),
@@ -273,7 +281,7 @@ def train(
     ] = 0,
     outdated: Annotated[
         bool,
-        typer.Option("--outdated", metavar="", help="Fit anew what was fitted on other features than there are now."),
+        typer.Option("--outdated", metavar="", help="Fit anew what cannot answer, as features or own models changed."),
     ] = False,
     no_tuned: NoTuned = False,
     verbose: Verbose = False,
@@ -297,7 +305,7 @@ def train(
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda report: train_screen(context, report, verbose=verbose))
+    session.show(report, lambda report: train_screen(context, report, verbose=verbose), may_notify=True)
 
 
 def pretrain(
@@ -348,10 +356,19 @@ def forecast(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
     ] = None,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history", metavar="", help="Show what was forecast live and what came, instead of forecasting now."
+        ),
+    ] = False,
     paths: PathOptions,
     verbose: Verbose = False,
 ) -> None:
-    """Forecast now: a distribution for each horizon, a fan chart, and how far to trust it."""
+    """Forecast now: a distribution for each horizon, a fan chart, and how far to trust it.
+
+    Or, with --history, the forecasts that were recorded once a bar, and whether the price came to lie inside.
+    """
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
     from cryptocast.workflows.export import check_forecast_path, write_forecast
@@ -359,7 +376,7 @@ def forecast(
     from cryptocast.workflows.forecast import forecast as make_forecast
     from cryptocast.workflows.sample_paths import sample_paths
 
-    if out is not None and paths.paths is None:
+    if out is not None and paths.paths is None and not history:
         check_forecast_path(out)
     intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
@@ -371,12 +388,24 @@ def forecast(
         version=version,
     )
     order, context = paths.order(request, out), session.context()
+    if history:
+        if order is not None or selection.now is not None or selection.as_of is not None:
+            raise UsageError("--history shows what was recorded: leave out --now, --as-of and sample paths.")
+        _show_history(session, replace(request, intervals=intervals), out)
+        return
     report = None if order is None else sample_paths(context, order)
     whole = make_forecast(context, request) if report is None else report.document
     document = only_levels(whole, intervals)
     if out is not None and paths.paths is None:
         write_forecast(document, out)
     session.show(document, lambda _: document_screen(context, whole, intervals, out, verbose=verbose))
+
+
+def _show_history(session: Session, request: "Request", out: Path | None) -> None:
+    from cryptocast.cli.screens.forecast_history import history_screen
+    from cryptocast.workflows.lifecycle.forecast_history import forecast_history
+
+    session.show(forecast_history(session.context(), request, out), lambda record: history_screen(record, out))
 
 
 def backtest(
@@ -405,6 +434,7 @@ def backtest(
     from cryptocast.workflows.backtesting.backtest import BacktestOrder
     from cryptocast.workflows.backtesting.backtest import backtest as run_backtest
 
+    files = outputs.files()
     order = BacktestOrder(
         selection=bars.selection(coins),
         walk_forward=walk.walk_forward,
@@ -417,9 +447,7 @@ def backtest(
         embargo=walk.embargo,
         window=walk.window,
         history=walk.history_bars,
-        predictions=outputs.predictions,
-        report=outputs.report,
-        plot=outputs.plot,
+        files=files,
         execution="same_bar" if trading.execution == "same-bar" else "next_bar",
         untradable=trading.untradable,
         cpcv=trading.cpcv,
@@ -427,11 +455,9 @@ def backtest(
         fresh=fresh,
         engine=engine.chosen(),
     )
-    paths = [path for path in (outputs.predictions, outputs.report, outputs.plot) if path is not None]
     context = session.context(use_tuned=not no_tuned)
-    session.show(
-        run_backtest(context, order), lambda outcome: backtest_screen(context, outcome, paths, verbose=verbose)
-    )
+    report = run_backtest(context, order)
+    session.show(report, lambda report: backtest_screen(context, report, files.paths, verbose=verbose))
 
 
 def rerun(

@@ -1,12 +1,15 @@
-"""What the registry answers, as documents for `--json` and for the screens."""
+"""What the registry and the settings answer, as documents for `--json` and for the screens."""
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import asdict, fields
 
+from cryptocast.addresses import without_logins
+from cryptocast.config import SECRET_NAMES, Config, Origin, Section, origins, settings_file
 from cryptocast.market import Market
 from cryptocast.registry import (
     Event,
@@ -111,6 +114,39 @@ class BestDocument(MarketRow, frozen=True, kw_only=True):
     standings: tuple[Standing, ...]
 
 
+class SettingsFile(Document, frozen=True, kw_only=True):
+    """A file of settings that was written."""
+
+    schema: Literal["cryptocast.settings-file/1"] = "cryptocast.settings-file/1"
+    path: str
+
+
+class SettingRow(Document, frozen=True, kw_only=True):
+    """One setting. value: in force, without the logins in addresses. default: without a file."""
+
+    section: str
+    key: str
+    value: Any
+    default: Any
+    origin: Origin
+
+
+class SecretRow(Document, frozen=True, kw_only=True):
+    """A secret of the environment, of which nothing is shown but whether it is there."""
+
+    name: str
+    is_set: bool
+
+
+class SettingsDocument(Document, frozen=True, kw_only=True):
+    """The settings in force. file: the one that was read; null: none."""
+
+    schema: Literal["cryptocast.settings/1"] = "cryptocast.settings/1"
+    file: str | None
+    settings: tuple[SettingRow, ...]
+    secrets: tuple[SecretRow, ...]
+
+
 class GcVersion(MarketRow, frozen=True, kw_only=True):
     """A version that went."""
 
@@ -127,6 +163,55 @@ class GcDocument(Document, frozen=True, kw_only=True):
     fits: int
     objects: int
     bytes: int
+
+
+def settings_document(config: Config, path: Path | None, environ: Mapping[str, str]) -> SettingsDocument:
+    """Every setting in force, in the order of config.toml, and where it comes from."""
+    file = settings_file(path, Path.cwd())
+    named = origins(file, environ=environ)
+    rows = [
+        SettingRow(
+            section=title,
+            key=key,
+            value=_shown(value),
+            default=_shown(defaults[key]),
+            origin=named.get((title, key), "default"),
+        )
+        for title, section in _sections(config)
+        for defaults in (_defaults(type(section)),)
+        for key, value in asdict(section).items()
+    ]
+    return SettingsDocument(
+        file=None if file is None else str(file),
+        settings=tuple(rows),
+        secrets=tuple(SecretRow(name=name, is_set=bool(environ.get(name, "").strip())) for name in SECRET_NAMES),
+    )
+
+
+def _sections(config: Config) -> Iterator[tuple[str, Section]]:
+    """Each with its title."""
+    for name, section in asdict(config).items():
+        if isinstance(section, Section):
+            yield name, section
+        else:
+            yield from ((f"{name}.{own}", one) for own, one in section.items())
+
+
+def _defaults(kind: type[Section]) -> dict[str, Any]:
+    """By key. Not by making one: a section of one's own may be nothing without a value."""
+    return {
+        field.name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        for field in fields(kind)
+    }
+
+
+def _shown(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, str | Path | date):
+        return without_logins(str(value))
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, tuple) else value
 
 
 def best_document(registry: Registry, coin: str, market: Market) -> BestDocument:

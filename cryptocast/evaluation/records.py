@@ -10,11 +10,11 @@ from msgspec import Meta
 from cryptocast.choices import Granularity
 from cryptocast.config import COIN, COIN_PATTERN, VS, VS_PATTERN
 from cryptocast.evaluation.answers import PlainAnswer, Question, Unanswered
+from cryptocast.times import Moment
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Bars: TypeAlias = Annotated[int, Meta(ge=1)]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
-Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 CoinId: TypeAlias = Annotated[str, Meta(pattern=COIN_PATTERN)]
 Text: TypeAlias = Annotated[str, Meta(max_length=10_000)]
 # `\Z`, not `$`: `$` also matches before a final line break.

@@ -8,7 +8,7 @@ first one that is written stands. Outcomes are rows of their own, so that nothin
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, TypeVar
 
 from msgspec import Meta
 
@@ -17,9 +17,10 @@ from cryptocast.evaluation.records import Record
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
 from cryptocast.registry.lineage import Lineage, read_lineage
-from cryptocast.registry.manifest import Bars, Moment, Probability, canonical_json, decode, sha256_hex
-from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, key_values, matching, row_key, time_text
+from cryptocast.registry.manifest import Bars, Probability, canonical_json, decode, sha256_hex
+from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, conditions, key_values, matching, row_key, time_text
 from cryptocast.registry.version import KeyedRecord, VersionKey
+from cryptocast.times import Moment
 
 
 class LedgerRecord(KeyedRecord, frozen=True, kw_only=True):
@@ -66,6 +67,8 @@ class LedgerOutcome(LedgerRecord, frozen=True, kw_only=True):
 
 
 MaturedRow: TypeAlias = tuple[LedgerRow, LedgerOutcome]
+IssuedRow: TypeAlias = tuple[LedgerRow, LedgerOutcome | None]
+Outcome = TypeVar("Outcome", bound=LedgerOutcome | None)
 
 
 class CalibrationState(Record, frozen=True, kw_only=True):
@@ -109,6 +112,19 @@ def matured(connection: Connection, where: Where) -> list[MaturedRow]:
     return sorted(pairs, key=lambda pair: (pair[0].issued_at, pair[0].horizon))
 
 
+def issued(connection: Connection, where: Where) -> list[IssuedRow]:
+    """The forecasts with these columns, with what came of them so far, by issue and horizon."""
+    outcomes = {tuple(_columns(o).values()): o for o in OUTCOMES.matching(connection, where)}
+    pairs = [(row, outcomes.get(tuple(_columns(row).values()))) for row in LEDGER.matching(connection, where)]
+    return sorted(pairs, key=lambda pair: (pair[0].issued_at, pair[0].horizon))
+
+
+def ledger_keys(connection: Connection, where: Where) -> list[VersionKey]:
+    """The keys with these columns of which anything was forecast live, the baseline's among them; sorted."""
+    text, values = conditions(where)
+    return sorted(map(row_key, connection.execute(f"SELECT DISTINCT {KEY} FROM ledger v WHERE {text}", values)))
+
+
 def live_record(connection: Connection, lineage: Lineage, key: VersionKey, number: int) -> list[MaturedRow]:
     """What a version's lineage forecast live and what came of it: one row for each bar and horizon, by issue.
 
@@ -117,6 +133,19 @@ def live_record(connection: Connection, lineage: Lineage, key: VersionKey, numbe
     """
     chain = lineage.chain(number)
     pairs = [pair for member in chain for pair in matured(connection, {**key.columns, "number": member})]
+    return _of_lineage(pairs, lineage, number)
+
+
+def live_history(connection: Connection, lineage: Lineage, key: VersionKey, number: int) -> list[IssuedRow]:
+    """As `live_record`, and the forecasts too of which nothing is known yet."""
+    chain = lineage.chain(number)
+    pairs = [pair for member in chain for pair in issued(connection, {**key.columns, "number": member})]
+    return _of_lineage(pairs, lineage, number)
+
+
+def _of_lineage(
+    pairs: Sequence[tuple[LedgerRow, Outcome]], lineage: Lineage, number: int
+) -> list[tuple[LedgerRow, Outcome]]:
     in_production = [pair for pair in pairs if lineage.in_production(pair[0].number, time_text(pair[0].written_at))]
     in_production.sort(key=lambda pair: (pair[0].written_at, pair[0].number))
     own = [pair for pair in pairs if pair[0].number == number]
@@ -140,9 +169,9 @@ def calibration_rows(
     return _one_a_bar([*own, *inherited])
 
 
-def _one_a_bar(pairs: Sequence[MaturedRow]) -> list[MaturedRow]:
+def _one_a_bar(pairs: Sequence[tuple[LedgerRow, Outcome]]) -> list[tuple[LedgerRow, Outcome]]:
     """The first of each bar and horizon, by issue and horizon."""
-    first: dict[tuple[datetime, int], MaturedRow] = {}
+    first: dict[tuple[datetime, int], tuple[LedgerRow, Outcome]] = {}
     for pair in pairs:
         first.setdefault((pair[0].issued_at, pair[0].horizon), pair)
     return [first[bar] for bar in sorted(first)]

@@ -75,11 +75,11 @@ class ReasonCode(StrEnum):
     OLDER_BARS = "older_bars", "version {new} was trained on bars up to {new_end}, version {old} up to {old_end}"
     OUTDATED = (
         "outdated",
-        "version {old} in production is outdated: it was fitted on other features, and cannot answer any more",
+        "version {old} in production is outdated: features or own code changed since its fit, and it cannot answer",
     )
     ITSELF_OUTDATED = (
         "itself_outdated",
-        "version {new} is outdated: it was fitted on other features, and could not answer",
+        "version {new} is outdated: features or own code changed since its fit, and it could not answer",
     )
     REFRESH = "refresh", "version {new} is a refresh of version {old}: the same recipe on other bars"
     NEVER_BACKTESTED = (

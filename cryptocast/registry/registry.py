@@ -17,16 +17,27 @@ from cryptocast.errors import RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut, Record, Trial, TrialCommand
 from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market
-from cryptocast.registry import append_only, experiments, ledger, live_status, tables
+from cryptocast.registry import append_only, experiments, ledger, live_status, notices, tables
 from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest
 from cryptocast.registry.gate import Standing, best_of, first_version, standings, successor
-from cryptocast.registry.ledger import LEDGER, OUTCOMES, CalibrationState, Learn, LedgerOutcome, LedgerRow, MaturedRow
+from cryptocast.registry.ledger import (
+    LEDGER,
+    OUTCOMES,
+    CalibrationState,
+    IssuedRow,
+    Learn,
+    LedgerOutcome,
+    LedgerRow,
+    MaturedRow,
+)
 from cryptocast.registry.lineage import Member, read_lineage
 from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
+from cryptocast.registry.notices import Condition, NoticeCode, OutboxEntry
 from cryptocast.registry.objects import Objects
+from cryptocast.registry.reasons import Reason
 from cryptocast.registry.references import BEST, VersionReference, nearest, parse_reference
 from cryptocast.registry.retention import Deletion, collect
 from cryptocast.registry.source_moves import SOURCE_MOVES, SettledSources, SourceMove, settled_sources
@@ -229,6 +240,28 @@ class Registry:
         """Coins have another source from now on. Kept for good."""
         self._append(SOURCE_MOVES, moves)
 
+    def observe(self, conditions: Sequence[Condition], now: datetime) -> int:
+        """Tell once of the conditions that have begun, and note those that have ended (see registry.notices). Returns
+        how many are new. Nothing is written, and no registry made, where everything stands as it was told."""
+        with self._database.read() as connection:
+            if not notices.changed(connection, conditions):
+                return 0
+        with self._database.write() as connection:
+            return notices.observe(connection, conditions, now)
+
+    def take_notices(self, now: datetime, *, most: int, max_age: timedelta) -> tuple[OutboxEntry, ...]:
+        """The notices to send now, which no other process gets for a while (see notices.take)."""
+        with self._database.read() as connection:
+            if not notices.has_due(connection, now):
+                return ()
+        with self._database.write() as connection:
+            return tuple(notices.take(connection, now, most=most, max_age=max_age))
+
+    def mark_sent(self, numbers: Sequence[int]) -> None:
+        """These notices, by their numbers, went."""
+        with self._database.write() as connection:
+            notices.mark_sent(connection, numbers)
+
     def _append(self, journal: Journal[R], rows: Sequence[R]) -> int:
         records = [settled(row) for row in rows]
         if not records:
@@ -243,6 +276,11 @@ class Registry:
         of models, marks. Forecasts that are written into the ledger do not change it."""
         with self._database.read() as connection:
             return tables.served_state(connection), tuple(live_status.live_state(connection))
+
+    def outbox(self) -> tuple[OutboxEntry, ...]:
+        """The notices of the last weeks, oldest first, with what became of each."""
+        with self._database.read() as connection:
+            return tuple(notices.read_outbox(connection))
 
     def settled_sources(self, vs: str, granularity: Granularity) -> SettledSources:
         """Which sources coins were moved to, and which their versions in production rest on."""
@@ -283,6 +321,19 @@ class Registry:
         """What a version's lineage forecast live (see ledger.live_record); by issue and horizon."""
         with self._database.read() as connection:
             return tuple(ledger.live_record(connection, read_lineage(connection, key), key, number))
+
+    def live_history(self, key: VersionKey, number: int, *, alone: bool = False) -> tuple[IssuedRow, ...]:
+        """As `live_record`, with the forecasts whose outcome is not known yet. alone: the version's own only; those of
+        the baseline, number 0, always are."""
+        with self._database.read() as connection:
+            if alone or number == 0:
+                return tuple(ledger.issued(connection, {**key.columns, "number": number}))
+            return tuple(ledger.live_history(connection, read_lineage(connection, key), key, number))
+
+    def ledger_keys(self, **key: Unpack[KeyFilter]) -> tuple[VersionKey, ...]:
+        """The keys of which anything was forecast live, the baseline's among them, sorted."""
+        with self._database.read() as connection:
+            return tuple(ledger.ledger_keys(connection, _where(**key)))
 
     def lineage(self, key: VersionKey, number: int) -> tuple[Member, ...]:
         """The version and those before it of which it is a refresh (see registry.lineage), the youngest first."""
@@ -500,6 +551,8 @@ class Registry:
                 "the first version, and the gate lets it through" if is_first else "takes the place of an outdated one"
             )
             _record(connection, replace(event, action="promote", alias=PRODUCTION, why=why, evidence=evidence))
+        elif decision is not None:
+            notices.observe(connection, [refusal(key, number, decision.reasons)], now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,7 +600,23 @@ def _record(connection: Connection, event: Event) -> None:
     tables.set_alias(connection, event.key, event.alias, event.number)
     event = replace(event, previous=previous, who=_printable(event.who), why=_printable(event.why))
     tables.append_event(connection, event)
+    if event.alias == PRODUCTION:
+        _tell(connection, event)
     log.info("%s of %s: %s -> %d (%s)", event.alias, event.key, previous, event.number, event.action)
+
+
+def _tell(connection: Connection, event: Event) -> None:
+    """In the transaction that moves production, so that neither is without the other."""
+    names = ("number", "previous", "action", "who", "why")
+    facts = {**event.key.columns, **{name: getattr(event, name) for name in names}}
+    notices.tell(connection, NoticeCode.PROMOTED, str(event.key), facts, event.at)
+    notices.observe(connection, [refusal(event.key, None, ())], event.at)
+
+
+def refusal(key: VersionKey, number: int | None, reasons: Sequence[Reason]) -> Condition:
+    """That the gate refuses a version, told once for each; None: it refuses none."""
+    facts = {**key.columns, "number": number, "reasons": [msgspec.to_builtins(reason) for reason in reasons]}
+    return Condition(NoticeCode.REFUSED, str(key), None if number is None else facts, phase=str(number))
 
 
 def _printable(text: str) -> str:

@@ -604,12 +604,12 @@ def describe(
 
 def few_bars(bars: CoinCandles, version: Version | None) -> str | None:
     """What a forecast from less than a year of bars by a model for every coin cannot know; None: it has more."""
-    count = clean_frame(bars)["close"].count()
+    coin, count = bars.candles.provenance.key.coin, clean_frame(bars)["close"].count()
     if version is None or not version.manifest.is_pretrained or count >= YEAR:
         return None
     return (
-        f"{bars.candles.provenance.key.coin} has {count} daily bars, all that this forecast knows of it: the days to "
-        "come are about as sure as for any coin, but how wide a month is rests on other coins."
+        f"{coin} has only {count} daily bars: the next days are forecast about as well as for any coin, but how far "
+        "its price may move in a month is known from other coins alone."
     )
 
 

@@ -1,6 +1,5 @@
 """What the commands and the server say, as types: one set of names for the terminal, the files and HTTP."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -30,6 +29,7 @@ from cryptocast.evaluation.records import (
 )
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, ab_sentence, comparison_sentence, p_number
 from cryptocast.registry.reasons import Reason
+from cryptocast.times import Moment
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 
 __all__ = [
@@ -89,7 +89,7 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     """The price `horizon` bars ahead."""
 
     horizon: int
-    target_time: datetime
+    target_time: Moment
     median: float
     mean: float  # of the quantile distribution, see scoring.quantiles.mean_of_quantiles
     intervals: tuple[Interval, ...]
@@ -133,8 +133,8 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     model_used: str
     version: int | str | None  # a number, or "shipped"; null for the baseline, which has none
     fallback_reason: Fallback | None  # why `model_used` is not `model_requested`; null: it is
-    as_of: datetime  # close of the last bar known
-    stale_after: datetime
+    as_of: Moment  # close of the last bar known
+    stale_after: Moment
     stale: bool
     price: float
     notices: tuple[str, ...]
@@ -201,10 +201,10 @@ class CoinPaths(Document, frozen=True, kw_only=True):
     source: str
     model_used: str
     version: int | str | None
-    as_of: datetime
+    as_of: Moment
     stale: bool
     price: float
-    target_times: tuple[datetime, ...]  # close of each bar ahead
+    target_times: tuple[Moment, ...]  # close of each bar ahead
     prices: tuple[tuple[float, ...], ...]  # by path, at each bar; path k of all coins is one history
 
 
@@ -228,8 +228,8 @@ class DataUsed(Document, frozen=True, kw_only=True):
     source: str
     market: str | None = None
     rows: int
-    first: datetime
-    last: datetime
+    first: Moment
+    last: Moment
     content_hash: str
     stale: bool
     notice: str | None
@@ -278,7 +278,7 @@ class FoldRow(Document, frozen=True, kw_only=True):
     """One refit of a walk-forward."""
 
     fold: int
-    refit_at: datetime
+    refit_at: Moment
     train_rows: int
     origins: int
 
@@ -291,8 +291,8 @@ class BacktestReport(Document, frozen=True, kw_only=True):
     run: str  # the folder below runs/ of the store: manifest and forecasts
     granularity: Granularity
     vs: str
-    start: datetime
-    end: datetime
+    start: Moment
+    end: Moment
     step_bars: int
     refit_every_bars: int | None
     window_bars: int  # that each fit learned from; 0: all bars before it

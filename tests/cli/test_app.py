@@ -170,6 +170,7 @@ NEEDED = {
     "pretrain": ("--out", "x.zip"),
     "data export": ("bitcoin", "--out", "x.csv"),
     "data rm": ("bitcoin",),
+    "runs rm": ("x",),
     "registry show": ("bitcoin",),
     "registry best": ("bitcoin",),
     "registry card": ("bitcoin",),
@@ -183,7 +184,10 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("command", [path for path in paths() if path != ("fake-upstream",)], ids=" ".join)
+WITHOUT_SETTINGS = [("fake-upstream",), ("config", "init")]
+
+
+@pytest.mark.parametrize("command", [path for path in paths() if path not in WITHOUT_SETTINGS], ids=" ".join)
 def test_every_command_tells_a_machine_of_broken_settings_and_of_what_breaks_it_off(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
@@ -454,3 +458,15 @@ def test_nobody_at_stdout_is_no_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SystemExit) as end:
         main(["data", "ls", "--json"])
     assert not end.value.code
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "system"), ("jemalloc", "jemalloc")])
+def test_arrow_takes_the_memory_of_the_system_unless_it_is_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    if before is not None:
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", before)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["ARROW_DEFAULT_MEMORY_POOL"] == after

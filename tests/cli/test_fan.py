@@ -2,10 +2,8 @@
 
 import io
 import math
-import sys
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -134,8 +132,3 @@ def test_without_closes_the_fan_stands_alone_and_without_room_there_is_none() ->
     forecast = forecast_of(100.0, levels=(80, 95))
     assert "▒" in drawn(FanChart(forecast, ()), 80)
     assert drawn(FanChart(forecast, ()), 30) == ""
-
-
-def test_a_machine_that_cannot_draw_says_so_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "plotext", None)
-    assert drawn(FanChart(forecast_of(100.0), ()), 80).startswith("(No chart:")

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from cryptocast.errors import UsageError
-from tests.cli.commands import Run
+from tests.cli.commands import Run, check_fit
 from tests.cli.test_documents import check
 
 WALK = ("backtest", "bitcoin", "--walk-forward", "--from", "2019-03-01", "--model", "lightgbm", "--refit-every", "182")
@@ -163,3 +163,22 @@ def test_paths_that_make_no_sense_are_refused(run: Run, own: Path, words: str, w
     ended = run("forecast", *words.split(), "--model", "baseline", folder=own)
     assert ended.code == UsageError.exit_code
     assert why in " ".join(ended.err.split())
+
+
+def test_live_forecasts_are_shown_with_what_came(run: Run, own: Path) -> None:
+    assert run("forecast", "bitcoin", "--history", folder=own).code == 3
+    for day in ("2019-06-01", "2019-06-10"):
+        assert run("registry", "score", "bitcoin", "--now", day, folder=own).code == 0
+    for columns in (80, 140):
+        check_fit(run("forecast", "bitcoin", "--history", folder=own, columns=columns), columns)
+    ended = run("forecast", "bitcoin", "--history", "--model", "baseline", "--json", "--out", "h.csv", folder=own)
+    document = json.loads(ended.out)
+    check("forecast-history", document)
+    states = {(row["horizon"], row["outcome"] is None) for row in document["forecasts"]}
+    assert states == {(1, False), (7, False), (1, True), (7, True)}
+    assert len((own / "h.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(document["forecasts"])
+
+
+@pytest.mark.parametrize("words", ["--now 2019-06-01", "--as-of 2019-06-01", "--paths 10 --out p.csv", "--out h.json"])
+def test_a_history_takes_no_other_time_and_no_paths(run: Run, own: Path, words: str) -> None:
+    assert run("forecast", "bitcoin", "--history", *words.split(), folder=own).code == 2

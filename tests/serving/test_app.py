@@ -205,7 +205,9 @@ def test_other_methods_are_refused_by_a_problem_that_says_which_are_not(method: 
 def test_other_paths_are_not_found_and_the_problem_is_plain_ascii(path: str) -> None:
     answer = get(app_on(FakeForecast()), path)
 
-    assert "/forecasts, /paths, /prices, /models, /health" in problem(answer, 404, "not-found")["detail"]
+    assert (
+        "/forecasts, /paths, /prices, /track, /candles, /models, /health" in problem(answer, 404, "not-found")["detail"]
+    )
     assert answer.text.isascii()
 
 

@@ -63,7 +63,7 @@ def test_a_coin_without_a_version_is_answered_from_its_twenty_first_bar_on(tmp_p
     used = store_of(tmp_path, "solana", bars=60, last=NOW)
     made = answer(used, "solana")
     assert (made.model_used, made.version, made.fallback_reason) == ("lightgbm", "shipped", None)
-    assert any(notice.startswith("solana has 60 daily bars") for notice in made.notices)
+    assert any(notice.startswith("solana has only 60 daily bars") for notice in made.notices)
     first = answer(used, "solana", now=NOW - timedelta(days=39))
     assert (first.version, first.as_of) == ("shipped", NOW - timedelta(days=39))
     assert not (used.config.store.path / "registry").exists()  # whoever only asks writes nothing
@@ -112,6 +112,9 @@ def test_where_something_is_written_it_becomes_the_first_version_and_own_fits_it
     assert judged.rows[0].action == "refused"
     assert "than version shipped in production" in str(judged.rows[0].reasons[0])
     assert registry.verify() == ()
+
+    young = train(used, Order(Selection(("solana",), source="file"), model="lightgbm", older_than=timedelta(days=7)))
+    assert (young.models, young.notes) == ((), ("solana was left alone: its versions are at most 0:00:00 old",))
 
     # The gate's evidence: both recipes on the same origins.
     order = BacktestOrder(

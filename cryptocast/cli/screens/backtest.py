@@ -12,7 +12,6 @@ from cryptocast.cli.screens.conclusion import (
     MOST_NAMED,
     Conclusion,
     conclusion_box,
-    mean_loss,
     model_name,
     served_now,
 )
@@ -21,6 +20,7 @@ from cryptocast.cli.screens.honesty import honesty_sheet, placebo_lines, trading
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import CellText, Column, Columns, Sheet, note, table
 from cryptocast.number_format import ahead, count, span, when
+from cryptocast.workflows.backtesting.report import best_model
 from cryptocast.workflows.backtesting.rerun import ModelComparison, RerunReport
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import BacktestReport, BacktestRow
@@ -30,7 +30,6 @@ SURE: Final = (
     "PIT p: small, and red, where the forecast distribution does not fit (uniform) or the size of errors was "
     "predictable (memory). in best set: not shown to be worse than the best model."
 )
-MIX: Final = "mix"  # of a backtest only: nobody can train it
 
 
 def backtest_screen(
@@ -57,10 +56,9 @@ def backtest_screen(
 
 
 def _best(report: BacktestReport) -> BacktestRow:
-    """Of the models that can be trained, over all coins, that with the lowest loss."""
-    pooled = [row for row in report.rows if row.coin is None]
-    trainable = [row for row in pooled if row.model != MIX]
-    return min(trainable or pooled, key=lambda row: mean_loss(row.model, row.scores))
+    """The row over all coins of the model that the page shows too."""
+    best = best_model(report)
+    return next(row for row in report.rows if row.coin is None and row.model == best)
 
 
 def _answers(report: BacktestReport, best: BacktestRow, *, verbose: bool) -> Iterator[RenderableType]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.answers import Question
 from cryptocast.evaluation.plan import WalkPlan, plan_folds
@@ -27,9 +26,8 @@ from cryptocast.workflows.backtesting.contenders import contenders
 from cryptocast.workflows.backtesting.evidence import attempt, keep_evidence, keep_trials, past_trials, trial_name
 from cryptocast.workflows.backtesting.losses import keep_losses
 from cryptocast.workflows.backtesting.placebo import shuffled
-from cryptocast.workflows.backtesting.predictions import predictions_table
 from cryptocast.workflows.backtesting.report import report_of, scores_by_model
-from cryptocast.workflows.backtesting.report_pages import page_of, write_pages
+from cryptocast.workflows.backtesting.report_pages import RunFiles
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, RunResult, digest_of
 from cryptocast.workflows.backtesting.short_history import LEAST_BARS
@@ -66,9 +64,7 @@ class BacktestOrder:
     embargo: int | None = None
     window: int | None = None
     history: int = 0
-    predictions: Path | None = None
-    report: Path | None = None
-    plot: Path | None = None
+    files: RunFiles = RunFiles()
     execution: Execution = "next_bar"
     untradable: bool = False
     cpcv: bool = False
@@ -95,7 +91,7 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     notes = _resumption(folder)
     outcome = carry_out(inputs, folder, order.engine)
     scored = scored_part(inputs, outcome)
-    trading = _trading(inputs, scored, order, manifest)
+    trading = trade_on(inputs, scored, order, manifest)
     placebo = _placebo(inputs, order) if order.placebo else None
     report = report_of(
         inputs,
@@ -112,23 +108,13 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
         keep_evidence(context, manifest, report)
     if trading is not None and order.execution == "next_bar":
         keep_trials(inputs, manifest, trading.record)
-    if order.predictions is not None:
-        write_table(predictions_table(scored.judgement, scored.fold), order.predictions)
-    if order.report is not None or order.plot is not None:
-        write_pages(page_of(inputs, scored, report, trading, manifest), order.report, order.plot)
+    order.files.write(inputs, scored, report, trading, manifest)
     return report
 
 
 def _check(order: BacktestOrder, store: Path) -> None:
     """What could only be found wrong after long work."""
-    if order.predictions is not None:
-        check_table_path(order.predictions)
-    for path, suffixes in ((order.report, (".html", ".htm")), (order.plot, (".png",))):
-        if path is not None and path.suffix.lower() not in suffixes:
-            raise UsageError(f"{path} does not say its format: end it in {' or '.join(suffixes)}.")
-    for path in (order.predictions, order.report, order.plot):
-        if path is not None:
-            _check_folder(path)
+    order.files.check()
     if order.execution == "same_bar" and not order.untradable:
         raise UsageError(
             "--execution same-bar credits each decision with the bar that it was made on, which nobody can trade. To"
@@ -140,12 +126,6 @@ def _check(order: BacktestOrder, store: Path) -> None:
         raise UsageError(f"A volatility takes {LEAST_BARS} bars. Give more: --history-bars {LEAST_BARS}.")
     if (refusal := write_refusal(store)) is not None:
         raise DataError(f"The store {store} cannot be written ({refusal}), so no run can be kept. Name another.")
-
-
-def _check_folder(path: Path) -> None:
-    """DataError unless something could be written there."""
-    if path.is_dir() or write_refusal(path.parent) is not None:
-        raise DataError(f"{path} cannot be written: it is a folder, or its folder is closed to you. Name another.")
 
 
 def prepare(context: Context, order: BacktestOrder) -> BacktestInput:
@@ -224,7 +204,7 @@ def _resumption(folder: RunFolder) -> tuple[str, ...]:
     return (f"{count} refits were kept by an earlier run of this question, and are not made again",) if count else ()
 
 
-def _trading(
+def trade_on(
     inputs: BacktestInput, scored: BacktestOutcome, order: BacktestOrder, manifest: RunManifest
 ) -> Trading | None:
     """The strategies on the forecasts of the named coins; None where there are too few bars."""

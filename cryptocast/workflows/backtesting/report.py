@@ -7,6 +7,7 @@ import numpy as np
 from cryptocast.evaluation.honesty import honesty
 from cryptocast.evaluation.records import TradingRecord
 from cryptocast.evaluation.scores import TableRow, score_row
+from cryptocast.kinds import MIX
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.coin_pool import data_used, moment
 from cryptocast.workflows.reports import BacktestReport, BacktestRow, FoldRow, Placebo
@@ -101,3 +102,13 @@ def scores_by_model(inputs: BacktestInput, outcome: BacktestOutcome) -> tuple[Ba
     return tuple(
         BacktestRow(model=model, coin=coin, scores=score_row(TableRow(parts[coin], model))) for model, coin in names
     )
+
+
+def best_model(report: BacktestReport) -> str:
+    """The model with the lowest loss over all horizons, for what shows one; `mix`, which cannot be trained, is last."""
+    pooled = {row.model: row for row in report.rows if row.coin is None}
+    losses = {
+        name: sum(score.crps[name] / score.crps["baseline"] for score in row.scores if score.n)
+        for name, row in pooled.items()
+    }
+    return min(losses, key=lambda name: (name == MIX, losses[name]))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -10,13 +11,17 @@ import msgspec
 import numpy as np
 
 from cryptocast.data.parquet import write_atomically
-from cryptocast.errors import DataError
+from cryptocast.data.tables import check_table_path, write_table
+from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.report import FeatureShares, FoldLosses, picture, render
 from cryptocast.evaluation.report.report_data import ForecastFan, ReportPage
 from cryptocast.evaluation.trading import Trading
+from cryptocast.files import write_refusal
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import find_rounds
 from cryptocast.times import as_microseconds
+from cryptocast.workflows.backtesting.predictions import predictions_table
+from cryptocast.workflows.backtesting.report import best_model
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.reports import BacktestReport
@@ -29,7 +34,48 @@ CLOSES_BEFORE: Final = 60
 NOUNS: Final = {"daily": "day", "hourly": "hour"}
 
 
-def write_pages(page: ReportPage, report: Path | None, plot: Path | None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFiles:
+    """The files that a backtest is asked for: all forecasts as a table, the page, its picture."""
+
+    predictions: Path | None = None
+    report: Path | None = None
+    plot: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Those that are asked for."""
+        return tuple(path for path in (self.predictions, self.report, self.plot) if path is not None)
+
+    def check(self) -> None:
+        """UsageError for a name that does not say its format, DataError where nothing could be written."""
+        if self.predictions is not None:
+            check_table_path(self.predictions)
+        for path, suffixes in ((self.report, (".html", ".htm")), (self.plot, (".png",))):
+            if path is not None and path.suffix.lower() not in suffixes:
+                raise UsageError(f"{path} does not say its format: end it in {' or '.join(suffixes)}.")
+        for path in self.paths:
+            if path.is_dir() or write_refusal(path.parent) is not None:
+                raise DataError(
+                    f"{path} cannot be written: it is a folder, or its folder is closed to you. Name another."
+                )
+
+    def write(
+        self,
+        inputs: BacktestInput,
+        outcome: BacktestOutcome,
+        report: BacktestReport,
+        trading: Trading | None,
+        manifest: RunManifest,
+    ) -> None:
+        """Write them, of the named coins. DataError when the disk refuses."""
+        if self.predictions is not None:
+            write_table(predictions_table(outcome.judgement, outcome.fold), self.predictions)
+        if self.report is not None or self.plot is not None:
+            _write_pages(page_of(inputs, outcome, report, trading, manifest), self.report, self.plot)
+
+
+def _write_pages(page: ReportPage, report: Path | None, plot: Path | None) -> None:
     """The page as HTML and its picture as PNG, where asked for. DataError when the disk refuses."""
     try:
         if report is not None:
@@ -48,7 +94,7 @@ def page_of(
     manifest: RunManifest,
 ) -> ReportPage:
     """The page of the named coins."""
-    model = _best_model(report)
+    model = best_model(report)
     coins = inputs.pool.named
     return ReportPage(
         title=f"{report.mode.capitalize()} of {', '.join(coins)} in {report.vs.upper()}",
@@ -75,16 +121,6 @@ def page_of(
 
 def _us(moment: datetime) -> int:
     return as_microseconds(moment)
-
-
-def _best_model(report: BacktestReport) -> str:
-    """The model with the lowest loss over all horizons, for the charts that show one."""
-    pooled = {row.model: row for row in report.rows if row.coin is None}
-    losses = {
-        name: sum(score.crps[name] / score.crps["baseline"] for score in row.scores if score.n)
-        for name, row in pooled.items()
-    }
-    return min(losses, key=lambda name: losses[name])
 
 
 def _fans(inputs: BacktestInput, outcome: BacktestOutcome, model: str) -> Iterator[ForecastFan]:
@@ -164,7 +200,7 @@ def _facts(manifest: RunManifest) -> Iterator[tuple[str, str]]:
                 yield f"candles of {coin.coin}", span
         elif name == "settings":
             for section, values in value.items():
-                yield f"[{section}]", ", ".join(f"{key} = {one}" for key, one in values.items())
+                yield f"[{section}]", ", ".join(f"{key} = {_fact(one)}" for key, one in values.items())
         else:
             yield name.replace("_", " "), _fact(value)
 
@@ -175,7 +211,7 @@ def _fact(value: object) -> str:
         moments = {key: f"{_date(value[key])}" for key in ("start", "end") if isinstance(value.get(key), int)}
         return ", ".join(f"{key} {one}" for key, one in {**value, **moments}.items())
     if isinstance(value, list | tuple):
-        return ", ".join(str(one) for one in value)
+        return ", ".join(str(one) for one in value) or "none"
     return str(value)
 
 

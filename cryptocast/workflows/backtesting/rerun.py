@@ -59,11 +59,9 @@ def rerun(context: Context, path: Path, *, engine: Engine | None = None) -> Reru
     as they were; ModelError if this release computes its features differently.
     """
     manifest, folder = read_manifest(path, context.config.store.path)
-    recorded = folder.result()
-    if recorded is None:
-        raise DataError(f"The run {folder.run_id} has not ended, so there is nothing to compare with. Run it again.")
+    recorded = folder.finished()
     began = time.perf_counter()
-    inputs = _as_recorded(context, manifest)
+    inputs = as_recorded(context, manifest)
     outcome = carry_out(inputs, None, engine or Engine())
     report = report_of(inputs, scored_part(inputs, outcome), folder.run_id, (), seconds=time.perf_counter() - began)
     digests = digest_of(outcome.judgement.forecasts)
@@ -85,7 +83,8 @@ def rerun(context: Context, path: Path, *, engine: Engine | None = None) -> Reru
     )
 
 
-def _as_recorded(context: Context, manifest: RunManifest) -> BacktestInput:
+def as_recorded(context: Context, manifest: RunManifest) -> BacktestInput:
+    """All that a recorded run rests on, as it was. Raises as `rerun` does."""
     config = _settings(context.config, manifest)
     context = replace(context, config=config)
     features = feature_set(config)

@@ -28,6 +28,7 @@ from cryptocast.evaluation.walk_forward import RawForecasts
 from cryptocast.features.matrix import Matrix
 from cryptocast.kinds import KINDS
 from cryptocast.models.base import Forecast, Rounds
+from cryptocast.number_format import count
 from cryptocast.registry import CoinData, SeriesData
 from cryptocast.registry.references import nearest
 from cryptocast.scoring.quantiles import LEVELS
@@ -171,6 +172,21 @@ class RunFolder:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read: {error}. Delete it and run the backtest again.") from error
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has a result."""
+        return (self.path / RESULT).is_file()
+
+    def finished(self) -> "RunResult":
+        """What came out. DataError while the run has not ended, and if it cannot be read."""
+        result = self.result()
+        if result is None:
+            raise DataError(
+                f"The run {self.run_id} has not ended: {count(self.kept_folds(), 'refit')} of it are there. To go on"
+                " with it, give the same command again."
+            )
+        return result
+
     def _has_manifest(self) -> bool:
         """Whether one is there that can be read: a damaged one is written again."""
         try:
@@ -207,10 +223,15 @@ def read_manifest(path: Path, store: Path) -> tuple[RunManifest, RunFolder]:
         raise DataError(f"{file} is no manifest of a run: {error}.") from error
 
 
+def newest_runs(store: Path) -> list[Path]:
+    """The folders that have a manifest, the one that was begun last first."""
+    files = sorted((store / RUNS).glob(f"[!.]*/{MANIFEST}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [file.parent for file in files]
+
+
 def _known(name: str, store: Path) -> str:
     """The runs that there are, the nearest by name first."""
-    newest = sorted((store / RUNS).glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    names = [file.parent.name for file in newest]
+    names = [path.name for path in newest_runs(store)]
     close = nearest(name, names)
     there = f"There are, newest first: {', '.join(names[:5])}." if names else "Record one: cryptocast backtest."
     return f"Did you mean {close}? {there}" if close else there

@@ -1,6 +1,6 @@
 """The model card of a version, in Markdown: what it is for, what it learned from, what it can do and where it fails."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,11 +12,12 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
 from cryptocast.evaluation.answer_words import QUESTIONS, UNANSWERED, answer_numbers, answer_sentence
 from cryptocast.evaluation.answers import PlainAnswer, Question
-from cryptocast.evaluation.records import Evidence, HorizonScore, PooledAnswers
+from cryptocast.evaluation.records import Evidence, HorizonScore, IntervalCoverage, PooledAnswers
+from cryptocast.models.tails import TAIL_INTERVALS
 from cryptocast.number_format import count, percent
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
-from cryptocast.registry.live import LiveReport, live_score
+from cryptocast.registry.live import LiveCoverage, LiveReport, live_score
 
 DRIFT_SHOWN: Final = 10
 INTENDED_USE: Final = (
@@ -112,7 +113,7 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
             str(s.dates),
             _number(s.crps.get(kind)),
             percent(s.skill.get("baseline"), signed=True),
-            ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage) or "-",
+            _held((*s.coverage, *(s.tails or ()))) or "-",
         )
         for s in scores
     ]
@@ -186,7 +187,7 @@ def _live(live: LiveReport, mark: LiveMark | None) -> list[str]:
             str(s.bars),
             _number(s.crps),
             percent(s.skill, signed=True),
-            ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage),
+            _held((*s.coverage, *s.tails)),
         )
         for s in live.scores
     ]
@@ -244,6 +245,11 @@ def _facts(version: Version) -> list[tuple[str, str]]:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+
+
+def _held(intervals: Iterable[IntervalCoverage | LiveCoverage]) -> str:
+    """The share of outcomes in each interval; of those beyond the outer levels a decimal more, as they rarely miss."""
+    return ", ".join(f"{c.percent} %: {percent(c.share, int(c.percent in TAIL_INTERVALS))}" for c in intervals)
 
 
 def _number(value: float | None) -> str:

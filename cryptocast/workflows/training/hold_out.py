@@ -45,8 +45,9 @@ def hold_outs(
 def _judge(matrix: Matrix, split: SplitConfig, fits: Mapping[str, TrainingResult]) -> ScoreSheet:
     """All models on the rows of the hold-out, beside the baseline fitted at its beginning."""
     parts = split_by_time(matrix.spans, fit=split.fit, stop=split.stop)
-    rows = matrix.rows(parts.test)
-    baseline = BaselineLearner().fit(matrix.known_at(parts.test_start)).predict(rows)
+    bare = matrix.bare()
+    rows = bare.rows(parts.test)
+    baseline = BaselineLearner().fit(bare.known_at(parts.test_start)).predict(rows)
     return judge(rows, {"baseline": baseline, **{kind: f.hold_out.forecast for kind, f in fits.items()}}, step=1)
 
 

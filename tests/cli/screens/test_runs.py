@@ -1,0 +1,34 @@
+"""The list of recorded backtests as lines."""
+
+from rich.console import Console
+
+from cryptocast.cli.screens.runs import run_removal_screen, runs_screen
+from cryptocast.workflows.backtesting.runs import RecordedRun, RunHeadline, RunRemoval, RunsDocument
+from cryptocast.workflows.reports import Question
+
+HEADLINE = RunHeadline(model="lightgbm", skill=0.0123, yes={Question.WIDTH: (1, 7), Question.MODEL: ()})
+FINISHED = RecordedRun(
+    run="1a2b", state="finished", granularity="hourly", coins=("bitcoin",), headline=HEADLINE, bytes=2_000
+)
+DAMAGED = RecordedRun(run="3c4d", state="damaged", bytes=10, error="it cannot be read")
+
+
+def lines(parts: object) -> str:
+    console = Console(width=140, force_terminal=False)
+    with console.capture() as capture:
+        for part in parts:  # type: ignore[attr-defined]
+            console.print(part)
+    return capture.get()
+
+
+def test_a_run_says_its_best_model_and_what_the_tests_say() -> None:
+    text = lines(runs_screen(RunsDocument(path="runs", runs=(FINISHED, DAMAGED))))
+    assert "lightgbm +1.2 %; Width better than naive? yes at 1, 7 h" in text
+    assert "damaged" in text
+
+
+def test_a_removal_says_what_rests_on_it() -> None:
+    text = lines(run_removal_screen(RunRemoval(runs=(FINISHED,), evidence=("1a2b",))))
+    assert "To be removed: run 1a2b of bitcoin, finished, 2.0 kB." in text
+    assert "1a2b stay in the registry" in text
+    assert "Nothing has been removed yet: 1 run." in text
