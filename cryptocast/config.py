@@ -504,7 +504,7 @@ class GateConfig(Section, frozen=True, kw_only=True):
 
     comments: ClassVar[Comments] = {
         "alpha": "significance level of the tests that decide a promotion",
-        "coverage_sigmas": "coverage further than this many standard errors from nominal is rejected",
+        "coverage_sigmas": "between versions and live: coverage this many standard errors from nominal is rejected",
         "margin": "a challenger's mean CRPS over the horizons must be lower than production's by this share",
         "min_live": "live bars of both with known outcomes before they decide; until then stored forecasts do",
         "max_evidence_age_days": "a recipe that was last walked forward longer ago is not refreshed",

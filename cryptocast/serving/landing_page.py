@@ -18,7 +18,14 @@ from cryptocast.serving.charts import Closes, fan_chart, track_chart
 from cryptocast.serving.page_shell import FOLDER, document
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.lifecycle.track_record import CoinTrack
-from cryptocast.workflows.reports import CoinError, CoinForecast, HorizonForecast, verdict_sentence
+from cryptocast.workflows.reports import (
+    QUESTIONS,
+    UNANSWERED,
+    CoinError,
+    CoinForecast,
+    HorizonForecast,
+    answer_sentence,
+)
 
 SCRIPT: Final = (FOLDER / "pages.js").read_text(encoding="utf-8")
 TITLE: Final = "cryptocast"
@@ -185,9 +192,20 @@ def _badges(score: LiveScore, forecast: CoinForecast) -> str:
 
 
 def _evidence(row: HorizonForecast) -> str:
-    """What backtests say of the model at one horizon."""
-    source = f"{row.evidence}: " if row.evidence is not None else ""
-    return f"<p>{escape(_stop(source + verdict_sentence(row.verdict, row.horizon)))}</p>"
+    """What backtests say of the model at one horizon: four questions, those over all coins first."""
+    if row.unanswered is not None:
+        return f"<p>{escape(_stop(UNANSWERED[row.unanswered]))}</p>"
+    together = [] if row.pooled is None else [(f"All {row.pooled.coins} coins", one) for one in row.pooled.answers]
+    answers = [*together, *(("This coin" if together else "", one) for one in row.answers)]
+    lines = []
+    for question, words in QUESTIONS.items():
+        own = "".join(
+            f"<dd>{escape(_stop(f'{whose}: {answer_sentence(one)}' if whose else answer_sentence(one)))}</dd>"
+            for whose, one in answers
+            if one.question is question
+        )
+        lines.append(f"<div><dt>{escape(words)}</dt>{own}</div>" if own else "")
+    return f'<p class="soft">{escape(_stop(row.evidence or ""))}</p><dl class="answers">{"".join(lines)}</dl>'
 
 
 def _basis(forecast: CoinForecast) -> str:

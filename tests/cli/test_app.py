@@ -417,7 +417,7 @@ def test_ctrl_c_in_the_middle_of_a_training_leaves_no_version(tmp_path: Path) ->
     assert err.splitlines()[-1].startswith("Interrupted")
     assert "Traceback" not in err
     listed = finished("registry", "list", "--json", folder=tmp_path)
-    assert listed.out == '{"schema":"cryptocast.versions/2","versions":[]}\n'
+    assert listed.out == '{"schema":"cryptocast.versions/3","versions":[]}\n'
     assert finished("registry", "verify", folder=tmp_path).code == 0
 
 

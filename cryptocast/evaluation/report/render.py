@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from cryptocast.evaluation.answers import Question
 from cryptocast.evaluation.report.markup import Html, clean, tag
 from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.report.style import STYLE
@@ -40,7 +41,7 @@ def render(page: ReportPage) -> str:
     from cryptocast.evaluation.report import appendix, forecasts, trades
 
     writers = (
-        forecasts.verdicts,
+        forecasts.answers,
         forecasts.skill,
         forecasts.fans,
         forecasts.calibration,
@@ -74,7 +75,7 @@ def _top(page: ReportPage) -> tuple[Html, ...]:
 
 
 def picture(page: ReportPage) -> bytes:
-    """One PNG, in the light colours: the first coin's fans and the skill against the strongest reference.
+    """One PNG, in the light colours: the first coin's fans and the skill over the better naive walk.
 
     Raises ValueError if the page has neither.
     """
@@ -87,8 +88,8 @@ def picture(page: ReportPage) -> bytes:
         title = clean(f"{fan.coin}: forecasts of {fan.model} and actual prices")
         plots.append((charts.fan(fan), {"width": PICTURE_WIDTH, "height": 320, "title": title}))
     by_reference = skills(page)
-    strongest = [score.verdict.against for row in page.challengers for score in row.scores]
-    reference = next((name for name in [*strongest, *by_reference] if name in by_reference), None)
+    naive = [one.against for row in page.pooled for score in row.scores if (one := score.answer(Question.WIDTH))]
+    reference = next((name for name in [*naive, *by_reference] if name in by_reference), None)
     if reference is not None:
         height = 18 * len(page.horizons) * (len(page.models) + 1)
         title = clean(f"Skill against {reference}, with 95% intervals")

@@ -20,7 +20,7 @@ def test_sections_without_records_are_left_out(page: ReportPage) -> None:
     assert [forecasts.skill(bare), forecasts.calibration(bare), forecasts.fans(bare), forecasts.coins(bare)] == [
         None
     ] * 4
-    assert forecasts.verdicts(bare) is not None
+    assert forecasts.answers(bare) is not None
 
 
 def test_the_skill_of_each_model_stands_by_reference(page: ReportPage) -> None:
