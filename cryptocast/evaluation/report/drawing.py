@@ -4,7 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ET  # of text that the renderer made from our own specification, never of a download
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -42,22 +42,51 @@ CONFIG = {
     "aria": False,
 }
 
-# What the drawing says for scripts and readers of single marks; the page gives the whole chart a title and a text.
-_DROPPED = frozenset(
-    {"aria-hidden", "aria-label", "aria-roledescription", "role", "pointer-events", "class", "version"}
-)
+# What the drawing says for other scripts and readers, and what the style sheet of the page says.
+_DROPPED = frozenset({
+    *("aria-hidden", "aria-label", "aria-roledescription", "role", "pointer-events", "class", "version"),
+    *("font-family", "font-size"),
+})  # fmt: skip
 _DECIMAL = re.compile(r"\.(\d)\d+")  # a tenth of a pixel is enough
+_NUMBER = re.compile(r"[\d.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What the script of the page reads off a chart over time, and needs to show a part of it.
+
+    at: minutes since 1970, increasing; columns: by name, the values at those times, or those of the two ends of an
+    interval; x in minutes, y: the ends of the axes; is_log: of the y axis.
+    """
+
+    at: Sequence[int]
+    columns: Mapping[str, Sequence[Sequence[float | None]]]
+    x: tuple[float, float]
+    y: tuple[float, float]
+    is_log: bool = False
+
+    def json(self) -> str:
+        """In as few characters as will do."""
+        columns = [[name, *values] for name, values in self.columns.items()]
+        values = {"at": self.at, "columns": columns, "x": self.x, "y": self.y, "log": self.is_log}
+        return json.dumps(values, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A chart, and the rows of its layers by the names that it calls them.
+    """A chart, and the rows of its layers by the names that it calls them. readings: of a chart over time.
 
     Altair checks and copies every value that it is given, which takes far longer than drawing them: it gets names.
     """
 
     chart: alt.LayerChart | alt.FacetChart
     rows: dict[str, list[Row]]
+    readings: Readings | None = None
+
+    @property
+    def labels(self) -> str:
+        """What its marks say, one after the other."""
+        return "; ".join(dict.fromkeys(row["label"] for rows in self.rows.values() for row in rows if "label" in row))
 
     def spec(self, **properties: Any) -> dict[str, Any]:
         """The specification with its rows; properties as Altair's: width, height, title."""
@@ -74,19 +103,23 @@ class Sketch:
         """Marks of one kind, such as `point`, of these rows. The same rows are kept once."""
         name = next((name for name, earlier in self.rows.items() if earlier is rows), f"rows-{len(self.rows)}")
         self.rows[name] = rows
-        chart = getattr(alt.Chart(alt.NamedData(name=name)), f"mark_{mark}")(aria=False, **style)
+        chart = getattr(alt.Chart(alt.NamedData(name=name)), f"mark_{mark}")(**{"aria": False, **style})
         encoded: alt.Chart = chart.encode(**channels)
         return encoded
 
-    def plot(self, *layers: alt.Chart) -> Plot:
+    def labelled(self, mark: str, rows: list[Row], style: dict[str, Any], **channels: Any) -> alt.Chart:
+        """The same of marks each of which says what its row holds as `label`."""
+        return self.layer(mark, rows, {"aria": True, **style}, description="label:N", **channels)
+
+    def plot(self, *layers: alt.Chart, readings: Readings | None = None) -> Plot:
         """The layers above one another, the first at the bottom."""
-        return Plot(alt.layer(*layers), self.rows)
+        return Plot(alt.layer(*layers), self.rows, readings)
 
 
 def svg(plot: Plot, *, title: str, description: str, width: int, height: int) -> Html:
     """The plot as an SVG element, width x height including its axes, scaling to the width of its place.
 
-    title and description are what a screen reader says of it.
+    title and description are what a screen reader says of it. Its marks say by themselves what they show.
     """
     fit = alt.AutoSizeParams(type="fit", contains="padding")
     spec = plot.spec(width=width, height=height, autosize=fit)
@@ -123,16 +156,39 @@ def _renamed(spec: dict[str, Any], number: int) -> dict[str, Any]:
 
 def _embedded(root: ET.Element, name: str, title: str, description: str) -> Html:
     """The drawing as an element of the page: in its colours, with identifiers of its own, scaling to its place."""
-    for element in root.iter():
+    frame = _frame(root)
+    for element in list(root.iter()):
+        _trim(element)
         element.tag = element.tag.partition("}")[2] or element.tag
-        element.attrib = {key: _shown(key, text, name) for key, text in element.items() if key not in _DROPPED}
-    for part, words in (("desc", description), ("title", title)):
-        element = ET.Element(part, {"id": f"{name}-{part}"})
-        element.text = clean(words)
-        root.insert(0, element)
+        label, is_axis = element.get("aria-label"), "role-axis" in element.get("class", "").split()
+        kept = (item for item in element.items() if item[0] not in _DROPPED and item != ("opacity", "1"))
+        element.attrib = {key: _shown(key, text, name) for key, text in kept}
+        if is_axis:
+            element.set("class", "axis")
+        if label:
+            # Browsers show it to a pointer without a script.
+            ET.SubElement(element, "title").text = label
+    words = ET.Element("desc", {"id": f"{name}-desc"})
+    words.text = clean(description)
+    root.insert(0, words)
     del root.attrib["width"], root.attrib["height"]
-    root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
+    labels = {"aria-label": clean(title), "aria-describedby": f"{name}-desc"}
+    root.attrib |= {"role": "img", **labels, "data-frame": frame}
     return Html(ET.tostring(root, encoding="unicode"))
+
+
+def _trim(element: ET.Element) -> None:
+    """Without the empty shapes that stand before and behind every group."""
+    for shape in element.findall("*"):
+        if shape.get("class") in {"background", "foreground"}:
+            element.remove(shape)
+
+
+def _frame(root: ET.Element) -> str:
+    """Where the axes begin and how long they are, in pixels of the drawing: x, y, width, height."""
+    ground = next(shape for shape in root.iter() if shape.get("class") == "background")
+    place, shape = (_NUMBER.findall(text) for text in (root[0].get("transform", ""), ground.get("d", "")))
+    return " ".join([*place, *shape[2:4]])
 
 
 def _shown(key: str, text: str, name: str) -> str:
