@@ -131,12 +131,14 @@ def fan(drawn: ForecastFan) -> Plot:
     for number, origin in enumerate(origins):
         rows += _opening(drawn, origin, number, at)
     closes: list[Row] = [{"at": t, "price": _finite(c)} for t, c in zip(_milliseconds(at), close.tolist(), strict=True)]
-    columns = central_bands(drawn.levels)
-    readings = _readings([*closes, *rows], {"close": ("price",), **_band_columns(columns)})
+    columns, starts = central_bands(drawn.levels), [row for row in rows if row["start"]]
+    # A fan says nothing of its own start.
+    forecasts = [row for row in rows if not row["start"]]
+    readings = _readings([*closes, *forecasts], {"close": ("price",), **_band_columns(columns)})
     return sketch.plot(
         *_areas(sketch, rows, columns, detail="fan:N"),
         _line(sketch, closes, readings, 4),
-        _points(sketch, [row for row in rows if row["start"]], "issue", size=26),
+        _points(sketch, starts, "issue", size=26),
         readings=readings,
     )
 

@@ -67,7 +67,7 @@
       for (const value of powers.length > 2 ? powers : even.filter((one) => one <= ceiling)) {
         const y1 = (y(value) - bottom) / shrink;
         draw("line", { x2: width, y1, y2: y1 }, ticks);
-        draw("text", { x: -6, y: y1 + 5, "text-anchor": "end" }, ticks).textContent = number(Number(value.toPrecision(9)));
+        draw("text", { x: -6, y: y1 + 5, "text-anchor": "end" }, ticks).textContent = number(Number(value.toPrecision(9)) + 0);
       }
     };
     const zoom = (first, last) => {

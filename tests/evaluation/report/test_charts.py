@@ -93,6 +93,8 @@ def test_what_is_read_off_a_fan_is_what_was_forecast_at_each_horizon() -> None:
     for due, prices in zip(shown.due_at[-1], shown.prices[-1], strict=True):
         place = list(readings.at).index(round(due / 60e6))
         assert (lower[place], upper[place]) == (float(f"{prices[2]:.7g}"), float(f"{prices[10]:.7g}"))
+    start = min(row["at"] for rows in fan(shown).rows.values() for row in rows if row.get("start"))
+    assert lower[list(readings.at).index(round(start / 60_000))] is None
     close = [value for value in readings.columns["close"][0] if value is not None]
     assert set(close) <= {float(f"{price:.7g}") for price in shown.close}
     assert json.loads(readings.json())["at"] == sorted(set(readings.at))
