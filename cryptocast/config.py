@@ -22,6 +22,7 @@ from cryptocast.kinds import (
     KIND_PATTERN,
     KINDS,
     MIX,
+    SHIPPED,
     TRAINABLE,
     ContenderName,
     KindOrAuto,
@@ -324,6 +325,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     pool: tuple[CoinId, ...] = ()
     history: tuple[Literal["sample"], ...] = ()
     models: tuple[KindName, ...] = TRAINABLE
+    pretrained: Annotated[str, Meta(min_length=1, max_length=4096)] = SHIPPED
     seed: NotNegative = 7
     threads: NotNegative = 0
     min_train_bars: Positive = 250
@@ -336,6 +338,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
         "pool": "coins to learn from besides the named ones; empty: [data] coins",
         "history": '["sample"]: also learn from the coins of the sample, as series of their own',
         "models": "what `train` fits without --model",
+        "pretrained": "answers for coins without a version of their own: shipped, a file of `pretrain`, or none",
         "seed": "of everything random in training",
         "threads": "0: all available",
         "min_train_bars": "bars that a coin needs to join a walk-forward",
@@ -493,7 +496,7 @@ class GateConfig(Section, frozen=True, kw_only=True):
 
     comments: ClassVar[Comments] = {
         "alpha": "significance level of the tests that decide a promotion",
-        "coverage_sigmas": "coverage further than this many standard errors from nominal is rejected",
+        "coverage_sigmas": "between versions and live: coverage this many standard errors from nominal is rejected",
         "margin": "a challenger's mean CRPS over the horizons must be lower than production's by this share",
         "min_live": "live bars of both with known outcomes before they decide; until then stored forecasts do",
         "max_evidence_age_days": "a recipe that was last walked forward longer ago is not refreshed",
@@ -833,7 +836,7 @@ OF_KINDS: Final[Mapping[tuple[str, str], Any]] = {
 }
 # Words that are no name for a model of one's own: they mean something where kinds are named, or in stored scores.
 TAKEN: Final = frozenset(
-    {*KINDS, *Config.__struct_fields__, "auto", "all", MIX, "rw_empirical", "rw_gaussian", "witness"}
+    {*KINDS, *Config.__struct_fields__, "auto", "all", MIX, SHIPPED, "none", "rw_empirical", "rw_gaussian", "witness"}
 )
 
 

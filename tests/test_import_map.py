@@ -65,13 +65,15 @@ GROUND = {
     "feature_sets",
     "online_calibration",
     "own_models",
+    "pretrained",
     "recipes",
 }
 BARS = GROUND | {"clean_candles", "coin_pool", "market_data", "reports"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
-    **{name: set[str]() for name in sorted(GROUND - {"feature_sets", "recipes"})},
+    **{name: set[str]() for name in sorted(GROUND - {"feature_sets", "own_models", "recipes"})},
+    "own_models": {"pretrained"},
     "feature_sets": {"own_models"},
-    "recipes": {"own_models"},
+    "recipes": {"own_models", "pretrained"},
     "reports": {"fallbacks"},
     "market_data": {"context", "reports"},
     "clean_candles": {"market_data"},

@@ -16,13 +16,14 @@ from cryptocast.cli.options import (
     Engines,
     Horizons,
     KnownBars,
+    Verbose,
     command,
     examples,
 )
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import amounts, duration, moment, names, numbers
 from cryptocast.errors import UsageError
-from cryptocast.kinds import ALL_KINDS
+from cryptocast.kinds import ALL_KINDS, ASKABLE
 
 if TYPE_CHECKING:
     from cryptocast.workflows.forecast import Request
@@ -206,6 +207,14 @@ def add_to(app: typer.Typer) -> None:
     )(train)
     command(
         app,
+        "pretrain",
+        rich_help_panel=PANEL,
+        epilog=examples(
+            "cryptocast pretrain bitcoin ethereum litecoin --source sample --out model.zip",
+        ),
+    )(pretrain)
+    command(
+        app,
         "forecast",
         rich_help_panel=PANEL,
         epilog=examples(
@@ -267,10 +276,11 @@ def train(
         typer.Option("--outdated", metavar="", help="Fit anew what was fitted on other features than there are now."),
     ] = False,
     no_tuned: NoTuned = False,
+    verbose: Verbose = False,
 ) -> None:
     """Fetch stale data, build features, fit, calibrate, score on held-out bars, register and forecast.
 
-    The first version that is not significantly worse than the baseline goes into production; later ones wait for
+    The first version that is not shown to be worse than the baseline goes into production; later ones wait for
     `cryptocast registry promote`.
     """
     from cryptocast.cli.screens.train import train_screen
@@ -287,7 +297,31 @@ def train(
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda report: train_screen(context, report))
+    session.show(report, lambda report: train_screen(context, report, verbose=verbose))
+
+
+def pretrain(
+    session: Session,
+    bars: KnownBars,
+    coins: Coins = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.zip", help="Where to write the model.")],
+    note: Annotated[
+        list[str] | None,
+        typer.Option("--note", metavar="TEXT", help="A line for its card, such as publisher and terms. Repeatable."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file.")] = False,
+) -> None:
+    """Fit one model for every coin on the daily bars of these coins, as a file for `[train] pretrained`.
+
+    It answers for coins without a version of their own, from 21 bars on, and for no bar that it learned from.
+    """
+    from cryptocast.cli.screens.pretrain import pretrain_screen
+    from cryptocast.workflows.training.pretrain import PretrainOrder
+    from cryptocast.workflows.training.pretrain import pretrain as pretrain_model
+
+    order = PretrainOrder(bars.selection(coins), out, tuple(note or ()), overwrite)
+    session.show(pretrain_model(session.context(), order), pretrain_screen)
 
 
 def forecast(
@@ -299,7 +333,7 @@ def forecast(
         str | None,
         typer.Option(
             "--model",
-            metavar=f"[auto|{KINDS}]",
+            metavar=f"[auto|{'|'.join(ASKABLE)}]",
             help="auto: the best version in production. Or one of your own. Default: auto.",
         ),
     ] = None,
@@ -315,8 +349,9 @@ def forecast(
         Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
     ] = None,
     paths: PathOptions,
+    verbose: Verbose = False,
 ) -> None:
-    """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart."""
+    """Forecast now: a distribution for each horizon, a fan chart, and how far to trust it."""
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
     from cryptocast.workflows.export import check_forecast_path, write_forecast
@@ -341,7 +376,7 @@ def forecast(
     document = only_levels(whole, intervals)
     if out is not None and paths.paths is None:
         write_forecast(document, out)
-    session.show(document, lambda _: document_screen(context, whole, intervals, out))
+    session.show(document, lambda _: document_screen(context, whole, intervals, out, verbose=verbose))
 
 
 def backtest(
@@ -363,8 +398,9 @@ def backtest(
     ] = False,
     no_tuned: NoTuned = False,
     engine: Engines,
+    verbose: Verbose = False,
 ) -> None:
-    """Score models out of sample on past prices, with significance tests and a verdict."""
+    """Score models out of sample on past prices, and answer what the scores show."""
     from cryptocast.cli.screens.backtest import backtest_screen
     from cryptocast.workflows.backtesting.backtest import BacktestOrder
     from cryptocast.workflows.backtesting.backtest import backtest as run_backtest
@@ -393,7 +429,9 @@ def backtest(
     )
     paths = [path for path in (outputs.predictions, outputs.report, outputs.plot) if path is not None]
     context = session.context(use_tuned=not no_tuned)
-    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, paths))
+    session.show(
+        run_backtest(context, order), lambda outcome: backtest_screen(context, outcome, paths, verbose=verbose)
+    )
 
 
 def rerun(

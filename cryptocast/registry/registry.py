@@ -1,7 +1,7 @@
 """The registry: what was fitted, which version answers, and how it came to that."""
 
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from cryptocast.choices import Granularity
 from cryptocast.config import GateConfig
 from cryptocast.errors import RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut, Record, Trial, TrialCommand
+from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market
 from cryptocast.registry import append_only, experiments, ledger, live_status, tables
 from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
@@ -88,14 +89,16 @@ class Registry:
         who: str,
         learn: Learn | None = None,
         outdated: Mapping[str, int] = MappingProxyType({}),
+        contested: Collection[str] = (),
     ) -> tuple[Version, ...]:
         """Keep a fit and give each of the coins its next version, which becomes the challenger.
 
         The first version of a key becomes production too, if the gate lets it, which it never does on foreign scores:
         what comes with an archive waits as a challenger. So does the next one where production is `outdated` (by coin,
-        the number that nobody can ask any more). Files are stored first, then everything
-        else in one transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again
-        returns the versions that it has. learn: the online calibration of a refresh begins with the outcomes that it
+        the number that nobody can ask any more). A first version of the coins that are `contested` waits too: a model
+        for every coin answers there, which it has to beat. Files are stored first, then everything else in one
+        transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again returns the
+        versions that it has. learn: the online calibration of a refresh begins with the outcomes that it
         inherits, as far as they are known. Raises ValueError if manifest, files and versions do not belong together.
         """
         manifest = settled(manifest)
@@ -110,7 +113,7 @@ class Registry:
                 self._objects.put(data)
             tables.insert_fit(connection, fit_id, text, manifest, now)
             for version in versions:
-                self._register_version(connection, manifest, fit_id, version, now, who, outdated)
+                self._register_version(connection, manifest, fit_id, version, now, who, outdated, contested)
             registered = {version.key.coin: version for version in tables.read_versions(connection, {"fit_id": fit_id})}
             if learn is not None:
                 for refresh in registered.values():
@@ -412,12 +415,12 @@ class Registry:
     def best(self, coin: str, market: Market) -> Version | None:
         """The best of the coin's production versions over all kinds (see gate.best_of); None: the baseline answers."""
         versions, evidence = self._contenders(coin, market)
-        return best_of(versions, self._gate, evidence)
+        return best_of(versions, evidence)
 
     def standings(self, coin: str, market: Market) -> tuple[Standing, ...]:
         """The coin's production versions of all kinds, best first (see gate.standings)."""
         versions, evidence = self._contenders(coin, market)
-        return standings(versions, self._gate, evidence)
+        return standings(versions, evidence)
 
     def _contenders(self, coin: str, market: Market) -> tuple[tuple[Version, ...], dict[str, Evidence]]:
         """Production of every kind, and by kind the newest walk forward of its recipe."""
@@ -461,6 +464,7 @@ class Registry:
         now: datetime,
         who: str,
         outdated: Mapping[str, int],
+        contested: Collection[str],
     ) -> None:
         key = VersionKey(version.coin, Market(manifest.source, manifest.vs, manifest.granularity), manifest.kind)
         if tables.read_versions(connection, {**key.columns, "fit_id": fit_id}):
@@ -470,10 +474,10 @@ class Registry:
         tables.insert_version(connection, key, number, fit_id, contents, now)
         production = tables.read_aliases(connection, key).get(PRODUCTION)
         decision = None
-        if production is None:
-            decision = first_version(version.hold_out, self._gate)
-        elif production == outdated.get(version.coin):
-            decision = successor(production, version.hold_out, self._gate)
+        if production is None and version.coin not in contested and not manifest.is_pretrained:
+            decision = first_version(version.hold_out)
+        elif production is not None and production == outdated.get(version.coin):
+            decision = successor(production, version.hold_out)
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
         is_refused = decision is not None and not decision.accepted
         why = "registered, but not fit for production" if is_refused else "registered"
@@ -488,6 +492,8 @@ class Registry:
             evidence={"fit": fit_id, **evidence},
         )
         _record(connection, event)
+        if manifest.is_pretrained:
+            _record(connection, replace(event, alias=SHIPPED))
         if decision is not None and decision.accepted:
             is_first = decision.rule == "first"
             why = (
@@ -598,10 +604,10 @@ def _check_fit(manifest: FitManifest, files: Mapping[str, bytes], versions: Sequ
     if not coins or len(set(coins)) != len(coins):
         raise ValueError(f"expected one version for each of at least one coin, got {coins}")
     for version in versions:
-        if manifest.data(version.coin) is None:
+        if manifest.data(version.coin) is None and not manifest.is_pretrained:
             raise ValueError(f"{version.coin} is not in the pool that the manifest lists")
         if version.calibration.coin != version.coin:
             raise ValueError(f"the calibration given for {version.coin} is that of {version.calibration.coin}")
         scored = sorted(score.horizon for score in version.hold_out.horizons)
-        if scored != sorted(manifest.horizons):
+        if scored != sorted(manifest.horizons) and not (manifest.is_pretrained and not scored):
             raise ValueError(f"{version.coin}: the hold-out scores horizons {scored}, the fit has {manifest.horizons}")

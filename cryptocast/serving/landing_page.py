@@ -1,4 +1,4 @@
-"""The page at `/`: the configured coins as fan charts with their numbers and verdicts, and the health below.
+"""The page at `/`: the configured coins as fan charts with their numbers and answers, and the health below.
 
 Whole without JavaScript, without a request to anywhere, and without inline styles: the policy that goes with it lets a
 browser do nothing but apply the one style sheet that it names by hash.
@@ -16,7 +16,7 @@ from typing import Final
 from cryptocast.number_format import ahead, round_numbers
 from cryptocast.serving.health import Detail, Readiness
 from cryptocast.workflows.fallbacks import sentence
-from cryptocast.workflows.reports import CoinForecast, HorizonForecast, verdict_sentence
+from cryptocast.workflows.reports import UNANSWERED, CoinForecast, HorizonForecast, PlainAnswer, answer_words
 
 STYLE: Final = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 _HASH: Final = base64.b64encode(sha256(STYLE.encode()).digest()).decode()
@@ -39,7 +39,7 @@ def page(forecasts: Sequence[CoinForecast], ready: Readiness, detail: Detail) ->
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>cryptocast</title>'
         f"<style>{STYLE}</style></head><body><h1>cryptocast</h1>"
         '<p class="soft">Intervals of the price, not advice. '
-        "The verdict says what the evidence behind each number could show.</p>"
+        "The answers say what the evidence behind each number shows.</p>"
         f"{coins}{_health(ready, detail)}</body></html>"
     ).encode()
 
@@ -62,7 +62,7 @@ def _section(forecast: CoinForecast) -> str:
 def _numbers(forecast: CoinForecast) -> str:
     levels = [f"{one.level} %" for one in forecast.horizons[0].intervals] if forecast.horizons else []
     heads = ["hours" if forecast.granularity == "hourly" else "days", "until", "median", *levels]
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads) + '<th class="text">verdict</th>'
+    head = "".join(f"<th>{escape(one)}</th>" for one in heads) + '<th class="text">answers</th>'
     rows = "".join(_row(horizon, heads, hourly=forecast.granularity == "hourly") for horizon in forecast.horizons)
     return f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
@@ -71,13 +71,24 @@ def _row(horizon: HorizonForecast, heads: Sequence[str], *, hourly: bool) -> str
     until = _moment(horizon.target_time) if hourly else f"{horizon.target_time:%Y-%m-%d}"
     spans = [f"{_short(one.lower)} – {_short(one.upper)}" for one in horizon.intervals]
     cells = zip(heads, [str(horizon.horizon), until, _short(horizon.median), *spans], strict=True)
-    verdict = escape(verdict_sentence(horizon.verdict, horizon.horizon))
-    if horizon.evidence is not None:
-        verdict = f"{horizon.evidence}: {verdict}"
+    answers = escape(_answers(horizon))
     if horizon.fallback_reason is not None:
-        verdict += f" ({escape(sentence(horizon.fallback_reason))})"
+        answers += f" ({escape(sentence(horizon.fallback_reason))})"
     numbers = "".join(f'<td data-of="{escape(head)}">{cell}</td>' for head, cell in cells)
-    return f'<tr>{numbers}<td class="text" data-of="verdict">{verdict}</td></tr>'
+    return f'<tr>{numbers}<td class="text" data-of="answers">{answers}</td></tr>'
+
+
+def _answers(horizon: HorizonForecast) -> str:
+    """Those of the pool first."""
+    if horizon.unanswered is not None:
+        return UNANSWERED[horizon.unanswered]
+    own = [("", horizon.answers)] if horizon.answers else []
+    together = [] if horizon.pooled is None else [(f"{horizon.pooled.coins} coins: ", horizon.pooled.answers)]
+    return f"{horizon.evidence}: " + "; ".join(f"{whose}{_words(answers)}" for whose, answers in (*together, *own))
+
+
+def _words(answers: Sequence[PlainAnswer]) -> str:
+    return ", ".join(f"{one.question} {answer_words(one)}" for one in answers)
 
 
 def _fan(forecast: CoinForecast) -> str:

@@ -7,30 +7,37 @@ from typing import Literal
 import msgspec
 
 from cryptocast.choices import Granularity, TouchOn
+from cryptocast.evaluation.answer_words import (
+    QUESTIONS,
+    SHORT_QUESTIONS,
+    UNANSWERED,
+    answer_numbers,
+    answer_sentence,
+    answer_words,
+    over_horizons,
+    two_digits,
+)
+from cryptocast.evaluation.answers import AnswerWord, PlainAnswer, Question, Unanswered
 from cryptocast.evaluation.records import (
     BacktestRow,
     ConfidenceSetRecord,
     HoldOut,
     HonestyRecord,
     Placebo,
+    PooledAnswers,
     StrategyRecord,
     TradingRecord,
 )
-from cryptocast.evaluation.verdicts import (
-    Verdict,
-    VerdictReason,
-    ab_sentence,
-    comparison_sentence,
-    p_number,
-    verdict_numbers,
-    verdict_sentence,
-    verdict_words,
-)
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason, ab_sentence, comparison_sentence, p_number
 from cryptocast.registry.reasons import Reason
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 
 __all__ = [
+    "QUESTIONS",
+    "SHORT_QUESTIONS",
+    "UNANSWERED",
     "AbSide",
+    "AnswerWord",
     "BacktestReport",
     "BacktestRow",
     "CoinError",
@@ -44,19 +51,25 @@ __all__ = [
     "Interval",
     "KeyRow",
     "Placebo",
+    "PlainAnswer",
+    "PooledAnswers",
+    "Question",
     "StrategyRecord",
     "TradingRecord",
     "TrainDecision",
     "TrainReport",
     "TrainedModel",
+    "Unanswered",
     "Verdict",
     "VerdictReason",
     "ab_sentence",
+    "answer_numbers",
+    "answer_sentence",
+    "answer_words",
     "comparison_sentence",
+    "over_horizons",
     "p_number",
-    "verdict_numbers",
-    "verdict_sentence",
-    "verdict_words",
+    "two_digits",
 ]
 
 
@@ -83,8 +96,10 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     volatility: float  # of the log return over the horizon
     p_up: float  # probability of a rise; 0.5 is no view
     confidence: float  # probability of the likelier direction; 0.5 is no view
-    verdict: Verdict  # on the model at this horizon
-    evidence: Literal["hold-out", "walk-forward"] | None  # that the verdict rests on; null: on none
+    pooled: PooledAnswers | None  # over all coins of its fit, or of the walk; null: there is one coin, or no answer
+    answers: tuple[PlainAnswer, ...]  # on the model's forecasts of this coin at this horizon
+    unanswered: Unanswered | None  # why there are no answers
+    evidence: Literal["hold-out", "walk-forward"] | None  # that the answers rest on; null: on none
     fallback_reason: Fallback | None  # why this horizon is the baseline's
     interpolated: tuple[int, ...] | None  # the fitted horizons that it lies between; null: it is one of them
     live_outcomes: int  # live forecasts, its own and inherited, whose outcomes moved the intervals; 0: as fitted
@@ -116,7 +131,7 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     source: str
     model_requested: str
     model_used: str
-    version: int | None  # null for the baseline, which has none
+    version: int | str | None  # a number, or "shipped"; null for the baseline, which has none
     fallback_reason: Fallback | None  # why `model_used` is not `model_requested`; null: it is
     as_of: datetime  # close of the last bar known
     stale_after: datetime
@@ -172,7 +187,7 @@ class PositionRisk(Document, frozen=True, kw_only=True):
 class ForecastDocument(Document, frozen=True, kw_only=True):
     """Forecasts of several coins."""
 
-    schema: Literal["cryptocast.forecast/2"] = "cryptocast.forecast/2"
+    schema: Literal["cryptocast.forecast/3"] = "cryptocast.forecast/3"
     forecasts: tuple[CoinForecast, ...]
     errors: tuple[CoinError, ...] = ()
     names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # by what a coin was asked for, if not by its id
@@ -185,7 +200,7 @@ class CoinPaths(Document, frozen=True, kw_only=True):
     coin: str
     source: str
     model_used: str
-    version: int | None
+    version: int | str | None
     as_of: datetime
     stale: bool
     price: float
@@ -247,8 +262,8 @@ class TrainedModel(Document, frozen=True, kw_only=True):
 class TrainReport(Document, frozen=True, kw_only=True):
     """What a training did."""
 
-    schema: Literal["cryptocast.train/2"] = "cryptocast.train/2"
-    granularity: str
+    schema: Literal["cryptocast.train/3"] = "cryptocast.train/3"
+    granularity: Granularity
     vs: str
     horizons: tuple[int, ...] = ()
     data: tuple[DataUsed, ...] = ()
@@ -271,10 +286,10 @@ class FoldRow(Document, frozen=True, kw_only=True):
 class BacktestReport(Document, frozen=True, kw_only=True):
     """What a backtest found."""
 
-    schema: Literal["cryptocast.backtest/2"] = "cryptocast.backtest/2"
+    schema: Literal["cryptocast.backtest/3"] = "cryptocast.backtest/3"
     mode: Literal["hold-out", "walk-forward"]
     run: str  # the folder below runs/ of the store: manifest and forecasts
-    granularity: str
+    granularity: Granularity
     vs: str
     start: datetime
     end: datetime

@@ -167,6 +167,7 @@ def test_every_command_tells_a_machine_of_a_slip_on_its_command_line(run: Run, c
 
 NEEDED = {
     "rerun": ("x",),
+    "pretrain": ("--out", "x.zip"),
     "data export": ("bitcoin", "--out", "x.csv"),
     "data rm": ("bitcoin",),
     "registry show": ("bitcoin",),
@@ -412,7 +413,7 @@ def test_ctrl_c_in_the_middle_of_a_training_leaves_no_version(tmp_path: Path) ->
     assert err.splitlines()[-1].startswith("Interrupted")
     assert "Traceback" not in err
     listed = finished("registry", "list", "--json", folder=tmp_path)
-    assert listed.out == '{"schema":"cryptocast.versions/2","versions":[]}\n'
+    assert listed.out == '{"schema":"cryptocast.versions/3","versions":[]}\n'
     assert finished("registry", "verify", folder=tmp_path).code == 0
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cryptocast.cli.fan import FanChart
-from cryptocast.workflows.reports import CoinForecast, HorizonForecast, Interval, Verdict, VerdictReason
+from cryptocast.workflows.reports import CoinForecast, HorizonForecast, Interval, Unanswered
 
 NOW = datetime(2020, 1, 2, tzinfo=UTC)
 REACH = {95: 1.96, 80: 1.28, 40: 0.52}
@@ -59,7 +59,9 @@ def horizon_of(price: float, horizon: int, bar: timedelta, levels: tuple[int, ..
         volatility=width,
         p_up=0.5,
         confidence=0.5,
-        verdict=Verdict(reason=VerdictReason.NOT_BACKTESTED),
+        pooled=None,
+        answers=(),
+        unanswered=Unanswered.NOT_BACKTESTED,
         evidence=None,
         fallback_reason=None,
         interpolated=None,

@@ -1,7 +1,6 @@
 """A verdict is values; its sentence is made once."""
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,34 +11,7 @@ from cryptocast.evaluation.verdicts import (
     comparison_sentence,
     p_number,
     p_value,
-    verdict_sentence,
-    verdict_words,
 )
-
-TOO_FEW = Verdict(word="cannot tell", reason=VerdictReason.TOO_FEW_DATES, dates=12)
-
-
-@pytest.mark.parametrize(
-    ("verdict", "sentence"),
-    [
-        (Verdict(word="better", p=0.0002, dates=1410), "better (n = 1,410 dates, p < 0.001)"),
-        (Verdict(word="worse", p=0.0213, dates=410), "worse (n = 410 dates, p = 0.021)"),
-        (Verdict(word="cannot tell", p=0.3812, dates=410), "cannot tell (n = 410 dates, p = 0.38)"),
-        (TOO_FEW, "cannot tell (n = 12 dates, too few for 30 bars ahead)"),
-        (Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail="too young"), "baseline answers"),
-        (Verdict(reason=VerdictReason.NOT_BACKTESTED), "not backtested"),
-        (Verdict(reason=VerdictReason.INTERPOLATED), "not backtested at 30"),
-        (Verdict(reason=VerdictReason.FOREIGN, dates=300), "imported scores"),
-    ],
-)
-def test_each_verdict_has_its_sentence(verdict: Verdict, sentence: str) -> None:
-    assert verdict_sentence(verdict, 30) == sentence
-
-
-def test_every_reason_has_words_of_its_own_but_the_one_that_qualifies_a_word() -> None:
-    words = {reason: verdict_words(Verdict(reason=reason), 3) for reason in VerdictReason}
-    assert words.pop(VerdictReason.TOO_FEW_DATES) == "cannot tell"
-    assert len(set(words.values())) == len(VerdictReason) - 1
 
 
 @given(st.floats(0.0, 1.0))

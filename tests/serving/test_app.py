@@ -41,7 +41,7 @@ def test_the_answer_is_the_document_that_the_terminal_and_the_files_have() -> No
 
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     document = msgspec.json.decode(answer.content, type=ForecastDocument)
-    assert document.schema == "cryptocast.forecast/2"
+    assert document.schema == "cryptocast.forecast/3"
     assert [made.coin for made in document.forecasts] == ["bitcoin", "ethereum"]
     assert [horizon.horizon for horizon in document.forecasts[0].horizons] == [1, 7]
     assert [interval.level for interval in document.forecasts[0].horizons[0].intervals] == [80, 95]

@@ -1,10 +1,18 @@
-"""The sections on the forecasts: verdicts, skill, fans, calibration, coverage."""
+"""The sections on the forecasts: answers, skill, fans, calibration, coverage."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from cryptocast.evaluation.answer_words import (
+    QUESTIONS,
+    answer_numbers,
+    answer_sentence,
+    answer_words,
+    sufficient_words,
+)
+from cryptocast.evaluation.answers import PlainAnswer, Question
 from cryptocast.evaluation.records import (
     BacktestRow,
     CoverageOfGroup,
@@ -21,14 +29,12 @@ from cryptocast.evaluation.report.report_data import ForecastFan, ReportPage
 from cryptocast.evaluation.report.words import (
     UNKNOWN,
     ahead,
-    detail,
     number,
     percent,
     points,
     price,
-    signed_percent,
 )
-from cryptocast.evaluation.verdicts import Verdict, p_value, verdict_numbers
+from cryptocast.evaluation.verdicts import p_value
 
 THIRDS: Final = ("lowest third", "middle third", "highest third")
 WALKS: Final = ("rw_empirical", "rw_gaussian")
@@ -40,73 +46,62 @@ PART_NAMES: Final = {
 }
 
 
-def verdicts(page: ReportPage) -> PageSection | None:
-    """The verdict of each model at each horizon in words, before anything else, and what is missing."""
+def answers(page: ReportPage) -> PageSection | None:
+    """What the scores answer over all coins: those of the chosen model and the baseline, others on demand; and what is
+    missing."""
+    names = [page.chosen, "baseline"]
+    first = sorted((row for row in page.pooled if row.model in names), key=lambda row: names.index(row.model))
+    others = [row for row in page.pooled if row not in first]
     body = [
         parts.read(
-            "“better” means a significantly lower loss (CRPS) than every reference, corrected for multiple "
-            "comparisons; “worse” means a significantly higher loss than the baseline. Beside “cannot tell” stands "
-            "the smallest skill that this much data could have detected. n counts dates, not forecasts."
+            "each answer is a 95% interval, widened for the number of horizons, held against a margin. Not enough "
+            "data: the interval allows both answers, and beside it stands how many dates would do. n counts dates, not "
+            "forecasts."
         ),
-        parts.table(
-            "Verdict, and skill against the strongest reference",
-            ["Model", *(f"{ahead(horizon, page.bar)} ahead" for horizon in page.horizons)],
-            [_verdict_row(page, row.model, row, dates=False) for row in page.challengers],
-            left=99,
-        ),
-        parts.folded(
-            "Each verdict in words", "", tag("div", *(_card(page, row) for row in page.challengers), class_="cards")
-        ),
+        _answer_table(page, "Answers over all coins", [(row.model, row) for row in first]),
     ]
+    if others:
+        table = _answer_table(page, "Answers over all coins", [(row.model, row) for row in others])
+        body.append(parts.folded("Other models", ", ".join(row.model for row in others), table))
     if page.placebo is not None:
-        runs = f"the same pipeline reported “better” in {page.placebo.better} of {page.placebo.runs} runs."
-        body += [tag("h3", "Placebo"), tag("p", f"On block-shuffled prices, which hold no signal, {runs}")]
+        claims = f"a model was said to beat the baseline in {page.placebo.better} of {page.placebo.runs} runs."
+        body += [tag("h3", "Placebo"), tag("p", f"On block-shuffled prices, which hold no signal, {claims}")]
     if page.left_out:
         missing = [tag("li", tag("b", parts.name(coin)), ": ", why) for coin, why in page.left_out]
         body += [tag("h3", "What is missing"), tag("ul", *missing, class_="plain")]
-    return PageSection("verdicts", "Verdicts", join(body))
+    return PageSection("answers", "Answers", join(body))
+
+
+def _answer_table(page: ReportPage, title: str, rows: Sequence[tuple[str, BacktestRow]]) -> Html:
+    """A group for each row, in it a line for each question, in it an answer for each horizon."""
+    head = ["Question", *(f"{ahead(horizon, page.bar)} ahead" for horizon in page.horizons)]
+    groups = [
+        (name, [[words, *_answer_cells(page, row, question)] for question, words in QUESTIONS.items()])
+        for name, row in rows
+    ]
+    return parts.grouped(title, head, groups, left=99, wrap=True)
+
+
+def _answer_cells(page: ReportPage, row: BacktestRow, question: Question) -> Iterator[str]:
+    for horizon in page.horizons:
+        score = _at(row, horizon)
+        answer = None if score is None else score.answer(question)
+        yield Html(UNKNOWN) if answer is None else join([_word(answer), parts.small(_numbers(answer))])
+
+
+def _numbers(answer: PlainAnswer) -> str:
+    numbers = (answer_numbers(answer), f"n = {answer.n:,}", sufficient_words(answer.n_needed))
+    return ", ".join(part for part in numbers if part)
 
 
 def _at(row: BacktestRow, horizon: int) -> HorizonScore | None:
     return next((score for score in row.scores if score.horizon == horizon), None)
 
 
-def _verdict_row(page: ReportPage, title: str, row: BacktestRow, *, dates: bool) -> list[str]:
-    """The verdict and skill at each horizon, with the number of dates where it is asked for."""
-    cells = [parts.name(title)]
-    for horizon in page.horizons:
-        score = _at(row, horizon)
-        if score is None:
-            cells.append(Html(UNKNOWN))
-            continue
-        count = f", n = {score.verdict.dates:,}" if dates else ""
-        cells.append(join([_word(score.verdict), parts.small(signed_percent(score.verdict.skill) + count)]))
-    return [*cells]
-
-
-def _card(page: ReportPage, row: BacktestRow) -> Html:
-    lines = [part for score in row.scores for part in _verdict(page, row.model, score)]
-    title = tag("h3", parts.name(row.model))
-    return tag("article", title, tag("dl", *lines), class_="card chosen" if row.model == page.chosen else "card")
-
-
-def _verdict(page: ReportPage, model: str, score: HorizonScore) -> tuple[Html, Html]:
-    verdict, horizon = score.verdict, score.horizon
-    better = verdict.word == "better"
-    own = (record for record in page.honesty if better and (record.model, record.horizon) == (model, horizon))
-    lies_in = next((record.lies_in for record in own), None)
-    numbers = verdict_numbers(verdict, horizon)
-    word = tag("span", _word(verdict), f" ({numbers})" if numbers else "")
-    when = tag("span", f"{ahead(horizon, page.bar)} ahead", class_="when")
-    return tag("dt", when, word), tag("dd", detail(verdict, lies_in))
-
-
-def _word(verdict: Verdict) -> Html:
-    word = verdict.word or "cannot tell"
-    sign = {"better": "▲ ", "worse": "▼ "}.get(word, "")
+def _word(answer: PlainAnswer) -> Html:
     # The sign is for the eye only: the word says it all.
-    mark = tag("span", sign, aria_hidden="true") if sign else Html("")
-    return tag("span", mark, word, class_=f"word {word.replace(' ', '-')}")
+    mark = tag("span", "✓ ", aria_hidden="true") if answer.answer == "yes" else Html("")
+    return tag("span", mark, answer_words(answer), class_=f"word {answer.answer.replace('_', '-')}")
 
 
 def skill(page: ReportPage) -> PageSection | None:
@@ -206,45 +201,45 @@ def _values(record: HonestyRecord, score: HorizonScore | None) -> dict[str, floa
 
 
 def coins(page: ReportPage) -> PageSection | None:
-    """Coin by coin: the chosen model's skill as charts, every model as a table."""
-    rows = [row for row in page.rows if row.coin is not None and row.model != "baseline"]
+    """Coin by coin: the chosen model's skill as charts, the answers of every model as a table."""
+    rows = [row for row in page.rows if row.coin is not None]
     if not rows:
         return None
     width = parts.tile(len(page.horizons))
     favourite = [row for row in rows if row.model == page.chosen]
     figures = [_coin_chart(page, favourite, horizon) for horizon in page.horizons]
-    models = list(dict.fromkeys(row.model for row in rows))
     tables = [
-        parts.folded(model, "verdict and skill against the strongest reference",
-                     _coin_table(page, model, [row for row in rows if row.model == model]))
-        for model in models
-    ]  # fmt: skip
+        parts.folded(model, "", _answer_table(page, f"{model}: answers coin by coin", _by_coin(rows, model)))
+        for model in dict.fromkeys(row.model for row in rows)
+    ]
     how = (
-        f"one row per coin: {page.chosen} against that coin's strongest reference. A single coin has little data, so "
-        "wide intervals are normal. Right of zero is better."
+        f"one row per coin: the skill of {page.chosen} over the better naive random walk. A single coin has little "
+        "data, so wide intervals are normal. Right of zero is better."
     )
     grid = parts.grid([chart for chart in figures if chart], width=width)
     return PageSection("coins", "Coin by coin", join([parts.read(how), grid, tag("h3", "Every model"), *tables]))
 
 
+def _by_coin(rows: Sequence[BacktestRow], model: str) -> list[tuple[str, BacktestRow]]:
+    return [(row.coin or "", row) for row in rows if row.model == model]
+
+
 def _coin_chart(page: ReportPage, rows: Sequence[BacktestRow], horizon: int) -> Html:
-    verdicts = [(row.coin or "", score.verdict) for row in rows if (score := _at(row, horizon)) is not None]
-    if not verdicts:
+    answers = [
+        (row.coin or "", answer)
+        for row in rows
+        if (score := _at(row, horizon)) is not None and (answer := score.answer(Question.WIDTH)) is not None
+    ]
+    if not answers:
         return Html("")
-    points = [SkillPoint(coin, page.chosen, v.skill, v.lower, v.upper) for coin, v in verdicts]
+    points = [SkillPoint(coin, page.chosen, one.estimate, one.lower, one.upper) for coin, one in answers]
     return parts.figure(
         charts.skill(points, page.models),
         title=f"{ahead(horizon, page.bar)} ahead",
-        description="; ".join(f"{coin}: {signed_percent(v.skill)}, {v.word or 'cannot tell'}" for coin, v in verdicts),
+        description="; ".join(f"{coin}: {answer_sentence(one)}" for coin, one in answers),
         height=56 + max(24 * len(points), 60),
         width=parts.tile(len(page.horizons)),
     )
-
-
-def _coin_table(page: ReportPage, model: str, rows: Sequence[BacktestRow]) -> Html:
-    cells = [_verdict_row(page, row.coin or "", row, dates=True) for row in rows]
-    head = ["Coin", *(f"{ahead(horizon, page.bar)}" for horizon in page.horizons)]
-    return parts.table(f"{model}: verdict, skill, and number of dates", head, cells, left=99)
 
 
 def fans(page: ReportPage) -> PageSection | None:

@@ -4,10 +4,11 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from cryptocast.evaluation.answers import Question
 from cryptocast.evaluation.report.markup import Html, clean, tag
 from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.report.style import SCRIPT, SCRIPT_HASH, STYLE
-from cryptocast.evaluation.report.words import ahead, date, lead
+from cryptocast.evaluation.report.words import ahead, conclusion, date, lead
 
 # The page may show itself and run its own script and nothing else: no request, whatever a name in it says.
 POLICY = (
@@ -44,7 +45,7 @@ def render(page: ReportPage) -> str:
     from cryptocast.evaluation.report import appendix, forecasts, parts, trades
 
     writers = (
-        forecasts.verdicts,
+        forecasts.answers,
         forecasts.skill,
         forecasts.fans,
         forecasts.calibration,
@@ -76,11 +77,16 @@ def _top(page: ReportPage) -> tuple[Html, ...]:
     ]
     span = tag("span", f"origins {date(page.start)} to {date(page.end)}", class_="nowrap")
     kicker = tag("p", " · ".join(counts), " · ", span, class_="kicker")
-    return kicker, tag("h1", tag("bdi", page.title)), tag("p", lead(page), class_="lead")
+    title, answers = tag("h1", tag("bdi", page.title)), conclusion(page)
+    if not answers:
+        return kicker, title, tag("p", lead(page), class_="lead")
+    rows = [tag("div", tag("dt", question), tag("dd", answer)) for question, answer in answers.items()]
+    best = tag("p", tag("bdi", page.chosen), ", the model with the lowest loss of this run:", class_="lead")
+    return kicker, title, best, tag("dl", *rows, class_="conclusion")
 
 
 def picture(page: ReportPage) -> bytes:
-    """One PNG, in the light colours: the first coin's fans and the skill against the strongest reference.
+    """One PNG, in the light colours: the first coin's fans and the skill over the better naive walk.
 
     Raises ValueError if the page has neither.
     """
@@ -94,8 +100,8 @@ def picture(page: ReportPage) -> bytes:
         title = clean(f"{fan.coin}: {shares} intervals of {fan.model} and actual prices")
         plots.append((charts.fan(fan), {"width": PICTURE_WIDTH, "height": 320, "title": title}))
     by_reference = skills(page)
-    strongest = [score.verdict.against for row in page.challengers for score in row.scores]
-    reference = next((name for name in [*strongest, *by_reference] if name in by_reference), None)
+    naive = [one.against for row in page.pooled for score in row.scores if (one := score.answer(Question.WIDTH))]
+    reference = next((name for name in [*naive, *by_reference] if name in by_reference), None)
     if reference is not None:
         height = 18 * len(page.horizons) * (len(page.models) + 1)
         title = clean(f"Skill against {reference}, with 95% intervals")

@@ -47,7 +47,7 @@ class VersionComparison(msgspec.Struct, frozen=True, kw_only=True):
     """a against b. contest: a as the challenger of b on the origins that both were tested on; None: there are none,
     and `why_not` says so. The hold-outs may lie on different bars and are no comparison."""
 
-    schema: Literal["cryptocast.comparison/2"] = "cryptocast.comparison/2"
+    schema: Literal["cryptocast.comparison/3"] = "cryptocast.comparison/3"
     a: VersionFacts
     b: VersionFacts
     contest: Contest | None

@@ -33,6 +33,7 @@ from cryptocast.workflows.forecast import ForecastMaker, baseline_forecast, lear
 from cryptocast.workflows.lifecycle.feature_drift import drift_of
 from cryptocast.workflows.lifecycle.model_card import live_of
 from cryptocast.workflows.online_calibration import LiveForecast, learn, recalibrated, state_of
+from cryptocast.workflows.pretrained import adopt
 from cryptocast.workflows.reports import KeyRow
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ def _record(
     for pool in pools:
         errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
         matured += registry.write_outcomes(list(_outcomes(registry, pool, context.wall_clock())), learn)
+        adopt(context.config, registry, pool.market, pool.last_bars, now=context.wall_clock(), who=context.who)
         for coin in pool.named:
             versions = _versions(registry, pool, coin)
             errors += _recounted(registry, versions)

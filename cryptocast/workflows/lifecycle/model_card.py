@@ -10,10 +10,10 @@ from cryptocast.config import GateConfig
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
-from cryptocast.evaluation.records import Evidence, HorizonScore
-from cryptocast.evaluation.report.charts import _percent
-from cryptocast.evaluation.verdicts import verdict_sentence
-from cryptocast.number_format import percent
+from cryptocast.evaluation.answer_words import QUESTIONS, UNANSWERED, answer_numbers, answer_sentence
+from cryptocast.evaluation.answers import PlainAnswer, Question
+from cryptocast.evaluation.records import Evidence, HorizonScore, PooledAnswers
+from cryptocast.number_format import count, percent
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.live import LiveReport, live_score
@@ -82,11 +82,20 @@ def _lines(version: Version, evidence: Evidence | None, live: LiveReport, mark: 
     origin = "Foreign hold-out" if hold_out.foreign else "Hold-out"
     span = f"{origin}, {hold_out.start:%Y-%m-%d} to {hold_out.end:%Y-%m-%d}, of a fit that never saw it:"
     foreign = [f"Foreign: {FOREIGN}.", ""] if hold_out.foreign else []
-    skill = [span, "", *foreign, *_scores(key.kind, hold_out.horizons), ""]
+    answers = _answers(hold_out.horizons, hold_out.pooled)
+    skill = [span, "", *foreign, *_scores(key.kind, hold_out.horizons), *answers, ""]
+    if m.is_pretrained:
+        skill = [
+            f"It answers for every coin, was not scored on this one, and forecasts no bar that closed before"
+            f" {m.knowledge_date:%Y-%m-%d}.",
+            "",
+            *(f"- {text}" for text in m.notes),
+            "",
+        ]
     sections = {
         "Intended use": [INTENDED_USE, *(("", WORTH[key.kind]) if key.kind in WORTH else ())],
         "Data": [*_table(("coin", "bars", "first", "last", "sha256"), candles), "", features],
-        "Skill by horizon": [*skill, *_walked(key, evidence, foreign=hold_out.foreign)],
+        "Skill by horizon": [*skill, *_walked(key, evidence, version.contender, foreign=hold_out.foreign)],
         "Where it fails": [f"- {line}" for line in _failures(version, evidence)],
         "Live": _live(live, mark),
         "Drift": _drift(mark),
@@ -104,22 +113,39 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
             _number(s.crps.get(kind)),
             percent(s.skill.get("baseline"), signed=True),
             ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage) or "-",
-            verdict_sentence(s.verdict, s.horizon) if s.verdict.detail is None else s.verdict.detail,
         )
         for s in scores
     ]
-    head = ("bars ahead", "dates", "CRPS", "skill over the baseline, %", "intervals held, %", "verdict")
-    return _table(head, rows)
+    return _table(("bars ahead", "dates", "CRPS", "skill over the baseline, %", "intervals held, %"), rows)
 
 
-def _walked(key: VersionKey, evidence: Evidence | None, *, foreign: bool) -> list[str]:
+def _answers(scores: Sequence[HorizonScore], pooled: Sequence[PooledAnswers]) -> Iterator[str]:
+    """Question by question, of the pool first."""
+    for question, words in QUESTIONS.items():
+        yield from ("", f"**{words}**", "")
+        for one in pooled:
+            yield from _answer_lines(f"{count(one.horizon, 'bar')} ahead, all {one.coins} coins", one.answers, question)
+        for score in scores:
+            yield from _answer_lines(f"{count(score.horizon, 'bar')} ahead", score.answers, question)
+    for score in scores:
+        if score.unanswered is not None:
+            cause = f": {score.cause.rstrip('.')}" if score.cause else ""
+            yield from ("", f"{count(score.horizon, 'bar')} ahead: {UNANSWERED[score.unanswered]}{cause}.")
+
+
+def _answer_lines(where: str, answers: Sequence[PlainAnswer], question: Question) -> Iterator[str]:
+    yield from (f"- {where}: {answer_sentence(one)}." for one in answers if one.question is question)
+
+
+def _walked(key: VersionKey, evidence: Evidence | None, contender: str, *, foreign: bool) -> list[str]:
     if evidence is None:
-        again = f"cryptocast backtest {key.coin} --walk-forward --model {key.kind}"
+        again = f"cryptocast backtest {key.coin} --walk-forward --model {contender}"
         return [f"Its recipe was not backtested. To do so: `{again}`."]
     its = "the recipe that its archive names" if foreign else "its recipe"
     what = f"Walk-forward of {its} on {', '.join((evidence.coin,) if evidence.coin else evidence.coins)}"
     span = f"{evidence.start:%Y-%m-%d} to {evidence.end:%Y-%m-%d}"
-    return [f"{what}, {span}:", "", *_scores(evidence.kind, evidence.scores)]
+    answers = _answers(evidence.scores, evidence.pooled)
+    return [f"{what}, {span}:", "", *_scores(evidence.kind, evidence.scores), *answers]
 
 
 def _failures(version: Version, evidence: Evidence | None) -> list[str]:
@@ -129,17 +155,14 @@ def _failures(version: Version, evidence: Evidence | None) -> list[str]:
         failures.append("Nobody here knows: its scores came with an archive and were not made here.")
     scores = () if version.hold_out.foreign else evidence.scores if evidence else version.hold_out.horizons
     for score in scores:
-        skill = score.skill.get("baseline")
+        ahead = f"{count(score.horizon, 'bar')} ahead"
         if score.by_baseline:
-            cause = f": {score.verdict.detail.rstrip('.')}" if score.verdict.detail else ""
-            failures.append(f"{score.horizon} bars ahead it is not used{cause}.")
-        elif skill is not None and skill < 0:
-            failures.append(f"{score.horizon} bars ahead it was worse than the baseline ({_percent(skill)} %).")
-        failures += [
-            f"{score.horizon} bars ahead the {c.percent} % interval held {100 * c.share:.0f} % of the outcomes."
-            for c in score.coverage
-            if c.n and abs(c.share - c.percent / 100) > 3 * c.se
-        ]
+            failures.append(f"{ahead} it is not used.")
+        intervals, model = score.answer(Question.INTERVALS), score.answer(Question.MODEL)
+        if intervals is not None and intervals.answer == "no":
+            failures.append(f"{ahead} its intervals are not right: {answer_numbers(intervals)}.")
+        if model is not None and model.is_worse:
+            failures.append(f"{ahead} it is worse than the baseline: {answer_numbers(model)}.")
     failures.append("After a break of volatility without precedent in its data the intervals are too narrow at first.")
     failures.append("It knows nothing but past bars: no news, no order book, no events of a chain.")
     return failures

@@ -21,6 +21,7 @@ from cryptocast.registry.registry import ProductionMovedError, Promotion, Regist
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey, version_name
 from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.lifecycle.promotion_evidence import StoredEvidence
+from cryptocast.workflows.pretrained import incumbent
 from cryptocast.workflows.reports import KeyRow
 
 # promoted: production moved. kept: the version repeats the one in production. refused: the gate says no; production, if
@@ -200,12 +201,12 @@ class _Promoter:
         return challenger
 
     def _decide(self, production: Version | None, version: Version) -> Decision:
-        gate = self.config.gate
+        gate, production = self.config.gate, production or incumbent(self.registry, version.key)
         if production is None:
-            return first_version(version.hold_out, gate)
+            return first_version(version.hold_out)
         before, after = (is_outdated(one, self.config) for one in (production, version))
         if before and not after:
-            return successor(production.number, version.hold_out, gate)
+            return successor(production.number, version.hold_out)
         if after and not before:
             reason = Reason(ReasonCode.ITSELF_OUTDATED, {"new": version.number})
             return Decision(accepted=False, rule="outdated", reasons=(reason,))

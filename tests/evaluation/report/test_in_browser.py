@@ -109,7 +109,7 @@ def test_the_conclusion_the_fan_and_the_equity_stand_above_the_fold_and_the_page
     browser: Tab, path: Path
 ) -> None:
     browser.open(path, width=1400, height=FOLD)
-    assert browser.value("document.querySelector('.lead').getBoundingClientRect().bottom") < FOLD / 3
+    assert browser.value("document.querySelector('.conclusion').getBoundingClientRect().bottom") < FOLD / 3
     fan, equity = browser.value(PLACES)[:2]
     assert fan[1] + fan[3] < FOLD
     assert equity[1] + equity[3] < FOLD

@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cryptocast.evaluation.answer_words import answer_numbers
 from cryptocast.evaluation.records import BacktestRow
 from cryptocast.evaluation.report import ReportPage, picture, render
-from cryptocast.evaluation.verdicts import verdict_numbers
+from cryptocast.evaluation.report.words import lead
 from tests.evaluation.report.demo import demo_page, hostile_page
 
 VOID = {"meta", "link", "br", "hr", "col"}
@@ -179,24 +180,25 @@ def test_what_is_not_given_is_left_out() -> None:
     )
     text = render(bare)
     anchors = [attributes.get("id") for name, attributes in Document(text).elements if name == "section"]
-    assert anchors == ["verdicts"]
+    assert anchors == ["answers"]
     assert "Strategies" not in text
 
 
-def test_one_verdict_and_none_are_said_in_words() -> None:
+def test_the_lead_says_what_the_chosen_model_answers_and_that_there_is_nothing() -> None:
     one = replace(demo_page(coins=1, origins=6), fans=(), honesty=(), trading=None)
-    assert "2 of 8 forecasts" in render(one)
-    assert "There are no scores." in render(replace(one, rows=one.pooled[:1]))
+    assert lead(one).startswith("mix: Are the intervals right? Yes. Is the width better than naive? Yes at 1 day; ")
+    assert "<dt>Is there a view on direction?</dt><dd>No</dd>" in render(one)
+    assert "There are no scores." in render(replace(one, rows=()))
 
 
-def test_the_page_says_of_each_verdict_what_its_record_says(small: ReportPage, small_text: str) -> None:
+def test_the_page_says_of_each_answer_what_its_record_says(small: ReportPage, small_text: str) -> None:
     said = " ".join("".join(Document(small_text).texts).split())
-    for row in small.challengers:
+    for row in small.rows:
         for score in row.scores:
-            assert f"({verdict_numbers(score.verdict, score.horizon)})" in said
-            assert f"than {score.verdict.against}" in said
-    assert "The skill comes from the width of the intervals, not from the direction." in said
-    assert "cannot tell (n = 41 dates, too few for 30 bars ahead)" in said
+            for one in score.answers:
+                assert answer_numbers(one) in said
+    assert "not enough data" in said
+    assert "n = 41, about 300 dates would do" in said
     assert "Each trade costs 15 bps of its value (10 fee, 5 slippage)." in said
 
 
