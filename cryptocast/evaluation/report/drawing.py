@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET  # of text that the renderer made from our ow
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import altair as alt
@@ -47,7 +48,8 @@ _DROPPED = frozenset({
     *("aria-hidden", "aria-label", "aria-roledescription", "role", "pointer-events", "class", "version"),
     *("font-family", "font-size"),
 })  # fmt: skip
-_DECIMAL = re.compile(r"\.(\d)\d+")  # a tenth of a pixel is enough
+_DEFAULTS = frozenset({("opacity", "1"), ("stroke-width", "1"), ("x2", "0"), ("y2", "0")})
+_DECIMAL = re.compile(r"(?:\.0|(\.\d))\d*")  # a tenth of a pixel is enough
 _NUMBER = re.compile(r"[\d.]+")
 
 
@@ -66,10 +68,16 @@ class Readings:
     is_log: bool = False
 
     def json(self) -> str:
-        """In as few characters as will do."""
-        columns = [[name, *values] for name, values in self.columns.items()]
-        values = {"at": self.at, "columns": columns, "x": self.x, "y": self.y, "log": self.is_log}
+        """In as few characters as will do: the page shows four digits of a number."""
+        columns = [[name, *([*map(_short, one)] for one in values)] for name, values in self.columns.items()]
+        steps = [later - earlier for earlier, later in pairwise([0, *self.at])]
+        values = {"steps": steps, "columns": columns, "x": self.x, "y": self.y, "log": self.is_log}
         return json.dumps(values, separators=(",", ":"))
+
+
+def _short(value: float | None) -> float | None:
+    rounded = None if value is None else float(f"{value:.6g}")
+    return int(rounded) if rounded is not None and rounded.is_integer() else rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +169,8 @@ def _embedded(root: ET.Element, name: str, title: str, description: str) -> Html
         _trim(element)
         element.tag = element.tag.partition("}")[2] or element.tag
         label, is_axis = element.get("aria-label"), "role-axis" in element.get("class", "").split()
-        kept = (item for item in element.items() if item[0] not in _DROPPED and item != ("opacity", "1"))
-        element.attrib = {key: _shown(key, text, name) for key, text in kept}
+        rest = (item for item in element.items() if item[0] not in _DROPPED and item not in _DEFAULTS)
+        element.attrib = {key: _shown(key, text, name) for key, text in rest}
         if is_axis:
             element.set("class", "axis")
         if label:
@@ -194,7 +202,7 @@ def _frame(root: ET.Element) -> str:
 def _shown(key: str, text: str, name: str) -> str:
     """The text of an attribute in the page."""
     if key in {"d", "transform"}:
-        return _DECIMAL.sub(r".\1", text)
+        return _DECIMAL.sub(lambda match: match[1] or "", text)
     if key == "id":
         return f"{name}-{text}"
     return text.replace("url(#", f"url(#{name}-") if key == "clip-path" else in_page(text)

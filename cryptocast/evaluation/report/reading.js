@@ -146,6 +146,8 @@
   for (const svg of document.querySelectorAll("svg[role=img]")) readMarks(svg);
   for (const figure of document.querySelectorAll("figure[data-readings]")) {
     const data = JSON.parse(figure.dataset.readings);
+    let minutes = 0;
+    data.at = data.steps.map((step) => (minutes += step));
     if (data.at.length < 2) continue;
     const charts = [...figure.querySelectorAll("svg[role=img]")].map((svg) => readTimes(svg, data));
     const buttons = document.createElement("span");
