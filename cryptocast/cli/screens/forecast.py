@@ -54,8 +54,11 @@ def document_screen(
 ) -> Iterator[RenderableType]:
     """Every coin, those that could not be answered for, where it was written, and the conclusion. levels: those of the
     tables; verbose: with the numbers behind the answers."""
+    above: set[str] = set()
     for forecast in document.forecasts:
-        yield from coin_screen(forecast, levels, closes_before(context, forecast))
+        rest = tuple(notice for notice in forecast.notices if notice not in above)
+        above |= set(rest)
+        yield from coin_screen(replace(forecast, notices=rest), levels, closes_before(context, forecast))
     yield from problems(document)
     if isinstance(document.risk, PositionRisk):
         yield _risk_table(document.risk, document.forecasts[0].granularity)

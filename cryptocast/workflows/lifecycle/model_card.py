@@ -120,17 +120,26 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
 
 
 def _answers(scores: Sequence[HorizonScore], pooled: Sequence[PooledAnswers]) -> Iterator[str]:
-    """Question by question, of the pool first."""
+    """Question by question, of the pool first; older scores lack some."""
     for question, words in QUESTIONS.items():
-        yield from ("", f"**{words}**", "")
-        for one in pooled:
-            yield from _answer_lines(f"{count(one.horizon, 'bar')} ahead, all {one.coins} coins", one.answers, question)
-        for score in scores:
-            yield from _answer_lines(f"{count(score.horizon, 'bar')} ahead", score.answers, question)
+        lines = [
+            *(
+                line
+                for one in pooled
+                for line in _answer_lines(f"{_ahead(one.horizon)}, all {one.coins} coins", one.answers, question)
+            ),
+            *(line for score in scores for line in _answer_lines(_ahead(score.horizon), score.answers, question)),
+        ]
+        if lines:
+            yield from ("", f"**{words}**", "", *lines)
     for score in scores:
         if score.unanswered is not None:
             cause = f": {score.cause.rstrip('.')}" if score.cause else ""
-            yield from ("", f"{count(score.horizon, 'bar')} ahead: {UNANSWERED[score.unanswered]}{cause}.")
+            yield from ("", f"{_ahead(score.horizon)}: {UNANSWERED[score.unanswered]}{cause}.")
+
+
+def _ahead(horizon: int) -> str:
+    return f"{count(horizon, 'bar')} ahead"
 
 
 def _answer_lines(where: str, answers: Sequence[PlainAnswer], question: Question) -> Iterator[str]:
@@ -155,7 +164,7 @@ def _failures(version: Version, evidence: Evidence | None) -> list[str]:
         failures.append("Nobody here knows: its scores came with an archive and were not made here.")
     scores = () if version.hold_out.foreign else evidence.scores if evidence else version.hold_out.horizons
     for score in scores:
-        ahead = f"{count(score.horizon, 'bar')} ahead"
+        ahead = _ahead(score.horizon)
         if score.by_baseline:
             failures.append(f"{ahead} it is not used.")
         intervals, model = score.answer(Question.INTERVALS), score.answer(Question.MODEL)

@@ -34,6 +34,7 @@ def test_a_model_card_says_what_it_is_for_its_data_its_skill_where_it_fails_and_
     for score in version.hold_out.horizons:
         for one in score.answers:
             assert f"- {count(score.horizon, 'bar')} ahead: {answer_sentence(one)}." in text
+    assert "**Is there a view on direction?**" not in text, "these scores lack it"
     assert "No forecast has matured yet" in text
     assert "What it adds" not in text
     rows, known = live(100, v1=0.005, v0=0.03)
