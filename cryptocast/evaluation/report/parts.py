@@ -102,7 +102,7 @@ def figure(
     return _figure(plot, title, note, drawing)
 
 
-def wide_figure(plot: Plot, *, title: str, note: str, description: str, legend: str) -> Html:
+def wide_figure(plot: Plot, *, title: str, note: str, description: str, legend: str = "") -> Html:
     """A chart of half the width, drawn a second time for a narrow screen, where it would shrink past reading."""
     texts = {"title": title, "description": description}
     wide = svg(plot, width=HALF, height=HALF_HEIGHT, **texts)
