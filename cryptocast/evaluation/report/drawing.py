@@ -4,7 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ET  # of text that the renderer made from our own specification, never of a download
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -44,10 +44,10 @@ CONFIG = {
 }
 
 # What the drawing says for other scripts and readers, and what the style sheet of the page says.
-_DROPPED = frozenset({
-    *("aria-hidden", "aria-label", "aria-roledescription", "role", "pointer-events", "class", "version"),
-    *("font-family", "font-size"),
-})  # fmt: skip
+_DROPPED = frozenset(
+    {"aria-hidden", "aria-label", "aria-roledescription", "role", "pointer-events", "class", "version"}
+)
+_FONTS = frozenset({"font-family", "font-size"})
 _DEFAULTS = frozenset({("opacity", "1"), ("stroke-width", "1"), ("x2", "0"), ("y2", "0")})
 _DECIMAL = re.compile(r"(?:\.0|(\.\d))\d*")  # a tenth of a pixel is enough
 _NUMBER = re.compile(r"[\d.]+")
@@ -134,9 +134,8 @@ def svg(plot: Plot, *, title: str, description: str, width: int, height: int) ->
     text = vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[])
     root = ET.fromstring(text)  # noqa: S314 - made by us, one line above
     # What it shows names it, so that no identifier is given twice.
-    return _embedded(
-        root, f"c{zlib.crc32(f'{title} {description} {text}'.encode(errors='replace')):08x}", title, description
-    )
+    name = f"c{zlib.crc32(f'{title} {description} {text}'.encode(errors='replace')):08x}"
+    return _embedded(root, name, title, description, _DROPPED | _FONTS)
 
 
 def png(plots: Sequence[tuple[Plot, dict[str, Any]]], *, title: str, subtitle: list[str]) -> bytes:
@@ -162,14 +161,14 @@ def _renamed(spec: dict[str, Any], number: int) -> dict[str, Any]:
     return {**{key: value for key, value in spec.items() if key != "data"}, "layer": layers, "name": f"chart-{number}"}
 
 
-def _embedded(root: ET.Element, name: str, title: str, description: str) -> Html:
+def _embedded(root: ET.Element, name: str, title: str, description: str, dropped: Container[str] = _DROPPED) -> Html:
     """The drawing as an element of the page: in its colours, with identifiers of its own, scaling to its place."""
     frame = _frame(root)
     for element in list(root.iter()):
         _trim(element)
         element.tag = element.tag.partition("}")[2] or element.tag
         label, is_axis = element.get("aria-label"), "role-axis" in element.get("class", "").split()
-        rest = (item for item in element.items() if item[0] not in _DROPPED and item not in _DEFAULTS)
+        rest = (item for item in element.items() if item[0] not in dropped and item not in _DEFAULTS)
         element.attrib = {key: _shown(key, text, name) for key, text in rest}
         if is_axis:
             element.set("class", "axis")
