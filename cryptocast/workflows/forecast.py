@@ -206,7 +206,9 @@ class ForecastMaker:
         """What the version says, or why it says nothing. Raises the cause where this very version was named, and
         UsageError for a horizon that is beyond what it can be asked for."""
         request, pool = question.request, question.pool
-        beyond = self._beyond(version, request.horizons, pool.granularity)
+        # Nobody chose the horizons of a model for every coin: beyond them the baseline answers, and says so.
+        is_chosen = not version.manifest.is_pretrained
+        beyond = self._beyond(version, request.horizons, pool.granularity) if is_chosen else []
         if beyond and (ab is None or ab.side == "production"):
             raise UsageError(
                 f"{version.name} was fitted for {_listed(version.manifest.horizons)} bars ahead and answers what lies "
@@ -214,8 +216,8 @@ class ForecastMaker:
             )
         if beyond:
             return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
-        # What every coin is asked of knows nothing of the coin's own bars, and must not know any later ones.
-        tolerance_us = 0 if version.manifest.is_pretrained else pool.bar_us * self.context.config.data.stale_after_bars
+        # A model for every coin must not know any later bars at all.
+        tolerance_us = pool.bar_us * self.context.config.data.stale_after_bars if is_chosen else 0
         if (later := learned_later(version, question.candles, tolerance_us)) is not None:
             if request.version is not None:
                 raise ModelError(f"{version.name} cannot answer: {later}.")

@@ -81,6 +81,17 @@ def test_it_may_be_asked_for_by_name_and_by_reference(tmp_path: Path) -> None:
     assert (lstm.version, lstm.fallback_reason and lstm.fallback_reason.code) == ("shipped", FallbackCode.NO_VERSION)
 
 
+def test_beyond_its_longest_horizon_the_baseline_answers_by_itself(tmp_path: Path) -> None:
+    used = store_of(tmp_path, "solana", bars=400, last=NOW)
+    near, far = answer(used, "solana", horizons=(30, 60)).horizons
+    assert near.fallback_reason is None
+    assert far.fallback_reason is not None
+    assert far.fallback_reason.code == FallbackCode.UNFITTED_HORIZON
+    alone = answer(used, "solana", horizons=(60,))
+    assert (alone.model_used, alone.version) == ("baseline", None)
+    assert alone.horizons[0].intervals == far.intervals
+
+
 def test_bitcoin_in_the_store_is_its_market_and_no_other_coin_is_looked_at(tmp_path: Path) -> None:
     pair = store_of(tmp_path / "pair", "bitcoin", "ethereum", "solana", bars=300, last=NOW)
     alone = store_of(tmp_path / "alone", "bitcoin", "solana", bars=300, last=NOW)
