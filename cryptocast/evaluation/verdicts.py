@@ -50,10 +50,10 @@ def p_value(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p_number(p)}"
 
 
-def comparison_sentence(name: str, verdict: Verdict) -> str:
-    """`bitcoin/lstm:1 is better than bitcoin/lightgbm:1`."""
+def comparison_sentence(name: str, verdict: Verdict, why_not: str | None = None) -> str:
+    """`bitcoin/lstm:1 is better than bitcoin/lightgbm:1`. why_not: why they were not compared, where they were not."""
     if verdict.word is None:
-        return f"{name} and {verdict.against} cannot be told apart"
+        return f"{name} and {verdict.against} were not compared" + (f": {why_not}" if why_not else "")
     if verdict.word == "better":
         return f"{name} is better than {verdict.against}"
     if verdict.word == "worse":

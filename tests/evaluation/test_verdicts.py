@@ -42,13 +42,17 @@ def test_a_comparison_and_a_test_beside_production_say_who_is_better() -> None:
         "b:1 is better than b:2",
         "b:1 is worse than b:2 at some horizon",
         "b:1 is not shown to be better than b:2",
-        "b:1 and b:2 cannot be told apart",
+        "b:1 and b:2 were not compared",
     ]
+    nothing = Verdict(reason=VerdictReason.NOT_COMPARED, against="b:2")
+    assert comparison_sentence("b:1", nothing, "they share a recipe") == (
+        "b:1 and b:2 were not compared: they share a recipe"
+    )
     assert ab_sentence(better, over=False) == "the challenger is better (p = 0.010)"
     assert ab_sentence(msgspec.structs.replace(better, word="worse"), over=False) == "the challenger is worse"
     unsure = msgspec.structs.replace(better, word="cannot tell")
     assert ab_sentence(unsure, over=True) == "undecided (300 bars, p = 0.010)"
-    nothing = Verdict(reason=VerdictReason.NOT_COMPARED)
+    nothing = msgspec.structs.replace(nothing, against=None)
     assert [ab_sentence(nothing, over=over) for over in (True, False)] == [
         "no bar has an outcome for both",
         "no bar has an outcome for both yet",

@@ -29,16 +29,13 @@ from cryptocast.evaluation.report.report_data import ForecastFan, ReportPage
 from cryptocast.evaluation.report.words import (
     UNKNOWN,
     ahead,
-    interval,
     number,
     percent,
     points,
     price,
-    signed_percent,
 )
 from cryptocast.evaluation.verdicts import p_value
 
-OPEN_COINS: Final = 1
 THIRDS: Final = ("lowest third", "middle third", "highest third")
 WALKS: Final = ("rw_empirical", "rw_gaussian")
 PART_NAMES: Final = {
@@ -50,15 +47,22 @@ PART_NAMES: Final = {
 
 
 def answers(page: ReportPage) -> PageSection | None:
-    """What the scores of each model over all coins answer, before anything else, and what is missing."""
+    """What the scores answer over all coins: those of the chosen model and the baseline, others on demand; and what is
+    missing."""
+    names = [page.chosen, "baseline"]
+    first = sorted((row for row in page.pooled if row.model in names), key=lambda row: names.index(row.model))
+    others = [row for row in page.pooled if row not in first]
     body = [
         parts.read(
             "each answer is a 95% interval, widened for the number of horizons, held against a margin. Not enough "
             "data: the interval allows both answers, and beside it stands how many dates would do. n counts dates, not "
             "forecasts."
         ),
-        _answer_table(page, "Answers over all coins", [(row.model, row) for row in page.pooled]),
+        _answer_table(page, "Answers over all coins", [(row.model, row) for row in first]),
     ]
+    if others:
+        table = _answer_table(page, "Answers over all coins", [(row.model, row) for row in others])
+        body.append(parts.folded("Other models", ", ".join(row.model for row in others), table))
     if page.placebo is not None:
         claims = f"a model was said to beat the baseline in {page.placebo.better} of {page.placebo.runs} runs."
         body += [tag("h3", "Placebo"), tag("p", f"On block-shuffled prices, which hold no signal, {claims}")]
@@ -106,8 +110,8 @@ def skill(page: ReportPage) -> PageSection | None:
         return None
     body = [*_skill_charts(page)]
     if page.confidence_sets:
-        body += [tag("h3", "Model confidence sets"), _confidence_sets(page)]
-    body += [tag("h3", "Losses"), _losses(page)]
+        body.append(parts.folded("Model confidence sets", "", _confidence_sets(page)))
+    body.append(parts.folded("Losses", "CRPS, errors of the median, interval scores", _losses(page)))
     return PageSection("skill", "Skill by horizon", join(body))
 
 
@@ -122,30 +126,19 @@ def skills(page: ReportPage) -> dict[str, list[SkillPoint]]:
 
 
 def _skill_charts(page: ReportPage) -> list[Html]:
-    by_reference = skills(page)
-    everything = [point for rows in by_reference.values() for point in rows]
     figures = [
         parts.figure(
-            charts.skill(rows, page.models, range_of=everything),
+            charts.skill(rows, page.models),
             title=f"against {reference}",
-            description=f"Skill of each model against {reference}, with intervals. " + _skill_words(rows),
             height=56 + max(len(page.horizons) * (len(page.models) * 15 + 12), 60),
         )
-        for reference, rows in by_reference.items()
+        for reference, rows in skills(page).items()
     ]
     how = (
         "points show how much lower the loss is than the reference's, bars the 95% interval. A bar that crosses zero "
         "shows no significant difference; right of zero is better."
     )
     return [parts.read(how), parts.point_legend(page.models), parts.grid(figures)]
-
-
-def _skill_words(rows: Sequence[SkillPoint]) -> str:
-    words = []
-    for point in rows:
-        ends = interval(point.lower, point.upper, share=True)
-        words.append(f"{point.model}, {point.label}: {signed_percent(point.value)}" + (f" ({ends})" if ends else ""))
-    return "; ".join(words)
 
 
 def _confidence_sets(page: ReportPage) -> Html:
@@ -250,44 +243,47 @@ def _coin_chart(page: ReportPage, rows: Sequence[BacktestRow], horizon: int) -> 
 
 
 def fans(page: ReportPage) -> PageSection | None:
-    """The forecasts of each coin and the prices that followed: an overview, then each horizon."""
-    drawn = [fan for fan in page.fans if fan.issued_at.size]
+    """The forecasts of each coin and the prices that followed, by horizon: the first coin's, and others on demand."""
+    drawn = _drawn(page)
     if not drawn:
         return None
     bands = list(charts.central_bands(drawn[0].levels))
     how = (
-        f"the line is the closing price; each fan is {drawn[0].model}'s forecast from the dot on. A good fan is as "
-        "wide as the price moves; it need not follow the price."
-    )
-    each = (
-        "each band was forecast that many bars before the date at which it is drawn; the line is the actual price. "
-        f"About {bands[0] if bands else 95} of 100 prices should lie inside the widest band."
+        f"each band is what {drawn[0].model} forecast that many bars before the date at which it is drawn; the line is "
+        f"the actual price. About {bands[0] if bands else 95} of 100 prices should lie inside the widest band."
     )
     body = [
         parts.read(how),
-        parts.band_legend(bands, charts.BAND_ROLES, outcomes=False),
-        parts.grid([_fan(page, fan) for fan in drawn]),
-        tag("h3", "Each horizon"),
-        parts.read(each),
         parts.band_legend(bands, charts.BAND_ROLES, outcomes=True),
-        *(_bands(page, fan, unfolded=i < OPEN_COINS) for i, fan in enumerate(drawn)),
+        _bands(page, drawn[0]),
+        *(parts.folded(fan.coin, "", parts.beside(_fan(page, fan)), _bands(page, fan)) for fan in drawn[1:]),
     ]
-    return PageSection("fans", "Forecasts and actual prices", join(body))
+    return PageSection("fans", "Forecasts and prices", join(body))
+
+
+def first_fan(page: ReportPage) -> Html:
+    """The chart of the first coin, empty where there is none."""
+    return join(_fan(page, fan) for fan in _drawn(page)[:1])
+
+
+def _drawn(page: ReportPage) -> list[ForecastFan]:
+    return [fan for fan in page.fans if fan.issued_at.size]
 
 
 def _fan(page: ReportPage, fan: ForecastFan) -> Html:
     closes = fan.close[np.isfinite(fan.close)]
     last = float(closes[-1]) if closes.size else None
-    return parts.figure(
+    return parts.wide_figure(
         charts.fan(fan),
-        title=fan.coin,
+        title=f"{fan.coin}: forecasts and what came",
+        note=f"{fan.model}'s forecast at each dot. A good fan is as wide as the price moves.",
         description=f"Closes of {fan.coin} with forecast bands of {fan.model} up to "
         f"{ahead(max(page.horizons), page.bar)} ahead. Last close {price(last)}.",
-        height=220,
+        legend=parts.band_legend(list(charts.central_bands(fan.levels)), charts.BAND_ROLES, outcomes=False),
     )
 
 
-def _bands(page: ReportPage, fan: ForecastFan, *, unfolded: bool) -> Html:
+def _bands(page: ReportPage, fan: ForecastFan) -> Html:
     figures, width = [], parts.tile(len(page.horizons))
     for column, horizon in enumerate(page.horizons):
         hits = _hits(fan, column)
@@ -298,11 +294,11 @@ def _bands(page: ReportPage, fan: ForecastFan, *, unfolded: bool) -> Html:
                 note=hits,
                 description=f"Forecast bands of {fan.model} for {fan.coin}, {ahead(horizon, page.bar)} ahead, with the "
                 f"actual prices. {hits}",
-                height=220,
+                height=230,
                 width=width,
             )
         )
-    return parts.folded(fan.coin, "", parts.grid(figures, width=width), unfolded=unfolded)
+    return parts.grid(figures, width=width)
 
 
 def _hits(fan: ForecastFan, column: int) -> str:
@@ -322,67 +318,59 @@ def calibration(page: ReportPage) -> PageSection | None:
         return None
     intervals = _by_horizon(
         page,
-        "Intervals",
         "observed minus nominal coverage of each central interval, in percentage points, with two standard errors "
         "clustered by date. Below the line: intervals too narrow. Above: too wide.",
         page.honesty,
         charts.interval_reliability,
-        lambda record: [(points(share, 0) + "%", observed) for share, observed, _ in charts.central_intervals(record)],
     )
     probabilities = _by_horizon(
         page,
-        "Probability of a rise",
         "of all forecasts with about this probability of a rise, the share that rose, with a 95% interval. On the "
         "diagonal: calibrated. Flatter: overconfident.",
         [record for record in page.honesty if len(record.stated) > 1],
         charts.probability_reliability,
-        lambda record: [(percent(one.stated, 0), one.observed) for one in record.stated],
     )
-    body = [parts.point_legend(page.models), *intervals, *_pits(page), *probabilities]
+    body = [parts.point_legend(page.models), *intervals]
+    body.append(parts.folded("Position of outcomes in the forecast distribution", "PIT", *_pits(page)))
+    if probabilities:
+        body.append(parts.folded("Probability of a rise", "", *probabilities))
     return PageSection("calibration", "Calibration", join(body))
 
 
 def _by_horizon(
     page: ReportPage,
-    heading: str,
     how: str,
     records: Sequence[HonestyRecord],
     chart: Callable[[Sequence[HonestyRecord], Sequence[str]], Plot],
-    pairs: Callable[[HonestyRecord], list[tuple[str, float]]],
 ) -> list[Html]:
-    """A chart of all models for each horizon. pairs: of a record, what was stated and the share that was observed."""
-    figures, width = [], parts.tile(len(page.horizons))
-    for horizon in page.horizons:
-        own = [record for record in records if record.horizon == horizon]
-        if own:
-            words = (f"{one.model} {nominal}: {percent(observed)}" for one in own for nominal, observed in pairs(one))
-            figures.append(
-                parts.figure(
-                    chart(own, page.models),
-                    title=f"{ahead(horizon, page.bar)} ahead",
-                    note=f"n = {max(record.n for record in own):,} forecasts",
-                    description="; ".join(words),
-                    height=240,
-                    width=width,
-                )
-            )
-    return [tag("h3", heading), parts.read(how), parts.grid(figures, width=width)] if figures else []
+    """A chart of all models for each horizon, and how to read it."""
+    width = parts.tile(len(page.horizons))
+    figures = [
+        parts.figure(
+            chart(own, page.models),
+            title=f"{ahead(horizon, page.bar)} ahead",
+            note=f"n = {max(record.n for record in own):,} forecasts",
+            height=240,
+            width=width,
+        )
+        for horizon in page.horizons
+        if (own := [record for record in records if record.horizon == horizon])
+    ]
+    return [parts.read(how), parts.grid(figures, width=width)] if figures else []
 
 
 def _pits(page: ReportPage) -> list[Html]:
-    """Model by model, the chosen one's open and the others' folded away."""
+    """Model by model."""
     how = (
         "where the outcomes fall within their forecast distributions (PIT). Flat along the line: calibrated. U-shaped: "
         "too narrow. Hump-shaped: too wide. Sloped: biased. The test allows for overlapping forecasts."
     )
     width = parts.tile(len(page.horizons))
-    grids = {
-        model: parts.grid([_pit(page, r, place) for r in page.honesty if r.model == model], width=width)
+    grids = [
+        parts.grid([_pit(page, record, place) for record in page.honesty if record.model == model], width=width)
         for place, model in enumerate(page.models)
-    }
-    first = grids.pop(page.chosen)
-    folded = (parts.folded(model, "", grid) for model, grid in grids.items())
-    return [tag("h3", "Position of outcomes in the forecast distribution"), parts.read(how), first, *folded]
+    ]
+    return [parts.read(how), *grids]
 
 
 def _pit(page: ReportPage, record: HonestyRecord, colour: int) -> Html:
@@ -391,7 +379,6 @@ def _pit(page: ReportPage, record: HonestyRecord, colour: int) -> Html:
         charts.pit(record.pit, colour),
         title=f"{record.model}, {ahead(record.horizon, page.bar)} ahead",
         note=f"n = {record.n:,}" + (f"; uniform: {p}" if p else ""),
-        description="Shares of outcomes by cell: " + ", ".join(percent(share) for share in record.pit.shares),
         height=210,
         width=parts.tile(len(page.horizons)),
     )
@@ -407,23 +394,19 @@ class _CoverageRow(NamedTuple):
 
 def coverage(page: ReportPage) -> PageSection | None:
     """Coverage of the intervals in each part of the data, as tables."""
-    short, long = [], []
+    tables = []
     for group, title in PART_NAMES.items():
         rows = list(_coverage_by_horizon(page) if group == "horizon" else _coverage_by_group(page, group))
-        if not rows:
-            continue
-        table = _coverage_table(title, rows)
-        if group == "coin":
-            long.append(parts.folded(title, f"{len(page.coins)} coins", table))
-        else:
-            short.append(tag("div", tag("h3", title), table, class_="table"))
-    if not short and not long:
+        # Of one coin it would be said twice.
+        if rows and (group != "coin" or len(page.coins) > 1):
+            tables.append(parts.folded(title, "", _coverage_table(title, rows)))
+    if not tables:
         return None
     how = (
         "share of outcomes inside each interval, in percent, ± one standard error clustered by date. Marked cells are "
         "more than two standard errors from the nominal coverage; about one cell in twenty is marked by chance."
     )
-    return PageSection("coverage", "Coverage", join([parts.read(how), tag("div", *short, class_="tables"), *long]))
+    return PageSection("coverage", "Coverage", join([parts.read(how), *tables]))
 
 
 def _coverage_by_horizon(page: ReportPage) -> Iterator[_CoverageRow]:

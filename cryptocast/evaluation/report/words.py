@@ -81,16 +81,22 @@ def ahead(horizon: int, bar: str) -> str:
     return f"{horizon} {bar}" if horizon == 1 else f"{horizon} {bar}s"
 
 
-def lead(page: ReportPage) -> str:
-    """The answers of the chosen model over all coins, in a sentence for each question."""
+def conclusion(page: ReportPage) -> dict[str, str]:
+    """What the chosen model answers over all coins, by question: `Yes at 1 day; not enough data at 7 days`."""
     row = next((row for row in page.pooled if row.model == page.chosen), None)
-    lines = [] if row is None else [_question(page, row, question) for question in QUESTIONS]
-    return f"{page.chosen}: {' '.join(filter(None, lines))}" if any(lines) else "There are no scores."
+    if row is None:
+        return {}
+    answers = {QUESTIONS[question]: _over_horizons(page, row, question) for question in QUESTIONS}
+    return {question: answer for question, answer in answers.items() if answer}
 
 
-def _question(page: ReportPage, row: BacktestRow, question: Question) -> str:
+def lead(page: ReportPage) -> str:
+    """The conclusion as one text."""
+    lines = [f"{question} {answer}." for question, answer in conclusion(page).items()]
+    return f"{page.chosen}: {' '.join(lines)}" if lines else "There are no scores."
+
+
+def _over_horizons(page: ReportPage, row: BacktestRow, question: Question) -> str:
     answers = {score.horizon: one for score in row.scores if (one := score.answer(question)) is not None}
-    if not answers:
-        return ""
-    said = over_horizons(answers, lambda horizons: ", ".join(ahead(horizon, page.bar) for horizon in horizons))
-    return f"{QUESTIONS[question]} {said[:1].upper()}{said[1:]}."
+    text = over_horizons(answers, lambda horizons: ", ".join(ahead(horizon, page.bar) for horizon in horizons))
+    return text[:1].upper() + text[1:]
