@@ -1,4 +1,4 @@
-"""What the README shows, works."""
+"""What the README and the docs show, works."""
 
 import json
 import os
@@ -11,15 +11,16 @@ import msgspec
 import pytest
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+DOCS = README.parent / "docs"
 
 
-def blocks(language: str) -> list[str]:
+def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_the_library_snippet_runs_in_an_empty_folder(tmp_path: Path) -> None:
-    (snippet,) = blocks("python")
+    (snippet,) = blocks(DOCS / "api.md", "python")
     shown = subprocess.run(
         [sys.executable, "-c", snippet],
         cwd=tmp_path,
@@ -35,27 +36,35 @@ def test_the_library_snippet_runs_in_an_empty_folder(tmp_path: Path) -> None:
     assert lines[4].startswith("2020-01-18 00:00:00+00:00 8710.15")
 
 
-def test_every_command_that_is_named_exists() -> None:
-    named = set(
-        re.findall(r"cryptocast ([a-z-]+)", "\n".join(re.findall(r"`[^`\n]+`|```sh.*?```", README.read_text())))
-    )
+def commands(page: Path) -> set[str]:
+    """The commands that a page names."""
+    shown = re.findall(r"```sh.*?```|`[^`\n]+`", page.read_text(encoding="utf-8"), re.DOTALL)
+    return set(re.findall(r"cryptocast ([a-z][a-z-]+)", "\n".join(shown)))
+
+
+def test_every_command_that_is_named_exists_and_every_command_is_described() -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "cryptocast", "--help"], capture_output=True, text=True, timeout=300
     ).stdout
-    known = set(re.findall(r"^│ ([a-z-]+) ", help_text, re.MULTILINE))
-    assert {"train", "forecast", "backtest", "serve", "registry", "doctor"} <= named
-    assert named <= known
+    known = set(re.findall(r"^│ ([a-z][a-z-]*) ", help_text, re.MULTILINE))
+    assert commands(DOCS / "commands.md") == known
+    for page in (README, *DOCS.glob("*.md")):
+        assert commands(page) <= known, page
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 160
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (README.parent / link).exists(), link
 
 
 def test_the_answer_shown_is_of_the_type_that_is_served() -> None:
     from cryptocast.workflows.reports import ForecastDocument
 
-    (answer,) = blocks("json")
+    (answer,) = blocks(DOCS / "serving.md", "json")
     document = msgspec.json.decode(answer, type=ForecastDocument)
     assert json.loads(msgspec.json.encode(document)) == json.loads(answer)
-
-
-ACCURACY = README.parent / "docs" / "accuracy.md"
 
 
 def scores(path: Path) -> dict[str, list[float]]:
@@ -66,9 +75,9 @@ def scores(path: Path) -> dict[str, list[float]]:
 
 
 def test_the_scores_shown_are_of_one_benchmark_run() -> None:
-    whole, some = scores(ACCURACY), scores(README)
+    whole = scores(DOCS / "accuracy.md")
     assert set(whole) == {"lightgbm", "ml_ensemble", "lstm", "baseline", "rw_gaussian"}
-    assert set(some) == {"lightgbm", "ml_ensemble", "baseline"}
-    assert some.items() <= whole.items()
     for name, (*horizons, pooled) in whole.items():
         assert pooled == pytest.approx(sum(horizons) / 4, abs=0.011), name
+    (told,) = re.findall(r"error of the whole.*?other\s+tools", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert [float(value) for value in re.findall(r"([\d.]+) %", told)] == [whole["lightgbm"][-1], whole["baseline"][-1]]

@@ -1,4 +1,4 @@
-"""README's cron lines as they are run week after week: what they train, and that what they leave is a slow replay."""
+"""The cron lines of the docs as they are run week after week: what they train, and that it is a slow replay."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from cryptocast.workflows.lifecycle.model_card import model_card
 from tests.workflows.virtual_year import JUDGED, KEY, START, Oracle, VirtualYear
 
 
-def test_the_cron_line_of_the_readme_trains_once_a_week_over_six_weeks(tmp_path: Path) -> None:
+def test_the_cron_line_of_the_docs_trains_once_a_week_over_six_weeks(tmp_path: Path) -> None:
     """Each training ends some seconds after it began, so that its version is never quite a week old on a Monday."""
     year = VirtualYear(tmp_path)
     for week in range(6):

@@ -1,4 +1,4 @@
-"""README's cron lines on a virtual clock over simulated bars, and what they must leave behind, counted again slowly."""
+"""The cron lines of the docs on a virtual clock over simulated bars, and what they must leave, counted again slowly."""
 
 import math
 import re
@@ -38,7 +38,7 @@ from cryptocast.workflows.lifecycle.promote import promote
 from cryptocast.workflows.online_calibration import LiveForecast, state_of
 from cryptocast.workflows.training.train import Order, train
 
-__all__ = ["JUDGED", "KEY", "Oracle", "VirtualYear", "older_than_of_readme"]
+__all__ = ["JUDGED", "KEY", "Oracle", "VirtualYear", "older_than_of_the_docs"]
 
 START: Final = datetime(2016, 7, 4, tzinfo=UTC)  # a Monday
 DAY: Final = timedelta(days=1)
@@ -49,9 +49,9 @@ BASELINE: Final = VersionKey("bitcoin", Market("simulated", "usd", "daily"), "ba
 JUDGED: Final = GateConfig(min_live=12, coverage_sigmas=1.0)
 
 
-def older_than_of_readme() -> timedelta:
-    """What README's cron line trains with."""
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def older_than_of_the_docs() -> timedelta:
+    """What the cron line of the docs trains with."""
+    text = (Path(__file__).parents[2] / "docs/registry.md").read_text(encoding="utf-8")
     found = re.search(r"30 0 \* \* 1 .*train --if-older-than (\d+)d && cryptocast registry promote", text)
     assert found is not None
     return timedelta(days=int(found[1]))
@@ -120,7 +120,7 @@ class VirtualYear:
     def train(self, midnight: datetime) -> None:
         self.now = midnight + timedelta(minutes=30)
         before = self.production
-        report = train(self.context(), Order(Selection(now=midnight), older_than=older_than_of_readme()))
+        report = train(self.context(), Order(Selection(now=midnight), older_than=older_than_of_the_docs()))
         for model in report.models:
             if model.version is not None:
                 self.registered[model.version] = (self.now, midnight, self.rounds, before)
