@@ -53,6 +53,8 @@ ROOMS: dict[str, set[str]] = {
     "workflows": BELOW | {"folds", "scoring", "net", "data", "features", "models", "evaluation", "registry"},
     "serving": BELOW | {"net", "data", "models", "registry", "workflows"},
     "rehearsal": BELOW | {"data"},
+    "notebook": {"evaluation", "workflows"},
+    "library": BELOW | {"data", "evaluation", "workflows", "notebook"},
     "cli": BELOW | {"config_text", "registry", "workflows", "serving", "rehearsal"},
     "__main__": {"cli"},
 }
@@ -65,6 +67,7 @@ GROUND = {
     "feature_sets",
     "online_calibration",
     "own_models",
+    "progress",
     "recipes",
 }
 BARS = GROUND | {"clean_candles", "coin_pool", "market_data", "reports"}
@@ -77,7 +80,11 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "clean_candles": {"market_data"},
     "coin_pool": {"clean_candles", "context", "market_data", "reports"},
     "doctor": {"context", "feature_sets", "market_data"},
-    "export": {"reports"},
+    "long_form": set(),
+    "picture_files": set(),
+    "export": {"long_form", "reports"},
+    "fan_edges": {"reports"},
+    "forecast_pictures": {"coin_pool", "context", "fan_edges", "reports"},
     "late_bars": {"market_data"},
     "audits": BARS,
     "auxiliary_history": BARS,
@@ -88,7 +95,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "explanation": BARS | {"forecast"},
     "features": BARS | {"audits", "cluster", "explanation"},
     "tuning": BARS | {"audits", "auxiliary_history"},
-    "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
+    "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "long_form", "picture_files", "tuning"},
     "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
     "lifecycle": BARS | {"backtesting", "forecast"},
 }

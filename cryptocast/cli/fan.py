@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from cryptocast.number_format import Prices, round_numbers
+from cryptocast.workflows.fan_edges import edge_path, interval_edges
 
 if TYPE_CHECKING:
     from cryptocast.workflows.reports import CoinForecast
@@ -30,11 +30,6 @@ ASCII: Final = str.maketrans(
         "⠀": " ",
     }
 )
-
-
-def history_bars(longest_horizon: int) -> int:
-    """How many closes are drawn before a forecast of so many bars."""
-    return max(20, 2 * longest_horizon)
 
 
 class FanChart:
@@ -65,11 +60,12 @@ class FanChart:
         figure.clear.all()
         figure.plot_size(width, HEIGHT)
         figure.theme("colorless")
-        ahead = _even(0.0, float(self._last), width)
+        ahead, price = _even(0.0, float(self._last), width), self._forecast.price
         past = self._past()
         reach = self._reach(past)
         for shade, level in self._bands():
-            lower, upper = (self._path(self._edges(level, upper=side), ahead) for side in (False, True))
+            edges = (interval_edges(self._forecast, level, upper=side) for side in (False, True))
+            lower, upper = (edge_path(price, one, ahead) for one in edges)
             # Point by point: plotext's own "full" filling ends the process by an assertion now and then.
             points = [
                 (x, y) for x, low, high in zip(ahead, lower, upper, strict=True) for y in _filled(low, high, reach)
@@ -78,7 +74,7 @@ class FanChart:
         if len(past) > 1:
             figure.draw(figure.signal([x for x, _ in past], [y for _, y in past], marker="braille").lines())
         medians = {h.horizon: h.median for h in self._forecast.horizons}
-        figure.draw(figure.signal(ahead, self._path(medians, ahead), marker=MEDIAN).lines())
+        figure.draw(figure.signal(ahead, edge_path(price, medians, ahead), marker=MEDIAN).lines())
         figure.ruler("x").ticks(*self._times(width, past[0][0] if past else 0.0))
         figure.ruler("y").ticks(*self._prices(past))
         drawn: str = figure.build().string(colorless=True)
@@ -90,20 +86,6 @@ class FanChart:
         levels = sorted({i.level for h in self._forecast.horizons for i in h.intervals}, reverse=True)
         drawn_levels = levels if len(levels) <= len(SHADES) else [level for level in BANDS if level in levels]
         return list(zip(SHADES, drawn_levels, strict=False))
-
-    def _edges(self, level: int, *, upper: bool) -> dict[int, float]:
-        return {
-            h.horizon: i.upper if upper else i.lower
-            for h in self._forecast.horizons
-            for i in h.intervals
-            if i.level == level
-        }
-
-    def _path(self, prices: dict[int, float], ahead: list[float]) -> list[float]:
-        """Prices between the horizons: logs on the square root of time, on which a random walk's edges are straight."""
-        price = self._forecast.price
-        points = [(0.0, 0.0), *((math.sqrt(h), math.log(value / price)) for h, value in sorted(prices.items()))]
-        return [price * math.exp(_between(points, math.sqrt(x))) for x in ahead]
 
     def _past(self) -> list[tuple[float, float]]:
         """Recent closes; x in bars, 0 at the last one known."""
@@ -151,11 +133,3 @@ def _filled(low: float, high: float, reach: tuple[float, float]) -> list[float]:
     """Prices from low to high, close enough to leave no line of the picture out."""
     step = (reach[1] - reach[0]) / (2 * HEIGHT) or 1.0
     return [*(low + step * i for i in range(math.ceil((high - low) / step))), high]
-
-
-def _between(points: Sequence[tuple[float, float]], x: float) -> float:
-    """The value at x on the line through the points, which are sorted by x."""
-    for (x0, y0), (x1, y1) in pairwise(points):
-        if x <= x1:
-            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-    return points[-1][1]

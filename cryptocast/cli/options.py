@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlia
 
 import typer
 
-from cryptocast.choices import Granularity
+from cryptocast.choices import Granularity, TableLayout
 from cryptocast.cli.logs import LogLevel
 from cryptocast.cli.names import is_plain, names_version, read_name, with_ids
 from cryptocast.cli.session import Common, Invocation, Session
@@ -42,6 +42,14 @@ Horizons: TypeAlias = Annotated[
 ]
 DryRun: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", metavar="", help="Change nothing; show what would change.")
+]
+Layout: TypeAlias = Annotated[
+    TableLayout,
+    typer.Option(
+        "--layout",
+        metavar="LAYOUT",
+        help="Columns of the table: plain, or nixtla (unique_id, ds, y, MODEL, MODEL-lo-80, MODEL-hi-80).",
+    ),
 ]
 Vs: TypeAlias = Annotated[
     str | None, typer.Option("--vs", metavar="CURRENCY", help="Quote currency. Default: usd.", rich_help_panel=PANEL)

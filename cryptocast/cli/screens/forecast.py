@@ -1,22 +1,19 @@
 """A forecast as a table, with its fan of intervals below it."""
 
-import logging
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.fan import FanChart, history_bars
+from cryptocast.cli.fan import FanChart
 from cryptocast.cli.tables import CellText, Column, Sheet, note, title, verdict_cell
-from cryptocast.errors import CryptocastError
 from cryptocast.number_format import Prices, ahead, count, percent, price, when
-from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fallbacks import sentence
+from cryptocast.workflows.forecast_pictures import Closes, closes_before
 from cryptocast.workflows.reports import (
     CoinForecast,
     ForecastDocument,
@@ -26,9 +23,6 @@ from cryptocast.workflows.reports import (
     verdict_numbers,
 )
 
-log = logging.getLogger(__name__)
-
-Closes: TypeAlias = Sequence[tuple[datetime, float]]
 NO_VIEW: Final = 0.5
 
 
@@ -46,7 +40,7 @@ def _only(horizon: HorizonForecast, levels: Sequence[int]) -> HorizonForecast:
 
 
 def document_screen(
-    context: Context, document: ForecastDocument, levels: Sequence[int], out: Path | None
+    context: Context, document: ForecastDocument, levels: Sequence[int], files: Sequence[Path]
 ) -> Iterator[RenderableType]:
     """Every coin, those that could not be answered for, and where it was written. levels: those of the tables."""
     for forecast in document.forecasts:
@@ -54,18 +48,8 @@ def document_screen(
     yield from problems(document)
     if isinstance(document.risk, PositionRisk):
         yield _risk_table(document.risk, document.forecasts[0].granularity)
-    if out is not None:
-        yield note(f"Written to {out}.")
-
-
-def closes_before(context: Context, forecast: CoinForecast) -> Closes:
-    """The closes that the picture shows; none if their candles went away meanwhile."""
-    bars_before = history_bars(max(horizon.horizon for horizon in forecast.horizons))
-    try:
-        return recent_closes(context, forecast, bars_before)
-    except CryptocastError as error:
-        log.info("no closes for the picture: %s", error)
-        return ()
+    if files:
+        yield note(f"Written to {', '.join(map(str, files))}.")
 
 
 def coin_screen(forecast: CoinForecast, levels: Sequence[int], closes: Closes | None) -> Iterator[RenderableType]:

@@ -111,6 +111,22 @@ def fan(drawn: ForecastFan) -> Plot:
     )
 
 
+def outlook(drawn: ForecastFan) -> Plot:
+    """The closes until now, and from there the bands and the median of the one forecast."""
+    sketch, rows = Sketch(), _opening(drawn, 0, 0)
+    at, close = _thinned(drawn.closed_at, drawn.close)
+    closes: list[Row] = [{"at": t, "price": _finite(c)} for t, c in zip(_milliseconds(at), close.tolist(), strict=True)]
+    medians = drawn.prices[0, :, int(np.abs(drawn.levels - 0.5).argmin())]
+    middle = [closes[-1], *({"at": row["at"], "price": _finite(m)} for row, m in zip(rows[1:], medians, strict=True))]
+    across = _time_axis([*closes, *rows], 5)
+    return sketch.plot(
+        *_areas(sketch, rows, central_bands(drawn.levels), detail="fan:N"),
+        _line(sketch, closes, drawn, across),
+        _line(sketch, middle, drawn, across, color=_ACCENT),
+        _points(sketch, rows[:1], "issue", size=26),
+    )
+
+
 def _around(drawn: ForecastFan, origins: Sequence[int]) -> tuple[Int64Array, FloatArray]:
     """The closes from a little before the first fan drawn: a third of the time that the fans take."""
     first, last = drawn.issued_at[origins[0]], drawn.due_at[origins[-1], -1]
@@ -233,12 +249,12 @@ def _areas(sketch: Sketch, rows: list[Row], columns: Mapping[int, tuple[int, int
     ]
 
 
-def _line(sketch: Sketch, rows: list[Row], drawn: ForecastFan, across: alt.X) -> alt.Chart:
+def _line(sketch: Sketch, rows: list[Row], drawn: ForecastFan, across: alt.X, color: str = _INK) -> alt.Chart:
     top = float(np.nanmax(drawn.close)) if drawn.close.size and np.isfinite(drawn.close).any() else 1.0
     digits = ",.0f" if top >= 1000 else ",.4~r" if top >= 0.001 else ".3~g"
     axis = alt.Axis(tickCount=4, format=digits, domain=False)
     up = alt.Y("price:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
-    return sketch.layer("line", rows, {"color": _INK, "strokeWidth": 1.4}, x=across, y=up)
+    return sketch.layer("line", rows, {"color": color, "strokeWidth": 1.4}, x=across, y=up)
 
 
 def _points(sketch: Sketch, rows: list[Row], column: str, *, color: str = _INK, **style: Any) -> alt.Chart:

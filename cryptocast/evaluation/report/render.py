@@ -2,16 +2,15 @@
 
 import textwrap
 from collections.abc import Iterable
-from typing import Any
 
-from cryptocast.evaluation.report.markup import Html, clean, tag
+from cryptocast.evaluation.report.markup import Html, tag
+from cryptocast.evaluation.report.pictures import Chart, Picture
 from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.report.style import STYLE
 from cryptocast.evaluation.report.words import ahead, date, lead
 
 # The page may show itself and nothing else: no script, no request, whatever a name in it says.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-PICTURE_WIDTH = 860
 
 
 def document(title: str, header: Iterable[str], sections: Iterable[str], *, footer: str = "") -> str:
@@ -73,28 +72,27 @@ def _top(page: ReportPage) -> tuple[Html, ...]:
     return kicker, tag("h1", tag("bdi", page.title)), tag("p", lead(page), class_="lead")
 
 
-def picture(page: ReportPage) -> bytes:
-    """One PNG, in the light colours: the first coin's fans and the skill against the strongest reference.
+def picture(page: ReportPage) -> Picture:
+    """The first coin's fans and the skill against the strongest reference, with the figures of all models.
 
     Raises ValueError if the page has neither.
     """
     from cryptocast.evaluation.report import charts
-    from cryptocast.evaluation.report.drawing import Plot, png
     from cryptocast.evaluation.report.forecasts import skills
 
-    plots: list[tuple[Plot, dict[str, Any]]] = []
+    drawn: list[Chart] = []
     for fan in page.fans[:1]:
-        title = clean(f"{fan.coin}: forecasts of {fan.model} and actual prices")
-        plots.append((charts.fan(fan), {"width": PICTURE_WIDTH, "height": 320, "title": title}))
+        title = f"{fan.coin}: forecasts of {fan.model} and actual prices"
+        drawn.append(Chart(charts.fan(fan), title, f"Forecasts of {fan.coin} as bands, and what followed as a line."))
     by_reference = skills(page)
     strongest = [score.verdict.against for row in page.challengers for score in row.scores]
     reference = next((name for name in [*strongest, *by_reference] if name in by_reference), None)
     if reference is not None:
         height = 18 * len(page.horizons) * (len(page.models) + 1)
-        title = clean(f"Skill against {reference}, with 95% intervals")
         everything = [point for points in by_reference.values() for point in points]
         plot = charts.skill(by_reference[reference], page.models, range_of=everything, legend=True)
-        plots.append((plot, {"width": PICTURE_WIDTH, "height": height, "title": title}))
-    if not plots:
+        title = f"Skill against {reference}, with 95% intervals"
+        drawn.append(Chart(plot, title, f"{title}, a row for each horizon.", height))
+    if not drawn:
         raise ValueError("the page has neither fans nor skills: there is nothing to draw")
-    return png(plots, title=clean(page.title), subtitle=textwrap.wrap(clean(lead(page)), 110))
+    return Picture(page.title, textwrap.wrap(lead(page), 110), drawn)

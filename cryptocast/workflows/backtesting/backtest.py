@@ -24,7 +24,7 @@ from cryptocast.workflows.backtesting.evidence import attempt, keep_evidence, ke
 from cryptocast.workflows.backtesting.losses import keep_losses
 from cryptocast.workflows.backtesting.placebo import shuffled
 from cryptocast.workflows.backtesting.report import pooled_scores, report_of, scores_by_model
-from cryptocast.workflows.backtesting.report_pages import RunFiles
+from cryptocast.workflows.backtesting.report_pages import BacktestRun, RunFiles
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, RunResult, digest_of
 from cryptocast.workflows.backtesting.short_history import LEAST_BARS
@@ -70,6 +70,11 @@ class BacktestOrder:
 
 
 def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
+    """What a backtest says. Raises as `run_backtest` does."""
+    return run_backtest(context, order).report
+
+
+def run_backtest(context: Context, order: BacktestOrder) -> BacktestRun:
     """Test the models on identical origins beside the three random walks, and trade on what they said.
 
     What was forecast before an interruption is taken from the folder of the run. A walk that has ended leaves its
@@ -104,8 +109,9 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
         keep_evidence(context, manifest, report)
     if trading is not None and order.execution == "next_bar":
         keep_trials(inputs, manifest, trading.record)
-    order.files.write(inputs, scored, report, trading, manifest)
-    return report
+    run = BacktestRun(inputs, scored, report, trading, manifest)
+    order.files.write(run)
+    return run
 
 
 def _check(order: BacktestOrder, store: Path) -> None:

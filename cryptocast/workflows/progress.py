@@ -1,0 +1,97 @@
+"""How far long work has come and how long it will still take, measured on what is done of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptocast.number_format import span
+
+STILL_S: Final = 1.0  # less is left than anybody could read
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressStep:
+    """One step of long work. seconds_left: by the steps so far; None before the first of them is done."""
+
+    task: str
+    done: int
+    total: int
+    note: str
+    seconds_left: float | None
+
+
+@dataclass(slots=True)
+class Phase:
+    """A piece of work under way. began, stepped_at, said_at: in seconds of the clock; said_at: when it was last told
+    of."""
+
+    task: str
+    total: int
+    began: float
+    said_at: float = field(init=False)
+    stepped_at: float = field(init=False)
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.said_at = self.stepped_at = self.began
+
+    def step(self, now: float) -> None:
+        """One more is done."""
+        self.done, self.stepped_at = self.done + 1, now
+
+    @property
+    def each_s(self) -> float:
+        """How long a step takes, so far."""
+        return max(self.stepped_at - self.began, 1e-9) / max(self.done, 1)
+
+    def seconds_left(self, now: float) -> float | None:
+        """By the mean of the steps so far: a step under way takes what they took, and if it takes longer, those behind
+        it do not. None while no step is done."""
+        if not self.done:
+            return None
+        behind = max(self.total - self.done - 1, 0)
+        return behind * self.each_s + (max(self.each_s - (now - self.stepped_at), 0.0) if self.done < self.total else 0)
+
+    def left_in_words(self, now: float) -> str:
+        """`5.1 min left`; nothing while that is not known."""
+        left = self.seconds_left(now)
+        return "" if left is None else f"{span(left)} left" if left >= STILL_S else "almost done"
+
+    def in_words(self, now: float, note: str) -> str:
+        """`fetch: 120 of 400, 55 a minute, 5.1 min left (bitcoin to 2015-01-01)`."""
+        return f"{self.task}: {self.done:,} of {self.total:,}, {self.pace}, {self.left_in_words(now)} ({note})"
+
+    @property
+    def pace(self) -> str:
+        """Steps in a minute."""
+        return f"{60 / self.each_s:,.0f} a minute"
+
+
+class ProgressCalls:
+    """Calls a function at the start of each piece of work and at each step of it. Pieces may lie inside each other."""
+
+    def __init__(self, function: Callable[[ProgressStep], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._function, self._clock = function, clock
+        self._phases: list[Phase] = []
+
+    def begin(self, task: str, total: int) -> None:
+        """A piece of work starts."""
+        self._phases.append(Phase(task, total, self._clock()))
+        self._call("")
+
+    def step(self, note: str) -> None:
+        """One step of it is done."""
+        if self._phases:
+            self._phases[-1].step(self._clock())
+            self._call(note)
+
+    def end(self) -> None:
+        """It is over."""
+        if self._phases:
+            self._phases.pop()
+
+    def _call(self, note: str) -> None:
+        phase = self._phases[-1]
+        left = phase.seconds_left(self._clock())
+        self._function(ProgressStep(phase.task, phase.done, phase.total, note, left))
