@@ -344,7 +344,7 @@ class Kept:
             half.rename(path)
 
     def _path(self, name: str, block: Block) -> Path:
-        key = _key(self.contest.digest, name, _code(self.contest.config, name))
+        key = _key(self.contest.digest, name, _code(_settings(self.contest.config, name), name))
         return self.contest.cache / f"{name}-{key}" / f"{block.index:+03d}.npz"
 
 
@@ -422,13 +422,16 @@ OWN_CODE: Final = {
 
 
 @cache  # an edit while a run goes on must not split its files
-def _code(config: Config, name: str) -> str:
+def _code(settings: str, name: str) -> str:
     """The hash of a model's sources and settings: other code, other forecasts."""
     root = Path(cryptocast.__file__).parent
     places = [root / place for place in (*SHARED_CODE, *OWN_CODE[name])]
     files = [path for place in places for path in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
-    settings = (config.features, config.train, getattr(config, name, None))
-    return hashlib.sha256(b"\0".join([repr(settings).encode(), *(path.read_bytes() for path in files)])).hexdigest()
+    return hashlib.sha256(b"\0".join([settings.encode(), *(path.read_bytes() for path in files)])).hexdigest()
+
+
+def _settings(config: Config, name: str) -> str:
+    return repr((config.features, config.train, getattr(config, name, None)))
 
 
 def _key(*parts: str) -> str:

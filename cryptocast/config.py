@@ -22,6 +22,7 @@ from cryptocast.kinds import (
     KIND_PATTERN,
     KINDS,
     MIX,
+    SHIPPED,
     TRAINABLE,
     ContenderName,
     KindOrAuto,
@@ -35,7 +36,12 @@ Origin: TypeAlias = Literal["default", "file", "environment"]
 
 ENV_PREFIX = "CRYPTOCAST_"
 # Secrets never stand in the file: they are read from the environment by cli and serving, under these names.
-SECRET_NAMES = ("CRYPTOCAST_COINGECKO_API_KEY", "CRYPTOCAST_SERVE_TOKEN", "CRYPTOCAST_SERVE_ADMIN_TOKEN")
+SECRET_NAMES = (
+    "CRYPTOCAST_COINGECKO_API_KEY",
+    "CRYPTOCAST_SERVE_TOKEN",
+    "CRYPTOCAST_SERVE_ADMIN_TOKEN",
+    "CRYPTOCAST_NOTIFY_URL",
+)
 # What Kubernetes gives every container beside a service that is called cryptocast.
 KUBERNETES = re.compile(r"CRYPTOCAST_(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 # Of the variables that are read under their usual names.
@@ -327,6 +333,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     pool: tuple[CoinId, ...] = ()
     history: tuple[Literal["sample"], ...] = ()
     models: tuple[KindName, ...] = TRAINABLE
+    pretrained: Annotated[str, Meta(min_length=1, max_length=4096)] = SHIPPED
     seed: NotNegative = 7
     threads: NotNegative = 0
     min_train_bars: Positive = 250
@@ -339,6 +346,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
         "pool": "coins to learn from besides the named ones; empty: [data] coins",
         "history": '["sample"]: also learn from the coins of the sample, as series of their own',
         "models": "what `train` fits without --model",
+        "pretrained": "answers for coins without a version of their own: shipped, a file of `pretrain`, or none",
         "seed": "of everything random in training",
         "threads": "0: all available",
         "min_train_bars": "bars that a coin needs to join a walk-forward",
@@ -503,6 +511,20 @@ class GateConfig(Section, frozen=True, kw_only=True):
     }
 
 
+class NotifyConfig(Section, frozen=True, kw_only=True):
+    """Who is told of what happens: the address itself is a secret of the environment."""
+
+    template: Literal["auto", "json", "telegram", "slack", "ntfy"] = "auto"
+    max_age_hours: Annotated[float, Meta(gt=0.0, le=720.0)] = 24.0
+    fallback_minutes: Annotated[float, Meta(ge=0.0, le=43_200.0)] = 60.0
+
+    comments: ClassVar[Comments] = {
+        "template": "of what CRYPTOCAST_NOTIFY_URL gets: json, telegram, slack or ntfy; auto: by its host, else json",
+        "max_age_hours": "a notice that could not be sent for so long is given up",
+        "fallback_minutes": "a server tells when another model has answered for a coin for so long",
+    }
+
+
 class ServeConfig(Section, frozen=True, kw_only=True):
     """The HTTP server."""
 
@@ -569,6 +591,7 @@ class Config(Section, frozen=True, kw_only=True):
     backtest: BacktestConfig = BacktestConfig()
     strategy: StrategyConfig = StrategyConfig()
     gate: GateConfig = GateConfig()
+    notify: NotifyConfig = NotifyConfig()
     serve: ServeConfig = ServeConfig()
 
     def steps(self, granularity: Granularity) -> tuple[int, int]:
@@ -859,7 +882,7 @@ OF_KINDS: Final[Mapping[tuple[str, str], Any]] = {
 }
 # Words that are no name for a model of one's own: they mean something where kinds are named, or in stored scores.
 TAKEN: Final = frozenset(
-    {*KINDS, *Config.__struct_fields__, "auto", "all", MIX, "rw_empirical", "rw_gaussian", "witness"}
+    {*KINDS, *Config.__struct_fields__, "auto", "all", MIX, SHIPPED, "none", "rw_empirical", "rw_gaussian", "witness"}
 )
 
 

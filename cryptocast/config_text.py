@@ -18,7 +18,8 @@ from cryptocast.config import Config, Section, section_type
 HEAD: Final = """\
 # Every setting of cryptocast, with its default. Delete what you do not change: a missing key keeps its default.
 # Relative paths start at the folder of this file. CRYPTOCAST_SECTION__KEY=value in the environment overrides a setting.
-# Secrets do not belong here: CRYPTOCAST_COINGECKO_API_KEY and CRYPTOCAST_SERVE_TOKEN are read from the environment.
+# Secrets do not belong here: CRYPTOCAST_COINGECKO_API_KEY, CRYPTOCAST_SERVE_TOKEN and CRYPTOCAST_NOTIFY_URL are read
+# from the environment.
 """
 
 

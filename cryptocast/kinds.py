@@ -53,6 +53,7 @@ class Range:
 
 BASELINE: Final = "baseline"  # needs no version: what answers where no other kind does
 MIX: Final = "mix"  # of a backtest: the mean of the kinds that walk beside it, no kind itself
+SHIPPED: Final = "shipped"  # a lightgbm that came with the package, for every coin; no kind itself either
 
 _TABLE: Final = (
     Kind(BASELINE, "baseline", trainable=False),
@@ -68,7 +69,8 @@ TRAINABLE: Final = tuple(kind.name for kind in _TABLE if kind.trainable)
 MEMBERS: Final = tuple(kind.name for kind in _TABLE if kind.member)
 AVERAGED: Final = tuple(kind for kind in MEMBERS if kind != BASELINE)  # which costs an ensemble a tenth of a point
 SINGLE: Final = tuple(kind.name for kind in _TABLE if kind.trainable and not kind.ensemble)
-ALL_KINDS: Final = (BASELINE, *TRAINABLE)  # that may be asked for by name
+ALL_KINDS: Final = (BASELINE, *TRAINABLE)
+ASKABLE: Final = (*ALL_KINDS, SHIPPED)  # for a forecast, by name
 
 
 def libraries_of(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -112,5 +114,5 @@ else:
     TrainableKind = Literal[TRAINABLE]
     SingleKind = Literal[SINGLE]
     MemberKind = Literal[MEMBERS]
-    KindOrAuto = Literal[("auto", *ALL_KINDS)]
-    ContenderName = Literal[(*ALL_KINDS, MIX)]
+    KindOrAuto = Literal[("auto", *ASKABLE)]
+    ContenderName = Literal[(*ASKABLE, MIX)]

@@ -393,6 +393,7 @@ def test_secrets_and_foreign_variables_are_left_alone(tmp_path: Path) -> None:
         ("CRYPTOCAST_SERVE__TOKEN", "secret", "Did you mean CRYPTOCAST_SERVE_TOKEN?"),
         ("CRYPTOCAST_SERIES__MOOD", "x", "series.mood must be a section, [series.NAME], not a value"),
         ("CRYPTOCAST_API_KEY", "secret", "Did you mean CRYPTOCAST_COINGECKO_API_KEY?"),
+        ("CRYPTOCAST_NOTIFY__URL", "https://example.org", "Did you mean CRYPTOCAST_NOTIFY_URL?"),
         ("CRYPTOCAST_SENTRY_DSN", "secret", "Did you mean SENTRY_DSN?"),
     ],
 )

@@ -67,19 +67,22 @@ GROUND = {
     "feature_sets",
     "online_calibration",
     "own_models",
+    "pretrained",
     "progress",
     "recipes",
 }
 BARS = GROUND | {"clean_candles", "coin_pool", "market_data", "reports"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
-    **{name: set[str]() for name in sorted(GROUND - {"feature_sets", "recipes"})},
+    **{name: set[str]() for name in sorted(GROUND - {"feature_sets", "own_models", "recipes"})},
+    "own_models": {"pretrained"},
     "feature_sets": {"own_models"},
-    "recipes": {"own_models"},
+    "recipes": {"own_models", "pretrained"},
     "reports": {"fallbacks"},
     "market_data": {"context", "reports"},
+    "notices": {"context", "fallbacks"},
     "clean_candles": {"market_data"},
     "coin_pool": {"clean_candles", "context", "market_data", "reports"},
-    "doctor": {"context", "feature_sets", "market_data"},
+    "doctor": {"context", "feature_sets", "market_data", "notices"},
     "long_form": set(),
     "picture_files": set(),
     "export": {"long_form", "reports"},
@@ -97,7 +100,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "tuning": BARS | {"audits", "auxiliary_history"},
     "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "long_form", "picture_files", "tuning"},
     "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
-    "lifecycle": BARS | {"backtesting", "forecast"},
+    "lifecycle": BARS | {"backtesting", "forecast", "notices"},
 }
 # Of these rooms, only the named modules may be imported.
 ONLY_MODULES = {("features", "data"): {"cryptocast.data.schema"}}

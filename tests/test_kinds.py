@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from cryptocast.config import OF_KINDS, RANGES, TUNABLE, Config, section_type
-from cryptocast.kinds import ALL_KINDS, AVERAGED, KINDS, LIBRARIES, MEMBERS, TRAINABLE, is_installed
+from cryptocast.kinds import ASKABLE, AVERAGED, KINDS, LIBRARIES, MEMBERS, TRAINABLE, is_installed
 from cryptocast.models.base import Learner
 from cryptocast.models.kinds import forecaster_type, learner
 from tests.cli.commands import SETTINGS
@@ -187,8 +187,8 @@ def test_a_new_kind_is_one_module_its_settings_and_one_line(tmp_path: Path) -> N
     assert {row["model"] for row in found["backtest"]} >= {"baseline", "toy"}
     assert "ml_ensemble" in found["ensemble"]
     model = next(one for one in found["parameters"] if one["name"] == "model")
-    assert sorted(model["schema"]["enum"]) == sorted(("auto", *ALL_KINDS, "toy"))
-    assert found["refused"] == "auto, baseline, lightgbm, lstm, toy, ml_ensemble"
+    assert sorted(model["schema"]["enum"]) == sorted(("auto", *ASKABLE, "toy"))
+    assert found["refused"] == "auto, baseline, lightgbm, lstm, toy, ml_ensemble, shipped"
     assert "toy" in found["help"]
     assert found["default"] == ["lightgbm", "lstm", "toy", "ml_ensemble"]
     assert found["tunable"] == [*TUNABLE, "toy"]
@@ -207,10 +207,10 @@ def test_the_literals_of_the_settings_are_those_of_the_table() -> None:
         for name, kind in {**OF_KINDS, ("ml_ensemble", "members"): members.type}.items()
     }
     assert allowed == {
-        ("forecast", "model"): ("auto", *ALL_KINDS),
+        ("forecast", "model"): ("auto", *ASKABLE),
         ("train", "models"): TRAINABLE,
         ("ml_ensemble", "members"): MEMBERS,
-        ("backtest", "models"): (*ALL_KINDS, "mix"),
+        ("backtest", "models"): (*ASKABLE, "mix"),
     }
 
 

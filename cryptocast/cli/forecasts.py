@@ -23,7 +23,7 @@ from cryptocast.cli.options import (
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import amounts, duration, moment, names, numbers
 from cryptocast.errors import UsageError
-from cryptocast.kinds import ALL_KINDS
+from cryptocast.kinds import ALL_KINDS, ASKABLE
 
 if TYPE_CHECKING:
     from cryptocast.workflows.backtesting.report_pages import RunFiles
@@ -250,6 +250,14 @@ def add_to(app: typer.Typer) -> None:
     )(train)
     command(
         app,
+        "pretrain",
+        rich_help_panel=PANEL,
+        epilog=examples(
+            "cryptocast pretrain bitcoin ethereum litecoin --source sample --out model.zip",
+        ),
+    )(pretrain)
+    command(
+        app,
         "forecast",
         rich_help_panel=PANEL,
         epilog=examples(
@@ -333,7 +341,31 @@ def train(
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda report: train_screen(context, report))
+    session.show(report, lambda report: train_screen(context, report), may_notify=True)
+
+
+def pretrain(
+    session: Session,
+    bars: KnownBars,
+    coins: Coins = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.zip", help="Where to write the model.")],
+    note: Annotated[
+        list[str] | None,
+        typer.Option("--note", metavar="TEXT", help="A line for its card, such as publisher and terms. Repeatable."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file.")] = False,
+) -> None:
+    """Fit one model for every coin on the daily bars of these coins, as a file for `[train] pretrained`.
+
+    It answers for coins without a version of their own, from 21 bars on, and for no bar that it learned from.
+    """
+    from cryptocast.cli.screens.pretrain import pretrain_screen
+    from cryptocast.workflows.training.pretrain import PretrainOrder
+    from cryptocast.workflows.training.pretrain import pretrain as pretrain_model
+
+    order = PretrainOrder(bars.selection(coins), out, tuple(note or ()), overwrite)
+    session.show(pretrain_model(session.context(), order), pretrain_screen)
 
 
 def forecast(
@@ -345,7 +377,7 @@ def forecast(
         str | None,
         typer.Option(
             "--model",
-            metavar=f"[auto|{KINDS}]",
+            metavar=f"[auto|{'|'.join(ASKABLE)}]",
             help="auto: the best version in production. Or one of your own. Default: auto.",
         ),
     ] = None,

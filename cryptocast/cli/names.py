@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from cryptocast.choices import Granularity
 from cryptocast.cli.session import Session
 from cryptocast.errors import CryptocastError, RegistryError, UsageError
+from cryptocast.kinds import SHIPPED
 
 if TYPE_CHECKING:
     from cryptocast.market import Market
@@ -124,7 +125,26 @@ def find_version(session: Session, reference: "VersionReference") -> "Version":
 
     Raises UsageError if there are several, RegistryError if there is no such version.
     """
-    return session.registry().get(reference, one_market(session, reference))
+    try:
+        return session.registry().get(reference, one_market(session, reference))
+    except RegistryError:
+        version = _shipped(session, reference)
+        if version is None:
+            raise
+        return version
+
+
+def _shipped(session: Session, reference: "VersionReference") -> "Version | None":
+    """The shipped model as the version of a coin, where that is meant and the registry has none of it."""
+    if reference.alias != SHIPPED or reference.kind not in (None, "lightgbm"):
+        return None
+    from cryptocast.market import Market
+    from cryptocast.registry import VersionKey
+    from cryptocast.workflows.pretrained import shipped_version
+
+    context = session.context()
+    market = Market(reference.source or context.config.data.source, *_bars(session, reference))
+    return shipped_version(context.config, VersionKey(reference.coin, market, "lightgbm"), context.wall_clock())
 
 
 def find_key(session: Session, reference: "VersionReference") -> "tuple[Registry, VersionKey, int | None]":

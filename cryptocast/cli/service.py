@@ -22,7 +22,13 @@ def add_to(app: typer.Typer) -> None:
         rich_help_panel=PANEL,
         epilog=examples("cryptocast serve --port 8000", "curl 'localhost:8000/forecasts?ids=bitcoin'"),
     )(serve)
-    command(app, "doctor", default_level="error", rich_help_panel=PANEL, epilog=examples("cryptocast doctor"))(doctor)
+    command(
+        app,
+        "doctor",
+        default_level="error",
+        rich_help_panel=PANEL,
+        epilog=examples("cryptocast doctor", "cryptocast doctor --offline --notify"),
+    )(doctor)
 
 
 def serve(
@@ -53,11 +59,15 @@ def doctor(
     session: Session,
     *,
     offline: Annotated[bool, typer.Option("--offline", metavar="", help="Do not try to reach the upstream.")] = False,
+    notify: Annotated[
+        bool, typer.Option("--notify", metavar="", help="Send a test to the address in CRYPTOCAST_NOTIFY_URL.")
+    ] = False,
 ) -> None:
     """Check settings, store, registry, API key, network and disk, and say what to fix."""
     from cryptocast.cli.screens.doctor import doctor_screen
     from cryptocast.workflows.doctor import ask_source, examine
 
-    report = examine(session.common.config, environ=os.environ, probe=None if offline else ask_source)
+    probe = None if offline else ask_source
+    report = examine(session.common.config, environ=os.environ, probe=probe, try_notify=notify)
     wrong = [f"{check.name}: {check.found}" for check in report.checks if check.status == "fail"]
     session.show(report, doctor_screen, failed(next(iter(wrong), None), report.exit_code, len(wrong)))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cryptocast.workflows.context import Context
 
 API_KEY = "CRYPTOCAST_COINGECKO_API_KEY"
+NOTIFY = "CRYPTOCAST_NOTIFY_URL"
 PANEL = "Everywhere (before or after the command)"
 
 Report = TypeVar("Report")
@@ -179,9 +180,9 @@ class Session:
         from cryptocast.config import without_tuned
         from cryptocast.workflows.context import Context, login_name
 
-        key = os.environ.get(API_KEY, "").strip() or None
+        key, notify = (os.environ.get(name, "").strip() or None for name in (API_KEY, NOTIFY))
         config = self.config if use_tuned else without_tuned(self.config)
-        return Context(config=config, api_key=key, progress=self._progress, who=login_name())
+        return Context(config=config, api_key=key, notify_url=notify, progress=self._progress, who=login_name())
 
     def registry(self) -> "Registry":
         """The registry of the store, to be asked; nothing is made where there is none yet."""
@@ -216,11 +217,18 @@ class Session:
         if not self.common.quiet:
             self.err.print(line, soft_wrap=True)
 
-    def show(self, report: Report, screen: Screen[Report], failure: CryptocastError | None = None) -> None:
+    def show(
+        self,
+        report: Report,
+        screen: Screen[Report],
+        failure: CryptocastError | None = None,
+        *,
+        may_notify: bool = False,
+    ) -> None:
         """The report: as one JSON document, or on the screen; with --quiet on none.
 
         failure: what is wrong all the same. It stands in the document as `error` and `exit_code` and is raised behind
-        the report.
+        the report. may_notify: the command may have led to notices, which are sent behind it too.
         """
         self._progress.close()
         if self.json:
@@ -228,8 +236,16 @@ class Session:
         elif not self.common.quiet:
             for part in screen(report):
                 self.out.print(part)
+        if may_notify:
+            self._send_notices()
         if failure is not None:
             raise failure
+
+    def _send_notices(self) -> None:
+        if os.environ.get(NOTIFY, "").strip():
+            from cryptocast.workflows.notices.sending import send_now
+
+            send_now(self.context())
 
     def _write(self, report: object) -> None:
         self._invocation.has_document = True

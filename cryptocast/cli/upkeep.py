@@ -140,7 +140,7 @@ def roll_back(
 
     registry, key, to = find_key(session, bars.read(coin, kind, to))
     report = rollback(registry, key, to=to, reason=reason, dry_run=dry_run, **session.signature())
-    session.show(report, rollback_screen)
+    session.show(report, rollback_screen, may_notify=True)
 
 
 def gc(
@@ -217,7 +217,7 @@ def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
 
     selection, name = bars.of_version(coins, None)
     if name is None:
-        session.show(score_live(session.context(), selection), score_screen)
+        session.show(score_live(session.context(), selection), score_screen, may_notify=True)
         return
     reference = read_name(name, source=bars.source, vs=bars.vs, granularity=bars.granularity)
     version = find_version(session, reference)
@@ -229,7 +229,7 @@ def score(session: Session, coins: Coins = None, *, bars: Bars) -> None:
     )
     if not own:
         raise RegistryError(f"{version.name} is neither production nor challenger; only those are scored.")
-    session.show(replace(report, rows=own), score_screen)
+    session.show(replace(report, rows=own), score_screen, may_notify=True)
 
 
 def ab_group() -> None:
@@ -305,7 +305,8 @@ def ab_conclude(
 
     registry, key = _tested(session, bars.read(coin, kind))
     report = ab.ab_conclude(session.config, registry, key, **session.signature())
-    session.show(report, ab_screen, None if report.promotion is None else report.promotion.refusal())
+    failure = None if report.promotion is None else report.promotion.refusal()
+    session.show(report, ab_screen, failure, may_notify=True)
 
 
 def _tested(session: Session, reference: "VersionReference") -> "tuple[Registry, VersionKey]":

@@ -158,7 +158,7 @@ def promote(
         reason=reason,
         **session.signature(),
     )
-    session.show(report, promotion_screen, report.refusal())
+    session.show(report, promotion_screen, report.refusal(), may_notify=True)
 
 
 def verify(session: Session) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
-from cryptocast.features.matrix import LABELS, Matrix, Panel
+from cryptocast.features.matrix import LABELS, STATED, Matrix, Panel
 
 PER_BAR: Final = ("coin", "close_time", "log_close", "variance", "volatility")
 
@@ -48,7 +48,7 @@ def as_known(matrix: Matrix, then: Iterable[tuple[Matrix, Collection[str]]]) -> 
     then: for each moment its rows, of features alone, as a matrix of the bars up to it, and the coins whose own series
     was another then.
     """
-    columns: dict[str, Any] = {name: getattr(matrix, name).copy() for name in ("price", "volatility")}
+    columns: dict[str, Any] = {name: getattr(matrix, name).copy() for name in STATED}
     features, doubtful = matrix.features.copy(), np.zeros(len(matrix), dtype=np.bool_)
     moved, series = list[Int64Array](), list[Matrix]()
     for rows, changed in then:
@@ -58,7 +58,8 @@ def as_known(matrix: Matrix, then: Iterable[tuple[Matrix, Collection[str]]]) -> 
             at = here[names == coin]
             features[at] = rows.features[row]
             if coin in changed:
-                columns["price"][at], columns["volatility"][at] = rows.price[row], rows.volatility[row]
+                for name, values in columns.items():
+                    values[at] = getattr(rows, name)[row]
                 moved.append(at)
                 series.append(rows.rows(np.array([row])))
     panel, ends = _with_series(matrix.panel, series)
@@ -77,7 +78,7 @@ def with_copies(matrix: Matrix, place: Int64Array, seen: Sequence[Matrix]) -> Ma
     panel, ends = _with_series(matrix.panel, seen)
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(matrix, name), *(getattr(one, name) for one in seen)])
-        for name in ("price", "volatility", "features")
+        for name in (*STATED, "features")
     }
     is_copy = np.arange(len(matrix) + len(place)) >= len(matrix)
     doubtful = np.zeros(len(matrix), dtype=np.bool_) if matrix.doubtful is None else matrix.doubtful

@@ -14,7 +14,7 @@ from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.selective import SelectiveLearner, WrappedLearner
 from cryptocast.models.stacking import StackLearner
 
-PER_ROW = ("issued_at", "price", "volatility", "features", "returns", "variance", "freedom", "label_end")
+PER_ROW = ("issued_at", "price", "volatility", "steady", "features", "returns", "variance", "freedom", "label_end")
 PER_BAR = ("close_time", "log_close", "variance", "volatility")
 
 

@@ -1,6 +1,7 @@
 """`baseline`: a random walk without drift, as wide as the coin's volatility and as fat-tailed as its past.
 
 It needs no version and no pool: fitting takes milliseconds on the coin's own bars, so it is what serving falls back to.
+It holds no number that was learned elsewhere, and so may be asked about any year.
 """
 
 from dataclasses import dataclass
@@ -37,36 +38,38 @@ class BaselineLearner:
         for coin in range(len(train.panel.coins)):
             own = slice(None) if len(train.panel.coins) == 1 else train.coin == coin
             issued = train.issued_at[own]
-            returns, volatility = train.returns[own].T.copy(), train.volatility[own].T.copy()
+            returns, volatility = train.returns[own].T.copy(), _steady(train)[own].T.copy()
             for column, horizon in enumerate(train.horizons.tolist()):
                 standardised = returns[column] / volatility[column]
                 rows = np.flatnonzero(np.isfinite(standardised))
                 rows = rows[recent(issued[rows], horizon=horizon, bar_us=train.bar_us)]
                 table[coin, column] = _shrunk(standardised[rows], horizon, prior)
-        return BaselineForecaster(coins=train.panel.coins, horizons=train.horizons, quantiles=table)
+        return BaselineForecaster(coins=train.panel.coins, horizons=train.horizons, quantiles=table, steady=True)
 
 
 class BaselineForecaster(JsonForecaster, frozen=True, kw_only=True):
     """Quantiles of standardised returns: coins (C,), horizons (H,), levels (q,), quantiles (C, H, q). Unknown coins get
-    the prior."""
+    the prior. steady: of `Matrix.steady`; of earlier releases they are of the volatility known at issue."""
 
     coins: tuple[str, ...]
     horizons: Int64Array
     levels: FloatArray = LEVELS
     quantiles: FloatArray
+    steady: bool = False
     kind: ClassVar[str] = "baseline"
 
     def __post_init__(self) -> None:
         require_shape(self.quantiles, len(self.coins), len(self.horizons), len(self.levels))
 
     def predict(self, rows: Matrix) -> Forecast:
-        """Volatility known at issue times the coin's quantiles; the median is the last price."""
+        """The coin's volatility times its quantiles; the median is the last price."""
         columns = horizon_columns(rows.horizons, self.horizons, self.kind)
         prior = np.broadcast_to(student_quantiles(), (1, *self.quantiles.shape[1:]))
         table = np.concatenate([self.quantiles, prior])
         place = {coin: position for position, coin in enumerate(self.coins)}
         lookup = np.array([place.get(coin, len(self.coins)) for coin in rows.panel.coins])
-        return no_view_forecast(rows, rows.volatility, table[lookup[rows.coin]][:, columns])
+        volatility = _steady(rows) if self.steady else rows.volatility
+        return no_view_forecast(rows, volatility, table[lookup[rows.coin]][:, columns])
 
 
 FORECASTER: Final = BaselineForecaster
@@ -98,6 +101,12 @@ def horizon_columns(horizons: Int64Array, own: Int64Array, kind: str) -> Int64Ar
         names = ", ".join(str(h) for h in own.tolist())
         raise ModelError(f"This {kind} was fitted for {names} bars ahead, not for {missing[0]}. Train with --horizons.")
     return np.searchsorted(own, horizons).astype(np.int64)
+
+
+def _steady(rows: Matrix) -> FloatArray:
+    if rows.steady is None:
+        raise ValueError("these rows do not say how wide a baseline is")
+    return rows.steady
 
 
 def _shrunk(standardised: FloatArray, horizon: int, prior: FloatArray) -> FloatArray:

@@ -22,6 +22,7 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config, LightGBMConfig
 from cryptocast.errors import DataError, ModelError
 from cryptocast.features.matrix import Matrix
+from cryptocast.features.variances import HALF_LIVES
 from cryptocast.models.artefacts import from_json, require_shape, to_json
 from cryptocast.models.base import Artefacts, FitRun, Forecast, Rounds
 from cryptocast.models.baseline import horizon_columns
@@ -32,7 +33,7 @@ from cryptocast.models.scale_model import ScaleModel, located, shrinkage_of
 from cryptocast.models.selective import SelectiveLearner
 from cryptocast.models.student_mixture import StudentMixture
 from cryptocast.models.trees import Trees
-from cryptocast.models.variances import HALF_LIVES, HalfLives, log_base
+from cryptocast.models.variances import HalfLives, log_base
 
 if TYPE_CHECKING:
     import lightgbm as lgb

@@ -3,7 +3,7 @@
 The heterogeneous autoregression of Corsi on the logarithm of the realised variance, from ranges where they are known,
 pooled over coins: a closed form, and the yardstick that every predicted volatility is held against. All its regressors
 are measured against the volatility known at issue, so the price level and a coin's own level of volatility drop out,
-and a fit that learned nothing is as wide as the baseline.
+and a fit that learned nothing is as wide as that.
 
 Source: Corsi, Journal of Financial Econometrics 7 (2009).
 """
@@ -18,6 +18,7 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.config import Config
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
+from cryptocast.features.variances import VARIANCE_FLOOR
 from cryptocast.models.artefacts import JsonForecaster, require_shape
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import horizon_columns, no_view_forecast
@@ -25,7 +26,6 @@ from cryptocast.models.labels import (
     CORRECTION_BOUND,
     LEAST_ROWS,
     RATIO_BOUND,
-    VARIANCE_FLOOR,
     independent_blocks,
     log_variance_ratio,
 )

@@ -6,6 +6,7 @@ import numpy as np
 
 from cryptocast.arrays import FloatArray
 from cryptocast.features.matrix import Matrix
+from cryptocast.features.variances import VARIANCE_FLOOR
 
 # Rows with a label that a horizon needs at least, to learn from and in a block to stop by.
 LEAST_ROWS: Final = 200
@@ -15,8 +16,6 @@ LEAST_STOP_ROWS: Final = 30
 CORRECTION_BOUND: Final = 1.5
 # A log variance ratio further out than this says more about a bad print than about the days to come.
 RATIO_BOUND: Final = 5.0
-# Variance of a bar that did not trade: one part in ten thousand of price, squared.
-VARIANCE_FLOOR: Final = 1e-8
 
 
 def standardised_returns(rows: Matrix) -> FloatArray:

@@ -1,11 +1,4 @@
-"""Twenty variances of a coin that are known at issue, from the last two bars to the last years, and what they add.
-
-Exponential means, of half-lives from two bars to five hundred, once of squared returns and once of the variance of each
-bar's range (of squared returns again where bars only saw a close). No single half-life is right for long, and which one
-is right is not known; their plain mean has nothing to learn and is hard to beat. It is the mean of their logarithms:
-one wild day, or a coin's first weeks, must not rule those that remember for years. Each is cut off behind a window, and
-is put together from halves: a row has the same bits however much history lies before its window.
-"""
+"""What the twenty variances of a coin that are known at issue add to a model."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, TypeAlias
@@ -14,14 +7,11 @@ import numpy as np
 from msgspec import Meta
 
 from cryptocast.arrays import FloatArray
-from cryptocast.features.averages import decayed_means, shift
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.labels import VARIANCE_FLOOR
+from cryptocast.features.variances import HALF_LIVES, VARIANCE_FLOOR, bar_variances
 
 # As a saved model holds them.
 HalfLives: TypeAlias = Annotated[tuple[Annotated[float, Meta(gt=0.0, le=1e6)], ...], Meta(max_length=100)]
-HALF_LIVES: Final = (2.0, 4.0, 7.0, 13.0, 24.0, 44.0, 81.0, 149.0, 273.0, 500.0)
-WINDOW: Final = 1000
 # Of the way to their mean. It is surer where the volatility does not break; the one known at issue follows a break
 # sooner: at half of the way the 80 % interval held 67 % sixty bars after the volatility had doubled.
 SHARE: Final = 0.25
@@ -42,13 +32,11 @@ def variances(rows: Matrix, half_lives: Sequence[float] = HALF_LIVES) -> FloatAr
 
     Close-only bars count by their squared return in both.
     """
-    panel, count = rows.panel, len(half_lives)
-    out = np.full((len(rows), 2 * count), np.nan)
+    panel, out = rows.panel, np.full((len(rows), 2 * len(half_lives)), np.nan)
     series = np.searchsorted(panel.start, rows.position, side="right") - 1
     for one in np.unique(series).tolist():
         own = np.flatnonzero(series == one)
         begin, end = int(panel.start[one]), int(rows.position[own].max()) + 1
-        close, place = panel.log_close[begin:end], rows.position[own] - begin
-        for part, values in enumerate(((close - shift(close, 1)) ** 2, panel.variance[begin:end])):
-            out[own, part * count : (part + 1) * count] = decayed_means(values, WINDOW, half_lives)[:, place].T
+        several = bar_variances(panel.log_close[begin:end], panel.variance[begin:end], half_lives)
+        out[own] = several[:, rows.position[own] - begin].T
     return out

@@ -91,13 +91,23 @@ class Pool:
         Raises CallFailed when none came within `deadline_s`, Overloaded when no connection became free, Unreachable
         after `close`.
         """
+        return await self._call("GET", url, {"params": params or None}, headers, deadline_s)
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Answer:
+        """The answer to one POST, as `get`. What met a connection that had just been closed is sent again, once, so
+        the receiver must know it by its contents."""
+        return await self._call("POST", url, {"content": body}, headers, deadline_s)
+
+    async def _call(
+        self, method: str, url: str, contents: Mapping[str, Any], headers: Mapping[str, str], deadline_s: float
+    ) -> Answer:
         if self._closed:
             raise Unreachable("The connections are already closed.")
         send = partial(
             self._http.stream,
-            "GET",
+            method,
             url,
-            params=params or None,
+            **contents,
             headers={"accept-encoding": "gzip", **headers},
             timeout=self._timeouts(deadline_s),
         )

@@ -23,6 +23,7 @@ from cryptocast.registry.manifest import (
     recipe_hash,
     sha256_hex,
 )
+from cryptocast.registry.notices import Condition, Notice, NoticeCode
 from cryptocast.registry.reasons import Reason
 from cryptocast.registry.references import VersionReference
 from cryptocast.registry.registry import ProductionMovedError, Registry
@@ -37,6 +38,7 @@ __all__ = [
     "CachedRegistry",
     "CoinCalibration",
     "CoinData",
+    "Condition",
     "Contest",
     "Event",
     "Evidence",
@@ -48,6 +50,8 @@ __all__ = [
     "LiveMark",
     "MaturedRow",
     "NewVersion",
+    "Notice",
+    "NoticeCode",
     "ProductionMovedError",
     "Reason",
     "Registry",

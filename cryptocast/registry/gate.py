@@ -72,19 +72,22 @@ def successor(outdated: int, hold_out: HoldOut, config: GateConfig) -> Decision:
 
 
 def next_version(production: Version, challenger: Version, config: GateConfig, evidence: PromotionEvidence) -> Decision:
-    """Whether a version may take over from the production version of its key.
+    """Whether a version may take over from the production version of its key, or from the model that answers for every
+    coin.
 
     Production's own recipe on newer bars is a refresh: it passes like a first version does, if the recipe was walked
     forward not too long ago. Another recipe must be better on forecasts of both for identical origins, which the
     hold-outs of two fits, on different bars, are not; so must a version that was not scored here, whatever recipe it
     says it has.
     """
-    numbers = {"new": challenger.number, "old": production.number}
-    if challenger.number == production.number:
+    numbers = {"new": challenger.mark, "old": production.mark}
+    if (challenger.key, challenger.number) == (production.key, production.number):
         return _nothing(Reason(ReasonCode.IN_PRODUCTION, numbers))
     if challenger.fit_id == production.fit_id or _same_ingredients(production.manifest, challenger.manifest):
         return _nothing(Reason(ReasonCode.REPEATS, numbers))
-    missing = sorted(set(production.manifest.horizons) - set(challenger.manifest.horizons))
+    # What answers for every coin answers beside it at the horizons that it lacks.
+    needed = set() if production.manifest.is_pretrained else set(production.manifest.horizons)
+    missing = sorted(needed - set(challenger.manifest.horizons))
     same_recipe = challenger.manifest.recipe == production.manifest.recipe and not challenger.hold_out.foreign
     rule: GateRule = "refresh" if same_recipe else "evidence"
     if missing:
@@ -95,7 +98,7 @@ def next_version(production: Version, challenger: Version, config: GateConfig, e
 
 
 def _contested(production: Version, challenger: Version, evidence: PromotionEvidence) -> Decision:
-    numbers = {"new": challenger.number, "old": production.number}
+    numbers = {"new": challenger.mark, "old": production.mark}
     comparison = evidence.compare(production, challenger)
     if isinstance(comparison, str):
         code = ReasonCode.FOREIGN_UNPROVEN if challenger.hold_out.foreign else ReasonCode.RECIPE_UNPROVEN
@@ -177,7 +180,7 @@ def _standing(version: Version, scores: Sequence[HorizonScore], config: GateConf
 
 
 def _refresh(production: Version, challenger: Version, config: GateConfig, evidence: PromotionEvidence) -> Decision:
-    numbers = {"new": challenger.number, "old": production.number}
+    numbers = {"new": challenger.mark, "old": production.mark}
     if challenger.number < production.number:
         return _refused("refresh", Reason(ReasonCode.OLDER, numbers))
     coin = challenger.key.coin

@@ -124,6 +124,14 @@ class FitManifest(Record, frozen=True, kw_only=True):
     artefacts: tuple[Artefact, ...]
     notes: tuple[Text, ...] = ()
     ensemble: Ensemble | None = None  # of ml_ensemble alone
+    # Of a fit that answers for every coin, also those that it never saw: it forecasts no bar that closed before this,
+    # the last close that anything in it was learned from.
+    knowledge_date: Moment | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it answers for every coin."""
+        return self.knowledge_date is not msgspec.UNSET
 
     def data(self, coin: str) -> CoinData | None:
         """What the fit saw of one coin; None if the coin is not in the pool."""

@@ -15,12 +15,13 @@ from typing import cast, get_args
 from cryptocast.choices import Granularity
 from cryptocast.config import COIN_PATTERN, VS_PATTERN
 from cryptocast.errors import UsageError
+from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market
 from cryptocast.registry.manifest import WORD_PATTERN
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, KeyFilter
 
 BEST = "best"
-ALIASES = (PRODUCTION, CHALLENGER)
+ALIASES = (PRODUCTION, CHALLENGER, SHIPPED)
 MAX_NUMBER_DIGITS = 9
 SHAPES = (
     "bitcoin, bitcoin/lightgbm, bitcoin/lightgbm:3, bitcoin/lightgbm@production or bitcoin@best, with #hourly if so"
@@ -81,7 +82,7 @@ def parse_reference(text: str) -> VersionReference:
     _check_which(text, kind, alias, number)
     return VersionReference(
         coin=coin,
-        kind=kind,
+        kind="lightgbm" if kind is None and alias == SHIPPED else kind,
         alias=alias,
         number=None if number is None else int(number),
         granularity=cast("Granularity | None", granularity or bars),
@@ -113,7 +114,7 @@ def _check_which(text: str, kind: str | None, alias: str | None, number: str | N
     if alias is not None and number is not None:
         raise _wrong(text, "it has an alias and a number; one of them says it all")
     if alias is not None and alias not in (*ALIASES, BEST):
-        raise _wrong(text, f"@{alias[:120]!r} is not an alias; known are @production, @challenger and bitcoin@best")
+        raise _wrong(text, f"@{alias[:120]!r} is not an alias; known are @{', @'.join(ALIASES)} and bitcoin@best")
     if number is not None and not (number.isascii() and number.isdigit() and 0 < len(number) <= MAX_NUMBER_DIGITS):
         raise _wrong(text, f"{number[:120]!r} is not a version number")
     if number is not None and int(number) < 1:

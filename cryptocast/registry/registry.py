@@ -1,7 +1,7 @@
 """The registry: what was fitted, which version answers, and how it came to that."""
 
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,8 +15,9 @@ from cryptocast.choices import Granularity
 from cryptocast.config import GateConfig
 from cryptocast.errors import RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut, Record, Trial, TrialCommand
+from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market
-from cryptocast.registry import append_only, experiments, ledger, live_status, tables
+from cryptocast.registry import append_only, experiments, ledger, live_status, notices, tables
 from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest
@@ -34,7 +35,9 @@ from cryptocast.registry.ledger import (
 from cryptocast.registry.lineage import Member, read_lineage
 from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
+from cryptocast.registry.notices import Condition, NoticeCode, OutboxEntry
 from cryptocast.registry.objects import Objects
+from cryptocast.registry.reasons import Reason
 from cryptocast.registry.references import BEST, VersionReference, nearest, parse_reference
 from cryptocast.registry.retention import Deletion, collect
 from cryptocast.registry.source_moves import SOURCE_MOVES, SettledSources, SourceMove, settled_sources
@@ -97,14 +100,16 @@ class Registry:
         who: str,
         learn: Learn | None = None,
         outdated: Mapping[str, int] = MappingProxyType({}),
+        contested: Collection[str] = (),
     ) -> tuple[Version, ...]:
         """Keep a fit and give each of the coins its next version, which becomes the challenger.
 
         The first version of a key becomes production too, if the gate lets it, which it never does on foreign scores:
         what comes with an archive waits as a challenger. So does the next one where production is `outdated` (by coin,
-        the number that nobody can ask any more). Files are stored first, then everything
-        else in one transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again
-        returns the versions that it has. learn: the online calibration of a refresh begins with the outcomes that it
+        the number that nobody can ask any more). A first version of the coins that are `contested` waits too: a model
+        for every coin answers there, which it has to beat. Files are stored first, then everything else in one
+        transaction: a kill leaves all of it or nothing that is referred to. Registering the same fit again returns the
+        versions that it has. learn: the online calibration of a refresh begins with the outcomes that it
         inherits, as far as they are known. Raises ValueError if manifest, files and versions do not belong together.
         """
         manifest = settled(manifest)
@@ -119,7 +124,7 @@ class Registry:
                 self._objects.put(data)
             tables.insert_fit(connection, fit_id, text, manifest, now)
             for version in versions:
-                self._register_version(connection, manifest, fit_id, version, now, who, outdated)
+                self._register_version(connection, manifest, fit_id, version, now, who, outdated, contested)
             registered = {version.key.coin: version for version in tables.read_versions(connection, {"fit_id": fit_id})}
             if learn is not None:
                 for refresh in registered.values():
@@ -235,6 +240,28 @@ class Registry:
         """Coins have another source from now on. Kept for good."""
         self._append(SOURCE_MOVES, moves)
 
+    def observe(self, conditions: Sequence[Condition], now: datetime) -> int:
+        """Tell once of the conditions that have begun, and note those that have ended (see registry.notices). Returns
+        how many are new. Nothing is written, and no registry made, where everything stands as it was told."""
+        with self._database.read() as connection:
+            if not notices.changed(connection, conditions):
+                return 0
+        with self._database.write() as connection:
+            return notices.observe(connection, conditions, now)
+
+    def take_notices(self, now: datetime, *, most: int, max_age: timedelta) -> tuple[OutboxEntry, ...]:
+        """The notices to send now, which no other process gets for a while (see notices.take)."""
+        with self._database.read() as connection:
+            if not notices.has_due(connection, now):
+                return ()
+        with self._database.write() as connection:
+            return tuple(notices.take(connection, now, most=most, max_age=max_age))
+
+    def mark_sent(self, numbers: Sequence[int]) -> None:
+        """These notices, by their numbers, went."""
+        with self._database.write() as connection:
+            notices.mark_sent(connection, numbers)
+
     def _append(self, journal: Journal[R], rows: Sequence[R]) -> int:
         records = [settled(row) for row in rows]
         if not records:
@@ -249,6 +276,11 @@ class Registry:
         of models, marks. Forecasts that are written into the ledger do not change it."""
         with self._database.read() as connection:
             return tables.served_state(connection), tuple(live_status.live_state(connection))
+
+    def outbox(self) -> tuple[OutboxEntry, ...]:
+        """The notices of the last weeks, oldest first, with what became of each."""
+        with self._database.read() as connection:
+            return tuple(notices.read_outbox(connection))
 
     def settled_sources(self, vs: str, granularity: Granularity) -> SettledSources:
         """Which sources coins were moved to, and which their versions in production rest on."""
@@ -483,6 +515,7 @@ class Registry:
         now: datetime,
         who: str,
         outdated: Mapping[str, int],
+        contested: Collection[str],
     ) -> None:
         key = VersionKey(version.coin, Market(manifest.source, manifest.vs, manifest.granularity), manifest.kind)
         if tables.read_versions(connection, {**key.columns, "fit_id": fit_id}):
@@ -492,9 +525,9 @@ class Registry:
         tables.insert_version(connection, key, number, fit_id, contents, now)
         production = tables.read_aliases(connection, key).get(PRODUCTION)
         decision = None
-        if production is None:
+        if production is None and version.coin not in contested and not manifest.is_pretrained:
             decision = first_version(version.hold_out, self._gate)
-        elif production == outdated.get(version.coin):
+        elif production is not None and production == outdated.get(version.coin):
             decision = successor(production, version.hold_out, self._gate)
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
         is_refused = decision is not None and not decision.accepted
@@ -510,12 +543,16 @@ class Registry:
             evidence={"fit": fit_id, **evidence},
         )
         _record(connection, event)
+        if manifest.is_pretrained:
+            _record(connection, replace(event, alias=SHIPPED))
         if decision is not None and decision.accepted:
             is_first = decision.rule == "first"
             why = (
                 "the first version, and the gate lets it through" if is_first else "takes the place of an outdated one"
             )
             _record(connection, replace(event, action="promote", alias=PRODUCTION, why=why, evidence=evidence))
+        elif decision is not None:
+            notices.observe(connection, [refusal(key, number, decision.reasons)], now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,7 +600,23 @@ def _record(connection: Connection, event: Event) -> None:
     tables.set_alias(connection, event.key, event.alias, event.number)
     event = replace(event, previous=previous, who=_printable(event.who), why=_printable(event.why))
     tables.append_event(connection, event)
+    if event.alias == PRODUCTION:
+        _tell(connection, event)
     log.info("%s of %s: %s -> %d (%s)", event.alias, event.key, previous, event.number, event.action)
+
+
+def _tell(connection: Connection, event: Event) -> None:
+    """In the transaction that moves production, so that neither is without the other."""
+    names = ("number", "previous", "action", "who", "why")
+    facts = {**event.key.columns, **{name: getattr(event, name) for name in names}}
+    notices.tell(connection, NoticeCode.PROMOTED, str(event.key), facts, event.at)
+    notices.observe(connection, [refusal(event.key, None, ())], event.at)
+
+
+def refusal(key: VersionKey, number: int | None, reasons: Sequence[Reason]) -> Condition:
+    """That the gate refuses a version, told once for each; None: it refuses none."""
+    facts = {**key.columns, "number": number, "reasons": [msgspec.to_builtins(reason) for reason in reasons]}
+    return Condition(NoticeCode.REFUSED, str(key), None if number is None else facts, phase=str(number))
 
 
 def _printable(text: str) -> str:
@@ -620,10 +673,10 @@ def _check_fit(manifest: FitManifest, files: Mapping[str, bytes], versions: Sequ
     if not coins or len(set(coins)) != len(coins):
         raise ValueError(f"expected one version for each of at least one coin, got {coins}")
     for version in versions:
-        if manifest.data(version.coin) is None:
+        if manifest.data(version.coin) is None and not manifest.is_pretrained:
             raise ValueError(f"{version.coin} is not in the pool that the manifest lists")
         if version.calibration.coin != version.coin:
             raise ValueError(f"the calibration given for {version.coin} is that of {version.calibration.coin}")
         scored = sorted(score.horizon for score in version.hold_out.horizons)
-        if scored != sorted(manifest.horizons):
+        if scored != sorted(manifest.horizons) and not (manifest.is_pretrained and not scored):
             raise ValueError(f"{version.coin}: the hold-out scores horizons {scored}, the fit has {manifest.horizons}")

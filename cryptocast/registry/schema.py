@@ -189,5 +189,25 @@ SOURCE_MOVES: Final[tuple[str, ...]] = _journal(
     "source_moves", "moves of coins are", "coin TEXT NOT NULL, vs TEXT NOT NULL, at TEXT NOT NULL", "coin, vs, at"
 )
 
-MIGRATIONS: Final = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS, LIVE_MARKS, LOCAL_HOLD_OUTS, SOURCE_MOVES)
+# What somebody should be told. lasts: 1 while the condition goes on that it is about. due_at: of the next try; NULL:
+# it was sent, or given up.
+NOTICES: Final[tuple[str, ...]] = (
+    """CREATE TABLE notices (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        code TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        phase TEXT NOT NULL,
+        at TEXT NOT NULL,
+        lasts INTEGER NOT NULL CHECK (lasts IN (0, 1)),
+        due_at TEXT,
+        tries INTEGER NOT NULL DEFAULT 0,
+        state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'sent', 'dropped')),
+        record BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64)
+    )""",
+    "CREATE INDEX notices_by_due ON notices (due_at)",
+    "CREATE INDEX notices_by_subject ON notices (lasts, code, subject)",
+)
+
+MIGRATIONS: Final = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS, LIVE_MARKS, LOCAL_HOLD_OUTS, SOURCE_MOVES, NOTICES)
 SCHEMA_VERSION: Final = len(MIGRATIONS)

@@ -10,6 +10,7 @@ from cryptocast.registry.experiments import AB_EVENTS
 from cryptocast.registry.ledger import LEDGER, OUTCOMES, state_faults
 from cryptocast.registry.live_status import mark_faults
 from cryptocast.registry.manifest import Artefact
+from cryptocast.registry.notices import notice_faults
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.source_moves import SOURCE_MOVES
 from cryptocast.registry.tables import (
@@ -50,7 +51,7 @@ def verify_registry(database: Database, objects: Objects) -> tuple[RegistryFault
             findings = [*_fits(connection), *_versions(connection), *_history(connection), *_aliases(connection)]
             journals = (EVIDENCE, TRIALS, LEDGER, OUTCOMES, AB_EVENTS, SOURCE_MOVES)
             findings += [RegistryFault(*fault) for journal in journals for fault in journal.faults(connection)]
-            faults = (summary_faults, state_faults, mark_faults)
+            faults = (summary_faults, state_faults, mark_faults, notice_faults)
             findings += [RegistryFault(*fault) for find in faults for fault in find(connection)]
             rows = connection.execute("SELECT DISTINCT sha256, size FROM fit_artefacts ORDER BY sha256").fetchall()
     except RegistryError as error:  # such as a text that is no longer UTF-8

@@ -9,6 +9,7 @@ import msgspec
 from cryptocast.choices import Granularity
 from cryptocast.evaluation.records import HoldOut, Record
 from cryptocast.evaluation.verdicts import VerdictReason, VerdictWord
+from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market, OfMarket
 from cryptocast.registry.manifest import CoinCalibration, CoinId, FitManifest, QuoteCurrency, Word
 from cryptocast.registry.reasons import Reason
@@ -109,8 +110,21 @@ class Version:
 
     @property
     def name(self) -> str:
-        """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
+        """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars; of the model
+        that answers for every coin bitcoin/lightgbm@shipped."""
+        if self.manifest.is_pretrained:
+            return f"{self.key.coin}/{self.key.kind}@{SHIPPED}"
         return version_name(self.key.coin, self.key.kind, self.number, self.key.granularity)
+
+    @property
+    def mark(self) -> int | str:
+        """What tells it from the others of its key: the number, or `shipped`."""
+        return SHIPPED if self.manifest.is_pretrained else self.number
+
+    @property
+    def contender(self) -> str:
+        """What a walk forward calls its recipe."""
+        return SHIPPED if self.manifest.is_pretrained else self.key.kind
 
     def summary(self) -> "VersionSummary":
         """What a list shows of it."""

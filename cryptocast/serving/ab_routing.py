@@ -33,12 +33,12 @@ class Sides:
         return tests
 
     def question(self, scope: Scope) -> bytes:
-        """The query string, told apart from the same one of a client on other sides."""
-        query: bytes = scope["query_string"]
+        """The path and the query string, told apart from the same ones of a client on other sides."""
+        question: bytes = scope["path"].encode() + b"?" + scope["query_string"]
         if not self._running:
-            return query
+            return question
         tests = sorted(test for tests in self.challenged(scope).values() for test in tests)
-        return query + b"#" + ",".join(tests).encode()  # a query string never holds this sign
+        return question + b"#" + ",".join(tests).encode()  # a query string never holds this sign
 
 
 def client_of(scope: Scope) -> str:

@@ -5,7 +5,7 @@ A new one is a handler and its line in `PATHS`, which says all that the rest of 
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -33,7 +33,6 @@ from cryptocast.serving.query import (
     coin_requests,
     preferred_wait_s,
 )
-from cryptocast.serving.response_cache import MAX_AGE_S
 from cryptocast.serving.responses import respond
 from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
@@ -97,13 +96,21 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
         raise not_one(failures)
     errors = tuple(coin_error(*failure) for failure in failures)
     document = EncodedForecasts(forecasts=bodies, errors=errors, names=names or msgspec.UNSET)
+    return _finished(server, request, document, outcomes, state)
+
+
+def _finished(
+    server: Server, request: Request, document: msgspec.Struct, outcomes: Sequence[Outcome], state: Hashable
+) -> Response:
+    """The answer that rests on these outcomes, kept for whoever asks the same while they hold. state: of the server
+    before the first of them was looked for."""
     # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask. What is
     # refused to one client is not what the next one is told.
     keep = state == server.state() and all(server.forecasts.holds(one) for one in outcomes)
-    keep = keep and not any(isinstance(error, CreditsKept) for _, error in failures)
-    headers = dict(scope["headers"])
+    keep = keep and not any(isinstance(one, Failure) and isinstance(one.error, CreditsKept) for one in outcomes)
+    headers = dict(request.scope["headers"])
     answer = server.answers.finish(
-        server.sides.question(scope),
+        server.sides.question(request.scope),
         preferred(headers.get(b"accept-encoding", b"")),
         msgspec.json.encode(document),
         term=shortest(one.term for one in outcomes),
@@ -146,7 +153,7 @@ async def sample_paths(server: Server, request: Request, query: PathsQuery) -> R
     ]
     paths = paths_within_reason(query.paths or LEAST_PATHS, len(requests) * max(requests[0].horizons))
     CLIENT.set(server.keys.client_of(request.scope))
-    timeout_s = _patience_s(server, request)
+    state, timeout_s = server.state(), _patience_s(server, request)
     outcomes = await server.forecasts.of(requests, timeout_s=timeout_s)
     fresh = [one for one in outcomes if isinstance(one, FreshForecast)]
     failures = _failures(requests, outcomes)
@@ -163,9 +170,7 @@ async def sample_paths(server: Server, request: Request, query: PathsQuery) -> R
         errors=tuple(coin_error(*failure) for failure in failures),
         names=names or msgspec.UNSET,
     )
-    left = shortest(one.term for one in outcomes).left_s(server.context.wall_clock(), server.context.clock())
-    cache = f"private, max-age={min(MAX_AGE_S, int(left))}"
-    return respond(msgspec.json.encode(document), cache=cache, request=request)
+    return _finished(server, request, document, outcomes, state)
 
 
 def _failures(requests: Sequence[Question], outcomes: Sequence[Outcome]) -> list[tuple[str, CryptocastError]]:
@@ -281,6 +286,7 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         sample_paths,
         PathsDocument,
         query=PathsQuery,
+        is_cached=True,
         rests_on=("breakers", "cache", *MODEL_PARTS),
     ),
     "/prices": Endpoint(

@@ -90,7 +90,7 @@ class ForecastCache:
         self._last_good: OrderedDict[Request, FreshForecast] = OrderedDict()
         self._newest: list[CoinForecast] | None = None
         self.computed = 0
-        self.answered_by: dict[str, str] = {}  # the model that answered last, by coin, of those computed ahead
+        self.ahead: dict[str, CoinForecast] = {}  # the forecasts computed ahead, by coin
 
     def __len__(self) -> int:
         return len(self._outcomes)
@@ -142,9 +142,9 @@ class ForecastCache:
         for request in requests:
             (outcome,) = await self.of([request], timeout_s=timeout_s)
             coin = request.selection.coins[0]
-            self.answered_by.pop(coin, None)
+            self.ahead.pop(coin, None)
             if isinstance(outcome, FreshForecast):
-                self.answered_by[coin] = outcome.forecast.model_used
+                self.ahead[coin] = outcome.forecast
             left_s = min(left_s, outcome.term.left_s(self._wall_clock(), self._clock()))
         return left_s
 

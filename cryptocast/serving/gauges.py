@@ -21,6 +21,7 @@ from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.lifecycle.model_card import live_of
 from cryptocast.workflows.market_data.live_prices import PriceUpstream
 from cryptocast.workflows.market_data.store_watch import Stamp
+from cryptocast.workflows.reports import CoinForecast
 
 log = logging.getLogger(__name__)
 
@@ -112,14 +113,14 @@ class LiveFigures:
                 if score.skill is not None:
                     text = "1 less the CRPS over the baseline's, on the same bars."
                     yield "cryptocast_live_skill_ratio", text, at, score.skill
-                for interval in score.coverage:
+                for interval in (*score.coverage, *score.tails):
                     text = "Share of outcomes inside the interval of this level."
                     yield "cryptocast_live_coverage_ratio", text, {**at, "level": str(interval.percent)}, interval.share
 
 
-def configured_coins(answered_by: Mapping[str, str]) -> Iterator[Sample]:
-    """For `Telemetry.samples`: how many of the configured coins each model answers for. answered_by: it, by coin."""
-    by_model = Counter(answered_by.values())
+def configured_coins(forecasts: Mapping[str, CoinForecast]) -> Iterator[Sample]:
+    """For `Telemetry.samples`: how many of the configured coins each model answers for. forecasts: by coin."""
+    by_model = Counter(forecast.model_used for forecast in forecasts.values())
     for model in sorted({"baseline", *by_model}):
         text = "Coins of the settings, by the model that answers for them."
         yield "cryptocast_configured_coins", text, {"model": model}, float(by_model[model])

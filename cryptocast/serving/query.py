@@ -19,7 +19,7 @@ from cryptocast.choices import Granularity, TouchOn
 from cryptocast.config import COIN, VS_PATTERN, Config
 from cryptocast.data.coin_names import CoinName
 from cryptocast.data.coins import shown
-from cryptocast.kinds import ALL_KINDS, KindOrAuto
+from cryptocast.kinds import ASKABLE, KindOrAuto
 from cryptocast.serving.problems import ProblemError, ProblemKind
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request
@@ -36,7 +36,7 @@ NUMBER: Final = re.compile(r"[0-9]{1,9}")
 DECIMAL: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
 IDS: Final = "coin ids (lower-case letters, digits and hyphens) or tickers, separated by commas, e.g. bitcoin,ETH"
-KINDS: Final = ", ".join(("auto", *ALL_KINDS))
+KINDS: Final = ", ".join(("auto", *ASKABLE))
 HORIZONS: Final = f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, separated by commas, e.g. 1,7"
 PATHS: Final = "a whole number of paths from 100 to 10000; fewer come where coins and bars make over 200000 prices"
 TOUCH: Final = "a price in the quote currency from 1e-12 to 1e15, e.g. 100000"
@@ -95,7 +95,7 @@ def forecast_query(own: tuple[str, ...]) -> type[ForecastQuery]:
     """The same, where models of the user's own may be asked for, too."""
     if not own:
         return ForecastQuery
-    names = ("auto", *ALL_KINDS, *own)
+    names = ("auto", *ASKABLE, *own)
     choice: Any = Annotated[Literal[names], Meta(description=", ".join(names))]
     fields = [("model", choice | None, None)]
     wider = msgspec.defstruct(ForecastQuery.__name__, fields, bases=(ForecastQuery,), frozen=True, kw_only=True)

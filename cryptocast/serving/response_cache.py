@@ -1,4 +1,4 @@
-"""Whole answers as finished bytes, by query string and encoding: a repeated question is a look-up."""
+"""Whole answers as finished bytes, by path, query string and encoding: a repeated question is a look-up."""
 
 import logging
 from collections import OrderedDict
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 MAX_ENTRIES: Final = 1024
+# Room for sixteen of the largest, which are sample paths: to draw one takes a worker longer than to put together again
+# the forecasts that had to make room for it.
 MAX_BYTES: Final = 32 * 1024 * 1024
 MAX_AGE_S: Final = 60  # a promotion may change the answer before the bar does
 
@@ -61,9 +63,9 @@ class ResponseCache:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def find(self, query: bytes, encoding: Encoding) -> EncodedResponse | None:
+    def find(self, question: bytes, encoding: Encoding) -> EncodedResponse | None:
         """The answer if it still holds."""
-        answer = self._answers.get((query, encoding))
+        answer = self._answers.get((question, encoding))
         if answer is None:
             self.misses += 1
             return None
@@ -73,10 +75,10 @@ class ResponseCache:
                 "an answer made at %s is from the future, the clock shows %s: it is dropped", answer.made_at, now
             )
         if not answer.term.holds(now, self._clock()) or answer.state != self._state():
-            self._drop((query, encoding))
+            self._drop((question, encoding))
             self.misses += 1
             return None
-        self._answers.move_to_end((query, encoding))
+        self._answers.move_to_end((question, encoding))
         self.hits += 1
         return answer
 
@@ -93,7 +95,7 @@ class ResponseCache:
         return 304, [header for header in headers if header[0] not in (b"content-length", b"content-type")], b""
 
     def finish(
-        self, query: bytes, encoding: Encoding, body: bytes, *, term: Term, state: Hashable, keep: bool
+        self, question: bytes, encoding: Encoding, body: bytes, *, term: Term, state: Hashable, keep: bool
     ) -> EncodedResponse:
         """The body made ready, and kept if it may be."""
         encoding_used = IDENTITY if len(body) < MIN_BYTES else encoding
@@ -105,7 +107,7 @@ class ResponseCache:
             headers.append((b"content-encoding", encoding_used.encode()))
         answer = EncodedResponse(bytes_, etag, tuple(headers), self._wall_clock(), term, state)
         if keep:
-            self._keep((query, encoding), answer)
+            self._keep((question, encoding), answer)
         return answer
 
     def _keep(self, key: tuple[bytes, Encoding], answer: EncodedResponse) -> None:

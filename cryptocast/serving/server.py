@@ -73,11 +73,12 @@ def run(
     _allow_descriptors()
     check_exposure(host, token=token, admin=admin_token, insecure=insecure)
     listener = listen(host, port)
+    secrets = (token, admin_token, context.api_key, context.notify_url)
     reports = Reports(
         os.environ.get("SENTRY_DSN") or None,
         environment=os.environ.get("SENTRY_ENVIRONMENT", "production"),
         release=f"cryptocast@{cryptocast.__version__}",
-        secrets=[one for secret in (token, admin_token, context.api_key) if secret for one in secret.split(",")],
+        secrets=[one for secret in secrets if secret for one in secret.split(",")],
         traces_rate=_traces_rate(os.environ.get("SENTRY_TRACES_SAMPLE_RATE", "0")),
     )
     app = create_app(context, token=token, admin_token=admin_token, reports=reports)

@@ -36,12 +36,14 @@ from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import ForecastMaker, Request
 from cryptocast.workflows.ladder import Ladder, MakeForecast
 from cryptocast.workflows.lifecycle.bar_duties import BarDuties, Duty, Leader, judge_versions, record_bars
+from cryptocast.workflows.lifecycle.notice_duty import NoticeDuty
 from cryptocast.workflows.lifecycle.refresher import BringAll, Refresher
 from cryptocast.workflows.market_data.coin_lookup import find_coin
 from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.live_prices import Ask, LivePrices, PriceUpstream, read_prices, write_prices
 from cryptocast.workflows.market_data.store_watch import ServedState, Stamp, StoreWatch
 from cryptocast.workflows.market_data.strangers import Strangers
+from cryptocast.workflows.notices.receiver import receiver_of
 from cryptocast.workflows.reports import ForecastDocument
 
 log = logging.getLogger(__name__)
@@ -98,13 +100,14 @@ class Server:
         self._upstream = self._price_upstream()
         self.prices = self._live_prices()
         self.refresher = self._candle_refresher() if options.refresh else None
+        self.notices = self._notice_duty()
         self.live = LiveFigures(self.context, registry_stamp(store))
         self.health = Health(self)
         upstream = UpstreamFigures(credits_left.state, self._upstream)
         self.telemetry.samples += [self.health.samples, upstream.samples, self.live.samples]
         self.telemetry.slow_samples.append(upstream.slow_samples)
         if self.refresher is not None:
-            self.telemetry.samples.append(partial(configured_coins, self.forecasts.answered_by))
+            self.telemetry.samples.append(partial(configured_coins, self.forecasts.ahead))
 
     def drain(self) -> None:
         """From now on the server is being stopped: /ready is 503, and clients are asked to reconnect."""
@@ -126,7 +129,7 @@ class Server:
             await self.watch.look()
             work = [self.watch.run(), self.health.pulse.run(), self._each_minute()]
             if self.refresher is not None:
-                work.append(self.refresher.run())
+                work += [self.refresher.run(), self.notices.run()]
             tasks = [asyncio.create_task(one) for one in work]
             try:
                 yield
@@ -209,6 +212,11 @@ class Server:
             prepare=partial(self.forecasts.prepare, requests, timeout_s=self.config.serve.request_timeout_s),
             bring=self._bring_all(),
         )
+
+    def _notice_duty(self) -> NoticeDuty:
+        url = self.context.notify_url
+        receiver = None if url is None else receiver_of(url, self.config.notify)
+        return NoticeDuty(self.context, receiver, lambda: self._duties.leads, self.forecasts.ahead)
 
     def _bring_all(self) -> BringAll | None:
         request = Selection().resolved(self.config)

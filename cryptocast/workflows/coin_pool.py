@@ -63,6 +63,11 @@ class CoinPool(OfMarket):
         return max(bars.candles.provenance.last for bars in self.bars.values())
 
     @property
+    def last_bars(self) -> Mapping[str, datetime]:
+        """Of each named coin the last close."""
+        return {coin: self.bars[coin].candles.provenance.last for coin in self.named}
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What must be known about the candles."""
         return (*(bars.notice for bars in self.bars.values() if bars.notice), *self.outside.notices)
@@ -347,10 +352,9 @@ def last_rows(
     """
     candles = candles_of(pool, tail=tail, features=features)
     table = with_features(candles, features=(), bar_us=pool.bar_us)
-    matrix = build_matrix(table, (), horizons=horizons, bar_us=pool.bar_us, with_variance=False)
-    if len(matrix) == 0:
+    recent = build_matrix(table, (), horizons=horizons, bar_us=pool.bar_us, with_variance=False, newest=rows)
+    if len(recent) == 0:
         raise _too_few(pool)
-    recent = matrix.rows(np.concatenate([np.flatnonzero(matrix.coin == c)[-rows:] for c in np.unique(matrix.coin)]))
     behind = recent.panel.start[1:][recent.coin] - 1 - recent.position  # bars that are missing count
     deep = int(behind.max()) + 1
     with _own_faults(features):

@@ -4,7 +4,7 @@ import getpass
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -68,12 +68,13 @@ def login_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a use case may touch. `api_key` is CoinGecko's and never logged."""
+    """What a use case may touch. `api_key` is CoinGecko's; neither it nor `notify_url` is ever logged."""
 
     config: Config
     wall_clock: Callable[[], datetime] = utc_now
     clock: Callable[[], float] = time.monotonic  # seconds; for what must not depend on a wall clock that is set
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    notify_url: str | None = field(default=None, repr=False)  # a secret as a whole; None: nobody is told
     progress: Progress = NoProgress()
     who: str = "library"
     candles: CandleStore | None = None  # that of a server, which keeps what it has read; None: opened for each use

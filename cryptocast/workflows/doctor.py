@@ -6,6 +6,7 @@ Nothing here raises for what it finds: a finding that fails carries the exit cod
 import platform
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -17,7 +18,7 @@ import msgspec
 from cryptocast.config import Config, load_config
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.table import AUTO, SOURCES, candidates
-from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UsageError
+from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UpstreamError, UsageError
 from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.kinds import LIBRARIES
 from cryptocast.net import Unreachable
@@ -27,6 +28,8 @@ from cryptocast.workflows.feature_sets import outdated_versions
 from cryptocast.workflows.market_data.connect import access_of
 from cryptocast.workflows.market_data.inventory import check_store, list_store
 from cryptocast.workflows.market_data.longer_history import LongerHistory, longer_histories
+from cryptocast.workflows.notices.receiver import VARIABLE, receiver_of
+from cryptocast.workflows.notices.sending import send_test
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 Probe: TypeAlias = Callable[[Source, Config, str | None], str]
@@ -69,10 +72,12 @@ def examine(
     environ: Mapping[str, str],
     folder: Path | None = None,
     probe: Probe | None = None,
+    try_notify: bool = False,
 ) -> DoctorReport:
     """Look at everything. folder: where a config.toml may lie, the working directory unless given.
 
-    probe: asks a source whether it is there and takes the key, see `ask_source`; None does not ask.
+    probe: asks a source whether it is there and takes the key, see `ask_source`; None does not ask. try_notify: send a
+    test to the address that notices go to.
     """
     try:
         config = load_config(config_path, environ=environ, folder=folder)
@@ -85,6 +90,7 @@ def examine(
         *_registry(config),
         *_sources(config, environ),
         _token(config, environ),
+        *_notices(Context(config), environ.get(VARIABLE, "").strip(), is_tried=try_notify),
         *(_network(config, probe, environ) if probe is not None else ()),
         *_libraries(),
         _disk(config),
@@ -202,6 +208,25 @@ def _token(config: Config, environ: Mapping[str, str]) -> DoctorCheck:
         words = f"[serve] host is {host}, open to other machines, and {TOKEN} is not set: serve will refuse"
         return _warn("token", words, f'Set {TOKEN}, or [serve] host = "127.0.0.1".')
     return _ok("token", f"{TOKEN} is set" if is_set else f"none: serve listens on {host} only")
+
+
+def _notices(context: Context, url: str, *, is_tried: bool) -> Iterator[DoctorCheck]:
+    """Who is told of what happens, what waits to be sent, and whether a test arrives."""
+    example = f"Set {VARIABLE} to the address of a webhook, of a Telegram bot, of Slack or of ntfy: docs/serving.md."
+    if not url:
+        words = f"{VARIABLE} is not set: nobody is told of what happens"
+        yield _warn("notices", words, example) if is_tried else _ok("notices", words)
+        return
+    try:
+        receiver = receiver_of(url, context.config.notify)
+        states = Counter(entry.state for entry in context.registry(create=False).outbox())
+        status = send_test(url, context) if is_tried else None
+    except (ConfigError, UpstreamError, RegistryError) as error:
+        yield _fail("notices", str(error), example if isinstance(error, ConfigError) else None, error)
+        return
+    numbers = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "none yet"
+    tested = "" if status is None else f"; a test was accepted with status {status}"
+    yield _ok("notices", f"sent to {receiver} as {receiver.template} (of the last 30 days: {numbers}){tested}")
 
 
 def _network(config: Config, probe: Probe, environ: Mapping[str, str]) -> Iterator[DoctorCheck]:

@@ -1,15 +1,25 @@
 """The features that models are fitted on: the catalogue, and those of the file that the settings name."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from cryptocast.config import Config
 from cryptocast.errors import ConfigError, ModelError
+from cryptocast.features.builder import feature_hash, select_features
 from cryptocast.features.own import SETTING, FeatureSet, catalogue_set, with_own
 from cryptocast.own_code import read_code
-from cryptocast.registry import CHALLENGER, PRODUCTION, Registry, Version
+from cryptocast.registry import CHALLENGER, PRODUCTION, FitManifest, Registry, Version
 from cryptocast.workflows.own_models import check_code
 
-__all__ = ["FeatureSet", "catalogue_set", "feature_set", "feature_set_of", "is_outdated", "outdated_versions"]
+__all__ = [
+    "FeatureSet",
+    "catalogue_set",
+    "columns_set",
+    "feature_set",
+    "feature_set_of",
+    "is_outdated",
+    "outdated_versions",
+]
 
 
 def feature_set(config: Config) -> FeatureSet:
@@ -28,10 +38,12 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
     A version of the catalogue alone answers whatever file is configured. Raises ModelError if neither gives the values
     that it learned from, with the reason.
     """
-    catalogue = catalogue_set()
-    if version.manifest.feature_hash == catalogue.digest:
-        return catalogue
     manifest = version.manifest
+    if manifest.is_pretrained:
+        return _own_columns(manifest)
+    catalogue = catalogue_set()
+    if manifest.feature_hash == catalogue.digest:
+        return catalogue
     own = [name for name in (*manifest.features, *manifest.dropped) if name not in catalogue.names]
     anew = "train anew: cryptocast train --outdated"
     if not own:
@@ -54,6 +66,23 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
     return features
 
 
+@lru_cache(maxsize=8)
+def columns_set(names: tuple[str, ...]) -> FeatureSet:
+    """These features of the catalogue alone: what a pretrained model reads. Raises ValueError for one that is gone."""
+    features = select_features(names)
+    return FeatureSet(features, feature_hash(features), {})
+
+
+def _own_columns(manifest: FitManifest) -> FeatureSet:
+    try:
+        columns = columns_set(manifest.features)
+    except ValueError as error:
+        raise ModelError(f"it came with another release: {error}") from error
+    if columns.digest != manifest.feature_hash:
+        raise ModelError("it came with another release, which computed its features differently")
+    return columns
+
+
 def is_outdated(version: Version, config: Config) -> bool:
     """Whether nobody can ask it any more, as its features are computed differently now, or its own code is another."""
     try:
@@ -68,4 +97,5 @@ def outdated_versions(registry: Registry, config: Config) -> tuple[Version, ...]
     """The versions in use, production before challengers, that cannot be asked any more."""
     in_use = [version for alias in (PRODUCTION, CHALLENGER) for version in registry.versions(alias=alias)]
     each = {(version.key, version.number): version for version in in_use}
-    return tuple(version for version in each.values() if is_outdated(version, config))
+    own = (version for version in each.values() if not version.manifest.is_pretrained)
+    return tuple(version for version in own if is_outdated(version, config))

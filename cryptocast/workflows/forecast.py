@@ -19,8 +19,10 @@ from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, Usag
 from cryptocast.evaluation.records import Evidence, HoldOut
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.features.builder import outside_columns, required_history, select_features
+from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix, build_matrix, volatility_rule
-from cryptocast.kinds import ALL_KINDS, KINDS, TRAINABLE
+from cryptocast.features.variances import WINDOW
+from cryptocast.kinds import ASKABLE, KINDS, SHIPPED, TRAINABLE
 from cryptocast.models.base import Forecast
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import CalibratedForecaster, too_short
@@ -48,6 +50,7 @@ from cryptocast.workflows.late_bars import both_ends, ended_notice, from_late_ba
 from cryptocast.workflows.market_data.resolve import CoinCandles
 from cryptocast.workflows.online_calibration import LiveForecast, recalibrated, states_at
 from cryptocast.workflows.own_models import check_code, loader_of, names_of_own
+from cryptocast.workflows.pretrained import LIMITS, files_of, shipped_version, version_of
 from cryptocast.workflows.reports import AbSide, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
 log = logging.getLogger(__name__)
@@ -55,6 +58,7 @@ log = logging.getLogger(__name__)
 MAX_MODELS: Final = 256  # each one or two MB; a server that lives for years sees every retraining
 MAX_TABLES: Final = 64  # each with the panel of its pool: 20 coins take 4 MB
 BASELINE: Final = "baseline"
+YEAR: Final = 365
 # A version that cannot be loaded or asked is left alone for a few seconds, and never for longer: whatever ailed it may
 # be over. Nothing else is counted: not what is asked of it, and not a coin that has too few bars.
 ALONE: Final = BreakerSettings(open_s=5.0, open_cap_s=5.0, slow_call_s=30.0)
@@ -186,7 +190,9 @@ class ForecastMaker:
         request, reason = question.request, None
         if question.late >= max(request.horizons):
             return LadderStep(BASELINE, None, None if request.model == BASELINE else older_bars(question.late)), None
-        for step in ladder(question.registry, VersionKey(question.coin, question.pool.market, ""), request):
+        key = VersionKey(question.coin, question.pool.market, "")
+        shipped = shipped_version(self.context.config, key, question.candles.candles.provenance.last)
+        for step in ladder(question.registry, key, request, shipped):
             reason = reason or step.fallback
             if step.version is None:
                 continue
@@ -208,7 +214,8 @@ class ForecastMaker:
             )
         if beyond:
             return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
-        tolerance_us = pool.bar_us * self.context.config.data.stale_after_bars
+        # What every coin is asked of knows nothing of the coin's own bars, and must not know any later ones.
+        tolerance_us = 0 if version.manifest.is_pretrained else pool.bar_us * self.context.config.data.stale_after_bars
         if (later := learned_later(version, question.candles, tolerance_us)) is not None:
             if request.version is not None:
                 raise ModelError(f"{version.name} cannot answer: {later}.")
@@ -306,7 +313,7 @@ class ForecastMaker:
 
     def _load(self, registry: Registry, version: Version) -> CalibratedForecaster:
         if version.fit_id not in self._loaded:
-            files = registry.load_files(version.fit_id)
+            files = files_of(registry, version, self.context.config)
             self._loaded[version.fit_id] = CalibratedForecaster.load(
                 files, loader_of(version.manifest, self.context.config)
             )
@@ -323,7 +330,7 @@ def forecast(context: Context, request: Request) -> ForecastDocument:
 
 def check_request(request: Request, granularity: Granularity, config: Config) -> None:
     """Raises UsageError or ModelError, naming the choices, for what no model could answer."""
-    choices = ("auto", *ALL_KINDS, *names_of_own(config))
+    choices = ("auto", *ASKABLE, *names_of_own(config))
     # One that the settings name and whose file is gone falls back like a version that cannot answer.
     if request.model is not None and request.model not in (*choices, config.forecast.model):
         raise UsageError(f"There is no model {request.model!r}. Choose among {', '.join(choices)}.")
@@ -335,32 +342,55 @@ def check_request(request: Request, granularity: Granularity, config: Config) ->
         raise UsageError(f"Horizons are counted in {granularity} bars, each once and at least 1, e.g. 1,7.")
 
 
-def ladder(registry: Registry, key: VersionKey, request: Request) -> Iterator[LadderStep]:
+def ladder(
+    registry: Registry, key: VersionKey, request: Request, shipped: Version | None = None
+) -> Iterator[LadderStep]:
     """The versions to ask, the first that answers counts: the one referred to, or production of the kind asked for (the
-    best one for `auto`), then the best other ones. Of an A/B test the side of whoever asks, then production.
+    best one for `auto`), then the best other ones. Of an A/B test the side of whoever asks, then production. The
+    model that came with the package is its kind's production where there is none, and for `auto` behind all others.
 
     A step without a version says why the one asked for is not there. None for `baseline`, which needs no version.
     """
     if request.version is not None:
-        version = registry.get(request.version, key.market)
+        version = version_of(registry, request.version, key.market, shipped)
         if (version.key.coin, version.key.market) != (key.coin, key.market):
             raise UsageError(f"{version.name} is a version of {version.key}, not of {key.coin} on these bars.")
         yield LadderStep(version.key.kind, version)
         return
     if request.model == BASELINE:
         return
+    if request.model == SHIPPED:
+        yield shipped_step(shipped)
+        return
     where = f"{key.coin} is in production on {key.source} bars"
     is_empty = True
     for kind in _kinds(registry, key, request.model):
         version_of_kind = registry.alias(msgspec.structs.replace(key, kind=kind), PRODUCTION)
+        if version_of_kind is None and kind == request.model and shipped is not None and kind == shipped.key.kind:
+            version_of_kind = shipped
         if version_of_kind is not None:
             is_empty = False
             yield from _by_side(registry, version_of_kind, request.challenged)
         elif kind == request.model:
             detail = f"no {kind} of {where}; train one: cryptocast train {key.coin} --model {kind}"
             yield LadderStep(kind, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
-    if is_empty and request.model in (None, "auto"):
-        yield LadderStep(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=f"no version of {where}"))
+    is_free = is_empty and request.model in (None, "auto")
+    yield from _behind_all(shipped, f"no version of {where}" if is_free else None)
+
+
+def _behind_all(shipped: Version | None, nothing: str | None) -> Iterator[LadderStep]:
+    """The last steps. nothing: why there is no version at all, where that was to be the best one."""
+    if shipped is not None:
+        yield shipped_step(shipped)
+    elif nothing is not None:
+        yield LadderStep(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=nothing))
+
+
+def shipped_step(shipped: Version | None) -> LadderStep:
+    """The model that came with the package, or why it does not answer."""
+    if shipped is not None:
+        return LadderStep(shipped.key.kind, shipped)
+    return LadderStep(BASELINE, None, Fallback(code=FallbackCode.NO_VERSION, detail=LIMITS))
 
 
 def _kinds(registry: Registry, key: VersionKey, model: str | None) -> Iterator[str]:
@@ -460,7 +490,11 @@ def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
 
 def pool_of_fit(context: Context, bars: Resolved, pool: CoinPool, version: Version) -> tuple[CoinPool, tuple[str, ...]]:
     """The coins that a version was fitted on, no more and no less, each from the source that it had then, and those of
-    them that could not be had."""
+    them that could not be had. One that answers for every coin looks at bitcoin too, where the store has it."""
+    if version.manifest.is_pretrained:
+        wide = widen(context, replace(bars, stored=True), pool, (BITCOIN,))
+        near = {coin: wide.bars[coin] for coin in (version.key.coin, BITCOIN) if coin in wide.bars}
+        return replace(wide, bars=near), ()
     sources = {data.coin: data.source or version.key.source for data in version.manifest.coins}
     wide, members = pool, list(sources)
     for source in dict.fromkeys(sources.values()):
@@ -485,9 +519,9 @@ def served_matrix(
     """
     columns = features.features if names is None else select_features(names, features.features)
     rule = volatility_rule(pool.bar_us)
-    # Enough for the features, the long volatility, and to tell whether a horizon has its independent blocks.
+    # Enough for the features, the volatilities, and to tell whether a horizon has its independent blocks.
     history = required_history(features.features)
-    tail = max(history, rule.window, (model.least_blocks + 2) * max(horizons)) + rows
+    tail = max(history, rule.window, WINDOW, (model.least_blocks + 2) * max(horizons)) + rows
     return last_rows(pool, horizons, columns, tail=tail, rows=rows)
 
 
@@ -504,9 +538,10 @@ def baseline_forecast(pool: CoinPool, coin: str, horizons: Sequence[int]) -> For
     """The baseline at the coin's last bar, from its own candles alone."""
     rule, longest = volatility_rule(pool.bar_us), max(horizons)
     # What the quantiles look at, and before it what the volatility of its first bar remembers to 1e-8.
-    tail = recent_bars(longest) + longest + rule.window + math.ceil(27 * rule.half_life)
+    memory = max(rule.window + math.ceil(27 * rule.half_life), WINDOW + 1)
+    tail = recent_bars(longest) + longest + memory
     table = feature_table(pool, (), [coin], tail=tail)
-    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_panel=False)
+    matrix = build_matrix(table, [], horizons=sorted(horizons), bar_us=pool.bar_us, with_variance=False)
     if len(matrix) == 0:
         raise TooFewBarsError(_without_volatility(pool.bars[coin]))
     return BaselineLearner().fit(matrix).predict(last_row(matrix, coin))
@@ -548,13 +583,14 @@ def describe(
     key, issued, age = bars.candles.provenance.key, int(answer.forecast.issued_at[0]), bars.age
     market = bars.candles.provenance.market_in_other_currency
     other_currency = f"prices of {market} are taken for {key.vs}." if market else None
-    about_bars = (ended_notice(key, age, request.horizons), bars.notice, other_currency, late_notice(key, age))
+    few = few_bars(bars, choice.version)
+    about_bars = (few, ended_notice(key, age, request.horizons), bars.notice, other_currency, late_notice(key, age))
     return CoinForecast(
         coin=key.coin,
         **msgspec.structs.asdict(key.market),
         model_requested=request.model or "auto",
         model_used=choice.kind,
-        version=choice.version.number if choice.version else None,
+        version=choice.version.mark if choice.version else None,
         fallback_reason=choice.fallback,
         as_of=moment(issued),
         stale_after=stale_after(moment(issued), key.granularity, config.data.stale_after_bars),
@@ -563,6 +599,17 @@ def describe(
         notices=(*filter(None, about_bars), *answer.notices),
         horizons=tuple(_horizons(choice.version, answer, request, evidence, age.late, BAR_US[key.granularity])),
         ab=choice.ab,
+    )
+
+
+def few_bars(bars: CoinCandles, version: Version | None) -> str | None:
+    """What a forecast from less than a year of bars by a model for every coin cannot know; None: it has more."""
+    count = clean_frame(bars)["close"].count()
+    if version is None or not version.manifest.is_pretrained or count >= YEAR:
+        return None
+    return (
+        f"{bars.candles.provenance.key.coin} has {count} daily bars, all that this forecast knows of it: the days to "
+        "come are about as sure as for any coin, but how wide a month is rests on other coins."
     )
 
 

@@ -6,12 +6,14 @@ from typing import Final
 
 from cryptocast.config import Config
 from cryptocast.errors import ConfigError, ModelError, UsageError
-from cryptocast.kinds import ALL_KINDS, KINDS
+from cryptocast.kinds import ALL_KINDS, KINDS, SHIPPED
 from cryptocast.models import kinds
 from cryptocast.models.base import Forecaster, Learner
 from cryptocast.models.own import SETTING, OwnLoader, OwnModels, with_models
+from cryptocast.models.pretrained import PretrainedForecaster
 from cryptocast.own_code import read_code
 from cryptocast.registry import FitManifest
+from cryptocast.workflows import pretrained
 
 CODE: Final = "models.code"  # the setting, of a fit by a model of the user's own, that is the hash of its file
 
@@ -26,6 +28,8 @@ def own_models(config: Config) -> OwnModels:
 
 def learner(kind: str, config: Config) -> Learner:
     """The learner of a kind. Raises UsageError for one that neither the package nor the file has."""
+    if kind == SHIPPED:
+        return pretrained.learner(config)
     if kind in KINDS:
         return kinds.learner(kind, config)
     check_kind(kind, config)
@@ -53,12 +57,18 @@ def own_settings(kind: str, config: Config) -> dict[str, str]:
 
 
 def code_of(names: Iterable[str], config: Config) -> str:
-    """The hash of the file behind those of the kinds that are the user's own; empty where none is."""
-    return own_models(config).digest if set(names) - KINDS.keys() else ""
+    """The hashes of the files behind those of the models that are not fitted from the package's own code: of a kind of
+    the user's own, and of the shipped model; empty where none is."""
+    others = set(names) - KINDS.keys()
+    own = own_models(config).digest if others - {SHIPPED} else ""
+    archive = pretrained.pretrained(config) if SHIPPED in others else None
+    return " ".join(filter(None, (own, archive.fit_id if archive is not None else "")))
 
 
 def loader_of(manifest: FitManifest, config: Config) -> type[Forecaster] | OwnLoader:
     """What loads the fit's model. Raises ModelError, with the reason, where its code is not here, or another."""
+    if manifest.is_pretrained:
+        return PretrainedForecaster
     if manifest.kind in KINDS:
         return kinds.forecaster_type(manifest.kind)
     return _own_code(manifest, config).loader(manifest.kind)

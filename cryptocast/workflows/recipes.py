@@ -9,10 +9,11 @@ import msgspec
 
 from cryptocast.config import Config
 from cryptocast.features.matrix import Matrix
-from cryptocast.kinds import KINDS, is_installed
+from cryptocast.kinds import KINDS, SHIPPED, is_installed
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.registry import recipe_hash
+from cryptocast.workflows import pretrained
 from cryptocast.workflows.own_models import own_settings
 
 # What the feature file adds is in the hash of the features; the rest is data, luck, speed or a check.
@@ -25,6 +26,7 @@ LEFT_OUT: Final = frozenset(
         "train.audit",
         "train.min_train_bars",
         "train.models",
+        "train.pretrained",
     }
 )
 
@@ -79,4 +81,6 @@ def fit_settings(config: Config, kind: str) -> dict[str, bool | int | float | st
 def recipe_of(config: Config, kind: str, feature_digest: str, history: int = 0) -> str:
     """The hash of kind, settings and features. history: bars of its coin that a forecast knows, 0 for all of them."""
     cut = {"backtest.history_bars": history} if history else {}
+    if kind == SHIPPED and (fit := pretrained.pretrained_fit(config)) is not None:
+        return recipe_hash(fit.kind, {**fit.settings, **cut}, fit.feature_hash)
     return recipe_hash(kind, {**fit_settings(config, kind), **cut}, feature_digest)

@@ -116,7 +116,7 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     source: str
     model_requested: str
     model_used: str
-    version: int | None  # null for the baseline, which has none
+    version: int | str | None  # a number, or "shipped"; null for the baseline, which has none
     fallback_reason: Fallback | None  # why `model_used` is not `model_requested`; null: it is
     as_of: datetime  # close of the last bar known
     stale_after: datetime
@@ -185,7 +185,7 @@ class CoinPaths(Document, frozen=True, kw_only=True):
     coin: str
     source: str
     model_used: str
-    version: int | None
+    version: int | str | None
     as_of: datetime
     stale: bool
     price: float

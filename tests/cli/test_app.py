@@ -167,6 +167,7 @@ def test_every_command_tells_a_machine_of_a_slip_on_its_command_line(run: Run, c
 
 NEEDED = {
     "rerun": ("x",),
+    "pretrain": ("--out", "x.zip"),
     "data export": ("bitcoin", "--out", "x.csv"),
     "data rm": ("bitcoin",),
     "runs rm": ("x",),

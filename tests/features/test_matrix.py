@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cryptocast.features.grid import complete_grid
 from cryptocast.features.matrix import VolatilityRule, build_matrix, known_volatility, volatility_rule
 from cryptocast.features.targets import RANGE_FREEDOM
+from cryptocast.features.variances import WINDOW, bar_variances
 from tests.conftest import MakeCandles
 
 DAY_US = 86_400_000_000
@@ -168,12 +169,49 @@ def test_a_few_bars_are_few_or_no_rows_and_no_error(make_candles: MakeCandles, b
     assert len(matrix) == max(0, bars - 20)
 
 
-def test_a_panel_that_nobody_looks_at_may_be_left_out(make_candles: MakeCandles) -> None:
-    table = _grid(make_candles(("a", "b"), 90, drop=(40,)))
+def test_the_steady_volatility_is_the_root_of_both_and_wider_where_few_returns_are_known(
+    make_candles: MakeCandles,
+) -> None:
+    table = _grid(make_candles(("a", "b"), 420, drop=(40, 41, 300)))
+    matrix = build_matrix(table, [], horizons=(1, 30), bar_us=DAY_US)
+    assert matrix.steady is not None
+    for row in (0, 100, 379, len(matrix) - 1):
+        panel, own = matrix.panel, slice(int(matrix.begin[row]), int(matrix.position[row]) + 1)
+        twenty = bar_variances(panel.log_close[own], panel.variance[own])[:, -1]
+        known = np.isfinite(np.diff(panel.log_close[own]))[-365:].sum()
+        for column, horizon in enumerate((1, 30)):
+            mean = np.sqrt(horizon * np.exp(np.log(twenty).mean()))
+            wider = 1.0 + 1.5 * horizon / (known + horizon)
+            expected = np.sqrt(matrix.volatility[row, column] * mean * wider)
+            np.testing.assert_allclose(matrix.steady[row, column], expected, rtol=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(21, 1399), seed=st.integers(0, 9))
+def test_a_row_is_stated_in_the_same_volatilities_whatever_comes_after_and_however_much_came_before(
+    make_candles: MakeCandles, cut: int, seed: int
+) -> None:
+    table = _grid(make_candles(("a",), 1400, drop=(700,), seed=seed))
     whole = build_matrix(table, [], horizons=HORIZONS, bar_us=DAY_US)
-    bare = build_matrix(table, [], horizons=HORIZONS, bar_us=DAY_US, with_panel=False)
-    for left_out in (bare.panel.variance, bare.panel.volatility, bare.variance, bare.freedom):
-        assert np.isnan(left_out).all()
-    np.testing.assert_array_equal(whole.panel.log_close, bare.panel.log_close)
-    for name in ("position", "price", "volatility", "returns", "label_end"):
-        np.testing.assert_array_equal(getattr(whole, name), getattr(bare, name))
+    row = int(np.flatnonzero(whole.position <= cut)[-1])
+    wild = table.with_columns(pl.col("open", "high", "low", "close") * (1.0 + 9.0 * (pl.int_range(pl.len()) > cut)))
+    tail = table[max(0, cut - WINDOW) : cut + 1]
+    for other, rtol in ((table[: cut + 1], 0.0), (wild, 0.0), (tail, 1e-8)):
+        part = build_matrix(other, [], horizons=HORIZONS, bar_us=DAY_US)
+        at = int(np.flatnonzero(part.issued_at == whole.issued_at[row])[0])
+        assert whole.steady is not None
+        assert part.steady is not None
+        np.testing.assert_allclose(part.volatility[at], whole.volatility[row], rtol=rtol)
+        np.testing.assert_allclose(part.steady[at], whole.steady[row], rtol=rtol)
+
+
+def test_the_newest_rows_of_each_coin_are_the_last_of_all(make_candles: MakeCandles) -> None:
+    table = _grid(make_candles(("a", "b"), 90, drop=(88,)))
+    whole = build_matrix(table, [], horizons=HORIZONS, bar_us=DAY_US)
+    few = build_matrix(table, [], horizons=HORIZONS, bar_us=DAY_US, newest=2)
+    last = whole.rows(np.isin(whole.position, [87, 89, 177, 179]))
+    for name in ("position", "coin", "issued_at", "price", "volatility", "label_end"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(last, name))
+    assert few.steady is not None
+    assert last.steady is not None
+    np.testing.assert_allclose(few.steady, last.steady, rtol=1e-11)

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cryptocast.features.averages import decayed_means
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.labels import VARIANCE_FLOOR
-from cryptocast.models.variances import HALF_LIVES, SHARE, WINDOW, log_base, variances
+from cryptocast.features.variances import HALF_LIVES, VARIANCE_FLOOR, WINDOW
+from cryptocast.models.variances import SHARE, log_base, variances
 from tests.models.conftest import MakeMatrix
 
 
@@ -29,16 +28,6 @@ def test_each_is_the_exponential_mean_of_the_coins_own_bars(make_matrix: MakeMat
         for part, values in enumerate((squares, rows.panel.variance[own])):
             expected = [slow(values, half_life) for half_life in HALF_LIVES]
             np.testing.assert_allclose(found[row, part * len(HALF_LIVES) :][: len(HALF_LIVES)], expected, rtol=1e-10)
-
-
-def test_history_before_the_window_and_bars_behind_the_issue_change_no_bit() -> None:
-    rng = np.random.default_rng(3)
-    values = rng.exponential(size=2500)
-    values[rng.random(2500) < 0.1] = np.nan
-    whole = decayed_means(values, WINDOW, HALF_LIVES)
-    for begin, end in ((0, 1700), (900, 2500), (2500 - WINDOW, 2500)):
-        part = decayed_means(values[begin:end], WINDOW, HALF_LIVES)
-        np.testing.assert_array_equal(part[:, -1], whole[:, end - 1])
 
 
 def test_close_only_bars_count_by_their_squared_return(make_matrix: MakeMatrix) -> None:

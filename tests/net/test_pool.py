@@ -47,6 +47,33 @@ async def outcome(pool: Pool, url: str, deadline_s: float = 5.0) -> int | str:
         return failure.reason
 
 
+def test_a_post_carries_its_body_over_the_same_connections() -> None:
+    def received(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(201, json=[request.method, request.content.decode(), request.headers["a"]])
+
+    async def work() -> None:
+        pool = Pool(transport=httpx.MockTransport(received))
+        sent = pool.post("https://example.org/hook", b'{"a": 1}', {"a": "b"}, deadline_s=5.0)
+        answer = await pool.tasks.result(pool.tasks.start(sent))
+        assert (answer.status, json.loads(answer.body)) == (201, ["POST", '{"a": 1}', "b"])
+        await pool.close()
+        with pytest.raises(Unreachable):
+            await pool.post("https://example.org/hook", b"", {}, deadline_s=5.0)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("path", ["/hang", "/reset", "/silent"])
+def test_a_post_that_nobody_answers_ends_at_its_deadline(path: str) -> None:
+    async def work() -> None:
+        async with serving(LocalUpstream()) as upstream, pooled() as pool:
+            with pytest.raises(CallFailed):
+                await pool.tasks.result(pool.tasks.start(pool.post(upstream.url + path, b"{}", {}, deadline_s=0.5)))
+            assert upstream.hits[path] == 1
+
+    asyncio.run(work())
+
+
 def test_no_connection_stays_in_close_wait_when_the_upstream_closes_a_hundred_idle_ones() -> None:
     async def work() -> None:
         async with serving(LocalUpstream(delay_s=0.1)) as upstream, pooled() as pool:

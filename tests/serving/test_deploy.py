@@ -140,7 +140,9 @@ def test_the_unit_reads_the_settings_that_it_names(tmp_path: Path) -> None:
 
 def test_the_unit_names_the_variables_that_are_read() -> None:
     text = (DEPLOY / "cryptocast.service").read_text(encoding="utf-8")
-    named = set(re.findall(r"\b(?:CRYPTOCAST_[A-Z_]*(?:TOKEN|KEY)|SENTRY_\w+)\b", text)) - {"CRYPTOCAST_SECTION__KEY"}
+    named = set(re.findall(r"\b(?:CRYPTOCAST_[A-Z_]*(?:TOKEN|KEY|URL)|SENTRY_\w+)\b", text)) - {
+        "CRYPTOCAST_SECTION__KEY"
+    }
     assert named == {*SECRET_NAMES, "SENTRY_DSN"}
     assert "SENTRY_DSN" in USUAL_NAMES
     assert dict(unit())["EnvironmentFile"] == "-/etc/cryptocast/environment"

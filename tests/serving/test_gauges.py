@@ -71,6 +71,8 @@ def test_versions_in_production_tell_how_they_do_live(tmp_path: Path) -> None:
     assert found["cryptocast_live_bars", "1"] == 20
     assert 0 < found["cryptocast_live_crps_ratio", "1"] < 0.02
     assert found["cryptocast_live_skill_ratio", "1"] > 0
+    levels = {level for name, level in found if name == "cryptocast_live_coverage_ratio"}
+    assert levels == {"80", "95", "98", "99"}
     assert found["cryptocast_live_coverage_ratio", "80"] == 1.0
     assert found["cryptocast_version_degraded", ""] == 0.0
     assert found["cryptocast_version_outdated", ""] == 1.0  # it was fitted on made-up features

@@ -59,7 +59,7 @@ def test_the_parameters_are_those_of_the_query_with_their_bounds() -> None:
 
     assert set(parameters) == {"ids", "model", "horizons", "levels", "vs", "granularity", "touch", "touch_on"}
     assert parameters["horizons"]["items"]["maximum"] == 1000
-    assert set(parameters["model"]["enum"]) == {"auto", "baseline", "lightgbm", "lstm", "ml_ensemble"}
+    assert set(parameters["model"]["enum"]) == {"auto", "baseline", "lightgbm", "lstm", "ml_ensemble", "shipped"}
     with pytest.raises(jsonschema.ValidationError):
         validator(parameters["vs"]).validate("USD")
 

@@ -75,6 +75,36 @@ def test_no_more_prices_come_than_there_is_time_for(tmp_path: Path) -> None:
         assert problem_of(get(app_of(tmp_path), f"/paths?{wrong}"))["parameter"] == wrong.partition("=")[0]
 
 
+def test_paths_are_drawn_once_for_all_who_ask_the_same(tmp_path: Path) -> None:
+    app = app_of(tmp_path)
+    server = app.state.server
+    draw, drawn = server.sampler.paths, list[int]()
+
+    async def paths(*args: Any, **options: Any) -> bytes:
+        drawn.append(options["seed"])
+        return bytes(await draw(*args, **options))
+
+    server.sampler.paths = paths
+
+    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+        first = await client.get("/paths?ids=bitcoin&horizons=7")
+        known = {"If-None-Match": first.headers["etag"]}
+        urls = [
+            "/paths?ids=bitcoin&horizons=7",
+            "/paths?ids=bitcoin&horizons=7&seed=8",
+            "/forecasts?ids=bitcoin&horizons=7",
+        ]
+        return [first, *[await client.get(url) for url in urls], await client.get(urls[0], headers=known)]
+
+    first, again, other, forecast, not_modified = talk(app, conversation)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert drawn == [Config().train.seed, 8]
+    assert other.json()["coins"] != first.json()["coins"]
+    assert "forecasts" in forecast.json()
+    assert (not_modified.status_code, not_modified.content) == (304, b"")
+    assert 0 < server.answers.bytes < 3 * 100 * 7 * 40
+
+
 def test_a_touch_is_said_at_each_horizon_and_kept_like_any_answer(tmp_path: Path) -> None:
     app = app_of(tmp_path)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cryptocast.config import Config, DataConfig, ForecastConfig
 from cryptocast.data.coins import check_coin
-from cryptocast.kinds import ALL_KINDS
+from cryptocast.kinds import ASKABLE
 from cryptocast.models.tails import EVERY_INTERVAL
 from cryptocast.serving.problems import ProblemError
 from cryptocast.serving.query import ForecastQuery, by_ids, coin_requests, parameters, preferred_wait_s, read_query
@@ -169,7 +169,7 @@ def test_no_text_ends_in_anything_but_a_query_or_a_problem(text: str) -> None:
 
 
 def test_the_choices_are_those_of_the_models_and_the_quantiles() -> None:
-    assert set(choices("model")) == {"auto", *ALL_KINDS}
+    assert set(choices("model")) == {"auto", *ASKABLE}
     assert choices("levels") == EVERY_INTERVAL
     for level in choices("levels"):
         assert str(level) in parameters(ForecastQuery)["levels"].allowed

@@ -46,7 +46,7 @@ def settings(store: Path) -> Config:
         data=DataConfig(coins=COINS, source="coingecko"),
         # A port of this machine that nobody listens on.
         coingecko=CoinGeckoConfig(base_url="http://127.0.0.1:9/api/v3", deadline_s=1.0, max_retries=0),
-        train=TrainConfig(audit=False),
+        train=TrainConfig(pretrained="none", audit=False),
         lightgbm=LightGBMConfig(rounds=30, next_bar_rounds=8),
         ml_ensemble=EnsembleConfig(members=("baseline", "har")),
         forecast=ForecastConfig(daily_horizons=HORIZONS),
@@ -98,7 +98,9 @@ class Trained:
 
     def another(self, coin: str) -> Version:
         """A second lightgbm of a coin: the challenger."""
-        config = msgspec.structs.replace(settings(self.store), train=TrainConfig(audit=False, seed=11))
+        config = msgspec.structs.replace(
+            settings(self.store), train=TrainConfig(pretrained="none", audit=False, seed=11)
+        )
         used = Context(config, wall_clock=self.clock)
         train(used, Order(Selection((coin,)), model="lightgbm", horizons=HORIZONS))
         return self.version(coin, "lightgbm", 2)

@@ -26,7 +26,7 @@ def context(folder: Path, make_candles: MakeCandles, *, helped: bool, source: st
     config = Config(
         store=StoreConfig(path=folder / "data"),
         data=DataConfig(coins=("bitcoin",), source=source),
-        train=TrainConfig(blocks=2, threads=1, audit=False, history=("sample",) if helped else ()),
+        train=TrainConfig(pretrained="none", blocks=2, threads=1, audit=False, history=("sample",) if helped else ()),
         lightgbm=LightGBMConfig(rounds=8, next_bar_rounds=8, min_data_in_leaf=40),
         forecast=ForecastConfig(daily_horizons=(1, 7)),
     )

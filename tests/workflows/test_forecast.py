@@ -7,31 +7,38 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
+from cryptocast.choices import Granularity
 from cryptocast.config import Config, ForecastConfig, SourceChoice, StoreConfig
-from cryptocast.data.schema import SeriesKey
+from cryptocast.data.schema import BAR_US, SeriesKey
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.sources.table import SOURCES
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, TooFewBarsError, UsageError
+from cryptocast.features.grid import on_grid
+from cryptocast.features.matrix import build_matrix
 from cryptocast.market import Market
+from cryptocast.models.baseline import BaselineLearner
 from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows import forecast
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode, sentence
-from cryptocast.workflows.forecast import ForecastMaker, Request, ladder
+from cryptocast.workflows.forecast import ForecastMaker, Request, baseline_forecast, ladder
 from cryptocast.workflows.lifecycle.ab import ab_start
 from cryptocast.workflows.lifecycle.archives import import_archive
 from cryptocast.workflows.lifecycle.live_scoring import record
 from cryptocast.workflows.reports import CoinForecast, Verdict, VerdictReason, verdict_sentence
 from cryptocast.workflows.training.train import Order, train
+from tests.conftest import simulated_candles
 from tests.registry.golden_rows import GOLDEN
 from tests.registry.registry_fits import NOW
 from tests.serving.serving_app import Clock
 from tests.serving.trained_store import AFTER, BARS, CANDLES, CLOSED, HORIZONS, Trained, bring, promote, trained
 from tests.workflows.backtesting.small_runs import context
+from tests.workflows.pools import pool_of_frames
 
 
 class Counting:
@@ -50,7 +57,7 @@ class Fit:
 
     def __init__(self, fit_id: str) -> None:
         self.fit_id, self.manifest = fit_id, self
-        self.kind = "lightgbm"
+        self.kind, self.number, self.is_pretrained = "lightgbm", 1, False
 
 
 def test_the_models_asked_last_are_kept_and_the_others_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,3 +309,16 @@ def test_training_forecasts_from_late_bars_as_forecast_does(tmp_path: Path) -> N
         assert own.fallback_reason == other.fallback_reason
         intervals = {one.level: one.upper for one in own.intervals}
         assert intervals[80] == pytest.approx(other.intervals[0].upper, rel=1e-6)
+
+
+@pytest.mark.parametrize("granularity", ["daily", "hourly"])
+def test_the_baseline_of_the_newest_candles_is_that_of_all_of_them(granularity: Granularity) -> None:
+    """Long histories are cut before the baseline is fitted; a bar is missing in what is kept and in what is not."""
+    horizons, bar_us = (1, 30), BAR_US[granularity]
+    candles = simulated_candles(("bitcoin",), 5_000, bar_us=bar_us, drop=(400, 4_700))
+    matrix = build_matrix(on_grid(candles, bar_us), [], horizons=horizons, bar_us=bar_us)
+    whole = BaselineLearner().fit(matrix).predict(matrix.rows(matrix.position == matrix.position[-1]))
+    made = baseline_forecast(pool_of_frames(candles, granularity), "bitcoin", horizons)
+    assert made.issued_at == whole.issued_at
+    np.testing.assert_allclose(made.values, whole.values, rtol=1e-8, atol=1e-15)
+    np.testing.assert_allclose(made.volatility, whole.volatility, rtol=1e-8)

@@ -17,6 +17,7 @@ from cryptocast.cli.listings import (
 )
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import CellText, Column, Columns, Sheet, facts, note, reasons, table
+from cryptocast.kinds import SHIPPED
 from cryptocast.number_format import NOTHING, count, percent, size, span, when
 from cryptocast.registry import LiveMark
 from cryptocast.registry.gate import FOREIGN
@@ -83,24 +84,25 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     yield _pool(manifest)
     if manifest.get("ensemble") is not None:
         yield from _ensemble(manifest["ensemble"])
-    yield score_sheet(
-        f"{'Foreign hold-out' if version.foreign else 'Hold-out'} of {version.coin}, "
-        f"{when(document.hold_out.start)} to {when(document.hold_out.end)}",
-        version.kind,
-        document.hold_out.horizons,
-        version.granularity,
-    )
+    if document.hold_out.horizons:
+        yield score_sheet(
+            f"{'Foreign hold-out' if version.foreign else 'Hold-out'} of {version.coin}, "
+            f"{when(document.hold_out.start)} to {when(document.hold_out.end)}",
+            version.kind,
+            document.hold_out.horizons,
+            version.granularity,
+        )
     if version.foreign:
         yield note(f"Foreign: {FOREIGN}.")
-    walk = document.evidence
+    walk, contender = document.evidence, SHIPPED if "knowledge_date" in manifest else version.kind
     if walk is None:
-        yield note(f"Not backtested: cryptocast backtest {version.coin} --walk-forward --model {version.kind}")
+        yield note(f"Not backtested: cryptocast backtest {version.coin} --walk-forward --model {contender}")
     else:
         yield score_sheet(
             f"Walk-forward of {'the recipe that its archive names' if version.foreign else 'its recipe'}, "
             f"{', '.join((walk.coin,) if walk.coin else walk.coins)},"
             f" {when(walk.start)} to {when(walk.end)}",
-            version.kind,
+            walk.kind,
             walk.scores,
             version.granularity,
         )

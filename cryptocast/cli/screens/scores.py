@@ -29,6 +29,7 @@ def score_sheet(name: str, model: str, scores: Iterable[HorizonScore], granulari
         (Column("CRPS\n%", "right", leaves=3), lambda score: percent(score.crps.get(model), 2)),
         (Column("in 80 %\n±se", "right"), lambda score: _coverage(score, 80)),
         (Column("in 95 %\n±se", "right"), lambda score: _coverage(score, 95)),
+        (Column("in 98 %\n±se", "right", leaves=8), lambda score: _coverage(score, 98)),
         (Column("in 99 %\n±se", "right", leaves=7), lambda score: _coverage(score, 99)),
         (Column("MAPE\n%", "right", leaves=1), lambda score: percent(score.mape, 2)),
         (Column("of rw\n%", "right", leaves=1), lambda score: percent(score.mape_random_walk, 2)),

@@ -161,6 +161,8 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
         Column("skill %\nbaseline", "right"),
         Column("80 %\nheld", "right"),
         Column("95 %\nheld", "right", leaves=1),
+        Column("98 %\nheld", "right", leaves=4),
+        Column("99 %\nheld", "right", leaves=3),
     )
     rows = [
         (
@@ -169,7 +171,7 @@ def score_screen(report: ScoreReport) -> Iterator[RenderableType]:
             f"{score.bars:,}",
             f"{score.crps:.5f}",
             percent(score.skill, signed=True),
-            *(percent(interval.share) for interval in score.coverage),
+            *(percent(interval.share) for interval in (*score.coverage, *score.tails)),
         )
         for row in report.rows
         for score in row.scores

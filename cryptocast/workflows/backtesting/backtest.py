@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cryptocast.choices import Granularity
+from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.honesty import honesty
 from cryptocast.evaluation.plan import WalkPlan, plan_folds
@@ -16,7 +17,9 @@ from cryptocast.evaluation.strategy import Execution
 from cryptocast.evaluation.trading import TradedBars, Trading, trade
 from cryptocast.features.matrix import Matrix
 from cryptocast.files import write_refusal
+from cryptocast.kinds import SHIPPED
 from cryptocast.scoring.coverage import wilson
+from cryptocast.times import as_microseconds
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import help_for
 from cryptocast.workflows.backtesting.contenders import contenders
@@ -33,6 +36,7 @@ from cryptocast.workflows.coin_pool import CoinPool, gather, moment, pool_of, po
 from cryptocast.workflows.context import Context, NoProgress, Selection, steps
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set
+from cryptocast.workflows.pretrained import knowledge_date, pretrained_fit
 from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import BacktestReport, Placebo
 from cryptocast.workflows.tuning.adopted_settings import with_adopted
@@ -153,7 +157,29 @@ def prepare(context: Context, order: BacktestOrder) -> BacktestInput:
             audit_words(context.config, rows)
         step("features")
     plan = _plan(context, order, rows.matrix, request.granularity) if order.walk_forward else None
-    return BacktestInput(context, rows, models, plan, (*notes, *extra.notes))
+    notes = (*notes, *extra.notes)
+    if plan is not None and SHIPPED in models.names:
+        plan = _behind_knowledge(context, order, rows.matrix, plan)
+        notes = (
+            *notes,
+            f"from {moment(plan.start):%Y-%m-%d}: {SHIPPED} forecasts no bar that it learned from",
+        )
+    return BacktestInput(context, rows, models, plan, notes)
+
+
+def _behind_knowledge(context: Context, order: BacktestOrder, matrix: Matrix, plan: WalkPlan) -> WalkPlan:
+    """The plan, without the bars that the shipped model has learned from: no model of the walk is scored on them."""
+    fit = pretrained_fit(context.config)
+    date = None if fit is None else knowledge_date(fit)
+    if date is None or plan.start >= as_microseconds(date):
+        return plan
+    if as_microseconds(date) > plan.end:
+        raise UsageError(
+            f"The {SHIPPED} model learned from bars up to {date:%Y-%m-%d}, and the walk ends on "
+            f"{moment(plan.end):%Y-%m-%d}: there is no bar that it may forecast. Leave it out, or walk on later bars."
+        )
+    granularity: Granularity = "daily" if matrix.bar_us == BAR_US["daily"] else "hourly"
+    return _plan(context, replace(order, start=date), matrix, granularity)
 
 
 def _plan(context: Context, order: BacktestOrder, matrix: Matrix, granularity: Granularity) -> WalkPlan:

@@ -35,7 +35,7 @@ def contenders(config: Config, names: tuple[str, ...]) -> Contenders:
     Raises UsageError for a name that is none.
     """
     if "all" in names:
-        names = (*ALL_KINDS, *own_models(config).names, MIX)
+        names = (*ALL_KINDS, *own_models(config).names, MIX, *(name for name in names if name != "all"))
     kinds = tuple(dict.fromkeys((BASELINE, *(name for name in names if name != MIX))))
     ensembles = {kind for kind in kinds if kind in KINDS and KINDS[kind].ensemble}
     if MIX in names and set(kinds) <= {BASELINE, *ensembles}:

@@ -15,7 +15,6 @@ from cryptocast.evaluation.walk_forward import Fold, walk_forward
 from cryptocast.folds import split_by_time
 from cryptocast.kinds import LIBRARIES
 from cryptocast.models.base import Forecast
-from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.combination import average
 from cryptocast.workflows.backtesting.contenders import Contenders
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, deciding_settings
@@ -137,8 +136,10 @@ def _hold_out(inputs: BacktestInput) -> BacktestOutcome:
     forecasts: dict[str, Forecast] = {}
     with steps(inputs.context.progress, "fitting", len(inputs.models.learners)) as step:
         for name, learner in inputs.models.learners.items():
-            if name == "baseline":
-                forecasts[name] = BaselineLearner().fit(matrix.known_at(parts.test_start)).predict(rows)
+            if not learner.calibrate:
+                known = matrix.known_at(parts.test_start)
+                whole = learner.fit(known, stop=None, rounds=None, seed=config.train.seed, run=fit_run(config))
+                forecasts[name] = whole.predict(rows)
             else:
                 forecasts[name] = fit_by(config, learner, matrix, fit_run(config)).hold_out.forecast
             step(name)

@@ -16,6 +16,7 @@ from cryptocast.errors import CryptocastError, ModelError
 from cryptocast.registry import (
     CHALLENGER,
     PRODUCTION,
+    Condition,
     LedgerRow,
     LiveMark,
     Registry,
@@ -30,9 +31,11 @@ from cryptocast.times import as_datetime
 from cryptocast.workflows.coin_pool import CoinPool, gather, moment
 from cryptocast.workflows.context import Context, Resolved, Selection, steps
 from cryptocast.workflows.forecast import ForecastMaker, baseline_forecast, learned_later
+from cryptocast.workflows.lifecycle.conditions import degraded, stale, unusual_width
 from cryptocast.workflows.lifecycle.feature_drift import drift_of
 from cryptocast.workflows.lifecycle.model_card import live_of
 from cryptocast.workflows.online_calibration import LiveForecast, learn, recalibrated, state_of
+from cryptocast.workflows.pretrained import adopt
 from cryptocast.workflows.reports import KeyRow
 
 log = logging.getLogger(__name__)
@@ -76,8 +79,16 @@ def score(context: Context, selection: Selection) -> ScoreReport:
         pools = gather(context, request, pool=())
         registry = context.registry()
         update = _record(ForecastMaker(context), registry, request, pools)
+        if request.now is None:
+            late = [one for pool in pools for coin in pool.named for one in _staleness(request, pool, coin)]
+            registry.observe(late, context.wall_clock())
         rows = tuple(_judge(context, registry, request, pools, step))
     return ScoreReport(**msgspec.structs.asdict(update), rows=rows)
+
+
+def _staleness(request: Resolved, pool: CoinPool, coin: str) -> tuple[Condition, ...]:
+    age = pool.bars[coin].age
+    return stale(coin, pool.market, request.source, is_stale=age.stale, last=age.last)
 
 
 def judge(context: Context, selection: Selection) -> tuple[ScoreRow, ...]:
@@ -110,6 +121,8 @@ def _judge(
         for coin in pool.named:
             for version in _versions(registry, pool, coin):
                 yield _row(context, registry, request, pool, version)
+            if request.now is None:  # of a time in the past nobody needs to be told
+                registry.observe(unusual_width(registry, coin, pool.market), context.wall_clock())
             step(coin)
 
 
@@ -120,6 +133,7 @@ def _record(
     for pool in pools:
         errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
         matured += registry.write_outcomes(list(_outcomes(registry, pool, context.wall_clock())), learn)
+        adopt(context.config, registry, pool.market, pool.last_bars, now=context.wall_clock(), who=context.who)
         for coin in pool.named:
             versions = _versions(registry, pool, coin)
             errors += _recounted(registry, versions)
@@ -270,6 +284,8 @@ def _row(context: Context, registry: Registry, request: Resolved, pool: CoinPool
         drift_bars=drift.bars,
     )
     registry.write_mark(version.key, mark)
+    if request.now is None:
+        registry.observe(degraded(version, live.degraded), context.wall_clock())
     return ScoreRow(
         **version.key.columns,
         name=version.name,

@@ -1,6 +1,6 @@
 """The model card of a version, in Markdown: what it is for, what it learned from, what it can do and where it fails."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -10,13 +10,14 @@ from cryptocast.config import GateConfig
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
-from cryptocast.evaluation.records import Evidence, HorizonScore
+from cryptocast.evaluation.records import Evidence, HorizonScore, IntervalCoverage
 from cryptocast.evaluation.report.charts import _percent
 from cryptocast.evaluation.verdicts import verdict_sentence
+from cryptocast.models.tails import TAIL_INTERVALS
 from cryptocast.number_format import percent
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
-from cryptocast.registry.live import LiveReport, live_score
+from cryptocast.registry.live import LiveCoverage, LiveReport, live_score
 
 DRIFT_SHOWN: Final = 10
 INTENDED_USE: Final = (
@@ -83,10 +84,18 @@ def _lines(version: Version, evidence: Evidence | None, live: LiveReport, mark: 
     span = f"{origin}, {hold_out.start:%Y-%m-%d} to {hold_out.end:%Y-%m-%d}, of a fit that never saw it:"
     foreign = [f"Foreign: {FOREIGN}.", ""] if hold_out.foreign else []
     skill = [span, "", *foreign, *_scores(key.kind, hold_out.horizons), ""]
+    if m.is_pretrained:
+        skill = [
+            f"It answers for every coin, was not scored on this one, and forecasts no bar that closed before"
+            f" {m.knowledge_date:%Y-%m-%d}.",
+            "",
+            *(f"- {text}" for text in m.notes),
+            "",
+        ]
     sections = {
         "Intended use": [INTENDED_USE, *(("", WORTH[key.kind]) if key.kind in WORTH else ())],
         "Data": [*_table(("coin", "bars", "first", "last", "sha256"), candles), "", features],
-        "Skill by horizon": [*skill, *_walked(key, evidence, foreign=hold_out.foreign)],
+        "Skill by horizon": [*skill, *_walked(key, evidence, version.contender, foreign=hold_out.foreign)],
         "Where it fails": [f"- {line}" for line in _failures(version, evidence)],
         "Live": _live(live, mark),
         "Drift": _drift(mark),
@@ -103,7 +112,7 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
             str(s.dates),
             _number(s.crps.get(kind)),
             percent(s.skill.get("baseline"), signed=True),
-            ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage) or "-",
+            _held((*s.coverage, *(s.tails or ()))) or "-",
             verdict_sentence(s.verdict, s.horizon) if s.verdict.detail is None else s.verdict.detail,
         )
         for s in scores
@@ -112,9 +121,9 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
     return _table(head, rows)
 
 
-def _walked(key: VersionKey, evidence: Evidence | None, *, foreign: bool) -> list[str]:
+def _walked(key: VersionKey, evidence: Evidence | None, contender: str, *, foreign: bool) -> list[str]:
     if evidence is None:
-        again = f"cryptocast backtest {key.coin} --walk-forward --model {key.kind}"
+        again = f"cryptocast backtest {key.coin} --walk-forward --model {contender}"
         return [f"Its recipe was not backtested. To do so: `{again}`."]
     its = "the recipe that its archive names" if foreign else "its recipe"
     what = f"Walk-forward of {its} on {', '.join((evidence.coin,) if evidence.coin else evidence.coins)}"
@@ -154,7 +163,7 @@ def _live(live: LiveReport, mark: LiveMark | None) -> list[str]:
             str(s.bars),
             _number(s.crps),
             percent(s.skill, signed=True),
-            ", ".join(f"{c.percent} %: {100 * c.share:.0f}" for c in s.coverage),
+            _held((*s.coverage, *s.tails)),
         )
         for s in live.scores
     ]
@@ -212,6 +221,11 @@ def _facts(version: Version) -> list[tuple[str, str]]:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+
+
+def _held(intervals: Iterable[IntervalCoverage | LiveCoverage]) -> str:
+    """The share of outcomes in each interval; of those beyond the outer levels a decimal more, as they rarely miss."""
+    return ", ".join(f"{c.percent} %: {percent(c.share, int(c.percent in TAIL_INTERVALS))}" for c in intervals)
 
 
 def _number(value: float | None) -> str:

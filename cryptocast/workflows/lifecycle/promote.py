@@ -17,10 +17,11 @@ from cryptocast.registry.gate import Decision, first_version, next_version, succ
 from cryptocast.registry.manifest import WORD_PATTERN
 from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.registry.references import VersionReference
-from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry
+from cryptocast.registry.registry import ProductionMovedError, Promotion, Registry, refusal
 from cryptocast.registry.version import CHALLENGER, PRODUCTION, Action, Version, VersionKey, version_name
 from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.lifecycle.promotion_evidence import StoredEvidence
+from cryptocast.workflows.pretrained import incumbent
 from cryptocast.workflows.reports import KeyRow
 
 # promoted: production moved. kept: the version repeats the one in production. refused: the gate says no; production, if
@@ -184,7 +185,11 @@ class _Promoter:
         moves = [case.promotion() for case in cases if case.moves and obstacle is None]
         if moves and not self.dry_run:
             self.registry.promote_all(moves, now=self.now, who=self.who)
-        return tuple(case.row(obstacle if case.moves else None) for case in cases)
+        rows = tuple(case.row(obstacle if case.moves else None) for case in cases)
+        if not self.dry_run:
+            refused = [(case.version, row) for case, row in zip(cases, rows, strict=True) if row.action == "refused"]
+            self.registry.observe([refusal(v.key, v.number, row.reasons) for v, row in refused], self.now)
+        return rows
 
     def _case(self, key: VersionKey, number: int | None) -> _Candidate:
         production, version = self.registry.alias(key, PRODUCTION), self._version(key, number)
@@ -200,7 +205,7 @@ class _Promoter:
         return challenger
 
     def _decide(self, production: Version | None, version: Version) -> Decision:
-        gate = self.config.gate
+        gate, production = self.config.gate, production or incumbent(self.registry, version.key)
         if production is None:
             return first_version(version.hold_out, gate)
         before, after = (is_outdated(one, self.config) for one in (production, version))

@@ -12,7 +12,7 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import is_fetched
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Evidence
-from cryptocast.registry import Contest, Registry, Version, VersionKey
+from cryptocast.registry import Contest, Registry, Version
 from cryptocast.registry.append_only import most_telling
 from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.live import pair_up
@@ -110,12 +110,14 @@ def walked_pairs(
     from cryptocast.workflows.backtesting.run_folder import RUNS, RunFolder
 
     key = challenger.key
-    walks = [_walks(registry, version.key, version.manifest.recipe) for version in (challenger, production)]
-    for version, evidence in zip((challenger, production), walks, strict=True):
+    both = (challenger, production)
+    walks = [_walks(registry, version) for version in both]
+    names = ",".join(dict.fromkeys(version.contender for version in both))
+    for version, evidence in zip(both, walks, strict=True):
         if not evidence:
             return (
-                f"version {version.number}'s recipe was never walked forward; with its settings run: cryptocast "
-                f"backtest {key.coin} --walk-forward --model {version.key.kind}"
+                f"version {version.mark}'s recipe was never walked forward; with its settings run: cryptocast "
+                f"backtest {key.coin} --walk-forward --model {names}"
             )
     best = _closest(walks[0], walks[1], within)
     if best is None:
@@ -125,7 +127,8 @@ def walked_pairs(
     except DataError as error:
         return str(error)
     step = best[0].step_bars
-    pairs = paired(sides[0][0], sides[1][0], production.manifest.horizons, step=step)
+    horizons = sorted(set(production.manifest.horizons) & set(challenger.manifest.horizons))
+    pairs = paired(sides[0][0], sides[1][0], horizons, step=step)
     missing = [pair.horizon for pair in pairs if not pair.dates.size]
     if missing:
         return f"their walks share no origin {', '.join(map(str, missing))} bars ahead; walk both on the same bars"
@@ -134,10 +137,11 @@ def walked_pairs(
     return pairs, f"{origins} origins of {', '.join(best[0].coins)} walked forward ({runs})"
 
 
-def _walks(registry: Registry, key: VersionKey, recipe: str) -> list[Evidence]:
-    """The pooled evidence on a recipe, the coin among its coins."""
+def _walks(registry: Registry, version: Version) -> list[Evidence]:
+    """The pooled evidence on a version's recipe, the coin among its coins."""
+    key, recipe = version.key, version.manifest.recipe
     evidence = registry.evidence(
-        recipe=recipe, source=key.source, vs=key.vs, granularity=key.granularity, kind=key.kind, coin=""
+        recipe=recipe, source=key.source, vs=key.vs, granularity=key.granularity, kind=version.contender, coin=""
     )
     return [walk for walk in evidence if key.coin in walk.coins]
 

@@ -10,10 +10,11 @@ import numpy as np
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.calibrated import fallback_reason, independent_blocks
-from cryptocast.registry import PRODUCTION, VersionKey
+from cryptocast.registry import CHALLENGER, PRODUCTION, Registry, Version, VersionKey
 from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import CoinPool, has_last_row
 from cryptocast.workflows.context import Context
+from cryptocast.workflows.pretrained import incumbent
 from cryptocast.workflows.reports import CoinError
 
 # How much younger than `older_than` a version may be and still be due. A training that is run every Monday ends some
@@ -26,21 +27,33 @@ FEW_BARS: Final = 2 * 365
 def due(
     context: Context, pool: CoinPool, kinds: Sequence[str], horizons: Sequence[int], older_than: timedelta
 ) -> tuple[CoinPool, list[str]]:
-    """The pool without the named coins whose production versions are all young enough, and why."""
+    """The pool without the named coins whose own versions are all young enough, and why."""
     registry, now = context.registry(create=False), context.wall_clock()
     coins, notes = [], []
     for coin in pool.named:
         ages = []
         for kind in kinds:
-            version = registry.alias(VersionKey(coin, pool.market, kind), PRODUCTION)
+            version = _own_version(registry, VersionKey(coin, pool.market, kind))
             if version is not None and set(horizons) <= set(version.manifest.horizons):
                 ages.append(now - version.manifest.trained_at)
         trainable = [kind for kind in kinds if kind != "baseline"]
         if len(ages) == len(trainable) and ages and max(ages) < (1.0 - AGE_TOLERANCE) * older_than:
-            notes.append(f"{coin} was left alone: its production versions are at most {max(ages)} old")
+            notes.append(f"{coin} was left alone: its versions are at most {max(ages)} old")
         else:
             coins.append(coin)
     return replace(pool, named=tuple(coins)), notes
+
+
+def _own_version(registry: Registry, key: VersionKey) -> Version | None:
+    """The version in production; where a model for every coin answers instead, the challenger that waits behind it."""
+    production = registry.alias(key, PRODUCTION)
+    if production is not None and not production.manifest.is_pretrained:
+        return production
+    challenger = registry.alias(key, CHALLENGER)
+    is_waiting = (
+        challenger is not None and not challenger.manifest.is_pretrained and incumbent(registry, key) is not None
+    )
+    return challenger if is_waiting else None
 
 
 def with_last_rows(pool: CoinPool, matrix: Matrix) -> CoinPool:

@@ -29,6 +29,7 @@ from cryptocast.workflows.environment import code_version, library_versions, pla
 from cryptocast.workflows.feature_sets import is_outdated
 from cryptocast.workflows.online_calibration import learn
 from cryptocast.workflows.own_models import learner
+from cryptocast.workflows.pretrained import adopt, incumbent
 from cryptocast.workflows.recipes import fit_settings, recipe_of, threads_of
 from cryptocast.workflows.reports import TrainDecision, TrainedModel
 from cryptocast.workflows.training.hold_out import HoldOuts
@@ -48,6 +49,8 @@ def register(
     version, however long the coin's history grows: no score speaks for the model there.
     """
     registry, kind = context.registry(), manifest.kind
+    adopt(context.config, registry, pool.market, pool.last_bars, now=context.wall_clock(), who=context.who)
+    contested = [coin for coin in pool.named if incumbent(registry, VersionKey(coin, pool.market, kind)) is not None]
     versions = registry.register(
         manifest,
         files,
@@ -59,6 +62,7 @@ def register(
         who=context.who,
         learn=learn,
         outdated=_outdated(registry, context, pool, kind),
+        contested=contested,
     )
     return [(version, _registered(context, registry, version, scores)) for version in versions]
 
@@ -80,7 +84,7 @@ def _registered(context: Context, registry: Registry, version: Version, scores: 
     if PRODUCTION in version.aliases:
         decision = TrainDecision.PROMOTED
     else:
-        production = registry.alias(version.key, PRODUCTION)
+        production = registry.alias(version.key, PRODUCTION) or incumbent(registry, version.key)
         if production is None or is_outdated(production, context.config):
             decision, reasons = TrainDecision.REFUSED, first_version(version.hold_out, context.config.gate).reasons
     return TrainedModel(

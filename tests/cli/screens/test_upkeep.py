@@ -3,8 +3,14 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from cryptocast.cli.screens.upkeep import score_screen
+from cryptocast.config import GateConfig
+from cryptocast.registry.live import live_score
+from cryptocast.workflows.lifecycle.live_scoring import ScoreReport, ScoreRow
 from tests.cli.commands import Run, check_fit
+from tests.registry.registry_ledger import live
 
 
 @pytest.mark.parametrize("columns", [80, 140])
@@ -24,3 +30,24 @@ from tests.cli.commands import Run, check_fit
 )
 def test_it_fits_and_cuts_nothing(run: Run, own: Path, words: str, columns: int) -> None:
     check_fit(run(*words.split(), folder=own, columns=columns), columns)
+
+
+def test_live_scores_show_the_coverage_of_each_interval_and_judge_by_the_inner_two() -> None:
+    rows, outcomes = live(400, v1=0.012)
+    score = live_score(list(zip(rows, outcomes, strict=True)), [], GateConfig(), bar_us=86_400_000_000)
+    row = ScoreRow(
+        **rows[0].columns,
+        name="bitcoin/lightgbm:1",
+        number=1,
+        aliases=(),
+        scores=score.scores,
+        drift=(),
+        degraded=score.degraded,
+    )
+    console = Console(width=140, record=True)
+    for part in score_screen(ScoreReport(written=0, matured=0, waiting=0, errors=(), rows=(row,))):
+        console.print(part)
+    text = console.export_text()
+    shares = [100 * one.share for one in (*score.scores[0].coverage, *score.scores[0].tails)]
+    assert "  ".join(f"{share:.1f}" for share in shares) in " ".join(text.split()).replace(" ", "  ")
+    assert text.count("interval") == 2

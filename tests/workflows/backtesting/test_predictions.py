@@ -59,12 +59,15 @@ def test_the_description_names_the_columns_in_their_order() -> None:
 def test_the_example_of_the_description_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(__file__).parents[3] / "docs" / "backtest.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(example.splitlines()) <= 20
     monkeypatch.chdir(tmp_path)
     table = one_forecast([90.0, 100.0, 110.0], outcomes=[95.0, 120.0])
     table.write_parquet("predictions.parquet")
-    scope: dict[str, pl.DataFrame] = {}
+    scope: dict[str, Any] = {}
     exec(example, scope)  # noqa: S102 - our own page
     assert scope["held"].to_dicts() == [{"model": "baseline", "horizon": 1, "held_80": 0.5}]
+    assert list(scope["frame"]["outcome"]) == [95.0, 120.0]
+    assert "vega" in (tmp_path / "fan.html").read_text(encoding="utf-8")
 
 
 def one_forecast(values: list[float], outcomes: list[float]) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from cryptocast.config import DataConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.sample import load_sample
 from cryptocast.data.store import CandleStore
@@ -15,6 +16,7 @@ from cryptocast.workflows.lifecycle.live_scoring import score
 from tests.conftest import simulated_candles
 from tests.registry.registry_fits import NOW, hold_out, register
 from tests.registry.registry_fits import score as made_score
+from tests.serving.test_gauges import matured
 from tests.workflows.backtesting.small_runs import context
 from tests.workflows.pools import spoiled
 
@@ -96,3 +98,29 @@ def test_an_outcome_in_another_unit_scores_and_teaches_nothing(tmp_path: Path) -
 def test_a_market_that_crashes_is_scored_at_once(tmp_path: Path) -> None:
     frame = spoiled(simulated_candles(("bitcoin",), 100), "bitcoin", slice(60, None), 0.3)
     assert outcomes_day_by_day(tmp_path, frame, range(59, 62))[61] == (1, [True, True])
+
+
+def test_a_version_in_production_that_is_degraded_is_told_once_and_of_past_times_nothing(tmp_path: Path) -> None:
+    on_sample = context(tmp_path)
+    registry = on_sample.registry()
+    (version,) = register(registry)
+    matured(registry, version.key, version.number, 80, spread=0.001)
+
+    def told() -> list[str]:
+        return [entry.notice.code for entry in registry.outbox() if entry.notice.code != "promoted"]
+
+    assert score(on_sample, Selection(("bitcoin",), now=NOW)).rows[0].degraded
+    assert told() == []
+    for _ in range(2):
+        score(on_sample, Selection(("bitcoin",)))
+        assert told() == ["degraded"]
+
+
+def test_late_candles_are_told_where_they_could_come(tmp_path: Path) -> None:
+    auto = context(tmp_path, data=DataConfig(coins=("bitcoin",), exchanges=()))
+    file = CandleStore(tmp_path / "data", lock_timeout_s=5.0)
+    file.write(SeriesKey(FILE, "bitcoin"), load_sample("bitcoin").frame, fetched_at=NOW, replace=True)
+    score(auto, Selection(("bitcoin",)))
+    assert [entry.notice.code for entry in auto.registry().outbox()] == ["stale"]
+    score(context(tmp_path), Selection(("bitcoin",), source="sample"))
+    assert [entry.notice.code for entry in auto.registry().outbox()] == ["stale"]

@@ -1,5 +1,6 @@
 """The card of a version says what it is for, what it can do and where it fails."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +35,11 @@ def test_a_model_card_says_what_it_is_for_its_data_its_skill_where_it_fails_and_
     rows, known = live(100, v1=0.005, v0=0.03)
     registry.write_ledger(rows)
     registry.write_outcomes(known)
-    assert "Degraded: the baseline is better live" in model_card(registry, config.gate, version, None).markdown
+    later = model_card(registry, config.gate, version, None).markdown
+    assert "Degraded: the baseline is better live" in later
+    (row,) = (line for line in later.partition("## Live")[2].splitlines() if line.startswith("| 1 |"))
+    assert re.search(r"80 %: \d+, 95 %: \d+, 98 %: \d+\.\d, 99 %: \d+\.\d", row)
+    assert "98 %" not in later.partition("Degraded")[2]
 
 
 def test_the_card_of_an_lstm_says_what_it_adds_and_what_it_costs(config: Config, registry: Registry) -> None:

@@ -1,0 +1,85 @@
+"""What is worth telling of a coin and of its versions: each a condition that holds, or does not."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from cryptocast.arrays import FloatArray
+from cryptocast.data.sources.table import AUTO, is_fetched
+from cryptocast.market import Market
+from cryptocast.models.tails import interval_ends
+from cryptocast.registry import PRODUCTION, Condition, NoticeCode, Reason, Registry, Version, VersionKey
+from cryptocast.registry.ledger import IssuedRow
+from cryptocast.workflows.fallbacks import Fallback, FallbackCode
+from cryptocast.workflows.forecast import BASELINE
+from cryptocast.workflows.reports import CoinForecast
+
+LEVEL: Final = 80
+TAILS: Final = (0.01, 0.99)
+MOST_WIDTHS: Final = 365
+LEAST_WIDTHS: Final = 60  # of fewer the outer percents say nothing
+
+
+def degraded(version: Version, reasons: tuple[Reason, ...]) -> tuple[Condition, ...]:
+    """That a version does worse live than it should; none of one that is not in production, which serves nobody."""
+    if PRODUCTION not in version.aliases:
+        return ()
+    facts = {**version.key.columns, "number": version.number, "reasons": msgspec.to_builtins(reasons)}
+    return (Condition(NoticeCode.DEGRADED, str(version.key), facts if reasons else None),)
+
+
+def stale(coin: str, market: Market, choice: str, *, is_stale: bool, last: datetime) -> tuple[Condition, ...]:
+    """That the candles of a coin are late. choice: of the source by the settings; of a file or a sample that was chosen
+    nothing is said, since nobody brings more. last: close of the last bar."""
+    if choice != AUTO and not is_fetched(choice):
+        return ()
+    facts = {"coin": coin, **msgspec.structs.asdict(market), "last": last.isoformat()}
+    # Not of the source: while one that failed is stood in for by another, it is one condition.
+    subject = f"{coin} ({market.vs}, {market.granularity})"
+    return (Condition(NoticeCode.STALE, subject, facts if is_stale else None),)
+
+
+def unusual_width(registry: Registry, coin: str, market: Market) -> tuple[Condition, ...]:
+    """That the newest live forecast of whatever answers for a coin leaves its usual width: its 80 % interval of the
+    shortest horizon is wider or narrower than all but 1 % of those of the 365 bars before. None where fewer than 60
+    tell."""
+    best = registry.best(coin, market)
+    key = VersionKey(coin, market, BASELINE) if best is None else best.key
+    rows = registry.live_history(key, 0 if best is None else best.number)
+    shortest = min((row.horizon for row, _ in rows), default=0)
+    widths = _widths([pair for pair in rows if pair[0].horizon == shortest])[-MOST_WIDTHS - 1 :]
+    if len(widths) <= LEAST_WIDTHS:
+        return ()
+    width, (low, high) = float(widths[-1]), map(float, np.quantile(widths[:-1], TAILS))
+    facts = {**key.columns, "level": LEVEL, "horizon": shortest, "width": width, "low": low, "high": high}
+    facts["bars"] = len(widths) - 1
+    subject = f"{coin} ({market})"
+    return (Condition(NoticeCode.UNUSUAL_WIDTH, subject, None if low <= width <= high else facts),)
+
+
+def _widths(rows: list[IssuedRow]) -> FloatArray:
+    """(n,) as shares of the price at issue."""
+    if not rows:
+        return np.empty(0)
+    lower, upper = interval_ends(np.array([row.quantiles for row, _ in rows]), LEVEL)
+    return np.asarray(np.exp(upper) - np.exp(lower), dtype=np.float64)
+
+
+def standing_fallback(forecast: CoinForecast) -> Fallback | None:
+    """Why another model answers than the one that was asked for; None: it does not, or nothing has been trained yet,
+    which is no failure."""
+    fallback = forecast.fallback_reason
+    untrained = forecast.model_requested == "auto" and fallback is not None and fallback.code is FallbackCode.NO_VERSION
+    return None if untrained else fallback
+
+
+def lasting_fallback(forecast: CoinForecast, minutes: float | None) -> Condition:
+    """That another model answers for a coin. minutes: for how long; None: it does not."""
+    fallback = standing_fallback(forecast)
+    names = ("coin", "source", "vs", "granularity", "model_requested", "model_used")
+    facts = {name: getattr(forecast, name) for name in names}
+    facts |= {"minutes": minutes, "fallback": msgspec.to_builtins(fallback)}
+    subject = f"{forecast.coin} ({forecast.vs}, {forecast.granularity})"
+    return Condition(NoticeCode.FALLBACK, subject, None if minutes is None else facts)

@@ -1,0 +1,290 @@
+"""The shipped model in use: it answers where a coin has no version, and nowhere before its knowledge date."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import msgspec
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptocast.config import BacktestConfig, EnsembleConfig, TrainConfig
+from cryptocast.data.schema import SeriesKey
+from cryptocast.data.store import CandleStore
+from cryptocast.errors import ConfigError, RegistryError, UsageError
+from cryptocast.features.matrix import Matrix
+from cryptocast.market import Market
+from cryptocast.models.base import Forecast
+from cryptocast.models.pretrained import PretrainedForecaster
+from cryptocast.registry import Registry, VersionKey
+from cryptocast.workflows import pretrained
+from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
+from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.fallbacks import FallbackCode
+from cryptocast.workflows.forecast import Request, forecast
+from cryptocast.workflows.lifecycle.live_scoring import record, score
+from cryptocast.workflows.lifecycle.model_card import model_card
+from cryptocast.workflows.lifecycle.promote import promote
+from cryptocast.workflows.pretrained import adopt, shipped_version
+from cryptocast.workflows.reports import CoinForecast, TrainDecision
+from cryptocast.workflows.training.train import Order, train
+from tests.conftest import simulated_candles
+from tests.workflows.backtesting.small_runs import NOW, context
+
+DATE = datetime(2021, 7, 7, tzinfo=UTC)
+FILE = Market("file", "usd", "daily")
+START = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def store_of(folder: Path, *coins: str, bars: int, last: datetime, **sections: Any) -> Context:
+    """A store with simulated daily bars of these coins, the last of which closes then."""
+    shift = last - (START + timedelta(days=bars))
+    frame = simulated_candles(coins, bars).with_columns(pl.col("close_time") + shift)
+    used = context(folder, **sections)
+    for own in frame.partition_by("coin"):
+        CandleStore(used.config.store.path, lock_timeout_s=5).write(
+            SeriesKey(FILE, own["coin"][0]), own, fetched_at=last
+        )
+    return used
+
+
+def answer(used: Context, coin: str, **more: Any) -> CoinForecast:
+    selection = Selection((coin,), source="file", now=more.pop("now", None))
+    (made,) = forecast(used, Request(selection, **more)).forecasts
+    return made
+
+
+def test_a_coin_without_a_version_is_answered_from_its_twenty_first_bar_on(tmp_path: Path) -> None:
+    used = store_of(tmp_path, "solana", bars=60, last=NOW)
+    made = answer(used, "solana")
+    assert (made.model_used, made.version, made.fallback_reason) == ("lightgbm", "shipped", None)
+    assert any(notice.startswith("solana has 60 daily bars") for notice in made.notices)
+    first = answer(used, "solana", now=NOW - timedelta(days=39))
+    assert (first.version, first.as_of) == ("shipped", NOW - timedelta(days=39))
+    assert not (used.config.store.path / "registry").exists()  # whoever only asks writes nothing
+
+
+def test_it_may_be_asked_for_by_name_and_by_reference(tmp_path: Path) -> None:
+    used = store_of(tmp_path, "solana", bars=400, last=NOW)
+    plain = answer(used, "solana")
+    assert not any("daily bars" in notice for notice in plain.notices)
+    named = answer(used, "solana", model="shipped")
+    referred = answer(used, "solana", version="solana/lightgbm@shipped")
+    assert named.horizons == referred.horizons == plain.horizons
+    assert answer(used, "solana", model="baseline").model_used == "baseline"
+    lstm = answer(used, "solana", model="lstm")
+    assert (lstm.version, lstm.fallback_reason and lstm.fallback_reason.code) == ("shipped", FallbackCode.NO_VERSION)
+
+
+def test_bitcoin_in_the_store_is_its_market_and_no_other_coin_is_looked_at(tmp_path: Path) -> None:
+    pair = store_of(tmp_path / "pair", "bitcoin", "ethereum", "solana", bars=300, last=NOW)
+    alone = store_of(tmp_path / "alone", "bitcoin", "solana", bars=300, last=NOW)
+    candles = CandleStore(pair.config.store.path, lock_timeout_s=5).read(SeriesKey(FILE, "solana"))
+    assert candles is not None
+    frame = candles.frame
+    CandleStore(alone.config.store.path, lock_timeout_s=5).write(SeriesKey(FILE, "solana"), frame, fetched_at=NOW)
+    assert answer(pair, "solana").horizons == answer(alone, "solana").horizons
+    lonely = store_of(tmp_path / "lonely", "solana", bars=300, last=NOW)
+    CandleStore(lonely.config.store.path, lock_timeout_s=5).write(SeriesKey(FILE, "solana"), frame, fetched_at=NOW)
+    assert answer(lonely, "solana").horizons != answer(pair, "solana").horizons
+
+
+def test_where_something_is_written_it_becomes_the_first_version_and_own_fits_its_challengers(tmp_path: Path) -> None:
+    used = store_of(tmp_path, "bitcoin", "solana", bars=900, last=NOW, train=TrainConfig(blocks=2, threads=1))
+    update = record(used, Selection(("solana",), source="file"))
+    assert update.written == 8  # its own four horizons, and the baseline's
+    registry, key = used.registry(), VersionKey("solana", FILE, "lightgbm")
+    adopted = registry.version(key, 1)
+    assert (adopted.name, set(adopted.aliases)) == ("solana/lightgbm@shipped", {"challenger", "production", "shipped"})
+    before = answer(used, "solana")
+    assert before.version == "shipped"
+
+    report = train(used, Order(Selection(("solana",), source="file"), model="lightgbm"))
+    (own,) = [row for row in report.models if row.kind == "lightgbm"]
+    assert (own.version, own.decision, own.aliases) == (2, TrainDecision.CHALLENGER, ("challenger",))
+    assert answer(used, "solana") == before
+    judged = promote(used.config, registry, coin="solana", source="file", who="ada", now=NOW)
+    assert judged.rows[0].action == "refused"
+    assert "than version shipped in production" in str(judged.rows[0].reasons[0])
+    assert registry.verify() == ()
+
+    young = train(used, Order(Selection(("solana",), source="file"), model="lightgbm", older_than=timedelta(days=7)))
+    assert (young.models, young.notes) == ((), ("solana was left alone: its versions are at most 0:00:00 old",))
+
+    # The gate's evidence: both recipes on the same origins.
+    order = BacktestOrder(
+        Selection(("solana",), source="file"),
+        walk_forward=True,
+        models=("lightgbm", "shipped"),
+        refit_every=182,
+        start=NOW - timedelta(days=500),
+    )
+    walk = backtest(used, order)
+    assert {row.model for row in walk.rows} == {"baseline", "lightgbm", "shipped"}
+    later = promote(used.config, registry, coin="solana", source="file", who="ada", now=NOW)
+    assert later.rows[0].rule == "evidence"
+    assert later.rows[0].contest is not None
+    forced = promote(
+        used.config,
+        registry,
+        coin="solana",
+        source="file",
+        kind="lightgbm",
+        force=True,
+        reason="mine",
+        who="ada",
+        now=NOW,
+    )
+    assert forced.rows[0].to_number == 2
+    assert answer(used, "solana").version == 2
+    assert answer(used, "solana", version="solana/lightgbm@shipped").version == "shipped"
+
+
+def test_a_kind_that_has_no_shipped_model_has_to_beat_it_too(tmp_path: Path) -> None:
+    members = EnsembleConfig(members=("har", "lightgbm"))
+    used = store_of(tmp_path, "bitcoin", bars=900, last=NOW, ml_ensemble=members)
+    report = train(used, Order(Selection(("bitcoin",), source="file"), model="ml_ensemble"))
+    assert [row.decision for row in report.models if row.kind == "ml_ensemble"] == [TrainDecision.CHALLENGER]
+    made = answer(used, "bitcoin")
+    assert (made.model_used, made.version) == ("lightgbm", "shipped")
+    judged = promote(
+        used.config, used.registry(), coin="bitcoin", source="file", kind="ml_ensemble", who="ada", now=NOW
+    )
+    assert (judged.rows[0].action, judged.rows[0].rule) == ("refused", "evidence")
+
+
+def test_a_store_with_a_version_of_its_own_in_production_goes_on_as_before(tmp_path: Path) -> None:
+    none = context(tmp_path).config.train
+    used = store_of(tmp_path, "bitcoin", bars=900, last=NOW, train=msgspec.structs.replace(none, pretrained="none"))
+    train(used, Order(Selection(("bitcoin",), source="file"), model="lightgbm"))
+    before = answer(used, "bitcoin")
+    assert before.version == 1
+    now = replace(used, config=msgspec.structs.replace(used.config, train=none))
+    assert answer(now, "bitcoin") == before
+    record(now, Selection(("bitcoin",), source="file"))
+    assert [version.number for version in now.registry().versions(coin="bitcoin")] == [1]
+
+
+@pytest.fixture(scope="module")
+def around(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """Two coins with bars before and after the knowledge date."""
+    folder = tmp_path_factory.mktemp("around")
+    return store_of(folder, "bitcoin", "solana", bars=500, last=DATE + timedelta(days=200))
+
+
+@pytest.fixture(scope="module")
+def asked() -> Iterator[list[int]]:
+    """Issue times (microseconds) of all rows that the shipped model forecasts."""
+    seen: list[int] = []
+    usual = PretrainedForecaster.predict
+
+    def predict(self: PretrainedForecaster, rows: Matrix) -> Forecast:
+        made = usual(self, rows)
+        seen.extend(rows.issued_at.tolist())
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PretrainedForecaster, "predict", predict)
+        yield seen
+
+
+PATHS = ("forecast", "by name", "by reference", "ledger")
+
+
+@settings(max_examples=40)
+@given(days=st.integers(-250, 200), coin=st.sampled_from(["bitcoin", "solana"]), path=st.sampled_from(PATHS))
+def test_no_path_uses_it_on_a_bar_before_its_date(
+    around: Context, asked: list[int], days: int, coin: str, path: str
+) -> None:
+    moment = DATE + timedelta(days=days)
+    asked.clear()
+    is_used = days >= 0
+    if path == "ledger":
+        folder = around.config.store.path.parent / f"{coin}{days}"
+        used = store_of(folder, coin, bars=100, last=moment)
+        score(used, Selection((coin,), source="file", now=moment))
+        assert bool(used.registry().versions()) is is_used
+    elif path == "by reference":
+        if is_used:
+            assert answer(around, coin, now=moment, version=f"{coin}/lightgbm@shipped").version == "shipped"
+        else:
+            with pytest.raises(RegistryError, match="does not answer here: the shipped model forecasts daily bars"):
+                answer(around, coin, now=moment, version=f"{coin}/lightgbm@shipped")
+    else:
+        made = answer(around, coin, now=moment, model="shipped" if path == "by name" else None)
+        assert made.version == ("shipped" if is_used else None)
+        assert (made.fallback_reason is None) is is_used
+    assert bool(asked) is is_used
+    assert all(issued >= DATE.timestamp() * 1e6 for issued in asked)
+
+
+def test_a_walk_begins_behind_its_date_for_every_model(around: Context, asked: list[int]) -> None:
+    asked.clear()
+    order = BacktestOrder(
+        Selection(("bitcoin", "solana"), source="file"), walk_forward=True, models=("shipped",), refit_every=182
+    )
+    report = backtest(around, order)
+    assert report.start >= DATE
+    assert any("from 2021-07-07: shipped forecasts no bar" in note for note in report.notes)
+    assert min(asked) >= DATE.timestamp() * 1e6
+    early = replace(order, end=DATE - timedelta(days=5))
+    with pytest.raises(UsageError, match="there is no bar that it may forecast"):
+        backtest(around, early)
+
+
+def test_nothing_on_the_sample_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Forecast:
+        raise AssertionError("the sample ends before the model's date")
+
+    monkeypatch.setattr(PretrainedForecaster, "predict", refuse)
+    used = context(tmp_path, backtest=BacktestConfig(models=("baseline", "lightgbm")))
+    backtest(used, BacktestOrder(Selection(("bitcoin",)), walk_forward=True, horizons=(1, 7), refit_every=364))
+    report = train(used, Order(Selection(("bitcoin",)), model="lightgbm", horizons=(1, 7)))
+    assert [row.decision for row in report.models if row.kind == "lightgbm"] == [TrainDecision.PROMOTED]
+    (made,) = forecast(used, Request(Selection(("bitcoin",)))).forecasts
+    assert made.version == 1
+    record(used, Selection(("bitcoin",), now=datetime(2019, 6, 1, tzinfo=UTC)))
+    with pytest.raises(UsageError, match="learned from bars up to 2021-07-07"):
+        backtest(used, BacktestOrder(Selection(("bitcoin",)), walk_forward=True, models=("shipped",)))
+
+
+def test_hourly_bars_have_none(tmp_path: Path) -> None:
+    used = context(tmp_path)
+    hourly = VersionKey("bitcoin", Market("file", "usd", "hourly"), "lightgbm")
+    assert shipped_version(used.config, hourly, NOW) is None
+    assert shipped_version(used.config, VersionKey("bitcoin", FILE, "lightgbm"), NOW) is not None
+
+
+def test_its_card_says_what_it_was_learned_from_and_until_when_data_were_looked_at(tmp_path: Path) -> None:
+    used = context(tmp_path)
+    version = shipped_version(used.config, VersionKey("solana", FILE, "lightgbm"), NOW)
+    assert version is not None
+    card = model_card(used.registry(), used.config.gate, version, None).markdown
+    assert "# solana/lightgbm@shipped" in card
+    for words in ("CoinMarketCap", "CC0", "2021-07-07", "2026-05", "dogecoin", "no prices"):
+        assert words in card
+
+
+def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.zip").write_bytes(b"PK")
+    train = TrainConfig(pretrained=str(tmp_path / "bad.zip"))
+    used = store_of(tmp_path, "solana", bars=60, last=NOW, train=train)
+    with pytest.raises(ConfigError, match=r"\[train\] pretrained: The archive .*bad.zip is refused"):
+        pretrained.pretrained(used.config)
+
+
+def test_a_killed_adoption_is_ended_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = store_of(tmp_path, "solana", bars=60, last=NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "promote_all", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            adopt(used.config, used.registry(), FILE, {"solana": NOW}, now=NOW, who="ada")
+    adopt(used.config, used.registry(), FILE, {"solana": NOW}, now=NOW, who="ada")
+    adopt(used.config, used.registry(), FILE, {"solana": NOW}, now=NOW, who="ada")
+    (version,) = used.registry().versions()
+    assert set(version.aliases) == {"challenger", "production", "shipped"}
