@@ -61,10 +61,13 @@ class NotebookBar:
     def step(self, note: str) -> None:
         """The innermost bar moves on."""
         if self._phases:
-            now = self._clock()
-            self._phases[-1].step(now)
-            if now - self._shown_at >= SHOWN_EVERY_S:
-                self._show(note)
+            self._phases[-1].step(self._clock())
+            self.tell(note)
+
+    def tell(self, note: str) -> None:
+        """What goes on inside of the step under way."""
+        if self._phases and self._clock() - self._shown_at >= SHOWN_EVERY_S:
+            self._show(note)
 
     def end(self) -> None:
         """The innermost bar goes."""

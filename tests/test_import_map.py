@@ -76,7 +76,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     **{name: set[str]() for name in sorted(GROUND - {"feature_sets", "own_models", "recipes"})},
     "own_models": {"pretrained"},
     "feature_sets": {"own_models"},
-    "recipes": {"own_models", "pretrained"},
+    "recipes": {"context", "own_models", "pretrained"},
     "reports": {"fallbacks"},
     "market_data": {"context", "reports"},
     "notices": {"context", "fallbacks"},

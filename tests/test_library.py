@@ -15,6 +15,7 @@ from utilsforecast.evaluation import evaluate
 from utilsforecast.losses import coverage, mae, quantile_loss
 
 import cryptocast as cc
+from cryptocast.config import TrainConfig
 from cryptocast.errors import NotInstalledError, UsageError
 from cryptocast.evaluation.report import Picture
 from cryptocast.library import BacktestResult, ForecastResult, backtest, forecast
@@ -139,7 +140,27 @@ def test_a_call_takes_a_function_that_hears_of_each_step_with_the_time_left(tmp_
     assert walk[0].seconds_left is None
     assert all(step.seconds_left is not None and step.seconds_left >= 0.0 for step in walk[1:])
     assert walk[-1].seconds_left == 0.0
-    assert re.match(r"refit \d{4}-", walk[1].note)
+    assert re.match(r"calibration \d{4}-", walk[1].note)
+    assert re.match(r"refit \d{4}-", walk[-1].note)
+
+
+def test_every_phase_ends_with_as_many_steps_as_it_began_with_and_kept_refits_are_none(tmp_path: Path) -> None:
+    used, steps = context(tmp_path, train=TrainConfig(blocks=2, threads=1)), list[cc.ProgressStep]()
+    bitcoin = Selection(("bitcoin",))
+    cc.train(used, cc.Order(bitcoin, model="lightgbm", horizons=(1, 7)), progress=steps.append)
+    cc.backtest(used, BacktestOrder(bitcoin, models=("baseline", "lightgbm"), horizons=(1, 7)), progress=steps.append)
+    counts = [(step.task, step.total) for step in steps if step.done == 0 and not step.note]
+    ends = [(step.task, step.done) for step in steps if step.done == step.total and step.seconds_left == 0.0]
+    assert counts == [("features", 1), ("audit", 9), ("training lightgbm", 4), *TAIL]
+    assert list(dict.fromkeys(ends)) == list(dict.fromkeys(counts))
+    assert {step.note for step in steps if step.task == "training lightgbm"} >= {"lightgbm, 7 bars ahead", "lightgbm"}
+    backtest(used, ORDER)
+    steps.clear()
+    backtest(used, ORDER, progress=steps.append)
+    assert [(step.done, step.total) for step in steps if step.task == "walking forward"] == [(0, 0)]
+
+
+TAIL = [("features", 1), ("fitting lightgbm", 4), ("scoring", 2)]
 
 
 def test_a_call_takes_an_object_with_begin_step_and_end(tmp_path: Path) -> None:

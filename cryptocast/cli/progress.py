@@ -30,6 +30,10 @@ class Shown(Protocol):
         """One step of it is done."""
         ...
 
+    def tell(self, note: str) -> None:
+        """What goes on inside of the step under way."""
+        ...
+
     def end(self) -> None:
         """It is over."""
         ...
@@ -68,9 +72,16 @@ class Bar:
         if self._bars is not None and self._tasks:
             bar, phase = self._tasks[-1]
             phase.step(self._clock())
+            self._bars.update(bar, advance=1)
+            self.tell(note)
+
+    def tell(self, note: str) -> None:
+        """Beside the innermost bar, as far as there is room."""
+        if self._bars is not None and self._tasks:
+            bar, phase = self._tasks[-1]
             room = self._console.width - len(phase.task) - 2 * len(f"{phase.total:,}") - BESIDE
             note = note if len(note) <= room else note.split(" ")[0].rstrip(",")
-            self._bars.update(bar, advance=1, note=note if len(note) <= room else "")
+            self._bars.update(bar, note=note if len(note) <= room else "")
 
     def end(self) -> None:
         """The innermost bar goes; with the last one the display."""
@@ -127,11 +138,16 @@ class Lines:
         log.info("%s: %d %s", task, total, "step" if total == 1 else "steps")
 
     def step(self, note: str) -> None:
-        """Steps are for those who debug, but for one now and then."""
+        """One more is done."""
+        if self._phases:
+            self._phases[-1].step(self._clock())
+            self.tell(note)
+
+    def tell(self, note: str) -> None:
+        """Notes are for those who debug, but for one now and then."""
         if not self._phases:
             return
         phase, now = self._phases[-1], self._clock()
-        phase.step(now)
         log.debug("%s: %s", phase.task, note)
         if self._console is not None and now - phase.said_at >= SAY_EVERY_S:
             phase.said_at = now

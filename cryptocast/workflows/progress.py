@@ -60,7 +60,8 @@ class Phase:
 
     def in_words(self, now: float, note: str) -> str:
         """`fetch: 120 of 400, 55 a minute, 5.1 min left (bitcoin to 2015-01-01)`."""
-        return f"{self.task}: {self.done:,} of {self.total:,}, {self.pace}, {self.left_in_words(now)} ({note})"
+        measured = f", {self.pace}, {self.left_in_words(now)}" if self.done else ""
+        return f"{self.task}: {self.done:,} of {self.total:,}{measured} ({note})"
 
     @property
     def pace(self) -> str:
@@ -69,7 +70,8 @@ class Phase:
 
 
 class ProgressCalls:
-    """Calls a function at the start of each piece of work and at each step of it. Pieces may lie inside each other."""
+    """Calls a function at the start of each piece of work, at each step of it, and when there is news of the one under
+    way. Pieces may lie inside each other."""
 
     def __init__(self, function: Callable[[ProgressStep], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._function, self._clock = function, clock
@@ -84,6 +86,11 @@ class ProgressCalls:
         """One step of it is done."""
         if self._phases:
             self._phases[-1].step(self._clock())
+            self._call(note)
+
+    def tell(self, note: str) -> None:
+        """What goes on inside of the step under way."""
+        if self._phases:
             self._call(note)
 
     def end(self) -> None:

@@ -45,6 +45,7 @@ def test_a_function_hears_of_each_begin_and_step_of_parts_inside_each_other() ->
             now[0] += 2.0
             inner("a")
         now[0] += 2.0
+        progress.tell("half")
         outer("b")
     progress.step("too late")
     progress.end()
@@ -52,5 +53,6 @@ def test_a_function_hears_of_each_begin_and_step_of_parts_inside_each_other() ->
         ProgressStep("outer", 0, 2, "", None),
         ProgressStep("inner", 0, 1, "", None),
         ProgressStep("inner", 1, 1, "a", 0.0),
+        ProgressStep("outer", 0, 2, "half", None),
         ProgressStep("outer", 1, 2, "b", 4.0),
     ]

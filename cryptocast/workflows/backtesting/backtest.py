@@ -96,17 +96,20 @@ def run_backtest(context: Context, order: BacktestOrder) -> BacktestRun:
     notes = _resumption(folder)
     outcome = carry_out(inputs, folder, order.engine)
     scored = scored_part(inputs, outcome)
-    trading = trade_on(inputs, scored, order, manifest)
     placebo = _placebo(inputs, order) if order.placebo else None
-    report = report_of(
-        inputs,
-        scored,
-        folder.run_id,
-        notes,
-        trading=None if trading is None else trading.record,
-        placebo=placebo,
-        seconds=time.perf_counter() - began,
-    )
+    with steps(context.progress, "scoring", 2) as step:
+        trading = trade_on(inputs, scored, order, manifest)
+        step("strategies")
+        report = report_of(
+            inputs,
+            scored,
+            folder.run_id,
+            notes,
+            trading=None if trading is None else trading.record,
+            placebo=placebo,
+            seconds=time.perf_counter() - began,
+        )
+        step("tests")
     folder.keep_result(RunResult(report=report, digests=digest_of(outcome.judgement.forecasts)))
     if inputs.plan is not None:
         keep_losses(folder, scored.judgement, inputs.models.names)
@@ -152,10 +155,10 @@ def prepare(context: Context, order: BacktestOrder) -> BacktestInput:
         extra = help_for(context, pool, features, horizons)
         models = contenders(context.config, names).learning_from(extra.rows)
         rows = pool_rows(pool, features, horizons)
-        if features.own:
-            # The catalogue is audited by every training; what a user adds may never have been.
-            audit_words(context.config, rows)
         step("features")
+    if features.own:
+        # The catalogue is audited by every training; what a user adds may never have been.
+        audit_words(context.config, rows, context.progress)
     plan = _plan(context, order, rows.matrix, request.granularity) if order.walk_forward else None
     notes = (*notes, *extra.notes)
     if plan is not None and SHIPPED in models.names:

@@ -1,7 +1,7 @@
 """A backtest as a page to be looked at: its records, and what the page draws beside them."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from cryptocast.workflows.backtesting.predictions import nixtla_table, predictio
 from cryptocast.workflows.backtesting.report import best_model
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.backtesting.run_folder import RunManifest
+from cryptocast.workflows.context import steps
 from cryptocast.workflows.picture_files import check_picture_path, write_picture
 from cryptocast.workflows.reports import BacktestReport
 
@@ -68,10 +69,14 @@ class RunFiles:
 
     def write(self, run: "BacktestRun") -> None:
         """Write them, of the named coins. DataError when the disk refuses."""
-        if self.predictions is not None:
-            write_table(run.predictions(self.layout), self.predictions)
-        if self.report is not None or self.plot is not None:
-            _write_pages(run.page(), self.report, self.plot)
+        if not self.paths:
+            return
+        with steps(run.inputs.context.progress, "writing", len(self.paths)) as step:
+            if self.predictions is not None:
+                write_table(run.predictions(self.layout), self.predictions)
+                step(self.predictions.name)
+            if self.report is not None or self.plot is not None:
+                _write_pages(run.page(), self.report, self.plot, step)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,13 +100,15 @@ class BacktestRun:
         return page_of(self.inputs, self.outcome, self.report, self.trading, self.manifest)
 
 
-def _write_pages(page: ReportPage, report: Path | None, plot: Path | None) -> None:
+def _write_pages(page: ReportPage, report: Path | None, plot: Path | None, step: Callable[[str], None]) -> None:
     """The page and its picture, where asked for. DataError when the disk refuses."""
     try:
         if report is not None:
             write_atomically(report, render(page).encode(), own=False)
+            step(report.name)
         if plot is not None:
             write_picture(picture(page), plot)
+            step(plot.name)
     except OSError as error:
         raise DataError(f"The report cannot be written: {error}. Name another file.") from error
 
