@@ -41,7 +41,7 @@ from cryptocast.workflows.training.train import train as _train
 Reporting: TypeAlias = Callable[[ProgressStep], object] | Progress | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ForecastResult:
     """Forecasts of several coins. closes: by coin, those before its forecast."""
 
@@ -70,13 +70,16 @@ class ForecastResult:
         """The closes and the fan of each coin; a notebook shows it. path: also write it: .png, .svg or .html."""
         return _written(forecast_picture([(one, self.closes[one.coin]) for one in self.forecasts]), path)
 
+    def __repr__(self) -> str:
+        return f"<forecast of {', '.join(one.coin for one in self.forecasts) or 'nothing'}>"
+
     def _repr_html_(self) -> str:
         tables = [_forecast_sheet(one) for one in self.forecasts]
         problems = [tag("p", f"{one.coin}: {one.error}") for one in self.errors]
         return join([*tables, *problems, *([Html(self.plot()._repr_html_())] if self.forecasts else [])])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BacktestResult:
     """A backtest: its report, and every forecast of it with what came."""
 
@@ -106,6 +109,9 @@ class BacktestResult:
     ) -> Picture:
         """Intervals and what came, as `outcome_picture` draws them; path: also write it, as .png, .svg or .html."""
         return _written(outcome_picture(self.run, coin=coin, horizon=horizon, model=model), path)
+
+    def __repr__(self) -> str:
+        return f"<{self.report.mode} {self.report.run} of {', '.join(self.run.inputs.pool.named)}>"
 
     def _repr_html_(self) -> str:
         return join([_score_sheet(self.report), Html(self.plot()._repr_html_())])

@@ -43,6 +43,9 @@ class View:
     def _repr_html_(self) -> str:
         return self._html
 
+    def __repr__(self) -> str:  # what a viewer without HTML shows
+        return ""
+
 
 class NotebookBar:
     """A bar for each piece of work under way; pieces may lie inside each other."""

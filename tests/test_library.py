@@ -103,6 +103,7 @@ def test_a_forecast_is_a_table_a_picture_and_a_view(tmp_path: Path) -> None:
     assert FORECAST.to_pandas()["coin"].tolist() == ["bitcoin"] * 3
     picture = FORECAST.plot(str(tmp_path / "fan.svg"))
     assert (tmp_path / "fan.svg").read_text() == picture.svg()
+    assert repr(FORECAST) == "<forecast of bitcoin>"
     view = FORECAST._repr_html_()
     assert view.count("<tr>") == 4
     assert "8,710" in view
@@ -117,6 +118,7 @@ def test_a_backtest_draws_what_came_and_names_the_choices_of_what_it_has_not(res
     picture = result.plot(coin="ethereum", horizon=7, model="rw_empirical")
     assert isinstance(picture, Picture)
     assert picture.title == "ethereum: forecasts of rw_empirical, 7 d ahead, and what came"
+    assert repr(result) == f"<walk-forward {result.report.run} of bitcoin, ethereum>"
     view = result._repr_html_()
     assert f"<b>Walk-forward {result.report.run}</b>" in view
     assert "bitcoin: forecasts of baseline, 1 d ahead" in view

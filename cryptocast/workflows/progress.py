@@ -23,35 +23,40 @@ class ProgressStep:
 
 @dataclass(slots=True)
 class Phase:
-    """A piece of work under way. began, stepped_at, said_at: in seconds of the clock; said_at: when it was last told
-    of."""
+    """A piece of work under way. began, said_at (when it was last told of): in seconds of the clock."""
 
     task: str
     total: int
     began: float
     said_at: float = field(init=False)
-    stepped_at: float = field(init=False)
-    done: int = 0
+    _times: list[float] = field(init=False)  # when it began, and when each step was done
 
     def __post_init__(self) -> None:
-        self.said_at = self.stepped_at = self.began
+        self.said_at, self._times = self.began, [self.began]
+
+    @property
+    def done(self) -> int:
+        """Steps so far."""
+        return len(self._times) - 1
 
     def step(self, now: float) -> None:
         """One more is done."""
-        self.done, self.stepped_at = self.done + 1, now
+        self._times.append(now)
 
     @property
     def each_s(self) -> float:
-        """How long a step takes, so far."""
-        return max(self.stepped_at - self.began, 1e-9) / max(self.done, 1)
+        """How long a step takes: the mean of the later half of those that are done, as work often grows or eases."""
+        first = self.done // 2
+        return max(self._times[-1] - self._times[first], 1e-9) / max(self.done - first, 1)
 
     def seconds_left(self, now: float) -> float | None:
-        """By the mean of the steps so far: a step under way takes what they took, and if it takes longer, those behind
-        it do not. None while no step is done."""
+        """A step under way takes what the last ones took, and if it takes longer, those behind it do not. None while no
+        step is done."""
         if not self.done:
             return None
         behind = max(self.total - self.done - 1, 0)
-        return behind * self.each_s + (max(self.each_s - (now - self.stepped_at), 0.0) if self.done < self.total else 0)
+        under_way = max(self.each_s - (now - self._times[-1]), 0.0) if self.done < self.total else 0.0
+        return behind * self.each_s + under_way
 
     def left_in_words(self, now: float) -> str:
         """`5.1 min left`; nothing while that is not known."""
