@@ -320,7 +320,6 @@ def test_a_hostile_name_of_a_coin_gets_one_harmless_line(
         (("features", "--importance"), 5, "Train"),
         (("features", "--out", "x.xlsx"), 2, ".csv"),
         (("fetch", "bitcoin", "--source", "file"), 2, "--file"),
-        (("fetch", "bitcoin", "ethereum", "--file", "x.csv"), 2, "one coin"),
         (("registry", "show", "bitcoin"), 5, "Train it: cryptocast train bitcoin"),
         (("registry", "list", "bitcoin"), 5, "Train it"),
         (("registry", "list", "bitcoin", "light gbm"), 2, "not a kind of model"),
