@@ -44,7 +44,7 @@ from cryptocast.data.sources.file.reader import read_file
 from cryptocast.errors import ModelError, UsageError
 from cryptocast.evaluation.plan import Block, WalkPlan
 from cryptocast.evaluation.records import HorizonScore
-from cryptocast.evaluation.scores import ScoreSheet, TableRow, judge, score_table
+from cryptocast.evaluation.scores import ScoreSheet, TableRow, judge, score_row
 from cryptocast.evaluation.walk_forward import RawForecasts, walk_forward
 from cryptocast.features.builder import add_features
 from cryptocast.features.catalogue import FEATURES
@@ -559,7 +559,7 @@ def print_report(contest: Contest, judged: ScoreSheet, results: Results, left_ou
         f"{contest.refit} bars, {seen}; {int(judged.scored[:, 0].sum())} forecasts a horizon"
         f"{f', {left_out} left out because a contender has none' if left_out else ''}.\n"
     )
-    scores = {name: score_table([TableRow(judged, name)])[0] for name in (*results.quantiles, *REFERENCES)}
+    scores = {name: score_row(TableRow(judged, name)) for name in (*results.quantiles, *REFERENCES)}
     print_skill(contest.setting, scores)
     headline = next((name for name in HEADLINES if name in results.quantiles), None)
     for name in dict.fromkeys((headline, "lightgbm")):

@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptocast.cli.listings import best_document, history_document, version_document, versions_document
 from cryptocast.config import Config, DataConfig, StoreConfig
 from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore, IntervalCoverage
-from cryptocast.evaluation.verdicts import Verdict
+from cryptocast.evaluation.stored import with_answers
 from cryptocast.market import Market
 from cryptocast.registry import (
     CoinCalibration,
@@ -196,7 +196,7 @@ def version(coin: str) -> NewVersion:
 
 def scores(kind: str) -> tuple[HorizonScore, ...]:
     references = ("baseline", "rw_gaussian", "rw_empirical")
-    return tuple(
+    found = tuple(
         HorizonScore(
             horizon=horizon,
             n=900,
@@ -208,10 +208,10 @@ def scores(kind: str) -> tuple[HorizonScore, ...]:
             coverage=tuple(IntervalCoverage(percent=p, share=p / 100, se=0.02, n=900) for p in (80, 95)),
             mape=4.1,
             mape_random_walk=4.0,
-            verdict=Verdict(word="cannot tell", against="baseline", skill=0.01, p=0.2, dates=300),
         )
         for horizon in HORIZONS
     )
+    return with_answers(found, step=1)
 
 
 def walk(run: str, kind: str) -> Evidence:

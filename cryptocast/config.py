@@ -504,7 +504,7 @@ class GateConfig(Section, frozen=True, kw_only=True):
 
     comments: ClassVar[Comments] = {
         "alpha": "significance level of the tests that decide a promotion",
-        "coverage_sigmas": "coverage further than this many standard errors from nominal is rejected",
+        "coverage_sigmas": "between versions and live: coverage this many standard errors from nominal is rejected",
         "margin": "a challenger's mean CRPS over the horizons must be lower than production's by this share",
         "min_live": "live bars of both with known outcomes before they decide; until then stored forecasts do",
         "max_evidence_age_days": "a recipe that was last walked forward longer ago is not refreshed",
@@ -546,6 +546,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
     refresh: bool = True
     lame_duck_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 3.0
     drain_s: Seconds = 10.0
+    access_log: bool = False
 
     comments: ClassVar[Comments] = {
         "host": "any other address requires CRYPTOCAST_SERVE_TOKEN or --insecure",
@@ -558,7 +559,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
         "client_rate_per_s": "per token, or address without one; bursts of twenty times that, then 429; 0: no limit",
         "client_connections": "per address; more are closed at once; 0: no limit",
         "max_header_bytes": "all headers together, else 431; the request's address too, else 414",
-        "max_body_bytes": "request bodies are never read, but may be sent; larger ones get 413",
+        "max_body_bytes": "of the body of a request, else 413; only that of /login is read",
         "cors_origins": 'origins whose pages may read answers, e.g. "https://example.org"; "*": any',
         "trusted_proxies": 'your proxies, as addresses or networks, e.g. "10.0.0.0/8"; their X-Forwarded-For counts',
         "prices_fresh_s": "after this, a live price is fetched again in the background",
@@ -566,6 +567,7 @@ class ServeConfig(Section, frozen=True, kw_only=True):
         "refresh": "fetch new bars of [data] coins when they close, if the source is auto or coingecko",
         "lame_duck_s": "after SIGTERM: not ready, but still accepting requests",
         "drain_s": "then: for requests under way to finish",
+        "access_log": "a line of JSON for each request on standard output; also --access-log",
     }
 
 

@@ -1,7 +1,7 @@
 """Numbers, times and foreign text as people read them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -72,6 +72,11 @@ def when(time: datetime | None, *, midnight: bool = True) -> str:
 def ahead(horizon: int, granularity: str) -> str:
     """A number of bars as the time that they last: 7 d, 24 h."""
     return f"{horizon} {'h' if granularity == 'hourly' else 'd'}"
+
+
+def horizons_ahead(horizons: Sequence[int], granularity: str) -> str:
+    """Several of them: 1, 7 d."""
+    return ", ".join([*map(str, horizons[:-1]), *(ahead(last, granularity) for last in horizons[-1:])])
 
 
 def count(number: int, noun: str) -> str:

@@ -1,7 +1,11 @@
 """Times as whole microseconds since 1970-01-01 UTC, and as datetimes: the only conversions between the two."""
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta
+
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]  # in documents: never without a zone
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR_US: Final = 3_600_000_000

@@ -127,7 +127,6 @@ THIRD_PARTY: dict[str, tuple[set[str], int]] = {
     "sentry_sdk": ({"serving"}, ANY),
     "typer": ({"cli"}, ANY),
     "rich": ({"cli"}, ANY),
-    "plotext": ({"cli"}, ANY),
 }
 PARQUET_ROOM = "data"
 PARQUET_CALLS = {

@@ -28,10 +28,11 @@ SENTENCES = {
     "reasons",
     "sentence",
     "summary",
+    "answer_numbers",
+    "answer_sentence",
+    "answer_words",
+    "over_horizons",
     "verdict",
-    "verdict_numbers",
-    "verdict_sentence",
-    "verdict_words",
     "verdicts",
     "why",
     "why_not",
@@ -119,8 +120,8 @@ def test_no_sentence_is_taken_apart(path: Path) -> None:
         'event.why.split("; ")',
         '"baseline" in forecast.fallback_reason.detail',
         'f"{name} is" not in why',
-        "headline(verdict).removeprefix(verdict.word)",
-        "verdict_sentence(verdict, 7)[:6]",
+        "headline(answer).removeprefix(answer.answer)",
+        "answer_sentence(answer)[:6]",
         'caption.partition(".")[0]',
     ],
 )
@@ -133,10 +134,10 @@ def test_a_sentence_that_is_taken_apart_is_found(text: str) -> None:
     [
         'score.verdict.word == "better"',
         'name.startswith("rw_")',
-        '"better" in {score.verdict.word for score in scores}',
+        '"yes" in {answer.answer for answer in answers}',
         "decision.reasons[1:]",
         'raw.split(",")',
-        "part in record.lies_in",
+        "question in score.answers",
     ],
 )
 def test_values_may_be_looked_at(text: str) -> None:

@@ -12,6 +12,7 @@ from cryptocast.number_format import (
     ahead,
     count,
     digits,
+    horizons_ahead,
     one_line,
     percent,
     price,
@@ -109,3 +110,8 @@ def test_there_are_at_least_two_marks_of_few_digits(low: float, high: float) -> 
     marks = round_numbers(low, high, 5)
     assert 2 <= len(marks) <= 6
     assert all(float(f"{mark:.4g}") == pytest.approx(mark) for mark in marks)
+
+
+def test_several_horizons_share_a_unit() -> None:
+    assert [horizons_ahead(horizons, "daily") for horizons in ((), (1,), (1, 7, 30))] == ["", "1 d", "1, 7, 30 d"]
+    assert horizons_ahead((1, 24), "hourly") == "1, 24 h"

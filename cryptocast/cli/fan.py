@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from cryptocast.cli.canvas import Canvas
 from cryptocast.number_format import Prices, round_numbers
 from cryptocast.workflows.fan_edges import edge_path, interval_edges
 
@@ -52,34 +53,22 @@ class FanChart:
         yield text
 
     def _draw(self, width: int) -> str:
-        try:
-            import plotext
-        except ImportError as error:  # its compiled part is missing on some machines
-            return f"(No chart: {str(error).splitlines()[0]})"
-        figure = plotext.figure  # there is only one: it belongs to the module
-        figure.clear.all()
-        figure.plot_size(width, HEIGHT)
-        figure.theme("colorless")
-        ahead, price = _even(0.0, float(self._last), width), self._forecast.price
         past = self._past()
-        reach = self._reach(past)
+        reach, prices = self._reach(past), self._prices(past)
+        first, columns = (past[0][0] if past else 0.0), width - 2 - max(len(name) for _, name in prices)
+        canvas = Canvas(columns, HEIGHT - 3, (first, float(self._last)), reach)
+        columns_ahead, price = range(canvas.column(0.0), columns), self._forecast.price
+        bars = [max(0.0, canvas.middle(column)) for column in columns_ahead]
         for shade, level in self._bands():
             edges = (interval_edges(self._forecast, level, upper=side) for side in (False, True))
-            lower, upper = (edge_path(price, one, ahead) for one in edges)
-            # Point by point: plotext's own "full" filling ends the process by an assertion now and then.
-            points = [
-                (x, y) for x, low, high in zip(ahead, lower, upper, strict=True) for y in _filled(low, high, reach)
-            ]
-            figure.draw(figure.signal([x for x, _ in points], [y for _, y in points], marker=shade))
-        if len(past) > 1:
-            figure.draw(figure.signal([x for x, _ in past], [y for _, y in past], marker="braille").lines())
+            lower, upper = (edge_path(price, one, bars) for one in edges)
+            for column, low, high in zip(columns_ahead, lower, upper, strict=True):
+                canvas.bar(column, low, high, shade)
+        canvas.line(past)
         medians = {h.horizon: h.median for h in self._forecast.horizons}
-        figure.draw(figure.signal(ahead, edge_path(price, medians, ahead), marker=MEDIAN).lines())
-        figure.ruler("x").ticks(*self._times(width, past[0][0] if past else 0.0))
-        figure.ruler("y").ticks(*self._prices(past))
-        drawn: str = figure.build().string(colorless=True)
-        figure.clear.all()
-        return "\n".join(line.rstrip() for line in drawn.rstrip().splitlines())
+        for column, median in zip(columns_ahead, edge_path(price, medians, bars), strict=True):
+            canvas.bar(column, median, median, MEDIAN)
+        return "\n".join(line.rstrip() for line in canvas.framed(self._times(width, first), prices))
 
     def _bands(self) -> list[tuple[str, int]]:
         """A shade for each interval that is drawn, widest first, so that the narrower ones lie on top."""
@@ -92,7 +81,7 @@ class FanChart:
         as_of = self._forecast.as_of
         return [((time - as_of).total_seconds() / self._bar_s, close) for time, close in self._closes]
 
-    def _times(self, width: int, first: float) -> tuple[list[float], list[str]]:
+    def _times(self, width: int, first: float) -> list[tuple[float, str]]:
         """Where the time axis says a date: the last close, the last horizon, and what fits beside them."""
         daily = self._bar_s == 86_400
         shape = "%Y-%m-%d" if daily else "%m-%d %H:%M"
@@ -102,8 +91,7 @@ class FanChart:
         for x in (0.0, *horizons, first, float(round(first / 2))):
             if all(abs(x - other) >= room for other in places):
                 places.append(x)
-        places.sort()
-        return places, [f"{self._forecast.as_of + timedelta(seconds=x * self._bar_s):{shape}}" for x in places]
+        return [(x, f"{self._forecast.as_of + timedelta(seconds=x * self._bar_s):{shape}}") for x in places]
 
     def _reach(self, past: list[tuple[float, float]]) -> tuple[float, float]:
         """The lowest and the highest price of the picture."""
@@ -111,25 +99,15 @@ class FanChart:
         prices = [self._forecast.price, *edges, *(price for _, price in past)]
         return min(prices), max(prices)
 
-    def _prices(self, past: list[tuple[float, float]]) -> tuple[list[float], list[str]]:
+    def _prices(self, past: list[tuple[float, float]]) -> list[tuple[float, str]]:
         """Round prices on the price axis."""
         ticks = round_numbers(*self._reach(past))
         step = ticks[1] - ticks[0] if len(ticks) > 1 else ticks[0]
         unit = Prices([self._forecast.price]).unit
         decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
-        return ticks, [f"{tick / unit:,.{decimals}f}" for tick in ticks]
+        return [(tick, f"{tick / unit:,.{decimals}f}") for tick in ticks]
 
     def _legend(self) -> str:
         bands = "   ".join(f"{shade * 3} {level} %" for shade, level in self._bands())
         currency = Prices([self._forecast.price]).named(self._forecast.vs)
         return f"  {bands}   {MEDIAN * 3} median   ⣀⠤⠒ closes   in {currency}"
-
-
-def _even(low: float, high: float, count: int) -> list[float]:
-    return [low + (high - low) * i / (count - 1) for i in range(count)]
-
-
-def _filled(low: float, high: float, reach: tuple[float, float]) -> list[float]:
-    """Prices from low to high, close enough to leave no line of the picture out."""
-    step = (reach[1] - reach[0]) / (2 * HEIGHT) or 1.0
-    return [*(low + step * i for i in range(math.ceil((high - low) / step))), high]

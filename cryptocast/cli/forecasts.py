@@ -17,6 +17,7 @@ from cryptocast.cli.options import (
     Horizons,
     KnownBars,
     Layout,
+    Verbose,
     command,
     examples,
 )
@@ -318,13 +319,14 @@ def train(
     ] = 0,
     outdated: Annotated[
         bool,
-        typer.Option("--outdated", metavar="", help="Fit anew what was fitted on other features than there are now."),
+        typer.Option("--outdated", metavar="", help="Fit anew what cannot answer, as features or own models changed."),
     ] = False,
     no_tuned: NoTuned = False,
+    verbose: Verbose = False,
 ) -> None:
     """Fetch stale data, build features, fit, calibrate, score on held-out bars, register and forecast.
 
-    The first version that is not significantly worse than the baseline goes into production; later ones wait for
+    The first version that is not shown to be worse than the baseline goes into production; later ones wait for
     `cryptocast registry promote`.
     """
     from cryptocast.cli.screens.train import train_screen
@@ -341,7 +343,7 @@ def train(
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
-    session.show(report, lambda report: train_screen(context, report), may_notify=True)
+    session.show(report, lambda report: train_screen(context, report, verbose=verbose), may_notify=True)
 
 
 def pretrain(
@@ -397,8 +399,9 @@ def forecast(
         ),
     ] = False,
     paths: PathOptions,
+    verbose: Verbose = False,
 ) -> None:
-    """Forecast now: a distribution for each horizon, what the evidence says about it, and a fan chart.
+    """Forecast now: a distribution for each horizon, a fan chart, and how far to trust it.
 
     Or, with --history, the forecasts that were recorded once a bar, and whether the price came to lie inside.
     """
@@ -435,7 +438,7 @@ def forecast(
         write_forecast(document, files.out, files.layout)
     if files.plot is not None:
         _draw(context, whole if levels is None else document, files.plot)
-    session.show(document, lambda _: document_screen(context, whole, intervals, files.paths))
+    session.show(document, lambda _: document_screen(context, whole, intervals, files.paths, verbose=verbose))
 
 
 def _draw(context: "Context", document: "ForecastDocument", path: Path) -> None:
@@ -471,8 +474,9 @@ def backtest(
     ] = False,
     no_tuned: NoTuned = False,
     engine: Engines,
+    verbose: Verbose = False,
 ) -> None:
-    """Score models out of sample on past prices, with significance tests and a verdict."""
+    """Score models out of sample on past prices, and answer what the scores show."""
     from cryptocast.cli.screens.backtest import backtest_screen
     from cryptocast.workflows.backtesting.backtest import BacktestOrder
     from cryptocast.workflows.backtesting.backtest import backtest as run_backtest
@@ -499,7 +503,8 @@ def backtest(
         engine=engine.chosen(),
     )
     context = session.context(use_tuned=not no_tuned)
-    session.show(run_backtest(context, order), lambda outcome: backtest_screen(outcome, files.paths))
+    report = run_backtest(context, order)
+    session.show(report, lambda report: backtest_screen(context, report, files.paths, verbose=verbose))
 
 
 def rerun(

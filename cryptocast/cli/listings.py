@@ -26,8 +26,8 @@ from cryptocast.registry import (
 from cryptocast.registry.gate import Standing
 from cryptocast.registry.retention import Deletion
 from cryptocast.registry.verify import RegistryFault
-from cryptocast.registry.version import VerdictSummary, version_name
-from cryptocast.workflows.reports import Document, KeyRow, MarketRow
+from cryptocast.registry.version import version_name
+from cryptocast.workflows.reports import AnswerWord, Document, KeyRow, MarketRow, Question
 
 
 # gc=False: thousands are made at once, and hold nothing that could hold them.
@@ -42,21 +42,21 @@ class VersionRow(KeyRow, frozen=True, kw_only=True, gc=False):
     trained_to: datetime | None  # close of the last bar of the coin that its fit saw
     horizons: tuple[int, ...]
     skill: float | None  # against the baseline, mean over the horizons of the hold-out
-    verdicts: tuple[VerdictSummary, ...]  # of the hold-out, in the order of the horizons
-    foreign: bool  # skill and verdicts came with an archive, were not made here and weigh nothing
+    answers: tuple[dict[Question, AnswerWord], ...]  # of the hold-out, in the order of the horizons
+    foreign: bool  # skill and answers came with an archive, were not made here and weigh nothing
 
 
 class VersionsDocument(Document, frozen=True, kw_only=True):
     """All versions that match."""
 
-    schema: Literal["cryptocast.versions/2"] = "cryptocast.versions/2"
+    schema: Literal["cryptocast.versions/3"] = "cryptocast.versions/3"
     versions: tuple[VersionRow, ...]
 
 
 class VersionDocument(Document, frozen=True, kw_only=True):
     """One version with all that is written down about it."""
 
-    schema: Literal["cryptocast.version/2"] = "cryptocast.version/2"
+    schema: Literal["cryptocast.version/3"] = "cryptocast.version/3"
     version: VersionRow
     manifest: Mapping[str, Any]
     hold_out: HoldOut
@@ -279,7 +279,7 @@ def _version(version: VersionSummary) -> VersionRow:
         trained_to=version.trained_to,
         horizons=tuple([score.horizon for score in version.scores]),
         skill=sum(skills) / len(skills) if skills else None,
-        verdicts=tuple([score.verdict for score in version.scores]),
+        answers=tuple([score.answers for score in version.scores]),
         foreign=version.foreign,
     )
 

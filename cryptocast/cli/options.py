@@ -43,6 +43,9 @@ Horizons: TypeAlias = Annotated[
 DryRun: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", metavar="", help="Change nothing; show what would change.")
 ]
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", metavar="", help="Also show the numbers behind the answers.")
+]
 Layout: TypeAlias = Annotated[
     TableLayout,
     typer.Option(

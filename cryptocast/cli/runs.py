@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from cryptocast.cli.forecasts import Outputs
-from cryptocast.cli.options import DryRun, command, examples, group
+from cryptocast.cli.options import DryRun, Verbose, command, examples, group
 from cryptocast.cli.session import Session
 from cryptocast.errors import UsageError
 
@@ -47,14 +47,15 @@ def show_recorded(
     ] = None,
     *,
     outputs: Outputs,
+    verbose: Verbose = False,
 ) -> None:
     """Show a recorded backtest again as it was printed then; nothing is computed unless a file is asked for."""
     from cryptocast.cli.screens.backtest import backtest_screen
     from cryptocast.workflows.backtesting.runs import show_run
 
-    files = outputs.files()
-    report = show_run(session.context(), run, files)
-    session.show(report, lambda report: backtest_screen(report, files.paths))
+    files, context = outputs.files(), session.context()
+    report = show_run(context, run, files)
+    session.show(report, lambda report: backtest_screen(context, report, files.paths, verbose=verbose))
 
 
 def remove_recorded(

@@ -43,16 +43,28 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", metavar="", help=f"Listen on other addresses without {TOKEN}.")
     ] = False,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", metavar="", help="Write a line of JSON for each request to standard output.")
+    ] = False,
 ) -> None:
     """Serve forecasts, live prices, health and metrics over HTTP, and a page at /."""
     from cryptocast.serving import run
 
     def announce(address: str) -> None:
-        session.say(f"Serving {address}/forecasts?ids={session.config.data.coins[0]} (Ctrl-C stops)")
+        session.say(f"Serving {address}/ (API: {address}/docs; Ctrl-C stops)")
 
     token, admin = (os.environ.get(name, "").strip() or None for name in (TOKEN, ADMIN))
     context = session.context()
-    run(context, host=host, port=port, token=token, admin_token=admin, insecure=insecure, announce=announce)
+    run(
+        context,
+        host=host,
+        port=port,
+        token=token,
+        admin_token=admin,
+        insecure=insecure,
+        access_log=access_log,
+        announce=announce,
+    )
 
 
 def doctor(

@@ -12,13 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptocast.number_format import one_line
-from cryptocast.workflows.reports import Verdict, verdict_words
 
 CellText: TypeAlias = str | Text
 R = TypeVar("R")
 WIDE: Final = 10_000
 FEW_WORDS: Final = 24  # a column that wraps gets at least so many signs
-VERDICTS: Final = {"better": "green", "worse": "red", "cannot tell": "yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +121,6 @@ def title(text: str) -> Text:
 def note(text: str) -> Text:
     """A line that may be skipped."""
     return Text(one_line(text), style="dim")
-
-
-def verdict_cell(verdict: Verdict, horizon: int) -> Text:
-    """The words of a verdict, in their colour; its numbers stand in columns of their own."""
-    style = "dim" if verdict.word is None else VERDICTS[verdict.word]
-    return Text(verdict_words(verdict, horizon), style=style)
 
 
 def _width(text: Text) -> int:

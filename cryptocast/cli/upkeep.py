@@ -100,7 +100,7 @@ def compare_versions(
     comparison = compare(session.registry(), config.store.path, config.gate, one, other)
     if html is not None:
         write_comparison(comparison, html)
-    session.show(comparison, comparison_screen)
+    session.show(comparison, lambda one: comparison_screen(one, html))
 
 
 def card(

@@ -41,8 +41,9 @@ def decode(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
             table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
         else:
             # Not pq.read_table, which loads the datasets of pyarrow and pandas with them: 70 MB of every server.
-            with pq.ParquetFile(BytesIO(content), page_checksum_verification=True) as file:
-                table = file.read()
+            # Nor with threads: a series is small, and each of them would keep memory of its own.
+            with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
+                table = file.read(use_threads=False)
         frame = _frame(table)
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     return frame, metadata.get(METADATA_KEY)

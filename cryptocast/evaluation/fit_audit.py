@@ -156,11 +156,13 @@ def _with_noise_after(matrix: Matrix, moment: int, rng: np.random.Generator) -> 
     later, unknown = matrix.issued_at > moment, matrix.label_end > moment
     panel = matrix.panel
     # Far larger than anything real, so that it moves whatever looks at it.
-    noise = rng.normal(size=matrix.features.shape) * 10.0 * (1.0 + np.fmax.reduce(np.abs(matrix.features), axis=0))
+    features = matrix.features.copy()
+    largest = np.fmax(np.fmax.reduce(features, axis=0), -np.fmin.reduce(features, axis=0))
+    features[later] = rng.normal(size=(int(later.sum()), features.shape[1])) * (10.0 * (1.0 + largest))
     behind = panel.close_time > moment
     return replace(
         matrix,
-        features=np.where(later[:, None], noise, matrix.features),
+        features=features,
         returns=np.where(unknown, rng.normal(size=unknown.shape), matrix.returns),
         variance=np.where(unknown, rng.chisquare(5.0, size=unknown.shape), matrix.variance),
         panel=replace(panel, log_close=panel.log_close + np.where(behind, rng.normal(size=len(behind)), 0.0)),

@@ -1,6 +1,6 @@
-"""What a backtest shows beyond its scores: how sure they are, what they could have shown, and where the skill lies."""
+"""What a backtest shows beyond its scores: how sure they are, and whether the distributions come true."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,25 +13,21 @@ from cryptocast.evaluation.records import (
     CoverageOfGroup,
     CoverageOfLevel,
     HonestyRecord,
-    HorizonScore,
     IntervalQuality,
     PitRecord,
     PointScores,
     SkillInterval,
-    SkillPart,
     StatedBin,
 )
 from cryptocast.evaluation.scores import ModelColumn, ScoreSheet
-from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.features.matrix import Matrix, volatility_rule
 from cryptocast.scoring.bootstrap import optimal_block_length, stationary_indices
 from cryptocast.scoring.confidence_set import model_confidence_set
 from cryptocast.scoring.coverage import after_shocks, coverage_by, terciles
 from cryptocast.scoring.dates import mean_by_date, overlapping_origins
-from cryptocast.scoring.diebold_mariano import diebold_mariano
 from cryptocast.scoring.pit import pit_cells, pit_histogram, pit_uniformity
 from cryptocast.scoring.points import directional_accuracy, mae, mape, mase, r2, rmse, smape
-from cryptocast.scoring.quantiles import covered, crps_relative, interval_columns, interval_score
+from cryptocast.scoring.quantiles import covered, interval_columns, interval_score
 from cryptocast.scoring.reliability import level_reliability, reliability
 from cryptocast.scoring.skill import skill
 
@@ -53,8 +49,8 @@ class Honesty:
     sets: tuple[ConfidenceSetRecord, ...]
 
 
-def honesty(sheet: ScoreSheet, scores: Mapping[str, Sequence[HorizonScore]], *, rng: np.random.Generator) -> Honesty:
-    """Records for the horizons that have outcomes. scores: of each model on all rows, horizon by horizon.
+def honesty(sheet: ScoreSheet, models: Sequence[str], *, rng: np.random.Generator) -> Honesty:
+    """Records of these models for the horizons that have outcomes.
 
     rng draws the resampled dates of the model confidence sets.
     """
@@ -69,15 +65,11 @@ def honesty(sheet: ScoreSheet, scores: Mapping[str, Sequence[HorizonScore]], *, 
             inside = tuple(name for name in p if p[name] > SET_ALPHA)
             left_out = tuple(name for name in p if p[name] <= SET_ALPHA)
             sets.append(ConfidenceSetRecord(horizon=horizon, alpha=SET_ALPHA, members=inside, left_out=left_out))
-        records += [
-            _record(ModelColumn(sheet, name, column), own[column].verdict, p.get(name), broken[keep])
-            for name, own in scores.items()
-        ]
+        records += [_record(ModelColumn(sheet, name, column), p.get(name), broken[keep]) for name in models]
     return Honesty(tuple(records), tuple(sets))
 
 
-def _record(cell: ModelColumn, verdict: Verdict, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
-    width, direction, lies_in = _parts(cell, verdict.against)
+def _record(cell: ModelColumn, confidence_p: float | None, broken: BoolArray) -> HonestyRecord:
     rises = reliability(
         cell.forecast.p_up[cell.keep, cell.column], cell.returns > 0, cell.dates, k=cell.overlap, alpha=ALPHA
     )
@@ -85,11 +77,7 @@ def _record(cell: ModelColumn, verdict: Verdict, confidence_p: float | None, bro
         model=cell.name,
         horizon=cell.horizon,
         n=len(cell.dates),
-        verdict=verdict,
         skills=tuple(_skill(cell, name) for name in cell.references),
-        width=width,
-        direction=direction,
-        lies_in=lies_in,
         confidence_p=confidence_p,
         pit=_pit(cell),
         levels=_levels(cell),
@@ -113,31 +101,6 @@ def _skill(cell: ModelColumn, reference: str) -> SkillInterval:
         alpha=ALPHA,
     )
     return SkillInterval(reference=reference, value=estimate.value, lower=estimate.lower, upper=estimate.upper)
-
-
-def _parts(cell: ModelColumn, strongest: str | None) -> tuple[float | None, float | None, tuple[SkillPart, ...] | None]:
-    """How much of the skill is left when the forecast is made symmetric about the last price (its width), and how much
-    that takes away (its direction). They add to the skill; each is named if it is significant by itself."""
-    if strongest is None:
-        return None, None, None
-    values = cell.values
-    symmetric = (values - values[:, ::-1]) / 2.0
-    twin = crps_relative(cell.returns, symmetric, cell.forecast.levels)
-    own, reference = cell.loss(cell.name), cell.loss(strongest)
-    base = cell.mean(reference)
-    if base <= 0.0:
-        return None, None, None
-    width, direction = 1.0 - cell.mean(twin) / base, cell.mean(twin - own) / base
-    steps: tuple[tuple[SkillPart, FloatArray, FloatArray], ...] = (
-        ("width", twin, reference),
-        ("direction", own, twin),
-    )
-    return width, direction, tuple(part for part, loss, other in steps if _is_better(cell, loss, other))
-
-
-def _is_better(cell: ModelColumn, loss: FloatArray, other: FloatArray) -> bool:
-    p = diebold_mariano(loss, other, cell.dates, horizon=cell.horizon, step=cell.sheet.step).p_better
-    return p is not None and p < ALPHA
 
 
 def _pit(cell: ModelColumn) -> PitRecord:

@@ -1,5 +1,6 @@
 """Scores as they are written down: typed, frozen, JSON."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
@@ -8,12 +9,12 @@ from msgspec import Meta
 
 from cryptocast.choices import Granularity
 from cryptocast.config import COIN, COIN_PATTERN, VS, VS_PATTERN
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason
+from cryptocast.evaluation.answers import PlainAnswer, Question, Unanswered
+from cryptocast.times import Moment
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Bars: TypeAlias = Annotated[int, Meta(ge=1)]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
-Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 CoinId: TypeAlias = Annotated[str, Meta(pattern=COIN_PATTERN)]
 Text: TypeAlias = Annotated[str, Meta(max_length=10_000)]
 # `\Z`, not `$`: `$` also matches before a final line break.
@@ -23,7 +24,6 @@ Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 RunId: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]  # a folder name, so no path
 Label: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,1000}\Z")]  # one line, safe on a terminal
 TrialCommand: TypeAlias = Literal["backtest", "tune"]
-SkillPart: TypeAlias = Literal["width", "direction"]
 SERIES_PATTERN = rf"^[a-z][a-z0-9_]{{0,39}}/{VS}/(daily|hourly)/{COIN}\Z"
 
 
@@ -43,7 +43,9 @@ class IntervalCoverage(Record, frozen=True, kw_only=True):
 class HorizonScore(Record, frozen=True, kw_only=True):
     """The out-of-sample scores of one model at one horizon.
 
-    Losses are on prices divided by the price at issue, averaged by date over coins and then over dates.
+    Losses are on prices divided by the price at issue, averaged by date over coins and then over dates. answers: those
+    of the evidence, in the order of the questions; unanswered: why there are none, and `cause` for a person, where the
+    code does not say all.
     """
 
     horizon: Bars
@@ -57,35 +59,59 @@ class HorizonScore(Record, frozen=True, kw_only=True):
     tails: tuple[IntervalCoverage, ...] | None = None  # of intervals beyond the outer levels; null: an older record
     mape: float | None
     mape_random_walk: float | None
-    verdict: Verdict
+    answers: tuple[PlainAnswer, ...] = ()
+    unanswered: Unanswered | None = None
+    cause: Text | None = None
 
     @property
     def by_baseline(self) -> bool:
         """Whether the baseline answers in the model's place."""
-        return self.verdict.reason is VerdictReason.BASELINE_ANSWERS
+        return self.unanswered is Unanswered.BASELINE_ANSWERS
+
+    def answer(self, question: Question) -> PlainAnswer | None:
+        """None where the question was not asked."""
+        return next((one for one in self.answers if one.question is question), None)
+
+
+class PooledAnswers(Record, frozen=True, kw_only=True):
+    """What a model's forecasts of several coins together show at one horizon: they have the power that one lacks."""
+
+    horizon: Bars
+    coins: Annotated[int, Meta(ge=2)]
+    answers: tuple[PlainAnswer, ...]
+
+
+def pooled_answers(scores: Iterable[HorizonScore], coins: int) -> tuple[PooledAnswers, ...]:
+    """Of the scores over a pool of so many coins; none of one coin, whose own answers say the same."""
+    if coins < 2:
+        return ()
+    return tuple(PooledAnswers(horizon=one.horizon, coins=coins, answers=one.answers) for one in scores if one.answers)
 
 
 class HoldOut(Record, frozen=True, kw_only=True):
     """The scores that a version is registered with, from bars that its first fit never saw.
 
-    foreign: they came with an archive, and nobody here has made these forecasts. They are shown and weigh nothing.
+    pooled: over all coins of the fit, if there are several. foreign: they came with an archive, and nobody here has
+    made these forecasts. They are shown and weigh nothing.
     """
 
-    schema: Literal["cryptocast.holdout/2"] = "cryptocast.holdout/2"
+    schema: Literal["cryptocast.holdout/3"] = "cryptocast.holdout/3"
     start: Moment
     end: Moment
     coins: tuple[CoinId, ...]
     horizons: tuple[HorizonScore, ...]
+    pooled: tuple[PooledAnswers, ...] = ()
     foreign: bool = False
 
 
 class Evidence(Record, frozen=True, kw_only=True):
     """What one walk through history found about a recipe: on the bars of one coin, or pooled over all of its coins.
 
-    Raises ValueError if it contradicts itself: a span that ends before it starts, a coin that is not among the coins.
+    pooled: beside the scores of one coin, the answers over all of them. Raises ValueError if it contradicts itself: a
+    span that ends before it starts, a coin that is not among the coins.
     """
 
-    schema: Literal["cryptocast.evidence/2"] = "cryptocast.evidence/2"
+    schema: Literal["cryptocast.evidence/3"] = "cryptocast.evidence/3"
     run: RunId  # the folder under runs/ that holds the forecasts and losses behind these scores
     recipe: Sha256  # kind, settings and features: see registry.recipe_hash
     kind: Word
@@ -102,6 +128,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     embargo_bars: Count
     history_bars: Bars | msgspec.UnsetType = msgspec.UNSET  # of its coin that each forecast knew; unset: all of them
     scores: Annotated[tuple[HorizonScore, ...], Meta(min_length=1)]
+    pooled: tuple[PooledAnswers, ...] = ()
     recorded_at: Moment
 
     def __post_init__(self) -> None:
@@ -158,7 +185,8 @@ class BacktestRow(Record, frozen=True, kw_only=True):
 class Placebo(Record, frozen=True, kw_only=True):
     """The same backtest on prices whose returns were shuffled in blocks: whatever it finds there is false.
 
-    better: runs that said "better" of any model at any horizon; direction: runs whose skill lay in the direction.
+    better: runs in which any model was said to beat the baseline at any horizon; direction: in which any was said to
+    have a view on direction.
     """
 
     runs: int
@@ -255,19 +283,13 @@ class PointScores(Record, frozen=True, kw_only=True):
 class HonestyRecord(Record, frozen=True, kw_only=True):
     """What a backtest shows of one model at one horizon beyond its score, over all its coins.
 
-    width, direction: parts of the verdict's skill, see `evaluation.honesty`; lies_in: those that are significant by
-    themselves, None where there is no skill to place. confidence_p: of belonging to the models that are not shown to be
-    worse than the best.
+    confidence_p: of belonging to the models that are not shown to be worse than the best.
     """
 
     model: str
     horizon: Bars
     n: Count
-    verdict: Verdict
     skills: tuple[SkillInterval, ...]
-    width: float | None
-    direction: float | None
-    lies_in: tuple[SkillPart, ...] | None
     confidence_p: Probability | None
     pit: PitRecord
     levels: tuple[CoverageOfLevel, ...]

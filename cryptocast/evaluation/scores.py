@@ -1,27 +1,41 @@
-"""Forecasts on identical origins -> scores against the three random walks, with tests and a verdict."""
+"""Forecasts on identical origins -> scores against the three random walks, with tests and what they answer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
+from cryptocast.evaluation.answers import (
+    ALPHA,
+    AnswerEstimate,
+    HorizonEstimates,
+    PlainAnswer,
+    Question,
+    Unanswered,
+    answers_of,
+    interval_estimate,
+)
 from cryptocast.evaluation.records import HorizonScore, IntervalCoverage
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import Forecast
 from cryptocast.models.references import REFERENCES, rw_empirical, rw_gaussian
 from cryptocast.models.tails import TAIL_INTERVALS, interval_ends
-from cryptocast.scoring.coverage import coverage
+from cryptocast.scoring.coverage import Coverage, coverage
 from cryptocast.scoring.dates import mean_by_date, overlapping_origins
-from cryptocast.scoring.diebold_mariano import DieboldMariano, diebold_mariano
-from cryptocast.scoring.multiple import holm
-from cryptocast.scoring.points import mape
+from cryptocast.scoring.diebold_mariano import (
+    ORIGINS_PER_OVERLAP,
+    DieboldMariano,
+    degrees_of_freedom,
+    diebold_mariano,
+)
+from cryptocast.scoring.points import directional_accuracy, mape
 from cryptocast.scoring.quantiles import covered, crps_relative
-from cryptocast.scoring.skill import skill, smallest_effect
 
-INTERVALS = (80, 90, 95)
-ALPHA = 0.05
+INTERVALS: Final = (80, 90, 95)
+NAIVE: Final = ("rw_empirical", "rw_gaussian")  # without a forecast of the volatility
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,26 +138,6 @@ class TableRow:
     fallbacks: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _ColumnTests:
-    """A cell with the test against each reference; none where no outcome is known."""
-
-    cell: ModelColumn
-    fallback: str | None
-    tests: Mapping[str, DieboldMariano]
-
-    @property
-    def better(self) -> float:
-        """The p that decides "better": the largest, since each reference must be beaten; NaN where one was not
-        tested."""
-        return float(np.max([_or_nan(test.p_better) for test in self.tests.values()])) if self.tests else float("nan")
-
-    @property
-    def worse(self) -> float:
-        """The p of being worse than the baseline; NaN where that was not tested."""
-        return _or_nan(self.tests["baseline"].p_worse) if "baseline" in self.tests else float("nan")
-
-
 def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> ScoreSheet:
     """Score the models' forecasts and, beside them, the two rolling random walks. `baseline` comes with the models."""
     references = {"rw_empirical": rw_empirical(rows), "rw_gaussian": rw_gaussian(rows)}
@@ -155,17 +149,20 @@ def judge(rows: Matrix, forecasts: Mapping[str, Forecast], *, step: int) -> Scor
     return ScoreSheet(rows=rows, step=step, forecasts=everything, losses=losses, scored=scored)
 
 
-def score_table(rows: Sequence[TableRow]) -> tuple[tuple[HorizonScore, ...], ...]:
-    """The scores row by row, with verdicts that are corrected for all the tests of the table (Holm).
+def score_row(row: TableRow) -> tuple[HorizonScore, ...]:
+    """The scores of one model, horizon by horizon, with what they answer: see `evaluation.answers`.
 
-    Better only if better than each reference: the largest p decides. Worse: than the baseline.
+    Nothing that is scored beside it counts.
     """
-    table = [[_tested(row, column) for column in range(len(row.sheet.rows.horizons))] for row in rows]
-    cells = [cell for line in table for cell in line]
-    better, worse = (holm(np.array(p)) for p in ([c.better for c in cells], [c.worse for c in cells]))
-    tests = max(1, sum(any(test.p_better is not None for test in cell.tests.values()) for cell in cells))
-    scores = (_score(cell, better[i], worse[i], tests) for i, cell in enumerate(cells))
-    return tuple(tuple(next(scores) for _ in line) for line in table)
+    cells = [ModelColumn(row.sheet, row.name, column) for column in range(len(row.sheet.rows.horizons))]
+    tests = [_tests(cell) for cell in cells]
+    estimates = [
+        {} if cell.horizon in row.fallbacks else _estimates(cell, test) for cell, test in zip(cells, tests, strict=True)
+    ]
+    return tuple(
+        _score(cell, test, answers, row.fallbacks.get(cell.horizon))
+        for cell, test, answers in zip(cells, tests, answers_of(estimates), strict=True)
+    )
 
 
 def _losses(rows: Matrix, forecast: Forecast) -> FloatArray:
@@ -175,85 +172,107 @@ def _losses(rows: Matrix, forecast: Forecast) -> FloatArray:
     return np.column_stack(columns)
 
 
-def _tested(row: TableRow, column: int) -> _ColumnTests:
-    cell = ModelColumn(row.sheet, row.name, column)
-    fallback = row.fallbacks.get(cell.horizon)
+def _tests(cell: ModelColumn) -> Mapping[str, DieboldMariano]:
+    """Against each reference; none where no outcome is known."""
     if not cell.keep.any():
-        return _ColumnTests(cell, fallback, {})
-    loss, dates, step = cell.loss(cell.name), cell.dates, row.sheet.step
-    tests = {
+        return {}
+    loss, dates, step = cell.loss(cell.name), cell.dates, cell.sheet.step
+    return {
         name: diebold_mariano(loss, cell.loss(name), dates, horizon=cell.horizon, step=step) for name in cell.references
     }
-    return _ColumnTests(cell, fallback, tests)
 
 
-def _score(tested: _ColumnTests, better: float, worse: float, tests: int) -> HorizonScore:
-    cell, n = tested.cell, int(tested.cell.keep.sum())
+def _estimates(cell: ModelColumn, tests: Mapping[str, DieboldMariano]) -> HorizonEstimates:
+    """What the questions are answered from."""
+    if not cell.keep.any():
+        return {}
+    estimates = {Question.INTERVALS: interval_estimate(_interval(cell, percent) for percent in INTERVALS)}
+    naive = min((name for name in tests if name in NAIVE), key=lambda name: cell.mean(cell.loss(name)), default=None)
+    for question, reference in ((Question.WIDTH, naive), (Question.MODEL, "baseline")):
+        if reference is not None and reference in tests:
+            estimates[question] = _skill(cell, reference, tests[reference])
+    return {**estimates, Question.DIRECTION: _direction(cell)}
+
+
+def _interval(cell: ModelColumn, percent: int) -> AnswerEstimate:
+    result = _coverage(cell, percent)
+    nominal, error = percent / 100, result.careful_se
+    return AnswerEstimate(value=result.share, se=error, n=result.dates, nominal=nominal, level=percent)
+
+
+def _skill(cell: ModelColumn, reference: str, test: DieboldMariano) -> AnswerEstimate:
+    """With the standard error of the Diebold-Mariano test, as a share of the reference's loss; on too few dates for it
+    that of n / k independent differences."""
+    base = cell.mean(cell.loss(reference))
+    value = 1.0 - cell.mean(cell.loss(cell.name)) / base if base > 0.0 else None
+    error = _error(cell, reference, test)
+    return AnswerEstimate(
+        value=value,
+        se=None if error is None or base <= 0.0 else error / base,
+        n=test.n,
+        least=ORIGINS_PER_OVERLAP * test.k,
+        degrees=test.degrees or degrees_of_freedom(max(test.n, 2 * test.k), test.k),
+        against=reference,
+    )
+
+
+def _error(cell: ModelColumn, reference: str, test: DieboldMariano) -> float | None:
+    """Of the mean difference of the losses; None where there is none, or no test can weigh it."""
+    if test.statistic is not None:
+        return abs(test.mean_difference / test.statistic) if test.statistic else 0.0
+    if test.enough or test.n < 2:
+        return None
+    _, difference, _ = mean_by_date(cell.loss(cell.name) - cell.loss(reference), cell.dates)
+    return float(difference.std()) * math.sqrt(test.k / test.n)
+
+
+def _direction(cell: ModelColumn) -> AnswerEstimate:
+    """Of the forecasts that state a direction. Where none does, it is right as often as not, for certain."""
+    p_up, overlap = cell.forecast.p_up[cell.keep, cell.column], cell.overlap
+    accuracy = directional_accuracy(p_up, cell.returns, cell.dates, k=overlap, alpha=ALPHA)
+    if accuracy.share is None:
+        return AnswerEstimate(value=0.5, se=0.0, n=len(np.unique(cell.dates)), nominal=0.5)
+    return AnswerEstimate(
+        value=accuracy.share,
+        se=0.5 / math.sqrt(accuracy.effective),
+        n=round(accuracy.effective * overlap),
+        nominal=0.5,
+        least=ORIGINS_PER_OVERLAP * overlap,
+    )
+
+
+def _score(
+    cell: ModelColumn, tests: Mapping[str, DieboldMariano], answers: tuple[PlainAnswer, ...], fallback: str | None
+) -> HorizonScore:
+    n = int(cell.keep.sum())
     # Averaged by date over coins first, as the tests do: else a skill and its interval would be of two things.
     means = {name: cell.mean(cell.loss(name)) for name in cell.sheet.losses} if n else {}
-    skills = {name: 1.0 - means[cell.name] / means[name] for name in tested.tests}
     price = cell.sheet.rows.price[cell.keep]
     median = price * np.exp(cell.values[:, len(cell.forecast.levels) // 2])
-    against_baseline = tested.tests.get("baseline")
+    against_baseline = tests.get("baseline")
     return HorizonScore(
         horizon=cell.horizon,
         n=n,
         dates=len(np.unique(cell.dates)),
         crps=means,
-        skill=skills,
-        p_better={name: test.p_better for name, test in tested.tests.items()},
+        skill={name: 1.0 - means[cell.name] / means[name] for name in tests},
+        p_better={name: test.p_better for name, test in tests.items()},
         p_worse_than_baseline=against_baseline.p_worse if against_baseline else None,
-        coverage=_coverage(cell, INTERVALS) if n else (),
-        tails=_coverage(cell, TAIL_INTERVALS) if n else (),
+        coverage=_coverages(cell, INTERVALS) if n else (),
+        tails=_coverages(cell, TAIL_INTERVALS) if n else (),
         mape=mape(price * np.exp(cell.returns), median) if n else None,
         mape_random_walk=mape(price * np.exp(cell.returns), price) if n else None,
-        verdict=_verdict(tested, skills, (better, worse), tests),
+        answers=answers,
+        unanswered=None if fallback is None else Unanswered.BASELINE_ANSWERS,
+        cause=fallback,
     )
 
 
-def _coverage(cell: ModelColumn, percents: Iterable[int]) -> tuple[IntervalCoverage, ...]:
-    intervals = []
-    for percent in percents:
-        hits = covered(cell.returns, *interval_ends(cell.values, percent))
-        result = coverage(hits, cell.dates, nominal=percent / 100, k=cell.overlap)
-        intervals.append(IntervalCoverage(percent=percent, share=result.share, se=result.se, n=result.n))
-    return tuple(intervals)
+def _coverages(cell: ModelColumn, percents: Iterable[int]) -> tuple[IntervalCoverage, ...]:
+    results = [(percent, _coverage(cell, percent)) for percent in percents]
+    return tuple(IntervalCoverage(percent=percent, share=one.share, se=one.se, n=one.n) for percent, one in results)
 
 
-def _or_nan(p: float | None) -> float:
-    return float("nan") if p is None else p
-
-
-def _verdict(tested: _ColumnTests, skills: Mapping[str, float], corrected: tuple[float, float], tests: int) -> Verdict:
-    """What the p-values of being better and worse say, after correction, and how sure the skill is."""
-    cell = tested.cell
-    dates = len(np.unique(cell.dates))
-    if tested.fallback is not None:
-        return Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail=tested.fallback, dates=dates)
-    if not skills:
-        return Verdict(word="cannot tell", reason=VerdictReason.TOO_FEW_DATES)
-    strongest = min(skills, key=lambda name: skills[name])
-    losses = cell.loss(cell.name), cell.loss(strongest), cell.dates
-    sure = skill(*losses, horizon=cell.horizon, step=cell.sheet.step, alpha=ALPHA)
-    effect = smallest_effect(*losses, horizon=cell.horizon, step=cell.sheet.step, tests=tests)
-    word, p = _word(*corrected)
-    return Verdict(
-        word=word,
-        against=strongest,
-        skill=sure.value,
-        lower=sure.lower,
-        upper=sure.upper,
-        p=p,
-        dates=dates,
-        smallest_skill=effect.skill,
-        reason=VerdictReason.TOO_FEW_DATES if np.isnan(corrected).all() else None,
-    )
-
-
-def _word(better: float, worse: float) -> tuple[VerdictWord, float | None]:
-    """And its p; None where there was no test."""
-    if better < ALPHA:
-        return "better", float(better)
-    if worse < ALPHA:
-        return "worse", float(worse)
-    return "cannot tell", None if np.isnan(better) else float(better)
+def _coverage(cell: ModelColumn, percent: int) -> Coverage:
+    hits = covered(cell.returns, *interval_ends(cell.values, percent))
+    return coverage(hits, cell.dates, nominal=percent / 100, k=cell.overlap)

@@ -22,7 +22,7 @@ from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.features.builder import add_features, outside_columns, required_history, with_waves
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
-from cryptocast.features.matrix import Matrix, build_matrix
+from cryptocast.features.matrix import COLUMNS_AT_ONCE, Matrix, build_matrix
 from cryptocast.times import as_microseconds
 
 FeatureBuilder: TypeAlias = Callable[[pl.LazyFrame, Sequence[Feature]], pl.LazyFrame]
@@ -237,11 +237,19 @@ def feature_values(build: FeatureBuilder, candles: pl.DataFrame, features: Seque
     """What the builder gives."""
     names = tuple(f.name for f in features)
     table = build(candles.lazy(), features).collect()
-    numbers = table.select(pl.col(names).cast(pl.Float64).fill_nan(math.inf).fill_null(math.nan)).to_numpy()
-    return Values(table.select(KEYS), names, numbers.reshape(table.height, len(names)))
+    numbers = np.empty((table.height, len(names)), order="F")
+    for columns in _some_at_once(len(names)):
+        known = pl.col(names[columns]).cast(pl.Float64).fill_nan(math.inf).fill_null(math.nan)
+        numbers[:, columns] = table.select(known).to_numpy()
+    return Values(table.select(KEYS), names, numbers)
 
 
-def _cut_moments(moments: pl.Series, cuts: int, rng: np.random.Generator) -> list[datetime]:
+def _some_at_once(columns: int) -> list[slice]:
+    """The columns in parts: what is made of all of them at once is several times their size."""
+    return [slice(begin, begin + COLUMNS_AT_ONCE) for begin in range(0, columns, COLUMNS_AT_ONCE)]
+
+
+def _cut_moments(moments: pl.Series, cuts: int, rng: "np.random.Generator") -> list[datetime]:
     """The first moment, a random one from each of `cuts` equal stretches of the last three quarters, the last but one.
 
     The first, because what is filled backwards into a warm-up is seen only there. The last but one, because a feature
@@ -264,19 +272,18 @@ def _prefix(subject: Subject, moments: list[datetime], rtol: float) -> AuditChec
     return check_of("prefix", what, parts, _all_null(subject))
 
 
-def _perturbation(subject: Subject, moments: list[datetime], rng: np.random.Generator) -> AuditCheck:
+def _perturbation(subject: Subject, moments: list[datetime], rng: "np.random.Generator") -> AuditCheck:
     what = "the same values before a cut, to the last bit, when the candles behind it are noise"
     if not moments:
         return check_not_run("perturbation", what, f"{len(subject.moments)} moments leave nothing to cut")
     parts = []
     for moment in moments:
         changed = subject.rebuilt(_with_noise_after(subject.candles, moment, rng))
-        before = (changed.keys["close_time"] <= moment).to_numpy()
-        parts.append(compare(subject.values, changed.where(before), 0.0))
+        parts.append(compare(subject.values, changed, 0.0, until=moment))
     return check_of("perturbation", what, parts, _all_null(subject))
 
 
-def _with_noise_after(candles: pl.DataFrame, moment: datetime, rng: np.random.Generator) -> pl.DataFrame:
+def _with_noise_after(candles: pl.DataFrame, moment: datetime, rng: "np.random.Generator") -> pl.DataFrame:
     """Prices of each later bar times one random factor, volume, market cap and outside series times others: still valid
     candles."""
     later = pl.col("close_time") > moment
@@ -346,7 +353,7 @@ def _tail(candles: pl.DataFrame, moment: datetime, bars: int, bar_us: int) -> pl
     return candles.filter(until & ((moment - pl.col("close_time")).dt.total_microseconds() < bars * bar_us))
 
 
-def _coins(subject: Subject, rng: np.random.Generator, rtol: float) -> AuditCheck:
+def _coins(subject: Subject, rng: "np.random.Generator", rtol: float) -> AuditCheck:
     what = "the same values when rows are shuffled and coins are renamed so that their order turns around"
     order = rng.permutation(subject.candles.height)
     parts = [compare(subject.values, subject.rebuilt(subject.candles[order]), 0.0)]
@@ -360,7 +367,7 @@ def _coins(subject: Subject, rng: np.random.Generator, rtol: float) -> AuditChec
     return check_of("coins", what, parts, ())
 
 
-def _warmup(subject: Subject, rng: np.random.Generator, without: frozenset[str]) -> AuditCheck:
+def _warmup(subject: Subject, rng: "np.random.Generator", without: frozenset[str]) -> AuditCheck:
     """Leading nulls on clean walks are as many as declared, all later rows finite; on the candles never fewer."""
     what = "leading nulls as declared, every later value finite, on clean random walks; never fewer on these candles"
     longest = max((f.warmup for f in subject.features), default=0)
@@ -384,7 +391,7 @@ def _bar_numbers(values: Values) -> Int64Array:
     return values.keys.select(pl.int_range(pl.len()).over("coin")).to_series().to_numpy()
 
 
-def _memory(subject: Subject, rng: np.random.Generator, without: frozenset[str]) -> AuditCheck:
+def _memory(subject: Subject, rng: "np.random.Generator", without: frozenset[str]) -> AuditCheck:
     """The last row of clean walks from `required_history` of each feature alone equals that of the whole walk."""
     what = "the last row of clean random walks from exactly the declared bars"
     computed = sorted((f for f in subject.features if not f.needs & without), key=_history)
@@ -406,7 +413,7 @@ def _history(feature: Feature) -> int:
     return required_history((feature,))
 
 
-def _clean_walks(bars: int, bar_us: int, rng: np.random.Generator) -> pl.DataFrame:
+def _clean_walks(bars: int, bar_us: int, rng: "np.random.Generator") -> pl.DataFrame:
     """Four coins, `bars` bars each, without gaps: random walks with changing volatility and everything known."""
     frames = []
     stamps = np.datetime64("2020-01-01T00:00:00", "us") + (1 + np.arange(bars)) * np.timedelta64(bar_us, "us")
@@ -424,24 +431,37 @@ def _clean_walks(bars: int, bar_us: int, rng: np.random.Generator) -> pl.DataFra
 
 
 def compare(
-    values: Values, other: Values, rtol: float, *, least: float = 0.0, most: int = FINDINGS_KEPT
+    values: Values,
+    other: Values,
+    rtol: float,
+    *,
+    least: float = 0.0,
+    most: int = FINDINGS_KEPT,
+    until: datetime | None = None,
 ) -> Differences:
     """Every feature in every row that both hold: null equals only null, numbers agree to rtol of their size.
 
     Size: the larger of the two values, the column's median and `least`, so that a value near 0 is not asked for digits
-    that its ingredients do not have. most: findings to keep of each feature.
+    that its ingredients do not have. most: findings to keep of each feature. until: rows that close later are
+    left out.
     """
     index = pl.int_range(pl.len(), dtype=pl.Int64)
-    both = values.keys.with_columns(here=index).join(
-        other.keys.with_columns(there=index), on=KEYS, maintain_order="left"
-    )
-    here, there = values.numbers[both["here"].to_numpy()], other.numbers[both["there"].to_numpy()]
-    same = (here == there) | (np.isnan(here) & np.isnan(there))
-    if rtol > 0.0 and not same.all():
-        finite = np.isfinite(here) & np.isfinite(there)
-        size = np.fmax(np.fmax(np.abs(here), np.abs(there)), np.fmax(_middle(values.numbers), least))
-        same |= finite & (np.abs(np.where(finite, here - there, 0.0)) <= rtol * size)
-    return _collect(Values(both.select(KEYS), values.names, here), there, ~same, most)
+    keys = values.keys.with_columns(here=index)
+    keys = keys if until is None else keys.filter(pl.col("close_time") <= until)
+    both = keys.join(other.keys.with_columns(there=index), on=KEYS, maintain_order="left")
+    here_row, there_row = both["here"].to_numpy(), both["there"].to_numpy()
+    parts = []
+    for columns in _some_at_once(len(values.names)):
+        here, there = values.numbers[here_row, columns], other.numbers[there_row, columns]
+        same = (here == there) | (np.isnan(here) & np.isnan(there))
+        if rtol > 0.0 and not same.all():
+            finite = np.isfinite(here) & np.isfinite(there)
+            middle = np.fmax(_middle(values.numbers[:, columns]), least)
+            size = np.fmax(np.fmax(np.abs(here), np.abs(there)), middle)
+            same |= finite & (np.abs(np.where(finite, here - there, 0.0)) <= rtol * size)
+        parts.append(_collect(Values(both.select(KEYS), values.names[columns], here), there, ~same, most))
+    findings = tuple(finding for part in parts for finding in part.findings)
+    return Differences(sum(part.cells for part in parts), sum(part.count for part in parts), findings)
 
 
 def _middle(numbers: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE, LEAST_COINS
 HASH_VERSION: Final = 3  # raise it when the builder's own rules change what a formula gives
 PROBE_BARS: Final = 60
 SEASON: Final = 640  # bars; nearly all features remember fewer
-COINS_AT_ONCE: Final = 100  # whose ingredients are held at a time: as many columns again as there are features
+COINS_AT_ONCE: Final = 25  # whose ingredients are held at a time: as many columns again as there are features
 
 # Columns of the working frame, beside those of `expressions` and `market`.
 SEGMENT: Final = "__segment"

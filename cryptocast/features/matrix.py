@@ -24,8 +24,7 @@ VOLATILITY_WARMUP = 20
 UNSURE = 1.5
 # Bars ahead at which the recent variance no longer counts.
 LONG_RUN = 1_000_000
-# Features of more rows than this are taken from their table some columns at a time.
-FEW_ROWS = 10_000
+# So many columns of the features are copied, or compared, at a time: eight numbers of a row are a line of the cache.
 COLUMNS_AT_ONCE = 8
 STATED = ("price", "volatility", "steady")  # by a row of its coin's own series
 BY_ROW = ("position", "coin", "issued_at", *STATED, "features", *LABELS, "label_end", "paid", "doubtful")
@@ -155,16 +154,27 @@ class Matrix:
         """The rows that may be learned from."""
         return self if self.doubtful is None else self.rows(~self.doubtful)
 
+    def bare(self) -> "Matrix":
+        """The rows without their features: for whatever looks at prices and labels alone, a copy costs a tenth."""
+        return replace(self, features=np.empty((len(self), 0)), feature_names=())
+
+    def teaches_at(self, moment: int) -> BoolArray:
+        """(n,) whether a row is a lesson that was issued by a moment (microseconds)."""
+        issued = self.issued_at <= moment
+        return issued if self.doubtful is None else issued & ~self.doubtful
+
     def known_at(self, moment: int) -> "Matrix":
         """The lessons issued until a moment (microseconds), with every label that ends later hidden as NaN.
 
         This is the purge of a final or prequential fit: each horizon keeps every label that was really known.
         """
-        rows = self.lessons()
-        rows = rows.rows(rows.issued_at <= moment)
-        hidden = rows.label_end > moment
-        labels: dict[str, Any] = {name: np.where(hidden, np.nan, getattr(rows, name)) for name in LABELS}
-        return replace(rows, **labels)
+        return self.rows(self.teaches_at(moment)).hiding_after(moment)
+
+    def hiding_after(self, moment: int) -> "Matrix":
+        """The same rows, with every label that ends after a moment (microseconds) hidden as NaN."""
+        hidden = self.label_end > moment
+        labels: dict[str, Any] = {name: np.where(hidden, np.nan, getattr(self, name)) for name in LABELS}
+        return replace(self, **labels)
 
 
 def known_volatility(close: FloatArray, horizons: Sequence[int], rule: VolatilityRule) -> FloatArray:
@@ -337,13 +347,10 @@ def _variance(table: pl.DataFrame, close: FloatArray, start: Int64Array) -> tupl
 def _features(table: pl.DataFrame, names: list[str], position: Int64Array) -> FloatArray:
     """(n, F) of these rows, NaN where undefined; some columns at a time, so that no second copy of all of them is made.
 
-    A few rows are copied at once: what that costs is little, and a forecast waits for it.
+    Column by column out of Polars: what its threads allocate for a selection is not given back for seconds.
     """
     features = np.empty((len(position), len(names)))
-    whole, step = len(position) == table.height, COLUMNS_AT_ONCE if len(position) > FEW_ROWS else max(1, len(names))
-    for begin in range(0, len(names), step):
-        part = table.select(names[begin : begin + step])
-        part = part if whole else part[position]
-        values = part.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy(order="c")
-        features[:, begin : begin + step] = values.reshape(len(position), part.width)
+    for begin in range(0, len(names), COLUMNS_AT_ONCE):
+        some = [table[name].cast(pl.Float64).to_numpy()[position] for name in names[begin : begin + COLUMNS_AT_ONCE]]
+        features[:, begin : begin + len(some)] = np.stack(some, axis=1)
     return features

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from cryptocast.arrays import FloatArray, Int64Array
+from cryptocast.features.matrix import COLUMNS_AT_ONCE
 
 # Ranks are compared on this many rows, evenly spaced: enough to tell 0.999 from 0.99, and it takes milliseconds.
 COMPARED_ROWS: Final = 1000
@@ -28,35 +29,48 @@ class Choice:
 
 
 def choose_features(
-    values: FloatArray, names: Sequence[str], *, max_correlation: float, needs: Mapping[str, int] | None = None
+    values: FloatArray,
+    names: Sequence[str],
+    *,
+    max_correlation: float,
+    needs: Mapping[str, int] | None = None,
+    rows: Int64Array | None = None,
 ) -> Choice:
     """Leave out the columns that say nothing, or nothing new.
 
-    values (n, F): the training rows, and no others; NaN is unknown. Left out is a column that is never known or has one
-    value only; and one whose Spearman correlation with a column that stays is beyond +-max_correlation, if the two are
-    known on the same rows (99 % of those where either is). Of such a pair the one stays that `needs` less (closes, not
-    ranges or volumes: tomorrow's bar may lack them), then the one that stands first. Ranks, because a tree sees nothing
-    else; they are taken on at most 1,000 rows, evenly spaced. With max_correlation 1 no column is a duplicate. If
-    nothing would stay, everything does. Raises ValueError if names and columns disagree.
+    values (n, F), or the given rows of them: the training rows, and no others; NaN is unknown. Left out is a column
+    that is never known or has one value only; and one whose Spearman correlation with a column that stays is beyond
+    +-max_correlation, if the two are known on the same rows (99 % of those where either is). Of such a pair the one
+    stays that `needs` less (closes, not ranges or volumes: tomorrow's bar may lack them), then the one that stands
+    first. Ranks, because a tree sees nothing else; they are taken on at most 1,000 rows, evenly spaced. With
+    max_correlation 1 no column is a duplicate. If nothing would stay, everything does. Raises ValueError if names and
+    columns disagree.
     """
     if values.ndim != 2 or values.shape[1] != len(names):
         raise ValueError(f"values is {values.shape}, expected one column for each of {len(names)} names")
-    reasons = _constant(values, names)
-    if len(values) >= LEAST_ROWS and max_correlation < 1.0:
+    rows = np.arange(len(values)) if rows is None else rows
+    reasons = _constant(values, names, rows)
+    if len(rows) >= LEAST_ROWS and max_correlation < 1.0:
         wants = needs or {}
         varying = [column for column, name in enumerate(names) if name not in reasons]
         varying.sort(key=lambda column: (wants.get(names[column], 0), column))
-        reasons |= _duplicates(values[:, varying], [names[column] for column in varying], max_correlation)
+        places = np.linspace(0, len(rows) - 1, min(len(rows), COMPARED_ROWS)).round().astype(np.int64)
+        some = values[rows[places]][:, varying]
+        reasons |= _duplicates(some, [names[column] for column in varying], max_correlation)
     columns = [column for column, name in enumerate(names) if name not in reasons]
     if not columns:
         return Choice(np.arange(len(names), dtype=np.int64), {})
     return Choice(np.array(columns, dtype=np.int64), {name: reasons[name] for name in names if name in reasons})
 
 
-def _constant(values: FloatArray, names: Sequence[str]) -> dict[str, str]:
-    if len(values) == 0:
+def _constant(values: FloatArray, names: Sequence[str], rows: Int64Array) -> dict[str, str]:
+    if len(rows) == 0:
         return {}
-    low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+    low, high = np.empty(len(names)), np.empty(len(names))
+    for begin in range(0, len(names), COLUMNS_AT_ONCE):  # no second copy of all of them
+        columns = slice(begin, begin + COLUMNS_AT_ONCE)
+        some = values[rows, columns]
+        low[columns], high[columns] = np.fmin.reduce(some, axis=0), np.fmax.reduce(some, axis=0)
     unknown = {name: "never known" for name, empty in zip(names, np.isnan(low), strict=True) if empty}
     return unknown | {
         name: f"always {value:.6g}" for name, value, top in zip(names, low, high, strict=True) if value == top
@@ -64,8 +78,8 @@ def _constant(values: FloatArray, names: Sequence[str]) -> dict[str, str]:
 
 
 def _duplicates(values: FloatArray, names: Sequence[str], max_correlation: float) -> dict[str, str]:
-    rows = np.linspace(0, len(values) - 1, min(len(values), COMPARED_ROWS)).round().astype(np.int64)
-    ranks = _ranks(values[rows])
+    """values (n, F): a column for each name, on the rows that are compared."""
+    ranks = _ranks(values)
     likely = np.abs(_alike(ranks)) > max_correlation - SCREEN
     dropped: dict[int, str] = {}
     for column in range(len(names)):

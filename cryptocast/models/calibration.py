@@ -82,8 +82,8 @@ def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> 
             continue
         usable[usable] = counting(forecast.issued_at[usable], horizon=horizon, bar_us=bar_us)
         blocks[column] = len(np.unique(forecast.issued_at[usable])) / horizon
-        error = returns[usable, column, None] - forecast.values[usable, column]
-        scores = error / forecast.volatility[usable, column, None]
+        scores = returns[usable, column, None] - forecast.values[usable, column]
+        scores /= forecast.volatility[usable, column, None]
         weight = blocks[column] / (blocks[column] + PRIOR_BLOCKS)
         offsets[column] = weight * _symmetric_offsets(scores, forecast.levels)
     return Calibration(forecast.horizons, forecast.levels, offsets, blocks)
@@ -91,5 +91,6 @@ def fit_calibration(forecast: Forecast, returns: FloatArray, *, bar_us: int) -> 
 
 def _symmetric_offsets(scores: FloatArray, levels: FloatArray) -> FloatArray:
     """(q,) the p quantile of the scores (m, q) of level p and the mirrored ones of level 1 - p."""
-    pooled = np.concatenate([scores, -scores[:, ::-1]])
-    return np.array([np.quantile(pooled[:, i], level, method="weibull") for i, level in enumerate(levels)])
+    mirrored = scores[:, ::-1]
+    pooled = (np.concatenate([scores[:, i], -mirrored[:, i]]) for i in range(len(levels)))
+    return np.array([np.quantile(one, level, method="weibull") for one, level in zip(pooled, levels, strict=True)])

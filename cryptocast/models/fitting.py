@@ -150,11 +150,11 @@ def _settled(
     raw: OutOfFold,
 ) -> TrainingResult:
     """The training, with the hold-out calibrated by what was known before it, and the final model by all there is."""
-    test_start, rows = course.split.test_start, matrix.rows(raw.row)
+    test_start, rows = course.split.test_start, matrix.bare().rows(raw.row)
     forecast = _calibration(matrix, earlier, test_start).apply(raw.forecast)
     short = too_short(rows, course.least_blocks)
     if short.any():
-        baseline = BaselineLearner().fit(matrix.known_at(test_start))
+        baseline = BaselineLearner().fit(matrix.bare().known_at(test_start))
         forecast = with_fallback(forecast, baseline.predict(rows), short)
     last, least = int(matrix.issued_at.max()), course.least_blocks
     return TrainingResult(
@@ -185,7 +185,7 @@ def calibrated(
     least_blocks: int,
 ) -> CalibratedForecaster:
     """The model with a calibration from out-of-fold forecasts, as far as their outcomes were known at that moment."""
-    baseline = BaselineLearner().fit(baseline_on.lessons())
+    baseline = BaselineLearner().fit(baseline_on.bare().lessons())
     calibration = _calibration(matrix, earlier, known_at)
     return CalibratedForecaster(inner=model, calibration=calibration, baseline=baseline, least_blocks=least_blocks)
 

@@ -10,6 +10,7 @@ from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.selective import fit_at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +37,10 @@ def out_of_fold(
     parts: list[OutOfFold] = []
     for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         inside = np.flatnonzero((matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
-        train = matrix.known_at(begin)
-        if len(inside) == 0 or len(train) == 0:
+        if len(inside) == 0 or not matrix.teaches_at(begin).any():
             continue
         try:
-            model = learner.fit(train, stop=None, rounds=rounds, seed=seed, run=run)
+            model = fit_at(learner, matrix, begin, rounds=rounds, seed=seed, run=run)
         except DataError:
             # Too short a past for this block: the calibration then rests on the later ones.
             continue
@@ -56,6 +56,8 @@ def joined(matrix: Matrix, parts: Sequence[OutOfFold]) -> OutOfFold:
     if not parts:
         empty = matrix.rows(np.empty(0, dtype=np.int64))
         parts = [OutOfFold(np.empty(0, dtype=np.int64), BaselineLearner().fit(empty).predict(empty))]
+    if len(parts) == 1:
+        return parts[0]
     return OutOfFold(np.concatenate([part.row for part in parts]), concatenate([part.forecast for part in parts]))
 
 

@@ -46,7 +46,15 @@ class SelectiveLearner(WrappedLearner):
         choice = choice_of(train, self.max_correlation)
         spared = None if stop is None else _columns(stop, choice)
         few = _columns(train, choice, thin(len(train), self.max_rows, seed))
+        del train  # a copy of nearly everything, which goes now unless whoever called holds it
         return self.inner.fit(few, stop=spared, rounds=rounds, seed=seed, run=run)
+
+    def fit_at(self, matrix: Matrix, moment: int, *, rounds: Rounds, seed: int, run: FitRun) -> Forecaster:
+        """The fit on what was known at a moment (microseconds), which is never copied as a whole."""
+        rows = np.flatnonzero(matrix.teaches_at(moment))
+        choice = choice_of(matrix, self.max_correlation, rows)
+        few = _columns(matrix, choice, rows[thin(len(rows), self.max_rows, seed)])
+        return self.inner.fit(few.hiding_after(moment), stop=None, rounds=rounds, seed=seed, run=run)
 
 
 def thin(count: int, most: int, seed: int) -> Int64Array:
@@ -58,10 +66,19 @@ def thin(count: int, most: int, seed: int) -> Int64Array:
     return np.random.default_rng(seed).integers(edges[:-1], edges[1:])
 
 
-def choice_of(train: Matrix, max_correlation: float) -> Choice:
-    """What a fit on these rows keeps. A feature of the user's own gives way to its twin in the catalogue."""
+def fit_at(learner: Learner, matrix: Matrix, moment: int, *, rounds: Rounds, seed: int, run: FitRun) -> Forecaster:
+    """The learner fitted on what was known at a moment (microseconds), with rounds that were found before."""
+    if isinstance(learner, SelectiveLearner):
+        return learner.fit_at(matrix, moment, rounds=rounds, seed=seed, run=run)
+    return learner.fit(matrix.known_at(moment), stop=None, rounds=rounds, seed=seed, run=run)
+
+
+def choice_of(train: Matrix, max_correlation: float, rows: Int64Array | None = None) -> Choice:
+    """What a fit on these rows, or on some of them, keeps. A feature of the user's own gives way to its twin in the
+    catalogue."""
     needs = {name: NEEDS.get(name, len(NEEDS)) for name in train.feature_names}
-    return choose_features(train.features, train.feature_names, max_correlation=max_correlation, needs=needs)
+    names = train.feature_names
+    return choose_features(train.features, names, max_correlation=max_correlation, needs=needs, rows=rows)
 
 
 def spared(learner: Learner, train: Matrix) -> Choice:
@@ -77,5 +94,4 @@ def _columns(rows: Matrix, choice: Choice, few: Int64Array | None = None) -> Mat
     if few is None or len(few) == len(rows):
         return replace(rows, features=rows.features[:, choice.columns], feature_names=names)
     features = rows.features[np.ix_(few, choice.columns)]
-    bare = replace(rows, features=np.empty((len(rows), 0)), feature_names=())
-    return replace(bare.rows(few), features=features, feature_names=names)
+    return replace(rows.bare().rows(few), features=features, feature_names=names)

@@ -24,9 +24,9 @@ from msgspec import Meta
 
 from cryptocast.config import COIN_PATTERN
 from cryptocast.errors import RegistryError
+from cryptocast.evaluation.answers import Unanswered
 from cryptocast.evaluation.records import HoldOut, Record
 from cryptocast.evaluation.stored import read_stored
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 from cryptocast.registry.manifest import (
     Artefact,
     CoinCalibration,
@@ -223,12 +223,12 @@ def _printable(value: object) -> bool:
 
 
 def _foreign(hold_out: HoldOut) -> HoldOut:
-    """The hold-out, with none of the verdicts that somebody else came to: nothing in them was made here."""
+    """The hold-out, with none of the answers that somebody else came to: nothing in them was made here."""
     scores = []
     for score in hold_out.horizons:
-        reason = VerdictReason.BASELINE_ANSWERS if score.by_baseline else VerdictReason.FOREIGN
-        scores.append(msgspec.structs.replace(score, verdict=Verdict(reason=reason, dates=score.dates)))
-    return msgspec.structs.replace(hold_out, horizons=tuple(scores), foreign=True)
+        reason = Unanswered.BASELINE_ANSWERS if score.by_baseline else Unanswered.FOREIGN
+        scores.append(msgspec.structs.replace(score, answers=(), unanswered=reason, cause=None))
+    return msgspec.structs.replace(hold_out, horizons=tuple(scores), pooled=(), foreign=True)
 
 
 def _members(infos: Sequence[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:

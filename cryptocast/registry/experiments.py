@@ -9,9 +9,10 @@ from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
-from cryptocast.registry.manifest import Moment, Text
+from cryptocast.registry.manifest import Text
 from cryptocast.registry.tables import KEY_IS, key_values
 from cryptocast.registry.version import KeyedRecord, VersionKey
+from cryptocast.times import Moment
 
 Side: TypeAlias = Literal["production", "challenger"]
 Number: TypeAlias = Annotated[int, Meta(ge=1)]

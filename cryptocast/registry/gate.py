@@ -1,20 +1,18 @@
 """Whether a version has earned production: pure rules over its hold-out, with the reasons for and against."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
-import numpy as np
 
 from cryptocast.config import GateConfig
-from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore, IntervalCoverage
+from cryptocast.evaluation.answers import PlainAnswer, Question
+from cryptocast.evaluation.records import Evidence, HoldOut, HorizonScore
 from cryptocast.registry.contest import Contest, horizon_reason
 from cryptocast.registry.manifest import FitManifest
 from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.registry.version import Version
-from cryptocast.scoring.multiple import holm
 
 FOREIGN: Final = Reason(ReasonCode.FOREIGN)
 # first: there is no production yet. refresh: production's own recipe on newer bars. evidence: another recipe, which
@@ -49,24 +47,23 @@ class PromotionEvidence(Protocol):
         ...
 
 
-def first_version(hold_out: HoldOut, config: GateConfig) -> Decision:
+def first_version(hold_out: HoldOut) -> Decision:
     """Whether a version may become the first production of its key.
 
-    Refused if at any horizon it is significantly worse than the baseline (Holm over the horizons, at gate.alpha), or if
-    the coverage of any interval is more than gate.coverage_sigmas standard errors from nominal. A horizon that answers
-    with the baseline anyway is exempt. What cannot be told is not held against a first version, but is said. Foreign
-    scores open nothing.
+    By the answers of its hold-out: refused if at any horizon the intervals are not right, or if it is worse than the
+    baseline: the interval of its skill ends below 0. A horizon that answers with the baseline anyway is exempt. What
+    there is not enough data for is not held against a first version. Foreign scores open nothing.
     """
-    accepted, reasons = _sound(hold_out, config)
+    accepted, reasons = _sound(hold_out)
     return Decision(accepted=accepted, rule="first", reasons=reasons)
 
 
-def successor(outdated: int, hold_out: HoldOut, config: GateConfig) -> Decision:
+def successor(outdated: int, hold_out: HoldOut) -> Decision:
     """Whether a version may take the place of one that was fitted on other features than there are now.
 
     That one answers nobody, and nothing can be compared with what it would say. So it is judged as a first version is.
     """
-    accepted, reasons = _sound(hold_out, config)
+    accepted, reasons = _sound(hold_out)
     cause = Reason(ReasonCode.OUTDATED, {"old": outdated})
     return Decision(accepted=accepted, rule="outdated", reasons=(cause, *reasons) if accepted else (*reasons, cause))
 
@@ -125,14 +122,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     ratio: float | None = None
     rests_on: Literal["walk-forward", "hold-out", "nothing"] = "nothing"
     passes: bool = True
-    reasons: tuple[Reason, ...]  # why its calibration is rejected, or its scores do not count
+    reasons: tuple[Reason, ...]  # where its intervals are not right, or why its scores do not count
     foreign: bool = False
 
 
-def standings(
-    candidates: Sequence[Version], config: GateConfig, evidence: Mapping[str, Evidence] | None = None
-) -> tuple[Standing, ...]:
-    """The versions by out-of-sample CRPS, those first whose coverage is not rejected; the first of equals wins.
+def standings(candidates: Sequence[Version], evidence: Mapping[str, Evidence] | None = None) -> tuple[Standing, ...]:
+    """The versions by out-of-sample CRPS, first those whose intervals are not shown to be wrong; of equals the first.
 
     Foreign scores are not counted: such a version comes behind all that pass.
 
@@ -144,9 +139,7 @@ def standings(
     own = [version for version in candidates if not version.hold_out.foreign]
     by_walk = bool(own) and all(version.key.kind in walks for version in own)
     rows = [
-        _standing(
-            version, walks[version.key.kind].scores if by_walk else version.hold_out.horizons, config, by_walk=by_walk
-        )
+        _standing(version, walks[version.key.kind].scores if by_walk else version.hold_out.horizons, by_walk=by_walk)
         for version in own
     ]
     for version in candidates:
@@ -156,19 +149,17 @@ def standings(
     return tuple(sorted(rows, key=lambda row: (not row.passes, row.ratio is None, row.ratio or 0.0)))
 
 
-def best_of(
-    candidates: Sequence[Version], config: GateConfig, evidence: Mapping[str, Evidence] | None = None
-) -> Version | None:
+def best_of(candidates: Sequence[Version], evidence: Mapping[str, Evidence] | None = None) -> Version | None:
     """The first of the standings, if it passes; None: the baseline answers."""
-    first = next((row for row in standings(candidates, config, evidence) if row.passes), None)
+    first = next((row for row in standings(candidates, evidence) if row.passes), None)
     return next((v for v in candidates if first is not None and v.key.kind == first.kind), None)
 
 
-def _standing(version: Version, scores: Sequence[HorizonScore], config: GateConfig, *, by_walk: bool) -> Standing:
+def _standing(version: Version, scores: Sequence[HorizonScore], *, by_walk: bool) -> Standing:
     own = [score for score in scores if score.horizon in version.manifest.horizons]
     fallbacks = {score.horizon for score in version.hold_out.horizons if score.by_baseline}
     ratios = [1.0 if s.horizon in fallbacks else 1.0 - s.skill.get("baseline", 0.0) for s in own]
-    faults = tuple(_coverage_faults([score for score in own if score.horizon not in fallbacks], config))
+    faults = tuple(_interval_faults([score for score in own if score.horizon not in fallbacks]))
     return Standing(
         kind=version.key.kind,
         number=version.number,
@@ -188,7 +179,7 @@ def _refresh(production: Version, challenger: Version, config: GateConfig, evide
     if before is not None and now is not None and now.last < before.last:
         ends = {"new_end": f"{now.last:%Y-%m-%d %H:%M}", "old_end": f"{before.last:%Y-%m-%d %H:%M}"}
         return _refused("refresh", Reason(ReasonCode.OLDER_BARS, {**numbers, **ends}))
-    accepted, reasons = _sound(challenger.hold_out, config)
+    accepted, reasons = _sound(challenger.hold_out)
     reasons = (Reason(ReasonCode.REFRESH, numbers), *reasons)
     stale = _too_old(challenger, config, evidence)
     if stale is not None:
@@ -226,7 +217,7 @@ def _same_ingredients(one: FitManifest, other: FitManifest) -> bool:
     return not one.dirty and not other.dirty and ingredients(one) == ingredients(other)
 
 
-def _sound(hold_out: HoldOut, config: GateConfig) -> tuple[bool, tuple[Reason, ...]]:
+def _sound(hold_out: HoldOut) -> tuple[bool, tuple[Reason, ...]]:
     """Whether the hold-out speaks against serving a version at all, and one reason for each horizon and fault."""
     if hold_out.foreign:
         return False, (FOREIGN,)
@@ -235,61 +226,35 @@ def _sound(hold_out: HoldOut, config: GateConfig) -> tuple[bool, tuple[Reason, .
     own = [score for score in hold_out.horizons if not score.by_baseline]
     if all(score.n == 0 for score in own):
         return False, (Reason(ReasonCode.NO_FORECAST),)
-    worse = _corrected({s.horizon: s.p_worse_than_baseline for s in own if s.p_worse_than_baseline is not None})
     against = [
-        Reason(
-            ReasonCode.WORSE_THAN_BASELINE,
-            {"horizon": s.horizon, "skill": s.skill.get("baseline"), "p": worse[s.horizon]},
-        )
-        for s in own
-        if worse.get(s.horizon, 1.0) < config.alpha
+        Reason(ReasonCode.WORSE_THAN_BASELINE, {"horizon": score.horizon, **_skill_facts(score.answer(Question.MODEL))})
+        for score in own
+        if (answer := score.answer(Question.MODEL)) is not None and answer.is_worse
     ]
-    against += _coverage_faults(hold_out.horizons, config)
-    horizons = [_horizon_reason(score, worse.get(score.horizon)) for score in hold_out.horizons]
-    return not against, (*against, *horizons)
+    against += _interval_faults(own)
+    return not against, (*against, *map(_horizon_reason, hold_out.horizons))
 
 
-def _corrected(p_worse: dict[int, float]) -> dict[int, float]:
-    """The p-values, by horizon, adjusted for how many they are."""
-    adjusted = holm(np.array(list(p_worse.values()), dtype=np.float64))
-    return dict(zip(p_worse, map(float, adjusted), strict=True))
-
-
-def _coverage_faults(scores: Sequence[HorizonScore], config: GateConfig) -> list[Reason]:
+def _interval_faults(scores: Sequence[HorizonScore]) -> list[Reason]:
     faults = []
     for score in scores:
-        if score.by_baseline:
-            continue
-        for interval in score.coverage:
-            if interval.n == 0:
-                continue
-            se = _coverage_se(interval, score)
-            distance = abs(interval.share - interval.percent / 100)
-            if distance > config.coverage_sigmas * se:
-                facts = {"horizon": score.horizon, "percent": interval.percent, "share": interval.share}
-                limits = {"sigmas": distance / se, "limit": config.coverage_sigmas}
-                faults.append(Reason(ReasonCode.COVERAGE_OFF, {**facts, **limits}))
+        answer = score.answer(Question.INTERVALS)
+        if answer is not None and answer.answer == "no":
+            held = {"percent": answer.level, "share": answer.estimate, "ends": (answer.lower, answer.upper)}
+            faults.append(Reason(ReasonCode.COVERAGE_OFF, {"horizon": score.horizon, **held}))
     return faults
 
 
-def _coverage_se(interval: IntervalCoverage, score: HorizonScore) -> float:
-    """The estimated standard error, but no less than a well calibrated forecast of as many dates would have.
-
-    The estimate alone would reject the best of forecasts: where few, overlapping outcomes all fall inside, it is 0. The
-    floor takes one origin a bar and coins that move as one. Labels that share 1 - k/h of their bars have returns of
-    that correlation; whether an interval held is an even function of the return, so its correlation is about the
-    square. The squares sum to (2 h^2 + 1) / (3 h) over all lags.
-    """
-    nominal, h = interval.percent / 100, score.horizon
-    overlap = (2 * h * h + 1) / (3 * h)
-    independent = max(1.0, max(1, score.dates) / overlap)
-    return max(interval.se, math.sqrt(nominal * (1 - nominal) / independent))
+def _skill_facts(answer: PlainAnswer | None) -> dict[str, object]:
+    if answer is None:
+        return {"skill": None, "interval": (None, None)}
+    return {"skill": answer.estimate, "interval": (answer.lower, answer.upper)}
 
 
-def _horizon_reason(score: HorizonScore, p_worse: float | None) -> Reason:
+def _horizon_reason(score: HorizonScore) -> Reason:
     if score.by_baseline:
-        cause = (score.verdict.detail or "").rstrip(".")
+        cause = (score.cause or "").rstrip(".")
         return Reason(ReasonCode.BASELINE_ANSWERS, {"horizon": score.horizon, "cause": cause})
     coverage = {str(interval.percent): (interval.share, interval.se) for interval in score.coverage if interval.n}
-    skill = {"skill": score.skill.get("baseline"), "dates": score.dates, "p": p_worse}
+    skill = {**_skill_facts(score.answer(Question.MODEL)), "dates": score.dates}
     return Reason(ReasonCode.SCORED, {"horizon": score.horizon, **skill, "coverage": coverage})

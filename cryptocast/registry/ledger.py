@@ -17,9 +17,10 @@ from cryptocast.evaluation.records import Record
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
 from cryptocast.registry.lineage import Lineage, read_lineage
-from cryptocast.registry.manifest import Bars, Moment, Probability, canonical_json, decode, sha256_hex
+from cryptocast.registry.manifest import Bars, Probability, canonical_json, decode, sha256_hex
 from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, Where, conditions, key_values, matching, row_key, time_text
 from cryptocast.registry.version import KeyedRecord, VersionKey
+from cryptocast.times import Moment
 
 
 class LedgerRecord(KeyedRecord, frozen=True, kw_only=True):

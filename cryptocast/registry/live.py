@@ -18,7 +18,7 @@ from cryptocast.scoring.coverage import coverage
 from cryptocast.scoring.dates import overlapping_origins
 from cryptocast.scoring.pit import pit_cells, pit_histogram
 from cryptocast.scoring.quantiles import LEVELS, crps_relative
-from cryptocast.times import as_microseconds
+from cryptocast.times import Moment, as_microseconds
 
 INTERVALS: Final = (80, 95)
 
@@ -41,8 +41,8 @@ class LiveScore(msgspec.Struct, frozen=True, kw_only=True):
 
     horizon: int
     bars: int
-    first: datetime
-    last: datetime
+    first: Moment
+    last: Moment
     crps: float
     baseline_crps: float | None
     skill: float | None

@@ -15,10 +15,11 @@ from msgspec import Meta
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.registry.database import Connection
-from cryptocast.registry.manifest import Moment, canonical_json, decode, sha256_hex
+from cryptocast.registry.manifest import canonical_json, decode, sha256_hex
 from cryptocast.registry.reasons import Reason
 from cryptocast.registry.tables import DAMAGED, KEY, KEY_IS, key_values, matching, row_key
 from cryptocast.registry.version import VersionKey
+from cryptocast.times import Moment
 
 
 class Drift(Record, frozen=True, kw_only=True):

@@ -7,7 +7,6 @@ stored, so the identity never depends on how a later library writes a number.
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -18,6 +17,7 @@ from cryptocast.config import COIN_PATTERN, VS_PATTERN
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.evaluation.stored import read_stored
+from cryptocast.times import Moment
 
 # `\Z`, not `$`: `$` also matches before a final line break, and names end up on terminals and in file names.
 WORD_PATTERN = r"^[a-z][a-z0-9_]{0,39}\Z"
@@ -31,7 +31,6 @@ Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Bars: TypeAlias = Annotated[int, Meta(ge=1)]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
-Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 Text: TypeAlias = Annotated[str, Meta(max_length=10_000)]
 Setting: TypeAlias = bool | int | float | str | tuple[bool | int | float | str | None, ...] | None
 

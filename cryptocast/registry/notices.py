@@ -17,8 +17,9 @@ from msgspec import Meta
 from cryptocast.errors import RegistryError
 from cryptocast.evaluation.records import Record
 from cryptocast.registry.database import Connection, Row
-from cryptocast.registry.manifest import Moment, canonical_json, decode, sha256_hex
+from cryptocast.registry.manifest import canonical_json, decode, sha256_hex
 from cryptocast.registry.tables import matching, time_text
+from cryptocast.times import Moment
 
 log = logging.getLogger(__name__)
 

@@ -28,18 +28,16 @@ class ReasonCode(StrEnum):
     NO_FORECAST = "no_forecast", "its hold-out scored no forecast of its own: there is no evidence for it"
     WORSE_THAN_BASELINE = (
         "worse_than_baseline",
-        "{horizon:bars}: significantly worse than the baseline (skill {skill:%+.1f}, p {p:.2g} after "
-        "correction for the number of horizons)",
+        "{horizon:bars}: worse than the baseline (skill {skill:%+.1f}{interval:[}{p:p})",
     )
     COVERAGE_OFF = (
         "coverage_off",
-        "{horizon:bars}: the {percent} % interval held {share:%.1f} of the outcomes, {sigmas:.1f} standard errors from "
-        "nominal (limit {limit:g})",
+        "{horizon:bars}: the {percent} % interval held {share:%.1f} of the outcomes{ends:~}",
     )
     BASELINE_ANSWERS = "baseline_answers", "{horizon:bars}: the baseline answers here, so it is not judged{cause:(}"
     SCORED = (
         "scored",
-        "{horizon:bars}: skill {skill:%+.1f} against the baseline on {dates} dates, {p:p}{coverage:held}",
+        "{horizon:bars}: skill {skill:%+.1f}{interval:[} over the baseline on {dates} dates{p:p}{coverage:held}",
     )
     IN_PRODUCTION = "in_production", "version {new} is in production already"
     REPEATS = "repeats", "version {new} repeats version {old}: same recipe, candles, seed, code and libraries"
@@ -77,11 +75,11 @@ class ReasonCode(StrEnum):
     OLDER_BARS = "older_bars", "version {new} was trained on bars up to {new_end}, version {old} up to {old_end}"
     OUTDATED = (
         "outdated",
-        "version {old} in production is outdated: it was fitted on other features, and cannot answer any more",
+        "version {old} in production is outdated: features or own code changed since its fit, and it cannot answer",
     )
     ITSELF_OUTDATED = (
         "itself_outdated",
-        "version {new} is outdated: it was fitted on other features, and could not answer",
+        "version {new} is outdated: features or own code changed since its fit, and it could not answer",
     )
     REFRESH = "refresh", "version {new} is a refresh of version {old}: the same recipe on other bars"
     NEVER_BACKTESTED = (
@@ -116,7 +114,18 @@ class Reason(Record, frozen=True):
 
 
 class _Words(string.Formatter):
-    """Formats of our own: %.1f (a share in percent), bars, p, list, held, and a text in ( or [ where there is one."""
+    """Formats of our own: %.1f (a share in percent), bars, p, list, held, and a text in ( or [ where there is one.
+
+    A fact that an earlier release did not have is None.
+    """
+
+    def get_value(
+        self,
+        key: int | str,
+        args: Sequence[Any],  # noqa: ARG002 - the base class calls it with them
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        return kwargs.get(str(key))
 
     def format_field(self, value: Any, format_spec: str) -> str:
         if format_spec.startswith("%"):
@@ -125,9 +134,13 @@ class _Words(string.Formatter):
         return str(super().format_field(value, format_spec)) if own is None else own(value)
 
 
-def _interval(ends: Sequence[float | None]) -> str:
-    lower, upper = ends
+def _interval(ends: Sequence[float | None] | None) -> str:
+    lower, upper = ends or (None, None)
     return "" if lower is None or upper is None else f" [{100 * lower:+.1f}, {100 * upper:+.1f}]"
+
+
+def _share_interval(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f" (95 % interval {100 * max(0.0, ends[0]):.1f} to {100 * min(1.0, ends[1]):.1f} %)"
 
 
 def _intervals(coverage: Mapping[str, Sequence[float]]) -> str:
@@ -137,10 +150,11 @@ def _intervals(coverage: Mapping[str, Sequence[float]]) -> str:
 
 OWN_FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
     "bars": lambda horizon: "1 bar" if horizon == 1 else f"{horizon} bars",
-    "p": lambda p: "too few dates to test" if p is None else f"p of being worse {p:.2g} after correction",
+    "p": lambda p: "" if p is None else f", p of being worse {p:.2g} after correction",
     "list": lambda values: ", ".join(map(str, values)),
     "held": _intervals,
     "[": _interval,
+    "~": _share_interval,
     "(": lambda text: f" ({text})" if text else "",
 }
 WORDS: Final = _Words()

@@ -466,12 +466,12 @@ class Registry:
     def best(self, coin: str, market: Market) -> Version | None:
         """The best of the coin's production versions over all kinds (see gate.best_of); None: the baseline answers."""
         versions, evidence = self._contenders(coin, market)
-        return best_of(versions, self._gate, evidence)
+        return best_of(versions, evidence)
 
     def standings(self, coin: str, market: Market) -> tuple[Standing, ...]:
         """The coin's production versions of all kinds, best first (see gate.standings)."""
         versions, evidence = self._contenders(coin, market)
-        return standings(versions, self._gate, evidence)
+        return standings(versions, evidence)
 
     def _contenders(self, coin: str, market: Market) -> tuple[tuple[Version, ...], dict[str, Evidence]]:
         """Production of every kind, and by kind the newest walk forward of its recipe."""
@@ -526,9 +526,9 @@ class Registry:
         production = tables.read_aliases(connection, key).get(PRODUCTION)
         decision = None
         if production is None and version.coin not in contested and not manifest.is_pretrained:
-            decision = first_version(version.hold_out, self._gate)
+            decision = first_version(version.hold_out)
         elif production is not None and production == outdated.get(version.coin):
-            decision = successor(production, version.hold_out, self._gate)
+            decision = successor(production, version.hold_out)
         evidence = {} if decision is None else {"decision": msgspec.to_builtins(decision)}
         is_refused = decision is not None and not decision.accepted
         why = "registered, but not fit for production" if is_refused else "registered"
@@ -606,7 +606,10 @@ def _record(connection: Connection, event: Event) -> None:
 
 
 def _tell(connection: Connection, event: Event) -> None:
-    """In the transaction that moves production, so that neither is without the other."""
+    """In the transaction that moves production, so that neither is without the other. That the model of the package
+    answers where there was nothing is no news."""
+    if event.previous is None and tables.read_aliases(connection, event.key).get(SHIPPED) == event.number:
+        return
     names = ("number", "previous", "action", "who", "why")
     facts = {**event.key.columns, **{name: getattr(event, name) for name in names}}
     notices.tell(connection, NoticeCode.PROMOTED, str(event.key), facts, event.at)

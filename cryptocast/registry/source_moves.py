@@ -11,9 +11,9 @@ from cryptocast.config import CoinId, QuoteCurrency
 from cryptocast.evaluation.records import Record
 from cryptocast.registry.append_only import Journal
 from cryptocast.registry.database import Connection
-from cryptocast.registry.manifest import Moment
 from cryptocast.registry.tables import time_text
 from cryptocast.registry.version import PRODUCTION
+from cryptocast.times import Moment
 
 
 class SourceMove(Record, frozen=True, kw_only=True):

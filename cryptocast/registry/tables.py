@@ -176,7 +176,7 @@ def _selection(columns: str, where: Where, alias: str | None, join: str = "") ->
 def read_listing(connection: Connection, where: Where, *, alias: str | None = None) -> list[VersionSummary]:
     """As read_versions, but only what a list shows, from the summary that was written beside each version.
 
-    A version without a summary (it was registered by an older release) is read as a whole.
+    A version without a summary, or with one of an older release, is read as a whole.
     """
     query, values = _selection("v.id, s.summary, s.digest", where, alias, _WITH_SUMMARY)
     cursor = connection.cursor()
@@ -185,15 +185,17 @@ def read_listing(connection: Connection, where: Where, *, alias: str | None = No
     texts = [
         matching(summary, digest, f"The summary of row {version_id} of the versions")
         for version_id, summary, digest in rows
-        if summary is not None
+        if _is_present(summary)
     ]
     summaries = iter(_summaries(texts))
     aliases = _aliases(connection, where)
     listed = []
     for version_id, summary, _ in rows:
-        if summary is None:
+        if _is_present(summary):
+            version = next(summaries)
+        else:
             row = connection.execute("SELECT * FROM versions WHERE id = ?", (version_id,)).fetchone()
-        version = _whole(connection, row) if summary is None else next(summaries)
+            version = _whole(connection, row)
         names = aliases.get(version_id)
         listed.append(version if names is None else msgspec.structs.replace(version, aliases=names))
     return listed
@@ -258,6 +260,11 @@ def _summaries(texts: Sequence[bytes]) -> list[VersionSummary]:
         raise RegistryError(f"The summaries of the versions cannot be read: {error}. {DAMAGED}") from error
 
 
+def _is_present(summary: bytes | None) -> bool:
+    """Whether it is of this release: earlier ones had a verdict in the place of the answers."""
+    return summary is not None and b'"verdict":' not in summary
+
+
 def _whole(connection: Connection, row: Row) -> VersionSummary:
     """The summary of a version from all that was written about it."""
     return decode_version(connection, row, read_fit(connection, row["fit_id"]), ()).summary()
@@ -278,6 +285,8 @@ def summary_faults(connection: Connection) -> list[tuple[str, str]]:
             version = _whole(connection, row)
         except RegistryError:
             continue  # the version itself is a fault
+        if not _is_present(blob(row["summary"])):
+            continue
         summary = None
         with contextlib.suppress(RegistryError):
             summary = _summaries([blob(row["summary"])])[0]

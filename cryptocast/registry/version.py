@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import msgspec
 
 from cryptocast.choices import Granularity
+from cryptocast.evaluation.answers import AnswerWord, Question, Unanswered
 from cryptocast.evaluation.records import HoldOut, Record
-from cryptocast.evaluation.verdicts import VerdictReason, VerdictWord
 from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market, OfMarket
 from cryptocast.registry.manifest import CoinCalibration, CoinId, FitManifest, QuoteCurrency, Word
@@ -133,7 +133,8 @@ class Version:
             ScoreSummary(
                 horizon=score.horizon,
                 skill=SkillSummary(baseline=score.skill.get("baseline")),
-                verdict=VerdictSummary(word=score.verdict.word, reason=score.verdict.reason),
+                answers={one.question: one.answer for one in score.answers},
+                unanswered=score.unanswered,
             )
             for score in self.hold_out.horizons
         )
@@ -156,19 +157,13 @@ class SkillSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     baseline: float | None = None
 
 
-class VerdictSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Of a verdict, what a list shows: see Verdict."""
-
-    word: VerdictWord | None
-    reason: VerdictReason | None
-
-
 class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a list shows of the hold-out at one horizon: see HorizonScore."""
 
     horizon: int
     skill: SkillSummary
-    verdict: VerdictSummary
+    answers: dict[Question, AnswerWord]
+    unanswered: Unanswered | None
 
 
 class VersionSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -23,6 +23,7 @@ class Coverage:
     k: int  # origins whose labels overlap, this one included
     z: float  # (share - nominal) / se
     p: float  # two-sided, that the intervals hold as often as they say; more careful than z in small samples
+    careful_se: float  # that p rests on: at least that of intervals of the nominal share
 
 
 def coverage(hits: BoolArray, dates: Int64Array, *, nominal: float, k: int) -> Coverage:
@@ -54,9 +55,10 @@ def coverage(hits: BoolArray, dates: Int64Array, *, nominal: float, k: int) -> C
         # Clusters that cancel to rounding carry no information on how much the share can vary.
         if variance > 1e-18:
             se = math.sqrt(variance * count / ((1.0 - k / count) * (1.0 - (k - 1) / count))) / n
-    least = _null_error(hits, clusters / np.bincount(position), nominal, k)
-    p = math.erfc(abs(share - nominal) / max(se, least) / math.sqrt(2.0))
-    return Coverage(share=share, se=se, n=n, dates=count, k=k, z=(share - nominal) / se, p=p)
+    careful = max(se, _null_error(hits, clusters / np.bincount(position), nominal, k))
+    p = math.erfc(abs(share - nominal) / careful / math.sqrt(2.0))
+    z = (share - nominal) / se
+    return Coverage(share=share, se=se, n=n, dates=count, k=k, z=z, p=p, careful_se=careful)
 
 
 def _null_error(hits: BoolArray, by_date: FloatArray, nominal: float, k: int) -> float:

@@ -34,11 +34,11 @@ class Sides:
 
     def question(self, scope: Scope) -> bytes:
         """The path and the query string, told apart from the same ones of a client on other sides."""
-        question: bytes = scope["path"].encode() + b"?" + scope["query_string"]
+        question: bytes = scope["path"].encode() + b"#" + scope["query_string"]
         if not self._running:
             return question
         tests = sorted(test for tests in self.challenged(scope).values() for test in tests)
-        return question + b"#" + ",".join(tests).encode()  # a query string never holds this sign
+        return question + b"#" + ",".join(tests).encode()  # neither a path nor a query string holds this sign
 
 
 def client_of(scope: Scope) -> str:

@@ -20,6 +20,8 @@ from cryptocast.errors import UsageError
 
 TOKEN_VARIABLE: Final = "CRYPTOCAST_SERVE_TOKEN"  # noqa: S105 - the name, not the token
 ADMIN_VARIABLE: Final = "CRYPTOCAST_SERVE_ADMIN_TOKEN"
+SEALS: Final = b"cryptocast login"  # what a token makes of it signs cookies, and nothing else does
+KEY_NAME: Final = "cryptocast.key"  # in the scope of a request, once it was let in with one
 FORWARDED: Final = b"x-forwarded-for"
 MOST_HOPS: Final = 32  # of proxies behind one another; what stands before them was made up by somebody
 # Browsers hide all but a few headers of an answer from the page that asked, unless they are named.
@@ -30,6 +32,7 @@ EXPOSED: Final = (
 BY_ORIGIN: Final = (b"vary", b"origin")
 DEFAULT_PORTS: Final = (("http://", ":80"), ("https://", ":443"))
 
+Headers: TypeAlias = dict[bytes, bytes]
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Of the request that is being answered, for what works behind the answers. Tasks take it over from whoever began them.
@@ -38,10 +41,12 @@ CLIENT: Final[ContextVar[str]] = ContextVar("client", default="")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One token: its place in the settings, which may be told, and what it may do."""
+    """One token: its place in the settings, which may be told, and what it may do. seal: what signs the cookies of
+    those who logged in with it; it tells nothing of the token, nor does the digest of it."""
 
     name: str
     digest: bytes
+    seal: bytes
     is_admin: bool
 
 
@@ -49,7 +54,7 @@ class Keys:
     """The tokens that hold. Without one that may read, everybody may; nobody switches anything without an admin's."""
 
     def __init__(self, token: str | None, admin: str | None = None) -> None:
-        self._keys = (*_keys(token, "token", is_admin=False), *_keys(admin, "admin", is_admin=True))
+        self.all = (*_keys(token, "token", is_admin=False), *_keys(admin, "admin", is_admin=True))
         self.asks = token is not None
 
     def of(self, headers: Iterable[tuple[bytes, bytes]]) -> Key | None:
@@ -60,13 +65,19 @@ class Keys:
         scheme, _, token = credentials[0].partition(b" ")
         if scheme.lower() != b"bearer":
             return None
+        return self.of_token(token)
+
+    def of_token(self, token: bytes) -> Key | None:
+        """The key that this token is; None if it is none."""
         digest = sha256(token).digest()
         # Digests have one length and all are compared, so the time that this takes tells nothing about the tokens.
-        matches = [key for key in self._keys if hmac.compare_digest(digest, key.digest)]
+        matches = [key for key in self.all if hmac.compare_digest(digest, key.digest)]
         return matches[-1] if matches else None
 
     def client_of(self, scope: Scope) -> str:
         """A word that stays with a client and that a client cannot choose: the name of its key, or its address."""
+        if (name := scope.get(KEY_NAME)) is not None:
+            return str(name)
         key = self.of(scope["headers"])
         return key.name if key is not None else address_of(scope)
 
@@ -202,5 +213,6 @@ def _can_be_sent(token: str) -> bool:
 def _keys(tokens: str | None, name: str, *, is_admin: bool) -> list[Key]:
     parts = [] if tokens is None else tokens.split(",")
     return [
-        Key(f"{name} {number}", sha256(part.encode()).digest(), is_admin) for number, part in enumerate(parts, start=1)
+        Key(f"{name} {number}", sha256(part).digest(), hmac.digest(part, SEALS, "sha256"), is_admin)
+        for number, part in enumerate((part.encode() for part in parts), start=1)
     ]

@@ -1,20 +1,21 @@
 """Who is let in: the size of a request, its token, how often a client asks, and how many requests may wait at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from starlette.types import Scope
 
 from cryptocast.config import ServeConfig
-from cryptocast.serving.access import ADMIN_VARIABLE, Keys, address_of
+from cryptocast.serving.access import ADMIN_VARIABLE, KEY_NAME, Headers, Key, Keys, address_of
+from cryptocast.serving.login_cookie import is_same_origin, key_of_cookie
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind
 from cryptocast.serving.rate_limit import ClientRates, Connections
 from cryptocast.serving.telemetry import Telemetry
 
-Headers: TypeAlias = dict[bytes, bytes]
 MAX_HEADERS: Final = 100
 MAX_URL_BYTES: Final = 8192
 
@@ -22,8 +23,10 @@ MAX_URL_BYTES: Final = 8192
 class Admission:
     """The limits of the settings, and what each client has used of them."""
 
-    def __init__(self, serve: ServeConfig, keys: Keys, telemetry: Telemetry) -> None:
-        self._serve, self._keys = serve, keys
+    def __init__(
+        self, serve: ServeConfig, keys: Keys, telemetry: Telemetry, wall_clock: Callable[[], datetime]
+    ) -> None:
+        self._serve, self._keys, self._wall_clock = serve, keys, wall_clock
         self._rates = ClientRates(serve.client_rate_per_s)
         self._waiting = 0
         self._forwarded = Connections(
@@ -79,7 +82,9 @@ class Admission:
 
     def _not_let_in(self, scope: Scope, headers: Headers, *, needs_admin: bool) -> ProblemError | None:
         """Without a key that it needs, or too often: by its key, and by its address where it shows none."""
-        key = self._keys.of(scope["headers"]) if b"authorization" in headers else None
+        key = self._key(scope, headers, needs_admin=needs_admin)
+        if key is not None:
+            scope[KEY_NAME] = key.name
         too_often = self._too_often(key.name if key is not None else address_of(scope))
         if too_often is not None:
             return too_often  # a stranger's requests are counted too, so that guessing is slow
@@ -90,6 +95,17 @@ class Admission:
             detail = "Send the server's token in the header: Authorization: Bearer TOKEN."
             return ProblemError(ProblemKind.UNAUTHORIZED, detail)
         return None
+
+    def _key(self, scope: Scope, headers: Headers, *, needs_admin: bool) -> Key | None:
+        """The key of the token that is shown; where none is, that of the cookie, which lets a page of this server read
+        and do nothing else."""
+        if b"authorization" in headers:
+            return self._keys.of(scope["headers"])
+        if b"cookie" not in headers or not self._keys.asks or needs_admin or scope["method"] not in ("GET", "HEAD"):
+            return None
+        if not is_same_origin(headers):
+            return None
+        return key_of_cookie(headers[b"cookie"], self._keys.all, self._wall_clock().timestamp())
 
     def _refused_body(self, headers: Headers) -> ProblemError | None:
         length = headers.get(b"content-length")

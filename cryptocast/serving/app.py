@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from cryptocast.data.coins import shown
 from cryptocast.errors import CryptocastError
 from cryptocast.serving.access import Keys
+from cryptocast.serving.access_log import AccessLog
 from cryptocast.serving.endpoints import PATHS
 from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.front import Front
@@ -58,6 +59,7 @@ def create_app(
     refresh: bool | None = None,
     duties: Sequence[Duty] = (),
     reports: Reports = WITHOUT_REPORTS,
+    access_log: AccessLog | None = None,
     endpoints: Mapping[str, Endpoint] = PATHS,
 ) -> Starlette:
     """The ASGI app; `app.state.server` is what its endpoints work with. Nothing runs until its lifespan has begun.
@@ -67,6 +69,7 @@ def create_app(
     admin_token: the same for those who may switch breakers. stamp: changes when the registry does, asked with every
     request; by default what the store's watch saw last. ask_prices: quotes by coin; by default the upstream's.
     refresh: run the refresher; by default where `forecast` is not given. duties: work of the leader after each refresh.
+    access_log: where each request is told; None: nowhere.
     """
     options = Options(
         forecast=forecast,
@@ -74,6 +77,7 @@ def create_app(
         ask_prices=ask_prices,
         refresh=forecast is None if refresh is None else refresh,
         duties=duties,
+        access_log=access_log,
     )
     endpoints = _with_own_models(endpoints, names_of_own(context.config))
     server = Server(context, Paths(endpoints), Keys(token, admin_token), reports, options)
@@ -104,7 +108,7 @@ def _route(server: Server, path: str, endpoint: Endpoint) -> Route:
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
         return respond(body, media_type=endpoint.media_type, request=request)
 
-    return Route(path, respond_to, methods=[endpoint.method])
+    return Route(path, respond_to, methods=list(endpoint.methods))
 
 
 async def _problem(_: Request, error: Exception) -> Response:
@@ -117,6 +121,6 @@ async def _nothing_here(paths: Paths, request: Request, error: HTTPException) ->
         detail = f"{shown(request.url.path)} answers {endpoint.allowed}, not {shown(request.method)}."
         headers = {"Allow": endpoint.allowed}
         return problem_response(ProblemError(ProblemKind.METHOD_NOT_ALLOWED, detail, headers=headers))
-    names = ", ".join(path for path in paths.endpoints if path != "/")
+    names = ", ".join(path for path, one in paths.endpoints.items() if not one.is_page)
     detail = f"There is nothing at {shown(request.url.path)}. Served: {names}."
     return problem_response(ProblemError(ProblemKind.NOT_FOUND, detail, headers=error.headers))

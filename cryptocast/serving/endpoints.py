@@ -5,7 +5,8 @@ A new one is a handler and its line in `PATHS`, which says all that the rest of 
 
 import asyncio
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,28 +17,37 @@ from cryptocast.data.coins import shown
 from cryptocast.data.sources.coingecko.refusals import CreditsKept
 from cryptocast.errors import CryptocastError
 from cryptocast.serving.access import CLIENT
-from cryptocast.serving.compression import preferred
+from cryptocast.serving.docs_page import docs_page
+from cryptocast.serving.encoding import encode
+from cryptocast.serving.finished import finished
 from cryptocast.serving.forecast_cache import Failure, FreshForecast, Outcome
 from cryptocast.serving.health import COMPONENTS, Component, Detail, Readiness, TrendReport
-from cryptocast.serving.landing_page import PAGE_POLICY, page
+from cryptocast.serving.login import login, logout
 from cryptocast.serving.openapi import openapi
+from cryptocast.serving.page_shell import HTML, page_headers
+from cryptocast.serving.page_view import landing_page
 from cryptocast.serving.path_sampler import paths_within_reason
 from cryptocast.serving.paths import Endpoint
 from cryptocast.serving.problems import LATER, ProblemError, ProblemKind, coin_error, not_one
 from cryptocast.serving.query import (
     BreakerQuery,
+    CandleQuery,
     ForecastQuery,
+    PageQuery,
     PathsQuery,
     PriceQuery,
+    TrackQuery,
     by_ids,
     coin_requests,
     preferred_wait_s,
 )
 from cryptocast.serving.responses import respond
-from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
+from cryptocast.workflows.context import Selection
 from cryptocast.workflows.forecast import Request as Question
 from cryptocast.workflows.lifecycle.production_models import ModelDocument, production_models
+from cryptocast.workflows.lifecycle.track_record import TrackDocument, track_record
+from cryptocast.workflows.market_data.candle_history import CandleHistory, CandlesDocument, candle_histories
 from cryptocast.workflows.market_data.live_prices import PriceDocument
 from cryptocast.workflows.reports import CoinError, ForecastDocument, PathsDocument, Touch
 from cryptocast.workflows.sample_paths import LEAST_PATHS, USUAL_PATHS, with_every_bar
@@ -45,8 +55,9 @@ from cryptocast.workflows.sample_paths import LEAST_PATHS, USUAL_PATHS, with_eve
 log = logging.getLogger(__name__)
 
 HEALTH: Final = "application/health+json"
+USUAL_LAST: Final = 365
+MOST_CANDLES: Final = 50_000  # of all coins of an answer
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
-HTML: Final = "text/html; charset=utf-8"
 
 
 class EncodedForecasts(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,11 +90,11 @@ class SwitchedBreaker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def forecasts(server: Server, request: Request, query: ForecastQuery) -> Response:
-    """A ForecastDocument, if there is at least one coin to answer for."""
-    scope = request.scope
+    """The forecast of each coin: the intervals of its price at each horizon, what they rest on, and what the evidence
+    says. Coins that cannot be answered for stand in `errors`; it is a problem where none can."""
     query, names = by_ids(query, server.find_coin)
-    requests = coin_requests(query, server.config, challenged=server.sides.challenged(scope))
-    CLIENT.set(server.keys.client_of(scope))
+    requests = coin_requests(query, server.config, challenged=server.sides.challenged(request.scope))
+    CLIENT.set(server.keys.client_of(request.scope))
     state = server.state()
     touch, timeout_s = _touch(server, query, requests), _patience_s(server, request)
     if touch is None:
@@ -96,31 +107,10 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
         raise not_one(failures)
     errors = tuple(coin_error(*failure) for failure in failures)
     document = EncodedForecasts(forecasts=bodies, errors=errors, names=names or msgspec.UNSET)
-    return _finished(server, request, document, outcomes, state)
-
-
-def _finished(
-    server: Server, request: Request, document: msgspec.Struct, outcomes: Sequence[Outcome], state: Hashable
-) -> Response:
-    """The answer that rests on these outcomes, kept for whoever asks the same while they hold. state: of the server
-    before the first of them was looked for."""
-    # Bars that came meanwhile have made this answer an old one: it is given, and not kept for the next to ask. What is
-    # refused to one client is not what the next one is told.
-    keep = state == server.state() and all(server.forecasts.holds(one) for one in outcomes)
-    keep = keep and not any(isinstance(one, Failure) and isinstance(one.error, CreditsKept) for one in outcomes)
-    headers = dict(request.scope["headers"])
-    answer = server.answers.finish(
-        server.sides.question(request.scope),
-        preferred(headers.get(b"accept-encoding", b"")),
-        msgspec.json.encode(document),
-        term=shortest(one.term for one in outcomes),
-        state=state,
-        keep=keep,
-    )
-    status, raw_headers, body = server.answers.to_send(answer, headers.get(b"if-none-match"))
-    response = Response(b"" if request.method == "HEAD" else body, status)
-    response.raw_headers = raw_headers
-    return response
+    # What is refused to one client is not what the next one is told.
+    may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
+    body = msgspec.json.encode(document)
+    return finished(server, request, body, outcomes, state=state, may_keep=may_keep)
 
 
 async def _touched(server: Server, requests: Sequence[Question], touch: Touch, *, timeout_s: float) -> list[Outcome]:
@@ -144,7 +134,8 @@ def _touch(server: Server, query: ForecastQuery, requests: Sequence[Question]) -
 
 
 async def sample_paths(server: Server, request: Request, query: PathsQuery) -> Response:
-    """A PathsDocument, if there is at least one coin to answer for."""
+    """Sample paths of the coins, on which they move together, over the bars up to the longest horizon. Coins that
+    cannot be answered for stand in `errors`; it is a problem where none can."""
     query, names = by_ids(query, server.find_coin)
     challenged = server.sides.challenged(request.scope)
     requests = [
@@ -170,7 +161,8 @@ async def sample_paths(server: Server, request: Request, query: PathsQuery) -> R
         errors=tuple(coin_error(*failure) for failure in failures),
         names=names or msgspec.UNSET,
     )
-    return _finished(server, request, document, outcomes, state)
+    may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
+    return finished(server, request, msgspec.json.encode(document), outcomes, state=state, may_keep=may_keep)
 
 
 def _failures(requests: Sequence[Question], outcomes: Sequence[Outcome]) -> list[tuple[str, CryptocastError]]:
@@ -180,7 +172,7 @@ def _failures(requests: Sequence[Question], outcomes: Sequence[Outcome]) -> list
 
 
 async def prices(server: Server, request: Request, query: PriceQuery) -> Response:
-    """What coins cost now."""
+    """What coins cost now, each with when it was fetched. Coins without a price stand in `errors`."""
     query, names = by_ids(query, server.find_coin)
     coins, vs = query.ids or server.config.data.coins, query.vs or server.config.data.vs
     client = server.keys.client_of(request.scope)
@@ -192,6 +184,43 @@ async def prices(server: Server, request: Request, query: PriceQuery) -> Respons
     left = max(0, int(server.config.serve.prices_fresh_s) - age)
     body = msgspec.json.encode(msgspec.structs.replace(document, names=names or msgspec.UNSET))
     return respond(body, cache=f"private, max-age={left}", headers={"Age": str(age)}, request=request)
+
+
+async def track(server: Server, request: Request, query: TrackQuery) -> Response:
+    """What the models that answer now have forecast live at each horizon, beside the price that came, and how often
+    their intervals held. From the ledger, which a server fills with every bar."""
+    query, names = by_ids(query, server.find_coin)
+    requests = coin_requests(query.of_forecasts, server.config)
+    CLIENT.set(server.keys.client_of(request.scope))
+    state = server.state()
+    outcomes = await server.forecasts.of(requests, timeout_s=_patience_s(server, request))
+    failures = _failures(requests, outcomes)
+    forecasts_now = [one.forecast for one in outcomes if isinstance(one, FreshForecast)]
+    if not forecasts_now:
+        raise not_one(failures)
+    levels, horizons, last = requests[0].intervals, requests[0].horizons, query.last or USUAL_LAST
+    read = partial(track_record, server.context, levels=levels, horizons=horizons, last=last)
+    tracks = await asyncio.to_thread(lambda: tuple(read(one) for one in forecasts_now))
+    errors = tuple(coin_error(*failure) for failure in failures)
+    body = encode(TrackDocument(tracks=tracks, errors=errors, names=names or msgspec.UNSET))
+    may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
+    return finished(server, request, body, outcomes, state=state, may_keep=may_keep)
+
+
+async def candles(server: Server, _request: Request, query: CandleQuery) -> CandlesDocument:
+    """The bars that the store has, oldest first. Nothing is fetched."""
+    query, names = by_ids(query, server.find_coin)
+    config = server.config
+    selection = Selection(query.ids or tuple(dict.fromkeys(config.data.coins)), None, query.vs, query.granularity)
+    wanted = selection.resolved(config)
+    last = min(query.last or USUAL_LAST, MOST_CANDLES // len(wanted.coins))
+    histories = await asyncio.to_thread(candle_histories, server.context, wanted, last)
+    series = tuple(one for one in histories.values() if isinstance(one, CandleHistory))
+    failures = [(coin, one) for coin, one in histories.items() if isinstance(one, CryptocastError)]
+    if not series:
+        raise not_one(failures)
+    errors = tuple(coin_error(*failure) for failure in failures)
+    return CandlesDocument(series=series, errors=errors, names=names or msgspec.UNSET)
 
 
 async def models(server: Server, _request: Request, _: None) -> ModelDocument:
@@ -243,6 +272,12 @@ async def description(server: Server, _request: Request, _: None) -> bytes:
     return openapi(server.paths, max_ids=server.config.serve.max_ids, has_token=server.keys.asks)
 
 
+async def docs(server: Server, request: Request, _: None) -> Response:
+    """The description for people."""
+    body = docs_page(server.paths, max_ids=server.config.serve.max_ids, has_token=server.keys.asks)
+    return respond(body, media_type=HTML, cache="private, no-cache", headers=page_headers(), request=request)
+
+
 async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> SwitchedBreaker:
     """Hold a breaker open or closed, or let it decide again."""
     breakers = server.breakers.all()
@@ -253,16 +288,6 @@ async def switch_breaker(server: Server, _: Request, query: BreakerQuery) -> Swi
     {"open": breaker.force_open, "closed": breaker.force_closed, "auto": breaker.reset}[query.state]()
     log.warning("breaker %s is set to %s by hand", query.name, query.state)
     return SwitchedBreaker(breaker=query.name, state=str(breaker.state))
-
-
-async def landing_page(server: Server, request: Request, _: None) -> Response:
-    """The configured coins as fan charts."""
-    requests = coin_requests(ForecastQuery(), server.config)
-    outcomes = await server.forecasts.of(requests, timeout_s=server.config.serve.request_timeout_s)
-    answers = [outcome.forecast for outcome in outcomes if isinstance(outcome, FreshForecast)]
-    detail = server.health.detail()
-    body = page(answers, server.health.ready(detail), detail)
-    return respond(body, media_type=HTML, headers={"Content-Security-Policy": PAGE_POLICY}, request=request)
 
 
 def _patience_s(server: Server, request: Request) -> float:
@@ -280,6 +305,7 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         query=ForecastQuery,
         is_cached=True,
         rests_on=("breakers", "cache", *MODEL_PARTS),
+        tag="forecasts",
     ),
     "/paths": Endpoint(
         "Sample paths of coins that move together",
@@ -288,9 +314,22 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         query=PathsQuery,
         is_cached=True,
         rests_on=("breakers", "cache", *MODEL_PARTS),
+        tag="forecasts",
     ),
     "/prices": Endpoint(
-        "Live prices of coins", prices, PriceDocument, query=PriceQuery, rests_on=("upstream", "breakers")
+        "Live prices of coins", prices, PriceDocument, query=PriceQuery, rests_on=("upstream", "breakers"), tag="prices"
+    ),
+    "/track": Endpoint(
+        "Past forecasts of coins and what came of them",
+        track,
+        TrackDocument,
+        query=TrackQuery,
+        is_cached=True,
+        rests_on=("breakers", "cache", *MODEL_PARTS),
+        tag="forecasts",
+    ),
+    "/candles": Endpoint(
+        "Candles of coins", candles, CandlesDocument, query=CandleQuery, rests_on=("store",), tag="prices"
     ),
     "/models": Endpoint("The versions in production", models, ModelDocument),
     "/health": Endpoint("Whether the process is alive", alive, Readiness, HEALTH, access="open", is_prompt=True),
@@ -308,13 +347,19 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         SwitchedBreaker,
         query=BreakerQuery,
         access="admin",
-        method="POST",
+        methods=("POST",),
         is_prompt=True,
+        tag="admin",
     ),
+    "/docs": Endpoint("This description, for people", docs, media_type=HTML),
+    "/login": Endpoint("The form for a token", login, media_type=HTML, access="open", methods=("GET", "POST")),
+    "/logout": Endpoint("The end of a login", logout, media_type=HTML, access="open", methods=("POST",)),
     "/": Endpoint(
         "The forecasts as a page",
         landing_page,
         media_type=HTML,
-        rests_on=(*MODEL_PARTS, "event_loop", "resources"),
+        query=PageQuery,
+        is_cached=True,
+        rests_on=("breakers", "cache", *MODEL_PARTS, "event_loop", "resources"),
     ),
 }

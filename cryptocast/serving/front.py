@@ -14,11 +14,14 @@ import secrets
 import time
 from typing import Final
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cryptocast.serving.access import Origins, Proxies
-from cryptocast.serving.admission import Admission, Headers
+from cryptocast.serving.access import KEY_NAME, Headers, Origins, Proxies
+from cryptocast.serving.access_log import MOST_TEXT, AccessEntry, without_secrets
+from cryptocast.serving.admission import Admission
 from cryptocast.serving.compression import preferred
+from cryptocast.serving.login import asks_for_form, login_form, own_address
 from cryptocast.serving.paths import Paths
 from cryptocast.serving.problems import ProblemError, ProblemKind, problem_of, problem_response
 from cryptocast.serving.response_cache import EncodedResponse
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 VALID_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # The headers of requests that docs/serving.md offers, and the one that clients send out of habit.
 REQUEST_HEADERS: Final = b"authorization, content-type, if-none-match, prefer, x-client-id, x-request-id"
+GONE: Final = 499  # the client has left before its answer began
 SLACK_S: Final = 1.0  # the handlers have the deadline of the settings themselves; this one is for what they overlook
 
 
@@ -37,10 +41,10 @@ class Exchange:
     """One request and its answer.
 
     id: of the request. route, endpoint: what its path leads to. extra: headers that every answer to it has. status: of
-    the answer, 0 until it has begun.
+    the answer, 0 until it has begun. sent: bytes of its body.
     """
 
-    __slots__ = ("_send", "endpoint", "extra", "headers", "id", "receive", "route", "scope", "status")
+    __slots__ = ("_send", "endpoint", "extra", "headers", "id", "receive", "route", "scope", "sent", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: bytes, paths: Paths) -> None:
         self.scope, self.receive, self._send = scope, receive, send
@@ -50,18 +54,21 @@ class Exchange:
             self.id = request_id
         self.route, self.endpoint = paths.find(scope["path"])
         self.extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.id)]
-        self.status = 0
+        self.status = self.sent = 0
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer; its first one with the extra headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], *self.extra]
+        else:
+            self.sent += len(message.get("body", b""))
         await self._send(message)
 
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        self.sent = len(body)
         await self._send({"type": "http.response.body", "body": body})
 
     async def refuse(self, error: ProblemError) -> None:
@@ -77,7 +84,8 @@ class Front:
         serve = server.config.serve
         self._app, self._server = app, server
         self._telemetry, self._answers, self._reports = server.telemetry, server.answers, server.reports
-        self._admission = Admission(serve, server.keys, server.telemetry)
+        self._admission = Admission(serve, server.keys, server.telemetry, server.context.wall_clock)
+        self._access_log = server.access_log
         self._origins, self._proxies = Origins(serve.cors_origins), Proxies(serve.trusted_proxies)
         self._timeout_s = serve.request_timeout_s + SLACK_S
         self._boot, self._numbers = secrets.token_hex(4).encode(), itertools.count(1)
@@ -112,11 +120,30 @@ class Front:
         finally:
             telemetry.in_flight -= 1
             seconds = time.perf_counter() - began
-            telemetry.answered(scope["method"], exchange.route, exchange.status or 499, seconds)
+            telemetry.answered(scope["method"], exchange.route, exchange.status or GONE, seconds)
+            if self._access_log is not None:
+                self._access_log.write(self._entry(exchange, seconds))
+
+    def _entry(self, exchange: Exchange, seconds: float) -> AccessEntry:
+        scope, client = exchange.scope, exchange.scope.get("client")
+        return AccessEntry(
+            at=self._server.context.wall_clock(),
+            id=exchange.id.decode(),
+            client=client[0] if client else "",
+            key=scope.get(KEY_NAME),
+            method=scope["method"][:MOST_TEXT],
+            path=scope["path"][:MOST_TEXT],
+            query=without_secrets(scope["query_string"].decode("latin-1")),
+            route=exchange.route,
+            status=exchange.status or GONE,
+            bytes=0 if scope["method"] == "HEAD" else exchange.sent,
+            ms=round(seconds * 1e3, 3),
+            agent=exchange.headers.get(b"user-agent", b"")[:MOST_TEXT].decode("latin-1"),
+        )
 
     async def _answer(self, exchange: Exchange, forwarded: str | None) -> None:
         if (refusal := self._admission.refusal(exchange.scope, exchange.headers, exchange.endpoint)) is not None:
-            await exchange.refuse(refusal)
+            await self._refuse(exchange, refusal)
             return
         if (answer := self._cached(exchange)) is not None:
             status, headers, body = self._answers.to_send(answer, exchange.headers.get(b"if-none-match"))
@@ -130,6 +157,15 @@ class Front:
                 await self._by_app(exchange)
             else:
                 await exchange.refuse(problem)
+
+    async def _refuse(self, exchange: Exchange, refusal: ProblemError) -> None:
+        request = Request(exchange.scope)
+        if not asks_for_form(refusal, request):
+            await exchange.refuse(refusal)
+            return
+        address = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+        form = login_form(request, own_address(self._server.paths, address))
+        await form(exchange.scope, exchange.receive, exchange.send)
 
     def _cached(self, exchange: Exchange) -> EncodedResponse | None:
         scope, endpoint = exchange.scope, exchange.endpoint

@@ -102,7 +102,7 @@ class LiveFigures:
             labels = {"coin": key.coin, "model": key.kind, "source": key.source}
             age_s = (now - version.created_at).total_seconds()
             yield "cryptocast_version_age_seconds", "Since the version in production was made.", labels, age_s
-            text = "1 while the version was fitted on other features than there are now, and cannot be asked."
+            text = "1 while its features, or the code of a model of your own, have changed, so that it cannot be asked."
             yield "cryptocast_version_outdated", text, labels, float(key in self._outdated)
             text = "1 while the version does worse live than it should."
             yield "cryptocast_version_degraded", text, labels, float(bool(report.degraded))

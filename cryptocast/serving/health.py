@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -15,8 +15,10 @@ from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.sample.source import SAMPLE
 from cryptocast.files import write_refusal
 from cryptocast.net import Breaker, Breakers, BreakerState
+from cryptocast.serving.problems import without_folders
 from cryptocast.serving.telemetry import Sample
 from cryptocast.serving.trends import Minute, Pulse, Trend, trends
+from cryptocast.times import Moment
 
 if TYPE_CHECKING:
     from cryptocast.serving.wiring import Server
@@ -79,7 +81,7 @@ class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     observed_unit: str | None
     status: Status
     affected_endpoints: tuple[str, ...]  # where the status is not pass
-    time: datetime
+    time: Moment
     output: str | None
 
 
@@ -288,7 +290,7 @@ class Health:
             "rounds": one.rounds,
             "failures": one.failures + one.duties.failures,
             "last_fetch": None if one.last_fetch is None else one.last_fetch.isoformat(),
-            "last_error": error,
+            "last_error": None if error is None else without_folders(error),
         }
         if refusal is not None:
             return _component("refresher", values, f"no lock can be had in the store ({refusal}): nothing is refreshed")

@@ -1,178 +1,261 @@
-"""The page at `/`: the configured coins as fan charts with their numbers and verdicts, and the health below.
+"""The page at `/`: one coin's forecast behind the price before it, its past forecasts against what came, and what the
+evidence says; with the other coins, models and horizons one click away.
 
-Whole without JavaScript, without a request to anywhere, and without inline styles: the policy that goes with it lets a
-browser do nothing but apply the one style sheet that it names by hash.
+Finished bytes, made once a bar for each choice. Every choice is an address, so the page is whole without its script,
+which brings what changes between bars: live prices, health, and readings of the charts.
 """
 
-import base64
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from html import escape
-from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
-from cryptocast.number_format import ahead, round_numbers
-from cryptocast.serving.health import Detail, Readiness
+from cryptocast.number_format import SMALL, Prices, ahead, count, percent
+from cryptocast.registry.live import LiveScore
+from cryptocast.serving.charts import Closes, fan_chart, track_chart
+from cryptocast.serving.page_shell import FOLDER, document
 from cryptocast.workflows.fallbacks import sentence
-from cryptocast.workflows.reports import CoinForecast, HorizonForecast, verdict_sentence
+from cryptocast.workflows.lifecycle.track_record import CoinTrack
+from cryptocast.workflows.reports import (
+    QUESTIONS,
+    UNANSWERED,
+    CoinError,
+    CoinForecast,
+    HorizonForecast,
+    answer_sentence,
+)
 
-STYLE: Final = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-_HASH: Final = base64.b64encode(sha256(STYLE.encode()).digest()).decode()
-PAGE_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_HASH}'; frame-ancestors 'none'; base-uri 'none'"
-WIDTH: Final = 640
-HEIGHT: Final = 320
-LEFT: Final = 12
-RIGHT: Final = 510  # the labels of the prices stand to the right of it
-TOP: Final = 16
-BOTTOM: Final = 276  # the labels of the bars below it
-TICKS: Final = 5
-LEAST_APART: Final = 60  # between two labels of bars
+SCRIPT: Final = (FOLDER / "pages.js").read_text(encoding="utf-8")
+TITLE: Final = "cryptocast"
+NOTHING_YET: Final = "No forecast has been made yet. Reload in a moment."
 
 
-def page(forecasts: Sequence[CoinForecast], ready: Readiness, detail: Detail) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageView:
+    """What one page shows. coins: the forecast of each coin by the model that is chosen first, for their list; errors:
+    the coins that have none. forecast, horizon, model: the choice; None where it cannot be had. closes: before it.
+    kinds: models that may be chosen. track: of the model that answered."""
+
+    coins: Sequence[CoinForecast]
+    errors: Sequence[CoinError]
+    forecast: CoinForecast | None
+    model: str
+    horizon: int
+    kinds: Sequence[str] = ()
+    closes: Closes = ()
+    track: CoinTrack | None = None
+    has_login: bool = False
+
+    def address(self, *, coin: str | None = None, model: str | None = None, horizon: int | None = None) -> str:
+        """Where the page with another choice is, as an attribute has it."""
+        chosen = {
+            "coin": coin or (self.forecast.coin if self.forecast is not None else ""),
+            "model": model or self.model,
+            "horizon": str(horizon or self.horizon),
+        }
+        return escape(f"/?{urlencode(chosen)}")
+
+
+def page(view: PageView) -> bytes:
     """The whole document in UTF-8."""
-    coins = "".join(_section(one) for one in forecasts) or "<p>No forecast has been made yet. Reload in a moment.</p>"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>cryptocast</title>'
-        f"<style>{STYLE}</style></head><body><h1>cryptocast</h1>"
-        '<p class="soft">Intervals of the price, not advice. '
-        "The verdict says what the evidence behind each number could show.</p>"
-        f"{coins}{_health(ready, detail)}</body></html>"
-    ).encode()
+    log_out = '<form method="post" action="/logout"><button class="plain">Log out</button></form>'
+    top = (
+        '<header><a class="brand" href="/">cryptocast</a>'
+        '<a id="health" href="/health/detailed">Health</a><nav aria-label="More">'
+        f'<a href="/docs">API</a> <a href="/models">Models</a>{log_out if view.has_login else ""}</nav></header>'
+    )
+    chosen = "".join(_chosen(view, view.forecast)) if view.forecast is not None else f"<p>{NOTHING_YET}</p>"
+    end = '<footer class="soft">Intervals of the price, not advice. Times are UTC.</footer>'
+    title = f"{view.forecast.coin} - {TITLE}" if view.forecast is not None else TITLE
+    return document(title, f"{top}<main>{_coins(view)}{chosen}</main>{end}", SCRIPT)
 
 
-def _section(forecast: CoinForecast) -> str:
-    version = f" version {forecast.version}" if forecast.version is not None else ""
-    reason = forecast.fallback_reason
-    notes = [*forecast.notices, *([f"Fallback: {sentence(reason)}"] if reason is not None else [])]
-    remarks = "".join(f'<p class="note">{escape(_sentence(note))}</p>' for note in notes)
-    stale = ' <strong class="note">stale</strong>' if forecast.stale else ""
-    price = f"{_number(forecast.price)} {escape(forecast.vs)}"
-    bars = f"{escape(forecast.model_used)}{version}, {escape(forecast.source)} bars to {_moment(forecast.as_of)}"
+def _coins(view: PageView) -> str:
+    chosen = view.forecast.coin if view.forecast is not None else None
+    chips = "".join(
+        f'<a data-swap{_current(one.coin == chosen)} href="{view.address(coin=one.coin)}"><b>{escape(one.coin)}</b> '
+        f"<span{_live(one)}>{_price(one)}</span></a>"
+        for one in view.coins
+    )
+    errors = "".join(f'<p class="note">{escape(one.coin)}: {escape(_stop(one.error))}</p>' for one in view.errors)
+    return f'<nav class="chips coins" aria-label="Coin">{chips}</nav>{errors}'
+
+
+def _chosen(view: PageView, forecast: CoinForecast) -> Iterator[str]:
+    row = next(one for one in forecast.horizons if one.horizon == view.horizon)
+    yield f'<section class="top">{_head(view, forecast)}{_expectation(forecast, row)}'
+    yield _figure("fan", fan_chart(forecast, view.closes, view.horizon), _fan_key(forecast))
+    yield f'</section>{_table(view, forecast)}<div class="pair">'
+    yield f"<section><h2>What came of forecasts {_words(forecast, row)} ahead</h2>{_track(view, forecast)}"
+    yield f"</section><section><h2>What the evidence says</h2>{_evidence(row)}{_basis(forecast)}</section></div>"
+
+
+def _head(view: PageView, forecast: CoinForecast) -> str:
+    coin = escape(forecast.coin)
+    models = "".join(
+        f'<a data-swap{_current(kind == view.model)} href="{view.address(model=kind)}">{escape(kind)}</a>'
+        for kind in view.kinds
+    )
+    horizons = "".join(
+        f'<a data-swap{_current(one.horizon == view.horizon)} href="{view.address(horizon=one.horizon)}">'
+        f"{_ahead(forecast, one)}</a>"
+        for one in forecast.horizons
+    )
     return (
-        f'<section id="{escape(forecast.coin)}"><h2>{escape(forecast.coin)}{stale}</h2>'
-        f'<p><span class="price">{price}</span> <span class="soft">{bars}</span></p>'
-        f'{remarks}<div class="body">{_fan(forecast)}{_numbers(forecast)}</div></section>'
+        f'<div class="head"><h1>{coin}</h1><p><span class="price"{_live(forecast)}>{_price(forecast)}</span> '
+        f'{escape(forecast.vs.upper())} <span class="soft" data-change="{coin}">at the close of '
+        f"{_moment(forecast, forecast.as_of)}</span></p>{_warnings(forecast)}"
+        f'<nav class="chips" aria-label="Horizon"><span>Horizon</span>{horizons}</nav>'
+        f'<nav class="chips" aria-label="Model"><span>Model</span>{models}</nav></div>'
     )
 
 
-def _numbers(forecast: CoinForecast) -> str:
-    levels = [f"{one.level} %" for one in forecast.horizons[0].intervals] if forecast.horizons else []
-    heads = ["hours" if forecast.granularity == "hourly" else "days", "until", "median", *levels]
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads) + '<th class="text">verdict</th>'
-    rows = "".join(_row(horizon, heads, hourly=forecast.granularity == "hourly") for horizon in forecast.horizons)
-    return f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+def _expectation(forecast: CoinForecast, row: HorizonForecast) -> str:
+    """The one horizon in large."""
+    shown = Prices([forecast.price])
+    spans = "".join(
+        f"<div><dt>{one.level} % interval</dt><dd>{shown(one.lower)} – {shown(one.upper)}</dd></div>"
+        for one in row.intervals
+    )
+    up = "No view on the direction." if row.p_up == 0.5 else f"Higher than now with {percent(row.p_up, 0)} %."
+    return (
+        f'<div class="expect"><h2>In {_words(forecast, row)}, by {_moment(forecast, row.target_time)}</h2>'
+        f"<dl>{spans}<div><dt>Median</dt><dd>{shown(row.median)}</dd></div></dl>{_unit(forecast)}<p>{up}</p></div>"
+    )
 
 
-def _row(horizon: HorizonForecast, heads: Sequence[str], *, hourly: bool) -> str:
-    until = _moment(horizon.target_time) if hourly else f"{horizon.target_time:%Y-%m-%d}"
-    spans = [f"{_short(one.lower)} – {_short(one.upper)}" for one in horizon.intervals]
-    cells = zip(heads, [str(horizon.horizon), until, _short(horizon.median), *spans], strict=True)
-    verdict = escape(verdict_sentence(horizon.verdict, horizon.horizon))
-    if horizon.evidence is not None:
-        verdict = f"{horizon.evidence}: {verdict}"
-    if horizon.fallback_reason is not None:
-        verdict += f" ({escape(sentence(horizon.fallback_reason))})"
-    numbers = "".join(f'<td data-of="{escape(head)}">{cell}</td>' for head, cell in cells)
-    return f'<tr>{numbers}<td class="text" data-of="verdict">{verdict}</td></tr>'
+def _figure(name: str, charts: str, key: str) -> str:
+    return (
+        f'<figure class="{name}">{charts}<figcaption>{key}'
+        "<output>Point at the chart to read its values.</output></figcaption></figure>"
+    )
 
 
-def _fan(forecast: CoinForecast) -> str:
-    """The widest interval lightest, the median on top; time runs by the square root, as the spread does."""
-    levels = [one.level for one in forecast.horizons[0].intervals] if forecast.horizons else []
-    if not levels:
+def _fan_key(forecast: CoinForecast) -> str:
+    levels = sorted({one.level for row in forecast.horizons for one in row.intervals}, reverse=True)
+    bands = "".join(f'<span class="key b{number}">{level} %</span>' for number, level in enumerate(levels))
+    return f'<span class="key price">closes</span><span class="key median">median</span>{bands}'
+
+
+def _table(view: PageView, forecast: CoinForecast) -> str:
+    heads = ["ahead", "until", *[f"{one.level} %" for one in forecast.horizons[0].intervals], "median"]
+    rows = "".join(_row(forecast, one, heads, is_chosen=one.horizon == view.horizon) for one in forecast.horizons)
+    head = "".join(f'<th data-of="{one}">{one}</th>' for one in heads)
+    table = f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f"<section>{table}{_unit(forecast)}</section>"
+
+
+def _row(forecast: CoinForecast, row: HorizonForecast, heads: Sequence[str], *, is_chosen: bool) -> str:
+    shown = Prices([forecast.price])
+    spans = [f"{shown(span.lower)} – {shown(span.upper)}" for span in row.intervals]
+    cells = [_ahead(forecast, row), _moment(forecast, row.target_time), *spans, shown(row.median)]
+    inner = "".join(f'<td data-of="{head}">{cell}</td>' for head, cell in zip(heads, cells, strict=True))
+    return f'<tr class="chosen">{inner}</tr>' if is_chosen else f"<tr>{inner}</tr>"
+
+
+def _track(view: PageView, forecast: CoinForecast) -> str:
+    track = view.track
+    past = [one for one in track.forecasts if one.horizon == view.horizon] if track is not None else []
+    if track is None or not past:
+        return f"<p>Nothing has matured at this horizon.{_first_outcome(view, forecast)}</p>"
+    score = next((one for one in track.scores if one.horizon == view.horizon), None)
+    faults = "".join(f'<p class="note">{escape(_stop(one))}</p>' for one in track.degraded)
+    key = (
+        '<span class="key hold">the price that came</span><span class="key miss">outside</span>'
+        '<span class="key b0">intervals given before</span>'
+    )
+    chart = _figure("track", track_chart(past, forecast.granularity), key)
+    return f"{_badges(score, forecast) if score is not None else ''}{faults}{chart}"
+
+
+def _first_outcome(view: PageView, forecast: CoinForecast) -> str:
+    if forecast.stale:
         return ""
-    last = forecast.horizons[-1].horizon
-    low = min(forecast.price, *(one.lower for horizon in forecast.horizons for one in horizon.intervals))
-    high = max(forecast.price, *(one.upper for horizon in forecast.horizons for one in horizon.intervals))
-    spread = (high - low) or 1.0
-
-    def x(bars: int) -> float:
-        return LEFT + (RIGHT - LEFT) * math.sqrt(bars / last)
-
-    def y(price: float) -> float:
-        return TOP + (BOTTOM - TOP) * (high - price) / spread
-
-    def point(bars: int, price: float) -> str:
-        return f"{x(bars):.1f},{y(price):.1f}"
-
-    start = point(0, forecast.price)
-    bands = []
-    for index in sorted(range(len(levels)), key=lambda index: -levels[index]):
-        upper = [point(one.horizon, one.intervals[index].upper) for one in forecast.horizons]
-        lower = [point(one.horizon, one.intervals[index].lower) for one in reversed(forecast.horizons)]
-        bands.append(f'<polygon class="band" points="{" ".join([start, *upper, *lower])}"/>')
-    middle = " ".join([start, *(point(one.horizon, one.median) for one in forecast.horizons)])
-    prices = "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        f'<text x="{RIGHT + 8}" y="{y(tick) + 5:.1f}">{_tick(tick)}</text>'
-        for tick in round_numbers(low, high, TICKS)
-    )
-    bars = "".join(
-        f'<text x="{at:.1f}" y="{HEIGHT - 14}" text-anchor="{anchor}">{label}</text>'
-        for at, anchor, label in _times([one.horizon for one in forecast.horizons], x, forecast.granularity)
-    )
-    names = " and ".join(f"{level} %" for level in sorted(levels))
-    label = escape(f"Fan chart of {forecast.coin}: the median as a line, the {names} intervals as bands.")
+    first = next(one for one in forecast.horizons if one.horizon == view.horizon).target_time
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}"><title>{label}</title>{prices}'
-        f'{"".join(bands)}<polyline class="median" points="{middle}"/>'
-        f'<circle class="now" cx="{LEFT}" cy="{y(forecast.price):.1f}" r="4"/>{bars}</svg>'
+        " A server records its forecast of every bar; what it says now is held against the price of"
+        f" {_moment(forecast, first)}."
     )
 
 
-def _times(horizons: Sequence[int], x: Callable[[int], float], granularity: str) -> list[tuple[float, str, str]]:
-    """Where the labels of the bars stand, how they are anchored, and what they say; those too close are left out."""
-    labels: list[tuple[float, str, str]] = [(float(LEFT), "start", "now")]
-    for horizon in horizons:
-        if x(horizon) - labels[-1][0] >= LEAST_APART:
-            labels.append((x(horizon), "end" if horizon == horizons[-1] else "middle", ahead(horizon, granularity)))
-    return labels
+def _badges(score: LiveScore, forecast: CoinForecast) -> str:
+    held = [
+        (f"{one.percent} % interval held", f"{percent(one.share, 0)} %", f"of {count(score.bars, 'forecast')}")
+        for one in score.coverage
+    ]
+    if score.skill is not None and forecast.version is not None:
+        held.append(("Skill over the baseline", f"{percent(score.skill, signed=True)} %", "in CRPS, the same bars"))
+    parts = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><dd>{of}</dd></div>" for name, value, of in held)
+    return f'<dl class="badges">{parts}</dl>'
 
 
-def _health(ready: Readiness, detail: Detail) -> str:
-    reason = f": {escape(ready.output)}" if ready.output else ""
-    state = f'Ready: <strong class="{ready.status}">{ready.status}</strong>{reason}'
-    rows = "".join(
-        f'<tr><td class="text">{escape(one.name.replace("_", " "))}</td>'
-        f'<td class="text {one.status}">{one.status}</td>'
-        f'<td class="text">{escape(one.output or "–")}</td></tr>'
-        for one in detail.components
-    )
-    heads = "".join(f'<th class="text">{one}</th>' for one in ("part", "status", "why"))
-    return (
-        f'<section><h2>Health</h2><p id="health">{state}, version {escape(detail.version)}, '
-        f"up {_span(detail.uptime_s)}</p>"
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></section>"
-    )
+def _evidence(row: HorizonForecast) -> str:
+    """What backtests say of the model at one horizon: four questions, those over all coins first."""
+    if row.unanswered is not None:
+        return f"<p>{escape(_stop(UNANSWERED[row.unanswered]))}</p>"
+    together = [] if row.pooled is None else [(f"All {row.pooled.coins} coins", one) for one in row.pooled.answers]
+    answers = [*together, *(("This coin" if together else "", one) for one in row.answers)]
+    lines = []
+    for question, words in QUESTIONS.items():
+        own = "".join(
+            f"<dd>{escape(_stop(f'{whose}: {answer_sentence(one)}' if whose else answer_sentence(one)))}</dd>"
+            for whose, one in answers
+            if one.question is question
+        )
+        lines.append(f"<div><dt>{escape(words)}</dt>{own}</div>" if own else "")
+    return f'<p class="soft">{escape(_stop(row.evidence or ""))}</p><dl class="answers">{"".join(lines)}</dl>'
 
 
-def _sentence(text: str) -> str:
+def _basis(forecast: CoinForecast) -> str:
+    """What the forecast rests on, and why another model answers."""
+    version = f", version {forecast.version}" if forecast.version is not None else ""
+    reason = forecast.fallback_reason
+    fallback = "" if reason is None else f'<p class="note">{escape(_stop(f"Fallback: {sentence(reason)}"))}</p>'
+    bars = f"{forecast.model_used}{version}, on {forecast.granularity} bars of {forecast.source}"
+    return f"<h2>What it rests on</h2><p>{escape(bars)} up to {_moment(forecast, forecast.as_of)}.</p>{fallback}"
+
+
+def _warnings(forecast: CoinForecast) -> str:
+    """What must be known before the numbers are read."""
+    stale = "<strong>Stale.</strong> " if forecast.stale else ""
+    notices = " ".join(escape(_stop(notice)) for notice in forecast.notices)
+    return f'<p class="warning note">{stale}{notices}</p>' if stale or notices else ""
+
+
+def _live(forecast: CoinForecast) -> str:
+    """Where the script puts the live price; a price of now beside a forecast of long ago would mislead."""
+    return "" if forecast.stale else f' data-live="{escape(forecast.coin)}" data-vs="{escape(forecast.vs)}"'
+
+
+def _current(is_chosen: bool) -> str:
+    return ' aria-current="true"' if is_chosen else ""
+
+
+def _price(forecast: CoinForecast) -> str:
+    """As people write it, without the currency."""
+    value = forecast.price
+    return f"{value:.4e}" if 0.0 < value < SMALL else Prices([value], 5)(value)
+
+
+def _unit(forecast: CoinForecast) -> str:
+    """What the numbers count, where it is not the currency: of a coin that costs next to nothing."""
+    shown = Prices([forecast.price])
+    return "" if shown.unit == 1.0 else f'<p class="soft">In {escape(shown.named(forecast.vs))}.</p>'
+
+
+def _ahead(forecast: CoinForecast, row: HorizonForecast) -> str:
+    return ahead(row.horizon, forecast.granularity)
+
+
+def _words(forecast: CoinForecast, row: HorizonForecast) -> str:
+    return count(row.horizon, "hour" if forecast.granularity == "hourly" else "day")
+
+
+def _moment(forecast: CoinForecast, at: datetime) -> str:
+    return f"{at:%Y-%m-%d}" if forecast.granularity == "daily" else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _stop(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def _moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _span(seconds: int) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.2f}" if value >= 1.0 else f"{value:.6g}"
-
-
-def _short(value: float) -> str:
-    """Four digits at least: whoever wants more has the JSON."""
-    return f"{value:,.0f}" if value >= 1000.0 else _number(value)
-
-
-def _tick(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"

@@ -21,7 +21,8 @@ class Endpoint:
     everybody, who has a token, who has an admin's.
 
     is_prompt: answered out of memory, so it takes no place among the requests that wait. is_cached: its answers stay in
-    memory as bytes. rests_on: the components of health with which it suffers. not_ready: its 503 is an answer too.
+    memory as bytes. rests_on: the components of health with which it suffers. not_ready: its 503 is an answer too. tag:
+    under which it is described.
     """
 
     summary: str
@@ -30,16 +31,23 @@ class Endpoint:
     media_type: str = "application/json"
     query: type[msgspec.Struct] | None = None
     access: Literal["open", "read", "admin"] = "read"
-    method: Literal["GET", "POST"] = "GET"
+    methods: tuple[Literal["GET", "POST"], ...] = ("GET",)
     is_prompt: bool = False
     is_cached: bool = False
     rests_on: tuple[str, ...] = ()
     not_ready: bool = False
+    tag: Literal["forecasts", "prices", "service", "admin"] = "service"
 
     @property
     def allowed(self) -> str:
         """The methods that it answers, as the Allow header lists them."""
-        return "POST, OPTIONS" if self.method == "POST" else "GET, HEAD, OPTIONS"
+        reading = ("GET", "HEAD") if "GET" in self.methods else ()
+        return ", ".join((*reading, *(one for one in self.methods if one != "GET"), "OPTIONS"))
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is for people at a browser, and no part of the description for programs."""
+        return self.media_type.startswith("text/html")
 
 
 class Paths:

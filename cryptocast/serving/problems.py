@@ -49,6 +49,7 @@ class ProblemKind(Enum):
     QUERY_TOO_LONG = "query-too-long", "The query string is too long", 414
     UNAUTHORIZED = "unauthorized", "A token is needed", 401, {"WWW-Authenticate": "Bearer"}
     FORBIDDEN = "forbidden", "The token may not do this", 403
+    CROSS_ORIGIN = "cross-origin", "Only pages of this server may ask this", 403
     NOT_FOUND = "not-found", "There is nothing at this path", 404
     METHOD_NOT_ALLOWED = "method-not-allowed", "The path does not answer this method", 405
     URL_TOO_LONG = "url-too-long", "The address is too long", 414, CLOSE

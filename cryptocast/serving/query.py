@@ -5,7 +5,7 @@ list with commas. Nothing else has to be said of it anywhere.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -41,6 +41,8 @@ HORIZONS: Final = f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, 
 PATHS: Final = "a whole number of paths from 100 to 10000; fewer come where coins and bars make over 200000 prices"
 TOUCH: Final = "a price in the quote currency from 1e-12 to 1e15, e.g. 100000"
 LEVELS: Final = "20, 40, 60, 80, 90, 95, 98, 99, one or several, separated by commas, e.g. 80,95"
+LAST_PAST: Final = "a number of past forecasts of each horizon, the newest, from 1 to 5000; 365 without"
+LAST_BARS: Final = "a number of bars of each coin, the newest, from 1 to 50000; 365 without, at most 50000 of all coins"
 CURRENCY: Final = "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd"
 STATES: Final = "open (reject every call), closed (let every call pass), auto (decide by the calls)"
 
@@ -109,7 +111,50 @@ class PriceQuery(msgspec.Struct, frozen=True, kw_only=True):
     vs: Currency | None = None
 
 
-C = TypeVar("C", ForecastQuery, PathsQuery, PriceQuery)
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page at `/` shows."""
+
+    coin: Annotated[str, Meta(pattern=rf"^{COIN}\Z", description="a coin of the settings, e.g. bitcoin")] | None = None
+    model: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z", description="auto, or a kind of model")] | None = (
+        None
+    )
+    horizon: Annotated[int, Meta(ge=1, le=MAX_HORIZON, description="a horizon of the settings, in bars")] | None = None
+
+
+class TrackQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/track` may be asked: as `/forecasts`, and how many past forecasts of each horizon."""
+
+    ids: Ids | None = None
+    model: Annotated[KindOrAuto, Meta(description=KINDS)] | None = None
+    horizons: Horizons | None = None
+    levels: Levels | None = None
+    vs: Currency | None = None
+    granularity: Annotated[Granularity, Meta(description="daily, hourly")] | None = None
+    last: Annotated[int, Meta(ge=1, le=5000, description=LAST_PAST)] | None = None
+
+    @property
+    def of_forecasts(self) -> ForecastQuery:
+        """The forecasts whose models are meant."""
+        return ForecastQuery(
+            ids=self.ids,
+            model=self.model,
+            horizons=self.horizons,
+            levels=self.levels,
+            vs=self.vs,
+            granularity=self.granularity,
+        )
+
+
+class CandleQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/candles` may be asked."""
+
+    ids: Ids | None = None
+    vs: Currency | None = None
+    granularity: Annotated[Granularity, Meta(description="daily, hourly")] | None = None
+    last: Annotated[int, Meta(ge=1, le=50_000, description=LAST_BARS)] | None = None
+
+
+C = TypeVar("C", ForecastQuery, PathsQuery, PriceQuery, TrackQuery, CandleQuery)
 
 
 class BreakerQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,18 +210,14 @@ def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
     if len(raw) > most:
         detail = f"The query string has {len(raw)} bytes, at most {most} are read."
         raise ProblemError(ProblemKind.QUERY_TOO_LONG, detail)
-    fields, values = parameters(query), dict[str, Any]()
+    fields, texts = parameters(query), dict[str, list[str]]()
     for name, text in _pairs(raw):
         if name not in fields:
             names = ", ".join(fields)
             detail = f"There is no parameter {shown(name)}. Known: {names}."
             raise ProblemError(ProblemKind.UNKNOWN_PARAMETER, detail, parameter=shown(name), allowed=names)
-        if name in values:
-            raise _invalid(name, fields[name], f"{name} is given more than once.")
-        try:
-            values[name] = fields[name].value_of(text)
-        except ValueError:
-            raise _invalid(name, fields[name], f"{name} cannot be {shown(text)}.") from None
+        texts.setdefault(name, []).append(text)
+    values = {name: _value(name, fields[name], parts) for name, parts in texts.items()}
     for name, parameter in fields.items():
         if parameter.is_required and name not in values:
             raise _invalid(name, parameter, f"{name} is missing.")
@@ -184,6 +225,17 @@ def read_query(raw: bytes, query: type[Q], *, max_ids: int) -> Q:
         detail = f"ids names {count} coins, at most {max_ids} are answered for at once."
         raise _invalid("ids", fields["ids"], detail)
     return query(**values)
+
+
+def _value(name: str, parameter: Parameter, parts: Sequence[str]) -> Any:
+    """A list may be given in one piece with commas, or as several: clients do either."""
+    if len(parts) > 1 and not parameter.is_list:
+        raise _invalid(name, parameter, f"{name} is given more than once.")
+    text = ",".join(parts)
+    try:
+        return parameter.value_of(text)
+    except ValueError:
+        raise _invalid(name, parameter, f"{name} cannot be {shown(text)}.") from None
 
 
 def by_ids(query: C, find: Callable[[str], CoinName]) -> tuple[C, dict[str, str]]:

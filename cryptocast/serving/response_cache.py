@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -20,13 +20,16 @@ MAX_ENTRIES: Final = 1024
 # Room for sixteen of the largest, which are sample paths: to draw one takes a worker longer than to put together again
 # the forecasts that had to make room for it.
 MAX_BYTES: Final = 32 * 1024 * 1024
+JSON: Final = raw_headers("application/json")
+CACHE_CONTROL: Final = b"cache-control"
 MAX_AGE_S: Final = 60  # a promotion may change the answer before the bar does
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedResponse:
     """One answer in one encoding. `headers` are all but those that change with the time or the request. state: of the
-    server before the answer was made; it holds in that state only."""
+    server before the answer was made; it holds in that state only. may_rest: a client may use it for a while without
+    asking again."""
 
     body: bytes
     etag: bytes
@@ -34,6 +37,7 @@ class EncodedResponse:
     made_at: datetime
     term: Term
     state: Hashable
+    may_rest: bool = True
 
     def matches(self, if_none_match: bytes) -> bool:
         """Whether the client has this answer already (RFC 9110, 13.1.2: weak comparison)."""
@@ -88,24 +92,33 @@ class ResponseCache:
         now = self._wall_clock()
         left = min(MAX_AGE_S, int(answer.term.left_s(now, self._clock())))
         age = max(0, int((now - answer.made_at).total_seconds()))
-        changing = (b"age", b"%d" % age), (b"cache-control", b"private, max-age=%d, must-revalidate" % left)
-        headers = [*answer.headers, *changing]
+        headers = [*answer.headers, (b"age", b"%d" % age)]
+        if answer.may_rest:
+            headers.append((CACHE_CONTROL, b"private, max-age=%d, must-revalidate" % left))
         if if_none_match is None or not answer.matches(if_none_match):
             return 200, headers, answer.body
         return 304, [header for header in headers if header[0] not in (b"content-length", b"content-type")], b""
 
     def finish(
-        self, question: bytes, encoding: Encoding, body: bytes, *, term: Term, state: Hashable, keep: bool
+        self,
+        question: bytes,
+        encoding: Encoding,
+        body: bytes,
+        *,
+        term: Term,
+        state: Hashable,
+        keep: bool,
+        headers: Sequence[tuple[bytes, bytes]] = JSON,
     ) -> EncodedResponse:
-        """The body made ready, and kept if it may be."""
+        """The body made ready, and kept if it may be. headers: of its type; with a Cache-Control if it has its own."""
         encoding_used = IDENTITY if len(body) < MIN_BYTES else encoding
         bytes_ = compressed(body, encoding_used)
         etag = b'"%s"' % sha256(bytes_).hexdigest()[:20].encode()
-        headers = [*raw_headers("application/json"), (b"content-length", b"%d" % len(bytes_)), (b"etag", etag)]
-        headers.append((b"vary", b"accept-encoding"))
+        own = [(b"content-length", b"%d" % len(bytes_)), (b"etag", etag), (b"vary", b"accept-encoding")]
         if encoding_used != IDENTITY:
-            headers.append((b"content-encoding", encoding_used.encode()))
-        answer = EncodedResponse(bytes_, etag, tuple(headers), self._wall_clock(), term, state)
+            own.append((b"content-encoding", encoding_used.encode()))
+        may_rest = not any(name == CACHE_CONTROL for name, _ in headers)
+        answer = EncodedResponse(bytes_, etag, (*headers, *own), self._wall_clock(), term, state, may_rest)
         if keep:
             self._keep((question, encoding), answer)
         return answer

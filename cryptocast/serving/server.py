@@ -28,6 +28,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 import cryptocast
 from cryptocast.errors import UsageError
 from cryptocast.serving.access import Proxies, check_exposure, counted_as, plain_address
+from cryptocast.serving.access_log import AccessLog
 from cryptocast.serving.app import create_app
 from cryptocast.serving.error_reporting import Reports
 from cryptocast.serving.rate_limit import Connections
@@ -59,12 +60,14 @@ def run(
     token: str | None = None,
     admin_token: str | None = None,
     insecure: bool = False,
+    access_log: bool = False,
     announce: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM (at a terminal SIGHUP too); what was accepted is answered first, for as long as the
     settings say.
 
-    host and port default to the settings; port 0 takes a free one. announce hears the address once it answers. Logging
+    host and port default to the settings; port 0 takes a free one. announce hears the address once it answers.
+    access_log: write a line for each request to standard output, also where the settings do not say so. Logging
     is the caller's to set up: uvicorn's loggers follow the root's level and handlers. Raises UsageError if the address
     cannot be listened on, or is open to other machines with neither a token nor `insecure`.
     """
@@ -81,7 +84,8 @@ def run(
         secrets=[one for secret in secrets if secret for one in secret.split(",")],
         traces_rate=_traces_rate(os.environ.get("SENTRY_TRACES_SAMPLE_RATE", "0")),
     )
-    app = create_app(context, token=token, admin_token=admin_token, reports=reports)
+    lines = AccessLog(sys.stdout) if access_log or context.config.serve.access_log else None
+    app = create_app(context, token=token, admin_token=admin_token, reports=reports, access_log=lines)
     serve(app, listener, announce=announce or partial(log.info, "serving on %s"))
 
 

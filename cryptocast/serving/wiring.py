@@ -21,14 +21,17 @@ from cryptocast.net import Priority
 from cryptocast.registry import PRODUCTION, CachedRegistry, RegistryWatch, registry_stamp
 from cryptocast.serving.ab_routing import Sides
 from cryptocast.serving.access import Keys
+from cryptocast.serving.access_log import AccessLog
 from cryptocast.serving.candle_fetcher import CandleFetcher
 from cryptocast.serving.error_reporting import Reports
+from cryptocast.serving.flights import Flights
 from cryptocast.serving.forecast_cache import ForecastCache
 from cryptocast.serving.gauges import LIVE_EVERY_S, LiveFigures, UpstreamFigures, configured_coins
 from cryptocast.serving.health import Health, ServerBreakers, StoreRights
 from cryptocast.serving.path_sampler import PathSampler
 from cryptocast.serving.paths import Paths
 from cryptocast.serving.query import ForecastQuery, coin_requests
+from cryptocast.serving.rate_limit import ClientRates
 from cryptocast.serving.response_cache import ResponseCache
 from cryptocast.serving.telemetry import Telemetry
 from cryptocast.serving.worker import Worker
@@ -51,6 +54,7 @@ log = logging.getLogger(__name__)
 # Requests of the greatest size that may wait for the one thread that computes.
 FULL_REQUESTS_WAITING: Final = 4
 MOST_NAMES: Final = 16_384  # of coins: more than there are tickers and pairs
+LOGINS_PER_S: Final = 0.25  # of an address; five may come at once
 KEPT_PRICES: Final = Path("cache") / "serving" / "prices.json"
 
 
@@ -63,6 +67,7 @@ class Options:
     ask_prices: Ask | None = None
     refresh: bool = True
     duties: Sequence[Duty] = ()
+    access_log: AccessLog | None = None
 
 
 class Server:
@@ -74,6 +79,8 @@ class Server:
     def __init__(self, context: Context, paths: Paths, keys: Keys, reports: Reports, options: Options) -> None:
         self.config = config = context.config
         self.paths, self.keys, self.reports = paths, keys, reports
+        self.pages: Flights[bytes] = Flights()
+        self.logins = ClientRates(LOGINS_PER_S, clock=context.clock)
         self.find_coin = lru_cache(MOST_NAMES)(partial(find_coin, config))
         store, self._options = config.store.path, options
         fresh = CachedCandles(store, lock_timeout_s=config.store.lock_timeout_s)
@@ -84,6 +91,9 @@ class Server:
         self._behind = replace(self.context, candles=fresh)  # of what works with bars before they are shown
         self.state = ServedState(options.stamp or registry)
         self.telemetry, self.rights, self.sides = Telemetry(), StoreRights(store), Sides()
+        self.access_log = options.access_log
+        if self.access_log is not None:
+            self.access_log.on_lost = partial(self.telemetry.count, "access_log_lost")
         credits_left = credits_of(config, context.wall_clock)
         on_refusal = partial(self.telemetry.count, "stranger_refused")
         self.strangers = Strangers(config, credits_left, on_refusal=on_refusal)
@@ -109,6 +119,10 @@ class Server:
         if self.refresher is not None:
             self.telemetry.samples.append(partial(configured_coins, self.forecasts.ahead))
 
+    def now_s(self) -> float:
+        """Seconds since 1970, by the wall clock."""
+        return self.context.wall_clock().timestamp()
+
     def drain(self) -> None:
         """From now on the server is being stopped: /ready is 503, and clients are asked to reconnect."""
         self.health.draining = True
@@ -120,6 +134,9 @@ class Server:
         self.prices.restore(await asyncio.to_thread(read_prices, self.config.store.path / KEPT_PRICES))
         async with AsyncExitStack() as stack:
             stack.callback(self.reports.close)
+            if self.access_log is not None:
+                self.access_log.start()
+                stack.push_async_callback(asyncio.to_thread, self.access_log.close)
             if self._options.ask_prices is None:
                 await stack.enter_async_context(self._upstream.opened())
             await stack.enter_async_context(self.forecasts.opened())

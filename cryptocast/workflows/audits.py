@@ -42,6 +42,8 @@ from cryptocast.workflows.recipes import calibration_of, fit_by
 # future away at this many moments; `features --audit` looks at all bars, at more moments, and walks forward too.
 TRAINING_BARS: Final = 700
 TRAINING_CUTS: Final = 2
+# The paths of its fits are walked on the first coins that have so many rows together.
+FIT_ROWS: Final = 100_000
 # Checks whose findings are faults of this package: nobody could mend a feature for them.
 NOT_OF_A_FEATURE: Final = ("targets", "folds", "fitted", "known")
 KNOWN: Final = "rows around bad prints and changes of a unit, made from only the bars up to them"
@@ -101,7 +103,18 @@ def _audit(
     report = with_checks(report, _known_then(rows, cuts, seed))
     step("known")
     wrap = partial(SelectiveLearner, max_correlation=config.features.max_correlation)
-    return with_checks(report, audit_fits(rows.matrix, paths, seed=seed, wrap=wrap, step=step))
+    matrix = rows.matrix if bars is None else first_coins(rows.matrix, FIT_ROWS)
+    return with_checks(report, audit_fits(matrix, paths, seed=seed, wrap=wrap, step=step))
+
+
+def first_coins(matrix: Matrix, most: int) -> Matrix:
+    """The rows of the first coins, at most so many unless one coin has more: how a fit divides time does not depend on
+    how many coins there are."""
+    if len(matrix) <= most:
+        return matrix
+    coins, rows = np.unique(matrix.coin, return_counts=True)
+    enough = int(np.searchsorted(np.cumsum(rows), most, side="right"))
+    return matrix.rows(matrix.coin < coins[max(1, enough)])
 
 
 def _known_then(rows: PoolRows, cuts: int, seed: int) -> tuple[AuditCheck, ...]:

@@ -13,7 +13,7 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.data.tables import TABLE_SUFFIXES, write_table
 from cryptocast.errors import UsageError
 from cryptocast.workflows.long_form import ID, TIME, as_bars, interval_names
-from cryptocast.workflows.reports import CoinForecast, Fallback, ForecastDocument, HorizonForecast
+from cryptocast.workflows.reports import CoinForecast, Fallback, ForecastDocument, HorizonForecast, Question
 
 FORECAST_SUFFIXES: Final = (*TABLE_SUFFIXES, ".json")
 # What stands in a row beside the intervals, and comes from the horizon; the rest of the row is the coin's.
@@ -85,12 +85,11 @@ def _of_horizon(horizon: HorizonForecast) -> dict[str, Any]:
     for interval in horizon.intervals:
         row[f"lower_{interval.level}"], row[f"upper_{interval.level}"] = interval.lower, interval.upper
     between = None if horizon.interpolated is None else "-".join(map(str, horizon.interpolated))
-    verdict = horizon.verdict
+    answers = {one.question: one.answer for one in horizon.answers}
     return {
         **row,
-        "verdict": verdict.word,
-        "verdict_reason": None if verdict.reason is None else str(verdict.reason),
-        "verdict_p": verdict.p,
+        **{f"answer_{one}": answers.get(one) for one in Question},
+        "unanswered": None if horizon.unanswered is None else str(horizon.unanswered),
         "horizon_fallback": _code(horizon.fallback_reason),
         "interpolated": between,
         "live_outcomes": horizon.live_outcomes,

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -16,8 +16,8 @@ from cryptocast.config import Config
 from cryptocast.data.age import stale_after
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError, ModelError, TooFewBarsError, UsageError
-from cryptocast.evaluation.records import Evidence, HoldOut
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason
+from cryptocast.evaluation.answers import PlainAnswer, Unanswered
+from cryptocast.evaluation.records import Evidence, HoldOut, PooledAnswers, pooled_answers
 from cryptocast.features.builder import outside_columns, required_history, select_features
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix, build_matrix, volatility_rule
@@ -206,7 +206,9 @@ class ForecastMaker:
         """What the version says, or why it says nothing. Raises the cause where this very version was named, and
         UsageError for a horizon that is beyond what it can be asked for."""
         request, pool = question.request, question.pool
-        beyond = self._beyond(version, request.horizons, pool.granularity)
+        # Nobody chose the horizons of a model for every coin: beyond them the baseline answers, and says so.
+        is_chosen = not version.manifest.is_pretrained
+        beyond = self._beyond(version, request.horizons, pool.granularity) if is_chosen else []
         if beyond and (ab is None or ab.side == "production"):
             raise UsageError(
                 f"{version.name} was fitted for {_listed(version.manifest.horizons)} bars ahead and answers what lies "
@@ -214,8 +216,8 @@ class ForecastMaker:
             )
         if beyond:
             return Fallback(code=FallbackCode.UNFITTED_HORIZON, version=version.name)
-        # What every coin is asked of knows nothing of the coin's own bars, and must not know any later ones.
-        tolerance_us = 0 if version.manifest.is_pretrained else pool.bar_us * self.context.config.data.stale_after_bars
+        # A model for every coin must not know any later bars at all.
+        tolerance_us = pool.bar_us * self.context.config.data.stale_after_bars if is_chosen else 0
         if (later := learned_later(version, question.candles, tolerance_us)) is not None:
             if request.version is not None:
                 raise ModelError(f"{version.name} cannot answer: {later}.")
@@ -604,12 +606,12 @@ def describe(
 
 def few_bars(bars: CoinCandles, version: Version | None) -> str | None:
     """What a forecast from less than a year of bars by a model for every coin cannot know; None: it has more."""
-    count = clean_frame(bars)["close"].count()
+    coin, count = bars.candles.provenance.key.coin, clean_frame(bars)["close"].count()
     if version is None or not version.manifest.is_pretrained or count >= YEAR:
         return None
     return (
-        f"{bars.candles.provenance.key.coin} has {count} daily bars, all that this forecast knows of it: the days to "
-        "come are about as sure as for any coin, but how wide a month is rests on other coins."
+        f"{coin} has only {count} daily bars: the next days are forecast about as well as for any coin, but how far "
+        "its price may move in a month is known from other coins alone."
     )
 
 
@@ -619,13 +621,13 @@ def _horizons(
     forecast, issued = answer.forecast, int(answer.forecast.issued_at[0])
     prices = forecast.prices()[0]
     means = mean_of_quantiles(prices, forecast.levels)
-    judgements = _judgements(version.hold_out if version else None, evidence)
+    proven = evidence_by_horizon(version.hold_out if version else None, evidence)
     for horizon in request.horizons:
         column = int(np.flatnonzero(forecast.horizons == horizon)[0])
         reason = answer.reasons.get(horizon)
         between = None if reason is not None else _interpolated(version, horizon)
         p_up = float(forecast.p_up[0, column])
-        verdict, rests_on = _judgement(judgements, horizon, reason, between)
+        own = _evidence_at(proven, horizon, reason, between)
         yield HorizonForecast(
             horizon=horizon,
             target_time=moment(issued + (late + horizon) * bar_us),
@@ -635,8 +637,10 @@ def _horizons(
             volatility=float(forecast.volatility[0, column]),
             p_up=p_up,
             confidence=max(p_up, 1.0 - p_up),
-            verdict=verdict,
-            evidence=rests_on,
+            pooled=own.pooled,
+            answers=own.answers,
+            unanswered=own.unanswered,
+            evidence=own.rests_on,
             fallback_reason=reason,
             interpolated=between,
             live_outcomes=answer.outcomes.get(horizon, 0),
@@ -663,22 +667,45 @@ def _interpolated(version: Version | None, horizon: int) -> tuple[int, ...] | No
     return neighbours(version.manifest.horizons, horizon)
 
 
-Judgement: TypeAlias = tuple[Verdict, Literal["hold-out", "walk-forward"] | None]
+@dataclass(frozen=True, slots=True)
+class HorizonEvidence:
+    """What is known of a model at a horizon, or why nothing is."""
+
+    answers: tuple[PlainAnswer, ...] = ()
+    pooled: PooledAnswers | None = None
+    unanswered: Unanswered | None = None
+    rests_on: Literal["hold-out", "walk-forward"] | None = None
 
 
-def _judgement(
-    judgements: Mapping[int, Judgement], horizon: int, reason: Fallback | None, between: tuple[int, ...] | None
-) -> Judgement:
+def _evidence_at(
+    evidence: Mapping[int, HorizonEvidence], horizon: int, reason: Fallback | None, between: tuple[int, ...] | None
+) -> HorizonEvidence:
     if reason is not None:
-        return Verdict(reason=VerdictReason.BASELINE_ANSWERS), None
+        return HorizonEvidence(unanswered=Unanswered.BASELINE_ANSWERS)
     if between is not None:
-        return Verdict(reason=VerdictReason.INTERPOLATED), None
-    return judgements.get(horizon, (Verdict(reason=VerdictReason.NOT_BACKTESTED), None))
+        return HorizonEvidence(unanswered=Unanswered.INTERPOLATED)
+    return evidence.get(horizon, HorizonEvidence(unanswered=Unanswered.NOT_BACKTESTED))
 
 
-def _judgements(hold_out: HoldOut | None, evidence: Evidence | None) -> Mapping[int, Judgement]:
+def evidence_by_horizon(hold_out: HoldOut | None, walk: Evidence | None) -> Mapping[int, HorizonEvidence]:
+    """By horizon, of the walk forward where it has the horizon."""
     if hold_out is None:
         return {}
-    own: dict[int, Judgement] = {score.horizon: (score.verdict, "hold-out") for score in hold_out.horizons}
-    scores = evidence.scores if evidence is not None else ()
-    return {**own, **{score.horizon: (score.verdict, "walk-forward") for score in scores}}
+    own = {one.horizon: one for one in hold_out.pooled}
+    known = {
+        score.horizon: HorizonEvidence(score.answers, own.get(score.horizon), score.unanswered, "hold-out")
+        for score in hold_out.horizons
+    }
+    return {**known, **({} if walk is None else _walked(walk))}
+
+
+def _walked(walk: Evidence) -> dict[int, HorizonEvidence]:
+    """Where only the pool was scored, its answers are nobody's own."""
+    if walk.coin is None and len(walk.coins) > 1:
+        together = {one.horizon: one for one in pooled_answers(walk.scores, len(walk.coins))}
+        return {at: HorizonEvidence((), one, None, "walk-forward") for at, one in together.items()}
+    own = {one.horizon: one for one in walk.pooled}
+    return {
+        score.horizon: HorizonEvidence(score.answers, own.get(score.horizon), score.unanswered, "walk-forward")
+        for score in walk.scores
+    }

@@ -1,36 +1,43 @@
 """What the commands and the server say, as types: one set of names for the terminal, the files and HTTP."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
 from cryptocast.choices import Granularity, TouchOn
+from cryptocast.evaluation.answer_words import (
+    QUESTIONS,
+    SHORT_QUESTIONS,
+    UNANSWERED,
+    answer_numbers,
+    answer_sentence,
+    answer_words,
+    over_horizons,
+    two_digits,
+)
+from cryptocast.evaluation.answers import AnswerWord, PlainAnswer, Question, Unanswered
 from cryptocast.evaluation.records import (
     BacktestRow,
     ConfidenceSetRecord,
     HoldOut,
     HonestyRecord,
     Placebo,
+    PooledAnswers,
     StrategyRecord,
     TradingRecord,
 )
-from cryptocast.evaluation.verdicts import (
-    Verdict,
-    VerdictReason,
-    ab_sentence,
-    comparison_sentence,
-    p_number,
-    verdict_numbers,
-    verdict_sentence,
-    verdict_words,
-)
+from cryptocast.evaluation.verdicts import Verdict, VerdictReason, ab_sentence, comparison_sentence, p_number
 from cryptocast.registry.reasons import Reason
+from cryptocast.times import Moment
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 
 __all__ = [
+    "QUESTIONS",
+    "SHORT_QUESTIONS",
+    "UNANSWERED",
     "AbSide",
+    "AnswerWord",
     "BacktestReport",
     "BacktestRow",
     "CoinError",
@@ -44,19 +51,25 @@ __all__ = [
     "Interval",
     "KeyRow",
     "Placebo",
+    "PlainAnswer",
+    "PooledAnswers",
+    "Question",
     "StrategyRecord",
     "TradingRecord",
     "TrainDecision",
     "TrainReport",
     "TrainedModel",
+    "Unanswered",
     "Verdict",
     "VerdictReason",
     "ab_sentence",
+    "answer_numbers",
+    "answer_sentence",
+    "answer_words",
     "comparison_sentence",
+    "over_horizons",
     "p_number",
-    "verdict_numbers",
-    "verdict_sentence",
-    "verdict_words",
+    "two_digits",
 ]
 
 
@@ -76,15 +89,17 @@ class HorizonForecast(Document, frozen=True, kw_only=True):
     """The price `horizon` bars ahead."""
 
     horizon: int
-    target_time: datetime
+    target_time: Moment
     median: float
     mean: float  # of the quantile distribution, see scoring.quantiles.mean_of_quantiles
     intervals: tuple[Interval, ...]
     volatility: float  # of the log return over the horizon
     p_up: float  # probability of a rise; 0.5 is no view
     confidence: float  # probability of the likelier direction; 0.5 is no view
-    verdict: Verdict  # on the model at this horizon
-    evidence: Literal["hold-out", "walk-forward"] | None  # that the verdict rests on; null: on none
+    pooled: PooledAnswers | None  # over all coins of its fit, or of the walk; null: there is one coin, or no answer
+    answers: tuple[PlainAnswer, ...]  # on the model's forecasts of this coin at this horizon
+    unanswered: Unanswered | None  # why there are no answers
+    evidence: Literal["hold-out", "walk-forward"] | None  # that the answers rest on; null: on none
     fallback_reason: Fallback | None  # why this horizon is the baseline's
     interpolated: tuple[int, ...] | None  # the fitted horizons that it lies between; null: it is one of them
     live_outcomes: int  # live forecasts, its own and inherited, whose outcomes moved the intervals; 0: as fitted
@@ -118,8 +133,8 @@ class CoinForecast(Document, frozen=True, kw_only=True):
     model_used: str
     version: int | str | None  # a number, or "shipped"; null for the baseline, which has none
     fallback_reason: Fallback | None  # why `model_used` is not `model_requested`; null: it is
-    as_of: datetime  # close of the last bar known
-    stale_after: datetime
+    as_of: Moment  # close of the last bar known
+    stale_after: Moment
     stale: bool
     price: float
     notices: tuple[str, ...]
@@ -172,7 +187,7 @@ class PositionRisk(Document, frozen=True, kw_only=True):
 class ForecastDocument(Document, frozen=True, kw_only=True):
     """Forecasts of several coins."""
 
-    schema: Literal["cryptocast.forecast/2"] = "cryptocast.forecast/2"
+    schema: Literal["cryptocast.forecast/3"] = "cryptocast.forecast/3"
     forecasts: tuple[CoinForecast, ...]
     errors: tuple[CoinError, ...] = ()
     names: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # by what a coin was asked for, if not by its id
@@ -186,10 +201,10 @@ class CoinPaths(Document, frozen=True, kw_only=True):
     source: str
     model_used: str
     version: int | str | None
-    as_of: datetime
+    as_of: Moment
     stale: bool
     price: float
-    target_times: tuple[datetime, ...]  # close of each bar ahead
+    target_times: tuple[Moment, ...]  # close of each bar ahead
     prices: tuple[tuple[float, ...], ...]  # by path, at each bar; path k of all coins is one history
 
 
@@ -213,8 +228,8 @@ class DataUsed(Document, frozen=True, kw_only=True):
     source: str
     market: str | None = None
     rows: int
-    first: datetime
-    last: datetime
+    first: Moment
+    last: Moment
     content_hash: str
     stale: bool
     notice: str | None
@@ -247,8 +262,8 @@ class TrainedModel(Document, frozen=True, kw_only=True):
 class TrainReport(Document, frozen=True, kw_only=True):
     """What a training did."""
 
-    schema: Literal["cryptocast.train/2"] = "cryptocast.train/2"
-    granularity: str
+    schema: Literal["cryptocast.train/3"] = "cryptocast.train/3"
+    granularity: Granularity
     vs: str
     horizons: tuple[int, ...] = ()
     data: tuple[DataUsed, ...] = ()
@@ -263,7 +278,7 @@ class FoldRow(Document, frozen=True, kw_only=True):
     """One refit of a walk-forward."""
 
     fold: int
-    refit_at: datetime
+    refit_at: Moment
     train_rows: int
     origins: int
 
@@ -271,13 +286,13 @@ class FoldRow(Document, frozen=True, kw_only=True):
 class BacktestReport(Document, frozen=True, kw_only=True):
     """What a backtest found."""
 
-    schema: Literal["cryptocast.backtest/2"] = "cryptocast.backtest/2"
+    schema: Literal["cryptocast.backtest/3"] = "cryptocast.backtest/3"
     mode: Literal["hold-out", "walk-forward"]
     run: str  # the folder below runs/ of the store: manifest and forecasts
-    granularity: str
+    granularity: Granularity
     vs: str
-    start: datetime
-    end: datetime
+    start: Moment
+    end: Moment
     step_bars: int
     refit_every_bars: int | None
     window_bars: int  # that each fit learned from; 0: all bars before it

@@ -416,7 +416,7 @@ def test_ctrl_c_in_the_middle_of_a_training_leaves_no_version(tmp_path: Path) ->
     assert err.splitlines()[-1].startswith("Interrupted")
     assert "Traceback" not in err
     listed = finished("registry", "list", "--json", folder=tmp_path)
-    assert listed.out == '{"schema":"cryptocast.versions/2","versions":[]}\n'
+    assert listed.out == '{"schema":"cryptocast.versions/3","versions":[]}\n'
     assert finished("registry", "verify", folder=tmp_path).code == 0
 
 
@@ -457,3 +457,15 @@ def test_nobody_at_stdout_is_no_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SystemExit) as end:
         main(["data", "ls", "--json"])
     assert not end.value.code
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "system"), ("jemalloc", "jemalloc")])
+def test_arrow_takes_the_memory_of_the_system_unless_it_is_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    if before is not None:
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", before)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["ARROW_DEFAULT_MEMORY_POOL"] == after

@@ -16,8 +16,8 @@ from tests.cli.commands import Run
 
 GOLDEN = Path(__file__).parent / "golden"
 # Of the schemas that have changed since the first release.
-SECOND = "ab-report backtest best comparison forecast history promotion rerun train version versions"
-NUMBERS = dict.fromkeys(SECOND.split(), 2)
+SECOND, THIRD = "best history promotion", "ab-report backtest comparison forecast rerun train version versions"
+NUMBERS = {**dict.fromkeys(SECOND.split(), 2), **dict.fromkeys(THIRD.split(), 3)}
 # Their keys are data: models, references, features, settings, libraries.
 BY_NAME = {"crps", "skill", "p_better", "values", "families", "settings", "libraries", "evidence", "state", "dropped"}
 

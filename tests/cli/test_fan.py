@@ -2,16 +2,14 @@
 
 import io
 import math
-import sys
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from cryptocast.cli.fan import FanChart
-from cryptocast.workflows.reports import CoinForecast, HorizonForecast, Interval, Verdict, VerdictReason
+from cryptocast.workflows.reports import CoinForecast, HorizonForecast, Interval, Unanswered
 
 NOW = datetime(2020, 1, 2, tzinfo=UTC)
 REACH = {95: 1.96, 80: 1.28, 40: 0.52}
@@ -59,7 +57,9 @@ def horizon_of(price: float, horizon: int, bar: timedelta, levels: tuple[int, ..
         volatility=width,
         p_up=0.5,
         confidence=0.5,
-        verdict=Verdict(reason=VerdictReason.NOT_BACKTESTED),
+        pooled=None,
+        answers=(),
+        unanswered=Unanswered.NOT_BACKTESTED,
         evidence=None,
         fallback_reason=None,
         interpolated=None,
@@ -132,8 +132,3 @@ def test_without_closes_the_fan_stands_alone_and_without_room_there_is_none() ->
     forecast = forecast_of(100.0, levels=(80, 95))
     assert "▒" in drawn(FanChart(forecast, ()), 80)
     assert drawn(FanChart(forecast, ()), 30) == ""
-
-
-def test_a_machine_that_cannot_draw_says_so_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "plotext", None)
-    assert drawn(FanChart(forecast_of(100.0), ()), 80).startswith("(No chart:")

@@ -20,7 +20,7 @@ GROUPS = {
 }
 COMMANDS = [(*group, name) for group, names in GROUPS.items() for name in names if (*group, name) not in GROUPS]
 LEARNING = ("torch", "lightgbm", "sklearn")
-NUMBERS = ("polars", "numpy", "pyarrow", "httpx", "scipy", "plotext")
+NUMBERS = ("polars", "numpy", "pyarrow", "httpx", "scipy")
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: " ".join(("cryptocast", *group)))

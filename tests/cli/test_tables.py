@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from cryptocast.cli.tables import Column, Sheet, facts, note, title, verdict_cell
-from cryptocast.workflows.reports import Verdict, VerdictReason
+from cryptocast.cli.tables import Column, Sheet, facts, note, title
 
 words = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=12)
 
@@ -54,12 +53,6 @@ def test_what_cannot_fit_is_folded_and_nothing_of_it_is_lost(width: int) -> None
 
 def test_facts_have_no_head() -> None:
     assert shown(facts([("name", "value"), ("other", Text("text"))]), width=40) == ["name   value", "other  text "]
-
-
-def test_a_verdict_is_its_first_words_in_their_colour() -> None:
-    better = verdict_cell(Verdict(word="better", dates=300, p=0.01), 7)
-    assert (better.plain, str(better.style)) == ("better", "green")
-    assert verdict_cell(Verdict(reason=VerdictReason.BASELINE_ANSWERS), 7).plain == "baseline answers"
 
 
 def test_titles_and_notes_stay_on_one_line() -> None:

@@ -1,4 +1,4 @@
-"""Records of earlier releases, whose verdicts and fallbacks were sentences, are read as what they said."""
+"""Records of earlier releases, which had verdicts, are read with the answers that their numbers give."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.evaluation.records import HoldOut, HonestyRecord
+from cryptocast.evaluation.answers import Question, Unanswered
+from cryptocast.evaluation.records import HoldOut, HonestyRecord, HorizonScore
 from cryptocast.evaluation.stored import read_stored
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 
 SCORE: dict[str, Any] = {
     "horizon": 7,
@@ -40,45 +40,62 @@ def old_hold_out(**changes: Any) -> bytes:
     )
 
 
-def verdict_of(**changes: Any) -> Verdict:
-    return read_stored(old_hold_out(**changes), HoldOut).horizons[0].verdict
+def score_of(**changes: Any) -> HorizonScore:
+    return read_stored(old_hold_out(**changes), HoldOut).horizons[0]
+
+
+VERDICT = {"word": "cannot tell", "against": "rw_gaussian", "skill": 0.005, "p": 0.09, "dates": 300, "reason": None}
+
+
+@pytest.mark.parametrize("verdict", [SCORE["verdict"], VERDICT, {**VERDICT, "word": "better", "detail": None}])
+def test_in_the_place_of_a_verdict_stand_the_answers_that_its_numbers_give(verdict: object) -> None:
+    score = score_of(verdict=verdict)
+    assert (score.unanswered, score.cause) == (None, None)
+    intervals, width, model = score.answers
+    assert [one.question for one in score.answers] == [Question.INTERVALS, Question.WIDTH, Question.MODEL]
+    assert (intervals.estimate, intervals.level, intervals.answer) == (0.79, 80, "not_enough_data")
+    assert (width.against, width.estimate, width.n) == ("rw_gaussian", 0.005, 300)
+    assert (model.against, model.answer) == ("baseline", "yes"), "p 0.02 is below 2.5 % on one side"
+    assert width.answer == "not_enough_data"
+
+
+@given(st.floats(0.0, 1.0), st.floats(1e-6, 0.2))
+def test_the_answer_agrees_with_the_test_that_was_stored(p: float, skill: float) -> None:
+    value = skill if p < 0.5 else -skill
+    score = score_of(p_better={"baseline": p}, skill={"baseline": value}, p_worse_than_baseline=1.0 - p)
+    model = score.answers[-1]
+    if abs(p - 0.025) > 1e-9:
+        assert (model.answer == "yes") == (p < 0.025)
+    if 1.0 - p > 0.0251:
+        assert not model.is_worse
 
 
 @pytest.mark.parametrize(
-    ("text", "word", "p", "reason"),
+    ("verdict", "fallback", "cause"),
     [
-        ("better (n = 300 dates, p = 0.003)", "better", 0.003, None),
-        ("worse (n = 300 dates, p = 0.021)", "worse", 0.021, None),
-        ("cannot tell (n = 300 dates, p = 0.09)", "cannot tell", 0.09, None),
-        ("cannot tell (n = 300 dates, too few for 7 bars ahead)", "cannot tell", None, "too_few_dates"),
+        ("baseline answers (too little history)", "420 bars hold too few returns", "420 bars hold too few returns"),
+        ("cannot tell", "too few", "too few"),
+        ({**VERDICT, "word": None, "reason": "baseline_answers", "detail": "too few"}, None, "too few"),
     ],
 )
-def test_a_verdict_that_was_a_sentence_is_the_values_in_it(
-    text: str, word: str, p: float | None, reason: str | None
-) -> None:
-    verdict = verdict_of(verdict=text)
-    assert (verdict.word, verdict.p, verdict.reason, verdict.dates) == (word, p, reason, 300)
-    assert (verdict.against, verdict.skill) == ("rw_gaussian", 0.005)
-    assert (verdict.lower, verdict.upper, verdict.smallest_skill) == (None, None, None)
+def test_where_the_baseline_answered_it_still_does(verdict: object, fallback: str | None, cause: str) -> None:
+    score = score_of(verdict=verdict, fallback=fallback)
+    assert score.by_baseline
+    assert (score.answers, score.cause) == ((), cause)
 
 
-def test_a_fallback_that_was_a_sentence_is_a_code_with_its_cause() -> None:
-    verdict = verdict_of(verdict="baseline answers (too little history)", fallback="420 bars hold too few returns")
-    assert verdict == Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail="420 bars hold too few returns", dates=300)
-    assert read_stored(old_hold_out(fallback="too few"), HoldOut).horizons[0].by_baseline
-
-
-def test_what_came_with_an_archive_stays_foreign() -> None:
-    assert verdict_of(verdict="foreign, came with an archive") == Verdict(reason=VerdictReason.FOREIGN, dates=300)
+@pytest.mark.parametrize("verdict", ["foreign, came with an archive", {"word": None, "reason": "foreign"}])
+def test_what_came_with_an_archive_stays_foreign(verdict: object) -> None:
+    assert (score_of(verdict=verdict).unanswered, score_of(verdict=verdict).answers) == (Unanswered.FOREIGN, ())
 
 
 def test_what_was_read_is_written_in_the_present_form_and_reads_back_the_same() -> None:
     record = read_stored(old_hold_out(), HoldOut)
-    assert record.schema == "cryptocast.holdout/2"
+    assert record.schema == "cryptocast.holdout/3"
     assert read_stored(msgspec.json.encode(record), HoldOut) == record
 
 
-def test_an_old_record_of_what_a_backtest_showed_has_its_numbers_in_the_verdict() -> None:
+def test_an_old_record_of_what_a_backtest_showed_is_read_without_its_verdict() -> None:
     old = {
         "model": "mix",
         "horizon": 7,
@@ -121,9 +138,9 @@ def test_an_old_record_of_what_a_backtest_showed_has_its_numbers_in_the_verdict(
         },
     }
     record = read_stored(msgspec.json.encode(old), HonestyRecord)
-    assert record.lies_in == ("width", "direction")
-    assert (record.verdict.against, record.verdict.skill, record.verdict.lower) == ("rw_gaussian", 0.005, -0.02)
-    assert (record.verdict.smallest_skill, record.verdict.dates) == (0.021, 300)
+    assert (record.model, record.n, record.skills[1].value) == ("mix", 900, 0.005)
+    newer = {**old, "verdict": VERDICT, "lies_in": None}
+    assert read_stored(msgspec.json.encode(newer), HonestyRecord) == record
 
 
 @given(st.sampled_from(sorted(SCORE)), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers()))
@@ -132,4 +149,4 @@ def test_what_is_in_no_form_that_ever_was_is_refused_or_read_never_another_error
         record = read_stored(old_hold_out(**{name: value}), HoldOut)
     except msgspec.DecodeError:
         return
-    assert isinstance(record.horizons[0].verdict, Verdict)
+    assert isinstance(record.horizons[0].answers, tuple)

@@ -1,7 +1,6 @@
 """A verdict is values; its sentence is made once."""
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,34 +11,7 @@ from cryptocast.evaluation.verdicts import (
     comparison_sentence,
     p_number,
     p_value,
-    verdict_sentence,
-    verdict_words,
 )
-
-TOO_FEW = Verdict(word="cannot tell", reason=VerdictReason.TOO_FEW_DATES, dates=12)
-
-
-@pytest.mark.parametrize(
-    ("verdict", "sentence"),
-    [
-        (Verdict(word="better", p=0.0002, dates=1410), "better (n = 1,410 dates, p < 0.001)"),
-        (Verdict(word="worse", p=0.0213, dates=410), "worse (n = 410 dates, p = 0.021)"),
-        (Verdict(word="cannot tell", p=0.3812, dates=410), "cannot tell (n = 410 dates, p = 0.38)"),
-        (TOO_FEW, "cannot tell (n = 12 dates, too few for 30 bars ahead)"),
-        (Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail="too young"), "baseline answers"),
-        (Verdict(reason=VerdictReason.NOT_BACKTESTED), "not backtested"),
-        (Verdict(reason=VerdictReason.INTERPOLATED), "not backtested at 30"),
-        (Verdict(reason=VerdictReason.FOREIGN, dates=300), "imported scores"),
-    ],
-)
-def test_each_verdict_has_its_sentence(verdict: Verdict, sentence: str) -> None:
-    assert verdict_sentence(verdict, 30) == sentence
-
-
-def test_every_reason_has_words_of_its_own_but_the_one_that_qualifies_a_word() -> None:
-    words = {reason: verdict_words(Verdict(reason=reason), 3) for reason in VerdictReason}
-    assert words.pop(VerdictReason.TOO_FEW_DATES) == "cannot tell"
-    assert len(set(words.values())) == len(VerdictReason) - 1
 
 
 @given(st.floats(0.0, 1.0))
@@ -70,13 +42,17 @@ def test_a_comparison_and_a_test_beside_production_say_who_is_better() -> None:
         "b:1 is better than b:2",
         "b:1 is worse than b:2 at some horizon",
         "b:1 is not shown to be better than b:2",
-        "b:1 and b:2 cannot be told apart",
+        "b:1 and b:2 were not compared",
     ]
+    nothing = Verdict(reason=VerdictReason.NOT_COMPARED, against="b:2")
+    assert comparison_sentence("b:1", nothing, "they share a recipe") == (
+        "b:1 and b:2 were not compared: they share a recipe"
+    )
     assert ab_sentence(better, over=False) == "the challenger is better (p = 0.010)"
     assert ab_sentence(msgspec.structs.replace(better, word="worse"), over=False) == "the challenger is worse"
     unsure = msgspec.structs.replace(better, word="cannot tell")
     assert ab_sentence(unsure, over=True) == "undecided (300 bars, p = 0.010)"
-    nothing = Verdict(reason=VerdictReason.NOT_COMPARED)
+    nothing = msgspec.structs.replace(nothing, against=None)
     assert [ab_sentence(nothing, over=over) for over in (True, False)] == [
         "no bar has an outcome for both",
         "no bar has an outcome for both yet",

@@ -108,3 +108,15 @@ def test_the_choice_is_that_of_the_rows_it_is_given() -> None:
     first = choose_features(table[:700], list(values), max_correlation=0.999)
     assert list(first.dropped) == ["copy"]
     assert list(choose_features(table, list(values), max_correlation=0.999).dropped) == []
+
+
+def test_rows_that_are_named_are_looked_at_and_no_others() -> None:
+    values = np.column_stack([*columns(1000).values(), np.zeros(1000)])
+    rows = np.arange(0, 1000, 3)
+    values[rows, 1] = -2.0 * values[rows, 0]
+    values[1, 3] = 1.0
+    some = choose_features(values, ["a", "b", "c", "d"], max_correlation=0.999, rows=rows)
+    copied = choose_features(values[rows], ["a", "b", "c", "d"], max_correlation=0.999)
+    assert some.columns.tolist() == copied.columns.tolist() == [0, 2]
+    assert some.dropped == copied.dropped
+    assert choose_features(values, ["a", "b", "c", "d"], max_correlation=0.999).dropped == NONE

@@ -1,6 +1,7 @@
 """A learner that is spared: it fits on fewer columns, knows them by name, and is otherwise the one inside."""
 
-from dataclasses import replace
+import weakref
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.matrix import Matrix, build_matrix
-from cryptocast.models.base import FitRun
-from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.base import FitRun, Rounds
+from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
 from cryptocast.models.boosting import LightGBMForecaster, LightGBMLearner
 from cryptocast.models.kinds import learner
-from cryptocast.models.selective import SelectiveLearner, spared, thin
+from cryptocast.models.selective import SelectiveLearner, fit_at, spared, thin
 from cryptocast.models.variances import log_base
 from tests.conftest import simulated_candles
 
@@ -85,3 +86,29 @@ def test_a_fit_sees_as_many_rows_as_the_settings_allow(matrix: Matrix) -> None:
     few = matrix.rows(thin(len(matrix), 400, 1))
     fits = [a.fit(rows, stop=None, rounds=None, seed=1, run=FitRun()) for a, rows in ((one, matrix), (other, few))]
     assert fits[0].save() == fits[1].save()
+
+
+@pytest.mark.parametrize("max_rows", [10_000, 300])
+def test_a_fit_at_a_moment_is_that_on_what_was_known_then(matrix: Matrix, max_rows: int) -> None:
+    doubtful = replace(matrix, doubtful=np.arange(len(matrix)) % 50 == 7)
+    spare, moment = SelectiveLearner(LightGBMLearner(), 0.999, max_rows), int(np.median(matrix.issued_at))
+    at = fit_at(spare, doubtful, moment, rounds=Rounds(), seed=1, run=FitRun())
+    known = spare.fit(doubtful.known_at(moment), stop=None, rounds=Rounds(), seed=1, run=FitRun())
+    assert at.save() == known.save()
+    assert fit_at(BaselineLearner(), matrix, moment, rounds=Rounds(), seed=1, run=FitRun()).kind == "baseline"
+
+
+def test_the_rows_that_are_not_fitted_on_are_let_go_before_the_fit(matrix: Matrix) -> None:
+    @dataclass(frozen=True)
+    class Looking(BaselineLearner):
+        def fit(self, train: Matrix, **_: object) -> BaselineForecaster:
+            left.append(reference() is not None)
+            return super().fit(train)
+
+    left = list[bool]()
+    features = matrix.features.copy()
+    reference = weakref.ref(features)
+    rows = [replace(matrix, features=features)]
+    del features
+    SelectiveLearner(Looking(), 0.999, 100).fit(rows.pop(), stop=None, rounds=None, seed=1, run=FitRun())
+    assert left == [False]

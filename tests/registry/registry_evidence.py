@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from cryptocast.evaluation.records import Evidence, Trial
+from cryptocast.evaluation.stored import with_answers
 from cryptocast.registry import Registry
 from tests.registry.registry_fits import NOW, score
 
@@ -37,7 +38,7 @@ def evidence(run: str = "walk-1", **changes: Any) -> Evidence:
         refit_every_bars=30,
         window_bars=0,
         embargo_bars=2,
-        scores=(score(1), score(7)),
+        scores=with_answers((score(1), score(7)), step=1),
         recorded_at=day(101),
     )
     return msgspec.structs.replace(made, **changes)

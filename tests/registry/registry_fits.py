@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from cryptocast.evaluation.answers import Unanswered
 from cryptocast.evaluation.records import HoldOut, HorizonScore, IntervalCoverage
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason
+from cryptocast.evaluation.stored import with_answers
 from cryptocast.market import Market
 from cryptocast.registry import (
     CoinCalibration,
@@ -25,7 +26,7 @@ from cryptocast.registry import (
     sha256_hex,
 )
 
-FALLS_BACK = Verdict(reason=VerdictReason.BASELINE_ANSWERS, detail="too little history", dates=300)
+FALLS_BACK: dict[str, Any] = {"unanswered": Unanswered.BASELINE_ANSWERS, "cause": "too little history"}
 NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
 BITCOIN = VersionKey("bitcoin", Market("sample", "usd", "daily"), "lightgbm")
 FILES = {"model-1.txt": b"tree\n" * 100, "state.json": b"{}"}
@@ -44,7 +45,6 @@ def score(horizon: int = 7, **changes: Any) -> HorizonScore:
         coverage=(coverage(80, 0.79), coverage(95, 0.955, se=0.01)),
         mape=4.1,
         mape_random_walk=4.0,
-        verdict=Verdict(word="cannot tell", against="baseline", skill=0.01, p=0.2, dates=300),
     )
     return msgspec.structs.replace(good, **changes)
 
@@ -54,14 +54,20 @@ def coverage(percent: int, share: float, *, se: float = 0.02, n: int = 900) -> I
 
 
 def hold_out(*scores: HorizonScore) -> HoldOut:
-    return HoldOut(
-        start=NOW - timedelta(days=300), end=NOW, coins=("bitcoin",), horizons=scores or (score(1), score(7))
-    )
+    """With the answers that the scores give."""
+    own = with_answers(scores or (score(1), score(7)), step=1)
+    return HoldOut(start=NOW - timedelta(days=300), end=NOW, coins=("bitcoin",), horizons=own)
+
+
+def worse(horizon: int, p: float, **changes: Any) -> HorizonScore:
+    """A horizon at which the model is worse than the baseline with this p."""
+    own = {"p_better": {"baseline": 1.0 - p}, "p_worse_than_baseline": p, "skill": {"baseline": -0.2}}
+    return score(horizon, **{**own, **changes})
 
 
 def bad_hold_out() -> HoldOut:
     """One that the gate refuses: significantly worse than the baseline."""
-    return hold_out(score(1), score(7, p_worse_than_baseline=1e-6, skill={"baseline": -0.2}))
+    return hold_out(score(1), worse(7, 1e-6))
 
 
 def manifest(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.errors import RegistryError
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason
+from cryptocast.evaluation.answers import Unanswered
 from cryptocast.registry import Registry, sha256_hex
 from cryptocast.registry import archive as archives
 from cryptocast.registry.archive import pack, read_archive, unpack
@@ -173,8 +173,8 @@ CORPUS: dict[str, Callable[[bytes], bytes]] = {
     "scores that were changed": lambda d: doctored(d, b'"baseline":0.01', b'"baseline":0.51'),
     "a calibration that was changed": lambda d: doctored(d, b"-0.1", b"-0.9"),
     "a date that was changed": lambda d: doctored(d, b'"created_at":"2025', b'"created_at":"2024'),
-    "words that steer a terminal": lambda d: index_with(d, b'"word":"cannot', b'"word":"\\u001b[31mcannot'),
-    "words on two lines": lambda d: index_with(d, b'"detail":null', b'"detail":"a\\nb"'),
+    "words that steer a terminal": lambda d: index_with(d, b'"cause":null', b'"cause":"\\u001b[31m"'),
+    "words on two lines": lambda d: index_with(d, b'"cause":null', b'"cause":"a\\nb"'),
     "a calibration of something else": lambda d: index_with(d, b'"count":40', b'"baseline_at":{"x":"y"}'),
     "a calibration that is a list": lambda d: index_with(d, b'"count":40', b'"baseline_at":[1]'),
     "no seal": lambda d: changed(d, seal=None),
@@ -218,12 +218,10 @@ def test_what_was_packed_comes_back_and_the_same_version_gives_the_same_bytes(pa
     assert registry.verify() == ()
 
 
-def test_scores_from_an_archive_are_foreign_and_their_words_are_not_repeated(packed: bytes) -> None:
+def test_scores_from_an_archive_are_foreign_and_their_answers_are_not_repeated(packed: bytes) -> None:
     for version in unpack(packed, "a.zip").versions:
         assert version.hold_out.foreign
-        assert {score.verdict for score in version.hold_out.horizons} == {
-            Verdict(reason=VerdictReason.FOREIGN, dates=300)
-        }
+        assert {(score.answers, score.unanswered) for score in version.hold_out.horizons} == {((), Unanswered.FOREIGN)}
         assert version.hold_out.horizons[0].skill == {"baseline": 0.01}
 
 

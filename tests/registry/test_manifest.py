@@ -67,7 +67,7 @@ def test_records_read_back_as_they_were_written(record: FitManifest | HoldOut) -
 
 def test_the_manifest_names_its_schema() -> None:
     assert json.loads(canonical_json(manifest()))["schema"] == "cryptocast.fit/1"
-    assert json.loads(canonical_json(hold_out()))["schema"] == "cryptocast.holdout/2"
+    assert json.loads(canonical_json(hold_out()))["schema"] == "cryptocast.holdout/3"
 
 
 def test_another_schema_and_unknown_fields_are_refused_by_name() -> None:

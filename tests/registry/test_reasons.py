@@ -14,6 +14,7 @@ FACTS = {
     "coverage": {"80": (0.79, 0.02)},
     "dates": 300,
     "days": 181,
+    "ends": (0.55, 0.65),
     "end": "2025-01-31",
     "horizon": 7,
     "horizons": (7, 14),
@@ -55,9 +56,19 @@ def test_shares_are_shown_in_percent_with_what_is_not_known_left_out() -> None:
     assert str(Reason(ReasonCode.COMPARED, unknown)) == "7 bars: skill unknown over production on 3 dates"
     scored = {"horizon": 7, "skill": 0.01, "dates": 3, "p": None, "coverage": {"80": (0.79, 0.02), "95": (1.0, 0.0)}}
     assert str(Reason(ReasonCode.SCORED, scored)) == (
-        "7 bars: skill +1.0 % against the baseline on 3 dates, too few dates to test; intervals held 80 %: 79.0 ± 2.0, "
-        "95 %: 100.0 ± 0.0"
+        "7 bars: skill +1.0 % over the baseline on 3 dates; intervals held 80 %: 79.0 ± 2.0, 95 %: 100.0 ± 0.0"
     )
+
+
+def test_the_facts_of_an_earlier_release_are_told_as_far_as_they_go() -> None:
+    worse = {"horizon": 7, "skill": -0.2, "p": 2e-6}
+    assert str(Reason(ReasonCode.WORSE_THAN_BASELINE, worse)) == (
+        "7 bars: worse than the baseline (skill -20.0 %, p of being worse 2e-06 after correction)"
+    )
+    off = {"horizon": 7, "percent": 80, "share": 0.6, "sigmas": 4.2, "limit": 3.0}
+    assert str(Reason(ReasonCode.COVERAGE_OFF, off)) == "7 bars: the 80 % interval held 60.0 % of the outcomes"
+    new = {"horizon": 7, "percent": 95, "share": 0.99, "ends": (0.97, 1.01)}
+    assert str(Reason(ReasonCode.COVERAGE_OFF, new)).endswith("99.0 % of the outcomes (95 % interval 97.0 to 100.0 %)")
 
 
 def test_a_reason_of_an_earlier_release_stays_the_text_that_it_is() -> None:

@@ -144,8 +144,9 @@ def test_a_listing_says_of_the_same_versions_what_a_list_shows(registry: Registr
             data = version.manifest.data(version.key.coin)
             assert data is not None
             assert short.trained_to == data.last
-            assert [(s.horizon, s.skill.baseline, s.verdict.word, s.verdict.reason) for s in short.scores] == [
-                (s.horizon, s.skill["baseline"], s.verdict.word, s.verdict.reason) for s in version.hold_out.horizons
+            assert [(s.horizon, s.skill.baseline, s.answers, s.unanswered) for s in short.scores] == [
+                (s.horizon, s.skill["baseline"], {a.question: a.answer for a in s.answers}, s.unanswered)
+                for s in version.hold_out.horizons
             ]
     assert len(registry.listing()) == 4
     assert len(registry.listing(alias="production")) == 2

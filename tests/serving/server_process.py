@@ -2,18 +2,21 @@
 
 `forecast STORE` serves the workflows' forecast with no upstream to be reached, `upstream STORE` with the one whose
 address stands in UPSTREAM, `bitcoin STORE` as `forecast` but for one coin; `fake SECONDS` a made-up one that takes its
-time, at the address HOST. SETTINGS: those of [serve], as JSON.
+time, at the address HOST, with made-up live prices. SETTINGS: those of [serve], as JSON. TOKEN: that of readers.
 """
 
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, ServeConfig, StoreConfig, TrainConfig
+from cryptocast.data.sources.coingecko.simple_price import Quote
+from cryptocast.net import Parts
 from cryptocast.serving import create_app, run
 from cryptocast.serving.server import listen, serve
 from cryptocast.workflows.context import Context
@@ -29,13 +32,19 @@ def announce(address: str) -> None:
     sys.stdout.flush()
 
 
+async def quotes(_vs: str, coins: Sequence[str], _timeout_s: float) -> Parts[Quote]:
+    """A live price of each coin."""
+    return Parts({coin: Quote(price=64_321.0, change_24h_pct=-1.25) for coin in coins}, {})
+
+
 def main(kind: str, value: str, settings: str = "{}") -> None:
     logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"))
     serving = msgspec.json.decode(settings, type=ServeConfig)
     if kind == "fake":
         short = msgspec.structs.replace(serving, lame_duck_s=serving.lame_duck_s if "lame" in settings else 0.3)
         made_up = msgspec.structs.replace(config(), serve=short)
-        app = create_app(context(made_up), forecast=FakeForecast(takes_s=float(value)), stamp=lambda: 0)
+        forecast, token = FakeForecast(takes_s=float(value)), os.environ.get("TOKEN")
+        app = create_app(context(made_up), forecast=forecast, stamp=lambda: 0, token=token, ask_prices=quotes)
         serve(app, listen(os.environ.get("HOST", "127.0.0.1"), 0), announce=announce)
         return
     address = os.environ["UPSTREAM"] if kind == "upstream" else NOWHERE

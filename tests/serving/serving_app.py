@@ -27,8 +27,7 @@ from cryptocast.workflows.reports import (
     ForecastDocument,
     HorizonForecast,
     Interval,
-    Verdict,
-    VerdictReason,
+    Unanswered,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -132,7 +131,9 @@ class FakeForecast:
             volatility=0.1 / 3,
             p_up=0.5,
             confidence=0.5,
-            verdict=Verdict(reason=VerdictReason.NOT_BACKTESTED),
+            pooled=None,
+            answers=(),
+            unanswered=Unanswered.NOT_BACKTESTED,
             evidence=None,
             fallback_reason=None,
             interpolated=None,

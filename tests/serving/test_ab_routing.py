@@ -8,8 +8,8 @@ from tests.registry.registry_fits import NOW
 
 
 def scope(address: str = "10.0.0.1", headers: dict[bytes, bytes] | None = None, query: bytes = b"ids=bitcoin") -> Any:
-    client = (address, 5000)
-    return {"headers": list((headers or {}).items()), "client": client, "path": "/forecasts", "query_string": query}
+    named = list((headers or {}).items())
+    return {"headers": named, "client": (address, 5000), "path": "/forecasts", "query_string": query}
 
 
 def running(
@@ -36,7 +36,7 @@ def running(
 def test_while_no_test_runs_everybody_asks_the_same() -> None:
     sides = Sides()
     assert sides.challenged(scope()) == {}
-    assert sides.question(scope()) == b"/forecasts?ids=bitcoin"
+    assert sides.question(scope()) == b"/forecasts#ids=bitcoin"
     sides.follow([running(ended=True)])
     assert sides.challenged(scope()) == {}
 
@@ -61,7 +61,7 @@ def test_answers_of_the_sides_are_told_apart_and_those_of_one_side_are_not() -> 
     asked = {sides.question(scope(f"10.0.0.{i}")) for i in range(200)}
 
     assert len(asked) == 4  # two tests, two sides each
-    assert all(question.startswith(b"/forecasts?ids=bitcoin#") for question in asked)
+    assert all(question.startswith(b"/forecasts#ids=bitcoin#") for question in asked)
 
 
 def test_the_tests_of_other_coins_move_nothing_of_a_coin() -> None:

@@ -41,7 +41,7 @@ def test_the_answer_is_the_document_that_the_terminal_and_the_files_have() -> No
 
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     document = msgspec.json.decode(answer.content, type=ForecastDocument)
-    assert document.schema == "cryptocast.forecast/2"
+    assert document.schema == "cryptocast.forecast/3"
     assert [made.coin for made in document.forecasts] == ["bitcoin", "ethereum"]
     assert [horizon.horizon for horizon in document.forecasts[0].horizons] == [1, 7]
     assert [interval.level for interval in document.forecasts[0].horizons[0].intervals] == [80, 95]
@@ -205,7 +205,9 @@ def test_other_methods_are_refused_by_a_problem_that_says_which_are_not(method: 
 def test_other_paths_are_not_found_and_the_problem_is_plain_ascii(path: str) -> None:
     answer = get(app_on(FakeForecast()), path)
 
-    assert "/forecasts, /paths, /prices, /models, /health" in problem(answer, 404, "not-found")["detail"]
+    assert (
+        "/forecasts, /paths, /prices, /track, /candles, /models, /health" in problem(answer, 404, "not-found")["detail"]
+    )
     assert answer.text.isascii()
 
 

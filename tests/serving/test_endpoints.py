@@ -1,10 +1,14 @@
 """Status codes say what can be had: 404 or 400 for what never can, 503 for what is broken now."""
 
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import polars as pl
 import pytest
+from starlette.applications import Starlette
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
 from cryptocast.data.schema import SeriesKey
@@ -12,8 +16,10 @@ from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
 from cryptocast.serving import create_app
 from cryptocast.workflows.context import Context
-from tests.serving.serving_app import get, talk
+from tests.serving.serving_app import Clock, get, talk
+from tests.serving.test_app import problem
 from tests.serving.trained_store import AFTER, CANDLES, Trained, trained
+from tests.workflows.lifecycle.live_bars import live_bars
 
 
 def settings(store: Path, source: str) -> Config:
@@ -83,3 +89,43 @@ def test_no_answer_tells_where_on_the_disk_something_lies(tmp_path: Path) -> Non
     for text in talk(store.app(refresh=True), conversation):
         assert str(tmp_path) not in text
         assert str(tmp_path.parent) not in text
+
+
+def served(folder: Path) -> tuple[Starlette, Clock]:
+    used = live_bars(folder)
+    clock = Clock(used.wall_clock())
+    return create_app(replace(used, wall_clock=clock, clock=clock.seconds), refresh=False), clock
+
+
+def test_past_forecasts_stand_beside_what_came_and_are_finished_bytes_while_the_bar_lasts(tmp_path: Path) -> None:
+    app, _ = served(tmp_path)
+
+    async def conversation(client: httpx.AsyncClient) -> dict[str, Any]:
+        first = await client.get("/track?ids=BTC&model=baseline&levels=80&last=3")
+        again = await client.get("/track?ids=BTC&model=baseline&levels=80&last=3")
+        assert (again.content, app.state.server.answers.hits) == (first.content, 1)
+        same = await client.get(first.url, headers={"If-None-Match": first.headers["etag"]})
+        assert same.status_code == 304
+        document: dict[str, Any] = first.json()
+        return document
+
+    document = talk(app, conversation)
+    (track,) = document["tracks"]
+    assert (document["schema"], document["names"]) == ("cryptocast.track/1", {"BTC": "bitcoin"})
+    assert [(score["horizon"], score["bars"]) for score in track["scores"]] == [(1, 12), (7, 6)]
+    assert [row["horizon"] for row in track["forecasts"]] == [1, 1, 1, 7, 7, 7]
+    assert [one["level"] for one in track["forecasts"][0]["intervals"]] == [80]
+
+
+def test_candles_are_those_of_the_store_and_the_newest_come_last(tmp_path: Path) -> None:
+    app, clock = served(tmp_path)
+    document = get(app, "/candles?ids=bitcoin,atlantis&last=2").json()
+    (series,) = document["series"]
+    assert (document["schema"], series["source"], series["stale"]) == ("cryptocast.candles/1", "coingecko", False)
+    assert datetime.fromisoformat(series["candles"][1]["close_time"]) == clock.now - timedelta(minutes=30)
+    assert set(series["candles"][0]) == {"close_time", "open", "high", "low", "close", "volume", "range_known"}
+    assert document["errors"] == [
+        {"coin": "atlantis", "error": "There are no daily candles of atlantis in usd in the store."}
+    ]
+    problem(get(app, "/candles?ids=atlantis"), 404, "no-data")
+    problem(get(app, "/candles?ids=bitcoin&last=0"), 400, "invalid-parameter")

@@ -211,7 +211,7 @@ def test_older_than_that_the_series_has_ended_and_the_model_answers_from_its_las
     assert words in ended["notices"][0]
     assert "max-age=60," in answer.headers["cache-control"]
     assert words in page.text
-    assert 'class="note">stale<' in page.text
+    assert "<strong>Stale.</strong>" in page.text
     assert "stale or sample candles" in health.json()["output"]
 
 

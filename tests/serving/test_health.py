@@ -80,7 +80,7 @@ def test_the_detail_has_the_checks_of_the_draft_by_component_and_measurement() -
     assert (weak["status"], weak["observedValue"], weak["affectedEndpoints"]) == (
         "warn",
         1,
-        ["/forecasts", "/paths", "/"],
+        ["/forecasts", "/paths", "/track", "/candles", "/"],
     )
 
 

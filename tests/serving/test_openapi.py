@@ -24,7 +24,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 
 
 def test_every_path_is_described_and_every_reference_leads_somewhere() -> None:
-    assert set(DOCUMENT["paths"]) == set(PATHS)
+    assert set(DOCUMENT["paths"]) == {path for path, one in PATHS.items() if not one.is_page}
     assert DOCUMENT["openapi"] == "3.1.0"
     for name, schema in DOCUMENT["components"]["schemas"].items():
         Draft202012Validator.check_schema(schema)
@@ -36,7 +36,16 @@ def test_every_path_is_described_and_every_reference_leads_somewhere() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/forecasts?ids=bitcoin", "/health", "/ready", "/health/detailed", "/health/trends", "/health/components/cache"],
+    [
+        "/forecasts?ids=bitcoin",
+        "/track?ids=bitcoin",
+        "/candles?ids=bitcoin",
+        "/health",
+        "/ready",
+        "/health/detailed",
+        "/health/trends",
+        "/health/components/cache",
+    ],
 )
 def test_answers_are_what_the_description_says(path: str) -> None:
     answer = get(app_on(FakeForecast()), path)
@@ -45,6 +54,34 @@ def test_answers_are_what_the_description_says(path: str) -> None:
     schema = said[answer.headers["content-type"]]["schema"]
 
     validator(schema).validate(answer.json())
+
+
+def test_every_field_and_parameter_says_what_it_is_and_times_are_times() -> None:
+    for kind, schema in DOCUMENT["components"]["schemas"].items():
+        assert schema["description"], kind
+        for name, field in schema.get("properties", {}).items():
+            assert field.get("description"), f"{kind}.{name}"
+            if name.endswith(("_at", "_time")) or name in {"as_of", "stale_after"}:
+                assert "date-time" in str(field), f"{kind}.{name}"
+    for path, methods in DOCUMENT["paths"].items():
+        for operation in methods.values():
+            assert operation["summary"] != operation["description"], path
+            assert operation["tags"][0] in [tag["name"] for tag in DOCUMENT["tags"]]
+            for parameter in operation["parameters"]:
+                assert parameter["description"], (path, parameter)
+                validator(parameter["schema"]).validate(parameter["example"])
+
+
+def test_the_examples_are_what_the_description_says() -> None:
+    examples = 0
+    for path, methods in DOCUMENT["paths"].items():
+        for operation in methods.values():
+            for content in operation["responses"]["200"]["content"].values():
+                if content["schema"]:
+                    validator(content["schema"]).validate(content["example"])
+                    assert content["example"], path
+                    examples += 1
+    assert examples >= 10
 
 
 def test_errors_are_what_the_description_says() -> None:
@@ -111,7 +148,7 @@ def test_an_endpoint_is_its_handler_its_query_and_one_line_of_the_table() -> Non
 
 
 def test_an_endpoint_for_admins_is_for_nobody_else_and_an_open_one_for_everybody() -> None:
-    endpoints = {"/switch": replace(TOYS, access="admin", method="POST"), "/open": replace(TOYS, access="open")}
+    endpoints = {"/switch": replace(TOYS, access="admin", methods=("POST",)), "/open": replace(TOYS, access="open")}
     app = create_app(context(), forecast=FakeForecast(), token="reader", admin_token="admin", endpoints=endpoints)  # noqa: S106
     reader, admin = ({"Authorization": f"Bearer {one}"} for one in ("reader", "admin"))
 

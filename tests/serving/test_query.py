@@ -72,6 +72,12 @@ def test_what_is_left_out_takes_the_setting() -> None:
     ]
 
 
+def test_a_list_may_be_given_in_pieces_as_generated_clients_do() -> None:
+    assert parse("ids=bitcoin&horizons=7&ids=ethereum,solana&horizons=1") == parse(
+        "ids=bitcoin,ethereum,solana&horizons=7,1"
+    )
+
+
 def test_two_queries_that_mean_the_same_give_equal_requests() -> None:
     config = Config()
     plain = coin_requests(parse("ids=bitcoin"), config)
@@ -96,7 +102,11 @@ def test_two_queries_that_mean_the_same_give_equal_requests() -> None:
         ("ids=bitcoin%00", "ids"),
         ("ids=%F0%9F%92%A9", "ids"),
         ("ids=" + "a" * 101, "ids"),
-        ("ids=bitcoin&ids=ethereum", "ids"),
+        ("ids=bitcoin&ids=", "ids"),
+        ("ids=a&ids=b&ids=c,d&ids=e&ids=f", "ids"),
+        ("model=auto&model=baseline", "model"),
+        ("vs=usd&vs=usd", "vs"),
+        ("&".join(["horizons=1"] * 21), "horizons"),
         ("ids=a,b,c,d,e,f", "ids"),
         ("model=gpt", "model"),
         ("model=", "model"),

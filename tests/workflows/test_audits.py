@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,7 +17,7 @@ from cryptocast.features.builder import select_features
 from cryptocast.features.catalogue import FEATURES, Feature
 from cryptocast.features.own import catalogue_set, with_own
 from cryptocast.features.row_audit import audit_rows
-from cryptocast.workflows.audits import audit_for_training
+from cryptocast.workflows.audits import audit_for_training, first_coins
 from cryptocast.workflows.coin_pool import pool_rows
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.training.train import Order, train
@@ -155,3 +156,12 @@ def test_the_audit_looks_at_the_rows_around_a_bad_print() -> None:
     assert {"ret_1", "vol_30", "price"} <= set(report.leaks)
     calm = audit_for_training(Config(), pool_rows(pool_of_frames(frame), few, (1, 7)))
     assert "known" not in [check.name for check in calm.checks]
+
+
+def test_fits_are_audited_on_whole_coins_and_on_one_at_least() -> None:
+    pool = pool_of_frames(simulated_candles(("bitcoin", "ethereum", "litecoin"), bars=100))
+    matrix = pool_rows(pool, catalogue_set(), (1,)).matrix
+    own = len(matrix) // 3
+    for most, coins in ((len(matrix), 3), (2 * own, 2), (2 * own - 1, 1), (1, 1)):
+        some = first_coins(matrix, most)
+        assert np.array_equal(some.issued_at, matrix.issued_at[: coins * own])

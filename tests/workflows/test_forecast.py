@@ -30,7 +30,7 @@ from cryptocast.workflows.forecast import ForecastMaker, Request, baseline_forec
 from cryptocast.workflows.lifecycle.ab import ab_start
 from cryptocast.workflows.lifecycle.archives import import_archive
 from cryptocast.workflows.lifecycle.live_scoring import record
-from cryptocast.workflows.reports import CoinForecast, Verdict, VerdictReason, verdict_sentence
+from cryptocast.workflows.reports import CoinForecast, Unanswered
 from cryptocast.workflows.training.train import Order, train
 from tests.conftest import simulated_candles
 from tests.registry.golden_rows import GOLDEN
@@ -101,13 +101,12 @@ def test_horizons_between_the_fitted_ones_are_interpolated_and_marked(store: Tra
     plain, mixed = answer(forecaster, asked(store, 1, 7)), answer(forecaster, asked(store, 1, 3, 7))
     first, between, last = mixed.horizons
     for found, alone in zip((first, last), plain.horizons, strict=True):  # exp() differs in the last bit by length
-        assert (found.horizon, found.verdict, found.p_up) == (alone.horizon, alone.verdict, alone.p_up)
+        assert (found.horizon, found.answers, found.p_up) == (alone.horizon, alone.answers, alone.p_up)
         assert found.mean == pytest.approx(alone.mean, rel=1e-12)
         assert found.intervals[0].lower == pytest.approx(alone.intervals[0].lower, rel=1e-12)
     assert (mixed.model_used, mixed.fallback_reason) == ("lightgbm", None)
     assert (between.interpolated, between.fallback_reason) == ((1, 7), None)
-    assert (between.verdict, between.evidence) == (Verdict(reason=VerdictReason.INTERPOLATED), None)
-    assert verdict_sentence(between.verdict, 3) == "not backtested at 3"
+    assert (between.unanswered, between.answers, between.evidence) == (Unanswered.INTERPOLATED, (), None)
     assert first.volatility < between.volatility < last.volatility
     assert between.target_time == plain.as_of + timedelta(days=3)
     assert len(forecaster.breakers.all()) == 0

@@ -63,7 +63,7 @@ def test_a_coin_without_a_version_is_answered_from_its_twenty_first_bar_on(tmp_p
     used = store_of(tmp_path, "solana", bars=60, last=NOW)
     made = answer(used, "solana")
     assert (made.model_used, made.version, made.fallback_reason) == ("lightgbm", "shipped", None)
-    assert any(notice.startswith("solana has 60 daily bars") for notice in made.notices)
+    assert any(notice.startswith("solana has only 60 daily bars") for notice in made.notices)
     first = answer(used, "solana", now=NOW - timedelta(days=39))
     assert (first.version, first.as_of) == ("shipped", NOW - timedelta(days=39))
     assert not (used.config.store.path / "registry").exists()  # whoever only asks writes nothing
@@ -79,6 +79,17 @@ def test_it_may_be_asked_for_by_name_and_by_reference(tmp_path: Path) -> None:
     assert answer(used, "solana", model="baseline").model_used == "baseline"
     lstm = answer(used, "solana", model="lstm")
     assert (lstm.version, lstm.fallback_reason and lstm.fallback_reason.code) == ("shipped", FallbackCode.NO_VERSION)
+
+
+def test_beyond_its_longest_horizon_the_baseline_answers_by_itself(tmp_path: Path) -> None:
+    used = store_of(tmp_path, "solana", bars=400, last=NOW)
+    near, far = answer(used, "solana", horizons=(30, 60)).horizons
+    assert near.fallback_reason is None
+    assert far.fallback_reason is not None
+    assert far.fallback_reason.code == FallbackCode.UNFITTED_HORIZON
+    alone = answer(used, "solana", horizons=(60,))
+    assert (alone.model_used, alone.version) == ("baseline", None)
+    assert alone.horizons[0].intervals == far.intervals
 
 
 def test_bitcoin_in_the_store_is_its_market_and_no_other_coin_is_looked_at(tmp_path: Path) -> None:

@@ -7,52 +7,111 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
+from cryptocast.cli.screens.answers import AnswerRow, answer_sheet, answers_at
+from cryptocast.cli.screens.conclusion import (
+    MOST_NAMED,
+    Conclusion,
+    conclusion_box,
+    model_name,
+    served_now,
+)
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
-from cryptocast.cli.screens.honesty import honesty_sheet, placebo_lines, summary_lines, trading_part
+from cryptocast.cli.screens.honesty import honesty_sheet, placebo_lines, trading_part
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import CellText, Column, Columns, Sheet, note, table
-from cryptocast.number_format import NOTHING, ahead, count, percent, span, when
+from cryptocast.number_format import ahead, count, span, when
+from cryptocast.workflows.backtesting.report import best_model
 from cryptocast.workflows.backtesting.rerun import ModelComparison, RerunReport
+from cryptocast.workflows.context import Context
 from cryptocast.workflows.reports import BacktestReport, BacktestRow
 
 FOLDS_SHOWN: Final = 8
 SURE: Final = (
-    "could have shown: the true skill that this much data detects in 4 of 5 cases. PIT p: small, and red, where the "
-    "forecast distribution does not fit (uniform) or the size of errors was predictable (memory)."
+    "PIT p: small, and red, where the forecast distribution does not fit (uniform) or the size of errors was "
+    "predictable (memory). in best set: not shown to be worse than the best model."
 )
-SIGNS: Final = {"better": "green", "worse": "red"}
 
 
-def backtest_screen(report: BacktestReport, paths: Sequence[Path]) -> Iterator[RenderableType]:
-    """Top to bottom."""
-    midnight = report.granularity == "daily"
+def backtest_screen(
+    context: Context, report: BacktestReport, paths: Sequence[Path], *, verbose: bool = False
+) -> Iterator[RenderableType]:
+    """From the bars to the conclusion. verbose: with the scores behind the answers."""
     yield from data_sheet(report.data, report.granularity, report.vs)
     yield from left_out_lines(report.left_out)
     notices = {row.notice for row in report.data}
     for text in report.notes:
         if text not in notices:
             yield Text(f"Note: {text}", style="yellow")
-    yield from summary_lines(report)
-    yield _folds(report, midnight=midnight)
+    best = _best(report)
+    yield from _answers(report, best, verbose=verbose)
+    if verbose:
+        yield from _details(report)
+    if report.trading is not None:
+        yield from trading_part(report.trading, verbose=verbose)
+    yield from placebo_lines(report.placebo)
+    for path in paths:
+        yield note(f"Written: {path}.")
+    yield note(f"Repeat it: cryptocast rerun {report.run}")
+    yield conclusion_box(_conclusion(context, report, best))
+
+
+def _best(report: BacktestReport) -> BacktestRow:
+    """The row over all coins of the model that the page shows too."""
+    best = best_model(report)
+    return next(row for row in report.rows if row.coin is None and row.model == best)
+
+
+def _answers(report: BacktestReport, best: BacktestRow, *, verbose: bool) -> Iterator[RenderableType]:
+    """Of the pool first, then coin by coin: of the best model, or of all."""
+    named = {row.coin for row in report.rows if row.coin is not None}
+    rows = [
+        AnswerRow(row.coin or f"all {len(named)}", row.model, answers_at(row.scores))
+        for row in report.rows
+        if row.coin is None or verbose or row.model == best.model
+    ]
+    yield from answer_sheet(f"{', '.join(_coins(report))}: {_how(report)}", rows, report.granularity)
+
+
+def _coins(report: BacktestReport) -> list[str]:
+    named = {row.coin for row in report.rows if row.coin is not None}
+    return [row.coin for row in report.data if row.coin in named] or [row.coin for row in report.data[:1]]
+
+
+def _how(report: BacktestReport) -> str:
+    midnight = report.granularity == "daily"
     between = f"{when(report.start, midnight=midnight)} to {when(report.end, midnight=midnight)}"
+    every = "" if report.step_bars == 1 else f", every {_every(report.step_bars, report)}"
+    return f"{report.mode} {between}{every}, {count(len(report.folds), 'fit')}"
+
+
+def _details(report: BacktestReport) -> Iterator[RenderableType]:
+    yield _folds(report, midnight=report.granularity == "daily")
     for row in report.rows:
         if row.coin is None:
-            yield score_sheet(f"{row.model}, {report.mode} {between}", row.model, row.scores, report.granularity)
+            yield score_sheet(f"{row.model}, {report.mode}", row.model, row.scores, report.granularity)
     yield note(READING)
     sure = honesty_sheet(report.honesty, report.granularity)
     if sure is not None:
         yield sure
         yield note(SURE)
-    by_coin = [row for row in report.rows if row.coin is not None]
-    if by_coin:
-        yield _coins(by_coin, report.granularity)
-    if report.trading is not None:
-        yield from trading_part(report.trading)
-    yield from placebo_lines(report.placebo)
-    for path in paths:
-        yield note(f"Written: {path}.")
-    yield note(f"Repeat it: cryptocast rerun {report.run}")
-    yield note(f"Done in {span(report.seconds)}.")
+
+
+def _conclusion(context: Context, report: BacktestReport, best: BacktestRow) -> Conclusion:
+    coins = _coins(report)
+    served = served_now(context, [row for row in report.data if row.coin in coins], report)
+    extra = "" if report.granularity == "daily" else f" --granularity {report.granularity}"
+    step = f"forecast {coins[0]}" if served[coins[0]] is not None else f"train {' '.join(coins[:MOST_NAMED])}"
+    if report.mode == "hold-out":
+        step = f"backtest {' '.join(coins[:MOST_NAMED])} --walk-forward"
+    return Conclusion(
+        use=best.model,
+        answers=answers_at(best.scores),
+        coins=len(coins),
+        granularity=report.granularity,
+        served={coin: model_name(version) for coin, version in served.items()},
+        step=f"cryptocast {step}{extra}",
+        remark=f"done in {span(report.seconds)}",
+    )
 
 
 def _folds(report: BacktestReport, *, midnight: bool) -> Sheet:
@@ -80,22 +139,6 @@ def _folds(report: BacktestReport, *, midnight: bool) -> Sheet:
 
 def _every(number: int, report: BacktestReport) -> str:
     return ahead(number, report.granularity)
-
-
-def _coins(rows: Sequence[BacktestRow], granularity: str) -> Sheet:
-    """Skill against the strongest reference, by coin, model and horizon; the sign says what the test says."""
-    horizons = sorted({score.horizon for row in rows for score in row.scores})
-    columns = (Column("coin"), Column("model"), *(Column(ahead(h, granularity), "right") for h in horizons))
-    table: list[list[CellText]] = []
-    for row in rows:
-        cells: dict[int, CellText] = {}
-        for score in row.scores:
-            skill = min(score.skill.values(), default=None)
-            word = score.verdict.word or ""
-            mark = f" {word}" if word in SIGNS else ""
-            cells[score.horizon] = Text(percent(skill, signed=True) + mark, style=SIGNS.get(word, ""))
-        table.append([row.coin or "", row.model, *(cells.get(h, NOTHING) for h in horizons)])
-    return Sheet(columns, table, "Coin by coin: skill against the strongest reference, in %")
 
 
 def rerun_screen(report: RerunReport) -> Iterator[RenderableType]:

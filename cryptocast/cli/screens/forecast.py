@@ -9,18 +9,22 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.fan import FanChart
-from cryptocast.cli.tables import CellText, Column, Sheet, note, title, verdict_cell
+from cryptocast.cli.screens.conclusion import Conclusion, conclusion_box
+from cryptocast.cli.tables import CellText, Column, Sheet, note, title
 from cryptocast.number_format import Prices, ahead, count, percent, price, when
+from cryptocast.registry.version import version_name
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fallbacks import sentence
 from cryptocast.workflows.forecast_pictures import Closes, closes_before
 from cryptocast.workflows.reports import (
+    SHORT_QUESTIONS,
+    UNANSWERED,
     CoinForecast,
     ForecastDocument,
     HorizonForecast,
     PositionRisk,
     Touch,
-    verdict_numbers,
+    answer_sentence,
 )
 
 NO_VIEW: Final = 0.5
@@ -40,16 +44,71 @@ def _only(horizon: HorizonForecast, levels: Sequence[int]) -> HorizonForecast:
 
 
 def document_screen(
-    context: Context, document: ForecastDocument, levels: Sequence[int], files: Sequence[Path]
+    context: Context, document: ForecastDocument, levels: Sequence[int], files: Sequence[Path], *, verbose: bool = False
 ) -> Iterator[RenderableType]:
-    """Every coin, those that could not be answered for, and where it was written. levels: those of the tables."""
+    """Every coin, those that could not be answered for, where it was written, and the conclusion. levels: those of the
+    tables; verbose: with the numbers behind the answers."""
+    above: set[str] = set()
     for forecast in document.forecasts:
-        yield from coin_screen(forecast, levels, closes_before(context, forecast))
+        rest = tuple(notice for notice in forecast.notices if notice not in above)
+        above |= set(rest)
+        yield from coin_screen(replace(forecast, notices=rest), levels, closes_before(context, forecast))
     yield from problems(document)
     if isinstance(document.risk, PositionRisk):
         yield _risk_table(document.risk, document.forecasts[0].granularity)
+    if verbose:
+        yield from answer_lines(document)
     if files:
         yield note(f"Written to {', '.join(map(str, files))}.")
+    if document.forecasts:
+        yield conclusion_box(_conclusion(document))
+
+
+def answer_lines(document: ForecastDocument) -> Iterator[RenderableType]:
+    """Every answer with its numbers, those of the pool first."""
+    for forecast in document.forecasts:
+        yield title(f"{forecast.coin}: answers")
+        for horizon in forecast.horizons:
+            together = () if horizon.pooled is None else horizon.pooled.answers
+            for whose, answers in (("all coins, ", together), ("", horizon.answers)):
+                for one in answers:
+                    when_due = ahead(horizon.horizon, forecast.granularity)
+                    yield Text(f"{whose}{when_due}: {SHORT_QUESTIONS[one.question]} {answer_sentence(one)}")
+            if horizon.unanswered is not None:
+                yield Text(f"{ahead(horizon.horizon, forecast.granularity)}: {UNANSWERED[horizon.unanswered]}")
+
+
+def _conclusion(document: ForecastDocument) -> Conclusion:
+    """Of the first coin: the answers of the pool, if there are any."""
+    first = document.forecasts[0]
+    together = {one.horizon: one.pooled for one in first.horizons if one.pooled is not None}
+    own = {one.horizon: one.answers for one in first.horizons if one.answers}
+    return Conclusion(
+        use=_model(first),
+        answers={horizon: one.answers for horizon, one in together.items()} or own,
+        coins=max((one.coins for one in together.values()), default=1),
+        granularity=first.granularity,
+        served={forecast.coin: _model(forecast) for forecast in document.forecasts},
+        step=f"cryptocast {_step(first)}",
+    )
+
+
+def _model(forecast: CoinForecast) -> str:
+    if forecast.version is None:
+        return forecast.model_used
+    if isinstance(forecast.version, str):
+        return f"{forecast.coin}/{forecast.model_used}@{forecast.version}"
+    return version_name(forecast.coin, forecast.model_used, forecast.version, forecast.granularity)
+
+
+def _step(forecast: CoinForecast) -> str:
+    extra = "" if forecast.granularity == "daily" else f" --granularity {forecast.granularity}"
+    if forecast.version is None:
+        return f"train {forecast.coin}{extra}"
+    if any(horizon.evidence == "walk-forward" for horizon in forecast.horizons):
+        return "serve"
+    contender = forecast.version if isinstance(forecast.version, str) else forecast.model_used
+    return f"backtest {forecast.coin} --walk-forward --model {contender}{extra}"
 
 
 def coin_screen(forecast: CoinForecast, levels: Sequence[int], closes: Closes | None) -> Iterator[RenderableType]:
@@ -92,8 +151,7 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
     edges = [edge for h in forecast.horizons for i in h.intervals if i.level in levels for edge in (i.lower, i.upper)]
     prices = Prices([forecast.price, *edges])
     midnight = forecast.granularity == "daily"
-    is_walk = any(h.evidence == "walk-forward" for h in forecast.horizons)
-    kind, touch = "walk-forward" if is_walk else "hold-out", forecast.touch
+    touch = forecast.touch
     columns = [
         Column("ahead"),
         Column("target\n(UTC)"),
@@ -103,8 +161,6 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
         Column("up %", "right", leaves=1 if _no_view(forecast) else 0),
         Column("mean", "right", leaves=9),
         Column("vol. %", "right", leaves=8),
-        Column(kind),
-        Column(f"of the {kind}", leaves=10),
     ]
     rows: list[list[CellText]] = []
     for horizon in forecast.horizons:
@@ -118,8 +174,6 @@ def _table(forecast: CoinForecast, levels: Sequence[int]) -> Sheet:
                 Text(percent(horizon.p_up), style="dim" if horizon.p_up == NO_VIEW else ""),
                 prices(horizon.mean),
                 percent(horizon.volatility),
-                verdict_cell(horizon.verdict, horizon.horizon),
-                verdict_numbers(horizon.verdict, horizon.horizon),
             ]
         )
     return Sheet(columns, rows)
@@ -159,8 +213,6 @@ def _footnotes(forecast: CoinForecast) -> Iterator[RenderableType]:
         how = "a high or low of a bar" if forecast.touch.on == "high-low" else "the close of a bar"
         paths = count(forecast.touch.paths, "sample path")
         yield note(f"Touches: the probability that {how} reaches the price by then, from {paths}.")
-    if _no_view(forecast):
-        yield note("No view on the direction: the forecast says how far the price may move.")
 
 
 def _risk_table(risk: PositionRisk, granularity: str) -> Sheet:

@@ -1,4 +1,4 @@
-"""What a backtest could have shown, where its skill lies, and what trading on it would have earned."""
+"""Whether the distributions of a backtest come true, and what trading on them would have earned."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -9,59 +9,26 @@ from rich.text import Text
 from cryptocast.cli.tables import Column, Columns, Sheet, note, table
 from cryptocast.number_format import NOTHING, ahead, percent
 from cryptocast.workflows.reports import (
-    BacktestReport,
     HonestyRecord,
     Placebo,
     StrategyRecord,
     TradingRecord,
-    Verdict,
-    verdict_words,
 )
 
 ALPHA: Final = 0.05
 
 
-def summary_lines(report: BacktestReport) -> Iterator[RenderableType]:
-    """The verdict of each model, before any table."""
-    for row in report.rows:
-        if row.coin is not None or row.model == "baseline":
-            continue
-        at: dict[str, list[str]] = {}
-        for score in row.scores:
-            words = verdict_words(score.verdict, score.horizon)
-            at.setdefault(words, []).append(ahead(score.horizon, report.granularity))
-        line = "; ".join(f"{words} at {', '.join(horizons)}" for words, horizons in at.items())
-        outcomes = {score.verdict.word for score in row.scores}
-        style = "green" if "better" in outcomes else "red" if "worse" in outcomes else "bold"
-        yield Text(f"{row.model}: {line}", style=style)
-
-
 def honesty_sheet(records: Sequence[HonestyRecord], granularity: str) -> Sheet | None:
-    """How sure the skill is, and what is wrong with the distribution."""
+    """What is wrong with the distributions, and which models are among the best."""
     columns: Columns[HonestyRecord] = (
         (Column("model"), lambda record: record.model),
         (Column("ahead"), lambda record: ahead(record.horizon, granularity)),
-        (Column("skill %\n95 % interval", "right"), lambda record: _skill(record.verdict)),
-        (Column("against\n"), lambda record: record.verdict.against or NOTHING),
-        (Column("could have\nshown %", "right"), lambda record: percent(record.verdict.smallest_skill)),
+        (Column("forecasts", "right"), lambda record: f"{record.n:,}"),
         (Column("PIT p\nuniform", "right"), lambda record: _p(record.pit.p_uniform)),
         (Column("of no\nmemory", "right", leaves=2), lambda record: _p(record.pit.p_spread_memory)),
-        (Column("lies in\n", leaves=1), lambda record: _parts(record.lies_in)),
         (Column("in best\nset", leaves=3), lambda record: _is_in(record.confidence_p)),
     )
-    rows = [record for record in records if record.model != "baseline"]
-    return table(columns, rows, "Confidence, against the strongest reference") if rows else None
-
-
-def _skill(verdict: Verdict) -> str:
-    skill = percent(verdict.skill, signed=True)
-    if verdict.lower is None or verdict.upper is None:
-        return skill
-    return f"{skill} ({percent(verdict.lower, signed=True)} to {percent(verdict.upper, signed=True)})"
-
-
-def _parts(lies_in: Sequence[str] | None) -> str:
-    return NOTHING if lies_in is None else " and ".join(lies_in) or "neither"
+    return table(columns, records, "Do the distributions come true?") if records else None
 
 
 def _is_in(p: float | None) -> str:
@@ -74,8 +41,8 @@ def _p(value: float | None) -> Text:
     )
 
 
-def trading_part(traded: TradingRecord) -> Iterator[RenderableType]:
-    """The strategies and what needs no forecast, after costs."""
+def trading_part(traded: TradingRecord, *, verbose: bool = False) -> Iterator[RenderableType]:
+    """The strategies and what needs no forecast, after costs. verbose: with how it was counted."""
     even = {cost.name: cost.break_even_bps for cost in traded.costs}
     columns: Columns[StrategyRecord] = (
         (Column("strategy", wraps=True), lambda row: Text(row.name, style="" if row.kind == "strategy" else "dim")),
@@ -103,7 +70,8 @@ def trading_part(traded: TradingRecord) -> Iterator[RenderableType]:
     trials = "" if traded.trials is None else f"; strategies tried on these bars so far: {traded.trials}"
     costs = f"{traded.fee_bps + traded.slippage_bps:g} bps a trade"
     yield table(columns, rows, f"Trading on it at {costs}, filled at the {traded.filled_at}{trials}")
-    yield note(" ".join(traded.notes))
+    if verbose:
+        yield note(" ".join(traded.notes))
     if traded.pbo is not None:
         yield note(
             f"The best of {traded.pbo_configurations} configurations in one half of the time is below the median in the"
@@ -134,6 +102,6 @@ def placebo_lines(placebo: Placebo | None) -> Iterator[RenderableType]:
     low, high = placebo.shares
     yield Text(
         f"Placebo: on prices shuffled in blocks of {placebo.block_bars} bars, {placebo.better} of {placebo.runs} runs"
-        f" said better somewhere ({percent(low, 0)} to {percent(high, 0)} % of such runs), {placebo.direction} of them"
-        " for the direction."
+        f" said that a model beats the baseline ({percent(low, 0)} to {percent(high, 0)} % of such runs), and"
+        f" {placebo.direction} that there is a view on direction."
     )

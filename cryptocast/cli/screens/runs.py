@@ -7,8 +7,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cryptocast.cli.tables import Column, Columns, note, table
-from cryptocast.number_format import NOTHING, ahead, count, percent, size, when
+from cryptocast.number_format import NOTHING, count, horizons_ahead, percent, size, when
 from cryptocast.workflows.backtesting.runs import RecordedRun, RunHeadline, RunRemoval, RunsDocument
+from cryptocast.workflows.reports import SHORT_QUESTIONS
 
 LISTED: Final[Columns[RecordedRun]] = (
     (Column("run"), lambda run: run.run),
@@ -60,9 +61,9 @@ def _finding(run: RecordedRun) -> Text:
 
 
 def _headline(headline: RunHeadline, granularity: str) -> str:
-    tests = [
-        f"{word} at {', '.join(ahead(horizon, granularity) for horizon in horizons)}"
-        for word, horizons in (("better", headline.better), ("worse", headline.worse))
+    yes = [
+        f"{SHORT_QUESTIONS[question]} yes at {horizons_ahead(horizons, granularity)}"
+        for question, horizons in headline.yes.items()
         if horizons
     ]
-    return f"{headline.model} {percent(headline.skill, signed=True)} %, {', '.join(tests) or 'cannot tell'}"
+    return f"{headline.model} {percent(headline.skill, signed=True)} %; {'; '.join(yes) or 'no question answered yes'}"

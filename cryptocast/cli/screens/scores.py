@@ -3,15 +3,14 @@
 from collections.abc import Iterable
 from typing import Final
 
-from cryptocast.cli.tables import Column, Columns, Sheet, table, verdict_cell
+from cryptocast.cli.tables import Column, Columns, Sheet, table
 from cryptocast.number_format import NOTHING, ahead, percent, spread
 from cryptocast.registry import HorizonScore
-from cryptocast.workflows.reports import p_number
 
 READING: Final = (
-    "skill: CRPS below that of a random walk with empirical (rw_emp) or normal (rw_gau) quantiles, or of the baseline; "
-    "better: significantly so against each of them. in 80 %: outcomes inside that interval. MAPE measures mostly the "
-    "volatility: compare it with that of rw, a price that stays."
+    "skill: CRPS below that of a random walk with empirical (rw_emp) or normal (rw_gau) quantiles, or of the baseline. "
+    "in 80 %: outcomes inside that interval. MAPE measures mostly the volatility: compare it with that of rw, a price "
+    "that stays."
 )
 
 
@@ -33,10 +32,8 @@ def score_sheet(name: str, model: str, scores: Iterable[HorizonScore], granulari
         (Column("in 99 %\n±se", "right", leaves=7), lambda score: _coverage(score, 99)),
         (Column("MAPE\n%", "right", leaves=1), lambda score: percent(score.mape, 2)),
         (Column("of rw\n%", "right", leaves=1), lambda score: percent(score.mape_random_walk, 2)),
-        (Column("p\n(Holm)", "right", leaves=4), lambda score: p_number(score.verdict.p) or NOTHING),
         (Column("dates", "right", leaves=5), lambda score: f"{score.dates:,}"),
         (Column("forecasts", "right", leaves=6), lambda score: f"{score.n:,}"),
-        (Column("verdict"), lambda score: verdict_cell(score.verdict, score.horizon)),
     )
     return table(columns, scores, name)
 

@@ -1,6 +1,7 @@
 """What choosing, comparing and keeping versions says."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from rich.console import RenderableType
@@ -56,9 +57,9 @@ def best_screen(document: BestDocument) -> Iterator[RenderableType]:
     yield Text(f"Best: {answers}", style="bold")
 
 
-def comparison_screen(comparison: VersionComparison) -> Iterator[RenderableType]:
-    """The verdict, the skill by horizon, what each is, and what differs."""
-    yield Text(comparison_sentence(comparison.a.name, comparison.verdict), style="bold")
+def comparison_screen(comparison: VersionComparison, page: Path | None = None) -> Iterator[RenderableType]:
+    """The verdict, the skill by horizon, what each is, and what differs. page: where it also stands as HTML."""
+    yield Text(comparison_sentence(comparison.a.name, comparison.verdict, comparison.why_not), style="bold")
     if comparison.contest is not None:
         columns: Columns[HorizonContest] = (
             (Column("horizon", "right"), lambda row: str(row.horizon)),
@@ -68,8 +69,6 @@ def comparison_screen(comparison: VersionComparison) -> Iterator[RenderableType]
         )
         yield table(columns, comparison.contest.horizons, f"On {comparison.contest.rests_on}")
         yield from reasons("Why", comparison.contest.reasons or ("all tests pass",))
-    else:
-        yield Text(f"No comparison: {comparison.why_not}")
     yield Sheet(
         (Column(""), Column("a", wraps=True), Column("b", wraps=True)), list(_sides(comparison.a, comparison.b))
     )
@@ -79,6 +78,8 @@ def comparison_screen(comparison: VersionComparison) -> Iterator[RenderableType]
         yield Sheet(head, differences)
     if len(comparison.differences) > SHOWN:
         yield note(f"{len(comparison.differences) - SHOWN} more differences: --json or --html FILE.")
+    if page is not None:
+        yield note(f"Written: {page}.")
 
 
 def _interval(row: HorizonContest) -> str:

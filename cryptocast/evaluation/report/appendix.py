@@ -18,7 +18,8 @@ def folds(page: ReportPage) -> PageSection | None:
     about = "Model columns: mean CRPS of its test block over all horizons."
     title = "The models of each fold are fitted before the first bar they forecast"
     rows = [_fold(fold, names) for fold in page.folds]
-    return PageSection("folds", "Folds", parts.table(title, head, rows, about=about))
+    table = parts.table(title, head, rows, about=about)
+    return PageSection("folds", "Folds", parts.folded(f"{len(rows)} refits", "rows and losses of each", table))
 
 
 def _fold(fold: FoldLosses, names: list[str]) -> list[str]:
@@ -37,45 +38,33 @@ def importance(page: ReportPage) -> PageSection | None:
     models = [model for model in page.importance if model.features]
     if not models:
         return None
-    figures = [_bars(model) for model in models]
-    tables = [
-        parts.folded(
-            f"{model.model}: all {len(model.features)} features",
-            "",
-            parts.table(
-                f"{model.model}: {model.method}",
-                ["Feature", "Share"],
-                [[parts.name(name), percent(share, 2)] for name, share in model.features],
-            ),
-        )
-        for model in models
-        if len(model.features) > MOST_BARS
-    ]
     how = (
         "the longer the bar, the more the model relies on the feature. This describes the model, not what moves "
         "prices; correlated features share their importance."
     )
-    return PageSection("features", "Feature importance", join([parts.read(how), parts.grid(figures), *tables]))
+    return PageSection("features", "Feature importance", join([parts.read(how), *map(_shares, models)]))
 
 
-def _bars(model: FeatureShares) -> Html:
-    count = min(MOST_BARS, len(model.features))
-    return parts.figure(
+def _shares(model: FeatureShares) -> Html:
+    """The largest as bars, and all as a table where they are more."""
+    most, count = min(MOST_BARS, len(model.features)), len(model.features)
+    bars = parts.figure(
         charts.importance(model, MOST_BARS),
         title=model.model,
-        note=model.method + (f"; the first {count} of {len(model.features)}" if count < len(model.features) else ""),
-        description=", ".join(f"{name} {percent(share)}" for name, share in model.features[:MOST_BARS]),
-        height=56 + max(24 * count, 60),
+        note=model.method + (f"; the first {most} of {count}" if most < count else ""),
+        height=56 + max(24 * most, 60),
     )
+    rows = [[parts.name(name), percent(share, 2)] for name, share in model.features]
+    table = [parts.table(f"{model.model}: {model.method}", ["Feature", "Share"], rows)] if most < count else []
+    return parts.folded(model.model, f"{count} features", parts.grid([bars, *table]))
 
 
 def conventions(page: ReportPage) -> PageSection | None:
     """How things were counted."""
     if not page.conventions:
         return None
-    return PageSection(
-        "conventions", "Conventions", tag("ul", *(tag("li", line) for line in page.conventions), class_="plain")
-    )
+    lines = tag("ul", *(tag("li", line) for line in page.conventions), class_="plain")
+    return PageSection("conventions", "Conventions", parts.folded("How everything was counted", "", lines))
 
 
 def repeat(page: ReportPage) -> PageSection | None:
@@ -88,5 +77,6 @@ def repeat(page: ReportPage) -> PageSection | None:
     if page.manifest:
         rows = [[key, value] for key, value in page.manifest]
         about = "The same data hash and settings give the same numbers."
-        body.append(parts.table("The run manifest", ["Key", "Value"], rows, about=about, left=2, wrap=True))
-    return PageSection("repeat", "Reproduce this run", join(body))
+        table = parts.table("The run manifest", ["Key", "Value"], rows, about=about, left=2, wrap=True)
+        body.append(parts.folded("The run manifest", "", table))
+    return PageSection("repeat", "Reproduce", join(body))

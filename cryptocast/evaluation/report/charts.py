@@ -5,7 +5,8 @@ names of coins and models, is cleaned of what no document may hold.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,11 +15,12 @@ import altair as alt
 import numpy as np
 
 from cryptocast.arrays import FloatArray, Int64Array
-from cryptocast.evaluation.records import HonestyRecord, PathsRecord, PitRecord
+from cryptocast.evaluation.records import HonestyRecord, PathsRecord, PitRecord, StatedBin
 from cryptocast.evaluation.report.colours import COLOURS, SERIES
-from cryptocast.evaluation.report.drawing import Plot, Row, Sketch
+from cryptocast.evaluation.report.drawing import Plot, Readings, Row, Sketch
 from cryptocast.evaluation.report.markup import clean
 from cryptocast.evaluation.report.report_data import FeatureShares, ForecastFan
+from cryptocast.evaluation.report.words import interval, percent, points, ratio, signed_percent
 from cryptocast.evaluation.trading import Curve
 from cryptocast.times import EPOCH
 
@@ -27,6 +29,8 @@ DASHES = ((1, 0), (7, 3), (2, 3), (9, 3, 2, 3), (4, 2), (1, 2), (12, 4))
 # A line of more points than pixels only costs bytes.
 MOST_POINTS = 360
 MOST_FANS = 5
+WIDTHS = (2.8, 2.5, 2.2, 1.9, 1.6, 1.4, 1.2)
+MARGIN = 0.04  # of the reach of an axis, at each end
 BANDS = (0.95, 0.80, 0.50)
 BAND_ROLES = ("band-wide", "band-middle", "band-narrow")
 _INK, _MUTED, _ACCENT, _MISS = (COLOURS[role].stand_in for role in ("ink", "muted", "accent", "miss"))
@@ -43,35 +47,58 @@ class SkillPoint(NamedTuple):
     lower: float | None
     upper: float | None
 
+    def words(self) -> str:
+        """`lightgbm, 7 days: +0.6% (−0.5% to +1.5%)`."""
+        ends = interval(self.lower, self.upper, share=True)
+        return clean(f"{self.model}, {self.label}: {signed_percent(self.value)}" + (f" ({ends})" if ends else ""))
 
-def skill(
-    points: Sequence[SkillPoint], models: Sequence[str], *, range_of: Sequence[SkillPoint] = (), legend: bool = False
-) -> Plot:
+
+def skill(points: Sequence[SkillPoint], models: Sequence[str], *, legend: bool = False) -> Plot:
     """Skill with intervals, a row for each label, and a line where there is none.
 
-    models: decide the colours. range_of: the axis reaches as far as these do. A legend for a picture.
+    models: decide the colours. A legend for a picture.
     """
     values: list[Row] = [
-        {**_estimate(point), "row": clean(point.label), "series": clean(point.model)} for point in points
+        {**_estimate(point), "row": clean(point.label), "series": clean(point.model), "label": point.words()}
+        for point in points
     ]
-    ends = [end for point in range_of for end in _estimate(point).values() if end is not None]
+    ends = [end for point in points for end in _estimate(point).values() if end is not None]
     series = [clean(model) for model in models]
     drawn = {value["series"] for value in values}
-    key = alt.Legend(title=None, orient="top") if legend else None
+    key = alt.Legend(title=None, orient="top", values=[name for name in series if name in drawn]) if legend else None
     colour, shape = _colour(series, key), alt.Shape("series:N", scale=_scale(series, SHAPES), legend=key)
     labels = list(dict.fromkeys(value["row"] for value in values))
     rows: dict[str, Any] = {
         "y": alt.Y("row:N", sort=labels, title=None, axis=alt.Axis(grid=False, domain=False, labelLimit=120)),
         "yOffset": alt.YOffset("series:N", sort=[name for name in series if name in drawn]),
     }
-    reach = alt.Scale(domain=[min(0.0, *ends), max(0.0, *ends)], nice=True) if ends else alt.Scale(nice=True)
-    across = alt.X("lower:Q", title="skill, %", axis=alt.Axis(tickCount=4, domain=False), scale=reach)
+    across = alt.X("lower:Q", title="skill, %", axis=alt.Axis(tickCount=4, domain=False), scale=_scope([0.0, *ends]))
     sketch = Sketch()
     return sketch.plot(
         _level_at(sketch, 0.0, vertical=True),
         sketch.layer("rule", values, {"strokeWidth": 2}, x=across, x2="upper:Q", color=colour, **rows),
-        sketch.layer("point", values, {**_DOT, "size": 70}, x="value:Q", color=colour, shape=shape, **rows),
+        sketch.labelled("point", values, {**_DOT, "size": 70}, x="value:Q", color=colour, shape=shape, **rows),
     )
+
+
+def _reach(values: Iterable[float | None], *, is_log: bool = False) -> tuple[float, float]:
+    """Where an axis begins and ends, so that it fits its values and leaves a little room."""
+    numbers = [value for value in values if value is not None and (value > 0.0 or not is_log)] or [1.0]
+    low, high = min(numbers), max(numbers)
+    if is_log:
+        room = (high / low) ** MARGIN if high > low else 1.0 + MARGIN
+        return low / room, high * room
+    room = MARGIN * ((high - low) or abs(high) or 1.0)
+    return low - room, high + room
+
+
+def _scope(values: Iterable[float | None]) -> alt.Scale:
+    return alt.Scale(domain=list(_reach(values)), nice=False, zero=False)
+
+
+def _scale_over(readings: Readings) -> alt.Scale:
+    kind = {"type": "log"} if readings.is_log else {"type": "linear", "zero": False}
+    return alt.Scale(domain=list(readings.y), nice=False, **kind)
 
 
 def _estimate(point: SkillPoint) -> dict[str, float | None]:
@@ -100,31 +127,59 @@ def _level_at(sketch: Sketch, value: float, *, vertical: bool = False) -> alt.Ch
 def fan(drawn: ForecastFan) -> Plot:
     """Closes, and from a few origins the bands over all horizons: origins whose labels do not overlap, if they can."""
     sketch, rows, origins = Sketch(), list[Row](), _apart(drawn)
-    for number, origin in enumerate(origins):
-        rows += _opening(drawn, origin, number)
     at, close = _around(drawn, origins)
-    closes = [{"at": t, "price": _finite(c)} for t, c in zip(_milliseconds(at), close.tolist(), strict=True)]
+    for number, origin in enumerate(origins):
+        rows += _opening(drawn, origin, number, at)
+    closes: list[Row] = [{"at": t, "price": _finite(c)} for t, c in zip(_milliseconds(at), close.tolist(), strict=True)]
+    columns, starts = central_bands(drawn.levels), [row for row in rows if row["start"]]
+    # A fan says nothing of its own start.
+    forecasts = [row for row in rows if not row["start"]]
+    readings = _readings([*closes, *forecasts], {"close": ("price",), **_band_columns(columns)})
     return sketch.plot(
-        *_areas(sketch, rows, central_bands(drawn.levels), detail="fan:N"),
-        _line(sketch, closes, drawn, _time_axis([*rows, *closes], 4)),
-        _points(sketch, [row for row in rows if row["start"]], "issue", size=26),
+        *_areas(sketch, rows, columns, detail="fan:N"),
+        _line(sketch, closes, readings, 4),
+        _points(sketch, starts, "issue", size=26),
+        readings=readings,
     )
 
 
 def outlook(drawn: ForecastFan) -> Plot:
     """The closes until now, and from there the bands and the median of the one forecast."""
-    sketch, rows = Sketch(), _opening(drawn, 0, 0)
+    sketch, issued, due = Sketch(), drawn.issued_at[0], drawn.due_at[0]
     at, close = _thinned(drawn.closed_at, drawn.close)
+    bars = np.arange(issued, due[-1], np.diff(drawn.closed_at).min(initial=due[-1] - issued))
+    rows = _opening(drawn, 0, 0, _thinned(bars, bars)[0])
     closes: list[Row] = [{"at": t, "price": _finite(c)} for t, c in zip(_milliseconds(at), close.tolist(), strict=True)]
     medians = drawn.prices[0, :, int(np.abs(drawn.levels - 0.5).argmin())]
-    middle = [closes[-1], *({"at": row["at"], "price": _finite(m)} for row, m in zip(rows[1:], medians, strict=True))]
-    across = _time_axis([*closes, *rows], 5)
+    middle = [{"at": t, "median": _finite(m)} for t, m in zip(_milliseconds(due), medians, strict=True)]
+    columns = central_bands(drawn.levels)
+    names = {"close": ("price",), "median": ("median",), **_band_columns(columns)}
+    readings = _readings([*closes, *middle, *rows[1:]], names)
+    curve = [closes[-1], *({"at": row["at"], "price": row["median"]} for row in middle)]
     return sketch.plot(
-        *_areas(sketch, rows, central_bands(drawn.levels), detail="fan:N"),
-        _line(sketch, closes, drawn, across),
-        _line(sketch, middle, drawn, across, color=_ACCENT),
+        *_areas(sketch, rows, columns, detail="fan:N"),
+        _line(sketch, closes, readings, 5),
+        _line(sketch, curve, readings, 5, color=_ACCENT),
         _points(sketch, rows[:1], "issue", size=26),
+        readings=readings,
     )
+
+
+def _band_columns(columns: Iterable[int]) -> dict[str, tuple[str, str]]:
+    return {f"{band}% interval": (f"lower{band}", f"upper{band}") for band in columns}
+
+
+def _readings(rows: Sequence[Row], columns: Mapping[str, Sequence[str]]) -> Readings:
+    """What can be read at each time: of several rows of one time, all. columns: by name, the keys of their values."""
+    by_time: dict[int, Row] = {}
+    for row in rows:
+        by_time.setdefault(row["at"], {}).update(row)
+    times = sorted(by_time)
+    values = {name: [[by_time[at].get(key) for at in times] for key in keys] for name, keys in columns.items()}
+    everything = (value for lists in values.values() for one in lists for value in one)
+    minutes = [round(at / 60_000) for at in times]
+    x = (min(times, default=0) / 60_000, max(times, default=1) / 60_000)
+    return Readings(minutes, values, x, _reach(everything))
 
 
 def _around(drawn: ForecastFan, origins: Sequence[int]) -> tuple[Int64Array, FloatArray]:
@@ -145,17 +200,24 @@ def _apart(drawn: ForecastFan) -> list[int]:
     return origins[::-1]
 
 
-def _opening(drawn: ForecastFan, origin: int, number: int) -> list[Row]:
-    """The corners of one fan: a point at issue, then each band at each horizon."""
-    position = np.searchsorted(drawn.closed_at, drawn.issued_at[origin], side="right") - 1
-    close = float(drawn.close[max(position, 0)])
-    columns = central_bands(drawn.levels)
-    issued = _milliseconds(drawn.issued_at[origin : origin + 1])[0]
-    flat = {name: close for band in columns for name in (f"lower{band}", f"upper{band}")}
-    rows: list[Row] = [{"at": issued, "fan": number, "start": True, "issue": close, **flat}]
-    for at, prices in zip(_milliseconds(drawn.due_at[origin]), drawn.prices[origin], strict=True):
-        rows.append({"at": at, "fan": number, "start": False, **_ends(prices, columns)})
-    return rows
+def _opening(drawn: ForecastFan, origin: int, number: int, closed_at: Int64Array) -> list[Row]:
+    """One fan, from the close at issue on, at its horizons and at closes: in between it widens with the root of the
+    time, as prices do."""
+    issued, due = drawn.issued_at[origin], drawn.due_at[origin]
+    close = float(drawn.close[max(np.searchsorted(drawn.closed_at, issued, side="right") - 1, 0)])
+    between = closed_at[(closed_at > issued) & (closed_at < due[-1])]
+    times = np.unique(np.concatenate([issued[None], between, due]))
+    places, ends_at = (np.sqrt((at - issued) / 1e6) for at in (times, np.append(issued, due)))
+    ends = {
+        key: np.interp(places, ends_at, np.append(close, drawn.prices[origin, :, column])).tolist()
+        for band, columns in central_bands(drawn.levels).items()
+        for key, column in zip((f"lower{band}", f"upper{band}"), columns, strict=True)
+    }
+    return [
+        {"at": at, "fan": number, "start": i == 0, "issue": _finite(close)}
+        | {key: _finite(values[i]) for key, values in ends.items()}
+        for i, at in enumerate(_milliseconds(times))
+    ]
 
 
 def bands(drawn: ForecastFan, column: int) -> Plot:
@@ -165,14 +227,16 @@ def bands(drawn: ForecastFan, column: int) -> Plot:
         _milliseconds(drawn.due_at[:, column]), drawn.prices[:, column], drawn.outcome[:, column].tolist(), strict=True
     )
     rows = [{"at": at, "price": _finite(outcome), **_ends(prices, columns)} for at, prices, outcome in due]
+    readings = _readings(rows, {"actual price": ("price",), **_band_columns(columns)})
     misses = [_is_miss(row, columns) for row in rows]
     inside = [row for row, miss in zip(rows, misses, strict=True) if not miss]
     outside = [row for row, miss in zip(rows, misses, strict=True) if miss]
     return sketch.plot(
         *_areas(sketch, rows, columns),
-        _line(sketch, rows, drawn, _time_axis(rows, 3)),
+        _line(sketch, rows, readings, 3),
         _points(sketch, inside, "price", size=22),
         _points(sketch, outside, "price", size=70, color=_MISS, shape="diamond"),
+        readings=readings,
     )
 
 
@@ -206,19 +270,20 @@ def _finite(value: float | np.float64) -> float | None:
     return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
-def _time_axis(rows: Sequence[Row], most: int) -> alt.X:
+def _time_axis(readings: Readings, most: int) -> alt.X:
     """An axis of time in UTC, with a label at the start of every so many months; of days where there are few."""
-    times = [row["at"] for row in rows]
-    months = month_starts(min(times), max(times), most) if times else []
+    first, last = (60_000 * end for end in readings.x)
+    months = month_starts(first, last, most)
     axis = alt.Axis(
         grid=False,
         labelOverlap=True,
+        labelSeparation=10,
         labelBound=True,
-        tickCount=4,
+        tickCount=len(months) or 4,
         format="%b ’%y" if months else "%d %b",
         values=months or alt.Undefined,
     )
-    return alt.X("at:T", scale=alt.Scale(type="utc", nice=False), title=None, axis=axis)
+    return alt.X("at:T", scale=alt.Scale(type="utc", nice=False, domain=[first, last]), title=None, axis=axis)
 
 
 def month_starts(first: float, last: float, most: int) -> list[int]:
@@ -249,12 +314,13 @@ def _areas(sketch: Sketch, rows: list[Row], columns: Mapping[int, tuple[int, int
     ]
 
 
-def _line(sketch: Sketch, rows: list[Row], drawn: ForecastFan, across: alt.X, color: str = _INK) -> alt.Chart:
-    top = float(np.nanmax(drawn.close)) if drawn.close.size and np.isfinite(drawn.close).any() else 1.0
+def _line(sketch: Sketch, rows: list[Row], readings: Readings, most: int, color: str = _INK) -> alt.Chart:
+    top = readings.y[1]
     digits = ",.0f" if top >= 1000 else ",.4~r" if top >= 0.001 else ".3~g"
     axis = alt.Axis(tickCount=4, format=digits, domain=False)
-    up = alt.Y("price:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
-    return sketch.layer("line", rows, {"color": color, "strokeWidth": 1.4}, x=across, y=up)
+    up = alt.Y("price:Q", title=None, scale=_scale_over(readings), axis=axis)
+    style = {"color": color, "strokeWidth": 1.4}
+    return sketch.layer("line", rows, style, x=_time_axis(readings, most), y=up)
 
 
 def _points(sketch: Sketch, rows: list[Row], column: str, *, color: str = _INK, **style: Any) -> alt.Chart:
@@ -286,7 +352,8 @@ def interval_reliability(records: Sequence[HonestyRecord], models: Sequence[str]
     for record in records:
         for nominal, observed, se in central_intervals(record):
             gap, spread = 100 * (observed - nominal), 200 * se
-            values.append(_estimated(record, round(100 * nominal, 3), gap, gap - spread, gap + spread))
+            label = f"{record.model}, {points(nominal, 0)}% interval: {points(observed)}% ± {points(se)}"
+            values.append(_estimated(record, label, round(100 * nominal, 3), gap, gap - spread, gap + spread))
     return _errors(values, models, x="nominal, %", y="points", nudge=1.4)
 
 
@@ -301,7 +368,7 @@ def central_intervals(record: HonestyRecord) -> list[tuple[float, float, float]]
 def probability_reliability(records: Sequence[HonestyRecord], models: Sequence[str]) -> Plot:
     """Observed share of rises against the stated probability, with intervals; one horizon, all models."""
     values = [
-        _estimated(record, 100 * one.stated, 100 * one.observed, 100 * one.lower, 100 * one.upper)
+        _estimated(record, _stated(record, one), *(100 * x for x in (one.stated, one.observed, one.lower, one.upper)))
         for record in records
         for one in record.stated
         if one.n
@@ -311,9 +378,14 @@ def probability_reliability(records: Sequence[HonestyRecord], models: Sequence[s
     return _errors(values, models, x="stated, %", y="observed, %", nudge=0.014 * (span[1] - span[0]), diagonal=span)
 
 
-def _estimated(record: HonestyRecord, x: float, value: float, lower: float, upper: float) -> Row:
+def _stated(record: HonestyRecord, one: StatedBin) -> str:
+    rises = f"{percent(one.observed)} rose ({percent(one.lower)} to {percent(one.upper)})"
+    return f"{record.model}, stated {percent(one.stated)}: {rises}"
+
+
+def _estimated(record: HonestyRecord, label: str, x: float, value: float, lower: float, upper: float) -> Row:
     estimate = {"value": _finite(value), "lower": _finite(lower), "upper": _finite(upper)}
-    return {"x": x, "series": clean(record.model), **estimate}
+    return {"x": x, "series": clean(record.model), "label": clean(label), **estimate}
 
 
 def _errors(
@@ -331,16 +403,18 @@ def _errors(
         value["x"] = round(value["x"] + nudge * (series.index(value["series"]) - (len(series) - 1) / 2), 3)
     colour, shape = _colour(series), alt.Shape("series:N", scale=_scale(series, SHAPES), legend=None)
     across = alt.X("x:Q", title=x, scale=alt.Scale(zero=False), axis=alt.Axis(grid=False, tickCount=6))
-    up = alt.Y("lower:Q", title=y, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5, domain=False))
+    ends = [value[end] for value in values for end in ("lower", "upper")]
+    reach = _scope([*ends, *(diagonal or (0.0,))])
+    up = alt.Y("lower:Q", title=y, scale=reach, axis=alt.Axis(tickCount=5, domain=False))
     if diagonal is None:
         target = _level_at(sketch, 0.0)
     else:
-        ends = [{"x": end, "value": end} for end in diagonal]
-        target = sketch.layer("line", ends, {"color": _MUTED, "strokeWidth": 1}, x="x:Q", y="value:Q")
+        perfect: list[Row] = [{"x": end, "value": end} for end in diagonal]
+        target = sketch.layer("line", perfect, {"color": _MUTED, "strokeWidth": 1}, x="x:Q", y="value:Q")
     return sketch.plot(
         target,
         sketch.layer("rule", values, {"strokeWidth": 1.4}, x=across, y=up, y2="upper:Q", color=colour),
-        sketch.layer("point", values, {**_DOT, "size": 40}, x=across, y=alt.Y("value:Q"), color=colour, shape=shape),
+        sketch.labelled("point", values, {**_DOT, "size": 40}, x=across, y="value:Q", color=colour, shape=shape),
     )
 
 
@@ -348,30 +422,34 @@ def pit(record: PitRecord, colour: int) -> Plot:
     """The share of outcomes in each cell of their forecast distribution, over what it should be."""
     sketch, cells = Sketch(), len(record.shares)
     values = [
-        {"start": cell / cells, "end": (cell + 0.92) / cells, "floor": 0, "share": _percent(share)}
+        {
+            "start": cell / cells,
+            "end": (cell + 0.92) / cells,
+            "floor": 0,
+            "share": _percent(share),
+            "label": f"{cell / cells:.2g} to {(cell + 1) / cells:.2g}: {percent(share)}",
+        }
         for cell, share in enumerate(record.shares)
     ]
     whole, few = alt.Scale(domain=[0, 1]), alt.Axis(grid=False, tickCount=4)
     across = alt.X("start:Q", title="place in the forecast", scale=whole, axis=few)
     up = alt.Y("share:Q", title="outcomes, %", axis=alt.Axis(tickCount=4, domain=False))
     style = {"color": _SERIES[colour % len(_SERIES)], "opacity": 0.5}
-    bars = sketch.layer("rect", values, style, x=across, x2="end:Q", y=up, y2="floor:Q")
+    bars = sketch.labelled("rect", values, style, x=across, x2="end:Q", y=up, y2="floor:Q")
     return sketch.plot(bars, _level_at(sketch, 100.0 / cells if cells else 0.0))
 
 
 def equity(curves: Sequence[Curve]) -> Plot:
     """Equity by time, on a logarithmic axis where no curve is ruined."""
     ruined = any((curve.equity[np.isfinite(curve.equity)] <= 0.0).any() for curve in curves)
-    scale = alt.Scale(type="linear" if ruined else "log", zero=False, nice=False)
     axis = alt.Axis(tickCount=6, format=".3~g", domain=False)
-    return _curves(curves, [curve.equity for curve in curves], alt.Y("value:Q", title=None, scale=scale, axis=axis))
+    return _curves(curves, [curve.equity for curve in curves], axis, is_log=not ruined)
 
 
 def drawdown(curves: Sequence[Curve]) -> Plot:
     """How far below its highest equity so far each curve is, in percent."""
     falls = [_below_the_top(curve.equity) for curve in curves]
-    axis = alt.Axis(tickCount=4, domain=False)
-    return _curves(curves, falls, alt.Y("value:Q", title=None, axis=axis), deepest=True)
+    return _curves(curves, falls, alt.Axis(tickCount=4, domain=False), deepest=True)
 
 
 def _below_the_top(value: FloatArray) -> FloatArray:
@@ -381,19 +459,38 @@ def _below_the_top(value: FloatArray) -> FloatArray:
     return fall
 
 
-def _curves(curves: Sequence[Curve], values: Sequence[FloatArray], y: alt.Y, *, deepest: bool = False) -> Plot:
-    sketch, rows = Sketch(), list[Row]()
-    for curve, value in zip(curves, values, strict=True):
-        keep = np.isfinite(value)
-        at, drawn = _thinned(curve.close_time[keep], value[keep], deepest=deepest)
-        points = zip(_milliseconds(at), drawn.tolist(), strict=True)
-        rows += [{"at": t, "value": float(f"{v:.5g}"), "series": clean(curve.name)} for t, v in points]
-    names = [clean(curve.name) for curve in curves]
-    dash = alt.StrokeDash("series:N", scale=_scale(names, [list(dash) for dash in DASHES]), legend=None)
-    across = _time_axis(rows, 5)
-    return sketch.plot(
-        sketch.layer("line", rows, {"strokeWidth": 1.8}, x=across, y=y, color=_colour(names), strokeDash=dash)
+def _curves(
+    curves: Sequence[Curve],
+    values: Sequence[FloatArray],
+    axis: alt.Axis,
+    *,
+    is_log: bool = False,
+    deepest: bool = False,
+) -> Plot:
+    """The curves, and what the last of each bucket of points was, to be read."""
+    sketch, names = Sketch(), [clean(curve.name) for curve in curves]
+    rows, last = (
+        [row for curve, value in zip(curves, values, strict=True) for row in _points_of(curve, value, deepest=lowest)]
+        for lowest in (deepest, False)
     )
+    by_name = [{"at": row["at"], row["series"]: row["value"]} for row in last]
+    reach = _reach([row["value"] for row in rows], is_log=is_log)
+    readings = replace(_readings(by_name, {name: (name,) for name in names}), y=reach, is_log=is_log)
+    marks = {
+        "color": _colour(names),
+        "strokeDash": alt.StrokeDash("series:N", scale=_scale(names, [list(dash) for dash in DASHES]), legend=None),
+        # The later a curve is drawn, the thinner: where two are one, both are seen.
+        "strokeWidth": alt.StrokeWidth("series:N", scale=_scale(names, WIDTHS), legend=None),
+    }
+    up = alt.Y("value:Q", title=None, scale=_scale_over(readings), axis=axis)
+    return sketch.plot(sketch.layer("line", rows, {}, x=_time_axis(readings, 7), y=up, **marks), readings=readings)
+
+
+def _points_of(curve: Curve, values: FloatArray, *, deepest: bool) -> list[Row]:
+    keep = np.isfinite(values)
+    at, drawn = _thinned(curve.close_time[keep], values[keep], deepest=deepest)
+    points = zip(_milliseconds(at), drawn.tolist(), strict=True)
+    return [{"at": t, "value": float(f"{v:.5g}"), "series": clean(curve.name)} for t, v in points]
 
 
 def paths(record: PathsRecord) -> Plot:
@@ -401,14 +498,20 @@ def paths(record: PathsRecord) -> Plot:
     sketch, ratios = Sketch(), np.array([ratio for ratio in record.sharpe if ratio is not None])
     counts, edges = np.histogram(ratios, bins=min(16, max(4, round(math.sqrt(ratios.size or 1)))))
     values = [
-        {"start": start, "end": end - 0.06 * (end - start), "count": count, "floor": 0}
+        {
+            "start": start,
+            "end": end - 0.06 * (end - start),
+            "count": count,
+            "floor": 0,
+            "label": f"{ratio(start)} to {ratio(end)}: {count} paths",
+        }
         for (start, end), count in zip(pairwise(edges.tolist()), counts.tolist(), strict=True)
     ]
     across = alt.X("start:Q", title="annual Sharpe ratio", axis=alt.Axis(grid=False, tickCount=5))
     up = alt.Y("count:Q", title="paths", axis=alt.Axis(tickCount=4, tickMinStep=1, domain=False))
     style = {"color": _ACCENT, "opacity": 0.5}
     layers = [
-        sketch.layer("rect", values, style, x=across, x2="end:Q", y=up, y2="floor:Q"),
+        sketch.labelled("rect", values, style, x=across, x2="end:Q", y=up, y2="floor:Q"),
         _level_at(sketch, 0.0, vertical=True),
     ]
     if ratios.size:
@@ -420,9 +523,12 @@ def paths(record: PathsRecord) -> Plot:
 def importance(model: FeatureShares, most: int) -> Plot:
     """The features that are worth most, as bars."""
     sketch = Sketch()
-    rows: list[Row] = [{"feature": clean(name), "share": _percent(share)} for name, share in model.features[:most]]
+    rows: list[Row] = [
+        {"feature": clean(name), "share": _percent(share), "label": clean(f"{name}: {percent(share)}")}
+        for name, share in model.features[:most]
+    ]
     names = [row["feature"] for row in rows]
     across = alt.X("share:Q", title="share, %", axis=alt.Axis(tickCount=4, domain=False))
     axis = alt.Axis(grid=False, domain=False, labelLimit=150)
     up = alt.Y("feature:N", sort=names, title=None, axis=axis)
-    return sketch.plot(sketch.layer("bar", rows, {"color": _ACCENT, "height": {"band": 0.6}}, x=across, y=up))
+    return sketch.plot(sketch.labelled("bar", rows, {"color": _ACCENT, "height": {"band": 0.6}}, x=across, y=up))

@@ -27,19 +27,20 @@ def comparison_page(
     horizons: Sequence[ComparedHorizon],
     differences: Sequence[tuple[str, str, str]],
 ) -> str:
-    """The page as HTML text: no script, no request. differences: what, in the first, in the second."""
+    """The page as HTML text: no request. reasons: of the verdict; differences: what, in the first, in the second."""
     # Imports the drawing libraries.
     from cryptocast.evaluation.report import parts
     from cryptocast.evaluation.report.charts import SkillPoint, skill
 
-    sections = [tag("section", tag("h2", "Result"), tag("ul", *(tag("li", reason) for reason in reasons)))]
+    sections = []
+    if reasons:
+        sections.append(tag("section", tag("h2", "Result"), tag("ul", *(tag("li", reason) for reason in reasons))))
     if horizons:
         points = [SkillPoint(row.label, first, row.skill, row.lower, row.upper) for row in horizons]
         chart = parts.figure(
             skill(points, [first]),
             title=f"Skill of {first} over {second}",
             note="95% intervals; right of the line the first is better",
-            description=f"Skill of {first} over {second} at {len(horizons)} horizons, with intervals.",
         )
         rows = [
             (row.label, str(row.dates), *(percent(share, signed=True) for share in (row.skill, row.lower, row.upper)))

@@ -1,10 +1,18 @@
-"""The sections on the forecasts: verdicts, skill, fans, calibration, coverage."""
+"""The sections on the forecasts: answers, skill, fans, calibration, coverage."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from cryptocast.evaluation.answer_words import (
+    QUESTIONS,
+    answer_numbers,
+    answer_sentence,
+    answer_words,
+    sufficient_words,
+)
+from cryptocast.evaluation.answers import PlainAnswer, Question
 from cryptocast.evaluation.records import (
     BacktestRow,
     CoverageOfGroup,
@@ -21,17 +29,13 @@ from cryptocast.evaluation.report.report_data import ForecastFan, ReportPage
 from cryptocast.evaluation.report.words import (
     UNKNOWN,
     ahead,
-    detail,
-    interval,
     number,
     percent,
     points,
     price,
-    signed_percent,
 )
-from cryptocast.evaluation.verdicts import Verdict, p_value, verdict_numbers
+from cryptocast.evaluation.verdicts import p_value
 
-OPEN_COINS: Final = 1
 THIRDS: Final = ("lowest third", "middle third", "highest third")
 WALKS: Final = ("rw_empirical", "rw_gaussian")
 PART_NAMES: Final = {
@@ -42,71 +46,62 @@ PART_NAMES: Final = {
 }
 
 
-def verdicts(page: ReportPage) -> PageSection | None:
-    """The verdict of each model at each horizon in words, before anything else, and what is missing."""
+def answers(page: ReportPage) -> PageSection | None:
+    """What the scores answer over all coins: those of the chosen model and the baseline, others on demand; and what is
+    missing."""
+    names = [page.chosen, "baseline"]
+    first = sorted((row for row in page.pooled if row.model in names), key=lambda row: names.index(row.model))
+    others = [row for row in page.pooled if row not in first]
     body = [
         parts.read(
-            "“better” means a significantly lower loss (CRPS) than every reference, corrected for multiple "
-            "comparisons; “worse” means a significantly higher loss than the baseline. Beside “cannot tell” stands "
-            "the smallest skill that this much data could have detected. n counts dates, not forecasts."
+            "each answer is a 95% interval, widened for the number of horizons, held against a margin. Not enough "
+            "data: the interval allows both answers, and beside it stands how many dates would do. n counts dates, not "
+            "forecasts."
         ),
-        parts.table(
-            "Verdict, and skill against the strongest reference",
-            ["Model", *(f"{ahead(horizon, page.bar)} ahead" for horizon in page.horizons)],
-            [_verdict_row(page, row.model, row, dates=False) for row in page.challengers],
-            left=99,
-        ),
-        tag("div", *(_card(page, row) for row in page.challengers), class_="cards"),
+        _answer_table(page, "Answers over all coins", [(row.model, row) for row in first]),
     ]
+    if others:
+        table = _answer_table(page, "Answers over all coins", [(row.model, row) for row in others])
+        body.append(parts.folded("Other models", ", ".join(row.model for row in others), table))
     if page.placebo is not None:
-        runs = f"the same pipeline reported “better” in {page.placebo.better} of {page.placebo.runs} runs."
-        body += [tag("h3", "Placebo"), tag("p", f"On block-shuffled prices, which hold no signal, {runs}")]
+        claims = f"a model was said to beat the baseline in {page.placebo.better} of {page.placebo.runs} runs."
+        body += [tag("h3", "Placebo"), tag("p", f"On block-shuffled prices, which hold no signal, {claims}")]
     if page.left_out:
         missing = [tag("li", tag("b", parts.name(coin)), ": ", why) for coin, why in page.left_out]
         body += [tag("h3", "What is missing"), tag("ul", *missing, class_="plain")]
-    return PageSection("verdicts", "Verdicts", join(body))
+    return PageSection("answers", "Answers", join(body))
+
+
+def _answer_table(page: ReportPage, title: str, rows: Sequence[tuple[str, BacktestRow]]) -> Html:
+    """A group for each row, in it a line for each question, in it an answer for each horizon."""
+    head = ["Question", *(f"{ahead(horizon, page.bar)} ahead" for horizon in page.horizons)]
+    groups = [
+        (name, [[words, *_answer_cells(page, row, question)] for question, words in QUESTIONS.items()])
+        for name, row in rows
+    ]
+    return parts.grouped(title, head, groups, left=99, wrap=True)
+
+
+def _answer_cells(page: ReportPage, row: BacktestRow, question: Question) -> Iterator[str]:
+    for horizon in page.horizons:
+        score = _at(row, horizon)
+        answer = None if score is None else score.answer(question)
+        yield Html(UNKNOWN) if answer is None else join([_word(answer), parts.small(_numbers(answer))])
+
+
+def _numbers(answer: PlainAnswer) -> str:
+    numbers = (answer_numbers(answer), f"n = {answer.n:,}", sufficient_words(answer.n_needed))
+    return ", ".join(part for part in numbers if part)
 
 
 def _at(row: BacktestRow, horizon: int) -> HorizonScore | None:
     return next((score for score in row.scores if score.horizon == horizon), None)
 
 
-def _verdict_row(page: ReportPage, title: str, row: BacktestRow, *, dates: bool) -> list[str]:
-    """The verdict and skill at each horizon, with the number of dates where it is asked for."""
-    cells = [parts.name(title)]
-    for horizon in page.horizons:
-        score = _at(row, horizon)
-        if score is None:
-            cells.append(Html(UNKNOWN))
-            continue
-        count = f", n = {score.verdict.dates:,}" if dates else ""
-        cells.append(join([_word(score.verdict), parts.small(signed_percent(score.verdict.skill) + count)]))
-    return [*cells]
-
-
-def _card(page: ReportPage, row: BacktestRow) -> Html:
-    lines = [part for score in row.scores for part in _verdict(page, row.model, score)]
-    title = tag("h3", parts.name(row.model))
-    return tag("article", title, tag("dl", *lines), class_="card chosen" if row.model == page.chosen else "card")
-
-
-def _verdict(page: ReportPage, model: str, score: HorizonScore) -> tuple[Html, Html]:
-    verdict, horizon = score.verdict, score.horizon
-    better = verdict.word == "better"
-    own = (record for record in page.honesty if better and (record.model, record.horizon) == (model, horizon))
-    lies_in = next((record.lies_in for record in own), None)
-    numbers = verdict_numbers(verdict, horizon)
-    word = tag("span", _word(verdict), f" ({numbers})" if numbers else "")
-    when = tag("span", f"{ahead(horizon, page.bar)} ahead", class_="when")
-    return tag("dt", when, word), tag("dd", detail(verdict, lies_in))
-
-
-def _word(verdict: Verdict) -> Html:
-    word = verdict.word or "cannot tell"
-    sign = {"better": "▲ ", "worse": "▼ "}.get(word, "")
+def _word(answer: PlainAnswer) -> Html:
     # The sign is for the eye only: the word says it all.
-    mark = tag("span", sign, aria_hidden="true") if sign else Html("")
-    return tag("span", mark, word, class_=f"word {word.replace(' ', '-')}")
+    mark = tag("span", "✓ ", aria_hidden="true") if answer.answer == "yes" else Html("")
+    return tag("span", mark, answer_words(answer), class_=f"word {answer.answer.replace('_', '-')}")
 
 
 def skill(page: ReportPage) -> PageSection | None:
@@ -115,8 +110,8 @@ def skill(page: ReportPage) -> PageSection | None:
         return None
     body = [*_skill_charts(page)]
     if page.confidence_sets:
-        body += [tag("h3", "Model confidence sets"), _confidence_sets(page)]
-    body += [tag("h3", "Losses"), _losses(page)]
+        body.append(parts.folded("Model confidence sets", "", _confidence_sets(page)))
+    body.append(parts.folded("Losses", "CRPS, errors of the median, interval scores", _losses(page)))
     return PageSection("skill", "Skill by horizon", join(body))
 
 
@@ -131,30 +126,19 @@ def skills(page: ReportPage) -> dict[str, list[SkillPoint]]:
 
 
 def _skill_charts(page: ReportPage) -> list[Html]:
-    by_reference = skills(page)
-    everything = [point for rows in by_reference.values() for point in rows]
     figures = [
         parts.figure(
-            charts.skill(rows, page.models, range_of=everything),
+            charts.skill(rows, page.models),
             title=f"against {reference}",
-            description=f"Skill of each model against {reference}, with intervals. " + _skill_words(rows),
             height=56 + max(len(page.horizons) * (len(page.models) * 15 + 12), 60),
         )
-        for reference, rows in by_reference.items()
+        for reference, rows in skills(page).items()
     ]
     how = (
         "points show how much lower the loss is than the reference's, bars the 95% interval. A bar that crosses zero "
         "shows no significant difference; right of zero is better."
     )
     return [parts.read(how), parts.point_legend(page.models), parts.grid(figures)]
-
-
-def _skill_words(rows: Sequence[SkillPoint]) -> str:
-    words = []
-    for point in rows:
-        ends = interval(point.lower, point.upper, share=True)
-        words.append(f"{point.model}, {point.label}: {signed_percent(point.value)}" + (f" ({ends})" if ends else ""))
-    return "; ".join(words)
 
 
 def _confidence_sets(page: ReportPage) -> Html:
@@ -217,87 +201,89 @@ def _values(record: HonestyRecord, score: HorizonScore | None) -> dict[str, floa
 
 
 def coins(page: ReportPage) -> PageSection | None:
-    """Coin by coin: the chosen model's skill as charts, every model as a table."""
-    rows = [row for row in page.rows if row.coin is not None and row.model != "baseline"]
+    """Coin by coin: the chosen model's skill as charts, the answers of every model as a table."""
+    rows = [row for row in page.rows if row.coin is not None]
     if not rows:
         return None
     width = parts.tile(len(page.horizons))
     favourite = [row for row in rows if row.model == page.chosen]
     figures = [_coin_chart(page, favourite, horizon) for horizon in page.horizons]
-    models = list(dict.fromkeys(row.model for row in rows))
     tables = [
-        parts.folded(model, "verdict and skill against the strongest reference",
-                     _coin_table(page, model, [row for row in rows if row.model == model]),
-                     unfolded=model == page.chosen or len(models) == 1)
-        for model in models
-    ]  # fmt: skip
+        parts.folded(model, "", _answer_table(page, f"{model}: answers coin by coin", _by_coin(rows, model)))
+        for model in dict.fromkeys(row.model for row in rows)
+    ]
     how = (
-        f"one row per coin: {page.chosen} against that coin's strongest reference. A single coin has little data, so "
-        "wide intervals are normal. Right of zero is better."
+        f"one row per coin: the skill of {page.chosen} over the better naive random walk. A single coin has little "
+        "data, so wide intervals are normal. Right of zero is better."
     )
     grid = parts.grid([chart for chart in figures if chart], width=width)
     return PageSection("coins", "Coin by coin", join([parts.read(how), grid, tag("h3", "Every model"), *tables]))
 
 
+def _by_coin(rows: Sequence[BacktestRow], model: str) -> list[tuple[str, BacktestRow]]:
+    return [(row.coin or "", row) for row in rows if row.model == model]
+
+
 def _coin_chart(page: ReportPage, rows: Sequence[BacktestRow], horizon: int) -> Html:
-    verdicts = [(row.coin or "", score.verdict) for row in rows if (score := _at(row, horizon)) is not None]
-    if not verdicts:
+    answers = [
+        (row.coin or "", answer)
+        for row in rows
+        if (score := _at(row, horizon)) is not None and (answer := score.answer(Question.WIDTH)) is not None
+    ]
+    if not answers:
         return Html("")
-    points = [SkillPoint(coin, page.chosen, v.skill, v.lower, v.upper) for coin, v in verdicts]
+    points = [SkillPoint(coin, page.chosen, one.estimate, one.lower, one.upper) for coin, one in answers]
     return parts.figure(
         charts.skill(points, page.models),
         title=f"{ahead(horizon, page.bar)} ahead",
-        description="; ".join(f"{coin}: {signed_percent(v.skill)}, {v.word or 'cannot tell'}" for coin, v in verdicts),
+        description="; ".join(f"{coin}: {answer_sentence(one)}" for coin, one in answers),
         height=56 + max(24 * len(points), 60),
         width=parts.tile(len(page.horizons)),
     )
 
 
-def _coin_table(page: ReportPage, model: str, rows: Sequence[BacktestRow]) -> Html:
-    cells = [_verdict_row(page, row.coin or "", row, dates=True) for row in rows]
-    head = ["Coin", *(f"{ahead(horizon, page.bar)}" for horizon in page.horizons)]
-    return parts.table(f"{model}: verdict, skill, and number of dates", head, cells, left=99)
-
-
 def fans(page: ReportPage) -> PageSection | None:
-    """The forecasts of each coin and the prices that followed: an overview, then each horizon."""
-    drawn = [fan for fan in page.fans if fan.issued_at.size]
+    """The forecasts of each coin and the prices that followed, by horizon: the first coin's, and others on demand."""
+    drawn = _drawn(page)
     if not drawn:
         return None
     bands = list(charts.central_bands(drawn[0].levels))
     how = (
-        f"the line is the closing price; each fan is {drawn[0].model}'s forecast from the dot on. A good fan is as "
-        "wide as the price moves; it need not follow the price."
-    )
-    each = (
-        "each band was forecast that many bars before the date at which it is drawn; the line is the actual price. "
-        f"About {bands[0] if bands else 95} of 100 prices should lie inside the widest band."
+        f"each band is what {drawn[0].model} forecast that many bars before the date at which it is drawn; the line is "
+        f"the actual price. About {bands[0] if bands else 95} of 100 prices should lie inside the widest band."
     )
     body = [
         parts.read(how),
-        parts.band_legend(bands, charts.BAND_ROLES, outcomes=False),
-        parts.grid([_fan(page, fan) for fan in drawn]),
-        tag("h3", "Each horizon"),
-        parts.read(each),
         parts.band_legend(bands, charts.BAND_ROLES, outcomes=True),
-        *(_bands(page, fan, unfolded=i < OPEN_COINS) for i, fan in enumerate(drawn)),
+        _bands(page, drawn[0]),
+        *(parts.folded(fan.coin, "", parts.beside(_fan(page, fan)), _bands(page, fan)) for fan in drawn[1:]),
     ]
-    return PageSection("fans", "Forecasts and actual prices", join(body))
+    return PageSection("fans", "Forecasts and prices", join(body))
+
+
+def first_fan(page: ReportPage) -> Html:
+    """The chart of the first coin, empty where there is none."""
+    return join(_fan(page, fan) for fan in _drawn(page)[:1])
+
+
+def _drawn(page: ReportPage) -> list[ForecastFan]:
+    return [fan for fan in page.fans if fan.issued_at.size]
 
 
 def _fan(page: ReportPage, fan: ForecastFan) -> Html:
     closes = fan.close[np.isfinite(fan.close)]
     last = float(closes[-1]) if closes.size else None
-    return parts.figure(
+    return parts.wide_figure(
         charts.fan(fan),
-        title=fan.coin,
+        title=f"{fan.coin}: forecasts and what came",
+        note=f"{fan.model}'s forecast at each dot. A good fan is as wide as the price moves.",
         description=f"Closes of {fan.coin} with forecast bands of {fan.model} up to "
         f"{ahead(max(page.horizons), page.bar)} ahead. Last close {price(last)}.",
-        height=220,
+        legend=parts.band_legend(list(charts.central_bands(fan.levels)), charts.BAND_ROLES, outcomes=False),
     )
 
 
-def _bands(page: ReportPage, fan: ForecastFan, *, unfolded: bool) -> Html:
+def _bands(page: ReportPage, fan: ForecastFan) -> Html:
     figures, width = [], parts.tile(len(page.horizons))
     for column, horizon in enumerate(page.horizons):
         hits = _hits(fan, column)
@@ -308,11 +294,11 @@ def _bands(page: ReportPage, fan: ForecastFan, *, unfolded: bool) -> Html:
                 note=hits,
                 description=f"Forecast bands of {fan.model} for {fan.coin}, {ahead(horizon, page.bar)} ahead, with the "
                 f"actual prices. {hits}",
-                height=220,
+                height=230,
                 width=width,
             )
         )
-    return parts.folded(fan.coin, "", parts.grid(figures, width=width), unfolded=unfolded)
+    return parts.grid(figures, width=width)
 
 
 def _hits(fan: ForecastFan, column: int) -> str:
@@ -332,67 +318,59 @@ def calibration(page: ReportPage) -> PageSection | None:
         return None
     intervals = _by_horizon(
         page,
-        "Intervals",
         "observed minus nominal coverage of each central interval, in percentage points, with two standard errors "
         "clustered by date. Below the line: intervals too narrow. Above: too wide.",
         page.honesty,
         charts.interval_reliability,
-        lambda record: [(points(share, 0) + "%", observed) for share, observed, _ in charts.central_intervals(record)],
     )
     probabilities = _by_horizon(
         page,
-        "Probability of a rise",
         "of all forecasts with about this probability of a rise, the share that rose, with a 95% interval. On the "
         "diagonal: calibrated. Flatter: overconfident.",
         [record for record in page.honesty if len(record.stated) > 1],
         charts.probability_reliability,
-        lambda record: [(percent(one.stated, 0), one.observed) for one in record.stated],
     )
-    body = [parts.point_legend(page.models), *intervals, *_pits(page), *probabilities]
+    body = [parts.point_legend(page.models), *intervals]
+    body.append(parts.folded("Position of outcomes in the forecast distribution", "PIT", *_pits(page)))
+    if probabilities:
+        body.append(parts.folded("Probability of a rise", "", *probabilities))
     return PageSection("calibration", "Calibration", join(body))
 
 
 def _by_horizon(
     page: ReportPage,
-    heading: str,
     how: str,
     records: Sequence[HonestyRecord],
     chart: Callable[[Sequence[HonestyRecord], Sequence[str]], Plot],
-    pairs: Callable[[HonestyRecord], list[tuple[str, float]]],
 ) -> list[Html]:
-    """A chart of all models for each horizon. pairs: of a record, what was stated and the share that was observed."""
-    figures, width = [], parts.tile(len(page.horizons))
-    for horizon in page.horizons:
-        own = [record for record in records if record.horizon == horizon]
-        if own:
-            words = (f"{one.model} {nominal}: {percent(observed)}" for one in own for nominal, observed in pairs(one))
-            figures.append(
-                parts.figure(
-                    chart(own, page.models),
-                    title=f"{ahead(horizon, page.bar)} ahead",
-                    note=f"n = {max(record.n for record in own):,} forecasts",
-                    description="; ".join(words),
-                    height=240,
-                    width=width,
-                )
-            )
-    return [tag("h3", heading), parts.read(how), parts.grid(figures, width=width)] if figures else []
+    """A chart of all models for each horizon, and how to read it."""
+    width = parts.tile(len(page.horizons))
+    figures = [
+        parts.figure(
+            chart(own, page.models),
+            title=f"{ahead(horizon, page.bar)} ahead",
+            note=f"n = {max(record.n for record in own):,} forecasts",
+            height=240,
+            width=width,
+        )
+        for horizon in page.horizons
+        if (own := [record for record in records if record.horizon == horizon])
+    ]
+    return [parts.read(how), parts.grid(figures, width=width)] if figures else []
 
 
 def _pits(page: ReportPage) -> list[Html]:
-    """Model by model, the chosen one's open and the others' folded away."""
+    """Model by model."""
     how = (
         "where the outcomes fall within their forecast distributions (PIT). Flat along the line: calibrated. U-shaped: "
         "too narrow. Hump-shaped: too wide. Sloped: biased. The test allows for overlapping forecasts."
     )
     width = parts.tile(len(page.horizons))
-    grids = {
-        model: parts.grid([_pit(page, r, place) for r in page.honesty if r.model == model], width=width)
+    grids = [
+        parts.grid([_pit(page, record, place) for record in page.honesty if record.model == model], width=width)
         for place, model in enumerate(page.models)
-    }
-    first = grids.pop(page.chosen)
-    folded = (parts.folded(model, "", grid) for model, grid in grids.items())
-    return [tag("h3", "Position of outcomes in the forecast distribution"), parts.read(how), first, *folded]
+    ]
+    return [parts.read(how), *grids]
 
 
 def _pit(page: ReportPage, record: HonestyRecord, colour: int) -> Html:
@@ -401,7 +379,6 @@ def _pit(page: ReportPage, record: HonestyRecord, colour: int) -> Html:
         charts.pit(record.pit, colour),
         title=f"{record.model}, {ahead(record.horizon, page.bar)} ahead",
         note=f"n = {record.n:,}" + (f"; uniform: {p}" if p else ""),
-        description="Shares of outcomes by cell: " + ", ".join(percent(share) for share in record.pit.shares),
         height=210,
         width=parts.tile(len(page.horizons)),
     )
@@ -417,23 +394,19 @@ class _CoverageRow(NamedTuple):
 
 def coverage(page: ReportPage) -> PageSection | None:
     """Coverage of the intervals in each part of the data, as tables."""
-    short, long = [], []
+    tables = []
     for group, title in PART_NAMES.items():
         rows = list(_coverage_by_horizon(page) if group == "horizon" else _coverage_by_group(page, group))
-        if not rows:
-            continue
-        table = _coverage_table(title, rows)
-        if group == "coin":
-            long.append(parts.folded(title, f"{len(page.coins)} coins", table))
-        else:
-            short.append(tag("div", tag("h3", title), table, class_="table"))
-    if not short and not long:
+        # Of one coin it would be said twice.
+        if rows and (group != "coin" or len(page.coins) > 1):
+            tables.append(parts.folded(title, "", _coverage_table(title, rows)))
+    if not tables:
         return None
     how = (
         "share of outcomes inside each interval, in percent, ± one standard error clustered by date. Marked cells are "
         "more than two standard errors from the nominal coverage; about one cell in twenty is marked by chance."
     )
-    return PageSection("coverage", "Coverage", join([parts.read(how), tag("div", *short, class_="tables"), *long]))
+    return PageSection("coverage", "Coverage", join([parts.read(how), *tables]))
 
 
 def _coverage_by_horizon(page: ReportPage) -> Iterator[_CoverageRow]:

@@ -9,9 +9,9 @@ from cryptocast.evaluation.report.drawing import Plot, svg
 from cryptocast.evaluation.report.markup import Html, tag
 
 TILE = 358  # a phone's width less its margins: drawn at this size, letters are as large as they say
-QUARTER = 266  # four beside each other; on a phone its letters grow by a third
-WIDE = 1136
-NARROW_HEIGHT, WIDE_HEIGHT = 280, 340
+QUARTER = 302  # four beside each other
+HALF = 626
+NARROW_HEIGHT, HALF_HEIGHT = 280, 350
 
 _MARKS = {
     "circle": '<circle cx="14" cy="7" r="5"/>',
@@ -94,23 +94,26 @@ def grouped(
     return tag("div", above, box, class_="table")
 
 
-def figure(plot: Plot, *, title: str, note: str = "", description: str, height: int = 250, width: int = TILE) -> Html:
-    """A chart of one column of the grid, with its caption."""
-    drawing = svg(plot, title=title, description=description, width=width, height=height)
-    return tag("figure", _caption(title, note), drawing)
+def figure(
+    plot: Plot, *, title: str, note: str = "", description: str = "", height: int = 250, width: int = TILE
+) -> Html:
+    """A chart of one column of the grid, with its caption. Without a description its marks describe it."""
+    drawing = svg(plot, title=title, description=description or plot.labels, width=width, height=height)
+    return _figure(plot, title, note, drawing)
 
 
-def wide_figure(plot: Plot, *, title: str, note: str, description: str) -> Html:
-    """A chart over the whole width, drawn a second time for a narrow screen, where it would shrink past reading."""
+def wide_figure(plot: Plot, *, title: str, note: str, description: str, legend: str = "") -> Html:
+    """A chart of half the width, drawn a second time for a narrow screen, where it would shrink past reading."""
     texts = {"title": title, "description": description}
-    wide = svg(plot, width=WIDE, height=WIDE_HEIGHT, **texts)
+    wide = svg(plot, width=HALF, height=HALF_HEIGHT, **texts)
     narrow = svg(plot, width=TILE, height=NARROW_HEIGHT, **texts)
     both = tag("div", wide, class_="only-wide"), tag("div", narrow, class_="only-narrow")
-    return tag("figure", _caption(title, note), *both)
+    return _figure(plot, title, note, legend, *both)
 
 
-def _caption(title: str, note: str) -> Html:
-    return tag("figcaption", tag("b", name(title)), small(note) if note else Html(""))
+def _figure(plot: Plot, title: str, note: str, *content: str) -> Html:
+    caption = tag("figcaption", tag("b", name(title)), small(note) if note else Html(""))
+    return tag("figure", caption, *content, data_readings=plot.readings.json() if plot.readings else None)
 
 
 def grid(figures: Sequence[Html], *, width: int = TILE) -> Html:
@@ -123,10 +126,15 @@ def tile(count: int) -> int:
     return QUARTER if count % 4 == 0 else TILE
 
 
-def folded(summary: str, note: str, *content: str, unfolded: bool = False) -> Html:
+def folded(summary: str, note: str, *content: str) -> Html:
     """Content that is opened on demand, without a script."""
     head = tag("summary", name(summary), small(note) if note else Html(""))
-    return tag("details", head, *content, open="" if unfolded else None)
+    return tag("details", head, *content)
+
+
+def beside(*content: str) -> Html:
+    """Two things side by side, where there is room."""
+    return tag("div", *content, class_="beside")
 
 
 def facts(entries: Sequence[tuple[str, str, str]]) -> Html:
@@ -174,7 +182,7 @@ def band_legend(bands: Sequence[int], roles: Sequence[str], *, outcomes: bool) -
         for role, band in zip(roles, bands, strict=False)
     ]
     line = '<path d="M0 7h28" stroke-width="1.6" stroke="var(--ink)"/><circle cx="14" cy="7" r="3" fill="var(--ink)"/>'
-    entries.append((line, "actual price" if outcomes else "close; dot: forecast issued"))
+    entries.append((line, "actual price" if outcomes else "close; dot: issue"))
     if outcomes and bands:
         entries.append((_mark("diamond", "miss"), f"outside the {bands[0]}% interval"))
     return _legend(entries)

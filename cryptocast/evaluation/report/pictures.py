@@ -48,7 +48,7 @@ class Picture:
         return light_svg(self._plots(), title=clean(self.title), subtitle=about, description=description)
 
     def html(self) -> str:
-        """A page that needs no other file, no script and no network, in light or dark colours as the reader has them.
+        """A page that needs no other file and no network, in light or dark colours as the reader has them.
         The same picture gives the same text."""
         from cryptocast.evaluation.report.parts import wide_figure
         from cryptocast.evaluation.report.render import document

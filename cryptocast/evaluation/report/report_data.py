@@ -93,11 +93,6 @@ class ReportPage:
         return tuple(row for row in self.rows if row.coin is None)
 
     @property
-    def challengers(self) -> tuple[BacktestRow, ...]:
-        """Those of all models but the baseline."""
-        return tuple(row for row in self.pooled if row.model != "baseline")
-
-    @property
     def models(self) -> tuple[str, ...]:
         """Their names, references not among them."""
         return tuple(row.model for row in self.pooled)

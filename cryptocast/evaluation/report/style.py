@@ -1,6 +1,8 @@
-"""The style sheet of the page: the variables of both schemes, and the rules of `style.css`."""
+"""The style sheet of the page: the variables of both schemes, and the rules of `style.css`; and its script."""
 
+import base64
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -12,3 +14,5 @@ STYLE: Final = (
     f"@media screen and (prefers-color-scheme:dark){{:root{{{variables('dark')}--well:#1d232a}}}}"
     + re.sub(r"/\*.*?\*/|\n", "", _RULES)
 )
+SCRIPT: Final = Path(__file__).with_name("reading.js").read_text(encoding="utf-8")
+SCRIPT_HASH: Final = base64.b64encode(sha256(SCRIPT.encode()).digest()).decode()

@@ -21,38 +21,44 @@ def trading(page: ReportPage) -> PageSection | None:
         f"Each trade costs {cost:g} bps of its value ({record.fee_bps:g} fee, {record.slippage_bps:g} slippage). "
         f"A year has {record.periods:,.0f} bars."
     )
-    body = [tag("p", note) for note in (*record.notes, costs)]
-    body += _curves(page.trading.curves, record)
-    body += [tag("h3", "Figures"), _rows(record)]
-    if record.costs:
-        body += [tag("h3", "Costs"), _costs(record)]
-    if record.delays:
-        body += [tag("h3", "One bar late"), _delays(record)]
+    conduct = tag("p", " ".join((*record.notes, costs)))
     chances = _chances(record)
-    if chances:
-        body += [tag("h3", "How much of it could be luck"), parts.facts(chances)]
-    body += _paths(record)
+    luck = [tag("h3", "How much of it could be luck"), parts.facts(chances)] if chances else []
+    body = [parts.beside(_drawdown(page.trading.curves, record), tag("div", conduct, *luck)), _rows(record)]
+    if record.costs:
+        body.append(parts.folded("Costs", "Sharpe ratio by cost of a trade, and break-even", _costs(record)))
+    if record.delays:
+        body.append(parts.folded("One bar late", "every order one bar later", _delays(record)))
+    if any(paths.sharpe for paths in record.paths):
+        body.append(parts.folded("Other paths through the same history", "", *_paths(record)))
     return PageSection("trading", "Strategies after costs", join(body))
 
 
-def _curves(curves: Sequence[Curve], record: TradingRecord) -> list[Html]:
+def equity(page: ReportPage) -> Html:
+    """The equity curves, empty where there are none."""
+    curves = page.trading.curves if page.trading is not None else ()
     if not curves:
-        return []
-    ends = "; ".join(f"{curve.name} ends at {number(float(curve.equity[-1]))}" for curve in curves if len(curve.equity))
-    equity = parts.wide_figure(
+        return Html("")
+    ends = (f"{curve.name} ends at {number(float(curve.equity[-1]))}" for curve in curves if len(curve.equity))
+    return parts.wide_figure(
         charts.equity(curves),
-        title="Equity",
-        note="How to read: growth of 1 after costs, on a logarithmic axis unless a curve reaches zero.",
-        description=ends,
+        title="Equity of strategies on the forecasts",
+        note="Growth of 1 after costs, on a logarithmic axis unless a curve reaches zero.",
+        description="; ".join(ends),
+        legend=parts.line_legend([curve.name for curve in curves]),
     )
-    drawdown = parts.wide_figure(
+
+
+def _drawdown(curves: Sequence[Curve], record: TradingRecord) -> Html:
+    if not curves:
+        return Html("")
+    return parts.wide_figure(
         charts.drawdown(curves),
         title="Drawdown, %",
-        note="How to read: how far each curve is below its previous peak; deeper and longer is worse.",
+        note="How far each curve is below its previous peak; deeper and longer is worse.",
         description="; ".join(f"{row.name}: deepest {_fall(row)}" for row in record.rows),
+        legend=parts.line_legend([curve.name for curve in curves]),
     )
-    names = parts.line_legend([curve.name for curve in curves])
-    return [names, tag("div", equity, drawdown, class_="flow")]
 
 
 def _rows(record: TradingRecord) -> Html:
@@ -129,8 +135,7 @@ def _paths(record: TradingRecord) -> list[Html]:
         "the Sharpe ratio on each combinatorial purged path; thin line: zero, thick line: the median. Paths share "
         "data, so the true uncertainty is larger than their spread."
     )
-    heading = tag("h3", "Other paths through the same history")
-    return [heading, parts.read(how), parts.grid(figures)] if figures else []
+    return [parts.read(how), parts.grid(figures)]
 
 
 def _path(paths: PathsRecord) -> Html:

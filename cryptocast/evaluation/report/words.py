@@ -1,27 +1,17 @@
-"""Numbers with sensible digits, and verdicts in sentences. Nothing here knows HTML."""
+"""Numbers with sensible digits, and answers in sentences. Nothing here knows HTML."""
 
 import math
 from datetime import timedelta
 from typing import Final
 
-from cryptocast.evaluation.records import SkillPart
+from cryptocast.evaluation.answer_words import QUESTIONS, over_horizons
+from cryptocast.evaluation.answers import Question
+from cryptocast.evaluation.records import BacktestRow
 from cryptocast.evaluation.report.report_data import ReportPage
-from cryptocast.evaluation.verdicts import Verdict
 from cryptocast.times import EPOCH
 
 UNKNOWN: Final = "–"
 MINUS: Final = "−"
-PLACES: Final[dict[tuple[SkillPart, ...] | None, str]] = {
-    None: "",
-    ("width",): "The skill comes from the width of the intervals, not from the direction.",
-    ("direction",): "The skill comes from the direction, not from the width of the intervals.",
-    ("width", "direction"): "The skill comes from both the width of the intervals and the direction.",
-    (): "Neither width nor direction is significant on its own.",
-}
-LEAD_PLACES: Final[dict[tuple[SkillPart, ...], str]] = {
-    ("width",): " All skill comes from the width of the intervals: how far the price may move, not in which direction.",
-    ("direction",): " All skill comes from the direction.",
-}
 
 
 def _fixed(value: float | None, digits: int, *, sign: bool = False, unit: str = "") -> str:
@@ -91,46 +81,22 @@ def ahead(horizon: int, bar: str) -> str:
     return f"{horizon} {bar}" if horizon == 1 else f"{horizon} {bar}s"
 
 
-def detail(verdict: Verdict, lies_in: tuple[SkillPart, ...] | None) -> str:
-    """What is behind the verdict's word: how much skill, against what, from where, and what could be detected at all.
-
-    lies_in: the parts of the skill that are significant by themselves, None where there is no skill to place.
-    """
-    parts = (_how_much(verdict), PLACES[lies_in], _smallest(verdict), verdict.detail)
-    return " ".join(part for part in parts if part)
-
-
-def _how_much(verdict: Verdict) -> str:
-    skill = verdict.skill
-    if skill is None or not math.isfinite(skill):
-        return "The losses could not be compared."
-    side = "lower" if skill >= 0 else "higher"
-    ends = interval(verdict.lower, verdict.upper, share=True)
-    return f"CRPS {percent(abs(skill))} {side} than {verdict.against}" + (f" (skill {ends})." if ends else ".")
-
-
-def _smallest(verdict: Verdict) -> str:
-    smallest = percent(verdict.smallest_skill)
-    if smallest == UNKNOWN:
-        return "There are too few origins to estimate the smallest detectable skill."
-    return f"The smallest skill detectable with this much data is {smallest}."
+def conclusion(page: ReportPage) -> dict[str, str]:
+    """What the chosen model answers over all coins, by question: `Yes at 1 day; not enough data at 7 days`."""
+    row = next((row for row in page.pooled if row.model == page.chosen), None)
+    if row is None:
+        return {}
+    answers = {QUESTIONS[question]: _over_horizons(page, row, question) for question in QUESTIONS}
+    return {question: answer for question, answer in answers.items() if answer}
 
 
 def lead(page: ReportPage) -> str:
-    """The whole table of verdicts in one or two sentences."""
-    verdicts = [(row.model, score.horizon, score.verdict.word) for row in page.challengers for score in row.scores]
-    if not verdicts:
-        return "There are no scores."
-    better = {(model, horizon) for model, horizon, word in verdicts if word == "better"}
-    worse = sum(word == "worse" for _, _, word in verdicts)
-    places = {record.lies_in for record in page.honesty if (record.model, record.horizon) in better}
-    place = LEAD_PLACES.get(places.pop() or (), "") if len(places) == 1 else ""
-    return (
-        f"{len(better)} of {len(verdicts)} forecast{'s' * (len(verdicts) > 1)} (a model at a horizon) "
-        f"{_are(len(better))} better than every reference, {worse} {_are(worse)} worse than the baseline, and "
-        f"{len(verdicts) - len(better) - worse} cannot be told apart from them.{place}"
-    )
+    """The conclusion as one text."""
+    lines = [f"{question} {answer}." for question, answer in conclusion(page).items()]
+    return f"{page.chosen}: {' '.join(lines)}" if lines else "There are no scores."
 
 
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+def _over_horizons(page: ReportPage, row: BacktestRow, question: Question) -> str:
+    answers = {score.horizon: one for score in row.scores if (one := score.answer(question)) is not None}
+    text = over_horizons(answers, lambda horizons: ", ".join(ahead(horizon, page.bar) for horizon in horizons))
+    return text[:1].upper() + text[1:]

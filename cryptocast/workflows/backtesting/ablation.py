@@ -10,7 +10,8 @@ import numpy as np
 
 from cryptocast.arrays import FloatArray
 from cryptocast.errors import UsageError
-from cryptocast.evaluation.scores import ALPHA, ScoreSheet
+from cryptocast.evaluation.answers import ALPHA
+from cryptocast.evaluation.scores import ScoreSheet
 from cryptocast.registry.references import nearest
 from cryptocast.scoring.diebold_mariano import DieboldMariano, diebold_mariano
 from cryptocast.scoring.multiple import holm

@@ -10,7 +10,7 @@ import numpy as np
 from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError, UsageError
-from cryptocast.evaluation.honesty import honesty
+from cryptocast.evaluation.answers import Question
 from cryptocast.evaluation.plan import WalkPlan, plan_folds
 from cryptocast.evaluation.records import StrategyRecord
 from cryptocast.evaluation.strategy import Execution
@@ -26,7 +26,7 @@ from cryptocast.workflows.backtesting.contenders import contenders
 from cryptocast.workflows.backtesting.evidence import attempt, keep_evidence, keep_trials, past_trials, trial_name
 from cryptocast.workflows.backtesting.losses import keep_losses
 from cryptocast.workflows.backtesting.placebo import shuffled
-from cryptocast.workflows.backtesting.report import pooled_scores, report_of, scores_by_model
+from cryptocast.workflows.backtesting.report import report_of, scores_by_model
 from cryptocast.workflows.backtesting.report_pages import BacktestRun, RunFiles
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, RunResult, digest_of
@@ -277,12 +277,7 @@ def _placebo(inputs: BacktestInput, order: BacktestOrder) -> Placebo:
 
 
 def _claims(outcome: BacktestOutcome, inputs: BacktestInput) -> tuple[bool, bool]:
-    """Whether anything is said to be better, and whether any of that lies in the direction."""
-    rows = scores_by_model(inputs, outcome)
-    better = {(row.model, score.horizon) for row in rows for score in row.scores if score.verdict.word == "better"}
-    if not better:
-        return False, False
-    rng = np.random.default_rng(inputs.context.config.train.seed)
-    records = honesty(outcome.judgement, pooled_scores(rows), rng=rng).records
-    placed = {(r.model, r.horizon) for r in records if r.lies_in is not None and "direction" in r.lies_in}
-    return True, bool(better & placed)
+    """Whether any model is said to beat the baseline, and whether any is said to have a view on direction."""
+    answers = [one for row in scores_by_model(inputs, outcome) for score in row.scores for one in score.answers]
+    yes = {one.question for one in answers if one.answer == "yes"}
+    return Question.MODEL in yes, Question.DIRECTION in yes

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from cryptocast.evaluation.records import Evidence, TradingRecord, Trial
+from cryptocast.evaluation.records import Evidence, TradingRecord, Trial, pooled_answers
 from cryptocast.workflows.backtesting.run import BacktestInput
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.coin_pool import CoinPool
@@ -30,6 +30,7 @@ def keep_evidence(context: Context, manifest: RunManifest, report: BacktestRepor
     Forecasts that knew only part of their coin's bars say nothing of a version, which knows all: the recipe is another.
     """
     plan, coins = manifest.plan, manifest.named
+    together = {row.model: pooled_answers(row.scores, len(coins)) for row in report.rows if row.coin is None}
     history = plan.get(HISTORY, 0)
     rows = [
         Evidence(
@@ -49,6 +50,7 @@ def keep_evidence(context: Context, manifest: RunManifest, report: BacktestRepor
             embargo_bars=plan["embargo"],
             history_bars=history or msgspec.UNSET,
             scores=tuple(score for score in row.scores if score.n),
+            pooled=() if row.coin is None else together[row.model],
             recorded_at=context.wall_clock(),
         )
         for row in report.rows

@@ -1,13 +1,13 @@
 """What is said about a backtest: its scores over all named coins and coin by coin, and how they came about."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from cryptocast.evaluation.honesty import honesty
-from cryptocast.evaluation.records import HorizonScore, TradingRecord
-from cryptocast.evaluation.scores import TableRow, score_table
+from cryptocast.evaluation.records import TradingRecord
+from cryptocast.evaluation.scores import TableRow, score_row
+from cryptocast.kinds import MIX
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.coin_pool import data_used, moment
 from cryptocast.workflows.reports import BacktestReport, BacktestRow, FoldRow, Placebo
@@ -17,9 +17,13 @@ CONVENTIONS: Final = (
     "CRPS is that of 13 quantiles, on prices divided by the price at issue; skill is 1 - CRPS / CRPS of the reference.",
     "rw_empirical: quantiles of the coin's own returns of the last 365 days around the last price, with their drift; "
     "rw_gaussian: no drift, volatility of the last 365 days; baseline: no drift, volatility known at issue.",
-    "better: significantly so against each of the three (the largest p decides; Diebold-Mariano with the correction of "
-    "Harvey, Leybourne and Newbold, losses averaged by date over coins, Holm over the whole table, 5 %).",
-    "Too few to test: fewer than 10 origins for each one whose label overlaps.",
+    "Answers: a 95 % interval against a margin. Intervals right: coverage of the 80, 90 and 95 % intervals within 5 "
+    "points of nominal. Width better than naive: skill over the better of rw_empirical and rw_gaussian above 0; no if "
+    "below 0.5 %. Model beats our baseline: the same over baseline. View on direction: right in more than 50 %; no if "
+    "in less than 51 %.",
+    "Tests: Diebold-Mariano with the correction of Harvey, Leybourne and Newbold, losses averaged by date over coins; "
+    "Holm over the horizons of one question, model and coin, or of all coins together. Not enough data: neither yes "
+    "nor no, or fewer than 10 origins for each one whose label overlaps.",
     "Each refit knows only labels that had ended; calibration rests on forecasts of earlier blocks.",
     "Sharpe and Sortino: mean over deviation of net bar returns, annual by the bars of a year of 365 days; drawdown "
     "includes the first bar; zero variance gives no figure.",
@@ -40,7 +44,7 @@ def report_of(
     pool, issued = inputs.pool, scored.judgement.rows.issued_at
     rows = scores_by_model(inputs, scored)
     rng = np.random.default_rng(inputs.context.config.train.seed)
-    figures = honesty(scored.judgement, pooled_scores(rows), rng=rng)
+    figures = honesty(scored.judgement, inputs.models.names, rng=rng)
     return BacktestReport(
         mode="walk-forward" if inputs.plan is not None else "hold-out",
         run=run_id,
@@ -95,23 +99,16 @@ def scores_by_model(inputs: BacktestInput, outcome: BacktestOutcome) -> tuple[Ba
     coins: tuple[str | None, ...] = (None, *(named if len(named) > 1 else ()))
     names = [(model, coin) for coin in coins for model in models]
     parts = {coin: outcome.judgement if coin is None else outcome.judgement.of_coin(coin) for coin in coins}
-    # One correction for all that is tested here: the more coins are looked at, the more of them would seem better.
-    table = score_table([TableRow(parts[coin], model) for model, coin in names])
     return tuple(
-        BacktestRow(model=model, coin=coin, scores=scores) for (model, coin), scores in zip(names, table, strict=True)
+        BacktestRow(model=model, coin=coin, scores=score_row(TableRow(parts[coin], model))) for model, coin in names
     )
 
 
-def pooled_scores(rows: Sequence[BacktestRow]) -> dict[str, tuple[HorizonScore, ...]]:
-    """The scores over all named coins, by model."""
-    return {row.model: row.scores for row in rows if row.coin is None}
-
-
 def best_model(report: BacktestReport) -> str:
-    """The model with the lowest loss over all horizons, for what shows one."""
+    """The model with the lowest loss over all horizons, for what shows one; `mix`, which cannot be trained, is last."""
     pooled = {row.model: row for row in report.rows if row.coin is None}
     losses = {
         name: sum(score.crps[name] / score.crps["baseline"] for score in row.scores if score.n)
         for name, row in pooled.items()
     }
-    return min(losses, key=lambda name: losses[name])
+    return min(losses, key=lambda name: (name == MIX, losses[name]))

@@ -38,7 +38,7 @@ class ModelComparison(msgspec.Struct, frozen=True, kw_only=True):
 class RerunReport(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a run came out as it was recorded. differs: what is not as it was, beside the numbers."""
 
-    schema: Literal["cryptocast.rerun/2"] = "cryptocast.rerun/2"
+    schema: Literal["cryptocast.rerun/3"] = "cryptocast.rerun/3"
     run: str
     same: bool
     models: tuple[ModelComparison, ...]

@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 
 from cryptocast.errors import DataError, ModelError
+from cryptocast.evaluation.answers import Question
 from cryptocast.evaluation.records import TradingRecord
 from cryptocast.evaluation.trading import Trading
 from cryptocast.registry import Registry
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, trade_on
-from cryptocast.workflows.backtesting.report import best_model, pooled_scores
+from cryptocast.workflows.backtesting.report import best_model
 from cryptocast.workflows.backtesting.report_pages import BacktestRun, RunFiles
 from cryptocast.workflows.backtesting.rerun import as_recorded
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome, carry_out, scored_part
@@ -38,13 +39,12 @@ NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RunHeadline(Document, frozen=True, kw_only=True):
-    """The model with the lowest CRPS over all horizons and named coins: its skill over the strongest reference, mean
-    over the horizons, and the horizons at which the tests call it better or worse."""
+    """The model with the lowest CRPS over all horizons and named coins: its skill over the better naive random walk,
+    mean over the horizons, and by question the horizons at which the answer is yes."""
 
     model: str
     skill: float | None
-    better: tuple[int, ...]
-    worse: tuple[int, ...]
+    yes: dict[Question, tuple[int, ...]]
 
 
 class RecordedRun(Document, frozen=True, kw_only=True):
@@ -120,13 +120,14 @@ def _recorded(path: Path) -> RecordedRun:
 
 def _headline(report: BacktestReport) -> RunHeadline:
     model = best_model(report)
-    scores = [score for score in pooled_scores(report.rows)[model] if score.n]
-    skills = [min(score.skill.values()) for score in scores if score.skill]
+    scores = next(row.scores for row in report.rows if row.coin is None and row.model == model)
+    widths = [one.estimate for score in scores if (one := score.answer(Question.WIDTH)) is not None]
+    skills = [skill for skill in widths if skill is not None]
+    answers = [(score.horizon, one) for score in scores for one in score.answers if one.answer == "yes"]
     return RunHeadline(
         model=model,
         skill=float(np.mean(skills)) if skills else None,
-        better=tuple(score.horizon for score in scores if score.verdict.word == "better"),
-        worse=tuple(score.horizon for score in scores if score.verdict.word == "worse"),
+        yes={question: tuple(h for h, one in answers if one.question is question) for question in Question},
     )
 
 

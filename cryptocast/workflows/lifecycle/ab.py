@@ -46,7 +46,7 @@ class AbRow(KeyRow, frozen=True, kw_only=True):
 class AbReport(msgspec.Struct, frozen=True, kw_only=True):
     """The tests that were asked for, and the promotion that a conclusion led to."""
 
-    schema: Literal["cryptocast.ab-report/2"] = "cryptocast.ab-report/2"
+    schema: Literal["cryptocast.ab-report/3"] = "cryptocast.ab-report/3"
     tests: tuple[AbRow, ...]
     promotion: PromotionReport | None = None
 

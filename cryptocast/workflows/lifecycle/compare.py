@@ -47,7 +47,7 @@ class VersionComparison(msgspec.Struct, frozen=True, kw_only=True):
     """a against b. contest: a as the challenger of b on the origins that both were tested on; None: there are none,
     and `why_not` says so. The hold-outs may lie on different bars and are no comparison."""
 
-    schema: Literal["cryptocast.comparison/2"] = "cryptocast.comparison/2"
+    schema: Literal["cryptocast.comparison/3"] = "cryptocast.comparison/3"
     a: VersionFacts
     b: VersionFacts
     contest: Contest | None
@@ -164,11 +164,11 @@ def write_comparison(comparison: VersionComparison, path: Path) -> None:
         ComparedHorizon("1 bar" if r.horizon == 1 else f"{r.horizon} bars", r.dates, r.skill, r.lower, r.upper)
         for r in (comparison.contest.horizons if comparison.contest else ())
     ]
-    lines = [comparison.why_not or ""]
+    lines = []
     if comparison.contest is not None:
         lines = [*map(str, (*comparison.contest.reasons, *map(horizon_reason, comparison.contest.horizons)))]
     differ = [(d.what, d.a or "-", d.b or "-") for d in comparison.differences]
-    sentence = comparison_sentence(comparison.a.name, comparison.verdict)
+    sentence = comparison_sentence(comparison.a.name, comparison.verdict, comparison.why_not)
     page = comparison_page(comparison.a.name, comparison.b.name, sentence, lines, rows, differ)
     try:
         write_atomically(path, page.encode(), own=False)

@@ -14,6 +14,7 @@ from cryptocast.registry import PRODUCTION, Condition, NoticeCode, Reason, Regis
 from cryptocast.registry.ledger import IssuedRow
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import BASELINE
+from cryptocast.workflows.pretrained import incumbent
 from cryptocast.workflows.reports import CoinForecast
 
 LEVEL: Final = 80
@@ -26,7 +27,7 @@ def degraded(version: Version, reasons: tuple[Reason, ...]) -> tuple[Condition, 
     """That a version does worse live than it should; none of one that is not in production, which serves nobody."""
     if PRODUCTION not in version.aliases:
         return ()
-    facts = {**version.key.columns, "number": version.number, "reasons": msgspec.to_builtins(reasons)}
+    facts = {**version.key.columns, "version": version.name, "reasons": msgspec.to_builtins(reasons)}
     return (Condition(NoticeCode.DEGRADED, str(version.key), facts if reasons else None),)
 
 
@@ -41,13 +42,19 @@ def stale(coin: str, market: Market, choice: str, *, is_stale: bool, last: datet
     return (Condition(NoticeCode.STALE, subject, facts if is_stale else None),)
 
 
+def answering(registry: Registry, coin: str, market: Market) -> Version | None:
+    """The version that answers for a coin unless another one is named: the best, else the model that came with the
+    package; None: the baseline."""
+    return registry.best(coin, market) or incumbent(registry, VersionKey(coin, market, BASELINE))
+
+
 def unusual_width(registry: Registry, coin: str, market: Market) -> tuple[Condition, ...]:
     """That the newest live forecast of whatever answers for a coin leaves its usual width: its 80 % interval of the
     shortest horizon is wider or narrower than all but 1 % of those of the 365 bars before. None where fewer than 60
     tell."""
-    best = registry.best(coin, market)
-    key = VersionKey(coin, market, BASELINE) if best is None else best.key
-    rows = registry.live_history(key, 0 if best is None else best.number)
+    version = answering(registry, coin, market)
+    key = VersionKey(coin, market, BASELINE) if version is None else version.key
+    rows = registry.live_history(key, 0 if version is None else version.number)
     shortest = min((row.horizon for row, _ in rows), default=0)
     widths = _widths([pair for pair in rows if pair[0].horizon == shortest])[-MOST_WIDTHS - 1 :]
     if len(widths) <= LEAST_WIDTHS:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -12,11 +13,13 @@ import polars as pl
 
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError
+from cryptocast.kinds import SHIPPED
 from cryptocast.models.tails import interval_ends
 from cryptocast.registry import PRODUCTION, LedgerOutcome, LedgerRow, Registry, VersionKey
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.workflows.context import Context, Resolved
 from cryptocast.workflows.forecast import BASELINE, Request, check_request
+from cryptocast.workflows.lifecycle.conditions import answering
 from cryptocast.workflows.reports import Document, KeyRow
 
 AUTO: Final = "auto"
@@ -33,12 +36,12 @@ class PastInterval(Document, frozen=True, kw_only=True):
 
 
 class PastForecast(KeyRow, frozen=True, kw_only=True):
-    """One live forecast. version: null for the baseline; by_baseline: the version left this horizon to it.
+    """One live forecast. version: a number, or "shipped"; null for the baseline. by_baseline: it was left to that.
 
     price: at issue. outcome: the price that came, null until its bar has closed. crps: relative to the price at issue.
     """
 
-    version: int | None
+    version: int | str | None
     by_baseline: bool
     issued_at: datetime
     horizon: int
@@ -83,9 +86,9 @@ def forecast_history(context: Context, request: Request, out: Path | None = None
     intervals = request.intervals or context.config.forecast.intervals
     registry = context.registry(create=False)
     rows = tuple(
-        _past(key, row, outcome, intervals)
-        for key, number in _subjects(registry, request, bars, context.config.forecast.model)
-        for row, outcome in registry.live_history(key, number, alone=request.version is not None)
+        _past(subject, row, outcome, intervals)
+        for subject in _subjects(registry, request, bars, context.config.forecast.model)
+        for row, outcome in registry.live_history(subject.key, subject.number, alone=subject.alone)
         if not request.horizons or row.horizon in request.horizons
     )
     if not rows:
@@ -99,28 +102,47 @@ def forecast_history(context: Context, request: Request, out: Path | None = None
     return history
 
 
-def _subjects(registry: Registry, request: Request, bars: Resolved, usual: str) -> Iterator[tuple[VersionKey, int]]:
-    """Of which key and version, 0 for the baseline, in each market of each coin."""
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """Whose forecasts are shown. number: 0 for the baseline. alone: without those of the versions before it. shipped:
+    the number that the model that came with the package has here, if it has one."""
+
+    key: VersionKey
+    number: int
+    alone: bool
+    shipped: int | None
+
+    def mark(self, number: int) -> int | str | None:
+        """What tells a version from the others of its key."""
+        return SHIPPED if number == self.shipped else number or None
+
+
+def _subjects(registry: Registry, request: Request, bars: Resolved, usual: str) -> Iterator[_Subject]:
+    """In each market of each coin."""
     source = None if bars.source == AUTO else bars.source
     for coin in bars.coins:
         keys = registry.ledger_keys(coin=coin, source=source, vs=bars.vs, granularity=bars.granularity)
         for market in dict.fromkeys(key.market for key in keys):
-            if request.version is not None:
-                version = registry.get(request.version, market)
-                yield version.key, version.number
-                continue
-            kind = _kind(registry, VersionKey(coin, market, request.model or usual), keys)
-            key = VersionKey(coin, market, kind)
+            reference, model = request.version, request.model or usual
+            if reference is None and model == SHIPPED:
+                reference = f"{coin}/lightgbm@{SHIPPED}"
+            if reference is not None:
+                version = registry.get(reference, market)
+                key, number = version.key, version.number
+            else:
+                key = VersionKey(coin, market, _kind(registry, VersionKey(coin, market, model), keys))
+                number = 0 if key.kind == BASELINE else _number(registry, key)
             if key in keys:
-                yield key, 0 if kind == BASELINE else _number(registry, key)
+                shipped = registry.alias(key, SHIPPED)
+                yield _Subject(key, number, reference is not None, None if shipped is None else shipped.number)
 
 
 def _kind(registry: Registry, key: VersionKey, keys: Collection[VersionKey]) -> str:
-    """The kind that is meant: of `auto` that of the best version, if anything of it is among the keys."""
+    """The kind that is meant: of `auto` that of the version that answers, if anything of it is among the keys."""
     if key.kind != AUTO:
         return key.kind
-    best = registry.best(key.coin, key.market)
-    return BASELINE if best is None or best.key not in keys else best.key.kind
+    version = answering(registry, key.coin, key.market)
+    return BASELINE if version is None or version.key not in keys else version.key.kind
 
 
 def _number(registry: Registry, key: VersionKey) -> int:
@@ -131,10 +153,10 @@ def _number(registry: Registry, key: VersionKey) -> int:
     return max((version.number for version in registry.listing(**key.columns)), default=0)
 
 
-def _past(key: VersionKey, row: LedgerRow, outcome: LedgerOutcome | None, levels: Iterable[int]) -> PastForecast:
+def _past(subject: _Subject, row: LedgerRow, outcome: LedgerOutcome | None, levels: Iterable[int]) -> PastForecast:
     return PastForecast(
-        **key.columns,
-        version=row.number or None,
+        **subject.key.columns,
+        version=subject.mark(row.number),
         by_baseline=row.by_baseline,
         issued_at=row.issued_at,
         horizon=row.horizon,
@@ -180,6 +202,7 @@ def write_history(history: ForecastHistory, path: Path) -> None:
 
 def _flat(row: PastForecast) -> dict[str, Any]:
     facts = {name: getattr(row, name) for name in row.__struct_fields__ if name != "intervals"}
+    facts["version"] = None if row.version is None else str(row.version)  # a column has one type
     for one in row.intervals:
         facts |= {f"{name}_{one.level}": getattr(one, name) for name in ("lower", "upper", "inside")}
     return facts

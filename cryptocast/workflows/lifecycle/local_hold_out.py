@@ -9,7 +9,7 @@ import numpy as np
 
 from cryptocast.errors import CryptocastError
 from cryptocast.evaluation.records import HoldOut, HorizonScore
-from cryptocast.evaluation.scores import ModelColumn, TableRow, judge, score_table
+from cryptocast.evaluation.scores import ModelColumn, TableRow, judge, score_row
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import CalibratedForecaster
@@ -43,7 +43,7 @@ def local_hold_outs(
     whole = replace(whole, bars={coin: whole.bars[coin] for coin in members})
     matrix = pool_rows(whole, features, fit.horizons).matrix
     last_bar = max(data.last for data in fit.coins)
-    rows: dict[str, TableRow] = {}
+    scored: dict[str, HoldOut] = {}
     why_not = {error.coin: error.error for error in pool.left_out}
     for version in versions:
         if version.key.coin not in whole.bars:
@@ -56,9 +56,8 @@ def local_hold_outs(
                 f"{context.config.gate.min_live} are needed (gate.min_live)"
             )
         elif row is not None:
-            rows[version.key.coin] = row
-    table = zip(rows, score_table(list(rows.values())), strict=True)
-    return {coin: _hold_out(whole, coin, last_bar, scores) for coin, scores in table}, why_not
+            scored[version.key.coin] = _hold_out(whole, version.key.coin, last_bar, score_row(row))
+    return scored, why_not
 
 
 def _scored(matrix: Matrix, model: CalibratedForecaster, version: Version, last_bar: datetime) -> TableRow | None:

@@ -10,11 +10,11 @@ from cryptocast.config import GateConfig
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import DataError
-from cryptocast.evaluation.records import Evidence, HorizonScore, IntervalCoverage
-from cryptocast.evaluation.report.charts import _percent
-from cryptocast.evaluation.verdicts import verdict_sentence
+from cryptocast.evaluation.answer_words import QUESTIONS, UNANSWERED, answer_numbers, answer_sentence
+from cryptocast.evaluation.answers import PlainAnswer, Question
+from cryptocast.evaluation.records import Evidence, HorizonScore, IntervalCoverage, PooledAnswers
 from cryptocast.models.tails import TAIL_INTERVALS
-from cryptocast.number_format import percent
+from cryptocast.number_format import count, percent
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.live import LiveCoverage, LiveReport, live_score
@@ -83,7 +83,8 @@ def _lines(version: Version, evidence: Evidence | None, live: LiveReport, mark: 
     origin = "Foreign hold-out" if hold_out.foreign else "Hold-out"
     span = f"{origin}, {hold_out.start:%Y-%m-%d} to {hold_out.end:%Y-%m-%d}, of a fit that never saw it:"
     foreign = [f"Foreign: {FOREIGN}.", ""] if hold_out.foreign else []
-    skill = [span, "", *foreign, *_scores(key.kind, hold_out.horizons), ""]
+    answers = _answers(hold_out.horizons, hold_out.pooled)
+    skill = [span, "", *foreign, *_scores(key.kind, hold_out.horizons), *answers, ""]
     if m.is_pretrained:
         skill = [
             f"It answers for every coin, was not scored on this one, and forecasts no bar that closed before"
@@ -113,12 +114,37 @@ def _scores(kind: str, scores: Sequence[HorizonScore]) -> list[str]:
             _number(s.crps.get(kind)),
             percent(s.skill.get("baseline"), signed=True),
             _held((*s.coverage, *(s.tails or ()))) or "-",
-            verdict_sentence(s.verdict, s.horizon) if s.verdict.detail is None else s.verdict.detail,
         )
         for s in scores
     ]
-    head = ("bars ahead", "dates", "CRPS", "skill over the baseline, %", "intervals held, %", "verdict")
-    return _table(head, rows)
+    return _table(("bars ahead", "dates", "CRPS", "skill over the baseline, %", "intervals held, %"), rows)
+
+
+def _answers(scores: Sequence[HorizonScore], pooled: Sequence[PooledAnswers]) -> Iterator[str]:
+    """Question by question, of the pool first; older scores lack some."""
+    for question, words in QUESTIONS.items():
+        lines = [
+            *(
+                line
+                for one in pooled
+                for line in _answer_lines(f"{_ahead(one.horizon)}, all {one.coins} coins", one.answers, question)
+            ),
+            *(line for score in scores for line in _answer_lines(_ahead(score.horizon), score.answers, question)),
+        ]
+        if lines:
+            yield from ("", f"**{words}**", "", *lines)
+    for score in scores:
+        if score.unanswered is not None:
+            cause = f": {score.cause.rstrip('.')}" if score.cause else ""
+            yield from ("", f"{_ahead(score.horizon)}: {UNANSWERED[score.unanswered]}{cause}.")
+
+
+def _ahead(horizon: int) -> str:
+    return f"{count(horizon, 'bar')} ahead"
+
+
+def _answer_lines(where: str, answers: Sequence[PlainAnswer], question: Question) -> Iterator[str]:
+    yield from (f"- {where}: {answer_sentence(one)}." for one in answers if one.question is question)
 
 
 def _walked(key: VersionKey, evidence: Evidence | None, contender: str, *, foreign: bool) -> list[str]:
@@ -128,7 +154,8 @@ def _walked(key: VersionKey, evidence: Evidence | None, contender: str, *, forei
     its = "the recipe that its archive names" if foreign else "its recipe"
     what = f"Walk-forward of {its} on {', '.join((evidence.coin,) if evidence.coin else evidence.coins)}"
     span = f"{evidence.start:%Y-%m-%d} to {evidence.end:%Y-%m-%d}"
-    return [f"{what}, {span}:", "", *_scores(evidence.kind, evidence.scores)]
+    answers = _answers(evidence.scores, evidence.pooled)
+    return [f"{what}, {span}:", "", *_scores(evidence.kind, evidence.scores), *answers]
 
 
 def _failures(version: Version, evidence: Evidence | None) -> list[str]:
@@ -138,17 +165,14 @@ def _failures(version: Version, evidence: Evidence | None) -> list[str]:
         failures.append("Nobody here knows: its scores came with an archive and were not made here.")
     scores = () if version.hold_out.foreign else evidence.scores if evidence else version.hold_out.horizons
     for score in scores:
-        skill = score.skill.get("baseline")
+        ahead = _ahead(score.horizon)
         if score.by_baseline:
-            cause = f": {score.verdict.detail.rstrip('.')}" if score.verdict.detail else ""
-            failures.append(f"{score.horizon} bars ahead it is not used{cause}.")
-        elif skill is not None and skill < 0:
-            failures.append(f"{score.horizon} bars ahead it was worse than the baseline ({_percent(skill)} %).")
-        failures += [
-            f"{score.horizon} bars ahead the {c.percent} % interval held {100 * c.share:.0f} % of the outcomes."
-            for c in score.coverage
-            if c.n and abs(c.share - c.percent / 100) > 3 * c.se
-        ]
+            failures.append(f"{ahead} it is not used.")
+        intervals, model = score.answer(Question.INTERVALS), score.answer(Question.MODEL)
+        if intervals is not None and intervals.answer == "no":
+            failures.append(f"{ahead} its intervals are not right: {answer_numbers(intervals)}.")
+        if model is not None and model.is_worse:
+            failures.append(f"{ahead} it is worse than the baseline: {answer_numbers(model)}.")
     failures.append("After a break of volatility without precedent in its data the intervals are too narrow at first.")
     failures.append("It knows nothing but past bars: no news, no order book, no events of a chain.")
     return failures

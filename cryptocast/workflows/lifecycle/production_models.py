@@ -1,11 +1,11 @@
 """The versions in production, from the registry's list."""
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from cryptocast.registry import PRODUCTION
+from cryptocast.times import Moment
 from cryptocast.workflows.context import Context
 
 
@@ -18,7 +18,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     vs: str
     granularity: str
-    created_at: datetime
+    created_at: Moment
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):

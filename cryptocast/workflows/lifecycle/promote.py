@@ -207,10 +207,10 @@ class _Promoter:
     def _decide(self, production: Version | None, version: Version) -> Decision:
         gate, production = self.config.gate, production or incumbent(self.registry, version.key)
         if production is None:
-            return first_version(version.hold_out, gate)
+            return first_version(version.hold_out)
         before, after = (is_outdated(one, self.config) for one in (production, version))
         if before and not after:
-            return successor(production.number, version.hold_out, gate)
+            return successor(production.number, version.hold_out)
         if after and not before:
             reason = Reason(ReasonCode.ITSELF_OUTDATED, {"new": version.number})
             return Decision(accepted=False, rule="outdated", reasons=(reason,))

@@ -22,6 +22,7 @@ from cryptocast.data.sources.errors import UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Batcher, Parts, Priority
 from cryptocast.net.pool import PoolMetrics
+from cryptocast.times import Moment
 from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 from cryptocast.workflows.reports import CoinError
 
@@ -49,8 +50,8 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     market_cap: float | None
     volume_24h: float | None
     change_24h_pct: float | None
-    updated_at: datetime | None  # by the upstream's word
-    fetched_at: datetime
+    updated_at: Moment | None  # by the upstream's word
+    fetched_at: Moment
     stale: bool
 
 
@@ -69,7 +70,7 @@ class StoredPrice(msgspec.Struct, frozen=True, kw_only=True):
     vs: str
     coin: str
     quote: Quote
-    fetched_at: datetime
+    fetched_at: Moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def _refused(facts: Facts) -> str:
 
 
 def _degraded(facts: Facts) -> str:
-    return f"{_version(facts)} in production is degraded: {_reasons(facts)}."
+    return f"{facts['version']} in production is degraded: {_reasons(facts)}."
 
 
 def _stale(facts: Facts) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from cryptocast.config import SplitConfig
-from cryptocast.evaluation.records import HoldOut
-from cryptocast.evaluation.scores import ScoreSheet, TableRow, judge, score_table
+from cryptocast.evaluation.records import HoldOut, pooled_answers
+from cryptocast.evaluation.scores import ScoreSheet, TableRow, judge, score_row
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import split_by_time
 from cryptocast.models.baseline import BaselineLearner
@@ -22,23 +22,22 @@ def hold_outs(
     fits: Mapping[str, TrainingResult],
     fallbacks: Mapping[str, Mapping[int, str]],
 ) -> HoldOuts:
-    """The scores of each fit and of the baseline, verdicts corrected for all that stands in the table.
+    """The scores of each fit and of the baseline; those of a coin have the answers of the pool beside them.
 
     fallbacks: by coin, the horizons that the baseline answers, and why.
     """
     pool, judgement = rows.pool, _judge(rows.matrix, split, fits)
     issued = judgement.rows.issued_at
     scores: dict[tuple[str, str | None], HoldOut] = {}
-    for coins in (pool.named, (None,)):
-        keys = [(kind, coin) for kind in ("baseline", *fits) for coin in coins]
-        for (kind, coin), horizons in zip(
-            keys, score_table([_row(judgement, *key, fallbacks) for key in keys]), strict=True
-        ):
+    for kind in ("baseline", *fits):
+        together = score_row(_row(judgement, kind, None, fallbacks))
+        for coin in (None, *pool.named):
             scores[kind, coin] = HoldOut(
                 start=moment(int(issued.min())),
                 end=moment(int(issued.max())),
                 coins=pool.coins if coin is None else (coin,),
-                horizons=horizons,
+                horizons=together if coin is None else score_row(_row(judgement, kind, coin, fallbacks)),
+                pooled=() if coin is None else pooled_answers(together, len(pool.coins)),
             )
     return scores
 
@@ -46,8 +45,9 @@ def hold_outs(
 def _judge(matrix: Matrix, split: SplitConfig, fits: Mapping[str, TrainingResult]) -> ScoreSheet:
     """All models on the rows of the hold-out, beside the baseline fitted at its beginning."""
     parts = split_by_time(matrix.spans, fit=split.fit, stop=split.stop)
-    rows = matrix.rows(parts.test)
-    baseline = BaselineLearner().fit(matrix.known_at(parts.test_start)).predict(rows)
+    bare = matrix.bare()
+    rows = bare.rows(parts.test)
+    baseline = BaselineLearner().fit(bare.known_at(parts.test_start)).predict(rows)
     return judge(rows, {"baseline": baseline, **{kind: f.hold_out.forecast for kind, f in fits.items()}}, step=1)
 
 

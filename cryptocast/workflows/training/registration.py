@@ -86,7 +86,7 @@ def _registered(context: Context, registry: Registry, version: Version, scores: 
     else:
         production = registry.alias(version.key, PRODUCTION) or incumbent(registry, version.key)
         if production is None or is_outdated(production, context.config):
-            decision, reasons = TrainDecision.REFUSED, first_version(version.hold_out, context.config.gate).reasons
+            decision, reasons = TrainDecision.REFUSED, first_version(version.hold_out).reasons
     return TrainedModel(
         coin=coin,
         kind=kind,

@@ -278,7 +278,7 @@ def _report(
 def _merged(config: Config, reports: Sequence[TrainReport], failed: Sequence[CoinError], seconds: float) -> TrainReport:
     """The reports of all sources as one. Without any, nothing was outdated."""
     if not reports:
-        note = "nothing is outdated: every version in use can be asked with the features of this release"
+        note = "nothing is outdated: every version in use can answer"
         bars = config.data
         nothing = ForecastDocument(forecasts=())
         return TrainReport(granularity=bars.granularity, vs=bars.vs, notes=(note,), forecast=nothing)

@@ -47,6 +47,27 @@ def test_bars_that_ended_say_so_first(run: Run, trained: Path) -> None:
     assert made["horizons"][0]["target_time"] == "2020-01-18T00:00:00Z"
 
 
+def test_what_is_true_of_several_coins_is_said_once_and_the_conclusion_comes_last(run: Run, trained: Path) -> None:
+    ended = run("forecast", "bitcoin", "ethereum", folder=trained)
+    documents = json.loads(run("forecast", "bitcoin", "ethereum", "--json", folder=trained).out)["forecasts"]
+    said = " ".join(ended.out.split())
+    shared = set(documents[0]["notices"]) & set(documents[1]["notices"])
+    assert all(said.count(notice) == 1 for notice in shared)
+    box = ended.out[ended.out.index("╭") :].splitlines()
+    assert len(box) <= 8, "six lines in a frame"
+    assert "Served now: bitcoin/lightgbm:1 for bitcoin, baseline for ethereum." in box[-3]
+    assert "Next: cryptocast " in box[-2]
+
+
+def test_the_numbers_behind_the_answers_are_shown_on_demand(run: Run, trained: Path) -> None:
+    said = " ".join(run("forecast", "bitcoin", "--verbose", folder=trained, columns=300).out.split())
+    made = json.loads(run("forecast", "bitcoin", "--json", folder=trained).out)["forecasts"][0]
+    for horizon in made["horizons"]:
+        assert len(horizon["answers"]) == 4
+        assert f"{horizon['horizon']} d: Width better than naive? " in said
+    assert "Intervals right?" in said
+
+
 def test_late_bars_say_where_the_horizons_count_from(run: Run, tmp_path: Path) -> None:
     frame = simulated_candles(("bitcoin",), 300)
     key = SeriesKey(Market("coingecko", "usd", "daily"), "bitcoin")

@@ -4,8 +4,9 @@ from rich.console import Console
 
 from cryptocast.cli.screens.runs import run_removal_screen, runs_screen
 from cryptocast.workflows.backtesting.runs import RecordedRun, RunHeadline, RunRemoval, RunsDocument
+from cryptocast.workflows.reports import Question
 
-HEADLINE = RunHeadline(model="lightgbm", skill=0.0123, better=(1, 7), worse=())
+HEADLINE = RunHeadline(model="lightgbm", skill=0.0123, yes={Question.WIDTH: (1, 7), Question.MODEL: ()})
 FINISHED = RecordedRun(
     run="1a2b", state="finished", granularity="hourly", coins=("bitcoin",), headline=HEADLINE, bytes=2_000
 )
@@ -22,7 +23,7 @@ def lines(parts: object) -> str:
 
 def test_a_run_says_its_best_model_and_what_the_tests_say() -> None:
     text = lines(runs_screen(RunsDocument(path="runs", runs=(FINISHED, DAMAGED))))
-    assert "lightgbm +1.2 %, better at 1 h, 7 h" in text
+    assert "lightgbm +1.2 %; Width better than naive? yes at 1, 7 h" in text
     assert "damaged" in text
 
 

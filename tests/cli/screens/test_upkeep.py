@@ -51,3 +51,12 @@ def test_live_scores_show_the_coverage_of_each_interval_and_judge_by_the_inner_t
     shares = [100 * one.share for one in (*score.scores[0].coverage, *score.scores[0].tails)]
     assert "  ".join(f"{share:.1f}" for share in shares) in " ".join(text.split()).replace(" ", "  ")
     assert text.count("interval") == 2
+
+
+def test_a_comparison_says_that_nothing_was_compared_and_where_its_page_is(run: Run, own: Path) -> None:
+    words = "registry compare bitcoin/lightgbm:2 bitcoin/lightgbm:1 --html page.html"
+    ended = run(*words.split(), folder=own, columns=200)
+    assert "bitcoin/lightgbm:2 and bitcoin/lightgbm:1 were not compared: " in ended.out
+    assert ended.out.count("were not compared") == 1
+    assert "Written: page.html." in ended.out
+    assert "were not compared: " in (own / "page.html").read_text(encoding="utf-8")

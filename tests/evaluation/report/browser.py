@@ -80,6 +80,15 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def mouse(self, kind: str, x: float, y: float, **more: object) -> None:
+        """One event of the mouse, such as `mouseMoved`, at a place of the window."""
+        self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def key(self, key: str) -> None:
+        """One key, pressed and let go."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key)
+
     def screenshot(self, *, top: float = 0, height: float | None = None) -> bytes:
         """The page as PNG, from `top`, all of it or so many pixels."""
         size = self.ask("Page.getLayoutMetrics")["cssContentSize"]

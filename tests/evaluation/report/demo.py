@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 
+from cryptocast.evaluation.answers import AnswerWord, PlainAnswer, Question
 from cryptocast.evaluation.records import (
     BacktestRow,
     ConfidenceSetRecord,
@@ -32,7 +33,6 @@ from cryptocast.evaluation.records import (
 )
 from cryptocast.evaluation.report import FeatureShares, FoldLosses, ForecastFan, ReportPage
 from cryptocast.evaluation.trading import Curve, Trading
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason, VerdictWord
 from cryptocast.scoring.quantiles import LEVELS
 
 COINS = (
@@ -56,6 +56,7 @@ HORIZONS = (1, 7, 14, 30)
 DAY = 86_400_000_000
 START = 1_640_995_199_999_000  # 2021-12-31 23:59:59.999
 FIRST = datetime(2022, 1, 1, tzinfo=UTC)
+NOT_ENOUGH: AnswerWord = "not_enough_data"
 NOISE = [NormalDist().inv_cdf(float(level)) for level in LEVELS]
 
 
@@ -113,20 +114,20 @@ def row(rng: np.random.Generator, model: str, coin: str | None) -> BacktestRow:
 
 
 def score(rng: np.random.Generator, model: str, horizon: int, *, pooled: bool) -> HorizonScore:
-    verdict = pooled_verdict(rng, model, horizon) if pooled else coin_verdict(rng, horizon)
     references = [name for name in REFERENCES if name != model]
+    answers = tuple(answer(rng, model, horizon, question, pooled=pooled) for question in questions(model))
     return HorizonScore(
         horizon=horizon,
         n=2_040,
-        dates=verdict.dates,
+        dates=170,
         crps={name: 0.016 * math.sqrt(horizon) for name in (model, *references)},
-        skill=dict.fromkeys(references, verdict.skill or 0.0),
-        p_better=dict.fromkeys(references, verdict.p),
+        skill=dict.fromkeys(references, 0.01),
+        p_better=dict.fromkeys(references, 0.2),
         p_worse_than_baseline=None,
         coverage=tuple(IntervalCoverage(percent=p, share=share(rng, p), se=0.011, n=2_040) for p in (80, 90, 95)),
         mape=3.1,
         mape_random_walk=3.0,
-        verdict=verdict,
+        answers=answers,
     )
 
 
@@ -140,48 +141,52 @@ def ends(rng: np.random.Generator, centre: float, spread: float) -> tuple[float,
     return value, value - 1.96 * spread / 2, value + 1.96 * spread / 2
 
 
-def verdict_of(word: VerdictWord, sure: tuple[float, float, float], **more: Any) -> Verdict:
-    value, lower, upper = sure
-    return Verdict(
-        word=word, skill=value, lower=lower, upper=upper, **{"dates": 171, "against": "rw_empirical", **more}
+def questions(model: str) -> list[Question]:
+    """The baseline is not compared with itself."""
+    return [question for question in Question if model != "baseline" or question is not Question.MODEL]
+
+
+def answer(rng: np.random.Generator, model: str, horizon: int, question: Question, *, pooled: bool) -> PlainAnswer:
+    """A day ahead there is skill; 14 days ahead lightgbm is worse than the baseline; a month ahead nothing is known."""
+    word: AnswerWord
+    centre, spread = (0.02, 0.01) if horizon == 1 else (0.008, 0.03)
+    margin, word = 0.005, NOT_ENOUGH
+    if question is Question.INTERVALS:
+        centre, spread, margin, word = 0.79, 0.02, 0.05, "yes"
+    elif question is Question.DIRECTION:
+        centre, spread, margin, word = 0.5, 0.0, 0.01, "no"
+    elif question is Question.MODEL and model == "lightgbm" and horizon == 14:
+        centre, spread, word = -0.031, 0.02, "no"
+    value, lower, upper = ends(rng, centre, spread)
+    if question in (Question.WIDTH, Question.MODEL) and lower > 0:
+        word = "yes"
+    few = pooled and horizon == 30 and question is Question.WIDTH
+    return PlainAnswer(
+        question=question,
+        answer=NOT_ENOUGH if few else word,
+        estimate=value,
+        lower=None if few else lower,
+        upper=None if few else upper,
+        nominal={Question.INTERVALS: 0.8, Question.DIRECTION: 0.5}.get(question, 0.0),
+        margin=margin,
+        n=41 if few else 1_200,
+        n_needed=300 if few else 4_321 if word == NOT_ENOUGH else None,
+        against={Question.WIDTH: "rw_gaussian", Question.MODEL: "baseline"}.get(question),
+        level=80 if question is Question.INTERVALS else None,
     )
 
 
-def pooled_verdict(rng: np.random.Generator, model: str, horizon: int) -> Verdict:
-    if model == "baseline":
-        return verdict_of("cannot tell", ends(rng, 0.003, 0.01), p=0.38, smallest_skill=0.014)
-    if horizon == 30:
-        few = VerdictReason.TOO_FEW_DATES
-        return Verdict(word="cannot tell", against="rw_gaussian", skill=-0.004, dates=41, reason=few)
-    if model == "lightgbm" and horizon == 14:
-        sure = (-0.031, -0.052, -0.01)
-        return verdict_of("worse", sure, against="baseline", p=0.021, dates=170, smallest_skill=0.024)
-    if horizon == 1:
-        return verdict_of("better", (0.024, 0.009, 0.039), p=0.0004, dates=1_200, smallest_skill=0.009)
-    return verdict_of("cannot tell", ends(rng, 0.008, 0.02), p=0.22, smallest_skill=0.021)
-
-
-def coin_verdict(rng: np.random.Generator, horizon: int) -> Verdict:
-    sure = ends(rng, 0.01, 0.04 * math.sqrt(horizon / 7))
-    return verdict_of("better" if sure[1] > 0 else "worse" if sure[2] < 0 else "cannot tell", sure, dates=170)
-
-
 def record(rng: np.random.Generator, model: str, horizon: int, coins: tuple[str, ...]) -> HonestyRecord:
-    verdict = pooled_verdict(rng, model, horizon)
     return HonestyRecord(
         model=model,
         horizon=horizon,
         n=2_040,
-        verdict=verdict,
         skills=tuple(
             SkillInterval(reference=r, value=value, lower=lower, upper=upper)
             for r in REFERENCES
             if r != model
             for value, lower, upper in [ends(rng, 0.02, 0.015 * math.sqrt(horizon / 7))]
         ),
-        width=0.02,
-        direction=0.001,
-        lies_in=("width",) if verdict.word == "better" else (),
         confidence_p=0.4,
         pit=pit(rng, model),
         levels=levels(rng, model, horizon),
@@ -387,7 +392,8 @@ def hostile_page() -> ReportPage:
         change(
             score,
             crps=dict.fromkeys((evil, "rw_empirical"), 0.1),
-            verdict=change(score.verdict, against=evil, detail=evil),
+            answers=tuple(change(one, against=one.against and evil) for one in score.answers),
+            cause=evil,
         )
         for score in page.rows[-1].scores
     )
@@ -402,7 +408,6 @@ def hostile_page() -> ReportPage:
             change(
                 one,
                 model=evil,
-                verdict=change(one.verdict, against=evil, detail=evil),
                 skills=tuple(change(skill, reference=evil) for skill in one.skills),
                 coverage=tuple(change(part, label=evil) for part in one.coverage),
             )

@@ -15,8 +15,10 @@ def test_skill_and_differences_are_tables_and_the_skill_a_chart() -> None:
 
 
 def test_without_horizons_and_differences_it_says_so() -> None:
-    text = comparison_page("b:1", "b:2", "b:1 and b:2 cannot be told apart", (), (), ())
+    text = comparison_page("b:1", "b:2", "b:1 and b:2 were not compared: they are of different coins", (), (), ())
+    assert '<p class="lead">b:1 and b:2 were not compared: they are of different coins</p>' in text
     assert "Nothing that affects the fit differs." in text
+    assert "Result" not in text
     assert "<table" not in text
     assert "<svg" not in text
 

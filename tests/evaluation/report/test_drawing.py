@@ -17,6 +17,16 @@ def test_colours_are_variables_of_the_style_sheet_and_the_size_is_that_of_its_pl
     assert not re.search(r"<svg[^>]* width=", text)
 
 
+def test_marks_say_what_they_show_and_the_frame_of_the_axes_is_told() -> None:
+    text = svg(PLOT, title="Features", description=PLOT.labels, width=358, height=200)
+    assert re.findall(r"<title>(.*?)</title>", text) == ["ret_1: 60.0%", "vol_24: 40.0%"]
+    assert "ret_1: 60.0%; vol_24: 40.0%</desc>" in text
+    (frame,) = re.findall(r'data-frame="([^"]+)"', text)
+    x, y, width, height = map(float, frame.split())
+    assert 0 < x < 358 - width
+    assert 0 < y < 200 - height
+
+
 def test_a_drawing_is_named_by_what_it_shows() -> None:
     one, again, other = (
         svg(PLOT, title=title, description="", width=358, height=200) for title in ("Features", "Features", "<Others>")

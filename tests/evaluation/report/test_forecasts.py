@@ -20,7 +20,16 @@ def test_sections_without_records_are_left_out(page: ReportPage) -> None:
     assert [forecasts.skill(bare), forecasts.calibration(bare), forecasts.fans(bare), forecasts.coins(bare)] == [
         None
     ] * 4
-    assert forecasts.verdicts(bare) is not None
+    assert forecasts.answers(bare) is not None
+
+
+def test_the_answers_of_the_best_model_stand_first_and_those_of_others_are_folded(page: ReportPage) -> None:
+    section = forecasts.answers(page)
+    assert section is not None
+    first, rest = section.body.split("<details>")
+    assert first.index("<bdi>mix</bdi>") < first.index("<bdi>baseline</bdi>")
+    assert "lightgbm" not in first
+    assert "<bdi>Other models</bdi>" in rest
 
 
 def test_the_skill_of_each_model_stands_by_reference(page: ReportPage) -> None:
@@ -48,4 +57,4 @@ def test_the_hits_of_each_band_are_counted(page: ReportPage) -> None:
     section = forecasts.fans(page)
     assert section is not None
     assert "Inside 95/80/60%: " in section.body
-    assert section.body.count("<details") == len(page.fans)
+    assert section.body.count("<details") == len(page.fans) - 1

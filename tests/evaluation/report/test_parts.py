@@ -19,9 +19,8 @@ def test_so_many_cells_as_are_texts_stand_left() -> None:
     assert '<td class="left">y</td><td>1</td>' in text
 
 
-def test_what_is_folded_is_open_only_where_asked() -> None:
-    assert "<details open>" in parts.folded("a", "", "text", unfolded=True)
-    assert "<details><summary>" in parts.folded("a", "", "text")
+def test_what_is_folded_is_closed() -> None:
+    assert parts.folded("a", "", "<b>") == "<details><summary><bdi>a</bdi></summary>&lt;b&gt;</details>"
 
 
 def test_legends_show_the_marks_of_the_charts() -> None:

@@ -1,18 +1,16 @@
-"""Numbers with sensible digits, and verdicts that say what is known."""
+"""Numbers with sensible digits."""
 
 import pytest
 
 from cryptocast.evaluation.report.words import (
     ahead,
     date,
-    detail,
     interval,
     number,
     percent,
     price,
     signed_percent,
 )
-from cryptocast.evaluation.verdicts import Verdict, VerdictReason
 
 
 @pytest.mark.parametrize(
@@ -63,30 +61,3 @@ def test_an_interval_has_both_ends_or_is_not_shown() -> None:
     assert interval(0.4, 1.9, share=False) == "0.40 to 1.90"
     assert interval(-0.004, 0.02, share=True) == "−0.4% to +2.0%"
     assert interval(None, 0.02, share=True) == ""
-
-
-def test_a_verdict_says_how_much_where_and_what_could_be_seen() -> None:
-    verdict = Verdict(
-        word="better",
-        dates=1_200,
-        against="rw_empirical",
-        skill=0.024,
-        lower=0.009,
-        upper=0.039,
-        p=0.0004,
-        smallest_skill=0.009,
-    )
-    assert detail(verdict, ("width",)) == (
-        "CRPS 2.4% lower than rw_empirical (skill +0.9% to +3.9%). The skill comes from the width of the intervals, "
-        "not from the direction. The smallest skill detectable with this much data is 0.9%."
-    )
-    both = "The skill comes from both the width of the intervals and the direction."
-    assert both in detail(verdict, ("width", "direction"))
-    assert "Neither width nor direction is significant on its own." in detail(verdict, ())
-
-
-def test_a_verdict_without_a_test_says_so() -> None:
-    verdict = Verdict(word="cannot tell", against="rw_gaussian", dates=41, reason=VerdictReason.TOO_FEW_DATES)
-    assert detail(verdict, None) == (
-        "The losses could not be compared. There are too few origins to estimate the smallest detectable skill."
-    )

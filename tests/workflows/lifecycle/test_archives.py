@@ -90,7 +90,8 @@ def forged(path: Path, target: Path) -> Path:
     index = msgspec.json.decode(content["index.json"])
     for horizon in index["versions"][0]["hold_out"]["horizons"]:
         horizon["skill"] = dict.fromkeys(horizon["skill"], 0.5)
-        horizon["verdict"] |= {"word": "better", "dates": 9999, "p": 0.0001, "detail": "of 9999"}
+        horizon["answers"] = [{**one, "answer": "yes", "n": 9999} for one in horizon["answers"]]
+        horizon["cause"] = "of 9999"
     told = canonical_json(index)
     target.write_bytes(zipped({**content, "index.json": told, "index.sha256": sha256_hex(told).encode()}))
     return target
@@ -126,4 +127,4 @@ def test_a_person_may_put_a_foreign_version_into_production_and_forecasts_say_wh
     assert (standing.ratio, standing.rests_on, standing.foreign) == (None, "nothing", True)
     (made,) = forecast(here, Request(Selection(("bitcoin",)), horizons=(1, 7))).forecasts
     assert (made.model_used, made.version) == ("lightgbm", 1)
-    assert {(h.verdict.word, h.verdict.reason, h.evidence) for h in made.horizons} == {(None, "foreign", "hold-out")}
+    assert {(h.answers, h.unanswered, h.evidence) for h in made.horizons} == {((), "foreign", "hold-out")}

@@ -44,7 +44,7 @@ def test_a_version_is_degraded_where_it_serves_and_nowhere_else(registry: Regist
     assert one(degraded(production, ())).facts is None
     facts = one(degraded(production, (OFF,))).facts
     assert facts is not None
-    assert (facts["number"], facts["reasons"][0]["code"]) == (1, "coverage_off_live")
+    assert (facts["version"], facts["reasons"][0]["code"]) == ("bitcoin/lightgbm:1", "coverage_off_live")
     assert msgspec.json.encode(facts)
 
 

@@ -1,18 +1,20 @@
 """Live forecasts with what came of them, as the ledger has them."""
 
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from cryptocast.config import Config
+from cryptocast.config import Config, DataConfig, StoreConfig
 from cryptocast.errors import DataError, RegistryError, UsageError
 from cryptocast.registry import Registry
 from cryptocast.registry.live import matured_outcome
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.lifecycle.forecast_history import ForecastHistory, forecast_history, write_history
+from cryptocast.workflows.pretrained import adopt
 from tests.registry.registry_ledger import day, live, row
 
 BITCOIN = Selection(("bitcoin",))
@@ -97,3 +99,16 @@ def test_a_table_has_a_row_for_each_with_its_intervals(config: Config, registry:
 def shown_after(config: Config, registry: Registry) -> ForecastHistory:
     filled(registry)
     return shown(config, model="lightgbm", intervals=(80,))
+
+
+@pytest.mark.parametrize("model", [None, "shipped", "lightgbm"])
+def test_the_model_of_the_package_is_shown_where_it_answers_and_that_is_no_news(
+    tmp_path: Path, model: str | None
+) -> None:
+    config = Config(store=StoreConfig(path=tmp_path), data=DataConfig(coins=("bitcoin",), exchanges=()))
+    registry, key = Registry.open(tmp_path), row(source="bitstamp").key
+    adopt(config, registry, key.market, {key.coin: datetime(2100, 1, 1, tzinfo=UTC)}, now=day(0), who="ann")
+    registry.write_ledger([row(1, source="bitstamp"), row(0, source="bitstamp", kind="baseline")])
+    assert [(f.kind, f.version) for f in shown(config, model=model).forecasts] == [("lightgbm", "shipped")]
+    write_history(shown(config, model=model), tmp_path / "h.csv")
+    assert registry.outbox() == ()

@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 from cryptocast.config import Config
+from cryptocast.evaluation.answer_words import answer_sentence
+from cryptocast.number_format import count
 from cryptocast.registry import Registry
 from cryptocast.workflows.lifecycle.model_card import model_card
 from tests.registry.registry_fits import NOW
@@ -29,7 +31,11 @@ def test_a_model_card_says_what_it_is_for_its_data_its_skill_where_it_fails_and_
         *("## Intended use", "## Data", "## Skill by horizon", "## Where it fails", "## Live"),
         *("## Drift", "## To repeat the fit"),
     ]
-    assert "| 7 | 300 | 0.01980 | +1.0 | 80 %: 79, 95 %: 96 | cannot tell (n = 300 dates, p = 0.20) |" in text
+    assert "| 7 | 300 | 0.01980 | +1.0 | 80 %: 79, 95 %: 96 |" in text
+    for score in version.hold_out.horizons:
+        for one in score.answers:
+            assert f"- {count(score.horizon, 'bar')} ahead: {answer_sentence(one)}." in text
+    assert "**Is there a view on direction?**" not in text, "these scores lack it"
     assert "No forecast has matured yet" in text
     assert "What it adds" not in text
     rows, known = live(100, v1=0.005, v0=0.03)

@@ -36,7 +36,7 @@ FALLBACK = {"model_requested": "auto", "model_used": "baseline", "minutes": 61.5
         ),
         (
             NoticeCode.DEGRADED,
-            {**KEY, "number": 3, "reasons": [OFF]},
+            {**KEY, "version": "bitcoin/lightgbm:3", "reasons": [OFF]},
             "bitcoin/lightgbm:3 in production is degraded: 1 bar ahead the 80 % interval held 61.0 % of 90 outcomes.",
         ),
         (

@@ -80,7 +80,7 @@ def test_behind_that_nothing_is_outdated_and_nothing_is_trained(trained: tuple[C
     here, _ = trained
     report = train(here, OUTDATED)
     assert (report.models, report.forecast.forecasts) == ((), ())
-    assert report.notes == ("nothing is outdated: every version in use can be asked with the features of this release",)
+    assert report.notes == ("nothing is outdated: every version in use can answer",)
     assert len(here.registry().versions()) == 2
 
 

@@ -88,7 +88,7 @@ class Draws:
     bars: int
     correlation: float
 
-    def generator(self, number: int, stream: Stream) -> np.random.Generator:
+    def generator(self, number: int, stream: Stream) -> "np.random.Generator":
         """A fresh generator for one use of one coin."""
         key = (GRANULARITIES.index(self.granularity), number, int(stream))
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=key)))
@@ -102,7 +102,7 @@ class Draws:
         own += np.sqrt(share) * factor[:, None]
         return own
 
-    def each(self, stream: Stream, draw: Callable[[np.random.Generator, int], FloatArray]) -> FloatArray:
+    def each(self, stream: Stream, draw: "Callable[[np.random.Generator, int], FloatArray]") -> FloatArray:
         """One draw for each bar and coin, independent between coins."""
         values = np.empty((self.bars, len(self.numbers)))
         for column, number in enumerate(self.numbers):

@@ -1,0 +1,120 @@
+"use strict";
+// Brings what changes between bars, and reads the charts. The page is whole without it; every choice is an address.
+(() => {
+  const EVERY_MS = 5 * 60 * 1000; // live prices cost the server calls to its upstream
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+  const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
+  const shown = (price) =>
+    price < 1e-5 ? price.toExponential(4).replace(/-(\d)$/, "-0$1") : (price >= 10000 ? whole : digits).format(price);
+  let lookedAt = 0;
+
+  // The titles are for browsers without a script: here they stand below the chart, and at once.
+  const takeTitles = () => {
+    for (const title of all(".hit > title")) {
+      title.parentNode.dataset.text = title.textContent;
+      title.remove();
+    }
+    for (const output of all("output")) output.dataset.rest = output.textContent;
+  };
+
+  const read = (hit) => {
+    const svg = hit.ownerSVGElement, cursor = svg.querySelector(".cursor");
+    for (const end of ["x1", "x2"]) cursor.setAttribute(end, hit.dataset.x);
+    cursor.setAttribute("visibility", "visible");
+    svg.closest("figure").querySelector("output").textContent = hit.dataset.text;
+    for (const other of all(".hit[data-on]", svg)) delete other.dataset.on;
+    hit.dataset.on = "";
+  };
+
+  const leave = (svg) => {
+    svg.querySelector(".cursor").setAttribute("visibility", "hidden");
+    const output = svg.closest("figure").querySelector("output");
+    output.textContent = output.dataset.rest;
+  };
+
+  document.addEventListener("pointerover", (event) => {
+    const hit = event.target.closest?.(".hit");
+    if (hit) read(hit);
+  });
+  document.addEventListener("pointerout", (event) => {
+    const svg = event.target.closest?.("figure svg");
+    if (svg && !svg.contains(event.relatedTarget)) leave(svg);
+  });
+  document.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], svg = event.target.closest?.("figure svg");
+    if (!step || !svg) return;
+    const hits = all(".hit", svg), at = hits.findIndex((hit) => "on" in hit.dataset);
+    read(hits[Math.min(hits.length - 1, Math.max(0, at < 0 ? hits.length - 1 : at + step))]);
+    event.preventDefault();
+  });
+
+  const answer = async (address) => (await fetch(address, { headers: { Accept: "application/json" } })).json();
+
+  const place = (svg, price) => {
+    const [low, high, top, bottom, x, perBar, asOf, bar, last] = svg.dataset.scale.split(",").map(Number);
+    const bars = (Date.now() - asOf) / bar, dot = svg.querySelector(".live");
+    if (price < low || price > high || bars < 0 || bars > last) return;
+    dot.setAttribute("cx", x + perBar * bars);
+    dot.setAttribute("cy", top + ((bottom - top) * (high - price)) / (high - low));
+    dot.setAttribute("visibility", "visible");
+  };
+
+  const showPrices = async () => {
+    const places = all("[data-live]");
+    if (!places.length) return;
+    const ids = [...new Set(places.map((one) => one.dataset.live))];
+    const { prices = [] } = await answer(`/prices?vs=${places[0].dataset.vs}&ids=${ids.join()}`);
+    for (const row of prices) {
+      const day = row.change_24h_pct;
+      const change = day === null ? "" : `, ${day < 0 ? "" : "+"}${day.toFixed(1)} % in 24 h`;
+      for (const one of places) if (one.dataset.live === row.coin) one.textContent = shown(row.price);
+      for (const one of all("[data-change]")) {
+        if (one.dataset.change === row.coin) one.textContent = `${row.stale ? "last known price" : "live"}${change}`;
+      }
+      for (const svg of all("svg[data-scale]")) if (svg.dataset.coin === row.coin) place(svg, row.price);
+    }
+  };
+
+  const showHealth = async () => {
+    const { status, components = [] } = await answer("/health/detailed");
+    const faults = components.filter((one) => one.status !== "pass");
+    const line = document.getElementById("health");
+    line.className = status;
+    line.textContent = faults.length ? faults.map((one) => `${one.name.replaceAll("_", " ")}: ${one.output}`).join("; ") : "All is well";
+    line.title = line.textContent;
+  };
+
+  const look = () => {
+    lookedAt = Date.now();
+    for (const part of [showPrices, showHealth]) part().catch(() => {}); // what is shown stays
+  };
+
+  const swap = async (address, isNew) => {
+    const reply = await fetch(address, { headers: { Accept: "text/html" } });
+    if (!reply.ok) throw new Error(reply.status);
+    const next = new DOMParser().parseFromString(await reply.text(), "text/html");
+    document.querySelector("main").replaceWith(next.querySelector("main"));
+    document.title = next.title;
+    if (isNew) history.pushState(null, "", address);
+    takeTitles();
+    look();
+  };
+  const go = (address, isNew) => swap(address, isNew).catch(() => location.assign(address));
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-swap]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    go(link.getAttribute("href"), true);
+  });
+  addEventListener("popstate", () => go(location.pathname + location.search, false));
+  const again = () => {
+    if (!document.hidden && Date.now() - lookedAt >= EVERY_MS) swap(location.pathname + location.search, false).catch(look);
+  };
+  document.addEventListener("visibilitychange", again);
+  setInterval(again, EVERY_MS / 5);
+
+  takeTitles();
+  look();
+})();
