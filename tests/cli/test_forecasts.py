@@ -27,7 +27,7 @@ def test_a_walk_leaves_a_page_a_picture_and_every_forecast(run: Run, own: Path) 
     page = (own / "page.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert "http" not in page.replace("http://www.w3.org", "").replace('http-equiv="', ""), "nothing is fetched"
-    assert "<script" not in page
+    assert page.count("<script>") == 1  # its own, see tests/evaluation/report
     assert (own / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
