@@ -407,7 +407,7 @@ def test_ctrl_c_in_the_middle_of_a_training_leaves_no_version(tmp_path: Path) ->
     process = started("train", "bitcoin", "--log-level", "debug", folder=tmp_path)
     assert process.stderr is not None
     for line in process.stderr:
-        if "training:" in line and "ahead" in line:  # the first booster is done, others are to come
+        if "training lightgbm" in line and "ahead" in line:  # the first booster is done, others are to come
             break
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)

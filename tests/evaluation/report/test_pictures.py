@@ -32,7 +32,7 @@ def test_a_notebook_shows_several_pictures_without_two_elements_of_one_name() ->
     assert len(set(ids)) == len(ids)
 
 
-def test_the_page_needs_no_script_and_no_other_file() -> None:
+def test_the_page_has_one_script_and_needs_no_other_file() -> None:
     page = PICTURE.html()
     assert page == PICTURE.html()
     assert page.count("<script>") == 1
