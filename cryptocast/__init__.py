@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from cryptocast.evaluation.walk_forward import walk_forward as walk_forward
     from cryptocast.features.builder import add_features as add_features
     from cryptocast.features.catalogue import FEATURES as FEATURES
+    from cryptocast.library import backtest as backtest
+    from cryptocast.library import fetch as fetch
+    from cryptocast.library import forecast as forecast
+    from cryptocast.library import sample_paths as sample_paths
+    from cryptocast.library import train as train
     from cryptocast.registry import Registry as Registry
     from cryptocast.workflows.backtesting.backtest import BacktestOrder as BacktestOrder
-    from cryptocast.workflows.backtesting.backtest import backtest as backtest
     from cryptocast.workflows.context import Context as Context
     from cryptocast.workflows.context import Selection as Selection
     from cryptocast.workflows.forecast import Request as Request
-    from cryptocast.workflows.forecast import forecast as forecast
+    from cryptocast.workflows.market_data.fetch import FetchOrder as FetchOrder
+    from cryptocast.workflows.progress import ProgressStep as ProgressStep
     from cryptocast.workflows.sample_paths import PathOrder as PathOrder
-    from cryptocast.workflows.sample_paths import sample_paths as sample_paths
     from cryptocast.workflows.training.train import Order as Order
-    from cryptocast.workflows.training.train import train as train
 
 _HOMES = {
     "BAR_US": "data.schema",
@@ -35,19 +38,22 @@ _HOMES = {
     "BacktestOrder": "workflows.backtesting.backtest",
     "Config": "config",
     "Context": "workflows.context",
+    "FetchOrder": "workflows.market_data.fetch",
     "Order": "workflows.training.train",
     "PathOrder": "workflows.sample_paths",
+    "ProgressStep": "workflows.progress",
     "Registry": "registry",
     "Request": "workflows.forecast",
     "Selection": "workflows.context",
     "add_features": "features.builder",
-    "backtest": "workflows.backtesting.backtest",
-    "forecast": "workflows.forecast",
+    "backtest": "library",
+    "fetch": "library",
+    "forecast": "library",
     "load_config": "config",
     "load_sample": "data.sources.sample",
     "read_file": "data.sources.file.reader",
-    "sample_paths": "workflows.sample_paths",
-    "train": "workflows.training.train",
+    "sample_paths": "library",
+    "train": "library",
     "walk_forward": "evaluation.walk_forward",
 }
 

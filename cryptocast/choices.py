@@ -4,3 +4,5 @@ from typing import Literal, TypeAlias
 
 Granularity: TypeAlias = Literal["daily", "hourly"]
 TouchOn: TypeAlias = Literal["high-low", "close"]
+# Of tables: our own columns, or those of the Nixtla libraries.
+TableLayout: TypeAlias = Literal["plain", "nixtla"]

@@ -55,7 +55,8 @@ class ModelError(CryptocastError):
 
 
 class NotInstalledError(ModelError):
-    """A model is to learn, and the library that it learns with is not installed; what it learned before can be used."""
+    """A library that not everybody needs is not installed: one that a model learns with (what it learned before can be
+    used), or that of a table that was asked for."""
 
 
 class RegistryError(CryptocastError):

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = app(args=words, prog_name="cryptocast", obj=invocation, standalone_mode=False)
     except CryptocastError as error:
-        if isinstance(error, ReportedError) and not invocation.json:
+        if isinstance(error, ReportedError) and not (invocation.json or invocation.common.quiet):
             raise SystemExit(error.exit_code) from None
         _complain(invocation, str(error), error.exit_code)
     except typer.TyperException as error:

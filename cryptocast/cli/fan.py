@@ -33,11 +33,6 @@ ASCII: Final = str.maketrans(
 )
 
 
-def history_bars(longest_horizon: int) -> int:
-    """How many closes are drawn before a forecast of so many bars."""
-    return max(20, 2 * longest_horizon)
-
-
 class FanChart:
     """The picture, as wide as the terminal within reason; where there is no room, nothing."""
 

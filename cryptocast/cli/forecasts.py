@@ -16,6 +16,7 @@ from cryptocast.cli.options import (
     Engines,
     Horizons,
     KnownBars,
+    Layout,
     Verbose,
     command,
     examples,
@@ -27,12 +28,17 @@ from cryptocast.kinds import ALL_KINDS, ASKABLE
 
 if TYPE_CHECKING:
     from cryptocast.workflows.backtesting.report_pages import RunFiles
+    from cryptocast.workflows.context import Context
     from cryptocast.workflows.forecast import Request
+    from cryptocast.workflows.reports import ForecastDocument
     from cryptocast.workflows.sample_paths import PathOrder
 
 PANEL: Final = "Models"
 PATHS_PANEL: Final = "Sample paths"
 KINDS: Final = "|".join(ALL_KINDS)
+Plot: TypeAlias = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png, .svg or .html.")
+]
 NoTuned: TypeAlias = Annotated[
     bool, typer.Option("--no-tuned", metavar="", help="Ignore settings adopted by `cryptocast tune`.")
 ]
@@ -191,13 +197,44 @@ class Outputs:
         Path | None,
         typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report: .html."),
     ] = None
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a chart: .png.")] = None
+    plot: Plot = None
+    layout: Layout = "plain"
 
     def files(self) -> "RunFiles":
-        """Them."""
+        """Them. UsageError for a layout of no table."""
         from cryptocast.workflows.backtesting.report_pages import RunFiles
 
-        return RunFiles(predictions=self.predictions, report=self.report, plot=self.plot)
+        if self.layout != "plain" and self.predictions is None:
+            raise UsageError("--layout is of the table that --predictions writes.")
+        return RunFiles(predictions=self.predictions, report=self.report, plot=self.plot, layout=self.layout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastFiles:
+    """The files that a forecast writes."""
+
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
+    ] = None
+    layout: Layout = "plain"
+    plot: Plot = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Those that are asked for."""
+        return tuple(path for path in (self.out, self.plot) if path is not None)
+
+    def check(self, *, table: bool) -> None:
+        """UsageError for what could only be wrong after the work. table: --out is the forecast, not other rows."""
+        from cryptocast.workflows.export import check_forecast_path
+        from cryptocast.workflows.picture_files import check_picture_path
+
+        if self.layout != "plain" and (self.out is None or not table):
+            raise UsageError("--layout is of the table of forecasts that --out writes.")
+        if self.out is not None and table:
+            check_forecast_path(self.out, self.layout)
+        if self.plot is not None:
+            check_picture_path(self.plot)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -227,6 +264,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "cryptocast forecast bitcoin",
             "cryptocast forecast bitcoin ethereum --horizons 1,7 --levels 60,95 --out forecast.csv",
+            "cryptocast forecast bitcoin --plot fan.png",
             "cryptocast forecast bitcoin --version bitcoin/lightgbm:3",
             "cryptocast forecast bitcoin --history --out history.csv",
             "cryptocast forecast bitcoin --touch 100000",
@@ -353,9 +391,7 @@ def forecast(
     version: Annotated[
         str | None, typer.Option("--version", metavar="REF", help="Use this version: bitcoin/lightgbm:3."), NAMES_COINS
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
-    ] = None,
+    files: ForecastFiles,
     history: Annotated[
         bool,
         typer.Option(
@@ -371,13 +407,13 @@ def forecast(
     """
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
-    from cryptocast.workflows.export import check_forecast_path, write_forecast
+    from cryptocast.workflows.export import write_forecast
     from cryptocast.workflows.forecast import Request
     from cryptocast.workflows.forecast import forecast as make_forecast
     from cryptocast.workflows.sample_paths import sample_paths
 
-    if out is not None and paths.paths is None and not history:
-        check_forecast_path(out)
+    is_table = paths.paths is None and not history
+    files.check(table=is_table)
     intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
     request = Request(
@@ -387,18 +423,29 @@ def forecast(
         intervals=tuple(sorted({*intervals, *BANDS})),  # the picture has bands of its own
         version=version,
     )
-    order, context = paths.order(request, out), session.context()
+    order, context = paths.order(request, files.out), session.context()
     if history:
         if order is not None or selection.now is not None or selection.as_of is not None:
             raise UsageError("--history shows what was recorded: leave out --now, --as-of and sample paths.")
-        _show_history(session, replace(request, intervals=intervals), out)
+        if files.plot is not None:
+            raise UsageError("--plot draws the forecast of now, not --history.")
+        _show_history(session, replace(request, intervals=intervals), files.out)
         return
     report = None if order is None else sample_paths(context, order)
     whole = make_forecast(context, request) if report is None else report.document
     document = only_levels(whole, intervals)
-    if out is not None and paths.paths is None:
-        write_forecast(document, out)
-    session.show(document, lambda _: document_screen(context, whole, intervals, out, verbose=verbose))
+    if files.out is not None and is_table:
+        write_forecast(document, files.out, files.layout)
+    if files.plot is not None:
+        _draw(context, whole if levels is None else document, files.plot)
+    session.show(document, lambda _: document_screen(context, whole, intervals, files.paths, verbose=verbose))
+
+
+def _draw(context: "Context", document: "ForecastDocument", path: Path) -> None:
+    from cryptocast.workflows.forecast_pictures import forecast_picture, pictured
+    from cryptocast.workflows.picture_files import write_picture
+
+    write_picture(forecast_picture(pictured(context, document)), path)
 
 
 def _show_history(session: Session, request: "Request", out: Path | None) -> None:

@@ -40,8 +40,8 @@ class Import:
         typer.Option(
             "--file",
             metavar="PATH",
-            help="Import one coin from this file or folder; repeat it for more. Layouts of exchanges and data sites,"
-            " also .gz and .zip, are recognised: docs/data.md.",
+            help="Import one coin from this file or folder, or several if its rows name them (unique_id, ds, y); repeat"
+            " it for more files. Layouts of exchanges and data sites, also .gz and .zip, are recognised: docs/data.md.",
         ),
     ] = None
     stamp: Annotated[

@@ -63,7 +63,7 @@ def with_ids(session: Session, texts: Sequence[str], vs: str | None) -> tuple[tu
 
     coins = name_coins(texts, vs, partial(find_coin, session.config))
     for notice in coins.notices:
-        session.err.print(notice, soft_wrap=True)
+        session.say(notice)
     return coins.names, coins.vs
 
 

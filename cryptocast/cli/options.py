@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlia
 
 import typer
 
-from cryptocast.choices import Granularity
+from cryptocast.choices import Granularity, TableLayout
 from cryptocast.cli.logs import LogLevel
 from cryptocast.cli.names import is_plain, names_version, read_name, with_ids
 from cryptocast.cli.session import Common, Invocation, Session
@@ -45,6 +45,14 @@ DryRun: TypeAlias = Annotated[
 ]
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", metavar="", help="Also show the numbers behind the answers.")
+]
+Layout: TypeAlias = Annotated[
+    TableLayout,
+    typer.Option(
+        "--layout",
+        metavar="LAYOUT",
+        help="Columns of the table: plain, or nixtla (unique_id, ds, y, MODEL, MODEL-lo-80, MODEL-hi-80).",
+    ),
 ]
 Vs: TypeAlias = Annotated[
     str | None, typer.Option("--vs", metavar="CURRENCY", help="Quote currency. Default: usd.", rich_help_panel=PANEL)

@@ -85,10 +85,8 @@ def fake_upstream(
         raise UsageError(f"fake-upstream cannot do that: {error}.") from error
 
     def announce(listening: FakeUpstream) -> None:
-        session.err.print(
-            f"Imitating CoinGecko at {listening.url} (Ctrl-C stops). To use and control it:", soft_wrap=True
-        )
+        session.say(f"Imitating CoinGecko at {listening.url} (Ctrl-C stops). To use and control it:")
         for line in instructions(listening):
-            session.err.print(f"  {line}", soft_wrap=True)
+            session.say(f"  {line}")
 
     run(fake, announce)

@@ -51,7 +51,7 @@ def serve(
     from cryptocast.serving import run
 
     def announce(address: str) -> None:
-        session.err.print(f"Serving {address}/ (API: {address}/docs; Ctrl-C stops)")
+        session.say(f"Serving {address}/ (API: {address}/docs; Ctrl-C stops)")
 
     token, admin = (os.environ.get(name, "").strip() or None for name in (TOKEN, ADMIN))
     context = session.context()

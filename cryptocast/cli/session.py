@@ -44,6 +44,15 @@ class Common:
         bool | None,
         typer.Option("--json", metavar="", help="Print one JSON document instead of tables.", rich_help_panel=PANEL),
     ] = None
+    quiet: Annotated[
+        bool | None,
+        typer.Option(
+            "--quiet",
+            metavar="",
+            help="Print nothing but errors: no report, no progress. --json still prints its document.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
     log_level: Annotated[
         LogLevel | None,
         typer.Option("--log-level", help="Log level on stderr. Default: warning.", rich_help_panel=PANEL),
@@ -142,7 +151,9 @@ class Session:
         self.err = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
         level: LogLevel = common.log_level or ("debug" if common.debug else default_level)
         self._log = CommandLog(self.err, level, common.log_format or "text")
-        self._progress: Shown = shown_progress(self.err, quiet=bool(common.json) or common.log_format == "json")
+        self._progress: Shown = shown_progress(
+            self.err, quiet=bool(common.quiet or common.json) or common.log_format == "json"
+        )
 
     def __enter__(self) -> Self:
         self._log.open()
@@ -192,8 +203,19 @@ class Session:
 
     @property
     def can_ask(self) -> bool:
-        """Whether somebody sits there who can answer."""
-        return not self.json and self.out.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+        """Whether somebody sits there who can answer, and sees what is asked."""
+        return (
+            not self.json
+            and not self.common.quiet
+            and self.out.is_terminal
+            and sys.stdin is not None
+            and sys.stdin.isatty()
+        )
+
+    def say(self, line: str) -> None:
+        """A line on stderr for people, unless they want none."""
+        if not self.common.quiet:
+            self.err.print(line, soft_wrap=True)
 
     def show(
         self,
@@ -203,7 +225,7 @@ class Session:
         *,
         may_notify: bool = False,
     ) -> None:
-        """The report: as one JSON document, or on the screen.
+        """The report: as one JSON document, or on the screen; with --quiet on none.
 
         failure: what is wrong all the same. It stands in the document as `error` and `exit_code` and is raised behind
         the report. may_notify: the command may have led to notices, which are sent behind it too.
@@ -211,7 +233,7 @@ class Session:
         self._progress.close()
         if self.json:
             self._write(report if failure is None else _with_failure(report, failure))
-        else:
+        elif not self.common.quiet:
             for part in screen(report):
                 self.out.print(part)
         if may_notify:

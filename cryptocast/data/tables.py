@@ -1,12 +1,13 @@
 """Tables of other rooms (features, predictions) as files: the suffix says the format."""
 
+import importlib.util
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
 from cryptocast.data import parquet
-from cryptocast.errors import DataError, UsageError
+from cryptocast.errors import DataError, NotInstalledError, UsageError
 
 TABLE_SUFFIXES: Final = (".csv", ".parquet")
 
@@ -37,3 +38,12 @@ def read_noted(path: Path) -> tuple[pl.DataFrame, bytes] | None:
     if note is None:
         raise DataError(f"{path} has no note in its metadata. Delete it.")
     return frame, note
+
+
+def as_pandas(frame: pl.DataFrame) -> Any:
+    """The table as a pandas DataFrame. NotInstalledError without pandas, which nothing else here needs."""
+    if importlib.util.find_spec("pandas") is None:
+        raise NotInstalledError(
+            "A pandas frame needs pandas, which is not installed. Install it: pip install pandas; or use to_polars()."
+        )
+    return frame.to_pandas()

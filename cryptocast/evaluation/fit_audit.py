@@ -120,11 +120,12 @@ def audit_fits(
     *,
     seed: int,
     wrap: Callable[[Learner], Learner] = lambda learner: learner,
+    step: Callable[[str], None] = lambda _: None,
 ) -> tuple[AuditCheck, AuditCheck]:
     """The checks `fitted` and `folds` over ways in which models are fitted and tested.
 
     paths: by name, such as "hold-out". wrap: what the learner is packed in, such as the choice of features. A path that
-    raises DataError is reported as not run: there is too little to fit on.
+    raises DataError is reported as not run: there is too little to fit on. step: hears of each path.
     """
     rng = np.random.default_rng(seed)
     comparisons, folds, not_run = [], [], []
@@ -137,6 +138,8 @@ def audit_fits(
         except DataError as error:
             not_run.append(f"{name}: {error}")
             continue
+        finally:
+            step(name)
         comparisons.append(_compare(name, base, other))
         folds.append(_overlaps(name, witness.reaches))
     if not comparisons:

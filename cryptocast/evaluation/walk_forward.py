@@ -160,7 +160,7 @@ def walk_forward(
     mixes: Mapping[str, Mix] | None = None,
     spread: ParallelMap = in_turn,
     keep: RawStore | None = None,
-    done: Callable[[Fold], None] = lambda _: None,
+    done: Callable[[Block], None] = lambda _: None,
     short: ShortHistory | None = None,
 ) -> WalkForward:
     """Forecast every origin by models that were fitted before it.
@@ -169,7 +169,8 @@ def walk_forward(
     learners, by name. An ensemble among the learners is no fit of its own: its members walk along, named or not, and
     its weights follow from their raw forecasts of earlier blocks. block_count: blocks before the first refit whose
     forecasts calibrate it. short: the origins as they are to be forecast; what is learned, refits, calibration and
-    weights, rests on the matrix all the same. Raises DataError if a model cannot be fitted at the first refit.
+    weights, rests on the matrix all the same. done: hears of each block in turn. Raises DataError if a model cannot be
+    fitted at the first refit.
     """
     usual = np.arange(len(matrix), dtype=np.int64)
     whole, stands_for = (matrix, usual) if short is None else (short.matrix, short.stands_for)
@@ -195,6 +196,7 @@ def walk_forward(
         everything = memory.with_combined(block, raw)
         inside, forecasts = memory.calibrated(block, raw, everything) if block.index >= 0 else (raw.row[:0], {})
         memory.learn(block, raw, everything)
+        done(block)
         if block.index < 0:
             continue
         for name in parts if forecasts else ():
@@ -202,7 +204,6 @@ def walk_forward(
         rows.append(stands_for[inside])
         numbers.append(np.full(len(inside), block.index, dtype=np.int64))
         folds.append(Fold(block.index, block.begin, memory.train_rows(block), len(inside)))
-        done(folds[-1])
     row = np.concatenate(rows)
     if len(row) == 0:
         raise DataError(f"No coin has {plan.min_train_bars} bars before the end of the walk. Fetch more bars.")

@@ -24,6 +24,7 @@ from cryptocast.features.market import BITCOIN, BITCOIN_CLOSE
 
 Fresh: TypeAlias = Callable[[], Sequence[Feature]]
 
+ROW_STEPS: Final = 3  # of `audit_rows`
 CUTS: Final = 30
 CUT_ROWS: Final = 60_000  # of the candles that are cut again and again
 LAID_OUT_ROWS: Final = 1_500_000  # in all; beyond that some bars are drawn
@@ -49,9 +50,15 @@ class _Case:
 
 
 def audit_rows(
-    candles: pl.DataFrame, fresh: Fresh, *, bar_us: int, seed: int, without: frozenset[str] = frozenset()
+    candles: pl.DataFrame,
+    fresh: Fresh,
+    *,
+    bar_us: int,
+    seed: int,
+    without: frozenset[str] = frozenset(),
+    step: Callable[[str], None] = lambda _: None,
 ) -> tuple[AuditCheck, ...]:
-    """The checks `repeated`, `past first` and `rows`.
+    """The checks `repeated`, `past first` and `rows`. step: hears of each.
 
     candles: CANDLE_SCHEMA, all that a fit will see. fresh: gives the same features again, with nothing remembered.
     without: as in `add_features`. A feature that cannot be computed raises what it raises.
@@ -59,7 +66,16 @@ def audit_rows(
     case = _Case(candles.sort("coin", "close_time"), fresh, bar_us, without)
     rng = np.random.default_rng(seed)
     few = _few_coins(case.candles, rng)
-    return _repeated(case, few), _past_first(case, few, rng), _rows(case, rng)
+    parts: tuple[Callable[[], AuditCheck], ...] = (
+        lambda: _repeated(case, few),
+        lambda: _past_first(case, few, rng),
+        lambda: _rows(case, rng),
+    )
+    checks: list[AuditCheck] = []
+    for part in parts:
+        checks.append(part())
+        step(checks[-1].name)
+    return tuple(checks)
 
 
 def _few_coins(candles: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:

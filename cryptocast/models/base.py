@@ -75,14 +75,16 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class FitRun:
-    """What a fit reports to and may use: progress in whole steps, and the number of threads.
+    """What a fit reports to and may use: news of what it does, and the number of threads.
 
+    done: hears of the kind behind each fit, where one work makes several.
     checkpoints: a folder for what a fit that is interrupted goes on from; whoever names it clears it. start: a model of
     the same learner on a part of the same rows, none of them later, which a fit that repeats rounds may go on from.
     """
 
     threads: int = 1
     step: Callable[[str], None] = lambda _: None
+    done: Callable[[str], None] = lambda _: None
     checkpoints: Path | None = None
     start: "Forecaster | None" = None
 

@@ -7,7 +7,7 @@ stack what is scored behind them, and are not scored themselves.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -100,14 +100,23 @@ def fit_in_time(
     return _fit_one(learner, matrix, course)
 
 
+def fit_count(learner: Learner, block_count: int, members: Collection[str] = ()) -> int:
+    """How many fits `fit_in_time` makes at most. members: names of an ensemble's members that are trained already."""
+    if isinstance(learner, StackLearner):
+        return sum(fit_count(one, block_count) for name, one in learner.members.items() if name not in members)
+    return block_count + 2
+
+
 def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResult:
     split, seed, run = course.split, course.seed, course.run
     stop = _or_none(matrix.rows(split.stop).lessons())
     first = learner.fit(matrix.rows(split.fit).lessons(), stop=stop, rounds=None, seed=seed, run=run)
+    run.done(learner.kind)
     earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
     test_rows = np.flatnonzero(split.test).astype(np.int64)
     raw = OutOfFold(test_rows, first.predict(matrix.rows(test_rows)))
     final = learner.fit(matrix.lessons(), stop=None, rounds=first.rounds, seed=seed, run=replace(run, start=first))
+    run.done(learner.kind)
     return _settled(final, first.rounds, matrix, course, [earlier], raw)
 
 

@@ -44,6 +44,7 @@ def out_of_fold(
         except DataError:
             # Too short a past for this block: the calibration then rests on the later ones.
             continue
+        run.done(learner.kind)
         run = replace(run, start=model)
         parts.append(OutOfFold(inside, model.predict(matrix.rows(inside))))
     return joined(matrix, parts)

@@ -1,6 +1,6 @@
 """The whole leakage audit, as `features --audit` and `train` run it: features, labels, and the fits to come."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -14,6 +14,7 @@ from cryptocast.evaluation.fit_audit import FitPath, FitTrial, audit_fits
 from cryptocast.evaluation.plan import fold_starts, plan_folds
 from cryptocast.evaluation.walk_forward import walk_forward
 from cryptocast.features.audit import (
+    AUDIT_STEPS,
     AuditCheck,
     AuditFinding,
     AuditReport,
@@ -28,11 +29,12 @@ from cryptocast.features.catalogue import Feature
 from cryptocast.features.foresight import audit_foresight
 from cryptocast.features.matrix import Matrix
 from cryptocast.features.own import with_own
-from cryptocast.features.row_audit import audit_rows
+from cryptocast.features.row_audit import ROW_STEPS, audit_rows
 from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.selective import SelectiveLearner
 from cryptocast.workflows.clean_candles import pending_times, unit_since
 from cryptocast.workflows.coin_pool import CoinPool, PoolRows, candles_of, missing_needs, rows_at
+from cryptocast.workflows.context import NoProgress, Progress, steps
 from cryptocast.workflows.feature_sets import FeatureSet
 from cryptocast.workflows.recipes import calibration_of, fit_by
 
@@ -49,20 +51,36 @@ KNOWN_RTOL: Final = 1e-7
 REMEDY: Final = "Mend it, see cryptocast features --audit, or waive the audit with [train] audit = false."
 
 
-def audit_for_training(config: Config, rows: PoolRows) -> AuditReport:
+def audit_steps(rows: PoolRows, *, paths: int) -> int:
+    """How many steps an audit takes: its checks, and the ways of fitting that it looks at."""
+    return AUDIT_STEPS + (ROW_STEPS if rows.features.own else 0) + 1 + paths
+
+
+def audit_for_training(config: Config, rows: PoolRows, step: Callable[[str], None] = lambda _: None) -> AuditReport:
     """What stands between features and a fit: seconds, on the last bars of each coin, over the fits of a training."""
     own = [feature for feature in rows.features.features if feature.name in rows.features.own]
     bars = max(TRAINING_BARS, required_history(own) + TRAINING_BARS // 4 if own else 0)
-    return _audit(config, rows, cuts=TRAINING_CUTS, bars=bars, paths={"hold-out": _hold_out(config)})
+    paths = {"hold-out": _hold_out(config)}
+    return _audit(config, rows, cuts=TRAINING_CUTS, bars=bars, paths=paths, step=step)
 
 
-def audit_pool(config: Config, rows: PoolRows, *, cuts: int) -> AuditReport:
+def audit_pool(
+    config: Config, rows: PoolRows, *, cuts: int, step: Callable[[str], None] = lambda _: None
+) -> AuditReport:
     """The same on all bars, over the fits of a training and of a walk-forward."""
     paths = {"hold-out": _hold_out(config), "walk-forward": _walk(config, rows.pool)}
-    return _audit(config, rows, cuts=cuts, bars=None, paths=paths)
+    return _audit(config, rows, cuts=cuts, bars=None, paths=paths, step=step)
 
 
-def _audit(config: Config, rows: PoolRows, *, cuts: int, bars: int | None, paths: Mapping[str, FitPath]) -> AuditReport:
+def _audit(
+    config: Config,
+    rows: PoolRows,
+    *,
+    cuts: int,
+    bars: int | None,
+    paths: Mapping[str, FitPath],
+    step: Callable[[str], None],
+) -> AuditReport:
     pool, features, seed = rows.pool, rows.features, config.train.seed
     without = missing_needs(pool)
     report = audit(
@@ -73,17 +91,20 @@ def _audit(config: Config, rows: PoolRows, *, cuts: int, bars: int | None, paths
         seed=seed,
         without=without,
         horizons=rows.horizons,
+        step=step,
     )
     if features.own and any(check.name != "build" for check in report.checks):
         # On all bars, though the rest may look at the last ones: a formula can look ahead where it is not looked at.
         fresh, candles = partial(_own_anew, features), candles_of(pool, features=features.features)
-        report = with_checks(report, audit_rows(candles, fresh, bar_us=pool.bar_us, seed=seed, without=without))
+        own = audit_rows(candles, fresh, bar_us=pool.bar_us, seed=seed, without=without, step=step)
+        report = with_checks(report, own)
         if features.series:
             report = with_checks(report, (audit_foresight(candles, tuple(features.series)),))
     report = with_checks(report, _known_then(rows, cuts, seed))
+    step("known")
     wrap = partial(SelectiveLearner, max_correlation=config.features.max_correlation)
     matrix = rows.matrix if bars is None else first_coins(rows.matrix, FIT_ROWS)
-    return with_checks(report, audit_fits(matrix, paths, seed=seed, wrap=wrap))
+    return with_checks(report, audit_fits(matrix, paths, seed=seed, wrap=wrap, step=step))
 
 
 def first_coins(matrix: Matrix, most: int) -> Matrix:
@@ -253,10 +274,11 @@ def _value(value: float | None) -> str:
     return "undefined" if value is None else repr(value)
 
 
-def audit_words(config: Config, rows: PoolRows) -> tuple[str, ...]:
+def audit_words(config: Config, rows: PoolRows, progress: Progress | None = None) -> tuple[str, ...]:
     """What the audit says of features that may be fitted on. Raises ModelError for those that may not."""
     if config.train.audit:
-        return refuse_training(audit_for_training(config, rows), rows.features)
+        with steps(progress or NoProgress(), "audit", audit_steps(rows, paths=1)) as step:
+            return refuse_training(audit_for_training(config, rows, step), rows.features)
     if rows.features.own:
         own = ", ".join(rows.features.own)
         return (f"Nobody has looked whether {own} of {rows.features.origin} know the future: [train] audit is false.",)

@@ -25,6 +25,10 @@ class Progress(Protocol):
         """One step of it is done."""
         ...
 
+    def tell(self, note: str) -> None:
+        """What goes on inside of the step under way."""
+        ...
+
     def end(self) -> None:
         """It is over, whether all its steps were needed or not."""
         ...
@@ -37,6 +41,9 @@ class NoProgress:
         """Shows nothing."""
 
     def step(self, note: str) -> None:
+        """Shows nothing."""
+
+    def tell(self, note: str) -> None:
         """Shows nothing."""
 
     def end(self) -> None:

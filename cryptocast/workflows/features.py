@@ -18,7 +18,7 @@ from cryptocast.features.audit import AuditCheck, AuditReport
 from cryptocast.features.builder import required_history
 from cryptocast.features.catalogue import Feature
 from cryptocast.registry import Version, VersionReference
-from cryptocast.workflows.audits import audit_pool, raise_for_leaks
+from cryptocast.workflows.audits import audit_pool, audit_steps, raise_for_leaks
 from cryptocast.workflows.cluster import spread_table
 from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, pool_of, pool_rows
 from cryptocast.workflows.context import Context, Selection, steps
@@ -180,12 +180,11 @@ def audit_features(context: Context, selection: Selection) -> AuditReport:
         sources = ", ".join(pool.source for pool in pools)
         raise UsageError(f"An audit looks at one source at a time, and these coins have {sources}. Set --source.")
     (pool,) = pools
-    with steps(context.progress, "audit", 2) as step:
+    with steps(context.progress, "features", 1) as step:
         rows = pool_rows(pool, feature_set(config), config.horizons(pool.granularity))
-        step("features")
-        report = audit_pool(config, rows, cuts=AUDIT_CUTS)
-        step(", ".join(pool.coins))
-    return report
+        step(pool.source)
+    with steps(context.progress, "audit", audit_steps(rows, paths=2)) as step:
+        return audit_pool(config, rows, cuts=AUDIT_CUTS, step=step)
 
 
 def refuse_findings(context: Context, report: AuditReport) -> None:

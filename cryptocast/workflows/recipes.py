@@ -2,7 +2,7 @@
 other on newer data."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ from cryptocast.models.base import FitRun, Learner
 from cryptocast.models.fitting import TrainingResult, fit_in_time
 from cryptocast.registry import recipe_hash
 from cryptocast.workflows import pretrained
+from cryptocast.workflows.context import Progress
 from cryptocast.workflows.own_models import own_settings
 
 # What the feature file adds is in the hash of the features; the rest is data, luck, speed or a check.
@@ -36,9 +37,12 @@ def threads_of(config: Config) -> int:
     return config.train.threads or os.cpu_count() or 1
 
 
-def fit_run(config: Config, step: Callable[[str], None] = lambda _: None) -> FitRun:
-    """How a fit is run here. step: hears of each step."""
-    return FitRun(threads=threads_of(config), step=step)
+def fit_run(config: Config, progress: Progress | None = None) -> FitRun:
+    """How a fit is run here. progress: a step for each fit, where one work makes several."""
+    threads = threads_of(config)
+    if progress is None:
+        return FitRun(threads=threads)
+    return FitRun(threads=threads, step=progress.tell, done=progress.step)
 
 
 def calibration_of(config: Config) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ import polars as pl
 from cryptocast.choices import Granularity, TouchOn
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.tables import check_table_path, write_table
+from cryptocast.data.tables import as_pandas, check_table_path, write_table
 from cryptocast.errors import UsageError
 from cryptocast.models.base import Forecast
 from cryptocast.models.recent_window import RECENT_BARS
@@ -69,7 +69,11 @@ class PathReport:
     document: ForecastDocument
     paths: SamplePaths
 
-    def table(self) -> pl.DataFrame:
+    def to_pandas(self) -> Any:
+        """As `to_polars`. NotInstalledError without pandas."""
+        return as_pandas(self.to_polars())
+
+    def to_polars(self) -> pl.DataFrame:
         """A row for each coin, path and bar: the price then."""
         prices = self.paths.prices()
         count, bars, _ = prices.shape
@@ -106,7 +110,7 @@ def sample_paths(context: Context, order: PathOrder) -> PathReport:
         document = msgspec.structs.replace(document, risk=_risk(forecasts, paths, order))
     report = PathReport(document, paths)
     if order.out is not None:
-        write_table(report.table(), order.out)
+        write_table(report.to_polars(), order.out)
     return report
 
 

@@ -68,25 +68,56 @@ def test_long_work_is_told_in_lines_when_asked_for(run: Run, trained: Path) -> N
     assert run("features", "bitcoin", folder=trained).err == ""
 
 
-@pytest.mark.parametrize("width", [80, 140])
-@pytest.mark.parametrize("task", ["fetch", "hours, about 13 min"])
-def test_a_bar_tells_how_far_how_fast_how_long_and_of_which_coin(width: int, task: str) -> None:
-    file = io.StringIO()
-    bar = Bar(Console(file=file, force_terminal=True, width=width, color_system=None, legacy_windows=False))
-    bar.begin(task, 1234)
-    for _ in range(3):
-        bar.step("ethereum-classic to 2019-03-01")
+def last_line(bar: Bar, file: io.StringIO, of: str) -> str:
+    """What a terminal shows of the work last, before it is cleared away."""
     assert bar._bars is not None
     bar._bars.refresh()  # which its thread does ten times a second
-    bar.end()
-    last = [
-        line for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())) if "1234" in line
-    ][-1]
+    lines = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()))
+    return [line for line in lines if of in line][-1]
+
+
+@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize(("step_s", "left"), [(0.1, "2.1 min left"), (20.0, "6.8 h left")])
+@pytest.mark.parametrize("task", ["fetch", "hours, about 13 min"])
+def test_a_bar_tells_how_far_how_fast_how_long_and_of_which_coin(
+    width: int, task: str, step_s: float, left: str
+) -> None:
+    file, now = io.StringIO(), [0.0]
+    console = Console(file=file, force_terminal=True, width=width, color_system=None, legacy_windows=False)
+    bar = Bar(console, clock=lambda: now[0])
+    bar.begin(task, 1234)
+    for _ in range(3):
+        now[0] += step_s
+        bar.step("ethereum-classic to 2019-03-01")
+    last = last_line(bar, file, "1234")
+    bar.close()
     assert "…" not in last
     assert len(last) <= width
-    assert re.search(rf"{task} +[━╸]*.* 3/1234 .*a minute +[0-9:-]+", last), last
+    assert re.search(rf"{task} [━╸ ]{{8,}} +3/1234 .*a minute +{left}$", last.rstrip()), last
     assert ("ethereum-classic" in last) == (width == 140 or task == "fetch")
     assert ("2019-03-01" in last) == (width == 140)
+
+
+def test_the_time_left_runs_down_while_a_step_lasts() -> None:
+    file, now = io.StringIO(), [0.0]
+    console = Console(file=file, force_terminal=True, width=80, color_system=None, legacy_windows=False)
+    bar = Bar(console, clock=lambda: now[0])
+    bar.begin("training lightgbm", 8)
+    assert "left" not in last_line(bar, file, "0/8")
+    for _ in range(2):
+        now[0] += 10
+        bar.step("lightgbm, 30 bars ahead")
+    said = []
+    for _ in range(4):
+        said.append(re.findall(r"(\S+ \S+) left", last_line(bar, file, "2/8"))[-1])
+        now[0] += 4
+    bar.close()
+    assert said == [
+        "60 s",
+        "56 s",
+        "52 s",
+        "50 s",
+    ]  # a step takes 10 s; what it takes longer says nothing of the others
 
 
 def test_without_a_terminal_a_long_phase_is_told_every_half_minute_and_a_short_one_not_at_all() -> None:

@@ -12,7 +12,7 @@ from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.base import FitRun, Learner, Rounds
 from cryptocast.models.baseline import BaselineForecaster, BaselineLearner
-from cryptocast.models.fitting import TrainingResult, find_rounds, fit_in_time
+from cryptocast.models.fitting import TrainingResult, find_rounds, fit_count, fit_in_time
 from cryptocast.models.har import HARLearner
 from cryptocast.models.kinds import learner
 from cryptocast.models.stacking import StackLearner
@@ -123,3 +123,16 @@ def test_an_ensembles_hold_out_does_not_see_its_own_outcomes(matrix: Matrix) -> 
     changed = replace(matrix, returns=np.where(later, 0.5, matrix.returns))
     again = _trained(ENSEMBLE, changed)
     np.testing.assert_array_equal(again.hold_out.forecast.values, whole.hold_out.forecast.values)
+
+
+def test_each_fit_is_heard_of_and_their_number_is_known_before(make_matrix: MakeMatrix) -> None:
+    matrix, heard = make_matrix(), list[str]()
+    one = StackLearner({"first": SpyLearner(), "second": SpyLearner()})
+    run = FitRun(done=heard.append)
+    for learner_, members in ((SpyLearner(), {}), (one, {}), (one, {"first": _fit(SpyLearner(), matrix)})):
+        heard.clear()
+        fit_in_time(
+            learner_, matrix, fit=0.7, stop=0.15, block_count=3, least_blocks=12, seed=1, run=run, members=members
+        )
+        assert heard == ["baseline"] * fit_count(learner_, 3, members)
+    assert len(heard) == 5

@@ -22,6 +22,9 @@ class Heard(NoProgress):
     def step(self, note: str) -> None:
         self.events.append(note)
 
+    def tell(self, note: str) -> None:
+        self.events.append(f"inside: {note}")
+
     def end(self) -> None:
         self.events.append("end")
 

@@ -65,7 +65,7 @@ def test_a_touch_is_said_at_each_horizon_with_its_question(tmp_path: Path) -> No
 
 def test_the_table_has_every_price_at_its_time(tmp_path: Path) -> None:
     report = sample_paths(context(tmp_path), PathOrder(request=BOTH, paths=100))
-    table, prices = report.table(), report.paths.prices()
+    table, prices = report.to_polars(), report.paths.prices()
     assert table.height == 2 * 100 * 20
     row = table.filter((pl.col("coin") == "ethereum") & (pl.col("path") == 17) & (pl.col("bar") == 5))
     assert row["price"].item() == prices[16, 4, 1]

@@ -1,24 +1,21 @@
 """A forecast as a table, with its fan of intervals below it."""
 
-import logging
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
-from cryptocast.cli.fan import FanChart, history_bars
+from cryptocast.cli.fan import FanChart
 from cryptocast.cli.screens.conclusion import Conclusion, conclusion_box
 from cryptocast.cli.tables import CellText, Column, Sheet, note, title
-from cryptocast.errors import CryptocastError
 from cryptocast.number_format import Prices, ahead, count, percent, price, when
 from cryptocast.registry.version import version_name
-from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fallbacks import sentence
+from cryptocast.workflows.forecast_pictures import Closes, closes_before
 from cryptocast.workflows.reports import (
     SHORT_QUESTIONS,
     UNANSWERED,
@@ -30,9 +27,6 @@ from cryptocast.workflows.reports import (
     answer_sentence,
 )
 
-log = logging.getLogger(__name__)
-
-Closes: TypeAlias = Sequence[tuple[datetime, float]]
 NO_VIEW: Final = 0.5
 
 
@@ -50,7 +44,7 @@ def _only(horizon: HorizonForecast, levels: Sequence[int]) -> HorizonForecast:
 
 
 def document_screen(
-    context: Context, document: ForecastDocument, levels: Sequence[int], out: Path | None, *, verbose: bool = False
+    context: Context, document: ForecastDocument, levels: Sequence[int], files: Sequence[Path], *, verbose: bool = False
 ) -> Iterator[RenderableType]:
     """Every coin, those that could not be answered for, where it was written, and the conclusion. levels: those of the
     tables; verbose: with the numbers behind the answers."""
@@ -64,8 +58,8 @@ def document_screen(
         yield _risk_table(document.risk, document.forecasts[0].granularity)
     if verbose:
         yield from answer_lines(document)
-    if out is not None:
-        yield note(f"Written to {out}.")
+    if files:
+        yield note(f"Written to {', '.join(map(str, files))}.")
     if document.forecasts:
         yield conclusion_box(_conclusion(document))
 
@@ -115,16 +109,6 @@ def _step(forecast: CoinForecast) -> str:
         return "serve"
     contender = forecast.version if isinstance(forecast.version, str) else forecast.model_used
     return f"backtest {forecast.coin} --walk-forward --model {contender}{extra}"
-
-
-def closes_before(context: Context, forecast: CoinForecast) -> Closes:
-    """The closes that the picture shows; none if their candles went away meanwhile."""
-    bars_before = history_bars(max(horizon.horizon for horizon in forecast.horizons))
-    try:
-        return recent_closes(context, forecast, bars_before)
-    except CryptocastError as error:
-        log.info("no closes for the picture: %s", error)
-        return ()
 
 
 def coin_screen(forecast: CoinForecast, levels: Sequence[int], closes: Closes | None) -> Iterator[RenderableType]:

@@ -10,12 +10,13 @@ from rich.text import Text
 from cryptocast.cli.screens.answers import AnswerRow, answer_sheet, answers_at
 from cryptocast.cli.screens.conclusion import Conclusion, conclusion_box, mean_loss, model_name, served_now
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
-from cryptocast.cli.screens.forecast import closes_before, coin_screen
+from cryptocast.cli.screens.forecast import coin_screen
 from cryptocast.cli.screens.scores import READING, score_sheet
 from cryptocast.cli.tables import Column, Columns, Sheet, note, reasons, table
 from cryptocast.number_format import span, when
 from cryptocast.registry import HoldOut, Reason, Version
 from cryptocast.workflows.context import Context
+from cryptocast.workflows.forecast_pictures import closes_before
 from cryptocast.workflows.reports import TrainDecision, TrainedModel, TrainReport
 
 ALIASES: Final = {"production": "green", "challenger": "cyan"}

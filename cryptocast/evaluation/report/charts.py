@@ -143,6 +143,28 @@ def fan(drawn: ForecastFan) -> Plot:
     )
 
 
+def outlook(drawn: ForecastFan) -> Plot:
+    """The closes until now, and from there the bands and the median of the one forecast."""
+    sketch, issued, due = Sketch(), drawn.issued_at[0], drawn.due_at[0]
+    at, close = _thinned(drawn.closed_at, drawn.close)
+    bars = np.arange(issued, due[-1], np.diff(drawn.closed_at).min(initial=due[-1] - issued))
+    rows = _opening(drawn, 0, 0, _thinned(bars, bars)[0])
+    closes: list[Row] = [{"at": t, "price": _finite(c)} for t, c in zip(_milliseconds(at), close.tolist(), strict=True)]
+    medians = drawn.prices[0, :, int(np.abs(drawn.levels - 0.5).argmin())]
+    middle = [{"at": t, "median": _finite(m)} for t, m in zip(_milliseconds(due), medians, strict=True)]
+    columns = central_bands(drawn.levels)
+    names = {"close": ("price",), "median": ("median",), **_band_columns(columns)}
+    readings = _readings([*closes, *middle, *rows[1:]], names)
+    curve = [closes[-1], *({"at": row["at"], "price": row["median"]} for row in middle)]
+    return sketch.plot(
+        *_areas(sketch, rows, columns, detail="fan:N"),
+        _line(sketch, closes, readings, 5),
+        _line(sketch, curve, readings, 5, color=_ACCENT),
+        _points(sketch, rows[:1], "issue", size=26),
+        readings=readings,
+    )
+
+
 def _band_columns(columns: Iterable[int]) -> dict[str, tuple[str, str]]:
     return {f"{band}% interval": (f"lower{band}", f"upper{band}") for band in columns}
 
@@ -292,12 +314,12 @@ def _areas(sketch: Sketch, rows: list[Row], columns: Mapping[int, tuple[int, int
     ]
 
 
-def _line(sketch: Sketch, rows: list[Row], readings: Readings, most: int) -> alt.Chart:
+def _line(sketch: Sketch, rows: list[Row], readings: Readings, most: int, color: str = _INK) -> alt.Chart:
     top = readings.y[1]
     digits = ",.0f" if top >= 1000 else ",.4~r" if top >= 0.001 else ".3~g"
     axis = alt.Axis(tickCount=4, format=digits, domain=False)
     up = alt.Y("price:Q", title=None, scale=_scale_over(readings), axis=axis)
-    style = {"color": _INK, "strokeWidth": 1.4}
+    style = {"color": color, "strokeWidth": 1.4}
     return sketch.layer("line", rows, style, x=_time_axis(readings, most), y=up)
 
 

@@ -13,7 +13,7 @@ import altair as alt
 import vl_convert
 
 from cryptocast.evaluation.report.colours import COLOURS, in_light, in_page
-from cryptocast.evaluation.report.markup import Html, clean
+from cryptocast.evaluation.report.markup import Html, clean, tag
 
 Row: TypeAlias = dict[str, Any]
 
@@ -133,13 +133,37 @@ def svg(plot: Plot, *, title: str, description: str, width: int, height: int) ->
     spec = plot.spec(width=width, height=height, autosize=fit)
     text = vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[])
     root = ET.fromstring(text)  # noqa: S314 - made by us, one line above
-    # What it shows names it, so that no identifier is given twice.
-    name = f"c{zlib.crc32(f'{title} {description} {text}'.encode(errors='replace')):08x}"
-    return _embedded(root, name, title, description, _DROPPED | _FONTS)
+    return _embedded(root, _name_of(title, description, text), title, description, _DROPPED | _FONTS)
+
+
+def _name_of(title: str, description: str, text: str) -> str:
+    """What it shows names it, so that no identifier is given twice."""
+    return f"c{zlib.crc32(f'{title} {description} {text}'.encode(errors='replace')):08x}"
 
 
 def png(plots: Sequence[tuple[Plot, dict[str, Any]]], *, title: str, subtitle: list[str]) -> bytes:
     """The plots below one another, each with its properties, as a PNG in the light colours at two pixels a point."""
+    spec, config = _stacked(plots, title, subtitle)
+    return vl_convert.vegalite_to_png(spec, config=config, scale=2, allowed_base_urls=[])
+
+
+def light_svg(
+    plots: Sequence[tuple[Plot, dict[str, Any]]], *, title: str, subtitle: list[str], description: str
+) -> Html:
+    """The same as an SVG element: a file by itself, or a part of a page whose colours are unknown."""
+    spec, config = _stacked(plots, title, subtitle)
+    text = vl_convert.vegalite_to_svg(spec, config=config, allowed_base_urls=[])
+    root = ET.fromstring(text)  # noqa: S314 - made by us, one line above
+    size = {key: root.attrib[key] for key in ("width", "height")}
+    drawn = _embedded(root, _name_of(title, description, text), title, description)
+    shown = tag("svg", xmlns="http://www.w3.org/2000/svg", style="max-width:100%;height:auto", **size)
+    return Html(drawn.replace("<svg", shown.removesuffix("></svg>"), 1))
+
+
+def _stacked(
+    plots: Sequence[tuple[Plot, dict[str, Any]]], title: str, subtitle: list[str]
+) -> tuple[str, dict[str, Any]]:
+    """A specification of them all, in JSON, and its configuration."""
     stacked = [_renamed(plot.spec(**properties), i) for i, (plot, properties) in enumerate(plots)]
     spec = {
         "$schema": stacked[0]["$schema"],
@@ -148,8 +172,8 @@ def png(plots: Sequence[tuple[Plot, dict[str, Any]]], *, title: str, subtitle: l
         "spacing": 32,
         "resolve": {"scale": {"color": "independent", "shape": "independent"}},
     }
-    config = in_light({**CONFIG, "background": COLOURS["paper"].light, "padding": 28})
-    return vl_convert.vegalite_to_png(json.dumps(in_light(spec)), config=config, scale=2, allowed_base_urls=[])
+    config: dict[str, Any] = in_light({**CONFIG, "background": COLOURS["paper"].light, "padding": 28})
+    return json.dumps(in_light(spec)), config
 
 
 def _renamed(spec: dict[str, Any], number: int) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 import textwrap
 from collections.abc import Iterable
-from typing import Any
 
 from cryptocast.evaluation.answers import Question
-from cryptocast.evaluation.report.markup import Html, clean, tag
+from cryptocast.evaluation.report.markup import Html, tag
+from cryptocast.evaluation.report.pictures import Chart, Picture
 from cryptocast.evaluation.report.report_data import ReportPage
 from cryptocast.evaluation.report.style import SCRIPT, SCRIPT_HASH, STYLE
 from cryptocast.evaluation.report.words import ahead, conclusion, date, lead
@@ -15,7 +15,6 @@ POLICY = (
     f"default-src 'none'; script-src 'sha256-{SCRIPT_HASH}'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
 )
-PICTURE_WIDTH = 860
 
 
 def document(title: str, header: Iterable[str], sections: Iterable[str], *, footer: str = "") -> str:
@@ -85,28 +84,27 @@ def _top(page: ReportPage) -> tuple[Html, ...]:
     return kicker, title, best, tag("dl", *rows, class_="conclusion")
 
 
-def picture(page: ReportPage) -> bytes:
-    """One PNG, in the light colours: the first coin's fans and the skill over the better naive walk.
+def picture(page: ReportPage) -> Picture:
+    """The first coin's fans and the skill over the better naive walk, with the figures of all models.
 
     Raises ValueError if the page has neither.
     """
     from cryptocast.evaluation.report import charts
-    from cryptocast.evaluation.report.drawing import Plot, png
     from cryptocast.evaluation.report.forecasts import skills
 
-    plots: list[tuple[Plot, dict[str, Any]]] = []
+    drawn: list[Chart] = []
     for fan in page.fans[:1]:
         shares = ", ".join(f"{band}%" for band in charts.central_bands(fan.levels))
-        title = clean(f"{fan.coin}: {shares} intervals of {fan.model} and actual prices")
-        plots.append((charts.fan(fan), {"width": PICTURE_WIDTH, "height": 320, "title": title}))
+        title = f"{fan.coin}: {shares} intervals of {fan.model} and actual prices"
+        drawn.append(Chart(charts.fan(fan), title, f"Forecasts of {fan.coin} as bands, and what followed as a line."))
     by_reference = skills(page)
     naive = [one.against for row in page.pooled for score in row.scores if (one := score.answer(Question.WIDTH))]
     reference = next((name for name in [*naive, *by_reference] if name in by_reference), None)
     if reference is not None:
         height = 18 * len(page.horizons) * (len(page.models) + 1)
-        title = clean(f"Skill against {reference}, with 95% intervals")
         plot = charts.skill(by_reference[reference], page.models, legend=True)
-        plots.append((plot, {"width": PICTURE_WIDTH, "height": height, "title": title}))
-    if not plots:
+        title = f"Skill against {reference}, with 95% intervals"
+        drawn.append(Chart(plot, title, f"{title}, a row for each horizon.", height))
+    if not drawn:
         raise ValueError("the page has neither fans nor skills: there is nothing to draw")
-    return png(plots, title=clean(page.title), subtitle=textwrap.wrap(clean(lead(page)), 110))
+    return Picture(page.title, textwrap.wrap(lead(page), 110), drawn)

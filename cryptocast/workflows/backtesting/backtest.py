@@ -27,7 +27,7 @@ from cryptocast.workflows.backtesting.evidence import attempt, keep_evidence, ke
 from cryptocast.workflows.backtesting.losses import keep_losses
 from cryptocast.workflows.backtesting.placebo import shuffled
 from cryptocast.workflows.backtesting.report import report_of, scores_by_model
-from cryptocast.workflows.backtesting.report_pages import RunFiles
+from cryptocast.workflows.backtesting.report_pages import BacktestRun, RunFiles
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, RunResult, digest_of
 from cryptocast.workflows.backtesting.short_history import LEAST_BARS
@@ -74,6 +74,11 @@ class BacktestOrder:
 
 
 def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
+    """What a backtest says. Raises as `run_backtest` does."""
+    return run_backtest(context, order).report
+
+
+def run_backtest(context: Context, order: BacktestOrder) -> BacktestRun:
     """Test the models on identical origins beside the three random walks, and trade on what they said.
 
     What was forecast before an interruption is taken from the folder of the run. A walk that has ended leaves its
@@ -91,25 +96,29 @@ def backtest(context: Context, order: BacktestOrder) -> BacktestReport:
     notes = _resumption(folder)
     outcome = carry_out(inputs, folder, order.engine)
     scored = scored_part(inputs, outcome)
-    trading = trade_on(inputs, scored, order, manifest)
     placebo = _placebo(inputs, order) if order.placebo else None
-    report = report_of(
-        inputs,
-        scored,
-        folder.run_id,
-        notes,
-        trading=None if trading is None else trading.record,
-        placebo=placebo,
-        seconds=time.perf_counter() - began,
-    )
+    with steps(context.progress, "scoring", 2) as step:
+        trading = trade_on(inputs, scored, order, manifest)
+        step("strategies")
+        report = report_of(
+            inputs,
+            scored,
+            folder.run_id,
+            notes,
+            trading=None if trading is None else trading.record,
+            placebo=placebo,
+            seconds=time.perf_counter() - began,
+        )
+        step("tests")
     folder.keep_result(RunResult(report=report, digests=digest_of(outcome.judgement.forecasts)))
     if inputs.plan is not None:
         keep_losses(folder, scored.judgement, inputs.models.names)
         keep_evidence(context, manifest, report)
     if trading is not None and order.execution == "next_bar":
         keep_trials(inputs, manifest, trading.record)
-    order.files.write(inputs, scored, report, trading, manifest)
-    return report
+    run = BacktestRun(inputs, scored, report, trading, manifest)
+    order.files.write(run)
+    return run
 
 
 def _check(order: BacktestOrder, store: Path) -> None:
@@ -146,10 +155,10 @@ def prepare(context: Context, order: BacktestOrder) -> BacktestInput:
         extra = help_for(context, pool, features, horizons)
         models = contenders(context.config, names).learning_from(extra.rows)
         rows = pool_rows(pool, features, horizons)
-        if features.own:
-            # The catalogue is audited by every training; what a user adds may never have been.
-            audit_words(context.config, rows)
         step("features")
+    if features.own:
+        # The catalogue is audited by every training; what a user adds may never have been.
+        audit_words(context.config, rows, context.progress)
     plan = _plan(context, order, rows.matrix, request.granularity) if order.walk_forward else None
     notes = (*notes, *extra.notes)
     if plan is not None and SHIPPED in models.names:

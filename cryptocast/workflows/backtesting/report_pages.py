@@ -1,7 +1,7 @@
 """A backtest as a page to be looked at: its records, and what the page draws beside them."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,9 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import polars as pl
 
+from cryptocast.choices import TableLayout
 from cryptocast.data.parquet import write_atomically
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
@@ -20,10 +22,12 @@ from cryptocast.files import write_refusal
 from cryptocast.models.base import FitRun
 from cryptocast.models.fitting import find_rounds
 from cryptocast.times import as_microseconds
-from cryptocast.workflows.backtesting.predictions import predictions_table
+from cryptocast.workflows.backtesting.predictions import nixtla_table, predictions_table
 from cryptocast.workflows.backtesting.report import best_model
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.backtesting.run_folder import RunManifest
+from cryptocast.workflows.context import steps
+from cryptocast.workflows.picture_files import check_picture_path, write_picture
 from cryptocast.workflows.reports import BacktestReport
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 TREES: Final = "lightgbm"
 FAN_ORIGINS: Final = 26
 CLOSES_BEFORE: Final = 60
+PAGE_SUFFIXES: Final = (".html", ".htm")
 NOUNS: Final = {"daily": "day", "hourly": "hour"}
 
 
@@ -41,6 +46,7 @@ class RunFiles:
     predictions: Path | None = None
     report: Path | None = None
     plot: Path | None = None
+    layout: TableLayout = "plain"  # of the predictions
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -51,37 +57,58 @@ class RunFiles:
         """UsageError for a name that does not say its format, DataError where nothing could be written."""
         if self.predictions is not None:
             check_table_path(self.predictions)
-        for path, suffixes in ((self.report, (".html", ".htm")), (self.plot, (".png",))):
-            if path is not None and path.suffix.lower() not in suffixes:
-                raise UsageError(f"{path} does not say its format: end it in {' or '.join(suffixes)}.")
+        if self.report is not None and self.report.suffix.lower() not in PAGE_SUFFIXES:
+            raise UsageError(f"{self.report} does not say its format: end it in {' or '.join(PAGE_SUFFIXES)}.")
+        if self.plot is not None:
+            check_picture_path(self.plot)
         for path in self.paths:
             if path.is_dir() or write_refusal(path.parent) is not None:
                 raise DataError(
                     f"{path} cannot be written: it is a folder, or its folder is closed to you. Name another."
                 )
 
-    def write(
-        self,
-        inputs: BacktestInput,
-        outcome: BacktestOutcome,
-        report: BacktestReport,
-        trading: Trading | None,
-        manifest: RunManifest,
-    ) -> None:
+    def write(self, run: "BacktestRun") -> None:
         """Write them, of the named coins. DataError when the disk refuses."""
-        if self.predictions is not None:
-            write_table(predictions_table(outcome.judgement, outcome.fold), self.predictions)
-        if self.report is not None or self.plot is not None:
-            _write_pages(page_of(inputs, outcome, report, trading, manifest), self.report, self.plot)
+        if not self.paths:
+            return
+        with steps(run.inputs.context.progress, "writing", len(self.paths)) as step:
+            if self.predictions is not None:
+                write_table(run.predictions(self.layout), self.predictions)
+                step(self.predictions.name)
+            if self.report is not None or self.plot is not None:
+                _write_pages(run.page(), self.report, self.plot, step)
 
 
-def _write_pages(page: ReportPage, report: Path | None, plot: Path | None) -> None:
-    """The page as HTML and its picture as PNG, where asked for. DataError when the disk refuses."""
+@dataclass(frozen=True, slots=True, eq=False)
+class BacktestRun:
+    """A backtest that went through: what is said about it, and all that can be written or drawn of it."""
+
+    inputs: BacktestInput
+    outcome: BacktestOutcome  # of the named coins
+    report: BacktestReport
+    trading: Trading | None
+    manifest: RunManifest
+
+    def predictions(self, layout: TableLayout = "plain") -> pl.DataFrame:
+        """Every forecast with what came of it; docs/backtest.md and docs/library.md say what the columns mean."""
+        if layout == "plain":
+            return predictions_table(self.outcome.judgement, self.outcome.fold)
+        return nixtla_table(self.outcome.judgement, self.inputs.context.config.forecast.intervals)
+
+    def page(self) -> ReportPage:
+        """The report's page. With trees among the models they are fitted once more, to say what they lean on."""
+        return page_of(self.inputs, self.outcome, self.report, self.trading, self.manifest)
+
+
+def _write_pages(page: ReportPage, report: Path | None, plot: Path | None, step: Callable[[str], None]) -> None:
+    """The page and its picture, where asked for. DataError when the disk refuses."""
     try:
         if report is not None:
             write_atomically(report, render(page).encode(), own=False)
+            step(report.name)
         if plot is not None:
-            write_atomically(plot, picture(page), own=False)
+            write_picture(picture(page), plot)
+            step(plot.name)
     except OSError as error:
         raise DataError(f"The report cannot be written: {error}. Name another file.") from error
 
@@ -107,7 +134,7 @@ def page_of(
         rows=report.rows,
         honesty=report.honesty,
         confidence_sets=report.confidence_sets,
-        fans=tuple(_fans(inputs, outcome, model)),
+        fans=tuple(fans_of(outcome, coins, model)),
         trading=trading,
         placebo=report.placebo,
         folds=tuple(_folds(inputs, outcome)),
@@ -123,12 +150,14 @@ def _us(moment: datetime) -> int:
     return as_microseconds(moment)
 
 
-def _fans(inputs: BacktestInput, outcome: BacktestOutcome, model: str) -> Iterator[ForecastFan]:
-    """The last origins of each coin whose outcomes are known."""
+def fans_of(
+    outcome: BacktestOutcome, coins: Sequence[str], model: str, *, most: int | None = FAN_ORIGINS
+) -> Iterator[ForecastFan]:
+    """The last origins of each coin whose outcomes are known; most: None for all of them."""
     rows, forecast = outcome.judgement.rows, outcome.judgement.forecasts[model]
     panel, bar = rows.panel, rows.bar_us
-    for coin in inputs.pool.named:
-        own = np.flatnonzero(rows.coin_names == coin)[-FAN_ORIGINS:]
+    for coin in coins:
+        own = np.flatnonzero(rows.coin_names == coin)[-(most or 0) :]
         if len(own) == 0:
             continue
         index = panel.coins.index(coin)

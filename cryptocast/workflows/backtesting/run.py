@@ -9,13 +9,14 @@ import numpy as np
 
 from cryptocast.arrays import Int64Array
 from cryptocast.errors import DataError
-from cryptocast.evaluation.plan import WalkPlan, fold_starts
+from cryptocast.evaluation.plan import Block, WalkPlan, plan_blocks
 from cryptocast.evaluation.scores import ScoreSheet, judge
 from cryptocast.evaluation.walk_forward import Fold, walk_forward
 from cryptocast.folds import split_by_time
 from cryptocast.kinds import LIBRARIES
 from cryptocast.models.base import Forecast
 from cryptocast.models.combination import average
+from cryptocast.models.fitting import fit_count
 from cryptocast.workflows.backtesting.contenders import Contenders
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, deciding_settings
 from cryptocast.workflows.backtesting.short_history import short_history
@@ -103,9 +104,15 @@ def scored_part(inputs: BacktestInput, outcome: BacktestOutcome) -> BacktestOutc
 def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engine: Engine) -> BacktestOutcome:
     """With progress by refit. What the folder has already is not made again."""
     config, matrix = inputs.context.config, inputs.rows.matrix
-    refits = len(fold_starts(plan, matrix.bar_us))
+    stored = frozenset[int]() if folder is None else folder.stored_blocks()
+    due = [block for block in plan_blocks(matrix, plan, early=config.train.blocks) if block.index not in stored]
     short = short_history(inputs.context, inputs.rows, plan) if plan.history else None
-    with steps(inputs.context.progress, "walking forward", refits) as step, spread_on(engine) as spread:
+
+    def tell(block: Block) -> None:
+        if block in due:  # what is taken from the folder says nothing of how long the others take
+            step(f"{'refit' if block.index >= 0 else 'calibration'} {moment(block.begin):%Y-%m-%d}")
+
+    with steps(inputs.context.progress, "walking forward", len(due)) as step, spread_on(engine) as spread:
         try:
             walk = walk_forward(
                 matrix,
@@ -116,7 +123,7 @@ def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engin
                 spread=spread,
                 keep=folder,
                 short=short,
-                done=lambda fold: step(f"refit {moment(fold.refit_at):%Y-%m-%d}"),
+                done=tell,
                 **calibration_of(config),
             )
         except DataError as error:
@@ -130,19 +137,18 @@ def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engin
 
 
 def _hold_out(inputs: BacktestInput) -> BacktestOutcome:
-    matrix, config = inputs.rows.matrix, inputs.context.config
+    matrix, config, progress = inputs.rows.matrix, inputs.context.config, inputs.context.progress
     parts = split_by_time(matrix.spans, fit=config.split.fit, stop=config.split.stop)
     rows = matrix.rows(parts.test)
     forecasts: dict[str, Forecast] = {}
-    with steps(inputs.context.progress, "fitting", len(inputs.models.learners)) as step:
-        for name, learner in inputs.models.learners.items():
-            if not learner.calibrate:
-                known = matrix.known_at(parts.test_start)
-                whole = learner.fit(known, stop=None, rounds=None, seed=config.train.seed, run=fit_run(config))
-                forecasts[name] = whole.predict(rows)
-            else:
-                forecasts[name] = fit_by(config, learner, matrix, fit_run(config)).hold_out.forecast
-            step(name)
+    for name, learner in inputs.models.learners.items():
+        if not learner.calibrate:
+            known = matrix.known_at(parts.test_start)
+            whole = learner.fit(known, stop=None, rounds=None, seed=config.train.seed, run=fit_run(config))
+            forecasts[name] = whole.predict(rows)
+            continue
+        with steps(progress, f"fitting {name}", fit_count(learner, config.train.blocks)):
+            forecasts[name] = fit_by(config, learner, matrix, fit_run(config, progress)).hold_out.forecast
     mixed: Mapping[str, Forecast] = {
         name: average([forecasts[member] for member in mix.members]) for name, mix in inputs.models.mixes.items()
     }

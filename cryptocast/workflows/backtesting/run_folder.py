@@ -149,6 +149,11 @@ class RunFolder:
         """How many refits are there already, and whole."""
         return sum(_is_whole(path) for path in (self.path / BLOCKS).glob("fold-*.parquet"))
 
+    def stored_blocks(self) -> frozenset[int]:
+        """The indices of the blocks whose forecasts are there, whole or not; below 0 those before the first fold."""
+        names = [path.stem.split("-") for path in (self.path / BLOCKS).glob("*-*.parquet")]
+        return frozenset(int(number) if part == "fold" else -int(number) for part, number in names)
+
     def forget_blocks(self) -> None:
         """Delete the raw forecasts, so that all are made anew. DataError when the disk refuses."""
         try:

@@ -17,7 +17,7 @@ from cryptocast.evaluation.trading import Trading
 from cryptocast.registry import Registry
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, trade_on
 from cryptocast.workflows.backtesting.report import best_model
-from cryptocast.workflows.backtesting.report_pages import RunFiles
+from cryptocast.workflows.backtesting.report_pages import BacktestRun, RunFiles
 from cryptocast.workflows.backtesting.rerun import as_recorded
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import (
@@ -166,7 +166,7 @@ def _write(context: Context, manifest: RunManifest, folder: RunFolder, result: R
     scored = scored_part(inputs, outcome)
     record = result.report.trading
     trading = None if record is None else _trading(inputs, scored, record, manifest)
-    files.write(inputs, scored, result.report, trading, manifest)
+    files.write(BacktestRun(inputs, scored, result.report, trading, manifest))
 
 
 def _trading(inputs: BacktestInput, scored: BacktestOutcome, record: TradingRecord, manifest: RunManifest) -> Trading:

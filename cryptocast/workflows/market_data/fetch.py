@@ -1,12 +1,13 @@
 """Bring candles into the local store: only what is missing, closed bars only, with a report on their quality."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
+import polars as pl
 
 from cryptocast.choices import Granularity
 from cryptocast.config import Config
@@ -16,7 +17,7 @@ from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import Candles, Provenance, SeriesKey
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.file.columns import FileOptions as FileOptions
-from cryptocast.data.sources.file.reader import read_file
+from cryptocast.data.sources.file.reader import Imported, coins_of, read_file, read_frame
 from cryptocast.data.sources.file.source import FILE
 from cryptocast.data.sources.table import AUTO, SOURCES, ages_by_clock
 from cryptocast.data.sources.upstream import Upstream
@@ -38,9 +39,11 @@ class FetchOrder:
     """What to fetch; None takes the setting.
 
     selection: without a granularity, what the file holds; its `now` is the moment that is pretended: bars of a file
-    that closed later are left out, those that are fetched come and are not reported. files: of the one coin, read
-    together and merged into its candles from earlier files; with `replace` they take their place (the old bars go to
-    the revisions). hours: after the daily closes bring the hours that give them their highs and lows.
+    that closed later are left out, those that are fetched come and are not reported. files: of the one coin, or with a
+    column that names the coin of each row, read together and merged into the candles from earlier files; with `replace`
+    they take their place (the old bars go to the revisions). frame: in the place of files, a table of such rows as
+    Nixtla's libraries have it, unique_id, ds (when a bar opens) and y (its close); without coins in the selection, all
+    that it names. hours: after the daily closes bring the hours that give them their highs and lows.
     """
 
     selection: Selection = Selection()
@@ -50,6 +53,12 @@ class FetchOrder:
     replace: bool = False
     refresh: bool = False
     hours: bool | None = None
+    frame: pl.DataFrame | None = field(default=None, compare=False)
+
+    @property
+    def is_import(self) -> bool:
+        """Whether nothing is fetched: the candles are there."""
+        return bool(self.files) or self.frame is not None
 
 
 class FetchProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,12 +155,13 @@ def fetch(context: Context, order: FetchOrder, *, connect: Callable[[Source], Up
     """
     config, store = context.config, context.candles or open_store(context.config)
     # A file that is named goes before the source of the settings.
-    source = order.selection.source or (AUTO if order.files else config.data.source)
-    if order.files and source == AUTO:
+    source = order.selection.source or (AUTO if order.is_import else config.data.source)
+    if order.is_import and source == AUTO:
         source = "file"
-    request = replace(order.selection, source=source).resolved(config)
+    coins = order.selection.coins or (() if order.frame is None else coins_of(order.frame))
+    request = replace(order.selection, source=source, coins=coins).resolved(config)
     _check(request, order)
-    if source != AUTO and (bool(order.files) or not SOURCES[source].kept_in_store):
+    if source != AUTO and (order.is_import or not SOURCES[source].kept_in_store):
         rows = tuple(_by_itself(context, store, request, order))
         return FetchReport(vs=request.vs, coins=rows, summary=_summary(rows, Backfill(), ()))
     access = access_of(context)
@@ -171,13 +181,11 @@ def _check(request: Resolved, order: FetchOrder) -> None:
         check_coin(coin)
     check_vs(request.vs)
     imports = request.source == FILE.name
-    if imports and not order.files:
+    if imports and not order.is_import:
         raise UsageError("--source file needs the file: add --file PATH.")
-    if imports and len(request.coins) != 1:
-        raise UsageError(
-            f"A file holds the candles of one coin, {len(request.coins)} are named: cryptocast fetch COIN --file PATH."
-        )
-    if not imports and order.files:
+    if order.files and order.frame is not None:
+        raise UsageError("Candles come from files or from a frame: leave one of them out.")
+    if not imports and order.is_import:
         raise UsageError(f"--file does not go with --source {request.source}: leave one of them out.")
     if not imports and (order.replace or order.file_options != FileOptions()):
         raise UsageError(
@@ -218,27 +226,35 @@ def _kept(
     context: Context, store: CandleStore, request: Resolved, order: FetchOrder, coin: str
 ) -> tuple[Candles, WriteResult]:
     """The candles of a file, or of a source that makes its own, put into the store."""
-    if not order.files:
+    if not order.is_import:
         key = SeriesKey(Market(request.source, request.vs, request.granularity), coin)
         candles = SOURCES[request.source].load(context.config, key)
         frame, notes, fetched_at = candles.frame, candles.provenance.notes, candles.provenance.fetched_at
     else:
         fetched_at = context.wall_clock()
-        imported = read_file(
-            order.files,
-            coin,
-            now=request.now or fetched_at,
-            vs=request.vs,
-            granularity=order.selection.granularity,
-            options=order.file_options,
-        )
+        imported = _imported(request, order, coin, request.now or fetched_at)
         key = SeriesKey(Market(FILE.name, request.vs, imported.granularity), coin)
         frame, notes = imported.frame, imported.notes
-    change = store.write(key, frame, fetched_at=fetched_at, notes=notes, replace=order.replace or not order.files)
+    change = store.write(key, frame, fetched_at=fetched_at, notes=notes, replace=order.replace or not order.is_import)
     stored = store.read(key)
     if stored is None:
         raise DataError(f"The candles of {coin} vanished from the store while they were read. Try again.")
     return stored, change
+
+
+def _imported(request: Resolved, order: FetchOrder, coin: str, now: datetime) -> Imported:
+    granularity = order.selection.granularity
+    if order.frame is not None:
+        return read_frame(order.frame, coin, now=now, vs=request.vs, granularity=granularity)
+    return read_file(
+        order.files,
+        coin,
+        now=now,
+        vs=request.vs,
+        granularity=granularity,
+        options=order.file_options,
+        names_coins=len(request.coins) > 1,
+    )
 
 
 def _hours(context: Context, sources: Sources, outcomes: Mapping[str, Outcome], since: datetime | None) -> Backfill:

@@ -17,9 +17,10 @@ from cryptocast.errors import UsageError
 from cryptocast.evaluation.records import HoldOut
 from cryptocast.kinds import libraries_of
 from cryptocast.market import Market
-from cryptocast.models.base import FitRun, Forecaster
+from cryptocast.models.base import Forecaster
 from cryptocast.models.boosting import LightGBMForecaster, LightGBMLearner
 from cryptocast.models.calibrated import CalibratedForecaster
+from cryptocast.models.fitting import fit_count
 from cryptocast.models.pretrained import COLUMNS, PretrainedForecaster
 from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.models.selective import SelectiveLearner
@@ -41,7 +42,7 @@ from cryptocast.workflows.context import Context, Selection, steps
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
 from cryptocast.workflows.feature_sets import columns_set
 from cryptocast.workflows.pretrained import KIND
-from cryptocast.workflows.recipes import fit_by, fit_settings, threads_of
+from cryptocast.workflows.recipes import fit_by, fit_run, fit_settings
 from cryptocast.workflows.reports import CoinError, DataUsed
 from cryptocast.workflows.training.hold_out import hold_outs
 
@@ -95,8 +96,9 @@ def pretrain(context: Context, order: PretrainOrder) -> PretrainReport:
     with steps(context.progress, "features", 1) as step:
         rows = pool_rows(pool, columns_set(COLUMNS), config.horizons("daily"))
         step("features")
-    with steps(context.progress, "training", (config.train.blocks + 2) * 2 * len(rows.horizons)) as step:
-        fit = fit_by(config, learner_of(config), rows.matrix, FitRun(threads=threads_of(config), step=step))
+    learner = learner_of(config)
+    with steps(context.progress, "training", fit_count(learner, config.train.blocks)):
+        fit = fit_by(config, learner, rows.matrix, fit_run(config, context.progress))
     scores = hold_outs(rows, config.split, {KIND: fit}, {coin: {} for coin in pool.named})
     model = for_every_coin(fit.final, as_microseconds(pool.last))
     files = dict(model.save())

@@ -13,7 +13,7 @@ from cryptocast.kinds import in_order
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Forecast
 from cryptocast.models.calibrated import fallback_reason
-from cryptocast.models.fitting import TrainingResult
+from cryptocast.models.fitting import TrainingResult, fit_count
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
 from cryptocast.workflows.clean_candles import clean_frame
@@ -199,11 +199,10 @@ def _prepare(context: Context, pool: CoinPool, horizons: tuple[int, ...]) -> tup
     """The rows to learn from, and what the audit of their features says."""
     config = context.config
     features = feature_set(config)
-    with steps(context.progress, "features", 2) as step:
+    with steps(context.progress, "features", 1) as step:
         rows = pool_rows(pool, features, horizons)
         step("features")
-        notes = audit_words(config, rows)
-        step("audit")
+    notes = audit_words(config, rows, context.progress)
     extra = help_for(context, pool, features, horizons)
     pool = with_last_rows(pool, rows.matrix)
     least = config.train.min_independent_blocks
@@ -217,24 +216,25 @@ def _prepare(context: Context, pool: CoinPool, horizons: tuple[int, ...]) -> tup
 
 def _fit_all(training: _Training, task: _Task) -> tuple[dict[str, tuple[TrainingResult, float]], list[str]]:
     """Each kind with the seconds that it took, and why a kind is missing."""
-    config = training.context.config
+    config, progress = training.context.config, training.context.progress
     kinds = [kind for kind in task.kinds if kind != "baseline"]
-    total = len(kinds) * (config.train.blocks + 2) * 2 * len(task.horizons)
     fits: dict[str, tuple[TrainingResult, float]] = {}
     notes: list[str] = []
-    with steps(training.context.progress, "training", total) as step:
-        for kind in kinds:
-            began = time.perf_counter()
-            model = with_help(learner(kind, config), training.extra.rows)
-            # An ensemble takes over the members that are fitted already.
-            members = {other: fit for other, (fit, _) in fits.items()}
-            try:
-                fit = fit_by(config, model, training.rows.matrix, fit_run(config, step), members)
-                fits[kind] = (fit, time.perf_counter() - began)
-            except (DataError, NotInstalledError) as error:
-                if not task.every:
-                    raise
-                notes.append(f"{kind} was not trained: {error}")
+    for number, kind in enumerate(kinds, 1):
+        began = time.perf_counter()
+        model = with_help(learner(kind, config), training.extra.rows)
+        # An ensemble takes over the members that are fitted already.
+        members = {other: fit for other, (fit, _) in fits.items()}
+        count = fit_count(model, config.train.blocks, members)
+        which = f" ({number} of {len(kinds)})" if len(kinds) > 1 else ""
+        try:
+            with steps(progress, f"training {kind}{which}", count):
+                fit = fit_by(config, model, training.rows.matrix, fit_run(config, progress), members)
+            fits[kind] = (fit, time.perf_counter() - began)
+        except (DataError, NotInstalledError) as error:
+            if not task.every:
+                raise
+            notes.append(f"{kind} was not trained: {error}")
     return fits, notes
 
 

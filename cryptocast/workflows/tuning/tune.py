@@ -296,12 +296,11 @@ class _Tuning:
 
 def _tuning(context: Context, pool: CoinPool, horizons: tuple[int, ...], kind: str) -> _Tuning:
     config, features = context.config, feature_set(context.config)
-    with steps(context.progress, "features", 2) as step:
+    with steps(context.progress, "features", 1) as step:
         rows = pool_rows(pool, features, horizons)
         step("features")
-        if features.own:
-            audit_words(config, rows)  # what a user adds may never have been audited
-        step("audit")
+    if features.own:
+        audit_words(config, rows, context.progress)  # what a user adds may never have been audited
     extra = help_for(context, pool, features, horizons)
     part, end = training_part(rows.matrix, config.split)
     bounds = fold_bounds(part, end, config.tune.folds)

@@ -228,12 +228,12 @@ def test_unknown_numbers_do_not_stop_the_page(small: ReportPage) -> None:
 
 
 def test_the_picture_is_a_png_and_the_same_each_time(small: ReportPage) -> None:
-    drawn = picture(small)
+    drawn = picture(small).png()
     assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", drawn[16:24])
     assert width > 1_500
     assert height > 1_200
-    assert picture(small) == drawn
+    assert picture(small).png() == drawn
     with pytest.raises(ValueError, match="nothing to draw"):
         picture(replace(small, fans=(), honesty=()))
 

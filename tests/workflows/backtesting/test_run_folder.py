@@ -1,5 +1,6 @@
 """The folder of a run gives back what it kept, and nothing of another question or that is damaged."""
 
+import shutil
 from pathlib import Path
 
 from cryptocast.config import TrainConfig
@@ -16,8 +17,8 @@ def test_a_damaged_block_is_made_again(whole: tuple[Path, BacktestReport], tmp_p
     assert numbers(backtest(context(tmp_path), WALK)) == numbers(expected)
 
 
-def test_another_question_takes_nothing_from_this_one(whole: tuple[Path, BacktestReport]) -> None:
-    folder, report = whole
+def test_another_question_takes_nothing_from_this_one(whole: tuple[Path, BacktestReport], tmp_path: Path) -> None:
+    folder, report = Path(shutil.copytree(whole[0], tmp_path / "own")), whole[1]
     other = backtest(context(folder, train=TrainConfig(blocks=2, threads=1, audit=False, seed=8)), WALK)
     assert other.run != report.run
     assert other.notes == ()

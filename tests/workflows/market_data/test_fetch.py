@@ -7,13 +7,14 @@ from typing import Any
 
 import httpx
 import msgspec
+import polars as pl
 import pytest
 
 from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.coingecko.client import CoinGecko
 from cryptocast.data.sources.file.columns import FileOptions
-from cryptocast.errors import UsageError
+from cryptocast.errors import DataError, UsageError
 from cryptocast.market import Market
 from cryptocast.net import ApiClient
 from cryptocast.workflows.context import Context, Selection
@@ -167,6 +168,50 @@ def test_a_file_of_hours_says_that_there_are_no_days_yet(shop: Shop, tmp_path: P
     assert shop.fetch("bitcoin", files=[file]).coins[0].notice is None
 
 
+PANEL = pl.DataFrame(
+    {
+        "unique_id": ["BTC"] * 30 + ["ethereum"] * 30,
+        "ds": [datetime(2025, 1, 1) + timedelta(days=day) for day in range(30)] * 2,  # noqa: DTZ001 - as Nixtla has it
+        "y": [100.0 + day for day in range(30)] + [10.0] * 30,
+    }
+)
+
+
+@pytest.mark.parametrize("coins", [(), ("ethereum", "bitcoin")])
+def test_a_long_frame_brings_the_closes_of_all_coins_that_it_names(shop: Shop, coins: tuple[str, ...]) -> None:
+    report = shop.fetch(*coins, frame=PANEL.sample(fraction=1.0, shuffle=True, seed=1))
+    rows = {row.coin: row for row in report.coins}
+    assert {coin: row.rows for coin, row in rows.items()} == {"bitcoin": 30, "ethereum": 30}
+    stored = shop.store.read(SeriesKey(Market("file", "usd", "daily"), "bitcoin"))
+    assert stored is not None
+    assert stored.frame["close"].to_list() == [100.0 + day for day in range(30)]
+    assert stored.provenance.first == datetime(2025, 1, 2, tzinfo=UTC)  # the bar of 1 January closes as the 2nd begins
+    assert not stored.frame["range_known"].any()
+    assert shop.fetch(frame=PANEL).coins[0].added == 0
+
+
+def test_a_long_file_is_read_for_several_coins_and_another_file_is_not(shop: Shop, tmp_path: Path) -> None:
+    PANEL.write_csv(tmp_path / "panel.csv")
+    report = shop.fetch("bitcoin", "ethereum", "dogecoin", files=[tmp_path / "panel.csv"])
+    assert [row.rows for row in report.coins] == [30, 30, 0]
+    assert report.coins[2].error is not None
+    assert "not dogecoin" in report.coins[2].error.message
+    (tmp_path / "own.csv").write_text(CSV)
+    refused = shop.fetch("bitcoin", "ethereum", files=[tmp_path / "own.csv"])
+    assert refused.exit_code == 3
+    assert all(row.error and "of which coin its rows are" in row.error.message for row in refused.coins)
+
+
+def test_a_frame_that_is_no_long_one_is_refused_in_one_line(shop: Shop) -> None:
+    with pytest.raises(DataError, match="no column unique_id: it has ds, y"):
+        shop.fetch(frame=PANEL.drop("unique_id"))
+    for bad in (PANEL.drop("y"), PANEL.drop("ds"), PANEL.with_columns(y=pl.lit(None, pl.Float64))):
+        report = shop.fetch("bitcoin", frame=bad)
+        assert report.exit_code == 3
+        assert report.coins[0].error is not None
+        assert report.coins[0].error.message.startswith("The table"), report.coins[0].error.message
+
+
 def test_a_bad_file_leaves_the_store_as_it_was(shop: Shop, tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_text(CSV)
@@ -183,7 +228,8 @@ def test_a_bad_file_leaves_the_store_as_it_was(shop: Shop, tmp_path: Path) -> No
     ("coins", "options", "words"),
     [
         (["bitcoin"], {"source": "file"}, "add --file"),
-        (["bitcoin", "ethereum"], {"files": [Path("f.csv")]}, "one coin, 2 are named"),
+        (["bitcoin"], {"files": [Path("f.csv")], "frame": pl.DataFrame({"unique_id": []})}, "files or from a frame"),
+        (["bitcoin"], {"source": "sample", "frame": pl.DataFrame({"unique_id": []})}, "does not go with"),
         (["bitcoin"], {"source": "sample", "files": [Path("f.csv")]}, "does not go with"),
         (["bitcoin"], {"file_options": FileOptions(stamp="close")}, "--stamp"),
         (["../x"], {}, "not a coin id"),

@@ -13,7 +13,7 @@ from cryptocast.errors import DataError
 from cryptocast.market import Market
 from cryptocast.net import Unreachable
 from cryptocast.rehearsal import DEMO_KEY, WORST, FakeUpstream, Rule
-from cryptocast.workflows.context import Context, Resolved
+from cryptocast.workflows.context import Context, NoProgress, Resolved
 from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 from tests.data.sources.coingecko.history import history
 from tests.workflows.market_data.virtual_time import Stall, VirtualTime
@@ -28,7 +28,7 @@ def series(coin: str, granularity: str = "daily") -> SeriesKey:
     return SeriesKey(Market("coingecko", "usd", "hourly" if granularity == "hourly" else "daily"), coin)
 
 
-class Phases:
+class Phases(NoProgress):
     """When each phase of a fetch ended, in seconds of the virtual clock, and of how many steps it was."""
 
     def __init__(self, time: VirtualTime) -> None:
@@ -109,7 +109,7 @@ class Killed(Exception):  # noqa: N818 - what happens
     """The process ends here."""
 
 
-class DiesAt:
+class DiesAt(NoProgress):
     """Progress that does not come back from its nth step: the page is stored by then, as before any kill."""
 
     def __init__(self, step: int) -> None:

@@ -32,12 +32,14 @@ UNREADABLE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PriceFile:
-    """One file of an import. label and name are safe to print; `inside` is its place in a zip."""
+    """One file of an import. label and name are safe to print; `inside` is its place in a zip; content: what it holds
+    where it lies on no disk."""
 
     label: str
     name: str
     path: Path
     inside: zipfile.ZipInfo | None = None
+    content: bytes | None = None
 
     @property
     def short_label(self) -> str:
@@ -47,6 +49,9 @@ class PriceFile:
     @contextmanager
     def open(self) -> "Iterator[PriceStream]":
         """Its bytes, inflated. DataError if they are damaged, too many, or an archive once more."""
+        if self.content is not None:
+            yield PriceStream(BytesIO(self.content), None, self.label)
+            return
         with ExitStack() as stack:
             with refused(self.label):
                 file = stack.enter_context(self.path.open("rb"))

@@ -14,20 +14,22 @@ from typing import Final
 import polars as pl
 
 from cryptocast.choices import Granularity
+from cryptocast.data import parquet
 from cryptocast.data.schema import BAR_US, CANDLE_SCHEMA, TIME
 from cryptocast.data.sources.file.archive import PriceFile, price_files
 from cryptocast.data.sources.file.columns import FileOptions, Notes, TypedColumns
 from cryptocast.data.sources.file.layouts import DATE_FIRST, TIME_FIRST, Layout, Stamp
 from cryptocast.data.sources.file.pieces import ROW, open_table
 from cryptocast.data.sources.file.resample import LENGTHS, MINUTE, bar_length, in_words, length_in, resample
-from cryptocast.data.sources.file.symbols import RankedSymbol, Target, named_symbol
+from cryptocast.data.sources.file.symbols import RankedSymbol, Target, named_symbol, symbol_in
 from cryptocast.errors import DataError
 from cryptocast.number_format import count
 from cryptocast.times import as_microseconds, minute_text
 
-__all__ = ["FileOptions", "Imported", "read_file"]
+__all__ = ["FileOptions", "Imported", "coins_of", "read_file", "read_frame"]
 
 SECOND: Final = 1_000_000
+UNIQUE_ID: Final = "unique_id"
 RUN: Final = 5  # so many bars in a row are no gaps
 
 
@@ -58,21 +60,58 @@ def read_file(
     vs: str = "usd",
     granularity: Granularity | None = None,
     options: FileOptions | None = None,
+    names_coins: bool = False,
 ) -> Imported:
     """The closed bars in one or several files and folders, read as one series.
 
     Layouts are recognised by their first lines (docs/data.md). Finer bars are resampled to `granularity`, without one
     to days; hours stay hours. Bars not closed at `now` and rows without a price are left out. Without open, high and
-    low the bars are close-only. Raises DataError in one line with file, row and value.
+    low the bars are close-only. names_coins: every row must say of which coin it is. Raises DataError in one line with
+    file, row and value.
     """
-    target, notes = Target(coin, vs), Notes()
     paths = [path] if isinstance(path, Path) else path
-    files = _named_after(price_files(paths), paths, target, notes)
+    target = Target(coin, vs, names_coins=names_coins)
+    return _read(price_files(paths), paths, target, now, granularity, options or FileOptions())
+
+
+def read_frame(
+    frame: pl.DataFrame, coin: str, *, now: datetime, vs: str = "usd", granularity: Granularity | None = None
+) -> Imported:
+    """The same of a table in memory, whose rows say of which coin they are, such as unique_id, ds and y.
+
+    `ds` is the moment at which a bar opens.
+    """
+    content = parquet.encode(frame)
+    table = PriceFile("The table", "table", Path(), content=content)
+    return _read([table], (), Target(coin, vs, names_coins=True), now, granularity, FileOptions())
+
+
+def coins_of(frame: pl.DataFrame) -> tuple[str, ...]:
+    """The coins that a table names, in the order in which it does: their ids, where a table of symbols knows them.
+
+    DataError if it has no column unique_id.
+    """
+    if UNIQUE_ID not in frame.columns:
+        raise DataError(f"The table has no column {UNIQUE_ID}: it has {', '.join(frame.columns)[:200]}.")
+    names = frame[UNIQUE_ID].cast(pl.String).drop_nulls().unique(maintain_order=True).to_list()
+    return tuple(dict.fromkeys(symbol_in(name).coin or name for name in names))
+
+
+def _read(
+    files: list[PriceFile],
+    paths: Sequence[Path],
+    target: Target,
+    now: datetime,
+    granularity: Granularity | None,
+    options: FileOptions,
+) -> Imported:
+    coin, notes = target.coin, Notes()
+    files = _named_after(files, paths, target, notes)
     files, named_length = _of_one_length(files, paths, granularity, notes)
     first = files[0].label
     others = f" to {files[-1].short_label}, {len(files)} files" if len(files) > 1 else ""
     notes.add(f"imported from {files[0].short_label}{others}")
-    tables = [_rounded(rows, notes) for rows in _read_all(files, target, options or FileOptions(), notes)]
+    tables = [_rounded(rows, notes) for rows in _read_all(files, target, options, notes)]
     if not tables:
         raise DataError(f"{first} has no rows with a price.")
     sparse = any(rows.layout.sparse for rows in tables)
@@ -139,6 +178,11 @@ def _read_all(files: Sequence[PriceFile], target: Target, options: FileOptions, 
             columns = TypedColumns(table, file.label, target, options, notes, symbols)
             tables.append(Rows(file.label, columns.frame(), columns.stamp or options.stamp, layout))
             notes.add(f"read as {layout.name}")
+    if target.names_coins and not symbols:
+        raise DataError(
+            f"{files[0].label} does not say of which coin its rows are, in a column such as unique_id or symbol. Import"
+            " one coin at a time."
+        )
     if symbols:
         best, note = target.choose(symbols)
         notes.add(note)

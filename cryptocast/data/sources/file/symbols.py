@@ -71,10 +71,12 @@ def _coin_of(ticker: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an import is for: the candles of a coin in a currency."""
+    """What an import is for: the candles of a coin in a currency. names_coins: of several coins from one file, so that
+    a symbol that no table knows is none of them."""
 
     coin: str
     vs: str
+    names_coins: bool = False
 
     @property
     def currencies(self) -> tuple[str, ...]:
@@ -101,7 +103,7 @@ class Target:
             return best, None
         if best < UNKNOWN_SYMBOL:
             return best, f"prices in {self.currencies[best]} count as {self.vs.upper()}"
-        if best == UNKNOWN_SYMBOL and len(symbols) == 1:
+        if best == UNKNOWN_SYMBOL and len(symbols) == 1 and not self.names_coins:
             return best, f"{shown(text)} is in no table of symbols and was taken for {self.coin}"
         # The most telling one: another currency, else another coin, else the first that is unknown.
         telling = (OTHER_CURRENCY, OTHER_COIN, UNKNOWN_SYMBOL)
