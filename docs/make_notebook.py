@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import altair as alt
+import vl_convert
+
+from cryptocast.evaluation.report import Picture
+
 NOTEBOOK: Final = Path(__file__).with_name("notebook.ipynb")
 
 
@@ -34,10 +39,13 @@ def outputs_of(source: str, names: dict[str, Any], count: int) -> list[dict[str,
 
 
 def _data(value: object) -> dict[str, Any]:
-    """As a notebook shows it: a chart as a picture, anything else as text."""
-    bundle = getattr(value, "_repr_mimebundle_", None)
-    data = bundle() if bundle is not None else {"text/plain": repr(value)}
-    data = data[0] if isinstance(data, tuple) else data
+    """As a notebook shows it: pictures as SVG, which more viewers show than HTML, anything else as text."""
+    if isinstance(value, Picture):
+        data = {"image/svg+xml": value.svg(), "text/plain": value.title}
+    elif isinstance(value, alt.TopLevelMixin):
+        data = {"image/svg+xml": vl_convert.vegalite_to_svg(value.to_json())}
+    else:
+        data = {"text/plain": repr(value)}
     return {kind: text.splitlines(keepends=True) for kind, text in data.items()}
 
 
