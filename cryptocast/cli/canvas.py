@@ -72,7 +72,7 @@ class Canvas:
 def _place(value: float, span: Range, count: int) -> int:
     """Which of so many equal places from the one end of the span to the other."""
     share = (value - span[0]) / ((span[1] - span[0]) or 1.0)
-    return min(count - 1, max(0, round(share * (count - 1))))
+    return round(min(1.0, max(0.0, share)) * (count - 1))
 
 
 def _below(places: dict[int, str], offset: int, width: int) -> str:

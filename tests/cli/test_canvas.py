@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from cryptocast.cli.canvas import Canvas
 
-finite = st.floats(-1e9, 1e9)
+finite = st.floats(-1e300, 1e300)
 
 
 def test_bars_lines_and_names_stand_where_they_belong() -> None:
