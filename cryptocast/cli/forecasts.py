@@ -358,7 +358,7 @@ def pretrain(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file.")] = False,
 ) -> None:
-    """Fit one model for every coin on the daily bars of these coins, as a file for `[train] pretrained`.
+    """Fit one model for every coin on the daily bars of these coins, as one file. The setting train.pretrained uses it.
 
     It answers for coins without a version of their own, from 21 bars on, and for no bar that it learned from.
     """

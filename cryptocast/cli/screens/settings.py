@@ -11,6 +11,7 @@ from cryptocast.cli.listings import SettingRow, SettingsDocument, SettingsFile
 from cryptocast.cli.tables import note
 from cryptocast.config_text import toml_value
 
+LONG: Final = 60
 STYLES: Final = {"default": "dim", "file": "green", "environment": "cyan"}
 
 
@@ -27,7 +28,11 @@ def settings_screen(document: SettingsDocument) -> Iterator[RenderableType]:
 
 
 def _line(row: SettingRow) -> Text:
-    return Text(f"{row.key} = {toml_value(row.value)}  # {row.origin}", style=STYLES[row.origin])
+    line = f"{row.key} = {toml_value(row.value)}"
+    # A comment that was broken off a long line would be no TOML; a list may go over several.
+    is_long = len(line) > LONG
+    text = f"# {row.origin}\n{line}" if is_long else f"{line}  # {row.origin}"
+    return Text(text, style=STYLES[row.origin])
 
 
 def settings_file_screen(file: SettingsFile) -> Iterator[RenderableType]:
