@@ -116,11 +116,12 @@ async def _problem(_: Request, error: Exception) -> Response:
 
 
 async def _nothing_here(paths: Paths, request: Request, error: HTTPException) -> Response:
-    _, endpoint = paths.find(request.url.path)
+    path = request.scope["path"]
+    _, endpoint = paths.find(path)
     if endpoint is not None and error.status_code == 405:
-        detail = f"{shown(request.url.path)} answers {endpoint.allowed}, not {shown(request.method)}."
+        detail = f"{shown(path)} answers {endpoint.allowed}, not {shown(request.method)}."
         headers = {"Allow": endpoint.allowed}
         return problem_response(ProblemError(ProblemKind.METHOD_NOT_ALLOWED, detail, headers=headers))
     names = ", ".join(path for path, one in paths.endpoints.items() if not one.is_page)
-    detail = f"There is nothing at {shown(request.url.path)}. Served: {names}."
+    detail = f"There is nothing at {shown(path)}. Served: {names}."
     return problem_response(ProblemError(ProblemKind.NOT_FOUND, detail, headers=error.headers))

@@ -352,8 +352,13 @@ PATHS: Final[Mapping[str, Endpoint]] = {
         tag="admin",
     ),
     "/docs": Endpoint("This description, for people", docs, media_type=HTML),
-    "/login": Endpoint("The form for a token", login, media_type=HTML, access="open", methods=("GET", "POST")),
-    "/logout": Endpoint("The end of a login", logout, media_type=HTML, access="open", methods=("POST",)),
+    # Prompt, because anybody may send a form, and as slowly as they like: they shall not fill the places of the others.
+    "/login": Endpoint(
+        "The form for a token", login, media_type=HTML, access="open", methods=("GET", "POST"), is_prompt=True
+    ),
+    "/logout": Endpoint(
+        "The end of a login", logout, media_type=HTML, access="open", methods=("POST",), is_prompt=True
+    ),
     "/": Endpoint(
         "The forecasts as a page",
         landing_page,

@@ -159,11 +159,12 @@ class Front:
                 await exchange.refuse(problem)
 
     async def _refuse(self, exchange: Exchange, refusal: ProblemError) -> None:
-        request = Request(exchange.scope)
+        scope, request = exchange.scope, Request(exchange.scope)
         if not asks_for_form(refusal, request):
             await exchange.refuse(refusal)
             return
-        address = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+        query = scope["query_string"].decode("latin-1")  # whatever bytes a client has put there
+        address = f"{scope['path']}?{query}" if query else scope["path"]
         form = login_form(request, own_address(self._server.paths, address))
         await form(exchange.scope, exchange.receive, exchange.send)
 

@@ -6,7 +6,7 @@ from html import escape
 from typing import Final
 from urllib.parse import parse_qs
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cryptocast.serving.access import Headers, address_of
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # Of an address of this server: no sign in it that a browser could take for the start of another one.
 ADDRESS: Final = re.compile(r"(/[A-Za-z0-9._~-]*)+(\?[A-Za-z0-9._~=&%,:+-]*)?")
 MAX_ADDRESS: Final = 2000
+MOST_FIELDS: Final = 10  # the form has three
 NOT_KEPT: Final = (
     "This connection is not encrypted, and the browser is not on the machine of the server: it will not keep the login."
     " Use https, or a tunnel such as <code>ssh -L 8000:localhost:8000 HOST</code>."
@@ -35,7 +36,7 @@ async def login(server: Server, request: Request, _: None) -> Response:
     if request.method != "POST":
         return login_form(request, "/", status=200)
     headers = _checked(request)
-    fields = parse_qs((await request.body()).decode("latin-1"), max_num_fields=10)
+    fields = await _fields(request)
     target = own_address(server.paths, fields.get("next", [""])[0])
     wait_s = server.logins.wait_s(address_of(request.scope))
     if wait_s > 0.0:
@@ -44,7 +45,7 @@ async def login(server: Server, request: Request, _: None) -> Response:
     key = server.keys.of_token(fields.get("token", [""])[0].strip().encode())
     if key is None:
         server.telemetry.count("login_refused")
-        log.warning("a login from %s showed a token that is none", address_of(request.scope))
+        log.warning("a login from %s was refused: its token is not one of this server", address_of(request.scope))
         return login_form(request, target, "This is not a token of this server.")
     return _leads_to(target, set_cookies(request.scope, headers, cookie_value(key, server.now_s())))
 
@@ -100,6 +101,14 @@ def _checked(request: Request) -> Headers:
         detail = "Only the form of this server may be sent here: the headers Origin and Host do not name the same host."
         raise ProblemError(ProblemKind.CROSS_ORIGIN, detail)
     return headers
+
+
+async def _fields(request: Request) -> dict[str, list[str]]:
+    """What the form says. What is no form of ours is a problem of the client and none of the server's."""
+    try:
+        return parse_qs((await request.body()).decode("latin-1"), max_num_fields=MOST_FIELDS)
+    except (ValueError, ClientDisconnect):
+        raise ProblemError(ProblemKind.BAD_REQUEST, f"A form of at most {MOST_FIELDS} fields is read here.") from None
 
 
 def _leads_to(address: str, cookies: list[tuple[bytes, bytes]] | None = None) -> Response:

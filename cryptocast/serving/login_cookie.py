@@ -61,7 +61,8 @@ def set_cookies(scope: Scope, headers: Headers, value: str) -> list[tuple[bytes,
 def keeps_login(scope: Scope, headers: Headers) -> bool:
     """Whether the browser will keep the cookie, as far as can be told before it sends its Origin. To browsers what they
     call by a name of their own machine is safe, as a port of a container or the end of a tunnel."""
-    name = headers.get(b"host", b"").decode("latin-1").rpartition(":")[0].strip("[]")
+    host = headers.get(b"host", b"").decode("latin-1")
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     has_tls = headers.get(b"x-forwarded-proto", b"").strip() == b"https"
     return has_tls or is_local(scope, headers) or is_loopback(name)
 

@@ -49,7 +49,11 @@
     event.preventDefault();
   });
 
-  const answer = async (address) => (await fetch(address, { headers: { Accept: "application/json" } })).json();
+  const answer = async (address) => {
+    const reply = await fetch(address, { headers: { Accept: "application/json" } });
+    if (!reply.ok) throw new Error(reply.status);
+    return reply.json();
+  };
 
   const place = (svg, price) => {
     const [low, high, top, bottom, x, perBar, asOf, bar, last] = svg.dataset.scale.split(",").map(Number);
@@ -76,18 +80,22 @@
     }
   };
 
-  const showHealth = async () => {
-    const { status, components = [] } = await answer("/health/detailed");
-    const faults = components.filter((one) => one.status !== "pass");
+  const sayHealth = (status, text) => {
     const line = document.getElementById("health");
     line.className = status;
-    line.textContent = faults.length ? faults.map((one) => `${one.name.replaceAll("_", " ")}: ${one.output}`).join("; ") : "All is well";
-    line.title = line.textContent;
+    line.textContent = line.title = text;
+  };
+
+  const showHealth = async () => {
+    const { status, components } = await answer("/health/detailed");
+    const faults = components.filter((one) => one.status !== "pass");
+    sayHealth(status, faults.map((one) => `${one.name.replaceAll("_", " ")}: ${one.output}`).join("; ") || "All is well");
   };
 
   const look = () => {
     lookedAt = Date.now();
-    for (const part of [showPrices, showHealth]) part().catch(() => {}); // what is shown stays
+    showPrices().catch(() => {}); // what is shown stays
+    showHealth().catch(() => sayHealth("warn", "The server does not say how it is")); // gone, or the login is over
   };
 
   const swap = async (address, isNew) => {

@@ -1,5 +1,8 @@
+import asyncio
+from collections.abc import AsyncIterator, MutableMapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -12,7 +15,7 @@ from cryptocast.serving.login import own_address
 from cryptocast.serving.paths import Paths
 from tests.evaluation.report import browser
 from tests.serving.running import Start
-from tests.serving.serving_app import Clock, FakeForecast, context, get, talk
+from tests.serving.serving_app import Clock, FakeForecast, context, get, serving, talk, until
 from tests.serving.test_landing_page import comes
 
 TOKEN, ADMIN = "a-readers-token", "an-admins-token"
@@ -205,6 +208,76 @@ def test_without_a_token_there_is_nothing_to_log_in_to() -> None:
     assert "set-cookie" not in get(app, "/login", method="POST", headers=OWN).headers
 
 
+@pytest.mark.parametrize("body", ["&".join(f"a{number}=1" for number in range(11)), "a=1&" * 5000])
+def test_what_is_no_form_is_the_fault_of_the_client_and_no_error_in_the_log(
+    body: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = talk(guarded(), lambda client: client.post("/login", content=body, headers=OWN))
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:cryptocast:problem:bad-request")
+    assert not caplog.records
+
+
+def test_a_client_that_leaves_before_its_form_has_come_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/login",
+        "query_string": b"",
+        "headers": [(b"host", b"server"), (b"origin", b"http://server"), (b"content-length", b"5")],
+        "client": ("192.0.2.1", 1),
+    }
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def gone() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(guarded()(scope, gone, send))
+    assert sent[0]["status"] == 400
+    assert not caplog.records
+
+
+def test_any_bytes_of_a_query_string_bring_the_form(caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def nothing() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    for app, path, status in ((guarded(), "/", 401), (guarded(None), "/nowhere", 404)):
+        headers = [(b"host", b"server"), (b"accept", b"text/html")]
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"\xff", "headers": headers}
+        sent.clear()
+        asyncio.run(app(scope, nothing, send))
+        assert sent[0]["status"] == status
+    assert not caplog.records
+
+
+def test_forms_that_do_not_come_take_no_place_from_those_who_have_a_token() -> None:
+    app = create_app(
+        context(serving(max_concurrency=1)), forecast=FakeForecast(), stamp=lambda: 0, token=TOKEN, refresh=False
+    )
+    never = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await never.wait()
+        yield b"token"
+
+    async def conversation(client: httpx.AsyncClient) -> int:
+        headers = {**OWN, "Content-Length": "5"}
+        form = asyncio.create_task(client.post("/login", content=slow(), headers=headers))
+        await until(lambda: app.state.server.telemetry.in_flight == 1)
+        status = (await client.get("/models", headers={"Authorization": f"Bearer {TOKEN}"})).status_code
+        form.cancel()
+        return status
+
+    assert talk(app, conversation) == 200
+
+
 @pytest.mark.skipif(browser.BROWSER is None, reason="no Chromium here: install Debian's package chromium")
 def test_a_person_logs_in_and_out_in_a_browser(start: Start, tmp_path: Path) -> None:
     server = start("fake", "0", TOKEN=TOKEN)
@@ -217,6 +290,12 @@ def test_a_person_logs_in_and_out_in_a_browser(start: Start, tmp_path: Path) -> 
         assert page.value("location.search") == "?coin=ethereum&model=auto&horizon=7"
         assert page.value("document.cookie") == ""  # no script reads it
         comes(page, "document.querySelector('.head .price').textContent === '64,321'")
+        # The login ends while the page stays open: it does not go on saying that all is well.
+        comes(page, "!['', 'Health'].includes(document.getElementById('health').textContent)")
+        page.ask("Network.clearBrowserCookies")
+        page.value("(later => { Date.now = () => later; })(Date.now() + 6 * 60 * 1000)")
+        page.value("document.dispatchEvent(new Event('visibilitychange'))")
+        comes(page, "document.getElementById('health').textContent === 'The server does not say how it is'")
         page.value("document.querySelector('header form button').click()")
         comes(page, "!!document.querySelector('[name=token]')")
         # A 401 is told in the console as what could not be loaded; nothing else may be.

@@ -149,4 +149,6 @@ def test_whether_a_browser_will_keep_the_login_is_told_beforehand() -> None:
     assert keeps_login(AWAY, {b"x-forwarded-proto": b"https"})
     assert keeps_login(AWAY, {b"host": b"localhost:8000"})
     assert keeps_login(AWAY, {b"host": b"[::1]:8000"})
+    assert keeps_login(AWAY, {b"host": b"localhost"})  # at port 80, which goes without saying
+    assert keeps_login(AWAY, {b"host": b"[::1]"})
     assert not keeps_login(AWAY, {b"host": b"localhost.evil.example:8000"})
