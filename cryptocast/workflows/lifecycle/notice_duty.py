@@ -57,7 +57,7 @@ class NoticeDuty:
     async def perform(self) -> None:
         """Once."""
         conditions = list(self._conditions())
-        registry = self.context.registry()
+        registry = await asyncio.to_thread(self.context.registry)
         if conditions:
             await asyncio.to_thread(registry.observe, conditions, self.context.wall_clock())
         if self.receiver is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
@@ -74,7 +75,8 @@ def _telegram(url: SplitResult, notice: Notice) -> tuple[str, dict[str, Any]]:
 
 
 def _slack(url: SplitResult, notice: Notice) -> tuple[str, dict[str, Any]]:
-    return urlunsplit(url), {"text": notice_sentence(notice)}
+    """With the three signs escaped by which links and calls to everybody begin and end there."""
+    return urlunsplit(url), {"text": escape(notice_sentence(notice), quote=False)}
 
 
 def _ntfy(url: SplitResult, notice: Notice) -> tuple[str, dict[str, Any]]:

@@ -8,10 +8,18 @@ import msgspec
 
 from cryptocast.number_format import count, percent
 from cryptocast.registry import Notice, NoticeCode, Reason
-from cryptocast.registry.version import version_name
+from cryptocast.registry.version import Action, version_name
 from cryptocast.workflows.fallbacks import Fallback, sentence
 
 Facts = Mapping[str, Any]
+
+MOVED: Final[Mapping[Action, str]] = {
+    "register": "registered",
+    "promote": "promoted",
+    "refresh": "refreshed",
+    "force": "promoted",  # that it was forced stands in the reason
+    "rollback": "rolled back",
+}
 
 
 def notice_sentence(notice: Notice) -> str:
@@ -29,7 +37,8 @@ def _reasons(facts: Facts) -> str:
 
 def _promoted(facts: Facts) -> str:
     before = "" if facts["previous"] is None else f", in place of version {facts['previous']}"
-    return f"{_version(facts)} is in production now{before} ({facts['action']} by {facts['who']}): {facts['why']}."
+    by = f"{MOVED[facts['action']]} by {facts['who']}"
+    return f"{_version(facts)} is in production now{before} ({by}): {facts['why'].rstrip('.')}."
 
 
 def _refused(facts: Facts) -> str:

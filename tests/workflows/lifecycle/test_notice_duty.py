@@ -1,8 +1,10 @@
 """What the leader tells of what it serves: each condition once, and in nobody's way."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -49,6 +51,20 @@ class Desk:
 def test_where_all_is_well_nothing_is_told_and_no_registry_made(tmp_path: Path) -> None:
     assert Desk(tmp_path).look(answer()) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_registry_is_opened_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, open_ = list[threading.Thread](), Registry.open
+
+    def noted(*args: Any, **named: Any) -> Registry:
+        threads.append(threading.current_thread())
+        return open_(*args, **named)
+
+    desk = Desk(tmp_path)
+    monkeypatch.setattr(Registry, "open", noted)
+    asyncio.run(desk.duty.perform())
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_stale_candles_are_told_once_until_they_are_fresh_again(tmp_path: Path) -> None:

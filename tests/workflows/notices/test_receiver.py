@@ -47,6 +47,13 @@ def test_known_hosts_have_their_own_forms() -> None:
     assert posted(NTFY) == ("https://ntfy.sh/", body)
 
 
+def test_no_reason_that_somebody_wrote_calls_the_whole_channel() -> None:
+    notice = new_notice(NoticeCode.TEST, "", {"host": "<!channel> & co"}, NOW)
+    for url, text in ((SLACK, "&lt;!channel&gt; &amp; co"), (TELEGRAM, "<!channel> & co")):
+        _, body, _ = receiver_of(url, NotifyConfig()).post(notice)
+        assert text in json.loads(body)["text"]
+
+
 def test_the_setting_goes_before_the_host() -> None:
     assert posted("https://chat.example.org/hook", "slack") == (
         "https://chat.example.org/hook",

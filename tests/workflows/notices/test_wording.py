@@ -21,12 +21,12 @@ FALLBACK = {"model_requested": "auto", "model_used": "baseline", "minutes": 61.5
         (
             NoticeCode.PROMOTED,
             {**KEY, "number": 3, "previous": 2, "action": "promote", "who": "ann", "why": "it passed"},
-            "bitcoin/lightgbm:3 is in production now, in place of version 2 (promote by ann): it passed.",
+            "bitcoin/lightgbm:3 is in production now, in place of version 2 (promoted by ann): it passed.",
         ),
         (
             NoticeCode.PROMOTED,
-            {**KEY, "number": 1, "previous": None, "action": "force", "who": "ann", "why": "forced: new fees"},
-            "bitcoin/lightgbm:1 is in production now (force by ann): forced: new fees.",
+            {**KEY, "number": 1, "previous": None, "action": "force", "who": "ann", "why": "forced: new fees."},
+            "bitcoin/lightgbm:1 is in production now (promoted by ann): forced: new fees.",
         ),
         (
             NoticeCode.REFUSED,
