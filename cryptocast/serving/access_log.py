@@ -3,6 +3,7 @@
 A reader of the output that does not read would hold up every answer; here it costs lines, which are counted.
 """
 
+import json
 import logging
 import queue
 import threading
@@ -70,12 +71,18 @@ class AccessLog:
     def _work(self) -> None:
         while (entry := self._entries.get()) is not None:
             try:
-                self._stream.write(f"{msgspec.json.encode(entry).decode()}\n")
+                self._stream.write(f"{_line(entry)}\n")
                 if self._entries.empty():
                     self._stream.flush()
             except (OSError, ValueError) as error:  # the reader has gone, or the stream is closed
                 log.warning("the access log cannot be written any more: %s", error)
                 return
+
+
+def _line(entry: AccessEntry) -> str:
+    """In ASCII: a stream in whose encoding a path or an agent cannot be written would end the log."""
+    line = msgspec.json.encode(entry)
+    return line.decode() if line.isascii() else json.dumps(msgspec.json.decode(line))
 
 
 def without_secrets(query: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 Encoding: TypeAlias = str
 IDENTITY: Final = "identity"
 MIN_BYTES: Final = 500  # below, the headers weigh more than what is saved
+MOST_REMEMBERED: Final = 256 * 1024  # bytes of a body
 GZIP_LEVEL: Final = 6
 ZSTD_LEVEL: Final = 9
 MAX_HEADER: Final = 256  # of Accept-Encoding; no honest client sends more
@@ -35,10 +36,12 @@ def compressed(body: bytes, encoding: Encoding) -> bytes:
     return body if encoding == IDENTITY else encodings()[encoding](body)
 
 
-@lru_cache(maxsize=32)
 def packed(body: bytes, encoding: Encoding) -> bytes:
-    """`compressed`, for bodies that are asked for again before they change."""
-    return compressed(body, encoding)
+    """`compressed`, for bodies that are asked for again before they change; large ones would fill the memory."""
+    return _remembered(body, encoding) if len(body) <= MOST_REMEMBERED else compressed(body, encoding)
+
+
+_remembered = lru_cache(maxsize=32)(compressed)
 
 
 @lru_cache(maxsize=256)

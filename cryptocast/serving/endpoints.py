@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 HEALTH: Final = "application/health+json"
 USUAL_LAST: Final = 365
 MOST_CANDLES: Final = 50_000  # of all coins of an answer
+MOST_PAST: Final = 20_000  # forecasts of all coins and horizons of an answer
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -198,16 +199,21 @@ async def track(server: Server, request: Request, query: TrackQuery) -> Response
     forecasts_now = [one.forecast for one in outcomes if isinstance(one, FreshForecast)]
     if not forecasts_now:
         raise not_one(failures)
-    levels, horizons, last = requests[0].intervals, requests[0].horizons, query.last or USUAL_LAST
+    levels, horizons = requests[0].intervals, requests[0].horizons
+    last = min(query.last or USUAL_LAST, MOST_PAST // (len(forecasts_now) * len(horizons)) or 1)
     read = partial(track_record, server.context, levels=levels, horizons=horizons, last=last)
-    tracks = await asyncio.to_thread(lambda: tuple(read(one) for one in forecasts_now))
     errors = tuple(coin_error(*failure) for failure in failures)
-    body = encode(TrackDocument(tracks=tracks, errors=errors, names=names or msgspec.UNSET))
+
+    def document() -> bytes:
+        tracks = tuple(read(one) for one in forecasts_now)
+        return encode(TrackDocument(tracks=tracks, errors=errors, names=names or msgspec.UNSET))
+
+    body = await asyncio.to_thread(document)
     may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
     return finished(server, request, body, outcomes, state=state, may_keep=may_keep)
 
 
-async def candles(server: Server, _request: Request, query: CandleQuery) -> CandlesDocument:
+async def candles(server: Server, request: Request, query: CandleQuery) -> Response:
     """The bars that the store has, oldest first. Nothing is fetched."""
     query, names = by_ids(query, server.find_coin)
     config = server.config
@@ -220,7 +226,9 @@ async def candles(server: Server, _request: Request, query: CandleQuery) -> Cand
     if not series:
         raise not_one(failures)
     errors = tuple(coin_error(*failure) for failure in failures)
-    return CandlesDocument(series=series, errors=errors, names=names or msgspec.UNSET)
+    document = CandlesDocument(series=series, errors=errors, names=names or msgspec.UNSET)
+    # In a thread: megabytes take longer than anybody else's answer should have to wait.
+    return await asyncio.to_thread(lambda: respond(msgspec.json.encode(document), request=request))
 
 
 async def models(server: Server, _request: Request, _: None) -> ModelDocument:

@@ -41,7 +41,10 @@ HORIZONS: Final = f"whole bars from 1 to {MAX_HORIZON}, at most {MAX_HORIZONS}, 
 PATHS: Final = "a whole number of paths from 100 to 10000; fewer come where coins and bars make over 200000 prices"
 TOUCH: Final = "a price in the quote currency from 1e-12 to 1e15, e.g. 100000"
 LEVELS: Final = "20, 40, 60, 80, 90, 95, 98, 99, one or several, separated by commas, e.g. 80,95"
-LAST_PAST: Final = "a number of past forecasts of each horizon, the newest, from 1 to 5000; 365 without"
+LAST_PAST: Final = (
+    "a number of past forecasts of each horizon, the newest, from 1 to 5000; 365 without, at most 20000 of all"
+    " coins and horizons"
+)
 LAST_BARS: Final = "a number of bars of each coin, the newest, from 1 to 50000; 365 without, at most 50000 of all coins"
 CURRENCY: Final = "a quote currency of 2 to 10 lower-case letters or digits, e.g. usd"
 STATES: Final = "open (reject every call), closed (let every call pass), auto (decide by the calls)"

@@ -105,6 +105,18 @@ def test_a_reader_that_has_gone_ends_the_log_and_nothing_else() -> None:
     log.close()
 
 
+def test_no_sign_of_a_client_ends_a_log_whose_stream_knows_ascii_alone() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    log = AccessLog(stream)
+    log.start()
+    for path in ("/é", "/\U0001f600", "/"):
+        log.write(msgspec.structs.replace(ENTRY, path=path))
+    log.close()
+    stream.flush()
+    assert [msgspec.json.decode(line)["path"] for line in raw.getvalue().splitlines()] == ["/é", "/\U0001f600", "/"]
+
+
 @pytest.mark.parametrize("query", ["token=a", "ids=a&api_key=b", "PASSWORD=c", "to%6ben=d"])
 def test_a_secret_that_somebody_put_into_the_query_is_not_told(query: str) -> None:
     assert without_secrets(query) == "[scrubbed]"

@@ -6,7 +6,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptocast.serving.compression import IDENTITY, compressed, encodings, preferred
+from cryptocast.serving.compression import IDENTITY, MOST_REMEMBERED, compressed, encodings, packed, preferred
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,10 @@ def test_what_zstd_and_brotli_make_their_own_libraries_read() -> None:
 def test_without_their_packages_there_is_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cryptocast.serving.compression._module", lambda _: None)
     assert list(encodings.__wrapped__()) == ["gzip"]
+
+
+def test_small_bodies_are_packed_once_and_large_ones_are_not_held_in_memory() -> None:
+    small, large = (bytes(MOST_REMEMBERED), bytes(MOST_REMEMBERED + 1))
+    assert packed(small, "gzip") is packed(small, "gzip")
+    assert packed(large, "gzip") is not packed(large, "gzip")
+    assert gzip.decompress(packed(large, "gzip")) == large

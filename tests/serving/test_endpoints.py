@@ -1,5 +1,7 @@
 """Status codes say what can be had: 404 or 400 for what never can, 503 for what is broken now."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +16,9 @@ from cryptocast.config import CoinGeckoConfig, Config, DataConfig, StoreConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
-from cryptocast.serving import create_app
+from cryptocast.serving import create_app, endpoints
+from cryptocast.serving.encoding import encode
+from cryptocast.serving.responses import respond
 from cryptocast.workflows.context import Context
 from tests.serving.serving_app import Clock, get, talk
 from tests.serving.test_app import problem
@@ -115,6 +119,32 @@ def test_past_forecasts_stand_beside_what_came_and_are_finished_bytes_while_the_
     assert [(score["horizon"], score["bars"]) for score in track["scores"]] == [(1, 12), (7, 6)]
     assert [row["horizon"] for row in track["forecasts"]] == [1, 1, 1, 7, 7, 7]
     assert [one["level"] for one in track["forecasts"][0]["intervals"]] == [80]
+
+
+def test_large_answers_are_bounded_and_made_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = list[threading.Thread]()
+
+    def noting(make: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **named: Any) -> Any:
+            threads.append(threading.current_thread())
+            return make(*args, **named)
+
+        return noted
+
+    app, _ = served(tmp_path)
+    monkeypatch.setattr(endpoints, "encode", noting(encode))
+    monkeypatch.setattr(endpoints, "respond", noting(respond))
+    monkeypatch.setattr(endpoints, "MOST_PAST", 4)
+
+    async def conversation(client: httpx.AsyncClient) -> dict[str, Any]:
+        assert (await client.get("/candles?ids=bitcoin")).status_code == 200
+        track: dict[str, Any] = (await client.get("/track?ids=bitcoin&model=baseline&horizons=1,7&last=3")).json()
+        return track
+
+    (track,) = talk(app, conversation)["tracks"]
+    assert [row["horizon"] for row in track["forecasts"]] == [1, 1, 7, 7]
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 def test_candles_are_those_of_the_store_and_the_newest_come_last(tmp_path: Path) -> None:
