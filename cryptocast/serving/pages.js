@@ -7,7 +7,7 @@
   const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
   const shown = (price) =>
     price < 1e-5 ? price.toExponential(4).replace(/-(\d)$/, "-0$1") : (price >= 10000 ? whole : digits).format(price);
-  let lookedAt = 0;
+  let lookedAt = 0, swaps = 0;
 
   // The titles are for browsers without a script: here they stand below the chart, and at once.
   const takeTitles = () => {
@@ -99,9 +99,12 @@
   };
 
   const swap = async (address, isNew) => {
+    const number = ++swaps;
     const reply = await fetch(address, { headers: { Accept: "text/html" } });
+    const text = await reply.text();
+    if (number !== swaps) return; // another one was chosen meanwhile
     if (!reply.ok) throw new Error(reply.status);
-    const next = new DOMParser().parseFromString(await reply.text(), "text/html");
+    const next = new DOMParser().parseFromString(text, "text/html");
     document.querySelector("main").replaceWith(next.querySelector("main"));
     document.title = next.title;
     if (isNew) history.pushState(null, "", address);

@@ -258,6 +258,28 @@ def test_a_browser_switches_coin_horizon_and_model_and_reads_live_prices_and_hea
 
 
 @NEEDS_BROWSER
+def test_the_last_choice_holds_however_late_the_answer_to_one_before_it_comes(start: Start, tmp_path: Path) -> None:
+    server = start("fake", "0")
+    with tab(tmp_path / "profile") as page_:
+        page_.open_address(server.address + "/", width=1400)
+        comes(page_, "document.getElementById('health').className !== ''")
+        page_.value(
+            "(usual => { window.fetch = async (address, ...more) => { const reply = await usual(address, ...more);"
+            " if (address.includes('coin=ethereum')) await new Promise(free => { window.free = free; });"
+            " return reply; }; })(window.fetch)"
+        )
+        page_.value("document.querySelector('a[data-swap][href*=\"coin=ethereum\"]').click()")
+        comes(page_, "!!window.free")
+        page_.value("document.querySelector('a[data-swap][href*=\"horizon=30\"]').click()")
+        comes(page_, "location.search.includes('horizon=30')")
+        page_.value("window.free(); setTimeout(() => { window.settled = true; }, 500)")
+        comes(page_, "!!window.settled")
+        assert page_.value("location.search") == "?coin=bitcoin&model=auto&horizon=30"
+        assert page_.value("document.querySelector('h1').textContent") == "bitcoin"
+        no_complaint_and_no_foreign_request(page_, server)
+
+
+@NEEDS_BROWSER
 def test_pointing_at_a_chart_reads_its_values_by_mouse_and_by_key(start: Start, tmp_path: Path) -> None:
     live_bars(tmp_path / "store")
     server = start("bitcoin", str(tmp_path / "store"), '{"refresh": false}')
