@@ -67,8 +67,8 @@
   const showPrices = async () => {
     const places = all("[data-live]");
     if (!places.length) return;
-    const ids = [...new Set(places.map((one) => one.dataset.live))];
-    const { prices = [] } = await answer(`/prices?vs=${places[0].dataset.vs}&ids=${ids.join()}`);
+    // Without ids: of the coins of the settings, as the page has them, be they more than one question may name.
+    const { prices = [] } = await answer(`/prices?vs=${places[0].dataset.vs}`);
     for (const row of prices) {
       const day = row.change_24h_pct;
       const change = day === null ? "" : `, ${day < 0 ? "" : "+"}${day.toFixed(1)} % in 24 h`;

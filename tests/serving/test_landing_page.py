@@ -235,7 +235,7 @@ def test_a_browser_shows_the_page_on_a_desk_and_on_a_phone_by_day_and_by_night(s
 def test_a_browser_switches_coin_horizon_and_model_and_reads_live_prices_and_health(
     start: Start, tmp_path: Path
 ) -> None:
-    server = start("fake", "0")
+    server = start("fake", "0", '{"max_ids": 1}')  # the page has more coins than a question may name
     with tab(tmp_path / "profile") as page_:
         page_.open_address(server.address + "/", width=1400)
         page_.value("document.body.dataset.same = 'document'")
