@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from cryptocast.evaluation.records import Record
+from cryptocast.kinds import SHIPPED
 
 
 class ReasonCode(StrEnum):
@@ -39,18 +40,19 @@ class ReasonCode(StrEnum):
         "scored",
         "{horizon:bars}: skill {skill:%+.1f}{interval:[} over the baseline on {dates} dates{p:p}{coverage:held}",
     )
-    IN_PRODUCTION = "in_production", "version {new} is in production already"
-    REPEATS = "repeats", "version {new} repeats version {old}: same recipe, candles, seed, code and libraries"
-    LACKS_HORIZONS = "lacks_horizons", "version {new} lacks horizons that version {old} serves: {horizons:list} bars"
+    IN_PRODUCTION = "in_production", "{new:version} is in production already"
+    REPEATS = "repeats", "{new:version} repeats {old:version}: same recipe, candles, seed, code and libraries"
+    LACKS_HORIZONS = "lacks_horizons", "{new:version} lacks horizons that {old:version} serves: {horizons:list} bars"
     FOREIGN_UNPROVEN = (
         "foreign_unproven",
-        "version {new} came with an archive: it must be shown to be better, and {cause}",
+        "{new:version} came with an archive: it must be shown to be better, and {cause}",
     )
     RECIPE_UNPROVEN = (
         "recipe_unproven",
-        "version {new} has another recipe than version {old} in production: it must be shown to be better, and {cause}",
+        "{new:version} has a different recipe from {old:version} in production: it must be shown to be better, and "
+        "{cause}",
     )
-    BETTER = "better", "version {new} is better than version {old} in production: p {p:.2g} on {rests_on}"
+    BETTER = "better", "{new:version} is better than {old:version} in production: p {p:.2g} on {rests_on}"
     COMPARED = (
         "compared",
         "{horizon:bars}: skill {skill:%+.1f}{interval:[} over production on {dates} dates",
@@ -70,18 +72,18 @@ class ReasonCode(StrEnum):
     )
     OLDER = (
         "older",
-        "version {new} is older than version {old} in production: use cryptocast registry rollback to go back",
+        "{new:version} is older than {old:version} in production: use cryptocast registry rollback to go back",
     )
-    OLDER_BARS = "older_bars", "version {new} was trained on bars up to {new_end}, version {old} up to {old_end}"
+    OLDER_BARS = "older_bars", "{new:version} was trained on bars up to {new_end}, {old:version} up to {old_end}"
     OUTDATED = (
         "outdated",
-        "version {old} in production is outdated: features or own code changed since its fit, and it cannot answer",
+        "{old:version} in production is outdated: features or own code changed since its fit, and it cannot answer",
     )
     ITSELF_OUTDATED = (
         "itself_outdated",
-        "version {new} is outdated: features or own code changed since its fit, and it could not answer",
+        "{new:version} is outdated: features or own code changed since its fit, and it could not answer",
     )
-    REFRESH = "refresh", "version {new} is a refresh of version {old}: the same recipe on other bars"
+    REFRESH = "refresh", "{new:version} is a refresh of {old:version}: the same recipe on other bars"
     NEVER_BACKTESTED = (
         "never_backtested",
         "its recipe was never backtested; walk it forward: cryptocast backtest {coin} --walk-forward --model {kind}",
@@ -114,7 +116,8 @@ class Reason(Record, frozen=True):
 
 
 class _Words(string.Formatter):
-    """Formats of our own: %.1f (a share in percent), bars, p, list, held, and a text in ( or [ where there is one.
+    """Formats of our own: %.1f (a share in percent), version, bars, p, list, held, and a text in ( or [ where there is
+    one.
 
     A fact that an earlier release did not have is None.
     """
@@ -134,6 +137,11 @@ class _Words(string.Formatter):
         return str(super().format_field(value, format_spec)) if own is None else own(value)
 
 
+def version_words(mark: int | str) -> str:
+    """`version 3`, or `the shipped model`: of a version's mark."""
+    return "the shipped model" if mark == SHIPPED else f"version {mark}"
+
+
 def _interval(ends: Sequence[float | None] | None) -> str:
     lower, upper = ends or (None, None)
     return "" if lower is None or upper is None else f" [{100 * lower:+.1f}, {100 * upper:+.1f}]"
@@ -149,6 +157,7 @@ def _intervals(coverage: Mapping[str, Sequence[float]]) -> str:
 
 
 OWN_FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "version": version_words,
     "bars": lambda horizon: "1 bar" if horizon == 1 else f"{horizon} bars",
     "p": lambda p: "" if p is None else f", p of being worse {p:.2g} after correction",
     "list": lambda values: ", ".join(map(str, values)),

@@ -180,7 +180,9 @@ class VersionSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def name(self) -> str:
-        """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars."""
+        """As `Version.name`."""
+        if SHIPPED in self.aliases:
+            return f"{self.key.coin}/{self.key.kind}@{SHIPPED}"
         return version_name(self.key.coin, self.key.kind, self.number, self.key.granularity)
 
 

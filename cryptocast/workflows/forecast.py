@@ -50,7 +50,7 @@ from cryptocast.workflows.late_bars import both_ends, ended_notice, from_late_ba
 from cryptocast.workflows.market_data.resolve import CoinCandles
 from cryptocast.workflows.online_calibration import LiveForecast, recalibrated, states_at
 from cryptocast.workflows.own_models import check_code, loader_of, names_of_own
-from cryptocast.workflows.pretrained import LIMITS, files_of, shipped_version, version_of
+from cryptocast.workflows.pretrained import LIMITS, as_registered, files_of, shipped_version, version_of
 from cryptocast.workflows.reports import AbSide, CoinForecast, ForecastDocument, HorizonForecast, Interval
 
 log = logging.getLogger(__name__)
@@ -362,14 +362,14 @@ def ladder(
     if request.model == BASELINE:
         return
     if request.model == SHIPPED:
-        yield shipped_step(shipped)
+        yield shipped_step(as_registered(registry, shipped))
         return
     where = f"{key.coin} is in production on {key.source} bars"
     is_empty = True
     for kind in _kinds(registry, key, request.model):
         version_of_kind = registry.alias(msgspec.structs.replace(key, kind=kind), PRODUCTION)
         if version_of_kind is None and kind == request.model and shipped is not None and kind == shipped.key.kind:
-            version_of_kind = shipped
+            version_of_kind = as_registered(registry, shipped)
         if version_of_kind is not None:
             is_empty = False
             yield from _by_side(registry, version_of_kind, request.challenged)
@@ -377,7 +377,7 @@ def ladder(
             detail = f"no {kind} of {where}; train one: cryptocast train {key.coin} --model {kind}"
             yield LadderStep(kind, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
     is_free = is_empty and request.model in (None, "auto")
-    yield from _behind_all(shipped, f"no version of {where}" if is_free else None)
+    yield from _behind_all(as_registered(registry, shipped), f"no version of {where}" if is_free else None)
 
 
 def _behind_all(shipped: Version | None, nothing: str | None) -> Iterator[LadderStep]:

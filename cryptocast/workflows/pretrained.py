@@ -94,6 +94,13 @@ def shipped_version(config: Config, key: VersionKey, last_bar: datetime) -> Vers
     )
 
 
+def as_registered(registry: Registry, shipped: Version | None) -> Version | None:
+    """The same model where the registry has it: with its live forecasts, and what it has learned from them."""
+    own = None if shipped is None else registry.alias(shipped.key, SHIPPED)
+    is_same = own is not None and shipped is not None and own.manifest == shipped.manifest
+    return own if is_same else shipped
+
+
 def adopt(
     config: Config, registry: Registry, market: Market, last_bars: Mapping[str, datetime], *, now: datetime, who: str
 ) -> None:

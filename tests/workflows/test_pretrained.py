@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.panel import Panel
 
+from cryptocast.cli.screens.train import train_screen
 from cryptocast.config import BacktestConfig, EnsembleConfig, TrainConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
@@ -26,7 +28,7 @@ from cryptocast.workflows import pretrained
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.fallbacks import FallbackCode
-from cryptocast.workflows.forecast import Request, forecast
+from cryptocast.workflows.forecast import Request, forecast, ladder
 from cryptocast.workflows.lifecycle.live_scoring import record, score
 from cryptocast.workflows.lifecycle.model_card import model_card
 from cryptocast.workflows.lifecycle.promote import promote
@@ -114,14 +116,25 @@ def test_where_something_is_written_it_becomes_the_first_version_and_own_fits_it
     assert (adopted.name, set(adopted.aliases)) == ("solana/lightgbm@shipped", {"challenger", "production", "shipped"})
     before = answer(used, "solana")
     assert before.version == "shipped"
+    # By whatever name it is asked for, it is the version that learns from its outcomes.
+    from_file = shipped_version(used.config, key, NOW)
+    for request in (Request(model="shipped"), Request(version="solana/lightgbm@shipped"), Request(model="auto")):
+        (first, *_) = ladder(registry, key, request, from_file)
+        assert first.version == adopted
+    (listed,) = registry.listing(coin="solana")
+    assert listed.name == adopted.name
 
     report = train(used, Order(Selection(("solana",), source="file"), model="lightgbm"))
     (own,) = [row for row in report.models if row.kind == "lightgbm"]
     assert (own.version, own.decision, own.aliases) == (2, TrainDecision.CHALLENGER, ("challenger",))
     assert answer(used, "solana") == before
+    *_, conclusion = train_screen(used, report)
+    assert isinstance(conclusion, Panel)
+    next_step = str(conclusion.renderable).splitlines()[-1]
+    assert next_step == "Next: cryptocast backtest solana --walk-forward --model lightgbm,shipped"
     judged = promote(used.config, registry, coin="solana", source="file", who="ada", now=NOW)
     assert judged.rows[0].action == "refused"
-    assert "than version shipped in production" in str(judged.rows[0].reasons[0])
+    assert "version 2 has a different recipe from the shipped model in production" in str(judged.rows[0].reasons[0])
     assert registry.verify() == ()
 
     young = train(used, Order(Selection(("solana",), source="file"), model="lightgbm", older_than=timedelta(days=7)))

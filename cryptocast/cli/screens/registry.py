@@ -33,7 +33,7 @@ VERSIONS: Final[Columns[VersionRow]] = (
     (Column("trained to"), lambda row: when(row.trained_to, midnight=row.granularity == "daily")),
     (Column("skill %\nbaseline", "right"), lambda row: percent(row.skill, signed=True) + " foreign" * row.foreign),
     (Column("registered", leaves=2), lambda row: when(row.created_at, midnight=False)),
-    (Column("horizons", leaves=3), lambda row: ",".join(map(str, row.horizons))),
+    (Column("horizons", leaves=3), lambda row: ",".join(map(str, row.horizons)) or NOTHING),
     (Column("fit", leaves=5), lambda row: row.fit_id[:12]),
 )
 PROMOTIONS: Final[Columns[PromotionRow]] = (
@@ -66,7 +66,7 @@ def version_screen(document: VersionDocument) -> Iterator[RenderableType]:
     pairs: list[tuple[str, CellText]] = [
         ("aliases", ", ".join(version.aliases) or "none"),
         ("bars", f"{version.source}, {version.vs}, {version.granularity}"),
-        ("horizons", ", ".join(map(str, version.horizons)) + " bars"),
+        ("horizons", ", ".join(map(str, manifest["horizons"])) + " bars"),
         ("fit", version.fit_id),
         ("recipe", str(manifest["recipe"])),
         ("features", f"{len(manifest['features'])}, set {str(manifest['feature_hash'])[:12]}"),

@@ -1,6 +1,6 @@
 """What a training rests on, what it found, what it registered, and the forecast that came of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -99,7 +99,7 @@ def _conclusion(report: TrainReport, model: TrainedModel, served: Mapping[str, V
     together = len(model.pooled.coins) > 1
     extra = "" if report.granularity == "daily" else f" --granularity {report.granularity}"
     waiting = [one.kind for one in report.models if (one.coin, one.decision) == (coin, TrainDecision.CHALLENGER)]
-    command = f"registry promote {coin} {waiting[0]}" if waiting else f"backtest {coin} --walk-forward"
+    command = _next(coin, waiting, served[coin])
     return Conclusion(
         use=model.kind if model.version is None else f"{coin}/{model.kind}:{model.version}",
         answers=answers_at((model.pooled if together else model.hold_out).horizons),
@@ -109,6 +109,15 @@ def _conclusion(report: TrainReport, model: TrainedModel, served: Mapping[str, V
         step=f"cryptocast {command}{extra}",
         remark=f"done in {span(report.seconds)}",
     )
+
+
+def _next(coin: str, waiting: Sequence[str], served: Version | None) -> str:
+    """waiting: kinds of challengers. Before the shipped model makes way the gate wants both walked forward."""
+    if not waiting:
+        return f"backtest {coin} --walk-forward"
+    if served is not None and served.manifest.is_pretrained:
+        return f"backtest {coin} --walk-forward --model {waiting[0]},{served.contender}"
+    return f"registry promote {coin} {waiting[0]}"
 
 
 def _loss(model: TrainedModel) -> float:

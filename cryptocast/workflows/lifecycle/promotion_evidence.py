@@ -16,6 +16,7 @@ from cryptocast.registry import Contest, Registry, Version
 from cryptocast.registry.append_only import most_telling
 from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.live import pair_up
+from cryptocast.registry.reasons import version_words
 from cryptocast.times import as_datetime
 
 
@@ -116,7 +117,7 @@ def walked_pairs(
     for version, evidence in zip(both, walks, strict=True):
         if not evidence:
             return (
-                f"version {version.mark}'s recipe was never walked forward; with its settings run: cryptocast "
+                f"{version_words(version.mark)}'s recipe was never walked forward; with its settings run: cryptocast "
                 f"backtest {key.coin} --walk-forward --model {names}"
             )
     best = _closest(walks[0], walks[1], within)

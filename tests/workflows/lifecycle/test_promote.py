@@ -118,7 +118,7 @@ def test_a_named_promotion_that_is_refused_is_a_gate_error_with_the_reason(regis
     report = run(registry, coin="bitcoin", kind="lightgbm")
     refusal = report.refusal()
     assert isinstance(refusal, GateError)
-    assert re.search(r"refused bitcoin/lightgbm:2: version 2 has another recipe.*--force", str(refusal))
+    assert re.search(r"refused bitcoin/lightgbm:2: version 2 has a different recipe.*--force", str(refusal))
     assert refusal.exit_code == 6
     assert production(registry) == 1
 
