@@ -29,6 +29,7 @@ from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.fallbacks import FallbackCode
 from cryptocast.workflows.forecast import Request, forecast, ladder
+from cryptocast.workflows.lifecycle.archives import export_version, import_archive
 from cryptocast.workflows.lifecycle.live_scoring import record, score
 from cryptocast.workflows.lifecycle.model_card import model_card
 from cryptocast.workflows.lifecycle.promote import promote
@@ -167,6 +168,21 @@ def test_where_something_is_written_it_becomes_the_first_version_and_own_fits_it
     assert forced.rows[0].to_number == 2
     assert answer(used, "solana").version == 2
     assert answer(used, "solana", version="solana/lightgbm@shipped").version == "shipped"
+
+
+def test_its_archive_is_named_in_the_settings_and_not_imported(tmp_path: Path) -> None:
+    used = store_of(tmp_path, "solana", bars=60, last=NOW)
+    record(used, Selection(("solana",), source="file"))
+    registry, file = used.registry(), tmp_path / "model.zip"
+    adopted = registry.version(VersionKey("solana", FILE, "lightgbm"), 1)
+    export_version(registry, adopted, file, whole_fit=False, overwrite=False)
+    other = Registry.open(tmp_path / "other")
+    with pytest.raises(RegistryError, match=r"model for every coin.*\[train\] pretrained"):
+        import_archive(other, file, dry_run=False, who="ada", now=NOW)
+    assert other.keys() == ()  # as foreign scores it would bar every version that has to beat it
+    train_settings = msgspec.structs.replace(used.config.train, pretrained=str(file))
+    now = replace(used, config=msgspec.structs.replace(used.config, train=train_settings))
+    assert answer(now, "solana") == answer(used, "solana")
 
 
 def test_a_kind_that_has_no_shipped_model_has_to_beat_it_too(tmp_path: Path) -> None:

@@ -104,6 +104,11 @@ def import_archive(
     """
     archive = unpack(read_archive(path), str(path))
     manifest = archive.manifest
+    if manifest.is_pretrained:
+        raise RegistryError(
+            f"The archive {path} is refused: it holds a model for every coin, which is no version of any. Name the file"
+            " in config.toml: [train] pretrained."
+        )
     try:
         config = config or Config()
         loaded = CalibratedForecaster.load(archive.files, loader_of(manifest, config))
