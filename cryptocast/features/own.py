@@ -56,6 +56,15 @@ class FeatureSet:
         """The columns, in order."""
         return tuple(feature.name for feature in self.features)
 
+    @property
+    def of_single_coins(self) -> "FeatureSet":
+        """Those that do not compare the coins of a moment: a row of theirs needs its own coin's bars and bitcoin's."""
+        features = tuple(feature for feature in self.features if feature.scope != "moment")
+        names = {feature.name for feature in features}
+        own = {name: line for name, line in self.own.items() if name in names}
+        digest = hashlib.sha256(f"of single coins: {self.digest}".encode()).hexdigest()
+        return replace(self, features=features, own=own, digest=digest)
+
     def where(self, name: str) -> str:
         """Where the feature stands, for a message: empty for one of the catalogue."""
         return f" of {self.origin}, line {self.own[name]}," if name in self.own else ""

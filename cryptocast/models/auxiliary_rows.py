@@ -5,17 +5,14 @@ last of its own rows was issued, so they can tell it nothing that was not known.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from cryptocast.features.matrix import Matrix, Panel
+from cryptocast.features.matrix import Matrix
+from cryptocast.features.stacked import stacked
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.selective import SelectiveLearner, WrappedLearner
 from cryptocast.models.stacking import StackLearner
-
-PER_ROW = ("issued_at", "price", "volatility", "steady", "features", "returns", "variance", "freedom", "label_end")
-PER_BAR = ("close_time", "log_close", "variance", "volatility")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,24 +54,4 @@ def joined(own: Matrix, other: Matrix) -> Matrix:
         raise ValueError(f"the rows to help lack {', '.join(missing)}")
     columns = [place[name] for name in own.feature_names]
     aligned = replace(other, features=other.features[:, columns], feature_names=own.feature_names)
-    rows: dict[str, Any] = {name: np.concatenate([getattr(own, name), getattr(aligned, name)]) for name in PER_ROW}
-    coins = len(own.panel.coins)
-    return replace(
-        own,
-        panel=_panels(own.panel, aligned.panel),
-        position=np.concatenate([own.position, aligned.position + len(own.panel.close_time)]),
-        coin=np.concatenate([own.coin, aligned.coin + np.int32(coins)]).astype(np.int32),
-        paid=None,
-        doubtful=None,
-        **rows,
-    )
-
-
-def _panels(own: Panel, other: Panel) -> Panel:
-    bars: dict[str, Any] = {name: np.concatenate([getattr(own, name), getattr(other, name)]) for name in PER_BAR}
-    return Panel(
-        coins=(*own.coins, *other.coins),
-        coin=np.concatenate([own.coin, other.coin + np.int32(len(own.coins))]).astype(np.int32),
-        start=np.concatenate([own.start, other.start[1:] + own.start[-1]]),
-        **bars,
-    )
+    return replace(stacked((own, aligned)), paid=None, doubtful=None)

@@ -1,9 +1,9 @@
 """What every model is: settings that learn, a fitted thing that predicts, and the forecast that it gives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Final, Protocol, Self, TypeAlias
+from typing import ClassVar, Final, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,18 @@ import numpy.typing as npt
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
+
+S = TypeVar("S")
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+class Spread(Protocol):
+    """Where many pieces of the same work are done: here, in several processes, or on a cluster."""
+
+    def __call__(self, work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
+        """What the work makes of each job, in the order of the jobs. shared reaches each worker once."""
+
 
 # What a fitted model is saved as: file names and their bytes. Text, JSON and safetensors; never a pickle.
 Artefacts: TypeAlias = Mapping[str, bytes]
@@ -80,6 +92,7 @@ class FitRun:
     done: hears of the kind behind each fit, where one work makes several.
     checkpoints: a folder for what a fit that is interrupted goes on from; whoever names it clears it. start: a model of
     the same learner on a part of the same rows, none of them later, which a fit that repeats rounds may go on from.
+    spread: where the fits of a training are made, None: here, one after the other.
     """
 
     threads: int = 1
@@ -87,6 +100,7 @@ class FitRun:
     done: Callable[[str], None] = lambda _: None
     checkpoints: Path | None = None
     start: "Forecaster | None" = None
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True, slots=True)

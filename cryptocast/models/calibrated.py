@@ -52,7 +52,11 @@ class CalibratedForecaster:
 
     def predict(self, rows: Matrix, *, baseline_at: Collection[int] = ()) -> Forecast:
         """A calibrated forecast for each row, in their order. baseline_at: horizons that are the baseline's anyway."""
-        forecast = self.calibration.apply(self.inner.predict(rows))
+        return self.settled(self.inner.predict(rows), rows, baseline_at=baseline_at)
+
+    def settled(self, raw: Forecast, rows: Matrix, *, baseline_at: Collection[int] = ()) -> Forecast:
+        """What the model inside says of the rows, calibrated, and the baseline's where their history is too short."""
+        forecast = self.calibration.apply(raw)
         short = too_short(rows, self.least_blocks) | np.isin(rows.horizons, list(baseline_at))[None, :]
         return with_fallback(forecast, self.baseline.predict(rows), short) if short.any() else forecast
 

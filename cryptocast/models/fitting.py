@@ -20,10 +20,20 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.folds import Split, blocks, split_by_time
 from cryptocast.models.base import FitRun, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
-from cryptocast.models.calibrated import CalibratedForecaster, too_short, with_fallback
+from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.calibration import Calibration, fit_calibration
 from cryptocast.models.labels import LEAST_ROWS
-from cryptocast.models.out_of_fold import OutOfFold, concatenate, joined, out_of_fold
+from cryptocast.models.out_of_fold import (
+    FitAnswer,
+    FitJob,
+    OutOfFold,
+    are_side_by_side,
+    block_jobs,
+    concatenate,
+    joined,
+    make_fits,
+    out_of_fold,
+)
 from cryptocast.models.stacking import StackForecaster, Stacking, StackLearner, Weights, fit_members, stacked
 
 __all__ = ["OutOfFold", "TrainingResult", "calibrated", "concatenate", "find_rounds", "fit_in_time", "out_of_fold"]
@@ -40,12 +50,14 @@ WARMUP: Final = 21
 class TrainingResult:
     """What a training gives.
 
-    final: fitted on all bars. hold_out: calibrated forecasts of the last part by the model of the first part, with
-    their rows (m,) in the matrix; test_start: when that part begins (microseconds). rounds: what the stop part decided.
+    final: fitted on all bars; first: on the first part of them. hold_out: calibrated forecasts of the last part by
+    that one, with their rows (m,) in the matrix; test_start: when that part begins (microseconds). rounds: what the
+    stop part decided.
     earlier and tested: raw forecasts, out of fold before that part and of that part; what an ensemble stacks.
     weights: of an ensemble.
     """
 
+    first: CalibratedForecaster
     final: CalibratedForecaster
     hold_out: OutOfFold
     test_start: int
@@ -109,15 +121,26 @@ def fit_count(learner: Learner, block_count: int, members: Collection[str] = ())
 
 def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResult:
     split, seed, run = course.split, course.seed, course.run
-    stop = _or_none(matrix.rows(split.stop).lessons())
-    first = learner.fit(matrix.rows(split.fit).lessons(), stop=stop, rounds=None, seed=seed, run=run)
-    run.done(learner.kind)
-    earlier = out_of_fold(learner, matrix, course.bounds, rounds=first.rounds, seed=seed, run=run)
-    test_rows = np.flatnonzero(split.test).astype(np.int64)
-    raw = OutOfFold(test_rows, first.predict(matrix.rows(test_rows)))
-    final = learner.fit(matrix.lessons(), stop=None, rounds=first.rounds, seed=seed, run=replace(run, start=first))
-    run.done(learner.kind)
-    return _settled(final, first.rounds, matrix, course, [earlier], raw)
+    nothing, test_rows = np.empty(0, dtype=np.int64), np.flatnonzero(split.test).astype(np.int64)
+    first = _fit(matrix, FitJob(learner, seed, None, test_rows, parts=(split.fit, split.stop)), run)
+    rounds = first.model.rounds
+    jobs = tuple(block_jobs(learner, matrix, course.bounds, rounds=rounds, seed=seed))
+    last = FitJob(learner, seed, rounds, nothing)
+    if are_side_by_side(jobs, run):
+        *answers, final = make_fits(matrix, [*jobs, last], run)
+    else:
+        answers, final = list(make_fits(matrix, jobs, run)), _fit(matrix, last, replace(run, start=first.model))
+    if final is None:
+        raise ValueError("a fit on everything gave nothing")
+    earlier = joined(matrix, [answer.asked for answer in answers if answer is not None])
+    return _settled(_Pair(first.model, final.model, rounds), matrix, course, [earlier], first.asked)
+
+
+def _fit(matrix: Matrix, job: FitJob, run: FitRun) -> FitAnswer:
+    (answer,) = make_fits(matrix, [job], run)
+    if answer is None:
+        raise ValueError("a fit that is not of a block gave nothing")
+    return answer
 
 
 def _fit_stack(
@@ -136,32 +159,42 @@ def _fit_stack(
     raw = OutOfFold(row, stacking.combined(row, tested, weights))
     stacking.learn(row, tested)
     last = msgspec.structs.replace(stacking.weights(int(matrix.issued_at.max())), dropped=dropped)
-    final = StackForecaster({name: training.final.inner for name, training in trained.items()}, last)
-    rounds = Rounds(members={name: training.rounds for name, training in trained.items()})
-    return replace(_settled(final, rounds, matrix, course, list(earlier), raw), weights=last)
+    pair = _Pair(
+        StackForecaster({name: training.first.inner for name, training in trained.items()}, weights),
+        StackForecaster({name: training.final.inner for name, training in trained.items()}, last),
+        Rounds(members={name: training.rounds for name, training in trained.items()}),
+    )
+    return replace(_settled(pair, matrix, course, list(earlier), raw), weights=last)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """The model of the first part of the time, and that of all of it, with the same rounds."""
+
+    first: Forecaster
+    final: Forecaster
+    rounds: Rounds
 
 
 def _settled(
-    final: Forecaster,
-    rounds: Rounds,
-    matrix: Matrix,
-    course: _Course,
-    earlier: Sequence[OutOfFold],
-    raw: OutOfFold,
+    pair: _Pair, matrix: Matrix, course: _Course, earlier: Sequence[OutOfFold], raw: OutOfFold
 ) -> TrainingResult:
     """The training, with the hold-out calibrated by what was known before it, and the final model by all there is."""
-    test_start, rows = course.split.test_start, matrix.bare().rows(raw.row)
-    forecast = _calibration(matrix, earlier, test_start).apply(raw.forecast)
-    short = too_short(rows, course.least_blocks)
-    if short.any():
-        baseline = BaselineLearner().fit(matrix.bare().known_at(test_start))
-        forecast = with_fallback(forecast, baseline.predict(rows), short)
-    last, least = int(matrix.issued_at.max()), course.least_blocks
+    test_start, least, last = course.split.test_start, course.least_blocks, int(matrix.issued_at.max())
+    first = calibrated(
+        pair.first,
+        matrix,
+        earlier,
+        known_at=test_start,
+        baseline_on=matrix.bare().known_at(test_start),
+        least_blocks=least,
+    )
     return TrainingResult(
-        final=calibrated(final, matrix, [*earlier, raw], known_at=last, baseline_on=matrix, least_blocks=least),
-        hold_out=OutOfFold(raw.row, forecast),
+        first=first,
+        final=calibrated(pair.final, matrix, [*earlier, raw], known_at=last, baseline_on=matrix, least_blocks=least),
+        hold_out=OutOfFold(raw.row, first.settled(raw.forecast, matrix.bare().rows(raw.row))),
         test_start=test_start,
-        rounds=rounds,
+        rounds=pair.rounds,
         earlier=joined(matrix, earlier),
         tested=raw,
     )

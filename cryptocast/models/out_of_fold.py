@@ -1,14 +1,16 @@
 """Forecasts of each block of time by a model that was fitted before it: what calibration and stacking learn from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 
-from cryptocast.arrays import Int64Array
+from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.errors import DataError
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
+from cryptocast.models.base import FitRun, Forecast, Forecaster, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.selective import fit_at
 
@@ -27,27 +29,92 @@ class OutOfFold:
         return OutOfFold(self.row[inside], self.forecast.rows(inside))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FitJob:
+    """One fit of a training, which can be made anywhere, and the rows (m,) that it is asked to forecast.
+
+    at: it learns from what was known then (microseconds); None: from everything. parts: instead, masks (n,) of the rows
+    to learn from and of those that it stops on.
+    """
+
+    learner: Learner
+    seed: int
+    rounds: Rounds | None
+    asked: Int64Array
+    at: int | None = None
+    parts: tuple[BoolArray, BoolArray] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FitAnswer:
+    """The model, and what it forecasts for the rows that it was asked for."""
+
+    model: Forecaster
+    asked: OutOfFold
+
+
+# Kinds whose fits do not go on from each other, and so can be made side by side.
+SIDE_BY_SIDE: Final = ("har", "lightgbm")
+ALONE: Final = FitRun()
+
+
+def are_side_by_side(jobs: Sequence[FitJob], run: FitRun) -> bool:
+    """Whether these fits are made somewhere else, each by itself."""
+    return run.spread is not None and all(job.learner.kind in SIDE_BY_SIDE for job in jobs)
+
+
+def make_fits(matrix: Matrix, jobs: Sequence[FitJob], run: FitRun) -> Iterator[FitAnswer | None]:
+    """Each fit, in order, wherever `run` says; None where the past of a block is too short to learn from.
+
+    Here each may go on from the one before.
+    """
+    if run.spread is not None and are_side_by_side(jobs, run):
+        for job, answer in zip(jobs, run.spread(make_fit, matrix, jobs), strict=True):
+            run.done(job.learner.kind)
+            yield answer
+        return
+    for job in jobs:
+        answer = make_fit(matrix, job, run)
+        if answer is not None:
+            run.done(job.learner.kind)
+            run = replace(run, start=answer.model)
+        yield answer
+
+
+def make_fit(matrix: Matrix, job: FitJob, run: FitRun = ALONE) -> FitAnswer | None:
+    """A fit and what it forecasts. None for a block before which there are too few rows."""
+    how: dict[str, Any] = {"rounds": job.rounds, "seed": job.seed, "run": run}
+    if job.parts is not None:
+        fit, stop = (matrix.rows(part).lessons() for part in job.parts)
+        model = job.learner.fit(fit, stop=stop if len(stop) else None, **how)
+    elif job.at is None:
+        model = job.learner.fit(matrix.lessons(), stop=None, **how)
+    else:
+        try:
+            model = fit_at(job.learner, matrix, job.at, **how)
+        except DataError:
+            return None
+    rows = matrix.rows(job.asked)
+    return FitAnswer(model, OutOfFold(job.asked, model.predict(rows)) if len(rows) else joined(matrix, []))
+
+
+def block_jobs(learner: Learner, matrix: Matrix, bounds: Int64Array, *, rounds: Rounds, seed: int) -> Iterator[FitJob]:
+    """A fit at the beginning of each block between the bounds (microseconds), asked for that block."""
+    for begin, end in pairwise(bounds.tolist()):
+        inside = np.flatnonzero((matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
+        if len(inside) and matrix.teaches_at(begin).any():
+            yield FitJob(learner, seed, rounds, inside, at=begin)
+
+
 def out_of_fold(
     learner: Learner, matrix: Matrix, bounds: Int64Array, *, rounds: Rounds, seed: int, run: FitRun
 ) -> OutOfFold:
     """Forecast each block between the bounds (microseconds) by a model fitted at its beginning.
 
-    Each fit may go on from that of the block before. A block before which there are too few rows to fit on is left out.
+    A block before which there are too few rows to fit on is left out: the calibration then rests on the later ones.
     """
-    parts: list[OutOfFold] = []
-    for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        inside = np.flatnonzero((matrix.issued_at >= begin) & (matrix.issued_at < end)).astype(np.int64)
-        if len(inside) == 0 or not matrix.teaches_at(begin).any():
-            continue
-        try:
-            model = fit_at(learner, matrix, begin, rounds=rounds, seed=seed, run=run)
-        except DataError:
-            # Too short a past for this block: the calibration then rests on the later ones.
-            continue
-        run.done(learner.kind)
-        run = replace(run, start=model)
-        parts.append(OutOfFold(inside, model.predict(matrix.rows(inside))))
-    return joined(matrix, parts)
+    jobs = tuple(block_jobs(learner, matrix, bounds, rounds=rounds, seed=seed))
+    return joined(matrix, [answer.asked for answer in make_fits(matrix, jobs, run) if answer is not None])
 
 
 def joined(matrix: Matrix, parts: Sequence[OutOfFold]) -> OutOfFold:

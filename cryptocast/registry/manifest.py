@@ -127,6 +127,15 @@ class FitManifest(Record, frozen=True, kw_only=True):
     # the last close that anything in it was learned from.
     knowledge_date: Moment | msgspec.UnsetType = msgspec.UNSET
 
+    # Of a pool too large to be held at once: those of its coins that taught. Such a fit reads no feature that compares
+    # the coins of a moment.
+    lessons: tuple[CoinId, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def learned_in_parts(self) -> bool:
+        """Whether a coin's forecast needs no other coin of the pool, bitcoin apart."""
+        return self.lessons is not msgspec.UNSET
+
     @property
     def is_pretrained(self) -> bool:
         """Whether it answers for every coin."""

@@ -42,8 +42,8 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
     if manifest.is_pretrained:
         return _own_columns(manifest)
     catalogue = catalogue_set()
-    if manifest.feature_hash == catalogue.digest:
-        return catalogue
+    if (same := _of_digest(catalogue, manifest.feature_hash)) is not None:
+        return same
     own = [name for name in (*manifest.features, *manifest.dropped) if name not in catalogue.names]
     anew = "train anew: cryptocast train --outdated"
     if not own:
@@ -61,9 +61,15 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
         features = feature_set(config)
     except ConfigError as error:
         raise ModelError(f"{words}, and now: {error}") from error
-    if manifest.feature_hash != features.digest:
+    same = _of_digest(features, manifest.feature_hash)
+    if same is None:
         raise ModelError(f"{words}, and {features.origin} (or this release) has changed since; put it back, or {anew}")
-    return features
+    return same
+
+
+def _of_digest(features: FeatureSet, digest: str) -> FeatureSet | None:
+    """The set, or what it holds of single coins, whichever has the digest."""
+    return next((one for one in (features, features.of_single_coins) if one.digest == digest), None)
 
 
 @lru_cache(maxsize=8)

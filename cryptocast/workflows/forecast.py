@@ -492,8 +492,9 @@ def _degraded(mark: LiveMark | None) -> tuple[str, ...]:
 
 def pool_of_fit(context: Context, bars: Resolved, pool: CoinPool, version: Version) -> tuple[CoinPool, tuple[str, ...]]:
     """The coins that a version was fitted on, no more and no less, each from the source that it had then, and those of
-    them that could not be had. One that answers for every coin looks at bitcoin too, where the store has it."""
-    if version.manifest.is_pretrained:
+    them that could not be had. One that does not compare the coins of a moment looks at its own and at bitcoin alone,
+    where the store has it."""
+    if version.manifest.is_pretrained or version.manifest.learned_in_parts:
         wide = widen(context, replace(bars, stored=True), pool, (BITCOIN,))
         near = {coin: wide.bars[coin] for coin in (version.key.coin, BITCOIN) if coin in wide.bars}
         return replace(wide, bars=near), ()

@@ -113,14 +113,15 @@ def adopt(
         return
     fit = _of_market(archive.manifest, market)
     fit_id = sha256_hex(canonical_json(fit))
-    for coin, last_bar in last_bars.items():
-        key = VersionKey(coin, market, KIND)
-        if not _answers(fit, market, last_bar) or not _is_free(registry, key, fit_id):
-            continue
-        version = NewVersion(coin, CoinCalibration(coin=coin, state={}), _nothing_scored(fit, coin))
-        (adopted,) = registry.register(fit, archive.files, [version], now=now, who=who)
-        why = "it came with cryptocast, and answers until a version of the coin's own is shown to be better"
-        registry.promote_all([Promotion(key=key, number=adopted.number, why=why, expected=None)], now=now, who=who)
+    keys = {coin: VersionKey(coin, market, KIND) for coin, last in last_bars.items() if _answers(fit, market, last)}
+    coins = [coin for coin, key in keys.items() if _is_free(registry, key, fit_id)]
+    if not coins:
+        return
+    versions = [NewVersion(coin, CoinCalibration(coin=coin, state={}), _nothing_scored(fit, coin)) for coin in coins]
+    adopted = registry.register(fit, archive.files, versions, now=now, who=who)
+    why = "it came with cryptocast, and answers until a version of the coin's own is shown to be better"
+    moves = [Promotion(key=one.key, number=one.number, why=why, expected=None) for one in adopted]
+    registry.promote_all(moves, now=now, who=who)
 
 
 def incumbent(registry: Registry, key: VersionKey) -> Version | None:

@@ -99,7 +99,7 @@ def pretrain(context: Context, order: PretrainOrder) -> PretrainReport:
     learner = learner_of(config)
     with steps(context.progress, "training", fit_count(learner, config.train.blocks)):
         fit = fit_by(config, learner, rows.matrix, fit_run(config, context.progress))
-    scores = hold_outs(rows, config.split, {KIND: fit}, {coin: {} for coin in pool.named})
+    scores = hold_outs(rows.matrix, pool.named, config.split, {KIND: fit}, {coin: {} for coin in pool.named})
     model = for_every_coin(fit.final, as_microseconds(pool.last))
     files = dict(model.save())
     manifest = _manifest(config, rows, files, order.notes)

@@ -1,17 +1,21 @@
 """Fetch if stale, build features, audit them, fit, calibrate, score the hold-out, register, forecast."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
+from typing import Final
 
 import msgspec
 
 from cryptocast.config import TUNABLE, Config
 from cryptocast.errors import DataError, NotInstalledError, UsageError
+from cryptocast.evaluation.records import pooled_answers
+from cryptocast.folds import split_by_time
 from cryptocast.kinds import in_order
 from cryptocast.models.auxiliary_rows import with_help
-from cryptocast.models.base import Forecast
+from cryptocast.models.base import Forecast, Spread
 from cryptocast.models.calibrated import fallback_reason
 from cryptocast.models.fitting import TrainingResult, fit_count
 from cryptocast.workflows.audits import audit_words
@@ -29,10 +33,12 @@ from cryptocast.workflows.coin_pool import (
     without_stablecoins,
 )
 from cryptocast.workflows.context import Context, Resolved, Selection, steps
+from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.feature_sets import feature_set
 from cryptocast.workflows.forecast import (
     CoinAnswer,
+    ForecastMaker,
     LadderStep,
     Request,
     baseline_forecast,
@@ -45,12 +51,28 @@ from cryptocast.workflows.own_models import learner
 from cryptocast.workflows.recipes import fit_by, fit_run
 from cryptocast.workflows.reports import CoinError, CoinForecast, ForecastDocument, TrainedModel, TrainReport
 from cryptocast.workflows.training.eligibility import due, few_bars_notes, with_last_rows
-from cryptocast.workflows.training.hold_out import hold_outs
+from cryptocast.workflows.training.hold_out import HoldOuts, hold_outs
+from cryptocast.workflows.training.in_parts import (
+    MOST_TOGETHER,
+    Exam,
+    LargePool,
+    LessonPlan,
+    Marks,
+    draw_lessons,
+    examine_all,
+    large_notes,
+    read_pool,
+    rows_of,
+    with_baselines,
+)
 from cryptocast.workflows.training.outdated import Refit, outdated_fits
 from cryptocast.workflows.training.registration import baseline_models, manifest_of, register
 from cryptocast.workflows.tuning.adopted_settings import with_adopted
 from cryptocast.workflows.tuning.search_space import tuned_for
 from cryptocast.workflows.tuning.tune import TuneOrder, tune_pool
+
+SHOWN: Final = 10  # coins of a large pool that the report tells of
+BATCH: Final = 1000  # versions of a large pool that are registered in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +80,8 @@ class Order:
     """What is to be trained. older_than: leave coins alone whose production version is younger, by more than a tenth.
 
     tune: trials of a search for better settings first; 0: none. outdated: instead of all that, every version in use
-    that cannot be asked any more since its features are computed differently, as it was fitted then.
+    that cannot be asked any more since its features are computed differently, as it was fitted then. engine: where the
+    work is done; on a cluster nothing is fetched.
     """
 
     selection: Selection = Selection()
@@ -67,6 +90,7 @@ class Order:
     older_than: timedelta | None = None
     tune: int = 0
     outdated: bool = False
+    engine: Engine = Engine()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +140,29 @@ def train(context: Context, order: Order) -> TrainReport:
         context.registry()  # a store that cannot be written to is found before the fits, not behind them
     reports: list[TrainReport] = []
     failures = Failures()
-    for task in tasks:
-        with failures.of(task.bars.coins):
-            for pool in gather(task.context, task.bars, pool=pool_of(task.context.config)):
-                with failures.of(pool.named):
-                    reports.append(_train_pool(task, pool))
+    with spread_on(order.engine) as spread:
+        for task in tasks:
+            with failures.of(task.bars.coins):
+                for coins, training in _trainings(task, order.engine, spread):
+                    with failures.of(coins):
+                        reports.append(training())
     failures.raise_unless(reports)
     return _merged(context.config, reports, failures.rows, time.perf_counter() - began)
+
+
+def _trainings(
+    task: _Task, engine: Engine, spread: Spread
+) -> Iterator[tuple[tuple[str, ...], Callable[[], TrainReport]]]:
+    """One for each source of the named coins, which are these: of the whole pool at once, or in parts."""
+    helpers, is_here = pool_of(task.context.config), engine.kind == "local"
+    if is_here and len({*task.bars.coins, *helpers}) <= MOST_TOGETHER:
+        for pool in gather(task.context, task.bars, pool=helpers):
+            yield pool.named, partial(_train_pool, task, pool)
+        return
+    if task.tune is not None:
+        raise UsageError(f"--tune looks at no more than {MOST_TOGETHER} coins, on this machine. Use cryptocast tune.")
+    for large in read_pool(task.context, task.bars, helpers, spread, fetch_allowed=is_here):
+        yield large.pool.named, partial(_train_large, task, large, spread, elsewhere=not is_here)
 
 
 def _task(context: Context, order: Order) -> _Task:
@@ -169,7 +209,8 @@ def _train_pool(task: _Task, pool: CoinPool) -> TrainReport:
     notes += few_bars_notes(pool, task.horizons, context.config.train.min_independent_blocks)
     fits, too_short = _fit_all(training, task)
     notes += too_short
-    scores = hold_outs(rows, context.config.split, {kind: fit for kind, (fit, _) in fits.items()}, training.fallbacks)
+    of_kind = {kind: fit for kind, (fit, _) in fits.items()}
+    scores = hold_outs(rows.matrix, pool.named, context.config.split, of_kind, training.fallbacks)
     models = baseline_models(pool, scores)
     forecasts: list[CoinForecast] = []
     for kind, (fit, seconds) in fits.items():
@@ -183,6 +224,82 @@ def _train_pool(task: _Task, pool: CoinPool) -> TrainReport:
     if not fits:
         forecasts = [_baseline_forecast(training, coin) for coin in pool.named]
     return _report(task, pool, models, forecasts, notes)
+
+
+def _train_large(task: _Task, large: LargePool, spread: Spread, *, elsewhere: bool) -> TrainReport:
+    """One source with more coins than are held at once. elsewhere: the fits are spread, too."""
+    pool, notes = large.pool, list(task.notes)
+    if task.older_than is not None:
+        pool, young = due(task.context, pool, task.kinds, task.horizons, task.older_than)
+        large, notes = replace(large, pool=pool), [*notes, *young[:SHOWN]]
+    if not pool.named:
+        return _report(task, pool, [], [], notes)
+    context, adopted = _best_settings(task, pool)
+    config, features = context.config, feature_set(context.config).of_single_coins
+    plan, rows = draw_lessons(context, large, features, task.horizons, spread)
+    audit_notes = audit_words(config, rows_of(plan, large.parts(pool.named)[0]), context.progress)
+    extra = help_for(context, pool, features, task.horizons)
+    fits, too_short = _fit_all(_Training(context, rows, extra, {}), task, spread if elsewhere else None)
+    together = hold_outs(rows.matrix, (), config.split, {kind: fit for kind, (fit, _) in fits.items()}, {})
+    marks, left_out = examine_all(context, large, _exam(config, plan, rows, fits, together), spread)
+    pool = replace(pool, named=tuple(marks), left_out=(*pool.left_out, *left_out))
+    models = _register_all(context, replace(rows, pool=pool), fits, marks, together, extra.notes)
+    shown = replace(pool, bars={coin: pool.bars[coin] for coin in pool.named[:SHOWN]})
+    notes += [*adopted, *audit_notes, *extra.notes, *too_short, *large_notes(rows, pool)]
+    return _report(task, shown, models, _forecasts_of(context, task.bars, models), notes)
+
+
+def _exam(
+    config: Config,
+    plan: LessonPlan,
+    rows: PoolRows,
+    fits: Mapping[str, tuple[TrainingResult, float]],
+    together: HoldOuts,
+) -> Exam:
+    start = split_by_time(rows.matrix.spans, fit=config.split.fit, stop=config.split.stop).test_start
+    coins = len(rows.matrix.panel.coins)
+    pooled = {kind: pooled_answers(hold_out.horizons, coins) for (kind, _), hold_out in together.items()}
+    models = {kind: (fit.first, fit.final) for kind, (fit, _) in fits.items()}
+    return Exam(plan, models, start, pooled, config.train.min_independent_blocks)
+
+
+def _register_all(
+    context: Context,
+    rows: PoolRows,
+    fits: Mapping[str, tuple[TrainingResult, float]],
+    marks: Mapping[str, Marks],
+    together: HoldOuts,
+    notes: tuple[str, ...],
+) -> list[TrainedModel]:
+    """A version of each fit for each coin; the rows of the first coins, those of the baseline before them."""
+    pool, fallbacks = rows.pool, {coin: one.fallbacks for coin, one in marks.items()}
+    first = replace(pool, named=pool.named[:SHOWN])
+    models = baseline_models(first, {**together, **_scores("baseline", first.named, marks)})
+    for kind, (fit, seconds) in fits.items():
+        files = with_baselines(fit.final, marks).save()
+        manifest = manifest_of(context, rows, kind, files, seconds, fit.weights, notes)
+        manifest = msgspec.structs.replace(manifest, lessons=rows.matrix.panel.coins)
+        for begin in range(0, len(pool.named), BATCH):
+            some = replace(pool, named=pool.named[begin : begin + BATCH])
+            scores = {**together, **_scores(kind, some.named, marks)}
+            registered = register(context, some, manifest, files, scores, fallbacks)
+            models += [row for _, row in registered[: max(0, SHOWN - begin)]]
+    return models
+
+
+def _scores(kind: str, coins: Sequence[str], marks: Mapping[str, Marks]) -> HoldOuts:
+    return {(kind, coin): marks[coin].hold_out(kind) for coin in coins}
+
+
+def _forecasts_of(context: Context, bars: Resolved, models: Sequence[TrainedModel]) -> list[CoinForecast]:
+    """Those of the versions in the report, or of the baseline where there is none."""
+    maker, forecasts = ForecastMaker(context), list[CoinForecast]()
+    versions = [model for model in models if model.version is not None]
+    for model in versions or models:
+        version = None if model.version is None else f"{model.coin}/{model.kind}:{model.version}"
+        selection = Selection((model.coin,), choice_of(bars.source), bars.vs, bars.granularity, bars.now, stored=True)
+        forecasts += maker.forecast(Request(selection, model=model.kind, version=version)).forecasts
+    return forecasts
 
 
 def _best_settings(task: _Task, pool: CoinPool) -> tuple[Context, list[str]]:
@@ -214,7 +331,9 @@ def _prepare(context: Context, pool: CoinPool, horizons: tuple[int, ...]) -> tup
     return _Training(context, replace(rows, pool=pool), extra, fallbacks), (*notes, *pool.outside.notices)
 
 
-def _fit_all(training: _Training, task: _Task) -> tuple[dict[str, tuple[TrainingResult, float]], list[str]]:
+def _fit_all(
+    training: _Training, task: _Task, spread: Spread | None = None
+) -> tuple[dict[str, tuple[TrainingResult, float]], list[str]]:
     """Each kind with the seconds that it took, and why a kind is missing."""
     config, progress = training.context.config, training.context.progress
     kinds = [kind for kind in task.kinds if kind != "baseline"]
@@ -229,7 +348,8 @@ def _fit_all(training: _Training, task: _Task) -> tuple[dict[str, tuple[Training
         which = f" ({number} of {len(kinds)})" if len(kinds) > 1 else ""
         try:
             with steps(progress, f"training {kind}{which}", count):
-                fit = fit_by(config, model, training.rows.matrix, fit_run(config, progress), members)
+                run = replace(fit_run(config, progress), spread=spread)
+                fit = fit_by(config, model, training.rows.matrix, run, members)
             fits[kind] = (fit, time.perf_counter() - began)
         except (DataError, NotInstalledError) as error:
             if not task.every:

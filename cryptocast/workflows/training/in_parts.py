@@ -1,0 +1,378 @@
+"""A pool too large to be held at once: read, learned from and scored some coins at a time, here or on a cluster.
+
+Three passes over the coins. The first looks at their bars. The second draws an even share of each coin's rows, at most
+`[train] max_rows` in all, which come together and are fitted on like those of any other pool. The third asks the fits
+about every coin. What a pass makes of a part depends on its coins alone, so the numbers are the same wherever it is
+done. Features that compare the coins of a moment are left out: a forecast of one coin would have to read all others.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from cryptocast.arrays import FloatArray
+from cryptocast.data.quality import is_stablecoin
+from cryptocast.data.sources.table import is_real
+from cryptocast.errors import CryptocastError, DataError, TooFewBarsError
+from cryptocast.evaluation.records import HoldOut, PooledAnswers
+from cryptocast.features.market import BITCOIN
+from cryptocast.features.matrix import Matrix
+from cryptocast.features.own import FeatureSet
+from cryptocast.features.stacked import stacked
+from cryptocast.models.base import Spread
+from cryptocast.models.baseline import BaselineLearner
+from cryptocast.models.calibrated import CalibratedForecaster, fallback_reason
+from cryptocast.models.selective import thin
+from cryptocast.workflows.clean_candles import clean_frame
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, gather, has_last_row, pool_rows
+from cryptocast.workflows.context import Context, Resolved, steps
+from cryptocast.workflows.forecast import model_forecast
+from cryptocast.workflows.market_data.resolve import CoinCandles
+from cryptocast.workflows.reports import CoinError
+from cryptocast.workflows.training.hold_out import coin_hold_outs, judged
+
+MOST_TOGETHER: Final = 100  # coins that are held at once
+SURVEYED: Final = 25  # coins that are looked at together
+# Bars of a part: with all features about 100 MB while they are computed. One coin may have more.
+PART_BARS: Final = 60_000
+# Bars of the coins that teach. Each keeps 44 bytes, as what its rows look back on; beyond, an even share of the parts.
+LESSON_BARS: Final = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A clock that stands: every part of a training is of the same moment."""
+
+    moment: datetime
+
+    def __call__(self) -> datetime:
+        """That moment."""
+        return self.moment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bars:
+    """Where the bars of a part are read. fetch_allowed: whether those that are out of date may be fetched."""
+
+    context: Context
+    request: Resolved
+    fetch_allowed: bool
+
+    @classmethod
+    def of(cls, context: Context, request: Resolved, *, fetch_allowed: bool) -> "Bars":
+        """What can be sent elsewhere: without secrets, open files and whatever shows progress."""
+        plain = Context(context.config, wall_clock=At(context.wall_clock()), who=context.who)
+        if fetch_allowed:
+            plain = replace(plain, api_key=context.api_key, candles=context.candles)
+        return cls(plain, request, fetch_allowed)
+
+    def stored(self) -> "Bars":
+        """The same, as the store has them now."""
+        return replace(self, request=replace(self.request, stored=True), fetch_allowed=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Some coins of the pool. bars: theirs and bitcoin's, for whoever cannot see the store; None: read them there."""
+
+    coins: tuple[str, ...]
+    bars: tuple[CoinPool, ...] | None = None
+
+    def pools(self, bars: Bars, more: Sequence[str] = ()) -> tuple[CoinPool, ...]:
+        """By source, with more coins to help; raises as `gather` does."""
+        if self.bars is not None:
+            return self.bars
+        request = replace(bars.request, coins=tuple(dict.fromkeys((*self.coins, *more))))
+        return gather(bars.context, request, pool=(), fetch_allowed=bars.fetch_allowed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoinFacts:
+    """What the first pass saw of a coin. bars: without their frame; count: how many of them count."""
+
+    bars: CoinCandles
+    count: int
+    is_stablecoin: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartSurvey:
+    """Of a part: the coins that there are, as pools without their bars, and by coin what was seen."""
+
+    pools: tuple[CoinPool, ...]
+    facts: Mapping[str, CoinFacts]
+    left_out: tuple[CoinError, ...]
+
+
+def survey(bars: Bars, part: Part) -> PartSurvey:
+    """The first pass: which coins of a part there are, and how many bars they have. Fetches what may be fetched."""
+    try:
+        pools = part.pools(bars)
+    except CryptocastError as error:
+        return PartSurvey((), {}, tuple(CoinError(coin=coin, error=str(error)) for coin in part.coins))
+    facts = {coin: _facts(bars.context, one) for pool in pools for coin, one in pool.bars.items() if coin in part.coins}
+    bare = tuple(replace(pool, bars={coin: facts[coin].bars for coin in pool.named}) for pool in pools)
+    missing = {error.coin: error for pool in pools for error in pool.left_out if error.coin not in facts}
+    return PartSurvey(bare, facts, tuple(missing.values()))
+
+
+def _facts(context: Context, bars: CoinCandles) -> CoinFacts:
+    frame = clean_frame(bars)
+    bare = replace(bars, candles=replace(bars.candles, frame=bars.candles.frame.clear()))
+    return CoinFacts(bare, frame.height, is_stablecoin(frame, context.config.quality))
+
+
+def parts_of(counts: Mapping[str, int], most: int = PART_BARS) -> tuple[tuple[str, ...], ...]:
+    """The coins in their order, dealt into parts of at most so many bars. counts: by coin, its bars."""
+    parts, own, bars = list[tuple[str, ...]](), list[str](), 0
+    for coin, count in counts.items():
+        if own and bars + count > most:
+            parts.append(tuple(own))
+            own, bars = [], 0
+        own.append(coin)
+        bars += count
+    return (*parts, tuple(own)) if own else tuple(parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LessonPlan:
+    """What the second pass does with each part. share: of each coin's rows that are drawn."""
+
+    bars: Bars
+    features: FeatureSet
+    horizons: tuple[int, ...]
+    share: float
+    seed: int
+
+
+def rows_of(plan: LessonPlan, part: Part) -> PoolRows:
+    """All rows of a part's own coins, with the features. Raises as `gather` and `pool_rows` do."""
+    pools = part.pools(plan.bars, (BITCOIN,))
+    own = tuple(coin for coin in part.coins if any(coin in pool.bars for pool in pools))
+    bars = {coin: pool.bars[coin] for pool in pools for coin in pool.bars if coin in {*own, BITCOIN}}
+    pool = replace(pools[0], named=own, bars={coin: bars[coin] for coin in dict.fromkeys((*own, *bars))})
+    rows = pool_rows(pool, plan.features, plan.horizons)
+    return replace(rows, matrix=rows.matrix.rows(np.isin(rows.matrix.coin_names, own)))
+
+
+def lessons_of(plan: LessonPlan, part: Part) -> Matrix | None:
+    """The second pass: the rows of a part that teach, from every part of each coin's time; None if there are none."""
+    try:
+        matrix = rows_of(plan, part).matrix
+    except DataError:
+        return None
+    drawn = [
+        own[thin(len(own), max(1, round(plan.share * len(own))), zlib.crc32(f"{plan.seed} {coin}".encode()))]
+        for number, coin in enumerate(matrix.panel.coins)
+        if len(own := np.flatnonzero(matrix.coin == number))
+    ]
+    return stacked([matrix.rows(np.concatenate(drawn))]) if drawn else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exam:
+    """What the third pass asks of each part.
+
+    fits: by kind, the model of the first part of the time and that of all of it. test_start: when the hold-out begins
+    (microseconds); pooled: by kind, the answers of all coins together, the baseline's among them.
+    """
+
+    plan: LessonPlan
+    fits: Mapping[str, tuple[CalibratedForecaster, CalibratedForecaster]]
+    test_start: int
+    pooled: Mapping[str, tuple[PooledAnswers, ...]]
+    least_blocks: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """Of one coin: its scores by kind as JSON, which takes a tenth of the memory; quantiles (H, q) of its baseline; the
+    horizons that the baseline answers, and why."""
+
+    hold_outs: Mapping[str, bytes]
+    quantiles: FloatArray
+    fallbacks: Mapping[int, str]
+
+    def hold_out(self, kind: str) -> HoldOut:
+        """The scores of one kind."""
+        return msgspec.json.decode(self.hold_outs[kind], type=HoldOut)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartMarks:
+    """Of the coins of a part that can be forecast, and why the others cannot."""
+
+    marks: Mapping[str, Marks]
+    left_out: tuple[CoinError, ...]
+
+
+def examine(exam: Exam, part: Part) -> PartMarks:
+    """The third pass: what the fits are worth on each coin of a part, and its own baseline."""
+    try:
+        rows = rows_of(exam.plan, part)
+    except CryptocastError as error:
+        return PartMarks({}, tuple(CoinError(coin=coin, error=str(error)) for coin in part.coins))
+    matrix, pool = rows.matrix, rows.pool
+    fallbacks = {coin: _fallbacks(clean_frame(pool.bars[coin]).height, rows.horizons, exam) for coin in pool.named}
+    then = BaselineLearner().fit(matrix.bare().known_at(exam.test_start))
+    now = BaselineLearner().fit(matrix.bare().lessons())
+    test = matrix.issued_at >= exam.test_start
+    asked = matrix.rows(test)
+    finals = {kind: replace(final, baseline=now) for kind, (_, final) in exam.fits.items()}
+    left_out = dict(_unanswered(rows, finals, fallbacks))
+    able = [coin for coin in pool.named if coin not in left_out]
+    scores: Mapping[tuple[str, str | None], HoldOut] = {}
+    if test.any():
+        forecasts = {kind: replace(first, baseline=then).predict(asked) for kind, (first, _) in exam.fits.items()}
+        sheet = judged(matrix, test, exam.test_start, forecasts)
+        scores = coin_hold_outs(sheet, able, exam.pooled, fallbacks)
+    marks = {
+        coin: Marks(
+            {kind: msgspec.json.encode(scores[kind, coin]) for kind in exam.pooled},
+            now.quantiles[now.coins.index(coin)],
+            fallbacks[coin],
+        )
+        for coin in able
+        if scores
+    }
+    none = "none of its bars is in the hold-out"
+    errors = left_out if scores else dict.fromkeys(pool.named, none) | left_out
+    return PartMarks(marks, tuple(CoinError(coin=coin, error=error) for coin, error in errors.items()))
+
+
+def _fallbacks(bars: int, horizons: Sequence[int], exam: Exam) -> dict[int, str]:
+    reasons = {horizon: fallback_reason(bars, horizon, exam.least_blocks) for horizon in horizons}
+    return {horizon: reason for horizon, reason in reasons.items() if reason is not None}
+
+
+def _unanswered(
+    rows: PoolRows, finals: Mapping[str, CalibratedForecaster], fallbacks: Mapping[str, Mapping[int, str]]
+) -> Iterator[tuple[str, str]]:
+    """The coins that could not be forecast now, and why: what cannot forecast must not become a version."""
+    for coin in rows.pool.named:
+        if not has_last_row(rows.matrix, rows.pool, coin):
+            yield coin, "it has too few bars to state a volatility"
+            continue
+        try:
+            for final in finals.values():
+                model_forecast(final, rows.matrix, coin, rows.horizons, baseline_at=tuple(fallbacks[coin]))
+        except CryptocastError as error:
+            yield coin, str(error)
+
+
+def with_baselines(fit: CalibratedForecaster, marks: Mapping[str, Marks]) -> CalibratedForecaster:
+    """The fit with the baseline of each of these coins."""
+    quantiles = np.stack([one.quantiles for one in marks.values()])
+    return replace(fit, baseline=msgspec.structs.replace(fit.baseline, coins=tuple(marks), quantiles=quantiles))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LargePool:
+    """A pool after its first pass, without its bars. counts: by coin, the bars that count."""
+
+    bars: Bars
+    pool: CoinPool
+    counts: Mapping[str, int]
+
+    def parts(self, coins: Iterable[str]) -> tuple[Part, ...]:
+        """These coins, dealt."""
+        return tuple(Part(some) for some in parts_of({coin: self.counts[coin] for coin in coins}))
+
+
+def read_pool(
+    context: Context, request: Resolved, helpers: Sequence[str], spread: Spread, *, fetch_allowed: bool
+) -> tuple[LargePool, ...]:
+    """The first pass over the named coins and those that help: a pool for each source that the named have.
+
+    As `gather` does; stablecoins are left out. Raises DataError if no named coin is left.
+    """
+    bars = Bars.of(context, request, fetch_allowed=fetch_allowed)
+    coins = tuple(dict.fromkeys((*request.coins, *helpers)))
+    jobs = [Part(coins[begin : begin + SURVEYED]) for begin in range(0, len(coins), SURVEYED)]
+    facts, left_out, pools = dict[str, CoinFacts](), list[CoinError](), list[CoinPool]()
+    with steps(context.progress, "bars", len(jobs)) as step:
+        for seen in spread(survey, bars, jobs):
+            facts |= seen.facts
+            left_out += seen.left_out
+            pools += seen.pools
+            step(f"{len(facts)} coins")
+    pegged = [coin for coin, one in facts.items() if one.is_stablecoin]
+    left_out += [CoinError(coin=coin, error="it is a stablecoin, and its returns are noise") for coin in pegged]
+    facts = {coin: one for coin, one in facts.items() if not one.is_stablecoin}
+    by_source = {pool.source: pool for pool in reversed(pools)}
+    sources = dict.fromkeys(_source(facts[coin]) for coin in request.coins if coin in facts)
+    if not sources:
+        raise DataError(f"{left_out[0].coin}: {left_out[0].error}" if left_out else "There is no coin to learn from.")
+    stored = bars.stored()
+    return tuple(_of_source(stored, by_source[source], request, facts, left_out) for source in sources)
+
+
+def _source(facts: CoinFacts) -> str:
+    return facts.bars.candles.provenance.key.source
+
+
+def _of_source(
+    bars: Bars, pool: CoinPool, request: Resolved, facts: Mapping[str, CoinFacts], left_out: Sequence[CoinError]
+) -> LargePool:
+    own = {
+        coin: one
+        for coin, one in facts.items()
+        if _source(one) == pool.source or (is_real(pool.source) and is_real(_source(one)))
+    }
+    named = tuple(coin for coin in request.coins if coin in own and _source(own[coin]) == pool.source)
+    members = {coin: own[coin].bars for coin in dict.fromkeys((*named, *own))}
+    whole = replace(pool, named=named, bars=members, left_out=tuple(left_out))
+    return LargePool(bars, whole, {coin: own[coin].count for coin in members})
+
+
+def draw_lessons(
+    context: Context, large: LargePool, features: FeatureSet, horizons: tuple[int, ...], spread: Spread
+) -> tuple[LessonPlan, PoolRows]:
+    """The second pass: the rows that teach. Raises TooFewBarsError if no coin has one."""
+    train = context.config.train
+    parts = large.parts(large.counts)
+    bars = [sum(large.counts[coin] for coin in part.coins) for part in parts]
+    few = max(1, min(len(parts), len(parts) * LESSON_BARS // max(1, sum(bars))))
+    teaching = np.linspace(0, len(parts) - 1, few).round().astype(int).tolist()
+    share = min(1.0, train.max_rows / max(1, sum(bars[one] for one in teaching)))
+    plan = LessonPlan(large.bars, features, horizons, share, train.seed)
+    matrices = []
+    with steps(context.progress, "features", few) as step:
+        for matrix in spread(lessons_of, plan, [parts[one] for one in teaching]):
+            if matrix is not None:
+                matrices.append(matrix)
+            step(f"{sum(map(len, matrices)):,} rows")
+    if not matrices:
+        raise TooFewBarsError("No coin has bars enough to state a volatility (21 are needed). Fetch more of them.")
+    return plan, PoolRows(large.pool, features, stacked(matrices))
+
+
+def examine_all(
+    context: Context, large: LargePool, exam: Exam, spread: Spread
+) -> tuple[dict[str, Marks], tuple[CoinError, ...]]:
+    """The third pass over the named coins: their marks, and why some have none."""
+    marks, left_out = dict[str, Marks](), list[CoinError]()
+    parts = large.parts(large.pool.named)
+    with steps(context.progress, "scores", len(parts)) as step:
+        for part in spread(examine, exam, parts):
+            marks |= part.marks
+            left_out += part.left_out
+            step(f"{len(marks)} coins")
+    if not marks:
+        raise DataError(f"{left_out[0].coin}: {left_out[0].error}" if left_out else "No coin could be scored.")
+    return marks, tuple(left_out)
+
+
+def large_notes(rows: PoolRows, pool: CoinPool) -> tuple[str, ...]:
+    """What must be known of a training in parts. pool: with the coins that became versions."""
+    taught = len(rows.matrix.panel.coins)
+    return (
+        f"{len(pool.coins):,} coins were read in parts: {len(rows.matrix):,} bars of {taught:,} taught the models,"
+        " which look at no feature that compares the coins of a moment",
+        f"{len(pool.named):,} coins have a new version of each model; for all of them: cryptocast registry list",
+    )
