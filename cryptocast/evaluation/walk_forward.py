@@ -17,7 +17,7 @@ from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.errors import DataError, NotInstalledError
 from cryptocast.evaluation.plan import Block, WalkPlan, origins, plan_blocks, search_groups
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
+from cryptocast.models.base import FitRun, Forecast, Learner, Rounds, Spread, in_turn
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import too_short, with_fallback
 from cryptocast.models.calibration import counting, fit_calibration
@@ -79,8 +79,6 @@ class Job:
 
 
 FitOutput: TypeAlias = Forecast | Rounds | None
-# Results in the order of the jobs.
-ParallelMap: TypeAlias = Callable[[Callable[[Matrix, Job], FitOutput], Matrix, Sequence[Job]], Iterator[FitOutput]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,11 +113,6 @@ class RawStore(Protocol):
 
     def save(self, block: Block, raw: RawForecasts) -> None:
         """Store it, whole or not at all."""
-
-
-def in_turn(work: Callable[[Matrix, Job], FitOutput], matrix: Matrix, jobs: Sequence[Job]) -> Iterator[FitOutput]:
-    """The map that is none: one job after the other, in this process."""
-    return (work(matrix, job) for job in jobs)
 
 
 def forecast_block(matrix: Matrix, job: Job) -> FitOutput:
@@ -158,7 +151,7 @@ def walk_forward(
     seed: int,
     run: FitRun,
     mixes: Mapping[str, Mix] | None = None,
-    spread: ParallelMap = in_turn,
+    spread: Spread = in_turn,
     keep: RawStore | None = None,
     done: Callable[[Block], None] = lambda _: None,
     short: ShortHistory | None = None,
@@ -216,7 +209,7 @@ def _raws(
     learners: Mapping[str, Learner],
     job: Callable[[str, Block, Rounds | None], Job],
     groups: Sequence[tuple[Block, tuple[Block, ...]]],
-    spread: ParallelMap,
+    spread: Spread,
     keep: RawStore | None,
 ) -> Iterator[tuple[Block, RawForecasts]]:
     """The raw forecasts of one block after the other: those that are stored, and new ones."""

@@ -24,6 +24,11 @@ class Spread(Protocol):
         """What the work makes of each job, in the order of the jobs. shared reaches each worker once."""
 
 
+def in_turn(work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
+    """One job after the other, in this process."""
+    return (work(shared, job) for job in jobs)
+
+
 # What a fitted model is saved as: file names and their bytes. Text, JSON and safetensors; never a pickle.
 Artefacts: TypeAlias = Mapping[str, bytes]
 

@@ -1,10 +1,11 @@
 """Where the fits of a walk are made: in this process, in several of this machine, or on a Dask cluster."""
 
 import logging
+import pickle
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -12,8 +13,8 @@ from uuid import uuid4
 
 from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import UpstreamError, UsageError
-from cryptocast.evaluation.walk_forward import FitOutput, Job, ParallelMap, in_turn
-from cryptocast.features.matrix import Matrix
+from cryptocast.evaluation.walk_forward import Job
+from cryptocast.models.base import J, R, S, Spread, in_turn
 
 EngineKind: TypeAlias = Literal["local", "dask"]
 log = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ AGAIN_S: Final = 1.0
 SENDINGS: Final = 3
 SENDING_S: Final = 45.0
 SENDING_BYTES_A_SECOND: Final = 2e6  # a slow network
-Work: TypeAlias = Callable[[Matrix, Job], FitOutput]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Engine:
 
 
 @contextmanager
-def spread_on(engine: Engine) -> Iterator[ParallelMap]:
+def spread_on(engine: Engine) -> Iterator[Spread]:
     """The parallel map of the engine; its connections end with the block.
 
     Every fit has one thread there, so that its numbers do not depend on where it was made. Raises UsageError without
@@ -63,20 +63,21 @@ class _Joblib:
 
     backend: dict[str, Any]
 
-    def __call__(self, work: Work, matrix: Matrix, jobs: Sequence[Job]) -> Iterator[FitOutput]:
+    def __call__(self, work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
         import joblib
 
-        if not jobs:
+        alone = [cast("J", replace(job, threads=1)) if isinstance(job, Job) else job for job in jobs]
+        if not alone:
             return iter(())
         # The matrix goes once to each worker of a cluster, and through one shared file to processes of this machine.
         where = self.backend
         if where["backend"] == "dask":
-            where = {"backend": _on_cluster(where["client"], matrix, 2.0 * matrix.features.nbytes)}
+            where = {"backend": _on_cluster(where["client"], shared, 2.0 * len(pickle.dumps(shared)))}
         with joblib.parallel_config(**where):
             results = joblib.Parallel(return_as="generator", batch_size=1)(
-                joblib.delayed(work)(matrix, replace(job, threads=1)) for job in jobs
+                joblib.delayed(work)(shared, job) for job in alone
             )
-        return cast("Iterator[FitOutput]", results)
+        return cast("Iterator[R]", results)
 
 
 def _on_cluster(client: Any, shared: object, size: float, *, patience_s: float = SENDING_S) -> Any:

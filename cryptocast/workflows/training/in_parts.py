@@ -56,7 +56,7 @@ class At:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bars:
+class PartReader:
     """Where the bars of a part are read. fetch_allowed: whether those that are out of date may be fetched."""
 
     context: Context
@@ -64,26 +64,26 @@ class Bars:
     fetch_allowed: bool
 
     @classmethod
-    def of(cls, context: Context, request: Resolved, *, fetch_allowed: bool) -> "Bars":
+    def of(cls, context: Context, request: Resolved, *, fetch_allowed: bool) -> "PartReader":
         """What can be sent elsewhere: without secrets, open files and whatever shows progress."""
         plain = Context(context.config, wall_clock=At(context.wall_clock()), who=context.who)
         if fetch_allowed:
             plain = replace(plain, api_key=context.api_key, candles=context.candles)
         return cls(plain, request, fetch_allowed)
 
-    def stored(self) -> "Bars":
+    def stored(self) -> "PartReader":
         """The same, as the store has them now."""
         return replace(self, request=replace(self.request, stored=True), fetch_allowed=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class PoolPart:
     """Some coins of the pool. bars: theirs and bitcoin's, for whoever cannot see the store; None: read them there."""
 
     coins: tuple[str, ...]
     bars: tuple[CoinPool, ...] | None = None
 
-    def pools(self, bars: Bars, more: Sequence[str] = ()) -> tuple[CoinPool, ...]:
+    def pools(self, bars: PartReader, more: Sequence[str] = ()) -> tuple[CoinPool, ...]:
         """By source, with more coins to help; raises as `gather` does."""
         if self.bars is not None:
             return self.bars
@@ -109,7 +109,7 @@ class PartSurvey:
     left_out: tuple[CoinError, ...]
 
 
-def survey(bars: Bars, part: Part) -> PartSurvey:
+def survey(bars: PartReader, part: PoolPart) -> PartSurvey:
     """The first pass: which coins of a part there are, and how many bars they have. Fetches what may be fetched."""
     try:
         pools = part.pools(bars)
@@ -143,14 +143,14 @@ def parts_of(counts: Mapping[str, int], most: int = PART_BARS) -> tuple[tuple[st
 class LessonPlan:
     """What the second pass does with each part. share: of each coin's rows that are drawn."""
 
-    bars: Bars
+    bars: PartReader
     features: FeatureSet
     horizons: tuple[int, ...]
     share: float
     seed: int
 
 
-def rows_of(plan: LessonPlan, part: Part) -> PoolRows:
+def rows_of(plan: LessonPlan, part: PoolPart) -> PoolRows:
     """All rows of a part's own coins, with the features. Raises as `gather` and `pool_rows` do."""
     pools = part.pools(plan.bars, (BITCOIN,))
     own = tuple(coin for coin in part.coins if any(coin in pool.bars for pool in pools))
@@ -160,7 +160,7 @@ def rows_of(plan: LessonPlan, part: Part) -> PoolRows:
     return replace(rows, matrix=rows.matrix.rows(np.isin(rows.matrix.coin_names, own)))
 
 
-def lessons_of(plan: LessonPlan, part: Part) -> Matrix | None:
+def lessons_of(plan: LessonPlan, part: PoolPart) -> Matrix | None:
     """The second pass: the rows of a part that teach, from every part of each coin's time; None if there are none."""
     try:
         matrix = rows_of(plan, part).matrix
@@ -211,7 +211,7 @@ class PartMarks:
     left_out: tuple[CoinError, ...]
 
 
-def examine(exam: Exam, part: Part) -> PartMarks:
+def examine(exam: Exam, part: PoolPart) -> PartMarks:
     """The third pass: what the fits are worth on each coin of a part, and its own baseline."""
     try:
         rows = rows_of(exam.plan, part)
@@ -275,13 +275,13 @@ def with_baselines(fit: CalibratedForecaster, marks: Mapping[str, Marks]) -> Cal
 class LargePool:
     """A pool after its first pass, without its bars. counts: by coin, the bars that count."""
 
-    bars: Bars
+    bars: PartReader
     pool: CoinPool
     counts: Mapping[str, int]
 
-    def parts(self, coins: Iterable[str]) -> tuple[Part, ...]:
-        """These coins, dealt."""
-        return tuple(Part(some) for some in parts_of({coin: self.counts[coin] for coin in coins}))
+    def parts(self, coins: Iterable[str]) -> tuple[PoolPart, ...]:
+        """These coins, dealt in alphabetical order: that of the rows of a feature table."""
+        return tuple(PoolPart(some) for some in parts_of({coin: self.counts[coin] for coin in sorted(coins)}))
 
 
 def read_pool(
@@ -291,9 +291,9 @@ def read_pool(
 
     As `gather` does; stablecoins are left out. Raises DataError if no named coin is left.
     """
-    bars = Bars.of(context, request, fetch_allowed=fetch_allowed)
+    bars = PartReader.of(context, request, fetch_allowed=fetch_allowed)
     coins = tuple(dict.fromkeys((*request.coins, *helpers)))
-    jobs = [Part(coins[begin : begin + SURVEYED]) for begin in range(0, len(coins), SURVEYED)]
+    jobs = [PoolPart(coins[begin : begin + SURVEYED]) for begin in range(0, len(coins), SURVEYED)]
     facts, left_out, pools = dict[str, CoinFacts](), list[CoinError](), list[CoinPool]()
     with steps(context.progress, "bars", len(jobs)) as step:
         for seen in spread(survey, bars, jobs):
@@ -317,7 +317,7 @@ def _source(facts: CoinFacts) -> str:
 
 
 def _of_source(
-    bars: Bars, pool: CoinPool, request: Resolved, facts: Mapping[str, CoinFacts], left_out: Sequence[CoinError]
+    bars: PartReader, pool: CoinPool, request: Resolved, facts: Mapping[str, CoinFacts], left_out: Sequence[CoinError]
 ) -> LargePool:
     own = {
         coin: one

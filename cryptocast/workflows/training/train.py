@@ -242,7 +242,9 @@ def _train_large(task: _Task, large: LargePool, spread: Spread, *, elsewhere: bo
     fits, too_short = _fit_all(_Training(context, rows, extra, {}), task, spread if elsewhere else None)
     together = hold_outs(rows.matrix, (), config.split, {kind: fit for kind, (fit, _) in fits.items()}, {})
     marks, left_out = examine_all(context, large, _exam(config, plan, rows, fits, together), spread)
-    pool = replace(pool, named=tuple(marks), left_out=(*pool.left_out, *left_out))
+    pool = replace(
+        pool, named=tuple(coin for coin in pool.named if coin in marks), left_out=(*pool.left_out, *left_out)
+    )
     models = _register_all(context, replace(rows, pool=pool), fits, marks, together, extra.notes)
     shown = replace(pool, bars={coin: pool.bars[coin] for coin in pool.named[:SHOWN]})
     notes += [*adopted, *audit_notes, *extra.notes, *too_short, *large_notes(rows, pool)]
