@@ -17,10 +17,10 @@ from cryptocast.errors import UsageError
 from cryptocast.evaluation.records import HoldOut
 from cryptocast.kinds import libraries_of
 from cryptocast.market import Market
-from cryptocast.models.base import Forecaster
+from cryptocast.models.base import Forecaster, Spread
 from cryptocast.models.boosting import LightGBMForecaster, LightGBMLearner
 from cryptocast.models.calibrated import CalibratedForecaster
-from cryptocast.models.fitting import fit_count
+from cryptocast.models.fitting import TrainingResult, fit_count
 from cryptocast.models.pretrained import COLUMNS, PretrainedForecaster
 from cryptocast.models.quantile_shape import student_quantiles
 from cryptocast.models.selective import SelectiveLearner
@@ -38,25 +38,31 @@ from cryptocast.workflows.coin_pool import (
     pool_rows,
     without_stablecoins,
 )
-from cryptocast.workflows.context import Context, Selection, steps
+from cryptocast.workflows.context import Context, Resolved, Selection, steps
+from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.environment import code_version, library_versions, platform_name
 from cryptocast.workflows.feature_sets import columns_set
 from cryptocast.workflows.pretrained import KIND
 from cryptocast.workflows.recipes import fit_by, fit_run, fit_settings
 from cryptocast.workflows.reports import CoinError, DataUsed
-from cryptocast.workflows.training.hold_out import hold_outs
+from cryptocast.workflows.training.hold_out import HoldOuts, hold_outs
+from cryptocast.workflows.training.in_parts import MOST_TOGETHER, draw_lessons, read_pool
 
 SUFFIX: Final = ".zip"
+SCORED: Final = 100  # coins of a large pool whose own scores the file holds
+MIXED: Final = "The sample and the simulated market stand by themselves. Name one source with --source."
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainOrder:
-    """What to learn from, and where to. notes: lines for the card, such as publisher and terms of the bars."""
+    """What to learn from, and where to. notes: lines for the card, such as publisher and terms of the bars. engine:
+    where the work is done; on a cluster nothing is fetched."""
 
     selection: Selection
     path: Path
     notes: tuple[str, ...] = ()
     overwrite: bool = False
+    engine: Engine = Engine()
 
 
 class PretrainReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,33 +98,66 @@ def pretrain(context: Context, order: PretrainOrder) -> PretrainReport:
     request = order.selection.resolved(config)
     if request.granularity != "daily":
         raise UsageError("A pretrained model is of daily bars. Leave out --granularity.")
-    pool = without_stablecoins(config, _one_pool(gather(context, request, pool=())))
-    with steps(context.progress, "features", 1) as step:
-        rows = pool_rows(pool, columns_set(COLUMNS), config.horizons("daily"))
-        step("features")
-    learner = learner_of(config)
-    with steps(context.progress, "training", fit_count(learner, config.train.blocks)):
-        fit = fit_by(config, learner, rows.matrix, fit_run(config, context.progress))
-    scores = hold_outs(rows.matrix, pool.named, config.split, {KIND: fit}, {coin: {} for coin in pool.named})
-    model = for_every_coin(fit.final, as_microseconds(pool.last))
+    context = replace(context, config=config)
+    with spread_on(order.engine) as spread:
+        taught = _taught(context, request, order.engine, spread)
+    rows, fit, scores = taught.rows, taught.fit, taught.scores
+    model = for_every_coin(fit.final, as_microseconds(rows.pool.last))
     files = dict(model.save())
-    manifest = _manifest(config, rows, files, order.notes)
-    versions = [_version(manifest, coin, scores[KIND, coin]) for coin in pool.named]
+    manifest = msgspec.structs.replace(_manifest(config, rows, files, order.notes), lessons=taught.lessons)
+    versions = [_version(manifest, coin, scores[KIND, coin]) for coin in taught.scored]
     data = pack(versions, files)
     write_atomically(order.path, data, own=False)
     return PretrainReport(
         path=str(order.path),
-        vs=pool.vs,
+        vs=rows.pool.vs,
         bytes=len(data),
         sha256=sha256_hex(data),
         fit_id=versions[0].fit_id,
-        knowledge_date=pool.last,
+        knowledge_date=rows.pool.last,
         features=len(COLUMNS),
         rows=len(rows.matrix),
-        data=data_used(pool),
-        left_out=pool.left_out,
+        data=data_used(rows.pool)[:SCORED],
+        left_out=rows.pool.left_out,
         hold_out=scores[KIND, None],
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taught:
+    """scores: over all coins, and of those that were scored by themselves. lessons: of a pool in parts."""
+
+    rows: PoolRows
+    fit: TrainingResult
+    scores: HoldOuts
+    scored: tuple[str, ...]
+    lessons: tuple[str, ...] | msgspec.UnsetType
+
+
+def _taught(context: Context, request: Resolved, engine: Engine, spread: Spread) -> _Taught:
+    """The fit on all coins at once, or in parts where they are many. Raises as `pretrain` does."""
+    lessons: tuple[str, ...] | msgspec.UnsetType
+    config, horizons, features = context.config, context.config.horizons("daily"), columns_set(COLUMNS)
+    learner = learner_of(config)
+    is_here = engine.kind == "local"
+    if is_here and len(request.coins) <= MOST_TOGETHER:
+        pool = without_stablecoins(config, _one_pool(gather(context, request, pool=())))
+        with steps(context.progress, "features", 1) as step:
+            rows = pool_rows(pool, features, horizons)
+            step("features")
+        scored, lessons = pool.named, msgspec.UNSET
+    else:
+        large, *others = read_pool(context, request, (), spread, fetch_allowed=is_here)
+        if others and not all(is_real(one.pool.source) for one in (large, *others)):
+            raise UsageError(MIXED)
+        _, rows = draw_lessons(context, large, features, horizons, spread)
+        lessons = rows.matrix.panel.coins
+        scored = lessons[:SCORED]
+    run = replace(fit_run(config, context.progress), spread=None if is_here else spread)
+    with steps(context.progress, "training", fit_count(learner, config.train.blocks)):
+        fit = fit_by(config, learner, rows.matrix, run)
+    scores = hold_outs(rows.matrix, scored, config.split, {KIND: fit}, {coin: {} for coin in scored})
+    return _Taught(rows, fit, scores, scored, lessons)
 
 
 def for_every_coin(fit: CalibratedForecaster, knowledge_date: int) -> CalibratedForecaster:
@@ -151,7 +190,7 @@ def _one_pool(pools: Sequence[CoinPool]) -> CoinPool:
     """The coins of all sources together. Raises UsageError where prices that are none are among them."""
     first, *others = pools
     if others and not all(is_real(pool.source) for pool in pools):
-        raise UsageError("The sample and the simulated market stand by themselves. Name one source with --source.")
+        raise UsageError(MIXED)
     named = tuple(coin for pool in pools for coin in pool.named)
     bars = {coin: pool.bars[coin] for pool in pools for coin in pool.named}
     return replace(first, named=named, bars=bars)
