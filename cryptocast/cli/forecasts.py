@@ -12,6 +12,7 @@ from cryptocast.cli.options import (
     MOST_NUMBER,
     MOST_TRIALS,
     NAMES_COINS,
+    AllCoins,
     Coins,
     Engines,
     Horizons,
@@ -321,7 +322,9 @@ def train(
         bool,
         typer.Option("--outdated", metavar="", help="Fit anew what cannot answer, as features or own models changed."),
     ] = False,
+    every: AllCoins = False,
     no_tuned: NoTuned = False,
+    engines: Engines,
     verbose: Verbose = False,
 ) -> None:
     """Fetch stale data, build features, fit, calibrate, score on held-out bars, register and forecast.
@@ -334,12 +337,13 @@ def train(
     from cryptocast.workflows.training.train import train as train_models
 
     order = Order(
-        selection=bars.selection(coins),
+        selection=bars.chosen(session, coins, every=every),
         model=model,
         horizons=numbers("--horizons", horizons),
         older_than=duration("--if-older-than", if_older_than),
         tune=tune,
         outdated=outdated,
+        engine=engines.chosen(),
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
@@ -357,6 +361,8 @@ def pretrain(
         typer.Option("--note", metavar="TEXT", help="A line for its card, such as publisher and terms. Repeatable."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file.")] = False,
+    every: AllCoins = False,
+    engines: Engines,
 ) -> None:
     """Fit one model for every coin on the daily bars of these coins, as one file. The setting train.pretrained uses it.
 
@@ -366,7 +372,7 @@ def pretrain(
     from cryptocast.workflows.training.pretrain import PretrainOrder
     from cryptocast.workflows.training.pretrain import pretrain as pretrain_model
 
-    order = PretrainOrder(bars.selection(coins), out, tuple(note or ()), overwrite)
+    order = PretrainOrder(bars.chosen(session, coins, every=every), out, tuple(note or ()), overwrite, engines.chosen())
     session.show(pretrain_model(session.context(), order), pretrain_screen)
 
 

@@ -25,6 +25,7 @@ from cryptocast.registry import Version, VersionKey
 from cryptocast.workflows.coin_pool import gather, pool_rows
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request, forecast
+from cryptocast.workflows.market_data.stored_series import every_coin
 from cryptocast.workflows.reports import TrainReport
 from cryptocast.workflows.training import in_parts
 from cryptocast.workflows.training import train as training
@@ -204,3 +205,11 @@ def test_fits_that_are_made_elsewhere_are_those_made_here(tmp_path: Path) -> Non
     assert here.first.save() == there.first.save()
     np.testing.assert_array_equal(here.hold_out.forecast.values, there.hold_out.forecast.values)
     assert "lstm" not in out_of_fold.SIDE_BY_SIDE  # its fits go on from each other
+
+
+def test_every_coin_of_the_store_can_be_meant_without_a_name(tmp_path: Path) -> None:
+    used = store_of(tmp_path)
+    assert every_coin(used, Selection(source="file")) == tuple(sorted((*COINS, "newborn", "tether")))
+    assert every_coin(used, Selection()) == every_coin(used, Selection(source="file"))
+    with pytest.raises(DataError, match="no hourly candles"):
+        every_coin(used, Selection(granularity="hourly"))
