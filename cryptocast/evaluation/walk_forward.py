@@ -24,6 +24,7 @@ from cryptocast.models.calibration import counting, fit_calibration
 from cryptocast.models.combination import Mix, average
 from cryptocast.models.fitting import concatenate, find_rounds
 from cryptocast.models.stacking import Stacking, StackLearner
+from cryptocast.spread import Spread, in_turn
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +80,6 @@ class Job:
 
 
 FitOutput: TypeAlias = Forecast | Rounds | None
-# Results in the order of the jobs.
-ParallelMap: TypeAlias = Callable[[Callable[[Matrix, Job], FitOutput], Matrix, Sequence[Job]], Iterator[FitOutput]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,11 +114,6 @@ class RawStore(Protocol):
 
     def save(self, block: Block, raw: RawForecasts) -> None:
         """Store it, whole or not at all."""
-
-
-def in_turn(work: Callable[[Matrix, Job], FitOutput], matrix: Matrix, jobs: Sequence[Job]) -> Iterator[FitOutput]:
-    """The map that is none: one job after the other, in this process."""
-    return (work(matrix, job) for job in jobs)
 
 
 def forecast_block(matrix: Matrix, job: Job) -> FitOutput:
@@ -158,7 +152,7 @@ def walk_forward(
     seed: int,
     run: FitRun,
     mixes: Mapping[str, Mix] | None = None,
-    spread: ParallelMap = in_turn,
+    spread: Spread = in_turn,
     keep: RawStore | None = None,
     done: Callable[[Block], None] = lambda _: None,
     short: ShortHistory | None = None,
@@ -216,7 +210,7 @@ def _raws(
     learners: Mapping[str, Learner],
     job: Callable[[str, Block, Rounds | None], Job],
     groups: Sequence[tuple[Block, tuple[Block, ...]]],
-    spread: ParallelMap,
+    spread: Spread,
     keep: RawStore | None,
 ) -> Iterator[tuple[Block, RawForecasts]]:
     """The raw forecasts of one block after the other: those that are stored, and new ones."""
