@@ -27,6 +27,7 @@ BELOW = {
     "kinds",
     "times",
     "number_format",
+    "spread",
 }
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -34,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "choices": set(),
     "files": set(),
     "number_format": set(),
+    "spread": set(),
     "addresses": set(),
     "times": set(),
     "allowed": {"addresses"},
@@ -60,6 +62,7 @@ ROOMS: dict[str, set[str]] = {
 }
 # The rooms inside `workflows`, with its single modules: each may import of the others what stands beside it.
 GROUND = {
+    "cluster",
     "context",
     "engines",
     "environment",
@@ -73,7 +76,9 @@ GROUND = {
 }
 BARS = GROUND | {"clean_candles", "coin_pool", "market_data", "reports"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
-    **{name: set[str]() for name in sorted(GROUND - {"feature_sets", "own_models", "recipes"})},
+    **{name: set[str]() for name in sorted(GROUND - {"cluster", "engines", "feature_sets", "own_models", "recipes"})},
+    "cluster": {"context", "environment"},
+    "engines": {"cluster", "context"},
     "own_models": {"pretrained"},
     "feature_sets": {"own_models"},
     "recipes": {"context", "own_models", "pretrained"},
@@ -91,12 +96,12 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "late_bars": {"market_data"},
     "audits": BARS,
     "auxiliary_history": BARS,
-    "cluster": BARS,
+    "feature_parts": BARS,
     "forecast": BARS | {"late_bars"},
     "ladder": BARS | {"forecast"},
     "sample_paths": BARS | {"forecast"},
     "explanation": BARS | {"forecast"},
-    "features": BARS | {"audits", "cluster", "explanation"},
+    "features": BARS | {"audits", "explanation", "feature_parts"},
     "tuning": BARS | {"audits", "auxiliary_history"},
     "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "long_form", "picture_files", "tuning"},
     "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
