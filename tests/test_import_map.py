@@ -24,6 +24,7 @@ BELOW = {
     "market",
     "files",
     "addresses",
+    "extras",
     "kinds",
     "times",
     "number_format",
@@ -39,7 +40,8 @@ ROOMS: dict[str, set[str]] = {
     "addresses": set(),
     "times": set(),
     "allowed": {"addresses"},
-    "kinds": set(),
+    "extras": {"errors"},
+    "kinds": {"extras"},
     "own_code": {"errors"},
     "config": {"choices", "errors", "allowed", "kinds"},
     "config_text": {"config"},
@@ -92,7 +94,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "picture_files": set(),
     "export": {"long_form", "reports"},
     "fan_edges": {"reports"},
-    "forecast_pictures": {"coin_pool", "context", "fan_edges", "reports"},
+    "forecast_pictures": {"coin_pool", "context", "fan_edges", "picture_files", "reports"},
     "late_bars": {"market_data"},
     "audits": BARS,
     "auxiliary_history": BARS,
@@ -105,7 +107,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "tuning": BARS | {"audits", "auxiliary_history"},
     "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "long_form", "picture_files", "tuning"},
     "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
-    "lifecycle": BARS | {"backtesting", "forecast", "notices"},
+    "lifecycle": BARS | {"backtesting", "forecast", "notices", "picture_files"},
 }
 # Of these rooms, only the named modules may be imported.
 ONLY_MODULES = {("features", "data"): {"cryptocast.data.schema"}}

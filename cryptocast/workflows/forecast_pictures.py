@@ -17,6 +17,7 @@ from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fan_edges import edge_path, interval_edges
+from cryptocast.workflows.picture_files import check_drawing
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def closes_before(context: Context, forecast: CoinForecast) -> Closes:
 
 
 def forecast_picture(forecasts: Sequence[tuple[CoinForecast, Closes]]) -> Picture:
-    """A chart for each coin, at least one."""
+    """A chart for each coin, at least one. NotInstalledError where nothing can be drawn."""
+    check_drawing()
     from cryptocast.evaluation.report import charts  # loads the drawing libraries
 
     fans = [(one, fan_of(one, closes)) for one, closes in forecasts]

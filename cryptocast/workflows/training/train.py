@@ -13,7 +13,7 @@ from cryptocast.config import TUNABLE, Config
 from cryptocast.errors import DataError, NotInstalledError, UsageError
 from cryptocast.evaluation.records import pooled_answers
 from cryptocast.folds import split_by_time
-from cryptocast.kinds import in_order
+from cryptocast.kinds import check_learns, in_order
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Forecast
 from cryptocast.models.calibrated import fallback_reason
@@ -122,10 +122,12 @@ class _Training:
 
 
 def kinds_of(model: str, config: Config) -> tuple[str, ...]:
-    """The kinds that `--model` means; `all` is those of `[train] models`. Raises for kinds that there are not."""
+    """The kinds that `--model` means; `all` is those of `[train] models`. Raises for kinds that there are not, or
+    that cannot learn here."""
     if model == "all":
         return ("baseline", *in_order(config.train.models))
     learner(model, config)
+    check_learns(model)
     return ("baseline",) if model == "baseline" else ("baseline", model)
 
 

@@ -25,7 +25,7 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Trial
 from cryptocast.files import OWN_FILE, create_own_file, make_own_folder
-from cryptocast.kinds import libraries_of
+from cryptocast.kinds import check_learns, libraries_of
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.kinds import learner
 from cryptocast.scoring.diebold_mariano import diebold_mariano
@@ -153,11 +153,13 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
     """Search for better settings of one model, a study for each source of the named coins.
 
     Raises DataError or UpstreamError if no named coin has candles, there are too few or the storage is locked;
-    UsageError for a model without settings to tune or an unknown storage; ModelError if a feature leaks.
+    UsageError for a model without settings to tune or an unknown storage; ModelError if a feature leaks or the model
+    cannot learn here.
     """
     began = time.perf_counter()
     request = order.selection.resolved(context.config)
     ranges_for(order.model, context.config)
+    check_learns(order.model)
     horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(request.granularity)
     if order.storage:
         check_storage(order.storage)
