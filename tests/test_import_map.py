@@ -100,6 +100,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "auxiliary_history": BARS,
     "feature_parts": BARS,
     "forecast": BARS | {"late_bars"},
+    "forecast_all": BARS | {"export", "forecast"},
     "ladder": BARS | {"forecast"},
     "sample_paths": BARS | {"forecast"},
     "explanation": BARS | {"forecast"},

@@ -215,7 +215,12 @@ class ForecastFiles:
     """The files that a forecast writes."""
 
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Also write it to a file: .csv, .parquet or .json. With --all a folder, or .parquet.",
+        ),
     ] = None
     layout: Layout = "plain"
     plot: Plot = None
@@ -267,6 +272,7 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast forecast bitcoin ethereum --horizons 1,7 --levels 60,95 --out forecast.csv",
             "cryptocast forecast bitcoin --plot fan.png",
             "cryptocast forecast bitcoin --version bitcoin/lightgbm:3",
+            "cryptocast forecast --all --out forecasts/ --jobs 2",
             "cryptocast forecast bitcoin --history --out history.csv",
             "cryptocast forecast bitcoin --touch 100000",
             "cryptocast forecast bitcoin ethereum --position 0.5,10 --paths 1000 --out paths.parquet",
@@ -405,6 +411,11 @@ def forecast(
         ),
     ] = False,
     paths: PathOptions,
+    every: Annotated[
+        bool,
+        typer.Option("--all", metavar="", help="All coins that the store has, without fetching; needs --out."),
+    ] = False,
+    engine: Engines,
     verbose: Verbose = False,
 ) -> None:
     """Forecast now: a distribution for each horizon, a fan chart, and how far to trust it.
@@ -418,8 +429,9 @@ def forecast(
     from cryptocast.workflows.forecast import forecast as make_forecast
     from cryptocast.workflows.sample_paths import sample_paths
 
-    is_table = paths.paths is None and not history
-    files.check(table=is_table)
+    is_table = paths.paths is None and not history and not every
+    if not every:
+        files.check(table=is_table)
     intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
     request = Request(
@@ -430,6 +442,13 @@ def forecast(
         version=version,
     )
     order, context = paths.order(request, files.out), session.context()
+    if every:
+        if coins or version or history or order is not None or files.plot is not None:
+            raise UsageError("--all is of the forecasts now of all coins: name no coins, versions, paths or pictures.")
+        _forecast_all(session, replace(request, intervals=intervals), files, engine)
+        return
+    if not engine.chosen().is_here:
+        raise UsageError("--engine and --jobs spread the forecasts of many coins: add --all.")
     if history:
         if order is not None or selection.now is not None or selection.as_of is not None:
             raise UsageError("--history shows what was recorded: leave out --now, --as-of and sample paths.")
@@ -445,6 +464,16 @@ def forecast(
     if files.plot is not None:
         _draw(context, whole if levels is None else document, files.plot)
     session.show(document, lambda _: document_screen(context, whole, intervals, files.paths, verbose=verbose))
+
+
+def _forecast_all(session: Session, request: "Request", files: ForecastFiles, engine: Engines) -> None:
+    from cryptocast.cli.screens.forecast_all import all_screen
+    from cryptocast.workflows.forecast_all import AllOrder, forecast_all
+
+    if files.out is None:
+        raise UsageError("--all needs a place for its forecasts: add --out FOLDER or --out FILE.parquet.")
+    order = AllOrder(request, files.out, files.layout, engine.chosen())
+    session.show(forecast_all(session.context(), order), all_screen)
 
 
 def _draw(context: "Context", document: "ForecastDocument", path: Path) -> None:
