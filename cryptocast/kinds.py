@@ -7,7 +7,6 @@ of the package, so that the settings and `--help` can read it; `models.kinds` lo
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 
@@ -84,6 +83,8 @@ def is_installed(kind: str) -> bool:
 
 
 def _has(distribution: str) -> bool:
+    from importlib import metadata  # takes longer than all of this module, and few ask
+
     try:
         metadata.version(distribution)
     except metadata.PackageNotFoundError:
