@@ -5,7 +5,6 @@ It imports nothing but the errors, so that the table of the kinds can read it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Final
 
 from cryptocast.errors import NotInstalledError
@@ -47,6 +46,8 @@ EXTRAS: Final[Mapping[str, Extra]] = {
 
 def is_there(distribution: str) -> bool:
     """Whether it is installed; nothing is imported."""
+    from importlib import metadata  # takes longer than all of this module, and few ask
+
     try:
         metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -232,14 +232,15 @@ class ForecastFiles:
 
     def check(self, *, table: bool) -> None:
         """UsageError for what could only be wrong after the work. table: --out is the forecast, not other rows."""
-        from cryptocast.workflows.export import check_forecast_path
-        from cryptocast.workflows.picture_files import check_picture_path
-
         if self.layout != "plain" and (self.out is None or not table):
             raise UsageError("--layout is of the table of forecasts that --out writes.")
         if self.out is not None and table:
+            from cryptocast.workflows.export import check_forecast_path
+
             check_forecast_path(self.out, self.layout)
         if self.plot is not None:
+            from cryptocast.workflows.picture_files import check_picture_path
+
             check_picture_path(self.plot)
 
 
@@ -424,10 +425,7 @@ def forecast(
     """
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
-    from cryptocast.workflows.export import write_forecast
     from cryptocast.workflows.forecast import Request
-    from cryptocast.workflows.forecast import forecast as make_forecast
-    from cryptocast.workflows.sample_paths import sample_paths
 
     is_table = paths.paths is None and not history and not every
     if not every:
@@ -456,10 +454,11 @@ def forecast(
             raise UsageError("--plot draws the forecast of now, not --history.")
         _show_history(session, replace(request, intervals=intervals), files.out)
         return
-    report = None if order is None else sample_paths(context, order)
-    whole = make_forecast(context, request) if report is None else report.document
+    whole = _document(context, request, order)
     document = only_levels(whole, intervals)
     if files.out is not None and is_table:
+        from cryptocast.workflows.export import write_forecast
+
         write_forecast(document, files.out, files.layout)
     if files.plot is not None:
         _draw(context, whole if levels is None else document, files.plot)
@@ -474,6 +473,17 @@ def _forecast_all(session: Session, request: "Request", files: ForecastFiles, en
         raise UsageError("--all needs a place for its forecasts: add --out FOLDER or --out FILE.parquet.")
     order = AllOrder(request, files.out, files.layout, engine.chosen())
     session.show(forecast_all(session.context(), order), all_screen)
+
+
+def _document(context: "Context", request: "Request", order: "PathOrder | None") -> "ForecastDocument":
+    """The forecast that is asked for, or that of the paths."""
+    if order is None:
+        from cryptocast.workflows.forecast import forecast as make_forecast
+
+        return make_forecast(context, request)
+    from cryptocast.workflows.sample_paths import sample_paths
+
+    return sample_paths(context, order).document
 
 
 def _draw(context: "Context", document: "ForecastDocument", path: Path) -> None:
