@@ -1,157 +1,238 @@
-"""What many coins cost: a training and all forecasts, in one process and on Dask workers of this machine.
+"""What many coins cost on one machine and on a local Dask cluster: time, processor time and the peak of memory.
 
-    python benchmarks/scaling.py FOLDER --coins 1000 [--bars 2000] [--workers 1 3] [--memory 2GiB]
+    python benchmarks/scaling.py --make FOLDER --coins 1000 --bars 2000
+    python benchmarks/scaling.py FOLDER [--beside CHECKOUT] [--workers 1 3]
 
-FOLDER gets a store of simulated daily coins, kept from run to run: they are imported as from a file. First one process
-trains `lightgbm` on all of them and forecasts them all; then clusters of so many workers, each a process with one
-thread and a limit of memory, as a user starts them. Prints wall and processor time, the peak memory of the client and
-of its largest worker, and whether the model is the same to the last bit. `--no-local` leaves the first out.
+The first makes a folder with settings and a store of simulated daily bars, as `cryptocast fetch --source file` would
+leave them. The second works on links to it, and leaves it as it is: `train --model lightgbm` on one machine, beside
+another checkout whose dependencies this environment has; then features, training and forecasts of all coins on clusters
+of so many worker processes, of one thread and 2 GiB each. The peaks of the workers are those of their whole lives.
+A fit that differs between clusters makes the exit code 1.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Self
 
 import psutil
 
-from cryptocast.config import Config
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.sources.simulated.draws import simulated_coins
+from cryptocast.data.sources.simulated.market import SimulatedMarket, simulate
 from cryptocast.data.store import CandleStore
 from cryptocast.market import Market
-from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.market_data.resolve import CoinCandles, obtain
 
-AT_ONCE = 50
-MB = 2**20
-BARS = ["--source", "file", "--all"]
-
-
-@dataclass(frozen=True)
-class Cost:
-    wall: float
-    cpu: float  # of the client, and of the workers
-    client: float  # MB at the peak
-    worker: float
+OWN = Path(__file__).resolve().parents[1]
+MB = 1024.0**2
+PART = 100  # coins that are simulated at once
+START = datetime(2018, 1, 1, tzinfo=UTC)
+SETTINGS = '[store]\npath = "data"\n[data]\nsource = "file"\n'
+EVERY_S = 0.2  # how often the processes of a cluster are looked at
+START_S = 120.0  # until all workers are there
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+PHASES = {
+    "features": ["features", "--out", "features.parquet"],  # of the coins that are named behind it
+    "train": ["train", "--all", "--model", "lightgbm", "--json"],
+    "forecast": ["forecast", "--all", "--out", "forecasts"],
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--coins", type=int, default=1000)
-    parser.add_argument("--bars", type=int, default=2000)
-    parser.add_argument("--workers", type=int, nargs="*", default=[1, 3])
-    parser.add_argument("--memory", default="2GiB")
-    parser.add_argument("--no-local", action="store_true")
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--make", type=Path, metavar="FOLDER")
+    parser.add_argument("--coins", type=int, default=1_000)
+    parser.add_argument("--bars", type=int, default=2_000)
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT")
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 3], help="of the clusters, one after the other")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    make_store(options.folder, options.coins, options.bars)
-    print("| where | command | wall s | CPU s | client MB | largest worker MB |", flush=True)
-    print("| --- | --- | --- | --- | --- | --- |", flush=True)
-    artefacts: dict[str, str] = {}
-    if not options.no_local:
-        artefacts["one process"] = measure(options.folder, "one process", [], [])
-    for count in options.workers:
-        name = f"{count} worker{'s' if count > 1 else ''}"
-        with cluster(count, options.memory, options.folder) as (address, processes):
-            artefacts[name] = measure(options.folder, name, ["--engine", "dask", "--address", address], processes)
-    print(f"the same model: {'yes' if len(set(artefacts.values())) == 1 else f'NO: {artefacts}'}")
+    if options.make:
+        make(options.make, options.coins, options.bars)
+    elif options.folder:
+        one_machine(options.folder, options.beside)
+        raise SystemExit(clusters(options.folder, options.workers) if options.workers else 0)
+    else:
+        parser.error("name a folder, or --make FOLDER")
 
 
-def make_store(folder: Path, count: int, bars: int) -> None:
-    """Those of the coins that are not there yet."""
-    store = CandleStore(folder / "data", lock_timeout_s=10)
-    missing = [coin for coin in simulated_coins(count) if store.read(_key(coin)) is None]
-    context = Context(Config())
-    for begin in range(0, len(missing), AT_ONCE):
-        selection = Selection(tuple(missing[begin : begin + AT_ONCE]), source="simulated")
-        for coin, one in obtain(context, selection.resolved(context.config)).items():
-            if isinstance(one, CoinCandles):
-                store.write(_key(coin), one.candles.frame.tail(bars), fetched_at=datetime.now(UTC))
+def make(folder: Path, coins: int, bars: int) -> None:
+    """Settings, and a store of simulated coins as those of a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.toml").write_text(SETTINGS)
+    store, names = CandleStore(folder / "data", lock_timeout_s=60.0), simulated_coins(coins)
+    for first in range(0, coins, PART):
+        frame = simulate(SimulatedMarket(), names[first : first + PART], bars, "daily", START)
+        for (coin,), own in frame.group_by("coin", maintain_order=True):
+            store.write(SeriesKey(Market("file", "usd", "daily"), str(coin)), own, fetched_at=own["close_time"][-1])
+        print(f"\r{min(first + PART, coins):,} of {coins:,} coins", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
 
 
-def _key(coin: str) -> SeriesKey:
-    return SeriesKey(Market("file", "usd", "daily"), coin)
+def one_machine(folder: Path, other: Path | None) -> None:
+    """Print what a training of all coins costs, and its ratios to the other checkout."""
+    words = ["train", *coins_of(folder), "--model", "lightgbm", "--json"]
+    print("| train on one machine | wall s | CPU s | peak MB |\n| --- | --- | --- | --- |")
+    costs = []
+    for name, release in (("this", OWN), ("the other", other)):
+        if release is not None:
+            with linked(folder) as place:
+                costs.append(run(words, place, release))
+            print(f"| {name} | {costs[-1].wall:.1f} | {costs[-1].cpu:.1f} | {costs[-1].peak:.0f} |", flush=True)
+    if len(costs) == 2:
+        print(f"| ratio | | {costs[0].cpu / costs[1].cpu:.2f} | {costs[0].peak / costs[1].peak:.2f} |")
 
 
-def measure(folder: Path, where: str, words: Sequence[str], workers: Sequence[subprocess.Popen[bytes]]) -> str:
-    """A training and all forecasts; the hash of the model that was trained."""
-    commands = {
-        "train": ["train", *BARS, "--model", "lightgbm", "--json", *words],
-        "forecast": ["forecast", *BARS, "--out", str(folder / f"forecasts-{where.replace(' ', '-')}"), *words],
-    }
-    outputs: dict[str, bytes] = {}
-    for name, command in commands.items():
-        cost, outputs[name] = run(folder, command, workers)
-        columns = f"{cost.wall:.0f} | {cost.cpu:.0f} | {cost.client:.0f} | {cost.worker:.0f}"
-        print(f"| {where} | {name} | {columns} |", flush=True)
-    fit = next(model["fit_id"] for model in json.loads(outputs["train"])["models"] if model["fit_id"])
-    shown = [sys.executable, "-m", "cryptocast", "registry", "show", "bitcoin/lightgbm", "--source", "file", "--json"]
-    document = json.loads(subprocess.run(shown, cwd=folder, capture_output=True, check=True).stdout)
-    return json.dumps(document.get("artefacts", fit))
+def clusters(folder: Path, sizes: list[int]) -> int:
+    """Print what each phase costs on each cluster. Returns 1 if the fits differ, or a phase failed."""
+    print("\n| phase | workers | wall s | CPU s, client | and workers | peak MB, client | and each worker |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    walls: dict[str, list[float]] = {name: [] for name in PHASES}
+    fits = []
+    for size in sizes:
+        with linked(folder) as place, Cluster(place, size) as cluster:
+            for name, words in PHASES.items():
+                before = cluster.cpu()
+                named = [] if "--all" in words else coins_of(place)
+                cost = run([*words, *named, "--engine", "dask", "--address", cluster.address], place, OWN)
+                walls[name].append(cost.wall)
+                busy, peaks = cluster.cpu() - before, " ".join(f"{peak:.0f}" for peak in cluster.peaks())
+                line = f"{cost.wall:.1f} | {cost.cpu:.1f} | {busy:.1f} | {cost.peak:.0f} | {peaks}"
+                print(f"| {name} | {size} | {line} |", flush=True)
+            fits.append(artefacts(place))
+    for name, found in walls.items():
+        ratios = ", ".join(f"{size} workers {found[0] / wall:.2f}" for size, wall in zip(sizes, found, strict=True))
+        print(f"{name}, times the speed of the first cluster: {ratios}")
+    same = all(fit == fits[0] for fit in fits)
+    print(f"the fits of all clusters are {'the same' if same else 'NOT the same'}")
+    return 0 if same else 1
 
 
-def run(folder: Path, command: Sequence[str], workers: Sequence[subprocess.Popen[bytes]]) -> tuple[Cost, bytes]:
-    began, before = time.perf_counter(), sum(_cpu(one) for one in workers)
-    peak, over = [0.0], threading.Event()
-    watch = threading.Thread(target=_watch, args=(workers, peak, over))
-    watch.start()
-    environment = {**os.environ, "CRYPTOCAST_STORE__PATH": str((folder / "data").resolve())}
-    with subprocess.Popen(
-        [sys.executable, "-m", "cryptocast", *command], cwd=folder, env=environment, stdout=subprocess.PIPE
-    ) as process:
-        output = process.stdout.read() if process.stdout else b""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one process: seconds, and MB (2^20)."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def run(words: list[str], folder: Path, release: Path) -> Cost:
+    """A command in the folder; what it prints goes to out.json there."""
+    command = [sys.executable, "-m", "cryptocast", *words]
+    began = time.perf_counter()
+    with (
+        (folder / "out.json").open("wb") as out,
+        subprocess.Popen(command, cwd=folder, env=environment(release), stdout=out) as process,
+    ):
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    over.set()
-    watch.join()
     if process.returncode:
-        raise SystemExit(f"{' '.join(command[:6])} failed")
-    cpu = used.ru_utime + used.ru_stime + sum(_cpu(one) for one in workers) - before
-    return Cost(time.perf_counter() - began, cpu, used.ru_maxrss / 1024, peak[0]), output
+        raise SystemExit(f"{' '.join(command[2:6])} ... of {release} ended with {process.returncode}")
+    return Cost(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / MB)
 
 
-def _cpu(worker: subprocess.Popen[bytes]) -> float:
-    times = psutil.Process(worker.pid).cpu_times()
-    return float(times.user + times.system)
+def environment(release: Path) -> dict[str, str]:
+    return {**os.environ, **ONE_THREAD, "PYTHONPATH": str(release.resolve())}
 
 
-def _watch(workers: Sequence[subprocess.Popen[bytes]], peak: list[float], over: threading.Event) -> None:
-    while not over.wait(0.2):
-        for worker in workers:
-            peak[0] = max(peak[0], psutil.Process(worker.pid).memory_info().rss / MB)
+def coins_of(folder: Path) -> list[str]:
+    return sorted(key.coin for key in CandleStore(folder / "data", lock_timeout_s=60.0).series_keys())
+
+
+def artefacts(folder: Path) -> Any:
+    """Names and hashes of the files of the newest fit of the first coin."""
+    name = f"{coins_of(folder)[0]}/lightgbm@challenger"
+    run(["registry", "show", name, "--json"], folder, OWN)
+    return json.loads((folder / "out.json").read_bytes())["manifest"]["artefacts"]
 
 
 @contextmanager
-def cluster(count: int, memory: str, folder: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and so many workers without nannies, so that their processes are the ones that are measured."""
-    dask = [sys.executable, "-m", "dask"]
-    address = "tcp://127.0.0.1:8799"
-    quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-    scheduler = subprocess.Popen([*dask, "scheduler", "--port", "8799", "--no-dashboard"], env=environment, **quiet)  # type: ignore[call-overload]
-    options = ["--nthreads", "1", "--nworkers", "1", "--no-nanny", "--memory-limit", memory, "--no-dashboard"]
-    workers = [
-        subprocess.Popen([*dask, "worker", address, *options], env=environment, **quiet)  # type: ignore[call-overload]
-        for _ in range(count)
-    ]
-    try:
-        time.sleep(8.0)  # they find the scheduler
-        yield address, workers
-    finally:
-        for process in (*workers, scheduler):
+def linked(folder: Path) -> Iterator[Path]:
+    """A copy that is thrown away; the store replaces whole files, so links will do."""
+    with tempfile.TemporaryDirectory(dir=folder.resolve().parent) as name:
+        yield Path(shutil.copytree(folder, Path(name) / "work", copy_function=os.link))
+
+
+class Cluster:
+    """A scheduler and worker processes, started as a user does, with an eye on their memory and processor time."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self._folder, self._workers = folder, workers
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._ended = threading.Event()
+        self._seen: list[dict[int, tuple[float, float]]] = [{} for _ in range(workers)]  # by pid: CPU s, peak MB
+
+    def __enter__(self) -> Self:
+        file = self._folder / "scheduler.json"
+        self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+        worker = ["--memory-limit", "2GiB", "--nthreads", "1", "--nworkers", "1", "--no-dashboard"]
+        for _ in range(self._workers):
+            self._start("worker", "--scheduler-file", str(file), *worker)
+        from distributed import Client
+
+        connect: Any = Client  # has no types
+        with connect(scheduler_file=str(file), timeout=START_S) as client:
+            client.wait_for_workers(self._workers, timeout=START_S)
+            self.address: str = client.scheduler.address
+        self._watch = threading.Thread(target=self._look_on)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._watch.join()
+        for process in reversed(self._processes):
             process.terminate()
-        for process in (*workers, scheduler):
-            process.wait(20)
+        for process in self._processes:
+            process.wait()
+
+    def cpu(self) -> float:
+        """Seconds of all workers so far."""
+        self._look()
+        return sum(cpu for seen in self._seen for cpu, _ in seen.values())
+
+    def peaks(self) -> list[float]:
+        """The highest memory of each worker so far, MB."""
+        return [max((peak for _, peak in seen.values()), default=0.0) for seen in self._seen]
+
+    def _start(self, *words: str) -> None:
+        command = [sys.executable, "-m", "dask", *words]
+        log = (self._folder / "cluster.log").open("ab")
+        self._processes.append(
+            subprocess.Popen(command, cwd=self._folder, env=environment(OWN), stdout=log, stderr=log)
+        )
+        log.close()
+
+    def _look_on(self) -> None:
+        while not self._ended.wait(EVERY_S):
+            self._look()
+
+    def _look(self) -> None:
+        """At each worker's own processes: the one that works is a child of the one that was started."""
+        for process, seen in zip(self._processes[1:], self._seen, strict=True):
+            with suppress(psutil.Error):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    with suppress(psutil.Error, OSError):
+                        times = child.cpu_times()
+                        seen[child.pid] = times.user + times.system, high_water(child.pid)
+
+
+def high_water(pid: int) -> float:
+    """The highest resident memory of a process so far, MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 / MB for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 if __name__ == "__main__":
