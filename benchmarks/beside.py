@@ -50,8 +50,13 @@ def main() -> None:
 
 def cost(words: list[str], release: Path, folder: Path) -> tuple[float, float]:
     """CPU seconds, user and system, and the peak of memory in MB (2^20) of a command in a folder of its own."""
+    return process_cost(["-m", "cryptocast", *words], release, folder)
+
+
+def process_cost(words: list[str], release: Path, folder: Path) -> tuple[float, float]:
+    """As `cost`, of Python with these arguments."""
     environment = {**os.environ, "PYTHONPATH": str(release.resolve())}
-    command = [sys.executable, "-m", "cryptocast", *words]
+    command = [sys.executable, *words]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -95,13 +95,35 @@ IDENTITY: Final = ("coin", "source", "vs", "granularity", "kind", "number", "hor
 LEDGER: Final = Journal("ledger", LedgerRow, _columns, IDENTITY, "written_at")
 OUTCOMES: Final = Journal("outcomes", LedgerOutcome, _columns, IDENTITY, "recorded_at")
 _SAME: Final = " AND ".join(f"o.{column} = v.{column}" for column in IDENTITY)
+_UNSCORED: Final = (
+    "v.id IN (SELECT ledger_id FROM waiting UNION ALL"
+    " SELECT id FROM ledger WHERE id > (SELECT coalesce(max(through), 0) FROM settled))"
+    f" AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE {_SAME})"
+)
+
+
+def identity_of(record: LedgerRecord) -> list[object]:
+    """The values of the columns IDENTITY."""
+    columns = _columns(record)
+    return [columns[column] for column in IDENTITY]
 
 
 def unscored(connection: Connection) -> list[LedgerRow]:
     """The rows whose outcome has not been written, oldest issue first."""
-    return LEDGER.read(
-        connection, f"NOT EXISTS (SELECT 1 FROM outcomes o WHERE {_SAME}) ORDER BY v.issued_at, v.id", ()
-    )
+    return LEDGER.read(connection, f"{_UNSCORED} ORDER BY v.issued_at, v.id", ())
+
+
+def count_waiting(connection: Connection) -> int:
+    """How many rows have no outcome yet."""
+    return int(connection.execute(f"SELECT count(*) FROM ledger v WHERE {_UNSCORED}").fetchone()[0])
+
+
+def settle(connection: Connection) -> None:
+    """Note which rows wait for an outcome, so that the next question looks at these and at newer ones alone."""
+    waiting = connection.execute(f"SELECT v.id FROM ledger v WHERE {_UNSCORED}").fetchall()
+    connection.execute("DELETE FROM waiting")
+    connection.executemany("INSERT INTO waiting VALUES (?)", [(row["id"],) for row in waiting])
+    connection.execute("INSERT OR REPLACE INTO settled SELECT 1, coalesce(max(id), 0) FROM ledger")
 
 
 def matured(connection: Connection, where: Where) -> list[MaturedRow]:
@@ -141,6 +163,22 @@ def live_history(connection: Connection, lineage: Lineage, key: VersionKey, numb
     chain = lineage.chain(number)
     pairs = [pair for member in chain for pair in issued(connection, {**key.columns, "number": member})]
     return _of_lineage(pairs, lineage, number)
+
+
+def newest_history(
+    connection: Connection, lineage: Lineage, key: VersionKey, number: int, most: int
+) -> list[LedgerRow]:
+    """The newest forecasts of the shortest horizon in `live_history`, at most so many, by issue."""
+    chain = lineage.chain(number)
+    where = " AND ".join(f"v.{column} = ?" for column in (*KEY.split(", "), "number"))
+    members = [(*key_values(key), member) for member in chain]
+    shortest = f"SELECT min(v.horizon) FROM ledger v WHERE {where}"
+    horizons = [connection.execute(shortest, member).fetchone()[0] for member in members]
+    horizon = min((one for one in horizons if one is not None), default=0)
+    # Twice as many, since those that were written by a version that was not in production do not count.
+    order = f"{where} AND v.horizon = ? ORDER BY v.issued_at DESC LIMIT {most if len(chain) == 1 else 2 * most}"
+    rows = [(row, None) for member in members for row in LEDGER.read(connection, order, (*member, horizon))]
+    return [row for row, _ in (_of_lineage(rows, lineage, number) if number else rows[::-1])][-most:]
 
 
 def _of_lineage(

@@ -3,24 +3,22 @@
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
 
 import msgspec
 import numpy as np
 
-from cryptocast.arrays import BoolArray, Int64Array
+from cryptocast.arrays import BoolArray
 from cryptocast.config import GateConfig
-from cryptocast.models.tails import TAIL_INTERVALS, interval_ends
+from cryptocast.models.tails import TAIL_INTERVALS
 from cryptocast.registry.contest import LossPairs, contest
 from cryptocast.registry.ledger import LedgerOutcome, LedgerRow, MaturedRow
+from cryptocast.registry.live_rows import INTERVALS, PERCENTS, LiveRows, live_rows
 from cryptocast.registry.reasons import Reason, ReasonCode
 from cryptocast.scoring.coverage import coverage
 from cryptocast.scoring.dates import overlapping_origins
 from cryptocast.scoring.pit import pit_cells, pit_histogram
 from cryptocast.scoring.quantiles import LEVELS, crps_relative
-from cryptocast.times import Moment, as_microseconds
-
-INTERVALS: Final = (80, 95)
+from cryptocast.times import Moment, as_datetime
 
 
 class LiveCoverage(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,14 +79,19 @@ def matured_outcome(row: LedgerRow, log_return: float, *, now: datetime, paid: b
 def live_score(
     own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], config: GateConfig, *, bar_us: int
 ) -> LiveReport:
+    """As `columns_score`, of forecasts as the ledger has them."""
+    return columns_score(live_rows(own), live_rows(baseline), config, bar_us=bar_us)
+
+
+def columns_score(own: LiveRows, baseline: LiveRows, config: GateConfig, *, bar_us: int) -> LiveReport:
     """The scores by horizon, and whether the version is degraded.
 
     Degraded: on at least `gate.min_live` bars the baseline is shown to be better than it (the gate's own test, safe to
     be looked at daily), or the coverage of an interval is rejected beyond `gate.coverage_sigmas`.
     """
-    horizons = sorted({row.horizon for row, _ in own})
-    scores = tuple(_score([r for r in own if r[0].horizon == h], baseline, bar_us) for h in horizons)
-    pairs = [pair for pair in pair_up(baseline, own, bar_us=bar_us) if pair.dates.size >= config.min_live]
+    beside = {pair.horizon: pair for pair in _pairs(baseline, own, bar_us)}
+    scores = tuple(_score(own[own["horizon"] == h], beside.get(h), bar_us) for h in np.unique(own["horizon"]).tolist())
+    pairs = [pair for pair in beside.values() if pair.dates.size >= config.min_live]
     degraded = []
     if pairs:
         # The baseline as the challenger: what would let it into production speaks against the version.
@@ -98,7 +101,7 @@ def live_score(
             degraded.append(Reason(ReasonCode.BASELINE_BETTER_LIVE, {"skill": test.skill, "p": test.p, "bars": bars}))
     for score in scores:
         degraded += _coverage_faults(score, config)
-    versions = tuple(sorted({row.number for row, _ in own}))
+    versions = tuple(np.unique(own["number"]).tolist())
     return LiveReport(scores=scores, degraded=tuple(degraded), versions=versions)
 
 
@@ -118,63 +121,56 @@ def _coverage_faults(score: LiveScore, config: GateConfig) -> list[Reason]:
 
 def pair_up(challenger: Sequence[MaturedRow], production: Sequence[MaturedRow], *, bar_us: int) -> list[LossPairs]:
     """The forecasts of both for the same bars, by horizon, in order of issue."""
-    one, other = ({(row.horizon, row.issued_at): (row, o) for row, o in side} for side in (challenger, production))
-    common = sorted(one.keys() & other.keys())
-    pairs = []
-    for horizon in sorted({h for h, _ in common}):
-        keys = [key for key in common if key[0] == horizon]
-        new, old = [one[key] for key in keys], [other[key] for key in keys]
-        dates = _dates([row for row, _ in new])
-        step = int(np.diff(dates).min() // bar_us) if dates.size > 1 else 1
-        pairs.append(
-            LossPairs(
-                horizon=horizon,
-                step=max(1, step),
-                dates=dates,
-                challenger=np.array([o.crps for _, o in new]),
-                production=np.array([o.crps for _, o in old]),
-                hits={percent: (_hits(new, percent), _hits(old, percent)) for percent in INTERVALS},
-            )
-        )
-    return pairs
+    return _pairs(live_rows(challenger), live_rows(production), bar_us)
 
 
-def _score(own: Sequence[MaturedRow], baseline: Sequence[MaturedRow], bar_us: int) -> LiveScore:
-    rows, outcomes = [row for row, _ in own], [outcome for _, outcome in own]
-    dates = _dates(rows)
+def _pairs(challenger: LiveRows, production: LiveRows, bar_us: int) -> list[LossPairs]:
+    shared = np.intersect1d(challenger["horizon"], production["horizon"])
+    pairs = (
+        _pair(challenger[challenger["horizon"] == h], production[production["horizon"] == h], bar_us) for h in shared
+    )
+    return [pair for pair in pairs if pair.dates.size]
+
+
+def _pair(challenger: LiveRows, production: LiveRows, bar_us: int) -> LossPairs:
+    """Of one horizon."""
+    dates, *places = np.intersect1d(challenger["issued_at"], production["issued_at"], return_indices=True)
+    new, old = challenger[places[0]], production[places[1]]
+    step = int(np.diff(dates).min() // bar_us) if dates.size > 1 else 1
+    return LossPairs(
+        horizon=int(challenger["horizon"][0]),
+        step=max(1, step),
+        dates=dates,
+        challenger=new["crps"].copy(),
+        production=old["crps"].copy(),
+        hits={percent: (_hits(new, percent), _hits(old, percent)) for percent in INTERVALS},
+    )
+
+
+def _score(own: LiveRows, pair: LossPairs | None, bar_us: int) -> LiveScore:
+    """Of one horizon. pair: the baseline's losses, and its own on the same bars."""
+    dates, horizon = own["issued_at"].copy(), int(own["horizon"][0])
     step = max(1, int(np.diff(np.unique(dates)).min() // bar_us)) if np.unique(dates).size > 1 else 1
-    (pair,) = pair_up(own, [r for r in baseline if r[0].horizon == rows[0].horizon], bar_us=bar_us) or (None,)
-    theirs = None if pair is None else float(pair.production.mean())
-    k = overlapping_origins(rows[0].horizon, step)
+    theirs = None if pair is None else float(pair.challenger.mean())
+    k = overlapping_origins(horizon, step)
 
     def covers(percents: Iterable[int]) -> tuple[LiveCoverage, ...]:
         results = ((p, coverage(_hits(own, p), dates, nominal=p / 100, k=k)) for p in percents)
         return tuple(LiveCoverage(percent=p, share=c.share, se=c.se, p=c.p) for p, c in results)
 
     return LiveScore(
-        horizon=rows[0].horizon,
-        bars=len(rows),
-        first=rows[0].issued_at,
-        last=rows[-1].issued_at,
-        crps=float(np.mean([outcome.crps for outcome in outcomes])),
+        horizon=horizon,
+        bars=len(own),
+        first=as_datetime(int(dates[0])),
+        last=as_datetime(int(dates[-1])),
+        crps=float(own["crps"].copy().mean()),
         baseline_crps=theirs,
-        skill=None if pair is None or not theirs else 1.0 - float(pair.challenger.mean()) / theirs,
+        skill=None if pair is None or not theirs else 1.0 - float(pair.production.mean()) / theirs,
         coverage=covers(INTERVALS),
-        pit=_pit_shares(outcomes),
+        pit=tuple(pit_histogram(own["pit_low"].copy(), own["pit_high"].copy(), 10).tolist()),
         tails=covers(TAIL_INTERVALS),
     )
 
 
-def _pit_shares(outcomes: Sequence[LedgerOutcome]) -> tuple[float, ...]:
-    low, high = np.array([o.pit_low for o in outcomes]), np.array([o.pit_high for o in outcomes])
-    return tuple(pit_histogram(low, high, 10).tolist())
-
-
-def _dates(rows: Sequence[LedgerRow]) -> Int64Array:
-    return np.array([as_microseconds(row.issued_at) for row in rows], dtype=np.int64)
-
-
-def _hits(rows: Sequence[MaturedRow], percent: int) -> BoolArray:
-    lower, upper = interval_ends(np.array([row.quantiles for row, _ in rows], dtype=np.float64), percent)
-    returns = np.array([outcome.log_return for _, outcome in rows], dtype=np.float64)
-    return np.asarray((lower <= returns) & (returns <= upper))
+def _hits(rows: LiveRows, percent: int) -> BoolArray:
+    return np.asarray(rows["hits"][:, PERCENTS.index(percent)].copy())

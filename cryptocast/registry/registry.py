@@ -17,7 +17,7 @@ from cryptocast.errors import RegistryError, UsageError
 from cryptocast.evaluation.records import Evidence, HoldOut, Record, Trial, TrialCommand
 from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market
-from cryptocast.registry import append_only, experiments, ledger, live_status, notices, tables
+from cryptocast.registry import append_only, experiments, ledger, live_rows, live_status, notices, tables
 from cryptocast.registry.append_only import EVIDENCE, TRIALS, Journal
 from cryptocast.registry.database import Connection, Database
 from cryptocast.registry.experiments import AbEvent, AbTest
@@ -33,6 +33,7 @@ from cryptocast.registry.ledger import (
     MaturedRow,
 )
 from cryptocast.registry.lineage import Member, read_lineage
+from cryptocast.registry.live_rows import LiveRows
 from cryptocast.registry.live_status import LiveMark
 from cryptocast.registry.manifest import FitManifest, artefacts_of, canonical_json, recipe_hash, settled, sha256_hex
 from cryptocast.registry.notices import Condition, NoticeCode, OutboxEntry
@@ -190,6 +191,8 @@ class Registry:
             new = OUTCOMES.append(connection, records)
             if learn is not None:
                 ledger.advance_states(connection, new, learn)
+            ledger.settle(connection)
+            live_rows.write_parts(connection, new)
             return len(new)
 
     def recount_states(self, key: VersionKey, number: int, learn: Learn) -> None:
@@ -322,6 +325,18 @@ class Registry:
         with self._database.read() as connection:
             return tuple(ledger.live_record(connection, read_lineage(connection, key), key, number))
 
+    def live_columns(self, key: VersionKey, number: int) -> LiveRows:
+        """As `live_record`, as columns: of a long ledger only what is new is read."""
+        with self._database.read() as connection:
+            if number == 0:
+                return live_rows.matured_rows(connection, key, number)
+            return live_rows.lineage_rows(connection, read_lineage(connection, key), key, number)
+
+    def count_waiting(self) -> int:
+        """How many forecasts of the ledger have no outcome yet."""
+        with self._database.read() as connection:
+            return ledger.count_waiting(connection)
+
     def live_history(self, key: VersionKey, number: int, *, alone: bool = False) -> tuple[IssuedRow, ...]:
         """As `live_record`, with the forecasts whose outcome is not known yet. alone: the version's own only; those of
         the baseline, number 0, always are."""
@@ -329,6 +344,11 @@ class Registry:
             if alone or number == 0:
                 return tuple(ledger.issued(connection, {**key.columns, "number": number}))
             return tuple(ledger.live_history(connection, read_lineage(connection, key), key, number))
+
+    def newest_history(self, key: VersionKey, number: int, most: int) -> tuple[LedgerRow, ...]:
+        """The newest forecasts of the shortest horizon in `live_history`, at most so many, by issue."""
+        with self._database.read() as connection:
+            return tuple(ledger.newest_history(connection, read_lineage(connection, key), key, number, most))
 
     def ledger_keys(self, **key: Unpack[KeyFilter]) -> tuple[VersionKey, ...]:
         """The keys of which anything was forecast live, the baseline's among them, sorted."""

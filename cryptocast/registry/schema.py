@@ -209,5 +209,31 @@ NOTICES: Final[tuple[str, ...]] = (
     "CREATE INDEX notices_by_subject ON notices (lasts, code, subject)",
 )
 
-MIGRATIONS: Final = (FIRST, EVIDENCE_AND_TRIALS, LEDGER_AND_TESTS, LIVE_MARKS, LOCAL_HOLD_OUTS, SOURCE_MOVES, NOTICES)
+# What a scoring reads of a long ledger. Of its rows up to `settled.through` those that are not in `waiting` have an
+# outcome; matured rows are kept as columns (see live_rows). Each may be counted again, and is so where it is empty: a
+# registry from before reads as before.
+SCORING: Final[tuple[str, ...]] = (
+    "CREATE TABLE waiting (ledger_id INTEGER PRIMARY KEY)",
+    "CREATE TABLE settled (id INTEGER PRIMARY KEY CHECK (id = 1), through INTEGER NOT NULL)",
+    f"""CREATE TABLE live_parts (
+        {KEY_COLUMNS},
+        number INTEGER NOT NULL,
+        part INTEGER NOT NULL,
+        through INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        digest TEXT NOT NULL CHECK (length(digest) = 64),
+        PRIMARY KEY ({KEY}, number, part)
+    )""",
+)
+
+MIGRATIONS: Final = (
+    FIRST,
+    EVIDENCE_AND_TRIALS,
+    LEDGER_AND_TESTS,
+    LIVE_MARKS,
+    LOCAL_HOLD_OUTS,
+    SOURCE_MOVES,
+    NOTICES,
+    SCORING,
+)
 SCHEMA_VERSION: Final = len(MIGRATIONS)

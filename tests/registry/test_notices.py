@@ -19,7 +19,7 @@ from cryptocast.registry.database import Database
 from cryptocast.registry.notices import PAUSE_MOST, OutboxEntry
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.registry import refusal
-from cryptocast.registry.schema import MIGRATIONS
+from cryptocast.registry.schema import MIGRATIONS, NOTICES
 from tests.registry.registry_fits import NOW, bad_hold_out, register
 
 DAY = timedelta(days=1)
@@ -138,7 +138,8 @@ def test_a_damaged_notice_keeps_none_of_the_others_from_being_sent(tmp_path: Pat
 
 
 def test_a_registry_that_is_held_at_an_older_schema_tells_nothing(tmp_path: Path) -> None:
-    database = Database(tmp_path / "registry" / "registry.db", migrations=MIGRATIONS[:-1], is_made=True)
+    older = MIGRATIONS[: MIGRATIONS.index(NOTICES)]
+    database = Database(tmp_path / "registry" / "registry.db", migrations=older, is_made=True)
     registry = Registry(database, Objects(tmp_path / "registry" / "objects"), GateConfig())
     database.create()
     (version,) = register(registry)

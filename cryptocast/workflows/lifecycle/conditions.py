@@ -1,5 +1,6 @@
 """What is worth telling of a coin and of its versions: each a condition that holds, or does not."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,8 +11,7 @@ from cryptocast.arrays import FloatArray
 from cryptocast.data.sources.table import AUTO, is_fetched
 from cryptocast.market import Market
 from cryptocast.models.tails import interval_ends
-from cryptocast.registry import PRODUCTION, Condition, NoticeCode, Reason, Registry, Version, VersionKey
-from cryptocast.registry.ledger import IssuedRow
+from cryptocast.registry import PRODUCTION, Condition, LedgerRow, NoticeCode, Reason, Registry, Version, VersionKey
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import BASELINE
 from cryptocast.workflows.pretrained import incumbent
@@ -54,23 +54,22 @@ def unusual_width(registry: Registry, coin: str, market: Market) -> tuple[Condit
     tell."""
     version = answering(registry, coin, market)
     key = VersionKey(coin, market, BASELINE) if version is None else version.key
-    rows = registry.live_history(key, 0 if version is None else version.number)
-    shortest = min((row.horizon for row, _ in rows), default=0)
-    widths = _widths([pair for pair in rows if pair[0].horizon == shortest])[-MOST_WIDTHS - 1 :]
+    rows = registry.newest_history(key, 0 if version is None else version.number, MOST_WIDTHS + 1)
+    widths = _widths(rows)
     if len(widths) <= LEAST_WIDTHS:
         return ()
     width, (low, high) = float(widths[-1]), map(float, np.quantile(widths[:-1], TAILS))
-    facts = {**key.columns, "level": LEVEL, "horizon": shortest, "width": width, "low": low, "high": high}
+    facts = {**key.columns, "level": LEVEL, "horizon": rows[-1].horizon, "width": width, "low": low, "high": high}
     facts["bars"] = len(widths) - 1
     subject = f"{coin} ({market})"
     return (Condition(NoticeCode.UNUSUAL_WIDTH, subject, None if low <= width <= high else facts),)
 
 
-def _widths(rows: list[IssuedRow]) -> FloatArray:
+def _widths(rows: Sequence[LedgerRow]) -> FloatArray:
     """(n,) as shares of the price at issue."""
     if not rows:
         return np.empty(0)
-    lower, upper = interval_ends(np.array([row.quantiles for row, _ in rows]), LEVEL)
+    lower, upper = interval_ends(np.array([row.quantiles for row in rows]), LEVEL)
     return np.asarray(np.exp(upper) - np.exp(lower), dtype=np.float64)
 
 

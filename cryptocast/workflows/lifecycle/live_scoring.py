@@ -140,7 +140,7 @@ def _record(
             rows, failures = _ledger_rows(forecaster, registry, request, pool, coin, versions)
             rows_written += registry.write_ledger(rows)
             errors += failures
-    return LedgerUpdate(written=rows_written, matured=matured, waiting=len(registry.unscored()), errors=tuple(errors))
+    return LedgerUpdate(written=rows_written, matured=matured, waiting=registry.count_waiting(), errors=tuple(errors))
 
 
 def _recounted(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from cryptocast.models.tails import TAIL_INTERVALS
 from cryptocast.number_format import count, percent
 from cryptocast.registry import LiveMark, Registry, Version, VersionKey
 from cryptocast.registry.gate import FOREIGN
-from cryptocast.registry.live import LiveCoverage, LiveReport, live_score
+from cryptocast.registry.live import LiveCoverage, LiveReport, columns_score
 
 DRIFT_SHOWN: Final = 10
 INTENDED_USE: Final = (
@@ -61,9 +61,9 @@ def model_card(registry: Registry, gate: GateConfig, version: Version, path: Pat
 def live_of(registry: Registry, gate: GateConfig, version: Version) -> LiveReport:
     """How the version's lineage did on matured live forecasts (see Registry.live_record), beside the baseline."""
     key = version.key
-    own = registry.live_record(key, version.number)
-    baseline = registry.matured(VersionKey(key.coin, key.market, "baseline"), 0)
-    return live_score(own, baseline, gate, bar_us=BAR_US[key.granularity])
+    own = registry.live_columns(key, version.number)
+    baseline = registry.live_columns(VersionKey(key.coin, key.market, "baseline"), 0)
+    return columns_score(own, baseline, gate, bar_us=BAR_US[key.granularity])
 
 
 def _lines(version: Version, evidence: Evidence | None, live: LiveReport, mark: LiveMark | None) -> Iterator[str]:
