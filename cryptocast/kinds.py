@@ -2,13 +2,15 @@
 
 What may be asked for, trained, averaged, walked and tuned follows from the table, and with it the literals of the
 settings, the options of the commands, the parameters of the server and the libraries in a manifest. It imports nothing
-of the package, so that the settings and `--help` can read it; `models.kinds` loads the modules that it names.
+of the package but its extras, so that the settings and `--help` can read it; `models.kinds` loads the modules that it
+names.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from cryptocast.extras import LSTM, Extra, check_installed, is_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class Kind:
     """One kind of model.
 
     module: below `cryptocast.models`, see `models.kinds.KindModule`. libraries: distributions that decide its numbers.
+    extra: with which it can learn.
     trainable: `train` fits and registers it. member: an ensemble may average it. ensemble: it averages the `members` of
     its section. trial: settings of a tuning's trial in place of its own. A kind's settings are the section of its name,
     if it has one; it can be tuned if any of them has a `Range`.
@@ -24,6 +27,7 @@ class Kind:
     name: str
     module: str
     libraries: tuple[str, ...] = ()
+    extra: Extra | None = None
     trainable: bool = True
     member: bool = True
     ensemble: bool = False
@@ -61,7 +65,7 @@ _TABLE: Final = (
     # In the order of the ladder that serving falls down; an ensemble takes over the members that are fitted before it.
     Kind("lightgbm", "boosting", libraries=("lightgbm",)),
     # A trial has one network: more cost much and decide little among settings.
-    Kind("lstm", "lstm", libraries=("torch",), trial={"members": 1}),
+    Kind("lstm", "lstm", libraries=LSTM.libraries, extra=LSTM, trial={"members": 1}),
     Kind("ml_ensemble", "stacking", libraries=("scipy",), member=False, ensemble=True),
 )
 KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _TABLE}
@@ -80,15 +84,14 @@ def libraries_of(kinds: Iterable[str]) -> tuple[str, ...]:
 
 def is_installed(kind: str) -> bool:
     """Whether there are the libraries that the kind learns with; what it learned elsewhere may forecast without."""
-    return all(_has(name) for name in KINDS[kind].libraries)
+    return all(is_there(name) for name in KINDS[kind].libraries)
 
 
-def _has(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+def check_learns(kind: str) -> None:
+    """Raise NotInstalledError for a kind that cannot learn here; one of the user's own is not looked at."""
+    extra = KINDS[kind].extra if kind in KINDS else None
+    if extra is not None:
+        check_installed(extra, f"{kind} learns with")
 
 
 LIBRARIES: Final = libraries_of(KINDS)

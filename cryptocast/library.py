@@ -13,6 +13,7 @@ import polars as pl
 
 from cryptocast.choices import TableLayout
 from cryptocast.data.tables import as_pandas
+from cryptocast.errors import NotInstalledError
 from cryptocast.evaluation.report import Picture
 from cryptocast.evaluation.report.markup import Html, join, tag
 from cryptocast.notebook import NotebookBar, display_of_notebook
@@ -76,7 +77,7 @@ class ForecastResult:
     def _repr_html_(self) -> str:
         tables = [_forecast_sheet(one) for one in self.forecasts]
         problems = [tag("p", f"{one.coin}: {one.error}") for one in self.errors]
-        return join([*tables, *problems, *([Html(self.plot()._repr_html_())] if self.forecasts else [])])
+        return join([*tables, *problems, *([_view(self.plot)] if self.forecasts else [])])
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -114,7 +115,15 @@ class BacktestResult:
         return f"<{self.report.mode} {self.report.run} of {', '.join(self.run.inputs.pool.named)}>"
 
     def _repr_html_(self) -> str:
-        return join([_score_sheet(self.report), Html(self.plot()._repr_html_())])
+        return join([_score_sheet(self.report), _view(self.plot)])
+
+
+def _view(plot: Callable[[], Picture]) -> Html:
+    """The picture, or what it lacks."""
+    try:
+        return Html(plot()._repr_html_())
+    except NotInstalledError as error:
+        return tag("p", str(error))
 
 
 def forecast(context: Context, request: Request, *, progress: Reporting = None) -> ForecastResult:

@@ -72,6 +72,11 @@ class NotebookBar:
         if self._phases and self._clock() - self._shown_at >= SHOWN_EVERY_S:
             self._show(note)
 
+    def say(self, line: str) -> None:
+        """Beside the innermost bar, at once."""
+        if self._phases:
+            self._show(line)
+
     def end(self) -> None:
         """The innermost bar goes."""
         if self._phases:

@@ -24,9 +24,11 @@ BELOW = {
     "market",
     "files",
     "addresses",
+    "extras",
     "kinds",
     "times",
     "number_format",
+    "spread",
 }
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -34,10 +36,12 @@ ROOMS: dict[str, set[str]] = {
     "choices": set(),
     "files": set(),
     "number_format": set(),
+    "spread": set(),
     "addresses": set(),
     "times": set(),
     "allowed": {"addresses"},
-    "kinds": set(),
+    "extras": {"errors"},
+    "kinds": {"extras"},
     "own_code": {"errors"},
     "config": {"choices", "errors", "allowed", "kinds"},
     "config_text": {"config"},
@@ -60,6 +64,7 @@ ROOMS: dict[str, set[str]] = {
 }
 # The rooms inside `workflows`, with its single modules: each may import of the others what stands beside it.
 GROUND = {
+    "cluster",
     "context",
     "engines",
     "environment",
@@ -73,7 +78,9 @@ GROUND = {
 }
 BARS = GROUND | {"clean_candles", "coin_pool", "market_data", "reports"}
 WORKFLOW_ROOMS: dict[str, set[str]] = {
-    **{name: set[str]() for name in sorted(GROUND - {"feature_sets", "own_models", "recipes"})},
+    **{name: set[str]() for name in sorted(GROUND - {"cluster", "engines", "feature_sets", "own_models", "recipes"})},
+    "cluster": {"context", "environment"},
+    "engines": {"cluster", "context"},
     "own_models": {"pretrained"},
     "feature_sets": {"own_models"},
     "recipes": {"context", "own_models", "pretrained"},
@@ -87,20 +94,21 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "picture_files": set(),
     "export": {"long_form", "reports"},
     "fan_edges": {"reports"},
-    "forecast_pictures": {"coin_pool", "context", "fan_edges", "reports"},
+    "forecast_pictures": {"coin_pool", "context", "fan_edges", "picture_files", "reports"},
     "late_bars": {"market_data"},
     "audits": BARS,
     "auxiliary_history": BARS,
-    "cluster": BARS,
+    "feature_parts": BARS,
     "forecast": BARS | {"late_bars"},
+    "forecast_all": BARS | {"export", "forecast"},
     "ladder": BARS | {"forecast"},
     "sample_paths": BARS | {"forecast"},
     "explanation": BARS | {"forecast"},
-    "features": BARS | {"audits", "cluster", "explanation"},
+    "features": BARS | {"audits", "explanation", "feature_parts"},
     "tuning": BARS | {"audits", "auxiliary_history"},
     "backtesting": BARS | {"audits", "auxiliary_history", "forecast", "long_form", "picture_files", "tuning"},
     "training": BARS | {"audits", "auxiliary_history", "forecast", "tuning"},
-    "lifecycle": BARS | {"backtesting", "forecast", "notices"},
+    "lifecycle": BARS | {"backtesting", "forecast", "notices", "picture_files"},
 }
 # Of these rooms, only the named modules may be imported.
 ONLY_MODULES = {("features", "data"): {"cryptocast.data.schema"}}

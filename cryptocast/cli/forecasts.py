@@ -12,6 +12,7 @@ from cryptocast.cli.options import (
     MOST_NUMBER,
     MOST_TRIALS,
     NAMES_COINS,
+    AllCoins,
     Coins,
     Engines,
     Horizons,
@@ -214,7 +215,12 @@ class ForecastFiles:
     """The files that a forecast writes."""
 
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Also write it to a file: .csv, .parquet or .json.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Also write it to a file: .csv, .parquet or .json. With --all a folder, or .parquet.",
+        ),
     ] = None
     layout: Layout = "plain"
     plot: Plot = None
@@ -226,14 +232,15 @@ class ForecastFiles:
 
     def check(self, *, table: bool) -> None:
         """UsageError for what could only be wrong after the work. table: --out is the forecast, not other rows."""
-        from cryptocast.workflows.export import check_forecast_path
-        from cryptocast.workflows.picture_files import check_picture_path
-
         if self.layout != "plain" and (self.out is None or not table):
             raise UsageError("--layout is of the table of forecasts that --out writes.")
         if self.out is not None and table:
+            from cryptocast.workflows.export import check_forecast_path
+
             check_forecast_path(self.out, self.layout)
         if self.plot is not None:
+            from cryptocast.workflows.picture_files import check_picture_path
+
             check_picture_path(self.plot)
 
 
@@ -266,6 +273,7 @@ def add_to(app: typer.Typer) -> None:
             "cryptocast forecast bitcoin ethereum --horizons 1,7 --levels 60,95 --out forecast.csv",
             "cryptocast forecast bitcoin --plot fan.png",
             "cryptocast forecast bitcoin --version bitcoin/lightgbm:3",
+            "cryptocast forecast --all --out forecasts/ --jobs 2",
             "cryptocast forecast bitcoin --history --out history.csv",
             "cryptocast forecast bitcoin --touch 100000",
             "cryptocast forecast bitcoin ethereum --position 0.5,10 --paths 1000 --out paths.parquet",
@@ -321,7 +329,9 @@ def train(
         bool,
         typer.Option("--outdated", metavar="", help="Fit anew what cannot answer, as features or own models changed."),
     ] = False,
+    every: AllCoins = False,
     no_tuned: NoTuned = False,
+    engines: Engines,
     verbose: Verbose = False,
 ) -> None:
     """Fetch stale data, build features, fit, calibrate, score on held-out bars, register and forecast.
@@ -334,12 +344,13 @@ def train(
     from cryptocast.workflows.training.train import train as train_models
 
     order = Order(
-        selection=bars.selection(coins),
+        selection=bars.chosen(session, coins, every=every),
         model=model,
         horizons=numbers("--horizons", horizons),
         older_than=duration("--if-older-than", if_older_than),
         tune=tune,
         outdated=outdated,
+        engine=engines.chosen(),
     )
     context = session.context(use_tuned=not no_tuned)
     report = train_models(context, order)
@@ -357,6 +368,8 @@ def pretrain(
         typer.Option("--note", metavar="TEXT", help="A line for its card, such as publisher and terms. Repeatable."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file.")] = False,
+    every: AllCoins = False,
+    engines: Engines,
 ) -> None:
     """Fit one model for every coin on the daily bars of these coins, as one file. The setting train.pretrained uses it.
 
@@ -366,7 +379,7 @@ def pretrain(
     from cryptocast.workflows.training.pretrain import PretrainOrder
     from cryptocast.workflows.training.pretrain import pretrain as pretrain_model
 
-    order = PretrainOrder(bars.selection(coins), out, tuple(note or ()), overwrite)
+    order = PretrainOrder(bars.chosen(session, coins, every=every), out, tuple(note or ()), overwrite, engines.chosen())
     session.show(pretrain_model(session.context(), order), pretrain_screen)
 
 
@@ -399,6 +412,11 @@ def forecast(
         ),
     ] = False,
     paths: PathOptions,
+    every: Annotated[
+        bool,
+        typer.Option("--all", metavar="", help="All coins that the store has, without fetching; needs --out."),
+    ] = False,
+    engine: Engines,
     verbose: Verbose = False,
 ) -> None:
     """Forecast now: a distribution for each horizon, a fan chart, and how far to trust it.
@@ -407,13 +425,11 @@ def forecast(
     """
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels
-    from cryptocast.workflows.export import write_forecast
     from cryptocast.workflows.forecast import Request
-    from cryptocast.workflows.forecast import forecast as make_forecast
-    from cryptocast.workflows.sample_paths import sample_paths
 
-    is_table = paths.paths is None and not history
-    files.check(table=is_table)
+    is_table = paths.paths is None and not history and not every
+    if not every:
+        files.check(table=is_table)
     intervals = tuple(sorted(numbers("--levels", levels))) or session.config.forecast.intervals
     selection, version = bars.of_version(coins, version)
     request = Request(
@@ -424,6 +440,13 @@ def forecast(
         version=version,
     )
     order, context = paths.order(request, files.out), session.context()
+    if every:
+        if coins or version or history or order is not None or files.plot is not None:
+            raise UsageError("--all is of the forecasts now of all coins: name no coins, versions, paths or pictures.")
+        _forecast_all(session, replace(request, intervals=intervals), files, engine)
+        return
+    if not engine.chosen().is_here:
+        raise UsageError("--engine and --jobs spread the forecasts of many coins: add --all.")
     if history:
         if order is not None or selection.now is not None or selection.as_of is not None:
             raise UsageError("--history shows what was recorded: leave out --now, --as-of and sample paths.")
@@ -431,14 +454,36 @@ def forecast(
             raise UsageError("--plot draws the forecast of now, not --history.")
         _show_history(session, replace(request, intervals=intervals), files.out)
         return
-    report = None if order is None else sample_paths(context, order)
-    whole = make_forecast(context, request) if report is None else report.document
+    whole = _document(context, request, order)
     document = only_levels(whole, intervals)
     if files.out is not None and is_table:
+        from cryptocast.workflows.export import write_forecast
+
         write_forecast(document, files.out, files.layout)
     if files.plot is not None:
         _draw(context, whole if levels is None else document, files.plot)
     session.show(document, lambda _: document_screen(context, whole, intervals, files.paths, verbose=verbose))
+
+
+def _forecast_all(session: Session, request: "Request", files: ForecastFiles, engine: Engines) -> None:
+    from cryptocast.cli.screens.forecast_all import all_screen
+    from cryptocast.workflows.forecast_all import AllOrder, forecast_all
+
+    if files.out is None:
+        raise UsageError("--all needs a place for its forecasts: add --out FOLDER or --out FILE.parquet.")
+    order = AllOrder(request, files.out, files.layout, engine.chosen())
+    session.show(forecast_all(session.context(), order), all_screen)
+
+
+def _document(context: "Context", request: "Request", order: "PathOrder | None") -> "ForecastDocument":
+    """The forecast that is asked for, or that of the paths."""
+    if order is None:
+        from cryptocast.workflows.forecast import forecast as make_forecast
+
+        return make_forecast(context, request)
+    from cryptocast.workflows.sample_paths import sample_paths
+
+    return sample_paths(context, order).document
 
 
 def _draw(context: "Context", document: "ForecastDocument", path: Path) -> None:

@@ -36,6 +36,9 @@ Coins: TypeAlias = Annotated[
     typer.Argument(metavar="COINS", help="CoinGecko ids or tickers: bitcoin, BTC. Default: the configured coins."),
     NAMES_COINS,
 ]
+AllCoins: TypeAlias = Annotated[
+    bool, typer.Option("--all", metavar="", help="All coins that the store has such bars of.")
+]
 Horizons: TypeAlias = Annotated[
     str | None,
     typer.Option("--horizons", metavar="N,N", help="Bars ahead. Default: 1,7,14,30; hourly 1,6,24,168."),
@@ -215,6 +218,17 @@ class KnownBars(Bars):
     def selection(self, coins: list[str] | None) -> "Selection":
         """These bars of these coins, as they were known."""
         return replace(Bars.selection(self, coins), as_of=moment("--as-of", self.as_of))
+
+    def chosen(self, session: Session, coins: list[str] | None, *, every: bool) -> "Selection":
+        """The same; every: of all coins that the store has. UsageError if others are named beside it."""
+        from cryptocast.workflows.market_data.stored_series import every_coin
+
+        selection = self.selection(coins)
+        if not every:
+            return selection
+        if coins:
+            raise UsageError("--all means every coin of the store: name none, or leave it out.")
+        return replace(selection, coins=every_coin(session.context(), selection))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,10 @@ class Shown(Protocol):
         """What goes on inside of the step under way."""
         ...
 
+    def say(self, line: str) -> None:
+        """What stays."""
+        ...
+
     def end(self) -> None:
         """It is over."""
         ...
@@ -82,6 +86,10 @@ class Bar:
             room = self._console.width - len(phase.task) - 2 * len(f"{phase.total:,}") - BESIDE
             note = note if len(note) <= room else note.split(" ")[0].rstrip(",")
             self._bars.update(bar, note=note if len(note) <= room else "")
+
+    def say(self, line: str) -> None:
+        """Above the bars, for good."""
+        self._console.print(line, soft_wrap=True)
 
     def end(self) -> None:
         """The innermost bar goes; with the last one the display."""
@@ -152,6 +160,12 @@ class Lines:
         if self._console is not None and now - phase.said_at >= SAY_EVERY_S:
             phase.said_at = now
             self._console.print(phase.in_words(now, note), soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        log.info("%s", line)
+        if self._console is not None:
+            self._console.print(line, soft_wrap=True)
 
     def end(self) -> None:
         """A phase is over."""

@@ -1,6 +1,7 @@
 """Tables of other rooms (features, predictions) as files: the suffix says the format."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import polars as pl
 
 from cryptocast.data import parquet
 from cryptocast.errors import DataError, NotInstalledError, UsageError
+from cryptocast.files import TEMPORARY
 
 TABLE_SUFFIXES: Final = (".csv", ".parquet")
 
@@ -38,6 +40,21 @@ def read_noted(path: Path) -> tuple[pl.DataFrame, bytes] | None:
     if note is None:
         raise DataError(f"{path} has no note in its metadata. Delete it.")
     return frame, note
+
+
+def join_parquet(paths: Sequence[Path], target: Path) -> None:
+    """Several Parquet files of the same columns as one, whole or not at all, at no time all of them in memory.
+
+    DataError when the disk refuses.
+    """
+    temporary = target.with_name(f".{target.name}{TEMPORARY}")
+    try:
+        pl.scan_parquet(list(paths)).sink_parquet(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise DataError(
+            f"{target} cannot be written: {error.strerror or error}. Check its rights and space."
+        ) from error
 
 
 def as_pandas(frame: pl.DataFrame) -> Any:

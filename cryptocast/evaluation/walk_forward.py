@@ -17,13 +17,14 @@ from cryptocast.arrays import BoolArray, Int64Array
 from cryptocast.errors import DataError, NotInstalledError
 from cryptocast.evaluation.plan import Block, WalkPlan, origins, plan_blocks, search_groups
 from cryptocast.features.matrix import Matrix
-from cryptocast.models.base import FitRun, Forecast, Learner, Rounds, Spread, in_turn
+from cryptocast.models.base import FitRun, Forecast, Learner, Rounds
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import too_short, with_fallback
 from cryptocast.models.calibration import counting, fit_calibration
 from cryptocast.models.combination import Mix, average
 from cryptocast.models.fitting import concatenate, find_rounds
 from cryptocast.models.stacking import Stacking, StackLearner
+from cryptocast.spread import Spread, in_turn
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """What every model is: settings that learn, a fitted thing that predicts, and the forecast that it gives."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import ClassVar, Final, Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,23 +11,7 @@ import numpy.typing as npt
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.errors import ModelError
 from cryptocast.features.matrix import Matrix
-
-S = TypeVar("S")
-J = TypeVar("J")
-R = TypeVar("R")
-
-
-class Spread(Protocol):
-    """Where many pieces of the same work are done: here, in several processes, or on a cluster."""
-
-    def __call__(self, work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
-        """What the work makes of each job, in the order of the jobs. shared reaches each worker once."""
-
-
-def in_turn(work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
-    """One job after the other, in this process."""
-    return (work(shared, job) for job in jobs)
-
+from cryptocast.spread import Spread
 
 # What a fitted model is saved as: file names and their bytes. Text, JSON and safetensors; never a pickle.
 Artefacts: TypeAlias = Mapping[str, bytes]

@@ -13,11 +13,12 @@ MAX_BYTES: Final = 256 * 2**20
 MAX_FEATURES: Final = 10_000
 MAX_LEAVES: Final = 1024  # what the settings allow
 MAX_TREES: Final = 100_000
-WHOLE: Final = re.compile(r"-?[0-9]{1,10}\Z")
+WHOLES: Final = re.compile(r"-?[0-9]{1,10}(?: -?[0-9]{1,10})*\Z")
 BRANCHES: Final = ("split_gain", "threshold", "internal_value", "internal_weight", "internal_count")
 # A split of the missing values from all others stands at infinity, and may gain without bound.
 UNBOUNDED: Final = frozenset({"split_gain", "threshold"})
 LEAVES: Final = ("leaf_value", "leaf_weight", "leaf_count")
+DECISIONS: Final = frozenset(range(0, 16, 2))
 INDICES: Final = ("split_feature", "decision_type", "left_child", "right_child")
 KNOWN: Final = frozenset({"num_leaves", "num_cat", "is_linear", "shrinkage", *BRANCHES, *LEAVES, *INDICES})
 
@@ -95,22 +96,18 @@ def _check_branches(fields: Mapping[str, str], leaves: int, features: int, where
     indices = {name: _wholes(fields, name) for name in INDICES}
     if any(len(values) != leaves - 1 for values in indices.values()):
         raise ValueError(f"{where} does not have {leaves - 1} branches")
-    if not all(0 <= feature < features for feature in indices["split_feature"]):
+    if min(indices["split_feature"]) < 0 or max(indices["split_feature"]) >= features:
         raise ValueError(f"{where} asks for a feature beyond the {features} there are")
-    if not all(0 <= kind < 16 and not kind & 1 for kind in indices["decision_type"]):
+    if not DECISIONS.issuperset(indices["decision_type"]):
         raise ValueError(f"{where} decides in a way that ours never do")
     _check_children(indices["left_child"], indices["right_child"], leaves, where)
 
 
 def _check_children(left: Sequence[int], right: Sequence[int], leaves: int, where: str) -> None:
     """Each branch but the first, and each leaf (~index), hangs below exactly one earlier branch: so it is a tree."""
-    placed = set[int]()
-    for parent, children in enumerate(zip(left, right, strict=True)):
-        for child in children:
-            inside = parent < child < leaves - 1 if child >= 0 else ~child < leaves
-            if not inside or child in placed:
-                raise ValueError(f"{where}: its branches make no tree")
-            placed.add(child)
+    is_each_once = sorted((*left, *right)) == [*range(-leaves, 0), *range(1, leaves - 1)]
+    if not is_each_once or any(0 <= child <= parent for side in (left, right) for parent, child in enumerate(side)):
+        raise ValueError(f"{where}: its branches make no tree")
 
 
 def _fields(lines: Sequence[str], where: str) -> dict[str, str]:
@@ -131,17 +128,18 @@ def _whole(fields: Mapping[str, str], name: str) -> int:
 
 
 def _wholes(fields: Mapping[str, str], name: str) -> list[int]:
-    words = fields.get(name, "").split(" ")
-    if not all(WHOLE.match(word) for word in words):
+    text = fields.get(name, "")
+    if not WHOLES.match(text):
         raise ValueError(f"{name} is missing or holds what is no whole number")
-    return [int(word) for word in words]
+    return list(map(int, text.split(" ")))
 
 
 def _numbers(fields: Mapping[str, str], name: str, count: int, where: str, *, infinite: bool = False) -> None:
     words = fields.get(name, "").split(" ")
-    is_wrong = math.isnan if infinite else lambda number: not math.isfinite(number)
     try:
-        sound = len(words) == count and not any(map(is_wrong, map(float, words)))
+        numbers = list(map(float, words))
+        are_fine = not any(map(math.isnan, numbers)) if infinite else all(map(math.isfinite, numbers))
+        sound = len(words) == count and are_fine
     except ValueError:
         sound = False
     if not sound:

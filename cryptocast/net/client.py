@@ -24,15 +24,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cryptocast.errors import UpstreamError
 from cryptocast.net.answer import Answer, CallFailed, Overloaded, Unreachable
 from cryptocast.net.breaker import Breaker, CircuitOpen, Permit
 from cryptocast.net.limiter import Limiter, Place, Priority
-from cryptocast.net.pool import Pool, Transport, checked_url, host
 from cryptocast.net.retry import RetryBudget, RetryPolicy
 from cryptocast.net.settings import NetSettings
+
+if TYPE_CHECKING:
+    from cryptocast.net.pool import Pool, Transport
 
 log = logging.getLogger(__name__)
 
@@ -75,17 +77,19 @@ class ApiClient:
         settings: NetSettings | None = None,
         headers: Mapping[str, str] | None = None,
         remedy: str = "Check the network.",
-        pool: Pool | None = None,
+        pool: "Pool | None" = None,
         breaker: Breaker | None = None,
         budget: RetryBudget | None = None,
         on_try: Callable[[Try], None] | None = None,
-        transport: Transport | None = None,
+        transport: "Transport | None" = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         rng: random.Random | None = None,
         trust_env: bool = True,  # proxies and certificates of the machine
     ) -> None:
+        from cryptocast.net.pool import Pool, checked_url  # loads the HTTP library, which a command may do without
+
         self._settings = settings or NetSettings()
         self._base_url = checked_url(base_url)
         self._name, self._limiter, self._clock, self._sleep = name, limiter, clock, sleep
@@ -214,6 +218,8 @@ class ApiClient:
         return outcome
 
     def _unreachable(self, failure: CallFailed, attempts: int) -> Unreachable:
+        from cryptocast.net.pool import host
+
         tries = "once" if attempts == 1 else f"{attempts} times"
         return Unreachable(
             f"{self._name} could not be reached at {host(self._base_url)} (tried {tries}: {failure.reason}).",

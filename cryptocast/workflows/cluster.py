@@ -1,114 +1,319 @@
-"""A feature table made by a Dask cluster: each worker takes some coins, and what looks across coins is computed here.
+"""Work on a Dask cluster that may lose workers, and gain some, while it lasts.
 
 Dask is an extra (`pip install 'cryptocast[dask]'`) and loaded only when it is asked for. The cluster's own transport
 pickles what travels between its processes; nothing of it is ever stored. Who can reach a scheduler can run code on it:
 keep it on a network that you trust.
+
+What is lost with a worker is made again: the scheduler gives its jobs to another, and keeps what all jobs need to send
+it anew. Each job looks first whether its process is like the client's, whenever that process joined.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from uuid import uuid4
 
-import polars as pl
-
-from cryptocast.addresses import shown_address
-from cryptocast.data.schema import CANDLE_SCHEMA
-from cryptocast.errors import ModelError, UpstreamError
-from cryptocast.features.builder import add_features, select_features
-from cryptocast.features.catalogue import Feature
-from cryptocast.features.market import BITCOIN
-from cryptocast.features.own import FeatureSet, catalogue_set, with_own
-from cryptocast.workflows.coin_pool import CoinPool, candles_of, missing_needs
+from cryptocast.addresses import shown_address, without_logins
+from cryptocast.errors import UpstreamError, UsageError
+from cryptocast.spread import Job, OtherProcessor, Result, Shared
 from cryptocast.workflows.context import Progress
-from cryptocast.workflows.engines import Engine, dask_client
+from cryptocast.workflows.environment import Environment, environment
 
-WORKERS_S: Final = 10.0
-KEYS: Final = ["coin", "close_time"]
+log = logging.getLogger(__name__)
+
+WORKERS_S: Final = 10.0  # until the first worker is there
+ALONE_S: Final = 120.0  # without any worker, until that is given up
+LOOK_S: Final = 1.0
+ANSWER_S: Final = 60.0
+AHEAD: Final = 2  # jobs under way for each thread
+STORED: Final = 8  # and results that wait on the workers for an earlier one
+Pending: TypeAlias = tuple[str, Any]  # the worker that has the job, and Dask's future
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """What a worker needs: the candles of its coins and of bitcoin, which features, and the file of the user's own.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a worker must be like. token: a file that it must see, in a folder that it has to read."""
 
-    digest: of the feature set here. A worker with other formulas refuses.
+    environment: Environment
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What travels as it is: Dask looks into lists and dicts for futures, and not in here."""
+
+    content: Any
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResult:
+    """The result of a job, and by whom."""
+
+    worker: str
+    processor: str
+    result: Any
+
+
+@contextmanager
+def cluster_at(address: str, *, width: int | None, progress: Progress) -> Iterator["Cluster"]:
+    """The cluster of the scheduler, its workers checked. width: jobs at once, None: as many as it has threads.
+
+    Raises UsageError without the extra, UpstreamError if nobody answers, there is no worker, or one is not like this
+    process.
     """
-
-    candles: pl.DataFrame
-    coins: tuple[str, ...]
-    names: tuple[str, ...]
-    bar_us: int
-    without: frozenset[str]
-    digest: str
-    origin: str
-    text: str
-    series: Mapping[str, str]
-
-
-def spread_table(
-    engine: Engine, pool: CoinPool, features: FeatureSet, *, tail: int | None = None, progress: Progress
-) -> pl.DataFrame:
-    """The same table as `feature_table` makes, to the last bit, with the coins spread over the cluster.
-
-    engine: of kind dask; its jobs are the parts that the coins are dealt into, 0 as many as the cluster has threads.
-    Raises UsageError if Dask is not installed, UpstreamError if the cluster cannot be reached or has no worker,
-    ModelError if a worker computes other features.
-    """
-    candles = candles_of(pool, tail=tail, features=features.features)
-    across = [feature for feature in features.features if feature.scope == "moment"]
-    with dask_client(engine.address or "") as client:
-        threads = _threads(client, engine)
-        count = engine.jobs or threads
-        parts = list(_parts(pool, features, candles, count))
-        progress.begin("features on the cluster", len(parts) + 1)
-        futures = [client.submit(compute_part, client.scatter(part), pure=False) for part in parts]
-        # What compares the coins of a moment needs them all, and is little work beside the rest: done here meanwhile.
-        here = add_features(candles.lazy(), across, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
-        progress.step("across coins")
-        tables = []
-        for part, future in zip(parts, futures, strict=True):
-            tables.append(future.result())
-            progress.step(", ".join(part.coins[:3]))
-        progress.end()
-    whole = here.join(pl.concat(tables), on=KEYS, how="left", maintain_order="left")
-    inputs = candles.select(*KEYS, *features.series)
-    whole = whole.drop(features.series, strict=False).join(inputs, on=KEYS, how="left", maintain_order="left")
-    return whole.select(*CANDLE_SCHEMA, *features.series, *features.names)
+    with dask_client(address) as client:
+        _wait_for_workers(client, address)
+        cluster = Cluster(client, address, width, Terms(environment()))
+        cluster.check()
+        with suppress(KeyError):  # a scheduler without a dashboard
+            progress.say(f"dashboard of the cluster: {shown_address(client.dashboard_link)}")
+        try:
+            yield cluster
+        finally:
+            cluster.close()
 
 
-def _threads(client: Any, engine: Engine) -> int:
+@contextmanager
+def dask_client(address: str) -> Iterator[Any]:
+    """A client of the scheduler, closed at the end. Raises UsageError without the extra, UpstreamError without it."""
+    try:
+        import dask
+        from distributed import Client
+    except ImportError as error:
+        raise UsageError("--engine dask needs Dask: pip install 'cryptocast[dask]'.") from error
+    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"})  # what all jobs need is no graph
+    try:
+        connect: Any = Client  # untyped there
+        client = connect(address, set_as_default=False, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as error:
+        at = shown_address(address)
+        raise UpstreamError(
+            f"No Dask scheduler answers at {at} ({without_logins(str(error)).replace(address, at)}). Start one:"
+            f" dask scheduler; then dask worker {at}"
+        ) from error
+    with client:
+        yield client
+
+
+def _wait_for_workers(client: Any, address: str) -> None:
     try:
         client.wait_for_workers(1, timeout=WORKERS_S)
     except TimeoutError as error:
-        address = shown_address(engine.address or "")
-        raise UpstreamError(f"The scheduler at {address} has no worker. Start some: dask worker {address}") from error
-    return sum(client.nthreads().values())
+        at = shown_address(address)
+        raise UpstreamError(f"The scheduler at {at} has no worker. Start some: dask worker {at}") from error
 
 
-def _parts(pool: CoinPool, features: FeatureSet, candles: pl.DataFrame, count: int) -> Iterator[Part]:
-    names = tuple(feature.name for feature in features.features if feature.scope != "moment")
-    count = max(1, min(count, len(pool.coins)))
-    for place in range(count):
-        coins = pool.coins[place::count]
-        # Features of the market read bitcoin's closes beside every coin.
-        inputs = [coin for coin in dict.fromkeys((*coins, BITCOIN)) if coin in pool.coins]
-        yield Part(
-            candles=candles.filter(pl.col("coin").is_in(inputs)),
-            coins=coins,
-            names=names,
-            bar_us=pool.bar_us,
-            without=missing_needs(pool),
-            digest=features.digest,
-            origin=features.origin,
-            text=features.text,
-            series=features.series,
+@dataclass(slots=True, eq=False)
+class Cluster:
+    """A map over the workers of a cluster. Not for several threads at once."""
+
+    client: Any
+    address: str
+    at_once: int | None
+    terms: Terms
+    _threads: dict[str, int] = field(default_factory=dict)
+    _looked_at: float = float("-inf")
+    _seen_at: float = float("-inf")  # when there was a worker
+    _news: threading.Event = field(default_factory=threading.Event)
+    _sent: tuple[object, Any] | None = None
+    _others: dict[str, OtherProcessor] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Jobs at once: as many as there are threads, unless a number was asked for."""
+        return self.at_once or max(1, sum(self.threads().values()))
+
+    @property
+    def others(self) -> tuple[OtherProcessor, ...]:
+        """The workers so far whose results may differ in their last bits."""
+        return tuple(self._others.values())
+
+    def threads(self) -> dict[str, int]:
+        """Of each worker, as the scheduler knew them a moment ago. Raises UpstreamError if there was none for long."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_S:
+            return self._threads
+        try:
+            self._threads = {worker: int(threads) for worker, threads in self.client.nthreads().items()}
+        except (OSError, TimeoutError, ValueError) as error:
+            raise self._lost() from error
+        self._looked_at = now
+        if self._threads or self._seen_at == float("-inf"):
+            self._seen_at = now
+        elif now - self._seen_at > ALONE_S:
+            at = shown_address(self.address)
+            raise UpstreamError(
+                f"The scheduler at {at} has had no worker for {ALONE_S:g} s. Start some: dask worker {at}"
+            )
+        return self._threads
+
+    def check(self) -> None:
+        """Raises UpstreamError for a worker that is not like this process, by name."""
+        for worker, answer in self._ask(processor_of, self.terms).items():
+            if isinstance(answer, str):
+                self._mark(worker, answer)
+            elif isinstance(answer, UpstreamError):
+                raise answer
+            elif not isinstance(answer, OSError):  # else it was lost at this moment
+                raise UpstreamError(f"{_refused(worker)}: {type(answer).__name__}: {answer}")
+
+    def sees(self, folder: Path) -> bool:
+        """Whether all workers see this folder under this path. If so, those that join later must too."""
+        token = folder.resolve() / f".seen-{uuid4().hex}"
+        try:
+            token.touch()
+        except OSError:
+            return False
+        answers = self._ask(is_there, str(token)).values()
+        if answers and all(answer is True or isinstance(answer, OSError) for answer in answers):
+            self._forget_token()
+            self.terms = Terms(self.terms.environment, str(token))
+            return True
+        token.unlink(missing_ok=True)
+        return False
+
+    def close(self) -> None:
+        """Nothing is left in a folder that workers were to see."""
+        self._forget_token()
+
+    def __call__(self, work: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]) -> Iterator[Result]:
+        """Results in the order of the jobs. Raises the error of a job as it is, UpstreamError if the cluster fails."""
+        under_way: deque[Pending] = deque()
+        source = iter(jobs)
+        is_over = False
+        while True:
+            while not is_over and self._has_room(under_way):
+                try:
+                    job = next(source)
+                except StopIteration:
+                    is_over = True
+                    break
+                under_way.append(self._place(self._send(shared), Parcel((work, job)), under_way))
+            if not under_way:
+                return
+            if under_way[0][1].done():
+                yield self._result(under_way.popleft()[1])
+            else:
+                self._wait(under_way[0][1])
+
+    def _send(self, shared: object) -> Any:
+        """Dask's future of what all jobs need, which is sent once however often it is asked for."""
+        if self._sent is None or self._sent[0] is not shared:
+            self._sent = (shared, self.client.submit(take, Parcel(shared), pure=False))
+        return self._sent[1]
+
+    def _has_room(self, under_way: deque[Pending]) -> bool:
+        limit = AHEAD * self.width
+        busy = sum(not future.done() for _, future in under_way)
+        return busy < (self.at_once or limit) and len(under_way) < STORED * self.width
+
+    def _place(self, sent: Any, parcel: Parcel, under_way: deque[Pending]) -> Pending:
+        """On the worker that has least to do: the scheduler would prefer those that have what all jobs need."""
+        threads = self.threads()
+        while not threads:
+            time.sleep(LOOK_S)
+            threads = self.threads()
+        load = dict.fromkeys(threads, 0)
+        for worker, future in under_way:
+            if worker in load and not future.done():
+                load[worker] += 1
+        place = min(threads, key=lambda worker: load[worker] / max(threads[worker], 1))
+        future = self.client.submit(
+            carry_out, self.terms, sent, parcel, workers=[place], allow_other_workers=True, pure=False
         )
+        future.add_done_callback(lambda _: self._news.set())
+        return place, future
+
+    def _wait(self, future: Any) -> None:
+        """For any news, and never long without a look at the workers."""
+        self.threads()
+        if future.status == "lost":  # what a scheduler that started anew does not know
+            raise self._lost()
+        if self._news.wait(LOOK_S):
+            self._news.clear()
+
+    def _result(self, future: Any) -> Any:
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            answer: WorkerResult = future.result(timeout=ANSWER_S)
+        except KilledWorker as error:
+            raise UpstreamError(
+                f"A job brought down one worker after the other, {error.last_worker.address} at last. Look at their"
+                " logs; most often they need more memory."
+            ) from error
+        except CancelledError as error:
+            raise self._lost() from error
+        self._mark(answer.worker, answer.processor)
+        return answer.result
+
+    def _mark(self, worker: str, processor: str) -> None:
+        if processor != self.terms.environment.processor and worker not in self._others:
+            self._others[worker] = OtherProcessor(worker, processor)
+            log.warning("%s", self._others[worker])
+
+    def _ask(self, question: Callable[..., object], *arguments: object) -> dict[str, Any]:
+        """The answer of each worker at once, whatever it is busy with, or the error there."""
+        run = self.client._run  # `run` alone would wait for a worker that hangs for ever
+        try:
+            answers: dict[str, Any] = self.client.sync(
+                run, question, *arguments, on_error="return", callback_timeout=ANSWER_S
+            )
+        except (OSError, TimeoutError) as error:
+            raise self._lost() from error
+        return answers
+
+    def _lost(self) -> UpstreamError:
+        at = shown_address(self.address)
+        return UpstreamError(f"The scheduler at {at} no longer answers, or has dropped the work. Run it again.")
+
+    def _forget_token(self) -> None:
+        if self.terms.token is not None:
+            Path(self.terms.token).unlink(missing_ok=True)
 
 
-def compute_part(part: Part) -> pl.DataFrame:
-    """On a worker: coin, close_time and the features of the part's coins."""
-    features = with_own(part.text, part.origin, part.series) if part.text else catalogue_set()
-    if features.digest != part.digest:
-        raise ModelError("A worker of the cluster computes other features. Install the same cryptocast on all of them.")
-    columns: Sequence[Feature] = select_features(part.names, features.features)
-    table = add_features(part.candles.lazy(), columns, bar_us=part.bar_us, without=part.without).collect()
-    return table.filter(pl.col("coin").is_in(list(part.coins))).select([*KEYS, *part.names])
+def take(parcel: Parcel) -> Any:
+    """On a worker: what all jobs need. The scheduler keeps the parcel, and has it taken anew where it was lost."""
+    return parcel.content
+
+
+def carry_out(terms: Terms, shared: object, parcel: Parcel) -> WorkerResult:
+    """On a worker: one job. Raises UpstreamError unless the worker is like the client."""
+    from distributed import get_worker
+
+    here: Any = get_worker
+    worker = str(here().address)
+    processor = _fit_processor(terms, worker)
+    work, job = parcel.content
+    return WorkerResult(worker, processor, work(shared, job))
+
+
+def processor_of(terms: Terms, dask_worker: Any = None) -> str:
+    """On a worker, which Dask hands over: its processor. Raises UpstreamError unless it is like the client."""
+    return _fit_processor(terms, str(dask_worker.address))
+
+
+def _fit_processor(terms: Terms, worker: str) -> str:
+    own = environment()
+    if differences := terms.environment.differences(own):
+        raise UpstreamError(
+            f"{_refused(worker)}: {', '.join(differences)}. Install the same cryptocast on all of them."
+        )
+    if terms.token is not None and not is_there(terms.token):
+        raise UpstreamError(f"{_refused(worker)}: it does not see {Path(terms.token).parent}, and the others do.")
+    return own.processor
+
+
+def is_there(path: str) -> bool:
+    """On a worker: whether it sees a file."""
+    return Path(path).exists()
+
+
+def _refused(worker: str) -> str:
+    return f"The worker {shown_address(worker)} is refused"

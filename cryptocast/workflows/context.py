@@ -29,6 +29,10 @@ class Progress(Protocol):
         """What goes on inside of the step under way."""
         ...
 
+    def say(self, line: str) -> None:
+        """What is to be known once, and to stay."""
+        ...
+
     def end(self) -> None:
         """It is over, whether all its steps were needed or not."""
         ...
@@ -44,6 +48,9 @@ class NoProgress:
         """Shows nothing."""
 
     def tell(self, note: str) -> None:
+        """Shows nothing."""
+
+    def say(self, line: str) -> None:
         """Shows nothing."""
 
     def end(self) -> None:

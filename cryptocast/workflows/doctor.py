@@ -19,6 +19,7 @@ from cryptocast.config import Config, load_config
 from cryptocast.data.sources.base import Source
 from cryptocast.data.sources.table import AUTO, SOURCES, candidates
 from cryptocast.errors import ConfigError, CryptocastError, DataError, RegistryError, UpstreamError, UsageError
+from cryptocast.extras import EXTRAS, is_there
 from cryptocast.files import nearest_folder, write_refusal
 from cryptocast.kinds import LIBRARIES
 from cryptocast.net import Unreachable
@@ -93,6 +94,7 @@ def examine(
         *_notices(Context(config), environ.get(VARIABLE, "").strip(), is_tried=try_notify),
         *(_network(config, probe, environ) if probe is not None else ()),
         *_libraries(),
+        _extras(),
         _disk(config),
     ]
     return _report(checks)
@@ -279,20 +281,23 @@ def _libraries() -> Iterator[DoctorCheck]:
         return
     names = [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in required]
     # Those with a condition may be left out on this system.
-    missing = [name for name, text in zip(names, required, strict=True) if ";" not in text and not _version(name)]
+    missing = [name for name, text in zip(names, required, strict=True) if ";" not in text and not is_there(name)]
     if missing:
         words = f"{python}; not installed: {', '.join(missing)}"
         yield _fail("libraries", words, "Install cryptocast again.", CryptocastError)
         return
-    listed = ", ".join(f"{name} {_version(name)}" for name in ("cryptocast", *LIBRARIES))
+    listed = ", ".join(f"{name} {metadata.version(name)}" for name in ("cryptocast", *filter(is_there, LIBRARIES)))
     yield _ok("libraries", f"{listed}; {python}")
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def _extras() -> DoctorCheck:
+    """What could be added to the installation; nothing is amiss without."""
+    lacking = [extra for extra in EXTRAS.values() if extra.missing]
+    if not lacking:
+        return _ok("extras", f"all of them: {', '.join(EXTRAS)}")
+    words = ", ".join(f"{extra.name} ({extra.adds})" for extra in lacking)
+    names = ",".join(extra.name for extra in lacking)
+    return _ok("extras", f"not installed: {words}", f"Nothing, or pip install 'cryptocast[{names}]'")
 
 
 def _disk(config: Config) -> DoctorCheck:

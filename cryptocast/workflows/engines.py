@@ -1,34 +1,31 @@
-"""Where the fits of a walk are made: in this process, in several of this machine, or on a Dask cluster."""
+"""Where work is done: in this process, in several of this machine, or on a Dask cluster. The contract is `spread`."""
 
-import logging
-import pickle
-import queue
-import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias, cast
-from uuid import uuid4
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from cryptocast.addresses import shown_address, without_logins
-from cryptocast.errors import UpstreamError, UsageError
-from cryptocast.evaluation.walk_forward import Job
-from cryptocast.models.base import J, R, S, Spread, in_turn
+from cryptocast.errors import UsageError
+from cryptocast.spread import InTurn, Job, OtherProcessor, Result, Shared, Spread
+from cryptocast.workflows.cluster import cluster_at
+from cryptocast.workflows.context import NoProgress, Progress
 
 EngineKind: TypeAlias = Literal["local", "dask"]
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-AGAIN_S: Final = 1.0
-SENDINGS: Final = 3
-SENDING_S: Final = 45.0
-SENDING_BYTES_A_SECOND: Final = 2e6  # a slow network
+AHEAD: Final = 2  # jobs under way for each process
+# A process that works has one thread for each job: there are as many of them as there are jobs at once.
+ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+IDLE_S: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """jobs: processes of this machine, 1 is none but this one; address: of the Dask scheduler, such as
-    tcp://10.0.0.5:8786."""
+    """jobs: processes of this machine, 1 is none but this one; on a cluster, jobs at once, 0 and 1 are as many as it
+    has threads. address: of the Dask scheduler, such as tcp://10.0.0.5:8786."""
 
     kind: EngineKind = "local"
     jobs: int = 1
@@ -40,99 +37,71 @@ class Engine:
         if self.kind == "local" and self.address:
             raise UsageError("--address names a Dask scheduler: add --engine dask.")
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this process alone does the work, with all its threads. Elsewhere each job has one thread, so that
+        jobs do not stand in each other's way."""
+        return self.kind == "local" and self.jobs <= 1
+
 
 @contextmanager
-def spread_on(engine: Engine) -> Iterator[Spread]:
-    """The parallel map of the engine; its connections end with the block.
+def spread_on(engine: Engine, progress: Progress | None = None) -> Iterator[Spread]:
+    """The parallel map of the engine; its connections end with the block. progress: hears where a cluster's dashboard
+    is.
 
-    Every fit has one thread there, so that its numbers do not depend on where it was made. Raises UsageError without
-    the extra `dask`, UpstreamError if nobody answers at the address.
+    Raises UsageError without the extra `dask`, UpstreamError if nobody answers at the address, there is no worker, or
+    one is not like this process.
     """
     if engine.kind == "dask":
-        with dask_client(engine.address or "") as client:
-            yield _Joblib({"backend": "dask", "client": client})
-    elif engine.jobs > 1:
-        yield _Joblib({"backend": "loky", "n_jobs": engine.jobs})
+        width = engine.jobs if engine.jobs > 1 else None
+        with cluster_at(engine.address or "", width=width, progress=progress or NoProgress()) as cluster:
+            yield cluster
+    elif engine.is_here:
+        yield InTurn()
     else:
-        yield in_turn
-
-
-@dataclass(frozen=True, slots=True)
-class _Joblib:
-    """A map by joblib: results in the order of the jobs, as they come."""
-
-    backend: dict[str, Any]
-
-    def __call__(self, work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
-        import joblib
-
-        alone = [cast("J", replace(job, threads=1)) if isinstance(job, Job) else job for job in jobs]
-        if not alone:
-            return iter(())
-        # The matrix goes once to each worker of a cluster, and through one shared file to processes of this machine.
-        where = self.backend
-        if where["backend"] == "dask":
-            where = {"backend": _on_cluster(where["client"], shared, 2.0 * len(pickle.dumps(shared)))}
-        with joblib.parallel_config(**where):
-            results = joblib.Parallel(return_as="generator", batch_size=1)(
-                joblib.delayed(work)(shared, job) for job in alone
-            )
-        return cast("Iterator[R]", results)
-
-
-def _on_cluster(client: Any, shared: object, size: float, *, patience_s: float = SENDING_S) -> Any:
-    """Joblib's Dask backend, once every worker has `shared`, of about so many bytes.
-
-    A worker that is lost at this very moment leaves Dask waiting for it for ever, or fails the sending: it is waited
-    for only so long, then the data are sent again to the workers that are there. Raises UpstreamError if they do not
-    get them either.
-    """
-    from distributed import Future
-    from joblib._dask import DaskDistributedBackend  # parallel_config takes such a backend, and only joblib makes one
-
-    for _ in range(SENDINGS):
-        sent: queue.Queue[Any] = queue.Queue()
-        name = f"matrix-{uuid4().hex}"
-
-        def send(sent: "queue.Queue[Any]" = sent, name: str = name) -> None:
-            try:
-                sent.put(client.scatter({name: shared}, broadcast=True)[name])
-            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits, not to this thread
-                sent.put(error)
-
-        threading.Thread(target=send, daemon=True).start()
-        try:
-            future = sent.get(timeout=patience_s + size / SENDING_BYTES_A_SECOND)
-        except queue.Empty:
-            future = TimeoutError("not all workers took them in time")
-        if not isinstance(future, Exception):
-            backend = DaskDistributedBackend(client=client)
-            # What its own argument `scatter` leads to; but that gives no name by which the sending could be given up.
-            backend._scatter, backend.data_futures = [shared], {id(shared): future}
-            return backend
-        log.warning("the cluster did not take the data (%s); they are sent again", without_logins(str(future)))
-        # While the scheduler tries to reach the lost worker with them, it sends nothing else.
-        give_up: Any = Future
-        client.cancel([give_up(name, client)])
-        time.sleep(AGAIN_S)  # until the scheduler has noticed which worker is gone
-    raise UpstreamError(f"The workers of the cluster did not take the data in {SENDINGS} tries. Look at its dashboard.")
+        with _executor(engine.jobs) as executor:
+            yield Processes(engine.jobs, executor)
 
 
 @contextmanager
-def dask_client(address: str) -> Iterator[Any]:
-    """A client of the scheduler, closed at the end. Raises UsageError without the extra, UpstreamError without it."""
+def _executor(processes: int) -> Iterator[Any]:
+    """Of joblib's: an array that jobs share is one file, which the processes map."""
+    from joblib.executor import get_memmapping_executor
+
+    executor = get_memmapping_executor(processes, timeout=IDLE_S, env=ONE_THREAD)
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise UsageError("--engine dask needs Dask: pip install 'cryptocast[dask]'.") from error
+        yield executor
+    finally:
+        executor.terminate()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Processes:
+    """A map over processes of this machine, which have one copy of the arrays in what all jobs need."""
+
+    width: int
+    executor: Any
+    others: tuple[OtherProcessor, ...] = ()
+
+    def sees(self, folder: Path) -> bool:
+        """It is the same machine."""
+        return folder.exists()
+
+    def __call__(self, work: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]) -> Iterator[Result]:
+        """Results in the order of the jobs. Raises the error of a job as it is."""
+        return _in_order((self.executor.submit(work, shared, job) for job in jobs), AHEAD * self.width)
+
+
+def _in_order(futures: Iterator["Future[T]"], ahead: int) -> Iterator[T]:
+    """The results one after the other, so many futures begun before the first of them is fetched."""
+    begun: deque[Future[T]] = deque()
     try:
-        connect: Any = Client  # untyped there
-        client = connect(address, set_as_default=False, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
-        at = shown_address(address)
-        raise UpstreamError(
-            f"No Dask scheduler answers at {at} ({without_logins(str(error)).replace(address, at)}). Start one:"
-            f" dask scheduler; then dask worker {at}"
-        ) from error
-    with client:
-        yield client
+        for future in futures:
+            begun.append(future)
+            if len(begun) >= ahead:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()

@@ -19,11 +19,11 @@ from cryptocast.features.builder import required_history
 from cryptocast.features.catalogue import Feature
 from cryptocast.registry import Version, VersionReference
 from cryptocast.workflows.audits import audit_pool, audit_steps, raise_for_leaks
-from cryptocast.workflows.cluster import spread_table
 from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, pool_of, pool_rows
 from cryptocast.workflows.context import Context, Selection, steps
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.explanation import ShapValues, explain
+from cryptocast.workflows.feature_parts import spread_table
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.reports import CoinError, DataUsed
 
@@ -263,7 +263,7 @@ def _rows(
 def _table(
     context: Context, pool: CoinPool, features: FeatureSet, *, tail: int | None, engine: Engine | None
 ) -> pl.DataFrame:
-    if engine is not None and engine.kind == "dask":
+    if engine is not None and not engine.is_here:
         return spread_table(engine, pool, features, tail=tail, progress=context.progress)
     with steps(context.progress, "features", 1) as step:
         table = feature_table(pool, features.features, tail=tail)

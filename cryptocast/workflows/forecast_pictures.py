@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 
@@ -11,13 +11,16 @@ from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.choices import Granularity
 from cryptocast.data.schema import BAR_US
 from cryptocast.errors import CryptocastError
-from cryptocast.evaluation.report import Chart, ForecastFan, Picture
 from cryptocast.number_format import ahead, price, when
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fan_edges import edge_path, interval_edges
+from cryptocast.workflows.picture_files import check_drawing
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument
+
+if TYPE_CHECKING:
+    from cryptocast.evaluation.report import ForecastFan, Picture
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +42,11 @@ def closes_before(context: Context, forecast: CoinForecast) -> Closes:
         return ()
 
 
-def forecast_picture(forecasts: Sequence[tuple[CoinForecast, Closes]]) -> Picture:
-    """A chart for each coin, at least one."""
-    from cryptocast.evaluation.report import charts  # loads the drawing libraries
+def forecast_picture(forecasts: Sequence[tuple[CoinForecast, Closes]]) -> "Picture":
+    """A chart for each coin, at least one. NotInstalledError where nothing can be drawn."""
+    check_drawing()
+    # Loads the drawing libraries, and behind them all of `evaluation`: nothing for who only wants the closes.
+    from cryptocast.evaluation.report import Chart, Picture, charts
 
     fans = [(one, fan_of(one, closes)) for one, closes in forecasts]
     drawn = [Chart(charts.outlook(fan), _title(one), _words(one)) for one, fan in fans]
@@ -56,8 +61,10 @@ def pictured(context: Context, document: ForecastDocument) -> list[tuple[CoinFor
     return [(forecast, closes_before(context, forecast)) for forecast in document.forecasts]
 
 
-def fan_of(forecast: CoinForecast, closes: Closes) -> ForecastFan:
+def fan_of(forecast: CoinForecast, closes: Closes) -> "ForecastFan":
     """What is drawn: one origin, and the quantiles at each bar ahead, between the horizons as a random walk's."""
+    from cryptocast.evaluation.report import ForecastFan
+
     bar_us, last = BAR_US[cast("Granularity", forecast.granularity)], _last(forecast)
     past = closes or [(forecast.as_of, forecast.price)]
     bars = np.unique(np.linspace(1, last, min(last, MOST_POINTS)).round()).astype(np.int64)

@@ -98,6 +98,10 @@ class ProgressCalls:
         if self._phases:
             self._call(note)
 
+    def say(self, line: str) -> None:
+        """As news of the step under way."""
+        self.tell(line)
+
     def end(self) -> None:
         """It is over."""
         if self._phases:

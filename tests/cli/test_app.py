@@ -469,3 +469,29 @@ def test_arrow_takes_the_memory_of_the_system_unless_it_is_told_otherwise(
     with pytest.raises(SystemExit):
         main(["--version"])
     assert os.environ["ARROW_DEFAULT_MEMORY_POOL"] == after
+
+
+LOADED = """
+import gc, os, sys
+from cryptocast.cli import main
+try:
+    main(["forecast", "bitcoin", "--source", "sample", "--model", "shipped", "--quiet"])
+except SystemExit as leaving:
+    assert not leaving.code, leaving.code
+unused = ("httpx", "httpcore", "torch", "lightgbm", "pandas", "scipy", "altair", "cryptocast.evaluation.trading")
+print([name for name in unused if name in sys.modules], os.environ["OPENBLAS_NUM_THREADS"], gc.get_threshold()[0])
+"""
+
+
+def test_a_forecast_from_the_store_loads_neither_the_http_library_nor_what_draws_and_learns(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    said = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[-1] == "[] 1 50000"

@@ -1,112 +1,169 @@
-"""Features on a Dask cluster: the same values to the last bit, whoever computes them."""
+"""Work on a real cluster that loses workers, has unfit ones, or goes away."""
 
+import os
+import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import polars as pl
+import numpy as np
 import pytest
-from polars.testing import assert_frame_equal
 
-from cryptocast.config import Config, DataConfig, FeaturesConfig, SeriesConfig, StoreConfig
-from cryptocast.errors import ModelError, UpstreamError, UsageError
-from cryptocast.features.own import FeatureSet
-from cryptocast.workflows.cluster import Part, compute_part, spread_table
-from cryptocast.workflows.coin_pool import CoinPool, feature_table, gather
-from cryptocast.workflows.context import Context, NoProgress, Selection
-from cryptocast.workflows.engines import Engine
-from cryptocast.workflows.feature_sets import feature_set
-from cryptocast.workflows.features import save_features
+from cryptocast.errors import DataError, UpstreamError
+from cryptocast.workflows import cluster as module
+from cryptocast.workflows.cluster import AHEAD, STORED, Cluster, Terms, cluster_at, dask_client
+from cryptocast.workflows.context import NoProgress
+from cryptocast.workflows.engines import Engine, spread_on
+from cryptocast.workflows.environment import environment
+from tests.workflows import engine_work
 
-OWN = """
-import polars as pl
-from cryptocast.features import Feature
-
-FEATURES = (
-    Feature("my_gap", "price", (pl.col("close") / pl.col("close").shift(3)).log(), 3, 3, source="mine", unit="log"),
-    Feature("my_mood", "market", pl.col("mood").rolling_mean(3), 2, 2, source="mine", unit="share"),
-    Feature("my_rank", "market", pl.col("volume").rank(), 0, 0, source="mine", unit="share", scope="moment"),
-)
-"""
+distributed: Any = pytest.importorskip("distributed", reason="needs the extra cryptocast[dask]")
 
 
-def context(folder: Path) -> Context:
-    (folder / "my_features.py").write_text(OWN, encoding="utf-8")
-    days = pl.datetime_range(datetime(2019, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC), "1d", eager=True)
-    pl.DataFrame({"time": days, "value": range(len(days))}).write_csv(folder / "mood.csv")
-    config = Config(
-        store=StoreConfig(path=folder / "data"),
-        data=DataConfig(coins=("bitcoin", "ethereum", "litecoin"), source="sample"),
-        features=FeaturesConfig(file=str(folder / "my_features.py")),
-        series={"mood": SeriesConfig(file=str(folder / "mood.csv"), known_after="1d")},
-    )
-    return Context(config=config)
+class Says(NoProgress):
+    """A progress that keeps what stays."""
 
+    def __init__(self) -> None:
+        self.lines: list[str] = []
 
-@pytest.fixture
-def pool(tmp_path: Path) -> CoinPool:
-    used = context(tmp_path)
-    (found,) = gather(used, Selection().resolved(used.config), pool=())
-    return found
-
-
-@pytest.fixture
-def features(tmp_path: Path) -> FeatureSet:
-    return feature_set(context(tmp_path).config)
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
+def processes() -> Iterator[Any]:
+    """Two workers, each a process of its own that is started again when it is killed."""
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as found:
+        yield found
 
 
-def test_two_processes_make_the_table_of_one_to_the_last_bit(
-    address: str, pool: CoinPool, features: FeatureSet, tmp_path: Path
-) -> None:
-    for tail, jobs in ((None, 0), (300, 3)):
-        here = feature_table(pool, features.features, tail=tail)
-        there = spread_table(Engine("dask", jobs, address), pool, features, tail=tail, progress=NoProgress())
-        assert_frame_equal(here, there, check_exact=True)
-    used = context(tmp_path)
-    saved = save_features(used, Selection(("ethereum",)), tmp_path / "there.csv", Engine("dask", 2, address))
-    assert saved == save_features(used, Selection(("ethereum",)), tmp_path / "there.csv")
+@pytest.fixture(scope="module")
+def threads() -> Iterator[str]:
+    """A worker in this process."""
+    options = {"processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, **options) as found:
+        yield found.scheduler_address
 
 
-def test_a_worker_that_computes_other_features_refuses(pool: CoinPool, features: FeatureSet) -> None:
-    candles = pool.bars["ethereum"].candles.frame.tail(50)
-    part = Part(
-        candles,
-        ("ethereum",),
-        ("ret_1",),
-        pool.bar_us,
-        frozenset(),
-        "other",
-        features.origin,
-        features.text,
-        features.series,
-    )
-    with pytest.raises(ModelError, match="Install the same cryptocast"):
-        compute_part(part)
+def engine(address: str) -> Engine:
+    return Engine("dask", address=address)
 
 
-def test_a_cluster_without_a_worker_is_said_in_one_line(
-    pool: CoinPool, features: FeatureSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    monkeypatch.setattr("cryptocast.workflows.cluster.WORKERS_S", 0.2)
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty:
-        engine = Engine("dask", 0, empty.scheduler_address)
-        with pytest.raises(UpstreamError, match=r"has no worker\. Start some: dask worker tcp://"):
-            spread_table(engine, pool, features, progress=NoProgress())
-    with pytest.raises(UsageError, match="--address"):
-        Engine("dask")
+def test_results_come_in_the_order_of_the_jobs_and_few_are_taken_ahead(processes: Any) -> None:
+    taken: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for job in range(100):
+            taken.append(job)
+            yield job
+
+    with spread_on(engine(processes.scheduler_address)) as spread:
+        results = spread(engine_work.add, np.arange(5.0), jobs())
+        assert next(results) == 10.0
+        assert len(taken) <= max(AHEAD, STORED) * spread.width + 1
+        assert list(results) == [10.0 + job for job in range(1, 100)]
 
 
-def test_features_of_the_market_are_there_for_a_coin_that_is_not_bitcoin(
-    address: str, pool: CoinPool, features: FeatureSet
-) -> None:
-    there = spread_table(Engine("dask", 3, address), pool, features, progress=NoProgress())
-    last = there.filter(pl.col("coin") == "litecoin").tail(1)
-    assert last.select("btc_ret_30", "rank_ret_30", "my_gap", "my_rank").null_count().sum_horizontal().item() == 0
+def test_every_worker_has_its_share(processes: Any) -> None:
+    with spread_on(engine(processes.scheduler_address)) as spread:
+        by = list(spread(engine_work.process, None, range(12)))
+    assert len(set(by)) == 2
+
+
+def test_a_job_whose_worker_is_killed_is_done_by_another(processes: Any, tmp_path: Path) -> None:
+    with spread_on(engine(processes.scheduler_address)) as spread:
+        assert list(spread(engine_work.die_once, str(tmp_path / "flag"), range(6))) == [0, 10, 20, 30, 40, 50]
+
+
+def test_what_all_jobs_need_is_sent_again_where_all_that_had_it_are_killed(processes: Any) -> None:
+    with spread_on(engine(processes.scheduler_address)) as spread:
+        shared = np.arange(5.0)
+        results = spread(engine_work.add, shared, range(60))
+        assert next(results) == 10.0
+        for worker in processes.workers.values():
+            os.kill(worker.pid, signal.SIGKILL)
+        assert list(results) == [10.0 + job for job in range(1, 60)]
+
+
+def test_an_error_of_the_work_is_raised_as_it_is_and_not_tried_again(processes: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tries"
+    with (
+        spread_on(engine(processes.scheduler_address)) as spread,
+        pytest.raises(DataError, match="job 0 cannot be done"),
+    ):
+        list(spread(engine_work.refuse_and_count, str(path), [0]))
+    assert path.read_text(encoding="ascii") == "tried\n"
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_every_worker_is_given_up_with_a_sentence(processes: Any) -> None:
+    with (
+        spread_on(engine(processes.scheduler_address)) as spread,
+        pytest.raises(UpstreamError, match="brought down one worker after the other"),
+    ):
+        list(spread(engine_work.die, None, [0]))
+
+
+def test_a_worker_of_another_version_is_refused_by_name_and_one_that_joins_later_too(threads: str) -> None:
+    other = replace(environment(), code="9.9.9+abc", libraries={**environment().libraries, "polars": "0.1"})
+    with dask_client(threads) as client:
+        cluster = Cluster(client, threads, None, Terms(other))
+        named = (
+            r"The worker \S+ is refused: cryptocast \S+ instead of 9\.9\.9\+abc, polars \S+ instead of 0\.1\. Install"
+        )
+        with pytest.raises(UpstreamError, match=named):
+            cluster.check()
+        with pytest.raises(UpstreamError, match=named):
+            list(cluster(engine_work.add, np.zeros(1), [0]))
+
+
+def test_a_worker_of_another_processor_is_marked_once(threads: str, caplog: pytest.LogCaptureFixture) -> None:
+    with dask_client(threads) as client:
+        cluster = Cluster(client, threads, None, Terms(replace(environment(), processor="Z80")))
+        cluster.check()
+        assert list(cluster(engine_work.add, np.zeros(1), range(3))) == [0.0, 1.0, 2.0]
+    (other,) = cluster.others
+    assert other.processor == environment().processor
+    assert caplog.text.count("has another processor") == 1
+
+
+def test_a_store_that_all_workers_see_is_seen_and_leaves_nothing_behind(threads: str, tmp_path: Path) -> None:
+    with spread_on(engine(threads)) as spread:
+        assert spread.sees(tmp_path)
+        assert list(spread(engine_work.add, np.zeros(1), [1])) == [1.0]
+        assert not spread.sees(tmp_path / "elsewhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_that_joins_later_and_does_not_see_the_store_is_refused_by_name(threads: str, tmp_path: Path) -> None:
+    with dask_client(threads) as client:
+        cluster = Cluster(client, threads, None, Terms(environment(), str(tmp_path / "token")))
+        with pytest.raises(UpstreamError, match=r"The worker \S+ is refused: it does not see"):
+            list(cluster(engine_work.add, np.zeros(1), [0]))
+
+
+def test_a_cluster_that_lost_all_its_workers_is_given_up_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ALONE_S", 0.5)
+    monkeypatch.setattr(module, "LOOK_S", 0.1)
+    options = {"processes": False, "dashboard_address": None}
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, **options) as found,
+        spread_on(engine(found.scheduler_address)) as spread,
+    ):
+        assert spread.width == 1
+        found.scale(0)
+        with pytest.raises(UpstreamError, match=r"has had no worker for .* Start some: dask worker"):
+            list(spread(engine_work.add, np.zeros(1), range(10**6)))
+
+
+def test_the_dashboard_is_named_once() -> None:
+    says = Says()
+    options = {"processes": False, "dashboard_address": "127.0.0.1:0"}
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, **options) as found,
+        cluster_at(found.scheduler_address, width=None, progress=says),
+    ):
+        pass
+    (line,) = says.lines
+    assert line.startswith("dashboard of the cluster: http://")

@@ -1,57 +1,51 @@
-"""Sending data to a cluster that loses a worker at this very moment."""
+"""One contract, whoever does the work."""
 
-import threading
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cryptocast.errors import UpstreamError
-from cryptocast.workflows import engines
-
-distributed: Any = pytest.importorskip("distributed", reason="needs the extra cryptocast[dask]")
-
-
-class HangingClient(distributed.Client):  # type: ignore[misc]
-    """A client whose first sendings never end, or fail, as those to a worker that was lost do."""
-
-    hangs = 0
-    fails = 0
-
-    def scatter(self, *args: Any, **kwargs: Any) -> Any:
-        if self.fails > 0:
-            self.fails -= 1
-            raise OSError("Stream is closed")
-        if self.hangs > 0:
-            self.hangs -= 1
-            threading.Event().wait(30.0)
-        return super().scatter(*args, **kwargs)
+from cryptocast.errors import DataError, UsageError
+from cryptocast.workflows.engines import AHEAD, Engine, spread_on
+from tests.workflows import engine_work
 
 
-@pytest.fixture
-def client() -> Iterator[Any]:
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
-        HangingClient(cluster.scheduler_address, set_as_default=False) as found,
-    ):
-        yield found
+@pytest.mark.parametrize("engine", [Engine(), Engine(jobs=2)])
+def test_results_come_in_the_order_of_the_jobs_and_few_are_taken_ahead(engine: Engine, tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for job in range(40):
+            taken.append(job)
+            yield job
+
+    with spread_on(engine) as spread:
+        results = spread(engine_work.add, np.arange(5.0), jobs())
+        assert next(results) == 10.0
+        assert len(taken) <= AHEAD * engine.jobs + 1
+        assert list(results) == [10.0 + job for job in range(1, 40)]
+        assert spread.sees(tmp_path)
+        assert not spread.sees(tmp_path / "elsewhere")
+        assert (spread.width, spread.others) == (engine.jobs, ())
 
 
-def test_what_does_not_arrive_is_sent_again(client: HangingClient) -> None:
-    client.hangs = 1
-    backend = engines._on_cluster(client, np.arange(1000.0), 8000.0, patience_s=2.0)
-    assert backend.client is client
-    assert client.hangs == 0
+@pytest.mark.parametrize("engine", [Engine(), Engine(jobs=2)])
+def test_an_error_of_the_work_is_raised_as_it_is_behind_the_results_before_it(engine: Engine) -> None:
+    with spread_on(engine) as spread:
+        results = spread(engine_work.refuse, None, range(5))
+        assert [next(results), next(results)] == [0, 1]
+        with pytest.raises(DataError, match="job 2 cannot be done"):
+            next(results)
 
 
-def test_what_fails_on_its_way_is_sent_again(client: HangingClient) -> None:
-    client.fails = 2
-    assert engines._on_cluster(client, np.arange(1000.0), 8000.0, patience_s=20.0).client is client
-    assert client.fails == 0
+def test_no_jobs_have_no_results() -> None:
+    with spread_on(Engine(jobs=2)) as spread:
+        assert list(spread(engine_work.add, np.zeros(1), ())) == []
 
 
-def test_a_cluster_that_never_takes_the_data_is_given_up_with_a_sentence(client: HangingClient) -> None:
-    client.hangs = 3
-    with pytest.raises(UpstreamError, match="did not take the data in 3 tries"):
-        engines._on_cluster(client, np.arange(10.0), 80.0, patience_s=1.0)
+def test_options_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(UsageError, match="--address"):
+        Engine("dask")
+    with pytest.raises(UsageError, match="add --engine dask"):
+        Engine("local", address="tcp://127.0.0.1:1")

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cryptocast.config import LSTMConfig
-from cryptocast.errors import NotInstalledError
 from cryptocast.features.matrix import Matrix
-from cryptocast.kinds import is_installed
+from cryptocast.kinds import check_learns
 from cryptocast.models.base import FitRun, Rounds
 from cryptocast.models.lstm.forecaster import KIND, LSTMForecaster
 
@@ -27,11 +26,7 @@ class LSTMLearner:
         With a stop block the epoch with the least loss there is taken, and the view is judged there; `rounds` repeats
         both. Rows beyond [lstm] max_rows are thinned evenly. Raises NotInstalledError without torch.
         """
-        if not is_installed(KIND):
-            raise NotInstalledError(
-                "lstm is trained with torch, which is not installed.",
-                "Install it (pip install torch), or train another model: --model lightgbm.",
-            )
+        check_learns(KIND)
         from cryptocast.models.lstm.training import fitted  # torch costs a second and 200 MB
 
         return fitted(self.settings, train, stop=stop, rounds=rounds, seed=seed, run=run)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from cryptocast.config import Config
 from cryptocast.features.matrix import Matrix
-from cryptocast.kinds import ALL_KINDS, BASELINE, KINDS, MIX, TRAINABLE
+from cryptocast.kinds import ALL_KINDS, BASELINE, KINDS, MIX, TRAINABLE, check_learns, is_installed
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Learner
 from cryptocast.models.combination import Mix
@@ -30,16 +30,24 @@ class Contenders:
 
 
 def contenders(config: Config, names: tuple[str, ...]) -> Contenders:
-    """The models of these names, `baseline` always among them; `mix` is the mean of the others, `all` is every one.
+    """The models of these names, `baseline` always among them; `mix` is the mean of the others, `all` is every one that
+    can learn here.
 
-    Raises UsageError for a name that is none.
+    Raises UsageError for a name that is none, NotInstalledError for one that cannot learn here.
     """
     if "all" in names:
-        names = (*ALL_KINDS, *own_models(config).names, MIX, *(name for name in names if name != "all"))
+        names = (
+            *filter(is_installed, ALL_KINDS),
+            *own_models(config).names,
+            MIX,
+            *(name for name in names if name != "all"),
+        )
     kinds = tuple(dict.fromkeys((BASELINE, *(name for name in names if name != MIX))))
     ensembles = {kind for kind in kinds if kind in KINDS and KINDS[kind].ensemble}
     if MIX in names and set(kinds) <= {BASELINE, *ensembles}:
         kinds = (BASELINE, TRAINABLE[0], *kinds[1:])
+    for kind in kinds:
+        check_learns(kind)
     # An ensemble is a mixture itself: what it is made of stands beside it.
     mixes = {MIX: Mix(tuple(kind for kind in kinds if kind not in ensembles))} if MIX in names else {}
     return Contenders({kind: learner(kind, config) for kind in kinds}, mixes)

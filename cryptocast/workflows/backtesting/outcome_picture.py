@@ -8,6 +8,7 @@ from cryptocast.evaluation.report import Chart, Picture
 from cryptocast.number_format import ahead
 from cryptocast.workflows.backtesting.report import best_model
 from cryptocast.workflows.backtesting.report_pages import BacktestRun, fans_of
+from cryptocast.workflows.picture_files import check_drawing
 
 MOST_ORIGINS: Final = 360
 T = TypeVar("T", str, int)
@@ -19,8 +20,10 @@ def outcome_picture(
     """The intervals of one horizon at the time they were for, the price that came, and where it lay outside.
 
     None takes the first coin, the shortest horizon, the best model. Of many origins the last 360 are drawn. Raises
-    UsageError, naming the choices, for what the backtest has no forecast of.
+    UsageError, naming the choices, for what the backtest has no forecast of, NotInstalledError where nothing can be
+    drawn.
     """
+    check_drawing()
     from cryptocast.evaluation.report import charts  # loads the drawing libraries
 
     judgement, horizons = run.outcome.judgement, run.inputs.rows.horizons

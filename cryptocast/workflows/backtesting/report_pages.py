@@ -27,7 +27,7 @@ from cryptocast.workflows.backtesting.report import best_model
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.backtesting.run_folder import RunManifest
 from cryptocast.workflows.context import steps
-from cryptocast.workflows.picture_files import check_picture_path, write_picture
+from cryptocast.workflows.picture_files import check_drawing, check_picture_path, write_picture
 from cryptocast.workflows.reports import BacktestReport
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,14 @@ class RunFiles:
         return tuple(path for path in (self.predictions, self.report, self.plot) if path is not None)
 
     def check(self) -> None:
-        """UsageError for a name that does not say its format, DataError where nothing could be written."""
+        """UsageError for a name that does not say its format, DataError where nothing could be written,
+        NotInstalledError where nothing can be drawn."""
         if self.predictions is not None:
             check_table_path(self.predictions)
         if self.report is not None and self.report.suffix.lower() not in PAGE_SUFFIXES:
             raise UsageError(f"{self.report} does not say its format: end it in {' or '.join(PAGE_SUFFIXES)}.")
+        if self.report is not None:
+            check_drawing()
         if self.plot is not None:
             check_picture_path(self.plot)
         for path in self.paths:

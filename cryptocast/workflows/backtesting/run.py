@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -103,7 +103,7 @@ def scored_part(inputs: BacktestInput, outcome: BacktestOutcome) -> BacktestOutc
 
 def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engine: Engine) -> BacktestOutcome:
     """With progress by refit. What the folder has already is not made again."""
-    config, matrix = inputs.context.config, inputs.rows.matrix
+    config, progress, matrix = inputs.context.config, inputs.context.progress, inputs.rows.matrix
     stored = frozenset[int]() if folder is None else folder.stored_blocks()
     due = [block for block in plan_blocks(matrix, plan, early=config.train.blocks) if block.index not in stored]
     short = short_history(inputs.context, inputs.rows, plan) if plan.history else None
@@ -112,13 +112,14 @@ def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engin
         if block in due:  # what is taken from the folder says nothing of how long the others take
             step(f"{'refit' if block.index >= 0 else 'calibration'} {moment(block.begin):%Y-%m-%d}")
 
-    with steps(inputs.context.progress, "walking forward", len(due)) as step, spread_on(engine) as spread:
+    with steps(progress, "walking forward", len(due)) as step, spread_on(engine, progress) as spread:
+        run = fit_run(config) if engine.is_here else replace(fit_run(config), threads=1)
         try:
             walk = walk_forward(
                 matrix,
                 inputs.models.learners,
                 plan,
-                run=fit_run(config),
+                run=run,
                 mixes=inputs.models.mixes,
                 spread=spread,
                 keep=folder,

@@ -15,6 +15,7 @@ from cryptocast.evaluation.verdicts import Verdict, VerdictReason, comparison_se
 from cryptocast.registry import Contest, Registry, Version
 from cryptocast.registry.contest import contest, horizon_reason
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs, walked_pairs
+from cryptocast.workflows.picture_files import check_drawing
 
 
 class VersionFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,9 +158,11 @@ def _facts(version: Version) -> dict[str, str]:
 
 
 def write_comparison(comparison: VersionComparison, path: Path) -> None:
-    """The comparison as one HTML page that needs nothing else. UsageError for another suffix."""
+    """The comparison as one HTML page that needs nothing else. UsageError for another suffix,
+    NotInstalledError where nothing can be drawn."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} does not say its format: end it in .html.")
+    check_drawing()
     rows = [
         ComparedHorizon("1 bar" if r.horizon == 1 else f"{r.horizon} bars", r.dates, r.skill, r.lower, r.upper)
         for r in (comparison.contest.horizons if comparison.contest else ())

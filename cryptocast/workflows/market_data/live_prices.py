@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -21,10 +21,12 @@ from cryptocast.data.sources.coingecko.simple_price import Quote, one_call
 from cryptocast.data.sources.errors import UnknownCurrency
 from cryptocast.errors import CryptocastError, DataError, UpstreamError
 from cryptocast.net import Batcher, Parts, Priority
-from cryptocast.net.pool import PoolMetrics
 from cryptocast.times import Moment
 from cryptocast.workflows.market_data.strangers import Strangers, Unknown
 from cryptocast.workflows.reports import CoinError
+
+if TYPE_CHECKING:
+    from cryptocast.net.pool import PoolMetrics
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +112,7 @@ class PriceUpstream:
         """Quotes and errors of other coins, which no call mixes with these."""
         return await self._batchers[Priority.STRANGER].get(vs, coins, deadline_s=timeout_s)
 
-    def pool(self) -> PoolMetrics | None:
+    def pool(self) -> "PoolMetrics | None":
         """What the connections do; None before the first opening."""
         return None if self._coingecko is None else self._coingecko.pool_metrics()
 

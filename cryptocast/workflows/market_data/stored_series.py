@@ -13,13 +13,13 @@ from cryptocast.config import Config
 from cryptocast.data.intervals import Span
 from cryptocast.data.quality import QualityReport, check_quality
 from cryptocast.data.schema import BAR_US, SeriesKey
-from cryptocast.data.sources.table import ages_by_clock
+from cryptocast.data.sources.table import AUTO, ages_by_clock, is_real
 from cryptocast.data.store import KNOWN_FROM, CandleStore, DamagedFile, SeriesFile
 from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
 from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, Registry
-from cryptocast.workflows.context import Selection
+from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.market_data.inventory import SeriesListing, listed
 from cryptocast.workflows.market_data.resolve import open_store
 
@@ -257,3 +257,18 @@ def _as_file(frame: pl.DataFrame, vs: str, *, as_text: bool) -> pl.DataFrame:
     time = pl.col("close_time").dt.strftime("%Y-%m-%dT%H:%M:%SZ") if as_text else pl.col("close_time")
     ranges = [pl.when("range_known").then(name).alias(name) for name in ("open", "high", "low")]
     return frame.select("coin", time, *ranges, "close", pl.col("volume").alias(f"volume_{vs}"), "market_cap")
+
+
+def every_coin(context: Context, selection: Selection) -> tuple[str, ...]:
+    """All coins of which the store has such bars: of the source, or of any real one. DataError if it has none."""
+    bars = selection.resolved(context.config)
+    store = context.candles or open_store(context.config)
+    coins = {
+        key.coin
+        for key in store.series_keys()
+        if (key.vs, key.granularity) == (bars.vs, bars.granularity)
+        and (key.source == bars.source if bars.source != AUTO else is_real(key.source))
+    }
+    if not coins:
+        raise DataError(f"The store has no {bars.granularity} candles in {bars.vs}. Fetch some: cryptocast fetch")
+    return tuple(sorted(coins))

@@ -24,10 +24,10 @@ from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix
 from cryptocast.features.own import FeatureSet
 from cryptocast.features.stacked import stacked
-from cryptocast.models.base import Spread
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import CalibratedForecaster, fallback_reason
 from cryptocast.models.selective import thin
+from cryptocast.spread import Spread, in_turn
 from cryptocast.workflows.clean_candles import clean_frame
 from cryptocast.workflows.coin_pool import CoinPool, PoolRows, gather, has_last_row, pool_rows
 from cryptocast.workflows.context import Context, Resolved, steps
@@ -153,6 +153,8 @@ class LessonPlan:
 def rows_of(plan: LessonPlan, part: PoolPart) -> PoolRows:
     """All rows of a part's own coins, with the features. Raises as `gather` and `pool_rows` do."""
     pools = part.pools(plan.bars, (BITCOIN,))
+    if not pools:
+        raise DataError("its bars can no longer be read")
     own = tuple(coin for coin in part.coins if any(coin in pool.bars for pool in pools))
     bars = {coin: pool.bars[coin] for pool in pools for coin in pool.bars if coin in {*own, BITCOIN}}
     pool = replace(pools[0], named=own, bars={coin: bars[coin] for coin in dict.fromkeys((*own, *bars))})
@@ -273,30 +275,48 @@ def with_baselines(fit: CalibratedForecaster, marks: Mapping[str, Marks]) -> Cal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LargePool:
-    """A pool after its first pass, without its bars. counts: by coin, the bars that count."""
+    """A pool after its first pass, without its bars. counts: by coin, the bars that count. is_seen: whether whoever
+    works sees the store; else each is sent the bars of its part."""
 
     bars: PartReader
     pool: CoinPool
     counts: Mapping[str, int]
+    is_seen: bool = True
 
     def parts(self, coins: Iterable[str]) -> tuple[PoolPart, ...]:
         """These coins, dealt in alphabetical order: that of the rows of a feature table."""
         return tuple(PoolPart(some) for some in parts_of({coin: self.counts[coin] for coin in sorted(coins)}))
 
+    def jobs(self, parts: Sequence[PoolPart]) -> Iterator[PoolPart]:
+        """What is sent to whoever works: one part after the other is read here where the store is not seen there."""
+        for part in parts:
+            yield part if self.is_seen else replace(part, bars=_read_here(self.bars, part))
+
+
+def _read_here(bars: PartReader, part: PoolPart) -> tuple[CoinPool, ...]:
+    try:
+        return part.pools(bars, (BITCOIN,))
+    except CryptocastError:
+        return ()  # the part will say that it has none
+
 
 def read_pool(
-    context: Context, request: Resolved, helpers: Sequence[str], spread: Spread, *, fetch_allowed: bool
+    context: Context, request: Resolved, helpers: Sequence[str], spread: Spread, *, is_here: bool
 ) -> tuple[LargePool, ...]:
     """The first pass over the named coins and those that help: a pool for each source that the named have.
 
-    As `gather` does; stablecoins are left out. Raises DataError if no named coin is left.
+    As `gather` does; stablecoins are left out. is_here: on this machine, where bars may be fetched. Raises DataError if
+    no named coin is left.
     """
-    bars = PartReader.of(context, request, fetch_allowed=fetch_allowed)
+    if not is_here:
+        request = replace(request, stored=True)
+    is_seen = is_here or spread.sees(context.config.store.path)
+    bars = PartReader.of(context, request, fetch_allowed=is_here)
     coins = tuple(dict.fromkeys((*request.coins, *helpers)))
     jobs = [PoolPart(coins[begin : begin + SURVEYED]) for begin in range(0, len(coins), SURVEYED)]
     facts, left_out, pools = dict[str, CoinFacts](), list[CoinError](), list[CoinPool]()
     with steps(context.progress, "bars", len(jobs)) as step:
-        for seen in spread(survey, bars, jobs):
+        for seen in (spread if is_seen else in_turn)(survey, bars, jobs):
             facts |= seen.facts
             left_out += seen.left_out
             pools += seen.pools
@@ -309,7 +329,8 @@ def read_pool(
     if not sources:
         raise DataError(f"{left_out[0].coin}: {left_out[0].error}" if left_out else "There is no coin to learn from.")
     stored = bars.stored()
-    return tuple(_of_source(stored, by_source[source], request, facts, left_out) for source in sources)
+    large = (_of_source(stored, by_source[source], request, facts, left_out) for source in sources)
+    return tuple(replace(one, is_seen=is_seen) for one in large)
 
 
 def _source(facts: CoinFacts) -> str:
@@ -343,7 +364,7 @@ def draw_lessons(
     plan = LessonPlan(large.bars, features, horizons, share, train.seed)
     matrices = []
     with steps(context.progress, "features", few) as step:
-        for matrix in spread(lessons_of, plan, [parts[one] for one in teaching]):
+        for matrix in spread(lessons_of, plan, large.jobs([parts[one] for one in teaching])):
             if matrix is not None:
                 matrices.append(matrix)
             step(f"{sum(map(len, matrices)):,} rows")
@@ -359,7 +380,7 @@ def examine_all(
     marks, left_out = dict[str, Marks](), list[CoinError]()
     parts = large.parts(large.pool.named)
     with steps(context.progress, "scores", len(parts)) as step:
-        for part in spread(examine, exam, parts):
+        for part in spread(examine, exam, large.jobs(parts)):
             marks |= part.marks
             left_out += part.left_out
             step(f"{len(marks)} coins")

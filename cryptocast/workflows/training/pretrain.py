@@ -17,7 +17,7 @@ from cryptocast.errors import UsageError
 from cryptocast.evaluation.records import HoldOut
 from cryptocast.kinds import libraries_of
 from cryptocast.market import Market
-from cryptocast.models.base import Forecaster, Spread
+from cryptocast.models.base import Forecaster
 from cryptocast.models.boosting import LightGBMForecaster, LightGBMLearner
 from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.fitting import TrainingResult, fit_count
@@ -28,6 +28,7 @@ from cryptocast.registry import CoinCalibration, FitManifest, Version, VersionKe
 from cryptocast.registry.archive import pack
 from cryptocast.registry.manifest import canonical_json, recipe_hash, sha256_hex
 from cryptocast.scoring.quantiles import LEVELS
+from cryptocast.spread import Spread
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import (
     CoinPool,
@@ -99,7 +100,7 @@ def pretrain(context: Context, order: PretrainOrder) -> PretrainReport:
     if request.granularity != "daily":
         raise UsageError("A pretrained model is of daily bars. Leave out --granularity.")
     context = replace(context, config=config)
-    with spread_on(order.engine) as spread:
+    with spread_on(order.engine, context.progress) as spread:
         taught = _taught(context, request, order.engine, spread)
     rows, fit, scores = taught.rows, taught.fit, taught.scores
     model = for_every_coin(fit.final, as_microseconds(rows.pool.last))
@@ -147,7 +148,7 @@ def _taught(context: Context, request: Resolved, engine: Engine, spread: Spread)
             step("features")
         scored, lessons = pool.named, msgspec.UNSET
     else:
-        large, *others = read_pool(context, request, (), spread, fetch_allowed=is_here)
+        large, *others = read_pool(context, request, (), spread, is_here=is_here)
         if others and not all(is_real(one.pool.source) for one in (large, *others)):
             raise UsageError(MIXED)
         _, rows = draw_lessons(context, large, features, horizons, spread)

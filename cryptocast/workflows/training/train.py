@@ -13,11 +13,12 @@ from cryptocast.config import TUNABLE, Config
 from cryptocast.errors import DataError, NotInstalledError, UsageError
 from cryptocast.evaluation.records import pooled_answers
 from cryptocast.folds import split_by_time
-from cryptocast.kinds import in_order
+from cryptocast.kinds import check_learns, in_order
 from cryptocast.models.auxiliary_rows import with_help
-from cryptocast.models.base import Forecast, Spread
+from cryptocast.models.base import Forecast
 from cryptocast.models.calibrated import fallback_reason
 from cryptocast.models.fitting import TrainingResult, fit_count
+from cryptocast.spread import Spread
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
 from cryptocast.workflows.clean_candles import clean_frame
@@ -121,10 +122,12 @@ class _Training:
 
 
 def kinds_of(model: str, config: Config) -> tuple[str, ...]:
-    """The kinds that `--model` means; `all` is those of `[train] models`. Raises for kinds that there are not."""
+    """The kinds that `--model` means; `all` is those of `[train] models`. Raises for kinds that there are not, or
+    that cannot learn here."""
     if model == "all":
         return ("baseline", *in_order(config.train.models))
     learner(model, config)
+    check_learns(model)
     return ("baseline",) if model == "baseline" else ("baseline", model)
 
 
@@ -140,14 +143,16 @@ def train(context: Context, order: Order) -> TrainReport:
         context.registry()  # a store that cannot be written to is found before the fits, not behind them
     reports: list[TrainReport] = []
     failures = Failures()
-    with spread_on(order.engine) as spread:
+    with spread_on(order.engine, context.progress) as spread:
         for task in tasks:
             with failures.of(task.bars.coins):
                 for coins, training in _trainings(task, order.engine, spread):
                     with failures.of(coins):
                         reports.append(training())
+        others = tuple(map(str, spread.others))
     failures.raise_unless(reports)
-    return _merged(context.config, reports, failures.rows, time.perf_counter() - began)
+    report = _merged(context.config, reports, failures.rows, time.perf_counter() - began)
+    return msgspec.structs.replace(report, notes=(*report.notes, *others))
 
 
 def _trainings(
@@ -161,7 +166,7 @@ def _trainings(
         return
     if task.tune is not None:
         raise UsageError(f"--tune looks at no more than {MOST_TOGETHER} coins, on this machine. Use cryptocast tune.")
-    for large in read_pool(task.context, task.bars, helpers, spread, fetch_allowed=is_here):
+    for large in read_pool(task.context, task.bars, helpers, spread, is_here=is_here):
         yield large.pool.named, partial(_train_large, task, large, spread, elsewhere=not is_here)
 
 

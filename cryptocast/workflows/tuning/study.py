@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from cryptocast.errors import DataError, UpstreamError, UsageError
 from cryptocast.features.matrix import Matrix
 from cryptocast.kinds import Range
 from cryptocast.models.base import Learner
+from cryptocast.spread import Spread
 from cryptocast.workflows.context import Progress, steps
 from cryptocast.workflows.tuning.folds import FoldJob, FoldLoss, evaluate_fold
 from cryptocast.workflows.tuning.search_space import Parameters, spread_over
@@ -40,14 +41,6 @@ DRIVER: Final = "driver"
 TAKEN: Final = "Optuna takes sqlite:///FILE, postgresql://..., mysql://... and others that SQLAlchemy knows."
 # Packages whose name is not that of their module.
 DRIVERS: Final[Mapping[str, str]] = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
-
-
-class Work(Protocol):
-    """A parallel map over jobs on the same rows; results in the order of the jobs."""
-
-    def __call__(
-        self, work: Callable[[Matrix, FoldJob], FoldLoss], part: Matrix, jobs: Sequence[FoldJob]
-    ) -> Iterator[FoldLoss]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,16 +103,15 @@ def search(
     *,
     trials: int,
     deadline: float | None,
-    width: int,
-    work: Work,
+    spread: Spread,
     progress: Progress,
     ended: Callable[[Sequence[Attempt]], None],
 ) -> StudyState:
     """Carry the study on until it has so many trials, or no new one may begin after `deadline` (monotonic seconds).
 
-    width: trials side by side. ended: told of those that an earlier run had finished, then of each batch. Raises
-    DataError if the defaults cannot be fitted or the storage is locked or damaged, UsageError for an address that is no
-    storage, UpstreamError if nobody answers there.
+    spread: makes as many trials side by side as it has width. ended: told of those that an earlier run had finished,
+    then of each batch. Raises DataError if the defaults cannot be fitted or the storage is locked or damaged,
+    UsageError for an address that is no storage, UpstreamError if nobody answers there.
     """
     with _refusals(where.url):
         driven = _Search(question, where, _open(where.url, question.name), progress)
@@ -130,8 +122,8 @@ def search(
         with steps(progress, f"tuning {question.kind}", max(0, trials - done) * folds):
             while done < trials and (deadline is None or time.monotonic() < deadline):
                 # The defaults go alone: they say whether there is anything to tune on.
-                batch = driven.unfinished() or driven.ask(min(width if done else 1, trials - done))
-                driven.carry_out(batch, work)
+                batch = driven.unfinished() or driven.ask(min(spread.width if done else 1, trials - done))
+                driven.carry_out(batch, spread)
                 attempts = driven.attempts()
                 ended([a for a in attempts if a.number in {r.trial.number for r in batch}])
                 done = len(attempts)
@@ -198,12 +190,12 @@ class _Search:
             batch.append(self._running(trial))
         return batch
 
-    def carry_out(self, batch: Sequence[_Running], work: Work) -> None:
+    def carry_out(self, batch: Sequence[_Running], spread: Spread) -> None:
         """Fold by fold, all trials side by side; what falls behind is given up. Those that end are told in order."""
         question = self.question
         for place in range(len(question.bounds) - 1):
             due = [r for r in batch if not r.pruned and len(r.folds) == place]
-            for running, loss in zip(due, work(evaluate_fold, question.part, self._jobs(due, place)), strict=True):
+            for running, loss in zip(due, spread(evaluate_fold, question.part, self._jobs(due, place)), strict=True):
                 if loss.failed:
                     self._fail(running, loss.failed)
                     continue

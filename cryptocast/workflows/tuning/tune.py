@@ -25,7 +25,7 @@ from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import DataError
 from cryptocast.evaluation.records import Trial
 from cryptocast.files import OWN_FILE, create_own_file, make_own_folder
-from cryptocast.kinds import libraries_of
+from cryptocast.kinds import check_learns, libraries_of
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.kinds import learner
 from cryptocast.scoring.diebold_mariano import diebold_mariano
@@ -44,7 +44,7 @@ from cryptocast.workflows.coin_pool import (
     without_stablecoins,
 )
 from cryptocast.workflows.context import Context, Selection, steps
-from cryptocast.workflows.engines import Engine, dask_client, spread_on
+from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.environment import code_version, library_versions
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
 from cryptocast.workflows.recipes import recipe_of, threads_of
@@ -63,7 +63,6 @@ from cryptocast.workflows.tuning.study import (
     StudyQuestion,
     StudyState,
     StudyStorage,
-    Work,
     check_storage,
     search,
 )
@@ -154,11 +153,13 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
     """Search for better settings of one model, a study for each source of the named coins.
 
     Raises DataError or UpstreamError if no named coin has candles, there are too few or the storage is locked;
-    UsageError for a model without settings to tune or an unknown storage; ModelError if a feature leaks.
+    UsageError for a model without settings to tune or an unknown storage; ModelError if a feature leaks or the model
+    cannot learn here.
     """
     began = time.perf_counter()
     request = order.selection.resolved(context.config)
     ranges_for(order.model, context.config)
+    check_learns(order.model)
     horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(request.granularity)
     if order.storage:
         check_storage(order.storage)
@@ -188,9 +189,9 @@ def tune_pool(context: Context, pool: CoinPool, horizons: tuple[int, ...], order
     """Carry on the study of the order's model on these bars, and keep what it found. Raises as `tune` does."""
     began = time.perf_counter()
     config = context.config
-    tuning = _tuning(context, pool, horizons, order.model)
+    tuning = _tuning(context, pool, horizons, order)
     # The cluster first: a refusal leaves nothing behind.
-    with spread_on(order.engine) as spread, _alone(config.store.path, tuning.study) as driver:
+    with spread_on(order.engine, context.progress) as spread, _alone(config.store.path, tuning.study) as driver:
         own = config.store.path / FOLDER / STORAGE
         if not order.storage:
             _make_own(own)
@@ -200,8 +201,7 @@ def tune_pool(context: Context, pool: CoinPool, horizons: tuple[int, ...], order
             StudyStorage(url, driver, shared=bool(order.storage)),
             trials=order.trials or config.tune.trials,
             deadline=None if order.timeout is None else time.monotonic() + order.timeout.total_seconds(),
-            width=_width(order.engine),
-            work=cast("Work", spread),  # a map over jobs of any kind, typed for those of a walk
+            spread=spread,
             progress=context.progress,
             ended=tuning.record,
         )
@@ -294,8 +294,8 @@ class _Tuning:
         )
 
 
-def _tuning(context: Context, pool: CoinPool, horizons: tuple[int, ...], kind: str) -> _Tuning:
-    config, features = context.config, feature_set(context.config)
+def _tuning(context: Context, pool: CoinPool, horizons: tuple[int, ...], order: TuneOrder) -> _Tuning:
+    kind, config, features = order.model, context.config, feature_set(context.config)
     with steps(context.progress, "features", 1) as step:
         rows = pool_rows(pool, features, horizons)
         step("features")
@@ -331,7 +331,7 @@ def _tuning(context: Context, pool: CoinPool, horizons: tuple[int, ...], kind: s
         learner=lambda parameters: with_help(learner(kind, as_tried(config, kind, parameters)), extra.rows),
         least_blocks=config.train.min_independent_blocks,
         seed=config.train.seed,
-        threads=threads_of(config),
+        threads=threads_of(config) if order.engine.is_here else 1,
     )
     return _Tuning(context, rows, question, end)
 
@@ -340,14 +340,6 @@ def _data_hash(pool: CoinPool, features: FeatureSet) -> str:
     hashes = [f"{coin} {pool.bars[coin].candles.provenance.content_hash}" for coin in sorted(pool.coins)]
     hashes += [f"{name} {data.content_hash}" for name, data in series_data(pool, features).items()]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-
-
-def _width(engine: Engine) -> int:
-    """Trials side by side: the processes of this machine, or the threads of the cluster."""
-    if engine.kind == "local" or engine.jobs > 1:
-        return engine.jobs
-    with dask_client(engine.address or "") as client:
-        return max(1, sum(int(threads) for threads in client.nthreads().values()))
 
 
 @contextmanager

@@ -47,8 +47,8 @@ def test_what_torch_learned_answers_the_same_where_importing_it_is_an_error(tmp_
 def test_without_torch_nothing_is_learned_and_an_ensemble_goes_on_without_it(
     small: Matrix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cryptocast.models.lstm.lstm_learner.is_installed", lambda _: False)
-    with pytest.raises(NotInstalledError, match=r"torch, which is not installed.*pip install torch"):
+    monkeypatch.setattr("cryptocast.extras.is_there", lambda _: False)
+    with pytest.raises(NotInstalledError, match=r"torch, not installed here.*pip install 'cryptocast\[lstm\]'"):
         LSTMLearner(TINY).fit(small, stop=None, rounds=None, seed=3, run=RUN)
     members: dict[str, Learner] = {"baseline": BaselineLearner(), "har": HARLearner(), "lstm": LSTMLearner(TINY)}
     made = StackLearner(members).fit(small, stop=None, rounds=None, seed=3, run=RUN)

@@ -22,9 +22,11 @@ from cryptocast.models.base import FitRun
 from cryptocast.models.boosting import LightGBMLearner
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.registry import Version, VersionKey
+from cryptocast.spread import InTurn
 from cryptocast.workflows.coin_pool import gather, pool_rows
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.forecast import Request, forecast
+from cryptocast.workflows.market_data.stored_series import every_coin
 from cryptocast.workflows.reports import TrainReport
 from cryptocast.workflows.training import in_parts
 from cryptocast.workflows.training import train as training
@@ -172,20 +174,25 @@ def test_a_search_for_settings_is_of_few_coins(tmp_path: Path, few_together: Cal
         train(used, Order(Selection(COINS, source="file", now=LAST), model="lightgbm", horizons=(1,), tune=1))
 
 
+class Backwards(InTurn):
+    """A map that works in the wrong order, as a cluster might: what counts is the order of the results."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def __call__(self, work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
+        everything = list(jobs)
+        self.seen.append(len(everything))
+        done = {place: work(shared, job) for place, job in reversed(list(enumerate(everything)))}
+        return iter([done[place] for place in range(len(everything))])
+
+
 def test_fits_that_are_made_elsewhere_are_those_made_here(tmp_path: Path) -> None:
     used = store_of(tmp_path)
     request = Selection(COINS[:2], source="file", now=LAST).resolved(used.config)
     (pool,) = gather(used, request, pool=())
     matrix = pool_rows(pool, catalogue_set().of_single_coins, (1, 7)).matrix
-    jobs_seen = list[int]()
-
-    def spread(work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
-        everything = list(jobs)
-        jobs_seen.append(len(everything))
-        # In the wrong order, as a cluster might: what counts is the order in which they are given back.
-        done = {place: work(shared, job) for place, job in reversed(list(enumerate(everything)))}
-        return iter([done[place] for place in range(len(everything))])
-
+    elsewhere = Backwards()
     here, there = (
         fit_in_time(
             LightGBMLearner(),
@@ -197,10 +204,18 @@ def test_fits_that_are_made_elsewhere_are_those_made_here(tmp_path: Path) -> Non
             seed=7,
             run=FitRun(spread=one),
         )
-        for one in (None, spread)
+        for one in (None, elsewhere)
     )
-    assert jobs_seen == [1, 4]
+    assert elsewhere.seen == [1, 4]
     assert here.final.save() == there.final.save()
     assert here.first.save() == there.first.save()
     np.testing.assert_array_equal(here.hold_out.forecast.values, there.hold_out.forecast.values)
     assert "lstm" not in out_of_fold.SIDE_BY_SIDE  # its fits go on from each other
+
+
+def test_every_coin_of_the_store_can_be_meant_without_a_name(tmp_path: Path) -> None:
+    used = store_of(tmp_path)
+    assert every_coin(used, Selection(source="file")) == tuple(sorted((*COINS, "newborn", "tether")))
+    assert every_coin(used, Selection(source="auto")) == every_coin(used, Selection(source="file"))
+    with pytest.raises(DataError, match="no hourly candles"):
+        every_coin(used, Selection(granularity="hourly"))

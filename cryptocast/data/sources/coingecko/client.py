@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import polars as pl
@@ -53,7 +53,9 @@ from cryptocast.net import (
     Priority,
     Try,
 )
-from cryptocast.net.pool import PoolMetrics
+
+if TYPE_CHECKING:
+    from cryptocast.net.pool import PoolMetrics
 
 log = logging.getLogger(__name__)
 
@@ -364,7 +366,7 @@ class CoinGecko(Upstream):
         if self._on_try is not None:
             self._on_try(request)
 
-    def pool_metrics(self) -> PoolMetrics:
+    def pool_metrics(self) -> "PoolMetrics":
         """What the connections do now."""
         return self._client.pool.metrics()
 
