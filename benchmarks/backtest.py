@@ -1,10 +1,11 @@
 """How long a backtest takes: cryptocast's simulation beside vectorbt and backtesting.py, in the same run.
 
-python benchmarks/backtest.py [--peers PYTHON] [--cases 1x2k 1x1m 1000x2k] [--rounds 3]
+python benchmarks/backtest.py [--peers PYTHON] [--beside CHECKOUT] [--cases 1x2k 1x1m 1000x2k] [--rounds 3]
 
 Every contender runs in a process of its own on the same prices and 0/1 positions, decided at each close and filled
 there, 0.1 % fee on each side, and tells total return, Sharpe ratio and deepest drawdown. `--peers` names a Python that
 has the others, which need other versions of NumPy and pandas than cryptocast. One that is missing is said to be so.
+`--beside` names a checkout of another release of cryptocast, which runs its own benchmark here.
 Times are the best after one call that does not count but is shown (compiling): what a machine that others use can do
 undisturbed. Ratios are to cryptocast; a bound that is missed makes the exit code 1.
 backtesting.py's Sharpe ratio is another quantity, and so is not compared.
@@ -19,6 +20,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +31,7 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Figures: TypeAlias = tuple[Array, Array, Array]  # total return, Sharpe ratio, deepest drawdown; each (strategies,)
 
+OWN = Path(__file__).resolve().parents[1]
 CASES = {"1x2k": (1, 2_000), "1x1m": (1, 1_000_000), "1000x2k": (1_000, 2_000)}
 BOUNDS_S = {"1x1m": 0.035, "1000x2k": 0.25}
 FEE_BPS = 10.0
@@ -150,23 +154,28 @@ def child(name: str, case: str) -> dict[str, Any]:
     }
 
 
-def in_process(python: str, name: str, case: str) -> dict[str, Any]:
-    """The same in a process of its own."""
-    command = [python, __file__, "--child", name, case]
+def in_process(python: str, name: str, case: str, release: Path = OWN) -> dict[str, Any]:
+    """The same in a process of its own, of that checkout."""
+    command = [python, str(release / "benchmarks" / "backtest.py"), "--child", name, case]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | threads)
+    variables = os.environ | threads | {"PYTHONPATH": str(release)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     lines = done.stdout.splitlines()
     result: dict[str, Any] = json.loads(lines[-1]) if lines else {"error": done.stderr.strip()[-120:]}
     return result
 
 
-def compare(case: str, python: str, rounds: int) -> bool:
+def compare(case: str, python: str, other: Path | None, rounds: int) -> bool:
     """Print one table. Returns whether cryptocast kept its bound."""
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+    works = {"cryptocast": lambda: in_process(sys.executable, "cryptocast", case)}
+    if other is not None:
+        works["the other cryptocast"] = lambda: in_process(sys.executable, "cryptocast", case, other.resolve())
+    works |= {name: partial(in_process, python, name, case) for name in CONTENDERS if name != "cryptocast"}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, found in results.items():
             if not found or "error" not in found[-1]:
-                found.append(in_process(sys.executable if name == "cryptocast" else python, name, case))
+                found.append(works[name]())
     print(f"\n{case}\n| contender | best, s | x cryptocast | first call, s | largest difference |")
     print("| --- | --- | --- | --- | --- |")
     ours = results["cryptocast"]
@@ -196,6 +205,7 @@ def difference(a: dict[str, Any], b: dict[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", default=sys.executable, help="a Python that has vectorbt and backtesting")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -203,7 +213,7 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(child(*arguments.child)))
         return
-    slow = [case for case in arguments.cases if not compare(case, arguments.peers, arguments.rounds)]
+    slow = [case for case in arguments.cases if not compare(case, arguments.peers, arguments.beside, arguments.rounds)]
     for case in slow:
         print(f"\n{case}: slower than its bound of {BOUNDS_S.get(case)} s")
     raise SystemExit(1 if slow else 0)

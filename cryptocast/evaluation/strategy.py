@@ -43,9 +43,14 @@ class EquityPath:
     """One strategy bar by bar. Nothing is earned in the first bar, which has no return."""
 
     net: FloatArray  # (T,) simple return of equity, after costs
-    equity: FloatArray  # (T,) at the close, from 1 before the first bar; 0 once everything is lost
     turnover: FloatArray  # (T,) traded value over equity before the trade
     weight: FloatArray  # (T,) while the bar's return was earned: at its start, or after its open's fill
+
+    @property
+    def equity(self) -> FloatArray:
+        """(T,) at the close, from 1 before the first bar; 0 once everything is lost. Computed anew each time."""
+        equity: FloatArray = np.multiply.accumulate(1.0 + self.net)
+        return equity
 
 
 def simulate(
@@ -73,25 +78,29 @@ def simulate(
         growth, turnover = _close_fills(positions, _over_close_before(close, close), costs.rate, trades_last=shift > 0)
     else:
         growth, turnover = _open_fills(positions, close / open_, _over_close_before(open_, close), costs.rate)
-    equity: FloatArray = np.multiply.accumulate(growth)
     weight = positions[1:-1]
-    if equity.size and equity[-1] <= 0.0:
-        ruined = np.roll(equity <= 0.0, 1)  # the bars behind the one that lost everything
+    if np.prod(growth) <= 0.0:
+        ruined = np.roll(np.multiply.accumulate(growth) <= 0.0, 1)  # the bars behind the one that lost everything
         ruined[0] = False
         growth[ruined], turnover[ruined], weight[ruined] = 1.0, 0.0, 0.0
-    return EquityPath(net=growth - 1.0, equity=equity, turnover=turnover, weight=weight)
+    growth -= 1.0
+    return EquityPath(net=growth, turnover=turnover, weight=weight)
 
 
 def _check(close: FloatArray, weights: FloatArray, open_: FloatArray | None, delay: int) -> None:
     for name, prices in (("close", close), ("open", open_)):
         if prices is None:
             continue
-        if prices.ndim != 1 or prices.shape != close.shape or not (np.isfinite(prices) & (prices > 0)).all():
+        if prices.ndim != 1 or prices.shape != close.shape or not _are_prices(prices):
             raise ValueError(f"{name} is {prices.shape}, expected positive prices (T,) without NaN or gaps")
     if weights.shape != close.shape or delay < 0:
         raise ValueError(f"weights {weights.shape}, {len(close)} bars, delay {delay}: expected (T,) and 0 or more")
     if weights.size and not (weights.min() >= -10.0 and weights.max() <= 10.0):
         raise ValueError("weights hold NaN or a share of equity outside -10 to 10")
+
+
+def _are_prices(values: FloatArray) -> bool:
+    return bool(values.min(initial=1.0) > 0.0 and values.max(initial=1.0) < np.inf)  # NaN is neither
 
 
 def _positions(weights: FloatArray, shift: int) -> FloatArray:
@@ -110,7 +119,9 @@ def _positions(weights: FloatArray, shift: int) -> FloatArray:
 
 def _over_close_before(price: FloatArray, close: FloatArray) -> FloatArray:
     """(T,) each bar's price over the close before it; 1 in the first bar."""
-    return np.concatenate([np.ones(min(1, len(close))), price[1:] / close[:-1]])
+    ratio = np.ones(len(close))
+    np.divide(price[1:], close[:-1], out=ratio[1:])
+    return ratio
 
 
 def _close_fills(
@@ -118,10 +129,30 @@ def _close_fills(
 ) -> tuple[FloatArray, FloatArray]:
     """Factors of equity and traded shares, (T,) each: earn with a bar's weight, then trade at its close into the next.
 
+    A bar that is held whole or not at all, as is the next one, trades nothing, and needs no formula.
+    """
+    weight, following = positions[1:-1], positions[2:]
+    busy = np.flatnonzero((weight != following) | (weight * weight != weight))
+    if 2 * len(busy) > len(weight):
+        return _rebalanced(weight, following, relative, rate, trades_last=trades_last)
+    growth, turnover = relative - 1.0, np.zeros(len(weight))
+    growth *= weight
+    growth += 1.0
+    ends_idle = not len(busy) or busy[-1] < len(weight) - 1
+    growth[busy], turnover[busy] = _rebalanced(
+        weight[busy], following[busy], relative[busy], rate, trades_last=trades_last or ends_idle
+    )
+    return growth, turnover
+
+
+def _rebalanced(
+    weight: FloatArray, following: FloatArray, relative: FloatArray, rate: float, *, trades_last: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Factors of equity and traded shares of any bars.
+
     With equity q and value v in the coin before the trade, s the sign of the trade and w the new weight, equity e after
     it solves e = q - rate |w e - v|: e = (q + s rate v) / (1 + s rate w).
     """
-    weight, following = positions[1:-1], positions[2:]
     value = weight * relative
     before = value - weight + 1.0
     traded = following * before - value

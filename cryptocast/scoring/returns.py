@@ -14,6 +14,7 @@ import numpy as np
 from cryptocast.arrays import FloatArray, Int64Array
 from cryptocast.times import DAY_US
 
+BLOCK: Final = 1_000  # bars
 YEAR_US: Final = 365 * DAY_US
 
 
@@ -77,9 +78,31 @@ def drawdown(returns: FloatArray) -> FloatArray:
 
 
 def max_drawdown(returns: FloatArray) -> float | None:
-    """The deepest drawdown at the close of a bar, <= 0: -0.5 is half lost. None without bars."""
-    below = drawdown(returns)
-    return float(below.min()) if below.size else None
+    """The deepest drawdown at the close of a bar, <= 0: -0.5 is half lost. None without bars.
+
+    It is looked for only in those blocks of bars whose lowest equity, under the highest until their end, could be it:
+    that takes a running maximum of few bars, and gives what `drawdown` gives, to the last bit.
+    """
+    _require_returns(returns)
+    if not returns.size:
+        return None
+    equity = 1.0 + returns
+    np.multiply.accumulate(equity, out=equity)
+    starts = np.arange(0, equity.size, BLOCK)
+    lows, highs = np.minimum.reduceat(equity, starts), np.maximum.reduceat(equity, starts)
+    before = np.maximum.accumulate(np.concatenate([[1.0], highs[:-1]]))
+    reached = (lows / before).min()
+    suspect = ~(lows / np.maximum(before, highs) > reached)
+    deepest = [
+        _lowest_share(equity[start : start + BLOCK], peak)
+        for start, peak in zip(starts[suspect].tolist(), before[suspect].tolist(), strict=True)
+    ]
+    return min(deepest) - 1.0
+
+
+def _lowest_share(equity: FloatArray, peak: float) -> float:
+    """Of the highest equity so far, which was `peak` before."""
+    return float((equity / np.maximum(np.maximum.accumulate(equity), peak)).min())
 
 
 def calmar(returns: FloatArray, periods: float) -> float | None:

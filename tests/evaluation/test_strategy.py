@@ -52,15 +52,14 @@ def slow_path(
     before = np.concatenate(([1.0], equity[:-1]))
     return EquityPath(
         np.diff(equity, prepend=1.0) / np.where(before > 0.0, before, 1.0),
-        equity,
         np.array(turnovers),
         np.array(helds),
     )
 
 
 def assert_same(path: EquityPath, expected: EquityPath) -> None:
-    for field in fields(EquityPath):
-        np.testing.assert_allclose(getattr(path, field.name), getattr(expected, field.name), rtol=1e-9, atol=1e-11)
+    for name in ("equity", *(field.name for field in fields(EquityPath))):
+        np.testing.assert_allclose(getattr(path, name), getattr(expected, name), rtol=1e-9, atol=1e-11)
 
 
 some_weights = st.lists(st.floats(-1.5, 1.5), min_size=1, max_size=30).map(np.array)
@@ -76,6 +75,22 @@ def test_it_equals_a_purse_with_coins_and_cash(
     open_ = close * np.exp(0.01 * rng.standard_normal(len(weights))) if opens else None
     path = simulate(close, weights, costs=Costs(bps), open_=open_, delay=delay)
     assert_same(path, slow_path(close, weights, bps / 1e4, open_=open_, shift=1 + delay))
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 1.0, 0.5]), st.integers(1, 12)), min_size=1, max_size=6),
+    st.integers(0, 1_000),
+    st.sampled_from([0.0, 10.0]),
+    st.integers(0, 1),
+)
+def test_bars_that_trade_nothing_are_passed_over_to_the_same_end(
+    spells: list[tuple[float, int]], seed: int, bps: float, shift: int
+) -> None:
+    weights = np.concatenate([np.full(bars, weight) for weight, bars in spells])
+    close = prices(np.random.default_rng(seed), len(weights))
+    path = simulate(close, weights, costs=Costs(bps), execution="next_bar" if shift else "same_bar")
+    assert_same(path, slow_path(close, weights, bps / 1e4, shift=shift))
 
 
 def test_same_bar_execution_is_the_same_purse_one_bar_earlier() -> None:

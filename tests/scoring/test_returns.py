@@ -116,3 +116,11 @@ def test_nan_is_refused() -> None:
     for figure in (total_return, max_drawdown, drawdown):
         with pytest.raises(ValueError, match="finite"):
             figure(np.array([0.1, math.nan]))
+
+
+@pytest.mark.parametrize("bars", [1, 999, 1_000, 1_001, 12_345])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_deepest_drawdown_of_a_long_series_is_that_of_all_bars_to_the_last_bit(bars: int, seed: int) -> None:
+    returns = 0.01 * np.random.default_rng(seed).standard_t(4, bars)
+    assert max_drawdown(returns) == drawdown(returns).min()
+    assert max_drawdown(np.sort(returns)) == drawdown(np.sort(returns)).min()
