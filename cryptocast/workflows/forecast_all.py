@@ -66,7 +66,7 @@ class AllForecasts(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass(frozen=True, slots=True)
 class StoredBars:
     """What all parts need. now: the moment of all; files: of the registry, where workers do not see the store."""
-    """What all parts need. now: the moment of all; files: of the registry, where workers do not see the store."""
+
     config: Config
     request: Request
     layout: TableLayout
