@@ -280,6 +280,13 @@ class Registry:
         with self._database.read() as connection:
             return tables.served_state(connection), tuple(live_status.live_state(connection))
 
+    def snapshot(self) -> bytes | None:
+        """The database at one moment, as the bytes of its file; None where there is none."""
+        if not self._database.path.is_file():
+            return None
+        with self._database.read() as connection:
+            return connection.serialize()
+
     def outbox(self) -> tuple[OutboxEntry, ...]:
         """The notices of the last weeks, oldest first, with what became of each."""
         with self._database.read() as connection:

@@ -7,7 +7,7 @@ it, so that a run that was broken off goes on behind the last part that was writ
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,8 @@ from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
 from cryptocast.data.sources.table import AUTO
 from cryptocast.data.tables import join_parquet, read_noted, write_noted
-from cryptocast.errors import CryptocastError, DataError, UpstreamError, UsageError
+from cryptocast.errors import CryptocastError, DataError, UsageError
+from cryptocast.kinds import SHIPPED
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.context import Context, Resolved, steps
 from cryptocast.workflows.engines import Engine, spread_on
@@ -29,7 +30,9 @@ from cryptocast.workflows.environment import code_version
 from cryptocast.workflows.export import forecast_table
 from cryptocast.workflows.forecast import Request, check_request, forecast
 from cryptocast.workflows.market_data.resolve import open_store
+from cryptocast.workflows.pretrained import NONE
 from cryptocast.workflows.reports import CoinError
+from cryptocast.workflows.store_parts import coin_files, registry_files, store_of
 
 PART_BARS: Final = 100_000
 PART: Final = re.compile(r"part-\d{5,}-[0-9a-f]{16}\.parquet")
@@ -62,12 +65,21 @@ class AllForecasts(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class StoredBars:
-    """What all parts need. now: the moment of all of them."""
+    """What all parts need. now: the moment of all; files: of the registry, where workers do not see the store."""
 
     config: Config
     request: Request
     layout: TableLayout
     now: datetime
+    files: Mapping[str, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CoinJob:
+    """The coins of a part, and the files of the store that are theirs, where whoever works does not see it."""
+
+    coins: tuple[str, ...]
+    files: Mapping[str, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,13 +101,14 @@ class CoinGroup:
 def forecast_all(context: Context, order: AllOrder) -> AllForecasts:
     """Forecast every coin that the store has of these bars, from the store alone.
 
-    A coin that fails is named and costs nothing else. Raises UsageError for what could be answered for no coin or an
-    engine whose workers do not see the store, DataError if there is no coin, and as `spread_on` does.
+    A coin that fails is named and costs nothing else. Raises UsageError for what could be answered for no coin or by no
+    cluster, DataError if there is no coin, and as `spread_on` does.
     """
     began = time.perf_counter()
     bars = order.request.selection.resolved(context.config)
     check_request(order.request, bars.granularity, context.config)
     check_all_path(order.out)
+    _check_own(context.config, order.engine)
     shared = _shared(context, order)
     groups = _groups(context, shared, bars)
     folder = order.out if order.out.suffix == "" else order.out.with_name(f"{order.out.name}.parts")
@@ -127,6 +140,13 @@ def check_all_path(path: Path) -> None:
     """UsageError unless all forecasts could be written there."""
     if path.suffix not in ("", ".parquet"):
         raise UsageError(f"All forecasts are written as Parquet: name a folder or a file .parquet, not {path}.")
+
+
+def _check_own(config: Config, engine: Engine) -> None:
+    own = [file for file in (config.features.file, config.models.file) if file]
+    own += [config.train.pretrained] if config.train.pretrained not in (SHIPPED, NONE) else []
+    if own and engine.kind == "dask":
+        raise UsageError(f"{own[0]} is a file of this machine alone, so a cluster cannot forecast by it. Use --jobs.")
 
 
 def _shared(context: Context, order: AllOrder) -> StoredBars:
@@ -201,11 +221,12 @@ def _write_parts(
     if not groups:
         return ()
     with spread_on(engine, context.progress) as spread, steps(context.progress, "forecasts", len(groups)) as step:
+        jobs: Iterator[CoinJob] = (CoinJob(group.coins) for group in groups)
         if not spread.sees(shared.config.store.path):
-            raise UpstreamError(
-                f"The workers do not all see the store as {shared.config.store.path}. Mount it there on all of them."
-            )
-        for group, table in zip(groups, spread(forecast_group, shared, (group.coins for group in groups)), strict=True):
+            shared = replace(shared, files=registry_files(context))
+            bars = shared.request.selection.resolved(shared.config)
+            jobs = (CoinJob(g.coins, coin_files(context, g.coins, bars.vs, bars.granularity)) for g in groups)
+        for group, table in zip(groups, spread(forecast_group, shared, jobs), strict=True):
             write_noted(table.rows, folder / group.name, msgspec.json.encode(table.errors))
             step(", ".join(group.coins[:3]))
         return tuple(map(str, spread.others))
@@ -230,8 +251,15 @@ def _counted(paths: Sequence[Path]) -> tuple[int, list[CoinError]]:
     return rows, errors
 
 
-def forecast_group(shared: StoredBars, coins: tuple[str, ...]) -> CoinTable:
-    """The forecasts of some coins, by whoever sees the store."""
+def forecast_group(shared: StoredBars, job: CoinJob) -> CoinTable:
+    """The forecasts of some coins, by whoever sees the store or has been sent its part of it."""
+    if job.files is None:
+        return _forecast_group(shared, job.coins)
+    with store_of(shared.config, {**(shared.files or {}), **job.files}) as config:
+        return _forecast_group(replace(shared, config=config), job.coins)
+
+
+def _forecast_group(shared: StoredBars, coins: tuple[str, ...]) -> CoinTable:
     now = shared.now
     context = Context(config=shared.config, wall_clock=lambda: now)
     request = replace(shared.request, selection=replace(shared.request.selection, coins=coins))
@@ -239,11 +267,17 @@ def forecast_group(shared: StoredBars, coins: tuple[str, ...]) -> CoinTable:
         document = forecast(context, request)
     except CryptocastError as error:
         if len(coins) > 1:  # whatever failed for all may have different reasons
-            halves = [forecast_group(shared, part) for part in (coins[: len(coins) // 2], coins[len(coins) // 2 :])]
-            rows = pl.concat([half.rows for half in halves if half.rows.width] or [pl.DataFrame()])
-            return CoinTable(rows, tuple(one for half in halves for one in half.errors))
+            half = len(coins) // 2
+            return _joined([_forecast_group(shared, coins[:half]), _forecast_group(shared, coins[half:])])
         return CoinTable(pl.DataFrame(), (CoinError(coin=coins[0], error=str(error)),))
     return CoinTable(_one_schema(forecast_table(document, shared.layout)), document.errors)
+
+
+def _joined(parts: Sequence[CoinTable]) -> CoinTable:
+    rows = [part.rows for part in parts if part.rows.width]
+    return CoinTable(
+        pl.concat(rows) if rows else pl.DataFrame(), tuple(error for part in parts for error in part.errors)
+    )
 
 
 def _one_schema(table: pl.DataFrame) -> pl.DataFrame:

@@ -12,15 +12,17 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from cryptocast.config import Config, DataConfig, StoreConfig
+from cryptocast.config import Config, DataConfig, StoreConfig, TrainConfig
 from cryptocast.errors import DataError, UsageError
 from cryptocast.workflows import forecast_all as module
+from cryptocast.workflows.cluster import Cluster
 from cryptocast.workflows.context import Context, NoProgress, Progress, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.export import forecast_table
 from cryptocast.workflows.forecast import Request, forecast
 from cryptocast.workflows.forecast_all import AllForecasts, AllOrder, forecast_all
 from cryptocast.workflows.market_data.fetch import FetchOrder, fetch
+from cryptocast.workflows.training.train import Order, train
 
 COINS = ("aaa", "bbb", "ccc", "ddd", "young")
 NOW = datetime(2024, 6, 1, 1, tzinfo=UTC)
@@ -54,6 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     frame = pl.concat([candles(coin, 5 if coin == "young" else 300) for coin in COINS])
     fetch(context(folder), FetchOrder(Selection(source="file"), frame=frame))
+    train(context(folder), Order(Selection(("aaa",), source="file", stored=True), model="har"))
     return folder
 
 
@@ -63,7 +66,11 @@ def two_coins_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def context(folder: Path, progress: Progress | None = None) -> Context:
-    config = Config(store=StoreConfig(path=folder), data=DataConfig(coins=COINS, source="file"))
+    config = Config(
+        store=StoreConfig(path=folder),
+        data=DataConfig(coins=COINS, source="file"),
+        train=TrainConfig(pretrained="none"),
+    )
     return Context(config=config, wall_clock=lambda: NOW, progress=progress or NoProgress())
 
 
@@ -144,3 +151,15 @@ def test_a_cluster_writes_the_same_rows_though_one_of_its_workers_is_killed(
     written(store, tmp_path / "there", progress=Kills(), engine=engine)
     assert len(killed) == 1
     assert_frame_equal(table(tmp_path / "here"), table(tmp_path / "there"))
+
+
+def test_workers_that_do_not_see_the_store_are_sent_their_part_of_it(
+    store: Path, tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cluster, "sees", lambda _, folder: False)
+    written(store, tmp_path / "here")
+    engine = Engine("dask", address=cluster.scheduler_address)
+    written(store, tmp_path / "there", engine=engine)
+    there = table(tmp_path / "there")
+    assert_frame_equal(table(tmp_path / "here"), there, check_exact=True)
+    assert there.filter(pl.col("coin") == "aaa")["version"].to_list() == ["1"] * 4
