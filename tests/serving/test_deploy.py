@@ -5,12 +5,15 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
+import yaml
 
 from cryptocast.config import SECRET_NAMES, USUAL_NAMES, CoinGeckoConfig, load_config
 from cryptocast.market import Market
@@ -187,3 +190,64 @@ def test_a_real_prometheus_scrapes_the_server(start: Start, tmp_path: Path) -> N
     finally:
         process.kill()
         process.wait()
+
+
+def compose() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    return read
+
+
+def test_compose_is_what_its_schema_says() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    checked = subprocess.run([*command, DEPLOY / "compose.yaml"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_file_that_compose_mounts_is_there_and_every_secret_is_one_that_its_head_makes() -> None:
+    services, head = compose()["services"], (DEPLOY / "compose.yaml").read_text(encoding="utf-8").split("\nname:")[0]
+    mounts = [volume.split(":")[0] for service in services.values() for volume in service["volumes"]]
+    files = [mount for mount in mounts if mount.startswith(".")]
+
+    assert len(files) == 5
+    assert [file for file in files if not (DEPLOY / file).is_file()] == []
+    assert set(mounts) - set(files) == set(compose()["volumes"])
+    made = {secret["file"] for secret in compose()["secrets"].values()} | set(services["cryptocast"]["env_file"])
+    assert {file for file in made if f"> {file}" in head} == made
+    build = services["cryptocast"]["build"]
+    assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
+    assert (DEPLOY.parent / ".gitignore").read_text(encoding="utf-8").count("/deploy/secrets/") == 1
+
+
+def test_nothing_of_compose_runs_as_root_may_write_or_listens_beyond_the_machine() -> None:
+    for name, service in compose()["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
+        assert service["healthcheck"]["test"][0] == "CMD", name
+
+
+def test_grafana_has_the_prometheus_that_scrapes_the_server_and_our_dashboard() -> None:
+    (source,) = yaml.safe_load((DEPLOY / "grafana-datasources.yml").read_text(encoding="utf-8"))["datasources"]
+    (folder,) = yaml.safe_load((DEPLOY / "grafana-dashboards.yml").read_text(encoding="utf-8"))["providers"]
+    services = compose()["services"]
+
+    assert source["url"] == "http://prometheus:9090"
+    assert services["prometheus"]["ports"] == ["127.0.0.1:9090:9090"]
+    assert f"./grafana.json:{folder['options']['path']}/grafana.json:ro" in services["grafana"]["volumes"]
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: install Debian's package prometheus")
+@pytest.mark.parametrize("name", ["prometheus.yml", "prometheus-compose.yml"])
+def test_promtool_finds_nothing_wrong_with_the_scrape_and_its_job_is_that_of_the_rules(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("t", encoding="utf-8")
+    shutil.copy(RULES, tmp_path)
+    text = (DEPLOY / name).read_text(encoding="utf-8").replace("/run/secrets/serve-token", "token")
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    checked = subprocess.run([PROMTOOL or "", "check", "config", tmp_path / name], capture_output=True, text=True)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert [job["job_name"] for job in yaml.safe_load(text)["scrape_configs"]] == ["cryptocast"]
+    assert 'up{job="cryptocast"}' in RULES.read_text(encoding="utf-8")
