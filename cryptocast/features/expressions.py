@@ -55,6 +55,7 @@ def _without_pandas() -> ModuleType:
 
 
 talib: Final = _without_pandas()
+TALIB_RELEASE: Final = str(talib.__version__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,6 +23,7 @@ from cryptocast.data.schema import CANDLE_SCHEMA
 from cryptocast.errors import ConfigError
 from cryptocast.features.builder import feature_hash, outside_columns
 from cryptocast.features.catalogue import FEATURES, Family, Feature, Scope
+from cryptocast.features.catalogue_hash import catalogue_hash
 from cryptocast.features.expressions import INGREDIENTS
 from cryptocast.own_code import one_line, parse_code, run_code, table_line
 
@@ -73,7 +74,7 @@ class FeatureSet:
 @lru_cache(maxsize=1)
 def catalogue_set() -> FeatureSet:
     """The catalogue alone."""
-    return FeatureSet(FEATURES, feature_hash(FEATURES), {})
+    return FeatureSet(FEATURES, catalogue_hash(FEATURES), {})
 
 
 def with_own(text: str, origin: str, series: Mapping[str, str] = MappingProxyType({})) -> FeatureSet:
@@ -90,7 +91,7 @@ def with_own(text: str, origin: str, series: Mapping[str, str] = MappingProxyTyp
     _refuse_clashes(own, origin, lines, series)
     read = {name: series[name] for name in outside_columns(own)}
     # Comments and layout of the text do not count. The values speak for formulas that are imported from elsewhere.
-    facts = [feature_hash(FEATURES), ast.unparse(tree), *(_tried(feature, origin, lines) for feature in own)]
+    facts = [catalogue_hash(FEATURES), ast.unparse(tree), *(_tried(feature, origin, lines) for feature in own)]
     facts += [f"{name}: {clock}" for name, clock in read.items()]
     return FeatureSet(
         features=(*FEATURES, *own),

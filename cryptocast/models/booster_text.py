@@ -20,6 +20,9 @@ UNBOUNDED: Final = frozenset({"split_gain", "threshold"})
 LEAVES: Final = ("leaf_value", "leaf_weight", "leaf_count")
 DECISIONS: Final = frozenset(range(0, 16, 2))
 INDICES: Final = ("split_feature", "decision_type", "left_child", "right_child")
+# What no answer rests on. Of these it is enough that there are as many words of a number's signs.
+ASIDE: Final = frozenset({"split_gain", "internal_value", "internal_weight", "internal_count", *LEAVES[1:]})
+SIGNS: Final = str.maketrans("", "", "0123456789.+-e ")
 KNOWN: Final = frozenset({"num_leaves", "num_cat", "is_linear", "shrinkage", *BRANCHES, *LEAVES, *INDICES})
 
 
@@ -135,7 +138,10 @@ def _wholes(fields: Mapping[str, str], name: str) -> list[int]:
 
 
 def _numbers(fields: Mapping[str, str], name: str, count: int, where: str, *, infinite: bool = False) -> None:
-    words = fields.get(name, "").split(" ")
+    text = fields.get(name, "")
+    words = text.split(" ")
+    if name in ASIDE and len(words) == count and all(words) and not text.translate(SIGNS):
+        return
     try:
         numbers = list(map(float, words))
         are_fine = not any(map(math.isnan, numbers)) if infinite else all(map(math.isfinite, numbers))

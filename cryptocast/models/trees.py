@@ -11,6 +11,7 @@ import zlib
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -39,8 +40,9 @@ class Trees:
         """text: as `Booster.model_to_string` writes it. Raises ValueError for anything else, before the library sees
         it: counts that do not fit would end the process, not raise."""
         self.count = check_booster(text)
-        self._text = zlib.compress(text, 1)  # a quarter of the size, and needed only to be saved again
-        self._handle = ctypes.c_void_p()
+        # Needed only to be saved again: packed to a quarter once it is asked a second time, by when a command is over.
+        self._text, self._is_packed, self._is_asked = text, False, False
+        self._lock, self._handle = Lock(), ctypes.c_void_p()
         iterations = ctypes.c_int()
         _call("LGBM_BoosterLoadModelFromString", text, ctypes.byref(iterations), ctypes.byref(self._handle))
         features = ctypes.c_int()
@@ -56,11 +58,21 @@ class Trees:
 
     def text(self) -> bytes:
         """What it was made from."""
-        return zlib.decompress(self._text)
+        with self._lock:
+            return zlib.decompress(self._text) if self._is_packed else self._text
 
     def raw(self, features: FloatArray) -> FloatArray:
         """(n,) the sum of the leaves for rows (n, F)."""
+        self._pack_if_asked_again()
         return self._predicted(features, RAW_SCORE, columns=1)[:, 0]
+
+    def _pack_if_asked_again(self) -> None:
+        if self._is_packed:
+            return
+        with self._lock:
+            if self._is_asked and not self._is_packed:
+                self._text, self._is_packed = zlib.compress(self._text, 1), True
+            self._is_asked = True
 
     def contributions(self, features: FloatArray) -> FloatArray:
         """(n, F + 1): SHAP values of each feature, last what all rows share."""

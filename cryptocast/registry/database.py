@@ -106,6 +106,22 @@ class Database:
                 yield connection
                 connection.execute("COMMIT")
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While this lasts a connection stays open, so that not each of many closes the file as the last one: which
+        brings the log into it and takes longer than what is read or written."""
+        try:
+            connection = self._open(change=False)
+            if connection is not None:
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except (sqlite3.Error, OSError, RegistryError):  # said by whoever reads or writes
+            connection = None
+        try:
+            yield
+        finally:
+            if connection is not None:
+                connection.close()
+
     def check(self) -> list[str]:
         """What SQLite itself finds wrong with the file; empty if nothing. Does not raise for a damaged file."""
         try:

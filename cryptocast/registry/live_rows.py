@@ -25,7 +25,7 @@ from cryptocast.times import as_microseconds
 
 INTERVALS: Final = (80, 95)
 PERCENTS: Final = (*INTERVALS, *TAIL_INTERVALS)
-PART: Final = 64  # outcomes
+PART: Final = 32  # outcomes
 # Times in microseconds; hits: whether the outcome lay inside each interval of PERCENTS.
 COLUMNS: Final = np.dtype(
     [
@@ -73,7 +73,10 @@ def matured_rows(connection: Connection, key: VersionKey, number: int) -> LiveRo
 
 def lineage_rows(connection: Connection, lineage: Lineage, key: VersionKey, number: int) -> LiveRows:
     """The columns of `ledger.live_record`: one row for each bar and horizon, by issue."""
-    rows = np.concatenate([matured_rows(connection, key, member) for member in lineage.chain(number)])
+    chain = lineage.chain(number)
+    if len(chain) == 1:
+        return matured_rows(connection, key, number)
+    rows = np.concatenate([matured_rows(connection, key, member) for member in chain])
     in_production, is_own = _in_production(lineage, rows), rows["number"] == number
     first = in_production if number in lineage.tenures else is_own
     rows, rank = rows[in_production | is_own], np.where(first, 0, 1)[in_production | is_own]
@@ -85,11 +88,21 @@ def lineage_rows(connection: Connection, lineage: Lineage, key: VersionKey, numb
 def write_parts(connection: Connection, new: Sequence[LedgerOutcome]) -> None:
     """Keep in parts what the versions of outcomes that have just been written have matured."""
     for key, number in dict.fromkeys((outcome.key, outcome.number) for outcome in new):
+        if not _fills_part(connection, key, number):
+            continue
         parts, through = _parts(connection, key, number)
         rest = _since(connection, key, number, through)
         for part in range(len(rest) // PART):
             pairs = rest[part * PART : (part + 1) * PART]
             _write(connection, key, number, len(parts) + part, pairs)
+
+
+def _fills_part(connection: Connection, key: VersionKey, number: int) -> bool:
+    """Whether there are outcomes enough behind the last part, which is not read for that."""
+    where, values = f"{KEY_IS} AND number = ?", (*key_values(key), number)
+    last = f"SELECT coalesce(max(through), 0) FROM live_parts WHERE {where}"
+    query = f"SELECT count(*) FROM outcomes WHERE {where} AND id > ({last})"
+    return int(connection.execute(query, (*values, *values)).fetchone()[0]) >= PART
 
 
 def _write(connection: Connection, key: VersionKey, number: int, part: int, pairs: Sequence[MaturedRow]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -202,9 +203,16 @@ class Registry:
 
     def write_mark(self, key: VersionKey, mark: LiveMark) -> None:
         """Keep how a version stands live, in the place of what was found at an earlier bar."""
-        record = settled(mark)
+        self.write_marks([(key, mark)])
+
+    def write_marks(self, marks: Sequence[tuple[VersionKey, LiveMark]]) -> None:
+        """As `write_mark`, of many in one transaction."""
+        records = [(key, settled(mark)) for key, mark in marks]
+        if not records:
+            return
         with self._database.write() as connection:
-            live_status.write_mark(connection, key, record, read_lineage(connection, key).chain(record.number))
+            for key, record in records:
+                live_status.write_mark(connection, key, record, read_lineage(connection, key).chain(record.number))
 
     def collect(self, keep: int, *, dry_run: bool = False) -> Deletion:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
@@ -242,6 +250,10 @@ class Registry:
     def record_moves(self, moves: Sequence[SourceMove]) -> None:
         """Coins have another source from now on. Kept for good."""
         self._append(SOURCE_MOVES, moves)
+
+    def held(self) -> AbstractContextManager[None]:
+        """While this lasts, many questions and changes cost less (see Database.held)."""
+        return self._database.held()
 
     def observe(self, conditions: Sequence[Condition], now: datetime) -> int:
         """Tell once of the conditions that have begun, and note those that have ended (see registry.notices). Returns

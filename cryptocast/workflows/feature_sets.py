@@ -5,7 +5,8 @@ from pathlib import Path
 
 from cryptocast.config import Config
 from cryptocast.errors import ConfigError, ModelError
-from cryptocast.features.builder import feature_hash, select_features
+from cryptocast.features.builder import select_features
+from cryptocast.features.catalogue_hash import catalogue_hash
 from cryptocast.features.own import SETTING, FeatureSet, catalogue_set, with_own
 from cryptocast.own_code import read_code
 from cryptocast.registry import CHALLENGER, PRODUCTION, FitManifest, Registry, Version
@@ -76,7 +77,7 @@ def _of_digest(features: FeatureSet, digest: str) -> FeatureSet | None:
 def columns_set(names: tuple[str, ...]) -> FeatureSet:
     """These features of the catalogue alone: what a pretrained model reads. Raises ValueError for one that is gone."""
     features = select_features(names)
-    return FeatureSet(features, feature_hash(features), {})
+    return FeatureSet(features, catalogue_hash(features), {})
 
 
 def _own_columns(manifest: FitManifest) -> FeatureSet:

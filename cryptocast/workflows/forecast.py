@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -191,7 +192,8 @@ class ForecastMaker:
         if question.late >= max(request.horizons):
             return LadderStep(BASELINE, None, None if request.model == BASELINE else older_bars(question.late)), None
         key = VersionKey(question.coin, question.pool.market, "")
-        shipped = shipped_version(self.context.config, key, question.candles.candles.provenance.last)
+        last = question.candles.candles.provenance.last
+        shipped = partial(shipped_version, self.context.config, key, last)  # read where it is needed
         for step in ladder(question.registry, key, request, shipped):
             reason = reason or step.fallback
             if step.version is None:
@@ -345,7 +347,7 @@ def check_request(request: Request, granularity: Granularity, config: Config) ->
 
 
 def ladder(
-    registry: Registry, key: VersionKey, request: Request, shipped: Version | None = None
+    registry: Registry, key: VersionKey, request: Request, shipped: Callable[[], Version | None] = lambda: None
 ) -> Iterator[LadderStep]:
     """The versions to ask, the first that answers counts: the one referred to, or production of the kind asked for (the
     best one for `auto`), then the best other ones. Of an A/B test the side of whoever asks, then production. The
@@ -354,7 +356,7 @@ def ladder(
     A step without a version says why the one asked for is not there. None for `baseline`, which needs no version.
     """
     if request.version is not None:
-        version = version_of(registry, request.version, key.market, shipped)
+        version = version_of(registry, request.version, key.market, shipped())
         if (version.key.coin, version.key.market) != (key.coin, key.market):
             raise UsageError(f"{version.name} is a version of {version.key}, not of {key.coin} on these bars.")
         yield LadderStep(version.key.kind, version)
@@ -362,14 +364,15 @@ def ladder(
     if request.model == BASELINE:
         return
     if request.model == SHIPPED:
-        yield shipped_step(as_registered(registry, shipped))
+        yield shipped_step(as_registered(registry, shipped()))
         return
     where = f"{key.coin} is in production on {key.source} bars"
     is_empty = True
     for kind in _kinds(registry, key, request.model):
         version_of_kind = registry.alias(msgspec.structs.replace(key, kind=kind), PRODUCTION)
-        if version_of_kind is None and kind == request.model and shipped is not None and kind == shipped.key.kind:
-            version_of_kind = as_registered(registry, shipped)
+        if version_of_kind is None and kind == request.model:
+            own = as_registered(registry, shipped())
+            version_of_kind = own if own is not None and own.key.kind == kind else None
         if version_of_kind is not None:
             is_empty = False
             yield from _by_side(registry, version_of_kind, request.challenged)
@@ -377,7 +380,7 @@ def ladder(
             detail = f"no {kind} of {where}; train one: cryptocast train {key.coin} --model {kind}"
             yield LadderStep(kind, None, Fallback(code=FallbackCode.NO_VERSION, detail=detail))
     is_free = is_empty and request.model in (None, "auto")
-    yield from _behind_all(as_registered(registry, shipped), f"no version of {where}" if is_free else None)
+    yield from _behind_all(as_registered(registry, shipped()), f"no version of {where}" if is_free else None)
 
 
 def _behind_all(shipped: Version | None, nothing: str | None) -> Iterator[LadderStep]:

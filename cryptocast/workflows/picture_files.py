@@ -1,12 +1,14 @@
 """Pictures as files: the suffix says the format."""
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import UsageError
-from cryptocast.evaluation.report import Picture
 from cryptocast.extras import REPORT, check_installed
+
+if TYPE_CHECKING:
+    from cryptocast.evaluation.report import Picture
 
 PICTURE_SUFFIXES: Final = (".png", ".svg", ".html")
 
@@ -24,7 +26,7 @@ def check_drawing() -> None:
     check_installed(REPORT, "Reports and pictures are drawn with")
 
 
-def write_picture(picture: Picture, path: Path) -> None:
+def write_picture(picture: "Picture", path: Path) -> None:
     """Write it whole or not at all. UsageError for an unknown suffix, DataError when the disk refuses."""
     check_picture_path(path)
     suffix = path.suffix.lower()

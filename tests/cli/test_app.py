@@ -495,3 +495,20 @@ def test_a_forecast_from_the_store_loads_neither_the_http_library_nor_what_draws
     )
     assert said.returncode == 0, said.stderr
     assert said.stdout.splitlines()[-1] == "[] 1 50000"
+
+
+def test_what_is_there_at_the_end_of_a_process_is_not_looked_through_for_garbage() -> None:
+    code = """
+import atexit, gc
+atexit.register(lambda: print(gc.get_freeze_count() > 10_000))
+from cryptocast.cli.app import main
+main(["data", "ls", "--json"])
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert said.stdout.splitlines()[-1:] == ["True"]

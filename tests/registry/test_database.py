@@ -251,3 +251,22 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RegistryError, match="cannot be made"):
         Database(tmp_path / "file" / "registry" / "registry.db").create()
+
+
+def test_while_it_is_held_the_log_is_not_brought_into_the_file_by_each_who_closes_it(tmp_path: Path) -> None:
+    database, log = _created(tmp_path), tmp_path / "registry.db-wal"
+    with database.held():
+        for name in ("a", "b"):
+            with database.write() as connection:
+                connection.execute(FIT, (64 * name,))
+            assert log.stat().st_size > 0
+    assert not log.exists()
+    assert _raw(database, "SELECT count(*) FROM fits") == [(2,)]
+
+
+def test_a_registry_that_is_not_there_or_cannot_be_read_is_held_for_nothing(tmp_path: Path) -> None:
+    with Database(tmp_path / "registry.db").held():
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "registry.db").write_bytes(b"no database" * 100)
+    with Database(tmp_path / "registry.db").held():
+        pass

@@ -103,7 +103,7 @@ def test_a_damaged_part_is_counted_again_from_the_ledger(registry: Registry, tmp
         connection.execute("UPDATE live_parts SET data = zeroblob(length(data)) WHERE part = 1")
         connection.commit()
     assert registry.live_columns(BITCOIN, 1).tobytes() == whole
-    another = [written(1, 2 * PART + 5)]
+    another = [written(1, 2 * PART + 5 + bar) for bar in range(PART)]
     registry.write_ledger(another)
     mature(registry, another)
     with contextlib.closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as connection:

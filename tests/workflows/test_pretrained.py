@@ -120,7 +120,7 @@ def test_where_something_is_written_it_becomes_the_first_version_and_own_fits_it
     # By whatever name it is asked for, it is the version that learns from its outcomes.
     from_file = shipped_version(used.config, key, NOW)
     for request in (Request(model="shipped"), Request(version="solana/lightgbm@shipped"), Request(model="auto")):
-        (first, *_) = ladder(registry, key, request, from_file)
+        (first, *_) = ladder(registry, key, request, lambda: from_file)
         assert first.version == adopted
     (listed,) = registry.listing(coin="solana")
     assert listed.name == adopted.name

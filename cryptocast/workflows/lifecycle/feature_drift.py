@@ -10,12 +10,13 @@ within the training itself.
 
 import logging
 from bisect import bisect_right
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from cryptocast.arrays import FloatArray
+from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.errors import CryptocastError
 from cryptocast.features.matrix import Matrix
 from cryptocast.registry import Registry, Version
@@ -45,10 +46,18 @@ class FeatureDrift:
     features: tuple[Drift, ...]
 
 
-def drift_of(context: Context, registry: Registry, request: Resolved, pool: CoinPool, version: Version) -> FeatureDrift:
+def drift_of(
+    context: Context,
+    registry: Registry,
+    request: Resolved,
+    pool: CoinPool,
+    version: Version,
+    matrices: dict[Hashable, Matrix] | None = None,
+) -> FeatureDrift:
     """The features of the version at the bars since a training, against those until then.
 
-    The training is that of the youngest version of its lineage with DRIFT_BARS bars after it.
+    The training is that of the youngest version of its lineage with DRIFT_BARS bars after it. matrices: of the same
+    bars, which versions of one fit share.
     """
     lineage = registry.lineage(version.key, version.number)
     trained = [member.trained_to for member in lineage if member.trained_to is not None]
@@ -57,16 +66,25 @@ def drift_of(context: Context, registry: Registry, request: Resolved, pool: Coin
     if not ends:
         return FeatureDrift(0, ())
     try:
-        features = feature_set_of(version, context.config)
-        whole, _ = pool_of_fit(context, request, pool, version)
-        table = feature_table(whole, features.features)
-        matrix = matrix_of(table, whole, version.manifest.horizons, version.manifest.features)
+        matrix = _matrix(context, request, pool, version, {} if matrices is None else matrices)
     except CryptocastError as error:
         log.info("no drift of %s: %s", version.name, error)
         return FeatureDrift(0, ())
     own = matrix.rows(matrix.coin_names == version.key.coin)
     drifts = (drifted(own, round(end.timestamp() * 1_000_000)) for end in ends)
     return next((drift for drift in drifts if drift.bars), FeatureDrift(0, ()))
+
+
+def _matrix(
+    context: Context, request: Resolved, pool: CoinPool, version: Version, matrices: dict[Hashable, Matrix]
+) -> Matrix:
+    features = feature_set_of(version, context.config)
+    whole, _ = pool_of_fit(context, request, pool, version)
+    horizons, names = version.manifest.horizons, version.manifest.features
+    same = (whole.market, tuple(whole.bars), features.digest, horizons, names)
+    if same not in matrices:
+        matrices[same] = matrix_of(feature_table(whole, features.features), whole, horizons, names)
+    return matrices[same]
 
 
 def drifted(rows: Matrix, trained_to: int) -> FeatureDrift:
@@ -78,22 +96,22 @@ def drifted(rows: Matrix, trained_to: int) -> FeatureDrift:
     bars = int((~past).sum())
     if bars < DRIFT_BARS or not past.any():
         return FeatureDrift(0, ())
-    drifts = [
-        Drift(feature=name, psi=psi(column[past], column[~past]), usual=_usual(column[past], bars))
-        for name, column in zip(rows.feature_names, rows.features.T, strict=True)
-    ]
+    tenths = _Tenths(rows.features[past])
+    usual = _usual(tenths, int(past.sum()), bars)
+    pairs = zip(rows.feature_names, tenths.index(rows.features[~past]).tolist(), usual.tolist(), strict=True)
+    drifts = [Drift(feature=name, psi=value, usual=most) for name, value, most in pairs]
     beyond = sorted((row for row in drifts if row.psi > row.usual), key=lambda row: -row.psi)
     return FeatureDrift(bars, tuple(beyond) if len(beyond) > SHARE * len(drifts) else ())
 
 
-def _usual(expected: FloatArray, bars: int) -> float:
-    """The largest index of stretches of so many bars within the training, and at least the usual bound."""
-    count = min(STRETCHES, len(expected) // bars)
+def _usual(tenths: "_Tenths", rows: int, bars: int) -> FloatArray:
+    """(F,) the largest index of stretches of so many bars within the training, and at least the usual bound."""
+    most, count = np.full(tenths.columns, UNSTABLE), min(STRETCHES, rows // bars)
     if count < LEAST_STRETCHES:
-        return UNSTABLE
-    starts = np.linspace(0, len(expected) - bars, count).astype(np.int64)
-    index = _Index(expected)
-    return max(UNSTABLE, *(index.of(expected[start : start + bars]) for start in starts.tolist()))
+        return most
+    for start in np.linspace(0, rows - bars, count).astype(np.int64).tolist():
+        np.maximum(most, tenths.index_within(start, bars), out=most)
+    return most
 
 
 def psi(expected: FloatArray, values: FloatArray) -> float:
@@ -102,26 +120,58 @@ def psi(expected: FloatArray, values: FloatArray) -> float:
     NaN is left out; 0 where there is nothing to compare or the expected values do not vary. Above 0.25 the two are
     usually said to differ. Source: Siddiqi, Credit Risk Scorecards (2006).
     """
-    return _Index(expected).of(values)
+    return float(_Tenths(expected[:, None]).index(values[:, None])[0])
 
 
-class _Index:
-    """The tenths of the expected values, found once."""
+class _Tenths:
+    """The tenths of each column of the expected values (n, F), found once."""
 
     def __init__(self, expected: FloatArray) -> None:
-        there = expected[np.isfinite(expected)]
-        self._varies = there.size > 0 and float(np.ptp(there)) > 0.0
-        if self._varies:
-            self._edges = np.unique(np.quantile(there, np.linspace(0, 1, BINS + 1)[1:-1]))
-            self._shares = self._spread(there)
+        self.columns = expected.shape[1]
+        self._edges = _edges(expected)
+        self._cells = self._placed(expected)
+        self._shares, _ = self._spread(self._cells)
 
-    def of(self, values: FloatArray) -> float:
-        there = values[np.isfinite(values)]
-        if there.size == 0 or not self._varies:
-            return 0.0
-        shares = self._spread(there)
-        return float(((shares - self._shares) * np.log(shares / self._shares)).sum())
+    def index(self, values: FloatArray) -> FloatArray:
+        """(F,) the stability index of each column of values (m, F)."""
+        return self._index(self._placed(values))
 
-    def _spread(self, values: FloatArray) -> FloatArray:
-        place = np.searchsorted(self._edges, values, side="right")
-        return np.maximum(LEAST_EXPECTED, np.bincount(place, minlength=self._edges.size + 1) / values.size)
+    def index_within(self, start: int, rows: int) -> FloatArray:
+        """(F,) that of so many of the expected rows."""
+        return self._index(self._cells[start : start + rows])
+
+    def _index(self, cells: Int64Array) -> FloatArray:
+        shares, is_known = self._spread(cells)
+        index = ((shares - self._shares) * np.log(shares / self._shares)).sum(axis=1)
+        varies = np.array([edges.size > 0 for edges in self._edges])
+        return np.where(varies & is_known, index, 0.0)
+
+    def _placed(self, values: FloatArray) -> Int64Array:
+        """(m, F) the tenth of each value, counted through all columns; one more for what is not finite."""
+        cells = np.full(values.shape, BINS, dtype=np.int64)
+        for place, (edges, column) in enumerate(zip(self._edges, values.T, strict=True)):
+            cells[:, place] = np.where(np.isfinite(column), np.searchsorted(edges, column, side="right"), BINS)
+        return cells + (BINS + 1) * np.arange(self.columns)
+
+    def _spread(self, cells: Int64Array) -> tuple[FloatArray, BoolArray]:
+        """(F, tenths) the share of each, and (F,) whether any value is finite."""
+        size = self.columns * (BINS + 1)
+        counts = np.bincount(cells.ravel(), minlength=size).reshape(self.columns, -1)[:, :BINS]
+        known = counts.sum(axis=1)
+        return np.maximum(LEAST_EXPECTED, counts / np.maximum(known, 1)[:, None]), known > 0
+
+
+def _edges(values: FloatArray) -> list[FloatArray]:
+    """Between the tenths of each column; none where its finite values do not vary."""
+    whole: BoolArray = np.asarray(np.isfinite(values).all(axis=0))
+    inner = np.linspace(0, 1, BINS + 1)[1:-1]
+    at_once = iter(np.quantile(values[:, whole], inner, axis=0).T) if len(values) else iter(())
+    edges = []
+    for column, is_whole in zip(values.T, whole.tolist(), strict=True):
+        there = column if is_whole else column[np.isfinite(column)]
+        if there.size == 0:
+            edges.append(there)
+            continue
+        between = next(at_once) if is_whole else np.quantile(there, inner)
+        edges.append(np.unique(between) if np.ptp(there) > 0.0 else there[:0])
+    return edges

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ import polars as pl
 
 from cryptocast.data.bad_prints import find_jumps
 from cryptocast.errors import CryptocastError, ModelError
+from cryptocast.features.matrix import Matrix
 from cryptocast.registry import (
     CHALLENGER,
     PRODUCTION,
@@ -78,11 +79,12 @@ def score(context: Context, selection: Selection) -> ScoreReport:
     with steps(context.progress, "scoring", len(request.coins)) as step:
         pools = gather(context, request, pool=())
         registry = context.registry()
-        update = _record(ForecastMaker(context), registry, request, pools)
-        if request.now is None:
-            late = [one for pool in pools for coin in pool.named for one in _staleness(request, pool, coin)]
-            registry.observe(late, context.wall_clock())
-        rows = tuple(_judge(context, registry, request, pools, step))
+        with registry.held():
+            update = _record(ForecastMaker(context), registry, request, pools)
+            if request.now is None:
+                late = [one for pool in pools for coin in pool.named for one in _staleness(request, pool, coin)]
+                registry.observe(late, context.wall_clock())
+            rows = _judge(context, registry, request, pools, step)
     return ScoreReport(**msgspec.structs.asdict(update), rows=rows)
 
 
@@ -98,7 +100,9 @@ def judge(context: Context, selection: Selection) -> tuple[ScoreRow, ...]:
     """
     request = selection.resolved(context.config)
     pools = gather(context, request, pool=())
-    return tuple(_judge(context, context.registry(), request, pools, lambda _: None))
+    registry = context.registry()
+    with registry.held():
+        return _judge(context, registry, request, pools, lambda _: None)
 
 
 def record(context: Context, selection: Selection, *, forecaster: ForecastMaker | None = None) -> LedgerUpdate:
@@ -116,20 +120,28 @@ def record(context: Context, selection: Selection, *, forecaster: ForecastMaker 
 
 def _judge(
     context: Context, registry: Registry, request: Resolved, pools: Sequence[CoinPool], step: Callable[[str], None]
-) -> Iterator[ScoreRow]:
+) -> tuple[ScoreRow, ...]:
+    rows, marks, conditions = list[ScoreRow](), list[tuple[VersionKey, LiveMark]](), list[Condition]()
+    matrices = dict[Hashable, Matrix]()
     for pool in pools:
         for coin in pool.named:
             for version in _versions(registry, pool, coin):
-                yield _row(context, registry, request, pool, version)
-            if request.now is None:  # of a time in the past nobody needs to be told
-                registry.observe(unusual_width(registry, coin, pool.market), context.wall_clock())
+                row, mark = _judged(context, registry, request, pool, version, matrices)
+                rows.append(row)
+                marks.append((version.key, mark))
+                conditions += degraded(version, row.degraded)
+            conditions += unusual_width(registry, coin, pool.market)
             step(coin)
+    registry.write_marks(marks)
+    if request.now is None:  # of a time in the past nobody needs to be told
+        registry.observe(conditions, context.wall_clock())
+    return tuple(rows)
 
 
 def _record(
     forecaster: ForecastMaker, registry: Registry, request: Resolved, pools: Sequence[CoinPool]
 ) -> LedgerUpdate:
-    context, errors, rows_written, matured = forecaster.context, list[str](), 0, 0
+    context, errors, new, matured = forecaster.context, list[str](), list[LedgerRow](), 0
     for pool in pools:
         errors += [f"{error.coin}: {error.error}" for error in pool.left_out]
         matured += registry.write_outcomes(list(_outcomes(registry, pool, context.wall_clock())), learn)
@@ -138,9 +150,10 @@ def _record(
             versions = _versions(registry, pool, coin)
             errors += _recounted(registry, versions)
             rows, failures = _ledger_rows(forecaster, registry, request, pool, coin, versions)
-            rows_written += registry.write_ledger(rows)
+            new += rows
             errors += failures
-    return LedgerUpdate(written=rows_written, matured=matured, waiting=registry.count_waiting(), errors=tuple(errors))
+    written = registry.write_ledger(new)
+    return LedgerUpdate(written=written, matured=matured, waiting=registry.count_waiting(), errors=tuple(errors))
 
 
 def _recounted(registry: Registry, versions: Iterable[Version]) -> Iterator[str]:
@@ -271,10 +284,17 @@ def _closes(frame: pl.DataFrame) -> _Closes:
     )
 
 
-def _row(context: Context, registry: Registry, request: Resolved, pool: CoinPool, version: Version) -> ScoreRow:
-    """Judge a version on what has matured, and leave the mark that forecasts and the card read."""
+def _judged(
+    context: Context,
+    registry: Registry,
+    request: Resolved,
+    pool: CoinPool,
+    version: Version,
+    matrices: dict[Hashable, Matrix],
+) -> tuple[ScoreRow, LiveMark]:
+    """How the version does on what has matured, and the mark that forecasts and the card read."""
     live = live_of(registry, context.config.gate, version)
-    drift = drift_of(context, registry, request, pool, version)
+    drift = drift_of(context, registry, request, pool, version, matrices)
     mark = LiveMark(
         number=version.number,
         at=pool.bars[version.key.coin].candles.provenance.last,
@@ -283,10 +303,7 @@ def _row(context: Context, registry: Registry, request: Resolved, pool: CoinPool
         drift=drift.features,
         drift_bars=drift.bars,
     )
-    registry.write_mark(version.key, mark)
-    if request.now is None:
-        registry.observe(degraded(version, live.degraded), context.wall_clock())
-    return ScoreRow(
+    row = ScoreRow(
         **version.key.columns,
         name=version.name,
         number=version.number,
@@ -295,3 +312,4 @@ def _row(context: Context, registry: Registry, request: Resolved, pool: CoinPool
         drift=drift.features,
         degraded=live.degraded,
     )
+    return row, mark

@@ -117,3 +117,45 @@ def test_a_lineage_that_is_refreshed_every_week_is_held_against_the_youngest_tra
         end = pool.bars["bitcoin"].candles.provenance.last - timedelta(days=compared)
         assert found == drifted(rows, round(end.timestamp() * 1_000_000))
         assert found.bars == compared
+
+
+def test_versions_of_the_same_coins_and_features_share_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_sample = context(tmp_path)
+    registry, asked = on_sample.registry(), Selection(("bitcoin",)).resolved(on_sample.config)
+    (pool,) = gather(on_sample, asked, pool=())
+    digest = catalogue_set().digest
+    same: dict[str, Any] = {
+        "features": catalogue_set().names[:3],
+        "feature_hash": digest,
+        "recipe": recipe_hash("lightgbm", manifest().settings, digest),
+    }
+    market, made = Market("sample", "usd", "daily"), list[int]()
+    last = (pool.bars["bitcoin"].candles.provenance.last - day(0)).days + 1
+    numbers = [refresh(registry, week, seen=last - 84, **same) for week in (0, 1)]
+    versions = [registry.get(f"bitcoin/lightgbm:{number}", market) for number in numbers]
+
+    def counted(*arguments: Any) -> Any:
+        made.append(1)
+        return feature_table(*arguments)
+
+    monkeypatch.setattr("cryptocast.workflows.lifecycle.feature_drift.feature_table", counted)
+    matrices: dict[Any, Any] = {}
+    shared = [drift_of(on_sample, registry, asked, pool, version, matrices) for version in versions]
+    assert len(made) == 1
+    assert shared == [drift_of(on_sample, registry, asked, pool, version) for version in versions]
+
+
+def test_the_columns_of_one_question_are_judged_as_each_by_itself() -> None:
+    rng = np.random.default_rng(4)
+    features = slow(rng, 1600, 6, 0.9)
+    features[::7, 1] = np.nan
+    features[:, 2], features[:, 3], features[:1500, 4] = 1.0, np.round(features[:, 3]), np.nan
+    found = drifted(
+        rows_of(np.tile(features + np.r_[np.zeros(1500), np.full(100, 9.0)][:, None], 2)), 1500 * DAY_US - 1
+    )
+    for row in found.features:
+        column = features[:, int(row.feature[1:]) % 6]
+        assert row.psi == pytest.approx(psi(column[:1500], column[1500:] + 9.0))
+    assert {row.feature for row in found.features} == {f"f{place}" for place in (0, 1, 3, 5, 6, 7, 9, 11)}
